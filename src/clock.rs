@@ -1,0 +1,67 @@
+//! The one place that reads the machine's clock.
+//!
+//! Everything below `net::io`, the video sources and `app` gets time as an
+//! argument; those three ask here. The monotonic clock is the one that V4L2
+//! stamps its buffers with, so a camera's capture time and ours are comparable.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// Now, on the monotonic clock.
+#[expect(clippy::disallowed_methods, reason = "the place where the clock is read")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Now, as time since the epoch of this machine's monotonic clock (its boot, on Linux).
+///
+/// Two processes on one machine read the same clock, so this is what they can
+/// tell each other; an [`Instant`] cannot leave its process.
+pub fn monotonic() -> Duration {
+    duration(clock_gettime(ClockId::Monotonic))
+}
+
+/// The instant at which the monotonic clock showed `at`, or `None` before the clock's epoch.
+pub fn instant_of_monotonic(at: Duration) -> Option<Instant> {
+    let (now, reading) = (now(), monotonic());
+    if at >= reading { now.checked_add(at - reading) } else { now.checked_sub(reading - at) }
+}
+
+/// Processor time used by the calling thread so far.
+pub fn thread_cpu() -> Duration {
+    duration(clock_gettime(ClockId::ThreadCPUTime))
+}
+
+/// The wall clock, as time since 1970 in UTC.
+#[expect(clippy::disallowed_methods, reason = "the place where the clock is read")]
+pub fn wall() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
+fn duration(t: Timespec) -> Duration {
+    Duration::new(t.tv_sec.max(0) as u64, t.tv_nsec.clamp(0, 999_999_999) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn monotonic_reading_and_instant_are_one_clock() {
+        let (instant, reading) = (now(), monotonic());
+        let back = instant_of_monotonic(reading).expect("after the epoch");
+        let apart = back.max(instant) - back.min(instant);
+        assert!(apart < Duration::from_millis(50), "{apart:?}");
+    }
+
+    #[test]
+    fn thread_cpu_grows_with_work() {
+        let before = thread_cpu();
+        let mut x = 1_u64;
+        for i in 0..3_000_000_u64 {
+            x = std::hint::black_box(x.wrapping_mul(31).wrapping_add(i));
+        }
+        assert!(thread_cpu() > before, "{x}");
+    }
+}

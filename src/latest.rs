@@ -1,0 +1,159 @@
+//! `Latest<T>`: the one-slot mailbox between threads, in which the newest wins.
+//!
+//! A queue of pictures is latency: whoever is behind should skip to the newest,
+//! not work through the old ones. So a hand-over holds one value: putting
+//! replaces what nobody took, and counts it.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// A one-slot mailbox. Clones share the slot.
+#[derive(Debug)]
+pub struct Latest<T> {
+    shared: Arc<Shared<T>>,
+}
+
+/// What became of a wait for a value.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken<T> {
+    /// The newest value.
+    Value(T),
+    /// Nothing was put in time.
+    TimedOut,
+    /// Nothing is there, and nothing will come any more.
+    Closed,
+}
+
+impl<T> Latest<T> {
+    /// An empty mailbox.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts `value`, and gives back the one it replaced, if nobody had taken it.
+    ///
+    /// On a closed mailbox the value itself comes back.
+    pub fn put(&self, value: T) -> Option<T> {
+        let mut slot = self.lock();
+        if slot.closed {
+            return Some(value);
+        }
+        let replaced = slot.value.replace(value);
+        slot.superseded += u64::from(replaced.is_some());
+        drop(slot);
+        self.shared.put.notify_one();
+        replaced
+    }
+
+    /// Takes the newest value if one is there.
+    pub fn try_take(&self) -> Option<T> {
+        self.lock().value.take()
+    }
+
+    /// Waits up to `timeout` for a value. A value put before the mailbox was
+    /// closed is still handed out.
+    pub fn take(&self, timeout: Duration) -> Taken<T> {
+        let slot = self.lock();
+        let (mut slot, _) = self
+            .shared
+            .put
+            .wait_timeout_while(slot, timeout, |s| s.value.is_none() && !s.closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        match slot.value.take() {
+            Some(value) => Taken::Value(value),
+            None if slot.closed => Taken::Closed,
+            None => Taken::TimedOut,
+        }
+    }
+
+    /// Says that nothing more will come, and wakes whoever waits.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.shared.put.notify_all();
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// How many values were replaced before anybody took them.
+    pub fn superseded(&self) -> u64 {
+        self.lock().superseded
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slot<T>> {
+        // No code of ours runs under the lock, so a poisoned slot is still whole.
+        self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Default for Latest<T> {
+    fn default() -> Self {
+        let slot = Mutex::new(Slot { value: None, superseded: 0, closed: false });
+        Self { shared: Arc::new(Shared { slot, put: Condvar::new() }) }
+    }
+}
+
+impl<T> Clone for Latest<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+#[derive(Debug)]
+struct Shared<T> {
+    slot: Mutex<Slot<T>>,
+    put: Condvar,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    value: Option<T>,
+    superseded: u64,
+    closed: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn the_newest_wins_and_the_replaced_are_counted() {
+        let mailbox = Latest::new();
+        assert_eq!(mailbox.put(1), None);
+        assert_eq!(mailbox.put(2), Some(1));
+        assert_eq!(mailbox.put(3), Some(2));
+        assert_eq!(mailbox.take(LONG), Taken::Value(3));
+        assert_eq!(mailbox.try_take(), None);
+        assert_eq!(mailbox.superseded(), 2);
+    }
+
+    #[test]
+    fn waiting_ends_at_the_timeout() {
+        assert_eq!(Latest::<u8>::new().take(Duration::from_millis(1)), Taken::TimedOut);
+    }
+
+    #[test]
+    fn a_value_put_before_closing_is_still_handed_out() {
+        let mailbox = Latest::new();
+        mailbox.put(7);
+        mailbox.close();
+        assert_eq!(mailbox.put(8), Some(8));
+        assert_eq!(mailbox.take(LONG), Taken::Value(7));
+        assert_eq!(mailbox.take(LONG), Taken::Closed);
+    }
+
+    #[test]
+    fn closing_wakes_the_waiting_thread() {
+        let mailbox = Latest::<u8>::new();
+        let waiting = mailbox.clone();
+        let thread = std::thread::spawn(move || waiting.take(LONG));
+        mailbox.close();
+        assert_eq!(thread.join().expect("no panic"), Taken::Closed);
+    }
+}

@@ -1,0 +1,1 @@
+//! Pictures: where they come from, how they are coded, where they go.
