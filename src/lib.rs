@@ -12,4 +12,5 @@
 
 pub mod clock;
 pub mod latest;
+pub mod net;
 pub mod video;
