@@ -1,0 +1,5 @@
+//! Where pictures come from.
+mod barcode;
+mod pace;
+mod paint;
+pub mod pattern;
