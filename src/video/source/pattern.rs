@@ -398,17 +398,3 @@ mod tests {
         }
     }
 }
-#[cfg(test)]
-#[test]
-fn zz_dump() {
-    for (w, h) in [(1280, 720), (160, 120), (640, 480), (360,640)] {
-        let p = Pattern::new(Size { width: w, height: h }, &format!("udpchat {w}x{h} 30 fps"));
-        let i = p.render(421, crate::clock::wall()).to_bgr();
-        let mut out = format!("P6 {w} {h} 255\n").into_bytes();
-        for c in i.data.chunks(3) { out.extend([c[2], c[1], c[0]]); }
-        std::fs::write(format!("/tmp/pat-{w}.ppm"), out).unwrap();
-        let t = crate::clock::now();
-        for n in 0..100 { std::hint::black_box(p.render(n, crate::clock::wall())); }
-        println!("{w}x{h} {:?}", (crate::clock::now() - t) / 100);
-    }
-}
