@@ -1,15 +1,18 @@
 //! One image, again and again.
 
-use std::{fs::File, io::Read, path::Path, sync::atomic::AtomicBool};
+use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 use opencv::{core::MatTraitConst, imgcodecs};
 
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
-    mat::{failed, image_of, quieten, scale},
+    mat::{image_of, quieten, scale},
     pace::Pacer,
 };
-use crate::video::image::{Image, Size, SizeError};
+use crate::video::{
+    image::{Image, Size, SizeError},
+    jpeg::{Decoder, HeaderError, JpegError, Want},
+};
 
 /// An image that was decoded once.
 pub(super) struct Still {
@@ -27,9 +30,15 @@ impl Still {
         options: &SourceOptions,
     ) -> Result<(SourceInfo, Self), SourceError> {
         quieten();
-        refuse_huge_png(path)?;
         let damaged =
             || SourceError::DamagedImage { path: path.into(), format: format.to_owned() };
+        let unreadable = |error| SourceError::Unreadable { path: path.into(), error };
+        let bytes = fs::read(path).map_err(unreadable)?;
+        match check(format, &bytes) {
+            Verdict::Fine => {}
+            Verdict::Damaged => return Err(damaged()),
+            Verdict::Size(error) => return Err(oversized(path)(error)),
+        }
         let flags = if options.gray { imgcodecs::IMREAD_GRAYSCALE } else { imgcodecs::IMREAD_COLOR };
         let mat = imgcodecs::imread(path, flags).map_err(|_| damaged())?;
         if mat.empty() {
@@ -82,22 +91,96 @@ fn describe(path: &Path, format: &str, found: Size, size: Size, fps: f64) -> Sou
     }
 }
 
-/// Decoding allocates by what the header says: gigabytes, if OpenCV may.
-fn refuse_huge_png(path: &Path) -> Result<(), SourceError> {
-    let unreadable = |error| SourceError::Unreadable { path: path.into(), error };
-    let mut header = Vec::new();
-    File::open(path).and_then(|f| f.take(24).read_to_end(&mut header)).map_err(unreadable)?;
+/// What can be told of an image before OpenCV decodes it. Its decoders allocate what
+/// the header says, and write their complaints to standard error themselves.
+enum Verdict {
+    Fine,
+    Damaged,
+    Size(SizeError),
+}
+
+fn check(format: &str, bytes: &[u8]) -> Verdict {
+    match format {
+        "PNG" => check_png(bytes),
+        "JPEG" => check_jpeg(bytes),
+        _ => Verdict::Fine,
+    }
+}
+
+fn check_png(bytes: &[u8]) -> Verdict {
     let side = |at: usize| {
-        let bytes = header.get(at..at + 4)?.try_into().ok()?;
+        let bytes = bytes.get(at..at + 4)?.try_into().ok()?;
         Some(u32::from_be_bytes(bytes) as usize)
     };
-    match (header.starts_with(b"\x89PNG"), side(16), side(20)) {
-        (true, Some(width), Some(height)) => {
-            Size::new(width, height).map(drop).map_err(oversized(path))
+    let (Some(width), Some(height)) = (side(16), side(20)) else { return Verdict::Damaged };
+    match Size::new(width, height) {
+        Err(error) => Verdict::Size(error),
+        Ok(_) if memchr::memmem::rfind(bytes, b"IEND").is_none() => Verdict::Damaged,
+        Ok(_) => Verdict::Fine,
+    }
+}
+
+fn check_jpeg(bytes: &[u8]) -> Verdict {
+    match Decoder::new().decode(bytes, Want::Planar, &mut Image::empty()) {
+        Ok(()) => Verdict::Fine,
+        Err(JpegError::Header(HeaderError::Size(width, height))) => {
+            Size::new(width, height).map_or_else(Verdict::Size, |_| Verdict::Fine)
         }
-        _ => Ok(()),
+        // A photograph may be what a frame may not: OpenCV knows these.
+        Err(JpegError::Header(
+            HeaderError::Progressive | HeaderError::Coding | HeaderError::Components(_),
+        )) => Verdict::Fine,
+        Err(_) => Verdict::Damaged,
     }
 }
 
 /// Names of which nobody expects an image.
 const FILM_EXTENSIONS: [&str; 8] = ["avi", "mp4", "mkv", "mov", "webm", "mpg", "mjpeg", "y4m"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::video::{image::PixelFormat, jpeg::tests::textured, source::SourceOptions};
+
+    static RUN: AtomicBool = AtomicBool::new(false);
+
+    fn open(name: &str, bytes: &[u8], options: &SourceOptions) -> Result<(SourceInfo, Still), SourceError> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).expect("writes");
+        Still::open(&path, "JPEG", options)
+    }
+
+    #[test]
+    fn an_image_is_repeated_scaled_and_grey() {
+        let options = SourceOptions {
+            size: Some(Size { width: 32, height: 20 }),
+            fps: Some(500.0),
+            gray: true,
+            ..SourceOptions::default()
+        };
+        let jpeg = textured(64, 48, PixelFormat::Yuv420);
+        let (info, mut still) = open("a.avi", &jpeg, &options).expect("decodes");
+        assert_eq!((info.width, info.height, info.notes.len()), (32, 20, 1));
+        for _ in 0..3 {
+            let Picture::Image(image) = still.next(&RUN).expect("no end").picture else { panic!() };
+            assert_eq!((image.format, image.width), (PixelFormat::Gray, 32));
+        }
+    }
+
+    #[test]
+    fn once_shows_it_once() {
+        let options = SourceOptions { once: true, ..SourceOptions::default() };
+        let jpeg = textured(64, 48, PixelFormat::Yuv420);
+        let (_, mut still) = open("a.jpg", &jpeg, &options).expect("decodes");
+        assert!(still.next(&RUN).is_some());
+        assert!(still.next(&RUN).is_none());
+    }
+
+    #[test]
+    fn a_truncated_image_is_refused() {
+        let jpeg = textured(64, 48, PixelFormat::Yuv420);
+        let error = open("a.jpg", &jpeg[..jpeg.len() / 2], &SourceOptions::default()).err();
+        assert!(matches!(error, Some(SourceError::DamagedImage { .. })), "{error:?}");
+    }
+}
