@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anyhow::{Result, bail};
 
-use crate::video::source::camera::{self, CameraInfo};
+use crate::video::source::camera::{self, CameraFormat, CameraInfo};
 
 pub(super) fn run() -> Result<()> {
     let cameras = camera::list();
@@ -17,10 +17,11 @@ pub(super) fn run() -> Result<()> {
 
 fn describe(camera: &CameraInfo) -> String {
     let mut text = format!("camera:{}  {}  {}\n", camera.index, camera.path, camera.name);
-    for (format, size, rates) in &camera.formats {
-        let rates: Vec<String> = rates.iter().map(|fps| format!("{fps:.0}")).collect();
+    for CameraFormat { fourcc, size, fps } in &camera.formats {
+        let rates: Vec<String> = fps.iter().map(|fps| format!("{fps:.0}")).collect();
+        let size = size.to_string();
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "    {format}  {size:<10} {} frames/s", rates.join(", "));
+        let _ = writeln!(text, "    {fourcc}  {size:<10} {} frames/s", rates.join(", "));
     }
     text
 }

@@ -189,6 +189,8 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
             "fps": rates.sent_fps,
             "mbit_s": rates.sent_mbit_s,
             "captured": capture.captured,
+            "encoded": capture.encoded,
+            "unencodable": capture.failed + totals.frames_unsendable,
             "sent": totals.frames_sent,
             "superseded": capture.superseded + totals.frames_superseded,
         });

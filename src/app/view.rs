@@ -165,10 +165,9 @@ impl View {
         if self.caption_until.is_some_and(|until| until <= now) {
             (self.overlay.caption, self.caption_until) = (None, None);
         }
-        self.check_recording(messages)?;
-        let Some(screen) = &mut self.screen else { return Ok(false) };
-        let mut quit = false;
-        for action in screen.pump()? {
+        let mut quit = self.check_recording(messages)?;
+        let Some(screen) = &mut self.screen else { return Ok(quit) };
+        for action in screen.pump() {
             match action {
                 Action::Quit => quit = true,
                 Action::Saved(path) => messages.say(&format!("saved {}", path.display())),
@@ -237,14 +236,12 @@ impl View {
             Err(error) => return Err(error.into()),
         };
         messages.say(&format!(
-            "recorded {} frames, {:.1} MB{}{}",
+            "recorded {} frames, {:.1} MB{}{}{}",
             summary.frames,
             summary.bytes as f64 / 1e6,
             note(summary.dropped, "dropped, since the disk was too slow"),
-            note(
-                summary.damaged,
-                "left out, since they could not be decoded or changed their size"
-            ),
+            note(summary.damaged, "left out, since they could not be decoded"),
+            note(summary.skipped, "left out, since their size was another"),
         ));
         Ok(())
     }
@@ -263,17 +260,22 @@ impl View {
     }
 
     /// A reader that goes ends the program, and well; a full disk ends it only if nobody watches.
-    fn check_recording(&mut self, messages: &Messages) -> Result<()> {
-        let failure = self.recorder.as_ref().and_then(Recorder::failure);
-        let Some(failure) = failure.filter(|_| self.recording == Recording::Fine) else {
-            return Ok(());
+    /// True: it is to end.
+    fn check_recording(&mut self, messages: &Messages) -> Result<bool> {
+        let Some(failure) = self.recorder.as_ref().and_then(Recorder::failure) else {
+            return Ok(false);
         };
+        let reader_gone = matches!(failure, RecordError::ReaderGone);
+        if reader_gone {
+            messages.say(&format!("{failure}: stopping"));
+            return Ok(true);
+        }
         if self.screen.is_none() {
-            bail!(failure);
+            return Err(failure.into());
         }
         self.recording = Recording::Failed;
-        messages.fail(&failure);
-        Ok(())
+        messages.fail(&failure.to_string());
+        Ok(false)
     }
 }
 

@@ -235,7 +235,10 @@ mod tests {
     fn bad_sizes_say_what_is_wrong_in_one_line() {
         for text in ["3x3", "100000x9", "0x0", "8193x720"] {
             let said = text.parse::<Size>().expect_err(text).to_string();
-            assert_eq!(said, format!("{text} is out of range: each side must be 16 to 8192 pixels"));
+            assert_eq!(
+                said,
+                format!("{text} is out of range: each side must be 16 to 8192 pixels")
+            );
         }
         for text in ["", "x", "720p", "1280", "1280x", "-1x5", "+20x+20", "1280x720x3", "9e9x1"] {
             let said = text.parse::<Size>().expect_err(text).to_string();

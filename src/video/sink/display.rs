@@ -20,13 +20,18 @@ mod linux {
     /// The toolkit tries Wayland first, then X.
     pub(super) fn available() -> Result<(), String> {
         let backend = env::var("GDK_BACKEND").unwrap_or_default();
-        let may = |name: &str| backend.is_empty() || backend.contains(name) || backend.contains('*');
+        let may =
+            |name: &str| backend.is_empty() || backend.contains(name) || backend.contains('*');
         if may("wayland") && wayland_answers() {
             return Ok(());
         }
         match env::var("DISPLAY").unwrap_or_default() {
-            _ if !may("x11") => Err(format!("no Wayland display answers, and GDK_BACKEND is {backend}")),
-            display if display.is_empty() => Err("there is no display: DISPLAY is not set".to_owned()),
+            _ if !may("x11") => {
+                Err(format!("no Wayland display answers, and GDK_BACKEND is {backend}"))
+            }
+            display if display.is_empty() => {
+                Err("there is no display: DISPLAY is not set".to_owned())
+            }
             display => x_answers(&display),
         }
     }

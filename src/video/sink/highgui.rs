@@ -143,8 +143,7 @@ struct Window {
 
 impl Window {
     fn open(spec: &WindowSpec) -> Result<Self, WindowError> {
-        let flags =
-            highgui::WINDOW_NORMAL | highgui::WINDOW_KEEPRATIO | highgui::WINDOW_GUI_NORMAL;
+        let flags = highgui::WINDOW_NORMAL | highgui::WINDOW_KEEPRATIO | highgui::WINDOW_GUI_NORMAL;
         highgui::named_window(&spec.title, flags).map_err(toolkit)?;
         Ok(Self {
             name: spec.title.clone(),
@@ -226,7 +225,8 @@ impl Window {
 
     fn toggle_full_screen(&mut self) {
         self.full_screen ^= true;
-        let value = if self.full_screen { highgui::WINDOW_FULLSCREEN } else { highgui::WINDOW_NORMAL };
+        let value =
+            if self.full_screen { highgui::WINDOW_FULLSCREEN } else { highgui::WINDOW_NORMAL };
         let set = highgui::set_window_property(
             &self.name,
             highgui::WND_PROP_FULLSCREEN,

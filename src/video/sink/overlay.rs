@@ -77,7 +77,17 @@ fn put(
     colour: Scalar,
     thickness: i32,
 ) -> opencv::Result<()> {
-    imgproc::put_text(picture, text, origin, FONT, scale, colour, thickness, imgproc::LINE_AA, false)
+    imgproc::put_text(
+        picture,
+        text,
+        origin,
+        FONT,
+        scale,
+        colour,
+        thickness,
+        imgproc::LINE_AA,
+        false,
+    )
 }
 
 /// Breaks a text into lines of at most so many pixels, at spaces where there are some.

@@ -153,9 +153,9 @@ fn segments_mask(height: usize, lit: u8) -> Mask {
     ];
     Mask::of(digit_width(height), height, |x, y| {
         let x = x - (height as f32 - y) * SLANT;
-        ends.iter().enumerate().any(|(i, &segment)| {
-            lit >> i & 1 == 1 && in_segment(x, y, segment, thickness * 0.5)
-        })
+        ends.iter()
+            .enumerate()
+            .any(|(i, &segment)| lit >> i & 1 == 1 && in_segment(x, y, segment, thickness * 0.5))
     })
 }
 
