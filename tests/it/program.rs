@@ -45,6 +45,7 @@ pub fn command(args: &[&str]) -> Command {
 
 /// Runs to the end with nothing on standard input.
 pub fn run(args: &[&str]) -> Outcome {
+    let _shared = shared();
     Program::start(args).finish()
 }
 
@@ -194,3 +195,16 @@ impl Outcome {
 pub fn feed(mut stdin: ChildStdin, bytes: &[u8]) {
     let _ = stdin.write_all(bytes);
 }
+
+/// For a test in real time: nothing else that starts programs runs beside it.
+pub fn alone() -> impl Drop {
+    MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// For a test that only starts programs.
+pub fn shared() -> impl Drop {
+    MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Two cores are few: who measures needs them both.
+static MACHINE: std::sync::RwLock<()> = std::sync::RwLock::new(());
