@@ -217,7 +217,9 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
             Ok(Written::Damaged) => state.summary.damaged += 1,
             Ok(Written::OtherLayout) => {
                 if state.summary.skipped == 0 {
-                    log::warn!("{name}: the picture's size or sampling changed; such frames are skipped");
+                    log::warn!(
+                        "{name}: the picture's size or sampling changed; such frames are skipped"
+                    );
                 }
                 state.summary.skipped += 1;
             }

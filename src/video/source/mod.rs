@@ -129,7 +129,7 @@ impl Source {
 }
 
 enum Kind {
-    Pattern(PacedPattern),
+    Pattern(Box<PacedPattern>),
     Pipe(Pipe),
     #[cfg(feature = "opencv")]
     Film(file::Film),
@@ -174,7 +174,7 @@ fn open_pattern(options: &SourceOptions) -> Source {
         notes: Vec::new(),
     };
     let source = PacedPattern { pattern, pacer: Pacer::new(fps), gray: options.gray };
-    Source { info, kind: Kind::Pattern(source) }
+    Source { info, kind: Kind::Pattern(Box::new(source)) }
 }
 
 fn open_path(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
@@ -273,7 +273,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = |name: &str| folder.path().join(name).display().to_string();
         std::fs::write(path("empty.avi"), b"").expect("writes");
-        std::fs::write(path("text.avi"), b"this is not a video at all\n".repeat(99)).expect("writes");
+        std::fs::write(path("text.avi"), b"this is not a video at all\n".repeat(99))
+            .expect("writes");
         std::fs::write(path("half.png"), b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0").expect("writes");
         std::fs::write(path("huge.png"), png_header(100_000, 9)).expect("writes");
         assert!(said(&path("none.avi")).ends_with("no such file"));

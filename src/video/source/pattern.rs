@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use super::{
     barcode,
-    paint::{
-        Colour, Mask, blend, digit_masks, digit_width, fill, text_mask, unlit_mask,
-    },
+    paint::{Colour, Mask, blend, digit_masks, digit_width, fill, text_mask, unlit_mask},
 };
 use crate::video::image::{Image, PixelFormat, Size};
 

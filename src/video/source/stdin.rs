@@ -180,7 +180,8 @@ fn open_jpegs(
     let first = reader.next()?.ok_or_else(|| unusable(&reader))?;
     let size = Header::parse(&first).expect("a mended frame has a good header").size;
     let fps = options.fps.unwrap_or(DEFAULT_FPS);
-    let mut notes = vec!["--quality does nothing: JPEGs are passed through as they come".to_owned()];
+    let mut notes =
+        vec!["--quality does nothing: JPEGs are passed through as they come".to_owned()];
     if options.size.is_some() {
         notes.push("--size does nothing: JPEGs are passed through as they come".to_owned());
     }
@@ -229,8 +230,7 @@ fn fit(mut image: Image, options: &SourceOptions) -> Result<Image, SourceError> 
     Ok(image)
 }
 
-const FPS_NOTE: &str =
-    "--fps changes nothing but what recordings say: standard input is read as fast as it is written";
+const FPS_NOTE: &str = "--fps changes nothing but what recordings say: standard input is read as fast as it is written";
 
 /// What is read at once from a pipe: what Linux has in one.
 const READ_LEN: usize = 1 << 16;
@@ -255,7 +255,8 @@ mod tests {
 
     fn y4m(frames: usize) -> Vec<u8> {
         let frame = [&b"FRAME\n"[..], &[77; 32 * 32 * 3 / 2]].concat();
-        [&b"YUV4MPEG2 W32 H32 F50:1 C420jpeg XCOLORRANGE=FULL\n"[..], &frame.repeat(frames)].concat()
+        [&b"YUV4MPEG2 W32 H32 F50:1 C420jpeg XCOLORRANGE=FULL\n"[..], &frame.repeat(frames)]
+            .concat()
     }
 
     #[test]
@@ -298,7 +299,8 @@ mod tests {
     fn an_unusable_jpeg_is_dropped_and_counted() {
         let good = textured(48, 32, PixelFormat::Yuv420);
         let bad = [0xFF, 0xD8, 0xFF, 0xD9];
-        let (info, pipe) = open(&[&bad[..], &good].concat(), &SourceOptions::default()).expect("one");
+        let (info, pipe) =
+            open(&[&bad[..], &good].concat(), &SourceOptions::default()).expect("one");
         assert_eq!((info.width, pipe.damaged()), (48, 1));
     }
 

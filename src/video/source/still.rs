@@ -30,8 +30,7 @@ impl Still {
         options: &SourceOptions,
     ) -> Result<(SourceInfo, Self), SourceError> {
         quieten();
-        let damaged =
-            || SourceError::DamagedImage { path: path.into(), format: format.to_owned() };
+        let damaged = || SourceError::DamagedImage { path: path.into(), format: format.to_owned() };
         let unreadable = |error| SourceError::Unreadable { path: path.into(), error };
         let bytes = fs::read(path).map_err(unreadable)?;
         match check(format, &bytes) {
@@ -39,7 +38,8 @@ impl Still {
             Verdict::Damaged => return Err(damaged()),
             Verdict::Size(error) => return Err(oversized(path)(error)),
         }
-        let flags = if options.gray { imgcodecs::IMREAD_GRAYSCALE } else { imgcodecs::IMREAD_COLOR };
+        let flags =
+            if options.gray { imgcodecs::IMREAD_GRAYSCALE } else { imgcodecs::IMREAD_COLOR };
         let mat = imgcodecs::imread(path, flags).map_err(|_| damaged())?;
         if mat.empty() {
             return Err(damaged());
@@ -82,10 +82,7 @@ fn describe(path: &Path, format: &str, found: Size, size: Size, fps: f64) -> Sou
         width: size.width,
         height: size.height,
         fps,
-        description: format!(
-            "{}, {format} image {found}{scaling}, {fps} times/s",
-            path.display()
-        ),
+        description: format!("{}, {format} image {found}{scaling}, {fps} times/s", path.display()),
         passthrough: false,
         notes,
     }
@@ -122,12 +119,12 @@ fn check_png(bytes: &[u8]) -> Verdict {
 
 fn check_jpeg(bytes: &[u8]) -> Verdict {
     match Decoder::new().decode(bytes, Want::Planar, &mut Image::empty()) {
-        Ok(()) => Verdict::Fine,
         Err(JpegError::Header(HeaderError::Size(width, height))) => {
             Size::new(width, height).map_or_else(Verdict::Size, |_| Verdict::Fine)
         }
         // A photograph may be what a frame may not: OpenCV knows these.
-        Err(JpegError::Header(
+        Ok(())
+        | Err(JpegError::Header(
             HeaderError::Progressive | HeaderError::Coding | HeaderError::Components(_),
         )) => Verdict::Fine,
         Err(_) => Verdict::Damaged,
@@ -144,7 +141,11 @@ mod tests {
 
     static RUN: AtomicBool = AtomicBool::new(false);
 
-    fn open(name: &str, bytes: &[u8], options: &SourceOptions) -> Result<(SourceInfo, Still), SourceError> {
+    fn open(
+        name: &str,
+        bytes: &[u8],
+        options: &SourceOptions,
+    ) -> Result<(SourceInfo, Still), SourceError> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join(name);
         fs::write(&path, bytes).expect("writes");

@@ -147,9 +147,8 @@ fn frame_of(mat: &Mat, captured: Instant) -> Grabbed {
 fn capture_time(position_ms: f64, grabbed: Instant) -> Instant {
     let stamp = Duration::try_from_secs_f64(position_ms / 1000.0).ok();
     let stamp = stamp.and_then(clock::instant_of_monotonic);
-    let is_plausible = |at: &Instant| {
-        *at <= grabbed && grabbed.saturating_duration_since(*at) < MAX_AGE
-    };
+    let is_plausible =
+        |at: &Instant| *at <= grabbed && grabbed.saturating_duration_since(*at) < MAX_AGE;
     stamp.filter(is_plausible).unwrap_or(grabbed)
 }
 

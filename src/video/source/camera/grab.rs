@@ -44,11 +44,7 @@ impl Camera {
             SourceError::Camera { index, name, path }
         })?;
         let info = describe(camera, options, &given);
-        let source = Self {
-            mailbox: Latest::new(),
-            stop: Arc::default(),
-            damaged: Arc::default(),
-        };
+        let source = Self { mailbox: Latest::new(), stop: Arc::default(), damaged: Arc::default() };
         let thread = Grabber {
             index: camera.index,
             options: *options,
