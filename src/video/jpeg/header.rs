@@ -131,8 +131,8 @@ impl Frame {
         if components != 1 && components != 3 {
             return Err(HeaderError::Components(components));
         }
-        let side = |high, low| usize::from(u16::from_be_bytes([high, low]));
-        let (width, height) = (side(w1, w0), side(h1, h0));
+        let number = |high, low| usize::from(u16::from_be_bytes([high, low]));
+        let (width, height) = (number(w1, w0), number(h1, h0));
         let size = Size::new(width, height).map_err(|_| HeaderError::Size(width, height))?;
         Ok(Self { size, sampling: sampling(components, rest)?, components })
     }

@@ -210,7 +210,7 @@ mod tests {
         let error = |bytes: &[u8]| mend(&mut bytes.to_vec()).expect_err("not a frame");
         assert_eq!(error(&[]), MendError::Header(HeaderError::NotAJpeg));
         assert_eq!(error(&[0xFF, SOI]), MendError::Header(HeaderError::Truncated));
-        assert_eq!(error(&[7; MAX_JPEG_LEN + 1]), MendError::TooLong(MAX_JPEG_LEN + 1));
+        assert_eq!(error(&vec![7; MAX_JPEG_LEN + 1]), MendError::TooLong(MAX_JPEG_LEN + 1));
         let good = textured(64, 48, PixelFormat::Yuv420);
         let torn = [&good[..good.len() / 2], &good].concat();
         assert!(matches!(error(&torn), MendError::Torn(_)));

@@ -182,7 +182,7 @@ impl Part {
         let mut h = Vec::with_capacity(HEADER_LEN as usize);
         let mut put = |id: &[u8], words: &[u32]| {
             h.extend(id);
-            words.iter().for_each(|word| h.extend(word.to_le_bytes()));
+            h.extend(words.iter().flat_map(|word| word.to_le_bytes()));
         };
         put(b"RIFF", &[end as u32 - 8]);
         put(b"AVI LIST", &[192]);

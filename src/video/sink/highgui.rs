@@ -4,6 +4,7 @@
 //! window they were pressed.
 
 use std::{
+    borrow::Borrow,
     path::PathBuf,
     sync::mpsc::{Receiver, Sender, channel},
     thread,
@@ -37,7 +38,10 @@ impl Screen {
     /// Opens these windows, with nothing in them yet.
     pub fn open(specs: &[WindowSpec]) -> Result<Self, WindowError> {
         display::available().map_err(WindowError::NoDisplay)?;
-        let windows = specs.iter().map(Window::open).collect::<Result<_, _>>()?;
+        let windows = specs.iter().map(Window::open).collect::<Result<Vec<_>, _>>()?;
+        if let [_, _, ..] = windows[..] {
+            windows.iter().for_each(Window::place);
+        }
         Ok(Self { windows, statistics: false, frozen: false, saves: channel() })
     }
 
@@ -57,7 +61,10 @@ impl Screen {
         window.notice(lines).map_err(toolkit)
     }
 
-    /// Lets the windows live, for 1 ms at most, and says what was done in them.
+    /// Lets the windows live, and says what was done in them.
+    ///
+    /// It waits 1 ms at most; the toolkit also paints here what was shown, which it
+    /// takes some milliseconds for where no graphics card helps.
     pub fn pump(&mut self) -> Vec<Action> {
         let key = highgui::poll_key().unwrap_or(NO_KEY);
         let mut actions: Vec<_> = self.saves.1.try_iter().collect();
@@ -133,8 +140,6 @@ struct Window {
     full_screen: bool,
     /// Whether it was seen on the screen: before that it cannot have been closed.
     was_visible: bool,
-    /// Whether it has the size of a picture.
-    is_sized: bool,
     /// The last picture, as it was received.
     picture: Option<Image>,
     /// What the card says, while one is shown.
@@ -151,7 +156,6 @@ impl Window {
             mirror: spec.role == Role::SelfView,
             full_screen: false,
             was_visible: false,
-            is_sized: false,
             picture: None,
             card: None,
         })
@@ -164,7 +168,7 @@ impl Window {
         };
         let shown = converted.as_ref().unwrap_or(image);
         let (rows, columns) = (shown.height as i32, shown.width as i32);
-        if !std::mem::replace(&mut self.is_sized, true) {
+        if self.picture.is_none() {
             self.resize(columns, rows)?;
         }
         let mat = Mat::new_rows_cols_with_bytes::<Vec3b>(rows, columns, &shown.data)?;
@@ -215,12 +219,21 @@ impl Window {
         Ok(())
     }
 
-    /// Makes the window as large as the picture, within [`LARGEST`].
+    /// Makes the window as large as the picture, within [`LARGEST`] or [`SMALL`].
     fn resize(&self, width: i32, height: i32) -> opencv::Result<()> {
-        let (max_width, max_height) = LARGEST;
+        let (max_width, max_height) = if self.role == Role::Peer { LARGEST } else { SMALL };
         let scale = (max_width / f64::from(width)).min(max_height / f64::from(height)).min(1.0);
         let side = |side: i32| (f64::from(side) * scale).round() as i32;
         highgui::resize_window(&self.name, side(width), side(height))
+    }
+
+    /// Puts one's own window beside the peer's, or on its corner where there is no room.
+    fn place(&self) {
+        let beside = LARGEST.0;
+        let fits = display::width().is_none_or(|width| f64::from(width) >= beside + SMALL.0);
+        let left = if self.role == Role::SelfView && fits { beside } else { 0.0 };
+        // A window manager that thinks otherwise is right.
+        let _ = highgui::move_window(&self.name, left as i32, 0);
     }
 
     fn toggle_full_screen(&mut self) {
@@ -279,12 +292,15 @@ fn civil_date(days: i64) -> (i64, i64, i64) {
     (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
-fn toolkit(error: opencv::Error) -> WindowError {
-    WindowError::Toolkit(error.message.split_whitespace().collect::<Vec<_>>().join(" "))
+fn toolkit(error: impl Borrow<opencv::Error>) -> WindowError {
+    WindowError::Toolkit(error.borrow().message.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// The largest window that is opened; the person may make it larger.
 const LARGEST: (f64, f64) = (1280.0, 720.0);
+
+/// The largest window of oneself.
+const SMALL: (f64, f64) = (320.0, 240.0);
 
 const NO_KEY: i32 = -1;
 const ESCAPE: u8 = 27;

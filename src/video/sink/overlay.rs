@@ -13,7 +13,7 @@ pub(super) fn draw(picture: &mut Mat, overlay: &Overlay, statistics: bool) -> op
     let line = line_height(scale);
     if statistics {
         for (i, text) in overlay.statistics.iter().enumerate() {
-            let origin = Point::new(line / 2, line * (i as i32 + 1));
+            let origin = Point::new(line / 2, margin(picture) + line * (i as i32 + 1));
             outlined(picture, &plain(text), origin, scale, WHITE)?;
         }
     }
@@ -21,7 +21,7 @@ pub(super) fn draw(picture: &mut Mat, overlay: &Overlay, statistics: bool) -> op
     let scale = scale * 1.3;
     let lines = wrapped(&plain(caption), picture.cols() * 9 / 10, scale)?;
     let line = line_height(scale);
-    let top = picture.rows() - line / 2 - line * (lines.len() as i32 - 1);
+    let top = picture.rows() - margin(picture) - line / 2 - line * (lines.len() as i32 - 1);
     for (i, text) in lines.iter().enumerate() {
         let left = (picture.cols() - width(text, scale)?) / 2;
         outlined(picture, text, Point::new(left, top + line * i as i32), scale, YELLOW)?;
@@ -31,7 +31,7 @@ pub(super) fn draw(picture: &mut Mat, overlay: &Overlay, statistics: bool) -> op
 
 /// Whether [`draw`] would draw anything.
 pub(super) fn is_empty(overlay: &Overlay, statistics: bool) -> bool {
-    overlay.caption.is_none() && !(statistics && !overlay.statistics.is_empty())
+    overlay.caption.is_none() && (!statistics || overlay.statistics.is_empty())
 }
 
 /// A card that says these lines, the first one large.
@@ -113,6 +113,11 @@ fn width(text: &str, scale: f64) -> opencv::Result<i32> {
 /// Letters of one height relative to the picture's, but never too small to read.
 fn scale_for(picture: &Mat) -> f64 {
     (f64::from(picture.rows()) / 720.0 * 0.75).max(0.4)
+}
+
+/// Text keeps off the edges by this, where the pattern has its bar codes.
+fn margin(picture: &Mat) -> i32 {
+    picture.rows() / 20
 }
 
 fn line_height(scale: f64) -> i32 {

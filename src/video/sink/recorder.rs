@@ -47,7 +47,7 @@ impl Recorder {
         let created = |error| RecordError::Create { name: name.clone(), error };
         let (writer, rule) = match spec {
             OutputSpec::Stdout => {
-                let output = Output::pipe(Box::new(io::stdout()));
+                let output = Output::pipe(stdout().map_err(created)?);
                 (Writer::Y4m(Y4mWriter::new(output, rate)), Rule::KeepNewest)
             }
             OutputSpec::File { path, container } => {
@@ -266,6 +266,21 @@ fn failure(error: io::Error, name: &str) -> RecordError {
         io::ErrorKind::BrokenPipe => RecordError::ReaderGone,
         _ => RecordError::Write { name: name.to_owned(), error },
     }
+}
+
+/// Standard output without the line buffer of [`io::stdout`], which would look for
+/// line breaks in pictures.
+#[cfg(unix)]
+fn stdout() -> io::Result<Box<dyn io::Write + Send>> {
+    use std::os::fd::AsFd;
+    let descriptor = io::stdout().as_fd().try_clone_to_owned()?;
+    Ok(Box::new(std::fs::File::from(descriptor)))
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "on Unix it can fail")]
+fn stdout() -> io::Result<Box<dyn io::Write + Send>> {
+    Ok(Box::new(io::stdout()))
 }
 
 fn name(spec: &OutputSpec) -> String {

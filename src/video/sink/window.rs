@@ -63,11 +63,7 @@ pub enum WindowError {
 pub enum Screen {}
 
 #[cfg(not(feature = "opencv"))]
-#[expect(
-    missing_docs,
-    clippy::unused_self,
-    reason = "the same as the one with windows, and never called"
-)]
+#[expect(missing_docs, reason = "the same as the one with windows, and never called")]
 impl Screen {
     pub fn open(_: &[WindowSpec]) -> Result<Self, WindowError> {
         super::display::available().map_err(WindowError::NoDisplay)?;

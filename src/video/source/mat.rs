@@ -36,11 +36,10 @@ pub(super) fn scale(image: Image, size: Size) -> Result<Image, SourceError> {
         Size { width, height }
     };
     let (from, to) = (chroma(image.size()), chroma(size));
-    let [y, cb, cr] = scaled.planes_mut();
-    let [from_y, from_cb, from_cr] = image.planes();
-    scale_plane::<u8>(from_y, image.size(), y, size)?;
-    scale_plane::<u8>(from_cb, from, cb, to)?;
-    scale_plane::<u8>(from_cr, from, cr, to)?;
+    let sizes = [(image.size(), size), (from, to), (from, to)];
+    for ((plane, scaled), (from, to)) in image.planes().iter().zip(scaled.planes_mut()).zip(sizes) {
+        scale_plane::<u8>(plane, from, scaled, to)?;
+    }
     Ok(scaled)
 }
 

@@ -129,7 +129,7 @@ impl Source {
 }
 
 enum Kind {
-    Pattern(PacedPattern),
+    Pattern(Box<PacedPattern>),
     Pipe(Pipe),
     #[cfg(feature = "opencv")]
     Film(file::Film),
@@ -174,7 +174,7 @@ fn open_pattern(options: &SourceOptions) -> Source {
         notes: Vec::new(),
     };
     let source = PacedPattern { pattern, pacer: Pacer::new(fps), gray: options.gray };
-    Source { info, kind: Kind::Pattern(source) }
+    Source { info, kind: Kind::Pattern(Box::new(source)) }
 }
 
 fn open_path(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {

@@ -140,7 +140,7 @@ fn segments_mask(height: usize, lit: u8) -> Mask {
     let thickness = height as f32 * 0.125;
     let (left, right) = (thickness * 0.6, height as f32 * 0.46);
     let (upper, lower) = (thickness * 0.5, height as f32 - thickness * 0.5);
-    let middle = (upper + lower) / 2.0;
+    let middle = f32::midpoint(upper, lower);
     // Each segment as its two ends: a, b, c, d, e, f, g.
     let ends = [
         ((left, upper), (right, upper)),
@@ -161,7 +161,8 @@ fn segments_mask(height: usize, lit: u8) -> Mask {
 
 /// Whether a point is in the pointed bar between two points on one row or column.
 fn in_segment(x: f32, y: f32, ((x1, y1), (x2, y2)): ((f32, f32), (f32, f32)), half: f32) -> bool {
-    let (across, along, length) = if y1 == y2 {
+    let is_level = x2 - x1 > y2 - y1;
+    let (across, along, length) = if is_level {
         ((y - y1).abs(), (x - f32::midpoint(x1, x2)).abs(), x2 - x1)
     } else {
         ((x - x1).abs(), (y - f32::midpoint(y1, y2)).abs(), y2 - y1)
@@ -191,7 +192,7 @@ mod tests {
     fn painting_over_the_edges_is_cut() {
         let mut image = Image::blank(17, 13, PixelFormat::Yuv420);
         fill(&mut image, 10..99, 10..99, Colour::gray(200));
-        fill(&mut image, 30..20, 0..5, Colour::gray(200));
+        fill(&mut image, 30..40, 0..5, Colour::gray(200));
         let mask = Mask::of(9, 9, |_, _| true);
         for at in [0, 8, 12, 16, 40] {
             blend(&mut image, &mask, at, at, Colour::rgb(255, 0, 0));

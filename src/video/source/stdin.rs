@@ -12,6 +12,8 @@ use std::{
     thread,
 };
 
+#[cfg(feature = "opencv")]
+use super::mat::scale;
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     pace::STOP_LOOK,
@@ -20,10 +22,7 @@ use super::{
 use crate::{
     clock,
     latest::{Latest, Taken},
-    video::{
-        image::Image,
-        jpeg::{Header, JpegStream, StreamItem, mend},
-    },
+    video::jpeg::{Header, JpegStream, StreamItem, mend},
 };
 
 /// A source that somebody else writes.
@@ -96,7 +95,13 @@ impl Pictures {
                 None => Ok(reader.next()?.map(Picture::Jpeg)),
             },
             Self::Y4m { reader, options } => match reader.next_image() {
-                Ok(Some(image)) => Ok(Some(Picture::Image(fit(image, options)?))),
+                Ok(Some(mut image)) => {
+                    if options.gray {
+                        image.drop_chroma();
+                    }
+                    let size = options.size.unwrap_or(image.size());
+                    Ok(Some(Picture::Image(scale(image, size)?)))
+                }
                 Ok(None) => Ok(None),
                 Err(Y4mError::Truncated) => {
                     log::warn!("standard input ended within a picture, which is dropped");
@@ -218,15 +223,13 @@ fn read_all(mut pictures: Pictures, mailbox: &Latest<Result<Captured, SourceErro
     mailbox.close();
 }
 
-/// As large and as grey as was asked for.
-fn fit(mut image: Image, options: &SourceOptions) -> Result<Image, SourceError> {
-    if options.gray {
-        image.drop_chroma();
-    }
-    #[cfg(feature = "opencv")]
-    if let Some(size) = options.size {
-        image = super::mat::scale(image, size)?;
-    }
+/// Without OpenCV it keeps its size, and the notes say so.
+#[cfg(not(feature = "opencv"))]
+#[expect(clippy::unnecessary_wraps, reason = "with OpenCV it can fail")]
+fn scale(
+    image: crate::video::image::Image,
+    _: crate::video::image::Size,
+) -> Result<crate::video::image::Image, SourceError> {
     Ok(image)
 }
 
@@ -239,7 +242,7 @@ const READ_LEN: usize = 1 << 16;
 mod tests {
     use super::*;
     use crate::video::{
-        image::{PixelFormat, Size},
+        image::{Image, PixelFormat, Size},
         jpeg::tests::textured,
     };
 

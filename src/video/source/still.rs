@@ -119,12 +119,12 @@ fn check_png(bytes: &[u8]) -> Verdict {
 
 fn check_jpeg(bytes: &[u8]) -> Verdict {
     match Decoder::new().decode(bytes, Want::Planar, &mut Image::empty()) {
-        Ok(()) => Verdict::Fine,
         Err(JpegError::Header(HeaderError::Size(width, height))) => {
             Size::new(width, height).map_or_else(Verdict::Size, |_| Verdict::Fine)
         }
         // A photograph may be what a frame may not: OpenCV knows these.
-        Err(JpegError::Header(
+        Ok(())
+        | Err(JpegError::Header(
             HeaderError::Progressive | HeaderError::Coding | HeaderError::Components(_),
         )) => Verdict::Fine,
         Err(_) => Verdict::Damaged,

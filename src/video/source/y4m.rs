@@ -11,7 +11,7 @@ use crate::video::image::{Image, MAX_SIDE, PixelFormat, Size, SizeError};
 /// Reads pictures from a YUV4MPEG2 stream.
 pub(super) struct Y4mReader {
     pub header: Header,
-    decoder: y4m::Decoder<Counted<Chain<Cursor<Vec<u8>>, Box<dyn BufRead + Send>>>>,
+    decoder: y4m::Decoder<Counted<Replayed>>,
     read: Arc<AtomicU64>,
 }
 
@@ -46,6 +46,9 @@ impl Y4mReader {
         Ok(Some(image))
     }
 }
+
+/// The header line, which was read already, and what follows it.
+type Replayed = Chain<Cursor<Vec<u8>>, Box<dyn BufRead + Send>>;
 
 /// What the stream's first line says.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -160,7 +163,9 @@ fn stretch(image: &mut Image) {
     let chroma = table(|v| (v - 128.0) * 255.0 / 224.0 + 128.0);
     let [y, cb, cr] = image.planes_mut();
     for (plane, table) in [(y, &luma), (cb, &chroma), (cr, &chroma)] {
-        plane.iter_mut().for_each(|value| *value = table[usize::from(*value)]);
+        for value in plane {
+            *value = table[usize::from(*value)];
+        }
     }
 }
 

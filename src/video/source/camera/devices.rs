@@ -75,7 +75,7 @@ mod linux {
     fn camera(node: &context::Node) -> Option<CameraInfo> {
         let path = node.path();
         let index = path.to_str()?.strip_prefix("/dev/video")?.parse().ok()?;
-        let name = node.name().map_or_else(|| format!("camera {index}"), |n| n.trim().to_owned());
+        let name = node.name().map_or_else(|| format!("camera {index}"), |name| said_once(&name));
         let path = path.display().to_string();
         // One that may not be opened is listed all the same: the user looks for it.
         let Ok(device) = Device::with_path(&path) else {
@@ -84,6 +84,15 @@ mod linux {
         let can = device.query_caps().ok()?.capabilities;
         let captures = can.contains(capability::Flags::VIDEO_CAPTURE);
         captures.then(|| CameraInfo { index, path, name, formats: formats(&device) })
+    }
+
+    /// Many drivers say "Webcam: Webcam".
+    fn said_once(name: &str) -> String {
+        let name = name.trim();
+        match name.split_once(": ") {
+            Some((first, second)) if first == second => first.to_owned(),
+            _ => name.to_owned(),
+        }
     }
 
     fn formats(device: &Device) -> Vec<CameraFormat> {
