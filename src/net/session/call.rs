@@ -282,7 +282,7 @@ impl Call {
             return (at <= now).then_some(reason);
         }
         events.extend(self.judge_udp(now));
-        (self.last_heard() + self.silence_limit() <= now).then_some(EndReason::Silent)
+        (self.silent_at()? <= now).then_some(EndReason::Silent)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -294,8 +294,7 @@ impl Call {
         // A prober that does not know where to send waits for the peer's first datagram.
         let prober = self.prober.as_ref().filter(|_| self.media_addr.is_some());
         let prober = prober.map(Prober::poll_timeout);
-        let silence = Some(self.last_heard() + self.silence_limit());
-        [receiver, control, prober, silence].into_iter().flatten().min()
+        [receiver, control, prober, self.silent_at()].into_iter().flatten().min()
     }
 
     /// Writes the next datagrams to `buf`, and says where they go.
@@ -382,8 +381,12 @@ impl Call {
         Some(if blocked { Event::UdpBlocked { peer } } else { Event::UdpUnblocked { peer } })
     }
 
-    fn silence_limit(&self) -> Duration {
-        if self.control.is_some() { CONTROLLED_SILENCE } else { BARE_SILENCE }
+    /// When the peer will have been unheard for too long; never for a sender without a control
+    /// channel, to whom nobody speaks.
+    fn silent_at(&self) -> Option<Instant> {
+        let limit = if self.control.is_some() { CONTROLLED_SILENCE } else { BARE_SILENCE };
+        let listens = self.control.is_some() || self.receiver.is_some();
+        listens.then(|| self.last_heard() + limit)
     }
 }
 

@@ -695,3 +695,35 @@ const BARE_TAKEOVER: Duration = Duration::from_millis(500);
 /// The smallest limit on datagrams that a peer may ask for, in bytes of UDP payload: what every
 /// IPv4 host takes (RFC 1122: 576, less headers).
 pub const MIN_MAX_DATAGRAM_LEN: usize = 508;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::session::DEFAULT_REASSEMBLY_DEADLINE;
+
+    fn endpoint(now: Instant, role: Role) -> Endpoint {
+        let config = EndpointConfig {
+            name: Name::new("ann"),
+            role,
+            stream: None,
+            max_datagram_len: 1200,
+            reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
+            epoch: now,
+            shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
+            seed: 1,
+        };
+        Endpoint::new(now, config)
+    }
+
+    #[test]
+    fn a_bare_sender_does_not_wait_to_be_spoken_to() {
+        let now = crate::clock::now();
+        let addr = "127.0.0.1:7".parse().unwrap();
+        let target = Target { host: "desk".into(), addrs: vec![addr] };
+        let role = Role::Send { targets: vec![target], control: false };
+        let mut endpoint = endpoint(now, role);
+        assert_eq!(endpoint.poll_timeout(), None);
+        endpoint.handle_timeout(now + Duration::from_secs(3600));
+        assert_eq!(endpoint.calls().count(), 1);
+    }
+}
