@@ -557,6 +557,8 @@ impl Endpoint {
             same_machine_epoch: self.same_machine_epoch(hello.epoch),
         };
         self.begin(now, parts, hello.stream);
+        // What the caller said behind its hello, in one breath, has come already.
+        self.hear_peer(now, self.calls.len() - 1, &[]);
     }
 
     /// The answer to our hello.
@@ -725,5 +727,25 @@ mod tests {
         assert_eq!(endpoint.poll_timeout(), None);
         endpoint.handle_timeout(now + Duration::from_secs(3600));
         assert_eq!(endpoint.calls().count(), 1);
+    }
+
+    #[test]
+    fn what_a_caller_says_behind_its_hello_is_heard_at_once() {
+        let now = crate::clock::now();
+        let mut endpoint = endpoint(now, Role::Receive);
+        let hello = Hello {
+            session: 7,
+            name: Name::new("bob"),
+            purpose: Purpose::Send,
+            stream: None,
+            epoch: Epoch { boot: 0, monotonic_us: 0 },
+        };
+        let mut said = crate::net::wire::control::PREFACE.to_vec();
+        Message::Hello(hello).emit(&mut said);
+        Message::Text(Line::new("hi").unwrap()).emit(&mut said);
+        let conn = endpoint.handle_incoming(now, "127.0.0.1:7".parse().unwrap()).unwrap();
+        endpoint.handle_data(now, conn, &said);
+        let events: Vec<_> = std::iter::from_fn(|| endpoint.poll_event()).collect();
+        assert!(matches!(events[..], [Event::Connected { .. }, Event::Text { .. }]), "{events:?}");
     }
 }
