@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -575,14 +575,29 @@ fn assert_conserved(counters: &CallCounters) {
 /// frame's nowhere.
 pub(crate) fn picture(number: u64, len: usize) -> Arc<[u8]> {
     let mut data = vec![0; len.max(8)];
-    let mut word = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    for bytes in data.chunks_mut(8) {
-        word = word.wrapping_mul(0xd129_42f5_af5c_4b8d).rotate_left(29);
-        bytes.copy_from_slice(&word.to_be_bytes()[..bytes.len()]);
+    for (i, bytes) in data.chunks_mut(PIECE).enumerate() {
+        let from = (number as usize * 4099 + i * 61) % SHIFTS;
+        bytes.copy_from_slice(&noise()[from..][..bytes.len()]);
     }
     data[..8].copy_from_slice(&number.to_be_bytes());
     data.into()
 }
+
+/// Random bytes; a picture is a piece of them, shifted by its number.
+fn noise() -> &'static [u8] {
+    static NOISE: OnceLock<Vec<u8>> = OnceLock::new();
+    NOISE.get_or_init(|| {
+        let mut word = 1_u64;
+        let words = std::iter::repeat_with(|| {
+            word = word.wrapping_mul(0xd129_42f5_af5c_4b8d).rotate_left(29) ^ 7;
+            word.to_be_bytes()
+        });
+        words.take((PIECE + SHIFTS) / 8).flatten().collect()
+    })
+}
+
+const PIECE: usize = 1 << 17;
+const SHIFTS: usize = 1 << 16;
 
 /// The number of a received picture, which must be whole.
 pub(crate) fn number_of(data: &[u8]) -> u64 {
