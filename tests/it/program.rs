@@ -11,7 +11,7 @@ use std::{
 use udpchat::clock;
 
 /// A running udpchat whose standard error is read along.
-pub struct Program {
+pub(crate) struct Program {
     child: Child,
     errors: Arc<Lines>,
     reader: Option<JoinHandle<()>>,
@@ -20,10 +20,10 @@ pub struct Program {
 
 /// What a program left behind.
 #[derive(Debug)]
-pub struct Outcome {
-    pub status: ExitStatus,
-    pub stdout: Vec<u8>,
-    pub stderr: String,
+pub(crate) struct Outcome {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
 }
 
 #[derive(Default)]
@@ -33,10 +33,10 @@ struct Lines {
 }
 
 /// No wait of any test is longer.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary with its arguments, without a display or a name from outside.
-pub fn command(args: &[&str]) -> Command {
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_udpchat"));
     command.args(args).env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env_remove("RUST_LOG");
     command.env("USER", "test");
@@ -44,18 +44,18 @@ pub fn command(args: &[&str]) -> Command {
 }
 
 /// Runs to the end with nothing on standard input.
-pub fn run(args: &[&str]) -> Outcome {
+pub(crate) fn run(args: &[&str]) -> Outcome {
     let _shared = shared();
     Program::start(args).finish()
 }
 
 impl Program {
-    pub fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         Self::spawn(command(args).stdin(Stdio::null()).stdout(Stdio::piped()))
     }
 
     /// Runs `command`; its standard output is collected if it is piped and not taken.
-    pub fn spawn(command: &mut Command) -> Self {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("udpchat starts");
         let errors = Arc::new(Lines::default());
         let (lines, stderr) = (Arc::clone(&errors), child.stderr.take().expect("piped"));
@@ -71,28 +71,28 @@ impl Program {
     }
 
     /// Its standard input, if it was piped.
-    pub fn stdin(&mut self) -> ChildStdin {
+    pub(crate) fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("standard input is piped")
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits for a line on standard error that contains `part`, and returns it.
-    pub fn wait_for(&self, part: &str) -> String {
+    pub(crate) fn wait_for(&self, part: &str) -> String {
         self.errors.wait_for(part).unwrap_or_else(|said| {
             panic!("'{part}' was not said; what was said:\n{}", said.join("\n"))
         })
     }
 
     /// Everything said so far.
-    pub fn said(&self) -> Vec<String> {
+    pub(crate) fn said(&self) -> Vec<String> {
         self.errors.lines.lock().unwrap().0.clone()
     }
 
     /// The port that a receiver says it listens on.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         let line = self.wait_for(" on port ");
         let digits: String = line
             .split(" on port ")
@@ -105,23 +105,23 @@ impl Program {
     }
 
     /// Ctrl-C.
-    pub fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         self.signal(rustix::process::Signal::INT);
     }
 
     /// The end without a goodbye.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.finish();
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("it runs");
     }
 
     /// Waits for its end.
-    pub fn finish(mut self) -> Outcome {
+    pub(crate) fn finish(mut self) -> Outcome {
         let until = clock::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
@@ -167,14 +167,14 @@ impl Lines {
 
 impl Outcome {
     /// It went well.
-    pub fn expect_success(&self) -> &Self {
+    pub(crate) fn expect_success(&self) -> &Self {
         assert!(self.status.success(), "{}", self.stderr);
         self
     }
 
     /// It failed with `code`, said so in one line that contains each of `parts`, and nothing of
     /// it looks like a crash.
-    pub fn expect_failure(&self, code: i32, parts: &[&str]) {
+    pub(crate) fn expect_failure(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.status.code(), Some(code), "{}", self.stderr);
         let said: Vec<&str> = self.stderr.lines().filter(|l| l.starts_with("udpchat: ")).collect();
         assert_eq!(said.len(), 1, "one line says why:\n{}", self.stderr);
@@ -189,17 +189,17 @@ impl Outcome {
 
 /// Writes `bytes` to a program's standard input and closes it; a program that has ended already
 /// is the test's business.
-pub fn feed(mut stdin: ChildStdin, bytes: &[u8]) {
+pub(crate) fn feed(mut stdin: ChildStdin, bytes: &[u8]) {
     let _ = stdin.write_all(bytes);
 }
 
 /// For a test in real time: nothing else that starts programs runs beside it.
-pub fn alone() -> impl Drop {
+pub(crate) fn alone() -> impl Drop {
     MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// For a test that only starts programs.
-pub fn shared() -> impl Drop {
+pub(crate) fn shared() -> impl Drop {
     MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 

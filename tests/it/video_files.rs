@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -94,8 +95,12 @@ fn a_film_arrives_whole_and_in_order() {
     end(receiver);
     let (got, sent) = (frames(&out), 795);
     assert!(got as f64 >= 0.999 * f64::from(sent), "{got} of {sent} frames");
-    let graph = "[0:v]setpts=N/25/TB[a];[1:v]setpts=N/25/TB[b];[a][b]psnr=stats_file=-";
-    let said = ffmpeg(&["-i", text(&out), "-i", text(&film), "-lavfi", graph, "-f", "null", "-"]);
+    // The recording is full range, the film is not, and the filter compares numbers.
+    let range = "scale=in_range=full:out_range=tv:flags=accurate_rnd+full_chroma_int";
+    let graph = format!(
+        "[0:v]{range},format=yuv420p,settb=1/25,setpts=N[a];[1:v]settb=1/25,setpts=N[b];[a][b]psnr"
+    );
+    let said = ffmpeg(&["-i", text(&out), "-i", text(&film), "-lavfi", &graph, "-f", "null", "-"]);
     let average = number_after(&said, " average:");
     let worst = number_after(&said, " min:");
     assert!(average >= 33.0, "PSNR {average} dB");
@@ -124,15 +129,29 @@ fn a_jpeg_stream_is_recorded_bit_by_bit() {
         "4",
         text(&sent),
     ]);
+    let sent = fs::read(sent).expect("read");
     let receiver = receiver(&got);
-    let sender = send_piped(
-        &to(&receiver),
-        &["-f", "mjpeg", "-framerate", "25", "-i", text(&sent)],
-        &["-c", "copy", "-f", "mjpeg"],
+    let mut sender = Program::spawn(
+        command(&["send", "--to", &to(&receiver), "--source", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null()),
     );
+    // A JPEG begins with FFD8 FF, which its coded data cannot contain.
+    let mut stdin = sender.stdin();
+    let mut begins: Vec<usize> =
+        (0..sent.len()).filter(|&i| sent[i..].starts_with(b"\xff\xd8\xff")).collect();
+    begins.push(sent.len());
+    for (i, frame) in begins.windows(2).enumerate() {
+        stdin.write_all(&sent[frame[0]..frame[1]]).expect("it runs");
+        if i == 0 {
+            sender.wait_for("connected to");
+        }
+        std::thread::park_timeout(Duration::from_millis(40));
+    }
+    drop(stdin);
     sender.finish().expect_success();
     end(receiver);
-    let (sent, got) = (fs::read(sent).expect("read"), fs::read(got).expect("read"));
+    let got = fs::read(got).expect("read");
     assert_eq!(got.len(), sent.len());
     assert!(got == sent, "same length, other bytes");
 }
@@ -178,7 +197,9 @@ fn send_piped(to: &str, input: &[&str], output: &[&str]) -> Program {
 fn a_killed_recording_plays() {
     let _shared = shared();
     let folder = folder();
-    for name in ["killed.avi", "killed.y4m", "killed.mjpeg"] {
+    for (name, second) in
+        [("killed.avi", 400_000), ("killed.y4m", 3_000_000), ("killed.mjpeg", 400_000)]
+    {
         let out = folder.path().join(name);
         let receiver = receiver(&out);
         let _sender = Program::start(&[
@@ -190,7 +211,7 @@ fn a_killed_recording_plays() {
             "--size",
             "320x240",
         ]);
-        wait_until(|| fs::metadata(&out).is_ok_and(|m| m.len() > 400_000));
+        wait_until(|| fs::metadata(&out).is_ok_and(|m| m.len() > second));
         receiver.kill();
         assert!(frames(&out) >= 10, "{name}: {} frames", frames(&out));
     }
@@ -250,7 +271,7 @@ fn survival_under_loss_is_as_computed() {
         (share - expected).abs() < 4.0 * deviation,
         "{share} of {chunks} chunks a frame, {expected} expected: {report}"
     );
-    assert_eq!(frames("damaged"), 0.0, "{report}");
+    assert_eq!(report["frames"]["damaged"], 0, "{report}");
 }
 
 fn demo(args: &[&str]) -> Value {
@@ -316,7 +337,7 @@ fn a_slow_reader_sees_young_pictures() {
 }
 
 /// Memory of a process that is really there, in KB.
-pub fn resident_kb(pid: u32) -> u64 {
+pub(crate) fn resident_kb(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("Linux says");
     line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")

@@ -25,8 +25,10 @@ pub fn read_number(image: &Image) -> Option<u32> {
     if image.width < CELLS || image.height < 2 * row_height(image.height) {
         return None;
     }
-    let top = read_row(image, row_height(image.height) / 2)?;
-    let bottom = read_row(image, image.height - row_height(image.height).div_ceil(2))?;
+    // A row is at least a 30th of the height however the picture was scaled since it was drawn.
+    let inset = image.height / 60;
+    let top = read_row(image, inset)?;
+    let bottom = read_row(image, image.height - 1 - inset)?;
     (top == bottom).then_some(top)
 }
 
