@@ -42,6 +42,11 @@ impl AviWriter {
         Ok(Self { path: path.into(), rate, part: None, parts: 0, bytes_before: 0 })
     }
 
+    /// For the next header.
+    pub(super) fn set_rate(&mut self, rate: (u32, u32)) {
+        self.rate = rate;
+    }
+
     /// Writes a frame of media time `at`, with what is missing before it as repeats.
     ///
     /// A file that gets too long, or a picture of another size, begins the next file.

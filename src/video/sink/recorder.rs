@@ -17,6 +17,7 @@ use super::{
 };
 
 /// Writes frames to a file or a pipe.
+#[derive(Debug)]
 pub struct Recorder {
     name: String,
     shared: Arc<Shared>,
@@ -55,6 +56,13 @@ impl Recorder {
             }
         };
         Self::start(name.clone(), writer, rule)
+    }
+
+    /// Frames/s nominally, from now on: for the header, if it is not written yet.
+    pub fn set_rate(&self, fps: f64) {
+        if fps > 0.0 && fps < MAX_RATE {
+            self.shared.lock().rate = Some(rate(fps));
+        }
     }
 
     /// Hands over a frame of this media time. It is written later, or dropped and
@@ -147,6 +155,7 @@ pub(super) enum Written {
     OtherLayout,
 }
 
+#[derive(Debug)]
 struct Shared {
     backlog: Backlog,
     state: Mutex<State>,
@@ -159,10 +168,12 @@ impl Shared {
     }
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     summary: RecordSummary,
     failure: Option<RecordError>,
+    /// A rate that the writer does not know yet.
+    rate: Option<(u32, u32)>,
     ended: bool,
 }
 
@@ -189,6 +200,14 @@ impl Writer {
         }
     }
 
+    fn set_rate(&mut self, rate: (u32, u32)) {
+        match self {
+            Self::MotionJpeg(_) => {}
+            Self::Y4m(writer) => writer.set_rate(rate),
+            Self::Avi(writer) => writer.set_rate(rate),
+        }
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         match self {
             Self::MotionJpeg(_) | Self::Y4m(_) => Ok(()),
@@ -209,6 +228,9 @@ impl Writer {
 fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
     let mut result = Ok(());
     while let Some((frame, at)) = shared.backlog.take() {
+        if let Some(rate) = shared.lock().rate.take() {
+            writer.set_rate(rate);
+        }
         let written = writer.write(&frame, at);
         let mut state = shared.lock();
         state.summary.bytes = writer.bytes();
@@ -270,7 +292,7 @@ fn name(spec: &OutputSpec) -> String {
 
 /// Frames/s as a fraction: whole numbers, the television's n·1000/1001, else thousandths.
 fn rate(fps: f64) -> (u32, u32) {
-    assert!(fps > 0.0 && fps < 1e6, "{fps} frames/s");
+    assert!(fps > 0.0 && fps < MAX_RATE, "{fps} frames/s");
     let is_near_whole = |x: f64| (x - x.round()).abs() < 1e-3 && x.round() > 0.0;
     if is_near_whole(fps) {
         (fps.round() as u32, 1)
@@ -280,6 +302,9 @@ fn rate(fps: f64) -> (u32, u32) {
         ((fps * 1000.0).round().max(1.0) as u32, 1000)
     }
 }
+
+/// No camera is faster; a header could not say more.
+const MAX_RATE: f64 = 1e6;
 
 /// How long the end waits for the last frames: nobody waits longer after Ctrl-C.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -398,6 +423,17 @@ mod tests {
         assert!(recorder.summary().dropped > 400);
         drop(reader);
         assert!(matches!(recorder.finish(), Err(RecordError::ReaderGone)));
+    }
+
+    #[test]
+    fn the_rate_may_be_told_until_the_first_frame() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.y4m");
+        let recorder = recorder(&path);
+        recorder.set_rate(10.0);
+        recorder.record(frame(64), at(0));
+        recorder.finish().expect("writes");
+        assert!(fs::read(&path).expect("reads").starts_with(b"YUV4MPEG2 W64 H48 F10:1 "));
     }
 
     #[test]

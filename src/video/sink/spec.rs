@@ -27,6 +27,13 @@ pub enum Container {
     Avi,
 }
 
+impl OutputSpec {
+    /// Whether it takes standard output, which then is nobody else's.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self, Self::Stdout)
+    }
+}
+
 impl FromStr for OutputSpec {
     type Err = OutputSpecError;
 

@@ -27,6 +27,11 @@ impl Y4mWriter {
         Self { output, rate, decoder, image, layout: None }
     }
 
+    /// For the next header.
+    pub(super) fn set_rate(&mut self, rate: (u32, u32)) {
+        self.rate = rate;
+    }
+
     pub(super) fn write(&mut self, frame: &[u8]) -> io::Result<Written> {
         if self.decoder.decode(frame, Want::Planar, &mut self.image).is_err() {
             return Ok(Written::Damaged);

@@ -1,0 +1,109 @@
+//! What the stream layer carries: frames, their ids, and the session they belong to.
+
+use std::{cmp::Ordering, fmt, sync::Arc, time::Instant};
+
+use crate::net::time::MediaTime;
+
+/// The number of a frame in its session. Wraps around; compared as in RFC 1982.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FrameId(pub u32);
+
+impl FrameId {
+    /// The id that follows this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
+    /// Whether this frame came before `other`, across a wrap-around (RFC 1982:
+    /// true while the two are less than 2³¹ apart).
+    pub fn is_before(self, other: Self) -> bool {
+        self.serial_cmp(other) == Ordering::Less
+    }
+
+    /// The order of two ids of one session. Not `Ord`, since serial order is not transitive.
+    pub fn serial_cmp(self, other: Self) -> Ordering {
+        (self.0.wrapping_sub(other.0) as i32).cmp(&0)
+    }
+}
+
+impl fmt::Display for FrameId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The id of a session: drawn at random by the side that dials, never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId(u32);
+
+impl SessionId {
+    /// `None` for zero, which no session has.
+    pub fn new(id: u32) -> Option<Self> {
+        (id != 0).then_some(Self(id))
+    }
+
+    /// The number on the wire.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// One encoded picture on its way out. Cloning shares the bytes.
+#[derive(Clone, Debug)]
+pub struct OutgoingFrame {
+    /// The encoded picture, [`MAX_FRAME_LEN`] bytes at most.
+    pub data: Arc<[u8]>,
+    /// When the picture's capture began.
+    pub captured: Instant,
+}
+
+/// A whole, verified frame as it left the reassembler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceivedFrame {
+    /// Its number.
+    pub id: FrameId,
+    /// The encoded picture, byte for byte as it was sent.
+    pub data: Vec<u8>,
+    /// When its capture began, on the sender's clock.
+    pub captured: MediaTime,
+    /// When the sender handed the first chunk that arrived to its socket, on the sender's clock.
+    pub first_sent: MediaTime,
+    /// When its first chunk arrived.
+    pub first_received: Instant,
+    /// When its last missing chunk arrived.
+    pub completed: Instant,
+}
+
+/// The largest frame, in bytes.
+///
+/// 2160p at quality 95 of noisy video is 5 MB. What one hostile datagram can make
+/// a receiver set aside is bounded by this.
+pub const MAX_FRAME_LEN: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_ids_are_ordered_across_the_wrap() {
+        let (last, first) = (FrameId(u32::MAX), FrameId(u32::MAX).next());
+        assert_eq!(first, FrameId(0));
+        assert!(last.is_before(first));
+        assert!(!first.is_before(last));
+        assert!(FrameId(5).is_before(FrameId(6)));
+        assert!(!FrameId(5).is_before(FrameId(5)));
+    }
+
+    #[test]
+    fn zero_is_no_session() {
+        assert_eq!(SessionId::new(0), None);
+        assert_eq!(SessionId::new(7).map(SessionId::get), Some(7));
+    }
+}

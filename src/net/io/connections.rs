@@ -1,0 +1,199 @@
+//! The TCP connections of the control channel, as the endpoint numbers them.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr},
+};
+
+use mio::{Interest, Registry, Token, net::TcpStream};
+
+use crate::net::session::{ConnId, Endpoint};
+
+/// Every control connection, open or being opened.
+#[derive(Debug)]
+pub(super) struct Connections {
+    first_token: usize,
+    open: BTreeMap<ConnId, Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    outbox: Vec<u8>,
+    is_connecting: bool,
+    is_closing: bool,
+}
+
+impl Connections {
+    /// Uses the tokens from `first_token` on.
+    pub(super) fn new(first_token: usize) -> Self {
+        Self { first_token, open: BTreeMap::new() }
+    }
+
+    /// The connection of a poll's event.
+    pub(super) fn of_token(&self, token: Token) -> Option<ConnId> {
+        let conn = ConnId(token.0.checked_sub(self.first_token)? as u64);
+        self.open.contains_key(&conn).then_some(conn)
+    }
+
+    /// Begins to connect; how it went is told by an event, or by the error.
+    pub(super) fn dial(
+        &mut self,
+        registry: &Registry,
+        conn: ConnId,
+        to: SocketAddr,
+    ) -> io::Result<()> {
+        self.add(registry, conn, TcpStream::connect(to)?, true)
+    }
+
+    /// Takes a connection that somebody made to us.
+    pub(super) fn accept(
+        &mut self,
+        registry: &Registry,
+        conn: ConnId,
+        stream: TcpStream,
+    ) -> io::Result<()> {
+        self.add(registry, conn, stream, false)
+    }
+
+    /// Writes `bytes` as soon as the peer takes them.
+    pub(super) fn write(&mut self, conn: ConnId, bytes: &[u8]) {
+        if let Some(connection) = self.open.get_mut(&conn) {
+            connection.outbox.extend_from_slice(bytes);
+            connection.flush();
+        }
+    }
+
+    /// Closes `conn`, after what is to be written, if the peer takes it at once.
+    pub(super) fn close(&mut self, registry: &Registry, conn: ConnId) {
+        if let Some(connection) = self.open.get_mut(&conn) {
+            connection.is_closing = true;
+            connection.flush();
+            if connection.outbox.is_empty() {
+                self.remove(registry, conn);
+            }
+        }
+    }
+
+    /// Whether something is still to be written.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.open.values().all(|c| c.outbox.is_empty() || c.is_connecting)
+    }
+
+    /// Acts on a poll's event for `conn`.
+    pub(super) fn handle_ready(
+        &mut self,
+        registry: &Registry,
+        conn: ConnId,
+        endpoint: &mut Endpoint,
+    ) {
+        let Some(connection) = self.open.get_mut(&conn) else { return };
+        let now = crate::clock::now();
+        if connection.is_connecting {
+            match connection.finish_connecting() {
+                Ok(false) => return,
+                Ok(true) => endpoint.handle_connected(now, conn),
+                Err(error) => {
+                    self.remove(registry, conn);
+                    endpoint.handle_disconnected(now, conn, is_refusal(&error));
+                    return;
+                }
+            }
+        }
+        connection.flush();
+        if connection.is_closing {
+            if connection.outbox.is_empty() {
+                self.remove(registry, conn);
+            }
+            return;
+        }
+        let still_open = connection.read(|bytes| endpoint.handle_data(now, conn, bytes));
+        if !still_open {
+            self.remove(registry, conn);
+            endpoint.handle_disconnected(now, conn, false);
+        }
+    }
+
+    fn add(
+        &mut self,
+        registry: &Registry,
+        conn: ConnId,
+        mut stream: TcpStream,
+        is_connecting: bool,
+    ) -> io::Result<()> {
+        let token = Token(self.first_token + conn.0 as usize);
+        // A message must not wait for another one (RFC 896's algorithm would make it).
+        let _ = stream.set_nodelay(true);
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        let connection =
+            Connection { stream, outbox: Vec::new(), is_connecting, is_closing: false };
+        self.open.insert(conn, connection);
+        Ok(())
+    }
+
+    fn remove(&mut self, registry: &Registry, conn: ConnId) {
+        if let Some(mut connection) = self.open.remove(&conn) {
+            let _ = registry.deregister(&mut connection.stream);
+            let _ = connection.stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Connection {
+    /// Whether the connection stands now; an error, if it never will.
+    fn finish_connecting(&mut self) -> io::Result<bool> {
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error);
+        }
+        match self.stream.peer_addr() {
+            Ok(_) => {
+                self.is_connecting = false;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn flush(&mut self) {
+        while !self.outbox.is_empty() && !self.is_connecting {
+            match self.stream.write(&self.outbox) {
+                Ok(written) => {
+                    self.outbox.drain(..written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A peer that reads nothing gets no more than it could hold.
+                    self.outbox.truncate(MAX_OUTBOX_LEN);
+                    return;
+                }
+                // The reading side notices, and says so.
+                Err(_) => self.outbox.clear(),
+            }
+        }
+    }
+
+    /// Reads what is there; false when the connection has ended.
+    fn read(&mut self, mut handle: impl FnMut(&[u8])) -> bool {
+        let mut buf = [0; 4096];
+        for _ in 0..READS_AT_ONCE {
+            match self.stream.read(&mut buf) {
+                Ok(0) => return false,
+                Ok(len) => handle(&buf[..len]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        // Who sends more control data at once than that is not having a conversation.
+        false
+    }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset)
+}
+
+const MAX_OUTBOX_LEN: usize = 64 << 10;
+const READS_AT_ONCE: usize = 64;

@@ -1,0 +1,617 @@
+//! The loop: one thread, one `mio` poll, every socket, the endpoint.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    time::{Duration, Instant},
+};
+
+use log::{debug, warn};
+use mio::{Events, Interest, Poll, Token, Waker, net::TcpListener};
+use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
+
+use super::{BufferSizes, SendCounters, connections::Connections, udp::UdpSocket};
+use crate::{
+    clock,
+    latest::Latest,
+    net::{
+        frame::OutgoingFrame,
+        netem::{Netem, NetemCounters, NetemSpec},
+        session::{
+            CallCounters, CallId, Delivered, Endpoint, EndpointConfig, Event, Output,
+            StrayCounters, Transmit,
+        },
+        wire::{
+            control::{CloseReason, StreamParams},
+            text::Line,
+        },
+    },
+};
+
+/// What a driver is to run.
+#[derive(Clone, Debug)]
+pub struct DriverConfig {
+    /// The endpoint's part.
+    pub endpoint: EndpointConfig,
+    /// Where to listen; `None` for a side that only dials.
+    pub listen: Option<Listen>,
+    /// A bad network for what leaves.
+    pub egress: Option<NetemSpec>,
+    /// A bad network for what comes in.
+    pub ingress: Option<NetemSpec>,
+}
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The address and port; `None` for all addresses, IPv6 and IPv4.
+    pub addr: SocketAddr,
+    /// Whether over TCP as well.
+    pub control: bool,
+}
+
+/// Why a driver cannot start.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// The port belongs to another program.
+    #[error("port {port} is already in use on {ip}: end the other program, or choose another port with --bind {ip}:PORT", port = addr.port(), ip = bracketed(addr))]
+    InUse {
+        /// Where we wanted to be.
+        addr: SocketAddr,
+    },
+    /// The address is none of this machine's.
+    #[error(
+        "{addr} is not an address of this machine: choose one that `ip addr` lists, or leave --bind out"
+    )]
+    NotOurs {
+        /// Where we wanted to be.
+        addr: SocketAddr,
+    },
+    /// Anything else.
+    #[error("cannot listen on {addr}: {error}")]
+    Other {
+        /// Where we wanted to be.
+        addr: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The event loop or the sending socket could not be made.
+    #[error("cannot set up the network: {0}")]
+    Setup(#[from] io::Error),
+}
+
+/// The loop, ready to [`run`](Driver::run) on a thread of its own.
+#[derive(Debug)]
+pub struct Driver {
+    poll: Poll,
+    udp: UdpSocket,
+    listener: Option<TcpListener>,
+    connections: Connections,
+    endpoint: Endpoint,
+    egress: Option<Netem<SocketAddr>>,
+    ingress: Option<Netem<SocketAddr>>,
+    send_buf: Vec<u8>,
+    blocked: Option<Transmit>,
+    more_to_receive: bool,
+    last_warning: Option<Instant>,
+    published: Option<Instant>,
+    commands: Receiver<Command>,
+    events: SyncSender<Event>,
+    shared: Shared,
+    closing: Option<Instant>,
+}
+
+/// Everybody else's hold on a driver.
+#[derive(Debug)]
+pub struct Handle {
+    waker: Arc<Waker>,
+    commands: SyncSender<Command>,
+    events: Receiver<Event>,
+    shared: Shared,
+    local_addr: SocketAddr,
+}
+
+/// The part of a [`Handle`] that feeds frames, for the encoder's thread.
+#[derive(Clone, Debug)]
+pub struct FrameInlet {
+    waker: Arc<Waker>,
+    outgoing: Latest<OutgoingFrame>,
+}
+
+/// What the network side has seen and done.
+#[derive(Clone, Debug, Default)]
+pub struct NetStats {
+    /// Each call's.
+    pub calls: Vec<(CallId, CallCounters)>,
+    /// All calls' together, those that have ended included.
+    pub totals: CallCounters,
+    /// Datagrams that belonged to no call.
+    pub strays: StrayCounters,
+    /// What became of what was sent.
+    pub send: SendCounters,
+    /// The kernel's buffers.
+    pub buffers: Option<BufferSizes>,
+    /// What the bad network did, if there is one: to what left, and to what came.
+    pub netem: Option<NetemCounters>,
+    /// Events that nobody fetched in time.
+    pub events_dropped: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Shared {
+    outgoing: Latest<OutgoingFrame>,
+    received: Latest<Delivered>,
+    stats: Arc<Mutex<NetStats>>,
+}
+
+#[derive(Debug)]
+enum Command {
+    Text(Line),
+    Stream(StreamParams),
+    Close(CloseReason),
+}
+
+impl Driver {
+    /// Binds the sockets; nothing moves before [`run`](Self::run).
+    pub fn bind(config: DriverConfig) -> Result<(Self, Handle), BindError> {
+        let (mut udp, mut listener) = match config.listen {
+            None => (UdpSocket::bind_any()?, None),
+            Some(listen) => bind_both(listen)?,
+        };
+        let poll = Poll::new()?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(udp.source(), UDP, both)?;
+        if let Some(listener) = &mut listener {
+            poll.registry().register(listener, LISTENER, Interest::READABLE)?;
+        }
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let (commands, commands_rx) = sync_channel(COMMAND_BACKLOG);
+        let (events_tx, events) = sync_channel(EVENT_BACKLOG);
+        let stats = NetStats { buffers: udp.buffer_sizes().ok(), ..NetStats::default() };
+        let shared = Shared {
+            outgoing: Latest::new(),
+            received: Latest::new(),
+            stats: Arc::new(Mutex::new(stats)),
+        };
+        let handle = Handle {
+            waker,
+            commands,
+            events,
+            shared: shared.clone(),
+            local_addr: udp.local_addr()?,
+        };
+        let driver = Self {
+            poll,
+            udp,
+            listener,
+            connections: Connections::new(FIRST_CONNECTION),
+            endpoint: Endpoint::new(clock::now(), config.endpoint),
+            egress: config.egress.map(Netem::new),
+            ingress: config.ingress.map(Netem::new),
+            send_buf: vec![0; SEND_LEN],
+            blocked: None,
+            more_to_receive: false,
+            last_warning: None,
+            published: None,
+            commands: commands_rx,
+            events: events_tx,
+            shared,
+            closing: None,
+        };
+        Ok((driver, handle))
+    }
+
+    /// Runs until it is told to close, or everybody it calls has been given up.
+    pub fn run(mut self) {
+        let mut ready = Events::with_capacity(64);
+        self.drain();
+        while !self.is_done() {
+            let timeout = if self.more_to_receive { Some(Duration::ZERO) } else { self.timeout() };
+            match self.poll.poll(&mut ready, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    warn!("the network loop cannot go on: {error}");
+                    break;
+                }
+            }
+            self.turn(&ready);
+        }
+        self.publish(clock::now());
+        self.shared.received.close();
+    }
+
+    /// One turn: inputs, what is due, outputs. Datagrams come before control messages, so that a
+    /// goodbye does not overtake the last frame.
+    fn turn(&mut self, ready: &Events) {
+        if self.more_to_receive || ready.iter().any(|e| e.token() == UDP && e.is_readable()) {
+            self.receive();
+        }
+        for event in ready {
+            match event.token() {
+                UDP | WAKER => {}
+                LISTENER => self.accept_all(),
+                token => self.handle_connection(token),
+            }
+        }
+        self.take_commands();
+        if let Some(frame) = self.shared.outgoing.try_take() {
+            self.endpoint.push_frame(&frame);
+        }
+        let now = clock::now();
+        self.endpoint.handle_timeout(now);
+        self.drain();
+        if self.published.is_none_or(|at| now - at >= PUBLISH_INTERVAL) {
+            self.publish(now);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match self.closing {
+            Some(at) => {
+                let on_the_way = self.egress.as_ref().and_then(Netem::poll_timeout).is_some();
+                (self.connections.is_flushed() && self.blocked.is_none() && !on_the_way)
+                    || clock::now() >= at
+            }
+            None => false,
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let netem = [&self.egress, &self.ingress].into_iter().flatten();
+        let due = netem.filter_map(Netem::poll_timeout).chain(self.endpoint.poll_timeout()).min();
+        let due = due.into_iter().chain(self.closing).min()?;
+        Some(due.saturating_duration_since(clock::now()))
+    }
+
+    fn receive(&mut self) {
+        let Self { udp, endpoint, ingress, shared, .. } = self;
+        let result = udp.receive(|from, datagram| {
+            let now = clock::now();
+            match ingress {
+                Some(netem) => netem.push(now, datagram, from),
+                None => endpoint.handle_datagram(now, from, datagram),
+            }
+            hand_over(endpoint, &shared.received);
+        });
+        self.more_to_receive = match result {
+            Ok(more) => more,
+            Err(error) => {
+                self.warn(&format!("receiving failed: {error}"));
+                false
+            }
+        };
+    }
+
+    fn accept_all(&mut self) {
+        let Some(listener) = &self.listener else { return };
+        // Accepting ends by itself: who comes in faster than this is next turn's, since the
+        // listener stays readable only if asked again.
+        loop {
+            match listener.accept() {
+                Ok((stream, from)) => {
+                    let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+                    let Some(conn) = self.endpoint.handle_incoming(clock::now(), from) else {
+                        continue;
+                    };
+                    if self.connections.accept(self.poll.registry(), conn, stream).is_err() {
+                        self.endpoint.handle_disconnected(clock::now(), conn, false);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    debug!("accepting a connection failed: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn handle_connection(&mut self, token: Token) {
+        if let Some(conn) = self.connections.of_token(token) {
+            self.connections.handle_ready(self.poll.registry(), conn, &mut self.endpoint);
+        }
+    }
+
+    fn take_commands(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Text(line) => {
+                    self.endpoint.push_text(&line);
+                }
+                Command::Stream(stream) => self.endpoint.set_stream(stream),
+                Command::Close(reason) => {
+                    // What the encoder has already handed over still goes.
+                    if let Some(frame) = self.shared.outgoing.try_take() {
+                        self.endpoint.push_frame(&frame);
+                        self.transmit();
+                    }
+                    self.endpoint.close(reason);
+                    self.closing.get_or_insert(clock::now() + CLOSE_DEADLINE);
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        self.deliver_ingress();
+        self.control();
+        self.transmit();
+        self.send_egress();
+        hand_over(&mut self.endpoint, &self.shared.received);
+        while let Some(event) = self.endpoint.poll_event() {
+            if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
+                debug!("nobody fetches events, dropped {event:?}");
+                lock(&self.shared.stats).events_dropped += 1;
+            }
+        }
+    }
+
+    fn deliver_ingress(&mut self) {
+        let Some(netem) = &mut self.ingress else { return };
+        let now = clock::now();
+        while let Some((datagram, from)) = netem.poll(now) {
+            self.endpoint.handle_datagram(now, from, &datagram);
+        }
+    }
+
+    fn control(&mut self) {
+        while let Some(output) = self.endpoint.poll_output() {
+            match output {
+                Output::Dial(conn, to) => {
+                    if let Err(error) = self.connections.dial(self.poll.registry(), conn, to) {
+                        debug!("cannot dial {to}: {error}");
+                        self.endpoint.handle_disconnected(clock::now(), conn, false);
+                    }
+                }
+                Output::Write(conn, bytes) => self.connections.write(conn, &bytes),
+                Output::Close(conn) => self.connections.close(self.poll.registry(), conn),
+            }
+        }
+    }
+
+    /// Sends until there is no more, or the socket takes no more for now.
+    fn transmit(&mut self) {
+        loop {
+            let now = clock::now();
+            let max_batch = self.udp.max_batch();
+            let next = self
+                .blocked
+                .take()
+                .or_else(|| self.endpoint.poll_transmit(now, &mut self.send_buf, max_batch));
+            let Some(transmit) = next else { return };
+            let contents = &self.send_buf[..transmit.len];
+            if let Some(netem) = &mut self.egress {
+                for datagram in contents.chunks(transmit.segment_len) {
+                    netem.push(now, datagram, transmit.to);
+                }
+                continue;
+            }
+            match self.udp.send(transmit.to, contents, transmit.segment_len) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = Some(transmit);
+                    return;
+                }
+                Err(error) => self.warn(&format!("sending to {} failed: {error}", transmit.to)),
+            }
+        }
+    }
+
+    fn send_egress(&mut self) {
+        let Some(mut netem) = self.egress.take() else { return };
+        let now = clock::now();
+        while let Some((datagram, to)) = netem.poll(now) {
+            if let Err(error) = self.udp.send(to, &datagram, datagram.len()) {
+                self.warn(&format!("sending to {to} failed: {error}"));
+            }
+        }
+        self.egress = Some(netem);
+    }
+
+    /// One warning a second: the weather is no news.
+    fn warn(&mut self, message: &str) {
+        let now = clock::now();
+        if self.last_warning.is_none_or(|at| now - at >= WARNING_INTERVAL) {
+            self.last_warning = Some(now);
+            warn!("{message}");
+        }
+    }
+
+    fn publish(&mut self, now: Instant) {
+        self.published = Some(now);
+        let netem = self.egress.as_ref().or(self.ingress.as_ref());
+        let mut stats = lock(&self.shared.stats);
+        stats.calls.clear();
+        stats.calls.extend(self.endpoint.calls());
+        stats.totals = self.endpoint.totals();
+        stats.strays = self.endpoint.strays();
+        stats.send = self.udp.counters();
+        stats.netem = netem.map(Netem::counters);
+    }
+}
+
+impl Handle {
+    /// Where the driver is bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Where encoded frames go in.
+    pub fn inlet(&self) -> FrameInlet {
+        FrameInlet { waker: Arc::clone(&self.waker), outgoing: self.shared.outgoing.clone() }
+    }
+
+    /// Where received frames come out; the newest wins. Closed when the driver has ended.
+    pub fn received(&self) -> Latest<Delivered> {
+        self.shared.received.clone()
+    }
+
+    /// The next event; waits up to `timeout` for one.
+    pub fn wait_event(&self, timeout: Duration) -> Option<Event> {
+        self.events.recv_timeout(timeout).ok()
+    }
+
+    /// Whole frames that were replaced by newer ones before anybody took them.
+    pub fn superseded(&self) -> u64 {
+        self.shared.received.superseded()
+    }
+
+    /// The next event, if there is one.
+    pub fn try_event(&self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
+    /// Says `line` to whoever is connected. False: too much is waiting to be said.
+    pub fn say(&self, line: Line) -> bool {
+        self.command(Command::Text(line))
+    }
+
+    /// What we send is now `stream`.
+    pub fn set_stream(&self, stream: StreamParams) {
+        self.command(Command::Stream(stream));
+    }
+
+    /// Says goodbye, and ends the driver.
+    pub fn close(&self, reason: CloseReason) {
+        self.command(Command::Close(reason));
+    }
+
+    /// What the network side has seen and done, a tenth of a second old at most.
+    pub fn stats(&self) -> NetStats {
+        lock(&self.shared.stats).clone()
+    }
+
+    fn command(&self, command: Command) -> bool {
+        let taken = self.commands.try_send(command).is_ok();
+        // The only error is a poll that is gone, and then nobody needs to be woken.
+        let _ = self.waker.wake();
+        taken
+    }
+}
+
+impl FrameInlet {
+    /// Hands a frame over; true, if one that was not sent yet has been replaced.
+    pub fn push(&self, frame: OutgoingFrame) -> bool {
+        let replaced = self.outgoing.put(frame).is_some();
+        let _ = self.waker.wake();
+        replaced
+    }
+}
+
+fn hand_over(endpoint: &mut Endpoint, received: &Latest<Delivered>) {
+    while let Some(frame) = endpoint.poll_frame() {
+        received.put(frame);
+    }
+}
+
+/// Binds TCP and UDP to one port. With port 0 the system chooses, and what it chose for one may
+/// be taken for the other: then it chooses again.
+fn bind_both(listen: Listen) -> Result<(UdpSocket, Option<TcpListener>), BindError> {
+    let mut result = try_bind_both(listen);
+    for _ in 0..PORT_ATTEMPTS {
+        if result.is_ok() || listen.addr.port() != 0 {
+            break;
+        }
+        result = try_bind_both(listen);
+    }
+    result.map_err(|error| bind_error(listen.addr, error))
+}
+
+fn try_bind_both(listen: Listen) -> io::Result<(UdpSocket, Option<TcpListener>)> {
+    let udp = bind_udp(listen.addr)?;
+    let listener = if listen.control { Some(bind_tcp(udp.local_addr()?)?) } else { None };
+    Ok((udp, listener))
+}
+
+/// On a machine without IPv6, all addresses are all IPv4 addresses.
+fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
+    match UdpSocket::bind(addr) {
+        Err(error)
+            if addr.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != io::ErrorKind::AddrInUse =>
+        {
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, addr.port()).into())
+        }
+        result => result,
+    }
+}
+
+fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // So that a restarted receiver need not wait for its old connections to be forgotten. On
+    // Windows it would let two programs share the port.
+    #[cfg(not(windows))]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(LISTEN_BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+fn bind_error(addr: SocketAddr, error: io::Error) -> BindError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { addr },
+        io::ErrorKind::AddrNotAvailable => BindError::NotOurs { addr },
+        _ => BindError::Other { addr, error },
+    }
+}
+
+fn bracketed(addr: &SocketAddr) -> String {
+    if addr.is_ipv6() { format!("[{}]", addr.ip()) } else { addr.ip().to_string() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const UDP: Token = Token(0);
+const LISTENER: Token = Token(1);
+const WAKER: Token = Token(2);
+const FIRST_CONNECTION: usize = 3;
+
+/// One batch: the most that fits a UDP payload, which is also the kernel's limit for a batch.
+const SEND_LEN: usize = crate::net::wire::datagram::MAX_DATAGRAM_LEN;
+
+const COMMAND_BACKLOG: usize = 64;
+const EVENT_BACKLOG: usize = 1024;
+const LISTEN_BACKLOG: i32 = 32;
+const PORT_ATTEMPTS: usize = 16;
+
+/// How often the statistics are made readable.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
+
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a goodbye may take.
+const CLOSE_DEADLINE: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_named_with_the_remedy() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let addr = taken.local_addr().expect("bound");
+        let error = bind_both(Listen { addr, control: true }).expect_err("in use");
+        let message = error.to_string();
+        assert!(message.contains(&format!("port {} is already in use", addr.port())), "{message}");
+    }
+
+    #[test]
+    fn udp_and_tcp_share_one_port() {
+        let listen = Listen { addr: "127.0.0.1:0".parse().expect("an address"), control: true };
+        let (udp, tcp) = bind_both(listen).expect("bound");
+        let tcp = tcp.expect("a listener").local_addr().expect("bound");
+        assert_eq!(udp.local_addr().expect("bound"), tcp);
+    }
+}

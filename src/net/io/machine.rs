@@ -1,0 +1,34 @@
+//! What tells two processes that they run on one machine, and so read one monotonic clock.
+
+use std::time::Instant;
+
+use crate::net::wire::control::Epoch;
+
+/// `epoch` as another process of this machine's current boot can understand it.
+pub fn shared_epoch(epoch: Instant) -> Epoch {
+    let ago = crate::clock::now().saturating_duration_since(epoch);
+    let monotonic = crate::clock::monotonic().saturating_sub(ago);
+    Epoch { boot: boot(), monotonic_us: monotonic.as_micros() as u64 }
+}
+
+/// The kernel's random id of this boot, folded to 64 bits; zero where there is none, which
+/// equals nobody's.
+fn boot() -> u64 {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let hex: String = id.chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&hex, 16).map_or(0, |id| (id >> 64) as u64 ^ id as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn epochs_of_one_machine_differ_by_their_distance() {
+        let now = crate::clock::now();
+        let (a, b) = (shared_epoch(now), shared_epoch(now + Duration::from_secs(0)));
+        assert_eq!(a.boot, b.boot);
+        assert!(a.monotonic_us.abs_diff(b.monotonic_us) < 50_000);
+    }
+}

@@ -1,0 +1,16 @@
+//! Sockets and the clock: the only place in `net` that has any.
+//!
+//! [`Driver`] is one thread with one `mio` loop that owns every socket and the
+//! [`Endpoint`](crate::net::session::Endpoint); everybody else holds a [`Handle`].
+
+mod connections;
+mod driver;
+mod machine;
+mod udp;
+
+pub use driver::{BindError, Driver, DriverConfig, FrameInlet, Handle, Listen, NetStats};
+pub use machine::shared_epoch;
+pub use udp::{BufferSizes, RECEIVE_BUFFER_WANTED, SEND_BUFFER_WANTED, SendCounters, UdpSocket};
+
+/// The port that is used when none is given, UDP and TCP.
+pub const DEFAULT_PORT: u16 = 7722;

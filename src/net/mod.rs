@@ -1,0 +1,20 @@
+//! The network half: frames to datagrams and back, and the sessions around them.
+//!
+//! - [`wire`]: bytes to values and back; no state, no clock.
+//! - [`frame`], [`time`]: the types that everything here speaks of.
+//! - one mechanism a file: [`packetizer`], [`reassembler`], [`clock_offset`],
+//!   [`sequence`], [`netem`]. Pure: time and bytes come in as arguments. They do
+//!   not import each other.
+//! - [`session`]: the state machines that compose them.
+//! - [`io`]: sockets and the clock; the only place here that has any.
+
+pub mod clock_offset;
+pub mod frame;
+pub mod io;
+pub mod netem;
+pub mod packetizer;
+pub mod reassembler;
+pub mod sequence;
+pub mod session;
+pub mod time;
+pub mod wire;

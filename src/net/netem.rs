@@ -1,0 +1,446 @@
+//! A bad network, in seeded code: `--netem`, and the simulation tests.
+//!
+//! Each datagram meets, in this order: the rate (a bottleneck with a short queue), loss
+//! (independent, or in bursts by the Gilbert–Elliott model), duplication, corruption, delay
+//! with jitter, and reordering. One seed and one input give one output.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use thiserror::Error;
+
+/// What the bad network does. The default does nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NetemSpec {
+    /// Share of datagrams lost, 0 to 1.
+    pub loss: f64,
+    /// Mean length of a run of losses, in datagrams; 1 is independent loss.
+    pub burst: f64,
+    /// Added to every datagram's way.
+    pub delay: Duration,
+    /// Added on top, uniformly between zero and this, without changing the order.
+    pub jitter: Duration,
+    /// Share of datagrams held back by up to [`REORDER_HOLD`], so that later ones overtake them.
+    pub reorder: f64,
+    /// Share of datagrams that arrive twice.
+    pub duplicate: f64,
+    /// Share of datagrams in which one bit is flipped.
+    pub corrupt: f64,
+    /// The bottleneck, in bits a second of UDP payload.
+    pub rate: Option<u64>,
+    /// Where the random numbers begin.
+    pub seed: u64,
+}
+
+/// A bad network's one direction. `T` travels with each datagram: an address, say.
+#[derive(Debug)]
+pub struct Netem<T> {
+    spec: NetemSpec,
+    rng: Pcg64Mcg,
+    in_burst: bool,
+    bottleneck_free: Option<Instant>,
+    last_due: Option<Instant>,
+    pushed: u64,
+    on_the_way: BinaryHeap<Reverse<OnTheWay<T>>>,
+    counters: NetemCounters,
+}
+
+/// What the bad network has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetemCounters {
+    /// Datagrams that came in.
+    pub seen: u64,
+    /// Lost at random.
+    pub lost: u64,
+    /// Dropped since the bottleneck's queue was full.
+    pub overflowed: u64,
+    /// Sent twice.
+    pub duplicated: u64,
+    /// Damaged.
+    pub corrupted: u64,
+    /// Held back.
+    pub reordered: u64,
+}
+
+impl<T: Clone> Netem<T> {
+    /// A network that does what `spec` says.
+    pub fn new(spec: NetemSpec) -> Self {
+        Self {
+            spec,
+            rng: Pcg64Mcg::seed_from_u64(spec.seed),
+            in_burst: false,
+            bottleneck_free: None,
+            last_due: None,
+            pushed: 0,
+            on_the_way: BinaryHeap::new(),
+            counters: NetemCounters::default(),
+        }
+    }
+
+    /// Sends one datagram on its way at `now`.
+    pub fn push(&mut self, now: Instant, datagram: &[u8], tag: T) {
+        self.counters.seen += 1;
+        let Some(through) = self.pass_bottleneck(now, datagram.len()) else {
+            self.counters.overflowed += 1;
+            return;
+        };
+        if self.is_lost() {
+            self.counters.lost += 1;
+            return;
+        }
+        let mut datagram = datagram.to_vec();
+        if self.chance(self.spec.duplicate) {
+            self.counters.duplicated += 1;
+            self.deliver(through, datagram.clone(), tag.clone());
+        }
+        if self.chance(self.spec.corrupt) && !datagram.is_empty() {
+            self.counters.corrupted += 1;
+            let bit = self.rng.random_range(0..datagram.len() * 8);
+            datagram[bit / 8] ^= 1 << (bit % 8);
+        }
+        self.deliver(through, datagram, tag);
+    }
+
+    /// The next datagram that has arrived by `now`.
+    pub fn poll(&mut self, now: Instant) -> Option<(Vec<u8>, T)> {
+        if self.poll_timeout()? > now {
+            return None;
+        }
+        self.on_the_way.pop().map(|Reverse(o)| (o.datagram, o.tag))
+    }
+
+    /// When the next datagram arrives.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.on_the_way.peek().map(|Reverse(o)| o.due)
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> NetemCounters {
+        self.counters
+    }
+
+    /// When a datagram that comes to the bottleneck at `now` is through it; `None` if its
+    /// queue is full.
+    fn pass_bottleneck(&mut self, now: Instant, len: usize) -> Option<Instant> {
+        let Some(rate) = self.spec.rate else { return Some(now) };
+        let starts = self.bottleneck_free.map_or(now, |free| free.max(now));
+        if starts - now > BOTTLENECK_QUEUE {
+            return None;
+        }
+        let through = starts + Duration::from_secs_f64(len as f64 * 8.0 / rate as f64);
+        self.bottleneck_free = Some(through);
+        Some(through)
+    }
+
+    /// Two states: in the bad one everything is lost. The chances of changing state follow from
+    /// the loss ratio and the mean burst (Gilbert 1960).
+    fn is_lost(&mut self) -> bool {
+        let NetemSpec { loss, burst, .. } = self.spec;
+        if burst <= 1.0 || loss >= 1.0 {
+            return self.chance(loss);
+        }
+        let flips = if self.in_burst { 1.0 / burst } else { loss / (burst * (1.0 - loss)) };
+        if self.chance(flips) {
+            self.in_burst = !self.in_burst;
+        }
+        self.in_burst
+    }
+
+    fn deliver(&mut self, from: Instant, datagram: Vec<u8>, tag: T) {
+        let jitter = self.spec.jitter.mul_f64(self.rng.random::<f64>());
+        let mut due = from + self.spec.delay + jitter;
+        if let Some(last) = self.last_due {
+            due = due.max(last);
+        }
+        self.last_due = Some(due);
+        if self.chance(self.spec.reorder) {
+            self.counters.reordered += 1;
+            due += REORDER_HOLD.mul_f64(self.rng.random::<f64>());
+        }
+        self.pushed += 1;
+        self.on_the_way.push(Reverse(OnTheWay { due, order: self.pushed, datagram, tag }));
+    }
+
+    fn chance(&mut self, probability: f64) -> bool {
+        probability > 0.0 && self.rng.random::<f64>() < probability
+    }
+}
+
+#[derive(Debug)]
+struct OnTheWay<T> {
+    due: Instant,
+    order: u64,
+    datagram: Vec<u8>,
+    tag: T,
+}
+
+impl<T> OnTheWay<T> {
+    fn key(&self) -> (Instant, u64) {
+        (self.due, self.order)
+    }
+}
+
+impl<T> PartialEq for OnTheWay<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl<T> Eq for OnTheWay<T> {}
+
+impl<T> PartialOrd for OnTheWay<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for OnTheWay<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl Default for NetemSpec {
+    fn default() -> Self {
+        Self {
+            loss: 0.0,
+            burst: 1.0,
+            delay: Duration::ZERO,
+            jitter: Duration::ZERO,
+            reorder: 0.0,
+            duplicate: 0.0,
+            corrupt: 0.0,
+            rate: None,
+            seed: 1,
+        }
+    }
+}
+
+/// What is wrong with a netem specification.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum NetemError {
+    /// A part that is no `key=value` of ours.
+    #[error(
+        "'{0}' is none of loss=2%, burst=4, delay=5ms, jitter=2ms, reorder=1%, duplicate=1%, \
+         corrupt=0.1%, rate=20mbit, seed=7"
+    )]
+    UnknownKey(String),
+    /// A value that its key does not take.
+    #[error("'{value}' is no value for {key}, which takes {takes}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What would do.
+        takes: &'static str,
+    },
+}
+
+impl FromStr for NetemSpec {
+    type Err = NetemError;
+
+    /// Parses `loss=2%,burst=4,delay=5ms,…`; parts not given do nothing.
+    fn from_str(text: &str) -> Result<Self, NetemError> {
+        let mut spec = Self::default();
+        for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+            spec.set(part)?;
+        }
+        Ok(spec)
+    }
+}
+
+impl NetemSpec {
+    fn set(&mut self, part: &str) -> Result<(), NetemError> {
+        let unknown = || NetemError::UnknownKey(part.to_owned());
+        let (key, value) = part.split_once('=').ok_or_else(unknown)?;
+        let wrong = |key, takes| NetemError::Value { key, value: value.to_owned(), takes };
+        let share = |key| share(value).ok_or(wrong(key, "a share such as 1.5%, at most 100%"));
+        let time =
+            |key| time(value).ok_or(wrong(key, "a time such as 500us, 5ms or 1s, at most 60s"));
+        match key.trim() {
+            "loss" => self.loss = share("loss")?,
+            "burst" => {
+                self.burst = burst(value).ok_or(wrong("burst", "a number from 1 to 1000"))?
+            }
+            "delay" => self.delay = time("delay")?,
+            "jitter" => self.jitter = time("jitter")?,
+            "reorder" => self.reorder = share("reorder")?,
+            "duplicate" => self.duplicate = share("duplicate")?,
+            "corrupt" => self.corrupt = share("corrupt")?,
+            "rate" => {
+                let takes = "a rate such as 500kbit, 20mbit or 1gbit, at least 8kbit";
+                self.rate = Some(rate(value).ok_or(wrong("rate", takes))?);
+            }
+            "seed" => {
+                let seed = value.trim().parse();
+                self.seed = seed.map_err(|_| wrong("seed", "a whole number"))?;
+            }
+            _ => return Err(unknown()),
+        }
+        Ok(())
+    }
+}
+
+fn share(text: &str) -> Option<f64> {
+    let percent: f64 = text.trim().strip_suffix('%')?.trim().parse().ok()?;
+    (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
+}
+
+fn burst(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|b| (1.0..=1000.0).contains(b))
+}
+
+fn time(text: &str) -> Option<Duration> {
+    let (number, unit) = split_unit(text)?;
+    let seconds = number * [("us", 1e-6), ("ms", 1e-3), ("s", 1.0)].iter().find(|u| u.0 == unit)?.1;
+    (0.0..=60.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+}
+
+fn rate(text: &str) -> Option<u64> {
+    let (number, unit) = split_unit(text)?;
+    let units = [("bit", 1.0), ("kbit", 1e3), ("mbit", 1e6), ("gbit", 1e9)];
+    let bits = number * units.iter().find(|u| u.0 == unit)?.1;
+    (8e3..=1e12).contains(&bits).then_some(bits as u64)
+}
+
+fn split_unit(text: &str) -> Option<(f64, &str)> {
+    let text = text.trim();
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic())?;
+    Some((text[..unit_at].trim().parse().ok()?, &text[unit_at..]))
+}
+
+/// How long a reordered datagram is held back at most.
+pub const REORDER_HOLD: Duration = Duration::from_millis(3);
+
+/// How long a datagram may wait at the bottleneck; beyond it, it is dropped. Routers at home
+/// hold from 20 ms to far too much.
+const BOTTLENECK_QUEUE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(spec: &str, datagrams: u32, gap: Duration) -> (Vec<(u32, Vec<u8>)>, NetemCounters) {
+        let mut netem = Netem::new(spec.parse().unwrap());
+        let (start, mut out) = (crate::clock::now(), Vec::new());
+        for i in 0..datagrams {
+            let now = start + gap * i;
+            while let Some((bytes, i)) = netem.poll(now) {
+                out.push((i, bytes));
+            }
+            netem.push(now, &[0; 100], i);
+        }
+        let end = start + gap * datagrams + Duration::from_secs(60);
+        out.extend(std::iter::from_fn(|| netem.poll(end)).map(|(b, i)| (i, b)));
+        (out, netem.counters())
+    }
+
+    const GAP: Duration = Duration::from_micros(300);
+
+    #[test]
+    fn the_default_passes_everything_at_once_and_in_order() {
+        let mut netem = Netem::new(NetemSpec::default());
+        let now = crate::clock::now();
+        for i in 0..10 {
+            netem.push(now, &[i], i);
+        }
+        for i in 0..10 {
+            assert_eq!(netem.poll(now), Some((vec![i], i)));
+        }
+        assert_eq!((netem.poll(now), netem.poll_timeout()), (None, None));
+    }
+
+    #[test]
+    fn loss_is_as_asked_and_so_are_bursts() {
+        for (spec, burst) in [("loss=5%", 1.05), ("loss=5%,burst=8", 8.0)] {
+            let (out, counters) = run(spec, 200_000, GAP);
+            let lost = counters.lost as f64 / 200_000.0;
+            assert!((0.045..0.055).contains(&lost), "{spec}: {lost}");
+            let runs = out.windows(2).filter(|w| w[1].0 != w[0].0 + 1).count();
+            let mean = counters.lost as f64 / runs as f64;
+            assert!((mean / burst - 1.0).abs() < 0.15, "{spec}: mean burst {mean}");
+        }
+    }
+
+    #[test]
+    fn one_seed_gives_one_trace_and_another_gives_another() {
+        let spec = "loss=3%,jitter=2ms,reorder=2%,duplicate=1%,corrupt=1%,seed=";
+        let trace = |seed: u64| run(&format!("{spec}{seed}"), 5000, GAP).0;
+        assert_eq!(trace(7), trace(7));
+        assert_ne!(trace(7), trace(8));
+    }
+
+    #[test]
+    fn jitter_keeps_the_order_and_reordering_does_not() {
+        let in_order = |spec| {
+            let (out, _) = run(spec, 5000, GAP);
+            out.windows(2).all(|w| w[0].0 < w[1].0)
+        };
+        assert!(in_order("delay=5ms,jitter=20ms"));
+        assert!(!in_order("reorder=5%"));
+    }
+
+    #[test]
+    fn corruption_flips_one_bit() {
+        let (out, counters) = run("corrupt=10%", 5000, GAP);
+        let flipped =
+            out.iter().filter(|(_, b)| b.iter().map(|x| x.count_ones()).sum::<u32>() == 1);
+        assert_eq!(flipped.count() as u64, counters.corrupted);
+        assert!(counters.corrupted > 300);
+    }
+
+    #[test]
+    fn the_bottleneck_delays_and_then_drops() {
+        let mut netem = Netem::new("rate=1mbit".parse().unwrap());
+        let now = crate::clock::now();
+        for i in 0..100 {
+            netem.push(now, &[0; 1250], i);
+        }
+        assert_eq!(netem.poll_timeout(), Some(now + Duration::from_millis(10)));
+        assert_eq!(netem.counters().overflowed, 100 - 11);
+    }
+
+    #[test]
+    fn the_whole_specification_is_understood() {
+        let spec = "loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,corrupt=0.1%,rate=20mbit,seed=7";
+        let expected = NetemSpec {
+            loss: 0.02,
+            burst: 4.0,
+            delay: Duration::from_millis(5),
+            jitter: Duration::from_millis(2),
+            reorder: 0.01,
+            duplicate: 0.01,
+            corrupt: 0.001,
+            rate: Some(20_000_000),
+            seed: 7,
+        };
+        assert_eq!(spec.parse(), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        for (spec, named) in [
+            ("los=2%", "'los=2%' is none of loss"),
+            ("loss", "'loss' is none of"),
+            ("loss=2", "'2' is no value for loss, which takes a share"),
+            ("loss=101%", "101%"),
+            ("delay=5", "which takes a time"),
+            ("delay=-5ms", "which takes a time"),
+            ("delay=NaNms", "which takes a time"),
+            ("rate=fast", "which takes a rate"),
+            ("rate=0mbit", "which takes a rate"),
+            ("burst=0", "from 1 to 1000"),
+            ("seed=x", "a whole number"),
+        ] {
+            let message = spec.parse::<NetemSpec>().unwrap_err().to_string();
+            assert!(message.contains(named), "{spec}: {message}");
+        }
+    }
+}

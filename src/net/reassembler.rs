@@ -1,0 +1,587 @@
+//! Reassemble: chunks to frames, each whole and verified or not at all.
+//!
+//! A frame's fate is told once, by name:
+//!
+//! - *completed*: whole, its CRC right; handed out, and every older frame discarded.
+//! - *incomplete*: chunks were missing when its reassembly deadline came, or when a
+//!   newer frame was completed before it, whichever was first.
+//! - *late*: the missing chunks came after that, too late to be shown.
+//! - *damaged*: whole, but its CRC wrong.
+//!
+//! Frames seen = completed + incomplete + late + damaged + in flight, always.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use crate::net::{
+    frame::{FrameId, ReceivedFrame},
+    time::MediaTime,
+    wire::video::{Extent, FRAME_CRC_LEN, VideoHeader},
+};
+
+/// Puts the chunks of one session's frames together.
+#[derive(Debug)]
+pub struct Reassembler {
+    deadline: Duration,
+    filling: Vec<Filling>,
+    given_up: VecDeque<GivenUp>,
+    newest_done: Option<FrameId>,
+    counters: ReassemblyCounters,
+}
+
+/// What became of frames and chunks so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReassemblyCounters {
+    /// Frames of which any chunk was taken.
+    pub seen: u64,
+    /// Frames handed out whole.
+    pub completed: u64,
+    /// Frames given up with chunks missing.
+    pub incomplete: u64,
+    /// Frames whose last chunk came after they were given up.
+    pub late: u64,
+    /// Frames whose CRC was wrong.
+    pub damaged: u64,
+    /// Chunks put in their place.
+    pub chunks: u64,
+    /// Chunks that were there already.
+    pub duplicate_chunks: u64,
+    /// Chunks of frames that were done with.
+    pub late_chunks: u64,
+    /// Chunks that contradict another chunk of their frame.
+    pub conflicting_chunks: u64,
+    /// Parity chunks, which this version does not use yet.
+    pub parity_chunks: u64,
+}
+
+impl ReassemblyCounters {
+    /// The counters of two reassemblers together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            seen: self.seen + other.seen,
+            completed: self.completed + other.completed,
+            incomplete: self.incomplete + other.incomplete,
+            late: self.late + other.late,
+            damaged: self.damaged + other.damaged,
+            chunks: self.chunks + other.chunks,
+            duplicate_chunks: self.duplicate_chunks + other.duplicate_chunks,
+            late_chunks: self.late_chunks + other.late_chunks,
+            conflicting_chunks: self.conflicting_chunks + other.conflicting_chunks,
+            parity_chunks: self.parity_chunks + other.parity_chunks,
+        }
+    }
+}
+
+impl Reassembler {
+    /// A reassembler that gives a frame up `deadline` after its first chunk.
+    pub fn new(deadline: Duration) -> Self {
+        Self {
+            deadline,
+            filling: Vec::with_capacity(SLOTS),
+            given_up: VecDeque::with_capacity(GIVEN_UP_KEPT + 1),
+            newest_done: None,
+            counters: ReassemblyCounters::default(),
+        }
+    }
+
+    /// Takes one chunk; returns the frame that it completes.
+    pub fn handle_chunk(
+        &mut self,
+        now: Instant,
+        header: &VideoHeader,
+        payload: &[u8],
+    ) -> Option<ReceivedFrame> {
+        if header.is_parity() {
+            self.counters.parity_chunks += 1;
+            return None;
+        }
+        if self.is_done(header.frame) {
+            self.handle_late_chunk(header);
+            return None;
+        }
+        let Some(index) = self.slot_for(now, header) else {
+            self.counters.late_chunks += 1;
+            return None;
+        };
+        match self.filling[index].place(header, payload) {
+            Placed::Yes => self.counters.chunks += 1,
+            Placed::Duplicate => self.counters.duplicate_chunks += 1,
+            Placed::Conflict => self.counters.conflicting_chunks += 1,
+        }
+        if self.filling[index].is_complete() { self.complete(now, index) } else { None }
+    }
+
+    /// Gives up what is due by `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(index) = self.filling.iter().position(|f| self.deadline_of(f) <= now) {
+            let filling = self.filling.swap_remove(index);
+            self.note_done(filling.frame);
+            self.give_up(now, filling);
+        }
+        while self.given_up.front().is_some_and(|g| g.forget_at <= now) {
+            self.forget_oldest();
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let filling = self.filling.iter().map(|f| self.deadline_of(f));
+        filling.chain(self.given_up.front().map(|g| g.forget_at)).min()
+    }
+
+    /// What became of frames and chunks so far.
+    pub fn counters(&self) -> ReassemblyCounters {
+        self.counters
+    }
+
+    /// Frames whose fate is not told yet.
+    pub fn in_flight(&self) -> usize {
+        self.filling.len() + self.given_up.len()
+    }
+
+    /// Bytes that the frames being put together occupy; at most
+    /// `SLOTS` × [`crate::net::wire::video::MAX_BODY_LEN`].
+    pub fn memory(&self) -> usize {
+        self.filling.iter().map(|f| f.body.capacity()).sum()
+    }
+
+    fn deadline_of(&self, filling: &Filling) -> Instant {
+        filling.first_received + self.deadline
+    }
+
+    fn is_done(&self, frame: FrameId) -> bool {
+        self.newest_done.is_some_and(|done| !done.is_before(frame))
+    }
+
+    fn note_done(&mut self, frame: FrameId) {
+        if !self.is_done(frame) {
+            self.newest_done = Some(frame);
+        }
+    }
+
+    /// The slot of the header's frame: the one it has, a free one, or the oldest frame's.
+    fn slot_for(&mut self, now: Instant, header: &VideoHeader) -> Option<usize> {
+        if let Some(index) = self.filling.iter().position(|f| f.frame == header.frame) {
+            return Some(index);
+        }
+        if self.filling.len() == SLOTS {
+            let oldest = self.oldest();
+            if header.frame.is_before(self.filling[oldest].frame) {
+                return None;
+            }
+            let filling = self.filling.swap_remove(oldest);
+            self.note_done(filling.frame);
+            self.give_up(now, filling);
+        }
+        self.counters.seen += 1;
+        self.filling.push(Filling::new(now, header));
+        Some(self.filling.len() - 1)
+    }
+
+    fn oldest(&self) -> usize {
+        (1..self.filling.len()).fold(0, |oldest, i| {
+            if self.filling[i].frame.is_before(self.filling[oldest].frame) { i } else { oldest }
+        })
+    }
+
+    fn complete(&mut self, now: Instant, index: usize) -> Option<ReceivedFrame> {
+        let filling = self.filling.swap_remove(index);
+        self.note_done(filling.frame);
+        while let Some(older) = self.filling.iter().position(|f| f.frame.is_before(filling.frame)) {
+            let older = self.filling.swap_remove(older);
+            self.give_up(now, older);
+        }
+        let frame = filling.into_frame(now);
+        match frame {
+            Some(_) => self.counters.completed += 1,
+            None => self.counters.damaged += 1,
+        }
+        frame
+    }
+
+    /// Frees the frame's bytes, but keeps count of its chunks, to tell late from incomplete.
+    fn give_up(&mut self, now: Instant, filling: Filling) {
+        let forget_at = now + self.deadline;
+        self.given_up.push_back(GivenUp {
+            frame: filling.frame,
+            chunks: filling.chunks,
+            forget_at,
+        });
+        if self.given_up.len() > GIVEN_UP_KEPT {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if self.given_up.pop_front().is_some() {
+            self.counters.incomplete += 1;
+        }
+    }
+
+    fn handle_late_chunk(&mut self, header: &VideoHeader) {
+        let Some(index) = self.given_up.iter().position(|g| g.frame == header.frame) else {
+            if self.newest_done == Some(header.frame) {
+                self.counters.duplicate_chunks += 1;
+            } else {
+                self.counters.late_chunks += 1;
+            }
+            return;
+        };
+        self.counters.late_chunks += 1;
+        let chunks = &mut self.given_up[index].chunks;
+        chunks.set(header.chunk);
+        chunks.learn(header.extent);
+        if chunks.all_there() {
+            self.given_up.remove(index);
+            self.counters.late += 1;
+        }
+    }
+}
+
+/// A frame being put together.
+#[derive(Debug)]
+struct Filling {
+    frame: FrameId,
+    captured: MediaTime,
+    first_sent: MediaTime,
+    first_received: Instant,
+    chunk_len: u16,
+    chunks: ChunkSet,
+    body: Vec<u8>,
+}
+
+/// A frame given up, remembered in case its last chunks still come.
+#[derive(Debug)]
+struct GivenUp {
+    frame: FrameId,
+    chunks: ChunkSet,
+    forget_at: Instant,
+}
+
+enum Placed {
+    Yes,
+    Duplicate,
+    Conflict,
+}
+
+impl Filling {
+    fn new(now: Instant, header: &VideoHeader) -> Self {
+        Self {
+            frame: header.frame,
+            captured: header.captured,
+            first_sent: header.sent(),
+            first_received: now,
+            chunk_len: header.chunk_len,
+            chunks: ChunkSet::default(),
+            body: Vec::new(),
+        }
+    }
+
+    fn place(&mut self, header: &VideoHeader, payload: &[u8]) -> Placed {
+        if !self.agrees_with(header, payload) {
+            return Placed::Conflict;
+        }
+        self.chunks.learn(header.extent);
+        if !self.chunks.set(header.chunk) {
+            return Placed::Duplicate;
+        }
+        let end = header.offset() + payload.len();
+        let known_len = self.chunks.extent.map_or(end, |e| e.body_len as usize);
+        if self.body.len() < known_len {
+            // Exact, so that capacity is what the frame needs and no more.
+            self.body.reserve_exact(known_len - self.body.len());
+            self.body.resize(known_len, 0);
+        }
+        self.body[header.offset()..end].copy_from_slice(payload);
+        self.first_sent = self.first_sent.min(header.sent());
+        Placed::Yes
+    }
+
+    fn agrees_with(&self, header: &VideoHeader, payload: &[u8]) -> bool {
+        let same_frame = header.captured == self.captured && header.chunk_len == self.chunk_len;
+        let same_extent = match (self.chunks.extent, header.extent) {
+            (Some(known), Some(told)) => {
+                known.body_len == told.body_len && known.source_chunks == told.source_chunks
+            }
+            (Some(known), None) => header.offset() + payload.len() <= known.body_len as usize,
+            (None, Some(told)) => self.body.len() <= told.body_len as usize,
+            (None, None) => true,
+        };
+        same_frame && same_extent
+    }
+
+    fn is_complete(&self) -> bool {
+        self.chunks.all_there()
+    }
+
+    /// The frame, if its CRC is right.
+    fn into_frame(mut self, now: Instant) -> Option<ReceivedFrame> {
+        let data_len = self.body.len().checked_sub(FRAME_CRC_LEN)?;
+        let (data, crc) = self.body.split_at(data_len);
+        if crc32fast::hash(data).to_be_bytes() != crc {
+            return None;
+        }
+        self.body.truncate(data_len);
+        Some(ReceivedFrame {
+            id: self.frame,
+            data: self.body,
+            captured: self.captured,
+            first_sent: self.first_sent,
+            first_received: self.first_received,
+            completed: now,
+        })
+    }
+}
+
+/// Which source chunks of a frame have come.
+#[derive(Debug, Default)]
+struct ChunkSet {
+    extent: Option<Extent>,
+    bits: Vec<u64>,
+    count: usize,
+}
+
+impl ChunkSet {
+    fn learn(&mut self, extent: Option<Extent>) {
+        self.extent = self.extent.or(extent);
+    }
+
+    /// Marks `chunk`; false if it was marked already.
+    fn set(&mut self, chunk: u16) -> bool {
+        let (word, bit) = (usize::from(chunk / 64), 1 << (chunk % 64));
+        if self.bits.len() <= word {
+            self.bits.resize(word + 1, 0);
+        }
+        let new = self.bits[word] & bit == 0;
+        self.bits[word] |= bit;
+        self.count += usize::from(new);
+        new
+    }
+
+    fn all_there(&self) -> bool {
+        self.extent.is_some_and(|e| self.count == usize::from(e.source_chunks))
+    }
+}
+
+/// Frames put together at once. Two are usual (the end of one, the start of the next);
+/// more only when the network reorders across frames. With the largest frame this bounds
+/// the memory at 32 MiB.
+const SLOTS: usize = 4;
+
+/// Frames remembered after they were given up; beyond it the oldest counts as incomplete.
+const GIVEN_UP_KEPT: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::packetizer::Packetizer;
+    use proptest::prelude::*;
+
+    const DEADLINE: Duration = Duration::from_millis(100);
+
+    fn data(id: u32, len: usize) -> Vec<u8> {
+        (0..len).map(|i| (i as u32).wrapping_mul(31).wrapping_add(id) as u8).collect()
+    }
+
+    fn chunks(id: u32, len: usize, chunk_len: u16) -> Vec<Vec<u8>> {
+        let captured = MediaTime::from_micros(u64::from(id) * 1000);
+        let mut packetizer =
+            Packetizer::new(FrameId(id), captured, data(id, len).into(), chunk_len).unwrap();
+        let mut all = Vec::new();
+        while let Some(len) = packetizer.next_body_len() {
+            let mut body = vec![0; len];
+            packetizer.emit_next(Duration::ZERO, &mut body);
+            all.push(body);
+        }
+        all
+    }
+
+    fn handle(r: &mut Reassembler, now: Instant, body: &[u8]) -> Option<ReceivedFrame> {
+        let (header, payload) = VideoHeader::parse(body).unwrap();
+        let frame = r.handle_chunk(now, &header, payload);
+        assert_conserved(r);
+        frame
+    }
+
+    fn assert_conserved(r: &Reassembler) {
+        let c = r.counters();
+        assert_eq!(
+            c.seen,
+            c.completed + c.incomplete + c.late + c.damaged + r.in_flight() as u64,
+            "{c:?}"
+        );
+    }
+
+    #[test]
+    fn chunks_in_any_order_make_the_exact_frame() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        let mut bodies = chunks(1, 95, 10);
+        bodies.reverse();
+        let last = bodies.pop().unwrap();
+        for body in &bodies {
+            assert_eq!(handle(&mut r, now, body), None);
+        }
+        let later = now + Duration::from_millis(3);
+        let frame = handle(&mut r, later, &last).unwrap();
+        assert_eq!(frame.data, data(1, 95));
+        assert_eq!((frame.first_received, frame.completed), (now, later));
+        assert_eq!(r.memory(), 0);
+    }
+
+    #[test]
+    fn a_completed_frame_discards_every_older_one() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        let old = chunks(1, 95, 10);
+        for body in &old[..9] {
+            handle(&mut r, now, body);
+        }
+        for body in &chunks(2, 15, 10) {
+            handle(&mut r, now, body);
+        }
+        assert_eq!(r.counters().completed, 1);
+        assert_eq!(r.memory(), 0, "the older frame's bytes are freed");
+        assert_eq!(handle(&mut r, now, &old[9]), None, "it is never shown");
+        assert_eq!(r.counters().late, 1);
+    }
+
+    #[test]
+    fn an_incomplete_frame_is_given_up_at_its_deadline() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        handle(&mut r, now, &chunks(1, 95, 10)[3]);
+        assert_eq!(r.poll_timeout(), Some(now + DEADLINE));
+        r.handle_timeout(now + DEADLINE - Duration::from_nanos(1));
+        assert_ne!(r.memory(), 0);
+        r.handle_timeout(now + DEADLINE);
+        assert_eq!(r.memory(), 0);
+        r.handle_timeout(now + 2 * DEADLINE);
+        assert_eq!(r.counters().incomplete, 1);
+        assert_eq!(r.poll_timeout(), None);
+        assert_conserved(&r);
+    }
+
+    #[test]
+    fn duplicates_are_counted_and_change_nothing() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        let bodies = chunks(1, 95, 10);
+        let mut frames = 0;
+        for body in bodies.iter().chain(&bodies) {
+            frames += usize::from(handle(&mut r, now, body).is_some());
+            if frames == 0 {
+                assert_eq!(handle(&mut r, now, body), None);
+            }
+        }
+        assert_eq!(frames, 1);
+        assert_eq!(r.counters().duplicate_chunks, 9 + 10);
+    }
+
+    #[test]
+    fn a_wrong_frame_crc_is_damage() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        let mut bodies = chunks(1, 25, 10);
+        *bodies[1].last_mut().unwrap() ^= 1;
+        for body in &bodies {
+            assert_eq!(handle(&mut r, now, body), None);
+        }
+        assert_eq!(r.counters().damaged, 1);
+    }
+
+    #[test]
+    fn contradicting_chunks_are_dropped_and_the_frame_survives() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        let bodies = chunks(1, 25, 10);
+        handle(&mut r, now, &bodies[0]);
+        handle(&mut r, now, &chunks(1, 45, 10)[1]);
+        handle(&mut r, now, &chunks(1, 25, 12)[1]);
+        assert_eq!(r.counters().conflicting_chunks, 2);
+        handle(&mut r, now, &bodies[1]);
+        assert_eq!(handle(&mut r, now, &bodies[2]).unwrap().data, data(1, 25));
+    }
+
+    #[test]
+    fn ids_wrap_around() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        for id in [u32::MAX - 1, u32::MAX, 0, 1] {
+            let frames: Vec<_> =
+                chunks(id, 25, 10).iter().filter_map(|b| handle(&mut r, now, b)).collect();
+            assert_eq!(frames[0].id, FrameId(id));
+        }
+    }
+
+    #[test]
+    fn a_frame_whose_end_is_told_last_is_put_together() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        let bodies = chunks(1, 95, 10);
+        let mut frame = None;
+        for (i, body) in bodies.iter().enumerate() {
+            let (mut header, payload) = VideoHeader::parse(body).unwrap();
+            if i + 1 < bodies.len() {
+                header.extent = None;
+            }
+            frame = frame.or(r.handle_chunk(now, &header, payload));
+        }
+        assert_eq!(frame.unwrap().data, data(1, 95));
+    }
+
+    #[test]
+    fn memory_stays_within_the_slots_whatever_is_claimed() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        let extent = Extent::of(crate::net::wire::video::MAX_BODY_LEN, 1160);
+        for id in 0..100 {
+            let header = VideoHeader {
+                frame: FrameId(id),
+                captured: MediaTime::default(),
+                age: Duration::ZERO,
+                extent,
+                chunk_len: 1160,
+                chunk: 7,
+            };
+            r.handle_chunk(now, &header, &[0; 1160]);
+            assert!(r.memory() <= SLOTS * crate::net::wire::video::MAX_BODY_LEN);
+            assert_conserved(&r);
+        }
+    }
+
+    proptest! {
+        /// Any frames, any chunk length, any order, loss and duplication: the exact frame or none.
+        #[test]
+        fn exact_or_not_at_all(
+            lens in prop::collection::vec(1_usize..400, 1..6),
+            chunk_half in 1_u16..40,
+            start in any::<u32>(),
+            picks in prop::collection::vec((any::<prop::sample::Index>(), 0_u64..40), 0..300),
+        ) {
+            let mut now = crate::clock::now();
+            let mut r = Reassembler::new(DEADLINE);
+            let ids = (0..lens.len() as u32).map(|i| start.wrapping_add(i));
+            let all: Vec<Vec<u8>> = ids
+                .zip(&lens)
+                .flat_map(|(id, &len)| chunks(id, len, chunk_half * 2))
+                .collect();
+            let mut newest: Option<FrameId> = None;
+            for (pick, wait) in picks {
+                now += Duration::from_millis(wait);
+                r.handle_timeout(now);
+                let body = &all[pick.index(all.len())];
+                if let Some(frame) = handle(&mut r, now, body) {
+                    let i = frame.id.0.wrapping_sub(start);
+                    prop_assert_eq!(&frame.data, &data(frame.id.0, lens[i as usize]));
+                    prop_assert!(newest.is_none_or(|n| n.is_before(frame.id)), "never backwards");
+                    newest = Some(frame.id);
+                }
+                prop_assert!(r.poll_timeout().is_none_or(|t| t > now));
+            }
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! The relation with one peer, from its first message or datagram to its end.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Delivered, EndReason, Event, FrameSent, Peer,
+    control::ControlChannel,
+    outbound::Outbound,
+    prober::Prober,
+    receiver::Receiver,
+    sender::{Burst, Sender},
+};
+use crate::net::{
+    frame::{OutgoingFrame, SessionId},
+    reassembler::ReassemblyCounters,
+    sequence::{Arrival, SequenceTracker},
+    time::MediaClock,
+    wire::{
+        control::{CloseReason, Message, StreamParams},
+        datagram::{Kind, Prelude},
+        probe::{PROBE_LEN, Probe, ProbeReply},
+        text::Line,
+    },
+};
+
+/// A handle on a call, unique within its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallId(pub u64);
+
+/// What a call has seen and done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallCounters {
+    /// Frames sent whole.
+    pub frames_sent: u64,
+    /// Frames replaced by newer ones before they left.
+    pub frames_superseded: u64,
+    /// Frames that could not be sent: empty or too large.
+    pub frames_unsendable: u64,
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Bytes of UDP payload sent.
+    pub bytes_sent: u64,
+    /// Different datagrams received.
+    pub datagrams_received: u64,
+    /// Bytes of UDP payload received.
+    pub bytes_received: u64,
+    /// Datagrams sent by the peer that have not come.
+    pub datagrams_lost: u64,
+    /// Datagrams that came twice.
+    pub duplicates: u64,
+    /// Datagrams too old to tell.
+    pub too_old: u64,
+    /// Our own datagrams, come back to us.
+    pub reflected: u64,
+    /// Whole datagrams with a malformed body.
+    pub malformed: u64,
+    /// What became of the received frames.
+    pub reassembly: ReassemblyCounters,
+    /// The shortest recent round trip, if the peer answers probes.
+    pub rtt: Option<Duration>,
+}
+
+impl CallCounters {
+    /// The counters of two calls together; of the round trips, the other's if it has one.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            frames_sent: self.frames_sent + other.frames_sent,
+            frames_superseded: self.frames_superseded + other.frames_superseded,
+            frames_unsendable: self.frames_unsendable + other.frames_unsendable,
+            datagrams_sent: self.datagrams_sent + other.datagrams_sent,
+            bytes_sent: self.bytes_sent + other.bytes_sent,
+            datagrams_received: self.datagrams_received + other.datagrams_received,
+            bytes_received: self.bytes_received + other.bytes_received,
+            datagrams_lost: self.datagrams_lost + other.datagrams_lost,
+            duplicates: self.duplicates + other.duplicates,
+            too_old: self.too_old + other.too_old,
+            reflected: self.reflected + other.reflected,
+            malformed: self.malformed + other.malformed,
+            reassembly: self.reassembly.plus(other.reassembly),
+            rtt: other.rtt.or(self.rtt),
+        }
+    }
+}
+
+/// One call.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) id: CallId,
+    pub(super) peer: Peer,
+    /// Where the peer's datagrams come from and ours go; the answering side learns it from the
+    /// first datagram.
+    pub(super) media_addr: Option<SocketAddr>,
+    pub(super) control: Option<ControlChannel>,
+    outbound: Outbound,
+    clock: MediaClock,
+    sender: Option<Sender>,
+    receiver: Option<Receiver>,
+    prober: Option<Prober>,
+    reply: Option<PendingReply>,
+    arrivals: SequenceTracker,
+    counters: CallCounters,
+    began: Instant,
+    last_datagram: Option<Instant>,
+    udp_blocked: bool,
+    ending: Option<(Instant, EndReason)>,
+}
+
+/// What a call is made of.
+#[derive(Debug)]
+pub(super) struct CallParts {
+    pub(super) id: CallId,
+    pub(super) peer: Peer,
+    pub(super) media_addr: Option<SocketAddr>,
+    pub(super) control: Option<ControlChannel>,
+    pub(super) outbound: Outbound,
+    pub(super) clock: MediaClock,
+    /// Largest datagram that the peer takes, if we send video.
+    pub(super) sends: Option<usize>,
+    /// The reassembly deadline, if we receive video.
+    pub(super) receives: Option<Duration>,
+    /// The peer's media epoch on our clock, if it runs on this machine.
+    pub(super) same_machine_epoch: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PendingReply {
+    origin: u64,
+    received: Instant,
+}
+
+impl Call {
+    pub(super) fn new(now: Instant, parts: CallParts) -> Self {
+        let CallParts { id, peer, media_addr, control, outbound, clock, .. } = parts;
+        Self {
+            id,
+            peer,
+            media_addr,
+            outbound,
+            clock,
+            sender: parts.sends.map(|max_len| Sender::new(id, clock, max_len)),
+            receiver: parts.receives.map(Receiver::new),
+            // Without a control channel nobody answers, and nobody has agreed to be asked.
+            prober: control.is_some().then(|| Prober::new(now, parts.same_machine_epoch)),
+            control,
+            reply: None,
+            arrivals: SequenceTracker::new(),
+            counters: CallCounters::default(),
+            began: now,
+            last_datagram: None,
+            udp_blocked: false,
+            ending: None,
+        }
+    }
+
+    pub(super) fn session(&self) -> SessionId {
+        self.outbound.session()
+    }
+
+    /// When the peer was last heard, by any channel.
+    pub(super) fn last_heard(&self) -> Instant {
+        let control = self.control.as_ref().map(ControlChannel::last_heard);
+        self.last_datagram.max(control).unwrap_or(self.began)
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Why it is ending, if it is.
+    pub(super) fn end_reason(&self) -> Option<EndReason> {
+        self.ending.map(|(_, reason)| reason)
+    }
+
+    /// Whether it has, or had, a control channel.
+    pub(super) fn is_controlled(&self) -> bool {
+        self.prober.is_some()
+    }
+
+    pub(super) fn counters(&self) -> CallCounters {
+        let sender = self.sender.as_ref().map(Sender::counters).unwrap_or_default();
+        let (datagrams_sent, bytes_sent) = self.outbound.sent();
+        let receiver = self.receiver.as_ref();
+        CallCounters {
+            frames_sent: sender.frames,
+            frames_superseded: sender.superseded,
+            frames_unsendable: sender.unsendable,
+            datagrams_sent,
+            bytes_sent,
+            datagrams_received: self.arrivals.received(),
+            datagrams_lost: self.arrivals.lost(),
+            malformed: self.counters.malformed + receiver.map_or(0, Receiver::malformed),
+            reassembly: receiver.map(Receiver::counters).unwrap_or_default(),
+            rtt: self.prober.as_ref().and_then(Prober::rtt),
+            ..self.counters
+        }
+    }
+
+    pub(super) fn push_frame(&mut self, frame: OutgoingFrame) {
+        if let Some(sender) = self.sender.as_mut().filter(|_| self.ending.is_none()) {
+            sender.push_frame(frame);
+        }
+    }
+
+    /// Whether there is a control channel that `line` now waits in.
+    pub(super) fn push_text(&mut self, line: &Line) -> bool {
+        self.push_message(&Message::Text(line.clone()))
+    }
+
+    pub(super) fn push_stream(&mut self, stream: StreamParams) {
+        self.push_message(&Message::Stream(stream));
+    }
+
+    pub(super) fn say_goodbye(&mut self, reason: CloseReason) {
+        self.push_message(&Message::Close(reason));
+    }
+
+    /// Takes a verified datagram of this session; returns the frame that it completes.
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        prelude: &Prelude,
+        body: &[u8],
+    ) -> Option<Delivered> {
+        if prelude.direction == self.outbound.direction() {
+            self.counters.reflected += 1;
+            return None;
+        }
+        match self.arrivals.record(prelude.sequence) {
+            Arrival::Fresh => {}
+            Arrival::Duplicate => {
+                self.counters.duplicates += 1;
+                return None;
+            }
+            Arrival::TooOld => {
+                self.counters.too_old += 1;
+                return None;
+            }
+        }
+        self.counters.bytes_received += (body.len() + crate::net::wire::datagram::OVERHEAD) as u64;
+        self.last_datagram = Some(now);
+        self.media_addr.get_or_insert(from);
+        match prelude.kind {
+            Kind::Video => return self.handle_video(now, body),
+            Kind::Probe => self.handle_probe(now, body),
+            Kind::ProbeReply => self.handle_reply(now, body),
+        }
+        None
+    }
+
+    /// Takes bytes of the control channel, and passes each message on; why the call ends, if it does.
+    pub(super) fn handle_data(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        events: &mut impl Extend<Event>,
+    ) -> Option<EndReason> {
+        self.control.as_mut()?.handle_data(now, bytes);
+        loop {
+            let message = match self.control.as_mut()?.next_message() {
+                Ok(message) => message?,
+                Err(error) => return Some(EndReason::Protocol(error)),
+            };
+            match message {
+                Message::Close(reason) => return Some(EndReason::Closed(reason)),
+                Message::Text(line) => {
+                    let from = self.peer.name.clone();
+                    events.extend(from.map(|from| Event::Text { from, line }));
+                }
+                Message::Stream(stream) => {
+                    events.extend([Event::StreamChanged { call: self.id, stream }]);
+                }
+                // A hello in the middle of a call changes nothing.
+                Message::KeepAlive
+                | Message::Hello(_)
+                | Message::Accept(_)
+                | Message::Reject(_) => {}
+            }
+        }
+    }
+
+    /// Lets the datagrams that are still on their way arrive, then ends.
+    pub(super) fn begin_ending(&mut self, now: Instant, reason: EndReason) {
+        self.control = None;
+        self.ending.get_or_insert((now + LINGER, reason));
+    }
+
+    /// What is due by `now`; the reason, if the call ends with it.
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        events: &mut impl Extend<Event>,
+    ) -> Option<EndReason> {
+        if let Some(receiver) = &mut self.receiver {
+            receiver.handle_timeout(now);
+        }
+        if let Some(control) = &mut self.control {
+            control.handle_timeout(now);
+        }
+        if let Some((at, reason)) = self.ending {
+            return (at <= now).then_some(reason);
+        }
+        events.extend(self.judge_udp(now));
+        (self.last_heard() + self.silence_limit() <= now).then_some(EndReason::Silent)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if let Some((at, _)) = self.ending {
+            return Some(at);
+        }
+        let receiver = self.receiver.as_ref().and_then(Receiver::poll_timeout);
+        let control = self.control.as_ref().map(ControlChannel::poll_timeout);
+        // A prober that does not know where to send waits for the peer's first datagram.
+        let prober = self.prober.as_ref().filter(|_| self.media_addr.is_some());
+        let prober = prober.map(Prober::poll_timeout);
+        let silence = Some(self.last_heard() + self.silence_limit());
+        [receiver, control, prober, silence].into_iter().flatten().min()
+    }
+
+    /// Writes the next datagrams to `buf`, and says where they go.
+    pub(super) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        buf: &mut [u8],
+        max_datagrams: usize,
+    ) -> Option<(SocketAddr, Burst)> {
+        let to = self.media_addr.filter(|_| self.ending.is_none())?;
+        let burst =
+            self.poll_reply(now, buf).or_else(|| self.poll_probe(now, buf)).or_else(|| {
+                let sender = self.sender.as_mut()?;
+                sender.poll_transmit(now, &mut self.outbound, buf, max_datagrams)
+            })?;
+        Some((to, burst))
+    }
+
+    pub(super) fn poll_sent(&mut self) -> Option<FrameSent> {
+        self.sender.as_mut()?.poll_sent()
+    }
+
+    fn push_message(&mut self, message: &Message) -> bool {
+        match &mut self.control {
+            Some(control) => control.push(message),
+            None => return false,
+        }
+        true
+    }
+
+    fn handle_video(&mut self, now: Instant, body: &[u8]) -> Option<Delivered> {
+        let Some(receiver) = &mut self.receiver else {
+            self.counters.malformed += 1;
+            return None;
+        };
+        let frame = receiver.handle_video(now, body)?;
+        let media_epoch = self.prober.as_ref().and_then(|p| p.media_epoch(now));
+        Some(Delivered { call: self.id, frame, media_epoch })
+    }
+
+    fn handle_probe(&mut self, now: Instant, body: &[u8]) {
+        match Probe::parse(body) {
+            // Nobody who has not met us over the control channel gets an answer.
+            Ok(probe) if self.prober.is_some() => {
+                self.reply = Some(PendingReply { origin: probe.origin, received: now });
+            }
+            _ => self.counters.malformed += 1,
+        }
+    }
+
+    fn handle_reply(&mut self, now: Instant, body: &[u8]) {
+        match (&mut self.prober, ProbeReply::parse(body)) {
+            (Some(prober), Ok(reply)) => prober.handle_reply(now, &reply),
+            _ => self.counters.malformed += 1,
+        }
+    }
+
+    fn poll_reply(&mut self, now: Instant, buf: &mut [u8]) -> Option<Burst> {
+        let PendingReply { origin, received } = self.reply.take()?;
+        let (received, sent) = (self.clock.media_time(received), self.clock.media_time(now));
+        let reply = ProbeReply { origin, received, sent };
+        let len = self.outbound.emit(Kind::ProbeReply, PROBE_LEN, buf, |body| reply.emit(body));
+        Some(Burst { len, segment_len: len })
+    }
+
+    fn poll_probe(&mut self, now: Instant, buf: &mut [u8]) -> Option<Burst> {
+        let probe = self.prober.as_mut()?.poll_probe(now)?;
+        let len = self.outbound.emit(Kind::Probe, PROBE_LEN, buf, |body| probe.emit(body));
+        Some(Burst { len, segment_len: len })
+    }
+
+    /// Both sides probe once a second, so silence over UDP while the control channel speaks
+    /// means that something between lets only TCP through. Judged with each keep-alive.
+    fn judge_udp(&mut self, now: Instant) -> Option<Event> {
+        let control_heard = self.control.as_ref()?.last_heard();
+        let heard = self.last_datagram.unwrap_or(self.began);
+        let silent = heard + UDP_SILENCE <= now;
+        let blocked = silent && (self.udp_blocked || control_heard > heard);
+        if blocked == self.udp_blocked {
+            return None;
+        }
+        self.udp_blocked = blocked;
+        let peer = self.peer.clone();
+        Some(if blocked { Event::UdpBlocked { peer } } else { Event::UdpUnblocked { peer } })
+    }
+
+    fn silence_limit(&self) -> Duration {
+        if self.control.is_some() { CONTROLLED_SILENCE } else { BARE_SILENCE }
+    }
+}
+
+/// How long no datagram may come while the control channel is up, before that is worth a word.
+pub(super) const UDP_SILENCE: Duration = Duration::from_secs(2);
+
+/// How long a peer with a control channel may be unheard before the session is given up. Long,
+/// since a cable that is plugged in again should find the session alive; a dead peer is noticed
+/// sooner by its closed connection.
+const CONTROLLED_SILENCE: Duration = Duration::from_secs(15);
+
+/// The same for a sender without a control channel, which cannot say goodbye.
+const BARE_SILENCE: Duration = Duration::from_secs(2);
+
+/// After a goodbye, how long datagrams that TCP has overtaken are still taken.
+const LINGER: Duration = Duration::from_millis(100);

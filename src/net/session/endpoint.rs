@@ -1,0 +1,706 @@
+//! One program's end of everything: who is called, who may call, and whose datagram this is.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+use super::{
+    CallCounters, CallId, Delivered, EndReason, Event, GiveUpReason, Peer, WaitReason,
+    boot_local_epoch,
+    call::{Call, CallParts},
+    control::ControlChannel,
+    dialling::{Dialling, Due, HELLO_DEADLINE},
+    outbound::Outbound,
+};
+use crate::net::{
+    frame::{OutgoingFrame, SessionId},
+    time::MediaClock,
+    wire::{
+        control::{
+            Accept, CloseReason, Epoch, Hello, Message, Purpose, RejectReason, StreamParams,
+        },
+        datagram::{DatagramError, Direction, Kind, Prelude},
+        text::{Line, Name},
+    },
+};
+
+/// What an endpoint is to do.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// What it calls itself.
+    pub name: Name,
+    /// Whom it calls, or whom it waits for.
+    pub role: Role,
+    /// What it sends, once that is known.
+    pub stream: Option<StreamParams>,
+    /// The largest datagram it sends and asks for, in bytes of UDP payload.
+    /// Default 1200, which passes every path that IPv6 allows (RFC 8200: 1280, less headers).
+    pub max_datagram_len: usize,
+    /// How long a frame may be incomplete; see [`super::DEFAULT_REASSEMBLY_DEADLINE`].
+    pub reassembly_deadline: Duration,
+    /// When its media clock shows zero.
+    pub epoch: Instant,
+    /// The same moment, as a peer on this machine can understand it.
+    pub shared_epoch: Epoch,
+    /// Where session ids are drawn from.
+    pub seed: u64,
+}
+
+/// The part that an endpoint plays.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// Sends to each target; without `control`, at once and unasked.
+    Send {
+        /// To whom.
+        targets: Vec<Target>,
+        /// Whether to ask first, over TCP.
+        control: bool,
+    },
+    /// Waits for one sender at a time.
+    Receive,
+    /// Calls, to send and to receive.
+    ChatDial(Target),
+    /// Waits for a call, to send and to receive.
+    ChatListen,
+}
+
+/// Somebody to call.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// As its user named it.
+    pub host: String,
+    /// Where that is; tried in turn; not empty.
+    pub addrs: Vec<SocketAddr>,
+}
+
+/// A control connection, numbered by the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+/// What is to be done with control connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Connect, and say how it went: [`Endpoint::handle_connected`] or
+    /// [`Endpoint::handle_disconnected`].
+    Dial(ConnId, SocketAddr),
+    /// Write these bytes, in order.
+    Write(ConnId, Vec<u8>),
+    /// Write what is to be written, then close. Nothing is said of it any more.
+    Close(ConnId),
+}
+
+/// Datagrams to be sent: `len` bytes at the head of the caller's buffer, a new one every
+/// `segment_len` bytes, all to one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where to.
+    pub to: SocketAddr,
+    /// Bytes in all.
+    pub len: usize,
+    /// Bytes of each datagram but the last.
+    pub segment_len: usize,
+}
+
+/// Datagrams that belong to no call, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StrayCounters {
+    /// Not udpchat's.
+    pub foreign: u64,
+    /// Of another version of the protocol.
+    pub other_version: u64,
+    /// Damaged on their way.
+    pub checksum: u64,
+    /// Malformed.
+    pub malformed: u64,
+    /// Of a session that we are not in.
+    pub unknown_session: u64,
+}
+
+/// The state machine of one program's end.
+#[derive(Debug)]
+pub struct Endpoint {
+    config: EndpointConfig,
+    clock: MediaClock,
+    rng: Pcg64Mcg,
+    dialling: Vec<Dialling>,
+    greeting: Vec<Greeting>,
+    calls: Vec<Call>,
+    ended_sessions: VecDeque<SessionId>,
+    ended_counters: CallCounters,
+    next_conn: u64,
+    next_call: u64,
+    next_transmitter: usize,
+    outputs: VecDeque<Output>,
+    events: VecDeque<Event>,
+    frames: VecDeque<Delivered>,
+    strays: StrayCounters,
+}
+
+impl Endpoint {
+    /// An endpoint that starts on its role at once.
+    pub fn new(now: Instant, config: EndpointConfig) -> Self {
+        let (targets, control) = match &config.role {
+            Role::Send { targets, control } => (targets.clone(), *control),
+            Role::ChatDial(target) => (vec![target.clone()], true),
+            Role::Receive | Role::ChatListen => (Vec::new(), true),
+        };
+        let mut endpoint = Self {
+            clock: MediaClock::starting(config.epoch),
+            rng: Pcg64Mcg::seed_from_u64(config.seed),
+            config,
+            dialling: Vec::new(),
+            greeting: Vec::new(),
+            calls: Vec::new(),
+            ended_sessions: VecDeque::new(),
+            ended_counters: CallCounters::default(),
+            next_conn: 0,
+            next_call: 0,
+            next_transmitter: 0,
+            outputs: VecDeque::new(),
+            events: VecDeque::new(),
+            frames: VecDeque::new(),
+            strays: StrayCounters::default(),
+        };
+        for target in targets {
+            if control {
+                endpoint.dialling.push(Dialling::new(now, target));
+            } else {
+                endpoint.send_unasked(now, &target);
+            }
+        }
+        endpoint.handle_timeout(now);
+        endpoint
+    }
+
+    /// Sends `frame` to every peer that we send to. In each call the newest frame wins.
+    pub fn push_frame(&mut self, frame: &OutgoingFrame) {
+        for call in &mut self.calls {
+            call.push_frame(frame.clone());
+        }
+    }
+
+    /// Says `line` to every peer; how many it will be delivered to.
+    pub fn push_text(&mut self, line: &Line) -> usize {
+        let said = self.calls.iter_mut().filter_map(|c| c.push_text(line).then_some(())).count();
+        self.flush_control();
+        said
+    }
+
+    /// What we send is now `stream`.
+    pub fn set_stream(&mut self, stream: StreamParams) {
+        self.config.stream = Some(stream);
+        for call in &mut self.calls {
+            call.push_stream(stream);
+        }
+        self.flush_control();
+    }
+
+    /// Says goodbye to everybody and calls nobody any more.
+    pub fn close(&mut self, reason: CloseReason) {
+        self.dialling.clear();
+        for call in &mut self.calls {
+            call.say_goodbye(reason);
+        }
+        self.flush_control();
+        for mut call in std::mem::take(&mut self.calls) {
+            self.ended_counters = self.ended_counters.plus(call.counters());
+            self.hang_up(&mut call);
+            self.events.push_back(ended(&call, EndReason::Local));
+        }
+        for greeting in std::mem::take(&mut self.greeting) {
+            self.outputs.push_back(Output::Close(greeting.control.conn()));
+        }
+    }
+
+    /// Somebody has connected to us. `None`: close the connection, we have enough of them.
+    pub fn handle_incoming(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
+        if self.greeting.len() >= MAX_GREETING {
+            return None;
+        }
+        let conn = self.new_conn();
+        let control = ControlChannel::new(now, conn);
+        self.greeting.push(Greeting { control, addr: from, give_up_at: now + HELLO_DEADLINE });
+        self.flush_control();
+        Some(conn)
+    }
+
+    /// A connection that we dialled stands.
+    pub fn handle_connected(&mut self, now: Instant, conn: ConnId) {
+        let hello = Hello {
+            session: self.new_session().get(),
+            name: self.config.name.clone(),
+            purpose: self.config.role.purpose(),
+            stream: self.config.stream,
+            epoch: self.config.shared_epoch,
+        };
+        if let Some(dialling) = self.dialling.iter_mut().find(|d| d.conn() == Some(conn)) {
+            dialling.greet(now, conn, hello);
+        }
+        self.flush_control();
+    }
+
+    /// Bytes have come over a control connection.
+    pub fn handle_data(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        if let Some(index) = self.call_of(conn) {
+            self.hear_peer(now, index, bytes);
+        } else if let Some(index) = self.greeting.iter().position(|g| g.control.conn() == conn) {
+            self.greeting[index].control.handle_data(now, bytes);
+            self.hear_caller(now, index);
+        } else if let Some(index) = self.dialling.iter().position(|d| d.conn() == Some(conn)) {
+            self.hear_answer(now, index, bytes);
+        }
+        self.flush_control();
+    }
+
+    /// A control connection has ended, or could not be made.
+    pub fn handle_disconnected(&mut self, now: Instant, conn: ConnId, refused: bool) {
+        if let Some(index) = self.call_of(conn) {
+            self.calls[index].begin_ending(now, EndReason::ConnectionLost);
+        }
+        self.greeting.retain(|g| g.control.conn() != conn);
+        if let Some(dialling) = self.dialling.iter_mut().find(|d| d.conn() == Some(conn)) {
+            let reason = if refused { WaitReason::NobodyListens } else { WaitReason::NoAnswer };
+            self.events.extend(dialling.fail(now, reason));
+        }
+    }
+
+    /// A datagram has come.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        let (prelude, body) = match Prelude::parse(datagram) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.strays.count(error),
+        };
+        let known = self.calls.iter().position(|c| c.session() == prelude.session);
+        let Some(index) = known.or_else(|| self.begin_unasked(now, from, &prelude)) else {
+            self.strays.unknown_session += 1;
+            return;
+        };
+        let delivered = self.calls[index].handle_datagram(now, from, &prelude, body);
+        self.frames.extend(delivered);
+    }
+
+    /// Does what is due by `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for index in (0..self.calls.len()).rev() {
+            if let Some(reason) = self.calls[index].handle_timeout(now, &mut self.events) {
+                self.end(now, index, reason);
+            }
+        }
+        for index in (0..self.greeting.len()).rev() {
+            if self.greeting[index].give_up_at <= now {
+                let greeting = self.greeting.swap_remove(index);
+                self.outputs.push_back(Output::Close(greeting.control.conn()));
+            }
+        }
+        for index in 0..self.dialling.len() {
+            self.redial(now, index);
+        }
+        self.flush_control();
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) or [`poll_transmit`](Self::poll_transmit)
+    /// has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let calls = self.calls.iter().filter_map(Call::poll_timeout);
+        let greeting = self.greeting.iter().map(|g| g.give_up_at);
+        let dialling = self.dialling.iter().filter_map(Dialling::poll_timeout);
+        calls.chain(greeting).chain(dialling).min()
+    }
+
+    /// Writes datagrams to the head of `buf`, at most `max_datagrams` of them; the calls take turns.
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        buf: &mut [u8],
+        max_datagrams: usize,
+    ) -> Option<Transmit> {
+        let count = self.calls.len();
+        for turn in 0..count {
+            let index = (self.next_transmitter + turn) % count;
+            let call = &mut self.calls[index];
+            if let Some((to, burst)) = call.poll_transmit(now, buf, max_datagrams) {
+                self.events.extend(call.poll_sent().map(Event::FrameSent));
+                self.next_transmitter = index + 1;
+                return Some(Transmit { to, len: burst.len, segment_len: burst.segment_len });
+            }
+        }
+        None
+    }
+
+    /// The next thing to do with a control connection.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The next thing to tell.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The next received frame.
+    pub fn poll_frame(&mut self) -> Option<Delivered> {
+        self.frames.pop_front()
+    }
+
+    /// Every call and what it has seen and done.
+    pub fn calls(&self) -> impl Iterator<Item = (CallId, CallCounters)> {
+        self.calls.iter().map(|c| (c.id, c.counters()))
+    }
+
+    /// What all calls have seen and done, those that have ended included.
+    pub fn totals(&self) -> CallCounters {
+        self.calls.iter().map(Call::counters).fold(self.ended_counters, CallCounters::plus)
+    }
+
+    /// Datagrams that belonged to no call.
+    pub fn strays(&self) -> StrayCounters {
+        self.strays
+    }
+
+    /// Whether nobody is called or spoken with, and, for a caller, nobody ever will be.
+    pub fn is_idle(&self) -> bool {
+        self.calls.is_empty() && self.dialling.is_empty() && self.greeting.is_empty()
+    }
+
+    fn call_of(&self, conn: ConnId) -> Option<usize> {
+        self.calls.iter().position(|c| c.control.as_ref().is_some_and(|k| k.conn() == conn))
+    }
+
+    fn new_conn(&mut self) -> ConnId {
+        self.next_conn += 1;
+        ConnId(self.next_conn)
+    }
+
+    fn new_session(&mut self) -> SessionId {
+        loop {
+            if let Some(session) = SessionId::new(self.rng.random()) {
+                return session;
+            }
+        }
+    }
+
+    fn new_call(&mut self) -> CallId {
+        self.next_call += 1;
+        CallId(self.next_call)
+    }
+
+    /// Without a control channel: sends at once to the target's first address.
+    fn send_unasked(&mut self, now: Instant, target: &Target) {
+        let Some(&addr) = target.addrs.first() else { return };
+        let session = self.new_session();
+        let parts = CallParts {
+            id: self.new_call(),
+            peer: Peer { name: None, addr },
+            media_addr: Some(addr),
+            control: None,
+            outbound: Outbound::new(session, Direction::FromDialer),
+            clock: self.clock,
+            sends: Some(self.config.max_datagram_len),
+            receives: None,
+            same_machine_epoch: None,
+        };
+        self.begin(now, parts, None);
+    }
+
+    /// Video from somebody who has not called: taken, if nobody else is shown.
+    fn begin_unasked(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        prelude: &Prelude,
+    ) -> Option<usize> {
+        let is_video = prelude.kind == Kind::Video && prelude.direction == Direction::FromDialer;
+        let wanted = matches!(self.config.role, Role::Receive);
+        if !is_video || !wanted || self.ended_sessions.contains(&prelude.session) {
+            return None;
+        }
+        self.make_room(now, true).ok()?;
+        let parts = CallParts {
+            id: self.new_call(),
+            peer: Peer { name: None, addr: from },
+            media_addr: Some(from),
+            control: None,
+            outbound: Outbound::new(prelude.session, Direction::FromAnswerer),
+            clock: self.clock,
+            sends: None,
+            receives: Some(self.config.reassembly_deadline),
+            same_machine_epoch: None,
+        };
+        self.begin(now, parts, None);
+        Some(self.calls.len() - 1)
+    }
+
+    /// Ends a call that has fallen silent or is ending, so that a new one can be taken; or names
+    /// the peer of the one that goes on.
+    fn make_room(&mut self, now: Instant, unasked: bool) -> Result<(), Name> {
+        for index in (0..self.calls.len()).rev() {
+            let call = &self.calls[index];
+            // A sender without a control channel may show its next self at once; one with
+            // a connection that stands gets the time that a bad network needs.
+            let patience = if call.control.is_none() { BARE_TAKEOVER } else { TAKEOVER };
+            let silent = call.last_heard() + patience <= now;
+            let may_end = call.is_ending() || (silent && !(unasked && call.control.is_some()));
+            if !may_end {
+                let unnamed = || Name::new(&call.peer.addr.to_string());
+                return Err(call.peer.name.clone().unwrap_or_else(unnamed));
+            }
+            let reason = EndReason::TakenOver;
+            self.end(now, index, reason);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, now: Instant, parts: CallParts, stream: Option<StreamParams>) {
+        self.events.push_back(Event::Connected {
+            call: parts.id,
+            session: parts.outbound.session(),
+            peer: parts.peer.clone(),
+            stream,
+        });
+        self.calls.push(Call::new(now, parts));
+    }
+
+    fn begin_ending(&mut self, now: Instant, index: usize, reason: EndReason) {
+        if let Some(control) = &self.calls[index].control {
+            self.outputs.push_back(Output::Close(control.conn()));
+        }
+        self.calls[index].begin_ending(now, reason);
+    }
+
+    fn end(&mut self, now: Instant, index: usize, reason: EndReason) {
+        let mut call = self.calls.swap_remove(index);
+        if reason == EndReason::Silent {
+            call.say_goodbye(CloseReason::Silent);
+        }
+        self.hang_up(&mut call);
+        self.ended_counters = self.ended_counters.plus(call.counters());
+        if call.is_controlled() {
+            self.ended_sessions.push_back(call.session());
+            if self.ended_sessions.len() > ENDED_REMEMBERED {
+                self.ended_sessions.pop_front();
+            }
+        }
+        self.events.push_back(ended(&call, call.end_reason().unwrap_or(reason)));
+        if let Some(dialling) = self.dialling.iter_mut().find(|d| d.is_in_call(call.id)) {
+            dialling.call_over(now);
+        }
+    }
+
+    fn hang_up(&mut self, call: &mut Call) {
+        if let Some(mut control) = call.control.take() {
+            let conn = control.conn();
+            self.outputs.extend(control.take_output().map(|bytes| Output::Write(conn, bytes)));
+            self.outputs.push_back(Output::Close(conn));
+        }
+    }
+
+    /// A caller's first message.
+    fn hear_caller(&mut self, now: Instant, index: usize) {
+        let message = match self.greeting[index].control.next_message() {
+            Ok(None) => return,
+            Ok(Some(message)) => message,
+            Err(error) => {
+                let greeting = self.greeting.swap_remove(index);
+                self.outputs.push_back(Output::Close(greeting.control.conn()));
+                self.events.push_back(Event::Misspoke { from: greeting.addr, error });
+                return;
+            }
+        };
+        let mut greeting = self.greeting.swap_remove(index);
+        match self.judge(now, message) {
+            Ok((hello, session)) => self.accept(now, greeting, &hello, session),
+            Err((name, reason)) => {
+                greeting.control.push(&Message::Reject(reason.clone()));
+                let conn = greeting.control.conn();
+                self.outputs.extend(greeting.control.take_output().map(|b| Output::Write(conn, b)));
+                self.outputs.push_back(Output::Close(conn));
+                let peer = Peer { name, addr: greeting.addr };
+                self.events.push_back(Event::Refused { peer, reason });
+            }
+        }
+    }
+
+    fn judge(
+        &mut self,
+        now: Instant,
+        message: Message,
+    ) -> Result<(Hello, SessionId), (Option<Name>, RejectReason)> {
+        let Message::Hello(hello) = message else { return Err((None, RejectReason::Malformed)) };
+        let name = Some(hello.name.clone());
+        let Some(session) = SessionId::new(hello.session) else {
+            return Err((name, RejectReason::Malformed));
+        };
+        let wants = self.config.role.purpose();
+        if hello.purpose != wants {
+            return Err((name, RejectReason::Unwanted { wants }));
+        }
+        match self.make_room(now, false) {
+            Ok(()) => Ok((hello, session)),
+            Err(with) => Err((name, RejectReason::Busy { with })),
+        }
+    }
+
+    fn accept(&mut self, now: Instant, greeting: Greeting, hello: &Hello, session: SessionId) {
+        let Greeting { mut control, addr, .. } = greeting;
+        let chats = matches!(self.config.role, Role::ChatListen);
+        control.push(&Message::Accept(Accept {
+            name: self.config.name.clone(),
+            stream: self.config.stream.filter(|_| chats),
+            epoch: self.config.shared_epoch,
+            max_datagram_len: self.config.max_datagram_len.min(usize::from(u16::MAX)) as u16,
+        }));
+        let parts = CallParts {
+            id: self.new_call(),
+            peer: Peer { name: Some(hello.name.clone()), addr },
+            media_addr: None,
+            control: Some(control),
+            outbound: Outbound::new(session, Direction::FromAnswerer),
+            clock: self.clock,
+            sends: chats.then_some(self.config.max_datagram_len),
+            receives: Some(self.config.reassembly_deadline),
+            same_machine_epoch: self.same_machine_epoch(hello.epoch),
+        };
+        self.begin(now, parts, hello.stream);
+    }
+
+    /// The answer to our hello.
+    fn hear_answer(&mut self, now: Instant, index: usize, bytes: &[u8]) {
+        let Some(control) = self.dialling[index].control_mut() else { return };
+        control.handle_data(now, bytes);
+        match control.next_message() {
+            Ok(None) => {}
+            Ok(Some(Message::Accept(accept))) => self.be_accepted(now, index, &accept),
+            Ok(Some(Message::Reject(RejectReason::Busy { with }))) => {
+                let dialling = &mut self.dialling[index];
+                self.outputs.extend(dialling.conn().map(Output::Close));
+                self.events.extend(dialling.fail(now, WaitReason::Busy { with }));
+            }
+            Ok(Some(Message::Reject(RejectReason::Unwanted { wants }))) => {
+                self.give_up(index, GiveUpReason::Unwanted { wants });
+            }
+            Ok(Some(_)) => self.give_up(index, GiveUpReason::Malformed),
+            Err(error) => self.give_up(index, GiveUpReason::Control(error)),
+        }
+    }
+
+    fn be_accepted(&mut self, now: Instant, index: usize, accept: &Accept) {
+        let id = self.new_call();
+        let addr = self.dialling[index].addr();
+        let Some((control, session)) = self.dialling[index].answered(id) else { return };
+        let chats = matches!(self.config.role, Role::ChatDial(_));
+        let max_len = self.config.max_datagram_len.min(accept.max_datagram_len.into());
+        let parts = CallParts {
+            id,
+            peer: Peer { name: Some(accept.name.clone()), addr },
+            media_addr: Some(addr),
+            control: Some(control),
+            outbound: Outbound::new(session, Direction::FromDialer),
+            clock: self.clock,
+            sends: Some(max_len.max(MIN_MAX_DATAGRAM_LEN)),
+            receives: chats.then_some(self.config.reassembly_deadline),
+            same_machine_epoch: self.same_machine_epoch(accept.epoch),
+        };
+        self.begin(now, parts, accept.stream);
+        self.hear_peer(now, self.calls.len() - 1, &[]);
+    }
+
+    /// Bytes on a call's control channel; none, to read on in what has come already.
+    fn hear_peer(&mut self, now: Instant, index: usize, bytes: &[u8]) {
+        if let Some(reason) = self.calls[index].handle_data(now, bytes, &mut self.events) {
+            self.begin_ending(now, index, reason);
+        }
+    }
+
+    fn same_machine_epoch(&self, peer: Epoch) -> Option<Instant> {
+        boot_local_epoch(self.config.shared_epoch, self.config.epoch, peer)
+    }
+
+    fn give_up(&mut self, index: usize, reason: GiveUpReason) {
+        let dialling = self.dialling.swap_remove(index);
+        self.outputs.extend(dialling.conn().map(Output::Close));
+        self.events.push_back(Event::GivenUp { host: dialling.host().to_owned(), reason });
+    }
+
+    fn redial(&mut self, now: Instant, index: usize) {
+        match self.dialling[index].due(now) {
+            Due::Nothing => {}
+            Due::Dial => {
+                let conn = self.new_conn();
+                let dialling = &mut self.dialling[index];
+                dialling.connect(now, conn);
+                self.outputs.push_back(Output::Dial(conn, dialling.addr()));
+            }
+            Due::GiveUp(conn) => {
+                self.outputs.push_back(Output::Close(conn));
+                self.events.extend(self.dialling[index].fail(now, WaitReason::NoAnswer));
+            }
+        }
+    }
+
+    /// Moves what the control channels have to say to the outputs.
+    fn flush_control(&mut self) {
+        let calls = self.calls.iter_mut().filter_map(|c| c.control.as_mut());
+        let greeting = self.greeting.iter_mut().map(|g| &mut g.control);
+        let dialling = self.dialling.iter_mut().filter_map(Dialling::control_mut);
+        for control in calls.chain(greeting).chain(dialling) {
+            let conn = control.conn();
+            self.outputs.extend(control.take_output().map(|bytes| Output::Write(conn, bytes)));
+        }
+    }
+}
+
+/// A caller who has connected but not yet said what for.
+#[derive(Debug)]
+struct Greeting {
+    control: ControlChannel,
+    addr: SocketAddr,
+    give_up_at: Instant,
+}
+
+impl Role {
+    /// What a caller and its peer must agree on.
+    fn purpose(&self) -> Purpose {
+        match self {
+            Self::Send { .. } | Self::Receive => Purpose::Send,
+            Self::ChatDial(_) | Self::ChatListen => Purpose::Chat,
+        }
+    }
+}
+
+impl StrayCounters {
+    fn count(&mut self, error: DatagramError) {
+        match error {
+            DatagramError::Foreign => self.foreign += 1,
+            DatagramError::Version(_) => self.other_version += 1,
+            DatagramError::Checksum => self.checksum += 1,
+            DatagramError::Malformed => self.malformed += 1,
+        }
+    }
+}
+
+fn ended(call: &Call, reason: EndReason) -> Event {
+    Event::Ended { call: call.id, peer: call.peer.clone(), reason }
+}
+
+/// Connections that have not said hello yet; more are closed at once.
+const MAX_GREETING: usize = 16;
+
+/// Sessions remembered after their end, so that their last datagrams, still on their way, are
+/// not taken for a new sender's.
+const ENDED_REMEMBERED: usize = 8;
+
+/// How long a sender with a control channel must be silent before another may take its place.
+const TAKEOVER: Duration = Duration::from_secs(3);
+
+/// The same for one without, which cannot say that it has been restarted. Half a second is
+/// fifteen frames at 30 a second.
+const BARE_TAKEOVER: Duration = Duration::from_millis(500);
+
+/// The smallest limit on datagrams that a peer may ask for, in bytes of UDP payload: what every
+/// IPv4 host takes (RFC 1122: 576, less headers).
+pub const MIN_MAX_DATAGRAM_LEN: usize = 508;

@@ -1,0 +1,183 @@
+//! What a session tells its user.
+
+use std::{net::SocketAddr, time::Instant};
+
+use crate::net::{
+    clock_offset::LocalTime,
+    frame::{FrameId, ReceivedFrame, SessionId},
+    session::CallId,
+    time::MediaTime,
+    wire::{
+        control::{CloseReason, ControlError, Purpose, RejectReason, StreamParams},
+        text::{Line, Name},
+    },
+};
+
+/// Something that people would want to know.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A target does not take our call yet; we go on trying. Said again only when the reason changes.
+    Waiting {
+        /// Whom we call.
+        host: String,
+        /// What keeps us.
+        reason: WaitReason,
+    },
+    /// A target will never take our call; we have given it up.
+    GivenUp {
+        /// Whom we called.
+        host: String,
+        /// Why.
+        reason: GiveUpReason,
+    },
+    /// A session has begun.
+    Connected {
+        /// Its handle.
+        call: CallId,
+        /// Its id on the wire.
+        session: SessionId,
+        /// With whom.
+        peer: Peer,
+        /// What the peer sends, if it sends and has said so.
+        stream: Option<StreamParams>,
+    },
+    /// We refused a caller.
+    Refused {
+        /// Whom.
+        peer: Peer,
+        /// Why.
+        reason: RejectReason,
+    },
+    /// A caller spoke something else, or another version, and was cut off.
+    Misspoke {
+        /// From where.
+        from: SocketAddr,
+        /// What was wrong.
+        error: ControlError,
+    },
+    /// The peer's stream has changed.
+    StreamChanged {
+        /// Whose.
+        call: CallId,
+        /// To what.
+        stream: StreamParams,
+    },
+    /// The peer said something.
+    Text {
+        /// Who.
+        from: Name,
+        /// What.
+        line: Line,
+    },
+    /// The control channel is up, but no datagram has come for
+    /// [`UDP_SILENCE`](super::call::UDP_SILENCE).
+    UdpBlocked {
+        /// From whom none has come.
+        peer: Peer,
+    },
+    /// Datagrams have begun to come, after `UdpBlocked`.
+    UdpUnblocked {
+        /// From whom.
+        peer: Peer,
+    },
+    /// The last chunk of a frame has been handed out for sending.
+    FrameSent(FrameSent),
+    /// A session has ended.
+    Ended {
+        /// Its handle.
+        call: CallId,
+        /// With whom it was.
+        peer: Peer,
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// The other side of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// What it calls itself; a sender without a control channel does not say.
+    pub name: Option<Name>,
+    /// Where it is.
+    pub addr: SocketAddr,
+}
+
+/// What keeps a call from being taken, for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitReason {
+    /// Nobody listens there yet.
+    NobodyListens,
+    /// Nothing answers from there: no host, or a firewall.
+    NoAnswer,
+    /// The peer is in another session.
+    Busy {
+        /// With whom.
+        with: Name,
+    },
+}
+
+/// What keeps a call from ever being taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GiveUpReason {
+    /// The other side speaks something else.
+    Control(ControlError),
+    /// The other side does not want what we do.
+    Unwanted {
+        /// What it wants.
+        wants: Purpose,
+    },
+    /// The other side found our hello malformed.
+    Malformed,
+}
+
+/// A frame that is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameSent {
+    /// To whom.
+    pub call: CallId,
+    /// Its number in that session.
+    pub id: FrameId,
+    /// Its capture time, which also names it across sessions of one sender.
+    pub captured: MediaTime,
+    /// When its first chunk was handed out.
+    pub first_sent: Instant,
+    /// When its last chunk was.
+    pub last_sent: Instant,
+}
+
+/// A received frame, and whose it is.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// Whose.
+    pub call: CallId,
+    /// The frame.
+    pub frame: ReceivedFrame,
+    /// The sender's media time zero on our clock, if known.
+    pub media_epoch: Option<LocalTime>,
+}
+
+impl Delivered {
+    /// `at` of the sender's media clock on our clock, with its error; `None` while the clocks
+    /// have not been compared.
+    pub fn local(&self, at: MediaTime) -> Option<LocalTime> {
+        let epoch = self.media_epoch?;
+        Some(LocalTime { at: epoch.at + at.as_duration(), error: epoch.error })
+    }
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The peer said goodbye.
+    Closed(CloseReason),
+    /// The connection broke: the peer died, or the network did.
+    ConnectionLost,
+    /// Nothing was heard from the peer for too long.
+    Silent,
+    /// Another sender took over, after this one had been silent.
+    TakenOver,
+    /// The peer broke the protocol.
+    Protocol(ControlError),
+    /// We ended it.
+    Local,
+}

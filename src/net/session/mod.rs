@@ -1,0 +1,34 @@
+//! The state machines: what the two ends of a session do, without sockets or clocks.
+//!
+//! An [`Endpoint`] is one program's end of everything: it dials, takes or refuses calls, and
+//! routes datagrams. A [`Call`](call) is the relation with one peer, composed of a
+//! [`Sender`](sender), a [`Receiver`](receiver), a [`Prober`](prober) and a
+//! [`ControlChannel`](control).
+//!
+//! Every one of them has four kinds of methods:
+//!
+//! - commands: `push_frame(now, …)`, `push_text(…)`, `close(…)`;
+//! - inputs: `handle_datagram(now, …)`, `handle_data(now, …)`, `handle_timeout(now)`;
+//! - outputs, drained after every input: `poll_transmit`, `poll_output`, `poll_event`,
+//!   `poll_frame`; the caller owns the memory;
+//! - `poll_timeout() -> Option<Instant>`: when to call `handle_timeout` next. After a full
+//!   drain it is none, or later than the last `now`.
+
+mod call;
+mod control;
+mod dialling;
+mod endpoint;
+mod event;
+mod outbound;
+mod prober;
+mod receiver;
+mod sender;
+
+pub use call::{CallCounters, CallId};
+pub use endpoint::{
+    ConnId, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, Output, Role, StrayCounters, Target,
+    Transmit,
+};
+pub use event::{Delivered, EndReason, Event, FrameSent, GiveUpReason, Peer, WaitReason};
+pub use prober::boot_local_epoch;
+pub use receiver::DEFAULT_REASSEMBLY_DEADLINE;

@@ -1,0 +1,128 @@
+//! Clock probes on their schedule, and the clock offset that comes of them.
+
+use std::time::{Duration, Instant};
+
+use crate::net::{
+    clock_offset::{ClockOffset, LocalTime},
+    time::MediaTime,
+    wire::{
+        control::Epoch,
+        probe::{Probe, ProbeReply},
+    },
+};
+
+/// Probes one peer: a few times in quick succession, then once a second, which also keeps
+/// network address translators and stateful firewalls on the way open.
+#[derive(Debug)]
+pub(super) struct Prober {
+    started: Instant,
+    sent: u32,
+    due: Instant,
+    offset: ClockOffset,
+}
+
+impl Prober {
+    /// A prober of a peer whose media clock began at `same_machine_epoch`, if that is known exactly.
+    pub(super) fn new(now: Instant, same_machine_epoch: Option<Instant>) -> Self {
+        let offset = same_machine_epoch.map_or_else(ClockOffset::default, ClockOffset::exact);
+        Self { started: now, sent: 0, due: now, offset }
+    }
+
+    /// The probe that is due at `now`.
+    pub(super) fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
+        if self.due > now {
+            return None;
+        }
+        self.sent += 1;
+        self.due = now + if self.sent < QUICK_PROBES { QUICK_INTERVAL } else { INTERVAL };
+        Some(Probe { origin: now.saturating_duration_since(self.started).as_micros() as u64 })
+    }
+
+    pub(super) fn poll_timeout(&self) -> Instant {
+        self.due
+    }
+
+    /// Takes a reply; one whose origin is not of the recent past is ignored.
+    pub(super) fn handle_reply(&mut self, now: Instant, reply: &ProbeReply) {
+        let sent = self.started.checked_add(Duration::from_micros(reply.origin));
+        let Some(sent) = sent.filter(|&s| s <= now && now - s < REPLY_DEADLINE) else { return };
+        self.offset.record(sent, reply.received, reply.sent, now);
+    }
+
+    /// The peer's media time zero on our clock.
+    pub(super) fn media_epoch(&self, now: Instant) -> Option<LocalTime> {
+        self.offset.local(now, MediaTime::default())
+    }
+
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.offset.rtt()
+    }
+}
+
+/// Where the epoch `peer` lies on our clock, if the peer runs on this machine: same boot, so
+/// same monotonic clock. `ours` is our own epoch, which lies at `our_epoch`.
+pub fn boot_local_epoch(ours: Epoch, our_epoch: Instant, peer: Epoch) -> Option<Instant> {
+    if ours.boot == 0 || ours.boot != peer.boot {
+        return None;
+    }
+    if peer.monotonic_us >= ours.monotonic_us {
+        our_epoch.checked_add(Duration::from_micros(peer.monotonic_us - ours.monotonic_us))
+    } else {
+        our_epoch.checked_sub(Duration::from_micros(ours.monotonic_us - peer.monotonic_us))
+    }
+}
+
+const QUICK_PROBES: u32 = 8;
+const QUICK_INTERVAL: Duration = Duration::from_millis(20);
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A reply that took longer says nothing useful, and might be forged.
+const REPLY_DEADLINE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_are_quick_at_first_and_then_one_a_second() {
+        let start = crate::clock::now();
+        let mut prober = Prober::new(start, None);
+        let mut times = Vec::new();
+        for ms in 0..3000 {
+            let now = start + Duration::from_millis(ms);
+            if prober.poll_probe(now).is_some() {
+                times.push(ms);
+            }
+            assert!(prober.poll_timeout() > now);
+        }
+        assert_eq!(times, [0, 20, 40, 60, 80, 100, 120, 140, 1140, 2140]);
+    }
+
+    #[test]
+    fn a_reply_gives_the_offset_and_a_stale_one_does_not() {
+        let start = crate::clock::now();
+        let mut prober = Prober::new(start, None);
+        let later = start + Duration::from_secs(9);
+        let reply = |origin| ProbeReply {
+            origin,
+            received: MediaTime::default(),
+            sent: MediaTime::default(),
+        };
+        prober.handle_reply(later, &reply(0));
+        prober.handle_reply(later, &reply(u64::MAX));
+        assert_eq!(prober.rtt(), None);
+        prober.handle_reply(later, &reply(8_999_000));
+        assert_eq!(prober.rtt(), Some(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn one_boot_is_one_clock() {
+        let now = crate::clock::now();
+        let epoch = |boot, monotonic_us| Epoch { boot, monotonic_us };
+        let local = |peer| boot_local_epoch(epoch(5, 1000), now, peer);
+        assert_eq!(local(epoch(5, 1300)), Some(now + Duration::from_micros(300)));
+        assert_eq!(local(epoch(5, 700)), now.checked_sub(Duration::from_micros(300)));
+        assert_eq!(local(epoch(6, 1300)), None);
+        assert_eq!(boot_local_epoch(epoch(0, 0), now, epoch(0, 0)), None, "unknown is not equal");
+    }
+}

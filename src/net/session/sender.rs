@@ -1,0 +1,198 @@
+//! The sending half of a call: frames in, video datagrams out.
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use super::{CallId, FrameSent, outbound::Outbound};
+use crate::net::{
+    frame::{FrameId, OutgoingFrame},
+    packetizer::Packetizer,
+    time::MediaClock,
+    wire::{
+        datagram::{Kind, OVERHEAD},
+        video::chunk_len_for,
+    },
+};
+
+/// Sends one stream to one peer. The frame on its way is finished; of those that wait behind
+/// it, only the newest is kept.
+#[derive(Debug)]
+pub(super) struct Sender {
+    call: CallId,
+    clock: MediaClock,
+    chunk_len: u16,
+    next_id: FrameId,
+    current: Option<OnItsWay>,
+    waiting: Option<OutgoingFrame>,
+    sent: VecDeque<FrameSent>,
+    counters: SenderCounters,
+}
+
+/// What became of the frames that were to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SenderCounters {
+    /// Frames of which every chunk was handed out.
+    pub(super) frames: u64,
+    /// Frames replaced by newer ones before their first chunk left.
+    pub(super) superseded: u64,
+    /// Frames that are empty or too large to be sent.
+    pub(super) unsendable: u64,
+}
+
+#[derive(Debug)]
+struct OnItsWay {
+    packetizer: Packetizer,
+    captured: Instant,
+    first_sent: Option<Instant>,
+}
+
+/// Datagrams written by one `poll_transmit`, back to back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Burst {
+    /// Bytes in all.
+    pub(super) len: usize,
+    /// Bytes of each datagram but the last.
+    pub(super) segment_len: usize,
+}
+
+impl Sender {
+    pub(super) fn new(call: CallId, clock: MediaClock, max_datagram_len: usize) -> Self {
+        Self {
+            call,
+            clock,
+            chunk_len: chunk_len_for(max_datagram_len),
+            next_id: FrameId::default(),
+            current: None,
+            waiting: None,
+            sent: VecDeque::new(),
+            counters: SenderCounters::default(),
+        }
+    }
+
+    pub(super) fn counters(&self) -> SenderCounters {
+        self.counters
+    }
+
+    pub(super) fn push_frame(&mut self, frame: OutgoingFrame) {
+        if self.current.as_ref().is_some_and(|c| c.packetizer.is_untouched()) {
+            self.current = None;
+            self.counters.superseded += 1;
+        }
+        if self.current.is_none() {
+            self.start(frame);
+        } else if self.waiting.replace(frame).is_some() {
+            self.counters.superseded += 1;
+        }
+    }
+
+    /// Writes up to `max_datagrams` datagrams of one frame to `buf`.
+    pub(super) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        outbound: &mut Outbound,
+        buf: &mut [u8],
+        max_datagrams: usize,
+    ) -> Option<Burst> {
+        let current = self.current.as_mut()?;
+        let age = now.saturating_duration_since(current.captured);
+        let mut burst: Option<Burst> = None;
+        for _ in 0..max_datagrams {
+            let Some(body_len) = current.packetizer.next_body_len() else { break };
+            let at = burst.map_or(0, |b| b.len);
+            if buf.len() - at < OVERHEAD + body_len {
+                break;
+            }
+            let len = outbound.emit(Kind::Video, body_len, &mut buf[at..], |body| {
+                current.packetizer.emit_next(age, body);
+            });
+            let segment_len = burst.map_or(len, |b| b.segment_len);
+            burst = Some(Burst { len: at + len, segment_len });
+        }
+        current.first_sent.get_or_insert(now);
+        if current.packetizer.next_body_len().is_none() {
+            self.finish(now);
+        }
+        burst
+    }
+
+    pub(super) fn poll_sent(&mut self) -> Option<FrameSent> {
+        self.sent.pop_front()
+    }
+
+    fn start(&mut self, frame: OutgoingFrame) {
+        let captured = self.clock.media_time(frame.captured);
+        let data = Arc::clone(&frame.data);
+        let Some(packetizer) = Packetizer::new(self.next_id, captured, data, self.chunk_len) else {
+            self.counters.unsendable += 1;
+            return;
+        };
+        self.next_id = self.next_id.next();
+        self.current = Some(OnItsWay { packetizer, captured: frame.captured, first_sent: None });
+    }
+
+    fn finish(&mut self, now: Instant) {
+        let Some(done) = self.current.take() else { return };
+        self.counters.frames += 1;
+        self.sent.push_back(FrameSent {
+            call: self.call,
+            id: done.packetizer.frame(),
+            captured: self.clock.media_time(done.captured),
+            first_sent: done.first_sent.unwrap_or(now),
+            last_sent: now,
+        });
+        if let Some(next) = self.waiting.take() {
+            self.start(next);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{frame::SessionId, wire::datagram::Direction};
+
+    fn sender() -> (Sender, Outbound, Instant) {
+        let now = crate::clock::now();
+        let sender = Sender::new(CallId(0), MediaClock::starting(now), 1200);
+        let session = SessionId::new(1).unwrap();
+        (sender, Outbound::new(session, Direction::FromDialer), now)
+    }
+
+    fn frame(len: usize, captured: Instant) -> OutgoingFrame {
+        OutgoingFrame { data: vec![7; len].into(), captured }
+    }
+
+    #[test]
+    fn a_frame_leaves_in_full_datagrams_and_a_rest() {
+        let (mut sender, mut outbound, now) = sender();
+        sender.push_frame(frame(5 * 1160, now));
+        let mut buf = vec![0; 65_000];
+        let burst = sender.poll_transmit(now, &mut outbound, &mut buf, 64).unwrap();
+        assert_eq!(burst, Burst { len: 5 * 1200 + 44, segment_len: 1200 });
+        assert_eq!(sender.poll_transmit(now, &mut outbound, &mut buf, 64), None);
+        assert_eq!(outbound.sent(), (6, 6044));
+        assert!(sender.poll_sent().is_some());
+    }
+
+    #[test]
+    fn of_the_waiting_frames_only_the_newest_is_sent() {
+        let (mut sender, mut outbound, now) = sender();
+        let mut buf = vec![0; 2400];
+        sender.push_frame(frame(5000, now));
+        sender.push_frame(frame(5001, now));
+        assert_eq!(sender.counters().superseded, 1, "none of its chunks had left");
+        sender.poll_transmit(now, &mut outbound, &mut buf, 64);
+        sender.push_frame(frame(5002, now));
+        sender.push_frame(frame(10, now));
+        assert_eq!(sender.counters().superseded, 2);
+        while sender.poll_transmit(now, &mut outbound, &mut buf, 64).is_some() {}
+        assert_eq!(sender.counters().frames, 2, "what had begun was finished");
+    }
+
+    #[test]
+    fn an_unsendable_frame_is_counted_and_skipped() {
+        let (mut sender, mut outbound, now) = sender();
+        sender.push_frame(frame(0, now));
+        assert_eq!(sender.counters().unsendable, 1);
+        assert_eq!(sender.poll_transmit(now, &mut outbound, &mut [0; 1200], 64), None);
+    }
+}

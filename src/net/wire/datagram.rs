@@ -1,0 +1,262 @@
+//! The prelude that every datagram begins with, and the checksum that it ends with.
+//!
+//! ```text
+//!  0                   1                   2                   3
+//!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |  magic 0xD5   | version |D| kind|                             |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+     sequence (48 bits)        +
+//! |                                                               |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                          session id                           |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                  body, by kind, then CRC-32 (4)               |
+//! ```
+//!
+//! 0xD5 is clear of STUN (0–3), DTLS (20–63), TURN (64–79) and RTP (128–191), as
+//! RFC 7983 tells them apart by their first byte.
+
+use thiserror::Error;
+
+use crate::net::{frame::SessionId, wire::VERSION};
+
+/// What every datagram begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prelude {
+    /// What the body is.
+    pub kind: Kind,
+    /// Which side sent it.
+    pub direction: Direction,
+    /// Counts this side's datagrams in this session, 48 bits, from zero; never repeats.
+    pub sequence: u64,
+    /// The session it belongs to.
+    pub session: SessionId,
+}
+
+/// What a datagram's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A chunk of a frame: [`super::video`].
+    Video,
+    /// A clock probe: [`super::probe::Probe`].
+    Probe,
+    /// Its answer: [`super::probe::ProbeReply`].
+    ProbeReply,
+}
+
+/// Which side of a session sent a datagram, so that a reflected one is never taken for the peer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the side that dialled.
+    FromDialer,
+    /// From the side that answered.
+    FromAnswerer,
+}
+
+impl Direction {
+    /// The other direction.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::FromDialer => Self::FromAnswerer,
+            Self::FromAnswerer => Self::FromDialer,
+        }
+    }
+}
+
+/// Why a datagram is not one of ours, or not whole.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum DatagramError {
+    /// Too short, or not our magic: somebody else's.
+    #[error("not a udpchat datagram")]
+    Foreign,
+    /// Ours, but of another version of the protocol.
+    #[error("protocol version {0}, this is version {VERSION}")]
+    Version(u8),
+    /// The checksum does not match.
+    #[error("checksum mismatch")]
+    Checksum,
+    /// An unknown kind, or session zero.
+    #[error("malformed prelude")]
+    Malformed,
+}
+
+impl Prelude {
+    /// Bytes of the prelude.
+    pub const LEN: usize = SESSION.end;
+
+    /// Parses one datagram into its prelude and its body, with the checksum verified and cut off.
+    pub fn parse(datagram: &[u8]) -> Result<(Self, &[u8]), DatagramError> {
+        if datagram.len() < MIN_DATAGRAM_LEN || datagram[MAGIC] != MAGIC_VALUE {
+            return Err(DatagramError::Foreign);
+        }
+        let (content, crc) =
+            datagram.split_last_chunk::<CRC_LEN>().ok_or(DatagramError::Foreign)?;
+        let version = content[TYPE] >> 4;
+        if version != VERSION {
+            return Err(DatagramError::Version(version));
+        }
+        if crc32fast::hash(content) != u32::from_be_bytes(*crc) {
+            return Err(DatagramError::Checksum);
+        }
+        let prelude = Self {
+            kind: Kind::from_bits(content[TYPE] & 0x07).ok_or(DatagramError::Malformed)?,
+            direction: if content[TYPE] & DIRECTION_BIT == 0 {
+                Direction::FromDialer
+            } else {
+                Direction::FromAnswerer
+            },
+            sequence: read_u48(content, SEQUENCE.start),
+            session: SessionId::new(read_u32(content, SESSION.start))
+                .ok_or(DatagramError::Malformed)?,
+        };
+        Ok((prelude, &content[Self::LEN..]))
+    }
+
+    /// Completes the datagram whose body stands at `datagram[LEN .. len - CRC_LEN]`:
+    /// writes the prelude before it and the checksum behind it, the last four bytes.
+    pub fn emit(&self, datagram: &mut [u8]) {
+        let (content, crc) = datagram
+            .split_last_chunk_mut::<CRC_LEN>()
+            .expect("the caller sized the datagram with OVERHEAD");
+        let direction = match self.direction {
+            Direction::FromDialer => 0,
+            Direction::FromAnswerer => DIRECTION_BIT,
+        };
+        content[MAGIC] = MAGIC_VALUE;
+        content[TYPE] = VERSION << 4 | direction | self.kind.bits();
+        write_u48(content, SEQUENCE.start, self.sequence);
+        content[SESSION].copy_from_slice(&self.session.get().to_be_bytes());
+        *crc = crc32fast::hash(content).to_be_bytes();
+    }
+}
+
+impl Kind {
+    fn bits(self) -> u8 {
+        match self {
+            Self::Video => 1,
+            Self::Probe => 2,
+            Self::ProbeReply => 3,
+        }
+    }
+
+    fn from_bits(bits: u8) -> Option<Self> {
+        match bits {
+            1 => Some(Self::Video),
+            2 => Some(Self::Probe),
+            3 => Some(Self::ProbeReply),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a big-endian `u16` at `at`; the caller has checked the length.
+pub(super) fn read_u16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// Reads a big-endian `u32` at `at`; the caller has checked the length.
+pub(super) fn read_u32(bytes: &[u8], at: usize) -> u32 {
+    u32::from(read_u16(bytes, at)) << 16 | u32::from(read_u16(bytes, at + 2))
+}
+
+/// Reads a big-endian 48-bit number at `at`; the caller has checked the length.
+pub(super) fn read_u48(bytes: &[u8], at: usize) -> u64 {
+    u64::from(read_u16(bytes, at)) << 32 | u64::from(read_u32(bytes, at + 2))
+}
+
+/// Writes the low 48 bits of `value`, big-endian, at `at`.
+pub(super) fn write_u48(bytes: &mut [u8], at: usize, value: u64) {
+    bytes[at..at + 6].copy_from_slice(&value.to_be_bytes()[2..]);
+}
+
+/// Bytes of the checksum: CRC-32 (ISO-HDLC, as in Ethernet and zlib) of all before it.
+pub const CRC_LEN: usize = 4;
+
+/// What prelude and checksum add to a body.
+pub const OVERHEAD: usize = Prelude::LEN + CRC_LEN;
+
+/// The largest UDP payload over IPv4: 65,535 less the IP and UDP headers.
+pub const MAX_DATAGRAM_LEN: usize = 65_507;
+
+const MAGIC: usize = 0;
+const TYPE: usize = 1;
+const SEQUENCE: std::ops::Range<usize> = 2..8;
+const SESSION: std::ops::Range<usize> = 8..12;
+
+const MAGIC_VALUE: u8 = 0xd5;
+const DIRECTION_BIT: u8 = 0x08;
+const MIN_DATAGRAM_LEN: usize = OVERHEAD;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prelude() -> Prelude {
+        Prelude {
+            kind: Kind::Probe,
+            direction: Direction::FromAnswerer,
+            sequence: 0x0102_0304_0506,
+            session: SessionId::new(0xaabb_ccdd).unwrap(),
+        }
+    }
+
+    fn emitted() -> Vec<u8> {
+        let mut datagram = vec![0xa5; OVERHEAD + 3];
+        datagram[Prelude::LEN..][..3].copy_from_slice(b"abc");
+        prelude().emit(&mut datagram);
+        datagram
+    }
+
+    #[test]
+    fn emits_the_bytes_of_the_diagram() {
+        let datagram = emitted();
+        assert_eq!(
+            datagram[..15],
+            [0xd5, 0x1a, 1, 2, 3, 4, 5, 6, 0xaa, 0xbb, 0xcc, 0xdd, b'a', b'b', b'c']
+        );
+        assert_eq!(datagram[15..], crc32fast::hash(&datagram[..15]).to_be_bytes());
+    }
+
+    #[test]
+    fn parses_what_it_emits() {
+        assert_eq!(Prelude::parse(&emitted()), Ok((prelude(), &b"abc"[..])));
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let datagram = emitted();
+        for len in 0..datagram.len() {
+            assert!(Prelude::parse(&datagram[..len]).is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn every_single_bit_flip_is_refused() {
+        let datagram = emitted();
+        for bit in 0..datagram.len() * 8 {
+            let mut flipped = datagram.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Prelude::parse(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        let mut datagram = emitted();
+        datagram[TYPE] = 0x2a;
+        assert_eq!(Prelude::parse(&datagram), Err(DatagramError::Version(2)));
+    }
+
+    #[test]
+    fn unknown_kinds_and_session_zero_are_malformed() {
+        for (at, value) in [(TYPE, vec![0x1f]), (SESSION.start, vec![0; 4])] {
+            let mut datagram = emitted();
+            datagram[at..at + value.len()].copy_from_slice(&value);
+            let end = datagram.len() - CRC_LEN;
+            let crc = crc32fast::hash(&datagram[..end]).to_be_bytes();
+            datagram[end..].copy_from_slice(&crc);
+            assert_eq!(Prelude::parse(&datagram), Err(DatagramError::Malformed));
+        }
+    }
+}

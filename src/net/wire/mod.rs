@@ -1,0 +1,22 @@
+//! Bytes to values and back: the normative text is `docs/PROTOCOL.md`.
+//!
+//! Every datagram is a [`datagram::Prelude`], a body by its kind, and a checksum:
+//!
+//! ```text
+//! ┌──────────────┬───────────────────────────────────────────┬─────────┐
+//! │ prelude (12) │ body: video chunk, probe or probe reply   │ CRC (4) │
+//! └──────────────┴───────────────────────────────────────────┴─────────┘
+//! ```
+//!
+//! The control channel carries [`control::Message`]s. Parsing returns a value that
+//! cannot be wrong, or an error that is a reason to count; nothing here panics on
+//! any input, and nothing allocates before it has checked.
+
+pub mod control;
+pub mod datagram;
+pub mod probe;
+pub mod text;
+pub mod video;
+
+/// The version of this protocol, on every datagram and at the head of each control connection.
+pub const VERSION: u8 = 1;

@@ -1,0 +1,126 @@
+//! Text from a peer: bounded, and free of anything that a terminal would act on.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// What a peer calls itself: at most [`MAX_NAME_CHARS`] printable characters, never empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Name(String);
+
+/// One line of chat: at most [`MAX_LINE_CHARS`] printable characters, never empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line(String);
+
+impl Name {
+    /// Cleans and cuts `text`; what leaves nothing becomes "unnamed".
+    pub fn new(text: &str) -> Self {
+        Self(cleaned(text, MAX_NAME_CHARS).unwrap_or_else(|| "unnamed".into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Line {
+    /// Cleans and cuts `text`; `None` if nothing is left to say.
+    pub fn new(text: &str) -> Option<Self> {
+        cleaned(text, MAX_LINE_CHARS).map(Self)
+    }
+
+    /// The line.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// Cleaned on the way in as well: a peer need not run our code.
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::new(&String::deserialize(deserializer)?))
+    }
+}
+
+impl<'de> Deserialize<'de> for Line {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(&String::deserialize(deserializer)?)
+            .ok_or_else(|| serde::de::Error::custom("empty line"))
+    }
+}
+
+/// Characters of the longest name.
+pub const MAX_NAME_CHARS: usize = 64;
+
+/// Characters of the longest line; with four bytes each it fits a control message.
+pub const MAX_LINE_CHARS: usize = 500;
+
+fn cleaned(text: &str, max_chars: usize) -> Option<String> {
+    let spaced = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
+    let kept: String = spaced.filter(|&c| is_harmless(c)).take(max_chars).collect();
+    let kept = kept.trim();
+    (!kept.is_empty()).then(|| kept.to_owned())
+}
+
+/// Not a control character (C0, C1, DEL), and not one of the invisible characters that
+/// reorder or hide text (the bidirectional controls of Unicode TR 9, zero-width marks, tags).
+fn is_harmless(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn escape_sequences_lose_their_escape() {
+        let line = Line::new("\u{1b}[31mred\u{1b}[0m\u{7}\r\n\u{9b}2J").unwrap();
+        assert_eq!(line.as_str(), "[31mred[0m  2J");
+    }
+
+    #[test]
+    fn text_that_people_write_stays_as_it_is() {
+        for text in ["Grüße aus Köln!", "日本語", "😀 ok?"] {
+            assert_eq!(Line::new(text).unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn direction_overrides_are_cut() {
+        assert_eq!(Name::new("a\u{202e}b\u{2066}c").as_str(), "abc");
+    }
+
+    #[test]
+    fn nothing_left_is_no_line_but_still_a_name() {
+        assert_eq!(Line::new(" \u{1b}\u{7}\t "), None);
+        assert_eq!(Name::new("\u{0}").as_str(), "unnamed");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_bounded_and_printable(text in any::<String>()) {
+            let name = Name::new(&text);
+            prop_assert!(name.as_str().chars().count() <= MAX_NAME_CHARS);
+            prop_assert!(!name.as_str().chars().any(char::is_control));
+            prop_assert_eq!(Name::new(name.as_str()), name);
+        }
+    }
+}
