@@ -113,7 +113,7 @@ fn lines(sources: &Sources<'_>, rates: &Rates) -> Vec<String> {
             "shown {:.1} frames/s, {:.1} Mbit/s",
             rates.shown_fps, rates.goodput_mbit_s
         ));
-        lines.push(latency_line(shown));
+        lines.extend(latency_lines(shown));
         lines.push(loss_line(sources));
     }
     lines
@@ -131,9 +131,9 @@ fn sent_line(sources: &Sources<'_>, capture: &CaptureCounters, rates: &Rates) ->
     )
 }
 
-fn latency_line(shown: &Meters) -> String {
+fn latency_lines(shown: &Meters) -> Vec<String> {
     let Some(whole) = shown.percentiles(Stage::EndToEnd) else {
-        return "latency unknown: the clocks have not been compared".into();
+        return vec!["latency unknown: the clocks have not been compared".into()];
     };
     let error = match shown.error() {
         Duration::ZERO => "exact".to_owned(),
@@ -143,13 +143,11 @@ fn latency_line(shown: &Meters) -> String {
         .iter()
         .filter_map(|&s| Some(format!("{} {:.1}", s.name(), shown.percentiles(s)?.p50)))
         .collect();
-    format!(
-        "latency p50 {:.1} p95 {:.1} max {:.1} ms ({error}): {}",
-        whole.p50,
-        whole.p95,
-        whole.max,
-        stages.join(" ")
-    )
+    let Percentiles { p50, p95, max, .. } = whole;
+    vec![
+        format!("latency p50 {p50:.1} p95 {p95:.1} max {max:.1} ms ({error})"),
+        format!("stages, p50: {}", stages.join(" ")),
+    ]
 }
 
 fn loss_line(sources: &Sources<'_>) -> String {

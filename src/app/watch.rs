@@ -72,15 +72,17 @@ impl Watch<'_> {
     pub(super) fn run(&mut self) -> Result<()> {
         let received = self.network.handle.received();
         while !self.stop.is_requested() && !is_over(self.until) {
-            match received.take(self.view.patience()) {
+            let taken = received.take(self.view.patience());
+            // Before the frame: whose it is, and its rate, came first.
+            while let Some(event) = self.network.handle.try_event() {
+                self.hear(&event)?;
+            }
+            match taken {
                 Taken::Value(delivered) => self.view.present(delivered)?,
                 Taken::TimedOut => {}
                 Taken::Closed => bail!("the network thread has ended: run with -v to see why"),
             }
             self.show_own()?;
-            while let Some(event) = self.network.handle.try_event() {
-                self.hear(&event)?;
-            }
             self.say_typed();
             let now = clock::now();
             self.notice(now)?;
@@ -152,8 +154,9 @@ impl Watch<'_> {
     /// A card while there is no picture: once a second, since it says for how long.
     fn notice(&mut self, now: Instant) -> Result<()> {
         let stalled_since = self.view.last_shown().filter(|&at| now - at >= STALL);
+        let has_picture = self.view.last_shown().is_some() && stalled_since.is_none();
         let due = self.presence.noticed.is_none_or(|at| now - at >= NOTICE_INTERVAL);
-        if !due || (self.view.last_shown().is_some() && stalled_since.is_none()) {
+        if !due || (has_picture && self.presence.left.is_none()) {
             return Ok(());
         }
         self.presence.noticed = Some(now);

@@ -45,6 +45,7 @@ pub fn command(args: &[&str]) -> Command {
 
 /// Runs to the end with nothing on standard input.
 pub fn run(args: &[&str]) -> Outcome {
+    let _shared = shared();
     Program::start(args).finish()
 }
 
@@ -158,10 +159,8 @@ impl Lines {
     fn wait_for(&self, part: &str) -> Result<String, Vec<String>> {
         let found = |lines: &(Vec<String>, bool)| lines.0.iter().position(|l| l.contains(part));
         let lines = self.lines.lock().unwrap();
-        let (lines, _) = self
-            .more
-            .wait_timeout_while(lines, PATIENCE, |l| found(l).is_none() && !l.1)
-            .unwrap();
+        let (lines, _) =
+            self.more.wait_timeout_while(lines, PATIENCE, |l| found(l).is_none() && !l.1).unwrap();
         found(&lines).map(|i| lines.0[i].clone()).ok_or_else(|| lines.0.clone())
     }
 }
@@ -177,8 +176,7 @@ impl Outcome {
     /// it looks like a crash.
     pub fn expect_failure(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.status.code(), Some(code), "{}", self.stderr);
-        let said: Vec<&str> =
-            self.stderr.lines().filter(|l| l.starts_with("udpchat: ")).collect();
+        let said: Vec<&str> = self.stderr.lines().filter(|l| l.starts_with("udpchat: ")).collect();
         assert_eq!(said.len(), 1, "one line says why:\n{}", self.stderr);
         for part in parts {
             assert!(said[0].contains(part), "'{part}' in: {}", said[0]);
@@ -194,3 +192,16 @@ impl Outcome {
 pub fn feed(mut stdin: ChildStdin, bytes: &[u8]) {
     let _ = stdin.write_all(bytes);
 }
+
+/// For a test in real time: nothing else that starts programs runs beside it.
+pub fn alone() -> impl Drop {
+    MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// For a test that only starts programs.
+pub fn shared() -> impl Drop {
+    MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Two cores are few: who measures needs them both.
+static MACHINE: std::sync::RwLock<()> = std::sync::RwLock::new(());

@@ -105,7 +105,8 @@ pub(super) struct Call {
     counters: CallCounters,
     began: Instant,
     last_datagram: Option<Instant>,
-    udp_blocked: bool,
+    /// The last datagram before UDP was found to be blocked.
+    udp_blocked_since: Option<Instant>,
     ending: Option<(Instant, EndReason)>,
 }
 
@@ -151,7 +152,7 @@ impl Call {
             counters: CallCounters::default(),
             began: now,
             last_datagram: None,
-            udp_blocked: false,
+            udp_blocked_since: None,
             ending: None,
         }
     }
@@ -304,8 +305,8 @@ impl Call {
         if let Some((at, reason)) = self.ending {
             return (at <= now).then_some(reason);
         }
-        events.extend(self.judge_udp(now));
-        (self.last_heard() + self.silence_limit() <= now).then_some(EndReason::Silent)
+        events.extend(self.judge_udp());
+        (self.silent_at()? <= now).then_some(EndReason::Silent)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -317,8 +318,7 @@ impl Call {
         // A prober that does not know where to send waits for the peer's first datagram.
         let prober = self.prober.as_ref().filter(|_| self.media_addr.is_some());
         let prober = prober.map(Prober::poll_timeout);
-        let silence = Some(self.last_heard() + self.silence_limit());
-        [receiver, control, prober, silence].into_iter().flatten().min()
+        [receiver, control, prober, self.silent_at()].into_iter().flatten().min()
     }
 
     /// Writes the next datagrams to `buf`, and says where they go.
@@ -391,22 +391,29 @@ impl Call {
     }
 
     /// Both sides probe once a second, so silence over UDP while the control channel speaks
-    /// means that something between lets only TCP through. Judged with each keep-alive.
-    fn judge_udp(&mut self, now: Instant) -> Option<Event> {
-        let control_heard = self.control.as_ref()?.last_heard();
+    /// means that something between lets only TCP through. When both are silent, the network is
+    /// gone, which is another matter.
+    fn judge_udp(&mut self) -> Option<Event> {
+        let control = self.control.as_ref()?;
         let heard = self.last_datagram.unwrap_or(self.began);
-        let silent = heard + UDP_SILENCE <= now;
-        let blocked = silent && (self.udp_blocked || control_heard > heard);
-        if blocked == self.udp_blocked {
+        let blocked = match self.udp_blocked_since {
+            Some(since) => heard == since,
+            None => heard.max(control.heard_since()) + UDP_SILENCE <= control.last_heard(),
+        };
+        if blocked == self.udp_blocked_since.is_some() {
             return None;
         }
-        self.udp_blocked = blocked;
+        self.udp_blocked_since = blocked.then_some(heard);
         let peer = self.peer.clone();
         Some(if blocked { Event::UdpBlocked { peer } } else { Event::UdpUnblocked { peer } })
     }
 
-    fn silence_limit(&self) -> Duration {
-        if self.control.is_some() { CONTROLLED_SILENCE } else { BARE_SILENCE }
+    /// When the peer will have been unheard for too long; never for a sender without a control
+    /// channel, to whom nobody speaks.
+    fn silent_at(&self) -> Option<Instant> {
+        let limit = if self.control.is_some() { CONTROLLED_SILENCE } else { BARE_SILENCE };
+        let listens = self.control.is_some() || self.receiver.is_some();
+        listens.then(|| self.last_heard() + limit)
     }
 }
 

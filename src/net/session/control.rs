@@ -14,6 +14,7 @@ pub(super) struct ControlChannel {
     inbox: Vec<u8>,
     outbox: Vec<u8>,
     preface_seen: bool,
+    heard_since: Instant,
     last_heard: Instant,
     keep_alive_at: Instant,
 }
@@ -26,6 +27,7 @@ impl ControlChannel {
             inbox: Vec::new(),
             outbox: PREFACE.to_vec(),
             preface_seen: false,
+            heard_since: now,
             last_heard: now,
             keep_alive_at: now + KEEP_ALIVE_INTERVAL,
         }
@@ -35,6 +37,11 @@ impl ControlChannel {
         self.conn
     }
 
+    /// When the peer began to speak, without a pause up to [`last_heard`](Self::last_heard).
+    pub(super) fn heard_since(&self) -> Instant {
+        self.heard_since
+    }
+
     pub(super) fn last_heard(&self) -> Instant {
         self.last_heard
     }
@@ -42,6 +49,9 @@ impl ControlChannel {
     /// Takes bytes from the peer; read messages with [`next_message`](Self::next_message) until
     /// there is none, which keeps the inbox below one message.
     pub(super) fn handle_data(&mut self, now: Instant, bytes: &[u8]) {
+        if now.saturating_duration_since(self.last_heard) > PAUSE {
+            self.heard_since = now;
+        }
         self.last_heard = now;
         self.inbox.extend_from_slice(bytes);
     }
@@ -83,6 +93,9 @@ impl ControlChannel {
 /// Also how soon after two seconds of silence over UDP that is noticed.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
 
+/// A silence that keep-alives should have filled.
+const PAUSE: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +125,16 @@ mod tests {
         channel.handle_timeout(channel.poll_timeout());
         assert!(channel.poll_timeout() > now + KEEP_ALIVE_INTERVAL);
         assert_eq!(channel.take_output().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_pause_begins_a_new_run_of_speech() {
+        let now = crate::clock::now();
+        let mut channel = ControlChannel::new(now, ConnId(1));
+        for (ms, since) in [(500, 0), (1000, 0), (1900, 0), (3000, 3000), (3500, 3000)] {
+            channel.handle_data(now + Duration::from_millis(ms), b"");
+            assert_eq!(channel.heard_since(), now + Duration::from_millis(since));
+        }
     }
 
     #[test]

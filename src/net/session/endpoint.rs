@@ -566,6 +566,8 @@ impl Endpoint {
             same_machine_epoch: self.same_machine_epoch(hello.epoch),
         };
         self.begin(now, parts, hello.stream);
+        // What the caller said behind its hello, in one breath, has come already.
+        self.hear_peer(now, self.calls.len() - 1, &[]);
     }
 
     /// The answer to our hello.
@@ -704,3 +706,55 @@ const BARE_TAKEOVER: Duration = Duration::from_millis(500);
 /// The smallest limit on datagrams that a peer may ask for, in bytes of UDP payload: what every
 /// IPv4 host takes (RFC 1122: 576, less headers).
 pub const MIN_MAX_DATAGRAM_LEN: usize = 508;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::session::DEFAULT_REASSEMBLY_DEADLINE;
+
+    fn endpoint(now: Instant, role: Role) -> Endpoint {
+        let config = EndpointConfig {
+            name: Name::new("ann"),
+            role,
+            stream: None,
+            max_datagram_len: 1200,
+            reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
+            epoch: now,
+            shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
+            seed: 1,
+        };
+        Endpoint::new(now, config)
+    }
+
+    #[test]
+    fn a_bare_sender_does_not_wait_to_be_spoken_to() {
+        let now = crate::clock::now();
+        let addr = "127.0.0.1:7".parse().unwrap();
+        let target = Target { host: "desk".into(), addrs: vec![addr] };
+        let role = Role::Send { targets: vec![target], control: false };
+        let mut endpoint = endpoint(now, role);
+        assert_eq!(endpoint.poll_timeout(), None);
+        endpoint.handle_timeout(now + Duration::from_secs(3600));
+        assert_eq!(endpoint.calls().count(), 1);
+    }
+
+    #[test]
+    fn what_a_caller_says_behind_its_hello_is_heard_at_once() {
+        let now = crate::clock::now();
+        let mut endpoint = endpoint(now, Role::Receive);
+        let hello = Hello {
+            session: 7,
+            name: Name::new("bob"),
+            purpose: Purpose::Send,
+            stream: None,
+            epoch: Epoch { boot: 0, monotonic_us: 0 },
+        };
+        let mut said = crate::net::wire::control::PREFACE.to_vec();
+        Message::Hello(hello).emit(&mut said);
+        Message::Text(Line::new("hi").unwrap()).emit(&mut said);
+        let conn = endpoint.handle_incoming(now, "127.0.0.1:7".parse().unwrap()).unwrap();
+        endpoint.handle_data(now, conn, &said);
+        let events: Vec<_> = std::iter::from_fn(|| endpoint.poll_event()).collect();
+        assert!(matches!(events[..], [Event::Connected { .. }, Event::Text { .. }]), "{events:?}");
+    }
+}

@@ -133,7 +133,10 @@ impl VideoHeader {
     /// How many bytes the chunk has: the chunk length, but for the last source chunk.
     pub fn payload_len(&self) -> usize {
         match self.extent {
-            Some(e) if self.chunk + 1 == e.source_chunks => e.body_len as usize - self.offset(),
+            // Behind 65,535 source chunks stands a parity chunk whose number has no successor.
+            Some(e) if self.chunk.checked_add(1) == Some(e.source_chunks) => {
+                e.body_len as usize - self.offset()
+            }
             _ => usize::from(self.chunk_len),
         }
     }
@@ -288,6 +291,14 @@ mod tests {
         assert_eq!(wrong(SOURCE, [0, 4]), ChunkError::Inconsistent);
         assert_eq!(wrong(BODY_LEN, [0xff, 0xff]), ChunkError::Inconsistent);
         assert_eq!(wrong(BODY_LEN + 2, [0, 4]), ChunkError::Inconsistent);
+    }
+
+    #[test]
+    fn the_last_number_that_a_chunk_can_have_is_a_parity_chunk() {
+        let extent = Extent { body_len: 131_070, source_chunks: u16::MAX, parity_chunks: 1 };
+        let last = VideoHeader { extent: Some(extent), chunk_len: 2, chunk: u16::MAX, ..header() };
+        let body = emitted(&last);
+        assert_eq!(VideoHeader::parse(&body), Ok((last, &[0xa5; 2][..])));
     }
 
     #[test]

@@ -1,0 +1,242 @@
+//! Which folder may import which, read from the sources as text.
+//!
+//! ```text
+//! net::wire, net::frame, net::time ◄─ one mechanism a file in net ◄─ net::session ◄─ net::io ◄─ app ◄─ cli, main
+//!                                                                     video ◄──────────────────┘
+//! ```
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A path that a file names, and where.
+#[derive(Debug, PartialEq)]
+struct Mention {
+    line: usize,
+    path: Vec<String>,
+}
+
+#[test]
+fn nothing_imports_what_is_above_it() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+    let mut files = Vec::new();
+    collect(root, &mut files);
+    assert!(files.len() > 20, "the sources are there");
+    let mut wrongs = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(root).expect("below src").to_owned();
+        let module = module_of(&name);
+        let text = fs::read_to_string(&file).expect("readable");
+        for mention in mentions(&module, &text) {
+            if let Some(rule) = broken_rule(&refs(&module), &refs(&mention.path)) {
+                let (line, path) = (mention.line, mention.path.join("::"));
+                wrongs.push(format!("src/{}:{line}: {path}: {rule}", name.display()));
+            }
+        }
+    }
+    assert!(wrongs.is_empty(), "\n{}", wrongs.join("\n"));
+}
+
+/// The rule that `from` breaks by naming `to`.
+fn broken_rule(from: &[&str], to: &[&str]) -> Option<&'static str> {
+    match (from, to) {
+        (["clock" | "video" | "app", ..] | ["net", "io", ..], ["clock", ..]) => None,
+        (_, ["clock", ..]) => Some("only net::io, video and app read the clock"),
+        (["net", ..], ["video" | "app" | "cli", ..]) => Some("net knows nobody above it"),
+        (["video", ..], ["net" | "app" | "cli", ..]) => {
+            Some("video knows neither the network nor anybody above it")
+        }
+        (["net", below, ..], ["net", layer, ..]) => broken_rule_in_net(below, layer),
+        (["net", below, ..], ["latest", ..]) if *below != "io" => {
+            Some("below net::io there are no threads")
+        }
+        _ => None,
+    }
+}
+
+fn broken_rule_in_net(from: &str, to: &str) -> Option<&'static str> {
+    let is_base = |name| matches!(name, "wire" | "frame" | "time");
+    let is_mechanism = |name| !is_base(name) && !matches!(name, "session" | "io");
+    match (from, to) {
+        _ if from == to || is_base(to) => None,
+        _ if is_base(from) => Some("net::wire, net::frame and net::time import nothing above them"),
+        _ if is_mechanism(from) && is_mechanism(to) => Some("mechanisms do not import each other"),
+        _ if is_mechanism(from) => Some("a mechanism knows neither sessions nor sockets"),
+        ("session", "io") => Some("a session owns no socket"),
+        _ => None,
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    let mut entries: Vec<_> =
+        fs::read_dir(folder).expect("readable").map(|e| e.expect("readable").path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The module of a file below `src`: `net/wire/mod.rs` is `net::wire`.
+fn module_of(file: &Path) -> Vec<String> {
+    let mut module: Vec<String> =
+        file.with_extension("").iter().map(|p| p.to_string_lossy().into_owned()).collect();
+    if matches!(module.last().map(String::as_str), Some("mod" | "lib" | "main")) {
+        module.pop();
+    }
+    module
+}
+
+/// Every path into this crate that `text` names outside comments and its tests at the foot.
+fn mentions(module: &[String], text: &str) -> Vec<Mention> {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let code: Vec<&str> =
+        code.lines().map(|l| if l.trim_start().starts_with("//") { "" } else { l }).collect();
+    let code = code.join("\n");
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(start) = next_path(&code, at) {
+        let line = code[..start].matches('\n').count() + 1;
+        let (paths, len) = expand(&code[start..]);
+        let resolved = paths.iter().filter_map(|path| resolve(module, path));
+        found.extend(resolved.map(|path| Mention { line, path }));
+        at = start + len.max(1);
+    }
+    found
+}
+
+/// Where the next path that begins with a word of `ROOTS` stands, from `at` on.
+fn next_path(code: &str, at: usize) -> Option<usize> {
+    let begins_word = |start: usize| {
+        let before = code[..start].chars().next_back();
+        before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':')
+    };
+    let of = |root: &str| {
+        let hits = code[at..].match_indices(root).map(|(i, _)| at + i);
+        hits.into_iter().find(|&start| begins_word(start))
+    };
+    ROOTS.iter().filter_map(|root| of(root)).min()
+}
+
+/// The paths that a tree such as `a::{b, c::d}` stands for, and how many bytes it takes.
+fn expand(code: &str) -> (Vec<Vec<String>>, usize) {
+    let mut at = 0;
+    let mut path = Vec::new();
+    loop {
+        at += code[at..].len() - code[at..].trim_start().len();
+        if code[at..].starts_with('{') {
+            let (branches, len) = expand_branches(&code[at..]);
+            let whole = |branch: Vec<String>| [path.clone(), branch].concat();
+            return (branches.into_iter().map(whole).collect(), at + len);
+        }
+        let word = code[at..].find(|c: char| !c.is_alphanumeric() && c != '_' && c != '*');
+        let word = &code[at..at + word.unwrap_or(code.len() - at)];
+        if !word.is_empty() {
+            path.push(word.to_owned());
+        }
+        at += word.len();
+        if !code[at..].starts_with("::") {
+            return (vec![path], at);
+        }
+        at += 2;
+    }
+}
+
+fn expand_branches(code: &str) -> (Vec<Vec<String>>, usize) {
+    let (mut at, mut branches) = (1, Vec::new());
+    while at < code.len() && !code[at..].starts_with('}') {
+        let (paths, len) = expand(&code[at..]);
+        branches.extend(paths.into_iter().filter(|p| !p.is_empty()));
+        at += len;
+        // What is left of a branch is its comma, or `as Name`.
+        at += code[at..].find([',', '}']).unwrap_or(code.len() - at);
+        at += usize::from(code[at..].starts_with(','));
+    }
+    (branches, at + 1)
+}
+
+/// A path as seen from the crate's root; `None` if it leaves the crate.
+fn resolve(module: &[String], path: &[String]) -> Option<Vec<String>> {
+    let mut base = module.to_vec();
+    let mut rest = path;
+    while let Some((first, more)) = rest.split_first() {
+        match first.as_str() {
+            "crate" | "udpchat" => base.clear(),
+            "super" => {
+                base.pop()?;
+            }
+            "self" => {}
+            _ => break,
+        }
+        rest = more;
+    }
+    Some([base, rest.to_vec()].concat())
+}
+
+fn refs(path: &[String]) -> Vec<&str> {
+    path.iter().map(String::as_str).collect()
+}
+
+/// `udpchat` is the crate as its binary names it.
+const ROOTS: [&str; 4] = ["crate::", "super::", "self::", "udpchat::"];
+
+#[test]
+fn paths_are_found_as_they_are_written() {
+    let text = "//! [`crate::video`]\nuse crate::{\n    clock,\n    net::{io::{self, Driver}, \
+                wire::VERSION as V},\n};\nfn f() { super::io::bind(udp::crate_name); }\n\
+                #[cfg(test)]\nmod tests { use crate::app; }";
+    let module = ["net".to_owned(), "session".to_owned()];
+    let found = mentions(&module, text);
+    let found: Vec<_> = found.iter().map(|m| (m.line, m.path.join("::"))).collect();
+    let expected = [
+        (2, "clock"),
+        (2, "net::io::self"),
+        (2, "net::io::Driver"),
+        (2, "net::wire::VERSION"),
+        (6, "net::io::bind"),
+    ];
+    assert_eq!(found, expected.map(|(line, path)| (line, path.to_owned())));
+}
+
+#[test]
+fn each_rule_holds_what_it_should_and_nothing_else() {
+    let rule = |from: &str, to: &str| {
+        let split = |path: &str| path.split("::").map(str::to_owned).collect::<Vec<_>>();
+        broken_rule(&refs(&split(from)), &refs(&split(to))).is_some()
+    };
+    for (from, to) in [
+        ("net::wire::video", "net::packetizer::Packetizer"),
+        ("net::frame", "net::session"),
+        ("net::netem", "net::sequence"),
+        ("net::reassembler", "net::session::CallId"),
+        ("net::reassembler", "clock::now"),
+        ("net::session::call", "net::io::Driver"),
+        ("net::session::call", "clock::now"),
+        ("net::session::call", "latest::Latest"),
+        ("net::io::driver", "app::send"),
+        ("net::io::driver", "video::jpeg"),
+        ("video::camera", "net::frame::FrameId"),
+        ("video::camera", "cli::Args"),
+        ("cli", "clock::now"),
+    ] {
+        assert!(rule(from, to), "{from} may not import {to}");
+    }
+    for (from, to) in [
+        ("net::wire::video", "net::frame::FrameId"),
+        ("net::netem", "net::wire"),
+        ("net::session::call", "net::sequence"),
+        ("net::session::call", "net::session::CallId"),
+        ("net::io::driver", "net::netem"),
+        ("net::io::driver", "latest::Latest"),
+        ("video::camera", "clock::now"),
+        ("app::send", "net::io::Driver"),
+        ("app::send", "video::jpeg"),
+        ("", "net::io"),
+    ] {
+        assert!(!rule(from, to), "{from} may import {to}");
+    }
+}

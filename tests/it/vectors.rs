@@ -1,0 +1,295 @@
+//! The golden vectors, written by hand from `docs/PROTOCOL.md`: each parses into what it says,
+//! and what it says is emitted as exactly these bytes; the invalid ones fail as they should.
+
+use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
+
+use udpchat::net::{
+    frame::{FrameId, SessionId},
+    time::MediaTime,
+    wire::{
+        control::{
+            Accept, CloseReason, ControlError, Epoch, Hello, Message, PREFACE, Purpose,
+            RejectReason, StreamParams, parse_preface,
+        },
+        datagram::{DatagramError, Direction, Kind, OVERHEAD, Prelude},
+        probe::{Probe, ProbeError, ProbeReply},
+        text::{Line, Name},
+        video::{ChunkError, Extent, VideoHeader},
+    },
+};
+
+/// The body of a datagram, as a value.
+#[derive(Debug, PartialEq)]
+enum Body {
+    Video(VideoHeader, Vec<u8>),
+    Probe(Probe),
+    Reply(ProbeReply),
+}
+
+/// Why a datagram is refused, by the layer that refuses it.
+#[derive(Debug, PartialEq)]
+enum Refusal {
+    Datagram(DatagramError),
+    Chunk(ChunkError),
+    Probe(ProbeError),
+}
+
+#[test]
+fn datagrams_parse_and_are_emitted_byte_by_byte() {
+    for (name, prelude, body) in datagrams() {
+        let bytes = vector(name);
+        assert_eq!(parse(&bytes), Ok((prelude, body)), "{name}");
+        let (prelude, body) = parse(&bytes).expect("just parsed");
+        assert_eq!(emit(&prelude, &body), bytes, "{name}");
+    }
+}
+
+#[test]
+fn messages_parse_and_are_emitted_byte_by_byte() {
+    for (name, message) in messages() {
+        let bytes = vector(name);
+        assert_eq!(Message::parse(&bytes), Ok(Some((message.clone(), bytes.len()))), "{name}");
+        let mut emitted = Vec::new();
+        message.emit(&mut emitted);
+        assert_eq!(emitted, bytes, "{name}");
+    }
+}
+
+#[test]
+fn the_preface_is_as_written() {
+    assert_eq!(vector("preface"), PREFACE);
+    assert_eq!(parse_preface(&PREFACE), Ok(Some(8)));
+}
+
+#[test]
+fn invalid_datagrams_are_refused_for_their_reason() {
+    for (name, refusal) in invalid_datagrams() {
+        assert_eq!(parse(&vector(name)), Err(refusal), "{name}");
+    }
+}
+
+#[test]
+fn invalid_control_bytes_are_refused_for_their_reason() {
+    for (name, error) in INVALID_MESSAGES {
+        assert_eq!(Message::parse(&vector(name)), Err(error), "{name}");
+    }
+    for (name, error) in INVALID_PREFACES {
+        assert_eq!(parse_preface(&vector(name)), Err(error), "{name}");
+    }
+}
+
+#[test]
+fn every_vector_is_tested() {
+    let tested = datagrams().into_iter().map(|d| d.0);
+    let tested = tested.chain(messages().into_iter().map(|m| m.0)).chain(["preface"]);
+    let tested = tested.chain(invalid_datagrams().into_iter().map(|i| i.0));
+    let tested = tested.chain(INVALID_MESSAGES.map(|i| i.0)).chain(INVALID_PREFACES.map(|i| i.0));
+    let tested: BTreeSet<String> = tested.map(|name| format!("{name}.hex")).collect();
+    let files = fs::read_dir(directory()).expect("the vectors are there");
+    let files = files.map(|f| f.expect("readable").file_name().into_string().expect("UTF-8"));
+    let files: BTreeSet<String> =
+        files.filter(|f| std::path::Path::new(f).extension().is_some_and(|e| e == "hex")).collect();
+    assert_eq!(files, tested);
+}
+
+fn datagrams() -> Vec<(&'static str, Prelude, Body)> {
+    let from_dialler = |kind, sequence| prelude(kind, Direction::FromDialer, sequence);
+    let from_answerer = |kind, sequence| prelude(kind, Direction::FromAnswerer, sequence);
+    let video = |sequence, header, bytes: &[u8]| {
+        (from_dialler(Kind::Video, sequence), Body::Video(header, bytes.to_vec()))
+    };
+    let captured = MediaTime::from_micros(0x01_0203_0405);
+    let first = VideoHeader {
+        frame: FrameId(41),
+        captured,
+        age: Duration::from_millis(2),
+        extent: Some(Extent { body_len: 18, source_chunks: 3, parity_chunks: 0 }),
+        chunk_len: 8,
+        chunk: 0,
+    };
+    let middle = VideoHeader { chunk: 1, ..first };
+    let last = VideoHeader { age: Duration::from_micros(2016), chunk: 2, ..first };
+    let single = VideoHeader {
+        frame: FrameId(7),
+        captured: MediaTime::MAX,
+        age: Duration::from_micros(16 * 65_535),
+        extent: Some(Extent { body_len: 7, source_chunks: 1, parity_chunks: 0 }),
+        chunk_len: 1160,
+        ..first
+    };
+    let next = captured.after(Duration::from_micros(33_333));
+    let unknown = VideoHeader {
+        frame: FrameId(42),
+        captured: next,
+        age: Duration::ZERO,
+        extent: None,
+        chunk: 5,
+        ..first
+    };
+    let before_wrap = VideoHeader { frame: FrameId(u32::MAX), age: Duration::ZERO, ..last };
+    let after_wrap = VideoHeader { frame: FrameId(0), captured: next, ..before_wrap };
+    let parity = VideoHeader {
+        age: Duration::from_micros(2080),
+        extent: first.extent.map(|e| Extent { parity_chunks: 2, ..e }),
+        chunk: 3,
+        ..first
+    };
+    let whole = [PICTURE, &crc32fast::hash(PICTURE).to_be_bytes()].concat();
+    let lone = [LONE_PICTURE, &crc32fast::hash(LONE_PICTURE).to_be_bytes()].concat();
+    let rest = &whole[16..];
+    let parity_bytes = [0xde, 0xad, 0xbe, 0xef, 0xde, 0xad, 0xbe, 0xef];
+    let probe = Probe { origin: 1_000_000 };
+    let reply = ProbeReply {
+        origin: 1_000_000,
+        received: MediaTime::from_micros(500),
+        sent: MediaTime::from_micros(510),
+    };
+    let named = |name, (prelude, body)| (name, prelude, body);
+    vec![
+        named("video-first", video(0, first, &whole[..8])),
+        named("video-middle", video(1, middle, &whole[8..16])),
+        named("video-last", video(2, last, rest)),
+        ("video-single", from_answerer(Kind::Video, 0xa1b2_c3d4_e5f6), Body::Video(single, lone)),
+        named("video-unknown-extent", video(3, unknown, &[0, 1, 2, 3, 4, 5, 6, 7])),
+        named("video-before-wrap", video(4, before_wrap, rest)),
+        named("video-after-wrap", video(5, after_wrap, rest)),
+        named("video-parity", video(6, parity, &parity_bytes)),
+        ("probe", from_dialler(Kind::Probe, 7), Body::Probe(probe)),
+        ("probe-reply", from_answerer(Kind::ProbeReply, 0), Body::Reply(reply)),
+    ]
+}
+
+fn messages() -> Vec<(&'static str, Message)> {
+    let stream = StreamParams { width: 1280, height: 720, millifps: 30_000, quality: Some(80) };
+    let small = StreamParams { width: 640, height: 480, millifps: 12_500, quality: None };
+    let hello = Hello {
+        session: 0xc0fe_fe01,
+        name: Name::new("ann@desk"),
+        purpose: Purpose::Send,
+        stream: Some(stream),
+        epoch: Epoch { boot: u64::MAX, monotonic_us: 128 },
+    };
+    let hello_chat = Hello {
+        session: 7,
+        name: Name::new("bob"),
+        purpose: Purpose::Chat,
+        stream: None,
+        epoch: Epoch { boot: 0, monotonic_us: 0 },
+    };
+    let accept = Accept {
+        name: Name::new("bob"),
+        stream: None,
+        epoch: Epoch { boot: 1, monotonic_us: 2 },
+        max_datagram_len: 1200,
+    };
+    let busy = RejectReason::Busy { with: Name::new("eve") };
+    vec![
+        ("hello", Message::Hello(hello)),
+        ("hello-chat", Message::Hello(hello_chat)),
+        ("accept", Message::Accept(accept)),
+        ("reject-busy", Message::Reject(busy)),
+        ("reject-unwanted", Message::Reject(RejectReason::Unwanted { wants: Purpose::Send })),
+        ("reject-malformed", Message::Reject(RejectReason::Malformed)),
+        ("stream", Message::Stream(small)),
+        ("text", Message::Text(Line::new("Grüße").expect("a line"))),
+        ("keep-alive", Message::KeepAlive),
+        ("close-quit", Message::Close(CloseReason::Quit)),
+        ("close-source-ended", Message::Close(CloseReason::SourceEnded)),
+        ("close-silent", Message::Close(CloseReason::Silent)),
+    ]
+}
+
+fn invalid_datagrams() -> Vec<(&'static str, Refusal)> {
+    use Refusal::{Chunk, Datagram};
+    vec![
+        ("invalid-magic", Datagram(DatagramError::Foreign)),
+        ("invalid-length", Datagram(DatagramError::Foreign)),
+        ("invalid-version", Datagram(DatagramError::Version(2))),
+        ("invalid-crc", Datagram(DatagramError::Checksum)),
+        ("invalid-kind-zero", Datagram(DatagramError::Malformed)),
+        ("invalid-kind-reserved", Datagram(DatagramError::Malformed)),
+        ("invalid-session-zero", Datagram(DatagramError::Malformed)),
+        ("invalid-chunk-truncated", Chunk(ChunkError::Truncated)),
+        ("invalid-chunk-count", Chunk(ChunkError::Inconsistent)),
+        ("invalid-chunk-index", Chunk(ChunkError::Inconsistent)),
+        ("invalid-chunk-length-odd", Chunk(ChunkError::Inconsistent)),
+        ("invalid-chunk-length-zero", Chunk(ChunkError::Inconsistent)),
+        ("invalid-extent-partial", Chunk(ChunkError::Inconsistent)),
+        ("invalid-body-length", Chunk(ChunkError::Inconsistent)),
+        ("invalid-unknown-extent-offset", Chunk(ChunkError::Inconsistent)),
+        ("invalid-payload-length", Chunk(ChunkError::PayloadLength)),
+        ("invalid-parity-length", Chunk(ChunkError::PayloadLength)),
+        ("invalid-probe-length", Refusal::Probe(ProbeError)),
+        ("invalid-reply-reversed", Refusal::Probe(ProbeError)),
+        ("invalid-reply-late", Refusal::Probe(ProbeError)),
+    ]
+}
+
+const INVALID_MESSAGES: [(&str, ControlError); 5] = [
+    ("invalid-message-overlong", ControlError::TooLong(4097)),
+    ("invalid-message-number", ControlError::Malformed),
+    ("invalid-message-rest", ControlError::Malformed),
+    ("invalid-message-short", ControlError::Malformed),
+    ("invalid-text-empty", ControlError::Malformed),
+];
+
+const INVALID_PREFACES: [(&str, ControlError); 2] = [
+    ("invalid-preface", ControlError::NotUdpchat),
+    ("invalid-preface-version", ControlError::Version(2)),
+];
+
+fn prelude(kind: Kind, direction: Direction, sequence: u64) -> Prelude {
+    let session = SessionId::new(0xc0ff_ee01).expect("not zero");
+    Prelude { kind, direction, sequence, session }
+}
+
+fn parse(datagram: &[u8]) -> Result<(Prelude, Body), Refusal> {
+    let (prelude, body) = Prelude::parse(datagram).map_err(Refusal::Datagram)?;
+    let body = match prelude.kind {
+        Kind::Video => {
+            let (header, bytes) = VideoHeader::parse(body).map_err(Refusal::Chunk)?;
+            Body::Video(header, bytes.to_vec())
+        }
+        Kind::Probe => Body::Probe(Probe::parse(body).map_err(Refusal::Probe)?),
+        Kind::ProbeReply => Body::Reply(ProbeReply::parse(body).map_err(Refusal::Probe)?),
+    };
+    Ok((prelude, body))
+}
+
+/// Emits into a buffer of 0xa5, so that a byte that is left out shows.
+fn emit(prelude: &Prelude, body: &Body) -> Vec<u8> {
+    let body_len = match body {
+        Body::Video(_, bytes) => VideoHeader::LEN + bytes.len(),
+        Body::Probe(_) | Body::Reply(_) => udpchat::net::wire::probe::PROBE_LEN,
+    };
+    let mut datagram = vec![0xa5; OVERHEAD + body_len];
+    let room = &mut datagram[Prelude::LEN..][..body_len];
+    match body {
+        Body::Video(header, bytes) => {
+            header.emit(room);
+            room[VideoHeader::LEN..].copy_from_slice(bytes);
+        }
+        Body::Probe(probe) => probe.emit(room),
+        Body::Reply(reply) => reply.emit(room),
+    }
+    prelude.emit(&mut datagram);
+    datagram
+}
+
+/// The bytes of `tests/vectors/NAME.hex`: hexadecimal digits, and comments from `#` to the line's end.
+fn vector(name: &str) -> Vec<u8> {
+    let path = directory().join(format!("{name}.hex"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let fields = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let bytes = fields.flat_map(str::split_whitespace);
+    bytes
+        .map(|b| u8::from_str_radix(b, 16).unwrap_or_else(|e| panic!("{name}: {b}: {e}")))
+        .collect()
+}
+
+fn directory() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"))
+}
+
+const PICTURE: &[u8] = b"\xff\xd8udpchat v1\xff\xd9";
+const LONE_PICTURE: &[u8] = b"\xff\xd8\xff";
