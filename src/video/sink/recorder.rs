@@ -377,7 +377,7 @@ mod tests {
         for container in [Container::Y4m, Container::MotionJpeg, Container::Avi] {
             let path = folder.path().join("none/a");
             let spec = OutputSpec::File { path, container };
-            let said = Recorder::create(&spec, 30.0).err().expect("no folder").to_string();
+            let said = Recorder::create(&spec, 30.0).expect_err("no folder").to_string();
             assert!(said.starts_with("cannot record to") && !said.contains('\n'), "{said}");
         }
     }
