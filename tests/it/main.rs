@@ -1,6 +1,7 @@
 //! The integration tests, in one binary: what is only true of the parts together.
 
 mod layering;
+mod loopback;
 
 mod sim;
 mod simulation;
