@@ -10,6 +10,8 @@
 //!
 //! `net` knows no JPEG and no OpenCV; `video` knows no sockets; `app` wires them.
 
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod latest;
 pub mod net;

@@ -56,6 +56,25 @@ pub struct ReassemblyCounters {
     pub parity_chunks: u64,
 }
 
+impl ReassemblyCounters {
+    /// The counters of two reassemblers together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            seen: self.seen + other.seen,
+            completed: self.completed + other.completed,
+            incomplete: self.incomplete + other.incomplete,
+            late: self.late + other.late,
+            damaged: self.damaged + other.damaged,
+            chunks: self.chunks + other.chunks,
+            duplicate_chunks: self.duplicate_chunks + other.duplicate_chunks,
+            late_chunks: self.late_chunks + other.late_chunks,
+            conflicting_chunks: self.conflicting_chunks + other.conflicting_chunks,
+            parity_chunks: self.parity_chunks + other.parity_chunks,
+        }
+    }
+}
+
 impl Reassembler {
     /// A reassembler that gives a frame up `deadline` after its first chunk.
     pub fn new(deadline: Duration) -> Self {

@@ -129,7 +129,9 @@ pub struct FrameInlet {
 pub struct NetStats {
     /// Each call's.
     pub calls: Vec<(CallId, CallCounters)>,
-    /// Those of calls that have ended, together.
+    /// All calls' together, those that have ended included.
+    pub totals: CallCounters,
+    /// Datagrams that belonged to no call.
     pub strays: StrayCounters,
     /// What became of what was sent.
     pub send: SendCounters,
@@ -254,7 +256,11 @@ impl Driver {
 
     fn is_done(&self) -> bool {
         match self.closing {
-            Some(at) => self.connections.is_flushed() || clock::now() >= at,
+            Some(at) => {
+                let on_the_way = self.egress.as_ref().and_then(Netem::poll_timeout).is_some();
+                (self.connections.is_flushed() && self.blocked.is_none() && !on_the_way)
+                    || clock::now() >= at
+            }
             None => false,
         }
     }
@@ -430,6 +436,7 @@ impl Driver {
         let mut stats = lock(&self.shared.stats);
         stats.calls.clear();
         stats.calls.extend(self.endpoint.calls());
+        stats.totals = self.endpoint.totals();
         stats.strays = self.endpoint.strays();
         stats.send = self.udp.counters();
         stats.netem = netem.map(Netem::counters);
@@ -450,6 +457,16 @@ impl Handle {
     /// Where received frames come out; the newest wins. Closed when the driver has ended.
     pub fn received(&self) -> Latest<Delivered> {
         self.shared.received.clone()
+    }
+
+    /// The next event; waits up to `timeout` for one.
+    pub fn wait_event(&self, timeout: Duration) -> Option<Event> {
+        self.events.recv_timeout(timeout).ok()
+    }
+
+    /// Whole frames that were replaced by newer ones before anybody took them.
+    pub fn superseded(&self) -> u64 {
+        self.shared.received.superseded()
     }
 
     /// The next event, if there is one.

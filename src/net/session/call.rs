@@ -63,6 +63,29 @@ pub struct CallCounters {
     pub rtt: Option<Duration>,
 }
 
+impl CallCounters {
+    /// The counters of two calls together; of the round trips, the other's if it has one.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            frames_sent: self.frames_sent + other.frames_sent,
+            frames_superseded: self.frames_superseded + other.frames_superseded,
+            frames_unsendable: self.frames_unsendable + other.frames_unsendable,
+            datagrams_sent: self.datagrams_sent + other.datagrams_sent,
+            bytes_sent: self.bytes_sent + other.bytes_sent,
+            datagrams_received: self.datagrams_received + other.datagrams_received,
+            bytes_received: self.bytes_received + other.bytes_received,
+            datagrams_lost: self.datagrams_lost + other.datagrams_lost,
+            duplicates: self.duplicates + other.duplicates,
+            too_old: self.too_old + other.too_old,
+            reflected: self.reflected + other.reflected,
+            malformed: self.malformed + other.malformed,
+            reassembly: self.reassembly.plus(other.reassembly),
+            rtt: other.rtt.or(self.rtt),
+        }
+    }
+}
+
 /// One call.
 #[derive(Debug)]
 pub(super) struct Call {

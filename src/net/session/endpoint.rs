@@ -131,6 +131,7 @@ pub struct Endpoint {
     greeting: Vec<Greeting>,
     calls: Vec<Call>,
     ended_sessions: VecDeque<SessionId>,
+    ended_counters: CallCounters,
     next_conn: u64,
     next_call: u64,
     next_transmitter: usize,
@@ -156,6 +157,7 @@ impl Endpoint {
             greeting: Vec::new(),
             calls: Vec::new(),
             ended_sessions: VecDeque::new(),
+            ended_counters: CallCounters::default(),
             next_conn: 0,
             next_call: 0,
             next_transmitter: 0,
@@ -206,6 +208,7 @@ impl Endpoint {
         }
         self.flush_control();
         for mut call in std::mem::take(&mut self.calls) {
+            self.ended_counters = self.ended_counters.plus(call.counters());
             self.hang_up(&mut call);
             self.events.push_back(ended(&call, EndReason::Local));
         }
@@ -349,6 +352,11 @@ impl Endpoint {
         self.calls.iter().map(|c| (c.id, c.counters()))
     }
 
+    /// What all calls have seen and done, those that have ended included.
+    pub fn totals(&self) -> CallCounters {
+        self.calls.iter().map(Call::counters).fold(self.ended_counters, CallCounters::plus)
+    }
+
     /// Datagrams that belonged to no call.
     pub fn strays(&self) -> StrayCounters {
         self.strays
@@ -470,6 +478,7 @@ impl Endpoint {
             call.say_goodbye(CloseReason::Silent);
         }
         self.hang_up(&mut call);
+        self.ended_counters = self.ended_counters.plus(call.counters());
         if call.is_controlled() {
             self.ended_sessions.push_back(call.session());
             if self.ended_sessions.len() > ENDED_REMEMBERED {

@@ -1,0 +1,42 @@
+# Each target installs what it needs: `scripts/setup.sh` asks apt, with sudo only when not root.
+
+.PHONY: demo build test lint unit deny soak bench install test-camera clean
+
+demo: build
+	./target/release/udpchat demo
+
+build:
+	scripts/setup.sh build
+	cargo build --release --locked
+
+install: build
+	install -Dm755 target/release/udpchat $(DESTDIR)/usr/local/bin/udpchat
+
+test: lint unit
+
+lint:
+	scripts/setup.sh test
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	scripts/deny.sh
+
+unit:
+	scripts/setup.sh test
+	cargo test --locked
+
+# Ten minutes at 30 frames a second: memory and latency must stay as they are.
+soak: build
+	scripts/soak.sh
+
+bench:
+	scripts/setup.sh build
+	cargo bench --locked
+
+# Boots a kernel with a virtual camera, if the lab is there; not part of `test`.
+test-camera: build
+	scripts/test-camera.sh
+
+clean:
+	cargo clean

@@ -1,0 +1,135 @@
+//! `udpchat chat`: both directions at once, two windows, and text.
+
+use std::{
+    io::BufRead,
+    sync::{
+        Arc,
+        atomic::AtomicBool,
+        mpsc::{Receiver, sync_channel},
+    },
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{
+    capture::{Capture, CaptureConfig, spawn, stream_params},
+    messages::Messages,
+    recv::{UNKNOWN_RATE, how_to_reach, listen_addr},
+    resolve::resolve,
+    run::{Network, NetworkConfig, check_stdout, deadline},
+    send::open_source,
+    statistics::Statistics,
+    stop::Stop,
+    view::{View, ViewConfig},
+    watch::{OwnSide, Presence, Watch},
+};
+use crate::{
+    cli::args::ChatArgs,
+    clock,
+    latest::Latest,
+    net::{io::Listen, session::Role, time::MediaClock, wire::control::CloseReason},
+    video::{
+        sink::{
+            OutputSpec,
+            window::{self, WindowSpec},
+        },
+        source::SourceSpec,
+    },
+};
+
+pub(super) fn run(args: ChatArgs, messages: &Messages) -> Result<()> {
+    check_stdout(args.sink.output.as_ref(), args.report.stats_json.as_deref())?;
+    let role = match &args.host {
+        Some(host) => Role::ChatDial(resolve(host)?),
+        None => Role::ChatListen,
+    };
+    let stop = Stop::on_signals()?;
+    let source = open_source(&args.source.source, &args.source.encoding, messages)?;
+    let mut statistics = Statistics::new(&args.report)?;
+    let epoch = clock::now();
+    let listens = args.host.is_none();
+    let network = Network::start(NetworkConfig {
+        role,
+        stream: Some(stream_params(source.info(), args.source.encoding.quality)),
+        epoch,
+        listen: listens.then(|| Listen { addr: listen_addr(args.bind), control: true }),
+        egress: args.network.netem,
+        ingress: None,
+        args: &args.network,
+    })?;
+    let addr = network.handle.local_addr();
+    let windows = vec![
+        WindowSpec { title: "udpchat".into(), role: window::Role::Peer },
+        WindowSpec { title: "udpchat: you".into(), role: window::Role::SelfView },
+    ];
+    let mut view = View::new(
+        ViewConfig { sink: &args.sink, windows, fps: UNKNOWN_RATE, check: None, ledger: None },
+        messages,
+    )?;
+    let waiting = match &args.host {
+        Some(host) => vec![format!("Calling {} on port {}", host.host, host.port)],
+        None => vec![
+            format!("Waiting for a call on port {}", addr.port()),
+            "On the other machine:".into(),
+            format!("udpchat chat {}", how_to_reach(addr)),
+        ],
+    };
+    messages.say(&waiting.join(" "));
+    let self_view = Latest::new();
+    let gate = Arc::new(AtomicBool::new(true));
+    let capture = Capture::start(
+        source,
+        CaptureConfig {
+            quality: args.source.encoding.quality,
+            gray: args.source.encoding.gray,
+            inlet: network.handle.inlet(),
+            clock: MediaClock::starting(epoch),
+            ledger: None,
+            self_view: Some(self_view.clone()),
+            gate: Arc::clone(&gate),
+            stop: stop.clone(),
+        },
+    )?;
+    let typed = typed_lines(&args.source.source)?;
+    let result = Watch {
+        network: &network,
+        view: &mut view,
+        statistics: &mut statistics,
+        messages,
+        stop: &stop,
+        until: deadline(args.seconds),
+        port: args.host.as_ref().map_or(addr.port(), |host| host.port),
+        waiting,
+        own: Some(OwnSide { capture: &capture, self_view, gate, typed }),
+        text_to_stdout: !args.sink.output.as_ref().is_some_and(OutputSpec::is_stdout),
+        presence: Presence::default(),
+    }
+    .run();
+    stop.request();
+    let (_, failure) = capture.join();
+    network.finish(CloseReason::Quit);
+    result.and(view.finish(messages))?;
+    match failure {
+        Some(failure) => bail!(failure),
+        None => Ok(()),
+    }
+}
+
+/// Lines from the terminal, read on a thread that ends with the program, since a read from a
+/// terminal cannot be called off. None, if standard input is the picture.
+fn typed_lines(source: &SourceSpec) -> Result<Receiver<String>> {
+    let (lines, typed) = sync_channel(TYPED_BACKLOG);
+    if !matches!(source, SourceSpec::Stdin) {
+        let reader = move || {
+            for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+                if lines.send(line).is_err() {
+                    return;
+                }
+            }
+        };
+        spawn("typed", reader).context("cannot read the terminal")?;
+    }
+    Ok(typed)
+}
+
+const TYPED_BACKLOG: usize = 16;

@@ -1,0 +1,243 @@
+//! `udpchat demo`: sender and receiver in one process, over real UDP sockets on loopback.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use super::{
+    capture::{Capture, CaptureConfig, CaptureCounters, stream_params},
+    ledger::Ledger,
+    messages::Messages,
+    report::Report,
+    run::{Network, NetworkConfig, check_stdout, is_over},
+    send::open_source,
+    statistics::Statistics,
+    stop::Stop,
+    view::{Check, View, ViewConfig},
+};
+use crate::{
+    cli::args::DemoArgs,
+    clock,
+    latest::Taken,
+    net::{
+        io::Listen,
+        netem::NetemSpec,
+        session::{Event, Role, Target},
+        time::MediaClock,
+        wire::control::{CloseReason, StreamParams},
+    },
+    video::{
+        sink::window::{self, WindowSpec},
+        source::SourceSpec,
+    },
+};
+
+pub(super) fn run(args: DemoArgs, messages: &Messages) -> Result<()> {
+    check_stdout(args.sink.output.as_ref(), args.report.stats_json.as_deref())?;
+    if args.json && args.sink.output.as_ref().is_some_and(|o| o.is_stdout()) {
+        bail!("--output - and --json both want standard output: record to a file");
+    }
+    // Two flags, so that the sender can end while the receiver still takes what is on its way.
+    let stop = Stop::on_signals()?;
+    let sender_stop = Stop::default();
+    let source = open_source(&args.source.source, &args.source.encoding, messages)?;
+    let stream = stream_params(source.info(), args.source.encoding.quality);
+    let mut statistics = Statistics::new(&args.report)?;
+    let epoch = clock::now();
+    let receiver = start_receiver(&args, epoch)?;
+    let sender = start_sender(&args, epoch, stream, receiver.handle.local_addr())?;
+    let ledger = Ledger::default();
+    let check = match args.source.source {
+        SourceSpec::Pattern => Check::Pattern { newest: None },
+        _ => Check::Decodes,
+    };
+    let mut view = View::new(
+        ViewConfig {
+            sink: &args.sink,
+            windows: vec![WindowSpec { title: "udpchat demo".into(), role: window::Role::Peer }],
+            fps: f64::from(stream.millifps) / 1000.0,
+            check: Some(check),
+            ledger: Some(ledger.clone()),
+        },
+        messages,
+    )?;
+    wait_connected(&sender, &stop)?;
+    let began = clock::now();
+    let own_cpu = clock::thread_cpu();
+    let capture = Capture::start(
+        source,
+        CaptureConfig {
+            quality: args.source.encoding.quality,
+            gray: args.source.encoding.gray,
+            inlet: sender.handle.inlet(),
+            clock: MediaClock::starting(epoch),
+            ledger: Some(ledger),
+            self_view: None,
+            gate: Arc::new(AtomicBool::new(true)),
+            stop: sender_stop.clone(),
+        },
+    )?;
+    let mut stage = DemoLoop {
+        receiver: &receiver,
+        sender: &sender,
+        view: &mut view,
+        statistics: &mut statistics,
+        messages,
+        began,
+        last_status: began,
+    };
+    let watched =
+        stage.run(Some(began + args.seconds), || stop.is_requested() || capture.is_finished());
+    sender_stop.request();
+    let seconds = clock::now() - began;
+    let (captured, failure) = capture.join();
+    let settled = clock::now() + settle_time(args.network.netem);
+    let result = watched
+        .and_then(|quit| if quit { Ok(()) } else { stage.run(Some(settled), || false).map(drop) });
+    messages.end_status();
+    let receiver_cpu = clock::thread_cpu() - own_cpu;
+    let report = finish(sender, receiver, &view, captured, seconds, receiver_cpu);
+    result?;
+    if let Some(failure) = failure {
+        bail!(failure);
+    }
+    view.finish(messages)?;
+    report.print(args.json)
+}
+
+struct DemoLoop<'a> {
+    receiver: &'a Network,
+    sender: &'a Network,
+    view: &'a mut View,
+    statistics: &'a mut Statistics,
+    messages: &'a Messages,
+    began: Instant,
+    last_status: Instant,
+}
+
+impl DemoLoop<'_> {
+    /// Shows what comes, until `until` or `is_over`. True: the user has quit.
+    fn run(&mut self, until: Option<Instant>, over: impl Fn() -> bool) -> Result<bool> {
+        let received = self.receiver.handle.received();
+        while !is_over(until) && !over() {
+            let left = until.map_or(PATIENCE, |at| at.saturating_duration_since(clock::now()));
+            match received.take(self.view.patience().min(left)) {
+                Taken::Value(delivered) => self.view.present(delivered)?,
+                Taken::TimedOut => {}
+                Taken::Closed => bail!("the network thread has ended: run with -v to see why"),
+            }
+            // Nobody else fetches them; what they say is in the report.
+            while self.receiver.handle.try_event().is_some() {}
+            while self.sender.handle.try_event().is_some() {}
+            let now = clock::now();
+            if self.view.tick(now, self.messages)? {
+                return Ok(true);
+            }
+            self.status(now);
+            let (receiver, sender) = (self.receiver, self.sender);
+            self.view.report(now, self.statistics, self.messages, || {
+                let _ = sender;
+                (receiver.handle.stats(), None, receiver.handle.superseded())
+            })?;
+        }
+        Ok(false)
+    }
+
+    fn status(&mut self, now: Instant) {
+        if now - self.last_status < STATUS_INTERVAL {
+            return;
+        }
+        self.last_status = now;
+        let shown = self.view.total().shown();
+        let seconds = (now - self.began).as_secs_f64();
+        let latency = self.view.total().percentiles(super::meters::Stage::EndToEnd);
+        let latency =
+            latency.map_or_else(String::new, |l| format!(", latency p50 {:.1} ms", l.p50));
+        self.messages.status(&format!(
+            "{seconds:4.1} s: {shown} frames shown, {:.1} a second{latency}",
+            shown as f64 / seconds
+        ));
+    }
+}
+
+fn start_receiver(args: &DemoArgs, epoch: Instant) -> Result<Network> {
+    Network::start(NetworkConfig {
+        role: Role::Receive,
+        stream: None,
+        epoch,
+        listen: Some(Listen { addr: (Ipv4Addr::LOCALHOST, 0).into(), control: true }),
+        egress: None,
+        ingress: None,
+        args: &args.network,
+    })
+}
+
+fn start_sender(
+    args: &DemoArgs,
+    epoch: Instant,
+    stream: StreamParams,
+    to: SocketAddr,
+) -> Result<Network> {
+    let target = Target { host: "this machine".into(), addrs: vec![to] };
+    Network::start(NetworkConfig {
+        role: Role::Send { targets: vec![target], control: true },
+        stream: Some(stream),
+        epoch,
+        listen: None,
+        egress: args.network.netem,
+        ingress: None,
+        args: &args.network,
+    })
+}
+
+fn wait_connected(sender: &Network, stop: &Stop) -> Result<()> {
+    let until = clock::now() + CONNECT_DEADLINE;
+    while !stop.is_requested() && clock::now() < until {
+        if let Some(Event::Connected { .. }) = sender.handle.wait_event(PATIENCE) {
+            return Ok(());
+        }
+    }
+    bail!("the receiver did not answer on loopback: see `udpchat doctor`")
+}
+
+fn finish(
+    sender: Network,
+    receiver: Network,
+    view: &View,
+    captured: CaptureCounters,
+    seconds: Duration,
+    main_cpu: Duration,
+) -> Report {
+    let sender_handle_stats = sender.handle.stats();
+    let receiver_stats = receiver.handle.stats();
+    let superseded = receiver.handle.superseded();
+    let sender_cpu = sender.finish(CloseReason::SourceEnded) + captured.cpu;
+    let receiver_cpu = receiver.finish(CloseReason::Quit) + main_cpu;
+    Report::new(
+        &captured,
+        &sender_handle_stats,
+        &receiver_stats,
+        view,
+        superseded,
+        [sender_cpu, receiver_cpu],
+        seconds,
+    )
+}
+
+/// How long frames may still be on their way after the last one was sent: the bad network's
+/// delay, and the time after which a frame is counted as incomplete for good.
+fn settle_time(netem: Option<NetemSpec>) -> Duration {
+    let netem = netem.unwrap_or_default();
+    SETTLE + netem.delay + netem.jitter
+}
+
+const PATIENCE: Duration = Duration::from_millis(50);
+const STATUS_INTERVAL: Duration = Duration::from_millis(200);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Twice the reassembly deadline, and the time until the counters are published.
+const SETTLE: Duration = Duration::from_millis(700);

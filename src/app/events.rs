@@ -1,0 +1,111 @@
+//! What happens on the network, in words.
+
+use crate::net::{
+    session::{EndReason, Event, GiveUpReason, Peer, WaitReason},
+    wire::control::{CloseReason, Purpose, RejectReason, StreamParams},
+};
+
+/// `event` for people; `None` for what is not worth a line. `port` is where we listen, or call.
+pub(super) fn describe(event: &Event, port: u16) -> Option<String> {
+    Some(match event {
+        Event::Waiting { host, reason: WaitReason::NobodyListens } => format!(
+            "waiting for {host}: nobody listens there on port {port} yet (start `udpchat recv` or `udpchat chat` there)"
+        ),
+        Event::Waiting { host, reason: WaitReason::NoAnswer } => format!(
+            "waiting for {host}: no answer on TCP port {port} (is it on, and does its firewall let port {port} in?)"
+        ),
+        Event::Waiting { host, reason: WaitReason::Busy { with } } => {
+            format!("waiting for {host}: it is busy with {with}")
+        }
+        Event::GivenUp { host, reason } => format!("cannot stream to {host}: {}", given_up(reason)),
+        Event::Connected { peer, stream, .. } => match stream {
+            Some(stream) => format!("{} streams {}", who(peer), stream_line(stream)),
+            None => format!("connected to {}", who(peer)),
+        },
+        Event::Refused { peer, reason } => format!("refused {}: {}", who(peer), refused(reason)),
+        Event::Misspoke { from, error } => format!("refused {from}: {error}"),
+        Event::StreamChanged { stream, .. } => format!("the stream is now {}", stream_line(stream)),
+        Event::UdpBlocked { peer } => format!(
+            "{} is connected, but no datagram has come for 2 s: UDP is probably blocked; let UDP port {port} through the firewall",
+            who(peer)
+        ),
+        Event::UdpUnblocked { peer } => format!("datagrams come from {} now", who(peer)),
+        Event::Ended { peer, reason, .. } => format!("{} {}", who(peer), ended(*reason)?),
+        // Text has its own place, and frames are no news.
+        Event::Text { .. } | Event::FrameSent(_) => return None,
+    })
+}
+
+/// A peer as people know it.
+pub(super) fn who(peer: &Peer) -> String {
+    match &peer.name {
+        Some(name) => format!("{name} ({})", peer.addr.ip()),
+        None => peer.addr.to_string(),
+    }
+}
+
+fn stream_line(stream: &StreamParams) -> String {
+    let StreamParams { width, height, millifps, quality } = stream;
+    let fps = f64::from(*millifps) / 1000.0;
+    let quality = quality.map_or_else(String::new, |q| format!(", quality {q}"));
+    format!("{width}x{height} at {fps} frames/s{quality}")
+}
+
+fn given_up(reason: &GiveUpReason) -> String {
+    match reason {
+        GiveUpReason::Control(error) => error.to_string(),
+        GiveUpReason::Unwanted { wants: Purpose::Send } => {
+            "it only receives: call it with `udpchat send --to`".into()
+        }
+        GiveUpReason::Unwanted { wants: Purpose::Chat } => {
+            "it waits for a chat: call it with `udpchat chat`".into()
+        }
+        GiveUpReason::Malformed => "it did not understand us".into(),
+    }
+}
+
+fn refused(reason: &RejectReason) -> String {
+    match reason {
+        RejectReason::Busy { with } => format!("busy with {with}"),
+        RejectReason::Unwanted { wants: Purpose::Send } => {
+            "it wants to chat, this only receives".into()
+        }
+        RejectReason::Unwanted { wants: Purpose::Chat } => {
+            "it only sends, this waits for a chat".into()
+        }
+        RejectReason::Malformed => "its hello is malformed".into(),
+    }
+}
+
+fn ended(reason: EndReason) -> Option<String> {
+    Some(match reason {
+        EndReason::Closed(CloseReason::Quit) => "has left".into(),
+        EndReason::Closed(CloseReason::SourceEnded) => "has reached the end of its video".into(),
+        EndReason::Closed(CloseReason::Silent) => "has not heard from us for too long".into(),
+        EndReason::ConnectionLost => "is gone: the connection was lost".into(),
+        EndReason::Silent => "is gone: nothing was heard from it for too long".into(),
+        EndReason::TakenOver => "was silent, and another one has taken its place".into(),
+        EndReason::Protocol(error) => format!("was cut off: {error}"),
+        EndReason::Local => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::wire::{control::ControlError, text::Name};
+
+    #[test]
+    fn a_version_mismatch_names_both_versions() {
+        let reason = GiveUpReason::Control(ControlError::Version(2));
+        let line = describe(&Event::GivenUp { host: "desk".into(), reason }, 7722).unwrap();
+        assert!(line.contains("version 2") && line.contains("version 1"), "{line}");
+    }
+
+    #[test]
+    fn blocked_udp_names_the_port() {
+        let peer = Peer { name: Some(Name::new("ann")), addr: "10.0.0.1:5".parse().unwrap() };
+        let line = describe(&Event::UdpBlocked { peer }, 7722).unwrap();
+        assert!(line.contains("UDP port 7722"), "{line}");
+    }
+}

@@ -1,0 +1,40 @@
+//! The sender's stage times, for a receiver in the same process.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use crate::net::time::MediaTime;
+
+/// What a frame went through before it was handed to the network, by its capture time.
+/// Clones share the ledger.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ledger(Arc<Mutex<BTreeMap<u64, Encoding>>>);
+
+/// When a frame was encoded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Encoding {
+    /// The encoder took the picture.
+    pub(super) began: Instant,
+    /// The frame was ready.
+    pub(super) ended: Instant,
+}
+
+impl Ledger {
+    pub(super) fn enter(&self, captured: MediaTime, encoding: Encoding) {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.insert(captured.as_micros(), encoding);
+        if entries.len() > MAX_ENTRIES {
+            entries.pop_first();
+        }
+    }
+
+    pub(super) fn take(&self, captured: MediaTime) -> Option<Encoding> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&captured.as_micros())
+    }
+}
+
+/// Frames that nobody asks for have been lost; eight seconds of them are kept.
+const MAX_ENTRIES: usize = 256;

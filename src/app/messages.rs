@@ -1,0 +1,62 @@
+//! What is said to people, on standard error; standard output belongs to video and JSON.
+
+use std::{
+    io::{IsTerminal, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Where messages go. Clones share the status line.
+#[derive(Clone, Debug)]
+pub(super) struct Messages {
+    quiet: bool,
+    is_terminal: bool,
+    status_shown: Arc<AtomicBool>,
+}
+
+impl Messages {
+    pub(super) fn new(quiet: bool) -> Self {
+        Self { quiet, is_terminal: std::io::stderr().is_terminal(), status_shown: Arc::default() }
+    }
+
+    /// A line that people want to know, unless they asked for quiet.
+    pub(super) fn say(&self, line: &str) {
+        if !self.quiet {
+            self.print(line);
+        }
+    }
+
+    /// The one line that says why it failed.
+    pub(super) fn fail(&self, line: &str) {
+        self.print(&format!("udpchat: {}", line.replace('\n', " ")));
+    }
+
+    /// A line that the next one replaces; on a terminal only.
+    pub(super) fn status(&self, line: &str) {
+        if !self.quiet && self.is_terminal {
+            self.status_shown.store(true, Ordering::Relaxed);
+            write(&format!("{CLEAR_LINE}{line}"));
+        }
+    }
+
+    /// Removes the status line.
+    pub(super) fn end_status(&self) {
+        if self.status_shown.swap(false, Ordering::Relaxed) {
+            write(CLEAR_LINE);
+        }
+    }
+
+    fn print(&self, line: &str) {
+        self.end_status();
+        write(&format!("{line}\n"));
+    }
+}
+
+/// One write, so that lines of several threads do not mix; if standard error is gone, nobody listens.
+fn write(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+const CLEAR_LINE: &str = "\r\u{1b}[2K";

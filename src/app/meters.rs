@@ -1,0 +1,239 @@
+//! Where a frame's time goes, from capture to shown, stage by stage.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use super::ledger::Encoding;
+use crate::net::session::Delivered;
+
+/// The stages that a frame goes through, in order, and the whole.
+///
+/// - `Capture`: from the start of the capture until the encoder took the picture.
+/// - `Encode`: until the frame was ready.
+/// - `Send`: until its first chunk was handed to the socket. Where the sender is another
+///   process, this holds the two before as well.
+/// - `Network`: until the first chunk arrived.
+/// - `Reassemble`: until the last missing chunk arrived.
+/// - `Decode`: until its pixels were there, with the wait for the decoder.
+/// - `Show`: until they were on the window, or handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Capture,
+    Encode,
+    Send,
+    Network,
+    Reassemble,
+    Decode,
+    Show,
+    EndToEnd,
+}
+
+impl Stage {
+    pub(super) const ALL: [Self; 8] = [
+        Self::Capture,
+        Self::Encode,
+        Self::Send,
+        Self::Network,
+        Self::Reassemble,
+        Self::Decode,
+        Self::Show,
+        Self::EndToEnd,
+    ];
+
+    /// Its name in reports; stable.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Capture => "capture",
+            Self::Encode => "encode",
+            Self::Send => "send",
+            Self::Network => "network",
+            Self::Reassemble => "reassemble",
+            Self::Decode => "decode",
+            Self::Show => "show",
+            Self::EndToEnd => "end_to_end",
+        }
+    }
+}
+
+/// One frame's stages; those across clocks that nobody has compared are `None`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StageTimes {
+    times: [Option<Duration>; Stage::ALL.len()],
+    error: Duration,
+}
+
+impl StageTimes {
+    /// From what the sender noted (`encoding`, if it is this process), what the network noted,
+    /// and when the frame was decoded and shown.
+    pub(super) fn of(
+        delivered: &Delivered,
+        encoding: Option<Encoding>,
+        decoded: Instant,
+        shown: Instant,
+    ) -> Self {
+        let frame = &delivered.frame;
+        let captured = delivered.local(frame.captured);
+        let first_sent = delivered.local(frame.first_sent).map(|t| t.at);
+        let between =
+            |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
+        let captured_at = captured.map(|t| t.at);
+        let began = encoding.map(|e| e.began);
+        let ended = encoding.map(|e| e.ended);
+        let first_received = Some(frame.first_received);
+        let times = [
+            between(captured_at, began),
+            between(began, ended),
+            between(ended.or(captured_at), first_sent),
+            between(first_sent, first_received),
+            between(first_received, Some(frame.completed)),
+            between(Some(frame.completed), Some(decoded)),
+            between(Some(decoded), Some(shown)),
+            between(captured_at, Some(shown)),
+        ];
+        Self { times, error: captured.map_or(Duration::ZERO, |t| t.error) }
+    }
+}
+
+/// The distribution of every stage.
+#[derive(Clone, Debug)]
+pub(super) struct Meters {
+    histograms: [Histogram<u32>; Stage::ALL.len()],
+    shown: u64,
+    bytes: u64,
+    error: Duration,
+}
+
+/// Of one stage, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Percentiles {
+    pub(super) p50: f64,
+    pub(super) p95: f64,
+    pub(super) p99: f64,
+    pub(super) max: f64,
+}
+
+impl Meters {
+    pub(super) fn new() -> Self {
+        let histogram = || {
+            Histogram::new_with_max(LONGEST.as_micros() as u64, SIGNIFICANT_DIGITS)
+                .expect("a valid range")
+        };
+        let histograms = std::array::from_fn(|_| histogram());
+        Self { histograms, shown: 0, bytes: 0, error: Duration::ZERO }
+    }
+
+    pub(super) fn record(&mut self, times: &StageTimes, bytes: usize) {
+        self.shown += 1;
+        self.bytes += bytes as u64;
+        self.error = times.error;
+        for (histogram, time) in self.histograms.iter_mut().zip(times.times) {
+            if let Some(time) = time {
+                histogram.saturating_record(time.as_micros() as u64);
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn reset(&mut self) {
+        self.histograms.iter_mut().for_each(Histogram::reset);
+        (self.shown, self.bytes) = (0, 0);
+    }
+
+    /// Frames shown.
+    pub(super) fn shown(&self) -> u64 {
+        self.shown
+    }
+
+    /// Bytes of them.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// By how much times across two machines may be wrong, as of the last frame.
+    pub(super) fn error(&self) -> Duration {
+        self.error
+    }
+
+    /// `None` if the stage could not be measured.
+    pub(super) fn percentiles(&self, stage: Stage) -> Option<Percentiles> {
+        let histogram = &self.histograms[stage as usize];
+        let ms = |micros: u64| micros as f64 / 1000.0;
+        (!histogram.is_empty()).then(|| Percentiles {
+            p50: ms(histogram.value_at_quantile(0.50)),
+            p95: ms(histogram.value_at_quantile(0.95)),
+            p99: ms(histogram.value_at_quantile(0.99)),
+            max: ms(histogram.max()),
+        })
+    }
+}
+
+/// The longest time that is told apart from longer ones.
+const LONGEST: Duration = Duration::from_secs(60);
+
+const SIGNIFICANT_DIGITS: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{
+        clock_offset::LocalTime,
+        frame::{FrameId, ReceivedFrame},
+        session::CallId,
+        time::MediaTime,
+    };
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn delivered(epoch: Instant) -> Delivered {
+        Delivered {
+            call: CallId(1),
+            frame: ReceivedFrame {
+                id: FrameId(0),
+                data: vec![0; 10],
+                captured: MediaTime::from_micros(0),
+                first_sent: MediaTime::from_micros(5000),
+                first_received: epoch + 6 * MS,
+                completed: epoch + 8 * MS,
+            },
+            media_epoch: Some(LocalTime { at: epoch, error: Duration::ZERO }),
+        }
+    }
+
+    #[test]
+    fn the_stages_add_up_to_the_whole() {
+        let epoch = crate::clock::now();
+        let encoding = Encoding { began: epoch + MS, ended: epoch + 4 * MS };
+        let times =
+            StageTimes::of(&delivered(epoch), Some(encoding), epoch + 11 * MS, epoch + 13 * MS);
+        let parts: Duration = times.times[..7].iter().map(|t| t.unwrap()).sum();
+        assert_eq!(Some(parts), times.times[7]);
+        assert_eq!(times.times[1], Some(3 * MS));
+    }
+
+    #[test]
+    fn a_remote_sender_is_one_stage_and_unknown_clocks_are_none() {
+        let epoch = crate::clock::now();
+        let mut delivered = delivered(epoch);
+        let times = StageTimes::of(&delivered, None, epoch + 11 * MS, epoch + 13 * MS);
+        assert_eq!(times.times[..3], [None, None, Some(5 * MS)]);
+        delivered.media_epoch = None;
+        let times = StageTimes::of(&delivered, None, epoch + 11 * MS, epoch + 13 * MS);
+        assert_eq!(times.times[2..5], [None, None, Some(2 * MS)]);
+    }
+
+    #[test]
+    fn percentiles_are_of_what_was_recorded() {
+        let epoch = crate::clock::now();
+        let mut meters = Meters::new();
+        for ms in 1..=100 {
+            let times =
+                StageTimes::of(&delivered(epoch), None, epoch + 8 * MS, epoch + MS * (8 + ms));
+            meters.record(&times, 10);
+        }
+        let show = meters.percentiles(Stage::Show).unwrap();
+        assert!((show.p50 - 50.0).abs() < 0.1 && (show.p95 - 95.0).abs() < 0.1, "{show:?}");
+        assert_eq!(meters.percentiles(Stage::Capture), None);
+        assert_eq!((meters.shown(), meters.bytes()), (100, 1000));
+    }
+}

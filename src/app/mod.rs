@@ -1,0 +1,95 @@
+//! The wiring: threads, mailboxes, shutdown; one file a verb.
+
+mod capture;
+mod chat;
+mod demo;
+mod devices;
+mod doctor;
+mod events;
+mod ledger;
+mod messages;
+mod meters;
+mod name;
+mod recv;
+mod report;
+mod resolve;
+mod run;
+mod send;
+mod statistics;
+mod stop;
+mod view;
+mod watch;
+
+use std::{io::Write, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::CommandFactory;
+use log::LevelFilter;
+
+use crate::cli::{Cli, args::Verb, man_pages};
+use messages::Messages;
+
+/// Does what the user asked for; the exit code is 0 when it went well and 1 when it failed.
+pub fn main(cli: Cli) -> ExitCode {
+    start_log(&cli);
+    let messages = Messages::new(cli.quiet);
+    match run_verb(cli.verb, &messages) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            messages.fail(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_verb(verb: Verb, messages: &Messages) -> Result<()> {
+    match verb {
+        Verb::Send(args) => send::run(args, messages),
+        Verb::Recv(args) => recv::run(args, messages),
+        Verb::Chat(args) => chat::run(args, messages),
+        Verb::Demo(args) => demo::run(args, messages),
+        Verb::Devices => devices::run(),
+        Verb::Doctor(args) => doctor::run(&args),
+        Verb::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "udpchat", &mut out);
+            print_all(&out)
+        }
+        Verb::Man { dir: None } => {
+            let pages = man_pages().context("cannot make the man page")?;
+            print_all(&pages.first().map(|(_, roff)| roff.clone()).unwrap_or_default())
+        }
+        Verb::Man { dir: Some(dir) } => {
+            for (name, roff) in man_pages().context("cannot make the man pages")? {
+                let path = dir.join(name);
+                std::fs::write(&path, roff)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A reader that has seen enough is no failure.
+fn print_all(bytes: &[u8]) -> Result<()> {
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to standard output"),
+    }
+}
+
+/// `RUST_LOG`, if set, says more precisely what the flags say.
+fn start_log(cli: &Cli) {
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => LevelFilter::Error,
+        (_, 0) => LevelFilter::Warn,
+        (_, 1) => LevelFilter::Info,
+        (_, 2) => LevelFilter::Debug,
+        (_, _) => LevelFilter::Trace,
+    };
+    env_logger::Builder::new()
+        .filter_level(level)
+        .parse_default_env()
+        .format_target(cli.verbose > 1)
+        .init();
+}

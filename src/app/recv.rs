@@ -1,0 +1,98 @@
+//! `udpchat recv`: waits for a sender, and shows, records or pipes what it sends.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use anyhow::Result;
+
+use super::{
+    messages::Messages,
+    resolve::own_address,
+    run::{Network, NetworkConfig, check_stdout, deadline},
+    statistics::Statistics,
+    stop::Stop,
+    view::{View, ViewConfig},
+    watch::{Presence, Watch},
+};
+use crate::{
+    cli::args::RecvArgs,
+    clock,
+    net::{
+        io::{DEFAULT_PORT, Listen},
+        session::Role,
+        wire::control::CloseReason,
+    },
+    video::sink::{
+        OutputSpec,
+        window::{self, WindowSpec},
+    },
+};
+
+pub(super) fn run(args: RecvArgs, messages: &Messages) -> Result<()> {
+    check_stdout(args.sink.output.as_ref(), args.report.stats_json.as_deref())?;
+    let stop = Stop::on_signals()?;
+    let mut statistics = Statistics::new(&args.report)?;
+    let network = Network::start(NetworkConfig {
+        role: Role::Receive,
+        stream: None,
+        epoch: clock::now(),
+        listen: Some(Listen { addr: listen_addr(args.bind), control: !args.no_control }),
+        egress: None,
+        ingress: args.network.netem,
+        args: &args.network,
+    })?;
+    let addr = network.handle.local_addr();
+    let mut view = View::new(
+        ViewConfig {
+            sink: &args.sink,
+            windows: vec![WindowSpec { title: "udpchat".into(), role: window::Role::Peer }],
+            fps: UNKNOWN_RATE,
+            check: None,
+            ledger: None,
+        },
+        messages,
+    )?;
+    messages.say(&format!(
+        "listening on port {}; on the other machine: udpchat send --to {}",
+        addr.port(),
+        how_to_reach(addr)
+    ));
+    let result = Watch {
+        network: &network,
+        view: &mut view,
+        statistics: &mut statistics,
+        messages,
+        stop: &stop,
+        until: deadline(args.seconds),
+        port: addr.port(),
+        waiting: vec![
+            format!("Waiting for a stream on port {}", addr.port()),
+            "On the other machine:".into(),
+            format!("udpchat send --to {}", how_to_reach(addr)),
+        ],
+        own: None,
+        text_to_stdout: !args.sink.output.as_ref().is_some_and(OutputSpec::is_stdout),
+        presence: Presence::default(),
+    }
+    .run();
+    network.finish(CloseReason::Quit);
+    result.and(view.finish(messages))
+}
+
+/// Where to listen when nothing is said: everywhere.
+pub(super) fn listen_addr(bind: Option<SocketAddr>) -> SocketAddr {
+    bind.unwrap_or_else(|| (Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into())
+}
+
+/// What to type on the other machine to get here.
+pub(super) fn how_to_reach(addr: SocketAddr) -> String {
+    let ip = if addr.ip().is_unspecified() { own_address() } else { Some(addr.ip()) };
+    let Some(ip) = ip else { return "THIS-MACHINE".into() };
+    match (ip.is_ipv6(), addr.port()) {
+        (_, DEFAULT_PORT) => ip.to_string(),
+        (false, port) => format!("{ip}:{port}"),
+        (true, port) => format!("[{ip}]:{port}"),
+    }
+}
+
+/// For a recording's header, when the sender does not say its rate.
+pub(super) const UNKNOWN_RATE: f64 = 30.0;

@@ -1,0 +1,139 @@
+//! What the demo found, for people and as JSON. The JSON is documented in the README, and stable.
+
+use std::{io::Write, time::Duration};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::{
+    capture::CaptureCounters,
+    meters::Stage,
+    statistics::{latency_object, mbit},
+    view::View,
+};
+use crate::net::io::NetStats;
+
+/// The demo's report.
+#[derive(Debug)]
+pub(super) struct Report {
+    frames: Frames,
+    latency: Value,
+    stages: Vec<String>,
+    jpeg_bytes: u64,
+    sent_bytes: u64,
+    goodput_mbit_s: f64,
+    cpu_ms: [f64; 2],
+    seconds: f64,
+}
+
+/// What became of the frames.
+#[derive(Debug)]
+struct Frames {
+    captured: u64,
+    sent: u64,
+    completed: u64,
+    shown: u64,
+    incomplete: u64,
+    superseded: u64,
+    late: u64,
+    damaged: u64,
+}
+
+impl Report {
+    pub(super) fn new(
+        captured: &CaptureCounters,
+        sender: &NetStats,
+        receiver: &NetStats,
+        view: &View,
+        superseded: u64,
+        cpu: [Duration; 2],
+        seconds: Duration,
+    ) -> Self {
+        let (sent, received) = (sender.totals, receiver.totals.reassembly);
+        let meters = view.total();
+        let damaged = received.damaged + view.undecodable();
+        let seconds = seconds.as_secs_f64();
+        // A frame of which no chunk arrived at all was never seen by the receiver; it is as
+        // incomplete as any.
+        let arrived = received.completed + received.late + received.damaged;
+        let stages = Stage::ALL.into_iter().filter_map(|stage| {
+            let p = meters.percentiles(stage)?;
+            let name = stage.name().replace('_', "-");
+            Some(format!("  {name:<11}{:>8.2}{:>8.2}{:>8.2}{:>8.2}", p.p50, p.p95, p.p99, p.max))
+        });
+        Self {
+            stages: stages.collect(),
+            frames: Frames {
+                captured: captured.captured,
+                sent: sent.frames_sent,
+                completed: received.completed,
+                shown: meters.shown(),
+                incomplete: sent.frames_sent.saturating_sub(arrived),
+                superseded: captured.superseded + sent.frames_superseded + superseded,
+                late: received.late,
+                damaged,
+            },
+            latency: latency_object(meters),
+            jpeg_bytes: captured.jpeg_bytes,
+            sent_bytes: sent.bytes_sent,
+            goodput_mbit_s: mbit(meters.bytes(), seconds),
+            cpu_ms: [per_frame(cpu[0], sent.frames_sent), per_frame(cpu[1], received.completed)],
+            seconds,
+        }
+    }
+
+    pub(super) fn print(&self, as_json: bool) -> Result<()> {
+        let text = if as_json { self.json().to_string() } else { self.text() };
+        match writeln!(std::io::stdout(), "{text}") {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            result => result.context("cannot print the report"),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let f = &self.frames;
+        json!({
+            "frames": {
+                "captured": f.captured, "sent": f.sent, "completed": f.completed,
+                "shown": f.shown, "incomplete": f.incomplete, "superseded": f.superseded,
+                "late": f.late, "damaged": f.damaged,
+            },
+            "latency_ms": self.latency,
+            "bytes": { "jpeg": self.jpeg_bytes, "sent": self.sent_bytes },
+            "goodput_mbit_s": self.goodput_mbit_s,
+            "cpu_ms_per_frame": { "sender": self.cpu_ms[0], "receiver": self.cpu_ms[1] },
+            "seconds": self.seconds,
+        })
+    }
+
+    fn text(&self) -> String {
+        let f = &self.frames;
+        let percent = 100.0 * f.shown as f64 / f.sent.max(1) as f64;
+        let overhead = 100.0 * (self.sent_bytes as f64 / self.jpeg_bytes.max(1) as f64 - 1.0);
+        format!(
+            "frames     captured {}, sent {}, completed {}, shown {} ({percent:.1} % of sent)\n\
+             \x20          incomplete {}, superseded {}, late {}, damaged {}\n\
+             latency, ms     p50     p95     p99     max\n{}\n\
+             goodput    {:.1} Mbit/s; overhead {overhead:.1} %\n\
+             processor  {:.2} ms a frame sending, {:.2} receiving\n\
+             duration   {:.1} s",
+            f.captured,
+            f.sent,
+            f.completed,
+            f.shown,
+            f.incomplete,
+            f.superseded,
+            f.late,
+            f.damaged,
+            self.stages.join("\n"),
+            self.goodput_mbit_s,
+            self.cpu_ms[0],
+            self.cpu_ms[1],
+            self.seconds,
+        )
+    }
+}
+
+fn per_frame(cpu: Duration, frames: u64) -> f64 {
+    cpu.as_secs_f64() * 1e3 / frames.max(1) as f64
+}

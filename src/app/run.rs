@@ -1,0 +1,112 @@
+//! A driver on its thread, and what every verb needs around it.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+
+use super::capture::spawn;
+use crate::{
+    cli::args::NetworkArgs,
+    clock,
+    net::{
+        io::{Driver, DriverConfig, Handle, Listen, shared_epoch},
+        netem::NetemSpec,
+        session::{DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, Role},
+        wire::control::{CloseReason, StreamParams},
+    },
+    video::sink::OutputSpec,
+};
+
+/// The network side of a program.
+#[derive(Debug)]
+pub(super) struct Network {
+    pub(super) handle: Handle,
+    thread: JoinHandle<()>,
+    cpu_us: Arc<AtomicU64>,
+}
+
+/// What a verb decides about its network side.
+#[derive(Debug)]
+pub(super) struct NetworkConfig<'a> {
+    pub(super) role: Role,
+    pub(super) stream: Option<StreamParams>,
+    pub(super) epoch: Instant,
+    pub(super) listen: Option<Listen>,
+    pub(super) egress: Option<NetemSpec>,
+    pub(super) ingress: Option<NetemSpec>,
+    pub(super) args: &'a NetworkArgs,
+}
+
+impl Network {
+    /// Binds, and starts the thread.
+    pub(super) fn start(config: NetworkConfig<'_>) -> Result<Self> {
+        let endpoint = EndpointConfig {
+            name: super::name::own_name(config.args.name.as_deref()),
+            role: config.role,
+            stream: config.stream,
+            max_datagram_len: config.args.mtu.0,
+            reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
+            epoch: config.epoch,
+            shared_epoch: shared_epoch(config.epoch),
+            seed: rand::random(),
+        };
+        let (driver, handle) = Driver::bind(DriverConfig {
+            endpoint,
+            listen: config.listen,
+            egress: config.egress,
+            ingress: config.ingress,
+        })?;
+        let cpu_us = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&cpu_us);
+        let thread = spawn("network", move || {
+            driver.run();
+            counted.store(clock::thread_cpu().as_micros() as u64, Ordering::Relaxed);
+        })
+        .context("cannot start the network thread")?;
+        Ok(Self { handle, thread, cpu_us })
+    }
+
+    /// Says goodbye and waits; the processor time that the thread used.
+    pub(super) fn finish(self, reason: CloseReason) -> Duration {
+        self.handle.close(reason);
+        if self.thread.join().is_err() {
+            log::error!("the network thread panicked: please report this");
+        }
+        Duration::from_micros(self.cpu_us.load(Ordering::Relaxed))
+    }
+
+    /// Whether the thread has ended by itself.
+    pub(super) fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// A moment after which to stop; `None`: never.
+pub(super) fn deadline(after: Option<Duration>) -> Option<Instant> {
+    after.and_then(|after| clock::now().checked_add(after))
+}
+
+/// Whether `deadline` has come.
+pub(super) fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|at| clock::now() >= at)
+}
+
+/// Two things cannot both be written to standard output.
+pub(super) fn check_stdout(output: Option<&OutputSpec>, stats_json: Option<&Path>) -> Result<()> {
+    let video = output.is_some_and(OutputSpec::is_stdout);
+    let json = stats_json.is_some_and(|path| path == Path::new("-"));
+    if video && json {
+        anyhow::bail!(
+            "--output - and --stats-json - both want standard output: give one of them a file"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! `udpchat send`: streams a source to one or more receivers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use log::info;
+
+use super::{
+    capture::{Capture, CaptureConfig, stream_params},
+    events::describe,
+    messages::Messages,
+    resolve::resolve,
+    run::{Network, NetworkConfig, deadline, is_over},
+    statistics::{Sources, Statistics},
+    stop::Stop,
+};
+use crate::{
+    cli::args::{EncodingArgs, SendArgs},
+    clock,
+    net::{
+        session::{Event, Role, Target},
+        time::MediaClock,
+        wire::control::CloseReason,
+    },
+    video::source::{Source, SourceOptions, SourceSpec},
+};
+
+pub(super) fn run(args: SendArgs, messages: &Messages) -> Result<()> {
+    let targets = args.to.iter().map(resolve).collect::<Result<Vec<Target>>>()?;
+    let port = args.to[0].port;
+    let stop = Stop::on_signals()?;
+    let source = open_source(&args.source.source, &args.source.encoding, messages)?;
+    let mut statistics = Statistics::new(&args.report)?;
+    let epoch = clock::now();
+    let hosts: Vec<String> = targets.iter().map(|t| t.host.clone()).collect();
+    let count = targets.len();
+    let network = Network::start(NetworkConfig {
+        role: Role::Send { targets, control: !args.no_control },
+        stream: Some(stream_params(source.info(), args.source.encoding.quality)),
+        epoch,
+        listen: None,
+        egress: args.network.netem,
+        ingress: None,
+        args: &args.network,
+    })?;
+    if args.no_control {
+        messages.say(&format!("sending to {}, unasked and unencrypted", hosts.join(", ")));
+    }
+    let gate = Arc::new(AtomicBool::new(args.no_control));
+    let capture = Capture::start(
+        source,
+        CaptureConfig {
+            quality: args.source.encoding.quality,
+            gray: args.source.encoding.gray,
+            inlet: network.handle.inlet(),
+            clock: MediaClock::starting(epoch),
+            ledger: None,
+            self_view: None,
+            gate: Arc::clone(&gate),
+            stop: stop.clone(),
+        },
+    )?;
+    let until = deadline(args.seconds);
+    let mut given_up = 0;
+    let mut result = Ok(());
+    while !stop.is_requested() && !is_over(until) && !capture.is_finished() {
+        if let Some(event) = network.handle.wait_event(PATIENCE) {
+            match &event {
+                Event::Connected { .. } => gate.store(true, Ordering::Relaxed),
+                Event::GivenUp { .. } => given_up += 1,
+                _ => {}
+            }
+            let line = describe(&event, port);
+            if given_up == count {
+                result = Err(anyhow::anyhow!(line.unwrap_or_default()));
+                break;
+            }
+            line.iter().for_each(|line| messages.say(line));
+        } else if network.is_finished() {
+            result = Err(anyhow::anyhow!("the network thread has ended: run with -v to see why"));
+            break;
+        }
+        if let Err(error) = report(&mut statistics, clock::now(), &network, &capture, messages) {
+            result = Err(error);
+            break;
+        }
+    }
+    let ended = capture.is_finished();
+    stop.request();
+    let (_, failure) = capture.join();
+    network.finish(if ended { CloseReason::SourceEnded } else { CloseReason::Quit });
+    match failure {
+        Some(failure) if result.is_ok() => bail!(failure),
+        _ => result,
+    }
+}
+
+/// Opens the source, and says what it is and what it will not do.
+pub(super) fn open_source(
+    spec: &SourceSpec,
+    args: &EncodingArgs,
+    messages: &Messages,
+) -> Result<Source> {
+    let options =
+        SourceOptions { size: args.size, fps: args.fps, once: args.once, gray: args.gray };
+    let source = Source::open(spec, &options)?;
+    info!("{}", source.info().description);
+    for note in &source.info().notes {
+        messages.say(note);
+    }
+    Ok(source)
+}
+
+fn report(
+    statistics: &mut Statistics,
+    now: Instant,
+    network: &Network,
+    capture: &Capture,
+    messages: &Messages,
+) -> Result<()> {
+    if !statistics.is_due(now) {
+        return Ok(());
+    }
+    let net = network.handle.stats();
+    let sources = Sources {
+        net: &net,
+        shown: None,
+        capture: Some(capture.counters()),
+        superseded: 0,
+        undecodable: 0,
+    };
+    statistics.write(now, &sources, messages).map(drop)
+}
+
+const PATIENCE: Duration = Duration::from_millis(20);

@@ -1,0 +1,319 @@
+//! The receiving end on the main thread: the newest frame is decoded, shown and recorded.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use log::debug;
+
+use super::{
+    ledger::Ledger,
+    messages::Messages,
+    meters::{Meters, StageTimes},
+    statistics::{Sources, Statistics},
+};
+use crate::{
+    cli::args::{Show, SinkArgs},
+    clock,
+    net::session::Delivered,
+    video::{
+        image::Image,
+        jpeg::{Decoder, Want},
+        sink::{
+            RecordError, Recorder, display,
+            window::{Action, Overlay, Role, Screen, WindowSpec},
+        },
+        source::pattern,
+    },
+};
+
+/// What is done with received frames.
+#[derive(Debug)]
+pub(super) struct View {
+    screen: Option<Screen>,
+    recorder: Option<Recorder>,
+    recording: Recording,
+    check: Option<Check>,
+    decoder: Decoder,
+    image: Image,
+    own_image: Image,
+    ledger: Option<Ledger>,
+    overlay: Overlay,
+    caption_until: Option<Instant>,
+    last_shown: Option<Instant>,
+    on_notice: bool,
+    interval: Meters,
+    total: Meters,
+    undecodable: u64,
+}
+
+/// Whether the recording goes well.
+#[derive(Debug, PartialEq, Eq)]
+enum Recording {
+    Fine,
+    /// Said already; what was written stays.
+    Failed,
+}
+
+/// What a decoded picture must show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Anything.
+    Decodes,
+    /// The pattern, with one number at top and bottom that only ever grows.
+    Pattern {
+        /// The newest number so far.
+        newest: Option<u32>,
+    },
+}
+
+/// How a view is set up.
+#[derive(Debug)]
+pub(super) struct ViewConfig<'a> {
+    pub(super) sink: &'a SinkArgs,
+    pub(super) windows: Vec<WindowSpec>,
+    /// Nominal frames a second, for a recording's header.
+    pub(super) fps: f64,
+    /// Decode even what nobody sees, to measure and to check it.
+    pub(super) check: Option<Check>,
+    pub(super) ledger: Option<Ledger>,
+}
+
+impl View {
+    pub(super) fn new(config: ViewConfig<'_>, messages: &Messages) -> Result<Self> {
+        let recorder = config.sink.output.as_ref();
+        let recorder = recorder.map(|spec| Recorder::create(spec, config.fps)).transpose()?;
+        Ok(Self {
+            screen: open_screen(config.sink.show, &config.windows, messages)?,
+            recorder,
+            recording: Recording::Fine,
+            check: config.check,
+            decoder: Decoder::new(),
+            image: Image::empty(),
+            own_image: Image::empty(),
+            ledger: config.ledger,
+            overlay: Overlay::default(),
+            caption_until: None,
+            last_shown: None,
+            on_notice: false,
+            interval: Meters::new(),
+            total: Meters::new(),
+            undecodable: 0,
+        })
+    }
+
+    /// How long to wait for a frame before looking after everything else: with a window, keys
+    /// want an answer.
+    pub(super) fn patience(&self) -> Duration {
+        if self.screen.is_some() { WINDOW_PATIENCE } else { PATIENCE }
+    }
+
+    /// Decodes, shows and records `delivered`.
+    pub(super) fn present(&mut self, delivered: Delivered) -> Result<()> {
+        let shows = self.screen.is_some();
+        if (shows || self.check.is_some()) && !self.decode(&delivered) {
+            return Ok(());
+        }
+        let decoded = clock::now();
+        if let Some(screen) = &mut self.screen {
+            screen.show(Role::Peer, &self.image, &self.overlay)?;
+        }
+        let shown = clock::now();
+        let encoding = self.ledger.as_ref().and_then(|l| l.take(delivered.frame.captured));
+        let times = StageTimes::of(&delivered, encoding, decoded, shown);
+        let bytes = delivered.frame.data.len();
+        self.interval.record(&times, bytes);
+        self.total.record(&times, bytes);
+        self.last_shown = Some(shown);
+        self.on_notice = false;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(delivered.frame.data, delivered.frame.captured.as_duration());
+        }
+        Ok(())
+    }
+
+    /// Shows one of our own frames in the self view.
+    pub(super) fn present_own(&mut self, frame: &Arc<[u8]>) -> Result<()> {
+        let Some(screen) = &mut self.screen else { return Ok(()) };
+        match self.decoder.decode(frame, Want::Bgr, &mut self.own_image) {
+            Ok(()) => screen.show(Role::SelfView, &self.own_image, &Overlay::default())?,
+            Err(error) => debug!("our own frame is damaged: {error}"),
+        }
+        Ok(())
+    }
+
+    /// Shows a card instead of the picture, when no stream is there; `lines` are made only if
+    /// they can be seen.
+    pub(super) fn notice(&mut self, lines: impl FnOnce() -> Vec<String>) -> Result<()> {
+        if let Some(screen) = &mut self.screen {
+            screen.notice(Role::Peer, &lines())?;
+            self.on_notice = true;
+        }
+        Ok(())
+    }
+
+    /// Shows `text` over the picture for a while.
+    pub(super) fn caption(&mut self, text: String) {
+        self.overlay.caption = Some(text);
+        self.caption_until = Some(clock::now() + CAPTION_TIME);
+    }
+
+    /// Looks after keys, captions and the recording. True: the user wants to quit.
+    pub(super) fn tick(&mut self, now: Instant, messages: &Messages) -> Result<bool> {
+        if self.caption_until.is_some_and(|until| until <= now) {
+            (self.overlay.caption, self.caption_until) = (None, None);
+        }
+        let mut quit = self.check_recording(messages)?;
+        let Some(screen) = &mut self.screen else { return Ok(quit) };
+        for action in screen.pump() {
+            match action {
+                Action::Quit => quit = true,
+                Action::Saved(path) => messages.say(&format!("saved {}", path.display())),
+                Action::SaveFailed(why) => messages.say(&format!("no snapshot: {why}")),
+                _ => {}
+            }
+        }
+        Ok(quit)
+    }
+
+    /// The stream's nominal frames a second, for a recording's header.
+    pub(super) fn set_rate(&mut self, fps: f64) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.set_rate(fps);
+        }
+    }
+
+    /// When the last frame was shown.
+    pub(super) fn last_shown(&self) -> Option<Instant> {
+        self.last_shown
+    }
+
+    pub(super) fn total(&self) -> &Meters {
+        &self.total
+    }
+
+    /// Frames that arrived whole and could not be decoded.
+    pub(super) fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+
+    /// Writes the second's statistics, if it is over, and puts them on the overlay.
+    pub(super) fn report(
+        &mut self,
+        now: Instant,
+        statistics: &mut Statistics,
+        messages: &Messages,
+        sources: impl FnOnce()
+            -> (crate::net::io::NetStats, Option<super::capture::CaptureCounters>, u64),
+    ) -> Result<()> {
+        if !statistics.is_due(now) {
+            return Ok(());
+        }
+        let (net, capture, superseded) = sources();
+        let sources = Sources {
+            net: &net,
+            shown: Some(&self.interval),
+            capture,
+            superseded,
+            undecodable: self.undecodable,
+        };
+        self.overlay.statistics = statistics.write(now, &sources, messages)?;
+        self.interval.reset();
+        Ok(())
+    }
+
+    /// Finishes the recording; what went wrong with it, if anything did.
+    pub(super) fn finish(self, messages: &Messages) -> Result<()> {
+        let Some(recorder) = self.recorder else { return Ok(()) };
+        if self.recording == Recording::Failed {
+            bail!("the recording is not complete");
+        }
+        let summary = match recorder.finish() {
+            Ok(summary) => summary,
+            Err(RecordError::ReaderGone) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        messages.say(&format!(
+            "recorded {} frames, {:.1} MB{}{}{}",
+            summary.frames,
+            summary.bytes as f64 / 1e6,
+            note(summary.dropped, "dropped, since the disk was too slow"),
+            note(summary.damaged, "left out, since they could not be decoded"),
+            note(summary.skipped, "left out, since their size was another"),
+        ));
+        Ok(())
+    }
+
+    fn decode(&mut self, delivered: &Delivered) -> bool {
+        let decoded = self.decoder.decode(&delivered.frame.data, Want::Bgr, &mut self.image);
+        let fine = match decoded {
+            Ok(()) => self.check.as_mut().is_none_or(|check| check.passes(&self.image)),
+            Err(error) => {
+                debug!("frame {} is damaged: {error}", delivered.frame.id);
+                false
+            }
+        };
+        self.undecodable += u64::from(!fine);
+        fine
+    }
+
+    /// A reader that goes ends the program, and well; a full disk ends it only if nobody watches.
+    /// True: it is to end.
+    fn check_recording(&mut self, messages: &Messages) -> Result<bool> {
+        let Some(failure) = self.recorder.as_ref().and_then(Recorder::failure) else {
+            return Ok(false);
+        };
+        let reader_gone = matches!(failure, RecordError::ReaderGone);
+        if reader_gone {
+            messages.say(&format!("{failure}: stopping"));
+            return Ok(true);
+        }
+        if self.screen.is_none() {
+            return Err(failure.into());
+        }
+        self.recording = Recording::Failed;
+        messages.fail(&failure.to_string());
+        Ok(false)
+    }
+}
+
+impl Check {
+    fn passes(&mut self, image: &Image) -> bool {
+        let Self::Pattern { newest } = self else { return true };
+        let number = pattern::read_number(image);
+        let passes = number.is_some() && number > *newest;
+        *newest = number.max(*newest);
+        passes
+    }
+}
+
+/// Opens the windows, if they are wanted and there is a display. That there is none is an error
+/// only for who asked for a window.
+fn open_screen(
+    show: Option<Show>,
+    windows: &[WindowSpec],
+    messages: &Messages,
+) -> Result<Option<Screen>> {
+    if show == Some(Show::None) {
+        return Ok(None);
+    }
+    match display::available() {
+        Ok(()) => Ok(Some(Screen::open(windows).context("cannot open a window")?)),
+        Err(why) => {
+            messages.say(&format!("no window: {why}"));
+            Ok(None)
+        }
+    }
+}
+
+fn note(count: u64, what: &str) -> String {
+    if count == 0 { String::new() } else { format!(", {count} {what}") }
+}
+
+const WINDOW_PATIENCE: Duration = Duration::from_millis(10);
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long a line of chat stays over the picture.
+const CAPTION_TIME: Duration = Duration::from_secs(6);

@@ -1,0 +1,212 @@
+//! The main thread of whoever receives: frames, events, keys, statistics, until it is over.
+
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Receiver,
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use super::{
+    capture::Capture,
+    events::{describe, who},
+    messages::Messages,
+    run::{Network, is_over},
+    statistics::Statistics,
+    stop::Stop,
+    view::View,
+};
+use crate::{
+    clock,
+    latest::{Latest, Taken},
+    net::{
+        session::{Event, Peer},
+        wire::text::Line,
+    },
+};
+
+/// Everything that the main thread looks after.
+pub(super) struct Watch<'a> {
+    pub(super) network: &'a Network,
+    pub(super) view: &'a mut View,
+    pub(super) statistics: &'a mut Statistics,
+    pub(super) messages: &'a Messages,
+    pub(super) stop: &'a Stop,
+    pub(super) until: Option<Instant>,
+    /// The port that we listen on, or call.
+    pub(super) port: u16,
+    /// What the card says while nobody is there.
+    pub(super) waiting: Vec<String>,
+    /// Our own camera, if we send.
+    pub(super) own: Option<OwnSide<'a>>,
+    /// Where a peer's text is printed: standard output, unless that carries something else.
+    pub(super) text_to_stdout: bool,
+    /// Whose presence the window speaks of.
+    pub(super) presence: Presence,
+}
+
+/// The sending half of a chat.
+pub(super) struct OwnSide<'a> {
+    pub(super) capture: &'a Capture,
+    pub(super) self_view: Latest<Arc<[u8]>>,
+    pub(super) gate: Arc<AtomicBool>,
+    /// Lines typed in the terminal.
+    pub(super) typed: Receiver<String>,
+}
+
+/// Who is there, or was last.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    peer: Option<Peer>,
+    left: Option<(String, Instant)>,
+    noticed: Option<Instant>,
+}
+
+impl Watch<'_> {
+    /// Runs until the user, the time or a failure ends it.
+    pub(super) fn run(&mut self) -> Result<()> {
+        let received = self.network.handle.received();
+        while !self.stop.is_requested() && !is_over(self.until) {
+            let taken = received.take(self.view.patience());
+            // Before the frame: whose it is, and its rate, came first.
+            while let Some(event) = self.network.handle.try_event() {
+                self.hear(&event)?;
+            }
+            match taken {
+                Taken::Value(delivered) => self.view.present(delivered)?,
+                Taken::TimedOut => {}
+                Taken::Closed => bail!("the network thread has ended: run with -v to see why"),
+            }
+            self.show_own()?;
+            self.say_typed();
+            let now = clock::now();
+            self.notice(now)?;
+            if self.view.tick(now, self.messages)? {
+                break;
+            }
+            self.report(now)?;
+        }
+        Ok(())
+    }
+
+    fn show_own(&mut self) -> Result<()> {
+        let own = self.own.as_ref().and_then(|own| own.self_view.try_take());
+        own.map_or(Ok(()), |frame| self.view.present_own(&frame))
+    }
+
+    fn hear(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Connected { peer, stream, .. } => {
+                self.presence.arrive(peer);
+                if let Some(stream) = stream {
+                    self.view.set_rate(f64::from(stream.millifps) / 1000.0);
+                }
+                if let Some(own) = &self.own {
+                    own.gate.store(true, Ordering::Relaxed);
+                }
+            }
+            Event::Ended { .. } => {
+                let why = describe(event, self.port);
+                self.presence.leave(why.unwrap_or_default(), clock::now());
+            }
+            Event::Text { from, line } => {
+                self.print_text(&format!("{from}: {line}"));
+                self.view.caption(format!("{from}: {line}"));
+            }
+            Event::GivenUp { .. } => {
+                bail!(describe(event, self.port).unwrap_or_default());
+            }
+            _ => {}
+        }
+        if let Some(line) = describe(event, self.port) {
+            self.messages.say(&line);
+        }
+        Ok(())
+    }
+
+    fn print_text(&self, text: &str) {
+        if self.text_to_stdout {
+            self.messages.end_status();
+            // A closed standard output must not end the call.
+            let _ = writeln!(std::io::stdout(), "{text}");
+        } else {
+            self.messages.say(text);
+        }
+    }
+
+    fn say_typed(&self) {
+        let Some(own) = &self.own else { return };
+        while let Ok(text) = own.typed.try_recv() {
+            let Some(line) = Line::new(&text) else { continue };
+            if self.presence.peer.is_none() {
+                self.messages.say("nobody is there to read that yet");
+            } else if !self.network.handle.say(line) {
+                self.messages.say("that was too fast: say it again");
+            }
+        }
+    }
+
+    /// A card while there is no picture: once a second, since it says for how long.
+    fn notice(&mut self, now: Instant) -> Result<()> {
+        let stalled_since = self.view.last_shown().filter(|&at| now - at >= STALL);
+        let has_picture = self.view.last_shown().is_some() && stalled_since.is_none();
+        let due = self.presence.noticed.is_none_or(|at| now - at >= NOTICE_INTERVAL);
+        if !due || (has_picture && self.presence.left.is_none()) {
+            return Ok(());
+        }
+        self.presence.noticed = Some(now);
+        let lines = self.presence.lines(now, stalled_since, &self.waiting);
+        self.view.notice(|| lines)
+    }
+
+    fn report(&mut self, now: Instant) -> Result<()> {
+        let (network, own) = (self.network, &self.own);
+        self.view.report(now, self.statistics, self.messages, || {
+            let capture = own.as_ref().map(|own| own.capture.counters());
+            (network.handle.stats(), capture, network.handle.superseded())
+        })
+    }
+}
+
+impl Presence {
+    fn arrive(&mut self, peer: &Peer) {
+        self.peer = Some(peer.clone());
+        self.left = None;
+        self.noticed = None;
+    }
+
+    fn leave(&mut self, why: String, now: Instant) {
+        self.peer = None;
+        self.left = Some((why, now));
+        self.noticed = None;
+    }
+
+    fn lines(&self, now: Instant, stalled: Option<Instant>, waiting: &[String]) -> Vec<String> {
+        let ago = |at: Instant| format!("{} s ago", now.saturating_duration_since(at).as_secs());
+        match (&self.peer, &self.left, stalled) {
+            (Some(peer), _, Some(at)) => vec![
+                format!("{} is connected, but sends no picture", who(peer)),
+                format!("the last one came {}", ago(at)),
+            ],
+            (Some(peer), _, None) => {
+                vec![format!("{} is connected", who(peer)), "waiting for the first picture".into()]
+            }
+            (None, Some((why, at)), _) => {
+                let mut lines = vec![format!("{why}, {}", ago(*at)), String::new()];
+                lines.extend_from_slice(waiting);
+                lines
+            }
+            (None, None, _) => waiting.to_vec(),
+        }
+    }
+}
+
+/// A picture that is older than this is no live picture any more.
+const STALL: Duration = Duration::from_secs(2);
+
+const NOTICE_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,0 +1,292 @@
+//! Every verb and option.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use super::values::{self, HostPort, MaxDatagramLen};
+use crate::{
+    net::netem::NetemSpec,
+    video::{image::Size, sink::OutputSpec, source::SourceSpec},
+};
+
+/// Face-to-face video without voice, and the lowest-latency camera link between two machines.
+///
+/// On one machine: `udpchat recv`. On the other: `udpchat send --to HOST`.
+/// Or both ways: `udpchat chat` and `udpchat chat HOST`. To try it alone: `udpchat demo`.
+#[derive(Debug, Parser)]
+#[command(name = "udpchat", version, max_term_width = 100, infer_subcommands = false)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+
+    /// Say more: -v what happens, -vv how, -vvv everything [default: warnings]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Messages")]
+    pub verbose: u8,
+
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Messages")]
+    pub quiet: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Stream a camera, a file, the test pattern or standard input to a receiver
+    #[command(after_help = SEND_EXAMPLES)]
+    Send(SendArgs),
+    /// Receive a stream, and show, record or pipe it
+    #[command(after_help = RECV_EXAMPLES)]
+    Recv(RecvArgs),
+    /// See each other: call HOST, or wait for a call when none is given
+    #[command(after_help = CHAT_EXAMPLES)]
+    Chat(ChatArgs),
+    /// Sender and receiver on this machine, over real UDP; ends with a report
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo(DemoArgs),
+    /// List the cameras with their formats, sizes and rates
+    #[command(after_help = "Example:\n  udpchat devices")]
+    Devices,
+    /// Check what usually goes wrong on this machine, and print the remedies
+    #[command(after_help = "Example:\n  udpchat doctor")]
+    Doctor(DoctorArgs),
+    /// Print the completions for a shell
+    #[command(
+        after_help = "Example:\n  udpchat completions bash > ~/.local/share/bash-completion/completions/udpchat"
+    )]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page, or write one for each verb
+    #[command(after_help = "Example:\n  udpchat man | man -l -")]
+    Man {
+        /// Write udpchat.1 and one page a verb into this folder
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// `udpchat send`.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// Whom to send to; may be repeated [default port: 7722]
+    #[arg(long, value_name = "HOST[:PORT]", required = true, value_parser = values::host_port)]
+    pub to: Vec<HostPort>,
+    /// Where the picture comes from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// How the network is used.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// Send at once and unasked, without the TCP control channel: for one-way links
+    #[arg(long, help_heading = "Network")]
+    pub no_control: bool,
+    /// What is reported.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// Stop after this many seconds [default: never]
+    #[arg(long, value_name = "N", value_parser = values::seconds)]
+    pub seconds: Option<Duration>,
+}
+
+/// `udpchat recv`.
+#[derive(Debug, Args)]
+pub struct RecvArgs {
+    /// Where to listen, UDP and TCP [default: all addresses, port 7722]
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = values::bind_addr)]
+    pub bind: Option<SocketAddr>,
+    /// Where the picture goes.
+    #[command(flatten)]
+    pub sink: SinkArgs,
+    /// How the network is used.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// Do not listen on TCP; only take what is sent unasked
+    #[arg(long, help_heading = "Network")]
+    pub no_control: bool,
+    /// What is reported.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// Stop after this many seconds [default: never]
+    #[arg(long, value_name = "N", value_parser = values::seconds)]
+    pub seconds: Option<Duration>,
+}
+
+/// `udpchat chat`.
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    /// Whom to call; none: wait for a call [default port: 7722]
+    #[arg(value_name = "HOST[:PORT]", value_parser = values::host_port)]
+    pub host: Option<HostPort>,
+    /// Where to wait for a call [default: all addresses, port 7722]
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = values::bind_addr, conflicts_with = "host")]
+    pub bind: Option<SocketAddr>,
+    /// Where the picture comes from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Where the picture goes.
+    #[command(flatten)]
+    pub sink: SinkArgs,
+    /// How the network is used.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// What is reported.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// Stop after this many seconds [default: never]
+    #[arg(long, value_name = "N", value_parser = values::seconds)]
+    pub seconds: Option<Duration>,
+}
+
+/// `udpchat demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// How long
+    #[arg(long, value_name = "N", value_parser = values::seconds, default_value = "10")]
+    pub seconds: Duration,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Where the picture comes from.
+    #[command(flatten)]
+    pub source: DemoSourceArgs,
+    /// Where the picture goes.
+    #[command(flatten)]
+    pub sink: SinkArgs,
+    /// How the network is used.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// What is reported.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// `udpchat doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The port to check
+    #[arg(long, default_value_t = crate::net::io::DEFAULT_PORT)]
+    pub port: u16,
+}
+
+/// Where the picture comes from.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Picture")]
+pub struct SourceArgs {
+    /// camera, camera:N, pattern, a video or image file, or - for YUV4MPEG2 or JPEGs on standard input
+    #[arg(long, default_value = "camera", value_name = "SOURCE")]
+    pub source: SourceSpec,
+    /// How the picture is made.
+    #[command(flatten)]
+    pub encoding: EncodingArgs,
+}
+
+/// The same, but the pattern unless told otherwise.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Picture")]
+pub struct DemoSourceArgs {
+    /// pattern, camera, camera:N, a video or image file, or - for YUV4MPEG2 or JPEGs on standard input
+    #[arg(long, default_value = "pattern", value_name = "SOURCE")]
+    pub source: SourceSpec,
+    /// How the picture is made.
+    #[command(flatten)]
+    pub encoding: EncodingArgs,
+}
+
+/// How the picture is made.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Picture")]
+pub struct EncodingArgs {
+    /// JPEG quality, 1 to 100; auto is 80
+    #[arg(long, default_value = "80", value_name = "1..100|auto", value_parser = values::quality)]
+    pub quality: u8,
+    /// Picture size, exactly as given [default: 1280x720 for camera and pattern, else the source's own]
+    #[arg(long, value_name = "WxH")]
+    pub size: Option<Size>,
+    /// Frames a second [default: 30, and a video file's own]
+    #[arg(long, value_name = "N", value_parser = values::rate)]
+    pub fps: Option<f64>,
+    /// Grey pictures: a third smaller
+    #[arg(long)]
+    pub gray: bool,
+    /// Play a file once and end, instead of looping
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// Where the picture goes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Display")]
+pub struct SinkArgs {
+    /// Whether to open a window [default: window, if there is a display]
+    #[arg(long, value_enum, value_name = "window|none")]
+    pub show: Option<Show>,
+    /// Record to FILE.y4m, FILE.mjpeg or FILE.avi, or pipe YUV4MPEG2 to standard output with -
+    #[arg(long, value_name = "FILE|-")]
+    pub output: Option<OutputSpec>,
+}
+
+/// Whether to open a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Show {
+    /// A window.
+    Window,
+    /// None.
+    None,
+}
+
+/// How the network is used.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
+pub struct NetworkArgs {
+    /// The largest datagram, in bytes of UDP payload; auto is 1200
+    #[arg(long, default_value = "auto", value_name = "BYTES|auto", value_parser = values::max_datagram_len)]
+    pub mtu: MaxDatagramLen,
+    /// A bad network: loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,corrupt=0.1%,rate=20mbit,seed=7
+    #[arg(long, value_name = "SPEC")]
+    pub netem: Option<NetemSpec>,
+    /// What to call yourself [default: user@host]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// What is reported while it runs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Messages")]
+pub struct ReportArgs {
+    /// Print a line of statistics every second
+    #[arg(long)]
+    pub stats: bool,
+    /// Write a JSON object of statistics every second
+    #[arg(long, value_name = "FILE|-")]
+    pub stats_json: Option<PathBuf>,
+}
+
+const SEND_EXAMPLES: &str = "\
+Example:
+  udpchat send --to 192.168.1.20                         the first camera
+  udpchat send --to desk --source film.mp4 --quality 60  a file
+  ffmpeg -i x.mkv -f yuv4mpegpipe - | udpchat send --to desk --source -";
+
+const RECV_EXAMPLES: &str = "\
+Example:
+  udpchat recv                                 a window
+  udpchat recv --show none --output call.avi   a recording
+  udpchat recv --output - | ffplay -           a pipe
+
+Keys in the window:
+  q, Esc quit   f full screen   m mirror   i statistics   s snapshot   space freeze";
+
+const CHAT_EXAMPLES: &str = "\
+Example:
+  udpchat chat                on one machine
+  udpchat chat 192.168.1.20   on the other
+
+Type a line in the terminal to say it; it is printed and shown at the other side.";
+
+const DEMO_EXAMPLES: &str = "\
+Example:
+  udpchat demo                                        the pattern, for ten seconds
+  udpchat demo --netem 'loss=2%,delay=5ms' --json     over a bad network, for a script";

@@ -1,0 +1,142 @@
+//! Values of options, parsed once into what the program works with.
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::net::{
+    io::DEFAULT_PORT, session::MIN_MAX_DATAGRAM_LEN, wire::datagram::MAX_DATAGRAM_LEN,
+};
+
+/// `HOST[:PORT]`, not looked up yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// The port, or [`DEFAULT_PORT`].
+    pub port: u16,
+}
+
+/// The largest datagram, in bytes of UDP payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxDatagramLen(pub usize);
+
+pub(super) fn host_port(text: &str) -> Result<HostPort, String> {
+    let (host, port) = split_port(text)?;
+    if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c == '/') {
+        return Err(format!(
+            "'{text}' is no host: give a name or an address, such as 192.168.1.20"
+        ));
+    }
+    Ok(HostPort { host: host.to_owned(), port: port.unwrap_or(DEFAULT_PORT) })
+}
+
+/// `ADDR`, `ADDR:PORT`, `[V6]:PORT` or `:PORT`.
+pub(super) fn bind_addr(text: &str) -> Result<SocketAddr, String> {
+    let (host, port) = split_port(text)?;
+    let host = match host {
+        "" | "*" => "::",
+        host => host,
+    };
+    let ip = host.parse().map_err(|_| {
+        format!("'{host}' is no address: give one of this machine's, such as 0.0.0.0 or [::], or only :PORT")
+    })?;
+    Ok(SocketAddr::new(ip, port.unwrap_or(DEFAULT_PORT)))
+}
+
+pub(super) fn max_datagram_len(text: &str) -> Result<MaxDatagramLen, String> {
+    if text == "auto" {
+        return Ok(MaxDatagramLen(DEFAULT_DATAGRAM_LEN));
+    }
+    let range = MIN_MAX_DATAGRAM_LEN..=MAX_DATAGRAM_LEN;
+    let len = text.parse().ok().filter(|len| range.contains(len));
+    len.map(MaxDatagramLen).ok_or_else(|| {
+        format!("give the bytes of the largest datagram, {MIN_MAX_DATAGRAM_LEN} to {MAX_DATAGRAM_LEN}, or auto")
+    })
+}
+
+pub(super) fn quality(text: &str) -> Result<u8, String> {
+    if text == "auto" {
+        return Ok(DEFAULT_QUALITY);
+    }
+    let quality = text.parse().ok().filter(|q| (1..=100).contains(q));
+    quality.ok_or_else(|| "give a number from 1 to 100, or auto".to_owned())
+}
+
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    let fps = text.parse().ok().filter(|fps| (0.1..=1000.0).contains(fps));
+    fps.ok_or_else(|| "give frames a second, from 0.1 to 1000".to_owned())
+}
+
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|s| (0.1..=31_536_000.0).contains(s));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "give seconds, 0.1 or more".to_owned())
+}
+
+fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let unclosed = || format!("'{text}' has a [ without its ]");
+        let (host, rest) = rest.split_once(']').ok_or_else(unclosed)?;
+        return match rest.strip_prefix(':') {
+            Some(text) => Ok((host, Some(port(text)?))),
+            None if rest.is_empty() => Ok((host, None)),
+            None => Err(format!("'{rest}' after ] is no :PORT")),
+        };
+    }
+    // More than one colon is an IPv6 address without a port.
+    match text.split_once(':') {
+        Some((host, rest)) if !rest.contains(':') => Ok((host, Some(port(rest)?))),
+        _ => Ok((text, None)),
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("'{text}' is no port: give a number from 0 to 65535"))
+}
+
+/// Bytes of UDP payload that pass every path that IPv6 allows.
+const DEFAULT_DATAGRAM_LEN: usize = 1200;
+
+/// Where a JPEG of a face is hard to tell from the picture it was made of.
+const DEFAULT_QUALITY: u8 = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_come_with_and_without_ports() {
+        let host = |text: &str| host_port(text).map(|h| (h.host, h.port));
+        assert_eq!(host("192.168.1.20"), Ok(("192.168.1.20".into(), DEFAULT_PORT)));
+        assert_eq!(host("desk:99"), Ok(("desk".into(), 99)));
+        assert_eq!(host("fe80::1"), Ok(("fe80::1".into(), DEFAULT_PORT)));
+        assert_eq!(host("[fe80::1]:99"), Ok(("fe80::1".into(), 99)));
+        for wrong in ["", ":99", "desk:x", "desk:70000", "[::1", "[::1]x", "http://desk"] {
+            assert!(host_port(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn addresses_to_bind_may_be_only_a_port() {
+        assert_eq!(bind_addr(":99"), Ok("[::]:99".parse().unwrap()));
+        assert_eq!(
+            bind_addr("127.0.0.1"),
+            Ok(SocketAddr::new([127, 0, 0, 1].into(), DEFAULT_PORT))
+        );
+        assert_eq!(bind_addr("[::1]:5"), Ok("[::1]:5".parse().unwrap()));
+        assert!(bind_addr("desk").is_err());
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_with_the_range() {
+        assert_eq!(quality("80"), Ok(80));
+        assert_eq!(quality("auto"), Ok(DEFAULT_QUALITY));
+        for wrong in ["0", "101", "-1", "x", ""] {
+            assert!(quality(wrong).unwrap_err().contains("1 to 100"));
+        }
+        for wrong in ["0", "-5", "inf", "NaN", "x"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(max_datagram_len("1400"), Ok(MaxDatagramLen(1400)));
+        assert!(max_datagram_len("100").is_err());
+    }
+}

@@ -1,0 +1,273 @@
+//! The header of a JPEG, checked before any decoder sees the bytes.
+
+use super::marker::{
+    DHT, EOI, JPG, SOF0, SOF1, SOF2, SOF15, SOI, SOS, Segment, WalkError, segment_at,
+};
+use crate::video::image::{MAX_SIDE, MIN_SIDE, Size};
+
+/// How densely a JPEG's chroma is sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sampling {
+    /// One component.
+    Gray,
+    /// 4:2:0, chroma halved both ways.
+    S420,
+    /// 4:2:2, chroma halved in width.
+    S422,
+    /// 4:4:4, full chroma.
+    S444,
+    /// Anything else that the decoder can still turn into pixels.
+    Other,
+}
+
+/// What the header of a frame that we accept says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// The picture's size, within the limits.
+    pub size: Size,
+    /// Its chroma.
+    pub sampling: Sampling,
+    /// Whether it brings Huffman tables. Motion JPEG often leaves out the standard ones.
+    pub has_huffman_tables: bool,
+    /// Where the marker of the first scan is.
+    pub scan_marker: usize,
+    /// Where the entropy-coded data begins.
+    pub scan_data: usize,
+}
+
+impl Header {
+    /// Reads the header of the frame that `bytes` begin with.
+    ///
+    /// What is refused here is never given to the decoder: sizes beyond the
+    /// limits, other than 8 bits or 1 or 3 components, progressive, lossless
+    /// and arithmetic coding, several scans, and a size that so few bytes
+    /// cannot hold.
+    pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
+        if !bytes.starts_with(&[0xFF, SOI]) {
+            return Err(HeaderError::NotAJpeg);
+        }
+        let mut frame = None;
+        let mut has_huffman_tables = false;
+        let mut at = 2;
+        loop {
+            let segment = segment_at(bytes, at)?;
+            let payload = &bytes[segment.payload.clone()];
+            match segment.marker {
+                SOF0 | SOF1 if frame.is_none() => frame = Some(Frame::parse(payload)?),
+                DHT => has_huffman_tables = true,
+                SOS => return finish(bytes, &segment, frame, has_huffman_tables),
+                EOI => return Err(HeaderError::NoScan),
+                SOF2 => return Err(HeaderError::Progressive),
+                SOF0..=SOF15 if segment.marker != JPG => return Err(HeaderError::Coding),
+                _ => {}
+            }
+            at = segment.payload.end;
+        }
+    }
+}
+
+/// Why a frame is refused by its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// It does not begin with `FF D8`.
+    #[error("not a JPEG: it does not begin with FF D8")]
+    NotAJpeg,
+    /// It ends within its header.
+    #[error("the JPEG ends within its header")]
+    Truncated,
+    /// Something else stands where a marker must be.
+    #[error("the JPEG has no marker at byte {0}")]
+    NoMarker(usize),
+    /// There is no picture in it.
+    #[error("the JPEG has no scan")]
+    NoScan,
+    /// It is progressive, which costs too much time to decode.
+    #[error("the JPEG is progressive; only baseline is accepted")]
+    Progressive,
+    /// It is lossless, hierarchical or arithmetic-coded.
+    #[error("the JPEG is neither baseline nor extended with Huffman coding")]
+    Coding,
+    /// A segment contradicts itself.
+    #[error("the JPEG's frame header is malformed")]
+    Malformed,
+    /// More than 8 bits a sample.
+    #[error("the JPEG has {0} bits a sample; only 8 are accepted")]
+    Precision(u8),
+    /// Neither grey nor three components.
+    #[error("the JPEG has {0} components; only 1 or 3 are accepted")]
+    Components(u8),
+    /// A side beyond the limits.
+    #[error("the JPEG is {0}x{1}; each side must be {MIN_SIDE} to {MAX_SIDE} pixels")]
+    Size(usize, usize),
+    /// Fewer bytes than a picture of this size can possibly have.
+    #[error("the JPEG says {0}x{1}, which its few bytes cannot hold")]
+    TooShort(usize, usize),
+}
+
+impl From<WalkError> for HeaderError {
+    fn from(error: WalkError) -> Self {
+        match error {
+            WalkError::Truncated => Self::Truncated,
+            WalkError::NotAMarker(at) => Self::NoMarker(at),
+        }
+    }
+}
+
+/// What the frame header segment (SOF) says.
+struct Frame {
+    size: Size,
+    sampling: Sampling,
+    components: u8,
+}
+
+impl Frame {
+    fn parse(payload: &[u8]) -> Result<Self, HeaderError> {
+        let &[precision, h1, h0, w1, w0, components, ref rest @ ..] = payload else {
+            return Err(HeaderError::Malformed);
+        };
+        if precision != 8 {
+            return Err(HeaderError::Precision(precision));
+        }
+        if components != 1 && components != 3 {
+            return Err(HeaderError::Components(components));
+        }
+        let number = |high, low| usize::from(u16::from_be_bytes([high, low]));
+        let (width, height) = (number(w1, w0), number(h1, h0));
+        let size = Size::new(width, height).map_err(|_| HeaderError::Size(width, height))?;
+        Ok(Self { size, sampling: sampling(components, rest)?, components })
+    }
+}
+
+/// `specs` is three bytes a component: its id, its factors, its quantization table.
+fn sampling(components: u8, specs: &[u8]) -> Result<Sampling, HeaderError> {
+    if specs.len() != 3 * usize::from(components) {
+        return Err(HeaderError::Malformed);
+    }
+    let factors: Vec<(u8, u8)> = specs.chunks_exact(3).map(|c| (c[1] >> 4, c[1] & 15)).collect();
+    if !factors.iter().all(|&(h, v)| (1..=4).contains(&h) && (1..=4).contains(&v)) {
+        return Err(HeaderError::Malformed);
+    }
+    Ok(match factors[..] {
+        [_] => Sampling::Gray,
+        [(2, 2), (1, 1), (1, 1)] => Sampling::S420,
+        [(2, 1), (1, 1), (1, 1)] => Sampling::S422,
+        [(1, 1), (1, 1), (1, 1)] => Sampling::S444,
+        _ => Sampling::Other,
+    })
+}
+
+fn finish(
+    bytes: &[u8],
+    scan: &Segment,
+    frame: Option<Frame>,
+    has_huffman_tables: bool,
+) -> Result<Header, HeaderError> {
+    let Frame { size, sampling, components } = frame.ok_or(HeaderError::NoScan)?;
+    if bytes[scan.payload.clone()].first() != Some(&components) {
+        return Err(HeaderError::Coding);
+    }
+    let scan_data = scan.payload.end;
+    let blocks = size.width.div_ceil(8) * size.height.div_ceil(8);
+    if (bytes.len() - scan_data) * 8 < blocks * MIN_BITS_A_BLOCK {
+        return Err(HeaderError::TooShort(size.width, size.height));
+    }
+    Ok(Header { size, sampling, has_huffman_tables, scan_marker: scan.start, scan_data })
+}
+
+/// A block of 8x8 has a code for its mean and one for "nothing else", of one bit each at least.
+const MIN_BITS_A_BLOCK: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::video::{
+        image::{Image, PixelFormat},
+        jpeg::Encoder,
+    };
+    use proptest::prelude::*;
+
+    fn encoded(format: PixelFormat) -> Vec<u8> {
+        let mut jpeg = Vec::new();
+        let image = Image::blank(48, 32, format);
+        Encoder::new(50).encode(&image, &mut jpeg).expect("encodes");
+        jpeg
+    }
+
+    /// The position of the payload of the frame header.
+    fn frame_header(jpeg: &[u8]) -> usize {
+        jpeg.windows(2).position(|w| w == [0xFF, SOF0]).expect("baseline") + 4
+    }
+
+    #[test]
+    fn each_sampling_is_recognised() {
+        let cases = [
+            (PixelFormat::Bgr, Sampling::S420),
+            (PixelFormat::Gray, Sampling::Gray),
+            (PixelFormat::Yuv420, Sampling::S420),
+            (PixelFormat::Yuv422, Sampling::S422),
+            (PixelFormat::Yuv444, Sampling::S444),
+        ];
+        for (format, sampling) in cases {
+            let header = Header::parse(&encoded(format)).expect("our own");
+            assert_eq!(header.sampling, sampling);
+            assert_eq!(header.size, Size { width: 48, height: 32 });
+            assert!(header.has_huffman_tables);
+        }
+    }
+
+    #[test]
+    fn what_the_decoder_must_not_see_is_refused() {
+        let good = encoded(PixelFormat::Yuv420);
+        let at = frame_header(&good);
+        let with = |offset: usize, value: &[u8]| {
+            let mut bad = good.clone();
+            bad[at + offset..][..value.len()].copy_from_slice(value);
+            Header::parse(&bad).expect_err("must be refused")
+        };
+        assert_eq!(with(0, &[12]), HeaderError::Precision(12));
+        assert_eq!(with(1, &[0, 8]), HeaderError::Size(48, 8));
+        assert_eq!(with(3, &[0xFF, 0xFF]), HeaderError::Size(65535, 32));
+        assert_eq!(with(1, &[0x20, 0, 0x20, 0]), HeaderError::TooShort(8192, 8192));
+        assert_eq!(with(5, &[4]), HeaderError::Components(4));
+        assert_eq!(with(7, &[0x50]), HeaderError::Malformed);
+        assert_eq!(Header::parse(b"GIF89a"), Err(HeaderError::NotAJpeg));
+        assert_eq!(Header::parse(&[0xFF, SOI, 0xFF, EOI]), Err(HeaderError::NoScan));
+    }
+
+    #[test]
+    fn progressive_and_lossless_are_refused() {
+        let good = encoded(PixelFormat::Yuv420);
+        let at = frame_header(&good) - 3;
+        for (marker, error) in [(SOF2, HeaderError::Progressive), (0xC3, HeaderError::Coding)] {
+            let mut bad = good.clone();
+            bad[at] = marker;
+            assert_eq!(Header::parse(&bad), Err(error));
+        }
+    }
+
+    #[test]
+    fn every_truncation_of_the_header_is_an_error() {
+        let good = encoded(PixelFormat::Yuv422);
+        let end = Header::parse(&good).expect("our own").scan_data;
+        for len in 0..end {
+            Header::parse(&good[..len]).expect_err("truncated");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(tail in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let bytes = [&[0xFF, SOI, 0xFF][..], &tail].concat();
+            let _ = Header::parse(&bytes);
+            let _ = Header::parse(&tail);
+        }
+
+        #[test]
+        fn a_changed_byte_never_panics(at in 0_usize..600, value: u8) {
+            let mut bytes = encoded(PixelFormat::Yuv420);
+            let at = at % bytes.len();
+            bytes[at] = value;
+            let _ = Header::parse(&bytes);
+        }
+    }
+}

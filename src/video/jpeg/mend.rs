@@ -1,0 +1,243 @@
+//! Mending the JPEGs of cameras and of Motion JPEG streams.
+//!
+//! What is wrong with them in the field: padding in front, no Huffman tables
+//! (AVI's Motion JPEG leaves out the standard ones), no end marker, padding or
+//! an older picture's bytes after it. All that is mended without decoding, in a
+//! few microseconds; what is not is refused by name.
+
+use super::{
+    MAX_JPEG_LEN,
+    header::{Header, HeaderError},
+    marker::{DHT, EOI, SOI, scan_end},
+};
+
+/// Makes `frame` one whole JPEG that any decoder accepts, or says why it cannot be.
+///
+/// A frame that lost its tail and its end marker looks like one that never had
+/// the marker; only decoding tells them apart.
+pub fn mend(frame: &mut Vec<u8>) -> Result<(), MendError> {
+    if frame.len() > MAX_JPEG_LEN {
+        return Err(MendError::TooLong(frame.len()));
+    }
+    cut_padding_in_front(frame)?;
+    let header = Header::parse(frame)?;
+    match end_of_frame(frame, header.scan_data)? {
+        Some(end) => frame.truncate(end),
+        None => append_end(frame),
+    }
+    if !header.has_huffman_tables {
+        let at = header.scan_marker;
+        frame.splice(at..at, standard_huffman_tables());
+    }
+    Ok(())
+}
+
+/// Why a frame cannot be mended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MendError {
+    /// It is longer than any frame may be.
+    #[error("a frame of {0} bytes is over the limit of {MAX_JPEG_LEN}")]
+    TooLong(usize),
+    /// Its header is not acceptable.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// Its coded data is interrupted, as by another frame's beginning.
+    #[error("the JPEG's coded data breaks off at byte {0}")]
+    Torn(usize),
+}
+
+fn cut_padding_in_front(frame: &mut Vec<u8>) -> Result<(), MendError> {
+    let padding = frame.windows(2).take(MAX_PADDING_IN_FRONT).position(|w| w == [0xFF, SOI]);
+    let padding = padding.ok_or(HeaderError::NotAJpeg)?;
+    frame.drain(..padding);
+    Ok(())
+}
+
+/// The length up to and with the end marker, or `None` if the bytes end before it.
+///
+/// An accepted frame has one scan, so any other marker in its coded data is damage.
+fn end_of_frame(frame: &[u8], scan_data: usize) -> Result<Option<usize>, MendError> {
+    let Some(at) = scan_end(frame, scan_data) else { return Ok(None) };
+    if frame[at + 1] == EOI { Ok(Some(at + 2)) } else { Err(MendError::Torn(at)) }
+}
+
+/// Appends the end marker in place of zero padding.
+///
+/// One zero byte is kept, since coded data may end in one; a run of them is padding.
+fn append_end(frame: &mut Vec<u8>) {
+    let zeros = frame.iter().rev().take_while(|&&b| b == 0).count();
+    if zeros > 1 {
+        let stuffed = usize::from(frame[frame.len() - zeros - 1] == 0xFF);
+        frame.truncate(frame.len() - zeros + stuffed);
+    }
+    while frame.last() == Some(&0xFF) {
+        frame.pop();
+    }
+    frame.extend([0xFF, EOI]);
+}
+
+/// The typical Huffman tables of ITU-T T.81, Annex K.3, as one DHT segment.
+fn standard_huffman_tables() -> Vec<u8> {
+    let tables: [(u8, &[u8; 16], &[u8]); 4] = [
+        (0x00, &DC_LUMA_COUNTS, &DC_VALUES),
+        (0x10, &AC_LUMA_COUNTS, &AC_LUMA_VALUES),
+        (0x01, &DC_CHROMA_COUNTS, &DC_VALUES),
+        (0x11, &AC_CHROMA_COUNTS, &AC_CHROMA_VALUES),
+    ];
+    let len: usize = 2 + tables.iter().map(|(_, _, values)| 17 + values.len()).sum::<usize>();
+    let mut segment = vec![0xFF, DHT];
+    segment.extend((len as u16).to_be_bytes());
+    for (class_and_id, counts, values) in tables {
+        segment.push(class_and_id);
+        segment.extend(counts);
+        segment.extend(values);
+    }
+    segment
+}
+
+/// Padding beyond this is not a camera's habit, it is something else than a JPEG.
+const MAX_PADDING_IN_FRONT: usize = 1024;
+
+/// Codes of each length from 1 to 16 bits: Table K.3.
+const DC_LUMA_COUNTS: [u8; 16] = [0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0];
+/// Table K.4.
+const DC_CHROMA_COUNTS: [u8; 16] = [0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0];
+/// The values of both.
+const DC_VALUES: [u8; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+/// Table K.5.
+const AC_LUMA_COUNTS: [u8; 16] = [0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 0x7D];
+/// Table K.6.
+const AC_CHROMA_COUNTS: [u8; 16] = [0, 2, 1, 2, 4, 4, 3, 4, 7, 5, 4, 4, 0, 1, 2, 0x77];
+/// The values of Table K.5: zero run and size, by code.
+const AC_LUMA_VALUES: [u8; 162] = [
+    0x01, 0x02, 0x03, 0x00, 0x04, 0x11, 0x05, 0x12, 0x21, 0x31, 0x41, 0x06, 0x13, 0x51, 0x61, 0x07,
+    0x22, 0x71, 0x14, 0x32, 0x81, 0x91, 0xA1, 0x08, 0x23, 0x42, 0xB1, 0xC1, 0x15, 0x52, 0xD1, 0xF0,
+    0x24, 0x33, 0x62, 0x72, 0x82, 0x09, 0x0A, 0x16, 0x17, 0x18, 0x19, 0x1A, 0x25, 0x26, 0x27, 0x28,
+    0x29, 0x2A, 0x34, 0x35, 0x36, 0x37, 0x38, 0x39, 0x3A, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48, 0x49,
+    0x4A, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59, 0x5A, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69,
+    0x6A, 0x73, 0x74, 0x75, 0x76, 0x77, 0x78, 0x79, 0x7A, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89,
+    0x8A, 0x92, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99, 0x9A, 0xA2, 0xA3, 0xA4, 0xA5, 0xA6, 0xA7,
+    0xA8, 0xA9, 0xAA, 0xB2, 0xB3, 0xB4, 0xB5, 0xB6, 0xB7, 0xB8, 0xB9, 0xBA, 0xC2, 0xC3, 0xC4, 0xC5,
+    0xC6, 0xC7, 0xC8, 0xC9, 0xCA, 0xD2, 0xD3, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8, 0xD9, 0xDA, 0xE1, 0xE2,
+    0xE3, 0xE4, 0xE5, 0xE6, 0xE7, 0xE8, 0xE9, 0xEA, 0xF1, 0xF2, 0xF3, 0xF4, 0xF5, 0xF6, 0xF7, 0xF8,
+    0xF9, 0xFA,
+];
+/// The values of Table K.6.
+const AC_CHROMA_VALUES: [u8; 162] = [
+    0x00, 0x01, 0x02, 0x03, 0x11, 0x04, 0x05, 0x21, 0x31, 0x06, 0x12, 0x41, 0x51, 0x07, 0x61, 0x71,
+    0x13, 0x22, 0x32, 0x81, 0x08, 0x14, 0x42, 0x91, 0xA1, 0xB1, 0xC1, 0x09, 0x23, 0x33, 0x52, 0xF0,
+    0x15, 0x62, 0x72, 0xD1, 0x0A, 0x16, 0x24, 0x34, 0xE1, 0x25, 0xF1, 0x17, 0x18, 0x19, 0x1A, 0x26,
+    0x27, 0x28, 0x29, 0x2A, 0x35, 0x36, 0x37, 0x38, 0x39, 0x3A, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48,
+    0x49, 0x4A, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59, 0x5A, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68,
+    0x69, 0x6A, 0x73, 0x74, 0x75, 0x76, 0x77, 0x78, 0x79, 0x7A, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87,
+    0x88, 0x89, 0x8A, 0x92, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99, 0x9A, 0xA2, 0xA3, 0xA4, 0xA5,
+    0xA6, 0xA7, 0xA8, 0xA9, 0xAA, 0xB2, 0xB3, 0xB4, 0xB5, 0xB6, 0xB7, 0xB8, 0xB9, 0xBA, 0xC2, 0xC3,
+    0xC4, 0xC5, 0xC6, 0xC7, 0xC8, 0xC9, 0xCA, 0xD2, 0xD3, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8, 0xD9, 0xDA,
+    0xE2, 0xE3, 0xE4, 0xE5, 0xE6, 0xE7, 0xE8, 0xE9, 0xEA, 0xF2, 0xF3, 0xF4, 0xF5, 0xF6, 0xF7, 0xF8,
+    0xF9, 0xFA,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Decoder, Want, marker::segment_at, tests::textured},
+        *,
+    };
+    use crate::video::image::{Image, PixelFormat};
+    use proptest::prelude::*;
+
+    fn decodes(frame: &[u8]) -> Image {
+        let mut image = Image::empty();
+        Decoder::new().decode(frame, Want::Planar, &mut image).expect("decodes");
+        image
+    }
+
+    fn without_huffman_tables(frame: &[u8]) -> Vec<u8> {
+        let mut bare = frame.to_vec();
+        let mut at = 2;
+        while at < Header::parse(frame).expect("ours").scan_marker && at < bare.len() {
+            let segment = segment_at(&bare, at).expect("a segment");
+            match segment.marker {
+                DHT => drop(bare.drain(segment.start..segment.payload.end)),
+                super::super::marker::SOS => break,
+                _ => at = segment.payload.end,
+            }
+        }
+        bare
+    }
+
+    #[test]
+    fn a_whole_frame_stays_as_it_is() {
+        for format in [PixelFormat::Yuv420, PixelFormat::Gray] {
+            let good = textured(64, 48, format);
+            let mut frame = good.clone();
+            mend(&mut frame).expect("whole");
+            assert_eq!(frame, good);
+        }
+    }
+
+    #[test]
+    fn padding_on_both_sides_is_cut() {
+        let good = textured(64, 48, PixelFormat::Yuv422);
+        let mut frame = [&[0, 0, 0xFF, 0xFF][..], &good, &[0; 100], &good].concat();
+        mend(&mut frame).expect("padded");
+        assert_eq!(frame, good);
+    }
+
+    #[test]
+    fn a_missing_end_is_appended() {
+        let good = textured(64, 48, PixelFormat::Yuv420);
+        for tail in [&[][..], &[0xFF], &[0; 33]] {
+            let mut frame = [&good[..good.len() - 2], tail].concat();
+            mend(&mut frame).expect("no end");
+            assert_eq!(frame, good);
+        }
+    }
+
+    #[test]
+    fn missing_huffman_tables_are_the_standard_ones() {
+        for format in [PixelFormat::Yuv420, PixelFormat::Yuv422, PixelFormat::Gray] {
+            let good = textured(64, 48, format);
+            let mut frame = without_huffman_tables(&good);
+            assert!(frame.len() < good.len());
+            mend(&mut frame).expect("no tables");
+            assert_eq!(decodes(&frame), decodes(&good));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_mended_is_said() {
+        let error = |bytes: &[u8]| mend(&mut bytes.to_vec()).expect_err("not a frame");
+        assert_eq!(error(&[]), MendError::Header(HeaderError::NotAJpeg));
+        assert_eq!(error(&[0xFF, SOI]), MendError::Header(HeaderError::Truncated));
+        assert_eq!(error(&vec![7; MAX_JPEG_LEN + 1]), MendError::TooLong(MAX_JPEG_LEN + 1));
+        let good = textured(64, 48, PixelFormat::Yuv420);
+        let torn = [&good[..good.len() / 2], &good].concat();
+        assert!(matches!(error(&torn), MendError::Torn(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_damage_never_panics_and_mending_twice_changes_nothing(
+            cut in 0_usize..4000,
+            changes in proptest::collection::vec((0_usize..4000, any::<u8>()), 0..8),
+        ) {
+            let mut frame = textured(64, 48, PixelFormat::Yuv420);
+            for (at, value) in changes {
+                let at = at % frame.len();
+                frame[at] = value;
+            }
+            frame.truncate(cut);
+            if mend(&mut frame).is_ok() {
+                let once = frame.clone();
+                prop_assert!(mend(&mut frame).is_ok());
+                prop_assert_eq!(frame, once);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = mend(&mut bytes);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! JPEG: reading headers, mending what cameras send, encoding and decoding.
+
+mod codec;
+mod header;
+mod marker;
+mod mend;
+mod stream;
+
+pub use codec::{Decoder, Encoder, JpegError, Want};
+pub use header::{Header, HeaderError, Sampling};
+pub use mend::{MendError, mend};
+pub use stream::{JpegStream, StreamItem};
+
+/// The longest frame that is accepted from outside: a 4K picture at quality 95 is half of it.
+pub const MAX_JPEG_LEN: usize = 8 << 20;
+
+#[cfg(test)]
+pub(in crate::video) mod tests {
+    use super::Encoder;
+    use crate::video::image::{Image, PixelFormat};
+
+    /// A picture with some texture in every plane.
+    pub(in crate::video) fn texture(width: usize, height: usize, format: PixelFormat) -> Image {
+        let len = format.data_len(width, height);
+        let data = (0..len).map(|i| ((i % 61) * 3 + (i / 61 % 29) * 2) as u8).collect();
+        Image::new(width, height, format, data)
+    }
+
+    /// The same, encoded.
+    pub(in crate::video) fn textured(width: usize, height: usize, format: PixelFormat) -> Vec<u8> {
+        let mut jpeg = Vec::new();
+        let image = texture(width, height, format);
+        Encoder::new(80).encode(&image, &mut jpeg).expect("encodes");
+        jpeg
+    }
+}

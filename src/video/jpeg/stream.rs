@@ -1,0 +1,265 @@
+//! A stream of JPEGs one after another, cut into frames by their markers.
+
+use std::io::{self, BufRead};
+
+use super::{
+    MAX_JPEG_LEN,
+    marker::{EOI, RST0, RST7, SOI, SOS, stands_alone},
+};
+
+/// Reads frames from a byte stream that has nothing but JPEGs in it
+/// (`ffmpeg -f mjpeg`, a `.mjpeg` file), with or without padding between.
+///
+/// Frames are found by walking over the markers, so that a thumbnail inside of
+/// one does not split it. What is read into memory is bounded by [`MAX_JPEG_LEN`].
+#[derive(Debug)]
+pub struct JpegStream<R> {
+    reader: R,
+    frame: Vec<u8>,
+    /// The bytes that the current frame would have, also when they are no longer kept.
+    len: usize,
+}
+
+/// What comes next in the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamItem {
+    /// One frame, from its first marker to its last.
+    Frame(Vec<u8>),
+    /// A frame of so many bytes, which is over the limit, was skipped.
+    TooLong(usize),
+    /// A frame broke off within, at so many bytes, and another began or something foreign came.
+    Torn(usize),
+    /// The stream ended within a frame, of which so many bytes were there.
+    Truncated(usize),
+}
+
+impl<R: BufRead> JpegStream<R> {
+    /// A stream of what `reader` gives.
+    pub fn new(reader: R) -> Self {
+        Self { reader, frame: Vec::new(), len: 0 }
+    }
+
+    /// The next frame or accident, or `None` at the end.
+    pub fn next_item(&mut self) -> io::Result<Option<StreamItem>> {
+        // A torn frame may already have brought the next one's first marker.
+        if self.len == 0 && !self.find_start()? {
+            return Ok(None);
+        }
+        let whole = self.read_frame();
+        let len = std::mem::take(&mut self.len);
+        let frame = std::mem::take(&mut self.frame);
+        match whole {
+            Ok(_) if len > MAX_JPEG_LEN => Ok(Some(StreamItem::TooLong(len))),
+            Ok(Walk::Whole) => Ok(Some(StreamItem::Frame(frame))),
+            Ok(Walk::Foreign) => Ok(Some(StreamItem::Torn(len))),
+            Ok(Walk::NewStart) => {
+                self.keep(&[0xFF, SOI]);
+                Ok(Some(StreamItem::Torn(len - 2)))
+            }
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                Ok(Some(StreamItem::Truncated(len)))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Skips to the next start marker; false at the end of the stream.
+    fn find_start(&mut self) -> io::Result<bool> {
+        loop {
+            let bytes = fill(&mut self.reader)?;
+            if bytes.is_empty() {
+                return Ok(false);
+            }
+            let Some(at) = memchr::memchr(0xFF, bytes) else {
+                let len = bytes.len();
+                self.reader.consume(len);
+                continue;
+            };
+            self.reader.consume(at + 1);
+            while peek(&mut self.reader)? == Some(0xFF) {
+                self.reader.consume(1);
+            }
+            match peek(&mut self.reader)? {
+                Some(SOI) => {
+                    self.reader.consume(1);
+                    self.keep(&[0xFF, SOI]);
+                    return Ok(true);
+                }
+                Some(_) => {}
+                None => return Ok(false),
+            }
+        }
+    }
+
+    /// Reads on from the start marker to the end marker.
+    fn read_frame(&mut self) -> io::Result<Walk> {
+        let mut in_scan = false;
+        loop {
+            if in_scan {
+                self.read_to_ff()?;
+            } else if self.byte()? != 0xFF {
+                return Ok(Walk::Foreign);
+            }
+            let mut marker = self.byte()?;
+            while marker == 0xFF {
+                marker = self.byte()?;
+            }
+            match marker {
+                EOI => return Ok(Walk::Whole),
+                SOI => return Ok(Walk::NewStart),
+                0 | RST0..=RST7 if in_scan => continue,
+                0 => return Ok(Walk::Foreign),
+                _ if stands_alone(marker) => {}
+                _ => self.read_segment()?,
+            }
+            in_scan = marker == SOS;
+        }
+    }
+
+    fn read_segment(&mut self) -> io::Result<()> {
+        let len = u16::from_be_bytes([self.byte()?, self.byte()?]);
+        let mut left = usize::from(len).saturating_sub(2);
+        while left > 0 {
+            let available = self.some()?.len().min(left);
+            self.take(available);
+            left -= available;
+        }
+        Ok(())
+    }
+
+    /// Reads coded data up to and with the next `FF`.
+    fn read_to_ff(&mut self) -> io::Result<()> {
+        loop {
+            let bytes = self.some()?;
+            let found = memchr::memchr(0xFF, bytes);
+            let len = found.map_or(bytes.len(), |at| at + 1);
+            self.take(len);
+            if found.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn byte(&mut self) -> io::Result<u8> {
+        let byte = self.some()?[0];
+        self.take(1);
+        Ok(byte)
+    }
+
+    /// The bytes that can be had without waiting, at least one; else the stream is truncated.
+    fn some(&mut self) -> io::Result<&[u8]> {
+        let bytes = fill(&mut self.reader)?;
+        if bytes.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
+    }
+
+    /// Moves the first `len` buffered bytes to the frame, unless that is too long already.
+    fn take(&mut self, len: usize) {
+        let bytes = self.reader.fill_buf().expect("these bytes were just buffered");
+        if self.len + len <= MAX_JPEG_LEN {
+            self.frame.extend_from_slice(&bytes[..len]);
+        }
+        self.len += len;
+        self.reader.consume(len);
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        self.frame.extend_from_slice(bytes);
+        self.len += bytes.len();
+    }
+}
+
+/// How the walk over one frame ended.
+enum Walk {
+    Whole,
+    NewStart,
+    Foreign,
+}
+
+fn peek(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
+    Ok(fill(reader)?.first().copied())
+}
+
+/// [`BufRead::fill_buf`], tried again when a signal interrupts it.
+fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
+    loop {
+        match reader.fill_buf() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+            Ok(_) => break,
+        }
+    }
+    reader.fill_buf()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::textured, *};
+    use crate::video::image::PixelFormat;
+    use proptest::prelude::*;
+    use std::io::BufReader;
+
+    fn items(bytes: &[u8], buffer: usize) -> Vec<StreamItem> {
+        let mut stream = JpegStream::new(BufReader::with_capacity(buffer, bytes));
+        std::iter::from_fn(|| stream.next_item().expect("memory does not fail")).collect()
+    }
+
+    fn frame(width: usize) -> Vec<u8> {
+        textured(width, 32, PixelFormat::Yuv420)
+    }
+
+    #[test]
+    fn frames_come_out_as_they_went_in_whatever_the_buffer() {
+        let (a, b) = (frame(32), frame(48));
+        let bytes = [&a[..], &[0, 0xFF, 0xFF], &b, &a, b"\r\n"].concat();
+        for buffer in [1, 2, 3, 100, 1 << 16] {
+            let expected = [&a, &b, &a].map(|f| StreamItem::Frame(f.clone()));
+            assert_eq!(items(&bytes, buffer), expected);
+        }
+    }
+
+    #[test]
+    fn a_thumbnail_does_not_split_its_frame() {
+        let (outer, inner) = (frame(64), frame(16));
+        let len = ((inner.len() + 2) as u16).to_be_bytes();
+        let frame = [&outer[..2], &[0xFF, 0xE1], &len, &inner, &outer[2..]].concat();
+        assert_eq!(items(&frame, 64), [StreamItem::Frame(frame.clone())]);
+    }
+
+    #[test]
+    fn a_torn_frame_does_not_take_the_next_one_with_it() {
+        let good = frame(48);
+        let cut = good.len() - 20;
+        let bytes = [&good[..cut], &good].concat();
+        assert_eq!(items(&bytes, 64), [StreamItem::Torn(cut), StreamItem::Frame(good)]);
+    }
+
+    #[test]
+    fn a_truncated_last_frame_is_said() {
+        let good = frame(48);
+        for len in 2..good.len() {
+            assert_eq!(items(&good[..len], 512), [StreamItem::Truncated(len)]);
+        }
+    }
+
+    #[test]
+    fn a_frame_over_the_limit_is_skipped_without_being_kept() {
+        let good = frame(48);
+        let scan = good.len() - 2;
+        let bytes = [&good[..scan], &vec![1; MAX_JPEG_LEN], &good[scan..], &good].concat();
+        let too_long = StreamItem::TooLong(good.len() + MAX_JPEG_LEN);
+        assert_eq!(items(&bytes, 4096), [too_long, StreamItem::Frame(good)]);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic_and_always_end(
+            bytes in proptest::collection::vec(prop_oneof![Just(0xFF), Just(SOI), Just(SOS), any::<u8>()], 0..300),
+        ) {
+            let kept: usize = items(&bytes, 7).iter().map(|item| match item {
+                StreamItem::Frame(frame) => frame.len(),
+                _ => 0,
+            }).sum();
+            prop_assert!(kept <= bytes.len());
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! Motion JPEG in AVI 1.0 (RIFF), for players.
+//!
+//! ```text
+//! RIFF len "AVI "
+//!   LIST len "hdrl"
+//!     avih len  main header
+//!     LIST len "strl"
+//!       strh len  stream header: rate and length
+//!       strf len  bitmap header: MJPG, width, height
+//!   LIST len "movi"
+//!     00dc len frame [pad to even]     one a tick; an empty one repeats the picture before
+//!     …
+//!   idx1 len  (id, flags, offset, length) of each
+//! ```
+//!
+//! The header is written again about once a second, so a recording that was
+//! killed plays up to there with the right length, and beyond by its chunks.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{output::Output, recorder::Written};
+use crate::video::{image::Size, jpeg::Header};
+
+/// Writes frames, each at its time.
+pub(super) struct AviWriter {
+    path: PathBuf,
+    rate: (u32, u32),
+    part: Option<Part>,
+    /// Files begun so far.
+    parts: u32,
+    bytes_before: u64,
+}
+
+impl AviWriter {
+    /// Creates the file at once, so that a path that cannot be written is known at once.
+    pub(super) fn create(path: &Path, rate: (u32, u32)) -> io::Result<Self> {
+        Output::create(path)?;
+        Ok(Self { path: path.into(), rate, part: None, parts: 0, bytes_before: 0 })
+    }
+
+    /// For the next header.
+    pub(super) fn set_rate(&mut self, rate: (u32, u32)) {
+        self.rate = rate;
+    }
+
+    /// Writes a frame of media time `at`, with what is missing before it as repeats.
+    ///
+    /// A file that gets too long, or a picture of another size, begins the next file.
+    pub(super) fn write(&mut self, frame: &[u8], at: Duration) -> io::Result<Written> {
+        let Ok(header) = Header::parse(frame) else { return Ok(Written::Damaged) };
+        let fits = |part: &Part| part.size == header.size && part.has_room_for(frame.len());
+        if !self.part.as_ref().is_some_and(fits) {
+            self.finish()?;
+            self.parts += 1;
+            let path = numbered(&self.path, self.parts);
+            if self.parts > 1 {
+                log::info!("recording goes on in {}", path.display());
+            }
+            self.part = Some(Part::begin(&path, header.size, self.rate, at)?);
+        }
+        let part = self.part.as_mut().expect("there is one now");
+        part.fill_up_to(at)?;
+        part.write(frame)?;
+        Ok(Written::Whole)
+    }
+
+    /// Writes the index and the last header.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        let Some(mut part) = self.part.take() else { return Ok(()) };
+        let result = part.finish();
+        self.bytes_before += part.output.len();
+        result
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes_before + self.part.as_ref().map_or(0, |part| part.output.len())
+    }
+}
+
+/// One file.
+struct Part {
+    output: Output,
+    size: Size,
+    rate: (u32, u32),
+    /// Offset and length of each chunk: one a tick.
+    index: Vec<(u32, u32)>,
+    longest: u32,
+    /// Media time of tick 0.
+    start: Duration,
+    /// Ticks that the header on disk knows of.
+    ticks_in_header: usize,
+}
+
+impl Part {
+    fn begin(path: &Path, size: Size, rate: (u32, u32), start: Duration) -> io::Result<Self> {
+        let output = Output::create(path)?;
+        let index = Vec::new();
+        let mut part = Self { output, size, rate, index, longest: 0, start, ticks_in_header: 0 };
+        let header = part.header(false);
+        part.output.write(&[&header])?;
+        Ok(part)
+    }
+
+    fn has_room_for(&self, len: usize) -> bool {
+        let index_len = (self.index.len() as u64 + 1) * INDEX_ENTRY_LEN;
+        self.output.len() + index_len + len as u64 <= MAX_FILE_LEN
+    }
+
+    /// Repeats the last picture for the ticks before `at` that brought none.
+    fn fill_up_to(&mut self, at: Duration) -> io::Result<()> {
+        let written = self.index.len() as u64;
+        let due = self.ticks(at.saturating_sub(self.start));
+        if written == 0 || due + self.fps() as u64 <= written || due > written + MAX_REPEATS {
+            // Time went back, or too far ahead, as with another sender: go on from here.
+            self.start = at.saturating_sub(Duration::from_secs_f64(written as f64 / self.fps()));
+            return Ok(());
+        }
+        for _ in written..due {
+            self.chunk(&[])?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.chunk(frame)?;
+        let unknown = self.index.len() - self.ticks_in_header;
+        if self.ticks_in_header == 0 || unknown as f64 >= self.fps() {
+            self.update_header(false)?;
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, data: &[u8]) -> io::Result<()> {
+        let offset = (self.output.len() - MOVI_ID_AT) as u32;
+        let len = data.len() as u32;
+        let padding: &[u8] = if len % 2 == 1 { &[0] } else { &[] };
+        self.output.write(&[b"00dc", &len.to_le_bytes(), data, padding])?;
+        self.index.push((offset, len));
+        self.longest = self.longest.max(len);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let movi_end = self.output.len();
+        let mut index = Vec::with_capacity(self.index.len() * INDEX_ENTRY_LEN as usize + 8);
+        index.extend(b"idx1");
+        index.extend((self.index.len() as u32 * INDEX_ENTRY_LEN as u32).to_le_bytes());
+        for &(offset, len) in &self.index {
+            index.extend(b"00dc");
+            index.extend((if len > 0 { KEY_FRAME } else { 0_u32 }).to_le_bytes());
+            index.extend(offset.to_le_bytes());
+            index.extend(len.to_le_bytes());
+        }
+        // On a full disk there is no room for an index, but there is for the header.
+        let indexed = self.output.write(&[&index]);
+        let header = self.header_of(movi_end, self.output.len(), indexed.is_ok());
+        self.output.rewrite_start(&header).and(indexed)
+    }
+
+    fn update_header(&mut self, indexed: bool) -> io::Result<()> {
+        let header = self.header(indexed);
+        self.ticks_in_header = self.index.len();
+        self.output.rewrite_start(&header)
+    }
+
+    fn header(&self, indexed: bool) -> Vec<u8> {
+        let len = self.output.len().max(HEADER_LEN);
+        self.header_of(len, len, indexed)
+    }
+
+    /// The header for chunks that end at `movi_end` in a file that ends at `end`.
+    fn header_of(&self, movi_end: u64, end: u64, indexed: bool) -> Vec<u8> {
+        let (rate, scale) = self.rate;
+        let ticks = self.index.len() as u32;
+        let (width, height) = (self.size.width as u32, self.size.height as u32);
+        let microseconds = (u64::from(scale) * 1_000_000 / u64::from(rate)) as u32;
+        let flags = if indexed { HAS_INDEX } else { 0 };
+        let mut h = Vec::with_capacity(HEADER_LEN as usize);
+        let mut put = |id: &[u8], words: &[u32]| {
+            h.extend(id);
+            h.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        };
+        put(b"RIFF", &[end as u32 - 8]);
+        put(b"AVI LIST", &[192]);
+        put(b"hdrlavih", &[56, microseconds, 0, 0, flags, ticks, 0, 1, self.longest]);
+        put(b"", &[width, height, 0, 0, 0, 0]);
+        put(b"LIST", &[116]);
+        put(b"strlstrh", &[56]);
+        put(b"vidsMJPG", &[0, 0, 0, scale, rate, 0, ticks, self.longest, u32::MAX, 0, 0]);
+        put(b"", &[height << 16 | width]);
+        put(b"strf", &[40, 40, width, height, 24 << 16 | 1]);
+        put(b"MJPG", &[width * height * 3, 0, 0, 0, 0]);
+        put(b"LIST", &[(movi_end - MOVI_ID_AT) as u32]);
+        put(b"movi", &[]);
+        assert_eq!(h.len() as u64, HEADER_LEN, "the header's length is fixed");
+        h
+    }
+
+    fn ticks(&self, since_start: Duration) -> u64 {
+        (since_start.as_secs_f64() * self.fps()).round() as u64
+    }
+
+    fn fps(&self) -> f64 {
+        f64::from(self.rate.0) / f64::from(self.rate.1)
+    }
+}
+
+/// `a.avi`, `a-2.avi`, `a-3.avi`, …
+fn numbered(path: &Path, part: u32) -> PathBuf {
+    if part == 1 {
+        return path.into();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{stem}-{part}.avi"))
+}
+
+/// Bytes up to the first chunk.
+const HEADER_LEN: u64 = 224;
+
+/// Where `movi` stands, from which the index counts.
+const MOVI_ID_AT: u64 = HEADER_LEN - 4;
+
+const INDEX_ENTRY_LEN: u64 = 16;
+const HAS_INDEX: u32 = 0x10;
+const KEY_FRAME: u32 = 0x10;
+
+/// Lengths are 32 bits, and many programs take them as signed: 1.9 GiB.
+const MAX_FILE_LEN: u64 = 19 * (1 << 30) / 10;
+
+/// Half an hour at 60 frames/s, 24 bytes each. After a longer pause nobody wants to wait for its end.
+const MAX_REPEATS: u64 = 108_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::video::{image::PixelFormat, jpeg::tests::textured};
+    use std::process::Command;
+
+    const RATE: (u32, u32) = (25, 1);
+
+    fn frame(width: usize) -> Vec<u8> {
+        textured(width, 48, PixelFormat::Yuv420)
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Records frames of these times, and finishes or not.
+    fn recorded(path: &Path, times: impl IntoIterator<Item = u64>, finish: bool) -> u64 {
+        let mut writer = AviWriter::create(path, RATE).expect("creates");
+        for at in times {
+            assert_eq!(writer.write(&frame(64), ms(at)).expect("writes"), Written::Whole);
+        }
+        if finish {
+            writer.finish().expect("finishes");
+        }
+        writer.bytes()
+    }
+
+    /// What ffprobe says: rate, frames, seconds. `None` where it is not installed.
+    fn probe(path: &Path) -> Option<(String, u32, f64)> {
+        let entries = "stream=r_frame_rate,nb_read_packets:format=duration";
+        let output = Command::new("ffprobe")
+            .args(["-v", "error", "-count_packets", "-of", "default=nk=1:nw=1"])
+            .args(["-show_entries", entries])
+            .arg(path)
+            .output()
+            .ok()?;
+        let text = String::from_utf8(output.stdout.clone()).expect("text");
+        let mut lines = text.lines().map(str::to_owned);
+        let rate = lines.next().unwrap_or_else(|| panic!("{output:?}"));
+        let mut number = || lines.next().expect("a number");
+        Some((rate, number().parse().expect("packets"), number().parse().unwrap_or(0.0)))
+    }
+
+    #[test]
+    fn rate_count_and_duration_are_right() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.avi");
+        let bytes = recorded(&path, (0..100).map(|i| 5000 + i * 40), true);
+        assert_eq!(std::fs::metadata(&path).expect("there").len(), bytes);
+        if let Some(probed) = probe(&path) {
+            assert_eq!(probed, ("25/1".to_owned(), 100, 4.0));
+        }
+    }
+
+    #[test]
+    fn missing_frames_do_not_shorten_it_and_jitter_does_not_lengthen_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.avi");
+        let kept = (0..250).filter(|i| i % 5 != 3 && !(100..150).contains(i));
+        recorded(&path, kept.map(|i| i * 40 + (i * 7) % 23), true);
+        if let Some((rate, _, seconds)) = probe(&path) {
+            assert_eq!(rate, "25/1");
+            assert!((seconds - 10.0).abs() < 0.1, "{seconds} s");
+        }
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_plays() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.avi");
+        recorded(&path, (0..60).map(|i| i * 40), false);
+        let bytes = std::fs::read(&path).expect("reads");
+        for tenth in 1..=10 {
+            std::fs::write(&path, &bytes[..bytes.len() * tenth / 10]).expect("writes");
+            let Some((rate, frames, _)) = probe(&path) else { return };
+            assert_eq!(rate, "25/1");
+            assert!(frames as usize >= 6 * tenth - 2, "{frames} at {tenth}/10");
+        }
+    }
+
+    #[test]
+    fn another_size_begins_another_file() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.avi");
+        let mut writer = AviWriter::create(&path, RATE).expect("creates");
+        for (at, width) in [(0, 64), (40, 64), (80, 32), (120, 32), (160, 32)] {
+            writer.write(&frame(width), ms(at)).expect("writes");
+        }
+        writer.finish().expect("finishes");
+        let counts = ["a.avi", "a-2.avi"].map(|name| probe(&folder.path().join(name)));
+        if let [Some(first), Some(second)] = counts {
+            assert_eq!((first.1, second.1), (2, 3));
+        }
+    }
+
+    #[test]
+    fn time_that_jumps_is_not_filled() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.avi");
+        let times = [0, 40, 80, 100_000_000, 100_000_040, 0, 40, 80];
+        let bytes = recorded(&path, times, true);
+        assert!(bytes < 10 * frame(64).len() as u64 + 2000, "{bytes}");
+    }
+
+    #[test]
+    fn what_is_no_jpeg_is_not_written() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut writer = AviWriter::create(&folder.path().join("a.avi"), RATE).expect("creates");
+        assert_eq!(writer.write(b"junk", ms(0)).expect("no error"), Written::Damaged);
+    }
+}

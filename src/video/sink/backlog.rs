@@ -1,0 +1,152 @@
+//! What waits to be written: a bounded queue between the picture and a slow disk.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use std::sync::Arc;
+
+/// A frame and its media time.
+pub(super) type Entry = (Arc<[u8]>, Duration);
+
+/// A bounded queue of frames.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    rule: Rule,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// What happens when writing is slower than receiving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// A file keeps what it has: up to [`MAX_FRAMES`] frames and [`MAX_BYTES`] bytes wait, and the
+    /// newest is dropped when there is no more room.
+    KeepOldest,
+    /// Who reads a pipe wants to see now: only the newest waits.
+    KeepNewest,
+}
+
+impl Backlog {
+    pub(super) fn new(rule: Rule) -> Self {
+        Self { rule, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Adds a frame; whoever has to give way is counted.
+    pub(super) fn push(&self, entry: Entry) {
+        let mut state = self.lock();
+        let len = entry.0.len();
+        let is_full = state.entries.len() >= MAX_FRAMES || state.bytes + len > MAX_BYTES;
+        match self.rule {
+            _ if state.closed => state.dropped += 1,
+            Rule::KeepOldest if is_full => state.dropped += 1,
+            Rule::KeepOldest => state.add(entry),
+            Rule::KeepNewest => {
+                state.dropped += state.entries.len() as u64;
+                state.entries.clear();
+                state.bytes = 0;
+                state.add(entry);
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Waits for the oldest frame; `None` once it is closed and empty.
+    pub(super) fn take(&self) -> Option<Entry> {
+        let state = self.lock();
+        let mut state = self
+            .changed
+            .wait_while(state, |s| s.entries.is_empty() && !s.closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        let entry = state.entries.pop_front()?;
+        state.bytes -= entry.0.len();
+        Some(entry)
+    }
+
+    /// Says that nothing more will come.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Says that nothing more will be taken: what waits is dropped.
+    pub(super) fn abandon(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.dropped += state.entries.len() as u64;
+        state.entries.clear();
+        state.bytes = 0;
+    }
+
+    /// Frames that found no room.
+    pub(super) fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    dropped: u64,
+    closed: bool,
+}
+
+impl State {
+    fn add(&mut self, entry: Entry) {
+        self.bytes += entry.0.len();
+        self.entries.push_back(entry);
+    }
+}
+
+/// Two seconds at 30 frames/s: what a disk may sleep.
+const MAX_FRAMES: usize = 64;
+
+/// And not more memory than this, whatever the frames' size.
+const MAX_BYTES: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(len: usize, ms: u64) -> Entry {
+        (vec![0; len].into(), Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn a_file_keeps_the_oldest_and_counts_the_rest() {
+        let backlog = Backlog::new(Rule::KeepOldest);
+        (0..MAX_FRAMES as u64 + 5).for_each(|ms| backlog.push(entry(1, ms)));
+        assert_eq!(backlog.dropped(), 5);
+        assert_eq!(backlog.take(), Some(entry(1, 0)));
+        backlog.push(entry(MAX_BYTES, 0));
+        assert_eq!(backlog.dropped(), 6);
+    }
+
+    #[test]
+    fn a_pipe_keeps_the_newest() {
+        let backlog = Backlog::new(Rule::KeepNewest);
+        (0..3).for_each(|ms| backlog.push(entry(9, ms)));
+        assert_eq!((backlog.take(), backlog.dropped()), (Some(entry(9, 2)), 2));
+    }
+
+    #[test]
+    fn closing_hands_out_what_waits_and_abandoning_does_not() {
+        let backlog = Backlog::new(Rule::KeepOldest);
+        backlog.push(entry(1, 1));
+        backlog.close();
+        backlog.push(entry(1, 2));
+        assert_eq!((backlog.take(), backlog.take()), (Some(entry(1, 1)), None));
+        let backlog = Backlog::new(Rule::KeepOldest);
+        backlog.push(entry(1, 1));
+        backlog.abandon();
+        assert_eq!((backlog.take(), backlog.dropped()), (None, 1));
+    }
+}

@@ -1,0 +1,323 @@
+//! Windows by OpenCV's highgui.
+//!
+//! It must be used from the main thread only. It tells keys, but not in which
+//! window they were pressed.
+
+use std::{
+    borrow::Borrow,
+    path::PathBuf,
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+    time::Duration,
+};
+
+use opencv::{
+    core::{self, Mat, MatTraitConst, ToInputArray, Vec3b},
+    highgui, imgcodecs,
+};
+
+use super::{
+    display, overlay,
+    window::{Action, Overlay, Role, WindowError, WindowSpec},
+};
+use crate::{
+    clock,
+    video::image::{Image, PixelFormat},
+};
+
+/// The windows of this program.
+#[derive(Debug)]
+pub struct Screen {
+    windows: Vec<Window>,
+    statistics: bool,
+    frozen: bool,
+    saves: (Sender<Action>, Receiver<Action>),
+}
+
+impl Screen {
+    /// Opens these windows, with nothing in them yet.
+    pub fn open(specs: &[WindowSpec]) -> Result<Self, WindowError> {
+        display::available().map_err(WindowError::NoDisplay)?;
+        let windows = specs.iter().map(Window::open).collect::<Result<Vec<_>, _>>()?;
+        if let [_, _, ..] = windows[..] {
+            windows.iter().for_each(Window::place);
+        }
+        Ok(Self { windows, statistics: false, frozen: false, saves: channel() })
+    }
+
+    /// Shows a picture, unless the person froze it. The image itself is not changed.
+    pub fn show(&mut self, role: Role, image: &Image, over: &Overlay) -> Result<(), WindowError> {
+        if self.frozen {
+            return Ok(());
+        }
+        let statistics = self.statistics;
+        let Some(window) = self.window(role) else { return Ok(()) };
+        window.show(image, over, statistics).map_err(toolkit)
+    }
+
+    /// Shows a card with these lines instead of a picture. Saying the same again costs nothing.
+    pub fn notice(&mut self, role: Role, lines: &[String]) -> Result<(), WindowError> {
+        let Some(window) = self.window(role) else { return Ok(()) };
+        window.notice(lines).map_err(toolkit)
+    }
+
+    /// Lets the windows live, and says what was done in them.
+    ///
+    /// It waits 1 ms at most; the toolkit also paints here what was shown, which it
+    /// takes some milliseconds for where no graphics card helps.
+    pub fn pump(&mut self) -> Vec<Action> {
+        let key = highgui::poll_key().unwrap_or(NO_KEY);
+        let mut actions: Vec<_> = self.saves.1.try_iter().collect();
+        if key != NO_KEY {
+            actions.extend(self.act_on((key & 0xFF) as u8));
+        }
+        if self.windows.iter_mut().any(Window::was_closed) {
+            actions.push(Action::Quit);
+        }
+        actions
+    }
+
+    fn act_on(&mut self, key: u8) -> Option<Action> {
+        match key.to_ascii_lowercase() {
+            b'q' | ESCAPE => return Some(Action::Quit),
+            b'f' => self.windows.first_mut()?.toggle_full_screen(),
+            b'm' => self.mirrored()?.mirror ^= true,
+            b'i' => {
+                self.statistics ^= true;
+                return Some(Action::ToggledOverlay(self.statistics));
+            }
+            b' ' => {
+                self.frozen ^= true;
+                return Some(Action::ToggledFreeze(self.frozen));
+            }
+            b's' => self.save(),
+            _ => {}
+        }
+        None
+    }
+
+    /// The window that `m` is for: one's own, if there is one.
+    fn mirrored(&mut self) -> Option<&mut Window> {
+        let own = self.windows.iter().position(|window| window.role == Role::SelfView);
+        self.windows.get_mut(own.unwrap_or(0))
+    }
+
+    /// Writes the picture of the first window, in a thread: compressing takes longer than a frame.
+    fn save(&self) {
+        let sender = self.saves.0.clone();
+        let picture = self.windows.first().and_then(|window| window.picture.clone());
+        let save = move || {
+            let action = match picture {
+                Some(picture) => write_png(&picture),
+                None => Action::SaveFailed("there is no picture to save yet".to_owned()),
+            };
+            // If the program has ended meanwhile, nobody wants to know.
+            let _ = sender.send(action);
+        };
+        if let Err(error) = thread::Builder::new().name("snapshot".into()).spawn(save) {
+            let _ = self.saves.0.send(Action::SaveFailed(error.to_string()));
+        }
+    }
+
+    fn window(&mut self, role: Role) -> Option<&mut Window> {
+        self.windows.iter_mut().find(|window| window.role == role)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // At the end of the program there is nothing to do about a window that stays.
+        let _ = highgui::destroy_all_windows();
+    }
+}
+
+#[derive(Debug)]
+struct Window {
+    /// Its name, by which highgui knows it, and its title.
+    name: String,
+    role: Role,
+    mirror: bool,
+    full_screen: bool,
+    /// Whether it was seen on the screen: before that it cannot have been closed.
+    was_visible: bool,
+    /// The last picture, as it was received.
+    picture: Option<Image>,
+    /// What the card says, while one is shown.
+    card: Option<Vec<String>>,
+}
+
+impl Window {
+    fn open(spec: &WindowSpec) -> Result<Self, WindowError> {
+        let flags = highgui::WINDOW_NORMAL | highgui::WINDOW_KEEPRATIO | highgui::WINDOW_GUI_NORMAL;
+        highgui::named_window(&spec.title, flags).map_err(toolkit)?;
+        Ok(Self {
+            name: spec.title.clone(),
+            role: spec.role,
+            mirror: spec.role == Role::SelfView,
+            full_screen: false,
+            was_visible: false,
+            picture: None,
+            card: None,
+        })
+    }
+
+    fn show(&mut self, image: &Image, over: &Overlay, statistics: bool) -> opencv::Result<()> {
+        let converted = match image.format {
+            PixelFormat::Bgr => None,
+            _ => Some(image.to_bgr()),
+        };
+        let shown = converted.as_ref().unwrap_or(image);
+        let (rows, columns) = (shown.height as i32, shown.width as i32);
+        if self.picture.is_none() {
+            self.resize(columns, rows)?;
+        }
+        let mat = Mat::new_rows_cols_with_bytes::<Vec3b>(rows, columns, &shown.data)?;
+        if !self.mirror && overlay::is_empty(over, statistics) {
+            highgui::imshow(&self.name, &mat)?;
+        } else {
+            self.show_changed(&mat, over, statistics)?;
+        }
+        // After showing, since it is for a snapshot that hardly ever comes.
+        self.keep(shown);
+        self.card = None;
+        Ok(())
+    }
+
+    fn show_changed(
+        &self,
+        mat: &(impl ToInputArray + MatTraitConst),
+        over: &Overlay,
+        statistics: bool,
+    ) -> opencv::Result<()> {
+        let mut copy = Mat::default();
+        if self.mirror {
+            core::flip(mat, &mut copy, AROUND_THE_VERTICAL)?;
+        } else {
+            mat.copy_to(&mut copy)?;
+        }
+        overlay::draw(&mut copy, over, statistics)?;
+        highgui::imshow(&self.name, &copy)
+    }
+
+    fn keep(&mut self, image: &Image) {
+        match &mut self.picture {
+            Some(kept) => kept.clone_from(image),
+            none => *none = Some(image.clone()),
+        }
+    }
+
+    fn notice(&mut self, lines: &[String]) -> opencv::Result<()> {
+        if self.card.as_deref() == Some(lines) {
+            return Ok(());
+        }
+        let card = overlay::card(lines)?;
+        if self.picture.is_none() && self.card.is_none() {
+            self.resize(card.cols(), card.rows())?;
+        }
+        highgui::imshow(&self.name, &card)?;
+        self.card = Some(lines.to_vec());
+        Ok(())
+    }
+
+    /// Makes the window as large as the picture, within [`LARGEST`] or [`SMALL`].
+    fn resize(&self, width: i32, height: i32) -> opencv::Result<()> {
+        let (max_width, max_height) = if self.role == Role::Peer { LARGEST } else { SMALL };
+        let scale = (max_width / f64::from(width)).min(max_height / f64::from(height)).min(1.0);
+        let side = |side: i32| (f64::from(side) * scale).round() as i32;
+        highgui::resize_window(&self.name, side(width), side(height))
+    }
+
+    /// Puts one's own window beside the peer's, or on its corner where there is no room.
+    fn place(&self) {
+        let beside = LARGEST.0;
+        let fits = display::width().is_none_or(|width| f64::from(width) >= beside + SMALL.0);
+        let left = if self.role == Role::SelfView && fits { beside } else { 0.0 };
+        // A window manager that thinks otherwise is right.
+        let _ = highgui::move_window(&self.name, left as i32, 0);
+    }
+
+    fn toggle_full_screen(&mut self) {
+        self.full_screen ^= true;
+        let value =
+            if self.full_screen { highgui::WINDOW_FULLSCREEN } else { highgui::WINDOW_NORMAL };
+        let set = highgui::set_window_property(
+            &self.name,
+            highgui::WND_PROP_FULLSCREEN,
+            f64::from(value),
+        );
+        if let Err(error) = set {
+            log::warn!("cannot switch to full screen: {}", toolkit(error));
+        }
+    }
+
+    fn was_closed(&mut self) -> bool {
+        let visible = highgui::get_window_property(&self.name, highgui::WND_PROP_VISIBLE);
+        let is_visible = visible.is_ok_and(|visible| visible >= 1.0);
+        self.was_visible |= is_visible;
+        self.was_visible && !is_visible
+    }
+}
+
+fn write_png(image: &Image) -> Action {
+    let path = PathBuf::from(snapshot_name(clock::wall()));
+    let (rows, columns) = (image.height as i32, image.width as i32);
+    let written = Mat::new_rows_cols_with_bytes::<Vec3b>(rows, columns, &image.data)
+        .and_then(|mat| imgcodecs::imwrite_def(&path, &mat));
+    match written {
+        Ok(true) => Action::Saved(path),
+        _ => Action::SaveFailed(format!("cannot write {}", path.display())),
+    }
+}
+
+/// `udpchat-YYYYMMDD-HHMMSS-mmm.png`, in UTC.
+fn snapshot_name(wall: Duration) -> String {
+    let (seconds, ms) = (wall.as_secs(), wall.subsec_millis());
+    let (year, month, day) = civil_date((seconds / 86_400) as i64);
+    let (h, m, s) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("udpchat-{year:04}{month:02}{day:02}-{h:02}{m:02}{s:02}-{ms:03}.png")
+}
+
+/// The Gregorian date of a day counted from 1970, by counting years from March,
+/// so that the leap day is the last one.
+fn civil_date(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
+fn toolkit(error: impl Borrow<opencv::Error>) -> WindowError {
+    WindowError::Toolkit(error.borrow().message.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// The largest window that is opened; the person may make it larger.
+const LARGEST: (f64, f64) = (1280.0, 720.0);
+
+/// The largest window of oneself.
+const SMALL: (f64, f64) = (320.0, 240.0);
+
+const NO_KEY: i32 = -1;
+const ESCAPE: u8 = 27;
+const AROUND_THE_VERTICAL: i32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_are_named_by_the_time() {
+        let name = |days: u64, s: u64, ms: u64| {
+            snapshot_name(Duration::from_secs(days * 86_400 + s) + Duration::from_millis(ms))
+        };
+        assert_eq!(name(0, 0, 0), "udpchat-19700101-000000-000.png");
+        assert_eq!(name(19_782, 86_399, 7), "udpchat-20240229-235959-007.png");
+        assert_eq!(name(19_783, 3600, 0), "udpchat-20240301-010000-000.png");
+        assert_eq!(name(20_453, 61, 0), "udpchat-20251231-000101-000.png");
+    }
+}

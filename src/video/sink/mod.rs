@@ -1,0 +1,17 @@
+//! Where pictures go: files and pipes, and windows.
+
+mod avi;
+mod backlog;
+pub mod display;
+#[cfg(feature = "opencv")]
+mod highgui;
+mod output;
+#[cfg(feature = "opencv")]
+mod overlay;
+mod recorder;
+mod spec;
+pub mod window;
+mod y4m;
+
+pub use recorder::{RecordError, RecordSummary, Recorder};
+pub use spec::{Container, OutputSpec, OutputSpecError};

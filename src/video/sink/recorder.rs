@@ -1,0 +1,447 @@
+//! Recording: a thread of its own writes, so that a slow disk never delays the picture.
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    avi::AviWriter,
+    backlog::{Backlog, Rule},
+    output::Output,
+    spec::{Container, OutputSpec},
+    y4m::Y4mWriter,
+};
+
+/// Writes frames to a file or a pipe.
+#[derive(Debug)]
+pub struct Recorder {
+    name: String,
+    shared: Arc<Shared>,
+}
+
+/// What was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecordSummary {
+    /// Frames written.
+    pub frames: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Frames that were not written because writing was slower than receiving,
+    /// or had failed.
+    pub dropped: u64,
+    /// Frames that could not be decoded, and were not written.
+    pub damaged: u64,
+    /// Frames that were not written because a `.y4m` has one size and sampling only.
+    pub skipped: u64,
+}
+
+impl Recorder {
+    /// Creates the file, or takes standard output, for frames at `fps` frames/s nominally.
+    pub fn create(spec: &OutputSpec, fps: f64) -> Result<Self, RecordError> {
+        let rate = rate(fps);
+        let name = name(spec);
+        let created = |error| RecordError::Create { name: name.clone(), error };
+        let (writer, rule) = match spec {
+            OutputSpec::Stdout => {
+                let output = Output::pipe(stdout().map_err(created)?);
+                (Writer::Y4m(Y4mWriter::new(output, rate)), Rule::KeepNewest)
+            }
+            OutputSpec::File { path, container } => {
+                let writer = Writer::create(path, *container, rate).map_err(created)?;
+                (writer, Rule::KeepOldest)
+            }
+        };
+        Self::start(name.clone(), writer, rule)
+    }
+
+    /// Frames/s nominally, from now on: for the header, if it is not written yet.
+    pub fn set_rate(&self, fps: f64) {
+        if fps > 0.0 && fps < MAX_RATE {
+            self.shared.lock().rate = Some(rate(fps));
+        }
+    }
+
+    /// Hands over a frame of this media time. It is written later, or dropped and
+    /// counted if writing does not keep up; this never waits.
+    pub fn record(&self, frame: impl Into<Arc<[u8]>>, at: Duration) {
+        self.shared.backlog.push((frame.into(), at));
+    }
+
+    /// Why writing ended, said once. What was written until then stays, and plays.
+    pub fn failure(&self) -> Option<RecordError> {
+        self.shared.lock().failure.take()
+    }
+
+    /// What was recorded so far.
+    pub fn summary(&self) -> RecordSummary {
+        let written = self.shared.lock().summary;
+        RecordSummary { dropped: written.dropped + self.shared.backlog.dropped(), ..written }
+    }
+
+    /// Writes what still waits, and ends the file. The error is one that
+    /// [`failure`](Self::failure) has not told of yet.
+    pub fn finish(self) -> Result<RecordSummary, RecordError> {
+        self.shared.backlog.close();
+        let state = self.shared.lock();
+        let (mut state, _) = self
+            .shared
+            .ended
+            .wait_timeout_while(state, PATIENCE, |s| !s.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        let failure = state.failure.take();
+        let has_ended = state.ended;
+        drop(state);
+        match failure {
+            Some(error) => Err(error),
+            None if !has_ended => Err(RecordError::Stalled { name: self.name.clone() }),
+            None => Ok(self.summary()),
+        }
+    }
+
+    fn start(name: String, writer: Writer, rule: Rule) -> Result<Self, RecordError> {
+        let shared = Arc::new(Shared {
+            backlog: Backlog::new(rule),
+            state: Mutex::default(),
+            ended: Condvar::new(),
+        });
+        let (mine, called) = (Arc::clone(&shared), name.clone());
+        thread::Builder::new()
+            .name("recorder".into())
+            .spawn(move || write_all(writer, &mine, &called))
+            .map_err(|error| RecordError::Create { name: name.clone(), error })?;
+        Ok(Self { name, shared })
+    }
+}
+
+/// Why recording cannot begin, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The file cannot be created.
+    #[error("cannot record to {name}: {error}")]
+    Create {
+        /// Which output.
+        name: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Writing failed, as on a full disk.
+    #[error("recording to {name} ended: {error}; what was written until then is whole")]
+    Write {
+        /// Which output.
+        name: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Whoever read the pipe is gone: an ordinary end.
+    #[error("whoever read standard output has closed it")]
+    ReaderGone,
+    /// The last frames could not be written in time.
+    #[error("recording to {name} did not end within 5 s: its disk or reader is stuck")]
+    Stalled {
+        /// Which output.
+        name: String,
+    },
+}
+
+/// What became of one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    Whole,
+    Damaged,
+    OtherLayout,
+}
+
+#[derive(Debug)]
+struct Shared {
+    backlog: Backlog,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    summary: RecordSummary,
+    failure: Option<RecordError>,
+    /// A rate that the writer does not know yet.
+    rate: Option<(u32, u32)>,
+    ended: bool,
+}
+
+enum Writer {
+    MotionJpeg(Output),
+    Y4m(Y4mWriter),
+    Avi(AviWriter),
+}
+
+impl Writer {
+    fn create(path: &Path, container: Container, rate: (u32, u32)) -> io::Result<Self> {
+        Ok(match container {
+            Container::MotionJpeg => Self::MotionJpeg(Output::create(path)?),
+            Container::Y4m => Self::Y4m(Y4mWriter::new(Output::create(path)?, rate)),
+            Container::Avi => Self::Avi(AviWriter::create(path, rate)?),
+        })
+    }
+
+    fn write(&mut self, frame: &[u8], at: Duration) -> io::Result<Written> {
+        match self {
+            Self::MotionJpeg(output) => output.write(&[frame]).map(|()| Written::Whole),
+            Self::Y4m(writer) => writer.write(frame),
+            Self::Avi(writer) => writer.write(frame, at),
+        }
+    }
+
+    fn set_rate(&mut self, rate: (u32, u32)) {
+        match self {
+            Self::MotionJpeg(_) => {}
+            Self::Y4m(writer) => writer.set_rate(rate),
+            Self::Avi(writer) => writer.set_rate(rate),
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Self::MotionJpeg(_) | Self::Y4m(_) => Ok(()),
+            Self::Avi(writer) => writer.finish(),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::MotionJpeg(output) => output.len(),
+            Self::Y4m(writer) => writer.bytes(),
+            Self::Avi(writer) => writer.bytes(),
+        }
+    }
+}
+
+/// The thread.
+fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
+    let mut result = Ok(());
+    while let Some((frame, at)) = shared.backlog.take() {
+        if let Some(rate) = shared.lock().rate.take() {
+            writer.set_rate(rate);
+        }
+        let written = writer.write(&frame, at);
+        let mut state = shared.lock();
+        state.summary.bytes = writer.bytes();
+        match written {
+            Ok(Written::Whole) => state.summary.frames += 1,
+            Ok(Written::Damaged) => state.summary.damaged += 1,
+            Ok(Written::OtherLayout) => {
+                if state.summary.skipped == 0 {
+                    log::warn!(
+                        "{name}: the picture's size or sampling changed; such frames are skipped"
+                    );
+                }
+                state.summary.skipped += 1;
+            }
+            Err(error) => {
+                state.summary.dropped += 1;
+                result = Err(error);
+                break;
+            }
+        }
+    }
+    let finished = writer.finish();
+    shared.backlog.abandon();
+    let mut state = shared.lock();
+    state.summary.bytes = writer.bytes();
+    state.failure = result.and(finished).err().map(|error| failure(error, name));
+    state.ended = true;
+    shared.ended.notify_all();
+}
+
+fn failure(error: io::Error, name: &str) -> RecordError {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => RecordError::ReaderGone,
+        _ => RecordError::Write { name: name.to_owned(), error },
+    }
+}
+
+/// Standard output without the line buffer of [`io::stdout`], which would look for
+/// line breaks in pictures.
+#[cfg(unix)]
+fn stdout() -> io::Result<Box<dyn io::Write + Send>> {
+    use std::os::fd::AsFd;
+    let descriptor = io::stdout().as_fd().try_clone_to_owned()?;
+    Ok(Box::new(std::fs::File::from(descriptor)))
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "on Unix it can fail")]
+fn stdout() -> io::Result<Box<dyn io::Write + Send>> {
+    Ok(Box::new(io::stdout()))
+}
+
+fn name(spec: &OutputSpec) -> String {
+    match spec {
+        OutputSpec::Stdout => "standard output".to_owned(),
+        OutputSpec::File { path, .. } => path.display().to_string(),
+    }
+}
+
+/// Frames/s as a fraction: whole numbers, the television's n·1000/1001, else thousandths.
+fn rate(fps: f64) -> (u32, u32) {
+    assert!(fps > 0.0 && fps < MAX_RATE, "{fps} frames/s");
+    let is_near_whole = |x: f64| (x - x.round()).abs() < 1e-3 && x.round() > 0.0;
+    if is_near_whole(fps) {
+        (fps.round() as u32, 1)
+    } else if is_near_whole(fps * 1.001) {
+        ((fps * 1.001).round() as u32 * 1000, 1001)
+    } else {
+        ((fps * 1000.0).round().max(1.0) as u32, 1000)
+    }
+}
+
+/// No camera is faster; a header could not say more.
+const MAX_RATE: f64 = 1e6;
+
+/// How long the end waits for the last frames: nobody waits longer after Ctrl-C.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::video::{
+        image::{Image, PixelFormat},
+        jpeg::{Decoder, Want, tests::textured},
+    };
+    use std::{fs, process::Command};
+
+    fn frame(width: usize) -> Vec<u8> {
+        textured(width, 48, PixelFormat::Yuv420)
+    }
+
+    fn at(i: u64) -> Duration {
+        Duration::from_millis(40 * i)
+    }
+
+    fn recorder(path: &Path) -> Recorder {
+        let spec = path.to_str().expect("text").parse().expect("a known extension");
+        Recorder::create(&spec, 25.0).expect("creates")
+    }
+
+    /// A recorder to a pipe whose other end does as `reader` says.
+    fn piped(writer: Box<dyn io::Write + Send>) -> Recorder {
+        let writer = Writer::Y4m(Y4mWriter::new(Output::pipe(writer), (25, 1)));
+        Recorder::start("a pipe".into(), writer, Rule::KeepNewest).expect("starts")
+    }
+
+    #[test]
+    fn mjpeg_is_the_frames_untouched() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.mjpeg");
+        let recorder = recorder(&path);
+        let frames = [frame(64), b"anything".to_vec(), frame(32)];
+        (0..).zip(&frames).for_each(|(i, f)| recorder.record(f.clone(), at(i)));
+        let summary = recorder.finish().expect("writes");
+        assert_eq!((summary.frames, summary.dropped), (3, 0));
+        assert_eq!(fs::read(&path).expect("reads"), frames.concat());
+    }
+
+    #[test]
+    fn y4m_is_the_decoded_planes_of_one_size() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.y4m");
+        let recorder = recorder(&path);
+        for (i, f) in [frame(64), b"junk".to_vec(), frame(32), frame(64)].into_iter().enumerate() {
+            recorder.record(f, at(i as u64));
+        }
+        let summary = recorder.finish().expect("writes");
+        assert_eq!((summary.frames, summary.damaged, summary.skipped), (2, 1, 1));
+        let mut image = Image::empty();
+        Decoder::new().decode(&frame(64), Want::Planar, &mut image).expect("decodes");
+        let mut expected = b"YUV4MPEG2 W64 H48 F25:1 XCOLORRANGE=FULL C420jpeg\n".to_vec();
+        expected.extend([b"FRAME\n", &image.data[..]].concat().repeat(2));
+        assert_eq!(fs::read(&path).expect("reads"), expected);
+        let ffmpeg = Command::new("ffmpeg").arg("-i").arg(&path).args(["-f", "null", "-"]).output();
+        if let Ok(output) = ffmpeg {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success() && said.contains("pc"), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_unwritable_path_is_said_at_once() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for container in [Container::Y4m, Container::MotionJpeg, Container::Avi] {
+            let path = folder.path().join("none/a");
+            let spec = OutputSpec::File { path, container };
+            let said = Recorder::create(&spec, 30.0).err().expect("no folder").to_string();
+            assert!(said.starts_with("cannot record to") && !said.contains('\n'), "{said}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_reported_once_and_frames_after_it_are_counted() {
+        for container in [Container::Y4m, Container::MotionJpeg, Container::Avi] {
+            let spec = OutputSpec::File { path: "/dev/full".into(), container };
+            let recorder = Recorder::create(&spec, 30.0).expect("opens");
+            recorder.record(frame(64), at(0));
+            let failure = std::iter::repeat_with(|| recorder.failure()).find_map(|f| f);
+            let said = failure.expect("full").to_string();
+            assert!(said.contains("/dev/full ended: No space left"), "{said}");
+            recorder.record(frame(64), at(1));
+            assert!(recorder.failure().is_none());
+            let summary = recorder.finish().expect("said already");
+            assert_eq!((summary.frames, summary.dropped), (0, 2));
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_an_ordinary_end() {
+        struct Closed;
+        impl io::Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let recorder = piped(Box::new(Closed));
+        recorder.record(frame(64), at(0));
+        assert!(matches!(recorder.finish(), Err(RecordError::ReaderGone)));
+    }
+
+    #[test]
+    fn a_slow_reader_gets_the_newest_and_never_holds_us_up() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let recorder = piped(Box::new(writer));
+        (0..500).for_each(|i| recorder.record(textured(640, 480, PixelFormat::Yuv420), at(i)));
+        assert!(recorder.summary().dropped > 400);
+        drop(reader);
+        assert!(matches!(recorder.finish(), Err(RecordError::ReaderGone)));
+    }
+
+    #[test]
+    fn the_rate_may_be_told_until_the_first_frame() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.y4m");
+        let recorder = recorder(&path);
+        recorder.set_rate(10.0);
+        recorder.record(frame(64), at(0));
+        recorder.finish().expect("writes");
+        assert!(fs::read(&path).expect("reads").starts_with(b"YUV4MPEG2 W64 H48 F10:1 "));
+    }
+
+    #[test]
+    fn rates_are_fractions() {
+        assert_eq!(rate(30.0), (30, 1));
+        assert_eq!(rate(29.97), (30_000, 1001));
+        assert_eq!(rate(23.976), (24_000, 1001));
+        assert_eq!(rate(12.5), (12_500, 1000));
+        assert_eq!(rate(0.1), (100, 1000));
+    }
+}

@@ -1,0 +1,95 @@
+//! What a user says about an output.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+/// Where to record to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputSpec {
+    /// `-`: standard output, as YUV4MPEG2, which every player and ffmpeg reads from a pipe.
+    Stdout,
+    /// A file, in the container that its name ends in.
+    File {
+        /// The file, which is replaced if it exists.
+        path: PathBuf,
+        /// What to write into it.
+        container: Container,
+    },
+}
+
+/// How pictures are put into a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// `.y4m`: decoded, uncompressed planes, full range.
+    Y4m,
+    /// `.mjpeg`, `.mjpg`: the frames as they came, one after another.
+    MotionJpeg,
+    /// `.avi`: the frames as they came, with a rate.
+    Avi,
+}
+
+impl OutputSpec {
+    /// Whether it takes standard output, which then is nobody else's.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self, Self::Stdout)
+    }
+}
+
+impl FromStr for OutputSpec {
+    type Err = OutputSpecError;
+
+    fn from_str(text: &str) -> Result<Self, OutputSpecError> {
+        if text == "-" {
+            return Ok(Self::Stdout);
+        }
+        let path = PathBuf::from(text);
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        let container = match &extension[..] {
+            "y4m" => Container::Y4m,
+            "mjpeg" | "mjpg" => Container::MotionJpeg,
+            "avi" => Container::Avi,
+            _ => return Err(OutputSpecError { text: text.to_owned() }),
+        };
+        Ok(Self::File { path, container })
+    }
+}
+
+impl fmt::Display for OutputSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("-"),
+            Self::File { path, .. } => path.display().fmt(f),
+        }
+    }
+}
+
+/// A name that says no container.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} does not say how to record: end the name in .y4m (decoded), .mjpeg or .avi (frames as they come), or use - for YUV4MPEG2 on standard output"
+)]
+pub struct OutputSpecError {
+    text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_says_the_container() {
+        let file = |path: &str, container| OutputSpec::File { path: path.into(), container };
+        assert_eq!("-".parse(), Ok(OutputSpec::Stdout));
+        assert_eq!("a.y4m".parse(), Ok(file("a.y4m", Container::Y4m)));
+        assert_eq!("x/b.MJPG".parse(), Ok(file("x/b.MJPG", Container::MotionJpeg)));
+        assert_eq!("c.mjpeg".parse(), Ok(file("c.mjpeg", Container::MotionJpeg)));
+        assert_eq!("d.e.avi".parse(), Ok(file("d.e.avi", Container::Avi)));
+    }
+
+    #[test]
+    fn other_names_are_refused_with_the_three() {
+        for text in ["", "a", "a.mp4", ".avi", "avi"] {
+            let said = text.parse::<OutputSpec>().expect_err(text).to_string();
+            assert!([".y4m", ".mjpeg", ".avi"].iter().all(|e| said.contains(e)), "{said}");
+        }
+    }
+}

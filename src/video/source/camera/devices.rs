@@ -1,0 +1,172 @@
+//! Which cameras there are, and what each can do.
+
+use crate::video::image::Size;
+
+/// One camera.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CameraInfo {
+    /// What `camera:N` takes.
+    pub index: u32,
+    /// Its device, for example `/dev/video0`.
+    pub path: String,
+    /// What it calls itself.
+    pub name: String,
+    /// What it can deliver; empty where the system does not say.
+    pub formats: Vec<CameraFormat>,
+}
+
+/// One pixel format in one size.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CameraFormat {
+    /// Four characters, for example `MJPG` or `YUYV`.
+    pub fourcc: String,
+    /// Its size; it may be beyond the limits of what we take.
+    pub size: Size,
+    /// Frames/s, highest first; empty where the camera does not say.
+    pub fps: Vec<f64>,
+}
+
+/// All cameras, by their number.
+#[cfg(target_os = "linux")]
+pub fn list() -> Vec<CameraInfo> {
+    linux::list()
+}
+
+/// All cameras, by their number: found by opening each, which may switch on its light.
+#[cfg(all(not(target_os = "linux"), feature = "opencv"))]
+pub fn list() -> Vec<CameraInfo> {
+    use opencv::videoio::{CAP_ANY, VideoCapture, VideoCaptureTraitConst};
+    let opens = |index: &i32| {
+        let capture = VideoCapture::new(*index, CAP_ANY);
+        capture.and_then(|capture| capture.is_opened()).unwrap_or(false)
+    };
+    let camera = |index: i32| CameraInfo {
+        index: index as u32,
+        path: format!("camera {index}"),
+        name: format!("camera {index}"),
+        formats: Vec::new(),
+    };
+    (0..MAX_TRIED).filter(opens).map(camera).collect()
+}
+
+/// Without OpenCV there is no way to find them here.
+#[cfg(all(not(target_os = "linux"), not(feature = "opencv")))]
+pub fn list() -> Vec<CameraInfo> {
+    Vec::new()
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::{CameraFormat, CameraInfo, Size};
+    use v4l::{
+        Device, FourCC, capability, context,
+        frameinterval::FrameIntervalEnum,
+        framesize::{FrameSizeEnum, Stepwise},
+        video::Capture,
+    };
+
+    pub(super) fn list() -> Vec<CameraInfo> {
+        let mut cameras: Vec<_> = context::enum_devices().iter().filter_map(camera).collect();
+        cameras.sort_by_key(|camera| camera.index);
+        cameras
+    }
+
+    /// The camera behind a node, unless it is for something else, such as metadata.
+    fn camera(node: &context::Node) -> Option<CameraInfo> {
+        let path = node.path();
+        let index = path.to_str()?.strip_prefix("/dev/video")?.parse().ok()?;
+        let name = node.name().map_or_else(|| format!("camera {index}"), |name| said_once(&name));
+        let path = path.display().to_string();
+        // One that may not be opened is listed all the same: the user looks for it.
+        let Ok(device) = Device::with_path(&path) else {
+            return Some(CameraInfo { index, path, name, formats: Vec::new() });
+        };
+        let can = device.query_caps().ok()?.capabilities;
+        let captures = can.contains(capability::Flags::VIDEO_CAPTURE);
+        captures.then(|| CameraInfo { index, path, name, formats: formats(&device) })
+    }
+
+    /// Many drivers say "Webcam: Webcam".
+    fn said_once(name: &str) -> String {
+        let name = name.trim();
+        match name.split_once(": ") {
+            Some((first, second)) if first == second => first.to_owned(),
+            _ => name.to_owned(),
+        }
+    }
+
+    fn formats(device: &Device) -> Vec<CameraFormat> {
+        let mut formats = Vec::new();
+        for description in device.enum_formats().unwrap_or_default() {
+            let fourcc = description.fourcc;
+            for (width, height) in sizes(device, fourcc) {
+                let size = Size { width: width as usize, height: height as usize };
+                let fps = rates(device, fourcc, width, height);
+                let fourcc = fourcc.to_string().trim().to_owned();
+                formats.push(CameraFormat { fourcc, size, fps });
+            }
+        }
+        formats
+    }
+
+    fn sizes(device: &Device, fourcc: FourCC) -> Vec<(u32, u32)> {
+        let sizes = device.enum_framesizes(fourcc).unwrap_or_default();
+        sizes
+            .into_iter()
+            .flat_map(|size| match size.size {
+                FrameSizeEnum::Discrete(size) => vec![(size.width, size.height)],
+                FrameSizeEnum::Stepwise(steps) => usual_sizes(&steps),
+            })
+            .collect()
+    }
+
+    /// A camera that takes any size has too many to list.
+    fn usual_sizes(steps: &Stepwise) -> Vec<(u32, u32)> {
+        let fits = |&&(width, height): &&(u32, u32)| {
+            (steps.min_width..=steps.max_width).contains(&width)
+                && (steps.min_height..=steps.max_height).contains(&height)
+        };
+        let mut sizes: Vec<_> = USUAL_SIZES.iter().filter(fits).copied().collect();
+        let largest = (steps.max_width, steps.max_height);
+        if !sizes.contains(&largest) {
+            sizes.push(largest);
+        }
+        sizes
+    }
+
+    fn rates(device: &Device, fourcc: FourCC, width: u32, height: u32) -> Vec<f64> {
+        let rate = |interval: &v4l::Fraction| {
+            f64::from(interval.denominator) / f64::from(interval.numerator.max(1))
+        };
+        let intervals = device.enum_frameintervals(fourcc, width, height).unwrap_or_default();
+        let mut rates: Vec<f64> = intervals
+            .iter()
+            .map(|interval| match &interval.interval {
+                FrameIntervalEnum::Discrete(interval) => rate(interval),
+                FrameIntervalEnum::Stepwise(steps) => rate(&steps.min),
+            })
+            .collect();
+        rates.sort_by(|a, b| b.total_cmp(a));
+        rates.dedup();
+        rates
+    }
+
+    /// Sizes that people look for.
+    const USUAL_SIZES: [(u32, u32); 5] =
+        [(320, 240), (640, 480), (1280, 720), (1920, 1080), (3840, 2160)];
+}
+
+/// Nobody has more cameras, and each that is tried takes a while.
+#[cfg(all(not(target_os = "linux"), feature = "opencv"))]
+const MAX_TRIED: i32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listing_never_fails_and_is_in_order() {
+        let cameras = list();
+        assert!(cameras.is_sorted_by_key(|camera| camera.index), "{cameras:?}");
+    }
+}

@@ -1,0 +1,11 @@
+//! Cameras: which there are, and taking pictures from one.
+
+#[cfg(feature = "opencv")]
+mod capture;
+mod devices;
+#[cfg(feature = "opencv")]
+mod grab;
+
+pub use devices::{CameraFormat, CameraInfo, list};
+#[cfg(feature = "opencv")]
+pub(super) use grab::Camera;

@@ -1,0 +1,117 @@
+//! Why a source cannot be opened or read.
+
+use std::{io, path::PathBuf};
+
+use super::y4m::Y4mError;
+use crate::video::image::SizeError;
+
+/// Why a source cannot be opened or read: what, where, and what to do, in one line.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// No such file.
+    #[error("cannot open {path:?}: no such file")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {path:?}: {error}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The file is a folder.
+    #[error("{path:?} is a folder, not a video or an image")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is nothing in the file.
+    #[error("cannot play {path:?}: it is empty")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It begins like an image, but cannot be decoded.
+    #[error("cannot show {path:?}: the {format} image is damaged or truncated")]
+    DamagedImage {
+        /// The file.
+        path: PathBuf,
+        /// What kind of image it is.
+        format: String,
+    },
+    /// Neither an image nor a video that can be decoded.
+    #[error("cannot play {path:?}: it is neither an image nor a video that FFmpeg can decode")]
+    Unplayable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The picture's size is beyond the limits.
+    #[error("cannot send {path:?} as it is: {error}; scale it with --size")]
+    Size {
+        /// The file.
+        path: PathBuf,
+        /// Which limits.
+        error: SizeError,
+    },
+    /// There is no camera at all.
+    #[error("no camera was found: plug one in, or use `--source pattern` or `--source FILE`")]
+    NoCamera,
+    /// This camera is not there.
+    #[error("there is no camera {index}; there are: {others} (`udpchat devices` says more)")]
+    NoSuchCamera {
+        /// The number asked for.
+        index: u32,
+        /// What there is.
+        others: String,
+    },
+    /// The camera is there, but gives nothing.
+    #[error(
+        "cannot get pictures from camera {index} ({name}): is another program using it, and may you read {path}?"
+    )]
+    Camera {
+        /// Its number.
+        index: u32,
+        /// What it is called.
+        name: String,
+        /// Its device.
+        path: String,
+    },
+    /// What was asked for needs OpenCV.
+    #[error(
+        "this udpchat was built without OpenCV: {0} cannot be opened; use `--source pattern` or `--source -`"
+    )]
+    WithoutOpenCv(&'static str),
+    /// A rate that makes no sense.
+    #[error("a rate of {0} frames/s is out of range: it must be 0.1 to 1000")]
+    Fps(f64),
+    /// Nothing comes from standard input.
+    #[error(
+        "standard input is empty: pipe YUV4MPEG2 or JPEGs into it, as `ffmpeg -i FILE -f yuv4mpegpipe -` writes"
+    )]
+    StdinEmpty,
+    /// Standard input is something else.
+    #[error(
+        "standard input is neither YUV4MPEG2 (`ffmpeg … -f yuv4mpegpipe -`) nor a stream of JPEGs (`ffmpeg … -f mjpeg -`)"
+    )]
+    StdinFormat,
+    /// Standard input is a stream of JPEGs, but none of them can be used.
+    #[error("no JPEG on standard input can be used: {0}")]
+    StdinJpeg(String),
+    /// The YUV4MPEG2 is not acceptable.
+    #[error("standard input: {0}")]
+    Y4m(#[from] Y4mError),
+    /// Standard input cannot be read.
+    #[error("cannot read standard input: {0}")]
+    Stdin(io::Error),
+    /// `OpenCV` failed at something that it is not expected to fail at.
+    #[error("OpenCV failed to {what}: {error}")]
+    OpenCv {
+        /// At what.
+        what: &'static str,
+        /// What it says.
+        error: String,
+    },
+}

@@ -1,0 +1,302 @@
+//! Where pictures come from: [`Source`] and what it can be opened on.
+
+mod barcode;
+pub mod camera;
+mod error;
+#[cfg(feature = "opencv")]
+mod file;
+#[cfg(feature = "opencv")]
+mod mat;
+mod pace;
+mod paint;
+pub mod pattern;
+mod sniff;
+mod spec;
+mod stdin;
+#[cfg(feature = "opencv")]
+mod still;
+mod y4m;
+
+use std::{
+    path::Path,
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant},
+};
+
+pub use error::SourceError;
+pub use spec::{FPS_RANGE, SourceOptions, SourceSpec};
+
+use self::{
+    pace::Pacer,
+    pattern::Pattern,
+    sniff::{Content, sniff},
+    stdin::Pipe,
+};
+use super::image::{Image, Size};
+use crate::clock;
+
+/// Something that gives pictures, one after another.
+pub struct Source {
+    info: SourceInfo,
+    kind: Kind,
+}
+
+/// What is known of an opened source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceInfo {
+    /// Pixels in a row of the first picture; a camera may change its mind when it is plugged in again.
+    pub width: usize,
+    /// Rows of the first picture.
+    pub height: usize,
+    /// The nominal rate, frames/s.
+    pub fps: f64,
+    /// What was asked for and what was given, in one line.
+    pub description: String,
+    /// Whether the pictures are frames already, sent on as they are.
+    pub passthrough: bool,
+    /// What a user who gave options that do nothing here should be told, a line each.
+    pub notes: Vec<String>,
+}
+
+/// One picture and when it was taken.
+#[derive(Debug, Clone)]
+pub struct Captured {
+    /// The picture.
+    pub picture: Picture,
+    /// When it began: the driver's time for a camera, the due time for what is
+    /// made or read from a file here, the end of reading for standard input.
+    pub captured: Instant,
+    /// Counts the pictures of the source from 0, with those that were skipped.
+    pub number: u64,
+}
+
+/// A picture as its source has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Picture {
+    /// Pixels, to be encoded here.
+    Image(Image),
+    /// A frame, checked and mended.
+    Jpeg(Vec<u8>),
+}
+
+impl Source {
+    /// Opens what `spec` names, reading as much as it takes to know that it works:
+    /// a file's first picture, the first bytes of standard input (for which it waits).
+    pub fn open(spec: &SourceSpec, options: &SourceOptions) -> Result<Self, SourceError> {
+        if let Some(fps) = options.fps.filter(|fps| !FPS_RANGE.contains(fps)) {
+            return Err(SourceError::Fps(fps));
+        }
+        match spec {
+            SourceSpec::Pattern => Ok(open_pattern(options)),
+            SourceSpec::Stdin => {
+                let (info, pipe) = Pipe::open(Box::new(std::io::stdin()), options)?;
+                Ok(Self { info, kind: Kind::Pipe(pipe) })
+            }
+            SourceSpec::Path(path) => open_path(path, options),
+            SourceSpec::Camera(index) => open_camera(*index, options),
+        }
+    }
+
+    /// What is known of it.
+    pub fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    /// Waits for the next picture. `None` at the end, or once `stop` is set, which
+    /// is looked at every 50 ms.
+    pub fn next(&mut self, stop: &AtomicBool) -> Result<Option<Captured>, SourceError> {
+        match &mut self.kind {
+            Kind::Pattern(source) => Ok(source.next(stop)),
+            Kind::Pipe(source) => source.next(stop),
+            #[cfg(feature = "opencv")]
+            Kind::Film(source) => source.next(stop),
+            #[cfg(feature = "opencv")]
+            Kind::Still(source) => Ok(source.next(stop)),
+            #[cfg(feature = "opencv")]
+            Kind::Camera(source) => Ok(source.next(stop)),
+        }
+    }
+
+    /// Frames that could not be mended and were dropped so far (camera and Motion JPEG).
+    pub fn damaged(&self) -> u64 {
+        match &self.kind {
+            Kind::Pipe(source) => source.damaged(),
+            #[cfg(feature = "opencv")]
+            Kind::Camera(source) => source.damaged(),
+            _ => 0,
+        }
+    }
+}
+
+enum Kind {
+    Pattern(Box<PacedPattern>),
+    Pipe(Pipe),
+    #[cfg(feature = "opencv")]
+    Film(file::Film),
+    #[cfg(feature = "opencv")]
+    Still(still::Still),
+    #[cfg(feature = "opencv")]
+    Camera(camera::Camera),
+}
+
+/// The pattern at its rate.
+struct PacedPattern {
+    pattern: Pattern,
+    pacer: Pacer,
+    gray: bool,
+}
+
+impl PacedPattern {
+    fn next(&mut self, stop: &AtomicBool) -> Option<Captured> {
+        let due = self.pacer.wait(stop)?;
+        // What the clock shows is the due time, so that it can be compared with `captured`.
+        let late = clock::now().saturating_duration_since(due.at);
+        let wall = clock::wall().checked_sub(late).unwrap_or(Duration::ZERO);
+        let mut image = self.pattern.render(due.number as u32, wall);
+        if self.gray {
+            image.drop_chroma();
+        }
+        Some(Captured { picture: Picture::Image(image), captured: due.at, number: due.number })
+    }
+}
+
+fn open_pattern(options: &SourceOptions) -> Source {
+    let Size { width, height } = options.size.unwrap_or(DEFAULT_SIZE);
+    let fps = options.fps.unwrap_or(DEFAULT_FPS);
+    let label = format!("udpchat {width}x{height} {fps} fps");
+    let pattern = Pattern::new(Size { width, height }, &label);
+    let info = SourceInfo {
+        width,
+        height,
+        fps,
+        description: format!("pattern, {width}x{height} at {fps} frames/s"),
+        passthrough: false,
+        notes: Vec::new(),
+    };
+    let source = PacedPattern { pattern, pacer: Pacer::new(fps), gray: options.gray };
+    Source { info, kind: Kind::Pattern(Box::new(source)) }
+}
+
+fn open_path(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
+    match sniff(path)? {
+        Content::Image(format) => open_still(path, format, options),
+        Content::Film => open_film(path, options),
+    }
+}
+
+#[cfg(feature = "opencv")]
+fn open_still(path: &Path, format: &str, options: &SourceOptions) -> Result<Source, SourceError> {
+    let (info, still) = still::Still::open(path, format, options)?;
+    Ok(Source { info, kind: Kind::Still(still) })
+}
+
+#[cfg(feature = "opencv")]
+fn open_film(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
+    let (info, film) = file::Film::open(path, options)?;
+    Ok(Source { info, kind: Kind::Film(film) })
+}
+
+#[cfg(feature = "opencv")]
+fn open_camera(index: Option<u32>, options: &SourceOptions) -> Result<Source, SourceError> {
+    let (info, camera) = camera::Camera::open(index, options)?;
+    Ok(Source { info, kind: Kind::Camera(camera) })
+}
+
+#[cfg(not(feature = "opencv"))]
+fn open_still(_: &Path, _: &str, _: &SourceOptions) -> Result<Source, SourceError> {
+    Err(SourceError::WithoutOpenCv("images"))
+}
+
+#[cfg(not(feature = "opencv"))]
+fn open_film(_: &Path, _: &SourceOptions) -> Result<Source, SourceError> {
+    Err(SourceError::WithoutOpenCv("video files"))
+}
+
+#[cfg(not(feature = "opencv"))]
+fn open_camera(_: Option<u32>, _: &SourceOptions) -> Result<Source, SourceError> {
+    Err(SourceError::WithoutOpenCv("cameras"))
+}
+
+/// What is asked of a camera, and what the pattern has, unless told otherwise.
+const DEFAULT_SIZE: Size = Size { width: 1280, height: 720 };
+
+/// The rate of what has none of its own.
+const DEFAULT_FPS: f64 = 30.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static RUN: AtomicBool = AtomicBool::new(false);
+
+    fn open(spec: &str, options: &SourceOptions) -> Result<Source, SourceError> {
+        Source::open(&spec.parse().expect("any text is a source"), options)
+    }
+
+    fn said(spec: &str) -> String {
+        let error = open(spec, &SourceOptions::default()).err().expect(spec);
+        let said = error.to_string();
+        assert!(!said.contains('\n'), "{said}");
+        said
+    }
+
+    #[test]
+    fn the_pattern_counts_and_is_due_at_its_rate() {
+        let options = SourceOptions {
+            size: Some(Size { width: 160, height: 120 }),
+            fps: Some(240.0),
+            gray: true,
+            ..SourceOptions::default()
+        };
+        let mut source = open("pattern", &options).expect("built in");
+        assert_eq!(source.info().description, "pattern, 160x120 at 240 frames/s");
+        for _ in 0..5 {
+            let captured = source.next(&RUN).expect("no error").expect("no end");
+            let Picture::Image(image) = captured.picture else { panic!("pixels") };
+            assert_eq!(image.format, super::super::image::PixelFormat::Gray);
+            assert_eq!(pattern::read_number(&image), Some(captured.number as u32));
+            assert!(captured.captured <= clock::now());
+        }
+        assert!(source.next(&AtomicBool::new(true)).expect("no error").is_none());
+    }
+
+    #[test]
+    fn a_rate_that_makes_no_sense_is_refused() {
+        for fps in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
+            let options = SourceOptions { fps: Some(fps), ..SourceOptions::default() };
+            assert!(matches!(open("pattern", &options), Err(SourceError::Fps(_))));
+        }
+    }
+
+    #[test]
+    fn bad_files_are_said_in_one_line() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("empty.avi"), b"").expect("writes");
+        std::fs::write(path("text.avi"), b"this is not a video at all\n".repeat(99))
+            .expect("writes");
+        std::fs::write(path("half.png"), b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0").expect("writes");
+        std::fs::write(path("huge.png"), png_header(100_000, 9)).expect("writes");
+        assert!(said(&path("none.avi")).ends_with("no such file"));
+        assert!(said(&path("")).ends_with("is a folder, not a video or an image"));
+        assert!(said(&path("empty.avi")).ends_with("it is empty"));
+        #[cfg(feature = "opencv")]
+        {
+            assert!(said(&path("text.avi")).contains("cannot play"));
+            assert!(said(&path("half.png")).contains("damaged or truncated"));
+            assert!(said(&path("huge.png")).contains("100000x9 is out of range"));
+        }
+        #[cfg(not(feature = "opencv"))]
+        for name in ["text.avi", "half.png"] {
+            assert!(said(&path(name)).starts_with("this udpchat was built without OpenCV"));
+        }
+    }
+
+    fn png_header(width: u32, height: u32) -> Vec<u8> {
+        let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
+        bytes.extend(width.to_be_bytes());
+        bytes.extend(height.to_be_bytes());
+        bytes.extend([8, 2, 0, 0, 0, 0, 0, 0, 0]);
+        bytes
+    }
+}

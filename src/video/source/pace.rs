@@ -1,0 +1,105 @@
+//! Pacing: when the next picture of a source without a clock of its own is due.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::clock;
+
+/// Hands out due times at a steady rate, computed from the first one, so that
+/// no error adds up.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    fps: f64,
+    start: Option<Instant>,
+    /// Intervals since `start` until the next due time.
+    next: u64,
+}
+
+impl Pacer {
+    pub(super) fn new(fps: f64) -> Self {
+        assert!(fps > 0.0 && fps.is_finite(), "{fps} frames/s");
+        Self { fps, start: None, next: 0 }
+    }
+
+    /// Waits until the next picture is due, and says when that was; `None` if `stop` came first.
+    ///
+    /// Who is late by more than an interval has missed pictures: the due times
+    /// that passed are skipped, so that none is ever made up for in a burst.
+    pub(super) fn wait(&mut self, stop: &AtomicBool) -> Option<Due> {
+        let now = clock::now();
+        let start = *self.start.get_or_insert(now);
+        let passed = (now.saturating_duration_since(start).as_secs_f64() * self.fps) as u64;
+        let number = self.next.max(passed);
+        let at = start + Duration::from_secs_f64(number as f64 / self.fps);
+        let skipped = number - self.next;
+        self.next = number + 1;
+        wait_until(at, stop).then_some(Due { at, number, skipped })
+    }
+}
+
+/// One due time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Due {
+    /// When it is, or was.
+    pub at: Instant,
+    /// Which one, counted from 0, with those that were skipped.
+    pub number: u64,
+    /// How many were skipped just before.
+    pub skipped: u64,
+}
+
+/// Waits for an instant; false if `stop` was set before.
+pub(super) fn wait_until(deadline: Instant, stop: &AtomicBool) -> bool {
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        let left = deadline.saturating_duration_since(clock::now());
+        if left.is_zero() {
+            return true;
+        }
+        thread::park_timeout(left.min(STOP_LOOK));
+    }
+}
+
+/// How often anything that waits looks whether it should stop: a person notices no 50 ms.
+pub(super) const STOP_LOOK: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static RUN: AtomicBool = AtomicBool::new(false);
+
+    #[test]
+    fn due_times_are_multiples_of_the_interval_and_never_early() {
+        let mut pacer = Pacer::new(200.0);
+        let first = pacer.wait(&RUN).expect("not stopped");
+        for _ in 0..10 {
+            let due = pacer.wait(&RUN).expect("not stopped");
+            assert_eq!(due.at - first.at, Duration::from_secs_f64(due.number as f64 / 200.0));
+            assert!(clock::now() >= due.at);
+        }
+    }
+
+    #[test]
+    fn who_is_late_skips_ahead_instead_of_bursting() {
+        let mut pacer = Pacer::new(100.0);
+        let first = pacer.wait(&RUN).expect("not stopped");
+        assert!(wait_until(first.at + Duration::from_millis(55), &RUN));
+        let late = pacer.wait(&RUN).expect("not stopped");
+        assert!(late.number >= 5 && late.skipped == late.number - 1, "{late:?}");
+        let next = pacer.wait(&RUN).expect("not stopped");
+        assert!(next.at - late.at >= Duration::from_millis(10));
+    }
+
+    #[test]
+    fn stopping_ends_the_wait_soon() {
+        let began = clock::now();
+        assert!(!wait_until(began + Duration::from_secs(60), &AtomicBool::new(true)));
+        assert!(clock::now() - began < Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,220 @@
+//! Painting on a 4:2:0 image: rectangles, blended masks, digits and small text.
+
+use std::ops::Range;
+
+use font8x8::legacy::BASIC_LEGACY;
+
+use crate::video::image::Image;
+
+/// A colour as luma and chroma, full range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Colour {
+    pub y: u8,
+    pub cb: u8,
+    pub cr: u8,
+}
+
+impl Colour {
+    /// By BT.601's weights, as JPEG has it.
+    pub(super) fn rgb(r: u8, g: u8, b: u8) -> Self {
+        let [r, g, b] = [r, g, b].map(f32::from);
+        let y = 0.299 * r + 0.587 * g + 0.114 * b;
+        let (cb, cr) = (128.0 + 0.564 * (b - y), 128.0 + 0.713 * (r - y));
+        Self { y: y.round() as u8, cb: cb.round() as u8, cr: cr.round() as u8 }
+    }
+
+    pub(super) const fn gray(y: u8) -> Self {
+        Self { y, cb: 128, cr: 128 }
+    }
+}
+
+/// How much of each pixel a shape covers, 0 to 255.
+#[derive(Debug, Clone)]
+pub(super) struct Mask {
+    pub width: usize,
+    pub height: usize,
+    alpha: Vec<u8>,
+}
+
+impl Mask {
+    /// A mask of what `inside` says of points in pixels, sampled four by four a pixel.
+    pub(super) fn of(width: usize, height: usize, inside: impl Fn(f32, f32) -> bool) -> Self {
+        let mut alpha = Vec::with_capacity(width * height);
+        for y in 0..height {
+            for x in 0..width {
+                let covered = SAMPLES
+                    .iter()
+                    .flat_map(|dy| SAMPLES.iter().map(move |dx| (x as f32 + dx, y as f32 + dy)))
+                    .filter(|&(x, y)| inside(x, y))
+                    .count();
+                alpha.push((covered * 255 / (SAMPLES.len() * SAMPLES.len())) as u8);
+            }
+        }
+        Self { width, height, alpha }
+    }
+
+    pub(super) fn at(&self, x: usize, y: usize) -> u32 {
+        if x < self.width && y < self.height { self.alpha[y * self.width + x].into() } else { 0 }
+    }
+}
+
+/// Fills columns and rows, cut to the image. Chroma is set for each pair of
+/// pixels that begins within.
+pub(super) fn fill(image: &mut Image, columns: Range<usize>, rows: Range<usize>, colour: Colour) {
+    let (width, height) = (image.width, image.height);
+    let (right, bottom) = (columns.end.min(width), rows.end.min(height));
+    if columns.start >= right {
+        return;
+    }
+    let chroma_width = width.div_ceil(2);
+    let chroma = columns.start.div_ceil(2)..right.div_ceil(2);
+    let [luma, cb, cr] = image.planes_mut();
+    for y in rows.start..bottom {
+        luma[y * width..][columns.start..right].fill(colour.y);
+    }
+    for y in rows.start.div_ceil(2)..bottom.div_ceil(2) {
+        cb[y * chroma_width..][chroma.clone()].fill(colour.cb);
+        cr[y * chroma_width..][chroma.clone()].fill(colour.cr);
+    }
+}
+
+/// Paints a colour through a mask whose top left corner is at (`left`, `top`), rounded
+/// down to even numbers so that luma and chroma agree. Cut to the image.
+pub(super) fn blend(image: &mut Image, mask: &Mask, left: usize, top: usize, colour: Colour) {
+    let (left, top) = (left & !1, top & !1);
+    let (width, height) = (image.width, image.height);
+    let columns = mask.width.min(width.saturating_sub(left));
+    let rows = mask.height.min(height.saturating_sub(top));
+    let chroma_width = width.div_ceil(2);
+    let [luma, cb, cr] = image.planes_mut();
+    for y in 0..rows {
+        let to = &mut luma[(top + y) * width + left..][..columns];
+        let from = &mask.alpha[y * mask.width..][..columns];
+        for (value, &alpha) in to.iter_mut().zip(from) {
+            *value = mix(*value, colour.y, alpha.into());
+        }
+    }
+    for y in 0..rows.div_ceil(2) {
+        let at = (top / 2 + y) * chroma_width + left / 2;
+        for x in 0..columns.div_ceil(2) {
+            let alpha = [(0, 0), (1, 0), (0, 1), (1, 1)];
+            let alpha: u32 = alpha.iter().map(|(dx, dy)| mask.at(2 * x + dx, 2 * y + dy)).sum();
+            cb[at + x] = mix(cb[at + x], colour.cb, alpha / 4);
+            cr[at + x] = mix(cr[at + x], colour.cr, alpha / 4);
+        }
+    }
+}
+
+/// A line of small text as a mask, `scale` pixels for each of the font's eight.
+pub(super) fn text_mask(text: &str, scale: usize) -> Mask {
+    let glyphs: Vec<[u8; 8]> = text
+        .chars()
+        .map(|c| BASIC_LEGACY[if c.is_ascii() { c as usize } else { b'?'.into() }])
+        .collect();
+    let (width, height) = (glyphs.len() * 8 * scale, 8 * scale);
+    let mut alpha = vec![0; width * height];
+    for (i, value) in alpha.iter_mut().enumerate() {
+        let (x, y) = (i % width / scale, i / width / scale);
+        *value = if glyphs[x / 8][y] >> (x % 8) & 1 == 1 { 255 } else { 0 };
+    }
+    Mask { width, height, alpha }
+}
+
+/// The ten digits in seven segments, slightly slanted, each `height` pixels high
+/// and [`digit_width`] wide.
+pub(super) fn digit_masks(height: usize) -> [Mask; 10] {
+    SEGMENTS_OF_DIGITS.map(|lit| segments_mask(height, lit))
+}
+
+/// All seven segments: what an unlit digit looks like.
+pub(super) fn unlit_mask(height: usize) -> Mask {
+    segments_mask(height, 0b111_1111)
+}
+
+/// The width of a digit's mask.
+pub(super) fn digit_width(height: usize) -> usize {
+    (height * 11 / 16).next_multiple_of(2)
+}
+
+fn segments_mask(height: usize, lit: u8) -> Mask {
+    let thickness = height as f32 * 0.125;
+    let (left, right) = (thickness * 0.6, height as f32 * 0.46);
+    let (upper, lower) = (thickness * 0.5, height as f32 - thickness * 0.5);
+    let middle = f32::midpoint(upper, lower);
+    // Each segment as its two ends: a, b, c, d, e, f, g.
+    let ends = [
+        ((left, upper), (right, upper)),
+        ((right, upper), (right, middle)),
+        ((right, middle), (right, lower)),
+        ((left, lower), (right, lower)),
+        ((left, middle), (left, lower)),
+        ((left, upper), (left, middle)),
+        ((left, middle), (right, middle)),
+    ];
+    Mask::of(digit_width(height), height, |x, y| {
+        let x = x - (height as f32 - y) * SLANT;
+        ends.iter()
+            .enumerate()
+            .any(|(i, &segment)| lit >> i & 1 == 1 && in_segment(x, y, segment, thickness * 0.5))
+    })
+}
+
+/// Whether a point is in the pointed bar between two points on one row or column.
+fn in_segment(x: f32, y: f32, ((x1, y1), (x2, y2)): ((f32, f32), (f32, f32)), half: f32) -> bool {
+    let is_level = x2 - x1 > y2 - y1;
+    let (across, along, length) = if is_level {
+        ((y - y1).abs(), (x - f32::midpoint(x1, x2)).abs(), x2 - x1)
+    } else {
+        ((x - x1).abs(), (y - f32::midpoint(y1, y2)).abs(), y2 - y1)
+    };
+    across <= half && along + across <= length / 2.0 - half * 0.18
+}
+
+fn mix(from: u8, to: u8, alpha: u32) -> u8 {
+    ((u32::from(from) * (255 - alpha) + u32::from(to) * alpha + 127) / 255) as u8
+}
+
+/// Where in a pixel coverage is sampled.
+const SAMPLES: [f32; 4] = [0.125, 0.375, 0.625, 0.875];
+
+/// How far a digit leans, in pixels to the right for each pixel up.
+const SLANT: f32 = 0.09;
+
+/// Which segments, a in bit 0 to g in bit 6, each digit lights.
+const SEGMENTS_OF_DIGITS: [u8; 10] = [0x3F, 0x06, 0x5B, 0x4F, 0x66, 0x6D, 0x7D, 0x07, 0x7F, 0x6F];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::video::image::PixelFormat;
+
+    #[test]
+    fn painting_over_the_edges_is_cut() {
+        let mut image = Image::blank(17, 13, PixelFormat::Yuv420);
+        fill(&mut image, 10..99, 10..99, Colour::gray(200));
+        fill(&mut image, 30..40, 0..5, Colour::gray(200));
+        let mask = Mask::of(9, 9, |_, _| true);
+        for at in [0, 8, 12, 16, 40] {
+            blend(&mut image, &mask, at, at, Colour::rgb(255, 0, 0));
+        }
+        assert_eq!(image.luma_at(16, 12), 76);
+    }
+
+    #[test]
+    fn digits_differ_and_fit() {
+        let digits = digit_masks(40);
+        for (i, a) in digits.iter().enumerate() {
+            assert_eq!((a.width, a.height), (digit_width(40), 40));
+            let others = digits.iter().skip(i + 1);
+            assert!(others.into_iter().all(|b| a.alpha != b.alpha));
+        }
+    }
+
+    #[test]
+    fn text_of_any_kind_makes_a_mask() {
+        let mask = text_mask("Aé", 2);
+        assert_eq!((mask.width, mask.height), (32, 16));
+        assert!(mask.alpha.contains(&255));
+        assert_eq!(text_mask("", 3).alpha.len(), 0);
+    }
+}

@@ -1,0 +1,85 @@
+//! What a user says about a source.
+
+use std::{convert::Infallible, fmt, ops::RangeInclusive, path::PathBuf, str::FromStr};
+
+use crate::video::image::Size;
+
+/// Which source. Every text is one: what has no meaning of its own is a path
+/// (`./pattern` is a file of that name).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceSpec {
+    /// `camera` is the first one that there is, `camera:2` the one of that number.
+    Camera(Option<u32>),
+    /// The built-in test picture.
+    Pattern,
+    /// A video file or an image.
+    Path(PathBuf),
+    /// `-`: YUV4MPEG2 or a stream of JPEGs.
+    Stdin,
+}
+
+impl FromStr for SourceSpec {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let camera = text.strip_prefix("camera:").and_then(|index| index.parse().ok());
+        Ok(match text {
+            "camera" => Self::Camera(None),
+            "pattern" => Self::Pattern,
+            "-" => Self::Stdin,
+            _ if camera.is_some() => Self::Camera(camera),
+            _ => Self::Path(text.into()),
+        })
+    }
+}
+
+impl fmt::Display for SourceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Camera(None) => f.write_str("camera"),
+            Self::Camera(Some(index)) => write!(f, "camera:{index}"),
+            Self::Pattern => f.write_str("pattern"),
+            Self::Path(path) => path.display().fmt(f),
+            Self::Stdin => f.write_str("-"),
+        }
+    }
+}
+
+/// How the source should be.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct SourceOptions {
+    /// Exactly this size; the aspect ratio is not kept. Where frames are passed
+    /// through it does nothing, except that a camera is asked for it.
+    pub size: Option<Size>,
+    /// Frames/s, within [`FPS_RANGE`]: asked of a camera, given to what is made
+    /// here or read from a file.
+    pub fps: Option<f64>,
+    /// Play a file once instead of again and again.
+    pub once: bool,
+    /// Leave out the colour where that saves work here. The encoder must be told too.
+    pub gray: bool,
+}
+
+/// The rates that can be asked for: one picture in ten seconds is a slide show,
+/// and a millisecond is what pacing can keep.
+pub const FPS_RANGE: RangeInclusive<f64> = 0.1..=1000.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specs_parse_and_print_the_same() {
+        for (text, spec) in [
+            ("camera", SourceSpec::Camera(None)),
+            ("camera:2", SourceSpec::Camera(Some(2))),
+            ("pattern", SourceSpec::Pattern),
+            ("-", SourceSpec::Stdin),
+            ("./pattern", SourceSpec::Path("./pattern".into())),
+            ("camera:x", SourceSpec::Path("camera:x".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(spec.clone()));
+            assert_eq!(spec.to_string(), text);
+        }
+    }
+}

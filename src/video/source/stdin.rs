@@ -1,0 +1,336 @@
+//! Pictures from standard input: YUV4MPEG2 or a stream of JPEGs.
+//!
+//! A thread reads as fast as they are written and keeps the newest only: who
+//! writes is never held up by who encodes.
+
+use std::{
+    io::{BufRead, BufReader, Cursor, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+#[cfg(feature = "opencv")]
+use super::mat::scale;
+use super::{
+    Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
+    pace::STOP_LOOK,
+    y4m::{Y4mError, Y4mReader},
+};
+use crate::{
+    clock,
+    latest::{Latest, Taken},
+    video::jpeg::{Header, JpegStream, StreamItem, mend},
+};
+
+/// A source that somebody else writes.
+pub(super) struct Pipe {
+    mailbox: Latest<Result<Captured, SourceError>>,
+    damaged: Arc<AtomicU64>,
+}
+
+impl Pipe {
+    /// Waits for the first bytes, tells by them what comes, and begins to read.
+    pub(super) fn open(
+        mut reader: Box<dyn Read + Send>,
+        options: &SourceOptions,
+    ) -> Result<(SourceInfo, Self), SourceError> {
+        let mut first = Vec::new();
+        (&mut reader).take(10).read_to_end(&mut first).map_err(SourceError::Stdin)?;
+        let damaged = Arc::new(AtomicU64::new(0));
+        let rest = BufReader::with_capacity(READ_LEN, reader);
+        let bytes: Box<dyn BufRead + Send> = Box::new(Cursor::new(first.clone()).chain(rest));
+        let (info, pictures) = match &first[..] {
+            [] => return Err(SourceError::StdinEmpty),
+            bytes_read if bytes_read.starts_with(b"YUV4MPEG2") => open_y4m(bytes, options)?,
+            [0xFF, 0xD8, ..] => open_jpegs(bytes, options, &damaged)?,
+            _ => return Err(SourceError::StdinFormat),
+        };
+        let mailbox = Latest::new();
+        let mine = mailbox.clone();
+        thread::Builder::new()
+            .name("stdin".into())
+            .spawn(move || read_all(pictures, &mine))
+            .map_err(SourceError::Stdin)?;
+        Ok((info, Self { mailbox, damaged }))
+    }
+
+    pub(super) fn next(&mut self, stop: &AtomicBool) -> Result<Option<Captured>, SourceError> {
+        while !stop.load(Ordering::Relaxed) {
+            match self.mailbox.take(STOP_LOOK) {
+                Taken::Value(captured) => return captured.map(Some),
+                Taken::Closed => break,
+                Taken::TimedOut => {}
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn damaged(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Pipe {
+    /// The thread notices with the next picture; it cannot be woken from reading.
+    fn drop(&mut self) {
+        self.mailbox.close();
+    }
+}
+
+/// What is read, picture by picture.
+enum Pictures {
+    Y4m { reader: Y4mReader, options: SourceOptions },
+    Jpegs { reader: JpegReader, first: Option<Vec<u8>> },
+}
+
+impl Pictures {
+    /// The next picture, or `None` at the end.
+    fn next(&mut self) -> Result<Option<Picture>, SourceError> {
+        match self {
+            Self::Jpegs { reader, first } => match first.take() {
+                Some(first) => Ok(Some(Picture::Jpeg(first))),
+                None => Ok(reader.next()?.map(Picture::Jpeg)),
+            },
+            Self::Y4m { reader, options } => match reader.next_image() {
+                Ok(Some(mut image)) => {
+                    if options.gray {
+                        image.drop_chroma();
+                    }
+                    let size = options.size.unwrap_or(image.size());
+                    Ok(Some(Picture::Image(scale(image, size)?)))
+                }
+                Ok(None) => Ok(None),
+                Err(Y4mError::Truncated) => {
+                    log::warn!("standard input ended within a picture, which is dropped");
+                    Ok(None)
+                }
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+}
+
+/// Whole, mended frames of a stream of JPEGs.
+struct JpegReader {
+    stream: JpegStream<Box<dyn BufRead + Send>>,
+    damaged: Arc<AtomicU64>,
+    /// Why the last frame was dropped.
+    complaint: Option<String>,
+}
+
+impl JpegReader {
+    fn next(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
+        while let Some(item) = self.stream.next_item().map_err(SourceError::Stdin)? {
+            let complaint = match item {
+                StreamItem::Frame(mut frame) => match mend(&mut frame) {
+                    Ok(()) => return Ok(Some(frame)),
+                    Err(error) => error.to_string(),
+                },
+                StreamItem::TooLong(len) => format!("a JPEG of {len} bytes is over the limit"),
+                StreamItem::Torn(len) => format!("a JPEG breaks off after {len} bytes"),
+                StreamItem::Truncated(len) => format!("it ended {len} bytes into a JPEG"),
+            };
+            log::warn!("standard input: {complaint}; that frame is dropped");
+            self.damaged.fetch_add(1, Ordering::Relaxed);
+            self.complaint = Some(complaint);
+        }
+        Ok(None)
+    }
+}
+
+fn open_y4m(
+    bytes: Box<dyn BufRead + Send>,
+    options: &SourceOptions,
+) -> Result<(SourceInfo, Pictures), SourceError> {
+    let reader = Y4mReader::open(bytes)?;
+    let header = reader.header;
+    let scaled = options.size.filter(|_| cfg!(feature = "opencv"));
+    let size = scaled.unwrap_or(header.size);
+    let fps = options.fps.or(header.fps).unwrap_or(DEFAULT_FPS);
+    let mut notes = Vec::new();
+    if options.size.is_some() && scaled.is_none() {
+        notes.push("--size does nothing: this udpchat was built without OpenCV".to_owned());
+    }
+    if options.fps.is_some() {
+        notes.push(FPS_NOTE.to_owned());
+    }
+    let scaling = if size == header.size { String::new() } else { format!(" scaled to {size}") };
+    let info = SourceInfo {
+        width: size.width,
+        height: size.height,
+        fps,
+        description: format!(
+            "standard input, YUV4MPEG2 {}{scaling} at {fps:.4} frames/s",
+            header.size
+        ),
+        passthrough: false,
+        notes,
+    };
+    Ok((info, Pictures::Y4m { reader, options: *options }))
+}
+
+fn open_jpegs(
+    bytes: Box<dyn BufRead + Send>,
+    options: &SourceOptions,
+    damaged: &Arc<AtomicU64>,
+) -> Result<(SourceInfo, Pictures), SourceError> {
+    let (stream, damaged) = (JpegStream::new(bytes), Arc::clone(damaged));
+    let mut reader = JpegReader { stream, damaged, complaint: None };
+    let unusable = |reader: &JpegReader| {
+        SourceError::StdinJpeg(reader.complaint.clone().unwrap_or_else(|| "there is none".into()))
+    };
+    let first = reader.next()?.ok_or_else(|| unusable(&reader))?;
+    let size = Header::parse(&first).expect("a mended frame has a good header").size;
+    let fps = options.fps.unwrap_or(DEFAULT_FPS);
+    let mut notes =
+        vec!["--quality does nothing: JPEGs are passed through as they come".to_owned()];
+    if options.size.is_some() {
+        notes.push("--size does nothing: JPEGs are passed through as they come".to_owned());
+    }
+    if options.gray {
+        notes.push("--gray does nothing: JPEGs are passed through as they come".to_owned());
+    }
+    if options.fps.is_some() {
+        notes.push(FPS_NOTE.to_owned());
+    }
+    let info = SourceInfo {
+        width: size.width,
+        height: size.height,
+        fps,
+        description: format!("standard input, JPEGs of {size}, passed through"),
+        passthrough: true,
+        notes,
+    };
+    Ok((info, Pictures::Jpegs { reader, first: Some(first) }))
+}
+
+fn read_all(mut pictures: Pictures, mailbox: &Latest<Result<Captured, SourceError>>) {
+    for number in 0.. {
+        let captured = match pictures.next() {
+            Ok(Some(picture)) => Ok(Captured { picture, captured: clock::now(), number }),
+            Ok(None) => break,
+            Err(error) => Err(error),
+        };
+        let is_last = captured.is_err();
+        mailbox.put(captured);
+        if is_last || mailbox.is_closed() {
+            break;
+        }
+    }
+    mailbox.close();
+}
+
+/// Without OpenCV it keeps its size, and the notes say so.
+#[cfg(not(feature = "opencv"))]
+#[expect(clippy::unnecessary_wraps, reason = "with OpenCV it can fail")]
+fn scale(
+    image: crate::video::image::Image,
+    _: crate::video::image::Size,
+) -> Result<crate::video::image::Image, SourceError> {
+    Ok(image)
+}
+
+const FPS_NOTE: &str = "--fps changes nothing but what recordings say: standard input is read as fast as it is written";
+
+/// What is read at once from a pipe: what Linux has in one.
+const READ_LEN: usize = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::video::{
+        image::{Image, PixelFormat, Size},
+        jpeg::tests::textured,
+    };
+
+    static RUN: AtomicBool = AtomicBool::new(false);
+
+    fn open(bytes: &[u8], options: &SourceOptions) -> Result<(SourceInfo, Pipe), SourceError> {
+        Pipe::open(Box::new(Cursor::new(bytes.to_vec())), options)
+    }
+
+    fn all(mut pipe: Pipe) -> Vec<Captured> {
+        std::iter::from_fn(|| pipe.next(&RUN).expect("no error")).collect()
+    }
+
+    fn y4m(frames: usize) -> Vec<u8> {
+        let frame = [&b"FRAME\n"[..], &[77; 32 * 32 * 3 / 2]].concat();
+        [&b"YUV4MPEG2 W32 H32 F50:1 C420jpeg XCOLORRANGE=FULL\n"[..], &frame.repeat(frames)]
+            .concat()
+    }
+
+    #[test]
+    fn y4m_is_read_to_its_end_and_the_last_picture_is_never_skipped() {
+        let (info, pipe) = open(&y4m(20), &SourceOptions::default()).expect("valid");
+        assert_eq!((info.width, info.height, info.fps), (32, 32, 50.0));
+        assert!(!info.passthrough && info.notes.is_empty());
+        let last = all(pipe).pop().expect("pictures");
+        assert_eq!(last.number, 19);
+        let expected = Image::new(32, 32, PixelFormat::Yuv420, vec![77; 1536]);
+        assert_eq!(last.picture, Picture::Image(expected));
+    }
+
+    #[test]
+    fn jpegs_are_passed_through_and_options_that_do_nothing_are_said() {
+        let frame = textured(48, 32, PixelFormat::Yuv422);
+        let options = SourceOptions {
+            size: Some(Size { width: 64, height: 64 }),
+            gray: true,
+            ..SourceOptions::default()
+        };
+        let (info, pipe) = open(&frame.repeat(3), &options).expect("valid");
+        assert_eq!((info.width, info.height, info.fps, info.notes.len()), (48, 32, 30.0, 3));
+        assert!(info.passthrough);
+        let last = all(pipe).pop().expect("pictures");
+        assert_eq!((last.number, last.picture), (2, Picture::Jpeg(frame)));
+    }
+
+    #[test]
+    fn a_truncated_end_drops_only_the_last_picture() {
+        let frame = textured(48, 32, PixelFormat::Yuv420);
+        let jpegs = frame.repeat(2);
+        for stream in [&jpegs[..jpegs.len() - 9], &y4m(2)[..y4m(2).len() - 9]] {
+            let (_, pipe) = open(stream, &SourceOptions::default()).expect("valid");
+            assert_eq!(all(pipe).pop().expect("one picture").number, 0);
+        }
+    }
+
+    #[test]
+    fn an_unusable_jpeg_is_dropped_and_counted() {
+        let good = textured(48, 32, PixelFormat::Yuv420);
+        let bad = [0xFF, 0xD8, 0xFF, 0xD9];
+        let (info, pipe) =
+            open(&[&bad[..], &good].concat(), &SourceOptions::default()).expect("one");
+        assert_eq!((info.width, pipe.damaged()), (48, 1));
+    }
+
+    #[cfg(feature = "opencv")]
+    #[test]
+    fn y4m_is_scaled() {
+        let size = Size { width: 48, height: 20 };
+        let options = SourceOptions { size: Some(size), ..SourceOptions::default() };
+        let (info, pipe) = open(&y4m(1), &options).expect("valid");
+        assert_eq!((info.width, info.height), (48, 20));
+        let Picture::Image(image) = &all(pipe)[0].picture else { panic!("pixels") };
+        assert_eq!((image.size(), image.format), (size, PixelFormat::Yuv420));
+    }
+
+    #[test]
+    fn bad_input_is_said_in_one_line() {
+        let cases: [(&[u8], &str); 6] = [
+            (b"", "standard input is empty"),
+            (b"G", "neither YUV4MPEG2"),
+            (b"GIF89a........", "neither YUV4MPEG2"),
+            (b"YUV4MPEG2 W100000 H9\n", "100000x9 is out of range"),
+            (&[0xFF, 0xD8, 0xFF], "ended 3 bytes into a JPEG"),
+            (&[0xFF, 0xD8, 0xFF, 0xD9], "has no scan"),
+        ];
+        for (bytes, words) in cases {
+            let said = open(bytes, &SourceOptions::default()).err().expect(words).to_string();
+            assert!(said.contains(words) && !said.contains('\n'), "{said}");
+        }
+    }
+}

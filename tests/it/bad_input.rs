@@ -1,0 +1,235 @@
+//! What goes wrong for users: one clear line, the right exit code, nothing lost.
+
+use std::{fs, os::unix::fs::symlink, path::Path, process::Stdio};
+
+use tempfile::TempDir;
+
+use crate::program::{Program, command, feed, run};
+
+/// `udpchat send` of `source` to a port where nobody is; a source that cannot be opened is told first.
+fn send(source: &str, more: &[&str]) -> crate::program::Outcome {
+    let args = ["send", "--to", "127.0.0.1:9", "--source", source, "--seconds", "5"];
+    run(&[&args, more].concat())
+}
+
+fn path_in(dir: &TempDir, name: &str) -> String {
+    dir.path().join(name).to_str().expect("plain").to_owned()
+}
+
+fn file(dir: &TempDir, name: &str, bytes: &[u8]) -> String {
+    let path = path_in(dir, name);
+    fs::write(&path, bytes).expect("written");
+    path
+}
+
+fn dir() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+#[test]
+fn unknown_host() {
+    let outcome = run(&["send", "--to", "no-such-host.invalid", "--source", "pattern"]);
+    outcome.expect_failure(1, &["no-such-host.invalid", "check the name"]);
+}
+
+#[test]
+fn port_in_use() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let addr = taken.local_addr().expect("bound");
+    let outcome = run(&["recv", "--bind", &addr.to_string(), "--show", "none"]);
+    let port = format!("port {}", addr.port());
+    outcome.expect_failure(1, &[&port, "already in use", "--bind"]);
+}
+
+#[test]
+fn somebody_elses_address() {
+    let outcome = run(&["recv", "--bind", "192.0.2.1", "--show", "none"]);
+    outcome.expect_failure(1, &["192.0.2.1", "not an address of this machine"]);
+}
+
+#[test]
+#[cfg(feature = "opencv")]
+fn no_camera() {
+    if Path::new("/dev/video0").exists() {
+        eprintln!("skipped: this machine has a camera");
+        return;
+    }
+    send("camera", &[]).expect_failure(1, &["camera", "udpchat devices"]);
+}
+
+#[test]
+#[cfg(feature = "opencv")]
+fn wrong_device_number() {
+    send("camera:63", &[]).expect_failure(1, &["63", "udpchat devices"]);
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    send("/no/such/film.mp4", &[]).expect_failure(1, &["/no/such/film.mp4"]);
+}
+
+#[test]
+fn a_folder() {
+    let dir = dir();
+    send(dir.path().to_str().expect("plain"), &[]).expect_failure(1, &["folder"]);
+}
+
+#[test]
+fn an_empty_file() {
+    let dir = dir();
+    let path = file(&dir, "empty.avi", b"");
+    send(&path, &[]).expect_failure(1, &[&path, "empty"]);
+}
+
+#[test]
+#[cfg(feature = "opencv")]
+fn a_truncated_file() {
+    let dir = dir();
+    let path = file(&dir, "cut.avi", b"RIFF\x00\x10\x00\x00AVI LIST");
+    send(&path, &[]).expect_failure(1, &[&path]);
+}
+
+#[test]
+#[cfg(feature = "opencv")]
+fn rubbish_in_a_file() {
+    let dir = dir();
+    let path = file(&dir, "rubbish.mp4", &[0x5a; 5000]);
+    send(&path, &[]).expect_failure(1, &[&path]);
+}
+
+/// It is what its content says: the picture is sent, and that is said.
+#[test]
+#[cfg(feature = "opencv")]
+fn a_png_named_avi() {
+    let dir = dir();
+    let png = png_of(&dir, "64x48");
+    let path = path_in(&dir, "really.avi");
+    fs::rename(png, &path).expect("renamed");
+    let program = Program::start(&[
+        "send", "--to", "127.0.0.1:9", "--source", &path, "--seconds", "1", "--no-control",
+    ]);
+    let outcome = program.finish();
+    outcome.expect_success();
+    assert!(outcome.stderr.contains("image"), "{}", outcome.stderr);
+}
+
+#[test]
+#[cfg(feature = "opencv")]
+fn an_image_over_the_limit() {
+    let dir = dir();
+    let png = png_of(&dir, "9000x20");
+    send(&png, &[]).expect_failure(1, &[&png, "9000"]);
+}
+
+#[cfg(feature = "opencv")]
+fn png_of(dir: &TempDir, size: &str) -> String {
+    let path = path_in(dir, "image.png");
+    let lavfi = format!("color=red:size={size}");
+    let made = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", &lavfi, "-frames:v", "1", &path])
+        .status();
+    assert!(made.expect("ffmpeg is installed").success());
+    path
+}
+
+#[test]
+fn unwritable_output() {
+    let bind = ["recv", "--bind", "127.0.0.1:0", "--show", "none", "--output"];
+    let outcome = run(&[&bind[..], &["/no/such/folder/x.avi"]].concat());
+    outcome.expect_failure(1, &["/no/such/folder/x.avi"]);
+    let outcome = run(&[&bind[..], &["film.mkv"]].concat());
+    outcome.expect_failure(2, &["film.mkv", ".y4m", ".mjpeg", ".avi"]);
+}
+
+#[test]
+fn a_full_disk_while_recording() {
+    let dir = dir();
+    for name in ["full.mjpeg", "full.y4m", "full.avi"] {
+        let path = path_in(&dir, name);
+        symlink("/dev/full", &path).expect("linked");
+        let receiver = Program::start(&[
+            "recv", "--bind", "127.0.0.1:0", "--show", "none", "--output", &path,
+        ]);
+        let to = format!("127.0.0.1:{}", receiver.port());
+        let sender = Program::start(&["send", "--to", &to, "--source", "pattern", "--size", "320x240"]);
+        receiver.finish().expect_failure(1, &[&path]);
+        drop(sender);
+    }
+}
+
+#[test]
+fn numbers_out_of_range() {
+    send("pattern", &["--quality", "0"]).expect_failure(2, &["--quality", "1 to 100"]);
+    send("pattern", &["--quality", "101"]).expect_failure(2, &["--quality", "1 to 100"]);
+    send("pattern", &["--size", "3x3"]).expect_failure(2, &["--size", "16"]);
+    send("pattern", &["--size", "100000x9"]).expect_failure(2, &["--size", "8192"]);
+    send("pattern", &["--fps", "0"]).expect_failure(2, &["--fps"]);
+    send("pattern", &["--netem", "los=1%"]).expect_failure(2, &["--netem", "los=1%"]);
+    send("pattern", &["--mtu", "12"]).expect_failure(2, &["--mtu", "508"]);
+}
+
+#[test]
+fn usage() {
+    run(&["send", "--source", "pattern"]).expect_failure(2, &["--to"]);
+    run(&["sned"]).expect_failure(2, &["sned"]);
+    run(&[]).expect_failure(2, &["send, recv, chat"]);
+    run(&["send", "--to", "a b", "--source", "pattern"]).expect_failure(2, &["a b"]);
+}
+
+/// Bytes on standard input, to a receiver that nobody has started.
+fn pipe(bytes: &[u8]) -> crate::program::Outcome {
+    let args = ["send", "--to", "127.0.0.1:9", "--source", "-", "--no-control"];
+    let mut program =
+        Program::spawn(command(&args).stdin(Stdio::piped()).stdout(Stdio::null()));
+    feed(program.stdin(), bytes);
+    program.finish()
+}
+
+#[test]
+fn standard_input_closed_at_once() {
+    pipe(b"").expect_failure(1, &["standard input", "empty"]);
+}
+
+#[test]
+fn rubbish_on_standard_input() {
+    pipe(b"hello, is this video?").expect_failure(1, &["standard input", "YUV4MPEG2", "JPEG"]);
+}
+
+#[test]
+fn a_y4m_header_that_lies() {
+    pipe(b"YUV4MPEG2 W100000 H100000 F30:1\nFRAME\n").expect_failure(1, &["100000"]);
+    pipe(b"YUV4MPEG2 W0 H9 F30:1\nFRAME\n").expect_failure(1, &["standard input"]);
+    pipe(b"YUV4MPEG2 Wx Hy F30:1\nFRAME\n").expect_failure(1, &["standard input"]);
+    pipe(b"YUV4MPEG2 W64 H48 F30:1 C420p16\nFRAME\n").expect_failure(1, &["standard input"]);
+    // More is promised than comes: that picture is dropped, and the stream is over.
+    let outcome = pipe(b"YUV4MPEG2 W640 H480 F30:1\nFRAME\nshort");
+    assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+}
+
+/// The reader of a pipe may go whenever it likes; that ends the program, and well.
+#[test]
+fn a_reader_that_closes_the_pipe() {
+    let args = ["recv", "--bind", "127.0.0.1:0", "--output", "-"];
+    let mut command = command(&args);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let receiver = Program::spawn(command.stdin(Stdio::null()).stdout(writer));
+    drop(command);
+    let to = format!("127.0.0.1:{}", receiver.port());
+    let _sender = Program::start(&["send", "--to", &to, "--source", "pattern", "--size", "320x240"]);
+    let mut first = [0; 9];
+    std::io::Read::read_exact(&mut &reader, &mut first).expect("video");
+    assert_eq!(&first, b"YUV4MPEG2");
+    drop(reader);
+    let outcome = receiver.finish();
+    assert!(outcome.stderr.contains("standard output"), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+    assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+}
+
+#[test]
+fn two_things_on_standard_output() {
+    let outcome = run(&[
+        "recv", "--bind", "127.0.0.1:0", "--output", "-", "--stats-json", "-",
+    ]);
+    outcome.expect_failure(1, &["--output -", "--stats-json -"]);
+}

@@ -1,0 +1,210 @@
+//! The real binary, run as a user would.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use udpchat::clock;
+
+/// A running udpchat whose standard error is read along.
+pub struct Program {
+    child: Child,
+    errors: Arc<Lines>,
+    reader: Option<JoinHandle<()>>,
+    output: Option<JoinHandle<Vec<u8>>>,
+}
+
+/// What a program left behind.
+#[derive(Debug)]
+pub struct Outcome {
+    pub status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+#[derive(Default)]
+struct Lines {
+    lines: Mutex<(Vec<String>, bool)>,
+    more: Condvar,
+}
+
+/// No wait of any test is longer.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary with its arguments, without a display or a name from outside.
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_udpchat"));
+    command.args(args).env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env_remove("RUST_LOG");
+    command.env("USER", "test");
+    command
+}
+
+/// Runs to the end with nothing on standard input.
+pub fn run(args: &[&str]) -> Outcome {
+    let _shared = shared();
+    Program::start(args).finish()
+}
+
+impl Program {
+    pub fn start(args: &[&str]) -> Self {
+        Self::spawn(command(args).stdin(Stdio::null()).stdout(Stdio::piped()))
+    }
+
+    /// Runs `command`; its standard output is collected if it is piped and not taken.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("udpchat starts");
+        let errors = Arc::new(Lines::default());
+        let (lines, stderr) = (Arc::clone(&errors), child.stderr.take().expect("piped"));
+        let reader = std::thread::spawn(move || lines.follow(stderr));
+        let output = child.stdout.take().map(|mut stdout| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                let _ = stdout.read_to_end(&mut bytes);
+                bytes
+            })
+        });
+        Self { child, errors, reader: Some(reader), output }
+    }
+
+    /// Its standard input, if it was piped.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("standard input is piped")
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line on standard error that contains `part`, and returns it.
+    pub fn wait_for(&self, part: &str) -> String {
+        self.errors.wait_for(part).unwrap_or_else(|said| {
+            panic!("'{part}' was not said; what was said:\n{}", said.join("\n"))
+        })
+    }
+
+    /// Everything said so far.
+    pub fn said(&self) -> Vec<String> {
+        self.errors.lines.lock().unwrap().0.clone()
+    }
+
+    /// The port that a receiver says it listens on.
+    pub fn port(&self) -> u16 {
+        let line = self.wait_for(" on port ");
+        let digits: String = line
+            .split(" on port ")
+            .nth(1)
+            .unwrap()
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
+        digits.parse().expect("a port")
+    }
+
+    /// Ctrl-C.
+    pub fn interrupt(&self) {
+        self.signal(rustix::process::Signal::INT);
+    }
+
+    /// The end without a goodbye.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.finish();
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Outcome {
+        let until = clock::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                break status;
+            }
+            if clock::now() >= until {
+                let _ = self.child.kill();
+                panic!("it did not end; it said:\n{}", self.said().join("\n"));
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        };
+        self.reader.take().unwrap().join().unwrap();
+        let stdout = self.output.take().map_or_else(Vec::new, |thread| thread.join().unwrap());
+        Outcome { status, stdout, stderr: self.said().join("\n") }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Lines {
+    fn follow(&self, stderr: impl Read) {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            self.lines.lock().unwrap().0.push(line);
+            self.more.notify_all();
+        }
+        self.lines.lock().unwrap().1 = true;
+        self.more.notify_all();
+    }
+
+    fn wait_for(&self, part: &str) -> Result<String, Vec<String>> {
+        let found = |lines: &(Vec<String>, bool)| lines.0.iter().position(|l| l.contains(part));
+        let lines = self.lines.lock().unwrap();
+        let (lines, _) = self
+            .more
+            .wait_timeout_while(lines, PATIENCE, |l| found(l).is_none() && !l.1)
+            .unwrap();
+        found(&lines).map(|i| lines.0[i].clone()).ok_or_else(|| lines.0.clone())
+    }
+}
+
+impl Outcome {
+    /// It went well.
+    pub fn expect_success(&self) -> &Self {
+        assert!(self.status.success(), "{}", self.stderr);
+        self
+    }
+
+    /// It failed with `code`, said so in one line that contains each of `parts`, and nothing of
+    /// it looks like a crash.
+    pub fn expect_failure(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.status.code(), Some(code), "{}", self.stderr);
+        let said: Vec<&str> =
+            self.stderr.lines().filter(|l| l.starts_with("udpchat: ")).collect();
+        assert_eq!(said.len(), 1, "one line says why:\n{}", self.stderr);
+        for part in parts {
+            assert!(said[0].contains(part), "'{part}' in: {}", said[0]);
+        }
+        for crash in ["panicked", "RUST_BACKTRACE", "Error {", "terminate called"] {
+            assert!(!self.stderr.contains(crash), "{}", self.stderr);
+        }
+    }
+}
+
+/// Writes `bytes` to a program's standard input and closes it; a program that has ended already
+/// is the test's business.
+pub fn feed(mut stdin: ChildStdin, bytes: &[u8]) {
+    let _ = stdin.write_all(bytes);
+}
+
+/// For a test in real time: nothing else that starts programs runs beside it.
+pub fn alone() -> impl Drop {
+    MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// For a test that only starts programs.
+pub fn shared() -> impl Drop {
+    MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Two cores are few: who measures needs them both.
+static MACHINE: std::sync::RwLock<()> = std::sync::RwLock::new(());

@@ -1,0 +1,283 @@
+//! Real video through the real binary, with ffmpeg and ffprobe as the judges.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::program::{Program, alone, command, shared};
+
+/// Pedestrians, 768x576, 795 frames; from Debian's `opencv-doc`.
+fn vtest() -> PathBuf {
+    let folders = ["/usr/share/doc/opencv-doc/examples/data", "/usr/share/doc/opencv-doc"];
+    let found = folders.iter().map(|f| Path::new(f).join("vtest.avi")).find(|p| p.exists());
+    found.expect("vtest.avi is there: scripts/setup.sh test installs opencv-doc")
+}
+
+fn ffmpeg(args: &[&str]) -> String {
+    let output = Command::new("ffmpeg")
+        .args(["-hide_banner", "-nostdin", "-y"])
+        .args(args)
+        .output()
+        .expect("ffmpeg is installed");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+/// One field of a file's video stream, as ffprobe reads it; every frame is decoded.
+fn probe(path: &Path, field: &str) -> String {
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-count_frames", "-select_streams", "v:0", "-of", "csv=p=0"])
+        .args(["-show_entries", &format!("stream={field}")])
+        .arg(path)
+        .output()
+        .expect("ffprobe is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().trim_end_matches(',').to_owned()
+}
+
+fn frames(path: &Path) -> usize {
+    probe(path, "nb_read_frames").parse().expect("a count")
+}
+
+fn receiver(output: &Path) -> Program {
+    Program::start(&["recv", "--bind", "127.0.0.1:0", "--show", "none", "--output", text(output)])
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("plain")
+}
+
+fn to(receiver: &Program) -> String {
+    format!("127.0.0.1:{}", receiver.port())
+}
+
+/// Ends a receiver whose sender has ended.
+fn end(receiver: Program) {
+    receiver.wait_for("has reached the end of its video");
+    receiver.interrupt();
+    receiver.finish().expect_success();
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+/// Every frame comes through, in order, and looks like the source.
+#[test]
+#[cfg(feature = "opencv")]
+fn a_film_arrives_whole_and_in_order() {
+    let _alone = alone();
+    let folder = folder();
+    let out = folder.path().join("out.y4m");
+    let receiver = receiver(&out);
+    let film = vtest();
+    let sender = Program::start(&[
+        "send", "--to", &to(&receiver), "--source", text(&film), "--once", "--fps", "25",
+        "--quality", "80",
+    ]);
+    sender.finish().expect_success();
+    end(receiver);
+    let (got, sent) = (frames(&out), 795);
+    assert!(got as f64 >= 0.999 * f64::from(sent), "{got} of {sent} frames");
+    let graph = "[0:v]setpts=N/25/TB[a];[1:v]setpts=N/25/TB[b];[a][b]psnr=stats_file=-";
+    let said = ffmpeg(&["-i", text(&out), "-i", text(&film), "-lavfi", graph, "-f", "null", "-"]);
+    let average = number_after(&said, " average:");
+    let worst = number_after(&said, " min:");
+    assert!(average >= 33.0, "PSNR {average} dB");
+    assert!(worst >= 30.0, "one frame has only {worst} dB: it is another one, or damaged");
+}
+
+fn number_after(text: &str, label: &str) -> f64 {
+    let rest = text.rsplit(label).next().expect("ffmpeg prints it");
+    rest.split_whitespace().next().expect("a number").parse().expect("a number")
+}
+
+/// Someone else's JPEGs, paced by ffmpeg, arrive bit by bit as they were sent.
+#[test]
+fn a_jpeg_stream_is_recorded_bit_by_bit() {
+    let _alone = alone();
+    let folder = folder();
+    let (sent, got) = (folder.path().join("sent.mjpeg"), folder.path().join("got.mjpeg"));
+    ffmpeg(&[
+        "-f", "lavfi", "-i", "testsrc=size=640x480:rate=25", "-t", "4", "-q:v", "4", text(&sent),
+    ]);
+    let receiver = receiver(&got);
+    let sender = send_piped(&to(&receiver), &["-f", "mjpeg", "-framerate", "25", "-i", text(&sent)], &["-c", "copy", "-f", "mjpeg"]);
+    sender.finish().expect_success();
+    end(receiver);
+    let (sent, got) = (fs::read(sent).expect("read"), fs::read(got).expect("read"));
+    assert_eq!(got.len(), sent.len());
+    assert!(got == sent, "same length, other bytes");
+}
+
+/// Planes in, planes out: what a y4m pipe brings survives one JPEG encoding.
+#[test]
+fn a_y4m_pipe_arrives_in_an_avi_that_plays() {
+    let _alone = alone();
+    let folder = folder();
+    let out = folder.path().join("out.avi");
+    let receiver = receiver(&out);
+    let input = ["-f", "lavfi", "-i", "testsrc=size=640x480:rate=25:duration=4"];
+    let sender = send_piped(&to(&receiver), &input, &["-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe"]);
+    sender.finish().expect_success();
+    end(receiver);
+    assert!((97..=101).contains(&frames(&out)), "{} frames", frames(&out));
+    assert_eq!(probe(&out, "codec_name"), "mjpeg");
+    assert_eq!(probe(&out, "r_frame_rate"), "25/1");
+    let duration: f64 = probe(&out, "duration").parse().expect("seconds");
+    assert!((3.8..=4.2).contains(&duration), "{duration} s");
+}
+
+/// `ffmpeg -re INPUT OUTPUT - | udpchat send --source -`
+fn send_piped(to: &str, input: &[&str], output: &[&str]) -> Program {
+    let mut source = Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-re"])
+        .args(input)
+        .args(output)
+        .arg("-")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("ffmpeg is installed");
+    let video = source.stdout.take().expect("piped");
+    let sender = Program::spawn(
+        command(&["send", "--to", to, "--source", "-"]).stdin(video).stdout(Stdio::null()),
+    );
+    std::thread::spawn(move || source.wait());
+    sender
+}
+
+/// A recording that was killed plays up to its last second.
+#[test]
+fn a_killed_recording_plays() {
+    let _shared = shared();
+    let folder = folder();
+    for name in ["killed.avi", "killed.y4m", "killed.mjpeg"] {
+        let out = folder.path().join(name);
+        let receiver = receiver(&out);
+        let _sender = Program::start(&[
+            "send", "--to", &to(&receiver), "--source", "pattern", "--size", "320x240",
+        ]);
+        wait_until(|| fs::metadata(&out).is_ok_and(|m| m.len() > 400_000));
+        receiver.kill();
+        assert!(frames(&out) >= 10, "{name}: {} frames", frames(&out));
+    }
+}
+
+fn wait_until(mut done: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if done() {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    panic!("it did not happen within 20 s");
+}
+
+/// The numbers of the demo agree with each other.
+#[test]
+fn the_demo_reports_every_frame() {
+    let _alone = alone();
+    let report = demo(&["--size", "640x480", "--seconds", "3"]);
+    let frames = |name: &str| report["frames"][name].as_u64().expect("a count");
+    assert!((80..=92).contains(&frames("captured")), "{report}");
+    assert_eq!(frames("captured"), frames("shown") + frames("superseded"), "{report}");
+    for none in ["incomplete", "late", "damaged"] {
+        assert_eq!(frames(none), 0, "{report}");
+    }
+    for stage in
+        ["capture", "encode", "send", "network", "reassemble", "decode", "show", "end_to_end"]
+    {
+        for percentile in ["p50", "p95", "p99", "max"] {
+            assert!(report["latency_ms"][stage][percentile].is_f64(), "{stage} {percentile}");
+        }
+    }
+    for (group, name) in [("bytes", "jpeg"), ("bytes", "sent"), ("cpu_ms_per_frame", "sender"),
+        ("cpu_ms_per_frame", "receiver")]
+    {
+        assert!(report[group][name].as_f64().is_some_and(|n| n > 0.0), "{group} {name}");
+    }
+    assert!(report["goodput_mbit_s"].is_f64() && report["seconds"].is_f64());
+}
+
+/// Without repair a frame survives if each of its chunks does: drops are honest.
+#[test]
+fn survival_under_loss_is_as_computed() {
+    let _alone = alone();
+    let report = demo(&["--netem", "loss=1%,seed=5", "--seconds", "8"]);
+    let frames = |name: &str| report["frames"][name].as_f64().expect("a count");
+    let jpeg = report["bytes"]["jpeg"].as_f64().expect("bytes");
+    let chunks = (jpeg / frames("captured") / 1160.0).ceil();
+    let expected = 0.99_f64.powf(chunks);
+    let share = (frames("shown") + frames("superseded")) / frames("captured");
+    let deviation = (expected * (1.0 - expected) / frames("sent")).sqrt();
+    assert!(
+        (share - expected).abs() < 4.0 * deviation,
+        "{share} of {chunks} chunks a frame, {expected} expected: {report}"
+    );
+    assert_eq!(frames("damaged"), 0.0, "{report}");
+}
+
+fn demo(args: &[&str]) -> Value {
+    let args = [&["demo", "--json", "--show", "none"], args].concat();
+    let outcome = Program::start(&args).finish();
+    outcome.expect_success();
+    serde_json::from_slice(&outcome.stdout).expect("one JSON object")
+}
+
+/// The shown pictures stay young, whatever the reader can take: 60 in, 10 out.
+#[test]
+fn a_slow_reader_sees_young_pictures() {
+    use std::io::Read;
+    use udpchat::{
+        clock,
+        video::{image::{Image, PixelFormat}, source::pattern},
+    };
+    let _alone = alone();
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = command(&["recv", "--bind", "127.0.0.1:0", "--output", "-"]);
+    let receiver = Program::spawn(command.stdin(Stdio::null()).stdout(writer));
+    drop(command);
+    let (width, height) = (320, 240);
+    let _sender = Program::start(&[
+        "send", "--to", &to(&receiver), "--source", "pattern", "--size", "320x240", "--fps", "60",
+    ]);
+    let mut byte = [0];
+    while byte != *b"\n" {
+        reader.read_exact(&mut byte).expect("a header");
+    }
+    let mut frame = vec![0; b"FRAME\n".len() + width * height * 3 / 2];
+    // When frame 0 was made: the earliest that any number allows.
+    let mut start: Option<std::time::Instant> = None;
+    let (mut ages, mut memory) = (Vec::new(), Vec::new());
+    for _ in 0..60 {
+        std::thread::park_timeout(Duration::from_millis(100));
+        reader.read_exact(&mut frame).expect("a picture");
+        let image = Image::new(width, height, PixelFormat::Yuv420, frame[6..].to_vec());
+        let number = pattern::read_number(&image).expect("a whole pattern");
+        let made = Duration::from_secs_f64(f64::from(number) / 60.0);
+        let now = clock::now();
+        let begun = now.checked_sub(made).expect("after boot");
+        start = Some(start.map_or(begun, |s| s.min(begun)));
+        ages.push(now - start.expect("known") - made);
+        memory.push(resident_kb(receiver.id()));
+    }
+    ages.sort();
+    // Two intervals of the reader; one frame in twenty may meet a busy machine.
+    assert!(ages[56] < Duration::from_millis(200), "{:?}", &ages[50..]);
+    let (early, late) = (memory[20], memory[59]);
+    assert!(late < early + early / 10 + 1024, "{early} KB, then {late} KB");
+}
+
+/// Memory of a process that is really there, in KB.
+pub fn resident_kb(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("Linux says");
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
+}
