@@ -25,7 +25,10 @@ pub fn monotonic() -> Duration {
 /// The instant at which the monotonic clock showed `at`, or `None` before the clock's epoch.
 pub fn instant_of_monotonic(at: Duration) -> Option<Instant> {
     let (now, reading) = (now(), monotonic());
-    if at >= reading { now.checked_add(at - reading) } else { now.checked_sub(reading - at) }
+    match at.checked_sub(reading) {
+        Some(ahead) => now.checked_add(ahead),
+        None => now.checked_sub(reading.saturating_sub(at)),
+    }
 }
 
 /// Processor time used by the calling thread so far.

@@ -37,7 +37,7 @@ use crate::{
     },
 };
 
-pub(super) fn run(args: ChatArgs, messages: &Messages) -> Result<()> {
+pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     check_stdout(args.sink.output.as_ref(), args.report.stats_json.as_deref())?;
     let role = match &args.host {
         Some(host) => Role::ChatDial(resolve(host)?),

@@ -31,14 +31,17 @@ use crate::{
         wire::control::{CloseReason, StreamParams},
     },
     video::{
-        sink::window::{self, WindowSpec},
+        sink::{
+            OutputSpec,
+            window::{self, WindowSpec},
+        },
         source::SourceSpec,
     },
 };
 
-pub(super) fn run(args: DemoArgs, messages: &Messages) -> Result<()> {
+pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     check_stdout(args.sink.output.as_ref(), args.report.stats_json.as_deref())?;
-    if args.json && args.sink.output.as_ref().is_some_and(|o| o.is_stdout()) {
+    if args.json && args.sink.output.as_ref().is_some_and(OutputSpec::is_stdout) {
         bail!("--output - and --json both want standard output: record to a file");
     }
     // Two flags, so that the sender can end while the receiver still takes what is on its way.
@@ -48,8 +51,8 @@ pub(super) fn run(args: DemoArgs, messages: &Messages) -> Result<()> {
     let stream = stream_params(source.info(), args.source.encoding.quality);
     let mut statistics = Statistics::new(&args.report)?;
     let epoch = clock::now();
-    let receiver = start_receiver(&args, epoch)?;
-    let sender = start_sender(&args, epoch, stream, receiver.handle.local_addr())?;
+    let receiver = start_receiver(args, epoch)?;
+    let sender = start_sender(args, epoch, stream, receiver.handle.local_addr())?;
     let ledger = Ledger::default();
     let check = match args.source.source {
         SourceSpec::Pattern => Check::Pattern { newest: None },
@@ -99,7 +102,7 @@ pub(super) fn run(args: DemoArgs, messages: &Messages) -> Result<()> {
     let result = watched
         .and_then(|quit| if quit { Ok(()) } else { stage.run(Some(settled), || false).map(drop) });
     messages.end_status();
-    let receiver_cpu = clock::thread_cpu() - own_cpu;
+    let receiver_cpu = clock::thread_cpu().saturating_sub(own_cpu);
     let report = finish(sender, receiver, &view, captured, seconds, receiver_cpu);
     result?;
     if let Some(failure) = failure {
@@ -138,9 +141,8 @@ impl DemoLoop<'_> {
                 return Ok(true);
             }
             self.status(now);
-            let (receiver, sender) = (self.receiver, self.sender);
+            let receiver = self.receiver;
             self.view.report(now, self.statistics, self.messages, || {
-                let _ = sender;
                 (receiver.handle.stats(), None, receiver.handle.superseded())
             })?;
         }

@@ -125,7 +125,7 @@ fn loopback() -> Finding {
 fn send_to_self() -> std::io::Result<usize> {
     let mut to = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into())?;
     let mut from = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into())?;
-    from.send(to.local_addr()?, &[7; 1200 * LOOPBACK_DATAGRAMS], 1200)?;
+    from.send(to.local_addr()?, &vec![7; 1200 * LOOPBACK_DATAGRAMS], 1200)?;
     let (mut got, until) = (0, clock::now() + Duration::from_millis(500));
     while got < LOOPBACK_DATAGRAMS && clock::now() < until {
         to.receive(|_, _| got += 1)?;

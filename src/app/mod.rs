@@ -44,10 +44,10 @@ pub fn main(cli: Cli) -> ExitCode {
 
 fn run_verb(verb: Verb, messages: &Messages) -> Result<()> {
     match verb {
-        Verb::Send(args) => send::run(args, messages),
-        Verb::Recv(args) => recv::run(args, messages),
-        Verb::Chat(args) => chat::run(args, messages),
-        Verb::Demo(args) => demo::run(args, messages),
+        Verb::Send(args) => send::run(&args, messages),
+        Verb::Recv(args) => recv::run(&args, messages),
+        Verb::Chat(args) => chat::run(&args, messages),
+        Verb::Demo(args) => demo::run(&args, messages),
         Verb::Devices => devices::run(),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Completions { shell } => {

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-pub(super) fn run(args: RecvArgs, messages: &Messages) -> Result<()> {
+pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     check_stdout(args.sink.output.as_ref(), args.report.stats_json.as_deref())?;
     let stop = Stop::on_signals()?;
     let mut statistics = Statistics::new(&args.report)?;

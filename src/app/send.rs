@@ -31,7 +31,7 @@ use crate::{
     video::source::{Source, SourceOptions, SourceSpec},
 };
 
-pub(super) fn run(args: SendArgs, messages: &Messages) -> Result<()> {
+pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let targets = args.to.iter().map(resolve).collect::<Result<Vec<Target>>>()?;
     let port = args.to[0].port;
     let stop = Stop::on_signals()?;
@@ -81,7 +81,9 @@ pub(super) fn run(args: SendArgs, messages: &Messages) -> Result<()> {
                 result = Err(anyhow::anyhow!(line.unwrap_or_default()));
                 break;
             }
-            line.iter().for_each(|line| messages.say(line));
+            if let Some(line) = line {
+                messages.say(&line);
+            }
         } else if network.is_finished() {
             result = Err(anyhow::anyhow!("the network thread has ended: run with -v to see why"));
             break;

@@ -110,7 +110,7 @@ mod tests {
         there: Duration,
         back: Duration,
     ) {
-        let media = |d: Duration| MediaTime::from_micros((d - lead).as_micros() as u64);
+        let media = |d: Duration| MediaTime::from_micros(d.saturating_sub(lead).as_micros() as u64);
         let (t2, t3) = (at + there, at + there + MS);
         offset.record(start + at, media(t2), media(t3), start + t3 + back);
     }

@@ -267,7 +267,7 @@ impl NetemSpec {
         match key.trim() {
             "loss" => self.loss = share("loss")?,
             "burst" => {
-                self.burst = burst(value).ok_or(wrong("burst", "a number from 1 to 1000"))?
+                self.burst = burst(value).ok_or(wrong("burst", "a number from 1 to 1000"))?;
             }
             "delay" => self.delay = time("delay")?,
             "jitter" => self.jitter = time("jitter")?,

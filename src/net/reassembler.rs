@@ -455,7 +455,7 @@ mod tests {
         let mut r = Reassembler::new(DEADLINE);
         handle(&mut r, now, &chunks(1, 95, 10)[3]);
         assert_eq!(r.poll_timeout(), Some(now + DEADLINE));
-        r.handle_timeout(now + DEADLINE - Duration::from_nanos(1));
+        r.handle_timeout(now + DEADLINE.saturating_sub(Duration::from_nanos(1)));
         assert_ne!(r.memory(), 0);
         r.handle_timeout(now + DEADLINE);
         assert_eq!(r.memory(), 0);

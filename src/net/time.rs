@@ -31,6 +31,7 @@ impl MediaTime {
     }
 
     /// This moment plus `later`, saturating.
+    #[must_use]
     pub fn after(self, later: Duration) -> Self {
         Self::from_micros(self.0.saturating_add(later.as_micros() as u64))
     }

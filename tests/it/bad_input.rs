@@ -106,7 +106,14 @@ fn a_png_named_avi() {
     let path = path_in(&dir, "really.avi");
     fs::rename(png, &path).expect("renamed");
     let program = Program::start(&[
-        "send", "--to", "127.0.0.1:9", "--source", &path, "--seconds", "1", "--no-control",
+        "send",
+        "--to",
+        "127.0.0.1:9",
+        "--source",
+        &path,
+        "--seconds",
+        "1",
+        "--no-control",
     ]);
     let outcome = program.finish();
     outcome.expect_success();
@@ -147,11 +154,11 @@ fn a_full_disk_while_recording() {
     for name in ["full.mjpeg", "full.y4m", "full.avi"] {
         let path = path_in(&dir, name);
         symlink("/dev/full", &path).expect("linked");
-        let receiver = Program::start(&[
-            "recv", "--bind", "127.0.0.1:0", "--show", "none", "--output", &path,
-        ]);
+        let receiver =
+            Program::start(&["recv", "--bind", "127.0.0.1:0", "--show", "none", "--output", &path]);
         let to = format!("127.0.0.1:{}", receiver.port());
-        let sender = Program::start(&["send", "--to", &to, "--source", "pattern", "--size", "320x240"]);
+        let sender =
+            Program::start(&["send", "--to", &to, "--source", "pattern", "--size", "320x240"]);
         receiver.finish().expect_failure(1, &[&path]);
         drop(sender);
     }
@@ -179,8 +186,7 @@ fn usage() {
 /// Bytes on standard input, to a receiver that nobody has started.
 fn pipe(bytes: &[u8]) -> crate::program::Outcome {
     let args = ["send", "--to", "127.0.0.1:9", "--source", "-", "--no-control"];
-    let mut program =
-        Program::spawn(command(&args).stdin(Stdio::piped()).stdout(Stdio::null()));
+    let mut program = Program::spawn(command(&args).stdin(Stdio::piped()).stdout(Stdio::null()));
     feed(program.stdin(), bytes);
     program.finish()
 }
@@ -215,7 +221,8 @@ fn a_reader_that_closes_the_pipe() {
     let receiver = Program::spawn(command.stdin(Stdio::null()).stdout(writer));
     drop(command);
     let to = format!("127.0.0.1:{}", receiver.port());
-    let _sender = Program::start(&["send", "--to", &to, "--source", "pattern", "--size", "320x240"]);
+    let _sender =
+        Program::start(&["send", "--to", &to, "--source", "pattern", "--size", "320x240"]);
     let mut first = [0; 9];
     std::io::Read::read_exact(&mut &reader, &mut first).expect("video");
     assert_eq!(&first, b"YUV4MPEG2");
@@ -228,8 +235,6 @@ fn a_reader_that_closes_the_pipe() {
 
 #[test]
 fn two_things_on_standard_output() {
-    let outcome = run(&[
-        "recv", "--bind", "127.0.0.1:0", "--output", "-", "--stats-json", "-",
-    ]);
+    let outcome = run(&["recv", "--bind", "127.0.0.1:0", "--output", "-", "--stats-json", "-"]);
     outcome.expect_failure(1, &["--output -", "--stats-json -"]);
 }

@@ -1,4 +1,9 @@
 //! The integration tests, in one binary: what is only true of the parts together.
+#![expect(
+    clippy::unwrap_used,
+    clippy::unchecked_time_subtraction,
+    reason = "in a test, a panic is how something wrong is told"
+)]
 
 mod layering;
 mod loopback;
@@ -6,3 +11,8 @@ mod loopback;
 mod sim;
 mod simulation;
 mod vectors;
+
+mod bad_input;
+mod people;
+mod program;
+mod video_files;

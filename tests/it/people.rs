@@ -201,8 +201,11 @@ impl Display {
     }
 
     fn tool(&self, program: &str, args: &[&str]) -> Vec<u8> {
-        let output =
-            Command::new(program).args(args).env("DISPLAY", &self.name).output().expect("installed");
+        let output = Command::new(program)
+            .args(args)
+            .env("DISPLAY", &self.name)
+            .output()
+            .expect("installed");
         output.stdout
     }
 
@@ -269,7 +272,15 @@ fn the_window_shows_the_current_picture_and_obeys_its_keys() {
     let window = display.window("udpchat");
     let to = format!("127.0.0.1:{}", receiver.port());
     let sender = Program::start(&[
-        "send", "--to", &to, "--source", "pattern", "--size", "640x480", "--seconds", "60",
+        "send",
+        "--to",
+        &to,
+        "--source",
+        "pattern",
+        "--size",
+        "640x480",
+        "--seconds",
+        "60",
     ]);
     let (first, second) = (display.number(&window), display.number(&window));
     assert!(second > first, "it moves: {first}, then {second}");

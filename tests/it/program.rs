@@ -159,10 +159,8 @@ impl Lines {
     fn wait_for(&self, part: &str) -> Result<String, Vec<String>> {
         let found = |lines: &(Vec<String>, bool)| lines.0.iter().position(|l| l.contains(part));
         let lines = self.lines.lock().unwrap();
-        let (lines, _) = self
-            .more
-            .wait_timeout_while(lines, PATIENCE, |l| found(l).is_none() && !l.1)
-            .unwrap();
+        let (lines, _) =
+            self.more.wait_timeout_while(lines, PATIENCE, |l| found(l).is_none() && !l.1).unwrap();
         found(&lines).map(|i| lines.0[i].clone()).ok_or_else(|| lines.0.clone())
     }
 }
@@ -178,8 +176,7 @@ impl Outcome {
     /// it looks like a crash.
     pub fn expect_failure(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.status.code(), Some(code), "{}", self.stderr);
-        let said: Vec<&str> =
-            self.stderr.lines().filter(|l| l.starts_with("udpchat: ")).collect();
+        let said: Vec<&str> = self.stderr.lines().filter(|l| l.starts_with("udpchat: ")).collect();
         assert_eq!(said.len(), 1, "one line says why:\n{}", self.stderr);
         for part in parts {
             assert!(said[0].contains(part), "'{part}' in: {}", said[0]);

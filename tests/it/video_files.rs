@@ -79,8 +79,16 @@ fn a_film_arrives_whole_and_in_order() {
     let receiver = receiver(&out);
     let film = vtest();
     let sender = Program::start(&[
-        "send", "--to", &to(&receiver), "--source", text(&film), "--once", "--fps", "25",
-        "--quality", "80",
+        "send",
+        "--to",
+        &to(&receiver),
+        "--source",
+        text(&film),
+        "--once",
+        "--fps",
+        "25",
+        "--quality",
+        "80",
     ]);
     sender.finish().expect_success();
     end(receiver);
@@ -106,10 +114,22 @@ fn a_jpeg_stream_is_recorded_bit_by_bit() {
     let folder = folder();
     let (sent, got) = (folder.path().join("sent.mjpeg"), folder.path().join("got.mjpeg"));
     ffmpeg(&[
-        "-f", "lavfi", "-i", "testsrc=size=640x480:rate=25", "-t", "4", "-q:v", "4", text(&sent),
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc=size=640x480:rate=25",
+        "-t",
+        "4",
+        "-q:v",
+        "4",
+        text(&sent),
     ]);
     let receiver = receiver(&got);
-    let sender = send_piped(&to(&receiver), &["-f", "mjpeg", "-framerate", "25", "-i", text(&sent)], &["-c", "copy", "-f", "mjpeg"]);
+    let sender = send_piped(
+        &to(&receiver),
+        &["-f", "mjpeg", "-framerate", "25", "-i", text(&sent)],
+        &["-c", "copy", "-f", "mjpeg"],
+    );
     sender.finish().expect_success();
     end(receiver);
     let (sent, got) = (fs::read(sent).expect("read"), fs::read(got).expect("read"));
@@ -162,7 +182,13 @@ fn a_killed_recording_plays() {
         let out = folder.path().join(name);
         let receiver = receiver(&out);
         let _sender = Program::start(&[
-            "send", "--to", &to(&receiver), "--source", "pattern", "--size", "320x240",
+            "send",
+            "--to",
+            &to(&receiver),
+            "--source",
+            "pattern",
+            "--size",
+            "320x240",
         ]);
         wait_until(|| fs::metadata(&out).is_ok_and(|m| m.len() > 400_000));
         receiver.kill();
@@ -198,9 +224,12 @@ fn the_demo_reports_every_frame() {
             assert!(report["latency_ms"][stage][percentile].is_f64(), "{stage} {percentile}");
         }
     }
-    for (group, name) in [("bytes", "jpeg"), ("bytes", "sent"), ("cpu_ms_per_frame", "sender"),
-        ("cpu_ms_per_frame", "receiver")]
-    {
+    for (group, name) in [
+        ("bytes", "jpeg"),
+        ("bytes", "sent"),
+        ("cpu_ms_per_frame", "sender"),
+        ("cpu_ms_per_frame", "receiver"),
+    ] {
         assert!(report[group][name].as_f64().is_some_and(|n| n > 0.0), "{group} {name}");
     }
     assert!(report["goodput_mbit_s"].is_f64() && report["seconds"].is_f64());
@@ -237,7 +266,10 @@ fn a_slow_reader_sees_young_pictures() {
     use std::io::Read;
     use udpchat::{
         clock,
-        video::{image::{Image, PixelFormat}, source::pattern},
+        video::{
+            image::{Image, PixelFormat},
+            source::pattern,
+        },
     };
     let _alone = alone();
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
@@ -246,7 +278,15 @@ fn a_slow_reader_sees_young_pictures() {
     drop(command);
     let (width, height) = (320, 240);
     let _sender = Program::start(&[
-        "send", "--to", &to(&receiver), "--source", "pattern", "--size", "320x240", "--fps", "60",
+        "send",
+        "--to",
+        &to(&receiver),
+        "--source",
+        "pattern",
+        "--size",
+        "320x240",
+        "--fps",
+        "60",
     ]);
     let mut byte = [0];
     while byte != *b"\n" {

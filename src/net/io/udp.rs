@@ -251,7 +251,7 @@ mod tests {
     fn an_oversized_datagram_is_counted_and_the_socket_lives() {
         let (mut a, mut b) = (loopback(), loopback());
         let to = b.local_addr().unwrap();
-        assert!(a.send(to, &[0; 65_508], 65_508).is_err());
+        assert!(a.send(to, &vec![0; 65_508], 65_508).is_err());
         assert_eq!(a.counters().too_big, 1);
         a.send(to, b"x", 1).unwrap();
         assert_eq!(receive_all(&mut b, 1).len(), 1);

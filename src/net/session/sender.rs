@@ -78,7 +78,7 @@ impl Sender {
             self.counters.superseded += 1;
         }
         if self.current.is_none() {
-            self.start(frame);
+            self.start(&frame);
         } else if self.waiting.replace(frame).is_some() {
             self.counters.superseded += 1;
         }
@@ -118,7 +118,7 @@ impl Sender {
         self.sent.pop_front()
     }
 
-    fn start(&mut self, frame: OutgoingFrame) {
+    fn start(&mut self, frame: &OutgoingFrame) {
         let captured = self.clock.media_time(frame.captured);
         let data = Arc::clone(&frame.data);
         let Some(packetizer) = Packetizer::new(self.next_id, captured, data, self.chunk_len) else {
@@ -140,7 +140,7 @@ impl Sender {
             last_sent: now,
         });
         if let Some(next) = self.waiting.take() {
-            self.start(next);
+            self.start(&next);
         }
     }
 }
