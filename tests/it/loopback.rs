@@ -4,6 +4,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
+    sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
@@ -141,7 +142,7 @@ fn wait<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
 fn deliver(from: &Side, to: &Side, number: u64, len: usize) -> Delivered {
     let data = picture(number, len);
     wait("a frame", || {
-        from.inlet.push(OutgoingFrame { data: data.clone(), captured: clock::now() });
+        from.inlet.push(OutgoingFrame { data: Arc::clone(&data), captured: clock::now() });
         let deadline = clock::now() + Duration::from_millis(500);
         loop {
             let left = deadline.saturating_duration_since(clock::now());
