@@ -6,6 +6,7 @@
 )]
 
 mod layering;
+mod loopback;
 
 mod sim;
 mod simulation;

@@ -100,6 +100,7 @@ pub struct Driver {
     more_to_receive: bool,
     last_warning: Option<Instant>,
     published: Option<Instant>,
+    unpublished: bool,
     commands: Receiver<Command>,
     events: SyncSender<Event>,
     shared: Shared,
@@ -198,6 +199,7 @@ impl Driver {
             more_to_receive: false,
             last_warning: None,
             published: None,
+            unpublished: false,
             commands: commands_rx,
             events: events_tx,
             shared,
@@ -246,6 +248,7 @@ impl Driver {
         let now = clock::now();
         self.endpoint.handle_timeout(now);
         self.drain();
+        self.unpublished = true;
         if self.published.is_none_or(|at| now - at >= PUBLISH_INTERVAL) {
             self.publish(now);
         }
@@ -265,7 +268,9 @@ impl Driver {
     fn timeout(&self) -> Option<Duration> {
         let netem = [&self.egress, &self.ingress].into_iter().flatten();
         let due = netem.filter_map(Netem::poll_timeout).chain(self.endpoint.poll_timeout()).min();
-        let due = due.into_iter().chain(self.closing).min()?;
+        // What has happened since the statistics were made readable is told though nothing follows.
+        let publish = self.published.filter(|_| self.unpublished).map(|at| at + PUBLISH_INTERVAL);
+        let due = due.into_iter().chain(self.closing).chain(publish).min()?;
         Some(due.saturating_duration_since(clock::now()))
     }
 
@@ -426,6 +431,7 @@ impl Driver {
 
     fn publish(&mut self, now: Instant) {
         self.published = Some(now);
+        self.unpublished = false;
         let netem = self.egress.as_ref().or(self.ingress.as_ref());
         let mut stats = lock(&self.shared.stats);
         stats.calls.clear();

@@ -1,0 +1,367 @@
+//! Real drivers over real sockets on this machine's loopback interface. Every wait is bounded, and
+//! none is an assertion about speed.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use udpchat::{
+    clock,
+    latest::{Latest, Taken},
+    net::{
+        frame::{MAX_FRAME_LEN, OutgoingFrame},
+        io::{Driver, DriverConfig, FrameInlet, Handle, Listen, NetStats, shared_epoch},
+        session::{
+            DEFAULT_REASSEMBLY_DEADLINE, Delivered, EndReason, EndpointConfig, Event, Role, Target,
+            WaitReason,
+        },
+        wire::{
+            control::{CloseReason, ControlError},
+            text::{Line, Name},
+        },
+    },
+};
+
+use crate::sim::{number_of, picture};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const FRAME_LEN: usize = 40_000;
+const LOOPBACK: &str = "127.0.0.1:0";
+
+/// A driver on its thread; it says goodbye when it is dropped.
+struct Side {
+    handle: Handle,
+    inlet: FrameInlet,
+    received: Latest<Delivered>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Side {
+    fn start(config: DriverConfig) -> Self {
+        let (driver, handle) = Driver::bind(config).expect("bound");
+        let thread = std::thread::spawn(|| driver.run());
+        let (inlet, received) = (handle.inlet(), handle.received());
+        Self { handle, inlet, received, thread: Some(thread) }
+    }
+
+    fn receiver(addr: &str, control: bool) -> Self {
+        let addr = addr.parse().expect("an address");
+        Self::start(listening(Role::Receive, addr, control))
+    }
+
+    fn sender(to: SocketAddr, control: bool) -> Self {
+        Self::start(calling(Role::Send { targets: vec![target(to)], control }))
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.handle.local_addr()
+    }
+
+    /// Waits for an event that `pick` takes; others are lost.
+    fn wait<T>(&self, what: &str, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+        wait(what, || std::iter::from_fn(|| self.handle.try_event()).find_map(&mut pick))
+    }
+
+    fn wait_connected(&self) -> SocketAddr {
+        self.wait("a session", |event| match event {
+            Event::Connected { peer, .. } => Some(peer.addr),
+            _ => None,
+        })
+    }
+
+    /// Waits until the statistics are as `check` says.
+    fn wait_stats(&self, what: &str, check: impl Fn(&NetStats) -> bool) -> NetStats {
+        wait(what, || Some(self.handle.stats()).filter(|s| check(s)))
+    }
+
+    fn quit(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        self.handle.close(CloseReason::Quit);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the driver did not panic");
+        }
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.stop();
+        }
+    }
+}
+
+fn config(name: &str, role: Role) -> EndpointConfig {
+    let epoch = clock::now();
+    EndpointConfig {
+        name: Name::new(name),
+        role,
+        stream: None,
+        max_datagram_len: 1200,
+        reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
+        epoch,
+        shared_epoch: shared_epoch(epoch),
+        seed: clock::monotonic().as_nanos() as u64,
+    }
+}
+
+fn listening(role: Role, addr: SocketAddr, control: bool) -> DriverConfig {
+    let listen = Some(Listen { addr, control });
+    DriverConfig { endpoint: config("bob", role), listen, egress: None, ingress: None }
+}
+
+fn calling(role: Role) -> DriverConfig {
+    DriverConfig { endpoint: config("ann", role), listen: None, egress: None, ingress: None }
+}
+
+fn target(to: SocketAddr) -> Target {
+    Target { host: "loopback".into(), addrs: vec![to] }
+}
+
+/// Asks `attempt` until it gives something.
+fn wait<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let deadline = clock::now() + PATIENCE;
+    loop {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        assert!(clock::now() < deadline, "waited {PATIENCE:?} for {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// Sends picture `number` until it arrives. A busy machine's kernel may drop datagrams, which is
+/// no fault of ours, so it is sent again after a while.
+fn deliver(from: &Side, to: &Side, number: u64, len: usize) -> Delivered {
+    let data = picture(number, len);
+    wait("a frame", || {
+        from.inlet.push(OutgoingFrame { data: Arc::clone(&data), captured: clock::now() });
+        let deadline = clock::now() + Duration::from_millis(500);
+        loop {
+            let left = deadline.saturating_duration_since(clock::now());
+            match to.received.take(left) {
+                Taken::Value(d) if number_of(&d.frame.data) == number => return Some(d),
+                Taken::Value(_) => {}
+                Taken::TimedOut | Taken::Closed => return None,
+            }
+        }
+    })
+}
+
+fn deliver_some(from: &Side, to: &Side) {
+    for number in 0..10 {
+        deliver(from, to, number, FRAME_LEN);
+    }
+}
+
+/// Whether this machine has IPv6; if not, says that the test is skipped.
+fn has_ipv6(test: &str) -> bool {
+    let has = UdpSocket::bind("[::1]:0").is_ok();
+    if !has {
+        println!("{test} is skipped: this machine has no IPv6");
+    }
+    has
+}
+
+#[test]
+fn a_stream_with_control_over_ipv4() {
+    let receiver = Side::receiver(LOOPBACK, true);
+    let sender = Side::sender(receiver.addr(), true);
+    assert_eq!(sender.wait_connected(), receiver.addr());
+    receiver.wait_connected();
+    for number in 0..30 {
+        let delivered = deliver(&sender, &receiver, number, FRAME_LEN);
+        let captured = delivered.local(delivered.frame.captured).expect("one machine");
+        assert_eq!(captured.error, Duration::ZERO, "both read one clock");
+        assert!(captured.at <= delivered.frame.completed);
+    }
+    sender.quit();
+    let reason = receiver.wait("the end", |event| match event {
+        Event::Ended { reason, .. } => Some(reason),
+        _ => None,
+    });
+    assert_eq!(reason, EndReason::Closed(CloseReason::Quit));
+}
+
+#[test]
+fn a_bare_stream_over_ipv4_is_never_answered() {
+    let receiver = Side::receiver(LOOPBACK, false);
+    let sender = Side::sender(receiver.addr(), false);
+    deliver_some(&sender, &receiver);
+    let stats =
+        receiver.wait_stats("datagrams", |s| s.calls.iter().any(|c| c.1.datagrams_received > 0));
+    assert_eq!((stats.send.calls, stats.calls[0].1.datagrams_sent), (0, 0));
+    TcpStream::connect(receiver.addr()).expect_err("nobody listens");
+}
+
+#[test]
+fn streams_over_ipv6() {
+    if !has_ipv6("streams_over_ipv6") {
+        return;
+    }
+    for control in [true, false] {
+        let receiver = Side::receiver("[::1]:0", control);
+        let sender = Side::sender(receiver.addr(), control);
+        deliver_some(&sender, &receiver);
+    }
+}
+
+#[test]
+fn a_dual_stack_receiver_takes_an_ipv4_sender() {
+    if !has_ipv6("a_dual_stack_receiver_takes_an_ipv4_sender") {
+        return;
+    }
+    for control in [true, false] {
+        let receiver = Side::receiver("[::]:0", control);
+        let sender = Side::sender(([127, 0, 0, 1], receiver.addr().port()).into(), control);
+        deliver_some(&sender, &receiver);
+        assert!(receiver.wait_connected().is_ipv4(), "in its plain form");
+    }
+}
+
+#[test]
+fn a_chat_both_ways() {
+    let addr = LOOPBACK.parse().expect("an address");
+    let bob = Side::start(listening(Role::ChatListen, addr, true));
+    let ann = Side::start(calling(Role::ChatDial(target(bob.addr()))));
+    ann.wait_connected();
+    for number in 0..10 {
+        deliver(&ann, &bob, number, FRAME_LEN);
+        deliver(&bob, &ann, 100 + number, FRAME_LEN / 3);
+    }
+    let heard = |side: &Side| {
+        side.wait("text", |event| match event {
+            Event::Text { from, line } => Some(format!("{from}: {line}")),
+            _ => None,
+        })
+    };
+    let line = |text| Line::new(text).expect("a line");
+    assert!(ann.handle.say(line("hello, Bob")) && bob.handle.say(line("hello, Ann")));
+    assert_eq!((heard(&ann), heard(&bob)), ("bob: hello, Ann".into(), "ann: hello, Bob".into()));
+}
+
+#[test]
+fn the_largest_frame() {
+    let receiver = Side::receiver(LOOPBACK, true);
+    let mut config = calling(Role::Send { targets: vec![target(receiver.addr())], control: true });
+    // Paced, since small receive buffers do not hold 7,232 datagrams at once.
+    config.egress = Some("rate=1gbit".parse().expect("a specification"));
+    let sender = Side::start(config);
+    sender.wait_connected();
+    let delivered = deliver(&sender, &receiver, 1, MAX_FRAME_LEN);
+    assert_eq!(delivered.frame.data.len(), MAX_FRAME_LEN);
+}
+
+#[test]
+fn a_sender_waits_for_a_receiver_that_is_not_there_yet() {
+    let addr = {
+        let receiver = Side::receiver(LOOPBACK, true);
+        receiver.addr()
+    };
+    let sender = Side::sender(addr, true);
+    let reason = sender.wait("word of it", |event| match event {
+        Event::Waiting { reason, .. } => Some(reason),
+        _ => None,
+    });
+    assert_eq!(reason, WaitReason::NobodyListens);
+    for _ in 0..2 {
+        let receiver = Side::start(listening(Role::Receive, addr, true));
+        sender.wait_connected();
+        deliver_some(&sender, &receiver);
+    }
+}
+
+#[test]
+fn datagrams_of_strangers_are_counted_and_harmless() {
+    let receiver = Side::receiver(LOOPBACK, true);
+    let sender = Side::sender(receiver.addr(), true);
+    deliver_some(&sender, &receiver);
+    let stranger = UdpSocket::bind(LOOPBACK).expect("bound");
+    let send = |bytes: &[u8]| stranger.send_to(bytes, receiver.addr()).map(drop).expect("sent");
+    for len in 0..100 {
+        send(&picture(7, 1400)[8..8 + len]);
+    }
+    send(&datagram(0x01, 7));
+    send(&datagram(0x21, 7));
+    send(&datagram(0x11, 7));
+    let mut damaged = datagram(0x11, 7);
+    damaged[5] ^= 1;
+    send(&damaged);
+    send(&datagram(0x14, 7));
+    let stats = receiver.wait_stats("the last of them", |s| s.strays.malformed == 1);
+    let strays = stats.strays;
+    // A datagram of no bytes at all does not come up from the socket layer.
+    assert!((95..=100).contains(&strays.foreign), "{strays:?}");
+    assert_eq!((strays.other_version, strays.checksum), (2, 1), "{strays:?}");
+    assert_eq!(strays.unknown_session, 1, "{strays:?}");
+    deliver_some(&sender, &receiver);
+    let stats = receiver.wait_stats("datagrams", |s| !s.calls.is_empty());
+    assert_eq!(stats.calls.len(), 1, "still the first session");
+    assert_eq!(stats.calls[0].1.reassembly.damaged, 0);
+}
+
+/// A datagram with a right checksum and this type byte, of a session that nobody is in.
+fn datagram(version_and_kind: u8, session: u32) -> Vec<u8> {
+    let mut datagram = vec![0xd5, version_and_kind, 0, 0, 0, 0, 0, 0];
+    datagram.extend(session.to_be_bytes());
+    datagram.extend([0; 30]);
+    let crc = crc32fast::hash(&datagram);
+    datagram.extend(crc.to_be_bytes());
+    datagram
+}
+
+#[test]
+fn strangers_at_the_control_port_do_not_disturb_a_stream() {
+    let receiver = Side::receiver(LOOPBACK, true);
+    let sender = Side::sender(receiver.addr(), true);
+    deliver_some(&sender, &receiver);
+    let connect = || TcpStream::connect(receiver.addr()).expect("somebody listens");
+    let mut http = connect();
+    http.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("written");
+    let misspoke = |event| match event {
+        Event::Misspoke { error, .. } => Some(error),
+        _ => None,
+    };
+    assert_eq!(receiver.wait("word of it", misspoke), ControlError::NotUdpchat);
+    let mut old = connect();
+    old.write_all(b"udpchat\x00").expect("written");
+    assert_eq!(receiver.wait("word of it", misspoke), ControlError::Version(0));
+    let mut long = connect();
+    long.write_all(b"udpchat\x01\xff\xff").expect("written");
+    assert_eq!(receiver.wait("word of it", misspoke), ControlError::TooLong(0xffff));
+    // More of them than there is room for, silent, some with half a greeting.
+    let half_open = (0..40).map(|i| {
+        let mut stream = connect();
+        // It may have been closed already, for want of room.
+        let _ = stream.write_all(&b"udpchat\x01\x00"[..i % 9]);
+        stream
+    });
+    let half_open: Vec<_> = half_open.collect();
+    deliver_some(&sender, &receiver);
+    for stream in [&mut http, &mut old, &mut long] {
+        assert_eq!(read_to_end(stream), b"udpchat\x01", "our version, then the end");
+    }
+    drop(half_open);
+    deliver_some(&sender, &receiver);
+    let ended = |e| matches!(e, Event::Ended { .. });
+    assert!(!std::iter::from_fn(|| receiver.handle.try_event()).any(ended));
+}
+
+/// What comes until the connection ends; a reset is an end as well.
+fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let (mut read, mut buf) = (Vec::new(), [0; 64]);
+    loop {
+        match stream.read(&mut buf) {
+            Ok(0) | Err(_) => return read,
+            Ok(len) => read.extend_from_slice(&buf[..len]),
+        }
+    }
+}
