@@ -175,6 +175,19 @@ fn a_goodbye_is_heard_and_what_was_sent_just_before_it_arrives() {
 }
 
 #[test]
+fn what_comes_long_after_a_goodbye_is_no_new_session() {
+    let mut sim = session(2, "delay=1ms");
+    sim.set_link(ANN, BOB, links("delay=500ms"));
+    sim.start_video(ANN, FRAME_LEN);
+    sim.run(SECOND);
+    sim.quit(ANN);
+    sim.run(5 * SECOND);
+    let events = told(&mut sim, BOB);
+    assert!(matches!(events[..], [Event::Ended { .. }]), "{events:?}");
+    assert!(sim.endpoint(BOB).strays().unknown_session > 100);
+}
+
+#[test]
 fn a_second_sender_is_told_who_is_on_and_takes_over_when_that_one_leaves() {
     let mut sim = session(3, "delay=2ms");
     sim.start_video(ANN, FRAME_LEN);
@@ -506,20 +519,28 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..20_000_u16).prop_map(Op::BlackOut),
         2 => (any::<bool>(), prop::collection::vec(any::<u8>(), 0..100))
             .prop_map(|(who, bytes)| Op::Garbage(who, bytes)),
-        4 => chunk().prop_map(Op::Chunk),
+        8 => chunk().prop_map(Op::Chunk),
         1 => prop::collection::vec(any::<u8>(), 0..100).prop_map(Op::Speak),
     ]
 }
 
-/// A forged chunk that looks right by itself: small numbers, so that forged chunks meet each other.
+/// A forged chunk that is right by itself, or nearly: small numbers, so that forged chunks meet
+/// and contradict each other.
 fn chunk() -> impl Strategy<Value = Vec<u8>> {
-    let extent = prop_oneof![Just((0, 0, 0)), (5..40_u32, 1..9_u16, 0..3_u16)];
-    (0..6_u32, extent, 1..5_u16, 0..9_u16, 0..10_usize).prop_map(
-        |(frame, (body_len, source, parity), half_len, index, payload_len)| {
-            let words = [half_len * 2, index, source, parity];
+    let body_len = prop_oneof![1 => Just(0_u32), 3 => 5..30_u32];
+    (0..4_u32, body_len, 1..4_u16, 0..9_u16, 0..3_u16, 0..12_u32).prop_map(
+        |(frame, body_len, half_len, index, parity, wrong)| {
+            let chunk_len = half_len * 2;
+            let is_known = body_len > 0;
+            let source = body_len.div_ceil(chunk_len.into()) as u16 + u16::from(wrong == 0);
+            let (source, parity) = if is_known { (source, parity) } else { (0, 0) };
+            let rest = body_len.saturating_sub(u32::from(index * chunk_len));
+            let is_last = is_known && index + 1 == source;
+            let payload_len = if is_last { rest } else { chunk_len.into() };
+            let words = [chunk_len, index, source, parity];
             let mut body = [&frame.to_be_bytes()[..], &[0; 8], &body_len.to_be_bytes()].concat();
             body.extend(words.iter().flat_map(|w| w.to_be_bytes()));
-            body.resize(body.len() + payload_len, 0x55);
+            body.resize(body.len() + payload_len as usize + usize::from(wrong == 1), 0x55);
             body
         },
     )
@@ -531,16 +552,19 @@ enum Setting {
     Controlled,
     Bare,
     Chat,
+    /// Nobody but strangers, who send what the operations forge.
+    Strangers,
 }
 
 fn start(sim: &mut Sim, setting: Setting, caller: bool) {
     let target = sim.target(BOB);
     let (node, role) = match (setting, caller) {
-        (Setting::Controlled | Setting::Bare, false) => (BOB, Role::Receive),
+        (Setting::Chat, true) => (ANN, Role::ChatDial(target)),
+        (Setting::Strangers, true) => (ANN, Role::Receive),
         (Setting::Chat, false) => (BOB, Role::ChatListen),
+        (_, false) => (BOB, Role::Receive),
         (Setting::Controlled, true) => (ANN, Role::Send { targets: vec![target], control: true }),
         (Setting::Bare, true) => (ANN, Role::Send { targets: vec![target], control: false }),
-        (Setting::Chat, true) => (ANN, Role::ChatDial(target)),
     };
     sim.start(node, sim.config(node, role));
 }
@@ -748,7 +772,12 @@ proptest! {
         seed in any::<u64>(),
         shares in (0..30_u8, 0..20_u8, 0..20_u8, 0..20_u8),
         (delay, jitter) in (0..100_u32, 0..50_u32),
-        setting in prop_oneof![Just(Setting::Controlled), Just(Setting::Bare), Just(Setting::Chat)],
+        setting in prop_oneof![
+            Just(Setting::Controlled),
+            Just(Setting::Bare),
+            Just(Setting::Chat),
+            Just(Setting::Strangers),
+        ],
         ops in prop::collection::vec(op(), 1..40),
     ) {
         let share = |percent: u8| f64::from(percent) / 100.0;

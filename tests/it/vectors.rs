@@ -134,6 +134,13 @@ fn datagrams() -> Vec<(&'static str, Prelude, Body)> {
         chunk: 3,
         ..first
     };
+    let last_number = VideoHeader {
+        age: Duration::ZERO,
+        extent: Some(Extent { body_len: 131_070, source_chunks: u16::MAX, parity_chunks: 1 }),
+        chunk_len: 2,
+        chunk: u16::MAX,
+        ..first
+    };
     let whole = [PICTURE, &crc32fast::hash(PICTURE).to_be_bytes()].concat();
     let lone = [LONE_PICTURE, &crc32fast::hash(LONE_PICTURE).to_be_bytes()].concat();
     let rest = &whole[16..];
@@ -154,6 +161,7 @@ fn datagrams() -> Vec<(&'static str, Prelude, Body)> {
         named("video-before-wrap", video(4, before_wrap, rest)),
         named("video-after-wrap", video(5, after_wrap, rest)),
         named("video-parity", video(6, parity, &parity_bytes)),
+        named("video-last-number", video(8, last_number, &[0xbe, 0xef])),
         ("probe", from_dialler(Kind::Probe, 7), Body::Probe(probe)),
         ("probe-reply", from_answerer(Kind::ProbeReply, 0), Body::Reply(reply)),
     ]
