@@ -93,7 +93,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
             break;
         }
     }
-    let ended = capture.is_finished();
+    let ended = !stop.is_requested() && capture.is_finished();
     stop.request();
     let (_, failure) = capture.join();
     network.finish(if ended { CloseReason::SourceEnded } else { CloseReason::Quit });

@@ -113,7 +113,9 @@ fn lines(sources: &Sources<'_>, rates: &Rates) -> Vec<String> {
             "shown {:.1} frames/s, {:.1} Mbit/s",
             rates.shown_fps, rates.goodput_mbit_s
         ));
-        lines.extend(latency_lines(shown));
+        if shown.shown() > 0 {
+            lines.extend(latency_lines(shown));
+        }
         lines.push(loss_line(sources));
     }
     lines

@@ -64,6 +64,8 @@ pub(super) struct OwnSide<'a> {
 pub(super) struct Presence {
     peer: Option<Peer>,
     left: Option<(String, Instant)>,
+    /// Whom we have refused since the last change; they call again and again.
+    refused: Vec<Peer>,
     noticed: Option<Instant>,
 }
 
@@ -118,6 +120,7 @@ impl Watch<'_> {
                 self.print_text(&format!("{from}: {line}"));
                 self.view.caption(format!("{from}: {line}"));
             }
+            Event::Refused { peer, .. } if !self.presence.refuse(peer) => return Ok(()),
             Event::GivenUp { .. } => {
                 bail!(describe(event, self.port).unwrap_or_default());
             }
@@ -174,8 +177,19 @@ impl Watch<'_> {
 }
 
 impl Presence {
+    /// Notes a refusal; false if it is no news.
+    fn refuse(&mut self, peer: &Peer) -> bool {
+        let known = |p: &Peer| p.name == peer.name && p.addr.ip() == peer.addr.ip();
+        let is_news = !self.refused.iter().any(known) && self.refused.len() < MAX_REFUSED;
+        if is_news {
+            self.refused.push(peer.clone());
+        }
+        is_news
+    }
+
     fn arrive(&mut self, peer: &Peer) {
         self.peer = Some(peer.clone());
+        self.refused.clear();
         self.left = None;
         self.noticed = None;
     }
@@ -208,5 +222,8 @@ impl Presence {
 
 /// A picture that is older than this is no live picture any more.
 const STALL: Duration = Duration::from_secs(2);
+
+/// Refusals that are told between two changes.
+const MAX_REFUSED: usize = 16;
 
 const NOTICE_INTERVAL: Duration = Duration::from_secs(1);

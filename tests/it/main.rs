@@ -13,6 +13,7 @@ mod simulation;
 mod vectors;
 
 mod bad_input;
+mod namespaces;
 mod people;
 mod program;
 mod video_files;

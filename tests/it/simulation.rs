@@ -401,8 +401,9 @@ fn a_chat_carries_video_and_text_both_ways() {
 fn text_with_escape_sequences_is_cleaned_even_if_the_peer_did_not() {
     let mut sim = Sim::new(2);
     sim.start(BOB, sim.config(BOB, Role::ChatListen));
-    // Preface; hello of session 7 from "x\e[m", to chat, no stream, unknown epoch; text "a\eb".
-    let said = b"udpchat\x01\x00\x0b\x00\x07\x04x\x1b[m\x01\x00\x00\x00\x00\x05\x04\x03a\x1bb";
+    // Preface; hello of session 7 from "x\e[m", to chat, no stream, unknown epoch, 508; text "a\eb".
+    let said =
+        b"udpchat\x01\x00\x0d\x00\x07\x04x\x1b[m\x01\x00\x00\x00\xfc\x03\x00\x05\x04\x03a\x1bb";
     sim.speak_to(BOB, said);
     let events = told(&mut sim, BOB);
     let [Event::Connected { peer, .. }, Event::Text { line, .. }] = &events[..] else {

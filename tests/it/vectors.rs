@@ -176,6 +176,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         purpose: Purpose::Send,
         stream: Some(stream),
         epoch: Epoch { boot: u64::MAX, monotonic_us: 128 },
+        max_datagram_len: 1472,
     };
     let hello_chat = Hello {
         session: 7,
@@ -183,6 +184,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         purpose: Purpose::Chat,
         stream: None,
         epoch: Epoch { boot: 0, monotonic_us: 0 },
+        max_datagram_len: 508,
     };
     let accept = Accept {
         name: Name::new("bob"),

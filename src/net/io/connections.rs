@@ -164,8 +164,11 @@ impl Connection {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // A peer that reads nothing gets no more than it could hold.
-                    self.outbox.truncate(MAX_OUTBOX_LEN);
+                    // Who reads nothing is not there: the reading side notices, and says so.
+                    if self.outbox.len() > MAX_OUTBOX_LEN {
+                        let _ = self.stream.shutdown(Shutdown::Both);
+                        self.outbox.clear();
+                    }
                     return;
                 }
                 // The reading side notices, and says so.

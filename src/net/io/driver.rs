@@ -208,7 +208,7 @@ impl Driver {
         Ok((driver, handle))
     }
 
-    /// Runs until it is told to close, or everybody it calls has been given up.
+    /// Runs until it is told to close.
     pub fn run(mut self) {
         let mut ready = Events::with_capacity(64);
         self.drain();

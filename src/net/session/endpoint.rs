@@ -24,8 +24,9 @@ use crate::net::{
         control::{
             Accept, CloseReason, Epoch, Hello, Message, Purpose, RejectReason, StreamParams,
         },
-        datagram::{DatagramError, Direction, Kind, Prelude},
+        datagram::{DatagramError, Direction, Kind, MAX_DATAGRAM_LEN, Prelude},
         text::{Line, Name},
+        video::VideoHeader,
     },
 };
 
@@ -237,6 +238,7 @@ impl Endpoint {
             purpose: self.config.role.purpose(),
             stream: self.config.stream,
             epoch: self.config.shared_epoch,
+            max_datagram_len: self.own_limit(),
         };
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.conn() == Some(conn)) {
             dialling.greet(now, conn, hello);
@@ -276,7 +278,7 @@ impl Endpoint {
             Err(error) => return self.strays.count(error),
         };
         let known = self.calls.iter().position(|c| c.session() == prelude.session);
-        let Some(index) = known.or_else(|| self.begin_unasked(now, from, &prelude)) else {
+        let Some(index) = known.or_else(|| self.begin_unasked(now, from, &prelude, body)) else {
             self.strays.unknown_session += 1;
             return;
         };
@@ -413,13 +415,16 @@ impl Endpoint {
         now: Instant,
         from: SocketAddr,
         prelude: &Prelude,
+        body: &[u8],
     ) -> Option<usize> {
-        let is_video = prelude.kind == Kind::Video && prelude.direction == Direction::FromDialer;
+        let is_video = prelude.kind == Kind::Video
+            && prelude.direction == Direction::FromDialer
+            && VideoHeader::parse(body).is_ok();
         let wanted = matches!(self.config.role, Role::Receive);
         if !is_video || !wanted || self.ended_sessions.contains(&prelude.session) {
             return None;
         }
-        self.make_room(now, true).ok()?;
+        self.make_room(now, from, true).ok()?;
         let parts = CallParts {
             id: self.new_call(),
             peer: Peer { name: None, addr: from },
@@ -437,14 +442,19 @@ impl Endpoint {
 
     /// Ends a call that has fallen silent or is ending, so that a new one can be taken; or names
     /// the peer of the one that goes on.
-    fn make_room(&mut self, now: Instant, unasked: bool) -> Result<(), Name> {
+    fn make_room(&mut self, now: Instant, caller: SocketAddr, unasked: bool) -> Result<(), Name> {
         for index in (0..self.calls.len()).rev() {
             let call = &self.calls[index];
             // A sender without a control channel may show its next self at once; one with
             // a connection that stands gets the time that a bad network needs.
             let patience = if call.control.is_none() { BARE_TAKEOVER } else { TAKEOVER };
             let silent = call.last_heard() + patience <= now;
-            let may_end = call.is_ending() || (silent && !(unasked && call.control.is_some()));
+            // The datagrams of a sender that has not noticed our restart yet came first.
+            let introduces_itself =
+                !unasked && !call.is_controlled() && call.peer.addr.ip() == caller.ip();
+            let may_end = call.is_ending()
+                || introduces_itself
+                || (silent && !(unasked && call.control.is_some()));
             if !may_end {
                 let unnamed = || Name::new(&call.peer.addr.to_string());
                 return Err(call.peer.name.clone().unwrap_or_else(unnamed));
@@ -512,7 +522,7 @@ impl Endpoint {
             }
         };
         let mut greeting = self.greeting.swap_remove(index);
-        match self.judge(now, message) {
+        match self.judge(now, greeting.addr, message) {
             Ok((hello, session)) => self.accept(now, greeting, &hello, session),
             Err((name, reason)) => {
                 greeting.control.push(&Message::Reject(reason.clone()));
@@ -528,6 +538,7 @@ impl Endpoint {
     fn judge(
         &mut self,
         now: Instant,
+        from: SocketAddr,
         message: Message,
     ) -> Result<(Hello, SessionId), (Option<Name>, RejectReason)> {
         let Message::Hello(hello) = message else { return Err((None, RejectReason::Malformed)) };
@@ -539,7 +550,7 @@ impl Endpoint {
         if hello.purpose != wants {
             return Err((name, RejectReason::Unwanted { wants }));
         }
-        match self.make_room(now, false) {
+        match self.make_room(now, from, false) {
             Ok(()) => Ok((hello, session)),
             Err(with) => Err((name, RejectReason::Busy { with })),
         }
@@ -552,7 +563,7 @@ impl Endpoint {
             name: self.config.name.clone(),
             stream: self.config.stream.filter(|_| chats),
             epoch: self.config.shared_epoch,
-            max_datagram_len: self.config.max_datagram_len.min(usize::from(u16::MAX)) as u16,
+            max_datagram_len: self.own_limit(),
         }));
         let parts = CallParts {
             id: self.new_call(),
@@ -561,7 +572,7 @@ impl Endpoint {
             control: Some(control),
             outbound: Outbound::new(session, Direction::FromAnswerer),
             clock: self.clock,
-            sends: chats.then_some(self.config.max_datagram_len),
+            sends: chats.then(|| self.agreed_limit(hello.max_datagram_len)),
             receives: Some(self.config.reassembly_deadline),
             same_machine_epoch: self.same_machine_epoch(hello.epoch),
         };
@@ -595,7 +606,6 @@ impl Endpoint {
         let addr = self.dialling[index].addr();
         let Some((control, session)) = self.dialling[index].answered(id) else { return };
         let chats = matches!(self.config.role, Role::ChatDial(_));
-        let max_len = self.config.max_datagram_len.min(accept.max_datagram_len.into());
         let parts = CallParts {
             id,
             peer: Peer { name: Some(accept.name.clone()), addr },
@@ -603,7 +613,7 @@ impl Endpoint {
             control: Some(control),
             outbound: Outbound::new(session, Direction::FromDialer),
             clock: self.clock,
-            sends: Some(max_len.max(MIN_MAX_DATAGRAM_LEN)),
+            sends: Some(self.agreed_limit(accept.max_datagram_len)),
             receives: chats.then_some(self.config.reassembly_deadline),
             same_machine_epoch: self.same_machine_epoch(accept.epoch),
         };
@@ -616,6 +626,16 @@ impl Endpoint {
         if let Some(reason) = self.calls[index].handle_data(now, bytes, &mut self.events) {
             self.begin_ending(now, index, reason);
         }
+    }
+
+    /// The largest datagram that we take.
+    fn own_limit(&self) -> u16 {
+        self.config.max_datagram_len.min(MAX_DATAGRAM_LEN) as u16
+    }
+
+    /// The largest datagram that both take.
+    fn agreed_limit(&self, peer: u16) -> usize {
+        self.config.max_datagram_len.min(peer.into()).max(MIN_MAX_DATAGRAM_LEN)
     }
 
     fn same_machine_epoch(&self, peer: Epoch) -> Option<Instant> {
@@ -748,6 +768,7 @@ mod tests {
             purpose: Purpose::Send,
             stream: None,
             epoch: Epoch { boot: 0, monotonic_us: 0 },
+            max_datagram_len: 1200,
         };
         let mut said = crate::net::wire::control::PREFACE.to_vec();
         Message::Hello(hello).emit(&mut said);

@@ -48,6 +48,8 @@ pub struct Hello {
     pub stream: Option<StreamParams>,
     /// The dialling side's media clock.
     pub epoch: Epoch,
+    /// The largest datagram that the dialling side takes, in bytes of UDP payload.
+    pub max_datagram_len: u16,
 }
 
 /// The answering side's half of a [`Hello`].
@@ -208,6 +210,7 @@ mod tests {
                 purpose: Purpose::Chat,
                 stream: Some(stream),
                 epoch,
+                max_datagram_len: 1200,
             }),
             Message::Accept(Accept {
                 name: Name::new("bob"),

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# A real V4L2 camera, simulated in a virtual machine: LABVM is the command that boots it and runs what follows in it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+lab=${LABVM:-../shared/lab/labvm}
+if [ ! -x "$lab" ]; then
+    echo "skipped: no virtual machine with a camera (set LABVM to the command that boots one)"
+    exit 0
+fi
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+cat >"$out/inside.sh" <<'EOS'
+set -eu
+cd "$1"
+target/release/udpchat devices
+target/release/udpchat recv --bind 127.0.0.1:7722 --show none --output "$2/camera.mjpeg" --seconds 12 &
+sleep 1
+target/release/udpchat send -v --to 127.0.0.1 --source camera --seconds 6
+wait
+EOS
+"$lab" --cam uvc --share "$out" -- bash "$out/inside.sh" "$PWD" "$out"
+python3 - "$out/camera.mjpeg" <<'PY'
+import re, sys
+marks = [int(m) for m in re.findall(rb"LABCAM seq=(\d+)", open(sys.argv[1], "rb").read())]
+assert len(marks) > 60, f"{len(marks)} frames"
+assert marks == sorted(set(marks)), "out of order or twice"
+print(f"{len(marks)} of the camera's own JPEGs, in order, {marks[-1] - marks[0] + 1 - len(marks)} skipped")
+PY
