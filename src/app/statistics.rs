@@ -159,7 +159,7 @@ fn loss_line(sources: &Sources<'_>) -> String {
     let loss = 100.0 * totals.datagrams_lost as f64 / expected.max(1) as f64;
     format!(
         "lost {loss:.2} % of datagrams; frames: incomplete {} late {} damaged {} superseded {}",
-        frames.incomplete,
+        frames.incomplete + frames.unseen,
         frames.late,
         frames.damaged + sources.undecodable,
         sources.superseded
@@ -200,7 +200,7 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
             "fps": rates.shown_fps,
             "goodput_mbit_s": rates.goodput_mbit_s,
             "completed": frames.completed,
-            "incomplete": frames.incomplete,
+            "incomplete": frames.incomplete + frames.unseen,
             "late": frames.late,
             "damaged": frames.damaged + sources.undecodable,
             "superseded": sources.superseded,

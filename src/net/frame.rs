@@ -15,6 +15,11 @@ impl FrameId {
         Self(self.0.wrapping_add(1))
     }
 
+    /// How many ids lie from this one to a `later` one.
+    pub fn distance_to(self, later: Self) -> u64 {
+        u64::from(later.0.wrapping_sub(self.0))
+    }
+
     /// Whether this frame came before `other`, across a wrap-around (RFC 1982:
     /// true while the two are less than 2³¹ apart).
     pub fn is_before(self, other: Self) -> bool {

@@ -28,6 +28,9 @@ pub struct Reassembler {
     filling: Vec<Filling>,
     given_up: VecDeque<GivenUp>,
     newest_done: Option<FrameId>,
+    newest_seen: Option<FrameId>,
+    /// How many frames lie between the first that was seen and the newest, both included.
+    span: u64,
     counters: ReassemblyCounters,
 }
 
@@ -40,6 +43,8 @@ pub struct ReassemblyCounters {
     pub completed: u64,
     /// Frames given up with chunks missing.
     pub incomplete: u64,
+    /// Frames of which nothing came in time: their numbers are missing between those seen.
+    pub unseen: u64,
     /// Frames whose last chunk came after they were given up.
     pub late: u64,
     /// Frames whose CRC was wrong.
@@ -64,6 +69,7 @@ impl ReassemblyCounters {
             seen: self.seen + other.seen,
             completed: self.completed + other.completed,
             incomplete: self.incomplete + other.incomplete,
+            unseen: self.unseen + other.unseen,
             late: self.late + other.late,
             damaged: self.damaged + other.damaged,
             chunks: self.chunks + other.chunks,
@@ -83,6 +89,8 @@ impl Reassembler {
             filling: Vec::with_capacity(SLOTS),
             given_up: VecDeque::with_capacity(GIVEN_UP_KEPT + 1),
             newest_done: None,
+            newest_seen: None,
+            span: 0,
             counters: ReassemblyCounters::default(),
         }
     }
@@ -134,7 +142,8 @@ impl Reassembler {
 
     /// What became of frames and chunks so far.
     pub fn counters(&self) -> ReassemblyCounters {
-        self.counters
+        let unseen = self.span.saturating_sub(self.counters.seen);
+        ReassemblyCounters { unseen, ..self.counters }
     }
 
     /// Frames whose fate is not told yet.
@@ -176,9 +185,19 @@ impl Reassembler {
             self.note_done(filling.frame);
             self.give_up(now, filling);
         }
-        self.counters.seen += 1;
+        self.note_seen(header.frame);
         self.filling.push(Filling::new(now, header));
         Some(self.filling.len() - 1)
+    }
+
+    fn note_seen(&mut self, frame: FrameId) {
+        self.counters.seen += 1;
+        match self.newest_seen {
+            None => self.span = 1,
+            Some(newest) if newest.is_before(frame) => self.span += newest.distance_to(frame),
+            Some(_) => return,
+        }
+        self.newest_seen = Some(frame);
     }
 
     fn oldest(&self) -> usize {
@@ -504,6 +523,18 @@ mod tests {
         assert_eq!(r.counters().conflicting_chunks, 2);
         handle(&mut r, now, &bodies[1]);
         assert_eq!(handle(&mut r, now, &bodies[2]).unwrap().data, data(1, 25));
+    }
+
+    #[test]
+    fn frames_that_never_came_are_told_from_the_gaps() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        for id in [u32::MAX, 2, 3, 7] {
+            for body in &chunks(id, 25, 10) {
+                handle(&mut r, now, body);
+            }
+        }
+        assert_eq!((r.counters().seen, r.counters().unseen), (4, 2 + 3));
     }
 
     #[test]

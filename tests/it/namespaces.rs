@@ -27,7 +27,7 @@ impl Machines {
             return None;
         }
         let id = std::process::id();
-        let machines = Self { names: [format!("udpchat-a-{id}"), format!("udpchat-b-{id}")] };
+        let machines = Self { names: ["a", "b"].map(|side| format!("udpchat-{side}-{id}")) };
         for name in &machines.names {
             if !tool(&["ip", "netns", "add", name]).status.success() {
                 eprintln!("skipped: this machine allows no network namespaces");
@@ -39,6 +39,8 @@ impl Machines {
         for (i, name) in machines.names.iter().enumerate() {
             let (link, address) = (format!("v{i}"), format!("{}/24", ADDRESSES[i]));
             run(&["ip", "-n", name, "addr", "add", &address, "dev", &link]);
+            // Else a whole batch crosses as one piece, and is lost as one.
+            run(&["ip", "-n", name, "link", "set", &link, "gso_max_segs", "1"]);
             run(&["ip", "-n", name, "link", "set", &link, "up"]);
             run(&["ip", "-n", name, "link", "set", "lo", "up"]);
         }
@@ -48,8 +50,8 @@ impl Machines {
     /// Drops `per_mille` of the datagrams that come into machine `index`.
     fn lose(&self, index: usize, per_mille: u32) {
         let rules = format!(
-            "table ip lossy {{ chain in {{ type filter hook input priority 0; \
-             meta l4proto udp numgen random mod 1000 < {per_mille} drop; }} }}"
+            "table ip lossy {{\n chain in {{\n type filter hook input priority 0;\n \
+             meta l4proto udp numgen random mod 1000 < {per_mille} drop\n }}\n }}\n"
         );
         let name = &self.names[index];
         run(&["ip", "netns", "exec", name, "nft", &rules]);
@@ -130,7 +132,7 @@ fn a_stream_crosses_a_cable_that_loses_one_datagram_in_a_hundred() {
 fn a_firewall_that_lets_only_tcp_through_is_named() {
     let _alone = alone();
     let Some(machines) = Machines::new() else { return };
-    machines.lose(1, 1000);
+    machines.lose(1, 999);
     let receiver = machines.start(1, &["recv", "--show", "none"]);
     receiver.wait_for("listening on port 7722");
     let _sender = machines.start(0, &["send", "--to", ADDRESSES[1], "--source", "pattern"]);
