@@ -116,7 +116,7 @@ fn lines(sources: &Sources<'_>, rates: &Rates) -> Vec<String> {
         if shown.shown() > 0 {
             lines.extend(latency_lines(shown));
         }
-        lines.push(loss_line(sources));
+        lines.extend(loss_lines(sources));
     }
     lines
 }
@@ -152,18 +152,21 @@ fn latency_lines(shown: &Meters) -> Vec<String> {
     ]
 }
 
-fn loss_line(sources: &Sources<'_>) -> String {
+fn loss_lines(sources: &Sources<'_>) -> [String; 2] {
     let totals = sources.net.totals;
     let frames = totals.reassembly;
     let expected = totals.datagrams_received + totals.datagrams_lost;
     let loss = 100.0 * totals.datagrams_lost as f64 / expected.max(1) as f64;
-    format!(
-        "lost {loss:.2} % of datagrams; frames: incomplete {} late {} damaged {} superseded {}",
-        frames.incomplete + frames.unseen,
-        frames.late,
-        frames.damaged + sources.undecodable,
-        sources.superseded
-    )
+    let Sources { superseded, undecodable, .. } = sources;
+    [
+        format!("lost {loss:.2} % of datagrams"),
+        format!(
+            "frames: incomplete {} late {} damaged {} superseded {superseded}",
+            frames.incomplete + frames.unseen,
+            frames.late,
+            frames.damaged + undecodable,
+        ),
+    ]
 }
 
 fn object(sources: &Sources<'_>, rates: &Rates) -> Value {

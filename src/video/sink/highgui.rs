@@ -227,11 +227,11 @@ impl Window {
         highgui::resize_window(&self.name, side(width), side(height))
     }
 
-    /// Puts one's own window beside the peer's, or on its corner where there is no room.
+    /// Puts one's own window beside the peer's, or in the right corner where there is no room.
     fn place(&self) {
         let beside = LARGEST.0;
-        let fits = display::width().is_none_or(|width| f64::from(width) >= beside + SMALL.0);
-        let left = if self.role == Role::SelfView && fits { beside } else { 0.0 };
+        let corner = display::width().map_or(beside, |width| f64::from(width) - SMALL.0);
+        let left = if self.role == Role::SelfView { beside.min(corner).max(0.0) } else { 0.0 };
         // A window manager that thinks otherwise is right.
         let _ = highgui::move_window(&self.name, left as i32, 0);
     }
