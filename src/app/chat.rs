@@ -43,8 +43,8 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         Some(host) => Role::ChatDial(resolve(host)?),
         None => Role::ChatListen,
     };
-    let stop = Stop::on_signals()?;
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
+    let stop = Stop::on_signals()?;
     let mut statistics = Statistics::new(&args.report)?;
     let epoch = clock::now();
     let listens = args.host.is_none();

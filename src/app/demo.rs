@@ -44,10 +44,10 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     if args.json && args.sink.output.as_ref().is_some_and(OutputSpec::is_stdout) {
         bail!("--output - and --json both want standard output: record to a file");
     }
+    let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     // Two flags, so that the sender can end while the receiver still takes what is on its way.
     let stop = Stop::on_signals()?;
     let sender_stop = Stop::default();
-    let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let stream = stream_params(source.info(), args.source.encoding.quality);
     let mut statistics = Statistics::new(&args.report)?;
     let epoch = clock::now();

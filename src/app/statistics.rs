@@ -159,7 +159,12 @@ fn loss_lines(sources: &Sources<'_>) -> [String; 2] {
     let loss = 100.0 * totals.datagrams_lost as f64 / expected.max(1) as f64;
     let Sources { superseded, undecodable, .. } = sources;
     [
-        format!("lost {loss:.2} % of datagrams"),
+        match sources.net.kernel_drops {
+            Some(drops) if drops > 0 => {
+                format!("lost {loss:.2} % of datagrams; the kernel dropped {drops}")
+            }
+            _ => format!("lost {loss:.2} % of datagrams"),
+        },
         format!(
             "frames: incomplete {} late {} damaged {} superseded {superseded}",
             frames.incomplete + frames.unseen,
@@ -183,6 +188,7 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
             "foreign": strays.foreign + strays.unknown_session,
             "damaged": strays.checksum,
             "other_version": strays.other_version,
+            "dropped_by_kernel": sources.net.kernel_drops,
         },
         "bytes": { "sent": totals.bytes_sent, "received": totals.bytes_received },
         "rtt_ms": totals.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),

@@ -25,6 +25,7 @@ use crate::{
     clock,
     latest::{Latest, Taken},
     net::{
+        io::RECEIVE_BUFFER_WANTED,
         session::{Event, Peer},
         wire::text::Line,
     },
@@ -67,6 +68,7 @@ pub(super) struct Presence {
     /// Whom we have refused since the last change; they call again and again.
     refused: Vec<Peer>,
     noticed: Option<Instant>,
+    drops_told: bool,
 }
 
 impl Watch<'_> {
@@ -167,7 +169,24 @@ impl Watch<'_> {
         self.view.notice(|| lines)
     }
 
+    /// The kernel's drops are told once, with the remedy: nobody else would notice them.
+    fn tell_kernel_drops(&mut self, now: Instant) {
+        if self.presence.drops_told || !self.statistics.is_due(now) {
+            return;
+        }
+        let stats = self.network.handle.stats();
+        let (Some(drops @ 1..), Some(buffers)) = (stats.kernel_drops, stats.buffers) else {
+            return;
+        };
+        self.presence.drops_told = true;
+        self.messages.say(&format!(
+            "the kernel has dropped {drops} datagrams, since its buffer holds only {} KB: sudo sysctl -w net.core.rmem_max={RECEIVE_BUFFER_WANTED}",
+            buffers.receive >> 10,
+        ));
+    }
+
     fn report(&mut self, now: Instant) -> Result<()> {
+        self.tell_kernel_drops(now);
         let (network, own) = (self.network, &self.own);
         self.view.report(now, self.statistics, self.messages, || {
             let capture = own.as_ref().map(|own| own.capture.counters());

@@ -12,6 +12,7 @@ mod sim;
 mod simulation;
 mod vectors;
 
+mod allocations;
 mod bad_input;
 mod namespaces;
 mod people;

@@ -101,6 +101,7 @@ pub struct Driver {
     last_warning: Option<Instant>,
     published: Option<Instant>,
     unpublished: bool,
+    drops_read: Option<Instant>,
     commands: Receiver<Command>,
     events: SyncSender<Event>,
     shared: Shared,
@@ -137,6 +138,9 @@ pub struct NetStats {
     pub send: SendCounters,
     /// The kernel's buffers.
     pub buffers: Option<BufferSizes>,
+    /// Datagrams that the kernel dropped since its receive buffer was full, a second old at most;
+    /// `None` where it does not say.
+    pub kernel_drops: Option<u64>,
     /// What the bad network did, if there is one: to what left, and to what came.
     pub netem: Option<NetemCounters>,
     /// Events that nobody fetched in time.
@@ -200,6 +204,7 @@ impl Driver {
             last_warning: None,
             published: None,
             unpublished: false,
+            drops_read: None,
             commands: commands_rx,
             events: events_tx,
             shared,
@@ -433,7 +438,13 @@ impl Driver {
         self.published = Some(now);
         self.unpublished = false;
         let netem = self.egress.as_ref().or(self.ingress.as_ref());
+        let drops_due = self.drops_read.is_none_or(|at| now - at >= DROPS_INTERVAL);
+        let drops = if drops_due { self.udp.kernel_drops() } else { None };
+        if drops_due {
+            self.drops_read = Some(now);
+        }
         let mut stats = lock(&self.shared.stats);
+        stats.kernel_drops = drops.or(stats.kernel_drops);
         stats.calls.clear();
         stats.calls.extend(self.endpoint.calls());
         stats.totals = self.endpoint.totals();
@@ -594,6 +605,9 @@ const PORT_ATTEMPTS: usize = 16;
 
 /// How often the statistics are made readable.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often the kernel is asked what it has dropped: reading its table takes a while.
+const DROPS_INTERVAL: Duration = Duration::from_secs(1);
 
 const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
