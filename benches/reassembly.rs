@@ -50,7 +50,8 @@ fn arrange(arrival: Arrival) -> Vec<Vec<u8>> {
         Arrival::InOrder => {}
         Arrival::Reversed => all.reverse(),
         Arrival::OneInTwentyLost => {
-            all = all.into_iter().enumerate().filter(|(i, _)| i % 20 != 7).map(|(_, c)| c).collect()
+            let arrives = |(i, chunk)| (i % 20 != 7).then_some(chunk);
+            all = all.into_iter().enumerate().filter_map(arrives).collect();
         }
         Arrival::EachTwice => all = all.into_iter().flat_map(|c| [c.clone(), c]).collect(),
     }

@@ -231,7 +231,7 @@ fn wait_until(mut done: impl FnMut() -> bool) {
 #[test]
 fn the_demo_reports_every_frame() {
     let _alone = alone();
-    let report = demo(&["--size", "640x480", "--seconds", "3"]);
+    let report = demo(&["--seconds", "3"]);
     let frames = |name: &str| report["frames"][name].as_u64().expect("a count");
     assert!((80..=92).contains(&frames("captured")), "{report}");
     assert_eq!(frames("captured"), frames("shown") + frames("superseded"), "{report}");
@@ -314,19 +314,22 @@ fn a_slow_reader_sees_young_pictures() {
         reader.read_exact(&mut byte).expect("a header");
     }
     let mut frame = vec![0; b"FRAME\n".len() + width * height * 3 / 2];
-    // When frame 0 was made: the earliest that any number allows.
-    let mut start: Option<std::time::Instant> = None;
+    let mut read = || {
+        reader.read_exact(&mut frame).expect("a picture");
+        let now = clock::now();
+        let image = Image::new(width, height, PixelFormat::Yuv420, frame[6..].to_vec());
+        let number = pattern::read_number(&image).expect("a whole pattern");
+        (now, Duration::from_secs_f64(f64::from(number) / 60.0))
+    };
+    // While we keep up, pictures come at once: that tells when frame 0 was made.
+    let begun =
+        (0..120).map(|_| read()).map(|(now, made)| now.checked_sub(made).expect("after boot"));
+    let begun = begun.min().expect("some");
     let (mut ages, mut memory) = (Vec::new(), Vec::new());
     for _ in 0..600 {
         std::thread::park_timeout(Duration::from_millis(100));
-        reader.read_exact(&mut frame).expect("a picture");
-        let image = Image::new(width, height, PixelFormat::Yuv420, frame[6..].to_vec());
-        let number = pattern::read_number(&image).expect("a whole pattern");
-        let made = Duration::from_secs_f64(f64::from(number) / 60.0);
-        let now = clock::now();
-        let begun = now.checked_sub(made).expect("after boot");
-        start = Some(start.map_or(begun, |s| s.min(begun)));
-        ages.push(now - start.expect("known") - made);
+        let (now, made) = read();
+        ages.push(now - begun - made);
         memory.push(resident_kb(receiver.id()));
     }
     ages.sort();
@@ -334,6 +337,32 @@ fn a_slow_reader_sees_young_pictures() {
     assert!(ages[570] < Duration::from_millis(200), "{:?}", &ages[560..]);
     let (early, late) = (memory[60], memory[599]);
     assert!(late < early + early / 10 + 1024, "{early} KB, then {late} KB");
+}
+
+/// One component, and three quarters of the bytes or less.
+#[test]
+fn grey_pictures_are_grey() {
+    let _shared = shared();
+    let folder = folder();
+    let out = folder.path().join("grey.avi");
+    let receiver = receiver(&out);
+    let sender = Program::start(&[
+        "send",
+        "--to",
+        &to(&receiver),
+        "--source",
+        "pattern",
+        "--size",
+        "320x240",
+        "--gray",
+        "--seconds",
+        "2",
+    ]);
+    sender.finish().expect_success();
+    receiver.wait_for("has left");
+    receiver.interrupt();
+    receiver.finish().expect_success();
+    assert_eq!(probe(&out, "pix_fmt"), "gray");
 }
 
 /// Memory of a process that is really there, in KB.

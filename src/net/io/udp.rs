@@ -15,7 +15,7 @@ pub struct UdpSocket {
     socket: mio::net::UdpSocket,
     state: UdpSocketState,
     is_v6: bool,
-    buffers: Box<[[u8; RECEIVE_LEN]; RECEIVE_BATCH]>,
+    buffers: [Box<[u8]>; RECEIVE_BATCH],
     counters: SendCounters,
 }
 
@@ -58,7 +58,7 @@ impl UdpSocket {
             socket: mio::net::UdpSocket::from_std(socket.into()),
             state,
             is_v6: addr.is_ipv6(),
-            buffers: boxed_buffers(),
+            buffers: std::array::from_fn(|_| vec![0; RECEIVE_LEN].into()),
             counters: SendCounters::default(),
         })
     }
@@ -136,7 +136,7 @@ impl UdpSocket {
                 Err(error) => return Err(error),
             };
             for (meta, buffer) in metas.iter().zip(self.buffers.iter()).take(count) {
-                let from = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
+                let from = plain(meta.addr);
                 for datagram in buffer[..meta.len].chunks(meta.stride.max(1)) {
                     handle(from, datagram);
                 }
@@ -185,10 +185,12 @@ impl UdpSocket {
     }
 }
 
-/// Made on the heap: half a megabyte is too much for a stack.
-fn boxed_buffers() -> Box<[[u8; RECEIVE_LEN]; RECEIVE_BATCH]> {
-    let buffers = vec![[0; RECEIVE_LEN]; RECEIVE_BATCH].into_boxed_slice();
-    buffers.try_into().expect("it has just that length")
+/// An IPv4 address that an IPv6 socket gave, as IPv4; any other, with its scope, as it is.
+pub(super) fn plain(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
+        IpAddr::V6(_) => addr,
+    }
 }
 
 /// `addr` as an IPv6 socket wants it.
@@ -233,6 +235,13 @@ mod tests {
             std::thread::yield_now();
         }
         got
+    }
+
+    #[test]
+    fn a_link_local_address_keeps_its_scope() {
+        let scoped = SocketAddrV6::new("fe80::1".parse().unwrap(), 7, 0, 3).into();
+        assert_eq!(plain(scoped), scoped);
+        assert_eq!(plain("[::ffff:10.0.0.1]:7".parse().unwrap()), "10.0.0.1:7".parse().unwrap());
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub struct EndpointConfig {
     pub role: Role,
     /// What it sends, once that is known.
     pub stream: Option<StreamParams>,
-    /// The largest datagram it sends and asks for, in bytes of UDP payload.
+    /// The largest datagram it sends, in bytes of UDP payload; it takes any.
     /// Default 1200, which passes every path that IPv6 allows (RFC 8200: 1280, less headers).
     pub max_datagram_len: usize,
     /// How long a frame may be incomplete; see [`super::DEFAULT_REASSEMBLY_DEADLINE`].
@@ -238,7 +238,7 @@ impl Endpoint {
             purpose: self.config.role.purpose(),
             stream: self.config.stream,
             epoch: self.config.shared_epoch,
-            max_datagram_len: self.own_limit(),
+            max_datagram_len: MAX_DATAGRAM_LEN as u16,
         };
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.conn() == Some(conn)) {
             dialling.greet(now, conn, hello);
@@ -326,7 +326,6 @@ impl Endpoint {
             let index = (self.next_transmitter + turn) % count;
             let call = &mut self.calls[index];
             if let Some((to, burst)) = call.poll_transmit(now, buf, max_datagrams) {
-                self.events.extend(call.poll_sent().map(Event::FrameSent));
                 self.next_transmitter = index + 1;
                 return Some(Transmit { to, len: burst.len, segment_len: burst.segment_len });
             }
@@ -563,7 +562,7 @@ impl Endpoint {
             name: self.config.name.clone(),
             stream: self.config.stream.filter(|_| chats),
             epoch: self.config.shared_epoch,
-            max_datagram_len: self.own_limit(),
+            max_datagram_len: MAX_DATAGRAM_LEN as u16,
         }));
         let parts = CallParts {
             id: self.new_call(),
@@ -628,12 +627,7 @@ impl Endpoint {
         }
     }
 
-    /// The largest datagram that we take.
-    fn own_limit(&self) -> u16 {
-        self.config.max_datagram_len.min(MAX_DATAGRAM_LEN) as u16
-    }
-
-    /// The largest datagram that both take.
+    /// The largest datagram that we may send.
     fn agreed_limit(&self, peer: u16) -> usize {
         self.config.max_datagram_len.min(peer.into()).max(MIN_MAX_DATAGRAM_LEN)
     }

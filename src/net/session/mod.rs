@@ -29,6 +29,6 @@ pub use endpoint::{
     ConnId, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, Output, Role, StrayCounters, Target,
     Transmit,
 };
-pub use event::{Delivered, EndReason, Event, FrameSent, GiveUpReason, Peer, WaitReason};
+pub use event::{Delivered, EndReason, Event, GiveUpReason, Peer, WaitReason};
 pub use prober::boot_local_epoch;
 pub use receiver::DEFAULT_REASSEMBLY_DEADLINE;
