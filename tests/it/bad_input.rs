@@ -1,6 +1,6 @@
 //! What goes wrong for users: one clear line, the right exit code, nothing lost.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Stdio};
+use std::{fs, os::unix::fs::symlink, process::Stdio};
 
 use tempfile::TempDir;
 
@@ -50,7 +50,7 @@ fn somebody_elses_address() {
 #[test]
 #[cfg(feature = "opencv")]
 fn no_camera() {
-    if Path::new("/dev/video0").exists() {
+    if std::path::Path::new("/dev/video0").exists() {
         eprintln!("skipped: this machine has a camera");
         return;
     }
@@ -60,7 +60,8 @@ fn no_camera() {
 #[test]
 #[cfg(feature = "opencv")]
 fn wrong_device_number() {
-    let hint = if Path::new("/dev/video0").exists() { "udpchat devices" } else { "no camera" };
+    let hint =
+        if std::path::Path::new("/dev/video0").exists() { "udpchat devices" } else { "no camera" };
     send("camera:63", &[]).expect_failure(1, &["camera", hint]);
 }
 

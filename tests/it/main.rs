@@ -18,3 +18,5 @@ mod namespaces;
 mod people;
 mod program;
 mod video_files;
+#[cfg(feature = "opencv")]
+mod windows;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use crate::program::{Program, alone, command, shared};
 
 /// Pedestrians, 768x576, 795 frames; from Debian's `opencv-doc`.
-fn vtest() -> PathBuf {
+#[cfg(feature = "opencv")]
+fn vtest() -> std::path::PathBuf {
     let folders = ["/usr/share/doc/opencv-doc/examples/data", "/usr/share/doc/opencv-doc"];
     let found = folders.iter().map(|f| Path::new(f).join("vtest.avi")).find(|p| p.exists());
     found.expect("vtest.avi is there: scripts/setup.sh test installs opencv-doc")
@@ -107,6 +108,7 @@ fn a_film_arrives_whole_and_in_order() {
     assert!(worst >= 30.0, "one frame has only {worst} dB: it is another one, or damaged");
 }
 
+#[cfg(feature = "opencv")]
 fn number_after(text: &str, label: &str) -> f64 {
     let rest = text.rsplit(label).next().expect("ffmpeg prints it");
     rest.split_whitespace().next().expect("a number").parse().expect("a number")
