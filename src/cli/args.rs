@@ -247,7 +247,7 @@ pub struct NetworkArgs {
     /// A bad network: loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,corrupt=0.1%,rate=20mbit,seed=7 [default: none of it]
     #[arg(long, value_name = "SPEC")]
     pub netem: Option<NetemSpec>,
-    /// What to call yourself [default: user@host]
+    /// What to call yourself [default: your user and host name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
 }

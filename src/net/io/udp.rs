@@ -123,7 +123,7 @@ impl UdpSocket {
         }
     }
 
-    /// Takes what has come, until there is no more or [`READS_AT_ONCE`] reads are done; `handle`
+    /// Takes what has come, until there is no more or enough for one turn; `handle`
     /// gets each datagram. True: there may be more.
     pub fn receive(&mut self, mut handle: impl FnMut(SocketAddr, &[u8])) -> io::Result<bool> {
         for _ in 0..READS_AT_ONCE {

@@ -71,8 +71,7 @@ pub enum Event {
         /// What.
         line: Line,
     },
-    /// The control channel is up, but no datagram has come for
-    /// [`UDP_SILENCE`](super::call::UDP_SILENCE).
+    /// The control channel is up, but no datagram has come for two seconds.
     UdpBlocked {
         /// From whom none has come.
         peer: Peer,
