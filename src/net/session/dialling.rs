@@ -133,7 +133,7 @@ impl Dialling {
 }
 
 /// Between two rounds of attempts. A receiver that starts is found within this and a round trip.
-const REDIAL_INTERVAL: Duration = Duration::from_millis(200);
+const REDIAL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a connection may take to stand before the next attempt. A lost SYN is repeated by
 /// the kernel after 1 s (RFC 6298), so waiting longer is no better than asking anew.
