@@ -26,7 +26,7 @@ use crate::{
         wire::control::StreamParams,
     },
     video::{
-        jpeg::Encoder,
+        jpeg::{Encoder, Strips},
         source::{Captured, Picture, Source, SourceInfo},
     },
 };
@@ -176,7 +176,7 @@ struct EncoderThread {
 
 impl EncoderThread {
     fn run(self) {
-        let mut encoder = Encoder::new(self.config.quality);
+        let mut encoder = Encoder::new(self.config.quality, Strips::Auto);
         encoder.set_gray(self.config.gray);
         let mut frame = Vec::new();
         loop {
