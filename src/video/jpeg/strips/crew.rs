@@ -12,8 +12,9 @@ use std::{
 };
 
 use log::warn;
-use rayon_core::{Scope, ThreadPool, ThreadPoolBuilder};
+use rayon_core::{Scope, ThreadPool};
 
+use super::placement::Placement;
 use crate::clock;
 
 /// The calling thread and some that help it.
@@ -23,6 +24,7 @@ use crate::clock;
 pub(in super::super) struct Crew {
     threads: usize,
     pool: Option<ThreadPool>,
+    placement: Placement,
     /// Processor time of the helpers, in nanoseconds.
     helpers_cpu: AtomicU64,
 }
@@ -35,7 +37,12 @@ impl Crew {
 
     /// A crew of so many threads, with the calling one.
     pub(in super::super) fn of(threads: usize) -> Self {
-        Self { threads, pool: None, helpers_cpu: AtomicU64::new(0) }
+        Self {
+            threads,
+            pool: None,
+            placement: Placement::default(),
+            helpers_cpu: AtomicU64::new(0),
+        }
     }
 
     /// How many threads there are, with the calling one.
@@ -77,7 +84,9 @@ impl Crew {
                 let used = clock::thread_cpu().saturating_sub(before);
                 helpers_cpu.fetch_add(used.as_nanos() as u64, Ordering::Relaxed);
             };
-            std::iter::repeat_n(help, helpers).for_each(|help| scope.spawn(help));
+            self.placement.wake_elsewhere(|| {
+                std::iter::repeat_n(help, helpers).for_each(|help| scope.spawn(help));
+            });
             while let Some((index, job)) = queue.take() {
                 work(job);
                 in_order.put(index, job);
@@ -93,9 +102,7 @@ impl Crew {
 
     fn start_helpers(&mut self) {
         if self.pool.is_none() {
-            let name = |i| format!("strips {i}");
-            let pool =
-                ThreadPoolBuilder::new().num_threads(self.threads - 1).thread_name(name).build();
+            let pool = self.placement.pool(self.threads - 1);
             self.pool = pool.inspect_err(|e| warn!("no threads for strips: {e}")).ok();
         }
     }

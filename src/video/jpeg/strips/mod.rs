@@ -9,6 +9,7 @@
 
 mod crew;
 mod layout;
+mod placement;
 mod split;
 mod stitch;
 #[cfg(test)]
