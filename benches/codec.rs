@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    hint::black_box,
     sync::{LazyLock, Mutex},
     time::Duration,
 };
@@ -116,7 +115,7 @@ fn decode(mut group: Group<'_>, planes: &Image, quality: u8, want: Want) {
         };
         let bytes = Vector::<u8>::from_slice(&whole_frame);
         group.measure("OpenCV", &mut floor, || {
-            black_box(imdecode(&bytes, IMREAD_COLOR).expect("decodes"));
+            std::hint::black_box(imdecode(&bytes, IMREAD_COLOR).expect("decodes"));
         });
     }
 }
