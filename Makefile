@@ -9,7 +9,8 @@ build:
 	scripts/setup.sh build
 	cargo build --release --locked
 
-install: build
+# After `make build`, as root: sudo make install
+install:
 	install -Dm755 target/release/udpchat $(DESTDIR)/usr/local/bin/udpchat
 
 test: lint unit

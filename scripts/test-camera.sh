@@ -13,12 +13,13 @@ cat >"$out/inside.sh" <<'EOS'
 set -eu
 cd "$1"
 target/release/udpchat devices
-target/release/udpchat recv --bind 127.0.0.1:7722 --show none --output "$2/camera.mjpeg" --seconds 12 &
+target/release/udpchat recv --bind 127.0.0.1:7722 --show none --output "$2/camera.mjpeg" --seconds 30 &
+recv=$!
 sleep 1
-target/release/udpchat send -v --to 127.0.0.1 --source camera --seconds 6
-wait
+target/release/udpchat send -v --to 127.0.0.1 --source camera --seconds 15
+wait "$recv"
 EOS
-"$lab" --cam uvc --share "$out" -- bash "$out/inside.sh" "$PWD" "$out"
+"$lab" --cam uvc -e UVCSIM_OPTS=--strip-dht --share "$out" -- bash "$out/inside.sh" "$PWD" "$out"
 python3 - "$out/camera.mjpeg" <<'PY'
 import re, sys
 marks = [int(m) for m in re.findall(rb"LABCAM seq=(\d+)", open(sys.argv[1], "rb").read())]

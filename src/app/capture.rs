@@ -153,6 +153,9 @@ impl GrabberThread {
             match self.source.next(self.stop.flag()) {
                 Ok(Some(picture)) => {
                     self.progress.captured.fetch_add(1, Ordering::Relaxed);
+                    if self.pictures.is_closed() {
+                        break;
+                    }
                     if self.pictures.put(picture).is_some() {
                         self.progress.superseded.fetch_add(1, Ordering::Relaxed);
                     }
@@ -203,10 +206,16 @@ impl EncoderThread {
         };
         if data.len() > MAX_FRAME_LEN {
             let limit = MAX_FRAME_LEN >> 20;
-            return self.skip(&format!(
+            let why = format!(
                 "a frame of {} bytes is over the limit of {limit} MiB: lower --quality or --size",
                 data.len()
-            ));
+            );
+            if self.progress.encoded.load(Ordering::Relaxed) == 0 {
+                // A source that begins so never gets better.
+                self.progress.fail(why.clone());
+                self.pictures.close();
+            }
+            return self.skip(&why);
         }
         self.progress.encoded.fetch_add(1, Ordering::Relaxed);
         self.progress.jpeg_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);

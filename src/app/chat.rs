@@ -1,7 +1,7 @@
 //! `udpchat chat`: both directions at once, two windows, and text.
 
 use std::{
-    io::BufRead,
+    io::{BufRead, Read},
     sync::{
         Arc,
         atomic::AtomicBool,
@@ -16,7 +16,7 @@ use super::{
     messages::Messages,
     recv::{UNKNOWN_RATE, how_to_reach, listen_addr},
     resolve::resolve,
-    run::{Network, NetworkConfig, check_stdout, deadline},
+    run::{Network, NetworkConfig, Stdout, deadline, stdout_owner},
     send::open_source,
     statistics::Statistics,
     stop::Stop,
@@ -29,22 +29,19 @@ use crate::{
     latest::Latest,
     net::{io::Listen, session::Role, time::MediaClock, wire::control::CloseReason},
     video::{
-        sink::{
-            OutputSpec,
-            window::{self, WindowSpec},
-        },
+        sink::window::{self, WindowSpec},
         source::SourceSpec,
     },
 };
 
 pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
-    check_stdout(args.sink.output.as_ref(), args.report.stats_json.as_deref())?;
+    let stdout = stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), false)?;
     let role = match &args.host {
         Some(host) => Role::ChatDial(resolve(host)?),
         None => Role::ChatListen,
     };
-    let stop = Stop::on_signals()?;
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
+    let stop = Stop::on_signals()?;
     let mut statistics = Statistics::new(&args.report)?;
     let epoch = clock::now();
     let listens = args.host.is_none();
@@ -76,7 +73,6 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     };
     messages.say(&waiting.join(" "));
     let self_view = Latest::new();
-    let gate = Arc::new(AtomicBool::new(true));
     let capture = Capture::start(
         source,
         CaptureConfig {
@@ -87,7 +83,8 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
             clock: MediaClock::starting(epoch),
             ledger: None,
             self_view: Some(self_view.clone()),
-            gate: Arc::clone(&gate),
+            // One wants to see oneself before the call.
+            gate: Arc::new(AtomicBool::new(true)),
             stop: stop.clone(),
         },
     )?;
@@ -99,10 +96,11 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         messages,
         stop: &stop,
         until: deadline(args.seconds),
-        port: args.host.as_ref().map_or(addr.port(), |host| host.port),
+        listening: listens.then(|| addr.port()),
         waiting,
-        own: Some(OwnSide { capture: &capture, self_view, gate, typed }),
-        text_to_stdout: !args.sink.output.as_ref().is_some_and(OutputSpec::is_stdout),
+        own: Some(OwnSide { capture: &capture, self_view, typed }),
+        text_to_stdout: stdout == Stdout::Free,
+        own_end_told: false,
         presence: Presence::default(),
     }
     .run();
@@ -122,15 +120,23 @@ fn typed_lines(source: &SourceSpec) -> Result<Receiver<String>> {
     let (lines, typed) = sync_channel(TYPED_BACKLOG);
     if !matches!(source, SourceSpec::Stdin) {
         let reader = move || {
-            for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-                if lines.send(line).is_err() {
+            let mut stdin = std::io::stdin().lock();
+            let mut line = Vec::new();
+            // A line has an end, even if what is piped in has none.
+            while (&mut stdin).take(MAX_TYPED_LEN).read_until(b'\n', &mut line).is_ok_and(|n| n > 0)
+            {
+                if lines.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
                     return;
                 }
+                line.clear();
             }
         };
         spawn("typed", reader).context("cannot read the terminal")?;
     }
     Ok(typed)
 }
+
+/// Bytes taken for one line at most; the longest that is sent is shorter.
+const MAX_TYPED_LEN: u64 = 4096;
 
 const TYPED_BACKLOG: usize = 16;

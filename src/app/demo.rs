@@ -13,7 +13,7 @@ use super::{
     ledger::Ledger,
     messages::Messages,
     report::Report,
-    run::{Network, NetworkConfig, check_stdout, is_over},
+    run::{Network, NetworkConfig, Stdout, is_over, stdout_owner},
     send::open_source,
     statistics::Statistics,
     stop::Stop,
@@ -31,23 +31,18 @@ use crate::{
         wire::control::{CloseReason, StreamParams},
     },
     video::{
-        sink::{
-            OutputSpec,
-            window::{self, WindowSpec},
-        },
+        sink::window::{self, WindowSpec},
         source::SourceSpec,
     },
 };
 
 pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
-    check_stdout(args.sink.output.as_ref(), args.report.stats_json.as_deref())?;
-    if args.json && args.sink.output.as_ref().is_some_and(OutputSpec::is_stdout) {
-        bail!("--output - and --json both want standard output: record to a file");
-    }
+    let stdout =
+        stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), args.json)?;
+    let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     // Two flags, so that the sender can end while the receiver still takes what is on its way.
     let stop = Stop::on_signals()?;
     let sender_stop = Stop::default();
-    let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let stream = stream_params(source.info(), args.source.encoding.quality);
     let mut statistics = Statistics::new(&args.report)?;
     let epoch = clock::now();
@@ -105,12 +100,21 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     messages.end_status();
     let receiver_cpu = clock::thread_cpu().saturating_sub(own_cpu) + view.helpers_cpu();
     let report = finish(sender, receiver, &view, captured, seconds, receiver_cpu);
+    // Whatever went wrong, what was recorded is finished.
+    let recorded = view.finish(messages);
     result?;
     if let Some(failure) = failure {
         bail!(failure);
     }
-    view.finish(messages)?;
-    report.print(args.json)
+    recorded?;
+    match (args.json, stdout) {
+        (true, _) => report.print_json(),
+        (false, Stdout::Free) => report.print_text(),
+        (false, Stdout::Taken) => {
+            messages.say(&report.text());
+            Ok(())
+        }
+    }
 }
 
 struct DemoLoop<'a> {
@@ -203,6 +207,9 @@ fn wait_connected(sender: &Network, stop: &Stop) -> Result<()> {
         if let Some(Event::Connected { .. }) = sender.handle.wait_event(PATIENCE) {
             return Ok(());
         }
+    }
+    if stop.is_requested() {
+        return Ok(());
     }
     bail!("the receiver did not answer on loopback: see `udpchat doctor`")
 }

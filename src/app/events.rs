@@ -5,34 +5,37 @@ use crate::net::{
     wire::control::{CloseReason, Purpose, RejectReason, StreamParams},
 };
 
-/// `event` for people; `None` for what is not worth a line. `port` is where we listen, or call.
-pub(super) fn describe(event: &Event, port: u16) -> Option<String> {
+/// `event` for people; `None` for what is not worth a line. `listening` is the port that we
+/// listen on, if we do.
+pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> {
     Some(match event {
-        Event::Waiting { host, reason: WaitReason::NobodyListens } => format!(
+        Event::Waiting { host, port, reason: WaitReason::NobodyListens } => format!(
             "waiting for {host}: nobody listens there on port {port} yet (start `udpchat recv` or `udpchat chat` there)"
         ),
-        Event::Waiting { host, reason: WaitReason::NoAnswer } => format!(
+        Event::Waiting { host, port, reason: WaitReason::NoAnswer } => format!(
             "waiting for {host}: no answer on TCP port {port} (is it on, and does its firewall let port {port} in?)"
         ),
-        Event::Waiting { host, reason: WaitReason::Busy { with } } => {
+        Event::Waiting { host, reason: WaitReason::Busy { with }, .. } => {
             format!("waiting for {host}: it is busy with {with}")
         }
         Event::GivenUp { host, reason } => format!("cannot stream to {host}: {}", given_up(reason)),
         Event::Connected { peer, stream, .. } => match stream {
             Some(stream) => format!("{} streams {}", who(peer), stream_line(stream)),
+            None if peer.name.is_none() => return None,
             None => format!("connected to {}", who(peer)),
         },
         Event::Refused { peer, reason } => format!("refused {}: {}", who(peer), refused(reason)),
         Event::Misspoke { from, error } => format!("refused {from}: {error}"),
         Event::StreamChanged { stream, .. } => format!("the stream is now {}", stream_line(stream)),
         Event::UdpBlocked { peer } => format!(
-            "{} is connected, but no datagram has come for 2 s: UDP is probably blocked; let UDP port {port} through the firewall",
-            who(peer)
+            "{} is connected, but no datagram has come for 2 s: UDP is probably blocked; let UDP port {} through the firewall",
+            who(peer),
+            listening.unwrap_or(peer.addr.port()),
         ),
         Event::UdpUnblocked { peer } => format!("datagrams come from {} now", who(peer)),
         Event::Ended { peer, reason, .. } => format!("{} {}", who(peer), ended(*reason)?),
-        // Text has its own place, and frames are no news.
-        Event::Text { .. } | Event::FrameSent(_) => return None,
+        // Text has its own place.
+        Event::Text { .. } => return None,
     })
 }
 
@@ -98,14 +101,14 @@ mod tests {
     #[test]
     fn a_version_mismatch_names_both_versions() {
         let reason = GiveUpReason::Control(ControlError::Version(2));
-        let line = describe(&Event::GivenUp { host: "desk".into(), reason }, 7722).unwrap();
+        let line = describe(&Event::GivenUp { host: "desk".into(), reason }, None).unwrap();
         assert!(line.contains("version 2") && line.contains("version 1"), "{line}");
     }
 
     #[test]
     fn blocked_udp_names_the_port() {
         let peer = Peer { name: Some(Name::new("ann")), addr: "10.0.0.1:5".parse().unwrap() };
-        let line = describe(&Event::UdpBlocked { peer }, 7722).unwrap();
+        let line = describe(&Event::UdpBlocked { peer }, Some(7722)).unwrap();
         assert!(line.contains("UDP port 7722"), "{line}");
     }
 }

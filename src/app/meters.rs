@@ -190,7 +190,7 @@ mod tests {
             call: CallId(1),
             frame: ReceivedFrame {
                 id: FrameId(0),
-                data: vec![0; 10],
+                data: vec![0; 10].into(),
                 captured: MediaTime::from_micros(0),
                 first_sent: MediaTime::from_micros(5000),
                 first_received: epoch + 6 * MS,

@@ -26,10 +26,11 @@ use anyhow::{Context, Result};
 use clap::CommandFactory;
 use log::LevelFilter;
 
-use crate::cli::{Cli, args::Verb, man_pages};
+use crate::cli::{Cli, EXIT_USAGE, args::Verb, man_pages};
 use messages::Messages;
 
-/// Does what the user asked for; the exit code is 0 when it went well and 1 when it failed.
+/// Does what the user asked for; the exit code is 0 when it went well, 1 when it failed and 2 when
+/// it made no sense.
 pub fn main(cli: Cli) -> ExitCode {
     start_log(&cli);
     let messages = Messages::new(cli.quiet);
@@ -37,7 +38,8 @@ pub fn main(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             messages.fail(&format!("{error:#}"));
-            ExitCode::FAILURE
+            let is_usage = error.is::<run::Usage>();
+            if is_usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

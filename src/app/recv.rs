@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{
     messages::Messages,
     resolve::own_address,
-    run::{Network, NetworkConfig, check_stdout, deadline},
+    run::{Network, NetworkConfig, Stdout, deadline, stdout_owner},
     statistics::Statistics,
     stop::Stop,
     view::{View, ViewConfig},
@@ -21,14 +21,11 @@ use crate::{
         session::Role,
         wire::control::CloseReason,
     },
-    video::sink::{
-        OutputSpec,
-        window::{self, WindowSpec},
-    },
+    video::sink::window::{self, WindowSpec},
 };
 
 pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
-    check_stdout(args.sink.output.as_ref(), args.report.stats_json.as_deref())?;
+    let stdout = stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), false)?;
     let stop = Stop::on_signals()?;
     let mut statistics = Statistics::new(&args.report)?;
     let network = Network::start(NetworkConfig {
@@ -63,14 +60,15 @@ pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
         messages,
         stop: &stop,
         until: deadline(args.seconds),
-        port: addr.port(),
+        listening: Some(addr.port()),
         waiting: vec![
             format!("Waiting for a stream on port {}", addr.port()),
             "On the other machine:".into(),
             format!("udpchat send --to {}", how_to_reach(addr)),
         ],
         own: None,
-        text_to_stdout: !args.sink.output.as_ref().is_some_and(OutputSpec::is_stdout),
+        text_to_stdout: stdout == Stdout::Free,
+        own_end_told: false,
         presence: Presence::default(),
     }
     .run();

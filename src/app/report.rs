@@ -82,12 +82,12 @@ impl Report {
         }
     }
 
-    pub(super) fn print(&self, as_json: bool) -> Result<()> {
-        let text = if as_json { self.json().to_string() } else { self.text() };
-        match writeln!(std::io::stdout(), "{text}") {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            result => result.context("cannot print the report"),
-        }
+    pub(super) fn print_json(&self) -> Result<()> {
+        print(&self.json().to_string())
+    }
+
+    pub(super) fn print_text(&self) -> Result<()> {
+        print(&self.text())
     }
 
     fn json(&self) -> Value {
@@ -106,7 +106,7 @@ impl Report {
         })
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let f = &self.frames;
         let percent = 100.0 * f.shown as f64 / f.sent.max(1) as f64;
         let overhead = 100.0 * (self.sent_bytes as f64 / self.jpeg_bytes.max(1) as f64 - 1.0);
@@ -131,6 +131,14 @@ impl Report {
             self.cpu_ms[1],
             self.seconds,
         )
+    }
+}
+
+/// A reader that has seen enough is no failure.
+fn print(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot print the report"),
     }
 }
 

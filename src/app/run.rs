@@ -99,14 +99,39 @@ pub(super) fn is_over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|at| clock::now() >= at)
 }
 
-/// Two things cannot both be written to standard output.
-pub(super) fn check_stdout(output: Option<&OutputSpec>, stats_json: Option<&Path>) -> Result<()> {
-    let video = output.is_some_and(OutputSpec::is_stdout);
-    let json = stats_json.is_some_and(|path| path == Path::new("-"));
-    if video && json {
-        anyhow::bail!(
-            "--output - and --stats-json - both want standard output: give one of them a file"
-        );
-    }
-    Ok(())
+/// Who writes to standard output: one at most, so that it can be read by a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stdout {
+    /// Nobody but people's text.
+    Free,
+    /// The video, the statistics or the report.
+    Taken,
 }
+
+/// Whose standard output is; a usage error, if two want it.
+pub(super) fn stdout_owner(
+    output: Option<&OutputSpec>,
+    stats_json: Option<&Path>,
+    report: bool,
+) -> Result<Stdout> {
+    let wanted = [
+        (output.is_some_and(OutputSpec::is_stdout), "--output -"),
+        (stats_json.is_some_and(|path| path == Path::new("-")), "--stats-json -"),
+        (report, "--json"),
+    ];
+    let owners: Vec<&str> = wanted.iter().filter(|(wants, _)| *wants).map(|(_, o)| *o).collect();
+    match owners[..] {
+        [] => Ok(Stdout::Free),
+        [_] => Ok(Stdout::Taken),
+        _ => Err(Usage(format!(
+            "{} all want standard output: give all but one a file",
+            owners.join(" and ")
+        ))
+        .into()),
+    }
+}
+
+/// An error in what was typed, which the parser could not see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Usage(String);

@@ -33,9 +33,9 @@ use crate::{
 
 pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let targets = args.to.iter().map(resolve).collect::<Result<Vec<Target>>>()?;
-    let port = args.to[0].port;
-    let stop = Stop::on_signals()?;
+    // Opening may wait, for a pipe's first bytes say; until then Ctrl-C ends the program by itself.
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
+    let stop = Stop::on_signals()?;
     let mut statistics = Statistics::new(&args.report)?;
     let epoch = clock::now();
     let hosts: Vec<String> = targets.iter().map(|t| t.host.clone()).collect();
@@ -77,7 +77,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
                 Event::GivenUp { .. } => given_up += 1,
                 _ => {}
             }
-            let line = describe(&event, port);
+            let line = describe(&event, None);
             if given_up == count {
                 result = Err(anyhow::anyhow!(line.unwrap_or_default()));
                 break;

@@ -159,7 +159,12 @@ fn loss_lines(sources: &Sources<'_>) -> [String; 2] {
     let loss = 100.0 * totals.datagrams_lost as f64 / expected.max(1) as f64;
     let Sources { superseded, undecodable, .. } = sources;
     [
-        format!("lost {loss:.2} % of datagrams"),
+        match sources.net.kernel_drops {
+            Some(drops) if drops > 0 => {
+                format!("lost {loss:.2} % of datagrams; the kernel dropped {drops}")
+            }
+            _ => format!("lost {loss:.2} % of datagrams"),
+        },
         format!(
             "frames: incomplete {} late {} damaged {} superseded {superseded}",
             frames.incomplete + frames.unseen,
@@ -180,9 +185,14 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
             "received": totals.datagrams_received,
             "lost": totals.datagrams_lost,
             "duplicate": totals.duplicates,
-            "foreign": strays.foreign + strays.unknown_session,
+            "foreign": strays.foreign,
+            "unknown_session": strays.unknown_session,
             "damaged": strays.checksum,
+            "malformed": strays.malformed + totals.malformed,
             "other_version": strays.other_version,
+            "reflected": totals.reflected,
+            "too_old": totals.too_old,
+            "dropped_by_kernel": sources.net.kernel_drops,
         },
         "bytes": { "sent": totals.bytes_sent, "received": totals.bytes_received },
         "rtt_ms": totals.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
@@ -198,6 +208,16 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
             "superseded": capture.superseded + totals.frames_superseded,
         });
     }
+    if let Some(netem) = sources.net.netem {
+        object["netem"] = json!({
+            "seen": netem.seen,
+            "lost": netem.lost,
+            "overflowed": netem.overflowed,
+            "duplicated": netem.duplicated,
+            "corrupted": netem.corrupted,
+            "reordered": netem.reordered,
+        });
+    }
     if let Some(shown) = sources.shown {
         object["receiver"] = json!({
             "fps": rates.shown_fps,
@@ -207,6 +227,12 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
             "late": frames.late,
             "damaged": frames.damaged + sources.undecodable,
             "superseded": sources.superseded,
+            "chunks": {
+                "placed": frames.chunks,
+                "duplicate": frames.duplicate_chunks,
+                "late": frames.late_chunks,
+                "conflicting": frames.conflicting_chunks,
+            },
             "latency_ms": latency_object(shown),
             "latency_error_ms": shown.error().as_secs_f64() * 1e3,
         });

@@ -42,8 +42,8 @@ pub(super) struct View {
     ledger: Option<Ledger>,
     overlay: Overlay,
     caption_until: Option<Instant>,
+    began: Instant,
     last_shown: Option<Instant>,
-    on_notice: bool,
     interval: Meters,
     total: Meters,
     undecodable: u64,
@@ -96,8 +96,8 @@ impl View {
             ledger: config.ledger,
             overlay: Overlay::default(),
             caption_until: None,
+            began: clock::now(),
             last_shown: None,
-            on_notice: false,
             interval: Meters::new(),
             total: Meters::new(),
             undecodable: 0,
@@ -127,9 +127,10 @@ impl View {
         self.interval.record(&times, bytes);
         self.total.record(&times, bytes);
         self.last_shown = Some(shown);
-        self.on_notice = false;
         if let Some(recorder) = &mut self.recorder {
-            recorder.record(delivered.frame.data, delivered.frame.captured.as_duration());
+            // By our own clock: another sender's media time begins somewhere else.
+            let at = delivered.frame.completed.saturating_duration_since(self.began);
+            recorder.record(delivered.frame.data, at);
         }
         Ok(())
     }
@@ -149,7 +150,6 @@ impl View {
     pub(super) fn notice(&mut self, lines: impl FnOnce() -> Vec<String>) -> Result<()> {
         if let Some(screen) = &mut self.screen {
             screen.notice(Role::Peer, &lines())?;
-            self.on_notice = true;
         }
         Ok(())
     }
@@ -183,6 +183,11 @@ impl View {
         if let Some(recorder) = &mut self.recorder {
             recorder.set_rate(fps);
         }
+    }
+
+    /// Another sender begins: its first picture is yet to come.
+    pub(super) fn expect_another(&mut self) {
+        self.last_shown = None;
     }
 
     /// When the last frame was shown.
@@ -244,7 +249,7 @@ impl View {
             "recorded {} frames, {:.1} MB{}{}{}",
             summary.frames,
             summary.bytes as f64 / 1e6,
-            note(summary.dropped, "dropped, since the disk was too slow"),
+            note(summary.dropped, "dropped, since writing was too slow"),
             note(summary.damaged, "left out, since they could not be decoded"),
             note(summary.skipped, "left out, since their size was another"),
         ));
@@ -279,7 +284,7 @@ impl View {
             return Err(failure.into());
         }
         self.recording = Recording::Failed;
-        messages.fail(&failure.to_string());
+        messages.say(&failure.to_string());
         Ok(false)
     }
 }
@@ -294,8 +299,8 @@ impl Check {
     }
 }
 
-/// Opens the windows, if they are wanted and there is a display. That there is none is an error
-/// only for who asked for a window.
+/// Opens the windows, if they are wanted and there is a display. That there is none is said, and
+/// done without.
 fn open_screen(
     show: Option<Show>,
     windows: &[WindowSpec],

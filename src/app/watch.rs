@@ -2,11 +2,8 @@
 
 use std::{
     io::Write,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::Receiver,
-    },
+    net::IpAddr,
+    sync::{Arc, mpsc::Receiver},
     time::{Duration, Instant},
 };
 
@@ -25,6 +22,7 @@ use crate::{
     clock,
     latest::{Latest, Taken},
     net::{
+        io::RECEIVE_BUFFER_WANTED,
         session::{Event, Peer},
         wire::text::Line,
     },
@@ -38,8 +36,8 @@ pub(super) struct Watch<'a> {
     pub(super) messages: &'a Messages,
     pub(super) stop: &'a Stop,
     pub(super) until: Option<Instant>,
-    /// The port that we listen on, or call.
-    pub(super) port: u16,
+    /// The port that we listen on, if we do.
+    pub(super) listening: Option<u16>,
     /// What the card says while nobody is there.
     pub(super) waiting: Vec<String>,
     /// Our own camera, if we send.
@@ -48,13 +46,14 @@ pub(super) struct Watch<'a> {
     pub(super) text_to_stdout: bool,
     /// Whose presence the window speaks of.
     pub(super) presence: Presence,
+    /// Whether it has been said that our own picture has ended.
+    pub(super) own_end_told: bool,
 }
 
 /// The sending half of a chat.
 pub(super) struct OwnSide<'a> {
     pub(super) capture: &'a Capture,
     pub(super) self_view: Latest<Arc<[u8]>>,
-    pub(super) gate: Arc<AtomicBool>,
     /// Lines typed in the terminal.
     pub(super) typed: Receiver<String>,
 }
@@ -65,8 +64,9 @@ pub(super) struct Presence {
     peer: Option<Peer>,
     left: Option<(String, Instant)>,
     /// Whom we have refused since the last change; they call again and again.
-    refused: Vec<Peer>,
+    refused: Vec<IpAddr>,
     noticed: Option<Instant>,
+    drops_told: bool,
 }
 
 impl Watch<'_> {
@@ -85,6 +85,7 @@ impl Watch<'_> {
                 Taken::Closed => bail!("the network thread has ended: run with -v to see why"),
             }
             self.show_own()?;
+            self.tell_own_end();
             self.say_typed();
             let now = clock::now();
             self.notice(now)?;
@@ -101,6 +102,15 @@ impl Watch<'_> {
         own.map_or(Ok(()), |frame| self.view.present_own(&frame))
     }
 
+    /// A chat goes on without our picture; but we should know.
+    fn tell_own_end(&mut self) {
+        let ended = self.own.as_ref().is_some_and(|own| own.capture.is_finished());
+        if ended && !self.own_end_told {
+            self.own_end_told = true;
+            self.messages.say("your own picture has ended: the other side sees no more of you");
+        }
+    }
+
     fn hear(&mut self, event: &Event) -> Result<()> {
         match event {
             Event::Connected { peer, stream, .. } => {
@@ -108,25 +118,27 @@ impl Watch<'_> {
                 if let Some(stream) = stream {
                     self.view.set_rate(f64::from(stream.millifps) / 1000.0);
                 }
-                if let Some(own) = &self.own {
-                    own.gate.store(true, Ordering::Relaxed);
-                }
+                self.view.expect_another();
             }
             Event::Ended { .. } => {
-                let why = describe(event, self.port);
+                let why = describe(event, self.listening);
                 self.presence.leave(why.unwrap_or_default(), clock::now());
             }
             Event::Text { from, line } => {
                 self.print_text(&format!("{from}: {line}"));
                 self.view.caption(format!("{from}: {line}"));
             }
-            Event::Refused { peer, .. } if !self.presence.refuse(peer) => return Ok(()),
+            Event::Refused { peer, .. } if !self.presence.refuse(peer.addr.ip()) => return Ok(()),
+            Event::Misspoke { from, .. } if !self.presence.refuse(from.ip()) => return Ok(()),
+            Event::StreamChanged { stream, .. } => {
+                self.view.set_rate(f64::from(stream.millifps) / 1000.0);
+            }
             Event::GivenUp { .. } => {
-                bail!(describe(event, self.port).unwrap_or_default());
+                bail!(describe(event, self.listening).unwrap_or_default());
             }
             _ => {}
         }
-        if let Some(line) = describe(event, self.port) {
+        if let Some(line) = describe(event, self.listening) {
             self.messages.say(&line);
         }
         Ok(())
@@ -167,7 +179,29 @@ impl Watch<'_> {
         self.view.notice(|| lines)
     }
 
+    /// The kernel's drops are told once, with the remedy: nobody else would notice them.
+    fn tell_kernel_drops(&mut self, now: Instant) {
+        if self.presence.drops_told || !self.statistics.is_due(now) {
+            return;
+        }
+        let stats = self.network.handle.stats();
+        let (Some(drops @ 1..), Some(buffers)) = (stats.kernel_drops, stats.buffers) else {
+            return;
+        };
+        self.presence.drops_told = true;
+        let remedy = if buffers.receive < RECEIVE_BUFFER_WANTED {
+            format!("sudo sysctl -w net.core.rmem_max={RECEIVE_BUFFER_WANTED}")
+        } else {
+            "this machine is too slow for the stream: lower its size or rate".into()
+        };
+        self.messages.say(&format!(
+            "the kernel has dropped {drops} datagrams, since its buffer of {} KB was full: {remedy}",
+            buffers.receive >> 10,
+        ));
+    }
+
     fn report(&mut self, now: Instant) -> Result<()> {
+        self.tell_kernel_drops(now);
         let (network, own) = (self.network, &self.own);
         self.view.report(now, self.statistics, self.messages, || {
             let capture = own.as_ref().map(|own| own.capture.counters());
@@ -178,11 +212,10 @@ impl Watch<'_> {
 
 impl Presence {
     /// Notes a refusal; false if it is no news.
-    fn refuse(&mut self, peer: &Peer) -> bool {
-        let known = |p: &Peer| p.name == peer.name && p.addr.ip() == peer.addr.ip();
-        let is_news = !self.refused.iter().any(known) && self.refused.len() < MAX_REFUSED;
+    fn refuse(&mut self, from: IpAddr) -> bool {
+        let is_news = !self.refused.contains(&from) && self.refused.len() < MAX_REFUSED;
         if is_news {
-            self.refused.push(peer.clone());
+            self.refused.push(from);
         }
         is_news
     }

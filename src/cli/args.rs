@@ -226,7 +226,7 @@ pub struct SinkArgs {
     /// Whether to open a window [default: window, if there is a display]
     #[arg(long, value_enum, value_name = "window|none")]
     pub show: Option<Show>,
-    /// Record to FILE.y4m, FILE.mjpeg or FILE.avi, or pipe YUV4MPEG2 to standard output with -
+    /// Record to FILE.y4m, FILE.mjpeg or FILE.avi, or pipe YUV4MPEG2 to standard output with - [default: neither]
     #[arg(long, value_name = "FILE|-")]
     pub output: Option<OutputSpec>,
 }
@@ -247,10 +247,10 @@ pub struct NetworkArgs {
     /// The largest datagram, in bytes of UDP payload; auto is 1200
     #[arg(long, default_value = "auto", value_name = "BYTES|auto", value_parser = values::max_datagram_len)]
     pub mtu: MaxDatagramLen,
-    /// A bad network: loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,corrupt=0.1%,rate=20mbit,seed=7
+    /// A bad network: loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,corrupt=0.1%,rate=20mbit,seed=7 [default: none of it]
     #[arg(long, value_name = "SPEC")]
     pub netem: Option<NetemSpec>,
-    /// What to call yourself [default: user@host]
+    /// What to call yourself [default: your user and host name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
 }
@@ -262,7 +262,7 @@ pub struct ReportArgs {
     /// Print a line of statistics every second
     #[arg(long)]
     pub stats: bool,
-    /// Write a JSON object of statistics every second
+    /// Write a JSON object of statistics every second to FILE, or - for standard output [default: nowhere]
     #[arg(long, value_name = "FILE|-")]
     pub stats_json: Option<PathBuf>,
 }
@@ -271,7 +271,7 @@ const SEND_EXAMPLES: &str = "\
 Example:
   udpchat send --to 192.168.1.20                         the first camera
   udpchat send --to desk --source film.mp4 --quality 60  a file
-  ffmpeg -i x.mkv -f yuv4mpegpipe - | udpchat send --to desk --source -";
+  ffmpeg -re -i x.mkv -f yuv4mpegpipe - | udpchat send --to desk --source -";
 
 const RECV_EXAMPLES: &str = "\
 Example:

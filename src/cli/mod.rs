@@ -58,4 +58,5 @@ fn one_line(error: &clap::Error) -> String {
     }
 }
 
-const EXIT_USAGE: u8 = 2;
+/// The exit code of a usage error.
+pub const EXIT_USAGE: u8 = 2;

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, fmt, sync::Arc, time::Instant};
 
-use crate::net::time::MediaTime;
+use crate::net::{pool::FrameBuf, time::MediaTime};
 
 /// The number of a frame in its session. Wraps around; compared as in RFC 1982.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -75,7 +75,7 @@ pub struct ReceivedFrame {
     /// Its number.
     pub id: FrameId,
     /// The encoded picture, byte for byte as it was sent.
-    pub data: Vec<u8>,
+    pub data: FrameBuf,
     /// When its capture began, on the sender's clock.
     pub captured: MediaTime,
     /// When the sender handed the first chunk that arrived to its socket, on the sender's clock.

@@ -1,7 +1,7 @@
 //! The network half: frames to datagrams and back, and the sessions around them.
 //!
 //! - [`wire`]: bytes to values and back; no state, no clock.
-//! - [`frame`], [`time`]: the types that everything here speaks of.
+//! - [`frame`], [`pool`], [`time`]: the types that everything here speaks of.
 //! - one mechanism a file: [`packetizer`], [`reassembler`], [`clock_offset`],
 //!   [`sequence`], [`netem`]. Pure: time and bytes come in as arguments. They do
 //!   not import each other.
@@ -13,6 +13,7 @@ pub mod frame;
 pub mod io;
 pub mod netem;
 pub mod packetizer;
+pub mod pool;
 pub mod reassembler;
 pub mod sequence;
 pub mod session;

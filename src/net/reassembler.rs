@@ -17,6 +17,7 @@ use std::{
 
 use crate::net::{
     frame::{FrameId, ReceivedFrame},
+    pool::{FrameBuf, FramePool},
     time::MediaTime,
     wire::video::{Extent, FRAME_CRC_LEN, VideoHeader},
 };
@@ -25,6 +26,8 @@ use crate::net::{
 #[derive(Debug)]
 pub struct Reassembler {
     deadline: Duration,
+    pool: FramePool,
+    spare_sets: Vec<ChunkSet>,
     filling: Vec<Filling>,
     given_up: VecDeque<GivenUp>,
     newest_done: Option<FrameId>,
@@ -86,6 +89,8 @@ impl Reassembler {
     pub fn new(deadline: Duration) -> Self {
         Self {
             deadline,
+            pool: FramePool::new(),
+            spare_sets: Vec::with_capacity(SLOTS + GIVEN_UP_KEPT),
             filling: Vec::with_capacity(SLOTS),
             given_up: VecDeque::with_capacity(GIVEN_UP_KEPT + 1),
             newest_done: None,
@@ -186,7 +191,9 @@ impl Reassembler {
             self.give_up(now, filling);
         }
         self.note_seen(header.frame);
-        self.filling.push(Filling::new(now, header));
+        let chunks = self.spare_sets.pop().unwrap_or_default();
+        let body = self.pool.take(header.extent.map_or(0, |e| e.body_len as usize));
+        self.filling.push(Filling::new(now, header, chunks, body));
         Some(self.filling.len() - 1)
     }
 
@@ -213,7 +220,8 @@ impl Reassembler {
             let older = self.filling.swap_remove(older);
             self.give_up(now, older);
         }
-        let frame = filling.into_frame(now);
+        let (frame, chunks) = filling.into_frame(now);
+        self.spare(chunks);
         match frame {
             Some(_) => self.counters.completed += 1,
             None => self.counters.damaged += 1,
@@ -235,8 +243,16 @@ impl Reassembler {
     }
 
     fn forget_oldest(&mut self) {
-        if self.given_up.pop_front().is_some() {
+        if let Some(given_up) = self.given_up.pop_front() {
             self.counters.incomplete += 1;
+            self.spare(given_up.chunks);
+        }
+    }
+
+    fn spare(&mut self, mut chunks: ChunkSet) {
+        chunks.clear();
+        if self.spare_sets.len() < self.spare_sets.capacity() {
+            self.spare_sets.push(chunks);
         }
     }
 
@@ -254,8 +270,10 @@ impl Reassembler {
         chunks.set(header.chunk);
         chunks.learn(header.extent);
         if chunks.all_there() {
-            self.given_up.remove(index);
             self.counters.late += 1;
+            if let Some(given_up) = self.given_up.remove(index) {
+                self.spare(given_up.chunks);
+            }
         }
     }
 }
@@ -269,7 +287,7 @@ struct Filling {
     first_received: Instant,
     chunk_len: u16,
     chunks: ChunkSet,
-    body: Vec<u8>,
+    body: FrameBuf,
 }
 
 /// A frame given up, remembered in case its last chunks still come.
@@ -287,15 +305,15 @@ enum Placed {
 }
 
 impl Filling {
-    fn new(now: Instant, header: &VideoHeader) -> Self {
+    fn new(now: Instant, header: &VideoHeader, chunks: ChunkSet, body: FrameBuf) -> Self {
         Self {
             frame: header.frame,
             captured: header.captured,
             first_sent: header.sent(),
             first_received: now,
             chunk_len: header.chunk_len,
-            chunks: ChunkSet::default(),
-            body: Vec::new(),
+            chunks,
+            body,
         }
     }
 
@@ -310,11 +328,9 @@ impl Filling {
         let end = header.offset() + payload.len();
         let known_len = self.chunks.extent.map_or(end, |e| e.body_len as usize);
         if self.body.len() < known_len {
-            // Exact, so that capacity is what the frame needs and no more.
-            self.body.reserve_exact(known_len - self.body.len());
-            self.body.resize(known_len, 0);
+            self.body.resize(known_len);
         }
-        self.body[header.offset()..end].copy_from_slice(payload);
+        self.body.as_mut_slice()[header.offset()..end].copy_from_slice(payload);
         self.first_sent = self.first_sent.min(header.sent());
         Placed::Yes
     }
@@ -336,22 +352,22 @@ impl Filling {
         self.chunks.all_there()
     }
 
-    /// The frame, if its CRC is right.
-    fn into_frame(mut self, now: Instant) -> Option<ReceivedFrame> {
-        let data_len = self.body.len().checked_sub(FRAME_CRC_LEN)?;
-        let (data, crc) = self.body.split_at(data_len);
-        if crc32fast::hash(data).to_be_bytes() != crc {
-            return None;
-        }
-        self.body.truncate(data_len);
-        Some(ReceivedFrame {
+    /// The frame, if its CRC is right, and the set, to be used again.
+    fn into_frame(mut self, now: Instant) -> (Option<ReceivedFrame>, ChunkSet) {
+        let is_right = self
+            .body
+            .split_last_chunk::<FRAME_CRC_LEN>()
+            .is_some_and(|(data, crc)| crc32fast::hash(data).to_be_bytes() == *crc);
+        self.body.resize(self.body.len().saturating_sub(FRAME_CRC_LEN));
+        let frame = ReceivedFrame {
             id: self.frame,
             data: self.body,
             captured: self.captured,
             first_sent: self.first_sent,
             first_received: self.first_received,
             completed: now,
-        })
+        };
+        (is_right.then_some(frame), self.chunks)
     }
 }
 
@@ -380,6 +396,12 @@ impl ChunkSet {
         new
     }
 
+    /// Makes it the set of another frame.
+    fn clear(&mut self) {
+        self.bits.clear();
+        (self.extent, self.count) = (None, 0);
+    }
+
     fn all_there(&self) -> bool {
         self.extent.is_some_and(|e| self.count == usize::from(e.source_chunks))
     }
@@ -387,7 +409,7 @@ impl ChunkSet {
 
 /// Frames put together at once. Two are usual (the end of one, the start of the next);
 /// more only when the network reorders across frames. With the largest frame this bounds
-/// the memory at 32 MiB.
+/// the memory at 32 MiB, and two spare buffers.
 const SLOTS: usize = 4;
 
 /// Frames remembered after they were given up; beyond it the oldest counts as incomplete.
@@ -446,7 +468,7 @@ mod tests {
         }
         let later = now + Duration::from_millis(3);
         let frame = handle(&mut r, later, &last).unwrap();
-        assert_eq!(frame.data, data(1, 95));
+        assert_eq!(frame.data[..], data(1, 95));
         assert_eq!((frame.first_received, frame.completed), (now, later));
         assert_eq!(r.memory(), 0);
     }
@@ -522,7 +544,7 @@ mod tests {
         handle(&mut r, now, &chunks(1, 25, 12)[1]);
         assert_eq!(r.counters().conflicting_chunks, 2);
         handle(&mut r, now, &bodies[1]);
-        assert_eq!(handle(&mut r, now, &bodies[2]).unwrap().data, data(1, 25));
+        assert_eq!(handle(&mut r, now, &bodies[2]).unwrap().data[..], data(1, 25));
     }
 
     #[test]
@@ -561,7 +583,7 @@ mod tests {
             }
             frame = frame.or(r.handle_chunk(now, &header, payload));
         }
-        assert_eq!(frame.unwrap().data, data(1, 95));
+        assert_eq!(frame.unwrap().data[..], data(1, 95));
     }
 
     #[test]
@@ -607,7 +629,7 @@ mod tests {
                 let body = &all[pick.index(all.len())];
                 if let Some(frame) = handle(&mut r, now, body) {
                     let i = frame.id.0.wrapping_sub(start);
-                    prop_assert_eq!(&frame.data, &data(frame.id.0, lens[i as usize]));
+                    prop_assert_eq!(&frame.data[..], &data(frame.id.0, lens[i as usize]));
                     prop_assert!(newest.is_none_or(|n| n.is_before(frame.id)), "never backwards");
                     newest = Some(frame.id);
                 }

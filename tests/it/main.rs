@@ -12,8 +12,11 @@ mod sim;
 mod simulation;
 mod vectors;
 
+mod allocations;
 mod bad_input;
 mod namespaces;
 mod people;
 mod program;
 mod video_files;
+#[cfg(feature = "opencv")]
+mod windows;

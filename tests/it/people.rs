@@ -1,10 +1,6 @@
-//! What people do: start things in any order, kill them, talk, press keys.
+//! What people do: start things in any order, kill them, talk.
 
-use std::{
-    io::Write,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{io::Write, process::Stdio, time::Duration};
 
 use crate::program::{Program, command, shared};
 
@@ -91,6 +87,20 @@ fn without_a_control_channel_frames_come_unasked() {
     receiver.wait_for("another one has taken its place");
 }
 
+/// A bad network on either side is the same bad network.
+#[test]
+fn netem_loses_on_both_sides() {
+    let _shared = shared();
+    for (at_receiver, at_sender) in [("loss=20%", "loss=0%"), ("loss=0%", "loss=20%")] {
+        let receiver = listening(&["--netem", at_receiver, "--stats"]);
+        let to = format!("127.0.0.1:{}", receiver.port());
+        let _sender = Program::start(&[
+            "send", "--to", &to, "--source", "pattern", "--size", "320x240", "--netem", at_sender,
+        ]);
+        receiver.wait_for("lost 2");
+    }
+}
+
 /// A `--bind` of an IPv6 address, a sender that is told a name.
 #[test]
 fn names_and_ipv6_work() {
@@ -170,182 +180,4 @@ fn the_helpers_print_what_they_should() {
         let said = String::from_utf8_lossy(&outcome.stdout).into_owned();
         assert!(said.contains(part), "{args:?}: {said}");
     }
-}
-
-/// A virtual display of our own.
-#[cfg(feature = "opencv")]
-struct Display {
-    server: Child,
-    name: String,
-}
-
-#[cfg(feature = "opencv")]
-impl Display {
-    fn start() -> Self {
-        use std::io::{BufRead, BufReader};
-        // It chooses a free number and writes it to its standard output when it is ready.
-        let mut server = Command::new("Xvfb")
-            .args(["-displayfd", "1", "-screen", "0", "1600x1000x24", "-nolisten", "tcp"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("Xvfb is installed: scripts/setup.sh test installs it");
-        let mut number = String::new();
-        let stdout = server.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut number).expect("a display number");
-        Self { server, name: format!(":{}", number.trim()) }
-    }
-
-    fn program(&self, args: &[&str], folder: &std::path::Path) -> Program {
-        let mut command = command(args);
-        command.env("DISPLAY", &self.name).current_dir(folder);
-        Program::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))
-    }
-
-    fn tool(&self, program: &str, args: &[&str]) -> Vec<u8> {
-        let output = Command::new(program)
-            .args(args)
-            .env("DISPLAY", &self.name)
-            .output()
-            .expect("installed");
-        output.stdout
-    }
-
-    /// The window whose title is exactly `title`, once it is there.
-    fn window(&self, title: &str) -> String {
-        for _ in 0..200 {
-            let exactly = format!("^{title}$");
-            let found = self.tool("xdotool", &["search", "--onlyvisible", "--name", &exactly]);
-            if let Some(id) = String::from_utf8_lossy(&found).lines().next() {
-                return id.to_owned();
-            }
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
-        panic!("no window '{title}'");
-    }
-
-    fn press(&self, window: &str, key: &str) {
-        self.tool("xdotool", &["windowfocus", "--sync", window]);
-        self.tool("xdotool", &["key", key]);
-        std::thread::park_timeout(Duration::from_millis(300));
-    }
-
-    /// What a person sees in the window.
-    fn screenshot(&self, window: &str) -> udpchat::video::image::Image {
-        use udpchat::video::image::{Image, PixelFormat};
-        let ppm = self.tool("import", &["-window", window, "-depth", "8", "ppm:-"]);
-        // "P6", width, height and 255, each followed by one white space, then the pixels.
-        let mut fields = ppm.splitn(4, u8::is_ascii_whitespace).skip(1);
-        let mut number = || -> usize {
-            let digits = fields.next().expect("a header");
-            String::from_utf8_lossy(digits).parse().expect("a number")
-        };
-        let (width, height) = (number(), number());
-        let mut pixels = ppm[ppm.len() - width * height * 3..].to_vec();
-        pixels.chunks_exact_mut(3).for_each(|p| p.swap(0, 2));
-        Image::new(width, height, PixelFormat::Bgr, pixels)
-    }
-
-    /// The number in the window, once there is one.
-    fn number(&self, window: &str) -> u32 {
-        for _ in 0..50 {
-            let number = udpchat::video::source::pattern::read_number(&self.screenshot(window));
-            if let Some(number) = number {
-                return number;
-            }
-            std::thread::park_timeout(Duration::from_millis(100));
-        }
-        panic!("the window shows no pattern");
-    }
-}
-
-#[cfg(feature = "opencv")]
-impl Drop for Display {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
-#[test]
-#[cfg(feature = "opencv")]
-fn the_window_shows_the_current_picture_and_obeys_its_keys() {
-    let _alone = crate::program::alone();
-    let (display, folder) = (Display::start(), tempfile::tempdir().expect("a folder"));
-    let receiver = display.program(&["recv", "--bind", "127.0.0.1:0"], folder.path());
-    let window = display.window("udpchat");
-    let to = format!("127.0.0.1:{}", receiver.port());
-    let sender = Program::start(&[
-        "send",
-        "--to",
-        &to,
-        "--source",
-        "pattern",
-        "--size",
-        "640x480",
-        "--seconds",
-        "60",
-    ]);
-    let (first, second) = (display.number(&window), display.number(&window));
-    assert!(second > first, "it moves: {first}, then {second}");
-
-    display.press(&window, "space");
-    let (third, fourth) = (display.number(&window), display.number(&window));
-    assert_eq!(third, fourth, "frozen");
-    display.press(&window, "space");
-    assert!(display.number(&window) > fourth, "it moves again");
-
-    display.press(&window, "s");
-    receiver.wait_for("saved ");
-    let saved = std::fs::read_dir(folder.path()).expect("read").flatten().next();
-    let saved = saved.expect("a snapshot").path();
-    let bytes = std::fs::read(&saved).expect("read");
-    assert!(bytes.starts_with(b"\x89PNG") && bytes.ends_with(b"IEND\xaeB`\x82"), "{saved:?}");
-
-    display.press(&window, "m");
-    let mirrored = display.screenshot(&window);
-    assert_eq!(udpchat::video::source::pattern::read_number(&mirrored), None, "mirrored");
-    display.press(&window, "m");
-
-    sender.interrupt();
-    receiver.wait_for("has left");
-    display.press(&window, "q");
-    receiver.finish().expect_success();
-}
-
-#[test]
-#[cfg(feature = "opencv")]
-fn a_chat_opens_two_windows_each_with_its_picture() {
-    let _alone = crate::program::alone();
-    let (display, folder) = (Display::start(), tempfile::tempdir().expect("a folder"));
-    let source = ["--source", "pattern", "--size", "640x480"];
-    let ann =
-        display.program(&[&["chat", "--bind", "127.0.0.1:0"], &source[..]].concat(), folder.path());
-    let to = format!("127.0.0.1:{}", ann.port());
-    let bob = Program::start(&[&["chat", &to, "--show", "none"], &source[..]].concat());
-    ann.wait_for("streams 640x480");
-    let peer = display.window("udpchat");
-    let own = display.window("udpchat: you");
-    display.number(&peer);
-    let mirrored = display.screenshot(&own);
-    assert_eq!(udpchat::video::source::pattern::read_number(&mirrored), None, "as in a mirror");
-    // Ann has sent for longer than Bob, so the two patterns differ, and each is its own.
-    display.press(&own, "m");
-    let (anns, bobs) = (display.number(&own), display.number(&peer));
-    assert_ne!(anns, bobs);
-    display.press(&peer, "q");
-    ann.finish().expect_success();
-    bob.wait_for("has left");
-}
-
-#[test]
-#[cfg(feature = "opencv")]
-fn a_display_that_is_not_there_is_said_and_done_without() {
-    let _shared = shared();
-    let mut command = command(&["recv", "--bind", "127.0.0.1:0"]);
-    command.env("DISPLAY", ":4242");
-    let receiver = Program::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
-    receiver.wait_for("no window: ");
-    receiver.interrupt();
-    receiver.finish().expect_success();
 }

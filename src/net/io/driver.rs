@@ -15,7 +15,11 @@ use mio::{Events, Interest, Poll, Token, Waker, net::TcpListener};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-use super::{BufferSizes, SendCounters, connections::Connections, udp::UdpSocket};
+use super::{
+    BufferSizes, SendCounters,
+    connections::Connections,
+    udp::{UdpSocket, plain},
+};
 use crate::{
     clock,
     latest::Latest,
@@ -96,15 +100,18 @@ pub struct Driver {
     egress: Option<Netem<SocketAddr>>,
     ingress: Option<Netem<SocketAddr>>,
     send_buf: Vec<u8>,
+    /// What the socket did not take yet: of the endpoint's, in `send_buf`, and of the bad network's.
     blocked: Option<Transmit>,
+    held: Option<(Vec<u8>, SocketAddr)>,
     more_to_receive: bool,
     last_warning: Option<Instant>,
     published: Option<Instant>,
     unpublished: bool,
+    drops_read: Option<Instant>,
     commands: Receiver<Command>,
     events: SyncSender<Event>,
     shared: Shared,
-    closing: Option<Instant>,
+    closing: Option<Closing>,
 }
 
 /// Everybody else's hold on a driver.
@@ -137,6 +144,9 @@ pub struct NetStats {
     pub send: SendCounters,
     /// The kernel's buffers.
     pub buffers: Option<BufferSizes>,
+    /// Datagrams that the kernel dropped since its receive buffer was full, a second old at most;
+    /// `None` where it does not say.
+    pub kernel_drops: Option<u64>,
     /// What the bad network did, if there is one: to what left, and to what came.
     pub netem: Option<NetemCounters>,
     /// Events that nobody fetched in time.
@@ -148,6 +158,15 @@ struct Shared {
     outgoing: Latest<OutgoingFrame>,
     received: Latest<Delivered>,
     stats: Arc<Mutex<NetStats>>,
+}
+
+/// The end, under way.
+#[derive(Clone, Copy, Debug)]
+struct Closing {
+    reason: CloseReason,
+    /// Whether goodbye has been said; what was handed over is sent before.
+    said: bool,
+    until: Instant,
 }
 
 #[derive(Debug)]
@@ -196,10 +215,12 @@ impl Driver {
             ingress: config.ingress.map(Netem::new),
             send_buf: vec![0; SEND_LEN],
             blocked: None,
+            held: None,
             more_to_receive: false,
             last_warning: None,
             published: None,
             unpublished: false,
+            drops_read: None,
             commands: commands_rx,
             events: events_tx,
             shared,
@@ -225,7 +246,6 @@ impl Driver {
             self.turn(&ready);
         }
         self.publish(clock::now());
-        self.shared.received.close();
     }
 
     /// One turn: inputs, what is due, outputs. Datagrams come before control messages, so that a
@@ -256,10 +276,9 @@ impl Driver {
 
     fn is_done(&self) -> bool {
         match self.closing {
-            Some(at) => {
+            Some(Closing { said, until, .. }) => {
                 let on_the_way = self.egress.as_ref().and_then(Netem::poll_timeout).is_some();
-                (self.connections.is_flushed() && self.blocked.is_none() && !on_the_way)
-                    || clock::now() >= at
+                (said && self.connections.is_flushed() && !on_the_way) || clock::now() >= until
             }
             None => false,
         }
@@ -270,8 +289,12 @@ impl Driver {
         let due = netem.filter_map(Netem::poll_timeout).chain(self.endpoint.poll_timeout()).min();
         // What has happened since the statistics were made readable is told though nothing follows.
         let publish = self.published.filter(|_| self.unpublished).map(|at| at + PUBLISH_INTERVAL);
-        let due = due.into_iter().chain(self.closing).chain(publish).min()?;
-        Some(due.saturating_duration_since(clock::now()))
+        let closing = self.closing.map(|closing| closing.until);
+        let due = due.into_iter().chain(closing).chain(publish).min()?;
+        let timeout = due.saturating_duration_since(clock::now());
+        // What is due cannot be sent before the socket is writable, which ends the wait as well.
+        let is_blocked = self.blocked.is_some() || self.held.is_some();
+        Some(if is_blocked { timeout.max(BLOCKED_PATIENCE) } else { timeout })
     }
 
     fn receive(&mut self) {
@@ -288,19 +311,18 @@ impl Driver {
             Ok(more) => more,
             Err(error) => {
                 self.warn(&format!("receiving failed: {error}"));
-                false
+                // The rest is still there, and no event will say so again.
+                true
             }
         };
     }
 
     fn accept_all(&mut self) {
         let Some(listener) = &self.listener else { return };
-        // Accepting ends by itself: who comes in faster than this is next turn's, since the
-        // listener stays readable only if asked again.
         loop {
             match listener.accept() {
                 Ok((stream, from)) => {
-                    let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+                    let from = plain(from);
                     let Some(conn) = self.endpoint.handle_incoming(clock::now(), from) else {
                         continue;
                     };
@@ -332,13 +354,8 @@ impl Driver {
                 }
                 Command::Stream(stream) => self.endpoint.set_stream(stream),
                 Command::Close(reason) => {
-                    // What the encoder has already handed over still goes.
-                    if let Some(frame) = self.shared.outgoing.try_take() {
-                        self.endpoint.push_frame(&frame);
-                        self.transmit();
-                    }
-                    self.endpoint.close(reason);
-                    self.closing.get_or_insert(clock::now() + CLOSE_DEADLINE);
+                    let until = clock::now() + CLOSE_DEADLINE;
+                    self.closing.get_or_insert(Closing { reason, said: false, until });
                 }
             }
         }
@@ -348,6 +365,7 @@ impl Driver {
         self.deliver_ingress();
         self.control();
         self.transmit();
+        self.say_goodbye();
         self.send_egress();
         hand_over(&mut self.endpoint, &self.shared.received);
         while let Some(event) = self.endpoint.poll_event() {
@@ -356,6 +374,17 @@ impl Driver {
                 lock(&self.shared.stats).events_dropped += 1;
             }
         }
+    }
+
+    /// Ends every call, once all frames that were handed over are sent.
+    fn say_goodbye(&mut self) {
+        let Some(closing) = &mut self.closing else { return };
+        if closing.said || self.blocked.is_some() {
+            return;
+        }
+        closing.said = true;
+        self.endpoint.close(closing.reason);
+        self.control();
     }
 
     fn deliver_ingress(&mut self) {
@@ -404,7 +433,7 @@ impl Driver {
                     self.blocked = Some(transmit);
                     return;
                 }
-                Err(error) => self.warn(&format!("sending to {} failed: {error}", transmit.to)),
+                Err(error) => self.warn_send(transmit.to, &error),
             }
         }
     }
@@ -412,12 +441,25 @@ impl Driver {
     fn send_egress(&mut self) {
         let Some(mut netem) = self.egress.take() else { return };
         let now = clock::now();
-        while let Some((datagram, to)) = netem.poll(now) {
-            if let Err(error) = self.udp.send(to, &datagram, datagram.len()) {
-                self.warn(&format!("sending to {to} failed: {error}"));
+        while let Some((datagram, to)) = self.held.take().or_else(|| netem.poll(now)) {
+            match self.udp.send(to, &datagram, datagram.len()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.held = Some((datagram, to));
+                    break;
+                }
+                Err(error) => self.warn_send(to, &error),
             }
         }
         self.egress = Some(netem);
+    }
+
+    fn warn_send(&mut self, to: SocketAddr, error: &io::Error) {
+        if quinn_udp::is_msg_size_err(error) {
+            self.warn(&format!("datagrams to {to} are larger than the path takes: lower --mtu"));
+        } else {
+            self.warn(&format!("sending to {to} failed: {error}"));
+        }
     }
 
     /// One warning a second: the weather is no news.
@@ -433,13 +475,26 @@ impl Driver {
         self.published = Some(now);
         self.unpublished = false;
         let netem = self.egress.as_ref().or(self.ingress.as_ref());
+        let drops_due = self.drops_read.is_none_or(|at| now - at >= DROPS_INTERVAL);
+        let drops = if drops_due { self.udp.kernel_drops() } else { None };
+        if drops_due {
+            self.drops_read = Some(now);
+        }
         let mut stats = lock(&self.shared.stats);
+        stats.kernel_drops = drops.or(stats.kernel_drops);
         stats.calls.clear();
         stats.calls.extend(self.endpoint.calls());
         stats.totals = self.endpoint.totals();
         stats.strays = self.endpoint.strays();
         stats.send = self.udp.counters();
         stats.netem = netem.map(Netem::counters);
+    }
+}
+
+impl Drop for Driver {
+    /// However it ends, whoever waits for frames must not wait for ever.
+    fn drop(&mut self) {
+        self.shared.received.close();
     }
 }
 
@@ -486,7 +541,10 @@ impl Handle {
 
     /// Says goodbye, and ends the driver.
     pub fn close(&self, reason: CloseReason) {
-        self.command(Command::Close(reason));
+        // Unlike the others it must not be dropped; a driver that is gone needs no telling.
+        let _ = self.waker.wake();
+        let _ = self.commands.send(Command::Close(reason));
+        let _ = self.waker.wake();
     }
 
     /// What the network side has seen and done, a tenth of a second old at most.
@@ -592,8 +650,14 @@ const EVENT_BACKLOG: usize = 1024;
 const LISTEN_BACKLOG: i32 = 32;
 const PORT_ATTEMPTS: usize = 16;
 
+/// How long to wait at least for a socket that takes no more.
+const BLOCKED_PATIENCE: Duration = Duration::from_millis(1);
+
 /// How often the statistics are made readable.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often the kernel is asked what it has dropped: reading its table takes a while.
+const DROPS_INTERVAL: Duration = Duration::from_secs(1);
 
 const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 

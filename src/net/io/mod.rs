@@ -5,6 +5,7 @@
 
 mod connections;
 mod driver;
+mod kernel_drops;
 mod machine;
 mod udp;
 

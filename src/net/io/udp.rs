@@ -15,7 +15,7 @@ pub struct UdpSocket {
     socket: mio::net::UdpSocket,
     state: UdpSocketState,
     is_v6: bool,
-    buffers: Vec<Box<[u8]>>,
+    buffers: [Box<[u8]>; RECEIVE_BATCH],
     counters: SendCounters,
 }
 
@@ -54,12 +54,11 @@ impl UdpSocket {
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_WANTED);
         let _ = socket.set_send_buffer_size(SEND_BUFFER_WANTED);
         let state = UdpSocketState::new((&socket).into())?;
-        let count = if state.gro_segments() > 1 { COALESCED_BATCH } else { quinn_udp::BATCH_SIZE };
         Ok(Self {
             socket: mio::net::UdpSocket::from_std(socket.into()),
             state,
             is_v6: addr.is_ipv6(),
-            buffers: (0..count).map(|_| vec![0; RECEIVE_LEN].into()).collect(),
+            buffers: std::array::from_fn(|_| vec![0; RECEIVE_LEN].into()),
             counters: SendCounters::default(),
         })
     }
@@ -96,6 +95,11 @@ impl UdpSocket {
         self.counters
     }
 
+    /// Datagrams that the kernel dropped since its buffer was full; `None` where it does not say.
+    pub fn kernel_drops(&self) -> Option<u64> {
+        super::kernel_drops::kernel_drops(&self.socket)
+    }
+
     /// The socket, to be registered with a poll.
     pub fn source(&mut self) -> &mut mio::net::UdpSocket {
         &mut self.socket
@@ -119,21 +123,20 @@ impl UdpSocket {
         }
     }
 
-    /// Takes what has come, until there is no more or [`READS_AT_ONCE`] reads are done; `handle`
+    /// Takes what has come, until there is no more or enough for one turn; `handle`
     /// gets each datagram. True: there may be more.
     pub fn receive(&mut self, mut handle: impl FnMut(SocketAddr, &[u8])) -> io::Result<bool> {
         for _ in 0..READS_AT_ONCE {
-            let mut metas = [RecvMeta::default(); quinn_udp::BATCH_SIZE];
-            let metas = &mut metas[..self.buffers.len()];
-            let mut slices: Vec<_> = self.buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
-            let count = match self.state.recv((&self.socket).into(), &mut slices, metas) {
+            let mut metas = [RecvMeta::default(); RECEIVE_BATCH];
+            let mut slices = self.buffers.each_mut().map(|b| IoSliceMut::new(b));
+            let count = match self.state.recv((&self.socket).into(), &mut slices, &mut metas) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            for (meta, buffer) in metas.iter().zip(&self.buffers).take(count) {
-                let from = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
+            for (meta, buffer) in metas.iter().zip(self.buffers.iter()).take(count) {
+                let from = plain(meta.addr);
                 for datagram in buffer[..meta.len].chunks(meta.stride.max(1)) {
                     handle(from, datagram);
                 }
@@ -182,6 +185,14 @@ impl UdpSocket {
     }
 }
 
+/// An IPv4 address that an IPv6 socket gave, as IPv4; any other, with its scope, as it is.
+pub(super) fn plain(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
+        IpAddr::V6(_) => addr,
+    }
+}
+
 /// `addr` as an IPv6 socket wants it.
 fn mapped(addr: SocketAddr) -> SocketAddr {
     match addr.ip() {
@@ -197,8 +208,8 @@ pub const RECEIVE_BUFFER_WANTED: usize = 4 << 20;
 /// What we ask for sending: a few of the largest usual frames.
 pub const SEND_BUFFER_WANTED: usize = 2 << 20;
 
-/// Buffers to read into, when each may hold a coalesced batch.
-const COALESCED_BATCH: usize = 8;
+/// Buffers to read into at once; each may hold a coalesced batch.
+const RECEIVE_BATCH: usize = 8;
 
 /// Bytes of a buffer to read into: the largest coalesced batch.
 const RECEIVE_LEN: usize = 1 << 16;
@@ -224,6 +235,13 @@ mod tests {
             std::thread::yield_now();
         }
         got
+    }
+
+    #[test]
+    fn a_link_local_address_keeps_its_scope() {
+        let scoped = SocketAddrV6::new("fe80::1".parse().unwrap(), 7, 0, 3).into();
+        assert_eq!(plain(scoped), scoped);
+        assert_eq!(plain("[::ffff:10.0.0.1]:7".parse().unwrap()), "10.0.0.1:7".parse().unwrap());
     }
 
     #[test]

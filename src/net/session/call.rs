@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Delivered, EndReason, Event, FrameSent, Peer,
+    Delivered, EndReason, Event, Peer,
     control::ControlChannel,
     outbound::Outbound,
     prober::Prober,
@@ -142,7 +142,7 @@ impl Call {
             media_addr,
             outbound,
             clock,
-            sender: parts.sends.map(|max_len| Sender::new(id, clock, max_len)),
+            sender: parts.sends.map(|max_len| Sender::new(clock, max_len)),
             receiver: parts.receives.map(Receiver::new),
             // Without a control channel nobody answers, and nobody has agreed to be asked.
             prober: control.is_some().then(|| Prober::new(now, parts.same_machine_epoch)),
@@ -335,10 +335,6 @@ impl Call {
                 sender.poll_transmit(now, &mut self.outbound, buf, max_datagrams)
             })?;
         Some((to, burst))
-    }
-
-    pub(super) fn poll_sent(&mut self) -> Option<FrameSent> {
-        self.sender.as_mut()?.poll_sent()
     }
 
     fn push_message(&mut self, message: &Message) -> bool {

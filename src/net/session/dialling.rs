@@ -121,7 +121,8 @@ impl Dialling {
             return None;
         }
         self.waiting_for = Some(reason.clone());
-        Some(Event::Waiting { host: self.target.host.clone(), reason })
+        let (host, port) = (self.target.host.clone(), self.addr().port());
+        Some(Event::Waiting { host, port, reason })
     }
 
     /// The call is over: call again.

@@ -1,10 +1,10 @@
 //! What a session tells its user.
 
-use std::{net::SocketAddr, time::Instant};
+use std::net::SocketAddr;
 
 use crate::net::{
     clock_offset::LocalTime,
-    frame::{FrameId, ReceivedFrame, SessionId},
+    frame::{ReceivedFrame, SessionId},
     session::CallId,
     time::MediaTime,
     wire::{
@@ -20,6 +20,8 @@ pub enum Event {
     Waiting {
         /// Whom we call.
         host: String,
+        /// On which port.
+        port: u16,
         /// What keeps us.
         reason: WaitReason,
     },
@@ -69,8 +71,7 @@ pub enum Event {
         /// What.
         line: Line,
     },
-    /// The control channel is up, but no datagram has come for
-    /// [`UDP_SILENCE`](super::call::UDP_SILENCE).
+    /// The control channel is up, but no datagram has come for two seconds.
     UdpBlocked {
         /// From whom none has come.
         peer: Peer,
@@ -80,8 +81,6 @@ pub enum Event {
         /// From whom.
         peer: Peer,
     },
-    /// The last chunk of a frame has been handed out for sending.
-    FrameSent(FrameSent),
     /// A session has ended.
     Ended {
         /// Its handle.
@@ -128,21 +127,6 @@ pub enum GiveUpReason {
     },
     /// The other side found our hello malformed.
     Malformed,
-}
-
-/// A frame that is on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameSent {
-    /// To whom.
-    pub call: CallId,
-    /// Its number in that session.
-    pub id: FrameId,
-    /// Its capture time, which also names it across sessions of one sender.
-    pub captured: MediaTime,
-    /// When its first chunk was handed out.
-    pub first_sent: Instant,
-    /// When its last chunk was.
-    pub last_sent: Instant,
 }
 
 /// A received frame, and whose it is.

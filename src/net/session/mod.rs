@@ -1,9 +1,9 @@
 //! The state machines: what the two ends of a session do, without sockets or clocks.
 //!
 //! An [`Endpoint`] is one program's end of everything: it dials, takes or refuses calls, and
-//! routes datagrams. A [`Call`](call) is the relation with one peer, composed of a
-//! [`Sender`](sender), a [`Receiver`](receiver), a [`Prober`](prober) and a
-//! [`ControlChannel`](control).
+//! routes datagrams. A `Call` is the relation with one peer, composed of a
+//! `Sender`, a `Receiver`, a `Prober` and a
+//! `ControlChannel`.
 //!
 //! Every one of them has four kinds of methods:
 //!
@@ -29,6 +29,6 @@ pub use endpoint::{
     ConnId, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, Output, Role, StrayCounters, Target,
     Transmit,
 };
-pub use event::{Delivered, EndReason, Event, FrameSent, GiveUpReason, Peer, WaitReason};
+pub use event::{Delivered, EndReason, Event, GiveUpReason, Peer, WaitReason};
 pub use prober::boot_local_epoch;
 pub use receiver::DEFAULT_REASSEMBLY_DEADLINE;

@@ -1,8 +1,8 @@
 //! The sending half of a call: frames in, video datagrams out.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
-use super::{CallId, FrameSent, outbound::Outbound};
+use super::outbound::Outbound;
 use crate::net::{
     frame::{FrameId, OutgoingFrame},
     packetizer::Packetizer,
@@ -17,13 +17,11 @@ use crate::net::{
 /// it, only the newest is kept.
 #[derive(Debug)]
 pub(super) struct Sender {
-    call: CallId,
     clock: MediaClock,
     chunk_len: u16,
     next_id: FrameId,
     current: Option<OnItsWay>,
     waiting: Option<OutgoingFrame>,
-    sent: VecDeque<FrameSent>,
     counters: SenderCounters,
 }
 
@@ -42,7 +40,6 @@ pub(super) struct SenderCounters {
 struct OnItsWay {
     packetizer: Packetizer,
     captured: Instant,
-    first_sent: Option<Instant>,
 }
 
 /// Datagrams written by one `poll_transmit`, back to back.
@@ -55,15 +52,13 @@ pub(super) struct Burst {
 }
 
 impl Sender {
-    pub(super) fn new(call: CallId, clock: MediaClock, max_datagram_len: usize) -> Self {
+    pub(super) fn new(clock: MediaClock, max_datagram_len: usize) -> Self {
         Self {
-            call,
             clock,
             chunk_len: chunk_len_for(max_datagram_len),
             next_id: FrameId::default(),
             current: None,
             waiting: None,
-            sent: VecDeque::new(),
             counters: SenderCounters::default(),
         }
     }
@@ -73,8 +68,9 @@ impl Sender {
     }
 
     pub(super) fn push_frame(&mut self, frame: OutgoingFrame) {
-        if self.current.as_ref().is_some_and(|c| c.packetizer.is_untouched()) {
-            self.current = None;
+        if let Some(untouched) = self.current.take_if(|c| c.packetizer.is_untouched()) {
+            // Its number is free again: a gap would look like a loss to the receiver.
+            self.next_id = untouched.packetizer.frame();
             self.counters.superseded += 1;
         }
         if self.current.is_none() {
@@ -107,15 +103,10 @@ impl Sender {
             let segment_len = burst.map_or(len, |b| b.segment_len);
             burst = Some(Burst { len: at + len, segment_len });
         }
-        current.first_sent.get_or_insert(now);
         if current.packetizer.next_body_len().is_none() {
-            self.finish(now);
+            self.finish();
         }
         burst
-    }
-
-    pub(super) fn poll_sent(&mut self) -> Option<FrameSent> {
-        self.sent.pop_front()
     }
 
     fn start(&mut self, frame: &OutgoingFrame) {
@@ -126,19 +117,12 @@ impl Sender {
             return;
         };
         self.next_id = self.next_id.next();
-        self.current = Some(OnItsWay { packetizer, captured: frame.captured, first_sent: None });
+        self.current = Some(OnItsWay { packetizer, captured: frame.captured });
     }
 
-    fn finish(&mut self, now: Instant) {
-        let Some(done) = self.current.take() else { return };
+    fn finish(&mut self) {
+        self.current = None;
         self.counters.frames += 1;
-        self.sent.push_back(FrameSent {
-            call: self.call,
-            id: done.packetizer.frame(),
-            captured: self.clock.media_time(done.captured),
-            first_sent: done.first_sent.unwrap_or(now),
-            last_sent: now,
-        });
         if let Some(next) = self.waiting.take() {
             self.start(&next);
         }
@@ -152,7 +136,7 @@ mod tests {
 
     fn sender() -> (Sender, Outbound, Instant) {
         let now = crate::clock::now();
-        let sender = Sender::new(CallId(0), MediaClock::starting(now), 1200);
+        let sender = Sender::new(MediaClock::starting(now), 1200);
         let session = SessionId::new(1).unwrap();
         (sender, Outbound::new(session, Direction::FromDialer), now)
     }
@@ -170,7 +154,7 @@ mod tests {
         assert_eq!(burst, Burst { len: 5 * 1200 + 44, segment_len: 1200 });
         assert_eq!(sender.poll_transmit(now, &mut outbound, &mut buf, 64), None);
         assert_eq!(outbound.sent(), (6, 6044));
-        assert!(sender.poll_sent().is_some());
+        assert_eq!(sender.counters().frames, 1);
     }
 
     #[test]
@@ -186,6 +170,7 @@ mod tests {
         assert_eq!(sender.counters().superseded, 2);
         while sender.poll_transmit(now, &mut outbound, &mut buf, 64).is_some() {}
         assert_eq!(sender.counters().frames, 2, "what had begun was finished");
+        assert_eq!(sender.next_id, FrameId(2), "no number was skipped");
     }
 
     #[test]

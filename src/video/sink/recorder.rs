@@ -303,8 +303,8 @@ fn rate(fps: f64) -> (u32, u32) {
     }
 }
 
-/// No camera is faster; a header could not say more.
-const MAX_RATE: f64 = 1e6;
+/// No camera is faster, and a peer that says so would make the writer repeat pictures without end.
+const MAX_RATE: f64 = 1000.5;
 
 /// How long the end waits for the last frames: nobody waits longer after Ctrl-C.
 const PATIENCE: Duration = Duration::from_secs(5);

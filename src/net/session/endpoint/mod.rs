@@ -1,5 +1,8 @@
 //! One program's end of everything: who is called, who may call, and whose datagram this is.
 
+mod answering;
+mod calling;
+
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -10,23 +13,18 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::{
-    CallCounters, CallId, Delivered, EndReason, Event, GiveUpReason, Peer, WaitReason,
-    boot_local_epoch,
+    CallCounters, CallId, Delivered, EndReason, Event, WaitReason, boot_local_epoch,
     call::{Call, CallParts},
     control::ControlChannel,
-    dialling::{Dialling, Due, HELLO_DEADLINE},
-    outbound::Outbound,
+    dialling::{Dialling, HELLO_DEADLINE},
 };
 use crate::net::{
     frame::{OutgoingFrame, SessionId},
     time::MediaClock,
     wire::{
-        control::{
-            Accept, CloseReason, Epoch, Hello, Message, Purpose, RejectReason, StreamParams,
-        },
-        datagram::{DatagramError, Direction, Kind, MAX_DATAGRAM_LEN, Prelude},
+        control::{CloseReason, Epoch, Hello, Purpose, StreamParams},
+        datagram::{DatagramError, MAX_DATAGRAM_LEN, Prelude},
         text::{Line, Name},
-        video::VideoHeader,
     },
 };
 
@@ -39,7 +37,7 @@ pub struct EndpointConfig {
     pub role: Role,
     /// What it sends, once that is known.
     pub stream: Option<StreamParams>,
-    /// The largest datagram it sends and asks for, in bytes of UDP payload.
+    /// The largest datagram it sends, in bytes of UDP payload; it takes any.
     /// Default 1200, which passes every path that IPv6 allows (RFC 8200: 1280, less headers).
     pub max_datagram_len: usize,
     /// How long a frame may be incomplete; see [`super::DEFAULT_REASSEMBLY_DEADLINE`].
@@ -238,7 +236,7 @@ impl Endpoint {
             purpose: self.config.role.purpose(),
             stream: self.config.stream,
             epoch: self.config.shared_epoch,
-            max_datagram_len: self.own_limit(),
+            max_datagram_len: MAX_DATAGRAM_LEN as u16,
         };
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.conn() == Some(conn)) {
             dialling.greet(now, conn, hello);
@@ -326,7 +324,6 @@ impl Endpoint {
             let index = (self.next_transmitter + turn) % count;
             let call = &mut self.calls[index];
             if let Some((to, burst)) = call.poll_transmit(now, buf, max_datagrams) {
-                self.events.extend(call.poll_sent().map(Event::FrameSent));
                 self.next_transmitter = index + 1;
                 return Some(Transmit { to, len: burst.len, segment_len: burst.segment_len });
             }
@@ -391,80 +388,6 @@ impl Endpoint {
         CallId(self.next_call)
     }
 
-    /// Without a control channel: sends at once to the target's first address.
-    fn send_unasked(&mut self, now: Instant, target: &Target) {
-        let Some(&addr) = target.addrs.first() else { return };
-        let session = self.new_session();
-        let parts = CallParts {
-            id: self.new_call(),
-            peer: Peer { name: None, addr },
-            media_addr: Some(addr),
-            control: None,
-            outbound: Outbound::new(session, Direction::FromDialer),
-            clock: self.clock,
-            sends: Some(self.config.max_datagram_len),
-            receives: None,
-            same_machine_epoch: None,
-        };
-        self.begin(now, parts, None);
-    }
-
-    /// Video from somebody who has not called: taken, if nobody else is shown.
-    fn begin_unasked(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        prelude: &Prelude,
-        body: &[u8],
-    ) -> Option<usize> {
-        let is_video = prelude.kind == Kind::Video
-            && prelude.direction == Direction::FromDialer
-            && VideoHeader::parse(body).is_ok();
-        let wanted = matches!(self.config.role, Role::Receive);
-        if !is_video || !wanted || self.ended_sessions.contains(&prelude.session) {
-            return None;
-        }
-        self.make_room(now, from, true).ok()?;
-        let parts = CallParts {
-            id: self.new_call(),
-            peer: Peer { name: None, addr: from },
-            media_addr: Some(from),
-            control: None,
-            outbound: Outbound::new(prelude.session, Direction::FromAnswerer),
-            clock: self.clock,
-            sends: None,
-            receives: Some(self.config.reassembly_deadline),
-            same_machine_epoch: None,
-        };
-        self.begin(now, parts, None);
-        Some(self.calls.len() - 1)
-    }
-
-    /// Ends a call that has fallen silent or is ending, so that a new one can be taken; or names
-    /// the peer of the one that goes on.
-    fn make_room(&mut self, now: Instant, caller: SocketAddr, unasked: bool) -> Result<(), Name> {
-        for index in (0..self.calls.len()).rev() {
-            let call = &self.calls[index];
-            // A sender without a control channel may show its next self at once; one with
-            // a connection that stands gets the time that a bad network needs.
-            let patience = if call.control.is_none() { BARE_TAKEOVER } else { TAKEOVER };
-            let silent = call.last_heard() + patience <= now;
-            // The datagrams of a sender that has not noticed our restart yet came first.
-            let introduces_itself =
-                !unasked && !call.is_controlled() && call.peer.addr.ip() == caller.ip();
-            let may_end = call.is_ending()
-                || introduces_itself
-                || (silent && !(unasked && call.control.is_some()));
-            if !may_end {
-                let unnamed = || Name::new(&call.peer.addr.to_string());
-                return Err(call.peer.name.clone().unwrap_or_else(unnamed));
-            }
-            let reason = EndReason::TakenOver;
-            self.end(now, index, reason);
-        }
-        Ok(())
-    }
-
     fn begin(&mut self, now: Instant, parts: CallParts, stream: Option<StreamParams>) {
         self.events.push_back(Event::Connected {
             call: parts.id,
@@ -509,118 +432,6 @@ impl Endpoint {
         }
     }
 
-    /// A caller's first message.
-    fn hear_caller(&mut self, now: Instant, index: usize) {
-        let message = match self.greeting[index].control.next_message() {
-            Ok(None) => return,
-            Ok(Some(message)) => message,
-            Err(error) => {
-                let greeting = self.greeting.swap_remove(index);
-                self.outputs.push_back(Output::Close(greeting.control.conn()));
-                self.events.push_back(Event::Misspoke { from: greeting.addr, error });
-                return;
-            }
-        };
-        let mut greeting = self.greeting.swap_remove(index);
-        match self.judge(now, greeting.addr, message) {
-            Ok((hello, session)) => self.accept(now, greeting, &hello, session),
-            Err((name, reason)) => {
-                greeting.control.push(&Message::Reject(reason.clone()));
-                let conn = greeting.control.conn();
-                self.outputs.extend(greeting.control.take_output().map(|b| Output::Write(conn, b)));
-                self.outputs.push_back(Output::Close(conn));
-                let peer = Peer { name, addr: greeting.addr };
-                self.events.push_back(Event::Refused { peer, reason });
-            }
-        }
-    }
-
-    fn judge(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        message: Message,
-    ) -> Result<(Hello, SessionId), (Option<Name>, RejectReason)> {
-        let Message::Hello(hello) = message else { return Err((None, RejectReason::Malformed)) };
-        let name = Some(hello.name.clone());
-        let Some(session) = SessionId::new(hello.session) else {
-            return Err((name, RejectReason::Malformed));
-        };
-        let wants = self.config.role.purpose();
-        if hello.purpose != wants {
-            return Err((name, RejectReason::Unwanted { wants }));
-        }
-        match self.make_room(now, from, false) {
-            Ok(()) => Ok((hello, session)),
-            Err(with) => Err((name, RejectReason::Busy { with })),
-        }
-    }
-
-    fn accept(&mut self, now: Instant, greeting: Greeting, hello: &Hello, session: SessionId) {
-        let Greeting { mut control, addr, .. } = greeting;
-        let chats = matches!(self.config.role, Role::ChatListen);
-        control.push(&Message::Accept(Accept {
-            name: self.config.name.clone(),
-            stream: self.config.stream.filter(|_| chats),
-            epoch: self.config.shared_epoch,
-            max_datagram_len: self.own_limit(),
-        }));
-        let parts = CallParts {
-            id: self.new_call(),
-            peer: Peer { name: Some(hello.name.clone()), addr },
-            media_addr: None,
-            control: Some(control),
-            outbound: Outbound::new(session, Direction::FromAnswerer),
-            clock: self.clock,
-            sends: chats.then(|| self.agreed_limit(hello.max_datagram_len)),
-            receives: Some(self.config.reassembly_deadline),
-            same_machine_epoch: self.same_machine_epoch(hello.epoch),
-        };
-        self.begin(now, parts, hello.stream);
-        // What the caller said behind its hello, in one breath, has come already.
-        self.hear_peer(now, self.calls.len() - 1, &[]);
-    }
-
-    /// The answer to our hello.
-    fn hear_answer(&mut self, now: Instant, index: usize, bytes: &[u8]) {
-        let Some(control) = self.dialling[index].control_mut() else { return };
-        control.handle_data(now, bytes);
-        match control.next_message() {
-            Ok(None) => {}
-            Ok(Some(Message::Accept(accept))) => self.be_accepted(now, index, &accept),
-            Ok(Some(Message::Reject(RejectReason::Busy { with }))) => {
-                let dialling = &mut self.dialling[index];
-                self.outputs.extend(dialling.conn().map(Output::Close));
-                self.events.extend(dialling.fail(now, WaitReason::Busy { with }));
-            }
-            Ok(Some(Message::Reject(RejectReason::Unwanted { wants }))) => {
-                self.give_up(index, GiveUpReason::Unwanted { wants });
-            }
-            Ok(Some(_)) => self.give_up(index, GiveUpReason::Malformed),
-            Err(error) => self.give_up(index, GiveUpReason::Control(error)),
-        }
-    }
-
-    fn be_accepted(&mut self, now: Instant, index: usize, accept: &Accept) {
-        let id = self.new_call();
-        let addr = self.dialling[index].addr();
-        let Some((control, session)) = self.dialling[index].answered(id) else { return };
-        let chats = matches!(self.config.role, Role::ChatDial(_));
-        let parts = CallParts {
-            id,
-            peer: Peer { name: Some(accept.name.clone()), addr },
-            media_addr: Some(addr),
-            control: Some(control),
-            outbound: Outbound::new(session, Direction::FromDialer),
-            clock: self.clock,
-            sends: Some(self.agreed_limit(accept.max_datagram_len)),
-            receives: chats.then_some(self.config.reassembly_deadline),
-            same_machine_epoch: self.same_machine_epoch(accept.epoch),
-        };
-        self.begin(now, parts, accept.stream);
-        self.hear_peer(now, self.calls.len() - 1, &[]);
-    }
-
     /// Bytes on a call's control channel; none, to read on in what has come already.
     fn hear_peer(&mut self, now: Instant, index: usize, bytes: &[u8]) {
         if let Some(reason) = self.calls[index].handle_data(now, bytes, &mut self.events) {
@@ -628,40 +439,8 @@ impl Endpoint {
         }
     }
 
-    /// The largest datagram that we take.
-    fn own_limit(&self) -> u16 {
-        self.config.max_datagram_len.min(MAX_DATAGRAM_LEN) as u16
-    }
-
-    /// The largest datagram that both take.
-    fn agreed_limit(&self, peer: u16) -> usize {
-        self.config.max_datagram_len.min(peer.into()).max(MIN_MAX_DATAGRAM_LEN)
-    }
-
     fn same_machine_epoch(&self, peer: Epoch) -> Option<Instant> {
         boot_local_epoch(self.config.shared_epoch, self.config.epoch, peer)
-    }
-
-    fn give_up(&mut self, index: usize, reason: GiveUpReason) {
-        let dialling = self.dialling.swap_remove(index);
-        self.outputs.extend(dialling.conn().map(Output::Close));
-        self.events.push_back(Event::GivenUp { host: dialling.host().to_owned(), reason });
-    }
-
-    fn redial(&mut self, now: Instant, index: usize) {
-        match self.dialling[index].due(now) {
-            Due::Nothing => {}
-            Due::Dial => {
-                let conn = self.new_conn();
-                let dialling = &mut self.dialling[index];
-                dialling.connect(now, conn);
-                self.outputs.push_back(Output::Dial(conn, dialling.addr()));
-            }
-            Due::GiveUp(conn) => {
-                self.outputs.push_back(Output::Close(conn));
-                self.events.extend(self.dialling[index].fail(now, WaitReason::NoAnswer));
-            }
-        }
     }
 
     /// Moves what the control channels have to say to the outputs.
@@ -673,6 +452,11 @@ impl Endpoint {
             let conn = control.conn();
             self.outputs.extend(control.take_output().map(|bytes| Output::Write(conn, bytes)));
         }
+    }
+
+    /// The largest datagram that we may send.
+    fn agreed_limit(&self, peer: u16) -> usize {
+        self.config.max_datagram_len.min(peer.into()).max(MIN_MAX_DATAGRAM_LEN)
     }
 }
 
@@ -716,13 +500,6 @@ const MAX_GREETING: usize = 16;
 /// not taken for a new sender's.
 const ENDED_REMEMBERED: usize = 8;
 
-/// How long a sender with a control channel must be silent before another may take its place.
-const TAKEOVER: Duration = Duration::from_secs(3);
-
-/// The same for one without, which cannot say that it has been restarted. Half a second is
-/// fifteen frames at 30 a second.
-const BARE_TAKEOVER: Duration = Duration::from_millis(500);
-
 /// The smallest limit on datagrams that a peer may ask for, in bytes of UDP payload: what every
 /// IPv4 host takes (RFC 1122: 576, less headers).
 pub const MIN_MAX_DATAGRAM_LEN: usize = 508;
@@ -731,6 +508,7 @@ pub const MIN_MAX_DATAGRAM_LEN: usize = 508;
 mod tests {
     use super::*;
     use crate::net::session::DEFAULT_REASSEMBLY_DEADLINE;
+    use crate::net::wire::control::Message;
 
     fn endpoint(now: Instant, role: Role) -> Endpoint {
         let config = EndpointConfig {

@@ -1,0 +1,213 @@
+//! A frame from one socket to another over loopback, beside the least that it can cost.
+//!
+//! - `floor`: one buffer of the same bytes, a CRC over each datagram's worth, sent in batches by
+//!   the kernel's segmentation offload, received coalesced, a CRC and one copy to a frame buffer.
+//! - `udpchat`: push a frame, packetize, send, receive, reassemble.
+//! - `single`: the same with one system call a datagram on both sides.
+//!
+//! Both ends run on one thread in turn, so nothing but the work is measured. After criterion's own
+//! report, the medians of an interleaved run are printed as ratios.
+
+use std::{
+    hint::black_box,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use udpchat::{
+    clock,
+    net::{
+        frame::OutgoingFrame,
+        io::UdpSocket,
+        session::{DEFAULT_REASSEMBLY_DEADLINE, Endpoint, EndpointConfig, Role, Target},
+        wire::{control::Epoch, text::Name},
+    },
+};
+
+const SIZES: [usize; 4] = [30_000, 117_000, 210_000, 440_000];
+const DATAGRAM_LEN: usize = 1200;
+
+/// How many datagrams a system call moves.
+#[derive(Clone, Copy, PartialEq)]
+enum Batch {
+    Offloaded,
+    Single,
+}
+
+/// The least: bytes, checksums and copies, no headers and no state.
+struct Floor {
+    from: UdpSocket,
+    to: UdpSocket,
+    addr: SocketAddr,
+    frame: Vec<u8>,
+    out: Vec<u8>,
+    received: Vec<u8>,
+}
+
+impl Floor {
+    fn new(len: usize) -> Self {
+        let to = loopback();
+        let addr = to.local_addr().expect("bound");
+        let frame = noise(len);
+        Self { from: loopback(), to, addr, out: frame.clone(), received: frame.clone(), frame }
+    }
+
+    fn run(&mut self) {
+        self.out.copy_from_slice(&self.frame);
+        for datagram in self.out.chunks(DATAGRAM_LEN) {
+            black_box(crc32fast::hash(datagram));
+        }
+        let batch = DATAGRAM_LEN * (65_507 / DATAGRAM_LEN).min(self.from.max_batch());
+        let mut at = 0;
+        for contents in self.out.chunks(batch) {
+            self.from.send(self.addr, contents, DATAGRAM_LEN).expect("loopback takes it");
+            let until = at + contents.len();
+            while at < until {
+                let received = &mut self.received;
+                self.to
+                    .receive(|_, datagram| {
+                        black_box(crc32fast::hash(datagram));
+                        received[at..at + datagram.len()].copy_from_slice(datagram);
+                        at += datagram.len();
+                    })
+                    .expect("loopback gives it");
+            }
+        }
+    }
+}
+
+/// The real thing, without threads: the endpoints and the sockets.
+struct Udpchat {
+    from: UdpSocket,
+    to: UdpSocket,
+    sender: Endpoint,
+    receiver: Endpoint,
+    frame: OutgoingFrame,
+    buf: Vec<u8>,
+    batch: Batch,
+}
+
+impl Udpchat {
+    fn new(len: usize, batch: Batch) -> Self {
+        let (from, to) = (loopback(), loopback());
+        let addr = to.local_addr().expect("bound");
+        let target = Target { host: "here".into(), addrs: vec![addr] };
+        let now = clock::now();
+        Self {
+            from,
+            to,
+            sender: endpoint(now, Role::Send { targets: vec![target], control: false }),
+            receiver: endpoint(now, Role::Receive),
+            frame: OutgoingFrame { data: noise(len).into(), captured: now },
+            buf: vec![0; 65_507],
+            batch,
+        }
+    }
+
+    fn run(&mut self) {
+        let now = clock::now();
+        self.frame.captured = now;
+        self.sender.push_frame(&self.frame);
+        let batch = if self.batch == Batch::Single { 1 } else { self.from.max_batch() };
+        while let Some(transmit) = self.sender.poll_transmit(now, &mut self.buf, batch) {
+            let contents = &self.buf[..transmit.len];
+            self.from.send(transmit.to, contents, transmit.segment_len).expect("loopback takes it");
+            let mut left = contents.len();
+            while left > 0 {
+                let receiver = &mut self.receiver;
+                self.to
+                    .receive(|from, datagram| {
+                        left -= datagram.len();
+                        receiver.handle_datagram(now, from, datagram);
+                    })
+                    .expect("loopback gives it");
+            }
+        }
+        let frame = self.receiver.poll_frame().expect("the frame has come");
+        assert_eq!(frame.frame.data.len(), self.frame.data.len());
+        while self.sender.poll_event().is_some() || self.receiver.poll_event().is_some() {}
+        black_box(frame);
+    }
+}
+
+fn endpoint(now: Instant, role: Role) -> Endpoint {
+    let config = EndpointConfig {
+        name: Name::new("bench"),
+        role,
+        stream: None,
+        max_datagram_len: DATAGRAM_LEN,
+        reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
+        epoch: now,
+        shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
+        seed: 1,
+    };
+    Endpoint::new(now, config)
+}
+
+fn loopback() -> UdpSocket {
+    UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("loopback is there")
+}
+
+fn noise(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect()
+}
+
+fn criterion_groups(c: &mut Criterion) {
+    let mut group = c.benchmark_group("transport");
+    group.sample_size(50).measurement_time(Duration::from_secs(2));
+    for len in SIZES {
+        group.throughput(Throughput::Bytes(len as u64));
+        let mut floor = Floor::new(len);
+        group.bench_function(BenchmarkId::new("floor", len), |b| b.iter(|| floor.run()));
+        let mut udpchat = Udpchat::new(len, Batch::Offloaded);
+        group.bench_function(BenchmarkId::new("udpchat", len), |b| b.iter(|| udpchat.run()));
+        let mut single = Udpchat::new(len, Batch::Single);
+        group.bench_function(BenchmarkId::new("single", len), |b| b.iter(|| single.run()));
+    }
+    group.finish();
+}
+
+/// Medians of rounds in which all three take turns, so that a noisy machine is noisy for each.
+fn ratios() {
+    println!("\ntransport: median µs a frame, and ratios, of 400 interleaved rounds");
+    println!("  bytes    floor  udpchat   single   udpchat/floor   udpchat/single");
+    for len in SIZES {
+        let (mut floor, mut udpchat, mut single) = (
+            Floor::new(len),
+            Udpchat::new(len, Batch::Offloaded),
+            Udpchat::new(len, Batch::Single),
+        );
+        let mut times: [Vec<f64>; 3] = Default::default();
+        for round in 0..420 {
+            let taken = [time(|| floor.run()), time(|| udpchat.run()), time(|| single.run())];
+            if round >= 20 {
+                times.iter_mut().zip(taken).for_each(|(all, one)| all.push(one));
+            }
+        }
+        let [floor, udpchat, single] = times.map(median);
+        println!(
+            "{len:>7} {floor:>8.1} {udpchat:>8.1} {single:>8.1} {:>15.2} {:>16.3}",
+            udpchat / floor,
+            udpchat / single
+        );
+    }
+}
+
+fn time(run: impl FnOnce()) -> f64 {
+    let start = clock::now();
+    run();
+    (clock::now() - start).as_secs_f64() * 1e6
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    criterion_groups(&mut criterion);
+    criterion.final_summary();
+    ratios();
+}

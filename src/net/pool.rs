@@ -1,0 +1,160 @@
+//! Buffers for frames, used again and again: once a stream runs, nothing is allocated for it.
+
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Spare buffers. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct FramePool {
+    spares: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+/// The bytes of a frame. When dropped, its buffer goes back to the pool that it came from.
+pub struct FrameBuf {
+    buffer: Vec<u8>,
+    len: usize,
+    home: Option<FramePool>,
+}
+
+impl FramePool {
+    /// A pool without any buffer yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A buffer of `len` bytes that hold anything.
+    pub fn take(&self, len: usize) -> FrameBuf {
+        let buffer = self.lock().pop().filter(|spare| spare.len() <= len.max(SMALL) * 4);
+        let mut frame =
+            FrameBuf { buffer: buffer.unwrap_or_default(), len: 0, home: Some(self.clone()) };
+        frame.resize(len);
+        frame
+    }
+
+    fn give_back(&self, buffer: Vec<u8>) {
+        let mut spares = self.lock();
+        if spares.capacity() == 0 {
+            spares.reserve_exact(MAX_SPARES);
+        }
+        if spares.len() < MAX_SPARES {
+            spares.push(buffer);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        // No code of ours can fail under the lock.
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FrameBuf {
+    /// Makes it `len` bytes long; what is added holds anything.
+    pub fn resize(&mut self, len: usize) {
+        if self.buffer.len() < len {
+            self.buffer.reserve_exact(len - self.buffer.len());
+            self.buffer.resize(len, 0);
+        }
+        self.len = len;
+    }
+
+    /// The bytes, to be written.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.buffer[..self.len]
+    }
+
+    /// Bytes of memory behind it.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+}
+
+impl Deref for FrameBuf {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+}
+
+impl Drop for FrameBuf {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            home.give_back(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
+impl From<Vec<u8>> for FrameBuf {
+    fn from(buffer: Vec<u8>) -> Self {
+        let len = buffer.len();
+        Self { buffer, len, home: None }
+    }
+}
+
+impl From<FrameBuf> for Arc<[u8]> {
+    fn from(frame: FrameBuf) -> Self {
+        Self::from(&frame[..])
+    }
+}
+
+impl Clone for FrameBuf {
+    fn clone(&self) -> Self {
+        self.to_vec().into()
+    }
+}
+
+impl PartialEq for FrameBuf {
+    fn eq(&self, other: &Self) -> bool {
+        self[..] == other[..]
+    }
+}
+
+impl Eq for FrameBuf {}
+
+impl fmt::Debug for FrameBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FrameBuf({} bytes)", self.len)
+    }
+}
+
+/// Spare buffers kept. While one frame fills, one waits to be taken and one is shown; so two are
+/// back at most, and hostile sizes cannot make more than two large ones stay.
+const MAX_SPARES: usize = 2;
+
+/// A spare buffer of more than four times what is asked for is freed, so that one huge frame does
+/// not stay for ever; below this size nobody cares.
+const SMALL: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_buffer_is_used_again() {
+        let pool = FramePool::new();
+        let first = pool.take(1000);
+        let address = first.as_ptr();
+        drop(first);
+        let second = pool.take(500);
+        assert_eq!((second.as_ptr(), second.len()), (address, 500));
+    }
+
+    #[test]
+    fn no_more_than_the_spares_are_kept_and_no_huge_ones() {
+        let pool = FramePool::new();
+        drop([(); 5].map(|()| pool.take(100)));
+        assert_eq!(pool.lock().len(), MAX_SPARES);
+        let pool = FramePool::new();
+        drop(pool.take(8 << 20));
+        assert!(pool.take(100).capacity() < 1 << 20);
+    }
+
+    #[test]
+    fn it_may_outlive_its_pool_and_change_threads() {
+        let frame = FramePool::new().take(10);
+        std::thread::spawn(move || drop(frame)).join().expect("no panic");
+    }
+}

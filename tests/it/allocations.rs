@@ -1,0 +1,96 @@
+//! Once a stream runs, the network path allocates nothing: not for a datagram, not for a frame.
+
+use std::time::{Duration, Instant};
+
+use udpchat::{
+    clock,
+    net::{
+        frame::OutgoingFrame,
+        io::UdpSocket,
+        session::{DEFAULT_REASSEMBLY_DEADLINE, Endpoint, EndpointConfig, Role, Target},
+        wire::{control::Epoch, text::Name},
+    },
+};
+
+fn endpoint(now: Instant, role: Role) -> Endpoint {
+    let config = EndpointConfig {
+        name: Name::new("test"),
+        role,
+        stream: None,
+        max_datagram_len: 1200,
+        reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
+        epoch: now,
+        shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
+        seed: 1,
+    };
+    Endpoint::new(now, config)
+}
+
+/// Sends one frame from socket to socket and through both state machines.
+struct Path {
+    from: UdpSocket,
+    to: UdpSocket,
+    sender: Endpoint,
+    receiver: Endpoint,
+    buf: Vec<u8>,
+    now: Instant,
+}
+
+impl Path {
+    fn new() -> Self {
+        let bind = || UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (from, to) = (bind(), bind());
+        let now = clock::now();
+        let target = Target { host: "here".into(), addrs: vec![to.local_addr().unwrap()] };
+        let sender = endpoint(now, Role::Send { targets: vec![target], control: false });
+        let receiver = endpoint(now, Role::Receive);
+        Self { from, to, sender, receiver, buf: vec![0; 65_507], now }
+    }
+
+    /// Of every `lose_each`th frame, the second batch is lost.
+    fn carry(&mut self, frame: &OutgoingFrame, loses: bool) {
+        self.now += Duration::from_millis(33);
+        self.sender.push_frame(frame);
+        let mut batch = 0;
+        while let Some(transmit) = self.sender.poll_transmit(self.now, &mut self.buf, 16) {
+            batch += 1;
+            if loses && batch == 2 {
+                continue;
+            }
+            let contents = &self.buf[..transmit.len];
+            self.from.send(transmit.to, contents, transmit.segment_len).unwrap();
+            let mut left = contents.len();
+            while left > 0 {
+                let (receiver, now) = (&mut self.receiver, self.now);
+                self.to
+                    .receive(|from, datagram| {
+                        left -= datagram.len();
+                        receiver.handle_datagram(now, from, datagram);
+                    })
+                    .unwrap();
+            }
+        }
+        for endpoint in [&mut self.sender, &mut self.receiver] {
+            endpoint.handle_timeout(self.now);
+            while endpoint.poll_event().is_some() {}
+        }
+        assert_eq!(self.receiver.poll_frame().is_none(), loses);
+    }
+}
+
+#[test]
+fn a_running_stream_allocates_nothing() {
+    let mut path = Path::new();
+    let frame = OutgoingFrame { data: vec![7; 117_000].into(), captured: path.now };
+    for i in 0..50 {
+        path.carry(&frame, i % 5 == 3);
+    }
+    let counted = allocation_counter::measure(|| {
+        for i in 0..100 {
+            path.carry(&frame, i % 5 == 3);
+        }
+    });
+    assert_eq!(counted.count_total, 0, "{counted:?}");
+    let control = allocation_counter::measure(|| drop(std::hint::black_box(vec![0_u8; 10])));
+    assert_eq!(control.count_total, 1, "it counts");
+}

@@ -1,0 +1,206 @@
+//! Real windows on a virtual display: what a person sees, and which keys do what.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use udpchat::video::{
+    image::{Image, PixelFormat},
+    source::pattern,
+};
+
+use crate::program::{Program, alone, command, shared};
+
+/// A virtual display of our own.
+struct Display {
+    server: Child,
+    name: String,
+}
+
+impl Display {
+    fn start() -> Self {
+        use std::io::{BufRead, BufReader};
+        // It chooses a free number and writes it to its standard output when it is ready.
+        let mut server = Command::new("Xvfb")
+            .args(["-displayfd", "1", "-screen", "0", "1600x1000x24", "-nolisten", "tcp"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("Xvfb is installed: scripts/setup.sh test installs it");
+        let mut number = String::new();
+        let stdout = server.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut number).expect("a display number");
+        Self { server, name: format!(":{}", number.trim()) }
+    }
+
+    fn program(&self, args: &[&str], folder: &std::path::Path) -> Program {
+        let mut command = command(args);
+        command.env("DISPLAY", &self.name).current_dir(folder);
+        Program::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))
+    }
+
+    fn tool(&self, program: &str, args: &[&str]) -> Vec<u8> {
+        let output = Command::new(program)
+            .args(args)
+            .env("DISPLAY", &self.name)
+            .output()
+            .expect("installed");
+        output.stdout
+    }
+
+    /// The window whose title is exactly `title`, once it is there.
+    fn window(&self, title: &str) -> String {
+        for _ in 0..200 {
+            let exactly = format!("^{title}$");
+            let found = self.tool("xdotool", &["search", "--onlyvisible", "--name", &exactly]);
+            if let Some(id) = String::from_utf8_lossy(&found).lines().next() {
+                return id.to_owned();
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        panic!("no window '{title}'");
+    }
+
+    fn press(&self, window: &str, key: &str) {
+        self.tool("xdotool", &["windowfocus", "--sync", window]);
+        self.tool("xdotool", &["key", key]);
+        std::thread::park_timeout(Duration::from_millis(300));
+    }
+
+    /// What a window manager does when its cross is clicked (ICCCM 4.2.8.1).
+    fn close(&self, window: &str) {
+        use x11rb::{
+            connection::Connection,
+            protocol::xproto::{ClientMessageEvent, ConnectionExt, EventMask},
+        };
+        let (connection, _) = x11rb::connect(Some(&self.name)).expect("the display is there");
+        let atom = |name: &[u8]| {
+            let cookie = connection.intern_atom(false, name).expect("sent");
+            cookie.reply().expect("an atom").atom
+        };
+        let window = window.parse().expect("a window id");
+        let words = [atom(b"WM_DELETE_WINDOW"), 0, 0, 0, 0];
+        let event = ClientMessageEvent::new(32, window, atom(b"WM_PROTOCOLS"), words);
+        connection.send_event(false, window, EventMask::NO_EVENT, event).expect("sent");
+        connection.flush().expect("sent");
+    }
+
+    /// What a person sees in the window.
+    fn screenshot(&self, window: &str) -> Image {
+        let ppm = self.tool("import", &["-window", window, "-depth", "8", "ppm:-"]);
+        // "P6", width, height and 255, each followed by one white space, then the pixels.
+        let mut fields = ppm.splitn(4, u8::is_ascii_whitespace).skip(1);
+        let mut number = || -> usize {
+            let digits = fields.next().expect("a header");
+            String::from_utf8_lossy(digits).parse().expect("a number")
+        };
+        let (width, height) = (number(), number());
+        let mut pixels = ppm[ppm.len() - width * height * 3..].to_vec();
+        pixels.chunks_exact_mut(3).for_each(|p| p.swap(0, 2));
+        Image::new(width, height, PixelFormat::Bgr, pixels)
+    }
+
+    /// The number in the window, once there is one.
+    fn number(&self, window: &str) -> u32 {
+        for _ in 0..50 {
+            let number = pattern::read_number(&self.screenshot(window));
+            if let Some(number) = number {
+                return number;
+            }
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        panic!("the window shows no pattern");
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn the_window_shows_the_current_picture_and_obeys_its_keys() {
+    let _alone = alone();
+    let (display, folder) = (Display::start(), tempfile::tempdir().expect("a folder"));
+    let receiver = display.program(&["recv", "--bind", "127.0.0.1:0"], folder.path());
+    let window = display.window("udpchat");
+    let to = format!("127.0.0.1:{}", receiver.port());
+    let sender = Program::start(&[
+        "send",
+        "--to",
+        &to,
+        "--source",
+        "pattern",
+        "--size",
+        "640x480",
+        "--seconds",
+        "60",
+    ]);
+    let (first, second) = (display.number(&window), display.number(&window));
+    assert!(second > first, "it moves: {first}, then {second}");
+
+    display.press(&window, "space");
+    let (third, fourth) = (display.number(&window), display.number(&window));
+    assert_eq!(third, fourth, "frozen");
+    display.press(&window, "space");
+    assert!(display.number(&window) > fourth, "it moves again");
+
+    display.press(&window, "s");
+    receiver.wait_for("saved ");
+    let saved = std::fs::read_dir(folder.path()).expect("read").flatten().next();
+    let saved = saved.expect("a snapshot").path();
+    let bytes = std::fs::read(&saved).expect("read");
+    assert!(bytes.starts_with(b"\x89PNG") && bytes.ends_with(b"IEND\xaeB`\x82"), "{saved:?}");
+
+    display.press(&window, "m");
+    let mirrored = display.screenshot(&window);
+    assert_eq!(pattern::read_number(&mirrored), None, "mirrored");
+    display.press(&window, "m");
+
+    sender.interrupt();
+    receiver.wait_for("has left");
+    std::thread::park_timeout(Duration::from_millis(500));
+    let card = display.screenshot(&window);
+    assert_eq!(pattern::read_number(&card), None, "no stale picture");
+    display.close(&window);
+    receiver.finish().expect_success();
+}
+
+#[test]
+fn a_chat_opens_two_windows_each_with_its_picture() {
+    let _alone = alone();
+    let (display, folder) = (Display::start(), tempfile::tempdir().expect("a folder"));
+    let source = ["--source", "pattern", "--size", "640x480"];
+    let ann =
+        display.program(&[&["chat", "--bind", "127.0.0.1:0"], &source[..]].concat(), folder.path());
+    let to = format!("127.0.0.1:{}", ann.port());
+    // Ann's pattern counts on for a while before Bob's begins.
+    std::thread::park_timeout(Duration::from_millis(1500));
+    let bob = Program::start(&[&["chat", &to, "--show", "none"], &source[..]].concat());
+    ann.wait_for("streams 640x480");
+    let peer = display.window("udpchat");
+    let own = display.window("udpchat: you");
+    display.number(&peer);
+    let mirrored = display.screenshot(&own);
+    assert_eq!(pattern::read_number(&mirrored), None, "as in a mirror");
+    display.press(&own, "m");
+    let (anns, bobs) = (display.number(&own), display.number(&peer));
+    assert!(anns > bobs + 20, "one's own and the other's: {anns} and {bobs}");
+    display.press(&peer, "q");
+    ann.finish().expect_success();
+    bob.wait_for("has left");
+}
+
+#[test]
+fn a_display_that_is_not_there_is_said_and_done_without() {
+    let _shared = shared();
+    let mut command = command(&["recv", "--bind", "127.0.0.1:0"]);
+    command.env("DISPLAY", ":4242");
+    let receiver = Program::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
+    receiver.wait_for("no window: ");
+    receiver.interrupt();
+    receiver.finish().expect_success();
+}
