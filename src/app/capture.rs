@@ -26,7 +26,7 @@ use crate::{
         wire::control::StreamParams,
     },
     video::{
-        jpeg::Encoder,
+        jpeg::{Encoder, Strips},
         source::{Captured, Picture, Source, SourceInfo},
     },
 };
@@ -44,6 +44,7 @@ pub(super) struct Capture {
 pub(super) struct CaptureConfig {
     pub(super) quality: u8,
     pub(super) gray: bool,
+    pub(super) strips: Strips,
     pub(super) inlet: FrameInlet,
     pub(super) clock: MediaClock,
     /// Where each frame's encoding is noted, for a receiver in this process.
@@ -167,7 +168,7 @@ impl GrabberThread {
             }
         }
         self.pictures.close();
-        self.progress.add_cpu();
+        self.progress.add_cpu(Duration::ZERO);
     }
 }
 
@@ -179,7 +180,7 @@ struct EncoderThread {
 
 impl EncoderThread {
     fn run(self) {
-        let mut encoder = Encoder::new(self.config.quality);
+        let mut encoder = Encoder::new(self.config.quality, self.config.strips);
         encoder.set_gray(self.config.gray);
         let mut frame = Vec::new();
         loop {
@@ -189,7 +190,7 @@ impl EncoderThread {
                 Taken::Closed => break,
             }
         }
-        self.progress.add_cpu();
+        self.progress.add_cpu(encoder.helpers_cpu());
     }
 
     fn encode(&self, encoder: &mut Encoder, picture: Captured, frame: &mut Vec<u8>) {
@@ -254,8 +255,10 @@ impl Progress {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
-    fn add_cpu(&self) {
-        self.cpu_us.fetch_add(clock::thread_cpu().as_micros() as u64, Ordering::Relaxed);
+    /// Adds what the calling thread used, and those that helped it.
+    fn add_cpu(&self, helpers: Duration) {
+        let used = clock::thread_cpu() + helpers;
+        self.cpu_us.fetch_add(used.as_micros() as u64, Ordering::Relaxed);
     }
 }
 

@@ -78,6 +78,7 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         CaptureConfig {
             quality: args.source.encoding.quality,
             gray: args.source.encoding.gray,
+            strips: args.source.encoding.strips,
             inlet: network.handle.inlet(),
             clock: MediaClock::starting(epoch),
             ledger: None,

@@ -71,6 +71,7 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
         CaptureConfig {
             quality: args.source.encoding.quality,
             gray: args.source.encoding.gray,
+            strips: args.source.encoding.strips,
             inlet: sender.handle.inlet(),
             clock: MediaClock::starting(epoch),
             ledger: Some(ledger),
@@ -97,7 +98,7 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let result = watched
         .and_then(|quit| if quit { Ok(()) } else { stage.run(Some(settled), || false).map(drop) });
     messages.end_status();
-    let receiver_cpu = clock::thread_cpu().saturating_sub(own_cpu);
+    let receiver_cpu = clock::thread_cpu().saturating_sub(own_cpu) + view.helpers_cpu();
     let report = finish(sender, receiver, &view, captured, seconds, receiver_cpu);
     // Whatever went wrong, what was recorded is finished.
     let recorded = view.finish(messages);

@@ -199,6 +199,11 @@ impl View {
         &self.total
     }
 
+    /// Processor time of the threads that helped to decode.
+    pub(super) fn helpers_cpu(&self) -> Duration {
+        self.decoder.helpers_cpu()
+    }
+
     /// Frames that arrived whole and could not be decoded.
     pub(super) fn undecodable(&self) -> u64 {
         self.undecodable

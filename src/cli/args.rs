@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use super::values::{self, HostPort, MaxDatagramLen};
 use crate::{
     net::netem::NetemSpec,
-    video::{image::Size, sink::OutputSpec, source::SourceSpec},
+    video::{image::Size, jpeg::Strips, sink::OutputSpec, source::SourceSpec},
 };
 
 /// Face-to-face video without voice, and the lowest-latency camera link between two machines.
@@ -211,6 +211,9 @@ pub struct EncodingArgs {
     /// Grey pictures: a third smaller
     #[arg(long)]
     pub gray: bool,
+    /// Strips of a picture that are encoded at once, 1 to 16; auto goes by cores and size
+    #[arg(long, default_value = "auto", value_name = "auto|N", value_parser = values::strips)]
+    pub strips: Strips,
     /// Play a file once and end, instead of looping
     #[arg(long)]
     pub once: bool,

@@ -2,8 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::net::{
-    io::DEFAULT_PORT, session::MIN_MAX_DATAGRAM_LEN, wire::datagram::MAX_DATAGRAM_LEN,
+use crate::{
+    net::{io::DEFAULT_PORT, session::MIN_MAX_DATAGRAM_LEN, wire::datagram::MAX_DATAGRAM_LEN},
+    video::jpeg::{MAX_STRIPS, Strips},
 };
 
 /// `HOST[:PORT]`, not looked up yet.
@@ -59,6 +60,14 @@ pub(super) fn quality(text: &str) -> Result<u8, String> {
     }
     let quality = text.parse().ok().filter(|q| (1..=100).contains(q));
     quality.ok_or_else(|| "give a number from 1 to 100, or auto".to_owned())
+}
+
+pub(super) fn strips(text: &str) -> Result<Strips, String> {
+    if text == "auto" {
+        return Ok(Strips::Auto);
+    }
+    let count = text.parse().ok().filter(|n| (1..=MAX_STRIPS).contains(n));
+    count.map(Strips::Count).ok_or_else(|| format!("give a number from 1 to {MAX_STRIPS}, or auto"))
 }
 
 pub(super) fn rate(text: &str) -> Result<f64, String> {
@@ -131,6 +140,11 @@ mod tests {
         assert_eq!(quality("auto"), Ok(DEFAULT_QUALITY));
         for wrong in ["0", "101", "-1", "x", ""] {
             assert!(quality(wrong).unwrap_err().contains("1 to 100"));
+        }
+        assert_eq!(strips("auto"), Ok(Strips::Auto));
+        assert_eq!(strips("16"), Ok(Strips::Count(16)));
+        for wrong in ["0", "17", "-1", "x", ""] {
+            assert!(strips(wrong).unwrap_err().contains("1 to 16"));
         }
         for wrong in ["0", "-5", "inf", "NaN", "x"] {
             assert!(rate(wrong).is_err(), "{wrong}");

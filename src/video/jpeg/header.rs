@@ -1,7 +1,7 @@
 //! The header of a JPEG, checked before any decoder sees the bytes.
 
 use super::marker::{
-    DHT, EOI, JPG, SOF0, SOF1, SOF2, SOF15, SOI, SOS, Segment, WalkError, segment_at,
+    DHT, DRI, EOI, JPG, SOF0, SOF1, SOF2, SOF15, SOI, SOS, Segment, WalkError, segment_at,
 };
 use crate::video::image::{MAX_SIDE, MIN_SIDE, Size};
 
@@ -20,6 +20,20 @@ pub enum Sampling {
     Other,
 }
 
+impl Sampling {
+    /// Width and height in pixels of one minimum coded unit (MCU), which is what restart
+    /// intervals are counted in; `None` for samplings that we do not cut.
+    pub(super) fn mcu(self) -> Option<(usize, usize)> {
+        match self {
+            // One component is never interleaved, so its unit is one block whatever its factors.
+            Self::Gray | Self::S444 => Some((8, 8)),
+            Self::S422 => Some((16, 8)),
+            Self::S420 => Some((16, 16)),
+            Self::Other => None,
+        }
+    }
+}
+
 /// What the header of a frame that we accept says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
@@ -29,6 +43,10 @@ pub struct Header {
     pub sampling: Sampling,
     /// Whether it brings Huffman tables. Motion JPEG often leaves out the standard ones.
     pub has_huffman_tables: bool,
+    /// MCUs between two restart markers; zero: there are none.
+    pub restart_interval: u16,
+    /// Where the two bytes of the picture's height are.
+    pub(super) height_at: usize,
     /// Where the marker of the first scan is.
     pub scan_marker: usize,
     /// Where the entropy-coded data begins.
@@ -48,14 +66,32 @@ impl Header {
         }
         let mut frame = None;
         let mut has_huffman_tables = false;
+        let mut restart_interval = 0;
         let mut at = 2;
         loop {
             let segment = segment_at(bytes, at)?;
             let payload = &bytes[segment.payload.clone()];
             match segment.marker {
-                SOF0 | SOF1 if frame.is_none() => frame = Some(Frame::parse(payload)?),
+                SOF0 | SOF1 if frame.is_none() => {
+                    let height_at = segment.payload.start + FRAME_HEIGHT.start;
+                    frame = Some((Frame::parse(payload)?, height_at));
+                }
                 DHT => has_huffman_tables = true,
-                SOS => return finish(bytes, &segment, frame, has_huffman_tables),
+                DRI => restart_interval = parse_restart_interval(payload)?,
+                SOS => {
+                    let (frame, height_at) = frame.ok_or(HeaderError::NoScan)?;
+                    let Frame { size, sampling, components } = frame;
+                    check_scan(bytes, &segment, size, components)?;
+                    return Ok(Self {
+                        size,
+                        sampling,
+                        has_huffman_tables,
+                        restart_interval,
+                        height_at,
+                        scan_marker: segment.start,
+                        scan_data: segment.payload.end,
+                    });
+                }
                 EOI => return Err(HeaderError::NoScan),
                 SOF2 => return Err(HeaderError::Progressive),
                 SOF0..=SOF15 if segment.marker != JPG => return Err(HeaderError::Coding),
@@ -156,23 +192,25 @@ fn sampling(components: u8, specs: &[u8]) -> Result<Sampling, HeaderError> {
     })
 }
 
-fn finish(
-    bytes: &[u8],
-    scan: &Segment,
-    frame: Option<Frame>,
-    has_huffman_tables: bool,
-) -> Result<Header, HeaderError> {
-    let Frame { size, sampling, components } = frame.ok_or(HeaderError::NoScan)?;
+/// The last one before the scan holds, as for every decoder.
+fn parse_restart_interval(payload: &[u8]) -> Result<u16, HeaderError> {
+    let payload = payload.try_into().map_err(|_| HeaderError::Malformed)?;
+    Ok(u16::from_be_bytes(payload))
+}
+
+fn check_scan(bytes: &[u8], scan: &Segment, size: Size, components: u8) -> Result<(), HeaderError> {
     if bytes[scan.payload.clone()].first() != Some(&components) {
         return Err(HeaderError::Coding);
     }
-    let scan_data = scan.payload.end;
     let blocks = size.width.div_ceil(8) * size.height.div_ceil(8);
-    if (bytes.len() - scan_data) * 8 < blocks * MIN_BITS_A_BLOCK {
+    if (bytes.len() - scan.payload.end) * 8 < blocks * MIN_BITS_A_BLOCK {
         return Err(HeaderError::TooShort(size.width, size.height));
     }
-    Ok(Header { size, sampling, has_huffman_tables, scan_marker: scan.start, scan_data })
+    Ok(())
 }
+
+/// Where the picture's height is in the payload of a frame header (SOF).
+pub(super) const FRAME_HEIGHT: std::ops::Range<usize> = 1..3;
 
 /// A block of 8x8 has a code for its mean and one for "nothing else", of one bit each at least.
 const MIN_BITS_A_BLOCK: usize = 2;
@@ -182,14 +220,14 @@ mod tests {
     use super::*;
     use crate::video::{
         image::{Image, PixelFormat},
-        jpeg::Encoder,
+        jpeg::{Encoder, Strips},
     };
     use proptest::prelude::*;
 
     fn encoded(format: PixelFormat) -> Vec<u8> {
         let mut jpeg = Vec::new();
         let image = Image::blank(48, 32, format);
-        Encoder::new(50).encode(&image, &mut jpeg).expect("encodes");
+        Encoder::new(50, Strips::Auto).encode(&image, &mut jpeg).expect("encodes");
         jpeg
     }
 
@@ -232,6 +270,21 @@ mod tests {
         assert_eq!(with(7, &[0x50]), HeaderError::Malformed);
         assert_eq!(Header::parse(b"GIF89a"), Err(HeaderError::NotAJpeg));
         assert_eq!(Header::parse(&[0xFF, SOI, 0xFF, EOI]), Err(HeaderError::NoScan));
+    }
+
+    #[test]
+    fn the_restart_interval_is_the_last_one_said() {
+        let good = encoded(PixelFormat::Yuv420);
+        let header = Header::parse(&good).expect("our own");
+        assert_eq!(header.restart_interval, 0);
+        assert_eq!(good[header.height_at..][..2], [0, 32]);
+        let with = |segments: &[u8]| {
+            let (head, scan) = good.split_at(header.scan_marker);
+            Header::parse(&[head, segments, scan].concat()).map(|h| h.restart_interval)
+        };
+        assert_eq!(with(&[0xFF, DRI, 0, 4, 1, 2, 0xFF, DRI, 0, 4, 0, 3]), Ok(3));
+        assert_eq!(with(&[0xFF, DRI, 0, 3, 1]), Err(HeaderError::Malformed));
+        assert_eq!(with(&[0xFF, DRI, 0, 5, 0, 1, 0]), Err(HeaderError::Malformed));
     }
 
     #[test]

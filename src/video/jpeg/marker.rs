@@ -83,6 +83,7 @@ pub(super) const RST7: u8 = 0xD7;
 pub(super) const SOI: u8 = 0xD8;
 pub(super) const EOI: u8 = 0xD9;
 pub(super) const SOS: u8 = 0xDA;
+pub(super) const DRI: u8 = 0xDD;
 
 #[cfg(test)]
 mod tests {

@@ -1,22 +1,28 @@
 //! JPEG: reading headers, mending what cameras send, encoding and decoding.
 
-mod codec;
+mod decoder;
+mod encoder;
 mod header;
 mod marker;
 mod mend;
 mod stream;
+mod strips;
+mod turbo;
 
-pub use codec::{Decoder, Encoder, JpegError, Want};
+pub use decoder::{Decoder, Want};
+pub use encoder::Encoder;
 pub use header::{Header, HeaderError, Sampling};
 pub use mend::{MendError, mend};
 pub use stream::{JpegStream, StreamItem};
+pub use strips::{MAX_STRIPS, Strips};
+pub use turbo::JpegError;
 
 /// The longest frame that is accepted from outside: a 4K picture at quality 95 is half of it.
 pub const MAX_JPEG_LEN: usize = 8 << 20;
 
 #[cfg(test)]
 pub(in crate::video) mod tests {
-    use super::Encoder;
+    use super::{Encoder, Strips};
     use crate::video::image::{Image, PixelFormat};
 
     /// A picture with some texture in every plane.
@@ -30,7 +36,7 @@ pub(in crate::video) mod tests {
     pub(in crate::video) fn textured(width: usize, height: usize, format: PixelFormat) -> Vec<u8> {
         let mut jpeg = Vec::new();
         let image = texture(width, height, format);
-        Encoder::new(80).encode(&image, &mut jpeg).expect("encodes");
+        Encoder::new(80, Strips::Auto).encode(&image, &mut jpeg).expect("encodes");
         jpeg
     }
 }

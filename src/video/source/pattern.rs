@@ -323,7 +323,7 @@ const LABEL: Colour = Colour { y: 150, cb: 140, cr: 122 };
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::video::jpeg::{Decoder, Encoder, Want};
+    use crate::video::jpeg::{Decoder, Encoder, Strips, Want};
     use proptest::prelude::*;
 
     fn pattern(width: usize, height: usize) -> Pattern {
@@ -333,7 +333,7 @@ mod tests {
     /// What the number reads as after the codec.
     fn through_jpeg(image: &Image, quality: u8, gray: bool, want: Want) -> Option<u32> {
         let (mut frame, mut decoded) = (Vec::new(), Image::empty());
-        let mut encoder = Encoder::new(quality);
+        let mut encoder = Encoder::new(quality, Strips::Auto);
         encoder.set_gray(gray);
         encoder.encode(image, &mut frame).expect("encodes");
         Decoder::new().decode(&frame, want, &mut decoded).expect("decodes");

@@ -1,0 +1,134 @@
+//! Images to frames.
+
+use std::{ops::Range, time::Duration};
+
+use super::{
+    header::Sampling,
+    strips::{Crew, HEADROOM, Layout, Place, Strip, Strips, stitch},
+    turbo::{JpegError, TurboEncoder},
+};
+use crate::video::image::{Image, PixelFormat};
+
+/// Makes frames of images.
+#[derive(Debug)]
+pub struct Encoder {
+    quality: u8,
+    gray: bool,
+    strips: Strips,
+    encoders: Vec<StripEncoder>,
+    crew: Crew,
+}
+
+impl Encoder {
+    /// An encoder of quality 1 (worst) to 100; other numbers are a bug of the caller.
+    pub fn new(quality: u8, strips: Strips) -> Self {
+        let (encoders, crew) = (Vec::new(), Crew::new());
+        let mut encoder = Self { quality, gray: false, strips, encoders, crew };
+        encoder.set_quality(quality);
+        encoder
+    }
+
+    /// From the next frame on, encodes with this quality, 1 to 100.
+    pub fn set_quality(&mut self, quality: u8) {
+        assert!((1..=100).contains(&quality), "quality {quality}");
+        self.quality = quality;
+    }
+
+    /// From the next frame on, encodes only the luma of any image, as one component.
+    pub fn set_gray(&mut self, gray: bool) {
+        self.gray = gray;
+    }
+
+    /// Processor time used so far by threads other than the calling one.
+    pub fn helpers_cpu(&self) -> Duration {
+        self.crew.helpers_cpu()
+    }
+
+    /// Encodes `image` into `frame`, replacing what was in it.
+    ///
+    /// BGR becomes 4:2:0; planes keep their own sampling and are given to the
+    /// encoder as they are.
+    pub fn encode(&mut self, image: &Image, frame: &mut Vec<u8>) -> Result<(), JpegError> {
+        frame.clear();
+        self.encode_strips(image, |_, strip| frame.extend_from_slice(strip))
+    }
+
+    /// Encodes `image` as [`encode`](Self::encode), and calls `ready` with the number and the
+    /// bytes of each strip in order, as soon as it and those before it are there. All bytes
+    /// one after another are the frame.
+    ///
+    /// After an error the rest of the frame does not come.
+    pub fn encode_strips(
+        &mut self,
+        image: &Image,
+        mut ready: impl FnMut(usize, &[u8]),
+    ) -> Result<(), JpegError> {
+        let sampling = if self.gray { Sampling::Gray } else { sampling(image.format) };
+        let strips = self.strips.count(image.size(), self.crew.threads());
+        let Layout { rows, count, restart_interval } = Layout::new(image.size(), sampling, strips);
+        self.encoders.resize_with(count.max(self.encoders.len()), StripEncoder::new);
+        let (quality, height) = (self.quality, image.height);
+        let job = |(index, encoder)| Job {
+            encoder,
+            strip: Strip::new(image, index * rows, rows),
+            place: Place { index, count, height, restart_interval },
+            result: Ok(0..0),
+        };
+        let mut jobs: Vec<Job<'_>> =
+            self.encoders.iter_mut().take(count).enumerate().map(job).collect();
+        let mut result = Ok(());
+        self.crew.run(
+            &mut jobs,
+            |job| job.result = job.encoder.encode(&job.strip, job.place, quality, sampling),
+            |job| match std::mem::replace(&mut job.result, Ok(0..0)) {
+                Ok(bytes) if result.is_ok() => ready(job.place.index, &job.encoder.room[bytes]),
+                Err(error) if result.is_ok() => result = Err(error),
+                _ => {}
+            },
+        );
+        result
+    }
+}
+
+/// One strip's share of the work.
+struct Job<'a> {
+    encoder: &'a mut StripEncoder,
+    strip: Strip<'a>,
+    place: Place,
+    result: Result<Range<usize>, JpegError>,
+}
+
+#[derive(Debug)]
+struct StripEncoder {
+    turbo: TurboEncoder,
+    /// [`HEADROOM`], and the longest JPEG of the strip's size.
+    room: Vec<u8>,
+}
+
+impl StripEncoder {
+    fn new() -> Self {
+        Self { turbo: TurboEncoder::new(), room: Vec::new() }
+    }
+
+    /// Where in `room` the strip's bytes of the frame are.
+    fn encode(
+        &mut self,
+        strip: &Strip<'_>,
+        place: Place,
+        quality: u8,
+        sampling: Sampling,
+    ) -> Result<Range<usize>, JpegError> {
+        self.turbo.set_quality(quality);
+        let jpeg = self.turbo.encode(strip, sampling, &mut self.room, HEADROOM)?;
+        Ok(stitch(&mut self.room, jpeg, place))
+    }
+}
+
+fn sampling(format: PixelFormat) -> Sampling {
+    match format {
+        PixelFormat::Gray => Sampling::Gray,
+        PixelFormat::Bgr | PixelFormat::Yuv420 => Sampling::S420,
+        PixelFormat::Yuv422 => Sampling::S422,
+        PixelFormat::Yuv444 => Sampling::S444,
+    }
+}

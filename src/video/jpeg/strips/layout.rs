@@ -1,0 +1,111 @@
+//! Into which strips a picture is cut.
+
+use super::super::header::Sampling;
+use crate::video::image::Size;
+
+/// Into how many strips a picture is cut for encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strips {
+    /// As many as the machine's cores and the picture's size reward.
+    #[default]
+    Auto,
+    /// So many, as far as the picture has rows of MCUs; at least one, at most [`MAX_STRIPS`].
+    Count(usize),
+}
+
+impl Strips {
+    /// For a picture of this size, with so many threads to share the work.
+    pub(in super::super) fn count(self, size: Size, threads: usize) -> usize {
+        match self {
+            Self::Auto if threads < 2 || size.width * size.height < MIN_PIXELS => 1,
+            Self::Auto => (STRIPS_A_THREAD * threads).min(MAX_AUTO_STRIPS),
+            Self::Count(count) => count.clamp(1, MAX_STRIPS),
+        }
+    }
+}
+
+/// How a picture of one size is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Layout {
+    /// Rows of pixels in each strip but the last, which may have fewer.
+    pub(in super::super) rows: usize,
+    /// How many strips there are.
+    pub(in super::super) count: usize,
+    /// MCUs in each strip but the last; zero if there is only one strip.
+    pub(in super::super) restart_interval: u16,
+}
+
+impl Layout {
+    /// Cuts into `count` strips, or fewer if there are not enough rows of MCUs, or more if a
+    /// restart interval could not say their length.
+    pub(in super::super) fn new(size: Size, sampling: Sampling, count: usize) -> Self {
+        let whole = Self { rows: size.height, count: 1, restart_interval: 0 };
+        let Some((mcu_width, mcu_height)) = sampling.mcu() else { return whole };
+        let (mcus_a_row, mcu_rows) =
+            (size.width.div_ceil(mcu_width), size.height.div_ceil(mcu_height));
+        if count < 2 || mcu_rows < 2 {
+            return whole;
+        }
+        let mcu_rows_a_strip = mcu_rows.div_ceil(count).min(usize::from(u16::MAX) / mcus_a_row);
+        Self {
+            rows: mcu_rows_a_strip * mcu_height,
+            count: mcu_rows.div_ceil(mcu_rows_a_strip),
+            restart_interval: (mcu_rows_a_strip * mcus_a_row) as u16,
+        }
+    }
+}
+
+/// The most strips that may be asked for: beyond it their headers cost more than they save.
+pub const MAX_STRIPS: usize = 16;
+
+/// The most that are chosen unasked.
+const MAX_AUTO_STRIPS: usize = 8;
+
+/// Two, so that a thread that is done early can take from one that is not.
+pub(in super::super) const STRIPS_A_THREAD: usize = 2;
+
+/// Below it a picture is coded faster than another thread wakes.
+pub(super) const MIN_PIXELS: usize = 320 * 240;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(width: usize, height: usize, sampling: Sampling, count: usize) -> [usize; 3] {
+        let layout = Layout::new(Size { width, height }, sampling, count);
+        [layout.rows, layout.count, usize::from(layout.restart_interval)]
+    }
+
+    #[test]
+    fn strips_are_whole_rows_of_mcus() {
+        assert_eq!(layout(1280, 720, Sampling::S420, 4), [192, 4, 960]);
+        assert_eq!(layout(1280, 720, Sampling::S422, 4), [184, 4, 1840]);
+        assert_eq!(layout(33, 35, Sampling::Gray, 2), [24, 2, 15]);
+    }
+
+    #[test]
+    fn a_picture_has_no_more_strips_than_rows_of_mcus() {
+        assert_eq!(layout(16, 16, Sampling::S420, 4), [16, 1, 0]);
+        assert_eq!(layout(16, 17, Sampling::S420, 16), [16, 2, 1]);
+        assert_eq!(layout(16, 40, Sampling::S444, 16), [8, 5, 2]);
+        assert_eq!(layout(1280, 720, Sampling::S420, 1), [720, 1, 0]);
+        assert_eq!(layout(0, 0, Sampling::S420, 4), [0, 1, 0]);
+    }
+
+    #[test]
+    fn a_strip_is_never_longer_than_its_restart_interval_can_say() {
+        let [rows, count, interval] = layout(8192, 8192, Sampling::S444, 2);
+        assert_eq!([rows, count, interval], [504, 17, 63 * 1024]);
+    }
+
+    #[test]
+    fn auto_needs_cores_and_pixels() {
+        let (small, large) = (Size { width: 160, height: 120 }, Size { width: 1280, height: 720 });
+        assert_eq!(Strips::Auto.count(large, 1), 1);
+        assert_eq!(Strips::Auto.count(small, 8), 1);
+        assert_eq!(Strips::Auto.count(large, 2), 4);
+        assert_eq!(Strips::Auto.count(large, 64), MAX_AUTO_STRIPS);
+        assert_eq!(Strips::Count(3).count(small, 1), 3);
+        assert_eq!(Strips::Count(99).count(small, 1), MAX_STRIPS);
+    }
+}

@@ -1,0 +1,124 @@
+//! Making strips that were encoded apart into one JPEG.
+//!
+//! Each strip comes as a JPEG of its own. Of the first the header is kept, of all the coded
+//! data; nothing is copied but that header, by a few bytes:
+//!
+//! ```text
+//! first    header, DRI, SOS │ data             the header moves down by HEADROOM, DRI fills the gap
+//! others             FF D0+n │ data            the marker takes the place of the header's last two bytes
+//! last     as the others     │ data FF D9
+//! ```
+
+use std::ops::Range;
+
+use super::super::{
+    header::FRAME_HEIGHT,
+    marker::{DRI, RST0, SOF0, SOS, segment_at},
+};
+
+/// Where a strip stands in its frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Place {
+    /// Its number, from zero.
+    pub(in super::super) index: usize,
+    /// How many there are.
+    pub(in super::super) count: usize,
+    /// The frame's rows.
+    pub(in super::super) height: usize,
+    /// MCUs in a strip.
+    pub(in super::super) restart_interval: u16,
+}
+
+/// Makes the JPEG in `room`, which begins after [`HEADROOM`] bytes, a strip of a frame. Which
+/// bytes of `room` are the strip; those of all strips one after another are the frame.
+pub(in super::super) fn stitch(room: &mut [u8], jpeg: Range<usize>, place: Place) -> Range<usize> {
+    if place.count == 1 {
+        return jpeg;
+    }
+    let landmarks = Landmarks::of(&room[jpeg.clone()]);
+    let is_last = place.index + 1 == place.count;
+    let end = if is_last { jpeg.end } else { jpeg.end - END_LEN };
+    if let Some(before) = place.index.checked_sub(1) {
+        let start = jpeg.start + landmarks.scan_data - MARKER_LEN;
+        room[start..][..MARKER_LEN].copy_from_slice(&[0xFF, RST0 + (before % 8) as u8]);
+        return start..end;
+    }
+    let height = (place.height as u16).to_be_bytes();
+    room[jpeg.start + landmarks.height_at..][..height.len()].copy_from_slice(&height);
+    let start = jpeg.start - HEADROOM;
+    room.copy_within(jpeg.start..jpeg.start + landmarks.scan_marker, start);
+    let [high, low] = place.restart_interval.to_be_bytes();
+    let segment = [0xFF, DRI, 0, 4, high, low];
+    room[start + landmarks.scan_marker..][..HEADROOM].copy_from_slice(&segment);
+    start..end
+}
+
+/// What of a header is changed or cut.
+struct Landmarks {
+    height_at: usize,
+    scan_marker: usize,
+    scan_data: usize,
+}
+
+impl Landmarks {
+    /// Of a JPEG that our own encoder wrote.
+    fn of(jpeg: &[u8]) -> Self {
+        let mut height_at = 0;
+        let mut at = 2;
+        loop {
+            let segment = segment_at(jpeg, at).expect("libjpeg writes whole headers");
+            at = segment.payload.end;
+            match segment.marker {
+                SOF0 => height_at = segment.payload.start + FRAME_HEIGHT.start,
+                SOS => return Self { height_at, scan_marker: segment.start, scan_data: at },
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The length of a DRI segment, free in front of a strip's JPEG.
+pub(in super::super) const HEADROOM: usize = 6;
+
+const MARKER_LEN: usize = 2;
+const END_LEN: usize = MARKER_LEN;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The least that `stitch` looks at: a frame header, a scan header, three bytes of data.
+    const JPEG: [u8; 24] = [
+        0xFF, 0xD8, 0xFF, SOF0, 0, 8, 8, 0, 16, 0, 32, 1, 0xFF, SOS, 0, 5, 7, 7, 7, 1, 2, 3, 0xFF,
+        0xD9,
+    ];
+
+    fn stitched(index: usize, count: usize) -> Vec<u8> {
+        let mut room = [&[0xA5; HEADROOM][..], &JPEG, &[0xA5; 3]].concat();
+        let place = Place { index, count, height: 0x0102, restart_interval: 0x0304 };
+        let strip = stitch(&mut room, HEADROOM..HEADROOM + JPEG.len(), place);
+        room[strip].to_vec()
+    }
+
+    #[test]
+    fn one_strip_is_the_jpeg_itself() {
+        assert_eq!(stitched(0, 1), JPEG);
+    }
+
+    #[test]
+    fn the_first_strip_brings_the_header_and_the_restart_interval() {
+        let expected = [
+            0xFF, 0xD8, 0xFF, SOF0, 0, 8, 8, 1, 2, 0, 32, 1, 0xFF, DRI, 0, 4, 3, 4, 0xFF, SOS, 0,
+            5, 7, 7, 7, 1, 2, 3,
+        ];
+        assert_eq!(stitched(0, 2), expected);
+    }
+
+    #[test]
+    fn the_others_begin_with_their_marker_and_the_last_ends_the_frame() {
+        assert_eq!(stitched(1, 3), [0xFF, 0xD0, 1, 2, 3]);
+        assert_eq!(stitched(8, 12), [0xFF, 0xD7, 1, 2, 3]);
+        assert_eq!(stitched(9, 12), [0xFF, 0xD0, 1, 2, 3]);
+        assert_eq!(stitched(2, 3), [0xFF, 0xD1, 1, 2, 3, 0xFF, 0xD9]);
+    }
+}

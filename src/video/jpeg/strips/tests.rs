@@ -1,0 +1,391 @@
+//! Strips there and back: what must be equal, and what must be refused.
+
+use std::{io::Write, process::Command};
+
+use proptest::prelude::*;
+use turbojpeg::Subsamp;
+
+use super::{
+    super::{
+        Decoder, Encoder, Header, JpegError, Strips, Want,
+        marker::{EOI, RST0, RST7},
+        turbo::TurboDecoder,
+    },
+    split::Split,
+};
+use crate::video::image::{Image, PixelFormat, Size};
+
+use PixelFormat::{Bgr, Gray, Yuv420, Yuv422, Yuv444};
+
+const FORMATS: [PixelFormat; 5] = [Bgr, Gray, Yuv420, Yuv422, Yuv444];
+
+/// Large enough to be split.
+const WIDTH: usize = 352;
+const HEIGHT: usize = 288;
+
+/// A picture with edges and noise in every plane, the same each time.
+fn busy(width: usize, height: usize, format: PixelFormat) -> Image {
+    let len = format.data_len(width, height);
+    let mut noise = 0x2545_F491_u32;
+    let data = (0..len).map(|i| {
+        noise ^= noise << 13;
+        noise ^= noise >> 17;
+        noise ^= noise << 5;
+        let edges = if i / 40 % 3 == 0 { 90 } else { 0 };
+        (40 + edges + i % 61 + (noise % 24) as usize) as u8
+    });
+    Image::new(width, height, format, data.collect())
+}
+
+fn encoded(image: &Image, count: usize) -> Vec<u8> {
+    let mut frame = Vec::new();
+    Encoder::new(80, Strips::Count(count)).encode(image, &mut frame).expect("encodes");
+    frame
+}
+
+/// What libjpeg makes of the whole frame.
+fn decoded_whole(frame: &[u8], want: Want) -> Image {
+    let mut turbo = TurboDecoder::new();
+    let seen = turbo.read_header(frame).expect("a header");
+    let format = match (want, seen.subsamp) {
+        (Want::Bgr, _) => Bgr,
+        (_, Subsamp::Gray) => Gray,
+        (_, Subsamp::Sub2x2) => Yuv420,
+        (_, Subsamp::Sub2x1) => Yuv422,
+        _ => Yuv444,
+    };
+    let mut image = Image::blank(seen.width, seen.height, format);
+    turbo.decode(frame, &seen, &mut image).expect("libjpeg takes it");
+    image
+}
+
+fn decoder() -> Decoder {
+    Decoder::with_threads(2)
+}
+
+fn decoded(frame: &[u8], want: Want) -> Image {
+    let mut image = Image::empty();
+    decoder().decode(frame, want, &mut image).expect("decodes");
+    image
+}
+
+fn plan(frame: &[u8], most: usize) -> Option<Split> {
+    Split::plan(frame, &Header::parse(frame).expect("a header"), most)
+}
+
+/// Where the restart markers of a frame are.
+fn restarts(frame: &[u8]) -> Vec<usize> {
+    let from = Header::parse(frame).expect("a header").scan_data;
+    let is_restart = |&at: &usize| frame[at] == 0xFF && (RST0..=RST7).contains(&frame[at + 1]);
+    (from..frame.len() - 1).filter(is_restart).collect()
+}
+
+#[test]
+fn a_frame_of_strips_decodes_whole_to_the_same_pixels_as_one_encoded_whole() {
+    for (width, height) in [(16, 16), (17, 33), (64, 48), (99, 161), (352, 287)] {
+        for format in FORMATS {
+            let image = busy(width, height, format);
+            let whole = encoded(&image, 1);
+            assert!(restarts(&whole).is_empty());
+            for count in [2, 3, 4, 16] {
+                let frame = encoded(&image, count);
+                for want in [Want::Bgr, Want::Planar] {
+                    let context = format!("{width}x{height} {format:?} {count} {want:?}");
+                    assert!(
+                        decoded_whole(&frame, want) == decoded_whole(&whole, want),
+                        "{context}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn grey_frames_are_cut_too() {
+    for format in FORMATS {
+        let image = busy(100, 70, format);
+        let [whole, frame] = [1, 4].map(|count| {
+            let mut encoder = Encoder::new(80, Strips::Count(count));
+            encoder.set_gray(true);
+            let mut frame = Vec::new();
+            encoder.encode(&image, &mut frame).expect("encodes");
+            frame
+        });
+        assert_eq!(restarts(&frame).len(), 2, "nine rows of MCUs by three");
+        assert_eq!(decoded_whole(&frame, Want::Planar), decoded_whole(&whole, Want::Planar));
+    }
+}
+
+#[test]
+fn strips_come_in_order_and_make_the_frame() {
+    let image = busy(WIDTH, HEIGHT, Yuv420);
+    let mut encoder = Encoder::new(80, Strips::Count(5));
+    let (mut numbers, mut joined, mut frame) = (Vec::new(), Vec::new(), Vec::new());
+    let ready = |number, strip: &[u8]| {
+        numbers.push(number);
+        joined.extend_from_slice(strip);
+    };
+    encoder.encode_strips(&image, ready).expect("encodes");
+    encoder.encode(&image, &mut frame).expect("encodes");
+    assert_eq!(numbers, [0, 1, 2, 3, 4]);
+    assert_eq!(joined, frame);
+}
+
+#[test]
+fn an_encoder_follows_a_changing_picture() {
+    let mut encoder = Encoder::new(50, Strips::Count(4));
+    let mut frame = Vec::new();
+    for (quality, size, format) in
+        [(90, 160, Bgr), (20, 300, Yuv420), (60, 16, Gray), (90, 160, Bgr)]
+    {
+        let image = busy(size, size, format);
+        encoder.set_quality(quality);
+        encoder.encode(&image, &mut frame).expect("encodes");
+        let mut fresh = Vec::new();
+        Encoder::new(quality, Strips::Count(4)).encode(&image, &mut fresh).expect("encodes");
+        assert!(frame == fresh, "{quality} {size} {format:?}");
+    }
+}
+
+#[test]
+fn planes_decoded_by_strips_are_the_same_to_the_bit() {
+    for (width, height) in [(WIDTH, HEIGHT), (351, 287), (333, 401)] {
+        for format in FORMATS {
+            for count in [2, 4, 7, 16] {
+                let frame = encoded(&busy(width, height, format), count);
+                assert!(plan(&frame, 4).is_some_and(|split| split.count > 1));
+                let context = format!("{width}x{height} {format:?} {count}");
+                assert!(
+                    decoded(&frame, Want::Planar) == decoded_whole(&frame, Want::Planar),
+                    "{context}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn bgr_decoded_by_strips_differs_only_by_chroma_and_only_where_strips_meet() {
+    for format in FORMATS {
+        let frame = encoded(&busy(WIDTH, HEIGHT, format), 4);
+        let split = plan(&frame, 4).expect("is split");
+        let [ours, whole] = [decoded(&frame, Want::Bgr), decoded_whole(&frame, Want::Bgr)];
+        let rows = ours.data.chunks(3 * WIDTH).zip(whole.data.chunks(3 * WIDTH));
+        for (y, (ours, whole)) in rows.enumerate() {
+            let is_edge = matches!(y % split.rows, 0) || y % split.rows == split.rows - 1;
+            let is_smoothed = matches!(format, Bgr | Yuv420);
+            assert!(ours == whole || is_edge && is_smoothed, "{format:?} row {y}");
+        }
+    }
+}
+
+#[test]
+fn where_strips_meet_smooth_colours_differ_by_a_few_levels() {
+    let mut image = Image::blank(WIDTH, HEIGHT, Yuv420);
+    for (plane, width) in image.planes_mut().into_iter().zip([WIDTH, WIDTH / 2, WIDTH / 2]) {
+        for (i, sample) in plane.iter_mut().enumerate() {
+            *sample = (30 + (i % width + i / width) / 4) as u8;
+        }
+    }
+    let frame = encoded(&image, 4);
+    let [ours, whole] = [decoded(&frame, Want::Bgr), decoded_whole(&frame, Want::Bgr)];
+    let largest = ours.data.iter().zip(&whole.data).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(largest <= Some(3), "{largest:?}");
+}
+
+#[test]
+fn a_camera_s_many_short_intervals_are_grouped_into_few_strips() {
+    let image = busy(WIDTH, 16 * 40, Yuv420);
+    let frame = row_by_row(&image);
+    assert_eq!(restarts(&frame).len(), 39);
+    for (most, rows, count) in [(4, 160, 4), (3, 224, 3), (16, 48, 14), (64, 16, 40)] {
+        let split = plan(&frame, most).expect("is split");
+        assert_eq!((split.rows, split.count), (rows, count));
+    }
+    assert_eq!(decoded(&frame, Want::Planar), decoded_whole(&frame, Want::Planar));
+    assert_eq!(
+        decoded_whole(&frame, Want::Planar),
+        decoded_whole(&encoded(&image, 1), Want::Planar)
+    );
+}
+
+/// A restart marker after each row of MCUs, as some cameras do: more than our encoder makes.
+fn row_by_row(image: &Image) -> Vec<u8> {
+    let rows: Vec<Vec<u8>> = (0..image.height / 16)
+        .map(|row| {
+            let strip = super::Strip::new(image, 16 * row, 16);
+            let row = Image::new(strip.width, 16, strip.format, strip.planes.concat());
+            encoded(&row, 1)
+        })
+        .collect();
+    let header = Header::parse(&rows[0]).expect("a header");
+    let mut frame = rows[0][..header.scan_data].to_vec();
+    frame[header.height_at..][..2].copy_from_slice(&(image.height as u16).to_be_bytes());
+    let mcus = (image.width.div_ceil(16) as u16).to_be_bytes();
+    let interval = [0xFF, 0xDD, 0, 4, mcus[0], mcus[1]];
+    frame.splice(header.scan_marker..header.scan_marker, interval);
+    for (i, row) in rows.iter().enumerate() {
+        if i > 0 {
+            frame.extend([0xFF, RST0 + ((i - 1) % 8) as u8]);
+        }
+        frame.extend_from_slice(&row[header.scan_data..row.len() - 2]);
+    }
+    frame.extend([0xFF, EOI]);
+    frame
+}
+
+#[test]
+fn what_is_not_cut_by_rows_is_not_split() {
+    let image = busy(WIDTH, HEIGHT, Yuv420);
+    let frame = encoded(&image, 4);
+    assert!(plan(&frame, 4).is_some());
+    assert_eq!(plan(&frame, 1), None, "one thread");
+    assert_eq!(plan(&encoded(&image, 1), 4), None, "no markers");
+    assert_eq!(plan(&encoded(&busy(64, 64, Yuv420), 4), 4), None, "too small");
+    let interval = |mcus: u16| {
+        let at = Header::parse(&frame).expect("a header").scan_marker - 2;
+        let mut frame = frame.clone();
+        frame[at..][..2].copy_from_slice(&mcus.to_be_bytes());
+        plan(&frame, 4)
+    };
+    assert_eq!(interval(0), None);
+    assert_eq!(interval(1), None);
+    assert_eq!(interval(7), None);
+    assert_eq!(interval(u16::MAX), None);
+}
+
+/// Markers that are missing, doubled, out of order or foreign: never split, so that libjpeg
+/// sees the whole frame; and it says that it is damaged.
+#[test]
+fn wrong_restart_markers_are_damage() {
+    let good = encoded(&busy(WIDTH, HEIGHT, Yuv420), 6);
+    let at = restarts(&good);
+    assert_eq!(at.len(), 5);
+    let mut swapped = good.clone();
+    (swapped[at[0] + 1], swapped[at[1] + 1]) = (RST0 + 1, RST0);
+    let mut renumbered = good.clone();
+    renumbered[at[4] + 1] = RST0;
+    let mut doubled = good.clone();
+    doubled.splice(at[2]..at[2], [0xFF, RST0 + 2]);
+    let missing = [&good[..at[1]], &good[at[1] + 2..]].concat();
+    let strip_lost = [&good[..at[1]], &good[at[2]..]].concat();
+    let strips_swapped =
+        [&good[..at[0]], &good[at[1]..at[2]], &good[at[0]..at[1]], &good[at[2]..]].concat();
+    let damaged = [swapped, renumbered, doubled, missing, strip_lost, strips_swapped];
+    for (i, frame) in damaged.iter().enumerate() {
+        assert_eq!(plan(frame, 6), None, "{i}");
+        for want in [Want::Bgr, Want::Planar] {
+            let result = decoder().decode(frame, want, &mut Image::empty());
+            assert!(matches!(result, Err(JpegError::Codec(_))), "{i}: {result:?}");
+        }
+    }
+}
+
+#[test]
+fn a_marker_too_many_at_the_end_is_left_to_libjpeg() {
+    let good = encoded(&busy(WIDTH, HEIGHT, Yuv420), 4);
+    let end = good.len() - 2;
+    let extra = [&good[..end], &[0xFF, RST0 + 3], &good[end..]].concat();
+    assert_eq!(plan(&extra, 4), None);
+    assert!(decoded(&extra, Want::Planar) == decoded(&good, Want::Planar), "nothing is missing");
+}
+
+#[test]
+fn damage_in_any_strip_fails_the_frame() {
+    let good = encoded(&busy(WIDTH, HEIGHT, Bgr), 4);
+    let starts = restarts(&good);
+    assert_eq!(starts.len(), 3);
+    for start in starts {
+        // Half of the strip's data is gone.
+        let end = start + 2 + 400;
+        let frame = [&good[..start + 2], &good[end..]].concat();
+        assert!(plan(&frame, 4).is_some());
+        let result = decoder().decode(&frame, Want::Bgr, &mut Image::empty());
+        assert!(matches!(result, Err(JpegError::Codec(_))), "{result:?}");
+    }
+}
+
+#[test]
+fn any_decoder_can_be_used_again_after_damage_and_for_other_sizes() {
+    let mut decoder = decoder();
+    let mut image = Image::empty();
+    for (width, height, count) in [(640, 480, 4), (64, 48, 4), (352, 288, 16), (640, 480, 2)] {
+        let frame = encoded(&busy(width, height, Yuv420), count);
+        decoder.decode(&frame[..frame.len() / 2], Want::Bgr, &mut image).expect_err("truncated");
+        decoder.decode(&frame, Want::Planar, &mut image).expect("decodes");
+        assert_eq!(image.size(), Size { width, height });
+        assert!(image == decoded_whole(&frame, Want::Planar));
+    }
+}
+
+#[test]
+fn ffmpeg_takes_frames_of_strips() {
+    let image = busy(351, 287, Yuv422);
+    let planes = [1, 4].map(|count| {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(&encoded(&image, count)).expect("written");
+        let output = Command::new("ffmpeg")
+            .args(["-v", "warning", "-xerror", "-f", "mjpeg", "-i"])
+            .arg(file.path())
+            .args(["-f", "rawvideo", "-"])
+            .output()
+            .expect("ffmpeg is installed");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{said}");
+        output.stdout
+    });
+    assert!(planes[0] == planes[1] && !planes[0].is_empty());
+}
+
+#[cfg(feature = "opencv")]
+#[test]
+fn opencv_takes_frames_of_strips() {
+    use opencv::{core::Vector, imgcodecs, prelude::*};
+    let image = busy(WIDTH, HEIGHT, Yuv420);
+    let pixels = [1, 4].map(|count| {
+        let bytes = Vector::<u8>::from_iter(encoded(&image, count));
+        let mat = imgcodecs::imdecode(&bytes, imgcodecs::IMREAD_COLOR).expect("OpenCV takes it");
+        mat.data_bytes().expect("continuous").to_vec()
+    });
+    assert!(pixels[0] == pixels[1] && pixels[0].len() == 3 * WIDTH * HEIGHT);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What is accepted although bytes were changed is what libjpeg makes of the whole frame.
+    #[test]
+    fn damage_never_panics_and_never_gives_another_picture_than_a_whole_decode(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut: Option<prop::sample::Index>,
+    ) {
+        let mut frame = encoded(&busy(WIDTH, HEIGHT, Yuv422), 4);
+        for (at, value) in changes {
+            let at = at.index(frame.len());
+            frame[at] = value;
+        }
+        if let Some(cut) = cut {
+            let at = cut.index(frame.len());
+            frame.drain(at..(at + 50).min(frame.len()));
+        }
+        let (mut ours, mut whole) = (Image::empty(), Image::empty());
+        let ours_result = decoder().decode(&frame, Want::Planar, &mut ours);
+        let whole_result = Decoder::with_threads(1).decode(&frame, Want::Planar, &mut whole);
+        prop_assert!(ours_result.is_err() || whole_result.is_ok(), "only strips accept it");
+        if ours_result.is_ok() {
+            prop_assert!(ours == whole);
+        }
+    }
+
+    #[test]
+    fn sizes_and_counts_are_free(
+        width in 16_usize..400, height in 16_usize..400, count in 1_usize..=16, format in 0_usize..5,
+    ) {
+        let image = busy(width, height, FORMATS[format]);
+        let (frame, whole) = (encoded(&image, count), encoded(&image, 1));
+        let planes = decoded(&frame, Want::Planar);
+        prop_assert!(planes == decoded_whole(&frame, Want::Planar));
+        prop_assert!(planes == decoded_whole(&whole, Want::Planar));
+    }
+}

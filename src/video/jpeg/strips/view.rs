@@ -1,0 +1,96 @@
+//! Strips of an image that are read or written in place.
+
+use crate::video::image::{Image, PixelFormat};
+
+/// Some rows of an image.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Strip<'a> {
+    pub(in super::super) width: usize,
+    pub(in super::super) height: usize,
+    pub(in super::super) format: PixelFormat,
+    /// The planes; interleaved pixels are the first, and the others empty.
+    pub(in super::super) planes: [&'a [u8]; 3],
+}
+
+impl<'a> Strip<'a> {
+    /// The rows from `top` on, at most `rows` of them. `top` is a multiple of two.
+    pub(in super::super) fn new(image: &'a Image, top: usize, rows: usize) -> Self {
+        let &Image { width, height, format, .. } = image;
+        let height = rows.min(height - top);
+        let planes = match format {
+            PixelFormat::Bgr => [&image.data[..], &[], &[]],
+            _ => image.planes(),
+        };
+        let (starts, lens) = (plane_lens(format, width, top), plane_lens(format, width, height));
+        let planes = std::array::from_fn(|i| &planes[i][starts[i]..][..lens[i]]);
+        Self { width, height, format, planes }
+    }
+}
+
+/// Some rows of an image, to write.
+#[derive(Debug)]
+pub(in super::super) struct StripMut<'a> {
+    pub(in super::super) width: usize,
+    pub(in super::super) height: usize,
+    pub(in super::super) format: PixelFormat,
+    /// The planes, as in [`Strip`].
+    pub(in super::super) planes: [&'a mut [u8]; 3],
+}
+
+/// All strips of `image`, of `rows` rows each but the last. `rows` is a multiple of two, if
+/// there is more than one strip.
+pub(in super::super) fn strips_mut(
+    image: &mut Image,
+    rows: usize,
+) -> impl Iterator<Item = StripMut<'_>> {
+    let &mut Image { width, height, format, .. } = image;
+    let mut rest = match format {
+        PixelFormat::Bgr => [&mut image.data[..], &mut [], &mut []],
+        _ => image.planes_mut(),
+    };
+    (0..height).step_by(rows.max(1)).map(move |top| {
+        let height = rows.min(height - top);
+        let lens = plane_lens(format, width, height);
+        let mut lens = lens.into_iter();
+        let planes = rest.each_mut().map(|plane| {
+            let len = lens.next().expect("one for each plane");
+            plane.split_off_mut(..len).expect("the image has all its rows")
+        });
+        StripMut { width, height, format, planes }
+    })
+}
+
+/// Bytes of `rows` rows in each plane.
+fn plane_lens(format: PixelFormat, width: usize, rows: usize) -> [usize; 3] {
+    let (chroma_width, chroma_rows) = format.chroma_size(width, rows);
+    let first = if format == PixelFormat::Bgr { 3 * width } else { width };
+    let chroma = chroma_width * chroma_rows;
+    [first * rows, chroma, chroma]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::super::tests::texture, *};
+
+    #[test]
+    fn strips_cover_an_image_once_and_in_order() {
+        use PixelFormat::{Bgr, Gray, Yuv420, Yuv422, Yuv444};
+        for format in [Bgr, Gray, Yuv420, Yuv422, Yuv444] {
+            let mut image = texture(19, 35, format);
+            let copy = image.clone();
+            let mut top = 0;
+            for written in strips_mut(&mut image, 16) {
+                let read = Strip::new(&copy, top, 16);
+                assert_eq!((read.width, read.height), (written.width, written.height));
+                assert_eq!(
+                    read.planes.map(<[u8]>::to_vec),
+                    written.planes.each_ref().map(|p| p.to_vec())
+                );
+                written.planes.into_iter().for_each(|plane| plane.fill(0));
+                top += read.height;
+            }
+            assert_eq!(top, 35);
+            assert!(image.data.iter().all(|&b| b == 0), "{format:?}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! libjpeg-turbo's own interface, on strips of images; a whole image is one strip of it.
+//!
+//! Measured at 720p, quality 80, one strip: 2.1 ms to encode, 2.0 ms to decode, against
+//! 2.7 and 5.4 ms by OpenCV.
+
+use std::ops::Range;
+
+use turbojpeg::{
+    Colorspace, Compressor, DecompressHeader, Decompressor, Subsamp, YuvImage, YuvPlanesImage,
+    compressed_buf_len, yuv_pixels_len,
+};
+
+use super::{
+    header::{HeaderError, Sampling},
+    strips::{Strip, StripMut, strips_mut},
+};
+use crate::video::image::{Image, PixelFormat};
+
+/// Encodes strips, each as a JPEG of its own.
+#[derive(Debug)]
+pub(super) struct TurboEncoder {
+    compressor: Compressor,
+    /// Planes of an odd-sized strip, padded to whole chroma samples.
+    padded: Vec<u8>,
+}
+
+impl TurboEncoder {
+    pub(super) fn new() -> Self {
+        let compressor = Compressor::new().expect("libjpeg-turbo needs memory for its state");
+        Self { compressor, padded: Vec::new() }
+    }
+
+    /// `quality` is 1 to 100.
+    pub(super) fn set_quality(&mut self, quality: u8) {
+        self.compressor.set_quality(i32::from(quality)).expect("a quality of 1 to 100 is valid");
+    }
+
+    /// Encodes `strip` into `room` after the first `headroom` bytes, and says where it is.
+    /// `room` grows to the longest JPEG of this size.
+    pub(super) fn encode(
+        &mut self,
+        strip: &Strip<'_>,
+        sampling: Sampling,
+        room: &mut Vec<u8>,
+        headroom: usize,
+    ) -> Result<Range<usize>, JpegError> {
+        let subsamp = subsamp(sampling);
+        let longest = compressed_buf_len(strip.width, strip.height, subsamp)?;
+        room.resize((headroom + longest).max(room.len()), 0);
+        let output = &mut room[headroom..];
+        let len = if strip.format == PixelFormat::Bgr || subsamp == Subsamp::Gray {
+            self.encode_pixels(strip, subsamp, output)?
+        } else {
+            self.encode_planes(strip, subsamp, output)?
+        };
+        Ok(headroom..headroom + len)
+    }
+
+    /// Of planes, only the luma.
+    fn encode_pixels(
+        &mut self,
+        strip: &Strip<'_>,
+        subsamp: Subsamp,
+        output: &mut [u8],
+    ) -> Result<usize, JpegError> {
+        let format = match strip.format {
+            PixelFormat::Bgr => turbojpeg::PixelFormat::BGR,
+            _ => turbojpeg::PixelFormat::GRAY,
+        };
+        let &Strip { width, height, planes: [pixels, ..], .. } = strip;
+        let image =
+            turbojpeg::Image { pixels, width, pitch: width * format.size(), height, format };
+        self.compressor.set_subsamp(subsamp)?;
+        Ok(self.compressor.compress_to_slice(image, output)?)
+    }
+
+    fn encode_planes(
+        &mut self,
+        strip: &Strip<'_>,
+        subsamp: Subsamp,
+        output: &mut [u8],
+    ) -> Result<usize, JpegError> {
+        let &Strip { width, height, planes: [y, u_plane, v_plane], .. } = strip;
+        // The encoder reads luma for whole chroma samples.
+        let y_stride = width.next_multiple_of(subsamp.width());
+        let y_rows = height.next_multiple_of(subsamp.height());
+        let y_plane = if (y_stride, y_rows) == (width, height) {
+            y
+        } else {
+            pad(y, width, (y_stride, y_rows), &mut self.padded);
+            &self.padded
+        };
+        let chroma_width = width.div_ceil(subsamp.width());
+        debug_assert_eq!(u_plane.len(), chroma_width * height.div_ceil(subsamp.height()));
+        let (u_stride, v_stride) = (chroma_width, chroma_width);
+        let planes = YuvPlanesImage {
+            y_plane,
+            u_plane,
+            v_plane,
+            width,
+            height,
+            y_stride,
+            u_stride,
+            v_stride,
+            subsamp,
+        };
+        Ok(self.compressor.compress_yuv_planes_to_slice(&planes, output)?)
+    }
+}
+
+/// Decodes JPEGs into images and into strips of images.
+#[derive(Debug)]
+pub(super) struct TurboDecoder {
+    decompressor: Decompressor,
+    /// Planes as libjpeg lays them out.
+    planes: Vec<u8>,
+}
+
+impl TurboDecoder {
+    pub(super) fn new() -> Self {
+        let decompressor = Decompressor::new().expect("libjpeg-turbo needs memory for its state");
+        Self { decompressor, planes: Vec::new() }
+    }
+
+    pub(super) fn read_header(&mut self, jpeg: &[u8]) -> Result<DecompressHeader, JpegError> {
+        Ok(self.decompressor.read_header(jpeg)?)
+    }
+
+    /// Decodes `jpeg`, of which libjpeg says `header`, into an image of its size: as BGR, or to
+    /// its own planes.
+    pub(super) fn decode(
+        &mut self,
+        jpeg: &[u8],
+        header: &DecompressHeader,
+        image: &mut Image,
+    ) -> Result<(), JpegError> {
+        let &DecompressHeader { width, height, subsamp, .. } = header;
+        let are_packed = yuv_pixels_len(width, 1, height, subsamp)? == image.data.len();
+        if image.format != PixelFormat::Bgr && are_packed {
+            let pixels = &mut image.data[..];
+            let output = YuvImage { pixels, width, align: 1, height, subsamp };
+            return Ok(self.decompressor.decompress_to_yuv(jpeg, output)?);
+        }
+        let mut strips = strips_mut(image, height);
+        let strip = strips.next().expect("an accepted image has rows");
+        self.decode_strip(jpeg, header, strip)
+    }
+
+    /// The same into a strip. Planes cost one copy, since libjpeg's own interface wants the
+    /// three of them one after another.
+    pub(super) fn decode_strip(
+        &mut self,
+        jpeg: &[u8],
+        header: &DecompressHeader,
+        strip: StripMut<'_>,
+    ) -> Result<(), JpegError> {
+        let &DecompressHeader { width, height, subsamp, .. } = header;
+        if strip.format == PixelFormat::Bgr {
+            let format = turbojpeg::PixelFormat::BGR;
+            let [pixels, ..] = strip.planes;
+            let output = turbojpeg::Image { pixels, width, pitch: 3 * width, height, format };
+            return Ok(self.decompressor.decompress(jpeg, output)?);
+        }
+        self.planes.resize(yuv_pixels_len(width, 1, height, subsamp)?, 0);
+        let pixels = &mut self.planes[..];
+        let output = YuvImage { pixels, width, align: 1, height, subsamp };
+        self.decompressor.decompress_to_yuv(jpeg, output)?;
+        unpad(&self.planes, subsamp, strip);
+        Ok(())
+    }
+}
+
+/// Why a frame or an image could not be coded.
+#[derive(Debug, thiserror::Error)]
+pub enum JpegError {
+    /// The header is not acceptable.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// Our reading of the header and libjpeg's differ.
+    #[error("the JPEG's headers contradict each other")]
+    Contradiction,
+    /// What libjpeg says, errors and warnings alike.
+    #[error("the JPEG is damaged: {0}")]
+    Codec(#[from] turbojpeg::Error),
+}
+
+/// The layout that holds this frame's planes as they are, if we have one.
+pub(super) fn planar_format(header: &DecompressHeader) -> Option<PixelFormat> {
+    match (header.colorspace, header.subsamp) {
+        (Colorspace::Gray, Subsamp::Gray) => Some(PixelFormat::Gray),
+        (Colorspace::YCbCr, Subsamp::Sub2x2) => Some(PixelFormat::Yuv420),
+        (Colorspace::YCbCr, Subsamp::Sub2x1) => Some(PixelFormat::Yuv422),
+        (Colorspace::YCbCr, Subsamp::None) => Some(PixelFormat::Yuv444),
+        _ => None,
+    }
+}
+
+fn subsamp(sampling: Sampling) -> Subsamp {
+    match sampling {
+        Sampling::Gray => Subsamp::Gray,
+        Sampling::S420 => Subsamp::Sub2x2,
+        Sampling::S422 => Subsamp::Sub2x1,
+        Sampling::S444 => Subsamp::None,
+        Sampling::Other => unreachable!("no image has such planes"),
+    }
+}
+
+/// Copies a plane of rows of `width`, repeating its last column and row to fill `to`.
+fn pad(plane: &[u8], width: usize, to: (usize, usize), padded: &mut Vec<u8>) {
+    let (stride, rows) = to;
+    padded.clear();
+    for row in plane.chunks_exact(width) {
+        padded.extend_from_slice(row);
+        padded.resize(padded.len().next_multiple_of(stride), row[width - 1]);
+    }
+    while padded.len() < stride * rows {
+        padded.extend_from_within(padded.len() - stride..);
+    }
+}
+
+/// Copies planes that are padded to whole chroma samples into a strip of packed rows.
+fn unpad(padded: &[u8], subsamp: Subsamp, strip: StripMut<'_>) {
+    let (width, height) = (strip.width, strip.height);
+    let [y, cb, cr] = strip.planes;
+    let (y_stride, y_rows) =
+        (width.next_multiple_of(subsamp.width()), height.next_multiple_of(subsamp.height()));
+    let (padded_y, chroma) = padded.split_at(y_stride * y_rows);
+    if y_stride == width {
+        y.copy_from_slice(&padded_y[..y.len()]);
+    } else {
+        let rows = y.chunks_exact_mut(width).zip(padded_y.chunks_exact(y_stride));
+        rows.for_each(|(to, from)| to.copy_from_slice(&from[..width]));
+    }
+    let (padded_cb, padded_cr) = chroma.split_at(chroma.len() / 2);
+    cb.copy_from_slice(padded_cb);
+    cr.copy_from_slice(padded_cr);
+}
