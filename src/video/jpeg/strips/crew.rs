@@ -102,8 +102,13 @@ impl Crew {
 
     fn start_helpers(&mut self) {
         if self.pool.is_none() {
-            let pool = self.placement.pool(self.threads - 1);
-            self.pool = pool.inspect_err(|e| warn!("no threads for strips: {e}")).ok();
+            match self.placement.pool(self.threads - 1) {
+                Ok(pool) => self.pool = Some(pool),
+                Err(error) => {
+                    warn!("no threads to share the work on a picture: {error}");
+                    self.threads = 1;
+                }
+            }
         }
     }
 }
