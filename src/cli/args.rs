@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::values::{self, HostPort, MaxDatagramLen};
+use super::values::{self, Fec, HostPort, MaxDatagramLen};
 use crate::{
     net::netem::NetemSpec,
     video::{image::Size, jpeg::Strips, sink::OutputSpec, source::SourceSpec},
@@ -247,6 +247,9 @@ pub struct NetworkArgs {
     /// The largest datagram, in bytes of UDP payload; auto is 1200
     #[arg(long, default_value = "auto", value_name = "BYTES|auto", value_parser = values::max_datagram_len)]
     pub mtu: MaxDatagramLen,
+    /// Parity against losses; this version has none yet, so only off
+    #[arg(long, default_value = "off", value_name = "off", value_parser = values::fec)]
+    pub fec: Fec,
     /// A bad network: loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,corrupt=0.1%,rate=20mbit,seed=7 [default: none of it]
     #[arg(long, value_name = "SPEC")]
     pub netem: Option<NetemSpec>,

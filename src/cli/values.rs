@@ -70,6 +70,20 @@ pub(super) fn strips(text: &str) -> Result<Strips, String> {
     count.map(Strips::Count).ok_or_else(|| format!("give a number from 1 to {MAX_STRIPS}, or auto"))
 }
 
+/// How losses are repaired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fec {
+    /// Not at all: a frame that misses a chunk is dropped.
+    Off,
+}
+
+pub(super) fn fec(text: &str) -> Result<Fec, String> {
+    match text {
+        "off" => Ok(Fec::Off),
+        _ => Err("this version repairs no losses yet: only off".to_owned()),
+    }
+}
+
 pub(super) fn rate(text: &str) -> Result<f64, String> {
     let fps = text.parse().ok().filter(|fps| (0.1..=1000.0).contains(fps));
     fps.ok_or_else(|| "give frames a second, from 0.1 to 1000".to_owned())
@@ -150,6 +164,8 @@ mod tests {
             assert!(rate(wrong).is_err(), "{wrong}");
             assert!(seconds(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(fec("off"), Ok(Fec::Off));
+        assert!(fec("auto").unwrap_err().contains("only off"));
         assert_eq!(max_datagram_len("1400"), Ok(MaxDatagramLen(1400)));
         assert!(max_datagram_len("100").is_err());
     }
