@@ -1,6 +1,6 @@
 //! Frames to images.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use turbojpeg::DecompressHeader;
 
@@ -9,7 +9,7 @@ use super::{
     strips::{Crew, STRIPS_A_THREAD, Split, StripMut, strips_mut},
     turbo::{JpegError, TurboDecoder, planar_format},
 };
-use crate::video::image::{Image, PixelFormat};
+use crate::video::image::{Image, PixelFormat, Size};
 
 /// What a frame is decoded to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,27 @@ pub struct Decoder {
     whole: TurboDecoder,
     strips: Vec<StripDecoder>,
     crew: Crew,
+}
+
+/// How far a frame has been decoded while it was still arriving; one for each frame.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    plan: Option<Plan>,
+    /// Strips that are in the image.
+    done: usize,
+    error: Option<JpegError>,
+}
+
+/// How a frame is decoded, as its header has it.
+#[derive(Debug)]
+struct Plan {
+    header: Header,
+    /// What libjpeg says of it.
+    seen: DecompressHeader,
+    /// The layout of its planes, if they are wanted and we have one.
+    format: Option<PixelFormat>,
+    /// `None`: whole, or its markers have turned out to be wrong.
+    split: Option<Split>,
 }
 
 impl Decoder {
@@ -53,38 +74,98 @@ impl Decoder {
     /// Where strips meet, the colours of two rows of BGR may differ by a few levels from
     /// those of other decoders, since the rows across are not looked at to smooth them.
     pub fn decode(&mut self, frame: &[u8], want: Want, image: &mut Image) -> Result<(), JpegError> {
-        let header = Header::parse(frame)?;
-        let seen = self.whole.read_header(frame)?;
-        let (width, height) = (header.size.width, header.size.height);
-        if (seen.width, seen.height) != (width, height) {
-            return Err(JpegError::Contradiction);
+        self.decode_rest(Ahead::default(), frame, want, image)
+    }
+
+    /// Decodes into `image` what there is to decode in the beginning of a frame, of which more
+    /// may come, and notes in `ahead` how far it came. The same image, want and frame must be
+    /// given each time; a beginning may only grow. What is wrong with it is said at its end.
+    pub fn decode_ahead(
+        &mut self,
+        ahead: &mut Ahead,
+        beginning: &[u8],
+        want: Want,
+        image: &mut Image,
+    ) {
+        if ahead.plan.is_none() {
+            // An error may only mean that its header has not come yet.
+            ahead.plan = self.plan(beginning, want).ok();
+            if let Some(plan) = &ahead.plan {
+                plan.reshape(image);
+            }
         }
-        let format = match want {
-            Want::Bgr => Some(PixelFormat::Bgr),
-            Want::Planar => planar_format(&seen),
-        };
-        image.reshape(width, height, format.unwrap_or(PixelFormat::Bgr));
-        match Split::plan(frame, &header, self.crew.threads() * STRIPS_A_THREAD) {
-            Some(split) => self.decode_strips(frame, &header, &seen, &split, image)?,
-            None => self.whole.decode(frame, &seen, image)?,
+        if let Some(plan) = &mut ahead.plan
+            && ahead.error.is_none()
+        {
+            let there = plan.split.as_mut().and_then(|split| split.find_strips(beginning));
+            match (&plan.split, there) {
+                (Some(split), Some(there)) => {
+                    let new = ahead.done..there;
+                    ahead.done = there;
+                    ahead.error = self.decode_strips(beginning, plan, split, new, image).err();
+                }
+                _ => plan.split = None,
+            }
         }
-        if format.is_none() {
+    }
+
+    /// Decodes of a whole frame into `image` what was not decoded ahead, as
+    /// [`decode`](Self::decode).
+    pub fn decode_rest(
+        &mut self,
+        mut ahead: Ahead,
+        frame: &[u8],
+        want: Want,
+        image: &mut Image,
+    ) -> Result<(), JpegError> {
+        if ahead.plan.is_none() {
+            let plan = self.plan(frame, want)?;
+            plan.reshape(image);
+            ahead.plan = Some(plan);
+        }
+        self.decode_ahead(&mut ahead, frame, want, image);
+        if let Some(error) = ahead.error {
+            return Err(error);
+        }
+        let plan = ahead.plan.expect("made above, if not before");
+        if plan.split.is_none_or(|split| ahead.done < split.count) {
+            self.whole.decode(frame, &plan.seen, image)?;
+        }
+        if want == Want::Planar && plan.format.is_none() {
             *image = planes_of_bgr(image);
         }
         Ok(())
     }
 
+    fn plan(&mut self, beginning: &[u8], want: Want) -> Result<Plan, JpegError> {
+        let header = Header::parse(beginning)?;
+        let seen = self.whole.read_header(beginning)?;
+        if (seen.width, seen.height) != (header.size.width, header.size.height) {
+            return Err(JpegError::Contradiction);
+        }
+        let format = match want {
+            Want::Bgr => None,
+            Want::Planar => planar_format(&seen),
+        };
+        let split = Split::plan(&header, self.crew.threads() * STRIPS_A_THREAD);
+        Ok(Plan { header, seen, format, split })
+    }
+
+    /// Decodes the strips `which`, on all cores if they are several.
     fn decode_strips(
         &mut self,
         frame: &[u8],
-        header: &Header,
-        seen: &DecompressHeader,
+        plan: &Plan,
         split: &Split,
+        which: Range<usize>,
         image: &mut Image,
     ) -> Result<(), JpegError> {
+        let Plan { header, seen, .. } = plan;
         self.strips.resize_with(split.count.max(self.strips.len()), StripDecoder::new);
         let strips = self.strips.iter_mut().zip(strips_mut(image, split.rows)).enumerate();
         let mut jobs: Vec<Job<'_>> = strips
+            .take(which.end)
+            .skip(which.start)
             .map(|(index, (decoder, strip))| Job {
                 decoder,
                 index,
@@ -102,6 +183,13 @@ impl Decoder {
             |_| {},
         );
         jobs.into_iter().try_for_each(|job| job.result)
+    }
+}
+
+impl Plan {
+    fn reshape(&self, image: &mut Image) {
+        let Size { width, height } = self.header.size;
+        image.reshape(width, height, self.format.unwrap_or(PixelFormat::Bgr));
     }
 }
 
@@ -133,13 +221,13 @@ impl StripDecoder {
 
     /// `whole` is what libjpeg says of the frame.
     fn decode(&mut self, whole: &DecompressHeader, strip: StripMut<'_>) -> Result<(), JpegError> {
-        let seen = self.turbo.read_header(&self.jpeg)?;
         let mut expected = *whole;
         expected.height = strip.height;
-        if seen != expected {
+        // Into pixels it looks for itself whether they have room, into planes it does not.
+        if strip.format != PixelFormat::Bgr && self.turbo.read_header(&self.jpeg)? != expected {
             return Err(JpegError::Contradiction);
         }
-        self.turbo.decode_strip(&self.jpeg, &seen, strip)
+        self.turbo.decode_strip(&self.jpeg, &expected, strip)
     }
 }
 
@@ -238,6 +326,38 @@ mod tests {
         encoder.set_quality(90);
         encoder.encode(&image, &mut high).expect("encodes");
         assert!(low.len() * 2 < high.len());
+    }
+
+    #[test]
+    fn a_frame_decoded_while_it_arrives_is_the_same_picture() {
+        let image = texture(640, 480, PixelFormat::Yuv420);
+        for (strips, want) in [(4, Want::Bgr), (8, Want::Planar), (1, Want::Bgr)] {
+            let mut frame = Vec::new();
+            Encoder::new(80, Strips::Count(strips)).encode(&image, &mut frame).expect("encodes");
+            let mut decoder = Decoder::with_threads(2);
+            let (mut ahead, mut arriving) = (Ahead::default(), Image::empty());
+            for end in (0..frame.len()).step_by(997) {
+                decoder.decode_ahead(&mut ahead, &frame[..end], want, &mut arriving);
+            }
+            assert_eq!(ahead.done, if strips == 1 { 0 } else { 3 }, "all but the last of four");
+            decoder.decode_rest(ahead, &frame, want, &mut arriving).expect("decodes");
+            let mut at_once = Image::empty();
+            decoder.decode(&frame, want, &mut at_once).expect("decodes");
+            assert!(arriving == at_once, "{strips} {want:?}");
+        }
+    }
+
+    #[test]
+    fn damage_that_was_met_ahead_is_said_at_the_end() {
+        let image = texture(640, 480, PixelFormat::Yuv420);
+        let (mut frame, mut ahead, mut arriving) = (Vec::new(), Ahead::default(), Image::empty());
+        Encoder::new(80, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");
+        let cut = Header::parse(&frame).expect("ours").scan_data + 40;
+        frame.drain(cut..cut + 60);
+        let mut decoder = Decoder::with_threads(2);
+        decoder.decode_ahead(&mut ahead, &frame[..frame.len() / 2], Want::Bgr, &mut arriving);
+        assert!(ahead.error.is_some(), "{ahead:?}");
+        decoder.decode_rest(ahead, &frame, Want::Bgr, &mut arriving).expect_err("damaged");
     }
 
     #[test]

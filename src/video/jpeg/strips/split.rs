@@ -8,28 +8,32 @@ use std::ops::Range;
 use super::{
     super::{
         header::Header,
-        marker::{EOI, RST0, RST7},
+        marker::{EOI, RST0},
     },
     layout::MIN_PIXELS,
 };
 
-/// How a frame is split.
+/// How a frame is split, and how much of it has been found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Split {
     /// Rows of pixels in each strip but the last, which may have fewer.
     pub(in super::super) rows: usize,
     /// How many strips there are, at least two.
     pub(in super::super) count: usize,
-    /// The coded data between the markers, all of the frame's.
-    intervals: Vec<Range<usize>>,
+    intervals: usize,
     intervals_a_strip: usize,
+    /// The coded data between the markers, as far as those have been found.
+    found: Vec<Range<usize>>,
+    /// Where the next interval begins.
+    start: usize,
+    /// How far the frame has been looked through.
+    seen: usize,
 }
 
 impl Split {
-    /// Splits `frame` into at most so many strips. `None`: it is to be decoded whole, since
-    /// it is too small, has no markers where rows begin, or anything about them is not as its
-    /// header says; then the decoder finds out whether it is damaged.
-    pub(in super::super) fn plan(frame: &[u8], header: &Header, most: usize) -> Option<Self> {
+    /// Splits a frame of this header into at most so many strips. `None`: it is to be decoded
+    /// whole, since it is too small or has no markers where rows begin.
+    pub(in super::super) fn plan(header: &Header, most: usize) -> Option<Self> {
         let (mcu_width, mcu_height) = header.sampling.mcu()?;
         let (width, height) = (header.size.width, header.size.height);
         let interval = usize::from(header.restart_interval);
@@ -47,9 +51,34 @@ impl Split {
         Some(Self {
             rows: intervals_a_strip * interval / mcus_a_row * mcu_height,
             count: intervals.div_ceil(intervals_a_strip),
-            intervals: find_intervals(frame, header.scan_data, intervals)?,
+            intervals,
             intervals_a_strip,
+            found: Vec::with_capacity(intervals),
+            start: header.scan_data,
+            seen: header.scan_data,
         })
+    }
+
+    /// Looks through `frame`, of which the end may be missing, from where the last call ended:
+    /// how many of its strips are there whole. `None`: its markers are not as its header says;
+    /// then it is to be decoded whole, and the decoder finds out whether it is damaged.
+    pub(in super::super) fn find_strips(&mut self, frame: &[u8]) -> Option<usize> {
+        while self.found.len() < self.intervals {
+            let Some(at) = next_marker(frame, self.seen) else {
+                self.seen = frame.len().saturating_sub(1).max(self.seen);
+                break;
+            };
+            let is_last = self.found.len() + 1 == self.intervals;
+            let expected = if is_last { EOI } else { restart_marker(self.found.len()) };
+            if frame[at + 1] != expected {
+                return None;
+            }
+            self.found.push(self.start..at);
+            self.start = at + 2;
+            self.seen = self.start;
+        }
+        let all = self.found.len() == self.intervals;
+        Some(if all { self.count } else { self.found.len() / self.intervals_a_strip })
     }
 
     /// Makes `jpeg` a whole JPEG of the strip `index` of `frame`.
@@ -65,8 +94,10 @@ impl Split {
         let height = self.rows.min(header.size.height - index * self.rows);
         let height = (height as u16).to_be_bytes();
         jpeg[header.height_at..][..height.len()].copy_from_slice(&height);
-        let intervals = self.intervals.chunks(self.intervals_a_strip).nth(index);
-        for (i, interval) in intervals.expect("one of the strips").iter().enumerate() {
+        let intervals = self.found.chunks(self.intervals_a_strip).nth(index);
+        for (i, interval) in
+            intervals.expect("one of the strips that were found").iter().enumerate()
+        {
             if let Some(before) = i.checked_sub(1) {
                 jpeg.extend([0xFF, restart_marker(before)]);
             }
@@ -76,28 +107,14 @@ impl Split {
     }
 }
 
-/// The coded data from `from` on, if exactly the right restart markers divide it into `count`
-/// intervals, and the end follows.
-fn find_intervals(frame: &[u8], from: usize, count: usize) -> Option<Vec<Range<usize>>> {
-    let mut intervals = Vec::with_capacity(count);
-    let (mut start, mut at) = (from, from);
+/// Where the next marker stands, whose second byte is there too.
+fn next_marker(frame: &[u8], mut from: usize) -> Option<usize> {
     loop {
-        at += memchr::memchr(0xFF, frame.get(at..)?)?;
+        let at = from + memchr::memchr(0xFF, frame.get(from..)?)?;
         match *frame.get(at + 1)? {
-            0 => at += 2,
-            marker @ RST0..=RST7 => {
-                if marker != restart_marker(intervals.len()) || intervals.len() + 1 == count {
-                    return None;
-                }
-                intervals.push(start..at);
-                at += 2;
-                start = at;
-            }
-            EOI => {
-                intervals.push(start..at);
-                return (intervals.len() == count).then_some(intervals);
-            }
-            _ => return None,
+            // An 0xFF of the coded data is followed by a zero.
+            0 => from = at + 2,
+            _ => return Some(at),
         }
     }
 }

@@ -70,7 +70,8 @@ fn decoded(frame: &[u8], want: Want) -> Image {
 }
 
 fn plan(frame: &[u8], most: usize) -> Option<Split> {
-    Split::plan(frame, &Header::parse(frame).expect("a header"), most)
+    let mut split = Split::plan(&Header::parse(frame).expect("a header"), most)?;
+    (split.find_strips(frame) == Some(split.count)).then_some(split)
 }
 
 /// Where the restart markers of a frame are.
