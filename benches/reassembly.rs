@@ -6,8 +6,12 @@ use criterion::{Criterion, Throughput};
 use udpchat::{
     clock,
     net::{
-        frame::FrameId, packetizer::Packetizer, reassembler::Reassembler,
-        session::DEFAULT_REASSEMBLY_DEADLINE, time::MediaTime, wire::video::VideoHeader,
+        frame::{FrameBytes, FrameId},
+        packetizer::{Next, Packetizer},
+        reassembler::Reassembler,
+        session::DEFAULT_REASSEMBLY_DEADLINE,
+        time::MediaTime,
+        wire::video::VideoHeader,
     },
 };
 
@@ -25,13 +29,12 @@ enum Arrival {
 fn chunks(id: u32) -> Vec<Vec<u8>> {
     let data: Vec<u8> =
         (0..FRAME_LEN as u32).map(|i| i.wrapping_mul(2_654_435_769) as u8).collect();
-    let mut packetizer =
-        Packetizer::new(FrameId(id), MediaTime::from_micros(u64::from(id)), data.into(), 1160)
-            .expect("a frame");
-    let mut all = Vec::new();
-    while let Some(len) = packetizer.next_body_len() {
-        let mut body = vec![0; len];
-        packetizer.emit_next(Duration::ZERO, &mut body);
+    let mut packetizer = Packetizer::new(FrameId(id), MediaTime::from_micros(u64::from(id)), 1160);
+    let (data, mut all) = (FrameBytes::from(data), Vec::new());
+    let data = data.view();
+    while let Next::Chunk(chunk) = packetizer.next(&data) {
+        let mut body = vec![0; chunk.body_len()];
+        packetizer.emit(&data, chunk, Duration::ZERO, &mut body);
         all.push(body);
     }
     all

@@ -125,7 +125,7 @@ impl Udpchat {
             }
         }
         let frame = self.receiver.poll_frame().expect("the frame has come");
-        assert_eq!(frame.frame.data.len(), self.frame.data.len());
+        assert_eq!(frame.frame.data.len(), self.frame.data.view().bytes().len());
         while self.sender.poll_event().is_some() || self.receiver.poll_event().is_some() {}
         black_box(frame);
     }

@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use log::warn;
@@ -20,12 +20,13 @@ use crate::{
     clock,
     latest::{Latest, Taken},
     net::{
-        frame::{MAX_FRAME_LEN, OutgoingFrame},
+        frame::{FrameBytes, MAX_FRAME_LEN, OutgoingFrame},
         io::FrameInlet,
         time::MediaClock,
         wire::control::StreamParams,
     },
     video::{
+        image::Image,
         jpeg::{Encoder, Strips},
         source::{Captured, Picture, Source, SourceInfo},
     },
@@ -50,7 +51,7 @@ pub(super) struct CaptureConfig {
     /// Where each frame's encoding is noted, for a receiver in this process.
     pub(super) ledger: Option<Ledger>,
     /// Where our own frames go, to be shown to ourselves.
-    pub(super) self_view: Option<Latest<Arc<[u8]>>>,
+    pub(super) self_view: Option<Latest<FrameBytes>>,
     /// Raised when grabbing may begin; a file should not play to nobody.
     pub(super) gate: Arc<AtomicBool>,
     pub(super) stop: Stop,
@@ -182,10 +183,9 @@ impl EncoderThread {
     fn run(self) {
         let mut encoder = Encoder::new(self.config.quality, self.config.strips);
         encoder.set_gray(self.config.gray);
-        let mut frame = Vec::new();
         loop {
             match self.pictures.take(Duration::from_secs(1)) {
-                Taken::Value(picture) => self.encode(&mut encoder, picture, &mut frame),
+                Taken::Value(picture) => self.hand_over(&mut encoder, picture),
                 Taken::TimedOut => {}
                 Taken::Closed => break,
             }
@@ -193,42 +193,92 @@ impl EncoderThread {
         self.progress.add_cpu(encoder.helpers_cpu());
     }
 
-    fn encode(&self, encoder: &mut Encoder, picture: Captured, frame: &mut Vec<u8>) {
+    fn hand_over(&self, encoder: &mut Encoder, Captured { picture, captured, .. }: Captured) {
         let began = clock::now();
-        let data: Arc<[u8]> = match picture.picture {
-            Picture::Jpeg(jpeg) => jpeg.into(),
-            Picture::Image(image) => match encoder.encode(&image, frame) {
-                Ok(()) => frame.as_slice().into(),
-                Err(error) => {
-                    return self.skip(&format!("a picture could not be encoded: {error}"));
-                }
-            },
+        let data = match picture {
+            Picture::Jpeg(jpeg) => self.pass_through(jpeg, captured),
+            Picture::Image(image) => self.encode(encoder, &image, captured),
         };
-        if data.len() > MAX_FRAME_LEN {
-            let limit = MAX_FRAME_LEN >> 20;
-            let why = format!(
-                "a frame of {} bytes is over the limit of {limit} MiB: lower --quality or --size",
-                data.len()
-            );
-            if self.progress.encoded.load(Ordering::Relaxed) == 0 {
-                // A source that begins so never gets better.
-                self.progress.fail(why.clone());
-                self.pictures.close();
-            }
-            return self.skip(&why);
-        }
+        let data = match data {
+            Ok(data) => data,
+            Err(why) => return self.skip(&why),
+        };
+        let len = data.view().bytes().len();
         self.progress.encoded.fetch_add(1, Ordering::Relaxed);
-        self.progress.jpeg_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+        self.progress.jpeg_bytes.fetch_add(len as u64, Ordering::Relaxed);
         if let Some(ledger) = &self.config.ledger {
-            let captured = self.config.clock.media_time(picture.captured);
+            let captured = self.config.clock.media_time(captured);
             ledger.enter(captured, Encoding { began, ended: clock::now() });
         }
         if let Some(self_view) = &self.config.self_view {
-            self_view.put(Arc::clone(&data));
+            self_view.put(data);
         }
-        if self.config.inlet.push(OutgoingFrame { data, captured: picture.captured }) {
+    }
+
+    fn pass_through(&self, jpeg: Vec<u8>, captured: Instant) -> Result<FrameBytes, String> {
+        if jpeg.len() > MAX_FRAME_LEN {
+            return Err(self.too_large());
+        }
+        let data = FrameBytes::from(jpeg);
+        self.push(&data, captured);
+        Ok(data)
+    }
+
+    /// Each strip may leave while the next is encoded.
+    fn encode(
+        &self,
+        encoder: &mut Encoder,
+        image: &Image,
+        captured: Instant,
+    ) -> Result<FrameBytes, String> {
+        let data = FrameBytes::growing(self.usual_len());
+        let mut len = 0;
+        let result = encoder.encode_strips(image, |nth, strip| {
+            len += strip.len();
+            if len > MAX_FRAME_LEN {
+                return;
+            }
+            data.append(strip);
+            if nth.is_last() {
+                data.finish();
+            }
+            match nth.index {
+                0 => self.push(&data, captured),
+                _ => self.config.inlet.wake(),
+            }
+        });
+        let failure = match result {
+            Ok(()) if len <= MAX_FRAME_LEN => None,
+            Ok(()) => Some(self.too_large()),
+            Err(error) => Some(format!("a picture could not be encoded: {error}")),
+        };
+        let Some(failure) = failure else { return Ok(data) };
+        data.abandon();
+        self.config.inlet.wake();
+        Err(failure)
+    }
+
+    fn push(&self, data: &FrameBytes, captured: Instant) {
+        if self.config.inlet.push(OutgoingFrame { data: data.clone(), captured }) {
             self.progress.superseded.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// A source that begins with such a frame never gets better, and is given up.
+    fn too_large(&self) -> String {
+        let limit = MAX_FRAME_LEN >> 20;
+        let why = format!("a frame is over the limit of {limit} MiB: lower --quality or --size");
+        if self.progress.encoded.load(Ordering::Relaxed) == 0 {
+            self.progress.fail(why.clone());
+            self.pictures.close();
+        }
+        why
+    }
+
+    /// Frames of one stream are of like length, so this is room for the next.
+    fn usual_len(&self) -> usize {
+        let frames = self.progress.encoded.load(Ordering::Relaxed).max(1);
+        (self.progress.jpeg_bytes.load(Ordering::Relaxed) / frames * 5 / 4) as usize
     }
 
     /// The first is said; a source that does it once does it always.

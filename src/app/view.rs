@@ -1,9 +1,6 @@
 //! The receiving end on the main thread: the newest frame is decoded, shown and recorded.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use log::debug;
@@ -17,7 +14,7 @@ use super::{
 use crate::{
     cli::args::{Show, SinkArgs},
     clock,
-    net::session::Delivered,
+    net::{frame::FrameBytes, session::Delivered},
     video::{
         image::Image,
         jpeg::{Decoder, Want},
@@ -136,9 +133,9 @@ impl View {
     }
 
     /// Shows one of our own frames in the self view.
-    pub(super) fn present_own(&mut self, frame: &Arc<[u8]>) -> Result<()> {
+    pub(super) fn present_own(&mut self, frame: &FrameBytes) -> Result<()> {
         let Some(screen) = &mut self.screen else { return Ok(()) };
-        match self.decoder.decode(frame, Want::Bgr, &mut self.own_image) {
+        match self.decoder.decode(frame.view().bytes(), Want::Bgr, &mut self.own_image) {
             Ok(()) => screen.show(Role::SelfView, &self.own_image, &Overlay::default())?,
             Err(error) => debug!("our own frame is damaged: {error}"),
         }

@@ -3,7 +3,7 @@
 use std::{
     io::Write,
     net::IpAddr,
-    sync::{Arc, mpsc::Receiver},
+    sync::mpsc::Receiver,
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,7 @@ use crate::{
     clock,
     latest::{Latest, Taken},
     net::{
+        frame::FrameBytes,
         io::RECEIVE_BUFFER_WANTED,
         session::{Event, Peer},
         wire::text::Line,
@@ -53,7 +54,7 @@ pub(super) struct Watch<'a> {
 /// The sending half of a chat.
 pub(super) struct OwnSide<'a> {
     pub(super) capture: &'a Capture,
-    pub(super) self_view: Latest<Arc<[u8]>>,
+    pub(super) self_view: Latest<FrameBytes>,
     /// Lines typed in the terminal.
     pub(super) typed: Receiver<String>,
 }

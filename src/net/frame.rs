@@ -1,6 +1,11 @@
 //! What the stream layer carries: frames, their ids, and the session they belong to.
 
-use std::{cmp::Ordering, fmt, sync::Arc, time::Instant};
+use std::{
+    cmp::Ordering,
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Instant,
+};
 
 use crate::net::{pool::FrameBuf, time::MediaTime};
 
@@ -63,10 +68,101 @@ impl fmt::Display for SessionId {
 /// One encoded picture on its way out. Cloning shares the bytes.
 #[derive(Clone, Debug)]
 pub struct OutgoingFrame {
-    /// The encoded picture, [`MAX_FRAME_LEN`] bytes at most.
-    pub data: Arc<[u8]>,
+    /// The encoded picture, [`MAX_FRAME_LEN`] bytes at most, perhaps not yet to its end.
+    pub data: FrameBytes,
     /// When the picture's capture began.
     pub captured: Instant,
+}
+
+/// The bytes of a frame on its way out, of which more may come: the encoder appends, and each
+/// session sends what is there. Clones share them.
+#[derive(Clone, Debug)]
+pub struct FrameBytes(Arc<RwLock<Growth>>);
+
+/// A look at the bytes of a frame, at one moment.
+#[derive(Debug)]
+pub struct FrameView<'a>(RwLockReadGuard<'a, Growth>);
+
+/// How far the bytes of a frame have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// So many are there, and more come.
+    SoFar(usize),
+    /// All are there: so many.
+    Whole(usize),
+    /// The rest will never come.
+    Abandoned,
+}
+
+#[derive(Debug)]
+struct Growth {
+    bytes: Vec<u8>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Growing,
+    Whole,
+    Abandoned,
+}
+
+impl FrameBytes {
+    /// No bytes yet, and room for `capacity` of them.
+    pub fn growing(capacity: usize) -> Self {
+        let growth = Growth { bytes: Vec::with_capacity(capacity), stage: Stage::Growing };
+        Self(Arc::new(RwLock::new(growth)))
+    }
+
+    /// Adds bytes; on a frame that is whole or abandoned, a bug.
+    pub fn append(&self, bytes: &[u8]) {
+        let mut growth = self.write();
+        assert_eq!(growth.stage, Stage::Growing, "a frame that has ended grows no more");
+        growth.bytes.extend_from_slice(bytes);
+    }
+
+    /// Says that all bytes are there.
+    pub fn finish(&self) {
+        self.write().stage = Stage::Whole;
+    }
+
+    /// Says that the rest will never come.
+    pub fn abandon(&self) {
+        self.write().stage = Stage::Abandoned;
+    }
+
+    /// Looks at what is there; it cannot grow meanwhile.
+    pub fn view(&self) -> FrameView<'_> {
+        // Nothing of ours panics under the lock but the assertion, which changes nothing.
+        FrameView(self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Growth> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FrameView<'_> {
+    /// The bytes that are there.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes
+    }
+
+    /// How far the frame has come.
+    pub fn progress(&self) -> Progress {
+        match self.0.stage {
+            Stage::Growing => Progress::SoFar(self.0.bytes.len()),
+            Stage::Whole => Progress::Whole(self.0.bytes.len()),
+            Stage::Abandoned => Progress::Abandoned,
+        }
+    }
+}
+
+/// Of a whole frame.
+impl From<Vec<u8>> for FrameBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(RwLock::new(Growth { bytes, stage: Stage::Whole })))
+    }
 }
 
 /// A whole, verified frame as it left the reassembler.
@@ -104,6 +200,20 @@ mod tests {
         assert!(!first.is_before(last));
         assert!(FrameId(5).is_before(FrameId(6)));
         assert!(!FrameId(5).is_before(FrameId(5)));
+    }
+
+    #[test]
+    fn a_growing_frame_says_how_far_it_has_come() {
+        let frame = FrameBytes::growing(8);
+        let seen_by_a_session = frame.clone();
+        frame.append(b"ab");
+        assert_eq!(seen_by_a_session.view().progress(), Progress::SoFar(2));
+        frame.append(b"c");
+        frame.finish();
+        assert_eq!(seen_by_a_session.view().progress(), Progress::Whole(3));
+        assert_eq!(seen_by_a_session.view().bytes(), b"abc");
+        frame.abandon();
+        assert_eq!(seen_by_a_session.view().progress(), Progress::Abandoned);
     }
 
     #[test]

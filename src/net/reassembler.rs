@@ -418,7 +418,10 @@ const GIVEN_UP_KEPT: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::packetizer::Packetizer;
+    use crate::net::{
+        frame::FrameBytes,
+        packetizer::{Next, Packetizer},
+    };
     use proptest::prelude::*;
 
     const DEADLINE: Duration = Duration::from_millis(100);
@@ -429,12 +432,12 @@ mod tests {
 
     fn chunks(id: u32, len: usize, chunk_len: u16) -> Vec<Vec<u8>> {
         let captured = MediaTime::from_micros(u64::from(id) * 1000);
-        let mut packetizer =
-            Packetizer::new(FrameId(id), captured, data(id, len).into(), chunk_len).unwrap();
-        let mut all = Vec::new();
-        while let Some(len) = packetizer.next_body_len() {
-            let mut body = vec![0; len];
-            packetizer.emit_next(Duration::ZERO, &mut body);
+        let mut packetizer = Packetizer::new(FrameId(id), captured, chunk_len);
+        let (data, mut all) = (FrameBytes::from(data(id, len)), Vec::new());
+        let data = data.view();
+        while let Next::Chunk(chunk) = packetizer.next(&data) {
+            let mut body = vec![0; chunk.body_len()];
+            packetizer.emit(&data, chunk, Duration::ZERO, &mut body);
             all.push(body);
         }
         all

@@ -4,7 +4,6 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
-    sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
@@ -13,7 +12,7 @@ use udpchat::{
     clock,
     latest::{Latest, Taken},
     net::{
-        frame::{MAX_FRAME_LEN, OutgoingFrame},
+        frame::{FrameBytes, MAX_FRAME_LEN, OutgoingFrame},
         io::{Driver, DriverConfig, FrameInlet, Handle, Listen, NetStats, shared_epoch},
         session::{
             DEFAULT_REASSEMBLY_DEADLINE, Delivered, EndReason, EndpointConfig, Event, Role, Target,
@@ -140,9 +139,9 @@ fn wait<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
 /// Sends picture `number` until it arrives. A busy machine's kernel may drop datagrams, which is
 /// no fault of ours, so it is sent again after a while.
 fn deliver(from: &Side, to: &Side, number: u64, len: usize) -> Delivered {
-    let data = picture(number, len);
+    let data = FrameBytes::from(picture(number, len));
     wait("a frame", || {
-        from.inlet.push(OutgoingFrame { data: Arc::clone(&data), captured: clock::now() });
+        from.inlet.push(OutgoingFrame { data: data.clone(), captured: clock::now() });
         let deadline = clock::now() + Duration::from_millis(500);
         loop {
             let left = deadline.saturating_duration_since(clock::now());

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -218,7 +218,7 @@ impl Sim {
 
     /// Pushes one frame with number `number`.
     pub(crate) fn push_frame(&mut self, node: NodeId, number: u64, frame_len: usize) {
-        let frame = OutgoingFrame { data: picture(number, frame_len), captured: self.now };
+        let frame = OutgoingFrame { data: picture(number, frame_len).into(), captured: self.now };
         self.with(node, |endpoint, _| endpoint.push_frame(&frame));
     }
 
@@ -573,14 +573,14 @@ fn assert_conserved(counters: &CallCounters) {
 
 /// An encoded picture, as far as the network cares: its number, then bytes that are another
 /// frame's nowhere.
-pub(crate) fn picture(number: u64, len: usize) -> Arc<[u8]> {
+pub(crate) fn picture(number: u64, len: usize) -> Vec<u8> {
     let mut data = vec![0; len.max(8)];
     for (i, bytes) in data.chunks_mut(PIECE).enumerate() {
         let from = (number as usize * 4099 + i * 61) % SHIFTS;
         bytes.copy_from_slice(&noise()[from..][..bytes.len()]);
     }
     data[..8].copy_from_slice(&number.to_be_bytes());
-    data.into()
+    data
 }
 
 /// Random bytes; a picture is a piece of them, shifted by its number.

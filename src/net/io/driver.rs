@@ -561,6 +561,12 @@ impl Handle {
 }
 
 impl FrameInlet {
+    /// Says that a frame that was handed over has grown, or has ended.
+    pub fn wake(&self) {
+        // The only error is a poll that is gone, and then nobody needs to be woken.
+        let _ = self.waker.wake();
+    }
+
     /// Hands a frame over; true, if one that was not sent yet has been replaced.
     pub fn push(&self, frame: OutgoingFrame) -> bool {
         let replaced = self.outgoing.put(frame).is_some();

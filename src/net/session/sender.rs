@@ -1,11 +1,11 @@
 //! The sending half of a call: frames in, video datagrams out.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use super::outbound::Outbound;
 use crate::net::{
     frame::{FrameId, OutgoingFrame},
-    packetizer::Packetizer,
+    packetizer::{Next, Packetizer},
     time::MediaClock,
     wire::{
         datagram::{Kind, OVERHEAD},
@@ -32,14 +32,14 @@ pub(super) struct SenderCounters {
     pub(super) frames: u64,
     /// Frames replaced by newer ones before their first chunk left.
     pub(super) superseded: u64,
-    /// Frames that are empty or too large to be sent.
+    /// Frames that are empty, too large, or were abandoned by whoever made them.
     pub(super) unsendable: u64,
 }
 
 #[derive(Debug)]
 struct OnItsWay {
     packetizer: Packetizer,
-    captured: Instant,
+    frame: OutgoingFrame,
 }
 
 /// Datagrams written by one `poll_transmit`, back to back.
@@ -74,7 +74,7 @@ impl Sender {
             self.counters.superseded += 1;
         }
         if self.current.is_none() {
-            self.start(&frame);
+            self.start(frame);
         } else if self.waiting.replace(frame).is_some() {
             self.counters.superseded += 1;
         }
@@ -88,51 +88,70 @@ impl Sender {
         buf: &mut [u8],
         max_datagrams: usize,
     ) -> Option<Burst> {
-        let current = self.current.as_mut()?;
-        let age = now.saturating_duration_since(current.captured);
+        loop {
+            let (burst, next) = self.current.as_mut()?.emit(now, outbound, buf, max_datagrams);
+            match next {
+                Next::Chunk(_) | Next::Waiting => return burst,
+                Next::Finished => self.counters.frames += 1,
+                Next::Abandoned => self.counters.unsendable += 1,
+            }
+            self.current = None;
+            if let Some(waiting) = self.waiting.take() {
+                self.start(waiting);
+            }
+            if burst.is_some() {
+                return burst;
+            }
+        }
+    }
+
+    fn start(&mut self, frame: OutgoingFrame) {
+        let captured = self.clock.media_time(frame.captured);
+        let packetizer = Packetizer::new(self.next_id, captured, self.chunk_len);
+        if packetizer.next(&frame.data.view()) == Next::Abandoned {
+            self.counters.unsendable += 1;
+            return;
+        }
+        self.next_id = self.next_id.next();
+        self.current = Some(OnItsWay { packetizer, frame });
+    }
+}
+
+impl OnItsWay {
+    /// Writes what there is, up to `max_datagrams`, and says what comes next.
+    fn emit(
+        &mut self,
+        now: Instant,
+        outbound: &mut Outbound,
+        buf: &mut [u8],
+        max_datagrams: usize,
+    ) -> (Option<Burst>, Next) {
+        let age = now.saturating_duration_since(self.frame.captured);
+        let data = self.frame.data.view();
         let mut burst: Option<Burst> = None;
         for _ in 0..max_datagrams {
-            let Some(body_len) = current.packetizer.next_body_len() else { break };
+            let Next::Chunk(chunk) = self.packetizer.next(&data) else { break };
             let at = burst.map_or(0, |b| b.len);
-            if buf.len() - at < OVERHEAD + body_len {
+            if buf.len() - at < OVERHEAD + chunk.body_len() {
                 break;
             }
-            let len = outbound.emit(Kind::Video, body_len, &mut buf[at..], |body| {
-                current.packetizer.emit_next(age, body);
+            let len = outbound.emit(Kind::Video, chunk.body_len(), &mut buf[at..], |body| {
+                self.packetizer.emit(&data, chunk, age, body);
             });
             let segment_len = burst.map_or(len, |b| b.segment_len);
             burst = Some(Burst { len: at + len, segment_len });
         }
-        if current.packetizer.next_body_len().is_none() {
-            self.finish();
-        }
-        burst
-    }
-
-    fn start(&mut self, frame: &OutgoingFrame) {
-        let captured = self.clock.media_time(frame.captured);
-        let data = Arc::clone(&frame.data);
-        let Some(packetizer) = Packetizer::new(self.next_id, captured, data, self.chunk_len) else {
-            self.counters.unsendable += 1;
-            return;
-        };
-        self.next_id = self.next_id.next();
-        self.current = Some(OnItsWay { packetizer, captured: frame.captured });
-    }
-
-    fn finish(&mut self) {
-        self.current = None;
-        self.counters.frames += 1;
-        if let Some(next) = self.waiting.take() {
-            self.start(&next);
-        }
+        (burst, self.packetizer.next(&data))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{frame::SessionId, wire::datagram::Direction};
+    use crate::net::{
+        frame::{FrameBytes, SessionId},
+        wire::datagram::Direction,
+    };
 
     fn sender() -> (Sender, Outbound, Instant) {
         let now = crate::clock::now();
@@ -171,6 +190,39 @@ mod tests {
         while sender.poll_transmit(now, &mut outbound, &mut buf, 64).is_some() {}
         assert_eq!(sender.counters().frames, 2, "what had begun was finished");
         assert_eq!(sender.next_id, FrameId(2), "no number was skipped");
+    }
+
+    #[test]
+    fn a_frame_leaves_while_it_grows() {
+        let (mut sender, mut outbound, now) = sender();
+        let data = FrameBytes::growing(0);
+        sender.push_frame(OutgoingFrame { data: data.clone(), captured: now });
+        let mut buf = vec![0; 65_000];
+        let mut sent = |sender: &mut Sender| {
+            sender.poll_transmit(now, &mut outbound, &mut buf, 64).map(|burst| burst.len)
+        };
+        assert_eq!(sent(&mut sender), None);
+        data.append(&[7; 2 * 1160 + 500]);
+        assert_eq!(sent(&mut sender), Some(2400));
+        assert_eq!(sent(&mut sender), None);
+        sender.push_frame(frame(10, now));
+        data.finish();
+        assert_eq!(sent(&mut sender), Some(500 + 44));
+        assert_eq!(sent(&mut sender), Some(10 + 44), "then the one that waited");
+        assert_eq!(sender.counters().frames, 2);
+    }
+
+    #[test]
+    fn an_abandoned_frame_makes_room_for_the_next() {
+        let (mut sender, mut outbound, now) = sender();
+        let (data, mut buf) = (FrameBytes::growing(0), vec![0; 65_000]);
+        data.append(&[7; 1160]);
+        sender.push_frame(OutgoingFrame { data: data.clone(), captured: now });
+        assert!(sender.poll_transmit(now, &mut outbound, &mut buf, 64).is_some());
+        sender.push_frame(frame(10, now));
+        data.abandon();
+        assert!(sender.poll_transmit(now, &mut outbound, &mut buf, 64).is_some());
+        assert_eq!((sender.counters().frames, sender.counters().unsendable), (1, 1));
     }
 
     #[test]

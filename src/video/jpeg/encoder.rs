@@ -53,15 +53,15 @@ impl Encoder {
         self.encode_strips(image, |_, strip| frame.extend_from_slice(strip))
     }
 
-    /// Encodes `image` as [`encode`](Self::encode), and calls `ready` with the number and the
-    /// bytes of each strip in order, as soon as it and those before it are there. All bytes
-    /// one after another are the frame.
+    /// Encodes `image` as [`encode`](Self::encode), and calls `ready` with each strip and its
+    /// bytes in order, as soon as it and those before it are there. All bytes one after another
+    /// are the frame.
     ///
     /// After an error the rest of the frame does not come.
     pub fn encode_strips(
         &mut self,
         image: &Image,
-        mut ready: impl FnMut(usize, &[u8]),
+        mut ready: impl FnMut(Nth, &[u8]),
     ) -> Result<(), JpegError> {
         let sampling = if self.gray { Sampling::Gray } else { sampling(image.format) };
         let strips = self.strips.count(image.size(), self.crew.threads());
@@ -81,12 +81,31 @@ impl Encoder {
             &mut jobs,
             |job| job.result = job.encoder.encode(&job.strip, job.place, quality, sampling),
             |job| match std::mem::replace(&mut job.result, Ok(0..0)) {
-                Ok(bytes) if result.is_ok() => ready(job.place.index, &job.encoder.room[bytes]),
+                Ok(bytes) if result.is_ok() => {
+                    let nth = Nth { index: job.place.index, count };
+                    ready(nth, &job.encoder.room[bytes]);
+                }
                 Err(error) if result.is_ok() => result = Err(error),
                 _ => {}
             },
         );
         result
+    }
+}
+
+/// Which strip of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nth {
+    /// Its number, from zero.
+    pub index: usize,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl Nth {
+    /// Whether the frame ends with it.
+    pub fn is_last(self) -> bool {
+        self.index + 1 == self.count
     }
 }
 

@@ -10,7 +10,7 @@ mod strips;
 mod turbo;
 
 pub use decoder::{Ahead, Decoder, Want};
-pub use encoder::Encoder;
+pub use encoder::{Encoder, Nth};
 pub use header::{Header, HeaderError, Sampling};
 pub use mend::{MendError, mend};
 pub use stream::{JpegStream, StreamItem};

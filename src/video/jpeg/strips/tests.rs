@@ -7,7 +7,7 @@ use turbojpeg::Subsamp;
 
 use super::{
     super::{
-        Decoder, Encoder, Header, JpegError, Strips, Want,
+        Decoder, Encoder, Header, JpegError, Nth, Strips, Want,
         marker::{EOI, RST0, RST7},
         turbo::TurboDecoder,
     },
@@ -123,13 +123,13 @@ fn strips_come_in_order_and_make_the_frame() {
     let image = busy(WIDTH, HEIGHT, Yuv420);
     let mut encoder = Encoder::new(80, Strips::Count(5));
     let (mut numbers, mut joined, mut frame) = (Vec::new(), Vec::new(), Vec::new());
-    let ready = |number, strip: &[u8]| {
-        numbers.push(number);
+    let ready = |nth: Nth, strip: &[u8]| {
+        numbers.push((nth.index, nth.is_last()));
         joined.extend_from_slice(strip);
     };
     encoder.encode_strips(&image, ready).expect("encodes");
     encoder.encode(&image, &mut frame).expect("encodes");
-    assert_eq!(numbers, [0, 1, 2, 3, 4]);
+    assert_eq!(numbers, [(0, false), (1, false), (2, false), (3, false), (4, true)]);
     assert_eq!(joined, frame);
 }
 
