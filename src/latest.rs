@@ -20,6 +20,8 @@ pub struct Latest<T> {
 pub enum Taken<T> {
     /// The newest value.
     Value(T),
+    /// Nothing was put, but there is something to look at elsewhere.
+    Nudged,
     /// Nothing was put in time.
     TimedOut,
     /// Nothing is there, and nothing will come any more.
@@ -52,18 +54,26 @@ impl<T> Latest<T> {
         self.lock().value.take()
     }
 
-    /// Waits up to `timeout` for a value. A value put before the mailbox was
-    /// closed is still handed out.
+    /// Wakes whoever waits, or will next, without a value.
+    pub fn nudge(&self) {
+        self.lock().nudged = true;
+        self.shared.put.notify_one();
+    }
+
+    /// Waits up to `timeout` for a value, or to be nudged. A value put before the mailbox was
+    /// closed is still handed out; one that is there makes a nudge needless.
     pub fn take(&self, timeout: Duration) -> Taken<T> {
         let slot = self.lock();
         let (mut slot, _) = self
             .shared
             .put
-            .wait_timeout_while(slot, timeout, |s| s.value.is_none() && !s.closed)
+            .wait_timeout_while(slot, timeout, |s| s.value.is_none() && !s.closed && !s.nudged)
             .unwrap_or_else(PoisonError::into_inner);
+        let nudged = std::mem::take(&mut slot.nudged);
         match slot.value.take() {
             Some(value) => Taken::Value(value),
             None if slot.closed => Taken::Closed,
+            None if nudged => Taken::Nudged,
             None => Taken::TimedOut,
         }
     }
@@ -92,7 +102,7 @@ impl<T> Latest<T> {
 
 impl<T> Default for Latest<T> {
     fn default() -> Self {
-        let slot = Mutex::new(Slot { value: None, superseded: 0, closed: false });
+        let slot = Mutex::new(Slot { value: None, superseded: 0, closed: false, nudged: false });
         Self { shared: Arc::new(Shared { slot, put: Condvar::new() }) }
     }
 }
@@ -114,6 +124,7 @@ struct Slot<T> {
     value: Option<T>,
     superseded: u64,
     closed: bool,
+    nudged: bool,
 }
 
 #[cfg(test)]
@@ -146,6 +157,17 @@ mod tests {
         assert_eq!(mailbox.put(8), Some(8));
         assert_eq!(mailbox.take(LONG), Taken::Value(7));
         assert_eq!(mailbox.take(LONG), Taken::Closed);
+    }
+
+    #[test]
+    fn a_nudge_wakes_once_and_a_value_makes_it_needless() {
+        let mailbox = Latest::new();
+        mailbox.nudge();
+        assert_eq!(mailbox.take(LONG), Taken::Nudged);
+        mailbox.nudge();
+        mailbox.put(7);
+        assert_eq!(mailbox.take(LONG), Taken::Value(7));
+        assert_eq!(mailbox.take(Duration::from_millis(1)), Taken::TimedOut);
     }
 
     #[test]

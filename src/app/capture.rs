@@ -17,6 +17,7 @@ use super::{
     stop::Stop,
 };
 use crate::{
+    cli::args::{EncodingArgs, Pipeline},
     clock,
     latest::{Latest, Taken},
     net::{
@@ -27,7 +28,7 @@ use crate::{
     },
     video::{
         image::Image,
-        jpeg::{Encoder, Strips},
+        jpeg::Encoder,
         source::{Captured, Picture, Source, SourceInfo},
     },
 };
@@ -43,9 +44,7 @@ pub(super) struct Capture {
 /// How the frames are made and where they go.
 #[derive(Debug)]
 pub(super) struct CaptureConfig {
-    pub(super) quality: u8,
-    pub(super) gray: bool,
-    pub(super) strips: Strips,
+    pub(super) encoding: EncodingArgs,
     pub(super) inlet: FrameInlet,
     pub(super) clock: MediaClock,
     /// Where each frame's encoding is noted, for a receiver in this process.
@@ -181,12 +180,13 @@ struct EncoderThread {
 
 impl EncoderThread {
     fn run(self) {
-        let mut encoder = Encoder::new(self.config.quality, self.config.strips);
-        encoder.set_gray(self.config.gray);
+        let EncodingArgs { quality, strips, gray, .. } = self.config.encoding;
+        let mut encoder = Encoder::new(quality, strips);
+        encoder.set_gray(gray);
         loop {
             match self.pictures.take(Duration::from_secs(1)) {
                 Taken::Value(picture) => self.hand_over(&mut encoder, picture),
-                Taken::TimedOut => {}
+                Taken::TimedOut | Taken::Nudged => {}
                 Taken::Closed => break,
             }
         }
@@ -242,9 +242,14 @@ impl EncoderThread {
             if nth.is_last() {
                 data.finish();
             }
-            match nth.index {
-                0 => self.push(&data, captured),
-                _ => self.config.inlet.wake(),
+            let begins = match self.config.encoding.pipeline {
+                Pipeline::Auto => nth.index == 0,
+                Pipeline::Off => nth.is_last(),
+            };
+            if begins {
+                self.push(&data, captured);
+            } else if self.config.encoding.pipeline == Pipeline::Auto {
+                self.config.inlet.wake();
             }
         });
         let failure = match result {

@@ -69,9 +69,7 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let capture = Capture::start(
         source,
         CaptureConfig {
-            quality: args.source.encoding.quality,
-            gray: args.source.encoding.gray,
-            strips: args.source.encoding.strips,
+            encoding: args.source.encoding.clone(),
             inlet: sender.handle.inlet(),
             clock: MediaClock::starting(epoch),
             ledger: Some(ledger),
@@ -131,10 +129,12 @@ impl DemoLoop<'_> {
     /// Shows what comes, until `until` or `is_over`. True: the user has quit.
     fn run(&mut self, until: Option<Instant>, over: impl Fn() -> bool) -> Result<bool> {
         let received = self.receiver.handle.received();
+        let arriving = self.receiver.handle.arriving();
         while !is_over(until) && !over() {
             let left = until.map_or(PATIENCE, |at| at.saturating_duration_since(clock::now()));
             match received.take(self.view.patience().min(left)) {
                 Taken::Value(delivered) => self.view.present(delivered)?,
+                Taken::Nudged => self.view.look_ahead(&arriving),
                 Taken::TimedOut => {}
                 Taken::Closed => bail!("the network thread has ended: run with -v to see why"),
             }

@@ -56,9 +56,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let capture = Capture::start(
         source,
         CaptureConfig {
-            quality: args.source.encoding.quality,
-            gray: args.source.encoding.gray,
-            strips: args.source.encoding.strips,
+            encoding: args.source.encoding.clone(),
             inlet: network.handle.inlet(),
             clock: MediaClock::starting(epoch),
             ledger: None,

@@ -14,10 +14,14 @@ use super::{
 use crate::{
     cli::args::{Show, SinkArgs},
     clock,
-    net::{frame::FrameBytes, session::Delivered},
+    net::{
+        frame::FrameBytes,
+        io::{Arriving, ArrivingFrame},
+        session::Delivered,
+    },
     video::{
         image::Image,
-        jpeg::{Decoder, Want},
+        jpeg::{Ahead, Decoder, Want},
         sink::{
             RecordError, Recorder, display,
             window::{Action, Overlay, Role, Screen, WindowSpec},
@@ -34,7 +38,13 @@ pub(super) struct View {
     recording: Recording,
     check: Option<Check>,
     decoder: Decoder,
+    /// The picture that is shown.
     image: Image,
+    /// What the next one is decoded into.
+    canvas: Image,
+    /// The frame that is still arriving, and what of it is on the canvas.
+    beginning: ArrivingFrame,
+    ahead: Ahead,
     own_image: Image,
     ledger: Option<Ledger>,
     overlay: Overlay,
@@ -89,6 +99,9 @@ impl View {
             check: config.check,
             decoder: Decoder::new(),
             image: Image::empty(),
+            canvas: Image::empty(),
+            beginning: ArrivingFrame::default(),
+            ahead: Ahead::default(),
             own_image: Image::empty(),
             ledger: config.ledger,
             overlay: Overlay::default(),
@@ -107,10 +120,21 @@ impl View {
         if self.screen.is_some() { WINDOW_PATIENCE } else { PATIENCE }
     }
 
+    /// Decodes what has come of the frame that is still arriving.
+    pub(super) fn look_ahead(&mut self, arriving: &Arriving) {
+        if !self.decodes() {
+            return;
+        }
+        if arriving.update(&mut self.beginning) {
+            self.ahead = Ahead::default();
+        }
+        let (bytes, canvas) = (&self.beginning.bytes, &mut self.canvas);
+        self.decoder.decode_ahead(&mut self.ahead, bytes, Want::Bgr, canvas);
+    }
+
     /// Decodes, shows and records `delivered`.
     pub(super) fn present(&mut self, delivered: Delivered) -> Result<()> {
-        let shows = self.screen.is_some();
-        if (shows || self.check.is_some()) && !self.decode(&delivered) {
+        if self.decodes() && !self.decode(&delivered) {
             return Ok(());
         }
         let decoded = clock::now();
@@ -253,8 +277,21 @@ impl View {
         Ok(())
     }
 
+    /// Whether anybody looks at the pixels here; a recorder decodes for itself.
+    fn decodes(&self) -> bool {
+        self.screen.is_some() || self.check.is_some()
+    }
+
     fn decode(&mut self, delivered: &Delivered) -> bool {
-        let decoded = self.decoder.decode(&delivered.frame.data, Want::Bgr, &mut self.image);
+        // Whatever was begun on is this frame, or one that will not be shown any more.
+        let ahead = std::mem::take(&mut self.ahead);
+        let is_begun = self.beginning.of.take() == Some((delivered.call, delivered.frame.id));
+        let ahead = if is_begun { ahead } else { Ahead::default() };
+        let (data, canvas) = (&delivered.frame.data, &mut self.canvas);
+        let decoded = self.decoder.decode_rest(ahead, data, Want::Bgr, canvas);
+        if decoded.is_ok() {
+            std::mem::swap(&mut self.image, &mut self.canvas);
+        }
         let fine = match decoded {
             Ok(()) => self.check.as_mut().is_none_or(|check| check.passes(&self.image)),
             Err(error) => {

@@ -74,6 +74,7 @@ impl Watch<'_> {
     /// Runs until the user, the time or a failure ends it.
     pub(super) fn run(&mut self) -> Result<()> {
         let received = self.network.handle.received();
+        let arriving = self.network.handle.arriving();
         while !self.stop.is_requested() && !is_over(self.until) {
             let taken = received.take(self.view.patience());
             // Before the frame: whose it is, and its rate, came first.
@@ -82,6 +83,7 @@ impl Watch<'_> {
             }
             match taken {
                 Taken::Value(delivered) => self.view.present(delivered)?,
+                Taken::Nudged => self.view.look_ahead(&arriving),
                 Taken::TimedOut => {}
                 Taken::Closed => bail!("the network thread has ended: run with -v to see why"),
             }

@@ -196,7 +196,7 @@ pub struct DemoSourceArgs {
 }
 
 /// How the picture is made.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Picture")]
 pub struct EncodingArgs {
     /// JPEG quality, 1 to 100; auto is 80
@@ -214,9 +214,21 @@ pub struct EncodingArgs {
     /// Strips of a picture that are encoded at once, 1 to 16; auto goes by cores and size
     #[arg(long, default_value = "auto", value_name = "auto|N", value_parser = values::strips)]
     pub strips: Strips,
+    /// Whether strips are sent while later ones are encoded; off is for comparison
+    #[arg(long, default_value = "auto", value_name = "auto|off", hide_short_help = true)]
+    pub pipeline: Pipeline,
     /// Play a file once and end, instead of looping
     #[arg(long)]
     pub once: bool,
+}
+
+/// When the strips of a frame are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pipeline {
+    /// Each as soon as it is encoded.
+    Auto,
+    /// All of them when the last is encoded.
+    Off,
 }
 
 /// Where the picture goes.

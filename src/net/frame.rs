@@ -182,6 +182,15 @@ pub struct ReceivedFrame {
     pub completed: Instant,
 }
 
+/// What of a frame that is being put together is there without a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameBeginning<'a> {
+    /// Its number.
+    pub id: FrameId,
+    /// Its first bytes. Each chunk has been verified, the frame has not.
+    pub bytes: &'a [u8],
+}
+
 /// The largest frame, in bytes.
 ///
 /// 2160p at quality 95 of noisy video is 5 MB. What one hostile datagram can make

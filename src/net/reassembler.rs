@@ -16,7 +16,7 @@ use std::{
 };
 
 use crate::net::{
-    frame::{FrameId, ReceivedFrame},
+    frame::{FrameBeginning, FrameId, ReceivedFrame},
     pool::{FrameBuf, FramePool},
     time::MediaTime,
     wire::video::{Extent, FRAME_CRC_LEN, VideoHeader},
@@ -149,6 +149,12 @@ impl Reassembler {
     pub fn counters(&self) -> ReassemblyCounters {
         let unseen = self.span.saturating_sub(self.counters.seen);
         ReassemblyCounters { unseen, ..self.counters }
+    }
+
+    /// The beginning of the newest frame that is being put together.
+    pub fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
+        let newest = self.filling.iter().max_by(|a, b| a.frame.serial_cmp(b.frame))?;
+        Some(FrameBeginning { id: newest.frame, bytes: newest.beginning() })
     }
 
     /// Frames whose fate is not told yet.
@@ -352,6 +358,16 @@ impl Filling {
         self.chunks.all_there()
     }
 
+    /// The picture's bytes up to the first gap.
+    fn beginning(&self) -> &[u8] {
+        let there = self.chunks.leading() * usize::from(self.chunk_len);
+        let picture_len = match self.chunks.extent {
+            Some(extent) => extent.body_len as usize - FRAME_CRC_LEN,
+            None => self.body.len(),
+        };
+        &self.body[..there.min(picture_len)]
+    }
+
     /// The frame, if its CRC is right, and the set, to be used again.
     fn into_frame(mut self, now: Instant) -> (Option<ReceivedFrame>, ChunkSet) {
         let is_right = self
@@ -394,6 +410,12 @@ impl ChunkSet {
         self.bits[word] |= bit;
         self.count += usize::from(new);
         new
+    }
+
+    /// How many chunks there are before the first that is missing.
+    fn leading(&self) -> usize {
+        let full = self.bits.iter().take_while(|&&word| word == u64::MAX).count();
+        full * 64 + self.bits.get(full).map_or(0, |word| word.trailing_ones() as usize)
     }
 
     /// Makes it the set of another frame.
@@ -457,6 +479,25 @@ mod tests {
             c.completed + c.incomplete + c.late + c.damaged + r.in_flight() as u64,
             "{c:?}"
         );
+    }
+
+    #[test]
+    fn the_newest_frame_s_beginning_grows_up_to_the_first_gap() {
+        let mut r = Reassembler::new(DEADLINE);
+        let (now, chunks, data) = (crate::clock::now(), chunks(7, 705, 10), data(7, 705));
+        assert_eq!(r.newest_beginning(), None);
+        let mut beginning = |i: usize| {
+            handle(&mut r, now, &chunks[i]);
+            let beginning = r.newest_beginning().expect("is filling");
+            assert_eq!(beginning.bytes, &data[..beginning.bytes.len()]);
+            beginning.bytes.len()
+        };
+        assert_eq!(beginning(1), 0);
+        assert_eq!(beginning(0), 20);
+        for i in 2..69 {
+            assert_eq!(beginning(i), 10 * (i + 1));
+        }
+        assert_eq!(beginning(70), 690, "its tail, without the gap");
     }
 
     #[test]

@@ -147,7 +147,7 @@ fn deliver(from: &Side, to: &Side, number: u64, len: usize) -> Delivered {
             let left = deadline.saturating_duration_since(clock::now());
             match to.received.take(left) {
                 Taken::Value(d) if number_of(&d.frame.data) == number => return Some(d),
-                Taken::Value(_) => {}
+                Taken::Value(_) | Taken::Nudged => {}
                 Taken::TimedOut | Taken::Closed => return None,
             }
         }

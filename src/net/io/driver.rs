@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use super::{
     BufferSizes, SendCounters,
+    arriving::Arriving,
     connections::Connections,
     udp::{UdpSocket, plain},
 };
@@ -157,6 +158,7 @@ pub struct NetStats {
 struct Shared {
     outgoing: Latest<OutgoingFrame>,
     received: Latest<Delivered>,
+    arriving: Arriving,
     stats: Arc<Mutex<NetStats>>,
 }
 
@@ -196,6 +198,7 @@ impl Driver {
         let shared = Shared {
             outgoing: Latest::new(),
             received: Latest::new(),
+            arriving: Arriving::default(),
             stats: Arc::new(Mutex::new(stats)),
         };
         let handle = Handle {
@@ -315,6 +318,9 @@ impl Driver {
                 true
             }
         };
+        if !self.more_to_receive && self.shared.arriving.note(self.endpoint.newest_beginning()) {
+            self.shared.received.nudge();
+        }
     }
 
     fn accept_all(&mut self) {
@@ -512,6 +518,13 @@ impl Handle {
     /// Where received frames come out; the newest wins. Closed when the driver has ended.
     pub fn received(&self) -> Latest<Delivered> {
         self.shared.received.clone()
+    }
+
+    /// The beginning of the frame that is still arriving. From now on whoever waits for received
+    /// frames is nudged when it has grown.
+    pub fn arriving(&self) -> Arriving {
+        self.shared.arriving.want();
+        self.shared.arriving.clone()
     }
 
     /// The next event; waits up to `timeout` for one.

@@ -3,12 +3,14 @@
 //! [`Driver`] is one thread with one `mio` loop that owns every socket and the
 //! [`Endpoint`](crate::net::session::Endpoint); everybody else holds a [`Handle`].
 
+mod arriving;
 mod connections;
 mod driver;
 mod kernel_drops;
 mod machine;
 mod udp;
 
+pub use arriving::{Arriving, ArrivingFrame};
 pub use driver::{BindError, Driver, DriverConfig, FrameInlet, Handle, Listen, NetStats};
 pub use machine::shared_epoch;
 pub use udp::{BufferSizes, RECEIVE_BUFFER_WANTED, SEND_BUFFER_WANTED, SendCounters, UdpSocket};

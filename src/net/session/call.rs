@@ -14,7 +14,7 @@ use super::{
     sender::{Burst, Sender},
 };
 use crate::net::{
-    frame::{OutgoingFrame, SessionId},
+    frame::{FrameBeginning, OutgoingFrame, SessionId},
     reassembler::ReassemblyCounters,
     sequence::{Arrival, SequenceTracker},
     time::MediaClock,
@@ -204,6 +204,11 @@ impl Call {
         if let Some(sender) = self.sender.as_mut().filter(|_| self.ending.is_none()) {
             sender.push_frame(frame);
         }
+    }
+
+    /// The beginning of the newest frame that is still arriving.
+    pub(super) fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
+        self.receiver.as_ref()?.newest_beginning()
     }
 
     /// Whether there is a control channel that `line` now waits in.

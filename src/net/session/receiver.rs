@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::net::{
-    frame::ReceivedFrame,
+    frame::{FrameBeginning, ReceivedFrame},
     reassembler::{Reassembler, ReassemblyCounters},
     wire::video::VideoHeader,
 };
@@ -27,6 +27,10 @@ impl Receiver {
             self.malformed += 1;
             None
         }
+    }
+
+    pub(super) fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
+        self.reassembler.newest_beginning()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {

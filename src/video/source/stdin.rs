@@ -62,7 +62,7 @@ impl Pipe {
             match self.mailbox.take(STOP_LOOK) {
                 Taken::Value(captured) => return captured.map(Some),
                 Taken::Closed => break,
-                Taken::TimedOut => {}
+                Taken::TimedOut | Taken::Nudged => {}
             }
         }
         Ok(None)

@@ -19,7 +19,7 @@ use super::{
     dialling::{Dialling, HELLO_DEADLINE},
 };
 use crate::net::{
-    frame::{OutgoingFrame, SessionId},
+    frame::{FrameBeginning, OutgoingFrame, SessionId},
     time::MediaClock,
     wire::{
         control::{CloseReason, Epoch, Hello, Purpose, StreamParams},
@@ -344,6 +344,11 @@ impl Endpoint {
     /// The next received frame.
     pub fn poll_frame(&mut self) -> Option<Delivered> {
         self.frames.pop_front()
+    }
+
+    /// The beginning of the newest frame that is still arriving, of the first call that has one.
+    pub fn newest_beginning(&self) -> Option<(CallId, FrameBeginning<'_>)> {
+        self.calls.iter().find_map(|c| Some((c.id, c.newest_beginning()?)))
     }
 
     /// Every call and what it has seen and done.

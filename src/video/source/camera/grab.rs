@@ -65,7 +65,7 @@ impl Camera {
             match self.mailbox.take(STOP_LOOK) {
                 Taken::Value(captured) => return Some(captured),
                 Taken::Closed => break,
-                Taken::TimedOut => {}
+                Taken::TimedOut | Taken::Nudged => {}
             }
         }
         None
