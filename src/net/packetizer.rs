@@ -8,7 +8,10 @@ use std::{sync::Arc, time::Duration};
 use crate::net::{
     frame::FrameId,
     time::MediaTime,
-    wire::video::{Extent, FRAME_CRC_LEN, VideoHeader},
+    wire::{
+        checksum::{Hashed, Joiner},
+        video::{Extent, FRAME_CRC_LEN, VideoHeader},
+    },
 };
 
 /// A cursor over the chunks of one frame.
@@ -17,7 +20,8 @@ pub struct Packetizer {
     frame: FrameId,
     captured: MediaTime,
     data: Arc<[u8]>,
-    crc: [u8; FRAME_CRC_LEN],
+    /// The CRC of the data that is out.
+    crc: u32,
     extent: Extent,
     chunk_len: u16,
     next_chunk: u16,
@@ -38,8 +42,7 @@ impl Packetizer {
             return None;
         }
         let extent = Extent::of(data.len() + FRAME_CRC_LEN, chunk_len)?;
-        let crc = crc32fast::hash(&data).to_be_bytes();
-        Some(Self { frame, captured, data, crc, extent, chunk_len, next_chunk: 0 })
+        Some(Self { frame, captured, data, crc: 0, extent, chunk_len, next_chunk: 0 })
     }
 
     /// The frame's number.
@@ -59,13 +62,14 @@ impl Packetizer {
     }
 
     /// Writes the next chunk's body, `next_body_len` bytes, stamped with the frame's `age`:
-    /// the time from its capture to now.
-    pub fn emit_next(&mut self, age: Duration, body: &mut [u8]) {
+    /// the time from its capture to now. Returns the chunk's bytes, which stand at the body's
+    /// end, as hashed on the way: once, for the frame's CRC and for the datagram's.
+    pub fn emit_next(&mut self, age: Duration, body: &mut [u8], joiner: &mut Joiner) -> Hashed {
         let header = self.header(age);
         let (head, payload) = body.split_at_mut(VideoHeader::LEN);
         header.emit(head);
-        self.copy_chunk(header.offset(), payload);
         self.next_chunk += 1;
+        self.copy_chunk(header.offset(), payload, joiner)
     }
 
     fn header(&self, age: Duration) -> VideoHeader {
@@ -80,12 +84,19 @@ impl Packetizer {
     }
 
     /// Copies the frame body from `offset` on: the data, then its CRC.
-    fn copy_chunk(&self, offset: usize, payload: &mut [u8]) {
+    fn copy_chunk(&mut self, offset: usize, payload: &mut [u8], joiner: &mut Joiner) -> Hashed {
+        let len = payload.len();
         let from_data = self.data.len().saturating_sub(offset).min(payload.len());
         let (data, crc) = payload.split_at_mut(from_data);
         data.copy_from_slice(&self.data[offset.min(self.data.len())..][..from_data]);
+        let hashed = Hashed::of(data);
+        self.crc = joiner.join(self.crc, hashed);
+        if crc.is_empty() {
+            return hashed;
+        }
         let crc_offset = (offset + from_data).saturating_sub(self.data.len());
-        crc.copy_from_slice(&self.crc[crc_offset..][..crc.len()]);
+        crc.copy_from_slice(&self.crc.to_be_bytes()[crc_offset..][..crc.len()]);
+        Hashed { len, crc: joiner.join(hashed.crc, Hashed::of(crc)) }
     }
 }
 
@@ -100,10 +111,11 @@ mod tests {
     }
 
     fn bodies(mut packetizer: Packetizer) -> Vec<Vec<u8>> {
-        let mut all = Vec::new();
+        let (mut all, mut joiner) = (Vec::new(), Joiner::default());
         while let Some(len) = packetizer.next_body_len() {
             let mut body = vec![0xa5; len];
-            packetizer.emit_next(Duration::ZERO, &mut body);
+            let hashed = packetizer.emit_next(Duration::ZERO, &mut body, &mut joiner);
+            assert_eq!(hashed, Hashed::of(&body[VideoHeader::LEN..]));
             all.push(body);
         }
         all

@@ -97,8 +97,8 @@ impl Sender {
             if buf.len() - at < OVERHEAD + body_len {
                 break;
             }
-            let len = outbound.emit(Kind::Video, body_len, &mut buf[at..], |body| {
-                current.packetizer.emit_next(age, body);
+            let len = outbound.emit(Kind::Video, body_len, &mut buf[at..], |body, joiner| {
+                current.packetizer.emit_next(age, body, joiner)
             });
             let segment_len = burst.map_or(len, |b| b.segment_len);
             burst = Some(Burst { len: at + len, segment_len });
