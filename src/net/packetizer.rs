@@ -9,7 +9,10 @@ use std::time::Duration;
 use crate::net::{
     frame::{FrameId, FrameView, MAX_FRAME_LEN, Progress},
     time::MediaTime,
-    wire::video::{Extent, FRAME_CRC_LEN, VideoHeader},
+    wire::{
+        checksum::{Hashed, Joiner},
+        video::{Extent, FRAME_CRC_LEN, VideoHeader},
+    },
 };
 
 /// A cursor over the chunks of one frame, whose bytes it is shown each time.
@@ -17,8 +20,8 @@ use crate::net::{
 pub struct Packetizer {
     frame: FrameId,
     captured: MediaTime,
-    /// Of the data that has been cut into chunks.
-    crc: crc32fast::Hasher,
+    /// The CRC of the data that is out.
+    crc: u32,
     chunk_len: u16,
     next_chunk: u16,
 }
@@ -53,7 +56,7 @@ impl NextChunk {
 impl Packetizer {
     /// Starts on a frame that is cut into chunks of `chunk_len` bytes, even and not zero.
     pub fn new(frame: FrameId, captured: MediaTime, chunk_len: u16) -> Self {
-        Self { frame, captured, crc: crc32fast::Hasher::new(), chunk_len, next_chunk: 0 }
+        Self { frame, captured, crc: 0, chunk_len, next_chunk: 0 }
     }
 
     /// The frame's number.
@@ -89,13 +92,22 @@ impl Packetizer {
     }
 
     /// Writes `chunk`, which [`next`](Self::next) gave of the same `data`, to `body`, which is as
-    /// long, stamped with the frame's `age`: the time from its capture to now.
-    pub fn emit(&mut self, data: &FrameView<'_>, chunk: NextChunk, age: Duration, body: &mut [u8]) {
+    /// long, stamped with the frame's `age`: the time from its capture to now. Returns the
+    /// chunk's bytes, which stand at the body's end, as hashed on the way: once, for the frame's
+    /// CRC and for the datagram's.
+    pub fn emit(
+        &mut self,
+        data: &FrameView<'_>,
+        chunk: NextChunk,
+        age: Duration,
+        body: &mut [u8],
+        joiner: &mut Joiner,
+    ) -> Hashed {
         let header = VideoHeader { age, ..chunk.header };
         let (head, payload) = body.split_at_mut(VideoHeader::LEN);
         header.emit(head);
-        self.copy_chunk(data.bytes(), header.offset(), payload);
         self.next_chunk += 1;
+        self.copy_chunk(data.bytes(), header.offset(), payload, joiner)
     }
 
     fn header(&self, extent: Option<Extent>) -> VideoHeader {
@@ -110,16 +122,25 @@ impl Packetizer {
     }
 
     /// Copies the frame body from `offset` on: the data, then its CRC.
-    fn copy_chunk(&mut self, data: &[u8], offset: usize, payload: &mut [u8]) {
+    fn copy_chunk(
+        &mut self,
+        data: &[u8],
+        offset: usize,
+        payload: &mut [u8],
+        joiner: &mut Joiner,
+    ) -> Hashed {
+        let len = payload.len();
         let rest = &data[offset.min(data.len())..];
-        let (of_data, of_crc) = payload.split_at_mut(rest.len().min(payload.len()));
+        let (of_data, of_crc) = payload.split_at_mut(rest.len().min(len));
         of_data.copy_from_slice(&rest[..of_data.len()]);
-        self.crc.update(of_data);
-        if !of_crc.is_empty() {
-            let crc = self.crc.clone().finalize().to_be_bytes();
-            let crc_offset = (offset + of_data.len()) - data.len();
-            of_crc.copy_from_slice(&crc[crc_offset..][..of_crc.len()]);
+        let hashed = Hashed::of(of_data);
+        self.crc = joiner.join(self.crc, hashed);
+        if of_crc.is_empty() {
+            return hashed;
         }
+        let crc_offset = (offset + of_data.len()) - data.len();
+        of_crc.copy_from_slice(&self.crc.to_be_bytes()[crc_offset..][..of_crc.len()]);
+        Hashed { len, crc: joiner.join(hashed.crc, Hashed::of(of_crc)) }
     }
 }
 
@@ -139,10 +160,11 @@ mod tests {
     /// The bodies that can be had now, and what is said afterwards.
     fn take(packetizer: &mut Packetizer, data: &FrameBytes) -> (Vec<Vec<u8>>, Next) {
         let data = data.view();
-        let mut all = Vec::new();
+        let (mut all, mut joiner) = (Vec::new(), Joiner::default());
         while let Next::Chunk(chunk) = packetizer.next(&data) {
             let mut body = vec![0xa5; chunk.body_len()];
-            packetizer.emit(&data, chunk, Duration::ZERO, &mut body);
+            let hashed = packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut joiner);
+            assert_eq!(hashed, Hashed::of(&body[VideoHeader::LEN..]));
             all.push(body);
         }
         (all, packetizer.next(&data))

@@ -19,7 +19,10 @@ use crate::net::{
     frame::{FrameBeginning, FrameId, ReceivedFrame},
     pool::{FrameBuf, FramePool},
     time::MediaTime,
-    wire::video::{Extent, FRAME_CRC_LEN, VideoHeader},
+    wire::{
+        checksum::{Hashed, Joiner},
+        video::{Extent, FRAME_CRC_LEN, VideoHeader},
+    },
 };
 
 /// Puts the chunks of one session's frames together.
@@ -35,6 +38,7 @@ pub struct Reassembler {
     /// How many frames lie between the first that was seen and the newest, both included.
     span: u64,
     counters: ReassemblyCounters,
+    joiner: Joiner,
 }
 
 /// What became of frames and chunks so far.
@@ -97,15 +101,21 @@ impl Reassembler {
             newest_seen: None,
             span: 0,
             counters: ReassemblyCounters::default(),
+            joiner: Joiner::default(),
         }
     }
 
-    /// Takes one chunk; returns the frame that it completes.
+    /// Takes one chunk, whose bytes have the CRC-32 `payload_crc`; returns the frame that it
+    /// completes.
+    ///
+    /// The frame's CRC is made of those of its chunks, so `payload_crc` has to be that of
+    /// `payload` as it is handed in here, hashed after anything that may have changed it.
     pub fn handle_chunk(
         &mut self,
         now: Instant,
         header: &VideoHeader,
         payload: &[u8],
+        payload_crc: u32,
     ) -> Option<ReceivedFrame> {
         if header.is_parity() {
             self.counters.parity_chunks += 1;
@@ -119,7 +129,7 @@ impl Reassembler {
             self.counters.late_chunks += 1;
             return None;
         };
-        match self.filling[index].place(header, payload) {
+        match self.filling[index].place(header, payload, payload_crc) {
             Placed::Yes => self.counters.chunks += 1,
             Placed::Duplicate => self.counters.duplicate_chunks += 1,
             Placed::Conflict => self.counters.conflicting_chunks += 1,
@@ -226,7 +236,7 @@ impl Reassembler {
             let older = self.filling.swap_remove(older);
             self.give_up(now, older);
         }
-        let (frame, chunks) = filling.into_frame(now);
+        let (frame, chunks) = filling.into_frame(now, &mut self.joiner);
         self.spare(chunks);
         match frame {
             Some(_) => self.counters.completed += 1,
@@ -273,7 +283,7 @@ impl Reassembler {
         };
         self.counters.late_chunks += 1;
         let chunks = &mut self.given_up[index].chunks;
-        chunks.set(header.chunk);
+        chunks.set(header.chunk, 0);
         chunks.learn(header.extent);
         if chunks.all_there() {
             self.counters.late += 1;
@@ -323,12 +333,12 @@ impl Filling {
         }
     }
 
-    fn place(&mut self, header: &VideoHeader, payload: &[u8]) -> Placed {
+    fn place(&mut self, header: &VideoHeader, payload: &[u8], crc: u32) -> Placed {
         if !self.agrees_with(header, payload) {
             return Placed::Conflict;
         }
         self.chunks.learn(header.extent);
-        if !self.chunks.set(header.chunk) {
+        if !self.chunks.set(header.chunk, crc) {
             return Placed::Duplicate;
         }
         let end = header.offset() + payload.len();
@@ -368,12 +378,30 @@ impl Filling {
         &self.body[..there.min(picture_len)]
     }
 
+    /// Whether the CRC at the end of the frame body is that of the data before it.
+    ///
+    /// It is if data with that CRC, and the CRC behind it, would have the CRC that the body has:
+    /// two different CRCs stay different when the same bytes are joined to them.
+    fn is_right(&self, joiner: &mut Joiner) -> bool {
+        self.body.last_chunk::<FRAME_CRC_LEN>().is_some_and(|crc| {
+            joiner.join(u32::from_be_bytes(*crc), Hashed::of(crc)) == self.body_crc(joiner)
+        })
+    }
+
+    /// The CRC of the whole body.
+    fn body_crc(&self, joiner: &mut Joiner) -> u32 {
+        let lens = self.body.chunks(usize::from(self.chunk_len)).map(<[u8]>::len);
+        let chunks = lens.zip(&self.chunks.crcs).map(|(len, &crc)| Hashed { len, crc });
+        chunks.fold(0, |crc, chunk| joiner.join(crc, chunk))
+    }
+
     /// The frame, if its CRC is right, and the set, to be used again.
-    fn into_frame(mut self, now: Instant) -> (Option<ReceivedFrame>, ChunkSet) {
-        let is_right = self
-            .body
-            .split_last_chunk::<FRAME_CRC_LEN>()
-            .is_some_and(|(data, crc)| crc32fast::hash(data).to_be_bytes() == *crc);
+    fn into_frame(
+        mut self,
+        now: Instant,
+        joiner: &mut Joiner,
+    ) -> (Option<ReceivedFrame>, ChunkSet) {
+        let is_right = self.is_right(joiner);
         self.body.resize(self.body.len().saturating_sub(FRAME_CRC_LEN));
         let frame = ReceivedFrame {
             id: self.frame,
@@ -387,11 +415,12 @@ impl Filling {
     }
 }
 
-/// Which source chunks of a frame have come.
+/// Which source chunks of a frame have come, and the CRC of each.
 #[derive(Debug, Default)]
 struct ChunkSet {
     extent: Option<Extent>,
     bits: Vec<u64>,
+    crcs: Vec<u32>,
     count: usize,
 }
 
@@ -400,15 +429,19 @@ impl ChunkSet {
         self.extent = self.extent.or(extent);
     }
 
-    /// Marks `chunk`; false if it was marked already.
-    fn set(&mut self, chunk: u16) -> bool {
+    /// Marks `chunk`, whose bytes have the CRC `crc`; false if it was marked already.
+    fn set(&mut self, chunk: u16, crc: u32) -> bool {
         let (word, bit) = (usize::from(chunk / 64), 1 << (chunk % 64));
         if self.bits.len() <= word {
             self.bits.resize(word + 1, 0);
+            self.crcs.resize(self.bits.len() * 64, 0);
         }
         let new = self.bits[word] & bit == 0;
         self.bits[word] |= bit;
-        self.count += usize::from(new);
+        if new {
+            self.count += 1;
+            self.crcs[usize::from(chunk)] = crc;
+        }
         new
     }
 
@@ -421,6 +454,7 @@ impl ChunkSet {
     /// Makes it the set of another frame.
     fn clear(&mut self) {
         self.bits.clear();
+        self.crcs.clear();
         (self.extent, self.count) = (None, 0);
     }
 
@@ -455,11 +489,12 @@ mod tests {
     fn chunks(id: u32, len: usize, chunk_len: u16) -> Vec<Vec<u8>> {
         let captured = MediaTime::from_micros(u64::from(id) * 1000);
         let mut packetizer = Packetizer::new(FrameId(id), captured, chunk_len);
-        let (data, mut all) = (FrameBytes::from(data(id, len)), Vec::new());
+        let (mut all, mut joiner) = (Vec::new(), Joiner::default());
+        let data = FrameBytes::from(data(id, len));
         let data = data.view();
         while let Next::Chunk(chunk) = packetizer.next(&data) {
             let mut body = vec![0; chunk.body_len()];
-            packetizer.emit(&data, chunk, Duration::ZERO, &mut body);
+            packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut joiner);
             all.push(body);
         }
         all
@@ -467,7 +502,7 @@ mod tests {
 
     fn handle(r: &mut Reassembler, now: Instant, body: &[u8]) -> Option<ReceivedFrame> {
         let (header, payload) = VideoHeader::parse(body).unwrap();
-        let frame = r.handle_chunk(now, &header, payload);
+        let frame = r.handle_chunk(now, &header, payload, Hashed::of(payload).crc);
         assert_conserved(r);
         frame
     }
@@ -625,7 +660,7 @@ mod tests {
             if i + 1 < bodies.len() {
                 header.extent = None;
             }
-            frame = frame.or(r.handle_chunk(now, &header, payload));
+            frame = frame.or(r.handle_chunk(now, &header, payload, Hashed::of(payload).crc));
         }
         assert_eq!(frame.unwrap().data[..], data(1, 95));
     }
@@ -644,7 +679,7 @@ mod tests {
                 chunk_len: 1160,
                 chunk: 7,
             };
-            r.handle_chunk(now, &header, &[0; 1160]);
+            r.handle_chunk(now, &header, &[0; 1160], Hashed::of(&[0; 1160]).crc);
             assert!(r.memory() <= SLOTS * crate::net::wire::video::MAX_BODY_LEN);
             assert_conserved(&r);
         }

@@ -7,6 +7,7 @@ use udpchat::net::{
     frame::{FrameId, SessionId},
     time::MediaTime,
     wire::{
+        checksum::{Hashed, Joiner},
         control::{
             Accept, CloseReason, ControlError, Epoch, Hello, Message, PREFACE, Purpose,
             RejectReason, StreamParams, parse_preface,
@@ -254,7 +255,9 @@ fn prelude(kind: Kind, direction: Direction, sequence: u64) -> Prelude {
 }
 
 fn parse(datagram: &[u8]) -> Result<(Prelude, Body), Refusal> {
-    let (prelude, body) = Prelude::parse(datagram).map_err(Refusal::Datagram)?;
+    let (prelude, body) =
+        Prelude::parse(datagram, &mut Joiner::default()).map_err(Refusal::Datagram)?;
+    let body = body.bytes;
     let body = match prelude.kind {
         Kind::Video => {
             let (header, bytes) = VideoHeader::parse(body).map_err(Refusal::Chunk)?;
@@ -274,15 +277,17 @@ fn emit(prelude: &Prelude, body: &Body) -> Vec<u8> {
     };
     let mut datagram = vec![0xa5; OVERHEAD + body_len];
     let room = &mut datagram[Prelude::LEN..][..body_len];
+    let mut tail = Hashed::default();
     match body {
         Body::Video(header, bytes) => {
             header.emit(room);
             room[VideoHeader::LEN..].copy_from_slice(bytes);
+            tail = Hashed::of(bytes);
         }
         Body::Probe(probe) => probe.emit(room),
         Body::Reply(reply) => reply.emit(room),
     }
-    prelude.emit(&mut datagram);
+    prelude.emit(&mut datagram, tail, &mut Joiner::default());
     datagram
 }
 

@@ -19,8 +19,9 @@ use crate::net::{
     sequence::{Arrival, SequenceTracker},
     time::MediaClock,
     wire::{
+        checksum::Hashed,
         control::{CloseReason, Message, StreamParams},
-        datagram::{Kind, Prelude},
+        datagram::{Body, Kind, Prelude},
         probe::{PROBE_LEN, Probe, ProbeReply},
         text::Line,
     },
@@ -230,7 +231,7 @@ impl Call {
         now: Instant,
         from: SocketAddr,
         prelude: &Prelude,
-        body: &[u8],
+        body: &Body,
     ) -> Option<Delivered> {
         if prelude.direction == self.outbound.direction() {
             self.counters.reflected += 1;
@@ -247,13 +248,14 @@ impl Call {
                 return None;
             }
         }
-        self.counters.bytes_received += (body.len() + crate::net::wire::datagram::OVERHEAD) as u64;
+        self.counters.bytes_received +=
+            (body.bytes.len() + crate::net::wire::datagram::OVERHEAD) as u64;
         self.last_datagram = Some(now);
         self.media_addr.get_or_insert(from);
         match prelude.kind {
             Kind::Video => return self.handle_video(now, body),
-            Kind::Probe => self.handle_probe(now, body),
-            Kind::ProbeReply => self.handle_reply(now, body),
+            Kind::Probe => self.handle_probe(now, body.bytes),
+            Kind::ProbeReply => self.handle_reply(now, body.bytes),
         }
         None
     }
@@ -350,7 +352,7 @@ impl Call {
         true
     }
 
-    fn handle_video(&mut self, now: Instant, body: &[u8]) -> Option<Delivered> {
+    fn handle_video(&mut self, now: Instant, body: &Body) -> Option<Delivered> {
         let Some(receiver) = &mut self.receiver else {
             self.counters.malformed += 1;
             return None;
@@ -381,13 +383,19 @@ impl Call {
         let PendingReply { origin, received } = self.reply.take()?;
         let (received, sent) = (self.clock.media_time(received), self.clock.media_time(now));
         let reply = ProbeReply { origin, received, sent };
-        let len = self.outbound.emit(Kind::ProbeReply, PROBE_LEN, buf, |body| reply.emit(body));
+        let len = self.outbound.emit(Kind::ProbeReply, PROBE_LEN, buf, |body, _| {
+            reply.emit(body);
+            Hashed::default()
+        });
         Some(Burst { len, segment_len: len })
     }
 
     fn poll_probe(&mut self, now: Instant, buf: &mut [u8]) -> Option<Burst> {
         let probe = self.prober.as_mut()?.poll_probe(now)?;
-        let len = self.outbound.emit(Kind::Probe, PROBE_LEN, buf, |body| probe.emit(body));
+        let len = self.outbound.emit(Kind::Probe, PROBE_LEN, buf, |body, _| {
+            probe.emit(body);
+            Hashed::default()
+        });
         Some(Burst { len, segment_len: len })
     }
 

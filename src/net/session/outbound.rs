@@ -2,7 +2,10 @@
 
 use crate::net::{
     frame::SessionId,
-    wire::datagram::{self, CRC_LEN, Direction, Kind, Prelude},
+    wire::{
+        checksum::{Hashed, Joiner},
+        datagram::{self, CRC_LEN, Direction, Kind, Prelude},
+    },
 };
 
 /// Numbers and completes one side's datagrams.
@@ -13,11 +16,19 @@ pub(super) struct Outbound {
     next_sequence: u64,
     datagrams: u64,
     bytes: u64,
+    joiner: Joiner,
 }
 
 impl Outbound {
     pub(super) fn new(session: SessionId, direction: Direction) -> Self {
-        Self { session, direction, next_sequence: 0, datagrams: 0, bytes: 0 }
+        Self {
+            session,
+            direction,
+            next_sequence: 0,
+            datagrams: 0,
+            bytes: 0,
+            joiner: Joiner::default(),
+        }
     }
 
     pub(super) fn session(&self) -> SessionId {
@@ -33,25 +44,25 @@ impl Outbound {
         (self.datagrams, self.bytes)
     }
 
-    /// Writes one datagram to the head of `buf`: `fill` writes its body of `body_len` bytes.
-    /// Returns the datagram's length.
+    /// Writes one datagram to the head of `buf`: `fill` writes its body of `body_len` bytes
+    /// and returns what it has hashed of the body's end. Returns the datagram's length.
     pub(super) fn emit(
         &mut self,
         kind: Kind,
         body_len: usize,
         buf: &mut [u8],
-        fill: impl FnOnce(&mut [u8]),
+        fill: impl FnOnce(&mut [u8], &mut Joiner) -> Hashed,
     ) -> usize {
         let len = datagram::OVERHEAD + body_len;
         let datagram = &mut buf[..len];
-        fill(&mut datagram[Prelude::LEN..len - CRC_LEN]);
+        let tail = fill(&mut datagram[Prelude::LEN..len - CRC_LEN], &mut self.joiner);
         let prelude = Prelude {
             kind,
             direction: self.direction,
             sequence: self.next_sequence,
             session: self.session,
         };
-        prelude.emit(datagram);
+        prelude.emit(datagram, tail, &mut self.joiner);
         self.next_sequence += 1;
         self.datagrams += 1;
         self.bytes += len as u64;

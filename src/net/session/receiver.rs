@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::net::{
     frame::{FrameBeginning, ReceivedFrame},
     reassembler::{Reassembler, ReassemblyCounters},
-    wire::video::VideoHeader,
+    wire::{datagram::Body, video::VideoHeader},
 };
 
 /// Receives one stream from one peer.
@@ -20,9 +20,9 @@ impl Receiver {
         Self { reassembler: Reassembler::new(reassembly_deadline), malformed: 0 }
     }
 
-    pub(super) fn handle_video(&mut self, now: Instant, body: &[u8]) -> Option<ReceivedFrame> {
-        if let Ok((header, payload)) = VideoHeader::parse(body) {
-            self.reassembler.handle_chunk(now, &header, payload)
+    pub(super) fn handle_video(&mut self, now: Instant, body: &Body) -> Option<ReceivedFrame> {
+        if let Ok((header, payload)) = VideoHeader::parse(body.bytes) {
+            self.reassembler.handle_chunk(now, &header, payload, body.payload_crc)
         } else {
             self.malformed += 1;
             None

@@ -135,9 +135,10 @@ impl OnItsWay {
             if buf.len() - at < OVERHEAD + chunk.body_len() {
                 break;
             }
-            let len = outbound.emit(Kind::Video, chunk.body_len(), &mut buf[at..], |body| {
-                self.packetizer.emit(&data, chunk, age, body);
-            });
+            let len =
+                outbound.emit(Kind::Video, chunk.body_len(), &mut buf[at..], |body, joiner| {
+                    self.packetizer.emit(&data, chunk, age, body, joiner)
+                });
             let segment_len = burst.map_or(len, |b| b.segment_len);
             burst = Some(Burst { len: at + len, segment_len });
         }

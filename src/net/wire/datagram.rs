@@ -18,7 +18,12 @@
 
 use thiserror::Error;
 
-use crate::net::{frame::SessionId, wire::VERSION};
+use super::{
+    VERSION,
+    checksum::{Hashed, Joiner},
+    video::VideoHeader,
+};
+use crate::net::frame::SessionId;
 
 /// What every datagram begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +69,15 @@ impl Direction {
     }
 }
 
+/// A verified datagram's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Body<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// If it is a chunk of a frame: the CRC-32 of the bytes behind the chunk's header.
+    pub payload_crc: u32,
+}
+
 /// Why a datagram is not one of ours, or not whole.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum DatagramError {
@@ -86,7 +100,10 @@ impl Prelude {
     pub const LEN: usize = SESSION.end;
 
     /// Parses one datagram into its prelude and its body, with the checksum verified and cut off.
-    pub fn parse(datagram: &[u8]) -> Result<(Self, &[u8]), DatagramError> {
+    pub fn parse<'a>(
+        datagram: &'a [u8],
+        joiner: &mut Joiner,
+    ) -> Result<(Self, Body<'a>), DatagramError> {
         if datagram.len() < MIN_DATAGRAM_LEN || datagram[MAGIC] != MAGIC_VALUE {
             return Err(DatagramError::Foreign);
         }
@@ -96,7 +113,9 @@ impl Prelude {
         if version != VERSION {
             return Err(DatagramError::Version(version));
         }
-        if crc32fast::hash(content) != u32::from_be_bytes(*crc) {
+        let (head, payload) = content.split_at(HEAD_LEN.min(content.len()));
+        let payload = Hashed::of(payload);
+        if joiner.join(Hashed::of(head).crc, payload) != u32::from_be_bytes(*crc) {
             return Err(DatagramError::Checksum);
         }
         let prelude = Self {
@@ -110,12 +129,13 @@ impl Prelude {
             session: SessionId::new(read_u32(content, SESSION.start))
                 .ok_or(DatagramError::Malformed)?,
         };
-        Ok((prelude, &content[Self::LEN..]))
+        Ok((prelude, Body { bytes: &content[Self::LEN..], payload_crc: payload.crc }))
     }
 
     /// Completes the datagram whose body stands at `datagram[LEN .. len - CRC_LEN]`:
-    /// writes the prelude before it and the checksum behind it, the last four bytes.
-    pub fn emit(&self, datagram: &mut [u8]) {
+    /// writes the prelude before it and the checksum behind it, the last four bytes. `tail` is
+    /// what stands at the body's end and has been hashed already.
+    pub fn emit(&self, datagram: &mut [u8], tail: Hashed, joiner: &mut Joiner) {
         let (content, crc) = datagram
             .split_last_chunk_mut::<CRC_LEN>()
             .expect("the caller sized the datagram with OVERHEAD");
@@ -127,7 +147,8 @@ impl Prelude {
         content[TYPE] = VERSION << 4 | direction | self.kind.bits();
         write_u48(content, SEQUENCE.start, self.sequence);
         content[SESSION].copy_from_slice(&self.session.get().to_be_bytes());
-        *crc = crc32fast::hash(content).to_be_bytes();
+        let head = Hashed::of(&content[..content.len() - tail.len]);
+        *crc = joiner.join(head.crc, tail).to_be_bytes();
     }
 }
 
@@ -179,6 +200,10 @@ pub const OVERHEAD: usize = Prelude::LEN + CRC_LEN;
 /// The largest UDP payload over IPv4: 65,535 less the IP and UDP headers.
 pub const MAX_DATAGRAM_LEN: usize = 65_507;
 
+/// What stands before a chunk's bytes. Up to here and from here on a datagram is hashed on its
+/// own, so that its frame need not hash the chunk's bytes again.
+const HEAD_LEN: usize = Prelude::LEN + VideoHeader::LEN;
+
 const MAGIC: usize = 0;
 const TYPE: usize = 1;
 const SEQUENCE: std::ops::Range<usize> = 2..8;
@@ -204,8 +229,20 @@ mod tests {
     fn emitted() -> Vec<u8> {
         let mut datagram = vec![0xa5; OVERHEAD + 3];
         datagram[Prelude::LEN..][..3].copy_from_slice(b"abc");
-        prelude().emit(&mut datagram);
+        prelude().emit(&mut datagram, Hashed::of(b"bc"), &mut Joiner::default());
         datagram
+    }
+
+    fn parse(datagram: &[u8]) -> Result<(Prelude, Body<'_>), DatagramError> {
+        Prelude::parse(datagram, &mut Joiner::default())
+    }
+
+    #[test]
+    fn a_chunk_is_hashed_on_its_own() {
+        let mut datagram = vec![0; HEAD_LEN + 50 + CRC_LEN];
+        datagram[HEAD_LEN..].fill(7);
+        prelude().emit(&mut datagram, Hashed::of(&[7; 50]), &mut Joiner::default());
+        assert_eq!(parse(&datagram).unwrap().1.payload_crc, crc32fast::hash(&[7; 50]));
     }
 
     #[test]
@@ -220,14 +257,16 @@ mod tests {
 
     #[test]
     fn parses_what_it_emits() {
-        assert_eq!(Prelude::parse(&emitted()), Ok((prelude(), &b"abc"[..])));
+        let datagram = emitted();
+        let (parsed, body) = parse(&datagram).unwrap();
+        assert_eq!((parsed, body.bytes), (prelude(), &b"abc"[..]));
     }
 
     #[test]
     fn every_truncation_is_refused() {
         let datagram = emitted();
         for len in 0..datagram.len() {
-            assert!(Prelude::parse(&datagram[..len]).is_err(), "{len} bytes");
+            assert!(parse(&datagram[..len]).is_err(), "{len} bytes");
         }
     }
 
@@ -237,7 +276,7 @@ mod tests {
         for bit in 0..datagram.len() * 8 {
             let mut flipped = datagram.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(Prelude::parse(&flipped).is_err(), "bit {bit}");
+            assert!(parse(&flipped).is_err(), "bit {bit}");
         }
     }
 
@@ -245,7 +284,7 @@ mod tests {
     fn another_version_is_named() {
         let mut datagram = emitted();
         datagram[TYPE] = 0x2a;
-        assert_eq!(Prelude::parse(&datagram), Err(DatagramError::Version(2)));
+        assert_eq!(parse(&datagram), Err(DatagramError::Version(2)));
     }
 
     #[test]
@@ -256,7 +295,7 @@ mod tests {
             let end = datagram.len() - CRC_LEN;
             let crc = crc32fast::hash(&datagram[..end]).to_be_bytes();
             datagram[end..].copy_from_slice(&crc);
-            assert_eq!(Prelude::parse(&datagram), Err(DatagramError::Malformed));
+            assert_eq!(parse(&datagram), Err(DatagramError::Malformed));
         }
     }
 }

@@ -12,6 +12,7 @@
 //! cannot be wrong, or an error that is a reason to count; nothing here panics on
 //! any input, and nothing allocates before it has checked.
 
+pub mod checksum;
 pub mod control;
 pub mod datagram;
 pub mod probe;

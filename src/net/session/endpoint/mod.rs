@@ -22,6 +22,7 @@ use crate::net::{
     frame::{FrameBeginning, OutgoingFrame, SessionId},
     time::MediaClock,
     wire::{
+        checksum::Joiner,
         control::{CloseReason, Epoch, Hello, Purpose, StreamParams},
         datagram::{DatagramError, MAX_DATAGRAM_LEN, Prelude},
         text::{Line, Name},
@@ -138,6 +139,7 @@ pub struct Endpoint {
     events: VecDeque<Event>,
     frames: VecDeque<Delivered>,
     strays: StrayCounters,
+    joiner: Joiner,
 }
 
 impl Endpoint {
@@ -164,6 +166,7 @@ impl Endpoint {
             events: VecDeque::new(),
             frames: VecDeque::new(),
             strays: StrayCounters::default(),
+            joiner: Joiner::default(),
         };
         for target in targets {
             if control {
@@ -271,16 +274,17 @@ impl Endpoint {
 
     /// A datagram has come.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
-        let (prelude, body) = match Prelude::parse(datagram) {
+        let (prelude, body) = match Prelude::parse(datagram, &mut self.joiner) {
             Ok(parsed) => parsed,
             Err(error) => return self.strays.count(error),
         };
         let known = self.calls.iter().position(|c| c.session() == prelude.session);
-        let Some(index) = known.or_else(|| self.begin_unasked(now, from, &prelude, body)) else {
+        let Some(index) = known.or_else(|| self.begin_unasked(now, from, &prelude, body.bytes))
+        else {
             self.strays.unknown_session += 1;
             return;
         };
-        let delivered = self.calls[index].handle_datagram(now, from, &prelude, body);
+        let delivered = self.calls[index].handle_datagram(now, from, &prelude, &body);
         self.frames.extend(delivered);
     }
 
