@@ -2,7 +2,7 @@
 //!
 //! - [`wire`]: bytes to values and back; no state, no clock.
 //! - [`frame`], [`pool`], [`time`]: the types that everything here speaks of.
-//! - one mechanism a file: [`packetizer`], [`reassembler`], [`clock_offset`],
+//! - one mechanism a file: [`packetizer`], [`reassembler`], [`pacer`], [`clock_offset`],
 //!   [`sequence`], [`netem`]. Pure: time and bytes come in as arguments. They do
 //!   not import each other.
 //! - [`session`]: the state machines that compose them.
@@ -12,6 +12,7 @@ pub mod clock_offset;
 pub mod frame;
 pub mod io;
 pub mod netem;
+pub mod pacer;
 pub mod packetizer;
 pub mod pool;
 pub mod reassembler;

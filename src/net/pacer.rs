@@ -1,0 +1,382 @@
+//! Pacing: a frame leaves in small groups, neither as one burst nor spread over its interval.
+//!
+//! A frame of 117 KB is on a Gbit/s wire within a millisecond. Where the path goes on at
+//! 100 Mbit/s, all but 12 KB of it wait in the queue of that port, and switches give a port 64 to
+//! 128 KB: the tail of every frame would be lost, frame after frame, on a link that is three
+//! quarters idle. Leaving at [`PACE`] times the average rate instead, it needs 20 to 30 KB there.
+//!
+//! The cost is latency, on every link, also on one that could have taken the burst: the last
+//! datagram leaves up to a quarter of the frame interval after the first, 7 ms of 33. A higher
+//! pace buys that back and needs a longer queue; a lower one suits links that are nearly full.
+//! Over loopback there is no such queue, and the caller paces nothing.
+//!
+//! It is a token bucket that holds one group. Groups, since the kernel takes one for the price of
+//! a datagram; half of one is enough to go on, since a timer that is late by less than the
+//! other half then costs nothing (`epoll` rounds up to whole milliseconds).
+
+use std::time::{Duration, Instant};
+
+/// Says how many datagrams may leave, and when the next may.
+#[derive(Clone, Debug)]
+pub struct Pacer {
+    pace: f64,
+    datagram_len: usize,
+    ceiling: Option<f64>,
+    /// Bytes that may leave as of `updated`; below zero after more than that has left.
+    tokens: f64,
+    updated: Instant,
+    frame: Option<FrameBegun>,
+    /// Bytes of a frame, with all headers.
+    smoothed_len: Option<f64>,
+    /// Seconds from frame to frame.
+    smoothed_interval: f64,
+}
+
+/// What may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// This many datagrams may leave now: at most [`GROUP_DATAGRAMS`], and no more than wait.
+    pub datagrams: usize,
+    /// When more may leave, if none may now. Always later than now.
+    pub next: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct FrameBegun {
+    at: Instant,
+    expected_len: Option<usize>,
+    sent: usize,
+}
+
+impl Pacer {
+    /// A pacer at [`PACE`] for datagrams of up to `datagram_len` bytes of UDP payload.
+    /// Its first group may leave at once.
+    pub fn new(now: Instant, datagram_len: usize) -> Self {
+        Self::with_pace(now, datagram_len, PACE)
+    }
+
+    /// A pacer at `pace` times the average rate; at least 1.
+    pub fn with_pace(now: Instant, datagram_len: usize, pace: f64) -> Self {
+        Self {
+            pace: pace.max(1.0),
+            datagram_len: datagram_len.max(1),
+            ceiling: None,
+            tokens: group_len(datagram_len.max(1)),
+            updated: now,
+            frame: None,
+            smoothed_len: None,
+            smoothed_interval: FIRST_INTERVAL,
+        }
+    }
+
+    /// From now on a datagram is up to `datagram_len` bytes.
+    pub fn set_datagram_len(&mut self, now: Instant, datagram_len: usize) {
+        self.settle(now);
+        self.datagram_len = datagram_len.max(1);
+        self.tokens = self.tokens.min(group_len(self.datagram_len));
+    }
+
+    /// What congestion control allows in bits a second, if it does not leave it to the pacer.
+    /// It only ever lowers the rate.
+    pub fn set_ceiling(&mut self, now: Instant, bits_per_second: Option<u64>) {
+        self.settle(now);
+        self.ceiling = bits_per_second.map(|bits| (bits as f64 / 8.0).max(MIN_RATE));
+    }
+
+    /// A new frame's datagrams come next: `expected_len` bytes in all, if that is known already.
+    pub fn begin_frame(&mut self, now: Instant, expected_len: Option<usize>) {
+        self.settle(now);
+        let begun = FrameBegun { at: now, expected_len, sent: 0 };
+        let Some(last) = self.frame.replace(begun) else { return };
+        let interval = now.saturating_duration_since(last.at).as_secs_f64();
+        let interval = interval.clamp(MIN_INTERVAL, MAX_INTERVAL);
+        self.smoothed_interval += SMOOTHING * (interval - self.smoothed_interval);
+        if last.sent > 0 {
+            let len = last.sent as f64;
+            let smoothed = self.smoothed_len.get_or_insert(len);
+            *smoothed += SMOOTHING * (len - *smoothed);
+        }
+    }
+
+    /// How many of `waiting` datagrams may leave at `now`, and if none, when. Asking changes nothing.
+    pub fn poll(&self, now: Instant, waiting: usize) -> Allowance {
+        let tokens = self.tokens_at(now);
+        let enough = waiting.min(self.group_datagrams().div_ceil(2));
+        let needed = (enough * self.datagram_len) as f64;
+        if waiting == 0 {
+            return Allowance { datagrams: 0, next: None };
+        }
+        if tokens + ROUNDING < needed {
+            let wait = Duration::from_secs_f64((needed - tokens) / self.rate());
+            let next = Some(now + wait + Duration::from_nanos(1));
+            return Allowance { datagrams: 0, next };
+        }
+        let affordable = ((tokens + ROUNDING) / self.datagram_len as f64) as usize;
+        Allowance { datagrams: affordable.min(waiting).min(self.group_datagrams()), next: None }
+    }
+
+    /// `bytes` of UDP payload have left at `now`: of the frame, or beside it (repairs, reports).
+    pub fn record_sent(&mut self, now: Instant, bytes: usize) {
+        self.settle(now);
+        self.tokens = (self.tokens - bytes as f64).max(-group_len(self.datagram_len));
+        if let Some(frame) = &mut self.frame {
+            frame.sent += bytes;
+        }
+    }
+
+    /// The rate at which groups leave, in bits a second.
+    pub fn bits_per_second(&self) -> u64 {
+        (self.rate() * 8.0) as u64
+    }
+
+    /// Bytes a second: the whole frame, or an average one if that is more, within 1 / pace of
+    /// the interval.
+    fn rate(&self) -> f64 {
+        let expected = self.frame.and_then(|f| f.expected_len).unwrap_or(0) as f64;
+        let begun = self.frame.map_or(0, |f| f.sent) as f64;
+        let average = self.smoothed_len.unwrap_or(if expected > 0.0 { 0.0 } else { FIRST_LEN });
+        let len = average.max(expected).max(begun);
+        let rate = self.pace * len / self.smoothed_interval;
+        rate.max(MIN_RATE).min(self.ceiling.unwrap_or(f64::INFINITY))
+    }
+
+    fn settle(&mut self, now: Instant) {
+        self.tokens = self.tokens_at(now);
+        self.updated = self.updated.max(now);
+    }
+
+    fn tokens_at(&self, now: Instant) -> f64 {
+        let gained = now.saturating_duration_since(self.updated).as_secs_f64() * self.rate();
+        (self.tokens + gained).min(group_len(self.datagram_len))
+    }
+
+    fn group_datagrams(&self) -> usize {
+        group_datagrams(self.datagram_len)
+    }
+}
+
+fn group_datagrams(datagram_len: usize) -> usize {
+    (GROUP_LEN / datagram_len).clamp(1, GROUP_DATAGRAMS)
+}
+
+fn group_len(datagram_len: usize) -> f64 {
+    (group_datagrams(datagram_len) * datagram_len) as f64
+}
+
+/// How much faster than the stream's average a frame leaves: within a quarter of its interval.
+pub const PACE: f64 = 4.0;
+
+/// The most datagrams that leave together.
+pub const GROUP_DATAGRAMS: usize = 16;
+
+/// The most bytes that leave together: sixteen datagrams of an Ethernet, two or three jumbo ones.
+pub const GROUP_LEN: usize = GROUP_DATAGRAMS * 1500;
+
+/// The weight of the newest frame in the averages.
+const SMOOTHING: f64 = 0.125;
+
+/// Before anything is known: a frame of 64 KB, thirty a second.
+const FIRST_LEN: f64 = 65_536.0;
+const FIRST_INTERVAL: f64 = 1.0 / 30.0;
+
+/// Intervals beyond these say nothing of the stream: several frames at once, or a source that
+/// stood still. At one frame a second no frame should take a quarter of a second.
+const MIN_INTERVAL: f64 = 1.0 / 240.0;
+const MAX_INTERVAL: f64 = 0.1;
+
+/// 1 Mbit/s, in bytes a second: below it a single datagram would take 10 ms.
+const MIN_RATE: f64 = 125_000.0;
+
+/// Bytes by which sums of fractions may be wrong.
+const ROUNDING: f64 = 0.01;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LEN: usize = 1200;
+    const INTERVAL: Duration = Duration::from_micros(33_333);
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Sends `datagrams` of one frame, each wake-up `late`; gives the time of each group.
+    fn send_frame(
+        pacer: &mut Pacer,
+        start: Instant,
+        mut datagrams: usize,
+        late: Duration,
+    ) -> Vec<(Duration, usize)> {
+        pacer.begin_frame(start, Some(datagrams * LEN));
+        let (mut now, mut groups) = (start, Vec::new());
+        while datagrams > 0 {
+            let allowance = pacer.poll(now, datagrams);
+            if let Some(next) = allowance.next {
+                assert!(next > now && allowance.datagrams == 0);
+                now = next + late;
+                continue;
+            }
+            assert!((1..=GROUP_DATAGRAMS).contains(&allowance.datagrams));
+            pacer.record_sent(now, allowance.datagrams * LEN);
+            datagrams -= allowance.datagrams;
+            groups.push((now - start, allowance.datagrams));
+        }
+        groups
+    }
+
+    #[test]
+    fn a_frame_of_98_datagrams_leaves_within_a_quarter_of_its_interval() {
+        let mut now = crate::clock::now();
+        let mut pacer = Pacer::new(now, LEN);
+        for _ in 0..60 {
+            let groups = send_frame(&mut pacer, now, 98, Duration::ZERO);
+            assert_eq!(groups[0], (Duration::ZERO, 16));
+            let last = groups.last().unwrap().0;
+            // The first group goes at once: 82 of 98 take their share of a quarter.
+            let expected = INTERVAL.mul_f64(82.0 / 98.0 / PACE);
+            assert!(last.abs_diff(expected) < MS / 4, "{last:?}, not {expected:?}");
+            now += INTERVAL;
+        }
+    }
+
+    #[test]
+    fn a_timer_late_by_up_to_half_a_group_costs_no_rate() {
+        let mut now = crate::clock::now();
+        let mut pacer = Pacer::new(now, LEN);
+        for late in [Duration::from_micros(100), Duration::from_micros(600)] {
+            let groups = send_frame(&mut pacer, now, 98, late);
+            let last = groups.last().unwrap().0;
+            assert!(last < INTERVAL / 4 + late, "{last:?} when {late:?} late");
+            now += INTERVAL;
+        }
+    }
+
+    #[test]
+    fn idleness_saves_up_one_group_and_no_more() {
+        let start = crate::clock::now();
+        let mut pacer = Pacer::new(start, LEN);
+        let now = start + 60_000 * MS;
+        assert_eq!(pacer.poll(now, 98), Allowance { datagrams: 16, next: None });
+        pacer.record_sent(now, 16 * LEN);
+        let allowance = pacer.poll(now, 98);
+        assert_eq!(allowance.datagrams, 0);
+        assert!(pacer.poll(allowance.next.unwrap(), 98).datagrams >= 8);
+    }
+
+    #[test]
+    fn the_tail_of_a_frame_waits_only_for_itself() {
+        let now = crate::clock::now();
+        let mut pacer = Pacer::new(now, LEN);
+        pacer.record_sent(now, 16 * LEN);
+        let (one, many) = (pacer.poll(now, 1).next.unwrap(), pacer.poll(now, 98).next.unwrap());
+        assert!((many - now).abs_diff((one - now) * 8) < MS / 100);
+        assert_eq!(pacer.poll(now, 0), Allowance { datagrams: 0, next: None });
+    }
+
+    #[test]
+    fn a_larger_frame_than_the_average_leaves_faster() {
+        let mut now = crate::clock::now();
+        let mut pacer = Pacer::new(now, LEN);
+        for _ in 0..30 {
+            send_frame(&mut pacer, now, 20, Duration::ZERO);
+            now += INTERVAL;
+        }
+        let groups = send_frame(&mut pacer, now, 200, Duration::ZERO);
+        assert!(groups.last().unwrap().0 < INTERVAL / 4 + MS / 4);
+    }
+
+    #[test]
+    fn a_slow_stream_is_not_slowed_further() {
+        let mut now = crate::clock::now();
+        let mut pacer = Pacer::new(now, LEN);
+        for _ in 0..30 {
+            send_frame(&mut pacer, now, 98, Duration::ZERO);
+            now += 1000 * MS;
+        }
+        let groups = send_frame(&mut pacer, now, 98, Duration::ZERO);
+        assert!(groups.last().unwrap().0 <= 25 * MS);
+    }
+
+    #[test]
+    fn congestion_control_can_lower_the_rate_and_never_raises_it() {
+        let now = crate::clock::now();
+        let mut pacer = Pacer::new(now, LEN);
+        pacer.begin_frame(now, Some(98 * LEN));
+        let free = pacer.bits_per_second();
+        pacer.set_ceiling(now, Some(12_000_000));
+        assert_eq!(pacer.bits_per_second(), 12_000_000);
+        pacer.set_ceiling(now, Some(10 * free));
+        assert_eq!(pacer.bits_per_second(), free);
+    }
+
+    #[test]
+    fn jumbo_datagrams_do_not_make_jumbo_groups() {
+        let now = crate::clock::now();
+        let mut pacer = Pacer::new(now, LEN);
+        pacer.set_datagram_len(now, 8972);
+        assert_eq!(pacer.poll(now, 98).datagrams, 2);
+        pacer.set_datagram_len(now, 65_507);
+        assert_eq!(pacer.poll(now + INTERVAL, 98).datagrams, 1);
+    }
+
+    /// What a next hop of `rate` bytes a second has queued at most, fed by one 98-datagram frame.
+    fn deepest_queue(groups: &[(Duration, usize)], rate: f64) -> f64 {
+        let (mut queued, mut last, mut deepest) = (0.0_f64, Duration::ZERO, 0.0_f64);
+        for &(at, datagrams) in groups {
+            queued = (queued - at.saturating_sub(last).as_secs_f64() * rate).max(0.0);
+            queued += (datagrams * LEN) as f64;
+            (last, deepest) = (at, deepest.max(queued));
+        }
+        deepest
+    }
+
+    #[test]
+    fn a_switch_port_of_100_mbit_and_64_kb_takes_it() {
+        let mut now = crate::clock::now();
+        let mut pacer = Pacer::new(now, LEN);
+        for _ in 0..10 {
+            let groups = send_frame(&mut pacer, now, 98, 300 * MS / 1000);
+            let queued = deepest_queue(&groups, 12.5e6);
+            assert!(queued < 36_000.0, "{queued} bytes");
+            now += INTERVAL;
+        }
+        assert!(deepest_queue(&[(Duration::ZERO, 98)], 12.5e6) > 100_000.0, "as one burst");
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_has_more_than_a_group_and_its_rate(
+            steps in proptest::collection::vec((0_u64..5000, 0_usize..120, any::<bool>()), 1..200),
+            ceiling in 1_000_000_u64..200_000_000,
+        ) {
+            let start = crate::clock::now();
+            let mut pacer = Pacer::new(start, LEN);
+            pacer.set_ceiling(start, Some(ceiling));
+            let (mut now, mut sent) = (start, Vec::new());
+            for (us, waiting, begins) in steps {
+                now += Duration::from_micros(us);
+                if begins {
+                    pacer.begin_frame(now, Some(waiting * LEN));
+                }
+                let asked = pacer.poll(now, waiting);
+                prop_assert_eq!(asked, pacer.poll(now, waiting), "asking changes nothing");
+                prop_assert!(asked.next.is_none_or(|at| at > now));
+                prop_assert_eq!(asked.datagrams == 0 && waiting > 0, asked.next.is_some());
+                if let Some(next) = asked.next {
+                    prop_assert!(pacer.poll(next, waiting).datagrams > 0);
+                }
+                if asked.datagrams > 0 {
+                    pacer.record_sent(now, asked.datagrams * LEN);
+                    sent.push((now, asked.datagrams * LEN));
+                }
+            }
+            for (i, &(from, _)) in sent.iter().enumerate() {
+                let mut bytes = 0;
+                for &(at, len) in &sent[i..] {
+                    bytes += len;
+                    let earned = (at - from).as_secs_f64() * ceiling as f64 / 8.0;
+                    prop_assert!(bytes as f64 <= (GROUP_DATAGRAMS * LEN) as f64 + earned + 1.0);
+                }
+            }
+        }
+    }
+}
