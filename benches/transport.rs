@@ -108,7 +108,7 @@ impl Udpchat {
     fn run(&mut self) {
         let now = clock::now();
         self.frame.captured = now;
-        self.sender.push_frame(&self.frame);
+        self.sender.push_frame(now, &self.frame);
         let batch = if self.batch == Batch::Single { 1 } else { self.from.max_batch() };
         while let Some(transmit) = self.sender.poll_transmit(now, &mut self.buf, batch) {
             let contents = &self.buf[..transmit.len];

@@ -91,6 +91,17 @@ impl Packetizer {
         }
     }
 
+    /// How many chunks of this data can be emitted now.
+    pub fn ready(&self, data: &FrameView<'_>) -> usize {
+        let (len, chunk_len) = (data.bytes().len(), usize::from(self.chunk_len));
+        let chunks = match data.progress() {
+            Progress::Abandoned => 0,
+            Progress::SoFar(_) => len / chunk_len,
+            Progress::Whole(_) => (len + FRAME_CRC_LEN).div_ceil(chunk_len),
+        };
+        chunks.saturating_sub(self.next_chunk.into())
+    }
+
     /// Writes `chunk`, which [`next`](Self::next) gave of the same `data`, to `body`, which is as
     /// long, stamped with the frame's `age`: the time from its capture to now. Returns the
     /// chunk's bytes, which stand at the body's end, as hashed on the way: once, for the frame's
@@ -211,12 +222,15 @@ mod tests {
         let mut packetizer = packetizer(10);
         assert_eq!(take(&mut packetizer, &growing), (vec![], Next::Waiting));
         growing.append(&data[..20]);
+        assert_eq!(packetizer.ready(&growing.view()), 2);
         let (first, next) = take(&mut packetizer, &growing);
         assert_eq!((first.len(), next), (2, Next::Waiting));
         assert!(first.iter().all(|body| header(body).extent.is_none()));
         growing.append(&data[20..]);
         assert_eq!(take(&mut packetizer, &growing), (vec![], Next::Waiting));
+        assert_eq!(packetizer.ready(&growing.view()), 0);
         growing.finish();
+        assert_eq!(packetizer.ready(&growing.view()), 1);
         let (last, next) = take(&mut packetizer, &growing);
         assert_eq!(next, Next::Finished);
         assert_eq!(header(&last[0]).extent.map(|e| e.source_chunks), Some(3));

@@ -50,7 +50,7 @@ impl Path {
     /// Of every `lose_each`th frame, the second batch is lost.
     fn carry(&mut self, frame: &OutgoingFrame, loses: bool) {
         self.now += Duration::from_millis(33);
-        self.sender.push_frame(frame);
+        self.sender.push_frame(self.now, frame);
         let mut batch = 0;
         while let Some(transmit) = self.sender.poll_transmit(self.now, &mut self.buf, 16) {
             batch += 1;

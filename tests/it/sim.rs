@@ -186,6 +186,10 @@ impl Sim {
 
     /// Ends the program on `node` as Ctrl-C does.
     pub(crate) fn quit(&mut self, node: NodeId) {
+        let is_sending = |e: &Endpoint| e.is_sending();
+        while self.nodes[node.0].endpoint.as_ref().is_some_and(is_sending) {
+            self.run(Duration::from_millis(1));
+        }
         self.with(node, |endpoint, _| endpoint.close(CloseReason::Quit));
         self.kill(node);
     }
@@ -219,7 +223,7 @@ impl Sim {
     /// Pushes one frame with number `number`.
     pub(crate) fn push_frame(&mut self, node: NodeId, number: u64, frame_len: usize) {
         let frame = OutgoingFrame { data: picture(number, frame_len).into(), captured: self.now };
-        self.with(node, |endpoint, _| endpoint.push_frame(&frame));
+        self.with(node, |endpoint, now| endpoint.push_frame(now, &frame));
     }
 
     /// Lets datagrams pass from `from` to `to`, or not.

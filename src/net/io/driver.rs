@@ -19,6 +19,7 @@ use super::{
     BufferSizes, SendCounters,
     arriving::Arriving,
     connections::Connections,
+    timer::Timer,
     udp::{UdpSocket, plain},
 };
 use crate::{
@@ -94,6 +95,7 @@ pub enum BindError {
 #[derive(Debug)]
 pub struct Driver {
     poll: Poll,
+    timer: Timer,
     udp: UdpSocket,
     listener: Option<TcpListener>,
     connections: Connections,
@@ -191,6 +193,7 @@ impl Driver {
         if let Some(listener) = &mut listener {
             poll.registry().register(listener, LISTENER, Interest::READABLE)?;
         }
+        let timer = Timer::new(poll.registry(), TIMER)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (commands, commands_rx) = sync_channel(COMMAND_BACKLOG);
         let (events_tx, events) = sync_channel(EVENT_BACKLOG);
@@ -210,6 +213,7 @@ impl Driver {
         };
         let driver = Self {
             poll,
+            timer,
             udp,
             listener,
             connections: Connections::new(FIRST_CONNECTION),
@@ -238,6 +242,10 @@ impl Driver {
         self.drain();
         while !self.is_done() {
             let timeout = if self.more_to_receive { Some(Duration::ZERO) } else { self.timeout() };
+            let timeout = match timeout {
+                Some(soon) if !soon.is_zero() && soon < COARSE => self.timer.set(soon),
+                timeout => timeout,
+            };
             match self.poll.poll(&mut ready, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -259,14 +267,14 @@ impl Driver {
         }
         for event in ready {
             match event.token() {
-                UDP | WAKER => {}
+                UDP | WAKER | TIMER => {}
                 LISTENER => self.accept_all(),
                 token => self.handle_connection(token),
             }
         }
         self.take_commands();
         if let Some(frame) = self.shared.outgoing.try_take() {
-            self.endpoint.push_frame(&frame);
+            self.endpoint.push_frame(clock::now(), &frame);
         }
         let now = clock::now();
         self.endpoint.handle_timeout(now);
@@ -385,7 +393,7 @@ impl Driver {
     /// Ends every call, once all frames that were handed over are sent.
     fn say_goodbye(&mut self) {
         let Some(closing) = &mut self.closing else { return };
-        if closing.said || self.blocked.is_some() {
+        if closing.said || self.blocked.is_some() || self.endpoint.is_sending() {
             return;
         }
         closing.said = true;
@@ -659,7 +667,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 const UDP: Token = Token(0);
 const LISTENER: Token = Token(1);
 const WAKER: Token = Token(2);
-const FIRST_CONNECTION: usize = 3;
+const TIMER: Token = Token(3);
+const FIRST_CONNECTION: usize = 4;
+
+/// From here on a millisecond more or less is nothing, and the poll's own timeout will do.
+const COARSE: Duration = Duration::from_millis(10);
 
 /// One batch: the most that fits a UDP payload, which is also the kernel's limit for a batch.
 const SEND_LEN: usize = crate::net::wire::datagram::MAX_DATAGRAM_LEN;

@@ -8,6 +8,7 @@ mod connections;
 mod driver;
 mod kernel_drops;
 mod machine;
+mod timer;
 mod udp;
 
 pub use arriving::{Arriving, ArrivingFrame};

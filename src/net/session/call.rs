@@ -94,7 +94,7 @@ pub(super) struct Call {
     pub(super) peer: Peer,
     /// Where the peer's datagrams come from and ours go; the answering side learns it from the
     /// first datagram.
-    pub(super) media_addr: Option<SocketAddr>,
+    media_addr: Option<SocketAddr>,
     pub(super) control: Option<ControlChannel>,
     outbound: Outbound,
     clock: MediaClock,
@@ -137,10 +137,10 @@ struct PendingReply {
 impl Call {
     pub(super) fn new(now: Instant, parts: CallParts) -> Self {
         let CallParts { id, peer, media_addr, control, outbound, clock, .. } = parts;
-        Self {
+        let mut call = Self {
             id,
             peer,
-            media_addr,
+            media_addr: None,
             outbound,
             clock,
             sender: parts.sends.map(|max_len| Sender::new(clock, max_len)),
@@ -155,7 +155,11 @@ impl Call {
             last_datagram: None,
             udp_blocked_since: None,
             ending: None,
+        };
+        if let Some(addr) = media_addr {
+            call.set_media_addr(now, addr);
         }
+        call
     }
 
     pub(super) fn session(&self) -> SessionId {
@@ -201,10 +205,15 @@ impl Call {
         }
     }
 
-    pub(super) fn push_frame(&mut self, frame: OutgoingFrame) {
+    pub(super) fn push_frame(&mut self, now: Instant, frame: OutgoingFrame) {
         if let Some(sender) = self.sender.as_mut().filter(|_| self.ending.is_none()) {
-            sender.push_frame(frame);
+            sender.push_frame(now, frame);
         }
+    }
+
+    /// Whether a frame, or a part of one, is still to leave.
+    pub(super) fn is_sending(&self) -> bool {
+        self.media_addr.is_some() && self.sender.as_ref().is_some_and(Sender::is_busy)
     }
 
     /// The beginning of the newest frame that is still arriving.
@@ -251,7 +260,9 @@ impl Call {
         self.counters.bytes_received +=
             (body.bytes.len() + crate::net::wire::datagram::OVERHEAD) as u64;
         self.last_datagram = Some(now);
-        self.media_addr.get_or_insert(from);
+        if self.media_addr.is_none() {
+            self.set_media_addr(now, from);
+        }
         match prelude.kind {
             Kind::Video => return self.handle_video(now, body),
             Kind::Probe => self.handle_probe(now, body.bytes),
@@ -325,7 +336,8 @@ impl Call {
         // A prober that does not know where to send waits for the peer's first datagram.
         let prober = self.prober.as_ref().filter(|_| self.media_addr.is_some());
         let prober = prober.map(Prober::poll_timeout);
-        [receiver, control, prober, self.silent_at()].into_iter().flatten().min()
+        let sender = self.sender.as_ref().and_then(Sender::poll_timeout);
+        [receiver, control, prober, sender, self.silent_at()].into_iter().flatten().min()
     }
 
     /// Writes the next datagrams to `buf`, and says where they go.
@@ -342,6 +354,14 @@ impl Call {
                 sender.poll_transmit(now, &mut self.outbound, buf, max_datagrams)
             })?;
         Some((to, burst))
+    }
+
+    /// Over loopback there is no next hop whose queue a burst could overrun.
+    fn set_media_addr(&mut self, now: Instant, addr: SocketAddr) {
+        self.media_addr = Some(addr);
+        if let Some(sender) = &mut self.sender {
+            sender.set_paced(now, !addr.ip().is_loopback());
+        }
     }
 
     fn push_message(&mut self, message: &Message) -> bool {

@@ -180,9 +180,9 @@ impl Endpoint {
     }
 
     /// Sends `frame` to every peer that we send to. In each call the newest frame wins.
-    pub fn push_frame(&mut self, frame: &OutgoingFrame) {
+    pub fn push_frame(&mut self, now: Instant, frame: &OutgoingFrame) {
         for call in &mut self.calls {
-            call.push_frame(frame.clone());
+            call.push_frame(now, frame.clone());
         }
     }
 
@@ -348,6 +348,11 @@ impl Endpoint {
     /// The next received frame.
     pub fn poll_frame(&mut self) -> Option<Delivered> {
         self.frames.pop_front()
+    }
+
+    /// Whether any frame, or a part of one, is still to leave: a goodbye should wait for it.
+    pub fn is_sending(&self) -> bool {
+        self.calls.iter().any(Call::is_sending)
     }
 
     /// The beginning of the newest frame that is still arriving, of the first call that has one.
