@@ -14,7 +14,7 @@ use super::resolve::own_address;
 use crate::{
     cli::args::DoctorArgs,
     clock,
-    net::io::{RECEIVE_BUFFER_WANTED, UdpSocket},
+    net::io::{RECEIVE_BUFFER_WANTED, SocketOptions, UdpSocket},
     video::{sink::display, source::camera},
 };
 
@@ -135,7 +135,7 @@ fn send_to_self() -> std::io::Result<usize> {
 }
 
 fn sockets() -> Vec<Finding> {
-    let Ok(socket) = UdpSocket::bind_any() else { return Vec::new() };
+    let Ok(socket) = UdpSocket::bind_any(SocketOptions::default()) else { return Vec::new() };
     let mut findings = Vec::new();
     if let Ok(sizes) = socket.buffer_sizes() {
         findings.push(receive_buffer(sizes.receive));

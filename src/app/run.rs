@@ -17,7 +17,7 @@ use crate::{
     cli::args::NetworkArgs,
     clock,
     net::{
-        io::{Driver, DriverConfig, Handle, Listen, shared_epoch},
+        io::{Driver, DriverConfig, Handle, Listen, SocketOptions, shared_epoch},
         netem::NetemSpec,
         session::{DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, Role},
         wire::control::{CloseReason, StreamParams},
@@ -61,6 +61,7 @@ impl Network {
         let (driver, handle) = Driver::bind(DriverConfig {
             endpoint,
             listen: config.listen,
+            socket: SocketOptions { offload: config.args.offload, dscp: config.args.dscp },
             egress: config.egress,
             ingress: config.ingress,
         })?;

@@ -6,7 +6,10 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::values::{self, Fec, HostPort, MaxDatagramLen};
 use crate::{
-    net::netem::NetemSpec,
+    net::{
+        io::{Dscp, Offload},
+        netem::NetemSpec,
+    },
     video::{image::Size, jpeg::Strips, sink::OutputSpec, source::SourceSpec},
 };
 
@@ -262,6 +265,12 @@ pub struct NetworkArgs {
     /// Parity against losses; this version has none yet, so only off
     #[arg(long, default_value = "off", value_name = "off", value_parser = values::fec)]
     pub fec: Fec,
+    /// How many datagrams a system call moves: auto, batched (when receiving) or single
+    #[arg(long, default_value = "auto", value_name = "auto|batched|single", value_parser = values::offload, hide_short_help = true)]
+    pub offload: Offload,
+    /// The DSCP of what is sent, 0 to 63; auto is 34 (AF41), off is 0
+    #[arg(long, default_value = "auto", value_name = "auto|off|N", value_parser = values::dscp, hide_short_help = true)]
+    pub dscp: Dscp,
     /// A bad network: loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,corrupt=0.1%,rate=20mbit,seed=7 [default: none of it]
     #[arg(long, value_name = "SPEC")]
     pub netem: Option<NetemSpec>,

@@ -3,7 +3,11 @@
 use std::{net::SocketAddr, time::Duration};
 
 use crate::{
-    net::{io::DEFAULT_PORT, session::MIN_MAX_DATAGRAM_LEN, wire::datagram::MAX_DATAGRAM_LEN},
+    net::{
+        io::{DEFAULT_PORT, Dscp, MAX_DSCP, Offload},
+        session::MIN_MAX_DATAGRAM_LEN,
+        wire::datagram::MAX_DATAGRAM_LEN,
+    },
     video::jpeg::{MAX_STRIPS, Strips},
 };
 
@@ -52,6 +56,25 @@ pub(super) fn max_datagram_len(text: &str) -> Result<MaxDatagramLen, String> {
     len.map(MaxDatagramLen).ok_or_else(|| {
         format!("give the bytes of the largest datagram, {MIN_MAX_DATAGRAM_LEN} to {MAX_DATAGRAM_LEN}, or auto")
     })
+}
+
+pub(super) fn offload(text: &str) -> Result<Offload, String> {
+    match text {
+        "auto" => Ok(Offload::Auto),
+        "batched" => Ok(Offload::Batched),
+        "single" => Ok(Offload::Single),
+        _ => Err("give auto, batched or single".to_owned()),
+    }
+}
+
+pub(super) fn dscp(text: &str) -> Result<Dscp, String> {
+    match text {
+        "auto" => Ok(Dscp::default()),
+        "off" => Ok(Dscp::NONE),
+        _ => text.parse().ok().and_then(Dscp::new).ok_or_else(|| {
+            format!("give a number from 0 to {MAX_DSCP}, such as 46 (EF), or auto or off")
+        }),
+    }
 }
 
 pub(super) fn quality(text: &str) -> Result<u8, String> {

@@ -192,6 +192,8 @@ fn numbers_out_of_range() {
     send("pattern", &["--fps", "0"]).expect_failure(2, &["--fps"]);
     send("pattern", &["--netem", "los=1%"]).expect_failure(2, &["--netem", "los=1%"]);
     send("pattern", &["--mtu", "12"]).expect_failure(2, &["--mtu", "508"]);
+    send("pattern", &["--dscp", "64"]).expect_failure(2, &["--dscp", "0 to 63"]);
+    send("pattern", &["--offload", "some"]).expect_failure(2, &["--offload", "single"]);
 }
 
 #[test]

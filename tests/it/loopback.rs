@@ -2,6 +2,7 @@
 //! none is an assertion about speed.
 
 use std::{
+    cell::Cell,
     io::{Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
     thread::JoinHandle,
@@ -13,7 +14,10 @@ use udpchat::{
     latest::{Latest, Taken},
     net::{
         frame::{FrameBytes, MAX_FRAME_LEN, OutgoingFrame},
-        io::{Driver, DriverConfig, FrameInlet, Handle, Listen, NetStats, shared_epoch},
+        io::{
+            Driver, DriverConfig, FrameInlet, Handle, Listen, NetStats, Offload, SocketOptions,
+            shared_epoch,
+        },
         session::{
             DEFAULT_REASSEMBLY_DEADLINE, Delivered, EndReason, EndpointConfig, Event, Role, Target,
             WaitReason,
@@ -30,6 +34,28 @@ use crate::sim::{number_of, picture};
 const PATIENCE: Duration = Duration::from_secs(10);
 const FRAME_LEN: usize = 40_000;
 const LOOPBACK: &str = "127.0.0.1:0";
+
+thread_local! {
+    /// The level at which this test's drivers work.
+    static OFFLOAD: Cell<Offload> = const { Cell::new(Offload::Auto) };
+}
+
+/// Everything below, at the levels to which a system may fall back.
+#[test]
+fn all_of_it_at_each_forced_level() {
+    for offload in [Offload::Batched, Offload::Single] {
+        OFFLOAD.set(offload);
+        a_stream_with_control_over_ipv4();
+        a_bare_stream_over_ipv4_is_never_answered();
+        streams_over_ipv6();
+        a_dual_stack_receiver_takes_an_ipv4_sender();
+        a_chat_both_ways();
+        the_largest_frame();
+        a_sender_waits_for_a_receiver_that_is_not_there_yet();
+        datagrams_of_strangers_are_counted_and_harmless();
+        strangers_at_the_control_port_do_not_disturb_a_stream();
+    }
+}
 
 /// A driver on its thread; it says goodbye when it is dropped.
 struct Side {
@@ -113,11 +139,16 @@ fn config(name: &str, role: Role) -> EndpointConfig {
 
 fn listening(role: Role, addr: SocketAddr, control: bool) -> DriverConfig {
     let listen = Some(Listen { addr, control });
-    DriverConfig { endpoint: config("bob", role), listen, egress: None, ingress: None }
+    driver_config(config("bob", role), listen)
 }
 
 fn calling(role: Role) -> DriverConfig {
-    DriverConfig { endpoint: config("ann", role), listen: None, egress: None, ingress: None }
+    driver_config(config("ann", role), None)
+}
+
+fn driver_config(endpoint: EndpointConfig, listen: Option<Listen>) -> DriverConfig {
+    let socket = SocketOptions { offload: OFFLOAD.get(), ..SocketOptions::default() };
+    DriverConfig { endpoint, listen, socket, egress: None, ingress: None }
 }
 
 fn target(to: SocketAddr) -> Target {

@@ -19,6 +19,7 @@ use super::{
     BufferSizes, SendCounters,
     arriving::Arriving,
     connections::Connections,
+    options::SocketOptions,
     timer::Timer,
     udp::{UdpSocket, plain},
 };
@@ -46,6 +47,8 @@ pub struct DriverConfig {
     pub endpoint: EndpointConfig,
     /// Where to listen; `None` for a side that only dials.
     pub listen: Option<Listen>,
+    /// What is asked of the UDP socket.
+    pub socket: SocketOptions,
     /// A bad network for what leaves.
     pub egress: Option<NetemSpec>,
     /// A bad network for what comes in.
@@ -104,7 +107,7 @@ pub struct Driver {
     ingress: Option<Netem<SocketAddr>>,
     send_buf: Vec<u8>,
     /// What the socket did not take yet: of the endpoint's, in `send_buf`, and of the bad network's.
-    blocked: Option<Transmit>,
+    blocked: Option<Blocked>,
     held: Option<(Vec<u8>, SocketAddr)>,
     more_to_receive: bool,
     last_warning: Option<Instant>,
@@ -164,6 +167,14 @@ struct Shared {
     stats: Arc<Mutex<NetStats>>,
 }
 
+/// A transmit in the driver's buffer, of which the socket has taken a part.
+#[derive(Clone, Copy, Debug)]
+struct Blocked {
+    transmit: Transmit,
+    /// Bytes, whole datagrams.
+    taken: usize,
+}
+
 /// The end, under way.
 #[derive(Clone, Copy, Debug)]
 struct Closing {
@@ -184,8 +195,8 @@ impl Driver {
     /// Binds the sockets; nothing moves before [`run`](Self::run).
     pub fn bind(config: DriverConfig) -> Result<(Self, Handle), BindError> {
         let (mut udp, mut listener) = match config.listen {
-            None => (UdpSocket::bind_any()?, None),
-            Some(listen) => bind_both(listen)?,
+            None => (UdpSocket::bind_any(config.socket)?, None),
+            Some(listen) => bind_both(listen, config.socket)?,
         };
         let poll = Poll::new()?;
         let both = Interest::READABLE | Interest::WRITABLE;
@@ -429,12 +440,12 @@ impl Driver {
         loop {
             let now = clock::now();
             let max_batch = self.udp.max_batch();
-            let next = self
-                .blocked
-                .take()
-                .or_else(|| self.endpoint.poll_transmit(now, &mut self.send_buf, max_batch));
-            let Some(transmit) = next else { return };
-            let contents = &self.send_buf[..transmit.len];
+            let next = self.blocked.take().or_else(|| {
+                let transmit = self.endpoint.poll_transmit(now, &mut self.send_buf, max_batch)?;
+                Some(Blocked { transmit, taken: 0 })
+            });
+            let Some(Blocked { transmit, taken }) = next else { return };
+            let contents = &self.send_buf[taken..transmit.len];
             if let Some(netem) = &mut self.egress {
                 for datagram in contents.chunks(transmit.segment_len) {
                     netem.push(now, datagram, transmit.to);
@@ -443,11 +454,11 @@ impl Driver {
             }
             match self.udp.send(transmit.to, contents, transmit.segment_len) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.blocked = Some(transmit);
+                Err(error) if error.is_blocked() => {
+                    self.blocked = Some(Blocked { transmit, taken: taken + error.taken });
                     return;
                 }
-                Err(error) => self.warn_send(transmit.to, &error),
+                Err(error) => self.warn_send(transmit.to, &error.error),
             }
         }
     }
@@ -458,11 +469,11 @@ impl Driver {
         while let Some((datagram, to)) = self.held.take().or_else(|| netem.poll(now)) {
             match self.udp.send(to, &datagram, datagram.len()) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(error) if error.is_blocked() => {
                     self.held = Some((datagram, to));
                     break;
                 }
-                Err(error) => self.warn_send(to, &error),
+                Err(error) => self.warn_send(to, &error.error),
             }
         }
         self.egress = Some(netem);
@@ -604,30 +615,36 @@ fn hand_over(endpoint: &mut Endpoint, received: &Latest<Delivered>) {
 
 /// Binds TCP and UDP to one port. With port 0 the system chooses, and what it chose for one may
 /// be taken for the other: then it chooses again.
-fn bind_both(listen: Listen) -> Result<(UdpSocket, Option<TcpListener>), BindError> {
-    let mut result = try_bind_both(listen);
+fn bind_both(
+    listen: Listen,
+    options: SocketOptions,
+) -> Result<(UdpSocket, Option<TcpListener>), BindError> {
+    let mut result = try_bind_both(listen, options);
     for _ in 0..PORT_ATTEMPTS {
         if result.is_ok() || listen.addr.port() != 0 {
             break;
         }
-        result = try_bind_both(listen);
+        result = try_bind_both(listen, options);
     }
     result.map_err(|error| bind_error(listen.addr, error))
 }
 
-fn try_bind_both(listen: Listen) -> io::Result<(UdpSocket, Option<TcpListener>)> {
-    let udp = bind_udp(listen.addr)?;
+fn try_bind_both(
+    listen: Listen,
+    options: SocketOptions,
+) -> io::Result<(UdpSocket, Option<TcpListener>)> {
+    let udp = bind_udp(listen.addr, options)?;
     let listener = if listen.control { Some(bind_tcp(udp.local_addr()?)?) } else { None };
     Ok((udp, listener))
 }
 
 /// On a machine without IPv6, all addresses are all IPv4 addresses.
-fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
-    match UdpSocket::bind(addr) {
+fn bind_udp(addr: SocketAddr, options: SocketOptions) -> io::Result<UdpSocket> {
+    match UdpSocket::bind_with(addr, options) {
         Err(error)
             if addr.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != io::ErrorKind::AddrInUse =>
         {
-            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, addr.port()).into())
+            UdpSocket::bind_with((Ipv4Addr::UNSPECIFIED, addr.port()).into(), options)
         }
         result => result,
     }
@@ -703,7 +720,8 @@ mod tests {
     fn a_port_in_use_is_named_with_the_remedy() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = taken.local_addr().expect("bound");
-        let error = bind_both(Listen { addr, control: true }).expect_err("in use");
+        let error = bind_both(Listen { addr, control: true }, SocketOptions::default())
+            .expect_err("in use");
         let message = error.to_string();
         assert!(message.contains(&format!("port {} is already in use", addr.port())), "{message}");
     }
@@ -711,7 +729,7 @@ mod tests {
     #[test]
     fn udp_and_tcp_share_one_port() {
         let listen = Listen { addr: "127.0.0.1:0".parse().expect("an address"), control: true };
-        let (udp, tcp) = bind_both(listen).expect("bound");
+        let (udp, tcp) = bind_both(listen, SocketOptions::default()).expect("bound");
         let tcp = tcp.expect("a listener").local_addr().expect("bound");
         assert_eq!(udp.local_addr().expect("bound"), tcp);
     }

@@ -7,14 +7,19 @@ mod arriving;
 mod connections;
 mod driver;
 mod kernel_drops;
+mod kernel_send;
 mod machine;
+mod options;
 mod timer;
 mod udp;
 
 pub use arriving::{Arriving, ArrivingFrame};
 pub use driver::{BindError, Driver, DriverConfig, FrameInlet, Handle, Listen, NetStats};
 pub use machine::shared_epoch;
-pub use udp::{BufferSizes, RECEIVE_BUFFER_WANTED, SEND_BUFFER_WANTED, SendCounters, UdpSocket};
+pub use options::{Dscp, MAX_DSCP, Offload, SocketOptions};
+pub use udp::{
+    BufferSizes, RECEIVE_BUFFER_WANTED, SEND_BUFFER_WANTED, SendCounters, SendError, UdpSocket,
+};
 
 /// The port that is used when none is given, UDP and TCP.
 pub const DEFAULT_PORT: u16 = 7722;

@@ -6,14 +6,23 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
 };
 
+use log::debug;
 use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use thiserror::Error;
+
+use super::{
+    kernel_send::KernelSend,
+    options::{Offload, SocketOptions},
+};
 
 /// A non-blocking UDP socket that sends and receives in batches where the system can.
 #[derive(Debug)]
 pub struct UdpSocket {
     socket: mio::net::UdpSocket,
     state: UdpSocketState,
+    kernel_send: KernelSend,
+    offload: Offload,
     is_v6: bool,
     buffers: [Box<[u8]>; RECEIVE_BATCH],
     counters: SendCounters,
@@ -41,9 +50,38 @@ pub struct SendCounters {
     pub refused: u64,
 }
 
+/// Why some datagrams were not sent.
+#[derive(Debug, Error)]
+#[error("{error}")]
+pub struct SendError {
+    /// Bytes at the head of the contents that are dealt with: sent, or counted and gone. The rest
+    /// is to be sent when the socket is writable; there is one only if the error is `WouldBlock`.
+    pub taken: usize,
+    /// What the system said last.
+    pub error: io::Error,
+}
+
+impl SendError {
+    /// Whether there is a rest, for when the socket is writable.
+    pub fn is_blocked(&self) -> bool {
+        self.error.kind() == io::ErrorKind::WouldBlock
+    }
+}
+
+impl From<SendError> for io::Error {
+    fn from(error: SendError) -> Self {
+        error.error
+    }
+}
+
 impl UdpSocket {
-    /// Binds to `addr`; an IPv6 wildcard takes IPv4 as well.
+    /// Binds to `addr` with the default options; an IPv6 wildcard takes IPv4 as well.
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
+        Self::bind_with(addr, SocketOptions::default())
+    }
+
+    /// Binds to `addr`; an IPv6 wildcard takes IPv4 as well.
+    pub fn bind_with(addr: SocketAddr, options: SocketOptions) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
         if addr.is_ipv6() {
             socket.set_only_v6(false)?;
@@ -53,10 +91,16 @@ impl UdpSocket {
         // What the kernel allows is what we get; `buffer_sizes` tells how much that was.
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_WANTED);
         let _ = socket.set_send_buffer_size(SEND_BUFFER_WANTED);
+        set_traffic_class(&socket, addr, options.dscp.traffic_class());
         let state = UdpSocketState::new((&socket).into())?;
+        if options.offload != Offload::Auto {
+            receive_uncoalesced(&socket)?;
+        }
         Ok(Self {
             socket: mio::net::UdpSocket::from_std(socket.into()),
             state,
+            kernel_send: KernelSend::default(),
+            offload: options.offload,
             is_v6: addr.is_ipv6(),
             buffers: std::array::from_fn(|_| vec![0; RECEIVE_LEN].into()),
             counters: SendCounters::default(),
@@ -64,9 +108,9 @@ impl UdpSocket {
     }
 
     /// Binds to any address and any port, for IPv6 and IPv4 where both are there.
-    pub fn bind_any() -> io::Result<Self> {
-        Self::bind((Ipv6Addr::UNSPECIFIED, 0).into())
-            .or_else(|_| Self::bind((Ipv4Addr::UNSPECIFIED, 0).into()))
+    pub fn bind_any(options: SocketOptions) -> io::Result<Self> {
+        Self::bind_with((Ipv6Addr::UNSPECIFIED, 0).into(), options)
+            .or_else(|_| Self::bind_with((Ipv4Addr::UNSPECIFIED, 0).into(), options))
     }
 
     /// Where it is bound.
@@ -76,12 +120,18 @@ impl UdpSocket {
 
     /// How many datagrams one [`send`](Self::send) may hold.
     pub fn max_batch(&self) -> usize {
-        self.state.max_gso_segments()
+        match self.offload {
+            Offload::Auto => self.state.max_gso_segments(),
+            Offload::Batched | Offload::Single => 1,
+        }
     }
 
     /// How many datagrams the kernel may hand over as one.
     pub fn max_coalesced(&self) -> usize {
-        self.state.gro_segments()
+        match self.offload {
+            Offload::Auto => self.state.gro_segments(),
+            Offload::Batched | Offload::Single => 1,
+        }
     }
 
     /// What the kernel gave us.
@@ -107,29 +157,39 @@ impl UdpSocket {
 
     /// Sends `contents` as datagrams of `segment_len` bytes, the last may be shorter.
     ///
-    /// `WouldBlock` means: again, when the socket is writable. Any other error has been counted,
-    /// and what it hit is gone; it is returned so that it can be told.
-    pub fn send(&mut self, to: SocketAddr, contents: &[u8], segment_len: usize) -> io::Result<()> {
-        let datagrams = contents.len().div_ceil(segment_len.max(1)) as u64;
-        match self.try_send(to, contents, (datagrams > 1).then_some(segment_len)) {
-            Ok(()) => {
-                self.counters.datagrams += datagrams;
-                Ok(())
+    /// What a `WouldBlock` leaves is to be sent when the socket is writable. Any other error has
+    /// been counted, and what it hit is gone; it is returned so that it can be told.
+    pub fn send(
+        &mut self,
+        to: SocketAddr,
+        contents: &[u8],
+        segment_len: usize,
+    ) -> Result<(), SendError> {
+        if contents.len() > segment_len && self.max_batch() == 1 {
+            return self.send_singly(to, contents, segment_len);
+        }
+        match self.try_send(to, contents, segment_len) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(SendError { taken: 0, error })
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-            // A device may refuse a batch that it would take piece by piece.
-            Err(_) if datagrams > 1 => self.send_singly(to, contents, segment_len),
-            Err(error) => Err(self.count(error)),
+            // A device may refuse what it would take without segmentation.
+            Err(_) if contents.len() > segment_len || self.kernel_send.segments() => {
+                self.send_singly(to, contents, segment_len)
+            }
+            Err(error) => Err(SendError { taken: contents.len(), error: self.count(error) }),
         }
     }
 
     /// Takes what has come, until there is no more or enough for one turn; `handle`
     /// gets each datagram. True: there may be more.
     pub fn receive(&mut self, mut handle: impl FnMut(SocketAddr, &[u8])) -> io::Result<bool> {
+        let batch = if self.offload == Offload::Single { 1 } else { RECEIVE_BATCH };
         for _ in 0..READS_AT_ONCE {
             let mut metas = [RecvMeta::default(); RECEIVE_BATCH];
             let mut slices = self.buffers.each_mut().map(|b| IoSliceMut::new(b));
-            let count = match self.state.recv((&self.socket).into(), &mut slices, &mut metas) {
+            let slices = &mut slices[..batch];
+            let count = match self.state.recv((&self.socket).into(), slices, &mut metas) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -145,17 +205,12 @@ impl UdpSocket {
         Ok(true)
     }
 
-    fn try_send(
-        &mut self,
-        to: SocketAddr,
-        contents: &[u8],
-        segment_size: Option<usize>,
-    ) -> io::Result<()> {
-        let destination = if self.is_v6 { mapped(to) } else { to };
-        let transmit =
-            quinn_udp::Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
+    fn try_send(&mut self, to: SocketAddr, contents: &[u8], segment_len: usize) -> io::Result<()> {
+        let to = if self.is_v6 { mapped(to) } else { to };
         self.counters.calls += 1;
-        self.state.try_send((&self.socket).into(), &transmit)
+        self.kernel_send.send(&self.socket, &self.state, to, contents, segment_len)?;
+        self.counters.datagrams += contents.len().div_ceil(segment_len.max(1)) as u64;
+        Ok(())
     }
 
     fn send_singly(
@@ -163,15 +218,16 @@ impl UdpSocket {
         to: SocketAddr,
         contents: &[u8],
         segment_len: usize,
-    ) -> io::Result<()> {
-        let mut result = Ok(());
-        for datagram in contents.chunks(segment_len) {
-            match self.try_send(to, datagram, None) {
-                Ok(()) => self.counters.datagrams += 1,
-                Err(error) => result = Err(self.count(error)),
-            }
+    ) -> Result<(), SendError> {
+        if let Err(error) = self.kernel_send.segment_at(&self.socket, 0) {
+            return Err(SendError { taken: contents.len(), error: self.count(error) });
         }
-        result
+        singly(contents, segment_len, |datagram| {
+            self.try_send(to, datagram, datagram.len()).map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => error,
+                _ => self.count(error),
+            })
+        })
     }
 
     fn count(&mut self, error: io::Error) -> io::Error {
@@ -180,9 +236,57 @@ impl UdpSocket {
         } else {
             self.counters.refused += 1;
         }
-        // Half a batch may be gone already, so the caller must not send it again.
-        if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::Other.into() } else { error }
+        error
     }
+}
+
+/// Sends each datagram of `contents`, until one has to wait.
+fn singly(
+    contents: &[u8],
+    segment_len: usize,
+    mut send: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<(), SendError> {
+    let mut result = Ok(());
+    let mut taken = 0;
+    for datagram in contents.chunks(segment_len) {
+        match send(datagram) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(SendError { taken, error });
+            }
+            Err(error) => result = Err(SendError { taken: contents.len(), error }),
+        }
+        taken += datagram.len();
+    }
+    result
+}
+
+/// Sets the byte of the IP header that DSCP and ECN share. It is only a wish to the network, so
+/// a system that does not let us say it is no error.
+fn set_traffic_class(socket: &Socket, addr: SocketAddr, class: u32) {
+    // To IPv4 destinations the IPv4 option holds, on an IPv6 socket as well.
+    if let Err(error) = socket.set_tos_v4(class) {
+        debug!("cannot set the DSCP for IPv4: {error}");
+    }
+    #[cfg(unix)]
+    if addr.is_ipv6()
+        && let Err(error) = socket.set_tclass_v6(class)
+    {
+        debug!("cannot set the DSCP for IPv6: {error}");
+    }
+}
+
+/// Takes back that the kernel may coalesce what comes.
+#[cfg(target_os = "linux")]
+fn receive_uncoalesced(socket: &Socket) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt::UdpGroSegment};
+
+    Ok(setsockopt(socket, UdpGroSegment, &false)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn receive_uncoalesced(_: &Socket) -> io::Result<()> {
+    Ok(())
 }
 
 /// An IPv4 address that an IPv6 socket gave, as IPv4; any other, with its scope, as it is.
@@ -219,7 +323,7 @@ const READS_AT_ONCE: usize = 32;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Dscp, *};
 
     fn loopback() -> UdpSocket {
         UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap()
@@ -258,7 +362,8 @@ mod tests {
 
     #[test]
     fn a_dual_stack_socket_speaks_plain_ipv4() {
-        let (mut any, mut v4) = (UdpSocket::bind_any().unwrap(), loopback());
+        let (mut any, mut v4) =
+            (UdpSocket::bind_any(SocketOptions::default()).unwrap(), loopback());
         any.send(v4.local_addr().unwrap(), b"hi", 2).unwrap();
         let from = receive_all(&mut v4, 1)[0].0;
         v4.send(from, b"ho", 2).unwrap();
@@ -273,6 +378,109 @@ mod tests {
         assert_eq!(a.counters().too_big, 1);
         a.send(to, b"x", 1).unwrap();
         assert_eq!(receive_all(&mut b, 1).len(), 1);
+    }
+
+    #[test]
+    fn a_batch_that_is_refused_goes_singly() {
+        let (mut a, mut b) = (loopback(), loopback());
+        // More segments than any kernel takes in one batch.
+        let contents: Vec<u8> = (0..300 * 100).map(|i| (i / 100) as u8).collect();
+        a.send(b.local_addr().unwrap(), &contents, 100).unwrap();
+        assert_eq!(receive_all(&mut b, 300).concat_bytes(), contents);
+        assert_eq!((a.counters().datagrams, a.counters().refused), (300, 0));
+        a.send(b.local_addr().unwrap(), &contents[..1000], 100).unwrap();
+        assert_eq!(receive_all(&mut b, 10).len(), 10, "the next batch is tried again");
+    }
+
+    #[test]
+    fn what_has_to_wait_is_what_was_not_taken() {
+        let contents = [1, 1, 2, 2, 3];
+        let mut asked = Vec::new();
+        let mut send = |datagram: &[u8]| {
+            asked.push(datagram[0]);
+            match datagram[0] {
+                1 => Err(io::ErrorKind::PermissionDenied.into()),
+                2 if asked.len() == 2 => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        };
+        let blocked = singly(&contents, 2, &mut send).unwrap_err();
+        singly(&contents[blocked.taken..], 2, &mut send).unwrap();
+        let refused = singly(&contents, 2, &mut send).unwrap_err();
+        assert_eq!((blocked.is_blocked(), blocked.taken), (true, 2));
+        assert_eq!((refused.is_blocked(), refused.taken), (false, 5));
+        assert_eq!(asked, [1, 2, 2, 3, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_datagram_longer_than_the_segments_before_it_stays_whole() {
+        let (mut a, mut b) = (loopback(), loopback());
+        for (len, segment_len) in [(2500, 1000), (40, 40), (1400, 1400), (2500, 600), (900, 900)] {
+            a.send(b.local_addr().unwrap(), &vec![7; len], segment_len).unwrap();
+        }
+        let lens: Vec<_> = receive_all(&mut b, 11).iter().map(|g| g.1.len()).collect();
+        assert_eq!(lens, [1000, 1000, 500, 40, 1400, 600, 600, 600, 600, 100, 900]);
+    }
+
+    #[test]
+    fn the_forced_levels_move_one_datagram_a_call() {
+        for offload in [Offload::Batched, Offload::Single] {
+            let options = SocketOptions { offload, ..SocketOptions::default() };
+            let bind = || UdpSocket::bind_with("127.0.0.1:0".parse().unwrap(), options).unwrap();
+            let (mut a, mut b, mut auto) = (bind(), bind(), loopback());
+            a.send(b.local_addr().unwrap(), &[7; 2500], 1000).unwrap();
+            assert_eq!((a.counters().calls, a.counters().datagrams), (3, 3));
+            auto.send(b.local_addr().unwrap(), &[7; 2500], 1000).unwrap();
+            assert_eq!(receive_all(&mut b, 6).len(), 6);
+        }
+    }
+
+    /// What a plain socket sees of the traffic class, ECN bits included.
+    #[cfg(target_os = "linux")]
+    fn traffic_classes(options: SocketOptions, addr: &str, contents: &[u8]) -> Vec<u8> {
+        use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+        use std::os::fd::AsRawFd;
+
+        let addr: SocketAddr = addr.parse().unwrap();
+        let to = std::net::UdpSocket::bind(addr).unwrap();
+        if addr.is_ipv6() {
+            SockRef::from(&to).set_recv_tclass_v6(true).unwrap();
+        } else {
+            SockRef::from(&to).set_recv_tos_v4(true).unwrap();
+        }
+        let mut from = UdpSocket::bind_any(options).unwrap();
+        from.send(to.local_addr().unwrap(), contents, 1000).unwrap();
+        let class = |_| {
+            let (mut buf, mut space) = ([0; 1000], nix::cmsg_space!(i32));
+            let mut slices = [IoSliceMut::new(&mut buf)];
+            let (fd, flags) = (to.as_raw_fd(), MsgFlags::empty());
+            let got = recvmsg::<()>(fd, &mut slices, Some(&mut space), flags).unwrap();
+            got.cmsgs().unwrap().find_map(|message| match message {
+                ControlMessageOwned::Ipv4Tos(class) => Some(class),
+                ControlMessageOwned::Ipv6TClass(class) => Some(class as u8),
+                _ => None,
+            })
+        };
+        (0..contents.len().div_ceil(1000)).map(|i| class(i).unwrap()).collect()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_codepoint_is_on_every_datagram() {
+        let mut addrs = vec!["127.0.0.1:0"];
+        if std::net::UdpSocket::bind("[::1]:0").is_ok() {
+            addrs.push("[::1]:0");
+        }
+        for addr in addrs {
+            for offload in [Offload::Auto, Offload::Batched, Offload::Single] {
+                for (dscp, class) in
+                    [(Dscp::default(), 0x88), (Dscp::NONE, 0), (Dscp::new(46).unwrap(), 0xb8)]
+                {
+                    let options = SocketOptions { offload, dscp };
+                    assert_eq!(traffic_classes(options, addr, &[7; 2500]), [class; 3], "{addr}");
+                }
+            }
+        }
     }
 
     trait ConcatBytes {

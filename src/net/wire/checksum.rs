@@ -5,7 +5,10 @@
 //! of 32 bits. So a chunk's bytes are hashed once, for their datagram and for their frame.
 //!
 //! After Mark Adler's `crc32_combine` in zlib, for the CRC of RFC 1952, section 8. There it is a
-//! polynomial product for each use; here, since most chunks have one length, it is eight look-ups.
+//! polynomial product for each use; here, since most chunks have one length, it is eight look-ups, and
+//! for any other length eight for each bit of it.
+
+use std::sync::LazyLock;
 
 use crc32fast::Hasher;
 
@@ -46,13 +49,7 @@ impl Hashed {
     }
 }
 
-impl Default for Shift {
-    fn default() -> Self {
-        Self::past(0)
-    }
-}
-
-/// `crc` moved past `len` zero bytes: one table for every four bits of it.
+/// A CRC moved past `len` zero bytes: one table for every four bits of it.
 #[derive(Clone, Debug)]
 struct Shift {
     len: usize,
@@ -60,11 +57,12 @@ struct Shift {
 }
 
 impl Shift {
-    fn past(len: usize) -> Self {
+    /// The map whose images of single bits `of` gives.
+    fn by(len: usize, of: impl Fn(u32) -> u32) -> Self {
         let mut tables = [[0; 16]; 8];
         for (i, table) in tables.iter_mut().enumerate() {
             for bit in 0..4 {
-                let image = shift(1 << (4 * i + bit), len);
+                let image = of(1 << (4 * i + bit));
                 for nibble in (0..16).filter(|nibble| nibble >> bit & 1 == 1) {
                     table[nibble] ^= image;
                 }
@@ -73,18 +71,38 @@ impl Shift {
         Self { len, tables }
     }
 
+    fn past(len: usize) -> Self {
+        Self::by(len, |crc| shift(crc, len))
+    }
+
     fn apply(&self, crc: u32) -> u32 {
         let nibble = |i: usize| (crc >> (4 * i) & 0xf) as usize;
         self.tables.iter().enumerate().fold(0, |sum, (i, table)| sum ^ table[nibble(i)])
     }
 }
 
-/// The same without a table.
-fn shift(crc: u32, len: usize) -> u32 {
-    let mut moved = Hasher::new_with_initial(crc);
-    moved.combine(&Hasher::new_with_initial_len(0, len as u64));
-    moved.finalize()
+impl Default for Shift {
+    fn default() -> Self {
+        Self::past(0)
+    }
 }
+
+/// `crc` moved past any number of bytes: past one power of two after the other.
+fn shift(crc: u32, len: usize) -> u32 {
+    let powers = POWERS.iter().filter(|power| len & power.len != 0);
+    powers.fold(crc, |crc, power| power.apply(crc))
+}
+
+/// Past 1, 2, 4, … bytes; all of them are more than a datagram has.
+static POWERS: LazyLock<[Shift; 16]> = LazyLock::new(|| {
+    std::array::from_fn(|k| {
+        Shift::by(1 << k, |crc| {
+            let mut moved = Hasher::new_with_initial(crc);
+            moved.combine(&Hasher::new_with_initial_len(0, 1 << k));
+            moved.finalize()
+        })
+    })
+});
 
 #[cfg(test)]
 mod tests {
