@@ -14,6 +14,7 @@
 
 pub mod control;
 pub mod datagram;
+pub mod path_probe;
 pub mod probe;
 pub mod text;
 pub mod video;
