@@ -2,9 +2,10 @@
 //!
 //! - [`wire`]: bytes to values and back; no state, no clock.
 //! - [`frame`], [`pool`], [`time`]: the types that everything here speaks of.
-//! - one mechanism a file: [`packetizer`], [`reassembler`], [`pacer`], [`clock_offset`],
-//!   [`sequence`], [`netem`]. Pure: time and bytes come in as arguments. They do
-//!   not import each other.
+//! - one mechanism a file: [`packetizer`], [`reassembler`], [`pacer`], [`rate`],
+//!   [`quality`], [`path_mtu`], [`path_validation`], [`clock_offset`], [`sequence`],
+//!   [`netem`]. Pure: time and bytes come in as arguments. They do not import each
+//!   other.
 //! - [`session`]: the state machines that compose them.
 //! - [`io`]: sockets and the clock; the only place here that has any.
 
@@ -14,7 +15,11 @@ pub mod io;
 pub mod netem;
 pub mod pacer;
 pub mod packetizer;
+pub mod path_mtu;
+pub mod path_validation;
 pub mod pool;
+pub mod quality;
+pub mod rate;
 pub mod reassembler;
 pub mod sequence;
 pub mod session;

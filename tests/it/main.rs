@@ -8,6 +8,7 @@
 mod layering;
 mod loopback;
 
+mod congestion;
 mod sim;
 mod simulation;
 mod vectors;

@@ -15,6 +15,7 @@
 pub mod checksum;
 pub mod control;
 pub mod datagram;
+pub mod path_probe;
 pub mod probe;
 pub mod text;
 pub mod video;

@@ -1,0 +1,486 @@
+//! How long a datagram may be on this path: datagram packetization-layer path MTU discovery, RFC 8899.
+//!
+//! Longer datagrams are fewer: a frame of 117 KB is 98 at 1200 bytes, 80 at 1472, 13 at 8972. So
+//! probes of the usual lengths go out with don't-fragment set, and what the peer
+//! acknowledges is used. Routers' complaints are only hints as to what to probe next: anybody can forge one.
+//!
+//! ```text
+//!             acked: longer                              600 s
+//!            ┌────────────┐            nothing left     ┌──────┐
+//! 1200 ──► searching ─────┴──────────────────────────► settled ┘
+//!            ▲    black hole: back to 1200               │  │ ▲
+//!            └───────────────────────────────────────────┘  ▼ │ acked: it was a lie
+//!            └────────────────────────────────────────── doubting
+//!                  three unanswered: black hole
+//! ```
+//!
+//! 1200 bytes pass every path that carries IPv6 (RFC 8200 §5) and nearly every other; below it
+//! there is nothing to fall back to.
+
+use std::time::{Duration, Instant};
+
+/// Finds the longest datagram that a path carries.
+#[derive(Clone, Debug)]
+pub struct PathMtu {
+    /// The longest that is of use: of the path's kind, and what the peer takes.
+    cap: usize,
+    usual: [usize; 2],
+    /// Passes.
+    confirmed: usize,
+    /// Does not pass, or is longer than the cap.
+    too_long: usize,
+    /// What a router said.
+    hint: Option<usize>,
+    is_doubted: bool,
+    /// No router is believed before.
+    deaf_until: Option<Instant>,
+    /// Nothing is left to be tried until then, when the path may have become wider.
+    settled_until: Option<Instant>,
+    probe: Option<ProbeInFlight>,
+    next_id: u32,
+    due: Option<Instant>,
+    gone_missing: Missing,
+}
+
+/// A probe to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DueProbe {
+    /// For [`PathMtu::handle_ack`].
+    pub id: u32,
+    /// The length of the whole datagram, in bytes of UDP payload.
+    pub datagram_len: usize,
+}
+
+/// What a receiver's report says of datagrams by their length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Datagrams of more than [`BASE_LEN`] bytes that arrived.
+    pub long_arrived: usize,
+    /// Such that did not.
+    pub long_lost: usize,
+    /// Shorter ones that arrived, of whatever kind.
+    pub short_arrived: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ProbeInFlight {
+    first_id: u32,
+    len: usize,
+    tries: u32,
+}
+
+/// Long datagrams lost since the last that arrived.
+#[derive(Clone, Copy, Debug, Default)]
+struct Missing {
+    since: Option<Instant>,
+    lost: usize,
+    short_arrived: usize,
+}
+
+impl PathMtu {
+    /// A path to a peer that takes datagrams of up to `peer_limit` bytes. The first probe is due at once.
+    pub fn new(now: Instant, is_ipv6: bool, peer_limit: usize) -> Self {
+        let usual = if is_ipv6 { USUAL_IPV6 } else { USUAL_IPV4 };
+        let cap = peer_limit.min(usual[1]);
+        Self {
+            cap,
+            usual,
+            confirmed: BASE_LEN.min(cap),
+            too_long: cap + 1,
+            hint: None,
+            is_doubted: false,
+            deaf_until: None,
+            settled_until: None,
+            probe: None,
+            next_id: 0,
+            due: (cap > BASE_LEN).then_some(now),
+            gone_missing: Missing::default(),
+        }
+    }
+
+    /// The path has changed: everything is to be found out anew.
+    pub fn reset(&mut self, now: Instant) {
+        self.confirmed = BASE_LEN.min(self.cap);
+        self.too_long = self.cap + 1;
+        self.is_doubted = false;
+        self.settled_until = None;
+        self.hint = None;
+        self.probe = None;
+        self.gone_missing = Missing::default();
+        self.due = (self.cap > BASE_LEN).then_some(now);
+    }
+
+    /// The longest datagram to be sent now, in bytes of UDP payload.
+    pub fn max_datagram_len(&self) -> usize {
+        self.confirmed
+    }
+
+    /// The probe that is to be sent at `now`, if one is due.
+    pub fn poll_probe(&mut self, now: Instant) -> Option<DueProbe> {
+        if self.due? > now {
+            return None;
+        }
+        match &mut self.probe {
+            Some(probe) if probe.tries < MAX_PROBES => probe.tries += 1,
+            Some(probe) => {
+                let len = probe.len;
+                self.handle_failure(now, len);
+                self.start_probe(now)?;
+            }
+            None => self.start_probe(now)?,
+        }
+        let (id, len) = (self.next_id, self.probe?.len);
+        self.next_id = self.next_id.wrapping_add(1);
+        self.due = Some(now + PROBE_TIMER);
+        Some(DueProbe { id, datagram_len: len })
+    }
+
+    /// When [`Self::poll_probe`] has something to do next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// The peer acknowledges a probe: it arrived, `datagram_len` bytes long.
+    pub fn handle_ack(&mut self, now: Instant, id: u32, datagram_len: usize) {
+        let is_of =
+            |p: &ProbeInFlight| id.wrapping_sub(p.first_id) < p.tries && p.len == datagram_len;
+        if self.probe.take_if(|p| is_of(p)).is_some() {
+            self.is_doubted = false;
+            self.confirmed = self.confirmed.max(datagram_len);
+            self.gone_missing = Missing::default();
+            self.due = Some(now);
+        }
+    }
+
+    /// A router says that only datagrams of up to `len` bytes of UDP payload pass (RFC 8899 §4.6). If that
+    /// is less than what is in use, this is put to the test; if more, it is tried in its turn.
+    pub fn handle_too_big(&mut self, now: Instant, len: usize) {
+        let is_deaf = self.deaf_until.is_some_and(|until| now < until);
+        if len < BASE_LEN || len >= self.too_long || is_deaf || self.is_doubted {
+            return;
+        }
+        self.hint = Some(len);
+        if len < self.confirmed {
+            self.is_doubted = true;
+            self.deaf_until = Some(now + DEAF_TIME);
+            self.probe = None;
+            self.due = Some(now);
+        }
+    }
+
+    /// This machine itself refused to send a datagram of `len` bytes: that is certain.
+    pub fn handle_refused(&mut self, now: Instant, len: usize) {
+        if len <= BASE_LEN {
+            return;
+        }
+        if len <= self.confirmed {
+            self.confirmed = BASE_LEN.min(self.cap);
+            self.is_doubted = false;
+        }
+        self.too_long = self.too_long.min(len);
+        self.probe.take_if(|p| p.len >= len);
+        if self.probe.is_none() {
+            self.due = Some(now);
+        }
+    }
+
+    /// Takes what a report says. Long datagrams that are lost without exception while short ones
+    /// arrive have met a black hole (RFC 8899 §4.3).
+    pub fn handle_delivery(&mut self, now: Instant, delivery: Delivery) {
+        if self.confirmed <= BASE_LEN || delivery.long_arrived > 0 {
+            self.gone_missing = Missing::default();
+            return;
+        }
+        let missing = &mut self.gone_missing;
+        let since = *missing.since.get_or_insert(now);
+        missing.lost += delivery.long_lost;
+        missing.short_arrived += delivery.short_arrived;
+        let lasts = now.saturating_duration_since(since) >= BLACK_HOLE_TIME;
+        if lasts && missing.lost >= BLACK_HOLE_LOSSES && missing.short_arrived > 0 {
+            self.enter_black_hole(now);
+        }
+    }
+
+    fn enter_black_hole(&mut self, now: Instant) {
+        let passed_before = self.confirmed;
+        self.reset(now);
+        self.too_long = self.too_long.min(passed_before);
+    }
+
+    /// A length was tried in vain.
+    fn handle_failure(&mut self, now: Instant, len: usize) {
+        self.probe = None;
+        if self.is_doubted {
+            let hint = self.hint;
+            self.enter_black_hole(now);
+            self.hint = hint;
+        } else {
+            self.too_long = self.too_long.min(len);
+        }
+    }
+
+    /// Begins with the next length; if there is none, waits to search again.
+    fn start_probe(&mut self, now: Instant) -> Option<()> {
+        if self.settled_until.take_if(|until| *until <= now).is_some() {
+            self.too_long = self.cap + 1;
+        }
+        let Some(len) = self.next_len() else {
+            self.due = Some(*self.settled_until.get_or_insert(now + RAISE_TIMER));
+            return None;
+        };
+        self.probe = Some(ProbeInFlight { first_id: self.next_id, len, tries: 1 });
+        Some(())
+    }
+
+    /// What to try next: what is doubted, what a router said, the usual lengths, and then halves.
+    fn next_len(&mut self) -> Option<usize> {
+        if self.is_doubted {
+            return Some(self.confirmed);
+        }
+        let range = self.confirmed + 1..self.too_long;
+        if let Some(hint) = self.hint.take().filter(|len| range.contains(len)) {
+            return Some(hint);
+        }
+        let mut likely = self.usual.into_iter().chain([self.cap]).filter(|len| range.contains(len));
+        if let Some(len) = likely.next() {
+            return Some(len);
+        }
+        if range.len() < GRANULARITY {
+            return None;
+        }
+        // Above a usual length there is rarely anything: one probe just above it tells.
+        let is_usual = self.usual.contains(&self.confirmed);
+        let middle = usize::midpoint(self.confirmed, self.too_long);
+        Some(if is_usual { self.confirmed + GRANULARITY } else { middle })
+    }
+}
+
+/// Bytes of UDP payload that are taken to pass any path (`BASE_PLPMTU`).
+pub const BASE_LEN: usize = 1200;
+
+/// An Ethernet and a jumbo Ethernet, less the headers of IP and UDP.
+const USUAL_IPV4: [usize; 2] = [1472, 8972];
+const USUAL_IPV6: [usize; 2] = [1452, 8952];
+
+/// A gain of fewer bytes is not worth a probe.
+const GRANULARITY: usize = 16;
+
+/// A length that is tried so often in vain does not pass (`MAX_PROBES`).
+const MAX_PROBES: u32 = 3;
+
+/// How long a probe may be on its way (`PROBE_TIMER`, at least a second).
+const PROBE_TIMER: Duration = Duration::from_secs(1);
+
+/// When to try whether the path has become wider (`PMTU_RAISE_TIMER`).
+const RAISE_TIMER: Duration = Duration::from_secs(600);
+
+/// After one doubt no other is raised for so long, so that forged complaints cost next to nothing.
+const DEAF_TIME: Duration = Duration::from_secs(10);
+
+/// So many long datagrams lost, and none arrived, for so long. A burst of loss takes short ones too.
+const BLACK_HOLE_LOSSES: usize = 32;
+const BLACK_HOLE_TIME: Duration = Duration::from_millis(150);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const RTT: Duration = Duration::from_millis(20);
+
+    /// A path that passes up to `limit` bytes and loses the probes whose numbers are in `lost`.
+    struct Path {
+        mtu: PathMtu,
+        now: Instant,
+        limit: usize,
+        lost: Vec<usize>,
+        probes: Vec<usize>,
+    }
+
+    impl Path {
+        fn new(limit: usize) -> Self {
+            let now = crate::clock::now();
+            let mtu = PathMtu::new(now, false, 65_507);
+            Self { mtu, now, limit, lost: Vec::new(), probes: Vec::new() }
+        }
+
+        /// Follows the timers for `time`; the longest datagram at its end.
+        fn run(&mut self, time: Duration) -> usize {
+            let end = self.now + time;
+            while self.mtu.poll_timeout().is_some_and(|due| due <= end) {
+                self.now = self.now.max(self.mtu.poll_timeout().unwrap());
+                if let Some(probe) = self.mtu.poll_probe(self.now) {
+                    let passes = !self.lost.contains(&self.probes.len());
+                    self.probes.push(probe.datagram_len);
+                    if passes && probe.datagram_len <= self.limit {
+                        self.now += RTT;
+                        self.mtu.handle_ack(self.now, probe.id, probe.datagram_len);
+                    }
+                }
+                assert!(self.mtu.poll_timeout().is_none_or(|due| due >= self.now));
+                assert!(self.mtu.max_datagram_len() <= self.limit.max(BASE_LEN));
+            }
+            self.now = end;
+            self.mtu.max_datagram_len()
+        }
+
+        /// One report a 50 ms, with so many long datagrams.
+        fn deliver(&mut self, reports: u32, long_arrived: usize, long_lost: usize, short: usize) {
+            for _ in 0..reports {
+                self.now += 50 * MS;
+                let delivery = Delivery { long_arrived, long_lost, short_arrived: short };
+                self.mtu.handle_delivery(self.now, delivery);
+            }
+        }
+    }
+
+    #[test]
+    fn an_ethernet_is_known_after_one_round_trip() {
+        let mut path = Path::new(1472);
+        assert_eq!(path.mtu.max_datagram_len(), 1200);
+        assert_eq!(path.run(RTT + MS), 1472);
+        assert_eq!(path.run(60_000 * MS), 1472);
+        assert_eq!(
+            path.probes,
+            [1472, 8972, 8972, 8972, 1488, 1488, 1488],
+            "and little else tried"
+        );
+    }
+
+    #[test]
+    fn a_jumbo_ethernet_is_known_after_two() {
+        let mut path = Path::new(8972);
+        assert_eq!(path.run(3 * RTT), 8972);
+        path.run(599_000 * MS);
+        assert_eq!(path.probes, [1472, 8972]);
+    }
+
+    #[test]
+    fn every_limit_is_found_to_within_16_bytes() {
+        for limit in (1200..9000).step_by(37) {
+            let mut path = Path::new(limit);
+            let found = path.run(120_000 * MS);
+            let reach = limit.min(8972);
+            // Just above an Ethernet it is not worth while.
+            let is_close = reach - found < GRANULARITY || (1472..1488).contains(&reach);
+            assert!(is_close, "{found} of {limit}: {:?}", path.probes);
+        }
+    }
+
+    #[test]
+    fn the_peers_limit_caps_it() {
+        let now = crate::clock::now();
+        for (limit, first) in [(508, None), (1200, None), (1400, Some(1400)), (4000, Some(1452))] {
+            let mut mtu = PathMtu::new(now, true, limit);
+            assert_eq!(mtu.max_datagram_len(), limit.min(1200));
+            assert_eq!(mtu.poll_probe(now).map(|p| p.datagram_len), first);
+        }
+    }
+
+    #[test]
+    fn two_lost_probes_do_no_harm() {
+        let mut path = Path::new(1472);
+        path.lost = vec![0, 1];
+        assert_eq!(path.run(2100 * MS), 1472);
+    }
+
+    #[test]
+    fn acks_of_nothing_are_ignored() {
+        let mut path = Path::new(1472);
+        let probe = path.mtu.poll_probe(path.now).unwrap();
+        assert_eq!(path.mtu.poll_probe(path.now + 999 * MS), None, "early calls do nothing");
+        for (id, len) in [(probe.id + 1, 1472), (probe.id.wrapping_sub(1), 1472), (probe.id, 8972)]
+        {
+            path.mtu.handle_ack(path.now, id, len);
+            assert_eq!(path.mtu.max_datagram_len(), 1200);
+        }
+        path.mtu.handle_ack(path.now, probe.id, 1472);
+        assert_eq!(path.mtu.max_datagram_len(), 1472);
+    }
+
+    #[test]
+    fn a_routers_truth_is_used_when_it_passes() {
+        let mut path = Path::new(1420);
+        path.mtu.poll_probe(path.now);
+        path.probes.push(1472);
+        path.mtu.handle_too_big(path.now, 1420);
+        path.run(3100 * MS);
+        assert_eq!(path.probes[..4], [1472, 1472, 1472, 1420]);
+        assert_eq!(path.mtu.max_datagram_len(), 1420);
+    }
+
+    #[test]
+    fn a_routers_lies_change_nothing() {
+        let mut path = Path::new(1472);
+        path.run(60_000 * MS);
+        let probes = path.probes.len();
+        for lie in [0, 68, 576, 1199, 1488, 9000, 65_535] {
+            path.mtu.handle_too_big(path.now, lie);
+        }
+        path.run(MS);
+        assert_eq!(path.probes.len(), probes, "nonsense is not even tried");
+        for _ in 0..1000 {
+            path.mtu.handle_too_big(path.now, 1300);
+            assert_eq!(path.run(MS), 1472, "in use until it is refuted");
+        }
+        assert_eq!(path.probes[probes..], [1472], "one probe refutes a flood of lies");
+    }
+
+    #[test]
+    fn a_routers_warning_of_a_narrower_path_is_confirmed_by_probing() {
+        let mut path = Path::new(8972);
+        path.run(1000 * MS);
+        path.limit = 1420;
+        path.mtu.handle_too_big(path.now, 1420);
+        let mut mtu = path.mtu.clone();
+        for ms in 0..4 {
+            mtu.poll_probe(path.now + ms * 1000 * MS);
+        }
+        assert_eq!(mtu.max_datagram_len(), 1200, "after three tries in vain");
+        path.mtu.reset(path.now);
+        assert!((1405..=1420).contains(&path.run(60_000 * MS)));
+    }
+
+    #[test]
+    fn a_black_hole_is_left_at_once_and_searched_again() {
+        let mut path = Path::new(8972);
+        path.run(1000 * MS);
+        path.limit = 1472;
+        path.deliver(3, 0, 20, 4);
+        assert_eq!(path.mtu.max_datagram_len(), 8972, "not yet certain");
+        path.deliver(1, 0, 20, 4);
+        assert_eq!(path.mtu.max_datagram_len(), 1200);
+        assert_eq!(path.run(60_000 * MS), 1472);
+    }
+
+    #[test]
+    fn a_blackout_or_a_burst_of_loss_is_no_black_hole() {
+        let mut path = Path::new(1472);
+        path.run(60_000 * MS);
+        path.deliver(40, 0, 100, 0);
+        path.deliver(1, 1, 100, 5);
+        path.deliver(3, 0, 100, 5);
+        assert_eq!(path.mtu.max_datagram_len(), 1472);
+    }
+
+    #[test]
+    fn a_path_that_widens_is_noticed_after_the_raise_timer() {
+        let mut path = Path::new(1472);
+        path.run(60_000 * MS);
+        path.limit = 8972;
+        assert_eq!(path.run(500_000 * MS), 1472);
+        assert_eq!(path.run(100_000 * MS), 8972);
+    }
+
+    #[test]
+    fn what_this_machine_refuses_is_not_tried_again() {
+        let mut path = Path::new(1472);
+        path.run(RTT + MS);
+        assert_eq!(path.probes, [1472, 8972]);
+        path.mtu.handle_refused(path.now, 8972);
+        assert_eq!(path.mtu.poll_probe(path.now).unwrap().datagram_len, 1488);
+        path.mtu.handle_refused(path.now, 1472);
+        assert_eq!(path.mtu.max_datagram_len(), 1200);
+        assert!(path.mtu.poll_probe(path.now).unwrap().datagram_len < 1472);
+    }
+}

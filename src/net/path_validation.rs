@@ -1,0 +1,236 @@
+//! Roaming: the peer's datagrams come from a new address, and the stream follows them there.
+//!
+//! A translator forgot the old port, or a cable was pulled and Wi-Fi took over. The new address may also
+//! be an attacker's, who replays what he heard. So, as in RFC 9000 §8.2 and §9:
+//!
+//! - only a datagram newer than any before can point to a new address; a replayed one points nowhere;
+//! - the old path stays in use until somebody at the new one has echoed a challenge that only he
+//!   can have seen;
+//! - until then no more bytes go there than came from there.
+//!
+//! The challenge is a clock probe with a drawn origin, its echo the probe's reply. Who stands on the
+//! path and can pass on datagrams faster than the path does can still draw the stream through
+//! himself; he could have read and dropped it anyway (RFC 9000 §9.3).
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+/// Knows where the peer is, and finds out where it has gone.
+#[derive(Clone, Debug)]
+pub struct PathValidation {
+    active: SocketAddr,
+    newest: Option<u64>,
+    candidate: Option<Candidate>,
+}
+
+/// A challenge to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// Where to; not to the active address.
+    pub to: SocketAddr,
+    /// What the peer has to echo.
+    pub token: u64,
+}
+
+/// An address that the peer may have moved to.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    addr: SocketAddr,
+    /// Bytes that came from it, less those that went there.
+    credit: usize,
+    token: Option<u64>,
+    began: Instant,
+    due: Instant,
+}
+
+impl PathValidation {
+    /// The peer is at `active`.
+    pub fn new(active: SocketAddr) -> Self {
+        Self { active, newest: None, candidate: None }
+    }
+
+    /// Where the session's datagrams go.
+    pub fn active(&self) -> SocketAddr {
+        self.active
+    }
+
+    /// A datagram of the peer's in this session has come: whole, authentic as far as the session can
+    /// tell, and not a duplicate; `len` bytes of UDP payload. Reordered ones are welcome too.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, sequence: u64, len: usize) {
+        let is_newest = self.newest.is_none_or(|newest| sequence > newest);
+        if is_newest {
+            self.newest = Some(sequence);
+        }
+        if from == self.active {
+            // The peer is still here, or here again.
+            self.candidate.take_if(|_| is_newest);
+            return;
+        }
+        match &mut self.candidate {
+            Some(candidate) if candidate.addr == from => {
+                candidate.credit = candidate.credit.saturating_add(len);
+            }
+            _ if is_newest => {
+                let candidate =
+                    Candidate { addr: from, credit: len, token: None, began: now, due: now };
+                self.candidate = Some(candidate);
+            }
+            _ => {}
+        }
+    }
+
+    /// The challenge that is due at `now`, if any, in a datagram of `len` bytes. `draw` gives numbers that nobody
+    /// can guess; it is called once for each address.
+    pub fn poll_challenge(
+        &mut self,
+        now: Instant,
+        len: usize,
+        draw: impl FnOnce() -> u64,
+    ) -> Option<Challenge> {
+        self.candidate.take_if(|c| now.saturating_duration_since(c.began) >= PATIENCE);
+        let candidate = self.candidate.as_mut().filter(|c| c.due <= now)?;
+        candidate.due = now + INTERVAL;
+        candidate.credit = candidate.credit.checked_sub(len)?;
+        let token = *candidate.token.get_or_insert_with(draw);
+        Some(Challenge { to: candidate.addr, token })
+    }
+
+    /// When [`Self::poll_challenge`] has something to do next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.candidate.map(|c| c.due.min(c.began + PATIENCE))
+    }
+
+    /// The peer has sent `token` back, from wherever. If it is the challenge's, the stream moves:
+    /// gives the new active address. What was learned of the old path holds no longer: its MTU,
+    /// its rate, its clock probes (RFC 9000 §9.4).
+    pub fn handle_echo(&mut self, token: u64) -> Option<SocketAddr> {
+        let validated = self.candidate.take_if(|c| c.token == Some(token))?;
+        self.active = validated.addr;
+        Some(validated.addr)
+    }
+}
+
+/// A challenge or its echo may be lost: another after so long.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// An address that has echoed nothing for so long is not the peer's. If the peer is there after all, its
+/// next datagram begins anew.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const PROBE: usize = 40;
+
+    fn addr(host: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, host], 7722))
+    }
+
+    fn path() -> (PathValidation, Instant) {
+        let (mut path, now) = (PathValidation::new(addr(1)), crate::clock::now());
+        path.handle_datagram(now, addr(1), 100, 1200);
+        (path, now)
+    }
+
+    #[test]
+    fn the_stream_follows_after_one_round_trip_and_not_before() {
+        let (mut path, now) = path();
+        assert_eq!(path.poll_challenge(now, PROBE, || 7), None);
+        path.handle_datagram(now, addr(2), 101, 1200);
+        let challenge = path.poll_challenge(now, PROBE, || 7);
+        assert_eq!(challenge, Some(Challenge { to: addr(2), token: 7 }));
+        assert_eq!(path.active(), addr(1), "the old path until then");
+        assert_eq!(path.handle_echo(8), None);
+        assert_eq!(path.active(), addr(1));
+        assert_eq!(path.handle_echo(7), Some(addr(2)));
+        assert_eq!((path.active(), path.poll_timeout()), (addr(2), None));
+        assert_eq!(path.handle_echo(7), None, "once");
+    }
+
+    #[test]
+    fn a_lost_challenge_is_repeated_and_a_second_is_enough() {
+        let (mut path, mut now) = path();
+        let began = now;
+        path.handle_datagram(now, addr(2), 101, 1200);
+        for _ in 0..8 {
+            now = path.poll_timeout().unwrap();
+            assert!(path.poll_challenge(now, PROBE, || 7).is_some());
+            assert_eq!(path.poll_challenge(now, PROBE, || 9), None, "not twice at once");
+            assert!(path.poll_timeout().unwrap() > now);
+        }
+        assert!(path.handle_echo(7).is_some() && now - began < 1000 * MS);
+    }
+
+    #[test]
+    fn what_is_old_moves_nothing() {
+        let (mut path, now) = path();
+        for sequence in [0, 50, 99, 100] {
+            path.handle_datagram(now, addr(3), sequence, 1200);
+            assert_eq!((path.poll_challenge(now, PROBE, || 7), path.poll_timeout()), (None, None));
+        }
+    }
+
+    #[test]
+    fn late_datagrams_from_the_old_address_do_not_hold_it_up() {
+        let (mut path, now) = path();
+        path.handle_datagram(now, addr(2), 105, 1200);
+        for late in 101..105 {
+            path.handle_datagram(now, addr(1), late, 1200);
+        }
+        assert!(path.poll_challenge(now, PROBE, || 7).is_some());
+        path.handle_datagram(now, addr(1), 106, 1200);
+        assert_eq!(path.handle_echo(7), None, "but newer ones say that it never left");
+    }
+
+    #[test]
+    fn an_address_that_echoes_nothing_is_given_up() {
+        let (mut path, now) = path();
+        path.handle_datagram(now, addr(2), 101, 1200);
+        path.poll_challenge(now, PROBE, || 7);
+        assert_eq!(path.poll_challenge(now + PATIENCE, PROBE, || 7), None);
+        assert_eq!((path.poll_timeout(), path.handle_echo(7)), (None, None));
+        path.handle_datagram(now + PATIENCE, addr(2), 102, 1200);
+        assert!(path.poll_challenge(now + PATIENCE, PROBE, || 8).is_some());
+    }
+
+    #[test]
+    fn a_third_address_takes_the_place_of_a_second() {
+        let (mut path, now) = path();
+        path.handle_datagram(now, addr(2), 101, 1200);
+        path.poll_challenge(now, PROBE, || 7);
+        path.handle_datagram(now, addr(3), 102, 1200);
+        let challenge = path.poll_challenge(now, PROBE, || 8);
+        assert_eq!(challenge, Some(Challenge { to: addr(3), token: 8 }));
+        assert_eq!(path.handle_echo(7), None);
+        assert_eq!(path.handle_echo(8), Some(addr(3)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_address_gets_more_than_it_gave(
+            steps in proptest::collection::vec((0_u8..4, 0_u64..200, 16_usize..200, 0_u64..300), 1..200),
+        ) {
+            let (mut path, mut now) = path();
+            let mut given = [0_i64; 4];
+            for (host, sequence, len, ms) in steps {
+                now += Duration::from_millis(ms);
+                path.handle_datagram(now, addr(host), sequence, len);
+                given[usize::from(host)] += len as i64;
+                if let Some(challenge) = path.poll_challenge(now, PROBE, || 7) {
+                    prop_assert_ne!(challenge.to, path.active());
+                    let SocketAddr::V4(to) = challenge.to else { unreachable!() };
+                    let credit = &mut given[usize::from(to.ip().octets()[3])];
+                    *credit -= PROBE as i64;
+                    prop_assert!(*credit >= 0);
+                }
+                prop_assert!(path.poll_timeout().is_none_or(|at| at > now));
+                prop_assert_eq!(path.active(), addr(1), "nobody has echoed anything");
+            }
+        }
+    }
+}

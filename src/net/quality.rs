@@ -1,0 +1,252 @@
+//! A bitrate to a JPEG quality; and when quality alone is not enough, to fewer and smaller frames.
+//!
+//! How large a frame becomes is learned from those that were made. Only how size changes with
+//! quality is assumed, and only roughly: the next frame corrects it. What is in use stays in use
+//! while it fits about, so that the picture does not breathe with every report.
+
+/// Within what the picture may be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QualityLimits {
+    /// The lowest JPEG quality, 1 to 100.
+    pub min_quality: u8,
+    /// The highest, and where it begins.
+    pub max_quality: u8,
+    /// At most one frame of so many is left.
+    pub max_frame_divisor: u32,
+    /// Width and height are divided by at most this, a power of two.
+    pub max_size_divisor: u32,
+}
+
+/// How frames are to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncodingPlan {
+    /// JPEG quality, 1 to 100.
+    pub quality: u8,
+    /// One frame of so many is encoded; the others are not sent at all.
+    pub frame_divisor: u32,
+    /// Width and height are divided by this: 1, 2, 4, …
+    pub size_divisor: u32,
+}
+
+/// Chooses how frames are made.
+#[derive(Clone, Debug)]
+pub struct QualityControl {
+    limits: QualityLimits,
+    plan: EncodingPlan,
+    /// What a frame by the plan of relative size 1 would take, in bytes; `None` before the first.
+    unit: Option<f64>,
+}
+
+/// Chooses which frames of a source that is passed through are sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FrameSkip {
+    smoothed_len: Option<f64>,
+    kept: f64,
+    credit: f64,
+}
+
+impl QualityControl {
+    /// Begins at the highest quality, with every frame at full size.
+    pub fn new(limits: QualityLimits) -> Self {
+        let plan = EncodingPlan { quality: limits.max_quality, frame_divisor: 1, size_divisor: 1 };
+        Self { limits, plan, unit: None }
+    }
+
+    /// How frames are to be made now.
+    pub fn plan(&self) -> EncodingPlan {
+        self.plan
+    }
+
+    /// A frame that was made by `plan` takes `len` bytes on the wire, with parity and headers.
+    pub fn record_frame(&mut self, plan: EncodingPlan, len: usize) {
+        let unit = len as f64 / relative_len(plan);
+        let smoothed = self.unit.get_or_insert(unit);
+        *smoothed += LEN_WEIGHT * (unit - *smoothed);
+    }
+
+    /// Fits the plan to `target_bps` bits a second, at `millifps` frames a thousand seconds from the source.
+    /// Without any frame yet it stays as it is.
+    pub fn fit(&mut self, target_bps: u64, millifps: u32) -> EncodingPlan {
+        let Some(unit) = self.unit else { return self.plan };
+        let frames = f64::from(millifps.max(1)) / 1000.0;
+        let load = |plan: EncodingPlan| {
+            unit * relative_len(plan) * 8.0 * frames / f64::from(plan.frame_divisor)
+        };
+        let target = target_bps as f64;
+        let used = load(self.plan) / target;
+        let is_best = self.plan.quality == self.limits.max_quality && self.is_whole();
+        if used <= TOO_MUCH && (used >= TOO_LITTLE || is_best) {
+            return self.plan;
+        }
+        self.plan = self.steps().find_map(|step| self.best_quality(step, target, load)).unwrap_or(
+            EncodingPlan {
+                quality: self.limits.min_quality,
+                frame_divisor: self.limits.max_frame_divisor,
+                size_divisor: self.limits.max_size_divisor,
+            },
+        );
+        self.plan
+    }
+
+    fn is_whole(&self) -> bool {
+        (self.plan.frame_divisor, self.plan.size_divisor) == (1, 1)
+    }
+
+    /// Full size and rate first, then fewer frames, then smaller ones.
+    fn steps(&self) -> impl Iterator<Item = (u32, u32)> + use<> {
+        let QualityLimits { max_frame_divisor, max_size_divisor, .. } = self.limits;
+        let sizes = std::iter::successors(Some(1_u32), |s| s.checked_mul(2));
+        sizes
+            .take_while(move |&size| size <= max_size_divisor.max(1))
+            .flat_map(move |size| (1..=max_frame_divisor.max(1)).map(move |rate| (size, rate)))
+    }
+
+    /// The best quality at which a step fits. One that is better than what is in use must fit easily.
+    fn best_quality(
+        &self,
+        (size_divisor, frame_divisor): (u32, u32),
+        target: f64,
+        load: impl Fn(EncodingPlan) -> f64,
+    ) -> Option<EncodingPlan> {
+        let in_use = (self.plan.size_divisor, self.plan.frame_divisor);
+        let room = if (size_divisor, frame_divisor) < in_use { target * STEP_UP } else { target };
+        let QualityLimits { min_quality, max_quality, .. } = self.limits;
+        let plans = (min_quality..=max_quality).rev().map(|quality| EncodingPlan {
+            quality,
+            frame_divisor,
+            size_divisor,
+        });
+        plans.into_iter().find(|&plan| load(plan) <= room)
+    }
+}
+
+impl FrameSkip {
+    /// A frame of `len` bytes on the wire has come, of `millifps` a thousand seconds; whether to send
+    /// it within `target_bps` bits a second. Those left out are spread evenly.
+    pub fn admit(&mut self, len: usize, target_bps: u64, millifps: u32) -> bool {
+        let smoothed = self.smoothed_len.get_or_insert(len as f64);
+        *smoothed += LEN_WEIGHT * (len as f64 - *smoothed);
+        let whole = *smoothed * 8.0 * f64::from(millifps.max(1)) / 1000.0;
+        self.kept = (target_bps as f64 / whole.max(1.0)).min(1.0);
+        self.credit = (self.credit + self.kept).min(1.0 + self.kept);
+        let admitted = self.credit >= 1.0 - f64::EPSILON;
+        self.credit -= if admitted { 1.0 } else { 0.0 };
+        admitted
+    }
+
+    /// The share of frames that is left out at present, 0 to 1.
+    pub fn skipped(&self) -> f64 {
+        1.0 - self.kept
+    }
+}
+
+/// How large a frame is by `plan`, roughly, as a share of what quality 50 at full size would take.
+fn relative_len(plan: EncodingPlan) -> f64 {
+    let quality = f64::from(plan.quality.clamp(1, 100));
+    // How coarse the tables of the JPEG library are (ITU-T T.81 annex K, scaled).
+    let scale = if quality < 50.0 { 50.0 / quality } else { (100.0 - quality) / 50.0 };
+    let pixels = f64::from(plan.size_divisor.max(1)).powf(-SIZE_EXPONENT);
+    ((scale + FINEST) / (1.0 + FINEST)).powf(-QUALITY_EXPONENT) * pixels
+}
+
+/// How size falls with coarser tables.
+const QUALITY_EXPONENT: f64 = 0.65;
+const FINEST: f64 = 0.03;
+
+/// A quarter of the pixels takes a third of the bytes: what is left has more detail a pixel.
+const SIZE_EXPONENT: f64 = 1.6;
+
+/// The weight of the newest frame in what is known of their sizes: some seven frames.
+const LEN_WEIGHT: f64 = 0.1;
+
+/// The plan stays while it takes between these shares of the target.
+const TOO_MUCH: f64 = 1.02;
+const TOO_LITTLE: f64 = 0.94;
+
+/// Back to more or larger frames only when they take this share of the target, so that
+/// the picture does not flicker between two steps.
+const STEP_UP: f64 = 0.75;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: QualityLimits = QualityLimits {
+        min_quality: 20,
+        max_quality: 80,
+        max_frame_divisor: 3,
+        max_size_divisor: 2,
+    };
+    const FPS: u32 = 30_000;
+
+    /// What the model of sizes says of a frame of `full` bytes at the highest quality.
+    fn len(plan: EncodingPlan, full: f64) -> usize {
+        let best = EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 };
+        (full * relative_len(plan) / relative_len(best)) as usize
+    }
+
+    /// Ten seconds of frames at `bps`; the last plan and its bitrate.
+    fn settle(control: &mut QualityControl, bps: u64, full: f64) -> (EncodingPlan, f64) {
+        for _ in 0..300 {
+            let plan = control.fit(bps, FPS);
+            control.record_frame(plan, len(plan, full));
+        }
+        let plan = control.plan();
+        (plan, len(plan, full) as f64 * 8.0 * 30.0 / f64::from(plan.frame_divisor))
+    }
+
+    #[test]
+    fn quality_falls_first_then_frames_then_size() {
+        let mut control = QualityControl::new(LIMITS);
+        assert_eq!(control.fit(1, FPS), control.plan(), "nothing is known of sizes yet");
+        let mut last = (0, 0);
+        for bps in [40_000_000, 20_000_000, 9_000_000, 4_000_000, 2_500_000, 1_500_000, 1_100_000] {
+            let (plan, used) = settle(&mut control, bps, 117e3);
+            assert!(used <= bps as f64 * TOO_MUCH, "{plan:?} takes {used} of {bps}");
+            let step = (plan.size_divisor, plan.frame_divisor);
+            assert!(step >= last, "{step:?} after {last:?}");
+            assert!(step == (1, 1) || plan.quality < 60, "{plan:?} at {bps}");
+            last = step;
+        }
+        assert_eq!(last.0, 2);
+        let (plan, _) = settle(&mut control, 40_000_000, 117e3);
+        assert_eq!(plan, QualityControl::new(LIMITS).plan(), "and all the way back");
+    }
+
+    #[test]
+    fn what_can_not_be_done_is_done_as_far_as_it_goes() {
+        let (plan, _) = settle(&mut QualityControl::new(LIMITS), 10_000, 117e3);
+        assert_eq!(plan, EncodingPlan { quality: 20, frame_divisor: 3, size_divisor: 2 });
+    }
+
+    #[test]
+    fn a_target_that_sways_a_little_changes_nothing() {
+        let mut control = QualityControl::new(LIMITS);
+        let (plan, used) = settle(&mut control, 10_000_000, 117e3);
+        for i in 0..100 {
+            let target = used * if i % 2 == 0 { 0.99 } else { 1.05 };
+            assert_eq!(control.fit(target as u64, FPS), plan);
+        }
+    }
+
+    #[test]
+    fn a_busier_picture_gets_less_quality() {
+        let mut control = QualityControl::new(LIMITS);
+        let (calm, _) = settle(&mut control, 10_000_000, 80e3);
+        let (busy, used) = settle(&mut control, 10_000_000, 117e3);
+        assert!(busy.quality < calm.quality && used <= 1.02e7, "{busy:?} {used}");
+    }
+
+    #[test]
+    fn frames_that_are_passed_through_are_left_out_evenly() {
+        for (bps, share) in [(40_000_000, 1.0), (14_000_000, 0.5), (9_333_333, 1.0 / 3.0)] {
+            let mut skip = FrameSkip::default();
+            let sent: Vec<bool> = (0..300).map(|_| skip.admit(116_667, bps, FPS)).collect();
+            let kept = sent.iter().filter(|&&s| s).count();
+            assert!((kept as f64 / 300.0 - share).abs() < 0.02, "{kept} at {bps}");
+            assert!((1.0 - skip.skipped() - share).abs() < 0.01);
+            let longest = sent.split(|&s| s).map(<[bool]>::len).max().unwrap();
+            assert!(longest <= (1.0 / share) as usize, "{longest} left out in a row at {bps}");
+        }
+    }
+}

@@ -1,0 +1,593 @@
+//! Congestion control: what the receiver reports, to how much may be sent.
+//!
+//! The one-way delay tells congestion from bad luck. Loss with flat delay is noise, and parity's
+//! business; a queue that grows is congestion, and what grows it is taken away at once. The parts:
+//!
+//! - The *standing* queue, the smallest delay of several frames, since a frame is a burst
+//!   that queues behind itself on any link (LEDBAT filters so, RFC 6817). The limit adapts
+//!   to jitter, as in GCC (draft-ietf-rmcat-gcc-02 §5.4; Carlucci et al. 2016).
+//! - While a queue stands the link is busy, and what arrives is what it carries: the next target
+//!   is that, less what the queue needs to drain (GCC §5.5; `SCReAM`, RFC 8298, counts
+//!   what is acknowledged on the same grounds).
+//! - Up again slowly near the last known limit, faster the longer that limit has proven gone.
+//! - The more a stream sends, the less queue it bears. So of two that share a link the
+//!   larger gives way, and they meet: NADA's equilibrium (RFC 8698 §4.3) from a threshold.
+//! - Loss without delay may still be a switch with a short queue. So it is put to the test: send less,
+//!   and see if the loss goes. If it stays, it is the path's own and is left alone.
+//! - No reports at all: send the least, so that the path's return is noticed with the first frame.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// Within what the target stays, in bits a second of UDP payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Never less: the smallest picture worth sending.
+    pub min_bps: u64,
+    /// Never more: `--max-bitrate`.
+    pub max_bps: u64,
+    /// Where it begins.
+    pub start_bps: u64,
+}
+
+/// What a receiver reports, every 50 ms or so.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Feedback {
+    /// Lost by sent, 0 to 1, since the last report, whether repaired or not.
+    pub loss_ratio: f64,
+    /// The smallest one-way delay of the first datagrams of the frames that began since the last report,
+    /// above the smallest of the last minute or so. Only of the first: the others wait for their
+    /// own frame. `None` if no frame began.
+    pub queuing_delay: Option<Duration>,
+    /// By how much that has changed, in seconds a second; a positive one is a queue that grows.
+    pub delay_gradient: f64,
+    /// Bytes of UDP payload that arrived since the last report.
+    pub received: usize,
+    /// The time that the report is about.
+    pub interval: Duration,
+}
+
+/// What the controller is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateState {
+    /// There is room, as far as is known: more and more is sent.
+    Growing,
+    /// A queue stands on the path: less is sent than it carries.
+    Draining,
+    /// Loss without delay: less is sent for a second, to see if that changes it.
+    Testing,
+    /// Nothing comes back: the least is sent.
+    Silent,
+}
+
+/// Finds how much may be sent to one receiver.
+#[derive(Clone, Debug)]
+pub struct RateController {
+    limits: RateLimits,
+    state: RateState,
+    target: f64,
+    /// What the path carried when it was last full.
+    link: Option<f64>,
+    /// Whether `link` was measured while too much was sent by far, and perhaps not only by us.
+    link_is_rough: bool,
+    /// Since when the target is clearly above `link`.
+    beyond_link: Option<Instant>,
+    reports: VecDeque<Feedback>,
+    jitter: f64,
+    /// Seconds of standing queue that sending less does not change.
+    ambient_queue: f64,
+    drain: Option<Drain>,
+    loss: Loss,
+    heard: Instant,
+    /// When something was sent that should be reported on.
+    unanswered: Option<Instant>,
+    /// The target before nothing came back.
+    before_silence: f64,
+}
+
+/// How draining goes.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    /// When `queue` was looked at.
+    at: Instant,
+    queue: f64,
+    /// The least since.
+    least: f64,
+    /// The target before.
+    target: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Loss {
+    smoothed: f64,
+    /// What lowering the rate does not change.
+    ambient: f64,
+    suspected: Option<Instant>,
+    test: Option<LossTest>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct LossTest {
+    began: Instant,
+    loss_before: f64,
+    target_before: f64,
+}
+
+impl RateController {
+    /// A controller that knows nothing of the path yet.
+    pub fn new(now: Instant, limits: RateLimits) -> Self {
+        let mut controller = Self {
+            limits,
+            state: RateState::Growing,
+            target: 0.0,
+            link: None,
+            link_is_rough: false,
+            beyond_link: None,
+            reports: VecDeque::with_capacity(REPORTS),
+            jitter: FIRST_JITTER,
+            ambient_queue: 0.0,
+            drain: None,
+            loss: Loss::default(),
+            heard: now,
+            unanswered: None,
+            before_silence: limits.start_bps as f64,
+        };
+        controller.set_target(limits.start_bps as f64);
+        controller
+    }
+
+    /// What may be sent, in bits a second of UDP payload: pictures, parity and all headers.
+    pub fn target_bps(&self) -> u64 {
+        self.target as u64
+    }
+
+    /// What it is doing.
+    pub fn state(&self) -> RateState {
+        self.state
+    }
+
+    /// A frame has left at `now`, so a report should come.
+    pub fn record_sent(&mut self, now: Instant) {
+        self.unanswered.get_or_insert(now.max(self.heard));
+    }
+
+    /// Takes a report.
+    pub fn handle_feedback(&mut self, now: Instant, feedback: &Feedback) {
+        let elapsed = now.saturating_duration_since(self.heard).min(MAX_STEP).as_secs_f64();
+        (self.heard, self.unanswered) = (now, None);
+        if self.state == RateState::Silent {
+            return self.resume();
+        }
+        if self.reports.len() == REPORTS {
+            self.reports.pop_front();
+        }
+        self.reports.push_back(*feedback);
+        self.loss.smoothed += (elapsed / LOSS_TIME) * (feedback.loss_ratio - self.loss.smoothed);
+        if feedback.queuing_delay.is_none() {
+            return;
+        }
+        if self.is_congested() {
+            self.drain(now);
+        } else if self.state == RateState::Draining {
+            self.finish_draining();
+        } else {
+            self.learn_delays();
+            self.judge_loss(now);
+            if self.state == RateState::Growing && self.loss.suspected.is_none() {
+                self.grow(now, elapsed);
+            }
+        }
+    }
+
+    /// Lowers the target when reports are overdue. Calls that come early change nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_some_and(|due| due <= now) {
+            self.before_silence = self.loss.test.map_or(self.target, |t| t.target_before);
+            self.state = RateState::Silent;
+            self.set_target(0.0);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let since = self.unanswered.filter(|_| self.state != RateState::Silent)?;
+        Some(since + SILENCE)
+    }
+
+    /// The path is back. What it carries now is unknown: half of what it did.
+    fn resume(&mut self) {
+        self.reports.clear();
+        self.loss = Loss { ambient: self.loss.ambient, ..Loss::default() };
+        self.drain = None;
+        self.state = RateState::Growing;
+        self.beyond_link = None;
+        self.set_target(self.before_silence / 2.0);
+    }
+
+    fn is_congested(&self) -> bool {
+        let limit = self.queue_limit();
+        let mut queues = self.newest_queues();
+        let (last, before) = (queues.next().unwrap_or(0.0), queues.next().unwrap_or(0.0));
+        let soars = last > 2.0 * limit && before > limit && self.is_rising();
+        soars || self.standing_queue() > limit
+    }
+
+    fn is_rising(&self) -> bool {
+        self.reports.back().is_some_and(|r| r.delay_gradient > 0.0)
+    }
+
+    /// The queue that the last reports all saw, in seconds; zero before there are enough.
+    fn standing_queue(&self) -> f64 {
+        let enough = self.newest_queues().count() >= STANDING_REPORTS;
+        let least = self.newest_queues().take(STANDING_REPORTS).fold(f64::INFINITY, f64::min);
+        if enough { least } else { 0.0 }
+    }
+
+    /// Seconds of queue, from the newest report that saw any frame begin to the oldest.
+    fn newest_queues(&self) -> impl Iterator<Item = f64> {
+        self.reports.iter().rev().filter_map(|r| r.queuing_delay).map(|q| q.as_secs_f64())
+    }
+
+    /// How much standing queue is congestion, in seconds.
+    fn queue_limit(&self) -> f64 {
+        let share = (QUEUE_LIMIT_BPS / self.target).sqrt();
+        (QUEUE_LIMIT * share).clamp(QUEUE_LIMIT / 2.0, QUEUE_LIMIT * 2.5)
+            + 2.0 * self.jitter
+            + self.ambient_queue
+    }
+
+    /// Sends less than the path carries, by as much as empties its queue within [`DRAIN_TIME`].
+    fn drain(&mut self, now: Instant) {
+        let queue = self.newest_queues().next().unwrap_or(0.0);
+        let is_deep = queue > 2.0 * self.queue_limit();
+        if is_deep {
+            self.link = Some(self.received_bps(DEEP_REPORTS));
+            self.link_is_rough = true;
+        } else if self.state != RateState::Draining {
+            self.link = Some(self.received_bps(REPORTS).min(self.target));
+            self.link_is_rough = false;
+        }
+        let target = self.loss.test.take().map_or(self.target, |t| t.target_before);
+        self.state = RateState::Draining;
+        self.beyond_link = None;
+        let drain = self.drain.get_or_insert(Drain { at: now, queue, least: queue, target });
+        drain.least = drain.least.min(queue);
+        let drain = *drain;
+        if now.saturating_duration_since(drain.at) >= DRAIN_PATIENCE {
+            if drain.least > STAYED * drain.queue && drain.least <= MAX_AMBIENT_QUEUE {
+                return self.accept_queue(drain);
+            }
+            self.drain = Some(Drain { at: now, queue, least: queue, ..drain });
+        }
+        let excess = (queue - self.queue_limit()).max(0.0);
+        let share = (HEADROOM - excess / DRAIN_TIME).max(LEAST_SHARE);
+        self.set_target(self.target.min(self.link.unwrap_or(self.target) * share));
+    }
+
+    /// Sending less changes nothing, so the queue is somebody else's, who would only take what
+    /// is left to them.
+    fn accept_queue(&mut self, drain: Drain) {
+        self.ambient_queue = drain.least;
+        self.drain = None;
+        self.state = RateState::Growing;
+        self.link = Some(drain.target);
+        self.set_target(drain.target * HEADROOM);
+    }
+
+    fn finish_draining(&mut self) {
+        let queue = self.newest_queues().next().unwrap_or(0.0);
+        if queue < self.ambient_queue + (self.queue_limit() - self.ambient_queue) / 2.0 {
+            self.drain = None;
+            self.state = RateState::Growing;
+            self.set_target(self.link.unwrap_or(self.target) * HEADROOM);
+        }
+    }
+
+    fn grow(&mut self, now: Instant, elapsed: f64) {
+        let near = (NEAR_GROWTH_BPS / self.target).clamp(LEAST_NEAR_GROWTH, MOST_NEAR_GROWTH);
+        let near = if self.link_is_rough { MOST_NEAR_GROWTH } else { near };
+        let pace = match self.link {
+            Some(link) if self.target > link * BEYOND => {
+                let since = *self.beyond_link.get_or_insert(now);
+                let proven = now.saturating_duration_since(since).as_secs_f64();
+                (near + PROVEN_GROWTH * proven).min(FREE_GROWTH)
+            }
+            Some(link) if self.target > link * NEAR => near,
+            _ => FREE_GROWTH,
+        };
+        // More than half as much again as is really sent would be a guess about the path.
+        let justified = 1.5 * self.received_bps(REPORTS);
+        self.set_target((self.target * (1.0 + pace * elapsed)).min(justified.max(self.target)));
+    }
+
+    fn learn_delays(&mut self) {
+        self.ambient_queue = self.ambient_queue.min(self.standing_queue());
+        let (last, before) = {
+            let mut queues = self.newest_queues();
+            (queues.next(), queues.next())
+        };
+        if let (Some(last), Some(before)) = (last, before) {
+            let step = (last - before).abs().min(MAX_JITTER);
+            self.jitter += JITTER_WEIGHT * (step - self.jitter);
+        }
+    }
+
+    /// Loss while the delay is flat.
+    fn judge_loss(&mut self, now: Instant) {
+        if let Some(test) = self.loss.test {
+            return self.judge_test(now, test);
+        }
+        let excess = self.loss.smoothed - self.loss.ambient;
+        if excess < SUSPECT_LOSS {
+            self.loss.suspected = None;
+            self.loss.ambient += AMBIENT_WEIGHT * excess.min(0.0);
+            return;
+        }
+        let since = *self.loss.suspected.get_or_insert(now);
+        if excess > GRAVE_LOSS || now.saturating_duration_since(since) > SUSPICION_TIME {
+            let (loss_before, target_before) = (self.loss.smoothed, self.target);
+            self.loss.test = Some(LossTest { began: now, loss_before, target_before });
+            self.state = RateState::Testing;
+            self.set_target(self.target.min(self.received_bps(REPORTS)) * TEST_SHARE);
+        }
+    }
+
+    fn judge_test(&mut self, now: Instant, test: LossTest) {
+        if now.saturating_duration_since(test.began) < TEST_TIME {
+            return;
+        }
+        self.loss.test = None;
+        self.loss.suspected = None;
+        self.state = RateState::Growing;
+        if self.loss.smoothed > test.loss_before * 0.6 {
+            self.loss.ambient = self.loss.smoothed;
+            self.set_target(test.target_before);
+        } else {
+            self.link = Some(self.target / TEST_SHARE);
+            self.beyond_link = None;
+        }
+    }
+
+    /// What arrived, in bits a second, over the last so many reports.
+    fn received_bps(&self, reports: usize) -> f64 {
+        let newest = self.reports.iter().rev().take(reports);
+        let (bytes, time) = newest
+            .fold((0, Duration::ZERO), |(bytes, time), r| (bytes + r.received, time + r.interval));
+        if time.is_zero() { self.target } else { bytes as f64 * 8.0 / time.as_secs_f64() }
+    }
+
+    fn set_target(&mut self, bps: f64) {
+        let (least, most) = (self.limits.min_bps as f64, self.limits.max_bps as f64);
+        self.target = bps.min(most).max(least);
+    }
+}
+
+/// No report for so long, though frames leave: the path is gone. Six reports.
+pub const SILENCE: Duration = Duration::from_millis(300);
+
+/// Reports remembered: half a second, fifteen frames.
+const REPORTS: usize = 10;
+
+/// A queue that stands for so many reports is no accident; some six frames.
+const STANDING_REPORTS: usize = 4;
+
+/// Behind a deep queue arrivals are even, and three reports say what the link carries now.
+const DEEP_REPORTS: usize = 3;
+
+/// Growth is never computed over more than this.
+const MAX_STEP: Duration = Duration::from_millis(200);
+
+/// Seconds of standing queue at [`QUEUE_LIMIT_BPS`] that are congestion.
+const QUEUE_LIMIT: f64 = 0.010;
+const QUEUE_LIMIT_BPS: f64 = 10e6;
+
+/// The share of the link that is used after its queue is gone. With frames that vary by a tenth
+/// the queue stays within a few ms; a lower share would only make the sawtooth deeper.
+const HEADROOM: f64 = 0.97;
+
+/// In how many seconds a queue should drain, and the share of the link that is used at least.
+const DRAIN_TIME: f64 = 0.4;
+const LEAST_SHARE: f64 = 0.3;
+
+/// A queue that stays for so long above this share of what it was is not ours; unless it is longer than
+/// the last, in seconds: then no latency is left to be saved by sending.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(600);
+const STAYED: f64 = 0.7;
+const MAX_AMBIENT_QUEUE: f64 = 0.05;
+
+/// Below this share of the last known limit growth is free; above the other the limit is gone.
+const NEAR: f64 = 0.9;
+const BEYOND: f64 = 1.04;
+
+/// Growth near the limit: so many bits a second each second, the same for all who share it, since that
+/// is what evens them out (Chiu and Jain 1989); but within these shares of the target, and at the
+/// most of them while the limit is known roughly.
+const NEAR_GROWTH_BPS: f64 = 100e3;
+const LEAST_NEAR_GROWTH: f64 = 0.005;
+const MOST_NEAR_GROWTH: f64 = 0.04;
+
+/// What is added to the growth for each second beyond the limit; growth at most.
+const PROVEN_GROWTH: f64 = 0.08;
+const FREE_GROWTH: f64 = 0.25;
+
+/// The largest step in seconds from report to report that is taken for jitter, and how much it weighs.
+const MAX_JITTER: f64 = 0.010;
+const JITTER_WEIGHT: f64 = 0.05;
+
+/// Seconds of jitter that are assumed until some were seen.
+const FIRST_JITTER: f64 = 0.005;
+
+/// Seconds over which loss is averaged.
+const LOSS_TIME: f64 = 1.0;
+
+/// Loss above the path's own that is suspicious if it lasts, and that is so at once.
+const SUSPECT_LOSS: f64 = 0.06;
+const GRAVE_LOSS: f64 = 0.12;
+const SUSPICION_TIME: Duration = Duration::from_secs(2);
+
+/// How fast the path's own loss is forgotten, a report.
+const AMBIENT_WEIGHT: f64 = 0.01;
+
+/// The test of loss: the share of what arrives that is sent, and for how long.
+const TEST_SHARE: f64 = 0.9;
+const TEST_TIME: Duration = Duration::from_millis(1500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64Mcg;
+
+    const LIMITS: RateLimits =
+        RateLimits { min_bps: 500_000, max_bps: 100_000_000, start_bps: 10_000_000 };
+    const REPORT: Duration = Duration::from_millis(50);
+    const MS: Duration = Duration::from_millis(1);
+
+    struct Peer {
+        controller: RateController,
+        now: Instant,
+        last_queue: Duration,
+    }
+
+    impl Peer {
+        fn new() -> Self {
+            let now = crate::clock::now();
+            let controller = RateController::new(now, LIMITS);
+            Self { controller, now, last_queue: Duration::ZERO }
+        }
+
+        /// One report on a path that delivers everything but `loss`.
+        fn report(&mut self, queue: Duration, loss: f64) {
+            let sent = self.controller.target_bps() as f64 * REPORT.as_secs_f64() / 8.0;
+            self.report_received(queue, loss, sent * (1.0 - loss));
+        }
+
+        fn report_received(&mut self, queue: Duration, loss_ratio: f64, received: f64) {
+            self.now += REPORT;
+            let change = queue.as_secs_f64() - self.last_queue.as_secs_f64();
+            self.last_queue = queue;
+            let feedback = Feedback {
+                loss_ratio,
+                queuing_delay: Some(queue),
+                delay_gradient: change / REPORT.as_secs_f64(),
+                received: received as usize,
+                interval: REPORT,
+            };
+            self.controller.record_sent(self.now);
+            self.controller.handle_feedback(self.now, &feedback);
+        }
+
+        fn target(&self) -> f64 {
+            self.controller.target_bps() as f64
+        }
+    }
+
+    #[test]
+    fn it_grows_while_nothing_objects_and_stays_within_its_limits() {
+        let mut peer = Peer::new();
+        for _ in 0..40 {
+            peer.report(Duration::ZERO, 0.0);
+        }
+        assert!((1.5e7..2.0e7).contains(&peer.target()), "{}", peer.target());
+        for _ in 0..400 {
+            peer.report(Duration::ZERO, 0.0);
+        }
+        assert_eq!(peer.controller.target_bps(), LIMITS.max_bps);
+    }
+
+    #[test]
+    fn it_does_not_grow_on_what_is_not_sent() {
+        let mut peer = Peer::new();
+        for _ in 0..400 {
+            peer.report_received(Duration::ZERO, 0.0, 2e6 * 0.05 / 8.0);
+        }
+        assert!(peer.target() <= 1e7, "{}", peer.target());
+    }
+
+    #[test]
+    fn a_soaring_queue_lowers_with_the_second_report_and_drains() {
+        let mut peer = Peer::new();
+        for _ in 0..20 {
+            peer.report(Duration::ZERO, 0.0);
+        }
+        let before = peer.target();
+        peer.report_received(60 * MS, 0.0, 2e6 * 0.05 / 8.0);
+        assert!(peer.target() >= before);
+        peer.report_received(120 * MS, 0.0, 2e6 * 0.05 / 8.0);
+        assert_eq!(peer.controller.state(), RateState::Draining);
+        peer.report_received(180 * MS, 0.0, 2e6 * 0.05 / 8.0);
+        assert!(peer.target() < 2e6 * 0.6, "{}", peer.target());
+        peer.report_received(Duration::ZERO, 0.0, 1e6 * 0.05 / 8.0);
+        assert_eq!(peer.controller.state(), RateState::Growing);
+        assert!((peer.target() / (2e6 * HEADROOM) - 1.0).abs() < 0.01, "{}", peer.target());
+    }
+
+    #[test]
+    fn jitter_is_not_congestion() {
+        let mut peer = Peer::new();
+        let mut rng = Pcg64Mcg::seed_from_u64(7);
+        for i in 0..600 {
+            // Of one or two frames, each late by up to 20 ms.
+            let mut late = || MS.mul_f64(20.0 * rng.random::<f64>());
+            let queue = if i % 3 == 0 { late() } else { late().min(late()) };
+            peer.report(queue, 0.0);
+            assert_ne!(peer.controller.state(), RateState::Draining, "report {i}");
+        }
+    }
+
+    #[test]
+    fn loss_that_stays_is_tested_once_and_then_left_alone() {
+        let mut peer = Peer::new();
+        let (mut tests, mut last) = (0, RateState::Growing);
+        for _ in 0..600 {
+            peer.report(Duration::ZERO, 0.15);
+            tests += u32::from(
+                peer.controller.state() == RateState::Testing && last != RateState::Testing,
+            );
+            last = peer.controller.state();
+        }
+        assert_eq!(tests, 1);
+        assert!(peer.target() > 5e7, "{}", peer.target());
+    }
+
+    #[test]
+    fn small_loss_is_not_even_tested() {
+        let mut peer = Peer::new();
+        for _ in 0..400 {
+            peer.report(Duration::ZERO, 0.05);
+            assert_eq!(peer.controller.state(), RateState::Growing);
+        }
+    }
+
+    #[test]
+    fn a_short_queue_is_found_by_its_loss() {
+        let mut peer = Peer::new();
+        let link = 6e6;
+        for i in 0..600 {
+            let target = peer.target();
+            let passed = target.min(link);
+            peer.report_received(2 * MS, 1.0 - passed / target, passed * 0.05 / 8.0);
+            assert!(i < 30 || peer.target() < link * 1.2, "{} at {i}", peer.target());
+        }
+    }
+
+    #[test]
+    fn silence_sends_the_least_and_the_first_report_ends_it() {
+        let mut peer = Peer::new();
+        peer.report(Duration::ZERO, 0.0);
+        assert_eq!(peer.controller.poll_timeout(), None, "nothing was sent that is not reported");
+        let before = peer.target();
+        peer.controller.record_sent(peer.now);
+        peer.controller.handle_timeout(peer.now + SILENCE.saturating_sub(MS));
+        assert!(peer.target() >= before, "an early call changes nothing");
+        assert_eq!(peer.controller.poll_timeout(), Some(peer.now + SILENCE));
+        peer.controller.handle_timeout(peer.now + SILENCE);
+        assert_eq!(peer.controller.target_bps(), LIMITS.min_bps);
+        assert_eq!(peer.controller.poll_timeout(), None);
+        peer.now += Duration::from_secs(10);
+        peer.report(Duration::ZERO, 0.9);
+        assert!((peer.target() / before - 0.5).abs() < 0.01);
+    }
+}

@@ -1,0 +1,117 @@
+//! Path probes: does a datagram of this length get through? (RFC 8899, packetization-layer path MTU discovery.)
+//!
+//! ```text
+//! probe (kind 6):   id (4) | zeros, until the datagram has the length that is tried
+//! ack (kind 7):     id (4) | datagram length (2) | zero (2)
+//! ```
+//!
+//! The ack says how long the datagram was that arrived, prelude and checksum included. A
+//! probe is never shorter than its ack, so that it cannot be used to amplify.
+
+use thiserror::Error;
+
+use super::datagram::{read_u16, read_u32};
+
+/// Tries the path with a long datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathProbe {
+    /// Comes back in the ack.
+    pub id: u32,
+}
+
+/// Says that a [`PathProbe`] has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathProbeAck {
+    /// The probe's id.
+    pub id: u32,
+    /// How long its datagram was, in bytes of UDP payload.
+    pub datagram_len: u16,
+}
+
+/// A probe that is too short, or an ack that is not of its one length.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("malformed path probe")]
+pub struct PathProbeError;
+
+impl PathProbe {
+    /// Parses the body of a probe. What it is padded with is not looked at.
+    pub fn parse(body: &[u8]) -> Result<Self, PathProbeError> {
+        if body.len() < MIN_PROBE_LEN {
+            return Err(PathProbeError);
+        }
+        Ok(Self { id: read_u32(body, ID.start) })
+    }
+
+    /// Writes the probe over the whole of `body`, at least [`MIN_PROBE_LEN`] bytes; its length is what is tried.
+    pub fn emit(&self, body: &mut [u8]) {
+        assert!(body.len() >= MIN_PROBE_LEN, "a probe is as long as its ack at least");
+        body.fill(0);
+        body[ID].copy_from_slice(&self.id.to_be_bytes());
+    }
+}
+
+impl PathProbeAck {
+    /// Parses the body of an ack.
+    pub fn parse(body: &[u8]) -> Result<Self, PathProbeError> {
+        if body.len() != ACK_LEN {
+            return Err(PathProbeError);
+        }
+        Ok(Self { id: read_u32(body, ID.start), datagram_len: read_u16(body, LENGTH.start) })
+    }
+
+    /// Writes the ack to `body`, [`ACK_LEN`] bytes.
+    pub fn emit(&self, body: &mut [u8]) {
+        body.fill(0);
+        body[ID].copy_from_slice(&self.id.to_be_bytes());
+        body[LENGTH].copy_from_slice(&self.datagram_len.to_be_bytes());
+    }
+}
+
+/// Bytes of an ack's body.
+pub const ACK_LEN: usize = 8;
+
+/// Bytes of the shortest probe's body.
+pub const MIN_PROBE_LEN: usize = ACK_LEN;
+
+const ID: std::ops::Range<usize> = 0..4;
+const LENGTH: std::ops::Range<usize> = 4..6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_fills_what_it_tries() {
+        let mut body = [0xa5; 20];
+        let probe = PathProbe { id: 0x0102_0304 };
+        probe.emit(&mut body);
+        assert_eq!(body, [[1, 2, 3, 4].as_slice(), &[0; 16]].concat()[..]);
+        assert_eq!(PathProbe::parse(&body), Ok(probe));
+    }
+
+    #[test]
+    fn an_ack_is_eight_bytes() {
+        let mut body = [0xa5; ACK_LEN];
+        let ack = PathProbeAck { id: 7, datagram_len: 1472 };
+        ack.emit(&mut body);
+        assert_eq!(body, [0, 0, 0, 7, 0x05, 0xc0, 0, 0]);
+        assert_eq!(PathProbeAck::parse(&body), Ok(ack));
+    }
+
+    #[test]
+    fn other_lengths_are_refused() {
+        for len in 0..MIN_PROBE_LEN {
+            assert_eq!(PathProbe::parse(&vec![0; len]), Err(PathProbeError));
+        }
+        for len in (0..ACK_LEN).chain([ACK_LEN + 1, 1472]) {
+            assert_eq!(PathProbeAck::parse(&vec![0; len]), Err(PathProbeError));
+        }
+    }
+
+    #[test]
+    fn padding_is_not_looked_at() {
+        let mut body = [0xa5; 100];
+        body[..4].copy_from_slice(&[0, 0, 0, 9]);
+        assert_eq!(PathProbe::parse(&body), Ok(PathProbe { id: 9 }));
+    }
+}
