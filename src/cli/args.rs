@@ -238,6 +238,9 @@ pub enum Show {
     Window,
     /// None.
     None,
+    /// None, but every frame is decoded as if there were one: to measure.
+    #[value(hide = true)]
+    Decode,
 }
 
 /// How the network is used.
