@@ -14,6 +14,7 @@ mod vectors;
 
 mod allocations;
 mod bad_input;
+mod machines;
 mod namespaces;
 mod people;
 mod program;
