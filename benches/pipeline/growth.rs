@@ -125,6 +125,6 @@ const NAMES: [&str; 3] = ["latency p50", "processor, both sides", "encode + deco
 
 /// Frames a second that all sizes can keep.
 const RATE: &str = "10";
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const SECONDS: &str = "3";
 const FLOOR_FRAMES: usize = 15;
