@@ -31,9 +31,11 @@ unit:
 soak: build
 	scripts/soak.sh
 
+# Writes the tables of docs/BENCHMARKS.md and draws docs/charts. As root it also measures a slow link.
 bench:
 	scripts/setup.sh build
-	cargo bench --locked
+	cargo bench --locked --bench transport --bench reassembly --bench codec --bench pipeline
+	cargo bench --locked --bench report -- --write
 
 # Boots a kernel with a virtual camera, if the lab is there; not part of `test`.
 test-camera: build

@@ -4,20 +4,22 @@
 //! table at the end has each variant's ratio to `turbojpeg whole` of the same run, which is
 //! what may be compared between machines.
 
-use std::{
-    collections::BTreeMap,
-    sync::{LazyLock, Mutex},
-    time::Duration,
-};
+#[path = "support/measure.rs"]
+mod measure;
+#[path = "support/publish.rs"]
+mod publish;
+#[path = "support/results.rs"]
+mod results;
+
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use udpchat::{
-    clock,
-    video::{
-        image::{Image, PixelFormat, Size},
-        jpeg::{Decoder, Encoder, Strips, Want},
-        source::pattern::Pattern,
-    },
+use measure::{Samples, timed};
+use results::{Cell, Table};
+use udpchat::video::{
+    image::{Image, PixelFormat, Size},
+    jpeg::{Decoder, Encoder, Strips, Want},
+    source::pattern::Pattern,
 };
 
 const SIZES: [(&str, Size); 4] = [
@@ -29,55 +31,60 @@ const SIZES: [(&str, Size); 4] = [
 const QUALITIES: [u8; 3] = [50, 80, 95];
 const STRIPS: [usize; 3] = [2, 4, 8];
 const FLOOR: &str = "turbojpeg whole";
+const ENCODE: &str = "encode";
+const DECODE_BGR: &str = "decode to BGR";
+const DECODE_PLANES: &str = "decode to planes";
 
-/// Of each variant, by operation and picture.
-type Results = BTreeMap<String, Vec<Measured>>;
-static RESULTS: LazyLock<Mutex<Results>> = LazyLock::new(Mutex::default);
-
-struct Measured {
+/// One variant of one operation on one picture.
+struct Found {
+    operation: String,
+    picture: String,
     variant: String,
-    median_ms: f64,
-    ratio: f64,
+    ms: Cell,
+    ratio: Cell,
 }
 
 fn main() {
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(100))
-        .measurement_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_millis(400))
         .nresamples(1000)
         .configure_from_args();
+    let mut found = Vec::new();
     for (name, size) in SIZES {
         let planes = noisy_pattern(size);
         let bgr = planes.to_bgr();
         for quality in QUALITIES {
-            let picture = format!("{name}/q{quality}");
-            let group =
-                Group { criterion: &mut criterion, name: format!("encode/{picture}"), size };
-            encode(group, &planes, &bgr, quality);
-            for (want, to) in [(Want::Bgr, "to BGR"), (Want::Planar, "to planes")] {
-                let name = format!("decode {to}/{picture}");
-                decode(Group { criterion: &mut criterion, name, size }, &planes, quality, want);
-            }
+            let mut group = Group {
+                criterion: &mut criterion,
+                found: &mut found,
+                picture: format!("{name}/q{quality}"),
+                size,
+            };
+            encode(&mut group, &planes, &bgr, quality);
+            decode(&mut group, &planes, quality, Want::Bgr);
+            decode(&mut group, &planes, quality, Want::Planar);
         }
     }
     criterion.final_summary();
-    print_ratios(&RESULTS.lock().expect("nobody panicked"));
+    let tables = [ENCODE, DECODE_BGR, DECODE_PLANES].map(|operation| ratios(operation, &found));
+    publish::publish("codec", tables.into(), Vec::new());
 }
 
 /// From planes, as the pattern and YUV4MPEG2 bring them; OpenCV wants BGR.
-fn encode(mut group: Group<'_>, planes: &Image, bgr: &Image, quality: u8) {
+fn encode(group: &mut Group<'_>, planes: &Image, bgr: &Image, quality: u8) {
     let (mut frame, mut floor_frame) = (Vec::new(), Vec::new());
     let mut whole = Encoder::new(quality, Strips::Count(1));
     let mut floor = || whole.encode(planes, &mut floor_frame).expect("encodes");
     for (name, strips) in variants() {
         let mut encoder = Encoder::new(quality, strips);
         let body = || encoder.encode(planes, &mut frame).expect("encodes");
-        group.measure(&name, &mut floor, body);
+        group.measure(ENCODE, &name, &mut floor, body);
     }
     let mut encoder = Encoder::new(quality, Strips::Count(1));
     let body = || encoder.encode(bgr, &mut frame).expect("encodes");
-    group.measure("turbojpeg whole, from BGR", &mut floor, body);
+    group.measure(ENCODE, "turbojpeg whole, from BGR", &mut floor, body);
     #[cfg(feature = "opencv")]
     {
         use opencv::{
@@ -89,13 +96,14 @@ fn encode(mut group: Group<'_>, planes: &Image, bgr: &Image, quality: u8) {
         let mat = mat.expect("the size fits");
         let parameters = Vector::from_slice(&[IMWRITE_JPEG_QUALITY, i32::from(quality)]);
         let mut bytes = Vector::<u8>::new();
-        group.measure("OpenCV, from BGR", &mut floor, || {
+        group.measure(ENCODE, "OpenCV, from BGR", &mut floor, || {
             imencode(".jpg", &mat, &mut bytes, &parameters).expect("encodes");
         });
     }
 }
 
-fn decode(mut group: Group<'_>, planes: &Image, quality: u8, want: Want) {
+fn decode(group: &mut Group<'_>, planes: &Image, quality: u8, want: Want) {
+    let operation = if want == Want::Bgr { DECODE_BGR } else { DECODE_PLANES };
     let (mut image, mut floor_image) = (Image::empty(), Image::empty());
     let (mut frame, mut whole_frame) = (Vec::new(), Vec::new());
     Encoder::new(quality, Strips::Count(1)).encode(planes, &mut whole_frame).expect("encodes");
@@ -105,7 +113,7 @@ fn decode(mut group: Group<'_>, planes: &Image, quality: u8, want: Want) {
         Encoder::new(quality, strips).encode(planes, &mut frame).expect("encodes");
         let mut decoder = Decoder::new();
         let body = || decoder.decode(&frame, want, &mut image).expect("decodes");
-        group.measure(&name, &mut floor, body);
+        group.measure(operation, &name, &mut floor, body);
     }
     #[cfg(feature = "opencv")]
     if want == Want::Bgr {
@@ -114,7 +122,7 @@ fn decode(mut group: Group<'_>, planes: &Image, quality: u8, want: Want) {
             imgcodecs::{IMREAD_COLOR, imdecode},
         };
         let bytes = Vector::<u8>::from_slice(&whole_frame);
-        group.measure("OpenCV", &mut floor, || {
+        group.measure(operation, "OpenCV", &mut floor, || {
             std::hint::black_box(imdecode(&bytes, IMREAD_COLOR).expect("decodes"));
         });
     }
@@ -125,59 +133,72 @@ fn variants() -> impl Iterator<Item = (String, Strips)> {
     std::iter::once((FLOOR.to_owned(), Strips::Count(1))).chain(strips)
 }
 
-/// One operation on one picture.
+/// What is done to one picture.
 struct Group<'a> {
     criterion: &'a mut Criterion,
-    name: String,
+    found: &'a mut Vec<Found>,
+    picture: String,
     size: Size,
 }
 
 impl Group<'_> {
     /// Before each turn of `body`, `floor` has one, so that both meet the same machine: its
     /// speed may be another one a second later.
-    fn measure(&mut self, variant: &str, mut floor: impl FnMut(), mut body: impl FnMut()) {
-        let mut group = self.criterion.benchmark_group(&self.name);
+    fn measure(
+        &mut self,
+        operation: &str,
+        variant: &str,
+        mut floor: impl FnMut(),
+        mut body: impl FnMut(),
+    ) {
+        let name = format!("{operation}/{}", self.picture);
+        let mut group = self.criterion.benchmark_group(name);
         group.throughput(Throughput::Elements((self.size.width * self.size.height) as u64));
-        let (mut times, mut ratios) = (Vec::new(), Vec::new());
+        let (mut times, mut floors) = (Samples::default(), Samples::default());
+        let mut has_run = false;
         group.bench_function(BenchmarkId::from_parameter(variant), |bencher| {
+            has_run = true;
             bencher.iter_custom(|iterations| {
-                let (mut floor_time, mut time) = (Duration::ZERO, Duration::ZERO);
+                let (mut floor_ms, mut ms) = (0.0, 0.0);
                 for _ in 0..iterations {
-                    floor_time += timed(&mut floor);
-                    time += timed(&mut body);
+                    floor_ms += timed(&mut floor);
+                    ms += timed(&mut body);
                 }
-                times.push(time.as_secs_f64() * 1e3 / iterations as f64);
-                ratios.push(time.as_secs_f64() / floor_time.as_secs_f64());
-                time
+                times.push(ms / iterations as f64);
+                floors.push(floor_ms / iterations as f64);
+                Duration::from_secs_f64(ms / 1e3)
             });
         });
         group.finish();
-        if let (Some(median_ms), Some(ratio)) = (median(times), median(ratios)) {
-            let measured = Measured { variant: variant.to_owned(), median_ms, ratio };
-            let mut results = RESULTS.lock().expect("nobody panicked");
-            results.entry(self.name.clone()).or_default().push(measured);
+        if has_run {
+            self.found.push(Found {
+                operation: operation.to_owned(),
+                picture: self.picture.clone(),
+                variant: variant.to_owned(),
+                ms: times.cell(),
+                ratio: times.ratios_to(&floors).cell(),
+            });
         }
     }
 }
 
-fn timed(mut body: impl FnMut()) -> Duration {
-    let began = clock::now();
-    body();
-    clock::now() - began
-}
-
-fn median(mut samples: Vec<f64>) -> Option<f64> {
-    samples.sort_by(f64::total_cmp);
-    samples.get(samples.len() / 2).copied()
-}
-
-fn print_ratios(results: &Results) {
-    for (group, variants) in results {
-        println!("\n{group:<40}{:>9}{:>9}", "ms", "ratio");
-        for Measured { variant, median_ms, ratio } in variants {
-            println!("  {variant:<38}{median_ms:>9.3}{ratio:>9.2}");
+/// A row a picture, a column a variant: the floor in ms, the others as ratios to it.
+fn ratios(operation: &str, found: &[Found]) -> Table {
+    let mut columns = vec!["picture".to_owned(), format!("{FLOOR}, ms")];
+    let mut rows: Vec<Vec<Cell>> = Vec::new();
+    for one in found.iter().filter(|one| one.operation == operation) {
+        let is_new = rows.last().is_none_or(|row| row[0].to_string() != one.picture);
+        if is_new {
+            rows.push(vec![Cell::Text(one.picture.clone())]);
+        }
+        let row = rows.last_mut().expect("just made");
+        row.push(if one.variant == FLOOR { one.ms.clone() } else { one.ratio.clone() });
+        if one.variant != FLOOR && !columns.contains(&one.variant) {
+            columns.push(one.variant.clone());
         }
     }
+    let title = format!("{operation}: the whole picture, and ratios to it in turn with it");
+    Table { title, columns, rows }
 }
 
 /// The pattern with noise on its luma, as a camera has, so that it is no easier to compress:

@@ -1,8 +1,22 @@
 //! The reassembler alone, on the chunks of one frame, beside a bare copy of the same bytes.
 
-use std::{hint::black_box, time::Duration};
+#[path = "support/measure.rs"]
+mod measure;
+#[path = "support/publish.rs"]
+mod publish;
+#[path = "support/results.rs"]
+mod results;
+#[path = "support/turns.rs"]
+mod turns;
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 use criterion::{Criterion, Throughput};
+use results::{Cell, Table};
+use turns::take_turns;
 use udpchat::{
     clock,
     net::{
@@ -65,39 +79,83 @@ fn arrange(arrival: Arrival) -> Vec<Vec<u8>> {
     all
 }
 
+/// The least: one copy and one CRC.
+struct Floor {
+    from: Vec<u8>,
+    to: Vec<u8>,
+}
+
+impl Floor {
+    fn new() -> Self {
+        Self { from: vec![1; FRAME_LEN], to: vec![0; FRAME_LEN] }
+    }
+
+    fn run(&mut self) {
+        self.to.copy_from_slice(black_box(&self.from));
+        black_box(crc32fast::hash(&self.to));
+    }
+}
+
+/// A reassembler that is given one frame after another, all arriving alike.
+struct Arriving {
+    chunks: Vec<Vec<u8>>,
+    reassembler: Reassembler,
+    now: Instant,
+    id: u32,
+}
+
+impl Arriving {
+    fn new(arrival: Arrival) -> Self {
+        let reassembler = Reassembler::new(DEFAULT_REASSEMBLY_DEADLINE);
+        Self { chunks: arrange(arrival), reassembler, now: clock::now(), id: 0 }
+    }
+
+    fn run(&mut self) {
+        self.id += 1;
+        renumber(&mut self.chunks, self.id);
+        for body in &self.chunks {
+            let (header, payload) = VideoHeader::parse(body).expect("a chunk");
+            let crc = Hashed::of(payload).crc;
+            black_box(self.reassembler.handle_chunk(self.now, &header, payload, crc));
+        }
+    }
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("reassembly");
     group.sample_size(50).measurement_time(Duration::from_secs(2));
     group.throughput(Throughput::Bytes(FRAME_LEN as u64));
-    let (from, mut to) = (vec![1_u8; FRAME_LEN], vec![0_u8; FRAME_LEN]);
-    group.bench_function("floor: one copy and one CRC", |b| {
-        b.iter(|| {
-            to.copy_from_slice(black_box(&from));
-            black_box(crc32fast::hash(&to))
-        });
-    });
-    for (name, arrival) in [
-        ("in order", Arrival::InOrder),
-        ("reversed", Arrival::Reversed),
-        ("5 % lost", Arrival::OneInTwentyLost),
-        ("each twice", Arrival::EachTwice),
-    ] {
-        let (mut all, mut id) = (arrange(arrival), 0);
-        let mut reassembler = Reassembler::new(DEFAULT_REASSEMBLY_DEADLINE);
-        let now = clock::now();
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                id += 1;
-                renumber(&mut all, id);
-                for body in &all {
-                    let (header, payload) = VideoHeader::parse(body).expect("a chunk");
-                    let crc = Hashed::of(payload).crc;
-                    black_box(reassembler.handle_chunk(now, &header, payload, crc));
-                }
-            });
-        });
+    let mut floor = Floor::new();
+    group.bench_function("floor: one copy and one CRC", |b| b.iter(|| floor.run()));
+    for (name, arrival) in ARRIVALS {
+        let mut arriving = Arriving::new(arrival);
+        group.bench_function(name, |b| b.iter(|| arriving.run()));
     }
     group.finish();
     criterion.final_summary();
+    publish::publish("reassembly", vec![ratios()], Vec::new());
 }
+
+/// Each in turn with the floor.
+fn ratios() -> Table {
+    let mut rows = Vec::new();
+    for (name, arrival) in ARRIVALS {
+        let (mut floor, mut arriving) = (Floor::new(), Arriving::new(arrival));
+        let [floor, arriving] = take_turns(ROUNDS, [&mut || floor.run(), &mut || arriving.run()]);
+        let ratios = arriving.ratios_to(&floor);
+        rows.push(vec![Cell::Text(name.into()), floor.cell(), arriving.cell(), ratios.cell()]);
+    }
+    let columns = ["chunks arrive", "floor", "reassembler", "ratio"];
+    let title = format!("A frame of {FRAME_LEN} bytes, µs, {ROUNDS} rounds");
+    Table { title, columns: columns.map(str::to_owned).to_vec(), rows }
+}
+
+const ARRIVALS: [(&str, Arrival); 4] = [
+    ("in order", Arrival::InOrder),
+    ("reversed", Arrival::Reversed),
+    ("5 % lost", Arrival::OneInTwentyLost),
+    ("each twice", Arrival::EachTwice),
+];
+
+const ROUNDS: usize = 2000;

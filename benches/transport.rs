@@ -8,6 +8,15 @@
 //! Both ends run on one thread in turn, so nothing but the work is measured. After criterion's own
 //! report, the medians of an interleaved run are printed as ratios.
 
+#[path = "support/measure.rs"]
+mod measure;
+#[path = "support/publish.rs"]
+mod publish;
+#[path = "support/results.rs"]
+mod results;
+#[path = "support/turns.rs"]
+mod turns;
+
 use std::{
     hint::black_box,
     net::SocketAddr,
@@ -15,6 +24,8 @@ use std::{
 };
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use results::{Cell, Table};
+use turns::take_turns;
 use udpchat::{
     clock,
     net::{
@@ -27,6 +38,7 @@ use udpchat::{
 
 const SIZES: [usize; 4] = [30_000, 117_000, 210_000, 440_000];
 const DATAGRAM_LEN: usize = 1200;
+const ROUNDS: usize = 400;
 
 /// How many datagrams a system call moves.
 #[derive(Clone, Copy, PartialEq)]
@@ -168,46 +180,34 @@ fn criterion_groups(c: &mut Criterion) {
     group.finish();
 }
 
-/// Medians of rounds in which all three take turns, so that a noisy machine is noisy for each.
-fn ratios() {
-    println!("\ntransport: median µs a frame, and ratios, of 400 interleaved rounds");
-    println!("  bytes    floor  udpchat   single   udpchat/floor   udpchat/single");
+/// The three in turn.
+fn ratios() -> Table {
+    let mut rows = Vec::new();
     for len in SIZES {
         let (mut floor, mut udpchat, mut single) = (
             Floor::new(len),
             Udpchat::new(len, Batch::Offloaded),
             Udpchat::new(len, Batch::Single),
         );
-        let mut times: [Vec<f64>; 3] = Default::default();
-        for round in 0..420 {
-            let taken = [time(|| floor.run()), time(|| udpchat.run()), time(|| single.run())];
-            if round >= 20 {
-                times.iter_mut().zip(taken).for_each(|(all, one)| all.push(one));
-            }
-        }
-        let [floor, udpchat, single] = times.map(median);
-        println!(
-            "{len:>7} {floor:>8.1} {udpchat:>8.1} {single:>8.1} {:>15.2} {:>16.3}",
-            udpchat / floor,
-            udpchat / single
-        );
+        let [floor, udpchat, single] =
+            take_turns(ROUNDS, [&mut || floor.run(), &mut || udpchat.run(), &mut || single.run()]);
+        rows.push(vec![
+            Cell::Text(len.to_string()),
+            floor.cell(),
+            udpchat.cell(),
+            single.cell(),
+            udpchat.ratios_to(&floor).cell(),
+            udpchat.ratios_to(&single).cell(),
+        ]);
     }
-}
-
-fn time(run: impl FnOnce()) -> f64 {
-    let start = clock::now();
-    run();
-    (clock::now() - start).as_secs_f64() * 1e6
-}
-
-fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
+    let columns = ["bytes", "floor", "udpchat", "single", "udpchat / floor", "udpchat / single"];
+    let title = format!("A frame from socket to socket over loopback, µs, {ROUNDS} rounds");
+    Table { title, columns: columns.map(str::to_owned).to_vec(), rows }
 }
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     criterion_groups(&mut criterion);
     criterion.final_summary();
-    ratios();
+    publish::publish("transport", vec![ratios()], Vec::new());
 }

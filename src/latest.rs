@@ -51,7 +51,7 @@ impl<T> Latest<T> {
 
     /// Takes the newest value if one is there.
     pub fn try_take(&self) -> Option<T> {
-        self.lock().value.take()
+        self.hand_out(&mut self.lock())
     }
 
     /// Wakes whoever waits, or will next, without a value.
@@ -70,7 +70,7 @@ impl<T> Latest<T> {
             .wait_timeout_while(slot, timeout, |s| s.value.is_none() && !s.closed && !s.nudged)
             .unwrap_or_else(PoisonError::into_inner);
         let nudged = std::mem::take(&mut slot.nudged);
-        match slot.value.take() {
+        match self.hand_out(&mut slot) {
             Some(value) => Taken::Value(value),
             None if slot.closed => Taken::Closed,
             None if nudged => Taken::Nudged,
@@ -78,10 +78,26 @@ impl<T> Latest<T> {
         }
     }
 
+    /// Waits up to `timeout` until the last value put was taken. True: nothing is there.
+    ///
+    /// For who makes values on demand, and none that nobody takes.
+    pub fn wait_empty(&self, timeout: Duration) -> bool {
+        let mut slot = self.lock();
+        slot.awaited = true;
+        let (mut slot, _) = self
+            .shared
+            .taken
+            .wait_timeout_while(slot, timeout, |s| s.value.is_some() && !s.closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        slot.awaited = false;
+        slot.value.is_none()
+    }
+
     /// Says that nothing more will come, and wakes whoever waits.
     pub fn close(&self) {
         self.lock().closed = true;
         self.shared.put.notify_all();
+        self.shared.taken.notify_all();
     }
 
     /// Whether [`close`](Self::close) was called.
@@ -94,6 +110,15 @@ impl<T> Latest<T> {
         self.lock().superseded
     }
 
+    fn hand_out(&self, slot: &mut Slot<T>) -> Option<T> {
+        let value = slot.value.take();
+        // Nobody waits for that but a source without a rate, and waking costs a system call.
+        if slot.awaited && value.is_some() {
+            self.shared.taken.notify_all();
+        }
+        value
+    }
+
     fn lock(&self) -> MutexGuard<'_, Slot<T>> {
         // No code of ours runs under the lock, so a poisoned slot is still whole.
         self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner)
@@ -102,8 +127,10 @@ impl<T> Latest<T> {
 
 impl<T> Default for Latest<T> {
     fn default() -> Self {
-        let slot = Mutex::new(Slot { value: None, superseded: 0, closed: false, nudged: false });
-        Self { shared: Arc::new(Shared { slot, put: Condvar::new() }) }
+        let slot =
+            Slot { value: None, superseded: 0, closed: false, nudged: false, awaited: false };
+        let (put, taken) = (Condvar::new(), Condvar::new());
+        Self { shared: Arc::new(Shared { slot: Mutex::new(slot), put, taken }) }
     }
 }
 
@@ -117,6 +144,7 @@ impl<T> Clone for Latest<T> {
 struct Shared<T> {
     slot: Mutex<Slot<T>>,
     put: Condvar,
+    taken: Condvar,
 }
 
 #[derive(Debug)]
@@ -125,6 +153,8 @@ struct Slot<T> {
     superseded: u64,
     closed: bool,
     nudged: bool,
+    /// Somebody waits until the value is taken.
+    awaited: bool,
 }
 
 #[cfg(test)]
@@ -168,6 +198,18 @@ mod tests {
         mailbox.put(7);
         assert_eq!(mailbox.take(LONG), Taken::Value(7));
         assert_eq!(mailbox.take(Duration::from_millis(1)), Taken::TimedOut);
+    }
+
+    #[test]
+    fn who_makes_values_on_demand_waits_until_the_last_is_taken() {
+        let mailbox = Latest::new();
+        assert!(mailbox.wait_empty(LONG));
+        mailbox.put(7);
+        assert!(!mailbox.wait_empty(Duration::from_millis(1)));
+        let waiting = mailbox.clone();
+        let thread = std::thread::spawn(move || waiting.wait_empty(LONG));
+        assert_eq!(mailbox.take(LONG), Taken::Value(7));
+        assert!(thread.join().expect("no panic"));
     }
 
     #[test]

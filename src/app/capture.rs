@@ -150,6 +150,7 @@ impl GrabberThread {
             std::thread::park_timeout(GATE_INTERVAL);
         }
         loop {
+            self.await_demand();
             match self.source.next(self.stop.flag()) {
                 Ok(Some(picture)) => {
                     self.progress.captured.fetch_add(1, Ordering::Relaxed);
@@ -169,6 +170,16 @@ impl GrabberThread {
         }
         self.pictures.close();
         self.progress.add_cpu(Duration::ZERO);
+    }
+
+    /// A source without a rate would make pictures that nobody takes: the next one is made while
+    /// the encoder works on the last.
+    fn await_demand(&self) {
+        while !self.source.is_paced()
+            && !self.stop.is_requested()
+            && !self.pictures.is_closed()
+            && !self.pictures.wait_empty(DEMAND_LOOK)
+        {}
     }
 }
 
@@ -324,5 +335,8 @@ pub(super) fn spawn<F: FnOnce() + Send + 'static>(
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.into()).spawn(body)
 }
+
+/// How often who waits for demand looks whether it should stop.
+const DEMAND_LOOK: Duration = Duration::from_millis(50);
 
 const GATE_INTERVAL: Duration = Duration::from_millis(5);

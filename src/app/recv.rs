@@ -10,11 +10,11 @@ use super::{
     run::{Network, NetworkConfig, Stdout, deadline, stdout_owner},
     statistics::Statistics,
     stop::Stop,
-    view::{View, ViewConfig},
+    view::{Check, View, ViewConfig},
     watch::{Presence, Watch},
 };
 use crate::{
-    cli::args::RecvArgs,
+    cli::args::{RecvArgs, Show},
     clock,
     net::{
         io::{DEFAULT_PORT, Listen},
@@ -43,7 +43,7 @@ pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
             sink: &args.sink,
             windows: vec![WindowSpec { title: "udpchat".into(), role: window::Role::Peer }],
             fps: UNKNOWN_RATE,
-            check: None,
+            check: (args.sink.show == Some(Show::Decode)).then_some(Check::Decodes),
             ledger: None,
         },
         messages,

@@ -23,6 +23,7 @@ pub(super) struct Report {
     sent_bytes: u64,
     goodput_mbit_s: f64,
     cpu_ms: [f64; 2],
+    first_picture_ms: Option<f64>,
     seconds: f64,
 }
 
@@ -78,6 +79,7 @@ impl Report {
             sent_bytes: sent.bytes_sent,
             goodput_mbit_s: mbit(meters.bytes(), seconds),
             cpu_ms: [per_frame(cpu[0], sent.frames_sent), per_frame(cpu[1], received.completed)],
+            first_picture_ms: view.first_picture().map(|after| after.as_secs_f64() * 1e3),
             seconds,
         }
     }
@@ -102,8 +104,14 @@ impl Report {
             "bytes": { "jpeg": self.jpeg_bytes, "sent": self.sent_bytes },
             "goodput_mbit_s": self.goodput_mbit_s,
             "cpu_ms_per_frame": { "sender": self.cpu_ms[0], "receiver": self.cpu_ms[1] },
+            "first_picture_ms": self.first_picture_ms,
+            "shown_fps": self.shown_fps(),
             "seconds": self.seconds,
         })
+    }
+
+    fn shown_fps(&self) -> f64 {
+        self.frames.shown as f64 / self.seconds.max(1e-3)
     }
 
     pub(super) fn text(&self) -> String {
@@ -116,7 +124,7 @@ impl Report {
              latency, ms     p50     p95     p99     max\n{}\n\
              goodput    {:.1} Mbit/s; overhead {overhead:.1} %\n\
              processor  {:.2} ms a frame sending, {:.2} receiving\n\
-             duration   {:.1} s",
+             duration   {:.1} s, {:.1} frames/s{}",
             f.captured,
             f.sent,
             f.completed,
@@ -130,6 +138,9 @@ impl Report {
             self.cpu_ms[0],
             self.cpu_ms[1],
             self.seconds,
+            self.shown_fps(),
+            self.first_picture_ms
+                .map_or_else(String::new, |ms| format!("; the first after {ms:.0} ms")),
         )
     }
 }

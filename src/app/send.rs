@@ -21,7 +21,10 @@ use super::{
     stop::Stop,
 };
 use crate::{
-    cli::args::{EncodingArgs, SendArgs},
+    cli::{
+        Rate,
+        args::{EncodingArgs, SendArgs},
+    },
     clock,
     net::{
         session::{Event, Role, Target},
@@ -108,8 +111,16 @@ pub(super) fn open_source(
     args: &EncodingArgs,
     messages: &Messages,
 ) -> Result<Source> {
-    let options =
-        SourceOptions { size: args.size, fps: args.fps, once: args.once, gray: args.gray };
+    let options = SourceOptions {
+        size: args.size,
+        fps: match args.fps {
+            Some(Rate::PerSecond(fps)) => Some(fps),
+            Some(Rate::Max) | None => None,
+        },
+        unpaced: args.fps == Some(Rate::Max),
+        once: args.once,
+        gray: args.gray,
+    };
     let source = Source::open(spec, &options)?;
     info!("{}", source.info().description);
     for note in &source.info().notes {

@@ -50,6 +50,7 @@ pub(super) struct View {
     overlay: Overlay,
     caption_until: Option<Instant>,
     began: Instant,
+    first_shown: Option<Instant>,
     last_shown: Option<Instant>,
     interval: Meters,
     total: Meters,
@@ -107,6 +108,7 @@ impl View {
             overlay: Overlay::default(),
             caption_until: None,
             began: clock::now(),
+            first_shown: None,
             last_shown: None,
             interval: Meters::new(),
             total: Meters::new(),
@@ -147,6 +149,7 @@ impl View {
         let bytes = delivered.frame.data.len();
         self.interval.record(&times, bytes);
         self.total.record(&times, bytes);
+        self.first_shown.get_or_insert(shown);
         self.last_shown = Some(shown);
         if let Some(recorder) = &mut self.recorder {
             // By our own clock: another sender's media time begins somewhere else.
@@ -214,6 +217,11 @@ impl View {
     /// When the last frame was shown.
     pub(super) fn last_shown(&self) -> Option<Instant> {
         self.last_shown
+    }
+
+    /// How long after the start the first frame was shown.
+    pub(super) fn first_picture(&self) -> Option<Duration> {
+        self.first_shown.map(|at| at.saturating_duration_since(self.began))
     }
 
     pub(super) fn total(&self) -> &Meters {
@@ -340,7 +348,7 @@ fn open_screen(
     windows: &[WindowSpec],
     messages: &Messages,
 ) -> Result<Option<Screen>> {
-    if show == Some(Show::None) {
+    if matches!(show, Some(Show::None | Show::Decode)) {
         return Ok(None);
     }
     match display::available() {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::values::{self, Fec, HostPort, MaxDatagramLen};
+use super::values::{self, Fec, HostPort, MaxDatagramLen, Rate};
 use crate::{
     net::{
         io::{Dscp, Offload},
@@ -208,9 +208,9 @@ pub struct EncodingArgs {
     /// Picture size, exactly as given [default: 1280x720 for camera and pattern, else the source's own]
     #[arg(long, value_name = "WxH")]
     pub size: Option<Size>,
-    /// Frames a second [default: 30, and a video file's own]
-    #[arg(long, value_name = "N", value_parser = values::rate)]
-    pub fps: Option<f64>,
+    /// Frames a second; max is as many as can be encoded, of the pattern or a file [default: 30, and a video file's own]
+    #[arg(long, value_name = "N|max", value_parser = values::rate)]
+    pub fps: Option<Rate>,
     /// Grey pictures: a third smaller
     #[arg(long)]
     pub gray: bool,
@@ -253,6 +253,9 @@ pub enum Show {
     Window,
     /// None.
     None,
+    /// None, but every frame is decoded as if there were one: to measure.
+    #[value(hide = true)]
+    Decode,
 }
 
 /// How the network is used.

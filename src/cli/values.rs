@@ -107,9 +107,22 @@ pub(super) fn fec(text: &str) -> Result<Fec, String> {
     }
 }
 
-pub(super) fn rate(text: &str) -> Result<f64, String> {
+/// How many pictures a second a source gives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rate {
+    /// So many.
+    PerSecond(f64),
+    /// The next one as soon as the encoder has taken the last.
+    Max,
+}
+
+pub(super) fn rate(text: &str) -> Result<Rate, String> {
+    if text == "max" {
+        return Ok(Rate::Max);
+    }
     let fps = text.parse().ok().filter(|fps| (0.1..=1000.0).contains(fps));
-    fps.ok_or_else(|| "give frames a second, from 0.1 to 1000".to_owned())
+    fps.map(Rate::PerSecond)
+        .ok_or_else(|| "give frames a second, from 0.1 to 1000, or max".to_owned())
 }
 
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
@@ -183,6 +196,7 @@ mod tests {
         for wrong in ["0", "17", "-1", "x", ""] {
             assert!(strips(wrong).unwrap_err().contains("1 to 16"));
         }
+        assert_eq!((rate("25"), rate("max")), (Ok(Rate::PerSecond(25.0)), Ok(Rate::Max)));
         for wrong in ["0", "-5", "inf", "NaN", "x"] {
             assert!(rate(wrong).is_err(), "{wrong}");
             assert!(seconds(wrong).is_err(), "{wrong}");

@@ -15,6 +15,7 @@ mod vectors;
 
 mod allocations;
 mod bad_input;
+mod machines;
 mod namespaces;
 mod people;
 mod program;

@@ -57,8 +57,9 @@ impl Film {
             height: size.height,
             fps,
             description: format!(
-                "{}, video {found}{scaling} at {fps:.4} frames/s (its own: {own_fps:.4})",
-                path.display()
+                "{}, video {found}{scaling} at {} (its own: {own_fps:.4})",
+                path.display(),
+                options.rate_text(fps)
             ),
             passthrough: false,
             notes: Vec::new(),
@@ -68,7 +69,7 @@ impl Film {
             capture,
             size,
             once: options.once,
-            pacer: Pacer::new(fps),
+            pacer: options.pacer(fps),
             ahead: Some(scale(first, size)?),
             number: 0,
         };
@@ -90,6 +91,11 @@ impl Film {
         let (picture, number) = (Picture::Image(image), self.number);
         self.number += 1;
         Ok(Some(Captured { picture, captured: due.at, number }))
+    }
+
+    /// Whether there is a rate to keep.
+    pub(super) fn is_paced(&self) -> bool {
+        self.pacer.is_paced()
     }
 
     /// Decodes the next picture, from the beginning again after the last one.

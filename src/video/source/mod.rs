@@ -117,6 +117,19 @@ impl Source {
         }
     }
 
+    /// Whether its pictures come at a rate. Otherwise the next one is made when it is asked for,
+    /// and whoever asks too often makes pictures for nobody.
+    pub fn is_paced(&self) -> bool {
+        match &self.kind {
+            Kind::Pattern(source) => source.pacer.is_paced(),
+            #[cfg(feature = "opencv")]
+            Kind::Film(source) => source.is_paced(),
+            #[cfg(feature = "opencv")]
+            Kind::Still(source) => source.is_paced(),
+            _ => true,
+        }
+    }
+
     /// Frames that could not be mended and were dropped so far (camera and Motion JPEG).
     pub fn damaged(&self) -> u64 {
         match &self.kind {
@@ -163,17 +176,18 @@ impl PacedPattern {
 fn open_pattern(options: &SourceOptions) -> Source {
     let Size { width, height } = options.size.unwrap_or(DEFAULT_SIZE);
     let fps = options.fps.unwrap_or(DEFAULT_FPS);
+    let rate = options.rate_text(fps);
     let label = format!("udpchat {width}x{height} {fps} fps");
     let pattern = Pattern::new(Size { width, height }, &label);
     let info = SourceInfo {
         width,
         height,
         fps,
-        description: format!("pattern, {width}x{height} at {fps} frames/s"),
+        description: format!("pattern, {width}x{height} at {rate}"),
         passthrough: false,
         notes: Vec::new(),
     };
-    let source = PacedPattern { pattern, pacer: Pacer::new(fps), gray: options.gray };
+    let source = PacedPattern { pattern, pacer: options.pacer(fps), gray: options.gray };
     Source { info, kind: Kind::Pattern(Box::new(source)) }
 }
 

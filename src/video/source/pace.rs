@@ -12,7 +12,8 @@ use crate::clock;
 /// no error adds up.
 #[derive(Debug)]
 pub(super) struct Pacer {
-    fps: f64,
+    /// `None`: each is due when it is asked for.
+    fps: Option<f64>,
     start: Option<Instant>,
     /// Intervals since `start` until the next due time.
     next: u64,
@@ -21,7 +22,17 @@ pub(super) struct Pacer {
 impl Pacer {
     pub(super) fn new(fps: f64) -> Self {
         assert!(fps > 0.0 && fps.is_finite(), "{fps} frames/s");
-        Self { fps, start: None, next: 0 }
+        Self { fps: Some(fps), start: None, next: 0 }
+    }
+
+    /// As fast as it is asked.
+    pub(super) fn unpaced() -> Self {
+        Self { fps: None, start: None, next: 0 }
+    }
+
+    /// Whether there is a rate to keep.
+    pub(super) fn is_paced(&self) -> bool {
+        self.fps.is_some()
     }
 
     /// Waits until the next picture is due, and says when that was; `None` if `stop` came first.
@@ -30,10 +41,15 @@ impl Pacer {
     /// that passed are skipped, so that none is ever made up for in a burst.
     pub(super) fn wait(&mut self, stop: &AtomicBool) -> Option<Due> {
         let now = clock::now();
+        let Some(fps) = self.fps else {
+            let due = Due { at: now, number: self.next, skipped: 0 };
+            self.next += 1;
+            return (!stop.load(Ordering::Relaxed)).then_some(due);
+        };
         let start = *self.start.get_or_insert(now);
-        let passed = (now.saturating_duration_since(start).as_secs_f64() * self.fps) as u64;
+        let passed = (now.saturating_duration_since(start).as_secs_f64() * fps) as u64;
         let number = self.next.max(passed);
-        let at = start + Duration::from_secs_f64(number as f64 / self.fps);
+        let at = start + Duration::from_secs_f64(number as f64 / fps);
         let skipped = number - self.next;
         self.next = number + 1;
         wait_until(at, stop).then_some(Due { at, number, skipped })
@@ -94,6 +110,16 @@ mod tests {
         assert!(late.number >= 5 && late.skipped == late.number - 1, "{late:?}");
         let next = pacer.wait(&RUN).expect("not stopped");
         assert!(next.at - late.at >= Duration::from_millis(10));
+    }
+
+    #[test]
+    fn without_a_rate_each_is_due_when_it_is_asked_for() {
+        let mut pacer = Pacer::unpaced();
+        let (first, second) = (pacer.wait(&RUN), pacer.wait(&RUN));
+        let (first, second) = (first.expect("not stopped"), second.expect("not stopped"));
+        assert_eq!((first.number, second.number, second.skipped), (0, 1, 0));
+        assert!(first.at <= second.at && second.at <= clock::now());
+        assert_eq!(pacer.wait(&AtomicBool::new(true)), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, fmt, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
+use super::pace::Pacer;
 use crate::video::image::Size;
 
 /// Which source. Every text is one: what has no meaning of its own is a path
@@ -54,10 +55,25 @@ pub struct SourceOptions {
     /// Frames/s, within [`FPS_RANGE`]: asked of a camera, given to what is made
     /// here or read from a file.
     pub fps: Option<f64>,
+    /// No rate: what is made here or read from a file gives the next picture as soon as it is
+    /// asked for one. Cameras and standard input have a rate of their own, and keep it.
+    pub unpaced: bool,
     /// Play a file once instead of again and again.
     pub once: bool,
     /// Leave out the colour where that saves work here. The encoder must be told too.
     pub gray: bool,
+}
+
+impl SourceOptions {
+    /// When the pictures of a source are due whose own rate, or the one asked for, is `fps`.
+    pub(super) fn pacer(&self, fps: f64) -> Pacer {
+        if self.unpaced { Pacer::unpaced() } else { Pacer::new(fps) }
+    }
+
+    /// The same for people.
+    pub(super) fn rate_text(&self, fps: f64) -> String {
+        if self.unpaced { "as fast as possible".to_owned() } else { format!("{fps} frames/s") }
+    }
 }
 
 /// The rates that can be asked for: one picture in ten seconds is a slide show,

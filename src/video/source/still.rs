@@ -53,7 +53,7 @@ impl Still {
         let image = scale(image, size)?;
         let fps = options.fps.unwrap_or(DEFAULT_FPS);
         let info = describe(path, format, found, size, fps);
-        Ok((info, Self { image, pacer: Pacer::new(fps), once: options.once, shown: false }))
+        Ok((info, Self { image, pacer: options.pacer(fps), once: options.once, shown: false }))
     }
 
     pub(super) fn next(&mut self, stop: &AtomicBool) -> Option<Captured> {
@@ -63,6 +63,11 @@ impl Still {
         let due = self.pacer.wait(stop)?;
         let picture = Picture::Image(self.image.clone());
         Some(Captured { picture, captured: due.at, number: due.number })
+    }
+
+    /// Whether there is a rate to keep.
+    pub(super) fn is_paced(&self) -> bool {
+        self.pacer.is_paced()
     }
 }
 

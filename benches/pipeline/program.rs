@@ -1,0 +1,141 @@
+//! The program under test, and what it reports.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, ChildStderr, ChildStdout, Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::cases::{Case, QUALITY};
+
+/// How frames are handed on inside the program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// As this version does it, with no choice.
+    Only,
+    /// Strip by strip.
+    Pipelined,
+    /// A whole frame at a time.
+    Whole,
+}
+
+/// The modes that this version knows.
+pub(crate) fn modes() -> Vec<Mode> {
+    let knows = udpchat().args(["demo", "--pipeline", "off", "--help"]).output();
+    let knows = knows.expect("the binary is built").status.success();
+    if knows { vec![Mode::Pipelined, Mode::Whole] } else { vec![Mode::Only] }
+}
+
+impl Mode {
+    pub(crate) fn args(self) -> &'static [&'static str] {
+        match self {
+            Self::Only => &[],
+            Self::Pipelined => &["--pipeline", "auto"],
+            Self::Whole => &["--pipeline", "off"],
+        }
+    }
+
+    /// The name of a case in this mode.
+    pub(crate) fn of(self, case: &str) -> String {
+        match self {
+            Self::Only => case.to_owned(),
+            Self::Pipelined => format!("{case}, pipelined"),
+            Self::Whole => format!("{case}, not pipelined"),
+        }
+    }
+}
+
+/// The demo's report, as the README describes it.
+pub(crate) struct Report(Value);
+
+/// Runs the demo on the pattern to its end.
+pub(crate) fn demo(case: Case, mode: Mode, fps: &str, seconds: &str) -> Report {
+    let (size, quality) = (case.size.to_string(), QUALITY.to_string());
+    let mut command = udpchat();
+    command.args(["demo", "--quiet", "--json", "--show", "none", "--size", &size]);
+    command.args(["--quality", &quality, "--fps", fps, "--seconds", seconds]).args(mode.args());
+    let output = command.stderr(Stdio::inherit()).output().expect("the binary is built");
+    assert!(output.status.success(), "the demo failed");
+    Report(serde_json::from_slice(&output.stdout).expect("one JSON object"))
+}
+
+impl Report {
+    /// Of a stage, ms.
+    pub(crate) fn percentile(&self, stage: &str, percentile: &str) -> f64 {
+        self.number(&format!("/latency_ms/{stage}/{percentile}"))
+    }
+
+    /// Processor time a frame, both sides, ms.
+    pub(crate) fn cpu(&self) -> f64 {
+        self.number("/cpu_ms_per_frame/sender") + self.number("/cpu_ms_per_frame/receiver")
+    }
+
+    pub(crate) fn shown_fps(&self) -> f64 {
+        self.number("/shown_fps")
+    }
+
+    /// From when both sides listen, ms.
+    pub(crate) fn first_picture(&self) -> f64 {
+        self.number("/first_picture_ms")
+    }
+
+    fn number(&self, at: &str) -> f64 {
+        self.0.pointer(at).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {at}: {}", self.0))
+    }
+}
+
+/// A program that runs beside us, ended when dropped.
+pub(crate) struct Running {
+    child: Child,
+    errors: BufReader<ChildStderr>,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("it starts");
+        let errors = BufReader::new(child.stderr.take().expect("piped"));
+        Self { child, errors }
+    }
+
+    /// The line of its standard error that contains `part`.
+    pub(crate) fn wait_for(&mut self, part: &str) -> String {
+        let lines = (&mut self.errors).lines().map_while(Result::ok);
+        let found = lines.into_iter().find(|line| line.contains(part));
+        found.unwrap_or_else(|| panic!("'{part}' was not said"))
+    }
+
+    pub(crate) fn stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().expect("piped, and taken once")
+    }
+
+    /// Its standard output, when it has ended by itself.
+    pub(crate) fn finish(mut self) -> String {
+        let mut text = String::new();
+        self.stdout().read_to_string(&mut text).expect("text");
+        assert!(self.child.wait().expect("a child of ours").success(), "it failed");
+        text
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program, without a display or settings from outside, its output piped.
+pub(crate) fn udpchat() -> Command {
+    let mut command = Command::new(BINARY);
+    command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env_remove("RUST_LOG");
+    piped(&mut command);
+    command
+}
+
+/// With nothing to read, and both outputs for us.
+pub(crate) fn piped(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())
+}
+
+const BINARY: &str = env!("CARGO_BIN_EXE_udpchat");

@@ -1,0 +1,70 @@
+//! As many pictures as the machine can carry, and how soon the first one is there.
+
+use std::io::Read;
+
+use crate::{
+    cases::{P720, P1080, QUALITY},
+    floor::Floor,
+    measure::{Samples, timed},
+    program::{self, Mode, Running, udpchat},
+    targets::{Bound, Targets},
+};
+
+/// 1080p without a rate: frames shown a second, beside what encoding and decoding alone would
+/// leave time for on all cores.
+pub(crate) fn as_fast_as_possible(modes: &[Mode], targets: &mut Targets) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+    let mut floor = Floor::new(P1080.size, QUALITY);
+    for &mode in modes {
+        let (mut shown, mut allowed) = (Samples::default(), Samples::default());
+        for round in 1..=ROUNDS {
+            println!("as fast as possible, {}: round {round} of {ROUNDS}", P1080.name);
+            allowed.push(0.85 * cores * 1e3 / floor.hot(FLOOR_FRAMES).cpu());
+            shown.push(program::demo(P1080, mode, "max", SECONDS).shown_fps());
+        }
+        let what = format!("{}: as fast as possible, frames/s", mode.of(P1080.name));
+        let rule = format!("0.85 × {cores} cores / processor time of (encode + decode, hot)");
+        targets.judge(&what, &shown, Bound::AtLeast, &allowed, &rule);
+    }
+}
+
+/// From when both sides are up to a whole picture out of the receiver's pipe; and inside the
+/// demo, with its connecting.
+pub(crate) fn first_picture(targets: &mut Targets) {
+    let (mut piped, mut inside) = (Samples::default(), Samples::default());
+    let mut start = Samples::default();
+    for _ in 0..FIRST_ROUNDS {
+        let (up, first) = first_through_pipe();
+        start.push(up);
+        piped.push(first);
+        inside.push(program::demo(P720, Mode::Only, "30", "0.3").first_picture());
+    }
+    let allowed: Samples = (0..FIRST_ROUNDS).map(|_| 100.0).collect();
+    let what = "first picture, two processes, ms";
+    targets.judge(what, &piped, Bound::AtMost, &allowed, "100 ms after both are up");
+    let what = "first picture, one process, ms";
+    targets.judge(what, &inside, Bound::AtMost, &allowed, "100 ms after both are up");
+    println!("(starting a process took {} ms)", start.figure());
+}
+
+/// How long the sender took until it was up, and then the first picture until it was through.
+fn first_through_pipe() -> (f64, f64) {
+    let bind = ["recv", "--bind", "127.0.0.1:0", "--show", "none", "--output", "-"];
+    let mut receiver = Running::start(udpchat().args(bind));
+    let said = receiver.wait_for(" on port ");
+    let port = said.split(" on port ").nth(1).and_then(|rest| rest.split(';').next());
+    let to = format!("127.0.0.1:{}", port.expect("a port"));
+    let mut pixels = vec![0; P720.size.width * P720.size.height * 3 / 2];
+    let send = ["send", "-v", "--to", &to, "--source", "pattern", "--fps", "30"];
+    let mut sender = None;
+    let up = timed(|| {
+        let started = sender.insert(Running::start(udpchat().args(send)));
+        started.wait_for("pattern, ");
+    });
+    (up, timed(|| receiver.stdout().read_exact(&mut pixels).expect("a picture comes")))
+}
+
+const ROUNDS: usize = 5;
+const SECONDS: &str = "3";
+const FLOOR_FRAMES: usize = 60;
+const FIRST_ROUNDS: usize = 10;
