@@ -34,6 +34,8 @@ pub(super) struct Mask {
     pub width: usize,
     pub height: usize,
     alpha: Vec<u8>,
+    /// The same for each square of two by two.
+    chroma_alpha: Vec<u8>,
 }
 
 impl Mask {
@@ -50,7 +52,19 @@ impl Mask {
                 alpha.push((covered * 255 / (SAMPLES.len() * SAMPLES.len())) as u8);
             }
         }
-        Self { width, height, alpha }
+        Self::new(width, height, alpha)
+    }
+
+    fn new(width: usize, height: usize, alpha: Vec<u8>) -> Self {
+        let mut mask = Self { width, height, alpha, chroma_alpha: Vec::new() };
+        for (y, x) in
+            (0..height.div_ceil(2)).flat_map(|y| (0..width.div_ceil(2)).map(move |x| (y, x)))
+        {
+            let square = [(0, 0), (1, 0), (0, 1), (1, 1)];
+            let sum: u32 = square.iter().map(|(dx, dy)| mask.at(2 * x + dx, 2 * y + dy)).sum();
+            mask.chroma_alpha.push((sum / 4) as u8);
+        }
+        mask
     }
 
     pub(super) fn at(&self, x: usize, y: usize) -> u32 {
@@ -89,19 +103,20 @@ pub(super) fn blend(image: &mut Image, mask: &Mask, left: usize, top: usize, col
     let [luma, cb, cr] = image.planes_mut();
     for y in 0..rows {
         let to = &mut luma[(top + y) * width + left..][..columns];
-        let from = &mask.alpha[y * mask.width..][..columns];
-        for (value, &alpha) in to.iter_mut().zip(from) {
-            *value = mix(*value, colour.y, alpha.into());
-        }
+        mix_row(to, colour.y, &mask.alpha[y * mask.width..]);
     }
     for y in 0..rows.div_ceil(2) {
         let at = (top / 2 + y) * chroma_width + left / 2;
-        for x in 0..columns.div_ceil(2) {
-            let alpha = [(0, 0), (1, 0), (0, 1), (1, 1)];
-            let alpha: u32 = alpha.iter().map(|(dx, dy)| mask.at(2 * x + dx, 2 * y + dy)).sum();
-            cb[at + x] = mix(cb[at + x], colour.cb, alpha / 4);
-            cr[at + x] = mix(cr[at + x], colour.cr, alpha / 4);
-        }
+        let to = at..at + columns.div_ceil(2);
+        let alpha = &mask.chroma_alpha[y * mask.width.div_ceil(2)..];
+        mix_row(&mut cb[to.clone()], colour.cb, alpha);
+        mix_row(&mut cr[to], colour.cr, alpha);
+    }
+}
+
+fn mix_row(row: &mut [u8], to: u8, alpha: &[u8]) {
+    for (value, &alpha) in row.iter_mut().zip(alpha) {
+        *value = mix(*value, to, alpha.into());
     }
 }
 
@@ -117,7 +132,7 @@ pub(super) fn text_mask(text: &str, scale: usize) -> Mask {
         let (x, y) = (i % width / scale, i / width / scale);
         *value = if glyphs[x / 8][y] >> (x % 8) & 1 == 1 { 255 } else { 0 };
     }
-    Mask { width, height, alpha }
+    Mask::new(width, height, alpha)
 }
 
 /// The ten digits in seven segments, slightly slanted, each `height` pixels high
