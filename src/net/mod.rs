@@ -1,7 +1,7 @@
 //! The network half: frames to datagrams and back, and the sessions around them.
 //!
 //! - [`wire`]: bytes to values and back; no state, no clock.
-//! - [`frame`], [`pool`], [`time`]: the types that everything here speaks of.
+//! - [`frame`], [`pool`], [`time`], [`fec`]: the types and the code that everything here speaks of.
 //! - one mechanism a file: [`packetizer`], [`reassembler`], [`clock_offset`],
 //!   [`sequence`], [`netem`]. Pure: time and bytes come in as arguments. They do
 //!   not import each other.
@@ -9,6 +9,7 @@
 //! - [`io`]: sockets and the clock; the only place here that has any.
 
 pub mod clock_offset;
+pub mod fec;
 pub mod frame;
 pub mod io;
 pub mod netem;
