@@ -15,7 +15,9 @@
 pub mod checksum;
 pub mod control;
 pub mod datagram;
+pub mod nack;
 pub mod probe;
+pub mod report;
 pub mod text;
 pub mod video;
 
