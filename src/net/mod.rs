@@ -10,7 +10,9 @@
 
 pub mod clock_offset;
 pub mod fec;
+pub mod feedback;
 pub mod frame;
+pub mod gaps;
 pub mod io;
 pub mod netem;
 pub mod packetizer;
