@@ -18,6 +18,7 @@ pub mod netem;
 pub mod packetizer;
 pub mod pool;
 pub mod reassembler;
+pub mod redundancy;
 pub mod sequence;
 pub mod session;
 pub mod time;
