@@ -8,23 +8,26 @@
 //! control for web real-time communication" (`MMSys` 2016), and draft-ietf-rmcat-gcc-02.
 
 use std::{
+    cmp::Reverse,
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
 use crate::net::{
     frame::FrameId,
+    recent::Recent,
     time::MediaTime,
     wire::report::{FrameCounts, Report},
 };
 
 /// Gathers what one receiver has to report.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Feedback {
     zero: Option<Zero>,
     group: Option<Group>,
     trend: Trend,
-    least: RecentMin,
+    /// The least one-way delay, in µs since [`Zero`].
+    least: Recent<Reverse<i64>>,
     jitter: Jitter,
     bytes: u64,
     newest: Option<FrameId>,
@@ -66,6 +69,22 @@ struct Group {
 }
 
 impl Feedback {
+    /// Nothing has come yet.
+    pub fn new() -> Self {
+        Self {
+            zero: None,
+            group: None,
+            trend: Trend::default(),
+            least: Recent::new(LEAST_REMEMBERED),
+            jitter: Jitter::default(),
+            bytes: 0,
+            newest: None,
+            reported: None,
+            due: None,
+            chunks_since: false,
+        }
+    }
+
     /// A datagram of `len` bytes has come.
     pub fn handle_datagram(&mut self, len: usize) {
         self.bytes += len as u64;
@@ -120,13 +139,13 @@ impl Feedback {
     /// By how much the newest group was slower than the fastest of the last seconds.
     fn queueing_delay(&mut self, now: Instant) -> Duration {
         let Some(group) = self.group else { return Duration::ZERO };
-        let least = self.least.get(now).unwrap_or(group.least_delay);
+        let least = self.least.max(now).map_or(group.least_delay, |least| least.0);
         Duration::from_micros(group.least_delay.saturating_sub(least).max(0) as u64)
     }
 
     fn record_in_group(&mut self, now: Instant, arrival: i64, sent: i64) {
         let delay = arrival - sent;
-        self.least.record(now, delay);
+        self.least.record(now, Reverse(delay));
         match &mut self.group {
             Some(group) if sent - group.first_sent <= GROUP_SPAN => {
                 // A chunk of an older group came late: it belongs to none any more.
@@ -197,30 +216,9 @@ impl Jitter {
     }
 }
 
-/// The least of what was recorded in the last one to two [`LEAST_BUCKET`]s.
-#[derive(Clone, Copy, Debug, Default)]
-struct RecentMin {
-    began: Option<Instant>,
-    current: Option<i64>,
-    previous: Option<i64>,
-}
-
-impl RecentMin {
-    fn record(&mut self, now: Instant, value: i64) {
-        self.turn(now);
-        self.current = Some(self.current.map_or(value, |c| c.min(value)));
-    }
-
-    fn get(&mut self, now: Instant) -> Option<i64> {
-        self.turn(now);
-        self.current.into_iter().chain(self.previous).min()
-    }
-
-    fn turn(&mut self, now: Instant) {
-        if now.saturating_duration_since(*self.began.get_or_insert(now)) >= LEAST_BUCKET {
-            self.previous = self.current.take();
-            self.began = Some(now);
-        }
+impl Default for Feedback {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -240,7 +238,7 @@ const MIN_TREND_GROUPS: usize = 5;
 const SMOOTHING: f64 = 0.5;
 
 /// How long the least delay is remembered, at least; two clocks drift 1 ms apart in that time.
-const LEAST_BUCKET: Duration = Duration::from_secs(10);
+const LEAST_REMEMBERED: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -251,7 +249,7 @@ mod tests {
     /// Frames of four chunks, 1 ms apart, every 33 ms; `delay(i)` is frame i's one-way delay in µs.
     fn reports(frames: u32, delay: impl Fn(u32) -> i64) -> Vec<(Instant, Report)> {
         let start = crate::clock::now();
-        let (mut feedback, mut reports) = (Feedback::default(), Vec::new());
+        let (mut feedback, mut reports) = (Feedback::new(), Vec::new());
         for i in 0..frames {
             for chunk in 0..4 {
                 let sent = u64::from(i) * 33_000 + chunk * 1000;
@@ -282,7 +280,7 @@ mod tests {
 
     #[test]
     fn no_frames_no_reports() {
-        let (t, mut feedback) = (crate::clock::now(), Feedback::default());
+        let (t, mut feedback) = (crate::clock::now(), Feedback::new());
         assert_eq!(feedback.poll_timeout(), None);
         feedback.handle_chunk(t, FrameId(3), MediaTime::default());
         assert_eq!(feedback.poll_report(t, || unreachable!("not due")), None);

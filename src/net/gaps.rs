@@ -9,13 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::net::recent::Recent;
+
 /// Follows the gaps of one direction of a session.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct GapTracker {
     gaps: VecDeque<Gap>,
     highest: Option<u64>,
     largest_burst: u16,
-    latest: RecentMax,
+    /// How late reordered datagrams were.
+    lateness: Recent<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +30,16 @@ struct Gap {
 }
 
 impl GapTracker {
+    /// A tracker that has seen nothing.
+    pub fn new() -> Self {
+        Self {
+            gaps: VecDeque::with_capacity(MAX_GAPS),
+            highest: None,
+            largest_burst: 0,
+            lateness: Recent::new(REMEMBERED),
+        }
+    }
+
     /// Notes the arrival of a datagram that had not come before.
     pub fn record(&mut self, now: Instant, sequence: u64) {
         let Some(highest) = self.highest else {
@@ -51,7 +64,7 @@ impl GapTracker {
     /// How long to wait for reordered datagrams before a gap counts as loss: a quarter more than
     /// the latest of the last seconds, at least [`MIN_GRACE`], at most [`MAX_GRACE`].
     pub fn grace(&mut self, now: Instant) -> Duration {
-        (self.latest.get(now) * 5 / 4).clamp(MIN_GRACE, MAX_GRACE)
+        (self.lateness.max(now).unwrap_or_default() * 5 / 4).clamp(MIN_GRACE, MAX_GRACE)
     }
 
     /// The longest run of lost datagrams among the gaps that have become losses since the last call.
@@ -74,7 +87,7 @@ impl GapTracker {
         let gap = self.gaps.iter_mut().find(|g| (g.first..g.end).contains(&sequence));
         let Some(gap) = gap else { return };
         gap.missing = gap.missing.saturating_sub(1);
-        self.latest.record(now, now.saturating_duration_since(gap.opened));
+        self.lateness.record(now, now.saturating_duration_since(gap.opened));
     }
 
     fn settle_oldest(&mut self) {
@@ -85,32 +98,9 @@ impl GapTracker {
     }
 }
 
-/// The largest of what was recorded in the last one to two [`BUCKET`]s.
-#[derive(Clone, Copy, Debug, Default)]
-struct RecentMax {
-    began: Option<Instant>,
-    current: Duration,
-    previous: Duration,
-}
-
-impl RecentMax {
-    fn record(&mut self, now: Instant, value: Duration) {
-        self.turn(now);
-        self.current = self.current.max(value);
-    }
-
-    fn get(&mut self, now: Instant) -> Duration {
-        self.turn(now);
-        self.current.max(self.previous)
-    }
-
-    fn turn(&mut self, now: Instant) {
-        let age = now.saturating_duration_since(*self.began.get_or_insert(now));
-        if age >= BUCKET {
-            self.previous = if age < 2 * BUCKET { self.current } else { Duration::ZERO };
-            self.current = Duration::ZERO;
-            self.began = Some(now);
-        }
+impl Default for GapTracker {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -121,7 +111,7 @@ pub const MIN_GRACE: Duration = Duration::from_millis(1);
 pub const MAX_GRACE: Duration = Duration::from_millis(25);
 
 /// How long reordering is remembered, at least.
-const BUCKET: Duration = Duration::from_secs(2);
+const REMEMBERED: Duration = Duration::from_secs(2);
 
 /// Gaps followed at once; beyond it the oldest counts as lost at once.
 const MAX_GAPS: usize = 128;
@@ -134,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_longest_run_is_told_once_and_only_after_the_grace() {
-        let (t, mut gaps) = (crate::clock::now(), GapTracker::default());
+        let (t, mut gaps) = (crate::clock::now(), GapTracker::new());
         for sequence in [0, 1, 3, 10, 11] {
             gaps.record(t, sequence);
         }
@@ -145,7 +135,7 @@ mod tests {
 
     #[test]
     fn reordered_datagrams_are_no_loss_and_lengthen_the_grace_for_a_while() {
-        let (t, mut gaps) = (crate::clock::now(), GapTracker::default());
+        let (t, mut gaps) = (crate::clock::now(), GapTracker::new());
         gaps.record(t, 5);
         gaps.record(t, 8);
         assert_eq!(gaps.grace(t), MIN_GRACE);
@@ -159,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_grace_is_bounded() {
-        let (t, mut gaps) = (crate::clock::now(), GapTracker::default());
+        let (t, mut gaps) = (crate::clock::now(), GapTracker::new());
         gaps.record(t, 1);
         gaps.record(t, 3);
         gaps.record(t + 500 * MS, 2);
@@ -168,7 +158,7 @@ mod tests {
 
     #[test]
     fn many_gaps_at_once_stay_bounded_and_none_is_forgotten() {
-        let (t, mut gaps) = (crate::clock::now(), GapTracker::default());
+        let (t, mut gaps) = (crate::clock::now(), GapTracker::new());
         gaps.record(t, 0);
         gaps.record(t, 100);
         for i in 0..1000 {

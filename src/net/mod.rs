@@ -1,7 +1,8 @@
 //! The network half: frames to datagrams and back, and the sessions around them.
 //!
 //! - [`wire`]: bytes to values and back; no state, no clock.
-//! - [`frame`], [`pool`], [`time`], [`fec`]: the types and the code that everything here speaks of.
+//! - [`frame`], [`pool`], [`time`], [`recent`], [`fec`]: the types and the code that everything
+//!   here speaks of.
 //! - one mechanism a file: [`packetizer`], [`reassembler`], [`clock_offset`],
 //!   [`sequence`], [`netem`]. Pure: time and bytes come in as arguments. They do
 //!   not import each other.
@@ -18,7 +19,10 @@ pub mod netem;
 pub mod packetizer;
 pub mod pool;
 pub mod reassembler;
+pub mod recent;
 pub mod redundancy;
+pub mod repair;
+pub mod repair_store;
 pub mod sequence;
 pub mod session;
 pub mod time;
