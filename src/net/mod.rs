@@ -1,16 +1,24 @@
 //! The network half: frames to datagrams and back, and the sessions around them.
 //!
 //! - [`wire`]: bytes to values and back; no state, no clock.
-//! - [`frame`], [`pool`], [`time`]: the types that everything here speaks of.
-//! - one mechanism a file: [`packetizer`], [`reassembler`], [`pacer`], [`rate`],
-//!   [`quality`], [`path_mtu`], [`path_validation`], [`clock_offset`], [`sequence`],
 //!   [`netem`]. Pure: time and bytes come in as arguments. They do not import each
+//!   [`quality`], [`path_mtu`], [`path_validation`], [`clock_offset`], [`sequence`],
+//!   [`sequence`], [`netem`]. Pure: time and bytes come in as arguments. They do
+//!   here speaks of.
+//!   not import each other.
 //!   other.
+//! - [`frame`], [`pool`], [`time`], [`recent`], [`fec`]: the types and the code that everything
+//! - [`frame`], [`pool`], [`time`]: the types that everything here speaks of.
+//! - one mechanism a file: [`packetizer`], [`reassembler`], [`clock_offset`],
+//! - one mechanism a file: [`packetizer`], [`reassembler`], [`pacer`], [`rate`],
 //! - [`session`]: the state machines that compose them.
 //! - [`io`]: sockets and the clock; the only place here that has any.
 
 pub mod clock_offset;
+pub mod fec;
+pub mod feedback;
 pub mod frame;
+pub mod gaps;
 pub mod io;
 pub mod netem;
 pub mod pacer;
@@ -21,6 +29,10 @@ pub mod pool;
 pub mod quality;
 pub mod rate;
 pub mod reassembler;
+pub mod recent;
+pub mod redundancy;
+pub mod repair;
+pub mod repair_store;
 pub mod sequence;
 pub mod session;
 pub mod time;

@@ -15,8 +15,10 @@
 pub mod checksum;
 pub mod control;
 pub mod datagram;
+pub mod nack;
 pub mod path_probe;
 pub mod probe;
+pub mod report;
 pub mod text;
 pub mod video;
 

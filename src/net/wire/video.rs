@@ -194,6 +194,18 @@ pub fn chunk_len_for(max_datagram_len: usize) -> u16 {
     (room & !1).max(2) as u16
 }
 
+/// Copies the frame body of a picture with this CRC, from byte `offset` of the body on, to the front
+/// of `out`; what lies beyond the body's end stays as it is.
+pub fn copy_body(picture: &[u8], crc: [u8; FRAME_CRC_LEN], offset: usize, out: &mut [u8]) {
+    let from_picture = &picture[offset.min(picture.len())..];
+    let (head, tail) = out.split_at_mut(from_picture.len().min(out.len()));
+    head.copy_from_slice(&from_picture[..head.len()]);
+    let crc_offset = (offset + head.len()).saturating_sub(picture.len()).min(FRAME_CRC_LEN);
+    let from_crc = &crc[crc_offset..];
+    let len = from_crc.len().min(tail.len());
+    tail[..len].copy_from_slice(&from_crc[..len]);
+}
+
 /// What all headers of a video datagram cost, in bytes.
 pub const VIDEO_OVERHEAD: usize = datagram::OVERHEAD + VideoHeader::LEN;
 
@@ -251,6 +263,19 @@ mod tests {
             let (parsed, payload) = VideoHeader::parse(&body).unwrap();
             assert_eq!(parsed, header);
             assert_eq!(payload.len(), header.payload_len());
+        }
+    }
+
+    #[test]
+    fn a_body_is_the_picture_and_its_crc_wherever_the_cut_falls() {
+        let whole = [1, 2, 3, 4, 5, 9, 9, 9, 8];
+        for offset in 0..12 {
+            for len in 0..12 {
+                let mut out = vec![0xa5; len];
+                copy_body(&whole[..5], [9, 9, 9, 8], offset, &mut out);
+                let rest = whole.iter().skip(offset).copied().chain(std::iter::repeat(0xa5));
+                assert_eq!(out, rest.take(len).collect::<Vec<_>>(), "{len} from {offset}");
+            }
         }
     }
 

@@ -1,0 +1,327 @@
+//! What a receiver reports of the path: it gathers arrivals and makes a [`Report`] every 50 ms.
+//!
+//! Two clocks that do not agree cannot tell a one-way delay, but they can tell how it
+//! changes. The chunks that left within 5 ms are one *group*, and a group's delay is that of its
+//! fastest chunk: a queue that stays from frame to frame shows in it, the time that a frame's own
+//! length takes on a slow link does not. The gradient is the slope of a straight line through the last
+//! groups' smoothed delays, as in Carlucci et al., "Analysis and design of the Google congestion
+//! control for web real-time communication" (`MMSys` 2016), and draft-ietf-rmcat-gcc-02.
+
+use std::{
+    cmp::Reverse,
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use crate::net::{
+    frame::FrameId,
+    recent::Recent,
+    time::MediaTime,
+    wire::report::{FrameCounts, Report},
+};
+
+/// Gathers what one receiver has to report.
+#[derive(Clone, Debug)]
+pub struct Feedback {
+    zero: Option<Zero>,
+    group: Option<Group>,
+    trend: Trend,
+    /// The least one-way delay, in µs since [`Zero`].
+    least: Recent<Reverse<i64>>,
+    jitter: Jitter,
+    bytes: u64,
+    newest: Option<FrameId>,
+    reported: Option<Instant>,
+    due: Option<Instant>,
+    chunks_since: bool,
+}
+
+/// What a report says that others count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// The highest sequence number.
+    pub highest_sequence: u64,
+    /// Different datagrams received.
+    pub received: u64,
+    /// Datagrams missing between the first and the highest sequence number.
+    pub lost: u64,
+    /// The longest run of lost datagrams since the last report.
+    pub largest_burst: u16,
+    /// What became of frames.
+    pub frames: FrameCounts,
+    /// Datagrams that the kernel dropped.
+    pub kernel_drops: u32,
+}
+
+/// Where both clocks stood at the first chunk: delays are measured from there.
+#[derive(Clone, Copy, Debug)]
+struct Zero {
+    arrival: Instant,
+    sent: MediaTime,
+}
+
+/// Chunks that left together, in µs since [`Zero`].
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    first_sent: i64,
+    last_arrival: i64,
+    least_delay: i64,
+}
+
+impl Feedback {
+    /// Nothing has come yet.
+    pub fn new() -> Self {
+        Self {
+            zero: None,
+            group: None,
+            trend: Trend::default(),
+            least: Recent::new(LEAST_REMEMBERED),
+            jitter: Jitter::default(),
+            bytes: 0,
+            newest: None,
+            reported: None,
+            due: None,
+            chunks_since: false,
+        }
+    }
+
+    /// A datagram of `len` bytes has come.
+    pub fn handle_datagram(&mut self, len: usize) {
+        self.bytes += len as u64;
+    }
+
+    /// A chunk of `frame` has come that left at `sent`, on the sender's clock.
+    pub fn handle_chunk(&mut self, now: Instant, frame: FrameId, sent: MediaTime) {
+        let zero = *self.zero.get_or_insert(Zero { arrival: now, sent });
+        let arrival = now.saturating_duration_since(zero.arrival).as_micros() as i64;
+        let sent = sent.as_micros() as i64 - zero.sent.as_micros() as i64;
+        self.jitter.record(arrival - sent);
+        self.record_in_group(now, arrival, sent);
+        if self.newest.is_none_or(|newest| newest.is_before(frame)) {
+            self.newest = Some(frame);
+        }
+        self.chunks_since = true;
+        self.reported.get_or_insert(now);
+        self.due.get_or_insert(now + REPORT_INTERVAL);
+    }
+
+    /// When [`poll_report`](Self::poll_report) has something to do; none while no frames flow.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// The report that is due by `now`, if one is; `counts` is asked only then.
+    pub fn poll_report(&mut self, now: Instant, counts: impl FnOnce() -> Counts) -> Option<Report> {
+        self.due.filter(|&due| due <= now)?;
+        self.due = None;
+        if !std::mem::take(&mut self.chunks_since) {
+            return None;
+        }
+        self.due = Some(now + REPORT_INTERVAL);
+        let counts = counts();
+        let interval = self.reported.replace(now).map_or(Duration::ZERO, |r| now - r);
+        Some(Report {
+            highest_sequence: counts.highest_sequence,
+            largest_burst: counts.largest_burst,
+            received: counts.received,
+            interval,
+            lost: counts.lost,
+            received_bytes: self.bytes,
+            newest_frame: self.newest.unwrap_or_default(),
+            frames: counts.frames,
+            kernel_drops: counts.kernel_drops,
+            queueing_delay: self.queueing_delay(now),
+            delay_gradient: self.trend.gradient(),
+            jitter: Duration::from_micros(self.jitter.mean as u64),
+        })
+    }
+
+    /// By how much the newest group was slower than the fastest of the last seconds.
+    fn queueing_delay(&mut self, now: Instant) -> Duration {
+        let Some(group) = self.group else { return Duration::ZERO };
+        let least = self.least.max(now).map_or(group.least_delay, |least| least.0);
+        Duration::from_micros(group.least_delay.saturating_sub(least).max(0) as u64)
+    }
+
+    fn record_in_group(&mut self, now: Instant, arrival: i64, sent: i64) {
+        let delay = arrival - sent;
+        self.least.record(now, Reverse(delay));
+        match &mut self.group {
+            Some(group) if sent - group.first_sent <= GROUP_SPAN => {
+                // A chunk of an older group came late: it belongs to none any more.
+                if sent >= group.first_sent {
+                    group.least_delay = group.least_delay.min(delay);
+                    group.last_arrival = arrival;
+                }
+            }
+            group => {
+                let next = Group { first_sent: sent, last_arrival: arrival, least_delay: delay };
+                if let Some(done) = group.replace(next) {
+                    self.trend.record(done.last_arrival, done.least_delay);
+                }
+            }
+        }
+    }
+}
+
+/// The slope of the delay over time.
+#[derive(Clone, Debug, Default)]
+struct Trend {
+    /// Arrival and smoothed delay of the last groups, in µs.
+    points: VecDeque<(f64, f64)>,
+}
+
+impl Trend {
+    fn record(&mut self, arrival: i64, delay: i64) {
+        let (arrival, delay) = (arrival as f64, delay as f64);
+        let smoothed = match self.points.back() {
+            Some((_, last)) => last + (delay - last) * SMOOTHING,
+            None => delay,
+        };
+        if self.points.len() == TREND_GROUPS {
+            self.points.pop_front();
+        }
+        self.points.push_back((arrival, smoothed));
+    }
+
+    /// The least-squares slope, in µs a second; 0 until there are a few groups.
+    fn gradient(&self) -> i32 {
+        if self.points.len() < MIN_TREND_GROUPS {
+            return 0;
+        }
+        let count = self.points.len() as f64;
+        let mean_x = self.points.iter().map(|p| p.0).sum::<f64>() / count;
+        let mean_y = self.points.iter().map(|p| p.1).sum::<f64>() / count;
+        let (mut covariance, mut variance) = (0.0, 0.0);
+        for (x, y) in &self.points {
+            covariance += (x - mean_x) * (y - mean_y);
+            variance += (x - mean_x) * (x - mean_x);
+        }
+        if variance > 0.0 { (covariance / variance * 1e6) as i32 } else { 0 }
+    }
+}
+
+/// Interarrival jitter, RFC 3550 §6.4.1, in µs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Jitter {
+    last_transit: Option<i64>,
+    mean: f64,
+}
+
+impl Jitter {
+    fn record(&mut self, transit: i64) {
+        if let Some(last) = self.last_transit.replace(transit) {
+            self.mean += ((transit - last).abs() as f64 - self.mean) / 16.0;
+        }
+    }
+}
+
+impl Default for Feedback {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Time between two reports while frames flow.
+pub const REPORT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Chunks that left within this time, in µs, are one group: `burst_time` of draft-ietf-rmcat-gcc-02 §5.2.
+const GROUP_SPAN: i64 = 5000;
+
+/// Groups that the line is drawn through: two thirds of a second at 30 frames a second.
+const TREND_GROUPS: usize = 20;
+
+/// Below this a line says nothing.
+const MIN_TREND_GROUPS: usize = 5;
+
+/// What a new group's delay weighs in the smoothed one.
+const SMOOTHING: f64 = 0.5;
+
+/// How long the least delay is remembered, at least; two clocks drift 1 ms apart in that time.
+const LEAST_REMEMBERED: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Frames of four chunks, 1 ms apart, every 33 ms; `delay(i)` is frame i's one-way delay in µs.
+    fn reports(frames: u32, delay: impl Fn(u32) -> i64) -> Vec<(Instant, Report)> {
+        let start = crate::clock::now();
+        let (mut feedback, mut reports) = (Feedback::new(), Vec::new());
+        for i in 0..frames {
+            for chunk in 0..4 {
+                let sent = u64::from(i) * 33_000 + chunk * 1000;
+                let at = start + Duration::from_micros((sent as i64 + delay(i)) as u64);
+                while let Some(due) = feedback.poll_timeout().filter(|&due| due <= at) {
+                    let counts = Counts { received: u64::from(i) * 4, ..Counts::default() };
+                    reports.extend(feedback.poll_report(due, || counts).map(|r| (due, r)));
+                }
+                feedback.handle_datagram(1200);
+                feedback.handle_chunk(at, FrameId(i), MediaTime::from_micros(1_000_000 + sent));
+            }
+        }
+        reports
+    }
+
+    #[test]
+    fn reports_come_every_fifty_milliseconds_while_frames_flow() {
+        let reports = reports(30, |_| 700);
+        assert_eq!(reports.len(), 19);
+        for pair in reports.windows(2) {
+            assert_eq!(pair[1].0 - pair[0].0, REPORT_INTERVAL);
+            assert_eq!(pair[1].1.interval, REPORT_INTERVAL);
+            assert!(pair[1].1.received_bytes > pair[0].1.received_bytes);
+        }
+        assert_eq!(reports[18].1.newest_frame, FrameId(28));
+        assert_eq!(reports[18].1.jitter, Duration::ZERO);
+    }
+
+    #[test]
+    fn no_frames_no_reports() {
+        let (t, mut feedback) = (crate::clock::now(), Feedback::new());
+        assert_eq!(feedback.poll_timeout(), None);
+        feedback.handle_chunk(t, FrameId(3), MediaTime::default());
+        assert_eq!(feedback.poll_report(t, || unreachable!("not due")), None);
+        assert!(feedback.poll_report(t + 50 * MS, Counts::default).is_some());
+        assert_eq!(feedback.poll_report(t + 100 * MS, Counts::default), None);
+        assert_eq!(feedback.poll_timeout(), None);
+        feedback.handle_chunk(t + 900 * MS, FrameId(4), MediaTime::default());
+        assert_eq!(feedback.poll_timeout(), Some(t + 950 * MS));
+    }
+
+    #[test]
+    fn a_steady_delay_has_no_gradient_whatever_the_clocks_show() {
+        for (_, report) in reports(60, |_| 123_456) {
+            assert_eq!((report.delay_gradient, report.queueing_delay), (0, Duration::ZERO));
+        }
+    }
+
+    #[test]
+    fn a_growing_queue_shows_as_its_slope_and_height() {
+        // 500 µs more with each frame of 33 ms: 15,152 µs a second, less what the queue delays.
+        let all = reports(60, |i| 2000 + i64::from(i) * 500);
+        let (_, last) = all.last().unwrap();
+        assert!((14_000..15_500).contains(&last.delay_gradient), "{}", last.delay_gradient);
+        assert!((25 * MS..30 * MS).contains(&last.queueing_delay), "{:?}", last.queueing_delay);
+        let falling = reports(60, |i| 40_000 - i64::from(i) * 500);
+        assert!(falling.last().unwrap().1.delay_gradient < -14_000);
+    }
+
+    #[test]
+    fn noise_of_two_milliseconds_is_no_slope() {
+        let noise = |i: u32| 5000 + i64::from(i.wrapping_mul(2_654_435_761) >> 16) % 2000;
+        for (_, report) in reports(300, noise).iter().skip(20) {
+            assert!(report.delay_gradient.abs() < 4000, "{}", report.delay_gradient);
+            assert!(report.queueing_delay <= 2 * MS);
+        }
+    }
+
+    #[test]
+    fn jitter_is_the_mean_difference_of_transit() {
+        let all = reports(300, |i| if i % 2 == 0 { 1000 } else { 5000 });
+        let jitter = all.last().unwrap().1.jitter;
+        assert!((600..1600).contains(&jitter.as_micros()), "{jitter:?}");
+    }
+}

@@ -1,0 +1,170 @@
+//! Gaps in the sequence numbers: how long the runs of lost datagrams are, and how late
+//! reordered ones come.
+//!
+//! A gap opens when a number is skipped. What still comes of it was reordered, and by how much
+//! is the time since the gap opened; what has not come after the reorder grace was lost.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use crate::net::recent::Recent;
+
+/// Follows the gaps of one direction of a session.
+#[derive(Clone, Debug)]
+pub struct GapTracker {
+    gaps: VecDeque<Gap>,
+    highest: Option<u64>,
+    largest_burst: u16,
+    /// How late reordered datagrams were.
+    lateness: Recent<Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    first: u64,
+    end: u64,
+    missing: u64,
+    opened: Instant,
+}
+
+impl GapTracker {
+    /// A tracker that has seen nothing.
+    pub fn new() -> Self {
+        Self {
+            gaps: VecDeque::with_capacity(MAX_GAPS),
+            highest: None,
+            largest_burst: 0,
+            lateness: Recent::new(REMEMBERED),
+        }
+    }
+
+    /// Notes the arrival of a datagram that had not come before.
+    pub fn record(&mut self, now: Instant, sequence: u64) {
+        let Some(highest) = self.highest else {
+            self.highest = Some(sequence);
+            return;
+        };
+        if sequence > highest {
+            if sequence > highest + 1 {
+                self.open(Gap {
+                    first: highest + 1,
+                    end: sequence,
+                    missing: sequence - highest - 1,
+                    opened: now,
+                });
+            }
+            self.highest = Some(sequence);
+        } else {
+            self.fill(now, sequence);
+        }
+    }
+
+    /// How long to wait for reordered datagrams before a gap counts as loss: a quarter more than
+    /// the latest of the last seconds, at least [`MIN_GRACE`], at most [`MAX_GRACE`].
+    pub fn grace(&mut self, now: Instant) -> Duration {
+        (self.lateness.max(now).unwrap_or_default() * 5 / 4).clamp(MIN_GRACE, MAX_GRACE)
+    }
+
+    /// The longest run of lost datagrams among the gaps that have become losses since the last call.
+    pub fn take_largest_burst(&mut self, now: Instant) -> u16 {
+        let grace = self.grace(now);
+        while self.gaps.front().is_some_and(|g| g.opened + grace <= now) {
+            self.settle_oldest();
+        }
+        std::mem::take(&mut self.largest_burst)
+    }
+
+    fn open(&mut self, gap: Gap) {
+        if self.gaps.len() == MAX_GAPS {
+            self.settle_oldest();
+        }
+        self.gaps.push_back(gap);
+    }
+
+    fn fill(&mut self, now: Instant, sequence: u64) {
+        let gap = self.gaps.iter_mut().find(|g| (g.first..g.end).contains(&sequence));
+        let Some(gap) = gap else { return };
+        gap.missing = gap.missing.saturating_sub(1);
+        self.lateness.record(now, now.saturating_duration_since(gap.opened));
+    }
+
+    fn settle_oldest(&mut self) {
+        if let Some(gap) = self.gaps.pop_front() {
+            let burst = gap.missing.min(u16::MAX.into()) as u16;
+            self.largest_burst = self.largest_burst.max(burst);
+        }
+    }
+}
+
+impl Default for GapTracker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The reorder grace on a path that reorders nothing.
+pub const MIN_GRACE: Duration = Duration::from_millis(1);
+
+/// The reorder grace at most: what comes later is as good as lost to a frame of 30 a second.
+pub const MAX_GRACE: Duration = Duration::from_millis(25);
+
+/// How long reordering is remembered, at least.
+const REMEMBERED: Duration = Duration::from_secs(2);
+
+/// Gaps followed at once; beyond it the oldest counts as lost at once.
+const MAX_GAPS: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_longest_run_is_told_once_and_only_after_the_grace() {
+        let (t, mut gaps) = (crate::clock::now(), GapTracker::new());
+        for sequence in [0, 1, 3, 10, 11] {
+            gaps.record(t, sequence);
+        }
+        assert_eq!(gaps.take_largest_burst(t), 0);
+        assert_eq!(gaps.take_largest_burst(t + MS), 6);
+        assert_eq!(gaps.take_largest_burst(t + 2 * MS), 0);
+    }
+
+    #[test]
+    fn reordered_datagrams_are_no_loss_and_lengthen_the_grace_for_a_while() {
+        let (t, mut gaps) = (crate::clock::now(), GapTracker::new());
+        gaps.record(t, 5);
+        gaps.record(t, 8);
+        assert_eq!(gaps.grace(t), MIN_GRACE);
+        gaps.record(t + 4 * MS, 7);
+        gaps.record(t + 4 * MS, 6);
+        assert_eq!(gaps.grace(t + 4 * MS), 5 * MS);
+        assert_eq!(gaps.take_largest_burst(t + 10 * MS), 0);
+        assert_eq!(gaps.grace(t + 3000 * MS), 5 * MS);
+        assert_eq!(gaps.grace(t + 6000 * MS), MIN_GRACE);
+    }
+
+    #[test]
+    fn the_grace_is_bounded() {
+        let (t, mut gaps) = (crate::clock::now(), GapTracker::new());
+        gaps.record(t, 1);
+        gaps.record(t, 3);
+        gaps.record(t + 500 * MS, 2);
+        assert_eq!(gaps.grace(t + 500 * MS), MAX_GRACE);
+    }
+
+    #[test]
+    fn many_gaps_at_once_stay_bounded_and_none_is_forgotten() {
+        let (t, mut gaps) = (crate::clock::now(), GapTracker::new());
+        gaps.record(t, 0);
+        gaps.record(t, 100);
+        for i in 0..1000 {
+            gaps.record(t, 102 + 2 * i);
+        }
+        assert_eq!(gaps.gaps.len(), MAX_GAPS);
+        assert_eq!(gaps.take_largest_burst(t), 99);
+    }
+}

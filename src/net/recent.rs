@@ -1,0 +1,71 @@
+//! The largest value of the last seconds, in constant memory.
+
+use std::time::{Duration, Instant};
+
+/// The largest of what was recorded in the last one to two spans: that of the running span and
+/// that of the one before it. For the least, record [`std::cmp::Reverse`].
+#[derive(Clone, Copy, Debug)]
+pub struct Recent<T> {
+    span: Duration,
+    began: Option<Instant>,
+    current: Option<T>,
+    previous: Option<T>,
+}
+
+impl<T: Ord + Copy> Recent<T> {
+    /// Remembers everything for `span`, and nothing for more than two.
+    pub fn new(span: Duration) -> Self {
+        Self { span, began: None, current: None, previous: None }
+    }
+
+    /// Notes a value.
+    pub fn record(&mut self, now: Instant, value: T) {
+        self.turn(now);
+        self.current = self.current.max(Some(value));
+    }
+
+    /// The largest value that is remembered.
+    pub fn max(&mut self, now: Instant) -> Option<T> {
+        self.turn(now);
+        self.current.max(self.previous)
+    }
+
+    fn turn(&mut self, now: Instant) {
+        let age = now.saturating_duration_since(*self.began.get_or_insert(now));
+        if age >= self.span {
+            let current = self.current.take();
+            self.previous = current.filter(|_| age < 2 * self.span);
+            self.began = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cmp::Reverse;
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn values_are_remembered_for_one_to_two_spans() {
+        let (t, mut recent) = (crate::clock::now(), Recent::new(2 * S));
+        assert_eq!(recent.max(t), None);
+        recent.record(t, 7);
+        recent.record(t + S, 3);
+        assert_eq!(recent.max(t + S), Some(7));
+        recent.record(t + 3 * S, 5);
+        assert_eq!(recent.max(t + 3 * S), Some(7));
+        assert_eq!(recent.max(t + 5 * S), Some(5));
+        assert_eq!(recent.max(t + 60 * S), None);
+    }
+
+    #[test]
+    fn reversed_it_finds_the_least() {
+        let (t, mut recent) = (crate::clock::now(), Recent::new(S));
+        for value in [4, -2, 9] {
+            recent.record(t, Reverse(value));
+        }
+        assert_eq!(recent.max(t), Some(Reverse(-2)));
+    }
+}

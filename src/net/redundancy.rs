@@ -1,0 +1,450 @@
+//! How many parity chunks the next frame gets.
+//!
+//! A chunk is lost or not, each by itself: then the number of lost ones among a block's source
+//! and parity chunks is binomial, and the least parity is sought that leaves more losses than
+//! parity in at most one frame in a hundred, to be mended by one round of asking, or in one of a
+//! thousand when asking is no use. For 98 chunks:
+//!
+//! | loss ratio | parity | frames that must ask | overhead with headers |
+//! |---|---|---|---|
+//! | 0.1 % | 2 | 0.02 % | 5.6 % |
+//! | 1 % | 4 | 0.4 % | 7.7 % |
+//! | 5 % | 11 | 0.8 % | 15.1 % |
+//! | 10 % | 20 | 0.7 % | 24.6 % |
+//!
+//! What is lost together is not mended so: bursts are what asking is for. Only the short ones
+//! are covered, and while more frames ask than should, the aim is ten times as strict.
+//! The count changes between frames only.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use crate::net::{
+    fec::Blocks,
+    wire::report::{FrameCounts, Report},
+};
+
+/// How parity is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FecMode {
+    /// By what the receiver reports; [`UNTOLD_PERCENT`] if it reports nothing.
+    #[default]
+    Auto,
+    /// So many parity chunks to a hundred source chunks, rounded down, but at least one a block.
+    Percent(u8),
+    /// None.
+    Off,
+}
+
+/// Chooses the parity of each frame of one stream to one receiver.
+#[derive(Clone, Debug)]
+pub struct Redundancy {
+    mode: FecMode,
+    /// Reports, oldest first.
+    reports: VecDeque<(Instant, Totals)>,
+    started: Option<Instant>,
+    last_loss: Option<Instant>,
+    largest_burst: VecDeque<u16>,
+    asking_helps: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Totals {
+    received: u64,
+    lost: u64,
+    frames: FrameCounts,
+}
+
+impl Redundancy {
+    /// For a stream whose receiver has reported nothing yet; `Auto` begins as if there were loss.
+    pub fn new(mode: FecMode) -> Self {
+        Self {
+            mode,
+            reports: VecDeque::with_capacity(REPORTS),
+            started: None,
+            last_loss: None,
+            largest_burst: VecDeque::with_capacity(SHORT),
+            asking_helps: false,
+        }
+    }
+
+    /// Whether an answer to a NACK can come before the frame is superseded: the round trip is
+    /// known and shorter than a frame interval.
+    pub fn set_asking_helps(&mut self, helps: bool) {
+        self.asking_helps = helps;
+    }
+
+    /// Takes what the receiver reports; an older report than the last is ignored.
+    pub fn handle_report(&mut self, now: Instant, report: &Report) {
+        let totals = Totals { received: report.received, lost: report.lost, frames: report.frames };
+        if let Some((_, last)) = self.reports.back() {
+            if totals.received <= last.received {
+                return;
+            }
+            if totals.lost > last.lost {
+                self.last_loss = Some(now);
+            }
+        } else if totals.lost > 0 {
+            self.last_loss = Some(now);
+        }
+        self.started.get_or_insert(now);
+        push(&mut self.reports, REPORTS, (now, totals));
+        push(&mut self.largest_burst, SHORT, report.largest_burst);
+    }
+
+    /// How many parity chunks a frame of `source_chunks` gets now; at most
+    /// [`Blocks::parity_capacity`].
+    pub fn parity_for(&self, now: Instant, source_chunks: u16) -> u16 {
+        let blocks = Blocks::of(source_chunks);
+        let wanted = match self.mode {
+            FecMode::Off => 0,
+            FecMode::Percent(percent) => by_percent(blocks, source_chunks, percent),
+            FecMode::Auto if self.started.is_none() => {
+                by_percent(blocks, source_chunks, UNTOLD_PERCENT)
+            }
+            FecMode::Auto => self.by_reports(now, blocks),
+        };
+        wanted.min(blocks.parity_capacity())
+    }
+
+    /// The loss ratio that parity is chosen for: of the last half second or the last two
+    /// seconds, whichever is worse.
+    pub fn loss_ratio(&self) -> f64 {
+        self.loss_over(SHORT).max(self.loss_over(REPORTS))
+    }
+
+    fn by_reports(&self, now: Instant, blocks: Blocks) -> u16 {
+        let quiet = match (self.last_loss, self.started) {
+            (Some(lost), _) => now.saturating_duration_since(lost) >= QUIET,
+            (None, Some(started)) => now.saturating_duration_since(started) >= QUIET_START,
+            (None, None) => false,
+        };
+        if quiet {
+            return 0;
+        }
+        let asking = if self.asking_helps { ASKING_FRAMES } else { LOST_FRAMES };
+        let strictness = if self.is_strained() { STRICTER } else { 1.0 };
+        let target = asking * strictness / f64::from(blocks.count());
+        let each =
+            parity_against(blocks.source_in(0), self.loss_ratio(), target, blocks.capacity());
+        let burst = self.largest_burst.iter().copied().max().unwrap_or(0).min(COVERED_BURST);
+        (each * blocks.count()).max(burst).max(FLOOR)
+    }
+
+    fn loss_over(&self, reports: usize) -> f64 {
+        let Some((then, now)) = self.span(reports) else { return 0.0 };
+        let lost = now.lost.saturating_sub(then.lost) as f64;
+        let received = now.received.saturating_sub(then.received) as f64;
+        if lost + received > 0.0 { lost / (lost + received) } else { 0.0 }
+    }
+
+    /// Whether more frames than expected could not be mended by the parity they came with.
+    fn is_strained(&self) -> bool {
+        let Some((then, now)) = self.span(REPORTS) else { return false };
+        let since = |count: fn(&FrameCounts) -> u32| {
+            f64::from(count(&now.frames).wrapping_sub(count(&then.frames)))
+        };
+        let asked = since(|f| f.repaired_by_nack) + since(|f| f.incomplete);
+        let all = since(|f| f.completed) + since(|f| f.incomplete);
+        asked > MIN_STRAINED && asked > all * STRAINED_FRAMES
+    }
+
+    /// The totals `reports` ago, or as long ago as they are kept, and now.
+    fn span(&self, reports: usize) -> Option<(Totals, Totals)> {
+        let (_, now) = self.reports.back()?;
+        let (_, then) = self.reports.get(self.reports.len().saturating_sub(reports + 1))?;
+        Some((*then, *now))
+    }
+}
+
+/// The least parity with which at most `target` of the blocks of `source_chunks` lose
+/// more chunks than that, when each chunk is lost with probability `loss`; `most` if none below suffices.
+pub fn parity_against(source_chunks: u16, loss: f64, target: f64, most: u16) -> u16 {
+    (0..most).find(|&parity| tail(source_chunks + parity, loss, parity) <= target).unwrap_or(most)
+}
+
+/// The probability that more than `more_than` of `count` are lost: 1 less the binomial terms up to it.
+fn tail(count: u16, loss: f64, more_than: u16) -> f64 {
+    let odds = loss / (1.0 - loss).max(f64::MIN_POSITIVE);
+    let mut term = (1.0 - loss).powi(count.into());
+    let mut sum = term;
+    for lost in 1..=more_than.min(count) {
+        term *= odds * f64::from(count - lost + 1) / f64::from(lost);
+        sum += term;
+    }
+    1.0 - sum
+}
+
+fn by_percent(blocks: Blocks, source_chunks: u16, percent: u8) -> u16 {
+    if percent == 0 {
+        return 0;
+    }
+    let share = u32::from(source_chunks) * u32::from(percent) / 100;
+    (share as u16).max(blocks.count())
+}
+
+fn push<T>(queue: &mut VecDeque<T>, limit: usize, item: T) {
+    if queue.len() == limit {
+        queue.pop_front();
+    }
+    queue.push_back(item);
+}
+
+/// The percentage of `auto` as long as no report has come, and so for good without a
+/// control channel: at 98 chunks, 9 of them, which leaves 1 frame in 10,000 broken at 2 % loss.
+pub const UNTOLD_PERCENT: u8 = 10;
+
+/// The parity of a frame at least, as long as there is any loss.
+const FLOOR: u16 = 2;
+
+/// Of frames that may have to ask.
+const ASKING_FRAMES: f64 = 0.01;
+
+/// Of frames that may be lost when asking is no use.
+const LOST_FRAMES: f64 = 0.001;
+
+/// What both are multiplied with while too many frames ask.
+const STRICTER: f64 = 0.1;
+
+/// Of frames that have asked, from which on there are too many.
+const STRAINED_FRAMES: f64 = 0.03;
+
+/// Fewer than these say nothing.
+const MIN_STRAINED: f64 = 2.0;
+
+/// The longest burst that parity is raised for, since a longer one would cost more than asking.
+const COVERED_BURST: u16 = 6;
+
+/// Without loss for so long, there is no parity.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// The same at the start of a stream, when there has been no loss at all.
+const QUIET_START: Duration = Duration::from_secs(1);
+
+/// Reports remembered: two seconds.
+const REPORTS: usize = 40;
+
+/// Reports that the short view looks at: half a second.
+const SHORT: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64Mcg;
+
+    const SOURCE: u16 = 98;
+    const FRAMES: u32 = 1800;
+
+    /// Which datagrams of a path are lost.
+    struct Loss {
+        rng: Pcg64Mcg,
+        ratio: f64,
+        mean_burst: f64,
+        in_burst: bool,
+    }
+
+    impl Loss {
+        /// Independent when the mean burst is 1; else Gilbert's two states.
+        fn loses(&mut self) -> bool {
+            if self.mean_burst <= 1.0 {
+                return self.rng.random::<f64>() < self.ratio;
+            }
+            let leave = 1.0 / self.mean_burst;
+            let enter = leave * self.ratio / (1.0 - self.ratio);
+            let change = if self.in_burst { leave } else { enter };
+            self.in_burst ^= self.rng.random::<f64>() < change;
+            self.in_burst
+        }
+    }
+
+    /// What came of a minute.
+    struct Outcome {
+        delivered: f64,
+        overhead: f64,
+    }
+
+    /// One direction of a path, and what its receiver reports.
+    struct Path {
+        loss: Loss,
+        report: Report,
+        burst: u16,
+        /// The longest bursts of the last frames.
+        bursts: VecDeque<u16>,
+    }
+
+    impl Path {
+        fn new(ratio: f64, mean_burst: f64, seed: u64) -> Self {
+            let rng = Pcg64Mcg::seed_from_u64(seed);
+            let loss = Loss { rng, ratio, mean_burst, in_burst: false };
+            Self { loss, report: Report::default(), burst: 0, bursts: VecDeque::new() }
+        }
+
+        /// Sends `count` datagrams; how many come.
+        fn send(&mut self, count: u64) -> u64 {
+            let before = self.report.received;
+            for _ in 0..count {
+                let lost = self.loss.loses();
+                self.burst = if lost { self.burst + 1 } else { 0 };
+                self.report.largest_burst = self.report.largest_burst.max(self.burst);
+                self.report.lost += u64::from(lost);
+                self.report.received += u64::from(!lost);
+            }
+            self.report.received - before
+        }
+
+        /// What is asked for beyond what is needed, as the receiver does it.
+        fn margin(&self, needed: u64) -> u64 {
+            let ratio = self.loss.ratio;
+            let random = (needed as f64 * ratio * 2.0).round() as u64 + u64::from(ratio >= 0.02);
+            let burst = self.bursts.iter().copied().max().unwrap_or(0).max(self.burst);
+            if self.burst > 0 { random + u64::from(burst * 3 / 2).min(48) } else { random }
+        }
+    }
+
+    /// A minute of frames of 98 chunks, with a report every other frame, and up to `rounds` rounds of asking.
+    fn minute(mode: FecMode, ratio: f64, mean_burst: f64, rounds: u32, seed: u64) -> Outcome {
+        let (mut there, mut back) =
+            (Path::new(ratio, mean_burst, seed), Path::new(ratio, mean_burst, !seed));
+        let mut redundancy = Redundancy::new(mode);
+        redundancy.set_asking_helps(rounds > 0);
+        let start = crate::clock::now();
+        let (mut sent, mut delivered) = (0, 0);
+        for i in 0..FRAMES {
+            let now = start + Duration::from_millis(33) * i;
+            let parity = redundancy.parity_for(now, SOURCE);
+            let mut burst = u64::from(SOURCE + parity);
+            let mut needed = u64::from(SOURCE);
+            needed -= needed.min(there.send(burst));
+            let asked = needed > 0;
+            sent += burst;
+            for _ in 0..rounds {
+                // The request itself may be lost.
+                if needed > 0 && back.send(1) == 1 {
+                    burst = needed + there.margin(needed);
+                    needed -= needed.min(there.send(burst));
+                    sent += burst;
+                }
+            }
+            delivered += u64::from(needed == 0);
+            let frames = &mut there.report.frames;
+            frames.completed += u32::from(needed == 0);
+            frames.repaired_by_nack += u32::from(asked && needed == 0);
+            frames.incomplete += u32::from(needed > 0);
+            push(&mut there.bursts, 60, there.report.largest_burst);
+            if i % 2 == 1 && rounds > 0 && back.send(1) == 1 {
+                redundancy.handle_report(now, &there.report);
+                there.report.largest_burst = 0;
+            }
+        }
+        Outcome {
+            delivered: delivered as f64 / f64::from(FRAMES),
+            overhead: sent as f64 * 1200.0 / (f64::from(FRAMES) * 113_676.0) - 1.0,
+        }
+    }
+
+    #[track_caller]
+    fn assert_holds(
+        mode: FecMode,
+        (ratio, burst, rounds): (f64, f64, u32),
+        delivered: f64,
+        overhead: f64,
+    ) {
+        for seed in 1..5 {
+            let outcome = minute(mode, ratio, burst, rounds, seed);
+            let (is, costs) = (outcome.delivered, outcome.overhead);
+            assert!(is >= delivered && costs <= overhead, "seed {seed}: {is:.5} at {costs:.4}");
+        }
+    }
+
+    #[test]
+    fn random_loss_is_mended_within_its_overhead() {
+        assert_holds(FecMode::Auto, (0.0, 1.0, 2), 1.0, 0.04);
+        assert_holds(FecMode::Auto, (0.001, 1.0, 2), 0.9999, 0.06);
+        assert_holds(FecMode::Auto, (0.01, 1.0, 2), 0.9995, 0.10);
+        assert_holds(FecMode::Auto, (0.05, 1.0, 2), 0.999, 0.20);
+        assert_holds(FecMode::Auto, (0.10, 1.0, 2), 0.99, 0.35);
+    }
+
+    #[test]
+    fn bursts_are_mended_by_two_rounds() {
+        assert_holds(FecMode::Auto, (0.02, 20.0, 2), 0.995, 0.25);
+    }
+
+    #[test]
+    fn a_fixed_quarter_does_without_reports() {
+        assert_holds(FecMode::Percent(25), (0.05, 1.0, 0), 0.995, 0.30);
+    }
+
+    #[test]
+    fn off_is_off() {
+        let outcome = minute(FecMode::Off, 0.05, 1.0, 0, 1);
+        assert!(outcome.delivered < 0.02 && outcome.overhead < 0.035);
+    }
+
+    #[test]
+    fn the_table_above_is_computed() {
+        for (loss, parity) in [(0.001, 1), (0.01, 4), (0.05, 11), (0.1, 20)] {
+            assert_eq!(parity_against(SOURCE, loss, ASKING_FRAMES, 64), parity, "{loss}");
+        }
+        assert_eq!(parity_against(SOURCE, 1.0, 0.01, 64), 64);
+        assert_eq!(parity_against(SOURCE, 0.0, 0.01, 64), 0);
+    }
+
+    fn report(received: u64, lost: u64) -> Report {
+        Report { received, lost, ..Report::default() }
+    }
+
+    #[test]
+    fn parity_ends_a_good_while_after_the_last_loss() {
+        let (start, mut redundancy) = (crate::clock::now(), Redundancy::new(FecMode::Auto));
+        assert_eq!(redundancy.parity_for(start, SOURCE), 9, "nothing is known");
+        let at = |seconds| start + Duration::from_secs(seconds);
+        redundancy.handle_report(start, &report(100, 0));
+        assert_eq!(redundancy.parity_for(start, SOURCE), FLOOR);
+        assert_eq!(redundancy.parity_for(at(1), SOURCE), 0);
+        redundancy.handle_report(at(2), &report(3000, 1));
+        assert_eq!(redundancy.parity_for(at(2), SOURCE), FLOOR);
+        for i in 0..50 {
+            redundancy.handle_report(at(3), &report(4000 + i * 100, 1));
+        }
+        assert_eq!(redundancy.parity_for(at(11), SOURCE), FLOOR);
+        assert_eq!(redundancy.parity_for(at(12), SOURCE), 0);
+    }
+
+    #[test]
+    fn an_old_report_changes_nothing() {
+        let (now, mut redundancy) = (crate::clock::now(), Redundancy::new(FecMode::Auto));
+        redundancy.handle_report(now, &report(1000, 0));
+        redundancy.handle_report(now, &report(2000, 100));
+        let parity = redundancy.parity_for(now, SOURCE);
+        redundancy.handle_report(now, &report(1500, 1500));
+        assert_eq!(redundancy.parity_for(now, SOURCE), parity);
+    }
+
+    #[test]
+    fn all_lost_is_bounded_by_the_capacity() {
+        let (now, mut redundancy) = (crate::clock::now(), Redundancy::new(FecMode::Auto));
+        redundancy.handle_report(now, &report(1, 0));
+        redundancy.handle_report(now, &report(2, u64::MAX / 2));
+        for source in [1, 98, 400, u16::MAX] {
+            let capacity = Blocks::of(source).parity_capacity();
+            assert_eq!(redundancy.parity_for(now, source), capacity, "{source}");
+        }
+    }
+
+    #[test]
+    fn percentages_are_rounded_down_but_protect_each_block() {
+        let now = crate::clock::now();
+        let parity =
+            |percent, source| Redundancy::new(FecMode::Percent(percent)).parity_for(now, source);
+        assert_eq!(parity(25, 98), 24);
+        assert_eq!(parity(0, 98), 0);
+        assert_eq!(parity(1, 5), 1);
+        assert_eq!(parity(0, 400), 0);
+        assert_eq!(parity(1, 250), 2);
+        assert_eq!(parity(100, 98), 64);
+    }
+}

@@ -1,0 +1,574 @@
+//! When a receiver asks for what is missing of a frame.
+//!
+//! A frame is asked for when nothing of its first sending can still be on its way: its last source
+//! chunk has come, which senders send last, or a chunk of a newer frame, and the reorder grace
+//! has passed; or nothing has come for longer than the stream's gaps last. Whatever parity was
+//! made has then come or is lost, so what is missing beyond it has to be asked for.
+//!
+//! Once, and a second time if the answer fails and the time still allows it. Never when
+//! the answer would come after the frame is superseded: that is when the next frame will be complete,
+//! judged by the frames before. And within a budget, so that asking never makes congestion worse.
+
+use std::time::{Duration, Instant};
+
+use crate::net::{
+    frame::FrameId,
+    recent::Recent,
+    wire::{
+        nack::{MAX_NACK_FRAMES, MissingChunks, Nack},
+        video::VideoHeader,
+    },
+};
+
+/// Decides what one receiver asks for, and when.
+#[derive(Clone, Debug)]
+pub struct RepairPlanner {
+    deadline: Duration,
+    path: PathState,
+    /// Frames that are not done, oldest first.
+    frames: Vec<Followed>,
+    newest_done: Option<FrameId>,
+    rhythm: Rhythm,
+    budget: Budget,
+    requests: u32,
+    counters: RepairCounters,
+}
+
+/// What is known of the path when a decision is made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PathState {
+    /// The round trip, if it has been measured.
+    pub rtt: Option<Duration>,
+    /// How long to wait for reordered datagrams.
+    pub grace: Duration,
+    /// Of the datagrams sent, how many were lost lately, 0 to 1.
+    pub loss_ratio: f64,
+    /// The longest burst loss lately, in datagrams.
+    pub burst: u16,
+}
+
+/// What was asked for, and what was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RepairCounters {
+    /// Frames that were asked for.
+    pub frames: u64,
+    /// NACKs made; their copies are not counted.
+    pub nacks: u64,
+    /// Frames not asked for since the answer would have come too late.
+    pub pointless: u64,
+    /// Frames not asked for since the budget was used up.
+    pub over_budget: u64,
+}
+
+/// A NACK, and how often to send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What to ask for.
+    pub nack: Nack,
+    /// 2 on a path that may lose the NACK itself, else 1.
+    pub copies: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Followed {
+    frame: FrameId,
+    first_seen: Instant,
+    last_seen: Instant,
+    ended: Option<Instant>,
+    has_last_chunk: bool,
+    rounds: u32,
+    asked: Instant,
+}
+
+impl RepairPlanner {
+    /// For a receiver that gives a frame up `deadline` after its first chunk.
+    pub fn new(deadline: Duration) -> Self {
+        Self {
+            deadline,
+            path: PathState { rtt: None, grace: UNKNOWN_GRACE, loss_ratio: 0.0, burst: 0 },
+            frames: Vec::with_capacity(MAX_NACK_FRAMES),
+            newest_done: None,
+            rhythm: Rhythm::new(),
+            budget: Budget { bytes: NACK_BURST, at: None },
+            requests: 0,
+            counters: RepairCounters::default(),
+        }
+    }
+
+    /// Says what is known of the path now.
+    pub fn set_path(&mut self, path: PathState) {
+        self.path = path;
+    }
+
+    /// What was asked for so far.
+    pub fn counters(&self) -> RepairCounters {
+        self.counters
+    }
+
+    /// How often `frame` has been asked for, if it is still being followed.
+    pub fn rounds(&self, frame: FrameId) -> u32 {
+        self.frames.iter().find(|f| f.frame == frame).map_or(0, |f| f.rounds.min(MAX_ROUNDS))
+    }
+
+    /// Whether an answer can come before the frame that it is for is superseded.
+    pub fn asking_helps(&self) -> bool {
+        let usual = self.path.rtt.zip(self.rhythm.interval);
+        usual.is_some_and(|(rtt, interval)| rtt + self.path.grace < interval)
+    }
+
+    /// A chunk that had not come before, of a frame that may not be done.
+    pub fn handle_chunk(&mut self, now: Instant, header: &VideoHeader) {
+        if self.newest_done.is_some_and(|done| !done.is_before(header.frame)) {
+            return;
+        }
+        let Some(index) = self.follow(now, header.frame) else { return };
+        let followed = &mut self.frames[index];
+        if followed.rounds == 0 && followed.ended.is_none() {
+            self.rhythm.gap.record(now, now.saturating_duration_since(followed.last_seen));
+        }
+        followed.last_seen = now;
+        let is_last =
+            header.extent.is_some_and(|e| header.chunk.checked_add(1) == Some(e.source_chunks));
+        if is_last && !followed.has_last_chunk {
+            followed.has_last_chunk = true;
+            followed.ended.get_or_insert(now);
+            if followed.rounds == 0 {
+                self.rhythm
+                    .duration
+                    .record(now, now.saturating_duration_since(followed.first_seen));
+            }
+        }
+    }
+
+    /// `frame` was completed or given up: neither it nor any older one is asked for again.
+    pub fn handle_done(&mut self, frame: FrameId) {
+        if self.newest_done.is_none_or(|done| done.is_before(frame)) {
+            self.newest_done = Some(frame);
+        }
+        self.frames.retain(|f| frame.is_before(f.frame));
+    }
+
+    /// When [`poll_request`](Self::poll_request) has something to do.
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
+        let quiet = self.rhythm.quiet(now);
+        self.frames.iter().filter_map(|f| f.due(&self.path, quiet)).min()
+    }
+
+    /// What to ask for at `now`, if anything. `missing` tells what a frame misses, and asks for no
+    /// more than that; `None` if the frame is none that is being put together.
+    pub fn poll_request(
+        &mut self,
+        now: Instant,
+        mut missing: impl FnMut(FrameId) -> Option<MissingChunks>,
+    ) -> Option<Request> {
+        let quiet = self.rhythm.quiet(now);
+        let mut nack = Nack::new(self.requests.wrapping_add(1));
+        for index in 0..self.frames.len() {
+            if self.frames[index].due(&self.path, quiet).is_none_or(|due| due > now) {
+                continue;
+            }
+            if !self.is_in_time(now, index) {
+                self.frames[index].rounds = NO_MORE_ROUNDS;
+                self.counters.pointless += 1;
+                continue;
+            }
+            let followed = &mut self.frames[index];
+            let Some(mut wanted) = missing(followed.frame).filter(|m| !m.is_empty()) else {
+                followed.rounds = NO_MORE_ROUNDS;
+                continue;
+            };
+            let tail_lost = !followed.has_last_chunk || followed.rounds > 0;
+            wanted.add_margin(|needed| margin(&self.path, needed, tail_lost));
+            self.counters.frames += u64::from(followed.rounds == 0);
+            followed.rounds += 1;
+            followed.asked = now;
+            nack.push(wanted);
+        }
+        let copies = self.spend(now, &nack)?;
+        Some(Request { nack, copies })
+    }
+
+    /// Pays for a NACK; how many copies of it to send, if it asks for anything and is within the budget.
+    fn spend(&mut self, now: Instant, nack: &Nack) -> Option<u32> {
+        if nack.is_empty() {
+            return None;
+        }
+        let copies = if self.path.loss_ratio >= LOSSY { 2 } else { 1 };
+        if !self.budget.take(now, nack.body_len() * copies as usize) {
+            self.counters.over_budget += nack.frames().len() as u64;
+            return None;
+        }
+        self.requests = nack.request;
+        self.counters.nacks += 1;
+        Some(copies)
+    }
+
+    /// Whether an answer to what is asked now would come before the frame is superseded.
+    fn is_in_time(&mut self, now: Instant, index: usize) -> bool {
+        let followed = self.frames[index];
+        let Some(rtt) = self.path.rtt else { return followed.rounds == 0 };
+        let given_up = followed.first_seen + self.deadline;
+        let next = self.frames.iter().find(|f| followed.frame.is_before(f.frame));
+        let next = next.map(|f| f.first_seen);
+        let next = next.or(self.rhythm.interval.map(|interval| followed.first_seen + interval));
+        let duration = self.rhythm.duration.max(now).unwrap_or_default();
+        let superseded = next.map_or(given_up, |next| next + duration);
+        now + rtt <= superseded.min(given_up)
+    }
+
+    /// The place of `frame`, which begins to be followed if it is new.
+    fn follow(&mut self, now: Instant, frame: FrameId) -> Option<usize> {
+        if let Some(index) = self.frames.iter().position(|f| f.frame == frame) {
+            return Some(index);
+        }
+        let index = self.frames.iter().take_while(|f| f.frame.is_before(frame)).count();
+        if self.frames.len() == MAX_NACK_FRAMES && index == 0 {
+            return None;
+        }
+        for older in &mut self.frames[..index] {
+            older.ended.get_or_insert(now);
+        }
+        if index == self.frames.len() {
+            self.rhythm.begin(now);
+        }
+        let followed = Followed {
+            frame,
+            first_seen: now,
+            last_seen: now,
+            // A newer frame has begun, so this one has ended.
+            ended: (index < self.frames.len()).then_some(now),
+            has_last_chunk: false,
+            rounds: 0,
+            asked: now,
+        };
+        self.frames.insert(index, followed);
+        if self.frames.len() <= MAX_NACK_FRAMES {
+            return Some(index);
+        }
+        self.frames.remove(0);
+        index.checked_sub(1)
+    }
+}
+
+impl Followed {
+    /// When the frame is to be asked for; `None` if it has been often enough.
+    fn due(&self, path: &PathState, quiet: Duration) -> Option<Instant> {
+        match self.rounds {
+            0 => {
+                let ended = self.ended.map(|ended| ended.max(self.last_seen) + path.grace);
+                Some(
+                    ended
+                        .unwrap_or(self.last_seen + quiet)
+                        .min(self.last_seen + quiet.max(path.grace)),
+                )
+            }
+            1..MAX_ROUNDS => {
+                let answer = self.asked + path.rtt? * 5 / 4;
+                Some(answer.max(self.last_seen) + path.grace)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How the frames of a stream usually come.
+#[derive(Clone, Debug)]
+struct Rhythm {
+    begun: Option<Instant>,
+    /// From one frame's first chunk to the next one's, smoothed.
+    interval: Option<Duration>,
+    /// From a frame's first to its last chunk, the longest lately.
+    duration: Recent<Duration>,
+    /// Between two chunks of a frame, the longest lately.
+    gap: Recent<Duration>,
+}
+
+impl Rhythm {
+    fn new() -> Self {
+        let (duration, gap) = (Recent::new(REMEMBERED), Recent::new(REMEMBERED));
+        Self { begun: None, interval: None, duration, gap }
+    }
+
+    fn begin(&mut self, now: Instant) {
+        let Some(last) = self.begun.replace(now) else { return };
+        let interval = now.saturating_duration_since(last).min(LONGEST_INTERVAL);
+        self.interval = Some(self.interval.map_or(interval, |old| (old * 7 + interval) / 8));
+    }
+
+    /// After how long without a chunk a frame is taken to have ended.
+    fn quiet(&mut self, now: Instant) -> Duration {
+        let gap = self.gap.max(now).map_or(UNKNOWN_QUIET, |gap| gap * 3 / 2);
+        gap.clamp(MIN_QUIET, MAX_QUIET)
+    }
+}
+
+/// Bytes that NACKs may still take: a token bucket.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    bytes: usize,
+    at: Option<Instant>,
+}
+
+impl Budget {
+    fn take(&mut self, now: Instant, bytes: usize) -> bool {
+        let since = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let earned = (since.as_secs_f64() * NACK_RATE) as usize;
+        if earned > 0 || self.at.is_none() {
+            self.bytes = self.bytes.saturating_add(earned).min(NACK_BURST);
+            self.at = Some(now);
+        }
+        let fits = bytes <= self.bytes;
+        self.bytes -= if fits { bytes } else { 0 };
+        fits
+    }
+}
+
+/// What is asked for beyond what is `needed`, so that the answer can be lossy too: twice
+/// what the path loses on average, one more on a lossy one, and if the end of the sending was
+/// lost, half as much again as the longest burst, since that one may still be on.
+fn margin(path: &PathState, needed: u8, tail_lost: bool) -> u8 {
+    let random = (f64::from(needed) * path.loss_ratio * 2.0).round() as u16;
+    let lossy = u16::from(path.loss_ratio >= LOSSY);
+    let burst =
+        if tail_lost { (path.burst.saturating_mul(3) / 2).min(MAX_BURST_MARGIN) } else { 0 };
+    (random + lossy + burst).min(u8::MAX.into()) as u8
+}
+
+/// How often a frame is asked for at most.
+const MAX_ROUNDS: u32 = 2;
+
+const NO_MORE_ROUNDS: u32 = MAX_ROUNDS + 1;
+
+/// The loss ratio from which on NACKs are doubled and one chunk more is asked for.
+const LOSSY: f64 = 0.02;
+
+/// Chunks asked for at most in case a burst is still on: with bursts of 20 on
+/// average, 9 of 10 are over by then.
+const MAX_BURST_MARGIN: u16 = 48;
+
+/// Bytes a second that NACKs take at most. 30 frames a second of 20 bytes, twice each, are 1200.
+const NACK_RATE: f64 = 16_384.0;
+
+/// Bytes of NACKs that can go at once.
+const NACK_BURST: usize = 4096;
+
+/// The reorder grace as long as nobody has said another.
+const UNKNOWN_GRACE: Duration = Duration::from_millis(1);
+
+/// A frame's chunks pause no longer than this before anything is known of their gaps.
+const UNKNOWN_QUIET: Duration = Duration::from_millis(10);
+
+/// A pause below this says nothing: threads are late by as much.
+const MIN_QUIET: Duration = Duration::from_millis(2);
+
+/// After this, a frame has ended whatever its gaps were.
+const MAX_QUIET: Duration = Duration::from_millis(20);
+
+/// A longer pause between frames says nothing of the stream's rate.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long gaps and durations are remembered, at least.
+const REMEMBERED: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{time::MediaTime, wire::video::Extent};
+
+    const MS: Duration = Duration::from_millis(1);
+    const INTERVAL: Duration = Duration::from_millis(33);
+    const SOURCE: u16 = 10;
+
+    struct Bench {
+        start: Instant,
+        planner: RepairPlanner,
+    }
+
+    impl Bench {
+        /// After a second of whole frames of 10 chunks, each within 2 ms.
+        fn new(rtt: Duration) -> Self {
+            let start = crate::clock::now();
+            let mut bench = Self { start, planner: RepairPlanner::new(250 * MS) };
+            bench.set_path(Some(rtt), 0.0, 0);
+            for frame in 0..30 {
+                for chunk in 0..SOURCE {
+                    bench.chunk(frame, chunk, MS * 2 * chunk.into() / 9);
+                }
+                bench.planner.handle_done(FrameId(frame));
+            }
+            bench
+        }
+
+        fn set_path(&mut self, rtt: Option<Duration>, loss_ratio: f64, burst: u16) {
+            self.planner.set_path(PathState { rtt, grace: MS, loss_ratio, burst });
+        }
+
+        fn at(&self, frame: u32, after: Duration) -> Instant {
+            self.start + INTERVAL * frame + after
+        }
+
+        /// Chunk `chunk` of `frame` comes `after` that frame's time.
+        fn chunk(&mut self, frame: u32, chunk: u16, after: Duration) {
+            let header = VideoHeader {
+                frame: FrameId(frame),
+                captured: MediaTime::default(),
+                age: Duration::ZERO,
+                extent: Some(Extent { body_len: 95, source_chunks: SOURCE, parity_chunks: 2 }),
+                chunk_len: 10,
+                chunk,
+            };
+            let at = self.at(frame, after);
+            self.planner.handle_chunk(at, &header);
+        }
+
+        /// When the next request is due, in µs after `frame`'s time.
+        fn due(&mut self, frame: u32) -> Option<u128> {
+            let since = self.at(frame, Duration::ZERO);
+            self.planner.poll_timeout(since).map(|at| (at - since).as_micros())
+        }
+
+        /// Asks `after` `frame`'s time, when every frame misses `needed` chunks.
+        fn ask(&mut self, frame: u32, after: Duration, needed: u16) -> Option<Request> {
+            let at = self.at(frame, after);
+            self.planner.poll_request(at, |frame| {
+                let mut missing = MissingChunks::of(frame);
+                missing.push_block(needed);
+                Some(missing)
+            })
+        }
+    }
+
+    fn needed(request: &Request) -> Vec<(FrameId, u8)> {
+        request.nack.frames().iter().map(|m| (m.frame, m.needed()[0])).collect()
+    }
+
+    #[test]
+    fn a_frame_is_asked_for_a_grace_after_its_last_chunk() {
+        let mut bench = Bench::new(2 * MS);
+        for chunk in [0, 1, 2, 9] {
+            bench.chunk(30, chunk, MS);
+        }
+        assert_eq!(bench.due(30), Some(2000));
+        assert_eq!(bench.ask(30, MS, 4), None);
+        let request = bench.ask(30, 2 * MS, 4).unwrap();
+        assert_eq!(needed(&request), [(FrameId(30), 4)]);
+        assert_eq!((request.nack.request, request.copies), (1, 1));
+        assert_eq!(bench.planner.rounds(FrameId(30)), 1);
+    }
+
+    #[test]
+    fn a_lost_end_shows_by_silence_or_by_the_next_frame() {
+        let mut bench = Bench::new(MS / 2);
+        bench.chunk(30, 0, MS);
+        assert_eq!(bench.due(30), Some(3000), "2 ms of silence");
+        bench.chunk(30, 1, 2 * MS);
+        bench.chunk(31, 0, Duration::ZERO);
+        assert!(bench.ask(31, MS, 1).is_some());
+    }
+
+    #[test]
+    fn what_is_not_missing_any_more_is_not_asked_for() {
+        let mut bench = Bench::new(2 * MS);
+        bench.chunk(30, 9, MS);
+        assert_eq!(bench.ask(30, 2 * MS, 0), None);
+        assert_eq!(bench.due(30), None);
+        bench.chunk(31, 9, MS);
+        bench.planner.handle_done(FrameId(31));
+        assert_eq!(bench.due(31), None);
+        bench.chunk(31, 8, MS);
+        bench.chunk(30, 8, MS);
+        assert_eq!(bench.due(31), None, "done and older than done");
+    }
+
+    #[test]
+    fn a_second_round_is_asked_for_only_if_the_time_allows_it() {
+        let mut bench = Bench::new(10 * MS);
+        bench.chunk(30, 9, MS);
+        assert!(bench.ask(30, 2 * MS, 3).is_some());
+        assert_eq!(bench.due(30), Some(2000 + 12_500 + 1000));
+        let second = bench.ask(30, 16 * MS, 3).unwrap();
+        assert_eq!((second.nack.request, bench.due(30)), (2, None));
+
+        let mut bench = Bench::new(20 * MS);
+        bench.chunk(30, 9, MS);
+        assert!(bench.ask(30, 2 * MS, 3).is_some());
+        assert_eq!(bench.ask(30, 28 * MS, 3), None);
+        assert_eq!(bench.planner.counters().pointless, 1);
+    }
+
+    #[test]
+    fn nothing_is_asked_for_that_would_come_too_late() {
+        let mut bench = Bench::new(40 * MS);
+        assert!(!bench.planner.asking_helps());
+        bench.chunk(30, 9, MS);
+        assert_eq!(bench.ask(30, 2 * MS, 3), None);
+        assert_eq!(
+            bench.planner.counters(),
+            RepairCounters { pointless: 1, ..RepairCounters::default() }
+        );
+        assert!(Bench::new(2 * MS).planner.asking_helps());
+    }
+
+    #[test]
+    fn without_a_round_trip_there_is_one_round() {
+        let mut bench = Bench::new(MS);
+        bench.set_path(None, 0.0, 0);
+        bench.chunk(30, 9, MS);
+        assert!(bench.ask(30, 2 * MS, 3).is_some());
+        assert_eq!(bench.due(30), None);
+    }
+
+    #[test]
+    fn reordered_chunks_put_it_off() {
+        let mut bench = Bench::new(2 * MS);
+        bench.chunk(30, 9, MS);
+        bench.chunk(30, 4, MS * 3 / 2);
+        assert_eq!(bench.due(30), Some(2500));
+    }
+
+    #[test]
+    fn lossy_paths_are_asked_twice_and_for_more() {
+        let mut bench = Bench::new(2 * MS);
+        bench.set_path(Some(2 * MS), 0.1, 20);
+        bench.chunk(30, 9, MS);
+        let request = bench.ask(30, 2 * MS, 5).unwrap();
+        assert_eq!((request.copies, needed(&request)), (2, vec![(FrameId(30), 5 + 1 + 1)]));
+        bench.chunk(31, 0, MS);
+        let request = bench.ask(31, 5 * MS, 5).unwrap();
+        assert_eq!(needed(&request), [(FrameId(31), 37)], "the end was lost");
+        assert_eq!(bench.planner.counters().pointless, 1, "frame 30 is about to be superseded");
+    }
+
+    #[test]
+    fn the_budget_bounds_what_is_asked_for() {
+        let mut bench = Bench::new(2 * MS);
+        let mut bytes = 0;
+        for frame in 30..30 + 300 {
+            bench.chunk(frame, 9, MS);
+            let at = bench.at(frame, 2 * MS);
+            let request = bench.planner.poll_request(at, |frame| {
+                let mut missing = MissingChunks::of(frame);
+                (0..300).for_each(|i| _ = missing.push_chunk(i * 2));
+                (0..64).for_each(|_| _ = missing.push_block(1));
+                Some(missing)
+            });
+            bytes += request.map_or(0, |r| r.nack.body_len() * r.copies as usize);
+            bench.planner.handle_done(FrameId(frame));
+        }
+        let allowed = NACK_BURST + (10.0 * NACK_RATE) as usize;
+        assert!(bytes <= allowed, "{bytes} of {allowed}");
+        assert_eq!(bench.planner.counters().over_budget, 0, "even the longest, once a frame");
+    }
+
+    #[test]
+    fn only_so_many_frames_are_followed() {
+        let mut bench = Bench::new(2 * MS);
+        for frame in 30..60 {
+            bench.chunk(frame, 0, Duration::ZERO);
+        }
+        bench.chunk(40, 0, Duration::ZERO);
+        assert_eq!(bench.planner.frames.len(), MAX_NACK_FRAMES);
+        let request = bench.ask(59, 5 * MS, 1).unwrap();
+        assert_eq!(request.nack.frames().last().map(|m| m.frame), Some(FrameId(59)));
+    }
+}

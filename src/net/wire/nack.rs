@@ -1,0 +1,347 @@
+//! A receiver asks for what is missing of one to four frames.
+//!
+//! ```text
+//!  0                   1                   2                   3
+//!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                            request                            |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                           frame id                            |  ─┐
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+   │
+//! |     blocks    |     runs      | chunks needed, one byte a block   │ 1 to 4
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+   │ times
+//! |  runs of missing source chunks: first (16 bits), count (16)   |  ─┘
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! ```
+//!
+//! *Chunks needed* says how many chunks of a block, of whichever sort, would make it
+//! whole, so fresh parity answers it; the runs say which ones, for a sender that makes none.
+//! With no blocks the receiver does not know the frame's extent yet, and only the runs count.
+//!
+//! A single loss is 15 bytes; the most that there can be is 796.
+
+use thiserror::Error;
+
+use super::datagram::{read_u16, read_u32};
+use crate::net::frame::FrameId;
+
+/// What is missing of some frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nack {
+    /// Numbers the receiver's NACKs of this session, from 1: one that comes twice is answered once.
+    pub request: u32,
+    frames: [MissingChunks; MAX_NACK_FRAMES],
+    count: usize,
+}
+
+/// What is missing of one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingChunks {
+    /// Which frame.
+    pub frame: FrameId,
+    needed: [u8; MAX_NACK_BLOCKS],
+    blocks: usize,
+    runs: [ChunkRun; MAX_NACK_RUNS],
+    run_count: usize,
+}
+
+/// Consecutive source chunks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChunkRun {
+    /// The first one's index.
+    pub first: u16,
+    /// How many; not zero, and none beyond index 65,535.
+    pub count: u16,
+}
+
+/// Why a body is not a NACK.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("malformed NACK")]
+pub struct NackError;
+
+impl Nack {
+    /// A NACK that asks for nothing yet.
+    pub fn new(request: u32) -> Self {
+        Self { request, frames: [MissingChunks::of(FrameId(0)); MAX_NACK_FRAMES], count: 0 }
+    }
+
+    /// Adds a frame; false, and nothing, if there are [`MAX_NACK_FRAMES`] already or the frame misses nothing.
+    pub fn push(&mut self, missing: MissingChunks) -> bool {
+        let fits = self.count < MAX_NACK_FRAMES && !missing.is_empty();
+        if fits {
+            self.frames[self.count] = missing;
+            self.count += 1;
+        }
+        fits
+    }
+
+    /// The frames, in the order in which they were added.
+    pub fn frames(&self) -> &[MissingChunks] {
+        &self.frames[..self.count]
+    }
+
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes of the body.
+    pub fn body_len(&self) -> usize {
+        HEAD_LEN + self.frames().iter().map(MissingChunks::len).sum::<usize>()
+    }
+
+    /// Parses the body of a NACK.
+    pub fn parse(body: &[u8]) -> Result<Self, NackError> {
+        if body.len() < HEAD_LEN + FRAME_HEAD_LEN {
+            return Err(NackError);
+        }
+        let mut nack = Self::new(read_u32(body, REQUEST));
+        let mut rest = &body[HEAD_LEN..];
+        while !rest.is_empty() {
+            let (missing, behind) = MissingChunks::parse(rest)?;
+            if !nack.push(missing) {
+                return Err(NackError);
+            }
+            rest = behind;
+        }
+        Ok(nack)
+    }
+
+    /// Writes the NACK to the first [`body_len`](Self::body_len) bytes of `body`.
+    pub fn emit(&self, body: &mut [u8]) {
+        body[REQUEST..HEAD_LEN].copy_from_slice(&self.request.to_be_bytes());
+        let mut at = HEAD_LEN;
+        for missing in self.frames() {
+            missing.emit(&mut body[at..]);
+            at += missing.len();
+        }
+    }
+}
+
+impl MissingChunks {
+    /// Nothing yet of `frame`.
+    pub fn of(frame: FrameId) -> Self {
+        Self {
+            frame,
+            needed: [0; MAX_NACK_BLOCKS],
+            blocks: 0,
+            runs: [ChunkRun::default(); MAX_NACK_RUNS],
+            run_count: 0,
+        }
+    }
+
+    /// Adds the next block, which needs `chunks` more to be whole; more than 255 count as 255.
+    /// False if there are [`MAX_NACK_BLOCKS`] already: then the frame can only be asked for by runs.
+    pub fn push_block(&mut self, chunks: u16) -> bool {
+        let fits = self.blocks < MAX_NACK_BLOCKS;
+        if fits {
+            self.needed[self.blocks] = chunks.min(u8::MAX.into()) as u8;
+            self.blocks += 1;
+        }
+        fits
+    }
+
+    /// Adds missing source chunk `chunk`, which is higher than those added before. False if
+    /// it would begin a run more than [`MAX_NACK_RUNS`]: the first runs are what is asked for.
+    pub fn push_chunk(&mut self, chunk: u16) -> bool {
+        if let Some(last) = self.runs[..self.run_count].last_mut()
+            && last.first.checked_add(last.count) == Some(chunk)
+        {
+            last.count += 1;
+            return true;
+        }
+        self.push_run(ChunkRun { first: chunk, count: 1 })
+    }
+
+    /// Adds a run; false if there are [`MAX_NACK_RUNS`] already.
+    pub fn push_run(&mut self, run: ChunkRun) -> bool {
+        let fits = self.run_count < MAX_NACK_RUNS && run.count > 0;
+        if fits {
+            self.runs[self.run_count] = run;
+            self.run_count += 1;
+        }
+        fits
+    }
+
+    /// How many chunks each block needs to be whole; none if the extent is not known.
+    pub fn needed(&self) -> &[u8] {
+        &self.needed[..self.blocks]
+    }
+
+    /// Raises what each block that needs anything asks for by `more(needed)`.
+    pub fn add_margin(&mut self, more: impl Fn(u8) -> u8) {
+        for needed in self.needed[..self.blocks].iter_mut().filter(|n| **n > 0) {
+            *needed = needed.saturating_add(more(*needed));
+        }
+    }
+
+    /// Which source chunks are missing, as far as they fit.
+    pub fn runs(&self) -> &[ChunkRun] {
+        &self.runs[..self.run_count]
+    }
+
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.run_count == 0 && self.needed().iter().all(|&n| n == 0)
+    }
+
+    fn len(&self) -> usize {
+        FRAME_HEAD_LEN + self.blocks + self.run_count * RUN_LEN
+    }
+
+    fn parse(bytes: &[u8]) -> Result<(Self, &[u8]), NackError> {
+        let (head, rest) = bytes.split_at_checked(FRAME_HEAD_LEN).ok_or(NackError)?;
+        let mut missing = Self::of(FrameId(read_u32(head, FRAME)));
+        let (blocks, runs) = (usize::from(head[BLOCKS]), usize::from(head[RUNS]));
+        let (needed, rest) = rest.split_at_checked(blocks).ok_or(NackError)?;
+        let (runs, rest) = rest.split_at_checked(runs * RUN_LEN).ok_or(NackError)?;
+        let fits = needed.iter().all(|&n| missing.push_block(n.into()));
+        let fits = fits && runs.chunks_exact(RUN_LEN).all(|run| missing.parse_run(run));
+        if fits { Ok((missing, rest)) } else { Err(NackError) }
+    }
+
+    fn parse_run(&mut self, bytes: &[u8]) -> bool {
+        let run = ChunkRun { first: read_u16(bytes, 0), count: read_u16(bytes, 2) };
+        let ends = run.first.checked_add(run.count.saturating_sub(1)).is_some();
+        ends && self.push_run(run)
+    }
+
+    fn emit(&self, bytes: &mut [u8]) {
+        bytes[FRAME..BLOCKS].copy_from_slice(&self.frame.0.to_be_bytes());
+        bytes[BLOCKS] = self.blocks as u8;
+        bytes[RUNS] = self.run_count as u8;
+        bytes[FRAME_HEAD_LEN..][..self.blocks].copy_from_slice(self.needed());
+        let runs = bytes[FRAME_HEAD_LEN + self.blocks..].chunks_exact_mut(RUN_LEN);
+        for (bytes, run) in runs.zip(self.runs()) {
+            bytes[..2].copy_from_slice(&run.first.to_be_bytes());
+            bytes[2..].copy_from_slice(&run.count.to_be_bytes());
+        }
+    }
+}
+
+impl ChunkRun {
+    /// The chunks' indices.
+    pub fn chunks(self) -> impl Iterator<Item = u16> {
+        (u32::from(self.first)..u32::from(self.first) + u32::from(self.count)).map(|c| c as u16)
+    }
+}
+
+/// Frames that one NACK can ask for: as many as a receiver puts together at once.
+pub const MAX_NACK_FRAMES: usize = 4;
+
+/// Blocks that can be told apart. 64 blocks are 12,288 source chunks, more than the largest frame has in
+/// datagrams of 1200 bytes.
+pub const MAX_NACK_BLOCKS: usize = 64;
+
+/// Runs of one frame; 5 % loss makes 5 in a frame of 98 chunks.
+pub const MAX_NACK_RUNS: usize = 32;
+
+/// Bytes of the longest body.
+pub const MAX_NACK_LEN: usize =
+    HEAD_LEN + MAX_NACK_FRAMES * (FRAME_HEAD_LEN + MAX_NACK_BLOCKS + MAX_NACK_RUNS * RUN_LEN);
+
+const REQUEST: usize = 0;
+const HEAD_LEN: usize = 4;
+
+const FRAME: usize = 0;
+const BLOCKS: usize = 4;
+const RUNS: usize = 5;
+const FRAME_HEAD_LEN: usize = 6;
+const RUN_LEN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nack() -> Nack {
+        let mut nack = Nack::new(0x0102_0304);
+        let mut first = MissingChunks::of(FrameId(0x1112_1314));
+        assert!(first.push_block(5));
+        for chunk in [7, 8, 9, 300, 65_535] {
+            assert!(first.push_chunk(chunk));
+        }
+        let mut second = MissingChunks::of(FrameId(9));
+        assert!(second.push_run(ChunkRun { first: 90, count: 0xffff - 89 }));
+        assert!(nack.push(first) && nack.push(second));
+        nack
+    }
+
+    fn emitted(nack: &Nack) -> Vec<u8> {
+        let mut body = vec![0xa5; nack.body_len()];
+        nack.emit(&mut body);
+        body
+    }
+
+    #[test]
+    fn emits_the_bytes_of_the_diagram() {
+        #[rustfmt::skip]
+        let expected = [
+            1, 2, 3, 4,
+            0x11, 0x12, 0x13, 0x14, 1, 3, 5, 0, 7, 0, 3, 0x01, 0x2c, 0, 1, 0xff, 0xff, 0, 1,
+            0, 0, 0, 9, 0, 1, 0, 90, 0xff, 0xa6,
+        ];
+        assert_eq!(emitted(&nack()), expected);
+    }
+
+    #[test]
+    fn parses_what_it_emits() {
+        assert_eq!(Nack::parse(&emitted(&nack())), Ok(nack()));
+    }
+
+    #[test]
+    fn every_truncation_and_addition_is_refused() {
+        let mut body = emitted(&nack());
+        let one_frame = HEAD_LEN + nack().frames()[0].len();
+        for len in (0..body.len()).filter(|&len| len != one_frame) {
+            assert_eq!(Nack::parse(&body[..len]), Err(NackError), "{len} bytes");
+        }
+        body.push(0);
+        assert_eq!(Nack::parse(&body), Err(NackError));
+    }
+
+    #[test]
+    fn what_cannot_be_asked_for_is_refused() {
+        let wrong = |at: usize, value: &[u8]| {
+            let mut body = emitted(&nack());
+            body[at..at + value.len()].copy_from_slice(value);
+            Nack::parse(&body).unwrap_err()
+        };
+        assert_eq!(wrong(13, &[0, 0]), NackError, "an empty run");
+        assert_eq!(wrong(21, &[0, 2]), NackError, "a run beyond the last index");
+        assert_eq!(wrong(9, &[33]), NackError, "too many runs");
+        assert_eq!(wrong(8, &[65]), NackError, "too many blocks");
+        let nothing = [0, 0, 0, 1, 0, 0, 0, 2, 1, 0, 0];
+        assert_eq!(Nack::parse(&nothing), Err(NackError), "a frame that misses nothing");
+        let five = [&[0, 0, 0, 1][..], &[0, 0, 0, 2, 1, 0, 1].repeat(5)].concat();
+        assert_eq!(Nack::parse(&five), Err(NackError));
+        assert!(Nack::parse(&five[..five.len() - 7]).is_ok());
+    }
+
+    #[test]
+    fn the_longest_fits_a_datagram_and_a_single_loss_is_small() {
+        let mut longest = MissingChunks::of(FrameId(1));
+        while longest.push_block(1) {}
+        let mut chunk = 0;
+        while longest.push_chunk(chunk) {
+            chunk += 2;
+        }
+        let mut nack = Nack::new(1);
+        while nack.push(longest) {}
+        assert_eq!(nack.body_len(), MAX_NACK_LEN);
+        assert_eq!(MAX_NACK_LEN, 796);
+        assert_eq!(Nack::parse(&emitted(&nack)), Ok(nack));
+
+        let mut single = MissingChunks::of(FrameId(1));
+        single.push_block(1);
+        single.push_chunk(5);
+        let mut nack = Nack::new(1);
+        nack.push(single);
+        assert_eq!(nack.body_len(), 15);
+    }
+
+    #[test]
+    fn runs_name_their_chunks() {
+        let run = ChunkRun { first: 65_534, count: 2 };
+        assert_eq!(run.chunks().collect::<Vec<_>>(), [65_534, 65_535]);
+    }
+}

@@ -1,0 +1,252 @@
+//! What a receiver tells its sender of the path, every 50 ms while frames flow.
+//!
+//! ```text
+//!  0                   1                   2                   3
+//!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |               highest sequence (48 bits)                      |
+//! +                               +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                               |         largest burst         |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |               datagrams received (48 bits)                    |
+//! +                               +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                               |     interval, 100 µs          |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |               datagrams lost (48 bits)                        |
+//! +                               +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                               |            zero               |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |               bytes received (64 bits)                        |
+//! |                                                               |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                         newest frame id                       |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! | frames completed (32), of them repaired by parity (32), of    |
+//! | them repaired after a NACK (32); incomplete (32); late (32)   |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                         kernel drops                          |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |             queueing delay, µs above the least seen           |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |             delay gradient, µs a second, signed               |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |             interarrival jitter, µs                           |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! ```
+//!
+//! Counts are of the session so far, so a report that is lost costs nothing but time.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::datagram::{read_u16, read_u32, read_u48, write_u48};
+use crate::net::frame::FrameId;
+
+/// What came, and when, as the receiver saw it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The highest sequence number of the sender's datagrams that has come, 48 bits.
+    pub highest_sequence: u64,
+    /// The longest run of lost datagrams that ended since the last report.
+    pub largest_burst: u16,
+    /// Different datagrams of the sender that have come, 48 bits.
+    pub received: u64,
+    /// Time since the last report, or since the first datagram; in steps of 100 µs,
+    /// saturating at 6.5 s.
+    pub interval: Duration,
+    /// How many between the first and the highest sequence number have not come; may fall,
+    /// when one comes late after all. 48 bits.
+    pub lost: u64,
+    /// Bytes of all datagrams that have come, headers of this protocol included.
+    pub received_bytes: u64,
+    /// The newest frame of which anything has come.
+    pub newest_frame: FrameId,
+    /// What became of frames.
+    pub frames: FrameCounts,
+    /// Datagrams that the receiver's kernel dropped for want of room; wraps.
+    pub kernel_drops: u32,
+    /// The one-way delay now, above the least of the last seconds; in µs, saturating at 71 min.
+    pub queueing_delay: Duration,
+    /// By how much the one-way delay grows, in µs a second; negative while it falls.
+    pub delay_gradient: i32,
+    /// Interarrival jitter as in RFC 3550 §6.4.1; in µs, saturating at 71 min.
+    pub jitter: Duration,
+}
+
+/// What became of a session's frames; each count wraps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameCounts {
+    /// Complete in time, repaired or not.
+    pub completed: u32,
+    /// Of these, with chunks made from the parity that came without being asked for.
+    pub repaired_by_parity: u32,
+    /// Of these, complete only after a NACK.
+    pub repaired_by_nack: u32,
+    /// Given up with chunks missing.
+    pub incomplete: u32,
+    /// Complete only after they were given up.
+    pub late: u32,
+}
+
+/// The body is not of the one length that reports have, or its reserved field is not zero.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("malformed report")]
+pub struct ReportError;
+
+impl Report {
+    /// Parses the body of a report.
+    pub fn parse(body: &[u8]) -> Result<Self, ReportError> {
+        if body.len() != REPORT_LEN || read_u16(body, ZERO) != 0 {
+            return Err(ReportError);
+        }
+        let micros = |at| Duration::from_micros(read_u32(body, at).into());
+        Ok(Self {
+            highest_sequence: read_u48(body, HIGHEST),
+            largest_burst: read_u16(body, BURST),
+            received: read_u48(body, RECEIVED),
+            interval: INTERVAL_UNIT * read_u16(body, INTERVAL).into(),
+            lost: read_u48(body, LOST),
+            received_bytes: u64::from(read_u32(body, BYTES)) << 32
+                | u64::from(read_u32(body, BYTES + 4)),
+            newest_frame: FrameId(read_u32(body, NEWEST)),
+            frames: FrameCounts {
+                completed: read_u32(body, COMPLETED),
+                repaired_by_parity: read_u32(body, BY_PARITY),
+                repaired_by_nack: read_u32(body, BY_NACK),
+                incomplete: read_u32(body, INCOMPLETE),
+                late: read_u32(body, LATE),
+            },
+            kernel_drops: read_u32(body, KERNEL_DROPS),
+            queueing_delay: micros(QUEUEING),
+            delay_gradient: read_u32(body, GRADIENT).cast_signed(),
+            jitter: micros(JITTER),
+        })
+    }
+
+    /// Writes the report to the first [`REPORT_LEN`] bytes of `body`.
+    pub fn emit(&self, body: &mut [u8]) {
+        let mut put = |at: usize, value: u32| {
+            body[at..at + 4].copy_from_slice(&value.to_be_bytes());
+        };
+        put(BYTES, (self.received_bytes >> 32) as u32);
+        put(BYTES + 4, self.received_bytes as u32);
+        put(NEWEST, self.newest_frame.0);
+        put(COMPLETED, self.frames.completed);
+        put(BY_PARITY, self.frames.repaired_by_parity);
+        put(BY_NACK, self.frames.repaired_by_nack);
+        put(INCOMPLETE, self.frames.incomplete);
+        put(LATE, self.frames.late);
+        put(KERNEL_DROPS, self.kernel_drops);
+        put(QUEUEING, saturating_micros(self.queueing_delay));
+        put(GRADIENT, self.delay_gradient.cast_unsigned());
+        put(JITTER, saturating_micros(self.jitter));
+        let interval = self.interval.as_micros() / INTERVAL_UNIT.as_micros();
+        let interval = interval.min(u128::from(u16::MAX)) as u16;
+        for (at, value) in [(BURST, self.largest_burst), (INTERVAL, interval), (ZERO, 0)] {
+            body[at..at + 2].copy_from_slice(&value.to_be_bytes());
+        }
+        write_u48(body, HIGHEST, self.highest_sequence);
+        write_u48(body, RECEIVED, self.received);
+        write_u48(body, LOST, self.lost);
+    }
+}
+
+fn saturating_micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// Bytes of a report's body.
+pub const REPORT_LEN: usize = JITTER + 4;
+
+const HIGHEST: usize = 0;
+const BURST: usize = 6;
+const RECEIVED: usize = 8;
+const INTERVAL: usize = 14;
+const LOST: usize = 16;
+const ZERO: usize = 22;
+const BYTES: usize = 24;
+const NEWEST: usize = 32;
+const COMPLETED: usize = 36;
+const BY_PARITY: usize = 40;
+const BY_NACK: usize = 44;
+const INCOMPLETE: usize = 48;
+const LATE: usize = 52;
+const KERNEL_DROPS: usize = 56;
+const QUEUEING: usize = 60;
+const GRADIENT: usize = 64;
+const JITTER: usize = 68;
+
+const INTERVAL_UNIT: Duration = Duration::from_micros(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        Report {
+            highest_sequence: 0x0102_0304_0506,
+            largest_burst: 0x0708,
+            received: 0x1112_1314_1516,
+            interval: Duration::from_millis(50),
+            lost: 0x2122_2324_2526,
+            received_bytes: 0x3132_3334_3536_3738,
+            newest_frame: FrameId(0x4142_4344),
+            frames: FrameCounts {
+                completed: 1,
+                repaired_by_parity: 2,
+                repaired_by_nack: 3,
+                incomplete: 4,
+                late: 5,
+            },
+            kernel_drops: 6,
+            queueing_delay: Duration::from_micros(7),
+            delay_gradient: -2,
+            jitter: Duration::from_micros(9),
+        }
+    }
+
+    #[test]
+    fn emits_the_bytes_of_the_diagram() {
+        let mut body = [0xa5; REPORT_LEN + 1];
+        report().emit(&mut body);
+        #[rustfmt::skip]
+        let expected = [
+            1, 2, 3, 4, 5, 6, 7, 8, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x01, 0xf4,
+            0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0, 0, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38,
+            0x41, 0x42, 0x43, 0x44, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5,
+            0, 0, 0, 6, 0, 0, 0, 7, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 9, 0xa5,
+        ];
+        assert_eq!(body[..], expected);
+    }
+
+    #[test]
+    fn parses_what_it_emits() {
+        let mut body = [0xa5; REPORT_LEN];
+        report().emit(&mut body);
+        assert_eq!(Report::parse(&body), Ok(report()));
+    }
+
+    #[test]
+    fn long_times_saturate() {
+        let hour = Duration::from_secs(3600);
+        let long =
+            Report { interval: hour, queueing_delay: 2 * hour, jitter: 2 * hour, ..report() };
+        let mut body = [0xa5; REPORT_LEN];
+        long.emit(&mut body);
+        let parsed = Report::parse(&body).unwrap();
+        assert_eq!(parsed.interval, Duration::from_micros(6_553_500));
+        assert_eq!(parsed.queueing_delay, Duration::from_micros(u32::MAX.into()));
+        assert_eq!(parsed.jitter, parsed.queueing_delay);
+    }
+
+    #[test]
+    fn other_lengths_and_a_reserved_field_in_use_are_refused() {
+        for len in (0..REPORT_LEN).chain([REPORT_LEN + 1]) {
+            assert_eq!(Report::parse(&vec![0; len]), Err(ReportError));
+        }
+        let mut body = [0; REPORT_LEN];
+        body[ZERO + 1] = 1;
+        assert_eq!(Report::parse(&body), Err(ReportError));
+    }
+}
