@@ -31,6 +31,7 @@ use udpchat::{
     net::{
         frame::OutgoingFrame,
         io::UdpSocket,
+        redundancy::FecMode,
         session::{DEFAULT_REASSEMBLY_DEADLINE, Endpoint, EndpointConfig, Role, Target},
         wire::{control::Epoch, text::Name},
     },
@@ -149,6 +150,8 @@ fn endpoint(now: Instant, role: Role) -> Endpoint {
         role,
         stream: None,
         max_datagram_len: DATAGRAM_LEN,
+        fec: FecMode::Off,
+        max_bitrate: None,
         reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
         epoch: now,
         shared_epoch: Epoch { boot: 0, monotonic_us: 0 },

@@ -19,6 +19,7 @@ use crate::{
     net::{
         io::{Driver, DriverConfig, Handle, Listen, SocketOptions, shared_epoch},
         netem::NetemSpec,
+        redundancy::FecMode,
         session::{DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, Role},
         wire::control::{CloseReason, StreamParams},
     },
@@ -53,6 +54,8 @@ impl Network {
             role: config.role,
             stream: config.stream,
             max_datagram_len: config.args.mtu.0,
+            fec: FecMode::Off,
+            max_bitrate: None,
             reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
             epoch: config.epoch,
             shared_epoch: shared_epoch(config.epoch),

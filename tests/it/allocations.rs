@@ -7,6 +7,7 @@ use udpchat::{
     net::{
         frame::OutgoingFrame,
         io::UdpSocket,
+        redundancy::FecMode,
         session::{DEFAULT_REASSEMBLY_DEADLINE, Endpoint, EndpointConfig, Role, Target},
         wire::{control::Epoch, text::Name},
     },
@@ -18,6 +19,8 @@ fn endpoint(now: Instant, role: Role) -> Endpoint {
         role,
         stream: None,
         max_datagram_len: 1200,
+        fec: FecMode::Off,
+        max_bitrate: None,
         reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
         epoch: now,
         shared_epoch: Epoch { boot: 0, monotonic_us: 0 },

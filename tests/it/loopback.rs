@@ -18,6 +18,7 @@ use udpchat::{
             Driver, DriverConfig, FrameInlet, Handle, Listen, NetStats, Offload, SocketOptions,
             shared_epoch,
         },
+        redundancy::FecMode,
         session::{
             DEFAULT_REASSEMBLY_DEADLINE, Delivered, EndReason, EndpointConfig, Event, Role, Target,
             WaitReason,
@@ -130,6 +131,8 @@ fn config(name: &str, role: Role) -> EndpointConfig {
         role,
         stream: None,
         max_datagram_len: 1200,
+        fec: FecMode::Off,
+        max_bitrate: None,
         reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
         epoch,
         shared_epoch: shared_epoch(epoch),

@@ -11,6 +11,7 @@ use std::{
 use udpchat::net::{
     frame::OutgoingFrame,
     netem::{Netem, NetemSpec},
+    redundancy::FecMode,
     session::{
         CallCounters, ConnId, DEFAULT_REASSEMBLY_DEADLINE, Delivered, Endpoint, EndpointConfig,
         Event, Output, Role, Target,
@@ -139,6 +140,8 @@ impl Sim {
             role,
             stream: None,
             max_datagram_len: 1200,
+            fec: FecMode::Off,
+            max_bitrate: None,
             reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
             epoch: self.now,
             shared_epoch: Epoch { boot: 0, monotonic_us: 0 },

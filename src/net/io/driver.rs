@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     time::{Duration, Instant},
@@ -135,6 +136,7 @@ pub struct Handle {
 pub struct FrameInlet {
     waker: Arc<Waker>,
     outgoing: Latest<OutgoingFrame>,
+    picture_bitrate: Arc<AtomicU64>,
 }
 
 /// What the network side has seen and done.
@@ -162,6 +164,8 @@ pub struct NetStats {
 #[derive(Clone, Debug)]
 struct Shared {
     outgoing: Latest<OutgoingFrame>,
+    /// Bits a second that pictures may take; [`UNLIMITED`]: as many as they like.
+    picture_bitrate: Arc<AtomicU64>,
     received: Latest<Delivered>,
     arriving: Arriving,
     stats: Arc<Mutex<NetStats>>,
@@ -211,6 +215,7 @@ impl Driver {
         let stats = NetStats { buffers: udp.buffer_sizes().ok(), ..NetStats::default() };
         let shared = Shared {
             outgoing: Latest::new(),
+            picture_bitrate: Arc::new(AtomicU64::new(UNLIMITED)),
             received: Latest::new(),
             arriving: Arriving::default(),
             stats: Arc::new(Mutex::new(stats)),
@@ -289,6 +294,8 @@ impl Driver {
         }
         let now = clock::now();
         self.endpoint.handle_timeout(now);
+        let bitrate = self.endpoint.picture_bitrate().unwrap_or(UNLIMITED);
+        self.shared.picture_bitrate.store(bitrate, Ordering::Relaxed);
         self.drain();
         self.unpublished = true;
         if self.published.is_none_or(|at| now - at >= PUBLISH_INTERVAL) {
@@ -531,7 +538,11 @@ impl Handle {
 
     /// Where encoded frames go in.
     pub fn inlet(&self) -> FrameInlet {
-        FrameInlet { waker: Arc::clone(&self.waker), outgoing: self.shared.outgoing.clone() }
+        FrameInlet {
+            waker: Arc::clone(&self.waker),
+            outgoing: self.shared.outgoing.clone(),
+            picture_bitrate: Arc::clone(&self.shared.picture_bitrate),
+        }
     }
 
     /// Where received frames come out; the newest wins. Closed when the driver has ended.
@@ -593,6 +604,13 @@ impl Handle {
 }
 
 impl FrameInlet {
+    /// How many bits a second of encoded pictures every receiver's path can bear, as of now;
+    /// `None`: as many as come, as far as is known.
+    pub fn picture_bitrate(&self) -> Option<u64> {
+        let bitrate = self.picture_bitrate.load(Ordering::Relaxed);
+        (bitrate != UNLIMITED).then_some(bitrate)
+    }
+
     /// Says that a frame that was handed over has grown, or has ended.
     pub fn wake(&self) {
         // The only error is a poll that is gone, and then nobody needs to be woken.
@@ -692,6 +710,8 @@ const COARSE: Duration = Duration::from_millis(10);
 
 /// One batch: the most that fits a UDP payload, which is also the kernel's limit for a batch.
 const SEND_LEN: usize = crate::net::wire::datagram::MAX_DATAGRAM_LEN;
+
+const UNLIMITED: u64 = u64::MAX;
 
 const COMMAND_BACKLOG: usize = 64;
 const EVENT_BACKLOG: usize = 1024;

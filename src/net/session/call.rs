@@ -211,6 +211,12 @@ impl Call {
         }
     }
 
+    /// How many bits a second of encoded pictures the path can bear.
+    #[expect(clippy::unused_self, reason = "nothing is known of the path yet")]
+    pub(super) fn picture_bitrate(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether a frame, or a part of one, is still to leave.
     pub(super) fn is_sending(&self) -> bool {
         self.media_addr.is_some() && self.sender.as_ref().is_some_and(Sender::is_busy)

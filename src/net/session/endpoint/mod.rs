@@ -20,6 +20,7 @@ use super::{
 };
 use crate::net::{
     frame::{FrameBeginning, OutgoingFrame, SessionId},
+    redundancy::FecMode,
     time::MediaClock,
     wire::{
         checksum::Joiner,
@@ -41,6 +42,11 @@ pub struct EndpointConfig {
     /// The largest datagram it sends, in bytes of UDP payload; it takes any.
     /// Default 1200, which passes every path that IPv6 allows (RFC 8200: 1280, less headers).
     pub max_datagram_len: usize,
+    /// What is done against losses on the way to the receivers.
+    pub fec: FecMode,
+    /// The most that is sent to one receiver, with all headers and repairs, in bits a second.
+    /// `None`: no limit, though a narrow path sets one of its own.
+    pub max_bitrate: Option<u64>,
     /// How long a frame may be incomplete; see [`super::DEFAULT_REASSEMBLY_DEADLINE`].
     pub reassembly_deadline: Duration,
     /// When its media clock shows zero.
@@ -350,6 +356,12 @@ impl Endpoint {
         self.frames.pop_front()
     }
 
+    /// How many bits a second of encoded pictures every receiver's path can bear; `None`: as
+    /// many as come, as far as is known.
+    pub fn picture_bitrate(&self) -> Option<u64> {
+        self.calls.iter().filter_map(Call::picture_bitrate).min()
+    }
+
     /// Whether any frame, or a part of one, is still to leave: a goodbye should wait for it.
     pub fn is_sending(&self) -> bool {
         self.calls.iter().any(Call::is_sending)
@@ -530,6 +542,8 @@ mod tests {
             role,
             stream: None,
             max_datagram_len: 1200,
+            fec: FecMode::Off,
+            max_bitrate: None,
             reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
             epoch: now,
             shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
