@@ -3,15 +3,24 @@
 //! Knows no peer: the session puts its own prelude and checksum around each body,
 //! so one frame can go to several receivers. A frame may still grow while its first chunks
 //! leave; then those do not say how long it will be.
+//!
+//! Parity chunks leave among the source chunks of the frame's second half, so that a burst that
+//! takes the end does not take them all; and before the last source chunk, which is thus the end of
+//! the sending, and alone short:
+//!
+//! ```text
+//! 0  1  2  3  4  5  P0  6  7  P1  8  9  P2  10        11 source chunks, 3 parity chunks
+//! ```
 
 use std::time::Duration;
 
 use crate::net::{
+    fec::{Blocks, ParityEncoder},
     frame::{FrameId, FrameView, MAX_FRAME_LEN, Progress},
     time::MediaTime,
     wire::{
         checksum::{Hashed, Joiner},
-        video::{Extent, FRAME_CRC_LEN, VideoHeader},
+        video::{Extent, FRAME_CRC_LEN, VideoHeader, copy_body},
     },
 };
 
@@ -23,7 +32,24 @@ pub struct Packetizer {
     /// The CRC of the data that is out.
     crc: u32,
     chunk_len: u16,
+    /// The next source chunk.
     next_chunk: u16,
+    parity: Parity,
+}
+
+/// The parity chunks of one frame.
+#[derive(Clone, Debug, Default)]
+struct Parity {
+    /// Whether it has been decided how many there are.
+    is_made: bool,
+    /// How many there are.
+    count: u16,
+    /// How many are out.
+    sent: u16,
+    /// The source chunk that they begin behind, at the earliest.
+    from: u16,
+    /// The chunks, one after another.
+    bytes: Vec<u8>,
 }
 
 /// What a packetizer has to give.
@@ -56,7 +82,82 @@ impl NextChunk {
 impl Packetizer {
     /// Starts on a frame that is cut into chunks of `chunk_len` bytes, even and not zero.
     pub fn new(frame: FrameId, captured: MediaTime, chunk_len: u16) -> Self {
-        Self { frame, captured, crc: 0, chunk_len, next_chunk: 0 }
+        Self { frame, captured, crc: 0, chunk_len, next_chunk: 0, parity: Parity::default() }
+    }
+
+    /// The frame's source chunks, as soon as its end is known, and as long as no parity has been
+    /// made for it: then is the time for [`protect`](Self::protect).
+    pub fn unprotected(&self, data: &FrameView<'_>) -> Option<u16> {
+        let extent = self.extent(data).filter(|_| !self.parity.is_made)?;
+        (self.next_chunk < extent.source_chunks).then_some(extent.source_chunks)
+    }
+
+    /// Makes `count` parity chunks, [`Blocks::parity_capacity`] at most, in `memory`, which
+    /// [`into_memory`](Self::into_memory) gives back. Nothing happens unless the frame is
+    /// [`unprotected`](Self::unprotected).
+    ///
+    /// What of the picture has not left yet is hashed here, and again when it leaves: parity covers
+    /// the frame's CRC.
+    pub fn protect(
+        &mut self,
+        data: &FrameView<'_>,
+        count: u16,
+        encoder: &mut ParityEncoder,
+        joiner: &mut Joiner,
+        memory: Vec<u8>,
+    ) {
+        let Some(source_chunks) = self.unprotected(data) else { return };
+        let blocks = Blocks::of(source_chunks);
+        self.parity = Parity {
+            is_made: true,
+            count: count.min(blocks.parity_capacity()),
+            sent: 0,
+            from: self.next_chunk.max(source_chunks / 2).min(source_chunks - 1),
+            bytes: memory,
+        };
+        if self.parity.count == 0 {
+            return;
+        }
+        let (picture, len) = (data.bytes(), usize::from(self.chunk_len));
+        let rest = &picture[(usize::from(self.next_chunk) * len).min(picture.len())..];
+        let crc = joiner.join(self.crc, Hashed::of(rest)).to_be_bytes();
+        let source =
+            |chunk, bytes: &mut [u8]| copy_body(picture, crc, usize::from(chunk) * len, bytes);
+        let wanted = 0..self.parity.count;
+        encoder.encode(blocks, self.chunk_len, wanted, source, &mut self.parity.bytes);
+    }
+
+    /// The memory of the parity chunks, for the next frame.
+    pub fn into_memory(self) -> Vec<u8> {
+        self.parity.bytes
+    }
+
+    /// The frame's size and the parity made so far; `None` before its end is known, or if it is
+    /// empty or too large.
+    pub fn extent(&self, data: &FrameView<'_>) -> Option<Extent> {
+        match data.progress() {
+            Progress::Abandoned | Progress::SoFar(_) | Progress::Whole(0) => None,
+            Progress::Whole(len) => {
+                let extent = Extent::of(len + FRAME_CRC_LEN, self.chunk_len)?;
+                Some(Extent { parity_chunks: self.parity.count, ..extent })
+            }
+        }
+    }
+
+    /// The CRC-32 of the picture, as it stands at the end of the frame body; known once all
+    /// chunks are out.
+    pub fn crc(&self) -> [u8; FRAME_CRC_LEN] {
+        self.crc.to_be_bytes()
+    }
+
+    /// Bytes of each chunk but the last.
+    pub fn chunk_len(&self) -> u16 {
+        self.chunk_len
+    }
+
+    /// When the frame's capture began.
+    pub fn captured(&self) -> MediaTime {
+        self.captured
     }
 
     /// The frame's number.
@@ -71,16 +172,17 @@ impl Packetizer {
 
     /// What comes next of the frame whose data is this.
     pub fn next(&self, data: &FrameView<'_>) -> Next {
-        let (len, extent) = match data.progress() {
-            Progress::Abandoned | Progress::Whole(0) => return Next::Abandoned,
-            Progress::SoFar(len) => (len, None),
-            Progress::Whole(len) => match Extent::of(len + FRAME_CRC_LEN, self.chunk_len) {
-                None => return Next::Abandoned,
-                Some(extent) if self.next_chunk == extent.source_chunks => return Next::Finished,
-                extent => (len, extent),
-            },
+        let extent = self.extent(data);
+        let len = match (data.progress(), extent) {
+            (Progress::Abandoned, _) | (Progress::Whole(_), None) => return Next::Abandoned,
+            (_, Some(extent)) if self.next_chunk == extent.source_chunks => return Next::Finished,
+            (Progress::SoFar(len) | Progress::Whole(len), _) => len,
         };
-        let header = self.header(extent);
+        if let Some(extent) = extent.filter(|e| self.parity.is_next(self.next_chunk, *e)) {
+            let chunk = extent.source_chunks + self.parity.sent;
+            return Next::Chunk(NextChunk { header: self.header(Some(extent), chunk) });
+        }
+        let header = self.header(extent, self.next_chunk);
         // While the frame grows, a chunk that the data fills is surely not the last, since the
         // CRC comes behind it.
         let full_at = header.offset() + usize::from(self.chunk_len);
@@ -117,18 +219,24 @@ impl Packetizer {
         let header = VideoHeader { age, ..chunk.header };
         let (head, payload) = body.split_at_mut(VideoHeader::LEN);
         header.emit(head);
+        if header.is_parity() {
+            let at = usize::from(self.parity.sent) * payload.len();
+            payload.copy_from_slice(&self.parity.bytes[at..][..payload.len()]);
+            self.parity.sent += 1;
+            return Hashed::of(payload);
+        }
         self.next_chunk += 1;
         self.copy_chunk(data.bytes(), header.offset(), payload, joiner)
     }
 
-    fn header(&self, extent: Option<Extent>) -> VideoHeader {
+    fn header(&self, extent: Option<Extent>, chunk: u16) -> VideoHeader {
         VideoHeader {
             frame: self.frame,
             captured: self.captured,
             age: Duration::ZERO,
             extent,
             chunk_len: self.chunk_len,
-            chunk: self.next_chunk,
+            chunk,
         }
     }
 
@@ -152,6 +260,16 @@ impl Packetizer {
         let crc_offset = (offset + of_data.len()) - data.len();
         of_crc.copy_from_slice(&self.crc.to_be_bytes()[crc_offset..][..of_crc.len()]);
         Hashed { len, crc: joiner.join(hashed.crc, Hashed::of(of_crc)) }
+    }
+}
+
+impl Parity {
+    /// Whether a parity chunk comes before source chunk `source`: they are spread evenly over the
+    /// places between the source chunks from `from` to the last.
+    fn is_next(&self, source: u16, extent: Extent) -> bool {
+        let places = u32::from(extent.source_chunks - self.from);
+        let passed = u32::from(source.saturating_sub(self.from)) + u32::from(source >= self.from);
+        u32::from(self.sent) < u32::from(self.count) * passed / places
     }
 }
 
@@ -245,6 +363,80 @@ mod tests {
         assert_eq!(take(&mut packetizer, &growing).1, Next::Waiting);
         growing.abandon();
         assert_eq!(take(&mut packetizer, &growing), (vec![], Next::Abandoned));
+    }
+
+    /// A frame of `len` bytes in chunks of 10 with `parity` chunks, made once `before` are out.
+    fn protected(len: usize, parity: u16, before: usize) -> Vec<Vec<u8>> {
+        let (data, mut packetizer) = (FrameBytes::from(numbered(len)), packetizer(10));
+        let (mut encoder, mut joiner) = (ParityEncoder::new(), Joiner::default());
+        let data = data.view();
+        let mut all = Vec::new();
+        while let Next::Chunk(chunk) = packetizer.next(&data) {
+            if all.len() == before && packetizer.unprotected(&data).is_some() {
+                packetizer.protect(&data, parity, &mut encoder, &mut joiner, Vec::new());
+                continue;
+            }
+            let mut body = vec![0xa5; chunk.body_len()];
+            let hashed = packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut joiner);
+            assert_eq!(hashed, Hashed::of(&body[VideoHeader::LEN..]));
+            all.push(body);
+        }
+        assert_eq!(packetizer.next(&data), Next::Finished);
+        assert_eq!(packetizer.crc(), crc32fast::hash(&numbered(len)).to_be_bytes());
+        assert_eq!(packetizer.unprotected(&data), None);
+        all
+    }
+
+    fn order(bodies: &[Vec<u8>]) -> Vec<u16> {
+        bodies.iter().map(|body| header(body).chunk).collect()
+    }
+
+    #[test]
+    fn parity_leaves_among_the_second_half_and_the_last_source_chunk_ends_it() {
+        let expected = [0, 1, 2, 3, 4, 5, 11, 6, 7, 12, 8, 9, 13, 10];
+        assert_eq!(order(&protected(101, 3, 0)), expected);
+        for before in 1..=5 {
+            assert_eq!(order(&protected(101, 3, before)), expected, "after {before}");
+        }
+        assert_eq!(order(&protected(101, 2, 9))[9..], [11, 9, 12, 10], "known late");
+        assert_eq!(order(&protected(1, 2, 0)), [1, 2, 0], "one source chunk");
+        assert_eq!(order(&protected(101, 0, 0)), (0..11).collect::<Vec<_>>());
+        assert_eq!(protected(101, 99, 0).len(), 11 + 16, "its capacity");
+    }
+
+    #[test]
+    fn parity_is_that_of_the_frame_body_whenever_it_is_made() {
+        let (expected, late) = (protected(101, 3, 0), protected(101, 3, 4));
+        let parity = |bodies: &[Vec<u8>]| -> Vec<Vec<u8>> {
+            let parity = bodies.iter().filter(|body| header(body).is_parity());
+            parity.map(|body| VideoHeader::parse(body).unwrap().1.to_vec()).collect()
+        };
+        let body = [numbered(101), crc32fast::hash(&numbered(101)).to_be_bytes().into()].concat();
+        let source = |chunk: u16, bytes: &mut [u8]| {
+            let rest = &body[usize::from(chunk) * 10..];
+            let len = rest.len().min(10);
+            bytes[..len].copy_from_slice(&rest[..len]);
+        };
+        let mut made = Vec::new();
+        ParityEncoder::new().encode(Blocks::of(11), 10, 0..3, source, &mut made);
+        assert_eq!(parity(&expected).concat(), made);
+        assert_eq!(parity(&late).concat(), made);
+        assert!(expected.iter().all(|body| header(body).extent.unwrap().parity_chunks == 3));
+    }
+
+    #[test]
+    fn a_growing_frame_is_protected_once_its_end_is_known() {
+        let (data, mut packetizer) = (FrameBytes::growing(0), packetizer(10));
+        data.append(&numbered(25));
+        assert_eq!(packetizer.unprotected(&data.view()), None);
+        take(&mut packetizer, &data);
+        data.finish();
+        assert_eq!(packetizer.unprotected(&data.view()), Some(3));
+        let (mut encoder, mut joiner) = (ParityEncoder::new(), Joiner::default());
+        packetizer.protect(&data.view(), 2, &mut encoder, &mut joiner, Vec::new());
+        let (rest, next) = take(&mut packetizer, &data);
+        assert_eq!((order(&rest), next), (vec![3, 4, 2], Next::Finished));
+        assert_eq!(packetizer.into_memory().len(), 20);
     }
 
     #[test]
