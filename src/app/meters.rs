@@ -195,6 +195,7 @@ mod tests {
                 first_sent: MediaTime::from_micros(5000),
                 first_received: epoch + 6 * MS,
                 completed: epoch + 8 * MS,
+                repaired_chunks: 0,
             },
             media_epoch: Some(LocalTime { at: epoch, error: Duration::ZERO }),
         }

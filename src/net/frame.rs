@@ -178,8 +178,10 @@ pub struct ReceivedFrame {
     pub first_sent: MediaTime,
     /// When its first chunk arrived.
     pub first_received: Instant,
-    /// When its last missing chunk arrived.
+    /// When its last missing chunk arrived, or enough parity to make it.
     pub completed: Instant,
+    /// How many of its chunks were made from parity.
+    pub repaired_chunks: u16,
 }
 
 /// What of a frame that is being put together is there without a gap.

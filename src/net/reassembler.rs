@@ -9,6 +9,11 @@
 //! - *damaged*: whole, but its CRC wrong.
 //!
 //! Frames seen = completed + incomplete + late + damaged + in flight, always.
+//!
+//! Parity mends a frame as soon as there is enough of it and nothing more is to be expected: its last
+//! source chunk has come, which leaves last, or a newer frame has begun, or nothing has
+//! come for [`REPAIR_WAIT`]. Without that, most frames that miss nothing would be mended too,
+//! since parity overtakes the end.
 
 use std::{
     collections::VecDeque,
@@ -16,11 +21,13 @@ use std::{
 };
 
 use crate::net::{
+    fec::{Blocks, Damaged, ParityDecoder},
     frame::{FrameBeginning, FrameId, ReceivedFrame},
     pool::{FrameBuf, FramePool},
     time::MediaTime,
     wire::{
         checksum::{Hashed, Joiner},
+        nack::{ChunkRun, MAX_NACK_BLOCKS, MissingChunks},
         video::{Extent, FRAME_CRC_LEN, VideoHeader},
     },
 };
@@ -30,6 +37,8 @@ use crate::net::{
 pub struct Reassembler {
     deadline: Duration,
     pool: FramePool,
+    parity_pool: FramePool,
+    decoder: Option<ParityDecoder>,
     spare_sets: Vec<ChunkSet>,
     filling: Vec<Filling>,
     given_up: VecDeque<GivenUp>,
@@ -64,8 +73,12 @@ pub struct ReassemblyCounters {
     pub late_chunks: u64,
     /// Chunks that contradict another chunk of their frame.
     pub conflicting_chunks: u64,
-    /// Parity chunks, which this version does not use yet.
+    /// Parity chunks of frames being put together, whether they were of use or not.
     pub parity_chunks: u64,
+    /// Of the frames completed, those with chunks made from parity.
+    pub repaired: u64,
+    /// Chunks made from parity.
+    pub repaired_chunks: u64,
 }
 
 impl ReassemblyCounters {
@@ -84,6 +97,8 @@ impl ReassemblyCounters {
             late_chunks: self.late_chunks + other.late_chunks,
             conflicting_chunks: self.conflicting_chunks + other.conflicting_chunks,
             parity_chunks: self.parity_chunks + other.parity_chunks,
+            repaired: self.repaired + other.repaired,
+            repaired_chunks: self.repaired_chunks + other.repaired_chunks,
         }
     }
 }
@@ -94,6 +109,8 @@ impl Reassembler {
         Self {
             deadline,
             pool: FramePool::new(),
+            parity_pool: FramePool::new(),
+            decoder: None,
             spare_sets: Vec::with_capacity(SLOTS + GIVEN_UP_KEPT),
             filling: Vec::with_capacity(SLOTS),
             given_up: VecDeque::with_capacity(GIVEN_UP_KEPT + 1),
@@ -117,10 +134,6 @@ impl Reassembler {
         payload: &[u8],
         payload_crc: u32,
     ) -> Option<ReceivedFrame> {
-        if header.is_parity() {
-            self.counters.parity_chunks += 1;
-            return None;
-        }
         if self.is_done(header.frame) {
             self.handle_late_chunk(header);
             return None;
@@ -129,16 +142,31 @@ impl Reassembler {
             self.counters.late_chunks += 1;
             return None;
         };
-        match self.filling[index].place(header, payload, payload_crc) {
-            Placed::Yes => self.counters.chunks += 1,
+        let placed = match header.parity_index() {
+            Some(parity) => {
+                self.decoder.get_or_insert_default();
+                self.filling[index].place_parity(header, parity, payload, &self.parity_pool)
+            }
+            None => self.filling[index].place(header, payload, payload_crc),
+        };
+        match placed {
+            Placed::Source => self.counters.chunks += 1,
+            Placed::Parity => self.counters.parity_chunks += 1,
             Placed::Duplicate => self.counters.duplicate_chunks += 1,
             Placed::Conflict => self.counters.conflicting_chunks += 1,
         }
-        if self.filling[index].is_complete() { self.complete(now, index) } else { None }
+        self.filling[index].last_received = now;
+        if self.filling[index].is_complete() {
+            return self.complete(now, index);
+        }
+        let ended = self.newest_mendable(|f, newest| f.has_last_chunk() || f.frame != newest)?;
+        self.mend(now, ended)
     }
 
-    /// Gives up what is due by `now`.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    /// Gives up what is due by `now`; returns a frame that was mended since nothing more of it has come.
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<ReceivedFrame> {
+        let quiet = self.newest_mendable(|f, _| f.last_received + REPAIR_WAIT <= now);
+        let mended = quiet.and_then(|index| self.mend(now, index));
         while let Some(index) = self.filling.iter().position(|f| self.deadline_of(f) <= now) {
             let filling = self.filling.swap_remove(index);
             self.note_done(filling.frame);
@@ -147,12 +175,21 @@ impl Reassembler {
         while self.given_up.front().is_some_and(|g| g.forget_at <= now) {
             self.forget_oldest();
         }
+        mended
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let filling = self.filling.iter().map(|f| self.deadline_of(f));
-        filling.chain(self.given_up.front().map(|g| g.forget_at)).min()
+        let mending = self.filling.iter().filter(|f| f.chunks.are_enough());
+        let mending = mending.map(|f| f.last_received + REPAIR_WAIT);
+        filling.chain(mending).chain(self.given_up.front().map(|g| g.forget_at)).min()
+    }
+
+    /// What `frame` misses, beyond the parity that is there, as it is asked for; empty if it can be
+    /// mended already, `None` if it is not being put together.
+    pub fn missing(&self, frame: FrameId) -> Option<MissingChunks> {
+        self.filling.iter().find(|f| f.frame == frame).map(Filling::missing)
     }
 
     /// What became of frames and chunks so far.
@@ -172,14 +209,32 @@ impl Reassembler {
         self.filling.len() + self.given_up.len()
     }
 
-    /// Bytes that the frames being put together occupy; at most
-    /// `SLOTS` × [`crate::net::wire::video::MAX_BODY_LEN`].
+    /// Bytes that the frames being put together occupy, with their parity; at most `SLOTS` ×
+    /// ([`crate::net::wire::video::MAX_BODY_LEN`] and two thirds of it, or 1 MiB if that is more).
     pub fn memory(&self) -> usize {
-        self.filling.iter().map(|f| f.body.capacity()).sum()
+        self.filling.iter().map(|f| f.body.capacity() + f.parity.capacity()).sum()
     }
 
     fn deadline_of(&self, filling: &Filling) -> Instant {
         filling.first_received + self.deadline
+    }
+
+    /// The newest frame that parity can mend, of those that `may(frame, newest begun)`.
+    fn newest_mendable(&self, may: impl Fn(&Filling, FrameId) -> bool) -> Option<usize> {
+        let newest = self.newest_seen?;
+        let mendable = |f: &Filling| f.chunks.are_enough() && may(f, newest);
+        let all = self.filling.iter().enumerate().filter(|(_, f)| mendable(f));
+        all.max_by(|(_, a), (_, b)| a.frame.serial_cmp(b.frame)).map(|(index, _)| index)
+    }
+
+    /// Completes a frame from its parity, of which there is enough.
+    fn mend(&mut self, now: Instant, index: usize) -> Option<ReceivedFrame> {
+        let decoder = self.decoder.get_or_insert_default();
+        let repaired = self.filling[index].mend(decoder);
+        let frame = self.complete(now, index)?;
+        self.counters.repaired += 1;
+        self.counters.repaired_chunks += u64::from(repaired);
+        Some(ReceivedFrame { repaired_chunks: repaired, ..frame })
     }
 
     fn is_done(&self, frame: FrameId) -> bool {
@@ -283,9 +338,12 @@ impl Reassembler {
         };
         self.counters.late_chunks += 1;
         let chunks = &mut self.given_up[index].chunks;
-        chunks.set(header.chunk, 0);
         chunks.learn(header.extent);
-        if chunks.all_there() {
+        match header.parity_index() {
+            Some(parity) => _ = chunks.set_parity(parity),
+            None => _ = chunks.set(header.chunk, 0),
+        }
+        if chunks.all_there() || chunks.are_enough() {
             self.counters.late += 1;
             if let Some(given_up) = self.given_up.remove(index) {
                 self.spare(given_up.chunks);
@@ -301,9 +359,12 @@ struct Filling {
     captured: MediaTime,
     first_sent: MediaTime,
     first_received: Instant,
+    last_received: Instant,
     chunk_len: u16,
     chunks: ChunkSet,
     body: FrameBuf,
+    /// The parity chunks of `chunks.parity`, in the same order.
+    parity: FrameBuf,
 }
 
 /// A frame given up, remembered in case its last chunks still come.
@@ -315,7 +376,8 @@ struct GivenUp {
 }
 
 enum Placed {
-    Yes,
+    Source,
+    Parity,
     Duplicate,
     Conflict,
 }
@@ -327,9 +389,11 @@ impl Filling {
             captured: header.captured,
             first_sent: header.sent(),
             first_received: now,
+            last_received: now,
             chunk_len: header.chunk_len,
             chunks,
             body,
+            parity: Vec::new().into(),
         }
     }
 
@@ -348,7 +412,104 @@ impl Filling {
         }
         self.body.as_mut_slice()[header.offset()..end].copy_from_slice(payload);
         self.first_sent = self.first_sent.min(header.sent());
-        Placed::Yes
+        Placed::Source
+    }
+
+    /// Keeps a parity chunk, unless there is enough of it already.
+    fn place_parity(
+        &mut self,
+        header: &VideoHeader,
+        index: u16,
+        payload: &[u8],
+        pool: &FramePool,
+    ) -> Placed {
+        if !self.agrees_with(header, &[]) {
+            return Placed::Conflict;
+        }
+        self.chunks.learn(header.extent);
+        let Some(blocks) = self.chunks.blocks().filter(|b| index < b.parity_capacity()) else {
+            return Placed::Conflict;
+        };
+        if self.chunks.are_enough() {
+            return Placed::Parity;
+        }
+        let at = self.chunks.parity.len() * payload.len();
+        if !self.chunks.set_parity(index) {
+            return Placed::Duplicate;
+        }
+        if at == 0 {
+            let made = header.extent.map_or(1, |e| e.parity_chunks.min(blocks.parity_capacity()));
+            self.parity = pool.take(usize::from(made) * payload.len());
+        }
+        if self.parity.len() < at + payload.len() {
+            self.parity.resize(at + payload.len());
+        }
+        self.parity.as_mut_slice()[at..at + payload.len()].copy_from_slice(payload);
+        self.first_sent = self.first_sent.min(header.sent());
+        Placed::Parity
+    }
+
+    /// Makes all missing chunks from parity, of which there is enough; how many they were.
+    fn mend(&mut self, decoder: &mut ParityDecoder) -> u16 {
+        let (Some(extent), Some(blocks)) = (self.chunks.extent, self.chunks.blocks()) else {
+            return 0;
+        };
+        if self.body.len() < extent.body_len as usize {
+            self.body.resize(extent.body_len as usize);
+        }
+        let (len, chunks) = (usize::from(self.chunk_len), &self.chunks);
+        let body = self.body.as_mut_slice();
+        let mut damaged = Damaged { blocks, chunk_len: self.chunk_len, body };
+        for block in 0..blocks.count() {
+            let parity = chunks.parity.iter().zip(self.parity.chunks_exact(len));
+            let parity = parity.map(|(&index, bytes)| (blocks.place(index), bytes));
+            let parity = parity.filter(|((of, _), _)| *of == block);
+            let parity = parity.map(|((_, nth), bytes)| (nth, bytes));
+            let repaired = decoder.repair(&mut damaged, block, |i| chunks.has(i), parity);
+            assert!(repaired.is_some(), "each block has as many chunks as source chunks");
+        }
+        let mut repaired = 0;
+        for (chunk, bytes) in (0..extent.source_chunks).zip(self.body.chunks(len)) {
+            if !self.chunks.has(chunk) {
+                self.chunks.set(chunk, Hashed::of(bytes).crc);
+                repaired += 1;
+            }
+        }
+        repaired
+    }
+
+    fn has_last_chunk(&self) -> bool {
+        self.chunks.extent.is_some_and(|e| self.chunks.has(e.source_chunks - 1))
+    }
+
+    fn missing(&self) -> MissingChunks {
+        let mut missing = MissingChunks::of(self.frame);
+        let Some(extent) = self.chunks.extent else {
+            let highest = self.chunks.highest();
+            for chunk in (0..highest).filter(|&chunk| !self.chunks.has(chunk)) {
+                missing.push_chunk(chunk);
+            }
+            // All that may come behind what has come.
+            if let Some(first) = highest.checked_add(1) {
+                missing.push_run(ChunkRun { first, count: u16::MAX - highest });
+            }
+            return missing;
+        };
+        if self.chunks.are_enough() {
+            return missing;
+        }
+        let blocks = Blocks::of(extent.source_chunks);
+        if usize::from(blocks.count()) <= MAX_NACK_BLOCKS {
+            for block in 0..blocks.count() {
+                missing.push_block(self.chunks.needed(blocks, block));
+            }
+        }
+        for chunk in (0..extent.source_chunks).filter(|&chunk| !self.chunks.has(chunk)) {
+            if !missing.push_chunk(chunk) {
+                break;
+            }
+        }
+        missing
     }
 
     fn agrees_with(&self, header: &VideoHeader, payload: &[u8]) -> bool {
@@ -410,18 +571,20 @@ impl Filling {
             first_sent: self.first_sent,
             first_received: self.first_received,
             completed: now,
+            repaired_chunks: 0,
         };
         (is_right.then_some(frame), self.chunks)
     }
 }
 
-/// Which source chunks of a frame have come, and the CRC of each.
+/// Which source chunks of a frame have come, the CRC of each, and which parity chunks.
 #[derive(Debug, Default)]
 struct ChunkSet {
     extent: Option<Extent>,
     bits: Vec<u64>,
     crcs: Vec<u32>,
     count: usize,
+    parity: Vec<u16>,
 }
 
 impl ChunkSet {
@@ -445,6 +608,52 @@ impl ChunkSet {
         new
     }
 
+    /// Marks a parity chunk; false if it was marked already, or cannot be.
+    fn set_parity(&mut self, index: u16) -> bool {
+        let capacity = self.blocks().map_or(0, Blocks::parity_capacity);
+        let new = index < capacity && !self.parity.contains(&index);
+        if new {
+            self.parity.push(index);
+        }
+        new
+    }
+
+    fn has(&self, chunk: u16) -> bool {
+        let word = self.bits.get(usize::from(chunk / 64));
+        word.is_some_and(|word| word >> (chunk % 64) & 1 == 1)
+    }
+
+    /// The highest source chunk that has come, or 0.
+    fn highest(&self) -> u16 {
+        let word = self.bits.iter().rposition(|&word| word != 0).unwrap_or(0);
+        let bits = self.bits.get(word).filter(|&&w| w != 0).map_or(0, |w| 63 - w.leading_zeros());
+        (word * 64) as u16 + bits as u16
+    }
+
+    fn blocks(&self) -> Option<Blocks> {
+        self.extent.map(|e| Blocks::of(e.source_chunks))
+    }
+
+    /// Whether source chunks are missing, and parity makes up for them in every block.
+    fn are_enough(&self) -> bool {
+        let Some(extent) = self.extent else { return false };
+        let source_chunks = usize::from(extent.source_chunks);
+        let could_be =
+            self.count < source_chunks && self.count + self.parity.len() >= source_chunks;
+        could_be && {
+            let blocks = Blocks::of(extent.source_chunks);
+            blocks.count() == 1 || (0..blocks.count()).all(|b| self.needed(blocks, b) == 0)
+        }
+    }
+
+    /// How many chunks more `block` needs, of whichever sort.
+    fn needed(&self, blocks: Blocks, block: u16) -> u16 {
+        let sources = 0..blocks.source_in(block);
+        let missing = sources.filter(|&nth| !self.has(blocks.index(block, nth))).count();
+        let parity = self.parity.iter().filter(|&&index| blocks.place(index).0 == block).count();
+        missing.saturating_sub(parity) as u16
+    }
+
     /// How many chunks there are before the first that is missing.
     fn leading(&self) -> usize {
         let full = self.bits.iter().take_while(|&&word| word == u64::MAX).count();
@@ -455,6 +664,7 @@ impl ChunkSet {
     fn clear(&mut self) {
         self.bits.clear();
         self.crcs.clear();
+        self.parity.clear();
         (self.extent, self.count) = (None, 0);
     }
 
@@ -465,8 +675,12 @@ impl ChunkSet {
 
 /// Frames put together at once. Two are usual (the end of one, the start of the next);
 /// more only when the network reorders across frames. With the largest frame this bounds
-/// the memory at 32 MiB, and two spare buffers.
+/// the memory at 32 MiB for source chunks and 22 MiB for parity, and two spare buffers of each.
 const SLOTS: usize = 4;
+
+/// How long nothing may come of a frame that parity can mend before it is mended. Only
+/// frames whose last chunk is lost, and which no other follows, wait for it.
+const REPAIR_WAIT: Duration = Duration::from_millis(1);
 
 /// Frames remembered after they were given up; beyond it the oldest counts as incomplete.
 const GIVEN_UP_KEPT: usize = 8;
@@ -475,12 +689,16 @@ const GIVEN_UP_KEPT: usize = 8;
 mod tests {
     use super::*;
     use crate::net::{
+        fec::ParityEncoder,
         frame::FrameBytes,
         packetizer::{Next, Packetizer},
     };
     use proptest::prelude::*;
 
     const DEADLINE: Duration = Duration::from_millis(100);
+
+    /// What the parity of a small frame may take: 16 of the largest chunks.
+    const MIN_PARITY_BOUND: usize = 16 << 16;
 
     fn data(id: u32, len: usize) -> Vec<u8> {
         (0..len).map(|i| (i as u32).wrapping_mul(31).wrapping_add(id) as u8).collect()
@@ -685,7 +903,214 @@ mod tests {
         }
     }
 
+    /// A frame's chunks by their index: the source chunks, then `parity` parity chunks.
+    fn protected(id: u32, len: usize, chunk_len: u16, parity: u16) -> Vec<Vec<u8>> {
+        let captured = MediaTime::from_micros(u64::from(id) * 1000);
+        let mut packetizer = Packetizer::new(FrameId(id), captured, chunk_len);
+        let (mut all, mut joiner) = (Vec::new(), Joiner::default());
+        let data = FrameBytes::from(data(id, len));
+        let data = data.view();
+        let mut encoder = ParityEncoder::new();
+        packetizer.protect(&data, parity, &mut encoder, &mut joiner, Vec::new());
+        while let Next::Chunk(chunk) = packetizer.next(&data) {
+            let mut body = vec![0; chunk.body_len()];
+            packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut joiner);
+            all.push(body);
+        }
+        all.sort_by_key(|body| VideoHeader::parse(body).unwrap().0.chunk);
+        all
+    }
+
+    /// Hands over all chunks but those of `lost`, in the order of their index, the last source
+    /// chunk last; what is completed.
+    fn handle_all_but(
+        r: &mut Reassembler,
+        now: Instant,
+        bodies: &[Vec<u8>],
+        lost: &[usize],
+    ) -> Option<ReceivedFrame> {
+        let source =
+            usize::from(VideoHeader::parse(&bodies[0]).unwrap().0.extent.unwrap().source_chunks);
+        let order = (0..source - 1).chain(source..bodies.len()).chain([source - 1]);
+        let arrive = order.filter(|i| !lost.contains(i));
+        arrive.fold(None, |frame, i| frame.or(handle(r, now, &bodies[i])))
+    }
+
+    #[test]
+    fn parity_mends_a_frame_when_its_last_chunk_comes() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        let bodies = protected(1, 95, 10, 3);
+        let frame = handle_all_but(&mut r, now, &bodies, &[0, 4, 5]).unwrap();
+        assert_eq!(frame.data[..], data(1, 95));
+        assert_eq!((frame.repaired_chunks, r.memory()), (3, 0));
+        let c = r.counters();
+        assert_eq!((c.completed, c.repaired, c.repaired_chunks, c.parity_chunks), (1, 1, 3, 3));
+        assert_eq!(handle(&mut r, now, &bodies[4]), None);
+        assert_eq!(r.counters().duplicate_chunks, 1);
+    }
+
+    #[test]
+    fn a_frame_that_misses_nothing_is_not_mended() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        let frame = handle_all_but(&mut r, now, &protected(1, 95, 10, 3), &[]).unwrap();
+        assert_eq!((frame.repaired_chunks, r.counters().repaired), (0, 0));
+    }
+
+    #[test]
+    fn a_lost_end_is_mended_by_silence_or_by_the_next_frame() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        assert_eq!(handle_all_but(&mut r, now, &protected(1, 95, 10, 1), &[9]), None);
+        assert_eq!(r.poll_timeout(), Some(now + REPAIR_WAIT));
+        let frame = r.handle_timeout(now + REPAIR_WAIT).unwrap();
+        assert_eq!((&frame.data[..], frame.repaired_chunks), (&data(1, 95)[..], 1));
+        assert_eq!(handle_all_but(&mut r, now, &protected(2, 95, 10, 1), &[9]), None);
+        let frame = handle(&mut r, now, &chunks(3, 95, 10)[0]).unwrap();
+        assert_eq!((frame.id, &frame.data[..]), (FrameId(2), &data(2, 95)[..]));
+        assert_eq!((r.counters().repaired, r.in_flight()), (2, 1));
+    }
+
+    #[test]
+    fn one_loss_more_than_parity_is_asked_for_and_an_answer_mends_it() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        let bodies = protected(1, 95, 10, 4);
+        assert_eq!(handle_all_but(&mut r, now, &bodies, &[2, 3, 7, 12, 13]), None);
+        let missing = r.missing(FrameId(1)).unwrap();
+        assert_eq!(missing.needed(), [1]);
+        let runs = [ChunkRun { first: 2, count: 2 }, ChunkRun { first: 7, count: 1 }];
+        assert_eq!(missing.runs(), runs);
+        assert_eq!(r.missing(FrameId(2)), None);
+        let frame = handle(&mut r, now, &bodies[13]).unwrap();
+        assert_eq!((&frame.data[..], frame.repaired_chunks), (&data(1, 95)[..], 3));
+    }
+
+    #[test]
+    fn what_is_missing_of_a_frame_without_an_extent_has_an_open_end() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        for i in [0, 3, 64] {
+            let bodies = chunks(1, 705, 10);
+            let (header, payload) = VideoHeader::parse(&bodies[i]).unwrap();
+            let header = VideoHeader { extent: None, ..header };
+            r.handle_chunk(now, &header, payload, Hashed::of(payload).crc);
+        }
+        let missing = r.missing(FrameId(1)).unwrap();
+        let run = |first, count| ChunkRun { first, count };
+        assert_eq!(missing.runs(), [run(1, 2), run(4, 60), run(65, u16::MAX - 64)]);
+        assert!(missing.needed().is_empty());
+    }
+
+    #[test]
+    fn each_block_needs_parity_of_its_own() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        let bodies = protected(1, 3990, 10, 6);
+        // Chunks 1 and 4 are of block 1; parity chunks 400 and 403 are of block 0.
+        assert_eq!(handle_all_but(&mut r, now, &bodies, &[1, 4, 5, 401, 402, 404, 405]), None);
+        assert_eq!(r.missing(FrameId(1)).unwrap().needed(), [0, 2, 1]);
+        for i in [404, 405] {
+            assert_eq!(handle(&mut r, now, &bodies[i]), None);
+        }
+        let frame = handle(&mut r, now, &bodies[401]).unwrap();
+        assert_eq!((&frame.data[..], frame.repaired_chunks), (&data(1, 3990)[..], 3));
+    }
+
+    #[test]
+    fn wrong_parity_is_damage_and_nothing_else() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        let mut bodies = protected(1, 95, 10, 1);
+        *bodies[10].last_mut().unwrap() ^= 1;
+        assert_eq!(handle_all_but(&mut r, now, &bodies, &[3]), None);
+        assert_eq!((r.counters().damaged, r.counters().repaired), (1, 0));
+    }
+
+    #[test]
+    fn parity_that_comes_late_tells_late_from_incomplete() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        let bodies = protected(1, 95, 10, 1);
+        assert_eq!(handle_all_but(&mut r, now, &bodies, &[3, 10]), None);
+        r.handle_timeout(now + DEADLINE);
+        assert_eq!(handle(&mut r, now + DEADLINE, &bodies[10]), None);
+        assert_eq!((r.counters().late, r.in_flight()), (1, 0));
+    }
+
+    #[test]
+    fn parity_memory_stays_within_its_bound_whatever_is_claimed() {
+        let now = crate::clock::now();
+        let mut r = Reassembler::new(DEADLINE);
+        for (id, chunk_len, body_len) in
+            [(0, 60_000, 7 << 20), (1, 1160, 7 << 20), (2, 65_000, 100), (3, 60_000, 49 * 60_000)]
+        {
+            let extent =
+                Extent { parity_chunks: 30_000, ..Extent::of(body_len, chunk_len).unwrap() };
+            let payload = vec![0; chunk_len.into()];
+            for chunk in extent.source_chunks..extent.source_chunks + 30_000 {
+                let header = VideoHeader {
+                    frame: FrameId(id),
+                    captured: MediaTime::default(),
+                    age: Duration::ZERO,
+                    extent: Some(extent),
+                    chunk_len,
+                    chunk,
+                };
+                if chunk % 2 == 0 || Blocks::of(extent.source_chunks).count() > 1 {
+                    r.handle_chunk(now, &header, &payload, 0);
+                }
+            }
+            let parity = r.filling.iter().map(|f| f.parity.capacity());
+            let bounds = r.filling.iter().map(|f| {
+                (f.chunks.extent.unwrap().body_len as usize * 2 / 3).max(MIN_PARITY_BOUND)
+            });
+            for (is, bound) in parity.zip(bounds) {
+                assert!(is <= bound, "frame {id}: {is} of {bound}");
+            }
+        }
+        assert!(r.counters().conflicting_chunks > 0);
+        assert_conserved(&r);
+    }
+
     proptest! {
+        /// Any losses, any parity, any order: the exact frame as soon as it can be, or none.
+        #[test]
+        fn parity_makes_the_exact_frame_or_none(
+            len in 1_usize..3000,
+            parity in 0_u16..16,
+            lost in prop::collection::btree_set(0_usize..320, 0..20),
+            order in any::<u64>(),
+        ) {
+            let mut now = crate::clock::now();
+            let mut r = Reassembler::new(DEADLINE);
+            let bodies = protected(1, len, 10, parity);
+            let source = usize::from(VideoHeader::parse(&bodies[0]).unwrap().0.extent.unwrap().source_chunks);
+            let mut arriving: Vec<usize> = (0..bodies.len()).filter(|i| !lost.contains(i)).collect();
+            arriving.sort_by_key(|&i| (i as u64).wrapping_mul(order | 1).rotate_left(17));
+            let mut frames = Vec::new();
+            for &i in &arriving {
+                frames.extend(handle(&mut r, now, &bodies[i]));
+                now += Duration::from_micros(100);
+                frames.extend(r.handle_timeout(now));
+            }
+            frames.extend(r.handle_timeout(now + REPAIR_WAIT));
+            prop_assert!(r.poll_timeout().is_none_or(|t| t > now + REPAIR_WAIT));
+            let blocks = Blocks::of(source as u16);
+            let is_enough = (0..blocks.count()).all(|block| {
+                let of_block = |i: usize, from| blocks.place((i - from) as u16).0 == block;
+                let sources = arriving.iter().filter(|&&i| i < source && of_block(i, 0)).count();
+                let parity = arriving.iter().filter(|&&i| i >= source && of_block(i, source)).count();
+                sources + parity >= usize::from(blocks.source_in(block))
+            });
+            prop_assert_eq!(frames.len(), usize::from(is_enough));
+            for frame in frames {
+                prop_assert_eq!(&frame.data[..], &data(1, len));
+            }
+            assert_conserved(&r);
+        }
+
         /// Any frames, any chunk length, any order, loss and duplication: the exact frame or none.
         #[test]
         fn exact_or_not_at_all(

@@ -58,7 +58,7 @@ pub struct Extent {
     pub body_len: u32,
     /// Chunks that the body is cut into, `body_len / chunk_len` rounded up.
     pub source_chunks: u16,
-    /// Parity chunks made so far.
+    /// Parity chunks made so far; grows when more are asked for.
     pub parity_chunks: u16,
 }
 
@@ -122,7 +122,12 @@ impl VideoHeader {
 
     /// Whether this is a parity chunk.
     pub fn is_parity(&self) -> bool {
-        self.extent.is_some_and(|e| self.chunk >= e.source_chunks)
+        self.parity_index().is_some()
+    }
+
+    /// Which parity chunk this is, counted from 0; `None` if it is a source chunk.
+    pub fn parity_index(&self) -> Option<u16> {
+        self.extent.and_then(|e| self.chunk.checked_sub(e.source_chunks))
     }
 
     /// When the chunk was handed to the sender's socket.
