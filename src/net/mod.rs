@@ -1,16 +1,12 @@
 //! The network half: frames to datagrams and back, and the sessions around them.
 //!
 //! - [`wire`]: bytes to values and back; no state, no clock.
-//!   [`netem`]. Pure: time and bytes come in as arguments. They do not import each
-//!   [`quality`], [`path_mtu`], [`path_validation`], [`clock_offset`], [`sequence`],
-//!   [`sequence`], [`netem`]. Pure: time and bytes come in as arguments. They do
-//!   here speaks of.
-//!   not import each other.
-//!   other.
 //! - [`frame`], [`pool`], [`time`], [`recent`], [`fec`]: the types and the code that everything
-//! - [`frame`], [`pool`], [`time`]: the types that everything here speaks of.
-//! - one mechanism a file: [`packetizer`], [`reassembler`], [`clock_offset`],
-//! - one mechanism a file: [`packetizer`], [`reassembler`], [`pacer`], [`rate`],
+//!   here speaks of.
+//! - one mechanism a file: [`packetizer`], [`reassembler`], [`redundancy`], [`repair`],
+//!   [`repair_store`], [`feedback`], [`gaps`], [`pacer`], [`rate`], [`quality`], [`path_mtu`],
+//!   [`path_validation`], [`clock_offset`], [`sequence`], [`netem`]. Pure: time and bytes come in
+//!   as arguments. They do not import each other.
 //! - [`session`]: the state machines that compose them.
 //! - [`io`]: sockets and the clock; the only place here that has any.
 

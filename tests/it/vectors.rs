@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use udpchat::net::{
+    fec::{Blocks, ParityEncoder},
     frame::{FrameId, SessionId},
     time::MediaTime,
     wire::{
@@ -13,7 +14,9 @@ use udpchat::net::{
             RejectReason, StreamParams, parse_preface,
         },
         datagram::{DatagramError, Direction, Kind, OVERHEAD, Prelude},
+        nack::{ChunkRun, MissingChunks, Nack, NackError},
         probe::{Probe, ProbeError, ProbeReply},
+        report::{FrameCounts, Report, ReportError},
         text::{Line, Name},
         video::{ChunkError, Extent, VideoHeader},
     },
@@ -25,6 +28,8 @@ enum Body {
     Video(VideoHeader, Vec<u8>),
     Probe(Probe),
     Reply(ProbeReply),
+    Report(Report),
+    Nack(Box<Nack>),
 }
 
 /// Why a datagram is refused, by the layer that refuses it.
@@ -33,6 +38,8 @@ enum Refusal {
     Datagram(DatagramError),
     Chunk(ChunkError),
     Probe(ProbeError),
+    Report(ReportError),
+    Nack(NackError),
 }
 
 #[test]
@@ -42,6 +49,21 @@ fn datagrams_parse_and_are_emitted_byte_by_byte() {
         assert_eq!(parse(&bytes), Ok((prelude, body)), "{name}");
         let (prelude, body) = parse(&bytes).expect("just parsed");
         assert_eq!(emit(&prelude, &body), bytes, "{name}");
+    }
+}
+
+#[test]
+fn the_parity_vectors_are_the_parity_of_the_frame() {
+    let body = [PICTURE, &crc32fast::hash(PICTURE).to_be_bytes()].concat();
+    let source = |chunk: u16, bytes: &mut [u8]| {
+        let chunk = body.chunks(8).nth(chunk.into()).expect("one of three");
+        bytes[..chunk.len()].copy_from_slice(chunk);
+    };
+    let mut parity = Vec::new();
+    ParityEncoder::new().encode(Blocks::of(3), 8, 0..3, source, &mut parity);
+    for (name, index) in [("video-parity", 0), ("video-parity-fresh", 2)] {
+        let Ok((_, Body::Video(_, bytes))) = parse(&vector(name)) else { panic!("{name}") };
+        assert_eq!(bytes, parity[index * 8..][..8], "{name}");
     }
 }
 
@@ -145,7 +167,14 @@ fn datagrams() -> Vec<(&'static str, Prelude, Body)> {
     let whole = [PICTURE, &crc32fast::hash(PICTURE).to_be_bytes()].concat();
     let lone = [LONE_PICTURE, &crc32fast::hash(LONE_PICTURE).to_be_bytes()].concat();
     let rest = &whole[16..];
-    let parity_bytes = [0xde, 0xad, 0xbe, 0xef, 0xde, 0xad, 0xbe, 0xef];
+    let parity_bytes = [0x30, 0x98, 0x37, 0xe1, 0xa5, 0x63, 0x0e, 0x9f];
+    let fresh = VideoHeader {
+        age: Duration::from_millis(6),
+        extent: first.extent.map(|e| Extent { parity_chunks: 3, ..e }),
+        chunk: 5,
+        ..first
+    };
+    let fresh_bytes = [0x5a, 0xd1, 0x43, 0x0d, 0x25, 0x7e, 0x36, 0xac];
     let probe = Probe { origin: 1_000_000 };
     let reply = ProbeReply {
         origin: 1_000_000,
@@ -162,10 +191,46 @@ fn datagrams() -> Vec<(&'static str, Prelude, Body)> {
         named("video-before-wrap", video(4, before_wrap, rest)),
         named("video-after-wrap", video(5, after_wrap, rest)),
         named("video-parity", video(6, parity, &parity_bytes)),
+        named("video-parity-fresh", video(12, fresh, &fresh_bytes)),
         named("video-last-number", video(8, last_number, &[0xbe, 0xef])),
         ("probe", from_dialler(Kind::Probe, 7), Body::Probe(probe)),
         ("probe-reply", from_answerer(Kind::ProbeReply, 0), Body::Reply(reply)),
+        ("report", from_answerer(Kind::Report, 9), Body::Report(report())),
+        ("nack", from_answerer(Kind::Nack, 10), Body::Nack(Box::new(nack()))),
     ]
+}
+
+fn report() -> Report {
+    Report {
+        highest_sequence: 3000,
+        largest_burst: 3,
+        received: 2979,
+        interval: Duration::from_millis(50),
+        lost: 22,
+        received_bytes: 3_547_760,
+        newest_frame: FrameId(41),
+        frames: FrameCounts {
+            completed: 29,
+            repaired_by_parity: 5,
+            repaired_by_nack: 1,
+            incomplete: 1,
+            late: 0,
+        },
+        kernel_drops: 7,
+        queueing_delay: Duration::from_micros(1200),
+        delay_gradient: -500,
+        jitter: Duration::from_micros(250),
+    }
+}
+
+fn nack() -> Nack {
+    let (mut known, mut unknown) = (MissingChunks::of(FrameId(41)), MissingChunks::of(FrameId(42)));
+    assert!(known.push_block(4));
+    assert!([5, 6, 7, 90].into_iter().all(|chunk| known.push_chunk(chunk)));
+    assert!(unknown.push_run(ChunkRun { first: 16, count: 65_520 }));
+    let mut nack = Nack::new(2);
+    assert!(nack.push(known) && nack.push(unknown));
+    nack
 }
 
 fn messages() -> Vec<(&'static str, Message)> {
@@ -233,6 +298,14 @@ fn invalid_datagrams() -> Vec<(&'static str, Refusal)> {
         ("invalid-probe-length", Refusal::Probe(ProbeError)),
         ("invalid-reply-reversed", Refusal::Probe(ProbeError)),
         ("invalid-reply-late", Refusal::Probe(ProbeError)),
+        ("invalid-report-length", Refusal::Report(ReportError)),
+        ("invalid-report-reserved", Refusal::Report(ReportError)),
+        ("invalid-nack-blocks", Refusal::Nack(NackError)),
+        ("invalid-nack-empty-run", Refusal::Nack(NackError)),
+        ("invalid-nack-frames", Refusal::Nack(NackError)),
+        ("invalid-nack-nothing", Refusal::Nack(NackError)),
+        ("invalid-nack-run", Refusal::Nack(NackError)),
+        ("invalid-nack-truncated", Refusal::Nack(NackError)),
     ]
 }
 
@@ -265,6 +338,8 @@ fn parse(datagram: &[u8]) -> Result<(Prelude, Body), Refusal> {
         }
         Kind::Probe => Body::Probe(Probe::parse(body).map_err(Refusal::Probe)?),
         Kind::ProbeReply => Body::Reply(ProbeReply::parse(body).map_err(Refusal::Probe)?),
+        Kind::Report => Body::Report(Report::parse(body).map_err(Refusal::Report)?),
+        Kind::Nack => Body::Nack(Box::new(Nack::parse(body).map_err(Refusal::Nack)?)),
     };
     Ok((prelude, body))
 }
@@ -274,6 +349,8 @@ fn emit(prelude: &Prelude, body: &Body) -> Vec<u8> {
     let body_len = match body {
         Body::Video(_, bytes) => VideoHeader::LEN + bytes.len(),
         Body::Probe(_) | Body::Reply(_) => udpchat::net::wire::probe::PROBE_LEN,
+        Body::Report(_) => udpchat::net::wire::report::REPORT_LEN,
+        Body::Nack(nack) => nack.body_len(),
     };
     let mut datagram = vec![0xa5; OVERHEAD + body_len];
     let room = &mut datagram[Prelude::LEN..][..body_len];
@@ -286,6 +363,8 @@ fn emit(prelude: &Prelude, body: &Body) -> Vec<u8> {
         }
         Body::Probe(probe) => probe.emit(room),
         Body::Reply(reply) => reply.emit(room),
+        Body::Report(report) => report.emit(room),
+        Body::Nack(nack) => nack.emit(room),
     }
     prelude.emit(&mut datagram, tail, &mut Joiner::default());
     datagram

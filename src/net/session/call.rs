@@ -273,6 +273,8 @@ impl Call {
             Kind::Video => return self.handle_video(now, body),
             Kind::Probe => self.handle_probe(now, body.bytes),
             Kind::ProbeReply => self.handle_reply(now, body.bytes),
+            // Nothing here acts on them yet.
+            Kind::Report | Kind::Nack => {}
         }
         None
     }

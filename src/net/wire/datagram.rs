@@ -47,6 +47,10 @@ pub enum Kind {
     Probe,
     /// Its answer: [`super::probe::ProbeReply`].
     ProbeReply,
+    /// What the receiver tells of the path: [`super::report::Report`].
+    Report,
+    /// What the receiver misses: [`super::nack::Nack`].
+    Nack,
 }
 
 /// Which side of a session sent a datagram, so that a reflected one is never taken for the peer's.
@@ -158,6 +162,8 @@ impl Kind {
             Self::Video => 1,
             Self::Probe => 2,
             Self::ProbeReply => 3,
+            Self::Report => 4,
+            Self::Nack => 5,
         }
     }
 
@@ -166,6 +172,8 @@ impl Kind {
             1 => Some(Self::Video),
             2 => Some(Self::Probe),
             3 => Some(Self::ProbeReply),
+            4 => Some(Self::Report),
+            5 => Some(Self::Nack),
             _ => None,
         }
     }
