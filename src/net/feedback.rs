@@ -1,11 +1,11 @@
 //! What a receiver reports of the path: it gathers arrivals and makes a [`Report`] every 50 ms.
 //!
 //! Two clocks that do not agree cannot tell a one-way delay, but they can tell how it
-//! changes. The chunks that left within 5 ms are one *group*, and a group's delay is that of its
-//! fastest chunk: a queue that stays from frame to frame shows in it, the time that a frame's own
-//! length takes on a slow link does not. The gradient is the slope of a straight line through the last
-//! groups' smoothed delays, as in Carlucci et al., "Analysis and design of the Google congestion
-//! control for web real-time communication" (`MMSys` 2016), and draft-ietf-rmcat-gcc-02.
+//! changes. Only the first datagram of each frame is looked at, since the others wait for their
+//! own frame, whatever the link; what stays from frame to frame is a queue. The gradient is the
+//! slope of a straight line through the last frames' smoothed delays, as in Carlucci et al.,
+//! "Analysis and design of the Google congestion control for web real-time communication" (`MMSys` 2016),
+//! and draft-ietf-rmcat-gcc-02 §5.3.
 
 use std::{
     cmp::Reverse,
@@ -24,8 +24,9 @@ use crate::net::{
 #[derive(Clone, Debug)]
 pub struct Feedback {
     zero: Option<Zero>,
-    group: Option<Group>,
     trend: Trend,
+    /// The least delay of the frames that began since the last report, in µs since [`Zero`].
+    newest_delay: Option<i64>,
     /// The least one-way delay, in µs since [`Zero`].
     least: Recent<Reverse<i64>>,
     jitter: Jitter,
@@ -60,21 +61,13 @@ struct Zero {
     sent: MediaTime,
 }
 
-/// Chunks that left together, in µs since [`Zero`].
-#[derive(Clone, Copy, Debug)]
-struct Group {
-    first_sent: i64,
-    last_arrival: i64,
-    least_delay: i64,
-}
-
 impl Feedback {
     /// Nothing has come yet.
     pub fn new() -> Self {
         Self {
             zero: None,
-            group: None,
             trend: Trend::default(),
+            newest_delay: None,
             least: Recent::new(LEAST_REMEMBERED),
             jitter: Jitter::default(),
             bytes: 0,
@@ -96,9 +89,9 @@ impl Feedback {
         let arrival = now.saturating_duration_since(zero.arrival).as_micros() as i64;
         let sent = sent.as_micros() as i64 - zero.sent.as_micros() as i64;
         self.jitter.record(arrival - sent);
-        self.record_in_group(now, arrival, sent);
         if self.newest.is_none_or(|newest| newest.is_before(frame)) {
             self.newest = Some(frame);
+            self.begin_frame(now, arrival, arrival - sent);
         }
         self.chunks_since = true;
         self.reported.get_or_insert(now);
@@ -136,38 +129,24 @@ impl Feedback {
         })
     }
 
-    /// By how much the newest group was slower than the fastest of the last seconds.
-    fn queueing_delay(&mut self, now: Instant) -> Duration {
-        let Some(group) = self.group else { return Duration::ZERO };
-        let least = self.least.max(now).map_or(group.least_delay, |least| least.0);
-        Duration::from_micros(group.least_delay.saturating_sub(least).max(0) as u64)
+    /// By how much the fastest frame since the last report was slower than the fastest of all.
+    fn queueing_delay(&mut self, now: Instant) -> Option<Duration> {
+        let delay = self.newest_delay.take()?;
+        let least = self.least.max(now).map_or(delay, |least| least.0);
+        Some(Duration::from_micros(delay.saturating_sub(least).max(0) as u64))
     }
 
-    fn record_in_group(&mut self, now: Instant, arrival: i64, sent: i64) {
-        let delay = arrival - sent;
+    fn begin_frame(&mut self, now: Instant, arrival: i64, delay: i64) {
         self.least.record(now, Reverse(delay));
-        match &mut self.group {
-            Some(group) if sent - group.first_sent <= GROUP_SPAN => {
-                // A chunk of an older group came late: it belongs to none any more.
-                if sent >= group.first_sent {
-                    group.least_delay = group.least_delay.min(delay);
-                    group.last_arrival = arrival;
-                }
-            }
-            group => {
-                let next = Group { first_sent: sent, last_arrival: arrival, least_delay: delay };
-                if let Some(done) = group.replace(next) {
-                    self.trend.record(done.last_arrival, done.least_delay);
-                }
-            }
-        }
+        self.newest_delay = Some(self.newest_delay.map_or(delay, |least| least.min(delay)));
+        self.trend.record(arrival, delay);
     }
 }
 
 /// The slope of the delay over time.
 #[derive(Clone, Debug, Default)]
 struct Trend {
-    /// Arrival and smoothed delay of the last groups, in µs.
+    /// Arrival and smoothed delay of the last frames, in µs.
     points: VecDeque<(f64, f64)>,
 }
 
@@ -178,15 +157,15 @@ impl Trend {
             Some((_, last)) => last + (delay - last) * SMOOTHING,
             None => delay,
         };
-        if self.points.len() == TREND_GROUPS {
+        if self.points.len() == TREND_FRAMES {
             self.points.pop_front();
         }
         self.points.push_back((arrival, smoothed));
     }
 
-    /// The least-squares slope, in µs a second; 0 until there are a few groups.
+    /// The least-squares slope, in µs a second; 0 until there are a few frames.
     fn gradient(&self) -> i32 {
-        if self.points.len() < MIN_TREND_GROUPS {
+        if self.points.len() < MIN_TREND_FRAMES {
             return 0;
         }
         let count = self.points.len() as f64;
@@ -225,20 +204,18 @@ impl Default for Feedback {
 /// Time between two reports while frames flow.
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Chunks that left within this time, in µs, are one group: `burst_time` of draft-ietf-rmcat-gcc-02 §5.2.
-const GROUP_SPAN: i64 = 5000;
-
-/// Groups that the line is drawn through: two thirds of a second at 30 frames a second.
-const TREND_GROUPS: usize = 20;
+/// Frames that the line is drawn through: two thirds of a second at 30 frames a second.
+const TREND_FRAMES: usize = 20;
 
 /// Below this a line says nothing.
-const MIN_TREND_GROUPS: usize = 5;
+const MIN_TREND_FRAMES: usize = 5;
 
-/// What a new group's delay weighs in the smoothed one.
+/// What a new frame's delay weighs in the smoothed one.
 const SMOOTHING: f64 = 0.5;
 
-/// How long the least delay is remembered, at least; two clocks drift 1 ms apart in that time.
-const LEAST_REMEMBERED: Duration = Duration::from_secs(10);
+/// How long the least delay is remembered, at least: two clocks of 20 ppm drift 1 ms apart in that
+/// time, and a queue that stands for longer is taken for the path's own.
+const LEAST_REMEMBERED: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -294,7 +271,8 @@ mod tests {
     #[test]
     fn a_steady_delay_has_no_gradient_whatever_the_clocks_show() {
         for (_, report) in reports(60, |_| 123_456) {
-            assert_eq!((report.delay_gradient, report.queueing_delay), (0, Duration::ZERO));
+            assert_eq!(report.delay_gradient, 0);
+            assert!(report.queueing_delay.is_none_or(|d| d.is_zero()));
         }
     }
 
@@ -304,7 +282,8 @@ mod tests {
         let all = reports(60, |i| 2000 + i64::from(i) * 500);
         let (_, last) = all.last().unwrap();
         assert!((14_000..15_500).contains(&last.delay_gradient), "{}", last.delay_gradient);
-        assert!((25 * MS..30 * MS).contains(&last.queueing_delay), "{:?}", last.queueing_delay);
+        let queue = last.queueing_delay.unwrap();
+        assert!((25 * MS..30 * MS).contains(&queue), "{queue:?}");
         let falling = reports(60, |i| 40_000 - i64::from(i) * 500);
         assert!(falling.last().unwrap().1.delay_gradient < -14_000);
     }
@@ -314,8 +293,25 @@ mod tests {
         let noise = |i: u32| 5000 + i64::from(i.wrapping_mul(2_654_435_761) >> 16) % 2000;
         for (_, report) in reports(300, noise).iter().skip(20) {
             assert!(report.delay_gradient.abs() < 4000, "{}", report.delay_gradient);
-            assert!(report.queueing_delay <= 2 * MS);
+            assert!(report.queueing_delay.is_none_or(|d| d <= 2 * MS));
         }
+    }
+
+    #[test]
+    fn a_frame_that_queues_behind_itself_is_no_queue() {
+        // Chunk by chunk 10 ms later, as on a slow link, but each frame finds it empty.
+        let start = crate::clock::now();
+        let mut feedback = Feedback::new();
+        for i in 0..40_u64 {
+            for chunk in 0..4 {
+                let sent = Duration::from_millis(i * 50);
+                let at = start + sent + Duration::from_millis(5 + chunk * 10);
+                let sent = MediaTime::from_micros(sent.as_micros() as u64);
+                feedback.handle_chunk(at, FrameId(i as u32), sent);
+            }
+        }
+        let report = feedback.poll_report(start + 2100 * MS, Counts::default).unwrap();
+        assert_eq!((report.queueing_delay, report.delay_gradient), (Some(Duration::ZERO), 0));
     }
 
     #[test]

@@ -327,7 +327,7 @@ fn datagrams_of_strangers_are_counted_and_harmless() {
     let mut damaged = datagram(0x11, 7);
     damaged[5] ^= 1;
     send(&damaged);
-    send(&datagram(0x16, 7));
+    send(&datagram(0x10, 7));
     let stats = receiver.wait_stats("the last of them", |s| s.strays.malformed == 1);
     let strays = stats.strays;
     // A datagram of no bytes at all does not come up from the socket layer.

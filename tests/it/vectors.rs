@@ -217,7 +217,7 @@ fn report() -> Report {
             late: 0,
         },
         kernel_drops: 7,
-        queueing_delay: Duration::from_micros(1200),
+        queueing_delay: Some(Duration::from_micros(1200)),
         delay_gradient: -500,
         jitter: Duration::from_micros(250),
     }

@@ -26,7 +26,7 @@
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! |                         kernel drops                          |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-//! |             queueing delay, µs above the least seen           |
+//! |     queueing delay, µs above the least seen; all ones: none   |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! |             delay gradient, µs a second, signed               |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
@@ -66,8 +66,10 @@ pub struct Report {
     pub frames: FrameCounts,
     /// Datagrams that the receiver's kernel dropped for want of room; wraps.
     pub kernel_drops: u32,
-    /// The one-way delay now, above the least of the last seconds; in µs, saturating at 71 min.
-    pub queueing_delay: Duration,
+    /// The least one-way delay of the first datagrams of the frames that began since the last report,
+    /// above the least of the last half minute to minute; in µs, saturating at 71 min. `None` if no frame
+    /// began.
+    pub queueing_delay: Option<Duration>,
     /// By how much the one-way delay grows, in µs a second; negative while it falls.
     pub delay_gradient: i32,
     /// Interarrival jitter as in RFC 3550 §6.4.1; in µs, saturating at 71 min.
@@ -118,7 +120,9 @@ impl Report {
                 late: read_u32(body, LATE),
             },
             kernel_drops: read_u32(body, KERNEL_DROPS),
-            queueing_delay: micros(QUEUEING),
+            queueing_delay: Some(read_u32(body, QUEUEING))
+                .filter(|&micros| micros != NO_DELAY)
+                .map(|micros| Duration::from_micros(micros.into())),
             delay_gradient: read_u32(body, GRADIENT).cast_signed(),
             jitter: micros(JITTER),
         })
@@ -138,7 +142,8 @@ impl Report {
         put(INCOMPLETE, self.frames.incomplete);
         put(LATE, self.frames.late);
         put(KERNEL_DROPS, self.kernel_drops);
-        put(QUEUEING, saturating_micros(self.queueing_delay));
+        let queueing = self.queueing_delay.map(|d| saturating_micros(d).min(NO_DELAY - 1));
+        put(QUEUEING, queueing.unwrap_or(NO_DELAY));
         put(GRADIENT, self.delay_gradient.cast_unsigned());
         put(JITTER, saturating_micros(self.jitter));
         let interval = self.interval.as_micros() / INTERVAL_UNIT.as_micros();
@@ -177,6 +182,8 @@ const QUEUEING: usize = 60;
 const GRADIENT: usize = 64;
 const JITTER: usize = 68;
 
+const NO_DELAY: u32 = u32::MAX;
+
 const INTERVAL_UNIT: Duration = Duration::from_micros(100);
 
 #[cfg(test)]
@@ -200,7 +207,7 @@ mod tests {
                 late: 5,
             },
             kernel_drops: 6,
-            queueing_delay: Duration::from_micros(7),
+            queueing_delay: Some(Duration::from_micros(7)),
             delay_gradient: -2,
             jitter: Duration::from_micros(9),
         }
@@ -222,22 +229,24 @@ mod tests {
 
     #[test]
     fn parses_what_it_emits() {
-        let mut body = [0xa5; REPORT_LEN];
-        report().emit(&mut body);
-        assert_eq!(Report::parse(&body), Ok(report()));
+        for report in [report(), Report { queueing_delay: None, ..report() }] {
+            let mut body = [0xa5; REPORT_LEN];
+            report.emit(&mut body);
+            assert_eq!(Report::parse(&body), Ok(report));
+        }
     }
 
     #[test]
     fn long_times_saturate() {
         let hour = Duration::from_secs(3600);
         let long =
-            Report { interval: hour, queueing_delay: 2 * hour, jitter: 2 * hour, ..report() };
+            Report { interval: hour, queueing_delay: Some(2 * hour), jitter: 2 * hour, ..report() };
         let mut body = [0xa5; REPORT_LEN];
         long.emit(&mut body);
         let parsed = Report::parse(&body).unwrap();
         assert_eq!(parsed.interval, Duration::from_micros(6_553_500));
-        assert_eq!(parsed.queueing_delay, Duration::from_micros(u32::MAX.into()));
-        assert_eq!(parsed.jitter, parsed.queueing_delay);
+        assert_eq!(parsed.queueing_delay, Some(Duration::from_micros(u64::from(u32::MAX) - 1)));
+        assert_eq!(parsed.jitter, Duration::from_micros(u32::MAX.into()));
     }
 
     #[test]
