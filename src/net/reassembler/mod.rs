@@ -20,17 +20,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::net::{
-    fec::{Blocks, Damaged, ParityDecoder},
-    frame::{FrameBeginning, FrameId, ReceivedFrame},
-    pool::{FrameBuf, FramePool},
-    time::MediaTime,
-    wire::{
-        checksum::{Hashed, Joiner},
-        nack::{ChunkRun, MAX_NACK_BLOCKS, MissingChunks},
-        video::{Extent, FRAME_CRC_LEN, VideoHeader},
-    },
+use self::{
+    chunk_set::ChunkSet,
+    filling::{Filling, Placed},
 };
+use crate::net::{
+    fec::ParityDecoder,
+    frame::{FrameBeginning, FrameId, ReceivedFrame},
+    pool::FramePool,
+    wire::{checksum::Joiner, nack::MissingChunks, video::VideoHeader},
+};
+
+mod chunk_set;
+mod filling;
 
 /// Puts the chunks of one session's frames together.
 #[derive(Debug)]
@@ -352,325 +354,12 @@ impl Reassembler {
     }
 }
 
-/// A frame being put together.
-#[derive(Debug)]
-struct Filling {
-    frame: FrameId,
-    captured: MediaTime,
-    first_sent: MediaTime,
-    first_received: Instant,
-    last_received: Instant,
-    chunk_len: u16,
-    chunks: ChunkSet,
-    body: FrameBuf,
-    /// The parity chunks of `chunks.parity`, in the same order.
-    parity: FrameBuf,
-}
-
 /// A frame given up, remembered in case its last chunks still come.
 #[derive(Debug)]
 struct GivenUp {
     frame: FrameId,
     chunks: ChunkSet,
     forget_at: Instant,
-}
-
-enum Placed {
-    Source,
-    Parity,
-    Duplicate,
-    Conflict,
-}
-
-impl Filling {
-    fn new(now: Instant, header: &VideoHeader, chunks: ChunkSet, body: FrameBuf) -> Self {
-        Self {
-            frame: header.frame,
-            captured: header.captured,
-            first_sent: header.sent(),
-            first_received: now,
-            last_received: now,
-            chunk_len: header.chunk_len,
-            chunks,
-            body,
-            parity: Vec::new().into(),
-        }
-    }
-
-    fn place(&mut self, header: &VideoHeader, payload: &[u8], crc: u32) -> Placed {
-        if !self.agrees_with(header, payload) {
-            return Placed::Conflict;
-        }
-        self.chunks.learn(header.extent);
-        if !self.chunks.set(header.chunk, crc) {
-            return Placed::Duplicate;
-        }
-        let end = header.offset() + payload.len();
-        let known_len = self.chunks.extent.map_or(end, |e| e.body_len as usize);
-        if self.body.len() < known_len {
-            self.body.resize(known_len);
-        }
-        self.body.as_mut_slice()[header.offset()..end].copy_from_slice(payload);
-        self.first_sent = self.first_sent.min(header.sent());
-        Placed::Source
-    }
-
-    /// Keeps a parity chunk, unless there is enough of it already.
-    fn place_parity(
-        &mut self,
-        header: &VideoHeader,
-        index: u16,
-        payload: &[u8],
-        pool: &FramePool,
-    ) -> Placed {
-        if !self.agrees_with(header, &[]) {
-            return Placed::Conflict;
-        }
-        self.chunks.learn(header.extent);
-        let Some(blocks) = self.chunks.blocks().filter(|b| index < b.parity_capacity()) else {
-            return Placed::Conflict;
-        };
-        if self.chunks.are_enough() {
-            return Placed::Parity;
-        }
-        let at = self.chunks.parity.len() * payload.len();
-        if !self.chunks.set_parity(index) {
-            return Placed::Duplicate;
-        }
-        if at == 0 {
-            let made = header.extent.map_or(1, |e| e.parity_chunks.min(blocks.parity_capacity()));
-            self.parity = pool.take(usize::from(made) * payload.len());
-        }
-        if self.parity.len() < at + payload.len() {
-            self.parity.resize(at + payload.len());
-        }
-        self.parity.as_mut_slice()[at..at + payload.len()].copy_from_slice(payload);
-        self.first_sent = self.first_sent.min(header.sent());
-        Placed::Parity
-    }
-
-    /// Makes all missing chunks from parity, of which there is enough; how many they were.
-    fn mend(&mut self, decoder: &mut ParityDecoder) -> u16 {
-        let (Some(extent), Some(blocks)) = (self.chunks.extent, self.chunks.blocks()) else {
-            return 0;
-        };
-        if self.body.len() < extent.body_len as usize {
-            self.body.resize(extent.body_len as usize);
-        }
-        let (len, chunks) = (usize::from(self.chunk_len), &self.chunks);
-        let body = self.body.as_mut_slice();
-        let mut damaged = Damaged { blocks, chunk_len: self.chunk_len, body };
-        for block in 0..blocks.count() {
-            let parity = chunks.parity.iter().zip(self.parity.chunks_exact(len));
-            let parity = parity.map(|(&index, bytes)| (blocks.place(index), bytes));
-            let parity = parity.filter(|((of, _), _)| *of == block);
-            let parity = parity.map(|((_, nth), bytes)| (nth, bytes));
-            let repaired = decoder.repair(&mut damaged, block, |i| chunks.has(i), parity);
-            assert!(repaired.is_some(), "each block has as many chunks as source chunks");
-        }
-        let mut repaired = 0;
-        for (chunk, bytes) in (0..extent.source_chunks).zip(self.body.chunks(len)) {
-            if !self.chunks.has(chunk) {
-                self.chunks.set(chunk, Hashed::of(bytes).crc);
-                repaired += 1;
-            }
-        }
-        repaired
-    }
-
-    fn has_last_chunk(&self) -> bool {
-        self.chunks.extent.is_some_and(|e| self.chunks.has(e.source_chunks - 1))
-    }
-
-    fn missing(&self) -> MissingChunks {
-        let mut missing = MissingChunks::of(self.frame);
-        let Some(extent) = self.chunks.extent else {
-            let highest = self.chunks.highest();
-            for chunk in (0..highest).filter(|&chunk| !self.chunks.has(chunk)) {
-                missing.push_chunk(chunk);
-            }
-            // All that may come behind what has come.
-            if let Some(first) = highest.checked_add(1) {
-                missing.push_run(ChunkRun { first, count: u16::MAX - highest });
-            }
-            return missing;
-        };
-        if self.chunks.are_enough() {
-            return missing;
-        }
-        let blocks = Blocks::of(extent.source_chunks);
-        if usize::from(blocks.count()) <= MAX_NACK_BLOCKS {
-            for block in 0..blocks.count() {
-                missing.push_block(self.chunks.needed(blocks, block));
-            }
-        }
-        for chunk in (0..extent.source_chunks).filter(|&chunk| !self.chunks.has(chunk)) {
-            if !missing.push_chunk(chunk) {
-                break;
-            }
-        }
-        missing
-    }
-
-    fn agrees_with(&self, header: &VideoHeader, payload: &[u8]) -> bool {
-        let same_frame = header.captured == self.captured && header.chunk_len == self.chunk_len;
-        let same_extent = match (self.chunks.extent, header.extent) {
-            (Some(known), Some(told)) => {
-                known.body_len == told.body_len && known.source_chunks == told.source_chunks
-            }
-            (Some(known), None) => header.offset() + payload.len() <= known.body_len as usize,
-            (None, Some(told)) => self.body.len() <= told.body_len as usize,
-            (None, None) => true,
-        };
-        same_frame && same_extent
-    }
-
-    fn is_complete(&self) -> bool {
-        self.chunks.all_there()
-    }
-
-    /// The picture's bytes up to the first gap.
-    fn beginning(&self) -> &[u8] {
-        let there = self.chunks.leading() * usize::from(self.chunk_len);
-        let picture_len = match self.chunks.extent {
-            Some(extent) => extent.body_len as usize - FRAME_CRC_LEN,
-            None => self.body.len(),
-        };
-        &self.body[..there.min(picture_len)]
-    }
-
-    /// Whether the CRC at the end of the frame body is that of the data before it.
-    ///
-    /// It is if data with that CRC, and the CRC behind it, would have the CRC that the body has:
-    /// two different CRCs stay different when the same bytes are joined to them.
-    fn is_right(&self, joiner: &mut Joiner) -> bool {
-        self.body.last_chunk::<FRAME_CRC_LEN>().is_some_and(|crc| {
-            joiner.join(u32::from_be_bytes(*crc), Hashed::of(crc)) == self.body_crc(joiner)
-        })
-    }
-
-    /// The CRC of the whole body.
-    fn body_crc(&self, joiner: &mut Joiner) -> u32 {
-        let lens = self.body.chunks(usize::from(self.chunk_len)).map(<[u8]>::len);
-        let chunks = lens.zip(&self.chunks.crcs).map(|(len, &crc)| Hashed { len, crc });
-        chunks.fold(0, |crc, chunk| joiner.join(crc, chunk))
-    }
-
-    /// The frame, if its CRC is right, and the set, to be used again.
-    fn into_frame(
-        mut self,
-        now: Instant,
-        joiner: &mut Joiner,
-    ) -> (Option<ReceivedFrame>, ChunkSet) {
-        let is_right = self.is_right(joiner);
-        self.body.resize(self.body.len().saturating_sub(FRAME_CRC_LEN));
-        let frame = ReceivedFrame {
-            id: self.frame,
-            data: self.body,
-            captured: self.captured,
-            first_sent: self.first_sent,
-            first_received: self.first_received,
-            completed: now,
-            repaired_chunks: 0,
-        };
-        (is_right.then_some(frame), self.chunks)
-    }
-}
-
-/// Which source chunks of a frame have come, the CRC of each, and which parity chunks.
-#[derive(Debug, Default)]
-struct ChunkSet {
-    extent: Option<Extent>,
-    bits: Vec<u64>,
-    crcs: Vec<u32>,
-    count: usize,
-    parity: Vec<u16>,
-}
-
-impl ChunkSet {
-    fn learn(&mut self, extent: Option<Extent>) {
-        self.extent = self.extent.or(extent);
-    }
-
-    /// Marks `chunk`, whose bytes have the CRC `crc`; false if it was marked already.
-    fn set(&mut self, chunk: u16, crc: u32) -> bool {
-        let (word, bit) = (usize::from(chunk / 64), 1 << (chunk % 64));
-        if self.bits.len() <= word {
-            self.bits.resize(word + 1, 0);
-            self.crcs.resize(self.bits.len() * 64, 0);
-        }
-        let new = self.bits[word] & bit == 0;
-        self.bits[word] |= bit;
-        if new {
-            self.count += 1;
-            self.crcs[usize::from(chunk)] = crc;
-        }
-        new
-    }
-
-    /// Marks a parity chunk; false if it was marked already, or cannot be.
-    fn set_parity(&mut self, index: u16) -> bool {
-        let capacity = self.blocks().map_or(0, Blocks::parity_capacity);
-        let new = index < capacity && !self.parity.contains(&index);
-        if new {
-            self.parity.push(index);
-        }
-        new
-    }
-
-    fn has(&self, chunk: u16) -> bool {
-        let word = self.bits.get(usize::from(chunk / 64));
-        word.is_some_and(|word| word >> (chunk % 64) & 1 == 1)
-    }
-
-    /// The highest source chunk that has come, or 0.
-    fn highest(&self) -> u16 {
-        let word = self.bits.iter().rposition(|&word| word != 0).unwrap_or(0);
-        let bits = self.bits.get(word).filter(|&&w| w != 0).map_or(0, |w| 63 - w.leading_zeros());
-        (word * 64) as u16 + bits as u16
-    }
-
-    fn blocks(&self) -> Option<Blocks> {
-        self.extent.map(|e| Blocks::of(e.source_chunks))
-    }
-
-    /// Whether source chunks are missing, and parity makes up for them in every block.
-    fn are_enough(&self) -> bool {
-        let Some(extent) = self.extent else { return false };
-        let source_chunks = usize::from(extent.source_chunks);
-        let could_be =
-            self.count < source_chunks && self.count + self.parity.len() >= source_chunks;
-        could_be && {
-            let blocks = Blocks::of(extent.source_chunks);
-            blocks.count() == 1 || (0..blocks.count()).all(|b| self.needed(blocks, b) == 0)
-        }
-    }
-
-    /// How many chunks more `block` needs, of whichever sort.
-    fn needed(&self, blocks: Blocks, block: u16) -> u16 {
-        let sources = 0..blocks.source_in(block);
-        let missing = sources.filter(|&nth| !self.has(blocks.index(block, nth))).count();
-        let parity = self.parity.iter().filter(|&&index| blocks.place(index).0 == block).count();
-        missing.saturating_sub(parity) as u16
-    }
-
-    /// How many chunks there are before the first that is missing.
-    fn leading(&self) -> usize {
-        let full = self.bits.iter().take_while(|&&word| word == u64::MAX).count();
-        full * 64 + self.bits.get(full).map_or(0, |word| word.trailing_ones() as usize)
-    }
-
-    /// Makes it the set of another frame.
-    fn clear(&mut self) {
-        self.bits.clear();
-        self.crcs.clear();
-        self.parity.clear();
-        (self.extent, self.count) = (None, 0);
-    }
-
-    fn all_there(&self) -> bool {
-        self.extent.is_some_and(|e| self.count == usize::from(e.source_chunks))
-    }
 }
 
 /// Frames put together at once. Two are usual (the end of one, the start of the next);
@@ -689,9 +378,11 @@ const GIVEN_UP_KEPT: usize = 8;
 mod tests {
     use super::*;
     use crate::net::{
-        fec::ParityEncoder,
+        fec::{Blocks, ParityEncoder},
         frame::FrameBytes,
         packetizer::{Next, Packetizer},
+        time::MediaTime,
+        wire::{checksum::Hashed, nack::ChunkRun, video::Extent},
     };
     use proptest::prelude::*;
 

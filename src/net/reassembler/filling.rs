@@ -1,0 +1,239 @@
+//! One frame being put together: its chunks in their places, and its parity beside them.
+
+use std::time::Instant;
+
+use super::chunk_set::ChunkSet;
+use crate::net::{
+    fec::{Blocks, Damaged, ParityDecoder},
+    frame::{FrameId, ReceivedFrame},
+    pool::{FrameBuf, FramePool},
+    time::MediaTime,
+    wire::{
+        checksum::{Hashed, Joiner},
+        nack::{ChunkRun, MAX_NACK_BLOCKS, MissingChunks},
+        video::{FRAME_CRC_LEN, VideoHeader},
+    },
+};
+
+/// A frame being put together.
+#[derive(Debug)]
+pub(super) struct Filling {
+    pub(super) frame: FrameId,
+    pub(super) captured: MediaTime,
+    pub(super) first_sent: MediaTime,
+    pub(super) first_received: Instant,
+    pub(super) last_received: Instant,
+    pub(super) chunk_len: u16,
+    pub(super) chunks: ChunkSet,
+    pub(super) body: FrameBuf,
+    /// The parity chunks of `chunks.parity`, in the same order.
+    pub(super) parity: FrameBuf,
+}
+
+/// What became of a chunk.
+pub(super) enum Placed {
+    Source,
+    Parity,
+    Duplicate,
+    Conflict,
+}
+
+impl Filling {
+    pub(super) fn new(
+        now: Instant,
+        header: &VideoHeader,
+        chunks: ChunkSet,
+        body: FrameBuf,
+    ) -> Self {
+        Self {
+            frame: header.frame,
+            captured: header.captured,
+            first_sent: header.sent(),
+            first_received: now,
+            last_received: now,
+            chunk_len: header.chunk_len,
+            chunks,
+            body,
+            parity: Vec::new().into(),
+        }
+    }
+
+    pub(super) fn place(&mut self, header: &VideoHeader, payload: &[u8], crc: u32) -> Placed {
+        if !self.agrees_with(header, payload) {
+            return Placed::Conflict;
+        }
+        self.chunks.learn(header.extent);
+        if !self.chunks.set(header.chunk, crc) {
+            return Placed::Duplicate;
+        }
+        let end = header.offset() + payload.len();
+        let known_len = self.chunks.extent.map_or(end, |e| e.body_len as usize);
+        if self.body.len() < known_len {
+            self.body.resize(known_len);
+        }
+        self.body.as_mut_slice()[header.offset()..end].copy_from_slice(payload);
+        self.first_sent = self.first_sent.min(header.sent());
+        Placed::Source
+    }
+
+    /// Keeps a parity chunk, unless there is enough of it already.
+    pub(super) fn place_parity(
+        &mut self,
+        header: &VideoHeader,
+        index: u16,
+        payload: &[u8],
+        pool: &FramePool,
+    ) -> Placed {
+        if !self.agrees_with(header, &[]) {
+            return Placed::Conflict;
+        }
+        self.chunks.learn(header.extent);
+        let Some(blocks) = self.chunks.blocks().filter(|b| index < b.parity_capacity()) else {
+            return Placed::Conflict;
+        };
+        if self.chunks.are_enough() {
+            return Placed::Parity;
+        }
+        let at = self.chunks.parity.len() * payload.len();
+        if !self.chunks.set_parity(index) {
+            return Placed::Duplicate;
+        }
+        if at == 0 {
+            let made = header.extent.map_or(1, |e| e.parity_chunks.min(blocks.parity_capacity()));
+            self.parity = pool.take(usize::from(made) * payload.len());
+        }
+        if self.parity.len() < at + payload.len() {
+            self.parity.resize(at + payload.len());
+        }
+        self.parity.as_mut_slice()[at..at + payload.len()].copy_from_slice(payload);
+        self.first_sent = self.first_sent.min(header.sent());
+        Placed::Parity
+    }
+
+    /// Makes all missing chunks from parity, of which there is enough; how many they were.
+    pub(super) fn mend(&mut self, decoder: &mut ParityDecoder) -> u16 {
+        let (Some(extent), Some(blocks)) = (self.chunks.extent, self.chunks.blocks()) else {
+            return 0;
+        };
+        if self.body.len() < extent.body_len as usize {
+            self.body.resize(extent.body_len as usize);
+        }
+        let (len, chunks) = (usize::from(self.chunk_len), &self.chunks);
+        let body = self.body.as_mut_slice();
+        let mut damaged = Damaged { blocks, chunk_len: self.chunk_len, body };
+        for block in 0..blocks.count() {
+            let parity = chunks.parity.iter().zip(self.parity.chunks_exact(len));
+            let parity = parity.map(|(&index, bytes)| (blocks.place(index), bytes));
+            let parity = parity.filter(|((of, _), _)| *of == block);
+            let parity = parity.map(|((_, nth), bytes)| (nth, bytes));
+            let repaired = decoder.repair(&mut damaged, block, |i| chunks.has(i), parity);
+            assert!(repaired.is_some(), "each block has as many chunks as source chunks");
+        }
+        let mut repaired = 0;
+        for (chunk, bytes) in (0..extent.source_chunks).zip(self.body.chunks(len)) {
+            if !self.chunks.has(chunk) {
+                self.chunks.set(chunk, Hashed::of(bytes).crc);
+                repaired += 1;
+            }
+        }
+        repaired
+    }
+
+    pub(super) fn has_last_chunk(&self) -> bool {
+        self.chunks.extent.is_some_and(|e| self.chunks.has(e.source_chunks - 1))
+    }
+
+    pub(super) fn missing(&self) -> MissingChunks {
+        let mut missing = MissingChunks::of(self.frame);
+        let Some(extent) = self.chunks.extent else {
+            let highest = self.chunks.highest();
+            for chunk in (0..highest).filter(|&chunk| !self.chunks.has(chunk)) {
+                missing.push_chunk(chunk);
+            }
+            // All that may come behind what has come.
+            if let Some(first) = highest.checked_add(1) {
+                missing.push_run(ChunkRun { first, count: u16::MAX - highest });
+            }
+            return missing;
+        };
+        if self.chunks.are_enough() {
+            return missing;
+        }
+        let blocks = Blocks::of(extent.source_chunks);
+        if usize::from(blocks.count()) <= MAX_NACK_BLOCKS {
+            for block in 0..blocks.count() {
+                missing.push_block(self.chunks.needed(blocks, block));
+            }
+        }
+        for chunk in (0..extent.source_chunks).filter(|&chunk| !self.chunks.has(chunk)) {
+            if !missing.push_chunk(chunk) {
+                break;
+            }
+        }
+        missing
+    }
+
+    fn agrees_with(&self, header: &VideoHeader, payload: &[u8]) -> bool {
+        let same_frame = header.captured == self.captured && header.chunk_len == self.chunk_len;
+        let same_extent = match (self.chunks.extent, header.extent) {
+            (Some(known), Some(told)) => {
+                known.body_len == told.body_len && known.source_chunks == told.source_chunks
+            }
+            (Some(known), None) => header.offset() + payload.len() <= known.body_len as usize,
+            (None, Some(told)) => self.body.len() <= told.body_len as usize,
+            (None, None) => true,
+        };
+        same_frame && same_extent
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.chunks.all_there()
+    }
+
+    /// The picture's bytes up to the first gap.
+    pub(super) fn beginning(&self) -> &[u8] {
+        let there = self.chunks.leading() * usize::from(self.chunk_len);
+        let picture_len = match self.chunks.extent {
+            Some(extent) => extent.body_len as usize - FRAME_CRC_LEN,
+            None => self.body.len(),
+        };
+        &self.body[..there.min(picture_len)]
+    }
+
+    /// Whether the CRC at the end of the frame body is that of the data before it.
+    ///
+    /// It is if data with that CRC, and the CRC behind it, would have the CRC that the body has:
+    /// two different CRCs stay different when the same bytes are joined to them.
+    fn is_right(&self, joiner: &mut Joiner) -> bool {
+        self.body.last_chunk::<FRAME_CRC_LEN>().is_some_and(|crc| {
+            joiner.join(u32::from_be_bytes(*crc), Hashed::of(crc)) == self.body_crc(joiner)
+        })
+    }
+
+    /// The CRC of the whole body.
+    fn body_crc(&self, joiner: &mut Joiner) -> u32 {
+        let lens = self.body.chunks(usize::from(self.chunk_len)).map(<[u8]>::len);
+        let chunks = lens.zip(&self.chunks.crcs).map(|(len, &crc)| Hashed { len, crc });
+        chunks.fold(0, |crc, chunk| joiner.join(crc, chunk))
+    }
+
+    /// The frame, if its CRC is right, and the set, to be used again.
+    pub(super) fn into_frame(
+        mut self,
+        now: Instant,
+        joiner: &mut Joiner,
+    ) -> (Option<ReceivedFrame>, ChunkSet) {
+        let is_right = self.is_right(joiner);
+        self.body.resize(self.body.len().saturating_sub(FRAME_CRC_LEN));
+        let frame = ReceivedFrame {
+            id: self.frame,
+            data: self.body,
+            captured: self.captured,
+            first_sent: self.first_sent,
+            first_received: self.first_received,
+            completed: now,
+            repaired_chunks: 0,
+        };
+        (is_right.then_some(frame), self.chunks)
+    }
+}
