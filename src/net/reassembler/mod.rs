@@ -12,7 +12,7 @@
 //!
 //! Parity mends a frame as soon as there is enough of it and nothing more is to be expected: its last
 //! source chunk has come, which leaves last, or a newer frame has begun, or nothing has
-//! come for [`REPAIR_WAIT`]. Without that, most frames that miss nothing would be mended too,
+//! come for a millisecond. Without that, most frames that miss nothing would be mended too,
 //! since parity overtakes the end.
 
 use std::{
