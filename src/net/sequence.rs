@@ -51,6 +51,11 @@ impl SequenceTracker {
         Arrival::Fresh
     }
 
+    /// The newest number that has come; zero before the first.
+    pub fn highest(&self) -> u64 {
+        self.highest
+    }
+
     /// How many different datagrams have come.
     pub fn received(&self) -> u64 {
         self.received

@@ -28,6 +28,7 @@ use crate::{
     clock,
     latest::Latest,
     net::{
+        fec,
         frame::OutgoingFrame,
         netem::{Netem, NetemCounters, NetemSpec},
         session::{
@@ -208,6 +209,8 @@ impl Driver {
         if let Some(listener) = &mut listener {
             poll.registry().register(listener, LISTENER, Interest::READABLE)?;
         }
+        // Whoever makes the first parity waits until this is done, and it takes 20 ms.
+        std::thread::spawn(fec::warm);
         let timer = Timer::new(poll.registry(), TIMER)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (commands, commands_rx) = sync_channel(COMMAND_BACKLOG);
@@ -511,6 +514,7 @@ impl Driver {
         let drops = if drops_due { self.udp.kernel_drops() } else { None };
         if drops_due {
             self.drops_read = Some(now);
+            self.endpoint.set_kernel_drops(drops.unwrap_or(0));
         }
         let mut stats = lock(&self.shared.stats);
         stats.kernel_drops = drops.or(stats.kernel_drops);

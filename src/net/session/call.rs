@@ -11,10 +11,10 @@ use super::{
     outbound::Outbound,
     prober::Prober,
     receiver::Receiver,
-    sender::{Burst, Sender},
+    sender::{Burst, Sender, SenderConfig},
 };
 use crate::net::{
-    frame::{FrameBeginning, OutgoingFrame, SessionId},
+    frame::{FrameBeginning, OutgoingFrame, ReceivedFrame, SessionId},
     reassembler::ReassemblyCounters,
     sequence::{Arrival, SequenceTracker},
     time::MediaClock,
@@ -22,7 +22,9 @@ use crate::net::{
         checksum::Hashed,
         control::{CloseReason, Message, StreamParams},
         datagram::{Body, Kind, Prelude},
+        nack::Nack,
         probe::{PROBE_LEN, Probe, ProbeReply},
+        report::{REPORT_LEN, Report},
         text::Line,
     },
 };
@@ -32,7 +34,7 @@ use crate::net::{
 pub struct CallId(pub u64);
 
 /// What a call has seen and done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CallCounters {
     /// Frames sent whole.
     pub frames_sent: u64,
@@ -62,6 +64,46 @@ pub struct CallCounters {
     pub reassembly: ReassemblyCounters,
     /// The shortest recent round trip, if the peer answers probes.
     pub rtt: Option<Duration>,
+    /// What was done against losses.
+    pub repair: RepairStats,
+}
+
+/// What was done against losses, on both sides of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RepairStats {
+    /// Frames received that were mended by the parity that came with them.
+    pub by_parity: u64,
+    /// Frames received that were complete only after they had been asked for.
+    pub by_nack: u64,
+    /// NACKs sent.
+    pub nacks: u64,
+    /// Of the peer's datagrams of the last second, how many were lost, 0 to 1.
+    pub loss_ratio: f64,
+    /// Parity chunks sent with their frames.
+    pub parity_chunks: u64,
+    /// Frames of ours that the peer asked for, and got an answer.
+    pub answered: u64,
+    /// How much may be sent, in bits a second, pictures alone; `None`: nobody tells.
+    pub picture_bitrate: Option<u64>,
+    /// The queue on the way to the peer, as it last reported.
+    pub queueing_delay: Option<Duration>,
+}
+
+impl RepairStats {
+    /// The counters of two calls together; of the measurements, the other's if it has them.
+    #[must_use]
+    fn plus(self, other: Self) -> Self {
+        Self {
+            by_parity: self.by_parity + other.by_parity,
+            by_nack: self.by_nack + other.by_nack,
+            nacks: self.nacks + other.nacks,
+            loss_ratio: self.loss_ratio.max(other.loss_ratio),
+            parity_chunks: self.parity_chunks + other.parity_chunks,
+            answered: self.answered + other.answered,
+            picture_bitrate: other.picture_bitrate.or(self.picture_bitrate),
+            queueing_delay: other.queueing_delay.or(self.queueing_delay),
+        }
+    }
 }
 
 impl CallCounters {
@@ -83,6 +125,7 @@ impl CallCounters {
             malformed: self.malformed + other.malformed,
             reassembly: self.reassembly.plus(other.reassembly),
             rtt: other.rtt.or(self.rtt),
+            repair: self.repair.plus(other.repair),
         }
     }
 }
@@ -103,6 +146,8 @@ pub(super) struct Call {
     prober: Option<Prober>,
     reply: Option<PendingReply>,
     arrivals: SequenceTracker,
+    /// What the kernel has dropped, as far as is known.
+    pub(super) kernel_drops: u64,
     counters: CallCounters,
     began: Instant,
     last_datagram: Option<Instant>,
@@ -120,8 +165,8 @@ pub(super) struct CallParts {
     pub(super) control: Option<ControlChannel>,
     pub(super) outbound: Outbound,
     pub(super) clock: MediaClock,
-    /// Largest datagram that the peer takes, if we send video.
-    pub(super) sends: Option<usize>,
+    /// How, if we send video.
+    pub(super) sends: Option<SenderConfig>,
     /// The reassembly deadline, if we receive video.
     pub(super) receives: Option<Duration>,
     /// The peer's media epoch on our clock, if it runs on this machine.
@@ -143,13 +188,14 @@ impl Call {
             media_addr: None,
             outbound,
             clock,
-            sender: parts.sends.map(|max_len| Sender::new(clock, max_len)),
-            receiver: parts.receives.map(Receiver::new),
+            sender: parts.sends.map(|config| Sender::new(now, clock, config)),
+            receiver: parts.receives.map(|deadline| Receiver::new(deadline, control.is_some())),
             // Without a control channel nobody answers, and nobody has agreed to be asked.
             prober: control.is_some().then(|| Prober::new(now, parts.same_machine_epoch)),
             control,
             reply: None,
             arrivals: SequenceTracker::new(),
+            kernel_drops: 0,
             counters: CallCounters::default(),
             began: now,
             last_datagram: None,
@@ -200,9 +246,28 @@ impl Call {
             datagrams_lost: self.arrivals.lost(),
             malformed: self.counters.malformed + receiver.map_or(0, Receiver::malformed),
             reassembly: receiver.map(Receiver::counters).unwrap_or_default(),
-            rtt: self.prober.as_ref().and_then(Prober::rtt),
+            rtt: self.rtt(),
+            repair: self.repair_stats(),
             ..self.counters
         }
+    }
+
+    fn repair_stats(&self) -> RepairStats {
+        let (sender, receiver) = (self.sender.as_ref(), self.receiver.as_ref());
+        RepairStats {
+            by_parity: receiver.map_or(0, Receiver::repaired_by_parity),
+            by_nack: receiver.map_or(0, Receiver::repaired_by_nack),
+            nacks: receiver.map_or(0, |r| r.requests().nacks),
+            loss_ratio: receiver.map_or(0.0, Receiver::loss_ratio),
+            parity_chunks: sender.map_or(0, |s| s.counters().parity_chunks),
+            answered: sender.map_or(0, |s| s.answers().frames),
+            picture_bitrate: sender.and_then(Sender::picture_bitrate),
+            queueing_delay: sender.and_then(Sender::last_report).and_then(|r| r.queueing_delay),
+        }
+    }
+
+    fn rtt(&self) -> Option<Duration> {
+        self.prober.as_ref().and_then(Prober::rtt)
     }
 
     pub(super) fn push_frame(&mut self, now: Instant, frame: OutgoingFrame) {
@@ -211,10 +276,9 @@ impl Call {
         }
     }
 
-    /// How many bits a second of encoded pictures the path can bear.
-    #[expect(clippy::unused_self, reason = "nothing is known of the path yet")]
+    /// How many bits a second of encoded pictures the path can bear; `None` if nobody tells.
     pub(super) fn picture_bitrate(&self) -> Option<u64> {
-        None
+        self.sender.as_ref().and_then(Sender::picture_bitrate)
     }
 
     /// Whether a frame, or a part of one, is still to leave.
@@ -269,12 +333,16 @@ impl Call {
         if self.media_addr.is_none() {
             self.set_media_addr(now, from);
         }
+        if let Some(receiver) = &mut self.receiver {
+            let len = body.bytes.len() + crate::net::wire::datagram::OVERHEAD;
+            receiver.handle_arrival(now, prelude.sequence, len);
+        }
         match prelude.kind {
             Kind::Video => return self.handle_video(now, body),
             Kind::Probe => self.handle_probe(now, body.bytes),
             Kind::ProbeReply => self.handle_reply(now, body.bytes),
-            // Nothing here acts on them yet.
-            Kind::Report | Kind::Nack => {}
+            Kind::Report => self.handle_report(now, body.bytes),
+            Kind::Nack => self.handle_nack(now, body.bytes),
         }
         None
     }
@@ -316,14 +384,21 @@ impl Call {
         self.ending.get_or_insert((now + LINGER, reason));
     }
 
-    /// What is due by `now`; the reason, if the call ends with it.
+    /// What is due by `now`, frames that parity mended among it; the reason, if the call ends
+    /// with it.
     pub(super) fn handle_timeout(
         &mut self,
         now: Instant,
         events: &mut impl Extend<Event>,
+        frames: &mut impl Extend<Delivered>,
     ) -> Option<EndReason> {
+        let rtt = self.rtt();
         if let Some(receiver) = &mut self.receiver {
-            receiver.handle_timeout(now);
+            let frame = receiver.handle_timeout(now, rtt);
+            frames.extend(frame.map(|frame| self.delivered(now, frame)));
+        }
+        if let Some(sender) = &mut self.sender {
+            sender.handle_timeout(now);
         }
         if let Some(control) = &mut self.control {
             control.handle_timeout(now);
@@ -356,8 +431,12 @@ impl Call {
         max_datagrams: usize,
     ) -> Option<(SocketAddr, Burst)> {
         let to = self.media_addr.filter(|_| self.ending.is_none())?;
-        let burst =
-            self.poll_reply(now, buf).or_else(|| self.poll_probe(now, buf)).or_else(|| {
+        let burst = self
+            .poll_reply(now, buf)
+            .or_else(|| self.poll_probe(now, buf))
+            .or_else(|| self.poll_nack(buf))
+            .or_else(|| self.poll_report(now, buf))
+            .or_else(|| {
                 let sender = self.sender.as_mut()?;
                 sender.poll_transmit(now, &mut self.outbound, buf, max_datagrams)
             })?;
@@ -386,8 +465,48 @@ impl Call {
             return None;
         };
         let frame = receiver.handle_video(now, body)?;
+        Some(self.delivered(now, frame))
+    }
+
+    fn delivered(&self, now: Instant, frame: ReceivedFrame) -> Delivered {
         let media_epoch = self.prober.as_ref().and_then(|p| p.media_epoch(now));
-        Some(Delivered { call: self.id, frame, media_epoch })
+        Delivered { call: self.id, frame, media_epoch }
+    }
+
+    fn handle_report(&mut self, now: Instant, body: &[u8]) {
+        let rtt = self.rtt();
+        match (&mut self.sender, Report::parse(body)) {
+            (Some(sender), Ok(report)) if self.prober.is_some() => {
+                sender.handle_report(now, &report, rtt);
+            }
+            _ => self.counters.malformed += 1,
+        }
+    }
+
+    fn handle_nack(&mut self, now: Instant, body: &[u8]) {
+        match (&mut self.sender, Nack::parse(body)) {
+            (Some(sender), Ok(nack)) if self.prober.is_some() => sender.handle_nack(now, &nack),
+            _ => self.counters.malformed += 1,
+        }
+    }
+
+    fn poll_nack(&mut self, buf: &mut [u8]) -> Option<Burst> {
+        let nack = self.receiver.as_mut()?.poll_nack()?;
+        let len = self.outbound.emit(Kind::Nack, nack.body_len(), buf, |body, _| {
+            nack.emit(body);
+            Hashed::default()
+        });
+        Some(Burst { len, segment_len: len })
+    }
+
+    fn poll_report(&mut self, now: Instant, buf: &mut [u8]) -> Option<Burst> {
+        let drops = self.kernel_drops;
+        let report = self.receiver.as_mut()?.poll_report(now, &self.arrivals, drops)?;
+        let len = self.outbound.emit(Kind::Report, REPORT_LEN, buf, |body, _| {
+            report.emit(body);
+            Hashed::default()
+        });
+        Some(Burst { len, segment_len: len })
     }
 
     fn handle_probe(&mut self, now: Instant, body: &[u8]) {

@@ -24,7 +24,7 @@ mod prober;
 mod receiver;
 mod sender;
 
-pub use call::{CallCounters, CallId};
+pub use call::{CallCounters, CallId, RepairStats};
 pub use endpoint::{
     ConnId, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, Output, Role, StrayCounters, Target,
     Transmit,

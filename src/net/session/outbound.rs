@@ -39,6 +39,11 @@ impl Outbound {
         self.direction
     }
 
+    /// What joins the CRCs of this side's chunks.
+    pub(super) fn joiner(&mut self) -> &mut Joiner {
+        &mut self.joiner
+    }
+
     /// Datagrams and their bytes of UDP payload so far.
     pub(super) fn sent(&self) -> (u64, u64) {
         (self.datagrams, self.bytes)

@@ -1,56 +1,263 @@
-//! The receiving half of a call: video datagrams in, whole frames out.
+//! The receiving half of a call: video datagrams in, whole frames out, and what the sender
+//! should know of the way.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use crate::net::{
+    feedback::{Counts, Feedback},
     frame::{FrameBeginning, ReceivedFrame},
+    gaps::GapTracker,
     reassembler::{Reassembler, ReassemblyCounters},
-    wire::{datagram::Body, video::VideoHeader},
+    repair::{PathState, RepairCounters, RepairPlanner},
+    sequence::SequenceTracker,
+    wire::{
+        datagram::Body,
+        nack::Nack,
+        report::{FrameCounts, Report},
+        video::VideoHeader,
+    },
 };
 
 /// Receives one stream from one peer.
 #[derive(Debug)]
 pub(super) struct Receiver {
     reassembler: Reassembler,
+    /// `None` in a session where nothing may be sent back.
+    feedback: Option<FeedbackSide>,
+    repaired_by_parity: u64,
+    repaired_by_nack: u64,
     malformed: u64,
 }
 
+/// What tells the sender of the way, and asks for what is missing.
+#[derive(Debug)]
+struct FeedbackSide {
+    feedback: Feedback,
+    gaps: GapTracker,
+    planner: RepairPlanner,
+    recent: RecentLoss,
+    /// When the planner has something to do, as of the last that happened.
+    planner_due: Option<Instant>,
+    /// A NACK that is to be sent, and how many times yet.
+    nack: Option<(Nack, u32)>,
+}
+
 impl Receiver {
-    pub(super) fn new(reassembly_deadline: Duration) -> Self {
-        Self { reassembler: Reassembler::new(reassembly_deadline), malformed: 0 }
+    /// A receiver in a session where `has_feedback` says whether anything may be sent back.
+    pub(super) fn new(reassembly_deadline: Duration, has_feedback: bool) -> Self {
+        let feedback = || FeedbackSide {
+            feedback: Feedback::new(),
+            gaps: GapTracker::new(),
+            planner: RepairPlanner::new(reassembly_deadline),
+            recent: RecentLoss::new(),
+            planner_due: None,
+            nack: None,
+        };
+        Self {
+            reassembler: Reassembler::new(reassembly_deadline),
+            feedback: has_feedback.then(feedback),
+            repaired_by_parity: 0,
+            repaired_by_nack: 0,
+            malformed: 0,
+        }
+    }
+
+    /// A datagram of any kind has come, for the first time.
+    pub(super) fn handle_arrival(&mut self, now: Instant, sequence: u64, len: usize) {
+        if let Some(side) = &mut self.feedback {
+            side.gaps.record(now, sequence);
+            side.feedback.handle_datagram(len);
+        }
     }
 
     pub(super) fn handle_video(&mut self, now: Instant, body: &Body) -> Option<ReceivedFrame> {
-        if let Ok((header, payload)) = VideoHeader::parse(body.bytes) {
-            self.reassembler.handle_chunk(now, &header, payload, body.payload_crc)
-        } else {
+        let Ok((header, payload)) = VideoHeader::parse(body.bytes) else {
             self.malformed += 1;
-            None
+            return None;
+        };
+        if let Some(side) = &mut self.feedback {
+            side.feedback.handle_chunk(now, header.frame, header.sent());
+            side.planner.handle_chunk(now, &header);
         }
+        let frame = self.reassembler.handle_chunk(now, &header, payload, body.payload_crc);
+        self.note(now, frame)
+    }
+
+    /// What is due by `now`; a frame, if parity mended one.
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        rtt: Option<Duration>,
+    ) -> Option<ReceivedFrame> {
+        let frame = self.reassembler.handle_timeout(now);
+        let frame = self.note(now, frame);
+        if let Some(side) = &mut self.feedback {
+            side.ask(now, rtt, &self.reassembler);
+        }
+        frame
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let side = self.feedback.as_ref();
+        let report = side.and_then(|side| side.feedback.poll_timeout());
+        let planner = side.and_then(|side| side.planner_due);
+        [self.reassembler.poll_timeout(), report, planner].into_iter().flatten().min()
+    }
+
+    /// The NACK that is to be sent now.
+    pub(super) fn poll_nack(&mut self) -> Option<Nack> {
+        let waiting = &mut self.feedback.as_mut()?.nack;
+        let (nack, copies) = waiting.take()?;
+        if copies > 1 {
+            *waiting = Some((nack, copies - 1));
+        }
+        Some(nack)
+    }
+
+    /// The report that is due by `now`.
+    pub(super) fn poll_report(
+        &mut self,
+        now: Instant,
+        arrivals: &SequenceTracker,
+        kernel_drops: u64,
+    ) -> Option<Report> {
+        let frames = self.frame_counts();
+        let side = self.feedback.as_mut()?;
+        let FeedbackSide { feedback, gaps, recent, .. } = side;
+        feedback.poll_report(now, || {
+            let counts = Counts {
+                highest_sequence: arrivals.highest(),
+                received: arrivals.received(),
+                lost: arrivals.lost(),
+                largest_burst: gaps.take_largest_burst(now),
+                frames,
+                kernel_drops: kernel_drops as u32,
+            };
+            recent.note(&counts);
+            counts
+        })
     }
 
     pub(super) fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
         self.reassembler.newest_beginning()
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.reassembler.handle_timeout(now);
-    }
-
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.reassembler.poll_timeout()
-    }
-
     pub(super) fn counters(&self) -> ReassemblyCounters {
         self.reassembler.counters()
+    }
+
+    /// What was asked for.
+    pub(super) fn requests(&self) -> RepairCounters {
+        self.feedback.as_ref().map(|side| side.planner.counters()).unwrap_or_default()
+    }
+
+    /// Frames that were mended by the parity that came with them.
+    pub(super) fn repaired_by_parity(&self) -> u64 {
+        self.repaired_by_parity
+    }
+
+    /// Frames that were completed only after they had been asked for.
+    pub(super) fn repaired_by_nack(&self) -> u64 {
+        self.repaired_by_nack
+    }
+
+    /// Of the datagrams sent in the last second, how many were lost, 0 to 1.
+    pub(super) fn loss_ratio(&self) -> f64 {
+        self.feedback.as_ref().map_or(0.0, |side| side.recent.ratio())
     }
 
     /// Chunks whose header made no sense.
     pub(super) fn malformed(&self) -> u64 {
         self.malformed
     }
+
+    /// Takes note of a frame that is done, and of what the planner makes of it.
+    fn note(&mut self, now: Instant, frame: Option<ReceivedFrame>) -> Option<ReceivedFrame> {
+        let Some(side) = &mut self.feedback else {
+            self.repaired_by_parity +=
+                u64::from(frame.as_ref().is_some_and(|f| f.repaired_chunks > 0));
+            return frame;
+        };
+        if let Some(frame) = &frame {
+            if side.planner.rounds(frame.id) > 0 {
+                self.repaired_by_nack += 1;
+            } else {
+                self.repaired_by_parity += u64::from(frame.repaired_chunks > 0);
+            }
+            side.planner.handle_done(frame.id);
+        }
+        side.planner_due = side.planner.poll_timeout(now);
+        frame
+    }
+
+    fn frame_counts(&self) -> FrameCounts {
+        let counters = self.reassembler.counters();
+        FrameCounts {
+            completed: counters.completed as u32,
+            repaired_by_parity: self.repaired_by_parity as u32,
+            repaired_by_nack: self.repaired_by_nack as u32,
+            incomplete: (counters.incomplete + counters.unseen) as u32,
+            late: counters.late as u32,
+        }
+    }
+}
+
+impl FeedbackSide {
+    /// Decides what to ask for.
+    fn ask(&mut self, now: Instant, rtt: Option<Duration>, reassembler: &Reassembler) {
+        if self.planner_due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.planner.set_path(PathState {
+            rtt,
+            grace: self.gaps.grace(now),
+            loss_ratio: self.recent.ratio(),
+            burst: self.recent.largest_burst(),
+        });
+        let request = self.planner.poll_request(now, |frame| reassembler.missing(frame));
+        self.nack = request.map(|r| (r.nack, r.copies)).or(self.nack.take());
+        self.planner_due = self.planner.poll_timeout(now).filter(|&due| due > now);
+    }
+}
+
+/// What the reports of the last second said of losses.
+#[derive(Debug)]
+struct RecentLoss {
+    /// Received, lost, and the longest burst, oldest first.
+    reports: VecDeque<(u64, u64, u16)>,
+}
+
+impl RecentLoss {
+    fn new() -> Self {
+        Self { reports: VecDeque::with_capacity(REPORTS) }
+    }
+
+    fn note(&mut self, counts: &Counts) {
+        if self.reports.len() == REPORTS {
+            self.reports.pop_front();
+        }
+        self.reports.push_back((counts.received, counts.lost, counts.largest_burst));
+    }
+
+    fn ratio(&self) -> f64 {
+        let (Some(first), Some(last)) = (self.reports.front(), self.reports.back()) else {
+            return 0.0;
+        };
+        let (received, lost) = (last.0 - first.0, last.1.saturating_sub(first.1));
+        lost as f64 / (received + lost).max(1) as f64
+    }
+
+    fn largest_burst(&self) -> u16 {
+        self.reports.iter().map(|r| r.2).max().unwrap_or(0)
+    }
 }
 
 /// How long a frame may be incomplete while no newer one comes: long enough for 440 KB (2160p)
 /// through 20 Mbit/s. In a running stream the next frame ends the wait much sooner.
 pub const DEFAULT_REASSEMBLY_DEADLINE: Duration = Duration::from_millis(250);
+
+/// A second of them.
+const REPORTS: usize = 20;

@@ -1,15 +1,23 @@
-//! The sending half of a call: frames in, video datagrams out.
+//! The sending half of a call: frames in, video datagrams out, protected and repaired by what the
+//! receiver tells.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::outbound::Outbound;
 use crate::net::{
+    fec::ParityEncoder,
     frame::{FrameId, OutgoingFrame, Progress},
     pacer::Pacer,
     packetizer::{Next, Packetizer},
+    rate::{Feedback, RateController, RateLimits},
+    redundancy::{FecMode, Redundancy},
+    repair_store::{AnswerCounters, RepairStore, SentFrame},
     time::MediaClock,
     wire::{
+        checksum::Hashed,
         datagram::{Kind, OVERHEAD},
+        nack::Nack,
+        report::Report,
         video::chunk_len_for,
     },
 };
@@ -26,7 +34,50 @@ pub(super) struct Sender {
     /// None: a frame leaves as fast as it can.
     pacer: Option<Pacer>,
     max_datagram_len: usize,
+    redundancy: Redundancy,
+    repairs: Repairs,
+    /// None: nobody tells how the path is.
+    rate: Option<RateController>,
+    last_report: Option<Report>,
+    usual: Usual,
     counters: SenderCounters,
+}
+
+/// How a stream is sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SenderConfig {
+    /// The largest datagram, in bytes of UDP payload.
+    pub(super) max_datagram_len: usize,
+    pub(super) fec: FecMode,
+    /// In bits a second of UDP payload.
+    pub(super) max_bitrate: Option<u64>,
+    /// Whether the receiver reports and asks for what it misses.
+    pub(super) has_feedback: bool,
+}
+
+/// What mends frames on their way, and after it.
+#[derive(Debug)]
+struct Repairs {
+    store: RepairStore,
+    /// Made when there is first parity to make.
+    encoder: Option<ParityEncoder>,
+    makes_parity: bool,
+    /// Frames are kept for a receiver that may ask.
+    keeps: bool,
+    /// The parity of the frame before, for its memory.
+    memory: Vec<u8>,
+}
+
+/// What the stream's frames are like, smoothed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Usual {
+    pushed: Option<Instant>,
+    interval: Option<Duration>,
+    /// Bytes sent for each byte of picture: headers, parity, repairs.
+    overhead: Option<f64>,
+    /// Bytes of a picture.
+    frame_len: Option<f64>,
+    bytes_before: u64,
 }
 
 /// What became of the frames that were to be sent.
@@ -38,6 +89,8 @@ pub(super) struct SenderCounters {
     pub(super) superseded: u64,
     /// Frames that are empty, too large, or were abandoned by whoever made them.
     pub(super) unsendable: u64,
+    /// Parity chunks sent with their frames.
+    pub(super) parity_chunks: u64,
 }
 
 #[derive(Debug)]
@@ -46,6 +99,7 @@ struct OnItsWay {
     frame: OutgoingFrame,
     /// When it was last asked for what can leave.
     paused_at: Option<Instant>,
+    has_parity_decided: bool,
 }
 
 /// Datagrams written by one `poll_transmit`, back to back.
@@ -58,7 +112,13 @@ pub(super) struct Burst {
 }
 
 impl Sender {
-    pub(super) fn new(clock: MediaClock, max_datagram_len: usize) -> Self {
+    pub(super) fn new(now: Instant, clock: MediaClock, config: SenderConfig) -> Self {
+        let SenderConfig { max_datagram_len, fec, max_bitrate, has_feedback } = config;
+        let limits = RateLimits {
+            min_bps: MIN_BITRATE,
+            max_bps: max_bitrate.unwrap_or(MAX_BITRATE).max(MIN_BITRATE),
+            start_bps: max_bitrate.unwrap_or(START_BITRATE).clamp(MIN_BITRATE, START_BITRATE),
+        };
         Self {
             clock,
             chunk_len: chunk_len_for(max_datagram_len),
@@ -67,12 +127,69 @@ impl Sender {
             waiting: None,
             pacer: None,
             max_datagram_len,
+            redundancy: Redundancy::new(fec),
+            repairs: Repairs {
+                store: RepairStore::new(),
+                encoder: None,
+                makes_parity: fec != FecMode::Off,
+                keeps: has_feedback,
+                memory: Vec::new(),
+            },
+            rate: has_feedback.then(|| RateController::new(now, limits)),
+            last_report: None,
+            usual: Usual::default(),
             counters: SenderCounters::default(),
         }
     }
 
     pub(super) fn counters(&self) -> SenderCounters {
         self.counters
+    }
+
+    pub(super) fn answers(&self) -> AnswerCounters {
+        self.repairs.store.counters()
+    }
+
+    /// The last that the receiver reported.
+    pub(super) fn last_report(&self) -> Option<&Report> {
+        self.last_report.as_ref()
+    }
+
+    /// How many bits a second of encoded pictures the path can bear; `None` if nobody tells.
+    pub(super) fn picture_bitrate(&self) -> Option<u64> {
+        let target = self.rate.as_ref()?.target_bps() as f64;
+        Some((target / self.usual.overhead.unwrap_or(1.0)) as u64)
+    }
+
+    /// Takes a report of the receiver; the round trip is `rtt`, if that is known.
+    pub(super) fn handle_report(&mut self, now: Instant, report: &Report, rtt: Option<Duration>) {
+        let before = self.last_report.unwrap_or_default();
+        if report.highest_sequence < before.highest_sequence || report.received < before.received {
+            return;
+        }
+        let asking = rtt.zip(self.usual.interval).is_some_and(|(rtt, interval)| rtt < interval);
+        self.redundancy.set_asking_helps(asking);
+        self.redundancy.handle_report(now, report);
+        if let Some(rate) = &mut self.rate {
+            rate.handle_feedback(now, &feedback(&before, report));
+        }
+        self.last_report = Some(*report);
+    }
+
+    /// Takes what the receiver asks for.
+    pub(super) fn handle_nack(&mut self, now: Instant, nack: &Nack) {
+        let rate = self.bytes_a_second();
+        let repairs = &mut self.repairs;
+        let encoder =
+            repairs.makes_parity.then(|| repairs.encoder.get_or_insert_with(ParityEncoder::new));
+        repairs.store.handle_nack(now, nack, rate, encoder);
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.repairs.store.handle_timeout(now);
+        if let Some(rate) = &mut self.rate {
+            rate.handle_timeout(now);
+        }
     }
 
     /// From now on frames leave in groups, with pauses, or at once.
@@ -86,6 +203,7 @@ impl Sender {
     }
 
     pub(super) fn push_frame(&mut self, now: Instant, frame: OutgoingFrame) {
+        self.usual.note_push(now);
         if let Some(untouched) = self.current.take_if(|c| c.packetizer.is_untouched()) {
             // Its number is free again: a gap would look like a loss to the receiver.
             self.next_id = untouched.packetizer.frame();
@@ -98,14 +216,33 @@ impl Sender {
         }
     }
 
-    /// When the pacer lets the next datagrams go, if they wait for that.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let rate = self.rate.as_ref().and_then(RateController::poll_timeout);
+        [self.pacer_due(), rate, self.repairs.store.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// When the pacer lets the next datagrams go, if they wait for that.
+    fn pacer_due(&self) -> Option<Instant> {
         let (pacer, current) = (self.pacer.as_ref()?, self.current.as_ref()?);
         pacer.poll(current.paused_at?, current.ready()).next
     }
 
-    /// Writes up to `max_datagrams` datagrams of one frame to `buf`.
+    /// Writes up to `max_datagrams` datagrams of one frame to `buf`; what was asked for comes first.
     pub(super) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        outbound: &mut Outbound,
+        buf: &mut [u8],
+        max_datagrams: usize,
+    ) -> Option<Burst> {
+        let burst = self.repairs.poll_answer(now, outbound, buf, max_datagrams);
+        if let (Some(burst), Some(pacer)) = (burst, &mut self.pacer) {
+            pacer.record_sent(now, burst.len);
+        }
+        burst.or_else(|| self.poll_frame(now, outbound, buf, max_datagrams))
+    }
+
+    fn poll_frame(
         &mut self,
         now: Instant,
         outbound: &mut Outbound,
@@ -114,6 +251,14 @@ impl Sender {
     ) -> Option<Burst> {
         loop {
             let current = self.current.as_mut()?;
+            if let Some(source_chunks) = current.unprotected() {
+                let parity = self.redundancy.parity_for(now, source_chunks);
+                current.has_parity_decided = true;
+                if parity > 0 {
+                    self.repairs.protect(current, parity, outbound);
+                    self.counters.parity_chunks += u64::from(parity);
+                }
+            }
             let allowed = match &self.pacer {
                 Some(pacer) => pacer.poll(now, current.ready()).datagrams.min(max_datagrams),
                 None => max_datagrams,
@@ -123,12 +268,15 @@ impl Sender {
             if let (Some(pacer), Some(burst)) = (&mut self.pacer, burst) {
                 pacer.record_sent(now, burst.len);
             }
-            match next {
-                Next::Chunk(_) | Next::Waiting => return burst,
-                Next::Finished => self.counters.frames += 1,
-                Next::Abandoned => self.counters.unsendable += 1,
+            if matches!(next, Next::Chunk(_) | Next::Waiting) {
+                return burst;
             }
-            self.current = None;
+            let done = self.current.take()?;
+            if next == Next::Finished {
+                self.finish(now, done, outbound);
+            } else {
+                self.counters.unsendable += 1;
+            }
             if let Some(waiting) = self.waiting.take() {
                 self.start(now, waiting);
             }
@@ -136,6 +284,22 @@ impl Sender {
                 return burst;
             }
         }
+    }
+
+    /// Keeps what has left, in case that it is asked for.
+    fn finish(&mut self, now: Instant, done: OnItsWay, outbound: &Outbound) {
+        self.counters.frames += 1;
+        if let Some(rate) = &mut self.rate {
+            rate.record_sent(now);
+        }
+        let picture_len = done.frame.data.view().bytes().len();
+        self.usual.note_sent(picture_len, outbound.sent().1);
+        self.repairs.keep(now, done);
+    }
+
+    fn bytes_a_second(&self) -> f64 {
+        let frame = self.usual.frame_len.unwrap_or(0.0) * self.usual.overhead.unwrap_or(1.0);
+        frame / self.usual.interval.unwrap_or(FIRST_INTERVAL).as_secs_f64()
     }
 
     fn start(&mut self, now: Instant, frame: OutgoingFrame) {
@@ -153,11 +317,107 @@ impl Sender {
             };
             pacer.begin_frame(now, len);
         }
-        self.current = Some(OnItsWay { packetizer, frame, paused_at: None });
+        self.current =
+            Some(OnItsWay { packetizer, frame, paused_at: None, has_parity_decided: false });
+    }
+}
+
+impl Repairs {
+    /// Gives a frame its parity.
+    fn protect(&mut self, current: &mut OnItsWay, parity: u16, outbound: &mut Outbound) {
+        let data = current.frame.data.view();
+        let memory = std::mem::take(&mut self.memory);
+        let encoder = self.encoder.get_or_insert_with(ParityEncoder::new);
+        current.packetizer.protect(&data, parity, encoder, outbound.joiner(), memory);
+    }
+
+    fn keep(&mut self, now: Instant, done: OnItsWay) {
+        let OnItsWay { packetizer, frame, .. } = done;
+        let extent = packetizer.extent(&frame.data.view()).filter(|_| self.keeps);
+        if let Some(extent) = extent {
+            let sent = SentFrame {
+                id: packetizer.frame(),
+                captured: packetizer.captured(),
+                captured_at: frame.captured,
+                data: frame.data,
+                crc: packetizer.crc(),
+                extent,
+                chunk_len: packetizer.chunk_len(),
+            };
+            self.store.keep(sent, now + KEPT_FOR);
+        }
+        self.memory = packetizer.into_memory();
+    }
+
+    /// Writes answers to `buf`, all of one length but the last.
+    fn poll_answer(
+        &mut self,
+        now: Instant,
+        outbound: &mut Outbound,
+        buf: &mut [u8],
+        max_datagrams: usize,
+    ) -> Option<Burst> {
+        let mut burst: Option<Burst> = None;
+        for _ in 0..max_datagrams {
+            let Some(body_len) = self.store.next_body_len() else { break };
+            let at = burst.map_or(0, |b| b.len);
+            let segment_len = burst.map_or(OVERHEAD + body_len, |b| b.segment_len);
+            if OVERHEAD + body_len > segment_len || buf.len() - at < OVERHEAD + body_len {
+                break;
+            }
+            let len = outbound.emit(Kind::Video, body_len, &mut buf[at..], |body, _| {
+                self.store.emit_next(now, body);
+                Hashed::default()
+            });
+            burst = Some(Burst { len: at + len, segment_len });
+            if len < segment_len {
+                break;
+            }
+        }
+        burst
+    }
+}
+
+impl Usual {
+    fn note_push(&mut self, now: Instant) {
+        let Some(before) = self.pushed.replace(now) else { return };
+        let interval = now.saturating_duration_since(before).min(LONGEST_INTERVAL);
+        self.interval = Some(self.interval.map_or(interval, |usual| (usual * 7 + interval) / 8));
+    }
+
+    /// A frame of `len` bytes has left; `bytes` have in all.
+    fn note_sent(&mut self, len: usize, bytes: u64) {
+        let (len, sent) = (len.max(1) as f64, (bytes - self.bytes_before) as f64);
+        self.bytes_before = bytes;
+        for (usual, new) in [(&mut self.overhead, sent / len), (&mut self.frame_len, len)] {
+            *usual = Some(usual.map_or(new, |usual| usual + (new - usual) / 8.0));
+        }
+    }
+}
+
+/// What congestion control is to know of a report, after the one `before` it.
+fn feedback(before: &Report, report: &Report) -> Feedback {
+    let received = report.received - before.received;
+    let lost = report.lost.saturating_sub(before.lost);
+    Feedback {
+        loss_ratio: lost as f64 / (received + lost).max(1) as f64,
+        queuing_delay: report.queueing_delay,
+        delay_gradient: f64::from(report.delay_gradient) / 1e6,
+        received: report.received_bytes.saturating_sub(before.received_bytes) as usize,
+        interval: report.interval,
     }
 }
 
 impl OnItsWay {
+    /// The frame's source chunks, once they are known and as long as it has not been decided how
+    /// much parity they get.
+    fn unprotected(&self) -> Option<u16> {
+        if self.has_parity_decided {
+            return None;
+        }
+        self.packetizer.unprotected(&self.frame.data.view())
+    }
+
     /// How many of its datagrams could leave.
     fn ready(&self) -> usize {
         self.packetizer.ready(&self.frame.data.view())
@@ -191,6 +451,26 @@ impl OnItsWay {
     }
 }
 
+/// How long a frame is kept after it has left. Receivers give one up after 250 ms, and mostly
+/// when the next one is complete.
+const KEPT_FOR: Duration = Duration::from_millis(250);
+
+/// Bits a second. What a picture of 160x120 at the lowest quality takes, five times a second.
+const MIN_BITRATE: u64 = 100_000;
+
+/// 1 Gbit/s: no limit, as far as pictures go.
+const MAX_BITRATE: u64 = 1_000_000_000;
+
+/// What a path is believed to bear until it has been heard of: any wire does, and on a
+/// narrow radio link the first reports correct it within a tenth of a second.
+const START_BITRATE: u64 = 100_000_000;
+
+/// Before the second frame.
+const FIRST_INTERVAL: Duration = Duration::from_millis(33);
+
+/// A longer pause between frames says nothing of the stream's rate.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,7 +481,13 @@ mod tests {
 
     fn sender() -> (Sender, Outbound, Instant) {
         let now = crate::clock::now();
-        let sender = Sender::new(MediaClock::starting(now), 1200);
+        let config = SenderConfig {
+            max_datagram_len: 1200,
+            fec: FecMode::Off,
+            max_bitrate: None,
+            has_feedback: true,
+        };
+        let sender = Sender::new(now, MediaClock::starting(now), config);
         let session = SessionId::new(1).unwrap();
         (sender, Outbound::new(session, Direction::FromDialer), now)
     }
@@ -275,20 +561,20 @@ mod tests {
     fn a_paced_frame_leaves_in_groups_and_says_when_the_next_may() {
         let (mut sender, mut outbound, mut now) = sender();
         sender.set_paced(now, true);
-        assert_eq!(sender.poll_timeout(), None);
+        assert_eq!(sender.pacer_due(), None);
         sender.push_frame(now, frame(98 * 1160 - 4, now));
         let (mut buf, mut groups) = (vec![0; 65_000], Vec::new());
         while sender.counters().frames == 0 {
             while let Some(burst) = sender.poll_transmit(now, &mut outbound, &mut buf, 64) {
                 groups.push(burst.len / 1200);
             }
-            let next = sender.poll_timeout();
+            let next = sender.pacer_due();
             assert!(next.is_none_or(|at| at > now), "{next:?}");
             now = next.unwrap_or(now);
         }
         assert_eq!((groups[0], groups.iter().sum()), (16, 98), "{groups:?}");
         assert!(groups.iter().all(|&group| group <= 16), "{groups:?}");
-        assert_eq!(sender.poll_timeout(), None);
+        assert_eq!(sender.pacer_due(), None);
     }
 
     #[test]

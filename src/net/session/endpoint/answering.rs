@@ -137,7 +137,7 @@ impl Endpoint {
             control: Some(control),
             outbound: Outbound::new(session, Direction::FromAnswerer),
             clock: self.clock,
-            sends: chats.then(|| self.agreed_limit(hello.max_datagram_len)),
+            sends: chats.then(|| self.sending(hello.max_datagram_len)),
             receives: Some(self.config.reassembly_deadline),
             same_machine_epoch: self.same_machine_epoch(hello.epoch),
         };

@@ -25,7 +25,7 @@ impl Endpoint {
             control: None,
             outbound: Outbound::new(session, Direction::FromDialer),
             clock: self.clock,
-            sends: Some(self.config.max_datagram_len),
+            sends: Some(self.sending_unheard()),
             receives: None,
             same_machine_epoch: None,
         };
@@ -64,7 +64,7 @@ impl Endpoint {
             control: Some(control),
             outbound: Outbound::new(session, Direction::FromDialer),
             clock: self.clock,
-            sends: Some(self.agreed_limit(accept.max_datagram_len)),
+            sends: Some(self.sending(accept.max_datagram_len)),
             receives: chats.then_some(self.config.reassembly_deadline),
             same_machine_epoch: self.same_machine_epoch(accept.epoch),
         };

@@ -17,6 +17,7 @@ use super::{
     call::{Call, CallParts},
     control::ControlChannel,
     dialling::{Dialling, HELLO_DEADLINE},
+    sender::SenderConfig,
 };
 use crate::net::{
     frame::{FrameBeginning, OutgoingFrame, SessionId},
@@ -297,7 +298,9 @@ impl Endpoint {
     /// Does what is due by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         for index in (0..self.calls.len()).rev() {
-            if let Some(reason) = self.calls[index].handle_timeout(now, &mut self.events) {
+            if let Some(reason) =
+                self.calls[index].handle_timeout(now, &mut self.events, &mut self.frames)
+            {
                 self.end(now, index, reason);
             }
         }
@@ -370,6 +373,11 @@ impl Endpoint {
     /// The beginning of the newest frame that is still arriving, of the first call that has one.
     pub fn newest_beginning(&self) -> Option<(CallId, FrameBeginning<'_>)> {
         self.calls.iter().find_map(|c| Some((c.id, c.newest_beginning()?)))
+    }
+
+    /// Says how many datagrams our kernel has dropped so far, for the peers to know.
+    pub fn set_kernel_drops(&mut self, drops: u64) {
+        self.calls.iter_mut().for_each(|call| call.kernel_drops = drops);
     }
 
     /// Every call and what it has seen and done.
@@ -480,9 +488,21 @@ impl Endpoint {
         }
     }
 
-    /// The largest datagram that we may send.
-    fn agreed_limit(&self, peer: u16) -> usize {
-        self.config.max_datagram_len.min(peer.into()).max(MIN_MAX_DATAGRAM_LEN)
+    /// How we send to a peer who takes datagrams of up to `peer` bytes and tells us how the way
+    /// is.
+    fn sending(&self, peer: u16) -> SenderConfig {
+        let limit = self.config.max_datagram_len.min(peer.into()).max(MIN_MAX_DATAGRAM_LEN);
+        SenderConfig { max_datagram_len: limit, has_feedback: true, ..self.sending_unheard() }
+    }
+
+    /// How we send to a peer who tells us nothing.
+    fn sending_unheard(&self) -> SenderConfig {
+        SenderConfig {
+            max_datagram_len: self.config.max_datagram_len,
+            fec: self.config.fec,
+            max_bitrate: self.config.max_bitrate,
+            has_feedback: false,
+        }
     }
 }
 
