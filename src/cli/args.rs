@@ -262,7 +262,7 @@ pub enum Show {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
-    /// The largest datagram, in bytes of UDP payload; auto is 1200
+    /// The largest datagram, in bytes of UDP payload; auto begins with 1200 and tries what passes
     #[arg(long, default_value = "auto", value_name = "BYTES|auto", value_parser = values::max_datagram_len)]
     pub mtu: MaxDatagramLen,
     /// Parity against losses; this version has none yet, so only off

@@ -20,9 +20,9 @@ pub struct HostPort {
     pub port: u16,
 }
 
-/// The largest datagram, in bytes of UDP payload.
+/// The largest datagram, in bytes of UDP payload; `None`: what the path is found to carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MaxDatagramLen(pub usize);
+pub struct MaxDatagramLen(pub Option<usize>);
 
 pub(super) fn host_port(text: &str) -> Result<HostPort, String> {
     let (host, port) = split_port(text)?;
@@ -49,11 +49,11 @@ pub(super) fn bind_addr(text: &str) -> Result<SocketAddr, String> {
 
 pub(super) fn max_datagram_len(text: &str) -> Result<MaxDatagramLen, String> {
     if text == "auto" {
-        return Ok(MaxDatagramLen(DEFAULT_DATAGRAM_LEN));
+        return Ok(MaxDatagramLen(None));
     }
     let range = MIN_MAX_DATAGRAM_LEN..=MAX_DATAGRAM_LEN;
     let len = text.parse().ok().filter(|len| range.contains(len));
-    len.map(MaxDatagramLen).ok_or_else(|| {
+    len.map(|len| MaxDatagramLen(Some(len))).ok_or_else(|| {
         format!("give the bytes of the largest datagram, {MIN_MAX_DATAGRAM_LEN} to {MAX_DATAGRAM_LEN}, or auto")
     })
 }
@@ -151,9 +151,6 @@ fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| format!("'{text}' is no port: give a number from 0 to 65535"))
 }
 
-/// Bytes of UDP payload that pass every path that IPv6 allows.
-const DEFAULT_DATAGRAM_LEN: usize = 1200;
-
 /// Where a JPEG of a face is hard to tell from the picture it was made of.
 const DEFAULT_QUALITY: u8 = 80;
 
@@ -203,7 +200,7 @@ mod tests {
         }
         assert_eq!(fec("off"), Ok(Fec::Off));
         assert!(fec("auto").unwrap_err().contains("only off"));
-        assert_eq!(max_datagram_len("1400"), Ok(MaxDatagramLen(1400)));
+        assert_eq!(max_datagram_len("1400"), Ok(MaxDatagramLen(Some(1400))));
         assert!(max_datagram_len("100").is_err());
     }
 }

@@ -146,6 +146,22 @@ impl Sender {
         self.counters
     }
 
+    /// The largest datagram, in bytes of UDP payload.
+    pub(super) fn max_datagram_len(&self) -> usize {
+        self.max_datagram_len
+    }
+
+    /// From the next frame on, datagrams are at most so long.
+    pub(super) fn set_max_datagram_len(&mut self, now: Instant, len: usize) {
+        if len != self.max_datagram_len {
+            self.max_datagram_len = len;
+            self.chunk_len = chunk_len_for(len);
+            if let Some(pacer) = &mut self.pacer {
+                pacer.set_datagram_len(now, len);
+            }
+        }
+    }
+
     pub(super) fn answers(&self) -> AnswerCounters {
         self.repairs.store.counters()
     }
