@@ -22,7 +22,7 @@ use super::{
 use crate::{
     cli::args::DemoArgs,
     clock,
-    latest::Taken,
+    latest::{Latest, Taken},
     net::{
         io::Listen,
         netem::NetemSpec,
@@ -81,6 +81,7 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let mut stage = DemoLoop {
         receiver: &receiver,
         sender: &sender,
+        changed: capture.changed(),
         view: &mut view,
         statistics: &mut statistics,
         messages,
@@ -118,6 +119,8 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
 struct DemoLoop<'a> {
     receiver: &'a Network,
     sender: &'a Network,
+    /// What the sender's stream has become.
+    changed: Latest<StreamParams>,
     view: &'a mut View,
     statistics: &'a mut Statistics,
     messages: &'a Messages,
@@ -141,6 +144,9 @@ impl DemoLoop<'_> {
             // Nobody else fetches them; what they say is in the report.
             while self.receiver.handle.try_event().is_some() {}
             while self.sender.handle.try_event().is_some() {}
+            if let Some(stream) = self.changed.try_take() {
+                self.sender.handle.set_stream(stream);
+            }
             let now = clock::now();
             if self.view.tick(now, self.messages)? {
                 return Ok(true);

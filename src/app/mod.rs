@@ -6,6 +6,7 @@ mod demo;
 mod devices;
 mod doctor;
 mod events;
+mod fitting;
 mod ledger;
 mod messages;
 mod meters;

@@ -36,6 +36,7 @@ struct Frames {
     shown: u64,
     incomplete: u64,
     superseded: u64,
+    thinned: u64,
     late: u64,
     damaged: u64,
 }
@@ -71,6 +72,7 @@ impl Report {
                 shown: meters.shown(),
                 incomplete: sent.frames_sent.saturating_sub(arrived),
                 superseded: captured.superseded + sent.frames_superseded + superseded,
+                thinned: captured.thinned,
                 late: received.late,
                 damaged,
             },
@@ -98,7 +100,7 @@ impl Report {
             "frames": {
                 "captured": f.captured, "sent": f.sent, "completed": f.completed,
                 "shown": f.shown, "incomplete": f.incomplete, "superseded": f.superseded,
-                "late": f.late, "damaged": f.damaged,
+                "thinned": f.thinned, "late": f.late, "damaged": f.damaged,
             },
             "latency_ms": self.latency,
             "bytes": { "jpeg": self.jpeg_bytes, "sent": self.sent_bytes },
@@ -120,7 +122,7 @@ impl Report {
         let overhead = 100.0 * (self.sent_bytes as f64 / self.jpeg_bytes.max(1) as f64 - 1.0);
         format!(
             "frames     captured {}, sent {}, completed {}, shown {} ({percent:.1} % of sent)\n\
-             \x20          incomplete {}, superseded {}, late {}, damaged {}\n\
+             \x20          incomplete {}, superseded {}, thinned {}, late {}, damaged {}\n\
              latency, ms     p50     p95     p99     max\n{}\n\
              goodput    {:.1} Mbit/s; overhead {overhead:.1} %\n\
              processor  {:.2} ms a frame sending, {:.2} receiving\n\
@@ -131,6 +133,7 @@ impl Report {
             f.shown,
             f.incomplete,
             f.superseded,
+            f.thinned,
             f.late,
             f.damaged,
             self.stages.join("\n"),

@@ -38,6 +38,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let targets = args.to.iter().map(resolve).collect::<Result<Vec<Target>>>()?;
     // Opening may wait, for a pipe's first bytes say; until then Ctrl-C ends the program by itself.
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
+    let encoding = encoding(args);
     let stop = Stop::on_signals()?;
     let mut statistics = Statistics::new(&args.report)?;
     let epoch = clock::now();
@@ -45,7 +46,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let count = targets.len();
     let network = Network::start(NetworkConfig {
         role: Role::Send { targets, control: !args.no_control },
-        stream: Some(stream_params(source.info(), args.source.encoding.quality)),
+        stream: Some(stream_params(source.info(), encoding.quality)),
         epoch,
         listen: None,
         egress: args.network.netem,
@@ -59,7 +60,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let capture = Capture::start(
         source,
         CaptureConfig {
-            encoding: args.source.encoding.clone(),
+            encoding,
             inlet: network.handle.inlet(),
             clock: MediaClock::starting(epoch),
             ledger: None,
@@ -89,6 +90,9 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         } else if network.is_finished() {
             result = Err(anyhow::anyhow!("the network thread has ended: run with -v to see why"));
             break;
+        }
+        if let Some(stream) = capture.changed().try_take() {
+            network.handle.set_stream(stream);
         }
         if let Err(error) = report(&mut statistics, clock::now(), &network, &capture, messages) {
             result = Err(error);
@@ -127,6 +131,13 @@ pub(super) fn open_source(
         messages.say(note);
     }
     Ok(source)
+}
+
+/// How pictures are made: nobody reports without a control channel, and nothing adapts.
+fn encoding(args: &SendArgs) -> EncodingArgs {
+    let encoding = args.source.encoding.clone();
+    let quality = if args.no_control { encoding.quality.unreported() } else { encoding.quality };
+    EncodingArgs { quality, ..encoding }
 }
 
 fn report(

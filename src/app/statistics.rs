@@ -206,6 +206,11 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
             "unencodable": capture.failed + totals.frames_unsendable,
             "sent": totals.frames_sent,
             "superseded": capture.superseded + totals.frames_superseded,
+            "thinned": capture.thinned,
+            "picture_bitrate": capture.picture_bitrate,
+            "quality": capture.plan.map(|plan| plan.quality),
+            "frame_divisor": capture.plan.map(|plan| plan.frame_divisor),
+            "size_divisor": capture.plan.map(|plan| plan.size_divisor),
         });
     }
     if let Some(netem) = sources.net.netem {

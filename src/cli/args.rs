@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::values::{self, Fec, HostPort, MaxDatagramLen, Rate};
+use super::values::{self, Fec, HostPort, MaxDatagramLen, Quality, Rate};
 use crate::{
     net::{
         io::{Dscp, Offload},
@@ -202,9 +202,10 @@ pub struct DemoSourceArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Picture")]
 pub struct EncodingArgs {
-    /// JPEG quality, 1 to 100; auto is 80
-    #[arg(long, default_value = "80", value_name = "1..100|auto", value_parser = values::quality)]
-    pub quality: u8,
+    /// JPEG quality, 1 to 100; auto goes by what the path can bear, at most 80, and then by fewer
+    /// and smaller pictures; 80 with --no-control
+    #[arg(long, default_value = "auto", value_name = "1..100|auto", value_parser = values::quality)]
+    pub quality: Quality,
     /// Picture size, exactly as given [default: 1280x720 for camera and pattern, else the source's own]
     #[arg(long, value_name = "WxH")]
     pub size: Option<Size>,

@@ -77,12 +77,37 @@ pub(super) fn dscp(text: &str) -> Result<Dscp, String> {
     }
 }
 
-pub(super) fn quality(text: &str) -> Result<u8, String> {
+/// How good the pictures are that are encoded here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quality {
+    /// As good as the path can bear, but no better than [`highest`](Self::highest).
+    Auto,
+    /// JPEG quality 1 to 100, whatever the path can bear.
+    Fixed(u8),
+}
+
+impl Quality {
+    /// The best JPEG quality there will be, which is also that of the first picture.
+    pub fn highest(self) -> u8 {
+        match self {
+            Self::Auto => HIGHEST_AUTO_QUALITY,
+            Self::Fixed(quality) => quality,
+        }
+    }
+
+    /// The same where nobody reports what the path can bear.
+    #[must_use]
+    pub fn unreported(self) -> Self {
+        Self::Fixed(self.highest())
+    }
+}
+
+pub(super) fn quality(text: &str) -> Result<Quality, String> {
     if text == "auto" {
-        return Ok(DEFAULT_QUALITY);
+        return Ok(Quality::Auto);
     }
     let quality = text.parse().ok().filter(|q| (1..=100).contains(q));
-    quality.ok_or_else(|| "give a number from 1 to 100, or auto".to_owned())
+    quality.map(Quality::Fixed).ok_or_else(|| "give a number from 1 to 100, or auto".to_owned())
 }
 
 pub(super) fn strips(text: &str) -> Result<Strips, String> {
@@ -155,7 +180,7 @@ fn port(text: &str) -> Result<u16, String> {
 const DEFAULT_DATAGRAM_LEN: usize = 1200;
 
 /// Where a JPEG of a face is hard to tell from the picture it was made of.
-const DEFAULT_QUALITY: u8 = 80;
+const HIGHEST_AUTO_QUALITY: u8 = 80;
 
 #[cfg(test)]
 mod tests {
@@ -186,8 +211,10 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_are_refused_with_the_range() {
-        assert_eq!(quality("80"), Ok(80));
-        assert_eq!(quality("auto"), Ok(DEFAULT_QUALITY));
+        assert_eq!(quality("60"), Ok(Quality::Fixed(60)));
+        assert_eq!(quality("auto"), Ok(Quality::Auto));
+        assert_eq!(Quality::Auto.unreported(), Quality::Fixed(80));
+        assert_eq!(Quality::Fixed(60).unreported(), Quality::Fixed(60));
         for wrong in ["0", "101", "-1", "x", ""] {
             assert!(quality(wrong).unwrap_err().contains("1 to 100"));
         }
