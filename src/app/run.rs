@@ -49,13 +49,14 @@ pub(super) struct NetworkConfig<'a> {
 impl Network {
     /// Binds, and starts the thread.
     pub(super) fn start(config: NetworkConfig<'_>) -> Result<Self> {
+        let control = !matches!(config.role, Role::Send { control: false, .. });
         let endpoint = EndpointConfig {
             name: super::name::own_name(config.args.name.as_deref()),
             role: config.role,
             stream: config.stream,
             max_datagram_len: config.args.mtu.0,
-            fec: FecMode::Off,
-            max_bitrate: None,
+            fec: fec_mode(config.args.fec, control),
+            max_bitrate: config.args.max_bitrate,
             reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
             epoch: config.epoch,
             shared_epoch: shared_epoch(config.epoch),
@@ -90,6 +91,15 @@ impl Network {
     /// Whether the thread has ended by itself.
     pub(super) fn is_finished(&self) -> bool {
         self.thread.is_finished()
+    }
+}
+
+/// What is done against losses: without a control channel there are no reports to go by, and
+/// nobody can ask for what is missing.
+fn fec_mode(wanted: FecMode, control: bool) -> FecMode {
+    match wanted {
+        FecMode::Auto if !control => FecMode::Percent(UNREPORTED_PERCENT),
+        wanted => wanted,
     }
 }
 
@@ -134,6 +144,10 @@ pub(super) fn stdout_owner(
         .into()),
     }
 }
+
+/// The parity where nobody reports: at 98 chunks, 24 of them, with which 4 frames in 10,000 are
+/// broken at 10 % loss.
+const UNREPORTED_PERCENT: u8 = 25;
 
 /// An error in what was typed, which the parser could not see.
 #[derive(Debug, thiserror::Error)]
