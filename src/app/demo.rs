@@ -93,7 +93,7 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     sender_stop.request();
     let seconds = clock::now() - began;
     let (captured, failure) = capture.join();
-    let settled = clock::now() + settle_time(args.network.netem);
+    let settled = clock::now() + settle_time(args.network.netem, args.sink.playout_delay);
     let result = watched
         .and_then(|quit| if quit { Ok(()) } else { stage.run(Some(settled), || false).map(drop) });
     messages.end_status();
@@ -136,11 +136,12 @@ impl DemoLoop<'_> {
         while !is_over(until) && !over() {
             let left = until.map_or(PATIENCE, |at| at.saturating_duration_since(clock::now()));
             match received.take(self.view.patience().min(left)) {
-                Taken::Value(delivered) => self.view.present(delivered)?,
+                Taken::Value(delivered) => self.view.take(delivered),
                 Taken::Nudged => self.view.look_ahead(&arriving),
                 Taken::TimedOut => {}
                 Taken::Closed => bail!("the network thread has ended: run with -v to see why"),
             }
+            self.view.play()?;
             // Nobody else fetches them; what they say is in the report.
             while self.receiver.handle.try_event().is_some() {}
             while self.sender.handle.try_event().is_some() {}
@@ -230,7 +231,7 @@ fn finish(
 ) -> Report {
     let sender_handle_stats = sender.handle.stats();
     let receiver_stats = receiver.handle.stats();
-    let superseded = receiver.handle.superseded();
+    let superseded = receiver.handle.superseded() + view.superseded();
     let sender_cpu = sender.finish(CloseReason::SourceEnded) + captured.cpu;
     let receiver_cpu = receiver.finish(CloseReason::Quit) + main_cpu;
     Report::new(
@@ -245,10 +246,10 @@ fn finish(
 }
 
 /// How long frames may still be on their way after the last one was sent: the bad network's
-/// delay, and the time after which a frame is counted as incomplete for good.
-fn settle_time(netem: Option<NetemSpec>) -> Duration {
+/// delay and ours, and the time after which a frame is counted as incomplete for good.
+fn settle_time(netem: Option<NetemSpec>, playout_delay: Duration) -> Duration {
     let netem = netem.unwrap_or_default();
-    SETTLE + netem.delay + netem.jitter
+    SETTLE + netem.delay + netem.jitter + playout_delay
 }
 
 const PATIENCE: Duration = Duration::from_millis(50);

@@ -11,6 +11,7 @@ mod ledger;
 mod messages;
 mod meters;
 mod name;
+mod playout;
 mod recv;
 mod report;
 mod resolve;

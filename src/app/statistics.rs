@@ -141,7 +141,7 @@ fn latency_lines(shown: &Meters) -> Vec<String> {
         Duration::ZERO => "exact".to_owned(),
         error => format!("±{:.2}", error.as_secs_f64() * 1e3),
     };
-    let stages: Vec<String> = Stage::ALL[..7]
+    let stages: Vec<String> = Stage::PARTS
         .iter()
         .filter_map(|&s| Some(format!("{} {:.1}", s.name(), shown.percentiles(s)?.p50)))
         .collect();

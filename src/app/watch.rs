@@ -85,11 +85,12 @@ impl Watch<'_> {
                 self.hear(&event)?;
             }
             match taken {
-                Taken::Value(delivered) => self.view.present(delivered)?,
+                Taken::Value(delivered) => self.view.take(delivered),
                 Taken::Nudged => self.view.look_ahead(&arriving),
                 Taken::TimedOut => {}
                 Taken::Closed => bail!("the network thread has ended: run with -v to see why"),
             }
+            self.view.play()?;
             self.show_own()?;
             self.tell_own_end();
             self.tell_change();
