@@ -153,7 +153,8 @@ impl Capture {
             }
         }
         let error = self.progress.error.lock().unwrap_or_else(PoisonError::into_inner).take();
-        (self.progress.read(), error)
+        let picture_bitrate = self.inlet.picture_bitrate();
+        (CaptureCounters { picture_bitrate, ..self.progress.read() }, error)
     }
 }
 

@@ -97,11 +97,14 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let result = watched
         .and_then(|quit| if quit { Ok(()) } else { stage.run(Some(settled), || false).map(drop) });
     messages.end_status();
+    let stats = receiver.handle.stats();
+    let rest = (stats, None, receiver.handle.superseded());
+    let reported = view.report_rest(&mut statistics, messages, rest);
     let receiver_cpu = clock::thread_cpu().saturating_sub(own_cpu) + view.helpers_cpu();
     let report = finish(sender, receiver, &view, captured, seconds, receiver_cpu);
     // Whatever went wrong, what was recorded is finished.
     let recorded = view.finish(messages);
-    result?;
+    result.and(reported)?;
     if let Some(failure) = failure {
         bail!(failure);
     }
@@ -232,8 +235,8 @@ fn finish(
     let sender_handle_stats = sender.handle.stats();
     let receiver_stats = receiver.handle.stats();
     let superseded = receiver.handle.superseded() + view.superseded();
-    let sender_cpu = sender.finish(CloseReason::SourceEnded) + captured.cpu;
-    let receiver_cpu = receiver.finish(CloseReason::Quit) + main_cpu;
+    let sender_cpu = sender.finish(CloseReason::SourceEnded).cpu + captured.cpu;
+    let receiver_cpu = receiver.finish(CloseReason::Quit).cpu + main_cpu;
     Report::new(
         &captured,
         &sender_handle_stats,

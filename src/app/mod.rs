@@ -6,6 +6,7 @@ mod demo;
 mod devices;
 mod doctor;
 mod events;
+mod figures;
 mod fitting;
 mod ledger;
 mod messages;

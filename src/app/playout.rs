@@ -156,7 +156,7 @@ mod tests {
             playout.push(frame(1, i, u64::from(7000 + 33 * i), at));
             let due = now + MS * (33 * i + 40);
             assert_eq!(playout.next_due(), Some(due), "frame {i}");
-            assert_eq!(id(playout.take_due(due - MS)), None);
+            assert_eq!(id(playout.take_due(now + MS * (33 * i + 39))), None);
             assert_eq!(id(playout.take_due(due)), Some(i));
         }
         assert_eq!(playout.superseded(), 0);

@@ -17,7 +17,7 @@ use crate::{
     cli::args::NetworkArgs,
     clock,
     net::{
-        io::{Driver, DriverConfig, Handle, Listen, SocketOptions, shared_epoch},
+        io::{Driver, DriverConfig, Handle, Listen, NetStats, SocketOptions, shared_epoch},
         netem::NetemSpec,
         redundancy::FecMode,
         session::{DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, Role},
@@ -32,6 +32,16 @@ pub(super) struct Network {
     pub(super) handle: Handle,
     thread: JoinHandle<()>,
     cpu_us: Arc<AtomicU64>,
+}
+
+/// What a network side leaves behind.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// The processor time that its thread used.
+    pub(super) cpu: Duration,
+    pub(super) stats: NetStats,
+    /// Whole frames that were replaced by newer ones before anybody took them.
+    pub(super) superseded: u64,
 }
 
 /// What a verb decides about its network side.
@@ -79,13 +89,17 @@ impl Network {
         Ok(Self { handle, thread, cpu_us })
     }
 
-    /// Says goodbye and waits; the processor time that the thread used.
-    pub(super) fn finish(self, reason: CloseReason) -> Duration {
+    /// Says goodbye and waits; what there is to know afterwards.
+    pub(super) fn finish(self, reason: CloseReason) -> Finished {
         self.handle.close(reason);
         if self.thread.join().is_err() {
             log::error!("the network thread panicked: please report this");
         }
-        Duration::from_micros(self.cpu_us.load(Ordering::Relaxed))
+        Finished {
+            cpu: Duration::from_micros(self.cpu_us.load(Ordering::Relaxed)),
+            stats: self.handle.stats(),
+            superseded: self.handle.superseded(),
+        }
     }
 
     /// Whether the thread has ended by itself.

@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use log::info;
 
 use super::{
-    capture::{Capture, CaptureConfig, stream_params},
+    capture::{Capture, CaptureConfig, CaptureCounters, stream_params},
     events::describe,
     messages::Messages,
     resolve::resolve,
@@ -27,6 +27,7 @@ use crate::{
     },
     clock,
     net::{
+        io::NetStats,
         session::{Event, Role, Target},
         time::MediaClock,
         wire::control::CloseReason,
@@ -101,8 +102,13 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     }
     let ended = !stop.is_requested() && capture.is_finished();
     stop.request();
-    let (_, failure) = capture.join();
-    network.finish(if ended { CloseReason::SourceEnded } else { CloseReason::Quit });
+    let (captured, failure) = capture.join();
+    let net =
+        network.finish(if ended { CloseReason::SourceEnded } else { CloseReason::Quit }).stats;
+    let now = clock::now();
+    if statistics.has_rest(now) {
+        result = result.and(write(&mut statistics, now, &net, captured, messages));
+    }
     match failure {
         Some(failure) if result.is_ok() => bail!(failure),
         _ => result,
@@ -150,14 +156,18 @@ fn report(
     if !statistics.is_due(now) {
         return Ok(());
     }
-    let net = network.handle.stats();
-    let sources = Sources {
-        net: &net,
-        shown: None,
-        capture: Some(capture.counters()),
-        superseded: 0,
-        undecodable: 0,
-    };
+    write(statistics, now, &network.handle.stats(), capture.counters(), messages)
+}
+
+fn write(
+    statistics: &mut Statistics,
+    now: Instant,
+    net: &NetStats,
+    captured: CaptureCounters,
+    messages: &Messages,
+) -> Result<()> {
+    let capture = Some(captured);
+    let sources = Sources { net, shown: None, capture, superseded: 0, undecodable: 0 };
     statistics.write(now, &sources, messages).map(drop)
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use log::debug;
 
 use super::{
+    capture::CaptureCounters,
     ledger::Ledger,
     messages::Messages,
     meters::{Meters, StageTimes},
@@ -17,7 +18,7 @@ use crate::{
     clock,
     net::{
         frame::FrameBytes,
-        io::{Arriving, ArrivingFrame},
+        io::{Arriving, ArrivingFrame, NetStats},
         session::Delivered,
     },
     video::{
@@ -266,13 +267,36 @@ impl View {
         now: Instant,
         statistics: &mut Statistics,
         messages: &Messages,
-        sources: impl FnOnce()
-            -> (crate::net::io::NetStats, Option<super::capture::CaptureCounters>, u64),
+        sources: impl FnOnce() -> (NetStats, Option<CaptureCounters>, u64),
     ) -> Result<()> {
-        if !statistics.is_due(now) {
-            return Ok(());
+        if statistics.is_due(now) {
+            self.write(now, statistics, messages, sources())?;
         }
-        let (net, capture, superseded) = sources();
+        Ok(())
+    }
+
+    /// Writes what has happened since the last second's statistics, at the end.
+    pub(super) fn report_rest(
+        &mut self,
+        statistics: &mut Statistics,
+        messages: &Messages,
+        sources: (NetStats, Option<CaptureCounters>, u64),
+    ) -> Result<()> {
+        let now = clock::now();
+        if statistics.has_rest(now) {
+            self.write(now, statistics, messages, sources)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn write(
+        &mut self,
+        now: Instant,
+        statistics: &mut Statistics,
+        messages: &Messages,
+        (net, capture, superseded): (NetStats, Option<CaptureCounters>, u64),
+    ) -> Result<()> {
         let sources = Sources {
             net: &net,
             shown: Some(&self.interval),
