@@ -13,22 +13,28 @@ use std::{
 use log::warn;
 
 use super::{
+    fitting::{Announcement, Fitting},
     ledger::{Encoding, Ledger},
     stop::Stop,
 };
 use crate::{
-    cli::args::{EncodingArgs, Pipeline},
+    cli::{
+        Quality,
+        args::{EncodingArgs, Pipeline},
+    },
     clock,
     latest::{Latest, Taken},
     net::{
         frame::{FrameBytes, MAX_FRAME_LEN, OutgoingFrame},
         io::FrameInlet,
+        quality::EncodingPlan,
         time::MediaClock,
         wire::control::StreamParams,
     },
     video::{
         image::Image,
         jpeg::Encoder,
+        scale::Shrinker,
         source::{Captured, Picture, Source, SourceInfo},
     },
 };
@@ -39,6 +45,8 @@ pub(super) struct Capture {
     grabber: JoinHandle<()>,
     encoder: JoinHandle<()>,
     progress: Arc<Progress>,
+    inlet: FrameInlet,
+    changed: Latest<StreamParams>,
 }
 
 /// How the frames are made and where they go.
@@ -63,8 +71,10 @@ pub(super) struct Progress {
     encoded: AtomicU64,
     jpeg_bytes: AtomicU64,
     superseded: AtomicU64,
+    thinned: AtomicU64,
     failed: AtomicU64,
     cpu_us: AtomicU64,
+    plan: Mutex<Option<EncodingPlan>>,
     error: Mutex<Option<String>>,
 }
 
@@ -79,16 +89,24 @@ pub(super) struct CaptureCounters {
     pub(super) jpeg_bytes: u64,
     /// Pictures and frames replaced by newer ones before they reached the network.
     pub(super) superseded: u64,
+    /// Pictures left out on purpose, since the path cannot bear more.
+    pub(super) thinned: u64,
     /// Pictures that could not be encoded, or gave too large a frame.
     pub(super) failed: u64,
     /// Processor time of the threads that have ended.
     pub(super) cpu: Duration,
+    /// How the last frame was made, if it was encoded here.
+    pub(super) plan: Option<EncodingPlan>,
+    /// Bits a second that frames may take, if there is a limit.
+    pub(super) picture_bitrate: Option<u64>,
 }
 
 impl Capture {
     /// Starts both threads.
     pub(super) fn start(source: Source, config: CaptureConfig) -> std::io::Result<Self> {
         let progress = Arc::new(Progress::default());
+        let stream = stream_params(source.info(), config.encoding.quality);
+        let (inlet, changed) = (config.inlet.clone(), Latest::new());
         let pictures = Latest::new();
         let grabber = GrabberThread {
             source,
@@ -97,11 +115,19 @@ impl Capture {
             stop: config.stop.clone(),
             progress: Arc::clone(&progress),
         };
-        let encoder = EncoderThread { pictures, config, progress: Arc::clone(&progress) };
+        let encoder = EncoderThread {
+            pictures,
+            config,
+            stream,
+            changed: changed.clone(),
+            progress: Arc::clone(&progress),
+        };
         Ok(Self {
             grabber: spawn("grab", || grabber.run())?,
             encoder: spawn("encode", || encoder.run())?,
             progress,
+            inlet,
+            changed,
         })
     }
 
@@ -111,7 +137,12 @@ impl Capture {
     }
 
     pub(super) fn counters(&self) -> CaptureCounters {
-        self.progress.read()
+        CaptureCounters { picture_bitrate: self.inlet.picture_bitrate(), ..self.progress.read() }
+    }
+
+    /// Where it is said that the stream is another now, which the peer is to be told.
+    pub(super) fn changed(&self) -> Latest<StreamParams> {
+        self.changed.clone()
     }
 
     /// Waits for both threads; what made the source fail, if it did.
@@ -122,17 +153,18 @@ impl Capture {
             }
         }
         let error = self.progress.error.lock().unwrap_or_else(PoisonError::into_inner).take();
-        (self.progress.read(), error)
+        let picture_bitrate = self.inlet.picture_bitrate();
+        (CaptureCounters { picture_bitrate, ..self.progress.read() }, error)
     }
 }
 
-/// What the peer is told of a source.
-pub(super) fn stream_params(info: &SourceInfo, quality: u8) -> StreamParams {
+/// What the peer is told of a source at first.
+pub(super) fn stream_params(info: &SourceInfo, quality: Quality) -> StreamParams {
     StreamParams {
         width: info.width as u16,
         height: info.height as u16,
         millifps: (info.fps * 1000.0) as u32,
-        quality: (!info.passthrough).then_some(quality),
+        quality: (!info.passthrough).then_some(quality.highest()),
     }
 }
 
@@ -186,32 +218,60 @@ impl GrabberThread {
 struct EncoderThread {
     pictures: Latest<Captured>,
     config: CaptureConfig,
+    /// What the source gives.
+    stream: StreamParams,
+    /// Where it is said that the stream is another now.
+    changed: Latest<StreamParams>,
     progress: Arc<Progress>,
+}
+
+/// What frames are made with.
+struct Workshop {
+    encoder: Encoder,
+    shrinker: Shrinker,
+    fitting: Fitting,
+    announcement: Announcement,
+}
+
+/// What became of a picture.
+enum Made {
+    Frame(FrameBytes),
+    /// It was left out, on purpose.
+    Thinned,
 }
 
 impl EncoderThread {
     fn run(self) {
         let EncodingArgs { quality, strips, gray, .. } = self.config.encoding;
-        let mut encoder = Encoder::new(quality, strips);
-        encoder.set_gray(gray);
+        let mut workshop = Workshop {
+            encoder: Encoder::new(quality.highest(), strips),
+            shrinker: Shrinker::new(),
+            fitting: Fitting::new(quality, &self.stream),
+            announcement: Announcement::new(self.stream),
+        };
+        workshop.encoder.set_gray(gray);
         loop {
             match self.pictures.take(Duration::from_secs(1)) {
-                Taken::Value(picture) => self.hand_over(&mut encoder, picture),
+                Taken::Value(picture) => self.hand_over(&mut workshop, picture),
                 Taken::TimedOut | Taken::Nudged => {}
                 Taken::Closed => break,
             }
         }
-        self.progress.add_cpu(encoder.helpers_cpu());
+        self.progress.add_cpu(workshop.encoder.helpers_cpu());
     }
 
-    fn hand_over(&self, encoder: &mut Encoder, Captured { picture, captured, .. }: Captured) {
+    fn hand_over(&self, workshop: &mut Workshop, Captured { picture, captured, .. }: Captured) {
         let began = clock::now();
-        let data = match picture {
-            Picture::Jpeg(jpeg) => self.pass_through(jpeg, captured),
-            Picture::Image(image) => self.encode(encoder, &image, captured),
+        let made = match picture {
+            Picture::Jpeg(jpeg) => self.pass_through(workshop, jpeg, captured),
+            Picture::Image(image) => self.fit(workshop, &image, captured),
         };
-        let data = match data {
-            Ok(data) => data,
+        let data = match made {
+            Ok(Made::Frame(data)) => data,
+            Ok(Made::Thinned) => {
+                self.progress.thinned.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
             Err(why) => return self.skip(&why),
         };
         let len = data.view().bytes().len();
@@ -226,13 +286,50 @@ impl EncoderThread {
         }
     }
 
-    fn pass_through(&self, jpeg: Vec<u8>, captured: Instant) -> Result<FrameBytes, String> {
+    fn pass_through(
+        &self,
+        workshop: &mut Workshop,
+        jpeg: Vec<u8>,
+        captured: Instant,
+    ) -> Result<Made, String> {
         if jpeg.len() > MAX_FRAME_LEN {
             return Err(self.too_large());
         }
+        let bitrate = self.config.inlet.picture_bitrate();
+        if !workshop.fitting.admits(captured, jpeg.len(), bitrate) {
+            return Ok(Made::Thinned);
+        }
         let data = FrameBytes::from(jpeg);
         self.push(&data, captured);
-        Ok(data)
+        Ok(Made::Frame(data))
+    }
+
+    /// Encodes a picture as the path can bear it, or leaves it out.
+    fn fit(
+        &self,
+        workshop: &mut Workshop,
+        image: &Image,
+        captured: Instant,
+    ) -> Result<Made, String> {
+        let Workshop { encoder, shrinker, fitting, announcement } = workshop;
+        let Some(plan) = fitting.plan(captured, self.config.inlet.picture_bitrate()) else {
+            return Ok(Made::Thinned);
+        };
+        let image = shrinker.divide(image, plan.size_divisor);
+        encoder.set_quality(plan.quality);
+        let data = self.encode(encoder, image, captured)?;
+        fitting.record(plan, data.view().bytes().len());
+        self.progress.note_plan(plan);
+        let stream = StreamParams {
+            width: image.width as u16,
+            height: image.height as u16,
+            millifps: self.stream.millifps / plan.frame_divisor,
+            quality: Some(plan.quality),
+        };
+        if let Some(stream) = announcement.note(captured, stream) {
+            self.changed.put(stream);
+        }
+        Ok(Made::Frame(data))
     }
 
     /// Each strip may leave while the next is encoded.
@@ -312,9 +409,16 @@ impl Progress {
             encoded: self.encoded.load(Ordering::Relaxed),
             jpeg_bytes: self.jpeg_bytes.load(Ordering::Relaxed),
             superseded: self.superseded.load(Ordering::Relaxed),
+            thinned: self.thinned.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             cpu: Duration::from_micros(self.cpu_us.load(Ordering::Relaxed)),
+            plan: *self.plan.lock().unwrap_or_else(PoisonError::into_inner),
+            picture_bitrate: None,
         }
+    }
+
+    fn note_plan(&self, plan: EncodingPlan) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
     }
 
     fn fail(&self, error: String) {
