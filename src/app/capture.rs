@@ -3,8 +3,8 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -15,6 +15,7 @@ use log::warn;
 use super::{
     fitting::{Announcement, Fitting},
     ledger::{Encoding, Ledger},
+    progress::{CaptureCounters, Progress},
     stop::Stop,
 };
 use crate::{
@@ -27,7 +28,6 @@ use crate::{
     net::{
         frame::{FrameBytes, MAX_FRAME_LEN, OutgoingFrame},
         io::FrameInlet,
-        quality::EncodingPlan,
         time::MediaClock,
         wire::control::StreamParams,
     },
@@ -62,43 +62,6 @@ pub(super) struct CaptureConfig {
     /// Raised when grabbing may begin; a file should not play to nobody.
     pub(super) gate: Arc<AtomicBool>,
     pub(super) stop: Stop,
-}
-
-/// What the sending side has done so far.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    captured: AtomicU64,
-    encoded: AtomicU64,
-    jpeg_bytes: AtomicU64,
-    superseded: AtomicU64,
-    thinned: AtomicU64,
-    failed: AtomicU64,
-    cpu_us: AtomicU64,
-    plan: Mutex<Option<EncodingPlan>>,
-    error: Mutex<Option<String>>,
-}
-
-/// A [`Progress`], read.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct CaptureCounters {
-    /// Pictures grabbed.
-    pub(super) captured: u64,
-    /// Frames encoded.
-    pub(super) encoded: u64,
-    /// Bytes of them.
-    pub(super) jpeg_bytes: u64,
-    /// Pictures and frames replaced by newer ones before they reached the network.
-    pub(super) superseded: u64,
-    /// Pictures left out on purpose, since the path cannot bear more.
-    pub(super) thinned: u64,
-    /// Pictures that could not be encoded, or gave too large a frame.
-    pub(super) failed: u64,
-    /// Processor time of the threads that have ended.
-    pub(super) cpu: Duration,
-    /// How the last frame was made, if it was encoded here.
-    pub(super) plan: Option<EncodingPlan>,
-    /// Bits a second that frames may take, if there is a limit.
-    pub(super) picture_bitrate: Option<u64>,
 }
 
 impl Capture {
@@ -152,7 +115,7 @@ impl Capture {
                 self.progress.fail("a capture thread panicked: please report this".into());
             }
         }
-        let error = self.progress.error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let error = self.progress.take_error();
         let picture_bitrate = self.inlet.picture_bitrate();
         (CaptureCounters { picture_bitrate, ..self.progress.read() }, error)
     }
@@ -399,36 +362,6 @@ impl EncoderThread {
         if self.progress.failed.fetch_add(1, Ordering::Relaxed) == 0 {
             warn!("{why}");
         }
-    }
-}
-
-impl Progress {
-    fn read(&self) -> CaptureCounters {
-        CaptureCounters {
-            captured: self.captured.load(Ordering::Relaxed),
-            encoded: self.encoded.load(Ordering::Relaxed),
-            jpeg_bytes: self.jpeg_bytes.load(Ordering::Relaxed),
-            superseded: self.superseded.load(Ordering::Relaxed),
-            thinned: self.thinned.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            cpu: Duration::from_micros(self.cpu_us.load(Ordering::Relaxed)),
-            plan: *self.plan.lock().unwrap_or_else(PoisonError::into_inner),
-            picture_bitrate: None,
-        }
-    }
-
-    fn note_plan(&self, plan: EncodingPlan) {
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
-    }
-
-    fn fail(&self, error: String) {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-    }
-
-    /// Adds what the calling thread used, and those that helped it.
-    fn add_cpu(&self, helpers: Duration) {
-        let used = clock::thread_cpu() + helpers;
-        self.cpu_us.fetch_add(used.as_micros() as u64, Ordering::Relaxed);
     }
 }
 

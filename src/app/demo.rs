@@ -9,9 +9,10 @@ use std::{
 use anyhow::{Result, bail};
 
 use super::{
-    capture::{Capture, CaptureConfig, CaptureCounters, stream_params},
+    capture::{Capture, CaptureConfig, stream_params},
     ledger::Ledger,
     messages::Messages,
+    progress::CaptureCounters,
     report::Report,
     run::{Network, NetworkConfig, Stdout, is_over, stdout_owner},
     send::open_source,

@@ -131,7 +131,7 @@ fn rtt_ms(of: &Sources<'_>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{app::capture::CaptureCounters, net::io::NetStats};
+    use crate::{app::progress::CaptureCounters, net::io::NetStats};
     use std::{collections::BTreeSet, time::Duration};
 
     fn net() -> NetStats {

@@ -13,6 +13,7 @@ mod messages;
 mod meters;
 mod name;
 mod playout;
+mod progress;
 mod recv;
 mod report;
 mod resolve;

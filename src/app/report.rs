@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use super::{
-    capture::CaptureCounters,
     meters::Stage,
+    progress::CaptureCounters,
     statistics::{latency_object, mbit},
     view::View,
 };

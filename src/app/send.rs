@@ -12,9 +12,10 @@ use anyhow::{Result, bail};
 use log::info;
 
 use super::{
-    capture::{Capture, CaptureConfig, CaptureCounters, stream_params},
+    capture::{Capture, CaptureConfig, stream_params},
     events::describe,
     messages::Messages,
+    progress::CaptureCounters,
     resolve::resolve,
     run::{Network, NetworkConfig, deadline, is_over},
     statistics::{Sources, Statistics},

@@ -11,10 +11,10 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use super::{
-    capture::CaptureCounters,
     figures::{self, FRAMES, PATH, PICTURES},
     messages::Messages,
     meters::{Meters, Percentiles, Stage},
+    progress::CaptureCounters,
 };
 use crate::{cli::args::ReportArgs, clock, net::io::NetStats};
 

@@ -6,11 +6,11 @@ use anyhow::{Context, Result, bail};
 use log::debug;
 
 use super::{
-    capture::CaptureCounters,
     ledger::Ledger,
     messages::Messages,
     meters::{Meters, StageTimes},
     playout::Playout,
+    progress::CaptureCounters,
     statistics::{Sources, Statistics},
 };
 use crate::{
