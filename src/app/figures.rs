@@ -32,6 +32,8 @@ pub(super) const FRAMES: &[Count] = &[
     Count { key: "late", name: Some("late"), of: |s| s.net.totals.reassembly.late },
     Count { key: "damaged", name: Some("damaged"), of: damaged },
     Count { key: "superseded", name: Some("superseded"), of: |s| s.superseded },
+    Count { key: "repaired_by_parity", name: Some("repaired by parity"), of: by_parity },
+    Count { key: "repaired_by_nack", name: Some("on request"), of: by_nack },
 ];
 
 /// What became of the pictures that we made.
@@ -53,6 +55,8 @@ pub(super) const PATH: &[Measure] = &[
         unit: "Mbit/s",
         of: |s| Some(s.capture.as_ref()?.picture_bitrate? as f64 / 1e6),
     },
+    Measure { key: "queue_ms", name: "queue", unit: "ms", of: queue_ms },
+    Measure { key: "datagram_bytes", name: "datagrams of", unit: "bytes", of: datagram_len },
 ];
 
 /// Adds `counts` to a JSON object.
@@ -122,6 +126,22 @@ fn unencodable(of: &Sources<'_>) -> u64 {
 
 fn sender_superseded(of: &Sources<'_>) -> u64 {
     of.of_capture(|c| c.superseded) + of.net.totals.frames_superseded
+}
+
+fn by_parity(of: &Sources<'_>) -> u64 {
+    of.net.totals.repair.by_parity
+}
+
+fn by_nack(of: &Sources<'_>) -> u64 {
+    of.net.totals.repair.by_nack
+}
+
+fn queue_ms(of: &Sources<'_>) -> Option<f64> {
+    of.net.totals.repair.queueing_delay.map(|queue| queue.as_secs_f64() * 1e3)
+}
+
+fn datagram_len(of: &Sources<'_>) -> Option<f64> {
+    of.net.totals.repair.max_datagram_len.map(|len| len as f64)
 }
 
 fn rtt_ms(of: &Sources<'_>) -> Option<f64> {

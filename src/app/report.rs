@@ -19,6 +19,8 @@ pub(super) struct Report {
     /// What became of the frames: key and count. The first [`WAY`] are the way of a frame, in order;
     /// the others are where it may have ended.
     frames: Vec<(&'static str, u64)>,
+    /// Of those completed: by parity, and after they were asked for.
+    repaired: [u64; 2],
     sent: u64,
     shown: u64,
     latency: Value,
@@ -42,6 +44,7 @@ impl Report {
         seconds: Duration,
     ) -> Self {
         let (sent, received) = (sender.totals, receiver.totals.reassembly);
+        let repair = receiver.totals.repair;
         let meters = view.total();
         let damaged = received.damaged + view.undecodable();
         let seconds = seconds.as_secs_f64();
@@ -66,6 +69,7 @@ impl Report {
                 ("late", received.late),
                 ("damaged", damaged),
             ],
+            repaired: [repair.by_parity, repair.by_nack],
             sent: sent.frames_sent,
             shown: meters.shown(),
             latency: latency_object(meters),
@@ -91,6 +95,7 @@ impl Report {
         let frames: Map<String, Value> = frames.collect();
         json!({
             "frames": frames,
+            "repaired": { "by_parity": self.repaired[0], "by_nack": self.repaired[1] },
             "latency_ms": self.latency,
             "bytes": { "jpeg": self.jpeg_bytes, "sent": self.sent_bytes },
             "goodput_mbit_s": self.goodput_mbit_s,
@@ -114,12 +119,15 @@ impl Report {
         format!(
             "frames     {} ({percent:.1} % of sent)\n\
              \x20          {}\n\
+             repaired   {} by parity, {} on request\n\
              latency, ms     p50     p95     p99     max\n{}\n\
              goodput    {:.1} Mbit/s; overhead {overhead:.1} %\n\
              processor  {:.2} ms a frame sending, {:.2} receiving\n\
              duration   {:.1} s, {:.1} frames/s{}",
             way.join(", "),
             ends.join(", "),
+            self.repaired[0],
+            self.repaired[1],
             self.stages.join("\n"),
             self.goodput_mbit_s,
             self.cpu_ms[0],
