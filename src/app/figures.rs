@@ -160,6 +160,7 @@ mod tests {
         net.totals.reassembly.incomplete = 2;
         net.totals.reassembly.unseen = 1;
         net.totals.frames_superseded = 4;
+        (net.totals.repair.by_parity, net.totals.repair.by_nack) = (37, 4);
         net
     }
 
@@ -171,11 +172,16 @@ mod tests {
     fn counts_are_the_same_in_both_forms() {
         let net = net();
         let of = sources(&net, None);
-        assert_eq!(say_counts(FRAMES, &of), "incomplete 3, late 0, damaged 5, superseded 7");
+        assert_eq!(
+            say_counts(FRAMES, &of),
+            "incomplete 3, late 0, damaged 5, superseded 7, repaired by parity 37, on request 4"
+        );
         let mut object = Map::new();
         add_counts(&mut object, FRAMES, &of);
-        let expected =
-            json!({"completed": 0, "incomplete": 3, "late": 0, "damaged": 5, "superseded": 7});
+        let expected = json!({
+            "completed": 0, "incomplete": 3, "late": 0, "damaged": 5, "superseded": 7,
+            "repaired_by_parity": 37, "repaired_by_nack": 4,
+        });
         assert_eq!(Value::Object(object), expected);
         assert_eq!(say_loss(&of), "lost 3.00 % of datagrams");
     }
@@ -186,7 +192,12 @@ mod tests {
         let of = sources(&net, None);
         let mut object = Map::new();
         add_measures(&mut object, PATH, &of);
-        assert_eq!(Value::Object(object), json!({"rtt_ms": null, "picture_mbit_s": null}));
+        assert_eq!(
+            Value::Object(object),
+            json!({
+                "rtt_ms": null, "picture_mbit_s": null, "queue_ms": null, "datagram_bytes": null,
+            })
+        );
         assert_eq!(say_measures(PATH, &of), None);
         net.totals.rtt = Some(Duration::from_micros(1500));
         let capture = CaptureCounters {
