@@ -70,7 +70,8 @@ fn a_stream_crosses_a_cable_that_loses_one_datagram_in_a_hundred() {
     let deviation = (0.01 * 0.99 / (received + lost)).sqrt();
     assert!((share - 0.01).abs() < 5.0 * deviation, "{share} lost: {stats}");
     assert!(count("receiver", "completed") > 100.0, "{stats}");
-    assert!(count("receiver", "incomplete") > 5.0, "{stats}");
+    assert!(count("receiver", "repaired_by_nack") > 5.0, "{stats}");
+    assert!(count("receiver", "incomplete") < 5.0, "{stats}");
     assert_eq!(stats["receiver"]["damaged"], 0, "{stats}");
 }
 
