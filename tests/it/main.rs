@@ -19,6 +19,7 @@ mod machines;
 mod namespaces;
 mod people;
 mod program;
+mod repair;
 mod video_files;
 #[cfg(feature = "opencv")]
 mod windows;
