@@ -149,7 +149,7 @@ fn endpoint(now: Instant, role: Role) -> Endpoint {
         name: Name::new("bench"),
         role,
         stream: None,
-        max_datagram_len: DATAGRAM_LEN,
+        max_datagram_len: Some(DATAGRAM_LEN),
         fec: FecMode::Off,
         max_bitrate: None,
         reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,

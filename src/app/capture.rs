@@ -3,8 +3,8 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -13,11 +13,16 @@ use std::{
 use log::warn;
 
 use super::{
+    fitting::{Announcement, Fitting},
     ledger::{Encoding, Ledger},
+    progress::{CaptureCounters, Progress},
     stop::Stop,
 };
 use crate::{
-    cli::args::{EncodingArgs, Pipeline},
+    cli::{
+        Quality,
+        args::{EncodingArgs, Pipeline},
+    },
     clock,
     latest::{Latest, Taken},
     net::{
@@ -29,6 +34,7 @@ use crate::{
     video::{
         image::Image,
         jpeg::Encoder,
+        scale::Shrinker,
         source::{Captured, Picture, Source, SourceInfo},
     },
 };
@@ -39,6 +45,8 @@ pub(super) struct Capture {
     grabber: JoinHandle<()>,
     encoder: JoinHandle<()>,
     progress: Arc<Progress>,
+    inlet: FrameInlet,
+    changed: Latest<StreamParams>,
 }
 
 /// How the frames are made and where they go.
@@ -56,39 +64,12 @@ pub(super) struct CaptureConfig {
     pub(super) stop: Stop,
 }
 
-/// What the sending side has done so far.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    captured: AtomicU64,
-    encoded: AtomicU64,
-    jpeg_bytes: AtomicU64,
-    superseded: AtomicU64,
-    failed: AtomicU64,
-    cpu_us: AtomicU64,
-    error: Mutex<Option<String>>,
-}
-
-/// A [`Progress`], read.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct CaptureCounters {
-    /// Pictures grabbed.
-    pub(super) captured: u64,
-    /// Frames encoded.
-    pub(super) encoded: u64,
-    /// Bytes of them.
-    pub(super) jpeg_bytes: u64,
-    /// Pictures and frames replaced by newer ones before they reached the network.
-    pub(super) superseded: u64,
-    /// Pictures that could not be encoded, or gave too large a frame.
-    pub(super) failed: u64,
-    /// Processor time of the threads that have ended.
-    pub(super) cpu: Duration,
-}
-
 impl Capture {
     /// Starts both threads.
     pub(super) fn start(source: Source, config: CaptureConfig) -> std::io::Result<Self> {
         let progress = Arc::new(Progress::default());
+        let stream = stream_params(source.info(), config.encoding.quality);
+        let (inlet, changed) = (config.inlet.clone(), Latest::new());
         let pictures = Latest::new();
         let grabber = GrabberThread {
             source,
@@ -97,11 +78,19 @@ impl Capture {
             stop: config.stop.clone(),
             progress: Arc::clone(&progress),
         };
-        let encoder = EncoderThread { pictures, config, progress: Arc::clone(&progress) };
+        let encoder = EncoderThread {
+            pictures,
+            config,
+            stream,
+            changed: changed.clone(),
+            progress: Arc::clone(&progress),
+        };
         Ok(Self {
             grabber: spawn("grab", || grabber.run())?,
             encoder: spawn("encode", || encoder.run())?,
             progress,
+            inlet,
+            changed,
         })
     }
 
@@ -111,7 +100,12 @@ impl Capture {
     }
 
     pub(super) fn counters(&self) -> CaptureCounters {
-        self.progress.read()
+        CaptureCounters { picture_bitrate: self.inlet.picture_bitrate(), ..self.progress.read() }
+    }
+
+    /// Where it is said that the stream is another now, which the peer is to be told.
+    pub(super) fn changed(&self) -> Latest<StreamParams> {
+        self.changed.clone()
     }
 
     /// Waits for both threads; what made the source fail, if it did.
@@ -121,18 +115,19 @@ impl Capture {
                 self.progress.fail("a capture thread panicked: please report this".into());
             }
         }
-        let error = self.progress.error.lock().unwrap_or_else(PoisonError::into_inner).take();
-        (self.progress.read(), error)
+        let error = self.progress.take_error();
+        let picture_bitrate = self.inlet.picture_bitrate();
+        (CaptureCounters { picture_bitrate, ..self.progress.read() }, error)
     }
 }
 
-/// What the peer is told of a source.
-pub(super) fn stream_params(info: &SourceInfo, quality: u8) -> StreamParams {
+/// What the peer is told of a source at first.
+pub(super) fn stream_params(info: &SourceInfo, quality: Quality) -> StreamParams {
     StreamParams {
         width: info.width as u16,
         height: info.height as u16,
         millifps: (info.fps * 1000.0) as u32,
-        quality: (!info.passthrough).then_some(quality),
+        quality: (!info.passthrough).then_some(quality.highest()),
     }
 }
 
@@ -186,32 +181,60 @@ impl GrabberThread {
 struct EncoderThread {
     pictures: Latest<Captured>,
     config: CaptureConfig,
+    /// What the source gives.
+    stream: StreamParams,
+    /// Where it is said that the stream is another now.
+    changed: Latest<StreamParams>,
     progress: Arc<Progress>,
+}
+
+/// What frames are made with.
+struct Workshop {
+    encoder: Encoder,
+    shrinker: Shrinker,
+    fitting: Fitting,
+    announcement: Announcement,
+}
+
+/// What became of a picture.
+enum Made {
+    Frame(FrameBytes),
+    /// It was left out, on purpose.
+    Thinned,
 }
 
 impl EncoderThread {
     fn run(self) {
         let EncodingArgs { quality, strips, gray, .. } = self.config.encoding;
-        let mut encoder = Encoder::new(quality, strips);
-        encoder.set_gray(gray);
+        let mut workshop = Workshop {
+            encoder: Encoder::new(quality.highest(), strips),
+            shrinker: Shrinker::new(),
+            fitting: Fitting::new(quality, &self.stream),
+            announcement: Announcement::new(self.stream),
+        };
+        workshop.encoder.set_gray(gray);
         loop {
             match self.pictures.take(Duration::from_secs(1)) {
-                Taken::Value(picture) => self.hand_over(&mut encoder, picture),
+                Taken::Value(picture) => self.hand_over(&mut workshop, picture),
                 Taken::TimedOut | Taken::Nudged => {}
                 Taken::Closed => break,
             }
         }
-        self.progress.add_cpu(encoder.helpers_cpu());
+        self.progress.add_cpu(workshop.encoder.helpers_cpu());
     }
 
-    fn hand_over(&self, encoder: &mut Encoder, Captured { picture, captured, .. }: Captured) {
+    fn hand_over(&self, workshop: &mut Workshop, Captured { picture, captured, .. }: Captured) {
         let began = clock::now();
-        let data = match picture {
-            Picture::Jpeg(jpeg) => self.pass_through(jpeg, captured),
-            Picture::Image(image) => self.encode(encoder, &image, captured),
+        let made = match picture {
+            Picture::Jpeg(jpeg) => self.pass_through(workshop, jpeg, captured),
+            Picture::Image(image) => self.fit(workshop, &image, captured),
         };
-        let data = match data {
-            Ok(data) => data,
+        let data = match made {
+            Ok(Made::Frame(data)) => data,
+            Ok(Made::Thinned) => {
+                self.progress.thinned.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
             Err(why) => return self.skip(&why),
         };
         let len = data.view().bytes().len();
@@ -226,13 +249,50 @@ impl EncoderThread {
         }
     }
 
-    fn pass_through(&self, jpeg: Vec<u8>, captured: Instant) -> Result<FrameBytes, String> {
+    fn pass_through(
+        &self,
+        workshop: &mut Workshop,
+        jpeg: Vec<u8>,
+        captured: Instant,
+    ) -> Result<Made, String> {
         if jpeg.len() > MAX_FRAME_LEN {
             return Err(self.too_large());
         }
+        let bitrate = self.config.inlet.picture_bitrate();
+        if !workshop.fitting.admits(captured, jpeg.len(), bitrate) {
+            return Ok(Made::Thinned);
+        }
         let data = FrameBytes::from(jpeg);
         self.push(&data, captured);
-        Ok(data)
+        Ok(Made::Frame(data))
+    }
+
+    /// Encodes a picture as the path can bear it, or leaves it out.
+    fn fit(
+        &self,
+        workshop: &mut Workshop,
+        image: &Image,
+        captured: Instant,
+    ) -> Result<Made, String> {
+        let Workshop { encoder, shrinker, fitting, announcement } = workshop;
+        let Some(plan) = fitting.plan(captured, self.config.inlet.picture_bitrate()) else {
+            return Ok(Made::Thinned);
+        };
+        let image = shrinker.divide(image, plan.size_divisor);
+        encoder.set_quality(plan.quality);
+        let data = self.encode(encoder, image, captured)?;
+        fitting.record(plan, data.view().bytes().len());
+        self.progress.note_plan(plan);
+        let stream = StreamParams {
+            width: image.width as u16,
+            height: image.height as u16,
+            millifps: self.stream.millifps / plan.frame_divisor,
+            quality: Some(plan.quality),
+        };
+        if let Some(stream) = announcement.note(captured, stream) {
+            self.changed.put(stream);
+        }
+        Ok(Made::Frame(data))
     }
 
     /// Each strip may leave while the next is encoded.
@@ -302,29 +362,6 @@ impl EncoderThread {
         if self.progress.failed.fetch_add(1, Ordering::Relaxed) == 0 {
             warn!("{why}");
         }
-    }
-}
-
-impl Progress {
-    fn read(&self) -> CaptureCounters {
-        CaptureCounters {
-            captured: self.captured.load(Ordering::Relaxed),
-            encoded: self.encoded.load(Ordering::Relaxed),
-            jpeg_bytes: self.jpeg_bytes.load(Ordering::Relaxed),
-            superseded: self.superseded.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            cpu: Duration::from_micros(self.cpu_us.load(Ordering::Relaxed)),
-        }
-    }
-
-    fn fail(&self, error: String) {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-    }
-
-    /// Adds what the calling thread used, and those that helped it.
-    fn add_cpu(&self, helpers: Duration) {
-        let used = clock::thread_cpu() + helpers;
-        self.cpu_us.fetch_add(used.as_micros() as u64, Ordering::Relaxed);
     }
 }
 

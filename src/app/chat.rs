@@ -103,9 +103,11 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     }
     .run();
     stop.request();
-    let (_, failure) = capture.join();
-    network.finish(CloseReason::Quit);
-    result.and(view.finish(messages))?;
+    let (captured, failure) = capture.join();
+    let ended = network.finish(CloseReason::Quit);
+    let rest = (ended.stats, Some(captured), ended.superseded);
+    let reported = view.report_rest(&mut statistics, messages, rest);
+    result.and(reported).and(view.finish(messages))?;
     match failure {
         Some(failure) => bail!(failure),
         None => Ok(()),

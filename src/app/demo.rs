@@ -9,9 +9,10 @@ use std::{
 use anyhow::{Result, bail};
 
 use super::{
-    capture::{Capture, CaptureConfig, CaptureCounters, stream_params},
+    capture::{Capture, CaptureConfig, stream_params},
     ledger::Ledger,
     messages::Messages,
+    progress::CaptureCounters,
     report::Report,
     run::{Network, NetworkConfig, Stdout, is_over, stdout_owner},
     send::open_source,
@@ -22,7 +23,7 @@ use super::{
 use crate::{
     cli::args::DemoArgs,
     clock,
-    latest::Taken,
+    latest::{Latest, Taken},
     net::{
         io::Listen,
         netem::NetemSpec,
@@ -81,6 +82,7 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let mut stage = DemoLoop {
         receiver: &receiver,
         sender: &sender,
+        changed: capture.changed(),
         view: &mut view,
         statistics: &mut statistics,
         messages,
@@ -92,15 +94,18 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     sender_stop.request();
     let seconds = clock::now() - began;
     let (captured, failure) = capture.join();
-    let settled = clock::now() + settle_time(args.network.netem);
+    let settled = clock::now() + settle_time(args.network.netem, args.sink.playout_delay);
     let result = watched
         .and_then(|quit| if quit { Ok(()) } else { stage.run(Some(settled), || false).map(drop) });
     messages.end_status();
+    let stats = receiver.handle.stats();
+    let rest = (stats, None, receiver.handle.superseded());
+    let reported = view.report_rest(&mut statistics, messages, rest);
     let receiver_cpu = clock::thread_cpu().saturating_sub(own_cpu) + view.helpers_cpu();
     let report = finish(sender, receiver, &view, captured, seconds, receiver_cpu);
     // Whatever went wrong, what was recorded is finished.
     let recorded = view.finish(messages);
-    result?;
+    result.and(reported)?;
     if let Some(failure) = failure {
         bail!(failure);
     }
@@ -118,6 +123,8 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
 struct DemoLoop<'a> {
     receiver: &'a Network,
     sender: &'a Network,
+    /// What the sender's stream has become.
+    changed: Latest<StreamParams>,
     view: &'a mut View,
     statistics: &'a mut Statistics,
     messages: &'a Messages,
@@ -133,14 +140,18 @@ impl DemoLoop<'_> {
         while !is_over(until) && !over() {
             let left = until.map_or(PATIENCE, |at| at.saturating_duration_since(clock::now()));
             match received.take(self.view.patience().min(left)) {
-                Taken::Value(delivered) => self.view.present(delivered)?,
+                Taken::Value(delivered) => self.view.take(delivered),
                 Taken::Nudged => self.view.look_ahead(&arriving),
                 Taken::TimedOut => {}
                 Taken::Closed => bail!("the network thread has ended: run with -v to see why"),
             }
+            self.view.play()?;
             // Nobody else fetches them; what they say is in the report.
             while self.receiver.handle.try_event().is_some() {}
             while self.sender.handle.try_event().is_some() {}
+            if let Some(stream) = self.changed.try_take() {
+                self.sender.handle.set_stream(stream);
+            }
             let now = clock::now();
             if self.view.tick(now, self.messages)? {
                 return Ok(true);
@@ -224,9 +235,9 @@ fn finish(
 ) -> Report {
     let sender_handle_stats = sender.handle.stats();
     let receiver_stats = receiver.handle.stats();
-    let superseded = receiver.handle.superseded();
-    let sender_cpu = sender.finish(CloseReason::SourceEnded) + captured.cpu;
-    let receiver_cpu = receiver.finish(CloseReason::Quit) + main_cpu;
+    let superseded = receiver.handle.superseded() + view.superseded();
+    let sender_cpu = sender.finish(CloseReason::SourceEnded).cpu + captured.cpu;
+    let receiver_cpu = receiver.finish(CloseReason::Quit).cpu + main_cpu;
     Report::new(
         &captured,
         &sender_handle_stats,
@@ -239,10 +250,10 @@ fn finish(
 }
 
 /// How long frames may still be on their way after the last one was sent: the bad network's
-/// delay, and the time after which a frame is counted as incomplete for good.
-fn settle_time(netem: Option<NetemSpec>) -> Duration {
+/// delay and ours, and the time after which a frame is counted as incomplete for good.
+fn settle_time(netem: Option<NetemSpec>, playout_delay: Duration) -> Duration {
     let netem = netem.unwrap_or_default();
-    SETTLE + netem.delay + netem.jitter
+    SETTLE + netem.delay + netem.jitter + playout_delay
 }
 
 const PATIENCE: Duration = Duration::from_millis(50);

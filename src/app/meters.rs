@@ -15,6 +15,7 @@ use crate::net::session::Delivered;
 ///   process, this holds the two before as well.
 /// - `Network`: until the first chunk arrived.
 /// - `Reassemble`: until the last missing chunk arrived.
+/// - `Playout`: until it was its time to be shown, if frames are held back at all.
 /// - `Decode`: until its pixels were there, with the wait for the decoder.
 /// - `Show`: until they were on the window, or handed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,22 +25,27 @@ pub(super) enum Stage {
     Send,
     Network,
     Reassemble,
+    Playout,
     Decode,
     Show,
     EndToEnd,
 }
 
 impl Stage {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Capture,
         Self::Encode,
         Self::Send,
         Self::Network,
         Self::Reassemble,
+        Self::Playout,
         Self::Decode,
         Self::Show,
         Self::EndToEnd,
     ];
+
+    /// All but the whole.
+    pub(super) const PARTS: &[Self] = Self::ALL.split_at(Self::ALL.len() - 1).0;
 
     /// Its name in reports; stable.
     pub(super) fn name(self) -> &'static str {
@@ -49,6 +55,7 @@ impl Stage {
             Self::Send => "send",
             Self::Network => "network",
             Self::Reassemble => "reassemble",
+            Self::Playout => "playout",
             Self::Decode => "decode",
             Self::Show => "show",
             Self::EndToEnd => "end_to_end",
@@ -64,11 +71,12 @@ pub(super) struct StageTimes {
 }
 
 impl StageTimes {
-    /// From what the sender noted (`encoding`, if it is this process), what the network noted,
-    /// and when the frame was decoded and shown.
+    /// From what the sender noted (`encoding`, if it is this process), what the network noted, when
+    /// it was the frame's time (`due`, if it was held back), and when it was decoded and shown.
     pub(super) fn of(
         delivered: &Delivered,
         encoding: Option<Encoding>,
+        due: Option<Instant>,
         decoded: Instant,
         shown: Instant,
     ) -> Self {
@@ -87,7 +95,8 @@ impl StageTimes {
             between(ended.or(captured_at), first_sent),
             between(first_sent, first_received),
             between(first_received, Some(frame.completed)),
-            between(Some(frame.completed), Some(decoded)),
+            between(Some(frame.completed), due),
+            between(due.or(Some(frame.completed)), Some(decoded)),
             between(Some(decoded), Some(shown)),
             between(captured_at, Some(shown)),
         ];
@@ -205,10 +214,15 @@ mod tests {
     fn the_stages_add_up_to_the_whole() {
         let epoch = crate::clock::now();
         let encoding = Encoding { began: epoch + MS, ended: epoch + 4 * MS };
-        let times =
-            StageTimes::of(&delivered(epoch), Some(encoding), epoch + 11 * MS, epoch + 13 * MS);
-        let parts: Duration = times.times[..7].iter().map(|t| t.unwrap()).sum();
-        assert_eq!(Some(parts), times.times[7]);
+        let due = Some(epoch + 10 * MS);
+        let (decoded, shown) = (epoch + 11 * MS, epoch + 13 * MS);
+        let times = StageTimes::of(&delivered(epoch), Some(encoding), due, decoded, shown);
+        let parts: Duration = times.times[..Stage::PARTS.len()].iter().map(|t| t.unwrap()).sum();
+        assert_eq!(Some(parts), times.times[8]);
+        assert_eq!(times.times[Stage::Playout as usize], Some(2 * MS));
+        let times = StageTimes::of(&delivered(epoch), Some(encoding), None, decoded, shown);
+        assert_eq!(times.times[Stage::Playout as usize], None);
+        assert_eq!(times.times[Stage::Decode as usize], Some(3 * MS));
         assert_eq!(times.times[1], Some(3 * MS));
     }
 
@@ -216,10 +230,10 @@ mod tests {
     fn a_remote_sender_is_one_stage_and_unknown_clocks_are_none() {
         let epoch = crate::clock::now();
         let mut delivered = delivered(epoch);
-        let times = StageTimes::of(&delivered, None, epoch + 11 * MS, epoch + 13 * MS);
+        let times = StageTimes::of(&delivered, None, None, epoch + 11 * MS, epoch + 13 * MS);
         assert_eq!(times.times[..3], [None, None, Some(5 * MS)]);
         delivered.media_epoch = None;
-        let times = StageTimes::of(&delivered, None, epoch + 11 * MS, epoch + 13 * MS);
+        let times = StageTimes::of(&delivered, None, None, epoch + 11 * MS, epoch + 13 * MS);
         assert_eq!(times.times[2..5], [None, None, Some(2 * MS)]);
     }
 
@@ -228,8 +242,13 @@ mod tests {
         let epoch = crate::clock::now();
         let mut meters = Meters::new();
         for ms in 1..=100 {
-            let times =
-                StageTimes::of(&delivered(epoch), None, epoch + 8 * MS, epoch + MS * (8 + ms));
+            let times = StageTimes::of(
+                &delivered(epoch),
+                None,
+                None,
+                epoch + 8 * MS,
+                epoch + MS * (8 + ms),
+            );
             meters.record(&times, 10);
         }
         let show = meters.percentiles(Stage::Show).unwrap();

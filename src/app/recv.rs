@@ -72,8 +72,10 @@ pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
         presence: Presence::default(),
     }
     .run();
-    network.finish(CloseReason::Quit);
-    result.and(view.finish(messages))
+    let ended = network.finish(CloseReason::Quit);
+    let rest = (ended.stats, None, ended.superseded);
+    let reported = view.report_rest(&mut statistics, messages, rest);
+    result.and(reported).and(view.finish(messages))
 }
 
 /// Where to listen when nothing is said: everywhere.

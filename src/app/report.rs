@@ -3,11 +3,11 @@
 use std::{io::Write, time::Duration};
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
-    capture::CaptureCounters,
     meters::Stage,
+    progress::CaptureCounters,
     statistics::{latency_object, mbit},
     view::View,
 };
@@ -16,7 +16,13 @@ use crate::net::io::NetStats;
 /// The demo's report.
 #[derive(Debug)]
 pub(super) struct Report {
-    frames: Frames,
+    /// What became of the frames: key and count. The first [`WAY`] are the way of a frame, in order;
+    /// the others are where it may have ended.
+    frames: Vec<(&'static str, u64)>,
+    /// Of those completed: by parity, and after they were asked for.
+    repaired: [u64; 2],
+    sent: u64,
+    shown: u64,
     latency: Value,
     stages: Vec<String>,
     jpeg_bytes: u64,
@@ -25,19 +31,6 @@ pub(super) struct Report {
     cpu_ms: [f64; 2],
     first_picture_ms: Option<f64>,
     seconds: f64,
-}
-
-/// What became of the frames.
-#[derive(Debug)]
-struct Frames {
-    captured: u64,
-    sent: u64,
-    completed: u64,
-    shown: u64,
-    incomplete: u64,
-    superseded: u64,
-    late: u64,
-    damaged: u64,
 }
 
 impl Report {
@@ -51,6 +44,7 @@ impl Report {
         seconds: Duration,
     ) -> Self {
         let (sent, received) = (sender.totals, receiver.totals.reassembly);
+        let repair = receiver.totals.repair;
         let meters = view.total();
         let damaged = received.damaged + view.undecodable();
         let seconds = seconds.as_secs_f64();
@@ -64,16 +58,20 @@ impl Report {
         });
         Self {
             stages: stages.collect(),
-            frames: Frames {
-                captured: captured.captured,
-                sent: sent.frames_sent,
-                completed: received.completed,
-                shown: meters.shown(),
-                incomplete: sent.frames_sent.saturating_sub(arrived),
-                superseded: captured.superseded + sent.frames_superseded + superseded,
-                late: received.late,
-                damaged,
-            },
+            frames: vec![
+                ("captured", captured.captured),
+                ("sent", sent.frames_sent),
+                ("completed", received.completed),
+                ("shown", meters.shown()),
+                ("incomplete", sent.frames_sent.saturating_sub(arrived)),
+                ("superseded", captured.superseded + sent.frames_superseded + superseded),
+                ("thinned", captured.thinned),
+                ("late", received.late),
+                ("damaged", damaged),
+            ],
+            repaired: [repair.by_parity, repair.by_nack],
+            sent: sent.frames_sent,
+            shown: meters.shown(),
             latency: latency_object(meters),
             jpeg_bytes: captured.jpeg_bytes,
             sent_bytes: sent.bytes_sent,
@@ -93,13 +91,11 @@ impl Report {
     }
 
     fn json(&self) -> Value {
-        let f = &self.frames;
+        let frames = self.frames.iter().map(|&(key, count)| (key.to_owned(), count.into()));
+        let frames: Map<String, Value> = frames.collect();
         json!({
-            "frames": {
-                "captured": f.captured, "sent": f.sent, "completed": f.completed,
-                "shown": f.shown, "incomplete": f.incomplete, "superseded": f.superseded,
-                "late": f.late, "damaged": f.damaged,
-            },
+            "frames": frames,
+            "repaired": { "by_parity": self.repaired[0], "by_nack": self.repaired[1] },
             "latency_ms": self.latency,
             "bytes": { "jpeg": self.jpeg_bytes, "sent": self.sent_bytes },
             "goodput_mbit_s": self.goodput_mbit_s,
@@ -111,28 +107,27 @@ impl Report {
     }
 
     fn shown_fps(&self) -> f64 {
-        self.frames.shown as f64 / self.seconds.max(1e-3)
+        self.shown as f64 / self.seconds.max(1e-3)
     }
 
     pub(super) fn text(&self) -> String {
-        let f = &self.frames;
-        let percent = 100.0 * f.shown as f64 / f.sent.max(1) as f64;
+        let percent = 100.0 * self.shown as f64 / self.sent.max(1) as f64;
+        let frames = self.frames.iter().map(|(key, count)| format!("{key} {count}"));
+        let frames: Vec<String> = frames.collect();
+        let (way, ends) = frames.split_at(WAY);
         let overhead = 100.0 * (self.sent_bytes as f64 / self.jpeg_bytes.max(1) as f64 - 1.0);
         format!(
-            "frames     captured {}, sent {}, completed {}, shown {} ({percent:.1} % of sent)\n\
-             \x20          incomplete {}, superseded {}, late {}, damaged {}\n\
+            "frames     {} ({percent:.1} % of sent)\n\
+             \x20          {}\n\
+             repaired   {} by parity, {} on request\n\
              latency, ms     p50     p95     p99     max\n{}\n\
              goodput    {:.1} Mbit/s; overhead {overhead:.1} %\n\
              processor  {:.2} ms a frame sending, {:.2} receiving\n\
              duration   {:.1} s, {:.1} frames/s{}",
-            f.captured,
-            f.sent,
-            f.completed,
-            f.shown,
-            f.incomplete,
-            f.superseded,
-            f.late,
-            f.damaged,
+            way.join(", "),
+            ends.join(", "),
+            self.repaired[0],
+            self.repaired[1],
             self.stages.join("\n"),
             self.goodput_mbit_s,
             self.cpu_ms[0],
@@ -156,3 +151,5 @@ fn print(text: &str) -> Result<()> {
 fn per_frame(cpu: Duration, frames: u64) -> f64 {
     cpu.as_secs_f64() * 1e3 / frames.max(1) as f64
 }
+
+const WAY: usize = 4;

@@ -15,6 +15,7 @@ use super::{
     capture::{Capture, CaptureConfig, stream_params},
     events::describe,
     messages::Messages,
+    progress::CaptureCounters,
     resolve::resolve,
     run::{Network, NetworkConfig, deadline, is_over},
     statistics::{Sources, Statistics},
@@ -27,6 +28,7 @@ use crate::{
     },
     clock,
     net::{
+        io::NetStats,
         session::{Event, Role, Target},
         time::MediaClock,
         wire::control::CloseReason,
@@ -38,6 +40,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let targets = args.to.iter().map(resolve).collect::<Result<Vec<Target>>>()?;
     // Opening may wait, for a pipe's first bytes say; until then Ctrl-C ends the program by itself.
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
+    let encoding = encoding(args);
     let stop = Stop::on_signals()?;
     let mut statistics = Statistics::new(&args.report)?;
     let epoch = clock::now();
@@ -45,7 +48,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let count = targets.len();
     let network = Network::start(NetworkConfig {
         role: Role::Send { targets, control: !args.no_control },
-        stream: Some(stream_params(source.info(), args.source.encoding.quality)),
+        stream: Some(stream_params(source.info(), encoding.quality)),
         epoch,
         listen: None,
         egress: args.network.netem,
@@ -59,7 +62,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let capture = Capture::start(
         source,
         CaptureConfig {
-            encoding: args.source.encoding.clone(),
+            encoding,
             inlet: network.handle.inlet(),
             clock: MediaClock::starting(epoch),
             ledger: None,
@@ -90,6 +93,9 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
             result = Err(anyhow::anyhow!("the network thread has ended: run with -v to see why"));
             break;
         }
+        if let Some(stream) = capture.changed().try_take() {
+            network.handle.set_stream(stream);
+        }
         if let Err(error) = report(&mut statistics, clock::now(), &network, &capture, messages) {
             result = Err(error);
             break;
@@ -97,8 +103,13 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     }
     let ended = !stop.is_requested() && capture.is_finished();
     stop.request();
-    let (_, failure) = capture.join();
-    network.finish(if ended { CloseReason::SourceEnded } else { CloseReason::Quit });
+    let (captured, failure) = capture.join();
+    let net =
+        network.finish(if ended { CloseReason::SourceEnded } else { CloseReason::Quit }).stats;
+    let now = clock::now();
+    if statistics.has_rest(now) {
+        result = result.and(write(&mut statistics, now, &net, captured, messages));
+    }
     match failure {
         Some(failure) if result.is_ok() => bail!(failure),
         _ => result,
@@ -129,6 +140,13 @@ pub(super) fn open_source(
     Ok(source)
 }
 
+/// How pictures are made: nobody reports without a control channel, and nothing adapts.
+fn encoding(args: &SendArgs) -> EncodingArgs {
+    let encoding = args.source.encoding.clone();
+    let quality = if args.no_control { encoding.quality.unreported() } else { encoding.quality };
+    EncodingArgs { quality, ..encoding }
+}
+
 fn report(
     statistics: &mut Statistics,
     now: Instant,
@@ -139,14 +157,18 @@ fn report(
     if !statistics.is_due(now) {
         return Ok(());
     }
-    let net = network.handle.stats();
-    let sources = Sources {
-        net: &net,
-        shown: None,
-        capture: Some(capture.counters()),
-        superseded: 0,
-        undecodable: 0,
-    };
+    write(statistics, now, &network.handle.stats(), capture.counters(), messages)
+}
+
+fn write(
+    statistics: &mut Statistics,
+    now: Instant,
+    net: &NetStats,
+    captured: CaptureCounters,
+    messages: &Messages,
+) -> Result<()> {
+    let capture = Some(captured);
+    let sources = Sources { net, shown: None, capture, superseded: 0, undecodable: 0 };
     statistics.write(now, &sources, messages).map(drop)
 }
 

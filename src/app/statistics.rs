@@ -8,12 +8,13 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
-    capture::CaptureCounters,
+    figures::{self, FRAMES, PATH, PICTURES},
     messages::Messages,
     meters::{Meters, Percentiles, Stage},
+    progress::CaptureCounters,
 };
 use crate::{cli::args::ReportArgs, clock, net::io::NetStats};
 
@@ -30,6 +31,13 @@ pub(super) struct Sources<'a> {
     pub(super) superseded: u64,
     /// Frames that failed to decode, since the start.
     pub(super) undecodable: u64,
+}
+
+impl Sources<'_> {
+    /// A counter of what was captured; 0 if this side does not send.
+    pub(super) fn of_capture(&self, counter: fn(&CaptureCounters) -> u64) -> u64 {
+        self.capture.as_ref().map_or(0, counter)
+    }
 }
 
 /// Writes the statistics where the user wants them.
@@ -53,6 +61,11 @@ impl Statistics {
     /// Whether a second has passed since the last time.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last_at) >= INTERVAL
+    }
+
+    /// Whether anything can have happened since the last time.
+    pub(super) fn has_rest(&self, now: Instant) -> bool {
+        now > self.last_at
     }
 
     /// Writes them; returns the lines for the overlay.
@@ -105,8 +118,8 @@ fn open(path: &Path) -> Result<Box<dyn JsonSink>> {
 
 fn lines(sources: &Sources<'_>, rates: &Rates) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Some(capture) = &sources.capture {
-        lines.push(sent_line(sources, capture, rates));
+    if sources.capture.is_some() {
+        lines.extend(sent_lines(sources, rates));
     }
     if let Some(shown) = sources.shown {
         lines.push(format!(
@@ -116,21 +129,22 @@ fn lines(sources: &Sources<'_>, rates: &Rates) -> Vec<String> {
         if shown.shown() > 0 {
             lines.extend(latency_lines(shown));
         }
-        lines.extend(loss_lines(sources));
+        lines.push(figures::say_loss(sources));
+        lines.push(format!("frames: {}", figures::say_counts(FRAMES, sources)));
     }
     lines
 }
 
-fn sent_line(sources: &Sources<'_>, capture: &CaptureCounters, rates: &Rates) -> String {
-    let superseded = capture.superseded + sources.net.totals.frames_superseded;
-    let rtt =
-        sources.net.totals.rtt.map_or_else(String::new, |rtt| {
-            format!(", round trip {:.2} ms", rtt.as_secs_f64() * 1e3)
-        });
-    format!(
-        "sent {:.1} frames/s, {:.1} Mbit/s, superseded {superseded}{rtt}",
-        rates.sent_fps, rates.sent_mbit_s
-    )
+fn sent_lines(sources: &Sources<'_>, rates: &Rates) -> impl Iterator<Item = String> {
+    let plan = sources.capture.as_ref().and_then(|capture| capture.plan);
+    let made = plan.map_or_else(String::new, |plan| format!(", {}", figures::say_plan(plan)));
+    let sent = format!(
+        "sent {:.1} frames/s, {:.1} Mbit/s, {}{made}",
+        rates.sent_fps,
+        rates.sent_mbit_s,
+        figures::say_counts(PICTURES, sources),
+    );
+    [Some(sent), figures::say_measures(PATH, sources)].into_iter().flatten()
 }
 
 fn latency_lines(shown: &Meters) -> Vec<String> {
@@ -141,7 +155,7 @@ fn latency_lines(shown: &Meters) -> Vec<String> {
         Duration::ZERO => "exact".to_owned(),
         error => format!("±{:.2}", error.as_secs_f64() * 1e3),
     };
-    let stages: Vec<String> = Stage::ALL[..7]
+    let stages: Vec<String> = Stage::PARTS
         .iter()
         .filter_map(|&s| Some(format!("{} {:.1}", s.name(), shown.percentiles(s)?.p50)))
         .collect();
@@ -149,28 +163,6 @@ fn latency_lines(shown: &Meters) -> Vec<String> {
     vec![
         format!("latency p50 {p50:.1} p95 {p95:.1} max {max:.1} ms ({error})"),
         format!("stages, p50: {}", stages.join(" ")),
-    ]
-}
-
-fn loss_lines(sources: &Sources<'_>) -> [String; 2] {
-    let totals = sources.net.totals;
-    let frames = totals.reassembly;
-    let expected = totals.datagrams_received + totals.datagrams_lost;
-    let loss = 100.0 * totals.datagrams_lost as f64 / expected.max(1) as f64;
-    let Sources { superseded, undecodable, .. } = sources;
-    [
-        match sources.net.kernel_drops {
-            Some(drops) if drops > 0 => {
-                format!("lost {loss:.2} % of datagrams; the kernel dropped {drops}")
-            }
-            _ => format!("lost {loss:.2} % of datagrams"),
-        },
-        format!(
-            "frames: incomplete {} late {} damaged {} superseded {superseded}",
-            frames.incomplete + frames.unseen,
-            frames.late,
-            frames.damaged + undecodable,
-        ),
     ]
 }
 
@@ -195,18 +187,20 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
             "dropped_by_kernel": sources.net.kernel_drops,
         },
         "bytes": { "sent": totals.bytes_sent, "received": totals.bytes_received },
-        "rtt_ms": totals.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
     });
-    if let Some(capture) = &sources.capture {
-        object["sender"] = json!({
-            "fps": rates.sent_fps,
-            "mbit_s": rates.sent_mbit_s,
-            "captured": capture.captured,
-            "encoded": capture.encoded,
-            "unencodable": capture.failed + totals.frames_unsendable,
-            "sent": totals.frames_sent,
-            "superseded": capture.superseded + totals.frames_superseded,
-        });
+    let mut path = Map::new();
+    figures::add_measures(&mut path, PATH, sources);
+    object["path"] = path.into();
+    if sources.capture.is_some() {
+        let mut sender = Map::new();
+        sender.insert("fps".into(), rates.sent_fps.into());
+        sender.insert("mbit_s".into(), rates.sent_mbit_s.into());
+        figures::add_counts(&mut sender, PICTURES, sources);
+        let plan = sources.capture.as_ref().and_then(|capture| capture.plan);
+        sender.insert("quality".into(), plan.map(|plan| plan.quality).into());
+        sender.insert("frame_divisor".into(), plan.map(|plan| plan.frame_divisor).into());
+        sender.insert("size_divisor".into(), plan.map(|plan| plan.size_divisor).into());
+        object["sender"] = sender.into();
     }
     if let Some(netem) = sources.net.netem {
         object["netem"] = json!({
@@ -219,23 +213,22 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
         });
     }
     if let Some(shown) = sources.shown {
-        object["receiver"] = json!({
-            "fps": rates.shown_fps,
-            "goodput_mbit_s": rates.goodput_mbit_s,
-            "completed": frames.completed,
-            "incomplete": frames.incomplete + frames.unseen,
-            "late": frames.late,
-            "damaged": frames.damaged + sources.undecodable,
-            "superseded": sources.superseded,
-            "chunks": {
-                "placed": frames.chunks,
-                "duplicate": frames.duplicate_chunks,
-                "late": frames.late_chunks,
-                "conflicting": frames.conflicting_chunks,
-            },
-            "latency_ms": latency_object(shown),
-            "latency_error_ms": shown.error().as_secs_f64() * 1e3,
+        let mut receiver = Map::new();
+        receiver.insert("fps".into(), rates.shown_fps.into());
+        receiver.insert("goodput_mbit_s".into(), rates.goodput_mbit_s.into());
+        figures::add_counts(&mut receiver, FRAMES, sources);
+        let chunks = json!({
+            "placed": frames.chunks,
+            "parity": frames.parity_chunks,
+            "duplicate": frames.duplicate_chunks,
+            "late": frames.late_chunks,
+            "conflicting": frames.conflicting_chunks,
         });
+        receiver.insert("chunks".into(), chunks);
+        receiver.insert("latency_ms".into(), latency_object(shown));
+        let error_ms = shown.error().as_secs_f64() * 1e3;
+        receiver.insert("latency_error_ms".into(), error_ms.into());
+        object["receiver"] = receiver.into();
     }
     object
 }

@@ -9,6 +9,8 @@ use super::{
     ledger::Ledger,
     messages::Messages,
     meters::{Meters, StageTimes},
+    playout::Playout,
+    progress::CaptureCounters,
     statistics::{Sources, Statistics},
 };
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
     clock,
     net::{
         frame::FrameBytes,
-        io::{Arriving, ArrivingFrame},
+        io::{Arriving, ArrivingFrame, NetStats},
         session::Delivered,
     },
     video::{
@@ -37,6 +39,7 @@ pub(super) struct View {
     recorder: Option<Recorder>,
     recording: Recording,
     check: Option<Check>,
+    playout: Playout,
     decoder: Decoder,
     /// The picture that is shown.
     image: Image,
@@ -98,6 +101,7 @@ impl View {
             recorder,
             recording: Recording::Fine,
             check: config.check,
+            playout: Playout::new(config.sink.playout_delay),
             decoder: Decoder::new(),
             image: Image::empty(),
             canvas: Image::empty(),
@@ -117,14 +121,17 @@ impl View {
     }
 
     /// How long to wait for a frame before looking after everything else: with a window, keys
-    /// want an answer.
+    /// want an answer, and a frame that is held back wants to be shown.
     pub(super) fn patience(&self) -> Duration {
-        if self.screen.is_some() { WINDOW_PATIENCE } else { PATIENCE }
+        let patience = if self.screen.is_some() { WINDOW_PATIENCE } else { PATIENCE };
+        let due = self.playout.next_due();
+        due.map_or(patience, |due| patience.min(due.saturating_duration_since(clock::now())))
     }
 
     /// Decodes what has come of the frame that is still arriving.
     pub(super) fn look_ahead(&mut self, arriving: &Arriving) {
-        if !self.decodes() {
+        // A frame that is held back has time enough, and others are decoded meanwhile.
+        if !self.decodes() || self.playout.is_delayed() {
             return;
         }
         if arriving.update(&mut self.beginning) {
@@ -134,8 +141,19 @@ impl View {
         self.decoder.decode_ahead(&mut self.ahead, bytes, Want::Bgr, canvas);
     }
 
-    /// Decodes, shows and records `delivered`.
-    pub(super) fn present(&mut self, delivered: Delivered) -> Result<()> {
+    /// Takes `delivered`, to be [played](Self::play) when it is its time.
+    pub(super) fn take(&mut self, delivered: Delivered) {
+        self.playout.push(delivered);
+    }
+
+    /// Decodes, shows and records the newest frame whose time has come, if there is one.
+    pub(super) fn play(&mut self) -> Result<()> {
+        let now = clock::now();
+        let due = self.playout.is_delayed().then_some(now);
+        self.playout.take_due(now).map_or(Ok(()), |delivered| self.present(delivered, due))
+    }
+
+    fn present(&mut self, delivered: Delivered, due: Option<Instant>) -> Result<()> {
         if self.decodes() && !self.decode(&delivered) {
             return Ok(());
         }
@@ -145,7 +163,7 @@ impl View {
         }
         let shown = clock::now();
         let encoding = self.ledger.as_ref().and_then(|l| l.take(delivered.frame.captured));
-        let times = StageTimes::of(&delivered, encoding, decoded, shown);
+        let times = StageTimes::of(&delivered, encoding, due, decoded, shown);
         let bytes = delivered.frame.data.len();
         self.interval.record(&times, bytes);
         self.total.record(&times, bytes);
@@ -238,24 +256,52 @@ impl View {
         self.undecodable
     }
 
+    /// Whole frames that were not shown, since a newer one was due as well.
+    pub(super) fn superseded(&self) -> u64 {
+        self.playout.superseded()
+    }
+
     /// Writes the second's statistics, if it is over, and puts them on the overlay.
     pub(super) fn report(
         &mut self,
         now: Instant,
         statistics: &mut Statistics,
         messages: &Messages,
-        sources: impl FnOnce()
-            -> (crate::net::io::NetStats, Option<super::capture::CaptureCounters>, u64),
+        sources: impl FnOnce() -> (NetStats, Option<CaptureCounters>, u64),
     ) -> Result<()> {
-        if !statistics.is_due(now) {
-            return Ok(());
+        if statistics.is_due(now) {
+            self.write(now, statistics, messages, sources())?;
         }
-        let (net, capture, superseded) = sources();
+        Ok(())
+    }
+
+    /// Writes what has happened since the last second's statistics, at the end.
+    pub(super) fn report_rest(
+        &mut self,
+        statistics: &mut Statistics,
+        messages: &Messages,
+        sources: (NetStats, Option<CaptureCounters>, u64),
+    ) -> Result<()> {
+        let now = clock::now();
+        if statistics.has_rest(now) {
+            self.write(now, statistics, messages, sources)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn write(
+        &mut self,
+        now: Instant,
+        statistics: &mut Statistics,
+        messages: &Messages,
+        (net, capture, superseded): (NetStats, Option<CaptureCounters>, u64),
+    ) -> Result<()> {
         let sources = Sources {
             net: &net,
             shown: Some(&self.interval),
             capture,
-            superseded,
+            superseded: superseded + self.playout.superseded(),
             undecodable: self.undecodable,
         };
         self.overlay.statistics = statistics.write(now, &sources, messages)?;

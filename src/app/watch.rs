@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use log::debug;
 
 use super::{
     capture::Capture,
@@ -25,7 +26,7 @@ use crate::{
         frame::FrameBytes,
         io::RECEIVE_BUFFER_WANTED,
         session::{Event, Peer},
-        wire::text::Line,
+        wire::{control::StreamParams, text::Line},
     },
 };
 
@@ -63,6 +64,8 @@ pub(super) struct OwnSide<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     peer: Option<Peer>,
+    /// What it sends, as people were told.
+    stream: Option<StreamParams>,
     left: Option<(String, Instant)>,
     /// Whom we have refused since the last change; they call again and again.
     refused: Vec<IpAddr>,
@@ -82,13 +85,15 @@ impl Watch<'_> {
                 self.hear(&event)?;
             }
             match taken {
-                Taken::Value(delivered) => self.view.present(delivered)?,
+                Taken::Value(delivered) => self.view.take(delivered),
                 Taken::Nudged => self.view.look_ahead(&arriving),
                 Taken::TimedOut => {}
                 Taken::Closed => bail!("the network thread has ended: run with -v to see why"),
             }
+            self.view.play()?;
             self.show_own()?;
             self.tell_own_end();
+            self.tell_change();
             self.say_typed();
             let now = clock::now();
             self.notice(now)?;
@@ -98,6 +103,13 @@ impl Watch<'_> {
             self.report(now)?;
         }
         Ok(())
+    }
+
+    /// Tells the other side what our picture is now.
+    fn tell_change(&self) {
+        if let Some(stream) = self.own.as_ref().and_then(|own| own.capture.changed().try_take()) {
+            self.network.handle.set_stream(stream);
+        }
     }
 
     fn show_own(&mut self) -> Result<()> {
@@ -118,6 +130,7 @@ impl Watch<'_> {
         match event {
             Event::Connected { peer, stream, .. } => {
                 self.presence.arrive(peer);
+                self.presence.stream = *stream;
                 if let Some(stream) = stream {
                     self.view.set_rate(f64::from(stream.millifps) / 1000.0);
                 }
@@ -135,6 +148,10 @@ impl Watch<'_> {
             Event::Misspoke { from, .. } if !self.presence.refuse(from.ip()) => return Ok(()),
             Event::StreamChanged { stream, .. } => {
                 self.view.set_rate(f64::from(stream.millifps) / 1000.0);
+                if !self.presence.change(*stream) {
+                    debug!("{}", describe(event, self.listening).unwrap_or_default());
+                    return Ok(());
+                }
             }
             Event::GivenUp { .. } => {
                 bail!(describe(event, self.listening).unwrap_or_default());
@@ -221,6 +238,13 @@ impl Presence {
             self.refused.push(from);
         }
         is_news
+    }
+
+    /// Notes what the peer sends now; false if only the quality is another, which on a narrow
+    /// path it often is.
+    fn change(&mut self, stream: StreamParams) -> bool {
+        let before = self.stream.replace(stream);
+        before.is_none_or(|before| StreamParams { quality: stream.quality, ..before } != stream)
     }
 
     fn arrive(&mut self, peer: &Peer) {

@@ -4,11 +4,12 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::values::{self, Fec, HostPort, MaxDatagramLen, Rate};
+use super::values::{self, HostPort, MaxDatagramLen, Quality, Rate};
 use crate::{
     net::{
         io::{Dscp, Offload},
         netem::NetemSpec,
+        redundancy::FecMode,
     },
     video::{image::Size, jpeg::Strips, sink::OutputSpec, source::SourceSpec},
 };
@@ -202,9 +203,10 @@ pub struct DemoSourceArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Picture")]
 pub struct EncodingArgs {
-    /// JPEG quality, 1 to 100; auto is 80
-    #[arg(long, default_value = "80", value_name = "1..100|auto", value_parser = values::quality)]
-    pub quality: u8,
+    /// JPEG quality, 1 to 100; auto goes by what the path can bear, at most 80, and then by fewer
+    /// and smaller pictures; 80 with --no-control
+    #[arg(long, default_value = "auto", value_name = "1..100|auto", value_parser = values::quality)]
+    pub quality: Quality,
     /// Picture size, exactly as given [default: 1280x720 for camera and pattern, else the source's own]
     #[arg(long, value_name = "WxH")]
     pub size: Option<Size>,
@@ -244,6 +246,13 @@ pub struct SinkArgs {
     /// Record to FILE.y4m, FILE.mjpeg or FILE.avi, or pipe YUV4MPEG2 to standard output with - [default: neither]
     #[arg(long, value_name = "FILE|-")]
     pub output: Option<OutputSpec>,
+    /// Show each frame so many ms later than it could be, 0 to 1000: steadier where the network is not
+    #[arg(long, default_value = "0", value_name = "MS", value_parser = values::playout_delay)]
+    pub playout_delay: Duration,
+    /// At the deadline, show the strips of an incomplete frame that did arrive, over the picture before
+    // Nothing is concealed yet.
+    #[arg(long, hide = true)]
+    pub conceal: bool,
 }
 
 /// Whether to open a window.
@@ -262,12 +271,16 @@ pub enum Show {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
-    /// The largest datagram, in bytes of UDP payload; auto is 1200
+    /// The largest datagram, in bytes of UDP payload; auto begins with 1200 and tries what passes
     #[arg(long, default_value = "auto", value_name = "BYTES|auto", value_parser = values::max_datagram_len)]
     pub mtu: MaxDatagramLen,
-    /// Parity against losses; this version has none yet, so only off
-    #[arg(long, default_value = "off", value_name = "off", value_parser = values::fec)]
-    pub fec: Fec,
+    /// Parity against losses, as a percentage of what is sent; auto goes by the losses, and is 25
+    /// with --no-control
+    #[arg(long, default_value = "auto", value_name = "auto|off|PERCENT", value_parser = values::fec)]
+    pub fec: FecMode,
+    /// The most that is sent to each receiver, in bits a second, with k, M or G [default: what the path can bear]
+    #[arg(long, value_name = "BITS", value_parser = values::bitrate)]
+    pub max_bitrate: Option<u64>,
     /// How many datagrams a system call moves: auto, batched (when receiving) or single
     #[arg(long, default_value = "auto", value_name = "auto|batched|single", value_parser = values::offload, hide_short_help = true)]
     pub offload: Offload,

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, error::ErrorKind};
 
 pub use args::Cli;
-pub use values::{Fec, HostPort, MaxDatagramLen, Rate};
+pub use values::{HostPort, MaxDatagramLen, Quality, Rate};
 
 /// What the user typed; or, when that is no command, the exit code, with everything said.
 ///

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use crate::{
     net::{
         io::{DEFAULT_PORT, Dscp, MAX_DSCP, Offload},
+        redundancy::FecMode,
         session::MIN_MAX_DATAGRAM_LEN,
         wire::datagram::MAX_DATAGRAM_LEN,
     },
@@ -20,9 +21,9 @@ pub struct HostPort {
     pub port: u16,
 }
 
-/// The largest datagram, in bytes of UDP payload.
+/// The largest datagram, in bytes of UDP payload; `None`: what the path is found to carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MaxDatagramLen(pub usize);
+pub struct MaxDatagramLen(pub Option<usize>);
 
 pub(super) fn host_port(text: &str) -> Result<HostPort, String> {
     let (host, port) = split_port(text)?;
@@ -49,11 +50,11 @@ pub(super) fn bind_addr(text: &str) -> Result<SocketAddr, String> {
 
 pub(super) fn max_datagram_len(text: &str) -> Result<MaxDatagramLen, String> {
     if text == "auto" {
-        return Ok(MaxDatagramLen(DEFAULT_DATAGRAM_LEN));
+        return Ok(MaxDatagramLen(None));
     }
     let range = MIN_MAX_DATAGRAM_LEN..=MAX_DATAGRAM_LEN;
     let len = text.parse().ok().filter(|len| range.contains(len));
-    len.map(MaxDatagramLen).ok_or_else(|| {
+    len.map(|len| MaxDatagramLen(Some(len))).ok_or_else(|| {
         format!("give the bytes of the largest datagram, {MIN_MAX_DATAGRAM_LEN} to {MAX_DATAGRAM_LEN}, or auto")
     })
 }
@@ -77,12 +78,37 @@ pub(super) fn dscp(text: &str) -> Result<Dscp, String> {
     }
 }
 
-pub(super) fn quality(text: &str) -> Result<u8, String> {
+/// How good the pictures are that are encoded here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quality {
+    /// As good as the path can bear, but no better than [`highest`](Self::highest).
+    Auto,
+    /// JPEG quality 1 to 100, whatever the path can bear.
+    Fixed(u8),
+}
+
+impl Quality {
+    /// The best JPEG quality there will be, which is also that of the first picture.
+    pub fn highest(self) -> u8 {
+        match self {
+            Self::Auto => HIGHEST_AUTO_QUALITY,
+            Self::Fixed(quality) => quality,
+        }
+    }
+
+    /// The same where nobody reports what the path can bear.
+    #[must_use]
+    pub fn unreported(self) -> Self {
+        Self::Fixed(self.highest())
+    }
+}
+
+pub(super) fn quality(text: &str) -> Result<Quality, String> {
     if text == "auto" {
-        return Ok(DEFAULT_QUALITY);
+        return Ok(Quality::Auto);
     }
     let quality = text.parse().ok().filter(|q| (1..=100).contains(q));
-    quality.ok_or_else(|| "give a number from 1 to 100, or auto".to_owned())
+    quality.map(Quality::Fixed).ok_or_else(|| "give a number from 1 to 100, or auto".to_owned())
 }
 
 pub(super) fn strips(text: &str) -> Result<Strips, String> {
@@ -93,18 +119,41 @@ pub(super) fn strips(text: &str) -> Result<Strips, String> {
     count.map(Strips::Count).ok_or_else(|| format!("give a number from 1 to {MAX_STRIPS}, or auto"))
 }
 
-/// How losses are repaired.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fec {
-    /// Not at all: a frame that misses a chunk is dropped.
-    Off,
+pub(super) fn fec(text: &str) -> Result<FecMode, String> {
+    match text {
+        "auto" => Ok(FecMode::Auto),
+        "off" => Ok(FecMode::Off),
+        _ => {
+            let percent = text.strip_suffix('%').unwrap_or(text).parse().ok();
+            let percent = percent.filter(|p| (1..=100).contains(p));
+            percent
+                .map(FecMode::Percent)
+                .ok_or_else(|| "give a percentage from 1 to 100, or auto or off".to_owned())
+        }
+    }
 }
 
-pub(super) fn fec(text: &str) -> Result<Fec, String> {
-    match text {
-        "off" => Ok(Fec::Off),
-        _ => Err("this version repairs no losses yet: only off".to_owned()),
-    }
+/// Bits a second: `8M`, `500k`, `1.5Mbit` or a plain number.
+pub(super) fn bitrate(text: &str) -> Result<u64, String> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text[number.len()..].to_ascii_lowercase();
+    let factor = match unit.strip_suffix("bit").unwrap_or(&unit) {
+        "" => Some(1.0),
+        "k" => Some(1e3),
+        "m" => Some(1e6),
+        "g" => Some(1e9),
+        _ => None,
+    };
+    let bits = factor.zip(number.parse::<f64>().ok()).map(|(factor, number)| factor * number);
+    let bits = bits.filter(|bits| (LEAST_BITRATE..=MOST_BITRATE).contains(bits));
+    bits.map(|bits| bits.round() as u64)
+        .ok_or_else(|| "give bits a second, such as 500k or 8M, at least 100k".to_owned())
+}
+
+pub(super) fn playout_delay(text: &str) -> Result<Duration, String> {
+    let ms = text.parse().ok().filter(|ms| (0.0..=1000.0).contains(ms));
+    ms.map(|ms: f64| Duration::from_secs_f64(ms / 1e3))
+        .ok_or_else(|| "give milliseconds, from 0 to 1000".to_owned())
 }
 
 /// How many pictures a second a source gives.
@@ -151,11 +200,14 @@ fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| format!("'{text}' is no port: give a number from 0 to 65535"))
 }
 
-/// Bytes of UDP payload that pass every path that IPv6 allows.
-const DEFAULT_DATAGRAM_LEN: usize = 1200;
+/// Less is no video, whatever is done to it.
+const LEAST_BITRATE: f64 = 1e5;
+
+/// More than any link has.
+const MOST_BITRATE: f64 = 1e12;
 
 /// Where a JPEG of a face is hard to tell from the picture it was made of.
-const DEFAULT_QUALITY: u8 = 80;
+const HIGHEST_AUTO_QUALITY: u8 = 80;
 
 #[cfg(test)]
 mod tests {
@@ -186,8 +238,10 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_are_refused_with_the_range() {
-        assert_eq!(quality("80"), Ok(80));
-        assert_eq!(quality("auto"), Ok(DEFAULT_QUALITY));
+        assert_eq!(quality("60"), Ok(Quality::Fixed(60)));
+        assert_eq!(quality("auto"), Ok(Quality::Auto));
+        assert_eq!(Quality::Auto.unreported(), Quality::Fixed(80));
+        assert_eq!(Quality::Fixed(60).unreported(), Quality::Fixed(60));
         for wrong in ["0", "101", "-1", "x", ""] {
             assert!(quality(wrong).unwrap_err().contains("1 to 100"));
         }
@@ -201,9 +255,28 @@ mod tests {
             assert!(rate(wrong).is_err(), "{wrong}");
             assert!(seconds(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(fec("off"), Ok(Fec::Off));
-        assert!(fec("auto").unwrap_err().contains("only off"));
-        assert_eq!(max_datagram_len("1400"), Ok(MaxDatagramLen(1400)));
+        assert_eq!((fec("off"), fec("auto")), (Ok(FecMode::Off), Ok(FecMode::Auto)));
+        assert_eq!((fec("1"), fec("100%")), (Ok(FecMode::Percent(1)), Ok(FecMode::Percent(100))));
+        for wrong in ["0", "101", "256", "-1", "2.5", "%", "x", ""] {
+            assert!(fec(wrong).unwrap_err().contains("1 to 100"), "{wrong}");
+        }
+        let bitrates = [("500k", 500_000), ("8M", 8_000_000), ("1.5mbit", 1_500_000)];
+        for (text, bits) in
+            bitrates.into_iter().chain([("2Gbit", 2_000_000_000), ("123456", 123_456)])
+        {
+            assert_eq!(bitrate(text), Ok(bits), "{text}");
+        }
+        for wrong in
+            ["0", "99k", "-8M", "8X", "8 M", "M", "bit", "inf", "NaN", "1e30", "8Mb", "ü", ""]
+        {
+            assert!(bitrate(wrong).unwrap_err().contains("8M"), "{wrong}");
+        }
+        assert_eq!(playout_delay("0"), Ok(Duration::ZERO));
+        assert_eq!(playout_delay("1000"), Ok(Duration::from_secs(1)));
+        for wrong in ["-1", "1001", "5ms", "NaN", "inf", ""] {
+            assert!(playout_delay(wrong).unwrap_err().contains("0 to 1000"), "{wrong}");
+        }
+        assert_eq!(max_datagram_len("1400"), Ok(MaxDatagramLen(Some(1400))));
         assert!(max_datagram_len("100").is_err());
     }
 }

@@ -5,5 +5,6 @@
 
 pub mod image;
 pub mod jpeg;
+pub mod scale;
 pub mod sink;
 pub mod source;

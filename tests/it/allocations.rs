@@ -18,7 +18,7 @@ fn endpoint(now: Instant, role: Role) -> Endpoint {
         name: Name::new("test"),
         role,
         stream: None,
-        max_datagram_len: 1200,
+        max_datagram_len: Some(1200),
         fec: FecMode::Off,
         max_bitrate: None,
         reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,

@@ -192,6 +192,13 @@ fn numbers_out_of_range() {
     send("pattern", &["--fps", "0"]).expect_failure(2, &["--fps"]);
     send("pattern", &["--netem", "los=1%"]).expect_failure(2, &["--netem", "los=1%"]);
     send("pattern", &["--mtu", "12"]).expect_failure(2, &["--mtu", "508"]);
+    for percent in ["0", "101", "some"] {
+        send("pattern", &["--fec", percent]).expect_failure(2, &["--fec", "1 to 100"]);
+    }
+    send("pattern", &["--max-bitrate", "8X"]).expect_failure(2, &["--max-bitrate", "8M"]);
+    send("pattern", &["--max-bitrate", "5"]).expect_failure(2, &["--max-bitrate", "100k"]);
+    let recv = ["recv", "--show", "none", "--playout-delay", "1001"];
+    run(&recv).expect_failure(2, &["--playout-delay", "0 to 1000"]);
     send("pattern", &["--dscp", "64"]).expect_failure(2, &["--dscp", "0 to 63"]);
     send("pattern", &["--offload", "some"]).expect_failure(2, &["--offload", "single"]);
 }

@@ -130,7 +130,7 @@ fn config(name: &str, role: Role) -> EndpointConfig {
         name: Name::new(name),
         role,
         stream: None,
-        max_datagram_len: 1200,
+        max_datagram_len: Some(1200),
         fec: FecMode::Off,
         max_bitrate: None,
         reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,

@@ -9,6 +9,7 @@ mod layering;
 mod loopback;
 
 mod congestion;
+mod paths;
 mod sim;
 mod simulation;
 mod vectors;

@@ -166,7 +166,7 @@ fn a_receiver_and_a_chat_do_not_mix_and_say_so() {
 fn the_helpers_print_what_they_should() {
     for (args, part) in [
         (&["--help"][..], "udpchat recv"),
-        (&["send", "--help"], "default: 80"),
+        (&["send", "--help"], "at most 80"),
         (&["recv", "--help"], "--output -"),
         (&["chat", "--help"], "udpchat chat 192.168.1.20"),
         (&["demo", "--help"], "default: 10"),

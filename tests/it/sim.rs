@@ -18,6 +18,7 @@ use udpchat::net::{
     },
     wire::{
         control::{CloseReason, Epoch},
+        datagram::MAX_DATAGRAM_LEN,
         text::{Line, Name},
     },
 };
@@ -79,6 +80,14 @@ struct Link {
     /// What travels with a datagram is who sent it and where it goes.
     netem: Netem<(SocketAddr, NodeId)>,
     open: bool,
+    /// Longer datagrams are lost.
+    mtu: usize,
+}
+
+impl Link {
+    fn new(spec: NetemSpec) -> Self {
+        Self { netem: Netem::new(spec), open: true, mtu: MAX_DATAGRAM_LEN }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,7 +120,7 @@ impl Sim {
         let base = udpchat::clock::now() + SECOND;
         let link = |index: usize| {
             let seed = spec.seed.wrapping_mul(0x9e37_79b9).wrapping_add(index as u64);
-            Link { netem: Netem::new(NetemSpec { seed, ..spec }), open: true }
+            Link::new(NetemSpec { seed, ..spec })
         };
         let links: Vec<_> = (0..nodes * nodes).map(link).collect();
         Self {
@@ -133,12 +142,23 @@ impl Sim {
 
     /// Gives the way from `from` to `to` its own bad network.
     pub(crate) fn set_link(&mut self, from: NodeId, to: NodeId, spec: NetemSpec) {
-        *self.link(from, to) = Link { netem: Netem::new(spec), open: true };
+        *self.link(from, to) = Link::new(spec);
+    }
+
+    /// From now on, datagrams from `from` to `to` of more than `len` bytes of UDP payload are lost.
+    pub(crate) fn set_mtu(&mut self, from: NodeId, to: NodeId, len: usize) {
+        self.link(from, to).mtu = len;
+    }
+
+    /// From now on, the datagrams of `node` come from `addr`, and only those to `addr` reach it. Its
+    /// connections stay.
+    pub(crate) fn move_to(&mut self, node: NodeId, addr: SocketAddr) {
+        self.nodes[node.0].addr = addr;
     }
 
     /// Gives several ways one bad network, which they share.
     pub(crate) fn share_link(&mut self, ways: &[(NodeId, NodeId)], spec: NetemSpec) {
-        self.links.push(Link { netem: Netem::new(spec), open: true });
+        self.links.push(Link::new(spec));
         for (from, to) in ways {
             self.routes[from.0 * self.nodes.len() + to.0] = self.links.len() - 1;
         }
@@ -160,7 +180,7 @@ impl Sim {
             name: Name::new(["ann", "bob", "eve", "dan"][node.0]),
             role,
             stream: None,
-            max_datagram_len: 1200,
+            max_datagram_len: Some(1200),
             fec: FecMode::Off,
             max_bitrate: None,
             reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
@@ -190,7 +210,7 @@ impl Sim {
         let n = &mut self.nodes[node.0];
         assert!(n.endpoint.is_none(), "{node:?} is running already");
         n.listens = matches!(config.role, Role::Receive | Role::ChatListen);
-        n.max_datagram_len = config.max_datagram_len;
+        n.max_datagram_len = config.max_datagram_len.unwrap_or(MAX_DATAGRAM_LEN);
         n.endpoint = Some(Endpoint::new(self.now, config));
         self.settle(node);
     }
@@ -472,7 +492,7 @@ impl Sim {
         let Some(target) = self.nodes.iter().position(|n| n.addr == to) else { return };
         let now = self.now;
         let link = self.link(node, NodeId(target));
-        if link.open {
+        if link.open && datagram.len() <= link.mtu {
             link.netem.push(now, datagram, (from, NodeId(target)));
         }
     }

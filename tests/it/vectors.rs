@@ -15,6 +15,7 @@ use udpchat::net::{
         },
         datagram::{DatagramError, Direction, Kind, OVERHEAD, Prelude},
         nack::{ChunkRun, MissingChunks, Nack, NackError},
+        path_probe::{ACK_LEN, PathProbe, PathProbeAck, PathProbeError},
         probe::{Probe, ProbeError, ProbeReply},
         report::{FrameCounts, Report, ReportError},
         text::{Line, Name},
@@ -30,6 +31,9 @@ enum Body {
     Reply(ProbeReply),
     Report(Report),
     Nack(Box<Nack>),
+    /// With the length of its body.
+    PathProbe(PathProbe, usize),
+    PathProbeAck(PathProbeAck),
 }
 
 /// Why a datagram is refused, by the layer that refuses it.
@@ -40,6 +44,7 @@ enum Refusal {
     Probe(ProbeError),
     Report(ReportError),
     Nack(NackError),
+    PathProbe(PathProbeError),
 }
 
 #[test]
@@ -193,6 +198,12 @@ fn datagrams() -> Vec<(&'static str, Prelude, Body)> {
         named("video-parity", video(6, parity, &parity_bytes)),
         named("video-parity-fresh", video(12, fresh, &fresh_bytes)),
         named("video-last-number", video(8, last_number, &[0xbe, 0xef])),
+        ("path-probe", from_dialler(Kind::PathProbe, 9), Body::PathProbe(PathProbe { id: 5 }, 12)),
+        (
+            "path-probe-ack",
+            from_answerer(Kind::PathProbeAck, 3),
+            Body::PathProbeAck(PathProbeAck { id: 5, datagram_len: 28 }),
+        ),
         ("probe", from_dialler(Kind::Probe, 7), Body::Probe(probe)),
         ("probe-reply", from_answerer(Kind::ProbeReply, 0), Body::Reply(reply)),
         ("report", from_answerer(Kind::Report, 9), Body::Report(report())),
@@ -283,7 +294,6 @@ fn invalid_datagrams() -> Vec<(&'static str, Refusal)> {
         ("invalid-version", Datagram(DatagramError::Version(2))),
         ("invalid-crc", Datagram(DatagramError::Checksum)),
         ("invalid-kind-zero", Datagram(DatagramError::Malformed)),
-        ("invalid-kind-reserved", Datagram(DatagramError::Malformed)),
         ("invalid-session-zero", Datagram(DatagramError::Malformed)),
         ("invalid-chunk-truncated", Chunk(ChunkError::Truncated)),
         ("invalid-chunk-count", Chunk(ChunkError::Inconsistent)),
@@ -295,6 +305,8 @@ fn invalid_datagrams() -> Vec<(&'static str, Refusal)> {
         ("invalid-unknown-extent-offset", Chunk(ChunkError::Inconsistent)),
         ("invalid-payload-length", Chunk(ChunkError::PayloadLength)),
         ("invalid-parity-length", Chunk(ChunkError::PayloadLength)),
+        ("invalid-path-probe-short", Refusal::PathProbe(PathProbeError)),
+        ("invalid-path-probe-ack-length", Refusal::PathProbe(PathProbeError)),
         ("invalid-probe-length", Refusal::Probe(ProbeError)),
         ("invalid-reply-reversed", Refusal::Probe(ProbeError)),
         ("invalid-reply-late", Refusal::Probe(ProbeError)),
@@ -340,6 +352,12 @@ fn parse(datagram: &[u8]) -> Result<(Prelude, Body), Refusal> {
         Kind::ProbeReply => Body::Reply(ProbeReply::parse(body).map_err(Refusal::Probe)?),
         Kind::Report => Body::Report(Report::parse(body).map_err(Refusal::Report)?),
         Kind::Nack => Body::Nack(Box::new(Nack::parse(body).map_err(Refusal::Nack)?)),
+        Kind::PathProbe => {
+            Body::PathProbe(PathProbe::parse(body).map_err(Refusal::PathProbe)?, body.len())
+        }
+        Kind::PathProbeAck => {
+            Body::PathProbeAck(PathProbeAck::parse(body).map_err(Refusal::PathProbe)?)
+        }
     };
     Ok((prelude, body))
 }
@@ -351,6 +369,8 @@ fn emit(prelude: &Prelude, body: &Body) -> Vec<u8> {
         Body::Probe(_) | Body::Reply(_) => udpchat::net::wire::probe::PROBE_LEN,
         Body::Report(_) => udpchat::net::wire::report::REPORT_LEN,
         Body::Nack(nack) => nack.body_len(),
+        Body::PathProbe(_, len) => *len,
+        Body::PathProbeAck(_) => ACK_LEN,
     };
     let mut datagram = vec![0xa5; OVERHEAD + body_len];
     let room = &mut datagram[Prelude::LEN..][..body_len];
@@ -365,6 +385,8 @@ fn emit(prelude: &Prelude, body: &Body) -> Vec<u8> {
         Body::Reply(reply) => reply.emit(room),
         Body::Report(report) => report.emit(room),
         Body::Nack(nack) => nack.emit(room),
+        Body::PathProbe(probe, _) => probe.emit(room),
+        Body::PathProbeAck(ack) => ack.emit(room),
     }
     prelude.emit(&mut datagram, tail, &mut Joiner::default());
     datagram

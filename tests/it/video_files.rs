@@ -236,7 +236,8 @@ fn the_demo_reports_every_frame() {
     let report = demo(&["--seconds", "3"]);
     let frames = |name: &str| report["frames"][name].as_u64().expect("a count");
     assert!((80..=92).contains(&frames("captured")), "{report}");
-    assert_eq!(frames("captured"), frames("shown") + frames("superseded"), "{report}");
+    let left_out = frames("superseded") + frames("thinned");
+    assert_eq!(frames("captured"), frames("shown") + left_out, "{report}");
     for none in ["incomplete", "late", "damaged"] {
         assert_eq!(frames(none), 0, "{report}");
     }
@@ -258,11 +259,44 @@ fn the_demo_reports_every_frame() {
     assert!(report["goodput_mbit_s"].is_f64() && report["seconds"].is_f64());
 }
 
+/// Frames are held back by what was asked for, which is part of the whole and a stage of its own.
+#[test]
+fn a_playout_delay_is_honest() {
+    let _alone = alone();
+    let report = demo(&["--seconds", "3", "--size", "320x240", "--playout-delay", "80"]);
+    let frames = |name: &str| report["frames"][name].as_u64().expect("a count");
+    let left_out = frames("superseded") + frames("thinned") + frames("incomplete");
+    assert_eq!(frames("captured"), frames("shown") + left_out, "{report}");
+    let ms = |stage: &str| report["latency_ms"][stage]["p50"].as_f64().expect("measured");
+    assert!(ms("end_to_end") >= 80.0 && ms("playout") <= ms("end_to_end"), "{report}");
+}
+
+/// A stream of less than a second has statistics as well: those of the end.
+#[test]
+fn the_last_part_of_a_second_is_in_the_statistics() {
+    let mut video = b"YUV4MPEG2 W64 H48 F30:1 C420jpeg\n".to_vec();
+    (0..3).for_each(|_| video.extend([b"FRAME\n".to_vec(), vec![128; 64 * 48 * 3 / 2]].concat()));
+    let args = ["send", "--to", "127.0.0.1:9", "--source", "-", "--no-control"];
+    let mut command = command(&[&args[..], &["--stats-json", "-"]].concat());
+    let mut program = Program::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+    crate::program::feed(program.stdin(), &video);
+    let outcome = program.finish();
+    outcome.expect_success();
+    let lines = String::from_utf8_lossy(&outcome.stdout).into_owned();
+    let last = lines.lines().last().expect("one at the end at least");
+    let last: Value = serde_json::from_str(last).expect("JSON");
+    let count = |name: &str| last["sender"][name].as_u64().expect("a count");
+    assert!(count("captured") > 0, "{last}");
+    assert_eq!(count("captured"), count("sent") + count("superseded"), "{last}");
+    assert_eq!(last["sender"]["quality"], 80, "{last}");
+}
+
 /// Without repair a frame survives if each of its chunks does: drops are honest.
 #[test]
 fn survival_under_loss_is_as_computed() {
     let _alone = alone();
-    let report = demo(&["--netem", "loss=1%,seed=5", "--seconds", "8"]);
+    let args = ["--fec", "off", "--quality", "80", "--seconds", "8"];
+    let report = demo(&[&["--netem", "loss=1%,seed=5"], &args[..]].concat());
     let frames = |name: &str| report["frames"][name].as_f64().expect("a count");
     let jpeg = report["bytes"]["jpeg"].as_f64().expect("bytes");
     let chunks = (jpeg / frames("captured") / 1160.0).ceil();

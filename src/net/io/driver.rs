@@ -468,7 +468,7 @@ impl Driver {
                     self.blocked = Some(Blocked { transmit, taken: taken + error.taken });
                     return;
                 }
-                Err(error) => self.warn_send(transmit.to, &error.error),
+                Err(error) => self.heed(transmit.to, transmit.segment_len, &error.error),
             }
         }
     }
@@ -483,15 +483,20 @@ impl Driver {
                     self.held = Some((datagram, to));
                     break;
                 }
-                Err(error) => self.warn_send(to, &error.error),
+                Err(error) => self.heed(to, datagram.len(), &error.error),
             }
         }
         self.egress = Some(netem);
     }
 
-    fn warn_send(&mut self, to: SocketAddr, error: &io::Error) {
+    /// A datagram of `len` bytes could not be sent. Who looks for the longest that can be is told.
+    fn heed(&mut self, to: SocketAddr, len: usize, error: &io::Error) {
         if quinn_udp::is_msg_size_err(error) {
-            self.warn(&format!("datagrams to {to} are larger than the path takes: lower --mtu"));
+            if !self.endpoint.handle_refused(clock::now(), to, len) {
+                self.warn(&format!(
+                    "datagrams to {to} are larger than the path takes: lower --mtu"
+                ));
+            }
         } else {
             self.warn(&format!("sending to {to} failed: {error}"));
         }

@@ -5,10 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
+
 use super::{
     Delivered, EndReason, Event, Peer,
     control::ControlChannel,
     outbound::Outbound,
+    path::Path,
     prober::Prober,
     receiver::Receiver,
     sender::{Burst, Sender, SenderConfig},
@@ -23,6 +27,7 @@ use crate::net::{
         control::{CloseReason, Message, StreamParams},
         datagram::{Body, Kind, Prelude},
         nack::Nack,
+        path_probe::{PathProbe, PathProbeAck},
         probe::{PROBE_LEN, Probe, ProbeReply},
         report::{REPORT_LEN, Report},
         text::Line,
@@ -87,6 +92,8 @@ pub struct RepairStats {
     pub picture_bitrate: Option<u64>,
     /// The queue on the way to the peer, as it last reported.
     pub queueing_delay: Option<Duration>,
+    /// How long a datagram is at most, in bytes of UDP payload, if we send.
+    pub max_datagram_len: Option<usize>,
 }
 
 impl RepairStats {
@@ -102,6 +109,7 @@ impl RepairStats {
             answered: self.answered + other.answered,
             picture_bitrate: other.picture_bitrate.or(self.picture_bitrate),
             queueing_delay: other.queueing_delay.or(self.queueing_delay),
+            max_datagram_len: other.max_datagram_len.or(self.max_datagram_len),
         }
     }
 }
@@ -137,7 +145,10 @@ pub(super) struct Call {
     pub(super) peer: Peer,
     /// Where the peer's datagrams come from and ours go; the answering side learns it from the
     /// first datagram.
-    media_addr: Option<SocketAddr>,
+    path: Option<Path>,
+    /// The longest datagram that the path is tried for, if it is.
+    probed_len: Option<usize>,
+    rng: Pcg64Mcg,
     pub(super) control: Option<ControlChannel>,
     outbound: Outbound,
     clock: MediaClock,
@@ -167,6 +178,10 @@ pub(super) struct CallParts {
     pub(super) clock: MediaClock,
     /// How, if we send video.
     pub(super) sends: Option<SenderConfig>,
+    /// The longest datagram that the path is tried for, if it is.
+    pub(super) probed_len: Option<usize>,
+    /// Where what nobody can guess is drawn from.
+    pub(super) seed: u64,
     /// The reassembly deadline, if we receive video.
     pub(super) receives: Option<Duration>,
     /// The peer's media epoch on our clock, if it runs on this machine.
@@ -185,7 +200,9 @@ impl Call {
         let mut call = Self {
             id,
             peer,
-            media_addr: None,
+            path: None,
+            probed_len: parts.probed_len,
+            rng: Pcg64Mcg::seed_from_u64(parts.seed),
             outbound,
             clock,
             sender: parts.sends.map(|config| Sender::new(now, clock, config)),
@@ -203,7 +220,7 @@ impl Call {
             ending: None,
         };
         if let Some(addr) = media_addr {
-            call.set_media_addr(now, addr);
+            call.begin_path(now, addr);
         }
         call
     }
@@ -263,6 +280,7 @@ impl Call {
             answered: sender.map_or(0, |s| s.answers().frames),
             picture_bitrate: sender.and_then(Sender::picture_bitrate),
             queueing_delay: sender.and_then(Sender::last_report).and_then(|r| r.queueing_delay),
+            max_datagram_len: sender.map(Sender::max_datagram_len),
         }
     }
 
@@ -283,7 +301,7 @@ impl Call {
 
     /// Whether a frame, or a part of one, is still to leave.
     pub(super) fn is_sending(&self) -> bool {
-        self.media_addr.is_some() && self.sender.as_ref().is_some_and(Sender::is_busy)
+        self.path.is_some() && self.sender.as_ref().is_some_and(Sender::is_busy)
     }
 
     /// The beginning of the newest frame that is still arriving.
@@ -330,11 +348,14 @@ impl Call {
         self.counters.bytes_received +=
             (body.bytes.len() + crate::net::wire::datagram::OVERHEAD) as u64;
         self.last_datagram = Some(now);
-        if self.media_addr.is_none() {
-            self.set_media_addr(now, from);
+        let len = body.bytes.len() + crate::net::wire::datagram::OVERHEAD;
+        if self.path.is_none() {
+            self.begin_path(now, from);
+        }
+        if let Some(path) = &mut self.path {
+            path.handle_datagram(now, from, prelude.sequence, len);
         }
         if let Some(receiver) = &mut self.receiver {
-            let len = body.bytes.len() + crate::net::wire::datagram::OVERHEAD;
             receiver.handle_arrival(now, prelude.sequence, len);
         }
         match prelude.kind {
@@ -343,6 +364,8 @@ impl Call {
             Kind::ProbeReply => self.handle_reply(now, body.bytes),
             Kind::Report => self.handle_report(now, body.bytes),
             Kind::Nack => self.handle_nack(now, body.bytes),
+            Kind::PathProbe => self.handle_path_probe(body.bytes, len),
+            Kind::PathProbeAck => self.handle_path_ack(now, body.bytes),
         }
         None
     }
@@ -417,10 +440,11 @@ impl Call {
         let receiver = self.receiver.as_ref().and_then(Receiver::poll_timeout);
         let control = self.control.as_ref().map(ControlChannel::poll_timeout);
         // A prober that does not know where to send waits for the peer's first datagram.
-        let prober = self.prober.as_ref().filter(|_| self.media_addr.is_some());
+        let prober = self.prober.as_ref().filter(|_| self.path.is_some());
         let prober = prober.map(Prober::poll_timeout);
         let sender = self.sender.as_ref().and_then(Sender::poll_timeout);
-        [receiver, control, prober, sender, self.silent_at()].into_iter().flatten().min()
+        let path = self.path.as_ref().and_then(Path::poll_timeout);
+        [receiver, control, prober, path, sender, self.silent_at()].into_iter().flatten().min()
     }
 
     /// Writes the next datagrams to `buf`, and says where they go.
@@ -430,7 +454,14 @@ impl Call {
         buf: &mut [u8],
         max_datagrams: usize,
     ) -> Option<(SocketAddr, Burst)> {
-        let to = self.media_addr.filter(|_| self.ending.is_none())?;
+        let path = self.path.as_mut().filter(|_| self.ending.is_none())?;
+        if let Some(sent) = path.poll_transmit(now, &mut self.outbound, buf, &mut self.rng) {
+            return Some(sent);
+        }
+        let to = path.addr();
+        if let (Some(sender), Some(len)) = (&mut self.sender, path.max_datagram_len()) {
+            sender.set_max_datagram_len(now, len);
+        }
         let burst = self
             .poll_reply(now, buf)
             .or_else(|| self.poll_probe(now, buf))
@@ -444,8 +475,13 @@ impl Call {
     }
 
     /// Over loopback there is no next hop whose queue a burst could overrun.
-    fn set_media_addr(&mut self, now: Instant, addr: SocketAddr) {
-        self.media_addr = Some(addr);
+    fn begin_path(&mut self, now: Instant, addr: SocketAddr) {
+        let probed = self.probed_len.filter(|_| self.sender.is_some());
+        self.path = Some(Path::new(now, addr, self.is_controlled(), probed));
+        self.pace(now, addr);
+    }
+
+    fn pace(&mut self, now: Instant, addr: SocketAddr) {
         if let Some(sender) = &mut self.sender {
             sender.set_paced(now, !addr.ip().is_loopback());
         }
@@ -473,12 +509,37 @@ impl Call {
         Delivered { call: self.id, frame, media_epoch }
     }
 
+    /// This machine has refused to send a datagram of `len` bytes to `to`. True: that changes
+    /// how long they are.
+    pub(super) fn handle_refused(&mut self, now: Instant, to: SocketAddr, len: usize) -> bool {
+        let path = self.path.as_mut().filter(|path| path.addr() == to);
+        path.is_some_and(|path| path.handle_refused(now, len))
+    }
+
     fn handle_report(&mut self, now: Instant, body: &[u8]) {
         let rtt = self.rtt();
         match (&mut self.sender, Report::parse(body)) {
             (Some(sender), Ok(report)) if self.prober.is_some() => {
+                if let Some(path) = &mut self.path {
+                    let before = sender.last_report().copied().unwrap_or_default();
+                    path.handle_report(now, &before, &report);
+                }
                 sender.handle_report(now, &report, rtt);
             }
+            _ => self.counters.malformed += 1,
+        }
+    }
+
+    fn handle_path_probe(&mut self, body: &[u8], len: usize) {
+        match (&mut self.path, PathProbe::parse(body)) {
+            (Some(path), Ok(probe)) if self.prober.is_some() => path.handle_probe(probe, len),
+            _ => self.counters.malformed += 1,
+        }
+    }
+
+    fn handle_path_ack(&mut self, now: Instant, body: &[u8]) {
+        match (&mut self.path, PathProbeAck::parse(body)) {
+            (Some(path), Ok(ack)) => path.handle_ack(now, ack),
             _ => self.counters.malformed += 1,
         }
     }
@@ -521,7 +582,13 @@ impl Call {
 
     fn handle_reply(&mut self, now: Instant, body: &[u8]) {
         match (&mut self.prober, ProbeReply::parse(body)) {
-            (Some(prober), Ok(reply)) => prober.handle_reply(now, &reply),
+            (Some(prober), Ok(reply)) => {
+                let moved = self.path.as_mut().and_then(|path| path.handle_echo(now, reply.origin));
+                match moved {
+                    Some(addr) => self.pace(now, addr),
+                    None => prober.handle_reply(now, &reply),
+                }
+            }
             _ => self.counters.malformed += 1,
         }
     }

@@ -20,6 +20,7 @@ mod dialling;
 mod endpoint;
 mod event;
 mod outbound;
+mod path;
 mod prober;
 mod receiver;
 mod sender;

@@ -27,7 +27,6 @@ use crate::net::{
 #[derive(Debug)]
 pub(super) struct Sender {
     clock: MediaClock,
-    chunk_len: u16,
     next_id: FrameId,
     current: Option<OnItsWay>,
     waiting: Option<OutgoingFrame>,
@@ -35,6 +34,8 @@ pub(super) struct Sender {
     pacer: Option<Pacer>,
     max_datagram_len: usize,
     redundancy: Redundancy,
+    /// The parity of the last frame for which it was decided.
+    last_parity: u16,
     repairs: Repairs,
     /// None: nobody tells how the path is.
     rate: Option<RateController>,
@@ -121,13 +122,13 @@ impl Sender {
         };
         Self {
             clock,
-            chunk_len: chunk_len_for(max_datagram_len),
             next_id: FrameId::default(),
             current: None,
             waiting: None,
             pacer: None,
             max_datagram_len,
             redundancy: Redundancy::new(fec),
+            last_parity: 0,
             repairs: Repairs {
                 store: RepairStore::new(),
                 encoder: None,
@@ -144,6 +145,21 @@ impl Sender {
 
     pub(super) fn counters(&self) -> SenderCounters {
         self.counters
+    }
+
+    /// The largest datagram, in bytes of UDP payload.
+    pub(super) fn max_datagram_len(&self) -> usize {
+        self.max_datagram_len
+    }
+
+    /// From the next frame on, datagrams are at most so long.
+    pub(super) fn set_max_datagram_len(&mut self, now: Instant, len: usize) {
+        if len != self.max_datagram_len {
+            self.max_datagram_len = len;
+            if let Some(pacer) = &mut self.pacer {
+                pacer.set_datagram_len(now, len);
+            }
+        }
     }
 
     pub(super) fn answers(&self) -> AnswerCounters {
@@ -254,6 +270,7 @@ impl Sender {
             if let Some(source_chunks) = current.unprotected() {
                 let parity = self.redundancy.parity_for(now, source_chunks);
                 current.has_parity_decided = true;
+                self.last_parity = parity;
                 if parity > 0 {
                     self.repairs.protect(current, parity, outbound);
                     self.counters.parity_chunks += u64::from(parity);
@@ -297,6 +314,12 @@ impl Sender {
         self.repairs.keep(now, done);
     }
 
+    /// Of six long chunks two of parity are a third; so where there is loss, chunks are short.
+    fn chunk_len(&self) -> u16 {
+        let limit = if self.last_parity > 0 { LOSSY_DATAGRAM_LEN } else { usize::MAX };
+        chunk_len_for(self.max_datagram_len.min(limit))
+    }
+
     fn bytes_a_second(&self) -> f64 {
         let frame = self.usual.frame_len.unwrap_or(0.0) * self.usual.overhead.unwrap_or(1.0);
         frame / self.usual.interval.unwrap_or(FIRST_INTERVAL).as_secs_f64()
@@ -304,7 +327,7 @@ impl Sender {
 
     fn start(&mut self, now: Instant, frame: OutgoingFrame) {
         let captured = self.clock.media_time(frame.captured);
-        let packetizer = Packetizer::new(self.next_id, captured, self.chunk_len);
+        let packetizer = Packetizer::new(self.next_id, captured, self.chunk_len());
         if packetizer.next(&frame.data.view()) == Next::Abandoned {
             self.counters.unsendable += 1;
             return;
@@ -464,6 +487,9 @@ const MAX_BITRATE: u64 = 1_000_000_000;
 /// What a path is believed to bear until it has been heard of: any wire does, and on a
 /// narrow radio link the first reports correct it within a tenth of a second.
 const START_BITRATE: u64 = 100_000_000;
+
+/// Bytes of UDP payload: an Ethernet's, whatever more the path carries.
+const LOSSY_DATAGRAM_LEN: usize = 1472;
 
 /// Before the second frame.
 const FIRST_INTERVAL: Duration = Duration::from_millis(33);

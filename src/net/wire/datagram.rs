@@ -51,6 +51,10 @@ pub enum Kind {
     Report,
     /// What the receiver misses: [`super::nack::Nack`].
     Nack,
+    /// Whether so long a datagram passes: [`super::path_probe::PathProbe`].
+    PathProbe,
+    /// It does: [`super::path_probe::PathProbeAck`].
+    PathProbeAck,
 }
 
 /// Which side of a session sent a datagram, so that a reflected one is never taken for the peer's.
@@ -164,6 +168,8 @@ impl Kind {
             Self::ProbeReply => 3,
             Self::Report => 4,
             Self::Nack => 5,
+            Self::PathProbe => 6,
+            Self::PathProbeAck => 7,
         }
     }
 
@@ -174,6 +180,8 @@ impl Kind {
             3 => Some(Self::ProbeReply),
             4 => Some(Self::Report),
             5 => Some(Self::Nack),
+            6 => Some(Self::PathProbe),
+            7 => Some(Self::PathProbeAck),
             _ => None,
         }
     }
@@ -297,7 +305,7 @@ mod tests {
 
     #[test]
     fn unknown_kinds_and_session_zero_are_malformed() {
-        for (at, value) in [(TYPE, vec![0x1f]), (SESSION.start, vec![0; 4])] {
+        for (at, value) in [(TYPE, vec![0x10]), (SESSION.start, vec![0; 4])] {
             let mut datagram = emitted();
             datagram[at..at + value.len()].copy_from_slice(&value);
             let end = datagram.len() - CRC_LEN;

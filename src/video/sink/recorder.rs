@@ -35,7 +35,8 @@ pub struct RecordSummary {
     pub dropped: u64,
     /// Frames that could not be decoded, and were not written.
     pub damaged: u64,
-    /// Frames that were not written because a `.y4m` has one size and sampling only.
+    /// Frames that were not written because a `.y4m` has one size and sampling only, and theirs
+    /// was neither that nor a half or a quarter of it, nor two or four times it.
     pub skipped: u64,
 }
 
@@ -369,6 +370,23 @@ mod tests {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(output.status.success() && said.contains("pc"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_y4m_goes_on_while_its_sender_halves_its_pictures() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.y4m");
+        let recorder = recorder(&path);
+        let sizes = [(130, 98), (65, 49), (33, 25), (259, 195), (130, 98)];
+        for (i, (width, height)) in (0..).zip(sizes) {
+            recorder.record(textured(width, height, PixelFormat::Yuv420), at(i));
+        }
+        let summary = recorder.finish().expect("writes");
+        assert_eq!((summary.frames, summary.skipped), (5, 0));
+        let written = fs::read(&path).expect("reads");
+        let header = written.iter().position(|&b| b == b'\n').expect("a line") + 1;
+        let picture = PixelFormat::Yuv420.data_len(130, 98);
+        assert_eq!(written.len() - header, 5 * (6 + picture));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{output::Output, recorder::Written};
 use crate::video::{
     image::{Image, PixelFormat, Size},
     jpeg::{Decoder, Want},
+    scale::Shrinker,
 };
 
 /// Decodes frames and writes their planes.
@@ -16,6 +17,7 @@ pub(super) struct Y4mWriter {
     rate: (u32, u32),
     decoder: Decoder,
     image: Image,
+    shrinker: Shrinker,
     /// What the header says, once it is written.
     layout: Option<(Size, PixelFormat)>,
 }
@@ -23,8 +25,8 @@ pub(super) struct Y4mWriter {
 impl Y4mWriter {
     /// `rate` is frames/s as numerator and denominator.
     pub(super) fn new(output: Output, rate: (u32, u32)) -> Self {
-        let (decoder, image) = (Decoder::new(), Image::empty());
-        Self { output, rate, decoder, image, layout: None }
+        let (decoder, image, shrinker) = (Decoder::new(), Image::empty(), Shrinker::new());
+        Self { output, rate, decoder, image, shrinker, layout: None }
     }
 
     /// For the next header.
@@ -32,17 +34,25 @@ impl Y4mWriter {
         self.rate = rate;
     }
 
+    /// Writes a frame's planes, at the size of the first: a sender on a narrow path halves its
+    /// pictures, and later no longer, and the film should go on.
     pub(super) fn write(&mut self, frame: &[u8]) -> io::Result<Written> {
         if self.decoder.decode(frame, Want::Planar, &mut self.image).is_err() {
             return Ok(Written::Damaged);
         }
-        let layout = (self.image.size(), self.image.format);
         match self.layout {
-            None => self.output.write(&[&header(layout, self.rate)])?,
-            Some(first) if first != layout => return Ok(Written::OtherLayout),
-            Some(_) => {}
+            None => {
+                let layout = (self.image.size(), self.image.format);
+                self.output.write(&[&header(layout, self.rate)])?;
+                self.layout = Some(layout);
+            }
+            Some((size, format)) => {
+                let Self { image, shrinker, .. } = self;
+                if image.format != format || !shrinker.match_size(image, size) {
+                    return Ok(Written::OtherLayout);
+                }
+            }
         }
-        self.layout = Some(layout);
         self.output.write(&[b"FRAME\n", &self.image.data])?;
         Ok(Written::Whole)
     }

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rand::RngExt;
+
 use super::{Endpoint, Greeting, Output, Role};
 use crate::net::{
     frame::SessionId,
@@ -42,6 +44,8 @@ impl Endpoint {
             outbound: Outbound::new(prelude.session, Direction::FromAnswerer),
             clock: self.clock,
             sends: None,
+            probed_len: None,
+            seed: self.rng.random(),
             receives: Some(self.config.reassembly_deadline),
             same_machine_epoch: None,
         };
@@ -138,6 +142,8 @@ impl Endpoint {
             outbound: Outbound::new(session, Direction::FromAnswerer),
             clock: self.clock,
             sends: chats.then(|| self.sending(hello.max_datagram_len)),
+            probed_len: self.probed_len(hello.max_datagram_len),
+            seed: self.rng.random(),
             receives: Some(self.config.reassembly_deadline),
             same_machine_epoch: self.same_machine_epoch(hello.epoch),
         };

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use rand::RngExt;
+
 use super::{Endpoint, Output, Role, Target};
 use crate::net::{
     session::{
@@ -26,6 +28,8 @@ impl Endpoint {
             outbound: Outbound::new(session, Direction::FromDialer),
             clock: self.clock,
             sends: Some(self.sending_unheard()),
+            probed_len: None,
+            seed: self.rng.random(),
             receives: None,
             same_machine_epoch: None,
         };
@@ -65,6 +69,8 @@ impl Endpoint {
             outbound: Outbound::new(session, Direction::FromDialer),
             clock: self.clock,
             sends: Some(self.sending(accept.max_datagram_len)),
+            probed_len: self.probed_len(accept.max_datagram_len),
+            seed: self.rng.random(),
             receives: chats.then_some(self.config.reassembly_deadline),
             same_machine_epoch: self.same_machine_epoch(accept.epoch),
         };

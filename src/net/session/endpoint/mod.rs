@@ -21,6 +21,7 @@ use super::{
 };
 use crate::net::{
     frame::{FrameBeginning, OutgoingFrame, SessionId},
+    path_mtu::BASE_LEN,
     redundancy::FecMode,
     time::MediaClock,
     wire::{
@@ -40,9 +41,10 @@ pub struct EndpointConfig {
     pub role: Role,
     /// What it sends, once that is known.
     pub stream: Option<StreamParams>,
-    /// The largest datagram it sends, in bytes of UDP payload; it takes any.
-    /// Default 1200, which passes every path that IPv6 allows (RFC 8200: 1280, less headers).
-    pub max_datagram_len: usize,
+    /// The largest datagram it sends, in bytes of UDP payload; it takes any. `None`: what each
+    /// path is found to carry, beginning with 1200, which passes every path that IPv6 allows
+    /// (RFC 8200: 1280, less headers).
+    pub max_datagram_len: Option<usize>,
     /// What is done against losses on the way to the receivers.
     pub fec: FecMode,
     /// The most that is sent to one receiver, with all headers and repairs, in bits a second.
@@ -375,6 +377,12 @@ impl Endpoint {
         self.calls.iter().find_map(|c| Some((c.id, c.newest_beginning()?)))
     }
 
+    /// This machine has refused to send a datagram of `len` bytes to `to`: it is longer than the
+    /// interface takes. False: the length was asked for, and will not be changed.
+    pub fn handle_refused(&mut self, now: Instant, to: SocketAddr, len: usize) -> bool {
+        self.calls.iter_mut().any(|call| call.handle_refused(now, to, len))
+    }
+
     /// Says how many datagrams our kernel has dropped so far, for the peers to know.
     pub fn set_kernel_drops(&mut self, drops: u64) {
         self.calls.iter_mut().for_each(|call| call.kernel_drops = drops);
@@ -491,14 +499,21 @@ impl Endpoint {
     /// How we send to a peer who takes datagrams of up to `peer` bytes and tells us how the way
     /// is.
     fn sending(&self, peer: u16) -> SenderConfig {
-        let limit = self.config.max_datagram_len.min(peer.into()).max(MIN_MAX_DATAGRAM_LEN);
-        SenderConfig { max_datagram_len: limit, has_feedback: true, ..self.sending_unheard() }
+        let unheard = self.sending_unheard();
+        let limit = unheard.max_datagram_len.min(peer.into()).max(MIN_MAX_DATAGRAM_LEN);
+        SenderConfig { max_datagram_len: limit, has_feedback: true, ..unheard }
+    }
+
+    /// The longest datagram that the path to such a peer is tried for, unless it is said how long
+    /// they are.
+    fn probed_len(&self, peer: u16) -> Option<usize> {
+        self.config.max_datagram_len.is_none().then_some(peer.into())
     }
 
     /// How we send to a peer who tells us nothing.
     fn sending_unheard(&self) -> SenderConfig {
         SenderConfig {
-            max_datagram_len: self.config.max_datagram_len,
+            max_datagram_len: self.config.max_datagram_len.unwrap_or(BASE_LEN),
             fec: self.config.fec,
             max_bitrate: self.config.max_bitrate,
             has_feedback: false,
@@ -561,7 +576,7 @@ mod tests {
             name: Name::new("ann"),
             role,
             stream: None,
-            max_datagram_len: 1200,
+            max_datagram_len: Some(1200),
             fec: FecMode::Off,
             max_bitrate: None,
             reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,

@@ -1,0 +1,284 @@
+//! How pictures are made so that the path can bear them: what `--quality auto` does.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    cli::Quality,
+    net::{
+        quality::{EncodingPlan, FrameSkip, QualityControl, QualityLimits},
+        wire::control::StreamParams,
+    },
+};
+
+/// Decides picture by picture, by what the path can bear.
+#[derive(Debug)]
+pub(super) struct Fitting {
+    rule: Rule,
+    pace: Pace,
+    /// Pictures left out since the last one that was not.
+    left_out: u32,
+    skip: FrameSkip,
+}
+
+#[derive(Debug)]
+enum Rule {
+    /// The user has decided.
+    Fixed(EncodingPlan),
+    Auto(QualityControl),
+}
+
+/// The rate at which pictures come to the encoder: a camera slows down in the dark, and a source
+/// without a rate has none to be told.
+#[derive(Debug)]
+struct Pace {
+    last: Option<Instant>,
+    /// Smoothed, in seconds.
+    interval: f64,
+}
+
+/// What the peer has been told of the stream, and when it is to be told anew.
+#[derive(Debug)]
+pub(super) struct Announcement {
+    told: StreamParams,
+    untrue_since: Option<Instant>,
+}
+
+impl Fitting {
+    /// For a source that gives what `stream` says.
+    pub(super) fn new(quality: Quality, stream: &StreamParams) -> Self {
+        let rule = match quality {
+            Quality::Fixed(quality) => {
+                Rule::Fixed(EncodingPlan { quality, frame_divisor: 1, size_divisor: 1 })
+            }
+            Quality::Auto => Rule::Auto(QualityControl::new(QualityLimits {
+                min_quality: LOWEST_AUTO_QUALITY,
+                max_quality: quality.highest(),
+                max_frame_divisor: MAX_FRAME_DIVISOR,
+                max_size_divisor: max_size_divisor(stream.width.min(stream.height)),
+            })),
+        };
+        let interval = 1000.0 / f64::from(stream.millifps.max(1));
+        let pace = Pace { last: None, interval };
+        Self { rule, pace, left_out: u32::MAX, skip: FrameSkip::default() }
+    }
+
+    /// How the next picture is to be made, if frames may take `bitrate` bits a second (`None`: as
+    /// many as they like); `None`: it is to be left out.
+    pub(super) fn plan(&mut self, captured: Instant, bitrate: Option<u64>) -> Option<EncodingPlan> {
+        self.pace.note(captured);
+        let plan = match &mut self.rule {
+            Rule::Fixed(plan) => *plan,
+            Rule::Auto(control) => control.fit(bitrate.unwrap_or(u64::MAX), self.pace.millifps()),
+        };
+        self.left_out = self.left_out.saturating_add(1);
+        if self.left_out < plan.frame_divisor {
+            return None;
+        }
+        self.left_out = 0;
+        Some(plan)
+    }
+
+    /// A picture that was made by `plan` is a frame of `len` bytes.
+    pub(super) fn record(&mut self, plan: EncodingPlan, len: usize) {
+        if let Rule::Auto(control) = &mut self.rule {
+            control.record_frame(plan, len);
+        }
+    }
+
+    /// Whether a frame of `len` bytes that is passed through is sent; `bitrate` is as for
+    /// [`plan`](Self::plan).
+    pub(super) fn admits(&mut self, captured: Instant, len: usize, bitrate: Option<u64>) -> bool {
+        self.pace.note(captured);
+        let bitrate = bitrate.unwrap_or(u64::MAX);
+        match self.rule {
+            Rule::Fixed(_) => true,
+            Rule::Auto(_) => self.skip.admit(len, bitrate, self.pace.millifps()),
+        }
+    }
+}
+
+impl Pace {
+    fn note(&mut self, captured: Instant) {
+        if let Some(last) = self.last.replace(captured) {
+            let interval = captured.saturating_duration_since(last).min(LONGEST_INTERVAL);
+            self.interval += PACE_WEIGHT * (interval.as_secs_f64() - self.interval);
+        }
+    }
+
+    fn millifps(&self) -> u32 {
+        (1000.0 / self.interval.max(SHORTEST_INTERVAL)).round() as u32
+    }
+}
+
+impl Announcement {
+    /// The peer knows of `told`.
+    pub(super) fn new(told: StreamParams) -> Self {
+        Self { told, untrue_since: None }
+    }
+
+    /// A frame of `stream` was made. What the peer is to be told now, if what it knows has not been
+    /// true for [`ANNOUNCE_AFTER`]: so at most once in that time.
+    pub(super) fn note(&mut self, now: Instant, stream: StreamParams) -> Option<StreamParams> {
+        if !is_news(&self.told, &stream) {
+            self.untrue_since = None;
+            return None;
+        }
+        let since = *self.untrue_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < ANNOUNCE_AFTER {
+            return None;
+        }
+        (self.told, self.untrue_since) = (stream, None);
+        Some(stream)
+    }
+}
+
+/// Whether somebody who was told of `told` should know of `stream`.
+fn is_news(told: &StreamParams, stream: &StreamParams) -> bool {
+    let quality = |stream: &StreamParams| i32::from(stream.quality.unwrap_or_default());
+    let same = StreamParams { quality: told.quality, ..*stream };
+    same != *told || (quality(told) - quality(stream)).abs() >= TOLD_QUALITY_STEP
+}
+
+/// By how much a picture may be divided at most, by its shorter side.
+fn max_size_divisor(shorter_side: u16) -> u32 {
+    let mut divisor = MAX_SIZE_DIVISOR;
+    while divisor > 1 && u32::from(shorter_side) / divisor < LEAST_SIDE {
+        divisor /= 2;
+    }
+    divisor
+}
+
+/// Below this blocks and ringing hide a face's features; fewer or smaller pictures are better.
+const LOWEST_AUTO_QUALITY: u8 = 30;
+
+/// 10 of 30 pictures a second still look like movement; fewer are a slide show.
+const MAX_FRAME_DIVISOR: u32 = 3;
+
+/// 720p becomes 320x180: a face can still be recognised.
+const MAX_SIZE_DIVISOR: u32 = 4;
+
+/// No picture is made smaller than this, in pixels of its shorter side: below it, no face can be
+/// recognised any more, and hardly a byte is saved.
+const LEAST_SIDE: u32 = 120;
+
+/// The weight of the newest interval between pictures: some thirty of them, since a camera's
+/// intervals sway by a tenth, and the quality should not.
+const PACE_WEIGHT: f64 = 0.03;
+
+/// A pause is no rate.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+const SHORTEST_INTERVAL: f64 = 1e-4;
+
+/// The peer shows what it is told, and writes it into the header of a recording: it need not
+/// know of each dip.
+const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
+
+/// A difference in quality that somebody may see.
+const TOLD_QUALITY_STEP: i32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    const STREAM: StreamParams =
+        StreamParams { width: 1280, height: 720, millifps: 30_000, quality: Some(80) };
+    const INTERVAL: Duration = Duration::from_nanos(33_333_333);
+
+    /// Feeds `count` pictures of `full` bytes at the highest quality, which get smaller by half with
+    /// each step of the plan; the last plan, and the frames made with their bytes.
+    fn feed(fitting: &mut Fitting, bitrate: Option<u64>, count: u32) -> (EncodingPlan, u32, f64) {
+        let began = clock::now();
+        let (mut last, mut made, mut bytes) = (None, 0, 0.0);
+        for i in 0..count {
+            let Some(plan) = fitting.plan(began + INTERVAL * i, bitrate) else { continue };
+            let len = 117e3 * f64::from(plan.quality) / 80.0 / f64::from(plan.size_divisor).powi(2);
+            fitting.record(plan, len as usize);
+            (last, made, bytes) = (Some(plan), made + 1, bytes + len);
+        }
+        (last.expect("the first picture is never left out"), made, bytes)
+    }
+
+    #[test]
+    fn a_fixed_quality_stays_whatever_the_path_bears() {
+        let mut fitting = Fitting::new(Quality::Fixed(60), &STREAM);
+        let (plan, made, _) = feed(&mut fitting, Some(1000), 90);
+        assert_eq!(plan, EncodingPlan { quality: 60, frame_divisor: 1, size_divisor: 1 });
+        assert_eq!(made, 90);
+        let now = clock::now();
+        assert!((0..90).all(|_| fitting.admits(now, 1 << 20, Some(1000))));
+    }
+
+    #[test]
+    fn without_a_bitrate_auto_is_the_highest_quality_and_becomes_it_again() {
+        let best = EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 };
+        let mut fitting = Fitting::new(Quality::Auto, &STREAM);
+        assert_eq!(feed(&mut fitting, None, 90).0, best);
+        let (narrow, made, _) = feed(&mut fitting, Some(2_000_000), 300);
+        assert!(narrow.quality < 80 && made < 300, "{narrow:?}");
+        assert_eq!(feed(&mut fitting, None, 90).0, best);
+    }
+
+    #[test]
+    fn auto_keeps_to_what_the_path_bears_and_leaves_out_evenly() {
+        for (bps, divisor) in [(20_000_000, 1), (8_000_000, 2), (1_200_000, 3)] {
+            let mut fitting = Fitting::new(Quality::Auto, &STREAM);
+            feed(&mut fitting, Some(bps), 300);
+            let (plan, made, bytes) = feed(&mut fitting, Some(bps), 300);
+            assert_eq!((plan.frame_divisor, made), (divisor, 300 / divisor), "{plan:?} at {bps}");
+            assert!(bytes * 8.0 / 10.0 <= bps as f64 * 1.03, "{plan:?} makes {bytes} at {bps}");
+            assert!(plan.quality >= LOWEST_AUTO_QUALITY);
+        }
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_pictures_and_not_what_was_said() {
+        let mut fitting = Fitting::new(Quality::Auto, &STREAM);
+        let began = clock::now();
+        (0..300).for_each(|i| fitting.pace.note(began + 4 * INTERVAL * i));
+        assert!(fitting.pace.millifps().abs_diff(7_500) < 20, "{}", fitting.pace.millifps());
+        fitting.pace.note(began + Duration::from_secs(9999));
+        assert!(fitting.pace.millifps() > 5_000, "a pause is one interval of many");
+        (0..300).for_each(|_| fitting.pace.note(began));
+        assert!(fitting.pace.millifps() < 10_000_001, "clocks may stand still");
+    }
+
+    #[test]
+    fn small_pictures_are_not_made_smaller() {
+        let sizes = [(1080, 4), (480, 4), (479, 2), (240, 2), (239, 1), (16, 1), (0, 1)];
+        for (side, divisor) in sizes {
+            assert_eq!(max_size_divisor(side), divisor, "{side}");
+        }
+    }
+
+    #[test]
+    fn what_is_passed_through_is_skipped_to_fit() {
+        let mut fitting = Fitting::new(Quality::Auto, &STREAM);
+        let began = clock::now();
+        let mut admitted = |bitrate| {
+            (0..300).filter(|&i| fitting.admits(began + INTERVAL * i, 116_667, bitrate)).count()
+        };
+        assert_eq!(admitted(None), 300);
+        assert!((145..155).contains(&admitted(Some(14_000_000))));
+    }
+
+    #[test]
+    fn the_peer_is_told_of_what_lasts_and_not_of_every_dip() {
+        let ms = Duration::from_millis;
+        let now = clock::now();
+        let mut announcement = Announcement::new(STREAM);
+        let worse = StreamParams { quality: Some(50), ..STREAM };
+        let near = StreamParams { quality: Some(77), ..STREAM };
+        let small = StreamParams { width: 640, height: 360, ..worse };
+        assert_eq!(announcement.note(now, worse), None);
+        assert_eq!(announcement.note(now + ms(999), worse), None);
+        assert_eq!(announcement.note(now + ms(999), near), None, "true enough again");
+        assert_eq!(announcement.note(now + ms(2000), worse), None);
+        assert_eq!(announcement.note(now + ms(2500), small), None);
+        assert_eq!(announcement.note(now + ms(3000), small), Some(small), "untrue for a second");
+        assert_eq!(announcement.note(now + ms(9000), small), None, "and told once");
+        assert_eq!(announcement.note(now + ms(9000), STREAM), None);
+        assert_eq!(announcement.note(now + ms(9999), STREAM), None);
+        assert_eq!(announcement.note(now + ms(10_000), STREAM), Some(STREAM));
+    }
+}

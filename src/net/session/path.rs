@@ -1,0 +1,164 @@
+//! The way to the peer: where the peer is, and how long a datagram on the way may be.
+
+use std::{net::SocketAddr, time::Instant};
+
+use rand::Rng;
+
+use super::{outbound::Outbound, sender::Burst};
+use crate::net::{
+    path_mtu::{Delivery, PathMtu},
+    path_validation::PathValidation,
+    wire::{
+        checksum::Hashed,
+        datagram::{Kind, OVERHEAD},
+        path_probe::{ACK_LEN, PathProbe, PathProbeAck},
+        probe::{PROBE_LEN, Probe},
+        report::Report,
+    },
+};
+
+/// The way to one peer.
+#[derive(Debug)]
+pub(super) struct Path {
+    /// Follows the peer, if it answers; else the peer is where it was.
+    validation: PathValidation,
+    can_ask: bool,
+    /// If we send, and nobody has said how long datagrams are to be.
+    mtu: Option<PathMtu>,
+    ack: Option<PathProbeAck>,
+}
+
+impl Path {
+    /// A way to `addr`. `can_ask`: the peer answers probes. `probed`: how long a datagram may
+    /// be is to be found out, up to so many bytes.
+    pub(super) fn new(
+        now: Instant,
+        addr: SocketAddr,
+        can_ask: bool,
+        probed: Option<usize>,
+    ) -> Self {
+        let mtu = probed.filter(|_| can_ask);
+        Self {
+            validation: PathValidation::new(addr),
+            can_ask,
+            mtu: mtu.map(|limit| PathMtu::new(now, addr.is_ipv6(), limit)),
+            ack: None,
+        }
+    }
+
+    /// Where datagrams go.
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.validation.active()
+    }
+
+    /// How long a datagram may be, if that is being found out.
+    pub(super) fn max_datagram_len(&self) -> Option<usize> {
+        self.mtu.as_ref().map(PathMtu::max_datagram_len)
+    }
+
+    /// A whole datagram of this session that had not come before.
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        sequence: u64,
+        len: usize,
+    ) {
+        if self.can_ask {
+            self.validation.handle_datagram(now, from, sequence, len);
+        }
+    }
+
+    /// The origin of a probe has come back; where the peer has proved to have moved, if it has.
+    pub(super) fn handle_echo(&mut self, now: Instant, origin: u64) -> Option<SocketAddr> {
+        let moved = self.validation.handle_echo(origin)?;
+        if let Some(mtu) = &mut self.mtu {
+            mtu.reset(now);
+        }
+        Some(moved)
+    }
+
+    /// A probe of the peer's has arrived, in a datagram of `len` bytes.
+    pub(super) fn handle_probe(&mut self, probe: PathProbe, len: usize) {
+        self.ack = Some(PathProbeAck { id: probe.id, datagram_len: len as u16 });
+    }
+
+    /// A probe of ours has arrived.
+    pub(super) fn handle_ack(&mut self, now: Instant, ack: PathProbeAck) {
+        if let Some(mtu) = &mut self.mtu {
+            mtu.handle_ack(now, ack.id, ack.datagram_len.into());
+        }
+    }
+
+    /// This machine has refused to send a datagram of `len` bytes. True: that changes how long
+    /// they are.
+    pub(super) fn handle_refused(&mut self, now: Instant, len: usize) -> bool {
+        let Some(mtu) = &mut self.mtu else { return false };
+        mtu.handle_refused(now, len);
+        true
+    }
+
+    /// What a report says of long datagrams, which are told from short ones by their mean.
+    pub(super) fn handle_report(&mut self, now: Instant, before: &Report, report: &Report) {
+        let Some(mtu) = &mut self.mtu else { return };
+        let received = report.received.saturating_sub(before.received) as usize;
+        let bytes = report.received_bytes.saturating_sub(before.received_bytes) as usize;
+        let are_long = received > 0 && bytes / received > SHORT_MEAN;
+        let delivery = Delivery {
+            long_arrived: if are_long { received } else { 0 },
+            long_lost: report.lost.saturating_sub(before.lost) as usize,
+            short_arrived: if are_long { 0 } else { received },
+        };
+        mtu.handle_delivery(now, delivery);
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let mtu = self.mtu.as_ref().and_then(PathMtu::poll_timeout);
+        mtu.into_iter().chain(self.validation.poll_timeout()).min()
+    }
+
+    /// Writes what is to be sent to find out about the way, and says where it goes.
+    pub(super) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        outbound: &mut Outbound,
+        buf: &mut [u8],
+        rng: &mut impl Rng,
+    ) -> Option<(SocketAddr, Burst)> {
+        if let Some(ack) = self.ack.take() {
+            return Some((
+                self.addr(),
+                emit(outbound, Kind::PathProbeAck, ACK_LEN, buf, |b| ack.emit(b)),
+            ));
+        }
+        let challenge =
+            self.validation.poll_challenge(now, OVERHEAD + PROBE_LEN, || rng.next_u64());
+        if let Some(challenge) = challenge {
+            let probe = Probe { origin: challenge.token };
+            let burst = emit(outbound, Kind::Probe, PROBE_LEN, buf, |body| probe.emit(body));
+            return Some((challenge.to, burst));
+        }
+        let due = self.mtu.as_mut()?.poll_probe(now)?;
+        let probe = PathProbe { id: due.id };
+        let body_len = due.datagram_len - OVERHEAD;
+        Some((self.addr(), emit(outbound, Kind::PathProbe, body_len, buf, |body| probe.emit(body))))
+    }
+}
+
+fn emit(
+    outbound: &mut Outbound,
+    kind: Kind,
+    body_len: usize,
+    buf: &mut [u8],
+    fill: impl FnOnce(&mut [u8]),
+) -> Burst {
+    let len = outbound.emit(kind, body_len, buf, |body, _| {
+        fill(body);
+        Hashed::default()
+    });
+    Burst { len, segment_len: len }
+}
+
+/// Bytes. Frames of datagrams of the next usual length, 1452, have a larger mean than this even
+/// when every third datagram is a probe; what comes through a black hole has a smaller one.
+const SHORT_MEAN: usize = 1000;

@@ -1,0 +1,83 @@
+//! What a session makes of the way to its peer: how long its datagrams may be, and where it leads.
+
+use udpchat::net::{netem::NetemSpec, session::Role};
+
+use crate::sim::{MS, NodeId, SECOND, Sim};
+
+const ANN: NodeId = NodeId(0);
+const BOB: NodeId = NodeId(1);
+
+const FRAME_LEN: usize = 98 * 1160 - 4;
+
+/// Ann sends to Bob, and finds out how long her datagrams may be, over a way that carries `mtu`
+/// bytes of UDP payload.
+fn probing(spec: &str, mtu: usize) -> Sim {
+    let spec: NetemSpec = spec.parse().expect("a specification");
+    let mut sim = Sim::with_links(2, spec);
+    sim.start_receiver(BOB);
+    sim.set_mtu(ANN, BOB, mtu);
+    let mut config = sim.config(ANN, Role::Send { targets: vec![sim.target(BOB)], control: true });
+    config.max_datagram_len = None;
+    sim.start(ANN, config);
+    sim.run(SECOND);
+    sim
+}
+
+fn datagram_len(sim: &Sim) -> Option<usize> {
+    sim.counters(ANN)[0].repair.max_datagram_len
+}
+
+#[test]
+fn datagrams_grow_to_what_the_way_carries() {
+    for (mtu, found) in [(1200, 1200), (1472, 1472), (8972, 8972), (60_000, 8972)] {
+        let mut sim = probing("delay=5ms,loss=1%", mtu);
+        sim.start_video(ANN, FRAME_LEN);
+        sim.run(5 * SECOND);
+        assert_eq!(datagram_len(&sim), Some(found), "{mtu} bytes pass");
+        let frames = sim.take_frames(BOB).len();
+        assert!((149..=150).contains(&frames), "{frames} of 150 at {mtu} bytes");
+    }
+}
+
+#[test]
+fn a_way_that_becomes_narrower_is_noticed_within_a_second() {
+    let mut sim = probing("delay=5ms", 1472);
+    sim.start_video(ANN, FRAME_LEN);
+    sim.run(SECOND);
+    assert_eq!(datagram_len(&sim), Some(1472));
+    sim.set_mtu(ANN, BOB, 1300);
+    sim.run(SECOND);
+    sim.take_frames(BOB);
+    assert_eq!(datagram_len(&sim), Some(1200));
+    sim.run(SECOND);
+    assert_eq!(sim.take_frames(BOB).len(), 30);
+}
+
+#[test]
+fn the_stream_goes_on_when_the_sender_moves_and_feedback_follows_it() {
+    let mut sim = probing("delay=5ms,loss=2%", 1472);
+    sim.start_video(ANN, FRAME_LEN);
+    sim.run(2 * SECOND);
+    sim.move_to(ANN, "10.0.0.77:999".parse().expect("an address"));
+    sim.run(100 * MS);
+    let heard = sim.counters(ANN)[0].datagrams_received;
+    sim.take_frames(BOB);
+    sim.run(SECOND);
+    let frames = sim.take_frames(BOB).len();
+    assert!((29..=31).contains(&frames), "{frames} of 30 in the second after");
+    let reports = sim.counters(ANN)[0].datagrams_received - heard;
+    assert!(reports >= 15, "{reports} datagrams came back in the second after");
+}
+
+#[test]
+fn the_stream_goes_on_within_a_second_when_the_receiver_moves() {
+    let mut sim = probing("delay=5ms", 1472);
+    sim.start_video(ANN, FRAME_LEN);
+    sim.run(2 * SECOND);
+    sim.move_to(BOB, "10.0.0.88:7722".parse().expect("an address"));
+    sim.run(SECOND);
+    sim.take_frames(BOB);
+    sim.run(SECOND);
+    let frames = sim.take_frames(BOB).len();
+    assert!(frames >= 29, "{frames} of 30 in the second after");
+}
