@@ -69,11 +69,15 @@ impl GapTracker {
 
     /// The longest run of lost datagrams among the gaps that have become losses since the last call.
     pub fn take_largest_burst(&mut self, now: Instant) -> u16 {
-        let grace = self.grace(now);
-        while self.gaps.front().is_some_and(|g| g.opened + grace <= now) {
-            self.settle_oldest();
-        }
+        self.settle(now);
         std::mem::take(&mut self.largest_burst)
+    }
+
+    /// How many datagrams are missing that may still come: their gaps are younger than the reorder
+    /// grace.
+    pub fn undecided(&mut self, now: Instant) -> u64 {
+        self.settle(now);
+        self.gaps.iter().map(|g| g.missing).sum()
     }
 
     fn open(&mut self, gap: Gap) {
@@ -88,6 +92,13 @@ impl GapTracker {
         let Some(gap) = gap else { return };
         gap.missing = gap.missing.saturating_sub(1);
         self.lateness.record(now, now.saturating_duration_since(gap.opened));
+    }
+
+    fn settle(&mut self, now: Instant) {
+        let grace = self.grace(now);
+        while self.gaps.front().is_some_and(|g| g.opened + grace <= now) {
+            self.settle_oldest();
+        }
     }
 
     fn settle_oldest(&mut self) {
@@ -145,6 +156,17 @@ mod tests {
         assert_eq!(gaps.take_largest_burst(t + 10 * MS), 0);
         assert_eq!(gaps.grace(t + 3000 * MS), 5 * MS);
         assert_eq!(gaps.grace(t + 6000 * MS), MIN_GRACE);
+    }
+
+    #[test]
+    fn what_may_still_come_is_not_lost_yet() {
+        let (t, mut gaps) = (crate::clock::now(), GapTracker::new());
+        for sequence in [0, 4, 2] {
+            gaps.record(t, sequence);
+        }
+        assert_eq!(gaps.undecided(t), 2);
+        assert_eq!(gaps.undecided(t + MS), 0);
+        assert_eq!(gaps.take_largest_burst(t + MS), 2);
     }
 
     #[test]

@@ -83,6 +83,12 @@ impl<T: Clone> Netem<T> {
         }
     }
 
+    /// From now on the bottleneck carries `rate` bits a second; what waits there already leaves as
+    /// it would have.
+    pub fn set_rate(&mut self, rate: Option<u64>) {
+        self.spec.rate = rate;
+    }
+
     /// Sends one datagram on its way at `now`.
     pub fn push(&mut self, now: Instant, datagram: &[u8], tag: T) {
         self.counters.seen += 1;

@@ -297,7 +297,7 @@ impl Rhythm {
 
     /// After how long without a chunk a frame is taken to have ended.
     fn quiet(&mut self, now: Instant) -> Duration {
-        let gap = self.gap.max(now).map_or(UNKNOWN_QUIET, |gap| gap * 3 / 2);
+        let gap = self.gap.max(now).map_or(UNKNOWN_QUIET, |gap| gap * 2);
         gap.clamp(MIN_QUIET, MAX_QUIET)
     }
 }
@@ -362,7 +362,7 @@ const UNKNOWN_QUIET: Duration = Duration::from_millis(10);
 const MIN_QUIET: Duration = Duration::from_millis(2);
 
 /// After this, a frame has ended whatever its gaps were.
-const MAX_QUIET: Duration = Duration::from_millis(20);
+const MAX_QUIET: Duration = Duration::from_millis(30);
 
 /// A longer pause between frames says nothing of the stream's rate.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);

@@ -20,11 +20,11 @@ const DATAGRAM: usize = 1200;
 const REPORT: Duration = Duration::from_millis(50);
 const FRAME: Duration = Duration::from_micros(33_333);
 /// Encode and decode.
-const CODEC: Duration = Duration::from_millis(4);
+pub(crate) const CODEC: Duration = Duration::from_millis(4);
 
 const LIMITS: RateLimits =
     RateLimits { min_bps: 500_000, max_bps: 60_000_000, start_bps: 30_000_000 };
-const QUALITY: QualityLimits =
+pub(crate) const QUALITY: QualityLimits =
     QualityLimits { min_quality: 10, max_quality: 80, max_frame_divisor: 3, max_size_divisor: 4 };
 
 /// A drop-tail queue before a link.
@@ -238,7 +238,7 @@ impl Stream {
 }
 
 /// 720p: 117 KB at quality 80, give or take a tenth.
-fn jpeg_len(plan: EncodingPlan, rng: &mut Pcg64Mcg) -> usize {
+pub(crate) fn jpeg_len(plan: EncodingPlan, rng: &mut Pcg64Mcg) -> usize {
     let quality = f64::from(plan.quality);
     let scale = if quality < 50.0 { 50.0 / quality } else { 2.0 - quality / 50.0 };
     let pixels = 1.0 / f64::from(plan.size_divisor * plan.size_divisor);

@@ -20,6 +20,7 @@ mod machines;
 mod namespaces;
 mod people;
 mod program;
+mod repair;
 mod video_files;
 #[cfg(feature = "opencv")]
 mod windows;

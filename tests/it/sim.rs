@@ -36,8 +36,9 @@ pub(crate) struct Sim {
     pub(crate) base: Instant,
     pub(crate) now: Instant,
     nodes: Vec<Node>,
-    /// From the first node to each, then from the second to each, and so on.
     links: Vec<Link>,
+    /// Which link leads from the first node to each, then from the second to each, and so on.
+    routes: Vec<usize>,
     pipes: Vec<Pipe>,
     pipe_queue: BTreeMap<(Instant, u64), PipeEvent>,
     pipe_order: u64,
@@ -60,18 +61,24 @@ struct Node {
     frames: Vec<(Instant, Delivered)>,
     video: Option<Video>,
     sent_bytes: u64,
+    /// Whether its endpoint is to be drained.
+    was_called: bool,
 }
 
-/// A source that pushes a frame at each interval.
-#[derive(Clone, Copy)]
+/// A source that makes a frame at each interval.
 struct Video {
     next_at: Instant,
     next_number: u64,
-    frame_len: usize,
+    camera: Camera,
 }
 
+/// Says how many bytes the next frame has, if it is to be sent, given how many bits a second of
+/// pictures the path can bear, if that is known.
+pub(crate) type Camera = Box<dyn FnMut(Option<u64>) -> Option<usize>>;
+
 struct Link {
-    netem: Netem<SocketAddr>,
+    /// What travels with a datagram is who sent it and where it goes.
+    netem: Netem<(SocketAddr, NodeId)>,
     open: bool,
     /// Longer datagrams are lost.
     mtu: usize,
@@ -115,11 +122,12 @@ impl Sim {
             let seed = spec.seed.wrapping_mul(0x9e37_79b9).wrapping_add(index as u64);
             Link::new(NetemSpec { seed, ..spec })
         };
-        let links = (0..nodes * nodes).map(link).collect();
+        let links: Vec<_> = (0..nodes * nodes).map(link).collect();
         Self {
             base,
             now: base,
             nodes: (0..nodes).map(Node::new).collect(),
+            routes: (0..links.len()).collect(),
             links,
             pipes: Vec::new(),
             pipe_queue: BTreeMap::new(),
@@ -148,6 +156,19 @@ impl Sim {
         self.nodes[node.0].addr = addr;
     }
 
+    /// Gives several ways one bad network, which they share.
+    pub(crate) fn share_link(&mut self, ways: &[(NodeId, NodeId)], spec: NetemSpec) {
+        self.links.push(Link::new(spec));
+        for (from, to) in ways {
+            self.routes[from.0 * self.nodes.len() + to.0] = self.links.len() - 1;
+        }
+    }
+
+    /// From now on the way from `from` to `to` carries `rate` bits a second.
+    pub(crate) fn set_rate(&mut self, from: NodeId, to: NodeId, rate: u64) {
+        self.link(from, to).netem.set_rate(Some(rate));
+    }
+
     /// What `node` listens on.
     pub(crate) fn addr(&self, node: NodeId) -> SocketAddr {
         self.nodes[node.0].addr
@@ -156,7 +177,7 @@ impl Sim {
     /// A configuration whose epoch is now and whose clock nobody else can know.
     pub(crate) fn config(&self, node: NodeId, role: Role) -> EndpointConfig {
         EndpointConfig {
-            name: Name::new(["ann", "bob", "eve"][node.0]),
+            name: Name::new(["ann", "bob", "eve", "dan"][node.0]),
             role,
             stream: None,
             max_datagram_len: Some(1200),
@@ -235,8 +256,14 @@ impl Sim {
 
     /// From now on, `node` pushes a frame of `frame_len` bytes every [`FRAME_INTERVAL`].
     pub(crate) fn start_video(&mut self, node: NodeId, frame_len: usize) {
-        let next_number = self.nodes[node.0].video.map_or(0, |v| v.next_number);
-        self.nodes[node.0].video = Some(Video { next_at: self.now, next_number, frame_len });
+        self.start_camera(node, Box::new(move |_| Some(frame_len)));
+    }
+
+    /// From now on, `node` asks `camera` for a frame every [`FRAME_INTERVAL`]; each has a number,
+    /// also those that are not sent.
+    pub(crate) fn start_camera(&mut self, node: NodeId, camera: Camera) {
+        let next_number = self.nodes[node.0].video.as_ref().map_or(0, |v| v.next_number);
+        self.nodes[node.0].video = Some(Video { next_at: self.now, next_number, camera });
     }
 
     pub(crate) fn stop_video(&mut self, node: NodeId) {
@@ -352,7 +379,10 @@ impl Sim {
 
     fn next_due(&self) -> Option<Instant> {
         let nodes = self.nodes.iter().flat_map(|n| {
-            [n.endpoint.as_ref().and_then(Endpoint::poll_timeout), n.video.map(|v| v.next_at)]
+            [
+                n.endpoint.as_ref().and_then(Endpoint::poll_timeout),
+                n.video.as_ref().map(|v| v.next_at),
+            ]
         });
         let links = self.links.iter().map(|l| l.netem.poll_timeout());
         let pipes = self.pipe_queue.keys().next().map(|k| k.0);
@@ -380,36 +410,36 @@ impl Sim {
     }
 
     fn capture(&mut self, node: NodeId) {
-        let Some(video) = self.nodes[node.0].video.filter(|v| v.next_at <= self.now) else {
-            return;
-        };
-        let next = Video {
-            next_at: video.next_at + FRAME_INTERVAL,
-            next_number: video.next_number + 1,
-            ..video
-        };
-        self.nodes[node.0].video = Some(next);
-        self.push_frame(node, video.next_number, video.frame_len);
+        let Node { video, endpoint, .. } = &mut self.nodes[node.0];
+        let Some(video) = video.as_mut().filter(|v| v.next_at <= self.now) else { return };
+        let number = video.next_number;
+        video.next_at += FRAME_INTERVAL;
+        video.next_number += 1;
+        let bitrate = endpoint.as_ref().and_then(Endpoint::picture_bitrate);
+        if let Some(len) = (video.camera)(bitrate) {
+            self.push_frame(node, number, len);
+        }
     }
 
     fn deliver_datagrams(&mut self) {
         for index in 0..self.links.len() {
-            let to = NodeId(index % self.nodes.len());
-            let mut any = false;
-            while let Some((datagram, source)) = self.links[index].netem.poll(self.now) {
+            while let Some((datagram, (source, to))) = self.links[index].netem.poll(self.now) {
                 if let Some(endpoint) = &mut self.nodes[to.0].endpoint {
                     endpoint.handle_datagram(self.now, source, &datagram);
-                    any = true;
+                    self.nodes[to.0].was_called = true;
                 }
             }
-            if any {
-                self.settle(to);
+        }
+        for node in (0..self.nodes.len()).map(NodeId) {
+            if std::mem::take(&mut self.nodes[node.0].was_called) {
+                self.settle(node);
             }
         }
     }
 
     fn link(&mut self, from: NodeId, to: NodeId) -> &mut Link {
-        &mut self.links[from.0 * self.nodes.len() + to.0]
+        let route = self.routes[from.0 * self.nodes.len() + to.0];
+        &mut self.links[route]
     }
 
     /// Drains the endpoint of `node` and holds it to its contract.
@@ -463,7 +493,7 @@ impl Sim {
         let now = self.now;
         let link = self.link(node, NodeId(target));
         if link.open && datagram.len() <= link.mtu {
-            link.netem.push(now, datagram, from);
+            link.netem.push(now, datagram, (from, NodeId(target)));
         }
     }
 
@@ -565,6 +595,7 @@ impl Node {
             frames: Vec::new(),
             video: None,
             sent_bytes: 0,
+            was_called: false,
         }
     }
 }

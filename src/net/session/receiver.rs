@@ -131,7 +131,7 @@ impl Receiver {
             let counts = Counts {
                 highest_sequence: arrivals.highest(),
                 received: arrivals.received(),
-                lost: arrivals.lost(),
+                lost: arrivals.lost().saturating_sub(gaps.undecided(now)),
                 largest_burst: gaps.take_largest_burst(now),
                 frames,
                 kernel_drops: kernel_drops as u32,
