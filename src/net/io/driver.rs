@@ -111,6 +111,8 @@ pub struct Driver {
     /// What the socket did not take yet: of the endpoint's, in `send_buf`, and of the bad network's.
     blocked: Option<Blocked>,
     held: Option<(Vec<u8>, SocketAddr)>,
+    /// Whether the poll wakes when the socket takes more.
+    watches_writable: bool,
     more_to_receive: bool,
     last_warning: Option<Instant>,
     published: Option<Instant>,
@@ -204,8 +206,7 @@ impl Driver {
             Some(listen) => bind_both(listen, config.socket)?,
         };
         let poll = Poll::new()?;
-        let both = Interest::READABLE | Interest::WRITABLE;
-        poll.registry().register(udp.source(), UDP, both)?;
+        poll.registry().register(udp.source(), UDP, Interest::READABLE)?;
         if let Some(listener) = &mut listener {
             poll.registry().register(listener, LISTENER, Interest::READABLE)?;
         }
@@ -242,6 +243,7 @@ impl Driver {
             send_buf: vec![0; SEND_LEN],
             blocked: None,
             held: None,
+            watches_writable: false,
             more_to_receive: false,
             last_warning: None,
             published: None,
@@ -260,6 +262,7 @@ impl Driver {
         let mut ready = Events::with_capacity(64);
         self.drain();
         while !self.is_done() {
+            self.watch_writable();
             let timeout = if self.more_to_receive { Some(Duration::ZERO) } else { self.timeout() };
             let timeout = match timeout {
                 Some(soon) if !soon.is_zero() && soon < COARSE => self.timer.set(soon),
@@ -325,8 +328,25 @@ impl Driver {
         let due = due.into_iter().chain(closing).chain(publish).min()?;
         let timeout = due.saturating_duration_since(clock::now());
         // What is due cannot be sent before the socket is writable, which ends the wait as well.
-        let is_blocked = self.blocked.is_some() || self.held.is_some();
-        Some(if is_blocked { timeout.max(BLOCKED_PATIENCE) } else { timeout })
+        Some(if self.is_blocked() { timeout.max(BLOCKED_PATIENCE) } else { timeout })
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.blocked.is_some() || self.held.is_some()
+    }
+
+    /// Only while the socket takes no more: it says that it does after each datagram that has
+    /// left, and each such word would be a turn for nothing.
+    fn watch_writable(&mut self) {
+        if self.is_blocked() == self.watches_writable {
+            return;
+        }
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let interest = if self.is_blocked() { both } else { Interest::READABLE };
+        match self.poll.registry().reregister(self.udp.source(), UDP, interest) {
+            Ok(()) => self.watches_writable = self.is_blocked(),
+            Err(error) => self.warn(&format!("watching the socket failed: {error}")),
+        }
     }
 
     fn receive(&mut self) {

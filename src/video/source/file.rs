@@ -88,7 +88,7 @@ impl Film {
             self.ahead = Some(image);
             return Ok(None);
         };
-        let (picture, number) = (Picture::Image(image), self.number);
+        let (picture, number) = (Picture::Image(image.into()), self.number);
         self.number += 1;
         Ok(Some(Captured { picture, captured: due.at, number }))
     }

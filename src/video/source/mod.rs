@@ -5,6 +5,7 @@ pub mod camera;
 mod error;
 #[cfg(feature = "opencv")]
 mod file;
+mod hand;
 #[cfg(feature = "opencv")]
 mod mat;
 mod pace;
@@ -19,7 +20,7 @@ mod y4m;
 
 use std::{
     path::Path,
-    sync::atomic::AtomicBool,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -73,8 +74,9 @@ pub struct Captured {
 /// A picture as its source has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Picture {
-    /// Pixels, to be encoded here.
-    Image(Image),
+    /// Pixels, to be encoded here. Shared, so that a source may keep what comes again, and paint
+    /// over what nobody needs any more.
+    Image(Arc<Image>),
     /// A frame, checked and mended.
     Jpeg(Vec<u8>),
 }
@@ -156,7 +158,6 @@ enum Kind {
 struct PacedPattern {
     pattern: Pattern,
     pacer: Pacer,
-    gray: bool,
 }
 
 impl PacedPattern {
@@ -165,10 +166,7 @@ impl PacedPattern {
         // What the clock shows is the due time, so that it can be compared with `captured`.
         let late = clock::now().saturating_duration_since(due.at);
         let wall = clock::wall().checked_sub(late).unwrap_or(Duration::ZERO);
-        let mut image = self.pattern.render(due.number as u32, wall);
-        if self.gray {
-            image.drop_chroma();
-        }
+        let image = self.pattern.picture(due.number as u32, wall);
         Some(Captured { picture: Picture::Image(image), captured: due.at, number: due.number })
     }
 }
@@ -179,6 +177,7 @@ fn open_pattern(options: &SourceOptions) -> Source {
     let rate = options.rate_text(fps);
     let label = format!("udpchat {width}x{height} {fps} fps");
     let pattern = Pattern::new(Size { width, height }, &label);
+    let pattern = if options.gray { pattern.into_gray() } else { pattern };
     let info = SourceInfo {
         width,
         height,
@@ -187,7 +186,7 @@ fn open_pattern(options: &SourceOptions) -> Source {
         passthrough: false,
         notes: Vec::new(),
     };
-    let source = PacedPattern { pattern, pacer: options.pacer(fps), gray: options.gray };
+    let source = PacedPattern { pattern, pacer: options.pacer(fps) };
     Source { info, kind: Kind::Pattern(Box::new(source)) }
 }
 

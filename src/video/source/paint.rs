@@ -1,4 +1,4 @@
-//! Painting on a 4:2:0 image: rectangles, blended masks, digits and small text.
+//! Painting on a 4:2:0 or a grey image: rectangles, blended masks, digits and small text.
 
 use std::ops::Range;
 
@@ -86,6 +86,9 @@ pub(super) fn fill(image: &mut Image, columns: Range<usize>, rows: Range<usize>,
     for y in rows.start..bottom {
         luma[y * width..][columns.start..right].fill(colour.y);
     }
+    if cb.is_empty() {
+        return;
+    }
     for y in rows.start.div_ceil(2)..bottom.div_ceil(2) {
         cb[y * chroma_width..][chroma.clone()].fill(colour.cb);
         cr[y * chroma_width..][chroma.clone()].fill(colour.cr);
@@ -95,29 +98,79 @@ pub(super) fn fill(image: &mut Image, columns: Range<usize>, rows: Range<usize>,
 /// Paints a colour through a mask whose top left corner is at (`left`, `top`), rounded
 /// down to even numbers so that luma and chroma agree. Cut to the image.
 pub(super) fn blend(image: &mut Image, mask: &Mask, left: usize, top: usize, colour: Colour) {
-    let (left, top) = (left & !1, top & !1);
-    let (width, height) = (image.width, image.height);
-    let columns = mask.width.min(width.saturating_sub(left));
-    let rows = mask.height.min(height.saturating_sub(top));
-    let chroma_width = width.div_ceil(2);
+    let under = Under::new(image, mask, left, top);
     let [luma, cb, cr] = image.planes_mut();
-    for y in 0..rows {
-        let to = &mut luma[(top + y) * width + left..][..columns];
-        mix_row(to, colour.y, &mask.alpha[y * mask.width..]);
+    for (to, y) in under.luma_rows() {
+        mix_row(&mut luma[to], colour.y, &mask.alpha[y * mask.width..]);
     }
-    for y in 0..rows.div_ceil(2) {
-        let at = (top / 2 + y) * chroma_width + left / 2;
-        let to = at..at + columns.div_ceil(2);
+    if cb.is_empty() {
+        return;
+    }
+    for (to, y) in under.chroma_rows() {
         let alpha = &mask.chroma_alpha[y * mask.width.div_ceil(2)..];
         mix_row(&mut cb[to.clone()], colour.cb, alpha);
         mix_row(&mut cr[to], colour.cr, alpha);
     }
 }
 
-fn mix_row(row: &mut [u8], to: u8, alpha: &[u8]) {
-    for (value, &alpha) in row.iter_mut().zip(alpha) {
-        *value = mix(*value, to, alpha.into());
+/// Makes what [`blend`] changes as it is in `background`, an image of the same size and layout.
+pub(super) fn restore(image: &mut Image, background: &Image, mask: &Mask, left: usize, top: usize) {
+    let under = Under::new(image, mask, left, top);
+    let [luma, chroma @ ..] = image.planes_mut();
+    let [from_luma, from_chroma @ ..] = background.planes();
+    for (row, _) in under.luma_rows() {
+        luma[row.clone()].copy_from_slice(&from_luma[row]);
     }
+    for (plane, from) in chroma.into_iter().zip(from_chroma).filter(|(_, from)| !from.is_empty()) {
+        for (row, _) in under.chroma_rows() {
+            plane[row.clone()].copy_from_slice(&from[row]);
+        }
+    }
+}
+
+/// The part of an image under a mask.
+struct Under {
+    width: usize,
+    left: usize,
+    top: usize,
+    columns: usize,
+    rows: usize,
+}
+
+impl Under {
+    fn new(image: &Image, mask: &Mask, left: usize, top: usize) -> Self {
+        let (left, top) = (left & !1, top & !1);
+        let columns = mask.width.min(image.width.saturating_sub(left));
+        let rows = mask.height.min(image.height.saturating_sub(top));
+        Self { width: image.width, left, top, columns, rows }
+    }
+
+    /// Where each row's samples are in the plane, and which row of the mask it is.
+    fn luma_rows(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
+        let (at, len) = (self.top * self.width + self.left, self.columns);
+        (0..self.rows).map(move |y| (at + y * self.width..at + y * self.width + len, y))
+    }
+
+    /// The same of a chroma plane.
+    fn chroma_rows(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
+        let (width, len) = (self.width.div_ceil(2), self.columns.div_ceil(2));
+        let at = self.top / 2 * width + self.left / 2;
+        (0..self.rows.div_ceil(2)).map(move |y| (at + y * width..at + y * width + len, y))
+    }
+}
+
+/// Brings each sample nearer to `to` by its alpha.
+pub(super) fn mix_row(row: &mut [u8], to: u8, alpha: &[u8]) {
+    for (value, &alpha) in row.iter_mut().zip(alpha) {
+        *value = mix(*value, to, alpha);
+    }
+}
+
+/// A disc as a mask.
+pub(super) fn disc(diameter: usize) -> Mask {
+    let diameter = diameter.max(2);
+    let radius = diameter as f32 / 2.0;
+    Mask::of(diameter, diameter, |x, y| (x - radius).hypot(y - radius) <= radius)
 }
 
 /// A line of small text as a mask, `scale` pixels for each of the font's eight.
@@ -185,8 +238,15 @@ fn in_segment(x: f32, y: f32, ((x1, y1), (x2, y2)): ((f32, f32), (f32, f32)), ha
     across <= half && along + across <= length / 2.0 - half * 0.18
 }
 
-fn mix(from: u8, to: u8, alpha: u32) -> u8 {
-    ((u32::from(from) * (255 - alpha) + u32::from(to) * alpha + 127) / 255) as u8
+fn mix(from: u8, to: u8, alpha: u8) -> u8 {
+    let [from, to, alpha] = [from, to, alpha].map(u16::from);
+    div_255(from * (255 - alpha) + to * alpha + 127)
+}
+
+/// A 255th, rounded down, of at most 65,279. In 16 bits, of which any processor's registers hold
+/// many: a quarter of the time of a division in 32.
+pub(super) fn div_255(value: u16) -> u8 {
+    ((value + 1 + (value >> 8)) >> 8) as u8
 }
 
 /// Where in a pixel coverage is sampled.
@@ -213,6 +273,11 @@ mod tests {
             blend(&mut image, &mask, at, at, Colour::rgb(255, 0, 0));
         }
         assert_eq!(image.luma_at(16, 12), 76);
+    }
+
+    #[test]
+    fn a_255th_is_exact() {
+        assert!((0..=255 * 255 + 127).all(|value| u16::from(div_255(value)) == value / 255));
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Pictures {
                         image.drop_chroma();
                     }
                     let size = options.size.unwrap_or(image.size());
-                    Ok(Some(Picture::Image(scale(image, size)?)))
+                    Ok(Some(Picture::Image(scale(image, size)?.into())))
                 }
                 Ok(None) => Ok(None),
                 Err(Y4mError::Truncated) => {
@@ -270,7 +270,7 @@ mod tests {
         let last = all(pipe).pop().expect("pictures");
         assert_eq!(last.number, 19);
         let expected = Image::new(32, 32, PixelFormat::Yuv420, vec![77; 1536]);
-        assert_eq!(last.picture, Picture::Image(expected));
+        assert_eq!(last.picture, Picture::Image(expected.into()));
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! One image, again and again.
 
-use std::{fs, path::Path, sync::atomic::AtomicBool};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use opencv::{core::MatTraitConst, imgcodecs};
 
@@ -16,7 +20,7 @@ use crate::video::{
 
 /// An image that was decoded once.
 pub(super) struct Still {
-    image: Image,
+    image: Arc<Image>,
     pacer: Pacer,
     once: bool,
     shown: bool,
@@ -50,7 +54,7 @@ impl Still {
             Some(size) => size,
             None => Size::new(found.width, found.height).map_err(oversized(path))?,
         };
-        let image = scale(image, size)?;
+        let image = scale(image, size)?.into();
         let fps = options.fps.unwrap_or(DEFAULT_FPS);
         let info = describe(path, format, found, size, fps);
         Ok((info, Self { image, pacer: options.pacer(fps), once: options.once, shown: false }))
@@ -61,7 +65,7 @@ impl Still {
             return None;
         }
         let due = self.pacer.wait(stop)?;
-        let picture = Picture::Image(self.image.clone());
+        let picture = Picture::Image(Arc::clone(&self.image));
         Some(Captured { picture, captured: due.at, number: due.number })
     }
 

@@ -108,7 +108,7 @@ impl Capture {
         if self.gray {
             image.drop_chroma();
         }
-        Grabbed::Picture(Picture::Image(image), captured)
+        Grabbed::Picture(Picture::Image(image.into()), captured)
     }
 
     /// The first picture that is whole: some cameras begin with a torn one.

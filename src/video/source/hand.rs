@@ -1,0 +1,115 @@
+//! A second hand: a ring around which a comet runs once a second.
+
+use std::time::Duration;
+
+use super::paint::{Colour, Mask, blend, div_255, mix_row};
+use crate::video::image::Image;
+
+/// The ring, and where it is.
+#[derive(Debug)]
+pub(super) struct Hand {
+    ring: Mask,
+    left: usize,
+    top: usize,
+    /// The ring's pixels, row by row: where each run of them begins in the luma plane, and how
+    /// many there are.
+    runs: Vec<(usize, usize)>,
+    /// For each pixel of the runs: at which 256th of the turn it is,
+    turns: Vec<u8>,
+    /// and how much of it the ring covers.
+    cover: Vec<u8>,
+}
+
+impl Hand {
+    /// A ring of `side` pixels across, the top left corner of its box at (`left`, `top`), in an
+    /// image of `width` pixels a row.
+    pub(super) fn new(width: usize, left: usize, top: usize, side: usize) -> Self {
+        let outer = side as f32 / 2.0;
+        let inner = outer * 0.66;
+        let ring = Mask::of(side, side, |x, y| {
+            let r = (x - outer).hypot(y - outer);
+            r <= outer && r >= inner
+        });
+        let (runs, turns, cover) = (Vec::new(), Vec::new(), Vec::new());
+        let mut hand = Self { ring, left, top, runs, turns, cover };
+        hand.find_runs(width);
+        hand
+    }
+
+    fn find_runs(&mut self, width: usize) {
+        let (side, centre) = (self.ring.width, self.ring.width as f32 / 2.0);
+        for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
+            let cover = self.ring.at(x, y) as u8;
+            if cover == 0 {
+                continue;
+            }
+            let at = (self.top + y) * width + self.left + x;
+            match self.runs.last_mut() {
+                Some((start, len)) if *start + *len == at => *len += 1,
+                _ => self.runs.push((at, 1)),
+            }
+            let (right, up) = (x as f32 + 0.5 - centre, centre - y as f32 - 0.5);
+            let turn = right.atan2(up) / std::f32::consts::TAU;
+            self.turns.push((turn.rem_euclid(1.0) * 256.0) as u8);
+            self.cover.push(cover);
+        }
+    }
+
+    /// Paints the ring's colour, which stays; only its brightness runs.
+    pub(super) fn paint_ring(&self, background: &mut Image) {
+        blend(background, &self.ring, self.left, self.top, Colour::rgb(30, 74, 104));
+    }
+
+    /// Paints what the background has of the ring, with the comet where it is at `wall`.
+    pub(super) fn paint(&self, image: &mut Image, background: &Image, wall: Duration) {
+        let phase = (wall.subsec_millis() * 256 / 1000) as u8;
+        let glow = glow_of_turns(phase);
+        let mut alpha = vec![0; self.ring.width];
+        let (mut turns, mut cover) = (&self.turns[..], &self.cover[..]);
+        for &(at, len) in &self.runs {
+            let alpha = &mut alpha[..len];
+            // Looked up first: the rest of it is done many pixels at a time.
+            for (alpha, &turn) in alpha.iter_mut().zip(turns) {
+                *alpha = glow[usize::from(turn)];
+            }
+            for (alpha, &cover) in alpha.iter_mut().zip(cover) {
+                *alpha = div_255(u16::from(*alpha) * u16::from(cover));
+            }
+            (turns, cover) = (&turns[len..], &cover[len..]);
+            let row = &mut image.data[at..at + len];
+            row.copy_from_slice(&background.data[at..at + len]);
+            mix_row(row, BRIGHTEST, alpha);
+        }
+    }
+}
+
+/// How much each 256th of the turn glows when the comet's head is at `phase`.
+fn glow_of_turns(phase: u8) -> [u8; 256] {
+    std::array::from_fn(|turn| {
+        let behind = u32::from(phase.wrapping_sub(turn as u8));
+        ((255 - behind).pow(3) / 65_025) as u8
+    })
+}
+
+/// The luma of the comet's head.
+const BRIGHTEST: u8 = 235;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::video::image::PixelFormat;
+
+    #[test]
+    fn the_comet_is_brightest_at_its_head_and_stays_on_the_ring() {
+        let hand = Hand::new(100, 10, 20, 40);
+        let background = Image::blank(100, 80, PixelFormat::Yuv420);
+        let mut image = background.clone();
+        // At a quarter of a second: on the right.
+        hand.paint(&mut image, &background, Duration::from_millis(250));
+        let [before, head, tail] = [(32, 23), (46, 38), (46, 43)].map(|(x, y)| image.luma_at(x, y));
+        assert!(head > 200 && before < head && tail < 10, "{before} {head} {tail}");
+        assert_eq!(image.luma_at(30, 40), 0, "the middle");
+        hand.paint(&mut image, &background, Duration::from_millis(750));
+        assert!(image.luma_at(46, 38) < image.luma_at(14, 42), "half a second on");
+    }
+}
