@@ -23,6 +23,7 @@ mod outbound;
 mod path;
 mod prober;
 mod receiver;
+mod repairs;
 mod sender;
 
 pub use call::{CallCounters, CallId, RepairStats};

@@ -3,18 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::outbound::Outbound;
+use super::{outbound::Outbound, repairs::Repairs};
 use crate::net::{
-    fec::ParityEncoder,
     frame::{FrameId, OutgoingFrame, Progress},
     pacer::Pacer,
     packetizer::{Next, Packetizer},
     rate::{Feedback, RateController, RateLimits},
     redundancy::{FecMode, Redundancy},
-    repair_store::{AnswerCounters, RepairStore, SentFrame},
+    repair_store::AnswerCounters,
     time::MediaClock,
     wire::{
-        checksum::Hashed,
         datagram::{Kind, OVERHEAD},
         nack::Nack,
         report::Report,
@@ -54,19 +52,6 @@ pub(super) struct SenderConfig {
     pub(super) max_bitrate: Option<u64>,
     /// Whether the receiver reports and asks for what it misses.
     pub(super) has_feedback: bool,
-}
-
-/// What mends frames on their way, and after it.
-#[derive(Debug)]
-struct Repairs {
-    store: RepairStore,
-    /// Made when there is first parity to make.
-    encoder: Option<ParityEncoder>,
-    makes_parity: bool,
-    /// Frames are kept for a receiver that may ask.
-    keeps: bool,
-    /// The parity of the frame before, for its memory.
-    memory: Vec<u8>,
 }
 
 /// What the stream's frames are like, smoothed.
@@ -129,13 +114,7 @@ impl Sender {
             max_datagram_len,
             redundancy: Redundancy::new(fec),
             last_parity: 0,
-            repairs: Repairs {
-                store: RepairStore::new(),
-                encoder: None,
-                makes_parity: fec != FecMode::Off,
-                keeps: has_feedback,
-                memory: Vec::new(),
-            },
+            repairs: Repairs::new(fec != FecMode::Off, has_feedback),
             rate: has_feedback.then(|| RateController::new(now, limits)),
             last_report: None,
             usual: Usual::default(),
@@ -163,7 +142,7 @@ impl Sender {
     }
 
     pub(super) fn answers(&self) -> AnswerCounters {
-        self.repairs.store.counters()
+        self.repairs.counters()
     }
 
     /// The last that the receiver reported.
@@ -195,14 +174,11 @@ impl Sender {
     /// Takes what the receiver asks for.
     pub(super) fn handle_nack(&mut self, now: Instant, nack: &Nack) {
         let rate = self.bytes_a_second();
-        let repairs = &mut self.repairs;
-        let encoder =
-            repairs.makes_parity.then(|| repairs.encoder.get_or_insert_with(ParityEncoder::new));
-        repairs.store.handle_nack(now, nack, rate, encoder);
+        self.repairs.handle_nack(now, nack, rate);
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.repairs.store.handle_timeout(now);
+        self.repairs.handle_timeout(now);
         if let Some(rate) = &mut self.rate {
             rate.handle_timeout(now);
         }
@@ -234,7 +210,7 @@ impl Sender {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let rate = self.rate.as_ref().and_then(RateController::poll_timeout);
-        [self.pacer_due(), rate, self.repairs.store.poll_timeout()].into_iter().flatten().min()
+        [self.pacer_due(), rate, self.repairs.poll_timeout()].into_iter().flatten().min()
     }
 
     /// When the pacer lets the next datagrams go, if they wait for that.
@@ -272,7 +248,8 @@ impl Sender {
                 current.has_parity_decided = true;
                 self.last_parity = parity;
                 if parity > 0 {
-                    self.repairs.protect(current, parity, outbound);
+                    let OnItsWay { packetizer, frame, .. } = current;
+                    self.repairs.protect(packetizer, frame, parity, outbound);
                     self.counters.parity_chunks += u64::from(parity);
                 }
             }
@@ -311,7 +288,7 @@ impl Sender {
         }
         let picture_len = done.frame.data.view().bytes().len();
         self.usual.note_sent(picture_len, outbound.sent().1);
-        self.repairs.keep(now, done);
+        self.repairs.keep(now, done.packetizer, done.frame);
     }
 
     /// Of six long chunks two of parity are a third; so where there is loss, chunks are short.
@@ -342,62 +319,6 @@ impl Sender {
         }
         self.current =
             Some(OnItsWay { packetizer, frame, paused_at: None, has_parity_decided: false });
-    }
-}
-
-impl Repairs {
-    /// Gives a frame its parity.
-    fn protect(&mut self, current: &mut OnItsWay, parity: u16, outbound: &mut Outbound) {
-        let data = current.frame.data.view();
-        let memory = std::mem::take(&mut self.memory);
-        let encoder = self.encoder.get_or_insert_with(ParityEncoder::new);
-        current.packetizer.protect(&data, parity, encoder, outbound.joiner(), memory);
-    }
-
-    fn keep(&mut self, now: Instant, done: OnItsWay) {
-        let OnItsWay { packetizer, frame, .. } = done;
-        let extent = packetizer.extent(&frame.data.view()).filter(|_| self.keeps);
-        if let Some(extent) = extent {
-            let sent = SentFrame {
-                id: packetizer.frame(),
-                captured: packetizer.captured(),
-                captured_at: frame.captured,
-                data: frame.data,
-                crc: packetizer.crc(),
-                extent,
-                chunk_len: packetizer.chunk_len(),
-            };
-            self.store.keep(sent, now + KEPT_FOR);
-        }
-        self.memory = packetizer.into_memory();
-    }
-
-    /// Writes answers to `buf`, all of one length but the last.
-    fn poll_answer(
-        &mut self,
-        now: Instant,
-        outbound: &mut Outbound,
-        buf: &mut [u8],
-        max_datagrams: usize,
-    ) -> Option<Burst> {
-        let mut burst: Option<Burst> = None;
-        for _ in 0..max_datagrams {
-            let Some(body_len) = self.store.next_body_len() else { break };
-            let at = burst.map_or(0, |b| b.len);
-            let segment_len = burst.map_or(OVERHEAD + body_len, |b| b.segment_len);
-            if OVERHEAD + body_len > segment_len || buf.len() - at < OVERHEAD + body_len {
-                break;
-            }
-            let len = outbound.emit(Kind::Video, body_len, &mut buf[at..], |body, _| {
-                self.store.emit_next(now, body);
-                Hashed::default()
-            });
-            burst = Some(Burst { len: at + len, segment_len });
-            if len < segment_len {
-                break;
-            }
-        }
-        burst
     }
 }
 
@@ -473,10 +394,6 @@ impl OnItsWay {
         (burst, self.packetizer.next(&data))
     }
 }
-
-/// How long a frame is kept after it has left. Receivers give one up after 250 ms, and mostly
-/// when the next one is complete.
-const KEPT_FOR: Duration = Duration::from_millis(250);
 
 /// Bits a second. What a picture of 160x120 at the lowest quality takes, five times a second.
 const MIN_BITRATE: u64 = 100_000;

@@ -1,0 +1,124 @@
+//! What mends a stream's frames: parity on their way, and answers to NACKs after it.
+
+use std::time::{Duration, Instant};
+
+use super::{outbound::Outbound, sender::Burst};
+use crate::net::{
+    fec::ParityEncoder,
+    frame::OutgoingFrame,
+    packetizer::Packetizer,
+    repair_store::{AnswerCounters, RepairStore, SentFrame},
+    wire::{
+        checksum::Hashed,
+        datagram::{Kind, OVERHEAD},
+        nack::Nack,
+    },
+};
+
+/// Makes the parity of one stream, and keeps its frames for a receiver that may ask.
+#[derive(Debug)]
+pub(super) struct Repairs {
+    store: RepairStore,
+    /// Made when there is first parity to make.
+    encoder: Option<ParityEncoder>,
+    answers_with_parity: bool,
+    keeps: bool,
+    /// The parity of the frame before, for its memory.
+    memory: Vec<u8>,
+}
+
+impl Repairs {
+    /// For a stream whose answers may be fresh parity, if `answers_with_parity`, and whose
+    /// frames are kept, if `keeps`.
+    pub(super) fn new(answers_with_parity: bool, keeps: bool) -> Self {
+        Self {
+            store: RepairStore::new(),
+            encoder: None,
+            answers_with_parity,
+            keeps,
+            memory: Vec::new(),
+        }
+    }
+
+    pub(super) fn counters(&self) -> AnswerCounters {
+        self.store.counters()
+    }
+
+    /// Gives `frame`, which `packetizer` cuts, so many parity chunks.
+    pub(super) fn protect(
+        &mut self,
+        packetizer: &mut Packetizer,
+        frame: &OutgoingFrame,
+        parity: u16,
+        outbound: &mut Outbound,
+    ) {
+        let memory = std::mem::take(&mut self.memory);
+        let encoder = self.encoder.get_or_insert_with(ParityEncoder::new);
+        packetizer.protect(&frame.data.view(), parity, encoder, outbound.joiner(), memory);
+    }
+
+    /// Takes a frame of which all has left.
+    pub(super) fn keep(&mut self, now: Instant, packetizer: Packetizer, frame: OutgoingFrame) {
+        let extent = packetizer.extent(&frame.data.view()).filter(|_| self.keeps);
+        if let Some(extent) = extent {
+            let sent = SentFrame {
+                id: packetizer.frame(),
+                captured: packetizer.captured(),
+                captured_at: frame.captured,
+                data: frame.data,
+                crc: packetizer.crc(),
+                extent,
+                chunk_len: packetizer.chunk_len(),
+            };
+            self.store.keep(sent, now + KEPT_FOR);
+        }
+        self.memory = packetizer.into_memory();
+    }
+
+    /// Takes what the receiver asks for, in a stream that sends `rate` bytes a second.
+    pub(super) fn handle_nack(&mut self, now: Instant, nack: &Nack, rate: f64) {
+        let encoder =
+            self.answers_with_parity.then(|| self.encoder.get_or_insert_with(ParityEncoder::new));
+        self.store.handle_nack(now, nack, rate, encoder);
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.store.handle_timeout(now);
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.store.poll_timeout()
+    }
+
+    /// Writes answers to `buf`, all of one length but the last.
+    pub(super) fn poll_answer(
+        &mut self,
+        now: Instant,
+        outbound: &mut Outbound,
+        buf: &mut [u8],
+        max_datagrams: usize,
+    ) -> Option<Burst> {
+        let mut burst: Option<Burst> = None;
+        for _ in 0..max_datagrams {
+            let Some(body_len) = self.store.next_body_len() else { break };
+            let at = burst.map_or(0, |b| b.len);
+            let segment_len = burst.map_or(OVERHEAD + body_len, |b| b.segment_len);
+            if OVERHEAD + body_len > segment_len || buf.len() - at < OVERHEAD + body_len {
+                break;
+            }
+            let len = outbound.emit(Kind::Video, body_len, &mut buf[at..], |body, _| {
+                self.store.emit_next(now, body);
+                Hashed::default()
+            });
+            burst = Some(Burst { len: at + len, segment_len });
+            if len < segment_len {
+                break;
+            }
+        }
+        burst
+    }
+}
+
+/// How long a frame is kept after it has left. Receivers give one up after 250 ms, and mostly
+/// when the next one is complete.
+const KEPT_FOR: Duration = Duration::from_millis(250);
