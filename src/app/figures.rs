@@ -32,6 +32,7 @@ pub(super) const FRAMES: &[Count] = &[
     Count { key: "late", name: Some("late"), of: |s| s.net.totals.reassembly.late },
     Count { key: "damaged", name: Some("damaged"), of: damaged },
     Count { key: "superseded", name: Some("superseded"), of: |s| s.superseded },
+    Count { key: "concealed", name: Some("concealed"), of: |s| s.concealed },
 ];
 
 /// What became of the pictures that we made.
@@ -144,18 +145,23 @@ mod tests {
     }
 
     fn sources(net: &NetStats, capture: Option<CaptureCounters>) -> Sources<'_> {
-        Sources { net, shown: None, capture, superseded: 7, undecodable: 5 }
+        Sources { net, shown: None, capture, superseded: 7, undecodable: 5, concealed: 6 }
     }
 
     #[test]
     fn counts_are_the_same_in_both_forms() {
         let net = net();
         let of = sources(&net, None);
-        assert_eq!(say_counts(FRAMES, &of), "incomplete 3, late 0, damaged 5, superseded 7");
+        assert_eq!(
+            say_counts(FRAMES, &of),
+            "incomplete 3, late 0, damaged 5, superseded 7, concealed 6"
+        );
         let mut object = Map::new();
         add_counts(&mut object, FRAMES, &of);
-        let expected =
-            json!({"completed": 0, "incomplete": 3, "late": 0, "damaged": 5, "superseded": 7});
+        let expected = json!({
+            "completed": 0, "incomplete": 3, "late": 0, "damaged": 5, "superseded": 7,
+            "concealed": 6,
+        });
         assert_eq!(Value::Object(object), expected);
         assert_eq!(say_loss(&of), "lost 3.00 % of datagrams");
     }

@@ -65,6 +65,7 @@ impl Report {
                 ("thinned", captured.thinned),
                 ("late", received.late),
                 ("damaged", damaged),
+                ("concealed", view.concealed()),
             ],
             sent: sent.frames_sent,
             shown: meters.shown(),
