@@ -314,7 +314,8 @@ fn survival_under_loss_is_as_computed() {
 #[test]
 fn torn_frames_are_concealed_on_demand() {
     let _alone = alone();
-    let args = ["--fec", "off", "--quality", "80", "--strips", "8", "--seconds", "3"];
+    let args =
+        ["--fec", "off", "--quality", "80", "--strips", "8", "--mtu", "1200", "--seconds", "3"];
     let bad = ["--netem", "loss=1%,delay=40ms,seed=5"];
     for conceal in [&[][..], &["--conceal"]] {
         let report = demo(&[&args[..], &bad, conceal].concat());

@@ -1,8 +1,8 @@
 //! Torn frames: what has come of one that will hardly be whole before the next one is due.
 //!
-//! A frame is torn when a newer one has begun, and the end of this one has not come with it; or when
-//! its reassembly deadline has come. It may still become whole, if it was asked for and the
-//! answer is on its way; until then what there is of it can be shown.
+//! A frame is torn when its last chunk has come, which is sent last, and what it misses cannot be
+//! asked for in time; when a newer one has begun; or when its reassembly deadline has come. It may
+//! still become whole, if an answer is on its way; until then what there is of it can be shown.
 //!
 //! The bytes of each chunk have been verified, those of the frame have not: between what is
 //! present there may be anything.
@@ -13,11 +13,12 @@ use super::{Reassembler, filling::Filling};
 use crate::net::frame::TornFrame;
 
 impl Reassembler {
-    /// The newest frame that is torn by `now` and newer than all that were completed. Each is told
+    /// The newest frame that is torn by `now` and newer than all that were completed; `repairs` says
+    /// whether what a frame misses can be asked for before the next one comes. Each is told
     /// once, and none after a newer one. To be asked before
     /// [`handle_timeout`](Self::handle_timeout), which gives frames up.
-    pub fn poll_torn(&mut self, now: Instant) -> Option<TornFrame> {
-        let is_due = |f: &&Filling| self.torn_at(f).is_some_and(|at| at <= now);
+    pub fn poll_torn(&mut self, now: Instant, repairs: bool) -> Option<TornFrame> {
+        let is_due = |f: &&Filling| self.torn_at(f, repairs).is_some_and(|at| at <= now);
         let newest = self.filling.iter().filter(is_due).max_by(|a, b| a.frame.serial_cmp(b.frame));
         let torn = self.copy_of(newest?);
         for filling in &mut self.filling {
@@ -27,18 +28,20 @@ impl Reassembler {
     }
 
     /// When [`poll_torn`](Self::poll_torn) has something to tell.
-    pub fn torn_due(&self) -> Option<Instant> {
-        self.filling.iter().filter_map(|f| self.torn_at(f)).min()
+    pub fn torn_due(&self, repairs: bool) -> Option<Instant> {
+        self.filling.iter().filter_map(|f| self.torn_at(f, repairs)).min()
     }
 
     /// When a frame is torn, as things stand; `None`: it has been told, or parity will mend it.
-    fn torn_at(&self, filling: &Filling) -> Option<Instant> {
+    fn torn_at(&self, filling: &Filling, repairs: bool) -> Option<Instant> {
         if filling.told_torn || filling.chunks.are_enough() {
             return None;
         }
         let newer = self.filling.iter().filter(|f| filling.frame.is_before(f.frame));
         let followed = newer.map(|f| f.first_received + REORDER_WAIT);
-        followed.chain([self.deadline_of(filling)]).min()
+        let has_ended = !repairs && filling.has_last_chunk();
+        let ended = has_ended.then(|| filling.last_received + REORDER_WAIT);
+        followed.chain(ended).chain([self.deadline_of(filling)]).min()
     }
 
     fn copy_of(&self, filling: &Filling) -> TornFrame {
@@ -50,8 +53,7 @@ impl Reassembler {
     }
 }
 
-/// How long chunks of a frame may come after the first of the next, reordered. On a fast path the next is
-/// whole in that time, and then nobody wants this one.
+/// How long chunks of a frame may come after its last or after the first of the next, reordered.
 const REORDER_WAIT: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
@@ -73,27 +75,40 @@ mod tests {
     fn a_frame_is_torn_once_when_the_next_has_begun_and_a_moment_has_passed() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         come(&mut r, now, 7, &[0, 4, 5]);
-        assert_eq!((r.poll_torn(now), r.torn_due()), (None, Some(now + DEADLINE)));
+        assert_eq!((r.poll_torn(now, true), r.torn_due(true)), (None, Some(now + DEADLINE)));
         let next = now + DEADLINE / 3;
         handle(&mut r, next, &chunks(8, 95, 10)[0]);
-        assert_eq!((r.poll_torn(next), r.torn_due()), (None, Some(next + REORDER_WAIT)));
-        let torn = r.poll_torn(next + REORDER_WAIT).expect("torn");
+        assert_eq!((r.poll_torn(next, true), r.torn_due(true)), (None, Some(next + REORDER_WAIT)));
+        let torn = r.poll_torn(next + REORDER_WAIT, true).expect("torn");
         assert_eq!((torn.id, &torn.present[..]), (FrameId(7), &[10..40, 60..95][..]));
         for there in torn.present {
             assert_eq!(torn.data[there.clone()], data(7, 95)[there]);
         }
-        assert_eq!(r.poll_torn(next + REORDER_WAIT), None, "told already");
-        assert_eq!(r.torn_due(), Some(next + DEADLINE), "the next one's");
+        assert_eq!(r.poll_torn(next + REORDER_WAIT, true), None, "told already");
+        assert_eq!(r.torn_due(true), Some(next + DEADLINE), "the next one's");
+    }
+
+    #[test]
+    fn where_nothing_is_asked_for_a_frame_is_torn_as_soon_as_its_end_has_come() {
+        let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
+        come(&mut r, now, 7, &[4, 9]);
+        assert_eq!(r.torn_due(false), Some(now + DEADLINE), "more of it may come");
+        handle(&mut r, now, &chunks(7, 95, 10)[9]);
+        assert_eq!(r.torn_due(true), Some(now + DEADLINE), "what it misses may come");
+        assert_eq!(r.torn_due(false), Some(now + REORDER_WAIT));
+        assert_eq!(r.poll_torn(now + REORDER_WAIT, true), None);
+        let torn = r.poll_torn(now + REORDER_WAIT, false).expect("torn");
+        assert_eq!(torn.present, [0..40, 50..95]);
     }
 
     #[test]
     fn a_frame_that_no_other_follows_is_torn_at_its_deadline() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         come(&mut r, now, 7, &[9]);
-        let torn = r.poll_torn(now + DEADLINE).expect("torn");
+        let torn = r.poll_torn(now + DEADLINE, true).expect("torn");
         assert_eq!(torn.present, [0..90; 1]);
         r.handle_timeout(now + DEADLINE);
-        assert_eq!(r.torn_due(), None);
+        assert_eq!(r.torn_due(true), None);
     }
 
     #[test]
@@ -101,11 +116,11 @@ mod tests {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         come(&mut r, now, 7, &[3]);
         come(&mut r, now, 8, &[]);
-        assert_eq!((r.poll_torn(now + DEADLINE), r.torn_due()), (None, None));
+        assert_eq!((r.poll_torn(now + DEADLINE, true), r.torn_due(true)), (None, None));
         come(&mut r, now, 9, &[3]);
         handle(&mut r, now, &chunks(10, 95, 10)[0]);
         handle(&mut r, now, &chunks(9, 95, 10)[3]).expect("whole");
-        assert_eq!(r.torn_due(), Some(now + DEADLINE), "only that of frame 10");
+        assert_eq!(r.torn_due(true), Some(now + DEADLINE), "only that of frame 10");
     }
 
     #[test]
@@ -114,9 +129,9 @@ mod tests {
         for id in 7..10 {
             come(&mut r, now, id, &[2]);
         }
-        assert_eq!(r.poll_torn(now + REORDER_WAIT).map(|t| t.id), Some(FrameId(8)));
-        assert_eq!(r.poll_torn(now + REORDER_WAIT), None);
-        assert_eq!(r.poll_torn(now + DEADLINE).map(|t| t.id), Some(FrameId(9)));
+        assert_eq!(r.poll_torn(now + REORDER_WAIT, true).map(|t| t.id), Some(FrameId(8)));
+        assert_eq!(r.poll_torn(now + REORDER_WAIT, true), None);
+        assert_eq!(r.poll_torn(now + DEADLINE, true).map(|t| t.id), Some(FrameId(9)));
     }
 
     #[test]
@@ -126,11 +141,11 @@ mod tests {
         for (len, there) in [(95, 90..95), (101, 100..101), (88, 80..88), (87, 80..87)] {
             let mut reassembler = Reassembler::new(DEADLINE);
             handle(&mut reassembler, now, &chunks(1, len, 10)[len / 10]);
-            let torn = reassembler.poll_torn(now + DEADLINE).expect("torn");
+            let torn = reassembler.poll_torn(now + DEADLINE, true).expect("torn");
             assert_eq!((torn.data.len(), &torn.present[..]), (there.end, &[there][..]));
         }
         handle(&mut r, now, &chunks(1, 88, 10)[9]);
-        let torn = r.poll_torn(now + DEADLINE).expect("torn, with nothing but its CRC");
+        let torn = r.poll_torn(now + DEADLINE, true).expect("torn, with nothing but its CRC");
         assert_eq!((torn.data.len(), torn.present.len()), (0, 0));
     }
 }

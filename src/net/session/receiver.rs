@@ -146,11 +146,16 @@ impl Receiver {
     }
 
     pub(super) fn poll_torn(&mut self, now: Instant) -> Option<TornFrame> {
-        self.reassembler.poll_torn(now)
+        self.reassembler.poll_torn(now, self.repairs())
     }
 
     pub(super) fn torn_due(&self) -> Option<Instant> {
-        self.reassembler.torn_due()
+        self.reassembler.torn_due(self.repairs())
+    }
+
+    /// Whether what a frame misses can be asked for before the next one comes.
+    fn repairs(&self) -> bool {
+        self.feedback.as_ref().is_some_and(|side| side.planner.asking_helps())
     }
 
     pub(super) fn counters(&self) -> ReassemblyCounters {
