@@ -106,7 +106,8 @@ mod tests {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         come(&mut r, now, 7, &[9]);
         let torn = r.poll_torn(now + DEADLINE, true).expect("torn");
-        assert_eq!(torn.present, [0..90; 1]);
+        let there = 0..90;
+        assert_eq!(torn.present, [there]);
         r.handle_timeout(now + DEADLINE);
         assert_eq!(r.torn_due(true), None);
     }

@@ -5,7 +5,7 @@
 //! the beginning of the frame and its end there are only so many places where the markers of all
 //! runs fit in: an interval counts only if there is just one.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use super::split::{next_marker, restart_marker};
 use crate::video::jpeg::marker::EOI;
@@ -52,7 +52,7 @@ struct Run {
     /// Where each marker stands, and its second byte.
     markers: Vec<(usize, u8)>,
     /// Which interval the first marker may end: the earliest and the latest.
-    first: std::ops::RangeInclusive<usize>,
+    first: RangeInclusive<usize>,
 }
 
 impl Run {
@@ -90,6 +90,7 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::slice;
 
     const SCAN_DATA: usize = 20;
 
@@ -131,7 +132,7 @@ mod tests {
         for count in [2, 5, 8, 16, 45] {
             let (frame, intervals) = frame(count);
             for start in SCAN_DATA..frame.len() {
-                for end in start + 1..frame.len().min(start + 40) + 1 {
+                for end in start + 1..=frame.len().min(start + 40) {
                     // With the marker before it and the one behind.
                     let is_whole = |i: &usize| {
                         let first = if *i == 0 { 0 } else { 2 };
@@ -139,8 +140,12 @@ mod tests {
                         interval.end <= start || end <= interval.start
                     };
                     let whole: Vec<usize> = (0..count).filter(is_whole).collect();
-                    let gap = [start..end];
-                    assert_eq!(found(&frame, &gap, count), Some(whole), "{count}: {start}..{end}");
+                    let gap = start..end;
+                    assert_eq!(
+                        found(&frame, &[gap], count),
+                        Some(whole),
+                        "{count}: {start}..{end}"
+                    );
                 }
             }
         }
@@ -175,8 +180,9 @@ mod tests {
     #[test]
     fn markers_of_another_count_are_refused() {
         let (frame, at) = frame(6);
+        let all = 0..frame.len();
         for count in [1, 2, 5, 7, 14] {
-            assert_eq!(whole_intervals(&frame, &[0..frame.len()], SCAN_DATA, count), None);
+            assert_eq!(whole_intervals(&frame, slice::from_ref(&all), SCAN_DATA, count), None);
         }
         let mut wrong = frame.clone();
         wrong[at[2].end + 1] = restart_marker(3);
