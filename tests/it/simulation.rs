@@ -4,15 +4,20 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use udpchat::net::{
+    frame::{FrameBytes, OutgoingFrame},
     netem::NetemSpec,
-    session::{CallCounters, EndReason, Endpoint, Event, GiveUpReason, Output, Role, WaitReason},
+    redundancy::FecMode,
+    session::{
+        CallCounters, EndReason, Endpoint, EndpointConfig, Event, GiveUpReason, Output, Role,
+        WaitReason,
+    },
     wire::{
         control::{CloseReason, ControlError, Epoch, Purpose, RejectReason, StreamParams},
         text::Line,
     },
 };
 
-use crate::sim::{FRAME_INTERVAL, MS, NodeId, SECOND, Sim, number_of, numbers};
+use crate::sim::{FRAME_INTERVAL, MS, NodeId, SECOND, Sim, number_of, numbers, picture};
 
 const ANN: NodeId = NodeId(0);
 const BOB: NodeId = NodeId(1);
@@ -473,6 +478,34 @@ fn no_damaged_frame_is_ever_delivered() {
     let strays = sim.endpoint(BOB).strays();
     assert!(strays.checksum > 300, "{strays:?}");
     assert_eq!(bobs(&sim).reassembly.damaged, 0, "the datagram's checksum is before it");
+}
+
+/// As an encoder makes them that works in strips: a half of each is gone before its end is known.
+#[test]
+fn frames_that_grow_while_they_leave_are_mended_too() {
+    let mut sim = Sim::with_links(2, links("delay=1ms,loss=5%"));
+    sim.start_receiver(BOB);
+    let role = Role::Send { targets: vec![sim.target(BOB)], control: true };
+    let config = sim.config(ANN, role);
+    sim.start(ANN, EndpointConfig { fec: FecMode::Auto, ..config });
+    sim.run(SECOND);
+    for number in 0..300 {
+        let (picture, data) = (picture(number, 98 * 1160 - 4), FrameBytes::growing(0));
+        let (first, rest) = picture.split_at(30_000 + number as usize * 100);
+        data.append(first);
+        let frame = OutgoingFrame { data: data.clone(), captured: sim.now };
+        sim.with(ANN, |endpoint, now| endpoint.push_frame(now, &frame));
+        sim.run(5 * MS);
+        data.append(rest);
+        data.finish();
+        sim.with(ANN, |_, _| ());
+        sim.run(FRAME_INTERVAL - 5 * MS);
+    }
+    sim.run(SECOND);
+    let shown = numbers(&sim.take_frames(BOB)).len();
+    let counters = bobs(&sim);
+    assert_eq!(counters.reassembly.damaged, 0);
+    assert!(shown >= 299 && counters.repair.by_parity > 200, "{shown} of 300: {counters:?}");
 }
 
 #[test]

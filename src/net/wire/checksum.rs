@@ -89,12 +89,13 @@ impl Default for Shift {
 
 /// `crc` moved past any number of bytes: past one power of two after the other.
 fn shift(crc: u32, len: usize) -> u32 {
+    assert!(len >> POWERS.len() == 0, "no frame is so long");
     let powers = POWERS.iter().filter(|power| len & power.len != 0);
     powers.fold(crc, |crc, power| power.apply(crc))
 }
 
-/// Past 1, 2, 4, … bytes; all of them are more than a datagram has.
-static POWERS: LazyLock<[Shift; 16]> = LazyLock::new(|| {
+/// Past 1, 2, 4, … bytes; all of them are more than a frame has.
+static POWERS: LazyLock<[Shift; 24]> = LazyLock::new(|| {
     std::array::from_fn(|k| {
         Shift::by(1 << k, |crc| {
             let mut moved = Hasher::new_with_initial(crc);
@@ -132,6 +133,16 @@ mod tests {
         // CRC-32/ISO-HDLC in Greg Cook's catalogue of parametrised CRC algorithms.
         let mut joiner = Joiner::default();
         assert_eq!(joiner.join(crc32fast::hash(b"12345"), Hashed::of(b"6789")), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn pieces_may_be_as_long_as_a_frame() {
+        let bytes = vec![7; crate::net::frame::MAX_FRAME_LEN + 4];
+        for cut in [1, 40_000, bytes.len() - 70_000] {
+            let (head, tail) = bytes.split_at(cut);
+            let crc = Joiner::default().join(crc32fast::hash(head), Hashed::of(tail));
+            assert_eq!(crc, crc32fast::hash(&bytes), "cut at {cut}");
+        }
     }
 
     #[test]
