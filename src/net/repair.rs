@@ -75,6 +75,8 @@ struct Followed {
     first_seen: Instant,
     last_seen: Instant,
     ended: Option<Instant>,
+    /// The highest source chunk that has come.
+    highest: Option<u16>,
     has_last_chunk: bool,
     rounds: u32,
     asked: Instant,
@@ -123,7 +125,12 @@ impl RepairPlanner {
         }
         let Some(index) = self.follow(now, header.frame) else { return };
         let followed = &mut self.frames[index];
-        if followed.rounds == 0 && followed.ended.is_none() {
+        // Answers are parity, or fill gaps: they say nothing of how the frame is sent.
+        let is_next = !header.is_parity() && followed.highest.is_none_or(|h| h < header.chunk);
+        if is_next {
+            followed.highest = Some(header.chunk);
+        }
+        if followed.ended.is_none() && (is_next || followed.rounds == 0) {
             self.rhythm.gap.record(now, now.saturating_duration_since(followed.last_seen));
         }
         followed.last_seen = now;
@@ -237,6 +244,7 @@ impl RepairPlanner {
             last_seen: now,
             // A newer frame has begun, so this one has ended.
             ended: (index < self.frames.len()).then_some(now),
+            highest: None,
             has_last_chunk: false,
             rounds: 0,
             asked: now,
@@ -464,6 +472,17 @@ mod tests {
         bench.chunk(30, 1, 2 * MS);
         bench.chunk(31, 0, Duration::ZERO);
         assert!(bench.ask(31, MS, 1).is_some());
+    }
+
+    #[test]
+    fn a_frame_that_pauses_as_it_grows_is_asked_for_once_and_the_next_are_not() {
+        let mut bench = Bench::new(MS);
+        bench.chunk(30, 0, MS);
+        assert!(bench.ask(30, 4 * MS, 1).is_some());
+        bench.chunk(30, 1, 7 * MS);
+        bench.planner.handle_done(FrameId(30));
+        bench.chunk(31, 0, MS);
+        assert_eq!(bench.due(31), Some(13_000), "twice the pause of 6 ms");
     }
 
     #[test]
