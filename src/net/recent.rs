@@ -24,19 +24,28 @@ impl<T: Ord + Copy> Recent<T> {
         self.current = self.current.max(Some(value));
     }
 
-    /// The largest value that is remembered.
-    pub fn max(&mut self, now: Instant) -> Option<T> {
-        self.turn(now);
-        self.current.max(self.previous)
+    /// The largest value that is remembered. Asking changes nothing.
+    pub fn max(&self, now: Instant) -> Option<T> {
+        match self.spans_since(self.began?, now) {
+            0 => self.current.max(self.previous),
+            1 => self.current,
+            _ => None,
+        }
     }
 
     fn turn(&mut self, now: Instant) {
-        let age = now.saturating_duration_since(*self.began.get_or_insert(now));
-        if age >= self.span {
+        let began = *self.began.get_or_insert(now);
+        let passed = self.spans_since(began, now);
+        if passed > 0 {
             let current = self.current.take();
-            self.previous = current.filter(|_| age < 2 * self.span);
-            self.began = Some(now);
+            self.previous = current.filter(|_| passed == 1);
+            self.began = Some(began + self.span * passed);
         }
+    }
+
+    fn spans_since(&self, began: Instant, now: Instant) -> u32 {
+        let age = now.saturating_duration_since(began);
+        (age.as_nanos() / self.span.as_nanos().max(1)) as u32
     }
 }
 
