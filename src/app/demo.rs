@@ -137,6 +137,7 @@ impl DemoLoop<'_> {
     fn run(&mut self, until: Option<Instant>, over: impl Fn() -> bool) -> Result<bool> {
         let received = self.receiver.handle.received();
         let arriving = self.receiver.handle.arriving();
+        let torn = self.view.conceals().then(|| self.receiver.handle.torn());
         while !is_over(until) && !over() {
             let left = until.map_or(PATIENCE, |at| at.saturating_duration_since(clock::now()));
             match received.take(self.view.patience().min(left)) {
@@ -146,6 +147,9 @@ impl DemoLoop<'_> {
                 Taken::Closed => bail!("the network thread has ended: run with -v to see why"),
             }
             self.view.play()?;
+            if let Some((call, frame)) = torn.as_ref().and_then(Latest::try_take) {
+                self.view.conceal(call, &frame)?;
+            }
             // Nobody else fetches them; what they say is in the report.
             while self.receiver.handle.try_event().is_some() {}
             while self.sender.handle.try_event().is_some() {}

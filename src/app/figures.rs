@@ -34,6 +34,7 @@ pub(super) const FRAMES: &[Count] = &[
     Count { key: "superseded", name: Some("superseded"), of: |s| s.superseded },
     Count { key: "repaired_by_parity", name: Some("repaired by parity"), of: by_parity },
     Count { key: "repaired_by_nack", name: Some("on request"), of: by_nack },
+    Count { key: "concealed", name: Some("concealed"), of: |s| s.concealed },
 ];
 
 /// What became of the pictures that we made.
@@ -165,7 +166,7 @@ mod tests {
     }
 
     fn sources(net: &NetStats, capture: Option<CaptureCounters>) -> Sources<'_> {
-        Sources { net, shown: None, capture, superseded: 7, undecodable: 5 }
+        Sources { net, shown: None, capture, superseded: 7, undecodable: 5, concealed: 6 }
     }
 
     #[test]
@@ -174,13 +175,15 @@ mod tests {
         let of = sources(&net, None);
         assert_eq!(
             say_counts(FRAMES, &of),
-            "incomplete 3, late 0, damaged 5, superseded 7, repaired by parity 37, on request 4"
+            "incomplete 3, late 0, damaged 5, superseded 7, repaired by parity 37, on request 4, \
+             concealed 6"
         );
         let mut object = Map::new();
         add_counts(&mut object, FRAMES, &of);
         let expected = json!({
             "completed": 0, "incomplete": 3, "late": 0, "damaged": 5, "superseded": 7,
             "repaired_by_parity": 37, "repaired_by_nack": 4,
+            "concealed": 6,
         });
         assert_eq!(Value::Object(object), expected);
         assert_eq!(say_loss(&of), "lost 3.00 % of datagrams");

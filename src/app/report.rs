@@ -68,6 +68,7 @@ impl Report {
                 ("thinned", captured.thinned),
                 ("late", received.late),
                 ("damaged", damaged),
+                ("concealed", view.concealed()),
             ],
             repaired: [repair.by_parity, repair.by_nack],
             sent: sent.frames_sent,

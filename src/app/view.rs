@@ -17,13 +17,13 @@ use crate::{
     cli::args::{Show, SinkArgs},
     clock,
     net::{
-        frame::FrameBytes,
+        frame::{FrameBytes, FrameId, TornFrame},
         io::{Arriving, ArrivingFrame, NetStats},
-        session::Delivered,
+        session::{CallId, Delivered},
     },
     video::{
         image::Image,
-        jpeg::{Ahead, Decoder, Want},
+        jpeg::{Ahead, Concealed, Decoder, Want},
         sink::{
             RecordError, Recorder, display,
             window::{Action, Overlay, Role, Screen, WindowSpec},
@@ -58,6 +58,11 @@ pub(super) struct View {
     interval: Meters,
     total: Meters,
     undecodable: u64,
+    /// Whether what has come of torn frames is shown.
+    conceals: bool,
+    /// Whose picture is shown, or strips of which.
+    newest: Option<(CallId, FrameId)>,
+    concealed: u64,
 }
 
 /// Whether the recording goes well.
@@ -117,6 +122,9 @@ impl View {
             interval: Meters::new(),
             total: Meters::new(),
             undecodable: 0,
+            conceals: config.sink.conceal,
+            newest: None,
+            concealed: 0,
         })
     }
 
@@ -151,6 +159,34 @@ impl View {
         let now = clock::now();
         let due = self.playout.is_delayed().then_some(now);
         self.playout.take_due(now).map_or(Ok(()), |delivered| self.present(delivered, due))
+    }
+
+    /// Whether it wants torn frames.
+    pub(super) fn conceals(&self) -> bool {
+        self.conceals && self.decodes()
+    }
+
+    /// Shows the strips that have come of a torn frame over the picture that is shown, unless
+    /// that is newer or another sender's. It counts neither as shown nor is it recorded.
+    pub(super) fn conceal(&mut self, call: CallId, torn: &TornFrame) -> Result<()> {
+        let follows = |(of, newest): (CallId, FrameId)| of == call && newest.is_before(torn.id);
+        if !self.newest.is_some_and(follows) {
+            return Ok(());
+        }
+        let concealed = self.decoder.conceal(&torn.data, &torn.present, &mut self.image);
+        if concealed.shown == 0 {
+            return Ok(());
+        }
+        self.newest = Some((call, torn.id));
+        self.concealed += 1;
+        if let Some(screen) = &mut self.screen {
+            let Concealed { shown, of } = concealed;
+            self.overlay.statistics.push(format!("concealed: {shown} of {of} strips are new"));
+            let result = screen.show(Role::Peer, &self.image, &self.overlay);
+            self.overlay.statistics.pop();
+            result?;
+        }
+        Ok(())
     }
 
     fn present(&mut self, delivered: Delivered, due: Option<Instant>) -> Result<()> {
@@ -256,6 +292,11 @@ impl View {
         self.undecodable
     }
 
+    /// Torn frames of which strips were shown.
+    pub(super) fn concealed(&self) -> u64 {
+        self.concealed
+    }
+
     /// Whole frames that were not shown, since a newer one was due as well.
     pub(super) fn superseded(&self) -> u64 {
         self.playout.superseded()
@@ -303,6 +344,7 @@ impl View {
             capture,
             superseded: superseded + self.playout.superseded(),
             undecodable: self.undecodable,
+            concealed: self.concealed,
         };
         self.overlay.statistics = statistics.write(now, &sources, messages)?;
         self.interval.reset();
@@ -345,6 +387,7 @@ impl View {
         let decoded = self.decoder.decode_rest(ahead, data, Want::Bgr, canvas);
         if decoded.is_ok() {
             std::mem::swap(&mut self.image, &mut self.canvas);
+            self.newest = Some((delivered.call, delivered.frame.id));
         }
         let fine = match decoded {
             Ok(()) => self.check.as_mut().is_none_or(|check| check.passes(&self.image)),

@@ -78,6 +78,7 @@ impl Watch<'_> {
     pub(super) fn run(&mut self) -> Result<()> {
         let received = self.network.handle.received();
         let arriving = self.network.handle.arriving();
+        let torn = self.view.conceals().then(|| self.network.handle.torn());
         while !self.stop.is_requested() && !is_over(self.until) {
             let taken = received.take(self.view.patience());
             // Before the frame: whose it is, and its rate, came first.
@@ -91,6 +92,9 @@ impl Watch<'_> {
                 Taken::Closed => bail!("the network thread has ended: run with -v to see why"),
             }
             self.view.play()?;
+            if let Some((call, frame)) = torn.as_ref().and_then(Latest::try_take) {
+                self.view.conceal(call, &frame)?;
+            }
             self.show_own()?;
             self.tell_own_end();
             self.tell_change();

@@ -249,9 +249,8 @@ pub struct SinkArgs {
     /// Show each frame so many ms later than it could be, 0 to 1000: steadier where the network is not
     #[arg(long, default_value = "0", value_name = "MS", value_parser = values::playout_delay)]
     pub playout_delay: Duration,
-    /// At the deadline, show the strips of an incomplete frame that did arrive, over the picture before
-    // Nothing is concealed yet.
-    #[arg(long, hide = true)]
+    /// Of an incomplete frame show the strips that have come, over the picture before
+    #[arg(long, conflicts_with = "playout_delay")]
     pub conceal: bool,
 }
 

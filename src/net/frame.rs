@@ -3,6 +3,7 @@
 use std::{
     cmp::Ordering,
     fmt,
+    ops::Range,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Instant,
 };
@@ -191,6 +192,18 @@ pub struct FrameBeginning<'a> {
     pub id: FrameId,
     /// Its first bytes. Each chunk has been verified, the frame has not.
     pub bytes: &'a [u8],
+}
+
+/// What has come of a frame that is not whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornFrame {
+    /// Its number.
+    pub id: FrameId,
+    /// The encoded picture up to the last byte that has come; in the gaps there is anything.
+    pub data: FrameBuf,
+    /// Where there are bytes of it: ranges in order, with gaps between them. Each chunk has been
+    /// verified, the frame has not.
+    pub present: Vec<Range<usize>>,
 }
 
 /// The largest frame, in bytes.

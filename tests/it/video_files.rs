@@ -307,6 +307,23 @@ fn what_a_bad_network_takes_is_repaired() {
     }
 }
 
+/// Strips of incomplete frames are shown if that is asked for, which changes nothing for the others.
+#[test]
+fn torn_frames_are_concealed_on_demand() {
+    let _alone = alone();
+    let args =
+        ["--fec", "off", "--quality", "80", "--strips", "8", "--mtu", "1200", "--seconds", "3"];
+    let bad = ["--netem", "loss=1%,delay=40ms,seed=5"];
+    for conceal in [&[][..], &["--conceal"]] {
+        let report = demo(&[&args[..], &bad, conceal].concat());
+        let frames = |name: &str| report["frames"][name].as_u64().expect("a count");
+        assert_eq!(frames("concealed") > 0, !conceal.is_empty(), "{report}");
+        assert!(frames("shown") > 0 && frames("incomplete") > 0, "{report}");
+        assert!(frames("shown") + frames("superseded") <= frames("captured"), "{report}");
+        assert_eq!(frames("damaged"), 0, "{report}");
+    }
+}
+
 fn demo(args: &[&str]) -> Value {
     let args = [&["demo", "--json", "--show", "none"], args].concat();
     let outcome = Program::start(&args).finish();

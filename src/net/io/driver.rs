@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     time::{Duration, Instant},
@@ -29,7 +29,7 @@ use crate::{
     latest::Latest,
     net::{
         fec,
-        frame::OutgoingFrame,
+        frame::{OutgoingFrame, TornFrame},
         netem::{Netem, NetemCounters, NetemSpec},
         session::{
             CallCounters, CallId, Delivered, Endpoint, EndpointConfig, Event, Output,
@@ -171,6 +171,8 @@ struct Shared {
     picture_bitrate: Arc<AtomicU64>,
     received: Latest<Delivered>,
     arriving: Arriving,
+    torn: Latest<(CallId, TornFrame)>,
+    wants_torn: Arc<AtomicBool>,
     stats: Arc<Mutex<NetStats>>,
 }
 
@@ -222,6 +224,8 @@ impl Driver {
             picture_bitrate: Arc::new(AtomicU64::new(UNLIMITED)),
             received: Latest::new(),
             arriving: Arriving::default(),
+            torn: Latest::new(),
+            wants_torn: Arc::new(AtomicBool::new(false)),
             stats: Arc::new(Mutex::new(stats)),
         };
         let handle = Handle {
@@ -299,6 +303,7 @@ impl Driver {
             self.endpoint.push_frame(clock::now(), &frame);
         }
         let now = clock::now();
+        self.hand_over_torn(now);
         self.endpoint.handle_timeout(now);
         let bitrate = self.endpoint.picture_bitrate().unwrap_or(UNLIMITED);
         self.shared.picture_bitrate.store(bitrate, Ordering::Relaxed);
@@ -322,10 +327,11 @@ impl Driver {
     fn timeout(&self) -> Option<Duration> {
         let netem = [&self.egress, &self.ingress].into_iter().flatten();
         let due = netem.filter_map(Netem::poll_timeout).chain(self.endpoint.poll_timeout()).min();
+        let torn = self.wants_torn().then(|| self.endpoint.torn_due()).flatten();
         // What has happened since the statistics were made readable is told though nothing follows.
         let publish = self.published.filter(|_| self.unpublished).map(|at| at + PUBLISH_INTERVAL);
         let closing = self.closing.map(|closing| closing.until);
-        let due = due.into_iter().chain(closing).chain(publish).min()?;
+        let due = due.into_iter().chain(torn).chain(closing).chain(publish).min()?;
         let timeout = due.saturating_duration_since(clock::now());
         // What is due cannot be sent before the socket is writable, which ends the wait as well.
         Some(if self.is_blocked() { timeout.max(BLOCKED_PATIENCE) } else { timeout })
@@ -370,6 +376,20 @@ impl Driver {
         if !self.more_to_receive && self.shared.arriving.note(self.endpoint.newest_beginning()) {
             self.shared.received.nudge();
         }
+    }
+
+    fn hand_over_torn(&mut self, now: Instant) {
+        if !self.wants_torn() {
+            return;
+        }
+        if let Some(torn) = self.endpoint.poll_torn(now) {
+            self.shared.torn.put(torn);
+            self.shared.received.nudge();
+        }
+    }
+
+    fn wants_torn(&self) -> bool {
+        self.shared.wants_torn.load(Ordering::Relaxed)
     }
 
     fn accept_all(&mut self) {
@@ -584,6 +604,13 @@ impl Handle {
     pub fn arriving(&self) -> Arriving {
         self.shared.arriving.want();
         self.shared.arriving.clone()
+    }
+
+    /// Where torn frames come out; the newest wins. From now on whoever waits for received frames
+    /// is nudged when there is one; nothing is done for them before.
+    pub fn torn(&self) -> Latest<(CallId, TornFrame)> {
+        self.shared.wants_torn.store(true, Ordering::Relaxed);
+        self.shared.torn.clone()
     }
 
     /// The next event; waits up to `timeout` for one.

@@ -1,6 +1,6 @@
 //! One frame being put together: its chunks in their places, and its parity beside them.
 
-use std::time::Instant;
+use std::{ops::Range, time::Instant};
 
 use super::chunk_set::ChunkSet;
 use crate::net::{
@@ -24,6 +24,8 @@ pub(super) struct Filling {
     pub(super) first_received: Instant,
     pub(super) last_received: Instant,
     pub(super) chunk_len: u16,
+    /// Whether it has been told as torn.
+    pub(super) told_torn: bool,
     pub(super) chunks: ChunkSet,
     pub(super) body: FrameBuf,
     /// The parity chunks of `chunks.parity`, in the same order.
@@ -52,6 +54,7 @@ impl Filling {
             first_received: now,
             last_received: now,
             chunk_len: header.chunk_len,
+            told_torn: false,
             chunks,
             body,
             parity: Vec::new().into(),
@@ -193,11 +196,32 @@ impl Filling {
     /// The picture's bytes up to the first gap.
     pub(super) fn beginning(&self) -> &[u8] {
         let there = self.chunks.leading() * usize::from(self.chunk_len);
-        let picture_len = match self.chunks.extent {
+        &self.body[..there.min(self.picture_len())]
+    }
+
+    /// Where in the picture there are bytes: ranges in order, with gaps between them.
+    pub(super) fn present(&self) -> Vec<Range<usize>> {
+        let (chunk_len, end) = (usize::from(self.chunk_len), self.picture_len());
+        let mut present: Vec<Range<usize>> = Vec::new();
+        for chunk in (0..=self.chunks.highest()).filter(|&chunk| self.chunks.has(chunk)) {
+            let start = usize::from(chunk) * chunk_len;
+            let there = start..(start + chunk_len).min(end);
+            match present.last_mut() {
+                Some(last) if last.end == start => last.end = there.end,
+                // The last may have nothing but a part of the CRC.
+                _ if there.is_empty() => {}
+                _ => present.push(there),
+            }
+        }
+        present
+    }
+
+    /// Bytes of the picture, as far as is known.
+    fn picture_len(&self) -> usize {
+        match self.chunks.extent {
             Some(extent) => extent.body_len as usize - FRAME_CRC_LEN,
             None => self.body.len(),
-        };
-        &self.body[..there.min(picture_len)]
+        }
     }
 
     /// Whether the CRC at the end of the frame body is that of the data before it.

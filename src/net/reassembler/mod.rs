@@ -33,6 +33,7 @@ use crate::net::{
 
 mod chunk_set;
 mod filling;
+mod torn;
 
 /// Puts the chunks of one session's frames together.
 #[derive(Debug)]
@@ -386,16 +387,16 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    const DEADLINE: Duration = Duration::from_millis(100);
+    pub(super) const DEADLINE: Duration = Duration::from_millis(100);
 
     /// What the parity of a small frame may take: 16 of the largest chunks.
     const MIN_PARITY_BOUND: usize = 16 << 16;
 
-    fn data(id: u32, len: usize) -> Vec<u8> {
+    pub(super) fn data(id: u32, len: usize) -> Vec<u8> {
         (0..len).map(|i| (i as u32).wrapping_mul(31).wrapping_add(id) as u8).collect()
     }
 
-    fn chunks(id: u32, len: usize, chunk_len: u16) -> Vec<Vec<u8>> {
+    pub(super) fn chunks(id: u32, len: usize, chunk_len: u16) -> Vec<Vec<u8>> {
         let captured = MediaTime::from_micros(u64::from(id) * 1000);
         let mut packetizer = Packetizer::new(FrameId(id), captured, chunk_len);
         let (mut all, mut joiner) = (Vec::new(), Joiner::default());
@@ -409,7 +410,7 @@ mod tests {
         all
     }
 
-    fn handle(r: &mut Reassembler, now: Instant, body: &[u8]) -> Option<ReceivedFrame> {
+    pub(super) fn handle(r: &mut Reassembler, now: Instant, body: &[u8]) -> Option<ReceivedFrame> {
         let (header, payload) = VideoHeader::parse(body).unwrap();
         let frame = r.handle_chunk(now, &header, payload, Hashed::of(payload).crc);
         assert_conserved(r);

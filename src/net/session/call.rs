@@ -18,7 +18,7 @@ use super::{
     sender::{Burst, Sender, SenderConfig},
 };
 use crate::net::{
-    frame::{FrameBeginning, OutgoingFrame, ReceivedFrame, SessionId},
+    frame::{FrameBeginning, OutgoingFrame, ReceivedFrame, SessionId, TornFrame},
     reassembler::ReassemblyCounters,
     sequence::{Arrival, SequenceTracker},
     time::MediaClock,
@@ -307,6 +307,16 @@ impl Call {
     /// The beginning of the newest frame that is still arriving.
     pub(super) fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
         self.receiver.as_ref()?.newest_beginning()
+    }
+
+    /// The newest frame that is torn by `now`.
+    pub(super) fn poll_torn(&mut self, now: Instant) -> Option<TornFrame> {
+        self.receiver.as_mut()?.poll_torn(now)
+    }
+
+    /// When there is a torn frame.
+    pub(super) fn torn_due(&self) -> Option<Instant> {
+        self.receiver.as_ref()?.torn_due()
     }
 
     /// Whether there is a control channel that `line` now waits in.

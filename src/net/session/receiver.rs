@@ -8,7 +8,7 @@ use std::{
 
 use crate::net::{
     feedback::{Counts, Feedback},
-    frame::{FrameBeginning, ReceivedFrame},
+    frame::{FrameBeginning, ReceivedFrame, TornFrame},
     gaps::GapTracker,
     reassembler::{Reassembler, ReassemblyCounters},
     repair::{PathState, RepairCounters, RepairPlanner},
@@ -143,6 +143,19 @@ impl Receiver {
 
     pub(super) fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
         self.reassembler.newest_beginning()
+    }
+
+    pub(super) fn poll_torn(&mut self, now: Instant) -> Option<TornFrame> {
+        self.reassembler.poll_torn(now, self.repairs())
+    }
+
+    pub(super) fn torn_due(&self) -> Option<Instant> {
+        self.reassembler.torn_due(self.repairs())
+    }
+
+    /// Whether what a frame misses can be asked for before the next one comes.
+    fn repairs(&self) -> bool {
+        self.feedback.as_ref().is_some_and(|side| side.planner.asking_helps())
     }
 
     pub(super) fn counters(&self) -> ReassemblyCounters {

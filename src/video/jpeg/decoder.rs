@@ -26,6 +26,17 @@ pub struct Decoder {
     whole: TurboDecoder,
     strips: Vec<StripDecoder>,
     crew: Crew,
+    /// What strips of torn frames are decoded into, until it is known that they are undamaged.
+    trial: Image,
+}
+
+/// How much of a torn frame could be shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Concealed {
+    /// Strips that are now in the picture.
+    pub shown: usize,
+    /// Strips that the frame has.
+    pub of: usize,
 }
 
 /// How far a frame has been decoded while it was still arriving; one for each frame.
@@ -52,7 +63,12 @@ struct Plan {
 impl Decoder {
     /// A decoder. Frames with restart markers it decodes on all cores.
     pub fn new() -> Self {
-        Self { whole: TurboDecoder::new(), strips: Vec::new(), crew: Crew::new() }
+        Self {
+            whole: TurboDecoder::new(),
+            strips: Vec::new(),
+            crew: Crew::new(),
+            trial: Image::empty(),
+        }
     }
 
     /// On so many threads, whatever the machine has.
@@ -102,7 +118,9 @@ impl Decoder {
                 (Some(split), Some(there)) => {
                     let new = ahead.done..there;
                     ahead.done = there;
-                    ahead.error = self.decode_strips(beginning, plan, split, new, image).err();
+                    let is_new = |strip: usize| new.contains(&strip);
+                    let results = self.decode_strips(beginning, plan, split, is_new, image);
+                    ahead.error = results.into_iter().find_map(|(_, result)| result.err());
                 }
                 _ => plan.split = None,
             }
@@ -137,6 +155,46 @@ impl Decoder {
         Ok(())
     }
 
+    /// Decodes the strips of a torn `frame` that are whole in the ranges `present` of it over
+    /// `picture`, the one before it: interleaved BGR of the same size, or nothing is done. The
+    /// ranges are in order, do not touch, and lie within the frame.
+    ///
+    /// Nothing is done either without the frame's header, which stands at its beginning, and
+    /// without restart markers. A strip that libjpeg warns of is left out.
+    pub fn conceal(
+        &mut self,
+        frame: &[u8],
+        present: &[Range<usize>],
+        picture: &mut Image,
+    ) -> Concealed {
+        let plan = self.plan(frame, Want::Bgr).ok();
+        let there = present.first().filter(|first| first.start == 0).map_or(0, |first| first.end);
+        let plan = plan.filter(|plan| plan.header.scan_data <= there);
+        let Some(plan) = plan else { return Concealed::default() };
+        // As fine as its markers are, and not as coarse as is quickest.
+        let Some(mut split) = Split::plan(&plan.header, usize::MAX) else {
+            return Concealed::default();
+        };
+        if (picture.size(), picture.format) != (plan.header.size, PixelFormat::Bgr) {
+            return Concealed { shown: 0, of: split.count };
+        }
+        let whole = split.find_whole_strips(frame, present);
+        let mut trial = std::mem::replace(&mut self.trial, Image::empty());
+        plan.reshape(&mut trial);
+        let is_whole = |strip: usize| whole.contains(&strip);
+        let results = self.decode_strips(frame, &plan, &split, is_whole, &mut trial);
+        let strip_len = 3 * picture.width * split.rows;
+        let mut shown = 0;
+        for (strip, _) in results.into_iter().filter(|(_, result)| result.is_ok()) {
+            let start = strip * strip_len;
+            let rows = start..(start + strip_len).min(picture.data.len());
+            picture.data[rows.clone()].copy_from_slice(&trial.data[rows]);
+            shown += 1;
+        }
+        self.trial = trial;
+        Concealed { shown, of: split.count }
+    }
+
     fn plan(&mut self, beginning: &[u8], want: Want) -> Result<Plan, JpegError> {
         let header = Header::parse(beginning)?;
         let seen = self.whole.read_header(beginning)?;
@@ -151,21 +209,21 @@ impl Decoder {
         Ok(Plan { header, seen, format, split })
     }
 
-    /// Decodes the strips `which`, on all cores if they are several.
+    /// Decodes the strips that are wanted, on all cores if they are several: the number of each,
+    /// and what became of it.
     fn decode_strips(
         &mut self,
         frame: &[u8],
         plan: &Plan,
         split: &Split,
-        which: Range<usize>,
+        is_wanted: impl Fn(usize) -> bool,
         image: &mut Image,
-    ) -> Result<(), JpegError> {
+    ) -> Vec<(usize, Result<(), JpegError>)> {
         let Plan { header, seen, .. } = plan;
         self.strips.resize_with(split.count.max(self.strips.len()), StripDecoder::new);
         let strips = self.strips.iter_mut().zip(strips_mut(image, split.rows)).enumerate();
         let mut jobs: Vec<Job<'_>> = strips
-            .take(which.end)
-            .skip(which.start)
+            .filter(|(index, _)| is_wanted(*index))
             .map(|(index, (decoder, strip))| Job {
                 decoder,
                 index,
@@ -182,7 +240,7 @@ impl Decoder {
             },
             |_| {},
         );
-        jobs.into_iter().try_for_each(|job| job.result)
+        jobs.into_iter().map(|job| (job.index, job.result)).collect()
     }
 }
 
@@ -358,6 +416,67 @@ mod tests {
         decoder.decode_ahead(&mut ahead, &frame[..frame.len() / 2], Want::Bgr, &mut arriving);
         assert!(ahead.error.is_some(), "{ahead:?}");
         decoder.decode_rest(ahead, &frame, Want::Bgr, &mut arriving).expect_err("damaged");
+    }
+
+    #[test]
+    fn of_a_torn_frame_the_whole_strips_are_shown_over_the_picture_before() {
+        let image = texture(640, 480, PixelFormat::Yuv420);
+        let (mut frame, mut whole) = (Vec::new(), Image::empty());
+        Encoder::new(80, Strips::Count(8)).encode(&image, &mut frame).expect("encodes");
+        let mut decoder = Decoder::with_threads(4);
+        decoder.decode(&frame, Want::Bgr, &mut whole).expect("decodes");
+        let before = Image::new(640, 480, PixelFormat::Bgr, vec![9; whole.data.len()]);
+        let header = Header::parse(&frame).expect("ours").scan_data;
+        for start in (header..frame.len()).step_by(611) {
+            let end = frame.len().min(start + 1300);
+            let mut torn = frame.clone();
+            torn[start..end].fill(0x55);
+            let mut picture = before.clone();
+            let concealed = decoder.conceal(&torn, &[0..start, end..frame.len()], &mut picture);
+            let strips = |of: &Image| of.data.chunks(64 * 640 * 3).map(<[u8]>::to_vec).collect();
+            let [now, new, old]: [Vec<Vec<u8>>; 3] = [&picture, &whole, &before].map(strips);
+            let shown_new = now.iter().zip(&new).filter(|(a, b)| a == b).count();
+            let shown_old = now.iter().zip(&old).filter(|(a, b)| a == b).count();
+            assert_eq!((shown_new, shown_new + shown_old), (concealed.shown, 8), "{start}");
+            assert!((5..8).contains(&concealed.shown), "{start}: {concealed:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_concealed_without_a_header_or_over_another_size() {
+        let image = texture(640, 480, PixelFormat::Yuv420);
+        let (mut frame, mut decoder) = (Vec::new(), Decoder::with_threads(2));
+        Encoder::new(80, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");
+        let header = Header::parse(&frame).expect("ours").scan_data;
+        let (all, but_one) = (0..frame.len(), 1..frame.len());
+        for (width, present) in [
+            (640, vec![]),
+            (640, vec![but_one]),
+            (640, vec![0..header - 1, header..frame.len()]),
+            (480, vec![all.clone()]),
+        ] {
+            let mut picture = Image::blank(width, 480, PixelFormat::Bgr);
+            let before = picture.clone();
+            assert_eq!(decoder.conceal(&frame, &present, &mut picture).shown, 0);
+            assert!(picture == before);
+        }
+        let mut picture = Image::blank(640, 480, PixelFormat::Bgr);
+        let everything = Concealed { shown: 4, of: 4 };
+        assert_eq!(decoder.conceal(&frame, &[all], &mut picture), everything);
+    }
+
+    #[test]
+    fn a_damaged_strip_of_a_torn_frame_is_left_out() {
+        let image = texture(640, 480, PixelFormat::Yuv420);
+        let (mut frame, mut decoder) = (Vec::new(), Decoder::with_threads(2));
+        Encoder::new(80, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");
+        let cut = Header::parse(&frame).expect("ours").scan_data + 40;
+        frame.drain(cut..cut + 60);
+        let mut picture = Image::new(640, 480, PixelFormat::Bgr, vec![9; 640 * 480 * 3]);
+        let there = 0..frame.len() - 50;
+        let concealed = decoder.conceal(&frame, &[there], &mut picture);
+        assert_eq!(concealed, Concealed { shown: 2, of: 4 }, "neither the first nor the last");
+        assert!(picture.data[..640 * 3].iter().all(|&byte| byte == 9));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod stream;
 mod strips;
 mod turbo;
 
-pub use decoder::{Ahead, Decoder, Want};
+pub use decoder::{Ahead, Concealed, Decoder, Want};
 pub use encoder::{Encoder, Nth};
 pub use header::{Header, HeaderError, Sampling};
 pub use mend::{MendError, mend};

@@ -20,7 +20,7 @@ use super::{
     sender::SenderConfig,
 };
 use crate::net::{
-    frame::{FrameBeginning, OutgoingFrame, SessionId},
+    frame::{FrameBeginning, OutgoingFrame, SessionId, TornFrame},
     path_mtu::BASE_LEN,
     redundancy::FecMode,
     time::MediaClock,
@@ -375,6 +375,17 @@ impl Endpoint {
     /// The beginning of the newest frame that is still arriving, of the first call that has one.
     pub fn newest_beginning(&self) -> Option<(CallId, FrameBeginning<'_>)> {
         self.calls.iter().find_map(|c| Some((c.id, c.newest_beginning()?)))
+    }
+
+    /// The newest frame that is torn by `now`, of the first call that has one; to be asked before
+    /// [`handle_timeout`](Self::handle_timeout). Nobody needs to ask.
+    pub fn poll_torn(&mut self, now: Instant) -> Option<(CallId, TornFrame)> {
+        self.calls.iter_mut().find_map(|c| Some((c.id, c.poll_torn(now)?)))
+    }
+
+    /// When [`poll_torn`](Self::poll_torn) has something to tell.
+    pub fn torn_due(&self) -> Option<Instant> {
+        self.calls.iter().filter_map(Call::torn_due).min()
     }
 
     /// This machine has refused to send a datagram of `len` bytes to `to`: it is longer than the

@@ -14,6 +14,7 @@ mod split;
 mod stitch;
 #[cfg(test)]
 mod tests;
+mod torn;
 mod view;
 
 pub(super) use crew::Crew;

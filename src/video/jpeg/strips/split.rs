@@ -11,6 +11,7 @@ use super::{
         marker::{EOI, RST0},
     },
     layout::MIN_PIXELS,
+    torn::whole_intervals,
 };
 
 /// How a frame is split, and how much of it has been found.
@@ -81,6 +82,24 @@ impl Split {
         Some(if all { self.count } else { self.found.len() / self.intervals_a_strip })
     }
 
+    /// Looks for strips of `frame` that are whole in the ranges `present` of it, which are in order
+    /// and do not touch: their numbers. None, if its markers are not as its header says.
+    pub(in super::super) fn find_whole_strips(
+        &mut self,
+        frame: &[u8],
+        present: &[Range<usize>],
+    ) -> Vec<usize> {
+        let whole = whole_intervals(frame, present, self.start, self.intervals);
+        let mut is_whole = vec![false; self.intervals];
+        self.found = vec![0..0; self.intervals];
+        for (number, interval) in whole.into_iter().flatten() {
+            is_whole[number] = true;
+            self.found[number] = interval;
+        }
+        let strips = is_whole.chunks(self.intervals_a_strip).enumerate();
+        strips.filter(|(_, are_whole)| are_whole.iter().all(|&is| is)).map(|(i, _)| i).collect()
+    }
+
     /// Makes `jpeg` a whole JPEG of the strip `index` of `frame`.
     pub(in super::super) fn write_strip(
         &self,
@@ -108,7 +127,7 @@ impl Split {
 }
 
 /// Where the next marker stands, whose second byte is there too.
-fn next_marker(frame: &[u8], mut from: usize) -> Option<usize> {
+pub(super) fn next_marker(frame: &[u8], mut from: usize) -> Option<usize> {
     loop {
         let at = from + memchr::memchr(0xFF, frame.get(from..)?)?;
         match *frame.get(at + 1)? {
@@ -120,7 +139,7 @@ fn next_marker(frame: &[u8], mut from: usize) -> Option<usize> {
 }
 
 /// The marker after the interval of this number: they count modulo eight.
-fn restart_marker(interval: usize) -> u8 {
+pub(super) fn restart_marker(interval: usize) -> u8 {
     RST0 + (interval % 8) as u8
 }
 

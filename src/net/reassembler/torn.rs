@@ -1,0 +1,152 @@
+//! Torn frames: what has come of one that will hardly be whole before the next one is due.
+//!
+//! A frame is torn when its last chunk has come, which is sent last, and what it misses cannot be
+//! asked for in time; when a newer one has begun; or when its reassembly deadline has come. It may
+//! still become whole, if an answer is on its way; until then what there is of it can be shown.
+//!
+//! The bytes of each chunk have been verified, those of the frame have not: between what is
+//! present there may be anything.
+
+use std::time::{Duration, Instant};
+
+use super::{Reassembler, filling::Filling};
+use crate::net::frame::TornFrame;
+
+impl Reassembler {
+    /// The newest frame that is torn by `now` and newer than all that were completed; `repairs` says
+    /// whether what a frame misses can be asked for before the next one comes. Each is told
+    /// once, and none after a newer one. To be asked before
+    /// [`handle_timeout`](Self::handle_timeout), which gives frames up.
+    pub fn poll_torn(&mut self, now: Instant, repairs: bool) -> Option<TornFrame> {
+        let is_due = |f: &&Filling| self.torn_at(f, repairs).is_some_and(|at| at <= now);
+        let newest = self.filling.iter().filter(is_due).max_by(|a, b| a.frame.serial_cmp(b.frame));
+        let torn = self.copy_of(newest?);
+        for filling in &mut self.filling {
+            filling.told_torn |= !torn.id.is_before(filling.frame);
+        }
+        Some(torn)
+    }
+
+    /// When [`poll_torn`](Self::poll_torn) has something to tell.
+    pub fn torn_due(&self, repairs: bool) -> Option<Instant> {
+        self.filling.iter().filter_map(|f| self.torn_at(f, repairs)).min()
+    }
+
+    /// When a frame is torn, as things stand; `None`: it has been told, or parity will mend it.
+    fn torn_at(&self, filling: &Filling, repairs: bool) -> Option<Instant> {
+        if filling.told_torn || filling.chunks.are_enough() {
+            return None;
+        }
+        let newer = self.filling.iter().filter(|f| filling.frame.is_before(f.frame));
+        let followed = newer.map(|f| f.first_received + REORDER_WAIT);
+        let has_ended = !repairs && filling.has_last_chunk();
+        let ended = has_ended.then(|| filling.last_received + REORDER_WAIT);
+        followed.chain(ended).chain([self.deadline_of(filling)]).min()
+    }
+
+    fn copy_of(&self, filling: &Filling) -> TornFrame {
+        let present = filling.present();
+        let len = present.last().map_or(0, |last| last.end);
+        let mut data = self.pool.take(len);
+        data.as_mut_slice().copy_from_slice(&filling.body[..len]);
+        TornFrame { id: filling.frame, data, present }
+    }
+}
+
+/// How long chunks of a frame may come after its last or after the first of the next, reordered.
+const REORDER_WAIT: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::tests::{DEADLINE, chunks, data, handle},
+        *,
+    };
+    use crate::net::frame::FrameId;
+
+    /// Has frame `id`, of 95 bytes in chunks of 10, come but for the chunks `lost`.
+    fn come(r: &mut Reassembler, now: Instant, id: u32, lost: &[usize]) {
+        for (i, body) in chunks(id, 95, 10).iter().enumerate().filter(|(i, _)| !lost.contains(i)) {
+            assert_eq!(handle(r, now, body).is_some(), lost.is_empty() && i == 9);
+        }
+    }
+
+    #[test]
+    fn a_frame_is_torn_once_when_the_next_has_begun_and_a_moment_has_passed() {
+        let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
+        come(&mut r, now, 7, &[0, 4, 5]);
+        assert_eq!((r.poll_torn(now, true), r.torn_due(true)), (None, Some(now + DEADLINE)));
+        let next = now + DEADLINE / 3;
+        handle(&mut r, next, &chunks(8, 95, 10)[0]);
+        assert_eq!((r.poll_torn(next, true), r.torn_due(true)), (None, Some(next + REORDER_WAIT)));
+        let torn = r.poll_torn(next + REORDER_WAIT, true).expect("torn");
+        assert_eq!((torn.id, &torn.present[..]), (FrameId(7), &[10..40, 60..95][..]));
+        for there in torn.present {
+            assert_eq!(torn.data[there.clone()], data(7, 95)[there]);
+        }
+        assert_eq!(r.poll_torn(next + REORDER_WAIT, true), None, "told already");
+        assert_eq!(r.torn_due(true), Some(next + DEADLINE), "the next one's");
+    }
+
+    #[test]
+    fn where_nothing_is_asked_for_a_frame_is_torn_as_soon_as_its_end_has_come() {
+        let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
+        come(&mut r, now, 7, &[4, 9]);
+        assert_eq!(r.torn_due(false), Some(now + DEADLINE), "more of it may come");
+        handle(&mut r, now, &chunks(7, 95, 10)[9]);
+        assert_eq!(r.torn_due(true), Some(now + DEADLINE), "what it misses may come");
+        assert_eq!(r.torn_due(false), Some(now + REORDER_WAIT));
+        assert_eq!(r.poll_torn(now + REORDER_WAIT, true), None);
+        let torn = r.poll_torn(now + REORDER_WAIT, false).expect("torn");
+        assert_eq!(torn.present, [0..40, 50..95]);
+    }
+
+    #[test]
+    fn a_frame_that_no_other_follows_is_torn_at_its_deadline() {
+        let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
+        come(&mut r, now, 7, &[9]);
+        let torn = r.poll_torn(now + DEADLINE, true).expect("torn");
+        let there = 0..90;
+        assert_eq!(torn.present, [there]);
+        r.handle_timeout(now + DEADLINE);
+        assert_eq!(r.torn_due(true), None);
+    }
+
+    #[test]
+    fn nothing_is_torn_once_it_or_a_newer_frame_is_complete() {
+        let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
+        come(&mut r, now, 7, &[3]);
+        come(&mut r, now, 8, &[]);
+        assert_eq!((r.poll_torn(now + DEADLINE, true), r.torn_due(true)), (None, None));
+        come(&mut r, now, 9, &[3]);
+        handle(&mut r, now, &chunks(10, 95, 10)[0]);
+        handle(&mut r, now, &chunks(9, 95, 10)[3]).expect("whole");
+        assert_eq!(r.torn_due(true), Some(now + DEADLINE), "only that of frame 10");
+    }
+
+    #[test]
+    fn of_several_the_newest_wins_and_an_older_is_not_told_after_it() {
+        let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
+        for id in 7..10 {
+            come(&mut r, now, id, &[2]);
+        }
+        assert_eq!(r.poll_torn(now + REORDER_WAIT, true).map(|t| t.id), Some(FrameId(8)));
+        assert_eq!(r.poll_torn(now + REORDER_WAIT, true), None);
+        assert_eq!(r.poll_torn(now + DEADLINE, true).map(|t| t.id), Some(FrameId(9)));
+    }
+
+    #[test]
+    fn what_is_torn_has_no_more_bytes_than_have_come() {
+        let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
+        // Its length is told by the last chunk; of 101 bytes that has 1 of the picture's.
+        for (len, there) in [(95, 90..95), (101, 100..101), (88, 80..88), (87, 80..87)] {
+            let mut reassembler = Reassembler::new(DEADLINE);
+            handle(&mut reassembler, now, &chunks(1, len, 10)[len / 10]);
+            let torn = reassembler.poll_torn(now + DEADLINE, true).expect("torn");
+            assert_eq!((torn.data.len(), &torn.present[..]), (there.end, &[there][..]));
+        }
+        handle(&mut r, now, &chunks(1, 88, 10)[9]);
+        let torn = r.poll_torn(now + DEADLINE, true).expect("torn, with nothing but its CRC");
+        assert_eq!((torn.data.len(), torn.present.len()), (0, 0));
+    }
+}

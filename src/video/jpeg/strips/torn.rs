@@ -1,0 +1,191 @@
+//! Finding whole restart intervals in a frame with gaps.
+//!
+//! An interval is whole if the markers at both of its ends are there, and everything between them.
+//! Markers count modulo eight, so behind a gap a marker does not say where it stands. But between
+//! the beginning of the frame and its end there are only so many places where the markers of all
+//! runs fit in: an interval counts only if there is just one.
+
+use std::ops::{Range, RangeInclusive};
+
+use super::split::{next_marker, restart_marker};
+use crate::video::jpeg::marker::EOI;
+
+/// The intervals of `frame`, `count` in all, that are whole in the ranges `present` of it, which
+/// are in order, do not touch, and lie within it; each with its number, from the first byte of the
+/// coded data, `scan_data`, on. `None`: the markers are not those of such a frame.
+pub(super) fn whole_intervals(
+    frame: &[u8],
+    present: &[Range<usize>],
+    scan_data: usize,
+    count: usize,
+) -> Option<Vec<(usize, Range<usize>)>> {
+    let mut runs = Vec::new();
+    for there in present.iter().filter(|there| there.end > scan_data) {
+        let run = Run::find(frame, there.start.max(scan_data)..there.end);
+        if !run.markers.is_empty() {
+            runs.push(run);
+        }
+    }
+    let mut least = 0;
+    for run in &mut runs {
+        run.first = if run.start == scan_data { 0..=0 } else { least..=count };
+        let first = run.first.clone().find(|&first| run.fits(first, count))?;
+        run.first = first..=first;
+        least = first + run.markers.len();
+    }
+    let mut end = count;
+    for run in runs.iter_mut().rev() {
+        let earliest = *run.first.start();
+        let latest = end.checked_sub(run.markers.len())?;
+        let latest = if run.start == scan_data { 0 } else { latest };
+        let first = (earliest..=latest).rev().find(|&first| run.fits(first, count))?;
+        run.first = earliest..=first;
+        end = first;
+    }
+    let placed = runs.iter().filter(|run| run.first.start() == run.first.end());
+    Some(placed.flat_map(|run| run.intervals(scan_data)).collect())
+}
+
+/// A stretch of coded data without a gap.
+struct Run {
+    start: usize,
+    /// Where each marker stands, and its second byte.
+    markers: Vec<(usize, u8)>,
+    /// Which interval the first marker may end: the earliest and the latest.
+    first: RangeInclusive<usize>,
+}
+
+impl Run {
+    fn find(frame: &[u8], there: Range<usize>) -> Self {
+        let (bytes, mut from) = (&frame[..there.end], there.start);
+        let mut markers = Vec::new();
+        while let Some(at) = next_marker(bytes, from) {
+            markers.push((at, bytes[at + 1]));
+            from = at + 2;
+        }
+        Self { start: there.start, markers, first: 0..=0 }
+    }
+
+    /// Whether its markers can be those from that of interval `first` on, of `count`.
+    fn fits(&self, first: usize, count: usize) -> bool {
+        let mut numbered = (first..).zip(&self.markers);
+        numbered.all(|(interval, &(_, marker))| {
+            interval < count
+                && marker == if interval + 1 == count { EOI } else { restart_marker(interval) }
+        })
+    }
+
+    /// Its whole intervals: one before each marker but the first, before which there is a gap,
+    /// unless there the coded data begins.
+    fn intervals(&self, scan_data: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let from_start = (self.start == scan_data).then_some(scan_data);
+        let starts = from_start.into_iter().chain(self.markers.iter().map(|(at, _)| at + 2));
+        let skipped = usize::from(from_start.is_none());
+        let ends = self.markers.iter().skip(skipped).map(|(at, _)| *at);
+        let numbers = *self.first.start() + skipped..;
+        numbers.zip(starts.zip(ends).map(|(start, end)| start..end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::slice;
+
+    const SCAN_DATA: usize = 20;
+
+    /// A frame of `count` intervals of ten bytes each, markers apart, and where each is.
+    fn frame(count: usize) -> (Vec<u8>, Vec<Range<usize>>) {
+        let mut frame = vec![7; SCAN_DATA];
+        let mut intervals = Vec::new();
+        for interval in 0..count {
+            intervals.push(frame.len()..frame.len() + 10);
+            frame.extend([1, 2, 0xFF, 0, 5, 6, 7, 0xFF, 0, 8]);
+            let is_last = interval + 1 == count;
+            frame.extend([0xFF, if is_last { EOI } else { restart_marker(interval) }]);
+        }
+        (frame, intervals)
+    }
+
+    fn found(frame: &[u8], gaps: &[Range<usize>], count: usize) -> Option<Vec<usize>> {
+        let (mut there, mut present) = (0, Vec::new());
+        // What lies in a gap must not matter.
+        let mut torn = frame.to_vec();
+        for gap in gaps {
+            present.push(there..gap.start);
+            there = gap.end;
+            torn[gap.clone()].fill(0xFF);
+        }
+        present.push(there..frame.len());
+        present.retain(|there| !there.is_empty());
+        let whole = whole_intervals(&torn, &present, SCAN_DATA, count)?;
+        for (_, interval) in &whole {
+            assert_eq!(torn[interval.clone()], frame[interval.clone()]);
+        }
+        let places = self::frame(count).1;
+        assert!(whole.iter().all(|(number, interval)| places[*number] == *interval));
+        Some(whole.into_iter().map(|(number, _)| number).collect())
+    }
+
+    #[test]
+    fn wherever_a_gap_is_all_intervals_that_it_does_not_touch_are_found() {
+        for count in [2, 5, 8, 16, 45] {
+            let (frame, intervals) = frame(count);
+            for start in SCAN_DATA..frame.len() {
+                for end in start + 1..=frame.len().min(start + 40) {
+                    // With the marker before it and the one behind.
+                    let is_whole = |i: &usize| {
+                        let first = if *i == 0 { 0 } else { 2 };
+                        let interval = intervals[*i].start - first..intervals[*i].end + 2;
+                        interval.end <= start || end <= interval.start
+                    };
+                    let whole: Vec<usize> = (0..count).filter(is_whole).collect();
+                    let gap = start..end;
+                    assert_eq!(
+                        found(&frame, &[gap], count),
+                        Some(whole),
+                        "{count}: {start}..{end}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn between_gaps_an_interval_counts_only_if_its_number_is_certain() {
+        let (frame, at) = frame(40);
+        let gap = |from: usize, to: usize| at[from].start + 3..at[to].end - 3;
+        // Seven markers are gone on each side: no other place is left for those between.
+        let found_with = |gaps: [Range<usize>; 2]| {
+            let found = found(&frame, &gaps, 40).expect("its own markers");
+            found.into_iter().filter(|i| (10..30).contains(i)).count()
+        };
+        assert_eq!(found_with([gap(3, 10), gap(25, 32)]), 14);
+        // Eight are gone on both sides: they might be eight further on, or further back.
+        assert_eq!(found_with([gap(2, 10), gap(25, 33)]), 0);
+        // Eight on one side are enough for that.
+        assert_eq!(found_with([gap(2, 10), gap(25, 30)]), 0);
+    }
+
+    #[test]
+    fn without_its_end_only_what_could_be_elsewhere_is_left_out() {
+        let (eight, at) = frame(8);
+        let gaps = [at[1].start + 1..at[2].end, at[4].start..eight.len()];
+        assert_eq!(found(&eight, &gaps, 8), Some(vec![0, 3]));
+        let (sixteen, at) = frame(16);
+        let gaps = [at[1].start + 1..at[2].end, at[4].start..sixteen.len()];
+        assert_eq!(found(&sixteen, &gaps, 16), Some(vec![0]), "3 might be 11");
+    }
+
+    #[test]
+    fn markers_of_another_count_are_refused() {
+        let (frame, at) = frame(6);
+        let all = 0..frame.len();
+        for count in [1, 2, 5, 7, 14] {
+            assert_eq!(whole_intervals(&frame, slice::from_ref(&all), SCAN_DATA, count), None);
+        }
+        let mut wrong = frame.clone();
+        wrong[at[2].end + 1] = restart_marker(3);
+        assert_eq!(whole_intervals(&wrong, &[0..at[3].end, at[4].end..90], SCAN_DATA, 6), None);
+    }
+}
