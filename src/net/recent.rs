@@ -20,6 +20,7 @@ impl<T: Ord + Copy> Recent<T> {
 
     /// Notes a value.
     pub fn record(&mut self, now: Instant, value: T) {
+        self.began.get_or_insert(now);
         self.turn(now);
         self.current = self.current.max(Some(value));
     }
@@ -30,12 +31,15 @@ impl<T: Ord + Copy> Recent<T> {
         self.current.max(self.previous)
     }
 
+    /// Spans follow each other from the first value on, whenever somebody asks.
     fn turn(&mut self, now: Instant) {
-        let age = now.saturating_duration_since(*self.began.get_or_insert(now));
+        let Some(began) = self.began else { return };
+        let age = now.saturating_duration_since(began);
         if age >= self.span {
             let current = self.current.take();
             self.previous = current.filter(|_| age < 2 * self.span);
-            self.began = Some(now);
+            let into = age.as_nanos() % self.span.as_nanos().max(1);
+            self.began = Some(now - Duration::from_nanos(into as u64));
         }
     }
 }
@@ -58,6 +62,21 @@ mod tests {
         assert_eq!(recent.max(t + 3 * S), Some(7));
         assert_eq!(recent.max(t + 5 * S), Some(5));
         assert_eq!(recent.max(t + 60 * S), None);
+    }
+
+    #[test]
+    fn asking_changes_nothing() {
+        let t = crate::clock::now();
+        let (mut quiet, mut asked) = (Recent::new(S), Recent::new(S));
+        for i in 0..200_u32 {
+            let at = t + S * i / 7;
+            asked.max(at);
+            if i % 5 == 0 {
+                quiet.record(at, i % 11);
+                asked.record(at, i % 11);
+                assert_eq!(quiet.max(at), asked.max(at), "{i}");
+            }
+        }
     }
 
     #[test]
