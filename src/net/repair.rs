@@ -305,7 +305,7 @@ impl Rhythm {
 
     /// After how long without a chunk a frame is taken to have ended.
     fn quiet(&mut self, now: Instant) -> Duration {
-        let gap = self.gap.max(now).map_or(UNKNOWN_QUIET, |gap| gap * 2);
+        let gap = self.gap.max(now).map_or(UNKNOWN_QUIET, |gap| gap * 3 / 2);
         gap.clamp(MIN_QUIET, MAX_QUIET)
     }
 }
@@ -482,7 +482,7 @@ mod tests {
         bench.chunk(30, 1, 7 * MS);
         bench.planner.handle_done(FrameId(30));
         bench.chunk(31, 0, MS);
-        assert_eq!(bench.due(31), Some(13_000), "twice the pause of 6 ms");
+        assert_eq!(bench.due(31), Some(10_000), "half as long again as the pause of 6 ms");
     }
 
     #[test]
