@@ -46,7 +46,10 @@ impl Pacer {
             self.next += 1;
             return (!stop.load(Ordering::Relaxed)).then_some(due);
         };
-        let start = *self.start.get_or_insert(now);
+        let start = *self.start.get_or_insert_with(|| {
+            wake_exactly();
+            now
+        });
         let passed = (now.saturating_duration_since(start).as_secs_f64() * fps) as u64;
         let number = self.next.max(passed);
         let at = start + Duration::from_secs_f64(number as f64 / fps);
@@ -79,6 +82,14 @@ pub(super) fn wait_until(deadline: Instant, stop: &AtomicBool) -> bool {
         }
         thread::park_timeout(left.min(STOP_LOOK));
     }
+}
+
+/// Asks that waits of this thread end when they should: Linux lets them be 50 µs late, so that it
+/// can wake several threads at once, and each picture would be that much older.
+fn wake_exactly() {
+    // A refusal costs those microseconds, no more.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
 }
 
 /// How often anything that waits looks whether it should stop: a person notices no 50 ms.
