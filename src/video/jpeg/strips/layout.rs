@@ -18,7 +18,12 @@ impl Strips {
     pub(in super::super) fn count(self, size: Size, threads: usize) -> usize {
         match self {
             Self::Auto if threads < 2 || size.width * size.height < MIN_PIXELS => 1,
-            Self::Auto => (STRIPS_A_THREAD * threads).min(MAX_AUTO_STRIPS),
+            Self::Auto => {
+                let enough = STRIPS_A_THREAD * threads;
+                (size.width * size.height / STRIP_PIXELS)
+                    .clamp(enough, 2 * enough)
+                    .min(MAX_AUTO_STRIPS)
+            }
             Self::Count(count) => count.clamp(1, MAX_STRIPS),
         }
     }
@@ -60,6 +65,10 @@ pub const MAX_STRIPS: usize = 16;
 
 /// The most that are chosen unasked.
 const MAX_AUTO_STRIPS: usize = 8;
+
+/// Pixels. While strips are not smaller, twice as many as the threads need cost nothing, and on a
+/// slow link the first one leaves sooner: at 20 Mbit/s a frame of 720p is there 0.5 ms earlier.
+const STRIP_PIXELS: usize = 100_000;
 
 /// Two, so that a thread that is done early can take from one that is not.
 pub(in super::super) const STRIPS_A_THREAD: usize = 2;
@@ -104,7 +113,8 @@ mod tests {
         let (small, large) = (Size { width: 160, height: 120 }, Size { width: 1280, height: 720 });
         assert_eq!(Strips::Auto.count(large, 1), 1);
         assert_eq!(Strips::Auto.count(small, 8), 1);
-        assert_eq!(Strips::Auto.count(large, 2), 4);
+        let middle = Size { width: 640, height: 480 };
+        assert_eq!([middle, large].map(|size| Strips::Auto.count(size, 2)), [4, 8]);
         assert_eq!(Strips::Auto.count(large, 64), MAX_AUTO_STRIPS);
         assert_eq!(Strips::Count(3).count(small, 1), 3);
         assert_eq!(Strips::Count(99).count(small, 1), MAX_STRIPS);
