@@ -1,6 +1,6 @@
 //! The least that it can cost: libjpeg-turbo on whole pictures, one thread, nothing around it.
 
-use std::{thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use udpchat::{
     clock,
@@ -26,6 +26,8 @@ pub(crate) struct Floor {
 /// What a series of pictures cost, each.
 #[derive(Default)]
 pub(crate) struct Run {
+    /// To paint a picture of the pattern over an old one, which is no part of the others.
+    pub(crate) paint: Samples,
     pub(crate) encode: Samples,
     pub(crate) decode: Samples,
     /// Encode and decode together, ms.
@@ -63,23 +65,24 @@ impl Floor {
             while clock::now() < due {
                 thread::park_timeout(due.saturating_duration_since(clock::now()));
             }
-            let picture = self.picture();
-            self.one(&picture, &mut run);
+            let mut picture = None;
+            run.paint.push(timed(|| picture = Some(self.picture())));
+            self.one(&picture.expect("painted"), &mut run);
         }
         run
     }
 
     /// One at once after another, painted beforehand.
     pub(crate) fn hot(&mut self, frames: usize) -> Run {
-        let pictures: Vec<Image> = (0..4).map(|_| self.picture()).collect();
+        let pictures: Vec<Arc<Image>> = (0..4).map(|_| self.picture()).collect();
         let mut run = Run::default();
         pictures.iter().cycle().take(frames).for_each(|picture| self.one(picture, &mut run));
         run
     }
 
-    fn picture(&mut self) -> Image {
+    fn picture(&mut self) -> Arc<Image> {
         self.next += 1;
-        self.pattern.render(self.next, clock::wall())
+        self.pattern.picture(self.next, clock::wall())
     }
 
     fn one(&mut self, picture: &Image, run: &mut Run) {

@@ -19,6 +19,7 @@ struct Rounds {
 
 #[derive(Default)]
 struct FloorRounds {
+    paint: Samples,
     encode: Samples,
     decode: Samples,
     both: Samples,
@@ -81,6 +82,9 @@ impl Rounds {
 
 impl FloorRounds {
     fn push(&mut self, run: &Run) {
+        if run.paint.into_iter().next().is_some() {
+            self.paint.push(run.paint.figure().median);
+        }
         self.encode.push(run.encode.figure().median);
         self.decode.push(run.decode.figure().median);
         self.both.push(run.both.figure().median);
@@ -99,7 +103,7 @@ impl ModeRounds {
     }
 }
 
-/// Each stage's p50; under them the codec alone.
+/// Each stage's p50; under them painting (as `capture`) and the codec alone.
 fn stages(all: &[Rounds]) -> Table {
     let mut rows = Vec::new();
     for rounds in all {
@@ -112,6 +116,7 @@ fn stages(all: &[Rounds]) -> Table {
         for (floor, how) in [(&rounds.paced, "paced"), (&rounds.hot, "hot")] {
             let mut row = vec![Cell::Text(format!("{}, codec alone, {how}", rounds.case.name))];
             row.extend(STAGES.map(|stage| match stage {
+                "capture" if how == "paced" => floor.paint.cell(),
                 "encode" => floor.encode.cell(),
                 "decode" => floor.decode.cell(),
                 _ => Cell::Text(String::new()),

@@ -243,8 +243,8 @@ fn mix(from: u8, to: u8, alpha: u8) -> u8 {
     div_255(from * (255 - alpha) + to * alpha + 127)
 }
 
-/// A 255th, rounded down, of at most 65,279. In 16 bits, of which any processor's registers hold
-/// many: a quarter of the time of a division in 32.
+/// A 255th, rounded down, of at most 65,279. It stays within 16 bits, of which a register of any
+/// processor holds many, and needs no division.
 pub(super) fn div_255(value: u16) -> u8 {
     ((value + 1 + (value >> 8)) >> 8) as u8
 }
