@@ -38,8 +38,8 @@ impl<T: Ord + Copy> Recent<T> {
         if age >= self.span {
             let current = self.current.take();
             self.previous = current.filter(|_| age < 2 * self.span);
-            let into = age.as_nanos() % self.span.as_nanos().max(1);
-            self.began = Some(now - Duration::from_nanos(into as u64));
+            let spans = age.as_nanos() / self.span.as_nanos().max(1);
+            self.began = Some(began + self.span * u32::try_from(spans).unwrap_or(u32::MAX));
         }
     }
 }
