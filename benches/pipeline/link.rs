@@ -70,8 +70,7 @@ impl Rounds {
     /// A stream from one machine to the other, by both sides' statistics of each second.
     fn stream(&mut self, machines: &Machines, mode: Mode, quality: u8) {
         let recv = ["recv", "--show", "decode", "--stats-json", "-", "--seconds", RECEIVER_SECONDS];
-        let mut receiver =
-            Running::start(piped(&mut machines.udpchat(1)).args(recv).args(mode.args()));
+        let mut receiver = Running::start(piped(&mut machines.udpchat(1)).args(recv));
         receiver.wait_for(" on port ");
         let (size, quality) = (P720.size.to_string(), quality.to_string());
         let send = [

@@ -107,8 +107,9 @@ impl Pacer {
             return Allowance { datagrams: 0, next: None };
         }
         if tokens + ROUNDING < needed {
-            let wait = Duration::from_secs_f64((needed - tokens) / self.rate());
-            let next = Some(now + wait + Duration::from_nanos(1));
+            // Counted from the last change, so that asking more often does not change the moment.
+            let wait = Duration::from_secs_f64((needed - self.tokens) / self.rate());
+            let next = Some((self.updated + wait).max(now) + Duration::from_nanos(1));
             return Allowance { datagrams: 0, next };
         }
         let affordable = ((tokens + ROUNDING) / self.datagram_len as f64) as usize;

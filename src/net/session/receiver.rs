@@ -93,7 +93,7 @@ impl Receiver {
         rtt: Option<Duration>,
     ) -> Option<ReceivedFrame> {
         let frame = self.reassembler.handle_timeout(now);
-        let frame = self.note(now, frame);
+        let frame = if frame.is_some() { self.note(now, frame) } else { None };
         if let Some(side) = &mut self.feedback {
             side.ask(now, rtt, &self.reassembler);
         }
