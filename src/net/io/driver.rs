@@ -2,10 +2,9 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     time::{Duration, Instant},
@@ -13,13 +12,11 @@ use std::{
 
 use log::{debug, warn};
 use mio::{Events, Interest, Poll, Token, Waker, net::TcpListener};
-use socket2::{Domain, Protocol, Socket, Type};
-use thiserror::Error;
 
 use super::{
-    BufferSizes, SendCounters,
-    arriving::Arriving,
+    bind::{BindError, Listen, bind_both},
     connections::Connections,
+    handle::{Command, Handle, Shared},
     options::SocketOptions,
     timer::Timer,
     udp::{UdpSocket, plain},
@@ -29,16 +26,9 @@ use crate::{
     latest::Latest,
     net::{
         fec,
-        frame::{OutgoingFrame, TornFrame},
-        netem::{Netem, NetemCounters, NetemSpec},
-        session::{
-            CallCounters, CallId, Delivered, Endpoint, EndpointConfig, Event, Output,
-            StrayCounters, Transmit,
-        },
-        wire::{
-            control::{CloseReason, StreamParams},
-            text::Line,
-        },
+        netem::{Netem, NetemSpec},
+        session::{Delivered, Endpoint, EndpointConfig, Event, Output, Transmit},
+        wire::control::CloseReason,
     },
 };
 
@@ -55,45 +45,6 @@ pub struct DriverConfig {
     pub egress: Option<NetemSpec>,
     /// A bad network for what comes in.
     pub ingress: Option<NetemSpec>,
-}
-
-/// Where to listen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// The address and port; `None` for all addresses, IPv6 and IPv4.
-    pub addr: SocketAddr,
-    /// Whether over TCP as well.
-    pub control: bool,
-}
-
-/// Why a driver cannot start.
-#[derive(Debug, Error)]
-pub enum BindError {
-    /// The port belongs to another program.
-    #[error("port {port} is already in use on {ip}: end the other program, or choose another port with --bind {ip}:PORT", port = addr.port(), ip = bracketed(addr))]
-    InUse {
-        /// Where we wanted to be.
-        addr: SocketAddr,
-    },
-    /// The address is none of this machine's.
-    #[error(
-        "{addr} is not an address of this machine: choose one that `ip addr` lists, or leave --bind out"
-    )]
-    NotOurs {
-        /// Where we wanted to be.
-        addr: SocketAddr,
-    },
-    /// Anything else.
-    #[error("cannot listen on {addr}: {error}")]
-    Other {
-        /// Where we wanted to be.
-        addr: SocketAddr,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The event loop or the sending socket could not be made.
-    #[error("cannot set up the network: {0}")]
-    Setup(#[from] io::Error),
 }
 
 /// The loop, ready to [`run`](Driver::run) on a thread of its own.
@@ -124,58 +75,6 @@ pub struct Driver {
     closing: Option<Closing>,
 }
 
-/// Everybody else's hold on a driver.
-#[derive(Debug)]
-pub struct Handle {
-    waker: Arc<Waker>,
-    commands: SyncSender<Command>,
-    events: Receiver<Event>,
-    shared: Shared,
-    local_addr: SocketAddr,
-}
-
-/// The part of a [`Handle`] that feeds frames, for the encoder's thread.
-#[derive(Clone, Debug)]
-pub struct FrameInlet {
-    waker: Arc<Waker>,
-    outgoing: Latest<OutgoingFrame>,
-    picture_bitrate: Arc<AtomicU64>,
-}
-
-/// What the network side has seen and done.
-#[derive(Clone, Debug, Default)]
-pub struct NetStats {
-    /// Each call's.
-    pub calls: Vec<(CallId, CallCounters)>,
-    /// All calls' together, those that have ended included.
-    pub totals: CallCounters,
-    /// Datagrams that belonged to no call.
-    pub strays: StrayCounters,
-    /// What became of what was sent.
-    pub send: SendCounters,
-    /// The kernel's buffers.
-    pub buffers: Option<BufferSizes>,
-    /// Datagrams that the kernel dropped since its receive buffer was full, a second old at most;
-    /// `None` where it does not say.
-    pub kernel_drops: Option<u64>,
-    /// What the bad network did, if there is one: to what left, and to what came.
-    pub netem: Option<NetemCounters>,
-    /// Events that nobody fetched in time.
-    pub events_dropped: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Shared {
-    outgoing: Latest<OutgoingFrame>,
-    /// Bits a second that pictures may take; [`UNLIMITED`]: as many as they like.
-    picture_bitrate: Arc<AtomicU64>,
-    received: Latest<Delivered>,
-    arriving: Arriving,
-    torn: Latest<(CallId, TornFrame)>,
-    wants_torn: Arc<AtomicBool>,
-    stats: Arc<Mutex<NetStats>>,
-}
-
 /// A transmit in the driver's buffer, of which the socket has taken a part.
 #[derive(Clone, Copy, Debug)]
 struct Blocked {
@@ -191,13 +90,6 @@ struct Closing {
     /// Whether goodbye has been said; what was handed over is sent before.
     said: bool,
     until: Instant,
-}
-
-#[derive(Debug)]
-enum Command {
-    Text(Line),
-    Stream(StreamParams),
-    Close(CloseReason),
 }
 
 impl Driver {
@@ -218,16 +110,7 @@ impl Driver {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (commands, commands_rx) = sync_channel(COMMAND_BACKLOG);
         let (events_tx, events) = sync_channel(EVENT_BACKLOG);
-        let stats = NetStats { buffers: udp.buffer_sizes().ok(), ..NetStats::default() };
-        let shared = Shared {
-            outgoing: Latest::new(),
-            picture_bitrate: Arc::new(AtomicU64::new(UNLIMITED)),
-            received: Latest::new(),
-            arriving: Arriving::default(),
-            torn: Latest::new(),
-            wants_torn: Arc::new(AtomicBool::new(false)),
-            stats: Arc::new(Mutex::new(stats)),
-        };
+        let shared = Shared::new(udp.buffer_sizes().ok());
         let handle = Handle {
             waker,
             commands,
@@ -305,8 +188,7 @@ impl Driver {
         let now = clock::now();
         self.hand_over_torn(now);
         self.endpoint.handle_timeout(now);
-        let bitrate = self.endpoint.picture_bitrate().unwrap_or(UNLIMITED);
-        self.shared.picture_bitrate.store(bitrate, Ordering::Relaxed);
+        self.shared.set_picture_bitrate(self.endpoint.picture_bitrate());
         self.drain();
         self.unpublished = true;
         if self.published.is_none_or(|at| now - at >= PUBLISH_INTERVAL) {
@@ -327,7 +209,7 @@ impl Driver {
     fn timeout(&self) -> Option<Duration> {
         let netem = [&self.egress, &self.ingress].into_iter().flatten();
         let due = netem.filter_map(Netem::poll_timeout).chain(self.endpoint.poll_timeout()).min();
-        let torn = self.wants_torn().then(|| self.endpoint.torn_due()).flatten();
+        let torn = self.shared.wants_torn().then(|| self.endpoint.torn_due()).flatten();
         // What has happened since the statistics were made readable is told though nothing follows.
         let publish = self.published.filter(|_| self.unpublished).map(|at| at + PUBLISH_INTERVAL);
         let closing = self.closing.map(|closing| closing.until);
@@ -379,17 +261,13 @@ impl Driver {
     }
 
     fn hand_over_torn(&mut self, now: Instant) {
-        if !self.wants_torn() {
+        if !self.shared.wants_torn() {
             return;
         }
         if let Some(torn) = self.endpoint.poll_torn(now) {
             self.shared.torn.put(torn);
             self.shared.received.nudge();
         }
-    }
-
-    fn wants_torn(&self) -> bool {
-        self.shared.wants_torn.load(Ordering::Relaxed)
     }
 
     fn accept_all(&mut self) {
@@ -446,7 +324,7 @@ impl Driver {
         while let Some(event) = self.endpoint.poll_event() {
             if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
                 debug!("nobody fetches events, dropped {event:?}");
-                lock(&self.shared.stats).events_dropped += 1;
+                self.shared.stats().events_dropped += 1;
             }
         }
     }
@@ -561,7 +439,7 @@ impl Driver {
             self.drops_read = Some(now);
             self.endpoint.set_kernel_drops(drops.unwrap_or(0));
         }
-        let mut stats = lock(&self.shared.stats);
+        let mut stats = self.shared.stats();
         stats.kernel_drops = drops.or(stats.kernel_drops);
         stats.calls.clear();
         stats.calls.extend(self.endpoint.calls());
@@ -579,180 +457,10 @@ impl Drop for Driver {
     }
 }
 
-impl Handle {
-    /// Where the driver is bound.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
-    }
-
-    /// Where encoded frames go in.
-    pub fn inlet(&self) -> FrameInlet {
-        FrameInlet {
-            waker: Arc::clone(&self.waker),
-            outgoing: self.shared.outgoing.clone(),
-            picture_bitrate: Arc::clone(&self.shared.picture_bitrate),
-        }
-    }
-
-    /// Where received frames come out; the newest wins. Closed when the driver has ended.
-    pub fn received(&self) -> Latest<Delivered> {
-        self.shared.received.clone()
-    }
-
-    /// The beginning of the frame that is still arriving. From now on whoever waits for received
-    /// frames is nudged when it has grown.
-    pub fn arriving(&self) -> Arriving {
-        self.shared.arriving.want();
-        self.shared.arriving.clone()
-    }
-
-    /// Where torn frames come out; the newest wins. From now on whoever waits for received frames
-    /// is nudged when there is one; nothing is done for them before.
-    pub fn torn(&self) -> Latest<(CallId, TornFrame)> {
-        self.shared.wants_torn.store(true, Ordering::Relaxed);
-        self.shared.torn.clone()
-    }
-
-    /// The next event; waits up to `timeout` for one.
-    pub fn wait_event(&self, timeout: Duration) -> Option<Event> {
-        self.events.recv_timeout(timeout).ok()
-    }
-
-    /// Whole frames that were replaced by newer ones before anybody took them.
-    pub fn superseded(&self) -> u64 {
-        self.shared.received.superseded()
-    }
-
-    /// The next event, if there is one.
-    pub fn try_event(&self) -> Option<Event> {
-        self.events.try_recv().ok()
-    }
-
-    /// Says `line` to whoever is connected. False: too much is waiting to be said.
-    pub fn say(&self, line: Line) -> bool {
-        self.command(Command::Text(line))
-    }
-
-    /// What we send is now `stream`.
-    pub fn set_stream(&self, stream: StreamParams) {
-        self.command(Command::Stream(stream));
-    }
-
-    /// Says goodbye, and ends the driver.
-    pub fn close(&self, reason: CloseReason) {
-        // Unlike the others it must not be dropped; a driver that is gone needs no telling.
-        let _ = self.waker.wake();
-        let _ = self.commands.send(Command::Close(reason));
-        let _ = self.waker.wake();
-    }
-
-    /// What the network side has seen and done, a tenth of a second old at most.
-    pub fn stats(&self) -> NetStats {
-        lock(&self.shared.stats).clone()
-    }
-
-    fn command(&self, command: Command) -> bool {
-        let taken = self.commands.try_send(command).is_ok();
-        // The only error is a poll that is gone, and then nobody needs to be woken.
-        let _ = self.waker.wake();
-        taken
-    }
-}
-
-impl FrameInlet {
-    /// How many bits a second of encoded pictures every receiver's path can bear, as of now;
-    /// `None`: as many as come, as far as is known.
-    pub fn picture_bitrate(&self) -> Option<u64> {
-        let bitrate = self.picture_bitrate.load(Ordering::Relaxed);
-        (bitrate != UNLIMITED).then_some(bitrate)
-    }
-
-    /// Says that a frame that was handed over has grown, or has ended.
-    pub fn wake(&self) {
-        // The only error is a poll that is gone, and then nobody needs to be woken.
-        let _ = self.waker.wake();
-    }
-
-    /// Hands a frame over; true, if one that was not sent yet has been replaced.
-    pub fn push(&self, frame: OutgoingFrame) -> bool {
-        let replaced = self.outgoing.put(frame).is_some();
-        let _ = self.waker.wake();
-        replaced
-    }
-}
-
 fn hand_over(endpoint: &mut Endpoint, received: &Latest<Delivered>) {
     while let Some(frame) = endpoint.poll_frame() {
         received.put(frame);
     }
-}
-
-/// Binds TCP and UDP to one port. With port 0 the system chooses, and what it chose for one may
-/// be taken for the other: then it chooses again.
-fn bind_both(
-    listen: Listen,
-    options: SocketOptions,
-) -> Result<(UdpSocket, Option<TcpListener>), BindError> {
-    let mut result = try_bind_both(listen, options);
-    for _ in 0..PORT_ATTEMPTS {
-        if result.is_ok() || listen.addr.port() != 0 {
-            break;
-        }
-        result = try_bind_both(listen, options);
-    }
-    result.map_err(|error| bind_error(listen.addr, error))
-}
-
-fn try_bind_both(
-    listen: Listen,
-    options: SocketOptions,
-) -> io::Result<(UdpSocket, Option<TcpListener>)> {
-    let udp = bind_udp(listen.addr, options)?;
-    let listener = if listen.control { Some(bind_tcp(udp.local_addr()?)?) } else { None };
-    Ok((udp, listener))
-}
-
-/// On a machine without IPv6, all addresses are all IPv4 addresses.
-fn bind_udp(addr: SocketAddr, options: SocketOptions) -> io::Result<UdpSocket> {
-    match UdpSocket::bind_with(addr, options) {
-        Err(error)
-            if addr.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != io::ErrorKind::AddrInUse =>
-        {
-            UdpSocket::bind_with((Ipv4Addr::UNSPECIFIED, addr.port()).into(), options)
-        }
-        result => result,
-    }
-}
-
-fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    // So that a restarted receiver need not wait for its old connections to be forgotten. On
-    // Windows it would let two programs share the port.
-    #[cfg(not(windows))]
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(LISTEN_BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
-}
-
-fn bind_error(addr: SocketAddr, error: io::Error) -> BindError {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse { addr },
-        io::ErrorKind::AddrNotAvailable => BindError::NotOurs { addr },
-        _ => BindError::Other { addr, error },
-    }
-}
-
-fn bracketed(addr: &SocketAddr) -> String {
-    if addr.is_ipv6() { format!("[{}]", addr.ip()) } else { addr.ip().to_string() }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const UDP: Token = Token(0);
@@ -767,12 +475,8 @@ const COARSE: Duration = Duration::from_millis(10);
 /// One batch: the most that fits a UDP payload, which is also the kernel's limit for a batch.
 const SEND_LEN: usize = crate::net::wire::datagram::MAX_DATAGRAM_LEN;
 
-const UNLIMITED: u64 = u64::MAX;
-
 const COMMAND_BACKLOG: usize = 64;
 const EVENT_BACKLOG: usize = 1024;
-const LISTEN_BACKLOG: i32 = 32;
-const PORT_ATTEMPTS: usize = 16;
 
 /// How long to wait at least for a socket that takes no more.
 const BLOCKED_PATIENCE: Duration = Duration::from_millis(1);
@@ -787,26 +491,3 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a goodbye may take.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(250);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_in_use_is_named_with_the_remedy() {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let addr = taken.local_addr().expect("bound");
-        let error = bind_both(Listen { addr, control: true }, SocketOptions::default())
-            .expect_err("in use");
-        let message = error.to_string();
-        assert!(message.contains(&format!("port {} is already in use", addr.port())), "{message}");
-    }
-
-    #[test]
-    fn udp_and_tcp_share_one_port() {
-        let listen = Listen { addr: "127.0.0.1:0".parse().expect("an address"), control: true };
-        let (udp, tcp) = bind_both(listen, SocketOptions::default()).expect("bound");
-        let tcp = tcp.expect("a listener").local_addr().expect("bound");
-        assert_eq!(udp.local_addr().expect("bound"), tcp);
-    }
-}

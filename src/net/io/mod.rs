@@ -4,8 +4,10 @@
 //! [`Endpoint`](crate::net::session::Endpoint); everybody else holds a [`Handle`].
 
 mod arriving;
+mod bind;
 mod connections;
 mod driver;
+mod handle;
 mod kernel_drops;
 mod kernel_send;
 mod machine;
@@ -14,7 +16,9 @@ mod timer;
 mod udp;
 
 pub use arriving::{Arriving, ArrivingFrame};
-pub use driver::{BindError, Driver, DriverConfig, FrameInlet, Handle, Listen, NetStats};
+pub use bind::{BindError, Listen};
+pub use driver::{Driver, DriverConfig};
+pub use handle::{FrameInlet, Handle, NetStats};
 pub use machine::shared_epoch;
 pub use options::{Dscp, MAX_DSCP, Offload, SocketOptions};
 pub use udp::{

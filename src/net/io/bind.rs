@@ -1,0 +1,142 @@
+//! Binding UDP and TCP to one port, and what may keep us from it.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use mio::net::TcpListener;
+use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
+
+use super::{options::SocketOptions, udp::UdpSocket};
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The address and port; `None` for all addresses, IPv6 and IPv4.
+    pub addr: SocketAddr,
+    /// Whether over TCP as well.
+    pub control: bool,
+}
+
+/// Why a driver cannot start.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// The port belongs to another program.
+    #[error("port {port} is already in use on {ip}: end the other program, or choose another port with --bind {ip}:PORT", port = addr.port(), ip = bracketed(addr))]
+    InUse {
+        /// Where we wanted to be.
+        addr: SocketAddr,
+    },
+    /// The address is none of this machine's.
+    #[error(
+        "{addr} is not an address of this machine: choose one that `ip addr` lists, or leave --bind out"
+    )]
+    NotOurs {
+        /// Where we wanted to be.
+        addr: SocketAddr,
+    },
+    /// Anything else.
+    #[error("cannot listen on {addr}: {error}")]
+    Other {
+        /// Where we wanted to be.
+        addr: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The event loop or the sending socket could not be made.
+    #[error("cannot set up the network: {0}")]
+    Setup(#[from] io::Error),
+}
+
+/// Binds TCP and UDP to one port. With port 0 the system chooses, and what it chose for one may
+/// be taken for the other: then it chooses again.
+pub(super) fn bind_both(
+    listen: Listen,
+    options: SocketOptions,
+) -> Result<(UdpSocket, Option<TcpListener>), BindError> {
+    let mut result = try_bind_both(listen, options);
+    for _ in 0..PORT_ATTEMPTS {
+        if result.is_ok() || listen.addr.port() != 0 {
+            break;
+        }
+        result = try_bind_both(listen, options);
+    }
+    result.map_err(|error| bind_error(listen.addr, error))
+}
+
+fn try_bind_both(
+    listen: Listen,
+    options: SocketOptions,
+) -> io::Result<(UdpSocket, Option<TcpListener>)> {
+    let udp = bind_udp(listen.addr, options)?;
+    let listener = if listen.control { Some(bind_tcp(udp.local_addr()?)?) } else { None };
+    Ok((udp, listener))
+}
+
+/// On a machine without IPv6, all addresses are all IPv4 addresses.
+fn bind_udp(addr: SocketAddr, options: SocketOptions) -> io::Result<UdpSocket> {
+    match UdpSocket::bind_with(addr, options) {
+        Err(error)
+            if addr.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != io::ErrorKind::AddrInUse =>
+        {
+            UdpSocket::bind_with((Ipv4Addr::UNSPECIFIED, addr.port()).into(), options)
+        }
+        result => result,
+    }
+}
+
+fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // So that a restarted receiver need not wait for its old connections to be forgotten. On
+    // Windows it would let two programs share the port.
+    #[cfg(not(windows))]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(LISTEN_BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+fn bind_error(addr: SocketAddr, error: io::Error) -> BindError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { addr },
+        io::ErrorKind::AddrNotAvailable => BindError::NotOurs { addr },
+        _ => BindError::Other { addr, error },
+    }
+}
+
+fn bracketed(addr: &SocketAddr) -> String {
+    if addr.is_ipv6() { format!("[{}]", addr.ip()) } else { addr.ip().to_string() }
+}
+
+const LISTEN_BACKLOG: i32 = 32;
+
+const PORT_ATTEMPTS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_named_with_the_remedy() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let addr = taken.local_addr().expect("bound");
+        let error = bind_both(Listen { addr, control: true }, SocketOptions::default())
+            .expect_err("in use");
+        let message = error.to_string();
+        assert!(message.contains(&format!("port {} is already in use", addr.port())), "{message}");
+    }
+
+    #[test]
+    fn udp_and_tcp_share_one_port() {
+        let listen = Listen { addr: "127.0.0.1:0".parse().expect("an address"), control: true };
+        let (udp, tcp) = bind_both(listen, SocketOptions::default()).expect("bound");
+        let tcp = tcp.expect("a listener").local_addr().expect("bound");
+        assert_eq!(udp.local_addr().expect("bound"), tcp);
+    }
+}
