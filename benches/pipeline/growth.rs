@@ -24,7 +24,7 @@ pub(crate) fn measure(targets: &mut Targets) -> (Table, Chart) {
     for round in 1..=ROUNDS {
         println!("growth: round {round} of {ROUNDS}");
         for (i, case) in CASES.into_iter().enumerate() {
-            let report = program::demo(case, program::modes()[0], RATE, SECONDS);
+            let report = program::demo(case, program::Mode::Auto, RATE, SECONDS);
             let floor = floors[i].paced(RATE.parse().expect("a number"), FLOOR_FRAMES);
             let all =
                 [report.percentile("end_to_end", "p50"), report.cpu(), floor.both.figure().median];

@@ -9,29 +9,22 @@ use serde_json::Value;
 
 use crate::cases::{Case, QUALITY};
 
-/// How frames are handed on inside the program.
+/// When the strips of a frame are sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// As this version does it, with no choice.
-    Only,
-    /// Strip by strip.
+    /// As the program decides: at once if the receiver is on another machine.
+    Auto,
+    /// Each at once.
     Pipelined,
-    /// A whole frame at a time.
+    /// All with the last.
     Whole,
-}
-
-/// The modes that this version knows.
-pub(crate) fn modes() -> Vec<Mode> {
-    let knows = udpchat().args(["demo", "--pipeline", "off", "--help"]).output();
-    let knows = knows.expect("the binary is built").status.success();
-    if knows { vec![Mode::Pipelined, Mode::Whole] } else { vec![Mode::Only] }
 }
 
 impl Mode {
     pub(crate) fn args(self) -> &'static [&'static str] {
         match self {
-            Self::Only => &[],
-            Self::Pipelined => &["--pipeline", "auto"],
+            Self::Auto => &[],
+            Self::Pipelined => &["--pipeline", "on"],
             Self::Whole => &["--pipeline", "off"],
         }
     }
@@ -39,7 +32,7 @@ impl Mode {
     /// The name of a case in this mode.
     pub(crate) fn of(self, case: &str) -> String {
         match self {
-            Self::Only => case.to_owned(),
+            Self::Auto => case.to_owned(),
             Self::Pipelined => format!("{case}, pipelined"),
             Self::Whole => format!("{case}, not pipelined"),
         }

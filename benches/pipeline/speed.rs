@@ -37,7 +37,7 @@ pub(crate) fn first_picture(targets: &mut Targets) {
         let (up, first) = first_through_pipe();
         start.push(up);
         piped.push(first);
-        inside.push(program::demo(P720, Mode::Only, "30", "0.3").first_picture());
+        inside.push(program::demo(P720, Mode::Auto, "30", "0.3").first_picture());
     }
     let allowed: Samples = (0..FIRST_ROUNDS).map(|_| 100.0).collect();
     let what = "first picture, two processes, ms";

@@ -70,6 +70,7 @@ impl Capture {
         let progress = Arc::new(Progress::default());
         let stream = stream_params(source.info(), config.encoding.quality);
         let (inlet, changed) = (config.inlet.clone(), Latest::new());
+        let is_paced = source.is_paced();
         let pictures = Latest::new();
         let grabber = GrabberThread {
             source,
@@ -82,6 +83,7 @@ impl Capture {
             pictures,
             config,
             stream,
+            is_paced,
             changed: changed.clone(),
             progress: Arc::clone(&progress),
         };
@@ -183,6 +185,8 @@ struct EncoderThread {
     config: CaptureConfig,
     /// What the source gives.
     stream: StreamParams,
+    /// Whether the source has a rate of its own.
+    is_paced: bool,
     /// Where it is said that the stream is another now.
     changed: Latest<StreamParams>,
     progress: Arc<Progress>,
@@ -302,8 +306,9 @@ impl EncoderThread {
         image: &Image,
         captured: Instant,
     ) -> Result<FrameBytes, String> {
+        encoder.set_sharers(self.sharers());
         let data = FrameBytes::growing(self.usual_len());
-        let mut len = 0;
+        let (is_pipelined, mut len) = (self.is_pipelined(), 0);
         let result = encoder.encode_strips(image, |nth, strip| {
             len += strip.len();
             if len > MAX_FRAME_LEN {
@@ -313,13 +318,10 @@ impl EncoderThread {
             if nth.is_last() {
                 data.finish();
             }
-            let begins = match self.config.encoding.pipeline {
-                Pipeline::Auto => nth.index == 0,
-                Pipeline::Off => nth.is_last(),
-            };
+            let begins = if is_pipelined { nth.index == 0 } else { nth.is_last() };
             if begins {
                 self.push(&data, captured);
-            } else if self.config.encoding.pipeline == Pipeline::Auto {
+            } else if is_pipelined {
                 self.config.inlet.wake();
             }
         });
@@ -332,6 +334,23 @@ impl EncoderThread {
         data.abandon();
         self.config.inlet.wake();
         Err(failure)
+    }
+
+    /// On one machine there is no way that strips could be on meanwhile, and their hand-overs are
+    /// in the way of the encoder: at 720p they cost 0.3 to 0.6 ms of processor time a frame.
+    fn is_pipelined(&self) -> bool {
+        match self.config.encoding.pipeline {
+            Pipeline::Auto => self.config.inlet.sends_away(),
+            Pipeline::On => true,
+            Pipeline::Off => false,
+        }
+    }
+
+    /// How many share this machine's cores. As fast as possible on one machine, the receiver
+    /// always has a frame to decode while we encode the next: half of the cores each, and fewer
+    /// hand-overs, carry 284 frames of 1080p a second instead of 225 on two.
+    fn sharers(&self) -> usize {
+        if self.is_paced || self.config.inlet.sends_away() { 1 } else { 2 }
     }
 
     fn push(&self, data: &FrameBytes, captured: Instant) {

@@ -219,8 +219,8 @@ pub struct EncodingArgs {
     /// Strips of a picture that are encoded at once, 1 to 16; auto goes by cores and size
     #[arg(long, default_value = "auto", value_name = "auto|N", value_parser = values::strips)]
     pub strips: Strips,
-    /// Whether strips are sent while later ones are encoded; off is for comparison
-    #[arg(long, default_value = "auto", value_name = "auto|off", hide_short_help = true)]
+    /// Whether strips are sent while later ones are encoded; on and off are for comparison
+    #[arg(long, default_value = "auto", value_name = "auto|on|off", hide_short_help = true)]
     pub pipeline: Pipeline,
     /// Play a file once and end, instead of looping
     #[arg(long)]
@@ -230,8 +230,10 @@ pub struct EncodingArgs {
 /// When the strips of a frame are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Pipeline {
-    /// Each as soon as it is encoded.
+    /// Each as soon as it is encoded, unless the receiver is on this machine.
     Auto,
+    /// Each as soon as it is encoded.
+    On,
     /// All of them when the last is encoded.
     Off,
 }

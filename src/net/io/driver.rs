@@ -189,6 +189,8 @@ impl Driver {
         self.hand_over_torn(now);
         self.endpoint.handle_timeout(now);
         self.shared.set_picture_bitrate(self.endpoint.picture_bitrate());
+        // A bad network of our own making takes its time as a real one does.
+        self.shared.set_sends_away(self.endpoint.sends_away() || self.egress.is_some());
         self.drain();
         self.unpublished = true;
         if self.published.is_none_or(|at| now - at >= PUBLISH_INTERVAL) {

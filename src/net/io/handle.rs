@@ -42,6 +42,7 @@ pub struct FrameInlet {
     waker: Arc<Waker>,
     outgoing: Latest<OutgoingFrame>,
     picture_bitrate: Arc<AtomicU64>,
+    sends_away: Arc<AtomicBool>,
 }
 
 /// What the network side has seen and done.
@@ -72,6 +73,8 @@ pub(super) struct Shared {
     pub(super) outgoing: Latest<OutgoingFrame>,
     /// Bits a second that pictures may take; [`UNLIMITED`]: as many as they like.
     picture_bitrate: Arc<AtomicU64>,
+    /// Whether any receiver is on another machine.
+    sends_away: Arc<AtomicBool>,
     pub(super) received: Latest<Delivered>,
     pub(super) arriving: Arriving,
     pub(super) torn: Latest<(CallId, TornFrame)>,
@@ -94,6 +97,7 @@ impl Shared {
         Self {
             outgoing: Latest::new(),
             picture_bitrate: Arc::new(AtomicU64::new(UNLIMITED)),
+            sends_away: Arc::new(AtomicBool::new(false)),
             received: Latest::new(),
             arriving: Arriving::default(),
             torn: Latest::new(),
@@ -105,6 +109,11 @@ impl Shared {
     /// Pictures may take so many bits a second; `None`: as many as they like.
     pub(super) fn set_picture_bitrate(&self, bitrate: Option<u64>) {
         self.picture_bitrate.store(bitrate.unwrap_or(UNLIMITED), Ordering::Relaxed);
+    }
+
+    /// Whether what is sent leaves this machine.
+    pub(super) fn set_sends_away(&self, away: bool) {
+        self.sends_away.store(away, Ordering::Relaxed);
     }
 
     /// Whether anybody wants torn frames.
@@ -130,6 +139,7 @@ impl Handle {
             waker: Arc::clone(&self.waker),
             outgoing: self.shared.outgoing.clone(),
             picture_bitrate: Arc::clone(&self.shared.picture_bitrate),
+            sends_away: Arc::clone(&self.shared.sends_away),
         }
     }
 
@@ -204,6 +214,12 @@ impl FrameInlet {
     pub fn picture_bitrate(&self) -> Option<u64> {
         let bitrate = self.picture_bitrate.load(Ordering::Relaxed);
         (bitrate != UNLIMITED).then_some(bitrate)
+    }
+
+    /// Whether frames leave this machine, as of now. While they do not, the receiver works on the
+    /// same cores, and there is no way to them that could be used meanwhile.
+    pub fn sends_away(&self) -> bool {
+        self.sends_away.load(Ordering::Relaxed)
     }
 
     /// Says that a frame that was handed over has grown, or has ended.

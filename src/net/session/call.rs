@@ -299,6 +299,11 @@ impl Call {
         self.sender.as_ref().and_then(Sender::picture_bitrate)
     }
 
+    /// Whether what we send leaves this machine.
+    pub(super) fn sends_away(&self) -> bool {
+        self.sender.as_ref().is_some_and(Sender::is_paced)
+    }
+
     /// Whether a frame, or a part of one, is still to leave.
     pub(super) fn is_sending(&self) -> bool {
         self.path.is_some() && self.sender.as_ref().is_some_and(Sender::is_busy)

@@ -189,6 +189,11 @@ impl Sender {
         self.pacer = paced.then(|| Pacer::new(now, self.max_datagram_len));
     }
 
+    /// Whether frames leave in groups, which nothing on this machine needs.
+    pub(super) fn is_paced(&self) -> bool {
+        self.pacer.is_some()
+    }
+
     /// Whether a frame, or a part of one, is still to leave.
     pub(super) fn is_busy(&self) -> bool {
         self.current.is_some()

@@ -15,6 +15,7 @@ pub struct Encoder {
     quality: u8,
     gray: bool,
     strips: Strips,
+    sharers: usize,
     encoders: Vec<StripEncoder>,
     crew: Crew,
 }
@@ -23,7 +24,7 @@ impl Encoder {
     /// An encoder of quality 1 (worst) to 100; other numbers are a bug of the caller.
     pub fn new(quality: u8, strips: Strips) -> Self {
         let (encoders, crew) = (Vec::new(), Crew::new());
-        let mut encoder = Self { quality, gray: false, strips, encoders, crew };
+        let mut encoder = Self { quality, gray: false, strips, sharers: 1, encoders, crew };
         encoder.set_quality(quality);
         encoder
     }
@@ -37,6 +38,12 @@ impl Encoder {
     /// From the next frame on, encodes only the luma of any image, as one component.
     pub fn set_gray(&mut self, gray: bool) {
         self.gray = gray;
+    }
+
+    /// From the next frame on, counts on an equal share of this machine's cores, with so many
+    /// who are as busy, this encoder being one; automatic strips are fewer then.
+    pub fn set_sharers(&mut self, sharers: usize) {
+        self.sharers = sharers.max(1);
     }
 
     /// Processor time used so far by threads other than the calling one.
@@ -64,7 +71,7 @@ impl Encoder {
         mut ready: impl FnMut(Nth, &[u8]),
     ) -> Result<(), JpegError> {
         let sampling = if self.gray { Sampling::Gray } else { sampling(image.format) };
-        let strips = self.strips.count(image.size(), self.crew.threads());
+        let strips = self.strips.count(image.size(), self.crew.threads() / self.sharers);
         let Layout { rows, count, restart_interval } = Layout::new(image.size(), sampling, strips);
         self.encoders.resize_with(count.max(self.encoders.len()), StripEncoder::new);
         let (quality, height) = (self.quality, image.height);

@@ -367,6 +367,11 @@ impl Endpoint {
         self.calls.iter().filter_map(Call::picture_bitrate).min()
     }
 
+    /// Whether what we send leaves this machine, to any receiver.
+    pub fn sends_away(&self) -> bool {
+        self.calls.iter().any(Call::sends_away)
+    }
+
     /// Whether any frame, or a part of one, is still to leave: a goodbye should wait for it.
     pub fn is_sending(&self) -> bool {
         self.calls.iter().any(Call::is_sending)
