@@ -1,6 +1,10 @@
 //! The least that it can cost: libjpeg-turbo on whole pictures, one thread, nothing around it.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
 
 use udpchat::{
     clock,
@@ -61,13 +65,47 @@ impl Floor {
     pub(crate) fn paced(&mut self, fps: f64, frames: usize) -> Run {
         let (mut run, began) = (Run::default(), clock::now());
         for i in 0..frames {
-            let due = began + Duration::from_secs_f64(i as f64 / fps);
-            while clock::now() < due {
-                thread::park_timeout(due.saturating_duration_since(clock::now()));
-            }
+            wait_until(began + Duration::from_secs_f64(i as f64 / fps));
             let mut picture = None;
             run.paint.push(timed(|| picture = Some(self.picture())));
             self.one(&picture.expect("painted"), &mut run);
+        }
+        run
+    }
+
+    /// As [`paced`](Self::paced), but decoded on a thread of its own, as a receiver must: neither
+    /// finds its caches as the other left them.
+    pub(crate) fn apart(&mut self, fps: f64, frames: usize) -> Run {
+        let (mut run, began) = (Run::default(), clock::now());
+        let Self { pattern, encoder, decoder, image, next, .. } = self;
+        let (to_decoder, arrived) = mpsc::channel::<Vec<u8>>();
+        let decoded = thread::scope(|scope| {
+            let receiver = scope.spawn(move || {
+                let decode = |frame: Vec<u8>| {
+                    cost(|| decoder.decode(&frame, Want::Bgr, image).expect("decodes"))
+                };
+                arrived.into_iter().map(decode).collect::<Vec<_>>()
+            });
+            for i in 0..frames {
+                wait_until(began + Duration::from_secs_f64(i as f64 / fps));
+                *next += 1;
+                let picture = pattern.picture(*next, clock::wall());
+                let mut frame = Vec::new();
+                let (ms, cpu) = cost(|| encoder.encode(&picture, &mut frame).expect("encodes"));
+                run.encode.push(ms);
+                run.cpu.push(cpu);
+                run.len.push(frame.len() as f64);
+                to_decoder.send(frame).expect("it waits for more");
+            }
+            drop(to_decoder);
+            receiver.join().expect("decodes")
+        });
+        let encoded = std::mem::take(&mut run.cpu);
+        run.cpu =
+            encoded.into_iter().zip(&decoded).map(|(encode, (_, cpu))| encode + cpu).collect();
+        for (encode, (decode, _)) in run.encode.into_iter().zip(decoded) {
+            run.decode.push(decode);
+            run.both.push(encode + decode);
         }
         run
     }
@@ -97,4 +135,17 @@ impl Floor {
         run.both.push(encode + decode);
         run.len.push(self.frame.len() as f64);
     }
+}
+
+fn wait_until(due: Instant) {
+    while clock::now() < due {
+        thread::park_timeout(due.saturating_duration_since(clock::now()));
+    }
+}
+
+/// What `work` takes, and what of it is processor time of this thread, ms.
+fn cost(work: impl FnOnce()) -> (f64, f64) {
+    let before = clock::thread_cpu();
+    let ms = timed(work);
+    (ms, clock::thread_cpu().saturating_sub(before).as_secs_f64() * 1e3)
 }
