@@ -306,9 +306,11 @@ impl EncoderThread {
         image: &Image,
         captured: Instant,
     ) -> Result<FrameBytes, String> {
+        let is_pipelined = self.is_pipelined();
         encoder.set_sharers(self.sharers());
+        encoder.set_leave_early(is_pipelined);
         let data = FrameBytes::growing(self.usual_len());
-        let (is_pipelined, mut len) = (self.is_pipelined(), 0);
+        let mut len = 0;
         let result = encoder.encode_strips(image, |nth, strip| {
             len += strip.len();
             if len > MAX_FRAME_LEN {

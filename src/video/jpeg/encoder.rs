@@ -16,6 +16,7 @@ pub struct Encoder {
     gray: bool,
     strips: Strips,
     sharers: usize,
+    leave_early: bool,
     encoders: Vec<StripEncoder>,
     crew: Crew,
 }
@@ -24,7 +25,8 @@ impl Encoder {
     /// An encoder of quality 1 (worst) to 100; other numbers are a bug of the caller.
     pub fn new(quality: u8, strips: Strips) -> Self {
         let (encoders, crew) = (Vec::new(), Crew::new());
-        let mut encoder = Self { quality, gray: false, strips, sharers: 1, encoders, crew };
+        let (gray, sharers, leave_early) = (false, 1, false);
+        let mut encoder = Self { quality, gray, strips, sharers, leave_early, encoders, crew };
         encoder.set_quality(quality);
         encoder
     }
@@ -44,6 +46,12 @@ impl Encoder {
     /// who are as busy, this encoder being one; automatic strips are fewer then.
     pub fn set_sharers(&mut self, sharers: usize) {
         self.sharers = sharers.max(1);
+    }
+
+    /// From the next frame on, expects that each strip leaves as soon as it is encoded, or that
+    /// all leave together; automatic strips are fewer then.
+    pub fn set_leave_early(&mut self, leave_early: bool) {
+        self.leave_early = leave_early;
     }
 
     /// Processor time used so far by threads other than the calling one.
@@ -71,7 +79,8 @@ impl Encoder {
         mut ready: impl FnMut(Nth, &[u8]),
     ) -> Result<(), JpegError> {
         let sampling = if self.gray { Sampling::Gray } else { sampling(image.format) };
-        let strips = self.strips.count(image.size(), self.crew.threads() / self.sharers);
+        let strips =
+            self.strips.count(image.size(), self.crew.threads() / self.sharers, self.leave_early);
         let Layout { rows, count, restart_interval } = Layout::new(image.size(), sampling, strips);
         self.encoders.resize_with(count.max(self.encoders.len()), StripEncoder::new);
         let (quality, height) = (self.quality, image.height);

@@ -14,10 +14,12 @@ pub enum Strips {
 }
 
 impl Strips {
-    /// For a picture of this size, with so many threads to share the work.
-    pub(in super::super) fn count(self, size: Size, threads: usize) -> usize {
+    /// For a picture of this size, with so many threads to share the work; more if each strip
+    /// leaves as soon as it is encoded.
+    pub(in super::super) fn count(self, size: Size, threads: usize, leave_early: bool) -> usize {
         match self {
             Self::Auto if threads < 2 || size.width * size.height < MIN_PIXELS => 1,
+            Self::Auto if !leave_early => (STRIPS_A_THREAD * threads).min(MAX_AUTO_STRIPS),
             Self::Auto => {
                 let enough = STRIPS_A_THREAD * threads;
                 (size.width * size.height / STRIP_PIXELS)
@@ -111,12 +113,13 @@ mod tests {
     #[test]
     fn auto_needs_cores_and_pixels() {
         let (small, large) = (Size { width: 160, height: 120 }, Size { width: 1280, height: 720 });
-        assert_eq!(Strips::Auto.count(large, 1), 1);
-        assert_eq!(Strips::Auto.count(small, 8), 1);
+        assert_eq!(Strips::Auto.count(large, 1, true), 1);
+        assert_eq!(Strips::Auto.count(small, 8, true), 1);
         let middle = Size { width: 640, height: 480 };
-        assert_eq!([middle, large].map(|size| Strips::Auto.count(size, 2)), [4, 8]);
-        assert_eq!(Strips::Auto.count(large, 64), MAX_AUTO_STRIPS);
-        assert_eq!(Strips::Count(3).count(small, 1), 3);
-        assert_eq!(Strips::Count(99).count(small, 1), MAX_STRIPS);
+        assert_eq!([middle, large].map(|size| Strips::Auto.count(size, 2, true)), [4, 8]);
+        assert_eq!([middle, large].map(|size| Strips::Auto.count(size, 2, false)), [4, 4]);
+        assert_eq!(Strips::Auto.count(large, 64, true), MAX_AUTO_STRIPS);
+        assert_eq!(Strips::Count(3).count(small, 1, true), 3);
+        assert_eq!(Strips::Count(99).count(small, 1, true), MAX_STRIPS);
     }
 }
