@@ -5,12 +5,13 @@
 //!   here speaks of.
 //! - one mechanism a file: [`packetizer`], [`reassembler`], [`redundancy`], [`repair`],
 //!   [`repair_store`], [`feedback`], [`gaps`], [`pacer`], [`rate`], [`quality`], [`path_mtu`],
-//!   [`path_validation`], [`clock_offset`], [`sequence`], [`netem`]. Pure: time and bytes come in
+//!   [`path_validation`], [`clock_offset`], [`sequence`], [`crypto`], [`netem`]. Pure: time and bytes come in
 //!   as arguments. They do not import each other.
 //! - [`session`]: the state machines that compose them.
 //! - [`io`]: sockets and the clock; the only place here that has any.
 
 pub mod clock_offset;
+pub mod crypto;
 pub mod fec;
 pub mod feedback;
 pub mod frame;

@@ -1,0 +1,216 @@
+//! What a side is known by, and what two sides may share.
+
+use std::{fmt, str::FromStr};
+
+use data_encoding::{BASE32_NOPAD, BASE64_NOPAD};
+use ring::{
+    digest::{SHA256, digest},
+    rand::{SecureRandom, SystemRandom},
+};
+use snow::{
+    params::DHChoice,
+    resolvers::{CryptoResolver, DefaultResolver},
+};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// What proves who a side is: an X25519 private key (RFC 7748). Wiped when it is dropped.
+#[derive(Clone)]
+pub struct Identity(Zeroizing<[u8; KEY_LEN]>);
+
+/// What a side is known by: the public half of its [`Identity`].
+///
+/// As text it is 43 characters of base64 (RFC 4648 §4, without padding).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PublicKey([u8; KEY_LEN]);
+
+/// A public key as people compare it: the first 80 bits of its SHA-256, as sixteen letters
+/// and digits in groups of four.
+///
+/// To find another key with the same one takes 2⁸⁰ attempts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; FINGERPRINT_LEN]);
+
+/// 256 bits that both sides know and nobody else. Wiped when it is dropped.
+#[derive(Clone)]
+pub struct SharedSecret(Zeroizing<[u8; KEY_LEN]>);
+
+/// A text that is no public key.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("a public key is 43 characters of base64")]
+pub struct NoPublicKey;
+
+impl Identity {
+    /// A new one, of the system's randomness.
+    pub fn generate() -> Self {
+        Self(random())
+    }
+
+    /// The one whose private key is `bytes`.
+    pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The private key.
+    pub fn as_bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+
+    /// What others know it by.
+    pub fn public_key(&self) -> PublicKey {
+        let mut dh =
+            DefaultResolver.resolve_dh(&DHChoice::Curve25519).expect("snow is built with X25519");
+        dh.set(self.as_bytes());
+        PublicKey(dh.pubkey().try_into().expect("X25519 keys are of 32 bytes"))
+    }
+}
+
+impl PublicKey {
+    /// The key of these bytes.
+    pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+
+    /// What people compare.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let digest = digest(&SHA256, &self.0);
+        let (head, _) = digest.as_ref().split_first_chunk().expect("SHA-256 is of 32 bytes");
+        Fingerprint(*head)
+    }
+}
+
+impl SharedSecret {
+    /// The secret of these bytes.
+    pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// A new one, of the system's randomness.
+    pub fn generate() -> Self {
+        Self(random())
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&BASE64_NOPAD.encode(&self.0))
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = NoPublicKey;
+
+    fn from_str(text: &str) -> Result<Self, NoPublicKey> {
+        let bytes = BASE64_NOPAD.decode(text.as_bytes()).map_err(|_| NoPublicKey)?;
+        bytes.try_into().map(Self).map_err(|_| NoPublicKey)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = BASE32_NOPAD.encode(&self.0).to_lowercase();
+        let (first, rest) = text.split_at(GROUP_LEN);
+        f.write_str(first)?;
+        rest.as_bytes()
+            .chunks(GROUP_LEN)
+            .try_for_each(|group| write!(f, "-{}", String::from_utf8_lossy(group)))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.fingerprint())
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+/// Says whose it is, not what it is.
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({})", self.public_key().fingerprint())
+    }
+}
+
+/// Says nothing of it.
+impl fmt::Debug for SharedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedSecret(…)")
+    }
+}
+
+/// Bytes that nobody can guess.
+///
+/// # Panics
+///
+/// If the system has no randomness to give: then nothing can be kept from anybody.
+pub(super) fn random<const N: usize>() -> Zeroizing<[u8; N]> {
+    let mut bytes = Zeroizing::new([0; N]);
+    SystemRandom::new().fill(&mut bytes[..]).expect("the system has randomness");
+    bytes
+}
+
+/// Bytes of a key and of a shared secret.
+pub const KEY_LEN: usize = 32;
+
+const FINGERPRINT_LEN: usize = 10;
+const GROUP_LEN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7748 §5.2: the first iteration, whose scalar is the base point.
+    #[test]
+    fn the_public_key_is_that_of_x25519() {
+        let mut nine = [0; KEY_LEN];
+        nine[0] = 9;
+        let public = "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079";
+        let key = Identity::from_bytes(nine).public_key();
+        assert_eq!(data_encoding::HEXLOWER.encode(key.as_bytes()), public);
+    }
+
+    #[test]
+    fn a_public_key_survives_being_text() {
+        let key = Identity::generate().public_key();
+        let text = key.to_string();
+        assert_eq!((text.len(), text.parse()), (43, Ok(key)));
+        for wrong in [&text[1..], &format!("{text}A"), "ä", ""] {
+            assert_eq!(wrong.parse::<PublicKey>(), Err(NoPublicKey), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_four_groups_of_four() {
+        let text = PublicKey::from_bytes([7; KEY_LEN]).fingerprint().to_string();
+        let groups: Vec<_> = text.split('-').collect();
+        assert_eq!(groups.len(), 4);
+        assert!(groups.iter().all(|group| group.len() == 4), "{text}");
+        assert_ne!(text, PublicKey::from_bytes([8; KEY_LEN]).fingerprint().to_string());
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let secret = SharedSecret::from_bytes([0x5a; KEY_LEN]);
+        assert_eq!(format!("{secret:?}"), "SharedSecret(…)");
+        let identity = Identity::from_bytes([0x5a; KEY_LEN]);
+        assert_eq!(
+            format!("{identity:?}"),
+            format!("Identity({})", identity.public_key().fingerprint())
+        );
+    }
+}
