@@ -156,8 +156,20 @@ impl Sender {
         Some((target / self.usual.overhead.unwrap_or(1.0)) as u64)
     }
 
-    /// Takes a report of the receiver; the round trip is `rtt`, if that is known.
-    pub(super) fn handle_report(&mut self, now: Instant, report: &Report, rtt: Option<Duration>) {
+    /// How often the queue should be probed for, if it should.
+    pub(super) fn probe_pace(&self) -> Option<Duration> {
+        self.rate.as_ref()?.probe_pace()
+    }
+
+    /// Takes a report of the receiver. `probed`: the queue that the fastest probe since the last one
+    /// has met; the round trip is `rtt`, if that is known.
+    pub(super) fn handle_report(
+        &mut self,
+        now: Instant,
+        report: &Report,
+        probed: Option<Duration>,
+        rtt: Option<Duration>,
+    ) {
         let before = self.last_report.unwrap_or_default();
         if report.highest_sequence < before.highest_sequence || report.received < before.received {
             return;
@@ -166,7 +178,7 @@ impl Sender {
         self.redundancy.set_asking_helps(asking);
         self.redundancy.handle_report(now, report);
         if let Some(rate) = &mut self.rate {
-            rate.handle_feedback(now, &feedback(&before, report));
+            rate.handle_feedback(now, &feedback(&before, report, probed));
         }
         self.last_report = Some(*report);
     }
@@ -340,12 +352,13 @@ impl Usual {
 }
 
 /// What congestion control is to know of a report, after the one `before` it.
-fn feedback(before: &Report, report: &Report) -> Feedback {
+fn feedback(before: &Report, report: &Report, probed: Option<Duration>) -> Feedback {
     let received = report.received - before.received;
     let lost = report.lost.saturating_sub(before.lost);
     Feedback {
         loss_ratio: lost as f64 / (received + lost).max(1) as f64,
         queuing_delay: report.queueing_delay,
+        probed_delay: probed,
         delay_gradient: f64::from(report.delay_gradient) / 1e6,
         received: report.received_bytes.saturating_sub(before.received_bytes) as usize,
         interval: report.interval,
