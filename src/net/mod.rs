@@ -5,8 +5,8 @@
 //!   here speaks of.
 //! - one mechanism a file: [`packetizer`], [`reassembler`], [`redundancy`], [`repair`],
 //!   [`repair_store`], [`feedback`], [`gaps`], [`pacer`], [`rate`], [`quality`], [`path_mtu`],
-//!   [`path_validation`], [`clock_offset`], [`sequence`], [`crypto`], [`netem`]. Pure: time and bytes come in
-//!   as arguments. They do not import each other.
+//!   [`path_validation`], [`probed_queue`], [`clock_offset`], [`sequence`], [`crypto`],
+//!   [`netem`]. Pure: time and bytes come in as arguments. They do not import each other.
 //! - [`session`]: the state machines that compose them.
 //! - [`io`]: sockets and the clock; the only place here that has any.
 
@@ -23,6 +23,7 @@ pub mod packetizer;
 pub mod path_mtu;
 pub mod path_validation;
 pub mod pool;
+pub mod probed_queue;
 pub mod quality;
 pub mod rate;
 pub mod reassembler;

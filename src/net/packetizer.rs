@@ -193,7 +193,7 @@ impl Packetizer {
         }
     }
 
-    /// How many chunks of this data can be emitted now.
+    /// How many chunks of this data can be emitted now, parity among them.
     pub fn ready(&self, data: &FrameView<'_>) -> usize {
         let (len, chunk_len) = (data.bytes().len(), usize::from(self.chunk_len));
         let chunks = match data.progress() {
@@ -201,7 +201,8 @@ impl Packetizer {
             Progress::SoFar(_) => len / chunk_len,
             Progress::Whole(_) => (len + FRAME_CRC_LEN).div_ceil(chunk_len),
         };
-        chunks.saturating_sub(self.next_chunk.into())
+        let source = chunks.saturating_sub(self.next_chunk.into());
+        source + usize::from(if source > 0 { self.parity.count - self.parity.sent } else { 0 })
     }
 
     /// Writes `chunk`, which [`next`](Self::next) gave of the same `data`, to `body`, which is as
@@ -402,6 +403,21 @@ mod tests {
         assert_eq!(order(&protected(1, 2, 0)), [1, 2, 0], "one source chunk");
         assert_eq!(order(&protected(101, 0, 0)), (0..11).collect::<Vec<_>>());
         assert_eq!(protected(101, 99, 0).len(), 11 + 16, "its capacity");
+    }
+
+    #[test]
+    fn parity_is_counted_among_what_can_leave() {
+        let (data, mut packetizer) = (FrameBytes::from(numbered(101)), packetizer(10));
+        let (data, mut joiner) = (data.view(), Joiner::default());
+        assert_eq!(packetizer.ready(&data), 11);
+        packetizer.protect(&data, 3, &mut ParityEncoder::new(), &mut joiner, Vec::new());
+        for left in (1..=14).rev() {
+            assert_eq!(packetizer.ready(&data), left);
+            let Next::Chunk(chunk) = packetizer.next(&data) else { panic!("{left} left") };
+            let mut body = vec![0; chunk.body_len()];
+            packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut joiner);
+        }
+        assert_eq!((packetizer.ready(&data), packetizer.next(&data)), (0, Next::Finished));
     }
 
     #[test]

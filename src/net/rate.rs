@@ -4,7 +4,8 @@
 //! business; a queue that grows is congestion, and what grows it is taken away at once. The parts:
 //!
 //! - The *standing* queue, the smallest delay of several frames, since a frame is a burst
-//!   that queues behind itself on any link (LEDBAT filters so, RFC 6817). The limit adapts
+//!   that queues behind itself on any link (LEDBAT filters so, RFC 6817), and of probes at scattered
+//!   moments, since another camera's frames may always come just before ours. The limit adapts
 //!   to jitter, as in GCC (draft-ietf-rmcat-gcc-02 §5.4; Carlucci et al. 2016).
 //! - While a queue stands the link is busy, and what arrives is what it carries: the next target
 //!   is that, less what the queue needs to drain (GCC §5.5; `SCReAM`, RFC 8298, counts
@@ -41,6 +42,8 @@ pub struct Feedback {
     /// above the smallest of the last minute or so. Only of the first: the others wait for their
     /// own frame. `None` if no frame began.
     pub queuing_delay: Option<Duration>,
+    /// The queue that the fastest of several probes at scattered moments has met, if there were any.
+    pub probed_delay: Option<Duration>,
     /// By how much that has changed, in seconds a second; a positive one is a queue that grows.
     pub delay_gradient: f64,
     /// Bytes of UDP payload that arrived since the last report.
@@ -115,6 +118,14 @@ struct LossTest {
     target_before: f64,
 }
 
+impl Feedback {
+    /// The queue that everything has met, in seconds; `None` if no frame began.
+    fn queue(&self) -> Option<f64> {
+        let queues = [self.queuing_delay, self.probed_delay];
+        queues.into_iter().flatten().min().map(|q| q.as_secs_f64())
+    }
+}
+
 impl RateController {
     /// A controller that knows nothing of the path yet.
     pub fn new(now: Instant, limits: RateLimits) -> Self {
@@ -148,6 +159,15 @@ impl RateController {
         self.state
     }
 
+    /// How often probes should leave, on average, to tell a queue that stands from one that is only
+    /// there whenever a frame begins; `None` as long as frames find none.
+    pub fn probe_pace(&self) -> Option<Duration> {
+        let frame_queue = self.newest_frame_queues().next()?;
+        let is_suspected = frame_queue > SUSPECT_QUEUE * self.queue_limit();
+        let pace = (PROBE_BITS / (PROBE_SHARE * self.target)).max(QUICKEST_PROBES);
+        is_suspected.then(|| Duration::from_secs_f64(pace))
+    }
+
     /// A frame has left at `now`, so a report should come.
     pub fn record_sent(&mut self, now: Instant) {
         self.unanswered.get_or_insert(now.max(self.heard));
@@ -165,7 +185,7 @@ impl RateController {
         }
         self.reports.push_back(*feedback);
         self.loss.smoothed += (elapsed / LOSS_TIME) * (feedback.loss_ratio - self.loss.smoothed);
-        if feedback.queuing_delay.is_none() {
+        if feedback.queue().is_none() {
             return;
         }
         if self.is_congested() {
@@ -227,15 +247,27 @@ impl RateController {
 
     /// Seconds of queue, from the newest report that saw any frame begin to the oldest.
     fn newest_queues(&self) -> impl Iterator<Item = f64> {
+        self.reports.iter().rev().filter_map(Feedback::queue)
+    }
+
+    /// From the newest report to the oldest, what frames alone have seen.
+    fn newest_frame_queues(&self) -> impl Iterator<Item = f64> {
         self.reports.iter().rev().filter_map(|r| r.queuing_delay).map(|q| q.as_secs_f64())
     }
 
     /// How much standing queue is congestion, in seconds.
     fn queue_limit(&self) -> f64 {
-        let share = (QUEUE_LIMIT_BPS / self.target).sqrt();
-        (QUEUE_LIMIT * share).clamp(QUEUE_LIMIT / 2.0, QUEUE_LIMIT * 2.5)
-            + 2.0 * self.jitter
+        let share = (QUEUE_LIMIT_BPS / self.target).powf(LIMIT_EXPONENT);
+        (QUEUE_LIMIT * share).clamp(LEAST_QUEUE_LIMIT, MOST_QUEUE_LIMIT)
+            + self.jitter_weight() * self.jitter
             + self.ambient_queue
+    }
+
+    /// The least delay of many probes hides more jitter than that of a few frames.
+    fn jitter_weight(&self) -> f64 {
+        let newest = self.reports.iter().rev().take(STANDING_REPORTS);
+        let probed = newest.filter(|r| r.probed_delay.is_some()).count();
+        if probed == STANDING_REPORTS { PROBED_JITTER_WEIGHT } else { FRAME_JITTER_WEIGHT }
     }
 
     /// Sends less than the path carries, by as much as empties its queue within [`DRAIN_TIME`].
@@ -305,7 +337,7 @@ impl RateController {
     fn learn_delays(&mut self) {
         self.ambient_queue = self.ambient_queue.min(self.standing_queue());
         let (last, before) = {
-            let mut queues = self.newest_queues();
+            let mut queues = self.newest_frame_queues();
             (queues.next(), queues.next())
         };
         if let (Some(last), Some(before)) = (last, before) {
@@ -379,9 +411,26 @@ const DEEP_REPORTS: usize = 3;
 /// Growth is never computed over more than this.
 const MAX_STEP: Duration = Duration::from_millis(200);
 
-/// Seconds of standing queue at [`QUEUE_LIMIT_BPS`] that are congestion.
+/// Seconds of standing queue at [`QUEUE_LIMIT_BPS`] that are congestion. It falls with this power of the
+/// target: twice the rate bears 0.35 of the queue, which is what makes two streams meet within 20 s; the
+/// root left them apart. Never less than what two clocks drift apart in a minute.
 const QUEUE_LIMIT: f64 = 0.010;
 const QUEUE_LIMIT_BPS: f64 = 10e6;
+const LIMIT_EXPONENT: f64 = 1.5;
+const LEAST_QUEUE_LIMIT: f64 = 0.005;
+const MOST_QUEUE_LIMIT: f64 = 0.025;
+
+/// How many times the jitter a queue must stand above the limit: where only a few frames tell of it, and
+/// where many probes do.
+const FRAME_JITTER_WEIGHT: f64 = 2.0;
+const PROBED_JITTER_WEIGHT: f64 = 0.5;
+
+/// Probes go out once frames find this share of the limit; each has so many bits of UDP payload, they are
+/// this share of what is sent at most, and so many seconds apart at least.
+const SUSPECT_QUEUE: f64 = 0.3;
+const PROBE_BITS: f64 = 320.0;
+const PROBE_SHARE: f64 = 0.008;
+const QUICKEST_PROBES: f64 = 0.006;
 
 /// The share of the link that is used after its queue is gone. With frames that vary by a tenth
 /// the queue stays within a few ms; a lower share would only make the sawtooth deeper.
@@ -449,13 +498,15 @@ mod tests {
         controller: RateController,
         now: Instant,
         last_queue: Duration,
+        /// What probes have found since the last report.
+        probed: Option<Duration>,
     }
 
     impl Peer {
         fn new() -> Self {
             let now = crate::clock::now();
             let controller = RateController::new(now, LIMITS);
-            Self { controller, now, last_queue: Duration::ZERO }
+            Self { controller, now, last_queue: Duration::ZERO, probed: None }
         }
 
         /// One report on a path that delivers everything but `loss`.
@@ -471,6 +522,7 @@ mod tests {
             let feedback = Feedback {
                 loss_ratio,
                 queuing_delay: Some(queue),
+                probed_delay: self.probed.take(),
                 delay_gradient: change / REPORT.as_secs_f64(),
                 received: received as usize,
                 interval: REPORT,
@@ -522,6 +574,39 @@ mod tests {
         peer.report_received(Duration::ZERO, 0.0, 1e6 * 0.05 / 8.0);
         assert_eq!(peer.controller.state(), RateState::Growing);
         assert!((peer.target() / (2e6 * HEADROOM) - 1.0).abs() < 0.01, "{}", peer.target());
+    }
+
+    #[test]
+    fn a_queue_that_only_frames_find_is_probed_for_and_is_no_congestion() {
+        let mut peer = Peer::new();
+        peer.report(Duration::ZERO, 0.0);
+        assert_eq!(peer.controller.probe_pace(), None);
+        for _ in 0..100 {
+            peer.probed = Some(MS);
+            peer.report(30 * MS, 0.0);
+            assert_eq!(peer.controller.state(), RateState::Growing);
+            let pace = peer.controller.probe_pace().expect("suspected");
+            let share = PROBE_BITS / pace.as_secs_f64() / peer.target();
+            assert!(share <= PROBE_SHARE * 1.01, "{share}");
+        }
+        for _ in 0..STANDING_REPORTS {
+            peer.probed = Some(30 * MS);
+            peer.report(30 * MS, 0.0);
+        }
+        assert_eq!(peer.controller.state(), RateState::Draining);
+    }
+
+    #[test]
+    fn of_two_rates_the_larger_bears_much_less_queue() {
+        let limit_at = |bps: f64| {
+            let mut peer = Peer::new();
+            peer.controller.set_target(bps);
+            peer.controller.jitter = 0.0;
+            peer.controller.queue_limit()
+        };
+        assert!((limit_at(10e6) - QUEUE_LIMIT).abs() < 1e-6);
+        assert!(limit_at(7e6) > 2.5 * limit_at(13e6));
+        assert!((limit_at(90e6), limit_at(1e6)) == (LEAST_QUEUE_LIMIT, MOST_QUEUE_LIMIT));
     }
 
     #[test]

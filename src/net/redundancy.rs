@@ -13,7 +13,8 @@
 //! | 10 % | 20 | 0.7 % | 24.6 % |
 //!
 //! What is lost together is not mended so: bursts are what asking is for. Only the short ones
-//! are covered, and while more frames ask than should, the aim is ten times as strict.
+//! are covered, and while more frames ask than should, the aim is ten times as strict. When reports
+//! stay away nothing can be asked for either, and longer bursts are covered as well.
 //! The count changes between frames only.
 
 use std::{
@@ -23,6 +24,7 @@ use std::{
 
 use crate::net::{
     fec::Blocks,
+    recent::Recent,
     wire::report::{FrameCounts, Report},
 };
 
@@ -47,6 +49,8 @@ pub struct Redundancy {
     started: Option<Instant>,
     last_loss: Option<Instant>,
     largest_burst: VecDeque<u16>,
+    /// The same of the last ten to twenty seconds.
+    longest_burst: Recent<u16>,
     asking_helps: bool,
 }
 
@@ -66,6 +70,7 @@ impl Redundancy {
             started: None,
             last_loss: None,
             largest_burst: VecDeque::with_capacity(SHORT),
+            longest_burst: Recent::new(QUIET),
             asking_helps: false,
         }
     }
@@ -92,6 +97,7 @@ impl Redundancy {
         self.started.get_or_insert(now);
         push(&mut self.reports, REPORTS, (now, totals));
         push(&mut self.largest_burst, SHORT, report.largest_burst);
+        self.longest_burst.record(now, report.largest_burst);
     }
 
     /// How many parity chunks a frame of `source_chunks` gets now; at most
@@ -129,8 +135,18 @@ impl Redundancy {
         let target = asking * strictness / f64::from(blocks.count());
         let each =
             parity_against(blocks.source_in(0), self.loss_ratio(), target, blocks.capacity());
-        let burst = self.largest_burst.iter().copied().max().unwrap_or(0).min(COVERED_BURST);
+        let burst = if self.is_deaf(now) {
+            self.longest_burst.max(now).unwrap_or(0)
+        } else {
+            self.largest_burst.iter().copied().max().unwrap_or(0).min(COVERED_BURST)
+        };
         (each * blocks.count()).max(burst).max(FLOOR)
+    }
+
+    /// Whether reports are overdue, so that requests would not come through either.
+    fn is_deaf(&self, now: Instant) -> bool {
+        let heard = self.reports.back().map(|(at, _)| *at);
+        heard.is_some_and(|heard| now.saturating_duration_since(heard) >= OVERDUE)
     }
 
     fn loss_over(&self, reports: usize) -> f64 {
@@ -216,6 +232,9 @@ const MIN_STRAINED: f64 = 2.0;
 
 /// The longest burst that parity is raised for, since a longer one would cost more than asking.
 const COVERED_BURST: u16 = 6;
+
+/// Without a report for so long, the way back is taken to be cut: two were due.
+const OVERDUE: Duration = Duration::from_millis(120);
 
 /// Without loss for so long, there is no parity.
 const QUIET: Duration = Duration::from_secs(10);
@@ -395,6 +414,21 @@ mod tests {
 
     fn report(received: u64, lost: u64) -> Report {
         Report { received, lost, ..Report::default() }
+    }
+
+    #[test]
+    fn while_reports_stay_away_longer_bursts_are_covered() {
+        let (start, mut redundancy) = (crate::clock::now(), Redundancy::new(FecMode::Auto));
+        let with_burst = |largest_burst| Report { largest_burst, ..report(5000, 20) };
+        redundancy.handle_report(start, &with_burst(20));
+        for i in 1..=20 {
+            redundancy.handle_report(start, &report(5000 + i * 100, 20));
+        }
+        let before = redundancy.parity_for(start + OVERDUE / 2, SOURCE);
+        assert!(before < 20, "asking mends what is longer");
+        assert_eq!(redundancy.parity_for(start + OVERDUE, SOURCE), 20);
+        redundancy.handle_report(start + OVERDUE, &report(9000, 20));
+        assert!(redundancy.parity_for(start + OVERDUE, SOURCE) < 20);
     }
 
     #[test]

@@ -125,12 +125,13 @@ impl RepairPlanner {
         }
         let Some(index) = self.follow(now, header.frame) else { return };
         let followed = &mut self.frames[index];
-        // Answers are parity, or fill gaps: they say nothing of how the frame is sent.
-        let is_next = !header.is_parity() && followed.highest.is_none_or(|h| h < header.chunk);
-        if is_next {
+        // Answers are parity, or fill gaps: they say nothing of how the frame is sent. Nor does the
+        // time in which chunks were lost.
+        let before = followed.highest.map_or(0, |highest| highest.saturating_add(1));
+        if !header.is_parity() && before <= header.chunk {
             followed.highest = Some(header.chunk);
         }
-        if followed.ended.is_none() && (is_next || followed.rounds == 0) {
+        if followed.ended.is_none() && !header.is_parity() && before == header.chunk {
             self.rhythm.gap.record(now, now.saturating_duration_since(followed.last_seen));
         }
         followed.last_seen = now;
@@ -483,6 +484,16 @@ mod tests {
         bench.planner.handle_done(FrameId(30));
         bench.chunk(31, 0, MS);
         assert_eq!(bench.due(31), Some(10_000), "half as long again as the pause of 6 ms");
+    }
+
+    #[test]
+    fn a_burst_loss_is_no_pause_of_the_sender() {
+        let mut bench = Bench::new(MS);
+        bench.chunk(30, 0, MS);
+        bench.chunk(30, 7, 7 * MS);
+        bench.planner.handle_done(FrameId(30));
+        bench.chunk(31, 0, MS);
+        assert_eq!(bench.due(31), Some(3000), "2 ms of silence, as before");
     }
 
     #[test]

@@ -203,6 +203,7 @@ impl Stream {
         let feedback = Feedback {
             loss_ratio,
             queuing_delay: queue,
+            probed_delay: None,
             delay_gradient: change / REPORT.as_secs_f64(),
             received,
             interval: REPORT,

@@ -539,7 +539,12 @@ impl Call {
                     let before = sender.last_report().copied().unwrap_or_default();
                     path.handle_report(now, &before, &report);
                 }
-                sender.handle_report(now, &report, rtt);
+                let prober = self.prober.as_mut();
+                let probed = prober.and_then(|prober| prober.take_queue(now));
+                sender.handle_report(now, &report, probed, rtt);
+                if let Some(prober) = &mut self.prober {
+                    prober.set_pace(now, sender.probe_pace());
+                }
             }
             _ => self.counters.malformed += 1,
         }

@@ -1,9 +1,10 @@
-//! Clock probes on their schedule, and the clock offset that comes of them.
+//! Clock probes on their schedule, and what comes of them: the clock offset, and the queue.
 
 use std::time::{Duration, Instant};
 
 use crate::net::{
     clock_offset::{ClockOffset, LocalTime},
+    probed_queue::ProbedQueue,
     time::MediaTime,
     wire::{
         control::Epoch,
@@ -18,14 +19,18 @@ pub(super) struct Prober {
     started: Instant,
     sent: u32,
     due: Instant,
+    /// How long it is on average to the next probe, if the queue is looked for.
+    pace: Option<Duration>,
     offset: ClockOffset,
+    queue: ProbedQueue,
 }
 
 impl Prober {
     /// A prober of a peer whose media clock began at `same_machine_epoch`, if that is known exactly.
     pub(super) fn new(now: Instant, same_machine_epoch: Option<Instant>) -> Self {
         let offset = same_machine_epoch.map_or_else(ClockOffset::default, ClockOffset::exact);
-        Self { started: now, sent: 0, due: now, offset }
+        let queue = ProbedQueue::new(now);
+        Self { started: now, sent: 0, due: now, pace: None, offset, queue }
     }
 
     /// The probe that is due at `now`.
@@ -34,7 +39,7 @@ impl Prober {
             return None;
         }
         self.sent += 1;
-        self.due = now + if self.sent < QUICK_PROBES { QUICK_INTERVAL } else { INTERVAL };
+        self.due = now + self.interval();
         Some(Probe { origin: now.saturating_duration_since(self.started).as_micros() as u64 })
     }
 
@@ -42,11 +47,34 @@ impl Prober {
         self.due
     }
 
+    /// From now on a probe leaves every `pace` on average, at scattered moments, to find the queue;
+    /// `None`: once a second.
+    pub(super) fn set_pace(&mut self, now: Instant, pace: Option<Duration>) {
+        self.pace = pace;
+        if pace.is_some() && self.sent >= QUICK_PROBES {
+            self.due = self.due.min(now + self.interval());
+        }
+    }
+
+    /// The queue that the fastest probe since this was last asked has met on its way to the peer.
+    pub(super) fn take_queue(&mut self, now: Instant) -> Option<Duration> {
+        self.queue.take(now)
+    }
+
+    fn interval(&self) -> Duration {
+        match self.pace {
+            _ if self.sent < QUICK_PROBES => QUICK_INTERVAL,
+            Some(pace) => pace.mul_f64(0.5 + (f64::from(self.sent) * GOLDEN).fract()),
+            None => INTERVAL,
+        }
+    }
+
     /// Takes a reply; one whose origin is not of the recent past is ignored.
     pub(super) fn handle_reply(&mut self, now: Instant, reply: &ProbeReply) {
         let sent = self.started.checked_add(Duration::from_micros(reply.origin));
         let Some(sent) = sent.filter(|&s| s <= now && now - s < REPLY_DEADLINE) else { return };
         self.offset.record(sent, reply.received, reply.sent, now);
+        self.queue.record(now, sent, reply.received);
     }
 
     /// The peer's media time zero on our clock.
@@ -76,6 +104,9 @@ const QUICK_PROBES: u32 = 8;
 const QUICK_INTERVAL: Duration = Duration::from_millis(20);
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// The golden section: its multiples' fractions are evenly scattered, and keep no step with anything.
+const GOLDEN: f64 = 0.618_033_988_75;
+
 /// A reply that took longer says nothing useful, and might be forged.
 const REPLY_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -96,6 +127,21 @@ mod tests {
             assert!(prober.poll_timeout() > now);
         }
         assert_eq!(times, [0, 20, 40, 60, 80, 100, 120, 140, 1140, 2140]);
+    }
+
+    #[test]
+    fn probes_for_the_queue_leave_at_scattered_moments() {
+        let start = crate::clock::now();
+        let mut prober = Prober::new(start, None);
+        let mut phases = [0; 8];
+        for us in (0..10_000_000).step_by(100) {
+            let now = start + Duration::from_micros(us);
+            prober.set_pace(now, (us >= 1_000_000).then_some(Duration::from_millis(8)));
+            if prober.poll_probe(now).is_some() && us >= 1_000_000 {
+                phases[(us % 33_333 / 4167) as usize] += 1;
+            }
+        }
+        assert!(phases.iter().all(|&count| (120..160).contains(&count)), "{phases:?}");
     }
 
     #[test]

@@ -156,8 +156,20 @@ impl Sender {
         Some((target / self.usual.overhead.unwrap_or(1.0)) as u64)
     }
 
-    /// Takes a report of the receiver; the round trip is `rtt`, if that is known.
-    pub(super) fn handle_report(&mut self, now: Instant, report: &Report, rtt: Option<Duration>) {
+    /// How often the queue should be probed for, if it should.
+    pub(super) fn probe_pace(&self) -> Option<Duration> {
+        self.rate.as_ref()?.probe_pace()
+    }
+
+    /// Takes a report of the receiver. `probed`: the queue that the fastest probe since the last one
+    /// has met; the round trip is `rtt`, if that is known.
+    pub(super) fn handle_report(
+        &mut self,
+        now: Instant,
+        report: &Report,
+        probed: Option<Duration>,
+        rtt: Option<Duration>,
+    ) {
         let before = self.last_report.unwrap_or_default();
         if report.highest_sequence < before.highest_sequence || report.received < before.received {
             return;
@@ -166,7 +178,7 @@ impl Sender {
         self.redundancy.set_asking_helps(asking);
         self.redundancy.handle_report(now, report);
         if let Some(rate) = &mut self.rate {
-            rate.handle_feedback(now, &feedback(&before, report));
+            rate.handle_feedback(now, &feedback(&before, report, probed));
         }
         self.last_report = Some(*report);
     }
@@ -345,12 +357,13 @@ impl Usual {
 }
 
 /// What congestion control is to know of a report, after the one `before` it.
-fn feedback(before: &Report, report: &Report) -> Feedback {
+fn feedback(before: &Report, report: &Report, probed: Option<Duration>) -> Feedback {
     let received = report.received - before.received;
     let lost = report.lost.saturating_sub(before.lost);
     Feedback {
         loss_ratio: lost as f64 / (received + lost).max(1) as f64,
         queuing_delay: report.queueing_delay,
+        probed_delay: probed,
         delay_gradient: f64::from(report.delay_gradient) / 1e6,
         received: report.received_bytes.saturating_sub(before.received_bytes) as usize,
         interval: report.interval,
@@ -428,13 +441,13 @@ mod tests {
     };
 
     fn sender() -> (Sender, Outbound, Instant) {
+        sender_with(FecMode::Off)
+    }
+
+    fn sender_with(fec: FecMode) -> (Sender, Outbound, Instant) {
         let now = crate::clock::now();
-        let config = SenderConfig {
-            max_datagram_len: 1200,
-            fec: FecMode::Off,
-            max_bitrate: None,
-            has_feedback: true,
-        };
+        let config =
+            SenderConfig { max_datagram_len: 1200, fec, max_bitrate: None, has_feedback: true };
         let sender = Sender::new(now, MediaClock::starting(now), config);
         let session = SessionId::new(1).unwrap();
         (sender, Outbound::new(session, Direction::FromDialer), now)
@@ -507,22 +520,38 @@ mod tests {
 
     #[test]
     fn a_paced_frame_leaves_in_groups_and_says_when_the_next_may() {
-        let (mut sender, mut outbound, mut now) = sender();
-        sender.set_paced(now, true);
+        let (mut sender, mut outbound, now) = sender();
         assert_eq!(sender.pacer_due(), None);
+        let groups = paced_groups(&mut sender, &mut outbound, now);
+        assert_eq!((groups[0], groups.iter().sum()), (16, 98), "{groups:?}");
+    }
+
+    #[test]
+    fn parity_is_paced_in_groups_as_well() {
+        let (mut sender, mut outbound, now) = sender_with(FecMode::Percent(25));
+        let groups = paced_groups(&mut sender, &mut outbound, now);
+        assert_eq!((groups[0], groups.iter().sum::<usize>()), (16, 98 + 24), "{groups:?}");
+        let before_last = &groups[..groups.len() - 1];
+        assert!(before_last.iter().all(|&group| group >= 8), "{groups:?}");
+    }
+
+    /// How many datagrams of a frame of 98 source chunks leave at once, each time.
+    fn paced_groups(sender: &mut Sender, outbound: &mut Outbound, start: Instant) -> Vec<usize> {
+        let mut now = start;
+        sender.set_paced(now, true);
         sender.push_frame(now, frame(98 * 1160 - 4, now));
         let (mut buf, mut groups) = (vec![0; 65_000], Vec::new());
         while sender.counters().frames == 0 {
-            while let Some(burst) = sender.poll_transmit(now, &mut outbound, &mut buf, 64) {
+            while let Some(burst) = sender.poll_transmit(now, outbound, &mut buf, 64) {
                 groups.push(burst.len / 1200);
             }
             let next = sender.pacer_due();
             assert!(next.is_none_or(|at| at > now), "{next:?}");
             now = next.unwrap_or(now);
         }
-        assert_eq!((groups[0], groups.iter().sum()), (16, 98), "{groups:?}");
         assert!(groups.iter().all(|&group| group <= 16), "{groups:?}");
         assert_eq!(sender.pacer_due(), None);
+        groups
     }
 
     #[test]

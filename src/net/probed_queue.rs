@@ -1,0 +1,107 @@
+//! The queue on the way to the peer, by clock probes at scattered moments.
+//!
+//! The first datagram of a frame always leaves at the same moment of the interval. If another
+//! camera's frames always come just before it, it finds their queue, though none stands. Probes that
+//! leave at other moments find the way as it is between the bursts; the least of all is what stands,
+//! and the same for everybody on the link. A reply says when the probe arrived, so only the
+//! way there counts.
+
+use std::{
+    cmp::Reverse,
+    time::{Duration, Instant},
+};
+
+use crate::net::{recent::Recent, time::MediaTime};
+
+/// The delays of probes, and what of it is queue.
+#[derive(Clone, Debug)]
+pub struct ProbedQueue {
+    /// Our clock's zero.
+    zero: Instant,
+    /// In µs, by two clocks that do not agree.
+    least: Recent<Reverse<i64>>,
+    /// The least since it was asked for.
+    newest: Option<i64>,
+}
+
+impl ProbedQueue {
+    /// Nothing is known yet.
+    pub fn new(now: Instant) -> Self {
+        Self { zero: now, least: Recent::new(LEAST_REMEMBERED), newest: None }
+    }
+
+    /// A probe that left at `sent` arrived at `received`, on the peer's clock.
+    pub fn record(&mut self, now: Instant, sent: Instant, received: MediaTime) {
+        let sent = sent.saturating_duration_since(self.zero).as_micros() as i64;
+        let delay = received.as_micros() as i64 - sent;
+        self.least.record(now, Reverse(delay));
+        self.newest = Some(self.newest.map_or(delay, |newest| newest.min(delay)));
+    }
+
+    /// By how much the fastest probe since this was last asked was slower than the fastest of the
+    /// last half minute to minute; `None` if there was none.
+    pub fn take(&mut self, now: Instant) -> Option<Duration> {
+        let newest = self.newest.take()?;
+        let least = self.least.max(now).map_or(newest, |least| least.0);
+        Some(Duration::from_micros((newest - least).max(0) as u64))
+    }
+}
+
+/// As long as for frames' delays, for the same reasons: drift, and queues that are not ours.
+const LEAST_REMEMBERED: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A probe every 10 ms, each `delays` ms on its way, by clocks that are `apart` µs apart.
+    fn queue(delays: &[u64], apart: u64) -> (ProbedQueue, Instant) {
+        let start = crate::clock::now();
+        let mut queue = ProbedQueue::new(start);
+        let mut now = start;
+        for delay in delays {
+            let sent = now;
+            now += 10 * MS;
+            let received = (sent - start).as_micros() as u64 + delay * 1000 + apart;
+            queue.record(now, sent, MediaTime::from_micros(received));
+        }
+        (queue, now)
+    }
+
+    #[test]
+    fn the_least_delay_is_no_queue_whatever_the_clocks_show() {
+        for apart in [0, 7, 1 << 46] {
+            let (mut queue, now) = queue(&[3, 2, 9], apart);
+            assert_eq!(queue.take(now), Some(Duration::ZERO));
+            assert_eq!(queue.take(now), None, "nothing since");
+        }
+    }
+
+    #[test]
+    fn what_the_fastest_probe_of_several_waited_is_the_queue() {
+        let (mut queue, now) = queue(&[2], 5_000_000);
+        queue.take(now);
+        let zero = queue.zero;
+        for delay in [30, 14, 22] {
+            let received = (now - zero) + delay * MS + Duration::from_secs(5);
+            queue.record(now, now, MediaTime::from_micros(received.as_micros() as u64));
+        }
+        assert_eq!(queue.take(now), Some(12 * MS));
+    }
+
+    #[test]
+    fn a_queue_that_stands_for_longer_than_a_minute_is_the_way_itself() {
+        let mut delays = vec![20; 6100];
+        delays[0] = 2;
+        let (mut queue, now) = queue(&delays, 0);
+        queue.take(now);
+        queue.record(
+            now,
+            now,
+            MediaTime::from_micros((now - queue.zero).as_micros() as u64 + 20_000),
+        );
+        assert_eq!(queue.take(now), Some(Duration::ZERO));
+    }
+}
