@@ -3,6 +3,7 @@
 //! - `floor`: one buffer of the same bytes, a CRC over each datagram's worth, sent in batches by
 //!   the kernel's segmentation offload, received coalesced, a CRC and one copy to a frame buffer.
 //! - `udpchat`: push a frame, packetize, send, receive, reassemble.
+//! - `sealed`: the same as `udpchat`, encrypted and authenticated.
 //! - `single`: the same with one system call a datagram on both sides.
 //!
 //! Both ends run on one thread in turn, so nothing but the work is measured. After criterion's own
@@ -29,11 +30,14 @@ use turns::take_turns;
 use udpchat::{
     clock,
     net::{
+        crypto::keys::Identity,
         frame::OutgoingFrame,
         io::UdpSocket,
         redundancy::FecMode,
-        session::{DEFAULT_REASSEMBLY_DEADLINE, Endpoint, EndpointConfig, Role, Target},
-        wire::{control::Epoch, text::Name},
+        session::{
+            Admission, DEFAULT_REASSEMBLY_DEADLINE, Endpoint, EndpointConfig, Output, Role, Target,
+        },
+        wire::{control::Epoch, datagram::Form, text::Name},
     },
 };
 
@@ -102,16 +106,22 @@ struct Udpchat {
 }
 
 impl Udpchat {
-    fn new(len: usize, batch: Batch) -> Self {
+    fn new(len: usize, batch: Batch, form: Form) -> Self {
         let (from, to) = (loopback(), loopback());
         let addr = to.local_addr().expect("bound");
         let target = Target { host: "here".into(), addrs: vec![addr] };
         let now = clock::now();
+        let control = form == Form::Sealed;
+        let mut sender = endpoint(now, Role::Send { targets: vec![target], control });
+        let mut receiver = endpoint(now, Role::Receive);
+        if control {
+            meet(now, &mut sender, &mut receiver);
+        }
         Self {
             from,
             to,
-            sender: endpoint(now, Role::Send { targets: vec![target], control: false }),
-            receiver: endpoint(now, Role::Receive),
+            sender,
+            receiver,
             frame: OutgoingFrame { data: noise(len).into(), captured: now },
             buf: vec![0; 65_507],
             batch,
@@ -144,10 +154,31 @@ impl Udpchat {
     }
 }
 
+/// Carries what two endpoints say over the control channel until they have nothing to say.
+fn meet(now: Instant, dialler: &mut Endpoint, answerer: &mut Endpoint) {
+    let Some(Output::Dial(dialled, addr)) = dialler.poll_output() else { panic!("no dial") };
+    let taken = answerer.handle_incoming(now, addr).expect("room");
+    dialler.handle_connected(now, dialled);
+    loop {
+        if let Some(Output::Write(_, bytes)) = dialler.poll_output() {
+            answerer.handle_data(now, taken, &bytes);
+        } else if let Some(Output::Write(_, bytes)) = answerer.poll_output() {
+            dialler.handle_data(now, dialled, &bytes);
+        } else {
+            return;
+        }
+    }
+}
+
 fn endpoint(now: Instant, role: Role) -> Endpoint {
     let config = EndpointConfig {
         name: Name::new("bench"),
         role,
+        identity: Identity::generate(),
+        secret: None,
+        admission: Admission::Anyone,
+        bare_key: None,
+        wall_clock: Duration::ZERO,
         stream: None,
         max_datagram_len: Some(DATAGRAM_LEN),
         fec: FecMode::Off,
@@ -175,35 +206,52 @@ fn criterion_groups(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(len as u64));
         let mut floor = Floor::new(len);
         group.bench_function(BenchmarkId::new("floor", len), |b| b.iter(|| floor.run()));
-        let mut udpchat = Udpchat::new(len, Batch::Offloaded);
+        let mut udpchat = Udpchat::new(len, Batch::Offloaded, Form::Clear);
         group.bench_function(BenchmarkId::new("udpchat", len), |b| b.iter(|| udpchat.run()));
-        let mut single = Udpchat::new(len, Batch::Single);
+        let mut sealed = Udpchat::new(len, Batch::Offloaded, Form::Sealed);
+        group.bench_function(BenchmarkId::new("sealed", len), |b| b.iter(|| sealed.run()));
+        let mut single = Udpchat::new(len, Batch::Single, Form::Clear);
         group.bench_function(BenchmarkId::new("single", len), |b| b.iter(|| single.run()));
     }
     group.finish();
 }
 
-/// The three in turn.
+/// The four in turn.
 fn ratios() -> Table {
     let mut rows = Vec::new();
     for len in SIZES {
-        let (mut floor, mut udpchat, mut single) = (
+        let (mut floor, mut udpchat, mut sealed, mut single) = (
             Floor::new(len),
-            Udpchat::new(len, Batch::Offloaded),
-            Udpchat::new(len, Batch::Single),
+            Udpchat::new(len, Batch::Offloaded, Form::Clear),
+            Udpchat::new(len, Batch::Offloaded, Form::Sealed),
+            Udpchat::new(len, Batch::Single, Form::Clear),
         );
-        let [floor, udpchat, single] =
-            take_turns(ROUNDS, [&mut || floor.run(), &mut || udpchat.run(), &mut || single.run()]);
+        let mut single = || single.run();
+        let [floor, udpchat, sealed, single] = take_turns(
+            ROUNDS,
+            [&mut || floor.run(), &mut || udpchat.run(), &mut || sealed.run(), &mut single],
+        );
         rows.push(vec![
             Cell::Text(len.to_string()),
             floor.cell(),
             udpchat.cell(),
+            sealed.cell(),
             single.cell(),
             udpchat.ratios_to(&floor).cell(),
+            sealed.ratios_to(&udpchat).cell(),
             udpchat.ratios_to(&single).cell(),
         ]);
     }
-    let columns = ["bytes", "floor", "udpchat", "single", "udpchat / floor", "udpchat / single"];
+    let columns = [
+        "bytes",
+        "floor",
+        "udpchat",
+        "sealed",
+        "single",
+        "udpchat / floor",
+        "sealed / udpchat",
+        "udpchat / single",
+    ];
     let title = format!("A frame from socket to socket over loopback, µs, {ROUNDS} rounds");
     Table { title, columns: columns.map(str::to_owned).to_vec(), rows }
 }

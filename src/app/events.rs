@@ -18,6 +18,9 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
         Event::Waiting { host, reason: WaitReason::Busy { with }, .. } => {
             format!("waiting for {host}: it is busy with {with}")
         }
+        Event::Waiting { host, reason: WaitReason::Ringing, .. } => {
+            format!("waiting for {host}: it has to say yes")
+        }
         Event::GivenUp { host, reason } => format!("cannot stream to {host}: {}", given_up(reason)),
         Event::Connected { peer, stream, .. } => match stream {
             Some(stream) => format!("{} streams {}", who(peer), stream_line(stream)),
@@ -25,6 +28,12 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
             None => format!("connected to {}", who(peer)),
         },
         Event::Refused { peer, reason } => format!("refused {}: {}", who(peer), refused(reason)),
+        Event::CannotOpen { from, is_sealed: true } => format!(
+            "{from} streams with a key that we do not have: give both sides the same --key-file"
+        ),
+        Event::CannotOpen { from, is_sealed: false } => format!(
+            "{from} streams in the clear, and we have a key: give it the same --key-file, or take ours away"
+        ),
         Event::Misspoke { from, error } => format!("refused {from}: {error}"),
         Event::StreamChanged { stream, .. } => format!("the stream is now {}", stream_line(stream)),
         Event::UdpBlocked { peer } => format!(
@@ -34,8 +43,8 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
         ),
         Event::UdpUnblocked { peer } => format!("datagrams come from {} now", who(peer)),
         Event::Ended { peer, reason, .. } => format!("{} {}", who(peer), ended(*reason)?),
-        // Text has its own place.
-        Event::Text { .. } => return None,
+        // Text has its own place, and so have questions.
+        Event::Text { .. } | Event::Asked { .. } | Event::AskEnded { .. } => return None,
     })
 }
 
@@ -64,6 +73,8 @@ fn given_up(reason: &GiveUpReason) -> String {
             "it waits for a chat: call it with `udpchat chat`".into()
         }
         GiveUpReason::Malformed => "it did not understand us".into(),
+        GiveUpReason::Refused => "it does not know us, and nobody there has said yes".into(),
+        GiveUpReason::Untrusted => "it is not who it should be".into(),
     }
 }
 
@@ -77,6 +88,7 @@ fn refused(reason: &RejectReason) -> String {
             "it only sends, this waits for a chat".into()
         }
         RejectReason::Malformed => "its hello is malformed".into(),
+        RejectReason::Refused => "it is not known, and nobody has said yes".into(),
     }
 }
 
@@ -100,14 +112,15 @@ mod tests {
 
     #[test]
     fn a_version_mismatch_names_both_versions() {
-        let reason = GiveUpReason::Control(ControlError::Version(2));
+        let reason = GiveUpReason::Control(ControlError::Version(9));
         let line = describe(&Event::GivenUp { host: "desk".into(), reason }, None).unwrap();
-        assert!(line.contains("version 2") && line.contains("version 1"), "{line}");
+        assert!(line.contains("version 9") && line.contains("version 2"), "{line}");
     }
 
     #[test]
     fn blocked_udp_names_the_port() {
-        let peer = Peer { name: Some(Name::new("ann")), addr: "10.0.0.1:5".parse().unwrap() };
+        let addr = "10.0.0.1:5".parse().unwrap();
+        let peer = Peer { name: Some(Name::new("ann")), addr, key: None };
         let line = describe(&Event::UdpBlocked { peer }, Some(7722)).unwrap();
         assert!(line.contains("UDP port 7722"), "{line}");
     }

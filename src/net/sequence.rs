@@ -29,24 +29,33 @@ impl SequenceTracker {
         Self { window: [0; WORDS], first: None, highest: 0, received: 0 }
     }
 
+    /// What `sequence` would be; notes nothing.
+    pub fn judge(&self, sequence: u64) -> Arrival {
+        if self.first.is_none() || sequence > self.highest {
+            return Arrival::Fresh;
+        }
+        if self.highest - sequence >= WINDOW {
+            return Arrival::TooOld;
+        }
+        let (word, bit) = place(sequence);
+        if self.window[word] & bit == 0 { Arrival::Fresh } else { Arrival::Duplicate }
+    }
+
     /// Notes the arrival of `sequence`.
     pub fn record(&mut self, sequence: u64) -> Arrival {
+        let arrival = self.judge(sequence);
+        if arrival != Arrival::Fresh {
+            return arrival;
+        }
         if self.first.is_none() {
-            self.first = Some(sequence);
             self.highest = sequence;
         }
         if sequence > self.highest {
             self.advance(sequence);
-        } else if self.highest - sequence >= WINDOW {
-            return Arrival::TooOld;
         }
-        let (word, bit) = (sequence / 64 % WORDS as u64, 1 << (sequence % 64));
-        let seen = &mut self.window[word as usize];
-        if *seen & bit != 0 {
-            return Arrival::Duplicate;
-        }
-        *seen |= bit;
-        self.first = self.first.min(Some(sequence));
+        let (word, bit) = place(sequence);
+        self.window[word] |= bit;
+        self.first = Some(self.first.map_or(sequence, |first| first.min(sequence)));
         self.received += 1;
         Arrival::Fresh
     }
@@ -73,6 +82,11 @@ impl SequenceTracker {
         }
         self.highest = to;
     }
+}
+
+/// The word of the window, and the bit in it, that stand for `sequence`.
+fn place(sequence: u64) -> (usize, u64) {
+    ((sequence / 64 % WORDS as u64) as usize, 1 << (sequence % 64))
 }
 
 impl Default for SequenceTracker {

@@ -8,24 +8,12 @@ use udpchat::{
         frame::OutgoingFrame,
         io::UdpSocket,
         redundancy::FecMode,
-        session::{DEFAULT_REASSEMBLY_DEADLINE, Endpoint, EndpointConfig, Role, Target},
-        wire::{control::Epoch, text::Name},
+        session::{Endpoint, EndpointConfig, Role, Target},
     },
 };
 
 fn endpoint(now: Instant, role: Role, fec: FecMode) -> Endpoint {
-    let config = EndpointConfig {
-        name: Name::new("test"),
-        role,
-        stream: None,
-        max_datagram_len: Some(1200),
-        fec,
-        max_bitrate: None,
-        reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
-        epoch: now,
-        shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
-        seed: 1,
-    };
+    let config = EndpointConfig { fec, ..crate::endpoint::config("test", role, now) };
     Endpoint::new(now, config)
 }
 

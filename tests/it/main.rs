@@ -8,7 +8,9 @@
 mod layering;
 mod loopback;
 
+mod caller;
 mod congestion;
+mod endpoint;
 mod paths;
 mod sim;
 mod simulation;

@@ -11,15 +11,13 @@ use std::{
 use udpchat::net::{
     frame::OutgoingFrame,
     netem::{Netem, NetemSpec},
-    redundancy::FecMode,
     session::{
-        CallCounters, ConnId, DEFAULT_REASSEMBLY_DEADLINE, Delivered, Endpoint, EndpointConfig,
-        Event, Output, Role, Target,
+        CallCounters, ConnId, Delivered, Endpoint, EndpointConfig, Event, Output, Role, Target,
     },
     wire::{
-        control::{CloseReason, Epoch},
-        datagram::MAX_DATAGRAM_LEN,
-        text::{Line, Name},
+        control::CloseReason,
+        datagram::{MAX_DATAGRAM_LEN, Prelude},
+        text::Line,
     },
 };
 
@@ -177,16 +175,8 @@ impl Sim {
     /// A configuration whose epoch is now and whose clock nobody else can know.
     pub(crate) fn config(&self, node: NodeId, role: Role) -> EndpointConfig {
         EndpointConfig {
-            name: Name::new(["ann", "bob", "eve", "dan"][node.0]),
-            role,
-            stream: None,
-            max_datagram_len: Some(1200),
-            fec: FecMode::Off,
-            max_bitrate: None,
-            reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
-            epoch: self.now,
-            shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
             seed: node.0 as u64 + 1 + (self.now - self.base).as_micros() as u64 * 16,
+            ..crate::endpoint::config(["ann", "bob", "eve", "dan"][node.0], role, self.now)
         }
     }
 
@@ -295,14 +285,26 @@ impl Sim {
 
     /// Hands `datagram` to `node` as if it had come from `from`.
     pub(crate) fn inject(&mut self, node: NodeId, from: SocketAddr, datagram: &[u8]) {
-        self.with(node, |endpoint, now| endpoint.handle_datagram(now, from, datagram));
+        let mut datagram = datagram.to_vec();
+        self.with(node, |endpoint, now| endpoint.handle_datagram(now, from, &mut datagram));
     }
 
-    /// Connects to `node` from outside, says `bytes`, and gives what it answers within a second.
+    /// A stranger connects to `node` and says `bytes`; what it answers.
     pub(crate) fn speak_to(&mut self, node: NodeId, bytes: &[u8]) -> Vec<u8> {
+        let conn = self.connect(node);
+        self.speak_on(node, conn, bytes)
+    }
+
+    /// A stranger connects to `node`.
+    pub(crate) fn connect(&mut self, node: NodeId) -> ConnId {
         let from = "10.9.9.9:9".parse().expect("an address");
         let endpoint = self.nodes[node.0].endpoint.as_mut().expect("running");
-        let conn = endpoint.handle_incoming(self.now, from).expect("room");
+        endpoint.handle_incoming(self.now, from).expect("room")
+    }
+
+    /// It says `bytes`; what `node` answers, its preface included.
+    pub(crate) fn speak_on(&mut self, node: NodeId, conn: ConnId, bytes: &[u8]) -> Vec<u8> {
+        let endpoint = self.nodes[node.0].endpoint.as_mut().expect("running");
         endpoint.handle_data(self.now, conn, bytes);
         let mut answer = Vec::new();
         while let Some(output) = endpoint.poll_output() {
@@ -340,7 +342,7 @@ impl Sim {
         self.nodes[node.0].sent_bytes
     }
 
-    /// A digest of everything that has left anybody, and when.
+    /// A digest of what has left anybody, how long and when; what is encrypted is never the same.
     pub(crate) fn digest(&self) -> u32 {
         self.trace.clone().finalize()
     }
@@ -423,9 +425,9 @@ impl Sim {
 
     fn deliver_datagrams(&mut self) {
         for index in 0..self.links.len() {
-            while let Some((datagram, (source, to))) = self.links[index].netem.poll(self.now) {
+            while let Some((mut datagram, (source, to))) = self.links[index].netem.poll(self.now) {
                 if let Some(endpoint) = &mut self.nodes[to.0].endpoint {
-                    endpoint.handle_datagram(self.now, source, &datagram);
+                    endpoint.handle_datagram(self.now, source, &mut datagram);
                     self.nodes[to.0].was_called = true;
                 }
             }
@@ -488,7 +490,7 @@ impl Sim {
         );
         n.sent_bytes += datagram.len() as u64;
         let from = n.addr;
-        self.note(node, datagram);
+        self.note(node, &datagram[..Prelude::LEN.min(datagram.len())], datagram.len());
         let Some(target) = self.nodes.iter().position(|n| n.addr == to) else { return };
         let now = self.now;
         let link = self.link(node, NodeId(target));
@@ -497,10 +499,12 @@ impl Sim {
         }
     }
 
-    fn note(&mut self, node: NodeId, bytes: &[u8]) {
+    /// `head` of what has left, the part of it that is the same each time.
+    fn note(&mut self, node: NodeId, head: &[u8], len: usize) {
         self.trace.update(&(self.now - self.base).as_nanos().to_be_bytes());
         self.trace.update(&[node.0 as u8]);
-        self.trace.update(bytes);
+        self.trace.update(head);
+        self.trace.update(&len.to_be_bytes());
     }
 
     fn act(&mut self, node: NodeId, output: Output) {
@@ -512,7 +516,7 @@ impl Sim {
                 self.enqueue(PipeEvent::Dial { pipe, to });
             }
             Output::Write(conn, bytes) => {
-                self.note(node, &bytes);
+                self.note(node, &[], bytes.len());
                 if let Some(&(pipe, end)) = self.nodes[node.0].conns.get(&conn) {
                     self.enqueue(PipeEvent::Data { pipe, to: end.other(), bytes });
                 }

@@ -4,16 +4,20 @@
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use udpchat::net::{
+    crypto::{
+        keys::SharedSecret,
+        seal::{MediaSecrets, Sealer},
+    },
     fec::{Blocks, ParityEncoder},
     frame::{FrameId, SessionId},
     time::MediaTime,
     wire::{
         checksum::{Hashed, Joiner},
         control::{
-            Accept, CloseReason, ControlError, Epoch, Hello, Message, PREFACE, Purpose,
-            RejectReason, StreamParams, parse_preface,
+            Accept, Cipher, CloseReason, ControlError, Epoch, Hello, Message, PREFACE, Purpose,
+            RejectReason, SecretPart, StreamParams, parse_framed, parse_preface,
         },
-        datagram::{DatagramError, Direction, Kind, OVERHEAD, Prelude},
+        datagram::{DatagramError, Direction, Form, Kind, Prelude},
         nack::{ChunkRun, MissingChunks, Nack, NackError},
         path_probe::{ACK_LEN, PathProbe, PathProbeAck, PathProbeError},
         probe::{Probe, ProbeError, ProbeReply},
@@ -72,14 +76,45 @@ fn the_parity_vectors_are_the_parity_of_the_frame() {
     }
 }
 
+/// Made with another implementation of HKDF and of the ciphers.
+#[test]
+fn bodies_are_sealed_and_opened_byte_by_byte() {
+    let answerer = Direction::FromAnswerer;
+    let agreed = || {
+        let hash: Vec<u8> = (0xa0..0xc0).collect();
+        MediaSecrets::agreed(&hash, &secret_part(0), &secret_part(64))
+    };
+    let key = SharedSecret::from_bytes([0x33; 32]);
+    let shared = || MediaSecrets::shared(&key, prelude(Kind::Video, answerer, 0).session);
+    let (aes, chacha) = (Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305);
+    let sealed: [(&str, &str, &dyn Fn() -> MediaSecrets, Cipher); 3] = [
+        (SEALED[0], "video-first", &agreed, aes),
+        (SEALED[1], "probe-reply", &agreed, chacha),
+        (SEALED[2], "video-single", &shared, chacha),
+    ];
+    for (name, clear, secrets, cipher) in sealed {
+        let mut bytes = vector(name);
+        assert_eq!(Form::of(&bytes), Ok(Form::Sealed), "{name}");
+        let prelude = Prelude::read(&bytes).expect("a prelude");
+        let (from, sequence) = (prelude.direction, prelude.sequence);
+        let clear = vector(clear);
+        let body = &clear[Prelude::LEN..clear.len() - Form::Clear.trailer_len()];
+        let mut emitted = vec![0xa5; Form::Sealed.overhead() + body.len()];
+        emitted[Prelude::LEN..][..body.len()].copy_from_slice(body);
+        let (mut sealer, _): (Sealer, _) = secrets().into_keys(from, cipher, sequence, 0);
+        sealer.seal(&prelude, &mut emitted);
+        assert_eq!(emitted, bytes, "{name}");
+        let (_, mut opener) = secrets().into_keys(from.reversed(), cipher, 0, sequence);
+        assert_eq!(opener.open(&prelude, &mut bytes), Ok(body), "{name}");
+    }
+}
+
 #[test]
 fn messages_parse_and_are_emitted_byte_by_byte() {
     for (name, message) in messages() {
         let bytes = vector(name);
-        assert_eq!(Message::parse(&bytes), Ok(Some((message.clone(), bytes.len()))), "{name}");
-        let mut emitted = Vec::new();
-        message.emit(&mut emitted);
-        assert_eq!(emitted, bytes, "{name}");
+        assert_eq!(Message::from_bytes(&bytes), Ok(message.clone()), "{name}");
+        assert_eq!(message.to_bytes()[..], bytes, "{name}");
     }
 }
 
@@ -99,8 +134,10 @@ fn invalid_datagrams_are_refused_for_their_reason() {
 #[test]
 fn invalid_control_bytes_are_refused_for_their_reason() {
     for (name, error) in INVALID_MESSAGES {
-        assert_eq!(Message::parse(&vector(name)), Err(error), "{name}");
+        assert_eq!(Message::from_bytes(&vector(name)), Err(error), "{name}");
     }
+    let overlong = vector("invalid-message-overlong");
+    assert_eq!(parse_framed(&overlong), Err(ControlError::TooLong(4097)));
     for (name, error) in INVALID_PREFACES {
         assert_eq!(parse_preface(&vector(name)), Err(error), "{name}");
     }
@@ -109,7 +146,10 @@ fn invalid_control_bytes_are_refused_for_their_reason() {
 #[test]
 fn every_vector_is_tested() {
     let tested = datagrams().into_iter().map(|d| d.0);
-    let tested = tested.chain(messages().into_iter().map(|m| m.0)).chain(["preface"]);
+    let tested = tested
+        .chain(messages().into_iter().map(|m| m.0))
+        .chain(["preface", "invalid-message-overlong"]);
+    let tested = tested.chain(SEALED);
     let tested = tested.chain(invalid_datagrams().into_iter().map(|i| i.0));
     let tested = tested.chain(INVALID_MESSAGES.map(|i| i.0)).chain(INVALID_PREFACES.map(|i| i.0));
     let tested: BTreeSet<String> = tested.map(|name| format!("{name}.hex")).collect();
@@ -244,6 +284,11 @@ fn nack() -> Nack {
     nack
 }
 
+/// 32 bytes that count up from `first`.
+fn secret_part(first: u8) -> SecretPart {
+    SecretPart::from_bytes(std::array::from_fn(|i| first + i as u8))
+}
+
 fn messages() -> Vec<(&'static str, Message)> {
     let stream = StreamParams { width: 1280, height: 720, millifps: 30_000, quality: Some(80) };
     let small = StreamParams { width: 640, height: 480, millifps: 12_500, quality: None };
@@ -254,6 +299,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         stream: Some(stream),
         epoch: Epoch { boot: u64::MAX, monotonic_us: 128 },
         max_datagram_len: 1472,
+        secret: secret_part(0),
+        has_aes: true,
     };
     let hello_chat = Hello {
         session: 7,
@@ -262,12 +309,16 @@ fn messages() -> Vec<(&'static str, Message)> {
         stream: None,
         epoch: Epoch { boot: 0, monotonic_us: 0 },
         max_datagram_len: 508,
+        secret: secret_part(32),
+        has_aes: false,
     };
     let accept = Accept {
         name: Name::new("bob"),
         stream: None,
         epoch: Epoch { boot: 1, monotonic_us: 2 },
         max_datagram_len: 1200,
+        secret: secret_part(64),
+        cipher: Cipher::ChaCha20Poly1305,
     };
     let busy = RejectReason::Busy { with: Name::new("eve") };
     vec![
@@ -277,6 +328,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("reject-busy", Message::Reject(busy)),
         ("reject-unwanted", Message::Reject(RejectReason::Unwanted { wants: Purpose::Send })),
         ("reject-malformed", Message::Reject(RejectReason::Malformed)),
+        ("reject-refused", Message::Reject(RejectReason::Refused)),
+        ("ringing", Message::Ringing),
         ("stream", Message::Stream(small)),
         ("text", Message::Text(Line::new("Grüße").expect("a line"))),
         ("keep-alive", Message::KeepAlive),
@@ -291,7 +344,7 @@ fn invalid_datagrams() -> Vec<(&'static str, Refusal)> {
     vec![
         ("invalid-magic", Datagram(DatagramError::Foreign)),
         ("invalid-length", Datagram(DatagramError::Foreign)),
-        ("invalid-version", Datagram(DatagramError::Version(2))),
+        ("invalid-version", Datagram(DatagramError::Version(1))),
         ("invalid-crc", Datagram(DatagramError::Checksum)),
         ("invalid-kind-zero", Datagram(DatagramError::Malformed)),
         ("invalid-session-zero", Datagram(DatagramError::Malformed)),
@@ -321,8 +374,7 @@ fn invalid_datagrams() -> Vec<(&'static str, Refusal)> {
     ]
 }
 
-const INVALID_MESSAGES: [(&str, ControlError); 5] = [
-    ("invalid-message-overlong", ControlError::TooLong(4097)),
+const INVALID_MESSAGES: [(&str, ControlError); 4] = [
     ("invalid-message-number", ControlError::Malformed),
     ("invalid-message-rest", ControlError::Malformed),
     ("invalid-message-short", ControlError::Malformed),
@@ -331,7 +383,7 @@ const INVALID_MESSAGES: [(&str, ControlError); 5] = [
 
 const INVALID_PREFACES: [(&str, ControlError); 2] = [
     ("invalid-preface", ControlError::NotUdpchat),
-    ("invalid-preface-version", ControlError::Version(2)),
+    ("invalid-preface-version", ControlError::Version(1)),
 ];
 
 fn prelude(kind: Kind, direction: Direction, sequence: u64) -> Prelude {
@@ -372,7 +424,7 @@ fn emit(prelude: &Prelude, body: &Body) -> Vec<u8> {
         Body::PathProbe(_, len) => *len,
         Body::PathProbeAck(_) => ACK_LEN,
     };
-    let mut datagram = vec![0xa5; OVERHEAD + body_len];
+    let mut datagram = vec![0xa5; Form::Clear.overhead() + body_len];
     let room = &mut datagram[Prelude::LEN..][..body_len];
     let mut tail = Hashed::default();
     match body {
@@ -406,6 +458,8 @@ fn vector(name: &str) -> Vec<u8> {
 fn directory() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"))
 }
+
+const SEALED: [&str; 3] = ["sealed-aes-256-gcm", "sealed-chacha20-poly1305", "sealed-shared"];
 
 const PICTURE: &[u8] = b"\xff\xd8udpchat v1\xff\xd9";
 const LONE_PICTURE: &[u8] = b"\xff\xd8\xff";

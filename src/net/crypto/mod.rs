@@ -1,5 +1,9 @@
 //! Who somebody is, and what only two sides know.
 //!
 //! - [`keys`]: identities, their fingerprints, shared secrets.
+//! - [`handshake`]: two sides meet, and prove who they are.
+//! - [`seal`]: what they send each other afterwards, over UDP.
 
+pub mod handshake;
 pub mod keys;
+pub mod seal;

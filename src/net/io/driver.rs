@@ -308,6 +308,9 @@ impl Driver {
                     self.endpoint.push_text(&line);
                 }
                 Command::Stream(stream) => self.endpoint.set_stream(stream),
+                Command::Answer(ask, verdict) => {
+                    self.endpoint.answer(clock::now(), ask, verdict);
+                }
                 Command::Close(reason) => {
                     let until = clock::now() + CLOSE_DEADLINE;
                     self.closing.get_or_insert(Closing { reason, said: false, until });
@@ -345,8 +348,8 @@ impl Driver {
     fn deliver_ingress(&mut self) {
         let Some(netem) = &mut self.ingress else { return };
         let now = clock::now();
-        while let Some((datagram, from)) = netem.poll(now) {
-            self.endpoint.handle_datagram(now, from, &datagram);
+        while let Some((mut datagram, from)) = netem.poll(now) {
+            self.endpoint.handle_datagram(now, from, &mut datagram);
         }
     }
 

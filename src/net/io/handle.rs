@@ -18,7 +18,7 @@ use crate::{
     net::{
         frame::{OutgoingFrame, TornFrame},
         netem::NetemCounters,
-        session::{CallCounters, CallId, Delivered, Event, StrayCounters},
+        session::{AskId, CallCounters, CallId, Delivered, Event, StrayCounters, Verdict},
         wire::{
             control::{CloseReason, StreamParams},
             text::Line,
@@ -87,6 +87,7 @@ pub(super) struct Shared {
 pub(super) enum Command {
     Text(Line),
     Stream(StreamParams),
+    Answer(AskId, Verdict),
     Close(CloseReason),
 }
 
@@ -185,6 +186,11 @@ impl Handle {
     /// What we send is now `stream`.
     pub fn set_stream(&self, stream: StreamParams) {
         self.command(Command::Stream(stream));
+    }
+
+    /// Answers [`Event::Asked`].
+    pub fn answer(&self, ask: AskId, verdict: Verdict) {
+        self.command(Command::Answer(ask, verdict));
     }
 
     /// Says goodbye, and ends the driver.

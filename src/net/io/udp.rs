@@ -183,7 +183,7 @@ impl UdpSocket {
 
     /// Takes what has come, until there is no more or enough for one turn; `handle`
     /// gets each datagram. True: there may be more.
-    pub fn receive(&mut self, mut handle: impl FnMut(SocketAddr, &[u8])) -> io::Result<bool> {
+    pub fn receive(&mut self, mut handle: impl FnMut(SocketAddr, &mut [u8])) -> io::Result<bool> {
         let batch = if self.offload == Offload::Single { 1 } else { RECEIVE_BATCH };
         for _ in 0..READS_AT_ONCE {
             let mut metas = [RecvMeta::default(); RECEIVE_BATCH];
@@ -195,9 +195,9 @@ impl UdpSocket {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            for (meta, buffer) in metas.iter().zip(self.buffers.iter()).take(count) {
+            for (meta, buffer) in metas.iter().zip(self.buffers.iter_mut()).take(count) {
                 let from = plain(meta.addr);
-                for datagram in buffer[..meta.len].chunks(meta.stride.max(1)) {
+                for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
                     handle(from, datagram);
                 }
             }

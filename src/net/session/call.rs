@@ -10,20 +10,20 @@ use rand_pcg::Pcg64Mcg;
 
 use super::{
     Delivered, EndReason, Event, Peer,
-    control::ControlChannel,
-    outbound::Outbound,
+    control::{ControlChannel, Heard},
+    outbound::{Burst, Outbound},
     path::Path,
     prober::Prober,
     receiver::Receiver,
-    sender::{Burst, Sender, SenderConfig},
+    sender::{Sender, SenderConfig},
 };
 use crate::net::{
+    crypto::seal::Opener,
     frame::{FrameBeginning, OutgoingFrame, ReceivedFrame, SessionId, TornFrame},
     reassembler::ReassemblyCounters,
     sequence::{Arrival, SequenceTracker},
     time::MediaClock,
     wire::{
-        checksum::Hashed,
         control::{CloseReason, Message, StreamParams},
         datagram::{Body, Kind, Prelude},
         nack::Nack,
@@ -65,6 +65,8 @@ pub struct CallCounters {
     pub reflected: u64,
     /// Whole datagrams with a malformed body.
     pub malformed: u64,
+    /// Datagrams of this session that the peer has not sealed.
+    pub forged: u64,
     /// What became of the received frames.
     pub reassembly: ReassemblyCounters,
     /// The shortest recent round trip, if the peer answers probes.
@@ -131,6 +133,7 @@ impl CallCounters {
             too_old: self.too_old + other.too_old,
             reflected: self.reflected + other.reflected,
             malformed: self.malformed + other.malformed,
+            forged: self.forged + other.forged,
             reassembly: self.reassembly.plus(other.reassembly),
             rtt: other.rtt.or(self.rtt),
             repair: self.repair.plus(other.repair),
@@ -151,6 +154,8 @@ pub(super) struct Call {
     rng: Pcg64Mcg,
     pub(super) control: Option<ControlChannel>,
     outbound: Outbound,
+    /// None: the session's datagrams are in the clear.
+    opener: Option<Opener>,
     clock: MediaClock,
     sender: Option<Sender>,
     receiver: Option<Receiver>,
@@ -175,6 +180,8 @@ pub(super) struct CallParts {
     pub(super) media_addr: Option<SocketAddr>,
     pub(super) control: Option<ControlChannel>,
     pub(super) outbound: Outbound,
+    /// What opens the peer's datagrams, if they are sealed.
+    pub(super) opener: Option<Opener>,
     pub(super) clock: MediaClock,
     /// How, if we send video.
     pub(super) sends: Option<SenderConfig>,
@@ -204,6 +211,7 @@ impl Call {
             probed_len: parts.probed_len,
             rng: Pcg64Mcg::seed_from_u64(parts.seed),
             outbound,
+            opener: parts.opener,
             clock,
             sender: parts.sends.map(|config| Sender::new(now, clock, config)),
             receiver: parts.receives.map(|deadline| Receiver::new(deadline, control.is_some())),
@@ -227,6 +235,15 @@ impl Call {
 
     pub(super) fn session(&self) -> SessionId {
         self.outbound.session()
+    }
+
+    /// The newest sequence number that has come.
+    pub(super) fn newest_sequence(&self) -> u64 {
+        self.arrivals.highest()
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.opener.is_some()
     }
 
     /// When the peer was last heard, by any channel.
@@ -337,33 +354,66 @@ impl Call {
         self.push_message(&Message::Close(reason));
     }
 
-    /// Takes a verified datagram of this session; returns the frame that it completes.
-    pub(super) fn handle_datagram(
+    /// Takes a datagram of this session whose checksum was right; returns the frame that it completes.
+    pub(super) fn handle_clear(
         &mut self,
         now: Instant,
         from: SocketAddr,
         prelude: &Prelude,
         body: &Body,
     ) -> Option<Delivered> {
-        if prelude.direction == self.outbound.direction() {
-            self.counters.reflected += 1;
+        if self.opener.is_some() {
+            self.counters.forged += 1;
             return None;
         }
-        match self.arrivals.record(prelude.sequence) {
-            Arrival::Fresh => {}
-            Arrival::Duplicate => {
-                self.counters.duplicates += 1;
-                return None;
-            }
-            Arrival::TooOld => {
-                self.counters.too_old += 1;
-                return None;
-            }
+        self.is_new(prelude).then(|| self.handle_body(now, from, prelude, body))?
+    }
+
+    /// The same of a sealed one, which nobody has opened yet.
+    pub(super) fn handle_sealed(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        prelude: &Prelude,
+        datagram: &mut [u8],
+    ) -> Option<Delivered> {
+        if !self.is_new(prelude) {
+            return None;
         }
-        self.counters.bytes_received +=
-            (body.bytes.len() + crate::net::wire::datagram::OVERHEAD) as u64;
+        let opened = self.opener.as_mut().map(|opener| opener.open(prelude, datagram));
+        let Some(Ok(body)) = opened else {
+            self.counters.forged += 1;
+            return None;
+        };
+        self.handle_body(now, from, prelude, &Body::opened(body))
+    }
+
+    /// Whether a datagram is the peer's, if it says the truth, and has not come before.
+    fn is_new(&mut self, prelude: &Prelude) -> bool {
+        if prelude.direction == self.outbound.direction() {
+            self.counters.reflected += 1;
+            return false;
+        }
+        match self.arrivals.judge(prelude.sequence) {
+            Arrival::Fresh => return true,
+            Arrival::Duplicate => self.counters.duplicates += 1,
+            Arrival::TooOld => self.counters.too_old += 1,
+        }
+        false
+    }
+
+    /// Takes a verified datagram that has not come before.
+    pub(super) fn handle_body(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        prelude: &Prelude,
+        body: &Body,
+    ) -> Option<Delivered> {
+        self.arrivals.record(prelude.sequence);
+        let len = body.bytes.len() + self.outbound.form().overhead();
+        self.counters.bytes_received += len as u64;
         self.last_datagram = Some(now);
-        let len = body.bytes.len() + crate::net::wire::datagram::OVERHEAD;
         if self.path.is_none() {
             self.begin_path(now, from);
         }
@@ -394,8 +444,9 @@ impl Call {
     ) -> Option<EndReason> {
         self.control.as_mut()?.handle_data(now, bytes);
         loop {
-            let message = match self.control.as_mut()?.next_message() {
-                Ok(message) => message?,
+            let message = match self.control.as_mut()?.poll_heard() {
+                Ok(Some(Heard::Message(message))) => message,
+                Ok(Some(Heard::Key(_)) | None) => return None,
                 Err(error) => return Some(EndReason::Protocol(error)),
             };
             match message {
@@ -411,7 +462,8 @@ impl Call {
                 Message::KeepAlive
                 | Message::Hello(_)
                 | Message::Accept(_)
-                | Message::Reject(_) => {}
+                | Message::Reject(_)
+                | Message::Ringing => {}
             }
         }
     }
@@ -573,21 +625,13 @@ impl Call {
 
     fn poll_nack(&mut self, buf: &mut [u8]) -> Option<Burst> {
         let nack = self.receiver.as_mut()?.poll_nack()?;
-        let len = self.outbound.emit(Kind::Nack, nack.body_len(), buf, |body, _| {
-            nack.emit(body);
-            Hashed::default()
-        });
-        Some(Burst { len, segment_len: len })
+        Some(self.outbound.emit(Kind::Nack, nack.body_len(), buf, |body| nack.emit(body)))
     }
 
     fn poll_report(&mut self, now: Instant, buf: &mut [u8]) -> Option<Burst> {
         let drops = self.kernel_drops;
         let report = self.receiver.as_mut()?.poll_report(now, &self.arrivals, drops)?;
-        let len = self.outbound.emit(Kind::Report, REPORT_LEN, buf, |body, _| {
-            report.emit(body);
-            Hashed::default()
-        });
-        Some(Burst { len, segment_len: len })
+        Some(self.outbound.emit(Kind::Report, REPORT_LEN, buf, |body| report.emit(body)))
     }
 
     fn handle_probe(&mut self, now: Instant, body: &[u8]) {
@@ -617,20 +661,12 @@ impl Call {
         let PendingReply { origin, received } = self.reply.take()?;
         let (received, sent) = (self.clock.media_time(received), self.clock.media_time(now));
         let reply = ProbeReply { origin, received, sent };
-        let len = self.outbound.emit(Kind::ProbeReply, PROBE_LEN, buf, |body, _| {
-            reply.emit(body);
-            Hashed::default()
-        });
-        Some(Burst { len, segment_len: len })
+        Some(self.outbound.emit(Kind::ProbeReply, PROBE_LEN, buf, |body| reply.emit(body)))
     }
 
     fn poll_probe(&mut self, now: Instant, buf: &mut [u8]) -> Option<Burst> {
         let probe = self.prober.as_mut()?.poll_probe(now)?;
-        let len = self.outbound.emit(Kind::Probe, PROBE_LEN, buf, |body, _| {
-            probe.emit(body);
-            Hashed::default()
-        });
-        Some(Burst { len, segment_len: len })
+        Some(self.outbound.emit(Kind::Probe, PROBE_LEN, buf, |body| probe.emit(body)))
     }
 
     /// Both sides probe once a second, so silence over UDP while the control channel speaks

@@ -1,32 +1,90 @@
-//! One control connection: bytes in and out, messages in and out.
+//! One control connection: bytes in and out, messages in and out, and the meeting before them.
 
 use std::time::{Duration, Instant};
 
 use crate::net::{
+    crypto::{
+        handshake::{Handshake, Transport},
+        keys::{Identity, PublicKey, SharedSecret},
+    },
     session::ConnId,
-    wire::control::{ControlError, Message, PREFACE, parse_preface},
+    wire::control::{
+        ControlError, Hello, Message, PREFACE, emit_framed, parse_framed, parse_preface,
+    },
 };
 
-/// Frames the messages of one control connection and keeps it alive.
+/// Meets the peer over one connection, then frames and encrypts the messages, and keeps it alive.
 #[derive(Debug)]
 pub(super) struct ControlChannel {
     conn: ConnId,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
     preface_seen: bool,
+    stage: Stage,
     heard_since: Instant,
     last_heard: Instant,
     keep_alive_at: Instant,
 }
 
+/// How far two sides have come.
+#[derive(Debug)]
+enum Stage {
+    /// A dialler's, whose first message is to be answered.
+    Dialled(Box<Handshake>),
+    /// An answerer's, to whom the dialler's first message is to come.
+    Awaiting(Box<Handshake>),
+    /// An answerer's, who has answered it.
+    Answered(Box<Handshake>),
+    /// A dialler's, which has met the peer and not introduced itself.
+    Met(Box<Handshake>),
+    /// Messages go both ways.
+    Speaking(Box<Transport>),
+    /// Something could not be opened, and nothing will be any more.
+    Failed,
+}
+
+/// What has come over a control connection.
+#[derive(Debug, PartialEq)]
+pub(super) enum Heard {
+    /// Who the answering side is; it has not been told who we are.
+    Key(PublicKey),
+    /// A message; an answering side's first is the caller's hello.
+    Message(Message),
+}
+
 impl ControlChannel {
-    /// A channel over the fresh connection `conn`; its preface is ready to be written.
-    pub(super) fn new(now: Instant, conn: ConnId) -> Self {
+    /// The dialling side of the fresh connection `conn`, which meets the peer with `secret`.
+    pub(super) fn dialling(
+        now: Instant,
+        conn: ConnId,
+        identity: &Identity,
+        secret: Option<&SharedSecret>,
+    ) -> Self {
+        let mut handshake = Box::new(Handshake::dialler(identity, secret));
+        let first = handshake.write(&[]);
+        let mut channel = Self::new(now, conn, Stage::Dialled(handshake));
+        emit_framed(&first, &mut channel.outbox);
+        channel
+    }
+
+    /// The answering side.
+    pub(super) fn answering(
+        now: Instant,
+        conn: ConnId,
+        identity: &Identity,
+        secret: Option<&SharedSecret>,
+    ) -> Self {
+        let handshake = Box::new(Handshake::answerer(identity, secret));
+        Self::new(now, conn, Stage::Awaiting(handshake))
+    }
+
+    fn new(now: Instant, conn: ConnId, stage: Stage) -> Self {
         Self {
             conn,
             inbox: Vec::new(),
             outbox: PREFACE.to_vec(),
             preface_seen: false,
+            stage,
             heard_since: now,
             last_heard: now,
             keep_alive_at: now + KEEP_ALIVE_INTERVAL,
@@ -35,6 +93,23 @@ impl ControlChannel {
 
     pub(super) fn conn(&self) -> ConnId {
         self.conn
+    }
+
+    /// Who the peer is, once the two have met.
+    pub(super) fn peer_key(&self) -> Option<PublicKey> {
+        match &self.stage {
+            Stage::Met(handshake) => handshake.peer(),
+            Stage::Speaking(transport) => Some(transport.peer()),
+            _ => None,
+        }
+    }
+
+    /// What is this meeting's alone, once it is over.
+    pub(super) fn handshake_hash(&self) -> Option<&[u8]> {
+        match &self.stage {
+            Stage::Speaking(transport) => Some(transport.handshake_hash()),
+            _ => None,
+        }
     }
 
     /// When the peer began to speak, without a pause up to [`last_heard`](Self::last_heard).
@@ -46,8 +121,8 @@ impl ControlChannel {
         self.last_heard
     }
 
-    /// Takes bytes from the peer; read messages with [`next_message`](Self::next_message) until
-    /// there is none, which keeps the inbox below one message.
+    /// Takes bytes from the peer; read on with [`poll_heard`](Self::poll_heard) until
+    /// there is nothing, which keeps the inbox below one message.
     pub(super) fn handle_data(&mut self, now: Instant, bytes: &[u8]) {
         if now.saturating_duration_since(self.last_heard) > PAUSE {
             self.heard_since = now;
@@ -56,20 +131,54 @@ impl ControlChannel {
         self.inbox.extend_from_slice(bytes);
     }
 
-    /// The next whole message; `None` until more has come.
-    pub(super) fn next_message(&mut self) -> Result<Option<Message>, ControlError> {
+    /// Bytes that have come and have not been read.
+    pub(super) fn unread(&self) -> usize {
+        self.inbox.len()
+    }
+
+    /// Whether a whole message has come, which takes some work.
+    pub(super) fn has_whole(&self) -> bool {
+        let skipped = if self.preface_seen { 0 } else { PREFACE.len() };
+        let unread = self.inbox.get(skipped..).unwrap_or_default();
+        !matches!(parse_framed(unread), Ok(None))
+    }
+
+    /// The next that has come whole; `None` until more has come.
+    pub(super) fn poll_heard(&mut self) -> Result<Option<Heard>, ControlError> {
         if !self.preface_seen {
             let Some(len) = parse_preface(&self.inbox)? else { return Ok(None) };
             self.inbox.drain(..len);
             self.preface_seen = true;
         }
-        let Some((message, len)) = Message::parse(&self.inbox)? else { return Ok(None) };
-        self.inbox.drain(..len);
-        Ok(Some(message))
+        while let Some((message, len)) = parse_framed(&self.inbox)? {
+            let stage = std::mem::replace(&mut self.stage, Stage::Failed);
+            let (stage, heard) = stage.hear(message, &mut self.outbox)?;
+            self.stage = stage;
+            self.inbox.drain(..len);
+            if heard.is_some() {
+                return Ok(heard);
+            }
+        }
+        Ok(None)
     }
 
+    /// Tells the answering side, which has been met, who we are.
+    pub(super) fn introduce(&mut self, hello: Hello) {
+        let Stage::Met(mut handshake) = std::mem::replace(&mut self.stage, Stage::Failed) else {
+            return;
+        };
+        let third = handshake.write(&Message::Hello(hello).to_bytes());
+        emit_framed(&third, &mut self.outbox);
+        if let Some(transport) = handshake.finish() {
+            self.stage = Stage::Speaking(Box::new(transport));
+        }
+    }
+
+    /// Says `message`, if the two have met.
     pub(super) fn push(&mut self, message: &Message) {
-        message.emit(&mut self.outbox);
+        if let Stage::Speaking(transport) = &mut self.stage {
+            emit_framed(&transport.write(&message.to_bytes()), &mut self.outbox);
+        }
     }
 
     /// Says that we are there, when nothing else has for a while.
@@ -90,6 +199,58 @@ impl ControlChannel {
     }
 }
 
+impl Stage {
+    /// What a whole message leads to: where the two are then, and what has been heard with it.
+    fn hear(
+        self,
+        message: &[u8],
+        outbox: &mut Vec<u8>,
+    ) -> Result<(Self, Option<Heard>), ControlError> {
+        match self {
+            Self::Dialled(handshake) => Self::meet_answerer(handshake, message),
+            Self::Awaiting(mut handshake) => {
+                handshake.read(message).map_err(|_| ControlError::Malformed)?;
+                emit_framed(&handshake.write(&[]), outbox);
+                Ok((Self::Answered(handshake), None))
+            }
+            Self::Answered(handshake) => Self::meet_dialler(handshake, message, outbox),
+            Self::Speaking(mut transport) => {
+                if message.is_empty() {
+                    return Err(ControlError::WrongCode);
+                }
+                let plain = transport.read(message).map_err(|_| ControlError::Forged)?;
+                let message = Message::from_bytes(&plain)?;
+                Ok((Self::Speaking(transport), Some(Heard::Message(message))))
+            }
+            Self::Met(_) | Self::Failed => Err(ControlError::Malformed),
+        }
+    }
+
+    fn meet_answerer(
+        mut handshake: Box<Handshake>,
+        message: &[u8],
+    ) -> Result<(Self, Option<Heard>), ControlError> {
+        handshake.read(message).map_err(|_| ControlError::Forged)?;
+        let key = handshake.peer().ok_or(ControlError::Malformed)?;
+        Ok((Self::Met(handshake), Some(Heard::Key(key))))
+    }
+
+    /// The third message brings the hello, to whom has the same code.
+    fn meet_dialler(
+        mut handshake: Box<Handshake>,
+        message: &[u8],
+        outbox: &mut Vec<u8>,
+    ) -> Result<(Self, Option<Heard>), ControlError> {
+        let Ok(payload) = handshake.read(message) else {
+            emit_framed(&[], outbox);
+            return Err(ControlError::WrongCode);
+        };
+        let transport = handshake.finish().ok_or(ControlError::Malformed)?;
+        let hello = Message::from_bytes(&payload)?;
+        Ok((Self::Speaking(Box::new(transport)), Some(Heard::Message(hello))))
+    }
+}
+
 /// Also how soon after two seconds of silence over UDP that is noticed.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -99,38 +260,125 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::wire::text::Line;
+    use crate::net::{
+        crypto::keys::KEY_LEN,
+        wire::{
+            control::{Epoch, Purpose, SecretPart},
+            text::{Line, Name},
+        },
+    };
+
+    fn hello() -> Hello {
+        Hello {
+            session: 7,
+            name: Name::new("ann"),
+            purpose: Purpose::Chat,
+            stream: None,
+            epoch: Epoch { boot: 0, monotonic_us: 0 },
+            max_datagram_len: 1200,
+            secret: SecretPart::from_bytes([1; 32]),
+            has_aes: true,
+        }
+    }
+
+    fn pair(ours: Option<u8>, theirs: Option<u8>) -> (ControlChannel, ControlChannel) {
+        let now = crate::clock::now();
+        let secret = |byte: Option<u8>| byte.map(|b| SharedSecret::from_bytes([b; KEY_LEN]));
+        let identity = |byte| Identity::from_bytes([byte; KEY_LEN]);
+        let (ours, theirs) = (secret(ours), secret(theirs));
+        (
+            ControlChannel::dialling(now, ConnId(1), &identity(1), ours.as_ref()),
+            ControlChannel::answering(now, ConnId(2), &identity(2), theirs.as_ref()),
+        )
+    }
+
+    fn cross(from: &mut ControlChannel, to: &mut ControlChannel) {
+        let now = crate::clock::now();
+        to.handle_data(now, &from.take_output().unwrap_or_default());
+    }
+
+    /// Both sides after the dialler has introduced itself, and what the answerer then hears.
+    fn met(
+        ours: Option<u8>,
+        theirs: Option<u8>,
+    ) -> (ControlChannel, ControlChannel, Result<Option<Heard>, ControlError>) {
+        let (mut dialler, mut answerer) = pair(ours, theirs);
+        cross(&mut dialler, &mut answerer);
+        assert_eq!(answerer.poll_heard(), Ok(None));
+        cross(&mut answerer, &mut dialler);
+        let key = Identity::from_bytes([2; KEY_LEN]).public_key();
+        assert_eq!(dialler.poll_heard(), Ok(Some(Heard::Key(key))));
+        dialler.introduce(hello());
+        cross(&mut dialler, &mut answerer);
+        let heard = answerer.poll_heard();
+        (dialler, answerer, heard)
+    }
 
     #[test]
-    fn messages_cross_byte_by_byte() {
-        let now = crate::clock::now();
-        let (mut a, mut b) =
-            (ControlChannel::new(now, ConnId(1)), ControlChannel::new(now, ConnId(2)));
+    fn two_sides_meet_and_then_speak_byte_by_byte() {
+        let (mut dialler, mut answerer, heard) = met(None, None);
+        assert_eq!(heard, Ok(Some(Heard::Message(Message::Hello(hello())))));
+        assert_eq!(answerer.peer_key(), Some(Identity::from_bytes([1; KEY_LEN]).public_key()));
+        assert!(dialler.handshake_hash().is_some());
+        assert_eq!(dialler.handshake_hash(), answerer.handshake_hash());
         let message = Message::Text(Line::new("hi").unwrap());
-        a.push(&message);
+        answerer.push(&message);
         let mut got = Vec::new();
-        for byte in a.take_output().unwrap() {
-            b.handle_data(now, &[byte]);
-            got.extend(b.next_message().unwrap());
+        for byte in answerer.take_output().unwrap() {
+            dialler.handle_data(crate::clock::now(), &[byte]);
+            got.extend(dialler.poll_heard().unwrap());
         }
-        assert_eq!(got, [message]);
-        assert_eq!(a.take_output(), None);
+        assert_eq!(got, [Heard::Message(message)]);
+    }
+
+    #[test]
+    fn another_code_is_refused_and_both_sides_know() {
+        for (ours, theirs) in [(Some(1), Some(2)), (Some(1), None), (None, Some(1))] {
+            let (mut dialler, mut answerer, heard) = met(ours, theirs);
+            assert_eq!(heard, Err(ControlError::WrongCode));
+            cross(&mut answerer, &mut dialler);
+            assert_eq!(dialler.poll_heard(), Err(ControlError::WrongCode));
+        }
+        assert!(met(Some(1), Some(1)).2.is_ok());
+    }
+
+    #[test]
+    fn a_changed_message_ends_it() {
+        let (mut dialler, mut answerer, _) = met(None, None);
+        dialler.push(&Message::KeepAlive);
+        let mut bytes = dialler.take_output().unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        answerer.handle_data(crate::clock::now(), &bytes);
+        assert_eq!(answerer.poll_heard(), Err(ControlError::Forged));
+        assert!(answerer.poll_heard().is_err(), "for good");
+    }
+
+    #[test]
+    fn nobody_speaks_before_the_dialler_has_introduced_itself() {
+        let (mut dialler, mut answerer) = pair(None, None);
+        dialler.push(&Message::KeepAlive);
+        cross(&mut dialler, &mut answerer);
+        assert_eq!(answerer.poll_heard(), Ok(None));
+        cross(&mut answerer, &mut dialler);
+        dialler.handle_data(crate::clock::now(), &[0, 1, 2]);
+        assert!(matches!(dialler.poll_heard(), Ok(Some(Heard::Key(_)))));
+        assert_eq!(dialler.poll_heard(), Err(ControlError::Malformed));
     }
 
     #[test]
     fn silence_is_filled_with_keep_alives() {
-        let now = crate::clock::now();
-        let mut channel = ControlChannel::new(now, ConnId(1));
+        let (mut channel, _, _) = met(None, None);
+        let due = channel.poll_timeout();
         channel.take_output();
-        channel.handle_timeout(channel.poll_timeout());
-        assert!(channel.poll_timeout() > now + KEEP_ALIVE_INTERVAL);
-        assert_eq!(channel.take_output().unwrap().len(), 3);
+        channel.handle_timeout(due);
+        assert!(channel.poll_timeout() > due);
+        assert_eq!(channel.take_output().unwrap().len(), 2 + 1 + 16);
     }
 
     #[test]
     fn a_pause_begins_a_new_run_of_speech() {
-        let now = crate::clock::now();
-        let mut channel = ControlChannel::new(now, ConnId(1));
+        let (mut channel, _) = pair(None, None);
+        let now = channel.last_heard();
         for (ms, since) in [(500, 0), (1000, 0), (1900, 0), (3000, 3000), (3500, 3000)] {
             channel.handle_data(now + Duration::from_millis(ms), b"");
             assert_eq!(channel.heard_since(), now + Duration::from_millis(since));
@@ -139,9 +387,8 @@ mod tests {
 
     #[test]
     fn another_protocol_is_refused_at_its_first_bytes() {
-        let now = crate::clock::now();
-        let mut channel = ControlChannel::new(now, ConnId(1));
-        channel.handle_data(now, b"SSH-2.0");
-        assert_eq!(channel.next_message(), Err(ControlError::NotUdpchat));
+        let (_, mut channel) = pair(None, None);
+        channel.handle_data(crate::clock::now(), b"SSH-2.0");
+        assert_eq!(channel.poll_heard(), Err(ControlError::NotUdpchat));
     }
 }

@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CallId, ConnId, Event, Target, WaitReason, control::ControlChannel};
+use super::{AskId, CallId, ConnId, Event, Target, WaitReason, control::ControlChannel};
 use crate::net::{
     frame::SessionId,
-    wire::control::{Hello, Message},
+    wire::control::{Hello, SecretPart},
 };
 
 /// A target and how far we are with it.
@@ -24,8 +24,27 @@ pub(super) struct Dialling {
 enum State {
     Idle { redial_at: Instant },
     Connecting { conn: ConnId, give_up_at: Instant },
-    Greeting { control: ControlChannel, session: SessionId, give_up_at: Instant },
+    Meeting { control: ControlChannel, stage: Stage, give_up_at: Instant },
     InCall(CallId),
+}
+
+/// How far we are with a target that has taken the connection.
+#[derive(Debug)]
+enum Stage {
+    /// It has not said who it is.
+    Unknown,
+    /// Somebody is asked whether it is the right one.
+    Asked(AskId),
+    /// We have introduced ourselves, with our part of the secret, for this session.
+    Introduced(SessionId, SecretPart),
+}
+
+/// What a call with a target that has answered is made of.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) control: ControlChannel,
+    pub(super) session: SessionId,
+    pub(super) secret: SecretPart,
 }
 
 /// What a target wants done at some moment.
@@ -53,14 +72,14 @@ impl Dialling {
     pub(super) fn conn(&self) -> Option<ConnId> {
         match &self.state {
             State::Connecting { conn, .. } => Some(*conn),
-            State::Greeting { control, .. } => Some(control.conn()),
+            State::Meeting { control, .. } => Some(control.conn()),
             State::Idle { .. } | State::InCall(_) => None,
         }
     }
 
     pub(super) fn control_mut(&mut self) -> Option<&mut ControlChannel> {
         match &mut self.state {
-            State::Greeting { control, .. } => Some(control),
+            State::Meeting { control, .. } => Some(control),
             _ => None,
         }
     }
@@ -73,7 +92,7 @@ impl Dialling {
         match &self.state {
             State::Idle { redial_at } if *redial_at <= now => Due::Dial,
             State::Connecting { conn, give_up_at } if *give_up_at <= now => Due::GiveUp(*conn),
-            State::Greeting { control, give_up_at, .. } if *give_up_at <= now => {
+            State::Meeting { control, give_up_at, .. } if *give_up_at <= now => {
                 Due::GiveUp(control.conn())
             }
             _ => Due::Nothing,
@@ -83,7 +102,7 @@ impl Dialling {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Idle { redial_at } => Some(*redial_at),
-            State::Connecting { give_up_at, .. } | State::Greeting { give_up_at, .. } => {
+            State::Connecting { give_up_at, .. } | State::Meeting { give_up_at, .. } => {
                 Some(*give_up_at)
             }
             State::InCall(_) => None,
@@ -94,18 +113,52 @@ impl Dialling {
         self.state = State::Connecting { conn, give_up_at: now + CONNECT_DEADLINE };
     }
 
-    pub(super) fn greet(&mut self, now: Instant, conn: ConnId, hello: Hello) {
-        let Some(session) = SessionId::new(hello.session) else { return };
-        let mut control = ControlChannel::new(now, conn);
-        control.push(&Message::Hello(hello));
-        self.state = State::Greeting { control, session, give_up_at: now + HELLO_DEADLINE };
+    /// The connection stands: the two meet.
+    pub(super) fn meet(&mut self, now: Instant, control: ControlChannel) {
+        let give_up_at = now + HELLO_DEADLINE;
+        self.state = State::Meeting { control, stage: Stage::Unknown, give_up_at };
     }
 
-    /// The greeting was answered: hands out what the call is made of.
-    pub(super) fn answered(&mut self, call: CallId) -> Option<(ControlChannel, SessionId)> {
+    /// Somebody is asked whether the target is the right one, as `ask`.
+    pub(super) fn note_asked(&mut self, now: Instant, ask: AskId) {
+        if let State::Meeting { stage, give_up_at, .. } = &mut self.state {
+            *stage = Stage::Asked(ask);
+            *give_up_at = now + ASK_DEADLINE;
+        }
+    }
+
+    pub(super) fn asked(&self) -> Option<AskId> {
+        match self.state {
+            State::Meeting { stage: Stage::Asked(ask), .. } => Some(ask),
+            _ => None,
+        }
+    }
+
+    /// It is the right one: we introduce ourselves.
+    pub(super) fn introduce(&mut self, now: Instant, hello: Hello) {
+        let Some(session) = SessionId::new(hello.session) else { return };
+        if let State::Meeting { control, stage, give_up_at } = &mut self.state {
+            *stage = Stage::Introduced(session, hello.secret.clone());
+            *give_up_at = now + HELLO_DEADLINE;
+            control.introduce(hello);
+        }
+    }
+
+    /// The other side asks somebody about us; a word about it if that is new.
+    pub(super) fn ring(&mut self, now: Instant) -> Option<Event> {
+        if let State::Meeting { give_up_at, .. } = &mut self.state {
+            *give_up_at = now + ASK_DEADLINE;
+        }
+        self.wait_for(WaitReason::Ringing)
+    }
+
+    /// The introduction was answered: hands out what the call is made of.
+    pub(super) fn answered(&mut self, call: CallId) -> Option<Answered> {
         self.waiting_for = None;
         match std::mem::replace(&mut self.state, State::InCall(call)) {
-            State::Greeting { control, session, .. } => Some((control, session)),
+            State::Meeting { control, stage: Stage::Introduced(session, secret), .. } => {
+                Some(Answered { control, session, secret })
+            }
             _ => None,
         }
     }
@@ -117,7 +170,11 @@ impl Dialling {
         let round_over = self.next_addr.is_multiple_of(self.target.addrs.len());
         let pause = if round_over { REDIAL_INTERVAL } else { Duration::ZERO };
         self.state = State::Idle { redial_at: now + pause };
-        if !round_over || self.waiting_for.as_ref() == Some(&reason) {
+        if round_over { self.wait_for(reason) } else { None }
+    }
+
+    fn wait_for(&mut self, reason: WaitReason) -> Option<Event> {
+        if self.waiting_for.as_ref() == Some(&reason) {
             return None;
         }
         self.waiting_for = Some(reason.clone());
@@ -141,6 +198,9 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How long a connection may stay without a hello, or a hello without its answer.
 pub(super) const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long somebody may think about a caller, and a little more.
+pub(super) const ASK_DEADLINE: Duration = Duration::from_secs(35);
 
 #[cfg(test)]
 mod tests {

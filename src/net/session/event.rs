@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::net::{
     clock_offset::LocalTime,
+    crypto::keys::PublicKey,
     frame::{ReceivedFrame, SessionId},
     session::CallId,
     time::MediaTime,
@@ -32,6 +33,26 @@ pub enum Event {
         /// Why.
         reason: GiveUpReason,
     },
+    /// Somebody has proved to have a key: shall we have to do with it? Nothing more happens with
+    /// it until [`Endpoint::answer`](super::Endpoint::answer), and after half a minute without one
+    /// it is refused.
+    Asked {
+        /// What to answer to.
+        ask: AskId,
+        /// Who it is. One that we called has not said its name yet.
+        peer: Peer,
+        /// Its key.
+        key: PublicKey,
+        /// As whom we called it; `None`: it calls us.
+        host: Option<String>,
+        /// Whether it has proved to know our code.
+        has_code: bool,
+    },
+    /// Whoever was asked about has gone away.
+    AskEnded {
+        /// What was to be answered to.
+        ask: AskId,
+    },
     /// A session has begun.
     Connected {
         /// Its handle.
@@ -50,7 +71,15 @@ pub enum Event {
         /// Why.
         reason: RejectReason,
     },
-    /// A caller spoke something else, or another version, and was cut off.
+    /// Video comes that we cannot show: it is sealed with a key that we do not have, or not sealed,
+    /// though we have a key. Said once.
+    CannotOpen {
+        /// From where.
+        from: SocketAddr,
+        /// Whether it is sealed.
+        is_sealed: bool,
+    },
+    /// A caller spoke something else, another version, or had another code, and was cut off.
     Misspoke {
         /// From where.
         from: SocketAddr,
@@ -99,6 +128,21 @@ pub struct Peer {
     pub name: Option<Name>,
     /// Where it is.
     pub addr: SocketAddr,
+    /// What it has proved to be; not a sender without a control channel.
+    pub key: Option<PublicKey>,
+}
+
+/// A question about somebody, unique within its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AskId(pub u64);
+
+/// The answer to [`Event::Asked`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on with it.
+    Admit,
+    /// Send it away, or do not speak with it.
+    Refuse,
 }
 
 /// What keeps a call from being taken, for now.
@@ -113,6 +157,8 @@ pub enum WaitReason {
         /// With whom.
         with: Name,
     },
+    /// The peer asks somebody whether to take the call.
+    Ringing,
 }
 
 /// What keeps a call from ever being taken.
@@ -127,6 +173,10 @@ pub enum GiveUpReason {
     },
     /// The other side found our hello malformed.
     Malformed,
+    /// The other side does not want us.
+    Refused,
+    /// We do not want the other side: [`Verdict::Refuse`], or no answer.
+    Untrusted,
 }
 
 /// A received frame, and whose it is.

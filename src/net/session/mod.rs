@@ -28,9 +28,9 @@ mod sender;
 
 pub use call::{CallCounters, CallId, RepairStats};
 pub use endpoint::{
-    ConnId, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, Output, Role, StrayCounters, Target,
-    Transmit,
+    Admission, ConnId, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, Output, Role, StrayCounters,
+    Target, Transmit,
 };
-pub use event::{Delivered, EndReason, Event, GiveUpReason, Peer, WaitReason};
+pub use event::{AskId, Delivered, EndReason, Event, GiveUpReason, Peer, Verdict, WaitReason};
 pub use prober::boot_local_epoch;
 pub use receiver::DEFAULT_REASSEMBLY_DEADLINE;

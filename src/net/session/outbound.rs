@@ -1,10 +1,11 @@
 //! What one side of a session sends: bodies in, finished datagrams out.
 
 use crate::net::{
+    crypto::seal::Sealer,
     frame::SessionId,
     wire::{
         checksum::{Hashed, Joiner},
-        datagram::{self, CRC_LEN, Direction, Kind, Prelude},
+        datagram::{Direction, Form, Kind, Prelude},
     },
 };
 
@@ -13,22 +14,54 @@ use crate::net::{
 pub(super) struct Outbound {
     session: SessionId,
     direction: Direction,
+    /// None: in the clear.
+    sealer: Option<Sealer>,
     next_sequence: u64,
     datagrams: u64,
     bytes: u64,
     joiner: Joiner,
 }
 
+/// Datagrams back to back, for one call of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Burst {
+    /// Bytes in all.
+    pub(super) len: usize,
+    /// Bytes of each datagram but the last.
+    pub(super) segment_len: usize,
+}
+
+/// A burst that is being written: datagrams of one length, until a shorter one ends it.
+#[derive(Debug)]
+pub(super) struct Batch<'a> {
+    outbound: &'a mut Outbound,
+    buf: &'a mut [u8],
+    burst: Option<Burst>,
+}
+
 impl Outbound {
-    pub(super) fn new(session: SessionId, direction: Direction) -> Self {
+    /// The datagrams of `session` that leave in this direction, in the clear.
+    pub(super) fn clear(session: SessionId, direction: Direction) -> Self {
         Self {
             session,
             direction,
+            sealer: None,
             next_sequence: 0,
             datagrams: 0,
             bytes: 0,
             joiner: Joiner::default(),
         }
+    }
+
+    /// The same, sealed, numbered from `first_sequence` on.
+    pub(super) fn sealed(
+        session: SessionId,
+        direction: Direction,
+        sealer: Sealer,
+        first_sequence: u64,
+    ) -> Self {
+        let clear = Self::clear(session, direction);
+        Self { sealer: Some(sealer), next_sequence: first_sequence, ..clear }
     }
 
     pub(super) fn session(&self) -> SessionId {
@@ -37,6 +70,11 @@ impl Outbound {
 
     pub(super) fn direction(&self) -> Direction {
         self.direction
+    }
+
+    /// The form of the session's datagrams, in both directions.
+    pub(super) fn form(&self) -> Form {
+        if self.sealer.is_some() { Form::Sealed } else { Form::Clear }
     }
 
     /// What joins the CRCs of this side's chunks.
@@ -49,28 +87,110 @@ impl Outbound {
         (self.datagrams, self.bytes)
     }
 
-    /// Writes one datagram to the head of `buf`: `fill` writes its body of `body_len` bytes
-    /// and returns what it has hashed of the body's end. Returns the datagram's length.
+    /// Writes one datagram to the head of `buf`: `fill` writes its body of `body_len` bytes.
     pub(super) fn emit(
+        &mut self,
+        kind: Kind,
+        body_len: usize,
+        buf: &mut [u8],
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Burst {
+        let len = self.emit_hashed(kind, body_len, buf, |body, _| {
+            fill(body);
+            Hashed::default()
+        });
+        Burst { len, segment_len: len }
+    }
+
+    /// The same, where `fill` returns what it has hashed of the body's end; returns the datagram's
+    /// length.
+    fn emit_hashed(
         &mut self,
         kind: Kind,
         body_len: usize,
         buf: &mut [u8],
         fill: impl FnOnce(&mut [u8], &mut Joiner) -> Hashed,
     ) -> usize {
-        let len = datagram::OVERHEAD + body_len;
+        let len = self.form().overhead() + body_len;
         let datagram = &mut buf[..len];
-        let tail = fill(&mut datagram[Prelude::LEN..len - CRC_LEN], &mut self.joiner);
+        let tail = fill(&mut datagram[Prelude::LEN..][..body_len], &mut self.joiner);
         let prelude = Prelude {
             kind,
             direction: self.direction,
             sequence: self.next_sequence,
             session: self.session,
         };
-        prelude.emit(datagram, tail, &mut self.joiner);
+        match &mut self.sealer {
+            Some(sealer) => sealer.seal(&prelude, datagram),
+            None => prelude.emit(datagram, tail, &mut self.joiner),
+        }
         self.next_sequence += 1;
         self.datagrams += 1;
         self.bytes += len as u64;
         len
+    }
+}
+
+impl<'a> Batch<'a> {
+    /// An empty one, at the head of `buf`.
+    pub(super) fn new(outbound: &'a mut Outbound, buf: &'a mut [u8]) -> Self {
+        Self { outbound, buf, burst: None }
+    }
+
+    /// Writes one more datagram, as [`Outbound::emit`] does, where `fill` returns what it has
+    /// hashed of the body's end. False: it does not fit behind the others, and nothing was done.
+    pub(super) fn push(
+        &mut self,
+        kind: Kind,
+        body_len: usize,
+        fill: impl FnOnce(&mut [u8], &mut Joiner) -> Hashed,
+    ) -> bool {
+        let len = self.outbound.form().overhead() + body_len;
+        let Burst { len: at, segment_len } =
+            self.burst.unwrap_or(Burst { len: 0, segment_len: len });
+        let is_full = !at.is_multiple_of(segment_len) || self.buf.len() - at < len;
+        if is_full || len > segment_len {
+            return false;
+        }
+        self.outbound.emit_hashed(kind, body_len, &mut self.buf[at..], fill);
+        self.burst = Some(Burst { len: at + len, segment_len });
+        true
+    }
+
+    /// What has been written, if anything.
+    pub(super) fn finish(self) -> Option<Burst> {
+        self.burst
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_ends_with_the_first_shorter_datagram() {
+        let session = SessionId::new(7).unwrap();
+        let mut outbound = Outbound::clear(session, Direction::FromDialer);
+        let mut buf = [0; 200];
+        let mut batch = Batch::new(&mut outbound, &mut buf);
+        let mut push = |len| batch.push(Kind::Video, len, |_, _| Hashed::default());
+        assert!(push(20) && push(20));
+        assert!(!push(21), "longer than the first");
+        assert!(push(19));
+        assert!(!push(19), "one shorter has ended it");
+        assert_eq!(batch.finish(), Some(Burst { len: 36 + 36 + 35, segment_len: 36 }));
+        assert_eq!(outbound.sent(), (3, 107));
+    }
+
+    #[test]
+    fn a_batch_ends_with_the_buffer() {
+        let session = SessionId::new(7).unwrap();
+        let mut outbound = Outbound::clear(session, Direction::FromDialer);
+        let mut buf = [0; 71];
+        let mut batch = Batch::new(&mut outbound, &mut buf);
+        let mut push = |len| batch.push(Kind::Video, len, |_, _| Hashed::default());
+        assert!(push(20));
+        assert!(!push(20));
+        assert_eq!(batch.finish(), Some(Burst { len: 36, segment_len: 36 }));
     }
 }

@@ -4,13 +4,12 @@ use std::{net::SocketAddr, time::Instant};
 
 use rand::Rng;
 
-use super::{outbound::Outbound, sender::Burst};
+use super::outbound::{Burst, Outbound};
 use crate::net::{
     path_mtu::{Delivery, PathMtu},
     path_validation::PathValidation,
     wire::{
-        checksum::Hashed,
-        datagram::{Kind, OVERHEAD},
+        datagram::Kind,
         path_probe::{ACK_LEN, PathProbe, PathProbeAck},
         probe::{PROBE_LEN, Probe},
         report::Report,
@@ -126,37 +125,23 @@ impl Path {
         rng: &mut impl Rng,
     ) -> Option<(SocketAddr, Burst)> {
         if let Some(ack) = self.ack.take() {
-            return Some((
-                self.addr(),
-                emit(outbound, Kind::PathProbeAck, ACK_LEN, buf, |b| ack.emit(b)),
-            ));
+            let burst = outbound.emit(Kind::PathProbeAck, ACK_LEN, buf, |body| ack.emit(body));
+            return Some((self.addr(), burst));
         }
+        let overhead = outbound.form().overhead();
         let challenge =
-            self.validation.poll_challenge(now, OVERHEAD + PROBE_LEN, || rng.next_u64());
+            self.validation.poll_challenge(now, overhead + PROBE_LEN, || rng.next_u64());
         if let Some(challenge) = challenge {
             let probe = Probe { origin: challenge.token };
-            let burst = emit(outbound, Kind::Probe, PROBE_LEN, buf, |body| probe.emit(body));
+            let burst = outbound.emit(Kind::Probe, PROBE_LEN, buf, |body| probe.emit(body));
             return Some((challenge.to, burst));
         }
         let due = self.mtu.as_mut()?.poll_probe(now)?;
         let probe = PathProbe { id: due.id };
-        let body_len = due.datagram_len - OVERHEAD;
-        Some((self.addr(), emit(outbound, Kind::PathProbe, body_len, buf, |body| probe.emit(body))))
+        let body_len = due.datagram_len - overhead;
+        let burst = outbound.emit(Kind::PathProbe, body_len, buf, |body| probe.emit(body));
+        Some((self.addr(), burst))
     }
-}
-
-fn emit(
-    outbound: &mut Outbound,
-    kind: Kind,
-    body_len: usize,
-    buf: &mut [u8],
-    fill: impl FnOnce(&mut [u8]),
-) -> Burst {
-    let len = outbound.emit(kind, body_len, buf, |body, _| {
-        fill(body);
-        Hashed::default()
-    });
-    Burst { len, segment_len: len }
 }
 
 /// Bytes. Frames of datagrams of the next usual length, 1452, have a larger mean than this even

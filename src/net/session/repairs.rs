@@ -2,17 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{outbound::Outbound, sender::Burst};
+use super::outbound::{Batch, Burst, Outbound};
 use crate::net::{
     fec::ParityEncoder,
     frame::OutgoingFrame,
     packetizer::Packetizer,
     repair_store::{AnswerCounters, RepairStore, SentFrame},
-    wire::{
-        checksum::Hashed,
-        datagram::{Kind, OVERHEAD},
-        nack::Nack,
-    },
+    wire::{checksum::Hashed, datagram::Kind, nack::Nack},
 };
 
 /// Makes the parity of one stream, and keeps its frames for a receiver that may ask.
@@ -98,24 +94,18 @@ impl Repairs {
         buf: &mut [u8],
         max_datagrams: usize,
     ) -> Option<Burst> {
-        let mut burst: Option<Burst> = None;
+        let mut batch = Batch::new(outbound, buf);
         for _ in 0..max_datagrams {
             let Some(body_len) = self.store.next_body_len() else { break };
-            let at = burst.map_or(0, |b| b.len);
-            let segment_len = burst.map_or(OVERHEAD + body_len, |b| b.segment_len);
-            if OVERHEAD + body_len > segment_len || buf.len() - at < OVERHEAD + body_len {
-                break;
-            }
-            let len = outbound.emit(Kind::Video, body_len, &mut buf[at..], |body, _| {
+            let fits = batch.push(Kind::Video, body_len, |body, _| {
                 self.store.emit_next(now, body);
                 Hashed::default()
             });
-            burst = Some(Burst { len: at + len, segment_len });
-            if len < segment_len {
+            if !fits {
                 break;
             }
         }
-        burst
+        batch.finish()
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{outbound::Outbound, repairs::Repairs};
+use super::{
+    outbound::{Batch, Burst, Outbound},
+    repairs::Repairs,
+};
 use crate::net::{
     frame::{FrameId, OutgoingFrame, Progress},
     pacer::Pacer,
@@ -13,7 +16,7 @@ use crate::net::{
     repair_store::AnswerCounters,
     time::MediaClock,
     wire::{
-        datagram::{Kind, OVERHEAD},
+        datagram::{Form, Kind},
         nack::Nack,
         report::Report,
         video::chunk_len_for,
@@ -30,6 +33,7 @@ pub(super) struct Sender {
     waiting: Option<OutgoingFrame>,
     /// None: a frame leaves as fast as it can.
     pacer: Option<Pacer>,
+    form: Form,
     max_datagram_len: usize,
     redundancy: Redundancy,
     /// The parity of the last frame for which it was decided.
@@ -52,6 +56,7 @@ pub(super) struct SenderConfig {
     pub(super) max_bitrate: Option<u64>,
     /// Whether the receiver reports and asks for what it misses.
     pub(super) has_feedback: bool,
+    pub(super) form: Form,
 }
 
 /// What the stream's frames are like, smoothed.
@@ -88,18 +93,9 @@ struct OnItsWay {
     has_parity_decided: bool,
 }
 
-/// Datagrams written by one `poll_transmit`, back to back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Burst {
-    /// Bytes in all.
-    pub(super) len: usize,
-    /// Bytes of each datagram but the last.
-    pub(super) segment_len: usize,
-}
-
 impl Sender {
     pub(super) fn new(now: Instant, clock: MediaClock, config: SenderConfig) -> Self {
-        let SenderConfig { max_datagram_len, fec, max_bitrate, has_feedback } = config;
+        let SenderConfig { max_datagram_len, fec, max_bitrate, has_feedback, form } = config;
         let limits = RateLimits {
             min_bps: MIN_BITRATE,
             max_bps: max_bitrate.unwrap_or(MAX_BITRATE).max(MIN_BITRATE),
@@ -111,6 +107,7 @@ impl Sender {
             current: None,
             waiting: None,
             pacer: None,
+            form,
             max_datagram_len,
             redundancy: Redundancy::new(fec),
             last_parity: 0,
@@ -311,7 +308,7 @@ impl Sender {
     /// Of six long chunks two of parity are a third; so where there is loss, chunks are short.
     fn chunk_len(&self) -> u16 {
         let limit = if self.last_parity > 0 { LOSSY_DATAGRAM_LEN } else { usize::MAX };
-        chunk_len_for(self.max_datagram_len.min(limit))
+        chunk_len_for(self.max_datagram_len.min(limit), self.form)
     }
 
     fn bytes_a_second(&self) -> f64 {
@@ -395,20 +392,17 @@ impl OnItsWay {
     ) -> (Option<Burst>, Next) {
         let age = now.saturating_duration_since(self.frame.captured);
         let data = self.frame.data.view();
-        let mut burst: Option<Burst> = None;
+        let mut batch = Batch::new(outbound, buf);
         for _ in 0..max_datagrams {
             let Next::Chunk(chunk) = self.packetizer.next(&data) else { break };
-            let at = burst.map_or(0, |b| b.len);
-            if buf.len() - at < OVERHEAD + chunk.body_len() {
+            let fits = batch.push(Kind::Video, chunk.body_len(), |body, joiner| {
+                self.packetizer.emit(&data, chunk, age, body, joiner)
+            });
+            if !fits {
                 break;
             }
-            let len =
-                outbound.emit(Kind::Video, chunk.body_len(), &mut buf[at..], |body, joiner| {
-                    self.packetizer.emit(&data, chunk, age, body, joiner)
-                });
-            let segment_len = burst.map_or(len, |b| b.segment_len);
-            burst = Some(Burst { len: at + len, segment_len });
         }
+        let burst = batch.finish();
         (burst, self.packetizer.next(&data))
     }
 }
@@ -446,11 +440,16 @@ mod tests {
 
     fn sender_with(fec: FecMode) -> (Sender, Outbound, Instant) {
         let now = crate::clock::now();
-        let config =
-            SenderConfig { max_datagram_len: 1200, fec, max_bitrate: None, has_feedback: true };
+        let config = SenderConfig {
+            max_datagram_len: 1200,
+            fec,
+            max_bitrate: None,
+            has_feedback: true,
+            form: Form::Clear,
+        };
         let sender = Sender::new(now, MediaClock::starting(now), config);
         let session = SessionId::new(1).unwrap();
-        (sender, Outbound::new(session, Direction::FromDialer), now)
+        (sender, Outbound::clear(session, Direction::FromDialer), now)
     }
 
     fn frame(len: usize, captured: Instant) -> OutgoingFrame {

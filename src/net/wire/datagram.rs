@@ -1,20 +1,21 @@
-//! The prelude that every datagram begins with, and the checksum that it ends with.
+//! The prelude that every datagram begins with, and the checksum or the seal that it ends with.
 //!
 //! ```text
 //!  0                   1                   2                   3
 //!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-//! |  magic 0xD5   | version |D| kind|                             |
+//! |     magic     | version |D| kind|                             |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+     sequence (48 bits)        +
 //! |                                                               |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! |                          session id                           |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-//! |                  body, by kind, then CRC-32 (4)               |
+//! |          body, by kind, then CRC-32 (4) or tag (16)           |
 //! ```
 //!
-//! 0xD5 is clear of STUN (0–3), DTLS (20–63), TURN (64–79) and RTP (128–191), as
-//! RFC 7983 tells them apart by their first byte.
+//! The magic is 0xD5 where the body is in the clear and a CRC-32 follows, 0xD6 where it is sealed. Both are
+//! clear of STUN (0–3), DTLS (20–63), TURN (64–79) and RTP (128–191), as RFC 7983 tells them
+//! apart by their first byte.
 
 use thiserror::Error;
 
@@ -77,6 +78,54 @@ impl Direction {
     }
 }
 
+/// How a datagram's body is protected; its first byte says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// In the clear, with a checksum behind it, which finds damage and not malice.
+    Clear,
+    /// Encrypted, with an authentication tag behind it: [`crate::net::crypto::seal`].
+    Sealed,
+}
+
+impl Form {
+    /// The form of a datagram that is long enough for it, ours and of our version; nothing else of
+    /// it has been looked at.
+    pub fn of(datagram: &[u8]) -> Result<Self, DatagramError> {
+        let form = match datagram.first() {
+            Some(&CLEAR_MAGIC) => Self::Clear,
+            Some(&SEALED_MAGIC) => Self::Sealed,
+            _ => return Err(DatagramError::Foreign),
+        };
+        if datagram.len() < form.overhead() {
+            return Err(DatagramError::Foreign);
+        }
+        match datagram[TYPE] >> 4 {
+            VERSION => Ok(form),
+            other => Err(DatagramError::Version(other)),
+        }
+    }
+
+    /// Bytes behind the body.
+    pub const fn trailer_len(self) -> usize {
+        match self {
+            Self::Clear => CRC_LEN,
+            Self::Sealed => TAG_LEN,
+        }
+    }
+
+    /// What prelude and trailer add to a body, in bytes.
+    pub const fn overhead(self) -> usize {
+        Prelude::LEN + self.trailer_len()
+    }
+
+    fn magic(self) -> u8 {
+        match self {
+            Self::Clear => CLEAR_MAGIC,
+            Self::Sealed => SEALED_MAGIC,
+        }
+    }
+}
+
 /// A verified datagram's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Body<'a> {
@@ -107,56 +156,72 @@ impl Prelude {
     /// Bytes of the prelude.
     pub const LEN: usize = SESSION.end;
 
-    /// Parses one datagram into its prelude and its body, with the checksum verified and cut off.
+    /// Parses a datagram in the clear into its prelude and its body, with the checksum verified and
+    /// cut off.
     pub fn parse<'a>(
         datagram: &'a [u8],
         joiner: &mut Joiner,
     ) -> Result<(Self, Body<'a>), DatagramError> {
-        if datagram.len() < MIN_DATAGRAM_LEN || datagram[MAGIC] != MAGIC_VALUE {
+        if Form::of(datagram)? != Form::Clear {
             return Err(DatagramError::Foreign);
         }
         let (content, crc) =
             datagram.split_last_chunk::<CRC_LEN>().ok_or(DatagramError::Foreign)?;
-        let version = content[TYPE] >> 4;
-        if version != VERSION {
-            return Err(DatagramError::Version(version));
-        }
         let (head, payload) = content.split_at(HEAD_LEN.min(content.len()));
         let payload = Hashed::of(payload);
         if joiner.join(Hashed::of(head).crc, payload) != u32::from_be_bytes(*crc) {
             return Err(DatagramError::Checksum);
         }
-        let prelude = Self {
-            kind: Kind::from_bits(content[TYPE] & 0x07).ok_or(DatagramError::Malformed)?,
-            direction: if content[TYPE] & DIRECTION_BIT == 0 {
+        let prelude = Self::read(content)?;
+        Ok((prelude, Body { bytes: &content[Self::LEN..], payload_crc: payload.crc }))
+    }
+
+    /// Reads the prelude of a datagram that has a [`Form`]. Nobody has proved yet that the peer
+    /// wrote it.
+    pub fn read(datagram: &[u8]) -> Result<Self, DatagramError> {
+        Ok(Self {
+            kind: Kind::from_bits(datagram[TYPE] & 0x07).ok_or(DatagramError::Malformed)?,
+            direction: if datagram[TYPE] & DIRECTION_BIT == 0 {
                 Direction::FromDialer
             } else {
                 Direction::FromAnswerer
             },
-            sequence: read_u48(content, SEQUENCE.start),
-            session: SessionId::new(read_u32(content, SESSION.start))
+            sequence: read_u48(datagram, SEQUENCE.start),
+            session: SessionId::new(read_u32(datagram, SESSION.start))
                 .ok_or(DatagramError::Malformed)?,
-        };
-        Ok((prelude, Body { bytes: &content[Self::LEN..], payload_crc: payload.crc }))
+        })
     }
 
-    /// Completes the datagram whose body stands at `datagram[LEN .. len - CRC_LEN]`:
+    /// Writes the prelude to the head of `datagram`.
+    pub fn write(&self, form: Form, datagram: &mut [u8]) {
+        let direction = match self.direction {
+            Direction::FromDialer => 0,
+            Direction::FromAnswerer => DIRECTION_BIT,
+        };
+        datagram[MAGIC] = form.magic();
+        datagram[TYPE] = VERSION << 4 | direction | self.kind.bits();
+        write_u48(datagram, SEQUENCE.start, self.sequence);
+        datagram[SESSION].copy_from_slice(&self.session.get().to_be_bytes());
+    }
+
+    /// Completes the datagram in the clear whose body stands at `datagram[LEN .. len - CRC_LEN]`:
     /// writes the prelude before it and the checksum behind it, the last four bytes. `tail` is
     /// what stands at the body's end and has been hashed already.
     pub fn emit(&self, datagram: &mut [u8], tail: Hashed, joiner: &mut Joiner) {
         let (content, crc) = datagram
             .split_last_chunk_mut::<CRC_LEN>()
-            .expect("the caller sized the datagram with OVERHEAD");
-        let direction = match self.direction {
-            Direction::FromDialer => 0,
-            Direction::FromAnswerer => DIRECTION_BIT,
-        };
-        content[MAGIC] = MAGIC_VALUE;
-        content[TYPE] = VERSION << 4 | direction | self.kind.bits();
-        write_u48(content, SEQUENCE.start, self.sequence);
-        content[SESSION].copy_from_slice(&self.session.get().to_be_bytes());
+            .expect("the caller sized the datagram with its overhead");
+        self.write(Form::Clear, content);
         let head = Hashed::of(&content[..content.len() - tail.len]);
         *crc = joiner.join(head.crc, tail).to_be_bytes();
+    }
+}
+
+impl<'a> Body<'a> {
+    /// The body that an opened seal held.
+    pub fn opened(bytes: &'a [u8]) -> Self {
+        let payload = bytes.get(VideoHeader::LEN..).unwrap_or_default();
+        Self { bytes, payload_crc: crc32fast::hash(payload) }
     }
 }
 
@@ -210,8 +275,8 @@ pub(super) fn write_u48(bytes: &mut [u8], at: usize, value: u64) {
 /// Bytes of the checksum: CRC-32 (ISO-HDLC, as in Ethernet and zlib) of all before it.
 pub const CRC_LEN: usize = 4;
 
-/// What prelude and checksum add to a body.
-pub const OVERHEAD: usize = Prelude::LEN + CRC_LEN;
+/// Bytes of the authentication tag: AES-GCM's and ChaCha20-Poly1305's.
+pub const TAG_LEN: usize = 16;
 
 /// The largest UDP payload over IPv4: 65,535 less the IP and UDP headers.
 pub const MAX_DATAGRAM_LEN: usize = 65_507;
@@ -225,9 +290,9 @@ const TYPE: usize = 1;
 const SEQUENCE: std::ops::Range<usize> = 2..8;
 const SESSION: std::ops::Range<usize> = 8..12;
 
-const MAGIC_VALUE: u8 = 0xd5;
+const CLEAR_MAGIC: u8 = 0xd5;
+const SEALED_MAGIC: u8 = 0xd6;
 const DIRECTION_BIT: u8 = 0x08;
-const MIN_DATAGRAM_LEN: usize = OVERHEAD;
 
 #[cfg(test)]
 mod tests {
@@ -243,7 +308,7 @@ mod tests {
     }
 
     fn emitted() -> Vec<u8> {
-        let mut datagram = vec![0xa5; OVERHEAD + 3];
+        let mut datagram = vec![0xa5; Form::Clear.overhead() + 3];
         datagram[Prelude::LEN..][..3].copy_from_slice(b"abc");
         prelude().emit(&mut datagram, Hashed::of(b"bc"), &mut Joiner::default());
         datagram
@@ -266,7 +331,7 @@ mod tests {
         let datagram = emitted();
         assert_eq!(
             datagram[..15],
-            [0xd5, 0x1a, 1, 2, 3, 4, 5, 6, 0xaa, 0xbb, 0xcc, 0xdd, b'a', b'b', b'c']
+            [0xd5, 0x2a, 1, 2, 3, 4, 5, 6, 0xaa, 0xbb, 0xcc, 0xdd, b'a', b'b', b'c']
         );
         assert_eq!(datagram[15..], crc32fast::hash(&datagram[..15]).to_be_bytes());
     }
@@ -297,15 +362,32 @@ mod tests {
     }
 
     #[test]
+    fn a_sealed_datagram_is_told_by_its_first_byte() {
+        let mut datagram = [0; 40];
+        prelude().write(Form::Sealed, &mut datagram);
+        assert_eq!(Form::of(&datagram), Ok(Form::Sealed));
+        assert_eq!(Prelude::read(&datagram), Ok(prelude()));
+        assert_eq!(parse(&datagram), Err(DatagramError::Foreign));
+        assert_eq!(Form::of(&datagram[..27]), Err(DatagramError::Foreign), "no room for a tag");
+    }
+
+    #[test]
+    fn an_opened_chunk_is_hashed_as_one_in_the_clear() {
+        let body = [7; VideoHeader::LEN + 50];
+        assert_eq!(Body::opened(&body).payload_crc, crc32fast::hash(&[7; 50]));
+        assert_eq!(Body::opened(b"short").payload_crc, 0);
+    }
+
+    #[test]
     fn another_version_is_named() {
         let mut datagram = emitted();
-        datagram[TYPE] = 0x2a;
-        assert_eq!(parse(&datagram), Err(DatagramError::Version(2)));
+        datagram[TYPE] = 0x1a;
+        assert_eq!(parse(&datagram), Err(DatagramError::Version(1)));
     }
 
     #[test]
     fn unknown_kinds_and_session_zero_are_malformed() {
-        for (at, value) in [(TYPE, vec![0x10]), (SESSION.start, vec![0; 4])] {
+        for (at, value) in [(TYPE, vec![0x20]), (SESSION.start, vec![0; 4])] {
             let mut datagram = emitted();
             datagram[at..at + value.len()].copy_from_slice(&value);
             let end = datagram.len() - CRC_LEN;

@@ -1,11 +1,11 @@
 //! Bytes to values and back: the normative text is `docs/PROTOCOL.md`.
 //!
-//! Every datagram is a [`datagram::Prelude`], a body by its kind, and a checksum:
+//! Every datagram is a [`datagram::Prelude`], a body by its kind, and a checksum or a seal:
 //!
 //! ```text
-//! ┌──────────────┬───────────────────────────────────────────┬─────────┐
-//! │ prelude (12) │ body: video chunk, probe or probe reply   │ CRC (4) │
-//! └──────────────┴───────────────────────────────────────────┴─────────┘
+//! ┌──────────────┬─────────────────────────────────────┬─────────────────────┐
+//! │ prelude (12) │ body: video chunk, probe, report, … │ CRC (4) or tag (16) │
+//! └──────────────┴─────────────────────────────────────┴─────────────────────┘
 //! ```
 //!
 //! The control channel carries [`control::Message`]s. Parsing returns a value that
@@ -23,4 +23,4 @@ pub mod text;
 pub mod video;
 
 /// The version of this protocol, on every datagram and at the head of each control connection.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;

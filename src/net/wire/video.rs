@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::datagram::{self, read_u16, read_u32, read_u48, write_u48};
+use super::datagram::{self, Form, read_u16, read_u32, read_u48, write_u48};
 use crate::net::{
     frame::{FrameId, MAX_FRAME_LEN},
     time::MediaTime,
@@ -191,11 +191,12 @@ impl Extent {
     }
 }
 
-/// The chunk length that fills datagrams of `max_datagram_len` bytes.
+/// The chunk length that fills datagrams of this form and of `max_datagram_len` bytes.
 ///
 /// Even, since parity works on 16-bit symbols.
-pub fn chunk_len_for(max_datagram_len: usize) -> u16 {
-    let room = max_datagram_len.min(datagram::MAX_DATAGRAM_LEN).saturating_sub(VIDEO_OVERHEAD);
+pub fn chunk_len_for(max_datagram_len: usize, form: Form) -> u16 {
+    let headers = form.overhead() + VideoHeader::LEN;
+    let room = max_datagram_len.min(datagram::MAX_DATAGRAM_LEN).saturating_sub(headers);
     (room & !1).max(2) as u16
 }
 
@@ -210,9 +211,6 @@ pub fn copy_body(picture: &[u8], crc: [u8; FRAME_CRC_LEN], offset: usize, out: &
     let len = from_crc.len().min(tail.len());
     tail[..len].copy_from_slice(&from_crc[..len]);
 }
-
-/// What all headers of a video datagram cost, in bytes.
-pub const VIDEO_OVERHEAD: usize = datagram::OVERHEAD + VideoHeader::LEN;
 
 /// Bytes of the CRC-32 at the end of a frame body.
 pub const FRAME_CRC_LEN: usize = 4;
@@ -285,10 +283,10 @@ mod tests {
     }
 
     #[test]
-    fn the_overhead_is_forty_bytes() {
-        assert_eq!(VIDEO_OVERHEAD, 40);
-        assert_eq!(chunk_len_for(1200), 1160);
-        assert_eq!(chunk_len_for(0), 2);
+    fn the_overhead_is_forty_bytes_in_the_clear() {
+        assert_eq!(chunk_len_for(1200, Form::Clear), 1160);
+        assert_eq!(chunk_len_for(1200, Form::Sealed), 1148);
+        assert_eq!(chunk_len_for(0, Form::Clear), 2);
     }
 
     #[test]

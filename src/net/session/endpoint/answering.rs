@@ -5,22 +5,32 @@ use std::{
     time::{Duration, Instant},
 };
 
+use log::debug;
 use rand::RngExt;
 
-use super::{Endpoint, Greeting, Output, Role};
+use super::{
+    Admission, Endpoint, Output, Role,
+    greeting::{Asked, Greeting, MAX_ASKED, MAX_UNREAD, to_make_way},
+};
 use crate::net::{
+    crypto::{
+        keys::SharedSecret,
+        seal::{BARE_CIPHER, MediaSecrets, Opener, processor_has_aes},
+    },
     frame::SessionId,
-    session::{EndReason, Event, Peer, call::CallParts, outbound::Outbound},
+    session::{
+        Delivered, EndReason, Event, Peer, call::CallParts, control::Heard, outbound::Outbound,
+    },
     wire::{
-        control::{Accept, Hello, Message, RejectReason},
-        datagram::{Direction, Kind, MAX_DATAGRAM_LEN, Prelude},
+        control::{Accept, Cipher, ControlError, Hello, Message, RejectReason, SecretPart},
+        datagram::{Body, Direction, Kind, MAX_DATAGRAM_LEN, Prelude},
         text::Name,
         video::VideoHeader,
     },
 };
 
 impl Endpoint {
-    /// Video from somebody who has not called: taken, if nobody else is shown.
+    /// Video in the clear from somebody who has not called: taken, if nobody else is shown.
     pub(super) fn begin_unasked(
         &mut self,
         now: Instant,
@@ -28,20 +38,77 @@ impl Endpoint {
         prelude: &Prelude,
         body: &[u8],
     ) -> Option<usize> {
-        let is_video = prelude.kind == Kind::Video
-            && prelude.direction == Direction::FromDialer
-            && VideoHeader::parse(body).is_ok();
-        let wanted = matches!(self.config.role, Role::Receive);
-        if !is_video || !wanted || self.ended_sessions.contains(&prelude.session) {
+        if !self.may_be_unasked(prelude) || VideoHeader::parse(body).is_err() {
+            return None;
+        }
+        if self.config.bare_key.is_some() {
+            self.tell_cannot_open(from, false);
             return None;
         }
         self.make_room(now, from, true).ok()?;
+        let outbound = Outbound::clear(prelude.session, Direction::FromAnswerer);
+        self.take_unasked(now, from, outbound, None);
+        Some(self.calls.len() - 1)
+    }
+
+    /// The same where it is sealed: taken, if it is sealed with our key and is not a repetition of what
+    /// has been sealed with it before.
+    pub(super) fn begin_sealed_unasked(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        prelude: &Prelude,
+        datagram: &mut [u8],
+    ) -> Option<Delivered> {
+        let is_new = self.newest_bare.is_none_or(|newest| newest < prelude.sequence);
+        if !self.may_be_unasked(prelude) || !is_new {
+            self.strays.unknown_session += 1;
+            return None;
+        }
+        let Some(key) = &self.config.bare_key else {
+            self.strays.unknown_session += 1;
+            self.tell_cannot_open(from, true);
+            return None;
+        };
+        let (sealer, mut opener) = MediaSecrets::shared(key, prelude.session).into_keys(
+            Direction::FromAnswerer,
+            BARE_CIPHER,
+            0,
+            prelude.sequence,
+        );
+        let Ok(body) = opener.open(prelude, datagram) else {
+            self.strays.forged += 1;
+            return None;
+        };
+        VideoHeader::parse(body).ok()?;
+        self.make_room(now, from, true).ok()?;
+        let outbound = Outbound::sealed(prelude.session, Direction::FromAnswerer, sealer, 0);
+        self.take_unasked(now, from, outbound, Some(opener));
+        self.calls.last_mut()?.handle_body(now, from, prelude, &Body::opened(body))
+    }
+
+    /// Whether a datagram may be the first of a session without a control channel.
+    fn may_be_unasked(&self, prelude: &Prelude) -> bool {
+        prelude.kind == Kind::Video
+            && prelude.direction == Direction::FromDialer
+            && matches!(self.config.role, Role::Receive)
+            && !self.ended_sessions.contains(&prelude.session)
+    }
+
+    fn take_unasked(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        outbound: Outbound,
+        opener: Option<Opener>,
+    ) {
         let parts = CallParts {
             id: self.new_call(),
-            peer: Peer { name: None, addr: from },
+            peer: Peer { name: None, addr: from, key: None },
             media_addr: Some(from),
             control: None,
-            outbound: Outbound::new(prelude.session, Direction::FromAnswerer),
+            outbound,
+            opener,
             clock: self.clock,
             sends: None,
             probed_len: None,
@@ -50,7 +117,12 @@ impl Endpoint {
             same_machine_epoch: None,
         };
         self.begin(now, parts, None);
-        Some(self.calls.len() - 1)
+    }
+
+    fn tell_cannot_open(&mut self, from: SocketAddr, is_sealed: bool) {
+        if !std::mem::replace(&mut self.has_told_cannot_open, true) {
+            self.events.push_back(Event::CannotOpen { from, is_sealed });
+        }
     }
 
     /// Ends a call that has fallen silent or is ending, so that a new one can be taken; or names
@@ -78,68 +150,136 @@ impl Endpoint {
         Ok(())
     }
 
-    /// A caller's first message.
+    /// Somebody who has connected: one too many sends away another.
+    pub(super) fn make_way(&mut self, from: SocketAddr) {
+        if let Some(index) = to_make_way(&self.greeting) {
+            debug!("{from} has connected: {} must go", self.greeting[index].addr);
+            self.send_away(index);
+        }
+    }
+
+    /// What a caller says before it is in a call.
     pub(super) fn hear_caller(&mut self, now: Instant, index: usize) {
-        let message = match self.greeting[index].control.next_message() {
-            Ok(None) => return,
-            Ok(Some(message)) => message,
+        let Greeting { control, asked, addr, .. } = &mut self.greeting[index];
+        let addr = *addr;
+        let overrun = control.unread() > MAX_UNREAD;
+        if overrun || (control.has_whole() && asked.is_none() && !self.meetings.take(now)) {
+            return self.send_away(index);
+        }
+        if asked.is_some() {
+            return;
+        }
+        match control.poll_heard() {
+            Ok(None) => {}
+            Ok(Some(Heard::Message(Message::Hello(hello)))) => self.consider(now, index, hello),
+            Ok(Some(_)) => self.reject(index, RejectReason::Malformed),
             Err(error) => {
-                let greeting = self.greeting.swap_remove(index);
-                self.outputs.push_back(Output::Close(greeting.control.conn()));
-                self.events.push_back(Event::Misspoke { from: greeting.addr, error });
-                return;
-            }
-        };
-        let mut greeting = self.greeting.swap_remove(index);
-        match self.judge(now, greeting.addr, message) {
-            Ok((hello, session)) => self.accept(now, greeting, &hello, session),
-            Err((name, reason)) => {
-                greeting.control.push(&Message::Reject(reason.clone()));
-                let conn = greeting.control.conn();
-                self.outputs.extend(greeting.control.take_output().map(|b| Output::Write(conn, b)));
-                self.outputs.push_back(Output::Close(conn));
-                let peer = Peer { name, addr: greeting.addr };
-                self.events.push_back(Event::Refused { peer, reason });
+                if error == ControlError::WrongCode {
+                    self.meetings.note_wrong_code(now, addr.ip());
+                }
+                self.send_away(index);
+                self.events.push_back(Event::Misspoke { from: addr, error });
             }
         }
     }
 
-    fn judge(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        message: Message,
-    ) -> Result<(Hello, SessionId), (Option<Name>, RejectReason)> {
-        let Message::Hello(hello) = message else { return Err((None, RejectReason::Malformed)) };
-        let name = Some(hello.name.clone());
-        let Some(session) = SessionId::new(hello.session) else {
-            return Err((name, RejectReason::Malformed));
-        };
+    /// A caller who has proved who it is: somebody is asked about it, unless anybody may come.
+    fn consider(&mut self, now: Instant, index: usize, hello: Hello) {
         let wants = self.config.role.purpose();
-        if hello.purpose != wants {
-            return Err((name, RejectReason::Unwanted { wants }));
+        let Some(session) = SessionId::new(hello.session) else {
+            return self.reject(index, RejectReason::Malformed);
+        };
+        let asked = self.greeting.iter().filter(|g| g.asked.is_some()).count();
+        let ask = self.new_ask();
+        let greeting = &mut self.greeting[index];
+        let peer = peer_of(greeting, &hello);
+        let purpose = hello.purpose;
+        greeting.note_asked(now, ask, hello, session);
+        let Some(key) = peer.key else { return self.reject(index, RejectReason::Malformed) };
+        if purpose != wants {
+            return self.reject(index, RejectReason::Unwanted { wants });
         }
-        match self.make_room(now, from, false) {
-            Ok(()) => Ok((hello, session)),
-            Err(with) => Err((name, RejectReason::Busy { with })),
+        if self.config.admission == Admission::Anyone {
+            return self.admit(now, index);
+        }
+        if asked >= MAX_ASKED {
+            return self.reject(index, RejectReason::Refused);
+        }
+        let has_code = self.config.secret.is_some();
+        self.events.push_back(Event::Asked { ask, peer, key, host: None, has_code });
+    }
+
+    /// A caller who may come in, if there is room.
+    pub(super) fn admit(&mut self, now: Instant, index: usize) {
+        match self.make_room(now, self.greeting[index].addr, false) {
+            Ok(()) => self.accept(now, index),
+            Err(with) => self.reject(index, RejectReason::Busy { with }),
         }
     }
 
-    fn accept(&mut self, now: Instant, greeting: Greeting, hello: &Hello, session: SessionId) {
-        let Greeting { mut control, addr, .. } = greeting;
+    pub(super) fn reject(&mut self, index: usize, reason: RejectReason) {
+        let greeting = &mut self.greeting[index];
+        greeting.control.push(&Message::Reject(reason.clone()));
+        let asked = greeting.asked.take();
+        let peer = match &asked {
+            Some(asked) => peer_of(greeting, &asked.hello),
+            None => Peer { name: None, addr: greeting.addr, key: greeting.control.peer_key() },
+        };
+        self.send_away(index);
+        self.events.push_back(Event::Refused { peer, reason });
+    }
+
+    /// What is due for a caller.
+    pub(super) fn wait_for_caller(&mut self, now: Instant, index: usize) {
+        let greeting = &mut self.greeting[index];
+        greeting.handle_timeout(now);
+        if greeting.give_up_at > now {
+            return;
+        }
+        self.events.extend(greeting.ask_ended());
+        if greeting.asked.is_some() {
+            self.reject(index, RejectReason::Refused);
+        } else {
+            self.send_away(index);
+        }
+    }
+
+    /// Says what is to be said, and closes the connection.
+    fn send_away(&mut self, index: usize) {
+        let Greeting { mut control, .. } = self.greeting.swap_remove(index);
+        let conn = control.conn();
+        self.outputs.extend(control.take_output().map(|bytes| Output::Write(conn, bytes)));
+        self.outputs.push_back(Output::Close(conn));
+    }
+
+    fn accept(&mut self, now: Instant, index: usize) {
+        let Greeting { mut control, addr, asked, .. } = self.greeting.swap_remove(index);
+        let Some(Asked { hello, session, .. }) = asked else { return };
         let chats = matches!(self.config.role, Role::ChatListen);
+        let cipher = Cipher::chosen(hello.has_aes && processor_has_aes());
+        let secret = SecretPart::from_bytes(*SharedSecret::generate().as_bytes());
+        let hash = control.handshake_hash().unwrap_or_default();
+        let (sealer, opener) = MediaSecrets::agreed(hash, &hello.secret, &secret).into_keys(
+            Direction::FromAnswerer,
+            cipher,
+            0,
+            0,
+        );
         control.push(&Message::Accept(Accept {
             name: self.config.name.clone(),
             stream: self.config.stream.filter(|_| chats),
             epoch: self.config.shared_epoch,
             max_datagram_len: MAX_DATAGRAM_LEN as u16,
+            secret,
+            cipher,
         }));
         let parts = CallParts {
             id: self.new_call(),
-            peer: Peer { name: Some(hello.name.clone()), addr },
+            peer: Peer { name: Some(hello.name.clone()), addr, key: control.peer_key() },
             media_addr: None,
             control: Some(control),
-            outbound: Outbound::new(session, Direction::FromAnswerer),
+            outbound: Outbound::sealed(session, Direction::FromAnswerer, sealer, 0),
+            opener: Some(opener),
             clock: self.clock,
             sends: chats.then(|| self.sending(hello.max_datagram_len)),
             probed_len: self.probed_len(hello.max_datagram_len),
@@ -151,6 +291,10 @@ impl Endpoint {
         // What the caller said behind its hello, in one breath, has come already.
         self.hear_peer(now, self.calls.len() - 1, &[]);
     }
+}
+
+fn peer_of(greeting: &Greeting, hello: &Hello) -> Peer {
+    Peer { name: Some(hello.name.clone()), addr: greeting.addr, key: greeting.control.peer_key() }
 }
 
 /// How long a sender with a control channel must be silent before another may take its place.

@@ -4,14 +4,22 @@ use std::time::Instant;
 
 use rand::RngExt;
 
-use super::{Endpoint, Output, Role, Target};
+use super::{Admission, Endpoint, Output, Role, Target};
 use crate::net::{
+    crypto::{
+        keys::{PublicKey, SharedSecret},
+        seal::{BARE_CIPHER, MediaSecrets, first_sequence, processor_has_aes},
+    },
     session::{
-        Event, GiveUpReason, Peer, WaitReason, call::CallParts, dialling::Due, outbound::Outbound,
+        Event, GiveUpReason, Peer, WaitReason,
+        call::CallParts,
+        control::Heard,
+        dialling::{Answered, Due},
+        outbound::Outbound,
     },
     wire::{
-        control::{Accept, Message, RejectReason},
-        datagram::Direction,
+        control::{Accept, Hello, Message, RejectReason, SecretPart},
+        datagram::{Direction, MAX_DATAGRAM_LEN},
     },
 };
 
@@ -20,12 +28,23 @@ impl Endpoint {
     pub(super) fn send_unasked(&mut self, now: Instant, target: &Target) {
         let Some(&addr) = target.addrs.first() else { return };
         let session = self.new_session();
+        let direction = Direction::FromDialer;
+        let outbound = match &self.config.bare_key {
+            None => Outbound::clear(session, direction),
+            Some(key) => {
+                let first = first_sequence(self.config.wall_clock);
+                let secrets = MediaSecrets::shared(key, session);
+                let (sealer, _) = secrets.into_keys(direction, BARE_CIPHER, first, 0);
+                Outbound::sealed(session, direction, sealer, first)
+            }
+        };
         let parts = CallParts {
             id: self.new_call(),
-            peer: Peer { name: None, addr },
+            peer: Peer { name: None, addr, key: None },
             media_addr: Some(addr),
             control: None,
-            outbound: Outbound::new(session, Direction::FromDialer),
+            outbound,
+            opener: None,
             clock: self.clock,
             sends: Some(self.sending_unheard()),
             probed_len: None,
@@ -36,37 +55,99 @@ impl Endpoint {
         self.begin(now, parts, None);
     }
 
-    /// The answer to our hello.
+    /// What a target says before it is in a call with us.
     pub(super) fn hear_answer(&mut self, now: Instant, index: usize, bytes: &[u8]) {
         let Some(control) = self.dialling[index].control_mut() else { return };
         control.handle_data(now, bytes);
-        match control.next_message() {
-            Ok(None) => {}
-            Ok(Some(Message::Accept(accept))) => self.be_accepted(now, index, &accept),
-            Ok(Some(Message::Reject(RejectReason::Busy { with }))) => {
+        while let Some(control) = self.dialling[index].control_mut() {
+            let heard = match control.poll_heard() {
+                Ok(None) => return,
+                Ok(Some(heard)) => heard,
+                Err(error) => return self.give_up(index, GiveUpReason::Control(error)),
+            };
+            match heard {
+                Heard::Key(key) => self.consider_target(now, index, key),
+                Heard::Message(Message::Ringing) => {
+                    let event = self.dialling[index].ring(now);
+                    self.events.extend(event);
+                }
+                Heard::Message(Message::KeepAlive) => {}
+                Heard::Message(Message::Accept(accept)) => {
+                    return self.be_accepted(now, index, &accept);
+                }
+                Heard::Message(Message::Reject(reason)) => {
+                    return self.be_rejected(now, index, reason);
+                }
+                Heard::Message(_) => return self.give_up(index, GiveUpReason::Malformed),
+            }
+        }
+    }
+
+    /// A target has proved to have a key: somebody is asked whether that is the right one, unless
+    /// any will do.
+    fn consider_target(&mut self, now: Instant, index: usize, key: PublicKey) {
+        if self.config.admission == Admission::Anyone {
+            return self.introduce(now, index);
+        }
+        let ask = self.new_ask();
+        let dialling = &mut self.dialling[index];
+        dialling.note_asked(now, ask);
+        let peer = Peer { name: None, addr: dialling.addr(), key: Some(key) };
+        let host = Some(dialling.host().to_owned());
+        self.events.push_back(Event::Asked { ask, peer, key, host, has_code: false });
+    }
+
+    /// A target is the right one: it is told who we are and what we want.
+    pub(super) fn introduce(&mut self, now: Instant, index: usize) {
+        let hello = Hello {
+            session: self.new_session().get(),
+            name: self.config.name.clone(),
+            purpose: self.config.role.purpose(),
+            stream: self.config.stream,
+            epoch: self.config.shared_epoch,
+            max_datagram_len: MAX_DATAGRAM_LEN as u16,
+            secret: SecretPart::from_bytes(*SharedSecret::generate().as_bytes()),
+            has_aes: processor_has_aes(),
+        };
+        self.dialling[index].introduce(now, hello);
+    }
+
+    fn be_rejected(&mut self, now: Instant, index: usize, reason: RejectReason) {
+        match reason {
+            RejectReason::Busy { with } => {
                 let dialling = &mut self.dialling[index];
                 self.outputs.extend(dialling.conn().map(Output::Close));
                 self.events.extend(dialling.fail(now, WaitReason::Busy { with }));
             }
-            Ok(Some(Message::Reject(RejectReason::Unwanted { wants }))) => {
+            RejectReason::Unwanted { wants } => {
                 self.give_up(index, GiveUpReason::Unwanted { wants });
             }
-            Ok(Some(_)) => self.give_up(index, GiveUpReason::Malformed),
-            Err(error) => self.give_up(index, GiveUpReason::Control(error)),
+            RejectReason::Malformed => self.give_up(index, GiveUpReason::Malformed),
+            RejectReason::Refused => self.give_up(index, GiveUpReason::Refused),
         }
     }
 
     fn be_accepted(&mut self, now: Instant, index: usize, accept: &Accept) {
         let id = self.new_call();
         let addr = self.dialling[index].addr();
-        let Some((control, session)) = self.dialling[index].answered(id) else { return };
+        let Some(Answered { control, session, secret }) = self.dialling[index].answered(id) else {
+            return;
+        };
         let chats = matches!(self.config.role, Role::ChatDial(_));
+        let hash = control.handshake_hash().unwrap_or_default();
+        let (sealer, opener) = MediaSecrets::agreed(hash, &secret, &accept.secret).into_keys(
+            Direction::FromDialer,
+            accept.cipher,
+            0,
+            0,
+        );
         let parts = CallParts {
             id,
-            peer: Peer { name: Some(accept.name.clone()), addr },
+            peer: Peer { name: Some(accept.name.clone()), addr, key: control.peer_key() },
             media_addr: Some(addr),
             control: Some(control),
-            outbound: Outbound::new(session, Direction::FromDialer),
+            outbound: Outbound::sealed(session, Direction::FromDialer, sealer, 0),
+            opener: Some(opener),
             clock: self.clock,
             sends: Some(self.sending(accept.max_datagram_len)),
             probed_len: self.probed_len(accept.max_datagram_len),
@@ -78,7 +159,7 @@ impl Endpoint {
         self.hear_peer(now, self.calls.len() - 1, &[]);
     }
 
-    fn give_up(&mut self, index: usize, reason: GiveUpReason) {
+    pub(super) fn give_up(&mut self, index: usize, reason: GiveUpReason) {
         let dialling = self.dialling.swap_remove(index);
         self.outputs.extend(dialling.conn().map(Output::Close));
         self.events.push_back(Event::GivenUp { host: dialling.host().to_owned(), reason });
@@ -94,6 +175,8 @@ impl Endpoint {
                 self.outputs.push_back(Output::Dial(conn, dialling.addr()));
             }
             Due::GiveUp(conn) => {
+                let ask = self.dialling[index].asked();
+                self.events.extend(ask.map(|ask| Event::AskEnded { ask }));
                 self.outputs.push_back(Output::Close(conn));
                 self.events.extend(self.dialling[index].fail(now, WaitReason::NoAnswer));
             }

@@ -2,6 +2,7 @@
 
 mod answering;
 mod calling;
+mod greeting;
 
 use std::{
     collections::VecDeque,
@@ -13,24 +14,27 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::{
-    CallCounters, CallId, Delivered, EndReason, Event, WaitReason, boot_local_epoch,
+    AskId, CallCounters, CallId, Delivered, EndReason, Event, GiveUpReason, Verdict, WaitReason,
+    boot_local_epoch,
     call::{Call, CallParts},
     control::ControlChannel,
-    dialling::{Dialling, HELLO_DEADLINE},
+    dialling::Dialling,
     sender::SenderConfig,
 };
 use crate::net::{
+    crypto::keys::{Identity, SharedSecret},
     frame::{FrameBeginning, OutgoingFrame, SessionId, TornFrame},
     path_mtu::BASE_LEN,
     redundancy::FecMode,
     time::MediaClock,
     wire::{
         checksum::Joiner,
-        control::{CloseReason, Epoch, Hello, Purpose, StreamParams},
-        datagram::{DatagramError, MAX_DATAGRAM_LEN, Prelude},
+        control::{CloseReason, Epoch, Purpose, RejectReason, StreamParams},
+        datagram::{DatagramError, Form, Prelude},
         text::{Line, Name},
     },
 };
+use greeting::{Greeting, MeetingBudget};
 
 /// What an endpoint is to do.
 #[derive(Clone, Debug)]
@@ -39,6 +43,16 @@ pub struct EndpointConfig {
     pub name: Name,
     /// Whom it calls, or whom it waits for.
     pub role: Role,
+    /// Who it is, for sides with a control channel.
+    pub identity: Identity,
+    /// What both sides must know, for those with a control channel; `None`: nothing.
+    pub secret: Option<SharedSecret>,
+    /// With whom it has to do, of those who know that.
+    pub admission: Admission,
+    /// What seals the datagrams of sessions without a control channel; `None`: they are in the clear.
+    pub bare_key: Option<SharedSecret>,
+    /// The time since 1970, which numbers those datagrams, so that no number is ever used again.
+    pub wall_clock: Duration,
     /// What it sends, once that is known.
     pub stream: Option<StreamParams>,
     /// The largest datagram it sends, in bytes of UDP payload; it takes any. `None`: what each
@@ -76,6 +90,15 @@ pub enum Role {
     ChatDial(Target),
     /// Waits for a call, to send and to receive.
     ChatListen,
+}
+
+/// With whom an endpoint has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// With anybody.
+    Anyone,
+    /// With whom it is told to: [`Event::Asked`].
+    Asked,
 }
 
 /// Somebody to call.
@@ -128,6 +151,8 @@ pub struct StrayCounters {
     pub malformed: u64,
     /// Of a session that we are not in.
     pub unknown_session: u64,
+    /// Said to be of a new session, but not sealed with our key.
+    pub forged: u64,
 }
 
 /// The state machine of one program's end.
@@ -143,6 +168,11 @@ pub struct Endpoint {
     ended_counters: CallCounters,
     next_conn: u64,
     next_call: u64,
+    next_ask: u64,
+    /// The newest sequence number of the sealed sessions without a control channel that have ended.
+    newest_bare: Option<u64>,
+    has_told_cannot_open: bool,
+    meetings: MeetingBudget,
     next_transmitter: usize,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
@@ -170,6 +200,10 @@ impl Endpoint {
             ended_counters: CallCounters::default(),
             next_conn: 0,
             next_call: 0,
+            next_ask: 0,
+            newest_bare: None,
+            has_told_cannot_open: false,
+            meetings: MeetingBudget::new(now),
             next_transmitter: 0,
             outputs: VecDeque::new(),
             events: VecDeque::new(),
@@ -228,30 +262,50 @@ impl Endpoint {
         }
     }
 
-    /// Somebody has connected to us. `None`: close the connection, we have enough of them.
+    /// Somebody has connected to us. `None`: close the connection, its address has had its turn.
     pub fn handle_incoming(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
-        if self.greeting.len() >= MAX_GREETING {
+        if !self.meetings.may_come(now, from.ip()) {
             return None;
         }
+        self.make_way(from);
         let conn = self.new_conn();
-        let control = ControlChannel::new(now, conn);
-        self.greeting.push(Greeting { control, addr: from, give_up_at: now + HELLO_DEADLINE });
+        let control = ControlChannel::answering(
+            now,
+            conn,
+            &self.config.identity,
+            self.config.secret.as_ref(),
+        );
+        self.greeting.push(Greeting::new(now, from, control));
         self.flush_control();
         Some(conn)
     }
 
+    /// The answer to [`Event::Asked`]; an answer to what has gone away has no effect.
+    pub fn answer(&mut self, now: Instant, ask: AskId, verdict: Verdict) {
+        if let Some(index) = self.greeting.iter().position(|g| g.is_asked(ask)) {
+            match verdict {
+                Verdict::Admit => self.admit(now, index),
+                Verdict::Refuse => self.reject(index, RejectReason::Refused),
+            }
+        } else if let Some(index) = self.dialling.iter().position(|d| d.asked() == Some(ask)) {
+            match verdict {
+                Verdict::Admit => self.introduce(now, index),
+                Verdict::Refuse => self.give_up(index, GiveUpReason::Untrusted),
+            }
+        }
+        self.flush_control();
+    }
+
     /// A connection that we dialled stands.
     pub fn handle_connected(&mut self, now: Instant, conn: ConnId) {
-        let hello = Hello {
-            session: self.new_session().get(),
-            name: self.config.name.clone(),
-            purpose: self.config.role.purpose(),
-            stream: self.config.stream,
-            epoch: self.config.shared_epoch,
-            max_datagram_len: MAX_DATAGRAM_LEN as u16,
-        };
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.conn() == Some(conn)) {
-            dialling.greet(now, conn, hello);
+            let control = ControlChannel::dialling(
+                now,
+                conn,
+                &self.config.identity,
+                self.config.secret.as_ref(),
+            );
+            dialling.meet(now, control);
         }
         self.flush_control();
     }
@@ -274,27 +328,70 @@ impl Endpoint {
         if let Some(index) = self.call_of(conn) {
             self.calls[index].begin_ending(now, EndReason::ConnectionLost);
         }
-        self.greeting.retain(|g| g.control.conn() != conn);
+        if let Some(index) = self.greeting.iter().position(|g| g.control.conn() == conn) {
+            let greeting = self.greeting.swap_remove(index);
+            self.events.extend(greeting.ask_ended());
+        }
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.conn() == Some(conn)) {
+            self.events.extend(dialling.asked().map(|ask| Event::AskEnded { ask }));
             let reason = if refused { WaitReason::NobodyListens } else { WaitReason::NoAnswer };
             self.events.extend(dialling.fail(now, reason));
         }
     }
 
-    /// A datagram has come.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+    /// A datagram has come. It is decrypted where it stands.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
+        let delivered = match Form::of(datagram) {
+            Ok(Form::Clear) => self.handle_clear(now, from, datagram),
+            Ok(Form::Sealed) => self.handle_sealed(now, from, datagram),
+            Err(error) => {
+                self.strays.count(error);
+                None
+            }
+        };
+        self.frames.extend(delivered);
+    }
+
+    fn handle_clear(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Option<Delivered> {
         let (prelude, body) = match Prelude::parse(datagram, &mut self.joiner) {
             Ok(parsed) => parsed,
-            Err(error) => return self.strays.count(error),
+            Err(error) => {
+                self.strays.count(error);
+                return None;
+            }
         };
         let known = self.calls.iter().position(|c| c.session() == prelude.session);
         let Some(index) = known.or_else(|| self.begin_unasked(now, from, &prelude, body.bytes))
         else {
             self.strays.unknown_session += 1;
-            return;
+            return None;
         };
-        let delivered = self.calls[index].handle_datagram(now, from, &prelude, &body);
-        self.frames.extend(delivered);
+        self.calls[index].handle_clear(now, from, &prelude, &body)
+    }
+
+    fn handle_sealed(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) -> Option<Delivered> {
+        let prelude = match Prelude::read(datagram) {
+            Ok(prelude) => prelude,
+            Err(error) => {
+                self.strays.count(error);
+                return None;
+            }
+        };
+        let known = self.calls.iter_mut().find(|c| c.session() == prelude.session);
+        match known {
+            Some(call) => call.handle_sealed(now, from, &prelude, datagram),
+            None => self.begin_sealed_unasked(now, from, &prelude, datagram),
+        }
     }
 
     /// Does what is due by `now`.
@@ -307,10 +404,7 @@ impl Endpoint {
             }
         }
         for index in (0..self.greeting.len()).rev() {
-            if self.greeting[index].give_up_at <= now {
-                let greeting = self.greeting.swap_remove(index);
-                self.outputs.push_back(Output::Close(greeting.control.conn()));
-            }
+            self.wait_for_caller(now, index);
         }
         for index in 0..self.dialling.len() {
             self.redial(now, index);
@@ -322,7 +416,7 @@ impl Endpoint {
     /// has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let calls = self.calls.iter().filter_map(Call::poll_timeout);
-        let greeting = self.greeting.iter().map(|g| g.give_up_at);
+        let greeting = self.greeting.iter().map(Greeting::poll_timeout);
         let dialling = self.dialling.iter().filter_map(Dialling::poll_timeout);
         calls.chain(greeting).chain(dialling).min()
     }
@@ -441,6 +535,11 @@ impl Endpoint {
         }
     }
 
+    fn new_ask(&mut self) -> AskId {
+        self.next_ask += 1;
+        AskId(self.next_ask)
+    }
+
     fn new_call(&mut self) -> CallId {
         self.next_call += 1;
         CallId(self.next_call)
@@ -470,6 +569,9 @@ impl Endpoint {
         }
         self.hang_up(&mut call);
         self.ended_counters = self.ended_counters.plus(call.counters());
+        if call.is_sealed() && !call.is_controlled() {
+            self.newest_bare = self.newest_bare.max(Some(call.newest_sequence()));
+        }
         if call.is_controlled() {
             self.ended_sessions.push_back(call.session());
             if self.ended_sessions.len() > ENDED_REMEMBERED {
@@ -517,7 +619,7 @@ impl Endpoint {
     fn sending(&self, peer: u16) -> SenderConfig {
         let unheard = self.sending_unheard();
         let limit = unheard.max_datagram_len.min(peer.into()).max(MIN_MAX_DATAGRAM_LEN);
-        SenderConfig { max_datagram_len: limit, has_feedback: true, ..unheard }
+        SenderConfig { max_datagram_len: limit, has_feedback: true, form: Form::Sealed, ..unheard }
     }
 
     /// The longest datagram that the path to such a peer is tried for, unless it is said how long
@@ -533,16 +635,9 @@ impl Endpoint {
             fec: self.config.fec,
             max_bitrate: self.config.max_bitrate,
             has_feedback: false,
+            form: if self.config.bare_key.is_some() { Form::Sealed } else { Form::Clear },
         }
     }
-}
-
-/// A caller who has connected but not yet said what for.
-#[derive(Debug)]
-struct Greeting {
-    control: ControlChannel,
-    addr: SocketAddr,
-    give_up_at: Instant,
 }
 
 impl Role {
@@ -570,9 +665,6 @@ fn ended(call: &Call, reason: EndReason) -> Event {
     Event::Ended { call: call.id, peer: call.peer.clone(), reason }
 }
 
-/// Connections that have not said hello yet; more are closed at once.
-const MAX_GREETING: usize = 16;
-
 /// Sessions remembered after their end, so that their last datagrams, still on their way, are
 /// not taken for a new sender's.
 const ENDED_REMEMBERED: usize = 8;
@@ -585,12 +677,20 @@ pub const MIN_MAX_DATAGRAM_LEN: usize = 508;
 mod tests {
     use super::*;
     use crate::net::session::DEFAULT_REASSEMBLY_DEADLINE;
-    use crate::net::wire::control::Message;
+    use crate::net::{
+        session::control::Heard,
+        wire::control::{Hello, Message, SecretPart},
+    };
 
     fn endpoint(now: Instant, role: Role) -> Endpoint {
         let config = EndpointConfig {
             name: Name::new("ann"),
             role,
+            identity: Identity::from_bytes([1; 32]),
+            secret: None,
+            admission: Admission::Anyone,
+            bare_key: None,
+            wall_clock: Duration::ZERO,
             stream: None,
             max_datagram_len: Some(1200),
             fec: FecMode::Off,
@@ -615,10 +715,15 @@ mod tests {
         assert_eq!(endpoint.calls().count(), 1);
     }
 
-    #[test]
-    fn what_a_caller_says_behind_its_hello_is_heard_at_once() {
-        let now = crate::clock::now();
-        let mut endpoint = endpoint(now, Role::Receive);
+    /// A caller who has met `endpoint`, and what it is to call itself.
+    fn caller(now: Instant, endpoint: &mut Endpoint) -> (ConnId, ControlChannel, Hello) {
+        while endpoint.poll_output().is_some() {}
+        let conn = endpoint.handle_incoming(now, "127.0.0.1:7".parse().unwrap()).unwrap();
+        let identity = Identity::from_bytes([2; 32]);
+        let mut control = ControlChannel::dialling(now, conn, &identity, None);
+        endpoint.handle_data(now, conn, &control.take_output().unwrap());
+        hear(now, endpoint, &mut control);
+        assert!(matches!(control.poll_heard(), Ok(Some(Heard::Key(_)))));
         let hello = Hello {
             session: 7,
             name: Name::new("bob"),
@@ -626,13 +731,91 @@ mod tests {
             stream: None,
             epoch: Epoch { boot: 0, monotonic_us: 0 },
             max_datagram_len: 1200,
+            secret: SecretPart::from_bytes([3; 32]),
+            has_aes: true,
         };
-        let mut said = crate::net::wire::control::PREFACE.to_vec();
-        Message::Hello(hello).emit(&mut said);
-        Message::Text(Line::new("hi").unwrap()).emit(&mut said);
-        let conn = endpoint.handle_incoming(now, "127.0.0.1:7".parse().unwrap()).unwrap();
-        endpoint.handle_data(now, conn, &said);
-        let events: Vec<_> = std::iter::from_fn(|| endpoint.poll_event()).collect();
+        (conn, control, hello)
+    }
+
+    fn hear(now: Instant, endpoint: &mut Endpoint, control: &mut ControlChannel) {
+        while let Some(output) = endpoint.poll_output() {
+            if let Output::Write(_, bytes) = output {
+                control.handle_data(now, &bytes);
+            }
+        }
+    }
+
+    fn events(endpoint: &mut Endpoint) -> Vec<Event> {
+        std::iter::from_fn(|| endpoint.poll_event()).collect()
+    }
+
+    #[test]
+    fn what_a_caller_says_behind_its_hello_is_heard_at_once() {
+        let now = crate::clock::now();
+        let mut endpoint = endpoint(now, Role::Receive);
+        let (conn, mut control, hello) = caller(now, &mut endpoint);
+        control.introduce(hello);
+        control.push(&Message::Text(Line::new("hi").unwrap()));
+        endpoint.handle_data(now, conn, &control.take_output().unwrap());
+        let events = events(&mut endpoint);
         assert!(matches!(events[..], [Event::Connected { .. }, Event::Text { .. }]), "{events:?}");
+    }
+
+    #[test]
+    fn a_caller_waits_for_the_answer_and_is_told_so() {
+        let now = crate::clock::now();
+        let mut endpoint = endpoint(now, Role::Receive);
+        endpoint.config.admission = Admission::Asked;
+        for verdict in [Verdict::Refuse, Verdict::Admit] {
+            let (conn, mut control, hello) = caller(now, &mut endpoint);
+            control.introduce(hello);
+            endpoint.handle_data(now, conn, &control.take_output().unwrap());
+            let [Event::Asked { ask, key, .. }] = events(&mut endpoint)[..] else { panic!() };
+            assert_eq!(key, Identity::from_bytes([2; 32]).public_key());
+            let later = now + Duration::from_secs(20);
+            endpoint.handle_timeout(later);
+            hear(later, &mut endpoint, &mut control);
+            assert_eq!(control.poll_heard(), Ok(Some(Heard::Message(Message::Ringing))));
+            assert_eq!(control.poll_heard(), Ok(Some(Heard::Message(Message::KeepAlive))));
+            endpoint.answer(later, ask, verdict);
+            hear(later, &mut endpoint, &mut control);
+            let heard = control.poll_heard();
+            match verdict {
+                Verdict::Refuse => assert_eq!(
+                    heard,
+                    Ok(Some(Heard::Message(Message::Reject(RejectReason::Refused))))
+                ),
+                Verdict::Admit => {
+                    assert!(matches!(heard, Ok(Some(Heard::Message(Message::Accept(_))))));
+                }
+            }
+            let told = events(&mut endpoint);
+            match verdict {
+                Verdict::Refuse => assert!(matches!(told[..], [Event::Refused { .. }])),
+                Verdict::Admit => assert!(matches!(told[..], [Event::Connected { .. }])),
+            }
+        }
+    }
+
+    #[test]
+    fn a_caller_nobody_answers_about_is_refused_and_one_who_leaves_is_forgotten() {
+        let now = crate::clock::now();
+        let mut endpoint = endpoint(now, Role::Receive);
+        endpoint.config.admission = Admission::Asked;
+        for leaves in [false, true] {
+            let (conn, mut control, hello) = caller(now, &mut endpoint);
+            control.introduce(hello);
+            endpoint.handle_data(now, conn, &control.take_output().unwrap());
+            assert!(matches!(events(&mut endpoint)[..], [Event::Asked { .. }]));
+            if leaves {
+                endpoint.handle_disconnected(now, conn, false);
+            } else {
+                endpoint.handle_timeout(now + Duration::from_secs(36));
+            }
+            let told = events(&mut endpoint);
+            assert!(matches!(told[0], Event::AskEnded { .. }), "{told:?}");
+            assert_eq!(told.len(), if leaves { 1 } else { 2 });
+            assert!(endpoint.is_idle());
+        }
     }
 }

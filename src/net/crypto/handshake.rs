@@ -1,0 +1,232 @@
+//! Two sides meet over the control channel: Noise, `XXpsk3`.
+//!
+//! ```text
+//! dialler → answerer:  e
+//! answerer → dialler:  e, ee, s, es            the dialler knows whom it has reached
+//! dialler → answerer:  s, se, psk, [payload]   the answerer knows who calls
+//! ```
+//!
+//! (Noise Protocol Framework, revision 34, §7.5 and §9.) Neither side's key is seen by anybody who only
+//! listens. What the dialler says in the third message, and everything after it, can be read by
+//! the answerer alone, who must know the pre-shared key.
+
+use snow::{Builder, HandshakeState, TransportState, params::NoiseParams};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::keys::{Identity, KEY_LEN, PublicKey, SharedSecret};
+use crate::net::wire::control::PREFACE;
+
+/// A handshake under way.
+#[derive(Debug)]
+pub struct Handshake(HandshakeState);
+
+/// What two sides that have met say to each other.
+#[derive(Debug)]
+pub struct Transport {
+    state: TransportState,
+    hash: [u8; HASH_LEN],
+    peer: PublicKey,
+}
+
+/// A message that the other side cannot have written, or not with the same secret.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("a message that cannot be opened")]
+pub struct Unreadable;
+
+impl Handshake {
+    /// The side that dials. Both sides must have the same `secret`, or none.
+    pub fn dialler(identity: &Identity, secret: Option<&SharedSecret>) -> Self {
+        Self::new(identity, secret, true)
+    }
+
+    /// The side that answers.
+    pub fn answerer(identity: &Identity, secret: Option<&SharedSecret>) -> Self {
+        Self::new(identity, secret, false)
+    }
+
+    fn new(identity: &Identity, secret: Option<&SharedSecret>, dials: bool) -> Self {
+        let params: NoiseParams = PATTERN.parse().expect("a pattern that snow knows");
+        let psk = secret.map_or(&NO_SECRET, SharedSecret::as_bytes);
+        let prologue = [PREFACE, PREFACE].concat();
+        let builder = Builder::new(params)
+            .prologue(&prologue)
+            .and_then(|builder| builder.local_private_key(identity.as_bytes()))
+            .and_then(|builder| builder.psk(PSK_LOCATION, psk));
+        let built =
+            builder.and_then(|b| if dials { b.build_initiator() } else { b.build_responder() });
+        Self(built.expect("all that the pattern needs is there"))
+    }
+
+    /// The next message of this side, with `payload`.
+    ///
+    /// # Panics
+    ///
+    /// If it is the other side's turn, or the payload is longer than a Noise message (65,535 bytes).
+    pub fn write(&mut self, payload: &[u8]) -> Vec<u8> {
+        let mut message = vec![0; payload.len() + MAX_OVERHEAD];
+        let len = self.0.write_message(payload, &mut message).expect("our turn, and it fits");
+        message.truncate(len);
+        message
+    }
+
+    /// The payload of the other side's next message.
+    pub fn read(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+        let mut payload = Zeroizing::new(vec![0; message.len()]);
+        let len = self.0.read_message(message, &mut payload).map_err(|_| Unreadable)?;
+        payload.truncate(len);
+        Ok(payload)
+    }
+
+    /// Who the other side is, once it has said so.
+    pub fn peer(&self) -> Option<PublicKey> {
+        let key: [u8; KEY_LEN] = self.0.get_remote_static()?.try_into().ok()?;
+        Some(PublicKey::from_bytes(key))
+    }
+
+    /// What follows when all three messages have crossed; `None` before.
+    pub fn finish(self) -> Option<Transport> {
+        let peer = self.peer()?;
+        let hash = self.0.get_handshake_hash().try_into().ok()?;
+        let state = self.0.into_transport_mode().ok()?;
+        Some(Transport { state, hash, peer })
+    }
+}
+
+impl Transport {
+    /// Who the other side is.
+    pub fn peer(&self) -> PublicKey {
+        self.peer
+    }
+
+    /// What both sides have and nobody can have made twice: binds what is built on this meeting
+    /// to it (Noise §11.2).
+    pub fn handshake_hash(&self) -> &[u8] {
+        &self.hash
+    }
+
+    /// `plain`, encrypted: 16 bytes longer.
+    ///
+    /// # Panics
+    ///
+    /// If it is longer than a Noise message (65,535 bytes).
+    pub fn write(&mut self, plain: &[u8]) -> Vec<u8> {
+        let mut message = vec![0; plain.len() + TAG_LEN];
+        let len = self.state.write_message(plain, &mut message).expect("it fits");
+        message.truncate(len);
+        message
+    }
+
+    /// What the other side's next message says.
+    pub fn read(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+        let mut plain = Zeroizing::new(vec![0; message.len()]);
+        let len = self.state.read_message(message, &mut plain).map_err(|_| Unreadable)?;
+        plain.truncate(len);
+        Ok(plain)
+    }
+}
+
+const PATTERN: &str = "Noise_XXpsk3_25519_ChaChaPoly_BLAKE2s";
+const PSK_LOCATION: u8 = 3;
+
+/// Where no secret is shared, everybody knows this one.
+const NO_SECRET: [u8; KEY_LEN] = [0; KEY_LEN];
+
+/// Of BLAKE2s.
+const HASH_LEN: usize = 32;
+
+const TAG_LEN: usize = 16;
+
+/// What a handshake message adds to its payload at most: two keys and two tags.
+pub const MAX_OVERHEAD: usize = 2 * (KEY_LEN + TAG_LEN);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(byte: u8) -> SharedSecret {
+        SharedSecret::from_bytes([byte; KEY_LEN])
+    }
+
+    /// Both sides after a whole meeting, or how far they came.
+    fn meet(
+        ours: Option<&SharedSecret>,
+        theirs: Option<&SharedSecret>,
+        tamper: impl Fn(usize, &mut Vec<u8>),
+    ) -> Result<(Transport, Transport), usize> {
+        let (ann, bob) = (Identity::generate(), Identity::generate());
+        let mut dialler = Handshake::dialler(&ann, ours);
+        let mut answerer = Handshake::answerer(&bob, theirs);
+        for turn in 0..3 {
+            let (from, to) = if turn == 1 {
+                (&mut answerer, &mut dialler)
+            } else {
+                (&mut dialler, &mut answerer)
+            };
+            let mut message = from.write(b"payload");
+            tamper(turn, &mut message);
+            let payload = to.read(&message).map_err(|_| turn)?;
+            if turn > 0 && payload[..] != b"payload"[..] {
+                return Err(turn);
+            }
+        }
+        assert_eq!(answerer.peer(), Some(ann.public_key()));
+        assert_eq!(dialler.peer(), Some(bob.public_key()));
+        Ok((dialler.finish().unwrap(), answerer.finish().unwrap()))
+    }
+
+    #[test]
+    fn two_sides_meet_and_speak() {
+        for secret in [None, Some(&secret(1))] {
+            let (mut ann, mut bob) = meet(secret, secret, |_, _| {}).unwrap();
+            assert_eq!(ann.handshake_hash(), bob.handshake_hash());
+            for line in [&b"hello"[..], b""] {
+                let message = ann.write(line);
+                assert_eq!(message.len(), line.len() + TAG_LEN);
+                assert_eq!(&bob.read(&message).unwrap()[..], line);
+            }
+            assert_eq!(&ann.read(&bob.write(b"hi")).unwrap()[..], b"hi");
+        }
+    }
+
+    #[test]
+    fn another_secret_shows_at_the_third_message() {
+        let (a, b) = (secret(1), secret(2));
+        for (ours, theirs) in [(Some(&a), Some(&b)), (Some(&a), None), (None, Some(&b))] {
+            assert_eq!(meet(ours, theirs, |_, _| {}).err(), Some(2));
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_ends_the_meeting() {
+        for (turn, len) in [(0, 32 + 7 + 16), (1, 32 + 48 + 7 + 16), (2, 48 + 7 + 16)] {
+            for bit in 0..len * 8 {
+                let flipped = meet(None, None, |at, message| {
+                    assert!(at != turn || message.len() == len);
+                    if at == turn {
+                        message[bit / 8] ^= 1 << (bit % 8);
+                    }
+                });
+                // X25519 ignores the top bit of a public key (RFC 7748 §5), but it is in the hash.
+                assert!(flipped.is_err(), "bit {bit} of message {turn}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_said_cannot_be_repeated_or_changed() {
+        let (mut ann, mut bob) = meet(None, None, |_, _| {}).unwrap();
+        let message = ann.write(b"hello");
+        assert!(bob.read(&message).is_ok());
+        assert_eq!(bob.read(&message).err(), Some(Unreadable), "a repetition");
+        assert_eq!(ann.read(&message).err(), Some(Unreadable), "a reflection");
+        let mut changed = ann.write(b"hello");
+        changed[0] ^= 1;
+        assert_eq!(bob.read(&changed).err(), Some(Unreadable));
+    }
+
+    #[test]
+    fn a_meeting_that_is_not_over_has_no_transport() {
+        assert!(Handshake::dialler(&Identity::generate(), None).finish().is_none());
+    }
+}

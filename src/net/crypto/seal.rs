@@ -1,0 +1,405 @@
+//! Sealing datagrams: nobody on the way reads them, changes them, or makes any.
+//!
+//! A sealed datagram is its prelude, in the clear, the encrypted body and a tag that covers both
+//! (AEAD, RFC 5116). Each direction of a session has a secret of its own, and its keys follow from
+//! that: key n seals the datagrams whose sequence number is n × 2²² to (n + 1) × 2²² − 1.
+//! The nonce is the sequence number, which never repeats, and so no key and nonce ever meet twice.
+
+use std::{hint::black_box, time::Duration};
+
+use ring::{
+    aead::{
+        AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
+    },
+    hkdf::{HKDF_SHA256, KeyType, Prk, Salt},
+};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::keys::{KEY_LEN, SharedSecret};
+use crate::net::{
+    frame::SessionId,
+    wire::{
+        control::{Cipher, SecretPart},
+        datagram::{Direction, Form, Prelude, TAG_LEN},
+    },
+};
+
+/// What the keys of both directions of one session are made from. Wiped when it is dropped.
+#[derive(Debug)]
+pub struct MediaSecrets {
+    from_dialler: DirectionSecret,
+    from_answerer: DirectionSecret,
+}
+
+/// Seals one side's datagrams.
+#[derive(Debug)]
+pub struct Sealer {
+    secret: DirectionSecret,
+    cipher: Cipher,
+    key: EpochKey,
+}
+
+/// Opens the other side's datagrams.
+///
+/// Two keys are kept, since datagrams are reordered where one key takes over from the other.
+#[derive(Debug)]
+pub struct Opener {
+    secret: DirectionSecret,
+    cipher: Cipher,
+    newest: EpochKey,
+    before: Option<EpochKey>,
+}
+
+/// The tag is wrong: the peer has not written this, or not for this place.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("not sealed by the peer")]
+pub struct Forged;
+
+/// What one direction's keys are made from.
+struct DirectionSecret(Zeroizing<[u8; KEY_LEN]>);
+
+/// The key of one stretch of sequence numbers.
+struct EpochKey {
+    epoch: u64,
+    key: Box<LessSafeKey>,
+}
+
+impl MediaSecrets {
+    /// Those of a session that began with a handshake of this hash, in which each side has given
+    /// its part.
+    pub fn agreed(handshake_hash: &[u8], dialler: &SecretPart, answerer: &SecretPart) -> Self {
+        let mut both = Zeroizing::new([0; 2 * KEY_LEN]);
+        both[..KEY_LEN].copy_from_slice(dialler.as_bytes());
+        both[KEY_LEN..].copy_from_slice(answerer.as_bytes());
+        Self::extracted(handshake_hash, &both[..], &[])
+    }
+
+    /// Those of a session between two sides that share `secret` and have not met.
+    pub fn shared(secret: &SharedSecret, session: SessionId) -> Self {
+        Self::extracted(SHARED_SALT, secret.as_bytes(), &session.get().to_be_bytes())
+    }
+
+    /// HKDF (RFC 5869) with SHA-256.
+    fn extracted(salt: &[u8], secret: &[u8], context: &[u8]) -> Self {
+        let prk = Salt::new(HKDF_SHA256, salt).extract(secret);
+        let direction = |label| DirectionSecret::expanded(&prk, &[label, context]);
+        Self { from_dialler: direction(DIALLER_LABEL), from_answerer: direction(ANSWERER_LABEL) }
+    }
+
+    /// What seals the datagrams that leave in `direction`, the first of which is to have the
+    /// number `first_sequence`, and what opens those that come, of which one to try has the number
+    /// `heard_sequence`.
+    pub fn into_keys(
+        self,
+        direction: Direction,
+        cipher: Cipher,
+        first_sequence: u64,
+        heard_sequence: u64,
+    ) -> (Sealer, Opener) {
+        let (own, peer) = match direction {
+            Direction::FromDialer => (self.from_dialler, self.from_answerer),
+            Direction::FromAnswerer => (self.from_answerer, self.from_dialler),
+        };
+        let key = own.epoch_key(cipher, epoch_of(first_sequence));
+        let newest = peer.epoch_key(cipher, epoch_of(heard_sequence));
+        let sealer = Sealer { secret: own, cipher, key };
+        (sealer, Opener { secret: peer, cipher, newest, before: None })
+    }
+}
+
+impl Sealer {
+    /// Completes the datagram whose body stands at `datagram[LEN .. len - TAG_LEN]`: writes the
+    /// prelude before it, encrypts it, and writes the tag behind it. The sequence number must be
+    /// one that this sealer has not had.
+    ///
+    /// # Panics
+    ///
+    /// If the datagram is shorter than prelude and tag.
+    pub fn seal(&mut self, prelude: &Prelude, datagram: &mut [u8]) {
+        let epoch = epoch_of(prelude.sequence);
+        if epoch != self.key.epoch {
+            self.key = self.secret.epoch_key(self.cipher, epoch);
+        }
+        prelude.write(Form::Sealed, datagram);
+        let (head, rest) = datagram.split_at_mut(Prelude::LEN);
+        let (body, room) = rest.split_at_mut(rest.len() - TAG_LEN);
+        let tag = self
+            .key
+            .key
+            .seal_in_place_separate_tag(nonce(prelude.sequence), Aad::from(&*head), body)
+            .expect("a datagram is far shorter than what one nonce may seal");
+        room.copy_from_slice(tag.as_ref());
+    }
+}
+
+impl Opener {
+    /// Verifies and decrypts a datagram in place; its body. Nothing else has changed if it fails,
+    /// but the datagram's bytes are of no use any more.
+    pub fn open<'a>(
+        &mut self,
+        prelude: &Prelude,
+        datagram: &'a mut [u8],
+    ) -> Result<&'a [u8], Forged> {
+        let epoch = epoch_of(prelude.sequence);
+        if let Some(key) = self.known(epoch) {
+            return key.open(prelude.sequence, datagram);
+        }
+        // No sender leaves out four million numbers, and nobody else is worth a key.
+        if epoch != self.newest.epoch + 1 {
+            return Err(Forged);
+        }
+        let key = self.secret.epoch_key(self.cipher, epoch);
+        let body = key.open(prelude.sequence, datagram)?;
+        self.before = Some(std::mem::replace(&mut self.newest, key));
+        Ok(body)
+    }
+
+    fn known(&self, epoch: u64) -> Option<&EpochKey> {
+        let before = self.before.as_ref();
+        [Some(&self.newest), before].into_iter().flatten().find(|key| key.epoch == epoch)
+    }
+}
+
+impl DirectionSecret {
+    fn expanded(prk: &Prk, info: &[&[u8]]) -> Self {
+        let mut secret = Zeroizing::new([0; KEY_LEN]);
+        expand(prk, info, &mut secret);
+        Self(secret)
+    }
+
+    fn epoch_key(&self, cipher: Cipher, epoch: u64) -> EpochKey {
+        let prk = Prk::new_less_safe(HKDF_SHA256, &self.0[..]);
+        let mut key = Zeroizing::new([0; KEY_LEN]);
+        expand(&prk, &[KEY_LABEL, &epoch.to_be_bytes()], &mut key);
+        EpochKey { epoch, key: Box::new(bound(cipher, &key)) }
+    }
+}
+
+impl EpochKey {
+    fn open<'a>(&self, sequence: u64, datagram: &'a mut [u8]) -> Result<&'a [u8], Forged> {
+        let (head, rest) = datagram.split_at_mut(Prelude::LEN);
+        let opened = self.key.open_in_place(nonce(sequence), Aad::from(&*head), rest);
+        opened.map(|body| &*body).map_err(|_| Forged)
+    }
+}
+
+/// `ring` does not wipe its keys: another one is put in their place.
+impl Drop for EpochKey {
+    fn drop(&mut self) {
+        *self.key = bound(Cipher::Aes256Gcm, &[0; KEY_LEN]);
+        black_box(&mut self.key);
+    }
+}
+
+impl std::fmt::Debug for DirectionSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DirectionSecret(…)")
+    }
+}
+
+impl std::fmt::Debug for EpochKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EpochKey({})", self.epoch)
+    }
+}
+
+/// An output length of HKDF, which `ring` wants as a type.
+struct KeyLen;
+
+impl KeyType for KeyLen {
+    fn len(&self) -> usize {
+        KEY_LEN
+    }
+}
+
+/// Whether this processor helps with AES and with GCM's product.
+pub fn processor_has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("aes") && is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    false
+}
+
+/// The first number of a session that is sealed without a handshake, at `wall_clock` since 1970.
+///
+/// Two sessions with one key could have one session id, of 32 bits, and then must not have one number. So
+/// each begins at a number that no session begun before has reached, unless it has sent more than 65,536
+/// datagrams a second: at the second in which it begins, times that.
+pub fn first_sequence(wall_clock: Duration) -> u64 {
+    wall_clock.as_secs() << DATAGRAMS_A_SECOND_BITS & MAX_SEQUENCE
+}
+
+fn expand(prk: &Prk, info: &[&[u8]], out: &mut [u8; KEY_LEN]) {
+    let okm = prk.expand(info, KeyLen).expect("32 bytes are one round of HKDF");
+    okm.fill(&mut out[..]).expect("the length that was asked for");
+}
+
+fn bound(cipher: Cipher, key: &[u8; KEY_LEN]) -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(algorithm(cipher), key).expect("both take 32 bytes"))
+}
+
+fn algorithm(cipher: Cipher) -> &'static Algorithm {
+    match cipher {
+        Cipher::Aes256Gcm => &AES_256_GCM,
+        Cipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+    }
+}
+
+fn nonce(sequence: u64) -> Nonce {
+    let mut nonce = [0; NONCE_LEN];
+    nonce[NONCE_LEN - 8..].copy_from_slice(&sequence.to_be_bytes());
+    Nonce::assume_unique_for_key(nonce)
+}
+
+fn epoch_of(sequence: u64) -> u64 {
+    sequence >> EPOCH_BITS
+}
+
+/// A key seals 2²² datagrams: a quarter of an hour at 5000 a second. RFC 9001 §6.6 allows
+/// 2²³ for AES-GCM with datagrams of 2¹⁶ bytes, and more for smaller ones.
+const EPOCH_BITS: u32 = 22;
+
+/// What seals where nobody can say what its processor helps with: as fast on all of them.
+pub const BARE_CIPHER: Cipher = Cipher::ChaCha20Poly1305;
+
+const DATAGRAMS_A_SECOND_BITS: u32 = 16;
+
+/// 48 bits.
+const MAX_SEQUENCE: u64 = (1 << 48) - 1;
+
+const SHARED_SALT: &[u8] = b"udpchat shared key";
+const DIALLER_LABEL: &[u8] = b"udpchat media from dialler";
+const ANSWERER_LABEL: &[u8] = b"udpchat media from answerer";
+const KEY_LABEL: &[u8] = b"udpchat key";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::wire::datagram::Kind;
+
+    const CIPHERS: [Cipher; 2] = [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305];
+
+    fn secrets(salt: u8) -> MediaSecrets {
+        let part = |byte| SecretPart::from_bytes([byte; KEY_LEN]);
+        MediaSecrets::agreed(&[salt; 32], &part(1), &part(2))
+    }
+
+    /// A dialler's sealer, and its answerer's opener.
+    fn pair(cipher: Cipher) -> (Sealer, Opener) {
+        let (sealer, _) = secrets(0).into_keys(Direction::FromDialer, cipher, 0, 0);
+        let (_, opener) = secrets(0).into_keys(Direction::FromAnswerer, cipher, 0, 0);
+        (sealer, opener)
+    }
+
+    fn prelude(sequence: u64) -> Prelude {
+        Prelude {
+            kind: Kind::Video,
+            direction: Direction::FromDialer,
+            sequence,
+            session: SessionId::new(7).unwrap(),
+        }
+    }
+
+    fn sealed(sealer: &mut Sealer, sequence: u64, body: &[u8]) -> Vec<u8> {
+        let mut datagram = vec![0; Form::Sealed.overhead() + body.len()];
+        datagram[Prelude::LEN..][..body.len()].copy_from_slice(body);
+        sealer.seal(&prelude(sequence), &mut datagram);
+        datagram
+    }
+
+    fn open(opener: &mut Opener, datagram: &[u8]) -> Result<Vec<u8>, Forged> {
+        let prelude = Prelude::read(datagram).map_err(|_| Forged)?;
+        opener.open(&prelude, &mut datagram.to_vec()).map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn what_is_sealed_is_opened_and_cannot_be_read() {
+        for cipher in CIPHERS {
+            let (mut sealer, mut opener) = pair(cipher);
+            let body = [0xff, 0xd8, 0xff, 0xe0].repeat(20);
+            let datagram = sealed(&mut sealer, 5, &body);
+            assert!(!datagram.windows(4).any(|bytes| bytes == &body[..4]));
+            assert_eq!(open(&mut opener, &datagram), Ok(body));
+        }
+    }
+
+    #[test]
+    fn every_bit_counts() {
+        for cipher in CIPHERS {
+            let (mut sealer, mut opener) = pair(cipher);
+            let datagram = sealed(&mut sealer, 5, b"hello");
+            for bit in 0..datagram.len() * 8 {
+                let mut flipped = datagram.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                // The magic and the version are looked at before anything is opened.
+                if Form::of(&flipped) == Ok(Form::Sealed) {
+                    assert_eq!(open(&mut opener, &flipped), Err(Forged), "bit {bit}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_side_direction_session_and_handshake_has_keys_of_its_own() {
+        let (mut sealer, _) = pair(Cipher::Aes256Gcm);
+        let datagram = sealed(&mut sealer, 5, b"hello");
+        let (_, mut own) = secrets(0).into_keys(Direction::FromDialer, Cipher::Aes256Gcm, 0, 0);
+        let (_, mut other) = secrets(1).into_keys(Direction::FromAnswerer, Cipher::Aes256Gcm, 0, 0);
+        assert_eq!(open(&mut own, &datagram), Err(Forged), "come back to its sender");
+        assert_eq!(open(&mut other, &datagram), Err(Forged), "of another handshake");
+
+        let key = SharedSecret::from_bytes([3; KEY_LEN]);
+        let shared = |id| MediaSecrets::shared(&key, SessionId::new(id).unwrap());
+        let cipher = Cipher::ChaCha20Poly1305;
+        let (mut sealer, _) = shared(7).into_keys(Direction::FromDialer, cipher, 0, 0);
+        let datagram = sealed(&mut sealer, 0, b"hello");
+        for (id, opened) in [(7, Ok(b"hello".to_vec())), (8, Err(Forged))] {
+            let (_, mut opener) = shared(id).into_keys(Direction::FromAnswerer, cipher, 0, 0);
+            assert_eq!(open(&mut opener, &datagram), opened);
+        }
+    }
+
+    #[test]
+    fn a_new_key_takes_over_and_the_old_one_is_still_known() {
+        for cipher in CIPHERS {
+            let (mut sealer, mut opener) = pair(cipher);
+            let boundary = 1 << EPOCH_BITS;
+            let old = sealed(&mut sealer, boundary - 1, b"old");
+            let new = sealed(&mut sealer, boundary, b"new");
+            let newer = sealed(&mut sealer, 2 * boundary, b"newer");
+            assert_eq!(open(&mut opener, &newer), Err(Forged), "nobody leaves out a key");
+            assert_eq!(open(&mut opener, &new), Ok(b"new".to_vec()));
+            assert_eq!(open(&mut opener, &old), Ok(b"old".to_vec()), "overtaken");
+            assert_eq!(open(&mut opener, &newer), Ok(b"newer".to_vec()));
+            assert_eq!(open(&mut opener, &old), Err(Forged), "gone");
+        }
+    }
+
+    #[test]
+    fn a_forged_datagram_moves_no_key() {
+        let (mut sealer, mut opener) = pair(Cipher::Aes256Gcm);
+        let mut forged = sealed(&mut sealer, 1 << EPOCH_BITS, b"new");
+        *forged.last_mut().unwrap() ^= 1;
+        assert_eq!(open(&mut opener, &forged), Err(Forged));
+        assert_eq!((opener.newest.epoch, opener.before.is_none()), (0, true));
+    }
+
+    #[test]
+    fn a_session_begun_later_never_has_the_numbers_of_one_before() {
+        let first = first_sequence(Duration::from_millis(1_795_000_000_900));
+        let next = first_sequence(Duration::from_millis(1_795_000_001_100));
+        assert_eq!(next - first, 65_536);
+        assert!(next < 1 << 47);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let (sealer, opener) = pair(Cipher::Aes256Gcm);
+        let text = format!("{sealer:?} {opener:?} {:?}", secrets(0));
+        assert!(!text.contains('['), "{text}");
+    }
+}

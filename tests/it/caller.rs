@@ -1,0 +1,69 @@
+//! A caller made of the protocol's parts, which says what no udpchat would.
+
+use udpchat::net::{
+    crypto::{
+        handshake::{Handshake, Transport},
+        keys::{Identity, PublicKey, SharedSecret},
+    },
+    wire::control::{PREFACE, emit_framed, parse_framed},
+};
+
+/// One side that dials, byte by byte.
+pub(crate) struct Caller {
+    handshake: Option<Handshake>,
+    transport: Option<Transport>,
+    inbox: Vec<u8>,
+    preface_seen: bool,
+}
+
+impl Caller {
+    /// One of this identity and secret, and what it says first.
+    pub(crate) fn new(identity: &Identity, secret: Option<&SharedSecret>) -> (Self, Vec<u8>) {
+        let mut handshake = Handshake::dialler(identity, secret);
+        let mut first = PREFACE.to_vec();
+        emit_framed(&handshake.write(&[]), &mut first);
+        let handshake = Some(handshake);
+        (Self { handshake, transport: None, inbox: Vec::new(), preface_seen: false }, first)
+    }
+
+    /// Hears the answerer's second message: whom it has reached.
+    pub(crate) fn meet(&mut self, answer: &[u8]) -> PublicKey {
+        self.inbox.extend(answer);
+        let message = self.take_framed().expect("the second message has come");
+        let handshake = self.handshake.as_mut().expect("still meeting");
+        handshake.read(&message).expect("nobody has changed it");
+        handshake.peer().expect("it says who it is")
+    }
+
+    /// The third message, with `hello`.
+    pub(crate) fn introduce(&mut self, hello: &[u8]) -> Vec<u8> {
+        let mut handshake = self.handshake.take().expect("still meeting");
+        let mut third = Vec::new();
+        emit_framed(&handshake.write(hello), &mut third);
+        self.transport = handshake.finish();
+        third
+    }
+
+    /// `plain`, encrypted and framed.
+    pub(crate) fn say(&mut self, plain: &[u8]) -> Vec<u8> {
+        let mut framed = Vec::new();
+        emit_framed(&self.transport().write(plain), &mut framed);
+        framed
+    }
+
+    fn transport(&mut self) -> &mut Transport {
+        self.transport.as_mut().expect("introduced")
+    }
+
+    fn take_framed(&mut self) -> Option<Vec<u8>> {
+        if !self.preface_seen && self.inbox.len() >= PREFACE.len() {
+            assert_eq!(self.inbox[..PREFACE.len()], PREFACE);
+            self.inbox.drain(..PREFACE.len());
+            self.preface_seen = true;
+        }
+        let (message, len) = parse_framed(&self.inbox).expect("well framed")?;
+        let message = message.to_vec();
+        self.inbox.drain(..len);
+        Some(message)
+    }
+}
