@@ -35,7 +35,8 @@ use udpchat::{
         io::UdpSocket,
         redundancy::FecMode,
         session::{
-            Admission, DEFAULT_REASSEMBLY_DEADLINE, Endpoint, EndpointConfig, Output, Role, Target,
+            Admission, Bare, DEFAULT_REASSEMBLY_DEADLINE, Endpoint, EndpointConfig, Output, Role,
+            Target,
         },
         wire::{control::Epoch, datagram::Form, text::Name},
     },
@@ -177,7 +178,7 @@ fn endpoint(now: Instant, role: Role) -> Endpoint {
         identity: Identity::generate(),
         secret: None,
         admission: Admission::Anyone,
-        bare_key: None,
+        bare: Bare::Clear,
         wall_clock: Duration::ZERO,
         stream: None,
         max_datagram_len: Some(DATAGRAM_LEN),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use udpchat::net::{
     crypto::keys::Identity,
     redundancy::FecMode,
-    session::{Admission, DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, Role},
+    session::{Admission, Bare, DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, Role},
     wire::{control::Epoch, text::Name},
 };
 
@@ -24,7 +24,7 @@ pub(crate) fn config(name: &str, role: Role, epoch: Instant) -> EndpointConfig {
         identity: identity(name),
         secret: None,
         admission: Admission::Anyone,
-        bare_key: None,
+        bare: Bare::Clear,
         wall_clock: Duration::from_secs(1_800_000_000),
         stream: None,
         max_datagram_len: Some(1200),

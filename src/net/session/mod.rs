@@ -28,8 +28,8 @@ mod sender;
 
 pub use call::{CallCounters, CallId, RepairStats};
 pub use endpoint::{
-    Admission, ConnId, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, Output, Role, StrayCounters,
-    Target, Transmit,
+    Admission, Bare, ConnId, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, Output, Role,
+    StrayCounters, Target, Transmit,
 };
 pub use event::{AskId, Delivered, EndReason, Event, GiveUpReason, Peer, Verdict, WaitReason};
 pub use prober::boot_local_epoch;

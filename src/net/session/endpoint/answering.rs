@@ -9,7 +9,7 @@ use log::debug;
 use rand::RngExt;
 
 use super::{
-    Admission, Endpoint, Output, Role,
+    Admission, Bare, Endpoint, Output, Role,
     greeting::{Asked, Greeting, MAX_ASKED, MAX_UNREAD, to_make_way},
 };
 use crate::net::{
@@ -41,7 +41,7 @@ impl Endpoint {
         if !self.may_be_unasked(prelude) || VideoHeader::parse(body).is_err() {
             return None;
         }
-        if self.config.bare_key.is_some() {
+        if matches!(self.config.bare, Bare::Sealed(_)) {
             self.tell_cannot_open(from, false);
             return None;
         }
@@ -65,7 +65,7 @@ impl Endpoint {
             self.strays.unknown_session += 1;
             return None;
         }
-        let Some(key) = &self.config.bare_key else {
+        let Bare::Sealed(key) = &self.config.bare else {
             self.strays.unknown_session += 1;
             self.tell_cannot_open(from, true);
             return None;
@@ -92,6 +92,7 @@ impl Endpoint {
         prelude.kind == Kind::Video
             && prelude.direction == Direction::FromDialer
             && matches!(self.config.role, Role::Receive)
+            && !matches!(self.config.bare, Bare::Refused)
             && !self.ended_sessions.contains(&prelude.session)
     }
 

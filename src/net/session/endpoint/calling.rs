@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rand::RngExt;
 
-use super::{Admission, Endpoint, Output, Role, Target};
+use super::{Admission, Bare, Endpoint, Output, Role, Target};
 use crate::net::{
     crypto::{
         keys::{PublicKey, SharedSecret},
@@ -29,9 +29,9 @@ impl Endpoint {
         let Some(&addr) = target.addrs.first() else { return };
         let session = self.new_session();
         let direction = Direction::FromDialer;
-        let outbound = match &self.config.bare_key {
-            None => Outbound::clear(session, direction),
-            Some(key) => {
+        let outbound = match &self.config.bare {
+            Bare::Refused | Bare::Clear => Outbound::clear(session, direction),
+            Bare::Sealed(key) => {
                 let first = first_sequence(self.config.wall_clock);
                 let secrets = MediaSecrets::shared(key, session);
                 let (sealer, _) = secrets.into_keys(direction, BARE_CIPHER, first, 0);

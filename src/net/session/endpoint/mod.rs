@@ -49,9 +49,9 @@ pub struct EndpointConfig {
     pub secret: Option<SharedSecret>,
     /// With whom it has to do, of those who know that.
     pub admission: Admission,
-    /// What seals the datagrams of sessions without a control channel; `None`: they are in the clear.
-    pub bare_key: Option<SharedSecret>,
-    /// The time since 1970, which numbers those datagrams, so that no number is ever used again.
+    /// What it makes of sessions without a control channel.
+    pub bare: Bare,
+    /// The time since 1970, which numbers their sealed datagrams, so that no number is ever used again.
     pub wall_clock: Duration,
     /// What it sends, once that is known.
     pub stream: Option<StreamParams>,
@@ -99,6 +99,17 @@ pub enum Admission {
     Anyone,
     /// With whom it is told to: [`Event::Asked`].
     Asked,
+}
+
+/// What an endpoint makes of sessions without a control channel.
+#[derive(Clone, Debug)]
+pub enum Bare {
+    /// It does not take any.
+    Refused,
+    /// They are in the clear, and anybody can read and make them.
+    Clear,
+    /// They are sealed with a key that both sides were given.
+    Sealed(SharedSecret),
 }
 
 /// Somebody to call.
@@ -635,7 +646,11 @@ impl Endpoint {
             fec: self.config.fec,
             max_bitrate: self.config.max_bitrate,
             has_feedback: false,
-            form: if self.config.bare_key.is_some() { Form::Sealed } else { Form::Clear },
+            form: if matches!(self.config.bare, Bare::Sealed(_)) {
+                Form::Sealed
+            } else {
+                Form::Clear
+            },
         }
     }
 }
@@ -682,14 +697,14 @@ mod tests {
         wire::control::{Hello, Message, SecretPart},
     };
 
-    fn endpoint(now: Instant, role: Role) -> Endpoint {
-        let config = EndpointConfig {
+    fn config(now: Instant, role: Role) -> EndpointConfig {
+        EndpointConfig {
             name: Name::new("ann"),
             role,
             identity: Identity::from_bytes([1; 32]),
             secret: None,
             admission: Admission::Anyone,
-            bare_key: None,
+            bare: Bare::Clear,
             wall_clock: Duration::ZERO,
             stream: None,
             max_datagram_len: Some(1200),
@@ -699,8 +714,11 @@ mod tests {
             epoch: now,
             shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
             seed: 1,
-        };
-        Endpoint::new(now, config)
+        }
+    }
+
+    fn endpoint(now: Instant, role: Role) -> Endpoint {
+        Endpoint::new(now, config(now, role))
     }
 
     #[test]
@@ -817,5 +835,72 @@ mod tests {
             assert_eq!(told.len(), if leaves { 1 } else { 2 });
             assert!(endpoint.is_idle());
         }
+    }
+
+    fn bare(now: Instant, role: Role, bare: Bare, at: u64) -> Endpoint {
+        let wall_clock = Duration::from_secs(at);
+        Endpoint::new(now, EndpointConfig { bare, wall_clock, ..config(now, role) })
+    }
+
+    /// What a sender without a control channel sends of one frame, begun at second `at`.
+    fn sent_bare(now: Instant, key: Bare, at: u64) -> Vec<u8> {
+        let target = Target { host: "desk".into(), addrs: vec!["127.0.0.1:7".parse().unwrap()] };
+        let role = Role::Send { targets: vec![target], control: false };
+        let mut sender = bare(now, role, key, at);
+        sender.push_frame(now, &OutgoingFrame { data: vec![7; 100].into(), captured: now });
+        let mut buf = vec![0; 2000];
+        let transmit = sender.poll_transmit(now, &mut buf, 1).unwrap();
+        buf.truncate(transmit.len);
+        buf
+    }
+
+    fn key(byte: u8) -> Bare {
+        Bare::Sealed(SharedSecret::from_bytes([byte; 32]))
+    }
+
+    #[test]
+    fn a_bare_stream_is_taken_only_with_the_same_key() {
+        let now = crate::clock::now();
+        let from = "127.0.0.1:8".parse().unwrap();
+        for (ours, theirs, taken, told) in [
+            (Bare::Clear, Bare::Clear, true, None),
+            (key(1), key(1), true, None),
+            (key(1), key(2), false, None),
+            (key(1), Bare::Clear, false, Some(false)),
+            (Bare::Clear, key(1), false, Some(true)),
+            (Bare::Refused, Bare::Clear, false, None),
+            (Bare::Refused, key(1), false, None),
+        ] {
+            let what = format!("{ours:?} takes {theirs:?}");
+            let mut receiver = bare(now, Role::Receive, ours, 0);
+            for _ in 0..2 {
+                receiver.handle_datagram(now, from, &mut sent_bare(now, theirs.clone(), 5));
+            }
+            assert_eq!(receiver.poll_frame().is_some(), taken, "{what}");
+            let cannot_open = events(&mut receiver).into_iter().filter_map(|event| match event {
+                Event::CannotOpen { is_sealed, .. } => Some(is_sealed),
+                _ => None,
+            });
+            assert_eq!(cannot_open.collect::<Vec<_>>(), Vec::from_iter(told), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_sealed_bare_stream_cannot_be_repeated_after_another() {
+        let now = crate::clock::now();
+        let from = "127.0.0.1:8".parse().unwrap();
+        let mut receiver = bare(now, Role::Receive, key(1), 0);
+        let old = sent_bare(now, key(1), 5);
+        let mut take = |now: Instant, datagram: &[u8]| {
+            receiver.handle_datagram(now, from, &mut datagram.to_vec());
+            let taken = receiver.poll_frame().is_some();
+            receiver.handle_timeout(now + Duration::from_secs(3));
+            taken
+        };
+        assert!(take(now, &old));
+        let later = now + Duration::from_secs(10);
+        assert!(!take(later, &old), "a repetition");
+        assert!(take(later, &sent_bare(later, key(1), 6)));
+        assert!(!take(later + Duration::from_secs(10), &old));
     }
 }
