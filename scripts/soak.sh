@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 seconds=${SECONDS_TO_RUN:-600}
 bin=target/release/udpchat
 dir=$(mktemp -d)
+export XDG_CONFIG_HOME=$dir
 recv= send=
 trap 'kill $recv $send 2>/dev/null || true; rm -rf "$dir"' EXIT
 

@@ -11,6 +11,7 @@ out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 cat >"$out/inside.sh" <<'EOS'
 set -eu
+export XDG_CONFIG_HOME=$2
 cd "$1"
 target/release/udpchat devices
 target/release/udpchat recv --bind 127.0.0.1:7722 --show none --output "$2/camera.mjpeg" --seconds 30 &

@@ -122,6 +122,7 @@ impl Drop for Running {
 pub(crate) fn udpchat() -> Command {
     let mut command = Command::new(BINARY);
     command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env_remove("RUST_LOG");
+    crate::machines::hermetic(&mut command);
     piped(&mut command);
     command
 }

@@ -20,11 +20,12 @@ use super::{
     send::open_source,
     statistics::Statistics,
     stop::Stop,
+    trust::{Side, Trust},
     view::{View, ViewConfig},
     watch::{OwnSide, Presence, Watch},
 };
 use crate::{
-    cli::args::ChatArgs,
+    cli::args::{Accept, ChatArgs},
     clock,
     latest::Latest,
     net::{io::Listen, session::Role, time::MediaClock, wire::control::CloseReason},
@@ -42,11 +43,17 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     };
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let stop = Stop::on_signals()?;
+    let side = if args.host.is_some() { Side::Calls } else { Side::IsSeen };
+    let mut trust = Trust::new(&args.trust, args.accept, None, side, messages)?;
+    if args.accept == Some(Accept::Any) {
+        messages.say("ANYBODY who calls will see your camera (--accept any)");
+    }
     let mut statistics = Statistics::new(&args.report)?;
     let epoch = clock::now();
     let listens = args.host.is_none();
     let network = Network::start(NetworkConfig {
         role,
+        credentials: trust.credentials().clone(),
         stream: Some(stream_params(source.info(), args.source.encoding.quality)),
         epoch,
         listen: listens.then(|| Listen { addr: listen_addr(args.bind), control: true }),
@@ -89,6 +96,7 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     let typed = typed_lines(&args.source.source)?;
     let result = Watch {
         network: &network,
+        trust: &mut trust,
         view: &mut view,
         statistics: &mut statistics,
         messages,

@@ -18,6 +18,7 @@ use super::{
     send::open_source,
     statistics::Statistics,
     stop::Stop,
+    trust::Credentials,
     view::{Check, View, ViewConfig},
 };
 use crate::{
@@ -189,6 +190,7 @@ impl DemoLoop<'_> {
 fn start_receiver(args: &DemoArgs, epoch: Instant) -> Result<Network> {
     Network::start(NetworkConfig {
         role: Role::Receive,
+        credentials: Credentials::throw_away(),
         stream: None,
         epoch,
         listen: Some(Listen { addr: (Ipv4Addr::LOCALHOST, 0).into(), control: true }),
@@ -207,6 +209,7 @@ fn start_sender(
     let target = Target { host: "this machine".into(), addrs: vec![to] };
     Network::start(NetworkConfig {
         role: Role::Send { targets: vec![target], control: true },
+        credentials: Credentials::throw_away(),
         stream: Some(stream),
         epoch,
         listen: None,

@@ -22,9 +22,15 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
             format!("waiting for {host}: it has to say yes")
         }
         Event::GivenUp { host, reason } => format!("cannot stream to {host}: {}", given_up(reason)),
-        Event::Connected { peer, stream, .. } => match stream {
+        Event::Connected { peer, stream, is_sealed, .. } => match stream {
             Some(stream) => format!("{} streams {}", who(peer), stream_line(stream)),
-            None if peer.name.is_none() => return None,
+            None if peer.name.is_none() && *is_sealed => {
+                format!("{} streams, encrypted with the shared key", who(peer))
+            }
+            None if peer.name.is_none() => format!(
+                "{} streams in the clear: anybody on the way can read and change it",
+                who(peer)
+            ),
             None => format!("connected to {}", who(peer)),
         },
         Event::Refused { peer, reason } => format!("refused {}: {}", who(peer), refused(reason)),

@@ -28,6 +28,11 @@ impl Messages {
         }
     }
 
+    /// A question, which is asked even of those who want quiet.
+    pub(super) fn ask(&self, question: &str) {
+        self.print(question);
+    }
+
     /// The one line that says why it failed.
     pub(super) fn fail(&self, line: &str) {
         self.print(&format!("udpchat: {}", line.replace('\n', " ")));

@@ -21,6 +21,7 @@ mod run;
 mod send;
 mod statistics;
 mod stop;
+mod trust;
 mod view;
 mod watch;
 

@@ -10,6 +10,7 @@ use super::{
     run::{Network, NetworkConfig, Stdout, deadline, stdout_owner},
     statistics::Statistics,
     stop::Stop,
+    trust::{Side, Trust},
     view::{Check, View, ViewConfig},
     watch::{Presence, Watch},
 };
@@ -27,9 +28,12 @@ use crate::{
 pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     let stdout = stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), false)?;
     let stop = Stop::on_signals()?;
+    let mut trust =
+        Trust::new(&args.trust, args.accept, args.key_file.as_deref(), Side::Shows, messages)?;
     let mut statistics = Statistics::new(&args.report)?;
     let network = Network::start(NetworkConfig {
         role: Role::Receive,
+        credentials: trust.credentials().clone(),
         stream: None,
         epoch: clock::now(),
         listen: Some(Listen { addr: listen_addr(args.bind), control: !args.no_control }),
@@ -55,6 +59,7 @@ pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     ));
     let result = Watch {
         network: &network,
+        trust: &mut trust,
         view: &mut view,
         statistics: &mut statistics,
         messages,

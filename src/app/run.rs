@@ -12,16 +12,15 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::capture::spawn;
+use super::{capture::spawn, trust::Credentials};
 use crate::{
     cli::args::NetworkArgs,
     clock,
     net::{
-        crypto::keys::Identity,
         io::{Driver, DriverConfig, Handle, Listen, NetStats, SocketOptions, shared_epoch},
         netem::NetemSpec,
         redundancy::FecMode,
-        session::{Admission, Bare, DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, Role},
+        session::{DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, Role},
         wire::control::{CloseReason, StreamParams},
     },
     video::sink::OutputSpec,
@@ -49,6 +48,7 @@ pub(super) struct Finished {
 #[derive(Debug)]
 pub(super) struct NetworkConfig<'a> {
     pub(super) role: Role,
+    pub(super) credentials: Credentials,
     pub(super) stream: Option<StreamParams>,
     pub(super) epoch: Instant,
     pub(super) listen: Option<Listen>,
@@ -61,13 +61,14 @@ impl Network {
     /// Binds, and starts the thread.
     pub(super) fn start(config: NetworkConfig<'_>) -> Result<Self> {
         let control = !matches!(config.role, Role::Send { control: false, .. });
+        let Credentials { identity, secret, admission, bare } = config.credentials;
         let endpoint = EndpointConfig {
             name: super::name::own_name(config.args.name.as_deref()),
             role: config.role,
-            identity: Identity::generate(),
-            secret: None,
-            admission: Admission::Anyone,
-            bare: Bare::Clear,
+            identity,
+            secret,
+            admission,
+            bare,
             wall_clock: clock::wall(),
             stream: config.stream,
             max_datagram_len: config.args.mtu.0,
@@ -173,3 +174,9 @@ const UNREPORTED_PERCENT: u8 = 25;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Usage(String);
+
+impl Usage {
+    pub(super) fn new(said: impl Into<String>) -> Self {
+        Self(said.into())
+    }
+}

@@ -20,6 +20,7 @@ use super::{
     run::{Network, NetworkConfig, deadline, is_over},
     statistics::{Sources, Statistics},
     stop::Stop,
+    trust::{Side, Trust},
 };
 use crate::{
     cli::{
@@ -42,12 +43,14 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let encoding = encoding(args);
     let stop = Stop::on_signals()?;
+    let mut trust = Trust::new(&args.trust, None, args.key_file.as_deref(), Side::Calls, messages)?;
     let mut statistics = Statistics::new(&args.report)?;
     let epoch = clock::now();
     let hosts: Vec<String> = targets.iter().map(|t| t.host.clone()).collect();
     let count = targets.len();
     let network = Network::start(NetworkConfig {
         role: Role::Send { targets, control: !args.no_control },
+        credentials: trust.credentials().clone(),
         stream: Some(stream_params(source.info(), encoding.quality)),
         epoch,
         listen: None,
@@ -56,7 +59,13 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         args: &args.network,
     })?;
     if args.no_control {
-        messages.say(&format!("sending to {}, unasked and unencrypted", hosts.join(", ")));
+        let how = match args.key_file {
+            Some(_) => "unasked, encrypted with the shared key",
+            None => {
+                "unasked and IN THE CLEAR: anybody on the way can read and change it (--key-file FILE encrypts)"
+            }
+        };
+        messages.say(&format!("sending to {}, {how}", hosts.join(", ")));
     }
     let gate = Arc::new(AtomicBool::new(args.no_control));
     let capture = Capture::start(
@@ -81,7 +90,8 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
                 Event::GivenUp { .. } => given_up += 1,
                 _ => {}
             }
-            let line = describe(&event, None);
+            trust.hear(&event, &network.handle, messages);
+            let line = trust.explain(&event).or_else(|| describe(&event, None));
             if given_up == count {
                 result = Err(anyhow::anyhow!(line.unwrap_or_default()));
                 break;

@@ -17,6 +17,7 @@ use super::{
     run::{Network, is_over},
     statistics::Statistics,
     stop::Stop,
+    trust::Trust,
     view::View,
 };
 use crate::{
@@ -33,6 +34,7 @@ use crate::{
 /// Everything that the main thread looks after.
 pub(super) struct Watch<'a> {
     pub(super) network: &'a Network,
+    pub(super) trust: &'a mut Trust,
     pub(super) view: &'a mut View,
     pub(super) statistics: &'a mut Statistics,
     pub(super) messages: &'a Messages,
@@ -100,6 +102,7 @@ impl Watch<'_> {
             self.tell_change();
             self.say_typed();
             let now = clock::now();
+            self.trust.tick(now, &self.network.handle, self.messages);
             self.notice(now)?;
             if self.view.tick(now, self.messages)? {
                 break;
@@ -131,6 +134,7 @@ impl Watch<'_> {
     }
 
     fn hear(&mut self, event: &Event) -> Result<()> {
+        self.trust.hear(event, &self.network.handle, self.messages);
         match event {
             Event::Connected { peer, stream, .. } => {
                 self.presence.arrive(peer);
@@ -158,7 +162,8 @@ impl Watch<'_> {
                 }
             }
             Event::GivenUp { .. } => {
-                bail!(describe(event, self.listening).unwrap_or_default());
+                let why = self.trust.explain(event).or_else(|| describe(event, self.listening));
+                bail!(why.unwrap_or_default());
             }
             _ => {}
         }
@@ -178,9 +183,12 @@ impl Watch<'_> {
         }
     }
 
-    fn say_typed(&self) {
+    fn say_typed(&mut self) {
         let Some(own) = &self.own else { return };
         while let Ok(text) = own.typed.try_recv() {
+            if self.trust.take_typed(&text, &self.network.handle, self.messages) {
+                continue;
+            }
             let Some(line) = Line::new(&text) else { continue };
             if self.presence.peer.is_none() {
                 self.messages.say("nobody is there to read that yet");

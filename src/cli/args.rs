@@ -87,6 +87,13 @@ pub struct SendArgs {
     /// Send at once and unasked, without the TCP control channel: for one-way links
     #[arg(long, help_heading = "Network")]
     pub no_control: bool,
+    /// Who we are, and whom we speak with.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// With --no-control: encrypt with the key in FILE, which is made if it is not there; the
+    /// receiver needs the same [default: in the clear]
+    #[arg(long, value_name = "FILE", requires = "no_control", help_heading = "Trust")]
+    pub key_file: Option<PathBuf>,
     /// What is reported.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -110,6 +117,16 @@ pub struct RecvArgs {
     /// Do not listen on TCP; only take what is sent unasked
     #[arg(long, help_heading = "Network")]
     pub no_control: bool,
+    /// Who we are, and whom we speak with.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// Which senders may come in [default: any; with --code, those who know it]
+    #[arg(long, value_enum, value_name = "known|code|any", help_heading = "Trust")]
+    pub accept: Option<Accept>,
+    /// Take what is sent unasked only if it is encrypted with the key in FILE, which is made if it is
+    /// not there
+    #[arg(long, value_name = "FILE", help_heading = "Trust")]
+    pub key_file: Option<PathBuf>,
     /// What is reported.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -136,6 +153,19 @@ pub struct ChatArgs {
     /// How the network is used.
     #[command(flatten)]
     pub network: NetworkArgs,
+    /// Who we are, and whom we speak with.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// Which callers may see us [default: those we know, and whom you let in; with --code, those who
+    /// know it]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "known|code|any",
+        conflicts_with = "host",
+        help_heading = "Trust"
+    )]
+    pub accept: Option<Accept>,
     /// What is reported.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -294,6 +324,35 @@ pub struct NetworkArgs {
     /// What to call yourself [default: your user and host name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+}
+
+/// Who we are, and whom we speak with.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Trust")]
+pub struct TrustArgs {
+    /// Who you are; made if it is not there [default: udpchat/identity in your configuration folder]
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+    /// The keys that you know [default: beside the default identity]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub known_peers: Option<PathBuf>,
+    /// Only with who knows this code; without CODE, who waits makes one, and who calls types it
+    #[arg(
+        long, value_name = "CODE", num_args = 0..=1, default_missing_value = "",
+        env = "UDPCHAT_CODE", hide_env_values = true,
+    )]
+    pub code: Option<String>,
+}
+
+/// Who may come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Accept {
+    /// Whose key we know.
+    Known,
+    /// Who knows the code.
+    Code,
+    /// Everybody.
+    Any,
 }
 
 /// What is reported while it runs.

@@ -50,8 +50,15 @@ impl Machines {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.names[index], env!("CARGO_BIN_EXE_udpchat")]);
         command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env_remove("RUST_LOG");
+        hermetic(&mut command);
         command
     }
+}
+
+/// Keeps it from this user's identity and from a code of its environment.
+pub(crate) fn hermetic(command: &mut Command) {
+    let folder = concat!(env!("CARGO_TARGET_TMPDIR"), "/config");
+    command.env("XDG_CONFIG_HOME", folder).env_remove("UDPCHAT_CODE");
 }
 
 impl Drop for Machines {

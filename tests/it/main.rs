@@ -23,6 +23,7 @@ mod namespaces;
 mod people;
 mod program;
 mod repair;
+mod trust;
 mod video_files;
 #[cfg(feature = "opencv")]
 mod windows;

@@ -40,6 +40,7 @@ pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_udpchat"));
     command.args(args).env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env_remove("RUST_LOG");
     command.env("USER", "test");
+    crate::machines::hermetic(&mut command);
     command
 }
 

@@ -63,6 +63,8 @@ pub enum Event {
         peer: Peer,
         /// What the peer sends, if it sends and has said so.
         stream: Option<StreamParams>,
+        /// Whether the datagrams are sealed.
+        is_sealed: bool,
     },
     /// We refused a caller.
     Refused {

@@ -562,6 +562,7 @@ impl Endpoint {
             session: parts.outbound.session(),
             peer: parts.peer.clone(),
             stream,
+            is_sealed: parts.outbound.form() == Form::Sealed,
         });
         self.calls.push(Call::new(now, parts));
     }

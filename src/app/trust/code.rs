@@ -1,0 +1,141 @@
+//! Codes: a few letters that two people tell each other, and the secret that their programs make of them.
+
+use std::fmt;
+
+use anyhow::{Result, bail};
+use argon2::{Algorithm, Argon2, Params, Version};
+use rand::RngExt;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::net::crypto::keys::{KEY_LEN, SharedSecret};
+
+/// A code, generated or typed. Wiped when it is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Code(Zeroizing<String>);
+
+impl Code {
+    /// A new one of 80 bits: sixteen letters and digits, in groups of four, none of which is easily
+    /// taken for another.
+    pub(super) fn generate() -> Self {
+        let mut rng = rand::rng();
+        let mut code = Zeroizing::new(String::with_capacity(GENERATED_LEN + 3));
+        for i in 0..GENERATED_LEN {
+            if i > 0 && i.is_multiple_of(GROUP_LEN) {
+                code.push('-');
+            }
+            code.push(char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]));
+        }
+        Self(code)
+    }
+
+    /// The code that somebody has typed. Those that were generated may be typed in small or capital
+    /// letters, with or without hyphens and spaces, and with O for 0, I or L for 1.
+    pub(super) fn typed(text: &str) -> Result<Self> {
+        let mut canonical: Zeroizing<String> = Zeroizing::new(
+            text.chars().filter(|c| !matches!(c, '-' | ' ')).map(canonical).collect(),
+        );
+        let is_generated = canonical.len() == GENERATED_LEN
+            && canonical.bytes().all(|byte| ALPHABET.contains(&byte));
+        if is_generated {
+            for at in [12, 8, 4] {
+                canonical.insert(at, '-');
+            }
+            return Ok(Self(canonical));
+        }
+        let text = text.trim();
+        if text.chars().count() < MIN_TYPED_CHARS {
+            bail!(
+                "a code of your own needs {MIN_TYPED_CHARS} characters: or let the other side make one, with --code alone"
+            );
+        }
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// What both sides make of it: Argon2id (RFC 9106), version 1.3, with the parameters that its
+    /// section 4 recommends where memory is scarce: 3 passes over 64 MiB in 4 lanes. Whoever has met us without
+    /// the code can try codes against what was said; each attempt then costs a tenth of a
+    /// second and that memory. The salt is the same for everybody, since the two sides have nothing
+    /// else in common: so use a code for one peer.
+    pub(super) fn secret(&self) -> SharedSecret {
+        let params = Params::new(64 << 10, 3, 4, Some(KEY_LEN)).expect("within RFC 9106's limits");
+        let mut key = Zeroizing::new([0; KEY_LEN]);
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into(self.0.as_bytes(), SALT, &mut key[..])
+            .expect("salt and output are as long as they must be");
+        let secret = SharedSecret::from_bytes(*key);
+        key.zeroize();
+        secret
+    }
+}
+
+/// What people are to type.
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Says nothing of it.
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Code(…)")
+    }
+}
+
+fn canonical(c: char) -> char {
+    match c.to_ascii_lowercase() {
+        'o' => '0',
+        'i' | 'l' => '1',
+        other => other,
+    }
+}
+
+/// Douglas Crockford's base 32: no I, L, O, and no U.
+const ALPHABET: &[u8] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// Of 5 bits each: 80 bits.
+const GENERATED_LEN: usize = 16;
+const GROUP_LEN: usize = 4;
+
+/// Fewer can be guessed though each attempt is dear.
+const MIN_TYPED_CHARS: usize = 10;
+
+const SALT: &[u8] = b"udpchat code, version 2";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_code_is_read_however_it_is_typed() {
+        let code = Code::generate();
+        let text = code.to_string();
+        assert_eq!(text.len(), 19);
+        let sloppy = text.to_uppercase().replace('0', "o").replace('1', "L").replace('-', " ");
+        for typed in [&text, &text.replace('-', ""), &sloppy] {
+            assert_eq!(Code::typed(typed).unwrap(), code, "{typed}");
+        }
+        assert_ne!(Code::generate(), code);
+    }
+
+    #[test]
+    fn a_passphrase_is_taken_as_it_is() {
+        let code = Code::typed(" Correct horse battery ").unwrap();
+        assert_eq!(code.to_string(), "Correct horse battery");
+        assert_ne!(code, Code::typed("correct horse battery").unwrap());
+        let error = Code::typed("too short").unwrap_err().to_string();
+        assert!(error.contains("10 characters"), "{error}");
+    }
+
+    #[test]
+    fn one_code_makes_one_secret() {
+        let secret = |text: &str| *Code::typed(text).unwrap().secret().as_bytes();
+        assert_eq!(secret("0123-4567-89ab-cdef"), secret("O123456789ABCDEF"));
+        assert_ne!(secret("0123-4567-89ab-cdef"), secret("0123-4567-89ab-cdeg"));
+    }
+
+    #[test]
+    fn a_code_is_not_shown_where_it_was_not_asked_for() {
+        assert_eq!(format!("{:?}", Code::generate()), "Code(…)");
+    }
+}

@@ -1,0 +1,252 @@
+//! Who may come in, and whom we speak with: the rules, without the talking.
+
+use anyhow::Result;
+
+use super::known_peers::KnownPeers;
+use crate::net::{crypto::keys::PublicKey, session::Peer, wire::text::Name};
+
+/// Which callers may come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Policy {
+    /// All of them; we say who they are.
+    Anyone,
+    /// Those whose key we know.
+    Known,
+    /// Those who know the code.
+    Code,
+    /// Those, and whom somebody at this machine lets in, if there is anybody.
+    Ask {
+        /// Whether there is a terminal to ask at.
+        can_ask: bool,
+    },
+}
+
+/// Somebody who has proved to have a key.
+#[derive(Clone, Debug)]
+pub(super) struct Somebody<'a> {
+    pub(super) peer: &'a Peer,
+    pub(super) key: PublicKey,
+    /// As what we called it, with its port; `None`: it calls us.
+    pub(super) host: Option<String>,
+    /// Whether it has proved to know our code.
+    pub(super) has_code: bool,
+}
+
+/// What is to be done about somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// Let in, or spoken with, and this is said of it.
+    Admit(Option<String>),
+    /// Spoken with for the first time: its key is remembered under this name.
+    Pin(String),
+    /// Sent away, or not spoken with; this is why.
+    Refuse(String),
+    /// Somebody is to be asked this.
+    Ask(String),
+}
+
+impl Policy {
+    /// What is to be done about `somebody`. We ourselves have `own` key, and know the `known` ones.
+    pub(super) fn judge(
+        self,
+        somebody: &Somebody<'_>,
+        own: PublicKey,
+        known: Option<&KnownPeers>,
+    ) -> Result<Judgement> {
+        match &somebody.host {
+            // Whoever has our identity file is us.
+            Some(_) if somebody.key == own => Ok(Judgement::Admit(None)),
+            Some(host) => judge_host(host, somebody.key, known),
+            None => self.judge_caller(somebody, own, known),
+        }
+    }
+
+    fn judge_caller(
+        self,
+        somebody: &Somebody<'_>,
+        own: PublicKey,
+        known: Option<&KnownPeers>,
+    ) -> Result<Judgement> {
+        let (key, fingerprint) = (somebody.key, somebody.key.fingerprint());
+        let who = super::super::events::who(somebody.peer);
+        let name = match known {
+            _ if key == own => Some("you".to_owned()),
+            Some(known) => known.name_of(&key)?,
+            None => None,
+        };
+        let admitted = match &name {
+            Some(name) => format!("{who} has the fingerprint {fingerprint}, known as {name}"),
+            None => format!("{who} has the fingerprint {fingerprint}, not known"),
+        };
+        let may_come = name.is_some()
+            || match self {
+                Self::Anyone => true,
+                Self::Known => false,
+                Self::Code | Self::Ask { .. } => somebody.has_code,
+            };
+        if may_come {
+            return Ok(Judgement::Admit(Some(admitted)));
+        }
+        let claims = match (&somebody.peer.name, known) {
+            (Some(name), Some(known)) => claimed(known, name, &key)?,
+            _ => String::new(),
+        };
+        if self == (Self::Ask { can_ask: true }) {
+            return Ok(Judgement::Ask(format!(
+                "{who} calls, with the fingerprint {fingerprint}, not known{claims}. Answer, and be seen? [y/N]"
+            )));
+        }
+        let remedy = match known {
+            Some(known) => format!(
+                "; to let it in, add the line `caller {key} {}` to {}",
+                somebody.peer.name.as_ref().map(ToString::to_string).unwrap_or_default(),
+                known.path().display()
+            ),
+            None => String::new(),
+        };
+        let code = match self {
+            Self::Ask { .. } => "; or give both sides a --code",
+            _ => "",
+        };
+        Ok(Judgement::Refuse(format!(
+            "{who} has the fingerprint {fingerprint}, not known{claims}{remedy}{code}"
+        )))
+    }
+}
+
+fn judge_host(host: &str, key: PublicKey, known: Option<&KnownPeers>) -> Result<Judgement> {
+    let Some(known) = known else { return Ok(Judgement::Pin(host.to_owned())) };
+    match known.host(host)? {
+        None => Ok(Judgement::Pin(host.to_owned())),
+        Some(pin) if pin.key == key => Ok(Judgement::Admit(None)),
+        Some(pin) => Ok(Judgement::Refuse(format!(
+            "{host} is not who it was: its fingerprint is {}, and was {}; if you know why, delete line {} of {}",
+            key.fingerprint(),
+            pin.key.fingerprint(),
+            pin.line,
+            known.path().display()
+        ))),
+    }
+}
+
+/// A word of warning about somebody who calls itself as another one is called.
+fn claimed(known: &KnownPeers, name: &Name, key: &PublicKey) -> Result<String> {
+    Ok(match known.other_with(name, key)? {
+        Some(pin) => format!(
+            " (the {name} whom you know has {}, line {} of {})",
+            pin.key.fingerprint(),
+            pin.line,
+            known.path().display()
+        ),
+        None => String::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::crypto::keys::KEY_LEN;
+
+    const POLICIES: [Policy; 5] = [
+        Policy::Anyone,
+        Policy::Known,
+        Policy::Code,
+        Policy::Ask { can_ask: true },
+        Policy::Ask { can_ask: false },
+    ];
+
+    fn key(byte: u8) -> PublicKey {
+        PublicKey::from_bytes([byte; KEY_LEN])
+    }
+
+    fn known() -> (tempfile::TempDir, KnownPeers) {
+        let folder = tempfile::tempdir().unwrap();
+        let known = KnownPeers::in_file(folder.path().join("known_peers"));
+        (folder, known)
+    }
+
+    fn judge(
+        policy: Policy,
+        key: PublicKey,
+        host: Option<&str>,
+        has_code: bool,
+        known: &KnownPeers,
+    ) -> Judgement {
+        let peer = Peer {
+            name: Some(Name::new("ann")),
+            addr: "10.0.0.1:5".parse().unwrap(),
+            key: Some(key),
+        };
+        let host = host.map(str::to_owned);
+        let somebody = Somebody { peer: &peer, key, host, has_code };
+        policy.judge(&somebody, self::key(0), Some(known)).unwrap()
+    }
+
+    #[test]
+    fn a_host_is_remembered_and_another_key_refused() {
+        let (_folder, known) = known();
+        for policy in POLICIES {
+            let first = judge(policy, key(1), Some("desk:7722"), false, &known);
+            assert_eq!(first, Judgement::Pin("desk:7722".into()));
+        }
+        known.pin_host("desk:7722", key(1)).unwrap();
+        for policy in POLICIES {
+            let again = judge(policy, key(1), Some("desk:7722"), false, &known);
+            assert_eq!(again, Judgement::Admit(None));
+            // A code proves the other side only when it is too late not to have called.
+            let other = judge(policy, key(2), Some("desk:7722"), true, &known);
+            let Judgement::Refuse(why) = other else { panic!("{other:?}") };
+            let prints = [key(1), key(2)].map(|key| key.fingerprint().to_string());
+            assert!(prints.iter().all(|print| why.contains(print)), "{why}");
+            assert!(why.contains("delete line 1 of"), "{why}");
+        }
+    }
+
+    #[test]
+    fn callers_come_in_as_the_policy_says() {
+        let (_folder, known) = known();
+        known.pin_caller(Name::new("bob"), key(1)).unwrap();
+        for policy in POLICIES {
+            let in_file = judge(policy, key(1), None, false, &known);
+            assert!(matches!(in_file, Judgement::Admit(Some(_))), "{policy:?}");
+            let stranger = judge(policy, key(2), None, false, &known);
+            match policy {
+                Policy::Anyone => assert!(matches!(stranger, Judgement::Admit(Some(_)))),
+                Policy::Ask { can_ask: true } => assert!(matches!(stranger, Judgement::Ask(_))),
+                _ => assert!(matches!(stranger, Judgement::Refuse(_)), "{policy:?}"),
+            }
+            let with_code = judge(policy, key(2), None, true, &known);
+            let refused = policy == Policy::Known;
+            assert_eq!(matches!(with_code, Judgement::Refuse(_)), refused, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn a_stranger_with_a_known_name_is_pointed_out() {
+        let (_folder, known) = known();
+        known.pin_caller(Name::new("ann"), key(1)).unwrap();
+        let judged = judge(Policy::Ask { can_ask: true }, key(2), None, false, &known);
+        let Judgement::Ask(question) = judged else { panic!("{judged:?}") };
+        assert!(question.contains("whom you know"), "{question}");
+    }
+
+    #[test]
+    fn the_line_that_lets_a_stranger_in_does() {
+        let (_folder, known) = known();
+        let Judgement::Refuse(why) = judge(Policy::Known, key(2), None, false, &known) else {
+            panic!("let in")
+        };
+        let line = why.split('`').nth(1).unwrap();
+        std::fs::write(known.path(), format!("{line}\n")).unwrap();
+        let judged = judge(Policy::Known, key(2), None, false, &known);
+        assert!(matches!(judged, Judgement::Admit(_)), "{judged:?}");
+    }
+
+    #[test]
+    fn we_know_ourselves() {
+        let (_folder, known) = known();
+        let host = judge(Policy::Known, key(0), Some("localhost:7722"), false, &known);
+        assert_eq!(host, Judgement::Admit(None));
+        assert!(matches!(judge(Policy::Known, key(0), None, false, &known), Judgement::Admit(_)));
+    }
+}

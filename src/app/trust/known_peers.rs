@@ -1,0 +1,213 @@
+//! The file of the keys that we know, as `ssh` has one: whom we have called, and whom we have let in.
+//!
+//! ```text
+//! host desk:7722 KEY
+//! caller KEY ann@desk
+//! ```
+//!
+//! One line each; what is not understood, comments above all, stays as it is.
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use super::secret_file::replace;
+use crate::net::{crypto::keys::PublicKey, wire::text::Name};
+
+/// The keys in one file.
+#[derive(Debug)]
+pub(super) struct KnownPeers {
+    path: PathBuf,
+}
+
+/// A line that says something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Entry {
+    Host(String, PublicKey),
+    Caller(PublicKey, Name),
+}
+
+/// A key that stands in the file, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pin {
+    pub(super) key: PublicKey,
+    /// From 1.
+    pub(super) line: usize,
+}
+
+impl KnownPeers {
+    /// Those in `path`, which need not be there.
+    pub(super) fn in_file(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The key that `host` had when it was first called, if it was.
+    pub(super) fn host(&self, host: &str) -> Result<Option<Pin>> {
+        let host = host.to_lowercase();
+        Ok(self.entries()?.into_iter().find_map(|(line, entry)| match entry {
+            Entry::Host(name, key) if name == host => Some(Pin { key, line }),
+            _ => None,
+        }))
+    }
+
+    /// As whom we know `key`.
+    pub(super) fn name_of(&self, key: &PublicKey) -> Result<Option<String>> {
+        let mut entries = self.entries()?.into_iter().map(|(_, entry)| entry);
+        Ok(entries.find_map(|entry| match entry {
+            Entry::Caller(known, name) if known == *key => Some(name.to_string()),
+            Entry::Host(host, known) if known == *key => Some(host),
+            _ => None,
+        }))
+    }
+
+    /// Who is called `name` here, if not whoever has `key`.
+    pub(super) fn other_with(&self, name: &Name, key: &PublicKey) -> Result<Option<Pin>> {
+        Ok(self.entries()?.into_iter().find_map(|(line, entry)| match entry {
+            Entry::Caller(other, known) if known == *name && other != *key => {
+                Some(Pin { key: other, line })
+            }
+            _ => None,
+        }))
+    }
+
+    /// From now on `host` is whoever has `key`.
+    pub(super) fn pin_host(&self, host: &str, key: PublicKey) -> Result<()> {
+        self.add(&Entry::Host(host.to_lowercase(), key))
+    }
+
+    /// From now on whoever has `key` may come in, and is called `name`.
+    pub(super) fn pin_caller(&self, name: Name, key: PublicKey) -> Result<()> {
+        self.add(&Entry::Caller(key, name))
+    }
+
+    fn entries(&self) -> Result<Vec<(usize, Entry)>> {
+        let text = self.read()?;
+        let parsed = text.lines().enumerate().filter_map(|(i, line)| match parse(line) {
+            Line::Entry(entry) => Some((i + 1, entry)),
+            Line::Nothing => None,
+            Line::Malformed => {
+                log::warn!("{}, line {}: not understood", self.path.display(), i + 1);
+                None
+            }
+        });
+        Ok(parsed.collect())
+    }
+
+    fn read(&self) -> Result<String> {
+        match fs::read_to_string(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            result => result.with_context(|| format!("cannot read {}", self.path.display())),
+        }
+    }
+
+    fn add(&self, entry: &Entry) -> Result<()> {
+        let mut text = self.read()?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str(&entry.to_string());
+        text.push('\n');
+        replace(&self.path, text.as_bytes())
+            .with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+enum Line {
+    Entry(Entry),
+    Nothing,
+    Malformed,
+}
+
+fn parse(line: &str) -> Line {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return Line::Nothing;
+    }
+    let mut words = line.splitn(3, char::is_whitespace);
+    let entry = match (words.next(), words.next(), words.next()) {
+        (Some("host"), Some(host), Some(key)) => {
+            key.trim().parse().ok().map(|key| Entry::Host(host.to_lowercase(), key))
+        }
+        (Some("caller"), Some(key), name) => {
+            key.parse().ok().map(|key| Entry::Caller(key, Name::new(name.unwrap_or_default())))
+        }
+        _ => None,
+    };
+    entry.map_or(Line::Malformed, Line::Entry)
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(host, key) => write!(f, "host {host} {key}"),
+            Self::Caller(key, name) => write!(f, "caller {key} {name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::crypto::keys::KEY_LEN;
+
+    fn key(byte: u8) -> PublicKey {
+        PublicKey::from_bytes([byte; KEY_LEN])
+    }
+
+    fn peers(text: &str) -> (tempfile::TempDir, KnownPeers) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("known_peers");
+        fs::write(&path, text).unwrap();
+        (folder, KnownPeers::in_file(path))
+    }
+
+    #[test]
+    fn what_is_pinned_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let known = KnownPeers::in_file(folder.path().join("new/known_peers"));
+        assert_eq!(known.host("desk:7722").unwrap(), None);
+        known.pin_host("Desk:7722", key(1)).unwrap();
+        known.pin_caller(Name::new("ann of the desk"), key(2)).unwrap();
+        assert_eq!(known.host("desk:7722").unwrap(), Some(Pin { key: key(1), line: 1 }));
+        assert_eq!(known.host("desk:7723").unwrap(), None);
+        assert_eq!(known.name_of(&key(2)).unwrap().as_deref(), Some("ann of the desk"));
+        assert_eq!(known.name_of(&key(1)).unwrap().as_deref(), Some("desk:7722"));
+        assert_eq!(known.name_of(&key(3)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_name_that_somebody_else_has_is_noticed() {
+        let (_folder, known) = peers(&format!("\ncaller {} ann\n", key(1)));
+        let ann = Name::new("ann");
+        let pin = known.other_with(&ann, &key(2)).unwrap();
+        assert_eq!(pin, Some(Pin { key: key(1), line: 2 }));
+        assert_eq!(known.other_with(&ann, &key(1)).unwrap(), None);
+        assert_eq!(known.other_with(&Name::new("bob"), &key(2)).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_not_understood_stays_and_does_no_harm() {
+        let text = format!("# mine\nhost desk\nhost desk:1 nokey\nguest x\nhost a:1 {}", key(1));
+        let (_folder, known) = peers(&text);
+        known.pin_host("b:1", key(2)).unwrap();
+        let now = fs::read_to_string(known.path()).unwrap();
+        assert_eq!(now, format!("{text}\nhost b:1 {}\n", key(2)));
+        assert_eq!(known.host("a:1").unwrap(), Some(Pin { key: key(1), line: 5 }));
+        assert_eq!(known.host("desk:1").unwrap(), None);
+    }
+
+    #[test]
+    fn a_name_cannot_add_a_line() {
+        let (_folder, known) = peers("");
+        known.pin_caller(Name::new("x\nhost desk:7722 y"), key(1)).unwrap();
+        assert_eq!(fs::read_to_string(known.path()).unwrap().lines().count(), 1);
+        assert_eq!(known.host("desk:7722").unwrap(), None);
+    }
+}

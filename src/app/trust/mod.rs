@@ -1,0 +1,325 @@
+//! Who we are, whom we know, and who may come in.
+//!
+//! - `secret_file`: identities and shared keys on disk.
+//! - `known_peers`: the keys that we have met.
+//! - `code`: what two people tell each other instead.
+//! - `consent`: the rules.
+//!
+//! Here they are applied to what the network asks.
+
+mod code;
+mod consent;
+mod known_peers;
+mod secret_file;
+
+use std::{
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use etcetera::BaseStrategy;
+use zeroize::Zeroizing;
+
+use super::{messages::Messages, run::Usage};
+use crate::{
+    cli::args::{Accept, TrustArgs},
+    clock,
+    net::{
+        crypto::keys::{Identity, PublicKey, SharedSecret},
+        io::Handle,
+        session::{Admission, AskId, Bare, Event, GiveUpReason, Peer, Verdict},
+        wire::text::Name,
+    },
+};
+use code::Code;
+use consent::{Judgement, Policy, Somebody};
+use known_peers::KnownPeers;
+
+/// What the network side is given.
+#[derive(Clone, Debug)]
+pub(super) struct Credentials {
+    pub(super) identity: Identity,
+    pub(super) secret: Option<SharedSecret>,
+    pub(super) admission: Admission,
+    pub(super) bare: Bare,
+}
+
+/// What a verb may do with somebody who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// It is the one that calls.
+    Calls,
+    /// It only shows what it is sent.
+    Shows,
+    /// It would show its camera.
+    IsSeen,
+}
+
+/// Who we are, whom we know, and who may come in.
+#[derive(Debug)]
+pub(super) struct Trust {
+    credentials: Credentials,
+    /// None: there is nowhere to remember anybody.
+    known: Option<KnownPeers>,
+    policy: Policy,
+    question: Option<Question>,
+    /// Why we do not speak with a host that we called.
+    distrust: Option<String>,
+}
+
+/// What somebody at this machine is being asked.
+#[derive(Debug)]
+struct Question {
+    ask: AskId,
+    peer: Peer,
+    key: PublicKey,
+    until: Instant,
+}
+
+impl Credentials {
+    /// Those of a side that meets nobody but this program's other one.
+    pub(super) fn throw_away() -> Self {
+        Self {
+            identity: Identity::generate(),
+            secret: None,
+            admission: Admission::Anyone,
+            bare: Bare::Clear,
+        }
+    }
+}
+
+impl Trust {
+    /// As the options say. Whoever may be asked is at the terminal that standard input is.
+    pub(super) fn new(
+        args: &TrustArgs,
+        accept: Option<Accept>,
+        key_file: Option<&Path>,
+        side: Side,
+        messages: &Messages,
+    ) -> Result<Self> {
+        let files = Files::of(args);
+        let identity = identity(args.identity.as_deref(), files.as_ref(), messages)?;
+        let known = files.map(|files| KnownPeers::in_file(files.known_peers));
+        let code = code(args, side, messages)?;
+        let policy = policy(accept, side, code.is_some())?;
+        let bare = match (key_file, policy) {
+            (Some(path), _) => Bare::Sealed(shared_key(path, messages)?),
+            (None, Policy::Known | Policy::Code) => Bare::Refused,
+            (None, _) => Bare::Clear,
+        };
+        let secret = code.map(|code| code.secret());
+        let credentials = Credentials { identity, secret, admission: Admission::Asked, bare };
+        Ok(Self { credentials, known, policy, question: None, distrust: None })
+    }
+
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Answers what the network asks, or asks whoever is at the terminal.
+    pub(super) fn hear(&mut self, event: &Event, handle: &Handle, messages: &Messages) {
+        match event {
+            Event::Asked { ask, peer, key, host, has_code } => {
+                let host = host.as_ref().map(|host| with_port(host, peer.addr.port()));
+                let somebody = Somebody { peer, key: *key, host, has_code: *has_code };
+                self.judge(*ask, &somebody, handle, messages);
+            }
+            Event::AskEnded { ask } => {
+                if let Some(question) = self.question.take_if(|question| question.ask == *ask) {
+                    messages.say(&format!("{} calls no more", super::events::who(&question.peer)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Why a host was given up, if we know better than the network.
+    pub(super) fn explain(&mut self, event: &Event) -> Option<String> {
+        match event {
+            Event::GivenUp { reason: GiveUpReason::Untrusted, .. } => self.distrust.take(),
+            _ => None,
+        }
+    }
+
+    /// Takes a line from the terminal, if it answers a question.
+    pub(super) fn take_typed(&mut self, line: &str, handle: &Handle, messages: &Messages) -> bool {
+        let Some(question) = self.question.take() else { return false };
+        let says_yes = matches!(line.trim().to_lowercase().as_str(), "y" | "yes");
+        if says_yes {
+            let name = question.peer.name.clone().unwrap_or_else(|| Name::new(""));
+            self.remember(messages, |known| known.pin_caller(name, question.key));
+        }
+        handle.answer(question.ask, if says_yes { Verdict::Admit } else { Verdict::Refuse });
+        true
+    }
+
+    /// Nobody waits for an answer for ever.
+    pub(super) fn tick(&mut self, now: Instant, handle: &Handle, messages: &Messages) {
+        if let Some(question) = self.question.take_if(|question| question.until <= now) {
+            messages.say("nobody has answered");
+            handle.answer(question.ask, Verdict::Refuse);
+        }
+    }
+
+    fn judge(&mut self, ask: AskId, somebody: &Somebody<'_>, handle: &Handle, messages: &Messages) {
+        let own = self.credentials.identity.public_key();
+        let judged = self.policy.judge(somebody, own, self.known.as_ref());
+        let judgement = judged.unwrap_or_else(|error| Judgement::Refuse(format!("{error:#}")));
+        let verdict = match judgement {
+            Judgement::Admit(line) => {
+                line.inspect(|line| messages.say(line));
+                Verdict::Admit
+            }
+            Judgement::Pin(host) => {
+                let key = somebody.key;
+                messages.say(&format!("{host} has the fingerprint {}", key.fingerprint()));
+                self.remember(messages, |known| known.pin_host(&host, key));
+                Verdict::Admit
+            }
+            Judgement::Refuse(why) => {
+                if somebody.host.is_some() {
+                    self.distrust = Some(why);
+                } else {
+                    messages.say(&why);
+                }
+                Verdict::Refuse
+            }
+            Judgement::Ask(_) if self.question.is_some() => Verdict::Refuse,
+            Judgement::Ask(question) => {
+                messages.ask(&question);
+                self.question = Some(Question {
+                    ask,
+                    peer: somebody.peer.clone(),
+                    key: somebody.key,
+                    until: clock::now() + PATIENCE,
+                });
+                return;
+            }
+        };
+        handle.answer(ask, verdict);
+    }
+
+    fn remember(&self, messages: &Messages, pin: impl FnOnce(&KnownPeers) -> Result<()>) {
+        let Some(known) = &self.known else { return };
+        if let Err(error) = pin(known) {
+            messages.say(&format!("it is not remembered: {error:#}"));
+        }
+    }
+}
+
+/// Where things are kept.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) identity: PathBuf,
+    pub(super) known_peers: PathBuf,
+}
+
+impl Files {
+    /// As the options say, else in the user's configuration folder; `None`: the user has none.
+    pub(super) fn of(args: &TrustArgs) -> Option<Self> {
+        let folder = etcetera::choose_base_strategy().ok().map(|s| s.config_dir().join("udpchat"));
+        let beside = |name: &str| folder.as_ref().map(|folder| folder.join(name));
+        let identity = args.identity.clone().or_else(|| beside("identity"));
+        let known = args.known_peers.clone().or_else(|| beside("known_peers"));
+        Some(Self { identity: identity?, known_peers: known? })
+    }
+}
+
+/// Who we are. Without a place to keep that we are somebody for this once; but one that was
+/// asked for must be there.
+fn identity(wanted: Option<&Path>, files: Option<&Files>, messages: &Messages) -> Result<Identity> {
+    let made = || {
+        let identity = Identity::generate();
+        let fingerprint = identity.public_key().fingerprint();
+        let bytes = Zeroizing::new(*identity.as_bytes());
+        (
+            bytes,
+            format!("udpchat: who you are, with the fingerprint {fingerprint}; for nobody else"),
+        )
+    };
+    let path = wanted.or(files.map(|files| files.identity.as_path()));
+    let Some(path) = path else {
+        messages.say("there is no home folder to keep an identity in: this one is for this once");
+        return Ok(Identity::generate());
+    };
+    match secret_file::read_or_make(path, made) {
+        Ok(secret) => {
+            let identity = Identity::from_bytes(*secret.bytes);
+            if secret.is_new {
+                let fingerprint = identity.public_key().fingerprint();
+                messages.say(&format!("your fingerprint is {fingerprint}, in {}", path.display()));
+            }
+            Ok(identity)
+        }
+        Err(error) if wanted.is_none() && is_unwritable(&error) => {
+            messages.say(&format!("{error:#}: this identity is for this once"));
+            Ok(Identity::generate())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a file is missing only because it cannot be made there.
+fn is_unwritable(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|io| matches!(io.kind(), PermissionDenied | ReadOnlyFilesystem))
+        && error.to_string().starts_with("cannot make")
+}
+
+/// The key of sessions without a control channel, made if it is not there.
+fn shared_key(path: &Path, messages: &Messages) -> Result<SharedSecret> {
+    let make = || {
+        let bytes = Zeroizing::new(*SharedSecret::generate().as_bytes());
+        (bytes, "udpchat: a key for both sides, and for nobody else".to_owned())
+    };
+    let secret = secret_file::read_or_make(path, make)?;
+    if secret.is_new {
+        messages.say(&format!("made {0}: copy it to the other side", path.display()));
+    }
+    Ok(SharedSecret::from_bytes(*secret.bytes))
+}
+
+/// The code that both sides are to know, if any: given, made here, or typed.
+fn code(args: &TrustArgs, side: Side, messages: &Messages) -> Result<Option<Code>> {
+    let Some(given) = &args.code else { return Ok(None) };
+    if !given.is_empty() {
+        return Code::typed(given).map(Some);
+    }
+    if side != Side::Calls {
+        let code = Code::generate();
+        messages.say(&format!("the code is {code}; on the other side: --code {code}"));
+        return Ok(Some(code));
+    }
+    if !std::io::stdin().is_terminal() {
+        let said = "--code needs the other side's code: --code CODE, or UDPCHAT_CODE=CODE";
+        return Err(Usage::new(said).into());
+    }
+    let _ = write!(std::io::stderr(), "the other side's code: ");
+    let typed = Zeroizing::new(rpassword::read_password().context("cannot read the code")?);
+    Code::typed(&typed).map(Some)
+}
+
+fn policy(accept: Option<Accept>, side: Side, has_code: bool) -> Result<Policy> {
+    Ok(match (accept, side) {
+        (Some(Accept::Known), _) => Policy::Known,
+        (Some(Accept::Code), _) if !has_code => {
+            return Err(Usage::new("--accept code needs a code: --code, or --code CODE").into());
+        }
+        (Some(Accept::Code), _) => Policy::Code,
+        (None, _) if has_code => Policy::Code,
+        (None, Side::IsSeen) => Policy::Ask { can_ask: std::io::stdin().is_terminal() },
+        (Some(Accept::Any), _) | (None, Side::Calls | Side::Shows) => Policy::Anyone,
+    })
+}
+
+/// A host as it stands in the file of those that we know.
+fn with_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// How long somebody may think about a caller.
+const PATIENCE: Duration = Duration::from_secs(30);

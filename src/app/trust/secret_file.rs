@@ -1,0 +1,196 @@
+//! A file that holds 32 bytes which nobody else should read: made when it is first needed.
+
+use std::{
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use data_encoding::BASE64_NOPAD;
+use zeroize::Zeroizing;
+
+use crate::net::crypto::keys::KEY_LEN;
+
+/// The bytes of such a file.
+pub(super) struct Secret {
+    pub(super) bytes: Zeroizing<[u8; KEY_LEN]>,
+    /// Whether the file was made just now.
+    pub(super) is_new: bool,
+}
+
+/// The secret in `path`. If there is no such file, `make` is asked for a secret and for what is to be
+/// said of it in the file's first line.
+///
+/// Of several programs that make it at once one does, and all read what that one wrote.
+pub(super) fn read_or_make(
+    path: &Path,
+    make: impl FnOnce() -> (Zeroizing<[u8; KEY_LEN]>, String),
+) -> Result<Secret> {
+    if let Some(bytes) = read(path)? {
+        return Ok(Secret { bytes, is_new: false });
+    }
+    let (bytes, comment) = make();
+    let text = Zeroizing::new(format!("# {comment}\n{}\n", BASE64_NOPAD.encode(&bytes[..])));
+    let is_new =
+        create(path, text.as_bytes()).with_context(|| format!("cannot make {}", path.display()))?;
+    let bytes = read(path)?.ok_or_else(|| anyhow!("{} has gone again", path.display()))?;
+    Ok(Secret { bytes, is_new })
+}
+
+fn read(path: &Path) -> Result<Option<Zeroizing<[u8; KEY_LEN]>>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => Zeroizing::new(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", path.display()));
+        }
+    };
+    check_mode(path)?;
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    let decoded = line.and_then(|line| BASE64_NOPAD.decode(line.as_bytes()).ok());
+    let bytes = decoded.map(Zeroizing::new).and_then(|bytes| bytes[..].try_into().ok());
+    match bytes {
+        Some(bytes) => Ok(Some(Zeroizing::new(bytes))),
+        None => bail!(
+            "{} holds no key (43 characters of base64): move it away, and a new one is made",
+            path.display()
+        ),
+    }
+}
+
+#[cfg(unix)]
+fn check_mode(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = fs::metadata(path)
+        .with_context(|| format!("cannot read {}", path.display()))?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        bail!("others can read {0}: chmod 600 {0}", path.display());
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_mode(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+/// Makes `path` with all of `contents`, if it is not there; whether it was made.
+fn create(path: &Path, contents: &[u8]) -> io::Result<bool> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        create_folder(folder)?;
+    }
+    let temporary = temporary(path);
+    write_private(&temporary, contents)?;
+    // Unlike renaming, linking leaves what is there.
+    let made = match fs::hard_link(&temporary, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(_) => fs::rename(&temporary, path).map(|()| true),
+        Ok(()) => Ok(true),
+    };
+    let _ = fs::remove_file(&temporary);
+    made
+}
+
+/// Puts `contents` in the place of whatever is at `path`, whole or not at all.
+pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        create_folder(folder)?;
+    }
+    let temporary = temporary(path);
+    write_private(&temporary, contents)?;
+    fs::rename(&temporary, path).inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
+    })
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.{:08x}", std::process::id(), rand::random::<u32>()));
+    path.with_file_name(name)
+}
+
+#[cfg(unix)]
+fn create_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+#[cfg(not(unix))]
+fn create_folder(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)
+}
+
+fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(contents)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn make() -> (Zeroizing<[u8; KEY_LEN]>, String) {
+        (Zeroizing::new(rand::random()), "a test's".into())
+    }
+
+    #[test]
+    fn it_is_made_once_and_read_ever_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/down/secret");
+        let first = read_or_make(&path, make).unwrap();
+        let again = read_or_make(&path, make).unwrap();
+        assert_eq!((first.is_new, again.is_new), (true, false));
+        assert_eq!(first.bytes, again.bytes);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no leavings");
+    }
+
+    #[test]
+    fn all_who_make_it_at_once_have_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let made = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| read_or_make(&path, make).unwrap())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(made.iter().all(|secret| secret.bytes == made[0].bytes));
+        assert_eq!(made.iter().filter(|secret| secret.is_new).count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nobody_else_can_read_it_and_one_that_others_can_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/secret");
+        read_or_make(&path, make).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = read_or_make(&path, make).err().unwrap().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_key_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        for text in ["", "# only this\n", "hello\n", "AAAA\n"] {
+            replace(&path, text.as_bytes()).unwrap();
+            let error = read_or_make(&path, make).err().unwrap().to_string();
+            assert!(error.contains("holds no key"), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+}

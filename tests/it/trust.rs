@@ -1,0 +1,261 @@
+//! Who may come in: identities, remembered keys, codes, and somebody's yes.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::program::{Program, command, shared};
+
+/// Somebody's home.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join("udpchat").join(name)
+    }
+
+    fn known(&self) -> String {
+        fs::read_to_string(self.file("known_peers")).unwrap_or_default()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = command(args);
+        command.env("XDG_CONFIG_HOME", self.0.path());
+        command
+    }
+
+    fn start(&self, args: &[&str]) -> Program {
+        Program::spawn(self.command(args).stdin(Stdio::null()).stdout(Stdio::piped()))
+    }
+
+    fn receiver(&self, args: &[&str]) -> Program {
+        self.start(&[&["recv", "--bind", "127.0.0.1:0", "--show", "none"], args].concat())
+    }
+
+    fn waits_for_a_call(&self, args: &[&str]) -> Program {
+        self.start(&[&WAITS[..], args].concat())
+    }
+
+    fn sends_to(&self, port: u16, args: &[&str]) -> Program {
+        let to = format!("127.0.0.1:{port}");
+        self.start(&[&["send", "--to", &to], &PATTERN[..], args].concat())
+    }
+
+    fn calls(&self, port: u16, args: &[&str]) -> Program {
+        let host = format!("127.0.0.1:{port}");
+        self.start(&[&["chat", &host, "--show", "none"], &PATTERN[..], args].concat())
+    }
+
+    /// At a terminal, which `script` makes.
+    fn waits_at_a_terminal(&self) -> Program {
+        let mut command = self.command(&[]);
+        let binary = command.get_program().to_string_lossy().into_owned();
+        let mut shell = Command::new("sh");
+        let line = format!("{binary} {} 2>&3", WAITS.join(" "));
+        shell.args(["-c", "exec script -qec \"$1\" /dev/null 3>&2 >/dev/null", "sh", &line]);
+        for (name, value) in command.env("TERM", "dumb").get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        Program::spawn(shell.stdin(Stdio::piped()).stdout(Stdio::null()))
+    }
+}
+
+const PATTERN: [&str; 4] = ["--source", "pattern", "--size", "320x240"];
+
+const WAITS: [&str; 9] =
+    ["chat", "--bind", "127.0.0.1:0", "--show", "none", "--source", "pattern", "--size", "320x240"];
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("it is there").permissions().mode() & 0o777
+}
+
+fn stop(program: Program) {
+    program.interrupt();
+    program.finish().expect_success();
+}
+
+#[test]
+fn an_identity_is_made_once_for_nobody_else_and_the_receiver_says_whose_it_sees() {
+    let _shared = shared();
+    let (ann, bob) = (Home::new(), Home::new());
+    let receiver = bob.receiver(&[]);
+    receiver.wait_for("your fingerprint is ");
+    let sender = ann.sends_to(receiver.port(), &[]);
+    let own = sender.wait_for("your fingerprint is ");
+    let fingerprint = own.split(' ').nth(3).expect("a word").trim_end_matches(',');
+    receiver.wait_for(&format!("has the fingerprint {fingerprint}, not known"));
+    receiver.wait_for("streams 320x240");
+    stop(sender);
+    assert_eq!(mode(&ann.file("identity")), 0o600);
+    assert_eq!(mode(ann.file("identity").parent().expect("a folder")), 0o700);
+    let again = ann.sends_to(receiver.port(), &[]);
+    again.wait_for("connected to");
+    assert!(!again.said().iter().any(|line| line.contains("fingerprint")), "{:?}", again.said());
+    stop(again);
+    stop(receiver);
+}
+
+#[test]
+fn an_identity_that_others_can_read_is_refused() {
+    let _shared = shared();
+    let ann = Home::new();
+    ann.sends_to(1, &["--seconds", "0.1"]).finish();
+    fs::set_permissions(ann.file("identity"), fs::Permissions::from_mode(0o640)).expect("ours");
+    ann.sends_to(1, &[]).finish().expect_failure(1, &["chmod 600", "identity"]);
+}
+
+#[test]
+fn a_host_with_another_key_is_not_spoken_with() {
+    let _shared = shared();
+    let (ann, bob, eve) = (Home::new(), Home::new(), Home::new());
+    let receiver = bob.receiver(&[]);
+    let port = receiver.port();
+    let sender = ann.sends_to(port, &[]);
+    sender.wait_for("has the fingerprint");
+    sender.wait_for("connected to");
+    stop(sender);
+    stop(receiver);
+    assert!(ann.known().starts_with(&format!("host 127.0.0.1:{port} ")), "{}", ann.known());
+    let bind = format!("127.0.0.1:{port}");
+    let other = eve.start(&["recv", "--bind", &bind, "--show", "none"]);
+    other.wait_for("listening");
+    let known = ann.file("known_peers");
+    let path = known.to_string_lossy();
+    let parts = ["is not who it was", ", and was ", "delete line 1 of ", &path];
+    ann.sends_to(port, &[]).finish().expect_failure(1, &parts);
+    assert!(!other.said().iter().any(|line| line.contains("streams")), "{:?}", other.said());
+    fs::write(&known, "").expect("ours");
+    let sender = ann.sends_to(port, &[]);
+    sender.wait_for("connected to");
+    stop(sender);
+    stop(other);
+}
+
+#[test]
+fn a_code_lets_in_who_knows_it_and_nobody_else() {
+    let _shared = shared();
+    let (ann, bob) = (Home::new(), Home::new());
+    let receiver = bob.receiver(&["--code"]);
+    let line = receiver.wait_for("the code is ");
+    let code = line.rsplit(' ').next().expect("a word").to_owned();
+    let port = receiver.port();
+    let wrong = ann.sends_to(port, &["--code", "0000-0000-0000-0000"]).finish();
+    wrong.expect_failure(1, &["another code"]);
+    receiver.wait_for("another code");
+    std::thread::park_timeout(std::time::Duration::from_millis(1100));
+    ann.sends_to(port, &[]).finish().expect_failure(1, &["another code"]);
+    std::thread::park_timeout(std::time::Duration::from_millis(1100));
+    let right = ann.sends_to(port, &["--code", &code.to_uppercase()]);
+    receiver.wait_for("streams 320x240");
+    stop(right);
+    let by_environment = Program::spawn(
+        ann.command(&["send", "--to", &format!("127.0.0.1:{port}"), "--source", "pattern"])
+            .env("UDPCHAT_CODE", &code)
+            .stdin(Stdio::null()),
+    );
+    by_environment.wait_for("connected to");
+    stop(by_environment);
+    stop(receiver);
+    let nobody = ann.sends_to(port, &["--code"]).finish();
+    nobody.expect_failure(2, &["UDPCHAT_CODE"]);
+    ann.sends_to(port, &["--code", "short"]).finish().expect_failure(1, &["10 characters"]);
+}
+
+#[test]
+fn a_chat_is_not_answered_for_strangers_without_anybody_to_ask() {
+    let _shared = shared();
+    let (ann, bob) = (Home::new(), Home::new());
+    let waits = bob.waits_for_a_call(&[]);
+    let port = waits.port();
+    ann.calls(port, &[]).finish().expect_failure(1, &["it does not know us"]);
+    let line = waits.wait_for("to let it in, add the line");
+    let pin = line.split('`').nth(1).expect("the line").to_owned();
+    fs::write(bob.file("known_peers"), pin).expect("ours");
+    let call = ann.calls(port, &[]);
+    call.wait_for("streams 320x240");
+    waits.wait_for("known as test@");
+    stop(call);
+    stop(waits);
+}
+
+#[test]
+fn a_chat_is_answered_when_somebody_says_yes() {
+    let _shared = shared();
+    let (ann, bob) = (Home::new(), Home::new());
+    let mut waits = bob.waits_at_a_terminal();
+    let port = waits.port();
+    let mut typed = waits.stdin();
+    let call = ann.calls(port, &[]);
+    waits.wait_for("Answer, and be seen?");
+    call.wait_for("it has to say yes");
+    typed.write_all(b"n\n").expect("typed");
+    call.finish().expect_failure(1, &["nobody there has said yes"]);
+    let call = ann.calls(port, &[]);
+    // The second question; nobody would see the first one twice.
+    let until = udpchat::clock::now() + crate::program::PATIENCE;
+    while waits.said().iter().filter(|line| line.contains("be seen?")).count() < 2 {
+        assert!(udpchat::clock::now() < until, "{:?}", waits.said());
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    }
+    typed.write_all(b"yes\n").expect("typed");
+    call.wait_for("streams 320x240");
+    assert!(bob.known().starts_with("caller "), "{}", bob.known());
+    stop(call);
+    let call = ann.calls(port, &[]);
+    waits.wait_for("known as test@");
+    call.wait_for("streams 320x240");
+    stop(call);
+}
+
+#[test]
+fn a_receiver_may_take_only_whom_it_knows() {
+    let _shared = shared();
+    let (ann, bob) = (Home::new(), Home::new());
+    let receiver = bob.receiver(&["--accept", "known"]);
+    let port = receiver.port();
+    ann.sends_to(port, &[]).finish().expect_failure(1, &["it does not know us"]);
+    receiver.wait_for("add the line");
+    let unasked = ann.sends_to(port, &["--no-control", "--seconds", "1"]);
+    unasked.wait_for("IN THE CLEAR");
+    unasked.finish().expect_success();
+    assert!(!receiver.said().iter().any(|l| l.contains("streams")), "{:?}", receiver.said());
+    stop(receiver);
+}
+
+#[test]
+fn a_key_file_seals_what_is_sent_unasked() {
+    let _shared = shared();
+    let (ann, bob) = (Home::new(), Home::new());
+    let key = ann.0.path().join("key");
+    let key = key.to_string_lossy();
+    let with_key = ["--key-file", &*key];
+    let receiver = bob.receiver(&with_key);
+    receiver.wait_for("made ");
+    assert_eq!(mode(Path::new(&*key)), 0o600);
+    let port = receiver.port();
+    let sender = ann.sends_to(port, &["--no-control", "--key-file", &key]);
+    receiver.wait_for("encrypted with the shared key");
+    sender.wait_for("encrypted with the shared key");
+    stop(sender);
+    receiver.wait_for("is gone");
+    let clear = ann.sends_to(port, &["--no-control", "--seconds", "1"]);
+    receiver.wait_for("streams in the clear, and we have a key");
+    clear.finish().expect_success();
+    stop(receiver);
+    let plain = bob.receiver(&[]);
+    let sender = ann.sends_to(plain.port(), &["--no-control", "--key-file", &key]);
+    plain.wait_for("a key that we do not have");
+    stop(sender);
+    stop(plain);
+}
