@@ -2,40 +2,28 @@
 //! none is an assertion about speed.
 
 use std::{
-    cell::Cell,
     io::{Read, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
-    thread::JoinHandle,
+    net::{TcpStream, UdpSocket},
     time::Duration,
 };
 
-use udpchat::{
-    clock,
-    latest::{Latest, Taken},
-    net::{
-        frame::{FrameBytes, MAX_FRAME_LEN, OutgoingFrame},
-        io::{
-            Driver, DriverConfig, FrameInlet, Handle, Listen, NetStats, Offload, SocketOptions,
-            shared_epoch,
-        },
-        session::{Delivered, EndReason, EndpointConfig, Event, Role, Target, WaitReason},
-        wire::{
-            control::{CloseReason, ControlError},
-            text::Line,
-        },
+use udpchat::net::{
+    frame::MAX_FRAME_LEN,
+    io::Offload,
+    session::{EndReason, Event, Role, WaitReason},
+    wire::{
+        control::{CloseReason, ControlError},
+        text::Line,
     },
 };
 
-use crate::sim::{number_of, picture};
-
-const PATIENCE: Duration = Duration::from_secs(10);
-const FRAME_LEN: usize = 40_000;
-const LOOPBACK: &str = "127.0.0.1:0";
-
-thread_local! {
-    /// The level at which this test's drivers work.
-    static OFFLOAD: Cell<Offload> = const { Cell::new(Offload::Auto) };
-}
+use crate::{
+    side::{
+        FRAME_LEN, LOOPBACK, OFFLOAD, PATIENCE, Side, calling, deliver, deliver_some, listening,
+        target,
+    },
+    sim::picture,
+};
 
 /// Everything below, at the levels to which a system may fall back.
 #[test]
@@ -51,135 +39,6 @@ fn all_of_it_at_each_forced_level() {
         a_sender_waits_for_a_receiver_that_is_not_there_yet();
         datagrams_of_strangers_are_counted_and_harmless();
         strangers_at_the_control_port_do_not_disturb_a_stream();
-    }
-}
-
-/// A driver on its thread; it says goodbye when it is dropped.
-struct Side {
-    handle: Handle,
-    inlet: FrameInlet,
-    received: Latest<Delivered>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Side {
-    fn start(config: DriverConfig) -> Self {
-        let (driver, handle) = Driver::bind(config).expect("bound");
-        let thread = std::thread::spawn(|| driver.run());
-        let (inlet, received) = (handle.inlet(), handle.received());
-        Self { handle, inlet, received, thread: Some(thread) }
-    }
-
-    fn receiver(addr: &str, control: bool) -> Self {
-        let addr = addr.parse().expect("an address");
-        Self::start(listening(Role::Receive, addr, control))
-    }
-
-    fn sender(to: SocketAddr, control: bool) -> Self {
-        Self::start(calling(Role::Send { targets: vec![target(to)], control }))
-    }
-
-    fn addr(&self) -> SocketAddr {
-        self.handle.local_addr()
-    }
-
-    /// Waits for an event that `pick` takes; others are lost.
-    fn wait<T>(&self, what: &str, mut pick: impl FnMut(Event) -> Option<T>) -> T {
-        wait(what, || std::iter::from_fn(|| self.handle.try_event()).find_map(&mut pick))
-    }
-
-    fn wait_connected(&self) -> SocketAddr {
-        self.wait("a session", |event| match event {
-            Event::Connected { peer, .. } => Some(peer.addr),
-            _ => None,
-        })
-    }
-
-    /// Waits until the statistics are as `check` says.
-    fn wait_stats(&self, what: &str, check: impl Fn(&NetStats) -> bool) -> NetStats {
-        wait(what, || Some(self.handle.stats()).filter(|s| check(s)))
-    }
-
-    fn quit(mut self) {
-        self.stop();
-    }
-
-    fn stop(&mut self) {
-        self.handle.close(CloseReason::Quit);
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("the driver did not panic");
-        }
-    }
-}
-
-impl Drop for Side {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.stop();
-        }
-    }
-}
-
-fn config(name: &str, role: Role) -> EndpointConfig {
-    let epoch = clock::now();
-    EndpointConfig {
-        shared_epoch: shared_epoch(epoch),
-        seed: clock::monotonic().as_nanos() as u64,
-        ..crate::endpoint::config(name, role, epoch)
-    }
-}
-
-fn listening(role: Role, addr: SocketAddr, control: bool) -> DriverConfig {
-    let listen = Some(Listen { addr, control });
-    driver_config(config("bob", role), listen)
-}
-
-fn calling(role: Role) -> DriverConfig {
-    driver_config(config("ann", role), None)
-}
-
-fn driver_config(endpoint: EndpointConfig, listen: Option<Listen>) -> DriverConfig {
-    let socket = SocketOptions { offload: OFFLOAD.get(), ..SocketOptions::default() };
-    DriverConfig { endpoint, listen, socket, egress: None, ingress: None }
-}
-
-fn target(to: SocketAddr) -> Target {
-    Target { host: "loopback".into(), addrs: vec![to] }
-}
-
-/// Asks `attempt` until it gives something.
-fn wait<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let deadline = clock::now() + PATIENCE;
-    loop {
-        if let Some(found) = attempt() {
-            return found;
-        }
-        assert!(clock::now() < deadline, "waited {PATIENCE:?} for {what}");
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
-}
-
-/// Sends picture `number` until it arrives. A busy machine's kernel may drop datagrams, which is
-/// no fault of ours, so it is sent again after a while.
-fn deliver(from: &Side, to: &Side, number: u64, len: usize) -> Delivered {
-    let data = FrameBytes::from(picture(number, len));
-    wait("a frame", || {
-        from.inlet.push(OutgoingFrame { data: data.clone(), captured: clock::now() });
-        let deadline = clock::now() + Duration::from_millis(500);
-        loop {
-            let left = deadline.saturating_duration_since(clock::now());
-            match to.received.take(left) {
-                Taken::Value(d) if number_of(&d.frame.data) == number => return Some(d),
-                Taken::Value(_) | Taken::Nudged => {}
-                Taken::TimedOut | Taken::Closed => return None,
-            }
-        }
-    })
-}
-
-fn deliver_some(from: &Side, to: &Side) {
-    for number in 0..10 {
-        deliver(from, to, number, FRAME_LEN);
     }
 }
 
