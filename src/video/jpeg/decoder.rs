@@ -7,7 +7,7 @@ use turbojpeg::DecompressHeader;
 use super::{
     header::Header,
     strips::{Crew, STRIPS_A_THREAD, Split, StripMut, strips_mut},
-    turbo::{JpegError, TurboDecoder, planar_format},
+    turbo::{JpegError, TurboDecoder, contained, planar_format},
 };
 use crate::video::image::{Image, PixelFormat, Size};
 
@@ -147,7 +147,7 @@ impl Decoder {
         }
         let plan = ahead.plan.expect("made above, if not before");
         if plan.split.is_none_or(|split| ahead.done < split.count) {
-            self.whole.decode(frame, &plan.seen, image)?;
+            contained(|| self.whole.decode(frame, &plan.seen, image))?;
         }
         if want == Want::Planar && plan.format.is_none() {
             *image = planes_of_bgr(image);
@@ -197,7 +197,7 @@ impl Decoder {
 
     fn plan(&mut self, beginning: &[u8], want: Want) -> Result<Plan, JpegError> {
         let header = Header::parse(beginning)?;
-        let seen = self.whole.read_header(beginning)?;
+        let seen = contained(|| self.whole.read_header(beginning))?;
         if (seen.width, seen.height) != (header.size.width, header.size.height) {
             return Err(JpegError::Contradiction);
         }
@@ -235,8 +235,10 @@ impl Decoder {
             &mut jobs,
             |job| {
                 let strip = job.strip.take().expect("each job is done once");
-                split.write_strip(frame, header, job.index, &mut job.decoder.jpeg);
-                job.result = job.decoder.decode(seen, strip);
+                job.result = contained(|| {
+                    split.write_strip(frame, header, job.index, &mut job.decoder.jpeg);
+                    job.decoder.decode(seen, strip)
+                });
             },
             |_| {},
         );
