@@ -31,7 +31,8 @@ pub(super) fn read_or_make(
         return Ok(Secret { bytes, is_new: false });
     }
     let (bytes, comment) = make();
-    let text = Zeroizing::new(format!("# {comment}\n{}\n", BASE64_NOPAD.encode(&bytes[..])));
+    let encoded = Zeroizing::new(BASE64_NOPAD.encode(&bytes[..]));
+    let text = Zeroizing::new(format!("# {comment}\n{}\n", &*encoded));
     let is_new =
         create(path, text.as_bytes()).with_context(|| format!("cannot make {}", path.display()))?;
     let bytes = read(path)?.ok_or_else(|| anyhow!("{} has gone again", path.display()))?;
