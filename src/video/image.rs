@@ -166,10 +166,10 @@ pub struct Size {
 }
 
 impl Size {
-    /// A size, if both sides are within the limits.
+    /// A size, if both sides and all pixels are within the limits.
     pub fn new(width: usize, height: usize) -> Result<Self, SizeError> {
         let fits = |side: usize| (MIN_SIDE..=MAX_SIDE).contains(&side);
-        if fits(width) && fits(height) {
+        if fits(width) && fits(height) && width * height <= MAX_PIXELS {
             Ok(Self { width, height })
         } else {
             Err(SizeError::OutOfRange { width, height })
@@ -203,7 +203,10 @@ pub enum SizeError {
     #[error("{0:?} is not WIDTHxHEIGHT in pixels, for example 1280x720")]
     Junk(String),
     /// A side beyond the limits.
-    #[error("{width}x{height} is out of range: each side must be {MIN_SIDE} to {MAX_SIDE} pixels")]
+    #[error(
+        "{width}x{height} is out of range: each side must be {MIN_SIDE} to {MAX_SIDE} pixels, \
+         and all of them {MAX_PIXELS} at most"
+    )]
     OutOfRange {
         /// The width asked for.
         width: usize,
@@ -222,9 +225,12 @@ fn bgr_offsets(cb: u8, cr: u8) -> [i32; 3] {
 /// The smallest side: one macroblock of a 4:2:0 JPEG. Nothing smaller is a video.
 pub const MIN_SIDE: usize = 16;
 
-/// The largest side: twice 4K. It bounds an image to 200 MB, so that no header
-/// can make us allocate more than that.
+/// The largest side: twice 4K.
 pub const MAX_SIDE: usize = 8192;
+
+/// The most pixels: those of 8K video, and a little more. No header can make us allocate more than
+/// three bytes for each, 100 MB, for one image; a receiver has three or four.
+pub const MAX_PIXELS: usize = 1 << 25;
 
 #[cfg(test)]
 mod tests {
@@ -233,16 +239,20 @@ mod tests {
     #[test]
     fn sizes_parse_and_print() {
         assert_eq!("1280x720".parse(), Ok(Size { width: 1280, height: 720 }));
+        assert_eq!("7680x4320".parse(), Ok(Size { width: 7680, height: 4320 }));
         assert_eq!("16X8192".parse::<Size>().expect("in range").to_string(), "16x8192");
     }
 
     #[test]
     fn bad_sizes_say_what_is_wrong_in_one_line() {
-        for text in ["3x3", "100000x9", "0x0", "8193x720"] {
+        for text in ["3x3", "100000x9", "0x0", "8193x720", "8192x4097"] {
             let said = text.parse::<Size>().expect_err(text).to_string();
             assert_eq!(
                 said,
-                format!("{text} is out of range: each side must be 16 to 8192 pixels")
+                format!(
+                    "{text} is out of range: each side must be 16 to 8192 pixels, and all of them \
+                     33554432 at most"
+                )
             );
         }
         for text in ["", "x", "720p", "1280", "1280x", "-1x5", "+20x+20", "1280x720x3", "9e9x1"] {

@@ -103,11 +103,15 @@ impl Decoder {
         want: Want,
         image: &mut Image,
     ) {
-        if ahead.plan.is_none() {
-            // An error may only mean that its header has not come yet.
-            ahead.plan = self.plan(beginning, want).ok();
-            if let Some(plan) = &ahead.plan {
-                plan.reshape(image);
+        if ahead.plan.is_none() && ahead.error.is_none() {
+            match self.plan(beginning, want) {
+                Ok(plan) => {
+                    plan.reshape(image);
+                    ahead.plan = Some(plan);
+                }
+                // Perhaps its header has not come yet.
+                Err(JpegError::Header(_)) => {}
+                Err(error) => ahead.error = Some(error),
             }
         }
         if let Some(plan) = &mut ahead.plan
@@ -136,7 +140,7 @@ impl Decoder {
         want: Want,
         image: &mut Image,
     ) -> Result<(), JpegError> {
-        if ahead.plan.is_none() {
+        if ahead.plan.is_none() && ahead.error.is_none() {
             let plan = self.plan(frame, want)?;
             plan.reshape(image);
             ahead.plan = Some(plan);
@@ -147,7 +151,9 @@ impl Decoder {
         }
         let plan = ahead.plan.expect("made above, if not before");
         if plan.split.is_none_or(|split| ahead.done < split.count) {
-            contained(|| self.whole.decode(frame, &plan.seen, image))?;
+            // What follows its end the decoder does not see.
+            let end = plan.header.end(frame)?.unwrap_or(frame.len());
+            contained(|| self.whole.decode(&frame[..end], &plan.seen, image))?;
         }
         if want == Want::Planar && plan.format.is_none() {
             *image = planes_of_bgr(image);

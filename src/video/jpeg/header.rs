@@ -1,9 +1,9 @@
 //! The header of a JPEG, checked before any decoder sees the bytes.
 
 use super::marker::{
-    DHT, DRI, EOI, JPG, SOF0, SOF1, SOF2, SOF15, SOI, SOS, Segment, WalkError, segment_at,
+    DHT, DRI, EOI, JPG, SOF0, SOF1, SOF2, SOF15, SOI, SOS, Segment, WalkError, scan_end, segment_at,
 };
-use crate::video::image::{MAX_SIDE, MIN_SIDE, Size};
+use crate::video::image::{MAX_PIXELS, MAX_SIDE, MIN_SIDE, Size};
 
 /// How densely a JPEG's chroma is sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +58,8 @@ impl Header {
     ///
     /// What is refused here is never given to the decoder: sizes beyond the
     /// limits, other than 8 bits or 1 or 3 components, progressive, lossless
-    /// and arithmetic coding, several scans, and a size that so few bytes
-    /// cannot hold.
+    /// and arithmetic coding, several scans, a size that so few bytes cannot
+    /// hold, and more segments or bytes before the scan than any camera writes.
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
         if !bytes.starts_with(&[0xFF, SOI]) {
             return Err(HeaderError::NotAJpeg);
@@ -68,8 +68,9 @@ impl Header {
         let mut has_huffman_tables = false;
         let mut restart_interval = 0;
         let mut at = 2;
-        loop {
-            let segment = segment_at(bytes, at)?;
+        for _ in 0..MAX_SEGMENTS {
+            let segment = segment_at(&bytes[..bytes.len().min(MAX_HEADER_LEN)], at);
+            let segment = segment.map_err(|error| HeaderError::of_walk(error, bytes.len()))?;
             let payload = &bytes[segment.payload.clone()];
             match segment.marker {
                 SOF0 | SOF1 if frame.is_none() => {
@@ -99,8 +100,23 @@ impl Header {
             }
             at = segment.payload.end;
         }
+        Err(HeaderError::TooLong)
+    }
+
+    /// The length of the frame `bytes` up to and with its end marker; `None` if they end before it.
+    ///
+    /// An accepted frame has one scan, so any other marker in or after its coded data is damage, and
+    /// what follows it would be more for the decoder to read.
+    pub(super) fn end(&self, bytes: &[u8]) -> Result<Option<usize>, Interrupted> {
+        let Some(at) = scan_end(bytes, self.scan_data) else { return Ok(None) };
+        if bytes[at + 1] == EOI { Ok(Some(at + 2)) } else { Err(Interrupted(at)) }
     }
 }
+
+/// The coded data breaks off at this byte, as by another frame's beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the JPEG's coded data breaks off at byte {0}")]
+pub struct Interrupted(pub usize);
 
 /// Why a frame is refused by its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -132,17 +148,25 @@ pub enum HeaderError {
     /// Neither grey nor three components.
     #[error("the JPEG has {0} components; only 1 or 3 are accepted")]
     Components(u8),
-    /// A side beyond the limits.
-    #[error("the JPEG is {0}x{1}; each side must be {MIN_SIDE} to {MAX_SIDE} pixels")]
+    /// More than so many bytes or segments come before the scan.
+    #[error("the JPEG's header has more than {MAX_HEADER_LEN} bytes or {MAX_SEGMENTS} segments")]
+    TooLong,
+    /// A size beyond the limits.
+    #[error(
+        "the JPEG is {0}x{1}; each side must be {MIN_SIDE} to {MAX_SIDE} pixels, \
+         and all of them {MAX_PIXELS} at most"
+    )]
     Size(usize, usize),
     /// Fewer bytes than a picture of this size can possibly have.
     #[error("the JPEG says {0}x{1}, which its few bytes cannot hold")]
     TooShort(usize, usize),
 }
 
-impl From<WalkError> for HeaderError {
-    fn from(error: WalkError) -> Self {
+impl HeaderError {
+    /// Of a frame of which `len` bytes are there.
+    fn of_walk(error: WalkError, len: usize) -> Self {
         match error {
+            WalkError::Truncated if len > MAX_HEADER_LEN => Self::TooLong,
             WalkError::Truncated => Self::Truncated,
             WalkError::NotAMarker(at) => Self::NoMarker(at),
         }
@@ -212,6 +236,13 @@ fn check_scan(bytes: &[u8], scan: &Segment, size: Size, components: u8) -> Resul
 /// Where the picture's height is in the payload of a frame header (SOF).
 pub(super) const FRAME_HEIGHT: std::ops::Range<usize> = 1..3;
 
+/// The most that may stand before the coded data. Webcams that hide another stream in their JPEGs
+/// put some 100 KB there. It is read again with each piece of a frame that is still arriving.
+const MAX_HEADER_LEN: usize = 1 << 20;
+
+/// A camera writes ten or so. libjpeg keeps a record of each, whatever its length.
+const MAX_SEGMENTS: usize = 256;
+
 /// A block of 8x8 has a code for its mean and one for "nothing else", of one bit each at least.
 const MIN_BITS_A_BLOCK: usize = 2;
 
@@ -265,7 +296,8 @@ mod tests {
         assert_eq!(with(0, &[12]), HeaderError::Precision(12));
         assert_eq!(with(1, &[0, 8]), HeaderError::Size(48, 8));
         assert_eq!(with(3, &[0xFF, 0xFF]), HeaderError::Size(65535, 32));
-        assert_eq!(with(1, &[0x20, 0, 0x20, 0]), HeaderError::TooShort(8192, 8192));
+        assert_eq!(with(1, &[0x20, 0, 0x10, 0]), HeaderError::TooShort(4096, 8192));
+        assert_eq!(with(1, &[0x20, 0, 0x20, 0]), HeaderError::Size(8192, 8192));
         assert_eq!(with(5, &[4]), HeaderError::Components(4));
         assert_eq!(with(7, &[0x50]), HeaderError::Malformed);
         assert_eq!(Header::parse(b"GIF89a"), Err(HeaderError::NotAJpeg));
@@ -285,6 +317,38 @@ mod tests {
         assert_eq!(with(&[0xFF, DRI, 0, 4, 1, 2, 0xFF, DRI, 0, 4, 0, 3]), Ok(3));
         assert_eq!(with(&[0xFF, DRI, 0, 3, 1]), Err(HeaderError::Malformed));
         assert_eq!(with(&[0xFF, DRI, 0, 5, 0, 1, 0]), Err(HeaderError::Malformed));
+    }
+
+    #[test]
+    fn a_header_of_more_segments_or_bytes_than_any_is_refused() {
+        let good = encoded(PixelFormat::Yuv420);
+        let with = |segments: &[u8]| {
+            let (start, rest) = good.split_at(2);
+            Header::parse(&[start, segments, rest].concat()).map(|header| header.size)
+        };
+        let size = Ok(Size { width: 48, height: 32 });
+        let note = [0xFF, 0xE2, 0, 2];
+        assert_eq!(with(&note.repeat(MAX_SEGMENTS / 2)), size);
+        assert_eq!(with(&note.repeat(MAX_SEGMENTS)), Err(HeaderError::TooLong));
+        let long = [&[0xFF, 0xE2, 0xFF, 0xFF][..], &[7; 0xFFFF - 2]].concat();
+        assert_eq!(with(&long.repeat(MAX_HEADER_LEN / long.len() - 1)), size);
+        assert_eq!(with(&long.repeat(MAX_HEADER_LEN / long.len() + 1)), Err(HeaderError::TooLong));
+        assert_eq!(with(&vec![0xFF; MAX_HEADER_LEN / 2]), size, "fill bytes");
+        assert_eq!(with(&vec![0xFF; MAX_HEADER_LEN]), Err(HeaderError::TooLong));
+    }
+
+    #[test]
+    fn a_frame_ends_at_its_end_marker_and_at_no_other() {
+        let good = encoded(PixelFormat::Yuv420);
+        let header = Header::parse(&good).expect("our own");
+        let (all, before) = (good.len(), good.len() - 2);
+        assert_eq!(header.end(&good), Ok(Some(all)));
+        assert_eq!(header.end(&[&good[..], &[1; 9]].concat()), Ok(Some(all)));
+        assert_eq!(header.end(&good[..before]), Ok(None));
+        for marker in [SOS, DHT, DRI, 0xE2, SOI, 0xDC] {
+            let more = [&good[..before], &[0xFF, marker, 0, 2, 0xFF, EOI]].concat();
+            assert_eq!(header.end(&more), Err(Interrupted(before)));
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@
 
 use super::{
     MAX_JPEG_LEN,
-    header::{Header, HeaderError},
-    marker::{DHT, EOI, SOI, scan_end},
+    header::{Header, HeaderError, Interrupted},
+    marker::{DHT, EOI, SOI},
 };
 
 /// Makes `frame` one whole JPEG that any decoder accepts, or says why it cannot be.
@@ -21,7 +21,7 @@ pub fn mend(frame: &mut Vec<u8>) -> Result<(), MendError> {
     }
     cut_padding_in_front(frame)?;
     let header = Header::parse(frame)?;
-    match end_of_frame(frame, header.scan_data)? {
+    match header.end(frame)? {
         Some(end) => frame.truncate(end),
         None => append_end(frame),
     }
@@ -41,9 +41,9 @@ pub enum MendError {
     /// Its header is not acceptable.
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// Its coded data is interrupted, as by another frame's beginning.
-    #[error("the JPEG's coded data breaks off at byte {0}")]
-    Torn(usize),
+    /// Its coded data is interrupted.
+    #[error(transparent)]
+    Torn(#[from] Interrupted),
 }
 
 fn cut_padding_in_front(frame: &mut Vec<u8>) -> Result<(), MendError> {
@@ -51,14 +51,6 @@ fn cut_padding_in_front(frame: &mut Vec<u8>) -> Result<(), MendError> {
     let padding = padding.ok_or(HeaderError::NotAJpeg)?;
     frame.drain(..padding);
     Ok(())
-}
-
-/// The length up to and with the end marker, or `None` if the bytes end before it.
-///
-/// An accepted frame has one scan, so any other marker in its coded data is damage.
-fn end_of_frame(frame: &[u8], scan_data: usize) -> Result<Option<usize>, MendError> {
-    let Some(at) = scan_end(frame, scan_data) else { return Ok(None) };
-    if frame[at + 1] == EOI { Ok(Some(at + 2)) } else { Err(MendError::Torn(at)) }
 }
 
 /// Appends the end marker in place of zero padding.

@@ -11,7 +11,7 @@ mod turbo;
 
 pub use decoder::{Ahead, Concealed, Decoder, Want};
 pub use encoder::{Encoder, Nth};
-pub use header::{Header, HeaderError, Sampling};
+pub use header::{Header, HeaderError, Interrupted, Sampling};
 pub use mend::{MendError, mend};
 pub use stream::{JpegStream, StreamItem};
 pub use strips::{MAX_STRIPS, Strips};

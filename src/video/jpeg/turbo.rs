@@ -14,7 +14,7 @@ use turbojpeg::{
 };
 
 use super::{
-    header::{HeaderError, Sampling},
+    header::{HeaderError, Interrupted, Sampling},
     strips::{Strip, StripMut, strips_mut},
 };
 use crate::video::image::{Image, PixelFormat};
@@ -121,7 +121,10 @@ pub(super) struct TurboDecoder {
 
 impl TurboDecoder {
     pub(super) fn new() -> Self {
-        let decompressor = Decompressor::new().expect("libjpeg-turbo needs memory for its state");
+        let mut decompressor =
+            Decompressor::new().expect("libjpeg-turbo needs memory for its state");
+        // A frame has one by its header; libjpeg counts for itself.
+        decompressor.set_scan_limit(1).expect("a decompressor has this limit");
         Self { decompressor, planes: Vec::new() }
     }
 
@@ -179,6 +182,9 @@ pub enum JpegError {
     /// The header is not acceptable.
     #[error(transparent)]
     Header(#[from] HeaderError),
+    /// Something else than its end follows its coded data.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// Our reading of the header and libjpeg's differ.
     #[error("the JPEG's headers contradict each other")]
     Contradiction,
@@ -250,6 +256,20 @@ fn unpad(padded: &[u8], subsamp: Subsamp, strip: StripMut<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_scans_end_the_decoding_whoever_let_them_through() {
+        let mut compressor = Compressor::new().expect("memory");
+        compressor.set_progressive(true).expect("valid");
+        let (pixels, format) = (vec![90; 64 * 64 * 3], turbojpeg::PixelFormat::BGR);
+        let image =
+            turbojpeg::Image { pixels: &pixels[..], width: 64, pitch: 192, height: 64, format };
+        let frame = compressor.compress_to_vec(image).expect("encodes");
+        let (mut turbo, mut image) = (TurboDecoder::new(), Image::blank(64, 64, PixelFormat::Bgr));
+        let header = turbo.read_header(&frame).expect("a header");
+        let error = turbo.decode(&frame, &header, &mut image).expect_err("too many");
+        assert!(error.to_string().contains("more than 1 scans"), "{error}");
+    }
 
     #[test]
     fn a_panic_ends_a_frame_and_not_the_program() {

@@ -134,7 +134,10 @@ fn check_jpeg(bytes: &[u8]) -> Verdict {
         // A photograph may be what a frame may not: OpenCV knows these.
         Ok(())
         | Err(JpegError::Header(
-            HeaderError::Progressive | HeaderError::Coding | HeaderError::Components(_),
+            HeaderError::Progressive
+            | HeaderError::Coding
+            | HeaderError::Components(_)
+            | HeaderError::TooLong,
         )) => Verdict::Fine,
         Err(_) => Verdict::Damaged,
     }

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::video::image::{Image, MAX_SIDE, PixelFormat, Size, SizeError};
+use crate::video::image::{Image, MAX_PIXELS, PixelFormat, Size, SizeError};
 
 /// Reads pictures from a YUV4MPEG2 stream.
 pub(super) struct Y4mReader {
@@ -23,7 +23,7 @@ impl Y4mReader {
         let header = Header::parse(&line)?;
         let read = Arc::new(AtomicU64::new(0));
         let reader = Counted { reader: Cursor::new(line).chain(reader), read: Arc::clone(&read) };
-        let limits = y4m::Limits { bytes: 3 * MAX_SIDE * MAX_SIDE };
+        let limits = y4m::Limits { bytes: 3 * MAX_PIXELS };
         let decoder = y4m::Decoder::new_with_limits(reader, limits).map_err(Y4mError::of)?;
         Ok(Self { header, decoder, read })
     }
