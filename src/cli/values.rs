@@ -27,7 +27,7 @@ pub struct MaxDatagramLen(pub Option<usize>);
 
 pub(super) fn host_port(text: &str) -> Result<HostPort, String> {
     let (host, port) = split_port(text)?;
-    if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c == '/') {
+    if host.is_empty() || host.chars().any(|c| c.is_whitespace() || "/[]".contains(c)) {
         return Err(format!(
             "'{text}' is no host: give a name or an address, such as 192.168.1.20"
         ));
@@ -220,7 +220,9 @@ mod tests {
         assert_eq!(host("desk:99"), Ok(("desk".into(), 99)));
         assert_eq!(host("fe80::1"), Ok(("fe80::1".into(), DEFAULT_PORT)));
         assert_eq!(host("[fe80::1]:99"), Ok(("fe80::1".into(), 99)));
-        for wrong in ["", ":99", "desk:x", "desk:70000", "[::1", "[::1]x", "http://desk"] {
+        for wrong in
+            ["", ":99", "desk:x", "desk:70000", "[::1", "[::1]x", "fe80::1]:7722", "http://desk"]
+        {
             assert!(host_port(wrong).is_err(), "{wrong}");
         }
     }
