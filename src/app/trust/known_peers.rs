@@ -25,8 +25,10 @@ pub(super) struct KnownPeers {
 
 /// A line that says something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Entry {
+pub(crate) enum Entry {
+    /// Whom we call by this name, in small letters and with its port.
     Host(String, PublicKey),
+    /// Who may call us.
     Caller(PublicKey, Name),
 }
 
@@ -119,13 +121,19 @@ impl KnownPeers {
     }
 }
 
-enum Line {
+/// What a line says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// Who somebody is.
     Entry(Entry),
+    /// Nothing: it is empty, or a comment.
     Nothing,
+    /// Nothing that we understand.
     Malformed,
 }
 
-fn parse(line: &str) -> Line {
+/// What `line` says.
+pub(crate) fn parse(line: &str) -> Line {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return Line::Nothing;

@@ -7,10 +7,10 @@
 //!
 //! Here they are applied to what the network asks.
 
-mod code;
+pub(crate) mod code;
 mod consent;
-mod known_peers;
-mod secret_file;
+pub(crate) mod known_peers;
+pub(crate) mod secret_file;
 
 use std::{
     io::{IsTerminal, Write},
