@@ -11,7 +11,7 @@ use crate::net::crypto::keys::{KEY_LEN, SharedSecret};
 
 /// A code, generated or typed. Wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Code(Zeroizing<String>);
+pub(crate) struct Code(Zeroizing<String>);
 
 impl Code {
     /// A new one of 80 bits: sixteen letters and digits, in groups of four, none of which is easily
@@ -30,7 +30,7 @@ impl Code {
 
     /// The code that somebody has typed. Those that were generated may be typed in small or capital
     /// letters, with or without hyphens and spaces, and with O for 0, I or L for 1.
-    pub(super) fn typed(text: &str) -> Result<Self> {
+    pub(crate) fn typed(text: &str) -> Result<Self> {
         let mut canonical: Zeroizing<String> =
             Zeroizing::new(text.chars().filter(|c| !is_gap(*c)).map(canonical).collect());
         let is_generated = canonical.len() == GENERATED_LEN

@@ -28,8 +28,10 @@ pub(super) struct KnownPeers {
 
 /// A line that says something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Entry {
+pub(crate) enum Entry {
+    /// Whom we call by this name, in small letters and with its port.
     Host(String, PublicKey),
+    /// Who may call us.
     Caller(PublicKey, Name),
 }
 
@@ -136,15 +138,21 @@ impl KnownPeers {
     }
 }
 
-enum Line {
+/// What a line says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// Who somebody is.
     Entry(Entry),
+    /// Nothing: it is empty, or a comment.
     Nothing,
     /// It is about this host, and holds no key.
     DamagedHost(String),
+    /// Nothing that we understand.
     Malformed,
 }
 
-fn parse(line: &str) -> Line {
+/// What `line` says.
+pub(crate) fn parse(line: &str) -> Line {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return Line::Nothing;

@@ -10,13 +10,13 @@
 //!
 //! Here they are applied to what the network asks.
 
-mod code;
+pub(crate) mod code;
 mod consent;
-mod known_peers;
+pub(crate) mod known_peers;
 mod promises;
 mod questions;
 mod quota;
-mod secret_file;
+pub(crate) mod secret_file;
 
 use std::{
     io::{IsTerminal, Write},
