@@ -1,6 +1,6 @@
 # Each target installs what it needs: `scripts/setup.sh` asks apt, with sudo only when not root.
 
-.PHONY: demo build test lint unit deny fuzz soak bench install test-camera clean
+.PHONY: demo build test lint unit deny fuzz soak bench install test-camera test-netem clean
 
 demo: build
 	./target/release/udpchat demo
@@ -45,6 +45,10 @@ bench:
 # Boots a kernel with a virtual camera, if the lab is there; not part of `test`.
 test-camera: build
 	scripts/test-camera.sh
+
+# Streams over every bad way that the kernel can make, if the lab is there: 15 minutes; not part of `test`.
+test-netem: build
+	scripts/test-netem.sh
 
 clean:
 	cargo clean

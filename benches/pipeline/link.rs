@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{
     cases::P720,
     floor::Floor,
-    machines::{self, ADDRESSES, Machines},
+    machines::{self, Machines},
     measure::Samples,
     program::{Mode, Running, piped},
     results::{Cell, Table},
@@ -76,7 +76,7 @@ impl Rounds {
         let send = [
             "send",
             "--to",
-            ADDRESSES[1],
+            machines.addresses[1],
             "--source",
             "pattern",
             "--stats-json",

@@ -14,6 +14,7 @@ mod growth;
 mod latency;
 mod link;
 #[path = "../../tests/it/machines.rs"]
+#[expect(dead_code, reason = "no bench needs a router")]
 mod machines;
 #[path = "../support/measure.rs"]
 mod measure;

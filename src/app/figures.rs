@@ -35,6 +35,7 @@ pub(super) const FRAMES: &[Count] = &[
     Count { key: "repaired_by_parity", name: Some("repaired by parity"), of: by_parity },
     Count { key: "repaired_by_nack", name: Some("on request"), of: by_nack },
     Count { key: "concealed", name: Some("concealed"), of: |s| s.concealed },
+    Count { key: "requests", name: None, of: |s| s.net.totals.repair.nacks },
 ];
 
 /// What became of the pictures that we made.
@@ -45,6 +46,7 @@ pub(super) const PICTURES: &[Count] = &[
     Count { key: "sent", name: None, of: |s| s.net.totals.frames_sent },
     Count { key: "superseded", name: Some("superseded"), of: sender_superseded },
     Count { key: "thinned", name: Some("thinned"), of: |s| s.of_capture(|c| c.thinned) },
+    Count { key: "answered", name: None, of: |s| s.net.totals.repair.answered },
 ];
 
 /// The path to the other side, and what it takes.
@@ -162,6 +164,7 @@ mod tests {
         net.totals.reassembly.unseen = 1;
         net.totals.frames_superseded = 4;
         (net.totals.repair.by_parity, net.totals.repair.by_nack) = (37, 4);
+        net.totals.repair.nacks = 9;
         net
     }
 
@@ -183,7 +186,7 @@ mod tests {
         let expected = json!({
             "completed": 0, "incomplete": 3, "late": 0, "damaged": 5, "superseded": 7,
             "repaired_by_parity": 37, "repaired_by_nack": 4,
-            "concealed": 6,
+            "concealed": 6, "requests": 9,
         });
         assert_eq!(Value::Object(object), expected);
         assert_eq!(say_loss(&of), "lost 3.00 % of datagrams");

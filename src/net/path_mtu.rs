@@ -2,16 +2,16 @@
 //!
 //! Longer datagrams are fewer: a frame of 117 KB is 98 at 1200 bytes, 80 at 1472, 13 at 8972. So
 //! probes of the usual lengths go out with don't-fragment set, and what the peer
-//! acknowledges is used. Routers' complaints are only hints as to what to probe next: anybody can forge one.
+//! acknowledges is used. A router's complaint brings the length down to what passes everywhere, at once,
+//! and is then only a hint as to what to probe next: anybody can forge one. A forged one costs
+//! two round trips of shorter datagrams, and that at most once in ten seconds.
 //!
 //! ```text
 //!             acked: longer                              600 s
 //!            ┌────────────┐            nothing left     ┌──────┐
 //! 1200 ──► searching ─────┴──────────────────────────► settled ┘
-//!            ▲    black hole: back to 1200               │  │ ▲
-//!            └───────────────────────────────────────────┘  ▼ │ acked: it was a lie
-//!            └────────────────────────────────────────── doubting
-//!                  three unanswered: black hole
+//!            ▲    black hole, or a router's word: back to 1200 │
+//!            └─────────────────────────────────────────────────┘
 //! ```
 //!
 //! 1200 bytes pass every path that carries IPv6 (RFC 8200 §5) and nearly every other; below it
@@ -29,9 +29,8 @@ pub struct PathMtu {
     confirmed: usize,
     /// Does not pass, or is longer than the cap.
     too_long: usize,
-    /// What a router said.
-    hint: Option<usize>,
-    is_doubted: bool,
+    /// What a router said, and what had passed before it did.
+    hints: [Option<usize>; 2],
     /// No router is believed before.
     deaf_until: Option<Instant>,
     /// Nothing is left to be tried until then, when the path may have become wider.
@@ -87,8 +86,7 @@ impl PathMtu {
             usual,
             confirmed: BASE_LEN.min(cap),
             too_long: cap + 1,
-            hint: None,
-            is_doubted: false,
+            hints: [None; 2],
             deaf_until: None,
             settled_until: None,
             probe: None,
@@ -102,9 +100,8 @@ impl PathMtu {
     pub fn reset(&mut self, now: Instant) {
         self.confirmed = BASE_LEN.min(self.cap);
         self.too_long = self.cap + 1;
-        self.is_doubted = false;
         self.settled_until = None;
-        self.hint = None;
+        self.hints = [None; 2];
         self.probe = None;
         self.gone_missing = Missing::default();
         self.due = (self.cap > BASE_LEN).then_some(now);
@@ -123,8 +120,9 @@ impl PathMtu {
         match &mut self.probe {
             Some(probe) if probe.tries < MAX_PROBES => probe.tries += 1,
             Some(probe) => {
-                let len = probe.len;
-                self.handle_failure(now, len);
+                // It was tried in vain.
+                self.too_long = self.too_long.min(probe.len);
+                self.probe = None;
                 self.start_probe(now)?;
             }
             None => self.start_probe(now)?,
@@ -145,7 +143,6 @@ impl PathMtu {
         let is_of =
             |p: &ProbeInFlight| id.wrapping_sub(p.first_id) < p.tries && p.len == datagram_len;
         if self.probe.take_if(|p| is_of(p)).is_some() {
-            self.is_doubted = false;
             self.confirmed = self.confirmed.max(datagram_len);
             self.gone_missing = Missing::default();
             self.due = Some(now);
@@ -153,17 +150,21 @@ impl PathMtu {
     }
 
     /// A router says that only datagrams of up to `len` bytes of UDP payload pass (RFC 8899 §4.6). If that
-    /// is less than what is in use, this is put to the test; if more, it is tried in its turn.
+    /// is less than what is in use, it is believed at once, since frames are lost until it is; then
+    /// what it said and what passed before are put to the test. If more, it is tried in its turn.
     pub fn handle_too_big(&mut self, now: Instant, len: usize) {
         let is_deaf = self.deaf_until.is_some_and(|until| now < until);
-        if len < BASE_LEN || len >= self.too_long || is_deaf || self.is_doubted {
+        if len < BASE_LEN || len >= self.too_long || is_deaf {
             return;
         }
-        self.hint = Some(len);
+        self.hints[0] = Some(len);
         if len < self.confirmed {
-            self.is_doubted = true;
+            self.hints[1] = Some(self.confirmed);
+            self.confirmed = BASE_LEN;
             self.deaf_until = Some(now + DEAF_TIME);
+            self.settled_until = None;
             self.probe = None;
+            self.gone_missing = Missing::default();
             self.due = Some(now);
         }
     }
@@ -175,7 +176,6 @@ impl PathMtu {
         }
         if len <= self.confirmed {
             self.confirmed = BASE_LEN.min(self.cap);
-            self.is_doubted = false;
         }
         self.too_long = self.too_long.min(len);
         self.probe.take_if(|p| p.len >= len);
@@ -207,18 +207,6 @@ impl PathMtu {
         self.too_long = self.too_long.min(passed_before);
     }
 
-    /// A length was tried in vain.
-    fn handle_failure(&mut self, now: Instant, len: usize) {
-        self.probe = None;
-        if self.is_doubted {
-            let hint = self.hint;
-            self.enter_black_hole(now);
-            self.hint = hint;
-        } else {
-            self.too_long = self.too_long.min(len);
-        }
-    }
-
     /// Begins with the next length; if there is none, waits to search again.
     fn start_probe(&mut self, now: Instant) -> Option<()> {
         if self.settled_until.take_if(|until| *until <= now).is_some() {
@@ -232,13 +220,11 @@ impl PathMtu {
         Some(())
     }
 
-    /// What to try next: what is doubted, what a router said, the usual lengths, and then halves.
+    /// What to try next: what a router said, what passed before, the usual lengths, and then halves.
     fn next_len(&mut self) -> Option<usize> {
-        if self.is_doubted {
-            return Some(self.confirmed);
-        }
         let range = self.confirmed + 1..self.too_long;
-        if let Some(hint) = self.hint.take().filter(|len| range.contains(len)) {
+        let mut hints = self.hints.iter_mut().filter_map(Option::take);
+        if let Some(hint) = hints.find(|len| range.contains(len)) {
             return Some(hint);
         }
         let mut likely = self.usual.into_iter().chain([self.cap]).filter(|len| range.contains(len));
@@ -274,7 +260,7 @@ const PROBE_TIMER: Duration = Duration::from_secs(1);
 /// When to try whether the path has become wider (`PMTU_RAISE_TIMER`).
 const RAISE_TIMER: Duration = Duration::from_secs(600);
 
-/// After one doubt no other is raised for so long, so that forged complaints cost next to nothing.
+/// After one complaint no other is heard for so long, so that forged ones cost next to nothing.
 const DEAF_TIME: Duration = Duration::from_secs(10);
 
 /// So many long datagrams lost, and none arrived, for so long. A burst of loss takes short ones too.
@@ -410,35 +396,42 @@ mod tests {
     }
 
     #[test]
-    fn a_routers_lies_change_nothing() {
+    fn a_routers_lies_cost_two_round_trips_in_ten_seconds() {
         let mut path = Path::new(1472);
         path.run(60_000 * MS);
         let probes = path.probes.len();
-        for lie in [0, 68, 576, 1199, 1488, 9000, 65_535] {
-            path.mtu.handle_too_big(path.now, lie);
+        for nonsense in [0, 68, 576, 1199, 1488, 9000, 65_535] {
+            path.mtu.handle_too_big(path.now, nonsense);
+            assert_eq!(path.run(MS), 1472, "{nonsense}");
         }
-        path.run(MS);
         assert_eq!(path.probes.len(), probes, "nonsense is not even tried");
+        path.mtu.handle_too_big(path.now, 1300);
+        assert_eq!(path.mtu.max_datagram_len(), 1200);
+        assert_eq!(path.run(2 * RTT), 1472);
         for _ in 0..1000 {
             path.mtu.handle_too_big(path.now, 1300);
-            assert_eq!(path.run(MS), 1472, "in use until it is refuted");
+            assert_eq!(path.run(MS), 1472);
         }
-        assert_eq!(path.probes[probes..], [1472], "one probe refutes a flood of lies");
+        assert_eq!(path.probes[probes..][..2], [1300, 1472]);
     }
 
     #[test]
-    fn a_routers_warning_of_a_narrower_path_is_confirmed_by_probing() {
+    fn a_lie_on_a_way_of_an_unusual_length_is_refuted_as_soon() {
+        let mut path = Path::new(1420);
+        let found = path.run(60_000 * MS);
+        path.mtu.handle_too_big(path.now, 1200);
+        assert_eq!(path.run(RTT), found);
+    }
+
+    #[test]
+    fn a_routers_warning_of_a_narrower_path_is_heeded_at_once() {
         let mut path = Path::new(8972);
         path.run(1000 * MS);
         path.limit = 1420;
         path.mtu.handle_too_big(path.now, 1420);
-        let mut mtu = path.mtu.clone();
-        for ms in 0..4 {
-            mtu.poll_probe(path.now + ms * 1000 * MS);
-        }
-        assert_eq!(mtu.max_datagram_len(), 1200, "after three tries in vain");
-        path.mtu.reset(path.now);
-        assert!((1405..=1420).contains(&path.run(60_000 * MS)));
+        assert_eq!(path.mtu.max_datagram_len(), 1200);
+        assert_eq!(path.run(RTT), 1420);
+        assert_eq!(path.run(60_000 * MS), 1420, "what passed before passes no more");
     }
 
     #[test]

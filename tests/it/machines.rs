@@ -9,14 +9,48 @@ use std::{
 /// dropped.
 pub(crate) struct Machines {
     pub(crate) names: [String; 2],
+    pub(crate) addresses: [&'static str; 2],
+    /// A third one that stands between them, if there is one.
+    pub(crate) router: Option<String>,
 }
 
-pub(crate) const ADDRESSES: [&str; 2] = ["10.77.31.1", "10.77.31.2"];
+const ADDRESSES: [&str; 2] = ["10.77.31.1", "10.77.31.2"];
+const ROUTED_ADDRESSES: [&str; 2] = ["10.77.31.1", "10.77.32.1"];
+const ROUTER_ADDRESSES: [&str; 2] = ["10.77.31.254", "10.77.32.254"];
 
 impl Machines {
     /// `None`, with the reason printed, where namespaces cannot be made or `shaper`, the tool that
     /// makes the cable a bad one, is not there.
     pub(crate) fn new(shaper: &str) -> Option<Self> {
+        let machines = Self::apart(ADDRESSES, None, shaper)?;
+        let [a, b] = &machines.names;
+        run(&["ip", "link", "add", "v0", "netns", a, "type", "veth", "peer", "v1", "netns", b]);
+        for index in [0, 1] {
+            plug_in(&machines.names[index], &format!("v{index}"), ADDRESSES[index]);
+        }
+        Some(machines)
+    }
+
+    /// The same with a router between them, which has `w0` towards the first and `w1` towards the
+    /// second.
+    pub(crate) fn routed() -> Option<Self> {
+        let router = format!("udpchat-r-{}", std::process::id());
+        let machines = Self::apart(ROUTED_ADDRESSES, Some(router.clone()), "ip")?;
+        for (index, name) in machines.names.iter().enumerate() {
+            let (end, port) = (format!("v{index}"), format!("w{index}"));
+            let pair = ["type", "veth", "peer", &port, "netns", &router];
+            run(&[&["ip", "link", "add", &end, "netns", name][..], &pair].concat());
+            plug_in(&router, &port, ROUTER_ADDRESSES[index]);
+            plug_in(name, &end, ROUTED_ADDRESSES[index]);
+            run(&["ip", "-n", name, "route", "add", "default", "via", ROUTER_ADDRESSES[index]]);
+        }
+        let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
+        run(&["ip", "netns", "exec", &router, "sh", "-c", forward]);
+        Some(machines)
+    }
+
+    /// Not joined yet.
+    fn apart(addresses: [&'static str; 2], router: Option<String>, shaper: &str) -> Option<Self> {
         let tools = ["ip", shaper].iter().all(|tool| {
             ["/usr/sbin", "/sbin", "/usr/bin"].iter().any(|f| Path::new(f).join(tool).exists())
         });
@@ -25,24 +59,20 @@ impl Machines {
             return None;
         }
         let id = std::process::id();
-        let machines = Self { names: ["a", "b"].map(|side| format!("udpchat-{side}-{id}")) };
-        for name in &machines.names {
+        let names = ["a", "b"].map(|side| format!("udpchat-{side}-{id}"));
+        let machines = Self { names, addresses, router };
+        for name in machines.all() {
             if !tool(&["ip", "netns", "add", name]).status.success() {
                 eprintln!("skipped: this machine allows no network namespaces");
                 return None;
             }
-        }
-        let [a, b] = &machines.names;
-        run(&["ip", "link", "add", "v0", "netns", a, "type", "veth", "peer", "v1", "netns", b]);
-        for (i, name) in machines.names.iter().enumerate() {
-            let (link, address) = (format!("v{i}"), format!("{}/24", ADDRESSES[i]));
-            run(&["ip", "-n", name, "addr", "add", &address, "dev", &link]);
-            // Else a whole batch crosses as one piece, and is lost as one.
-            run(&["ip", "-n", name, "link", "set", &link, "gso_max_segs", "1"]);
-            run(&["ip", "-n", name, "link", "set", &link, "up"]);
             run(&["ip", "-n", name, "link", "set", "lo", "up"]);
         }
         Some(machines)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &String> {
+        self.names.iter().chain(&self.router)
     }
 
     /// udpchat on machine `index`, without a display or settings from outside.
@@ -63,10 +93,17 @@ pub(crate) fn hermetic(command: &mut Command) {
 
 impl Drop for Machines {
     fn drop(&mut self) {
-        for name in &self.names {
+        for name in self.all() {
             tool(&["ip", "netns", "del", name]);
         }
     }
+}
+
+fn plug_in(name: &str, link: &str, address: &str) {
+    run(&["ip", "-n", name, "addr", "add", &format!("{address}/24"), "dev", link]);
+    // Else a whole batch crosses as one piece, and is lost as one.
+    run(&["ip", "-n", name, "link", "set", link, "gso_max_segs", "1"]);
+    run(&["ip", "-n", name, "link", "set", link, "up"]);
 }
 
 fn tool(words: &[&str]) -> Output {

@@ -21,6 +21,7 @@ mod vectors;
 mod allocations;
 mod attacks;
 mod bad_input;
+mod crossing;
 mod machines;
 mod namespaces;
 mod people;

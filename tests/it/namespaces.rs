@@ -1,146 +1,140 @@
-//! Two machines: network namespaces joined by a cable that loses datagrams. Needs root.
+//! The program itself over two machines: network namespaces joined by a cable that loses datagrams,
+//! doubles them or is narrow. Needs root.
+//!
+//! The rows of bad ways are those of `repair.rs`, where they are exact and have seeds; here they
+//! are real processes, sockets and clocks. A row takes ten seconds, or as many as
+//! `UDPCHAT_ROW_SECONDS` says. Those that show nothing which others do not are ignored unless asked for:
+//! `UDPCHAT_ROW_SECONDS=60 cargo test --test it namespaces:: -- --include-ignored --nocapture`.
 
-use std::process::Stdio;
+use std::{path::Path, time::Duration};
 
 use serde_json::Value;
+use udpchat::clock;
 
 use crate::{
-    machines::{ADDRESSES, Machines, run},
-    program::{Program, alone},
+    crossing::{Crossing, Running, number, start},
+    machines::{Machines, run},
+    program::alone,
 };
 
-/// Drops `per_mille` of the datagrams that come into machine `index`.
-fn lose(machines: &Machines, index: usize, per_mille: u32) {
+/// Does to each datagram that comes into machine `index` what `statements` of nftables say.
+fn spoil(machines: &Machines, index: usize, statements: &str) {
     let rules = format!(
-        "table ip lossy {{\n chain in {{\n type filter hook input priority 0;\n \
-             meta l4proto udp numgen random mod 1000 < {per_mille} drop\n }}\n }}\n"
+        "table ip way {{\n chain in {{\n type filter hook input priority 0;\n {statements}\n }}\n }}\n"
     );
     run(&["ip", "netns", "exec", &machines.names[index], "nft", &rules]);
 }
 
-fn start(machines: &Machines, index: usize, args: &[&str]) -> Program {
-    let mut command = machines.udpchat(index);
-    Program::spawn(command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()))
+/// A way that is bad in both directions, and what is to be true of a stream over it.
+struct Row<'a> {
+    name: &'a str,
+    /// Statements of nftables, for what comes in at either end.
+    spoils: &'a [&'a str],
+    options: &'a [&'a str],
+    /// Of the frames, how many are whole at least.
+    shown: f64,
+    overhead: f64,
 }
 
-/// What both sides told of a stream from machine 0 to machine 1, a line a second.
-struct Crossing {
-    sender: Vec<Value>,
-    receiver: Vec<Value>,
-}
-
-impl Crossing {
-    /// Ten seconds of 720p, as [`PATTERN`] and `options` say.
-    fn run(machines: &Machines, options: &[&str]) -> Self {
-        let receiver = start(machines, 1, &["recv", "--show", "none", "--stats-json", "-"]);
-        receiver.wait_for("listening on port 7722");
-        let to = ["send", "--to", ADDRESSES[1], "--seconds", "10", "--stats-json", "-"];
-        let sender = start(machines, 0, &[&to[..], &PATTERN, options].concat()).finish();
-        sender.expect_success();
-        receiver.wait_for("has left");
-        // One more second, for the last statistics.
-        std::thread::park_timeout(std::time::Duration::from_millis(1300));
-        receiver.interrupt();
-        let receiver = receiver.finish();
-        receiver.expect_success();
-        Self { sender: lines(&sender.stdout), receiver: lines(&receiver.stdout) }
-    }
-
-    /// Of the datagrams to the receiver, how many were lost, and the deviation of that if each is lost
-    /// with probability `loss`.
-    fn lost(&self, loss: f64) -> (f64, f64) {
-        let [received, lost] = ["received", "lost"].map(|n| last(&self.receiver, "datagrams", n));
-        (lost / (received + lost), (loss * (1.0 - loss) / (received + lost)).sqrt())
-    }
-
-    /// Of the frames that the receiver knows of from second `from` on, how many are whole.
-    fn shown(&self, from: usize) -> f64 {
-        let since = |name: &str| {
-            let then = &self.receiver[from]["receiver"][name];
-            last(&self.receiver, "receiver", name) - then.as_f64().expect("a number")
-        };
-        since("completed") / (since("completed") + since("incomplete") + since("late"))
-    }
-
-    /// Bytes sent for each byte of picture, less one, since line [`STEADY`]: until the first reports
-    /// have come a stream is protected as if there were loss, and when they come is the machine's doing.
-    fn overhead(&self) -> f64 {
-        let since = |group: &str, name: &str| {
-            last(&self.sender, group, name) - number(&self.sender[STEADY][group][name])
-        };
-        since("bytes", "sent") / (since("sender", "sent") * self.picture_len()) - 1.0
-    }
-
-    /// Bytes of a shown picture, on average, since line [`STEADY`].
-    fn picture_len(&self) -> f64 {
-        let sum = |name: &str| -> f64 {
-            self.receiver[STEADY + 1..].iter().map(|line| number(&line["receiver"][name])).sum()
-        };
-        sum("goodput_mbit_s") * 1e6 / 8.0 / sum("fps")
+impl Row<'_> {
+    fn run(&self) -> Option<Crossing> {
+        let _alone = alone();
+        let machines = Machines::new("nft")?;
+        for index in [0, 1] {
+            spoil(&machines, index, &self.spoils.join("\n"));
+        }
+        let options = [&FIXED, self.options].concat();
+        let crossing = Running::start(&machines, "7722", seconds(), &options, &[]).finish();
+        eprintln!("{}", crossing.line(self.name));
+        let (whole, all) = crossing.shown(0);
+        // A share of a few frames is one frame.
+        let may_miss = ((1.0 - self.shown) * all).ceil();
+        assert!(all - whole <= may_miss && all > 20.0 * f64::from(seconds()), "{whole} of {all}");
+        let costs = crossing.overhead();
+        assert!(costs <= self.overhead, "overhead {costs}");
+        crossing.assert_undamaged();
+        Some(crossing)
     }
 }
 
-fn lines(stdout: &[u8]) -> Vec<Value> {
-    let text = String::from_utf8_lossy(stdout);
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-}
-
-fn last(lines: &[Value], group: &str, name: &str) -> f64 {
-    number(&lines.last().expect("a line a second")[group][name])
-}
-
-fn number(value: &Value) -> f64 {
-    value.as_f64().expect("a number")
-}
-
-/// Both ways lose `per_mille`; the least share shown, and the most overhead.
-fn crosses(per_mille: u32, shown: f64, overhead: f64) {
-    let _alone = alone();
-    let Some(machines) = Machines::new("nft") else { return };
-    lose(&machines, 0, per_mille);
-    lose(&machines, 1, per_mille);
-    let crossing = Crossing::run(&machines, &FIXED);
+/// Both ways lose `per_mille` at random.
+fn loses(per_mille: u32, options: &[&str], shown: f64, overhead: f64) {
+    let drop = format!("meta l4proto udp numgen random mod 1000 < {per_mille} drop");
+    let name = &format!("{per_mille} of 1000 lost {}", options.join(" "));
+    let row = Row { name, spoils: &[&drop], options, shown, overhead };
+    let Some(crossing) = row.run() else { return };
     let loss = f64::from(per_mille) / 1000.0;
     let (lost, deviation) = crossing.lost(loss);
-    let (is_shown, costs) = (crossing.shown(0), crossing.overhead());
-    let of = |name| last(&crossing.receiver, "receiver", name);
-    eprintln!(
-        "{per_mille} of 1000 lost: {lost:.4} lost, {is_shown:.4} of {} shown, overhead {costs:.4}, {} \
-         repaired by parity, {} after a NACK",
-        of("completed"),
-        of("repaired_by_parity"),
-        of("repaired_by_nack"),
-    );
     assert!((lost - loss).abs() <= 5.0 * deviation, "{lost} lost, deviation {deviation}");
-    assert!(is_shown >= shown && of("completed") > 200.0, "{is_shown} shown");
-    assert!(costs <= overhead, "overhead {costs}");
-    assert_eq!(crossing.receiver.last().expect("a line")["receiver"]["damaged"], 0);
 }
 
 #[test]
 fn a_cable_that_loses_nothing() {
-    crosses(0, 1.0, 0.04);
+    loses(0, &[], 1.0, 0.04);
+}
+
+#[test]
+#[ignore = "between two that are run"]
+fn a_cable_that_loses_one_datagram_in_a_thousand() {
+    loses(1, &[], 0.9999, 0.06);
 }
 
 #[test]
 fn a_cable_that_loses_one_datagram_in_a_hundred() {
-    crosses(10, 0.99, 0.11);
+    loses(10, &[], 0.9995, 0.10);
 }
 
 #[test]
 fn a_cable_that_loses_one_datagram_in_twenty() {
-    crosses(50, 0.985, 0.21);
+    loses(50, &[], 0.999, 0.20);
+}
+
+#[test]
+#[ignore = "as one in twenty, but more; without the round trip of 10 ms"]
+fn a_cable_that_loses_one_datagram_in_ten() {
+    loses(100, &[], 0.99, 0.35);
+}
+
+#[test]
+fn a_cable_that_loses_one_datagram_in_twenty_without_a_way_back() {
+    loses(50, &["--no-control", "--fec", "25"], 0.995, 0.30);
+}
+
+#[test]
+fn a_cable_that_loses_twenty_datagrams_at_once() {
+    let burst = "meta l4proto udp numgen inc mod 1000 < 20 drop";
+    let name = "bursts of 20 of 1000";
+    Row { name, spoils: &[burst], options: &[], shown: 0.995, overhead: 0.25 }.run();
+}
+
+#[test]
+#[ignore = "what it does to datagrams is tested one by one"]
+fn a_cable_that_doubles_and_corrupts() {
+    // A copy of what comes in comes in as well, through the loopback; the kernel mends the checksum of
+    // what is overwritten, so that only udpchat can tell.
+    let double = "iif != lo meta l4proto udp numgen random mod 100 < 1 dup to ip daddr device lo";
+    let corrupt = "meta l4proto udp numgen random mod 1000 < 1 @th,800,8 set 0x5a";
+    let row = Row {
+        name: "1 % twice, 0.1 % corrupted",
+        spoils: &[double, corrupt],
+        options: &[],
+        shown: 0.9995,
+        overhead: 0.10,
+    };
+    let Some(crossing) = row.run() else { return };
+    let datagrams = &crossing.receiver.last().expect("a line")["datagrams"];
+    eprintln!("{datagrams}");
 }
 
 #[test]
 fn a_cable_that_carries_ten_megabits() {
     let _alone = alone();
     let Some(machines) = Machines::new("tc") else { return };
-    let bucket = ["tbf", "rate", "10mbit", "burst", "5000", "latency", "100ms"];
-    let device = ["tc", "-n", &machines.names[0], "qdisc", "add", "dev", "v0", "root"];
-    run(&[&device[..], &bucket].concat());
-    let crossing = Crossing::run(&machines, &["--quality", "auto", "--mtu", "1200"]);
-    let shown = crossing.shown(2);
+    narrow(&machines, "10mbit");
+    let options = ["--quality", "auto", "--mtu", "1200"];
+    let crossing = Running::start(&machines, "7722", 10, &options, &[]).finish();
+    let (whole, all) = crossing.shown(2);
+    let shown = whole / all;
     let of = |line: &Value| line["receiver"]["latency_ms"]["end_to_end"]["p95"].as_f64();
     let p95: Vec<_> = crossing.receiver.iter().map(of).collect();
     let quality = &crossing.sender.last().expect("a line")["sender"]["quality"];
@@ -151,23 +145,185 @@ fn a_cable_that_carries_ten_megabits() {
     assert!(goodput.iter().all(|&mbit| mbit <= 10.0), "{goodput:?}");
 }
 
+/// A sixth of the time at 100 Mbit/s, half of it at 10, a third at 100.
+#[test]
+#[ignore = "takes a minute to say anything"]
+fn a_cable_that_narrows_and_widens() {
+    let _alone = alone();
+    let Some(machines) = Machines::new("tc") else { return };
+    narrow(&machines, "100mbit");
+    let unit = Duration::from_secs(seconds().max(30).into()) / 6;
+    let seconds = 6 * unit.as_secs() as u32;
+    let running = Running::start(&machines, "7722", seconds, &["--quality", "auto"], &[]);
+    let at = |rate| {
+        narrow(&machines, rate);
+        clock::wall().as_secs_f64()
+    };
+    std::thread::park_timeout(unit);
+    let narrowed = at("10mbit");
+    std::thread::park_timeout(unit * 3);
+    let widened = at("100mbit");
+    let crossing = running.finish();
+    let time = |line: &Value| number(&line["time"]);
+    let within = |line: &Value, from: f64, to: f64| (from..to).contains(&time(line));
+    let quality = |line: &Value| line["sender"]["quality"].as_f64();
+    let qualities = |from, to| -> Vec<f64> {
+        crossing.sender.iter().filter(|l| within(l, from, to)).filter_map(quality).collect()
+    };
+    let former = qualities(0.0, narrowed).pop().expect("a line before it narrowed");
+    let steady = qualities(narrowed + 11.0, widened);
+    let back =
+        crossing.sender.iter().find(|l| time(l) > widened && quality(l) >= Some(0.8 * former));
+    let back = back.map(|l| time(l) - widened);
+    let of = |line: &Value| line["receiver"]["latency_ms"]["end_to_end"]["p95"].as_f64();
+    // A line tells of the second before it.
+    let narrow_lines: Vec<&Value> =
+        crossing.receiver.iter().filter(|l| within(l, narrowed + 3.0, widened)).collect();
+    let p95: Vec<f64> = narrow_lines.iter().filter_map(|l| of(l)).collect();
+    let since = |name: &str| {
+        let of = |line: &Value| number(&line["receiver"][name]);
+        of(narrow_lines[narrow_lines.len() - 1]) - of(narrow_lines[0])
+    };
+    let whole = since("completed");
+    let shown = whole / (whole + since("incomplete") + since("late"));
+    eprintln!(
+        "100, 10, 100 Mbit/s: p95 {p95:.0?}, {shown:.4} shown, quality {former}, then {steady:?}, 80 % \
+         back after {back:.1?} s"
+    );
+    assert!(shown >= 0.95, "{shown} shown");
+    assert!(back.is_some_and(|back| back <= 15.0), "back after {back:?} s");
+}
+
+/// Nothing passes, of any protocol, for a fifth of the time, or ten seconds in a whole row.
+#[test]
+fn a_cable_that_is_pulled_and_plugged_in_again() {
+    let _alone = alone();
+    let Some(machines) = Machines::new("nft") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("all.mjpeg");
+    let dark = Duration::from_secs(if is_whole_row() { 10 } else { 3 });
+    let seconds = dark.as_secs() as u32 + 8;
+    let output = ["--output", file.to_str().expect("a plain path")];
+    let running = Running::start(&machines, "7722", seconds, &FIXED, &output);
+    wait_until(|| len(&file) > 0);
+    let begun = len(&file);
+    std::thread::park_timeout(Duration::from_secs(2));
+    let usual = (len(&file) - begun) / 2;
+    for name in &machines.names {
+        let chain = "chain in {\n type filter hook input priority 0;\n drop\n }";
+        let rules = format!("table ip dark {{\n {chain}\n }}\n");
+        run(&["ip", "netns", "exec", name, "nft", &rules]);
+    }
+    std::thread::park_timeout(dark);
+    let before = len(&file);
+    let plug_in =
+        |name| run(&["ip", "netns", "exec", name, "nft", "delete", "table", "ip", "dark"]);
+    plug_in(&machines.names[0]);
+    let plugged = clock::now();
+    plug_in(&machines.names[1]);
+    wait_until(|| len(&file) > before);
+    let after = clock::now() - plugged;
+    let back = len(&file);
+    std::thread::park_timeout(Duration::from_secs(1));
+    let burst = (len(&file) - back) as f64 / usual as f64;
+    let crossing = running.finish();
+    eprintln!(
+        "{dark:?} dark: back after {after:?}, then {burst:.2} of the usual second; {}",
+        crossing.line("")
+    );
+    let patience = Duration::from_millis(if is_whole_row() { 300 } else { 1000 });
+    assert!(after <= patience, "back after {after:?}");
+    assert!(burst <= 1.2, "a backlog: {burst} seconds' pictures in one");
+    crossing.assert_undamaged();
+}
+
+#[test]
+fn a_cable_of_twenty_megabits_for_two() {
+    let _alone = alone();
+    let Some(machines) = Machines::new("tc") else { return };
+    narrow(&machines, "20mbit");
+    let seconds = seconds().max(15);
+    let options = ["--quality", "auto"];
+    let both = ["7722", "7732"].map(|p| Running::start(&machines, p, seconds, &options, &[]));
+    let both = both.map(Running::finish);
+    let goodputs = both.each_ref().map(|crossing| {
+        let lines = &crossing.receiver[seconds as usize / 3..seconds as usize - 1];
+        lines.iter().map(|l| number(&l["receiver"]["goodput_mbit_s"])).sum::<f64>()
+            / lines.len() as f64
+    });
+    let share = goodputs[0] / (goodputs[0] + goodputs[1]);
+    let lines = both.each_ref().map(|crossing| crossing.line("of two"));
+    eprintln!(
+        "two on 20 Mbit/s: {goodputs:.2?} Mbit/s, the first has {share:.3}\n{}",
+        lines.join("\n")
+    );
+    assert!((0.35..=0.65).contains(&share), "{share} of {goodputs:?}");
+}
+
+/// The cable from machine 0 carries `rate`, and holds a tenth of a second.
+fn narrow(machines: &Machines, rate: &str) {
+    let burst = if rate == "100mbit" { "20000" } else { "5000" };
+    let device = ["tc", "-n", &machines.names[0], "qdisc", "replace", "dev", "v0", "root"];
+    let bucket = ["tbf", "rate", rate, "burst", burst, "latency", "100ms"];
+    run(&[&device[..], &bucket].concat());
+}
+
+#[test]
+fn a_router_that_passes_only_short_datagrams_is_heard() {
+    let _alone = alone();
+    let Some(machines) = Machines::routed() else { return };
+    let options = ["--quality", "80", "--fec", "off"];
+    let running = Running::start(&machines, "7722", 9, &options, &[]);
+    std::thread::park_timeout(Duration::from_millis(3500));
+    let router = machines.router.as_ref().expect("one between them");
+    run(&["ip", "-n", router, "link", "set", "w1", "mtu", "1300"]);
+    let crossing = running.finish();
+    let len = |line: &Value| number(&line["path"]["datagram_bytes"]);
+    let lens: Vec<f64> = crossing.sender.iter().map(len).collect();
+    let (whole, all) = crossing.shown(0);
+    eprintln!("{whole} of {all} whole, datagrams of {lens:?} bytes");
+    assert!((lens[1] - 1472.0).abs() < 0.5, "{lens:?}");
+    assert!((lens[lens.len() - 1] - 1272.0).abs() < 0.5, "{lens:?}");
+    // Who waits until reports say that nothing comes loses six and more.
+    assert!(all - whole <= 4.0, "{whole} of {all}");
+    crossing.assert_undamaged();
+}
+
 #[test]
 fn a_firewall_that_lets_only_tcp_through_is_named() {
     let _alone = alone();
     let Some(machines) = Machines::new("nft") else { return };
-    lose(&machines, 1, 999);
+    spoil(&machines, 1, "meta l4proto udp drop");
     let receiver = start(&machines, 1, &["recv", "--show", "none"]);
     receiver.wait_for("listening on port 7722");
-    let _sender = start(&machines, 0, &["send", "--to", ADDRESSES[1], "--source", "pattern"]);
+    let _sender =
+        start(&machines, 0, &["send", "--to", machines.addresses[1], "--source", "pattern"]);
     let said = receiver.wait_for("UDP is probably blocked");
     assert!(said.contains("UDP port 7722"), "{said}");
 }
 
-/// The line, one a second, from which on a stream's overhead is what its loss makes it: two seconds
-/// is as far as parity looks back.
-const STEADY: usize = 2;
+fn len(file: &Path) -> u64 {
+    file.metadata().map_or(0, |m| m.len())
+}
 
-const PATTERN: [&str; 4] = ["--source", "pattern", "--size", "1280x720"];
+fn wait_until(mut done: impl FnMut() -> bool) {
+    let until = clock::now() + crate::program::PATIENCE;
+    while !done() {
+        assert!(clock::now() < until, "it never came to that");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
 
-/// 720p of about a hundred chunks, in datagrams such as Ethernet is found to carry.
-const FIXED: [&str; 4] = ["--quality", "98", "--mtu", "1472"];
+/// How long a row is.
+fn seconds() -> u32 {
+    let told = std::env::var("UDPCHAT_ROW_SECONDS").ok();
+    told.map_or(10, |seconds| seconds.parse().expect("a number of seconds"))
+}
+
+/// Whether rows are as long as their bounds are meant for.
+fn is_whole_row() -> bool {
+    seconds() >= 60
+}
+
+/// 720p of 90 to 98 chunks, in datagrams such as Ethernet is found to carry.
+const FIXED: [&str; 4] = ["--quality", "100", "--mtu", "1472"];

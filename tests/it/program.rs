@@ -122,8 +122,13 @@ impl Program {
     }
 
     /// Waits for its end.
-    pub(crate) fn finish(mut self) -> Outcome {
-        let until = clock::now() + PATIENCE;
+    pub(crate) fn finish(self) -> Outcome {
+        self.finish_after(Duration::ZERO)
+    }
+
+    /// Waits for the end of one that is to run for `time`.
+    pub(crate) fn finish_after(mut self, time: Duration) -> Outcome {
+        let until = clock::now() + time + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
                 break status;

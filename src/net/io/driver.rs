@@ -16,6 +16,7 @@ use mio::{Events, Interest, Poll, Token, Waker, net::TcpListener};
 use super::{
     bind::{BindError, Listen, bind_both},
     connections::Connections,
+    error_queue::TooBig,
     handle::{Command, Handle, Shared},
     options::SocketOptions,
     timer::Timer,
@@ -174,6 +175,9 @@ impl Driver {
         if self.more_to_receive || ready.iter().any(|e| e.token() == UDP && e.is_readable()) {
             self.receive();
         }
+        if ready.iter().any(|e| e.token() == UDP && e.is_error()) {
+            self.hear_routers();
+        }
         for event in ready {
             match event.token() {
                 UDP | WAKER | TIMER => {}
@@ -266,6 +270,14 @@ impl Driver {
         if !self.more_to_receive && self.shared.arriving.note(self.endpoint.newest_beginning()) {
             self.shared.received.nudge();
         }
+    }
+
+    fn hear_routers(&mut self) {
+        let Self { udp, endpoint, .. } = self;
+        udp.take_too_big(|TooBig { to, len }| {
+            debug!("a router on the way to {to} passes datagrams of {len} bytes");
+            endpoint.handle_too_big(clock::now(), to, len);
+        });
     }
 
     fn hand_over_torn(&mut self, now: Instant) {

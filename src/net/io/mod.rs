@@ -7,6 +7,7 @@ mod arriving;
 mod bind;
 mod connections;
 mod driver;
+mod error_queue;
 mod handle;
 mod kernel_drops;
 mod kernel_send;

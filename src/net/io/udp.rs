@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
 use super::{
+    error_queue::{self, TooBig},
     kernel_send::KernelSend,
     options::{Offload, SocketOptions},
 };
@@ -92,6 +93,9 @@ impl UdpSocket {
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_WANTED);
         let _ = socket.set_send_buffer_size(SEND_BUFFER_WANTED);
         set_traffic_class(&socket, addr, options.dscp.traffic_class());
+        if let Err(error) = error_queue::watch(&socket, addr.is_ipv6()) {
+            debug!("routers will not be heard: {error}");
+        }
         let state = UdpSocketState::new((&socket).into())?;
         if options.offload != Offload::Auto {
             receive_uncoalesced(&socket)?;
@@ -184,6 +188,7 @@ impl UdpSocket {
     /// Takes what has come, until there is no more or enough for one turn; `handle`
     /// gets each datagram. True: there may be more.
     pub fn receive(&mut self, mut handle: impl FnMut(SocketAddr, &mut [u8])) -> io::Result<bool> {
+        let mut may_be_hearsay = true;
         let batch = if self.offload == Offload::Single { 1 } else { RECEIVE_BATCH };
         for _ in 0..READS_AT_ONCE {
             let mut metas = [RecvMeta::default(); RECEIVE_BATCH];
@@ -193,6 +198,8 @@ impl UdpSocket {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // What the network said of something that was sent is an error here, once.
+                Err(_) if std::mem::take(&mut may_be_hearsay) => continue,
                 Err(error) => return Err(error),
             };
             for (meta, buffer) in metas.iter().zip(self.buffers.iter_mut()).take(count) {
@@ -205,10 +212,27 @@ impl UdpSocket {
         Ok(true)
     }
 
+    /// Takes what routers have said since the last time.
+    pub(super) fn take_too_big(&mut self, handle: impl FnMut(TooBig)) {
+        error_queue::take(&self.socket, handle);
+    }
+
     fn try_send(&mut self, to: SocketAddr, contents: &[u8], segment_len: usize) -> io::Result<()> {
         let to = if self.is_v6 { mapped(to) } else { to };
-        self.counters.calls += 1;
-        self.kernel_send.send(&self.socket, &self.state, to, contents, segment_len)?;
+        let Self { kernel_send, socket, state, counters, .. } = self;
+        let mut send = || {
+            counters.calls += 1;
+            kernel_send.send(socket, state, to, contents, segment_len)
+        };
+        match send() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                // It may be what the network said of another datagram, perhaps to another peer; that
+                // is an error once.
+                debug!("sending to {to} failed, trying once more: {error}");
+                send()?;
+            }
+            result => result?,
+        }
         self.counters.datagrams += contents.len().div_ceil(segment_len.max(1)) as u64;
         Ok(())
     }

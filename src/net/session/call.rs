@@ -583,6 +583,13 @@ impl Call {
         path.is_some_and(|path| path.handle_refused(now, len))
     }
 
+    /// A router on the way to `to`, if it is one, passes datagrams of up to `len` bytes only.
+    pub(super) fn handle_too_big(&mut self, now: Instant, to: SocketAddr, len: usize) {
+        if let Some(path) = self.path.as_mut().filter(|path| path.addr() == to) {
+            path.handle_too_big(now, len);
+        }
+    }
+
     fn handle_report(&mut self, now: Instant, body: &[u8]) {
         let rtt = self.rtt();
         match (&mut self.sender, Report::parse(body)) {

@@ -97,6 +97,13 @@ impl Path {
         true
     }
 
+    /// A router, or somebody who says to be one, passes datagrams of up to `len` bytes only.
+    pub(super) fn handle_too_big(&mut self, now: Instant, len: usize) {
+        if let Some(mtu) = &mut self.mtu {
+            mtu.handle_too_big(now, len);
+        }
+    }
+
     /// What a report says of long datagrams, which are told from short ones by their mean.
     pub(super) fn handle_report(&mut self, now: Instant, before: &Report, report: &Report) {
         let Some(mtu) = &mut self.mtu else { return };

@@ -504,6 +504,11 @@ impl Endpoint {
         self.calls.iter_mut().any(|call| call.handle_refused(now, to, len))
     }
 
+    /// Somebody who says to be a router on the way to `to` passes datagrams of up to `len` bytes only.
+    pub fn handle_too_big(&mut self, now: Instant, to: SocketAddr, len: usize) {
+        self.calls.iter_mut().for_each(|call| call.handle_too_big(now, to, len));
+    }
+
     /// Says how many datagrams our kernel has dropped so far, for the peers to know.
     pub fn set_kernel_drops(&mut self, drops: u64) {
         self.calls.iter_mut().for_each(|call| call.kernel_drops = drops);

@@ -1,0 +1,143 @@
+//! What routers say of datagrams that they did not pass: the error queue of a socket (Linux).
+//!
+//! Elsewhere, and where routers are silent, probing finds out. Whoever knows the addresses can forge
+//! such a word, so it is a hint and no more: [`PathMtu`](crate::net::path_mtu::PathMtu).
+
+use std::net::SocketAddr;
+
+/// A router did not pass a datagram to `to`, since only `len` bytes of UDP payload pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooBig {
+    pub(super) to: SocketAddr,
+    pub(super) len: usize,
+}
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::{take, watch};
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::{
+        io::{self, IoSliceMut},
+        net::{SocketAddr, SocketAddrV4, SocketAddrV6},
+        os::fd::{AsFd, AsRawFd},
+    };
+
+    use nix::{
+        libc::{self, SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6, sock_extended_err},
+        sys::socket::{
+            ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt,
+            sockopt::{Ipv4RecvErr, Ipv6RecvErr},
+        },
+    };
+
+    use super::TooBig;
+    use crate::net::io::udp::plain;
+
+    /// Asks for what routers say. From then on each such word also is, once, the error of whatever is
+    /// called next on the socket.
+    pub(in crate::net::io) fn watch(socket: &impl AsFd, is_v6: bool) -> io::Result<()> {
+        // On an IPv6 socket this one is for the IPv4 that it speaks.
+        setsockopt(socket, Ipv4RecvErr, &true)?;
+        if is_v6 {
+            setsockopt(socket, Ipv6RecvErr, &true)?;
+        }
+        Ok(())
+    }
+
+    /// Empties the queue; `handle` gets what is about length.
+    pub(in crate::net::io) fn take(socket: &impl AsRawFd, mut handle: impl FnMut(TooBig)) {
+        let mut space = nix::cmsg_space!(sock_extended_err, libc::sockaddr_in6, [u8; 128]);
+        for _ in 0..TAKEN_AT_ONCE {
+            let mut quoted = [0; 0];
+            let mut slices = [IoSliceMut::new(&mut quoted)];
+            let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+            let fd = socket.as_raw_fd();
+            let got = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut space), flags);
+            let Ok(got) = got else { return };
+            let Some(to) = got.address.and_then(addr) else { continue };
+            let Ok(messages) = got.cmsgs() else { continue };
+            for message in messages {
+                if let ControlMessageOwned::Ipv4RecvErr(error, _)
+                | ControlMessageOwned::Ipv6RecvErr(error, _) = message
+                    && let Some(too_big) = parse(to, &error)
+                {
+                    handle(too_big);
+                }
+            }
+        }
+    }
+
+    /// What `error` says of the datagrams to `to`, if a router says that they are too long.
+    fn parse(to: SocketAddr, error: &sock_extended_err) -> Option<TooBig> {
+        let is_of_router = matches!(error.ee_origin, SO_EE_ORIGIN_ICMP | SO_EE_ORIGIN_ICMP6);
+        if !is_of_router || error.ee_errno != libc::EMSGSIZE as u32 {
+            return None;
+        }
+        let headers = if to.is_ipv4() { IPV4_UDP_HEADERS } else { IPV6_UDP_HEADERS };
+        let len = (error.ee_info as usize).checked_sub(headers)?;
+        Some(TooBig { to, len })
+    }
+
+    fn addr(addr: SockaddrStorage) -> Option<SocketAddr> {
+        let v4 = addr.as_sockaddr_in().map(|&addr| SocketAddrV4::from(addr).into());
+        let v6 = || addr.as_sockaddr_in6().map(|&addr| SocketAddrV6::from(addr).into());
+        v4.or_else(v6).map(plain)
+    }
+
+    const IPV4_UDP_HEADERS: usize = 20 + 8;
+    const IPV6_UDP_HEADERS: usize = 40 + 8;
+
+    /// More wait for the next turn, so that a flood cannot hold the loop.
+    const TAKEN_AT_ONCE: usize = 64;
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        fn error(origin: u8, errno: i32, info: u32) -> sock_extended_err {
+            sock_extended_err {
+                ee_errno: errno as u32,
+                ee_origin: origin,
+                ee_type: 3,
+                ee_code: 4,
+                ee_pad: 0,
+                ee_info: info,
+                ee_data: 0,
+            }
+        }
+
+        #[test]
+        fn only_a_routers_word_of_length_counts() {
+            let v4: SocketAddr = "10.0.0.1:7722".parse().unwrap();
+            let v6: SocketAddr = "[2001:db8::1]:7722".parse().unwrap();
+            let len = |to, error: &_| parse(to, error).map(|too_big| too_big.len);
+            assert_eq!(len(v4, &error(SO_EE_ORIGIN_ICMP, libc::EMSGSIZE, 1500)), Some(1472));
+            assert_eq!(len(v6, &error(SO_EE_ORIGIN_ICMP6, libc::EMSGSIZE, 1280)), Some(1232));
+            assert_eq!(len(v4, &error(SO_EE_ORIGIN_ICMP, libc::EMSGSIZE, 27)), None);
+            assert_eq!(len(v4, &error(SO_EE_ORIGIN_ICMP, libc::ECONNREFUSED, 1500)), None);
+            let local = libc::SO_EE_ORIGIN_LOCAL;
+            assert_eq!(len(v4, &error(local, libc::EMSGSIZE, 1500)), None);
+        }
+
+        #[test]
+        fn an_unreachable_port_breaks_nothing() {
+            let bind = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let (socket, gone) = (bind(), bind().local_addr().unwrap());
+            watch(&socket, false).unwrap();
+            socket.send_to(b"anybody?", gone).unwrap();
+            let error = socket.send_to(b"hello?", gone).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+            take(&socket, |too_big| panic!("{too_big:?}"));
+            socket.send_to(b"hello?", gone).expect("a word is an error once");
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn watch(_: &impl std::any::Any, _: bool) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn take(_: &impl std::any::Any, _: impl FnMut(TooBig)) {}

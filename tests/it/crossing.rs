@@ -1,0 +1,151 @@
+//! A stream from one machine to another, and the figures that both sides tell of it, a line a second.
+
+use std::{process::Stdio, time::Duration};
+
+use serde_json::Value;
+
+use crate::{machines::Machines, program::Program};
+
+/// What both sides told of a stream from machine 0 to machine 1.
+pub(crate) struct Crossing {
+    pub(crate) sender: Vec<Value>,
+    pub(crate) receiver: Vec<Value>,
+}
+
+/// A stream on its way.
+pub(crate) struct Running {
+    receiver: Program,
+    sender: Program,
+    takes: Duration,
+}
+
+impl Running {
+    /// Starts both sides on `port`, for `seconds` of [`PATTERN`] and `options`; `receiver` is for
+    /// the other side.
+    pub(crate) fn start(
+        machines: &Machines,
+        port: &str,
+        seconds: u32,
+        options: &[&str],
+        receiver: &[&str],
+    ) -> Self {
+        let bind = format!("0.0.0.0:{port}");
+        let args = ["recv", "--bind", &bind, "--show", "none", "--stats-json", "-"];
+        let receiver = start(machines, 1, &[&args[..], receiver].concat());
+        receiver.wait_for(&format!("listening on port {port}"));
+        let takes = Duration::from_secs(seconds.into());
+        let (to, seconds) = (format!("{}:{port}", machines.addresses[1]), seconds.to_string());
+        let args = ["send", "--to", &to, "--seconds", &seconds, "--stats-json", "-"];
+        let sender = start(machines, 0, &[&args[..], &PATTERN, options].concat());
+        Self { receiver, sender, takes }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn finish(self) -> Crossing {
+        let sender = self.sender.finish_after(self.takes);
+        sender.expect_success();
+        // Two more seconds, for the last statistics; one that is never told of an end is not waited for.
+        std::thread::park_timeout(Duration::from_millis(2300));
+        self.receiver.interrupt();
+        let receiver = self.receiver.finish();
+        receiver.expect_success();
+        Crossing { sender: lines(&sender.stdout), receiver: lines(&receiver.stdout) }
+    }
+}
+
+impl Crossing {
+    /// Of the datagrams to the receiver, how many were lost, and the deviation of that if each is lost
+    /// with probability `loss`.
+    pub(crate) fn lost(&self, loss: f64) -> (f64, f64) {
+        let [received, lost] = ["received", "lost"].map(|n| last(&self.receiver, "datagrams", n));
+        (lost / (received + lost), (loss * (1.0 - loss) / (received + lost)).sqrt())
+    }
+
+    /// Of the frames that the receiver knows of from line `from` on, those that are whole, and all.
+    pub(crate) fn shown(&self, from: usize) -> (f64, f64) {
+        let since = |name: &str| {
+            last(&self.receiver, "receiver", name) - number(&self.receiver[from]["receiver"][name])
+        };
+        let whole = since("completed");
+        (whole, whole + since("incomplete") + since("late"))
+    }
+
+    /// Bytes sent for each byte of picture, less one, since line [`STEADY`]: until the first reports
+    /// have come a stream is protected as if there were loss, and when they come is the machine's doing.
+    pub(crate) fn overhead(&self) -> f64 {
+        let since = |group: &str, name: &str| {
+            last(&self.sender, group, name) - number(&self.sender[STEADY][group][name])
+        };
+        since("bytes", "sent") / (since("sender", "sent") * self.picture_len()) - 1.0
+    }
+
+    /// Bytes of a shown picture, on average, since the sender's line [`STEADY`]: the pattern's
+    /// pictures grow.
+    fn picture_len(&self) -> f64 {
+        let begun = number(&self.sender[STEADY]["time"]) + 0.5;
+        let sum = |name: &str| -> f64 {
+            let lines = self.receiver.iter().filter(|line| number(&line["time"]) > begun);
+            lines.map(|line| number(&line["receiver"][name])).sum()
+        };
+        sum("goodput_mbit_s") * 1e6 / 8.0 / sum("fps")
+    }
+
+    /// The median of the seconds' p95 from capture to shown, in ms, if the clocks were compared.
+    fn p95(&self) -> Option<f64> {
+        let of = |line: &Value| line["receiver"]["latency_ms"]["end_to_end"]["p95"].as_f64();
+        let mut seconds: Vec<f64> = self.receiver.iter().skip(STEADY).filter_map(of).collect();
+        seconds.sort_by(f64::total_cmp);
+        seconds.get(seconds.len() / 2).copied()
+    }
+
+    pub(crate) fn of_receiver(&self, name: &str) -> f64 {
+        last(&self.receiver, "receiver", name)
+    }
+
+    pub(crate) fn of_sender(&self, name: &str) -> f64 {
+        last(&self.sender, "sender", name)
+    }
+
+    /// A damaged frame is a failure, whatever the way.
+    #[track_caller]
+    pub(crate) fn assert_undamaged(&self) {
+        assert!(self.of_receiver("damaged") < 1.0, "{}", self.line("damaged"));
+    }
+
+    /// What a table holds of it.
+    pub(crate) fn line(&self, name: &str) -> String {
+        let ((whole, all), overhead) = (self.shown(0), self.overhead() * 100.0);
+        let of = |name| self.of_receiver(name);
+        let (parity, nack, asked) =
+            (of("repaired_by_parity"), of("repaired_by_nack"), of("requests"));
+        let (answered, p95) = (self.of_sender("answered"), self.p95().unwrap_or(f64::NAN));
+        format!(
+            "{name:<34} {whole:>5} of {all:>5} whole, overhead {overhead:>5.2} %, {parity:>5} by \
+             parity, {nack:>4} after {asked:>4} requests, {answered:>4} answered, p95 {p95:.1} ms"
+        )
+    }
+}
+
+pub(crate) fn start(machines: &Machines, index: usize, args: &[&str]) -> Program {
+    let mut command = machines.udpchat(index);
+    Program::spawn(command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()))
+}
+
+fn lines(stdout: &[u8]) -> Vec<Value> {
+    let text = String::from_utf8_lossy(stdout);
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn last(lines: &[Value], group: &str, name: &str) -> f64 {
+    number(&lines.last().expect("a line a second")[group][name])
+}
+
+pub(crate) fn number(value: &Value) -> f64 {
+    value.as_f64().expect("a number")
+}
+
+/// The line, one a second, from which on a stream's overhead is what its loss makes it: two seconds
+/// is as far as parity looks back.
+pub(crate) const STEADY: usize = 2;
+
+const PATTERN: [&str; 4] = ["--source", "pattern", "--size", "1280x720"];
