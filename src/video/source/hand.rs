@@ -16,8 +16,11 @@ pub(super) struct Hand {
     runs: Vec<(usize, usize)>,
     /// For each pixel of the runs: at which 256th of the turn it is,
     turns: Vec<u8>,
-    /// and how much of it the ring covers.
+    /// how much of it the ring covers,
     cover: Vec<u8>,
+    /// and its luma in the background. Pixel after pixel it is fetched ahead, which rows that
+    /// lie a picture's width apart are not.
+    luma: Vec<u8>,
 }
 
 impl Hand {
@@ -30,8 +33,8 @@ impl Hand {
             let r = (x - outer).hypot(y - outer);
             r <= outer && r >= inner
         });
-        let (runs, turns, cover) = (Vec::new(), Vec::new(), Vec::new());
-        let mut hand = Self { ring, left, top, runs, turns, cover };
+        let (runs, turns, cover, luma) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut hand = Self { ring, left, top, runs, turns, cover, luma };
         hand.find_runs(width);
         hand
     }
@@ -60,12 +63,18 @@ impl Hand {
         blend(background, &self.ring, self.left, self.top, Colour::rgb(30, 74, 104));
     }
 
+    /// Notes what the finished background has of the ring.
+    pub(super) fn note_background(&mut self, background: &Image) {
+        let runs = self.runs.iter().map(|&(at, len)| &background.data[at..at + len]);
+        self.luma = runs.collect::<Vec<_>>().concat();
+    }
+
     /// Paints what the background has of the ring, with the comet where it is at `wall`.
-    pub(super) fn paint(&self, image: &mut Image, background: &Image, wall: Duration) {
+    pub(super) fn paint(&self, image: &mut Image, wall: Duration) {
         let phase = (wall.subsec_millis() * 256 / 1000) as u8;
         let glow = glow_of_turns(phase);
         let mut alpha = vec![0; self.ring.width];
-        let (mut turns, mut cover) = (&self.turns[..], &self.cover[..]);
+        let (mut turns, mut cover, mut luma) = (&self.turns[..], &self.cover[..], &self.luma[..]);
         for &(at, len) in &self.runs {
             let alpha = &mut alpha[..len];
             // Looked up first: the rest of it is done many pixels at a time.
@@ -75,10 +84,10 @@ impl Hand {
             for (alpha, &cover) in alpha.iter_mut().zip(cover) {
                 *alpha = div_255(u16::from(*alpha) * u16::from(cover));
             }
-            (turns, cover) = (&turns[len..], &cover[len..]);
             let row = &mut image.data[at..at + len];
-            row.copy_from_slice(&background.data[at..at + len]);
+            row.copy_from_slice(&luma[..len]);
             mix_row(row, BRIGHTEST, alpha);
+            (turns, cover, luma) = (&turns[len..], &cover[len..], &luma[len..]);
         }
     }
 }
@@ -101,15 +110,15 @@ mod tests {
 
     #[test]
     fn the_comet_is_brightest_at_its_head_and_stays_on_the_ring() {
-        let hand = Hand::new(100, 10, 20, 40);
-        let background = Image::blank(100, 80, PixelFormat::Yuv420);
-        let mut image = background.clone();
+        let mut hand = Hand::new(100, 10, 20, 40);
+        let mut image = Image::blank(100, 80, PixelFormat::Yuv420);
+        hand.note_background(&image);
         // At a quarter of a second: on the right.
-        hand.paint(&mut image, &background, Duration::from_millis(250));
+        hand.paint(&mut image, Duration::from_millis(250));
         let [before, head, tail] = [(32, 23), (46, 38), (46, 43)].map(|(x, y)| image.luma_at(x, y));
         assert!(head > 200 && before < head && tail < 10, "{before} {head} {tail}");
         assert_eq!(image.luma_at(30, 40), 0, "the middle");
-        hand.paint(&mut image, &background, Duration::from_millis(750));
+        hand.paint(&mut image, Duration::from_millis(750));
         assert!(image.luma_at(46, 38) < image.luma_at(14, 42), "half a second on");
     }
 }

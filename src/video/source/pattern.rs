@@ -66,7 +66,7 @@ impl Pattern {
         let clock_digits = Digits::new(layout.clock_height);
         let ball = Ball::new(layout.bars.len() * 2 / 11);
         let (left, top, side) = layout.hand();
-        let hand = Hand::new(size.width, left, top, side);
+        let mut hand = Hand::new(size.width, left, top, side);
         let dot = disc(layout.clock_height / 7);
         let mut background = Image::blank(size.width, size.height, PixelFormat::Yuv420);
         paint_backdrop(&mut background);
@@ -77,6 +77,7 @@ impl Pattern {
             let left = layout.left + i * digit_width(layout.number_height);
             blend(&mut background, &number_digits.unlit, left, layout.number_top, UNLIT);
         }
+        hand.note_background(&background);
         let given = Vec::new();
         Self { background, layout, number_digits, clock_digits, dot, ball, hand, given }
     }
@@ -123,10 +124,10 @@ impl Pattern {
     /// On a picture without a ball. What it shows already, if that is known, need not be painted.
     fn paint_movers(&self, image: &mut Image, shows: Shown, was: Option<Shown>) {
         self.ball.paint(image, &self.layout, shows.number);
-        self.hand.paint(image, &self.background, shows.wall);
+        self.hand.paint(image, shows.wall);
         self.paint_number(image, &shows.number_text(), was.map(Shown::number_text));
         self.paint_clock(image, &time_of_day(shows.wall), was.map(|was| time_of_day(was.wall)));
-        paint_barcode(image, shows.number);
+        paint_barcode(image, shows.number, was.map(|was| was.number));
     }
 
     fn paint_number(&self, image: &mut Image, text: &str, was: Option<String>) {
@@ -319,10 +320,16 @@ fn paint_labels(image: &mut Image, layout: &Layout, label: &str) {
     }
 }
 
-fn paint_barcode(image: &mut Image, number: u32) {
+/// Only the cells that are not as they were: the two rows are an eleventh of the picture.
+fn paint_barcode(image: &mut Image, number: u32, was: Option<u32>) {
     let (width, height) = (image.width, image.height);
     let row = barcode::row_height(height);
+    let mut stand = was.map(|was| barcode::cells(was, width));
     for (columns, white) in barcode::cells(number, width) {
+        let stands = stand.as_mut().and_then(Iterator::next);
+        if stands.is_some_and(|(_, was_white)| was_white == white) {
+            continue;
+        }
         let colour = Colour::gray(if white { 255 } else { 0 });
         fill(image, columns.clone(), 0..row, colour);
         fill(image, columns, height - row..height, colour);
