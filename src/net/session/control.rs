@@ -277,8 +277,8 @@ impl Stage {
 /// Also how soon after two seconds of silence over UDP that is noticed.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A key of the curve.
-const FIRST_MESSAGE_LEN: usize = KEY_LEN;
+/// A key of the curve, and a payload of nothing with its tag.
+const FIRST_MESSAGE_LEN: usize = KEY_LEN + TAG_LEN;
 
 /// An encrypted key and a payload of nothing, each with its tag.
 const MIN_THIRD_MESSAGE_LEN: usize = KEY_LEN + 2 * TAG_LEN;

@@ -839,7 +839,9 @@ mod tests {
 
     fn bare(now: Instant, role: Role, bare: Bare, at: u64) -> Endpoint {
         let wall_clock = Duration::from_secs(at);
-        Endpoint::new(now, EndpointConfig { bare, wall_clock, ..config(now, role) })
+        // Another seed, another session.
+        let seed = at + 1;
+        Endpoint::new(now, EndpointConfig { bare, wall_clock, seed, ..config(now, role) })
     }
 
     /// What a sender without a control channel sends of one frame, begun at second `at`.
