@@ -20,7 +20,8 @@ use std::{
 /// Knows where the peer is, and finds out where it has gone.
 #[derive(Clone, Debug)]
 pub struct PathValidation {
-    active: SocketAddr,
+    /// `None` until somebody has proved to be the peer.
+    active: Option<SocketAddr>,
     newest: Option<u64>,
     candidate: Option<Candidate>,
 }
@@ -48,11 +49,16 @@ struct Candidate {
 impl PathValidation {
     /// The peer is at `active`.
     pub fn new(active: SocketAddr) -> Self {
-        Self { active, newest: None, candidate: None }
+        Self { active: Some(active), newest: None, candidate: None }
     }
 
-    /// Where the session's datagrams go.
-    pub fn active(&self) -> SocketAddr {
+    /// The peer is nobody knows where: at the first address that echoes a challenge.
+    pub fn unknown() -> Self {
+        Self { active: None, newest: None, candidate: None }
+    }
+
+    /// Where the session's datagrams go, once that is known.
+    pub fn active(&self) -> Option<SocketAddr> {
         self.active
     }
 
@@ -63,7 +69,7 @@ impl PathValidation {
         if is_newest {
             self.newest = Some(sequence);
         }
-        if from == self.active {
+        if Some(from) == self.active {
             // The peer is still here, or here again.
             self.candidate.take_if(|_| is_newest);
             return;
@@ -107,7 +113,7 @@ impl PathValidation {
     /// its rate, its clock probes (RFC 9000 §9.4).
     pub fn handle_echo(&mut self, token: u64) -> Option<SocketAddr> {
         let validated = self.candidate.take_if(|c| c.token == Some(token))?;
-        self.active = validated.addr;
+        self.active = Some(validated.addr);
         Some(validated.addr)
     }
 }
@@ -144,11 +150,11 @@ mod tests {
         path.handle_datagram(now, addr(2), 101, 1200);
         let challenge = path.poll_challenge(now, PROBE, || 7);
         assert_eq!(challenge, Some(Challenge { to: addr(2), token: 7 }));
-        assert_eq!(path.active(), addr(1), "the old path until then");
+        assert_eq!(path.active(), Some(addr(1)), "the old path until then");
         assert_eq!(path.handle_echo(8), None);
-        assert_eq!(path.active(), addr(1));
+        assert_eq!(path.active(), Some(addr(1)));
         assert_eq!(path.handle_echo(7), Some(addr(2)));
-        assert_eq!((path.active(), path.poll_timeout()), (addr(2), None));
+        assert_eq!((path.active(), path.poll_timeout()), (Some(addr(2)), None));
         assert_eq!(path.handle_echo(7), None, "once");
     }
 
@@ -222,14 +228,14 @@ mod tests {
                 path.handle_datagram(now, addr(host), sequence, len);
                 given[usize::from(host)] += len as i64;
                 if let Some(challenge) = path.poll_challenge(now, PROBE, || 7) {
-                    prop_assert_ne!(challenge.to, path.active());
+                    prop_assert_ne!(Some(challenge.to), path.active());
                     let SocketAddr::V4(to) = challenge.to else { unreachable!() };
                     let credit = &mut given[usize::from(to.ip().octets()[3])];
                     *credit -= PROBE as i64;
                     prop_assert!(*credit >= 0);
                 }
                 prop_assert!(path.poll_timeout().is_none_or(|at| at > now));
-                prop_assert_eq!(path.active(), addr(1), "nobody has echoed anything");
+                prop_assert_eq!(path.active(), Some(addr(1)), "nobody has echoed anything");
             }
         }
     }

@@ -379,12 +379,14 @@ impl Flood {
     }
 }
 
-/// Noise, every other one as if it were of `session`, ahead of all that it has sent.
+/// Noise, every other one as if it were of `session`, ahead of all that it has sent; of these, every other one
+/// as if it were sealed with the session's next key.
 fn stray(session: SessionId, number: u64) -> [u8; 1200] {
     let mut datagram = [0x5a; 1200];
     if number.is_multiple_of(2) {
         let (kind, direction) = (Kind::Video, Direction::FromDialer);
-        let sequence = (1 << 20) + number % (1 << 20);
+        let next_key = (number / 2 % 2) << 22;
+        let sequence = next_key + (1 << 20) + number % (1 << 20);
         Prelude { kind, direction, sequence, session }.write(Form::Sealed, &mut datagram);
     }
     datagram

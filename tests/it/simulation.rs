@@ -8,8 +8,8 @@ use udpchat::net::{
     netem::NetemSpec,
     redundancy::FecMode,
     session::{
-        CallCounters, EndReason, Endpoint, EndpointConfig, Event, GiveUpReason, Output, Role,
-        WaitReason,
+        Admission, AskId, CallCounters, EndReason, Endpoint, EndpointConfig, Event, GiveUpReason,
+        Output, Role, Verdict, WaitReason,
     },
     wire::{
         control::{CloseReason, ControlError, Epoch, Purpose, RejectReason, StreamParams},
@@ -216,6 +216,100 @@ fn a_second_sender_is_told_who_is_on_and_takes_over_when_that_one_leaves() {
     let after = next_frame_within(&mut sim, BOB, SECOND);
     assert!(after < 500 * MS, "{after:?}");
     assert!(matches!(told(&mut sim, EVE)[..], [Event::Connected { .. }]));
+}
+
+/// Bob receives and is asked about whoever calls; Ann and Eve call.
+fn bob_is_asked() -> Sim {
+    let mut sim = Sim::new(3);
+    let config = sim.config(BOB, Role::Receive);
+    sim.start(BOB, EndpointConfig { admission: Admission::Asked, ..config });
+    sim.start_sender(ANN, BOB, true);
+    sim
+}
+
+/// What Bob has been asked since this was asked last.
+fn asks(events: &[Event]) -> Vec<AskId> {
+    let ask = |e: &Event| match e {
+        Event::Asked { ask, .. } => Some(*ask),
+        _ => None,
+    };
+    events.iter().filter_map(ask).collect()
+}
+
+#[test]
+fn nobody_is_asked_about_a_caller_for_whom_there_is_no_room() {
+    let mut sim = bob_is_asked();
+    sim.run(SECOND);
+    let [ask] = asks(&told(&mut sim, BOB))[..] else { panic!("asked once") };
+    sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
+    sim.run(SECOND);
+    sim.start_sender(EVE, BOB, true);
+    sim.run(3 * SECOND);
+    let events = told(&mut sim, BOB);
+    assert_eq!(asks(&events), []);
+    let busy = |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Busy { .. }, .. });
+    assert!(matches!(&told(&mut sim, EVE)[..], [event] if busy(event)));
+}
+
+#[test]
+fn whoever_is_asked_about_when_a_call_begins_is_told_that_it_is_busy() {
+    let mut sim = bob_is_asked();
+    sim.start_sender(EVE, BOB, true);
+    sim.run(SECOND);
+    let [first, second] = asks(&told(&mut sim, BOB))[..] else { panic!("asked about both") };
+    sim.with(BOB, |endpoint, now| endpoint.answer(now, first, Verdict::Admit));
+    let events = told(&mut sim, BOB);
+    assert!(events.contains(&Event::AskEnded { ask: second }), "{events:?}");
+    sim.run(SECOND);
+    let heard = [told(&mut sim, ANN), told(&mut sim, EVE)].concat();
+    let busy = |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Busy { .. }, .. });
+    assert!(heard.iter().any(busy), "{heard:?}");
+}
+
+#[test]
+fn a_stream_in_the_clear_keeps_no_caller_out() {
+    let mut sim = Sim::new(3);
+    sim.start_receiver(BOB);
+    sim.start_sender(EVE, BOB, false);
+    sim.start_video(EVE, FRAME_LEN);
+    sim.run(SECOND);
+    assert_eq!(connected(&mut sim, BOB).len(), 1);
+    sim.start_sender(ANN, BOB, true);
+    sim.run(SECOND);
+    assert_eq!(connected(&mut sim, ANN).len(), 1);
+}
+
+#[test]
+fn a_source_address_that_proves_nothing_gets_no_stream() {
+    let mut sim = Sim::new(2);
+    sim.start(BOB, sim.config(BOB, Role::ChatListen));
+    sim.set_open(ANN, BOB, false);
+    let role = Role::ChatDial(sim.target(BOB));
+    sim.start(ANN, sim.config(ANN, role));
+    sim.run(SECOND);
+    assert_eq!(connected(&mut sim, BOB).len(), 1);
+    // Ann's datagrams come from somebody else, who answers nothing.
+    sim.move_to(ANN, "10.7.7.7:7".parse().expect("an address"));
+    sim.set_open(ANN, BOB, true);
+    sim.set_open(BOB, ANN, false);
+    sim.start_video(BOB, FRAME_LEN);
+    sim.run(5 * SECOND);
+    let (given, sent) = (sim.sent_bytes(ANN), sim.sent_bytes(BOB));
+    assert!(0 < sent && sent <= given, "{sent} bytes for {given}");
+    // If it is Ann after all, she echoes the challenge.
+    sim.set_open(BOB, ANN, true);
+    next_frame_within(&mut sim, ANN, 2 * SECOND);
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_closed_after_five_seconds() {
+    let mut sim = Sim::new(2);
+    sim.start_receiver(BOB);
+    sim.connect(BOB);
+    sim.run(5 * SECOND - MS);
+    assert!(!sim.endpoint(BOB).is_idle());
+    sim.run(2 * MS);
+    assert!(sim.endpoint(BOB).is_idle());
 }
 
 #[test]

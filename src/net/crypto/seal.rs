@@ -42,13 +42,16 @@ pub struct Sealer {
 
 /// Opens the other side's datagrams.
 ///
-/// Two keys are kept, since datagrams are reordered where one key takes over from the other.
+/// Two keys are kept, since datagrams are reordered where one key takes over from the other; and a third,
+/// the next, once a datagram has claimed to be sealed with it, since whoever claims that falsely may do so
+/// again and again.
 #[derive(Debug)]
 pub struct Opener {
     secret: DirectionSecret,
     cipher: Cipher,
     newest: EpochKey,
     before: Option<EpochKey>,
+    next: Option<EpochKey>,
 }
 
 /// The tag is wrong: the peer has not written this, or not for this place.
@@ -104,7 +107,7 @@ impl MediaSecrets {
         let key = own.epoch_key(cipher, epoch_of(first_sequence));
         let newest = peer.epoch_key(cipher, epoch_of(heard_sequence));
         let sealer = Sealer { secret: own, cipher, key };
-        (sealer, Opener { secret: peer, cipher, newest, before: None })
+        (sealer, Opener { secret: peer, cipher, newest, before: None, next: None })
     }
 }
 
@@ -149,9 +152,12 @@ impl Opener {
         if epoch != self.newest.epoch + 1 {
             return Err(Forged);
         }
-        let key = self.secret.epoch_key(self.cipher, epoch);
-        let body = key.open(prelude.sequence, datagram)?;
-        self.before = Some(std::mem::replace(&mut self.newest, key));
+        let (secret, cipher) = (&self.secret, self.cipher);
+        let next = self.next.get_or_insert_with(|| secret.epoch_key(cipher, epoch));
+        let body = next.open(prelude.sequence, datagram)?;
+        if let Some(next) = self.next.take() {
+            self.before = Some(std::mem::replace(&mut self.newest, next));
+        }
         Ok(body)
     }
 
@@ -386,6 +392,14 @@ mod tests {
         *forged.last_mut().unwrap() ^= 1;
         assert_eq!(open(&mut opener, &forged), Err(Forged));
         assert_eq!((opener.newest.epoch, opener.before.is_none()), (0, true));
+        // Nor is the key made again for each of them.
+        let made = |opener: &Opener| &raw const *opener.next.as_ref().unwrap().key;
+        let next = made(&opener);
+        assert_eq!(open(&mut opener, &forged), Err(Forged));
+        assert_eq!(made(&opener), next);
+        *forged.last_mut().unwrap() ^= 1;
+        assert_eq!(open(&mut opener, &forged), Ok(b"new".to_vec()));
+        assert_eq!((opener.newest.epoch, opener.next.is_none()), (1, true));
     }
 
     #[test]

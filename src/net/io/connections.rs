@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr},
+    time::{Duration, Instant},
 };
 
 use mio::{Interest, Registry, Token, net::TcpStream};
@@ -22,7 +23,8 @@ struct Connection {
     stream: TcpStream,
     outbox: Vec<u8>,
     is_connecting: bool,
-    is_closing: bool,
+    /// Until when it is closing, if it is.
+    closing_until: Option<Instant>,
 }
 
 impl Connections {
@@ -65,15 +67,30 @@ impl Connections {
         }
     }
 
-    /// Closes `conn`, after what is to be written, if the peer takes it at once.
-    pub(super) fn close(&mut self, registry: &Registry, conn: ConnId) {
+    /// Closes `conn`, after what is to be written, if the peer takes that in time.
+    pub(super) fn close(&mut self, now: Instant, registry: &Registry, conn: ConnId) {
         if let Some(connection) = self.open.get_mut(&conn) {
-            connection.is_closing = true;
+            connection.closing_until = Some(now + CLOSE_DEADLINE);
             connection.flush();
             if connection.outbox.is_empty() {
                 self.remove(registry, conn);
             }
         }
+    }
+
+    /// Closes those whose peers have not taken in time what was to be written.
+    pub(super) fn handle_timeout(&mut self, now: Instant, registry: &Registry) {
+        let is_over = |c: &Connection| c.closing_until.is_some_and(|until| until <= now);
+        let over: Vec<_> =
+            self.open.iter().filter(|(_, c)| is_over(c)).map(|(id, _)| *id).collect();
+        for conn in over {
+            self.remove(registry, conn);
+        }
+    }
+
+    /// When there is one of them.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.open.values().filter_map(|c| c.closing_until).min()
     }
 
     /// Whether something is still to be written.
@@ -102,7 +119,7 @@ impl Connections {
             }
         }
         connection.flush();
-        if connection.is_closing {
+        if connection.closing_until.is_some() {
             if connection.outbox.is_empty() {
                 self.remove(registry, conn);
             }
@@ -127,7 +144,7 @@ impl Connections {
         let _ = stream.set_nodelay(true);
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         let connection =
-            Connection { stream, outbox: Vec::new(), is_connecting, is_closing: false };
+            Connection { stream, outbox: Vec::new(), is_connecting, closing_until: None };
         self.open.insert(conn, connection);
         Ok(())
     }
@@ -198,5 +215,40 @@ fn is_refusal(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset)
 }
 
+/// How long a peer has to take what is written to it before its connection is closed.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+
 const MAX_OUTBOX_LEN: usize = 64 << 10;
 const READS_AT_ONCE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_nothing_is_closed_all_the_same() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let _silent = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let poll = mio::Poll::new().unwrap();
+        let mut connections = Connections::new(0);
+        let conn = ConnId(1);
+        connections.accept(poll.registry(), conn, TcpStream::from_std(stream)).unwrap();
+        // Until the kernel takes no more.
+        for _ in 0..10_000 {
+            if !connections.is_flushed() {
+                break;
+            }
+            connections.write(conn, &[7; MAX_OUTBOX_LEN / 2]);
+        }
+        assert!(!connections.is_flushed());
+        let now = crate::clock::now();
+        connections.close(now, poll.registry(), conn);
+        assert_eq!(connections.poll_timeout(), Some(now + CLOSE_DEADLINE));
+        connections.handle_timeout(now + CLOSE_DEADLINE / 2, poll.registry());
+        assert!(!connections.open.is_empty());
+        connections.handle_timeout(now + CLOSE_DEADLINE, poll.registry());
+        assert!(connections.open.is_empty());
+    }
+}

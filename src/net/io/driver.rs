@@ -66,6 +66,7 @@ pub struct Driver {
     /// Whether the poll wakes when the socket takes more.
     watches_writable: bool,
     more_to_receive: bool,
+    more_to_accept: bool,
     last_warning: Option<Instant>,
     published: Option<Instant>,
     unpublished: bool,
@@ -133,6 +134,7 @@ impl Driver {
             held: None,
             watches_writable: false,
             more_to_receive: false,
+            more_to_accept: false,
             last_warning: None,
             published: None,
             unpublished: false,
@@ -151,7 +153,8 @@ impl Driver {
         self.drain();
         while !self.is_done() {
             self.watch_writable();
-            let timeout = if self.more_to_receive { Some(Duration::ZERO) } else { self.timeout() };
+            let has_more = self.more_to_receive || self.more_to_accept;
+            let timeout = if has_more { Some(Duration::ZERO) } else { self.timeout() };
             let timeout = match timeout {
                 Some(soon) if !soon.is_zero() && soon < COARSE => self.timer.set(soon),
                 timeout => timeout,
@@ -181,9 +184,12 @@ impl Driver {
         for event in ready {
             match event.token() {
                 UDP | WAKER | TIMER => {}
-                LISTENER => self.accept_all(),
+                LISTENER => self.more_to_accept = true,
                 token => self.handle_connection(token),
             }
+        }
+        if self.more_to_accept {
+            self.more_to_accept = self.accept_some();
         }
         self.take_commands();
         if let Some(frame) = self.shared.outgoing.try_take() {
@@ -198,6 +204,7 @@ impl Driver {
         self.deliver_ingress(now);
         self.hand_over_torn(now);
         self.endpoint.handle_timeout(now);
+        self.connections.handle_timeout(now, self.poll.registry());
         self.shared.set_picture_bitrate(self.endpoint.picture_bitrate());
         // A bad network of our own making takes its time as a real one does.
         self.shared.set_sends_away(self.endpoint.sends_away() || self.egress.is_some());
@@ -225,7 +232,9 @@ impl Driver {
         // What has happened since the statistics were made readable is told though nothing follows.
         let publish = self.published.filter(|_| self.unpublished).map(|at| at + PUBLISH_INTERVAL);
         let closing = self.closing.map(|closing| closing.until);
-        let due = due.into_iter().chain(torn).chain(closing).chain(publish).min()?;
+        let connections = self.connections.poll_timeout();
+        let due =
+            due.into_iter().chain(torn).chain(closing).chain(publish).chain(connections).min()?;
         let timeout = due.saturating_duration_since(clock::now());
         // What is due cannot be sent before the socket is writable, which ends the wait as well.
         Some(if self.is_blocked() { timeout.max(BLOCKED_PATIENCE) } else { timeout })
@@ -290,9 +299,10 @@ impl Driver {
         }
     }
 
-    fn accept_all(&mut self) {
-        let Some(listener) = &self.listener else { return };
-        loop {
+    /// Whether there may be more: no event will say so again.
+    fn accept_some(&mut self) -> bool {
+        let Some(listener) = &self.listener else { return false };
+        for _ in 0..ACCEPTS_AT_ONCE {
             match listener.accept() {
                 Ok((stream, from)) => {
                     let from = plain(from);
@@ -304,13 +314,14 @@ impl Driver {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) => {
                     debug!("accepting a connection failed: {error}");
-                    return;
+                    return false;
                 }
             }
         }
+        true
     }
 
     fn handle_connection(&mut self, token: Token) {
@@ -383,7 +394,9 @@ impl Driver {
                     }
                 }
                 Output::Write(conn, bytes) => self.connections.write(conn, &bytes),
-                Output::Close(conn) => self.connections.close(self.poll.registry(), conn),
+                Output::Close(conn) => {
+                    self.connections.close(clock::now(), self.poll.registry(), conn);
+                }
             }
         }
     }
@@ -493,6 +506,9 @@ const LISTENER: Token = Token(1);
 const WAKER: Token = Token(2);
 const TIMER: Token = Token(3);
 const FIRST_CONNECTION: usize = 4;
+
+/// Connections that are taken in one turn, so that a flood of them does not keep the stream waiting.
+const ACCEPTS_AT_ONCE: usize = 16;
 
 /// From here on a millisecond more or less is nothing, and the poll's own timeout will do.
 const COARSE: Duration = Duration::from_millis(10);

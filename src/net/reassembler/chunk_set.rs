@@ -10,11 +10,36 @@ pub(super) struct ChunkSet {
     pub(super) crcs: Vec<u32>,
     count: usize,
     pub(super) parity: Vec<u16>,
+    parity_bits: Vec<u64>,
+    /// Once the extent is known: how many chunks of each block have come, of whichever sort, and how
+    /// many blocks have fewer than they have source chunks. To count anew with each chunk would
+    /// take milliseconds in the largest frames.
+    come: Vec<u16>,
+    short_blocks: usize,
 }
 
 impl ChunkSet {
     pub(super) fn learn(&mut self, extent: Option<Extent>) {
-        self.extent = self.extent.or(extent);
+        let (None, Some(extent)) = (self.extent, extent) else { return };
+        self.extent = Some(extent);
+        let blocks = Blocks::of(extent.source_chunks);
+        self.come.resize(blocks.count().into(), 0);
+        self.short_blocks = self.come.len();
+        for word in 0..self.bits.len() {
+            let mut left = self.bits[word];
+            while left != 0 {
+                self.count_in(blocks, (word * 64) as u16 + left.trailing_zeros() as u16);
+                left &= left - 1;
+            }
+        }
+    }
+
+    /// Counts a chunk that has come, of either sort.
+    fn count_in(&mut self, blocks: Blocks, index: u16) {
+        let (block, _) = blocks.place(index);
+        let come = &mut self.come[usize::from(block)];
+        *come += 1;
+        self.short_blocks -= usize::from(*come == blocks.source_in(block));
     }
 
     /// Marks `chunk`, whose bytes have the CRC `crc`; false if it was marked already.
@@ -29,16 +54,27 @@ impl ChunkSet {
         if new {
             self.count += 1;
             self.crcs[usize::from(chunk)] = crc;
+            if let Some(blocks) = self.blocks() {
+                self.count_in(blocks, chunk);
+            }
         }
         new
     }
 
     /// Marks a parity chunk; false if it was marked already, or cannot be.
     pub(super) fn set_parity(&mut self, index: u16) -> bool {
-        let capacity = self.blocks().map_or(0, Blocks::parity_capacity);
-        let new = index < capacity && !self.parity.contains(&index);
+        let Some(blocks) = self.blocks().filter(|b| index < b.parity_capacity()) else {
+            return false;
+        };
+        let (word, bit) = (usize::from(index / 64), 1 << (index % 64));
+        if self.parity_bits.len() <= word {
+            self.parity_bits.resize(word + 1, 0);
+        }
+        let new = self.parity_bits[word] & bit == 0;
         if new {
+            self.parity_bits[word] |= bit;
             self.parity.push(index);
+            self.count_in(blocks, index);
         }
         new
     }
@@ -62,21 +98,13 @@ impl ChunkSet {
     /// Whether source chunks are missing, and parity makes up for them in every block.
     pub(super) fn are_enough(&self) -> bool {
         let Some(extent) = self.extent else { return false };
-        let source_chunks = usize::from(extent.source_chunks);
-        let could_be =
-            self.count < source_chunks && self.count + self.parity.len() >= source_chunks;
-        could_be && {
-            let blocks = Blocks::of(extent.source_chunks);
-            blocks.count() == 1 || (0..blocks.count()).all(|b| self.needed(blocks, b) == 0)
-        }
+        self.count < usize::from(extent.source_chunks) && self.short_blocks == 0
     }
 
     /// How many chunks more `block` needs, of whichever sort.
     pub(super) fn needed(&self, blocks: Blocks, block: u16) -> u16 {
-        let sources = 0..blocks.source_in(block);
-        let missing = sources.filter(|&nth| !self.has(blocks.index(block, nth))).count();
-        let parity = self.parity.iter().filter(|&&index| blocks.place(index).0 == block).count();
-        missing.saturating_sub(parity) as u16
+        let come = self.come.get(usize::from(block)).copied().unwrap_or(0);
+        blocks.source_in(block).saturating_sub(come)
     }
 
     /// How many chunks there are before the first that is missing.
@@ -90,10 +118,57 @@ impl ChunkSet {
         self.bits.clear();
         self.crcs.clear();
         self.parity.clear();
-        (self.extent, self.count) = (None, 0);
+        self.parity_bits.clear();
+        self.come.clear();
+        (self.extent, self.count, self.short_blocks) = (None, 0, 0);
     }
 
     pub(super) fn all_there(&self) -> bool {
         self.extent.is_some_and(|e| self.count == usize::from(e.source_chunks))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// How many `block` needs, counted anew.
+    fn counted(set: &ChunkSet, blocks: Blocks, block: u16) -> u16 {
+        let sources = 0..blocks.source_in(block);
+        let missing = sources.filter(|&nth| !set.has(blocks.index(block, nth))).count();
+        let parity = set.parity.iter().filter(|&&index| blocks.place(index).0 == block).count();
+        missing.saturating_sub(parity) as u16
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_counted_as_it_comes_is_what_has_come(
+            source_chunks in 1_u16..900,
+            told_at in 0_usize..1200,
+            come in prop::collection::vec((any::<bool>(), any::<u16>()), 1200),
+        ) {
+            let blocks = Blocks::of(source_chunks);
+            let extent = Extent { body_len: 1, source_chunks, parity_chunks: 1 };
+            let mut set = ChunkSet::default();
+            for _ in 0..2 {
+                for (nth, &(is_parity, index)) in come.iter().enumerate() {
+                    set.learn((nth >= told_at).then_some(extent));
+                    if is_parity {
+                        set.set_parity(index % blocks.parity_capacity());
+                    } else {
+                        set.set(index % source_chunks, 0);
+                    }
+                    if nth % 50 == 0 && set.extent.is_some() {
+                        let needs: Vec<_> = (0..blocks.count()).map(|b| counted(&set, blocks, b)).collect();
+                        let kept: Vec<_> = (0..blocks.count()).map(|b| set.needed(blocks, b)).collect();
+                        prop_assert_eq!(&needs, &kept);
+                        let enough = !set.all_there() && needs.iter().all(|&needed| needed == 0);
+                        prop_assert_eq!(set.are_enough(), enough);
+                    }
+                }
+                set.clear();
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::{
     Delivered, EndReason, Event, Peer,
+    allowance::Allowance,
     control::{ControlChannel, Heard},
     outbound::{Burst, Outbound},
     path::Path,
@@ -67,6 +68,8 @@ pub struct CallCounters {
     pub malformed: u64,
     /// Datagrams of this session that the peer has not sealed.
     pub forged: u64,
+    /// Lines and changes of the stream that the peer has sent too often, and that were dropped.
+    pub unheard: u64,
     /// What became of the received frames.
     pub reassembly: ReassemblyCounters,
     /// The shortest recent round trip, if the peer answers probes.
@@ -134,6 +137,7 @@ impl CallCounters {
             reflected: self.reflected + other.reflected,
             malformed: self.malformed + other.malformed,
             forged: self.forged + other.forged,
+            unheard: self.unheard + other.unheard,
             reassembly: self.reassembly.plus(other.reassembly),
             rtt: other.rtt.or(self.rtt),
             repair: self.repair.plus(other.repair),
@@ -147,7 +151,7 @@ pub(super) struct Call {
     pub(super) id: CallId,
     pub(super) peer: Peer,
     /// Where the peer's datagrams come from and ours go; the answering side learns it from the
-    /// first datagram.
+    /// first datagram, and believes it if that is where the control channel comes from.
     path: Option<Path>,
     /// The longest datagram that the path is tried for, if it is.
     probed_len: Option<usize>,
@@ -170,6 +174,10 @@ pub(super) struct Call {
     /// The last datagram before UDP was found to be blocked.
     udp_blocked_since: Option<Instant>,
     ending: Option<(Instant, EndReason)>,
+    texts: Allowance,
+    stream_changes: Allowance,
+    /// The newest stream that the peer has told us of, if it told us too often.
+    untold_stream: Option<StreamParams>,
 }
 
 /// What a call is made of.
@@ -226,9 +234,12 @@ impl Call {
             last_datagram: None,
             udp_blocked_since: None,
             ending: None,
+            texts: Allowance::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
+            stream_changes: Allowance::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
+            untold_stream: None,
         };
         if let Some(addr) = media_addr {
-            call.begin_path(now, addr);
+            call.begin_path(now, addr, true);
         }
         call
     }
@@ -323,7 +334,7 @@ impl Call {
 
     /// Whether a frame, or a part of one, is still to leave.
     pub(super) fn is_sending(&self) -> bool {
-        self.path.is_some() && self.sender.as_ref().is_some_and(Sender::is_busy)
+        self.media_addr().is_some() && self.sender.as_ref().is_some_and(Sender::is_busy)
     }
 
     /// The beginning of the newest frame that is still arriving.
@@ -415,7 +426,7 @@ impl Call {
         self.counters.bytes_received += len as u64;
         self.last_datagram = Some(now);
         if self.path.is_none() {
-            self.begin_path(now, from);
+            self.begin_path(now, from, from.ip() == self.peer.addr.ip());
         }
         if let Some(path) = &mut self.path {
             path.handle_datagram(now, from, prelude.sequence, len);
@@ -451,12 +462,15 @@ impl Call {
             };
             match message {
                 Message::Close(reason) => return Some(EndReason::Closed(reason)),
+                Message::Text(_) if !self.texts.take(now) => self.counters.unheard += 1,
                 Message::Text(line) => {
                     let from = self.peer.name.clone();
                     events.extend(from.map(|from| Event::Text { from, line }));
                 }
                 Message::Stream(stream) => {
-                    events.extend([Event::StreamChanged { call: self.id, stream }]);
+                    let replaced = self.untold_stream.replace(stream);
+                    self.counters.unheard += u64::from(replaced.is_some());
+                    events.extend(self.tell_stream(now));
                 }
                 // A hello in the middle of a call changes nothing.
                 Message::KeepAlive
@@ -466,6 +480,13 @@ impl Call {
                 | Message::Ringing => {}
             }
         }
+    }
+
+    /// What the peer's stream now is, unless that was told too often; then it is later.
+    fn tell_stream(&mut self, now: Instant) -> Option<Event> {
+        self.untold_stream.filter(|_| self.stream_changes.take(now))?;
+        let stream = self.untold_stream.take()?;
+        Some(Event::StreamChanged { call: self.id, stream })
     }
 
     /// Lets the datagrams that are still on their way arrive, then ends.
@@ -496,6 +517,7 @@ impl Call {
         if let Some((at, reason)) = self.ending {
             return (at <= now).then_some(reason);
         }
+        events.extend(self.tell_stream(now));
         events.extend(self.judge_udp());
         (self.silent_at()? <= now).then_some(EndReason::Silent)
     }
@@ -504,14 +526,19 @@ impl Call {
         if let Some((at, _)) = self.ending {
             return Some(at);
         }
-        let receiver = self.receiver.as_ref().and_then(Receiver::poll_timeout);
+        let receiver = self.receiver.as_ref();
+        let receiver = receiver.and_then(|r| r.poll_timeout(self.media_addr().is_some()));
         let control = self.control.as_ref().map(ControlChannel::poll_timeout);
-        // A prober that does not know where to send waits for the peer's first datagram.
-        let prober = self.prober.as_ref().filter(|_| self.path.is_some());
+        // A prober that does not know where to send waits until it does.
+        let prober = self.prober.as_ref().filter(|_| self.media_addr().is_some());
         let prober = prober.map(Prober::poll_timeout);
         let sender = self.sender.as_ref().and_then(Sender::poll_timeout);
         let path = self.path.as_ref().and_then(Path::poll_timeout);
-        [receiver, control, prober, path, sender, self.silent_at()].into_iter().flatten().min()
+        let stream = self.untold_stream.map(|_| self.stream_changes.next_at());
+        [receiver, control, prober, path, sender, stream, self.silent_at()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Writes the next datagrams to `buf`, and says where they go.
@@ -525,7 +552,7 @@ impl Call {
         if let Some(sent) = path.poll_transmit(now, &mut self.outbound, buf, &mut self.rng) {
             return Some(sent);
         }
-        let to = path.addr();
+        let to = path.addr()?;
         if let (Some(sender), Some(len)) = (&mut self.sender, path.max_datagram_len()) {
             sender.set_max_datagram_len(now, len);
         }
@@ -541,13 +568,18 @@ impl Call {
         Some((to, burst))
     }
 
-    /// Over loopback there is no next hop whose queue a burst could overrun.
-    fn begin_path(&mut self, now: Instant, addr: SocketAddr) {
+    fn begin_path(&mut self, now: Instant, addr: SocketAddr, is_known: bool) {
         let probed = self.probed_len.filter(|_| self.sender.is_some());
-        self.path = Some(Path::new(now, addr, self.is_controlled(), probed));
+        self.path = Some(Path::new(now, addr, is_known, self.is_controlled(), probed));
         self.pace(now, addr);
     }
 
+    /// Where our datagrams go, once that is known.
+    fn media_addr(&self) -> Option<SocketAddr> {
+        self.path.as_ref().and_then(Path::addr)
+    }
+
+    /// Over loopback there is no next hop whose queue a burst could overrun.
     fn pace(&mut self, now: Instant, addr: SocketAddr) {
         if let Some(sender) = &mut self.sender {
             sender.set_paced(now, !addr.ip().is_loopback());
@@ -579,7 +611,7 @@ impl Call {
     /// This machine has refused to send a datagram of `len` bytes to `to`. True: that changes
     /// how long they are.
     pub(super) fn handle_refused(&mut self, now: Instant, to: SocketAddr, len: usize) -> bool {
-        let path = self.path.as_mut().filter(|path| path.addr() == to);
+        let path = self.path.as_mut().filter(|path| path.addr() == Some(to));
         path.is_some_and(|path| path.handle_refused(now, len))
     }
 
@@ -713,6 +745,10 @@ const CONTROLLED_SILENCE: Duration = Duration::from_secs(15);
 
 /// The same for a sender without a control channel, which cannot say goodbye.
 const BARE_SILENCE: Duration = Duration::from_secs(2);
+
+/// Lines, and changes of its stream, that a peer may tell us of; each is a line on somebody's screen.
+const MESSAGES_A_SECOND: f64 = 10.0;
+const MESSAGES_BURST: f64 = 20.0;
 
 /// After a goodbye, how long datagrams that TCP has overtaken are still taken.
 const LINGER: Duration = Duration::from_millis(100);

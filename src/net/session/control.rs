@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::net::{
     crypto::{
         handshake::{Handshake, Transport},
-        keys::{Identity, PublicKey, SharedSecret},
+        keys::{Identity, KEY_LEN, PublicKey, SharedSecret},
     },
     session::ConnId,
     wire::control::{
@@ -31,12 +31,16 @@ pub(super) struct ControlChannel {
 enum Stage {
     /// A dialler's, whose first message is to be answered.
     Dialled(Box<Handshake>),
+    /// An answerer's, to whom nothing has been said.
+    Silent,
     /// An answerer's, to whom the dialler's first message is to come.
     Awaiting(Box<Handshake>),
     /// An answerer's, who has answered it.
     Answered(Box<Handshake>),
     /// A dialler's, which has met the peer and not introduced itself.
     Met(Box<Handshake>),
+    /// A dialler's, which has introduced itself and heard nothing since.
+    Introduced(Box<Transport>),
     /// Messages go both ways.
     Speaking(Box<Transport>),
     /// Something could not be opened, and nothing will be any more.
@@ -67,15 +71,16 @@ impl ControlChannel {
         channel
     }
 
-    /// The answering side.
-    pub(super) fn answering(
-        now: Instant,
-        conn: ConnId,
-        identity: &Identity,
-        secret: Option<&SharedSecret>,
-    ) -> Self {
-        let handshake = Box::new(Handshake::answerer(identity, secret));
-        Self::new(now, conn, Stage::Awaiting(handshake))
+    /// The answering side, of which nothing is done yet that takes work: see [`meet`](Self::meet).
+    pub(super) fn answering(now: Instant, conn: ConnId) -> Self {
+        Self::new(now, conn, Stage::Silent)
+    }
+
+    /// Meets the dialler, whose first message has come, unless that has begun.
+    pub(super) fn meet(&mut self, identity: &Identity, secret: Option<&SharedSecret>) {
+        if matches!(self.stage, Stage::Silent) {
+            self.stage = Stage::Awaiting(Box::new(Handshake::answerer(identity, secret)));
+        }
     }
 
     fn new(now: Instant, conn: ConnId, stage: Stage) -> Self {
@@ -99,7 +104,7 @@ impl ControlChannel {
     pub(super) fn peer_key(&self) -> Option<PublicKey> {
         match &self.stage {
             Stage::Met(handshake) => handshake.peer(),
-            Stage::Speaking(transport) => Some(transport.peer()),
+            Stage::Introduced(transport) | Stage::Speaking(transport) => Some(transport.peer()),
             _ => None,
         }
     }
@@ -107,7 +112,9 @@ impl ControlChannel {
     /// What is this meeting's alone, once it is over.
     pub(super) fn handshake_hash(&self) -> Option<&[u8]> {
         match &self.stage {
-            Stage::Speaking(transport) => Some(transport.handshake_hash()),
+            Stage::Introduced(transport) | Stage::Speaking(transport) => {
+                Some(transport.handshake_hash())
+            }
             _ => None,
         }
     }
@@ -136,30 +143,47 @@ impl ControlChannel {
         self.inbox.len()
     }
 
-    /// Whether a whole message has come, which takes some work.
-    pub(super) fn has_whole(&self) -> bool {
-        let skipped = if self.preface_seen { 0 } else { PREFACE.len() };
-        let unread = self.inbox.get(skipped..).unwrap_or_default();
-        !matches!(parse_framed(unread), Ok(None))
+    /// Whether a whole message has come, which takes some work; an error, without any, if it cannot be
+    /// what an answerer waits for.
+    pub(super) fn has_work(&mut self) -> Result<bool, ControlError> {
+        if !self.see_preface()? {
+            return Ok(false);
+        }
+        let Some((message, _)) = parse_framed(&self.inbox)? else { return Ok(false) };
+        let could_be = match &self.stage {
+            Stage::Silent => message.len() == FIRST_MESSAGE_LEN,
+            Stage::Answered(_) => message.len() > MIN_THIRD_MESSAGE_LEN,
+            _ => true,
+        };
+        if could_be { Ok(true) } else { Err(ControlError::Malformed) }
     }
 
-    /// The next that has come whole; `None` until more has come.
+    /// Whether the next message will say whether the dialler has the same code.
+    pub(super) fn judges_code(&self) -> bool {
+        matches!(self.stage, Stage::Answered(_))
+    }
+
+    /// The next that has come whole; `None` until more has come, and after a dialler's first message.
     pub(super) fn poll_heard(&mut self) -> Result<Option<Heard>, ControlError> {
+        if !self.see_preface()? {
+            return Ok(None);
+        }
+        let Some((message, len)) = parse_framed(&self.inbox)? else { return Ok(None) };
+        let stage = std::mem::replace(&mut self.stage, Stage::Failed);
+        let (stage, heard) = stage.hear(message, &mut self.outbox)?;
+        self.stage = stage;
+        self.inbox.drain(..len);
+        Ok(heard)
+    }
+
+    /// Whether the preface has come, and is ours.
+    fn see_preface(&mut self) -> Result<bool, ControlError> {
         if !self.preface_seen {
-            let Some(len) = parse_preface(&self.inbox)? else { return Ok(None) };
+            let Some(len) = parse_preface(&self.inbox)? else { return Ok(false) };
             self.inbox.drain(..len);
             self.preface_seen = true;
         }
-        while let Some((message, len)) = parse_framed(&self.inbox)? {
-            let stage = std::mem::replace(&mut self.stage, Stage::Failed);
-            let (stage, heard) = stage.hear(message, &mut self.outbox)?;
-            self.stage = stage;
-            self.inbox.drain(..len);
-            if heard.is_some() {
-                return Ok(heard);
-            }
-        }
-        Ok(None)
+        Ok(true)
     }
 
     /// Tells the answering side, which has been met, who we are.
@@ -170,13 +194,13 @@ impl ControlChannel {
         let third = handshake.write(&Message::Hello(hello).to_bytes());
         emit_framed(&third, &mut self.outbox);
         if let Some(transport) = handshake.finish() {
-            self.stage = Stage::Speaking(Box::new(transport));
+            self.stage = Stage::Introduced(Box::new(transport));
         }
     }
 
     /// Says `message`, if the two have met.
     pub(super) fn push(&mut self, message: &Message) {
-        if let Stage::Speaking(transport) = &mut self.stage {
+        if let Stage::Introduced(transport) | Stage::Speaking(transport) = &mut self.stage {
             emit_framed(&transport.write(&message.to_bytes()), &mut self.outbox);
         }
     }
@@ -214,15 +238,14 @@ impl Stage {
                 Ok((Self::Answered(handshake), None))
             }
             Self::Answered(handshake) => Self::meet_dialler(handshake, message, outbox),
-            Self::Speaking(mut transport) => {
-                if message.is_empty() {
-                    return Err(ControlError::WrongCode);
-                }
+            // A refusal, which anybody could have written, is believed only where it can be one.
+            Self::Introduced(_) if message.is_empty() => Err(ControlError::WrongCode),
+            Self::Introduced(mut transport) | Self::Speaking(mut transport) => {
                 let plain = transport.read(message).map_err(|_| ControlError::Forged)?;
                 let message = Message::from_bytes(&plain)?;
                 Ok((Self::Speaking(transport), Some(Heard::Message(message))))
             }
-            Self::Met(_) | Self::Failed => Err(ControlError::Malformed),
+            Self::Silent | Self::Met(_) | Self::Failed => Err(ControlError::Malformed),
         }
     }
 
@@ -254,18 +277,22 @@ impl Stage {
 /// Also how soon after two seconds of silence over UDP that is noticed.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
 
+/// A key of the curve, and a payload of nothing with its tag.
+const FIRST_MESSAGE_LEN: usize = KEY_LEN + TAG_LEN;
+
+/// An encrypted key and a payload of nothing, each with its tag.
+const MIN_THIRD_MESSAGE_LEN: usize = KEY_LEN + 2 * TAG_LEN;
+const TAG_LEN: usize = 16;
+
 /// A silence that keep-alives should have filled.
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{
-        crypto::keys::KEY_LEN,
-        wire::{
-            control::{Epoch, Purpose, SecretPart},
-            text::{Line, Name},
-        },
+    use crate::net::wire::{
+        control::{Epoch, Purpose, SecretPart},
+        text::{Line, Name},
     };
 
     fn hello() -> Hello {
@@ -286,10 +313,9 @@ mod tests {
         let secret = |byte: Option<u8>| byte.map(|b| SharedSecret::from_bytes([b; KEY_LEN]));
         let identity = |byte| Identity::from_bytes([byte; KEY_LEN]);
         let (ours, theirs) = (secret(ours), secret(theirs));
-        (
-            ControlChannel::dialling(now, ConnId(1), &identity(1), ours.as_ref()),
-            ControlChannel::answering(now, ConnId(2), &identity(2), theirs.as_ref()),
-        )
+        let mut answerer = ControlChannel::answering(now, ConnId(2));
+        answerer.meet(&identity(2), theirs.as_ref());
+        (ControlChannel::dialling(now, ConnId(1), &identity(1), ours.as_ref()), answerer)
     }
 
     fn cross(from: &mut ControlChannel, to: &mut ControlChannel) {
@@ -340,6 +366,44 @@ mod tests {
             assert_eq!(dialler.poll_heard(), Err(ControlError::WrongCode));
         }
         assert!(met(Some(1), Some(1)).2.is_ok());
+    }
+
+    #[test]
+    fn a_refusal_is_believed_only_while_the_third_message_has_no_answer() {
+        let refusal = |channel: &mut ControlChannel| {
+            channel.handle_data(crate::clock::now(), &[0, 0]);
+            channel.poll_heard()
+        };
+        let (mut dialler, mut answerer) = pair(None, None);
+        cross(&mut dialler, &mut answerer);
+        assert_eq!(answerer.poll_heard(), Ok(None));
+        dialler.handle_data(crate::clock::now(), &PREFACE);
+        assert_eq!(refusal(&mut dialler), Err(ControlError::Forged), "not met yet");
+        let (mut dialler, mut answerer, _) = met(None, None);
+        answerer.push(&Message::Ringing);
+        cross(&mut answerer, &mut dialler);
+        assert_eq!(dialler.poll_heard(), Ok(Some(Heard::Message(Message::Ringing))));
+        assert_eq!(refusal(&mut dialler), Err(ControlError::Forged), "answered");
+        assert_eq!(refusal(&mut answerer), Err(ControlError::Forged), "not a dialler");
+    }
+
+    #[test]
+    fn what_cannot_be_a_message_of_the_meeting_takes_no_work() {
+        let now = crate::clock::now();
+        for said in
+            [&b"GET / HTTP/1"[..], b"udpchat\x02\0\x01x", b"udpchat\x02\xff\xff", b"udpchat\x01"]
+        {
+            let mut channel = ControlChannel::answering(now, ConnId(1));
+            channel.handle_data(now, said);
+            assert!(channel.has_work().is_err(), "{said:?}");
+        }
+        let (mut dialler, _) = pair(None, None);
+        let mut channel = ControlChannel::answering(now, ConnId(1));
+        for byte in dialler.take_output().unwrap() {
+            assert_eq!(channel.has_work(), Ok(false));
+            channel.handle_data(now, &[byte]);
+        }
+        assert_eq!(channel.has_work(), Ok(true));
     }
 
     #[test]

@@ -28,25 +28,30 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// A way to `addr`. `can_ask`: the peer answers probes. `probed`: how long a datagram may
-    /// be is to be found out, up to so many bytes.
+    /// A way to `addr`, which must first prove to be the peer's unless it `is_known`. `can_ask`: the
+    /// peer answers probes. `probed`: how long a datagram may be is to be found out, up to so many bytes.
     pub(super) fn new(
         now: Instant,
         addr: SocketAddr,
+        is_known: bool,
         can_ask: bool,
         probed: Option<usize>,
     ) -> Self {
         let mtu = probed.filter(|_| can_ask);
         Self {
-            validation: PathValidation::new(addr),
+            validation: if is_known || !can_ask {
+                PathValidation::new(addr)
+            } else {
+                PathValidation::unknown()
+            },
             can_ask,
             mtu: mtu.map(|limit| PathMtu::new(now, addr.is_ipv6(), limit)),
             ack: None,
         }
     }
 
-    /// Where datagrams go.
-    pub(super) fn addr(&self) -> SocketAddr {
+    /// Where datagrams go, once that is known.
+    pub(super) fn addr(&self) -> Option<SocketAddr> {
         self.validation.active()
     }
 
@@ -119,7 +124,8 @@ impl Path {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let mtu = self.mtu.as_ref().and_then(PathMtu::poll_timeout);
+        let mtu = self.mtu.as_ref().filter(|_| self.addr().is_some());
+        let mtu = mtu.and_then(PathMtu::poll_timeout);
         mtu.into_iter().chain(self.validation.poll_timeout()).min()
     }
 
@@ -131,9 +137,9 @@ impl Path {
         buf: &mut [u8],
         rng: &mut impl Rng,
     ) -> Option<(SocketAddr, Burst)> {
-        if let Some(ack) = self.ack.take() {
+        if let Some((to, ack)) = self.addr().and_then(|to| Some((to, self.ack.take()?))) {
             let burst = outbound.emit(Kind::PathProbeAck, ACK_LEN, buf, |body| ack.emit(body));
-            return Some((self.addr(), burst));
+            return Some((to, burst));
         }
         let overhead = outbound.form().overhead();
         let challenge =
@@ -143,11 +149,12 @@ impl Path {
             let burst = outbound.emit(Kind::Probe, PROBE_LEN, buf, |body| probe.emit(body));
             return Some((challenge.to, burst));
         }
+        let to = self.addr()?;
         let due = self.mtu.as_mut()?.poll_probe(now)?;
         let probe = PathProbe { id: due.id };
         let body_len = due.datagram_len - overhead;
         let burst = outbound.emit(Kind::PathProbe, body_len, buf, |body| probe.emit(body));
-        Some((self.addr(), burst))
+        Some((to, burst))
     }
 }
 

@@ -100,9 +100,10 @@ impl Receiver {
         frame
     }
 
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    /// Without reports, if they cannot be sent.
+    pub(super) fn poll_timeout(&self, can_report: bool) -> Option<Instant> {
         let side = self.feedback.as_ref();
-        let report = side.and_then(|side| side.feedback.poll_timeout());
+        let report = side.filter(|_| can_report).and_then(|side| side.feedback.poll_timeout());
         let planner = side.and_then(|side| side.planner_due);
         [self.reassembler.poll_timeout(), report, planner].into_iter().flatten().min()
     }

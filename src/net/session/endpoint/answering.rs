@@ -19,7 +19,10 @@ use crate::net::{
     },
     frame::SessionId,
     session::{
-        Delivered, EndReason, Event, Peer, call::CallParts, control::Heard, outbound::Outbound,
+        Delivered, EndReason, Event, Peer,
+        call::{Call, CallParts},
+        control::Heard,
+        outbound::Outbound,
     },
     wire::{
         control::{Accept, Cipher, ControlError, Hello, Message, RejectReason, SecretPart},
@@ -60,7 +63,7 @@ impl Endpoint {
         prelude: &Prelude,
         datagram: &mut [u8],
     ) -> Option<Delivered> {
-        let is_new = self.newest_bare.is_none_or(|newest| newest < prelude.sequence);
+        let is_new = self.newest_bare().is_none_or(|newest| newest < prelude.sequence);
         if !self.may_be_unasked(prelude) || !is_new {
             self.strays.unknown_session += 1;
             return None;
@@ -70,6 +73,11 @@ impl Endpoint {
             self.tell_cannot_open(from, true);
             return None;
         };
+        // To find out whether it is sealed with our key takes some work.
+        if self.room_for(now, from, true).is_err() || !self.bare_attempts.take(now) {
+            self.strays.unknown_session += 1;
+            return None;
+        }
         let (sealer, mut opener) = MediaSecrets::shared(key, prelude.session).into_keys(
             Direction::FromAnswerer,
             BARE_CIPHER,
@@ -118,6 +126,14 @@ impl Endpoint {
             same_machine_epoch: None,
         };
         self.begin(now, parts, None);
+        self.turn_away_asked(now);
+    }
+
+    /// The newest sequence number of all that has been opened with the key of sealed sessions without a
+    /// control channel, whether they have ended or not.
+    fn newest_bare(&self) -> Option<u64> {
+        let bare = self.calls.iter().filter(|call| call.is_sealed() && !call.is_controlled());
+        self.newest_bare.into_iter().chain(bare.map(Call::newest_sequence)).max()
     }
 
     fn tell_cannot_open(&mut self, from: SocketAddr, is_sealed: bool) {
@@ -129,26 +145,44 @@ impl Endpoint {
     /// Ends a call that has fallen silent or is ending, so that a new one can be taken; or names
     /// the peer of the one that goes on.
     fn make_room(&mut self, now: Instant, caller: SocketAddr, unasked: bool) -> Result<(), Name> {
+        self.room_for(now, caller, unasked)?;
         for index in (0..self.calls.len()).rev() {
-            let call = &self.calls[index];
+            self.end(now, index, EndReason::TakenOver);
+        }
+        Ok(())
+    }
+
+    /// Whether there would be room; else the peer of the call that goes on.
+    fn room_for(&self, now: Instant, caller: SocketAddr, unasked: bool) -> Result<(), Name> {
+        for call in &self.calls {
             // A sender without a control channel may show its next self at once; one with
             // a connection that stands gets the time that a bad network needs.
             let patience = if call.control.is_none() { BARE_TAKEOVER } else { TAKEOVER };
             let silent = call.last_heard() + patience <= now;
-            // The datagrams of a sender that has not noticed our restart yet came first.
-            let introduces_itself =
-                !unasked && !call.is_controlled() && call.peer.addr.ip() == caller.ip();
-            let may_end = call.is_ending()
-                || introduces_itself
-                || (silent && !(unasked && call.control.is_some()));
+            // Anybody can make one in the clear, in anybody's name. And the datagrams of a sender that
+            // has not noticed our restart yet came first.
+            let gives_way = !unasked
+                && !call.is_controlled()
+                && (!call.is_sealed() || call.peer.addr.ip() == caller.ip());
+            let may_end =
+                call.is_ending() || gives_way || (silent && !(unasked && call.control.is_some()));
             if !may_end {
                 let unnamed = || Name::new(&call.peer.addr.to_string());
                 return Err(call.peer.name.clone().unwrap_or_else(unnamed));
             }
-            let reason = EndReason::TakenOver;
-            self.end(now, index, reason);
         }
         Ok(())
+    }
+
+    /// A call has begun: whoever somebody is still asked about hears that there is no room.
+    fn turn_away_asked(&mut self, now: Instant) {
+        for index in (0..self.greeting.len()).rev() {
+            let Some(ended) = self.greeting[index].ask_ended() else { continue };
+            if let Err(with) = self.room_for(now, self.greeting[index].addr, false) {
+                self.events.push_back(ended);
+                self.reject(index, RejectReason::Busy { with });
+            }
+        }
     }
 
     /// Somebody who has connected: one too many sends away another.
@@ -163,25 +197,42 @@ impl Endpoint {
     pub(super) fn hear_caller(&mut self, now: Instant, index: usize) {
         let Greeting { control, asked, addr, .. } = &mut self.greeting[index];
         let addr = *addr;
-        let overrun = control.unread() > MAX_UNREAD;
-        if overrun || (control.has_whole() && asked.is_none() && !self.meetings.take(now)) {
+        if control.unread() > MAX_UNREAD {
             return self.send_away(index);
         }
         if asked.is_some() {
             return;
         }
+        match control.has_work() {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(error) => return self.cut_off(now, index, error),
+        }
+        let may_go_on = !control.judges_code() || self.meetings.may_guess(now, addr.ip());
+        if !may_go_on || !self.meetings.take(now, addr.ip()) {
+            return self.send_away(index);
+        }
+        control.meet(&self.config.identity, self.config.secret.as_ref());
         match control.poll_heard() {
+            // What stands behind the first message cannot be the third.
+            Ok(None) if control.unread() > 0 => {
+                self.cut_off(now, index, ControlError::Malformed);
+            }
             Ok(None) => {}
             Ok(Some(Heard::Message(Message::Hello(hello)))) => self.consider(now, index, hello),
             Ok(Some(_)) => self.reject(index, RejectReason::Malformed),
-            Err(error) => {
-                if error == ControlError::WrongCode {
-                    self.meetings.note_wrong_code(now, addr.ip());
-                }
-                self.send_away(index);
-                self.events.push_back(Event::Misspoke { from: addr, error });
-            }
+            Err(error) => self.cut_off(now, index, error),
         }
+    }
+
+    /// A caller who speaks something else, or has another code.
+    fn cut_off(&mut self, now: Instant, index: usize, error: ControlError) {
+        let from = self.greeting[index].addr;
+        if error == ControlError::WrongCode {
+            self.meetings.note_wrong_code(now, from.ip());
+        }
+        self.send_away(index);
+        self.events.push_back(Event::Misspoke { from, error });
     }
 
     /// A caller who has proved who it is: somebody is asked about it, unless anybody may come.
@@ -202,6 +253,9 @@ impl Endpoint {
         }
         if self.config.admission == Admission::Anyone {
             return self.admit(now, index);
+        }
+        if let Err(with) = self.room_for(now, self.greeting[index].addr, false) {
+            return self.reject(index, RejectReason::Busy { with });
         }
         if asked >= MAX_ASKED {
             return self.reject(index, RejectReason::Refused);
@@ -291,6 +345,7 @@ impl Endpoint {
         self.begin(now, parts, hello.stream);
         // What the caller said behind its hello, in one breath, has come already.
         self.hear_peer(now, self.calls.len() - 1, &[]);
+        self.turn_away_asked(now);
     }
 }
 
@@ -304,3 +359,8 @@ const TAKEOVER: Duration = Duration::from_secs(3);
 /// The same for one without, which cannot say that it has been restarted. Half a second is
 /// fifteen frames at 30 a second.
 const BARE_TAKEOVER: Duration = Duration::from_millis(500);
+
+/// Datagrams of unknown sessions that are tried with the key of those without a control channel: each
+/// costs five HMACs and two keys, and a sender sends its next one at once.
+pub(super) const BARE_ATTEMPTS_A_SECOND: f64 = 50.0;
+pub(super) const BARE_ATTEMPTS_BURST: f64 = 16.0;

@@ -10,6 +10,7 @@ use crate::net::{
     frame::SessionId,
     session::{
         AskId, Event,
+        allowance::Allowance,
         control::ControlChannel,
         dialling::{ASK_DEADLINE, HELLO_DEADLINE},
     },
@@ -84,9 +85,17 @@ impl Greeting {
 /// stream runs on.
 #[derive(Debug)]
 pub(super) struct MeetingBudget {
-    tokens: f64,
-    filled: Instant,
+    all: Allowance,
+    /// What networks have had of it lately, and when that was reckoned; none that has had nothing.
+    shares: Vec<Share>,
     wrong_codes: VecDeque<(Network, Instant)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    network: Network,
+    had: f64,
+    at: Instant,
 }
 
 /// What one customer of an internet provider has at least: an IPv4 address, or 2⁶⁴ of IPv6.
@@ -95,7 +104,8 @@ struct Network(u64);
 
 impl MeetingBudget {
     pub(super) fn new(now: Instant) -> Self {
-        Self { tokens: MEETING_BURST, filled: now, wrong_codes: VecDeque::new() }
+        let all = Allowance::new(now, MEETINGS_A_SECOND, MEETING_BURST);
+        Self { all, shares: Vec::new(), wrong_codes: VecDeque::new() }
     }
 
     /// Whether somebody from `ip` may connect.
@@ -107,23 +117,40 @@ impl MeetingBudget {
         self.wrong_codes.iter().all(|(other, _)| *other != network)
     }
 
-    /// Whether there is time for a message of a handshake.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
-        let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * MEETINGS_A_SECOND).min(MEETING_BURST);
-        self.filled = now;
-        let enough = self.tokens >= 1.0;
-        if enough {
-            self.tokens -= 1.0;
+    /// Whether somebody from `ip`, who has come, may try a code: not while its network waits, and
+    /// not while so many networks wait that a wrong one could not be remembered.
+    pub(super) fn may_guess(&mut self, now: Instant, ip: IpAddr) -> bool {
+        self.may_come(now, ip) && self.wrong_codes.len() < MAX_WRONG_CODES
+    }
+
+    /// Whether there is time for a message of a handshake with somebody from `ip`.
+    ///
+    /// A network that has had as much lately as is left gets nothing, so that there is always some left for
+    /// another one.
+    pub(super) fn take(&mut self, now: Instant, ip: IpAddr) -> bool {
+        for share in &mut self.shares {
+            let elapsed = now.saturating_duration_since(share.at).as_secs_f64();
+            share.had -= elapsed * SHARE_A_SECOND;
+            share.at = now;
         }
-        enough
+        self.shares.retain(|share| share.had > 0.0);
+        let network = Network::of(ip);
+        let share = self.shares.iter_mut().find(|share| share.network == network);
+        let had = share.as_ref().map_or(0.0, |share| share.had);
+        if had + 1.0 > self.all.left(now) || !self.all.take(now) {
+            return false;
+        }
+        match share {
+            Some(share) => share.had += 1.0,
+            // Each lasts 40 ms for each message, so that there are never more than MEETING_BURST
+            // and what comes in 40 ms.
+            None => self.shares.push(Share { network, had: 1.0, at: now }),
+        }
+        true
     }
 
     /// Somebody from `ip` had another code than ours.
     pub(super) fn note_wrong_code(&mut self, now: Instant, ip: IpAddr) {
-        if self.wrong_codes.len() == MAX_WRONG_CODES {
-            self.wrong_codes.pop_front();
-        }
         self.wrong_codes.push_back((Network::of(ip), now + WRONG_CODE_PAUSE));
     }
 }
@@ -166,8 +193,13 @@ const MAX_GREETING: usize = 64;
 const MEETINGS_A_SECOND: f64 = 200.0;
 const MEETING_BURST: f64 = 64.0;
 
+/// Of these, what one network gets in the long run: a dialler that is busy-signalled ten times a second
+/// needs 20, and eight networks are needed to use up all.
+const SHARE_A_SECOND: f64 = 25.0;
+
 /// How long an address that had a wrong code must wait.
 const WRONG_CODE_PAUSE: Duration = Duration::from_secs(1);
+/// With these, 64 guesses a second from wherever.
 const MAX_WRONG_CODES: usize = 64;
 
 /// A caller is told that somebody is being asked when that has taken so long.
@@ -176,14 +208,10 @@ const RING_AFTER: Duration = Duration::from_millis(300);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{
-        crypto::keys::{Identity, KEY_LEN},
-        session::ConnId,
-    };
+    use crate::net::session::ConnId;
 
     fn greeting(now: Instant, conn: u64, addr: &str) -> Greeting {
-        let identity = Identity::from_bytes([1; KEY_LEN]);
-        let control = ControlChannel::answering(now, ConnId(conn), &identity, None);
+        let control = ControlChannel::answering(now, ConnId(conn));
         Greeting::new(now, addr.parse().unwrap(), control)
     }
 
@@ -212,12 +240,48 @@ mod tests {
     }
 
     #[test]
+    fn wrong_codes_of_many_networks_do_not_end_the_pause_of_one() {
+        let now = crate::clock::now();
+        let mut budget = MeetingBudget::new(now);
+        let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
+        let guessed = (0..200).filter(|&n| {
+            let may = budget.may_guess(now, ip(n));
+            if may {
+                budget.note_wrong_code(now, ip(n));
+            }
+            may
+        });
+        assert_eq!(guessed.count(), MAX_WRONG_CODES);
+        assert!(!budget.may_guess(now, ip(0)) && !budget.may_come(now, ip(0)));
+        assert!(budget.may_come(now, ip(100)), "who has the code waits, and is not sent away");
+        assert!(budget.may_guess(now + WRONG_CODE_PAUSE, ip(100)));
+    }
+
+    #[test]
     fn strangers_get_only_so_much_time() {
         let now = crate::clock::now();
         let mut budget = MeetingBudget::new(now);
-        let at_once = (0..1000).filter(|_| budget.take(now)).count();
+        let ip = |n: u32| IpAddr::from(n.to_be_bytes());
+        let at_once = (0..1000).filter(|&n| budget.take(now, ip(n))).count();
         assert_eq!(at_once, MEETING_BURST as usize);
         let later = now + Duration::from_millis(100);
-        assert_eq!((0..1000).filter(|_| budget.take(later)).count(), 20);
+        assert_eq!((0..1000).filter(|&n| budget.take(later, ip(n))).count(), 20);
+        assert!(budget.shares.len() <= 84, "{}", budget.shares.len());
+    }
+
+    #[test]
+    fn some_networks_alone_do_not_use_up_the_time_for_others() {
+        let mut now = crate::clock::now();
+        let mut budget = MeetingBudget::new(now);
+        let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
+        for turn in 0..3000 {
+            now += Duration::from_millis(1);
+            for eve in 0..4 {
+                (0..5).for_each(|_| _ = budget.take(now, ip(eve)));
+            }
+            if turn % 100 == 0 {
+                assert!(budget.take(now, ip(100)) && budget.take(now, ip(100)), "{turn}");
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::{
     AskId, CallCounters, CallId, Delivered, EndReason, Event, GiveUpReason, Verdict, WaitReason,
+    allowance::Allowance,
     boot_local_epoch,
     call::{Call, CallParts},
     control::ControlChannel,
@@ -34,6 +35,7 @@ use crate::net::{
         text::{Line, Name},
     },
 };
+use answering::{BARE_ATTEMPTS_A_SECOND, BARE_ATTEMPTS_BURST};
 use greeting::{Greeting, MeetingBudget};
 
 /// What an endpoint is to do.
@@ -182,6 +184,7 @@ pub struct Endpoint {
     next_ask: u64,
     /// The newest sequence number of the sealed sessions without a control channel that have ended.
     newest_bare: Option<u64>,
+    bare_attempts: Allowance,
     has_told_cannot_open: bool,
     meetings: MeetingBudget,
     next_transmitter: usize,
@@ -213,6 +216,7 @@ impl Endpoint {
             next_call: 0,
             next_ask: 0,
             newest_bare: None,
+            bare_attempts: Allowance::new(now, BARE_ATTEMPTS_A_SECOND, BARE_ATTEMPTS_BURST),
             has_told_cannot_open: false,
             meetings: MeetingBudget::new(now),
             next_transmitter: 0,
@@ -280,12 +284,7 @@ impl Endpoint {
         }
         self.make_way(from);
         let conn = self.new_conn();
-        let control = ControlChannel::answering(
-            now,
-            conn,
-            &self.config.identity,
-            self.config.secret.as_ref(),
-        );
+        let control = ControlChannel::answering(now, conn);
         self.greeting.push(Greeting::new(now, from, control));
         self.flush_control();
         Some(conn)
@@ -845,7 +844,9 @@ mod tests {
 
     fn bare(now: Instant, role: Role, bare: Bare, at: u64) -> Endpoint {
         let wall_clock = Duration::from_secs(at);
-        Endpoint::new(now, EndpointConfig { bare, wall_clock, ..config(now, role) })
+        // Another seed, another session.
+        let seed = at + 1;
+        Endpoint::new(now, EndpointConfig { bare, wall_clock, seed, ..config(now, role) })
     }
 
     /// What a sender without a control channel sends of one frame, begun at second `at`.
@@ -908,5 +909,83 @@ mod tests {
         assert!(!take(later, &old), "a repetition");
         assert!(take(later, &sent_bare(later, key(1), 6)));
         assert!(!take(later + Duration::from_secs(10), &old));
+    }
+
+    #[test]
+    fn a_recording_is_not_shown_after_a_newer_session_that_pauses() {
+        let now = crate::clock::now();
+        let from = "127.0.0.1:8".parse().unwrap();
+        let mut receiver = bare(now, Role::Receive, key(1), 0);
+        let old = sent_bare(now, key(1), 5);
+        receiver.handle_datagram(now, from, &mut sent_bare(now, key(1), 6));
+        assert!(receiver.poll_frame().is_some());
+        let later = now + Duration::from_millis(700);
+        receiver.handle_datagram(later, from, &mut old.clone());
+        assert!(receiver.poll_frame().is_none());
+        receiver.handle_datagram(later, from, &mut sent_bare(later, key(1), 7));
+        assert!(receiver.poll_frame().is_some(), "but a newer one is");
+    }
+
+    #[test]
+    fn unknown_sealed_sessions_are_tried_only_so_often() {
+        let now = crate::clock::now();
+        let from = "127.0.0.1:8".parse().unwrap();
+        let mut receiver = bare(now, Role::Receive, key(1), 0);
+        for _ in 0..100 {
+            receiver.handle_datagram(now, from, &mut sent_bare(now, key(2), 6));
+        }
+        assert_eq!(receiver.strays().forged, BARE_ATTEMPTS_BURST as u64);
+    }
+
+    #[test]
+    fn connections_opened_beforehand_are_no_more_guesses() {
+        let now = crate::clock::now();
+        let mut endpoint = endpoint(now, Role::Receive);
+        endpoint.config.secret = Some(SharedSecret::from_bytes([9; 32]));
+        let callers: Vec<_> = (0..8).map(|_| caller(now, &mut endpoint)).collect();
+        for (conn, mut control, hello) in callers {
+            control.introduce(hello);
+            endpoint.handle_data(now, conn, &control.take_output().unwrap());
+        }
+        let told = events(&mut endpoint);
+        assert!(matches!(told[..], [Event::Misspoke { .. }]), "{told:?}");
+    }
+
+    #[test]
+    fn garbage_takes_no_part_of_the_time_for_callers() {
+        let now = crate::clock::now();
+        let mut endpoint = endpoint(now, Role::Receive);
+        let eve = "127.0.0.1:666".parse().unwrap();
+        for garbage in [&b"GET / HTTP/1"[..], b"udpchat\x02\0\x02xy"].repeat(200) {
+            let conn = endpoint.handle_incoming(now, eve).unwrap();
+            endpoint.handle_data(now, conn, garbage);
+        }
+        events(&mut endpoint);
+        let (conn, mut control, hello) = caller(now, &mut endpoint);
+        control.introduce(hello);
+        endpoint.handle_data(now, conn, &control.take_output().unwrap());
+        assert!(matches!(events(&mut endpoint)[..], [Event::Connected { .. }]));
+    }
+
+    #[test]
+    fn who_talks_too_much_is_not_heard_and_the_newest_stream_is() {
+        let now = crate::clock::now();
+        let mut endpoint = endpoint(now, Role::Receive);
+        let (conn, mut control, hello) = caller(now, &mut endpoint);
+        control.introduce(hello);
+        for width in 0..100 {
+            control.push(&Message::Text(Line::new("hi").unwrap()));
+            let stream = StreamParams { width, height: 1, millifps: 1, quality: None };
+            control.push(&Message::Stream(stream));
+        }
+        endpoint.handle_data(now, conn, &control.take_output().unwrap());
+        let told = events(&mut endpoint);
+        let texts = told.iter().filter(|e| matches!(e, Event::Text { .. })).count();
+        let streams = told.iter().filter(|e| matches!(e, Event::StreamChanged { .. })).count();
+        assert_eq!((texts, streams, endpoint.totals().unheard), (20, 20, 80 + 79));
+        endpoint.handle_timeout(now + Duration::from_millis(101));
+        let told = events(&mut endpoint);
+        let [Event::StreamChanged { stream, .. }] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(stream.width, 99);
     }
 }

@@ -1,0 +1,66 @@
+//! How often somebody may do something: so many times at once, and so many a second in the long run.
+
+use std::time::{Duration, Instant};
+
+/// A bucket of permissions that fills itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    a_second: f64,
+    burst: f64,
+    left: f64,
+    filled: Instant,
+}
+
+impl Allowance {
+    /// `a_second` in the long run, `burst` at once.
+    pub(super) fn new(now: Instant, a_second: f64, burst: f64) -> Self {
+        Self { a_second, burst, left: burst, filled: now }
+    }
+
+    /// How many there are at `now`.
+    pub(super) fn left(&mut self, now: Instant) -> f64 {
+        let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.left = (self.left + elapsed * self.a_second).min(self.burst);
+        self.filled = self.filled.max(now);
+        self.left
+    }
+
+    /// Takes one, if there is one.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        let is_there = self.left(now) >= 1.0;
+        if is_there {
+            self.left -= 1.0;
+        }
+        is_there
+    }
+
+    /// When there is one.
+    pub(super) fn next_at(&self) -> Instant {
+        let missing = (1.0 - self.left).max(0.0) / self.a_second;
+        // Rounded up, so that it is there then.
+        self.filled + Duration::from_secs_f64(missing) + Duration::from_micros(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_at_once_and_so_many_a_second() {
+        let mut now = crate::clock::now();
+        let mut allowance = Allowance::new(now, 10.0, 3.0);
+        let mut taken = 0;
+        while allowance.take(now) {
+            taken += 1;
+        }
+        assert_eq!(taken, 3);
+        let began = now;
+        for _ in 0..20 {
+            assert!(!allowance.take(now));
+            now = allowance.next_at();
+            assert!(allowance.take(now));
+        }
+        assert!(now - began >= Duration::from_millis(1990));
+    }
+}
