@@ -240,7 +240,7 @@ mod tests {
             if !connections.is_flushed() {
                 break;
             }
-            connections.write(conn, &[7; MAX_OUTBOX_LEN / 2]);
+            connections.write(conn, &vec![7; MAX_OUTBOX_LEN / 2]);
         }
         assert!(!connections.is_flushed());
         let now = crate::clock::now();

@@ -50,6 +50,7 @@ pub struct DriverConfig {
 
 /// The loop, ready to [`run`](Driver::run) on a thread of its own.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something else, in any combination")]
 pub struct Driver {
     poll: Poll,
     timer: Timer,

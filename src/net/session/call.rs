@@ -617,7 +617,7 @@ impl Call {
 
     /// A router on the way to `to`, if it is one, passes datagrams of up to `len` bytes only.
     pub(super) fn handle_too_big(&mut self, now: Instant, to: SocketAddr, len: usize) {
-        if let Some(path) = self.path.as_mut().filter(|path| path.addr() == to) {
+        if let Some(path) = self.path.as_mut().filter(|path| path.addr() == Some(to)) {
             path.handle_too_big(now, len);
         }
     }
