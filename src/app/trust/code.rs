@@ -29,7 +29,7 @@ impl Code {
     }
 
     /// The code that somebody has typed. Those that were generated may be typed in small or capital
-    /// letters, with or without hyphens and spaces, and with O for 0, I or L for 1.
+    /// letters, with or without hyphens and white space, and with O for 0, I or L for 1.
     pub(crate) fn typed(text: &str) -> Result<Self> {
         let mut canonical: Zeroizing<String> =
             Zeroizing::new(text.chars().filter(|c| !is_gap(*c)).map(canonical).collect());
@@ -109,6 +109,14 @@ const SALT: &[u8] = b"udpchat code, version 2";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_code_is_the_same_with_a_line_end_or_a_tab_around_it() {
+        let code = Code::typed("k3v9-x2mq-7pth-w4zd").unwrap();
+        for text in ["K3V9X2MQ7PTHW4ZD\n", "\r\nk3v9x2mq7pthw4zd", "k3v9\tx2mq\t7pth\tw4zd"] {
+            assert_eq!(Code::typed(text).unwrap(), code, "{text:?}");
+        }
+    }
 
     #[test]
     fn a_generated_code_is_read_however_it_is_typed() {
