@@ -20,6 +20,7 @@ mod vectors;
 mod allocations;
 mod attacks;
 mod bad_input;
+mod hostile;
 mod machines;
 mod namespaces;
 mod people;
