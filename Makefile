@@ -1,6 +1,6 @@
 # Each target installs what it needs: `scripts/setup.sh` asks apt, with sudo only when not root.
 
-.PHONY: demo build test lint unit deny soak bench install test-camera clean
+.PHONY: demo build test lint unit deny fuzz soak bench install test-camera clean
 
 demo: build
 	./target/release/udpchat demo
@@ -26,6 +26,11 @@ lint:
 unit:
 	scripts/setup.sh test
 	cargo test --locked
+
+# Each target for FUZZ_SECONDS, 300 unless told otherwise; docs/TESTING.md has the last table.
+fuzz:
+	scripts/setup.sh fuzz
+	scripts/fuzz.sh
 
 # Ten minutes at 30 frames a second: memory and latency must stay as they are.
 soak: build

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Installs what building (setup.sh build) or testing (setup.sh test) needs, where apt is.
+# Installs what building (setup.sh build), testing (setup.sh test) or fuzzing (setup.sh fuzz) needs, where apt is.
 # Elsewhere it names what is missing; the README lists the packages of other systems.
 set -euo pipefail
 
 build=(build-essential pkg-config cmake nasm clang libclang-dev libopencv-dev)
 test=("${build[@]}" ffmpeg opencv-doc xvfb xdotool imagemagick x11-utils iproute2 nftables)
+fuzz=("${build[@]}" libclang-rt-dev)
 
 case "${1:-build}" in
     build) wanted=("${build[@]}") ;;
     test) wanted=("${test[@]}") ;;
-    *) echo "usage: setup.sh build|test" >&2; exit 2 ;;
+    fuzz) wanted=("${fuzz[@]}") ;;
+    *) echo "usage: setup.sh build|test|fuzz" >&2; exit 2 ;;
 esac
 
 if ! command -v cargo >/dev/null; then

@@ -8,11 +8,12 @@
 //!                                                                     video ◄──────────────────┘
 //! ```
 //!
-//! `net` knows no JPEG and no OpenCV; `video` knows no sockets; `app` wires them.
+//! `net` knows no JPEG and no OpenCV; `video` knows no sockets; `app` wires them. `fuzzing` is for tests.
 
 pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod fuzzing;
 pub mod latest;
 pub mod net;
 pub mod video;

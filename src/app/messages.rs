@@ -28,7 +28,7 @@ impl Messages {
         }
     }
 
-    /// A question, which is asked even of those who want quiet.
+    /// A question, or what nothing goes on without: even for those who want quiet.
     pub(super) fn ask(&self, question: &str) {
         self.print(question);
     }

@@ -21,7 +21,7 @@ mod run;
 mod send;
 mod statistics;
 mod stop;
-mod trust;
+pub(crate) mod trust;
 mod view;
 mod watch;
 

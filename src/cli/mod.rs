@@ -2,7 +2,7 @@
 //! completions and the man page are made too.
 
 pub mod args;
-mod values;
+pub(crate) mod values;
 
 use std::process::ExitCode;
 

@@ -25,9 +25,9 @@ pub struct HostPort {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxDatagramLen(pub Option<usize>);
 
-pub(super) fn host_port(text: &str) -> Result<HostPort, String> {
+pub(crate) fn host_port(text: &str) -> Result<HostPort, String> {
     let (host, port) = split_port(text)?;
-    if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c == '/') {
+    if host.is_empty() || host.chars().any(|c| c.is_whitespace() || "/[]".contains(c)) {
         return Err(format!(
             "'{text}' is no host: give a name or an address, such as 192.168.1.20"
         ));
@@ -36,7 +36,7 @@ pub(super) fn host_port(text: &str) -> Result<HostPort, String> {
 }
 
 /// `ADDR`, `ADDR:PORT`, `[V6]:PORT` or `:PORT`.
-pub(super) fn bind_addr(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn bind_addr(text: &str) -> Result<SocketAddr, String> {
     let (host, port) = split_port(text)?;
     let host = match host {
         "" | "*" => "::",
@@ -48,7 +48,7 @@ pub(super) fn bind_addr(text: &str) -> Result<SocketAddr, String> {
     Ok(SocketAddr::new(ip, port.unwrap_or(DEFAULT_PORT)))
 }
 
-pub(super) fn max_datagram_len(text: &str) -> Result<MaxDatagramLen, String> {
+pub(crate) fn max_datagram_len(text: &str) -> Result<MaxDatagramLen, String> {
     if text == "auto" {
         return Ok(MaxDatagramLen(None));
     }
@@ -59,7 +59,7 @@ pub(super) fn max_datagram_len(text: &str) -> Result<MaxDatagramLen, String> {
     })
 }
 
-pub(super) fn offload(text: &str) -> Result<Offload, String> {
+pub(crate) fn offload(text: &str) -> Result<Offload, String> {
     match text {
         "auto" => Ok(Offload::Auto),
         "batched" => Ok(Offload::Batched),
@@ -68,7 +68,7 @@ pub(super) fn offload(text: &str) -> Result<Offload, String> {
     }
 }
 
-pub(super) fn dscp(text: &str) -> Result<Dscp, String> {
+pub(crate) fn dscp(text: &str) -> Result<Dscp, String> {
     match text {
         "auto" => Ok(Dscp::default()),
         "off" => Ok(Dscp::NONE),
@@ -103,7 +103,7 @@ impl Quality {
     }
 }
 
-pub(super) fn quality(text: &str) -> Result<Quality, String> {
+pub(crate) fn quality(text: &str) -> Result<Quality, String> {
     if text == "auto" {
         return Ok(Quality::Auto);
     }
@@ -111,7 +111,7 @@ pub(super) fn quality(text: &str) -> Result<Quality, String> {
     quality.map(Quality::Fixed).ok_or_else(|| "give a number from 1 to 100, or auto".to_owned())
 }
 
-pub(super) fn strips(text: &str) -> Result<Strips, String> {
+pub(crate) fn strips(text: &str) -> Result<Strips, String> {
     if text == "auto" {
         return Ok(Strips::Auto);
     }
@@ -119,7 +119,7 @@ pub(super) fn strips(text: &str) -> Result<Strips, String> {
     count.map(Strips::Count).ok_or_else(|| format!("give a number from 1 to {MAX_STRIPS}, or auto"))
 }
 
-pub(super) fn fec(text: &str) -> Result<FecMode, String> {
+pub(crate) fn fec(text: &str) -> Result<FecMode, String> {
     match text {
         "auto" => Ok(FecMode::Auto),
         "off" => Ok(FecMode::Off),
@@ -134,7 +134,7 @@ pub(super) fn fec(text: &str) -> Result<FecMode, String> {
 }
 
 /// Bits a second: `8M`, `500k`, `1.5Mbit` or a plain number.
-pub(super) fn bitrate(text: &str) -> Result<u64, String> {
+pub(crate) fn bitrate(text: &str) -> Result<u64, String> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text[number.len()..].to_ascii_lowercase();
     let factor = match unit.strip_suffix("bit").unwrap_or(&unit) {
@@ -150,7 +150,7 @@ pub(super) fn bitrate(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "give bits a second, such as 500k or 8M, at least 100k".to_owned())
 }
 
-pub(super) fn playout_delay(text: &str) -> Result<Duration, String> {
+pub(crate) fn playout_delay(text: &str) -> Result<Duration, String> {
     let ms = text.parse().ok().filter(|ms| (0.0..=1000.0).contains(ms));
     ms.map(|ms: f64| Duration::from_secs_f64(ms / 1e3))
         .ok_or_else(|| "give milliseconds, from 0 to 1000".to_owned())
@@ -165,7 +165,7 @@ pub enum Rate {
     Max,
 }
 
-pub(super) fn rate(text: &str) -> Result<Rate, String> {
+pub(crate) fn rate(text: &str) -> Result<Rate, String> {
     if text == "max" {
         return Ok(Rate::Max);
     }
@@ -174,7 +174,7 @@ pub(super) fn rate(text: &str) -> Result<Rate, String> {
         .ok_or_else(|| "give frames a second, from 0.1 to 1000, or max".to_owned())
 }
 
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|s| (0.1..=31_536_000.0).contains(s));
     seconds.map(Duration::from_secs_f64).ok_or_else(|| "give seconds, 0.1 or more".to_owned())
 }
@@ -220,7 +220,9 @@ mod tests {
         assert_eq!(host("desk:99"), Ok(("desk".into(), 99)));
         assert_eq!(host("fe80::1"), Ok(("fe80::1".into(), DEFAULT_PORT)));
         assert_eq!(host("[fe80::1]:99"), Ok(("fe80::1".into(), 99)));
-        for wrong in ["", ":99", "desk:x", "desk:70000", "[::1", "[::1]x", "http://desk"] {
+        for wrong in
+            ["", ":99", "desk:x", "desk:70000", "[::1", "[::1]x", "fe80::1]:7722", "http://desk"]
+        {
             assert!(host_port(wrong).is_err(), "{wrong}");
         }
     }

@@ -11,6 +11,7 @@ mod loopback;
 mod caller;
 mod congestion;
 mod endpoint;
+mod fuzzing;
 mod paths;
 mod side;
 mod sim;

@@ -184,7 +184,7 @@ fn a_chat_is_not_answered_for_strangers_without_anybody_to_ask() {
     fs::write(bob.file("known_peers"), pin).expect("ours");
     let call = ann.calls(port, &[]);
     call.wait_for("streams 320x240");
-    waits.wait_for("known as test@");
+    waits.wait_for("known as \"test@");
     stop(call);
     stop(waits);
 }
@@ -198,7 +198,13 @@ fn a_chat_is_answered_when_somebody_says_yes() {
     let mut typed = waits.stdin();
     let call = ann.calls(port, &[]);
     waits.wait_for("Answer, and be seen?");
+    typed.write_all(b"yes\n").expect("typed");
+    waits.wait_for("before the question could be read");
     call.wait_for("it has to say yes");
+    let reading = std::time::Duration::from_millis(1100);
+    std::thread::park_timeout(reading);
+    typed.write_all(b"hello?\n").expect("typed");
+    waits.wait_for("yes or no?");
     typed.write_all(b"n\n").expect("typed");
     call.finish().expect_failure(1, &["nobody there has said yes"]);
     let call = ann.calls(port, &[]);
@@ -208,14 +214,56 @@ fn a_chat_is_answered_when_somebody_says_yes() {
         assert!(udpchat::clock::now() < until, "{:?}", waits.said());
         std::thread::park_timeout(std::time::Duration::from_millis(20));
     }
+    std::thread::park_timeout(reading);
     typed.write_all(b"yes\n").expect("typed");
     call.wait_for("streams 320x240");
+    waits.wait_for("streams 320x240");
     assert!(bob.known().starts_with("caller "), "{}", bob.known());
     stop(call);
     let call = ann.calls(port, &[]);
-    waits.wait_for("known as test@");
+    waits.wait_for("known as \"test@");
     call.wait_for("streams 320x240");
     stop(call);
+}
+
+#[test]
+fn whom_one_has_called_is_not_let_in_for_that() {
+    let _shared = shared();
+    let (ann, bob) = (Home::new(), Home::new());
+    let waits = ann.waits_for_a_call(&["--accept", "any"]);
+    let call = bob.calls(waits.port(), &[]);
+    call.wait_for("streams 320x240");
+    stop(call);
+    stop(waits);
+    assert!(bob.known().starts_with("host 127.0.0.1:"), "{}", bob.known());
+    for accept in [&[][..], &["--accept", "known"]] {
+        let waits = bob.waits_for_a_call(accept);
+        let refused = ann.calls(waits.port(), &[]).finish();
+        refused.expect_failure(1, &["it does not know us"]);
+        stop(waits);
+    }
+}
+
+#[test]
+fn who_does_not_know_the_code_is_not_remembered() {
+    let _shared = shared();
+    let (ann, eve) = (Home::new(), Home::new());
+    let receiver = eve.receiver(&["--code", "something else altogether"]);
+    let sender = ann.sends_to(receiver.port(), &["--code", "correct horse battery"]);
+    sender.finish().expect_failure(1, &["another code"]);
+    assert_eq!(ann.known(), "");
+    stop(receiver);
+}
+
+#[test]
+fn with_a_code_nothing_comes_in_unasked() {
+    let _shared = shared();
+    let (ann, bob) = (Home::new(), Home::new());
+    let receiver = bob.receiver(&["--code", "correct horse battery", "--accept", "any"]);
+    let unasked = ann.sends_to(receiver.port(), &["--no-control", "--seconds", "1"]);
+    unasked.finish().expect_success();
+    assert!(!receiver.said().iter().any(|l| l.contains("streams")), "{:?}", receiver.said());
+    stop(receiver);
 }
 
 #[test]

@@ -445,7 +445,7 @@ fn emit(prelude: &Prelude, body: &Body) -> Vec<u8> {
 }
 
 /// The bytes of `tests/vectors/NAME.hex`: hexadecimal digits, and comments from `#` to the line's end.
-fn vector(name: &str) -> Vec<u8> {
+pub(crate) fn vector(name: &str) -> Vec<u8> {
     let path = directory().join(format!("{name}.hex"));
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
     let fields = text.lines().map(|line| line.split('#').next().unwrap_or_default());

@@ -11,7 +11,7 @@ use crate::net::crypto::keys::{KEY_LEN, SharedSecret};
 
 /// A code, generated or typed. Wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Code(Zeroizing<String>);
+pub(crate) struct Code(Zeroizing<String>);
 
 impl Code {
     /// A new one of 80 bits: sixteen letters and digits, in groups of four, none of which is easily
@@ -30,10 +30,9 @@ impl Code {
 
     /// The code that somebody has typed. Those that were generated may be typed in small or capital
     /// letters, with or without hyphens and spaces, and with O for 0, I or L for 1.
-    pub(super) fn typed(text: &str) -> Result<Self> {
-        let mut canonical: Zeroizing<String> = Zeroizing::new(
-            text.chars().filter(|c| !matches!(c, '-' | ' ')).map(canonical).collect(),
-        );
+    pub(crate) fn typed(text: &str) -> Result<Self> {
+        let mut canonical: Zeroizing<String> =
+            Zeroizing::new(text.chars().filter(|c| !is_gap(*c)).map(canonical).collect());
         let is_generated = canonical.len() == GENERATED_LEN
             && canonical.bytes().all(|byte| ALPHABET.contains(&byte));
         if is_generated {
@@ -82,6 +81,11 @@ impl fmt::Debug for Code {
     }
 }
 
+/// Spaces and hyphens, also those that a text program has put in their place.
+fn is_gap(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '-' | '\u{2010}'..='\u{2015}')
+}
+
 fn canonical(c: char) -> char {
     match c.to_ascii_lowercase() {
         'o' => '0',
@@ -112,7 +116,8 @@ mod tests {
         let text = code.to_string();
         assert_eq!(text.len(), 19);
         let sloppy = text.to_uppercase().replace('0', "o").replace('1', "L").replace('-', " ");
-        for typed in [&text, &text.replace('-', ""), &sloppy] {
+        let dashes = text.replace('-', "\u{2013}") + "\t";
+        for typed in [&text, &text.replace('-', ""), &sloppy, &dashes] {
             assert_eq!(Code::typed(typed).unwrap(), code, "{typed}");
         }
         assert_ne!(Code::generate(), code);

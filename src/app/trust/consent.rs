@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::known_peers::KnownPeers;
+use super::known_peers::{KnownPeers, Namesake};
 use crate::net::{crypto::keys::PublicKey, session::Peer, wire::text::Name};
 
 /// Which callers may come in.
@@ -68,14 +68,16 @@ impl Policy {
         known: Option<&KnownPeers>,
     ) -> Result<Judgement> {
         let (key, fingerprint) = (somebody.key, somebody.key.fingerprint());
-        let who = super::super::events::who(somebody.peer);
+        let who = quoted(somebody.peer);
         let name = match known {
             _ if key == own => Some("you".to_owned()),
-            Some(known) => known.name_of(&key)?,
+            Some(known) => known.caller(&key)?,
             None => None,
         };
         let admitted = match &name {
-            Some(name) => format!("{who} has the fingerprint {fingerprint}, known as {name}"),
+            Some(name) => {
+                format!("{who} has the fingerprint {fingerprint}, known as \"{}\"", plain(name))
+            }
             None => format!("{who} has the fingerprint {fingerprint}, not known"),
         };
         let may_come = name.is_some()
@@ -99,7 +101,7 @@ impl Policy {
         let remedy = match known {
             Some(known) => format!(
                 "; to let it in, add the line `caller {key} {}` to {}",
-                somebody.peer.name.as_ref().map(ToString::to_string).unwrap_or_default(),
+                somebody.peer.name.as_ref().map(|name| plain(name.as_str())).unwrap_or_default(),
                 known.path().display()
             ),
             None => String::new(),
@@ -129,11 +131,25 @@ fn judge_host(host: &str, key: PublicKey, known: Option<&KnownPeers>) -> Result<
     }
 }
 
+/// A caller, by the name that it gives itself, so that nobody takes a name for our own words.
+fn quoted(peer: &Peer) -> String {
+    match &peer.name {
+        Some(name) => format!("\"{}\" ({})", plain(name.as_str()), peer.addr.ip()),
+        None => peer.addr.to_string(),
+    }
+}
+
+/// A name without what ends a quotation here.
+fn plain(name: &str) -> String {
+    name.replace(['"', '`'], "'")
+}
+
 /// A word of warning about somebody who calls itself as another one is called.
 fn claimed(known: &KnownPeers, name: &Name, key: &PublicKey) -> Result<String> {
-    Ok(match known.other_with(name, key)? {
-        Some(pin) => format!(
-            " (the {name} whom you know has {}, line {} of {})",
+    Ok(match known.namesake(name, key)? {
+        Some(Namesake { name, pin }) => format!(
+            " (the \"{}\" whom you know has {}, line {} of {})",
+            plain(name.as_str()),
             pin.key.fingerprint(),
             pin.line,
             known.path().display()
@@ -200,6 +216,25 @@ mod tests {
             assert!(prints.iter().all(|print| why.contains(print)), "{why}");
             assert!(why.contains("delete line 1 of"), "{why}");
         }
+    }
+
+    #[test]
+    fn whom_we_have_called_may_not_call_us_for_that() {
+        let (_folder, known) = known();
+        known.pin_host("desk:7722", key(2)).unwrap();
+        let judged = judge(Policy::Ask { can_ask: true }, key(2), None, false, &known);
+        assert!(matches!(judged, Judgement::Ask(_)), "{judged:?}");
+        let judged = judge(Policy::Known, key(2), None, false, &known);
+        assert!(matches!(judged, Judgement::Refuse(_)), "{judged:?}");
+    }
+
+    #[test]
+    fn a_name_cannot_speak_for_us() {
+        let name = Name::new("ann\" (10.0.0.5) has the fingerprint x, known as `ann");
+        let peer = Peer { name: Some(name), addr: "10.0.0.1:5".parse().unwrap(), key: None };
+        let said = quoted(&peer);
+        assert_eq!(said.matches('"').count(), 2, "{said}");
+        assert!(said.ends_with("\" (10.0.0.1)") && !said.contains('`'), "{said}");
     }
 
     #[test]

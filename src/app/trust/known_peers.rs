@@ -5,14 +5,17 @@
 //! caller KEY ann@desk
 //! ```
 //!
-//! One line each; what is not understood, comments above all, stays as it is.
+//! One line each; what is not understood, comments above all, stays as it is. A host whose line is damaged
+//! is not taken for one that was never called.
+//!
+//! That we have called somebody lets nobody in: only `caller` lines do.
 
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::secret_file::replace;
 use crate::net::{crypto::keys::PublicKey, wire::text::Name};
@@ -25,8 +28,10 @@ pub(super) struct KnownPeers {
 
 /// A line that says something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Entry {
+pub(crate) enum Entry {
+    /// Whom we call by this name, in small letters and with its port.
     Host(String, PublicKey),
+    /// Who may call us.
     Caller(PublicKey, Name),
 }
 
@@ -36,6 +41,13 @@ pub(super) struct Pin {
     pub(super) key: PublicKey,
     /// From 1.
     pub(super) line: usize,
+}
+
+/// Somebody else of that name, or one that is easily taken for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Namesake {
+    pub(super) name: Name,
+    pub(super) pin: Pin,
 }
 
 impl KnownPeers {
@@ -51,27 +63,34 @@ impl KnownPeers {
     /// The key that `host` had when it was first called, if it was.
     pub(super) fn host(&self, host: &str) -> Result<Option<Pin>> {
         let host = host.to_lowercase();
-        Ok(self.entries()?.into_iter().find_map(|(line, entry)| match entry {
-            Entry::Host(name, key) if name == host => Some(Pin { key, line }),
+        for (line, entry) in self.entries()? {
+            match entry {
+                Line::Entry(Entry::Host(name, key)) if name == host => {
+                    return Ok(Some(Pin { key, line }));
+                }
+                Line::DamagedHost(name) if name == host => bail!(
+                    "line {line} of {} is about {host}, but holds no key: mend it, or delete it if you know why",
+                    self.path.display()
+                ),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// As what caller we know `key`.
+    pub(super) fn caller(&self, key: &PublicKey) -> Result<Option<String>> {
+        Ok(self.entries()?.into_iter().find_map(|(_, entry)| match entry {
+            Line::Entry(Entry::Caller(known, name)) if known == *key => Some(name.to_string()),
             _ => None,
         }))
     }
 
-    /// As whom we know `key`.
-    pub(super) fn name_of(&self, key: &PublicKey) -> Result<Option<String>> {
-        let mut entries = self.entries()?.into_iter().map(|(_, entry)| entry);
-        Ok(entries.find_map(|entry| match entry {
-            Entry::Caller(known, name) if known == *key => Some(name.to_string()),
-            Entry::Host(host, known) if known == *key => Some(host),
-            _ => None,
-        }))
-    }
-
-    /// Who is called `name` here, if not whoever has `key`.
-    pub(super) fn other_with(&self, name: &Name, key: &PublicKey) -> Result<Option<Pin>> {
+    /// Who is called `name` here, or nearly so, if not whoever has `key`.
+    pub(super) fn namesake(&self, name: &Name, key: &PublicKey) -> Result<Option<Namesake>> {
         Ok(self.entries()?.into_iter().find_map(|(line, entry)| match entry {
-            Entry::Caller(other, known) if known == *name && other != *key => {
-                Some(Pin { key: other, line })
+            Line::Entry(Entry::Caller(other, known)) if alike(&known, name) && other != *key => {
+                Some(Namesake { name: known, pin: Pin { key: other, line } })
             }
             _ => None,
         }))
@@ -87,17 +106,17 @@ impl KnownPeers {
         self.add(&Entry::Caller(key, name))
     }
 
-    fn entries(&self) -> Result<Vec<(usize, Entry)>> {
+    /// Every line, with its number.
+    fn entries(&self) -> Result<Vec<(usize, Line)>> {
         let text = self.read()?;
-        let parsed = text.lines().enumerate().filter_map(|(i, line)| match parse(line) {
-            Line::Entry(entry) => Some((i + 1, entry)),
-            Line::Nothing => None,
-            Line::Malformed => {
-                log::warn!("{}, line {}: not understood", self.path.display(), i + 1);
-                None
-            }
-        });
-        Ok(parsed.collect())
+        let parsed = text.lines().enumerate().map(|(i, line)| (i + 1, parse(line)));
+        Ok(parsed
+            .inspect(|(number, line)| {
+                if matches!(line, Line::Malformed | Line::DamagedHost(_)) {
+                    log::warn!("{}, line {number}: not understood", self.path.display());
+                }
+            })
+            .collect())
     }
 
     fn read(&self) -> Result<String> {
@@ -119,28 +138,49 @@ impl KnownPeers {
     }
 }
 
-enum Line {
+/// What a line says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// Who somebody is.
     Entry(Entry),
+    /// Nothing: it is empty, or a comment.
     Nothing,
+    /// It is about this host, and holds no key.
+    DamagedHost(String),
+    /// Nothing that we understand.
     Malformed,
 }
 
-fn parse(line: &str) -> Line {
+/// What `line` says.
+pub(crate) fn parse(line: &str) -> Line {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return Line::Nothing;
     }
     let mut words = line.splitn(3, char::is_whitespace);
-    let entry = match (words.next(), words.next(), words.next()) {
-        (Some("host"), Some(host), Some(key)) => {
-            key.trim().parse().ok().map(|key| Entry::Host(host.to_lowercase(), key))
+    match (words.next(), words.next(), words.next()) {
+        (Some("host"), Some(host), key) => {
+            let host = host.to_lowercase();
+            match key.and_then(|key| key.trim().parse().ok()) {
+                Some(key) => Line::Entry(Entry::Host(host, key)),
+                None => Line::DamagedHost(host),
+            }
         }
-        (Some("caller"), Some(key), name) => {
-            key.parse().ok().map(|key| Entry::Caller(key, Name::new(name.unwrap_or_default())))
-        }
-        _ => None,
-    };
-    entry.map_or(Line::Malformed, Line::Entry)
+        (Some("caller"), Some(key), name) => match key.parse() {
+            Ok(key) => Line::Entry(Entry::Caller(key, Name::new(name.unwrap_or_default()))),
+            Err(_) => Line::Malformed,
+        },
+        _ => Line::Malformed,
+    }
+}
+
+/// Whether people take one name for the other: by the part before a machine's name, in capitals or not.
+fn alike(a: &Name, b: &Name) -> bool {
+    let [a, b] = [a, b].map(|name| {
+        let person = name.as_str().split('@').next().unwrap_or_default();
+        person.trim().to_lowercase()
+    });
+    a == b
 }
 
 impl fmt::Display for Entry {
@@ -177,19 +217,21 @@ mod tests {
         known.pin_caller(Name::new("ann of the desk"), key(2)).unwrap();
         assert_eq!(known.host("desk:7722").unwrap(), Some(Pin { key: key(1), line: 1 }));
         assert_eq!(known.host("desk:7723").unwrap(), None);
-        assert_eq!(known.name_of(&key(2)).unwrap().as_deref(), Some("ann of the desk"));
-        assert_eq!(known.name_of(&key(1)).unwrap().as_deref(), Some("desk:7722"));
-        assert_eq!(known.name_of(&key(3)).unwrap(), None);
+        assert_eq!(known.caller(&key(2)).unwrap().as_deref(), Some("ann of the desk"));
+        assert_eq!(known.caller(&key(1)).unwrap(), None, "that we call it lets it not in");
+        assert_eq!(known.caller(&key(3)).unwrap(), None);
     }
 
     #[test]
     fn a_name_that_somebody_else_has_is_noticed() {
         let (_folder, known) = peers(&format!("\ncaller {} ann\n", key(1)));
-        let ann = Name::new("ann");
-        let pin = known.other_with(&ann, &key(2)).unwrap();
-        assert_eq!(pin, Some(Pin { key: key(1), line: 2 }));
-        assert_eq!(known.other_with(&ann, &key(1)).unwrap(), None);
-        assert_eq!(known.other_with(&Name::new("bob"), &key(2)).unwrap(), None);
+        for name in ["ann", "Ann@desk", "ANN @ elsewhere"] {
+            let namesake = known.namesake(&Name::new(name), &key(2)).unwrap();
+            let pin = Pin { key: key(1), line: 2 };
+            assert_eq!(namesake, Some(Namesake { name: Name::new("ann"), pin }), "{name}");
+        }
+        assert_eq!(known.namesake(&Name::new("ann"), &key(1)).unwrap(), None);
+        assert_eq!(known.namesake(&Name::new("bob"), &key(2)).unwrap(), None);
     }
 
     #[test]
@@ -200,7 +242,11 @@ mod tests {
         let now = fs::read_to_string(known.path()).unwrap();
         assert_eq!(now, format!("{text}\nhost b:1 {}\n", key(2)));
         assert_eq!(known.host("a:1").unwrap(), Some(Pin { key: key(1), line: 5 }));
-        assert_eq!(known.host("desk:1").unwrap(), None);
+        for damaged in ["desk", "Desk:1"] {
+            let error = known.host(damaged).unwrap_err().to_string();
+            assert!(error.contains("holds no key"), "{error}");
+        }
+        assert_eq!(known.host("desk:2").unwrap(), None);
     }
 
     #[test]

@@ -4,18 +4,24 @@
 //! - `known_peers`: the keys that we have met.
 //! - `code`: what two people tell each other instead.
 //! - `consent`: the rules.
+//! - `questions`: what somebody at this machine is asked.
+//! - `promises`: keys to be remembered once their owner is in a call.
+//! - `quota`: how often a stranger may be spoken of.
 //!
 //! Here they are applied to what the network asks.
 
-mod code;
+pub(crate) mod code;
 mod consent;
-mod known_peers;
-mod secret_file;
+pub(crate) mod known_peers;
+mod promises;
+mod questions;
+mod quota;
+pub(crate) mod secret_file;
 
 use std::{
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result};
@@ -29,13 +35,16 @@ use crate::{
     net::{
         crypto::keys::{Identity, PublicKey, SharedSecret},
         io::Handle,
-        session::{Admission, AskId, Bare, Event, GiveUpReason, Peer, Verdict},
+        session::{Admission, AskId, Bare, Event, GiveUpReason, Verdict},
         wire::text::Name,
     },
 };
 use code::Code;
 use consent::{Judgement, Policy, Somebody};
 use known_peers::KnownPeers;
+use promises::{Promises, Role};
+use questions::{Question, Questions, Typed};
+use quota::Quota;
 
 /// What the network side is given.
 #[derive(Clone, Debug)]
@@ -64,18 +73,12 @@ pub(super) struct Trust {
     /// None: there is nowhere to remember anybody.
     known: Option<KnownPeers>,
     policy: Policy,
-    question: Option<Question>,
+    questions: Questions,
+    promises: Promises,
+    /// Whose coming and going is told: by key, and whether it was let in.
+    told: Quota<(PublicKey, bool)>,
     /// Why we do not speak with a host that we called.
     distrust: Option<String>,
-}
-
-/// What somebody at this machine is being asked.
-#[derive(Debug)]
-struct Question {
-    ask: AskId,
-    peer: Peer,
-    key: PublicKey,
-    until: Instant,
 }
 
 impl Credentials {
@@ -107,11 +110,14 @@ impl Trust {
         let bare = match (key_file, policy) {
             (Some(path), _) => Bare::Sealed(shared_key(path, messages)?),
             (None, Policy::Known | Policy::Code) => Bare::Refused,
+            (None, _) if code.is_some() => Bare::Refused,
             (None, _) => Bare::Clear,
         };
         let secret = code.map(|code| code.secret());
         let credentials = Credentials { identity, secret, admission: Admission::Asked, bare };
-        Ok(Self { credentials, known, policy, question: None, distrust: None })
+        let (questions, promises) = (Questions::new(), Promises::default());
+        let told = Quota::a_minute(1, MAX_TOLD_A_MINUTE);
+        Ok(Self { credentials, known, policy, questions, promises, told, distrust: None })
     }
 
     pub(super) fn credentials(&self) -> &Credentials {
@@ -127,12 +133,18 @@ impl Trust {
                 self.judge(*ask, &somebody, handle, messages);
             }
             Event::AskEnded { ask } => {
-                if let Some(question) = self.question.take_if(|question| question.ask == *ask) {
+                if let Some((question, true)) = self.questions.withdraw(*ask) {
                     messages.say(&format!("{} calls no more", super::events::who(&question.peer)));
+                }
+            }
+            Event::Connected { peer, .. } => {
+                for (key, role) in self.promises.keep(peer) {
+                    self.remember(key, role, messages);
                 }
             }
             _ => {}
         }
+        self.show_question(messages);
     }
 
     /// Why a host was given up, if we know better than the network.
@@ -143,23 +155,35 @@ impl Trust {
         }
     }
 
-    /// Takes a line from the terminal, if it answers a question.
+    /// Takes a line from the terminal, if there is a question that it may answer.
     pub(super) fn take_typed(&mut self, line: &str, handle: &Handle, messages: &Messages) -> bool {
-        let Some(question) = self.question.take() else { return false };
-        let says_yes = matches!(line.trim().to_lowercase().as_str(), "y" | "yes");
-        if says_yes {
-            let name = question.peer.name.clone().unwrap_or_else(|| Name::new(""));
-            self.remember(messages, |known| known.pin_caller(name, question.key));
+        match self.questions.answer(clock::now(), line) {
+            Typed::NoAnswer => return false,
+            Typed::TooSoon => messages.ask("that came before the question could be read: again?"),
+            Typed::Unclear => messages.ask("yes or no?"),
+            Typed::Answer(Question { ask, peer, key, .. }, true) => {
+                let name = peer.name.unwrap_or_else(|| Name::new(""));
+                self.promises.make(peer.addr, key, Role::Caller(name));
+                handle.answer(ask, Verdict::Admit);
+            }
+            Typed::Answer(question, false) => handle.answer(question.ask, Verdict::Refuse),
         }
-        handle.answer(question.ask, if says_yes { Verdict::Admit } else { Verdict::Refuse });
+        self.show_question(messages);
         true
     }
 
     /// Nobody waits for an answer for ever.
     pub(super) fn tick(&mut self, now: Instant, handle: &Handle, messages: &Messages) {
-        if let Some(question) = self.question.take_if(|question| question.until <= now) {
+        if let Some(question) = self.questions.expire(now) {
             messages.say("nobody has answered");
             handle.answer(question.ask, Verdict::Refuse);
+            self.show_question(messages);
+        }
+    }
+
+    fn show_question(&mut self, messages: &Messages) {
+        if let Some(question) = self.questions.show(clock::now()) {
+            messages.ask(&question.text);
         }
     }
 
@@ -167,43 +191,48 @@ impl Trust {
         let own = self.credentials.identity.public_key();
         let judged = self.policy.judge(somebody, own, self.known.as_ref());
         let judgement = judged.unwrap_or_else(|error| Judgement::Refuse(format!("{error:#}")));
+        let (now, key, addr) = (clock::now(), somebody.key, somebody.peer.addr);
         let verdict = match judgement {
             Judgement::Admit(line) => {
-                line.inspect(|line| messages.say(line));
+                if let Some(line) = line
+                    && self.told.take(now, (key, true))
+                {
+                    messages.say(&line);
+                }
                 Verdict::Admit
             }
             Judgement::Pin(host) => {
-                let key = somebody.key;
-                messages.say(&format!("{host} has the fingerprint {}", key.fingerprint()));
-                self.remember(messages, |known| known.pin_host(&host, key));
+                if self.promises.make(addr, key, Role::Host(host.clone())) {
+                    messages.say(&format!("{host} has the fingerprint {}", key.fingerprint()));
+                }
                 Verdict::Admit
             }
             Judgement::Refuse(why) => {
                 if somebody.host.is_some() {
                     self.distrust = Some(why);
-                } else {
+                } else if self.told.take(now, (key, false)) {
                     messages.say(&why);
                 }
                 Verdict::Refuse
             }
-            Judgement::Ask(_) if self.question.is_some() => Verdict::Refuse,
-            Judgement::Ask(question) => {
-                messages.ask(&question);
-                self.question = Some(Question {
-                    ask,
-                    peer: somebody.peer.clone(),
-                    key: somebody.key,
-                    until: clock::now() + PATIENCE,
-                });
-                return;
+            Judgement::Ask(text) => {
+                let question = Question { ask, peer: somebody.peer.clone(), key, text };
+                if self.questions.push(now, question) {
+                    return;
+                }
+                Verdict::Refuse
             }
         };
         handle.answer(ask, verdict);
     }
 
-    fn remember(&self, messages: &Messages, pin: impl FnOnce(&KnownPeers) -> Result<()>) {
+    fn remember(&self, key: PublicKey, role: Role, messages: &Messages) {
         let Some(known) = &self.known else { return };
-        if let Err(error) = pin(known) {
+        let pinned = match role {
+            Role::Host(host) => known.pin_host(&host, key),
+            Role::Caller(name) => known.pin_caller(name, key),
+        };
+        if let Err(error) = pinned {
             messages.say(&format!("it is not remembered: {error:#}"));
         }
     }
@@ -291,7 +320,7 @@ fn code(args: &TrustArgs, side: Side, messages: &Messages) -> Result<Option<Code
     }
     if side != Side::Calls {
         let code = Code::generate();
-        messages.say(&format!("the code is {code}; on the other side: --code {code}"));
+        messages.ask(&format!("the code is {code}; on the other side: --code {code}"));
         return Ok(Some(code));
     }
     if !std::io::stdin().is_terminal() {
@@ -321,5 +350,5 @@ fn with_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// How long somebody may think about a caller.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Lines about callers; keys are made for nothing.
+const MAX_TOLD_A_MINUTE: usize = 20;

@@ -31,7 +31,8 @@ pub(super) fn read_or_make(
         return Ok(Secret { bytes, is_new: false });
     }
     let (bytes, comment) = make();
-    let text = Zeroizing::new(format!("# {comment}\n{}\n", BASE64_NOPAD.encode(&bytes[..])));
+    let encoded = Zeroizing::new(BASE64_NOPAD.encode(&bytes[..]));
+    let text = Zeroizing::new(format!("# {comment}\n{}\n", &*encoded));
     let is_new =
         create(path, text.as_bytes()).with_context(|| format!("cannot make {}", path.display()))?;
     let bytes = read(path)?.ok_or_else(|| anyhow!("{} has gone again", path.display()))?;
@@ -47,16 +48,20 @@ fn read(path: &Path) -> Result<Option<Zeroizing<[u8; KEY_LEN]>>> {
         }
     };
     check_mode(path)?;
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
-    let decoded = line.and_then(|line| BASE64_NOPAD.decode(line.as_bytes()).ok());
-    let bytes = decoded.map(Zeroizing::new).and_then(|bytes| bytes[..].try_into().ok());
-    match bytes {
-        Some(bytes) => Ok(Some(Zeroizing::new(bytes))),
+    match parse(&text) {
+        Some(bytes) => Ok(Some(bytes)),
         None => bail!(
             "{} holds no key (43 characters of base64): move it away, and a new one is made",
             path.display()
         ),
     }
+}
+
+/// The secret in a file of this `text`: its first line that is neither empty nor a comment.
+pub(crate) fn parse(text: &str) -> Option<Zeroizing<[u8; KEY_LEN]>> {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    let decoded = BASE64_NOPAD.decode(line?.as_bytes()).ok().map(Zeroizing::new)?;
+    decoded[..].try_into().ok().map(Zeroizing::new)
 }
 
 #[cfg(unix)]

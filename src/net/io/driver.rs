@@ -186,6 +186,12 @@ impl Driver {
             self.endpoint.push_frame(clock::now(), &frame);
         }
         let now = clock::now();
+        if self.endpoint.poll_timeout().is_some_and(|due| due <= now) {
+            // This thread may have lost its core since it last read the socket: what came meanwhile
+            // must not be taken for missing.
+            self.receive();
+        }
+        self.deliver_ingress(now);
         self.hand_over_torn(now);
         self.endpoint.handle_timeout(now);
         self.shared.set_picture_bitrate(self.endpoint.picture_bitrate());
@@ -320,7 +326,6 @@ impl Driver {
     }
 
     fn drain(&mut self) {
-        self.deliver_ingress();
         self.control();
         self.transmit();
         self.say_goodbye();
@@ -349,9 +354,8 @@ impl Driver {
         self.control();
     }
 
-    fn deliver_ingress(&mut self) {
+    fn deliver_ingress(&mut self, now: Instant) {
         let Some(netem) = &mut self.ingress else { return };
-        let now = clock::now();
         while let Some((mut datagram, from)) = netem.poll(now) {
             self.endpoint.handle_datagram(now, from, &mut datagram);
         }

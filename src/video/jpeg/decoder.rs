@@ -78,8 +78,7 @@ impl Decoder {
     }
 
     /// On so many threads, whatever the machine has.
-    #[cfg(test)]
-    pub(super) fn with_threads(threads: usize) -> Self {
+    pub(crate) fn with_threads(threads: usize) -> Self {
         Self::of(Crew::of(threads))
     }
 
@@ -103,6 +102,19 @@ impl Decoder {
     /// those of other decoders, since the rows across are not looked at to smooth them.
     pub fn decode(&mut self, frame: &[u8], want: Want, image: &mut Image) -> Result<(), JpegError> {
         self.decode_rest(Ahead::default(), frame, want, image)
+    }
+
+    /// Decodes `frame` as [`decode`](Self::decode), but all of it at once: what that must agree with.
+    pub(crate) fn decode_whole(
+        &mut self,
+        frame: &[u8],
+        want: Want,
+        image: &mut Image,
+    ) -> Result<(), JpegError> {
+        let plan = Plan { split: None, ..self.plan(frame, want)? };
+        plan.reshape(image);
+        let ahead = Ahead { plan: Some(plan), ..Ahead::default() };
+        self.decode_rest(ahead, frame, want, image)
     }
 
     /// Decodes into `image` what there is to decode in the beginning of a frame, of which more

@@ -31,6 +31,11 @@ impl Encoder {
         encoder
     }
 
+    /// On the calling thread alone.
+    pub(crate) fn alone(quality: u8, strips: Strips) -> Self {
+        Self { crew: Crew::of(1), ..Self::new(quality, strips) }
+    }
+
     /// From the next frame on, encodes with this quality, 1 to 100.
     pub fn set_quality(&mut self, quality: u8) {
         assert!((1..=100).contains(&quality), "quality {quality}");

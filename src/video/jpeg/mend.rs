@@ -23,8 +23,10 @@ pub fn mend(frame: &mut Vec<u8>) -> Result<(), MendError> {
     let header = Header::parse(frame)?;
     match header.end(frame)? {
         Some(end) => frame.truncate(end),
-        None => append_end(frame),
+        None => append_end(frame, header.scan_data),
     }
+    // What was cut off has been counted as coded data.
+    Header::parse(frame)?;
     if !header.has_huffman_tables {
         let at = header.scan_marker;
         frame.splice(at..at, standard_huffman_tables());
@@ -55,14 +57,15 @@ fn cut_padding_in_front(frame: &mut Vec<u8>) -> Result<(), MendError> {
 
 /// Appends the end marker in place of zero padding.
 ///
-/// One zero byte is kept, since coded data may end in one; a run of them is padding.
-fn append_end(frame: &mut Vec<u8>) {
-    let zeros = frame.iter().rev().take_while(|&&b| b == 0).count();
+/// One zero byte is kept, since coded data may end in one; a run of them is padding. The header,
+/// before `scan_data`, often ends in zeros too.
+fn append_end(frame: &mut Vec<u8>, scan_data: usize) {
+    let zeros = frame[scan_data..].iter().rev().take_while(|&&b| b == 0).count();
     if zeros > 1 {
         let stuffed = usize::from(frame[frame.len() - zeros - 1] == 0xFF);
         frame.truncate(frame.len() - zeros + stuffed);
     }
-    while frame.last() == Some(&0xFF) {
+    while frame.len() > scan_data && frame.last() == Some(&0xFF) {
         frame.pop();
     }
     frame.extend([0xFF, EOI]);
@@ -184,6 +187,23 @@ mod tests {
             mend(&mut frame).expect("no end");
             assert_eq!(frame, good);
         }
+    }
+
+    #[test]
+    fn padding_does_not_reach_into_the_header() {
+        let good = textured(64, 48, PixelFormat::Gray);
+        let scan_data = Header::parse(&good).expect("ours").scan_data;
+        let mut frame = [&good[..scan_data], &[0; 100]].concat();
+        frame[scan_data - 2] = 0;
+        assert_eq!(mend(&mut frame), Err(HeaderError::TooShort(64, 48).into()));
+    }
+
+    #[test]
+    fn what_stands_behind_the_end_does_not_make_a_frame_long_enough() {
+        let good = textured(64, 48, PixelFormat::Gray);
+        let scan_data = Header::parse(&good).expect("ours").scan_data;
+        let mut frame = [&good[..scan_data], &[0xFF, EOI], &[7; 100]].concat();
+        assert_eq!(mend(&mut frame), Err(HeaderError::TooShort(64, 48).into()));
     }
 
     #[test]

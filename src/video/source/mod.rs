@@ -16,7 +16,7 @@ mod spec;
 mod stdin;
 #[cfg(feature = "opencv")]
 mod still;
-mod y4m;
+pub(crate) mod y4m;
 
 use std::{
     path::Path,

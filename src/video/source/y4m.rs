@@ -9,15 +9,15 @@ use std::sync::{
 use crate::video::image::{Image, MAX_PIXELS, PixelFormat, Size, SizeError};
 
 /// Reads pictures from a YUV4MPEG2 stream.
-pub(super) struct Y4mReader {
-    pub header: Header,
+pub(crate) struct Y4mReader {
+    pub(crate) header: Header,
     decoder: y4m::Decoder<Counted<Replayed>>,
     read: Arc<AtomicU64>,
 }
 
 impl Y4mReader {
     /// Reads the header, and checks it before anything is allocated by what it says.
-    pub(super) fn open(mut reader: Box<dyn BufRead + Send>) -> Result<Self, Y4mError> {
+    pub(crate) fn open(mut reader: Box<dyn BufRead + Send>) -> Result<Self, Y4mError> {
         let mut line = Vec::new();
         (&mut reader).take(MAX_HEADER_LEN).read_until(b'\n', &mut line).map_err(Y4mError::Read)?;
         let header = Header::parse(&line)?;
@@ -29,7 +29,7 @@ impl Y4mReader {
     }
 
     /// The next picture; `None` at the end.
-    pub(super) fn next_image(&mut self) -> Result<Option<Image>, Y4mError> {
+    pub(crate) fn next_image(&mut self) -> Result<Option<Image>, Y4mError> {
         let before = self.read.load(Ordering::Relaxed);
         let Header { size, format, full_range, .. } = self.header;
         let frame = match self.decoder.read_frame() {
@@ -52,12 +52,12 @@ type Replayed = Chain<Cursor<Vec<u8>>, Box<dyn BufRead + Send>>;
 
 /// What the stream's first line says.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Header {
-    pub size: Size,
+pub(crate) struct Header {
+    pub(crate) size: Size,
     /// Frames/s, if it says something sensible.
-    pub fps: Option<f64>,
-    pub format: PixelFormat,
-    pub full_range: bool,
+    pub(crate) fps: Option<f64>,
+    pub(crate) format: PixelFormat,
+    pub(crate) full_range: bool,
 }
 
 impl Header {

@@ -1,0 +1,51 @@
+//! How often strangers may have something said of them.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// At most so many a minute, for each and in all.
+#[derive(Debug)]
+pub(super) struct Quota<K> {
+    each: usize,
+    all: usize,
+    taken: VecDeque<(K, Instant)>,
+}
+
+impl<K: PartialEq> Quota<K> {
+    /// `each` a minute for one key, `all` for all of them together.
+    pub(super) fn a_minute(each: usize, all: usize) -> Self {
+        Self { each, all, taken: VecDeque::new() }
+    }
+
+    /// Takes one for `key`, if there is one left.
+    pub(super) fn take(&mut self, now: Instant, key: K) -> bool {
+        while self.taken.front().is_some_and(|(_, at)| now.duration_since(*at) >= MINUTE) {
+            self.taken.pop_front();
+        }
+        let of_key = self.taken.iter().filter(|(other, _)| *other == key).count();
+        let has_left = of_key < self.each && self.taken.len() < self.all;
+        if has_left {
+            self.taken.push_back((key, now));
+        }
+        has_left
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_its_share_and_all_have_theirs_for_a_minute() {
+        let now = crate::clock::now();
+        let mut quota = Quota::a_minute(2, 3);
+        assert_eq!(["a", "a", "a"].map(|key| quota.take(now, key)), [true, true, false]);
+        assert_eq!(["b", "c"].map(|key| quota.take(now, key)), [true, false]);
+        assert!(!quota.take(now + MINUTE / 2, "c"));
+        assert!(quota.take(now + MINUTE, "a"));
+    }
+}

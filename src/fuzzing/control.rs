@@ -1,0 +1,60 @@
+//! Control messages and how they are framed, as they are once they have been decrypted.
+
+use super::text::assert_clean;
+use crate::net::wire::{
+    control::{
+        MAX_MESSAGE_LEN, Message, PREFACE, RejectReason, emit_framed, parse_framed, parse_preface,
+    },
+    text::{MAX_LINE_CHARS, MAX_NAME_CHARS},
+};
+
+/// The bytes are what comes over a control connection, and a message.
+pub fn control(bytes: &[u8]) {
+    preface(bytes);
+    framed(bytes);
+    message(bytes);
+}
+
+/// A preface that has come in part says nothing else than the whole.
+fn preface(bytes: &[u8]) {
+    let whole = parse_preface(bytes);
+    match whole {
+        Ok(Some(len)) => assert_eq!(bytes[..len], PREFACE),
+        Ok(None) => assert!(PREFACE.starts_with(bytes)),
+        Err(_) => assert!(!bytes.starts_with(&PREFACE)),
+    }
+    for len in 0..bytes.len().min(PREFACE.len()) {
+        let part = parse_preface(&bytes[..len]);
+        assert!(part == Ok(None) || part == whole, "{part:?} of {len} bytes, then {whole:?}");
+    }
+}
+
+/// What is cut from the stream is framed as the same bytes, and nothing of it is left out.
+fn framed(bytes: &[u8]) {
+    let (mut rest, mut again) = (bytes, Vec::new());
+    while let Ok(Some((message, len))) = parse_framed(rest) {
+        assert!(message.len() <= MAX_MESSAGE_LEN && (1..=rest.len()).contains(&len));
+        assert_eq!(parse_framed(&rest[..len - 1]), Ok(None), "not before it is whole");
+        emit_framed(message, &mut again);
+        rest = &rest[len..];
+    }
+    assert!(bytes.starts_with(&again) && again.len() + rest.len() == bytes.len());
+}
+
+/// A message is read back as it is written, fits into a frame, and its texts are harmless.
+fn message(bytes: &[u8]) {
+    let Ok(message) = Message::from_bytes(bytes) else { return };
+    let written = message.to_bytes();
+    assert_eq!(Message::from_bytes(&written), Ok(message.clone()));
+    assert!(written.len() + NOISE_LEN <= MAX_MESSAGE_LEN, "{} bytes", written.len());
+    match &message {
+        Message::Hello(hello) => assert_clean(hello.name.as_str(), MAX_NAME_CHARS),
+        Message::Accept(accept) => assert_clean(accept.name.as_str(), MAX_NAME_CHARS),
+        Message::Reject(RejectReason::Busy { with }) => assert_clean(with.as_str(), MAX_NAME_CHARS),
+        Message::Text(line) => assert_clean(line.as_str(), MAX_LINE_CHARS),
+        _ => {}
+    }
+}
+
+/// What the handshake may add to a message: a key and two tags.
+const NOISE_LEN: usize = 64;

@@ -1,0 +1,510 @@
+//! Two endpoints that meet, and everything that can happen on the way between them.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    net::SocketAddr,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use arbitrary::{Result, Unstructured};
+
+use crate::{
+    clock,
+    net::{
+        crypto::keys::{Identity, PublicKey, SharedSecret},
+        frame::OutgoingFrame,
+        redundancy::FecMode,
+        session::{
+            Admission, AskId, Bare, ConnId, DEFAULT_REASSEMBLY_DEADLINE, Endpoint, EndpointConfig,
+            Event, Output, Role, Target, Verdict,
+        },
+        wire::{
+            control::{CloseReason, Epoch, PREFACE, StreamParams},
+            text::{Line, Name},
+        },
+    },
+};
+
+/// The bytes say who the two are, what they do, and what becomes of what they say: it comes in pieces,
+/// in another order, twice, changed or not at all, and others say something too.
+///
+/// What one side hears the other has said, and nobody else; what it shows the other has sent.
+pub fn endpoints(bytes: &[u8]) {
+    // Bytes that run out read as zeros; nothing else ends a sequence early.
+    let _ = Play::new(&mut Unstructured::new(bytes)).and_then(Play::play);
+}
+
+struct Play<'a, 'b> {
+    ops: &'a mut Unstructured<'b>,
+    now: Instant,
+    sides: [Side; 2],
+    /// Whether the two may ever meet: they have the same code, or none.
+    may_meet: bool,
+    is_controlled: bool,
+    is_sealed: bool,
+    dials_left: u32,
+    dialled: Option<ConnId>,
+    pipe: Option<Pipe>,
+    stranger: Option<ConnId>,
+    /// What the dialler has written on any connection.
+    recorded: Vec<Vec<u8>>,
+    /// Datagrams under way: to whom, and their bytes.
+    datagrams: VecDeque<(usize, Vec<u8>)>,
+    sent: HashSet<Vec<u8>>,
+}
+
+struct Side {
+    endpoint: Endpoint,
+    said: usize,
+    /// The number of the last line that it has heard.
+    heard: Option<usize>,
+    asked: Vec<AskId>,
+}
+
+/// The control connection: each side's handle, and what is under way to it.
+struct Pipe {
+    conns: [ConnId; 2],
+    to: [VecDeque<Vec<u8>>; 2],
+    is_closed: [bool; 2],
+}
+
+const DIALLER: usize = 0;
+const LISTENER: usize = 1;
+
+impl<'a, 'b> Play<'a, 'b> {
+    fn new(ops: &'a mut Unstructured<'b>) -> Result<Self> {
+        let now = clock::now();
+        let target = Target { host: "bob".to_owned(), addrs: vec![addr(LISTENER)] };
+        let kind = ops.int_in_range(0..=5)?;
+        let (dials, listens) = match kind {
+            0 | 1 => (Role::Send { targets: vec![target], control: true }, Role::Receive),
+            2 | 3 => (Role::ChatDial(target), Role::ChatListen),
+            _ => (Role::Send { targets: vec![target], control: false }, Role::Receive),
+        };
+        let (is_controlled, is_sealed) = (kind < 4, kind != 4);
+        let codes = ops.int_in_range(0..=5)?;
+        let code = |side: usize| match codes {
+            0 => Some(SharedSecret::from_bytes([7; 32])),
+            1 => Some(SharedSecret::from_bytes([side as u8; 32])),
+            _ => None,
+        };
+        let bare = || if is_sealed { Bare::Sealed(key()) } else { Bare::Clear };
+        let admission = if ops.ratio(1, 4)? { Admission::Asked } else { Admission::Anyone };
+        let fec = *ops.choose(&[FecMode::Off, FecMode::Auto, FecMode::Percent(25)])?;
+        let side = |side: usize, role| {
+            let config = config(now, side, role);
+            let config =
+                EndpointConfig { secret: code(side), bare: bare(), admission, fec, ..config };
+            Side { endpoint: Endpoint::new(now, config), said: 0, heard: None, asked: Vec::new() }
+        };
+        Ok(Self {
+            sides: [side(DIALLER, dials), side(LISTENER, listens)],
+            ops,
+            now,
+            may_meet: codes != 1,
+            is_controlled,
+            is_sealed,
+            dials_left: 6,
+            dialled: None,
+            pipe: None,
+            stranger: None,
+            recorded: Vec::new(),
+            datagrams: VecDeque::new(),
+            sent: HashSet::new(),
+        })
+    }
+
+    fn play(mut self) -> Result<()> {
+        self.settle();
+        for _ in 0..MOST_OPS {
+            if self.ops.is_empty() {
+                break;
+            }
+            match self.ops.int_in_range(0..=21)? {
+                0 | 1 => self.connect(),
+                2 | 3 => self.deliver_written(false)?,
+                4 => self.deliver_written(true)?,
+                5 => self.mangle()?,
+                6 => self.disconnect()?,
+                7 => self.wait_until_due(),
+                8 => self.now += Duration::from_micros(self.ops.int_in_range(0..=1_000_000)?),
+                9 | 10 => self.push_frame()?,
+                11 | 12 => self.speak()?,
+                13 => self.deliver_datagram()?,
+                14 => self.deliver_datagrams(),
+                15 => self.answer()?,
+                16 => self.meet_stranger()?,
+                17 => self.prod(),
+                18..=20 => self.nothing_bad(),
+                _ => self.rare()?,
+            }
+            self.settle();
+        }
+        Ok(())
+    }
+
+    /// Does what is due, hears what both sides have to say, and checks it.
+    fn settle(&mut self) {
+        for side in [DIALLER, LISTENER] {
+            self.sides[side].endpoint.handle_timeout(self.now);
+            self.drain(side);
+            let due = self.sides[side].endpoint.poll_timeout();
+            assert!(due.is_none_or(|due| due > self.now), "side {side} has something to do");
+        }
+    }
+
+    fn drain(&mut self, side: usize) {
+        let mut buf = [0; 16 * MAX_DATAGRAM_LEN];
+        while let Some(transmit) = self.sides[side].endpoint.poll_transmit(self.now, &mut buf, 16) {
+            assert!(transmit.segment_len <= MAX_DATAGRAM_LEN, "{transmit:?}");
+            assert_eq!(transmit.to, addr(1 - side), "nothing goes to anybody else");
+            for datagram in buf[..transmit.len].chunks(transmit.segment_len) {
+                if self.datagrams.len() < MOST_UNDER_WAY {
+                    self.datagrams.push_back((1 - side, datagram.to_vec()));
+                }
+            }
+        }
+        while let Some(output) = self.sides[side].endpoint.poll_output() {
+            self.follow(side, output);
+        }
+        while let Some(event) = self.sides[side].endpoint.poll_event() {
+            self.hear(side, event);
+        }
+        while let Some(delivered) = self.sides[side].endpoint.poll_frame() {
+            assert!(self.sent.contains(&delivered.frame.data[..]), "a frame that nobody has sent");
+        }
+    }
+
+    fn follow(&mut self, side: usize, output: Output) {
+        match output {
+            Output::Dial(conn, to) => {
+                assert_eq!((side, to), (DIALLER, addr(LISTENER)));
+                self.dialled = Some(conn);
+            }
+            Output::Write(conn, bytes) => {
+                if side == DIALLER {
+                    self.recorded.push(bytes.clone());
+                }
+                if let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.conns[side] == conn) {
+                    pipe.to[1 - side].push_back(bytes);
+                }
+            }
+            Output::Close(conn) => {
+                if let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.conns[side] == conn) {
+                    pipe.is_closed[side] = true;
+                }
+                self.stranger = self.stranger.filter(|&stranger| stranger != conn);
+                self.dialled = self.dialled.filter(|&dialled| dialled != conn);
+            }
+        }
+    }
+
+    fn hear(&mut self, side: usize, event: Event) {
+        let other = 1 - side;
+        match event {
+            Event::Connected { peer, is_sealed, .. } => {
+                assert!(self.may_meet || !self.is_controlled, "they have different codes");
+                assert_eq!(is_sealed, self.is_sealed);
+                assert_eq!(peer.addr, addr(other), "a stranger is in a call");
+                let key = self.is_controlled.then(|| PUBLIC_KEYS[other]);
+                assert_eq!(peer.key, key, "somebody is in the middle");
+                self.sides[side].heard = None;
+            }
+            Event::Text { from, line } => {
+                assert_eq!(from.as_str(), NAMES[other]);
+                let number = line.as_str().parse().expect("a line that was said");
+                assert!(number < self.sides[other].said, "{number} has not been said");
+                assert!(self.sides[side].heard.is_none_or(|last| last < number), "in order, once");
+                self.sides[side].heard = Some(number);
+            }
+            Event::Asked { ask, peer, key, .. } => {
+                assert_eq!((peer.addr, key), (addr(other), PUBLIC_KEYS[other]));
+                self.sides[side].asked.push(ask);
+            }
+            Event::StreamChanged { stream, .. } => assert_eq!(stream, STREAM),
+            _ => {}
+        }
+    }
+
+    fn connect(&mut self) {
+        let Some(dialled) = self.dialled.take() else { return };
+        self.dials_left = self.dials_left.saturating_sub(1);
+        let taken = (self.dials_left > 0)
+            .then(|| self.sides[LISTENER].endpoint.handle_incoming(self.now, addr(DIALLER)));
+        let Some(Some(conn)) = taken else {
+            self.sides[DIALLER].endpoint.handle_disconnected(self.now, dialled, true);
+            return;
+        };
+        self.cut();
+        let to = [VecDeque::new(), VecDeque::new()];
+        self.pipe = Some(Pipe { conns: [dialled, conn], to, is_closed: [false; 2] });
+        self.drain(LISTENER);
+        self.sides[DIALLER].endpoint.handle_connected(self.now, dialled);
+    }
+
+    /// The connection breaks, for whoever has not closed it.
+    fn cut(&mut self) {
+        let Some(pipe) = self.pipe.take() else { return };
+        for side in [DIALLER, LISTENER] {
+            if !pipe.is_closed[side] {
+                self.sides[side].endpoint.handle_disconnected(self.now, pipe.conns[side], false);
+            }
+        }
+    }
+
+    /// What was written next to one side, or a piece of it.
+    fn deliver_written(&mut self, in_pieces: bool) -> Result<()> {
+        let side = usize::from(self.ops.arbitrary::<bool>()?);
+        let Some(pipe) = &mut self.pipe else { return Ok(()) };
+        let Some(mut bytes) = pipe.to[side].pop_front() else {
+            if pipe.is_closed[1 - side] {
+                self.cut();
+            }
+            return Ok(());
+        };
+        if in_pieces && !bytes.is_empty() {
+            let rest = bytes.split_off(self.ops.choose_index(bytes.len())?);
+            pipe.to[side].push_front(rest);
+        }
+        let conn = pipe.conns[side];
+        if !pipe.is_closed[side] {
+            self.sides[side].endpoint.handle_data(self.now, conn, &bytes);
+        }
+        Ok(())
+    }
+
+    /// Something happens to what was written: it is changed, lost, said twice, or in another order.
+    fn mangle(&mut self) -> Result<()> {
+        let side = usize::from(self.ops.arbitrary::<bool>()?);
+        let Some(pipe) = &mut self.pipe else { return Ok(()) };
+        let written = &mut pipe.to[side];
+        if written.is_empty() {
+            return Ok(());
+        }
+        let at = self.ops.choose_index(written.len())?;
+        match self.ops.int_in_range(0..=4)? {
+            0 => {
+                let bytes = &mut written[at];
+                if !bytes.is_empty() {
+                    let bit = self.ops.choose_index(bytes.len() * 8)?;
+                    bytes[bit / 8] ^= 1 << (bit % 8);
+                }
+            }
+            1 => _ = written.remove(at),
+            2 => {
+                let again = written[at].clone();
+                written.push_back(again);
+            }
+            3 => {
+                let other = self.ops.choose_index(written.len())?;
+                written.swap(at, other);
+            }
+            _ => {
+                let recorded = self.ops.choose_iter(self.recorded.iter());
+                written.push_front(recorded.cloned().unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+
+    fn disconnect(&mut self) -> Result<()> {
+        if self.ops.ratio(1, 3)? {
+            self.cut();
+        }
+        Ok(())
+    }
+
+    fn wait_until_due(&mut self) {
+        let due = self.sides.iter().filter_map(|side| side.endpoint.poll_timeout()).min();
+        self.now = due.map_or(self.now, |due| due.max(self.now));
+    }
+
+    fn push_frame(&mut self) -> Result<()> {
+        let side = if self.ops.ratio(1, 4)? { LISTENER } else { DIALLER };
+        let len = self.ops.int_in_range(8..=6000)?;
+        let mut data = vec![0xee; len];
+        data[..8].copy_from_slice(&self.sent.len().to_be_bytes());
+        self.sent.insert(data.clone());
+        let frame = OutgoingFrame { data: data.into(), captured: self.now };
+        self.sides[side].endpoint.push_frame(self.now, &frame);
+        Ok(())
+    }
+
+    fn speak(&mut self) -> Result<()> {
+        let side = &mut self.sides[usize::from(self.ops.arbitrary::<bool>()?)];
+        if self.ops.ratio(1, 8)? {
+            side.endpoint.set_stream(STREAM);
+            return Ok(());
+        }
+        let line = Line::new(&side.said.to_string()).expect("a number is not empty");
+        side.said += 1;
+        side.endpoint.push_text(&line);
+        Ok(())
+    }
+
+    /// Any datagram under way: taken out or left to come again, perhaps changed, perhaps to whoever
+    /// sent it.
+    fn deliver_datagram(&mut self) -> Result<()> {
+        if self.datagrams.is_empty() {
+            return Ok(());
+        }
+        let at = self.ops.choose_index(self.datagrams.len())?;
+        let (mut to, mut datagram) = self.datagrams[at].clone();
+        match self.ops.int_in_range(0..=5)? {
+            0 => {}
+            1 => {
+                let bit = self.ops.choose_index(datagram.len() * 8)?;
+                datagram[bit / 8] ^= 1 << (bit % 8);
+            }
+            2 => to = 1 - to,
+            3 => datagram.truncate(self.ops.choose_index(datagram.len())?),
+            _ => _ = self.datagrams.remove(at),
+        }
+        self.sides[to].endpoint.handle_datagram(self.now, addr(1 - to), &mut datagram);
+        Ok(())
+    }
+
+    fn deliver_datagrams(&mut self) {
+        for (to, mut datagram) in std::mem::take(&mut self.datagrams) {
+            self.sides[to].endpoint.handle_datagram(self.now, addr(1 - to), &mut datagram);
+        }
+    }
+
+    fn answer(&mut self) -> Result<()> {
+        let side = usize::from(self.ops.arbitrary::<bool>()?);
+        let verdict = if self.ops.ratio(3, 4)? { Verdict::Admit } else { Verdict::Refuse };
+        if let Some(ask) = self.sides[side].asked.pop() {
+            self.sides[side].endpoint.answer(self.now, ask, verdict);
+        }
+        Ok(())
+    }
+
+    /// Somebody else connects to the listener, and says anything, or what the dialler has said.
+    fn meet_stranger(&mut self) -> Result<()> {
+        if !self.is_controlled {
+            return Ok(());
+        }
+        let endpoint = &mut self.sides[LISTENER].endpoint;
+        if self.stranger.is_none() {
+            let from = "10.0.0.66:6".parse().expect("an address");
+            self.stranger = endpoint.handle_incoming(self.now, from);
+            let Some(conn) = self.stranger else { return Ok(()) };
+            if self.ops.ratio(7, 8)? {
+                endpoint.handle_data(self.now, conn, &PREFACE);
+            }
+        }
+        let Some(conn) = self.stranger else { return Ok(()) };
+        if self.ops.ratio(1, 2)? && !self.recorded.is_empty() {
+            let bytes = self.ops.choose(&self.recorded)?;
+            let bytes = bytes.strip_prefix(&PREFACE).unwrap_or(bytes);
+            endpoint.handle_data(self.now, conn, bytes);
+        } else {
+            let len = self.ops.int_in_range(0..=100)?;
+            let bytes = self.ops.bytes(len.min(self.ops.len()))?;
+            endpoint.handle_data(self.now, conn, bytes);
+        }
+        Ok(())
+    }
+
+    /// A timeout when nothing is due changes nothing.
+    fn prod(&mut self) {
+        for Side { endpoint, .. } in &mut self.sides {
+            let before = endpoint.poll_timeout();
+            endpoint.handle_timeout(self.now);
+            assert_eq!(endpoint.poll_timeout(), before);
+            assert_eq!((endpoint.poll_output(), endpoint.poll_event()), (None, None));
+        }
+    }
+
+    /// For a while everything gets through, and whoever is asked says yes.
+    fn nothing_bad(&mut self) {
+        for _ in 0..8 {
+            self.connect();
+            for side in [DIALLER, LISTENER] {
+                self.drain(side);
+                let Some(pipe) = &mut self.pipe else { continue };
+                let (conn, written) = (pipe.conns[side], std::mem::take(&mut pipe.to[side]));
+                for bytes in written.into_iter().filter(|_| !pipe.is_closed[side]) {
+                    self.sides[side].endpoint.handle_data(self.now, conn, &bytes);
+                }
+                for ask in std::mem::take(&mut self.sides[side].asked) {
+                    self.sides[side].endpoint.answer(self.now, ask, Verdict::Admit);
+                }
+            }
+            self.settle();
+            self.deliver_datagrams();
+            self.now += Duration::from_millis(1);
+            self.settle();
+        }
+    }
+
+    fn rare(&mut self) -> Result<()> {
+        let side = usize::from(self.ops.arbitrary::<bool>()?);
+        match self.ops.int_in_range(0..=7)? {
+            0 => self.sides[side].endpoint.close(CloseReason::Quit),
+            1 => self.now += Duration::from_secs(self.ops.int_in_range(1..=40)?),
+            2 => self.sides[side].endpoint.set_kernel_drops(self.ops.arbitrary()?),
+            3 => _ = self.sides[side].endpoint.poll_torn(self.now),
+            4 => {
+                let len = self.ops.int_in_range(1..=MAX_DATAGRAM_LEN)?;
+                self.sides[side].endpoint.handle_refused(self.now, addr(1 - side), len);
+            }
+            _ => {
+                let len = self.ops.int_in_range(0..=100)?;
+                let mut bytes = self.ops.bytes(len.min(self.ops.len()))?.to_vec();
+                let from = addr(1 - side);
+                self.sides[side].endpoint.handle_datagram(self.now, from, &mut bytes);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn config(now: Instant, side: usize, role: Role) -> EndpointConfig {
+    EndpointConfig {
+        name: Name::new(NAMES[side]),
+        role,
+        identity: identity(side),
+        secret: None,
+        admission: Admission::Anyone,
+        bare: Bare::Clear,
+        wall_clock: Duration::from_secs(1_800_000_000),
+        stream: None,
+        max_datagram_len: Some(MAX_DATAGRAM_LEN),
+        fec: FecMode::Off,
+        max_bitrate: None,
+        reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
+        epoch: now,
+        shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
+        seed: side as u64,
+    }
+}
+
+fn identity(side: usize) -> Identity {
+    Identity::from_bytes([side as u8 + 1; 32])
+}
+
+fn addr(side: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, side as u8 + 1], 7722))
+}
+
+fn key() -> SharedSecret {
+    SharedSecret::from_bytes([9; 32])
+}
+
+static PUBLIC_KEYS: LazyLock<[PublicKey; 2]> =
+    LazyLock::new(|| [DIALLER, LISTENER].map(|side| identity(side).public_key()));
+
+const NAMES: [&str; 2] = ["ann", "bob"];
+
+const STREAM: StreamParams =
+    StreamParams { width: 640, height: 480, millifps: 30_000, quality: Some(80) };
+
+const MAX_DATAGRAM_LEN: usize = 600;
+
+/// Longer sequences find nothing that shorter ones do not.
+const MOST_OPS: usize = 300;
+
+/// A network forgets, too.
+const MOST_UNDER_WAY: usize = 100;

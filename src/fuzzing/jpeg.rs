@@ -1,0 +1,102 @@
+//! JPEGs from a pipe, from a camera and from a peer.
+
+use std::io::{BufRead, BufReader};
+
+use crate::video::{
+    image::{Image, PixelFormat, Size},
+    jpeg::{Ahead, Decoder, Header, JpegError, JpegStream, StreamItem, Want, mend},
+};
+
+/// The bytes are a stream of JPEGs, and one of a camera. Each frame that is found is a piece of the
+/// stream; each one that can be mended is a JPEG that needs no mending.
+pub fn jpeg_stream(bytes: &[u8]) {
+    let items = items(bytes);
+    assert!(items == self::items(BufReader::with_capacity(3, bytes)), "whole or in pieces");
+    let mut rest = bytes;
+    for item in items {
+        match item {
+            StreamItem::Frame(frame) => {
+                assert!(frame.starts_with(&[0xFF, 0xD8]) && frame.ends_with(&[0xFF, 0xD9]));
+                let at = memchr::memmem::find(rest, &frame).expect("a piece of what is left");
+                rest = &rest[at + frame.len()..];
+                mended(frame);
+            }
+            StreamItem::TooLong(len) | StreamItem::Torn(len) | StreamItem::Truncated(len) => {
+                assert!(len <= rest.len());
+            }
+        }
+    }
+    mended(bytes.to_vec());
+}
+
+fn items(reader: impl BufRead) -> Vec<StreamItem> {
+    let mut stream = JpegStream::new(reader);
+    std::iter::from_fn(|| stream.next_item().expect("memory does not fail")).collect()
+}
+
+fn mended(mut frame: Vec<u8>) {
+    let len = frame.len();
+    if mend(&mut frame).is_err() {
+        return;
+    }
+    assert!(frame.len() <= len + MENDING, "{} bytes of {len}", frame.len());
+    assert!(frame.starts_with(&[0xFF, 0xD8]) && frame.ends_with(&[0xFF, 0xD9]));
+    let header = Header::parse(&frame);
+    assert!(header.is_ok_and(|header| header.has_huffman_tables), "{header:?} once mended");
+    let before = frame.clone();
+    assert_eq!(mend(&mut frame), Ok(()));
+    assert!(frame == before, "nothing is left to mend");
+}
+
+/// The first byte says what is wanted and how the rest, a frame, comes in. Strips, strips while the
+/// frame arrives, and the whole at once make the same picture or none.
+pub fn jpeg_decode(bytes: &[u8]) {
+    let Some((&mode, frame)) = bytes.split_first() else { return };
+    let want = if mode & 1 == 0 { Want::Planar } else { Want::Bgr };
+    let pieces = usize::from(mode >> 1) % 8 + 1;
+    let Ok(Header { size, .. }) = Header::parse(frame) else {
+        assert!(Decoder::with_threads(1).decode(frame, want, &mut Image::empty()).is_err());
+        return;
+    };
+    if size.width * size.height > MOST_PIXELS {
+        return;
+    }
+    let split = outcome(0, size, |decoder, image| decoder.decode(frame, want, image));
+    let arriving = outcome(0x5a, size, |decoder, image| {
+        let mut ahead = Ahead::default();
+        for piece in 1..pieces {
+            let beginning = &frame[..frame.len() * piece / pieces];
+            decoder.decode_ahead(&mut ahead, beginning, want, image);
+        }
+        decoder.decode_rest(ahead, frame, want, image)
+    });
+    assert!(split.is_some() == arriving.is_some(), "at once: {}", split.is_some());
+    assert!(split == arriving, "while it arrives, another picture");
+    let whole = outcome(0xa5, size, |decoder, image| decoder.decode_whole(frame, want, image));
+    if let Some(split) = split {
+        let whole = whole.expect("only strips accept it");
+        assert_eq!(split.size(), size);
+        assert!(want == Want::Bgr || split == whole, "in strips, another picture");
+    }
+}
+
+/// The picture of this size that `decode` makes, in memory that held `filler`.
+fn outcome(
+    filler: u8,
+    size: Size,
+    decode: impl FnOnce(&mut Decoder, &mut Image) -> Result<(), JpegError>,
+) -> Option<Image> {
+    let Size { width, height } = size;
+    let held = vec![filler; PixelFormat::Bgr.data_len(width, height)];
+    let mut image = Image::new(width, height, PixelFormat::Bgr, held);
+    match decode(&mut Decoder::with_threads(1), &mut image) {
+        Err(JpegError::Panicked) => panic!("the decoder has panicked"),
+        result => result.ok().map(|()| image),
+    }
+}
+
+/// The standard Huffman tables, and an end marker.
+const MENDING: usize = 422;
+
+/// Enough to be decoded in strips; larger ones only take longer.
+const MOST_PIXELS: usize = 130_000;

@@ -1,0 +1,26 @@
+//! YUV4MPEG2 on standard input.
+
+use std::io::{BufRead, BufReader, Cursor};
+
+use crate::video::{image::Image, source::y4m::Y4mReader};
+
+/// The bytes are a stream. Each picture is as the header says, and there are no more of them than
+/// there are bytes for, however they come in.
+pub fn y4m(bytes: &[u8]) {
+    let pictures = pictures(Box::new(Cursor::new(bytes.to_vec())));
+    let len: usize = pictures.iter().map(|picture| picture.data.len()).sum();
+    assert!(len <= bytes.len());
+    let pieces = BufReader::with_capacity(7, Cursor::new(bytes.to_vec()));
+    assert!(self::pictures(Box::new(pieces)) == pictures, "whole or in pieces");
+}
+
+fn pictures(reader: Box<dyn BufRead + Send>) -> Vec<Image> {
+    let Ok(mut reader) = Y4mReader::open(reader) else { return Vec::new() };
+    let header = reader.header;
+    let mut pictures = Vec::new();
+    while let Ok(Some(picture)) = reader.next_image() {
+        assert_eq!((picture.size(), picture.format), (header.size, header.format));
+        pictures.push(picture);
+    }
+    pictures
+}
