@@ -111,10 +111,7 @@ impl Decoder {
         want: Want,
         image: &mut Image,
     ) -> Result<(), JpegError> {
-        let plan = Plan { split: None, ..self.plan(frame, want)? };
-        plan.reshape(image);
-        let ahead = Ahead { plan: Some(plan), ..Ahead::default() };
-        self.decode_rest(ahead, frame, want, image)
+        self.confined(|work| work.decode_whole(frame, want, image))
     }
 
     /// Decodes into `image` what there is to decode in the beginning of a frame, of which more
@@ -165,6 +162,18 @@ impl Decoder {
 }
 
 impl Work {
+    fn decode_whole(
+        &mut self,
+        frame: &[u8],
+        want: Want,
+        image: &mut Image,
+    ) -> Result<(), JpegError> {
+        let plan = Plan { split: None, ..self.plan(frame, want)? };
+        plan.reshape(image);
+        let ahead = Ahead { plan: Some(plan), ..Ahead::default() };
+        self.decode_rest(ahead, frame, want, image)
+    }
+
     fn decode_ahead(&mut self, ahead: &mut Ahead, beginning: &[u8], want: Want, image: &mut Image) {
         if ahead.plan.is_none() && ahead.error.is_none() {
             match self.plan(beginning, want) {
