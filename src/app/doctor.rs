@@ -15,7 +15,11 @@ use crate::{
     cli::args::DoctorArgs,
     clock,
     net::io::{RECEIVE_BUFFER_WANTED, SocketOptions, UdpSocket},
-    video::{sink::display, source::camera},
+    video::{
+        jpeg::{self, Confinement},
+        sink::display,
+        source::camera,
+    },
 };
 
 /// One thing that was looked at.
@@ -35,7 +39,14 @@ enum State {
 pub(super) fn run(args: &DoctorArgs) -> Result<()> {
     let mut findings = vec![address(), port(args.port), loopback()];
     findings.extend(sockets());
-    findings.extend([mtu(), firewall(args.port), camera(), display_found(), clock_source()]);
+    findings.extend([
+        mtu(),
+        firewall(args.port),
+        camera(),
+        display_found(),
+        decoder(),
+        clock_source(),
+    ]);
     let mut text = String::new();
     for finding in &findings {
         text.push_str(&finding.line());
@@ -236,6 +247,21 @@ fn display_found() -> Finding {
             "display",
             why,
             "without one, record or pipe: --output FILE or --output -",
+        ),
+    }
+}
+
+/// What holds the threads that read strangers' pictures.
+fn decoder() -> Finding {
+    let found = jpeg::confinement();
+    let said = format!("confined by {found}");
+    match found {
+        Confinement { landlock: true, seccomp: true } => Finding::fine("decoder", said),
+        _ => Finding::worth(
+            "decoder",
+            said,
+            "Linux has both from 5.13 on, if they are built in; until then take pictures only from \
+             people you trust",
         ),
     }
 }

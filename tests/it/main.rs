@@ -22,6 +22,7 @@ mod allocations;
 mod attacks;
 mod bad_input;
 mod crossing;
+mod hostile;
 mod machines;
 mod namespaces;
 mod people;

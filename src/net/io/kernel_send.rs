@@ -74,7 +74,7 @@ fn send_now(
     match socket.send_to(contents, to) {
         // Whoever asks for the error queue is told when a queue of this machine is full. It is a loss like
         // any other, and of a batch some may have left.
-        Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
         result => result.map(drop),
     }
 }

@@ -5,6 +5,7 @@ use std::{ops::Range, time::Duration};
 use turbojpeg::DecompressHeader;
 
 use super::{
+    cage::Cage,
     header::Header,
     strips::{Crew, STRIPS_A_THREAD, Split, StripMut, strips_mut},
     turbo::{JpegError, TurboDecoder, contained, planar_format},
@@ -21,8 +22,18 @@ pub enum Want {
 }
 
 /// Makes images of frames.
+///
+/// Whatever reads their bytes is done by threads of its own, which may do nothing else (see
+/// [`Confinement`](super::Confinement)); the calling thread waits for them.
 #[derive(Debug)]
 pub struct Decoder {
+    cage: Cage,
+    work: Box<Work>,
+}
+
+/// What is done in the cage.
+#[derive(Debug)]
+struct Work {
     whole: TurboDecoder,
     strips: Vec<StripDecoder>,
     crew: Crew,
@@ -63,22 +74,23 @@ struct Plan {
 impl Decoder {
     /// A decoder. Frames with restart markers it decodes on all cores.
     pub fn new() -> Self {
-        Self {
-            whole: TurboDecoder::new(),
-            strips: Vec::new(),
-            crew: Crew::new(),
-            trial: Image::empty(),
-        }
+        Self::of(Crew::new())
     }
 
     /// On so many threads, whatever the machine has.
     pub(crate) fn with_threads(threads: usize) -> Self {
-        Self { crew: Crew::of(threads), ..Self::new() }
+        Self::of(Crew::of(threads))
+    }
+
+    fn of(crew: Crew) -> Self {
+        let (strips, trial) = (Vec::new(), Image::empty());
+        let work = Box::new(Work { whole: TurboDecoder::new(), strips, crew, trial });
+        Self { cage: Cage::default(), work }
     }
 
     /// Processor time used so far by threads other than the calling one.
     pub fn helpers_cpu(&self) -> Duration {
-        self.crew.helpers_cpu()
+        self.work.crew.helpers_cpu() + self.cage.cpu()
     }
 
     /// Decodes `frame` into `image`, whose allocation is used again.
@@ -99,10 +111,7 @@ impl Decoder {
         want: Want,
         image: &mut Image,
     ) -> Result<(), JpegError> {
-        let plan = Plan { split: None, ..self.plan(frame, want)? };
-        plan.reshape(image);
-        let ahead = Ahead { plan: Some(plan), ..Ahead::default() };
-        self.decode_rest(ahead, frame, want, image)
+        self.confined(|work| work.decode_whole(frame, want, image))
     }
 
     /// Decodes into `image` what there is to decode in the beginning of a frame, of which more
@@ -115,6 +124,57 @@ impl Decoder {
         want: Want,
         image: &mut Image,
     ) {
+        self.confined(|work| work.decode_ahead(ahead, beginning, want, image));
+    }
+
+    /// Decodes of a whole frame into `image` what was not decoded ahead, as
+    /// [`decode`](Self::decode).
+    pub fn decode_rest(
+        &mut self,
+        ahead: Ahead,
+        frame: &[u8],
+        want: Want,
+        image: &mut Image,
+    ) -> Result<(), JpegError> {
+        self.confined(|work| work.decode_rest(ahead, frame, want, image))
+    }
+
+    /// Decodes the strips of a torn `frame` that are whole in the ranges `present` of it over
+    /// `picture`, the one before it: interleaved BGR of the same size, or nothing is done. The
+    /// ranges are in order, do not touch, and lie within the frame.
+    ///
+    /// Nothing is done either without the frame's header, which stands at its beginning, and
+    /// without restart markers. A strip that libjpeg warns of is left out.
+    pub fn conceal(
+        &mut self,
+        frame: &[u8],
+        present: &[Range<usize>],
+        picture: &mut Image,
+    ) -> Concealed {
+        self.confined(|work| work.conceal(frame, present, picture))
+    }
+
+    fn confined<T: Send>(&mut self, job: impl FnOnce(&mut Work) -> T + Send) -> T {
+        self.work.crew.start_helpers();
+        let work = &mut *self.work;
+        self.cage.run(|| job(work))
+    }
+}
+
+impl Work {
+    fn decode_whole(
+        &mut self,
+        frame: &[u8],
+        want: Want,
+        image: &mut Image,
+    ) -> Result<(), JpegError> {
+        let plan = Plan { split: None, ..self.plan(frame, want)? };
+        plan.reshape(image);
+        let ahead = Ahead { plan: Some(plan), ..Ahead::default() };
+        self.decode_rest(ahead, frame, want, image)
+    }
+
+    fn decode_ahead(&mut self, ahead: &mut Ahead, beginning: &[u8], want: Want, image: &mut Image) {
         if ahead.plan.is_none() && ahead.error.is_none() {
             match self.plan(beginning, want) {
                 Ok(plan) => {
@@ -143,9 +203,7 @@ impl Decoder {
         }
     }
 
-    /// Decodes of a whole frame into `image` what was not decoded ahead, as
-    /// [`decode`](Self::decode).
-    pub fn decode_rest(
+    fn decode_rest(
         &mut self,
         mut ahead: Ahead,
         frame: &[u8],
@@ -173,13 +231,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Decodes the strips of a torn `frame` that are whole in the ranges `present` of it over
-    /// `picture`, the one before it: interleaved BGR of the same size, or nothing is done. The
-    /// ranges are in order, do not touch, and lie within the frame.
-    ///
-    /// Nothing is done either without the frame's header, which stands at its beginning, and
-    /// without restart markers. A strip that libjpeg warns of is left out.
-    pub fn conceal(
+    fn conceal(
         &mut self,
         frame: &[u8],
         present: &[Range<usize>],

@@ -330,7 +330,7 @@ mod tests {
         let note = [0xFF, 0xE2, 0, 2];
         assert_eq!(with(&note.repeat(MAX_SEGMENTS / 2)), size);
         assert_eq!(with(&note.repeat(MAX_SEGMENTS)), Err(HeaderError::TooLong));
-        let long = [&[0xFF, 0xE2, 0xFF, 0xFF][..], &vec![7; 0xFFFF - 2]].concat();
+        let long = [vec![0xFF, 0xE2, 0xFF, 0xFF], vec![7; 0xFFFF - 2]].concat();
         assert_eq!(with(&long.repeat(MAX_HEADER_LEN / long.len() - 1)), size);
         assert_eq!(with(&long.repeat(MAX_HEADER_LEN / long.len() + 1)), Err(HeaderError::TooLong));
         assert_eq!(with(&vec![0xFF; MAX_HEADER_LEN / 2]), size, "fill bytes");

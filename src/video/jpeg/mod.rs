@@ -1,5 +1,7 @@
 //! JPEG: reading headers, mending what cameras send, encoding and decoding.
 
+mod cage;
+mod confine;
 mod decoder;
 mod encoder;
 mod header;
@@ -9,6 +11,7 @@ mod stream;
 mod strips;
 mod turbo;
 
+pub use confine::{Confinement, confinement};
 pub use decoder::{Ahead, Concealed, Decoder, Want};
 pub use encoder::{Encoder, Nth};
 pub use header::{Header, HeaderError, Interrupted, Sampling};

@@ -100,8 +100,9 @@ impl Crew {
         });
     }
 
-    fn start_helpers(&mut self) {
-        if self.pool.is_none() {
+    /// Starts the helpers now. Who is going to be confined starts no threads later.
+    pub(in super::super) fn start_helpers(&mut self) {
+        if self.pool.is_none() && self.threads > 1 {
             match self.placement.pool(self.threads - 1) {
                 Ok(pool) => self.pool = Some(pool),
                 Err(error) => {

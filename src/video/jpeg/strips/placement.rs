@@ -7,16 +7,21 @@
 
 use rayon_core::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
+use super::super::confine::confine_this_thread;
+
 pub(super) use imp::Placement;
 
 impl Placement {
-    /// A pool of so many helpers that this places.
+    /// A pool of so many helpers that this places. They are confined: they do nothing but code.
     pub(super) fn pool(&self, helpers: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
         let placement = self.clone();
         ThreadPoolBuilder::new()
             .num_threads(helpers)
             .thread_name(|i| format!("strips {i}"))
-            .start_handler(move |_| placement.enroll())
+            .start_handler(move |_| {
+                placement.enroll();
+                confine_this_thread();
+            })
             .build()
     }
 

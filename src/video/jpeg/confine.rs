@@ -1,0 +1,244 @@
+//! What threads that decode may ask of the kernel: next to nothing, where it is Linux.
+//!
+//! JPEGs come from strangers and are read by a C library. A thread that it has lost control of
+//! shall open no file, call nobody, start no program and write into nothing that is open, except
+//! what goes wrong to standard error. It still shares its memory with all other threads, which
+//! may do all of that: this makes an attack harder, and does not make it harmless.
+
+use std::fmt;
+
+/// What holds a thread.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// Landlock: no file system, no TCP, no signals to other processes.
+    pub landlock: bool,
+    /// Seccomp: no system calls but those that decoding takes.
+    pub seccomp: bool,
+}
+
+impl fmt::Display for Confinement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.landlock, self.seccomp) {
+            (true, true) => "Landlock and seccomp",
+            (true, false) => "Landlock alone",
+            (false, true) => "seccomp alone",
+            (false, false) => "nothing",
+        })
+    }
+}
+
+/// Confines a thread that ends at once: what this system gives.
+pub fn confinement() -> Confinement {
+    std::thread::spawn(confine_this_thread).join().unwrap_or_default()
+}
+
+/// Confines the calling thread, and all that it might start, for as long as they live. What the
+/// kernel does not have is done without.
+pub(super) fn confine_this_thread() -> Confinement {
+    imp::confine_this_thread()
+}
+
+#[cfg(target_os = "linux")]
+mod imp {
+    use std::{collections::BTreeMap, env::consts::ARCH, error::Error};
+
+    use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
+    use log::debug;
+    use nix::sys::signal::{SigSet, Signal};
+    use seccompiler::{
+        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+        SeccompRule, apply_filter,
+    };
+
+    use super::Confinement;
+
+    pub(super) fn confine_this_thread() -> Confinement {
+        leave_signals_to_others();
+        // In this order: Landlock's own system calls are not among those that are left.
+        let landlock = match landlock() {
+            Ok(is_enforced) => is_enforced,
+            Err(error) => {
+                debug!("decoding without Landlock: {error}");
+                false
+            }
+        };
+        let seccomp = match seccomp() {
+            Ok(()) => true,
+            Err(error) => {
+                debug!("decoding without seccomp: {error}");
+                false
+            }
+        };
+        Confinement { landlock, seccomp }
+    }
+
+    /// Ctrl-C is handled in whichever thread the kernel chooses, and in these it could not be.
+    fn leave_signals_to_others() {
+        let mut signals = SigSet::empty();
+        signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+        if let Err(error) = signals.thread_block() {
+            debug!("signals stay with the decoder: {error}");
+        }
+    }
+
+    /// Nothing is allowed of what Landlock can forbid, and no exceptions are made. Whether any of
+    /// it is in force: older kernels know less.
+    pub(super) fn landlock() -> Result<bool, landlock::RulesetError> {
+        let status = Ruleset::default()
+            .handle_access(AccessFs::from_all(LANDLOCK))?
+            .handle_access(AccessNet::from_all(LANDLOCK))?
+            .scope(Scope::from_all(LANDLOCK))?
+            .create()?
+            .restrict_self()?;
+        debug!("decoding with Landlock: {:?}", status.ruleset);
+        Ok(status.ruleset != RulesetStatus::NotEnforced)
+    }
+
+    /// Any other system call fails as if there were no permission for it. To end the thread or the
+    /// program instead would turn a call that we forgot into a crash.
+    fn seccomp() -> Result<(), Box<dyn Error>> {
+        let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+            ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
+        let standard_error = || condition(0, SeccompCmpOp::Eq, libc::STDERR_FILENO as u64);
+        for call in [libc::SYS_write, libc::SYS_writev] {
+            rules.insert(call, vec![SeccompRule::new(vec![standard_error()?])?]);
+        }
+        let execute = libc::PROT_EXEC as u64;
+        for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+            let no_code = condition(2, SeccompCmpOp::MaskedEq(execute), 0)?;
+            rules.insert(call, vec![SeccompRule::new(vec![no_code])?]);
+        }
+        let refused = SeccompAction::Errno(libc::EPERM as u32);
+        let filter = SeccompFilter::new(rules, refused, SeccompAction::Allow, ARCH.try_into()?)?;
+        let program: BpfProgram = filter.try_into()?;
+        Ok(apply_filter(&program)?)
+    }
+
+    fn condition(
+        argument: u8,
+        operator: SeccompCmpOp,
+        value: u64,
+    ) -> Result<SeccompCondition, seccompiler::BackendError> {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
+    }
+
+    /// The newest version of Landlock that this knows; a kernel with an older one does what it can.
+    const LANDLOCK: ABI = ABI::V6;
+
+    /// Memory, waiting for one another, the clock, where to run, and the end of a thread. Mapping
+    /// memory and writing have rules of their own.
+    const ALLOWED: [i64; 21] = [
+        libc::SYS_brk,
+        libc::SYS_munmap,
+        libc::SYS_mremap,
+        libc::SYS_madvise,
+        libc::SYS_futex,
+        libc::SYS_sched_yield,
+        libc::SYS_restart_syscall,
+        libc::SYS_clock_gettime,
+        libc::SYS_clock_nanosleep,
+        libc::SYS_getrandom,
+        libc::SYS_gettid,
+        libc::SYS_getcpu,
+        libc::SYS_sched_getaffinity,
+        libc::SYS_sched_setaffinity,
+        libc::SYS_rseq,
+        libc::SYS_set_robust_list,
+        libc::SYS_sigaltstack,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_rt_sigreturn,
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+    ];
+}
+
+#[cfg(not(target_os = "linux"))]
+mod imp {
+    use super::Confinement;
+
+    pub(super) fn confine_this_thread() -> Confinement {
+        Confinement::default()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::{
+        fs::{self, File},
+        io::{self, ErrorKind, Write},
+        net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+        os::unix::net::UnixStream,
+        process::Command,
+        thread,
+    };
+
+    use super::*;
+
+    fn is_refused<T>(result: io::Result<T>) -> bool {
+        result.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    }
+
+    /// What a program that has taken a thread over might try: each by name, and whether it could.
+    fn attempts(
+        mut open: &File,
+        mut connected: &UnixStream,
+        listener: &TcpListener,
+        address: SocketAddr,
+    ) -> Vec<&'static str> {
+        let tried = [
+            ("read a file", is_refused(fs::read("/proc/self/status"))),
+            ("make a file", is_refused(tempfile::tempfile())),
+            ("list a folder", is_refused(fs::read_dir("/"))),
+            ("write an open file", is_refused(open.write(b"x"))),
+            ("write to a socket", is_refused(connected.write(b"x"))),
+            ("connect", is_refused(TcpStream::connect(address))),
+            ("accept", is_refused(listener.accept())),
+            ("bind", is_refused(UdpSocket::bind("127.0.0.1:0"))),
+            ("start a program", is_refused(Command::new("/bin/true").status())),
+            ("start a thread", is_refused(thread::Builder::new().spawn(|| ()))),
+        ];
+        tried.into_iter().filter(|(_, refused)| !refused).map(|(what, _)| what).collect()
+    }
+
+    #[test]
+    fn a_confined_thread_reaches_nothing_and_others_do() {
+        let open = tempfile::tempfile().expect("a file");
+        let (connected, _other) = UnixStream::pair().expect("sockets");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let _waiting = TcpStream::connect(address).expect("connects");
+        let attempts = || attempts(&open, &connected, &listener, address);
+        let could = thread::scope(|scope| {
+            scope.spawn(|| (confine_this_thread(), attempts())).join().expect("it does not end")
+        });
+        if !could.0.seccomp {
+            eprintln!("skipped: this kernel has no seccomp filters");
+            return;
+        }
+        assert_eq!(could.1, Vec::<&str>::new());
+        assert_eq!(attempts().len(), 10, "and without, all of it can be done");
+    }
+
+    #[test]
+    fn landlock_alone_keeps_files_and_addresses_away() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("bound");
+        let tried = thread::spawn(move || {
+            let landlock = imp::landlock();
+            (
+                landlock,
+                [is_refused(fs::read("/proc/self/status")), is_refused(TcpStream::connect(addr))],
+            )
+        });
+        match tried.join().expect("it does not end") {
+            (Ok(true), refused) => assert_eq!(refused, [true; 2]),
+            (status, _) => eprintln!("skipped: this kernel has no Landlock: {status:?}"),
+        }
+    }
+
+    #[test]
+    fn this_system_says_what_it_gives() {
+        let status = fs::read_to_string("/proc/self/status").expect("Linux");
+        assert_eq!(confinement().seccomp, status.contains("\nSeccomp:"));
+    }
+}

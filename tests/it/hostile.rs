@@ -1,0 +1,191 @@
+//! Pictures that were made to hurt whoever decodes them, from a real sender to the real binary.
+
+use std::{fs, process::Stdio, time::Duration};
+
+use serde_json::Value;
+use udpchat::{
+    clock,
+    net::frame::{FrameBytes, OutgoingFrame},
+    video::{
+        image::{Image, PixelFormat},
+        jpeg::{Encoder, Strips, confinement},
+    },
+};
+
+use crate::{
+    program::{Program, command, shared},
+    side::{Side, wait},
+};
+
+const SOI_LEN: usize = 2;
+
+fn good(strips: usize) -> Vec<u8> {
+    let (width, height, format) = (640, 480, PixelFormat::Yuv420);
+    let len = format.data_len(width, height);
+    let data = (0..len).map(|i| ((i % 61) * 3 + (i / 61 % 29) * 2) as u8).collect();
+    let mut frame = Vec::new();
+    let image = Image::new(width, height, format, data);
+    Encoder::new(80, Strips::Count(strips)).encode(&image, &mut frame).expect("encodes");
+    frame
+}
+
+/// Where the payload of the first segment with this marker begins.
+fn payload(frame: &[u8], marker: u8) -> usize {
+    frame.windows(2).position(|pair| pair == [0xFF, marker]).expect("it has one") + 4
+}
+
+fn patched(frame: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut patched = frame.to_vec();
+    patched[at..at + bytes.len()].copy_from_slice(bytes);
+    patched
+}
+
+fn inserted(frame: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
+    [&frame[..at], bytes, &frame[at..]].concat()
+}
+
+/// Each with its name, made of a good frame of `strips` strips.
+fn hostile(strips: usize) -> Vec<(&'static str, Vec<u8>)> {
+    let good = good(strips);
+    let (frame, scan) = (payload(&good, 0xC0), payload(&good, 0xDA));
+    let (huffman, tables) = (payload(&good, 0xC4), payload(&good, 0xDB));
+    let end = good.len() - 2;
+    let another_scan = &good[scan - 4..end];
+    let mut lost = good.clone();
+    lost.drain(good.len() / 3..good.len() / 2);
+    vec![
+        ("one byte", vec![0xFF]),
+        ("noise", (0..9000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()),
+        ("cut in the header", good[..frame].to_vec()),
+        ("cut in the data", good[..good.len() / 2].to_vec()),
+        ("cut, with an end", [&good[..good.len() / 2], &[0xFF, 0xD9]].concat()),
+        ("data lost", lost),
+        ("65535 wide", patched(&good, frame + 3, &[0xFF, 0xFF])),
+        ("of no height", patched(&good, frame + 1, &[0, 0])),
+        ("huge, of few bytes", patched(&good, frame + 1, &[0x10, 0, 0x20, 0])),
+        ("larger than its data", patched(&good, frame + 1, &[4, 0, 4, 0])),
+        ("12 bits", patched(&good, frame, &[12])),
+        ("4 components", patched(&good, frame + 5, &[4])),
+        ("sampled 4x4", patched(&good, frame + 7, &[0x44])),
+        ("sampled 4x2", patched(&good, frame + 7, &[0x42])),
+        ("a table that is not there", patched(&good, frame + 8, &[3])),
+        ("a table beyond all", patched(&good, frame + 8, &[200])),
+        ("progressive", patched(&good, frame - 3, &[0xC2])),
+        ("lossless", patched(&good, frame - 3, &[0xC3])),
+        ("arithmetic", patched(&good, frame - 3, &[0xC9])),
+        ("codes that are too many", patched(&good, huffman + 1, &[0xFF; 16])),
+        ("codes of no length", patched(&good, huffman + 1, &[0; 16])),
+        ("no quantization", patched(&good, tables - 3, &[0xFE])),
+        ("a scan of one component", patched(&good, scan, &[1])),
+        ("many scans", inserted(&good, end, &another_scan.repeat(30))),
+        ("segments after the scan", inserted(&good, end, &[0xFF, 0xE2, 0, 2].repeat(100_000))),
+        ("segments before the scan", inserted(&good, SOI_LEN, &[0xFF, 0xE2, 0, 2].repeat(100_000))),
+        ("fill bytes before the scan", inserted(&good, SOI_LEN, &vec![0xFF; 2 << 20])),
+        ("a height after the scan", inserted(&good, end, &[0xFF, 0xDC, 0, 4, 1, 224])),
+        ("restarts that do not come", inserted(&good, scan - 4, &[0xFF, 0xDD, 0, 4, 0, 1])),
+        ("a second picture's header", inserted(&good, frame - 4, &good[frame - 4..scan - 4])),
+    ]
+}
+
+/// A receiver that decodes what comes, and records it as well.
+fn receiver(film: &str) -> Program {
+    let args = ["recv", "--bind", "127.0.0.1:0", "--show", "decode", "--stats-json", "-"];
+    let mut command = command(&[&args[..], &["--output", film]].concat());
+    command.env("RUST_LOG", "udpchat=debug").stdin(Stdio::null()).stdout(Stdio::piped());
+    Program::spawn(&mut command)
+}
+
+fn refused(receiver: &Program) -> usize {
+    receiver.said().iter().filter(|line| line.contains(" is damaged: ")).count()
+}
+
+/// Sends `frame` until `arrived`: a busy kernel may drop it.
+fn send(sender: &Side, frame: &[u8], what: &str, arrived: impl Fn() -> bool) {
+    let data = FrameBytes::from(frame.to_vec());
+    wait(what, || {
+        sender.inlet.push(OutgoingFrame { data: data.clone(), captured: clock::now() });
+        let deadline = clock::now() + Duration::from_millis(700);
+        while clock::now() < deadline {
+            if arrived() {
+                return Some(());
+            }
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        None
+    });
+}
+
+#[test]
+fn pictures_made_to_hurt_are_counted_and_a_good_one_is_shown_after_each_lot() {
+    let _shared = shared();
+    let folder = tempfile::tempdir().expect("a folder");
+    let film = folder.path().join("film.y4m");
+    let receiver = receiver(film.to_str().expect("plain"));
+    let sender = Side::sender(([127, 0, 0, 1], receiver.port()).into(), true);
+    sender.wait_connected();
+    let mut sent = 0;
+    for strips in [1, 4] {
+        for (what, frame) in hostile(strips) {
+            let before = refused(&receiver);
+            send(&sender, &frame, what, || refused(&receiver) > before);
+            sent += 1;
+        }
+        for _ in 0..5 {
+            let data = FrameBytes::from(good(strips));
+            sender.inlet.push(OutgoingFrame { data, captured: clock::now() });
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+    let peak = memory_kb(receiver.id());
+    sender.quit();
+    receiver.interrupt();
+    let outcome = receiver.finish();
+    outcome.expect_success();
+    let lines = String::from_utf8_lossy(&outcome.stdout).into_owned();
+    let last: Value =
+        serde_json::from_str(lines.lines().last().expect("statistics")).expect("JSON");
+    let count = |name: &str| last["receiver"][name].as_u64().expect("a count");
+    assert!(count("damaged") >= sent, "{sent} were sent: {last}");
+    assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+    assert!(fs::metadata(&film).expect("recorded").len() > 640 * 480, "good ones are in it");
+    assert!(peak < 300_000, "{peak} KB");
+}
+
+/// The most memory that a program had.
+fn memory_kb(pid: u32) -> u64 {
+    field(&fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs"), "VmHWM")
+}
+
+fn field(status: &str, name: &str) -> u64 {
+    let line = status.lines().find(|line| line.starts_with(name)).expect("Linux has it");
+    line.split_whitespace().nth(1).expect("a value").parse().expect("a number")
+}
+
+#[test]
+fn the_threads_that_decode_are_confined_and_no_others() {
+    if !confinement().seccomp {
+        eprintln!("skipped: this kernel has no seccomp filters");
+        return;
+    }
+    let _shared = shared();
+    let folder = tempfile::tempdir().expect("a folder");
+    let film = folder.path().join("film.y4m");
+    let receiver = receiver(film.to_str().expect("plain"));
+    let sender = Side::sender(([127, 0, 0, 1], receiver.port()).into(), true);
+    sender.wait_connected();
+    let written = || fs::metadata(&film).is_ok_and(|film| film.len() > 640 * 480);
+    send(&sender, &good(4), "a good frame", written);
+    let held = |status: &str| (field(status, "Seccomp:"), field(status, "NoNewPrivs:"));
+    let ours = held(&fs::read_to_string("/proc/self/status").expect("Linux has it"));
+    let (mut decoders, mut others) = (0, 0);
+    for task in fs::read_dir(format!("/proc/{}/task", receiver.id())).expect("it runs") {
+        let task = task.expect("it runs").path();
+        let name = fs::read_to_string(task.join("comm")).expect("it runs");
+        let status = fs::read_to_string(task.join("status")).expect("it runs");
+        let decodes = name.starts_with("decode") || name.starts_with("strips");
+        assert_eq!(held(&status), if decodes { (2, 1) } else { ours }, "{name}");
+        *(if decodes { &mut decoders } else { &mut others }) += 1;
+    }
+    // The view's and the recorder's, each with its helpers where there are several cores.
+    assert!(decoders >= 2 && others >= 2, "{decoders} and {others}");
+}
