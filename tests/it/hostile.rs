@@ -116,7 +116,7 @@ fn send(sender: &Side, frame: &[u8], what: &str, arrived: impl Fn() -> bool) {
 }
 
 #[test]
-fn pictures_made_to_hurt_are_counted_and_a_good_one_is_shown_after_each_lot() {
+fn pictures_made_to_hurt_are_counted_and_a_good_one_is_shown_after_each() {
     let _shared = shared();
     let folder = tempfile::tempdir().expect("a folder");
     let film = folder.path().join("film.y4m");
@@ -129,11 +129,9 @@ fn pictures_made_to_hurt_are_counted_and_a_good_one_is_shown_after_each_lot() {
             let before = refused(&receiver);
             send(&sender, &frame, what, || refused(&receiver) > before);
             sent += 1;
-        }
-        for _ in 0..5 {
-            let data = FrameBytes::from(good(strips));
-            sender.inlet.push(OutgoingFrame { data, captured: clock::now() });
-            std::thread::park_timeout(Duration::from_millis(100));
+            let recorded = || fs::metadata(&film).map_or(0, |film| film.len());
+            let before = recorded();
+            send(&sender, &good(strips), "a good frame", || recorded() > before);
         }
     }
     let peak = memory_kb(receiver.id());
@@ -147,7 +145,6 @@ fn pictures_made_to_hurt_are_counted_and_a_good_one_is_shown_after_each_lot() {
     let count = |name: &str| last["receiver"][name].as_u64().expect("a count");
     assert!(count("damaged") >= sent, "{sent} were sent: {last}");
     assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
-    assert!(fs::metadata(&film).expect("recorded").len() > 640 * 480, "good ones are in it");
     assert!(peak < 300_000, "{peak} KB");
 }
 

@@ -1,7 +1,8 @@
 //! The header of a JPEG, checked before any decoder sees the bytes.
 
 use super::marker::{
-    DHT, DRI, EOI, JPG, SOF0, SOF1, SOF2, SOF15, SOI, SOS, Segment, WalkError, scan_end, segment_at,
+    DHT, DQT, DRI, EOI, JPG, SOF0, SOF1, SOF2, SOF15, SOI, SOS, Segment, WalkError, scan_end,
+    segment_at,
 };
 use crate::video::image::{MAX_PIXELS, MAX_SIDE, MIN_SIDE, Size};
 
@@ -66,6 +67,7 @@ impl Header {
         }
         let mut frame = None;
         let mut has_huffman_tables = false;
+        let mut quantization = 0;
         let mut restart_interval = 0;
         let mut at = 2;
         for _ in 0..MAX_SEGMENTS {
@@ -78,10 +80,14 @@ impl Header {
                     frame = Some((Frame::parse(payload)?, height_at));
                 }
                 DHT => has_huffman_tables = true,
+                DQT => quantization |= quantization_tables(payload)?,
                 DRI => restart_interval = parse_restart_interval(payload)?,
                 SOS => {
                     let (frame, height_at) = frame.ok_or(HeaderError::NoScan)?;
-                    let Frame { size, sampling, components } = frame;
+                    let Frame { size, sampling, components, wanted_tables } = frame;
+                    if wanted_tables & !quantization != 0 {
+                        return Err(HeaderError::NoQuantization);
+                    }
                     check_scan(bytes, &segment, size, components)?;
                     return Ok(Self {
                         size,
@@ -142,6 +148,9 @@ pub enum HeaderError {
     /// A segment contradicts itself.
     #[error("the JPEG's frame header is malformed")]
     Malformed,
+    /// It relies on the quantization tables of a frame before it, as no frame may.
+    #[error("the JPEG does not bring its quantization tables")]
+    NoQuantization,
     /// More than 8 bits a sample.
     #[error("the JPEG has {0} bits a sample; only 8 are accepted")]
     Precision(u8),
@@ -178,6 +187,8 @@ struct Frame {
     size: Size,
     sampling: Sampling,
     components: u8,
+    /// A bit for each quantization table that its components name.
+    wanted_tables: u8,
 }
 
 impl Frame {
@@ -194,8 +205,31 @@ impl Frame {
         let number = |high, low| usize::from(u16::from_be_bytes([high, low]));
         let (width, height) = (number(w1, w0), number(h1, h0));
         let size = Size::new(width, height).map_err(|_| HeaderError::Size(width, height))?;
-        Ok(Self { size, sampling: sampling(components, rest)?, components })
+        let sampling = sampling(components, rest)?;
+        let named = rest.chunks_exact(3).map(|component| component[2]);
+        let wanted_tables = named.map(table_bit).try_fold(0, |all, bit| Ok(all | bit?))?;
+        Ok(Self { size, sampling, components, wanted_tables })
     }
+}
+
+/// The tables that a segment of them (DQT) defines, a bit each.
+fn quantization_tables(mut payload: &[u8]) -> Result<u8, HeaderError> {
+    let mut defined = 0;
+    while let Some((&kind, rest)) = payload.split_first() {
+        let len = match kind >> 4 {
+            0 => 64,
+            1 => 128,
+            _ => return Err(HeaderError::Malformed),
+        };
+        defined |= table_bit(kind & 15)?;
+        payload = rest.get(len..).ok_or(HeaderError::Malformed)?;
+    }
+    Ok(defined)
+}
+
+/// There are four tables.
+fn table_bit(table: u8) -> Result<u8, HeaderError> {
+    if table < 4 { Ok(1 << table) } else { Err(HeaderError::Malformed) }
 }
 
 /// `specs` is three bytes a component: its id, its factors, its quantization table.
@@ -349,6 +383,24 @@ mod tests {
             let more = [&good[..before], &[0xFF, marker, 0, 2, 0xFF, EOI]].concat();
             assert_eq!(header.end(&more), Err(Interrupted(before)));
         }
+    }
+
+    #[test]
+    fn a_frame_brings_its_quantization_tables() {
+        let good = encoded(PixelFormat::Yuv420);
+        let at = good.windows(2).position(|w| w == [0xFF, DQT]).expect("has some");
+        let with = |offset: usize, value: u8| {
+            let mut bad = good.clone();
+            bad[at + offset] = value;
+            Header::parse(&bad)
+        };
+        assert_eq!(with(1, 0xFE), Err(HeaderError::NoQuantization), "a comment in their place");
+        assert_eq!(with(4, 2), Err(HeaderError::NoQuantization), "another number");
+        assert_eq!(with(4, 4), Err(HeaderError::Malformed));
+        assert_eq!(with(4, 0x10), Err(HeaderError::Malformed), "of 128 bytes");
+        let mut bad = good.clone();
+        bad[frame_header(&good) + 8] = 3;
+        assert_eq!(Header::parse(&bad), Err(HeaderError::NoQuantization), "one that is not there");
     }
 
     #[test]

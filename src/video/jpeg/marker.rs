@@ -76,6 +76,7 @@ pub(super) const SOF0: u8 = 0xC0;
 pub(super) const SOF1: u8 = 0xC1;
 pub(super) const SOF2: u8 = 0xC2;
 pub(super) const DHT: u8 = 0xC4;
+pub(super) const DQT: u8 = 0xDB;
 pub(super) const JPG: u8 = 0xC8;
 pub(super) const SOF15: u8 = 0xCF;
 pub(super) const RST0: u8 = 0xD0;

@@ -121,15 +121,11 @@ pub(super) struct TurboDecoder {
 
 impl TurboDecoder {
     pub(super) fn new() -> Self {
-        let mut decompressor =
-            Decompressor::new().expect("libjpeg-turbo needs memory for its state");
-        // A frame has one by its header; libjpeg counts for itself.
-        decompressor.set_scan_limit(1).expect("a decompressor has this limit");
-        Self { decompressor, planes: Vec::new() }
+        Self { decompressor: decompressor(), planes: Vec::new() }
     }
 
     pub(super) fn read_header(&mut self, jpeg: &[u8]) -> Result<DecompressHeader, JpegError> {
-        Ok(self.decompressor.read_header(jpeg)?)
+        attempt(&mut self.decompressor, |d| d.read_header(jpeg))
     }
 
     /// Decodes `jpeg`, of which libjpeg says `header`, into an image of its size: as BGR, or to
@@ -145,7 +141,7 @@ impl TurboDecoder {
         if image.format != PixelFormat::Bgr && are_packed {
             let pixels = &mut image.data[..];
             let output = YuvImage { pixels, width, align: 1, height, subsamp };
-            return Ok(self.decompressor.decompress_to_yuv(jpeg, output)?);
+            return attempt(&mut self.decompressor, |d| d.decompress_to_yuv(jpeg, output));
         }
         let mut strips = strips_mut(image, height);
         let strip = strips.next().expect("an accepted image has rows");
@@ -165,15 +161,35 @@ impl TurboDecoder {
             let format = turbojpeg::PixelFormat::BGR;
             let [pixels, ..] = strip.planes;
             let output = turbojpeg::Image { pixels, width, pitch: 3 * width, height, format };
-            return Ok(self.decompressor.decompress(jpeg, output)?);
+            return attempt(&mut self.decompressor, |d| d.decompress(jpeg, output));
         }
         self.planes.resize(yuv_pixels_len(width, 1, height, subsamp)?, 0);
         let pixels = &mut self.planes[..];
         let output = YuvImage { pixels, width, align: 1, height, subsamp };
-        self.decompressor.decompress_to_yuv(jpeg, output)?;
+        attempt(&mut self.decompressor, |d| d.decompress_to_yuv(jpeg, output))?;
         unpad(&self.planes, subsamp, strip);
         Ok(())
     }
+}
+
+fn decompressor() -> Decompressor {
+    let mut decompressor = Decompressor::new().expect("libjpeg-turbo needs memory for its state");
+    // A frame has one by its header; libjpeg counts for itself.
+    decompressor.set_scan_limit(1).expect("a decompressor has this limit");
+    decompressor
+}
+
+/// Lets `decompressor` do `work`. One that fails is not used again: it has kept what the frame told it,
+/// and a single wrong Huffman table would spoil each frame that comes after.
+fn attempt<T>(
+    decompressor: &mut Decompressor,
+    work: impl FnOnce(&mut Decompressor) -> turbojpeg::Result<T>,
+) -> Result<T, JpegError> {
+    let result = work(decompressor);
+    if result.is_err() {
+        *decompressor = self::decompressor();
+    }
+    Ok(result?)
 }
 
 /// Why a frame or an image could not be coded.
@@ -256,6 +272,7 @@ fn unpad(padded: &[u8], subsamp: Subsamp, strip: StripMut<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::video::jpeg::{Encoder, Strips};
 
     #[test]
     fn several_scans_end_the_decoding_whoever_let_them_through() {
@@ -269,6 +286,28 @@ mod tests {
         let header = turbo.read_header(&frame).expect("a header");
         let error = turbo.decode(&frame, &header, &mut image).expect_err("too many");
         assert!(error.to_string().contains("more than 1 scans"), "{error}");
+    }
+
+    #[test]
+    fn a_frame_that_is_wrong_spoils_none_after_it() {
+        let image = Image::blank(64, 64, PixelFormat::Yuv420);
+        let mut good = Vec::new();
+        Encoder::new(80, Strips::Count(1)).encode(&image, &mut good).expect("encodes");
+        let tables = good.windows(2).position(|pair| pair == [0xFF, 0xC4]).expect("has them");
+        let mut decoder = TurboDecoder::new();
+        let mut decode = |jpeg: &[u8]| {
+            let header = decoder.read_header(jpeg)?;
+            let mut image = Image::blank(64, 64, PixelFormat::Bgr);
+            decoder.decode(jpeg, &header, &mut image)
+        };
+        // Its marker, its length and which table it is come before the numbers of codes.
+        for wrong in [0xFF, 0] {
+            decode(&good).expect("a good one");
+            let mut bad = good.clone();
+            bad[tables + 5..tables + 21].fill(wrong);
+            decode(&bad).expect_err("a wrong one");
+            decode(&good).expect("a good one after a wrong one");
+        }
     }
 
     #[test]
