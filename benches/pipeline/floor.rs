@@ -10,7 +10,7 @@ use udpchat::{
     clock,
     video::{
         image::{Image, Size},
-        jpeg::{Decoder, Encoder, Strips, Want},
+        jpeg::{Encoder, Strips},
         source::pattern::Pattern,
     },
 };
@@ -21,10 +21,30 @@ use crate::measure::{Samples, timed};
 pub(crate) struct Floor {
     pattern: Pattern,
     encoder: Encoder,
-    decoder: Decoder,
+    decoder: BareDecoder,
     frame: Vec<u8>,
-    image: Image,
     next: u32,
+}
+
+/// libjpeg-turbo alone, on the calling thread: ours has threads of its own, which are confined.
+struct BareDecoder {
+    decompressor: turbojpeg::Decompressor,
+    size: Size,
+    pixels: Vec<u8>,
+}
+
+impl BareDecoder {
+    fn new(size: Size) -> Self {
+        let decompressor = turbojpeg::Decompressor::new().expect("memory");
+        Self { decompressor, size, pixels: vec![0; 3 * size.width * size.height] }
+    }
+
+    fn decode(&mut self, frame: &[u8]) {
+        let Size { width, height } = self.size;
+        let (pixels, format) = (&mut self.pixels[..], turbojpeg::PixelFormat::BGR);
+        let image = turbojpeg::Image { pixels, width, pitch: 3 * width, height, format };
+        self.decompressor.decompress(frame, image).expect("decodes");
+    }
 }
 
 /// What a series of pictures cost, each.
@@ -54,9 +74,8 @@ impl Floor {
         Self {
             pattern: Pattern::new(size, &format!("udpchat {size} 30 fps")),
             encoder: Encoder::new(quality, Strips::Count(1)),
-            decoder: Decoder::new(),
+            decoder: BareDecoder::new(size),
             frame: Vec::new(),
-            image: Image::empty(),
             next: 0,
         }
     }
@@ -77,13 +96,11 @@ impl Floor {
     /// finds its caches as the other left them.
     pub(crate) fn apart(&mut self, fps: f64, frames: usize) -> Run {
         let (mut run, began) = (Run::default(), clock::now());
-        let Self { pattern, encoder, decoder, image, next, .. } = self;
+        let Self { pattern, encoder, decoder, next, .. } = self;
         let (to_decoder, arrived) = mpsc::channel::<Vec<u8>>();
         let decoded = thread::scope(|scope| {
             let receiver = scope.spawn(move || {
-                let decode = |frame: Vec<u8>| {
-                    cost(|| decoder.decode(&frame, Want::Bgr, image).expect("decodes"))
-                };
+                let decode = |frame: Vec<u8>| cost(|| decoder.decode(&frame));
                 arrived.into_iter().map(decode).collect::<Vec<_>>()
             });
             for i in 0..frames {
@@ -126,9 +143,7 @@ impl Floor {
     fn one(&mut self, picture: &Image, run: &mut Run) {
         let cpu = clock::thread_cpu();
         let encode = timed(|| self.encoder.encode(picture, &mut self.frame).expect("encodes"));
-        let decode = timed(|| {
-            self.decoder.decode(&self.frame, Want::Bgr, &mut self.image).expect("decodes");
-        });
+        let decode = timed(|| self.decoder.decode(&self.frame));
         run.cpu.push(clock::thread_cpu().saturating_sub(cpu).as_secs_f64() * 1e3);
         run.encode.push(encode);
         run.decode.push(decode);
