@@ -450,6 +450,10 @@ impl<'a, 'b> Play<'a, 'b> {
                 let len = self.ops.int_in_range(1..=MAX_DATAGRAM_LEN)?;
                 self.sides[side].endpoint.handle_refused(self.now, addr(1 - side), len);
             }
+            5 => {
+                let len = self.ops.int_in_range(0..=2 * MAX_DATAGRAM_LEN)?;
+                self.sides[side].endpoint.handle_too_big(self.now, addr(1 - side), len);
+            }
             _ => {
                 let len = self.ops.int_in_range(0..=100)?;
                 let mut bytes = self.ops.bytes(len.min(self.ops.len()))?.to_vec();

@@ -1,10 +1,15 @@
 //! JPEGs from a pipe, from a camera and from a peer.
 
-use std::io::{BufRead, BufReader};
+use std::{
+    io::{BufRead, BufReader},
+    sync::LazyLock,
+};
 
 use crate::video::{
     image::{Image, PixelFormat, Size},
-    jpeg::{Ahead, Decoder, Header, JpegError, JpegStream, StreamItem, Want, mend},
+    jpeg::{
+        Ahead, Decoder, Encoder, Header, JpegError, JpegStream, StreamItem, Strips, Want, mend,
+    },
 };
 
 /// The bytes are a stream of JPEGs, and one of a camera. Each frame that is found is a piece of the
@@ -49,13 +54,14 @@ fn mended(mut frame: Vec<u8>) {
 }
 
 /// The first byte says what is wanted and how the rest, a frame, comes in. Strips, strips while the
-/// frame arrives, and the whole at once make the same picture or none.
+/// frame arrives, and the whole at once make the same picture or none. Whatever it was, a good frame
+/// after it is decoded.
 pub fn jpeg_decode(bytes: &[u8]) {
     let Some((&mode, frame)) = bytes.split_first() else { return };
     let want = if mode & 1 == 0 { Want::Planar } else { Want::Bgr };
     let pieces = usize::from(mode >> 1) % 8 + 1;
     let Ok(Header { size, .. }) = Header::parse(frame) else {
-        assert!(Decoder::with_threads(1).decode(frame, want, &mut Image::empty()).is_err());
+        assert!(Decoder::alone().decode(frame, want, &mut Image::empty()).is_err());
         return;
     };
     if size.width * size.height > MOST_PIXELS {
@@ -89,11 +95,21 @@ fn outcome(
     let Size { width, height } = size;
     let held = vec![filler; PixelFormat::Bgr.data_len(width, height)];
     let mut image = Image::new(width, height, PixelFormat::Bgr, held);
-    match decode(&mut Decoder::with_threads(1), &mut image) {
+    let mut decoder = Decoder::alone();
+    let outcome = match decode(&mut decoder, &mut image) {
         Err(JpegError::Panicked) => panic!("the decoder has panicked"),
         result => result.ok().map(|()| image),
-    }
+    };
+    decoder.decode(&GOOD, Want::Planar, &mut Image::empty()).expect("a frame spoils none after it");
+    outcome
 }
+
+static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut frame = Vec::new();
+    let image = Image::blank(16, 16, PixelFormat::Yuv420);
+    Encoder::alone(80, Strips::Count(1)).encode(&image, &mut frame).expect("encodes");
+    frame
+});
 
 /// The standard Huffman tables, and an end marker.
 const MENDING: usize = 422;

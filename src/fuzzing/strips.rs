@@ -27,7 +27,7 @@ fn there_and_back(ops: &mut Unstructured<'_>) -> Result<()> {
     let header = Header::parse(&frame).expect("our own frames are acceptable");
     assert_eq!((header.size, header.has_huffman_tables), (image.size(), true));
 
-    let mut decoder = Decoder::with_threads(1);
+    let mut decoder = Decoder::alone();
     let (mut whole, mut split) = (Image::empty(), Image::empty());
     decoder.decode_whole(&frame, Want::Planar, &mut whole).expect("a JPEG");
     decoder.decode(&frame, Want::Planar, &mut split).expect("a JPEG");

@@ -18,13 +18,18 @@ use crate::clock;
 /// A [confined](super::confine) thread, started when it is first needed.
 #[derive(Default)]
 pub(super) struct Cage {
-    /// `None`: it could not be started.
+    /// `None`: it could not be started, or is not to be.
     thread: OnceLock<Option<ThreadPool>>,
     /// Processor time that it used, in nanoseconds.
     cpu: AtomicU64,
 }
 
 impl Cage {
+    /// One that holds nothing: all is done on the calling thread.
+    pub(super) fn open() -> Self {
+        Self { thread: OnceLock::from(None), cpu: AtomicU64::new(0) }
+    }
+
     /// Does `work` there, and waits for it. A panic comes back.
     pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let Some(thread) = self.thread.get_or_init(start) else { return work() };

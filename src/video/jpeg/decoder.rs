@@ -77,8 +77,14 @@ impl Decoder {
         Self::of(Crew::new())
     }
 
+    /// On the calling thread alone, which is not confined.
+    pub(crate) fn alone() -> Self {
+        Self { cage: Cage::open(), ..Self::of(Crew::of(1)) }
+    }
+
     /// On so many threads, whatever the machine has.
-    pub(crate) fn with_threads(threads: usize) -> Self {
+    #[cfg(test)]
+    pub(super) fn with_threads(threads: usize) -> Self {
         Self::of(Crew::of(threads))
     }
 
