@@ -137,6 +137,12 @@ const HASH_LEN: usize = 32;
 
 const TAG_LEN: usize = 16;
 
+/// Bytes of the first message: a key of the curve, and a payload of nothing with its tag.
+pub const FIRST_LEN: usize = KEY_LEN + TAG_LEN;
+
+/// Bytes of the third message without its payload: an encrypted key and that payload, each with its tag.
+pub const MIN_THIRD_LEN: usize = KEY_LEN + 2 * TAG_LEN;
+
 /// What a handshake message adds to its payload at most: two keys and two tags.
 pub const MAX_OVERHEAD: usize = 2 * (KEY_LEN + TAG_LEN);
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::net::{
     crypto::{
-        handshake::{Handshake, Transport},
-        keys::{Identity, KEY_LEN, PublicKey, SharedSecret},
+        handshake::{FIRST_LEN, Handshake, MIN_THIRD_LEN, Transport},
+        keys::{Identity, PublicKey, SharedSecret},
     },
     session::ConnId,
     wire::control::{
@@ -151,8 +151,8 @@ impl ControlChannel {
         }
         let Some((message, _)) = parse_framed(&self.inbox)? else { return Ok(false) };
         let could_be = match &self.stage {
-            Stage::Silent => message.len() == FIRST_MESSAGE_LEN,
-            Stage::Answered(_) => message.len() > MIN_THIRD_MESSAGE_LEN,
+            Stage::Silent => message.len() == FIRST_LEN,
+            Stage::Answered(_) => message.len() > MIN_THIRD_LEN,
             _ => true,
         };
         if could_be { Ok(true) } else { Err(ControlError::Malformed) }
@@ -277,22 +277,18 @@ impl Stage {
 /// Also how soon after two seconds of silence over UDP that is noticed.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A key of the curve, and a payload of nothing with its tag.
-const FIRST_MESSAGE_LEN: usize = KEY_LEN + TAG_LEN;
-
-/// An encrypted key and a payload of nothing, each with its tag.
-const MIN_THIRD_MESSAGE_LEN: usize = KEY_LEN + 2 * TAG_LEN;
-const TAG_LEN: usize = 16;
-
 /// A silence that keep-alives should have filled.
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::wire::{
-        control::{Epoch, Purpose, SecretPart},
-        text::{Line, Name},
+    use crate::net::{
+        crypto::keys::KEY_LEN,
+        wire::{
+            control::{Epoch, Purpose, SecretPart},
+            text::{Line, Name},
+        },
     };
 
     fn hello() -> Hello {
