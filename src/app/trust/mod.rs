@@ -107,11 +107,10 @@ impl Trust {
         let known = files.map(|files| KnownPeers::in_file(files.known_peers));
         let code = code(args, side, messages)?;
         let policy = policy(accept, side, code.is_some())?;
-        let bare = match (key_file, policy) {
-            (Some(path), _) => Bare::Sealed(shared_key(path, messages)?),
-            (None, Policy::Known | Policy::Code) => Bare::Refused,
-            (None, _) if code.is_some() => Bare::Refused,
-            (None, _) => Bare::Clear,
+        let bare = match key_file {
+            Some(path) => Bare::Sealed(shared_key(path, messages)?),
+            None if policy == Policy::Known || code.is_some() => Bare::Refused,
+            None => Bare::Clear,
         };
         let secret = code.map(|code| code.secret());
         let credentials = Credentials { identity, secret, admission: Admission::Asked, bare };
