@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 /// A bucket of permissions that fills itself.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Allowance {
+pub(super) struct Budget {
     a_second: f64,
     burst: f64,
     left: f64,
     filled: Instant,
 }
 
-impl Allowance {
+impl Budget {
     /// `a_second` in the long run, `burst` at once.
     pub(super) fn new(now: Instant, a_second: f64, burst: f64) -> Self {
         Self { a_second, burst, left: burst, filled: now }
@@ -49,17 +49,17 @@ mod tests {
     #[test]
     fn so_many_at_once_and_so_many_a_second() {
         let mut now = crate::clock::now();
-        let mut allowance = Allowance::new(now, 10.0, 3.0);
+        let mut budget = Budget::new(now, 10.0, 3.0);
         let mut taken = 0;
-        while allowance.take(now) {
+        while budget.take(now) {
             taken += 1;
         }
         assert_eq!(taken, 3);
         let began = now;
         for _ in 0..20 {
-            assert!(!allowance.take(now));
-            now = allowance.next_at();
-            assert!(allowance.take(now));
+            assert!(!budget.take(now));
+            now = budget.next_at();
+            assert!(budget.take(now));
         }
         assert!(now - began >= Duration::from_millis(1990));
     }

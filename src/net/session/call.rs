@@ -10,7 +10,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::{
     Delivered, EndReason, Event, Peer,
-    allowance::Allowance,
+    budget::Budget,
     control::{ControlChannel, Heard},
     outbound::{Burst, Outbound},
     path::Path,
@@ -174,8 +174,8 @@ pub(super) struct Call {
     /// The last datagram before UDP was found to be blocked.
     udp_blocked_since: Option<Instant>,
     ending: Option<(Instant, EndReason)>,
-    texts: Allowance,
-    stream_changes: Allowance,
+    texts: Budget,
+    stream_changes: Budget,
     /// The newest stream that the peer has told us of, if it told us too often.
     untold_stream: Option<StreamParams>,
 }
@@ -234,8 +234,8 @@ impl Call {
             last_datagram: None,
             udp_blocked_since: None,
             ending: None,
-            texts: Allowance::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
-            stream_changes: Allowance::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
+            texts: Budget::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
+            stream_changes: Budget::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
             untold_stream: None,
         };
         if let Some(addr) = media_addr {

@@ -14,7 +14,7 @@
 //! - `poll_timeout() -> Option<Instant>`: when to call `handle_timeout` next. After a full
 //!   drain it is none, or later than the last `now`.
 
-mod allowance;
+mod budget;
 mod call;
 mod control;
 mod dialling;

@@ -10,7 +10,7 @@ use crate::net::{
     frame::SessionId,
     session::{
         AskId, Event,
-        allowance::Allowance,
+        budget::Budget,
         control::ControlChannel,
         dialling::{ASK_DEADLINE, HELLO_DEADLINE},
     },
@@ -85,7 +85,7 @@ impl Greeting {
 /// stream runs on.
 #[derive(Debug)]
 pub(super) struct MeetingBudget {
-    all: Allowance,
+    all: Budget,
     /// What networks have had of it lately, and when that was reckoned; none that has had nothing.
     shares: Vec<Share>,
     wrong_codes: VecDeque<(Network, Instant)>,
@@ -104,7 +104,7 @@ struct Network(u64);
 
 impl MeetingBudget {
     pub(super) fn new(now: Instant) -> Self {
-        let all = Allowance::new(now, MEETINGS_A_SECOND, MEETING_BURST);
+        let all = Budget::new(now, MEETINGS_A_SECOND, MEETING_BURST);
         Self { all, shares: Vec::new(), wrong_codes: VecDeque::new() }
     }
 
@@ -253,7 +253,7 @@ mod tests {
         });
         assert_eq!(guessed.count(), MAX_WRONG_CODES);
         assert!(!budget.may_guess(now, ip(0)) && !budget.may_come(now, ip(0)));
-        assert!(budget.may_come(now, ip(100)), "who has the code waits, and is not sent away");
+        assert!(budget.may_come(now, ip(100)), "who has not guessed may connect");
         assert!(budget.may_guess(now + WRONG_CODE_PAUSE, ip(100)));
     }
 

@@ -15,8 +15,8 @@ use rand_pcg::Pcg64Mcg;
 
 use super::{
     AskId, CallCounters, CallId, Delivered, EndReason, Event, GiveUpReason, Verdict, WaitReason,
-    allowance::Allowance,
     boot_local_epoch,
+    budget::Budget,
     call::{Call, CallParts},
     control::ControlChannel,
     dialling::Dialling,
@@ -184,7 +184,7 @@ pub struct Endpoint {
     next_ask: u64,
     /// The newest sequence number of the sealed sessions without a control channel that have ended.
     newest_bare: Option<u64>,
-    bare_attempts: Allowance,
+    bare_attempts: Budget,
     has_told_cannot_open: bool,
     meetings: MeetingBudget,
     next_transmitter: usize,
@@ -216,7 +216,7 @@ impl Endpoint {
             next_call: 0,
             next_ask: 0,
             newest_bare: None,
-            bare_attempts: Allowance::new(now, BARE_ATTEMPTS_A_SECOND, BARE_ATTEMPTS_BURST),
+            bare_attempts: Budget::new(now, BARE_ATTEMPTS_A_SECOND, BARE_ATTEMPTS_BURST),
             has_told_cannot_open: false,
             meetings: MeetingBudget::new(now),
             next_transmitter: 0,
