@@ -87,53 +87,68 @@ fn hostile(strips: usize) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// A receiver that decodes what comes, and records it as well.
-fn receiver(film: &str) -> Program {
-    let args = ["recv", "--bind", "127.0.0.1:0", "--show", "decode", "--stats-json", "-"];
-    let mut command = command(&[&args[..], &["--output", film]].concat());
-    command.env("RUST_LOG", "udpchat=debug").stdin(Stdio::null()).stdout(Stdio::piped());
-    Program::spawn(&mut command)
+/// A receiver that decodes what comes, and records it as well, and who sends to it.
+struct Recording {
+    folder: tempfile::TempDir,
+    receiver: Program,
+    sender: Side,
 }
 
-fn refused(receiver: &Program) -> usize {
-    receiver.said().iter().filter(|line| line.contains(" is damaged: ")).count()
-}
+impl Recording {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let film = folder.path().join(FILM);
+        let args = ["recv", "--bind", "127.0.0.1:0", "--show", "decode", "--stats-json", "-"];
+        let mut command = command(&args);
+        command.arg("--output").arg(film).env("RUST_LOG", "udpchat=debug");
+        let receiver = Program::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()));
+        let sender = Side::sender(([127, 0, 0, 1], receiver.port()).into(), true);
+        sender.wait_connected();
+        Self { folder, receiver, sender }
+    }
 
-/// Sends `frame` until `arrived`: a busy kernel may drop it.
-fn send(sender: &Side, frame: &[u8], what: &str, arrived: impl Fn() -> bool) {
-    let data = FrameBytes::from(frame.to_vec());
-    wait(what, || {
-        sender.inlet.push(OutgoingFrame { data: data.clone(), captured: clock::now() });
-        let deadline = clock::now() + Duration::from_millis(700);
-        while clock::now() < deadline {
-            if arrived() {
-                return Some(());
+    /// Bytes of the film so far.
+    fn recorded(&self) -> u64 {
+        fs::metadata(self.folder.path().join(FILM)).map_or(0, |film| film.len())
+    }
+
+    /// Frames that were said to be damaged so far.
+    fn refused(&self) -> usize {
+        self.receiver.said().iter().filter(|line| line.contains(" is damaged: ")).count()
+    }
+
+    /// Sends `frame` until `count` has grown: a busy kernel may drop it.
+    fn send<N: PartialOrd>(&self, frame: &[u8], what: &str, count: impl Fn(&Self) -> N) {
+        let (data, before) = (FrameBytes::from(frame.to_vec()), count(self));
+        wait(what, || {
+            self.sender.inlet.push(OutgoingFrame { data: data.clone(), captured: clock::now() });
+            let deadline = clock::now() + Duration::from_millis(700);
+            while clock::now() < deadline {
+                if count(self) > before {
+                    return Some(());
+                }
+                std::thread::park_timeout(Duration::from_millis(2));
             }
-            std::thread::park_timeout(Duration::from_millis(2));
-        }
-        None
-    });
+            None
+        });
+    }
 }
+
+const FILM: &str = "film.y4m";
 
 #[test]
 fn pictures_made_to_hurt_are_counted_and_a_good_one_is_shown_after_each() {
     let _shared = shared();
-    let folder = tempfile::tempdir().expect("a folder");
-    let film = folder.path().join("film.y4m");
-    let receiver = receiver(film.to_str().expect("plain"));
-    let sender = Side::sender(([127, 0, 0, 1], receiver.port()).into(), true);
-    sender.wait_connected();
+    let recording = Recording::start();
     let mut sent = 0;
     for strips in [1, 4] {
         for (what, frame) in hostile(strips) {
-            let before = refused(&receiver);
-            send(&sender, &frame, what, || refused(&receiver) > before);
+            recording.send(&frame, what, Recording::refused);
             sent += 1;
-            let recorded = || fs::metadata(&film).map_or(0, |film| film.len());
-            let before = recorded();
-            send(&sender, &good(strips), "a good frame", || recorded() > before);
+            recording.send(&good(strips), "a good frame", Recording::recorded);
         }
     }
+    let Recording { folder: _folder, receiver, sender } = recording;
     let peak = memory_kb(receiver.id());
     sender.quit();
     receiver.interrupt();
@@ -165,17 +180,12 @@ fn the_threads_that_decode_are_confined_and_no_others() {
         return;
     }
     let _shared = shared();
-    let folder = tempfile::tempdir().expect("a folder");
-    let film = folder.path().join("film.y4m");
-    let receiver = receiver(film.to_str().expect("plain"));
-    let sender = Side::sender(([127, 0, 0, 1], receiver.port()).into(), true);
-    sender.wait_connected();
-    let written = || fs::metadata(&film).is_ok_and(|film| film.len() > 640 * 480);
-    send(&sender, &good(4), "a good frame", written);
+    let recording = Recording::start();
+    recording.send(&good(4), "a good frame", |r| r.recorded() > 640 * 480);
     let held = |status: &str| (field(status, "Seccomp:"), field(status, "NoNewPrivs:"));
     let ours = held(&fs::read_to_string("/proc/self/status").expect("Linux has it"));
     let (mut decoders, mut others) = (0, 0);
-    for task in fs::read_dir(format!("/proc/{}/task", receiver.id())).expect("it runs") {
+    for task in fs::read_dir(format!("/proc/{}/task", recording.receiver.id())).expect("it runs") {
         let task = task.expect("it runs").path();
         let name = fs::read_to_string(task.join("comm")).expect("it runs");
         let status = fs::read_to_string(task.join("status")).expect("it runs");

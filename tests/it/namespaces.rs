@@ -3,8 +3,7 @@
 //!
 //! The rows of bad ways are those of `repair.rs`, where they are exact and have seeds; here they
 //! are real processes, sockets and clocks. A row takes ten seconds, or as many as
-//! `UDPCHAT_ROW_SECONDS` says. Those that show nothing which others do not are ignored unless asked for:
-//! `UDPCHAT_ROW_SECONDS=60 cargo test --test it namespaces:: -- --include-ignored --nocapture`.
+//! `UDPCHAT_ROW_SECONDS` says: `UDPCHAT_ROW_SECONDS=60 cargo test --test it namespaces:: -- --nocapture`.
 
 use std::{path::Path, time::Duration};
 
@@ -74,7 +73,6 @@ fn a_cable_that_loses_nothing() {
 }
 
 #[test]
-#[ignore = "between two that are run"]
 fn a_cable_that_loses_one_datagram_in_a_thousand() {
     loses(1, &[], 0.9999, 0.06);
 }
@@ -90,7 +88,6 @@ fn a_cable_that_loses_one_datagram_in_twenty() {
 }
 
 #[test]
-#[ignore = "as one in twenty, but more; without the round trip of 10 ms"]
 fn a_cable_that_loses_one_datagram_in_ten() {
     loses(100, &[], 0.99, 0.35);
 }
@@ -108,7 +105,6 @@ fn a_cable_that_loses_twenty_datagrams_at_once() {
 }
 
 #[test]
-#[ignore = "what it does to datagrams is tested one by one"]
 fn a_cable_that_doubles_and_corrupts() {
     // A copy of what comes in comes in as well, through the loopback; the kernel mends the checksum of
     // what is overwritten, so that only udpchat can tell.
@@ -147,7 +143,6 @@ fn a_cable_that_carries_ten_megabits() {
 
 /// A sixth of the time at 100 Mbit/s, half of it at 10, a third at 100.
 #[test]
-#[ignore = "takes a minute to say anything"]
 fn a_cable_that_narrows_and_widens() {
     let _alone = alone();
     let Some(machines) = Machines::new("tc") else { return };
