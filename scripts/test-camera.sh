@@ -1,14 +1,8 @@
 #!/usr/bin/env bash
-# A real V4L2 camera, simulated in a virtual machine: LABVM is the command that boots it and runs what follows in it.
+# A real V4L2 camera, simulated in a virtual machine (LABVM, see lab.sh).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-lab=${LABVM:-../shared/lab/labvm}
-if [ ! -x "$lab" ]; then
-    echo "skipped: no virtual machine with a camera (set LABVM to the command that boots one)"
-    exit 0
-fi
-out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
+. scripts/lab.sh "a camera"
 cat >"$out/inside.sh" <<'EOS'
 set -eu
 export XDG_CONFIG_HOME=$2

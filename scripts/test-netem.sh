@@ -1,15 +1,9 @@
 #!/usr/bin/env bash
-# The rows of "Loss" in docs/BENCHMARKS.md under the kernel's own netem, in a virtual machine: LABVM is the command that boots
-# it and runs what follows in it. ROW_SECONDS says how long a row is, ROWS which (a part of the name), UDPCHAT the binary.
+# The rows of "Loss" in docs/BENCHMARKS.md under the kernel's own netem, in a virtual machine (LABVM, see lab.sh).
+# ROW_SECONDS says how long a row is, ROWS which (a part of the name), UDPCHAT the binary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-lab=${LABVM:-../shared/lab/labvm}
-if [ ! -x "$lab" ]; then
-    echo "skipped: no virtual machine with netem (set LABVM to the command that boots one)"
-    exit 0
-fi
-out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
+. scripts/lab.sh "netem"
 cat >"$out/rows.py" <<'PY'
 import json, os, signal, subprocess, sys, time
 
