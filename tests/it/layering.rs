@@ -97,8 +97,12 @@ fn module_of(file: &Path) -> Vec<String> {
     module
 }
 
-/// Every path into this crate that `text` names outside comments and its tests at the foot.
+/// Every path into this crate that `text` names outside comments and its tests, be they at the foot or a
+/// file of their own.
 fn mentions(module: &[String], text: &str) -> Vec<Mention> {
+    if module.last().is_some_and(|name| name == "tests") {
+        return Vec::new();
+    }
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let code: Vec<&str> =
         code.lines().map(|l| if l.trim_start().starts_with("//") { "" } else { l }).collect();

@@ -17,6 +17,7 @@
 mod budget;
 mod call;
 mod control;
+mod counters;
 mod dialling;
 mod endpoint;
 mod event;
@@ -27,7 +28,8 @@ mod receiver;
 mod repairs;
 mod sender;
 
-pub use call::{CallCounters, CallId, RepairStats};
+pub use call::CallId;
+pub use counters::{CallCounters, RepairStats};
 pub use endpoint::{
     Admission, Bare, ConnId, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, Output, Role,
     StrayCounters, Target, Transmit,

@@ -1,0 +1,294 @@
+//! Callers, callees and those who send unasked, in virtual time.
+
+use super::*;
+use crate::net::session::DEFAULT_REASSEMBLY_DEADLINE;
+use crate::net::{
+    session::control::Heard,
+    wire::control::{Hello, Message, SecretPart},
+};
+
+fn config(now: Instant, role: Role) -> EndpointConfig {
+    EndpointConfig {
+        name: Name::new("ann"),
+        role,
+        identity: Identity::from_bytes([1; 32]),
+        secret: None,
+        admission: Admission::Anyone,
+        bare: Bare::Clear,
+        wall_clock: Duration::ZERO,
+        stream: None,
+        max_datagram_len: Some(1200),
+        fec: FecMode::Off,
+        max_bitrate: None,
+        reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
+        epoch: now,
+        shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
+        seed: 1,
+    }
+}
+
+fn endpoint(now: Instant, role: Role) -> Endpoint {
+    Endpoint::new(now, config(now, role))
+}
+
+#[test]
+fn a_bare_sender_does_not_wait_to_be_spoken_to() {
+    let now = crate::clock::now();
+    let addr = "127.0.0.1:7".parse().unwrap();
+    let target = Target { host: "desk".into(), addrs: vec![addr] };
+    let role = Role::Send { targets: vec![target], control: false };
+    let mut endpoint = endpoint(now, role);
+    assert_eq!(endpoint.poll_timeout(), None);
+    endpoint.handle_timeout(now + Duration::from_secs(3600));
+    assert_eq!(endpoint.calls().count(), 1);
+}
+
+/// A caller who has met `endpoint`, and what it is to call itself.
+fn caller(now: Instant, endpoint: &mut Endpoint) -> (ConnId, ControlChannel, Hello) {
+    while endpoint.poll_output().is_some() {}
+    let conn = endpoint.handle_incoming(now, "127.0.0.1:7".parse().unwrap()).unwrap();
+    let identity = Identity::from_bytes([2; 32]);
+    let mut control = ControlChannel::dialling(now, conn, &identity, None);
+    endpoint.handle_data(now, conn, &control.take_output().unwrap());
+    hear(now, endpoint, &mut control);
+    assert!(matches!(control.poll_heard(), Ok(Some(Heard::Key(_)))));
+    let hello = Hello {
+        session: 7,
+        name: Name::new("bob"),
+        purpose: Purpose::Send,
+        stream: None,
+        epoch: Epoch { boot: 0, monotonic_us: 0 },
+        max_datagram_len: 1200,
+        secret: SecretPart::from_bytes([3; 32]),
+        has_aes: true,
+    };
+    (conn, control, hello)
+}
+
+fn hear(now: Instant, endpoint: &mut Endpoint, control: &mut ControlChannel) {
+    while let Some(output) = endpoint.poll_output() {
+        if let Output::Write(_, bytes) = output {
+            control.handle_data(now, &bytes);
+        }
+    }
+}
+
+fn events(endpoint: &mut Endpoint) -> Vec<Event> {
+    std::iter::from_fn(|| endpoint.poll_event()).collect()
+}
+
+#[test]
+fn what_a_caller_says_behind_its_hello_is_heard_at_once() {
+    let now = crate::clock::now();
+    let mut endpoint = endpoint(now, Role::Receive);
+    let (conn, mut control, hello) = caller(now, &mut endpoint);
+    control.introduce(hello);
+    control.push(&Message::Text(Line::new("hi").unwrap()));
+    endpoint.handle_data(now, conn, &control.take_output().unwrap());
+    let events = events(&mut endpoint);
+    assert!(matches!(events[..], [Event::Connected { .. }, Event::Text { .. }]), "{events:?}");
+}
+
+#[test]
+fn a_caller_waits_for_the_answer_and_is_told_so() {
+    let now = crate::clock::now();
+    let mut endpoint = endpoint(now, Role::Receive);
+    endpoint.config.admission = Admission::Asked;
+    for verdict in [Verdict::Refuse, Verdict::Admit] {
+        let (conn, mut control, hello) = caller(now, &mut endpoint);
+        control.introduce(hello);
+        endpoint.handle_data(now, conn, &control.take_output().unwrap());
+        let [Event::Asked { ask, key, .. }] = events(&mut endpoint)[..] else { panic!() };
+        assert_eq!(key, Identity::from_bytes([2; 32]).public_key());
+        let later = now + Duration::from_secs(20);
+        endpoint.handle_timeout(later);
+        hear(later, &mut endpoint, &mut control);
+        assert_eq!(control.poll_heard(), Ok(Some(Heard::Message(Message::Ringing))));
+        assert_eq!(control.poll_heard(), Ok(Some(Heard::Message(Message::KeepAlive))));
+        endpoint.answer(later, ask, verdict);
+        hear(later, &mut endpoint, &mut control);
+        let heard = control.poll_heard();
+        match verdict {
+            Verdict::Refuse => {
+                assert_eq!(heard, Ok(Some(Heard::Message(Message::Reject(RejectReason::Refused)))));
+            }
+            Verdict::Admit => {
+                assert!(matches!(heard, Ok(Some(Heard::Message(Message::Accept(_))))));
+            }
+        }
+        let told = events(&mut endpoint);
+        match verdict {
+            Verdict::Refuse => assert!(matches!(told[..], [Event::Refused { .. }])),
+            Verdict::Admit => assert!(matches!(told[..], [Event::Connected { .. }])),
+        }
+    }
+}
+
+#[test]
+fn a_caller_nobody_answers_about_is_refused_and_one_who_leaves_is_forgotten() {
+    let now = crate::clock::now();
+    let mut endpoint = endpoint(now, Role::Receive);
+    endpoint.config.admission = Admission::Asked;
+    for leaves in [false, true] {
+        let (conn, mut control, hello) = caller(now, &mut endpoint);
+        control.introduce(hello);
+        endpoint.handle_data(now, conn, &control.take_output().unwrap());
+        assert!(matches!(events(&mut endpoint)[..], [Event::Asked { .. }]));
+        if leaves {
+            endpoint.handle_disconnected(now, conn, false);
+        } else {
+            endpoint.handle_timeout(now + Duration::from_secs(36));
+        }
+        let told = events(&mut endpoint);
+        assert!(matches!(told[0], Event::AskEnded { .. }), "{told:?}");
+        assert_eq!(told.len(), if leaves { 1 } else { 2 });
+        assert!(endpoint.is_idle());
+    }
+}
+
+fn bare(now: Instant, role: Role, bare: Bare, at: u64) -> Endpoint {
+    let wall_clock = Duration::from_secs(at);
+    // Another seed, another session.
+    let seed = at + 1;
+    Endpoint::new(now, EndpointConfig { bare, wall_clock, seed, ..config(now, role) })
+}
+
+/// What a sender without a control channel sends of one frame, begun at second `at`.
+fn sent_bare(now: Instant, key: Bare, at: u64) -> Vec<u8> {
+    let target = Target { host: "desk".into(), addrs: vec!["127.0.0.1:7".parse().unwrap()] };
+    let role = Role::Send { targets: vec![target], control: false };
+    let mut sender = bare(now, role, key, at);
+    sender.push_frame(now, &OutgoingFrame { data: vec![7; 100].into(), captured: now });
+    let mut buf = vec![0; 2000];
+    let transmit = sender.poll_transmit(now, &mut buf, 1).unwrap();
+    buf.truncate(transmit.len);
+    buf
+}
+
+fn key(byte: u8) -> Bare {
+    Bare::Sealed(SharedSecret::from_bytes([byte; 32]))
+}
+
+#[test]
+fn a_bare_stream_is_taken_only_with_the_same_key() {
+    let now = crate::clock::now();
+    let from = "127.0.0.1:8".parse().unwrap();
+    for (ours, theirs, taken, told) in [
+        (Bare::Clear, Bare::Clear, true, None),
+        (key(1), key(1), true, None),
+        (key(1), key(2), false, None),
+        (key(1), Bare::Clear, false, Some(false)),
+        (Bare::Clear, key(1), false, Some(true)),
+        (Bare::Refused, Bare::Clear, false, None),
+        (Bare::Refused, key(1), false, None),
+    ] {
+        let what = format!("{ours:?} takes {theirs:?}");
+        let mut receiver = bare(now, Role::Receive, ours, 0);
+        for _ in 0..2 {
+            receiver.handle_datagram(now, from, &mut sent_bare(now, theirs.clone(), 5));
+        }
+        assert_eq!(receiver.poll_frame().is_some(), taken, "{what}");
+        let cannot_open = events(&mut receiver).into_iter().filter_map(|event| match event {
+            Event::CannotOpen { is_sealed, .. } => Some(is_sealed),
+            _ => None,
+        });
+        assert_eq!(cannot_open.collect::<Vec<_>>(), Vec::from_iter(told), "{what}");
+    }
+}
+
+#[test]
+fn a_sealed_bare_stream_cannot_be_repeated_after_another() {
+    let now = crate::clock::now();
+    let from = "127.0.0.1:8".parse().unwrap();
+    let mut receiver = bare(now, Role::Receive, key(1), 0);
+    let old = sent_bare(now, key(1), 5);
+    let mut take = |now: Instant, datagram: &[u8]| {
+        receiver.handle_datagram(now, from, &mut datagram.to_vec());
+        let taken = receiver.poll_frame().is_some();
+        receiver.handle_timeout(now + Duration::from_secs(3));
+        taken
+    };
+    assert!(take(now, &old));
+    let later = now + Duration::from_secs(10);
+    assert!(!take(later, &old), "a repetition");
+    assert!(take(later, &sent_bare(later, key(1), 6)));
+    assert!(!take(later + Duration::from_secs(10), &old));
+}
+
+#[test]
+fn a_recording_is_not_shown_after_a_newer_session_that_pauses() {
+    let now = crate::clock::now();
+    let from = "127.0.0.1:8".parse().unwrap();
+    let mut receiver = bare(now, Role::Receive, key(1), 0);
+    let old = sent_bare(now, key(1), 5);
+    receiver.handle_datagram(now, from, &mut sent_bare(now, key(1), 6));
+    assert!(receiver.poll_frame().is_some());
+    let later = now + Duration::from_millis(700);
+    receiver.handle_datagram(later, from, &mut old.clone());
+    assert!(receiver.poll_frame().is_none());
+    receiver.handle_datagram(later, from, &mut sent_bare(later, key(1), 7));
+    assert!(receiver.poll_frame().is_some(), "but a newer one is");
+}
+
+#[test]
+fn unknown_sealed_sessions_are_tried_only_so_often() {
+    let now = crate::clock::now();
+    let from = "127.0.0.1:8".parse().unwrap();
+    let mut receiver = bare(now, Role::Receive, key(1), 0);
+    for _ in 0..100 {
+        receiver.handle_datagram(now, from, &mut sent_bare(now, key(2), 6));
+    }
+    assert_eq!(receiver.strays().forged, BARE_ATTEMPTS_BURST as u64);
+}
+
+#[test]
+fn connections_opened_beforehand_are_no_more_guesses() {
+    let now = crate::clock::now();
+    let mut endpoint = endpoint(now, Role::Receive);
+    endpoint.config.secret = Some(SharedSecret::from_bytes([9; 32]));
+    let callers: Vec<_> = (0..8).map(|_| caller(now, &mut endpoint)).collect();
+    for (conn, mut control, hello) in callers {
+        control.introduce(hello);
+        endpoint.handle_data(now, conn, &control.take_output().unwrap());
+    }
+    let told = events(&mut endpoint);
+    assert!(matches!(told[..], [Event::Misspoke { .. }]), "{told:?}");
+}
+
+#[test]
+fn garbage_takes_no_part_of_the_time_for_callers() {
+    let now = crate::clock::now();
+    let mut endpoint = endpoint(now, Role::Receive);
+    let eve = "127.0.0.1:666".parse().unwrap();
+    for garbage in [&b"GET / HTTP/1"[..], b"udpchat\x02\0\x02xy"].repeat(200) {
+        let conn = endpoint.handle_incoming(now, eve).unwrap();
+        endpoint.handle_data(now, conn, garbage);
+    }
+    events(&mut endpoint);
+    let (conn, mut control, hello) = caller(now, &mut endpoint);
+    control.introduce(hello);
+    endpoint.handle_data(now, conn, &control.take_output().unwrap());
+    assert!(matches!(events(&mut endpoint)[..], [Event::Connected { .. }]));
+}
+
+#[test]
+fn who_talks_too_much_is_not_heard_and_the_newest_stream_is() {
+    let now = crate::clock::now();
+    let mut endpoint = endpoint(now, Role::Receive);
+    let (conn, mut control, hello) = caller(now, &mut endpoint);
+    control.introduce(hello);
+    for width in 0..100 {
+        control.push(&Message::Text(Line::new("hi").unwrap()));
+        let stream = StreamParams { width, height: 1, millifps: 1, quality: None };
+        control.push(&Message::Stream(stream));
+    }
+    endpoint.handle_data(now, conn, &control.take_output().unwrap());
+    let told = events(&mut endpoint);
+    let texts = told.iter().filter(|e| matches!(e, Event::Text { .. })).count();
+    let streams = told.iter().filter(|e| matches!(e, Event::StreamChanged { .. })).count();
+    assert_eq!((texts, streams, endpoint.totals().unheard), (20, 20, 80 + 79));
+    endpoint.handle_timeout(now + Duration::from_millis(101));
+    let told = events(&mut endpoint);
+    let [Event::StreamChanged { stream, .. }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(stream.width, 99);
+}
