@@ -10,8 +10,10 @@ mod loopback;
 
 mod caller;
 mod congestion;
+mod contract;
 mod endpoint;
 mod fuzzing;
+mod loss_table;
 mod paths;
 mod side;
 mod sim;

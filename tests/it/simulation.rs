@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use proptest::prelude::*;
 use udpchat::net::{
     frame::{FrameBytes, OutgoingFrame},
     netem::NetemSpec,
@@ -22,14 +21,14 @@ use crate::{
     sim::{FRAME_INTERVAL, MS, NodeId, SECOND, Sim, number_of, numbers, picture},
 };
 
-const ANN: NodeId = NodeId(0);
-const BOB: NodeId = NodeId(1);
+pub(crate) const ANN: NodeId = NodeId(0);
+pub(crate) const BOB: NodeId = NodeId(1);
 const EVE: NodeId = NodeId(2);
 
 /// A frame of 20 chunks.
 const FRAME_LEN: usize = 20 * 1160 - 4;
 
-fn links(spec: &str) -> NetemSpec {
+pub(crate) fn links(spec: &str) -> NetemSpec {
     spec.parse().expect("a specification")
 }
 
@@ -66,7 +65,7 @@ fn next_frame_within(sim: &mut Sim, node: NodeId, limit: Duration) -> Duration {
 }
 
 /// Bob's only call's counters.
-fn bobs(sim: &Sim) -> CallCounters {
+pub(crate) fn bobs(sim: &Sim) -> CallCounters {
     sim.counters(BOB)[0]
 }
 
@@ -623,311 +622,4 @@ fn every_frame_has_one_fate() {
     let ann = sim.counters(ANN)[0];
     assert_eq!(ann.frames_sent + ann.frames_superseded + ann.frames_unsendable, 601);
     assert!(r.seen <= ann.frames_sent && r.seen + 20 > ann.frames_sent, "{r:?}");
-}
-
-/// Something that happens to a pair of endpoints.
-#[derive(Clone, Debug)]
-enum Op {
-    Run(u16),
-    Frame(bool, usize),
-    Say(bool, String),
-    Stream(u16),
-    Kill(bool),
-    Quit(bool),
-    Start(bool),
-    Block(bool, bool),
-    BlackOut(u16),
-    Garbage(bool, Vec<u8>),
-    Chunk(Vec<u8>),
-    Speak(Vec<u8>),
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    prop_oneof![
-        8 => (0..3000_u16).prop_map(Op::Run),
-        8 => (any::<bool>(), 0..60_000_usize).prop_map(|(who, len)| Op::Frame(who, len)),
-        2 => (any::<bool>(), "\\PC{1,40}").prop_map(|(who, text)| Op::Say(who, text)),
-        1 => (1..4000_u16).prop_map(Op::Stream),
-        1 => any::<bool>().prop_map(Op::Kill),
-        1 => any::<bool>().prop_map(Op::Quit),
-        4 => any::<bool>().prop_map(Op::Start),
-        2 => (any::<bool>(), any::<bool>()).prop_map(|(way, open)| Op::Block(way, open)),
-        1 => (0..20_000_u16).prop_map(Op::BlackOut),
-        2 => (any::<bool>(), prop::collection::vec(any::<u8>(), 0..100))
-            .prop_map(|(who, bytes)| Op::Garbage(who, bytes)),
-        8 => chunk().prop_map(Op::Chunk),
-        1 => prop::collection::vec(any::<u8>(), 0..100).prop_map(Op::Speak),
-    ]
-}
-
-/// A forged chunk that is right by itself, or nearly: small numbers, so that forged chunks meet
-/// and contradict each other.
-fn chunk() -> impl Strategy<Value = Vec<u8>> {
-    let body_len = prop_oneof![1 => Just(0_u32), 3 => 5..30_u32];
-    (0..4_u32, body_len, 1..4_u16, 0..9_u16, 0..3_u16, 0..12_u32).prop_map(
-        |(frame, body_len, half_len, index, parity, wrong)| {
-            let chunk_len = half_len * 2;
-            let is_known = body_len > 0;
-            let source = body_len.div_ceil(chunk_len.into()) as u16 + u16::from(wrong == 0);
-            let (source, parity) = if is_known { (source, parity) } else { (0, 0) };
-            let rest = body_len.saturating_sub(u32::from(index * chunk_len));
-            let is_last = is_known && index + 1 == source;
-            let payload_len = if is_last { rest } else { chunk_len.into() };
-            let words = [chunk_len, index, source, parity];
-            let mut body = [&frame.to_be_bytes()[..], &[0; 8], &body_len.to_be_bytes()].concat();
-            body.extend(words.iter().flat_map(|w| w.to_be_bytes()));
-            body.resize(body.len() + payload_len as usize + usize::from(wrong == 1), 0x55);
-            body
-        },
-    )
-}
-
-/// How the pair of endpoints is set up.
-#[derive(Clone, Copy, Debug)]
-enum Setting {
-    Controlled,
-    Bare,
-    Chat,
-    /// Nobody but strangers, who send what the operations forge.
-    Strangers,
-}
-
-fn start(sim: &mut Sim, setting: Setting, caller: bool) {
-    let target = sim.target(BOB);
-    let (node, role) = match (setting, caller) {
-        (Setting::Chat, true) => (ANN, Role::ChatDial(target)),
-        (Setting::Strangers, true) => (ANN, Role::Receive),
-        (Setting::Chat, false) => (BOB, Role::ChatListen),
-        (_, false) => (BOB, Role::Receive),
-        (Setting::Controlled, true) => (ANN, Role::Send { targets: vec![target], control: true }),
-        (Setting::Bare, true) => (ANN, Role::Send { targets: vec![target], control: false }),
-    };
-    sim.start(node, sim.config(node, role));
-}
-
-/// Applies `ops`, with a spurious timeout every so often, or none. The digest of the trace,
-/// and what both sides told and received.
-fn play(
-    spec: NetemSpec,
-    setting: Setting,
-    ops: &[Op],
-    spurious: Option<Duration>,
-) -> (u32, Vec<String>) {
-    let mut sim = Sim::with_links(2, spec);
-    sim.spurious = spurious;
-    let mut is_up = [false; 2];
-    let stranger = "10.8.8.8:8".parse().expect("an address");
-    for caller in [false, true] {
-        start(&mut sim, setting, caller);
-        is_up[usize::from(!caller)] = true;
-    }
-    for (step, op) in ops.iter().enumerate() {
-        let node = |caller: bool| if caller { ANN } else { BOB };
-        match op {
-            Op::Run(ms) => sim.run(MS * u32::from(*ms)),
-            Op::Frame(who, len) => sim.push_frame(node(*who), step as u64, *len),
-            Op::Say(who, text) => {
-                if Line::new(text).is_some() {
-                    sim.say(node(*who), text);
-                }
-            }
-            Op::Stream(width) => {
-                let stream =
-                    StreamParams { width: *width, height: 1, millifps: 1, quality: Some(50) };
-                sim.with(ANN, |e, _| e.set_stream(stream));
-            }
-            Op::Kill(who) => {
-                sim.kill(node(*who));
-                is_up[node(*who).0] = false;
-            }
-            Op::Quit(who) => {
-                sim.quit(node(*who));
-                is_up[node(*who).0] = false;
-            }
-            Op::Start(who) => {
-                if !is_up[node(*who).0] {
-                    start(&mut sim, setting, *who);
-                    is_up[node(*who).0] = true;
-                }
-            }
-            Op::Block(true, open) => sim.set_open(ANN, BOB, *open),
-            Op::Block(false, open) => sim.set_open(BOB, ANN, *open),
-            Op::BlackOut(ms) => sim.black_out(MS * u32::from(*ms)),
-            Op::Garbage(who, bytes) => sim.inject(node(*who), stranger, bytes),
-            Op::Chunk(body) => sim.inject(BOB, stranger, &whole_datagram(step as u64, body)),
-            Op::Speak(bytes) if is_up[BOB.0] => {
-                sim.speak_to(BOB, bytes);
-            }
-            Op::Speak(_) => {}
-        }
-    }
-    sim.run(2 * SECOND);
-    for node in [ANN, BOB].into_iter().filter(|n| is_up[n.0]) {
-        for counters in sim.counters(node) {
-            let r = counters.reassembly;
-            assert_eq!(r.seen, r.completed + r.incomplete + r.late + r.damaged, "{r:?}");
-        }
-    }
-    let mut story: Vec<String> = Vec::new();
-    for node in [ANN, BOB] {
-        let events = sim.take_events(node);
-        story.extend(events.iter().map(|(at, event)| format!("{node:?} {at:?} {event:?}")));
-        let frames = sim.take_frames(node);
-        story.extend(
-            frames
-                .iter()
-                .filter(|(_, d)| d.frame.data.len() >= 8)
-                .map(|(at, d)| format!("{node:?} {:?} frame {}", *at - sim.base, d.frame.id)),
-        );
-    }
-    (sim.digest(), story)
-}
-
-/// A video datagram with a right checksum around whatever `body` is.
-fn whole_datagram(sequence: u64, body: &[u8]) -> Vec<u8> {
-    let mut datagram = [&[0xd5, 0x21, 0, 0], &(sequence as u32).to_be_bytes()[..]].concat();
-    datagram.extend([0, 0, 0, 9]);
-    datagram.extend(body);
-    let crc = crc32fast::hash(&datagram);
-    datagram.extend(crc.to_be_bytes());
-    datagram
-}
-
-/// What a lossy way does to a 720p stream that nothing mends, cell by cell: without a control
-/// channel nobody asks. What repair makes of it is in `repair.rs`. A change of behaviour is a change
-/// of `simulation-table.txt`, to be read and accepted.
-#[test]
-fn the_table_of_loss_and_burst_is_as_it_was() {
-    let cells: Vec<_> = [0.0, 0.1, 1.0, 5.0]
-        .into_iter()
-        .flat_map(|loss| [1, 4, 20].map(|burst| (loss, burst)))
-        .collect();
-    let rows = std::thread::scope(|scope| {
-        let halves = cells.chunks(cells.len() / 2).map(|half| {
-            scope.spawn(|| half.iter().map(|&(loss, burst)| cell(loss, burst)).collect::<Vec<_>>())
-        });
-        let halves: Vec<_> = halves.collect();
-        halves.into_iter().flat_map(|h| h.join().expect("a half")).collect::<Vec<_>>()
-    });
-    for (&(loss, burst), row) in cells.iter().zip(&rows) {
-        assert_eq!(row.damaged, 0);
-        if burst == 1 {
-            let expected = (1.0_f64 - loss / 100.0).powi(TABLE_CHUNKS as i32);
-            let deviation = (expected * (1.0 - expected) / TABLE_FRAMES as f64).sqrt();
-            let off = (row.delivered - expected).abs();
-            assert!(off <= 4.0 * deviation, "{loss} %: {} of {expected}", row.delivered);
-        }
-    }
-    let table = TABLE_HEAD.to_owned() + &rows.iter().map(Row::line).collect::<String>();
-    if std::env::var_os("UDPCHAT_BLESS").is_some() {
-        std::fs::write(TABLE, &table).expect("the table is writable");
-    }
-    let frozen = std::fs::read_to_string(TABLE).unwrap_or_default();
-    assert!(
-        frozen == table,
-        "the behaviour under loss has changed; now it is\n\n{table}\nIf that is meant, accept it \
-         with UDPCHAT_BLESS=1 cargo test --test it table, and commit {TABLE}"
-    );
-}
-
-/// A line of the table.
-struct Row {
-    loss: f64,
-    burst: u32,
-    delivered: f64,
-    damaged: u64,
-    delays: Vec<Duration>,
-}
-
-impl Row {
-    fn line(&self) -> String {
-        let Self { loss, burst, delivered, damaged, .. } = self;
-        let [p50, p95, p99] = [50, 95, 99].map(|p| self.percentile(p));
-        let share = delivered * 100.0;
-        format!("{loss:>6.1} {burst:>6} {share:>11.2} {damaged:>8} {p50:>7} {p95:>7} {p99:>7}\n")
-    }
-
-    /// The delay below which `percent` of the delivered frames are, in ms; a dash if there are none.
-    fn percentile(&self, percent: usize) -> String {
-        let at = (self.delays.len() * percent).div_ceil(100).saturating_sub(1);
-        let ms = |d: &Duration| format!("{:.2}", d.as_secs_f64() * 1e3);
-        self.delays.get(at).map_or("-".into(), ms)
-    }
-}
-
-/// One cell: a stream of a minute over a way with this loss.
-fn cell(loss: f64, burst: u32) -> Row {
-    let mut sim = Sim::with_links(2, links(TABLE_LINK));
-    sim.start_receiver(BOB);
-    sim.start_sender(ANN, BOB, false);
-    sim.run(SECOND);
-    // Lossy only now, so that every cell begins with the same session.
-    sim.set_link(ANN, BOB, links(&format!("{TABLE_LINK},loss={loss}%,burst={burst},seed=7")));
-    let start = sim.now;
-    sim.start_video(ANN, TABLE_CHUNKS * 1160 - 4);
-    sim.run(FRAME_INTERVAL * (TABLE_FRAMES as u32 - 1));
-    sim.stop_video(ANN);
-    sim.run(SECOND);
-    assert_eq!(sim.counters(ANN)[0].frames_sent, TABLE_FRAMES);
-    let frames = sim.take_frames(BOB);
-    let captured = |number: u64| start + FRAME_INTERVAL * number as u32;
-    let mut delays: Vec<_> =
-        frames.iter().map(|(at, d)| *at - captured(number_of(&d.frame.data))).collect();
-    delays.sort();
-    let delivered = delays.len() as f64 / TABLE_FRAMES as f64;
-    Row { loss, burst, delivered, damaged: bobs(&sim).reassembly.damaged, delays }
-}
-
-const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/simulation-table.txt");
-
-/// 720p at quality 80.
-const TABLE_CHUNKS: usize = 98;
-
-/// A minute at 30 a second.
-const TABLE_FRAMES: u64 = 1800;
-
-const TABLE_LINK: &str = "delay=5ms,jitter=2ms,rate=100mbit";
-
-const TABLE_HEAD: &str = "\
-# Frames of 98 chunks, 30 a second for 60 s, over delay=5ms,jitter=2ms,rate=100mbit and this loss;
-# no parity, and no control channel over which to ask.
-# Delays are from capture to the last chunk, of delivered frames. Written by the test that reads it.
-# loss %  burst  delivered %  damaged  p50 ms  p95 ms  p99 ms
-";
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
-    /// The simulation itself asserts the contract at every step: a full drain leaves nothing due,
-    /// no datagram is too long, frames are conserved, spurious timeouts say nothing.
-    #[test]
-    fn the_contract_holds_whatever_happens(
-        seed in any::<u64>(),
-        shares in (0..30_u8, 0..20_u8, 0..20_u8, 0..20_u8),
-        (delay, jitter) in (0..100_u32, 0..50_u32),
-        setting in prop_oneof![
-            Just(Setting::Controlled),
-            Just(Setting::Bare),
-            Just(Setting::Chat),
-            Just(Setting::Strangers),
-        ],
-        ops in prop::collection::vec(op(), 1..40),
-    ) {
-        let share = |percent: u8| f64::from(percent) / 100.0;
-        let spec = NetemSpec {
-            loss: share(shares.0),
-            reorder: share(shares.1),
-            duplicate: share(shares.2),
-            corrupt: share(shares.3),
-            burst: 2.0,
-            delay: MS * delay,
-            jitter: MS * jitter,
-            rate: None,
-            seed,
-        };
-        let quiet = play(spec, setting, &ops, None);
-        prop_assert_eq!(&quiet, &play(spec, setting, &ops, None), "one seed, one trace");
-        let prodded = play(spec, setting, &ops, Some(7 * MS));
-        prop_assert_eq!(quiet, prodded, "spurious timeouts change nothing");
-    }
 }
