@@ -85,6 +85,15 @@ fn stop(program: Program) {
     program.finish().expect_success();
 }
 
+/// Nothing of what `sender` sends without asking is shown.
+fn takes_nothing_unasked(receiver: Program, sender: &Home) {
+    let unasked = sender.sends_to(receiver.port(), &["--no-control", "--seconds", "1"]);
+    unasked.wait_for("IN THE CLEAR");
+    unasked.finish().expect_success();
+    assert!(!receiver.said().iter().any(|l| l.contains("streams")), "{:?}", receiver.said());
+    stop(receiver);
+}
+
 #[test]
 fn an_identity_is_made_once_for_nobody_else_and_the_receiver_says_whose_it_sees() {
     let _shared = shared();
@@ -260,10 +269,7 @@ fn with_a_code_nothing_comes_in_unasked() {
     let _shared = shared();
     let (ann, bob) = (Home::new(), Home::new());
     let receiver = bob.receiver(&["--code", "correct horse battery", "--accept", "any"]);
-    let unasked = ann.sends_to(receiver.port(), &["--no-control", "--seconds", "1"]);
-    unasked.finish().expect_success();
-    assert!(!receiver.said().iter().any(|l| l.contains("streams")), "{:?}", receiver.said());
-    stop(receiver);
+    takes_nothing_unasked(receiver, &ann);
 }
 
 #[test]
@@ -274,11 +280,7 @@ fn a_receiver_may_take_only_whom_it_knows() {
     let port = receiver.port();
     ann.sends_to(port, &[]).finish().expect_failure(1, &["it does not know us"]);
     receiver.wait_for("add the line");
-    let unasked = ann.sends_to(port, &["--no-control", "--seconds", "1"]);
-    unasked.wait_for("IN THE CLEAR");
-    unasked.finish().expect_success();
-    assert!(!receiver.said().iter().any(|l| l.contains("streams")), "{:?}", receiver.said());
-    stop(receiver);
+    takes_nothing_unasked(receiver, &ann);
 }
 
 #[test]
