@@ -1,4 +1,4 @@
-//! A second hand: a ring around which a comet runs once a second.
+//! A second hand: a ring around which a comet runs once a second, half of it long.
 
 use std::time::Duration;
 
@@ -11,9 +11,8 @@ pub(super) struct Hand {
     ring: Mask,
     left: usize,
     top: usize,
-    /// The ring's pixels, row by row: where each run of them begins in the luma plane, and how
-    /// many there are.
-    runs: Vec<(usize, usize)>,
+    /// The ring's pixels, row by row.
+    runs: Vec<Run>,
     /// For each pixel of the runs: at which 256th of the turn it is,
     turns: Vec<u8>,
     /// how much of it the ring covers,
@@ -21,6 +20,16 @@ pub(super) struct Hand {
     /// and its luma in the background. Pixel after pixel it is fetched ahead, which rows that
     /// lie a picture's width apart are not.
     luma: Vec<u8>,
+}
+
+/// Pixels of the ring that lie side by side.
+#[derive(Debug)]
+struct Run {
+    /// Where the first is in the luma plane.
+    at: usize,
+    len: usize,
+    /// Between which 256ths of the turn they are, both included.
+    turns: (u8, u8),
 }
 
 impl Hand {
@@ -47,13 +56,17 @@ impl Hand {
                 continue;
             }
             let at = (self.top + y) * width + self.left + x;
-            match self.runs.last_mut() {
-                Some((start, len)) if *start + *len == at => *len += 1,
-                _ => self.runs.push((at, 1)),
-            }
             let (right, up) = (x as f32 + 0.5 - centre, centre - y as f32 - 0.5);
             let turn = right.atan2(up) / std::f32::consts::TAU;
-            self.turns.push((turn.rem_euclid(1.0) * 256.0) as u8);
+            let turn = (turn.rem_euclid(1.0) * 256.0) as u8;
+            match self.runs.last_mut() {
+                Some(Run { at: start, len, turns: (first, last) }) if *start + *len == at => {
+                    *len += 1;
+                    (*first, *last) = (turn.min(*first), turn.max(*last));
+                }
+                _ => self.runs.push(Run { at, len: 1, turns: (turn, turn) }),
+            }
+            self.turns.push(turn);
             self.cover.push(cover);
         }
     }
@@ -65,40 +78,58 @@ impl Hand {
 
     /// Notes what the finished background has of the ring.
     pub(super) fn note_background(&mut self, background: &Image) {
-        let runs = self.runs.iter().map(|&(at, len)| &background.data[at..at + len]);
+        let runs = self.runs.iter().map(|run| &background.data[run.at..][..run.len]);
         self.luma = runs.collect::<Vec<_>>().concat();
     }
 
-    /// Paints what the background has of the ring, with the comet where it is at `wall`.
-    pub(super) fn paint(&self, image: &mut Image, wall: Duration) {
-        let phase = (wall.subsec_millis() * 256 / 1000) as u8;
-        let glow = glow_of_turns(phase);
+    /// Paints what the background has of the ring, with the comet where it is at `wall`. Where the
+    /// ring is dark and was dark in this image, at the time `was`, nothing need be done.
+    pub(super) fn paint(&self, image: &mut Image, wall: Duration, was: Option<Duration>) {
+        let (phase, was) = (phase_at(wall), was.map(phase_at));
+        let glow: [u8; 256] = std::array::from_fn(|turn| glow(phase.wrapping_sub(turn as u8)));
         let mut alpha = vec![0; self.ring.width];
         let (mut turns, mut cover, mut luma) = (&self.turns[..], &self.cover[..], &self.luma[..]);
-        for &(at, len) in &self.runs {
-            let alpha = &mut alpha[..len];
-            // Looked up first: the rest of it is done many pixels at a time.
-            for (alpha, &turn) in alpha.iter_mut().zip(turns) {
-                *alpha = glow[usize::from(turn)];
+        for run in &self.runs {
+            if was.is_none_or(|was| run.is_lit(was)) || run.is_lit(phase) {
+                let alpha = &mut alpha[..run.len];
+                // Looked up first: the rest of it is done many pixels at a time.
+                for (alpha, &turn) in alpha.iter_mut().zip(turns) {
+                    *alpha = glow[usize::from(turn)];
+                }
+                for (alpha, &cover) in alpha.iter_mut().zip(cover) {
+                    *alpha = div_255(u16::from(*alpha) * u16::from(cover));
+                }
+                let row = &mut image.data[run.at..][..run.len];
+                row.copy_from_slice(&luma[..run.len]);
+                mix_row(row, BRIGHTEST, alpha);
             }
-            for (alpha, &cover) in alpha.iter_mut().zip(cover) {
-                *alpha = div_255(u16::from(*alpha) * u16::from(cover));
-            }
-            let row = &mut image.data[at..at + len];
-            row.copy_from_slice(&luma[..len]);
-            mix_row(row, BRIGHTEST, alpha);
-            (turns, cover, luma) = (&turns[len..], &cover[len..], &luma[len..]);
+            (turns, cover, luma) = (&turns[run.len..], &cover[run.len..], &luma[run.len..]);
         }
     }
 }
 
-/// How much each 256th of the turn glows when the comet's head is at `phase`.
-fn glow_of_turns(phase: u8) -> [u8; 256] {
-    std::array::from_fn(|turn| {
-        let behind = u32::from(phase.wrapping_sub(turn as u8));
-        ((255 - behind).pow(3) / 65_025) as u8
-    })
+impl Run {
+    /// Whether the comet is on any of these pixels when its head is at `phase`.
+    fn is_lit(&self, phase: u8) -> bool {
+        let (first, last) = self.turns;
+        let tail = phase.wrapping_sub(TAIL - 1);
+        first.wrapping_sub(tail) < TAIL || tail.wrapping_sub(first) <= last - first
+    }
 }
+
+/// At which 256th of the turn the comet's head is.
+fn phase_at(wall: Duration) -> u8 {
+    (wall.subsec_millis() * 256 / 1000) as u8
+}
+
+/// How much the comet glows so many 256ths of the turn behind its head.
+fn glow(behind: u8) -> u8 {
+    let (left, tail) = (u32::from(TAIL.saturating_sub(behind)), u32::from(TAIL));
+    (left * left * 255 / (tail * tail)) as u8
+}
+
+/// How long the comet is, in 256ths of the turn.
+const TAIL: u8 = 128;
 
 /// The luma of the comet's head.
 const BRIGHTEST: u8 = 235;
@@ -114,11 +145,23 @@ mod tests {
         let mut image = Image::blank(100, 80, PixelFormat::Yuv420);
         hand.note_background(&image);
         // At a quarter of a second: on the right.
-        hand.paint(&mut image, Duration::from_millis(250));
+        hand.paint(&mut image, Duration::from_millis(250), None);
         let [before, head, tail] = [(32, 23), (46, 38), (46, 43)].map(|(x, y)| image.luma_at(x, y));
         assert!(head > 200 && before < head && tail < 10, "{before} {head} {tail}");
         assert_eq!(image.luma_at(30, 40), 0, "the middle");
-        hand.paint(&mut image, Duration::from_millis(750));
+        hand.paint(&mut image, Duration::from_millis(750), Some(Duration::from_millis(250)));
         assert!(image.luma_at(46, 38) < image.luma_at(14, 42), "half a second on");
+    }
+    #[test]
+    fn a_run_is_lit_if_any_of_its_pixels_is() {
+        for (phase, first, last) in (0..=255_u8).flat_map(|phase| {
+            [(0, 0), (0, 255), (3, 9), (100, 130), (250, 255)].map(|(f, l)| (phase, f, l))
+        }) {
+            let run = Run { at: 0, len: 1, turns: (first, last) };
+            let lit = (first..=last).any(|turn| glow(phase.wrapping_sub(turn)) > 0);
+            // Beside its very end the comet is too faint to be seen.
+            let may_be = (first..=last).any(|turn| phase.wrapping_sub(turn) < TAIL);
+            assert!(run.is_lit(phase) == may_be && (may_be || !lit), "{phase} {first} {last}");
+        }
     }
 }

@@ -124,7 +124,7 @@ impl Pattern {
     /// On a picture without a ball. What it shows already, if that is known, need not be painted.
     fn paint_movers(&self, image: &mut Image, shows: Shown, was: Option<Shown>) {
         self.ball.paint(image, &self.layout, shows.number);
-        self.hand.paint(image, shows.wall);
+        self.hand.paint(image, shows.wall, was.map(|was| was.wall));
         self.paint_number(image, &shows.number_text(), was.map(Shown::number_text));
         self.paint_clock(image, &time_of_day(shows.wall), was.map(|was| time_of_day(was.wall)));
         paint_barcode(image, shows.number, was.map(|was| was.number));
