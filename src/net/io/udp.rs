@@ -208,6 +208,9 @@ impl UdpSocket {
                     handle(from, datagram);
                 }
             }
+            if TELLS_THE_END && count < batch {
+                return Ok(false);
+            }
         }
         Ok(true)
     }
@@ -341,6 +344,11 @@ const RECEIVE_BATCH: usize = 8;
 
 /// Bytes of a buffer to read into: the largest coalesced batch.
 const RECEIVE_LEN: usize = 1 << 16;
+
+/// Whether a read that does not fill all buffers has found the socket empty. So says
+/// recvmmsg(2) of a socket that does not block, and what comes afterwards is an edge of its own to
+/// epoll(7); elsewhere a read gives one datagram, however many wait.
+const TELLS_THE_END: bool = cfg!(target_os = "linux");
 
 /// Reads before anything else gets its turn, so that a flood cannot hold the loop.
 const READS_AT_ONCE: usize = 32;
