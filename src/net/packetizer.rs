@@ -268,6 +268,9 @@ impl Parity {
     /// Whether a parity chunk comes before source chunk `source`: they are spread evenly over the
     /// places between the source chunks from `from` to the last.
     fn is_next(&self, source: u16, extent: Extent) -> bool {
+        if self.sent == self.count {
+            return false;
+        }
         let places = u32::from(extent.source_chunks - self.from);
         let passed = u32::from(source.saturating_sub(self.from)) + u32::from(source >= self.from);
         u32::from(self.sent) < u32::from(self.count) * passed / places

@@ -6,6 +6,8 @@ use crate::net::{fec::Blocks, wire::video::Extent};
 #[derive(Debug, Default)]
 pub(super) struct ChunkSet {
     pub(super) extent: Option<Extent>,
+    /// As the extent gives them.
+    blocks: Option<Blocks>,
     bits: Vec<u64>,
     pub(super) crcs: Vec<u32>,
     count: usize,
@@ -23,6 +25,7 @@ impl ChunkSet {
         let (None, Some(extent)) = (self.extent, extent) else { return };
         self.extent = Some(extent);
         let blocks = Blocks::of(extent.source_chunks);
+        self.blocks = Some(blocks);
         self.come.resize(blocks.count().into(), 0);
         self.short_blocks = self.come.len();
         for word in 0..self.bits.len() {
@@ -92,7 +95,7 @@ impl ChunkSet {
     }
 
     pub(super) fn blocks(&self) -> Option<Blocks> {
-        self.extent.map(|e| Blocks::of(e.source_chunks))
+        self.blocks
     }
 
     /// Whether source chunks are missing, and parity makes up for them in every block.
@@ -120,7 +123,7 @@ impl ChunkSet {
         self.parity.clear();
         self.parity_bits.clear();
         self.come.clear();
-        (self.extent, self.count, self.short_blocks) = (None, 0, 0);
+        (self.extent, self.blocks, self.count, self.short_blocks) = (None, None, 0, 0);
     }
 
     pub(super) fn all_there(&self) -> bool {

@@ -88,7 +88,7 @@ impl VideoHeader {
         let header = Self {
             frame: FrameId(read_u32(bytes, FRAME)),
             captured: MediaTime::from_micros(read_u48(bytes, CAPTURED)),
-            age: AGE_UNIT * u32::from(read_u16(bytes, AGE)),
+            age: Duration::from_micros(u64::from(AGE_UNIT_US * u32::from(read_u16(bytes, AGE)))),
             extent: Extent::parse(bytes)?,
             chunk_len: read_u16(bytes, CHUNK_LEN),
             chunk: read_u16(bytes, CHUNK),
@@ -102,7 +102,8 @@ impl VideoHeader {
 
     /// Writes the header to the first [`VideoHeader::LEN`] bytes of `body`.
     pub fn emit(&self, body: &mut [u8]) {
-        let age = (self.age.as_micros() / AGE_UNIT.as_micros()).min(u128::from(u16::MAX)) as u16;
+        let age = self.age.as_micros().min(u128::from(u32::MAX)) as u32 / AGE_UNIT_US;
+        let age = u16::try_from(age).unwrap_or(u16::MAX);
         let (body_len, source, parity) =
             self.extent.map_or((0, 0, 0), |e| (e.body_len, e.source_chunks, e.parity_chunks));
         body[FRAME..FRAME + 4].copy_from_slice(&self.frame.0.to_be_bytes());
@@ -154,7 +155,10 @@ impl VideoHeader {
         let agrees = match self.extent {
             None => self.offset() + chunk_len <= MAX_BODY_LEN,
             Some(e) => {
-                (e.body_len as usize).div_ceil(chunk_len) == usize::from(e.source_chunks)
+                let (body_len, source_chunks) = (e.body_len as usize, usize::from(e.source_chunks));
+                // As many as they are, and not one less, which no division need tell.
+                body_len <= source_chunks * chunk_len
+                    && body_len + chunk_len > source_chunks * chunk_len
                     && u32::from(self.chunk)
                         < u32::from(e.source_chunks) + u32::from(e.parity_chunks)
             }
@@ -229,7 +233,7 @@ const CHUNK: usize = 18;
 const SOURCE: usize = 20;
 const PARITY: usize = 22;
 
-const AGE_UNIT: Duration = Duration::from_micros(16);
+const AGE_UNIT_US: u32 = 16;
 
 #[cfg(test)]
 mod tests {

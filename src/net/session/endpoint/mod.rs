@@ -354,12 +354,11 @@ impl Endpoint {
         let delivered = match Form::of(datagram) {
             Ok(Form::Clear) => self.handle_clear(now, from, datagram),
             Ok(Form::Sealed) => self.handle_sealed(now, from, datagram),
-            Err(error) => {
-                self.strays.count(error);
-                None
-            }
+            Err(error) => return self.strays.count(error),
         };
-        self.frames.extend(delivered);
+        if let Some(delivered) = delivered {
+            self.frames.push_back(delivered);
+        }
     }
 
     fn handle_clear(
