@@ -4,7 +4,11 @@
 //!   the kernel's segmentation offload, received coalesced, a CRC and one copy to a frame buffer.
 //! - `udpchat`: push a frame, packetize, send, receive, reassemble.
 //! - `sealed`: the same as `udpchat`, encrypted and authenticated.
-//! - `single`: the same with one system call a datagram on both sides.
+//! - `cipher`: the sealing and the opening of as many bytes in memory, and nothing else.
+//! - `single`: datagrams of 1200 bytes in the clear with one system call for each on both sides.
+//!
+//! All but the last with datagrams of 8972 bytes, which is what a session over loopback sends once it has
+//! probed the path, and again with 1200, which is what every session begins with.
 //!
 //! Both ends run on one thread in turn, so nothing but the work is measured. After criterion's own
 //! report, the medians of an interleaved run are printed as ratios.
@@ -30,20 +34,30 @@ use turns::take_turns;
 use udpchat::{
     clock,
     net::{
-        crypto::keys::Identity,
-        frame::OutgoingFrame,
+        crypto::{
+            keys::{Identity, SharedSecret},
+            seal::{MediaSecrets, Opener, Sealer},
+        },
+        frame::{OutgoingFrame, SessionId},
         io::UdpSocket,
         redundancy::FecMode,
         session::{
             Admission, Bare, DEFAULT_REASSEMBLY_DEADLINE, Endpoint, EndpointConfig, Output, Role,
             Target,
         },
-        wire::{control::Epoch, datagram::Form, text::Name},
+        wire::{
+            control::{Cipher, Epoch},
+            datagram::{Direction, Form, Kind, Prelude},
+            text::Name,
+        },
     },
 };
 
 const SIZES: [usize; 4] = [30_000, 117_000, 210_000, 440_000];
-const DATAGRAM_LEN: usize = 1200;
+/// Bytes of UDP payload that pass every path, and those that pass loopback.
+const DATAGRAM_LENS: [usize; 2] = [1200, 8972];
+const SMALL: usize = DATAGRAM_LENS[0];
+const LARGE: usize = DATAGRAM_LENS[1];
 const ROUNDS: usize = 400;
 
 /// How many datagrams a system call moves.
@@ -58,28 +72,30 @@ struct Floor {
     from: UdpSocket,
     to: UdpSocket,
     addr: SocketAddr,
+    datagram_len: usize,
     frame: Vec<u8>,
     out: Vec<u8>,
     received: Vec<u8>,
 }
 
 impl Floor {
-    fn new(len: usize) -> Self {
+    fn new(len: usize, datagram_len: usize) -> Self {
         let to = loopback();
         let addr = to.local_addr().expect("bound");
         let frame = noise(len);
-        Self { from: loopback(), to, addr, out: frame.clone(), received: frame.clone(), frame }
+        let (out, received) = (frame.clone(), frame.clone());
+        Self { from: loopback(), to, addr, datagram_len, frame, out, received }
     }
 
     fn run(&mut self) {
         self.out.copy_from_slice(&self.frame);
-        for datagram in self.out.chunks(DATAGRAM_LEN) {
+        for datagram in self.out.chunks(self.datagram_len) {
             black_box(crc32fast::hash(datagram));
         }
-        let batch = DATAGRAM_LEN * (65_507 / DATAGRAM_LEN).min(self.from.max_batch());
+        let batch = self.datagram_len * (65_507 / self.datagram_len).min(self.from.max_batch());
         let mut at = 0;
         for contents in self.out.chunks(batch) {
-            self.from.send(self.addr, contents, DATAGRAM_LEN).expect("loopback takes it");
+            self.from.send(self.addr, contents, self.datagram_len).expect("loopback takes it");
             let until = at + contents.len();
             while at < until {
                 let received = &mut self.received;
@@ -107,14 +123,14 @@ struct Udpchat {
 }
 
 impl Udpchat {
-    fn new(len: usize, batch: Batch, form: Form) -> Self {
+    fn new(len: usize, datagram_len: usize, batch: Batch, form: Form) -> Self {
         let (from, to) = (loopback(), loopback());
         let addr = to.local_addr().expect("bound");
         let target = Target { host: "here".into(), addrs: vec![addr] };
         let now = clock::now();
         let control = form == Form::Sealed;
-        let mut sender = endpoint(now, Role::Send { targets: vec![target], control });
-        let mut receiver = endpoint(now, Role::Receive);
+        let mut sender = endpoint(now, datagram_len, Role::Send { targets: vec![target], control });
+        let mut receiver = endpoint(now, datagram_len, Role::Receive);
         if control {
             meet(now, &mut sender, &mut receiver);
         }
@@ -155,6 +171,41 @@ impl Udpchat {
     }
 }
 
+/// The cipher alone, on datagrams that lie in memory.
+struct InMemory {
+    sealer: Sealer,
+    opener: Opener,
+    session: SessionId,
+    datagrams: Vec<u8>,
+    datagram_len: usize,
+    next: u64,
+}
+
+impl InMemory {
+    fn new(len: usize, datagram_len: usize) -> Self {
+        let session = SessionId::new(7).expect("not zero");
+        let secrets = || MediaSecrets::shared(&SharedSecret::from_bytes([1; 32]), session);
+        let cipher = Cipher::Aes256Gcm;
+        let (sealer, _) = secrets().into_keys(Direction::FromDialer, cipher, 0, 0);
+        let (_, opener) = secrets().into_keys(Direction::FromAnswerer, cipher, 0, 0);
+        Self { sealer, opener, session, datagrams: noise(len), datagram_len, next: 0 }
+    }
+
+    fn run(&mut self) {
+        for datagram in self.datagrams.chunks_mut(self.datagram_len) {
+            let prelude = Prelude {
+                kind: Kind::Video,
+                direction: Direction::FromDialer,
+                sequence: self.next,
+                session: self.session,
+            };
+            self.next += 1;
+            self.sealer.seal(&prelude, datagram);
+            black_box(self.opener.open(&prelude, datagram).expect("it has just been sealed"));
+        }
+    }
+}
+
 /// Carries what two endpoints say over the control channel until they have nothing to say.
 fn meet(now: Instant, dialler: &mut Endpoint, answerer: &mut Endpoint) {
     let Some(Output::Dial(dialled, addr)) = dialler.poll_output() else { panic!("no dial") };
@@ -171,7 +222,7 @@ fn meet(now: Instant, dialler: &mut Endpoint, answerer: &mut Endpoint) {
     }
 }
 
-fn endpoint(now: Instant, role: Role) -> Endpoint {
+fn endpoint(now: Instant, datagram_len: usize, role: Role) -> Endpoint {
     let config = EndpointConfig {
         name: Name::new("bench"),
         role,
@@ -181,7 +232,7 @@ fn endpoint(now: Instant, role: Role) -> Endpoint {
         bare: Bare::Clear,
         wall_clock: Duration::ZERO,
         stream: None,
-        max_datagram_len: Some(DATAGRAM_LEN),
+        max_datagram_len: Some(datagram_len),
         fec: FecMode::Off,
         max_bitrate: None,
         reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
@@ -201,46 +252,60 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 fn criterion_groups(c: &mut Criterion) {
-    let mut group = c.benchmark_group("transport");
-    group.sample_size(50).measurement_time(Duration::from_secs(2));
+    for datagram_len in DATAGRAM_LENS {
+        let mut group = c.benchmark_group(format!("transport/datagrams of {datagram_len}"));
+        group.sample_size(50).measurement_time(Duration::from_secs(1));
+        for len in SIZES {
+            group.throughput(Throughput::Bytes(len as u64));
+            let mut floor = Floor::new(len, datagram_len);
+            group.bench_function(BenchmarkId::new("floor", len), |b| b.iter(|| floor.run()));
+            let new = |form| Udpchat::new(len, datagram_len, Batch::Offloaded, form);
+            let (mut udpchat, mut sealed) = (new(Form::Clear), new(Form::Sealed));
+            group.bench_function(BenchmarkId::new("udpchat", len), |b| b.iter(|| udpchat.run()));
+            group.bench_function(BenchmarkId::new("sealed", len), |b| b.iter(|| sealed.run()));
+            let mut cipher = InMemory::new(len, datagram_len);
+            group.bench_function(BenchmarkId::new("cipher", len), |b| b.iter(|| cipher.run()));
+        }
+        group.finish();
+    }
+    let mut group = c.benchmark_group("transport/single");
+    group.sample_size(50).measurement_time(Duration::from_secs(1));
     for len in SIZES {
         group.throughput(Throughput::Bytes(len as u64));
-        let mut floor = Floor::new(len);
-        group.bench_function(BenchmarkId::new("floor", len), |b| b.iter(|| floor.run()));
-        let mut udpchat = Udpchat::new(len, Batch::Offloaded, Form::Clear);
-        group.bench_function(BenchmarkId::new("udpchat", len), |b| b.iter(|| udpchat.run()));
-        let mut sealed = Udpchat::new(len, Batch::Offloaded, Form::Sealed);
-        group.bench_function(BenchmarkId::new("sealed", len), |b| b.iter(|| sealed.run()));
-        let mut single = Udpchat::new(len, Batch::Single, Form::Clear);
-        group.bench_function(BenchmarkId::new("single", len), |b| b.iter(|| single.run()));
+        let mut single = Udpchat::new(len, SMALL, Batch::Single, Form::Clear);
+        group.bench_function(BenchmarkId::from_parameter(len), |b| b.iter(|| single.run()));
     }
     group.finish();
 }
 
-/// The four in turn.
-fn ratios() -> Table {
+/// All of them in turn.
+fn ratios(datagram_len: usize) -> Table {
     let mut rows = Vec::new();
     for len in SIZES {
-        let (mut floor, mut udpchat, mut sealed, mut single) = (
-            Floor::new(len),
-            Udpchat::new(len, Batch::Offloaded, Form::Clear),
-            Udpchat::new(len, Batch::Offloaded, Form::Sealed),
-            Udpchat::new(len, Batch::Single, Form::Clear),
-        );
-        let mut single = || single.run();
-        let [floor, udpchat, sealed, single] = take_turns(
-            ROUNDS,
-            [&mut || floor.run(), &mut || udpchat.run(), &mut || sealed.run(), &mut single],
-        );
+        let new = |form| Udpchat::new(len, datagram_len, Batch::Offloaded, form);
+        let (mut floor, mut udpchat, mut sealed) =
+            (Floor::new(len, datagram_len), new(Form::Clear), new(Form::Sealed));
+        let mut cipher = InMemory::new(len, datagram_len);
+        let mut single = Udpchat::new(len, SMALL, Batch::Single, Form::Clear);
+        let contestants: [&mut dyn FnMut(); 5] = [
+            &mut || floor.run(),
+            &mut || udpchat.run(),
+            &mut || sealed.run(),
+            &mut || cipher.run(),
+            &mut || single.run(),
+        ];
+        let [floor, udpchat, sealed, cipher, single] = take_turns(ROUNDS, contestants);
         rows.push(vec![
             Cell::Text(len.to_string()),
             floor.cell(),
             udpchat.cell(),
             sealed.cell(),
+            cipher.cell(),
             single.cell(),
             udpchat.ratios_to(&floor).cell(),
-            sealed.ratios_to(&udpchat).cell(),
             udpchat.ratios_to(&single).cell(),
+            sealed.ratios_to(&udpchat).cell(),
+            cipher.ratios_to(&udpchat).cell(),
         ]);
     }
     let columns = [
@@ -248,12 +313,16 @@ fn ratios() -> Table {
         "floor",
         "udpchat",
         "sealed",
+        "cipher",
         "single",
         "udpchat / floor",
-        "sealed / udpchat",
         "udpchat / single",
+        "sealed / udpchat",
+        "cipher / udpchat",
     ];
-    let title = format!("A frame from socket to socket over loopback, µs, {ROUNDS} rounds");
+    let title = format!(
+        "A frame from socket to socket over loopback in datagrams of {datagram_len} bytes, µs, {ROUNDS} rounds"
+    );
     Table { title, columns: columns.map(str::to_owned).to_vec(), rows }
 }
 
@@ -261,5 +330,5 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     criterion_groups(&mut criterion);
     criterion.final_summary();
-    publish::publish("transport", vec![ratios()], Vec::new());
+    publish::publish("transport", vec![ratios(LARGE), ratios(SMALL)], Vec::new());
 }

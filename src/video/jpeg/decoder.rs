@@ -77,8 +77,8 @@ impl Decoder {
         Self::of(Crew::new())
     }
 
-    /// On the calling thread alone, which is not confined.
-    pub(crate) fn alone() -> Self {
+    /// On the calling thread alone, which is not confined: for pictures that are one's own.
+    pub fn alone() -> Self {
         Self { cage: Cage::open(), ..Self::of(Crew::of(1)) }
     }
 
