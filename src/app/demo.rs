@@ -267,5 +267,5 @@ const PATIENCE: Duration = Duration::from_millis(50);
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Twice the reassembly deadline, and the time until the counters are published.
-const SETTLE: Duration = Duration::from_millis(700);
+/// Twice the reassembly deadline, and the time until the counters are published at the latest.
+const SETTLE: Duration = Duration::from_millis(800);

@@ -231,7 +231,8 @@ impl Driver {
         let due = netem.filter_map(Netem::poll_timeout).chain(self.endpoint.poll_timeout()).min();
         let torn = self.shared.wants_torn().then(|| self.endpoint.torn_due()).flatten();
         // What has happened since the statistics were made readable is told though nothing follows.
-        let publish = self.published.filter(|_| self.unpublished).map(|at| at + PUBLISH_INTERVAL);
+        // In a stream something does, and no turn is needed for that alone.
+        let publish = self.published.filter(|_| self.unpublished).map(|at| at + PUBLISH_PATIENCE);
         let closing = self.closing.map(|closing| closing.until);
         let connections = self.connections.poll_timeout();
         let due =
@@ -525,6 +526,9 @@ const BLOCKED_PATIENCE: Duration = Duration::from_millis(1);
 
 /// How often the statistics are made readable.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long they may wait for a turn that has something else to do.
+const PUBLISH_PATIENCE: Duration = Duration::from_millis(250);
 
 /// How often the kernel is asked what it has dropped: reading its table takes a while.
 const DROPS_INTERVAL: Duration = Duration::from_secs(1);
