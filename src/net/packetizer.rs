@@ -171,6 +171,7 @@ impl Packetizer {
     }
 
     /// What comes next of the frame whose data is this.
+    #[inline(always)]
     pub fn next(&self, data: &FrameView<'_>) -> Next {
         let extent = self.extent(data);
         let len = match (data.progress(), extent) {
@@ -230,6 +231,7 @@ impl Packetizer {
         self.copy_chunk(data.bytes(), header.offset(), payload, joiner)
     }
 
+    #[inline(always)]
     fn header(&self, extent: Option<Extent>, chunk: u16) -> VideoHeader {
         VideoHeader {
             frame: self.frame,

@@ -30,6 +30,7 @@ pub struct Hashed {
 
 impl Joiner {
     /// The CRC of bytes with the CRC `head` and, behind them, `tail`.
+    #[inline(always)]
     pub fn join(&mut self, head: u32, tail: Hashed) -> u32 {
         // Tables pay only for a length that comes many times: the last chunk's does not.
         if tail.len == self.len_before && tail.len != self.usual.len {
@@ -75,6 +76,7 @@ impl Shift {
         Self::by(len, |crc| shift(crc, len))
     }
 
+    #[inline(always)]
     fn apply(&self, crc: u32) -> u32 {
         let nibble = |i: usize| (crc >> (4 * i) & 0xf) as usize;
         self.tables.iter().enumerate().fold(0, |sum, (i, table)| sum ^ table[nibble(i)])

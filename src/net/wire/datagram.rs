@@ -90,6 +90,7 @@ pub enum Form {
 impl Form {
     /// The form of a datagram that is long enough for it, ours and of our version; nothing else of
     /// it has been looked at.
+    #[inline(always)]
     pub fn of(datagram: &[u8]) -> Result<Self, DatagramError> {
         let form = match datagram.first() {
             Some(&CLEAR_MAGIC) => Self::Clear,
@@ -158,6 +159,7 @@ impl Prelude {
 
     /// Parses a datagram in the clear into its prelude and its body, with the checksum verified and
     /// cut off.
+    #[inline(always)]
     pub fn parse<'a>(
         datagram: &'a [u8],
         joiner: &mut Joiner,
@@ -178,6 +180,7 @@ impl Prelude {
 
     /// Reads the prelude of a datagram that has a [`Form`]. Nobody has proved yet that the peer
     /// wrote it.
+    #[inline(always)]
     pub fn read(datagram: &[u8]) -> Result<Self, DatagramError> {
         Ok(Self {
             kind: Kind::from_bits(datagram[TYPE] & 0x07).ok_or(DatagramError::Malformed)?,

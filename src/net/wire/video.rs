@@ -81,6 +81,7 @@ impl VideoHeader {
     pub const LEN: usize = 24;
 
     /// Parses the body of a video datagram into the header and the chunk's bytes.
+    #[inline(always)]
     pub fn parse(body: &[u8]) -> Result<(Self, &[u8]), ChunkError> {
         let Some((bytes, payload)) = body.split_first_chunk::<{ Self::LEN }>() else {
             return Err(ChunkError::Truncated);
