@@ -15,6 +15,9 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
         Event::Waiting { host, port, reason: WaitReason::NoAnswer } => format!(
             "waiting for {host}: no answer on TCP port {port} (is it on, and does its firewall let port {port} in?)"
         ),
+        Event::Waiting { host, reason: WaitReason::HungUp, .. } => format!(
+            "waiting for {host}: it hangs up (for a second after a wrong code from this address, or while too many call it)"
+        ),
         Event::Waiting { host, reason: WaitReason::Busy { with }, .. } => {
             format!("waiting for {host}: it is busy with {with}")
         }
