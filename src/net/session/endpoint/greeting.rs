@@ -81,7 +81,7 @@ impl Greeting {
 
 /// How much is done for strangers.
 ///
-/// Meeting one costs four products on a curve, some tenths of a millisecond of the thread that the
+/// Meeting one costs six products on a curve, some tenths of a millisecond of the thread that the
 /// stream runs on.
 #[derive(Debug)]
 pub(super) struct MeetingBudget {
