@@ -590,8 +590,12 @@ mod tests {
         let to = handle.local_addr();
         // No more than the kernel lets wait.
         let crowd = 2 * ACCEPTS_AT_ONCE;
-        let callers: Vec<_> = (0..crowd).map(|_| TcpStream::connect(to).unwrap()).collect();
-        callers.iter().for_each(|caller| caller.set_nonblocking(true).unwrap());
+        let caller = |_| {
+            let caller = TcpStream::connect(to).unwrap();
+            caller.set_nonblocking(true).unwrap();
+            caller
+        };
+        let callers: Vec<_> = (0..crowd).map(caller).collect();
         let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let mut ready = Events::with_capacity(64);
         for turn in 1..=2 {
