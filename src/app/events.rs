@@ -127,6 +127,14 @@ mod tests {
     }
 
     #[test]
+    fn who_must_wait_after_a_wrong_code_is_not_sent_to_look_for_a_firewall() {
+        let (host, port) = ("desk".into(), 7722);
+        let event = Event::Waiting { host, port, reason: WaitReason::HungUp };
+        let line = describe(&event, None).unwrap();
+        assert!(line.contains("wrong code") && !line.contains("firewall"), "{line}");
+    }
+
+    #[test]
     fn blocked_udp_names_the_port() {
         let addr = "10.0.0.1:5".parse().unwrap();
         let peer = Peer { name: Some(Name::new("ann")), addr, key: None };
