@@ -15,6 +15,9 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
         Event::Waiting { host, port, reason: WaitReason::NoAnswer } => format!(
             "waiting for {host}: no answer on TCP port {port} (is it on, and does its firewall let port {port} in?)"
         ),
+        Event::Waiting { host, reason: WaitReason::HungUp, .. } => format!(
+            "waiting for {host}: it hangs up (for a second after a wrong code from this address, or while too many call it)"
+        ),
         Event::Waiting { host, reason: WaitReason::Busy { with }, .. } => {
             format!("waiting for {host}: it is busy with {with}")
         }
@@ -121,6 +124,14 @@ mod tests {
         let reason = GiveUpReason::Control(ControlError::Version(9));
         let line = describe(&Event::GivenUp { host: "desk".into(), reason }, None).unwrap();
         assert!(line.contains("version 9") && line.contains("version 2"), "{line}");
+    }
+
+    #[test]
+    fn who_must_wait_after_a_wrong_code_is_not_sent_to_look_for_a_firewall() {
+        let (host, port) = ("desk".into(), 7722);
+        let event = Event::Waiting { host, port, reason: WaitReason::HungUp };
+        let line = describe(&event, None).unwrap();
+        assert!(line.contains("wrong code") && !line.contains("firewall"), "{line}");
     }
 
     #[test]

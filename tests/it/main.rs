@@ -35,3 +35,5 @@ mod trust;
 mod video_files;
 #[cfg(feature = "opencv")]
 mod windows;
+#[cfg(target_os = "linux")]
+mod wiping;

@@ -121,13 +121,22 @@ pub(crate) fn target(to: SocketAddr) -> Target {
 }
 
 /// Asks `attempt` until it gives something.
-pub(crate) fn wait<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let deadline = clock::now() + PATIENCE;
+pub(crate) fn wait<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    wait_up_to(PATIENCE, what, attempt)
+}
+
+/// The same, for what may take longer than most.
+pub(crate) fn wait_up_to<T>(
+    patience: Duration,
+    what: &str,
+    mut attempt: impl FnMut() -> Option<T>,
+) -> T {
+    let deadline = clock::now() + patience;
     loop {
         if let Some(found) = attempt() {
             return found;
         }
-        assert!(clock::now() < deadline, "waited {PATIENCE:?} for {what}");
+        assert!(clock::now() < deadline, "waited {patience:?} for {what}");
         std::thread::park_timeout(Duration::from_millis(2));
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use anyhow::{Result, bail};
 use argon2::{Algorithm, Argon2, Params, Version};
 use rand::RngExt;
+use unicode_normalization::UnicodeNormalization;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::net::crypto::keys::{KEY_LEN, SharedSecret};
@@ -29,8 +30,11 @@ impl Code {
     }
 
     /// The code that somebody has typed. Those that were generated may be typed in small or capital
-    /// letters, with or without hyphens and white space, and with O for 0, I or L for 1.
+    /// letters, with or without hyphens and white space, and with O for 0, I or L for 1. Any other is a
+    /// passphrase, whose letters are the same however a keyboard has put them together: see
+    /// `docs/PROTOCOL.md`, §5.4.
     pub(crate) fn typed(text: &str) -> Result<Self> {
+        let text = normalized(text);
         let mut canonical: Zeroizing<String> =
             Zeroizing::new(text.chars().filter(|c| !is_gap(*c)).map(canonical).collect());
         let is_generated = canonical.len() == GENERATED_LEN
@@ -79,6 +83,24 @@ impl fmt::Debug for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Code(…)")
     }
+}
+
+/// `text` as `OpaqueString` has it (RFC 8265 §4.2.2): every space an ASCII one, and Unicode's normalization
+/// form C, since one system's keyboard gives é as one character and another's as two.
+fn normalized(text: &str) -> Zeroizing<String> {
+    // Form C takes at most three times the bytes (UAX #15): the text never moves, and so leaves no copy.
+    let mut normalized = Zeroizing::new(String::with_capacity(3 * text.len()));
+    normalized.extend(text.chars().map(|c| if is_space(c) { ' ' } else { c }).nfc());
+    normalized
+}
+
+/// Whether `c` is of Unicode's category of spaces (Zs).
+fn is_space(c: char) -> bool {
+    matches!(
+        c,
+        ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'
+            ..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
+    )
 }
 
 /// Spaces and hyphens, also those that a text program has put in their place.
@@ -138,6 +160,48 @@ mod tests {
         assert_ne!(code, Code::typed("correct horse battery").unwrap());
         let error = Code::typed("too short").unwrap_err().to_string();
         assert!(error.contains("10 characters"), "{error}");
+    }
+
+    #[test]
+    fn a_passphrase_is_the_same_on_whatever_keyboard_it_is_typed() {
+        let code = |text: &str| Code::typed(text).unwrap().to_string();
+        let composed = "caf\u{e9} cr\u{e8}me";
+        for other in [
+            "cafe\u{301} cre\u{300}me",
+            "caf\u{e9}\u{a0}cr\u{e8}me",
+            "\u{3000}caf\u{e9}\u{2003}cre\u{300}me\u{a0}\r\n",
+        ] {
+            assert_eq!(code(other), composed, "{other:?}");
+        }
+        // Marks in either order; a syllable of one, two or three; characters that are others' doubles.
+        for (typed, normalized) in [
+            ("s\u{307}\u{323} s\u{323}\u{307} \u{1e69} marks", "\u{1e69} \u{1e69} \u{1e69} marks"),
+            (
+                "\u{1112}\u{1161}\u{11ab} \u{d558}\u{11ab} \u{d55c} syllable",
+                "\u{d55c} \u{d55c} \u{d55c} syllable",
+            ),
+            ("\u{212b}\u{2126} ohm and so on", "\u{c5}\u{3a9} ohm and so on"),
+        ] {
+            assert_eq!(code(typed), normalized, "{typed:?}");
+        }
+        // What only looks alike stays apart: letters of full width, ligatures, capitals.
+        for other in
+            ["\u{ff43}af\u{e9} cr\u{e8}me", "caf\u{e9} cr\u{e8}\u{fb01}me", "Caf\u{e9} cr\u{e8}me"]
+        {
+            assert_eq!(code(other), other);
+        }
+    }
+
+    /// `tests/vectors/codes.json`, made with the C implementation of Argon2.
+    #[test]
+    fn the_keys_are_those_of_the_vectors() {
+        let vectors = include_str!("../../../tests/vectors/codes.json");
+        let vectors: Vec<(String, String)> = serde_json::from_str(vectors).unwrap();
+        assert_eq!(vectors.len(), 4);
+        for (typed, key) in vectors {
+            let secret = Code::typed(&typed).unwrap().secret();
+            assert_eq!(data_encoding::HEXLOWER.encode(secret.as_bytes()), key, "{typed:?}");
+        }
     }
 
     #[test]

@@ -9,15 +9,20 @@
 //! is not taken for one that was never called.
 //!
 //! That we have called somebody lets nobody in: only `caller` lines do.
+//!
+//! A line is added by one write at the end of the file (`O_APPEND`), as `ssh` adds its own: of programs that
+//! add at once none takes another's line away, and nobody waits for a lock. What a full disk has cut
+//! short is a damaged line, which is believed by nobody.
 
 use std::{
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
 
-use super::secret_file::replace;
+use super::secret_file::create_folder_of;
 use crate::net::{crypto::keys::PublicKey, wire::text::Name};
 
 /// The keys in one file.
@@ -127,15 +132,34 @@ impl KnownPeers {
     }
 
     fn add(&self, entry: &Entry) -> Result<()> {
-        let mut text = self.read()?;
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
-        }
-        text.push_str(&entry.to_string());
-        text.push('\n');
-        replace(&self.path, text.as_bytes())
+        self.append(&format!("{entry}\n"))
             .with_context(|| format!("cannot write {}", self.path.display()))
     }
+
+    /// Puts `line` behind all others, in one piece.
+    fn append(&self, line: &str) -> io::Result<()> {
+        create_folder_of(&self.path)?;
+        let mut options = fs::OpenOptions::new();
+        options.read(true).append(true).create(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&self.path)?;
+        // If another one does the same at once there is an empty line, which says nothing.
+        let gap = if is_last_line_open(&mut file)? { "\n" } else { "" };
+        file.write_all(format!("{gap}{line}").as_bytes())?;
+        file.sync_all()
+    }
+}
+
+/// Whether the last line of `file` has no end.
+fn is_last_line_open(file: &mut fs::File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }
 
 /// What a line says.
@@ -247,6 +271,48 @@ mod tests {
             assert!(error.contains("holds no key"), "{error}");
         }
         assert_eq!(known.host("desk:2").unwrap(), None);
+    }
+
+    #[test]
+    fn of_those_who_pin_at_once_none_takes_a_line_from_another() {
+        // The last line has no end when they begin.
+        let (_folder, known) = peers(&format!("host desk:1 {}", key(1)));
+        let (writers, each) = (8, 50);
+        std::thread::scope(|scope| {
+            for writer in 0..writers {
+                // Each with a handle of its own, as another program has.
+                let known = KnownPeers::in_file(known.path().to_owned());
+                scope.spawn(move || {
+                    for port in 0..each {
+                        known.pin_host(&format!("desk-{writer}:{port}"), key(writer)).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(known.host("desk:1").unwrap(), Some(Pin { key: key(1), line: 1 }));
+        for (writer, port) in (0..writers).flat_map(|w| (0..each).map(move |port| (w, port))) {
+            let pin = known.host(&format!("desk-{writer}:{port}")).unwrap();
+            assert_eq!(pin.map(|pin| pin.key), Some(key(writer)), "desk-{writer}:{port}");
+        }
+        let is_understood =
+            |(_, line): (usize, Line)| matches!(line, Line::Entry(_) | Line::Nothing);
+        assert!(known.entries().unwrap().into_iter().all(is_understood));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn it_is_made_for_nobody_else_and_a_link_to_it_stays_one() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("deep/known_peers"), folder.path().join("link"));
+        KnownPeers::in_file(path.clone()).pin_host("desk:1", key(1)).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        KnownPeers::in_file(link.clone()).pin_host("desk:2", key(2)).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
     }
 
     #[test]

@@ -85,9 +85,7 @@ fn check_mode(_: &Path) -> Result<()> {
 
 /// Makes `path` with all of `contents`, if it is not there; whether it was made.
 fn create(path: &Path, contents: &[u8]) -> io::Result<bool> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        create_folder(folder)?;
-    }
+    create_folder_of(path)?;
     let temporary = temporary(path);
     write_private(&temporary, contents)?;
     // Unlike renaming, linking leaves what is there.
@@ -100,22 +98,18 @@ fn create(path: &Path, contents: &[u8]) -> io::Result<bool> {
     made
 }
 
-/// Puts `contents` in the place of whatever is at `path`, whole or not at all.
-pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        create_folder(folder)?;
-    }
-    let temporary = temporary(path);
-    write_private(&temporary, contents)?;
-    fs::rename(&temporary, path).inspect_err(|_| {
-        let _ = fs::remove_file(&temporary);
-    })
-}
-
 fn temporary(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.{:08x}", std::process::id(), rand::random::<u32>()));
     path.with_file_name(name)
+}
+
+/// Makes the folder that `path` is in, for nobody else, if it is not there.
+pub(super) fn create_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => create_folder(folder),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(unix)]
@@ -192,7 +186,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         for text in ["", "# only this\n", "hello\n", "AAAA\n"] {
-            replace(&path, text.as_bytes()).unwrap();
+            let _ = fs::remove_file(&path);
+            write_private(&path, text.as_bytes()).unwrap();
             let error = read_or_make(&path, make).err().unwrap().to_string();
             assert!(error.contains("holds no key"), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);

@@ -10,16 +10,26 @@
 //! listens. What the dialler says in the third message, and everything after it, can be read by
 //! the answerer alone, who must know the pre-shared key.
 
+use std::hint::black_box;
+
 use snow::{Builder, HandshakeState, TransportState, params::NoiseParams};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::keys::{Identity, KEY_LEN, PublicKey, SharedSecret};
+use super::{
+    keys::{Identity, KEY_LEN, PublicKey, SharedSecret},
+    wiping::Wiping,
+};
 use crate::net::wire::control::PREFACE;
 
 /// A handshake under way.
 #[derive(Debug)]
-pub struct Handshake(HandshakeState);
+pub struct Handshake {
+    state: HandshakeState,
+    /// `snow`, which would not wipe it, has it only while a message is made or read. Boxed, since what moves leaves
+    /// itself behind.
+    secret: Option<Box<SharedSecret>>,
+}
 
 /// What two sides that have met say to each other.
 #[derive(Debug)]
@@ -47,15 +57,26 @@ impl Handshake {
 
     fn new(identity: &Identity, secret: Option<&SharedSecret>, dials: bool) -> Self {
         let params: NoiseParams = PATTERN.parse().expect("a pattern that snow knows");
-        let psk = secret.map_or(&NO_SECRET, SharedSecret::as_bytes);
         let prologue = [PREFACE, PREFACE].concat();
-        let builder = Builder::new(params)
+        let builder = Builder::with_resolver(params, Box::new(Wiping))
             .prologue(&prologue)
             .and_then(|builder| builder.local_private_key(identity.as_bytes()))
-            .and_then(|builder| builder.psk(PSK_LOCATION, psk));
+            .and_then(|builder| builder.psk(PSK_LOCATION, &NO_SECRET));
         let built =
             builder.and_then(|b| if dials { b.build_initiator() } else { b.build_responder() });
-        Self(built.expect("all that the pattern needs is there"))
+        let state = built.expect("all that the pattern needs is there");
+        Self { state, secret: secret.cloned().map(Box::new) }
+    }
+
+    /// What `act` makes of the state that knows the secret, which it does not know any more then.
+    fn with_secret<T>(&mut self, act: impl FnOnce(&mut HandshakeState) -> T) -> T {
+        let Some(secret) = &self.secret else { return act(&mut self.state) };
+        let location = PSK_LOCATION.into();
+        self.state.set_psk(location, secret.as_bytes()).expect("it is as long as it must be");
+        let result = act(&mut self.state);
+        self.state.set_psk(location, &NO_SECRET).expect("as long as the other");
+        black_box(&mut self.state);
+        result
     }
 
     /// The next message of this side, with `payload`.
@@ -65,7 +86,9 @@ impl Handshake {
     /// If it is the other side's turn, or the payload is longer than a Noise message (65,535 bytes).
     pub fn write(&mut self, payload: &[u8]) -> Vec<u8> {
         let mut message = vec![0; payload.len() + MAX_OVERHEAD];
-        let len = self.0.write_message(payload, &mut message).expect("our turn, and it fits");
+        let len = self
+            .with_secret(|state| state.write_message(payload, &mut message))
+            .expect("our turn, and it fits");
         message.truncate(len);
         message
     }
@@ -73,22 +96,24 @@ impl Handshake {
     /// The payload of the other side's next message.
     pub fn read(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
         let mut payload = Zeroizing::new(vec![0; message.len()]);
-        let len = self.0.read_message(message, &mut payload).map_err(|_| Unreadable)?;
+        let len = self
+            .with_secret(|state| state.read_message(message, &mut payload))
+            .map_err(|_| Unreadable)?;
         payload.truncate(len);
         Ok(payload)
     }
 
     /// Who the other side is, once it has said so.
     pub fn peer(&self) -> Option<PublicKey> {
-        let key: [u8; KEY_LEN] = self.0.get_remote_static()?.try_into().ok()?;
+        let key: [u8; KEY_LEN] = self.state.get_remote_static()?.try_into().ok()?;
         Some(PublicKey::from_bytes(key))
     }
 
     /// What follows when all three messages have crossed; `None` before.
     pub fn finish(self) -> Option<Transport> {
         let peer = self.peer()?;
-        let hash = self.0.get_handshake_hash().try_into().ok()?;
-        let state = self.0.into_transport_mode().ok()?;
+        let hash = self.state.get_handshake_hash().try_into().ok()?;
+        let state = self.state.into_transport_mode().ok()?;
         Some(Transport { state, hash, peer })
     }
 }

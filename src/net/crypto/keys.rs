@@ -7,12 +7,11 @@ use ring::{
     digest::{SHA256, digest},
     rand::{SecureRandom, SystemRandom},
 };
-use snow::{
-    params::DHChoice,
-    resolvers::{CryptoResolver, DefaultResolver},
-};
+use snow::{params::DHChoice, resolvers::CryptoResolver};
 use thiserror::Error;
 use zeroize::Zeroizing;
+
+use super::wiping::Wiping;
 
 /// What proves who a side is: an X25519 private key (RFC 7748). Wiped when it is dropped.
 #[derive(Clone)]
@@ -58,8 +57,7 @@ impl Identity {
 
     /// What others know it by.
     pub fn public_key(&self) -> PublicKey {
-        let mut dh =
-            DefaultResolver.resolve_dh(&DHChoice::Curve25519).expect("snow is built with X25519");
+        let mut dh = Wiping.resolve_dh(&DHChoice::Curve25519).expect("snow is built with X25519");
         dh.set(self.as_bytes());
         PublicKey(dh.pubkey().try_into().expect("X25519 keys are of 32 bytes"))
     }

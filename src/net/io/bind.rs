@@ -114,7 +114,9 @@ fn bracketed(addr: &SocketAddr) -> String {
     if addr.is_ipv6() { format!("[{}]", addr.ip()) } else { addr.ip().to_string() }
 }
 
-const LISTEN_BACKLOG: i32 = 32;
+/// Connections that the kernel lets wait: what a flood of some thousands a second brings while this thread does something
+/// else. One more is dropped, and whoever made it knocks again after a second (RFC 6298).
+const LISTEN_BACKLOG: i32 = 128;
 
 const PORT_ATTEMPTS: usize = 16;
 

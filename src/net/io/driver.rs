@@ -537,3 +537,84 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a goodbye may take.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::net::{
+        crypto::keys::Identity,
+        redundancy::FecMode,
+        session::{Admission, Bare, DEFAULT_REASSEMBLY_DEADLINE, Role},
+        wire::{control::Epoch, text::Name},
+    };
+
+    fn receiver() -> (Driver, Handle) {
+        let now = clock::now();
+        let endpoint = EndpointConfig {
+            name: Name::new("bob"),
+            role: Role::Receive,
+            identity: Identity::generate(),
+            secret: None,
+            admission: Admission::Anyone,
+            bare: Bare::Clear,
+            wall_clock: Duration::ZERO,
+            stream: None,
+            max_datagram_len: None,
+            fec: FecMode::Off,
+            max_bitrate: None,
+            reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
+            epoch: now,
+            shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
+            seed: 1,
+        };
+        let listen = Some(Listen { addr: ([127, 0, 0, 1], 0).into(), control: true });
+        let socket = SocketOptions::default();
+        let config = DriverConfig { endpoint, listen, socket, egress: None, ingress: None };
+        Driver::bind(config).unwrap()
+    }
+
+    /// How many of `callers` have been greeted, once `at_least` have.
+    fn greeted(callers: &[TcpStream], at_least: usize) -> usize {
+        let is_greeted = |caller: &&TcpStream| caller.peek(&mut [0]).is_ok_and(|len| len > 0);
+        for _ in 0..5000 {
+            let count = callers.iter().filter(is_greeted).count();
+            if count >= at_least {
+                return count;
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        panic!("{at_least} have not been greeted");
+    }
+
+    #[test]
+    fn datagrams_are_read_between_the_connections_of_a_crowd() {
+        let (mut driver, handle) = receiver();
+        let to = handle.local_addr();
+        // No more than the kernel lets wait.
+        let crowd = 2 * ACCEPTS_AT_ONCE;
+        let caller = |_| {
+            let caller = TcpStream::connect(to).unwrap();
+            caller.set_nonblocking(true).unwrap();
+            caller
+        };
+        let callers: Vec<_> = (0..crowd).map(caller).collect();
+        let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut ready = Events::with_capacity(64);
+        for turn in 1..=2 {
+            stranger.send_to(b"not ours", to).unwrap();
+            // Until the kernel has brought it, even on a busy machine.
+            std::thread::park_timeout(Duration::from_millis(20));
+            // The first turn is told of the connections; the others go on with them untold.
+            driver.poll.poll(&mut ready, Some(Duration::ZERO)).unwrap();
+            driver.turn(&ready);
+            assert_eq!(driver.endpoint.strays().foreign, turn as u64, "after turn {turn}");
+            let accepted = turn * ACCEPTS_AT_ONCE;
+            assert_eq!(greeted(&callers, accepted), accepted, "after turn {turn}");
+            assert!(driver.more_to_accept);
+        }
+        driver.turn(&ready);
+        assert!(!driver.more_to_accept, "nobody waits any more");
+    }
+}

@@ -84,6 +84,14 @@ impl Dialling {
         }
     }
 
+    /// What it means that the connection has ended.
+    pub(super) fn lost_reason(&self) -> WaitReason {
+        match self.state {
+            State::Meeting { .. } => WaitReason::HungUp,
+            _ => WaitReason::NoAnswer,
+        }
+    }
+
     pub(super) fn is_in_call(&self, call: CallId) -> bool {
         matches!(self.state, State::InCall(id) if id == call)
     }

@@ -154,6 +154,9 @@ pub enum WaitReason {
     NobodyListens,
     /// Nothing answers from there: no host, or a firewall.
     NoAnswer,
+    /// The peer has taken the connection and closed it without an answer: our address must wait after a
+    /// wrong code, or the peer has more callers than it can hear.
+    HungUp,
     /// The peer is in another session.
     Busy {
         /// With whom.

@@ -344,7 +344,7 @@ impl Endpoint {
         }
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.conn() == Some(conn)) {
             self.events.extend(dialling.asked().map(|ask| Event::AskEnded { ask }));
-            let reason = if refused { WaitReason::NobodyListens } else { WaitReason::NoAnswer };
+            let reason = if refused { WaitReason::NobodyListens } else { dialling.lost_reason() };
             self.events.extend(dialling.fail(now, reason));
         }
     }

@@ -43,6 +43,33 @@ fn a_bare_sender_does_not_wait_to_be_spoken_to() {
     assert_eq!(endpoint.calls().count(), 1);
 }
 
+#[test]
+fn who_takes_a_connection_and_closes_it_has_hung_up_and_is_called_again() {
+    let now = crate::clock::now();
+    let target = Target { host: "desk".into(), addrs: vec!["127.0.0.1:7".parse().unwrap()] };
+    for (stands, refused, expected) in [
+        (true, false, WaitReason::HungUp),
+        (false, false, WaitReason::NoAnswer),
+        (false, true, WaitReason::NobodyListens),
+    ] {
+        let targets = vec![target.clone()];
+        let mut sender = endpoint(now, Role::Send { targets, control: true });
+        let Some(Output::Dial(conn, _)) = sender.poll_output() else { panic!("it dials") };
+        if stands {
+            sender.handle_connected(now, conn);
+        }
+        sender.handle_disconnected(now, conn, refused);
+        let told = events(&mut sender);
+        assert!(
+            matches!(&told[..], [Event::Waiting { reason, .. }] if *reason == expected),
+            "{told:?}"
+        );
+        while sender.poll_output().is_some() {}
+        sender.handle_timeout(sender.poll_timeout().unwrap());
+        assert!(matches!(sender.poll_output(), Some(Output::Dial(..))));
+    }
+}
+
 /// A caller who has met `endpoint`, and what it is to call itself.
 fn caller(now: Instant, endpoint: &mut Endpoint) -> (ConnId, ControlChannel, Hello) {
     while endpoint.poll_output().is_some() {}
@@ -253,6 +280,26 @@ fn connections_opened_beforehand_are_no_more_guesses() {
     }
     let told = events(&mut endpoint);
     assert!(matches!(told[..], [Event::Misspoke { .. }]), "{told:?}");
+}
+
+#[test]
+fn who_has_been_answered_is_heard_to_the_end() {
+    let now = crate::clock::now();
+    let mut endpoint = endpoint(now, Role::Receive);
+    let (conn, mut control, hello) = caller(now, &mut endpoint);
+    let eve = Identity::from_bytes([4; 32]);
+    let mut turned_away = 0;
+    for _ in 0..100 {
+        let conn = endpoint.handle_incoming(now, "127.0.0.1:666".parse().unwrap()).unwrap();
+        let first = ControlChannel::dialling(now, conn, &eve, None).take_output().unwrap();
+        endpoint.handle_data(now, conn, &first);
+        let outputs = std::iter::from_fn(|| endpoint.poll_output());
+        turned_away += outputs.filter(|output| *output == Output::Close(conn)).count();
+    }
+    assert!(turned_away > 50, "{turned_away}");
+    control.introduce(hello);
+    endpoint.handle_data(now, conn, &control.take_output().unwrap());
+    assert!(matches!(events(&mut endpoint)[..], [Event::Connected { .. }]));
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! What is left in memory when two sides have met and gone: read as an attacker would, from `/proc/self/mem`.
+
+use std::{fs, hint::black_box, os::unix::fs::FileExt};
+
+use udpchat::net::crypto::{
+    handshake::Handshake,
+    keys::{Identity, KEY_LEN, SharedSecret},
+};
+
+/// A key that is never in memory as it is but where it is used.
+#[derive(Clone, Copy)]
+struct Hidden([u8; KEY_LEN]);
+
+impl Hidden {
+    fn new() -> Self {
+        Self(rand::random())
+    }
+
+    fn shown(&self) -> [u8; KEY_LEN] {
+        self.0.map(|byte| black_box(byte) ^ MASK)
+    }
+
+    /// Whether `bytes` are half of it: the allocator writes over the beginning of what it is given back.
+    fn is_half_of_it(&self, bytes: &[u8]) -> bool {
+        self.0.chunks(HALF).any(|half| half.iter().zip(bytes).all(|(a, b)| a ^ MASK == *b))
+    }
+}
+
+#[test]
+fn neither_an_identity_nor_a_code_is_left_behind() {
+    let (identity, secret) = (Hidden::new(), Hidden::new());
+    // On a thread of its own, as the loop is, which comes to nothing with its stack.
+    std::thread::spawn(move || meet(identity, secret)).join().expect("no panic");
+    assert_eq!([identity, secret].map(found), [0, 0]);
+}
+
+/// Both sides of a meeting that goes well, and both of one with another code.
+fn meet(identity: Hidden, secret: Hidden) {
+    let ann = Identity::from_bytes(identity.shown());
+    let ours = SharedSecret::from_bytes(secret.shown());
+    let (bob, other) = (Identity::generate(), SharedSecret::generate());
+    for (theirs, is_same) in [(&ours, true), (&other, false)] {
+        let mut dialler = Box::new(Handshake::dialler(&ann, Some(&ours)));
+        let mut answerer = Box::new(Handshake::answerer(&bob, Some(theirs)));
+        answerer.read(&dialler.write(&[])).expect("a first message");
+        dialler.read(&answerer.write(&[])).expect("a second message");
+        assert!(
+            [identity, secret].map(found).iter().all(|count| *count > 0),
+            "what is there is found"
+        );
+        let third = answerer.read(&dialler.write(b"hello"));
+        assert_eq!(third.is_ok(), is_same);
+        if is_same {
+            let mut dialler = dialler.finish().expect("all three have crossed");
+            let mut answerer = answerer.finish().expect("all three have crossed");
+            answerer.read(&dialler.write(b"hello")).expect("the same keys");
+        }
+    }
+}
+
+/// In how many places half of `key` is in what this process may write to.
+fn found(key: Hidden) -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").expect("readable");
+    let memory = fs::File::open("/proc/self/mem").expect("readable");
+    let mut page = vec![0; PAGE_LEN + HALF];
+    let mut count = 0;
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        let (from, to) = range.expect("a range of addresses");
+        let [from, to] = [from, to].map(|hex| u64::from_str_radix(hex, 16).expect("an address"));
+        let mut at = from;
+        while at < to {
+            // Other tests may have given it back meanwhile.
+            let read = memory.read_at(&mut page, at).unwrap_or(0);
+            count += page[..read].windows(HALF).filter(|bytes| key.is_half_of_it(bytes)).count();
+            page.fill(0);
+            at += PAGE_LEN as u64;
+        }
+    }
+    count
+}
+
+const MASK: u8 = 0x55;
+const HALF: usize = KEY_LEN / 2;
+const PAGE_LEN: usize = 4096;
