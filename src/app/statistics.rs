@@ -186,7 +186,8 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
             "other_version": strays.other_version,
             "reflected": totals.reflected,
             "too_old": totals.too_old,
-            "dropped_by_kernel": sources.net.kernel_drops,
+            "dropped_by_kernel": sources.net.kernel_drops.map(|drops| drops.overruns),
+            "bad_checksum": sources.net.kernel_drops.map(|drops| drops.bad_checksums),
         },
         "bytes": { "sent": totals.bytes_sent, "received": totals.bytes_received },
     });
