@@ -171,7 +171,15 @@ mod tests {
     }
 
     fn sources(net: &NetStats, capture: Option<CaptureCounters>) -> Sources<'_> {
-        Sources { net, shown: None, capture, superseded: 7, undecodable: 5, concealed: 6 }
+        Sources {
+            net,
+            shown: None,
+            repairs: None,
+            capture,
+            superseded: 7,
+            undecodable: 5,
+            concealed: 6,
+        }
     }
 
     #[test]
