@@ -35,6 +35,8 @@ pub struct QualityControl {
     plan: EncodingPlan,
     /// What a frame by the plan of relative size 1 would take, in bytes; `None` before the first.
     unit: Option<f64>,
+    /// The plan of the last frames, and how many were made by it in a row.
+    made: (EncodingPlan, u32),
 }
 
 /// Chooses which frames of a source that is passed through are sent.
@@ -49,7 +51,7 @@ impl QualityControl {
     /// Begins at the highest quality, with every frame at full size.
     pub fn new(limits: QualityLimits) -> Self {
         let plan = EncodingPlan { quality: limits.max_quality, frame_divisor: 1, size_divisor: 1 };
-        Self { limits, plan, unit: None }
+        Self { limits, plan, unit: None, made: (plan, 0) }
     }
 
     /// How frames are to be made now.
@@ -60,8 +62,10 @@ impl QualityControl {
     /// A frame that was made by `plan` takes `len` bytes on the wire, with parity and headers.
     pub fn record_frame(&mut self, plan: EncodingPlan, len: usize) {
         let unit = len as f64 / relative_len(plan);
+        self.made = if self.made.0 == plan { (plan, self.made.1 + 1) } else { (plan, 1) };
         let smoothed = self.unit.get_or_insert(unit);
-        *smoothed += LEN_WEIGHT * (unit - *smoothed);
+        let weight = LEN_WEIGHT.max(1.0 / f64::from(self.made.1 + 1));
+        *smoothed += weight * (unit - *smoothed);
     }
 
     /// Fits the plan to `target_bps` bits a second, at `millifps` frames a thousand seconds from the source.
@@ -156,7 +160,8 @@ const FINEST: f64 = 0.03;
 /// A quarter of the pixels takes a third of the bytes: what is left has more detail a pixel.
 const SIZE_EXPONENT: f64 = 1.6;
 
-/// The weight of the newest frame in what is known of their sizes: some seven frames.
+/// The weight of the newest frame in what is known of their sizes: some seven frames. The first frames by
+/// a new plan weigh more, a half and then less: what was known of another is only a guess at this one.
 const LEN_WEIGHT: f64 = 0.1;
 
 /// The plan stays while it takes between these shares of the target.
@@ -227,6 +232,21 @@ mod tests {
             let target = used * if i % 2 == 0 { 0.99 } else { 1.05 };
             assert_eq!(control.fit(target as u64, FPS), plan);
         }
+    }
+
+    #[test]
+    fn a_picture_that_the_model_does_not_fit_is_learned_within_a_few_frames() {
+        // The bytes of flat areas and sharp edges hardly depend on the quality.
+        let flat = |plan| (50e3 * (len(plan, 1e5) as f64 / 1e5).powf(0.6)) as usize;
+        let mut control = QualityControl::new(LIMITS);
+        for (bps, frames) in [(20_000_000, 60), (9_000_000, 8)] {
+            for _ in 0..frames {
+                let plan = control.fit(bps, FPS);
+                control.record_frame(plan, flat(plan));
+            }
+        }
+        let used = flat(control.fit(9_000_000, FPS)) as f64 * 8.0 * 30.0;
+        assert!(used <= 9e6 * TOO_MUCH, "{:?} takes {used}", control.plan());
     }
 
     #[test]

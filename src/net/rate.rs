@@ -275,10 +275,10 @@ impl RateController {
         let queue = self.newest_queues().next().unwrap_or(0.0);
         let is_deep = queue > 2.0 * self.queue_limit();
         if is_deep {
-            self.link = Some(self.received_bps(DEEP_REPORTS));
+            self.link = Some(self.link_bps(DEEP_REPORTS));
             self.link_is_rough = true;
         } else if self.state != RateState::Draining {
-            self.link = Some(self.received_bps(REPORTS).min(self.target));
+            self.link = Some(self.link_bps(REPORTS).min(self.target));
             self.link_is_rough = false;
         }
         let target = self.loss.test.take().map_or(self.target, |t| t.target_before);
@@ -288,7 +288,8 @@ impl RateController {
         drain.least = drain.least.min(queue);
         let drain = *drain;
         if now.saturating_duration_since(drain.at) >= DRAIN_PATIENCE {
-            if drain.least > STAYED * drain.queue && drain.least <= MAX_AMBIENT_QUEUE {
+            let stays = drain.least > STAYED * drain.queue && drain.least <= MAX_AMBIENT_QUEUE;
+            if stays && self.received_bps(REPORTS) < self.target * IN_EFFECT {
                 return self.accept_queue(drain);
             }
             self.drain = Some(Drain { at: now, queue, least: queue, ..drain });
@@ -320,17 +321,18 @@ impl RateController {
     fn grow(&mut self, now: Instant, elapsed: f64) {
         let near = (NEAR_GROWTH_BPS / self.target).clamp(LEAST_NEAR_GROWTH, MOST_NEAR_GROWTH);
         let near = if self.link_is_rough { MOST_NEAR_GROWTH } else { near };
-        let pace = match self.link {
-            Some(link) if self.target > link * BEYOND => {
+        let received = self.received_bps(REPORTS);
+        let (pace, unsent) = match self.link {
+            Some(link) if self.target.min(received) > link * BEYOND => {
                 let since = *self.beyond_link.get_or_insert(now);
                 let proven = now.saturating_duration_since(since).as_secs_f64();
-                (near + PROVEN_GROWTH * proven).min(FREE_GROWTH)
+                ((near + PROVEN_GROWTH * proven).min(FREE_GROWTH), FREE_UNSENT)
             }
-            Some(link) if self.target > link * NEAR => near,
-            _ => FREE_GROWTH,
+            Some(link) if self.target > link * NEAR => (near, NEAR_UNSENT),
+            _ => (FREE_GROWTH, FREE_UNSENT),
         };
-        // More than half as much again as is really sent would be a guess about the path.
-        let justified = 1.5 * self.received_bps(REPORTS);
+        // What is not really sent says nothing of the path.
+        let justified = unsent * received;
         self.set_target((self.target * (1.0 + pace * elapsed)).min(justified.max(self.target)));
     }
 
@@ -384,8 +386,20 @@ impl RateController {
 
     /// What arrived, in bits a second, over the last so many reports.
     fn received_bps(&self, reports: usize) -> f64 {
-        let newest = self.reports.iter().rev().take(reports);
-        let (bytes, time) = newest
+        self.bps_of(self.reports.iter().rev().take(reports))
+    }
+
+    /// The same over those of them between which a queue has stood: as long as there is one, the link
+    /// carries what it can. Before that, it may have idled: what makes a queue is often a
+    /// sender that was held up, and then sends all at once.
+    fn link_bps(&self, reports: usize) -> f64 {
+        let busy = self.queue_limit() / 2.0;
+        let is_busy = |report: &&Feedback| report.queue().is_none_or(|queue| queue > busy);
+        self.bps_of(self.reports.iter().rev().take(reports).take_while(is_busy))
+    }
+
+    fn bps_of<'a>(&self, reports: impl Iterator<Item = &'a Feedback>) -> f64 {
+        let (bytes, time) = reports
             .fold((0, Duration::ZERO), |(bytes, time), r| (bytes + r.received, time + r.interval));
         if time.is_zero() { self.target } else { bytes as f64 * 8.0 / time.as_secs_f64() }
     }
@@ -446,9 +460,13 @@ const DRAIN_PATIENCE: Duration = Duration::from_millis(600);
 const STAYED: f64 = 0.7;
 const MAX_AMBIENT_QUEUE: f64 = 0.05;
 
-/// Below this share of the last known limit growth is free; above the other the limit is gone.
+/// Less is really sent when no more than this share of the target arrives.
+const IN_EFFECT: f64 = 1.05;
+
+/// Below this share of the last known limit growth is free; where more arrives than the other the limit is
+/// gone.
 const NEAR: f64 = 0.9;
-const BEYOND: f64 = 1.04;
+const BEYOND: f64 = 1.02;
 
 /// Growth near the limit: so many bits a second each second, the same for all who share it, since that
 /// is what evens them out (Chiu and Jain 1989); but within these shares of the target, and at the
@@ -460,6 +478,11 @@ const MOST_NEAR_GROWTH: f64 = 0.04;
 /// What is added to the growth for each second beyond the limit; growth at most.
 const PROVEN_GROWTH: f64 = 0.08;
 const FREE_GROWTH: f64 = 0.25;
+
+/// How many times what arrives the target may grow to: so long as nothing is known of a limit, and near it,
+/// where what is sent is a tenth less at most, by the steps of quality and the frames of half a second.
+const FREE_UNSENT: f64 = 1.5;
+const NEAR_UNSENT: f64 = 1.1;
 
 /// The largest step in seconds from report to report that is taken for jitter, and how much it weighs.
 const MAX_JITTER: f64 = 0.010;
@@ -574,6 +597,68 @@ mod tests {
         peer.report_received(Duration::ZERO, 0.0, 1e6 * 0.05 / 8.0);
         assert_eq!(peer.controller.state(), RateState::Growing);
         assert!((peer.target() / (2e6 * HEADROOM) - 1.0).abs() < 0.01, "{}", peer.target());
+    }
+
+    /// Bytes that a link of so many bits a second carries between two reports.
+    fn carried(bps: f64) -> f64 {
+        bps * REPORT.as_secs_f64() / 8.0
+    }
+
+    /// One that has found a link of 10 Mbit/s full, and its queue gone again.
+    fn peer_that_knows_its_link() -> Peer {
+        let mut peer = Peer::new();
+        for queue in [0, 0, 0, 0, 0, 0, 60, 120, 60, 0] {
+            peer.report_received(queue * MS, 0.0, carried(1e7));
+        }
+        assert_eq!(peer.controller.state(), RateState::Growing);
+        peer
+    }
+
+    #[test]
+    fn a_sender_that_was_held_up_says_nothing_of_the_link() {
+        let mut peer = peer_that_knows_its_link();
+        for _ in 0..10 {
+            peer.report_received(Duration::ZERO, 0.0, carried(0.95e7));
+        }
+        // Nothing for a moment, and then all at once.
+        peer.report_received(Duration::ZERO, 0.0, carried(0.2e7));
+        for queue in [50, 60] {
+            peer.report_received(queue * MS, 0.0, carried(1e7));
+        }
+        assert_eq!(peer.controller.state(), RateState::Draining);
+        let link = peer.controller.link.expect("it was full");
+        assert!((link / 1e7 - 1.0).abs() < 0.01, "{link}");
+    }
+
+    #[test]
+    fn a_limit_that_is_not_reached_is_not_proven_gone() {
+        let mut peer = peer_that_knows_its_link();
+        for _ in 0..200 {
+            peer.report_received(Duration::ZERO, 0.0, carried(0.97e7));
+        }
+        assert!(peer.target() < 1.15e7, "{}", peer.target());
+        for _ in 0..60 {
+            peer.report_received(Duration::ZERO, 0.0, carried(1.1e7));
+        }
+        assert!(peer.target() > 1.3e7, "{}", peer.target());
+    }
+
+    #[test]
+    fn a_queue_is_somebody_elses_only_once_less_is_sent() {
+        let mut peer = peer_that_knows_its_link();
+        for _ in 0..30 {
+            peer.report_received(40 * MS, 0.0, carried(1e7));
+        }
+        assert_eq!(
+            peer.controller.state(),
+            RateState::Draining,
+            "what was sent before still comes"
+        );
+        for _ in 0..30 {
+            peer.report_received(40 * MS, 0.0, carried(peer.target()));
+        }
+        assert_eq!(peer.controller.state(), RateState::Growing);
+        assert!(peer.controller.ambient_queue > 0.03, "{}", peer.controller.ambient_queue);
     }
 
     #[test]

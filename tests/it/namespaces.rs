@@ -188,6 +188,9 @@ fn a_cable_that_narrows_and_widens() {
     );
     assert!(shown >= 0.95, "{shown} shown");
     assert!(back.is_some_and(|back| back <= 15.0), "back after {back:?} s");
+    let mean = steady.iter().sum::<f64>() / steady.len() as f64;
+    let is_steady = |quality: &f64| (0.9..=1.1).contains(&(quality / mean));
+    assert!(steady.iter().all(is_steady), "{steady:?}, on average {mean:.1}");
 }
 
 /// Nothing passes, of any protocol, for a fifth of the time, or ten seconds in a whole row.
