@@ -275,8 +275,10 @@ impl RateController {
         let queue = self.newest_queues().next().unwrap_or(0.0);
         let is_deep = queue > 2.0 * self.queue_limit();
         if is_deep {
-            self.link = Some(self.link_bps(DEEP_REPORTS));
-            self.link_is_rough = true;
+            let link = self.link_bps(DEEP_REPORTS);
+            let agrees = self.link.is_some_and(|known| (link / known - 1.0).abs() < AGREES);
+            let was_rough = self.state == RateState::Draining && self.link_is_rough;
+            (self.link, self.link_is_rough) = (Some(link), was_rough || !agrees);
         } else if self.state != RateState::Draining {
             self.link = Some(self.link_bps(REPORTS).min(self.target));
             self.link_is_rough = false;
@@ -460,6 +462,9 @@ const DRAIN_PATIENCE: Duration = Duration::from_millis(600);
 const STAYED: f64 = 0.7;
 const MAX_AMBIENT_QUEUE: f64 = 0.05;
 
+/// A link that is measured within this share of what it was known to carry is known well.
+const AGREES: f64 = 0.05;
+
 /// Less is really sent when no more than this share of the target arrives.
 const IN_EFFECT: f64 = 1.05;
 
@@ -628,6 +633,7 @@ mod tests {
         assert_eq!(peer.controller.state(), RateState::Draining);
         let link = peer.controller.link.expect("it was full");
         assert!((link / 1e7 - 1.0).abs() < 0.01, "{link}");
+        assert!(!peer.controller.link_is_rough, "it is what was known");
     }
 
     #[test]
