@@ -4,6 +4,8 @@
 //! quality is assumed, and only roughly: the next frame corrects it. What is in use stays in use
 //! while it fits about, so that the picture does not breathe with every report.
 
+use std::cmp::Ordering;
+
 /// Within what the picture may be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QualityLimits {
@@ -113,14 +115,19 @@ impl QualityControl {
         load: impl Fn(EncodingPlan) -> f64,
     ) -> Option<EncodingPlan> {
         let in_use = (self.plan.size_divisor, self.plan.frame_divisor);
-        let room = if (size_divisor, frame_divisor) < in_use { target * STEP_UP } else { target };
+        let step = (size_divisor, frame_divisor);
+        let share = |quality| match step.cmp(&in_use) {
+            Ordering::Less => STEP_UP,
+            Ordering::Equal if quality > self.plan.quality => QUALITY_UP,
+            _ => 1.0,
+        };
         let QualityLimits { min_quality, max_quality, .. } = self.limits;
         let plans = (min_quality..=max_quality).rev().map(|quality| EncodingPlan {
             quality,
             frame_divisor,
             size_divisor,
         });
-        plans.into_iter().find(|&plan| load(plan) <= room)
+        plans.into_iter().find(|&plan| load(plan) <= target * share(plan.quality))
     }
 }
 
@@ -167,6 +174,10 @@ const LEN_WEIGHT: f64 = 0.1;
 /// The plan stays while it takes between these shares of the target.
 const TOO_MUCH: f64 = 1.02;
 const TOO_LITTLE: f64 = 0.94;
+
+/// A better quality takes this share of the target at most. Small steps up find the limit of a link without
+/// overshooting it, for which they would be paid back with a deeper step down.
+const QUALITY_UP: f64 = 0.98;
 
 /// Back to more or larger frames only when they take this share of the target, so that
 /// the picture does not flicker between two steps.
