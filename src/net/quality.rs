@@ -71,9 +71,9 @@ impl QualityControl {
     }
 
     /// Fits the plan to `target_bps` bits a second, at `millifps` frames a thousand seconds from the source.
-    /// Without any frame yet it stays as it is.
+    /// Without any frame yet it is a guess.
     pub fn fit(&mut self, target_bps: u64, millifps: u32) -> EncodingPlan {
-        let Some(unit) = self.unit else { return self.plan };
+        let Some(unit) = self.unit else { return self.first_plan(target_bps) };
         let frames = f64::from(millifps.max(1)) / 1000.0;
         let load = |plan: EncodingPlan| {
             unit * relative_len(plan) * 8.0 * frames / f64::from(plan.frame_divisor)
@@ -92,6 +92,16 @@ impl QualityControl {
             },
         );
         self.plan
+    }
+
+    /// Of the first picture, whose size nobody knows.
+    fn first_plan(&self, target_bps: u64) -> EncodingPlan {
+        let QualityLimits { min_quality, max_quality, .. } = self.limits;
+        let careful = FIRST_QUALITY.clamp(min_quality, max_quality);
+        EncodingPlan {
+            quality: if target_bps < CAREFUL_BPS { careful } else { max_quality },
+            ..self.plan
+        }
     }
 
     fn is_whole(&self) -> bool {
@@ -160,6 +170,11 @@ fn relative_len(plan: EncodingPlan) -> f64 {
     ((scale + FINEST) / (1.0 + FINEST)).powf(-QUALITY_EXPONENT) * pixels
 }
 
+/// The quality of the first picture, before its size is known, where less than this may be sent, in bits a
+/// second: it is a third of what it would be at 80.
+const FIRST_QUALITY: u8 = 35;
+const CAREFUL_BPS: u64 = 50_000_000;
+
 /// How size falls with coarser tables.
 const QUALITY_EXPONENT: f64 = 0.65;
 const FINEST: f64 = 0.03;
@@ -214,7 +229,9 @@ mod tests {
     #[test]
     fn quality_falls_first_then_frames_then_size() {
         let mut control = QualityControl::new(LIMITS);
-        assert_eq!(control.fit(1, FPS), control.plan(), "nothing is known of sizes yet");
+        assert_eq!(control.fit(u64::MAX, FPS), control.plan(), "nothing is known of sizes yet");
+        let careful = EncodingPlan { quality: FIRST_QUALITY, ..control.plan() };
+        assert_eq!(control.fit(1, FPS), careful);
         let mut last = (0, 0);
         for bps in [40_000_000, 20_000_000, 9_000_000, 4_000_000, 2_500_000, 1_500_000, 1_100_000] {
             let (plan, used) = settle(&mut control, bps, 117e3);

@@ -10,6 +10,7 @@
 //! - While a queue stands the link is busy, and what arrives is what it carries: the next target
 //!   is that, less what the queue needs to drain (GCC §5.5; `SCReAM`, RFC 8298, counts
 //!   what is acknowledged on the same grounds).
+//! - From a careful start up quickly, until the first queue.
 //! - Up again slowly near the last known limit, faster the longer that limit has proven gone.
 //! - The more a stream sends, the less queue it bears. So of two that share a link the
 //!   larger gives way, and they meet: NADA's equilibrium (RFC 8698 §4.3) from a threshold.
@@ -71,6 +72,8 @@ pub struct RateController {
     limits: RateLimits,
     state: RateState,
     target: f64,
+    /// Whether nothing has objected yet.
+    is_untried: bool,
     /// What the path carried when it was last full.
     link: Option<f64>,
     /// Whether `link` was measured while too much was sent by far, and perhaps not only by us.
@@ -133,6 +136,7 @@ impl RateController {
             limits,
             state: RateState::Growing,
             target: 0.0,
+            is_untried: true,
             link: None,
             link_is_rough: false,
             beyond_link: None,
@@ -157,6 +161,13 @@ impl RateController {
     /// What it is doing.
     pub fn state(&self) -> RateState {
         self.state
+    }
+
+    /// Begins with `bps` instead, unless it has learned better: there is no link to be overrun.
+    pub fn skip_start(&mut self, bps: u64) {
+        if self.is_untried {
+            self.set_target(self.target.max(bps as f64));
+        }
     }
 
     /// How often probes should leave, on average, to tell a queue that stands from one that is only
@@ -206,6 +217,7 @@ impl RateController {
         if self.poll_timeout().is_some_and(|due| due <= now) {
             self.before_silence = self.loss.test.map_or(self.target, |t| t.target_before);
             self.state = RateState::Silent;
+            self.is_untried = false;
             self.set_target(0.0);
         }
     }
@@ -230,8 +242,10 @@ impl RateController {
         let limit = self.queue_limit();
         let mut queues = self.newest_queues();
         let (last, before) = (queues.next().unwrap_or(0.0), queues.next().unwrap_or(0.0));
-        let soars = last > 2.0 * limit && before > limit && self.is_rising();
-        soars || self.standing_queue() > limit
+        let soars = last > 2.0 * limit && before > limit;
+        // At the start a queue is more likely to be our own than to be chance.
+        let alarms = self.is_untried && last > START_ALARM * limit;
+        (soars || alarms) && self.is_rising() || self.standing_queue() > limit
     }
 
     fn is_rising(&self) -> bool {
@@ -272,6 +286,7 @@ impl RateController {
 
     /// Sends less than the path carries, by as much as empties its queue within [`DRAIN_TIME`].
     fn drain(&mut self, now: Instant) {
+        self.is_untried = false;
         let queue = self.newest_queues().next().unwrap_or(0.0);
         let is_deep = queue > 2.0 * self.queue_limit();
         if is_deep {
@@ -321,6 +336,9 @@ impl RateController {
     }
 
     fn grow(&mut self, now: Instant, elapsed: f64) {
+        if self.is_untried {
+            return self.start();
+        }
         let near = (NEAR_GROWTH_BPS / self.target).clamp(LEAST_NEAR_GROWTH, MOST_NEAR_GROWTH);
         let near = if self.link_is_rough { MOST_NEAR_GROWTH } else { near };
         let received = self.received_bps(REPORTS);
@@ -336,6 +354,16 @@ impl RateController {
         // What is not really sent says nothing of the path.
         let justified = unsent * received;
         self.set_target((self.target * (1.0 + pace * elapsed)).min(justified.max(self.target)));
+    }
+
+    /// Up quickly with each report, as long as what is sent arrives and makes no queue: a wide link is
+    /// known within half a second, and a narrow one has a short queue by then.
+    fn start(&mut self) {
+        let queue = self.newest_queues().next().unwrap_or(0.0);
+        if queue < self.queue_limit() / 2.0 {
+            let arrives = START_UNSENT * self.received_bps(DEEP_REPORTS);
+            self.set_target((self.target * START_GROWTH).min(arrives.max(self.target)));
+        }
     }
 
     fn learn_delays(&mut self) {
@@ -364,6 +392,7 @@ impl RateController {
         let since = *self.loss.suspected.get_or_insert(now);
         if excess > GRAVE_LOSS || now.saturating_duration_since(since) > SUSPICION_TIME {
             let (loss_before, target_before) = (self.loss.smoothed, self.target);
+            self.is_untried = false;
             self.loss.test = Some(LossTest { began: now, loss_before, target_before });
             self.state = RateState::Testing;
             self.set_target(self.target.min(self.received_bps(REPORTS)) * TEST_SHARE);
@@ -484,6 +513,12 @@ const MOST_NEAR_GROWTH: f64 = 0.04;
 const PROVEN_GROWTH: f64 = 0.08;
 const FREE_GROWTH: f64 = 0.25;
 
+/// At the start: how many times the target it is after each report, and what arrives at most; and how many
+/// times the limit a queue must be that ends it at once.
+const START_GROWTH: f64 = 1.5;
+const START_UNSENT: f64 = 1.3;
+const START_ALARM: f64 = 1.5;
+
 /// How many times what arrives the target may grow to: so long as nothing is known of a limit, and near it,
 /// where what is sent is a tenth less at most, by the steps of quality and the frames of half a second.
 const FREE_UNSENT: f64 = 1.5;
@@ -567,14 +602,26 @@ mod tests {
     #[test]
     fn it_grows_while_nothing_objects_and_stays_within_its_limits() {
         let mut peer = Peer::new();
-        for _ in 0..40 {
-            peer.report(Duration::ZERO, 0.0);
-        }
-        assert!((1.5e7..2.0e7).contains(&peer.target()), "{}", peer.target());
-        for _ in 0..400 {
+        for _ in 0..20 {
             peer.report(Duration::ZERO, 0.0);
         }
         assert_eq!(peer.controller.target_bps(), LIMITS.max_bps);
+    }
+
+    #[test]
+    fn the_start_ends_with_the_first_queue() {
+        let mut peer = Peer::new();
+        peer.report(Duration::ZERO, 0.0);
+        peer.report_received(Duration::ZERO, 0.0, carried(1e7));
+        let before = peer.target();
+        assert!(before >= 1.2e7, "{before}");
+        peer.report_received(10 * MS, 0.0, carried(1e7));
+        assert!((peer.target() - before).abs() < 1.0, "half of what is too much already");
+        peer.report_received(50 * MS, 0.0, carried(1e7));
+        assert_eq!(peer.controller.state(), RateState::Draining);
+        assert!(peer.target() < 1e7, "{}", peer.target());
+        peer.controller.skip_start(LIMITS.max_bps);
+        assert!(peer.target() < 1e7, "it knows better");
     }
 
     #[test]
@@ -592,6 +639,7 @@ mod tests {
         for _ in 0..20 {
             peer.report(Duration::ZERO, 0.0);
         }
+        peer.controller.is_untried = false;
         let before = peer.target();
         peer.report_received(60 * MS, 0.0, 2e6 * 0.05 / 8.0);
         assert!(peer.target() >= before);
