@@ -106,12 +106,11 @@ pub(super) fn say_loss(of: &Sources<'_>) -> String {
     let totals = &of.net.totals;
     let expected = totals.datagrams_received + totals.datagrams_lost;
     let loss = 100.0 * totals.datagrams_lost as f64 / expected.max(1) as f64;
-    match of.net.kernel_drops {
-        Some(drops) if drops > 0 => {
-            format!("lost {loss:.2} % of datagrams; the kernel dropped {drops}")
-        }
-        _ => format!("lost {loss:.2} % of datagrams"),
-    }
+    let drops = of.net.kernel_drops.unwrap_or_default();
+    let told = [(drops.overruns, "for want of room"), (drops.bad_checksums, "damaged ones")];
+    let dropped = told.iter().filter(|(count, _)| *count > 0);
+    let dropped = dropped.map(|(count, which)| format!("; the kernel dropped {count} {which}"));
+    format!("lost {loss:.2} % of datagrams{}", dropped.collect::<String>())
 }
 
 /// A frame of which nothing came is as incomplete as any.
@@ -154,7 +153,10 @@ fn rtt_ms(of: &Sources<'_>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{app::progress::CaptureCounters, net::io::NetStats};
+    use crate::{
+        app::progress::CaptureCounters,
+        net::io::{KernelDrops, NetStats},
+    };
     use std::{collections::BTreeSet, time::Duration};
 
     fn net() -> NetStats {
@@ -169,7 +171,15 @@ mod tests {
     }
 
     fn sources(net: &NetStats, capture: Option<CaptureCounters>) -> Sources<'_> {
-        Sources { net, shown: None, capture, superseded: 7, undecodable: 5, concealed: 6 }
+        Sources {
+            net,
+            shown: None,
+            repairs: None,
+            capture,
+            superseded: 7,
+            undecodable: 5,
+            concealed: 6,
+        }
     }
 
     #[test]
@@ -190,6 +200,15 @@ mod tests {
         });
         assert_eq!(Value::Object(object), expected);
         assert_eq!(say_loss(&of), "lost 3.00 % of datagrams");
+        let net = NetStats {
+            kernel_drops: Some(KernelDrops { overruns: 7, bad_checksums: 2 }),
+            ..net.clone()
+        };
+        assert_eq!(
+            say_loss(&sources(&net, None)),
+            "lost 3.00 % of datagrams; the kernel dropped 7 for want of room; the kernel dropped 2 \
+             damaged ones"
+        );
     }
 
     #[test]

@@ -100,8 +100,9 @@ impl Fitting {
 impl Pace {
     fn note(&mut self, captured: Instant) {
         if let Some(last) = self.last.replace(captured) {
-            let interval = captured.saturating_duration_since(last).min(LONGEST_INTERVAL);
-            self.interval += PACE_WEIGHT * (interval.as_secs_f64() - self.interval);
+            let interval = captured.saturating_duration_since(last).as_secs_f64();
+            let interval = interval.min(HELD_UP * self.interval.max(SHORTEST_INTERVAL));
+            self.interval += PACE_WEIGHT * (interval - self.interval);
         }
     }
 
@@ -165,8 +166,9 @@ const LEAST_SIDE: u32 = 120;
 /// intervals sway by a tenth, and the quality should not.
 const PACE_WEIGHT: f64 = 0.03;
 
-/// A pause is no rate.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+/// A picture that comes later than this many intervals was held up, and says no more of the rate than one
+/// that comes by then: else one pause of 0.3 s would let each picture be a quarter larger.
+const HELD_UP: f64 = 2.0;
 const SHORTEST_INTERVAL: f64 = 1e-4;
 
 /// The peer shows what it is told, and writes it into the header of a recording: it need not
@@ -238,7 +240,7 @@ mod tests {
         (0..300).for_each(|i| fitting.pace.note(began + 4 * INTERVAL * i));
         assert!(fitting.pace.millifps().abs_diff(7_500) < 20, "{}", fitting.pace.millifps());
         fitting.pace.note(began + Duration::from_secs(9999));
-        assert!(fitting.pace.millifps() > 5_000, "a pause is one interval of many");
+        assert!(fitting.pace.millifps() > 7_200, "a pause is one interval of many");
         (0..300).for_each(|_| fitting.pace.note(began));
         assert!(fitting.pace.millifps() < 10_000_001, "clocks may stand still");
     }

@@ -67,6 +67,8 @@ impl Stage {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StageTimes {
     times: [Option<Duration>; Stage::ALL.len()],
+    /// If it was repaired.
+    repair: Option<Duration>,
     error: Duration,
 }
 
@@ -100,7 +102,11 @@ impl StageTimes {
             between(Some(decoded), Some(shown)),
             between(captured_at, Some(shown)),
         ];
-        Self { times, error: captured.map_or(Duration::ZERO, |t| t.error) }
+        Self {
+            times,
+            repair: frame.repair_delay,
+            error: captured.map_or(Duration::ZERO, |t| t.error),
+        }
     }
 }
 
@@ -108,6 +114,8 @@ impl StageTimes {
 #[derive(Clone, Debug)]
 pub(super) struct Meters {
     histograms: [Histogram<u32>; Stage::ALL.len()],
+    /// Of repaired frames, how long they waited for that.
+    repairs: Histogram<u32>,
     shown: u64,
     bytes: u64,
     error: Duration,
@@ -129,14 +137,15 @@ impl Meters {
                 .expect("a valid range")
         };
         let histograms = std::array::from_fn(|_| histogram());
-        Self { histograms, shown: 0, bytes: 0, error: Duration::ZERO }
+        Self { histograms, repairs: histogram(), shown: 0, bytes: 0, error: Duration::ZERO }
     }
 
     pub(super) fn record(&mut self, times: &StageTimes, bytes: usize) {
         self.shown += 1;
         self.bytes += bytes as u64;
         self.error = times.error;
-        for (histogram, time) in self.histograms.iter_mut().zip(times.times) {
+        let stages = self.histograms.iter_mut().zip(times.times);
+        for (histogram, time) in stages.chain([(&mut self.repairs, times.repair)]) {
             if let Some(time) = time {
                 histogram.saturating_record(time.as_micros() as u64);
             }
@@ -146,6 +155,7 @@ impl Meters {
     /// Forgets everything.
     pub(super) fn reset(&mut self) {
         self.histograms.iter_mut().for_each(Histogram::reset);
+        self.repairs.reset();
         (self.shown, self.bytes) = (0, 0);
     }
 
@@ -166,9 +176,20 @@ impl Meters {
 
     /// `None` if the stage could not be measured.
     pub(super) fn percentiles(&self, stage: Stage) -> Option<Percentiles> {
-        let histogram = &self.histograms[stage as usize];
+        Percentiles::of(&self.histograms[stage as usize])
+    }
+
+    /// How long repaired frames waited for their repair; `None` if there were none.
+    pub(super) fn repairs(&self) -> Option<Percentiles> {
+        Percentiles::of(&self.repairs)
+    }
+}
+
+impl Percentiles {
+    /// `None` of an empty one; its times are in microseconds.
+    fn of(histogram: &Histogram<u32>) -> Option<Self> {
         let ms = |micros: u64| micros as f64 / 1000.0;
-        (!histogram.is_empty()).then(|| Percentiles {
+        (!histogram.is_empty()).then(|| Self {
             p50: ms(histogram.value_at_quantile(0.50)),
             p95: ms(histogram.value_at_quantile(0.95)),
             p99: ms(histogram.value_at_quantile(0.99)),
@@ -205,6 +226,7 @@ mod tests {
                 first_received: epoch + 6 * MS,
                 completed: epoch + 8 * MS,
                 repaired_chunks: 0,
+                repair_delay: None,
             },
             media_epoch: Some(LocalTime { at: epoch, error: Duration::ZERO }),
         }
@@ -255,5 +277,20 @@ mod tests {
         assert!((show.p50 - 50.0).abs() < 0.1 && (show.p95 - 95.0).abs() < 0.1, "{show:?}");
         assert_eq!(meters.percentiles(Stage::Capture), None);
         assert_eq!((meters.shown(), meters.bytes()), (100, 1000));
+    }
+
+    #[test]
+    fn only_repaired_frames_have_waited_for_that() {
+        let epoch = crate::clock::now();
+        let mut meters = Meters::new();
+        let mut frame = delivered(epoch);
+        meters.record(&StageTimes::of(&frame, None, None, epoch, epoch), 10);
+        assert_eq!(meters.repairs(), None);
+        frame.frame.repair_delay = Some(3 * MS);
+        meters.record(&StageTimes::of(&frame, None, None, epoch, epoch), 10);
+        let repairs = meters.repairs().unwrap();
+        assert!((repairs.p50 - 3.0).abs() < 0.1 && (repairs.max - 3.0).abs() < 0.1, "{repairs:?}");
+        meters.reset();
+        assert_eq!(meters.repairs(), None);
     }
 }

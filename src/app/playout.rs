@@ -126,6 +126,7 @@ mod tests {
                 first_received: arrived,
                 completed: arrived,
                 repaired_chunks: 0,
+                repair_delay: None,
             },
             media_epoch: None,
         }

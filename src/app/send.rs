@@ -178,8 +178,15 @@ fn write(
     messages: &Messages,
 ) -> Result<()> {
     let capture = Some(captured);
-    let sources =
-        Sources { net, shown: None, capture, superseded: 0, undecodable: 0, concealed: 0 };
+    let sources = Sources {
+        net,
+        shown: None,
+        repairs: None,
+        capture,
+        superseded: 0,
+        undecodable: 0,
+        concealed: 0,
+    };
     statistics.write(now, &sources, messages).map(drop)
 }
 

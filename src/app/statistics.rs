@@ -25,6 +25,8 @@ pub(super) struct Sources<'a> {
     pub(super) net: &'a NetStats,
     /// The frames shown since the last time, if this side shows any.
     pub(super) shown: Option<&'a Meters>,
+    /// How long repaired frames waited for their repair, since the start, for in a second they may be few.
+    pub(super) repairs: Option<Percentiles>,
     /// What was captured since the start, if this side sends.
     pub(super) capture: Option<CaptureCounters>,
     /// Whole frames replaced before they were shown, since the start.
@@ -186,7 +188,8 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
             "other_version": strays.other_version,
             "reflected": totals.reflected,
             "too_old": totals.too_old,
-            "dropped_by_kernel": sources.net.kernel_drops,
+            "dropped_by_kernel": sources.net.kernel_drops.map(|drops| drops.overruns),
+            "bad_checksum": sources.net.kernel_drops.map(|drops| drops.bad_checksums),
         },
         "bytes": { "sent": totals.bytes_sent, "received": totals.bytes_received },
     });
@@ -228,6 +231,7 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
         });
         receiver.insert("chunks".into(), chunks);
         receiver.insert("latency_ms".into(), latency_object(shown));
+        receiver.insert("repair_ms".into(), percentiles_object(sources.repairs));
         let error_ms = shown.error().as_secs_f64() * 1e3;
         receiver.insert("latency_error_ms".into(), error_ms.into());
         object["receiver"] = receiver.into();
@@ -237,13 +241,16 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
 
 /// Every stage's percentiles; null where it could not be measured.
 pub(super) fn latency_object(meters: &Meters) -> Value {
-    let stage = |stage: Stage| {
-        let value = meters.percentiles(stage).map(
-            |Percentiles { p50, p95, p99, max }| json!({"p50": p50, "p95": p95, "p99": p99, "max": max}),
-        );
-        (stage.name().to_owned(), value.unwrap_or(Value::Null))
-    };
+    let stage =
+        |stage: Stage| (stage.name().to_owned(), percentiles_object(meters.percentiles(stage)));
     Value::Object(Stage::ALL.into_iter().map(stage).collect())
+}
+
+fn percentiles_object(of: Option<Percentiles>) -> Value {
+    of.map_or(
+        Value::Null,
+        |Percentiles { p50, p95, p99, max }| json!({"p50": p50, "p95": p95, "p99": p99, "max": max}),
+    )
 }
 
 /// Megabits a second.

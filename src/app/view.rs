@@ -341,6 +341,7 @@ impl View {
         let sources = Sources {
             net: &net,
             shown: Some(&self.interval),
+            repairs: self.total.repairs(),
             capture,
             superseded: superseded + self.playout.superseded(),
             undecodable: self.undecodable,

@@ -211,13 +211,14 @@ impl Watch<'_> {
         self.view.notice(|| lines)
     }
 
-    /// The kernel's drops are told once, with the remedy: nobody else would notice them.
+    /// Datagrams that found no room are told of once, with the remedy: nobody else would notice them.
     fn tell_kernel_drops(&mut self, now: Instant) {
         if self.presence.drops_told || !self.statistics.is_due(now) {
             return;
         }
         let stats = self.network.handle.stats();
-        let (Some(drops @ 1..), Some(buffers)) = (stats.kernel_drops, stats.buffers) else {
+        let overruns = stats.kernel_drops.map(|drops| drops.overruns);
+        let (Some(drops @ 1..), Some(buffers)) = (overruns, stats.buffers) else {
             return;
         };
         self.presence.drops_told = true;

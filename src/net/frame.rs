@@ -5,7 +5,7 @@ use std::{
     fmt,
     ops::Range,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::net::{pool::FrameBuf, time::MediaTime};
@@ -183,6 +183,10 @@ pub struct ReceivedFrame {
     pub completed: Instant,
     /// How many of its chunks were made from parity.
     pub repaired_chunks: u16,
+    /// How long it waited for its repair: from the last source chunk that came by itself to
+    /// `completed`. That is at least what the repair has added, since the chunk that was lost would
+    /// not have come before all of those. `None` if it was neither mended nor asked for.
+    pub repair_delay: Option<Duration>,
 }
 
 /// What of a frame that is being put together is there without a gap.

@@ -4,6 +4,8 @@
 //! quality is assumed, and only roughly: the next frame corrects it. What is in use stays in use
 //! while it fits about, so that the picture does not breathe with every report.
 
+use std::cmp::Ordering;
+
 /// Within what the picture may be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QualityLimits {
@@ -35,6 +37,8 @@ pub struct QualityControl {
     plan: EncodingPlan,
     /// What a frame by the plan of relative size 1 would take, in bytes; `None` before the first.
     unit: Option<f64>,
+    /// The plan of the last frames, and how many were made by it in a row.
+    made: (EncodingPlan, u32),
 }
 
 /// Chooses which frames of a source that is passed through are sent.
@@ -49,7 +53,7 @@ impl QualityControl {
     /// Begins at the highest quality, with every frame at full size.
     pub fn new(limits: QualityLimits) -> Self {
         let plan = EncodingPlan { quality: limits.max_quality, frame_divisor: 1, size_divisor: 1 };
-        Self { limits, plan, unit: None }
+        Self { limits, plan, unit: None, made: (plan, 0) }
     }
 
     /// How frames are to be made now.
@@ -60,14 +64,16 @@ impl QualityControl {
     /// A frame that was made by `plan` takes `len` bytes on the wire, with parity and headers.
     pub fn record_frame(&mut self, plan: EncodingPlan, len: usize) {
         let unit = len as f64 / relative_len(plan);
+        self.made = if self.made.0 == plan { (plan, self.made.1 + 1) } else { (plan, 1) };
         let smoothed = self.unit.get_or_insert(unit);
-        *smoothed += LEN_WEIGHT * (unit - *smoothed);
+        let weight = LEN_WEIGHT.max(1.0 / f64::from(self.made.1 + 1));
+        *smoothed += weight * (unit - *smoothed);
     }
 
     /// Fits the plan to `target_bps` bits a second, at `millifps` frames a thousand seconds from the source.
-    /// Without any frame yet it stays as it is.
+    /// Without any frame yet it is a guess.
     pub fn fit(&mut self, target_bps: u64, millifps: u32) -> EncodingPlan {
-        let Some(unit) = self.unit else { return self.plan };
+        let Some(unit) = self.unit else { return self.first_plan(target_bps) };
         let frames = f64::from(millifps.max(1)) / 1000.0;
         let load = |plan: EncodingPlan| {
             unit * relative_len(plan) * 8.0 * frames / f64::from(plan.frame_divisor)
@@ -86,6 +92,16 @@ impl QualityControl {
             },
         );
         self.plan
+    }
+
+    /// Of the first picture, whose size nobody knows.
+    fn first_plan(&self, target_bps: u64) -> EncodingPlan {
+        let QualityLimits { min_quality, max_quality, .. } = self.limits;
+        let careful = FIRST_QUALITY.clamp(min_quality, max_quality);
+        EncodingPlan {
+            quality: if target_bps < CAREFUL_BPS { careful } else { max_quality },
+            ..self.plan
+        }
     }
 
     fn is_whole(&self) -> bool {
@@ -109,14 +125,19 @@ impl QualityControl {
         load: impl Fn(EncodingPlan) -> f64,
     ) -> Option<EncodingPlan> {
         let in_use = (self.plan.size_divisor, self.plan.frame_divisor);
-        let room = if (size_divisor, frame_divisor) < in_use { target * STEP_UP } else { target };
+        let step = (size_divisor, frame_divisor);
+        let share = |quality| match step.cmp(&in_use) {
+            Ordering::Less => STEP_UP,
+            Ordering::Equal if quality > self.plan.quality => QUALITY_UP,
+            _ => 1.0,
+        };
         let QualityLimits { min_quality, max_quality, .. } = self.limits;
         let plans = (min_quality..=max_quality).rev().map(|quality| EncodingPlan {
             quality,
             frame_divisor,
             size_divisor,
         });
-        plans.into_iter().find(|&plan| load(plan) <= room)
+        plans.into_iter().find(|&plan| load(plan) <= target * share(plan.quality))
     }
 }
 
@@ -149,6 +170,11 @@ fn relative_len(plan: EncodingPlan) -> f64 {
     ((scale + FINEST) / (1.0 + FINEST)).powf(-QUALITY_EXPONENT) * pixels
 }
 
+/// The quality of the first picture, before its size is known, where less than this may be sent, in bits a
+/// second: it is a third of what it would be at 80.
+const FIRST_QUALITY: u8 = 35;
+const CAREFUL_BPS: u64 = 50_000_000;
+
 /// How size falls with coarser tables.
 const QUALITY_EXPONENT: f64 = 0.65;
 const FINEST: f64 = 0.03;
@@ -156,12 +182,17 @@ const FINEST: f64 = 0.03;
 /// A quarter of the pixels takes a third of the bytes: what is left has more detail a pixel.
 const SIZE_EXPONENT: f64 = 1.6;
 
-/// The weight of the newest frame in what is known of their sizes: some seven frames.
+/// The weight of the newest frame in what is known of their sizes: some seven frames. The first frames by
+/// a new plan weigh more, a half and then less: what was known of another is only a guess at this one.
 const LEN_WEIGHT: f64 = 0.1;
 
 /// The plan stays while it takes between these shares of the target.
 const TOO_MUCH: f64 = 1.02;
 const TOO_LITTLE: f64 = 0.94;
+
+/// A better quality takes this share of the target at most. Small steps up find the limit of a link without
+/// overshooting it, for which they would be paid back with a deeper step down.
+const QUALITY_UP: f64 = 0.98;
 
 /// Back to more or larger frames only when they take this share of the target, so that
 /// the picture does not flicker between two steps.
@@ -198,7 +229,9 @@ mod tests {
     #[test]
     fn quality_falls_first_then_frames_then_size() {
         let mut control = QualityControl::new(LIMITS);
-        assert_eq!(control.fit(1, FPS), control.plan(), "nothing is known of sizes yet");
+        assert_eq!(control.fit(u64::MAX, FPS), control.plan(), "nothing is known of sizes yet");
+        let careful = EncodingPlan { quality: FIRST_QUALITY, ..control.plan() };
+        assert_eq!(control.fit(1, FPS), careful);
         let mut last = (0, 0);
         for bps in [40_000_000, 20_000_000, 9_000_000, 4_000_000, 2_500_000, 1_500_000, 1_100_000] {
             let (plan, used) = settle(&mut control, bps, 117e3);
@@ -227,6 +260,21 @@ mod tests {
             let target = used * if i % 2 == 0 { 0.99 } else { 1.05 };
             assert_eq!(control.fit(target as u64, FPS), plan);
         }
+    }
+
+    #[test]
+    fn a_picture_that_the_model_does_not_fit_is_learned_within_a_few_frames() {
+        // The bytes of flat areas and sharp edges hardly depend on the quality.
+        let flat = |plan| (50e3 * (len(plan, 1e5) as f64 / 1e5).powf(0.6)) as usize;
+        let mut control = QualityControl::new(LIMITS);
+        for (bps, frames) in [(20_000_000, 60), (9_000_000, 8)] {
+            for _ in 0..frames {
+                let plan = control.fit(bps, FPS);
+                control.record_frame(plan, flat(plan));
+            }
+        }
+        let used = flat(control.fit(9_000_000, FPS)) as f64 * 8.0 * 30.0;
+        assert!(used <= 9e6 * TOO_MUCH, "{:?} takes {used}", control.plan());
     }
 
     #[test]

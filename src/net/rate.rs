@@ -10,6 +10,7 @@
 //! - While a queue stands the link is busy, and what arrives is what it carries: the next target
 //!   is that, less what the queue needs to drain (GCC §5.5; `SCReAM`, RFC 8298, counts
 //!   what is acknowledged on the same grounds).
+//! - From a careful start up quickly, until the first queue.
 //! - Up again slowly near the last known limit, faster the longer that limit has proven gone.
 //! - The more a stream sends, the less queue it bears. So of two that share a link the
 //!   larger gives way, and they meet: NADA's equilibrium (RFC 8698 §4.3) from a threshold.
@@ -71,6 +72,8 @@ pub struct RateController {
     limits: RateLimits,
     state: RateState,
     target: f64,
+    /// Whether nothing has objected yet.
+    is_untried: bool,
     /// What the path carried when it was last full.
     link: Option<f64>,
     /// Whether `link` was measured while too much was sent by far, and perhaps not only by us.
@@ -133,6 +136,7 @@ impl RateController {
             limits,
             state: RateState::Growing,
             target: 0.0,
+            is_untried: true,
             link: None,
             link_is_rough: false,
             beyond_link: None,
@@ -157,6 +161,13 @@ impl RateController {
     /// What it is doing.
     pub fn state(&self) -> RateState {
         self.state
+    }
+
+    /// Begins with `bps` instead, unless it has learned better: there is no link to be overrun.
+    pub fn skip_start(&mut self, bps: u64) {
+        if self.is_untried {
+            self.set_target(self.target.max(bps as f64));
+        }
     }
 
     /// How often probes should leave, on average, to tell a queue that stands from one that is only
@@ -206,6 +217,7 @@ impl RateController {
         if self.poll_timeout().is_some_and(|due| due <= now) {
             self.before_silence = self.loss.test.map_or(self.target, |t| t.target_before);
             self.state = RateState::Silent;
+            self.is_untried = false;
             self.set_target(0.0);
         }
     }
@@ -230,8 +242,10 @@ impl RateController {
         let limit = self.queue_limit();
         let mut queues = self.newest_queues();
         let (last, before) = (queues.next().unwrap_or(0.0), queues.next().unwrap_or(0.0));
-        let soars = last > 2.0 * limit && before > limit && self.is_rising();
-        soars || self.standing_queue() > limit
+        let soars = last > 2.0 * limit && before > limit;
+        // At the start a queue is more likely to be our own than to be chance.
+        let alarms = self.is_untried && last > START_ALARM * limit;
+        (soars || alarms) && self.is_rising() || self.standing_queue() > limit
     }
 
     fn is_rising(&self) -> bool {
@@ -272,13 +286,16 @@ impl RateController {
 
     /// Sends less than the path carries, by as much as empties its queue within [`DRAIN_TIME`].
     fn drain(&mut self, now: Instant) {
+        self.is_untried = false;
         let queue = self.newest_queues().next().unwrap_or(0.0);
         let is_deep = queue > 2.0 * self.queue_limit();
         if is_deep {
-            self.link = Some(self.received_bps(DEEP_REPORTS));
-            self.link_is_rough = true;
+            let link = self.link_bps(DEEP_REPORTS);
+            let agrees = self.link.is_some_and(|known| (link / known - 1.0).abs() < AGREES);
+            let was_rough = self.state == RateState::Draining && self.link_is_rough;
+            (self.link, self.link_is_rough) = (Some(link), was_rough || !agrees);
         } else if self.state != RateState::Draining {
-            self.link = Some(self.received_bps(REPORTS).min(self.target));
+            self.link = Some(self.link_bps(REPORTS).min(self.target));
             self.link_is_rough = false;
         }
         let target = self.loss.test.take().map_or(self.target, |t| t.target_before);
@@ -288,7 +305,8 @@ impl RateController {
         drain.least = drain.least.min(queue);
         let drain = *drain;
         if now.saturating_duration_since(drain.at) >= DRAIN_PATIENCE {
-            if drain.least > STAYED * drain.queue && drain.least <= MAX_AMBIENT_QUEUE {
+            let stays = drain.least > STAYED * drain.queue && drain.least <= MAX_AMBIENT_QUEUE;
+            if stays && self.received_bps(REPORTS) < self.target * IN_EFFECT {
                 return self.accept_queue(drain);
             }
             self.drain = Some(Drain { at: now, queue, least: queue, ..drain });
@@ -318,20 +336,34 @@ impl RateController {
     }
 
     fn grow(&mut self, now: Instant, elapsed: f64) {
+        if self.is_untried {
+            return self.start();
+        }
         let near = (NEAR_GROWTH_BPS / self.target).clamp(LEAST_NEAR_GROWTH, MOST_NEAR_GROWTH);
         let near = if self.link_is_rough { MOST_NEAR_GROWTH } else { near };
-        let pace = match self.link {
-            Some(link) if self.target > link * BEYOND => {
+        let received = self.received_bps(REPORTS);
+        let (pace, unsent) = match self.link {
+            Some(link) if self.target.min(received) > link * BEYOND => {
                 let since = *self.beyond_link.get_or_insert(now);
                 let proven = now.saturating_duration_since(since).as_secs_f64();
-                (near + PROVEN_GROWTH * proven).min(FREE_GROWTH)
+                ((near + PROVEN_GROWTH * proven).min(FREE_GROWTH), FREE_UNSENT)
             }
-            Some(link) if self.target > link * NEAR => near,
-            _ => FREE_GROWTH,
+            Some(link) if self.target > link * NEAR => (near, NEAR_UNSENT),
+            _ => (FREE_GROWTH, FREE_UNSENT),
         };
-        // More than half as much again as is really sent would be a guess about the path.
-        let justified = 1.5 * self.received_bps(REPORTS);
+        // What is not really sent says nothing of the path.
+        let justified = unsent * received;
         self.set_target((self.target * (1.0 + pace * elapsed)).min(justified.max(self.target)));
+    }
+
+    /// Up quickly with each report, as long as what is sent arrives and makes no queue: a wide link is
+    /// known within half a second, and a narrow one has a short queue by then.
+    fn start(&mut self) {
+        let queue = self.newest_queues().next().unwrap_or(0.0);
+        if queue < self.queue_limit() / 2.0 {
+            let arrives = START_UNSENT * self.received_bps(DEEP_REPORTS);
+            self.set_target((self.target * START_GROWTH).min(arrives.max(self.target)));
+        }
     }
 
     fn learn_delays(&mut self) {
@@ -360,6 +392,7 @@ impl RateController {
         let since = *self.loss.suspected.get_or_insert(now);
         if excess > GRAVE_LOSS || now.saturating_duration_since(since) > SUSPICION_TIME {
             let (loss_before, target_before) = (self.loss.smoothed, self.target);
+            self.is_untried = false;
             self.loss.test = Some(LossTest { began: now, loss_before, target_before });
             self.state = RateState::Testing;
             self.set_target(self.target.min(self.received_bps(REPORTS)) * TEST_SHARE);
@@ -384,8 +417,20 @@ impl RateController {
 
     /// What arrived, in bits a second, over the last so many reports.
     fn received_bps(&self, reports: usize) -> f64 {
-        let newest = self.reports.iter().rev().take(reports);
-        let (bytes, time) = newest
+        self.bps_of(self.reports.iter().rev().take(reports))
+    }
+
+    /// The same over those of them between which a queue has stood: as long as there is one, the link
+    /// carries what it can. Before that, it may have idled: what makes a queue is often a
+    /// sender that was held up, and then sends all at once.
+    fn link_bps(&self, reports: usize) -> f64 {
+        let busy = self.queue_limit() / 2.0;
+        let is_busy = |report: &&Feedback| report.queue().is_none_or(|queue| queue > busy);
+        self.bps_of(self.reports.iter().rev().take(reports).take_while(is_busy))
+    }
+
+    fn bps_of<'a>(&self, reports: impl Iterator<Item = &'a Feedback>) -> f64 {
+        let (bytes, time) = reports
             .fold((0, Duration::ZERO), |(bytes, time), r| (bytes + r.received, time + r.interval));
         if time.is_zero() { self.target } else { bytes as f64 * 8.0 / time.as_secs_f64() }
     }
@@ -446,9 +491,16 @@ const DRAIN_PATIENCE: Duration = Duration::from_millis(600);
 const STAYED: f64 = 0.7;
 const MAX_AMBIENT_QUEUE: f64 = 0.05;
 
-/// Below this share of the last known limit growth is free; above the other the limit is gone.
+/// A link that is measured within this share of what it was known to carry is known well.
+const AGREES: f64 = 0.05;
+
+/// Less is really sent when no more than this share of the target arrives.
+const IN_EFFECT: f64 = 1.05;
+
+/// Below this share of the last known limit growth is free; where more arrives than the other the limit is
+/// gone.
 const NEAR: f64 = 0.9;
-const BEYOND: f64 = 1.04;
+const BEYOND: f64 = 1.02;
 
 /// Growth near the limit: so many bits a second each second, the same for all who share it, since that
 /// is what evens them out (Chiu and Jain 1989); but within these shares of the target, and at the
@@ -460,6 +512,17 @@ const MOST_NEAR_GROWTH: f64 = 0.04;
 /// What is added to the growth for each second beyond the limit; growth at most.
 const PROVEN_GROWTH: f64 = 0.08;
 const FREE_GROWTH: f64 = 0.25;
+
+/// At the start: how many times the target it is after each report, and what arrives at most; and how many
+/// times the limit a queue must be that ends it at once.
+const START_GROWTH: f64 = 1.5;
+const START_UNSENT: f64 = 1.3;
+const START_ALARM: f64 = 1.5;
+
+/// How many times what arrives the target may grow to: so long as nothing is known of a limit, and near it,
+/// where what is sent is a tenth less at most, by the steps of quality and the frames of half a second.
+const FREE_UNSENT: f64 = 1.5;
+const NEAR_UNSENT: f64 = 1.1;
 
 /// The largest step in seconds from report to report that is taken for jitter, and how much it weighs.
 const MAX_JITTER: f64 = 0.010;
@@ -539,14 +602,26 @@ mod tests {
     #[test]
     fn it_grows_while_nothing_objects_and_stays_within_its_limits() {
         let mut peer = Peer::new();
-        for _ in 0..40 {
-            peer.report(Duration::ZERO, 0.0);
-        }
-        assert!((1.5e7..2.0e7).contains(&peer.target()), "{}", peer.target());
-        for _ in 0..400 {
+        for _ in 0..20 {
             peer.report(Duration::ZERO, 0.0);
         }
         assert_eq!(peer.controller.target_bps(), LIMITS.max_bps);
+    }
+
+    #[test]
+    fn the_start_ends_with_the_first_queue() {
+        let mut peer = Peer::new();
+        peer.report(Duration::ZERO, 0.0);
+        peer.report_received(Duration::ZERO, 0.0, carried(1e7));
+        let before = peer.target();
+        assert!(before >= 1.2e7, "{before}");
+        peer.report_received(10 * MS, 0.0, carried(1e7));
+        assert!((peer.target() - before).abs() < 1.0, "half of what is too much already");
+        peer.report_received(50 * MS, 0.0, carried(1e7));
+        assert_eq!(peer.controller.state(), RateState::Draining);
+        assert!(peer.target() < 1e7, "{}", peer.target());
+        peer.controller.skip_start(LIMITS.max_bps);
+        assert!(peer.target() < 1e7, "it knows better");
     }
 
     #[test]
@@ -564,6 +639,7 @@ mod tests {
         for _ in 0..20 {
             peer.report(Duration::ZERO, 0.0);
         }
+        peer.controller.is_untried = false;
         let before = peer.target();
         peer.report_received(60 * MS, 0.0, 2e6 * 0.05 / 8.0);
         assert!(peer.target() >= before);
@@ -574,6 +650,69 @@ mod tests {
         peer.report_received(Duration::ZERO, 0.0, 1e6 * 0.05 / 8.0);
         assert_eq!(peer.controller.state(), RateState::Growing);
         assert!((peer.target() / (2e6 * HEADROOM) - 1.0).abs() < 0.01, "{}", peer.target());
+    }
+
+    /// Bytes that a link of so many bits a second carries between two reports.
+    fn carried(bps: f64) -> f64 {
+        bps * REPORT.as_secs_f64() / 8.0
+    }
+
+    /// One that has found a link of 10 Mbit/s full, and its queue gone again.
+    fn peer_that_knows_its_link() -> Peer {
+        let mut peer = Peer::new();
+        for queue in [0, 0, 0, 0, 0, 0, 60, 120, 60, 0] {
+            peer.report_received(queue * MS, 0.0, carried(1e7));
+        }
+        assert_eq!(peer.controller.state(), RateState::Growing);
+        peer
+    }
+
+    #[test]
+    fn a_sender_that_was_held_up_says_nothing_of_the_link() {
+        let mut peer = peer_that_knows_its_link();
+        for _ in 0..10 {
+            peer.report_received(Duration::ZERO, 0.0, carried(0.95e7));
+        }
+        // Nothing for a moment, and then all at once.
+        peer.report_received(Duration::ZERO, 0.0, carried(0.2e7));
+        for queue in [50, 60] {
+            peer.report_received(queue * MS, 0.0, carried(1e7));
+        }
+        assert_eq!(peer.controller.state(), RateState::Draining);
+        let link = peer.controller.link.expect("it was full");
+        assert!((link / 1e7 - 1.0).abs() < 0.01, "{link}");
+        assert!(!peer.controller.link_is_rough, "it is what was known");
+    }
+
+    #[test]
+    fn a_limit_that_is_not_reached_is_not_proven_gone() {
+        let mut peer = peer_that_knows_its_link();
+        for _ in 0..200 {
+            peer.report_received(Duration::ZERO, 0.0, carried(0.97e7));
+        }
+        assert!(peer.target() < 1.15e7, "{}", peer.target());
+        for _ in 0..60 {
+            peer.report_received(Duration::ZERO, 0.0, carried(1.1e7));
+        }
+        assert!(peer.target() > 1.3e7, "{}", peer.target());
+    }
+
+    #[test]
+    fn a_queue_is_somebody_elses_only_once_less_is_sent() {
+        let mut peer = peer_that_knows_its_link();
+        for _ in 0..30 {
+            peer.report_received(40 * MS, 0.0, carried(1e7));
+        }
+        assert_eq!(
+            peer.controller.state(),
+            RateState::Draining,
+            "what was sent before still comes"
+        );
+        for _ in 0..30 {
+            peer.report_received(40 * MS, 0.0, carried(peer.target()));
+        }
+        assert_eq!(peer.controller.state(), RateState::Growing);
+        assert!(peer.controller.ambient_queue > 0.03, "{}", peer.controller.ambient_queue);
     }
 
     #[test]

@@ -98,6 +98,12 @@ impl Crossing {
         seconds.get(seconds.len() / 2).copied()
     }
 
+    /// How long 95 of 100 repaired frames waited for their repair at most, in ms; none were: zero.
+    pub(crate) fn added(&self) -> f64 {
+        let last = self.receiver.last().expect("a line a second");
+        last["receiver"]["repair_ms"]["p95"].as_f64().unwrap_or(0.0)
+    }
+
     pub(crate) fn of_receiver(&self, name: &str) -> f64 {
         last(&self.receiver, "receiver", name)
     }
@@ -119,9 +125,11 @@ impl Crossing {
         let (parity, nack, asked) =
             (of("repaired_by_parity"), of("repaired_by_nack"), of("requests"));
         let (answered, p95) = (self.of_sender("answered"), self.p95().unwrap_or(f64::NAN));
+        let added = self.added();
         format!(
             "{name:<34} {whole:>5} of {all:>5} whole, overhead {overhead:>5.2} %, {parity:>5} by \
-             parity, {nack:>4} after {asked:>4} requests, {answered:>4} answered, p95 {p95:.1} ms"
+             parity, {nack:>4} after {asked:>4} requests, {answered:>4} answered, p95 {p95:.1} ms, \
+             added {added:.1}"
         )
     }
 }

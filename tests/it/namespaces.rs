@@ -167,7 +167,13 @@ fn a_cable_that_narrows_and_widens() {
         crossing.sender.iter().filter(|l| within(l, from, to)).filter_map(quality).collect()
     };
     let former = qualities(0.0, narrowed).pop().expect("a line before it narrowed");
-    let steady = qualities(narrowed + 11.0, widened);
+    // A second in which the machine let the sender make no pictures tells of the machine.
+    let of_sender = |line: &Value, name: &str| number(&line["sender"][name]);
+    let pairs = crossing.sender.windows(2).filter(|pair| {
+        let thinned = of_sender(&pair[1], "thinned") - of_sender(&pair[0], "thinned");
+        within(&pair[1], narrowed + 11.0, widened) && of_sender(&pair[1], "fps") + thinned >= 27.0
+    });
+    let steady: Vec<f64> = pairs.filter_map(|pair| quality(&pair[1])).collect();
     let back =
         crossing.sender.iter().find(|l| time(l) > widened && quality(l) >= Some(0.8 * former));
     let back = back.map(|l| time(l) - widened);
@@ -188,6 +194,9 @@ fn a_cable_that_narrows_and_widens() {
     );
     assert!(shown >= 0.95, "{shown} shown");
     assert!(back.is_some_and(|back| back <= 15.0), "back after {back:?} s");
+    let mean = steady.iter().sum::<f64>() / steady.len() as f64;
+    let is_steady = |quality: &f64| (0.9..=1.1).contains(&(quality / mean));
+    assert!(steady.iter().all(is_steady), "{steady:?}, on average {mean:.1}");
 }
 
 /// Nothing passes, of any protocol, for a fifth of the time, or ten seconds in a whole row.

@@ -214,6 +214,37 @@ fn a_link_narrows_and_widens() {
     assert!(row.back.is_some_and(|back| back <= 15 * SECOND), "back after {:?}", row.back);
 }
 
+#[test]
+fn a_stream_that_begins_on_a_narrow_link_does_not_overrun_it() {
+    for camera_seed in 1..=4 {
+        let mut sim = Sim::with_links(2, links("delay=2ms,rate=10mbit"));
+        start_pair(&mut sim, ANN, BOB);
+        sim.run(SECOND);
+        let start = sim.now;
+        AutoCamera::start(&mut sim, ANN, camera_seed);
+        sim.run(SECOND);
+        let frames = sim.take_frames(BOB);
+        let slowest = frames.iter().map(|f| delay(start, f)).max().expect("frames");
+        assert!(slowest <= 100 * MS, "camera {camera_seed}: {slowest:?}");
+        // One may be on its way.
+        let sent = sim.counters(ANN)[0].frames_sent;
+        assert!(sent >= 29 && frames.len() as u64 + 1 >= sent, "{} of {sent}", frames.len());
+    }
+}
+
+#[test]
+fn a_stream_that_begins_on_a_wide_link_is_soon_at_its_best() {
+    let mut sim = Sim::with_links(2, links("delay=2ms,rate=100mbit"));
+    start_pair(&mut sim, ANN, BOB);
+    sim.run(SECOND);
+    let start = sim.now;
+    let camera = AutoCamera::start(&mut sim, ANN, seed(&CONDITIONS[0]));
+    sim.run(SECOND);
+    let best = camera.first_with(start, QUALITY.max_quality.into()).map(|best| best - start);
+    assert!(best.is_some_and(|best| best <= SECOND / 2), "{best:?}");
+    assert_eq!(sim.counters(ANN)[0].frames_sent, 30);
+}
+
 /// What came after ten dark seconds.
 struct Dark {
     /// The first picture after the way was back.

@@ -477,7 +477,7 @@ impl Driver {
         let drops = if drops_due { self.udp.kernel_drops() } else { None };
         if drops_due {
             self.drops_read = Some(now);
-            self.endpoint.set_kernel_drops(drops.unwrap_or(0));
+            self.endpoint.set_kernel_drops(drops.unwrap_or_default().overruns);
         }
         let mut stats = self.shared.stats();
         stats.kernel_drops = drops.or(stats.kernel_drops);

@@ -12,7 +12,7 @@ use std::{
 
 use mio::Waker;
 
-use super::{BufferSizes, SendCounters, arriving::Arriving};
+use super::{BufferSizes, KernelDrops, SendCounters, arriving::Arriving};
 use crate::{
     latest::Latest,
     net::{
@@ -58,9 +58,8 @@ pub struct NetStats {
     pub send: SendCounters,
     /// The kernel's buffers.
     pub buffers: Option<BufferSizes>,
-    /// Datagrams that the kernel dropped since its receive buffer was full, a second old at most;
-    /// `None` where it does not say.
-    pub kernel_drops: Option<u64>,
+    /// Datagrams that the kernel dropped, a second old at most; `None` where it does not say.
+    pub kernel_drops: Option<KernelDrops>,
     /// What the bad network did, if there is one: to what left, and to what came.
     pub netem: Option<NetemCounters>,
     /// Events that nobody fetched in time.

@@ -1,15 +1,89 @@
-//! How many datagrams the kernel has dropped, since a socket's buffer was full.
+//! How many datagrams the kernel has dropped before we could take them, and why.
 //!
-//! Linux tells in the last column of `/proc/net/udp` and `/proc/net/udp6`; elsewhere nobody does.
+//! Linux counts a socket's in the last column of `/proc/net/udp` and `/proc/net/udp6`, whatever the
+//! reason: want of room, or a UDP checksum that is wrong. Which it was it tells only of all sockets
+//! together, in `/proc/net/snmp` and `snmp6`. So a drop is for want of room if such have become more, and
+//! no more than wrong checksums do not explain.
+//! Elsewhere nobody tells.
 
 use std::{fs, os::fd::AsFd};
 
-/// Dropped since the socket was made; `None` where the system does not say.
-pub(super) fn kernel_drops(socket: impl AsFd) -> Option<u64> {
-    let inode = rustix::fs::fstat(socket).ok()?.st_ino;
-    ["/proc/self/net/udp6", "/proc/self/net/udp"]
-        .iter()
-        .find_map(|table| drops_in(&fs::read_to_string(table).ok()?, inode))
+/// Datagrams for one socket that the kernel has dropped since the socket was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelDrops {
+    /// For want of room: the receive buffer was full.
+    pub overruns: u64,
+    /// Since their UDP checksum was wrong: they were damaged on the way.
+    pub bad_checksums: u64,
+}
+
+/// Tells a new socket's drops from those that the machine had before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DropWatch {
+    before: Option<Reasons>,
+}
+
+/// What became of all the machine's sockets together, both IP versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Reasons {
+    overruns: u64,
+    bad_checksums: u64,
+}
+
+impl DropWatch {
+    /// Of a socket that is made now.
+    pub(super) fn new() -> Self {
+        Self { before: Reasons::read() }
+    }
+
+    /// As of now; `None` where the system does not say.
+    pub(super) fn read(&self, socket: impl AsFd) -> Option<KernelDrops> {
+        let inode = rustix::fs::fstat(socket).ok()?.st_ino;
+        let all = ["/proc/self/net/udp6", "/proc/self/net/udp"]
+            .iter()
+            .find_map(|table| drops_in(&fs::read_to_string(table).ok()?, inode))?;
+        let reasons = if all > 0 { self.before.zip(Reasons::read()) } else { None };
+        Some(KernelDrops::of(all, reasons.map(|(before, now)| now.since(before))))
+    }
+}
+
+impl KernelDrops {
+    /// Of `all` drops of a socket, while the machine's sockets had them for these `reasons`; room is
+    /// what is wanting where nothing is known of those.
+    fn of(all: u64, reasons: Option<Reasons>) -> Self {
+        let Some(reasons) = reasons else { return Self { overruns: all, bad_checksums: 0 } };
+        let bad_checksums = all.min(reasons.bad_checksums);
+        Self { overruns: (all - bad_checksums).min(reasons.overruns), bad_checksums }
+    }
+}
+
+impl Reasons {
+    fn read() -> Option<Self> {
+        let v4 = v4_reasons(&fs::read_to_string("/proc/self/net/snmp").ok()?)?;
+        // There is none on a machine without IPv6.
+        let v6 = fs::read_to_string("/proc/self/net/snmp6")
+            .map_or_else(|_| Self::default(), |t| v6_reasons(&t));
+        Some(Self {
+            overruns: v4.overruns + v6.overruns,
+            bad_checksums: v4.bad_checksums + v6.bad_checksums,
+        })
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            overruns: self.overruns.saturating_sub(before.overruns),
+            bad_checksums: self.bad_checksums.saturating_sub(before.bad_checksums),
+        }
+    }
+
+    /// From counters by name; those that a kernel does not know are zero.
+    fn of(count: impl Fn(&str) -> Option<u64>) -> Self {
+        let count = |name| count(name).unwrap_or(0);
+        Self {
+            overruns: count("RcvbufErrors") + count("MemErrors"),
+            bad_checksums: count("InCsumErrors"),
+        }
+    }
 }
 
 fn drops_in(table: &str, inode: u64) -> Option<u64> {
@@ -17,6 +91,26 @@ fn drops_in(table: &str, inode: u64) -> Option<u64> {
     let mut rows = row.filter(|fields| fields.len() > INODE);
     let ours = rows.find(|fields| fields[INODE].parse() == Ok(inode))?;
     ours.last()?.parse().ok()
+}
+
+/// `snmp` has two lines for each protocol: names, and counts in the same order.
+fn v4_reasons(table: &str) -> Option<Reasons> {
+    let mut lines = table.lines().filter(|line| line.starts_with("Udp: "));
+    let (names, counts) = (lines.next()?, lines.next()?);
+    let of = |wanted: &str| {
+        let mut pairs = names.split_whitespace().zip(counts.split_whitespace());
+        pairs.find(|(name, _)| *name == wanted)?.1.parse().ok()
+    };
+    Some(Reasons::of(of))
+}
+
+/// `snmp6` has a line for each counter.
+fn v6_reasons(table: &str) -> Reasons {
+    Reasons::of(|wanted| {
+        let mut pairs = table.lines().filter_map(|line| line.split_once(char::is_whitespace));
+        let (_, count) = pairs.find(|(name, _)| name.strip_prefix("Udp6") == Some(wanted))?;
+        count.trim().parse().ok()
+    })
 }
 
 /// The column of the inode.
@@ -33,6 +127,22 @@ mod tests {
 short line
 ";
 
+    const SNMP: &str = "\
+Icmp: InMsgs InErrors InCsumErrors
+Icmp: 41 7 3
+Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors
+Udp: 9043 12 25 9056 20 0 5 2 1
+UdpLite: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors
+UdpLite: 0 0 0 0 8 0 8 0 8
+";
+
+    const SNMP6: &str = "\
+Udp6InDatagrams                 \t20
+Udp6RcvbufErrors                \t30
+Udp6InCsumErrors                \t4
+UdpLite6RcvbufErrors            \t99
+";
+
     #[test]
     fn the_row_of_the_inode_is_read() {
         assert_eq!(drops_in(TABLE, 1234), Some(17));
@@ -41,15 +151,65 @@ short line
     }
 
     #[test]
+    fn the_reasons_are_read_by_name() {
+        let v4 = Reasons { overruns: 21, bad_checksums: 5 };
+        assert_eq!(v4_reasons(SNMP), Some(v4));
+        assert_eq!(v4_reasons("Ip: Forwarding\nIp: 1\n"), None);
+        assert_eq!(v6_reasons(SNMP6), Reasons { overruns: 30, bad_checksums: 4 });
+        assert_eq!(v6_reasons(""), Reasons::default());
+    }
+
+    #[test]
+    fn only_what_wanted_room_is_an_overrun() {
+        let drops = |all, overruns, bad_checksums| {
+            let drops = KernelDrops::of(all, Some(Reasons { overruns, bad_checksums }));
+            (drops.overruns, drops.bad_checksums)
+        };
+        assert_eq!(drops(7, 0, 7), (0, 7));
+        assert_eq!(drops(7, 7, 0), (7, 0));
+        assert_eq!(drops(7, 3, 4), (3, 4));
+        assert_eq!(drops(7, 90, 90), (0, 7), "other sockets' as well");
+        assert_eq!(drops(7, 0, 0), (0, 0), "something else, such as a filter");
+        assert_eq!(KernelDrops::of(7, None), KernelDrops { overruns: 7, bad_checksums: 0 });
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn an_overrun_buffer_drops() {
         let bind = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let (from, to) = (bind(), bind());
+        let watch = DropWatch::new();
         let addr = to.local_addr().unwrap();
-        assert_eq!(kernel_drops(&to), Some(0));
+        assert_eq!(watch.read(&to), Some(KernelDrops::default()));
         for _ in 0..1000 {
             from.send_to(&[0; 1400], addr).unwrap();
         }
-        assert!(kernel_drops(&to).unwrap() > 0);
+        let drops = watch.read(&to).unwrap();
+        assert!(drops.overruns > 0, "{drops:?}");
+    }
+
+    /// Needs root, for a socket that writes its own UDP headers.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_wrong_checksum_is_no_overrun() {
+        use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+        let Ok(raw) = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)) else {
+            eprintln!("skipped: a raw socket needs root");
+            return;
+        };
+        let to = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        to.set_nonblocking(true).unwrap();
+        let (watch, addr) = (DropWatch::new(), to.local_addr().unwrap());
+        let [high, low] = addr.port().to_be_bytes();
+        // A short one the kernel checks before it knows the socket; a long one when it is taken.
+        let mut datagram = [7; 208];
+        // Ports, length, and a checksum that is wrong.
+        datagram[..8].copy_from_slice(&[high, low, high, low, 0, 208, 0xba, 0xad]);
+        for _ in 0..3 {
+            raw.send_to(&datagram, &SockAddr::from(addr)).unwrap();
+        }
+        assert!(to.recv(&mut [0; 1000]).is_err());
+        let drops = watch.read(&to);
+        assert_eq!(drops, Some(KernelDrops { overruns: 0, bad_checksums: 3 }));
     }
 }

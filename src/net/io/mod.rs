@@ -20,6 +20,7 @@ pub use arriving::{Arriving, ArrivingFrame};
 pub use bind::{BindError, Listen};
 pub use driver::{Driver, DriverConfig};
 pub use handle::{FrameInlet, Handle, NetStats};
+pub use kernel_drops::KernelDrops;
 pub use machine::shared_epoch;
 pub use options::{Dscp, MAX_DSCP, Offload, SocketOptions};
 pub use udp::{

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use super::{
     error_queue::{self, TooBig},
+    kernel_drops::{DropWatch, KernelDrops},
     kernel_send::KernelSend,
     options::{Offload, SocketOptions},
 };
@@ -27,6 +28,7 @@ pub struct UdpSocket {
     is_v6: bool,
     buffers: [Box<[u8]>; RECEIVE_BATCH],
     counters: SendCounters,
+    drops: DropWatch,
 }
 
 /// The socket's buffers in the kernel, in bytes as the kernel counts them.
@@ -84,6 +86,7 @@ impl UdpSocket {
     /// Binds to `addr`; an IPv6 wildcard takes IPv4 as well.
     pub fn bind_with(addr: SocketAddr, options: SocketOptions) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        let drops = DropWatch::new();
         if addr.is_ipv6() {
             socket.set_only_v6(false)?;
         }
@@ -108,6 +111,7 @@ impl UdpSocket {
             is_v6: addr.is_ipv6(),
             buffers: std::array::from_fn(|_| vec![0; RECEIVE_LEN].into()),
             counters: SendCounters::default(),
+            drops,
         })
     }
 
@@ -149,9 +153,9 @@ impl UdpSocket {
         self.counters
     }
 
-    /// Datagrams that the kernel dropped since its buffer was full; `None` where it does not say.
-    pub fn kernel_drops(&self) -> Option<u64> {
-        super::kernel_drops::kernel_drops(&self.socket)
+    /// Datagrams that the kernel dropped; `None` where it does not say.
+    pub fn kernel_drops(&self) -> Option<KernelDrops> {
+        self.drops.read(&self.socket)
     }
 
     /// The socket, to be registered with a poll.

@@ -23,6 +23,12 @@ pub(super) struct Filling {
     pub(super) first_sent: MediaTime,
     pub(super) first_received: Instant,
     pub(super) last_received: Instant,
+    /// When the last source chunk came before the first was asked for.
+    own_until: Instant,
+    /// Whether a chunk has been asked for: what comes from then on may be an answer.
+    pub(super) asked_for: bool,
+    /// How many chunks were made from parity.
+    repaired: u16,
     pub(super) chunk_len: u16,
     /// Whether it has been told as torn.
     pub(super) told_torn: bool,
@@ -53,6 +59,9 @@ impl Filling {
             first_sent: header.sent(),
             first_received: now,
             last_received: now,
+            own_until: now,
+            asked_for: false,
+            repaired: 0,
             chunk_len: header.chunk_len,
             told_torn: false,
             chunks,
@@ -61,7 +70,13 @@ impl Filling {
         }
     }
 
-    pub(super) fn place(&mut self, header: &VideoHeader, payload: &[u8], crc: u32) -> Placed {
+    pub(super) fn place(
+        &mut self,
+        now: Instant,
+        header: &VideoHeader,
+        payload: &[u8],
+        crc: u32,
+    ) -> Placed {
         if !self.agrees_with(header, payload) {
             return Placed::Conflict;
         }
@@ -76,6 +91,9 @@ impl Filling {
         }
         self.body.as_mut_slice()[header.offset()..end].copy_from_slice(payload);
         self.first_sent = self.first_sent.min(header.sent());
+        if !self.asked_for {
+            self.own_until = now;
+        }
         Placed::Source
     }
 
@@ -132,14 +150,13 @@ impl Filling {
             let repaired = decoder.repair(&mut damaged, block, |i| chunks.has(i), parity);
             assert!(repaired.is_some(), "each block has as many chunks as source chunks");
         }
-        let mut repaired = 0;
         for (chunk, bytes) in (0..extent.source_chunks).zip(self.body.chunks(len)) {
             if !self.chunks.has(chunk) {
                 self.chunks.set(chunk, Hashed::of(bytes).crc);
-                repaired += 1;
+                self.repaired += 1;
             }
         }
-        repaired
+        self.repaired
     }
 
     pub(super) fn has_last_chunk(&self) -> bool {
@@ -248,6 +265,7 @@ impl Filling {
         joiner: &mut Joiner,
     ) -> (Option<ReceivedFrame>, ChunkSet) {
         let is_right = self.is_right(joiner);
+        let is_repaired = self.asked_for || self.repaired > 0;
         self.body.resize(self.body.len().saturating_sub(FRAME_CRC_LEN));
         let frame = ReceivedFrame {
             id: self.frame,
@@ -256,7 +274,8 @@ impl Filling {
             first_sent: self.first_sent,
             first_received: self.first_received,
             completed: now,
-            repaired_chunks: 0,
+            repaired_chunks: self.repaired,
+            repair_delay: is_repaired.then(|| now.saturating_duration_since(self.own_until)),
         };
         (is_right.then_some(frame), self.chunks)
     }

@@ -150,7 +150,7 @@ impl Reassembler {
                 self.decoder.get_or_insert_default();
                 self.filling[index].place_parity(header, parity, payload, &self.parity_pool)
             }
-            None => self.filling[index].place(header, payload, payload_crc),
+            None => self.filling[index].place(now, header, payload, payload_crc),
         };
         match placed {
             Placed::Source => self.counters.chunks += 1,
@@ -195,6 +195,13 @@ impl Reassembler {
         self.filling.iter().find(|f| f.frame == frame).map(Filling::missing)
     }
 
+    /// What `frame` misses has been asked for.
+    pub fn note_asked(&mut self, frame: FrameId) {
+        if let Some(filling) = self.filling.iter_mut().find(|f| f.frame == frame) {
+            filling.asked_for = true;
+        }
+    }
+
     /// What became of frames and chunks so far.
     pub fn counters(&self) -> ReassemblyCounters {
         let unseen = self.span.saturating_sub(self.counters.seen);
@@ -237,7 +244,7 @@ impl Reassembler {
         let frame = self.complete(now, index)?;
         self.counters.repaired += 1;
         self.counters.repaired_chunks += u64::from(repaired);
-        Some(ReceivedFrame { repaired_chunks: repaired, ..frame })
+        Some(frame)
     }
 
     fn is_done(&self, frame: FrameId) -> bool {

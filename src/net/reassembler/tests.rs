@@ -303,6 +303,25 @@ fn one_loss_more_than_parity_is_asked_for_and_an_answer_mends_it() {
 }
 
 #[test]
+fn a_repair_is_waited_for_from_the_last_chunk_that_came_by_itself() {
+    let now = crate::clock::now();
+    let ms = Duration::from_millis;
+    let mut r = Reassembler::new(DEADLINE);
+    let frame = handle_all_but(&mut r, now, &protected(1, 95, 10, 0), &[]).unwrap();
+    assert_eq!(frame.repair_delay, None, "there was none");
+    let bodies = protected(2, 95, 10, 4);
+    assert_eq!(handle_all_but(&mut r, now, &bodies, &[2, 3, 10, 11, 12]), None);
+    r.note_asked(FrameId(2));
+    let answers =
+        [(ms(5), 3), (ms(7), 2)].map(|(after, i)| handle(&mut r, now + after, &bodies[i]));
+    let frame = answers[0].as_ref().unwrap();
+    assert_eq!((frame.repaired_chunks, frame.repair_delay), (1, Some(ms(5))));
+    assert_eq!(handle_all_but(&mut r, now, &protected(3, 95, 10, 1), &[9]), None);
+    let frame = r.handle_timeout(now + REPAIR_WAIT).unwrap();
+    assert_eq!(frame.repair_delay, Some(REPAIR_WAIT));
+}
+
+#[test]
 fn what_is_missing_of_a_frame_without_an_extent_has_an_open_end() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);

@@ -95,7 +95,7 @@ impl Receiver {
         let frame = self.reassembler.handle_timeout(now);
         let frame = if frame.is_some() { self.note(now, frame) } else { None };
         if let Some(side) = &mut self.feedback {
-            side.ask(now, rtt, &self.reassembler);
+            side.ask(now, rtt, &mut self.reassembler);
         }
         frame
     }
@@ -221,7 +221,7 @@ impl Receiver {
 
 impl FeedbackSide {
     /// Decides what to ask for.
-    fn ask(&mut self, now: Instant, rtt: Option<Duration>, reassembler: &Reassembler) {
+    fn ask(&mut self, now: Instant, rtt: Option<Duration>, reassembler: &mut Reassembler) {
         if self.planner_due.is_none_or(|due| due > now) {
             return;
         }
@@ -232,6 +232,8 @@ impl FeedbackSide {
             burst: self.recent.largest_burst(),
         });
         let request = self.planner.poll_request(now, |frame| reassembler.missing(frame));
+        let asked = request.iter().flat_map(|request| request.nack.frames());
+        asked.for_each(|missing| reassembler.note_asked(missing.frame));
         self.nack = request.map(|r| (r.nack, r.copies)).or(self.nack.take());
         self.planner_due = self.planner.poll_timeout(now).filter(|&due| due > now);
     }
