@@ -312,7 +312,7 @@ impl RateController {
             self.drain = Some(Drain { at: now, queue, least: queue, ..drain });
         }
         let excess = (queue - self.queue_limit()).max(0.0);
-        let share = (HEADROOM - excess / DRAIN_TIME).max(LEAST_SHARE);
+        let share = (1.0 - excess / DRAIN_TIME).clamp(LEAST_SHARE, HEADROOM);
         self.set_target(self.target.min(self.link.unwrap_or(self.target) * share));
     }
 
