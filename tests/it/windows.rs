@@ -121,6 +121,18 @@ impl Display {
         }
         panic!("the window shows no pattern");
     }
+
+    /// The next number in the window that is above `before`: a picture lasts longer than a look.
+    fn number_after(&self, window: &str, before: u32) -> u32 {
+        for _ in 0..50 {
+            let number = self.number(window);
+            if number > before {
+                return number;
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        panic!("the window stands still at {before}");
+    }
 }
 
 impl Drop for Display {
@@ -148,14 +160,17 @@ fn the_window_shows_the_current_picture_and_obeys_its_keys() {
         "--seconds",
         "60",
     ]);
-    let (first, second) = (display.number(&window), display.number(&window));
-    assert!(second > first, "it moves: {first}, then {second}");
+    let first = display.number(&window);
+    display.number_after(&window, first);
 
     display.press(&window, "space");
-    let (third, fourth) = (display.number(&window), display.number(&window));
-    assert_eq!(third, fourth, "frozen");
+    let frozen = display.number(&window);
+    for _ in 0..10 {
+        assert_eq!(display.number(&window), frozen, "frozen");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
     display.press(&window, "space");
-    assert!(display.number(&window) > fourth, "it moves again");
+    display.number_after(&window, frozen);
 
     display.press(&window, "s");
     receiver.wait_for("saved ");
