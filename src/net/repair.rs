@@ -2,8 +2,9 @@
 //!
 //! A frame is asked for when nothing of its first sending can still be on its way: its last source
 //! chunk has come, which senders send last, or a chunk of a newer frame, and the reorder grace
-//! has passed; or nothing has come for longer than the stream's gaps last. Whatever parity was
-//! made has then come or is lost, so what is missing beyond it has to be asked for.
+//! has passed; or nothing has come for longer than the stream's gaps last, and its frames have usually ended by then:
+//! a burst of losses in the midst of a frame is silent for as long, and a sender does not answer for
+//! what it has not sent yet. Whatever parity was made has then come or is lost, so what is missing beyond it has to be asked for.
 //!
 //! Once, and a second time if the answer fails and the time still allows it. Never when
 //! the answer would come after the frame is superseded: that is when the next frame will be complete,
@@ -158,8 +159,8 @@ impl RepairPlanner {
 
     /// When [`poll_request`](Self::poll_request) has something to do.
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
-        let quiet = self.rhythm.quiet(now);
-        self.frames.iter().filter_map(|f| f.due(&self.path, quiet)).min()
+        let silence = self.rhythm.silence(now);
+        self.frames.iter().filter_map(|f| f.due(&self.path, silence)).min()
     }
 
     /// What to ask for at `now`, if anything. `missing` tells what a frame misses, and asks for no
@@ -169,10 +170,10 @@ impl RepairPlanner {
         now: Instant,
         mut missing: impl FnMut(FrameId) -> Option<MissingChunks>,
     ) -> Option<Request> {
-        let quiet = self.rhythm.quiet(now);
+        let silence = self.rhythm.silence(now);
         let mut nack = Nack::new(self.requests.wrapping_add(1));
         for index in 0..self.frames.len() {
-            if self.frames[index].due(&self.path, quiet).is_none_or(|due| due > now) {
+            if self.frames[index].due(&self.path, silence).is_none_or(|due| due > now) {
                 continue;
             }
             if !self.is_in_time(now, index) {
@@ -261,15 +262,14 @@ impl RepairPlanner {
 
 impl Followed {
     /// When the frame is to be asked for; `None` if it has been often enough.
-    fn due(&self, path: &PathState, quiet: Duration) -> Option<Instant> {
+    fn due(&self, path: &PathState, silence: Silence) -> Option<Instant> {
         match self.rounds {
             0 => {
                 let ended = self.ended.map(|ended| ended.max(self.last_seen) + path.grace);
-                Some(
-                    ended
-                        .unwrap_or(self.last_seen + quiet)
-                        .min(self.last_seen + quiet.max(path.grace)),
-                )
+                let usual_end = self.first_seen + silence.duration;
+                let silent = self.last_seen + silence.quiet;
+                let longest = self.last_seen + silence.quiet.max(path.grace);
+                Some(ended.unwrap_or(silent.max(usual_end)).min(longest.max(usual_end)))
             }
             1..MAX_ROUNDS => {
                 let answer = self.asked + path.rtt? * 5 / 4;
@@ -304,11 +304,21 @@ impl Rhythm {
         self.interval = Some(self.interval.map_or(interval, |old| (old * 7 + interval) / 8));
     }
 
-    /// After how long without a chunk a frame is taken to have ended.
-    fn quiet(&mut self, now: Instant) -> Duration {
+    /// What a silence must be, for a frame to be taken to have ended.
+    fn silence(&mut self, now: Instant) -> Silence {
         let gap = self.gap.max(now).map_or(UNKNOWN_QUIET, |gap| gap * 3 / 2);
-        gap.clamp(MIN_QUIET, MAX_QUIET)
+        let duration = self.duration.max(now).unwrap_or_default();
+        Silence { quiet: gap.clamp(MIN_QUIET, MAX_QUIET), duration }
     }
+}
+
+/// After how long without a chunk a frame is taken to have ended.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    /// Since its last chunk,
+    quiet: Duration,
+    /// and since its first.
+    duration: Duration,
 }
 
 /// Bytes that NACKs may still take: a token bucket.
@@ -473,6 +483,24 @@ mod tests {
         bench.chunk(30, 1, 2 * MS);
         bench.chunk(31, 0, Duration::ZERO);
         assert!(bench.ask(31, MS, 1).is_some());
+    }
+
+    #[test]
+    fn a_burst_amid_a_frame_that_takes_a_while_is_not_its_end() {
+        let mut bench = Bench::new(2 * MS);
+        for (frame, chunk) in (30..33).flat_map(|frame| (0..SOURCE).map(move |c| (frame, c))) {
+            bench.chunk(frame, chunk, MS * chunk.into());
+            if chunk == SOURCE - 1 {
+                bench.planner.handle_done(FrameId(frame));
+            }
+        }
+        bench.chunk(33, 0, Duration::ZERO);
+        bench.chunk(33, 1, MS);
+        assert_eq!(bench.due(33), Some(9000), "the sender is still sending it");
+        bench.chunk(33, 8, 8 * MS);
+        assert_eq!(bench.due(33), Some(10_000), "2 ms of silence");
+        bench.chunk(33, 9, 9 * MS);
+        assert_eq!(bench.due(33), Some(10_000), "the grace behind its last chunk");
     }
 
     #[test]

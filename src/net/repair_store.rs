@@ -126,7 +126,7 @@ impl RepairStore {
     /// Makes the answers to a NACK; [`next_body_len`](Self::next_body_len) tells of them.
     ///
     /// `rate` is what the stream sends, in bytes a second: answers take at most a quarter of it
-    /// over [`BUDGET_SPAN`]. Without an `encoder` only source chunks are sent.
+    /// over [`BUDGET_SPAN`], or one and a half frames at once where those come seldom. Without an `encoder` only source chunks are sent.
     pub fn handle_nack(
         &mut self,
         now: Instant,
@@ -149,7 +149,8 @@ impl RepairStore {
             let mut answer = self.spare.pop().unwrap_or_default();
             answer.plan(&kept.frame, missing, encoder.is_some());
             let cost = answer.chunks.len() * usize::from(kept.frame.chunk_len);
-            if answer.chunks.is_empty() || !self.budget.take(now, rate, cost) {
+            let frame_len = kept.frame.extent.body_len as usize;
+            if answer.chunks.is_empty() || !self.budget.take(now, rate, frame_len, cost) {
                 self.counters.over_budget += u64::from(!answer.chunks.is_empty());
                 self.spare(answer);
                 continue;
@@ -304,8 +305,9 @@ struct Budget {
 }
 
 impl Budget {
-    fn take(&mut self, now: Instant, rate: f64, bytes: usize) -> bool {
+    fn take(&mut self, now: Instant, rate: f64, frame_len: usize, bytes: usize) -> bool {
         let most = rate * BUDGET_SHARE * BUDGET_SPAN.as_secs_f64();
+        let most = most.max(frame_len as f64 * BUDGET_FRAMES);
         let earned = self.at.map_or(most, |at| {
             now.saturating_duration_since(at).as_secs_f64() * rate * BUDGET_SHARE
         });
@@ -326,6 +328,9 @@ const BUDGET_SHARE: f64 = 0.25;
 /// The share may be used up at once after so long without an answer: at 30 frames a second, one
 /// and a half frames.
 pub const BUDGET_SPAN: Duration = Duration::from_millis(200);
+
+/// So much may always be used up at once, in frames, since one whose tail a burst has taken asks for most of it anew.
+const BUDGET_FRAMES: f64 = 1.5;
 
 /// Chunks of one answer at most.
 const MAX_ANSWER: usize = 512;
@@ -511,6 +516,21 @@ mod tests {
         let share = (rate * BUDGET_SHARE * 5.2) as usize;
         assert!(bytes <= share && bytes > share * 9 / 10, "{bytes} of {share}");
         assert!(store.counters().over_budget > 300);
+    }
+
+    #[test]
+    fn a_frame_and_a_half_may_be_answered_for_however_seldom_they_come() {
+        let now = crate::clock::now();
+        let mut store = store(now, 20, 0);
+        store.keep(sent(now, 2, 20, 0), now + 100 * MS);
+        // Five such frames a second: what the rate allows at once is half of one.
+        let rate = 10_000.0;
+        for (frame, chunks) in [(1, 20), (2, 0)] {
+            store.handle_nack(now, &nack(frame, frame, &[20], &[(0, 20)]), rate, None);
+            assert_eq!(answers(&mut store, now).len(), chunks, "frame {frame}");
+        }
+        store.handle_nack(now, &nack(3, 2, &[9], &[(0, 9)]), rate, None);
+        assert_eq!(answers(&mut store, now).len(), 9);
     }
 
     #[test]
