@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
 # The rows of "Loss" in docs/BENCHMARKS.md under the kernel's own netem, in a virtual machine (LABVM, see lab.sh).
-# ROW_SECONDS says how long a row is, ROWS which (a part of the name), UDPCHAT the binary.
+# ROW_SECONDS says how long a row is, ROW_FPS its frames a second, ROWS which (a part of the name), UDPCHAT the binary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lab.sh "netem"
 cat >"$out/rows.py" <<'PY'
 import json, os, signal, subprocess, sys, time
 
-program, out, seconds, only = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+program, out, seconds, FPS, only = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 # About 95 datagrams of 1472 bytes a frame. Both sides share the one core of the virtual machine, where system calls are
-# slow; with 30 frames a second it would be what is measured.
-FPS = 15
+# slow; with 30 frames a second, twice the usual here, it may be what is measured.
 FIXED = ["--quality", "100", "--mtu", "1472"]
 # netem loses what it is given as one piece, so each datagram is a piece of its own.
 PATTERN = ["--source", "pattern", "--size", "1280x720", "--fps", str(FPS), "--offload", "batched"]
@@ -140,4 +139,4 @@ if wrong:
 PY
 cp "${UDPCHAT:-target/release/udpchat}" "$out/udpchat"
 "$lab" --accel uml --cam none --timeout 3600 --share "$out" -e XDG_CONFIG_HOME="$out/config" -- \
-    python3 "$out/rows.py" "$out/udpchat" "$out" "${ROW_SECONDS:-60}" "${ROWS:-}"
+    python3 "$out/rows.py" "$out/udpchat" "$out" "${ROW_SECONDS:-60}" "${ROW_FPS:-15}" "${ROWS:-}"
