@@ -1,0 +1,264 @@
+//! A controller against a peer whose queue, loss and silence are told to it.
+
+use super::*;
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+const LIMITS: RateLimits =
+    RateLimits { min_bps: 500_000, max_bps: 100_000_000, start_bps: 10_000_000 };
+const REPORT: Duration = Duration::from_millis(50);
+const MS: Duration = Duration::from_millis(1);
+
+struct Peer {
+    controller: RateController,
+    now: Instant,
+    last_queue: Duration,
+    /// What probes have found since the last report.
+    probed: Option<Duration>,
+}
+
+impl Peer {
+    fn new() -> Self {
+        let now = crate::clock::now();
+        let controller = RateController::new(now, LIMITS);
+        Self { controller, now, last_queue: Duration::ZERO, probed: None }
+    }
+
+    /// One report on a path that delivers everything but `loss`.
+    fn report(&mut self, queue: Duration, loss: f64) {
+        let sent = self.controller.target_bps() as f64 * REPORT.as_secs_f64() / 8.0;
+        self.report_received(queue, loss, sent * (1.0 - loss));
+    }
+
+    fn report_received(&mut self, queue: Duration, loss_ratio: f64, received: f64) {
+        self.now += REPORT;
+        let change = queue.as_secs_f64() - self.last_queue.as_secs_f64();
+        self.last_queue = queue;
+        let feedback = Feedback {
+            loss_ratio,
+            queuing_delay: Some(queue),
+            probed_delay: self.probed.take(),
+            delay_gradient: change / REPORT.as_secs_f64(),
+            received: received as usize,
+            interval: REPORT,
+        };
+        self.controller.record_sent(self.now);
+        self.controller.handle_feedback(self.now, &feedback);
+    }
+
+    fn target(&self) -> f64 {
+        self.controller.target_bps() as f64
+    }
+}
+
+#[test]
+fn it_grows_while_nothing_objects_and_stays_within_its_limits() {
+    let mut peer = Peer::new();
+    for _ in 0..20 {
+        peer.report(Duration::ZERO, 0.0);
+    }
+    assert_eq!(peer.controller.target_bps(), LIMITS.max_bps);
+}
+
+#[test]
+fn the_start_ends_with_the_first_queue() {
+    let mut peer = Peer::new();
+    peer.report(Duration::ZERO, 0.0);
+    peer.report_received(Duration::ZERO, 0.0, carried(1e7));
+    let before = peer.target();
+    assert!(before >= 1.2e7, "{before}");
+    peer.report_received(10 * MS, 0.0, carried(1e7));
+    assert!((peer.target() - before).abs() < 1.0, "half of what is too much already");
+    peer.report_received(50 * MS, 0.0, carried(1e7));
+    assert_eq!(peer.controller.state(), RateState::Draining);
+    assert!(peer.target() < 1e7, "{}", peer.target());
+    peer.controller.skip_start(LIMITS.max_bps);
+    assert!(peer.target() < 1e7, "it knows better");
+}
+
+#[test]
+fn it_does_not_grow_on_what_is_not_sent() {
+    let mut peer = Peer::new();
+    for _ in 0..400 {
+        peer.report_received(Duration::ZERO, 0.0, 2e6 * 0.05 / 8.0);
+    }
+    assert!(peer.target() <= 1e7, "{}", peer.target());
+}
+
+#[test]
+fn a_soaring_queue_lowers_with_the_second_report_and_drains() {
+    let mut peer = Peer::new();
+    for _ in 0..20 {
+        peer.report(Duration::ZERO, 0.0);
+    }
+    peer.controller.is_untried = false;
+    let before = peer.target();
+    peer.report_received(60 * MS, 0.0, 2e6 * 0.05 / 8.0);
+    assert!(peer.target() >= before);
+    peer.report_received(120 * MS, 0.0, 2e6 * 0.05 / 8.0);
+    assert_eq!(peer.controller.state(), RateState::Draining);
+    peer.report_received(180 * MS, 0.0, 2e6 * 0.05 / 8.0);
+    // 0.15 s beyond the limit, to be gone within 0.4 s.
+    assert!(peer.target() < 2e6 * 0.63, "{}", peer.target());
+    peer.report_received(Duration::ZERO, 0.0, 1e6 * 0.05 / 8.0);
+    assert_eq!(peer.controller.state(), RateState::Growing);
+    assert!((peer.target() / (2e6 * HEADROOM) - 1.0).abs() < 0.01, "{}", peer.target());
+}
+
+/// Bytes that a link of so many bits a second carries between two reports.
+fn carried(bps: f64) -> f64 {
+    bps * REPORT.as_secs_f64() / 8.0
+}
+
+/// One that has found a link of 10 Mbit/s full, and its queue gone again.
+fn peer_that_knows_its_link() -> Peer {
+    let mut peer = Peer::new();
+    for queue in [0, 0, 0, 0, 0, 0, 60, 120, 60, 0] {
+        peer.report_received(queue * MS, 0.0, carried(1e7));
+    }
+    assert_eq!(peer.controller.state(), RateState::Growing);
+    peer
+}
+
+#[test]
+fn a_sender_that_was_held_up_says_nothing_of_the_link() {
+    let mut peer = peer_that_knows_its_link();
+    for _ in 0..10 {
+        peer.report_received(Duration::ZERO, 0.0, carried(0.95e7));
+    }
+    // Nothing for a moment, and then all at once.
+    peer.report_received(Duration::ZERO, 0.0, carried(0.2e7));
+    for queue in [50, 60] {
+        peer.report_received(queue * MS, 0.0, carried(1e7));
+    }
+    assert_eq!(peer.controller.state(), RateState::Draining);
+    let link = peer.controller.link.expect("it was full");
+    assert!((link / 1e7 - 1.0).abs() < 0.01, "{link}");
+    assert!(!peer.controller.link_is_rough, "it is what was known");
+}
+
+#[test]
+fn a_limit_that_is_not_reached_is_not_proven_gone() {
+    let mut peer = peer_that_knows_its_link();
+    for _ in 0..200 {
+        peer.report_received(Duration::ZERO, 0.0, carried(0.97e7));
+    }
+    assert!(peer.target() < 1.15e7, "{}", peer.target());
+    for _ in 0..60 {
+        peer.report_received(Duration::ZERO, 0.0, carried(1.1e7));
+    }
+    assert!(peer.target() > 1.3e7, "{}", peer.target());
+}
+
+#[test]
+fn a_queue_is_somebody_elses_only_once_less_is_sent() {
+    let mut peer = peer_that_knows_its_link();
+    for _ in 0..30 {
+        peer.report_received(40 * MS, 0.0, carried(1e7));
+    }
+    assert_eq!(peer.controller.state(), RateState::Draining, "what was sent before still comes");
+    for _ in 0..30 {
+        peer.report_received(40 * MS, 0.0, carried(peer.target()));
+    }
+    assert_eq!(peer.controller.state(), RateState::Growing);
+    assert!(peer.controller.ambient_queue > 0.03, "{}", peer.controller.ambient_queue);
+}
+
+#[test]
+fn a_queue_that_only_frames_find_is_probed_for_and_is_no_congestion() {
+    let mut peer = Peer::new();
+    peer.report(Duration::ZERO, 0.0);
+    assert_eq!(peer.controller.probe_pace(), None);
+    for _ in 0..100 {
+        peer.probed = Some(MS);
+        peer.report(30 * MS, 0.0);
+        assert_eq!(peer.controller.state(), RateState::Growing);
+        let pace = peer.controller.probe_pace().expect("suspected");
+        let share = PROBE_BITS / pace.as_secs_f64() / peer.target();
+        assert!(share <= PROBE_SHARE * 1.01, "{share}");
+    }
+    for _ in 0..STANDING_REPORTS {
+        peer.probed = Some(30 * MS);
+        peer.report(30 * MS, 0.0);
+    }
+    assert_eq!(peer.controller.state(), RateState::Draining);
+}
+
+#[test]
+fn of_two_rates_the_larger_bears_much_less_queue() {
+    let limit_at = |bps: f64| {
+        let mut peer = Peer::new();
+        peer.controller.set_target(bps);
+        peer.controller.jitter = 0.0;
+        peer.controller.queue_limit()
+    };
+    assert!((limit_at(10e6) - QUEUE_LIMIT).abs() < 1e-6);
+    assert!(limit_at(7e6) > 2.5 * limit_at(13e6));
+    assert!((limit_at(90e6), limit_at(1e6)) == (LEAST_QUEUE_LIMIT, MOST_QUEUE_LIMIT));
+}
+
+#[test]
+fn jitter_is_not_congestion() {
+    let mut peer = Peer::new();
+    let mut rng = Pcg64Mcg::seed_from_u64(7);
+    for i in 0..600 {
+        // Of one or two frames, each late by up to 20 ms.
+        let mut late = || MS.mul_f64(20.0 * rng.random::<f64>());
+        let queue = if i % 3 == 0 { late() } else { late().min(late()) };
+        peer.report(queue, 0.0);
+        assert_ne!(peer.controller.state(), RateState::Draining, "report {i}");
+    }
+}
+
+#[test]
+fn loss_that_stays_is_tested_once_and_then_left_alone() {
+    let mut peer = Peer::new();
+    let (mut tests, mut last) = (0, RateState::Growing);
+    for _ in 0..600 {
+        peer.report(Duration::ZERO, 0.15);
+        tests +=
+            u32::from(peer.controller.state() == RateState::Testing && last != RateState::Testing);
+        last = peer.controller.state();
+    }
+    assert_eq!(tests, 1);
+    assert!(peer.target() > 5e7, "{}", peer.target());
+}
+
+#[test]
+fn small_loss_is_not_even_tested() {
+    let mut peer = Peer::new();
+    for _ in 0..400 {
+        peer.report(Duration::ZERO, 0.05);
+        assert_eq!(peer.controller.state(), RateState::Growing);
+    }
+}
+
+#[test]
+fn a_short_queue_is_found_by_its_loss() {
+    let mut peer = Peer::new();
+    let link = 6e6;
+    for i in 0..600 {
+        let target = peer.target();
+        let passed = target.min(link);
+        peer.report_received(2 * MS, 1.0 - passed / target, passed * 0.05 / 8.0);
+        assert!(i < 30 || peer.target() < link * 1.2, "{} at {i}", peer.target());
+    }
+}
+
+#[test]
+fn silence_sends_the_least_and_the_first_report_ends_it() {
+    let mut peer = Peer::new();
+    peer.report(Duration::ZERO, 0.0);
+    assert_eq!(peer.controller.poll_timeout(), None, "nothing was sent that is not reported");
+    let before = peer.target();
+    peer.controller.record_sent(peer.now);
+    peer.controller.handle_timeout(peer.now + SILENCE.saturating_sub(MS));
+    assert!(peer.target() >= before, "an early call changes nothing");
+    assert_eq!(peer.controller.poll_timeout(), Some(peer.now + SILENCE));
+    peer.controller.handle_timeout(peer.now + SILENCE);
+    assert_eq!(peer.controller.target_bps(), LIMITS.min_bps);
+    assert_eq!(peer.controller.poll_timeout(), None);
+    peer.now += Duration::from_secs(10);
+    peer.report(Duration::ZERO, 0.9);
+    assert!((peer.target() / before - 0.5).abs() < 0.01);
+}

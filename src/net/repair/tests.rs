@@ -1,0 +1,240 @@
+//! What is asked for, and when, as chunks come or do not.
+
+use super::*;
+use crate::net::{time::MediaTime, wire::video::Extent};
+
+const MS: Duration = Duration::from_millis(1);
+const INTERVAL: Duration = Duration::from_millis(33);
+const SOURCE: u16 = 10;
+
+struct Bench {
+    start: Instant,
+    planner: RepairPlanner,
+}
+
+impl Bench {
+    /// After a second of whole frames of 10 chunks, each within 2 ms.
+    fn new(rtt: Duration) -> Self {
+        let start = crate::clock::now();
+        let mut bench = Self { start, planner: RepairPlanner::new(250 * MS) };
+        bench.set_path(Some(rtt), 0.0, 0);
+        for frame in 0..30 {
+            for chunk in 0..SOURCE {
+                bench.chunk(frame, chunk, MS * 2 * chunk.into() / 9);
+            }
+            bench.planner.handle_done(FrameId(frame));
+        }
+        bench
+    }
+
+    fn set_path(&mut self, rtt: Option<Duration>, loss_ratio: f64, burst: u16) {
+        self.planner.set_path(PathState { rtt, grace: MS, loss_ratio, burst });
+    }
+
+    fn at(&self, frame: u32, after: Duration) -> Instant {
+        self.start + INTERVAL * frame + after
+    }
+
+    /// Chunk `chunk` of `frame` comes `after` that frame's time.
+    fn chunk(&mut self, frame: u32, chunk: u16, after: Duration) {
+        let header = VideoHeader {
+            frame: FrameId(frame),
+            captured: MediaTime::default(),
+            age: Duration::ZERO,
+            extent: Some(Extent { body_len: 95, source_chunks: SOURCE, parity_chunks: 2 }),
+            chunk_len: 10,
+            chunk,
+        };
+        let at = self.at(frame, after);
+        self.planner.handle_chunk(at, &header);
+    }
+
+    /// When the next request is due, in µs after `frame`'s time.
+    fn due(&mut self, frame: u32) -> Option<u128> {
+        let since = self.at(frame, Duration::ZERO);
+        self.planner.poll_timeout(since).map(|at| (at - since).as_micros())
+    }
+
+    /// Asks `after` `frame`'s time, when every frame misses `needed` chunks.
+    fn ask(&mut self, frame: u32, after: Duration, needed: u16) -> Option<Request> {
+        let at = self.at(frame, after);
+        self.planner.poll_request(at, |frame| {
+            let mut missing = MissingChunks::of(frame);
+            missing.push_block(needed);
+            Some(missing)
+        })
+    }
+}
+
+fn needed(request: &Request) -> Vec<(FrameId, u8)> {
+    request.nack.frames().iter().map(|m| (m.frame, m.needed()[0])).collect()
+}
+
+#[test]
+fn a_frame_is_asked_for_a_grace_after_its_last_chunk() {
+    let mut bench = Bench::new(2 * MS);
+    for chunk in [0, 1, 2, 9] {
+        bench.chunk(30, chunk, MS);
+    }
+    assert_eq!(bench.due(30), Some(2000));
+    assert_eq!(bench.ask(30, MS, 4), None);
+    let request = bench.ask(30, 2 * MS, 4).unwrap();
+    assert_eq!(needed(&request), [(FrameId(30), 4)]);
+    assert_eq!((request.nack.request, request.copies), (1, 1));
+    assert_eq!(bench.planner.rounds(FrameId(30)), 1);
+}
+
+#[test]
+fn a_lost_end_shows_by_silence_or_by_the_next_frame() {
+    let mut bench = Bench::new(MS / 2);
+    bench.chunk(30, 0, MS);
+    assert_eq!(bench.due(30), Some(3000), "2 ms of silence");
+    bench.chunk(30, 1, 2 * MS);
+    bench.chunk(31, 0, Duration::ZERO);
+    assert!(bench.ask(31, MS, 1).is_some());
+}
+
+#[test]
+fn a_burst_amid_a_frame_that_takes_a_while_is_not_its_end() {
+    let mut bench = Bench::new(2 * MS);
+    for (frame, chunk) in (30..33).flat_map(|frame| (0..SOURCE).map(move |c| (frame, c))) {
+        bench.chunk(frame, chunk, MS * chunk.into());
+        if chunk == SOURCE - 1 {
+            bench.planner.handle_done(FrameId(frame));
+        }
+    }
+    bench.chunk(33, 0, Duration::ZERO);
+    bench.chunk(33, 1, MS);
+    assert_eq!(bench.due(33), Some(9000), "the sender is still sending it");
+    bench.chunk(33, 8, 8 * MS);
+    assert_eq!(bench.due(33), Some(10_000), "2 ms of silence");
+    bench.chunk(33, 9, 9 * MS);
+    assert_eq!(bench.due(33), Some(10_000), "the grace behind its last chunk");
+}
+
+#[test]
+fn a_frame_that_pauses_as_it_grows_is_asked_for_once_and_the_next_are_not() {
+    let mut bench = Bench::new(MS);
+    bench.chunk(30, 0, MS);
+    assert!(bench.ask(30, 4 * MS, 1).is_some());
+    bench.chunk(30, 1, 7 * MS);
+    bench.planner.handle_done(FrameId(30));
+    bench.chunk(31, 0, MS);
+    assert_eq!(bench.due(31), Some(10_000), "half as long again as the pause of 6 ms");
+}
+
+#[test]
+fn a_burst_loss_is_no_pause_of_the_sender() {
+    let mut bench = Bench::new(MS);
+    bench.chunk(30, 0, MS);
+    bench.chunk(30, 7, 7 * MS);
+    bench.planner.handle_done(FrameId(30));
+    bench.chunk(31, 0, MS);
+    assert_eq!(bench.due(31), Some(3000), "2 ms of silence, as before");
+}
+
+#[test]
+fn what_is_not_missing_any_more_is_not_asked_for() {
+    let mut bench = Bench::new(2 * MS);
+    bench.chunk(30, 9, MS);
+    assert_eq!(bench.ask(30, 2 * MS, 0), None);
+    assert_eq!(bench.due(30), None);
+    bench.chunk(31, 9, MS);
+    bench.planner.handle_done(FrameId(31));
+    assert_eq!(bench.due(31), None);
+    bench.chunk(31, 8, MS);
+    bench.chunk(30, 8, MS);
+    assert_eq!(bench.due(31), None, "done and older than done");
+}
+
+#[test]
+fn a_second_round_is_asked_for_only_if_the_time_allows_it() {
+    let mut bench = Bench::new(10 * MS);
+    bench.chunk(30, 9, MS);
+    assert!(bench.ask(30, 2 * MS, 3).is_some());
+    assert_eq!(bench.due(30), Some(2000 + 12_500 + 1000));
+    let second = bench.ask(30, 16 * MS, 3).unwrap();
+    assert_eq!((second.nack.request, bench.due(30)), (2, None));
+
+    let mut bench = Bench::new(20 * MS);
+    bench.chunk(30, 9, MS);
+    assert!(bench.ask(30, 2 * MS, 3).is_some());
+    assert_eq!(bench.ask(30, 28 * MS, 3), None);
+    assert_eq!(bench.planner.counters().pointless, 1);
+}
+
+#[test]
+fn nothing_is_asked_for_that_would_come_too_late() {
+    let mut bench = Bench::new(40 * MS);
+    assert!(!bench.planner.asking_helps());
+    bench.chunk(30, 9, MS);
+    assert_eq!(bench.ask(30, 2 * MS, 3), None);
+    assert_eq!(
+        bench.planner.counters(),
+        RepairCounters { pointless: 1, ..RepairCounters::default() }
+    );
+    assert!(Bench::new(2 * MS).planner.asking_helps());
+}
+
+#[test]
+fn without_a_round_trip_there_is_one_round() {
+    let mut bench = Bench::new(MS);
+    bench.set_path(None, 0.0, 0);
+    bench.chunk(30, 9, MS);
+    assert!(bench.ask(30, 2 * MS, 3).is_some());
+    assert_eq!(bench.due(30), None);
+}
+
+#[test]
+fn reordered_chunks_put_it_off() {
+    let mut bench = Bench::new(2 * MS);
+    bench.chunk(30, 9, MS);
+    bench.chunk(30, 4, MS * 3 / 2);
+    assert_eq!(bench.due(30), Some(2500));
+}
+
+#[test]
+fn lossy_paths_are_asked_twice_and_for_more() {
+    let mut bench = Bench::new(2 * MS);
+    bench.set_path(Some(2 * MS), 0.1, 20);
+    bench.chunk(30, 9, MS);
+    let request = bench.ask(30, 2 * MS, 5).unwrap();
+    assert_eq!((request.copies, needed(&request)), (2, vec![(FrameId(30), 5 + 1 + 1)]));
+    bench.chunk(31, 0, MS);
+    let request = bench.ask(31, 5 * MS, 5).unwrap();
+    assert_eq!(needed(&request), [(FrameId(31), 37)], "the end was lost");
+    assert_eq!(bench.planner.counters().pointless, 1, "frame 30 is about to be superseded");
+}
+
+#[test]
+fn the_budget_bounds_what_is_asked_for() {
+    let mut bench = Bench::new(2 * MS);
+    let mut bytes = 0;
+    for frame in 30..30 + 300 {
+        bench.chunk(frame, 9, MS);
+        let at = bench.at(frame, 2 * MS);
+        let request = bench.planner.poll_request(at, |frame| {
+            let mut missing = MissingChunks::of(frame);
+            (0..300).for_each(|i| _ = missing.push_chunk(i * 2));
+            (0..64).for_each(|_| _ = missing.push_block(1));
+            Some(missing)
+        });
+        bytes += request.map_or(0, |r| r.nack.body_len() * r.copies as usize);
+        bench.planner.handle_done(FrameId(frame));
+    }
+    let allowed = NACK_BURST + (10.0 * NACK_RATE) as usize;
+    assert!(bytes <= allowed, "{bytes} of {allowed}");
+    assert_eq!(bench.planner.counters().over_budget, 0, "even the longest, once a frame");
+}
+
+#[test]
+fn only_so_many_frames_are_followed() {
+    let mut bench = Bench::new(2 * MS);
+    for frame in 30..60 {
+        bench.chunk(frame, 0, Duration::ZERO);
+    }
+    bench.chunk(40, 0, Duration::ZERO);
+    assert_eq!(bench.planner.frames.len(), MAX_NACK_FRAMES);
+    let request = bench.ask(59, 5 * MS, 1).unwrap();
+    assert_eq!(request.nack.frames().last().map(|m| m.frame), Some(FrameId(59)));
+}
