@@ -40,15 +40,10 @@ use udpchat::{
         },
         frame::{OutgoingFrame, SessionId},
         io::UdpSocket,
-        redundancy::FecMode,
-        session::{
-            Admission, Bare, DEFAULT_REASSEMBLY_DEADLINE, Endpoint, EndpointConfig, Output, Role,
-            Target,
-        },
+        session::{Endpoint, EndpointConfig, Output, Role, Target},
         wire::{
-            control::{Cipher, Epoch},
+            control::Cipher,
             datagram::{Direction, Form, Kind, Prelude},
-            text::Name,
         },
     },
 };
@@ -223,21 +218,8 @@ fn meet(now: Instant, dialler: &mut Endpoint, answerer: &mut Endpoint) {
 
 fn endpoint(now: Instant, datagram_len: usize, role: Role) -> Endpoint {
     let config = EndpointConfig {
-        name: Name::new("bench"),
-        role,
-        identity: Identity::generate(),
-        secret: None,
-        admission: Admission::Anyone,
-        bare: Bare::Clear,
-        wall_clock: Duration::ZERO,
-        stream: None,
         max_datagram_len: Some(datagram_len),
-        fec: FecMode::Off,
-        max_bitrate: None,
-        reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
-        epoch: now,
-        shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
-        seed: 1,
+        ..EndpointConfig::new("bench", role, Identity::generate(), now)
     };
     Endpoint::new(now, config)
 }

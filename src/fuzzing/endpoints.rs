@@ -16,12 +16,12 @@ use crate::{
         frame::OutgoingFrame,
         redundancy::FecMode,
         session::{
-            Admission, AskId, Bare, ConnId, DEFAULT_REASSEMBLY_DEADLINE, Endpoint, EndpointConfig,
-            Event, Output, Role, Target, Verdict,
+            Admission, AskId, Bare, ConnId, Endpoint, EndpointConfig, Event, Output, Role, Target,
+            Verdict,
         },
         wire::{
-            control::{CloseReason, Epoch, PREFACE, StreamParams},
-            text::{Line, Name},
+            control::{CloseReason, PREFACE, StreamParams},
+            text::Line,
         },
     },
 };
@@ -467,21 +467,10 @@ impl<'a, 'b> Play<'a, 'b> {
 
 fn config(now: Instant, side: usize, role: Role) -> EndpointConfig {
     EndpointConfig {
-        name: Name::new(NAMES[side]),
-        role,
-        identity: identity(side),
-        secret: None,
-        admission: Admission::Anyone,
-        bare: Bare::Clear,
         wall_clock: Duration::from_secs(1_800_000_000),
-        stream: None,
         max_datagram_len: Some(MAX_DATAGRAM_LEN),
-        fec: FecMode::Off,
-        max_bitrate: None,
-        reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
-        epoch: now,
-        shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
         seed: side as u64,
+        ..EndpointConfig::new(NAMES[side], role, identity(side), now)
     }
 }
 

@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use udpchat::net::{
     crypto::keys::Identity,
-    redundancy::FecMode,
-    session::{Admission, Bare, DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, Role},
-    wire::{control::Epoch, text::Name},
+    session::{EndpointConfig, Role},
 };
 
 /// Whoever is called so, in every test.
@@ -19,20 +17,7 @@ pub(crate) fn identity(name: &str) -> Identity {
 /// Datagrams of 1200 bytes, no parity, anybody may come, and a clock that nobody else can know.
 pub(crate) fn config(name: &str, role: Role, epoch: Instant) -> EndpointConfig {
     EndpointConfig {
-        name: Name::new(name),
-        role,
-        identity: identity(name),
-        secret: None,
-        admission: Admission::Anyone,
-        bare: Bare::Clear,
         wall_clock: Duration::from_secs(1_800_000_000),
-        stream: None,
-        max_datagram_len: Some(1200),
-        fec: FecMode::Off,
-        max_bitrate: None,
-        reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
-        epoch,
-        shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
-        seed: 1,
+        ..EndpointConfig::new(name, role, identity(name), epoch)
     }
 }

@@ -543,31 +543,13 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
-    use crate::net::{
-        crypto::keys::Identity,
-        redundancy::FecMode,
-        session::{Admission, Bare, DEFAULT_REASSEMBLY_DEADLINE, Role},
-        wire::{control::Epoch, text::Name},
-    };
+    use crate::net::{crypto::keys::Identity, session::Role};
 
     fn receiver() -> (Driver, Handle) {
-        let now = clock::now();
+        let (role, identity) = (Role::Receive, Identity::generate());
         let endpoint = EndpointConfig {
-            name: Name::new("bob"),
-            role: Role::Receive,
-            identity: Identity::generate(),
-            secret: None,
-            admission: Admission::Anyone,
-            bare: Bare::Clear,
-            wall_clock: Duration::ZERO,
-            stream: None,
             max_datagram_len: None,
-            fec: FecMode::Off,
-            max_bitrate: None,
-            reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
-            epoch: now,
-            shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
-            seed: 1,
+            ..EndpointConfig::new("bob", role, identity, clock::now())
         };
         let listen = Some(Listen { addr: ([127, 0, 0, 1], 0).into(), control: true });
         let socket = SocketOptions::default();

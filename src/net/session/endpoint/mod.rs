@@ -14,8 +14,8 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::{
-    AskId, CallCounters, CallId, Delivered, EndReason, Event, GiveUpReason, Verdict, WaitReason,
-    boot_local_epoch,
+    AskId, CallCounters, CallId, DEFAULT_REASSEMBLY_DEADLINE, Delivered, EndReason, Event,
+    GiveUpReason, Verdict, WaitReason, boot_local_epoch,
     budget::Budget,
     call::{Call, CallParts},
     control::ControlChannel,
@@ -74,6 +74,30 @@ pub struct EndpointConfig {
     pub shared_epoch: Epoch,
     /// Where session ids are drawn from.
     pub seed: u64,
+}
+
+impl EndpointConfig {
+    /// The least that there is to say: datagrams of 1200 bytes, no parity, no secret, anybody may come, and
+    /// a media clock that shows zero at `epoch` and that nobody else can know.
+    pub fn new(name: &str, role: Role, identity: Identity, epoch: Instant) -> Self {
+        Self {
+            name: Name::new(name),
+            role,
+            identity,
+            secret: None,
+            admission: Admission::Anyone,
+            bare: Bare::Clear,
+            wall_clock: Duration::ZERO,
+            stream: None,
+            max_datagram_len: Some(BASE_LEN),
+            fec: FecMode::Off,
+            max_bitrate: None,
+            reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
+            epoch,
+            shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
+            seed: 1,
+        }
+    }
 }
 
 /// The part that an endpoint plays.

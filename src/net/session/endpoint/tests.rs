@@ -1,30 +1,13 @@
 //! Callers, callees and those who send unasked, in virtual time.
 
 use super::*;
-use crate::net::session::DEFAULT_REASSEMBLY_DEADLINE;
 use crate::net::{
     session::control::Heard,
     wire::control::{Hello, Message, SecretPart},
 };
 
 fn config(now: Instant, role: Role) -> EndpointConfig {
-    EndpointConfig {
-        name: Name::new("ann"),
-        role,
-        identity: Identity::from_bytes([1; 32]),
-        secret: None,
-        admission: Admission::Anyone,
-        bare: Bare::Clear,
-        wall_clock: Duration::ZERO,
-        stream: None,
-        max_datagram_len: Some(1200),
-        fec: FecMode::Off,
-        max_bitrate: None,
-        reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
-        epoch: now,
-        shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
-        seed: 1,
-    }
+    EndpointConfig::new("ann", role, Identity::from_bytes([1; 32]), now)
 }
 
 fn endpoint(now: Instant, role: Role) -> Endpoint {
