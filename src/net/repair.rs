@@ -2,19 +2,22 @@
 //!
 //! A frame is asked for when nothing of its first sending can still be on its way: its last source
 //! chunk has come, which senders send last, or a chunk of a newer frame, and the reorder grace
-//! has passed; or nothing has come for longer than the stream's gaps last, and its frames have usually ended by then:
-//! a burst of losses in the midst of a frame is silent for as long, and a sender does not answer for
+//! has passed; or nothing has come for longer than the stream's gaps usually last, and its frames have usually ended by
+//! then: a burst of losses in the midst of a frame is silent for as long, and a sender does not answer for
 //! what it has not sent yet. Whatever parity was made has then come or is lost, so what is missing beyond it has to be asked for.
+//! A frame that goes on within a round trip of asking had not ended: that time does not count.
 //!
 //! Once, and a second time if the answer fails and the time still allows it. Never when
 //! the answer would come after the frame is superseded: that is when the next frame will be complete,
 //! judged by the frames before. And within a budget, so that asking never makes congestion worse.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use crate::net::{
     frame::FrameId,
-    recent::Recent,
     wire::{
         nack::{MAX_NACK_FRAMES, MissingChunks, Nack},
         video::VideoHeader,
@@ -79,8 +82,10 @@ struct Followed {
     /// The highest source chunk that has come.
     highest: Option<u16>,
     has_last_chunk: bool,
+    /// Between two chunks, the longest so far.
+    gap: Duration,
     rounds: u32,
-    asked: Instant,
+    asked: Option<Instant>,
 }
 
 impl RepairPlanner {
@@ -131,20 +136,20 @@ impl RepairPlanner {
         let before = followed.highest.map_or(0, |highest| highest.saturating_add(1));
         if !header.is_parity() && before <= header.chunk {
             followed.highest = Some(header.chunk);
-        }
-        if followed.ended.is_none() && !header.is_parity() && before == header.chunk {
-            self.rhythm.gap.record(now, now.saturating_duration_since(followed.last_seen));
+            if followed.ended.is_none() && before == header.chunk {
+                followed.gap = followed.gap.max(now.saturating_duration_since(followed.last_seen));
+            }
+            followed.unask_if_early(now, &self.path);
         }
         followed.last_seen = now;
         let is_last =
             header.extent.is_some_and(|e| header.chunk.checked_add(1) == Some(e.source_chunks));
         if is_last && !followed.has_last_chunk {
             followed.has_last_chunk = true;
-            followed.ended.get_or_insert(now);
+            followed.end(now, &mut self.rhythm);
             if followed.rounds == 0 {
-                self.rhythm
-                    .duration
-                    .record(now, now.saturating_duration_since(followed.first_seen));
+                let lasted = now.saturating_duration_since(followed.first_seen);
+                self.rhythm.duration.record(lasted);
             }
         }
     }
@@ -154,12 +159,15 @@ impl RepairPlanner {
         if self.newest_done.is_none_or(|done| done.is_before(frame)) {
             self.newest_done = Some(frame);
         }
+        for done in self.frames.iter_mut().filter(|f| !frame.is_before(f.frame)) {
+            done.end(done.last_seen, &mut self.rhythm);
+        }
         self.frames.retain(|f| frame.is_before(f.frame));
     }
 
     /// When [`poll_request`](Self::poll_request) has something to do.
-    pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
-        let silence = self.rhythm.silence(now);
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let silence = self.rhythm.silence();
         self.frames.iter().filter_map(|f| f.due(&self.path, silence)).min()
     }
 
@@ -170,7 +178,7 @@ impl RepairPlanner {
         now: Instant,
         mut missing: impl FnMut(FrameId) -> Option<MissingChunks>,
     ) -> Option<Request> {
-        let silence = self.rhythm.silence(now);
+        let silence = self.rhythm.silence();
         let mut nack = Nack::new(self.requests.wrapping_add(1));
         for index in 0..self.frames.len() {
             if self.frames[index].due(&self.path, silence).is_none_or(|due| due > now) {
@@ -188,9 +196,9 @@ impl RepairPlanner {
             };
             let tail_lost = !followed.has_last_chunk || followed.rounds > 0;
             wanted.add_margin(|needed| margin(&self.path, needed, tail_lost));
-            self.counters.frames += u64::from(followed.rounds == 0);
+            self.counters.frames += u64::from(followed.asked.is_none());
             followed.rounds += 1;
-            followed.asked = now;
+            followed.asked = Some(now);
             nack.push(wanted);
         }
         let copies = self.spend(now, &nack)?;
@@ -213,14 +221,14 @@ impl RepairPlanner {
     }
 
     /// Whether an answer to what is asked now would come before the frame is superseded.
-    fn is_in_time(&mut self, now: Instant, index: usize) -> bool {
+    fn is_in_time(&self, now: Instant, index: usize) -> bool {
         let followed = self.frames[index];
         let Some(rtt) = self.path.rtt else { return followed.rounds == 0 };
         let given_up = followed.first_seen + self.deadline;
         let next = self.frames.iter().find(|f| followed.frame.is_before(f.frame));
         let next = next.map(|f| f.first_seen);
         let next = next.or(self.rhythm.interval.map(|interval| followed.first_seen + interval));
-        let duration = self.rhythm.duration.max(now).unwrap_or_default();
+        let duration = self.rhythm.duration.longest().unwrap_or_default();
         let superseded = next.map_or(given_up, |next| next + duration);
         now + rtt <= superseded.min(given_up)
     }
@@ -235,7 +243,7 @@ impl RepairPlanner {
             return None;
         }
         for older in &mut self.frames[..index] {
-            older.ended.get_or_insert(now);
+            older.end(now, &mut self.rhythm);
         }
         if index == self.frames.len() {
             self.rhythm.begin(now);
@@ -248,8 +256,9 @@ impl RepairPlanner {
             ended: (index < self.frames.len()).then_some(now),
             highest: None,
             has_last_chunk: false,
+            gap: Duration::ZERO,
             rounds: 0,
-            asked: now,
+            asked: None,
         };
         self.frames.insert(index, followed);
         if self.frames.len() <= MAX_NACK_FRAMES {
@@ -261,18 +270,34 @@ impl RepairPlanner {
 }
 
 impl Followed {
+    /// All of it has been sent.
+    fn end(&mut self, now: Instant, rhythm: &mut Rhythm) {
+        if self.ended.is_none() {
+            self.ended = Some(now);
+            rhythm.gap.record(self.gap);
+        }
+    }
+
+    /// A chunk has come that was sent for the first time, or is an answer. What comes within a
+    /// round trip of asking is none.
+    fn unask_if_early(&mut self, now: Instant, path: &PathState) {
+        let answer = self.asked.zip(path.rtt).map(|(asked, rtt)| asked + rtt);
+        if self.rounds == 1 && self.ended.is_none() && answer.is_some_and(|answer| now < answer) {
+            self.rounds = 0;
+        }
+    }
+
     /// When the frame is to be asked for; `None` if it has been often enough.
     fn due(&self, path: &PathState, silence: Silence) -> Option<Instant> {
         match self.rounds {
             0 => {
+                let silent = self.last_seen + silence.quiet.max(path.grace);
+                let silent = silent.max(self.first_seen + silence.duration);
                 let ended = self.ended.map(|ended| ended.max(self.last_seen) + path.grace);
-                let usual_end = self.first_seen + silence.duration;
-                let silent = self.last_seen + silence.quiet;
-                let longest = self.last_seen + silence.quiet.max(path.grace);
-                Some(ended.unwrap_or(silent.max(usual_end)).min(longest.max(usual_end)))
+                Some(ended.map_or(silent, |ended| ended.min(silent)))
             }
             1..MAX_ROUNDS => {
-                let answer = self.asked + path.rtt? * 5 / 4;
+                let answer = self.asked? + path.rtt? * 5 / 4;
                 Some(answer.max(self.last_seen) + path.grace)
             }
             _ => None,
@@ -286,16 +311,15 @@ struct Rhythm {
     begun: Option<Instant>,
     /// From one frame's first chunk to the next one's, smoothed.
     interval: Option<Duration>,
-    /// From a frame's first to its last chunk, the longest lately.
-    duration: Recent<Duration>,
-    /// Between two chunks of a frame, the longest lately.
-    gap: Recent<Duration>,
+    /// From a frame's first to its last chunk.
+    duration: Usual,
+    /// The longest between two chunks of a frame.
+    gap: Usual,
 }
 
 impl Rhythm {
     fn new() -> Self {
-        let (duration, gap) = (Recent::new(REMEMBERED), Recent::new(REMEMBERED));
-        Self { begun: None, interval: None, duration, gap }
+        Self { begun: None, interval: None, duration: Usual::default(), gap: Usual::default() }
     }
 
     fn begin(&mut self, now: Instant) {
@@ -305,10 +329,44 @@ impl Rhythm {
     }
 
     /// What a silence must be, for a frame to be taken to have ended.
-    fn silence(&mut self, now: Instant) -> Silence {
-        let gap = self.gap.max(now).map_or(UNKNOWN_QUIET, |gap| gap * 3 / 2);
-        let duration = self.duration.max(now).unwrap_or_default();
-        Silence { quiet: gap.clamp(MIN_QUIET, MAX_QUIET), duration }
+    fn silence(&self) -> Silence {
+        let gap = self.gap.upper().map_or(UNKNOWN_QUIET, |gap| gap * 3 / 2);
+        Silence {
+            quiet: gap.clamp(MIN_QUIET, MAX_QUIET),
+            duration: self.duration.upper().unwrap_or_default(),
+        }
+    }
+}
+
+/// What a duration was in the last frames.
+#[derive(Clone, Debug, Default)]
+struct Usual {
+    last: VecDeque<Duration>,
+    upper: Option<Duration>,
+}
+
+impl Usual {
+    fn record(&mut self, value: Duration) {
+        if self.last.len() == REMEMBERED_FRAMES {
+            self.last.pop_front();
+        }
+        self.last.push_back(value);
+        let mut sorted = [Duration::ZERO; REMEMBERED_FRAMES];
+        let sorted = &mut sorted[..self.last.len()];
+        sorted.iter_mut().zip(&self.last).for_each(|(to, from)| *to = *from);
+        let rare = sorted.len() / RARE;
+        sorted.sort_unstable();
+        self.upper = sorted.iter().rev().nth(rare).copied();
+    }
+
+    /// The longest but for the rare ones: a thread that is held up now and then says nothing of
+    /// the others.
+    fn upper(&self) -> Option<Duration> {
+        self.upper
+    }
+
+    fn longest(&self) -> Option<Duration> {
+        self.last.iter().max().copied()
     }
 }
 
@@ -383,11 +441,14 @@ const MIN_QUIET: Duration = Duration::from_millis(2);
 /// After this, a frame has ended whatever its gaps were.
 const MAX_QUIET: Duration = Duration::from_millis(30);
 
+/// Frames of which gaps and durations are remembered.
+const REMEMBERED_FRAMES: usize = 32;
+
+/// One in so many of these is not counted on.
+const RARE: usize = 12;
+
 /// A longer pause between frames says nothing of the stream's rate.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long gaps and durations are remembered, at least.
-const REMEMBERED: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -52,7 +52,7 @@ impl Bench {
     /// When the next request is due, in µs after `frame`'s time.
     fn due(&mut self, frame: u32) -> Option<u128> {
         let since = self.at(frame, Duration::ZERO);
-        self.planner.poll_timeout(since).map(|at| (at - since).as_micros())
+        self.planner.poll_timeout().map(|at| (at - since).as_micros())
     }
 
     /// Asks `after` `frame`'s time, when every frame misses `needed` chunks.
@@ -113,14 +113,55 @@ fn a_burst_amid_a_frame_that_takes_a_while_is_not_its_end() {
 }
 
 #[test]
-fn a_frame_that_pauses_as_it_grows_is_asked_for_once_and_the_next_are_not() {
+fn frames_that_pause_as_they_grow_are_soon_given_the_time() {
     let mut bench = Bench::new(MS);
-    bench.chunk(30, 0, MS);
-    assert!(bench.ask(30, 4 * MS, 1).is_some());
-    bench.chunk(30, 1, 7 * MS);
+    for frame in 30..33 {
+        bench.chunk(frame, 0, MS);
+        assert!(bench.ask(frame, 4 * MS, 1).is_some(), "{frame}");
+        bench.chunk(frame, 1, 7 * MS);
+        bench.planner.handle_done(FrameId(frame));
+    }
+    bench.chunk(33, 0, MS);
+    assert_eq!(bench.due(33), Some(10_000), "half as long again as pauses of 6 ms");
+}
+
+#[test]
+fn a_rare_pause_puts_off_nothing() {
+    let mut bench = Bench::new(MS);
+    bench.chunk(30, 0, Duration::ZERO);
+    (1..SOURCE).for_each(|chunk| bench.chunk(30, chunk, 8 * MS));
     bench.planner.handle_done(FrameId(30));
-    bench.chunk(31, 0, MS);
-    assert_eq!(bench.due(31), Some(10_000), "half as long again as the pause of 6 ms");
+    bench.chunk(31, 0, Duration::ZERO);
+    assert_eq!(bench.due(31), Some(2000), "2 ms of silence");
+}
+
+#[test]
+fn a_silence_is_no_shorter_than_the_reorder_grace() {
+    let mut bench = Bench::new(MS);
+    let (rtt, grace) = (Some(MS), 5 * MS);
+    bench.planner.set_path(PathState { rtt, grace, loss_ratio: 0.0, burst: 0 });
+    bench.chunk(30, 0, Duration::ZERO);
+    assert_eq!(bench.due(30), Some(5000));
+}
+
+#[test]
+fn a_frame_that_goes_on_within_a_round_trip_had_not_ended_and_is_asked_for_anew() {
+    let mut bench = Bench::new(5 * MS);
+    bench.chunk(30, 0, Duration::ZERO);
+    assert!(bench.ask(30, 2 * MS, 9).is_some());
+    bench.chunk(30, 1, 6 * MS);
+    bench.chunk(30, 9, 7 * MS + MS / 2);
+    assert_eq!(bench.planner.rounds(FrameId(30)), 0);
+    assert_eq!(bench.due(30), Some(8500), "a grace behind its last chunk");
+    let asked = [9 * MS, 20 * MS].map(|after| bench.ask(30, after, 7).is_some());
+    assert_eq!((asked, bench.due(30)), ([true; 2], None), "two rounds, as ever");
+    assert_eq!(bench.planner.counters().frames, 1);
+
+    let mut bench = Bench::new(5 * MS);
+    bench.chunk(30, 0, Duration::ZERO);
+    assert!(bench.ask(30, 2 * MS, 9).is_some());
+    bench.chunk(30, 1, 7 * MS);
+    assert_eq!(bench.planner.rounds(FrameId(30)), 1, "an answer may have come by now");
 }
 
 #[test]

@@ -203,7 +203,7 @@ impl Receiver {
             }
             side.planner.handle_done(frame.id);
         }
-        side.planner_due = side.planner.poll_timeout(now);
+        side.planner_due = side.planner.poll_timeout();
         frame
     }
 
@@ -235,7 +235,7 @@ impl FeedbackSide {
         let asked = request.iter().flat_map(|request| request.nack.frames());
         asked.for_each(|missing| reassembler.note_asked(missing.frame));
         self.nack = request.map(|r| (r.nack, r.copies)).or(self.nack.take());
-        self.planner_due = self.planner.poll_timeout(now).filter(|&due| due > now);
+        self.planner_due = self.planner.poll_timeout().filter(|&due| due > now);
     }
 }
 
