@@ -162,7 +162,9 @@ impl Reassembler {
         if self.filling[index].is_complete() {
             return self.complete(now, index);
         }
-        let ended = self.newest_mendable(|f, newest| f.has_last_chunk() || f.frame != newest)?;
+        let ended = self.newest_mendable(|f, newest| {
+            f.has_last_chunk() || f.frame != newest || f.asked_for
+        })?;
         self.mend(now, ended)
     }
 
@@ -375,8 +377,8 @@ struct GivenUp {
 /// the memory at 32 MiB for source chunks and 22 MiB for parity, and two spare buffers of each.
 const SLOTS: usize = 4;
 
-/// How long nothing may come of a frame that parity can mend before it is mended. Only
-/// frames whose last chunk is lost, and which no other follows, wait for it.
+/// How long nothing may come of a frame that parity can mend before it is mended. Only frames
+/// whose last chunk is lost, which no other follows, and which nobody has asked for, wait for it.
 const REPAIR_WAIT: Duration = Duration::from_millis(1);
 
 /// Frames remembered after they were given up; beyond it the oldest counts as incomplete.

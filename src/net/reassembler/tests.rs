@@ -303,6 +303,18 @@ fn one_loss_more_than_parity_is_asked_for_and_an_answer_mends_it() {
 }
 
 #[test]
+fn the_answer_to_a_lost_end_is_used_at_once() {
+    let now = crate::clock::now();
+    let mut r = Reassembler::new(DEADLINE);
+    let bodies = protected(1, 95, 10, 4);
+    assert_eq!(handle_all_but(&mut r, now, &bodies, &[8, 9, 10, 11, 12, 13]), None);
+    r.note_asked(FrameId(1));
+    assert_eq!(handle(&mut r, now, &bodies[12]), None);
+    let frame = handle(&mut r, now, &bodies[13]).expect("there is enough parity now");
+    assert_eq!((&frame.data[..], frame.repaired_chunks), (&data(1, 95)[..], 2));
+}
+
+#[test]
 fn a_repair_is_waited_for_from_the_last_chunk_that_came_by_itself() {
     let now = crate::clock::now();
     let ms = Duration::from_millis;
