@@ -162,9 +162,8 @@ impl Reassembler {
         if self.filling[index].is_complete() {
             return self.complete(now, index);
         }
-        let ended = self.newest_mendable(|f, newest| {
-            f.has_last_chunk() || f.frame != newest || f.asked_for
-        })?;
+        let ended = self
+            .newest_mendable(|f, newest| f.has_last_chunk() || f.frame != newest || f.asked_for)?;
         self.mend(now, ended)
     }
 

@@ -11,6 +11,7 @@ use crate::net::{
     frame::{FrameBeginning, ReceivedFrame, TornFrame},
     gaps::GapTracker,
     reassembler::{Reassembler, ReassemblyCounters},
+    recent::Recent,
     repair::{PathState, RepairCounters, RepairPlanner},
     sequence::SequenceTracker,
     wire::{
@@ -137,7 +138,7 @@ impl Receiver {
                 frames,
                 kernel_drops: kernel_drops as u32,
             };
-            recent.note(&counts);
+            recent.note(now, &counts);
             counts
         })
     }
@@ -229,7 +230,7 @@ impl FeedbackSide {
             rtt,
             grace: self.gaps.grace(now),
             loss_ratio: self.recent.ratio(),
-            burst: self.recent.largest_burst(),
+            burst: self.recent.longest_burst(now),
         });
         let request = self.planner.poll_request(now, |frame| reassembler.missing(frame));
         let asked = request.iter().flat_map(|request| request.nack.frames());
@@ -239,23 +240,25 @@ impl FeedbackSide {
     }
 }
 
-/// What the reports of the last second said of losses.
+/// What the reports said of losses lately.
 #[derive(Debug)]
 struct RecentLoss {
-    /// Received, lost, and the longest burst, oldest first.
-    reports: VecDeque<(u64, u64, u16)>,
+    /// Received and lost, of the last second, oldest first.
+    reports: VecDeque<(u64, u64)>,
+    burst: Recent<u16>,
 }
 
 impl RecentLoss {
     fn new() -> Self {
-        Self { reports: VecDeque::with_capacity(REPORTS) }
+        Self { reports: VecDeque::with_capacity(REPORTS), burst: Recent::new(BURSTY) }
     }
 
-    fn note(&mut self, counts: &Counts) {
+    fn note(&mut self, now: Instant, counts: &Counts) {
         if self.reports.len() == REPORTS {
             self.reports.pop_front();
         }
-        self.reports.push_back((counts.received, counts.lost, counts.largest_burst));
+        self.reports.push_back((counts.received, counts.lost));
+        self.burst.record(now, counts.largest_burst);
     }
 
     fn ratio(&self) -> f64 {
@@ -266,8 +269,8 @@ impl RecentLoss {
         lost as f64 / (received + lost).max(1) as f64
     }
 
-    fn largest_burst(&self) -> u16 {
-        self.reports.iter().map(|r| r.2).max().unwrap_or(0)
+    fn longest_burst(&self, now: Instant) -> u16 {
+        self.burst.max(now).unwrap_or(0)
     }
 }
 
@@ -277,3 +280,6 @@ pub const DEFAULT_REASSEMBLY_DEADLINE: Duration = Duration::from_millis(250);
 
 /// A second of them.
 const REPORTS: usize = 20;
+
+/// How long the longest burst is remembered, at least: they are rare.
+const BURSTY: Duration = Duration::from_secs(5);
