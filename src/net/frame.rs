@@ -184,8 +184,9 @@ pub struct ReceivedFrame {
     /// How many of its chunks were made from parity.
     pub repaired_chunks: u16,
     /// How long it waited for its repair: from the last source chunk that came by itself to
-    /// `completed`. That is at least what the repair has added, since the chunk that was lost would
-    /// not have come before all of those. `None` if it was neither mended nor asked for.
+    /// `completed`. Where the last of the frame was lost and asked for, from when it would have
+    /// come, at the pace of what came before it. That is hardly less than what the repair has added, since the
+    /// chunk that was lost would mostly not have come after those. `None` if it was neither mended nor asked for.
     pub repair_delay: Option<Duration>,
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Filling {
     pub(super) first_sent: MediaTime,
     pub(super) first_received: Instant,
     pub(super) last_received: Instant,
-    /// When the last source chunk came before the first was asked for.
+    /// When the last source chunk came before the first was asked for, or would have come.
     own_until: Instant,
     /// Whether a chunk has been asked for: what comes from then on may be an answer.
     pub(super) asked_for: bool,
@@ -161,6 +161,18 @@ impl Filling {
 
     pub(super) fn has_last_chunk(&self) -> bool {
         self.chunks.extent.is_some_and(|e| self.chunks.has(e.source_chunks - 1))
+    }
+
+    /// The frame is asked for. Had its end not been lost, that would have come at the pace of
+    /// what came before it.
+    pub(super) fn note_asked(&mut self) {
+        if let (Some(extent), false) = (self.chunks.extent, self.asked_for || self.has_last_chunk())
+        {
+            let took = self.own_until.saturating_duration_since(self.first_received);
+            let come = u32::from(self.chunks.highest()) + 1;
+            self.own_until = self.first_received + took * extent.source_chunks.into() / come;
+        }
+        self.asked_for = true;
     }
 
     pub(super) fn missing(&self) -> MissingChunks {

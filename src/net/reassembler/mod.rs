@@ -199,7 +199,7 @@ impl Reassembler {
     /// What `frame` misses has been asked for.
     pub fn note_asked(&mut self, frame: FrameId) {
         if let Some(filling) = self.filling.iter_mut().find(|f| f.frame == frame) {
-            filling.asked_for = true;
+            filling.note_asked();
         }
     }
 

@@ -303,6 +303,23 @@ fn one_loss_more_than_parity_is_asked_for_and_an_answer_mends_it() {
 }
 
 #[test]
+fn of_a_lost_end_only_what_its_repair_adds_is_counted() {
+    let now = crate::clock::now();
+    let ms = Duration::from_millis;
+    let mut r = Reassembler::new(DEADLINE);
+    let bodies = protected(1, 95, 10, 4);
+    for (i, body) in bodies[..8].iter().enumerate() {
+        assert_eq!(handle(&mut r, now + ms(i as u64), body), None);
+    }
+    r.note_asked(FrameId(1));
+    r.note_asked(FrameId(1));
+    assert_eq!(handle(&mut r, now + ms(15), &bodies[8]), None);
+    let frame = handle(&mut r, now + ms(15), &bodies[9]).expect("whole");
+    // Eight chunks in 7 ms: ten in 8.75.
+    assert_eq!(frame.repair_delay, Some(ms(15) - Duration::from_micros(8750)));
+}
+
+#[test]
 fn the_answer_to_a_lost_end_is_used_at_once() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
