@@ -330,9 +330,8 @@ impl Rhythm {
 
     /// What a silence must be, for a frame to be taken to have ended.
     fn silence(&self) -> Silence {
-        let gap = self.gap.upper().map_or(UNKNOWN_QUIET, |gap| gap * 3 / 2);
         Silence {
-            quiet: gap.clamp(MIN_QUIET, MAX_QUIET),
+            quiet: self.gap.upper().unwrap_or(UNKNOWN_QUIET).clamp(MIN_QUIET, MAX_QUIET),
             duration: self.duration.upper().unwrap_or_default(),
         }
     }

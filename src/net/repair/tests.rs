@@ -122,7 +122,7 @@ fn frames_that_pause_as_they_grow_are_soon_given_the_time() {
         bench.planner.handle_done(FrameId(frame));
     }
     bench.chunk(33, 0, MS);
-    assert_eq!(bench.due(33), Some(10_000), "half as long again as pauses of 6 ms");
+    assert_eq!(bench.due(33), Some(7000), "6 ms of silence");
 }
 
 #[test]
