@@ -58,11 +58,8 @@ def p95(lines):
 def figures(sent, received):
     last = received[-1]["receiver"]
     known = last["completed"] + last["incomplete"] + last["late"]
-    begun = sent[STEADY]["time"] + 0.5
-    shown = [l["receiver"] for l in received if l["time"] > begun]
-    picture = sum(l["goodput_mbit_s"] for l in shown) * 1e6 / 8 / sum(l["fps"] for l in shown)
-    since = lambda group, name: sent[-1][group][name] - sent[STEADY][group][name]
-    overhead = since("bytes", "sent") / (since("sender", "sent") * picture) - 1
+    since = lambda name: sent[-1]["bytes"][name] - sent[STEADY]["bytes"][name]
+    overhead = since("sent") / since("pictures_sent") - 1
     return last, known, overhead
 
 wrong = []

@@ -191,7 +191,11 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
             "dropped_by_kernel": sources.net.kernel_drops.map(|drops| drops.overruns),
             "bad_checksum": sources.net.kernel_drops.map(|drops| drops.bad_checksums),
         },
-        "bytes": { "sent": totals.bytes_sent, "received": totals.bytes_received },
+        "bytes": {
+            "pictures_sent": totals.picture_bytes_sent,
+            "sent": totals.bytes_sent,
+            "received": totals.bytes_received,
+        },
     });
     let mut path = Map::new();
     figures::add_measures(&mut path, PATH, sources);

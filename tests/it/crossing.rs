@@ -76,18 +76,7 @@ impl Crossing {
         let since = |group: &str, name: &str| {
             last(&self.sender, group, name) - number(&self.sender[STEADY][group][name])
         };
-        since("bytes", "sent") / (since("sender", "sent") * self.picture_len()) - 1.0
-    }
-
-    /// Bytes of a shown picture, on average, since the sender's line [`STEADY`]: the pattern's
-    /// pictures grow.
-    fn picture_len(&self) -> f64 {
-        let begun = number(&self.sender[STEADY]["time"]) + 0.5;
-        let sum = |name: &str| -> f64 {
-            let lines = self.receiver.iter().filter(|line| number(&line["time"]) > begun);
-            lines.map(|line| number(&line["receiver"][name])).sum()
-        };
-        sum("goodput_mbit_s") * 1e6 / 8.0 / sum("fps")
+        since("bytes", "sent") / since("bytes", "pictures_sent") - 1.0
     }
 
     /// The median of the seconds' p95 from capture to shown, in ms, if the clocks were compared.

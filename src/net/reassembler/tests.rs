@@ -316,7 +316,7 @@ fn of_a_lost_end_only_what_its_repair_adds_is_counted() {
     assert_eq!(handle(&mut r, now + ms(15), &bodies[8]), None);
     let frame = handle(&mut r, now + ms(15), &bodies[9]).expect("whole");
     // Eight chunks in 7 ms: ten in 8.75.
-    assert_eq!(frame.repair_delay, Some(ms(15) - Duration::from_micros(8750)));
+    assert_eq!(frame.repair_delay, Some(Duration::from_micros(15_000 - 8750)));
 }
 
 #[test]

@@ -177,6 +177,7 @@ impl Call {
         let receiver = self.receiver.as_ref();
         CallCounters {
             frames_sent: sender.frames,
+            picture_bytes_sent: sender.picture_bytes,
             frames_superseded: sender.superseded,
             frames_unsendable: sender.unsendable,
             datagrams_sent,

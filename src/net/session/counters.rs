@@ -9,6 +9,8 @@ use crate::net::reassembler::ReassemblyCounters;
 pub struct CallCounters {
     /// Frames sent whole.
     pub frames_sent: u64,
+    /// The bytes of those frames, before they were cut into datagrams.
+    pub picture_bytes_sent: u64,
     /// Frames replaced by newer ones before they left.
     pub frames_superseded: u64,
     /// Frames that could not be sent: empty or too large.
@@ -90,6 +92,7 @@ impl CallCounters {
     pub fn plus(self, other: Self) -> Self {
         Self {
             frames_sent: self.frames_sent + other.frames_sent,
+            picture_bytes_sent: self.picture_bytes_sent + other.picture_bytes_sent,
             frames_superseded: self.frames_superseded + other.frames_superseded,
             frames_unsendable: self.frames_unsendable + other.frames_unsendable,
             datagrams_sent: self.datagrams_sent + other.datagrams_sent,

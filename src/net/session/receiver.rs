@@ -84,7 +84,7 @@ impl Receiver {
             side.planner.handle_chunk(now, &header);
         }
         let frame = self.reassembler.handle_chunk(now, &header, payload, body.payload_crc);
-        self.note(now, frame)
+        self.note(frame)
     }
 
     /// What is due by `now`; a frame, if parity mended one.
@@ -94,7 +94,7 @@ impl Receiver {
         rtt: Option<Duration>,
     ) -> Option<ReceivedFrame> {
         let frame = self.reassembler.handle_timeout(now);
-        let frame = if frame.is_some() { self.note(now, frame) } else { None };
+        let frame = if frame.is_some() { self.note(frame) } else { None };
         if let Some(side) = &mut self.feedback {
             side.ask(now, rtt, &mut self.reassembler);
         }
@@ -190,7 +190,7 @@ impl Receiver {
     }
 
     /// Takes note of a frame that is done, and of what the planner makes of it.
-    fn note(&mut self, now: Instant, frame: Option<ReceivedFrame>) -> Option<ReceivedFrame> {
+    fn note(&mut self, frame: Option<ReceivedFrame>) -> Option<ReceivedFrame> {
         let Some(side) = &mut self.feedback else {
             self.repaired_by_parity +=
                 u64::from(frame.as_ref().is_some_and(|f| f.repaired_chunks > 0));

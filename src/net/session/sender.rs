@@ -76,6 +76,8 @@ struct Usual {
 pub(super) struct SenderCounters {
     /// Frames of which every chunk was handed out.
     pub(super) frames: u64,
+    /// Their bytes, as the encoder made them.
+    pub(super) picture_bytes: u64,
     /// Frames replaced by newer ones before their first chunk left.
     pub(super) superseded: u64,
     /// Frames that are empty, too large, or were abandoned by whoever made them.
@@ -304,6 +306,7 @@ impl Sender {
             rate.record_sent(now);
         }
         let picture_len = done.frame.data.view().bytes().len();
+        self.counters.picture_bytes += picture_len as u64;
         self.usual.note_sent(picture_len, outbound.sent().1);
         self.repairs.keep(now, done.packetizer, done.frame);
     }
