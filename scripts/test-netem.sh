@@ -13,7 +13,8 @@ program, out, seconds, FPS, only = sys.argv[1], sys.argv[2], int(sys.argv[3]), i
 FIXED = ["--quality", "100", "--mtu", "1472"]
 # netem loses what it is given as one piece, so each datagram is a piece of its own.
 PATTERN = ["--source", "pattern", "--size", "1280x720", "--fps", str(FPS), "--offload", "batched"]
-# At that rate pictures take half as much, so narrow links are half as wide.
+# A third of a megabit a second for each frame a second: 10 Mbit/s for 30. As many datagrams wait as pass in 0.12 s.
+NARROW = FPS // 3
 STEADY = 2
 ROWS = [  # name, netem each way, options, shown at least, overhead at most
     ("no loss", "delay 1ms", [], 1, 0.04),
@@ -102,7 +103,7 @@ if only in "a narrow link":
     way("delay 1ms rate 100mbit limit 400")
     pair = stream(["--quality", "auto"], 50)
     time.sleep(10)
-    way("delay 1ms rate 5mbit limit 50")
+    way(f"delay 1ms rate {NARROW}mbit limit {NARROW * 10}")
     narrowed = time.time()
     time.sleep(20)
     way("delay 1ms rate 100mbit limit 400")
@@ -116,18 +117,18 @@ if only in "a narrow link":
     back = next((t - widened for t, q in qualities if t > widened and q >= 0.8 * former), 99)
     late = median(l["latency_ms"]["end_to_end"]["p95"] for l in narrow)
     steady = [q for t, q in qualities if narrowed + 11 < t < widened]
-    print(f"100, 5, 100 Mbit/s: p95 {late:.0f} ms, {share:.1%} shown, quality {former}, then {steady}, "
+    print(f"100, {NARROW}, 100 Mbit/s: p95 {late:.0f} ms, {share:.1%} shown, quality {former}, then {steady}, "
           f"80 % back after {back:.1f} s", flush=True)
     # How steady the quality is, two sides on one core cannot show: a sender that is held up makes queues of its own.
     if share < 0.95 or back > 15 or late > 80:
         wrong.append("a narrow link")
 
 if only in "two streams":
-    way("delay 1ms rate 10mbit limit 85")
+    way(f"delay 1ms rate {2 * NARROW}mbit limit {17 * NARROW}")
     pairs = [stream(["--quality", "auto"], 45, port) for port in ("7722", "7732")]
     goodputs = [median(l["receiver"]["goodput_mbit_s"] for l in finish(pair)[1][18:42]) for pair in pairs]
     share = goodputs[0] / sum(goodputs)
-    print(f"two on 10 Mbit/s: {goodputs[0]:.1f} and {goodputs[1]:.1f} Mbit/s of pictures, the first has {share:.0%}", flush=True)
+    print(f"two on {2 * NARROW} Mbit/s: {goodputs[0]:.1f} and {goodputs[1]:.1f} Mbit/s of pictures, the first has {share:.0%}", flush=True)
     if not 0.35 <= share <= 0.65:
         wrong.append("two streams")
 
