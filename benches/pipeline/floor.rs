@@ -127,6 +127,28 @@ impl Floor {
         run
     }
 
+    /// As [`paced`](Self::paced), on two threads at once: what it costs where the other core is as
+    /// busy, as it is when the strips of a picture are shared.
+    pub(crate) fn beside(floors: [&mut Self; 2], fps: f64, frames: usize) -> Run {
+        let runs = thread::scope(|scope| {
+            floors
+                .map(|floor| scope.spawn(move || floor.paced(fps, frames)))
+                .map(|thread| thread.join().expect("encodes and decodes"))
+        });
+        let mut both = Run::default();
+        for run in &runs {
+            for (to, from) in [
+                (&mut both.encode, &run.encode),
+                (&mut both.decode, &run.decode),
+                (&mut both.both, &run.both),
+                (&mut both.cpu, &run.cpu),
+            ] {
+                from.into_iter().for_each(|&ms| to.push(ms));
+            }
+        }
+        both
+    }
+
     /// One at once after another, painted beforehand.
     pub(crate) fn hot(&mut self, frames: usize) -> Run {
         let pictures: Vec<Arc<Image>> = (0..4).map(|_| self.picture()).collect();

@@ -14,6 +14,7 @@ struct Rounds {
     case: Case,
     paced: FloorRounds,
     apart: FloorRounds,
+    beside: FloorRounds,
     hot: FloorRounds,
     modes: Vec<(Mode, ModeRounds)>,
 }
@@ -49,18 +50,30 @@ pub(crate) fn measure(modes: &[Mode], targets: &mut Targets) -> (Table, Chart) {
 impl Rounds {
     fn measure(case: Case, modes: &[Mode]) -> Self {
         let mut floor = Floor::new(case.size, QUALITY);
-        let [mut paced, mut apart, mut hot] = std::array::from_fn(|_| FloorRounds::default());
+        let mut other = Floor::new(case.size, QUALITY);
+        let [mut paced, mut apart, mut beside, mut hot] =
+            std::array::from_fn(|_| FloorRounds::default());
         let mut modes: Vec<_> = modes.iter().map(|&mode| (mode, ModeRounds::default())).collect();
         for round in 1..=ROUNDS {
             println!("latency, {}: round {round} of {ROUNDS}", case.name);
             paced.push(&floor.paced(30.0, FLOOR_FRAMES));
             apart.push(&floor.apart(30.0, FLOOR_FRAMES));
+            beside.push(&Floor::beside([&mut floor, &mut other], 30.0, FLOOR_FRAMES));
             for (mode, rounds) in &mut modes {
                 rounds.push(&program::demo(case, *mode, "30", SECONDS));
             }
             hot.push(&floor.hot(FLOOR_FRAMES));
         }
-        Self { case, paced, apart, hot, modes }
+        Self { case, paced, apart, beside, hot, modes }
+    }
+
+    fn floors(&self) -> [(&FloorRounds, &'static str); 4] {
+        [
+            (&self.paced, "paced"),
+            (&self.apart, "apart"),
+            (&self.beside, "beside"),
+            (&self.hot, "hot"),
+        ]
     }
 
     fn judge(&self, name: &str, measured: &ModeRounds, targets: &mut Targets) {
@@ -73,7 +86,7 @@ impl Rounds {
         let allowed = measured.p50.into_iter().map(|p50| 1.5 * p50).collect();
         let what = format!("{name}: latency p95, ms");
         targets.judge(&what, &measured.p95, Bound::AtMost, &allowed, "1.5 × its p50");
-        for (floor, how) in [(&self.apart, "apart"), (&self.paced, "paced"), (&self.hot, "hot")] {
+        for (floor, how) in self.floors() {
             let allowed = floor.cpu.into_iter().map(|cpu| 1.15 * cpu + 0.4).collect();
             let rule = format!("1.15 × (the same of encode + decode, {how}) + 0.4 ms");
             let what = format!("{name}: processor a frame, both sides, ms");
@@ -115,9 +128,7 @@ fn stages(all: &[Rounds]) -> Table {
             row.push(measured.p50.cell());
             rows.push(row);
         }
-        for (floor, how) in
-            [(&rounds.paced, "paced"), (&rounds.apart, "apart"), (&rounds.hot, "hot")]
-        {
+        for (floor, how) in rounds.floors() {
             let mut row = vec![Cell::Text(format!("{}, codec alone, {how}", rounds.case.name))];
             row.extend(STAGES.map(|stage| match stage {
                 "capture" if how == "paced" => floor.paint.cell(),

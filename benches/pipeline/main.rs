@@ -3,7 +3,8 @@
 //! The program is a black box: the release binary's `demo`, `send` and `recv`, and what they
 //! report. The floor is libjpeg-turbo on the same pictures, whole, in this process: with the
 //! demo's own pause between the pictures, so that both meet the same caches and clock speeds
-//! (`paced`), also with a thread for each side (`apart`), and without a pause (`hot`). They take turns, so that a noisy machine is noisy for both.
+//! (`paced`), also with a thread for each side (`apart`), with the same at once on a second core
+//! (`beside`), and without a pause (`hot`). They take turns, so that a noisy machine is noisy for both.
 //!
 //! `cargo bench --bench pipeline`; names choose: `latency`, `speed`, `growth`, `link`. The link
 //! needs root, for it is made of network namespaces. Nothing is asserted; the tables say what is met.
