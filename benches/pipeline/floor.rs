@@ -135,18 +135,14 @@ impl Floor {
                 .map(|floor| scope.spawn(move || floor.paced(fps, frames)))
                 .map(|thread| thread.join().expect("encodes and decodes"))
         });
-        let mut both = Run::default();
-        for run in &runs {
-            for (to, from) in [
-                (&mut both.encode, &run.encode),
-                (&mut both.decode, &run.decode),
-                (&mut both.both, &run.both),
-                (&mut both.cpu, &run.cpu),
-            ] {
-                from.into_iter().for_each(|&ms| to.push(ms));
-            }
+        let all = |of: fn(&Run) -> &Samples| runs.iter().flat_map(of).copied().collect();
+        Run {
+            encode: all(|run| &run.encode),
+            decode: all(|run| &run.decode),
+            both: all(|run| &run.both),
+            cpu: all(|run| &run.cpu),
+            ..Run::default()
         }
-        both
     }
 
     /// One at once after another, painted beforehand.

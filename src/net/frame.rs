@@ -185,8 +185,9 @@ pub struct ReceivedFrame {
     pub repaired_chunks: u16,
     /// How long it waited for its repair: from the last source chunk that came by itself to
     /// `completed`. Where the last of the frame was lost and asked for, from when it would have
-    /// come, at the pace of what came before it. That is hardly less than what the repair has added, since the
-    /// chunk that was lost would mostly not have come after those. `None` if it was neither mended nor asked for.
+    /// come, at the pace of what came before it. That is hardly less than what the repair has
+    /// added, since the chunk that was lost would mostly not have come after those. `None` if it
+    /// was neither mended nor asked for.
     pub repair_delay: Option<Duration>,
 }
 
