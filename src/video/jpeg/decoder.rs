@@ -475,7 +475,7 @@ mod tests {
             for end in (0..frame.len()).step_by(997) {
                 decoder.decode_ahead(&mut ahead, &frame[..end], want, &mut arriving);
             }
-            assert_eq!(ahead.done, if strips == 1 { 0 } else { 3 }, "all but the last of four");
+            assert_eq!(ahead.done, strips - 1, "all but the last");
             decoder.decode_rest(ahead, &frame, want, &mut arriving).expect("decodes");
             let mut at_once = Image::empty();
             decoder.decode(&frame, want, &mut at_once).expect("decodes");
@@ -483,13 +483,19 @@ mod tests {
         }
     }
 
+    /// Bad codes libjpeg lets pass where no marker is within; that data is missing it always says.
+    fn cut_short_the_first_strip(frame: &mut Vec<u8>) {
+        let start = Header::parse(frame).expect("ours").scan_data;
+        let len = frame[start..].windows(2).position(|pair| pair == [0xFF, 0xD0]);
+        frame.drain(start + 40..start + len.expect("has several"));
+    }
+
     #[test]
     fn damage_that_was_met_ahead_is_said_at_the_end() {
         let image = texture(640, 480, PixelFormat::Yuv420);
         let (mut frame, mut ahead, mut arriving) = (Vec::new(), Ahead::default(), Image::empty());
         Encoder::new(80, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");
-        let cut = Header::parse(&frame).expect("ours").scan_data + 40;
-        frame.drain(cut..cut + 60);
+        cut_short_the_first_strip(&mut frame);
         let mut decoder = Decoder::with_threads(2);
         decoder.decode_ahead(&mut ahead, &frame[..frame.len() / 2], Want::Bgr, &mut arriving);
         assert!(ahead.error.is_some(), "{ahead:?}");
@@ -548,8 +554,7 @@ mod tests {
         let image = texture(640, 480, PixelFormat::Yuv420);
         let (mut frame, mut decoder) = (Vec::new(), Decoder::with_threads(2));
         Encoder::new(80, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");
-        let cut = Header::parse(&frame).expect("ours").scan_data + 40;
-        frame.drain(cut..cut + 60);
+        cut_short_the_first_strip(&mut frame);
         let mut picture = Image::new(640, 480, PixelFormat::Bgr, vec![9; 640 * 480 * 3]);
         let there = 0..frame.len() - 50;
         let concealed = decoder.conceal(&frame, &[there], &mut picture);

@@ -159,6 +159,7 @@ impl StripEncoder {
         sampling: Sampling,
     ) -> Result<Range<usize>, JpegError> {
         self.turbo.set_quality(quality);
+        strip.fetch();
         let jpeg = self.turbo.encode(strip, sampling, &mut self.room, HEADROOM)?;
         Ok(stitch(&mut self.room, jpeg, place))
     }

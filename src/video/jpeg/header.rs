@@ -46,6 +46,8 @@ pub struct Header {
     pub has_huffman_tables: bool,
     /// MCUs between two restart markers; zero: there are none.
     pub restart_interval: u16,
+    /// Where the two bytes are that say so, the last of them; `None`: it is not said.
+    pub(super) restart_interval_at: Option<usize>,
     /// Where the two bytes of the picture's height are.
     pub(super) height_at: usize,
     /// Where the marker of the first scan is.
@@ -68,7 +70,7 @@ impl Header {
         let mut frame = None;
         let mut has_huffman_tables = false;
         let mut quantization = 0;
-        let mut restart_interval = 0;
+        let (mut restart_interval, mut restart_interval_at) = (0, None);
         let mut at = 2;
         for _ in 0..MAX_SEGMENTS {
             let segment = segment_at(&bytes[..bytes.len().min(MAX_HEADER_LEN)], at);
@@ -81,7 +83,10 @@ impl Header {
                 }
                 DHT => has_huffman_tables = true,
                 DQT => quantization |= quantization_tables(payload)?,
-                DRI => restart_interval = parse_restart_interval(payload)?,
+                DRI => {
+                    restart_interval = parse_restart_interval(payload)?;
+                    restart_interval_at = Some(segment.payload.start);
+                }
                 SOS => {
                     let (frame, height_at) = frame.ok_or(HeaderError::NoScan)?;
                     let Frame { size, sampling, components, wanted_tables } = frame;
@@ -94,6 +99,7 @@ impl Header {
                         sampling,
                         has_huffman_tables,
                         restart_interval,
+                        restart_interval_at,
                         height_at,
                         scan_marker: segment.start,
                         scan_data: segment.payload.end,

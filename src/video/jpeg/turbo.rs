@@ -212,6 +212,15 @@ pub enum JpegError {
     Panicked,
 }
 
+impl JpegError {
+    /// Whether libjpeg has met a Huffman code that no table has. It says so only where restart
+    /// markers may follow and near the data's end; elsewhere it takes a faster way, and goes on
+    /// with a zero without a word.
+    pub(crate) fn is_bad_code(&self) -> bool {
+        matches!(self, Self::Codec(error) if error.to_string().contains("bad Huffman code"))
+    }
+}
+
 /// Does `work`; a panic in it is an error like another.
 pub(super) fn contained<T>(work: impl FnOnce() -> Result<T, JpegError>) -> Result<T, JpegError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(JpegError::Panicked))

@@ -32,7 +32,8 @@ pub(in super::super) struct Split {
 }
 
 impl Split {
-    /// Splits a frame of this header into at most so many strips. `None`: it is to be decoded
+    /// Splits a frame of this header into at most so many strips, or up to twice as many if there
+    /// is then no marker within any: libjpeg reads those faster. `None`: it is to be decoded
     /// whole, since it is too small or has no markers where rows begin.
     pub(in super::super) fn plan(header: &Header, most: usize) -> Option<Self> {
         let (mcu_width, mcu_height) = header.sampling.mcu()?;
@@ -45,7 +46,11 @@ impl Split {
         let mcus_a_row = width.div_ceil(mcu_width);
         let intervals = (mcus_a_row * height.div_ceil(mcu_height)).div_ceil(interval);
         let intervals_in_whole_rows = mcus_a_row / common_divisor(mcus_a_row, interval);
-        let intervals_a_strip = intervals.div_ceil(most).next_multiple_of(intervals_in_whole_rows);
+        let intervals_a_strip = if intervals_in_whole_rows == 1 && intervals / 2 <= most {
+            1
+        } else {
+            intervals.div_ceil(most).next_multiple_of(intervals_in_whole_rows)
+        };
         if intervals > MAX_INTERVALS || intervals_a_strip >= intervals {
             return None;
         }
@@ -100,7 +105,10 @@ impl Split {
         strips.filter(|(_, are_whole)| are_whole.iter().all(|&is| is)).map(|(i, _)| i).collect()
     }
 
-    /// Makes `jpeg` a whole JPEG of the strip `index` of `frame`.
+    /// Makes `jpeg` a whole JPEG of the strip `index` of `frame`, and puts [`RUN_OUT`] zeros after it.
+    ///
+    /// One without markers within says so, since libjpeg has a faster way to read such data, and
+    /// takes it only where that is said and while so many bytes are to come.
     pub(in super::super) fn write_strip(
         &self,
         frame: &[u8],
@@ -113,6 +121,9 @@ impl Split {
         let height = self.rows.min(header.size.height - index * self.rows);
         let height = (height as u16).to_be_bytes();
         jpeg[header.height_at..][..height.len()].copy_from_slice(&height);
+        if let (1, Some(at)) = (self.intervals_a_strip, header.restart_interval_at) {
+            jpeg[at..][..2].fill(0);
+        }
         let intervals = self.found.chunks(self.intervals_a_strip).nth(index);
         for (i, interval) in
             intervals.expect("one of the strips that were found").iter().enumerate()
@@ -123,6 +134,7 @@ impl Split {
             jpeg.extend_from_slice(&frame[interval.clone()]);
         }
         jpeg.extend([0xFF, EOI]);
+        jpeg.resize(jpeg.len() + RUN_OUT, 0);
     }
 }
 
@@ -146,6 +158,10 @@ pub(super) fn restart_marker(interval: usize) -> u8 {
 fn common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { common_divisor(b, a % b) }
 }
+
+/// What libjpeg-turbo wants to be there before it reads an MCU without looking for the data's end
+/// at each byte: 512 bytes for each of six blocks (`BUFSIZE` in its `jdhuff.c`).
+const RUN_OUT: usize = 512 * 6;
 
 /// Each strip gets a copy of the header, so one that is mostly thumbnail is not worth it.
 const MAX_HEADER_LEN: usize = 4096;

@@ -1,5 +1,7 @@
 //! Strips of an image that are read or written in place.
 
+use std::hint::black_box;
+
 use crate::video::image::{Image, PixelFormat};
 
 /// Some rows of an image.
@@ -24,6 +26,18 @@ impl<'a> Strip<'a> {
         let (starts, lens) = (plane_lens(format, width, top), plane_lens(format, width, height));
         let planes = std::array::from_fn(|i| &planes[i][starts[i]..][..lens[i]]);
         Self { width, height, format, planes }
+    }
+
+    /// Brings planes into this core's caches, as far as they hold them: the lines of a whole plane,
+    /// one after another, come sooner than as the encoder wants them, eight rows at a time. Of
+    /// interleaved pixels it wants one row after another anyway.
+    pub(in super::super) fn fetch(&self) {
+        let len = self.planes.iter().map(|plane| plane.len()).sum::<usize>();
+        if self.format == PixelFormat::Bgr || len > MOST_FETCHED {
+            return;
+        }
+        let lines = self.planes.iter().flat_map(|plane| plane.iter().step_by(CACHE_LINE));
+        black_box(lines.fold(0, |all, byte| all ^ byte));
     }
 }
 
@@ -67,6 +81,12 @@ fn plane_lens(format: PixelFormat, width: usize, rows: usize) -> [usize; 3] {
     let chroma = chroma_width * chroma_rows;
     [first * rows, chroma, chroma]
 }
+
+/// Bytes. A strip of 777 KB still gains on a core with 512 KB of its own (1080p, 1.7 % of the
+/// processor time), one of 346 KB more (720p, 2.5 %); of longer ones nothing is known.
+const MOST_FETCHED: usize = 1 << 20;
+
+const CACHE_LINE: usize = 64;
 
 #[cfg(test)]
 mod tests {
