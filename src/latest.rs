@@ -28,6 +28,18 @@ pub enum Taken<T> {
     Closed,
 }
 
+impl<T> Taken<T> {
+    /// The same with another value, if there is one.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Taken<U> {
+        match self {
+            Self::Value(value) => Taken::Value(change(value)),
+            Self::Nudged => Taken::Nudged,
+            Self::TimedOut => Taken::TimedOut,
+            Self::Closed => Taken::Closed,
+        }
+    }
+}
+
 impl<T> Latest<T> {
     /// An empty mailbox.
     pub fn new() -> Self {
@@ -52,6 +64,11 @@ impl<T> Latest<T> {
     /// Takes the newest value if one is there.
     pub fn try_take(&self) -> Option<T> {
         self.hand_out(&mut self.lock())
+    }
+
+    /// Whether nothing is there to be taken.
+    pub fn is_empty(&self) -> bool {
+        self.lock().value.is_none()
     }
 
     /// Wakes whoever waits, or will next, without a value.

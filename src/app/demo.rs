@@ -136,16 +136,16 @@ struct DemoLoop<'a> {
 impl DemoLoop<'_> {
     /// Shows what comes, until `until` or `is_over`. True: the user has quit.
     fn run(&mut self, until: Option<Instant>, over: impl Fn() -> bool) -> Result<bool> {
-        let received = self.receiver.handle.received();
-        let arriving = self.receiver.handle.arriving();
         let torn = self.view.conceals().then(|| self.receiver.handle.torn());
+        let incoming = self.view.incoming(&self.receiver.handle, torn.as_ref());
         while !is_over(until) && !over() {
             let left = until.map_or(PATIENCE, |at| at.saturating_duration_since(clock::now()));
-            match received.take(self.view.patience().min(left)) {
-                Taken::Value(delivered) => self.view.take(delivered),
-                Taken::Nudged => self.view.look_ahead(&arriving),
-                Taken::TimedOut => {}
-                Taken::Closed => bail!("the network thread has ended: run with -v to see why"),
+            match incoming.take(self.view.patience().min(left)) {
+                Taken::Value(arrived) => self.view.take(arrived)?,
+                Taken::Nudged | Taken::TimedOut => {}
+                Taken::Closed => {
+                    bail!("a thread has ended that should not: run with -v to see why")
+                }
             }
             self.view.play()?;
             if let Some((call, frame)) = torn.as_ref().and_then(Latest::try_take) {

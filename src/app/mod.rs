@@ -2,6 +2,7 @@
 
 mod capture;
 mod chat;
+mod decoding;
 mod demo;
 mod devices;
 mod doctor;

@@ -1,11 +1,13 @@
-//! The receiving end on the main thread: the newest frame is decoded, shown and recorded.
+//! The receiving end on the main thread: the newest frame is shown and recorded, and decoded if
+//! that was not done on its [way](super::decoding).
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use log::debug;
+use log::{debug, warn};
 
 use super::{
+    decoding::{Arrived, Decoded, Decoding, Incoming, Torn},
     ledger::Ledger,
     messages::Messages,
     meters::{Meters, StageTimes},
@@ -18,12 +20,12 @@ use crate::{
     clock,
     net::{
         frame::{FrameBytes, FrameId, TornFrame},
-        io::{Arriving, ArrivingFrame, NetStats},
+        io::{Handle, NetStats},
         session::{CallId, Delivered},
     },
     video::{
         image::Image,
-        jpeg::{Ahead, Concealed, Decoder, Want},
+        jpeg::{Concealed, Decoder, JpegError, Want},
         sink::{
             RecordError, Recorder, display,
             window::{Action, Overlay, Role, Screen, WindowSpec},
@@ -43,11 +45,10 @@ pub(super) struct View {
     decoder: Decoder,
     /// The picture that is shown.
     image: Image,
-    /// What the next one is decoded into.
+    /// What the next one is decoded into, if that is done here.
     canvas: Image,
-    /// The frame that is still arriving, and what of it is on the canvas.
-    beginning: ArrivingFrame,
-    ahead: Ahead,
+    /// Who decodes what is shown at once.
+    decoding: Option<Decoding>,
     own_image: Image,
     ledger: Option<Ledger>,
     overlay: Overlay,
@@ -110,8 +111,7 @@ impl View {
             decoder: Decoder::new(),
             image: Image::empty(),
             canvas: Image::empty(),
-            beginning: ArrivingFrame::default(),
-            ahead: Ahead::default(),
+            decoding: None,
             own_image: Image::empty(),
             ledger: config.ledger,
             overlay: Overlay::default(),
@@ -136,29 +136,47 @@ impl View {
         due.map_or(patience, |due| patience.min(due.saturating_duration_since(clock::now())))
     }
 
-    /// Decodes what has come of the frame that is still arriving.
-    pub(super) fn look_ahead(&mut self, arriving: &Arriving) {
-        // A frame that is held back has time enough, and others are decoded meanwhile.
-        if !self.decodes() || self.playout.is_delayed() {
-            return;
+    /// Where to wait for what `handle` receives.
+    pub(super) fn incoming(&mut self, handle: &Handle, torn: Option<&Torn>) -> Incoming {
+        // A frame that is held back has time enough.
+        if self.decodes() && !self.playout.is_delayed() && self.decoding.is_none() {
+            let started = Decoding::start(handle, torn.cloned());
+            self.decoding = started.inspect_err(|error| warn!("decoding is slower: {error}")).ok();
         }
-        if arriving.update(&mut self.beginning) {
-            self.ahead = Ahead::default();
-        }
-        let (bytes, canvas) = (&self.beginning.bytes, &mut self.canvas);
-        self.decoder.decode_ahead(&mut self.ahead, bytes, Want::Bgr, canvas);
+        let pictures =
+            self.decoding.as_ref().map(|decoding| Incoming::Pictures(decoding.pictures()));
+        pictures.unwrap_or_else(|| Incoming::Frames(handle.received()))
     }
 
-    /// Takes `delivered`, to be [played](Self::play) when it is its time.
-    pub(super) fn take(&mut self, delivered: Delivered) {
-        self.playout.push(delivered);
+    /// Shows a picture; takes a frame, to be [played](Self::play) when it is its time.
+    pub(super) fn take(&mut self, arrived: Arrived) -> Result<()> {
+        match arrived {
+            Arrived::Frame(delivered) => {
+                self.playout.push(delivered);
+                Ok(())
+            }
+            Arrived::Picture(Decoded { delivered, picture, at }) => {
+                if !self.accept(&delivered, picture) {
+                    return Ok(());
+                }
+                self.present(delivered, None, at)
+            }
+        }
     }
 
     /// Decodes, shows and records the newest frame whose time has come, if there is one.
     pub(super) fn play(&mut self) -> Result<()> {
         let now = clock::now();
         let due = self.playout.is_delayed().then_some(now);
-        self.playout.take_due(now).map_or(Ok(()), |delivered| self.present(delivered, due))
+        let Some(delivered) = self.playout.take_due(now) else { return Ok(()) };
+        if self.decodes() {
+            let mut picture = std::mem::replace(&mut self.canvas, Image::empty());
+            let decoded = self.decoder.decode(&delivered.frame.data, Want::Bgr, &mut picture);
+            if !self.accept(&delivered, decoded.map(|()| picture)) {
+                return Ok(());
+            }
+        }
+        self.present(delivered, due, clock::now())
     }
 
     /// Whether it wants torn frames.
@@ -189,15 +207,19 @@ impl View {
         Ok(())
     }
 
-    fn present(&mut self, delivered: Delivered, due: Option<Instant>) -> Result<()> {
-        if self.decodes() && !self.decode(&delivered) {
-            return Ok(());
-        }
-        let decoded = clock::now();
-        if let Some(screen) = &mut self.screen {
-            screen.show(Role::Peer, &self.image, &self.overlay)?;
-        }
-        let shown = clock::now();
+    fn present(
+        &mut self,
+        delivered: Delivered,
+        due: Option<Instant>,
+        decoded: Instant,
+    ) -> Result<()> {
+        let shown = match &mut self.screen {
+            Some(screen) => {
+                screen.show(Role::Peer, &self.image, &self.overlay)?;
+                clock::now()
+            }
+            None => decoded,
+        };
         let encoding = self.ledger.as_ref().and_then(|l| l.take(delivered.frame.captured));
         let times = StageTimes::of(&delivered, encoding, due, decoded, shown);
         let bytes = delivered.frame.data.len();
@@ -284,7 +306,7 @@ impl View {
 
     /// Processor time of the threads that helped to decode.
     pub(super) fn helpers_cpu(&self) -> Duration {
-        self.decoder.helpers_cpu()
+        self.decoder.helpers_cpu() + self.decoding.as_ref().map_or(Duration::ZERO, Decoding::cpu)
     }
 
     /// Frames that arrived whole and could not be decoded.
@@ -299,7 +321,7 @@ impl View {
 
     /// Whole frames that were not shown, since a newer one was due as well.
     pub(super) fn superseded(&self) -> u64 {
-        self.playout.superseded()
+        self.playout.superseded() + self.decoding.as_ref().map_or(0, Decoding::superseded)
     }
 
     /// Writes the second's statistics, if it is over, and puts them on the overlay.
@@ -343,7 +365,7 @@ impl View {
             shown: Some(&self.interval),
             repairs: self.total.repairs(),
             capture,
-            superseded: superseded + self.playout.superseded(),
+            superseded: superseded + self.superseded(),
             undecodable: self.undecodable,
             concealed: self.concealed,
         };
@@ -379,19 +401,18 @@ impl View {
         self.screen.is_some() || self.check.is_some()
     }
 
-    fn decode(&mut self, delivered: &Delivered) -> bool {
-        // Whatever was begun on is this frame, or one that will not be shown any more.
-        let ahead = std::mem::take(&mut self.ahead);
-        let is_begun = self.beginning.of.take() == Some((delivered.call, delivered.frame.id));
-        let ahead = if is_begun { ahead } else { Ahead::default() };
-        let (data, canvas) = (&delivered.frame.data, &mut self.canvas);
-        let decoded = self.decoder.decode_rest(ahead, data, Want::Bgr, canvas);
-        if decoded.is_ok() {
-            std::mem::swap(&mut self.image, &mut self.canvas);
-            self.newest = Some((delivered.call, delivered.frame.id));
-        }
-        let fine = match decoded {
-            Ok(()) => self.check.as_mut().is_none_or(|check| check.passes(&self.image)),
+    /// Takes the picture that a frame has become for the one that is shown, unless it is damaged.
+    fn accept(&mut self, delivered: &Delivered, picture: Result<Image, JpegError>) -> bool {
+        let fine = match picture {
+            Ok(picture) => {
+                let before = std::mem::replace(&mut self.image, picture);
+                match &self.decoding {
+                    Some(decoding) => decoding.give_back(before),
+                    None => self.canvas = before,
+                }
+                self.newest = Some((delivered.call, delivered.frame.id));
+                self.check.as_mut().is_none_or(|check| check.passes(&self.image))
+            }
             Err(error) => {
                 debug!("frame {} is damaged: {error}", delivered.frame.id);
                 false

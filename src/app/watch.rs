@@ -78,20 +78,20 @@ pub(super) struct Presence {
 impl Watch<'_> {
     /// Runs until the user, the time or a failure ends it.
     pub(super) fn run(&mut self) -> Result<()> {
-        let received = self.network.handle.received();
-        let arriving = self.network.handle.arriving();
         let torn = self.view.conceals().then(|| self.network.handle.torn());
+        let incoming = self.view.incoming(&self.network.handle, torn.as_ref());
         while !self.stop.is_requested() && !is_over(self.until) {
-            let taken = received.take(self.view.patience());
+            let taken = incoming.take(self.view.patience());
             // Before the frame: whose it is, and its rate, came first.
             while let Some(event) = self.network.handle.try_event() {
                 self.hear(&event)?;
             }
             match taken {
-                Taken::Value(delivered) => self.view.take(delivered),
-                Taken::Nudged => self.view.look_ahead(&arriving),
-                Taken::TimedOut => {}
-                Taken::Closed => bail!("the network thread has ended: run with -v to see why"),
+                Taken::Value(arrived) => self.view.take(arrived)?,
+                Taken::Nudged | Taken::TimedOut => {}
+                Taken::Closed => {
+                    bail!("a thread has ended that should not: run with -v to see why")
+                }
             }
             self.view.play()?;
             if let Some((call, frame)) = torn.as_ref().and_then(Latest::try_take) {

@@ -1,11 +1,16 @@
 //! Frames to images.
 
-use std::{ops::Range, time::Duration};
+use std::{
+    ops::Range,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use turbojpeg::DecompressHeader;
 
 use super::{
     cage::Cage,
+    confine::confine_this_thread,
     header::Header,
     strips::{Crew, STRIPS_A_THREAD, Split, StripMut, strips_mut},
     turbo::{JpegError, TurboDecoder, contained, planar_format},
@@ -80,6 +85,20 @@ impl Decoder {
     /// On the calling thread alone, which is not confined: for pictures that are one's own.
     pub fn alone() -> Self {
         Self { cage: Cage::open(), ..Self::of(Crew::of(1)) }
+    }
+
+    /// Starts a thread that does `body`, and gives it a decoder to decode with on that very thread.
+    /// It is confined as those of any decoder are: `body` can do nothing but compute, and wait for
+    /// other threads.
+    pub fn on_a_thread(
+        body: impl FnOnce(Self) + Send + 'static,
+    ) -> std::io::Result<JoinHandle<()>> {
+        thread::Builder::new().name("decode".into()).spawn(move || {
+            let mut decoder = Self { cage: Cage::open(), ..Self::of(Crew::new()) };
+            decoder.work.crew.start_helpers();
+            confine_this_thread();
+            body(decoder);
+        })
     }
 
     /// On so many threads, whatever the machine has.
