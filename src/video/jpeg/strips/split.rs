@@ -46,7 +46,7 @@ impl Split {
         let mcus_a_row = width.div_ceil(mcu_width);
         let intervals = (mcus_a_row * height.div_ceil(mcu_height)).div_ceil(interval);
         let intervals_in_whole_rows = mcus_a_row / common_divisor(mcus_a_row, interval);
-        let intervals_a_strip = if intervals_in_whole_rows == 1 && intervals / 2 <= most {
+        let intervals_a_strip = if intervals_in_whole_rows == 1 && intervals.div_ceil(2) <= most {
             1
         } else {
             intervals.div_ceil(most).next_multiple_of(intervals_in_whole_rows)

@@ -211,6 +211,8 @@ fn a_strip_without_markers_within_says_so_and_another_does_not() {
             assert_eq!(restarts(&strip).len(), if interval == 0 { 0 } else { 2 });
         }
     }
+    let nine = encoded(&busy(WIDTH, HEIGHT, Yuv420), 9);
+    assert_eq!([4, 5].map(|most| plan(&nine, most).map(|split| split.count)), [Some(3), Some(9)]);
 }
 
 #[test]
