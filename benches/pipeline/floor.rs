@@ -147,10 +147,29 @@ impl Floor {
 
     /// One at once after another, painted beforehand.
     pub(crate) fn hot(&mut self, frames: usize) -> Run {
-        let pictures: Vec<Arc<Image>> = (0..4).map(|_| self.picture()).collect();
+        let pictures = self.pictures();
         let mut run = Run::default();
         pictures.iter().cycle().take(frames).for_each(|picture| self.one(picture, &mut run));
         run
+    }
+
+    /// As [`hot`](Self::hot), for so long: pictures a second.
+    fn rate(&mut self, time: Duration) -> f64 {
+        let pictures = self.pictures();
+        let (mut run, mut done, began) = (Run::default(), 0, clock::now());
+        loop {
+            pictures.iter().for_each(|picture| self.one(picture, &mut run));
+            done += pictures.len();
+            let taken = clock::now() - began;
+            if taken >= time {
+                return done as f64 / taken.as_secs_f64();
+            }
+        }
+    }
+
+    /// Four, so that none is where the caches are quickest.
+    fn pictures(&mut self) -> [Arc<Image>; 4] {
+        std::array::from_fn(|_| self.picture())
     }
 
     fn picture(&mut self) -> Arc<Image> {
@@ -168,6 +187,15 @@ impl Floor {
         run.both.push(encode + decode);
         run.len.push(self.frame.len() as f64);
     }
+}
+
+/// Pictures a second that are encoded and decoded for so long, on a thread for each, without a pause.
+pub(crate) fn rate(floors: &mut [Floor], time: Duration) -> f64 {
+    thread::scope(|scope| {
+        let start = |floor| scope.spawn(move || Floor::rate(floor, time));
+        let threads: Vec<_> = floors.iter_mut().map(start).collect();
+        threads.into_iter().map(|thread| thread.join().expect("encodes and decodes")).sum()
+    })
 }
 
 fn wait_until(due: Instant) {

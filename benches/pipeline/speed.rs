@@ -1,31 +1,41 @@
 //! As many pictures as the machine can carry, and how soon the first one is there.
 
-use std::io::Read;
+use std::{io::Read, time::Duration};
 
 use crate::{
     cases::{P720, P1080, QUALITY},
-    floor::Floor,
+    floor::{self, Floor},
     measure::{Samples, timed},
     program::{self, Mode, Running, udpchat},
     targets::{Bound, Targets},
 };
 
-/// 1080p without a rate: frames shown a second, beside what encoding and decoding alone would
-/// leave time for on all cores.
+/// 1080p without a rate: frames shown a second, beside what encoding and decoding alone leave
+/// time for on all cores. Those are looked at before and after, for as long together, and all at
+/// once: from one second to the next a core of a shared machine may be a third slower, and its
+/// neighbour not.
 pub(crate) fn as_fast_as_possible(modes: &[Mode], targets: &mut Targets) {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-    let mut floor = Floor::new(P1080.size, QUALITY);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut floors: Vec<Floor> = (0..cores).map(|_| Floor::new(P1080.size, QUALITY)).collect();
+    let mut codec = |samples: &mut Samples| {
+        let rate = floor::rate(&mut floors, Duration::from_secs(SECONDS) / 2);
+        samples.push(rate);
+        rate
+    };
+    let mut codec_alone = Samples::default();
     for &mode in modes {
         let (mut shown, mut allowed) = (Samples::default(), Samples::default());
         for round in 1..=ROUNDS {
             println!("as fast as possible, {}: round {round} of {ROUNDS}", P1080.name);
-            allowed.push(0.85 * cores * 1e3 / floor.hot(FLOOR_FRAMES).cpu());
-            shown.push(program::demo(P1080, mode, "max", SECONDS).shown_fps());
+            let before = codec(&mut codec_alone);
+            shown.push(program::demo(P1080, mode, "max", &SECONDS.to_string()).shown_fps());
+            allowed.push(0.85 * (before + codec(&mut codec_alone)) / 2.0);
         }
         let what = format!("{}: as fast as possible, frames/s", mode.of(P1080.name));
-        let rule = format!("0.85 × {cores} cores / processor time of (encode + decode, hot)");
+        let rule = format!("0.85 × encoded and decoded by {cores} threads without a pause");
         targets.judge(&what, &shown, Bound::AtLeast, &allowed, &rule);
     }
+    println!("(the codec alone, on all cores: {} frames/s)", codec_alone.figure());
 }
 
 /// From when both sides are up to a whole picture out of the receiver's pipe; and inside the
@@ -64,7 +74,6 @@ fn first_through_pipe() -> (f64, f64) {
     (up, timed(|| receiver.stdout().read_exact(&mut pixels).expect("a picture comes")))
 }
 
-const ROUNDS: usize = 5;
-const SECONDS: &str = "3";
-const FLOOR_FRAMES: usize = 60;
+const ROUNDS: usize = 7;
+const SECONDS: u64 = 3;
 const FIRST_ROUNDS: usize = 10;
