@@ -176,4 +176,4 @@ const STAGES: [&str; 6] = ["capture", "encode", "send", "network", "reassemble",
 const ROUNDS: usize = 9;
 /// In 3 s, to connect and to take memory was 0.13 ms of each frame's processor time.
 const SECONDS: &str = "8";
-const FLOOR_FRAMES: usize = 30;
+const FLOOR_FRAMES: usize = 60;

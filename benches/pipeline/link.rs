@@ -133,7 +133,7 @@ const FRAME_LEN: f64 = 60_000.0;
 /// Ethernet, IPv4 and UDP, as the bucket counts.
 const HEADERS_LEN: f64 = 14.0 + 20.0 + 8.0;
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const SECONDS: &str = "5.5";
 const RECEIVER_SECONDS: &str = "7";
 const FLOOR_FRAMES: usize = 30;
