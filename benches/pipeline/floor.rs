@@ -156,13 +156,15 @@ impl Floor {
     /// As [`hot`](Self::hot), for so long: pictures a second.
     fn rate(&mut self, time: Duration) -> f64 {
         let pictures = self.pictures();
-        let (mut run, mut done, began) = (Run::default(), 0, clock::now());
+        let (mut run, mut done, began) = (Run::default(), 0_u32, clock::now());
         loop {
-            pictures.iter().for_each(|picture| self.one(picture, &mut run));
-            done += pictures.len();
+            for picture in &pictures {
+                self.one(picture, &mut run);
+                done += 1;
+            }
             let taken = clock::now() - began;
             if taken >= time {
-                return done as f64 / taken.as_secs_f64();
+                return f64::from(done) / taken.as_secs_f64();
             }
         }
     }

@@ -210,10 +210,7 @@ const LONG: Duration = Duration::from_secs(3600);
 mod tests {
     use super::*;
     use crate::{
-        net::{
-            frame::{FrameId, ReceivedFrame},
-            time::MediaTime,
-        },
+        net::frame::FrameId,
         video::{
             image::PixelFormat,
             jpeg::{Encoder, Strips},
@@ -221,24 +218,6 @@ mod tests {
     };
 
     const PATIENCE: Duration = Duration::from_secs(20);
-
-    fn delivered(id: u32, data: &[u8]) -> Delivered {
-        let now = clock::now();
-        Delivered {
-            call: CallId(1),
-            frame: ReceivedFrame {
-                id: FrameId(id),
-                data: data.to_vec().into(),
-                captured: MediaTime::from_micros(0),
-                first_sent: MediaTime::from_micros(0),
-                first_received: now,
-                completed: now,
-                repaired_chunks: 0,
-                repair_delay: None,
-            },
-            media_epoch: None,
-        }
-    }
 
     /// A thread that hears of nothing but these.
     fn start(received: &Latest<Delivered>, torn: &Torn) -> Decoding {
@@ -262,7 +241,7 @@ mod tests {
         for (id, data, luma) in
             [(1, frame(40), Some(40)), (2, vec![0; 9], None), (3, frame(200), Some(200))]
         {
-            received.put(delivered(id, &data));
+            received.put(Delivered::example(id, &data, clock::now()));
             let Taken::Value(Arrived::Picture(decoded)) = pictures.take(PATIENCE) else {
                 panic!("nothing came")
             };

@@ -206,30 +206,16 @@ const SIGNIFICANT_DIGITS: u8 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{
-        clock_offset::LocalTime,
-        frame::{FrameId, ReceivedFrame},
-        session::CallId,
-        time::MediaTime,
-    };
+    use crate::net::{clock_offset::LocalTime, time::MediaTime};
 
     const MS: Duration = Duration::from_millis(1);
 
     fn delivered(epoch: Instant) -> Delivered {
-        Delivered {
-            call: CallId(1),
-            frame: ReceivedFrame {
-                id: FrameId(0),
-                data: vec![0; 10].into(),
-                captured: MediaTime::from_micros(0),
-                first_sent: MediaTime::from_micros(5000),
-                first_received: epoch + 6 * MS,
-                completed: epoch + 8 * MS,
-                repaired_chunks: 0,
-                repair_delay: None,
-            },
-            media_epoch: Some(LocalTime { at: epoch, error: Duration::ZERO }),
-        }
+        let mut delivered = Delivered::example(0, &[0; 10], epoch + 8 * MS);
+        delivered.frame.first_sent = MediaTime::from_micros(5000);
+        delivered.frame.first_received = epoch + 6 * MS;
+        delivered.media_epoch = Some(LocalTime { at: epoch, error: Duration::ZERO });
+        delivered
     }
 
     #[test]

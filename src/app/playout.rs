@@ -104,32 +104,16 @@ const MAX_HELD: usize = 120;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        clock,
-        net::{
-            frame::{FrameId, ReceivedFrame},
-            time::MediaTime,
-        },
-    };
+    use crate::{clock, net::time::MediaTime};
 
     const MS: Duration = Duration::from_millis(1);
 
     /// Frame `id` of `call`, captured so many ms after that sender's zero and complete `arrived`.
     fn frame(call: u64, id: u32, captured_ms: u64, arrived: Instant) -> Delivered {
-        Delivered {
-            call: CallId(call),
-            frame: ReceivedFrame {
-                id: FrameId(id),
-                data: vec![0; 10].into(),
-                captured: MediaTime::from_micros(captured_ms * 1000),
-                first_sent: MediaTime::from_micros(captured_ms * 1000),
-                first_received: arrived,
-                completed: arrived,
-                repaired_chunks: 0,
-                repair_delay: None,
-            },
-            media_epoch: None,
-        }
+        let mut delivered = Delivered::example(id, &[0; 10], arrived);
+        delivered.call = CallId(call);
+        delivered.frame.captured = MediaTime::from_micros(captured_ms * 1000);
+        delivered
     }
 
     fn id(taken: Option<Delivered>) -> Option<u32> {

@@ -204,6 +204,26 @@ impl Delivered {
     }
 }
 
+#[cfg(test)]
+impl Delivered {
+    /// Frame `id` of call 1, taken and sent at its sender's zero, which nobody knows on our clock,
+    /// and all there `at` once.
+    pub(crate) fn example(id: u32, data: &[u8], at: std::time::Instant) -> Self {
+        let zero = MediaTime::from_micros(0);
+        let frame = ReceivedFrame {
+            id: crate::net::frame::FrameId(id),
+            data: data.to_vec().into(),
+            captured: zero,
+            first_sent: zero,
+            first_received: at,
+            completed: at,
+            repaired_chunks: 0,
+            repair_delay: None,
+        };
+        Self { call: CallId(1), frame, media_epoch: None }
+    }
+}
+
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {

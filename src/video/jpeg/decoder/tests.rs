@@ -1,0 +1,206 @@
+use super::{
+    super::{
+        Encoder, Strips,
+        tests::{texture, textured},
+    },
+    *,
+};
+use proptest::prelude::*;
+
+fn decoded(frame: &[u8], want: Want) -> Image {
+    let mut image = Image::empty();
+    Decoder::new().decode(frame, want, &mut image).expect("decodes");
+    image
+}
+
+/// A picture without edges, which JPEG hardly changes.
+fn smooth(width: usize, height: usize, format: PixelFormat) -> Image {
+    let mut image = Image::blank(width, height, format);
+    image.data.fill(140);
+    for (i, value) in image.data[..width * height].iter_mut().enumerate() {
+        *value = (60 + i % width + i / width) as u8;
+    }
+    image
+}
+
+fn largest_difference(a: &Image, b: &Image) -> u8 {
+    assert_eq!((a.size(), a.format), (b.size(), b.format));
+    a.data.iter().zip(&b.data).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
+}
+
+#[test]
+fn planes_survive_encoding_at_odd_and_even_sizes() {
+    use PixelFormat::{Gray, Yuv420, Yuv422, Yuv444};
+    for (width, height) in [(32, 32), (33, 32), (32, 33), (35, 17), (16, 16)] {
+        for format in [Gray, Yuv420, Yuv422, Yuv444] {
+            let image = smooth(width, height, format);
+            let mut frame = Vec::new();
+            Encoder::new(100, Strips::Auto).encode(&image, &mut frame).expect("encodes");
+            let difference = largest_difference(&decoded(&frame, Want::Planar), &image);
+            assert!(difference <= 2, "{width}x{height} {format:?}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn colour_goes_the_right_way_round() {
+    let blue = Image::new(16, 16, PixelFormat::Bgr, [250, 20, 10].repeat(256));
+    let mut frame = Vec::new();
+    Encoder::new(95, Strips::Auto).encode(&blue, &mut frame).expect("encodes");
+    assert!(largest_difference(&decoded(&frame, Want::Bgr), &blue) < 6);
+    let planes = decoded(&frame, Want::Planar);
+    assert!(largest_difference(&planes.to_bgr(), &blue) < 6);
+}
+
+#[test]
+fn gray_frames_have_one_component_whatever_they_are_made_of() {
+    for format in [PixelFormat::Bgr, PixelFormat::Yuv420, PixelFormat::Gray] {
+        let mut encoder = Encoder::new(80, Strips::Auto);
+        encoder.set_gray(true);
+        let mut frame = Vec::new();
+        encoder.encode(&texture(40, 24, format), &mut frame).expect("encodes");
+        assert_eq!(decoded(&frame, Want::Planar).format, PixelFormat::Gray);
+        assert_eq!(decoded(&frame, Want::Bgr).format, PixelFormat::Bgr);
+    }
+}
+
+#[test]
+fn quality_changes_the_length() {
+    let image = texture(320, 240, PixelFormat::Yuv420);
+    let (mut encoder, mut low, mut high) = (Encoder::new(20, Strips::Auto), Vec::new(), Vec::new());
+    encoder.encode(&image, &mut low).expect("encodes");
+    encoder.set_quality(90);
+    encoder.encode(&image, &mut high).expect("encodes");
+    assert!(low.len() * 2 < high.len());
+}
+
+#[test]
+fn a_frame_decoded_while_it_arrives_is_the_same_picture() {
+    let image = texture(640, 480, PixelFormat::Yuv420);
+    for (strips, want) in [(4, Want::Bgr), (8, Want::Planar), (1, Want::Bgr)] {
+        let mut frame = Vec::new();
+        Encoder::new(80, Strips::Count(strips)).encode(&image, &mut frame).expect("encodes");
+        let mut decoder = Decoder::with_threads(2);
+        let (mut ahead, mut arriving) = (Ahead::default(), Image::empty());
+        for end in (0..frame.len()).step_by(997) {
+            decoder.decode_ahead(&mut ahead, &frame[..end], want, &mut arriving);
+        }
+        assert_eq!(ahead.done, strips - 1, "all but the last");
+        decoder.decode_rest(ahead, &frame, want, &mut arriving).expect("decodes");
+        let mut at_once = Image::empty();
+        decoder.decode(&frame, want, &mut at_once).expect("decodes");
+        assert!(arriving == at_once, "{strips} {want:?}");
+    }
+}
+
+/// Bad codes libjpeg lets pass where no marker is within; that data is missing it always says.
+fn cut_short_the_first_strip(frame: &mut Vec<u8>) {
+    let start = Header::parse(frame).expect("ours").scan_data;
+    let len = frame[start..].windows(2).position(|pair| pair == [0xFF, 0xD0]);
+    frame.drain(start + 40..start + len.expect("has several"));
+}
+
+#[test]
+fn damage_that_was_met_ahead_is_said_at_the_end() {
+    let image = texture(640, 480, PixelFormat::Yuv420);
+    let (mut frame, mut ahead, mut arriving) = (Vec::new(), Ahead::default(), Image::empty());
+    Encoder::new(80, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");
+    cut_short_the_first_strip(&mut frame);
+    let mut decoder = Decoder::with_threads(2);
+    decoder.decode_ahead(&mut ahead, &frame[..frame.len() / 2], Want::Bgr, &mut arriving);
+    assert!(ahead.error.is_some(), "{ahead:?}");
+    decoder.decode_rest(ahead, &frame, Want::Bgr, &mut arriving).expect_err("damaged");
+}
+
+#[test]
+fn of_a_torn_frame_the_whole_strips_are_shown_over_the_picture_before() {
+    let image = texture(640, 480, PixelFormat::Yuv420);
+    let (mut frame, mut whole) = (Vec::new(), Image::empty());
+    Encoder::new(80, Strips::Count(8)).encode(&image, &mut frame).expect("encodes");
+    let mut decoder = Decoder::with_threads(4);
+    decoder.decode(&frame, Want::Bgr, &mut whole).expect("decodes");
+    let before = Image::new(640, 480, PixelFormat::Bgr, vec![9; whole.data.len()]);
+    let header = Header::parse(&frame).expect("ours").scan_data;
+    for start in (header..frame.len()).step_by(611) {
+        let end = frame.len().min(start + 1300);
+        let mut torn = frame.clone();
+        torn[start..end].fill(0x55);
+        let mut picture = before.clone();
+        let concealed = decoder.conceal(&torn, &[0..start, end..frame.len()], &mut picture);
+        let strips = |of: &Image| of.data.chunks(64 * 640 * 3).map(<[u8]>::to_vec).collect();
+        let [now, new, old]: [Vec<Vec<u8>>; 3] = [&picture, &whole, &before].map(strips);
+        let shown_new = now.iter().zip(&new).filter(|(a, b)| a == b).count();
+        let shown_old = now.iter().zip(&old).filter(|(a, b)| a == b).count();
+        assert_eq!((shown_new, shown_new + shown_old), (concealed.shown, 8), "{start}");
+        assert!((5..8).contains(&concealed.shown), "{start}: {concealed:?}");
+    }
+}
+
+#[test]
+fn nothing_is_concealed_without_a_header_or_over_another_size() {
+    let image = texture(640, 480, PixelFormat::Yuv420);
+    let (mut frame, mut decoder) = (Vec::new(), Decoder::with_threads(2));
+    Encoder::new(80, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");
+    let header = Header::parse(&frame).expect("ours").scan_data;
+    let (all, but_one) = (0..frame.len(), 1..frame.len());
+    for (width, present) in [
+        (640, vec![]),
+        (640, vec![but_one]),
+        (640, vec![0..header - 1, header..frame.len()]),
+        (480, vec![all.clone()]),
+    ] {
+        let mut picture = Image::blank(width, 480, PixelFormat::Bgr);
+        let before = picture.clone();
+        assert_eq!(decoder.conceal(&frame, &present, &mut picture).shown, 0);
+        assert!(picture == before);
+    }
+    let mut picture = Image::blank(640, 480, PixelFormat::Bgr);
+    let everything = Concealed { shown: 4, of: 4 };
+    assert_eq!(decoder.conceal(&frame, &[all], &mut picture), everything);
+}
+
+#[test]
+fn a_damaged_strip_of_a_torn_frame_is_left_out() {
+    let image = texture(640, 480, PixelFormat::Yuv420);
+    let (mut frame, mut decoder) = (Vec::new(), Decoder::with_threads(2));
+    Encoder::new(80, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");
+    cut_short_the_first_strip(&mut frame);
+    let mut picture = Image::new(640, 480, PixelFormat::Bgr, vec![9; 640 * 480 * 3]);
+    let there = 0..frame.len() - 50;
+    let concealed = decoder.conceal(&frame, &[there], &mut picture);
+    assert_eq!(concealed, Concealed { shown: 2, of: 4 }, "neither the first nor the last");
+    assert!(picture.data[..640 * 3].iter().all(|&byte| byte == 9));
+}
+
+#[test]
+fn a_truncated_frame_is_damage_even_with_an_end_marker() {
+    let frame = textured(320, 240, PixelFormat::Yuv420);
+    let torn = [&frame[..frame.len() / 2], &[0xFF, 0xD9]].concat();
+    let mut image = Image::empty();
+    let result = Decoder::new().decode(&torn, Want::Bgr, &mut image);
+    assert!(matches!(result, Err(JpegError::Codec(_))), "{result:?}");
+}
+
+#[test]
+fn samplings_without_a_layout_become_444() {
+    let mut compressor = turbojpeg::Compressor::new().expect("memory");
+    compressor.set_subsamp(turbojpeg::Subsamp::Sub1x2).expect("valid");
+    let pixels = [90_u8, 120, 60].repeat(32 * 32);
+    let format = turbojpeg::PixelFormat::BGR;
+    let image = turbojpeg::Image { pixels: &pixels[..], width: 32, pitch: 96, height: 32, format };
+    let frame = compressor.compress_to_vec(image).expect("encodes");
+    let planes = decoded(&frame, Want::Planar);
+    assert_eq!(planes.format, PixelFormat::Yuv444);
+    assert_eq!(planes.to_bgr().size(), planes.size());
+}
+
+proptest! {
+    #[test]
+    fn damaged_frames_never_panic(at in 0_usize..20_000, value: u8, want_bgr: bool) {
+        let mut frame = textured(64, 48, PixelFormat::Yuv420);
+        let at = at % frame.len();
+        frame[at] = value;
+        let want = if want_bgr { Want::Bgr } else { Want::Planar };
+        let _ = Decoder::new().decode(&frame, want, &mut Image::empty());
+    }
+}
