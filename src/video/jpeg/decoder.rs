@@ -9,6 +9,7 @@ use std::{
 use turbojpeg::DecompressHeader;
 
 use super::{
+    MAX_JPEG_LEN,
     cage::Cage,
     confine::confine_this_thread,
     header::Header,
@@ -337,7 +338,18 @@ impl Work {
             },
             |_| {},
         );
-        jobs.into_iter().map(|job| (job.index, job.result)).collect()
+        let results = jobs.into_iter().map(|job| (job.index, job.result)).collect();
+        self.trim();
+        results
+    }
+
+    /// Frees the room for strips, if frames whose strips were of very different lengths have
+    /// left more than two frames of the greatest length would need.
+    fn trim(&mut self) {
+        let room: usize = self.strips.iter().map(|strip| strip.jpeg.capacity()).sum();
+        if room > MAX_ROOM {
+            self.strips.iter_mut().for_each(|strip| strip.jpeg = Vec::new());
+        }
     }
 }
 
@@ -353,6 +365,9 @@ impl Default for Decoder {
         Self::new()
     }
 }
+
+/// Bytes that strips may take between two frames.
+const MAX_ROOM: usize = 2 * MAX_JPEG_LEN;
 
 /// One strip's share of the work.
 struct Job<'a> {

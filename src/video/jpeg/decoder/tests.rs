@@ -1,6 +1,7 @@
 use super::{
     super::{
         Encoder, Strips,
+        marker::RST0,
         tests::{texture, textured},
     },
     *,
@@ -203,4 +204,30 @@ proptest! {
         let want = if want_bgr { Want::Bgr } else { Want::Planar };
         let _ = Decoder::new().decode(&frame, want, &mut Image::empty());
     }
+}
+
+/// A frame with markers, of which the interval of this number has `len` bytes more, that are no picture.
+fn lopsided(frame: &[u8], interval: u8, len: usize) -> Vec<u8> {
+    let scan = Header::parse(frame).expect("ours").scan_data;
+    let at = interval.checked_sub(1).map_or(0, |before| {
+        let marker = [0xFF, RST0 + before];
+        2 + frame[scan..].windows(2).position(|bytes| bytes == marker).expect("a marker")
+    });
+    [&frame[..scan + at], &vec![1; len], &frame[scan + at..]].concat()
+}
+
+#[test]
+fn no_series_of_frames_leaves_more_than_two_of_the_longest_in_memory() {
+    let mut frame = Vec::new();
+    let image = texture(512, 256, PixelFormat::Yuv420);
+    Encoder::new(80, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");
+    let (mut decoder, mut image) = (Decoder::with_threads(4), Image::empty());
+    for interval in 0..4 {
+        let frame = lopsided(&frame, interval, MAX_JPEG_LEN * 7 / 8);
+        assert!(decoder.decode(&frame, Want::Bgr, &mut image).is_err());
+        let room: usize = decoder.work.strips.iter().map(|strip| strip.jpeg.capacity()).sum();
+        assert!(room <= MAX_ROOM, "{room} after {interval}");
+    }
+    assert_eq!(decoder.work.strips.len(), 4);
+    decoder.decode(&frame, Want::Bgr, &mut image).expect("decodes");
 }
