@@ -102,7 +102,10 @@ impl Capture {
     }
 
     pub(super) fn counters(&self) -> CaptureCounters {
-        CaptureCounters { picture_bitrate: self.inlet.picture_bitrate(), ..self.progress.read() }
+        CaptureCounters {
+            picture_bitrate: self.inlet.picture_bitrates().path,
+            ..self.progress.read()
+        }
     }
 
     /// Where it is said that the stream is another now, which the peer is to be told.
@@ -118,7 +121,7 @@ impl Capture {
             }
         }
         let error = self.progress.take_error();
-        let picture_bitrate = self.inlet.picture_bitrate();
+        let picture_bitrate = self.inlet.picture_bitrates().path;
         (CaptureCounters { picture_bitrate, ..self.progress.read() }, error)
     }
 }
@@ -262,8 +265,8 @@ impl EncoderThread {
         if jpeg.len() > MAX_FRAME_LEN {
             return Err(self.too_large());
         }
-        let bitrate = self.config.inlet.picture_bitrate();
-        if !workshop.fitting.admits(captured, jpeg.len(), bitrate) {
+        let bitrates = self.config.inlet.picture_bitrates();
+        if !workshop.fitting.admits(captured, jpeg.len(), bitrates) {
             return Ok(Made::Thinned);
         }
         let data = FrameBytes::from(jpeg);
@@ -279,7 +282,7 @@ impl EncoderThread {
         captured: Instant,
     ) -> Result<Made, String> {
         let Workshop { encoder, shrinker, fitting, announcement } = workshop;
-        let Some(plan) = fitting.plan(captured, self.config.inlet.picture_bitrate()) else {
+        let Some(plan) = fitting.plan(captured, self.config.inlet.picture_bitrates()) else {
             return Ok(Made::Thinned);
         };
         let image = shrinker.divide(image, plan.size_divisor);

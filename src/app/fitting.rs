@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::{
     cli::Quality,
     net::{
-        quality::{EncodingPlan, FrameSkip, QualityControl, QualityLimits},
+        quality::{EncodingPlan, FrameSkip, PictureBitrates, QualityControl, QualityLimits},
         wire::control::StreamParams,
     },
 };
@@ -62,13 +62,17 @@ impl Fitting {
         Self { rule, pace, left_out: u32::MAX, skip: FrameSkip::default() }
     }
 
-    /// How the next picture is to be made, if frames may take `bitrate` bits a second (`None`: as
-    /// many as they like); `None`: it is to be left out.
-    pub(super) fn plan(&mut self, captured: Instant, bitrate: Option<u64>) -> Option<EncodingPlan> {
+    /// How the next picture is to be made, if frames may take `bitrates`; `None`: it is to be left out.
+    pub(super) fn plan(
+        &mut self,
+        captured: Instant,
+        bitrates: PictureBitrates,
+    ) -> Option<EncodingPlan> {
         self.pace.note(captured);
+        let (bitrate, millifps) = (self.bitrate(bitrates), self.pace.millifps());
         let plan = match &mut self.rule {
-            Rule::Fixed(plan) => *plan,
-            Rule::Auto(control) => control.fit(bitrate.unwrap_or(u64::MAX), self.pace.millifps()),
+            Rule::Fixed(plan) => return self.skip.admit(bitrate, millifps).then_some(*plan),
+            Rule::Auto(control) => control.fit(bitrate, millifps),
         };
         self.left_out = self.left_out.saturating_add(1);
         if self.left_out < plan.frame_divisor {
@@ -80,20 +84,31 @@ impl Fitting {
 
     /// A picture that was made by `plan` is a frame of `len` bytes.
     pub(super) fn record(&mut self, plan: EncodingPlan, len: usize) {
-        if let Rule::Auto(control) = &mut self.rule {
-            control.record_frame(plan, len);
+        match &mut self.rule {
+            Rule::Fixed(_) => self.skip.record_frame(len),
+            Rule::Auto(control) => control.record_frame(plan, len),
         }
     }
 
-    /// Whether a frame of `len` bytes that is passed through is sent; `bitrate` is as for
-    /// [`plan`](Self::plan).
-    pub(super) fn admits(&mut self, captured: Instant, len: usize, bitrate: Option<u64>) -> bool {
+    /// Whether a frame of `len` bytes that is passed through is sent.
+    pub(super) fn admits(
+        &mut self,
+        captured: Instant,
+        len: usize,
+        bitrates: PictureBitrates,
+    ) -> bool {
         self.pace.note(captured);
-        let bitrate = bitrate.unwrap_or(u64::MAX);
-        match self.rule {
-            Rule::Fixed(_) => true,
-            Rule::Auto(_) => self.skip.admit(len, bitrate, self.pace.millifps()),
-        }
+        self.skip.record_frame(len);
+        self.skip.admit(self.bitrate(bitrates), self.pace.millifps())
+    }
+
+    /// In bits a second. Who has chosen a quality does not want it to go by the path.
+    fn bitrate(&self, PictureBitrates { path, limit }: PictureBitrates) -> u64 {
+        let bitrate = match self.rule {
+            Rule::Fixed(_) => limit,
+            Rule::Auto(_) => path.or(limit),
+        };
+        bitrate.unwrap_or(u64::MAX)
     }
 }
 
@@ -189,11 +204,19 @@ mod tests {
 
     /// Feeds `count` pictures of `full` bytes at the highest quality, which get smaller by half with
     /// each step of the plan; the last plan, and the frames made with their bytes.
-    fn feed(fitting: &mut Fitting, bitrate: Option<u64>, count: u32) -> (EncodingPlan, u32, f64) {
+    fn feed(fitting: &mut Fitting, path: Option<u64>, count: u32) -> (EncodingPlan, u32, f64) {
+        feed_within(fitting, PictureBitrates { path, limit: None }, count)
+    }
+
+    fn feed_within(
+        fitting: &mut Fitting,
+        bitrates: PictureBitrates,
+        count: u32,
+    ) -> (EncodingPlan, u32, f64) {
         let began = clock::now();
         let (mut last, mut made, mut bytes) = (None, 0, 0.0);
         for i in 0..count {
-            let Some(plan) = fitting.plan(began + INTERVAL * i, bitrate) else { continue };
+            let Some(plan) = fitting.plan(began + INTERVAL * i, bitrates) else { continue };
             let len = 117e3 * f64::from(plan.quality) / 80.0 / f64::from(plan.size_divisor).powi(2);
             fitting.record(plan, len as usize);
             (last, made, bytes) = (Some(plan), made + 1, bytes + len);
@@ -208,7 +231,21 @@ mod tests {
         assert_eq!(plan, EncodingPlan { quality: 60, frame_divisor: 1, size_divisor: 1 });
         assert_eq!(made, 90);
         let now = clock::now();
-        assert!((0..90).all(|_| fitting.admits(now, 1 << 20, Some(1000))));
+        let narrow = PictureBitrates { path: Some(1000), limit: None };
+        assert!((0..90).all(|_| fitting.admits(now, 1 << 20, narrow)));
+    }
+
+    #[test]
+    fn a_limit_holds_for_a_fixed_quality_too_and_leaves_out_evenly() {
+        let bitrates = PictureBitrates { path: None, limit: Some(7_000_000) };
+        let mut fitting = Fitting::new(Quality::Fixed(80), &STREAM);
+        let (plan, made, bytes) = feed_within(&mut fitting, bitrates, 300);
+        assert_eq!(plan, EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 });
+        assert!((74..=77).contains(&made) && bytes * 8.0 / 10.0 < 7_200_000.0, "{made}: {bytes}");
+        let mut fitting = Fitting::new(Quality::Fixed(80), &STREAM);
+        let began = clock::now();
+        let admits = |&i: &u32| fitting.admits(began + INTERVAL * i, 117_000, bitrates);
+        assert!((74..=77).contains(&(0..300).filter(admits).count()));
     }
 
     #[test]
@@ -257,8 +294,9 @@ mod tests {
     fn what_is_passed_through_is_skipped_to_fit() {
         let mut fitting = Fitting::new(Quality::Auto, &STREAM);
         let began = clock::now();
-        let mut admitted = |bitrate| {
-            (0..300).filter(|&i| fitting.admits(began + INTERVAL * i, 116_667, bitrate)).count()
+        let mut admitted = |path| {
+            let bitrates = PictureBitrates { path, limit: None };
+            (0..300).filter(|&i| fitting.admits(began + INTERVAL * i, 116_667, bitrates)).count()
         };
         assert_eq!(admitted(None), 300);
         assert!((145..155).contains(&admitted(Some(14_000_000))));

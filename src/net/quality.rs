@@ -30,6 +30,16 @@ pub struct EncodingPlan {
     pub size_divisor: u32,
 }
 
+/// Bits a second that encoded pictures may take, without what is added on their way; `None`: as
+/// many as they like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PictureBitrates {
+    /// What every receiver's path can bear, as far as is known.
+    pub path: Option<u64>,
+    /// What may be sent to each receiver, whatever its path can bear.
+    pub limit: Option<u64>,
+}
+
 /// Chooses how frames are made.
 #[derive(Clone, Debug)]
 pub struct QualityControl {
@@ -41,7 +51,7 @@ pub struct QualityControl {
     made: (EncodingPlan, u32),
 }
 
-/// Chooses which frames of a source that is passed through are sent.
+/// Chooses which frames are sent, where their size is given.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FrameSkip {
     smoothed_len: Option<f64>,
@@ -141,13 +151,27 @@ impl QualityControl {
     }
 }
 
+impl PictureBitrates {
+    /// What both allow.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        Self { path: least(self.path, other.path), limit: least(self.limit, other.limit) }
+    }
+}
+
 impl FrameSkip {
-    /// A frame of `len` bytes on the wire has come, of `millifps` a thousand seconds; whether to send
-    /// it within `target_bps` bits a second. Those left out are spread evenly.
-    pub fn admit(&mut self, len: usize, target_bps: u64, millifps: u32) -> bool {
+    /// A frame takes `len` bytes on the wire.
+    pub fn record_frame(&mut self, len: usize) {
         let smoothed = self.smoothed_len.get_or_insert(len as f64);
         *smoothed += LEN_WEIGHT * (len as f64 - *smoothed);
-        let whole = *smoothed * 8.0 * f64::from(millifps.max(1)) / 1000.0;
+    }
+
+    /// The next frame has come, of `millifps` a thousand seconds; whether to send it within
+    /// `target_bps` bits a second, if it is like those before. Those left out are spread evenly.
+    pub fn admit(&mut self, target_bps: u64, millifps: u32) -> bool {
+        let len = self.smoothed_len.unwrap_or_default();
+        let whole = len * 8.0 * f64::from(millifps.max(1)) / 1000.0;
         self.kept = (target_bps as f64 / whole.max(1.0)).min(1.0);
         self.credit = (self.credit + self.kept).min(1.0 + self.kept);
         let admitted = self.credit >= 1.0 - f64::EPSILON;
@@ -289,7 +313,11 @@ mod tests {
     fn frames_that_are_passed_through_are_left_out_evenly() {
         for (bps, share) in [(40_000_000, 1.0), (14_000_000, 0.5), (9_333_333, 1.0 / 3.0)] {
             let mut skip = FrameSkip::default();
-            let sent: Vec<bool> = (0..300).map(|_| skip.admit(116_667, bps, FPS)).collect();
+            let mut admit = || {
+                skip.record_frame(116_667);
+                skip.admit(bps, FPS)
+            };
+            let sent: Vec<bool> = (0..300).map(|_| admit()).collect();
             let kept = sent.iter().filter(|&&s| s).count();
             assert!((kept as f64 / 300.0 - share).abs() < 0.02, "{kept} at {bps}");
             assert!((1.0 - skip.skipped() - share).abs() < 0.01);

@@ -417,7 +417,7 @@ impl Sim {
         let number = video.next_number;
         video.next_at += FRAME_INTERVAL;
         video.next_number += 1;
-        let bitrate = endpoint.as_ref().and_then(Endpoint::picture_bitrate);
+        let bitrate = endpoint.as_ref().and_then(|endpoint| endpoint.picture_bitrates().path);
         if let Some(len) = (video.camera)(bitrate) {
             self.push_frame(node, number, len);
         }

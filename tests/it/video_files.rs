@@ -261,6 +261,17 @@ fn the_demo_reports_every_frame() {
     assert!(report["goodput_mbit_s"].is_f64() && report["seconds"].is_f64());
 }
 
+/// A quality that was chosen stays, also within a limit: then pictures are left out.
+#[test]
+fn a_limit_holds_for_a_quality_that_was_chosen() {
+    let _alone = alone();
+    let report = demo(&["--seconds", "4", "--quality", "80", "--max-bitrate", "4M"]);
+    let number = |at: &str| report.pointer(at).and_then(Value::as_f64).expect("a number");
+    assert!(number("/frames/thinned") > 0.0 && number("/frames/shown") > 20.0, "{report}");
+    let bitrate = number("/bytes/sent") * 8.0 / number("/seconds");
+    assert!((3.4e6..4.4e6).contains(&bitrate), "{bitrate}: {report}");
+}
+
 /// Frames are held back by what was asked for, which is part of the whole and a stage of its own.
 #[test]
 fn a_playout_delay_is_honest() {

@@ -206,7 +206,7 @@ impl Driver {
         self.hand_over_torn(now);
         self.endpoint.handle_timeout(now);
         self.connections.handle_timeout(now, self.poll.registry());
-        self.shared.set_picture_bitrate(self.endpoint.picture_bitrate());
+        self.shared.set_picture_bitrates(self.endpoint.picture_bitrates());
         // A bad network of our own making takes its time as a real one does.
         self.shared.set_sends_away(self.endpoint.sends_away() || self.egress.is_some());
         self.drain();

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender},
     },
     time::Duration,
@@ -18,6 +18,7 @@ use crate::{
     net::{
         frame::{OutgoingFrame, TornFrame},
         netem::NetemCounters,
+        quality::PictureBitrates,
         session::{AskId, CallCounters, CallId, Delivered, Event, StrayCounters, Verdict},
         wire::{
             control::{CloseReason, StreamParams},
@@ -41,7 +42,7 @@ pub struct Handle {
 pub struct FrameInlet {
     waker: Arc<Waker>,
     outgoing: Latest<OutgoingFrame>,
-    picture_bitrate: Arc<AtomicU64>,
+    picture_bitrates: Arc<Mutex<PictureBitrates>>,
     sends_away: Arc<AtomicBool>,
 }
 
@@ -70,8 +71,7 @@ pub struct NetStats {
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) outgoing: Latest<OutgoingFrame>,
-    /// Bits a second that pictures may take; [`UNLIMITED`]: as many as they like.
-    picture_bitrate: Arc<AtomicU64>,
+    picture_bitrates: Arc<Mutex<PictureBitrates>>,
     /// Whether any receiver is on another machine.
     sends_away: Arc<AtomicBool>,
     pub(super) received: Latest<Delivered>,
@@ -96,7 +96,7 @@ impl Shared {
         let stats = NetStats { buffers, ..NetStats::default() };
         Self {
             outgoing: Latest::new(),
-            picture_bitrate: Arc::new(AtomicU64::new(UNLIMITED)),
+            picture_bitrates: Arc::default(),
             sends_away: Arc::new(AtomicBool::new(false)),
             received: Latest::new(),
             arriving: Arriving::default(),
@@ -106,9 +106,9 @@ impl Shared {
         }
     }
 
-    /// Pictures may take so many bits a second; `None`: as many as they like.
-    pub(super) fn set_picture_bitrate(&self, bitrate: Option<u64>) {
-        self.picture_bitrate.store(bitrate.unwrap_or(UNLIMITED), Ordering::Relaxed);
+    /// What pictures may take from now on.
+    pub(super) fn set_picture_bitrates(&self, bitrates: PictureBitrates) {
+        *locked(&self.picture_bitrates) = bitrates;
     }
 
     /// Whether what is sent leaves this machine.
@@ -123,7 +123,7 @@ impl Shared {
 
     /// What the network side has seen and done.
     pub(super) fn stats(&self) -> MutexGuard<'_, NetStats> {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.stats)
     }
 }
 
@@ -138,7 +138,7 @@ impl Handle {
         FrameInlet {
             waker: Arc::clone(&self.waker),
             outgoing: self.shared.outgoing.clone(),
-            picture_bitrate: Arc::clone(&self.shared.picture_bitrate),
+            picture_bitrates: Arc::clone(&self.shared.picture_bitrates),
             sends_away: Arc::clone(&self.shared.sends_away),
         }
     }
@@ -214,11 +214,9 @@ impl Handle {
 }
 
 impl FrameInlet {
-    /// How many bits a second of encoded pictures every receiver's path can bear, as of now;
-    /// `None`: as many as come, as far as is known.
-    pub fn picture_bitrate(&self) -> Option<u64> {
-        let bitrate = self.picture_bitrate.load(Ordering::Relaxed);
-        (bitrate != UNLIMITED).then_some(bitrate)
+    /// What pictures may take, as of now.
+    pub fn picture_bitrates(&self) -> PictureBitrates {
+        *locked(&self.picture_bitrates)
     }
 
     /// Whether frames leave this machine, as of now. While they do not, the receiver works on the
@@ -241,4 +239,7 @@ impl FrameInlet {
     }
 }
 
-const UNLIMITED: u64 = u64::MAX;
+/// No code of ours panics amid a change.
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -22,6 +22,7 @@ use super::{
 use crate::net::{
     crypto::seal::Opener,
     frame::{FrameBeginning, OutgoingFrame, ReceivedFrame, SessionId, TornFrame},
+    quality::PictureBitrates,
     sequence::{Arrival, SequenceTracker},
     time::MediaClock,
     wire::{
@@ -201,7 +202,7 @@ impl Call {
             loss_ratio: receiver.map_or(0.0, Receiver::loss_ratio),
             parity_chunks: sender.map_or(0, |s| s.counters().parity_chunks),
             answered: sender.map_or(0, |s| s.answers().frames),
-            picture_bitrate: sender.and_then(Sender::picture_bitrate),
+            picture_bitrate: sender.and_then(|sender| sender.picture_bitrates().path),
             queueing_delay: sender.and_then(Sender::last_report).and_then(|r| r.queueing_delay),
             max_datagram_len: sender.map(Sender::max_datagram_len),
         }
@@ -217,9 +218,9 @@ impl Call {
         }
     }
 
-    /// How many bits a second of encoded pictures the path can bear; `None` if nobody tells.
-    pub(super) fn picture_bitrate(&self) -> Option<u64> {
-        self.sender.as_ref().and_then(Sender::picture_bitrate)
+    /// What pictures may take on their way to this peer.
+    pub(super) fn picture_bitrates(&self) -> PictureBitrates {
+        self.sender.as_ref().map(Sender::picture_bitrates).unwrap_or_default()
     }
 
     /// Whether what we send leaves this machine.

@@ -11,6 +11,7 @@ use crate::net::{
     frame::{FrameId, OutgoingFrame, Progress},
     pacer::Pacer,
     packetizer::{Next, Packetizer},
+    quality::PictureBitrates,
     rate::{Feedback, RateController, RateLimits},
     redundancy::{FecMode, Redundancy},
     repair_store::AnswerCounters,
@@ -41,6 +42,7 @@ pub(super) struct Sender {
     repairs: Repairs,
     /// None: nobody tells how the path is.
     rate: Option<RateController>,
+    max_bitrate: Option<u64>,
     last_report: Option<Report>,
     usual: Usual,
     counters: SenderCounters,
@@ -115,6 +117,7 @@ impl Sender {
             last_parity: 0,
             repairs: Repairs::new(fec != FecMode::Off, has_feedback),
             rate: has_feedback.then(|| RateController::new(now, limits)),
+            max_bitrate,
             last_report: None,
             usual: Usual::default(),
             counters: SenderCounters::default(),
@@ -149,10 +152,14 @@ impl Sender {
         self.last_report.as_ref()
     }
 
-    /// How many bits a second of encoded pictures the path can bear; `None` if nobody tells.
-    pub(super) fn picture_bitrate(&self) -> Option<u64> {
-        let target = self.rate.as_ref()?.target_bps() as f64;
-        Some((target / self.usual.overhead.unwrap_or(1.0)) as u64)
+    /// What pictures may take, as the path is and as the user wants it.
+    pub(super) fn picture_bitrates(&self) -> PictureBitrates {
+        let overhead = self.usual.overhead.unwrap_or(1.0);
+        let pictures = |bps: u64| (bps as f64 / overhead) as u64;
+        PictureBitrates {
+            path: self.rate.as_ref().map(|rate| pictures(rate.target_bps())),
+            limit: self.max_bitrate.map(pictures),
+        }
     }
 
     /// How often the queue should be probed for, if it should.

@@ -26,6 +26,7 @@ use crate::net::{
     crypto::keys::{Identity, SharedSecret},
     frame::{FrameBeginning, OutgoingFrame, SessionId, TornFrame},
     path_mtu::BASE_LEN,
+    quality::PictureBitrates,
     redundancy::FecMode,
     time::MediaClock,
     wire::{
@@ -488,10 +489,10 @@ impl Endpoint {
         self.frames.pop_front()
     }
 
-    /// How many bits a second of encoded pictures every receiver's path can bear; `None`: as
-    /// many as come, as far as is known.
-    pub fn picture_bitrate(&self) -> Option<u64> {
-        self.calls.iter().filter_map(Call::picture_bitrate).min()
+    /// What pictures may take, so that every receiver can be sent them.
+    pub fn picture_bitrates(&self) -> PictureBitrates {
+        let calls = self.calls.iter().map(Call::picture_bitrates);
+        calls.fold(PictureBitrates::default(), PictureBitrates::and)
     }
 
     /// Whether what we send leaves this machine, to any receiver.
