@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use log::debug;
+
 use crate::{
     clock,
     latest::{Latest, Taken},
@@ -22,20 +24,20 @@ use crate::{
     },
     video::{
         image::Image,
-        jpeg::{Ahead, Decoder, JpegError, Want},
+        jpeg::{Ahead, Decoder, Want},
     },
 };
 
 /// Where torn frames come out.
-pub(super) type Torn = Latest<(CallId, TornFrame)>;
+type Torn = Latest<(CallId, TornFrame)>;
 
 /// Where the main thread waits for what was received.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Incoming {
     /// Frames as they came.
-    Frames(Latest<Delivered>),
+    Frames(InOrder<Delivered>),
     /// Frames that were decoded on their way.
-    Pictures(Latest<Decoded>),
+    Pictures(InOrder<Decoded>),
 }
 
 /// What has come.
@@ -43,23 +45,81 @@ pub(super) enum Incoming {
 pub(super) enum Arrived {
     Frame(Delivered),
     Picture(Decoded),
+    /// A part of a frame that is not whole.
+    Torn(CallId, TornFrame),
 }
 
 /// A frame, and what it has become.
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub(super) delivered: Delivered,
-    pub(super) picture: Result<Image, JpegError>,
+    pub(super) picture: Image,
     /// When that was.
     pub(super) at: Instant,
 }
 
+/// Whole frames, and torn ones, each after the whole ones that were put before it.
+#[derive(Debug)]
+pub(super) struct InOrder<T> {
+    whole: Latest<T>,
+    torn: Option<Torn>,
+    /// A torn frame, while what was before it is taken.
+    held: Option<(CallId, TornFrame)>,
+}
+
+/// What comes next.
+#[derive(Debug)]
+enum Next<T> {
+    Whole(T),
+    Torn(CallId, TornFrame),
+}
+
 impl Incoming {
+    /// Frames as `handle` receives them, with the torn ones if that is said.
+    pub(super) fn frames(handle: &Handle, with_torn: bool) -> Self {
+        Self::Frames(InOrder::new(handle.received(), with_torn.then(|| handle.torn())))
+    }
+
     /// Waits up to `timeout` for the newest.
-    pub(super) fn take(&self, timeout: Duration) -> Taken<Arrived> {
+    pub(super) fn take(&mut self, timeout: Duration) -> Taken<Arrived> {
         match self {
-            Self::Frames(frames) => frames.take(timeout).map(Arrived::Frame),
-            Self::Pictures(pictures) => pictures.take(timeout).map(Arrived::Picture),
+            Self::Frames(frames) => {
+                frames.take(timeout).map(|next| next.into_arrived(Arrived::Frame))
+            }
+            Self::Pictures(pictures) => {
+                pictures.take(timeout).map(|next| next.into_arrived(Arrived::Picture))
+            }
+        }
+    }
+}
+
+impl<T> InOrder<T> {
+    fn new(whole: Latest<T>, torn: Option<Torn>) -> Self {
+        Self { whole, torn, held: None }
+    }
+
+    /// Waits up to `timeout` for the newest of either kind.
+    fn take(&mut self, timeout: Duration) -> Taken<Next<T>> {
+        let fetch = || self.torn.as_ref().and_then(Latest::try_take);
+        let Some((call, torn)) = self.held.take().or_else(fetch) else {
+            return self.whole.take(timeout).map(Next::Whole);
+        };
+        // What it follows was put before it, and so is there by now, if it was not taken.
+        match self.whole.try_take() {
+            Some(whole) => {
+                self.held = Some((call, torn));
+                Taken::Value(Next::Whole(whole))
+            }
+            None => Taken::Value(Next::Torn(call, torn)),
+        }
+    }
+}
+
+impl<T> Next<T> {
+    fn into_arrived(self, whole: fn(T) -> Arrived) -> Arrived {
+        match self {
+            Self::Whole(frame) => whole(frame),
+            Self::Torn(call, frame) => Arrived::Torn(call, frame),
         }
     }
 }
@@ -68,41 +128,51 @@ impl Incoming {
 #[derive(Debug)]
 pub(super) struct Decoding {
     pictures: Latest<Decoded>,
+    torn: Option<Torn>,
     /// A picture that is shown no more, to be painted over.
     spare: Latest<Image>,
     received: Latest<Delivered>,
     is_over: Arc<AtomicBool>,
+    figures: Arc<Figures>,
+}
+
+/// What it has done so far.
+#[derive(Debug, Default)]
+struct Figures {
     /// Processor time that it used, with its helpers, in nanoseconds.
-    cpu: Arc<AtomicU64>,
+    cpu: AtomicU64,
+    damaged: AtomicU64,
 }
 
 impl Decoding {
-    /// Decodes from now on what `handle` receives, to BGR. Where there are `torn` frames, whoever
-    /// waits for pictures is nudged.
-    pub(super) fn start(handle: &Handle, torn: Option<Torn>) -> std::io::Result<Self> {
-        Self::of(handle.received(), handle.arriving(), torn)
+    /// Decodes from now on what `handle` receives, to BGR; torn frames it passes on, if that is said.
+    pub(super) fn start(handle: &Handle, with_torn: bool) -> std::io::Result<Self> {
+        let received = InOrder::new(handle.received(), with_torn.then(|| handle.torn()));
+        Self::of(received, handle.arriving(), handle.urgent())
     }
 
     fn of(
-        received: Latest<Delivered>,
+        received: InOrder<Delivered>,
         arriving: Arriving,
-        torn: Option<Torn>,
+        urgent: Arc<AtomicBool>,
     ) -> std::io::Result<Self> {
         let decoding = Self {
             pictures: Latest::new(),
+            torn: received.torn.as_ref().map(|_| Latest::new()),
             spare: Latest::new(),
-            received,
+            received: received.whole.clone(),
             is_over: Arc::default(),
-            cpu: Arc::default(),
+            figures: Arc::default(),
         };
         let thread = DecodingThread {
-            received: decoding.received.clone(),
+            received,
             arriving,
-            torn,
+            urgent,
             pictures: decoding.pictures.clone(),
+            torn: decoding.torn.clone(),
             spare: decoding.spare.clone(),
             is_over: Arc::clone(&decoding.is_over),
-            cpu: Arc::clone(&decoding.cpu),
+            figures: Arc::clone(&decoding.figures),
             beginning: ArrivingFrame::default(),
             ahead: Ahead::default(),
             canvas: Image::empty(),
@@ -111,9 +181,9 @@ impl Decoding {
         Ok(decoding)
     }
 
-    /// Where the pictures come out; the newest wins.
-    pub(super) fn pictures(&self) -> Latest<Decoded> {
-        self.pictures.clone()
+    /// Where the pictures come out; the newest wins. Whoever waits there is woken for urgent events.
+    pub(super) fn pictures(&self) -> Incoming {
+        Incoming::Pictures(InOrder::new(self.pictures.clone(), self.torn.clone()))
     }
 
     /// Takes a picture that nobody needs any more.
@@ -126,9 +196,14 @@ impl Decoding {
         self.pictures.superseded()
     }
 
+    /// Frames that could not be decoded.
+    pub(super) fn damaged(&self) -> u64 {
+        self.figures.damaged.load(Ordering::Relaxed)
+    }
+
     /// Processor time used so far.
     pub(super) fn cpu(&self) -> Duration {
-        Duration::from_nanos(self.cpu.load(Ordering::Relaxed))
+        Duration::from_nanos(self.figures.cpu.load(Ordering::Relaxed))
     }
 }
 
@@ -140,13 +215,14 @@ impl Drop for Decoding {
 }
 
 struct DecodingThread {
-    received: Latest<Delivered>,
+    received: InOrder<Delivered>,
     arriving: Arriving,
-    torn: Option<Torn>,
+    urgent: Arc<AtomicBool>,
     pictures: Latest<Decoded>,
+    torn: Option<Torn>,
     spare: Latest<Image>,
     is_over: Arc<AtomicBool>,
-    cpu: Arc<AtomicU64>,
+    figures: Arc<Figures>,
     /// The frame that is still arriving, and what of it is on the canvas.
     beginning: ArrivingFrame,
     ahead: Ahead,
@@ -156,14 +232,20 @@ struct DecodingThread {
 impl DecodingThread {
     fn run(mut self, mut decoder: Decoder) {
         while !self.is_over.load(Ordering::Relaxed) {
-            match self.received.take(LONG) {
-                Taken::Value(delivered) => self.decode(&mut decoder, delivered),
+            let taken = self.received.take(LONG);
+            // We wait in the place of whoever waits for pictures.
+            if self.urgent.swap(false, Ordering::Relaxed) {
+                self.pictures.nudge();
+            }
+            match taken {
+                Taken::Value(Next::Whole(delivered)) => self.decode(&mut decoder, delivered),
+                Taken::Value(Next::Torn(call, frame)) => self.pass_on(call, frame),
                 Taken::Nudged => self.look_ahead(&mut decoder),
                 Taken::TimedOut => {}
                 Taken::Closed => break,
             }
             let used = clock::thread_cpu() + decoder.helpers_cpu();
-            self.cpu.store(used.as_nanos() as u64, Ordering::Relaxed);
+            self.figures.cpu.store(used.as_nanos() as u64, Ordering::Relaxed);
         }
     }
 
@@ -173,26 +255,33 @@ impl DecodingThread {
         let is_begun = self.beginning.of.take() == Some((delivered.call, delivered.frame.id));
         let ahead = if is_begun { ahead } else { Ahead::default() };
         let (data, canvas) = (&delivered.frame.data, &mut self.canvas);
-        let picture = decoder.decode_rest(ahead, data, Want::Bgr, canvas).map(|()| {
-            let next = self.spare.try_take().unwrap_or_else(Image::empty);
-            std::mem::replace(canvas, next)
-        });
+        if let Err(error) = decoder.decode_rest(ahead, data, Want::Bgr, canvas) {
+            debug!("frame {} is damaged: {error}", delivered.frame.id);
+            self.figures.damaged.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let next = self.spare.try_take().unwrap_or_else(Image::empty);
+        let picture = std::mem::replace(canvas, next);
         let replaced = self.pictures.put(Decoded { delivered, picture, at: clock::now() });
-        if let Some(Decoded { picture: Ok(picture), .. }) = replaced {
+        if let Some(Decoded { picture, .. }) = replaced {
             self.canvas = picture;
         }
     }
 
     /// Decodes what has come of the frame that is still arriving.
     fn look_ahead(&mut self, decoder: &mut Decoder) {
-        if self.torn.as_ref().is_some_and(|torn| !torn.is_empty()) {
-            self.pictures.nudge();
-        }
         if self.arriving.update(&mut self.beginning) {
             self.ahead = Ahead::default();
         }
         let (bytes, canvas) = (&self.beginning.bytes, &mut self.canvas);
         decoder.decode_ahead(&mut self.ahead, bytes, Want::Bgr, canvas);
+    }
+
+    fn pass_on(&mut self, call: CallId, frame: TornFrame) {
+        if let Some(torn) = &self.torn {
+            torn.put((call, frame));
+            self.pictures.nudge();
+        }
     }
 }
 
@@ -219,10 +308,32 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// A thread that hears of nothing but these.
-    fn start(received: &Latest<Delivered>, torn: &Torn) -> Decoding {
-        let (received, torn) = (received.clone(), Some(torn.clone()));
-        Decoding::of(received, Arriving::default(), torn).expect("a thread")
+    /// What a thread hears of, and nothing else.
+    #[derive(Default)]
+    struct Network {
+        received: Latest<Delivered>,
+        torn: Torn,
+        urgent: Arc<AtomicBool>,
+    }
+
+    impl Network {
+        fn start(&self) -> (Decoding, Incoming) {
+            let received = InOrder::new(self.received.clone(), Some(self.torn.clone()));
+            let decoding = Decoding::of(received, Arriving::default(), Arc::clone(&self.urgent));
+            let decoding = decoding.expect("a thread");
+            let pictures = decoding.pictures();
+            (decoding, pictures)
+        }
+
+        fn deliver(&self, id: u32, data: &[u8]) {
+            self.received.put(Delivered::example(id, data, clock::now()));
+        }
+
+        fn tear(&self, id: u32) {
+            let frame = TornFrame { id: FrameId(id), data: Vec::new().into(), present: Vec::new() };
+            self.torn.put((CallId(1), frame));
+            self.received.nudge();
+        }
     }
 
     fn frame(luma: u8) -> Vec<u8> {
@@ -234,37 +345,53 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_comes_out_decoded_or_with_what_is_wrong_with_it() {
-        let (received, torn) = (Latest::new(), Latest::new());
-        let decoding = start(&received, &torn);
-        let pictures = Incoming::Pictures(decoding.pictures());
-        for (id, data, luma) in
-            [(1, frame(40), Some(40)), (2, vec![0; 9], None), (3, frame(200), Some(200))]
-        {
-            received.put(Delivered::example(id, &data, clock::now()));
+    fn what_comes_comes_out_decoded_and_what_is_damaged_is_counted() {
+        let network = Network::default();
+        let (decoding, mut pictures) = network.start();
+        for (id, luma) in [(1, 40), (3, 200)] {
+            network.deliver(id, &frame(luma));
             let Taken::Value(Arrived::Picture(decoded)) = pictures.take(PATIENCE) else {
                 panic!("nothing came")
             };
-            assert_eq!(decoded.delivered.frame.id, FrameId(id));
-            assert_eq!(decoded.picture.as_ref().ok().map(|image| image.data[0]), luma);
-            if let Ok(image) = decoded.picture {
-                decoding.give_back(image);
+            assert_eq!((decoded.delivered.frame.id, decoded.picture.data[0]), (FrameId(id), luma));
+            decoding.give_back(decoded.picture);
+            network.deliver(id + 1, &[0; 9]);
+            let until = clock::now() + PATIENCE;
+            while decoding.damaged() < u64::from(id.div_ceil(2)) && clock::now() < until {
+                std::thread::yield_now();
             }
         }
+        assert_eq!((decoding.damaged(), decoding.superseded()), (2, 0));
         assert!(decoding.cpu() > Duration::ZERO);
-        assert_eq!(decoding.superseded(), 0);
     }
 
     #[test]
-    fn who_waits_for_pictures_hears_of_torn_frames_and_of_the_end() {
-        let (received, torn) = (Latest::new(), Latest::new());
-        let decoding = start(&received, &torn);
-        let pictures = decoding.pictures();
-        let frame = TornFrame { id: FrameId(1), data: Vec::new().into(), present: Vec::new() };
-        torn.put((CallId(1), frame));
-        received.nudge();
+    fn a_torn_frame_comes_after_the_whole_ones_before_it_also_while_those_are_decoded() {
+        let network = Network::default();
+        // Both are there before anybody looks, as behind a frame that takes long.
+        network.deliver(1, &frame(40));
+        network.tear(2);
+        let (_decoding, mut pictures) = network.start();
+        let mut came = Vec::new();
+        while came.len() < 2 {
+            match pictures.take(PATIENCE) {
+                Taken::Value(Arrived::Picture(decoded)) => came.push(decoded.delivered.frame.id),
+                Taken::Value(Arrived::Torn(_, torn)) => came.push(torn.id),
+                Taken::Nudged => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(came, [FrameId(1), FrameId(2)]);
+    }
+
+    #[test]
+    fn who_waits_for_pictures_is_woken_for_urgent_events_and_at_the_end() {
+        let network = Network::default();
+        let (_decoding, mut pictures) = network.start();
+        network.urgent.store(true, Ordering::Relaxed);
+        network.received.nudge();
         assert!(matches!(pictures.take(PATIENCE), Taken::Nudged));
-        received.close();
+        network.received.close();
         assert!(matches!(pictures.take(PATIENCE), Taken::Closed));
     }
 }

@@ -136,8 +136,7 @@ struct DemoLoop<'a> {
 impl DemoLoop<'_> {
     /// Shows what comes, until `until` or `is_over`. True: the user has quit.
     fn run(&mut self, until: Option<Instant>, over: impl Fn() -> bool) -> Result<bool> {
-        let torn = self.view.conceals().then(|| self.receiver.handle.torn());
-        let incoming = self.view.incoming(&self.receiver.handle, torn.as_ref());
+        let mut incoming = self.view.incoming(&self.receiver.handle);
         while !is_over(until) && !over() {
             let left = until.map_or(PATIENCE, |at| at.saturating_duration_since(clock::now()));
             match incoming.take(self.view.patience().min(left)) {
@@ -148,9 +147,6 @@ impl DemoLoop<'_> {
                 }
             }
             self.view.play()?;
-            if let Some((call, frame)) = torn.as_ref().and_then(Latest::try_take) {
-                self.view.conceal(call, &frame)?;
-            }
             // Nobody else fetches them; what they say is in the report.
             while self.receiver.handle.try_event().is_some() {}
             while self.sender.handle.try_event().is_some() {}

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use log::{debug, warn};
 
 use super::{
-    decoding::{Arrived, Decoded, Decoding, Incoming, Torn},
+    decoding::{Arrived, Decoded, Decoding, Incoming},
     ledger::Ledger,
     messages::Messages,
     meters::{Meters, StageTimes},
@@ -25,7 +25,7 @@ use crate::{
     },
     video::{
         image::Image,
-        jpeg::{Concealed, Decoder, JpegError, Want},
+        jpeg::{Concealed, Decoder, Want},
         sink::{
             RecordError, Recorder, display,
             window::{Action, Overlay, Role, Screen, WindowSpec},
@@ -137,18 +137,18 @@ impl View {
     }
 
     /// Where to wait for what `handle` receives.
-    pub(super) fn incoming(&mut self, handle: &Handle, torn: Option<&Torn>) -> Incoming {
+    pub(super) fn incoming(&mut self, handle: &Handle) -> Incoming {
         // A frame that is held back has time enough.
         if self.decodes() && !self.playout.is_delayed() && self.decoding.is_none() {
-            let started = Decoding::start(handle, torn.cloned());
+            let started = Decoding::start(handle, self.conceals());
             self.decoding = started.inspect_err(|error| warn!("decoding is slower: {error}")).ok();
         }
-        let pictures =
-            self.decoding.as_ref().map(|decoding| Incoming::Pictures(decoding.pictures()));
-        pictures.unwrap_or_else(|| Incoming::Frames(handle.received()))
+        let pictures = self.decoding.as_ref().map(Decoding::pictures);
+        pictures.unwrap_or_else(|| Incoming::frames(handle, self.conceals()))
     }
 
-    /// Shows a picture; takes a frame, to be [played](Self::play) when it is its time.
+    /// Shows a picture, or the strips of a torn frame; takes a frame, to be [played](Self::play)
+    /// when it is its time.
     pub(super) fn take(&mut self, arrived: Arrived) -> Result<()> {
         match arrived {
             Arrived::Frame(delivered) => {
@@ -161,6 +161,7 @@ impl View {
                 }
                 self.present(delivered, None, at)
             }
+            Arrived::Torn(call, frame) => self.conceal(call, &frame),
         }
     }
 
@@ -172,7 +173,13 @@ impl View {
         if self.decodes() {
             let mut picture = std::mem::replace(&mut self.canvas, Image::empty());
             let decoded = self.decoder.decode(&delivered.frame.data, Want::Bgr, &mut picture);
-            if !self.accept(&delivered, decoded.map(|()| picture)) {
+            if let Err(error) = decoded {
+                debug!("frame {} is damaged: {error}", delivered.frame.id);
+                self.undecodable += 1;
+                self.canvas = picture;
+                return Ok(());
+            }
+            if !self.accept(&delivered, picture) {
                 return Ok(());
             }
         }
@@ -180,13 +187,13 @@ impl View {
     }
 
     /// Whether it wants torn frames.
-    pub(super) fn conceals(&self) -> bool {
+    fn conceals(&self) -> bool {
         self.conceals && self.decodes()
     }
 
     /// Shows the strips that have come of a torn frame over the picture that is shown, unless
     /// that is newer or another sender's. It counts neither as shown nor is it recorded.
-    pub(super) fn conceal(&mut self, call: CallId, torn: &TornFrame) -> Result<()> {
+    fn conceal(&mut self, call: CallId, torn: &TornFrame) -> Result<()> {
         let follows = |(of, newest): (CallId, FrameId)| of == call && newest.is_before(torn.id);
         if !self.newest.is_some_and(follows) {
             return Ok(());
@@ -311,7 +318,7 @@ impl View {
 
     /// Frames that arrived whole and could not be decoded.
     pub(super) fn undecodable(&self) -> u64 {
-        self.undecodable
+        self.undecodable + self.decoding.as_ref().map_or(0, Decoding::damaged)
     }
 
     /// Torn frames of which strips were shown.
@@ -366,7 +373,7 @@ impl View {
             repairs: self.total.repairs(),
             capture,
             superseded: superseded + self.superseded(),
-            undecodable: self.undecodable,
+            undecodable: self.undecodable(),
             concealed: self.concealed,
         };
         self.overlay.statistics = statistics.write(now, &sources, messages)?;
@@ -401,25 +408,18 @@ impl View {
         self.screen.is_some() || self.check.is_some()
     }
 
-    /// Takes the picture that a frame has become for the one that is shown, unless it is damaged.
-    fn accept(&mut self, delivered: &Delivered, picture: Result<Image, JpegError>) -> bool {
-        let fine = match picture {
-            Ok(picture) => {
-                let before = std::mem::replace(&mut self.image, picture);
-                match &self.decoding {
-                    Some(decoding) => decoding.give_back(before),
-                    None => self.canvas = before,
-                }
-                self.newest = Some((delivered.call, delivered.frame.id));
-                self.check.as_mut().is_none_or(|check| check.passes(&self.image))
-            }
-            Err(error) => {
-                debug!("frame {} is damaged: {error}", delivered.frame.id);
-                false
-            }
-        };
-        self.undecodable += u64::from(!fine);
-        fine
+    /// Takes the picture that a frame has become for the one that is shown. False: it is not what
+    /// it must be.
+    fn accept(&mut self, delivered: &Delivered, picture: Image) -> bool {
+        let before = std::mem::replace(&mut self.image, picture);
+        match &self.decoding {
+            Some(decoding) => decoding.give_back(before),
+            None => self.canvas = before,
+        }
+        self.newest = Some((delivered.call, delivered.frame.id));
+        let passes = self.check.as_mut().is_none_or(|check| check.passes(&self.image));
+        self.undecodable += u64::from(!passes);
+        passes
     }
 
     /// A reader that goes ends the program, and well; a full disk ends it only if nobody watches.

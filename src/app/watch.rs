@@ -78,8 +78,7 @@ pub(super) struct Presence {
 impl Watch<'_> {
     /// Runs until the user, the time or a failure ends it.
     pub(super) fn run(&mut self) -> Result<()> {
-        let torn = self.view.conceals().then(|| self.network.handle.torn());
-        let incoming = self.view.incoming(&self.network.handle, torn.as_ref());
+        let mut incoming = self.view.incoming(&self.network.handle);
         while !self.stop.is_requested() && !is_over(self.until) {
             let taken = incoming.take(self.view.patience());
             // Before the frame: whose it is, and its rate, came first.
@@ -94,9 +93,6 @@ impl Watch<'_> {
                 }
             }
             self.view.play()?;
-            if let Some((call, frame)) = torn.as_ref().and_then(Latest::try_take) {
-                self.view.conceal(call, &frame)?;
-            }
             self.show_own()?;
             self.tell_own_end();
             self.tell_change();
@@ -202,7 +198,10 @@ impl Watch<'_> {
     fn notice(&mut self, now: Instant) -> Result<()> {
         let stalled_since = self.view.last_shown().filter(|&at| now - at >= STALL);
         let has_picture = self.view.last_shown().is_some() && stalled_since.is_none();
-        let due = self.presence.noticed.is_none_or(|at| now - at >= NOTICE_INTERVAL);
+        // The last picture of a call may come after its end was heard of.
+        let is_covered = |at| self.view.last_shown().is_some_and(|shown| shown > at);
+        let noticed = self.presence.noticed;
+        let due = noticed.is_none_or(|at| now - at >= NOTICE_INTERVAL || is_covered(at));
         if !due || (has_picture && self.presence.left.is_none()) {
             return Ok(());
         }

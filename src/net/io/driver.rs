@@ -357,13 +357,14 @@ impl Driver {
         self.send_egress();
         hand_over(&mut self.endpoint, &self.shared.received);
         while let Some(event) = self.endpoint.poll_event() {
-            if matches!(event, Event::Asked { .. }) {
-                // Whoever waits for frames is the one to answer.
-                self.shared.received.nudge();
-            }
+            let is_urgent = matches!(event, Event::Asked { .. });
             if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
                 debug!("nobody fetches events, dropped {event:?}");
                 self.shared.stats().events_dropped += 1;
+            }
+            if is_urgent {
+                // Whoever waits for frames is the one to answer.
+                self.shared.wake_for_event();
             }
         }
     }

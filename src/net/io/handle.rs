@@ -78,6 +78,8 @@ pub(super) struct Shared {
     pub(super) arriving: Arriving,
     pub(super) torn: Latest<(CallId, TornFrame)>,
     wants_torn: Arc<AtomicBool>,
+    /// Whether there is an event that whoever waits for frames should not leave waiting.
+    urgent: Arc<AtomicBool>,
     stats: Arc<Mutex<NetStats>>,
 }
 
@@ -102,6 +104,7 @@ impl Shared {
             arriving: Arriving::default(),
             torn: Latest::new(),
             wants_torn: Arc::new(AtomicBool::new(false)),
+            urgent: Arc::new(AtomicBool::new(false)),
             stats: Arc::new(Mutex::new(stats)),
         }
     }
@@ -119,6 +122,12 @@ impl Shared {
     /// Whether anybody wants torn frames.
     pub(super) fn wants_torn(&self) -> bool {
         self.wants_torn.load(Ordering::Relaxed)
+    }
+
+    /// Wakes whoever waits for frames, for the sake of an event.
+    pub(super) fn wake_for_event(&self) {
+        self.urgent.store(true, Ordering::Relaxed);
+        self.received.nudge();
     }
 
     /// What the network side has seen and done.
@@ -160,6 +169,12 @@ impl Handle {
     pub fn torn(&self) -> Latest<(CallId, TornFrame)> {
         self.shared.wants_torn.store(true, Ordering::Relaxed);
         self.shared.torn.clone()
+    }
+
+    /// Raised with a nudge of whoever waits for received frames, when there is an event that should
+    /// not wait. Who waits for frames in another's place lowers it, and tells the other.
+    pub fn urgent(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.shared.urgent)
     }
 
     /// The next event; waits up to `timeout` for one.
