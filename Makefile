@@ -1,6 +1,6 @@
 # Each target installs what it needs: `scripts/setup.sh` asks apt, with sudo only when not root.
 
-.PHONY: demo build test lint unit deny fuzz soak bench install test-camera test-netem clean
+.PHONY: demo build test lint unit fuzz soak bench install test-camera test-netem clean
 
 demo: build
 	./target/release/udpchat demo

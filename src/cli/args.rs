@@ -237,7 +237,7 @@ pub struct EncodingArgs {
     /// and smaller pictures; 80 with --no-control
     #[arg(long, default_value = "auto", value_name = "1..100|auto", value_parser = values::quality)]
     pub quality: Quality,
-    /// Picture size, exactly as given [default: 1280x720 for camera and pattern, else the source's own]
+    /// Picture size, exactly as given, but for JPEGs that are passed through [default: 1280x720 for camera and pattern, else the source's own]
     #[arg(long, value_name = "WxH")]
     pub size: Option<Size>,
     /// Frames a second; max is as many as can be encoded, of the pattern or a file [default: 30, and a video file's own]
@@ -309,7 +309,8 @@ pub struct NetworkArgs {
     /// with --no-control
     #[arg(long, default_value = "auto", value_name = "auto|off|PERCENT", value_parser = values::fec)]
     pub fec: FecMode,
-    /// The most that is sent to each receiver, in bits a second, with k, M or G [default: what the path can bear]
+    /// The most that is sent to each receiver, in bits a second, with k, M or G; pictures of a fixed
+    /// quality are left out for it [default: what the path can bear]
     #[arg(long, value_name = "BITS", value_parser = values::bitrate)]
     pub max_bitrate: Option<u64>,
     /// How many datagrams a system call moves: auto, batched (when receiving) or single
