@@ -66,11 +66,6 @@ impl<T> Latest<T> {
         self.hand_out(&mut self.lock())
     }
 
-    /// Whether nothing is there to be taken.
-    pub fn is_empty(&self) -> bool {
-        self.lock().value.is_none()
-    }
-
     /// Wakes whoever waits, or will next, without a value.
     pub fn nudge(&self) {
         self.lock().nudged = true;
