@@ -1,11 +1,16 @@
 //! One flag that every thread looks at: Ctrl-C, `q`, the end of the time.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
+
+use crate::clock;
 
 /// Whether to stop. Clones share the flag.
 #[derive(Clone, Debug, Default)]
@@ -13,14 +18,18 @@ pub(super) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     /// A flag that Ctrl-C, SIGTERM and SIGHUP raise. The second time they end the program on the
-    /// spot, in case something hangs.
+    /// spot, in case something hangs; but what comes at once with the first is the same request:
+    /// `timeout` sends two, and the other side would not be told goodbye.
     pub(super) fn on_signals() -> Result<Self> {
         let stop = Self::default();
         let raised = stop.clone();
+        let mut first = None;
         ctrlc::set_handler(move || {
-            if raised.is_requested() {
+            let now = clock::now();
+            if raised.is_requested() && first.is_none_or(|first| now - first >= AT_ONCE) {
                 std::process::exit(EXIT_INTERRUPTED);
             }
+            first.get_or_insert(now);
             raised.request();
         })
         .context("cannot listen for Ctrl-C")?;
@@ -39,6 +48,9 @@ impl Stop {
         &self.0
     }
 }
+
+/// Nobody presses Ctrl-C a second time sooner and means it.
+const AT_ONCE: Duration = Duration::from_millis(300);
 
 /// 128 and the number of SIGINT, as shells report it.
 const EXIT_INTERRUPTED: i32 = 130;

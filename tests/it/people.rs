@@ -55,7 +55,9 @@ fn a_receiver_outlives_its_senders() {
     let refusals = receiver.said().iter().filter(|l| l.starts_with("refused")).count();
     assert_eq!(refusals, 1, "it calls again and again, and that is told once");
     second.wait_for("connected to");
+    // Two at once, as `timeout` sends them, are one.
     second.interrupt();
+    second.signal(rustix::process::Signal::TERM);
     second.finish().expect_success();
     receiver.wait_for("has left");
 }
