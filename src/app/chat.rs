@@ -73,7 +73,7 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     let waiting = match &args.host {
         Some(host) => vec![format!("Calling {} on port {}", host.host, host.port)],
         None => vec![
-            format!("Waiting for a call on port {}", addr.port()),
+            format!("Waiting for a call on port {}.", addr.port()),
             "On the other machine:".into(),
             format!("udpchat chat {}", how_to_reach(addr)),
         ],

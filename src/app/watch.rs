@@ -123,7 +123,8 @@ impl Watch<'_> {
     /// A chat goes on without our picture; but we should know.
     fn tell_own_end(&mut self) {
         let ended = self.own.as_ref().is_some_and(|own| own.capture.is_finished());
-        if ended && !self.own_end_told {
+        // Who ends the chat knows.
+        if ended && !self.own_end_told && !self.stop.is_requested() {
             self.own_end_told = true;
             self.messages.say("your own picture has ended: the other side sees no more of you");
         }
