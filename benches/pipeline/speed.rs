@@ -29,7 +29,7 @@ pub(crate) fn as_fast_as_possible(modes: &[Mode], targets: &mut Targets) {
             println!("as fast as possible, {}: round {round} of {ROUNDS}", P1080.name);
             let before = codec(&mut codec_alone);
             shown.push(program::demo(P1080, mode, "max", &SECONDS.to_string()).shown_fps());
-            allowed.push(0.85 * (before + codec(&mut codec_alone)) / 2.0);
+            allowed.push(0.85 * f64::midpoint(before, codec(&mut codec_alone)));
         }
         let what = format!("{}: as fast as possible, frames/s", mode.of(P1080.name));
         let rule = format!("0.85 × encoded and decoded by {cores} threads without a pause");

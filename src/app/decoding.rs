@@ -77,7 +77,7 @@ enum Next<T> {
 impl Incoming {
     /// Frames as `handle` receives them, with the torn ones if that is said.
     pub(super) fn frames(handle: &Handle, with_torn: bool) -> Self {
-        Self::Frames(InOrder::new(handle.received(), with_torn.then(|| handle.torn())))
+        Self::Frames(InOrder::received(handle, with_torn))
     }
 
     /// Waits up to `timeout` for the newest.
@@ -90,6 +90,13 @@ impl Incoming {
                 pictures.take(timeout).map(|next| next.into_arrived(Arrived::Picture))
             }
         }
+    }
+}
+
+impl InOrder<Delivered> {
+    /// What `handle` receives, with the torn frames if that is said.
+    fn received(handle: &Handle, with_torn: bool) -> Self {
+        Self::new(handle.received(), with_torn.then(|| handle.torn()))
     }
 }
 
@@ -147,8 +154,7 @@ struct Figures {
 impl Decoding {
     /// Decodes from now on what `handle` receives, to BGR; torn frames it passes on, if that is said.
     pub(super) fn start(handle: &Handle, with_torn: bool) -> std::io::Result<Self> {
-        let received = InOrder::new(handle.received(), with_torn.then(|| handle.torn()));
-        Self::of(received, handle.arriving(), handle.urgent())
+        Self::of(InOrder::received(handle, with_torn), handle.arriving(), handle.urgent())
     }
 
     fn of(

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     cli::args::DemoArgs,
     clock,
-    latest::{Latest, Taken},
+    latest::Latest,
     net::{
         io::Listen,
         netem::NetemSpec,
@@ -139,13 +139,7 @@ impl DemoLoop<'_> {
         let mut incoming = self.view.incoming(&self.receiver.handle);
         while !is_over(until) && !over() {
             let left = until.map_or(PATIENCE, |at| at.saturating_duration_since(clock::now()));
-            match incoming.take(self.view.patience().min(left)) {
-                Taken::Value(arrived) => self.view.take(arrived)?,
-                Taken::Nudged | Taken::TimedOut => {}
-                Taken::Closed => {
-                    bail!("a thread has ended that should not: run with -v to see why")
-                }
-            }
+            self.view.take(incoming.take(self.view.patience().min(left)))?;
             self.view.play()?;
             // Nobody else fetches them; what they say is in the report.
             while self.receiver.handle.try_event().is_some() {}

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     cli::args::{Show, SinkArgs},
     clock,
+    latest::Taken,
     net::{
         frame::{FrameBytes, FrameId, TornFrame},
         io::{Handle, NetStats},
@@ -149,19 +150,21 @@ impl View {
 
     /// Shows a picture, or the strips of a torn frame; takes a frame, to be [played](Self::play)
     /// when it is its time.
-    pub(super) fn take(&mut self, arrived: Arrived) -> Result<()> {
-        match arrived {
-            Arrived::Frame(delivered) => {
+    pub(super) fn take(&mut self, taken: Taken<Arrived>) -> Result<()> {
+        match taken {
+            Taken::Value(Arrived::Frame(delivered)) => {
                 self.playout.push(delivered);
                 Ok(())
             }
-            Arrived::Picture(Decoded { delivered, picture, at }) => {
+            Taken::Value(Arrived::Picture(Decoded { delivered, picture, at })) => {
                 if !self.accept(&delivered, picture) {
                     return Ok(());
                 }
                 self.present(delivered, None, at)
             }
-            Arrived::Torn(call, frame) => self.conceal(call, &frame),
+            Taken::Value(Arrived::Torn(call, frame)) => self.conceal(call, &frame),
+            Taken::Nudged | Taken::TimedOut => Ok(()),
+            Taken::Closed => bail!("a thread has ended that should not: run with -v to see why"),
         }
     }
 

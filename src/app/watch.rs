@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     clock,
-    latest::{Latest, Taken},
+    latest::Latest,
     net::{
         frame::FrameBytes,
         io::RECEIVE_BUFFER_WANTED,
@@ -85,13 +85,7 @@ impl Watch<'_> {
             while let Some(event) = self.network.handle.try_event() {
                 self.hear(&event)?;
             }
-            match taken {
-                Taken::Value(arrived) => self.view.take(arrived)?,
-                Taken::Nudged | Taken::TimedOut => {}
-                Taken::Closed => {
-                    bail!("a thread has ended that should not: run with -v to see why")
-                }
-            }
+            self.view.take(taken)?;
             self.view.play()?;
             self.show_own()?;
             self.tell_own_end();

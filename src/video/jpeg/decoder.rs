@@ -366,9 +366,6 @@ impl Default for Decoder {
     }
 }
 
-/// Bytes that strips may take between two frames.
-const MAX_ROOM: usize = 2 * MAX_JPEG_LEN;
-
 /// One strip's share of the work.
 struct Job<'a> {
     decoder: &'a mut StripDecoder,
@@ -418,6 +415,9 @@ fn yuv_of_bgr([b, g, r]: [u8; 3]) -> [u8; 3] {
     let cr = 32_768 * r - 27_439 * g - 5_329 * b + (128 << 16);
     [y, cb, cr].map(|v| ((v + 0x8000) >> 16).clamp(0, 255) as u8)
 }
+
+/// Bytes that strips may take between two frames.
+const MAX_ROOM: usize = 2 * MAX_JPEG_LEN;
 
 #[cfg(test)]
 mod tests;
