@@ -388,6 +388,46 @@ fn udp_is_not_called_blocked_when_no_video_is_sent() {
     assert_eq!((told(&mut sim, ANN), told(&mut sim, BOB)), (vec![], vec![]));
 }
 
+/// Ann's camera sends 30 frames a second of the size that she is told the receivers can take.
+fn adaptive_camera() -> crate::sim::Camera {
+    Box::new(|bitrate| Some((bitrate.unwrap_or(8_000_000) / 240).min(100_000) as usize))
+}
+
+#[test]
+fn a_receiver_that_stands_still_does_not_slow_the_others() {
+    let mut sim = Sim::with_links(3, links("delay=2ms"));
+    for node in [BOB, EVE] {
+        sim.start_receiver(node);
+    }
+    let targets = vec![sim.target(BOB), sim.target(EVE)];
+    sim.start(ANN, sim.config(ANN, Role::Send { targets, control: true }));
+    sim.start_camera(ANN, adaptive_camera());
+    sim.run(10 * SECOND);
+    let before = sim.endpoint(ANN).picture_bitrates().path.expect("reports");
+    for (from, to) in [(ANN, EVE), (EVE, ANN)] {
+        sim.set_open(from, to, false);
+    }
+    sim.run(SECOND);
+    let sent = sim.counters(ANN).iter().map(|c| c.frames_sent).collect::<Vec<_>>();
+    sim.run(5 * SECOND);
+    let still = sim.endpoint(ANN).picture_bitrates().path.expect("reports");
+    assert!(still >= before * 9 / 10, "{still} bit/s with one that stands still, {before} before");
+    let since = |sim: &Sim| {
+        let now = sim.counters(ANN);
+        now.iter().zip(&sent).map(|(c, before)| c.frames_sent - before).collect::<Vec<_>>()
+    };
+    let frames = since(&sim);
+    assert!((149..=151).contains(&frames[0]), "{frames:?}");
+    assert!((10..=25).contains(&frames[1]), "few frames look for one that is gone: {frames:?}");
+    for (from, to) in [(ANN, EVE), (EVE, ANN)] {
+        sim.set_open(from, to, true);
+    }
+    sim.take_frames(EVE);
+    sim.run(SECOND);
+    let frames = sim.take_frames(EVE).len();
+    assert!(frames >= 20, "{frames} of 30 in the second after its return");
+}
+
 #[test]
 fn a_bare_session_is_delivered_and_never_answered() {
     let mut sim = Sim::new(2);

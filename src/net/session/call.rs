@@ -57,6 +57,8 @@ pub(super) struct Call {
     opener: Option<Opener>,
     clock: MediaClock,
     sender: Option<Sender>,
+    /// When the next frame may leave to a peer whose reports are overdue.
+    next_trial: Option<Instant>,
     receiver: Option<Receiver>,
     prober: Option<Prober>,
     reply: Option<PendingReply>,
@@ -117,6 +119,7 @@ impl Call {
             opener: parts.opener,
             clock,
             sender: parts.sends.map(|config| Sender::new(now, clock, config)),
+            next_trial: None,
             receiver: parts.receives.map(|deadline| Receiver::new(deadline, control.is_some())),
             // Without a control channel nobody answers, and nobody has agreed to be asked.
             prober: control.is_some().then(|| Prober::new(now, parts.same_machine_epoch)),
@@ -179,7 +182,7 @@ impl Call {
         CallCounters {
             frames_sent: sender.frames,
             picture_bytes_sent: sender.picture_bytes,
-            frames_superseded: sender.superseded,
+            frames_superseded: self.counters.frames_superseded + sender.superseded,
             frames_unsendable: sender.unsendable,
             datagrams_sent,
             bytes_sent,
@@ -212,10 +215,23 @@ impl Call {
         self.prober.as_ref().and_then(Prober::rtt)
     }
 
-    pub(super) fn push_frame(&mut self, now: Instant, frame: OutgoingFrame) {
-        if let Some(sender) = self.sender.as_mut().filter(|_| self.ending.is_none()) {
-            sender.push_frame(now, frame);
+    /// Sends `frame`. While reports are overdue and `others_report`, only as many frames as notice
+    /// the peer's return: the rate is theirs then, and may be too much for this path.
+    pub(super) fn push_frame(&mut self, now: Instant, frame: OutgoingFrame, others_report: bool) {
+        let Some(sender) = self.sender.as_mut().filter(|_| self.ending.is_none()) else { return };
+        if others_report && sender.is_unreported() {
+            if self.next_trial.is_some_and(|at| now < at) {
+                self.counters.frames_superseded += 1;
+                return;
+            }
+            self.next_trial = Some(now + TRIAL_INTERVAL);
         }
+        sender.push_frame(now, frame);
+    }
+
+    /// Whether we send, and the peer's reports are not overdue.
+    pub(super) fn is_reported(&self) -> bool {
+        self.sender.as_ref().is_some_and(|sender| !sender.is_unreported())
     }
 
     /// What pictures may take on their way to this peer.
@@ -630,6 +646,9 @@ impl Call {
         listens.then(|| self.last_heard() + limit)
     }
 }
+
+/// Between two frames to a peer that does not report, while others do.
+const TRIAL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long no datagram may come while the control channel is up, before that is worth a word.
 pub(super) const UDP_SILENCE: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ use crate::net::{
     pacer::Pacer,
     packetizer::{Next, Packetizer},
     quality::PictureBitrates,
-    rate::{Feedback, RateController, RateLimits},
+    rate::{Feedback, RateController, RateLimits, RateState},
     redundancy::{FecMode, Redundancy},
     repair_store::AnswerCounters,
     time::MediaClock,
@@ -160,6 +160,11 @@ impl Sender {
             path: self.rate.as_ref().map(|rate| pictures(rate.target_bps())),
             limit: self.max_bitrate.map(pictures),
         }
+    }
+
+    /// Whether the receiver's reports are overdue.
+    pub(super) fn is_unreported(&self) -> bool {
+        self.rate.as_ref().is_some_and(|rate| rate.state() == RateState::Silent)
     }
 
     /// How often the queue should be probed for, if it should.

@@ -264,8 +264,9 @@ impl Endpoint {
 
     /// Sends `frame` to every peer that we send to. In each call the newest frame wins.
     pub fn push_frame(&mut self, now: Instant, frame: &OutgoingFrame) {
+        let any_reports = self.calls.iter().any(Call::is_reported);
         for call in &mut self.calls {
-            call.push_frame(now, frame.clone());
+            call.push_frame(now, frame.clone(), any_reports);
         }
     }
 
@@ -489,10 +490,12 @@ impl Endpoint {
         self.frames.pop_front()
     }
 
-    /// What pictures may take, so that every receiver can be sent them.
+    /// What pictures may take, so that every receiver that reports can be sent them. A receiver whose
+    /// reports are overdue counts only if nobody reports: one that stands still must not slow the others.
     pub fn picture_bitrates(&self) -> PictureBitrates {
-        let calls = self.calls.iter().map(Call::picture_bitrates);
-        calls.fold(PictureBitrates::default(), PictureBitrates::and)
+        let any_reports = self.calls.iter().any(Call::is_reported);
+        let calls = self.calls.iter().filter(|call| !any_reports || call.is_reported());
+        calls.map(Call::picture_bitrates).fold(PictureBitrates::default(), PictureBitrates::and)
     }
 
     /// Whether what we send leaves this machine, to any receiver.
