@@ -260,6 +260,43 @@ fn a_reader_that_closes_the_pipe() {
     assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
 }
 
+/// Each is refused by an error with a cause, and neither is printed twice.
+#[test]
+fn a_y4m_that_cannot_be_taken_is_said_once() {
+    for (header, words) in [
+        ("YUV4MPEG2 W64 H64 C420p10\n", "420p10"),
+        ("YUV4MPEG2 W64 H64 C411\n", "411"),
+        ("YUV4MPEG2 W3 H3\n", "out of range"),
+        ("YUV4MPEG2 H720\n", "no width"),
+    ] {
+        let args = ["send", "--to", "127.0.0.1:9", "--source", "-"];
+        let mut program =
+            Program::spawn(command(&args).stdin(Stdio::piped()).stdout(Stdio::null()));
+        feed(program.stdin(), header.as_bytes());
+        program.finish().expect_failure(1, &[words]);
+    }
+}
+
+/// Wherever the descriptors run out on the way up, the line says it once.
+#[test]
+#[cfg(unix)]
+fn too_many_open_files_is_said_once() {
+    let mut refused = 0;
+    for most in 4..16 {
+        let shell = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &shell, env!("CARGO_BIN_EXE_udpchat")]);
+        command.args(["recv", "--bind", "127.0.0.1:0", "--show", "none", "--seconds", "0.5"]);
+        crate::machines::hermetic(&mut command);
+        let outcome = Program::spawn(command.stdin(Stdio::null()).stdout(Stdio::null())).finish();
+        for line in outcome.stderr.lines().filter(|line| line.contains("open files")) {
+            assert_eq!(crate::program::said_twice(line), None, "{most} descriptors: {line}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0, "no limit was low enough");
+}
+
 #[test]
 fn two_things_on_standard_output() {
     let outcome = run(&["recv", "--bind", "127.0.0.1:0", "--output", "-", "--stats-json", "-"]);

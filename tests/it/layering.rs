@@ -74,7 +74,7 @@ fn broken_rule_in_net(from: &str, to: &str) -> Option<&'static str> {
     }
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+pub(crate) fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     let mut entries: Vec<_> =
         fs::read_dir(folder).expect("readable").map(|e| e.expect("readable").path()).collect();
     entries.sort();

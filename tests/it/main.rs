@@ -12,6 +12,7 @@ mod caller;
 mod congestion;
 mod contract;
 mod endpoint;
+mod error_texts;
 mod fuzzing;
 mod loss_table;
 mod paths;

@@ -187,10 +187,18 @@ impl Outcome {
         for part in parts {
             assert!(said[0].contains(part), "'{part}' in: {}", said[0]);
         }
+        assert_eq!(said_twice(said[0]), None, "{}", said[0]);
         for crash in ["panicked", "RUST_BACKTRACE", "Error {", "terminate called"] {
             assert!(!self.stderr.contains(crash), "{}", self.stderr);
         }
     }
+}
+
+/// A part of an error between colons that the line contains twice: an error that prints its cause,
+/// in a chain that prints the cause as well.
+pub(crate) fn said_twice(line: &str) -> Option<&str> {
+    let parts: Vec<&str> = line.split(": ").map(str::trim).collect();
+    parts.iter().copied().find(|part| part.len() >= 8 && line.matches(part).count() > 1)
 }
 
 /// Writes `bytes` to a program's standard input and closes it; a program that has ended already

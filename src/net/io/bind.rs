@@ -47,7 +47,13 @@ pub enum BindError {
     },
     /// The event loop or the sending socket could not be made.
     #[error("cannot set up the network: {0}")]
-    Setup(#[from] io::Error),
+    Setup(io::Error),
+}
+
+impl From<io::Error> for BindError {
+    fn from(error: io::Error) -> Self {
+        Self::Setup(error)
+    }
 }
 
 /// Binds TCP and UDP to one port. With port 0 the system chooses, and what it chose for one may

@@ -206,10 +206,16 @@ pub enum JpegError {
     Contradiction,
     /// What libjpeg says, errors and warnings alike.
     #[error("the JPEG is damaged: {0}")]
-    Codec(#[from] turbojpeg::Error),
+    Codec(turbojpeg::Error),
     /// The decoder has panicked, which ends the frame and not the program.
     #[error("the decoder failed on the JPEG: please report this")]
     Panicked,
+}
+
+impl From<turbojpeg::Error> for JpegError {
+    fn from(error: turbojpeg::Error) -> Self {
+        Self::Codec(error)
+    }
 }
 
 impl JpegError {

@@ -102,7 +102,7 @@ pub enum SourceError {
     StdinJpeg(String),
     /// The YUV4MPEG2 is not acceptable.
     #[error("standard input: {0}")]
-    Y4m(#[from] Y4mError),
+    Y4m(Y4mError),
     /// Standard input cannot be read.
     #[error("cannot read standard input: {0}")]
     Stdin(io::Error),
@@ -114,4 +114,10 @@ pub enum SourceError {
         /// What it says.
         error: String,
     },
+}
+
+impl From<Y4mError> for SourceError {
+    fn from(error: Y4mError) -> Self {
+        Self::Y4m(error)
+    }
 }

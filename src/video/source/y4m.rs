@@ -91,8 +91,8 @@ pub enum Y4mError {
     #[error("the YUV4MPEG2 header is malformed: {0}")]
     Header(&'static str),
     /// A side beyond the limits.
-    #[error("the YUV4MPEG2 picture of {0}")]
-    Size(#[from] SizeError),
+    #[error("a YUV4MPEG2 picture of {0}")]
+    Size(SizeError),
     /// More than 8 bits, alpha, or a sampling that we have no layout for.
     #[error(
         "YUV4MPEG2 of {0:?} is not supported: use 8 bits in 420, 422, 444 or mono, for example `ffmpeg … -pix_fmt yuv420p`"
@@ -107,6 +107,12 @@ pub enum Y4mError {
     /// It cannot be read.
     #[error("cannot read: {0}")]
     Read(io::Error),
+}
+
+impl From<SizeError> for Y4mError {
+    fn from(error: SizeError) -> Self {
+        Self::Size(error)
+    }
 }
 
 impl Y4mError {
