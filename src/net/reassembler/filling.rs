@@ -1,6 +1,9 @@
 //! One frame being put together: its chunks in their places, and its parity beside them.
 
-use std::{ops::Range, time::Instant};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use super::chunk_set::ChunkSet;
 use crate::net::{
@@ -23,6 +26,8 @@ pub(super) struct Filling {
     pub(super) first_sent: MediaTime,
     pub(super) first_received: Instant,
     pub(super) last_received: Instant,
+    /// Chunks that have arrived.
+    arrived: u32,
     /// When the last source chunk came before the first was asked for, or would have come.
     own_until: Instant,
     /// Whether a chunk has been asked for: what comes from then on may be an answer.
@@ -59,6 +64,7 @@ impl Filling {
             first_sent: header.sent(),
             first_received: now,
             last_received: now,
+            arrived: 0,
             own_until: now,
             asked_for: false,
             repaired: 0,
@@ -95,6 +101,21 @@ impl Filling {
             self.own_until = now;
         }
         Placed::Source
+    }
+
+    /// A chunk has arrived at `now`.
+    pub(super) fn note_arrival(&mut self, now: Instant) {
+        self.last_received = now;
+        self.arrived += 1;
+    }
+
+    /// When the sender is taken to have nothing more to send of this frame, if no chunk arrives
+    /// until then. A slow link spaces chunks out: a gap is silence only when it is longer than
+    /// the gaps before it.
+    pub(super) fn quiet_at(&self) -> Instant {
+        let took = self.last_received.saturating_duration_since(self.first_received);
+        let mean_gap = took / self.arrived.saturating_sub(1).max(1);
+        self.last_received + REPAIR_WAIT.max(mean_gap * QUIET_GAPS)
     }
 
     /// Keeps a parity chunk, unless there is enough of it already.
@@ -292,3 +313,11 @@ impl Filling {
         (is_right.then_some(frame), self.chunks)
     }
 }
+
+/// How long no chunk may arrive of a frame that parity can recover before it is recovered. Only
+/// frames whose last chunk is lost, that no other frame follows, and that no NACK has asked for
+/// wait this long.
+pub(super) const REPAIR_WAIT: Duration = Duration::from_millis(1);
+
+/// The same in mean gaps between the frame's chunks, where that is longer.
+const QUIET_GAPS: u32 = 2;

@@ -158,7 +158,7 @@ impl Reassembler {
             Placed::Duplicate => self.counters.duplicate_chunks += 1,
             Placed::Conflict => self.counters.conflicting_chunks += 1,
         }
-        self.filling[index].last_received = now;
+        self.filling[index].note_arrival(now);
         if self.filling[index].is_complete() {
             return self.complete(now, index);
         }
@@ -169,7 +169,7 @@ impl Reassembler {
 
     /// Gives up what is due by `now`; returns a frame that was mended since nothing more of it has come.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<ReceivedFrame> {
-        let quiet = self.newest_mendable(|f, _| f.last_received + REPAIR_WAIT <= now);
+        let quiet = self.newest_mendable(|f, _| f.quiet_at() <= now);
         let mended = quiet.and_then(|index| self.mend(now, index));
         while let Some(index) = self.filling.iter().position(|f| self.deadline_of(f) <= now) {
             let filling = self.filling.swap_remove(index);
@@ -186,7 +186,7 @@ impl Reassembler {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let filling = self.filling.iter().map(|f| self.deadline_of(f));
         let mending = self.filling.iter().filter(|f| f.chunks.are_enough());
-        let mending = mending.map(|f| f.last_received + REPAIR_WAIT);
+        let mending = mending.map(Filling::quiet_at);
         filling.chain(mending).chain(self.given_up.front().map(|g| g.forget_at)).min()
     }
 
@@ -375,10 +375,6 @@ struct GivenUp {
 /// more only when the network reorders across frames. With the largest frame this bounds
 /// the memory at 32 MiB for source chunks and 22 MiB for parity, and two spare buffers of each.
 const SLOTS: usize = 4;
-
-/// How long nothing may come of a frame that parity can mend before it is mended. Only frames
-/// whose last chunk is lost, which no other follows, and which nobody has asked for, wait for it.
-const REPAIR_WAIT: Duration = Duration::from_millis(1);
 
 /// Frames remembered after they were given up; beyond it the oldest counts as incomplete.
 const GIVEN_UP_KEPT: usize = 8;

@@ -1,6 +1,6 @@
 //! Frames out of chunks that come in any order, late, twice, changed or never.
 
-use super::*;
+use super::{filling::REPAIR_WAIT, *};
 use crate::net::{
     fec::{Blocks, ParityEncoder},
     frame::FrameBytes,
@@ -271,6 +271,23 @@ fn a_frame_that_misses_nothing_is_not_mended() {
     let mut r = Reassembler::new(DEADLINE);
     let frame = handle_all_but(&mut r, now, &protected(1, 95, 10, 3), &[]).unwrap();
     assert_eq!((frame.repaired_chunks, r.counters().repaired), (0, 0));
+}
+
+#[test]
+fn chunks_that_a_slow_link_spaces_out_are_not_lost() {
+    let start = crate::clock::now();
+    let mut r = Reassembler::new(DEADLINE);
+    let bodies = protected(1, 95, 10, 3);
+    // Parity travels between the source chunks, so there is enough before the last one arrives.
+    let order = [0, 1, 2, 3, 4, 10, 5, 6, 11, 7, 8, 12, 9];
+    let mut frame = None;
+    for (i, &chunk) in order.iter().enumerate() {
+        let now = start + Duration::from_millis(5) * i as u32;
+        assert_eq!(r.handle_timeout(now), None, "chunk {i} is on its way");
+        frame = frame.or(handle(&mut r, now, &bodies[chunk]));
+    }
+    assert_eq!(frame.map(|f| f.repaired_chunks), Some(0));
+    assert_eq!(r.counters().repaired, 0);
 }
 
 #[test]
