@@ -1,12 +1,17 @@
 //! How many datagrams the kernel has dropped before we could take them, and why.
 //!
-//! Linux counts a socket's in the last column of `/proc/net/udp` and `/proc/net/udp6`, whatever the
-//! reason: want of room, or a UDP checksum that is wrong. Which it was it tells only of all sockets
-//! together, in `/proc/net/snmp` and `snmp6`. So a drop is for want of room if such have become more, and
-//! no more than wrong checksums do not explain.
+//! Linux tells each socket's drops by `SO_MEMINFO`, whatever the reason: want of room, or a UDP checksum that is wrong.
+//! The reason it tells only of all sockets together, in `/proc/net/snmp` and `snmp6`. So a drop is for want of room if
+//! such have become more, and no more than wrong checksums do not explain.
 //! Elsewhere nobody tells.
+//!
+//! `/proc/net/udp` has a socket's drops as well, but is read in pieces: when other sockets are closed between two of
+//! them, rows move, and one may be missing.
 
 use std::{fs, os::fd::AsFd};
+
+#[cfg(target_os = "linux")]
+use nix::{getsockopt_impl, sockopt_impl};
 
 /// Datagrams for one socket that the kernel has dropped since the socket was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,10 +43,7 @@ impl DropWatch {
 
     /// As of now; `None` where the system does not say.
     pub(super) fn read(&self, socket: impl AsFd) -> Option<KernelDrops> {
-        let inode = rustix::fs::fstat(socket).ok()?.st_ino;
-        let all = ["/proc/self/net/udp6", "/proc/self/net/udp"]
-            .iter()
-            .find_map(|table| drops_in(&fs::read_to_string(table).ok()?, inode))?;
+        let all = drops_of(socket)?;
         let reasons = if all > 0 { self.before.zip(Reasons::read()) } else { None };
         Some(KernelDrops::of(all, reasons.map(|(before, now)| now.since(before))))
     }
@@ -86,12 +88,27 @@ impl Reasons {
     }
 }
 
-fn drops_in(table: &str, inode: u64) -> Option<u64> {
-    let row = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let mut rows = row.filter(|fields| fields.len() > INODE);
-    let ours = rows.find(|fields| fields[INODE].parse() == Ok(inode))?;
-    ours.last()?.parse().ok()
+/// All drops of a socket since it was made.
+#[cfg(target_os = "linux")]
+fn drops_of(socket: impl AsFd) -> Option<u64> {
+    let memory = nix::sys::socket::getsockopt(&socket, SocketMemory).ok()?;
+    Some(memory[libc::SK_MEMINFO_DROPS as usize].into())
 }
+
+#[cfg(not(target_os = "linux"))]
+fn drops_of(_: impl AsFd) -> Option<u64> {
+    None
+}
+
+#[cfg(target_os = "linux")]
+sockopt_impl!(
+    /// What a socket's memory is used for, and what was dropped for want of it.
+    SocketMemory,
+    GetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_MEMINFO,
+    [u32; SOCKET_MEMORY_FIELDS]
+);
 
 /// `snmp` has two lines for each protocol: names, and counts in the same order.
 fn v4_reasons(table: &str) -> Option<Reasons> {
@@ -113,19 +130,13 @@ fn v6_reasons(table: &str) -> Reasons {
     })
 }
 
-/// The column of the inode.
-const INODE: usize = 9;
+/// `SK_MEMINFO_VARS` of Linux: what `SO_MEMINFO` answers with since 4.12.
+#[cfg(target_os = "linux")]
+const SOCKET_MEMORY_FIELDS: usize = 9;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TABLE: &str = "\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
-  371: 0100007F:1E2A 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 1234 2 0000000000000000 17
-  372: 0100007F:1E2B 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 1235 2 0000000000000000 0
-short line
-";
 
     const SNMP: &str = "\
 Icmp: InMsgs InErrors InCsumErrors
@@ -142,13 +153,6 @@ Udp6RcvbufErrors                \t30
 Udp6InCsumErrors                \t4
 UdpLite6RcvbufErrors            \t99
 ";
-
-    #[test]
-    fn the_row_of_the_inode_is_read() {
-        assert_eq!(drops_in(TABLE, 1234), Some(17));
-        assert_eq!(drops_in(TABLE, 1235), Some(0));
-        assert_eq!(drops_in(TABLE, 1), None);
-    }
 
     #[test]
     fn the_reasons_are_read_by_name() {
@@ -184,7 +188,7 @@ UdpLite6RcvbufErrors            \t99
         for _ in 0..1000 {
             from.send_to(&[0; 1400], addr).unwrap();
         }
-        let drops = watch.read(&to).unwrap();
+        let drops = await_drops(&watch, &to, 1);
         assert!(drops.overruns > 0, "{drops:?}");
     }
 
@@ -198,7 +202,6 @@ UdpLite6RcvbufErrors            \t99
             return;
         };
         let to = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        to.set_nonblocking(true).unwrap();
         let (watch, addr) = (DropWatch::new(), to.local_addr().unwrap());
         let [high, low] = addr.port().to_be_bytes();
         // A short one the kernel checks before it knows the socket; a long one when it is taken.
@@ -208,8 +211,41 @@ UdpLite6RcvbufErrors            \t99
         for _ in 0..3 {
             raw.send_to(&datagram, &SockAddr::from(addr)).unwrap();
         }
-        assert!(to.recv(&mut [0; 1000]).is_err());
-        let drops = watch.read(&to);
-        assert_eq!(drops, Some(KernelDrops { overruns: 0, bad_checksums: 3 }));
+        let drops = await_drops(&watch, &to, 3);
+        assert_eq!(drops, KernelDrops { overruns: 0, bad_checksums: 3 });
+    }
+
+    /// The drops of `socket` once there are `least`, or when too much time has passed. A busy kernel delivers what was
+    /// sent over loopback only a while after `send` has returned, and checks a checksum when the datagram is taken.
+    #[cfg(target_os = "linux")]
+    fn await_drops(watch: &DropWatch, socket: &std::net::UdpSocket, least: u64) -> KernelDrops {
+        let until = crate::clock::now() + std::time::Duration::from_secs(20);
+        socket.set_nonblocking(true).unwrap();
+        loop {
+            while socket.recv(&mut [0; 1500]).is_ok() {}
+            let drops = watch.read(socket).unwrap();
+            if drops.overruns + drops.bad_checksums >= least || crate::clock::now() > until {
+                return drops;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// `/proc/net/udp` loses rows then.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_socket_is_never_missed_while_others_come_and_go() {
+        let bind = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (socket, watch) = (bind(), DropWatch::new());
+        std::thread::scope(|scope| {
+            let others = scope.spawn(|| {
+                for _ in 0..200 {
+                    drop((0..60).map(|_| bind()).collect::<Vec<_>>());
+                }
+            });
+            while !others.is_finished() {
+                assert_eq!(watch.read(&socket), Some(KernelDrops::default()));
+            }
+        });
     }
 }
