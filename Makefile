@@ -1,6 +1,6 @@
 # Each target installs what it needs: `scripts/setup.sh` asks apt, with sudo only when not root.
 
-.PHONY: demo build test lint unit fuzz soak bench install test-camera test-netem clean
+.PHONY: demo build test lint unit wide fuzz soak bench install test-camera test-netem clean
 
 demo: build
 	./target/release/udpchat demo
@@ -26,6 +26,18 @@ lint:
 unit:
 	scripts/setup.sh test
 	cargo test --locked
+
+# The property tests with WIDE times their cases, from a seed that is drawn now, and ten times the fuzz bodies' rounds: an
+# hour or more. SEED=N plays a run again.
+WIDE ?= 100
+SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+wide: SEED := $(SEED)
+wide:
+	scripts/setup.sh test
+	@echo "this is SEED=$(SEED) WIDE=$(WIDE)"
+	PROPTEST_RNG_SEED=$(SEED) PROPTEST_CASES=$$((256 * $(WIDE))) cargo test --locked --lib
+	PROPTEST_RNG_SEED=$(SEED) PROPTEST_CASES=$$((256 * $(WIDE))) cargo test --locked --test it contract::
+	UDPCHAT_ROUNDS=200000 cargo test --locked --test it fuzzing::
 
 # Each target for FUZZ_SECONDS, 300 unless told otherwise; docs/TESTING.md has the last table.
 fuzz:

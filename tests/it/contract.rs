@@ -183,8 +183,6 @@ fn whole_datagram(sequence: u64, body: &[u8]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     /// The simulation itself asserts the contract at every step: a full drain leaves nothing due,
     /// no datagram is too long, frames are conserved, spurious timeouts say nothing.
     #[test]

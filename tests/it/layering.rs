@@ -256,3 +256,29 @@ fn each_rule_holds_what_it_should_and_nothing_else() {
         assert!(!rule(from, to), "{from} may import {to}");
     }
 }
+
+/// A property test must draw the same cases in every run, and more of them when `PROPTEST_CASES` says so.
+#[test]
+fn no_property_test_has_a_seed_or_a_number_of_cases_of_its_own() {
+    let config = include_str!("../../.cargo/config.toml");
+    assert!(config.contains("\nPROPTEST_RNG_SEED = "), "cargo gives every test the seed");
+    let mut files = Vec::new();
+    for folder in ["src", "tests"] {
+        collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
+    }
+    let fixed = ["with_cases", "rng_seed", "RngSeed", "TestRng", "TestRunner"];
+    for file in files.into_iter().filter(|file| !file.ends_with("it/layering.rs")) {
+        let text = fs::read_to_string(&file).expect("readable");
+        let found = fixed.iter().find(|word| text.contains("proptest") && text.contains(**word));
+        assert_eq!(found, None, "{}: divide ProptestConfig::default().cases", file.display());
+        let cases = text.lines().filter(|line| line.trim_start().starts_with("cases:"));
+        for line in cases.filter(|_| text.contains("proptest")) {
+            let line = line.trim();
+            assert!(line.starts_with("cases: ProptestConfig::default().cases"), "{line}");
+        }
+    }
+    if std::env::var_os("CARGO").is_some() {
+        let seed = proptest::test_runner::Config::default().rng_seed;
+        assert!(matches!(seed, proptest::test_runner::RngSeed::Fixed(_)), "{seed:?}");
+    }
+}

@@ -472,7 +472,10 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
+        #![proptest_config(ProptestConfig {
+            cases: ProptestConfig::default().cases / 6,
+            ..ProptestConfig::default()
+        })]
         #[test]
         fn at_any_size_it_is_as_painted_fresh(width in 16_usize..1400, height in 16_usize..800) {
             let mut pattern = pattern(width, height);
