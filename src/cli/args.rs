@@ -210,7 +210,7 @@ pub struct DoctorArgs {
 #[command(next_help_heading = "Picture")]
 pub struct SourceArgs {
     /// camera, camera:N, pattern, a video or image file, or - for YUV4MPEG2 or JPEGs on standard input
-    #[arg(long, default_value = "camera", value_name = "SOURCE")]
+    #[arg(long, default_value = "camera", value_name = "SOURCE", value_parser = values::source())]
     pub source: SourceSpec,
     /// How the picture is made.
     #[command(flatten)]
@@ -222,7 +222,7 @@ pub struct SourceArgs {
 #[command(next_help_heading = "Picture")]
 pub struct DemoSourceArgs {
     /// pattern, camera, camera:N, a video or image file, or - for YUV4MPEG2 or JPEGs on standard input
-    #[arg(long, default_value = "pattern", value_name = "SOURCE")]
+    #[arg(long, default_value = "pattern", value_name = "SOURCE", value_parser = values::source())]
     pub source: SourceSpec,
     /// How the picture is made.
     #[command(flatten)]
@@ -276,7 +276,7 @@ pub struct SinkArgs {
     #[arg(long, value_enum, value_name = "window|none")]
     pub show: Option<Show>,
     /// Record to FILE.y4m, FILE.mjpeg or FILE.avi, or pipe YUV4MPEG2 to standard output with - [default: neither]
-    #[arg(long, value_name = "FILE|-")]
+    #[arg(long, value_name = "FILE|-", value_parser = values::output())]
     pub output: Option<OutputSpec>,
     /// Show each frame so many ms later than it could be, 0 to 1000: steadier where the network is not
     #[arg(long, default_value = "0", value_name = "MS", value_parser = values::playout_delay)]

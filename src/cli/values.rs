@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
 use crate::{
     net::{
         io::{DEFAULT_PORT, Dscp, MAX_DSCP, Offload},
@@ -9,7 +11,11 @@ use crate::{
         session::MIN_MAX_DATAGRAM_LEN,
         wire::datagram::MAX_DATAGRAM_LEN,
     },
-    video::jpeg::{MAX_STRIPS, Strips},
+    video::{
+        jpeg::{MAX_STRIPS, Strips},
+        sink::OutputSpec,
+        source::SourceSpec,
+    },
 };
 
 /// `HOST[:PORT]`, not looked up yet.
@@ -24,6 +30,16 @@ pub struct HostPort {
 /// The largest datagram, in bytes of UDP payload; `None`: what the path is found to carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxDatagramLen(pub Option<usize>);
+
+/// A source, whose path need not be UTF-8.
+pub(crate) fn source() -> impl TypedValueParser<Value = SourceSpec> {
+    OsStringValueParser::new().map(SourceSpec::from)
+}
+
+/// An output, whose path need not be UTF-8.
+pub(crate) fn output() -> impl TypedValueParser<Value = OutputSpec> {
+    OsStringValueParser::new().try_map(OutputSpec::try_from)
+}
 
 pub(crate) fn host_port(text: &str) -> Result<HostPort, String> {
     let (host, port) = split_port(text)?;

@@ -13,6 +13,8 @@ mod congestion;
 mod contract;
 mod endpoint;
 mod error_texts;
+#[cfg(unix)]
+mod file_names;
 mod fuzzing;
 mod loss_table;
 mod paths;

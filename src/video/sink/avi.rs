@@ -214,8 +214,9 @@ fn numbered(path: &Path, part: u32) -> PathBuf {
     if part == 1 {
         return path.into();
     }
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{stem}-{part}.avi"))
+    let mut name = path.file_stem().unwrap_or_default().to_os_string();
+    name.push(format!("-{part}.avi"));
+    path.with_file_name(name)
 }
 
 /// Bytes up to the first chunk.

@@ -1,6 +1,11 @@
 //! What a user says about an output.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+    path::PathBuf,
+    str::FromStr,
+};
 
 /// Where to record to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,16 +43,25 @@ impl FromStr for OutputSpec {
     type Err = OutputSpecError;
 
     fn from_str(text: &str) -> Result<Self, OutputSpecError> {
-        if text == "-" {
+        OsString::from(text).try_into()
+    }
+}
+
+impl TryFrom<OsString> for OutputSpec {
+    type Error = OutputSpecError;
+
+    /// The name need not be UTF-8.
+    fn try_from(argument: OsString) -> Result<Self, OutputSpecError> {
+        if argument == OsStr::new("-") {
             return Ok(Self::Stdout);
         }
-        let path = PathBuf::from(text);
+        let path = PathBuf::from(argument);
         let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         let container = match &extension[..] {
             "y4m" => Container::Y4m,
             "mjpeg" | "mjpg" => Container::MotionJpeg,
             "avi" => Container::Avi,
-            _ => return Err(OutputSpecError { text: text.to_owned() }),
+            _ => return Err(OutputSpecError { name: path }),
         };
         Ok(Self::File { path, container })
     }
@@ -65,10 +79,10 @@ impl fmt::Display for OutputSpec {
 /// A name that says no container.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} does not say how to record: end the name in .y4m (decoded), .mjpeg or .avi (frames as they come), or use - for YUV4MPEG2 on standard output"
+    "{name:?} does not say how to record: end the name in .y4m (decoded), .mjpeg or .avi (frames as they come), or use - for YUV4MPEG2 on standard output"
 )]
 pub struct OutputSpecError {
-    text: String,
+    name: PathBuf,
 }
 
 #[cfg(test)]
@@ -83,6 +97,15 @@ mod tests {
         assert_eq!("x/b.MJPG".parse(), Ok(file("x/b.MJPG", Container::MotionJpeg)));
         assert_eq!("c.mjpeg".parse(), Ok(file("c.mjpeg", Container::MotionJpeg)));
         assert_eq!("d.e.avi".parse(), Ok(file("d.e.avi", Container::Avi)));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_need_not_be_utf_8() {
+        use std::os::unix::ffi::OsStringExt;
+        let name = OsString::from_vec(b"film-\xff.avi".to_vec());
+        let file = OutputSpec::File { path: name.clone().into(), container: Container::Avi };
+        assert_eq!(OutputSpec::try_from(name), Ok(file));
     }
 
     #[test]

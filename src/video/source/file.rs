@@ -111,7 +111,10 @@ impl Film {
 
 fn open_capture(path: &Path) -> Result<VideoCapture, SourceError> {
     let unplayable = || SourceError::Unplayable { path: path.into() };
-    let capture = VideoCapture::from_file(path, videoio::CAP_FFMPEG).map_err(|_| unplayable())?;
+    // An absolute path is one to FFmpeg as well; it takes the beginning of `12:30.mp4` for a protocol.
+    let absolute = std::path::absolute(path).map_err(|_| unplayable())?;
+    let capture =
+        VideoCapture::from_file(absolute, videoio::CAP_FFMPEG).map_err(|_| unplayable())?;
     if capture.is_opened().unwrap_or(false) { Ok(capture) } else { Err(unplayable()) }
 }
 

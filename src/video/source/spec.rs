@@ -1,12 +1,14 @@
 //! What a user says about a source.
 
-use std::{convert::Infallible, fmt, ops::RangeInclusive, path::PathBuf, str::FromStr};
+use std::{
+    convert::Infallible, ffi::OsString, fmt, ops::RangeInclusive, path::PathBuf, str::FromStr,
+};
 
 use super::pace::Pacer;
 use crate::video::image::Size;
 
-/// Which source. Every text is one: what has no meaning of its own is a path
-/// (`./pattern` is a file of that name).
+/// Which source. Every argument is one: what has no meaning of its own is a path
+/// (`./pattern` is a file of that name), which need not be UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceSpec {
     /// `camera` is the first one that there is, `camera:2` the one of that number.
@@ -23,14 +25,26 @@ impl FromStr for SourceSpec {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
-        let camera = text.strip_prefix("camera:").and_then(|index| index.parse().ok());
-        Ok(match text {
-            "camera" => Self::Camera(None),
-            "pattern" => Self::Pattern,
-            "-" => Self::Stdin,
-            _ if camera.is_some() => Self::Camera(camera),
-            _ => Self::Path(text.into()),
-        })
+        Ok(OsString::from(text).into())
+    }
+}
+
+impl From<OsString> for SourceSpec {
+    fn from(argument: OsString) -> Self {
+        let named = argument.to_str().and_then(Self::named);
+        named.unwrap_or_else(|| Self::Path(argument.into()))
+    }
+}
+
+impl SourceSpec {
+    /// A text that has a meaning of its own.
+    fn named(text: &str) -> Option<Self> {
+        match text {
+            "camera" => Some(Self::Camera(None)),
+            "pattern" => Some(Self::Pattern),
+            "-" => Some(Self::Stdin),
+            _ => text.strip_prefix("camera:")?.parse().ok().map(|n| Self::Camera(Some(n))),
+        }
     }
 }
 
@@ -97,5 +111,13 @@ mod tests {
             assert_eq!(text.parse(), Ok(spec.clone()));
             assert_eq!(spec.to_string(), text);
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_need_not_be_utf_8() {
+        use std::os::unix::ffi::OsStringExt;
+        let name = OsString::from_vec(b"film-\xff.avi".to_vec());
+        assert_eq!(SourceSpec::from(name.clone()), SourceSpec::Path(name.into()));
     }
 }

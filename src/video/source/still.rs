@@ -44,7 +44,8 @@ impl Still {
         }
         let flags =
             if options.gray { imgcodecs::IMREAD_GRAYSCALE } else { imgcodecs::IMREAD_COLOR };
-        let mat = imgcodecs::imread(path, flags).map_err(|_| damaged())?;
+        // From memory, so that the file is read once, whatever its name is.
+        let mat = imgcodecs::imdecode(&&bytes[..], flags).map_err(|_| damaged())?;
         if mat.empty() {
             return Err(damaged());
         }
