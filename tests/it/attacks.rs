@@ -20,7 +20,8 @@ use udpchat::{
     net::{
         crypto::keys::SharedSecret,
         frame::{FrameBytes, OutgoingFrame, SessionId},
-        session::{EndReason, Event, GiveUpReason, Role, WaitReason},
+        io::Listen,
+        session::{Bare, EndReason, EndpointConfig, Event, GiveUpReason, Role, WaitReason},
         wire::{
             checksum::{Hashed, Joiner},
             control::ControlError,
@@ -267,7 +268,9 @@ fn a_flood_does_not_disturb_a_stream() {
     });
     deliver_some(&sender, &receiver);
     let resident = resident_bytes();
-    let flood = Flood::start(receiver.addr(), session);
+    let flood = Flood::start(Ipv4Addr::LOCALHOST, receiver.addr(), 50, move |number, datagram| {
+        stray(session, number, datagram);
+    });
     let mut ages = Vec::new();
     let picture_len = 117_000;
     for number in 1000..1000 + frames {
@@ -299,6 +302,52 @@ fn a_flood_does_not_disturb_a_stream() {
     assert!(ages.len() as u64 >= frames * 9 / 10, "{} of {frames} shown", ages.len());
     assert!(grown < 16 << 20, "{grown} bytes more");
     assert_eq!(stats.totals.reassembly.damaged, 0);
+}
+
+/// Nine thousand a second, each as if it were the first of a new stream that is sealed with our key.
+/// Before the stream begins, and while it runs; from another address, and from its own.
+#[test]
+fn forged_first_datagrams_neither_delay_nor_thin_a_keyed_stream_without_a_control_channel() {
+    let _alone = crate::program::alone();
+    let key = || Bare::Sealed(SharedSecret::from_bytes([7; 32]));
+    for eve in [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::LOCALHOST] {
+        let bob = EndpointConfig { bare: key(), ..config("bob", Role::Receive) };
+        let addr = LOOPBACK.parse().expect("ours");
+        let bob = Side::start(driver_config(bob, Some(Listen { addr, control: false })));
+        let flood = Flood::start(eve, bob.addr(), 9, |number, datagram| {
+            let session = SessionId::new(number as u32 + 1).expect("not zero");
+            let (kind, direction) = (Kind::Video, Direction::FromDialer);
+            let sequence = u64::MAX / 2 + number;
+            Prelude { kind, direction, sequence, session }.write(Form::Sealed, datagram);
+        });
+        wait("the flood", || (bob.handle.stats().strays.forged > 10).then_some(()));
+        let role = Role::Send { targets: vec![target(bob.addr())], control: false };
+        let ann = EndpointConfig { bare: key(), ..config("ann", role) };
+        let ann = Side::start(driver_config(ann, None));
+        let mut shown = Vec::new();
+        let began = clock::now();
+        for number in 0..90 {
+            let data = FrameBytes::from(picture(number, FRAME_LEN));
+            ann.inlet.push(OutgoingFrame { data, captured: clock::now() });
+            let next = clock::now() + FRAME_INTERVAL;
+            while let Some(left) = next.checked_duration_since(clock::now()) {
+                if let Taken::Value(d) = bob.received.take(left) {
+                    shown.push((number_of(&d.frame.data), clock::now() - began));
+                }
+            }
+        }
+        let sent = flood.stop();
+        let stats = bob.handle.stats();
+        eprintln!(
+            "{} of 90 frames among {sent} datagrams from {eve}, the first {:?}; {:?}",
+            shown.len(),
+            shown.first(),
+            stats.strays
+        );
+        assert!(sent > 20_000, "{sent} sent");
+        assert!(shown.len() >= 80, "{} of 90 shown", shown.len());
+        assert!(stats.strays.forged > 10);
+    }
 }
 
 /// From the address that the honest caller comes from, too, which must take its share of what that address gets: of the crowd
@@ -477,17 +526,24 @@ struct Flood {
 }
 
 impl Flood {
-    fn start(to: SocketAddr, session: SessionId) -> Self {
+    /// So many each millisecond, filled by `fill` with its number.
+    fn start(
+        from: Ipv4Addr,
+        to: SocketAddr,
+        per_ms: u64,
+        fill: impl Fn(u64, &mut [u8; 1200]) + Send + 'static,
+    ) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&over);
         let thread = std::thread::spawn(move || {
             let sockets: [_; 10] =
-                std::array::from_fn(|_| UdpSocket::bind(LOOPBACK).expect("bound"));
+                std::array::from_fn(|_| UdpSocket::bind((from, 0)).expect("bound"));
             let (began, mut sent) = (clock::now(), 0_u64);
             while !is_over.load(Ordering::Relaxed) {
-                let due = (clock::now() - began).as_micros() as u64 / 20;
+                let due = (clock::now() - began).as_micros() as u64 * per_ms / 1000;
                 while sent < due {
-                    let datagram = stray(session, sent);
+                    let mut datagram = [0x5a; 1200];
+                    fill(sent, &mut datagram);
                     let _ = sockets[sent as usize % sockets.len()].send_to(&datagram, to);
                     sent += 1;
                 }
@@ -507,15 +563,13 @@ impl Flood {
 
 /// Noise, every other one as if it were of `session`, ahead of all that it has sent; of these, every other one
 /// as if it were sealed with the session's next key.
-fn stray(session: SessionId, number: u64) -> [u8; 1200] {
-    let mut datagram = [0x5a; 1200];
+fn stray(session: SessionId, number: u64, datagram: &mut [u8]) {
     if number.is_multiple_of(2) {
         let (kind, direction) = (Kind::Video, Direction::FromDialer);
         let next_key = (number / 2 % 2) << 22;
         let sequence = next_key + (1 << 20) + number % (1 << 20);
-        Prelude { kind, direction, sequence, session }.write(Form::Sealed, &mut datagram);
+        Prelude { kind, direction, sequence, session }.write(Form::Sealed, datagram);
     }
-    datagram
 }
 
 /// What this process has in memory.

@@ -16,7 +16,6 @@ use rand_pcg::Pcg64Mcg;
 use super::{
     AskId, CallCounters, CallId, DEFAULT_REASSEMBLY_DEADLINE, Delivered, EndReason, Event,
     GiveUpReason, Verdict, WaitReason, boot_local_epoch,
-    budget::Budget,
     call::{Call, CallParts},
     control::ControlChannel,
     dialling::Dialling,
@@ -36,7 +35,7 @@ use crate::net::{
         text::{Line, Name},
     },
 };
-use answering::{BARE_ATTEMPTS_A_SECOND, BARE_ATTEMPTS_BURST};
+use answering::BareAttempts;
 use greeting::{Greeting, MeetingBudget};
 
 /// What an endpoint is to do.
@@ -209,7 +208,7 @@ pub struct Endpoint {
     next_ask: u64,
     /// The newest sequence number of the sealed sessions without a control channel that have ended.
     newest_bare: Option<u64>,
-    bare_attempts: Budget,
+    bare_attempts: BareAttempts,
     has_told_cannot_open: bool,
     meetings: MeetingBudget,
     next_transmitter: usize,
@@ -241,7 +240,7 @@ impl Endpoint {
             next_call: 0,
             next_ask: 0,
             newest_bare: None,
-            bare_attempts: Budget::new(now, BARE_ATTEMPTS_A_SECOND, BARE_ATTEMPTS_BURST),
+            bare_attempts: BareAttempts::new(now),
             has_told_cannot_open: false,
             meetings: MeetingBudget::new(now),
             next_transmitter: 0,

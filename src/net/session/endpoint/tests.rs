@@ -1,6 +1,6 @@
 //! Callers, callees and those who send unasked, in virtual time.
 
-use super::*;
+use super::{answering::BARE_ATTEMPTS_BURST, *};
 use crate::net::{
     session::control::Heard,
     wire::control::{Hello, Message, SecretPart},
@@ -249,6 +249,23 @@ fn unknown_sealed_sessions_are_tried_only_so_often() {
         receiver.handle_datagram(now, from, &mut sent_bare(now, key(2), 6));
     }
     assert_eq!(receiver.strays().forged, BARE_ATTEMPTS_BURST as u64);
+}
+
+#[test]
+fn strangers_cannot_use_up_the_attempts_of_a_known_address() {
+    let now = crate::clock::now();
+    let (known, stranger) = ("10.0.0.1:8".parse().unwrap(), "10.0.0.2:8".parse().unwrap());
+    let mut receiver = bare(now, Role::Receive, key(1), 0);
+    receiver.handle_datagram(now, known, &mut sent_bare(now, key(1), 5));
+    assert!(receiver.poll_frame().is_some());
+    let later = now + Duration::from_secs(3);
+    receiver.handle_timeout(later);
+    for _ in 0..1000 {
+        receiver.handle_datagram(later, stranger, &mut sent_bare(later, key(2), 6));
+    }
+    assert_eq!(receiver.strays().forged, BARE_ATTEMPTS_BURST as u64);
+    receiver.handle_datagram(later, known, &mut sent_bare(later, key(1), 7));
+    assert!(receiver.poll_frame().is_some(), "its first datagram is tried");
 }
 
 #[test]
