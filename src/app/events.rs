@@ -22,7 +22,10 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
             format!("waiting for {host}: it is busy with {with}")
         }
         Event::Waiting { host, reason: WaitReason::Ringing, .. } => {
-            format!("waiting for {host}: it has to say yes")
+            format!("ringing {host}: somebody there has to say yes (Ctrl-C hangs up)")
+        }
+        Event::Waiting { host, reason: WaitReason::ConnectionLost, .. } => {
+            format!("waiting for {host}: the connection was lost before anybody there answered")
         }
         Event::GivenUp { host, reason } => format!("cannot stream to {host}: {}", given_up(reason)),
         Event::Connected { peer, stream, is_sealed, .. } => match stream {

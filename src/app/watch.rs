@@ -92,7 +92,7 @@ impl Watch<'_> {
             self.tell_change();
             self.say_typed();
             let now = clock::now();
-            self.trust.tick(now, &self.network.handle, self.messages);
+            self.trust.tick(self.messages);
             self.notice(now)?;
             if self.view.tick(now, self.messages)? {
                 break;
@@ -201,7 +201,11 @@ impl Watch<'_> {
             return Ok(());
         }
         self.presence.noticed = Some(now);
-        let lines = self.presence.lines(now, stalled_since, &self.waiting);
+        let mut lines = self.presence.lines(now, stalled_since, &self.waiting);
+        if let Some(caller) = self.trust.caller() {
+            lines =
+                vec![format!("{} calls.", who(caller)), "Answer in the terminal: yes or no".into()];
+        }
         self.view.notice(|| lines)
     }
 

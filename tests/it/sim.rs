@@ -176,7 +176,11 @@ impl Sim {
     pub(crate) fn config(&self, node: NodeId, role: Role) -> EndpointConfig {
         EndpointConfig {
             seed: node.0 as u64 + 1 + (self.now - self.base).as_micros() as u64 * 16,
-            ..crate::endpoint::config(["ann", "bob", "eve", "dan"][node.0], role, self.now)
+            ..crate::endpoint::config(
+                ["ann", "bob", "eve", "dan", "flo", "gus"][node.0],
+                role,
+                self.now,
+            )
         }
     }
 

@@ -266,6 +266,74 @@ fn whoever_is_asked_about_when_a_call_begins_is_told_that_it_is_busy() {
 }
 
 #[test]
+fn a_call_rings_until_somebody_answers_or_the_caller_stops() {
+    for quits in [false, true] {
+        let mut sim = bob_is_asked();
+        sim.run(600 * SECOND);
+        let [ask] = asks(&told(&mut sim, BOB))[..] else { panic!("asked once") };
+        let rings = |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Ringing, .. });
+        let heard = told(&mut sim, ANN);
+        assert!(matches!(&heard[..], [event] if rings(event)), "{heard:?}");
+        if quits {
+            sim.quit(ANN);
+            sim.run(SECOND);
+            assert_eq!(told(&mut sim, BOB), [Event::AskEnded { ask }]);
+        } else {
+            sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
+            sim.run(SECOND);
+            assert_eq!(connected(&mut sim, ANN).len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_call_rings_on_when_the_called_side_is_restarted_or_unreachable_for_a_while() {
+    let mut sim = bob_is_asked();
+    sim.run(SECOND);
+    assert_eq!(asks(&told(&mut sim, BOB)).len(), 1);
+    sim.kill(BOB);
+    sim.run(SECOND);
+    let config = sim.config(BOB, Role::Receive);
+    sim.start(BOB, EndpointConfig { admission: Admission::Asked, ..config });
+    sim.run(SECOND);
+    let [_] = asks(&told(&mut sim, BOB))[..] else { panic!("asked again") };
+    sim.black_out(40 * SECOND);
+    sim.run(90 * SECOND);
+    let heard = told(&mut sim, ANN);
+    let given_up = |e: &Event| matches!(e, Event::GivenUp { .. });
+    assert!(!heard.iter().any(given_up), "{heard:?}");
+    let Some(&ask) = asks(&told(&mut sim, BOB)).last() else { panic!("asked after the blackout") };
+    sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
+    sim.run(SECOND);
+    assert_eq!(connected(&mut sim, ANN).len(), 1);
+}
+
+#[test]
+fn one_caller_too_many_is_told_that_it_is_busy_and_rings_when_there_is_room() {
+    let mut sim = Sim::new(6);
+    let config = sim.config(NodeId(5), Role::Receive);
+    sim.start(NodeId(5), EndpointConfig { admission: Admission::Asked, ..config });
+    for caller in 0..5 {
+        sim.start_sender(NodeId(caller), NodeId(5), true);
+    }
+    let rings = |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Ringing, .. });
+    let rung = |sim: &mut Sim| {
+        (0..5).map(|caller| told(sim, NodeId(caller))).fold(Vec::new(), |mut rung, heard| {
+            assert!(!heard.iter().any(|e| matches!(e, Event::GivenUp { .. })), "{heard:?}");
+            rung.push(heard.iter().any(rings));
+            rung
+        })
+    };
+    sim.run(10 * SECOND);
+    let first = rung(&mut sim);
+    assert_eq!(first.iter().filter(|rung| **rung).count(), 4, "{first:?}");
+    sim.run(30 * SECOND);
+    let then = rung(&mut sim);
+    let fifth = first.iter().position(|rung| !rung).expect("one waits");
+    assert!(then[fifth], "it has its turn");
+}
+
+#[test]
 fn a_stream_in_the_clear_keeps_no_caller_out() {
     let mut sim = Sim::new(3);
     sim.start_receiver(BOB);

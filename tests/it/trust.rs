@@ -209,7 +209,7 @@ fn a_chat_is_answered_when_somebody_says_yes() {
     waits.wait_for("Answer, and be seen?");
     typed.write_all(b"yes\n").expect("typed");
     waits.wait_for("before the question could be read");
-    call.wait_for("it has to say yes");
+    call.wait_for("somebody there has to say yes");
     let reading = std::time::Duration::from_millis(1100);
     std::thread::park_timeout(reading);
     typed.write_all(b"hello?\n").expect("typed");

@@ -21,7 +21,6 @@ pub(crate) mod secret_file;
 use std::{
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
-    time::Instant,
 };
 
 use anyhow::{Context, Result};
@@ -35,7 +34,7 @@ use crate::{
     net::{
         crypto::keys::{Identity, PublicKey, SharedSecret},
         io::Handle,
-        session::{Admission, AskId, Bare, Event, GiveUpReason, Verdict},
+        session::{Admission, AskId, Bare, Event, GiveUpReason, Peer, Verdict},
         wire::text::Name,
     },
 };
@@ -171,13 +170,14 @@ impl Trust {
         true
     }
 
-    /// Nobody waits for an answer for ever.
-    pub(super) fn tick(&mut self, now: Instant, handle: &Handle, messages: &Messages) {
-        if let Some(question) = self.questions.expire(now) {
-            messages.say("nobody has answered");
-            handle.answer(question.ask, Verdict::Refuse);
-            self.show_question(messages);
-        }
+    /// Shows the question that had to wait, once it may be shown.
+    pub(super) fn tick(&mut self, messages: &Messages) {
+        self.show_question(messages);
+    }
+
+    /// Who calls and waits for an answer that is to be typed in the terminal.
+    pub(super) fn caller(&self) -> Option<&Peer> {
+        self.questions.shown().map(|question| &question.peer)
     }
 
     fn show_question(&mut self, messages: &Messages) {
@@ -216,10 +216,7 @@ impl Trust {
             }
             Judgement::Ask(text) => {
                 let question = Question { ask, peer: somebody.peer.clone(), key, text };
-                if self.questions.push(now, question) {
-                    return;
-                }
-                Verdict::Refuse
+                return self.questions.push(question);
             }
         };
         handle.answer(ask, verdict);

@@ -1,4 +1,5 @@
-//! What somebody at this machine is being asked: one thing at a time, and not too often.
+//! Questions to the person at this machine: one at a time, and not too often. Each stays until it is
+//! answered or the caller hangs up.
 
 use std::{
     collections::VecDeque,
@@ -21,7 +22,7 @@ pub(super) struct Question {
     pub(super) text: String,
 }
 
-/// Those that wait for an answer, in the order in which they came.
+/// Those that wait for an answer, in the order in which they came. The network side bounds their number.
 #[derive(Debug)]
 pub(super) struct Questions {
     open: VecDeque<Question>,
@@ -49,23 +50,28 @@ impl Questions {
         Self { open: VecDeque::new(), shown: None, quota }
     }
 
-    /// Puts `question` behind those that wait; `false`: there have been too many.
-    pub(super) fn push(&mut self, now: Instant, question: Question) -> bool {
-        let may = self.quota.take(now, question.peer.addr.ip());
-        if may {
-            self.open.push_back(question);
-        }
-        may
+    /// Puts `question` behind those that wait.
+    pub(super) fn push(&mut self, question: Question) {
+        self.open.push_back(question);
     }
 
-    /// The one to show now, if it is not shown yet.
+    /// The one to show now, if it is not shown yet. Those about whose caller too much has been asked
+    /// lately wait.
     pub(super) fn show(&mut self, now: Instant) -> Option<&Question> {
-        let first = self.open.front()?;
         if self.shown.is_some() {
             return None;
         }
+        let quota = &mut self.quota;
+        let at = self.open.iter().position(|question| quota.take(now, question.peer.addr.ip()))?;
+        let next = self.open.remove(at)?;
+        self.open.push_front(next);
         self.shown = Some(now);
-        Some(first)
+        self.open.front()
+    }
+
+    /// The one that people see.
+    pub(super) fn shown(&self) -> Option<&Question> {
+        self.shown.and(self.open.front())
     }
 
     /// Takes back a question, of whatever place; whether people saw it.
@@ -93,20 +99,11 @@ impl Questions {
         self.take_first().map_or(Typed::NoAnswer, |question| Typed::Answer(question, is_yes))
     }
 
-    /// The question that nobody has answered in time.
-    pub(super) fn expire(&mut self, now: Instant) -> Option<Question> {
-        let shown = self.shown?;
-        if now.saturating_duration_since(shown) < PATIENCE { None } else { self.take_first() }
-    }
-
     fn take_first(&mut self) -> Option<Question> {
         self.shown = None;
         self.open.pop_front()
     }
 }
-
-/// How long somebody may think about a caller.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is typed sooner was meant for something else: another caller, who has just gone, say.
 const READING_TIME: Duration = Duration::from_secs(1);
@@ -136,7 +133,8 @@ mod tests {
         let now = crate::clock::now();
         let mut questions = Questions::new();
         assert!(matches!(questions.answer(now, "yes"), Typed::NoAnswer));
-        assert!(questions.push(now, question(1, 1)) && questions.push(now, question(2, 2)));
+        questions.push(question(1, 1));
+        questions.push(question(2, 2));
         assert_eq!(shown(&mut questions, now), Some(AskId(1)));
         assert_eq!(shown(&mut questions, now), None);
         let read = now + READING_TIME;
@@ -151,7 +149,8 @@ mod tests {
     fn a_yes_meant_for_who_has_gone_is_no_answer_to_who_is_next() {
         let now = crate::clock::now();
         let mut questions = Questions::new();
-        assert!(questions.push(now, question(1, 1)) && questions.push(now, question(2, 2)));
+        questions.push(question(1, 1));
+        questions.push(question(2, 2));
         shown(&mut questions, now);
         let later = now + 5 * READING_TIME;
         assert!(questions.withdraw(AskId(1)).is_some_and(|(_, was_shown)| was_shown));
@@ -161,24 +160,48 @@ mod tests {
     }
 
     #[test]
-    fn a_question_that_waits_can_be_withdrawn_and_one_that_is_shown_expires() {
+    fn a_question_that_waits_can_be_withdrawn_and_one_that_is_shown_stays() {
         let now = crate::clock::now();
         let mut questions = Questions::new();
-        assert!(questions.push(now, question(1, 1)) && questions.push(now, question(2, 2)));
+        questions.push(question(1, 1));
+        questions.push(question(2, 2));
         shown(&mut questions, now);
         assert!(questions.withdraw(AskId(2)).is_some_and(|(_, was_shown)| !was_shown));
-        assert!(questions.expire(now + PATIENCE / 2).is_none());
-        assert_eq!(questions.expire(now + PATIENCE).map(|question| question.ask), Some(AskId(1)));
-        assert!(questions.expire(now + 2 * PATIENCE).is_none());
+        let tomorrow = now + Duration::from_secs(86_400);
+        assert_eq!(shown(&mut questions, tomorrow), None, "it is shown already");
+        assert_eq!(questions.shown().map(|question| question.ask), Some(AskId(1)));
+        assert!(matches!(questions.answer(tomorrow, "y"), Typed::Answer(_, true)));
     }
 
     #[test]
-    fn whoever_calls_again_and_again_is_not_asked_about_every_time() {
+    fn whoever_calls_again_and_again_is_not_asked_about_every_time_but_later() {
         let now = crate::clock::now();
         let mut questions = Questions::new();
-        let one: Vec<bool> = (0..4).map(|ask| questions.push(now, question(ask, 1))).collect();
-        assert_eq!(one, [true, true, true, false]);
-        let others = (2..20).filter(|&last| questions.push(now, question(9, last))).count();
-        assert_eq!(others, MAX_A_MINUTE - 3);
+        for ask in 0..4 {
+            questions.push(question(ask, 1));
+            let is_shown = shown(&mut questions, now).is_some();
+            assert_eq!(is_shown, ask < 3);
+            if is_shown {
+                questions.withdraw(AskId(ask));
+            }
+        }
+        questions.push(question(9, 2));
+        assert_eq!(shown(&mut questions, now), Some(AskId(9)), "another one need not wait");
+        questions.withdraw(AskId(9));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(shown(&mut questions, later), Some(AskId(3)));
+    }
+
+    #[test]
+    fn in_a_crowd_only_so_much_is_asked() {
+        let now = crate::clock::now();
+        let mut questions = Questions::new();
+        let asked = (1..20).filter(|&last| {
+            questions.push(question(last.into(), last));
+            let is_shown = shown(&mut questions, now).is_some();
+            questions.withdraw(AskId(last.into()));
+            is_shown
+        });
+        assert_eq!(asked.count(), MAX_A_MINUTE);
     }
 }

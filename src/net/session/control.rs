@@ -1,6 +1,9 @@
 //! One control connection: bytes in and out, messages in and out, and the meeting before them.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use crate::net::{
     crypto::{
@@ -18,6 +21,9 @@ use crate::net::{
 pub(super) struct ControlChannel {
     conn: ConnId,
     inbox: Vec<u8>,
+    /// What was read before its time, and how many bytes that took.
+    early: VecDeque<Heard>,
+    early_len: usize,
     outbox: Vec<u8>,
     preface_seen: bool,
     stage: Stage,
@@ -87,6 +93,8 @@ impl ControlChannel {
         Self {
             conn,
             inbox: Vec::new(),
+            early: VecDeque::new(),
+            early_len: 0,
             outbox: PREFACE.to_vec(),
             preface_seen: false,
             stage,
@@ -138,9 +146,22 @@ impl ControlChannel {
         self.inbox.extend_from_slice(bytes);
     }
 
-    /// Bytes that have come and have not been read.
+    /// Bytes that have come and have not been heard.
     pub(super) fn unread(&self) -> usize {
-        self.inbox.len()
+        self.inbox.len() + self.early_len
+    }
+
+    /// Drops the keep-alives that have come; [`poll_heard`](Self::poll_heard) returns everything else later.
+    pub(super) fn drop_keep_alives(&mut self) -> Result<(), ControlError> {
+        let mut unread = self.inbox.len();
+        while let Some(heard) = self.read()? {
+            if heard != Heard::Message(Message::KeepAlive) {
+                self.early_len += unread - self.inbox.len();
+                self.early.push_back(heard);
+            }
+            unread = self.inbox.len();
+        }
+        Ok(())
     }
 
     /// Whether a whole message has come, which takes some work; an error, without any, if it cannot be
@@ -165,6 +186,15 @@ impl ControlChannel {
 
     /// The next that has come whole; `None` until more has come, and after a dialler's first message.
     pub(super) fn poll_heard(&mut self) -> Result<Option<Heard>, ControlError> {
+        let early = self.early.pop_front();
+        if early.is_some() {
+            return Ok(early);
+        }
+        self.early_len = 0;
+        self.read()
+    }
+
+    fn read(&mut self) -> Result<Option<Heard>, ControlError> {
         if !self.see_preface()? {
             return Ok(None);
         }
@@ -433,6 +463,24 @@ mod tests {
         channel.handle_timeout(due);
         assert!(channel.poll_timeout() > due);
         assert_eq!(channel.take_output().unwrap().len(), 2 + 1 + 16);
+    }
+
+    #[test]
+    fn keep_alives_are_dropped_and_the_rest_is_heard_later_in_order() {
+        let (mut dialler, mut answerer, _) = met(None, None);
+        let text = |text: &str| Message::Text(Line::new(text).unwrap());
+        for message in [Message::KeepAlive, text("one"), Message::KeepAlive, text("two")] {
+            dialler.push(&message);
+        }
+        cross(&mut dialler, &mut answerer);
+        answerer.drop_keep_alives().unwrap();
+        assert_eq!(answerer.unread(), 2 * (2 + 1 + 4 + 16));
+        dialler.push(&text("three"));
+        cross(&mut dialler, &mut answerer);
+        for said in ["one", "two", "three"] {
+            assert_eq!(answerer.poll_heard(), Ok(Some(Heard::Message(text(said)))));
+        }
+        assert_eq!((answerer.poll_heard(), answerer.unread()), (Ok(None), 0));
     }
 
     #[test]

@@ -37,6 +37,8 @@ enum Stage {
     Asked(AskId),
     /// We have introduced ourselves, with our part of the secret, for this session.
     Introduced(SessionId, SecretPart),
+    /// The same, and somebody there is asked about us.
+    Ringing(SessionId, SecretPart),
 }
 
 /// What a call with a target that has answered is made of.
@@ -87,6 +89,7 @@ impl Dialling {
     /// What it means that the connection has ended.
     pub(super) fn lost_reason(&self) -> WaitReason {
         match self.state {
+            State::Meeting { stage: Stage::Ringing(..), .. } => WaitReason::ConnectionLost,
             State::Meeting { .. } => WaitReason::HungUp,
             _ => WaitReason::NoAnswer,
         }
@@ -110,6 +113,9 @@ impl Dialling {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Idle { redial_at } => Some(*redial_at),
+            State::Meeting { control, stage: Stage::Ringing(..), give_up_at } => {
+                Some(control.poll_timeout().min(*give_up_at))
+            }
             State::Connecting { give_up_at, .. } | State::Meeting { give_up_at, .. } => {
                 Some(*give_up_at)
             }
@@ -152,21 +158,41 @@ impl Dialling {
         }
     }
 
-    /// The other side asks somebody about us; a word about it if that is new.
+    /// The other side asks somebody about us, which may take as long as it likes; a word about it if
+    /// that is new.
     pub(super) fn ring(&mut self, now: Instant) -> Option<Event> {
-        if let State::Meeting { give_up_at, .. } = &mut self.state {
-            *give_up_at = now + ASK_DEADLINE;
-        }
+        let State::Meeting { stage, .. } = &mut self.state else { return None };
+        *stage = match std::mem::replace(stage, Stage::Unknown) {
+            Stage::Introduced(session, secret) => Stage::Ringing(session, secret),
+            other => other,
+        };
+        self.note_heard(now);
         self.wait_for(WaitReason::Ringing)
+    }
+
+    /// Something has come from the target: while it rings, the other side is still there.
+    pub(super) fn note_heard(&mut self, now: Instant) {
+        if let State::Meeting { stage: Stage::Ringing(..), give_up_at, .. } = &mut self.state {
+            *give_up_at = now + RINGING_SILENCE;
+        }
+    }
+
+    /// While it rings, we are still there as well.
+    pub(super) fn keep_ringing(&mut self, now: Instant) {
+        if let State::Meeting { control, stage: Stage::Ringing(..), .. } = &mut self.state {
+            control.handle_timeout(now);
+        }
     }
 
     /// The introduction was answered: hands out what the call is made of.
     pub(super) fn answered(&mut self, call: CallId) -> Option<Answered> {
         self.waiting_for = None;
         match std::mem::replace(&mut self.state, State::InCall(call)) {
-            State::Meeting { control, stage: Stage::Introduced(session, secret), .. } => {
-                Some(Answered { control, session, secret })
-            }
+            State::Meeting {
+                control,
+                stage: Stage::Introduced(session, secret) | Stage::Ringing(session, secret),
+                ..
+            } => Some(Answered { control, session, secret }),
             _ => None,
         }
     }
@@ -207,8 +233,12 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a connection may stay without a hello, or a hello without its answer.
 pub(super) const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long somebody may think about a caller, and a little more.
-pub(super) const ASK_DEADLINE: Duration = Duration::from_secs(35);
+/// How long our own user may take to say whether a target is the right one.
+const ASK_DEADLINE: Duration = Duration::from_secs(35);
+
+/// How long the other side may be unheard while somebody there is asked about the caller. Both send
+/// keep-alives, so a longer silence means that the other side is gone.
+pub(super) const RINGING_SILENCE: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {

@@ -33,9 +33,9 @@ pub enum Event {
         /// Why.
         reason: GiveUpReason,
     },
-    /// Somebody has proved to have a key: shall we have to do with it? Nothing more happens with
-    /// it until [`Endpoint::answer`](super::Endpoint::answer), and after half a minute without one
-    /// it is refused.
+    /// A peer has proved possession of a key; a trust decision is needed. Nothing more happens with
+    /// it until [`Endpoint::answer`](super::Endpoint::answer). A caller rings as long as it likes; one
+    /// that we called is called anew after half a minute without an answer.
     Asked {
         /// What to answer to.
         ask: AskId,
@@ -164,6 +164,8 @@ pub enum WaitReason {
     },
     /// The peer asks somebody whether to take the call.
     Ringing,
+    /// The connection was lost while the peer asked somebody.
+    ConnectionLost,
 }
 
 /// What keeps a call from ever being taken.

@@ -10,7 +10,7 @@ use rand::RngExt;
 
 use super::{
     Admission, Bare, Endpoint, Output, Role,
-    greeting::{Asked, Greeting, MAX_ASKED, MAX_UNREAD, to_make_way},
+    greeting::{Asked, Greeting, MAX_ASKED, MAX_UNREAD, asked_to_make_way, to_make_way},
 };
 use crate::net::{
     crypto::{
@@ -200,10 +200,11 @@ impl Endpoint {
         let Greeting { control, asked, addr, .. } = &mut self.greeting[index];
         let addr = *addr;
         if control.unread() > MAX_UNREAD {
+            self.events.extend(self.greeting[index].ask_ended());
             return self.send_away(index);
         }
         if asked.is_some() {
-            return;
+            return self.hear_ringing(now, index);
         }
         match control.has_work() {
             Ok(false) => return,
@@ -229,6 +230,16 @@ impl Endpoint {
             Ok(Some(Heard::Message(Message::Hello(hello)))) => self.consider(now, index, hello),
             Ok(Some(_)) => self.reject(index, RejectReason::Malformed),
             Err(error) => self.cut_off(now, index, error),
+        }
+    }
+
+    /// What a caller says while somebody is asked about it: that it is still there.
+    fn hear_ringing(&mut self, now: Instant, index: usize) {
+        let greeting = &mut self.greeting[index];
+        greeting.note_heard(now);
+        if let Err(error) = greeting.control.drop_keep_alives() {
+            self.events.extend(greeting.ask_ended());
+            self.cut_off(now, index, error);
         }
     }
 
@@ -264,11 +275,19 @@ impl Endpoint {
         if let Err(with) = self.room_for(now, self.greeting[index].addr, false) {
             return self.reject(index, RejectReason::Busy { with });
         }
-        if asked >= MAX_ASKED {
-            return self.reject(index, RejectReason::Refused);
-        }
+        let evicted = if asked < MAX_ASKED {
+            None
+        } else if let Some(evicted) = asked_to_make_way(now, &self.greeting, index) {
+            self.events.extend(self.greeting[evicted].ask_ended());
+            Some(evicted)
+        } else {
+            return self.reject(index, RejectReason::Busy { with: Name::new(OTHER_CALLERS) });
+        };
         let has_code = self.config.secret.is_some();
         self.events.push_back(Event::Asked { ask, peer, key, host: None, has_code });
+        if let Some(evicted) = evicted {
+            self.reject(evicted, RejectReason::Busy { with: Name::new(OTHER_CALLERS) });
+        }
     }
 
     /// A caller who may come in, if there is room.
@@ -299,11 +318,7 @@ impl Endpoint {
             return;
         }
         self.events.extend(greeting.ask_ended());
-        if greeting.asked.is_some() {
-            self.reject(index, RejectReason::Refused);
-        } else {
-            self.send_away(index);
-        }
+        self.send_away(index);
     }
 
     /// Says what is to be said, and closes the connection.
@@ -389,6 +404,9 @@ impl BareAttempts {
 fn peer_of(greeting: &Greeting, hello: &Hello) -> Peer {
     Peer { name: Some(hello.name.clone()), addr: greeting.addr, key: greeting.control.peer_key() }
 }
+
+/// Who keeps us busy, for callers that come while somebody is asked about as many as may ring.
+const OTHER_CALLERS: &str = "other callers";
 
 /// How long a sender with a control channel must be silent before another may take its place.
 const TAKEOVER: Duration = Duration::from_secs(3);

@@ -59,6 +59,7 @@ impl Endpoint {
     pub(super) fn hear_answer(&mut self, now: Instant, index: usize, bytes: &[u8]) {
         let Some(control) = self.dialling[index].control_mut() else { return };
         control.handle_data(now, bytes);
+        self.dialling[index].note_heard(now);
         while let Some(control) = self.dialling[index].control_mut() {
             let heard = match control.poll_heard() {
                 Ok(None) => return,
@@ -166,6 +167,7 @@ impl Endpoint {
     }
 
     pub(super) fn redial(&mut self, now: Instant, index: usize) {
+        self.dialling[index].keep_ringing(now);
         match self.dialling[index].due(now) {
             Due::Nothing => {}
             Due::Dial => {

@@ -12,7 +12,7 @@ use crate::net::{
         AskId, Event,
         budget::Budget,
         control::ControlChannel,
-        dialling::{ASK_DEADLINE, HELLO_DEADLINE},
+        dialling::{HELLO_DEADLINE, RINGING_SILENCE},
     },
     wire::control::{Hello, Message},
 };
@@ -32,6 +32,7 @@ pub(super) struct Asked {
     pub(super) ask: AskId,
     pub(super) hello: Hello,
     pub(super) session: SessionId,
+    since: Instant,
     /// When to tell the caller that it takes a while; not again.
     ring_at: Option<Instant>,
 }
@@ -50,8 +51,13 @@ impl Greeting {
         session: SessionId,
     ) {
         let ring_at = Some(now + RING_AFTER);
-        self.asked = Some(Asked { ask, hello, session, ring_at });
-        self.give_up_at = now + ASK_DEADLINE;
+        self.asked = Some(Asked { ask, hello, session, since: now, ring_at });
+        self.note_heard(now);
+    }
+
+    /// Something has come from a caller about whom somebody is asked: it is still there.
+    pub(super) fn note_heard(&mut self, now: Instant) {
+        self.give_up_at = now + RINGING_SILENCE;
     }
 
     pub(super) fn is_asked(&self, ask: AskId) -> bool {
@@ -180,8 +186,32 @@ pub(super) fn to_make_way(greeting: &[Greeting]) -> Option<usize> {
     crowd.map(|(index, _)| index)
 }
 
-/// Callers about whom somebody is asked at a time; more are told that we are busy.
+/// Selects the caller to evict so that somebody may be asked about the one at `new`. Among those about
+/// whom somebody is asked, this is the newest one of the network with the most of them, if that has two
+/// more than the new caller's. Otherwise it is the oldest one, once it has had its turn. `None`: the
+/// new caller has to try again.
+pub(super) fn asked_to_make_way(now: Instant, greeting: &[Greeting], new: usize) -> Option<usize> {
+    let asked = || {
+        let asked = greeting.iter().enumerate().filter(|(i, _)| *i != new);
+        asked.filter_map(|(i, g)| Some((i, Network::of(g.addr.ip()), g.asked.as_ref()?.since)))
+    };
+    let of_network = |wanted: Network| asked().filter(|(_, network, _)| *network == wanted).count();
+    let fair = of_network(Network::of(greeting[new].addr.ip())) + 1;
+    let crowd = asked()
+        .filter(|(_, network, _)| of_network(*network) > fair)
+        .max_by_key(|(_, network, since)| (of_network(*network), *since));
+    let oldest = || asked().min_by_key(|(_, _, since)| *since);
+    let had_its_turn =
+        |(_, _, since): &(usize, Network, Instant)| now.duration_since(*since) >= ASK_TURN;
+    crowd.or_else(|| oldest().filter(had_its_turn)).map(|(index, ..)| index)
+}
+
+/// Callers about whom somebody is asked at a time. Each rings for as long as it likes; when one more
+/// comes, see [`asked_to_make_way`].
 pub(super) const MAX_ASKED: usize = 4;
+
+/// How long a caller rings at least before another one may take its place.
+const ASK_TURN: Duration = Duration::from_secs(30);
 
 /// Bytes that a caller may send before it is in a call.
 pub(super) const MAX_UNREAD: usize = 16 << 10;
@@ -209,7 +239,13 @@ const RING_AFTER: Duration = Duration::from_millis(300);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::session::ConnId;
+    use crate::net::{
+        session::ConnId,
+        wire::{
+            control::{Epoch, Purpose, SecretPart},
+            text::Name,
+        },
+    };
 
     fn greeting(now: Instant, conn: u64, addr: &str) -> Greeting {
         let control = ControlChannel::answering(now, ConnId(conn));
@@ -226,6 +262,54 @@ mod tests {
             greetings.push(greeting(later, conn, "10.0.0.2:1"));
         }
         assert_eq!(to_make_way(&greetings), Some(1));
+    }
+
+    fn asked(now: Instant, conn: u64, addr: &str) -> Greeting {
+        let mut greeting = greeting(now, conn, addr);
+        let hello = Hello {
+            session: conn as u32,
+            name: Name::new("eve"),
+            purpose: Purpose::Chat,
+            stream: None,
+            epoch: Epoch { boot: 0, monotonic_us: 0 },
+            max_datagram_len: 1200,
+            secret: SecretPart::from_bytes([1; 32]),
+            has_aes: true,
+        };
+        let session = SessionId::new(hello.session).unwrap();
+        greeting.note_asked(now, AskId(conn), hello, session);
+        greeting
+    }
+
+    #[test]
+    fn no_network_takes_all_the_time_of_whom_is_asked() {
+        let now = crate::clock::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let (ann, eve) = ("10.0.0.1:1", "10.0.0.2:1");
+        let mut greetings: Vec<Greeting> =
+            (1..=MAX_ASKED as u64).map(|conn| asked(at(conn), conn, eve)).collect();
+        let newest = MAX_ASKED - 1;
+        greetings.push(asked(at(5), 5, ann));
+        assert_eq!(asked_to_make_way(at(5), &greetings, MAX_ASKED), Some(newest));
+        greetings[newest] = asked(at(6), 6, eve);
+        greetings.swap(newest, MAX_ASKED);
+        assert_eq!(
+            asked_to_make_way(at(6), &greetings, MAX_ASKED),
+            None,
+            "it does not get it back"
+        );
+    }
+
+    #[test]
+    fn callers_from_everywhere_take_turns() {
+        let now = crate::clock::now();
+        let from = |n: usize| format!("10.0.0.{n}:1");
+        let greetings: Vec<Greeting> = (1..=MAX_ASKED + 1)
+            .map(|n| asked(now + Duration::from_millis(n as u64), n as u64, &from(n)))
+            .collect();
+        assert_eq!(asked_to_make_way(now + ASK_TURN, &greetings, MAX_ASKED), None);
+        let later = now + ASK_TURN + Duration::from_millis(1);
+        assert_eq!(asked_to_make_way(later, &greetings, MAX_ASKED), Some(0));
     }
 
     #[test]

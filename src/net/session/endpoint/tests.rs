@@ -110,7 +110,7 @@ fn a_caller_waits_for_the_answer_and_is_told_so() {
         endpoint.handle_data(now, conn, &control.take_output().unwrap());
         let [Event::Asked { ask, key, .. }] = events(&mut endpoint)[..] else { panic!() };
         assert_eq!(key, Identity::from_bytes([2; 32]).public_key());
-        let later = now + Duration::from_secs(20);
+        let later = now + Duration::from_secs(10);
         endpoint.handle_timeout(later);
         hear(later, &mut endpoint, &mut control);
         assert_eq!(control.poll_heard(), Ok(Some(Heard::Message(Message::Ringing))));
@@ -135,7 +135,7 @@ fn a_caller_waits_for_the_answer_and_is_told_so() {
 }
 
 #[test]
-fn a_caller_nobody_answers_about_is_refused_and_one_who_leaves_is_forgotten() {
+fn a_caller_rings_while_it_is_there_and_is_forgotten_when_it_leaves_or_falls_silent() {
     let now = crate::clock::now();
     let mut endpoint = endpoint(now, Role::Receive);
     endpoint.config.admission = Admission::Asked;
@@ -144,16 +144,57 @@ fn a_caller_nobody_answers_about_is_refused_and_one_who_leaves_is_forgotten() {
         control.introduce(hello);
         endpoint.handle_data(now, conn, &control.take_output().unwrap());
         assert!(matches!(events(&mut endpoint)[..], [Event::Asked { .. }]));
+        let mut later = now;
+        for _ in 0..3600 {
+            later += Duration::from_secs(1);
+            control.push(&Message::KeepAlive);
+            endpoint.handle_data(later, conn, &control.take_output().unwrap());
+            endpoint.handle_timeout(later);
+        }
+        assert_eq!(events(&mut endpoint), [], "it rings");
         if leaves {
-            endpoint.handle_disconnected(now, conn, false);
+            endpoint.handle_disconnected(later, conn, false);
         } else {
-            endpoint.handle_timeout(now + Duration::from_secs(36));
+            endpoint.handle_timeout(later + Duration::from_secs(15));
         }
         let told = events(&mut endpoint);
-        assert!(matches!(told[0], Event::AskEnded { .. }), "{told:?}");
-        assert_eq!(told.len(), if leaves { 1 } else { 2 });
+        assert!(matches!(told[..], [Event::AskEnded { .. }]), "{told:?}");
         assert!(endpoint.is_idle());
     }
+}
+
+#[test]
+fn who_speaks_while_it_rings_is_heard_when_it_is_let_in() {
+    let now = crate::clock::now();
+    let mut endpoint = endpoint(now, Role::Receive);
+    endpoint.config.admission = Admission::Asked;
+    let (conn, mut control, hello) = caller(now, &mut endpoint);
+    control.introduce(hello);
+    endpoint.handle_data(now, conn, &control.take_output().unwrap());
+    let [Event::Asked { ask, .. }] = events(&mut endpoint)[..] else { panic!() };
+    for message in [Message::KeepAlive, Message::Text(Line::new("hi").unwrap())] {
+        control.push(&message);
+        endpoint.handle_data(now, conn, &control.take_output().unwrap());
+    }
+    endpoint.answer(now, ask, Verdict::Admit);
+    let told = events(&mut endpoint);
+    assert!(matches!(told[..], [Event::Connected { .. }, Event::Text { .. }]), "{told:?}");
+}
+
+#[test]
+fn who_floods_while_it_rings_is_sent_away() {
+    let now = crate::clock::now();
+    let mut endpoint = endpoint(now, Role::Receive);
+    endpoint.config.admission = Admission::Asked;
+    let (conn, mut control, hello) = caller(now, &mut endpoint);
+    control.introduce(hello);
+    for _ in 0..1000 {
+        control.push(&Message::Text(Line::new("hello there").unwrap()));
+        endpoint.handle_data(now, conn, &control.take_output().unwrap());
+    }
+    let told = events(&mut endpoint);
+    assert!(matches!(told[..], [Event::Asked { .. }, Event::AskEnded { .. }]), "{told:?}");
+    assert!(endpoint.is_idle());
 }
 
 fn bare(now: Instant, role: Role, bare: Bare, at: u64) -> Endpoint {
