@@ -396,12 +396,11 @@ impl View {
             Err(error) => return Err(error.into()),
         };
         messages.say(&format!(
-            "recorded {} frames, {:.1} MB{}{}{}",
+            "recorded {} frames, {:.1} MB{}{}",
             summary.frames,
             summary.bytes as f64 / 1e6,
             note(summary.dropped, "dropped, since writing was too slow"),
             note(summary.damaged, "left out, since they could not be decoded"),
-            note(summary.skipped, "left out, since their size was another"),
         ));
         Ok(())
     }

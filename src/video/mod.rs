@@ -3,6 +3,7 @@
 //! A *frame* is one encoded picture, an *image* its decoded pixels. Nothing
 //! here knows a socket; the application carries frames between the two sides.
 
+pub mod fit;
 pub mod image;
 pub mod jpeg;
 pub mod scale;

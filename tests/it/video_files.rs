@@ -402,6 +402,34 @@ fn a_slow_reader_sees_young_pictures() {
     assert!(late < early + early / 10 + 1024, "{early} KB, then {late} KB");
 }
 
+/// The next sender has another size and no colour: the pipe goes on as it began.
+#[test]
+fn a_pipe_goes_on_with_another_sender() {
+    let _shared = shared();
+    let folder = folder();
+    let out = folder.path().join("out.y4m");
+    let mut command = command(&["recv", "--bind", "127.0.0.1:0", "--output", "-"]);
+    let file = fs::File::create(&out).expect("created");
+    let receiver = Program::spawn(command.stdin(Stdio::null()).stdout(file));
+    let mut written = 0;
+    for more in [&["--size", "320x240"][..], &["--size", "640x360", "--gray"], &["--size", "96x64"]]
+    {
+        let args = ["send", "--to", &to(&receiver), "--source", "pattern", "--seconds", "20"];
+        let sender = Program::start(&[&args, more].concat());
+        let more = 20 * 320 * 240;
+        wait_until(|| fs::metadata(&out).is_ok_and(|m| m.len() > written + more));
+        sender.interrupt();
+        sender.finish().expect_success();
+        written = fs::metadata(&out).expect("there").len();
+    }
+    receiver.interrupt();
+    let outcome = receiver.finish();
+    outcome.expect_success();
+    assert_eq!(outcome.stderr.matches("is converted to").count(), 1, "{}", outcome.stderr);
+    assert_eq!(probe(&out, "width"), "320");
+    assert!(frames(&out) >= 36, "{}", frames(&out));
+}
+
 /// One component, and three quarters of the bytes or less.
 #[test]
 fn grey_pictures_are_grey() {

@@ -15,6 +15,7 @@ use super::{
     spec::{Container, OutputSpec},
     y4m::Y4mWriter,
 };
+use crate::video::fit::Layout;
 
 /// Writes frames to a file or a pipe.
 #[derive(Debug)]
@@ -35,9 +36,6 @@ pub struct RecordSummary {
     pub dropped: u64,
     /// Frames that could not be decoded, and were not written.
     pub damaged: u64,
-    /// Frames that were not written because a `.y4m` has one size and sampling only, and theirs
-    /// was neither that nor a half or a quarter of it, nor two or four times it.
-    pub skipped: u64,
 }
 
 impl Recorder {
@@ -153,7 +151,11 @@ pub enum RecordError {
 pub(super) enum Written {
     Whole,
     Damaged,
-    OtherLayout,
+    /// Written in another layout than it had: that of the recording.
+    Converted {
+        from: Layout,
+        to: Layout,
+    },
 }
 
 #[derive(Debug)]
@@ -228,6 +230,7 @@ impl Writer {
 /// The thread.
 fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
     let mut result = Ok(());
+    let mut conversion_is_said = false;
     while let Some((frame, at)) = shared.backlog.take() {
         if let Some(rate) = shared.lock().rate.take() {
             writer.set_rate(rate);
@@ -238,13 +241,13 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
         match written {
             Ok(Written::Whole) => state.summary.frames += 1,
             Ok(Written::Damaged) => state.summary.damaged += 1,
-            Ok(Written::OtherLayout) => {
-                if state.summary.skipped == 0 {
+            Ok(Written::Converted { from, to }) => {
+                state.summary.frames += 1;
+                if !std::mem::replace(&mut conversion_is_said, true) {
                     log::warn!(
-                        "{name}: the picture's size or sampling changed; such frames are skipped"
+                        "{name}: the picture is {from} now, and is converted to the {to} of the recording"
                     );
                 }
-                state.summary.skipped += 1;
             }
             Err(error) => {
                 state.summary.dropped += 1;
@@ -351,15 +354,15 @@ mod tests {
     }
 
     #[test]
-    fn y4m_is_the_decoded_planes_of_one_size() {
+    fn y4m_is_the_decoded_planes() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.y4m");
         let recorder = recorder(&path);
-        for (i, f) in [frame(64), b"junk".to_vec(), frame(32), frame(64)].into_iter().enumerate() {
+        for (i, f) in [frame(64), b"junk".to_vec(), frame(64)].into_iter().enumerate() {
             recorder.record(f, at(i as u64));
         }
         let summary = recorder.finish().expect("writes");
-        assert_eq!((summary.frames, summary.damaged, summary.skipped), (2, 1, 1));
+        assert_eq!((summary.frames, summary.damaged), (2, 1));
         let mut image = Image::empty();
         Decoder::new().decode(&frame(64), Want::Planar, &mut image).expect("decodes");
         let mut expected = b"YUV4MPEG2 W64 H48 F25:1 XCOLORRANGE=FULL C420jpeg\n".to_vec();
@@ -373,6 +376,25 @@ mod tests {
     }
 
     #[test]
+    fn a_y4m_goes_on_with_another_sender_in_the_layout_of_the_first() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for first in [PixelFormat::Gray, PixelFormat::Yuv420, PixelFormat::Yuv444] {
+            let path = folder.path().join("a.y4m");
+            let recorder = recorder(&path);
+            let formats = [first, PixelFormat::Gray, PixelFormat::Yuv422, PixelFormat::Yuv420];
+            for (i, format) in (0..).zip(formats) {
+                let (width, height) = [(64, 48), (64, 48), (320, 180), (50, 70)][i as usize];
+                recorder.record(textured(width, height, format), at(i));
+            }
+            let summary = recorder.finish().expect("writes");
+            assert_eq!((summary.frames, summary.damaged), (4, 0));
+            let written = fs::read(&path).expect("reads");
+            let header = written.iter().position(|&b| b == b'\n').expect("a line") + 1;
+            assert_eq!(written.len() - header, 4 * (6 + first.data_len(64, 48)), "{first:?}");
+        }
+    }
+
+    #[test]
     fn a_y4m_goes_on_while_its_sender_halves_its_pictures() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.y4m");
@@ -382,7 +404,7 @@ mod tests {
             recorder.record(textured(width, height, PixelFormat::Yuv420), at(i));
         }
         let summary = recorder.finish().expect("writes");
-        assert_eq!((summary.frames, summary.skipped), (5, 0));
+        assert_eq!(summary.frames, 5);
         let written = fs::read(&path).expect("reads");
         let header = written.iter().position(|&b| b == b'\n').expect("a line") + 1;
         let picture = PixelFormat::Yuv420.data_len(130, 98);

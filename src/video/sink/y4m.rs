@@ -6,9 +6,9 @@ use y4m::{Colorspace, EncoderBuilder, Ratio, VendorExtensionString};
 
 use super::{output::Output, recorder::Written};
 use crate::video::{
-    image::{Image, PixelFormat, Size},
+    fit::{Fitter, Layout},
+    image::{Image, PixelFormat},
     jpeg::{Decoder, Want},
-    scale::Shrinker,
 };
 
 /// Decodes frames and writes their planes.
@@ -17,16 +17,16 @@ pub(super) struct Y4mWriter {
     rate: (u32, u32),
     decoder: Decoder,
     image: Image,
-    shrinker: Shrinker,
+    fitter: Fitter,
     /// What the header says, once it is written.
-    layout: Option<(Size, PixelFormat)>,
+    layout: Option<Layout>,
 }
 
 impl Y4mWriter {
     /// `rate` is frames/s as numerator and denominator.
     pub(super) fn new(output: Output, rate: (u32, u32)) -> Self {
-        let (decoder, image, shrinker) = (Decoder::new(), Image::empty(), Shrinker::new());
-        Self { output, rate, decoder, image, shrinker, layout: None }
+        let (decoder, image, fitter) = (Decoder::new(), Image::empty(), Fitter::new());
+        Self { output, rate, decoder, image, fitter, layout: None }
     }
 
     /// For the next header.
@@ -34,27 +34,27 @@ impl Y4mWriter {
         self.rate = rate;
     }
 
-    /// Writes a frame's planes, at the size of the first: a sender on a narrow path halves its
-    /// pictures, and later no longer, and the film should go on.
+    /// Writes a frame's planes in the layout of the first: YUV4MPEG2 has one for all. A sender on a
+    /// narrow path halves its pictures, another sender has another camera, and the film goes on.
     pub(super) fn write(&mut self, frame: &[u8]) -> io::Result<Written> {
         if self.decoder.decode(frame, Want::Planar, &mut self.image).is_err() {
             return Ok(Written::Damaged);
         }
-        match self.layout {
-            None => {
-                let layout = (self.image.size(), self.image.format);
-                self.output.write(&[&header(layout, self.rate)])?;
-                self.layout = Some(layout);
-            }
-            Some((size, format)) => {
-                let Self { image, shrinker, .. } = self;
-                if image.format != format || !shrinker.match_size(image, size) {
-                    return Ok(Written::OtherLayout);
-                }
-            }
-        }
+        let from = Layout::planar(&self.image);
+        let to = self.begin(from)?;
+        let is_converted = self.fitter.fit(&mut self.image, to) && from != to;
         self.output.write(&[b"FRAME\n", &self.image.data])?;
-        Ok(Written::Whole)
+        Ok(if is_converted { Written::Converted { from, to } } else { Written::Whole })
+    }
+
+    /// The layout of the recording; it is that of the first frame, for which the header is written.
+    fn begin(&mut self, first: Layout) -> io::Result<Layout> {
+        if let Some(layout) = self.layout {
+            return Ok(layout);
+        }
+        self.output.write(&[&header(first, self.rate)])?;
+        self.layout = Some(first);
+        Ok(first)
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -62,13 +62,13 @@ impl Y4mWriter {
     }
 }
 
-fn header((size, format): (Size, PixelFormat), (numerator, denominator): (u32, u32)) -> Vec<u8> {
+fn header(Layout { size, format }: Layout, (numerator, denominator): (u32, u32)) -> Vec<u8> {
     let colorspace = match format {
         PixelFormat::Gray => Colorspace::Cmono,
         PixelFormat::Yuv420 => Colorspace::C420jpeg,
         PixelFormat::Yuv422 => Colorspace::C422,
         PixelFormat::Yuv444 => Colorspace::C444,
-        PixelFormat::Bgr => unreachable!("planes were asked of the decoder"),
+        PixelFormat::Bgr => unreachable!("a planar layout"),
     };
     let full = VendorExtensionString::new(b"COLORRANGE=FULL".to_vec()).expect("has no space");
     let mut header = Vec::new();
@@ -84,10 +84,12 @@ fn header((size, format): (Size, PixelFormat), (numerator, denominator): (u32, u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::video::image::Size;
 
     #[test]
     fn the_header_says_size_rate_range_and_sampling() {
-        let layout = (Size { width: 17, height: 19 }, PixelFormat::Yuv422);
+        let size = Size { width: 17, height: 19 };
+        let layout = Layout { size, format: PixelFormat::Yuv422 };
         let line = String::from_utf8(header(layout, (30_000, 1001))).expect("text");
         assert_eq!(line, "YUV4MPEG2 W17 H19 F30000:1001 XCOLORRANGE=FULL C422\n");
     }

@@ -1,0 +1,329 @@
+//! Fitting images into another size and sampling, for a recording that has only one of each.
+
+use std::fmt;
+
+use super::{
+    image::{Image, PixelFormat, Size},
+    scale::Shrinker,
+};
+
+/// The size and the planes of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Width and height.
+    pub size: Size,
+    /// How the samples are laid out.
+    pub format: PixelFormat,
+}
+
+impl Layout {
+    /// The layout of an image; of interleaved pixels, the planar one that loses nothing.
+    pub fn planar(image: &Image) -> Self {
+        let format = match image.format {
+            PixelFormat::Bgr => PixelFormat::Yuv444,
+            format => format,
+        };
+        Self { size: image.size(), format }
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sampling = match self.format {
+            PixelFormat::Bgr => "BGR",
+            PixelFormat::Gray => "gray",
+            PixelFormat::Yuv420 => "4:2:0",
+            PixelFormat::Yuv422 => "4:2:2",
+            PixelFormat::Yuv444 => "4:4:4",
+        };
+        write!(f, "{} {sampling}", self.size)
+    }
+}
+
+/// Converts images to one planar layout, and keeps its memory.
+#[derive(Debug)]
+pub struct Fitter {
+    shrinker: Shrinker,
+    spare: Image,
+    columns: Vec<Tap>,
+}
+
+impl Fitter {
+    /// One without memory yet.
+    pub fn new() -> Self {
+        Self { shrinker: Shrinker::new(), spare: Image::empty(), columns: Vec::new() }
+    }
+
+    /// Brings `image` to a planar `layout`. The whole picture is in it, with its aspect ratio:
+    /// black bars fill what it leaves over. False: `image` had the layout, or was a half, a
+    /// quarter, two or four times of it.
+    ///
+    /// Bilinear, after halving. Only a recorder pays for it.
+    pub fn fit(&mut self, image: &mut Image, layout: Layout) -> bool {
+        if image.format == layout.format && self.shrinker.match_size(image, layout.size) {
+            return false;
+        }
+        if image.format == PixelFormat::Bgr {
+            to_yuv444(image, &mut self.spare);
+            std::mem::swap(image, &mut self.spare);
+        }
+        let place = Rect::fitting(image.size(), layout.size);
+        // A bilinear sample looks at two rows and columns: what is more than twice as large is
+        // averaged first.
+        while image.width >= 2 * place.width && image.height >= 2 * place.height {
+            image.halve_into(&mut self.spare);
+            std::mem::swap(image, &mut self.spare);
+        }
+        self.spare.reshape(layout.size.width, layout.size.height, layout.format);
+        if place.size() != layout.size {
+            fill_black(&mut self.spare);
+        }
+        self.resample(image, place);
+        std::mem::swap(image, &mut self.spare);
+        true
+    }
+
+    /// Draws each plane of `image` at `place` of the spare one.
+    fn resample(&mut self, image: &Image, place: Rect) {
+        let Self { spare, columns, .. } = self;
+        let (from_widths, widths) = (plane_sizes(image), plane_sizes(spare));
+        let places = [place, place.in_chroma(spare), place.in_chroma(spare)];
+        let planes = image.planes().into_iter().zip(from_widths);
+        let targets = spare.planes_mut().into_iter().zip(widths);
+        for (((from, from_size), (to, size)), place) in planes.zip(targets).zip(places) {
+            if to.is_empty() {
+                continue;
+            }
+            if from.is_empty() {
+                to.fill(NEUTRAL);
+            } else {
+                resample_plane(from, from_size, to, size.width, place, columns);
+            }
+        }
+    }
+}
+
+impl Default for Fitter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A part of an image, in pixels or in samples of a plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rect {
+    left: usize,
+    top: usize,
+    width: usize,
+    height: usize,
+}
+
+impl Rect {
+    /// The largest place in the middle of `to` that has the aspect ratio of `from`: all of `to`,
+    /// if its own is nearly the same.
+    fn fitting(from: Size, to: Size) -> Self {
+        let scaled = |side: usize, by: usize, of: usize| ((side * by + of / 2) / of).max(1);
+        let nearly =
+            |side: usize, whole: usize| if whole - side <= whole / 32 { whole } else { side };
+        let (mut width, mut height) = (to.width, to.height);
+        if from.width * to.height >= from.height * to.width {
+            height = nearly(scaled(from.height, to.width, from.width).min(height), height);
+        } else {
+            width = nearly(scaled(from.width, to.height, from.height).min(width), width);
+        }
+        // Even, so that a chroma sample belongs to the picture or to a bar.
+        let even = |side: usize| side / 2 * 2;
+        let (left, top) = (even((to.width - width) / 2), even((to.height - height) / 2));
+        Self { left, top, width, height }
+    }
+
+    fn size(self) -> Size {
+        Size { width: self.width, height: self.height }
+    }
+
+    /// The same place in the chroma planes of `image`.
+    fn in_chroma(self, image: &Image) -> Self {
+        let (across, down) = match image.format {
+            PixelFormat::Yuv420 => (2, 2),
+            PixelFormat::Yuv422 => (2, 1),
+            PixelFormat::Bgr | PixelFormat::Gray | PixelFormat::Yuv444 => (1, 1),
+        };
+        Self {
+            left: self.left / across,
+            top: self.top / down,
+            width: self.width.div_ceil(across),
+            height: self.height.div_ceil(down),
+        }
+    }
+}
+
+/// Two neighbouring samples and the share of the second, in 256ths.
+#[derive(Debug, Clone, Copy)]
+struct Tap {
+    first: usize,
+    second: usize,
+    share: u32,
+}
+
+impl Tap {
+    /// For sample `index` of `to`, when there are `from` of them. Their centres stand over each other.
+    fn at(index: usize, from: usize, to: usize) -> Self {
+        let centre = (2 * index + 1) * from * 128 / to;
+        let position = centre.saturating_sub(128).min((from - 1) * 256);
+        let first = position / 256;
+        Self { first, second: (first + 1).min(from - 1), share: (position % 256) as u32 }
+    }
+}
+
+fn plane_sizes(image: &Image) -> [Size; 3] {
+    let (width, height) = image.format.chroma_size(image.width, image.height);
+    let chroma = Size { width, height };
+    [image.size(), chroma, chroma]
+}
+
+/// `width` is that of `to`.
+fn resample_plane(
+    from: &[u8],
+    from_size: Size,
+    to: &mut [u8],
+    width: usize,
+    place: Rect,
+    columns: &mut Vec<Tap>,
+) {
+    columns.clear();
+    columns.extend((0..place.width).map(|x| Tap::at(x, from_size.width, place.width)));
+    let row = |y: usize| &from[y * from_size.width..][..from_size.width];
+    for y in 0..place.height {
+        let Tap { first, second, share } = Tap::at(y, from_size.height, place.height);
+        let (upper, lower) = (row(first), row(second));
+        let to = &mut to[(place.top + y) * width + place.left..][..place.width];
+        for (sample, column) in to.iter_mut().zip(&*columns) {
+            let across = |row: &[u8]| {
+                let [first, second] = [row[column.first], row[column.second]].map(u32::from);
+                first * (256 - column.share) + second * column.share
+            };
+            let sum = across(upper) * (256 - share) + across(lower) * share;
+            *sample = ((sum + (1 << 15)) >> 16) as u8;
+        }
+    }
+}
+
+fn fill_black(image: &mut Image) {
+    let [luma, cb, cr] = image.planes_mut();
+    luma.fill(0);
+    cb.fill(NEUTRAL);
+    cr.fill(NEUTRAL);
+}
+
+/// Full range, by JFIF's factors as 65536ths.
+fn to_yuv444(bgr: &Image, target: &mut Image) {
+    target.reshape(bgr.width, bgr.height, PixelFormat::Yuv444);
+    let [luma, cb, cr] = target.planes_mut();
+    let samples = luma.iter_mut().zip(cb).zip(cr);
+    for (((luma, cb), cr), pixel) in samples.zip(bgr.data.chunks_exact(3)) {
+        let [b, g, r] = [pixel[0], pixel[1], pixel[2]].map(i32::from);
+        let rounded = |sum: i32| ((sum + 0x8000) >> 16).clamp(0, 255) as u8;
+        *luma = rounded(7_471 * b + 38_470 * g + 19_595 * r);
+        *cb = rounded(32_768 * b - 21_710 * g - 11_058 * r + (128 << 16));
+        *cr = rounded(-5_329 * b - 27_439 * g + 32_768 * r + (128 << 16));
+    }
+}
+
+/// Chroma without colour.
+const NEUTRAL: u8 = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::video::{jpeg::tests::texture, source::pattern};
+
+    const PLANAR: [PixelFormat; 4] =
+        [PixelFormat::Gray, PixelFormat::Yuv420, PixelFormat::Yuv422, PixelFormat::Yuv444];
+
+    fn layout(width: usize, height: usize, format: PixelFormat) -> Layout {
+        Layout { size: Size { width, height }, format }
+    }
+
+    fn flat(width: usize, height: usize, format: PixelFormat) -> Image {
+        let mut image = Image::blank(width, height, format);
+        if format == PixelFormat::Bgr {
+            image.data.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&[200, 90, 30]));
+            return image;
+        }
+        let [luma, cb, cr] = image.planes_mut();
+        luma.fill(100);
+        cb.fill(180);
+        cr.fill(70);
+        image
+    }
+
+    #[test]
+    fn one_colour_stays_that_colour_in_every_layout() {
+        let sizes = [(64, 48), (48, 64), (17, 19), (640, 480), (33, 500), (16, 16), (641, 359)];
+        for format in PLANAR.into_iter().chain([PixelFormat::Bgr]) {
+            for (wanted, (width, height)) in PLANAR.into_iter().flat_map(|f| sizes.map(|s| (f, s)))
+            {
+                let mut image = flat(120, 90, format);
+                let layout = layout(width, height, wanted);
+                Fitter::new().fit(&mut image, layout);
+                assert_eq!(Layout::planar(&image), layout, "{format:?}");
+                assert_eq!(image.data.len(), wanted.data_len(width, height));
+                let luma = if format == PixelFormat::Bgr { 85 } else { 100 };
+                assert_eq!(image.luma_at(width / 2, height / 2), luma, "{format:?} {layout}");
+                let [_, cb, cr] = image.planes();
+                if !cb.is_empty() {
+                    let (columns, rows) = wanted.chroma_size(width, height);
+                    let middle = (rows / 2) * columns + columns / 2;
+                    let expected = match format {
+                        PixelFormat::Gray => (128, 128),
+                        PixelFormat::Bgr => (193, 89),
+                        _ => (180, 70),
+                    };
+                    assert_eq!((cb[middle], cr[middle]), expected, "{format:?} {layout}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_aspect_ratio_is_kept_between_black_bars() {
+        let mut image = flat(90, 160, PixelFormat::Yuv420);
+        assert!(Fitter::new().fit(&mut image, layout(160, 90, PixelFormat::Yuv420)));
+        // 51 of 160 columns, from the 54th on.
+        let row: Vec<u8> = (0..160).map(|x| image.luma_at(x, 45)).collect();
+        let (left, right) = (row.iter().position(|&l| l > 0), row.iter().rposition(|&l| l > 0));
+        assert_eq!((left, right), (Some(54), Some(104)));
+        assert_eq!((image.luma_at(80, 0), image.luma_at(80, 89)), (100, 100));
+        let [_, cb, _] = image.planes();
+        assert_eq!((cb[0], cb[40], cb[79]), (128, 180, 128));
+    }
+
+    #[test]
+    fn a_picture_that_is_scaled_can_still_be_read() {
+        let picture = |width, height| {
+            let size = Size { width, height };
+            pattern::Pattern::new(size, "test").render(7, std::time::Duration::ZERO)
+        };
+        for (from, to) in
+            [((1280, 720), (960, 540)), ((640, 360), (1280, 720)), ((1920, 1080), (704, 396))]
+        {
+            let mut image = picture(from.0, from.1);
+            Fitter::new().fit(&mut image, layout(to.0, to.1, PixelFormat::Yuv422));
+            let plain = picture(to.0, to.1);
+            let differences = image.planes()[0].iter().zip(plain.planes()[0]);
+            let sum: u64 = differences.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+            let mean = sum as f64 / (to.0 * to.1) as f64;
+            assert!(mean < 12.0, "{from:?} to {to:?}: {mean}");
+            assert_eq!(pattern::read_number(&image), Some(7), "{from:?} to {to:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_the_layout_is_left_alone() {
+        for format in PLANAR {
+            let mut image = texture(64, 48, format);
+            assert!(!Fitter::new().fit(&mut image, layout(64, 48, format)));
+            assert_eq!(image, texture(64, 48, format));
+        }
+    }
+}
