@@ -1,18 +1,11 @@
 //! `udpchat chat`: both directions at once, two windows, and text.
 
-use std::{
-    io::{BufRead, Read},
-    sync::{
-        Arc,
-        atomic::AtomicBool,
-        mpsc::{Receiver, sync_channel},
-    },
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::{
-    capture::{Capture, CaptureConfig, spawn, stream_params},
+    capture::{Capture, CaptureConfig, stream_params},
     messages::Messages,
     recv::{UNKNOWN_RATE, how_to_reach, listen_addr},
     resolve::resolve,
@@ -21,6 +14,7 @@ use super::{
     statistics::Statistics,
     stop::Stop,
     trust::{Side, Trust},
+    typing::Typing,
     view::{View, ViewConfig},
     watch::{OwnSide, Presence, Watch},
 };
@@ -93,7 +87,8 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
             stop: stop.clone(),
         },
     )?;
-    let typed = typed_lines(&args.source.source)?;
+    let types = !matches!(args.source.source, SourceSpec::Stdin);
+    let typing = Typing::start(types, clock::now(), messages)?;
     let result = Watch {
         network: &network,
         trust: &mut trust,
@@ -104,7 +99,7 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         until: deadline(args.seconds),
         listening: listens.then(|| addr.port()),
         waiting,
-        own: Some(OwnSide { capture: &capture, self_view, typed }),
+        own: Some(OwnSide { capture: &capture, self_view, typing }),
         text_to_stdout: stdout == Stdout::Free,
         own_end_told: false,
         presence: Presence::default(),
@@ -121,30 +116,3 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         None => Ok(()),
     }
 }
-
-/// Lines from the terminal, read on a thread that ends with the program, since a read from a
-/// terminal cannot be called off. None, if standard input is the picture.
-fn typed_lines(source: &SourceSpec) -> Result<Receiver<String>> {
-    let (lines, typed) = sync_channel(TYPED_BACKLOG);
-    if !matches!(source, SourceSpec::Stdin) {
-        let reader = move || {
-            let mut stdin = std::io::stdin().lock();
-            let mut line = Vec::new();
-            // A line has an end, even if what is piped in has none.
-            while (&mut stdin).take(MAX_TYPED_LEN).read_until(b'\n', &mut line).is_ok_and(|n| n > 0)
-            {
-                if lines.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                    return;
-                }
-                line.clear();
-            }
-        };
-        spawn("typed", reader).context("cannot read the terminal")?;
-    }
-    Ok(typed)
-}
-
-/// Bytes taken for one line at most; the longest that is sent is shorter.
-const MAX_TYPED_LEN: u64 = 4096;
-
-const TYPED_BACKLOG: usize = 16;

@@ -23,6 +23,7 @@ mod send;
 mod statistics;
 mod stop;
 pub(crate) mod trust;
+mod typing;
 mod view;
 mod watch;
 

@@ -3,7 +3,6 @@
 use std::{
     io::Write,
     net::IpAddr,
-    sync::mpsc::Receiver,
     time::{Duration, Instant},
 };
 
@@ -18,6 +17,7 @@ use super::{
     statistics::Statistics,
     stop::Stop,
     trust::Trust,
+    typing::Typing,
     view::View,
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
         frame::FrameBytes,
         io::RECEIVE_BUFFER_WANTED,
         session::{Event, Peer},
-        wire::{control::StreamParams, text::Line},
+        wire::control::StreamParams,
     },
 };
 
@@ -58,8 +58,8 @@ pub(super) struct Watch<'a> {
 pub(super) struct OwnSide<'a> {
     pub(super) capture: &'a Capture,
     pub(super) self_view: Latest<FrameBytes>,
-    /// Lines typed in the terminal.
-    pub(super) typed: Receiver<String>,
+    /// What is said.
+    pub(super) typing: Typing,
 }
 
 /// Who is there, or was last.
@@ -90,8 +90,8 @@ impl Watch<'_> {
             self.show_own()?;
             self.tell_own_end();
             self.tell_change();
-            self.say_typed();
             let now = clock::now();
+            self.say_typed(now);
             self.trust.tick(self.messages);
             self.notice(now)?;
             if self.view.tick(now, self.messages)? {
@@ -174,19 +174,12 @@ impl Watch<'_> {
         }
     }
 
-    fn say_typed(&mut self) {
-        let Some(own) = &self.own else { return };
-        while let Ok(text) = own.typed.try_recv() {
-            if self.trust.take_typed(&text, &self.network.handle, self.messages) {
-                continue;
-            }
-            let Some(line) = Line::new(&text) else { continue };
-            if self.presence.peer.is_none() {
-                self.messages.say("nobody is there to read that yet");
-            } else if !self.network.handle.say(line) {
-                self.messages.say("that was too fast: say it again");
-            }
-        }
+    fn say_typed(&mut self, now: Instant) {
+        let Some(own) = &mut self.own else { return };
+        let (handle, messages) = (&self.network.handle, self.messages);
+        let answers = |text: &str| self.trust.take_typed(text, handle, messages);
+        let is_connected = self.presence.peer.is_some();
+        own.typing.poll(now, is_connected, messages, answers, |line| handle.say(line));
     }
 
     /// A card while there is no picture: once a second, since it says for how long.

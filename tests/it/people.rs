@@ -2,7 +2,10 @@
 
 use std::{io::Write, process::Stdio, time::Duration};
 
-use crate::program::{Program, command, shared};
+use crate::{
+    program::{Program, command, shared},
+    trust::Home,
+};
 
 fn listening(args: &[&str]) -> Program {
     Program::start(&[&["recv", "--bind", "127.0.0.1:0", "--show", "none"], args].concat())
@@ -150,6 +153,54 @@ fn a_chat_carries_text_both_ways_and_no_escape_sequences() {
     let (ann, bob) = (ann.finish(), bob.finish());
     assert_eq!(String::from_utf8_lossy(&ann.stdout), "bob: hello ann\n");
     assert_eq!(String::from_utf8_lossy(&bob.stdout), "ann[31m: Gr\u{fc}\u{df}e ]0;title[2J\n");
+}
+
+#[test]
+fn whatever_is_piped_in_is_said_however_long_and_before_anybody_is_there() {
+    let _shared = shared();
+    let mut ann = chat(&["--bind", "127.0.0.1:0", "--name", "ann"]);
+    let to = format!("127.0.0.1:{}", ann.port());
+    let mut typed = ann.stdin();
+    let long = "L\u{e4}nge words ".repeat(1000);
+    let lines: Vec<String> = (0..30).map(|number| format!("line {number}")).collect();
+    let all = format!("{}\n{}\nthe end\n", long.trim(), lines.join("\n"));
+    typed.write_all(all.as_bytes()).expect("it runs");
+    drop(typed);
+    ann.wait_for("nobody is connected");
+    // Its standard output is where the text goes.
+    let bob = Program::spawn(
+        command(&["chat", &to, "--source", "pattern", "--size", "64x48", "--show", "none"])
+            .args(["--output", "-"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null()),
+    );
+    bob.wait_for("ann: the end");
+    ann.wait_for("standard input has ended");
+    let said = bob.said();
+    let heard: Vec<&str> = said.iter().filter_map(|line| line.strip_prefix("ann: ")).collect();
+    let (first, lines_heard) = heard.split_at(heard.len() - 31);
+    assert_eq!(first.join(" "), long.trim());
+    assert_eq!(lines_heard[..30], lines);
+}
+
+#[test]
+fn who_types_to_nobody_is_told_and_ctrl_d_does_not_end_typing() {
+    let _shared = shared();
+    let (ann, bob) = (Home::new(), Home::new());
+    let mut waits = bob.waits_at_a_terminal();
+    let port = waits.port();
+    let mut typed = waits.stdin();
+    typed.write_all(b"anybody?\n").expect("typed");
+    waits.wait_for("nobody is connected: that was not sent");
+    typed.write_all(&[4]).expect("typed");
+    waits.wait_for("end the call with Ctrl-C");
+    let call = ann.calls(port, &["--output", "-"]);
+    waits.wait_for("be seen?");
+    std::thread::park_timeout(Duration::from_millis(1100));
+    typed.write_all(b"yes\n").expect("typed");
+    waits.wait_for("streams 320x240");
+    typed.write_all(b"hello again\n").expect("typed");
+    call.wait_for(": hello again");
 }
 
 #[test]

@@ -11,10 +11,10 @@ use std::{
 use crate::program::{Program, command, shared};
 
 /// Somebody's home.
-struct Home(tempfile::TempDir);
+pub(crate) struct Home(tempfile::TempDir);
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().expect("a folder"))
     }
 
@@ -49,13 +49,13 @@ impl Home {
         self.start(&[&["send", "--to", &to], &PATTERN[..], args].concat())
     }
 
-    fn calls(&self, port: u16, args: &[&str]) -> Program {
+    pub(crate) fn calls(&self, port: u16, args: &[&str]) -> Program {
         let host = format!("127.0.0.1:{port}");
         self.start(&[&["chat", &host, "--show", "none"], &PATTERN[..], args].concat())
     }
 
     /// At a terminal, which `script` makes.
-    fn waits_at_a_terminal(&self) -> Program {
+    pub(crate) fn waits_at_a_terminal(&self) -> Program {
         let mut command = self.command(&[]);
         let binary = command.get_program().to_string_lossy().into_owned();
         let mut shell = Command::new("sh");

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use unicode_segmentation::UnicodeSegmentation;
 
 /// What a peer calls itself: at most [`MAX_NAME_CHARS`] printable characters, never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -30,10 +31,38 @@ impl Line {
         cleaned(text, MAX_LINE_CHARS).map(Self)
     }
 
+    /// Cleans `text`, and splits it where it is longer than a line: between words, or between what people
+    /// see as characters where a word is longer than half a line.
+    pub fn parts(text: &str) -> Vec<Self> {
+        let cleaned = cleaned(text, usize::MAX).unwrap_or_default();
+        let (mut parts, mut rest) = (Vec::new(), cleaned.as_str());
+        while !rest.is_empty() {
+            let (part, more) = rest.split_at(first_part_len(rest));
+            parts.extend(Self::new(part));
+            rest = more;
+        }
+        parts
+    }
+
     /// The line.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The length in bytes of the first line of `text`, which is not empty.
+fn first_part_len(text: &str) -> usize {
+    let Some((longest, next)) = text.char_indices().nth(MAX_LINE_CHARS) else {
+        return text.len();
+    };
+    if next == ' ' {
+        return longest;
+    }
+    let between_words = text[..longest].rfind(' ').map(|at| at + 1);
+    let ends = text.grapheme_indices(true).map(|(at, _)| at);
+    let between_characters = ends.take_while(|at| *at <= longest).last().filter(|at| *at > 0);
+    let between_words = between_words.filter(|at| *at > longest / 2);
+    between_words.or(between_characters).unwrap_or(longest)
 }
 
 impl fmt::Display for Name {
@@ -114,7 +143,44 @@ mod tests {
         assert_eq!(Name::new("\u{0}").as_str(), "unnamed");
     }
 
+    fn parts(text: &str) -> Vec<String> {
+        Line::parts(text).into_iter().map(|line| line.0).collect()
+    }
+
+    #[test]
+    fn a_long_line_is_split_between_words() {
+        assert_eq!(parts("hello"), ["hello"]);
+        assert!(parts(" \u{7}\t ").is_empty());
+        let words = "caf\u{e9} words ".repeat(300);
+        let split = parts(&words);
+        let (_, full) = split.split_last().unwrap();
+        assert!(full.len() > 6 && full.iter().all(|part| part.chars().count() > 400));
+        assert_eq!(split.join(" "), words.trim());
+        let exact = format!("{} tail", "x".repeat(MAX_LINE_CHARS));
+        assert_eq!(parts(&exact), [&exact[..MAX_LINE_CHARS], "tail"]);
+    }
+
+    #[test]
+    fn a_long_word_is_split_between_what_people_see_as_characters() {
+        let word = format!("a{}", "e\u{301}".repeat(600));
+        let split = parts(&word);
+        assert_eq!(split.concat(), word);
+        assert!(split.iter().all(|part| !part.starts_with('\u{301}')));
+        let tower = format!("x{}", "\u{301}".repeat(2000));
+        assert_eq!(parts(&tower).concat(), tower, "even a character longer than a line");
+    }
+
     proptest! {
+        #[test]
+        fn nothing_of_a_line_is_lost_when_it_is_split(text in "(\\PC{0,40} ?){0,60}") {
+            let seen = |text: &str| text.replace(' ', "");
+            let whole = cleaned(&text, usize::MAX).unwrap_or_default();
+            let split = parts(&text);
+            prop_assert_eq!(seen(&split.concat()), seen(&whole));
+            prop_assert!(split.iter().all(|part| part.chars().count() <= MAX_LINE_CHARS));
+            prop_assert!(split.len() <= 1 + 2 * whole.chars().count() / MAX_LINE_CHARS.div_euclid(2));
+        }
+
         #[test]
         fn whatever_comes_is_bounded_and_printable(text in any::<String>()) {
             let name = Name::new(&text);
