@@ -20,8 +20,10 @@ mod report;
 mod resolve;
 mod run;
 mod send;
+mod signals;
 mod statistics;
 mod stop;
+mod terminal;
 pub(crate) mod trust;
 mod typing;
 mod view;
@@ -39,6 +41,7 @@ use messages::Messages;
 /// Does what the user asked for; the exit code is 0 when it went well, 1 when it failed and 2 when
 /// it made no sense.
 pub fn main(cli: Cli) -> ExitCode {
+    signals::hold_back();
     start_log(&cli);
     let messages = Messages::new(cli.quiet);
     match run_verb(cli.verb, &messages) {

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use super::signals;
 use crate::clock;
 
 /// Whether to stop. Clones share the flag.
@@ -17,22 +18,23 @@ use crate::clock;
 pub(super) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// A flag that Ctrl-C, SIGTERM and SIGHUP raise. The second time they end the program on the
-    /// spot, in case something hangs; but what comes at once with the first is the same request:
-    /// `timeout` sends two, and the other side would not be told goodbye.
+    /// A flag that Ctrl-C, SIGTERM and SIGHUP raise, unless they were ignored at the start. The
+    /// second signal ends the program on the spot, in case something hangs. Signals that come at
+    /// once with the first are the same request: `timeout` sends two, and the peer should still
+    /// hear a goodbye.
     pub(super) fn on_signals() -> Result<Self> {
         let stop = Self::default();
         let raised = stop.clone();
         let mut first = None;
-        ctrlc::set_handler(move || {
+        signals::on_termination(move |exit_code| {
             let now = clock::now();
             if raised.is_requested() && first.is_none_or(|first| now - first >= AT_ONCE) {
-                std::process::exit(EXIT_INTERRUPTED);
+                std::process::exit(exit_code);
             }
             first.get_or_insert(now);
             raised.request();
         })
-        .context("cannot listen for Ctrl-C")?;
+        .context("cannot listen for signals")?;
         Ok(stop)
     }
 
@@ -51,6 +53,3 @@ impl Stop {
 
 /// Nobody presses Ctrl-C a second time sooner and means it.
 const AT_ONCE: Duration = Duration::from_millis(300);
-
-/// 128 and the number of SIGINT, as shells report it.
-const EXIT_INTERRUPTED: i32 = 130;

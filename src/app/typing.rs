@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{capture::spawn, messages::Messages};
+use super::{capture::spawn, messages::Messages, terminal};
 use crate::net::wire::text::Line;
 
 /// What is typed, until it is said.
@@ -35,7 +35,7 @@ impl Typing {
             let messages = messages.clone();
             let reader = move || {
                 let is_terminal = || std::io::stdin().is_terminal();
-                read_lines(std::io::stdin().lock(), is_terminal, &sender, &messages);
+                read_lines(terminal::typed_input(), is_terminal, &sender, &messages);
             };
             spawn("typed", reader).context("cannot read the terminal")?;
         }

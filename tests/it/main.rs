@@ -25,6 +25,7 @@ mod vectors;
 
 mod allocations;
 mod attacks;
+mod background;
 mod bad_input;
 mod crossing;
 mod hostile;

@@ -187,7 +187,7 @@ fn whatever_is_piped_in_is_said_however_long_and_before_anybody_is_there() {
 fn who_types_to_nobody_is_told_and_ctrl_d_does_not_end_typing() {
     let _shared = shared();
     let (ann, bob) = (Home::new(), Home::new());
-    let mut waits = bob.waits_at_a_terminal();
+    let (mut waits, _job) = bob.waits_at_a_terminal();
     let port = waits.port();
     let mut typed = waits.stdin();
     typed.write_all(b"anybody?\n").expect("typed");

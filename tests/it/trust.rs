@@ -8,6 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::background::{Job, at_a_terminal};
 use crate::program::{Program, command, shared};
 
 /// Somebody's home.
@@ -54,20 +55,13 @@ impl Home {
         self.start(&[&["chat", &host, "--show", "none"], &PATTERN[..], args].concat())
     }
 
-    /// At a terminal, which `script` makes.
-    pub(crate) fn waits_at_a_terminal(&self) -> Program {
-        let mut command = self.command(&[]);
-        let binary = command.get_program().to_string_lossy().into_owned();
-        let mut shell = Command::new("sh");
-        let line = format!("{binary} {} 2>&3", WAITS.join(" "));
-        shell.args(["-c", "exec script -qec \"$1\" /dev/null 3>&2 >/dev/null", "sh", &line]);
-        for (name, value) in command.env("TERM", "dumb").get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        Program::spawn(shell.stdin(Stdio::piped()).stdout(Stdio::null()))
+    /// At a terminal. The job ends it with the test: it may have been told to ignore the hang-up that
+    /// follows the terminal's end.
+    pub(crate) fn waits_at_a_terminal(&self) -> (Program, Job) {
+        let script = "echo job $$ >&3; exec \"$0\" \"$@\" 2>&3";
+        let waits = at_a_terminal(script, &self.command(&WAITS));
+        let job = Job::of(&waits);
+        (waits, job)
     }
 }
 
@@ -202,7 +196,7 @@ fn a_chat_is_not_answered_for_strangers_without_anybody_to_ask() {
 fn a_chat_is_answered_when_somebody_says_yes() {
     let _shared = shared();
     let (ann, bob) = (Home::new(), Home::new());
-    let mut waits = bob.waits_at_a_terminal();
+    let (mut waits, _job) = bob.waits_at_a_terminal();
     let port = waits.port();
     let mut typed = waits.stdin();
     let call = ann.calls(port, &[]);

@@ -27,7 +27,7 @@ use anyhow::{Context, Result};
 use etcetera::BaseStrategy;
 use zeroize::Zeroizing;
 
-use super::{messages::Messages, run::Usage};
+use super::{messages::Messages, run::Usage, terminal};
 use crate::{
     cli::args::{Accept, TrustArgs},
     clock,
@@ -182,7 +182,12 @@ impl Trust {
 
     fn show_question(&mut self, messages: &Messages) {
         if let Some(question) = self.questions.show(clock::now()) {
-            messages.ask(&question.text);
+            match terminal::is_foreground() {
+                true => messages.ask(&question.text),
+                false => {
+                    messages.ask(&format!("{} (udpchat is in the background: fg)", question.text))
+                }
+            }
         }
     }
 
@@ -322,6 +327,10 @@ fn code(args: &TrustArgs, side: Side, messages: &Messages) -> Result<Option<Code
     if !std::io::stdin().is_terminal() {
         let said = "--code needs the other side's code: --code CODE, or UDPCHAT_CODE=CODE";
         return Err(Usage::new(said).into());
+    }
+    if !terminal::is_foreground() {
+        messages.ask("the other side's code is asked for in the foreground: fg");
+        terminal::wait_for_foreground();
     }
     let _ = write!(std::io::stderr(), "the other side's code: ");
     let typed = Zeroizing::new(rpassword::read_password().context("cannot read the code")?);

@@ -1,0 +1,96 @@
+//! Signals: which of them end the program, and which must not touch it.
+
+#[cfg(unix)]
+pub(super) use unix::{hold_back, on_termination};
+
+/// There is nothing to hold back.
+#[cfg(not(unix))]
+pub(super) fn hold_back() {}
+
+/// Calls `handler` with an exit code for each Ctrl-C.
+#[cfg(not(unix))]
+pub(super) fn on_termination(mut handler: impl FnMut(i32) + Send + 'static) -> anyhow::Result<()> {
+    Ok(ctrlc::set_handler(move || handler(130))?)
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::thread;
+
+    use anyhow::Result;
+    use log::debug;
+    use nix::sys::signal::{SigSet, Signal};
+    use signal_hook::{
+        consts::{SIGHUP, SIGINT, SIGTERM},
+        iterator::Signals,
+    };
+
+    /// Turns signals that would stop or kill the program into errors of the system call that caused
+    /// them. Must run on the main thread before any other thread starts, since threads inherit it.
+    ///
+    /// A read from the terminal in the background then fails with `EIO` (else SIGTTIN stops the
+    /// program, and with it the video), a write to a terminal set to `tostop` goes through
+    /// (SIGTTOU), and a file at its size limit fails with `EFBIG` (SIGXFSZ).
+    pub(crate) fn hold_back() {
+        let mut held = SigSet::empty();
+        held.extend([Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGXFSZ]);
+        if let Err(error) = held.thread_block() {
+            debug!("signals are not held back: {error}");
+        }
+    }
+
+    /// Calls `handler` on a thread of its own with the exit code that stands for each SIGINT,
+    /// SIGTERM and SIGHUP. A signal that was ignored when the program started stays ignored: `nohup`
+    /// ignores SIGHUP, and a shell without job control ignores SIGINT for what it runs in the
+    /// background.
+    pub(crate) fn on_termination(mut handler: impl FnMut(i32) + Send + 'static) -> Result<()> {
+        let ignored = Ignored::now();
+        let taken = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !ignored.has(signal));
+        let mut signals = Signals::new(taken)?;
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            for signal in signals.forever() {
+                handler(SIGNAL_EXIT_BASE + signal);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// The signals that this process ignores, one bit each.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    struct Ignored(u64);
+
+    impl Ignored {
+        /// As Linux tells it; where there is no `/proc`, none. `sigaction` would be the portable
+        /// way, and is unsafe in every crate that offers it.
+        fn now() -> Self {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+            Self::parse(&status)
+        }
+
+        fn parse(status: &str) -> Self {
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+            let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            Self(mask.unwrap_or_default())
+        }
+
+        fn has(self, signal: i32) -> bool {
+            self.0 >> (signal - 1) & 1 == 1
+        }
+    }
+
+    /// A shell reports a program that a signal has ended as this plus the signal.
+    const SIGNAL_EXIT_BASE: i32 = 128;
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn the_mask_of_ignored_signals_is_read() {
+            let status = "Name:\tudpchat\nSigBlk:\t0000000000000003\nSigIgn:\t0000000000001001\n";
+            let ignored = Ignored::parse(status);
+            assert!(ignored.has(SIGHUP) && !ignored.has(SIGINT) && !ignored.has(SIGTERM));
+            assert_eq!(Ignored::parse("Name:\tudpchat\n"), Ignored::default());
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Under `nohup`, in the background of a shell, without anybody at the terminal.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::program::{PATIENCE, Program, command, shared};
+
+/// `sh -c script`, with the program of `binary` as `$0`, its arguments behind it, and its environment.
+pub(crate) fn shell(script: &str, binary: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).arg(binary.get_program()).args(binary.get_args());
+    copy_environment(binary, &mut shell);
+    shell.stdin(Stdio::null()).stdout(Stdio::piped());
+    shell
+}
+
+fn copy_environment(from: &Command, to: &mut Command) {
+    for (name, value) in from.get_envs() {
+        match value {
+            Some(value) => to.env(name, value),
+            None => to.env_remove(name),
+        };
+    }
+}
+
+/// A shell with job control at a terminal of its own, made by `script`. What its commands write to
+/// descriptor 3 is what the program says.
+pub(crate) fn at_a_terminal(script: &str, binary: &Command) -> Program {
+    let inner = shell(script, binary);
+    let words: Vec<String> = std::iter::once(inner.get_program())
+        .chain(inner.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''")))
+        .collect();
+    let mut outer = Command::new("sh");
+    outer.args(["-c", "exec script -qec \"$1\" /dev/null 3>&2 >/dev/null", "sh", &words.join(" ")]);
+    copy_environment(binary, &mut outer);
+    outer.env("TERM", "dumb").env("SHELL", "/bin/sh");
+    Program::spawn(outer.stdin(Stdio::piped()).stdout(Stdio::null()))
+}
+
+/// The process whose id a script has told; it is ended with the test.
+pub(crate) struct Job(Pid);
+
+impl Job {
+    pub(crate) fn of(program: &Program) -> Self {
+        let line = program.wait_for("job ");
+        let id = line.rsplit(' ').next().expect("a word").trim().parse().expect("a number");
+        Self(Pid::from_raw(id).expect("an id"))
+    }
+
+    /// `T` is a process that a signal has stopped.
+    fn state(&self) -> char {
+        let stat = format!("/proc/{}/stat", self.0.as_raw_nonzero());
+        let stat = std::fs::read_to_string(stat).expect("it runs");
+        let fields = stat.rsplit(')').next().expect("a state");
+        fields.trim().chars().next().expect("a state")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.0, signal).expect("it runs");
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::KILL);
+    }
+}
+
+/// A call that anybody may come into.
+fn waits_for_anybody() -> Program {
+    // What is said to it stands on standard error, since standard output is taken.
+    let args = ["--bind", "127.0.0.1:0", "--accept", "any", "--stats-json", "-"];
+    let args = [&["chat", "--show", "none", "--source", "pattern", "--size", "320x240"], &args[..]];
+    Program::start(&args.concat())
+}
+
+const CALLS: [&str; 9] =
+    ["chat", "--show", "none", "--source", "pattern", "--size", "320x240", "--name", "bob"];
+
+#[test]
+fn what_was_ignored_at_the_start_stays_ignored() {
+    let _shared = shared();
+    let receiver = ["recv", "--bind", "127.0.0.1:0", "--show", "none", "--stats"];
+    let mut program =
+        Program::spawn(&mut shell("trap '' HUP INT; exec \"$0\" \"$@\"", &command(&receiver)));
+    program.wait_for("listening");
+    program.signal(Signal::HUP);
+    program.interrupt();
+    let before = program.said().len();
+    while program.said().len() < before + 3 {
+        program.wait_for("shown ");
+        std::thread::park_timeout(Duration::from_millis(50));
+        assert!(program.is_running(), "{:?}", program.said());
+    }
+    program.signal(Signal::TERM);
+    program.finish().expect_success();
+}
+
+#[test]
+fn a_hang_up_that_is_not_ignored_ends_it_well() {
+    let _shared = shared();
+    let receiver = Program::start(&["recv", "--bind", "127.0.0.1:0", "--show", "none"]);
+    receiver.wait_for("listening");
+    receiver.signal(Signal::HUP);
+    receiver.finish().expect_success();
+}
+
+/// With `tostop`, where a terminal stops also those that only write to it.
+#[test]
+fn a_chat_in_the_background_goes_on_and_reads_when_it_is_fetched() {
+    let _shared = shared();
+    let ann = waits_for_anybody();
+    let to = format!("127.0.0.1:{}", ann.port());
+    let script =
+        "set -m; stty tostop; \"$0\" \"$@\" 2>&1 & echo job $! >&3; read x; fg %1 >/dev/null";
+    let mut bob = at_a_terminal(script, &command(&[&CALLS[..], &[&to, "--stats"]].concat()));
+    let job = Job::of(&bob);
+    ann.wait_for("streams 320x240");
+    let until = udpchat::clock::now() + Duration::from_secs(2);
+    while udpchat::clock::now() < until {
+        assert_ne!(job.state(), 'T', "stopped in the background");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    let mut typed = bob.stdin();
+    typed.write_all(b"\n").expect("typed to the shell");
+    // Its lines go nowhere until the shell has fetched it.
+    let until = udpchat::clock::now() + PATIENCE;
+    while !ann.said().iter().any(|line| line.contains("bob: hello")) {
+        assert!(udpchat::clock::now() < until, "nothing of what was typed has come");
+        typed.write_all(b"hello\n").expect("typed to the chat");
+        std::thread::park_timeout(Duration::from_millis(200));
+    }
+    job.signal(Signal::TERM);
+    ann.wait_for("has left");
+    ann.interrupt();
+    ann.finish().expect_success();
+}
