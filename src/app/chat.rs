@@ -36,13 +36,14 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         None => Role::ChatListen,
     };
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
-    let stop = Stop::on_signals()?;
     let side = if args.host.is_some() { Side::Calls } else { Side::IsSeen };
-    let mut trust = Trust::new(&args.trust, args.accept, None, side, messages)?;
+    let mut trust = Trust::new(&args.trust, true, args.accept, None, side, messages)?;
     if args.accept == Some(Accept::Any) {
         messages.say("ANYBODY who calls will see your camera (--accept any)");
     }
-    let mut statistics = Statistics::new(&args.report)?;
+    let mut statistics = Statistics::new(&args.report, messages)?;
+    // Until now a signal ends the program by itself, whatever it waits for.
+    let stop = Stop::on_signals()?;
     let epoch = clock::now();
     let listens = args.host.is_none();
     let network = Network::start(NetworkConfig {
@@ -109,8 +110,8 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     let (captured, failure) = capture.join();
     let ended = network.finish(CloseReason::Quit);
     let rest = (ended.stats, Some(captured), ended.superseded);
-    let reported = view.report_rest(&mut statistics, messages, rest);
-    result.and(reported).and(view.finish(messages))?;
+    view.report_rest(&mut statistics, messages, rest);
+    result.and(view.finish(messages))?;
     match failure {
         Some(failure) => bail!(failure),
         None => Ok(()),

@@ -46,7 +46,7 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let stop = Stop::on_signals()?;
     let sender_stop = Stop::default();
     let stream = stream_params(source.info(), args.source.encoding.quality);
-    let mut statistics = Statistics::new(&args.report)?;
+    let mut statistics = Statistics::new(&args.report, messages)?;
     let epoch = clock::now();
     let receiver = start_receiver(args, epoch)?;
     let sender = start_sender(args, epoch, stream, receiver.handle.local_addr())?;
@@ -101,12 +101,12 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     messages.end_status();
     let stats = receiver.handle.stats();
     let rest = (stats, None, receiver.handle.superseded());
-    let reported = view.report_rest(&mut statistics, messages, rest);
+    view.report_rest(&mut statistics, messages, rest);
     let receiver_cpu = clock::thread_cpu().saturating_sub(own_cpu) + view.helpers_cpu();
     let report = finish(sender, receiver, &view, captured, seconds, receiver_cpu);
     // Whatever went wrong, what was recorded is finished.
     let recorded = view.finish(messages);
-    result.and(reported)?;
+    result?;
     if let Some(failure) = failure {
         bail!(failure);
     }
@@ -155,7 +155,7 @@ impl DemoLoop<'_> {
             let receiver = self.receiver;
             self.view.report(now, self.statistics, self.messages, || {
                 (receiver.handle.stats(), None, receiver.handle.superseded())
-            })?;
+            });
         }
         Ok(false)
     }

@@ -22,6 +22,7 @@ mod run;
 mod send;
 mod signals;
 mod statistics;
+mod stats_file;
 mod stop;
 mod terminal;
 pub(crate) mod trust;

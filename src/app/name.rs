@@ -11,12 +11,39 @@ pub(super) fn own_name(chosen: Option<&str>) -> Name {
 }
 
 fn user() -> String {
-    let known = ["USER", "LOGNAME", "USERNAME"].iter().find_map(|key| std::env::var(key).ok());
-    known.filter(|name| !name.is_empty()).unwrap_or_else(|| "somebody".into())
+    let set = ["USER", "LOGNAME", "USERNAME"].iter().find_map(|key| std::env::var(key).ok());
+    set.filter(|name| !name.is_empty()).unwrap_or_else(user_of_process)
+}
+
+/// As the system's list of users has it: a service's environment often names no user.
+#[cfg(unix)]
+fn user_of_process() -> String {
+    use nix::unistd::{User, geteuid};
+
+    let uid = geteuid();
+    let user = User::from_uid(uid).ok().flatten();
+    user.map_or_else(|| format!("user {uid}"), |user| user.name)
+}
+
+#[cfg(not(unix))]
+fn user_of_process() -> String {
+    "somebody".into()
 }
 
 fn host() -> String {
     let uname = rustix::system::uname();
     let full = uname.nodename().to_string_lossy().into_owned();
     full.split('.').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_knows_the_user_that_the_environment_does_not_name() {
+        let id = std::process::Command::new("id").arg("-un").output().unwrap();
+        let expected = String::from_utf8(id.stdout).unwrap();
+        assert_eq!(user_of_process(), expected.trim());
+    }
 }

@@ -27,10 +27,11 @@ use crate::{
 
 pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     let stdout = stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), false)?;
+    let (control, key_file) = (!args.no_control, args.key_file.as_deref());
+    let mut trust = Trust::new(&args.trust, control, args.accept, key_file, Side::Shows, messages)?;
+    let mut statistics = Statistics::new(&args.report, messages)?;
+    // Until now a signal ends the program by itself, whatever it waits for.
     let stop = Stop::on_signals()?;
-    let mut trust =
-        Trust::new(&args.trust, args.accept, args.key_file.as_deref(), Side::Shows, messages)?;
-    let mut statistics = Statistics::new(&args.report)?;
     let network = Network::start(NetworkConfig {
         role: Role::Receive,
         credentials: trust.credentials().clone(),
@@ -79,8 +80,8 @@ pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     .run();
     let ended = network.finish(CloseReason::Quit);
     let rest = (ended.stats, None, ended.superseded);
-    let reported = view.report_rest(&mut statistics, messages, rest);
-    result.and(reported).and(view.finish(messages))
+    view.report_rest(&mut statistics, messages, rest);
+    result.and(view.finish(messages))
 }
 
 /// Where to listen when nothing is said: everywhere.

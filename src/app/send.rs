@@ -42,9 +42,11 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     // Opening may wait, for a pipe's first bytes say; until then Ctrl-C ends the program by itself.
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let encoding = encoding(args);
+    let control = !args.no_control;
+    let key_file = args.key_file.as_deref();
+    let mut trust = Trust::new(&args.trust, control, None, key_file, Side::Calls, messages)?;
+    let mut statistics = Statistics::new(&args.report, messages)?;
     let stop = Stop::on_signals()?;
-    let mut trust = Trust::new(&args.trust, None, args.key_file.as_deref(), Side::Calls, messages)?;
-    let mut statistics = Statistics::new(&args.report)?;
     let epoch = clock::now();
     let hosts: Vec<String> = targets.iter().map(|t| t.host.clone()).collect();
     let count = targets.len();
@@ -106,10 +108,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         if let Some(stream) = capture.changed().try_take() {
             network.handle.set_stream(stream);
         }
-        if let Err(error) = report(&mut statistics, clock::now(), &network, &capture, messages) {
-            result = Err(error);
-            break;
-        }
+        report(&mut statistics, clock::now(), &network, &capture, messages);
     }
     let ended = !stop.is_requested() && capture.is_finished();
     stop.request();
@@ -118,7 +117,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         network.finish(if ended { CloseReason::SourceEnded } else { CloseReason::Quit }).stats;
     let now = clock::now();
     if statistics.has_rest(now) {
-        result = result.and(write(&mut statistics, now, &net, captured, messages));
+        write(&mut statistics, now, &net, captured, messages);
     }
     match failure {
         Some(failure) if result.is_ok() => bail!(failure),
@@ -163,11 +162,10 @@ fn report(
     network: &Network,
     capture: &Capture,
     messages: &Messages,
-) -> Result<()> {
-    if !statistics.is_due(now) {
-        return Ok(());
+) {
+    if statistics.is_due(now) {
+        write(statistics, now, &network.handle.stats(), capture.counters(), messages);
     }
-    write(statistics, now, &network.handle.stats(), capture.counters(), messages)
 }
 
 fn write(
@@ -176,7 +174,7 @@ fn write(
     net: &NetStats,
     captured: CaptureCounters,
     messages: &Messages,
-) -> Result<()> {
+) {
     let capture = Some(captured);
     let sources = Sources {
         net,
@@ -187,7 +185,7 @@ fn write(
         undecodable: 0,
         concealed: 0,
     };
-    statistics.write(now, &sources, messages).map(drop)
+    statistics.write(now, &sources, messages);
 }
 
 const PATIENCE: Duration = Duration::from_millis(20);

@@ -1,13 +1,8 @@
 //! A line, or a JSON object, every second; the overlay shows the same.
 
-use std::{
-    fs::File,
-    io::Write,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -15,6 +10,7 @@ use super::{
     messages::Messages,
     meters::{Meters, Percentiles, Stage},
     progress::CaptureCounters,
+    stats_file::StatsFile,
 };
 use crate::{cli::args::ReportArgs, clock, net::io::NetStats};
 
@@ -48,17 +44,15 @@ impl Sources<'_> {
 #[derive(Debug)]
 pub(super) struct Statistics {
     line: bool,
-    json: Option<Box<dyn JsonSink>>,
+    json: Option<StatsFile>,
     last_at: Instant,
     last_sent: (u64, u64),
 }
 
-trait JsonSink: Write + std::fmt::Debug {}
-impl<T: Write + std::fmt::Debug> JsonSink for T {}
-
 impl Statistics {
-    pub(super) fn new(args: &ReportArgs) -> Result<Self> {
-        let json = args.stats_json.as_deref().map(open).transpose()?;
+    pub(super) fn new(args: &ReportArgs, messages: &Messages) -> Result<Self> {
+        let json = args.stats_json.as_deref();
+        let json = json.map(|path| StatsFile::open(path, messages)).transpose()?;
         Ok(Self { line: args.stats, json, last_at: clock::now(), last_sent: (0, 0) })
     }
 
@@ -78,7 +72,7 @@ impl Statistics {
         now: Instant,
         sources: &Sources<'_>,
         messages: &Messages,
-    ) -> Result<Vec<String>> {
+    ) -> Vec<String> {
         let seconds = now.saturating_duration_since(self.last_at).as_secs_f64().max(1e-3);
         let totals = sources.net.totals;
         let sent = (totals.frames_sent, totals.bytes_sent);
@@ -96,10 +90,9 @@ impl Statistics {
         if let Some(out) = &mut self.json {
             let mut text = object(sources, &rates).to_string();
             text.push('\n');
-            let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-            written.context("cannot write the statistics")?;
+            out.write(text);
         }
-        Ok(lines)
+        lines
     }
 }
 
@@ -109,15 +102,6 @@ struct Rates {
     sent_mbit_s: f64,
     shown_fps: f64,
     goodput_mbit_s: f64,
-}
-
-fn open(path: &Path) -> Result<Box<dyn JsonSink>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(std::io::stdout()));
-    }
-    let file = File::create(path)
-        .with_context(|| format!("cannot write the statistics to {}", path.display()))?;
-    Ok(Box::new(file))
 }
 
 fn lines(sources: &Sources<'_>, rates: &Rates) -> Vec<String> {

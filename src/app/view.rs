@@ -341,11 +341,10 @@ impl View {
         statistics: &mut Statistics,
         messages: &Messages,
         sources: impl FnOnce() -> (NetStats, Option<CaptureCounters>, u64),
-    ) -> Result<()> {
+    ) {
         if statistics.is_due(now) {
-            self.write(now, statistics, messages, sources())?;
+            self.write(now, statistics, messages, sources());
         }
-        Ok(())
     }
 
     /// Writes what has happened since the last second's statistics, at the end.
@@ -354,12 +353,10 @@ impl View {
         statistics: &mut Statistics,
         messages: &Messages,
         sources: (NetStats, Option<CaptureCounters>, u64),
-    ) -> Result<()> {
+    ) {
         let now = clock::now();
         if statistics.has_rest(now) {
-            self.write(now, statistics, messages, sources)
-        } else {
-            Ok(())
+            self.write(now, statistics, messages, sources);
         }
     }
 
@@ -369,7 +366,7 @@ impl View {
         statistics: &mut Statistics,
         messages: &Messages,
         (net, capture, superseded): (NetStats, Option<CaptureCounters>, u64),
-    ) -> Result<()> {
+    ) {
         let sources = Sources {
             net: &net,
             shown: Some(&self.interval),
@@ -379,9 +376,8 @@ impl View {
             undecodable: self.undecodable(),
             concealed: self.concealed,
         };
-        self.overlay.statistics = statistics.write(now, &sources, messages)?;
+        self.overlay.statistics = statistics.write(now, &sources, messages);
         self.interval.reset();
-        Ok(())
     }
 
     /// Finishes the recording; what went wrong with it, if anything did.

@@ -97,7 +97,7 @@ impl Watch<'_> {
             if self.view.tick(now, self.messages)? {
                 break;
             }
-            self.report(now)?;
+            self.report(now);
         }
         Ok(())
     }
@@ -224,13 +224,13 @@ impl Watch<'_> {
         ));
     }
 
-    fn report(&mut self, now: Instant) -> Result<()> {
+    fn report(&mut self, now: Instant) {
         self.tell_kernel_drops(now);
         let (network, own) = (self.network, &self.own);
         self.view.report(now, self.statistics, self.messages, || {
             let capture = own.as_ref().map(|own| own.capture.counters());
             (network.handle.stats(), capture, network.handle.superseded())
-        })
+        });
     }
 }
 

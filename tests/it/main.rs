@@ -31,6 +31,7 @@ mod crossing;
 mod hostile;
 mod machines;
 mod namespaces;
+mod odd_files;
 mod people;
 mod program;
 mod relay;

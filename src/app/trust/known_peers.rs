@@ -15,6 +15,7 @@
 //! short is a damaged line, which is believed by nobody.
 
 use std::{
+    cell::Cell,
     fmt, fs,
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -22,13 +23,18 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::secret_file::create_folder_of;
+use super::{
+    bounded_file::{self, Kinds},
+    secret_file::create_folder_of,
+};
 use crate::net::{crypto::keys::PublicKey, wire::text::Name};
 
 /// The keys in one file.
 #[derive(Debug)]
 pub(super) struct KnownPeers {
     path: PathBuf,
+    /// How many lines it was last said that they are not understood.
+    damaged_told: Cell<usize>,
 }
 
 /// A line that says something.
@@ -58,7 +64,12 @@ pub(super) struct Namesake {
 impl KnownPeers {
     /// Those in `path`, which need not be there.
     pub(super) fn in_file(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, damaged_told: Cell::new(0) }
+    }
+
+    /// Reads the file, and fails if that cannot be done.
+    pub(super) fn check(&self) -> Result<()> {
+        self.entries().map(drop)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -114,21 +125,38 @@ impl KnownPeers {
     /// Every line, with its number.
     fn entries(&self) -> Result<Vec<(usize, Line)>> {
         let text = self.read()?;
-        let parsed = text.lines().enumerate().map(|(i, line)| (i + 1, parse(line)));
-        Ok(parsed
-            .inspect(|(number, line)| {
-                if matches!(line, Line::Malformed | Line::DamagedHost(_)) {
-                    log::warn!("{}, line {number}: not understood", self.path.display());
-                }
-            })
-            .collect())
+        let lines: Vec<_> =
+            text.lines().enumerate().map(|(i, line)| (i + 1, parse(line))).collect();
+        self.tell_damaged(&lines);
+        Ok(lines)
     }
 
-    fn read(&self) -> Result<String> {
-        match fs::read_to_string(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-            result => result.with_context(|| format!("cannot read {}", self.path.display())),
+    /// Warns of lines that are not understood, once for as many.
+    fn tell_damaged(&self, lines: &[(usize, Line)]) {
+        let is_damaged =
+            |(_, line): &&(usize, Line)| matches!(line, Line::Malformed | Line::DamagedHost(_));
+        let count = lines.iter().filter(is_damaged).count();
+        if self.damaged_told.replace(count) == count {
+            return;
         }
+        let (path, first) = (self.path.display(), lines.iter().find(is_damaged));
+        match (count, first) {
+            (1, Some((number, _))) => log::warn!("{path}, line {number}: not understood"),
+            (_, Some((number, _))) => {
+                log::warn!("{path}: {count} lines are not understood, the first is line {number}");
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// The file's text. A line that is no UTF-8 is a damaged one.
+    fn read(&self) -> Result<String> {
+        let file = bounded_file::open(&self.path, MAX_FILE_LEN, Kinds::Regular)?;
+        let Some(mut file) = file else { return Ok(String::new()) };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)
+            .with_context(|| format!("cannot read {}", self.path.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn add(&self, entry: &Entry) -> Result<()> {
@@ -215,6 +243,9 @@ impl fmt::Display for Entry {
         }
     }
 }
+
+/// A million lines.
+const MAX_FILE_LEN: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@
 //!
 //! Here they are applied to what the network asks.
 
+mod bounded_file;
 pub(crate) mod code;
 mod consent;
 pub(crate) mod known_peers;
@@ -20,7 +21,7 @@ pub(crate) mod secret_file;
 
 use std::{
     io::{IsTerminal, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use anyhow::{Context, Result};
@@ -94,16 +95,19 @@ impl Credentials {
 
 impl Trust {
     /// As the options say. Whoever may be asked is at the terminal that standard input is.
+    ///
+    /// Without a `control` channel nobody proves who they are: neither the identity nor the known
+    /// peers are touched, and they may be out of reach.
     pub(super) fn new(
         args: &TrustArgs,
+        control: bool,
         accept: Option<Accept>,
         key_file: Option<&Path>,
         side: Side,
         messages: &Messages,
     ) -> Result<Self> {
-        let files = Files::of(args);
-        let identity = identity(args.identity.as_deref(), files.as_ref(), messages)?;
-        let known = files.map(|files| KnownPeers::in_file(files.known_peers));
+        let (identity, known) =
+            if control { own_files(args, messages)? } else { (Identity::generate(), None) };
         let code = code(args, side, messages)?;
         let policy = policy(accept, side, code.is_some())?;
         let bare = match key_file {
@@ -182,12 +186,8 @@ impl Trust {
 
     fn show_question(&mut self, messages: &Messages) {
         if let Some(question) = self.questions.show(clock::now()) {
-            match terminal::is_foreground() {
-                true => messages.ask(&question.text),
-                false => {
-                    messages.ask(&format!("{} (udpchat is in the background: fg)", question.text))
-                }
-            }
+            let where_to = if terminal::is_foreground() { "" } else { " (in the foreground: fg)" };
+            messages.ask(&format!("{}{where_to}", question.text));
         }
     }
 
@@ -239,27 +239,25 @@ impl Trust {
     }
 }
 
-/// Where things are kept.
-#[derive(Debug)]
-pub(super) struct Files {
-    pub(super) identity: PathBuf,
-    pub(super) known_peers: PathBuf,
+/// Who we are, and whom we know: in the files that the options name, else in the user's
+/// configuration folder.
+fn own_files(args: &TrustArgs, messages: &Messages) -> Result<(Identity, Option<KnownPeers>)> {
+    let folder = etcetera::choose_base_strategy().ok().map(|s| s.config_dir().join("udpchat"));
+    let beside = |name: &str| folder.as_ref().map(|folder| folder.join(name));
+    let identity = identity(args.identity.as_deref(), beside("identity").as_deref(), messages)?;
+    let known = args.known_peers.clone().or_else(|| beside("known_peers"));
+    let Some(known) = known.map(KnownPeers::in_file) else {
+        messages.say("there is no home folder, and no keys are remembered (--known-peers FILE)");
+        return Ok((identity, None));
+    };
+    // Said now rather than when somebody calls.
+    known.check().map_err(|error| with_remedy(error, args.known_peers.is_some()))?;
+    Ok((identity, Some(known)))
 }
 
-impl Files {
-    /// As the options say, else in the user's configuration folder; `None`: the user has none.
-    pub(super) fn of(args: &TrustArgs) -> Option<Self> {
-        let folder = etcetera::choose_base_strategy().ok().map(|s| s.config_dir().join("udpchat"));
-        let beside = |name: &str| folder.as_ref().map(|folder| folder.join(name));
-        let identity = args.identity.clone().or_else(|| beside("identity"));
-        let known = args.known_peers.clone().or_else(|| beside("known_peers"));
-        Some(Self { identity: identity?, known_peers: known? })
-    }
-}
-
-/// Who we are. Without a place to keep that we are somebody for this once; but one that was
-/// asked for must be there.
-fn identity(wanted: Option<&Path>, files: Option<&Files>, messages: &Messages) -> Result<Identity> {
+/// Who we are. Where nothing can be kept that is somebody for this once; but an identity that the
+/// user names must be there, and one that may be there but cannot be read is not replaced.
+fn identity(wanted: Option<&Path>, usual: Option<&Path>, messages: &Messages) -> Result<Identity> {
     let made = || {
         let identity = Identity::generate();
         let fingerprint = identity.public_key().fingerprint();
@@ -269,9 +267,8 @@ fn identity(wanted: Option<&Path>, files: Option<&Files>, messages: &Messages) -
             format!("udpchat: who you are, with the fingerprint {fingerprint}; for nobody else"),
         )
     };
-    let path = wanted.or(files.map(|files| files.identity.as_path()));
-    let Some(path) = path else {
-        messages.say("there is no home folder to keep an identity in: this one is for this once");
+    let Some(path) = wanted.or(usual) else {
+        messages.say("there is no home folder: this identity is for this once (--identity FILE)");
         return Ok(Identity::generate());
     };
     match secret_file::read_or_make(path, made) {
@@ -284,11 +281,19 @@ fn identity(wanted: Option<&Path>, files: Option<&Files>, messages: &Messages) -
             Ok(identity)
         }
         Err(error) if wanted.is_none() && is_unwritable(&error) => {
-            messages.say(&format!("{error:#}: this identity is for this once"));
+            messages.say(&format!("{error:#}: this identity is for this once (--identity FILE)"));
             Ok(Identity::generate())
         }
-        Err(error) => Err(error),
+        Err(error) => Err(with_remedy(error, wanted.is_some())),
     }
+}
+
+/// `error` about a file in the configuration folder, with what helps if that cannot be reached.
+fn with_remedy(error: anyhow::Error, is_named: bool) -> anyhow::Error {
+    if is_named || error.downcast_ref::<std::io::Error>().is_none() {
+        return error;
+    }
+    anyhow::anyhow!("{error:#}: use files elsewhere, with --identity FILE --known-peers FILE")
 }
 
 /// Whether a file is missing only because it cannot be made there.

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    io::Write,
+    io::{Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use data_encoding::BASE64_NOPAD;
 use zeroize::Zeroizing;
 
+use super::bounded_file::{self, Kinds};
 use crate::net::crypto::keys::KEY_LEN;
 
 /// The bytes of such a file.
@@ -40,13 +41,11 @@ pub(super) fn read_or_make(
 }
 
 fn read(path: &Path) -> Result<Option<Zeroizing<[u8; KEY_LEN]>>> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => Zeroizing::new(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", path.display()));
-        }
-    };
+    let file = bounded_file::open(path, MAX_FILE_LEN, Kinds::RegularOrPipe)?;
+    let Some(mut file) = file else { return Ok(None) };
+    // With room for all of it, so that it never moves and leaves a copy.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_FILE_LEN as usize + 64));
+    file.read_to_string(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
     check_mode(path)?;
     match parse(&text) {
         Some(bytes) => Ok(Some(bytes)),
@@ -133,6 +132,9 @@ fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     file.write_all(contents)?;
     file.sync_all()
 }
+
+/// A key takes 43 characters, and what is said of it a line.
+const MAX_FILE_LEN: u64 = 4096;
 
 #[cfg(test)]
 mod tests {

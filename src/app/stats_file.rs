@@ -1,0 +1,181 @@
+//! Where `--stats-json` goes: lines that a thread writes, so that neither a full disk nor a reader
+//! that stands still holds up the call.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use super::{capture::spawn, messages::Messages};
+
+/// A file, a FIFO or standard output, which gets lines.
+#[derive(Debug)]
+pub(super) struct StatsFile {
+    /// `None` once it is being closed.
+    lines: Option<SyncSender<String>>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
+    messages: Messages,
+    /// Whether it was said that the reader is too slow.
+    told_slow: bool,
+}
+
+impl StatsFile {
+    /// Opens `path`, or standard output for `-`. What is in a file stays, and lines are added to it.
+    pub(super) fn open(path: &Path, messages: &Messages) -> Result<Self> {
+        let name = if path == Path::new("-") { Path::new("standard output") } else { path };
+        let failed = || format!("cannot write the statistics to {}", name.display());
+        let to = if path == Path::new("-") {
+            To::Stdout(io::stdout())
+        } else {
+            To::open(path).with_context(failed)?
+        };
+        let (lines, queue) = sync_channel::<String>(MAX_QUEUED);
+        let (ends, ended) = sync_channel(0);
+        let (name, said) = (name.to_owned(), messages.clone());
+        let thread = move || {
+            write_lines(to, &queue, &name, &said);
+            drop(ends);
+        };
+        spawn("statistics", thread).with_context(failed)?;
+        Ok(Self { lines: Some(lines), ended, messages: messages.clone(), told_slow: false })
+    }
+
+    /// Hands over a line with its end. This never waits: without room the line is dropped.
+    pub(super) fn write(&mut self, line: String) {
+        let Some(lines) = &self.lines else { return };
+        if let Err(TrySendError::Full(_)) = lines.try_send(line)
+            && !self.told_slow
+        {
+            self.told_slow = true;
+            self.messages.say("statistics are left out: whoever reads them is too slow");
+        }
+    }
+}
+
+impl Drop for StatsFile {
+    /// What was handed over is written, if that is possible soon.
+    fn drop(&mut self) {
+        self.lines = None;
+        let _ = self.ended.recv_timeout(CLOSE_PATIENCE);
+    }
+}
+
+enum To {
+    Stdout(io::Stdout),
+    File(File),
+    /// A FIFO that nobody reads yet.
+    Unread(PathBuf),
+}
+
+impl To {
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true);
+        #[cfg(unix)]
+        let options = {
+            use std::os::unix::fs::OpenOptionsExt;
+            // Opening a FIFO without a reader fails instead of waiting for one.
+            options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+        };
+        match options.open(path) {
+            #[cfg(unix)]
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
+                Ok(Self::Unread(path.to_owned()))
+            }
+            Err(error) => Err(error),
+            Ok(file) => {
+                // From now on a write waits for the reader.
+                #[cfg(unix)]
+                rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::APPEND)?;
+                Ok(Self::File(file))
+            }
+        }
+    }
+
+    /// Writes all of `line` or, in a file, none of it.
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        if let Self::Unread(path) = self {
+            *self = Self::open(path)?;
+        }
+        match self {
+            Self::Unread(_) => Ok(()),
+            Self::Stdout(stdout) => {
+                stdout.write_all(line.as_bytes())?;
+                stdout.flush()
+            }
+            Self::File(file) => {
+                let metadata = file.metadata()?;
+                let written = file.write_all(line.as_bytes());
+                if written.is_err() && metadata.is_file() {
+                    // The first error is the one to tell of.
+                    let _ = file.set_len(metadata.len());
+                }
+                written
+            }
+        }
+    }
+}
+
+/// The thread.
+fn write_lines(mut to: To, lines: &Receiver<String>, name: &Path, messages: &Messages) {
+    for line in lines {
+        if let Err(error) = to.write(&line) {
+            let name = name.display();
+            let why = match error.kind() {
+                io::ErrorKind::BrokenPipe => "whoever read them has gone".to_owned(),
+                _ => error.to_string(),
+            };
+            messages.say(&format!("no more statistics are written to {name}: {why}"));
+            return;
+        }
+    }
+}
+
+/// Objects, of one second each, that may wait for a slow disk or reader.
+const MAX_QUEUED: usize = 16;
+
+/// How long a disk or a reader may keep the program from ending.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_a_file_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stats");
+        for line in ["one\n", "two\n"] {
+            let mut file = StatsFile::open(&path, &Messages::new(true)).unwrap();
+            file.write(line.into());
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn neither_a_full_disk_nor_a_fifo_without_a_reader_holds_it_up() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        for path in [Path::new("/dev/full"), &fifo] {
+            let mut file = StatsFile::open(path, &Messages::new(true)).unwrap();
+            for _ in 0..2 * MAX_QUEUED {
+                file.write("line\n".into());
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_is_told_at_once() {
+        let error = StatsFile::open(Path::new("/none/stats"), &Messages::new(true)).unwrap_err();
+        assert!(format!("{error:#}").contains("/none/stats: No such file"), "{error:#}");
+    }
+}

@@ -1,0 +1,119 @@
+//! Opening a file that somebody named, which may be anything: a folder, a device without an end, a
+//! FIFO that nobody writes to.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Take},
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail};
+
+/// What a file may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kinds {
+    /// An ordinary file, which can be read again and written.
+    Regular,
+    /// Also a pipe with a writer, such as a shell's `<(…)`. Reading one may wait.
+    RegularOrPipe,
+}
+
+/// Opens `path` to read at most `max_len` bytes of it; `None` if it does not exist. Does not wait
+/// for a FIFO's writer.
+pub(super) fn open(path: &Path, max_len: u64, kinds: Kinds) -> Result<Option<Take<File>>> {
+    match try_open(path, max_len, kinds) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn try_open(path: &Path, max_len: u64, kinds: Kinds) -> Result<Take<File>> {
+    // Before it is opened, since opening a device may do something.
+    let metadata = fs::metadata(path)?;
+    let is_pipe = is_pipe(&metadata);
+    if metadata.is_dir() {
+        bail!("it is a folder, and a file is needed");
+    }
+    let is_allowed = metadata.is_file() || is_pipe && kinds == Kinds::RegularOrPipe;
+    if !is_allowed {
+        bail!("it is not a regular file");
+    }
+    if metadata.len() > max_len {
+        bail!("it is {} bytes long, and at most {max_len} are read", metadata.len());
+    }
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    let options = {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+    };
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    if is_pipe {
+        // With a writer a read waits for it; without one it finds the end at once.
+        rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
+    }
+    Ok(file.take(max_len))
+}
+
+#[cfg(unix)]
+fn is_pipe(metadata: &fs::Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type())
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_: &fs::Metadata) -> bool {
+    false
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|io| io.kind() == io::ErrorKind::NotFound)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    fn refusal(path: &Path, kinds: Kinds) -> String {
+        format!("{:#}", open(path, 10, kinds).expect_err("refused"))
+    }
+
+    fn make_fifo(path: &Path) {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+        mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).expect("a FIFO");
+    }
+
+    #[test]
+    fn what_is_no_file_or_too_large_is_refused_without_being_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let large = folder.path().join("large");
+        File::create(&large).unwrap().set_len(1 << 40).unwrap();
+        let fifo = folder.path().join("fifo");
+        make_fifo(&fifo);
+        assert!(refusal(folder.path(), Kinds::Regular).contains("folder"));
+        assert!(refusal(Path::new("/dev/zero"), Kinds::RegularOrPipe).contains("not a regular"));
+        assert!(refusal(&fifo, Kinds::Regular).contains("not a regular file"));
+        assert!(refusal(&large, Kinds::Regular).contains("1099511627776 bytes"));
+        assert!(open(&folder.path().join("none"), 10, Kinds::Regular).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_fifo_that_nobody_writes_to_is_empty_and_one_with_a_writer_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        make_fifo(&fifo);
+        let mut text = String::new();
+        let mut file = open(&fifo, 10, Kinds::RegularOrPipe).unwrap().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "");
+        let both = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+        let mut file = open(&fifo, 10, Kinds::RegularOrPipe).unwrap().unwrap();
+        io::Write::write_all(&mut &both, b"hello, this is long").unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello, thi");
+    }
+}
