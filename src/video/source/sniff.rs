@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::SourceError;
-use crate::video::jpeg::{JpegStream, StreamItem};
+use crate::video::jpeg::{FilmTest, JpegStream, StreamItem};
 
 /// What to open a file as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(super) fn sniff(path: &Path) -> Result<Content, SourceError> {
         return Err(SourceError::Empty { path: path.into() });
     }
     match image_format(&first) {
-        Some("JPEG") if has_more_than_one_jpeg(file).map_err(unreadable)? => Ok(Content::Film),
+        Some("JPEG") if is_motion_jpeg(file).map_err(unreadable)? => Ok(Content::Film),
         Some(format) => Ok(Content::Image(format)),
         None => Ok(Content::Film),
     }
@@ -52,13 +52,22 @@ fn image_format(first: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Recorded Motion JPEG begins as a JPEG does, but goes on.
-fn has_more_than_one_jpeg(mut file: File) -> io::Result<bool> {
+/// Recorded Motion JPEG begins as a photograph does, but goes on as it began.
+fn is_motion_jpeg(mut file: File) -> io::Result<bool> {
     file.rewind()?;
     let mut stream = JpegStream::new(BufReader::new(file));
-    let whole = |item| matches!(item, Some(StreamItem::Frame(_)));
-    Ok(whole(stream.next_item()?) && whole(stream.next_item()?))
+    let mut test = FilmTest::default();
+    for _ in 0..MOST_JPEGS_READ {
+        let Some(StreamItem::Frame(jpeg)) = stream.next_item()? else { break };
+        if let Some(is_film) = test.push(&jpeg) {
+            return Ok(is_film);
+        }
+    }
+    Ok(false)
 }
+
+/// A photograph has no more secondary images, and a film is known by its first frames.
+const MOST_JPEGS_READ: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -82,5 +91,8 @@ mod tests {
         assert_eq!(sniff(&path).expect("reads"), Content::Image("JPEG"));
         std::fs::write(&path, frame.repeat(2)).expect("writes");
         assert_eq!(sniff(&path).expect("reads"), Content::Film);
+        let gain_map = textured(16, 16, PixelFormat::Gray);
+        std::fs::write(&path, [frame, gain_map].concat()).expect("writes");
+        assert_eq!(sniff(&path).expect("reads"), Content::Image("JPEG"));
     }
 }

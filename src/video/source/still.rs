@@ -40,7 +40,8 @@ impl Still {
         match check(format, &bytes) {
             Verdict::Fine => {}
             Verdict::Damaged => return Err(damaged()),
-            Verdict::Size(error) => return Err(oversized(path)(error)),
+            Verdict::Size(_, pixels) if options.size.is_some() && pixels <= MAX_SCALED_PIXELS => {}
+            Verdict::Size(error, _) => return Err(oversized(path)(error)),
         }
         let flags =
             if options.gray { imgcodecs::IMREAD_GRAYSCALE } else { imgcodecs::IMREAD_COLOR };
@@ -103,7 +104,15 @@ fn describe(path: &Path, format: &str, found: Size, size: Size, fps: f64) -> Sou
 enum Verdict {
     Fine,
     Damaged,
-    Size(SizeError),
+    /// It is over the limits, and has so many pixels.
+    Size(SizeError, usize),
+}
+
+impl Verdict {
+    fn of_size(width: usize, height: usize) -> Self {
+        let pixels = width.saturating_mul(height);
+        Size::new(width, height).map_or_else(|error| Self::Size(error, pixels), |_| Self::Fine)
+    }
 }
 
 fn check(format: &str, bytes: &[u8]) -> Verdict {
@@ -120,18 +129,15 @@ fn check_png(bytes: &[u8]) -> Verdict {
         Some(u32::from_be_bytes(bytes) as usize)
     };
     let (Some(width), Some(height)) = (side(16), side(20)) else { return Verdict::Damaged };
-    match Size::new(width, height) {
-        Err(error) => Verdict::Size(error),
-        Ok(_) if memchr::memmem::rfind(bytes, b"IEND").is_none() => Verdict::Damaged,
-        Ok(_) => Verdict::Fine,
+    match Verdict::of_size(width, height) {
+        Verdict::Fine if memchr::memmem::rfind(bytes, b"IEND").is_none() => Verdict::Damaged,
+        verdict => verdict,
     }
 }
 
 fn check_jpeg(bytes: &[u8]) -> Verdict {
     match Decoder::new().decode(bytes, Want::Planar, &mut Image::empty()) {
-        Err(JpegError::Header(HeaderError::Size(width, height))) => {
-            Size::new(width, height).map_or_else(Verdict::Size, |_| Verdict::Fine)
-        }
+        Err(JpegError::Header(HeaderError::Size(width, height))) => Verdict::of_size(width, height),
         // A photograph may be what a frame may not: OpenCV knows these.
         Ok(())
         | Err(JpegError::Header(
@@ -144,13 +150,22 @@ fn check_jpeg(bytes: &[u8]) -> Verdict {
     }
 }
 
+/// What an image may have that is scaled with `--size`: a photograph of 200 megapixels, and a little
+/// more. Decoding it takes three bytes for each.
+const MAX_SCALED_PIXELS: usize = 1 << 28;
+
 /// Names of which nobody expects an image.
 const FILM_EXTENSIONS: [&str; 8] = ["avi", "mp4", "mkv", "mov", "webm", "mpg", "mjpeg", "y4m"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::video::{image::PixelFormat, jpeg::tests::textured, source::SourceOptions};
+    use crate::video::{
+        image::PixelFormat,
+        jpeg::{Encoder, Strips, tests::textured},
+        source::SourceOptions,
+    };
+    use opencv::core::MatExprTraitConst;
 
     static RUN: AtomicBool = AtomicBool::new(false);
 
@@ -182,6 +197,61 @@ mod tests {
         }
     }
 
+    /// A photograph of which the upper left part is white, as a camera stores it that is turned as
+    /// `orientation` says (Exif 2.32, tag 0112), with a gain map behind.
+    fn photograph(orientation: u8, is_big_endian: bool) -> Vec<u8> {
+        let mut image = Image::blank(64, 32, PixelFormat::Gray);
+        image.data[..16 * 64].chunks_exact_mut(64).for_each(|row| row[..32].fill(255));
+        let mut jpeg = Vec::new();
+        let mut encoder = Encoder::new(90, Strips::Count(1));
+        encoder.encode(&image, &mut jpeg).expect("encodes");
+        let exif: &[u8] = if is_big_endian {
+            &[b'M', b'M', 0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0]
+        } else {
+            &[b'I', b'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0]
+        };
+        let exif = [&b"Exif\0\0"[..], exif, &[0; 4]].concat();
+        let len = ((exif.len() + 2) as u16).to_be_bytes();
+        let gain_map = textured(16, 16, PixelFormat::Gray);
+        [&jpeg[..2], &[0xFF, 0xE1], &len, &exif, &jpeg[2..], &gain_map].concat()
+    }
+
+    #[test]
+    fn a_photograph_is_upright_whichever_way_the_camera_was_held() {
+        // Where the white part is then: (is right, is at the bottom).
+        let expected = [
+            (1, (false, false)),
+            (2, (true, false)),
+            (3, (true, true)),
+            (4, (false, true)),
+            (5, (false, false)),
+            (6, (true, false)),
+            (7, (true, true)),
+            (8, (false, true)),
+        ];
+        for (orientation, white) in expected {
+            for (is_big_endian, gray) in [(false, false), (true, false), (true, true)] {
+                let options = SourceOptions { gray, ..SourceOptions::default() };
+                let jpeg = photograph(orientation, is_big_endian);
+                let (info, mut still) = open("a.jpg", &jpeg, &options).expect("decodes");
+                let size = if orientation < 5 { (64, 32) } else { (32, 64) };
+                assert_eq!((info.width, info.height), size, "{orientation}");
+                let Picture::Image(image) = still.next(&RUN).expect("no end").picture else {
+                    panic!("pixels")
+                };
+                let is_white = |right: bool, bottom: bool| {
+                    let quarter = |side: usize, far| side / 4 + if far { side / 2 } else { 0 };
+                    image.luma_at(quarter(size.0, right), quarter(size.1, bottom)) > 128
+                };
+                for (right, bottom) in [(false, false), (true, false), (false, true), (true, true)]
+                {
+                    let here = (right, bottom);
+                    assert_eq!(is_white(right, bottom), here == white, "{orientation} at {here:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn once_shows_it_once() {
         let options = SourceOptions { once: true, ..SourceOptions::default() };
@@ -189,6 +259,22 @@ mod tests {
         let (_, mut still) = open("a.jpg", &jpeg, &options).expect("decodes");
         assert!(still.next(&RUN).is_some());
         assert!(still.next(&RUN).is_none());
+    }
+
+    #[test]
+    fn an_image_over_the_limits_is_scaled_if_that_is_asked_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("large.png");
+        let large = opencv::core::Mat::zeros(20, 9000, opencv::core::CV_8UC3).expect("made");
+        let large = large.to_mat().expect("made");
+        imgcodecs::imwrite_def(&path, &large).expect("writes");
+        let options = SourceOptions::default();
+        let error = Still::open(&path, "PNG", &options).err().expect("over the limits");
+        assert!(error.to_string().contains("--size"), "{error}");
+        let size = Some(Size { width: 900, height: 16 });
+        let options = SourceOptions { size, ..options };
+        let (info, _) = Still::open(&path, "PNG", &options).expect("is scaled");
+        assert_eq!((info.width, info.height), (900, 16));
     }
 
     #[test]

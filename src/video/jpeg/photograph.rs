@@ -1,0 +1,122 @@
+//! Telling a photograph with secondary images from Motion JPEG: both are JPEGs one after another.
+//!
+//! Phones append a gain map, a depth map or a preview to a photograph, and list them in its header:
+//! by CIPA's Multi-Picture Format (`MPF` in APP2) or by XMP's container directory (in APP1). Some
+//! programs that copy photographs lose that list, but keep the images.
+
+use super::marker::{DHT, JPG, SOF0, SOF15, SOS, segment_at};
+
+/// What tells a film from a photograph, asked for one JPEG of the file after the other.
+#[derive(Debug, Default)]
+pub struct FilmTest {
+    begun: bool,
+    /// The size of the JPEG before, if it has one.
+    before: Option<(u16, u16)>,
+}
+
+impl FilmTest {
+    /// Takes the next JPEG; `Some` as soon as the answer is known. A file that ends before is a
+    /// photograph: no two neighbours in it had one size.
+    pub fn push(&mut self, jpeg: &[u8]) -> Option<bool> {
+        let Outline { size, lists_secondary_images } = outline(jpeg);
+        let is_first = !std::mem::replace(&mut self.begun, true);
+        let before = std::mem::replace(&mut self.before, size);
+        if is_first && lists_secondary_images {
+            return Some(false);
+        }
+        (size.is_some() && before == size).then_some(true)
+    }
+}
+
+struct Outline {
+    size: Option<(u16, u16)>,
+    lists_secondary_images: bool,
+}
+
+/// Reads a header only as far as it takes, whatever the coding of the picture is.
+fn outline(jpeg: &[u8]) -> Outline {
+    let mut outline = Outline { size: None, lists_secondary_images: false };
+    let mut at = 0;
+    while let Ok(segment) = segment_at(jpeg, at) {
+        let payload = &jpeg[segment.payload.clone()];
+        match segment.marker {
+            SOS => break,
+            APP1 if payload.starts_with(XMP) => {
+                let lists = |name: &&[u8]| memchr::memmem::find(payload, name).is_some();
+                outline.lists_secondary_images |= XMP_LISTS.iter().any(lists);
+            }
+            APP2 if payload.starts_with(b"MPF\0") => outline.lists_secondary_images = true,
+            DHT | JPG | DAC => {}
+            SOF0..=SOF15 => {
+                if let &[_, h1, h0, w1, w0, ..] = payload {
+                    let size = (u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]));
+                    outline.size = Some(size);
+                }
+            }
+            _ => {}
+        }
+        at = segment.payload.end;
+    }
+    outline
+}
+
+const APP1: u8 = 0xE1;
+const APP2: u8 = 0xE2;
+/// Defines arithmetic coding; it has a number of the SOFs, but is none.
+const DAC: u8 = 0xCC;
+
+const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+
+/// What XMP has of secondary images: Google's container directory, and Adobe's gain maps.
+const XMP_LISTS: [&[u8]; 2] =
+    [b"http://ns.google.com/photos/1.0/container/", b"http://ns.adobe.com/hdr-gain-map/"];
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::textured, *};
+    use crate::video::image::PixelFormat;
+
+    fn jpeg(width: usize) -> Vec<u8> {
+        textured(width, 32, PixelFormat::Yuv420)
+    }
+
+    /// A JPEG with a segment more behind its SOI.
+    fn with_segment(jpeg: &[u8], marker: u8, payload: &[u8]) -> Vec<u8> {
+        let len = ((payload.len() + 2) as u16).to_be_bytes();
+        [&jpeg[..2], &[0xFF, marker], &len, payload, &jpeg[2..]].concat()
+    }
+
+    fn is_film(jpegs: &[Vec<u8>]) -> Option<bool> {
+        let mut test = FilmTest::default();
+        jpegs.iter().find_map(|jpeg| test.push(jpeg))
+    }
+
+    #[test]
+    fn frames_of_one_size_are_a_film_also_where_the_size_changes() {
+        let sizes = |widths: &[usize]| widths.iter().map(|&w| jpeg(w)).collect::<Vec<_>>();
+        assert_eq!(is_film(&sizes(&[64, 64])), Some(true));
+        assert_eq!(is_film(&sizes(&[64, 32, 32])), Some(true));
+        assert_eq!(is_film(&sizes(&[64])), None);
+        assert_eq!(is_film(&sizes(&[64, 32])), None, "a photograph and its gain map");
+        assert_eq!(is_film(&sizes(&[64, 32, 16])), None, "and a preview");
+    }
+
+    #[test]
+    fn a_photograph_that_lists_its_secondary_images_is_one() {
+        let adobe = [XMP, b"<x xmlns:hdrgm=\"http://ns.adobe.com/hdr-gain-map/1.0/\">"].concat();
+        let google = [XMP, b"xmlns:C='http://ns.google.com/photos/1.0/container/'"].concat();
+        for (marker, payload) in [(APP2, &b"MPF\0MM\0*"[..]), (APP1, &adobe), (APP1, &google)] {
+            let photograph = with_segment(&jpeg(64), marker, payload);
+            assert_eq!(is_film(&[photograph, jpeg(64)]), Some(false));
+        }
+        for (marker, payload) in [(APP2, &b"ICC_PROFILE\0"[..]), (APP1, b"Exif\0\0"), (APP1, XMP)] {
+            let frame = with_segment(&jpeg(64), marker, payload);
+            assert_eq!(is_film(&[frame.clone(), frame]), Some(true));
+        }
+    }
+
+    #[test]
+    fn what_has_no_size_is_no_film() {
+        assert_eq!(is_film(&[vec![0xFF, 0xD8], vec![0xFF, 0xD8], Vec::new()]), None);
+    }
+}
