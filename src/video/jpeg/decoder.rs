@@ -45,6 +45,8 @@ struct Work {
     crew: Crew,
     /// What strips of torn frames are decoded into, until it is known that they are undamaged.
     trial: Image,
+    /// A frame, or its header, with its oddities corrected.
+    corrected: Vec<u8>,
 }
 
 /// How much of a torn frame could be shown.
@@ -109,8 +111,13 @@ impl Decoder {
     }
 
     fn of(crew: Crew) -> Self {
-        let (strips, trial) = (Vec::new(), Image::empty());
-        let work = Box::new(Work { whole: TurboDecoder::new(), strips, crew, trial });
+        let work = Box::new(Work {
+            whole: TurboDecoder::new(),
+            strips: Vec::new(),
+            crew,
+            trial: Image::empty(),
+            corrected: Vec::new(),
+        });
         Self { cage: Cage::default(), work }
     }
 
@@ -121,8 +128,8 @@ impl Decoder {
 
     /// Decodes `frame` into `image`, whose allocation is used again.
     ///
-    /// A frame that libjpeg only warns of is damaged too: the warning is the
-    /// error. Then `image` holds no picture.
+    /// A frame that libjpeg warns of is damaged, unless its scan holds the whole picture. Of a damaged
+    /// one `image` holds no picture.
     ///
     /// Where strips meet, the colours of two rows of BGR may differ by a few levels from
     /// those of other decoders, since the rows across are not looked at to smooth them.
@@ -170,7 +177,7 @@ impl Decoder {
     /// ranges are in order, do not touch, and lie within the frame.
     ///
     /// Nothing is done either without the frame's header, which stands at its beginning, and
-    /// without restart markers. A strip that libjpeg warns of is left out.
+    /// without restart markers. A damaged strip is left out.
     pub fn conceal(
         &mut self,
         frame: &[u8],
@@ -249,7 +256,8 @@ impl Work {
         if plan.split.is_none_or(|split| ahead.done < split.count) {
             // What follows its end the decoder does not see.
             let end = plan.header.end(frame)?.unwrap_or(frame.len());
-            contained(|| self.whole.decode(&frame[..end], &plan.seen, image))?;
+            let frame = correct(&plan.header, &frame[..end], &mut self.corrected);
+            contained(|| self.whole.decode(frame, &plan.seen, image))?;
         }
         if want == Want::Planar && plan.format.is_none() {
             *image = planes_of_bgr(image);
@@ -293,7 +301,8 @@ impl Work {
 
     fn plan(&mut self, beginning: &[u8], want: Want) -> Result<Plan, JpegError> {
         let header = Header::parse(beginning)?;
-        let seen = contained(|| self.whole.read_header(beginning))?;
+        let corrected = correct(&header, &beginning[..header.scan_data], &mut self.corrected);
+        let seen = contained(|| self.whole.read_header(corrected))?;
         if (seen.width, seen.height) != (header.size.width, header.size.height) {
             return Err(JpegError::Contradiction);
         }
@@ -364,6 +373,17 @@ impl Default for Decoder {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// `bytes`, which begin with `header`, without its oddities: themselves if there are none, or a copy in `room`.
+fn correct<'a>(header: &Header, bytes: &'a [u8], room: &'a mut Vec<u8>) -> &'a [u8] {
+    if !header.is_odd {
+        return bytes;
+    }
+    room.clear();
+    room.extend_from_slice(bytes);
+    header.correct_oddities(room);
+    room
 }
 
 /// One strip's share of the work.

@@ -1,8 +1,8 @@
 //! The header of a JPEG, checked before any decoder sees the bytes.
 
 use super::marker::{
-    DHT, DQT, DRI, EOI, JPG, SOF0, SOF1, SOF2, SOF15, SOI, SOS, Segment, WalkError, scan_end,
-    segment_at,
+    APP0, APP14, DHT, DQT, DRI, EOI, JPG, SOF0, SOF1, SOF2, SOF15, SOI, SOS, Segment, WalkError,
+    scan_end, segment_at,
 };
 use crate::video::image::{MAX_PIXELS, MAX_SIDE, MIN_SIDE, Size};
 
@@ -50,6 +50,8 @@ pub struct Header {
     pub(super) restart_interval_at: Option<usize>,
     /// Where the two bytes of the picture's height are.
     pub(super) height_at: usize,
+    /// Whether something in it is odd that does not matter and that decoders warn of.
+    pub(super) is_odd: bool,
     /// Where the marker of the first scan is.
     pub scan_marker: usize,
     /// Where the entropy-coded data begins.
@@ -71,6 +73,7 @@ impl Header {
         let mut has_huffman_tables = false;
         let mut quantization = 0;
         let (mut restart_interval, mut restart_interval_at) = (0, None);
+        let mut is_odd = false;
         let mut at = 2;
         for _ in 0..MAX_SEGMENTS {
             let segment = segment_at(&bytes[..bytes.len().min(MAX_HEADER_LEN)], at);
@@ -87,7 +90,9 @@ impl Header {
                     restart_interval = parse_restart_interval(payload)?;
                     restart_interval_at = Some(segment.payload.start);
                 }
+                APP0 | APP14 => is_odd |= odd_byte(&segment, payload).is_some(),
                 SOS => {
+                    is_odd |= odd_byte(&segment, payload).is_some();
                     let (frame, height_at) = frame.ok_or(HeaderError::NoScan)?;
                     let Frame { size, sampling, components, wanted_tables } = frame;
                     if wanted_tables & !quantization != 0 {
@@ -101,11 +106,13 @@ impl Header {
                         restart_interval,
                         restart_interval_at,
                         height_at,
+                        is_odd,
                         scan_marker: segment.start,
                         scan_data: segment.payload.end,
                     });
                 }
                 EOI => return Err(HeaderError::NoScan),
+                SOI => return Err(HeaderError::SecondStart(segment.start)),
                 SOF2 => return Err(HeaderError::Progressive),
                 SOF0..=SOF15 if segment.marker != JPG => return Err(HeaderError::Coding),
                 _ => {}
@@ -113,6 +120,27 @@ impl Header {
             at = segment.payload.end;
         }
         Err(HeaderError::TooLong)
+    }
+
+    /// How many restart markers its scan has; `None` for samplings that we do not cut.
+    pub(super) fn restarts(&self) -> Option<usize> {
+        let (width, height) = self.sampling.mcu()?;
+        let mcus = self.size.width.div_ceil(width) * self.size.height.div_ceil(height);
+        let intervals = mcus.div_ceil(usize::from(self.restart_interval).max(1));
+        Some(if self.restart_interval == 0 { 0 } else { intervals - 1 })
+    }
+
+    /// Writes into its bytes what is usual in place of what is odd: then decoders do not warn.
+    pub(super) fn correct_oddities(&self, bytes: &mut [u8]) {
+        let mut at = 2;
+        while self.is_odd && at < self.scan_data {
+            let Ok(segment) = segment_at(bytes, at) else { return };
+            let payload = segment.payload.clone();
+            while let Some((offset, usual)) = odd_byte(&segment, &bytes[payload.clone()]) {
+                bytes[payload.start + offset] = usual;
+            }
+            at = payload.end;
+        }
     }
 
     /// The length of the frame `bytes` up to and with its end marker; `None` if they end before it.
@@ -142,6 +170,9 @@ pub enum HeaderError {
     /// Something else stands where a marker must be.
     #[error("the JPEG has no marker at byte {0}")]
     NoMarker(usize),
+    /// Another JPEG begins within its header.
+    #[error("another JPEG begins at byte {0}, within the header of the first")]
+    SecondStart(usize),
     /// There is no picture in it.
     #[error("the JPEG has no scan")]
     NoScan,
@@ -185,6 +216,31 @@ impl HeaderError {
             WalkError::Truncated => Self::Truncated,
             WalkError::NotAMarker(at) => Self::NoMarker(at),
         }
+    }
+}
+
+/// The first byte in a segment's payload that is odd and does not matter, and what is usual there.
+fn odd_byte(segment: &Segment, payload: &[u8]) -> Option<(usize, u8)> {
+    match (segment.marker, payload) {
+        // JFIF has had no other version than 1.
+        (APP0, &[b'J', b'F', b'I', b'F', 0, version, ..])
+            if version != 1 && payload.len() >= JFIF_LEN =>
+        {
+            Some((5, 1))
+        }
+        // The colours of what says something unknown are taken for YCbCr.
+        (APP14, &[b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..])
+            if transform > 2 =>
+        {
+            Some((11, 1))
+        }
+        // A scan that is not progressive has all coefficients, whatever it says.
+        (SOS, &[.., first, last, bits]) => {
+            let said = [first, last, bits].into_iter().zip([0, 63, 0]).enumerate();
+            let mut odd = said.filter(|(_, (said, usual))| said != usual);
+            odd.next().map(|(i, (_, usual))| (payload.len() - 3 + i, usual))
+        }
+        _ => None,
     }
 }
 
@@ -280,6 +336,9 @@ pub(super) const FRAME_HEIGHT: std::ops::Range<usize> = 1..3;
 /// put some 100 KB there. It is read again with each piece of a frame that is still arriving.
 const MAX_HEADER_LEN: usize = 1 << 20;
 
+/// The shortest JFIF segment.
+const JFIF_LEN: usize = 14;
+
 /// A camera writes ten or so. libjpeg keeps a record of each, whatever its length.
 const MAX_SEGMENTS: usize = 256;
 
@@ -342,6 +401,8 @@ mod tests {
         assert_eq!(with(7, &[0x50]), HeaderError::Malformed);
         assert_eq!(Header::parse(b"GIF89a"), Err(HeaderError::NotAJpeg));
         assert_eq!(Header::parse(&[0xFF, SOI, 0xFF, EOI]), Err(HeaderError::NoScan));
+        let second = [&[0xFF, SOI], &good[..]].concat();
+        assert_eq!(Header::parse(&second), Err(HeaderError::SecondStart(2)));
     }
 
     #[test]
@@ -426,6 +487,32 @@ mod tests {
         let end = Header::parse(&good).expect("our own").scan_data;
         for len in 0..end {
             Header::parse(&good[..len]).expect_err("truncated");
+        }
+    }
+
+    #[test]
+    fn what_is_odd_and_does_not_matter_is_corrected() {
+        let good = encoded(PixelFormat::Yuv420);
+        assert!(!Header::parse(&good).expect("our own").is_odd);
+        let jfif = good.windows(5).position(|w| w == b"JFIF\0").expect("has one");
+        let adobe = [&[0xFF, APP14, 0, 14], &b"Adobe\0\x64\0\0\0\0\x01"[..]].concat();
+        let good = [&good[..2], &adobe, &good[2..]].concat();
+        let (jfif, transform, scan) =
+            (jfif + adobe.len(), 2 + 4 + 11, Header::parse(&good).expect("good").scan_data);
+        for (at, odd) in [
+            (jfif + 5, 2),
+            (jfif + 5, 0),
+            (transform, 7),
+            (scan - 3, 1),
+            (scan - 2, 0),
+            (scan - 1, 9),
+        ] {
+            let mut frame = good.clone();
+            frame[at] = odd;
+            let header = Header::parse(&frame).expect("still accepted");
+            assert!(header.is_odd, "{at}");
+            header.correct_oddities(&mut frame);
+            assert!(frame == good, "{at}");
         }
     }
 

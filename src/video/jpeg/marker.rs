@@ -85,6 +85,8 @@ pub(super) const SOI: u8 = 0xD8;
 pub(super) const EOI: u8 = 0xD9;
 pub(super) const SOS: u8 = 0xDA;
 pub(super) const DRI: u8 = 0xDD;
+pub(super) const APP0: u8 = 0xE0;
+pub(super) const APP14: u8 = 0xEE;
 
 #[cfg(test)]
 mod tests {

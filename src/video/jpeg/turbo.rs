@@ -15,6 +15,7 @@ use turbojpeg::{
 
 use super::{
     header::{HeaderError, Interrupted, Sampling},
+    scan::{ScanError, walk_scan},
     strips::{Strip, StripMut, strips_mut},
 };
 use crate::video::image::{Image, PixelFormat};
@@ -137,11 +138,13 @@ impl TurboDecoder {
         image: &mut Image,
     ) -> Result<(), JpegError> {
         let &DecompressHeader { width, height, subsamp, .. } = header;
-        let are_packed = yuv_pixels_len(width, 1, height, subsamp)? == image.data.len();
-        if image.format != PixelFormat::Bgr && are_packed {
+        if image.format != PixelFormat::Bgr
+            && yuv_pixels_len(width, 1, height, subsamp)? == image.data.len()
+        {
             let pixels = &mut image.data[..];
             let output = YuvImage { pixels, width, align: 1, height, subsamp };
-            return attempt(&mut self.decompressor, |d| d.decompress_to_yuv(jpeg, output));
+            let result = attempt(&mut self.decompressor, |d| d.decompress_to_yuv(jpeg, output));
+            return forgive(result, jpeg);
         }
         let mut strips = strips_mut(image, height);
         let strip = strips.next().expect("an accepted image has rows");
@@ -161,12 +164,13 @@ impl TurboDecoder {
             let format = turbojpeg::PixelFormat::BGR;
             let [pixels, ..] = strip.planes;
             let output = turbojpeg::Image { pixels, width, pitch: 3 * width, height, format };
-            return attempt(&mut self.decompressor, |d| d.decompress(jpeg, output));
+            let result = attempt(&mut self.decompressor, |d| d.decompress(jpeg, output));
+            return forgive(result, jpeg);
         }
         self.planes.resize(yuv_pixels_len(width, 1, height, subsamp)?, 0);
         let pixels = &mut self.planes[..];
         let output = YuvImage { pixels, width, align: 1, height, subsamp };
-        attempt(&mut self.decompressor, |d| d.decompress_to_yuv(jpeg, output))?;
+        forgive(attempt(&mut self.decompressor, |d| d.decompress_to_yuv(jpeg, output)), jpeg)?;
         unpad(&self.planes, subsamp, strip);
         Ok(())
     }
@@ -192,6 +196,25 @@ fn attempt<T>(
     Ok(result?)
 }
 
+/// Lets pass what libjpeg has warned of and decoded all the same, if `jpeg` holds its whole picture: bytes that are left
+/// over before a marker, as webcams leave them, and a missing end marker.
+///
+/// libjpeg goes on after a warning, and says the first one only. An error takes that one's place.
+fn forgive(result: Result<(), JpegError>, jpeg: &[u8]) -> Result<(), JpegError> {
+    match result {
+        Err(JpegError::Codec(error)) if is_perhaps_harmless(&error) => {
+            walk_scan(jpeg)?;
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+fn is_perhaps_harmless(error: &turbojpeg::Error) -> bool {
+    let turbojpeg::Error::TurboJpegError(said) = error else { return false };
+    said.contains("extraneous bytes before marker") || said.contains("Premature end of JPEG file")
+}
+
 /// Why a frame or an image could not be coded.
 #[derive(Debug, thiserror::Error)]
 pub enum JpegError {
@@ -201,10 +224,13 @@ pub enum JpegError {
     /// Something else than its end follows its coded data.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+    /// Its coded data is not what its header says.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
     /// Our reading of the header and libjpeg's differ.
     #[error("the JPEG's headers contradict each other")]
     Contradiction,
-    /// What libjpeg says, errors and warnings alike.
+    /// What libjpeg says: errors, and warnings of what is damage.
     #[error("the JPEG is damaged: {0}")]
     Codec(turbojpeg::Error),
     /// The decoder has panicked, which ends the frame and not the program.
@@ -223,7 +249,11 @@ impl JpegError {
     /// markers may follow and near the data's end; elsewhere it takes a faster way, and goes on
     /// with a zero without a word.
     pub(crate) fn is_bad_code(&self) -> bool {
-        matches!(self, Self::Codec(error) if error.to_string().contains("bad Huffman code"))
+        match self {
+            Self::Codec(error) => error.to_string().contains("bad Huffman code"),
+            Self::Scan(error) => *error == ScanError::BadCode,
+            _ => false,
+        }
     }
 }
 

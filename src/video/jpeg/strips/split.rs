@@ -124,6 +124,7 @@ impl Split {
         if let (1, Some(at)) = (self.intervals_a_strip, header.restart_interval_at) {
             jpeg[at..][..2].fill(0);
         }
+        header.correct_oddities(jpeg);
         let intervals = self.found.chunks(self.intervals_a_strip).nth(index);
         for (i, interval) in
             intervals.expect("one of the strips that were found").iter().enumerate()
@@ -145,6 +146,8 @@ pub(super) fn next_marker(frame: &[u8], mut from: usize) -> Option<usize> {
         match *frame.get(at + 1)? {
             // An 0xFF of the coded data is followed by a zero.
             0 => from = at + 2,
+            // Any number of them may precede a marker.
+            0xFF => from = at + 1,
             _ => return Some(at),
         }
     }

@@ -298,7 +298,8 @@ fn wrong_restart_markers_are_damage() {
         assert_eq!(plan(frame, 6), None, "{i}");
         for want in [Want::Bgr, Want::Planar] {
             let result = decoder().decode(frame, want, &mut Image::empty());
-            assert!(matches!(result, Err(JpegError::Codec(_))), "{i}: {result:?}");
+            let is_damage = matches!(result, Err(JpegError::Codec(_) | JpegError::Scan(_)));
+            assert!(is_damage, "{i}: {result:?}");
         }
     }
 }
@@ -370,6 +371,68 @@ fn opencv_takes_frames_of_strips() {
         mat.data_bytes().expect("continuous").to_vec()
     });
     assert!(pixels[0] == pixels[1] && pixels[0].len() == 3 * WIDTH * HEIGHT);
+}
+
+/// Stray bytes before restart markers, as several webcams put them there: in strips and whole, the picture is as
+/// without them.
+#[test]
+fn stray_bytes_before_markers_change_no_picture() {
+    for format in [Yuv420, Yuv422, Gray] {
+        let good = encoded(&busy(WIDTH, HEIGHT, format), 6);
+        let mut places = restarts(&good);
+        places.push(good.len() - 2);
+        for stray in [&[0][..], &[0x5A], &[0; 7], &[1, 2, 3, 0xFF, 0, 4], &[0; 300], &[0xFF; 5]] {
+            for every in [1, 3] {
+                let (mut frame, mut from) = (Vec::new(), 0);
+                for &at in places.iter().step_by(every) {
+                    frame.extend([&good[from..at], stray].concat());
+                    from = at;
+                }
+                frame.extend(&good[from..]);
+                let context = format!("{format:?} {stray:?} {every}");
+                for want in [Want::Planar, Want::Bgr] {
+                    let (mut split, mut whole) = (Image::empty(), Image::empty());
+                    decoder().decode(&frame, want, &mut split).expect(&context);
+                    decoder().decode_whole(&frame, want, &mut whole).expect(&context);
+                    assert!(split == decoded(&good, want), "{context}");
+                    assert!(whole == decoded_whole(&good, want), "{context}");
+                }
+                let mut passed_on = frame.clone();
+                super::super::mend(&mut passed_on).expect(&context);
+                assert!(decoded(&passed_on, Want::Planar) == decoded(&good, Want::Planar));
+            }
+        }
+    }
+}
+
+/// A whole decode warned of bytes that were left over, which in a strip of its own are still in libjpeg's bit buffer
+/// when it ends. The picture is the same, and all there: both accept it.
+#[test]
+fn bytes_left_over_by_a_changed_byte_are_accepted_by_strips_and_whole() {
+    let mut frame = encoded(&busy(WIDTH, HEIGHT, Yuv422), 4);
+    let at = (13_888_300_141_784_936_829_u128 * frame.len() as u128) >> 64;
+    frame[at as usize] = 90;
+    let (mut ours, mut whole) = (Image::empty(), Image::empty());
+    decoder().decode(&frame, Want::Planar, &mut ours).expect("in strips");
+    decoder().decode_whole(&frame, Want::Planar, &mut whole).expect("whole");
+    assert!(ours == whole);
+}
+
+#[test]
+fn oddities_of_the_header_change_no_picture() {
+    let good = encoded(&busy(WIDTH, HEIGHT, Yuv420), 4);
+    let version = good.windows(5).position(|w| w == b"JFIF\0").expect("has one") + 5;
+    let scan = Header::parse(&good).expect("ours").scan_data;
+    for (at, odd) in [(version, 2), (version, 9), (scan - 2, 0), (scan - 1, 0x11)] {
+        let mut frame = good.clone();
+        frame[at] = odd;
+        for want in [Want::Planar, Want::Bgr] {
+            let (mut split, mut whole) = (Image::empty(), Image::empty());
+            decoder().decode(&frame, want, &mut split).expect("in strips");
+            decoder().decode_whole(&frame, want, &mut whole).expect("whole");
+            assert!(split == decoded(&good, want) && whole == decoded_whole(&good, want), "{at}");
+        }
+    }
 }
 
 proptest! {
