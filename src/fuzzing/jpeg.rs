@@ -26,6 +26,12 @@ pub fn jpeg_stream(bytes: &[u8]) {
                 rest = &rest[at + frame.len()..];
                 mended(frame);
             }
+            StreamItem::Unended(beginning) => {
+                assert!(beginning.starts_with(&[0xFF, 0xD8]));
+                let at = memchr::memmem::find(rest, &beginning).expect("a piece of what is left");
+                rest = &rest[at + beginning.len()..];
+                mended(beginning);
+            }
             StreamItem::TooLong(len) | StreamItem::Torn(len) | StreamItem::Truncated(len) => {
                 assert!(len <= rest.len());
             }

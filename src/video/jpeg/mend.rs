@@ -1,32 +1,40 @@
 //! Mending the JPEGs of cameras and of Motion JPEG streams.
 //!
-//! What is wrong with them in the field: padding in front, no Huffman tables
-//! (AVI's Motion JPEG leaves out the standard ones), no end marker, padding or
-//! an older picture's bytes after it. All that is mended without decoding, in a
-//! few microseconds; what is not is refused by name.
+//! What is wrong with them in the field: padding, an empty JPEG or the beginning of
+//! another in front, no Huffman tables (AVI's Motion JPEG leaves out the standard
+//! ones), no end marker, padding or an older picture's bytes after it, versions and
+//! parameters that decoders warn of. All that is mended without decoding, in a few
+//! microseconds; what is not is refused by name.
+//!
+//! A frame that was cut short looks like one without an end marker, or like one that
+//! is padded. Only of such frames the coded data is read, to see whether it is all
+//! there.
 
 use super::{
     MAX_JPEG_LEN,
     header::{Header, HeaderError, Interrupted},
-    marker::{DHT, EOI, SOI},
+    marker::{DHT, EOI, RST0, RST7, SOI},
+    scan::{ScanError, walk_scan},
 };
 
 /// Makes `frame` one whole JPEG that any decoder accepts, or says why it cannot be.
-///
-/// A frame that lost its tail and its end marker looks like one that never had
-/// the marker; only decoding tells them apart.
 pub fn mend(frame: &mut Vec<u8>) -> Result<(), MendError> {
     if frame.len() > MAX_JPEG_LEN {
         return Err(MendError::TooLong(frame.len()));
     }
     cut_padding_in_front(frame)?;
-    let header = Header::parse(frame)?;
-    match header.end(frame)? {
-        Some(end) => frame.truncate(end),
-        None => append_end(frame, header.scan_data),
-    }
-    // What was cut off has been counted as coded data.
-    Header::parse(frame)?;
+    let mut starts_left = MAX_STARTS;
+    let header = loop {
+        match end_well(frame) {
+            Ok(header) => break header,
+            Err((_, Some(next))) if starts_left > 0 => {
+                starts_left -= 1;
+                frame.drain(..next);
+            }
+            Err((error, _)) => return Err(error),
+        }
+    };
+    header.correct_oddities(frame);
     if !header.has_huffman_tables {
         let at = header.scan_marker;
         frame.splice(at..at, standard_huffman_tables());
@@ -46,6 +54,53 @@ pub enum MendError {
     /// Its coded data is interrupted.
     #[error(transparent)]
     Torn(#[from] Interrupted),
+    /// Its coded data is not all there, or damaged.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+}
+
+/// Makes `frame` end with the end marker of the JPEG that it begins with. If that one is of no use, why, and where
+/// another may begin.
+fn end_well(frame: &mut Vec<u8>) -> Result<Header, (MendError, Option<usize>)> {
+    let header = Header::parse(frame).map_err(|error| {
+        let next = match error {
+            HeaderError::SecondStart(at) => Some(at),
+            // A torn segment may have swallowed the next beginning.
+            HeaderError::NoScan | HeaderError::NoMarker(_) | HeaderError::Malformed => {
+                memchr::memmem::find(&frame[2..], &[0xFF, SOI, 0xFF]).map(|at| at + 2)
+            }
+            _ => None,
+        };
+        (error.into(), next)
+    })?;
+    let end = match header.end(frame) {
+        Ok(Some(end)) if is_likely_whole(&header, &frame[..end]) => {
+            frame.truncate(end);
+            end - 2
+        }
+        Ok(_) => walk_scan(frame).map_err(|error| (error.into(), None))?,
+        Err(torn) => {
+            let is_start = frame[torn.0 + 1] == SOI;
+            let next = is_start.then_some(torn.0);
+            let whole = if is_start { walk_scan(&frame[..torn.0]).ok() } else { None };
+            whole.ok_or((torn.into(), next))?
+        }
+    };
+    frame.truncate(end);
+    frame.extend([0xFF, EOI]);
+    // What was cut off has been counted as coded data.
+    Header::parse(frame).map_err(|error| (error.into(), None))
+}
+
+/// Whether a frame with an end marker has as many restart markers as its header says, and no padding before its end.
+fn is_likely_whole(header: &Header, frame: &[u8]) -> bool {
+    let data = &frame[header.scan_data.min(frame.len() - 2)..frame.len() - 2];
+    if data.ends_with(&PADDING) {
+        return false;
+    }
+    let Some(expected) = header.restarts() else { return true };
+    let is_restart = |at: &usize| data.get(at + 1).is_some_and(|code| (RST0..=RST7).contains(code));
+    expected == 0 || memchr::memchr_iter(0xFF, data).filter(is_restart).count() >= expected
 }
 
 fn cut_padding_in_front(frame: &mut Vec<u8>) -> Result<(), MendError> {
@@ -55,24 +110,8 @@ fn cut_padding_in_front(frame: &mut Vec<u8>) -> Result<(), MendError> {
     Ok(())
 }
 
-/// Appends the end marker in place of zero padding.
-///
-/// One zero byte is kept, since coded data may end in one; a run of them is padding. The header,
-/// before `scan_data`, often ends in zeros too.
-fn append_end(frame: &mut Vec<u8>, scan_data: usize) {
-    let zeros = frame[scan_data..].iter().rev().take_while(|&&b| b == 0).count();
-    if zeros > 1 {
-        let stuffed = usize::from(frame[frame.len() - zeros - 1] == 0xFF);
-        frame.truncate(frame.len() - zeros + stuffed);
-    }
-    while frame.len() > scan_data && frame.last() == Some(&0xFF) {
-        frame.pop();
-    }
-    frame.extend([0xFF, EOI]);
-}
-
 /// The typical Huffman tables of ITU-T T.81, Annex K.3, as one DHT segment.
-fn standard_huffman_tables() -> Vec<u8> {
+pub(super) fn standard_huffman_tables() -> Vec<u8> {
     let tables: [(u8, &[u8; 16], &[u8]); 4] = [
         (0x00, &DC_LUMA_COUNTS, &DC_VALUES),
         (0x10, &AC_LUMA_COUNTS, &AC_LUMA_VALUES),
@@ -89,6 +128,12 @@ fn standard_huffman_tables() -> Vec<u8> {
     }
     segment
 }
+
+/// So many zeros at the end of a frame's data are padding, mostly.
+const PADDING: [u8; 16] = [0; 16];
+
+/// The beginnings of JPEGs that are skipped to find a whole one. Each costs moving what follows.
+const MAX_STARTS: usize = 16;
 
 /// Padding beyond this is not a camera's habit, it is something else than a JPEG.
 const MAX_PADDING_IN_FRONT: usize = 1024;
@@ -135,7 +180,11 @@ const AC_CHROMA_VALUES: [u8; 162] = [
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Decoder, Want, marker::segment_at, tests::textured},
+        super::{
+            Decoder, Encoder, Strips, Want,
+            marker::segment_at,
+            tests::{texture, textured},
+        },
         *,
     };
     use crate::video::image::{Image, PixelFormat};
@@ -190,12 +239,78 @@ mod tests {
     }
 
     #[test]
+    fn a_truncated_frame_is_refused_however_it_ends() {
+        for format in [PixelFormat::Yuv420, PixelFormat::Gray] {
+            let good = textured(64, 48, format);
+            let data = Header::parse(&good).expect("ours").scan_data;
+            for cut in [data + 60, good.len() / 2, good.len() - 40] {
+                for tail in [&[][..], &[0xFF], &[0; 3], &[0; 9000]] {
+                    let mut frame = [&good[..cut], tail].concat();
+                    assert_eq!(mend(&mut frame), Err(ScanError::Truncated.into()), "{cut}");
+                }
+                let mut padded = [&good[..cut], &[0; 40], &[0xFF, EOI]].concat();
+                assert_eq!(mend(&mut padded), Err(ScanError::Truncated.into()), "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_with_too_few_restart_markers_is_truncated_also_with_an_end_marker() {
+        let (mut good, image) = (Vec::new(), texture(64, 64, PixelFormat::Yuv422));
+        Encoder::new(80, Strips::Count(8)).encode(&image, &mut good).expect("encodes");
+        mend(&mut good.clone()).expect("whole");
+        let at = good.windows(2).position(|pair| pair == [0xFF, RST0 + 5]).expect("has eight");
+        let mut cut = [&good[..at - 3], &[0xFF, EOI]].concat();
+        assert_eq!(mend(&mut cut), Err(ScanError::Truncated.into()));
+    }
+
+    #[test]
+    fn padding_before_the_end_marker_is_cut() {
+        let good = textured(64, 48, PixelFormat::Yuv420);
+        let mut frame = [&good[..good.len() - 2], &[0; 500], &[0xFF, EOI]].concat();
+        mend(&mut frame).expect("padded");
+        assert_eq!(frame, good);
+    }
+
+    #[test]
+    fn what_stands_in_front_of_a_frame_is_skipped() {
+        let good = textured(64, 48, PixelFormat::Yuv420);
+        let half = &good[..good.len() / 2];
+        let (start, empty) = (&[0xFF, SOI][..], &[0xFF, SOI, 0xFF, EOI][..]);
+        let text = &b"\r\n--boundary\r\nContent-Type: image/jpeg\r\n\r\n"[..];
+        for front in [start, &start.repeat(5), empty, &empty.repeat(3), &good[..40], half, text] {
+            let mut frame = [front, &good].concat();
+            assert_eq!(mend(&mut frame), Ok(()), "{} bytes in front", front.len());
+            assert_eq!(frame, good);
+        }
+    }
+
+    #[test]
+    fn of_two_frames_without_an_end_marker_between_the_first_is_taken_if_it_is_whole() {
+        let [first, second] =
+            [PixelFormat::Yuv420, PixelFormat::Gray].map(|format| textured(64, 48, format));
+        let mut frame = [&first[..first.len() - 2], &second].concat();
+        mend(&mut frame).expect("two frames");
+        assert_eq!(frame, first);
+    }
+
+    #[test]
+    fn what_decoders_warn_of_and_does_not_matter_is_corrected() {
+        let good = textured(64, 48, PixelFormat::Yuv420);
+        let mut frame = good.clone();
+        let version = frame.windows(5).position(|w| w == b"JFIF\0").expect("has one") + 5;
+        frame[version] = 2;
+        mend(&mut frame).expect("an odd version");
+        assert_eq!(frame, good);
+    }
+
+    #[test]
     fn padding_does_not_reach_into_the_header() {
         let good = textured(64, 48, PixelFormat::Gray);
         let scan_data = Header::parse(&good).expect("ours").scan_data;
         let mut frame = [&good[..scan_data], &[0; 100]].concat();
         frame[scan_data - 2] = 0;
-        assert_eq!(mend(&mut frame), Err(HeaderError::TooShort(64, 48).into()));
+        assert_eq!(mend(&mut frame), Err(ScanError::Truncated.into()));
     }
 
     #[test]
@@ -224,8 +339,9 @@ mod tests {
         assert_eq!(error(&[0xFF, SOI]), MendError::Header(HeaderError::Truncated));
         assert_eq!(error(&vec![7; MAX_JPEG_LEN + 1]), MendError::TooLong(MAX_JPEG_LEN + 1));
         let good = textured(64, 48, PixelFormat::Yuv420);
-        let torn = [&good[..good.len() / 2], &good].concat();
+        let torn = [&good[..good.len() / 2], &[0xFF, DHT, 0, 2, 0xFF, EOI]].concat();
         assert!(matches!(error(&torn), MendError::Torn(_)));
+        assert_eq!(error(&[0xFF, SOI, 0xFF, EOI].repeat(3)), HeaderError::NoScan.into());
     }
 
     proptest! {

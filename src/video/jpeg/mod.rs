@@ -20,7 +20,7 @@ pub use header::{Header, HeaderError, Interrupted, Sampling};
 pub use mend::{MendError, mend};
 pub use photograph::FilmTest;
 pub use scan::ScanError;
-pub use stream::{JpegStream, StreamItem};
+pub use stream::{JpegStream, StreamItem, begins_jpegs};
 pub use strips::{MAX_STRIPS, Strips};
 pub use turbo::JpegError;
 

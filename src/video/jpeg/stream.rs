@@ -8,7 +8,9 @@ use super::{
 };
 
 /// Reads frames from a byte stream that has nothing but JPEGs in it
-/// (`ffmpeg -f mjpeg`, a `.mjpeg` file), with or without padding between.
+/// (`ffmpeg -f mjpeg`, a `.mjpeg` file), with or without padding between, and text as
+/// HTTP servers of cameras put it there (`multipart/x-mixed-replace`). Empty JPEGs and
+/// start markers that nothing follows are padding too.
 ///
 /// Frames are found by walking over the markers, so that a thumbnail inside of
 /// one does not split it. What is read into memory is bounded by [`MAX_JPEG_LEN`].
@@ -27,7 +29,9 @@ pub enum StreamItem {
     Frame(Vec<u8>),
     /// A frame of so many bytes, which is over the limit, was skipped.
     TooLong(usize),
-    /// A frame broke off within, at so many bytes, and another began or something foreign came.
+    /// A frame without an end marker, or its beginning, and another began.
+    Unended(Vec<u8>),
+    /// A frame broke off within, at so many bytes, where something foreign came.
     Torn(usize),
     /// The stream ended within a frame, of which so many bytes were there.
     Truncated(usize),
@@ -41,21 +45,33 @@ impl<R: BufRead> JpegStream<R> {
 
     /// The next frame or accident, or `None` at the end.
     pub fn next_item(&mut self) -> io::Result<Option<StreamItem>> {
+        loop {
+            match self.next_piece()? {
+                Some(StreamItem::Frame(frame) | StreamItem::Unended(frame)) if is_empty(&frame) => {
+                }
+                piece => return Ok(piece),
+            }
+        }
+    }
+
+    fn next_piece(&mut self) -> io::Result<Option<StreamItem>> {
         // A torn frame may already have brought the next one's first marker.
         if self.len == 0 && !self.find_start()? {
             return Ok(None);
         }
         let whole = self.read_frame();
-        let len = std::mem::take(&mut self.len);
-        let frame = std::mem::take(&mut self.frame);
+        let mut len = std::mem::take(&mut self.len);
+        let mut frame = std::mem::take(&mut self.frame);
+        if let Ok(Walk::NewStart) = whole {
+            len -= 2;
+            frame.truncate(len);
+            self.keep(&[0xFF, SOI]);
+        }
         match whole {
             Ok(_) if len > MAX_JPEG_LEN => Ok(Some(StreamItem::TooLong(len))),
             Ok(Walk::Whole) => Ok(Some(StreamItem::Frame(frame))),
             Ok(Walk::Foreign) => Ok(Some(StreamItem::Torn(len))),
-            Ok(Walk::NewStart) => {
-                self.keep(&[0xFF, SOI]);
-                Ok(Some(StreamItem::Torn(len - 2)))
-            }
+            Ok(Walk::NewStart) => Ok(Some(StreamItem::Unended(frame))),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 Ok(Some(StreamItem::Truncated(len)))
             }
@@ -168,6 +184,24 @@ impl<R: BufRead> JpegStream<R> {
     }
 }
 
+/// Whether nothing is between the markers of its start and, perhaps, its end but padding.
+fn is_empty(frame: &[u8]) -> bool {
+    let rest = frame.strip_suffix(&[EOI]).unwrap_or(frame);
+    rest.iter().skip(2).all(|&byte| byte == 0xFF)
+}
+
+/// Whether bytes that begin so may be a stream of JPEGs: at once, after blank lines or padding, or with what an HTTP
+/// server sends in front of each.
+pub fn begins_jpegs(first: &[u8]) -> bool {
+    let padding = |byte: &&u8| byte.is_ascii_whitespace() || **byte == 0;
+    let text = &first[first.iter().take_while(padding).count()..];
+    let is = |start: &[u8]| {
+        let len = start.len().min(text.len());
+        text[..len].eq_ignore_ascii_case(&start[..len])
+    };
+    !first.is_empty() && [&[0xFF, SOI][..], b"--", b"Content-", b"HTTP/"].into_iter().any(is)
+}
+
 /// How the walk over one frame ended.
 enum Walk {
     Whole,
@@ -230,7 +264,47 @@ mod tests {
         let good = frame(48);
         let cut = good.len() - 20;
         let bytes = [&good[..cut], &good].concat();
-        assert_eq!(items(&bytes, 64), [StreamItem::Torn(cut), StreamItem::Frame(good)]);
+        let beginning = good[..cut].to_vec();
+        assert_eq!(items(&bytes, 64), [StreamItem::Unended(beginning), StreamItem::Frame(good)]);
+    }
+
+    #[test]
+    fn empty_frames_second_starts_and_text_are_skipped() {
+        let good = frame(48);
+        let text = b"\r\n--next\r\nContent-Type: image/jpeg\r\nContent-Length: 900\r\n\r\n";
+        for between in [
+            &[0xFF, SOI][..],
+            &[0xFF, SOI, 0xFF, EOI],
+            &[0xFF, SOI, 0xFF, 0xFF, EOI, 0, 0xFF, SOI, 0xFF, EOI],
+            &[0xFF, SOI].repeat(9),
+            text,
+        ] {
+            let bytes = [between, &good, between, &good].concat();
+            for buffer in [1, 7, 4096] {
+                let expected = [&good, &good].map(|frame| StreamItem::Frame(frame.clone()));
+                assert_eq!(items(&bytes, buffer), expected, "{between:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_is_known_by_what_it_begins_with() {
+        let jpegs: [&[u8]; 8] = [
+            &[0xFF, SOI, 0xFF],
+            b"\r\n\xFF\xD8",
+            b"\r\n\r\n--bound",
+            b"--boundary",
+            b"content-ty",
+            b"HTTP/1.1 2",
+            b"\n\n\n\n\n\n\n\n\n\n",
+            &[0, 0, 0xFF, SOI],
+        ];
+        assert!(jpegs.into_iter().all(begins_jpegs));
+        for other in
+            [&b""[..], b"GIF89a....", b"YUV4MPEG2 ", b"\x89PNG\r\n\x1a\n", b"-x", b"\xFF\xFB"]
+        {
+            assert!(!begins_jpegs(other), "{other:?}");
+        }
     }
 
     #[test]
@@ -247,7 +321,10 @@ mod tests {
         let scan = good.len() - 2;
         let bytes = [&good[..scan], &vec![1; MAX_JPEG_LEN], &good[scan..], &good].concat();
         let too_long = StreamItem::TooLong(good.len() + MAX_JPEG_LEN);
-        assert_eq!(items(&bytes, 4096), [too_long, StreamItem::Frame(good)]);
+        assert_eq!(items(&bytes, 4096), [too_long, StreamItem::Frame(good.clone())]);
+        let unended = [&good[..scan], &vec![1; MAX_JPEG_LEN], &good].concat();
+        let too_long = StreamItem::TooLong(scan + MAX_JPEG_LEN);
+        assert_eq!(items(&unended, 4096), [too_long, StreamItem::Frame(good)]);
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 mod barcode;
 pub mod camera;
+mod complaints;
 mod error;
 #[cfg(feature = "opencv")]
 mod file;
@@ -20,7 +21,10 @@ pub(crate) mod y4m;
 
 use std::{
     path::Path,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::{Duration, Instant},
 };
 
@@ -28,6 +32,7 @@ pub use error::SourceError;
 pub use spec::{FPS_RANGE, SourceOptions, SourceSpec};
 
 use self::{
+    complaints::Complaints,
     pace::Pacer,
     pattern::Pattern,
     sniff::{Content, sniff},
@@ -132,13 +137,13 @@ impl Source {
         }
     }
 
-    /// Frames that could not be mended and were dropped so far (camera and Motion JPEG).
-    pub fn damaged(&self) -> u64 {
+    /// Counts the frames that were truncated or damaged and have been dropped (camera and Motion JPEG).
+    pub fn damaged(&self) -> Arc<AtomicU64> {
         match &self.kind {
             Kind::Pipe(source) => source.damaged(),
             #[cfg(feature = "opencv")]
             Kind::Camera(source) => source.damaged(),
-            _ => 0,
+            _ => Arc::default(),
         }
     }
 }

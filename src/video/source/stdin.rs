@@ -15,14 +15,14 @@ use std::{
 #[cfg(feature = "opencv")]
 use super::mat::scale;
 use super::{
-    Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
+    Captured, Complaints, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     pace::STOP_LOOK,
     y4m::{Y4mError, Y4mReader},
 };
 use crate::{
     clock,
     latest::{Latest, Taken},
-    video::jpeg::{Header, JpegStream, StreamItem, mend},
+    video::jpeg::{Header, JpegStream, StreamItem, begins_jpegs, mend},
 };
 
 /// A source that somebody else writes.
@@ -45,7 +45,7 @@ impl Pipe {
         let (info, pictures) = match &first[..] {
             [] => return Err(SourceError::StdinEmpty),
             bytes_read if bytes_read.starts_with(b"YUV4MPEG2") => open_y4m(bytes, options)?,
-            [0xFF, 0xD8, ..] => open_jpegs(bytes, options, &damaged)?,
+            start if begins_jpegs(start) => open_jpegs(bytes, options, &damaged)?,
             _ => return Err(SourceError::StdinFormat),
         };
         let mailbox = Latest::new();
@@ -68,8 +68,8 @@ impl Pipe {
         Ok(None)
     }
 
-    pub(super) fn damaged(&self) -> u64 {
-        self.damaged.load(Ordering::Relaxed)
+    pub(super) fn damaged(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.damaged)
     }
 }
 
@@ -119,21 +119,24 @@ struct JpegReader {
     damaged: Arc<AtomicU64>,
     /// Why the last frame was dropped.
     complaint: Option<String>,
+    complaints: Complaints,
 }
 
 impl JpegReader {
     fn next(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
         while let Some(item) = self.stream.next_item().map_err(SourceError::Stdin)? {
             let complaint = match item {
-                StreamItem::Frame(mut frame) => match mend(&mut frame) {
-                    Ok(()) => return Ok(Some(frame)),
-                    Err(error) => error.to_string(),
-                },
+                StreamItem::Frame(mut frame) | StreamItem::Unended(mut frame) => {
+                    match mend(&mut frame) {
+                        Ok(()) => return Ok(Some(frame)),
+                        Err(error) => error.to_string(),
+                    }
+                }
                 StreamItem::TooLong(len) => format!("a JPEG of {len} bytes is over the limit"),
                 StreamItem::Torn(len) => format!("a JPEG breaks off after {len} bytes"),
                 StreamItem::Truncated(len) => format!("it ended {len} bytes into a JPEG"),
             };
-            log::warn!("standard input: {complaint}; that frame is dropped");
+            self.complaints.say(|| format!("standard input: {complaint}; that frame is dropped"));
             self.damaged.fetch_add(1, Ordering::Relaxed);
             self.complaint = Some(complaint);
         }
@@ -178,7 +181,8 @@ fn open_jpegs(
     damaged: &Arc<AtomicU64>,
 ) -> Result<(SourceInfo, Pictures), SourceError> {
     let (stream, damaged) = (JpegStream::new(bytes), Arc::clone(damaged));
-    let mut reader = JpegReader { stream, damaged, complaint: None };
+    let mut reader =
+        JpegReader { stream, damaged, complaint: None, complaints: Complaints::default() };
     let unusable = |reader: &JpegReader| {
         SourceError::StdinJpeg(reader.complaint.clone().unwrap_or_else(|| "there is none".into()))
     };
@@ -301,10 +305,38 @@ mod tests {
     #[test]
     fn an_unusable_jpeg_is_dropped_and_counted() {
         let good = textured(48, 32, PixelFormat::Yuv420);
-        let bad = [0xFF, 0xD8, 0xFF, 0xD9];
+        let bad = [0xFF, 0xD8, 0xFF, 0xFE, 0, 2, 0xFF, 0xD9];
         let (info, pipe) =
             open(&[&bad[..], &good].concat(), &SourceOptions::default()).expect("one");
-        assert_eq!((info.width, pipe.damaged()), (48, 1));
+        assert_eq!((info.width, pipe.damaged().load(Ordering::Relaxed)), (48, 1));
+    }
+
+    #[test]
+    fn truncated_frames_are_dropped_and_counted_and_frames_without_an_end_marker_are_not() {
+        let good = textured(48, 32, PixelFormat::Yuv420);
+        let (unended, cut) = (&good[..good.len() - 2], &good[..good.len() * 2 / 3]);
+        let (_, mut pipe) =
+            open(&[cut, unended, cut, &good].concat(), &SourceOptions::default()).expect("two");
+        let mut last = None;
+        while let Some(captured) = pipe.next(&RUN).expect("no error") {
+            assert_eq!(captured.picture, Picture::Jpeg(good.clone()));
+            last = Some(captured.number);
+        }
+        assert_eq!((last, pipe.damaged().load(Ordering::Relaxed)), (Some(1), 2));
+    }
+
+    #[test]
+    fn what_an_http_server_sends_around_frames_is_skipped() {
+        let good = textured(48, 32, PixelFormat::Yuv420);
+        let part = [b"Content-Type: image/jpeg\r\n\r\n", &good[..], b"\r\n--next\r\n"].concat();
+        for start in [&b"\r\n"[..], b"--next\r\n", b"HTTP/1.1 200 OK\r\n\r\n--next\r\n"] {
+            let bytes = [start, &part.repeat(3)].concat();
+            let (_, pipe) = open(&bytes, &SourceOptions::default()).expect("JPEGs");
+            let damaged = pipe.damaged();
+            let last = all(pipe).pop().expect("pictures");
+            assert_eq!((last.number, last.picture), (2, Picture::Jpeg(good.clone())));
+            assert_eq!(damaged.load(Ordering::Relaxed), 0);
+        }
     }
 
     #[cfg(feature = "opencv")]
@@ -320,13 +352,14 @@ mod tests {
 
     #[test]
     fn bad_input_is_said_in_one_line() {
-        let cases: [(&[u8], &str); 6] = [
+        let cases: [(&[u8], &str); 7] = [
             (b"", "standard input is empty"),
             (b"G", "neither YUV4MPEG2"),
             (b"GIF89a........", "neither YUV4MPEG2"),
             (b"YUV4MPEG2 W100000 H9\n", "100000x9 is out of range"),
             (&[0xFF, 0xD8, 0xFF], "ended 3 bytes into a JPEG"),
-            (&[0xFF, 0xD8, 0xFF, 0xD9], "has no scan"),
+            (&[0xFF, 0xD8, 0xFF, 0xFE, 0, 2, 0xFF, 0xD9], "has no scan"),
+            (&[0xFF, 0xD8, 0xFF, 0xD9], "there is none"),
         ];
         for (bytes, words) in cases {
             let said = open(bytes, &SourceOptions::default()).err().expect(words).to_string();

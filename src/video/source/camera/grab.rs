@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     super::{
-        Captured, DEFAULT_FPS, DEFAULT_SIZE, SourceError, SourceInfo, SourceOptions,
+        Captured, Complaints, DEFAULT_FPS, DEFAULT_SIZE, SourceError, SourceInfo, SourceOptions,
         pace::{STOP_LOOK, wait_until},
     },
     capture::{Capture, Given, Grabbed},
@@ -51,6 +51,7 @@ impl Camera {
             mailbox: source.mailbox.clone(),
             stop: Arc::clone(&source.stop),
             damaged: Arc::clone(&source.damaged),
+            complaints: Complaints::default(),
             number: 0,
         };
         thread::Builder::new()
@@ -71,8 +72,8 @@ impl Camera {
         None
     }
 
-    pub(in crate::video::source) fn damaged(&self) -> u64 {
-        self.damaged.load(Ordering::Relaxed)
+    pub(in crate::video::source) fn damaged(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.damaged)
     }
 }
 
@@ -90,6 +91,7 @@ struct Grabber {
     mailbox: Latest<Captured>,
     stop: Arc<AtomicBool>,
     damaged: Arc<AtomicU64>,
+    complaints: Complaints,
     number: u64,
 }
 
@@ -121,7 +123,9 @@ impl Grabber {
                 }
                 Grabbed::Damaged(error) => {
                     last = clock::now();
-                    log::debug!("camera {}: {error}; that frame is dropped", self.index);
+                    let index = self.index;
+                    let complaint = || format!("camera {index}: {error}; that frame is dropped");
+                    self.complaints.say(complaint);
                     self.damaged.fetch_add(1, Ordering::Relaxed);
                 }
                 Grabbed::Nothing if clock::now() - last > PATIENCE => return,

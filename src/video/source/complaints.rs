@@ -1,0 +1,42 @@
+//! Warnings of what may be wrong with every picture.
+
+use std::time::{Duration, Instant};
+
+use crate::clock;
+
+/// Says at most one warning a second.
+#[derive(Debug, Default)]
+pub(super) struct Complaints {
+    last: Option<Instant>,
+}
+
+impl Complaints {
+    pub(super) fn say(&mut self, complaint: impl FnOnce() -> String) {
+        if self.is_due(clock::now()) {
+            log::warn!("{}", complaint());
+        }
+    }
+
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.last.is_none_or(|last| now.saturating_duration_since(last) >= INTERVAL);
+        if is_due {
+            self.last = Some(now);
+        }
+        is_due
+    }
+}
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_complaint_a_second() {
+        let (mut complaints, now) = (Complaints::default(), clock::now());
+        let due = [0, 1, 999, 1000, 1500, 2000, 9000]
+            .map(|after_ms| complaints.is_due(now + Duration::from_millis(after_ms)));
+        assert_eq!(due, [true, false, false, true, false, true, true]);
+    }
+}
