@@ -195,6 +195,87 @@ fn samplings_without_a_layout_become_444() {
     assert_eq!(planes.to_bgr().size(), planes.size());
 }
 
+/// A baseline JPEG of these sampling factors and of flat colours: a mean in the first block of each component, and
+/// nothing else.
+fn flat(width: u16, height: u16, factors: &[(u8, u8)], values: &[i16]) -> Vec<u8> {
+    let segment = |marker: u8, payload: &[u8]| {
+        [&[0xFF, marker], &(payload.len() as u16 + 2).to_be_bytes()[..], payload].concat()
+    };
+    let count = factors.len() as u8;
+    let size = [height.to_be_bytes(), width.to_be_bytes()].concat();
+    let mut frame = [&[8], &size[..], &[count]].concat();
+    let mut scan = vec![count];
+    for (i, (h, v)) in factors.iter().enumerate() {
+        frame.extend([i as u8 + 1, h << 4 | v, 0]);
+        scan.extend([i as u8 + 1, 0]);
+    }
+    scan.extend([0, 63, 0]);
+    // Means of size 0 and 8, one bit each: 0 and 10. Of the other coefficients none: 0.
+    let means = [&[0, 1, 1][..], &[0; 14], &[0, 8]].concat();
+    let others = [&[0x10, 1][..], &[0; 15], &[0]].concat();
+    let (widest, highest) = factors.iter().fold((1, 1), |a, f| (a.0.max(f.0), a.1.max(f.1)));
+    let mcus = usize::from(width.div_ceil(8 * u16::from(widest)))
+        * usize::from(height.div_ceil(8 * u16::from(highest)));
+    let mut bits = String::new();
+    for mcu in 0..mcus {
+        for (&(h, v), &value) in factors.iter().zip(values) {
+            for block in 0..h * v {
+                match (mcu, block) {
+                    (0, 0) => bits.extend(["10", &format!("{value:08b}"), "0"]),
+                    _ => bits += "00",
+                }
+            }
+        }
+    }
+    bits.extend(std::iter::repeat_n('1', bits.len().next_multiple_of(8) - bits.len()));
+    let bytes = bits.as_bytes().chunks(8);
+    let data: Vec<u8> =
+        bytes.map(|byte| byte.iter().fold(0, |all, bit| all << 1 | (bit - b'0'))).collect();
+    assert!(!data.contains(&0xFF), "needs no stuffing");
+    let quantization = [&[0], &[8; 64][..]].concat();
+    [
+        &[0xFF, 0xD8][..],
+        &segment(0xDB, &quantization),
+        &segment(0xC0, &frame),
+        &segment(0xC4, &means),
+        &segment(0xC4, &others),
+        &segment(0xDA, &scan),
+        &data,
+        &[0xFF, 0xD9],
+    ]
+    .concat()
+}
+
+/// All that libjpeg can decode is shown, also what has no name and no planes of its own.
+#[test]
+fn any_sampling_that_libjpeg_decodes_is_shown() {
+    let samplings: [&[(u8, u8)]; 10] = [
+        &[(2, 2), (1, 1), (1, 2)],
+        &[(2, 2), (1, 2), (1, 1)],
+        &[(1, 1), (2, 2), (1, 1)],
+        &[(2, 1), (1, 1), (2, 1)],
+        &[(2, 2), (2, 2), (1, 1)],
+        &[(4, 2), (1, 1), (1, 1)],
+        &[(1, 4), (1, 1), (1, 1)],
+        &[(1, 1), (1, 1), (2, 2)],
+        &[(2, 2), (2, 1), (2, 1)],
+        &[(3, 1), (1, 1), (1, 1)],
+    ];
+    for factors in samplings {
+        // 8 a step, and 128 is the middle: a light red.
+        let frame = flat(65, 43, factors, &[160, 128, 200]);
+        assert_eq!(crate::video::jpeg::mend(&mut frame.clone()), Ok(()), "{factors:?}");
+        for want in [Want::Bgr, Want::Planar] {
+            let picture = decoded(&frame, want);
+            let [b, g, r] = match want {
+                Want::Bgr => picture.data[..3].try_into().expect("a pixel"),
+                Want::Planar => picture.to_bgr().data[..3].try_into().expect("a pixel"),
+            };
+            assert!(r > 230 && g < 200 && b > 100, "{factors:?} {want:?}: {b} {g} {r}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn damaged_frames_never_panic(at in 0_usize..20_000, value: u8, want_bgr: bool) {
