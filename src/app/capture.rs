@@ -67,7 +67,7 @@ pub(super) struct CaptureConfig {
 impl Capture {
     /// Starts both threads.
     pub(super) fn start(source: Source, config: CaptureConfig) -> std::io::Result<Self> {
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress::new(source.damaged()));
         let stream = stream_params(source.info(), config.encoding.quality);
         let (inlet, changed) = (config.inlet.clone(), Latest::new());
         let is_paced = source.is_paced();

@@ -12,7 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use log::debug;
+use log::{debug, warn};
+
+use super::decode_watch::DecodeWatch;
 
 use crate::{
     clock,
@@ -182,6 +184,7 @@ impl Decoding {
             beginning: ArrivingFrame::default(),
             ahead: Ahead::default(),
             canvas: Image::empty(),
+            watch: DecodeWatch::default(),
         };
         Decoder::on_a_thread(|decoder| thread.run(decoder))?;
         Ok(decoding)
@@ -233,6 +236,7 @@ struct DecodingThread {
     beginning: ArrivingFrame,
     ahead: Ahead,
     canvas: Image,
+    watch: DecodeWatch,
 }
 
 impl DecodingThread {
@@ -263,9 +267,13 @@ impl DecodingThread {
         let (data, canvas) = (&delivered.frame.data, &mut self.canvas);
         if let Err(error) = decoder.decode_rest(ahead, data, Want::Bgr, canvas) {
             debug!("frame {} is damaged: {error}", delivered.frame.id);
+            if let Some(why) = self.watch.failed(&error, clock::now()) {
+                warn!("{why}");
+            }
             self.figures.damaged.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        self.watch.succeeded();
         let next = self.spare.try_take().unwrap_or_else(Image::empty);
         let picture = std::mem::replace(canvas, next);
         let replaced = self.pictures.put(Decoded { delivered, picture, at: clock::now() });

@@ -46,6 +46,7 @@ pub(super) const PICTURES: &[Count] = &[
     Count { key: "sent", name: None, of: |s| s.net.totals.frames_sent },
     Count { key: "superseded", name: Some("superseded"), of: sender_superseded },
     Count { key: "thinned", name: Some("thinned"), of: |s| s.of_capture(|c| c.thinned) },
+    Count { key: "damaged", name: Some("damaged"), of: |s| s.of_capture(|c| c.damaged) },
     Count { key: "answered", name: None, of: |s| s.net.totals.repair.answered },
 ];
 
@@ -228,13 +229,14 @@ mod tests {
         let capture = CaptureCounters {
             superseded: 1,
             thinned: 30,
+            damaged: 2,
             picture_bitrate: Some(8_000_000),
             ..CaptureCounters::default()
         };
         let of = sources(&net, Some(capture));
         let said = say_measures(PATH, &of);
         assert_eq!(said.as_deref(), Some("round trip 1.50 ms, pictures at most 8.00 Mbit/s"));
-        assert_eq!(say_counts(PICTURES, &of), "superseded 5, thinned 30");
+        assert_eq!(say_counts(PICTURES, &of), "superseded 5, thinned 30, damaged 2");
     }
 
     #[test]

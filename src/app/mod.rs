@@ -2,6 +2,7 @@
 
 mod capture;
 mod chat;
+mod decode_watch;
 mod decoding;
 mod demo;
 mod devices;

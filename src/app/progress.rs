@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,6 +19,8 @@ pub(super) struct Progress {
     pub(super) superseded: AtomicU64,
     pub(super) thinned: AtomicU64,
     pub(super) failed: AtomicU64,
+    /// Counted by the source.
+    damaged: Arc<AtomicU64>,
     cpu_us: AtomicU64,
     plan: Mutex<Option<EncodingPlan>>,
     error: Mutex<Option<String>>,
@@ -39,6 +41,8 @@ pub(super) struct CaptureCounters {
     pub(super) thinned: u64,
     /// Pictures that could not be encoded, or gave too large a frame.
     pub(super) failed: u64,
+    /// Frames that the source gave truncated or damaged, and that were dropped.
+    pub(super) damaged: u64,
     /// Processor time of the threads that have ended.
     pub(super) cpu: Duration,
     /// How the last frame was made, if it was encoded here.
@@ -48,6 +52,11 @@ pub(super) struct CaptureCounters {
 }
 
 impl Progress {
+    /// Of a source that counts in `damaged` the frames that it drops.
+    pub(super) fn new(damaged: Arc<AtomicU64>) -> Self {
+        Self { damaged, ..Self::default() }
+    }
+
     /// As of now; what the path bears is the network's to say.
     pub(super) fn read(&self) -> CaptureCounters {
         CaptureCounters {
@@ -57,6 +66,7 @@ impl Progress {
             superseded: self.superseded.load(Ordering::Relaxed),
             thinned: self.thinned.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            damaged: self.damaged.load(Ordering::Relaxed),
             cpu: Duration::from_micros(self.cpu_us.load(Ordering::Relaxed)),
             plan: *self.plan.lock().unwrap_or_else(PoisonError::into_inner),
             picture_bitrate: None,

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use log::{debug, warn};
 
 use super::{
+    decode_watch::DecodeWatch,
     decoding::{Arrived, Decoded, Decoding, Incoming},
     ledger::Ledger,
     messages::Messages,
@@ -51,6 +52,8 @@ pub(super) struct View {
     /// Who decodes what is shown at once.
     decoding: Option<Decoding>,
     own_image: Image,
+    watch: DecodeWatch,
+    own_watch: DecodeWatch,
     ledger: Option<Ledger>,
     overlay: Overlay,
     caption_until: Option<Instant>,
@@ -114,6 +117,8 @@ impl View {
             canvas: Image::empty(),
             decoding: None,
             own_image: Image::empty(),
+            watch: DecodeWatch::default(),
+            own_watch: DecodeWatch::default(),
             ledger: config.ledger,
             overlay: Overlay::default(),
             caption_until: None,
@@ -178,10 +183,14 @@ impl View {
             let decoded = self.decoder.decode(&delivered.frame.data, Want::Bgr, &mut picture);
             if let Err(error) = decoded {
                 debug!("frame {} is damaged: {error}", delivered.frame.id);
+                if let Some(why) = self.watch.failed(&error, clock::now()) {
+                    warn!("{why}");
+                }
                 self.undecodable += 1;
                 self.canvas = picture;
                 return Ok(());
             }
+            self.watch.succeeded();
             if !self.accept(&delivered, picture) {
                 return Ok(());
             }
@@ -249,8 +258,16 @@ impl View {
     pub(super) fn present_own(&mut self, frame: &FrameBytes) -> Result<()> {
         let Some(screen) = &mut self.screen else { return Ok(()) };
         match self.decoder.decode(frame.view().bytes(), Want::Bgr, &mut self.own_image) {
-            Ok(()) => screen.show(Role::SelfView, &self.own_image, &Overlay::default())?,
-            Err(error) => debug!("our own frame is damaged: {error}"),
+            Ok(()) => {
+                self.own_watch.succeeded();
+                screen.show(Role::SelfView, &self.own_image, &Overlay::default())?;
+            }
+            Err(error) => {
+                debug!("our own frame is damaged: {error}");
+                if let Some(why) = self.own_watch.failed(&error, clock::now()) {
+                    warn!("{why}");
+                }
+            }
         }
         Ok(())
     }
