@@ -58,7 +58,9 @@ fn is_motion_jpeg(mut file: File) -> io::Result<bool> {
     let mut stream = JpegStream::new(BufReader::new(file));
     let mut test = FilmTest::default();
     for _ in 0..MOST_JPEGS_READ {
-        let Some(StreamItem::Frame(jpeg)) = stream.next_item()? else { break };
+        let Some(StreamItem::Frame(jpeg) | StreamItem::Unended(jpeg)) = stream.next_item()? else {
+            break;
+        };
         if let Some(is_film) = test.push(&jpeg) {
             return Ok(is_film);
         }
