@@ -1,7 +1,7 @@
 //! The network half: frames to datagrams and back, and the sessions around them.
 //!
 //! - [`wire`]: bytes to values and back; no state, no clock.
-//! - [`frame`], [`pool`], [`time`], [`recent`], [`fec`]: the types and the code that everything
+//! - [`frame`], [`pool`], [`time`], [`route`], [`recent`], [`fec`]: the types and the code that everything
 //!   here speaks of.
 //! - one mechanism a file: [`packetizer`], [`reassembler`], [`redundancy`], [`repair`],
 //!   [`repair_store`], [`feedback`], [`gaps`], [`pacer`], [`rate`], [`quality`], [`path_mtu`],
@@ -31,6 +31,7 @@ pub mod recent;
 pub mod redundancy;
 pub mod repair;
 pub mod repair_store;
+pub mod route;
 pub mod sequence;
 pub mod session;
 pub mod time;

@@ -12,16 +12,15 @@
 //! path and can pass on datagrams faster than the path does can still draw the stream through
 //! himself; he could have read and dropped it anyway (RFC 9000 §9.3).
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use super::route::Route;
 
 /// Knows where the peer is, and finds out where it has gone.
 #[derive(Clone, Debug)]
 pub struct PathValidation {
     /// `None` until somebody has proved to be the peer.
-    active: Option<SocketAddr>,
+    active: Option<Route>,
     newest: Option<u64>,
     candidate: Option<Candidate>,
 }
@@ -30,15 +29,15 @@ pub struct PathValidation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Challenge {
     /// Where to; not to the active address.
-    pub to: SocketAddr,
+    pub to: Route,
     /// What the peer has to echo.
     pub token: u64,
 }
 
-/// An address that the peer may have moved to.
+/// An address that the peer may have moved to, or another of ours that it calls now.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
-    addr: SocketAddr,
+    addr: Route,
     /// Bytes that came from it, less those that went there.
     credit: usize,
     token: Option<u64>,
@@ -48,7 +47,7 @@ struct Candidate {
 
 impl PathValidation {
     /// The peer is at `active`.
-    pub fn new(active: SocketAddr) -> Self {
+    pub fn new(active: Route) -> Self {
         Self { active: Some(active), newest: None, candidate: None }
     }
 
@@ -58,13 +57,13 @@ impl PathValidation {
     }
 
     /// Where the session's datagrams go, once that is known.
-    pub fn active(&self) -> Option<SocketAddr> {
+    pub fn active(&self) -> Option<Route> {
         self.active
     }
 
     /// A datagram of the peer's in this session has come: whole, authentic as far as the session can
     /// tell, and not a duplicate; `len` bytes of UDP payload. Reordered ones are welcome too.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, sequence: u64, len: usize) {
+    pub fn handle_datagram(&mut self, now: Instant, from: Route, sequence: u64, len: usize) {
         let is_newest = self.newest.is_none_or(|newest| sequence > newest);
         if is_newest {
             self.newest = Some(sequence);
@@ -111,7 +110,7 @@ impl PathValidation {
     /// The peer has sent `token` back, from wherever. If it is the challenge's, the stream moves:
     /// gives the new active address. What was learned of the old path holds no longer: its MTU,
     /// its rate, its clock probes (RFC 9000 §9.4).
-    pub fn handle_echo(&mut self, token: u64) -> Option<SocketAddr> {
+    pub fn handle_echo(&mut self, token: u64) -> Option<Route> {
         let validated = self.candidate.take_if(|c| c.token == Some(token))?;
         self.active = Some(validated.addr);
         Some(validated.addr)
@@ -127,14 +126,16 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use proptest::prelude::*;
 
     const MS: Duration = Duration::from_millis(1);
     const PROBE: usize = 40;
 
-    fn addr(host: u8) -> SocketAddr {
-        SocketAddr::from(([10, 0, 0, host], 7722))
+    fn addr(host: u8) -> Route {
+        SocketAddr::from(([10, 0, 0, host], 7722)).into()
     }
 
     fn path() -> (PathValidation, Instant) {
@@ -229,7 +230,7 @@ mod tests {
                 given[usize::from(host)] += len as i64;
                 if let Some(challenge) = path.poll_challenge(now, PROBE, || 7) {
                     prop_assert_ne!(Some(challenge.to), path.active());
-                    let SocketAddr::V4(to) = challenge.to else { unreachable!() };
+                    let SocketAddr::V4(to) = challenge.to.peer else { unreachable!() };
                     let credit = &mut given[usize::from(to.ip().octets()[3])];
                     *credit -= PROBE as i64;
                     prop_assert!(*credit >= 0);

@@ -8,6 +8,7 @@ use udpchat::{
         frame::OutgoingFrame,
         io::UdpSocket,
         redundancy::FecMode,
+        route::{LocalIp, Route},
         session::{Endpoint, EndpointConfig, Role, Target},
     },
 };
@@ -88,6 +89,12 @@ fn a_running_stream_allocates_nothing() {
         });
         assert_eq!(counted.count_total, 0, "{percent} % parity: {counted:?}");
     }
+    let (mut from, local) = (UdpSocket::bind("0.0.0.0:0".parse().unwrap()).unwrap(), "127.0.0.77");
+    let peer = from.local_addr().unwrap();
+    let to = Route { peer, local: LocalIp::new(local.parse().unwrap(), 0) };
+    from.send(to, &[7; 2500], 1000).unwrap();
+    let counted = allocation_counter::measure(|| from.send(to, &[7; 2500], 1000).unwrap());
+    assert_eq!(counted.count_total, 0, "from an address that was called: {counted:?}");
     let control = allocation_counter::measure(|| drop(std::hint::black_box(vec![0_u8; 10])));
     assert_eq!(control.count_total, 1, "it counts");
 }

@@ -128,7 +128,7 @@ pub(crate) fn start(machines: &Machines, index: usize, args: &[&str]) -> Program
     Program::spawn(command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()))
 }
 
-fn lines(stdout: &[u8]) -> Vec<Value> {
+pub(crate) fn lines(stdout: &[u8]) -> Vec<Value> {
     let text = String::from_utf8_lossy(stdout);
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }

@@ -60,7 +60,8 @@ fn broken_rule(from: &[&str], to: &[&str]) -> Option<&'static str> {
 }
 
 fn broken_rule_in_net(from: &str, to: &str) -> Option<&'static str> {
-    let is_base = |name| matches!(name, "wire" | "fec" | "frame" | "pool" | "recent" | "time");
+    let is_base =
+        |name| matches!(name, "wire" | "fec" | "frame" | "pool" | "recent" | "route" | "time");
     let is_mechanism = |name| !is_base(name) && !matches!(name, "session" | "io");
     match (from, to) {
         _ if from == to || is_base(to) => None,

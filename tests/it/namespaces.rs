@@ -11,7 +11,7 @@ use serde_json::Value;
 use udpchat::clock;
 
 use crate::{
-    crossing::{Crossing, Running, number, start},
+    crossing::{Crossing, Running, lines, number, start},
     machines::{Machines, run},
     program::alone,
 };
@@ -304,6 +304,52 @@ fn a_firewall_that_lets_only_tcp_through_is_named() {
         start(&machines, 0, &["send", "--to", machines.addresses[1], "--source", "pattern"]);
     let said = receiver.wait_for("UDP is probably blocked");
     assert!(said.contains("UDP port 7722"), "{said}");
+}
+
+/// A receiver with two addresses is called at the second, behind a firewall of the sender's that lets in
+/// only answers.
+fn called_at_the_second_address(first: &str, second: &str) {
+    let _alone = alone();
+    let Some(machines) = Machines::new("nft") else { return };
+    let add = |index: usize, address: &str| {
+        let (name, link) = (&machines.names[index], format!("v{index}"));
+        let nodad: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
+        run(&[&["ip", "-n", name, "addr", "add", address, "dev", &link][..], nodad].concat());
+    };
+    if first.contains(':') {
+        add(0, &first.replace("::1", "::9"));
+        add(1, first);
+    }
+    add(1, second);
+    let rules = "table inet f {\n chain in {\n type filter hook input priority 0; policy drop;\n \
+                 ct state established,related accept\n iif lo accept\n meta l4proto icmpv6 accept\n }\n}\n";
+    run(&["ip", "netns", "exec", &machines.names[0], "nft", rules]);
+    let receiver = start(&machines, 1, &["recv", "--show", "none"]);
+    receiver.wait_for("listening on port 7722");
+    let to = second.split('/').next().expect("an address");
+    let args = ["send", "--to", to, "--source", "pattern", "--seconds", "5", "--stats-json", "-"];
+    let sender = start(&machines, 0, &args).finish_after(Duration::from_secs(5));
+    sender.expect_success();
+    let said = receiver.said().join("\n");
+    receiver.interrupt();
+    receiver.finish().expect_success();
+    let lines = lines(&sender.stdout);
+    let last = lines.last().expect("a line a second");
+    eprintln!("called at {to}: {}", last["datagrams"]);
+    assert!(number(&last["datagrams"]["received"]) > 20.0, "{}", last["datagrams"]);
+    for said in [said, sender.stderr] {
+        assert!(!said.contains("blocked"), "{said}");
+    }
+}
+
+#[test]
+fn an_answer_leaves_from_the_ipv4_address_that_was_called() {
+    called_at_the_second_address("10.77.31.2/24", "10.77.31.102/24");
+}
+
+#[test]
+fn an_answer_leaves_from_the_ipv6_address_that_was_called() {
+    called_at_the_second_address("fd77:31::1/64", "fd77:31::102/64");
 }
 
 fn len(file: &Path) -> u64 {

@@ -28,6 +28,7 @@ use crate::{
     net::{
         fec,
         netem::{Netem, NetemSpec},
+        route::Route,
         session::{Delivered, Endpoint, EndpointConfig, Event, Output, Transmit},
         wire::control::CloseReason,
     },
@@ -58,12 +59,12 @@ pub struct Driver {
     listener: Option<TcpListener>,
     connections: Connections,
     endpoint: Endpoint,
-    egress: Option<Netem<SocketAddr>>,
-    ingress: Option<Netem<SocketAddr>>,
+    egress: Option<Netem<Route>>,
+    ingress: Option<Netem<Route>>,
     send_buf: Vec<u8>,
     /// What the socket did not take yet: of the endpoint's, in `send_buf`, and of the bad network's.
     blocked: Option<Blocked>,
-    held: Option<(Vec<u8>, SocketAddr)>,
+    held: Option<(Vec<u8>, Route)>,
     /// Whether the poll wakes when the socket takes more.
     watches_writable: bool,
     more_to_receive: bool,
@@ -417,11 +418,11 @@ impl Driver {
             let contents = &self.send_buf[taken..transmit.len];
             if let Some(netem) = &mut self.egress {
                 for datagram in contents.chunks(transmit.segment_len) {
-                    netem.push(now, datagram, transmit.to);
+                    netem.push(now, datagram, transmit.route());
                 }
                 continue;
             }
-            match self.udp.send(transmit.to, contents, transmit.segment_len) {
+            match self.udp.send(transmit.route(), contents, transmit.segment_len) {
                 Ok(()) => {}
                 Err(error) if error.is_blocked() => {
                     self.blocked = Some(Blocked { transmit, taken: taken + error.taken });
@@ -442,7 +443,7 @@ impl Driver {
                     self.held = Some((datagram, to));
                     break;
                 }
-                Err(error) => self.heed(to, datagram.len(), &error.error),
+                Err(error) => self.heed(to.peer, datagram.len(), &error.error),
             }
         }
         self.egress = Some(netem);

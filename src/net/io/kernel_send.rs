@@ -4,10 +4,12 @@
 //! plain `sendto`. `quinn-udp` passes it in a control message, and with it always the byte of the
 //! IP header that ECN and DSCP share, so that no DSCP could leave. Elsewhere it does the sending.
 
-use std::{io, net::SocketAddr};
+use std::io;
 
 use mio::net::UdpSocket;
 use quinn_udp::UdpSocketState;
+
+use crate::net::route::Route;
 
 /// What the kernel knows of segments.
 #[derive(Debug, Default)]
@@ -22,7 +24,7 @@ impl KernelSend {
         &mut self,
         socket: &UdpSocket,
         state: &UdpSocketState,
-        to: SocketAddr,
+        to: Route,
         contents: &[u8],
         segment_len: usize,
     ) -> io::Result<()> {
@@ -67,15 +69,79 @@ fn set_segment_len(socket: &UdpSocket, len: usize) -> io::Result<()> {
 fn send_now(
     socket: &UdpSocket,
     _: &UdpSocketState,
-    to: SocketAddr,
+    to: Route,
     contents: &[u8],
     _: usize,
 ) -> io::Result<()> {
-    match socket.send_to(contents, to) {
+    let result = match to.local {
+        None => socket.send_to(contents, to.peer).map(drop),
+        Some(local) => linux::send_from(socket, local, to.peer, contents),
+    };
+    match result {
         // Whoever asks for the error queue is told when a queue of this machine is full. It is a loss like
         // any other, and of a batch some may have left.
         Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
-        result => result.map(drop),
+        result => result,
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::{
+        cell::RefCell,
+        io::{self, IoSlice},
+        net::{IpAddr, SocketAddr},
+        os::fd::AsRawFd,
+    };
+
+    use nix::{
+        cmsg_space,
+        libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo},
+        sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg},
+    };
+
+    use crate::net::route::LocalIp;
+
+    /// Sends from `local`, whichever address the kernel would have taken.
+    pub(super) fn send_from(
+        socket: &impl AsRawFd,
+        local: LocalIp,
+        to: SocketAddr,
+        contents: &[u8],
+    ) -> io::Result<()> {
+        let (fd, flags) = (socket.as_raw_fd(), MsgFlags::empty());
+        let (slices, to) = ([[IoSlice::new(contents)]], [Some(SockaddrStorage::from(to))]);
+        HEADERS.with_borrow_mut(|headers| {
+            match local.ip {
+                IpAddr::V4(ip) => {
+                    let ipi_spec_dst = in_addr { s_addr: u32::from_ne_bytes(ip.octets()) };
+                    let ipi_addr = in_addr { s_addr: 0 };
+                    let info = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst, ipi_addr };
+                    let from = [ControlMessage::Ipv4PacketInfo(&info)];
+                    sendmmsg(fd, &mut headers.v4, &slices, to, from, flags)?;
+                }
+                IpAddr::V6(ip) => {
+                    let ipi6_addr = in6_addr { s6_addr: ip.octets() };
+                    let info = in6_pktinfo { ipi6_addr, ipi6_ifindex: local.interface };
+                    let from = [ControlMessage::Ipv6PacketInfo(&info)];
+                    sendmmsg(fd, &mut headers.v6, &slices, to, from, flags)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Room for one message's control data. `sendmsg` would allocate it anew each time.
+    struct Headers {
+        v4: MultiHeaders<SockaddrStorage>,
+        v6: MultiHeaders<SockaddrStorage>,
+    }
+
+    thread_local! {
+        static HEADERS: RefCell<Headers> = RefCell::new(Headers {
+            v4: MultiHeaders::preallocate(1, Some(cmsg_space!(in_pktinfo))),
+            v6: MultiHeaders::preallocate(1, Some(cmsg_space!(in6_pktinfo))),
+        });
     }
 }
 
@@ -88,12 +154,12 @@ fn set_segment_len(_: &UdpSocket, _: usize) -> io::Result<()> {
 fn send_now(
     socket: &UdpSocket,
     state: &UdpSocketState,
-    destination: SocketAddr,
+    to: Route,
     contents: &[u8],
     segment_len: usize,
 ) -> io::Result<()> {
     let segment_size = (contents.len() > segment_len && segment_len > 0).then_some(segment_len);
-    let transmit =
-        quinn_udp::Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
+    let (destination, src_ip) = (to.peer, to.local.map(|local| local.ip));
+    let transmit = quinn_udp::Transmit { destination, ecn: None, contents, segment_size, src_ip };
     state.try_send(socket.into(), &transmit)
 }

@@ -17,6 +17,7 @@ use super::{
     kernel_send::KernelSend,
     options::{Offload, SocketOptions},
 };
+use crate::net::route::{LocalIp, Route};
 
 /// A non-blocking UDP socket that sends and receives in batches where the system can.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct UdpSocket {
     kernel_send: KernelSend,
     offload: Offload,
     is_v6: bool,
+    /// Whether it is bound to all addresses, so that a datagram may have come to any.
+    is_wildcard: bool,
     buffers: [Box<[u8]>; RECEIVE_BATCH],
     counters: SendCounters,
     drops: DropWatch,
@@ -109,6 +112,7 @@ impl UdpSocket {
             kernel_send: KernelSend::default(),
             offload: options.offload,
             is_v6: addr.is_ipv6(),
+            is_wildcard: addr.ip().is_unspecified(),
             buffers: std::array::from_fn(|_| vec![0; RECEIVE_LEN].into()),
             counters: SendCounters::default(),
             drops,
@@ -169,10 +173,11 @@ impl UdpSocket {
     /// been counted, and what it hit is gone; it is returned so that it can be told.
     pub fn send(
         &mut self,
-        to: SocketAddr,
+        to: impl Into<Route>,
         contents: &[u8],
         segment_len: usize,
     ) -> Result<(), SendError> {
+        let to = to.into();
         if contents.len() > segment_len && self.max_batch() == 1 {
             return self.send_singly(to, contents, segment_len);
         }
@@ -190,8 +195,8 @@ impl UdpSocket {
     }
 
     /// Takes what has come, until there is no more or enough for one turn; `handle`
-    /// gets each datagram. True: there may be more.
-    pub fn receive(&mut self, mut handle: impl FnMut(SocketAddr, &mut [u8])) -> io::Result<bool> {
+    /// gets each datagram, and how it came. True: there may be more.
+    pub fn receive(&mut self, mut handle: impl FnMut(Route, &mut [u8])) -> io::Result<bool> {
         let mut may_be_hearsay = true;
         let batch = if self.offload == Offload::Single { 1 } else { RECEIVE_BATCH };
         for _ in 0..READS_AT_ONCE {
@@ -207,7 +212,10 @@ impl UdpSocket {
                 Err(error) => return Err(error),
             };
             for (meta, buffer) in metas.iter().zip(self.buffers.iter_mut()).take(count) {
-                let from = plain(meta.addr);
+                let local = meta.dst_ip.filter(|_| self.is_wildcard);
+                let interface = meta.interface_index.unwrap_or_default();
+                let local = local.and_then(|ip| LocalIp::new(ip, interface));
+                let from = Route { peer: plain(meta.addr), local };
                 for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
                     handle(from, datagram);
                 }
@@ -224,29 +232,33 @@ impl UdpSocket {
         error_queue::take(&self.socket, handle);
     }
 
-    fn try_send(&mut self, to: SocketAddr, contents: &[u8], segment_len: usize) -> io::Result<()> {
-        let to = if self.is_v6 { mapped(to) } else { to };
+    fn try_send(&mut self, to: Route, contents: &[u8], segment_len: usize) -> io::Result<()> {
+        let Route { peer, local } = to;
+        let peer = if self.is_v6 { mapped(peer) } else { peer };
         let Self { kernel_send, socket, state, counters, .. } = self;
-        let mut send = || {
+        let mut send = |local| {
             counters.calls += 1;
-            kernel_send.send(socket, state, to, contents, segment_len)
+            kernel_send.send(socket, state, Route { peer, local }, contents, segment_len)
         };
-        match send() {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                // It may be what the network said of another datagram, perhaps to another peer; that
-                // is an error once.
-                debug!("sending to {to} failed, trying once more: {error}");
-                send()?;
-            }
-            result => result?,
+        let mut result = send(local);
+        if result.as_ref().is_err_and(is_final) {
+            // It may be what the network said of another datagram, perhaps to another peer; that
+            // is an error once.
+            debug!("sending to {peer} failed, trying once more: {result:?}");
+            result = send(local);
         }
+        if local.is_some() && result.as_ref().is_err_and(is_final) {
+            // The address may be gone. Any other of ours is better than silence.
+            result = send(None);
+        }
+        result?;
         self.counters.datagrams += contents.len().div_ceil(segment_len.max(1)) as u64;
         Ok(())
     }
 
     fn send_singly(
         &mut self,
-        to: SocketAddr,
+        to: Route,
         contents: &[u8],
         segment_len: usize,
     ) -> Result<(), SendError> {
@@ -269,6 +281,11 @@ impl UdpSocket {
         }
         error
     }
+}
+
+/// Whether waiting for the socket would not help.
+fn is_final(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::WouldBlock
 }
 
 /// Sends each datagram of `contents`, until one has to wait.
@@ -368,7 +385,7 @@ mod tests {
     fn receive_all(socket: &mut UdpSocket, count: usize) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut got = Vec::new();
         for _ in 0..2000 {
-            socket.receive(|from, bytes| got.push((from, bytes.to_vec()))).unwrap();
+            socket.receive(|from, bytes| got.push((from.peer, bytes.to_vec()))).unwrap();
             if got.len() >= count {
                 break;
             }
@@ -404,6 +421,31 @@ mod tests {
         let from = receive_all(&mut v4, 1)[0].0;
         v4.send(from, b"ho", 2).unwrap();
         assert_eq!(receive_all(&mut any, 1), [(v4.local_addr().unwrap(), b"ho".to_vec())]);
+    }
+
+    /// 127.0.0.0/8 is all this machine's, and what is sent there leaves from 127.0.0.1 unless told
+    /// otherwise.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_answer_leaves_from_the_address_that_was_called() {
+        for wildcard in ["0.0.0.0:0", "[::]:0"] {
+            let Ok(mut any) = UdpSocket::bind(wildcard.parse().unwrap()) else { continue };
+            let mut caller = loopback();
+            let called = SocketAddr::from(([127, 0, 0, 77], any.local_addr().unwrap().port()));
+            caller.send(called, b"hi", 2).unwrap();
+            let mut heard = None;
+            while heard.is_none() {
+                any.receive(|from, _| heard = Some(from)).unwrap();
+            }
+            let from = heard.unwrap();
+            assert_eq!(from.local, LocalIp::new(called.ip(), 0));
+            any.send(from, &[7; 2500], 1000).unwrap();
+            let answers = receive_all(&mut caller, 3);
+            assert_eq!(answers.iter().map(|a| a.0).collect::<Vec<_>>(), [called; 3], "{wildcard}");
+            let gone = LocalIp::new([192, 0, 2, 1].into(), 0);
+            any.send(Route { local: gone, ..from }, b"ho", 2).unwrap();
+            assert_eq!(receive_all(&mut caller, 1).len(), 1, "from any rather than not at all");
+        }
     }
 
     #[test]

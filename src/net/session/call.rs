@@ -23,11 +23,12 @@ use crate::net::{
     crypto::seal::Opener,
     frame::{FrameBeginning, OutgoingFrame, ReceivedFrame, SessionId, TornFrame},
     quality::PictureBitrates,
+    route::Route,
     sequence::{Arrival, SequenceTracker},
     time::MediaClock,
     wire::{
         control::{CloseReason, Message, StreamParams},
-        datagram::{Body, Kind, Prelude},
+        datagram::{Body, Direction, Kind, Prelude},
         nack::Nack,
         path_probe::{PathProbe, PathProbeAck},
         probe::{PROBE_LEN, Probe, ProbeReply},
@@ -137,7 +138,7 @@ impl Call {
             untold_stream: None,
         };
         if let Some(addr) = media_addr {
-            call.begin_path(now, addr, true);
+            call.begin_path(now, addr.into(), true);
         }
         call
     }
@@ -281,7 +282,7 @@ impl Call {
     pub(super) fn handle_clear(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: Route,
         prelude: &Prelude,
         body: &Body,
     ) -> Option<Delivered> {
@@ -296,7 +297,7 @@ impl Call {
     pub(super) fn handle_sealed(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: Route,
         prelude: &Prelude,
         datagram: &mut [u8],
     ) -> Option<Delivered> {
@@ -329,7 +330,7 @@ impl Call {
     pub(super) fn handle_body(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: Route,
         prelude: &Prelude,
         body: &Body,
     ) -> Option<Delivered> {
@@ -337,8 +338,11 @@ impl Call {
         let len = body.bytes.len() + self.outbound.form().overhead();
         self.counters.bytes_received += len as u64;
         self.last_datagram = Some(now);
+        // The side that dials leaves the choice of its own address to the kernel.
+        let is_dialler = self.outbound.direction() == Direction::FromDialer;
+        let from = if is_dialler { Route::from(from.peer) } else { from };
         if self.path.is_none() {
-            self.begin_path(now, from, from.ip() == self.peer.addr.ip());
+            self.begin_path(now, from, from.peer.ip() == self.peer.addr.ip());
         }
         if let Some(path) = &mut self.path {
             path.handle_datagram(now, from, prelude.sequence, len);
@@ -459,12 +463,12 @@ impl Call {
         now: Instant,
         buf: &mut [u8],
         max_datagrams: usize,
-    ) -> Option<(SocketAddr, Burst)> {
+    ) -> Option<(Route, Burst)> {
         let path = self.path.as_mut().filter(|_| self.ending.is_none())?;
         if let Some(sent) = path.poll_transmit(now, &mut self.outbound, buf, &mut self.rng) {
             return Some(sent);
         }
-        let to = path.addr()?;
+        let to = path.route()?;
         if let (Some(sender), Some(len)) = (&mut self.sender, path.max_datagram_len()) {
             sender.set_max_datagram_len(now, len);
         }
@@ -480,15 +484,15 @@ impl Call {
         Some((to, burst))
     }
 
-    fn begin_path(&mut self, now: Instant, addr: SocketAddr, is_known: bool) {
+    fn begin_path(&mut self, now: Instant, route: Route, is_known: bool) {
         let probed = self.probed_len.filter(|_| self.sender.is_some());
-        self.path = Some(Path::new(now, addr, is_known, self.is_controlled(), probed));
-        self.pace(now, addr);
+        self.path = Some(Path::new(now, route, is_known, self.is_controlled(), probed));
+        self.pace(now, route.peer);
     }
 
     /// Where our datagrams go, once that is known.
     fn media_addr(&self) -> Option<SocketAddr> {
-        self.path.as_ref().and_then(Path::addr)
+        Some(self.path.as_ref()?.route()?.peer)
     }
 
     /// Over loopback there is no next hop whose queue a burst could overrun.
@@ -523,13 +527,15 @@ impl Call {
     /// This machine has refused to send a datagram of `len` bytes to `to`. True: that changes
     /// how long they are.
     pub(super) fn handle_refused(&mut self, now: Instant, to: SocketAddr, len: usize) -> bool {
-        let path = self.path.as_mut().filter(|path| path.addr() == Some(to));
+        let is_there = self.media_addr() == Some(to);
+        let path = self.path.as_mut().filter(|_| is_there);
         path.is_some_and(|path| path.handle_refused(now, len))
     }
 
     /// A router on the way to `to`, if it is one, passes datagrams of up to `len` bytes only.
     pub(super) fn handle_too_big(&mut self, now: Instant, to: SocketAddr, len: usize) {
-        if let Some(path) = self.path.as_mut().filter(|path| path.addr() == Some(to)) {
+        let is_there = self.media_addr() == Some(to);
+        if let Some(path) = self.path.as_mut().filter(|_| is_there) {
             path.handle_too_big(now, len);
         }
     }
@@ -600,7 +606,7 @@ impl Call {
             (Some(prober), Ok(reply)) => {
                 let moved = self.path.as_mut().and_then(|path| path.handle_echo(now, reply.origin));
                 match moved {
-                    Some(addr) => self.pace(now, addr),
+                    Some(route) => self.pace(now, route.peer),
                     None => prober.handle_reply(now, &reply),
                 }
             }

@@ -1,6 +1,6 @@
 //! The way to the peer: where the peer is, and how long a datagram on the way may be.
 
-use std::{net::SocketAddr, time::Instant};
+use std::time::Instant;
 
 use rand::Rng;
 
@@ -8,6 +8,7 @@ use super::outbound::{Burst, Outbound};
 use crate::net::{
     path_mtu::{Delivery, PathMtu},
     path_validation::PathValidation,
+    route::Route,
     wire::{
         datagram::Kind,
         path_probe::{ACK_LEN, PathProbe, PathProbeAck},
@@ -28,11 +29,11 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// A way to `addr`, which must first prove to be the peer's unless it `is_known`. `can_ask`: the
+    /// A way along `route`, which must first prove to be the peer's unless it `is_known`. `can_ask`: the
     /// peer answers probes. `probed`: how long a datagram may be is to be found out, up to so many bytes.
     pub(super) fn new(
         now: Instant,
-        addr: SocketAddr,
+        route: Route,
         is_known: bool,
         can_ask: bool,
         probed: Option<usize>,
@@ -40,18 +41,18 @@ impl Path {
         let mtu = probed.filter(|_| can_ask);
         Self {
             validation: if is_known || !can_ask {
-                PathValidation::new(addr)
+                PathValidation::new(route)
             } else {
                 PathValidation::unknown()
             },
             can_ask,
-            mtu: mtu.map(|limit| PathMtu::new(now, addr.is_ipv6(), limit)),
+            mtu: mtu.map(|limit| PathMtu::new(now, route.peer.is_ipv6(), limit)),
             ack: None,
         }
     }
 
     /// Where datagrams go, once that is known.
-    pub(super) fn addr(&self) -> Option<SocketAddr> {
+    pub(super) fn route(&self) -> Option<Route> {
         self.validation.active()
     }
 
@@ -61,20 +62,14 @@ impl Path {
     }
 
     /// A whole datagram of this session that had not come before.
-    pub(super) fn handle_datagram(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        sequence: u64,
-        len: usize,
-    ) {
+    pub(super) fn handle_datagram(&mut self, now: Instant, from: Route, sequence: u64, len: usize) {
         if self.can_ask {
             self.validation.handle_datagram(now, from, sequence, len);
         }
     }
 
     /// The origin of a probe has come back; where the peer has proved to have moved, if it has.
-    pub(super) fn handle_echo(&mut self, now: Instant, origin: u64) -> Option<SocketAddr> {
+    pub(super) fn handle_echo(&mut self, now: Instant, origin: u64) -> Option<Route> {
         let moved = self.validation.handle_echo(origin)?;
         if let Some(mtu) = &mut self.mtu {
             mtu.reset(now);
@@ -124,7 +119,7 @@ impl Path {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let mtu = self.mtu.as_ref().filter(|_| self.addr().is_some());
+        let mtu = self.mtu.as_ref().filter(|_| self.route().is_some());
         let mtu = mtu.and_then(PathMtu::poll_timeout);
         mtu.into_iter().chain(self.validation.poll_timeout()).min()
     }
@@ -136,8 +131,8 @@ impl Path {
         outbound: &mut Outbound,
         buf: &mut [u8],
         rng: &mut impl Rng,
-    ) -> Option<(SocketAddr, Burst)> {
-        if let Some((to, ack)) = self.addr().and_then(|to| Some((to, self.ack.take()?))) {
+    ) -> Option<(Route, Burst)> {
+        if let Some((to, ack)) = self.route().and_then(|to| Some((to, self.ack.take()?))) {
             let burst = outbound.emit(Kind::PathProbeAck, ACK_LEN, buf, |body| ack.emit(body));
             return Some((to, burst));
         }
@@ -149,7 +144,7 @@ impl Path {
             let burst = outbound.emit(Kind::Probe, PROBE_LEN, buf, |body| probe.emit(body));
             return Some((challenge.to, burst));
         }
-        let to = self.addr()?;
+        let to = self.route()?;
         let due = self.mtu.as_mut()?.poll_probe(now)?;
         let probe = PathProbe { id: due.id };
         let body_len = due.datagram_len - overhead;

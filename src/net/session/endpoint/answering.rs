@@ -18,6 +18,7 @@ use crate::net::{
         seal::{BARE_CIPHER, MediaSecrets, Opener, processor_has_aes},
     },
     frame::SessionId,
+    route::Route,
     session::{
         Delivered, EndReason, Event, Peer,
         budget::Budget,
@@ -60,10 +61,11 @@ impl Endpoint {
     pub(super) fn begin_sealed_unasked(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        route: Route,
         prelude: &Prelude,
         datagram: &mut [u8],
     ) -> Option<Delivered> {
+        let from = route.peer;
         let is_new = self.newest_bare().is_none_or(|newest| newest < prelude.sequence);
         if !self.may_be_unasked(prelude) || !is_new {
             self.strays.unknown_session += 1;
@@ -94,7 +96,7 @@ impl Endpoint {
         self.make_room(now, from, true).ok()?;
         let outbound = Outbound::sealed(prelude.session, Direction::FromAnswerer, sealer, 0);
         self.take_unasked(now, from, outbound, Some(opener));
-        self.calls.last_mut()?.handle_body(now, from, prelude, &Body::opened(body))
+        self.calls.last_mut()?.handle_body(now, route, prelude, &Body::opened(body))
     }
 
     /// Whether a datagram may be the first of a session without a control channel.

@@ -19,6 +19,7 @@ use super::{
     call::{Call, CallParts},
     control::ControlChannel,
     dialling::Dialling,
+    outbound::Burst,
     sender::SenderConfig,
 };
 use crate::net::{
@@ -27,6 +28,7 @@ use crate::net::{
     path_mtu::BASE_LEN,
     quality::PictureBitrates,
     redundancy::FecMode,
+    route::{LocalIp, Route},
     time::MediaClock,
     wire::{
         checksum::Joiner,
@@ -169,6 +171,8 @@ pub enum Output {
 pub struct Transmit {
     /// Where to.
     pub to: SocketAddr,
+    /// From which address of ours; `None`: the kernel's choice.
+    pub local: Option<LocalIp>,
     /// Bytes in all.
     pub len: usize,
     /// Bytes of each datagram but the last.
@@ -375,7 +379,8 @@ impl Endpoint {
     }
 
     /// A datagram has come. It is decrypted where it stands.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
+    pub fn handle_datagram(&mut self, now: Instant, from: impl Into<Route>, datagram: &mut [u8]) {
+        let from = from.into();
         let delivered = match Form::of(datagram) {
             Ok(Form::Clear) => self.handle_clear(now, from, datagram),
             Ok(Form::Sealed) => self.handle_sealed(now, from, datagram),
@@ -386,12 +391,7 @@ impl Endpoint {
         }
     }
 
-    fn handle_clear(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        datagram: &[u8],
-    ) -> Option<Delivered> {
+    fn handle_clear(&mut self, now: Instant, from: Route, datagram: &[u8]) -> Option<Delivered> {
         let (prelude, body) = match Prelude::parse(datagram, &mut self.joiner) {
             Ok(parsed) => parsed,
             Err(error) => {
@@ -400,7 +400,8 @@ impl Endpoint {
             }
         };
         let known = self.calls.iter().position(|c| c.session() == prelude.session);
-        let Some(index) = known.or_else(|| self.begin_unasked(now, from, &prelude, body.bytes))
+        let Some(index) =
+            known.or_else(|| self.begin_unasked(now, from.peer, &prelude, body.bytes))
         else {
             self.strays.unknown_session += 1;
             return None;
@@ -411,7 +412,7 @@ impl Endpoint {
     fn handle_sealed(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: Route,
         datagram: &mut [u8],
     ) -> Option<Delivered> {
         let prelude = match Prelude::read(datagram) {
@@ -468,7 +469,9 @@ impl Endpoint {
             let call = &mut self.calls[index];
             if let Some((to, burst)) = call.poll_transmit(now, buf, max_datagrams) {
                 self.next_transmitter = index + 1;
-                return Some(Transmit { to, len: burst.len, segment_len: burst.segment_len });
+                let Route { peer, local } = to;
+                let Burst { len, segment_len } = burst;
+                return Some(Transmit { to: peer, local, len, segment_len });
             }
         }
         None
@@ -683,6 +686,13 @@ impl Endpoint {
                 Form::Clear
             },
         }
+    }
+}
+
+impl Transmit {
+    /// Where it goes, and from where.
+    pub fn route(&self) -> Route {
+        Route { peer: self.to, local: self.local }
     }
 }
 

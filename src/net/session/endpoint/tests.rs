@@ -223,7 +223,7 @@ fn key(byte: u8) -> Bare {
 #[test]
 fn a_bare_stream_is_taken_only_with_the_same_key() {
     let now = crate::clock::now();
-    let from = "127.0.0.1:8".parse().unwrap();
+    let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
     for (ours, theirs, taken, told) in [
         (Bare::Clear, Bare::Clear, true, None),
         (key(1), key(1), true, None),
@@ -250,7 +250,7 @@ fn a_bare_stream_is_taken_only_with_the_same_key() {
 #[test]
 fn a_sealed_bare_stream_cannot_be_repeated_after_another() {
     let now = crate::clock::now();
-    let from = "127.0.0.1:8".parse().unwrap();
+    let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
     let mut receiver = bare(now, Role::Receive, key(1), 0);
     let old = sent_bare(now, key(1), 5);
     let mut take = |now: Instant, datagram: &[u8]| {
@@ -269,7 +269,7 @@ fn a_sealed_bare_stream_cannot_be_repeated_after_another() {
 #[test]
 fn a_recording_is_not_shown_after_a_newer_session_that_pauses() {
     let now = crate::clock::now();
-    let from = "127.0.0.1:8".parse().unwrap();
+    let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
     let mut receiver = bare(now, Role::Receive, key(1), 0);
     let old = sent_bare(now, key(1), 5);
     receiver.handle_datagram(now, from, &mut sent_bare(now, key(1), 6));
@@ -284,7 +284,7 @@ fn a_recording_is_not_shown_after_a_newer_session_that_pauses() {
 #[test]
 fn unknown_sealed_sessions_are_tried_only_so_often() {
     let now = crate::clock::now();
-    let from = "127.0.0.1:8".parse().unwrap();
+    let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
     let mut receiver = bare(now, Role::Receive, key(1), 0);
     for _ in 0..100 {
         receiver.handle_datagram(now, from, &mut sent_bare(now, key(2), 6));
@@ -295,7 +295,8 @@ fn unknown_sealed_sessions_are_tried_only_so_often() {
 #[test]
 fn strangers_cannot_use_up_the_attempts_of_a_known_address() {
     let now = crate::clock::now();
-    let (known, stranger) = ("10.0.0.1:8".parse().unwrap(), "10.0.0.2:8".parse().unwrap());
+    let [known, stranger] =
+        ["10.0.0.1:8", "10.0.0.2:8"].map(|addr| addr.parse::<SocketAddr>().unwrap());
     let mut receiver = bare(now, Role::Receive, key(1), 0);
     receiver.handle_datagram(now, known, &mut sent_bare(now, key(1), 5));
     assert!(receiver.poll_frame().is_some());
