@@ -448,7 +448,7 @@ impl<'a, 'b> Play<'a, 'b> {
             3 => _ = self.sides[side].endpoint.poll_torn(self.now),
             4 => {
                 let len = self.ops.int_in_range(1..=MAX_DATAGRAM_LEN)?;
-                self.sides[side].endpoint.handle_refused(self.now, addr(1 - side), len);
+                self.sides[side].endpoint.handle_refused(self.now, addr(1 - side), len, None);
             }
             5 => {
                 let len = self.ops.int_in_range(0..=2 * MAX_DATAGRAM_LEN)?;

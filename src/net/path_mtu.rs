@@ -10,12 +10,16 @@
 //!             acked: longer                              600 s
 //!            ┌────────────┐            nothing left     ┌──────┐
 //! 1200 ──► searching ─────┴──────────────────────────► settled ┘
-//!            ▲    black hole, or a router's word: back to 1200 │
-//!            └─────────────────────────────────────────────────┘
+//!  │ ▲       ▲    black hole, or a router's word: back to 1200 │
+//!  │ │       └─────────────────────────────────────────────────┘
+//!  │ └─ acked
+//!  └──► 508, and search from there: 1200 is not acked, or this machine or a router says that it is too long
 //! ```
 //!
-//! 1200 bytes pass every path that carries IPv6 (RFC 8200 §5) and nearly every other; below it
-//! there is nothing to fall back to.
+//! 1200 bytes pass every path that carries IPv6 (RFC 8200 §5) and nearly every other, so they are used before they
+//! are confirmed. A tunnel within a tunnel may carry less. If the first probe is not acknowledged, the length
+//! in use is probed itself; if that fails too, datagrams of 508 bytes are used, which pass wherever IPv4 does, until
+//! longer ones are acknowledged. Failed probes say nothing of their length while nothing else arrives either.
 
 use std::time::{Duration, Instant};
 
@@ -25,8 +29,13 @@ pub struct PathMtu {
     /// The longest that is of use: of the path's kind, and what the peer takes.
     cap: usize,
     usual: [usize; 2],
-    /// Passes.
+    /// In use: what passes, or is assumed to.
     confirmed: usize,
+    proof: Proof,
+    /// Whether the peer acknowledges probes.
+    probes: bool,
+    /// When the peer last answered anything of ours.
+    answered: Option<Instant>,
     /// Does not pass, or is longer than the cap.
     too_long: usize,
     /// What a router said, and what had passed before it did.
@@ -53,7 +62,7 @@ pub struct DueProbe {
 /// What a receiver's report says of datagrams by their length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// Datagrams of more than [`BASE_LEN`] bytes that arrived.
+    /// Datagrams of about the length in use that arrived.
     pub long_arrived: usize,
     /// Such that did not.
     pub long_lost: usize,
@@ -61,11 +70,23 @@ pub struct Delivery {
     pub short_arrived: usize,
 }
 
+/// What is known of the length in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// It is assumed to pass; a longer one is tried first, which would prove it.
+    Assumed,
+    /// Nothing has proved it for a while: it is being probed itself.
+    OnTrial,
+    /// A probe of this length or more was acknowledged, or there is nothing shorter.
+    Proven,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct ProbeInFlight {
     first_id: u32,
     len: usize,
     tries: u32,
+    began: Instant,
 }
 
 /// Long datagrams lost since the last that arrived.
@@ -77,34 +98,57 @@ struct Missing {
 }
 
 impl PathMtu {
-    /// A path to a peer that takes datagrams of up to `peer_limit` bytes. The first probe is due at once.
+    /// A path to a peer that takes datagrams of up to `peer_limit` bytes and acknowledges probes. The first
+    /// probe is due at once.
     pub fn new(now: Instant, is_ipv6: bool, peer_limit: usize) -> Self {
         let usual = if is_ipv6 { USUAL_IPV6 } else { USUAL_IPV4 };
         let cap = peer_limit.min(usual[1]);
-        Self {
+        let mut mtu = Self {
             cap,
             usual,
             confirmed: BASE_LEN.min(cap),
+            proof: Proof::Assumed,
+            probes: true,
+            answered: None,
             too_long: cap + 1,
             hints: [None; 2],
             deaf_until: None,
             settled_until: None,
             probe: None,
             next_id: 0,
-            due: (cap > BASE_LEN).then_some(now),
+            due: None,
             gone_missing: Missing::default(),
-        }
+        };
+        mtu.reset(now);
+        mtu
+    }
+
+    /// A path to a peer that answers nothing: only what this machine and routers say shortens its datagrams,
+    /// for ten minutes.
+    pub fn unprobed(now: Instant, is_ipv6: bool, peer_limit: usize) -> Self {
+        let mtu = Self::new(now, is_ipv6, peer_limit.min(BASE_LEN));
+        Self { probes: false, due: None, ..mtu }
     }
 
     /// The path has changed: everything is to be found out anew.
     pub fn reset(&mut self, now: Instant) {
-        self.confirmed = BASE_LEN.min(self.cap);
         self.too_long = self.cap + 1;
-        self.settled_until = None;
         self.hints = [None; 2];
+        self.settled_until = None;
+        self.assume(now, BASE_LEN);
+    }
+
+    /// Uses datagrams of `len` bytes at once, and finds out whether they pass and what else does.
+    fn assume(&mut self, now: Instant, len: usize) {
+        self.confirmed = len.min(self.cap);
+        self.proof = if self.confirmed > FLOOR_LEN { Proof::Assumed } else { Proof::Proven };
         self.probe = None;
         self.gone_missing = Missing::default();
-        self.due = (self.cap > BASE_LEN).then_some(now);
+        self.settled_until = None;
+        self.due = Some(if self.probes { now } else { now + RAISE_TIMER });
+        if self.cap <= FLOOR_LEN {
+            self.due = None;
+        }
     }
 
     /// The longest datagram to be sent now, in bytes of UDP payload.
@@ -117,20 +161,45 @@ impl PathMtu {
         if self.due? > now {
             return None;
         }
+        if !self.probes {
+            self.reset(now);
+            self.due = None;
+            return None;
+        }
         match &mut self.probe {
-            Some(probe) if probe.tries < MAX_PROBES => probe.tries += 1,
+            // A longer one does not prove the length in use soon: that one is tried itself.
+            Some(probe) if probe.tries < MAX_PROBES && self.proof != Proof::Assumed => {
+                probe.tries += 1;
+            }
             Some(probe) => {
-                // It was tried in vain.
-                self.too_long = self.too_long.min(probe.len);
+                let failed = *probe;
                 self.probe = None;
+                self.give_up(now, failed);
                 self.start_probe(now)?;
             }
             None => self.start_probe(now)?,
         }
         let (id, len) = (self.next_id, self.probe?.len);
         self.next_id = self.next_id.wrapping_add(1);
-        self.due = Some(now + PROBE_TIMER);
+        let is_proven = self.proof == Proof::Proven;
+        self.due = Some(now + if is_proven { PROBE_TIMER } else { PROOF_TIMER });
         Some(DueProbe { id, datagram_len: len })
+    }
+
+    /// A probe was tried in vain.
+    fn give_up(&mut self, now: Instant, failed: ProbeInFlight) {
+        let is_answered = self.answered.is_some_and(|at| at >= failed.began);
+        match self.proof {
+            Proof::Assumed => self.proof = Proof::OnTrial,
+            // While nothing arrives at all, its length is not the reason.
+            Proof::Proven | Proof::OnTrial if is_answered => {
+                self.too_long = self.too_long.min(failed.len);
+            }
+            Proof::Proven | Proof::OnTrial => {}
+        }
+        if failed.len <= self.confirmed && self.proof == Proof::OnTrial {
+            self.assume(now, FLOOR_LEN);
+        }
     }
 
     /// When [`Self::poll_probe`] has something to do next.
@@ -142,11 +211,18 @@ impl PathMtu {
     pub fn handle_ack(&mut self, now: Instant, id: u32, datagram_len: usize) {
         let is_of =
             |p: &ProbeInFlight| id.wrapping_sub(p.first_id) < p.tries && p.len == datagram_len;
+        self.handle_answer(now);
         if self.probe.take_if(|p| is_of(p)).is_some() {
             self.confirmed = self.confirmed.max(datagram_len);
+            self.proof = Proof::Proven;
             self.gone_missing = Missing::default();
             self.due = Some(now);
         }
+    }
+
+    /// The peer answers something of ours, of whatever length: datagrams arrive there.
+    pub fn handle_answer(&mut self, now: Instant) {
+        self.answered = Some(now);
     }
 
     /// A router says that only datagrams of up to `len` bytes of UDP payload pass (RFC 8899 §4.6). If that
@@ -154,40 +230,44 @@ impl PathMtu {
     /// what it said and what passed before are put to the test. If more, it is tried in its turn.
     pub fn handle_too_big(&mut self, now: Instant, len: usize) {
         let is_deaf = self.deaf_until.is_some_and(|until| now < until);
-        if len < BASE_LEN || len >= self.too_long || is_deaf {
+        if len < FLOOR_LEN || len >= self.too_long || is_deaf {
             return;
         }
         self.hints[0] = Some(len);
         if len < self.confirmed {
             self.hints[1] = Some(self.confirmed);
-            self.confirmed = BASE_LEN;
             self.deaf_until = Some(now + DEAF_TIME);
-            self.settled_until = None;
-            self.probe = None;
-            self.gone_missing = Missing::default();
-            self.due = Some(now);
+            self.assume(now, len.min(BASE_LEN));
         }
     }
 
-    /// This machine itself refused to send a datagram of `len` bytes: that is certain.
-    pub fn handle_refused(&mut self, now: Instant, len: usize) {
-        if len <= BASE_LEN {
-            return;
-        }
-        if len <= self.confirmed {
-            self.confirmed = BASE_LEN.min(self.cap);
+    /// This machine itself refused to send a datagram of `len` bytes: that is certain. Its interface takes
+    /// `fits` bytes, if it says. False: there is nothing shorter to send.
+    pub fn handle_refused(&mut self, now: Instant, len: usize, fits: Option<usize>) -> bool {
+        if len <= FLOOR_LEN {
+            return false;
         }
         self.too_long = self.too_long.min(len);
         self.probe.take_if(|p| p.len >= len);
-        if self.probe.is_none() {
+        let fits = fits.filter(|fits| (FLOOR_LEN..len).contains(fits));
+        if len <= self.confirmed {
+            let shorter = if len > BASE_LEN { BASE_LEN } else { FLOOR_LEN };
+            self.assume(now, fits.unwrap_or(shorter));
+        } else if self.probe.is_none() && self.probes {
             self.due = Some(now);
         }
+        if fits.is_some() {
+            self.hints[0] = fits;
+        }
+        true
     }
 
     /// Takes what a report says. Long datagrams that are lost without exception while short ones
-    /// arrive have met a black hole (RFC 8899 §4.3).
+    /// arrive have met a black hole (RFC 8899 §4.3). Of the base length that is put to the test: on
+    /// a link that is too slow by far, long ones may be lost as well.
     pub fn handle_delivery(&mut self, now: Instant, delivery: Delivery) {
-        if self.confirmed <= BASE_LEN || delivery.long_arrived > 0 {
+        self.handle_answer(now);
+        if self.confirmed <= FLOOR_LEN || delivery.long_arrived > 0 {
             self.gone_missing = Missing::default();
             return;
         }
@@ -203,8 +283,13 @@ impl PathMtu {
 
     fn enter_black_hole(&mut self, now: Instant) {
         let passed_before = self.confirmed;
-        self.reset(now);
-        self.too_long = self.too_long.min(passed_before);
+        if passed_before > BASE_LEN {
+            self.reset(now);
+            self.too_long = self.too_long.min(passed_before);
+        } else if self.proof == Proof::Proven {
+            self.assume(now, passed_before);
+            self.proof = Proof::OnTrial;
+        }
     }
 
     /// Begins with the next length; if there is none, waits to search again.
@@ -212,11 +297,16 @@ impl PathMtu {
         if self.settled_until.take_if(|until| *until <= now).is_some() {
             self.too_long = self.cap + 1;
         }
-        let Some(len) = self.next_len() else {
+        let next = if self.proof == Proof::OnTrial { None } else { self.next_len() };
+        if next.is_none() && self.proof == Proof::Assumed {
+            self.proof = Proof::OnTrial;
+        }
+        let on_trial = (self.proof == Proof::OnTrial).then_some(self.confirmed);
+        let Some(len) = next.or(on_trial) else {
             self.due = Some(*self.settled_until.get_or_insert(now + RAISE_TIMER));
             return None;
         };
-        self.probe = Some(ProbeInFlight { first_id: self.next_id, len, tries: 1 });
+        self.probe = Some(ProbeInFlight { first_id: self.next_id, len, tries: 1, began: now });
         Some(())
     }
 
@@ -227,7 +317,8 @@ impl PathMtu {
         if let Some(hint) = hints.find(|len| range.contains(len)) {
             return Some(hint);
         }
-        let mut likely = self.usual.into_iter().chain([self.cap]).filter(|len| range.contains(len));
+        let usual = SHORT_USUAL.into_iter().chain(self.usual).chain([self.cap]);
+        let mut likely = usual.filter(|len| range.contains(len));
         if let Some(len) = likely.next() {
             return Some(len);
         }
@@ -244,6 +335,12 @@ impl PathMtu {
 /// Bytes of UDP payload that are taken to pass any path (`BASE_PLPMTU`).
 pub const BASE_LEN: usize = 1200;
 
+/// What every IPv4 host takes (RFC 1122: 576, less headers).
+pub const FLOOR_LEN: usize = 508;
+
+/// Interfaces of 576 and 1000 bytes, less the headers of IPv4 and UDP.
+const SHORT_USUAL: [usize; 2] = [548, 972];
+
 /// An Ethernet and a jumbo Ethernet, less the headers of IP and UDP.
 const USUAL_IPV4: [usize; 2] = [1472, 8972];
 const USUAL_IPV6: [usize; 2] = [1452, 8952];
@@ -256,6 +353,9 @@ const MAX_PROBES: u32 = 3;
 
 /// How long a probe may be on its way (`PROBE_TIMER`, at least a second).
 const PROBE_TIMER: Duration = Duration::from_secs(1);
+
+/// The same for a length that is in use and not proven: until it is, frames may be lost.
+const PROOF_TIMER: Duration = Duration::from_millis(300);
 
 /// When to try whether the path has become wider (`PMTU_RAISE_TIMER`).
 const RAISE_TIMER: Duration = Duration::from_secs(600);
@@ -281,13 +381,15 @@ mod tests {
         limit: usize,
         lost: Vec<usize>,
         probes: Vec<usize>,
+        /// Nothing passes.
+        is_cut: bool,
     }
 
     impl Path {
         fn new(limit: usize) -> Self {
             let now = crate::clock::now();
             let mtu = PathMtu::new(now, false, 65_507);
-            Self { mtu, now, limit, lost: Vec::new(), probes: Vec::new() }
+            Self { mtu, now, limit, lost: Vec::new(), probes: Vec::new(), is_cut: false }
         }
 
         /// Follows the timers for `time`; the longest datagram at its end.
@@ -296,12 +398,15 @@ mod tests {
             while self.mtu.poll_timeout().is_some_and(|due| due <= end) {
                 self.now = self.now.max(self.mtu.poll_timeout().unwrap());
                 if let Some(probe) = self.mtu.poll_probe(self.now) {
-                    let passes = !self.lost.contains(&self.probes.len());
+                    let passes = !self.is_cut && !self.lost.contains(&self.probes.len());
                     self.probes.push(probe.datagram_len);
                     if passes && probe.datagram_len <= self.limit {
                         self.now += RTT;
                         self.mtu.handle_ack(self.now, probe.id, probe.datagram_len);
                     }
+                }
+                if !self.is_cut {
+                    self.mtu.handle_answer(self.now);
                 }
                 assert!(self.mtu.poll_timeout().is_none_or(|due| due >= self.now));
                 assert!(self.mtu.max_datagram_len() <= self.limit.max(BASE_LEN));
@@ -343,7 +448,7 @@ mod tests {
 
     #[test]
     fn every_limit_is_found_to_within_16_bytes() {
-        for limit in (1200..9000).step_by(37) {
+        for limit in (508..9000).step_by(37) {
             let mut path = Path::new(limit);
             let found = path.run(120_000 * MS);
             let reach = limit.min(8972);
@@ -356,7 +461,9 @@ mod tests {
     #[test]
     fn the_peers_limit_caps_it() {
         let now = crate::clock::now();
-        for (limit, first) in [(508, None), (1200, None), (1400, Some(1400)), (4000, Some(1452))] {
+        for (limit, first) in
+            [(508, None), (1200, Some(1200)), (1400, Some(1400)), (4000, Some(1452))]
+        {
             let mut mtu = PathMtu::new(now, true, limit);
             assert_eq!(mtu.max_datagram_len(), limit.min(1200));
             assert_eq!(mtu.poll_probe(now).map(|p| p.datagram_len), first);
@@ -374,7 +481,7 @@ mod tests {
     fn acks_of_nothing_are_ignored() {
         let mut path = Path::new(1472);
         let probe = path.mtu.poll_probe(path.now).unwrap();
-        assert_eq!(path.mtu.poll_probe(path.now + 999 * MS), None, "early calls do nothing");
+        assert_eq!(path.mtu.poll_probe(path.now + 299 * MS), None, "early calls do nothing");
         for (id, len) in [(probe.id + 1, 1472), (probe.id.wrapping_sub(1), 1472), (probe.id, 8972)]
         {
             path.mtu.handle_ack(path.now, id, len);
@@ -391,7 +498,7 @@ mod tests {
         path.probes.push(1472);
         path.mtu.handle_too_big(path.now, 1420);
         path.run(3100 * MS);
-        assert_eq!(path.probes[..4], [1472, 1472, 1472, 1420]);
+        assert_eq!(path.probes[..3], [1472, 1200, 1420]);
         assert_eq!(path.mtu.max_datagram_len(), 1420);
     }
 
@@ -400,7 +507,7 @@ mod tests {
         let mut path = Path::new(1472);
         path.run(60_000 * MS);
         let probes = path.probes.len();
-        for nonsense in [0, 68, 576, 1199, 1488, 9000, 65_535] {
+        for nonsense in [0, 68, 507, 1488, 9000, 65_535] {
             path.mtu.handle_too_big(path.now, nonsense);
             assert_eq!(path.run(MS), 1472, "{nonsense}");
         }
@@ -470,10 +577,97 @@ mod tests {
         let mut path = Path::new(1472);
         path.run(RTT + MS);
         assert_eq!(path.probes, [1472, 8972]);
-        path.mtu.handle_refused(path.now, 8972);
+        assert!(path.mtu.handle_refused(path.now, 8972, None));
         assert_eq!(path.mtu.poll_probe(path.now).unwrap().datagram_len, 1488);
-        path.mtu.handle_refused(path.now, 1472);
+        assert!(path.mtu.handle_refused(path.now, 1472, None));
         assert_eq!(path.mtu.max_datagram_len(), 1200);
         assert!(path.mtu.poll_probe(path.now).unwrap().datagram_len < 1472);
+    }
+
+    #[test]
+    fn a_path_that_carries_less_than_the_base_is_known_within_a_second_and_a_half() {
+        for limit in [1172, 972, 548] {
+            let mut path = Path::new(limit);
+            assert!(path.run(1400 * MS) <= limit, "{limit}: {:?}", path.probes);
+            let found = path.run(60_000 * MS);
+            assert!(limit - found < GRANULARITY, "{found} of {limit}: {:?}", path.probes);
+        }
+    }
+
+    #[test]
+    fn a_path_that_narrows_below_the_base_is_noticed() {
+        let mut path = Path::new(1200);
+        path.run(60_000 * MS);
+        path.limit = 972;
+        path.deliver(4, 0, 20, 4);
+        assert_eq!(path.mtu.max_datagram_len(), 1200, "it may be the link's rate");
+        assert!(path.run(1400 * MS) <= 972);
+        let mut path = Path::new(1200);
+        path.run(60_000 * MS);
+        path.deliver(4, 0, 20, 4);
+        assert_eq!(path.run(60_000 * MS), 1200);
+    }
+
+    #[test]
+    fn a_path_on_which_nothing_arrived_is_known_as_soon_as_it_opens() {
+        let mut path = Path::new(1472);
+        path.is_cut = true;
+        assert_eq!(path.run(1900 * MS), FLOOR_LEN, "shorter ones are tried");
+        path.run(60_000 * MS);
+        path.is_cut = false;
+        assert_eq!(path.run(1000 * MS + RTT), 1472);
+    }
+
+    #[test]
+    fn a_blackout_says_nothing_of_lengths() {
+        let mut path = Path::new(1472);
+        path.run(60_000 * MS);
+        path.limit = 8972;
+        path.is_cut = true;
+        path.run(600_000 * MS);
+        path.is_cut = false;
+        assert_eq!(path.run(2000 * MS), 8972);
+    }
+
+    #[test]
+    fn what_the_interface_takes_is_used_at_once() {
+        let mut path = Path::new(972);
+        path.mtu.poll_probe(path.now);
+        assert!(path.mtu.handle_refused(path.now, 1200, Some(972)));
+        assert_eq!(path.mtu.max_datagram_len(), 972);
+        assert!(path.mtu.handle_refused(path.now, 1200, Some(972)), "the rest of the batch");
+        assert_eq!(path.mtu.max_datagram_len(), 972);
+        let mut path = Path::new(972);
+        assert!(path.mtu.handle_refused(path.now, 1200, None));
+        assert_eq!(path.mtu.max_datagram_len(), FLOOR_LEN);
+        assert!(972 - path.run(60_000 * MS) < GRANULARITY);
+        assert!(!path.mtu.handle_refused(path.now, FLOOR_LEN, None), "there is nothing shorter");
+    }
+
+    #[test]
+    fn a_router_may_say_less_than_the_base() {
+        let mut path = Path::new(972);
+        path.mtu.poll_probe(path.now);
+        path.mtu.handle_too_big(path.now, 972);
+        assert_eq!(path.mtu.max_datagram_len(), 972);
+        assert_eq!(path.run(60_000 * MS), 972);
+        let mut path = Path::new(1472);
+        path.run(60_000 * MS);
+        path.mtu.handle_too_big(path.now, 508);
+        assert_eq!(path.run(2 * RTT), 1472, "but a lie is refuted as soon");
+    }
+
+    #[test]
+    fn without_acks_what_is_said_holds_for_ten_minutes() {
+        let now = crate::clock::now();
+        let mut mtu = PathMtu::unprobed(now, false, BASE_LEN);
+        assert_eq!((mtu.max_datagram_len(), mtu.poll_timeout()), (1200, None));
+        mtu.handle_too_big(now, 972);
+        assert!(mtu.handle_refused(now, 972, Some(548)));
+        assert_eq!(mtu.max_datagram_len(), 548);
+        assert_eq!(mtu.poll_probe(now), None);
+        let later = mtu.poll_timeout().unwrap();
+        assert_eq!(mtu.poll_probe(later), None);
+        assert_eq!((mtu.max_datagram_len(), mtu.poll_timeout()), (1200, None));
     }
 }

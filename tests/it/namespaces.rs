@@ -293,6 +293,64 @@ fn a_router_that_passes_only_short_datagrams_is_heard() {
     crossing.assert_undamaged();
 }
 
+/// Both interfaces take `mtu` bytes.
+fn narrow_interfaces(mtu: &str, options: &[&str]) {
+    let _alone = alone();
+    let Some(machines) = Machines::new("nft") else { return };
+    for index in [0, 1] {
+        let link = format!("v{index}");
+        run(&["ip", "-n", &machines.names[index], "link", "set", &link, "mtu", mtu]);
+    }
+    let crossing = Running::start(&machines, "7722", 5, options, &[]).finish();
+    let (whole, all) = crossing.shown(0);
+    eprintln!("{whole} of {all} frames whole at an MTU of {mtu}");
+    // The first is cut into datagrams before the interface refuses one.
+    assert!(whole >= 100.0 && all - whole <= 5.0, "{whole} of {all}");
+    crossing.assert_undamaged();
+}
+
+#[test]
+fn an_interface_that_takes_less_than_the_base_is_heard() {
+    for mtu in ["1200", "1000", "576"] {
+        narrow_interfaces(mtu, &["--quality", "80"]);
+    }
+}
+
+#[test]
+fn an_interface_that_takes_less_than_the_base_is_heard_without_a_control_channel() {
+    narrow_interfaces("1000", &["--quality", "80", "--no-control"]);
+}
+
+/// A router whose next link takes 1000 bytes, and whose words never arrive, or do.
+fn narrow_router(mtu: &str, is_mute: bool, options: &[&str]) {
+    let _alone = alone();
+    let Some(machines) = Machines::routed() else { return };
+    let router = machines.router.as_ref().expect("one between them");
+    run(&["ip", "-n", router, "link", "set", "w1", "mtu", mtu]);
+    if is_mute {
+        let chain = "chain out {\n type filter hook output priority 0;\n ip protocol icmp drop\n }";
+        let rules = format!("table ip mute {{\n {chain}\n }}\n");
+        run(&["ip", "netns", "exec", router, "nft", &rules]);
+    }
+    let crossing = Running::start(&machines, "7722", 8, options, &[]).finish();
+    let (whole, all) = crossing.shown(3);
+    eprintln!("{whole} of {all} frames whole through a router of {mtu}, mute: {is_mute}");
+    assert!(whole >= 60.0 && all - whole <= 0.05 * all, "{whole} of {all}");
+    crossing.assert_undamaged();
+}
+
+#[test]
+fn a_mute_router_that_passes_less_than_the_base_is_found_out() {
+    for mtu in ["1000", "576"] {
+        narrow_router(mtu, true, &["--quality", "80"]);
+    }
+}
+
+#[test]
+fn a_router_that_says_that_it_passes_less_than_the_base_is_believed_without_a_control_channel() {
+    narrow_router("1000", false, &["--quality", "80", "--no-control"]);
+}
+
 #[test]
 fn a_firewall_that_lets_only_tcp_through_is_named() {
     let _alone = alone();

@@ -40,6 +40,21 @@ fn datagrams_grow_to_what_the_way_carries() {
 }
 
 #[test]
+fn pictures_pass_a_way_that_carries_less_than_the_base() {
+    for mtu in [1172, 972, 548] {
+        let mut sim = probing("delay=5ms,loss=1%", mtu);
+        sim.start_video(ANN, FRAME_LEN);
+        sim.run(SECOND);
+        sim.take_frames(BOB);
+        sim.run(10 * SECOND);
+        let found = datagram_len(&sim).expect("it sends");
+        assert!(found <= mtu && mtu - found < 16, "{found} bytes, and {mtu} pass");
+        let frames = sim.take_frames(BOB).len();
+        assert!(frames >= 295, "{frames} of 300 at {mtu} bytes");
+    }
+}
+
+#[test]
 fn a_way_that_becomes_narrower_is_noticed_within_a_second() {
     let mut sim = probing("delay=5ms", 1472);
     sim.start_video(ANN, FRAME_LEN);

@@ -20,7 +20,7 @@ use super::{
     handle::{Command, Handle, Shared},
     options::SocketOptions,
     timer::Timer,
-    udp::{UdpSocket, plain},
+    udp::{UdpSocket, interface_len, plain},
 };
 use crate::{
     clock,
@@ -452,9 +452,11 @@ impl Driver {
     /// A datagram of `len` bytes could not be sent. Who looks for the longest that can be is told.
     fn heed(&mut self, to: SocketAddr, len: usize, error: &io::Error) {
         if quinn_udp::is_msg_size_err(error) {
-            if !self.endpoint.handle_refused(clock::now(), to, len) {
+            let fits = interface_len(to);
+            if !self.endpoint.handle_refused(clock::now(), to, len, fits) {
+                let fits = fits.map_or_else(String::new, |fits| format!(", which takes {fits}"));
                 self.warn(&format!(
-                    "datagrams to {to} are larger than the path takes: lower --mtu"
+                    "datagrams of {len} bytes to {to} are longer than the interface takes{fits}: lower --mtu, or leave it out"
                 ));
             }
         } else {

@@ -32,7 +32,7 @@ mod linux {
     };
 
     use super::TooBig;
-    use crate::net::io::udp::plain;
+    use crate::net::io::udp::{IPV4_UDP_HEADERS, IPV6_UDP_HEADERS, plain};
 
     /// Asks for what routers say. From then on each such word also is, once, the error of whatever is
     /// called next on the socket.
@@ -84,9 +84,6 @@ mod linux {
         let v6 = || addr.as_sockaddr_in6().map(|&addr| SocketAddrV6::from(addr).into());
         v4.or_else(v6).map(plain)
     }
-
-    const IPV4_UDP_HEADERS: usize = 20 + 8;
-    const IPV6_UDP_HEADERS: usize = 40 + 8;
 
     /// More wait for the next turn, so that a flood cannot hold the loop.
     const TAKEN_AT_ONCE: usize = 64;

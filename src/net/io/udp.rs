@@ -337,6 +337,30 @@ fn receive_uncoalesced(_: &Socket) -> io::Result<()> {
     Ok(())
 }
 
+/// The longest datagram that this machine's interface towards `to` takes, or less where the kernel
+/// has heard so of the path, in bytes of UDP payload; `None` where it does not say.
+#[cfg(target_os = "linux")]
+pub(super) fn interface_len(to: SocketAddr) -> Option<usize> {
+    use rustix::net::sockopt::{ip_mtu, ipv6_mtu};
+
+    let any: IpAddr =
+        if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = std::net::UdpSocket::bind((any, 0)).ok()?;
+    // Sends nothing, and looks the route up.
+    socket.connect(to).ok()?;
+    let (mtu, headers) = if to.is_ipv4() {
+        (ip_mtu(&socket).ok()?, IPV4_UDP_HEADERS)
+    } else {
+        (ipv6_mtu(&socket).ok()?, IPV6_UDP_HEADERS)
+    };
+    (mtu as usize).checked_sub(headers)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn interface_len(_: SocketAddr) -> Option<usize> {
+    None
+}
+
 /// An IPv4 address that an IPv6 socket gave, as IPv4; any other, with its scope, as it is.
 pub(super) fn plain(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
@@ -352,6 +376,12 @@ fn mapped(addr: SocketAddr) -> SocketAddr {
         IpAddr::V6(_) => addr,
     }
 }
+
+/// Bytes of the headers before a UDP payload.
+#[cfg(target_os = "linux")]
+pub(super) const IPV4_UDP_HEADERS: usize = 20 + 8;
+#[cfg(target_os = "linux")]
+pub(super) const IPV6_UDP_HEADERS: usize = 40 + 8;
 
 /// What we ask of the kernel for receiving: thirty 720p frames, so that a receiver that is not
 /// scheduled for a while loses nothing. Linux counts the bookkeeping as well, about as much again.

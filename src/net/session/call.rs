@@ -524,12 +524,18 @@ impl Call {
         Delivered { call: self.id, frame, media_epoch }
     }
 
-    /// This machine has refused to send a datagram of `len` bytes to `to`. True: that changes
-    /// how long they are.
-    pub(super) fn handle_refused(&mut self, now: Instant, to: SocketAddr, len: usize) -> bool {
+    /// This machine has refused to send a datagram of `len` bytes to `to`; its interface takes `fits`, if it
+    /// says. True: that changes how long they are.
+    pub(super) fn handle_refused(
+        &mut self,
+        now: Instant,
+        to: SocketAddr,
+        len: usize,
+        fits: Option<usize>,
+    ) -> bool {
         let is_there = self.media_addr() == Some(to);
         let path = self.path.as_mut().filter(|_| is_there);
-        path.is_some_and(|path| path.handle_refused(now, len))
+        path.is_some_and(|path| path.handle_refused(now, len, fits))
     }
 
     /// A router on the way to `to`, if it is one, passes datagrams of up to `len` bytes only.
@@ -605,6 +611,9 @@ impl Call {
         match (&mut self.prober, ProbeReply::parse(body)) {
             (Some(prober), Ok(reply)) => {
                 let moved = self.path.as_mut().and_then(|path| path.handle_echo(now, reply.origin));
+                if let Some(path) = &mut self.path {
+                    path.handle_answer(now);
+                }
                 match moved {
                     Some(route) => self.pace(now, route.peer),
                     None => prober.handle_reply(now, &reply),

@@ -6,7 +6,7 @@ use rand::Rng;
 
 use super::outbound::{Burst, Outbound};
 use crate::net::{
-    path_mtu::{Delivery, PathMtu},
+    path_mtu::{BASE_LEN, Delivery, PathMtu},
     path_validation::PathValidation,
     route::Route,
     wire::{
@@ -38,7 +38,10 @@ impl Path {
         can_ask: bool,
         probed: Option<usize>,
     ) -> Self {
-        let mtu = probed.filter(|_| can_ask);
+        let mtu = |limit| {
+            let begin = if can_ask { PathMtu::new } else { PathMtu::unprobed };
+            begin(now, route.peer.is_ipv6(), limit)
+        };
         Self {
             validation: if is_known || !can_ask {
                 PathValidation::new(route)
@@ -46,7 +49,7 @@ impl Path {
                 PathValidation::unknown()
             },
             can_ask,
-            mtu: mtu.map(|limit| PathMtu::new(now, route.peer.is_ipv6(), limit)),
+            mtu: probed.map(mtu),
             ack: None,
         }
     }
@@ -89,12 +92,17 @@ impl Path {
         }
     }
 
-    /// This machine has refused to send a datagram of `len` bytes. True: that changes how long
-    /// they are.
-    pub(super) fn handle_refused(&mut self, now: Instant, len: usize) -> bool {
-        let Some(mtu) = &mut self.mtu else { return false };
-        mtu.handle_refused(now, len);
-        true
+    /// This machine has refused to send a datagram of `len` bytes; its interface takes `fits`, if it says.
+    /// True: that changes how long they are.
+    pub(super) fn handle_refused(&mut self, now: Instant, len: usize, fits: Option<usize>) -> bool {
+        self.mtu.as_mut().is_some_and(|mtu| mtu.handle_refused(now, len, fits))
+    }
+
+    /// The peer has answered a datagram of ours.
+    pub(super) fn handle_answer(&mut self, now: Instant) {
+        if let Some(mtu) = &mut self.mtu {
+            mtu.handle_answer(now);
+        }
     }
 
     /// A router, or somebody who says to be one, passes datagrams of up to `len` bytes only.
@@ -104,12 +112,15 @@ impl Path {
         }
     }
 
-    /// What a report says of long datagrams, which are told from short ones by their mean.
+    /// What a report says of long datagrams, which are told from short ones by their mean. Frames of
+    /// datagrams of the length in use have a larger one than five sixths of it even when every
+    /// third datagram is a probe; what comes through a black hole has a smaller one.
     pub(super) fn handle_report(&mut self, now: Instant, before: &Report, report: &Report) {
         let Some(mtu) = &mut self.mtu else { return };
         let received = report.received.saturating_sub(before.received) as usize;
         let bytes = report.received_bytes.saturating_sub(before.received_bytes) as usize;
-        let are_long = received > 0 && bytes / received > SHORT_MEAN;
+        let short_mean = mtu.max_datagram_len().min(BASE_LEN) * 5 / 6;
+        let are_long = received > 0 && bytes / received > short_mean;
         let delivery = Delivery {
             long_arrived: if are_long { received } else { 0 },
             long_lost: report.lost.saturating_sub(before.lost) as usize,
@@ -152,7 +163,3 @@ impl Path {
         Some((to, burst))
     }
 }
-
-/// Bytes. Frames of datagrams of the next usual length, 1452, have a larger mean than this even
-/// when every third datagram is a probe; what comes through a black hole has a smaller one.
-const SHORT_MEAN: usize = 1000;

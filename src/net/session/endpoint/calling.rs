@@ -10,6 +10,7 @@ use crate::net::{
         keys::{PublicKey, SharedSecret},
         seal::{BARE_CIPHER, MediaSecrets, first_sequence, processor_has_aes},
     },
+    path_mtu::BASE_LEN,
     session::{
         Event, GiveUpReason, Peer, WaitReason,
         call::CallParts,
@@ -47,7 +48,7 @@ impl Endpoint {
             opener: None,
             clock: self.clock,
             sends: Some(self.sending_unheard()),
-            probed_len: None,
+            probed_len: self.probed_len(BASE_LEN as u16),
             seed: self.rng.random(),
             receives: None,
             same_machine_epoch: None,

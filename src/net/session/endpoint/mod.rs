@@ -25,7 +25,7 @@ use super::{
 use crate::net::{
     crypto::keys::{Identity, SharedSecret},
     frame::{FrameBeginning, OutgoingFrame, SessionId, TornFrame},
-    path_mtu::BASE_LEN,
+    path_mtu::{BASE_LEN, FLOOR_LEN},
     quality::PictureBitrates,
     redundancy::FecMode,
     route::{LocalIp, Route},
@@ -61,7 +61,7 @@ pub struct EndpointConfig {
     pub stream: Option<StreamParams>,
     /// The largest datagram it sends, in bytes of UDP payload; it takes any. `None`: what each
     /// path is found to carry, beginning with 1200, which passes every path that IPv6 allows
-    /// (RFC 8200: 1280, less headers).
+    /// (RFC 8200: 1280, less headers), down to 508.
     pub max_datagram_len: Option<usize>,
     /// What is done against losses on the way to the receivers.
     pub fec: FecMode,
@@ -527,9 +527,16 @@ impl Endpoint {
     }
 
     /// This machine has refused to send a datagram of `len` bytes to `to`: it is longer than the
-    /// interface takes. False: the length was asked for, and will not be changed.
-    pub fn handle_refused(&mut self, now: Instant, to: SocketAddr, len: usize) -> bool {
-        self.calls.iter_mut().any(|call| call.handle_refused(now, to, len))
+    /// interface takes, which is `fits` bytes, if it says. False: the length was asked for, and will
+    /// not be changed, or it is the shortest.
+    pub fn handle_refused(
+        &mut self,
+        now: Instant,
+        to: SocketAddr,
+        len: usize,
+        fits: Option<usize>,
+    ) -> bool {
+        self.calls.iter_mut().any(|call| call.handle_refused(now, to, len, fits))
     }
 
     /// Somebody who says to be a router on the way to `to` passes datagrams of up to `len` bytes only.
@@ -725,9 +732,8 @@ fn ended(call: &Call, reason: EndReason) -> Event {
 /// not taken for a new sender's.
 const ENDED_REMEMBERED: usize = 8;
 
-/// The smallest limit on datagrams that a peer may ask for, in bytes of UDP payload: what every
-/// IPv4 host takes (RFC 1122: 576, less headers).
-pub const MIN_MAX_DATAGRAM_LEN: usize = 508;
+/// The smallest limit on datagrams that a peer may ask for, in bytes of UDP payload.
+pub const MIN_MAX_DATAGRAM_LEN: usize = FLOOR_LEN;
 
 #[cfg(test)]
 mod tests;
