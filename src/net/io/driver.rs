@@ -69,6 +69,10 @@ pub struct Driver {
     watches_writable: bool,
     more_to_receive: bool,
     more_to_accept: bool,
+    /// When to accept again, after the system had nothing to accept with.
+    accept_after: Option<Instant>,
+    /// Whether that has been said; until all who waited have been accepted.
+    exhaustion_told: bool,
     last_warning: Option<Instant>,
     published: Option<Instant>,
     unpublished: bool,
@@ -109,7 +113,8 @@ impl Driver {
             poll.registry().register(listener, LISTENER, Interest::READABLE)?;
         }
         // Whoever makes the first parity waits until this is done, and it takes 20 ms.
-        std::thread::spawn(fec::warm);
+        let warming = std::thread::Builder::new().spawn(fec::warm);
+        drop(warming.inspect_err(|error| debug!("parity is prepared later: {error}")));
         let timer = Timer::new(poll.registry(), TIMER)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (commands, commands_rx) = sync_channel(COMMAND_BACKLOG);
@@ -137,6 +142,8 @@ impl Driver {
             watches_writable: false,
             more_to_receive: false,
             more_to_accept: false,
+            accept_after: None,
+            exhaustion_told: false,
             last_warning: None,
             published: None,
             unpublished: false,
@@ -190,6 +197,9 @@ impl Driver {
                 token => self.handle_connection(token),
             }
         }
+        if self.accept_after.is_some_and(|at| at <= clock::now()) {
+            self.more_to_accept = true;
+        }
         if self.more_to_accept {
             self.more_to_accept = self.accept_some();
         }
@@ -235,7 +245,7 @@ impl Driver {
         // In a stream something does, and no turn is needed for that alone.
         let publish = self.published.filter(|_| self.unpublished).map(|at| at + PUBLISH_PATIENCE);
         let closing = self.closing.map(|closing| closing.until);
-        let connections = self.connections.poll_timeout();
+        let connections = self.connections.poll_timeout().into_iter().chain(self.accept_after);
         let due =
             due.into_iter().chain(torn).chain(closing).chain(publish).chain(connections).min()?;
         let timeout = due.saturating_duration_since(clock::now());
@@ -304,6 +314,7 @@ impl Driver {
 
     /// Whether there may be more: no event will say so again.
     fn accept_some(&mut self) -> bool {
+        self.accept_after = None;
         let Some(listener) = &self.listener else { return false };
         for _ in 0..ACCEPTS_AT_ONCE {
             match listener.accept() {
@@ -316,15 +327,29 @@ impl Driver {
                         self.endpoint.handle_disconnected(clock::now(), conn, false);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                Err(error) => {
-                    debug!("accepting a connection failed: {error}");
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.exhaustion_told = false;
                     return false;
                 }
+                Err(error) if is_exhaustion(&error) => {
+                    self.pause_accepting(&error);
+                    return false;
+                }
+                // It is about this connection, which has failed before it was accepted.
+                Err(error) => debug!("accepting a connection failed: {error}"),
             }
         }
         true
+    }
+
+    /// The poll tells of a waiting connection once, and no event tells when there is a descriptor
+    /// for it.
+    fn pause_accepting(&mut self, error: &io::Error) {
+        self.accept_after = Some(clock::now() + ACCEPT_PAUSE);
+        if !self.exhaustion_told {
+            self.exhaustion_told = true;
+            warn!("a caller has to wait, and is tried again: {error} (see ulimit -n)");
+        }
     }
 
     fn handle_connection(&mut self, token: Token) {
@@ -501,6 +526,22 @@ impl Drop for Driver {
     }
 }
 
+/// Whether the system, or this process, has no descriptor or no memory left for a connection.
+fn is_exhaustion(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+
+        let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+        let errno = Errno::from_io_error(error);
+        errno.is_some_and(|errno| exhausted.contains(&errno))
+    }
+    #[cfg(not(unix))]
+    {
+        error.kind() == io::ErrorKind::OutOfMemory
+    }
+}
+
 fn hand_over(endpoint: &mut Endpoint, received: &Latest<Delivered>) {
     while let Some(frame) = endpoint.poll_frame() {
         received.put(frame);
@@ -515,6 +556,9 @@ const FIRST_CONNECTION: usize = 4;
 
 /// Connections that are taken in one turn, so that a flood of them does not keep the stream waiting.
 const ACCEPTS_AT_ONCE: usize = 16;
+
+/// How long to wait before accepting again, when there was no descriptor for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// From here on a millisecond more or less is nothing, and the poll's own timeout will do.
 const COARSE: Duration = Duration::from_millis(10);
