@@ -15,7 +15,7 @@ use super::{
     stop::Stop,
     trust::{Side, Trust},
     typing::Typing,
-    view::{View, ViewConfig},
+    view::{View, ViewConfig, wants_windows},
     watch::{OwnSide, Presence, Watch},
 };
 use crate::{
@@ -42,6 +42,7 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         messages.say("ANYBODY who calls will see your camera (--accept any)");
     }
     let mut statistics = Statistics::new(&args.report, messages)?;
+    let shows = wants_windows(&args.sink, messages);
     // Until now a signal ends the program by itself, whatever it waits for.
     let stop = Stop::on_signals()?;
     let epoch = clock::now();
@@ -62,7 +63,15 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         WindowSpec { title: "udpchat: you".into(), role: window::Role::SelfView },
     ];
     let mut view = View::new(
-        ViewConfig { sink: &args.sink, windows, fps: UNKNOWN_RATE, check: None, ledger: None },
+        ViewConfig {
+            sink: &args.sink,
+            shows,
+            windows,
+            fps: UNKNOWN_RATE,
+            check: None,
+            ledger: None,
+            has_other_purpose: true,
+        },
         messages,
     )?;
     let waiting = match &args.host {

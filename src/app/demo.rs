@@ -19,7 +19,7 @@ use super::{
     statistics::Statistics,
     stop::Stop,
     trust::Credentials,
-    view::{Check, View, ViewConfig},
+    view::{Check, View, ViewConfig, wants_windows},
 };
 use crate::{
     cli::args::DemoArgs,
@@ -42,6 +42,7 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let stdout =
         stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), args.json)?;
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
+    let shows = wants_windows(&args.sink, messages);
     // Two flags, so that the sender can end while the receiver still takes what is on its way.
     let stop = Stop::on_signals()?;
     let sender_stop = Stop::default();
@@ -58,10 +59,12 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let mut view = View::new(
         ViewConfig {
             sink: &args.sink,
+            shows,
             windows: vec![WindowSpec { title: "udpchat demo".into(), role: window::Role::Peer }],
             fps: f64::from(stream.millifps) / 1000.0,
             check: Some(check),
             ledger: Some(ledger.clone()),
+            has_other_purpose: true,
         },
         messages,
     )?;
@@ -110,15 +113,15 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     if let Some(failure) = failure {
         bail!(failure);
     }
-    recorded?;
-    match (args.json, stdout) {
+    let printed = match (args.json, stdout) {
         (true, _) => report.print_json(),
         (false, Stdout::Free) => report.print_text(),
         (false, Stdout::Taken) => {
             messages.say(&report.text());
             Ok(())
         }
-    }
+    };
+    printed.and(recorded)
 }
 
 struct DemoLoop<'a> {
@@ -140,7 +143,7 @@ impl DemoLoop<'_> {
         while !is_over(until) && !over() {
             let left = until.map_or(PATIENCE, |at| at.saturating_duration_since(clock::now()));
             self.view.take(incoming.take(self.view.patience().min(left)))?;
-            self.view.play()?;
+            self.view.play();
             // Nobody else fetches them; what they say is in the report.
             while self.receiver.handle.try_event().is_some() {}
             while self.sender.handle.try_event().is_some() {}

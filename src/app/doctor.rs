@@ -10,14 +10,13 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::resolve::own_address;
+use super::{resolve::own_address, window_trial};
 use crate::{
     cli::args::DoctorArgs,
     clock,
     net::io::{RECEIVE_BUFFER_WANTED, SocketOptions, UdpSocket},
     video::{
         jpeg::{self, Confinement},
-        sink::display,
         source::camera,
     },
 };
@@ -241,7 +240,7 @@ fn camera() -> Finding {
 }
 
 fn display_found() -> Finding {
-    match display::available() {
+    match window_trial::windows_work() {
         Ok(()) => Finding::fine("display", "windows can be opened".into()),
         Err(why) => Finding::worth(
             "display",

@@ -30,6 +30,7 @@ pub(crate) mod trust;
 mod typing;
 mod view;
 mod watch;
+mod window_trial;
 
 use std::{io::Write, process::ExitCode};
 
@@ -64,6 +65,7 @@ fn run_verb(verb: Verb, messages: &Messages) -> Result<()> {
         Verb::Demo(args) => demo::run(&args, messages),
         Verb::Devices => devices::run(),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::WindowTrial => window_trial::run(),
         Verb::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "udpchat", &mut out);

@@ -11,7 +11,7 @@ use super::{
     statistics::Statistics,
     stop::Stop,
     trust::{Side, Trust},
-    view::{Check, View, ViewConfig},
+    view::{Check, View, ViewConfig, wants_windows},
     watch::{Presence, Watch},
 };
 use crate::{
@@ -30,6 +30,7 @@ pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     let (control, key_file) = (!args.no_control, args.key_file.as_deref());
     let mut trust = Trust::new(&args.trust, control, args.accept, key_file, Side::Shows, messages)?;
     let mut statistics = Statistics::new(&args.report, messages)?;
+    let shows = wants_windows(&args.sink, messages);
     // Until now a signal ends the program by itself, whatever it waits for.
     let stop = Stop::on_signals()?;
     let network = Network::start(NetworkConfig {
@@ -46,10 +47,12 @@ pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     let mut view = View::new(
         ViewConfig {
             sink: &args.sink,
+            shows,
             windows: vec![WindowSpec { title: "udpchat".into(), role: window::Role::Peer }],
             fps: UNKNOWN_RATE,
             check: (args.sink.show == Some(Show::Decode)).then_some(Check::Decodes),
             ledger: None,
+            has_other_purpose: false,
         },
         messages,
     )?;

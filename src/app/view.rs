@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use log::{debug, warn};
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     playout::Playout,
     progress::CaptureCounters,
     statistics::{Sources, Statistics},
+    window_trial,
 };
 use crate::{
     cli::args::{Show, SinkArgs},
@@ -29,8 +30,8 @@ use crate::{
         image::Image,
         jpeg::{Concealed, Decoder, Want},
         sink::{
-            RecordError, Recorder, display,
-            window::{Action, Overlay, Role, Screen, WindowSpec},
+            RecordError, Recorder,
+            window::{Action, Overlay, Role, Screen, WindowError, WindowSpec},
         },
         source::pattern,
     },
@@ -40,8 +41,12 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct View {
     screen: Option<Screen>,
+    /// Why the windows are gone, until it is said.
+    window_lost: Option<WindowError>,
     recorder: Option<Recorder>,
     recording: Recording,
+    /// Whether the program goes on though nobody watches and nothing is recorded.
+    has_other_purpose: bool,
     check: Option<Check>,
     playout: Playout,
     decoder: Decoder,
@@ -74,6 +79,8 @@ pub(super) struct View {
 #[derive(Debug, PartialEq, Eq)]
 enum Recording {
     Fine,
+    /// The reader of a pipe has gone, which is no failure.
+    Ended,
     /// Said already; what was written stays.
     Failed,
 }
@@ -94,22 +101,31 @@ pub(super) enum Check {
 #[derive(Debug)]
 pub(super) struct ViewConfig<'a> {
     pub(super) sink: &'a SinkArgs,
+    /// Whether windows are wanted and [can be had](wants_windows).
+    pub(super) shows: bool,
     pub(super) windows: Vec<WindowSpec>,
     /// Nominal frames a second, for a recording's header.
     pub(super) fps: f64,
     /// Decode even what nobody sees, to measure and to check it.
     pub(super) check: Option<Check>,
     pub(super) ledger: Option<Ledger>,
+    /// Whether the program is of use though nobody watches and nothing is recorded: the other side
+    /// of a chat still sees us.
+    pub(super) has_other_purpose: bool,
 }
 
 impl View {
     pub(super) fn new(config: ViewConfig<'_>, messages: &Messages) -> Result<Self> {
         let recorder = config.sink.output.as_ref();
-        let recorder = recorder.map(|spec| Recorder::create(spec, config.fps)).transpose()?;
+        let overwrite = config.sink.overwrite;
+        let recorder =
+            recorder.map(|spec| Recorder::create(spec, config.fps, overwrite)).transpose()?;
         Ok(Self {
-            screen: open_screen(config.sink.show, &config.windows, messages)?,
+            screen: if config.shows { open_screen(&config.windows, messages) } else { None },
+            window_lost: None,
             recorder,
             recording: Recording::Fine,
+            has_other_purpose: config.has_other_purpose || config.check.is_some(),
             check: config.check,
             playout: Playout::new(config.sink.playout_delay),
             decoder: Decoder::new(),
@@ -162,22 +178,25 @@ impl View {
                 Ok(())
             }
             Taken::Value(Arrived::Picture(Decoded { delivered, picture, at })) => {
-                if !self.accept(&delivered, picture) {
-                    return Ok(());
+                if self.accept(&delivered, picture) {
+                    self.present(delivered, None, at);
                 }
-                self.present(delivered, None, at)
+                Ok(())
             }
-            Taken::Value(Arrived::Torn(call, frame)) => self.conceal(call, &frame),
+            Taken::Value(Arrived::Torn(call, frame)) => {
+                self.conceal(call, &frame);
+                Ok(())
+            }
             Taken::Nudged | Taken::TimedOut => Ok(()),
             Taken::Closed => bail!("a thread has ended that should not: run with -v to see why"),
         }
     }
 
     /// Decodes, shows and records the newest frame whose time has come, if there is one.
-    pub(super) fn play(&mut self) -> Result<()> {
+    pub(super) fn play(&mut self) {
         let now = clock::now();
         let due = self.playout.is_delayed().then_some(now);
-        let Some(delivered) = self.playout.take_due(now) else { return Ok(()) };
+        let Some(delivered) = self.playout.take_due(now) else { return };
         if self.decodes() {
             let mut picture = std::mem::replace(&mut self.canvas, Image::empty());
             let decoded = self.decoder.decode(&delivered.frame.data, Want::Bgr, &mut picture);
@@ -188,14 +207,14 @@ impl View {
                 }
                 self.undecodable += 1;
                 self.canvas = picture;
-                return Ok(());
+                return;
             }
             self.watch.succeeded();
             if !self.accept(&delivered, picture) {
-                return Ok(());
+                return;
             }
         }
-        self.present(delivered, due, clock::now())
+        self.present(delivered, due, clock::now());
     }
 
     /// Whether it wants torn frames.
@@ -205,14 +224,14 @@ impl View {
 
     /// Shows the strips that have come of a torn frame over the picture that is shown, unless
     /// that is newer or another sender's. It counts neither as shown nor is it recorded.
-    fn conceal(&mut self, call: CallId, torn: &TornFrame) -> Result<()> {
+    fn conceal(&mut self, call: CallId, torn: &TornFrame) {
         let follows = |(of, newest): (CallId, FrameId)| of == call && newest.is_before(torn.id);
         if !self.newest.is_some_and(follows) {
-            return Ok(());
+            return;
         }
         let concealed = self.decoder.conceal(&torn.data, &torn.present, &mut self.image);
         if concealed.shown == 0 {
-            return Ok(());
+            return;
         }
         self.newest = Some((call, torn.id));
         self.concealed += 1;
@@ -221,20 +240,15 @@ impl View {
             self.overlay.statistics.push(format!("concealed: {shown} of {of} strips are new"));
             let result = screen.show(Role::Peer, &self.image, &self.overlay);
             self.overlay.statistics.pop();
-            result?;
+            self.keep_screen(result);
         }
-        Ok(())
     }
 
-    fn present(
-        &mut self,
-        delivered: Delivered,
-        due: Option<Instant>,
-        decoded: Instant,
-    ) -> Result<()> {
+    fn present(&mut self, delivered: Delivered, due: Option<Instant>, decoded: Instant) {
         let shown = match &mut self.screen {
             Some(screen) => {
-                screen.show(Role::Peer, &self.image, &self.overlay)?;
+                let result = screen.show(Role::Peer, &self.image, &self.overlay);
+                self.keep_screen(result);
                 clock::now()
             }
             None => decoded,
@@ -251,16 +265,16 @@ impl View {
             let at = delivered.frame.completed.saturating_duration_since(self.began);
             recorder.record(delivered.frame.data, at);
         }
-        Ok(())
     }
 
     /// Shows one of our own frames in the self view.
-    pub(super) fn present_own(&mut self, frame: &FrameBytes) -> Result<()> {
-        let Some(screen) = &mut self.screen else { return Ok(()) };
+    pub(super) fn present_own(&mut self, frame: &FrameBytes) {
+        let Some(screen) = &mut self.screen else { return };
         match self.decoder.decode(frame.view().bytes(), Want::Bgr, &mut self.own_image) {
             Ok(()) => {
                 self.own_watch.succeeded();
-                screen.show(Role::SelfView, &self.own_image, &Overlay::default())?;
+                let result = screen.show(Role::SelfView, &self.own_image, &Overlay::default());
+                self.keep_screen(result);
             }
             Err(error) => {
                 debug!("our own frame is damaged: {error}");
@@ -269,16 +283,15 @@ impl View {
                 }
             }
         }
-        Ok(())
     }
 
     /// Shows a card instead of the picture, when no stream is there; `lines` are made only if
     /// they can be seen.
-    pub(super) fn notice(&mut self, lines: impl FnOnce() -> Vec<String>) -> Result<()> {
+    pub(super) fn notice(&mut self, lines: impl FnOnce() -> Vec<String>) {
         if let Some(screen) = &mut self.screen {
-            screen.notice(Role::Peer, &lines())?;
+            let result = screen.notice(Role::Peer, &lines());
+            self.keep_screen(result);
         }
-        Ok(())
     }
 
     /// Shows `text` over the picture for a while.
@@ -291,6 +304,9 @@ impl View {
     pub(super) fn tick(&mut self, now: Instant, messages: &Messages) -> Result<bool> {
         if self.caption_until.is_some_and(|until| until <= now) {
             (self.overlay.caption, self.caption_until) = (None, None);
+        }
+        if let Some(error) = self.window_lost.take() {
+            messages.say(&format!("{error}; all else goes on"));
         }
         let mut quit = self.check_recording(messages)?;
         let Some(screen) = &mut self.screen else { return Ok(quit) };
@@ -400,22 +416,35 @@ impl View {
     /// Finishes the recording; what went wrong with it, if anything did.
     pub(super) fn finish(self, messages: &Messages) -> Result<()> {
         let Some(recorder) = self.recorder else { return Ok(()) };
-        if self.recording == Recording::Failed {
-            bail!("the recording is not complete");
+        let finished = recorder.finish();
+        recorder.notes().iter().for_each(|note| messages.say(note));
+        match self.recording {
+            Recording::Fine => {}
+            Recording::Ended => return Ok(()),
+            Recording::Failed => bail!("the recording is not complete"),
         }
-        let summary = match recorder.finish() {
+        let summary = match finished {
             Ok(summary) => summary,
-            Err(RecordError::ReaderGone) => return Ok(()),
+            Err(RecordError::ReaderGone { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         messages.say(&format!(
-            "recorded {} frames, {:.1} MB{}{}",
+            "recorded {} frames, {:.1} MB{}{}{}",
             summary.frames,
             summary.bytes as f64 / 1e6,
             note(summary.dropped, "dropped, since writing was too slow"),
+            note(summary.unread, "left out, since nobody read it yet"),
             note(summary.damaged, "left out, since they could not be decoded"),
         ));
         Ok(())
+    }
+
+    /// Gives up windows that can no longer be shown.
+    fn keep_screen(&mut self, shown: Result<(), WindowError>) {
+        if let Err(error) = shown {
+            self.screen = None;
+            self.window_lost = Some(error);
+        }
     }
 
     /// Whether anybody looks at the pixels here; a recorder decodes for itself.
@@ -437,23 +466,23 @@ impl View {
         passes
     }
 
-    /// A reader that goes ends the program, and well; a full disk ends it only if nobody watches.
-    /// True: it is to end.
+    /// Says what has become of the recording. If it was the program's only purpose, its end is the
+    /// program's: in success, when the reader of a pipe goes. True: it is to end.
     fn check_recording(&mut self, messages: &Messages) -> Result<bool> {
-        let Some(failure) = self.recorder.as_ref().and_then(Recorder::failure) else {
+        let Some(recorder) = &self.recorder else { return Ok(false) };
+        recorder.notes().iter().for_each(|note| messages.say(note));
+        let Some(failure) = recorder.failure() else { return Ok(false) };
+        let is_end = matches!(failure, RecordError::ReaderGone { .. });
+        self.recording = if is_end { Recording::Ended } else { Recording::Failed };
+        if self.screen.is_some() || self.has_other_purpose {
+            messages.say(&format!("{failure}, and all else goes on"));
             return Ok(false);
-        };
-        let reader_gone = matches!(failure, RecordError::ReaderGone);
-        if reader_gone {
-            messages.say(&format!("{failure}: stopping"));
-            return Ok(true);
         }
-        if self.screen.is_none() {
+        if !is_end {
             return Err(failure.into());
         }
-        self.recording = Recording::Failed;
-        messages.say(&failure.to_string());
-        Ok(false)
+        messages.say(&format!("{failure}: stopping"));
+        Ok(true)
     }
 }
 
@@ -467,23 +496,25 @@ impl Check {
     }
 }
 
-/// Opens the windows, if they are wanted and there is a display. That there is none is said, and
-/// done without.
-fn open_screen(
-    show: Option<Show>,
-    windows: &[WindowSpec],
-    messages: &Messages,
-) -> Result<Option<Screen>> {
-    if matches!(show, Some(Show::None | Show::Decode)) {
-        return Ok(None);
+/// Whether to open windows: they are wanted, and the display and the toolkit work. What does not
+/// work is said, and done without.
+pub(super) fn wants_windows(sink: &SinkArgs, messages: &Messages) -> bool {
+    if matches!(sink.show, Some(Show::None | Show::Decode)) {
+        return false;
     }
-    match display::available() {
-        Ok(()) => Ok(Some(Screen::open(windows).context("cannot open a window")?)),
-        Err(why) => {
-            messages.say(&format!("no window: {why}"));
-            Ok(None)
-        }
+    let works = window_trial::windows_work();
+    if let Err(why) = &works {
+        messages.say(&format!("no window: {why}"));
     }
+    works.is_ok()
+}
+
+fn open_screen(windows: &[WindowSpec], messages: &Messages) -> Option<Screen> {
+    let opened = Screen::open(windows);
+    if let Err(error) = &opened {
+        messages.say(&format!("no window: {error}"));
+    }
+    opened.ok()
 }
 
 fn note(count: u64, what: &str) -> String {

@@ -86,14 +86,14 @@ impl Watch<'_> {
                 self.hear(&event)?;
             }
             self.view.take(taken)?;
-            self.view.play()?;
-            self.show_own()?;
+            self.view.play();
+            self.show_own();
             self.tell_own_end();
             self.tell_change();
             let now = clock::now();
             self.say_typed(now);
             self.trust.tick(self.messages);
-            self.notice(now)?;
+            self.notice(now);
             if self.view.tick(now, self.messages)? {
                 break;
             }
@@ -109,9 +109,10 @@ impl Watch<'_> {
         }
     }
 
-    fn show_own(&mut self) -> Result<()> {
-        let own = self.own.as_ref().and_then(|own| own.self_view.try_take());
-        own.map_or(Ok(()), |frame| self.view.present_own(&frame))
+    fn show_own(&mut self) {
+        if let Some(frame) = self.own.as_ref().and_then(|own| own.self_view.try_take()) {
+            self.view.present_own(&frame);
+        }
     }
 
     /// A chat goes on without our picture; but we should know.
@@ -183,7 +184,7 @@ impl Watch<'_> {
     }
 
     /// A card while there is no picture: once a second, since it says for how long.
-    fn notice(&mut self, now: Instant) -> Result<()> {
+    fn notice(&mut self, now: Instant) {
         let stalled_since = self.view.last_shown().filter(|&at| now - at >= STALL);
         let has_picture = self.view.last_shown().is_some() && stalled_since.is_none();
         // The last picture of a call may come after its end was heard of.
@@ -191,7 +192,7 @@ impl Watch<'_> {
         let noticed = self.presence.noticed;
         let due = noticed.is_none_or(|at| now - at >= NOTICE_INTERVAL || is_covered(at));
         if !due || (has_picture && self.presence.left.is_none()) {
-            return Ok(());
+            return;
         }
         self.presence.noticed = Some(now);
         let mut lines = self.presence.lines(now, stalled_since, &self.waiting);
@@ -199,7 +200,7 @@ impl Watch<'_> {
             lines =
                 vec![format!("{} calls.", who(caller)), "Answer in the terminal: yes or no".into()];
         }
-        self.view.notice(|| lines)
+        self.view.notice(|| lines);
     }
 
     /// Datagrams that found no room are told of once, with the remedy: nobody else would notice them.

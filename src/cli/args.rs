@@ -55,6 +55,9 @@ pub enum Verb {
     /// Check what usually goes wrong on this machine, and print the remedies
     #[command(after_help = "Example:\n  udpchat doctor")]
     Doctor(DoctorArgs),
+    /// Open a window and close it again
+    #[command(name = super::WINDOW_TRIAL, hide = true)]
+    WindowTrial,
     /// Print the completions for a shell
     #[command(
         after_help = "Example:\n  udpchat completions bash > ~/.local/share/bash-completion/completions/udpchat"
@@ -278,6 +281,9 @@ pub struct SinkArgs {
     /// Record to FILE.y4m, FILE.mjpeg or FILE.avi, or pipe YUV4MPEG2 to standard output with - [default: neither]
     #[arg(long, value_name = "FILE|-", value_parser = values::output())]
     pub output: Option<OutputSpec>,
+    /// Replace the --output FILE if it exists, instead of numbering the new one: FILE-2
+    #[arg(long, requires = "output")]
+    pub overwrite: bool,
     /// Show each frame so many ms later than it could be, 0 to 1000: steadier where the network is not
     #[arg(long, default_value = "0", value_name = "MS", value_parser = values::playout_delay)]
     pub playout_delay: Duration,

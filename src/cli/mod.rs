@@ -4,7 +4,7 @@
 pub mod args;
 pub(crate) mod values;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 
@@ -22,7 +22,8 @@ pub fn parse() -> Result<Cli, ExitCode> {
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("udpchat: {}", one_line(&error));
+            // Nor if standard error is.
+            let _ = writeln!(std::io::stderr(), "udpchat: {}", one_line(&error));
             ExitCode::from(EXIT_USAGE)
         }
     })
@@ -32,7 +33,8 @@ pub fn parse() -> Result<Cli, ExitCode> {
 pub fn man_pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
     let mut command = Cli::command();
     command.build();
-    let verbs = command.get_subcommands().filter(|c| c.get_name() != "help").cloned();
+    let verbs =
+        command.get_subcommands().filter(|c| c.get_name() != "help" && !c.is_hide_set()).cloned();
     std::iter::once(command.clone())
         .chain(verbs)
         .map(|command| {
@@ -57,6 +59,9 @@ fn one_line(error: &clap::Error) -> String {
         _ => format!("{} (see --help)", words.join(" ")),
     }
 }
+
+/// The verb by which the program tries, in a child, whether the window toolkit starts.
+pub(crate) const WINDOW_TRIAL: &str = "window-trial";
 
 /// The exit code of a usage error.
 pub const EXIT_USAGE: u8 = 2;

@@ -8,7 +8,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::program::{PATIENCE, Program, command, shared};
+use crate::{
+    program::{PATIENCE, Program, command, shared},
+    trust::Home,
+};
 
 /// `sh -c script`, with the program of `binary` as `$0`, its arguments behind it, and its environment.
 pub(crate) fn shell(script: &str, binary: &Command) -> Command {
@@ -140,4 +143,28 @@ fn a_chat_in_the_background_goes_on_and_reads_when_it_is_fetched() {
     ann.wait_for("has left");
     ann.interrupt();
     ann.finish().expect_success();
+}
+
+#[test]
+fn a_question_in_the_background_is_answered_in_the_foreground() {
+    let _shared = shared();
+    let (ann, bob) = (Home::new(), Home::new());
+    let script = "set -m; \"$0\" \"$@\" 2>&3 & echo job $! >&3; read x; fg %1 >/dev/null";
+    let args = ["chat", "--show", "none", "--source", "pattern", "--size", "320x240"];
+    let args = [&args[..], &["--bind", "127.0.0.1:0"]].concat();
+    let mut waits = at_a_terminal(script, &bob.command(&args));
+    let job = Job::of(&waits);
+    let call = ann.calls(waits.port(), &[]);
+    waits.wait_for("be seen? [y/N] (in the foreground: fg)");
+    assert_ne!(job.state(), 'T', "stopped in the background");
+    let mut typed = waits.stdin();
+    typed.write_all(b"\n").expect("typed to the shell");
+    let until = udpchat::clock::now() + PATIENCE;
+    while !call.said().iter().any(|line| line.contains("streams 320x240")) {
+        assert!(udpchat::clock::now() < until, "{:?}", waits.said());
+        std::thread::park_timeout(Duration::from_millis(700));
+        typed.write_all(b"yes\n").expect("typed to the chat");
+    }
+    call.interrupt();
+    call.finish().expect_success();
 }

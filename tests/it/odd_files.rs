@@ -13,6 +13,7 @@ use rustix::{
 };
 use tempfile::TempDir;
 
+use crate::background::shell;
 use crate::program::{Outcome, Program, command, run, shared};
 
 const RECV: [&str; 5] = ["recv", "--bind", "127.0.0.1:0", "--show", "none"];
@@ -144,4 +145,209 @@ fn statistics_that_cannot_be_written_end_nothing() {
     run(&[&demo[..], &[text(&stats)]].concat()).expect_success();
     let both = fs::read_to_string(&stats).expect("written").lines().count();
     assert!(both > first && first > 0, "{first} lines, then {both}");
+}
+
+fn records_to(path: &Path, more: &[&str]) -> Program {
+    Program::start(&[&RECV[..], &["--output", text(path)], more].concat())
+}
+
+fn pattern_to(port: u16, more: &[&str]) -> Program {
+    let to = format!("127.0.0.1:{port}");
+    let args = ["send", "--to", &to, "--source", "pattern", "--size", "320x240"];
+    Program::start(&[&args[..], more].concat())
+}
+
+fn names(folder: &TempDir) -> Vec<String> {
+    let entries = fs::read_dir(folder.path()).expect("a folder");
+    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let mut names: Vec<_> = entries.map(|entry| name(entry.expect("an entry"))).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_recording_begins_with_the_first_frame_and_replaces_nothing() {
+    let _shared = shared();
+    let folder = folder();
+    for name in ["film.avi", "film.mjpeg", "film.y4m"] {
+        let path = folder.path().join(name);
+        let second = name.replace("film", "film-2");
+        fs::write(&path, "precious").expect("written");
+        let before = names(&folder);
+        let receiver = records_to(&path, &[]);
+        let port = receiver.port();
+        assert_eq!(names(&folder), before);
+        let sender = pattern_to(port, &[]);
+        receiver.wait_for(&second);
+        sender.interrupt();
+        sender.finish().expect_success();
+        receiver.wait_for("has left");
+        receiver.interrupt();
+        receiver.finish().expect_success();
+        assert_eq!(fs::read(&path).expect("there"), b"precious");
+        assert!(fs::metadata(folder.path().join(second)).expect("there").len() > 1000);
+
+        let receiver = records_to(&path, &["--overwrite"]);
+        let _sender = pattern_to(receiver.port(), &[]);
+        let until = udpchat::clock::now() + crate::program::PATIENCE;
+        while fs::metadata(&path).expect("there").len() < 1000 {
+            assert!(udpchat::clock::now() < until, "it is not replaced");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        receiver.interrupt();
+        receiver.finish().expect_success();
+    }
+}
+
+#[test]
+fn a_call_goes_on_when_its_recording_does_not() {
+    let _shared = shared();
+    let folder = folder();
+    let full = folder.path().join("full.avi");
+    std::os::unix::fs::symlink("/dev/full", &full).expect("linked");
+    let chat = ["chat", "--show", "none", "--source", "pattern", "--size", "320x240", "--stats"];
+    let ann = ["--bind", "127.0.0.1:0", "--accept", "any", "--output", text(&full)];
+    let ann = Program::start(&[&chat[..], &ann].concat());
+    let to = format!("127.0.0.1:{}", ann.port());
+    let bob = Program::start(&[&chat[..], &[&to]].concat());
+    let line = ann.wait_for("recording to ");
+    assert!(line.contains("No space left") && line.contains("all else goes on"), "{line}");
+    let seconds = |program: &Program| {
+        program
+            .said()
+            .iter()
+            .filter(|line| line.contains("shown 3") || line.contains("shown 2"))
+            .count()
+    };
+    let (at_ann, at_bob) = (seconds(&ann), seconds(&bob));
+    let until = udpchat::clock::now() + crate::program::PATIENCE;
+    while seconds(&ann) < at_ann + 2 || seconds(&bob) < at_bob + 2 {
+        assert!(udpchat::clock::now() < until, "{:?}\n{:?}", ann.said(), bob.said());
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    ann.interrupt();
+    let outcome = ann.finish();
+    assert_eq!(count(&outcome, "recording to "), 1, "{}", outcome.stderr);
+    outcome.expect_failure(1, &["the recording is not complete"]);
+    bob.wait_for("has left");
+    bob.interrupt();
+    bob.finish().expect_success();
+}
+
+/// The limit is in units of 512 bytes, or of 1024.
+#[test]
+fn a_file_at_its_size_limit_ends_who_only_records_and_what_is_in_it_plays() {
+    let _shared = shared();
+    let folder = folder();
+    let film = folder.path().join("film.avi");
+    let receiver = command(&[&RECV[..], &["--output", text(&film)]].concat());
+    let receiver = Program::spawn(&mut shell("ulimit -f 1000; exec \"$0\" \"$@\"", &receiver));
+    let _sender = pattern_to(receiver.port(), &[]);
+    let outcome = receiver.finish();
+    outcome.expect_failure(1, &["film.avi", "File too large", "ulimit -f"]);
+    assert!(!outcome.stderr.contains("too slow"), "{}", outcome.stderr);
+    let bytes = fs::read(&film).expect("there");
+    let index = bytes.windows(4).rposition(|word| word == b"idx1").expect("an index");
+    let length = u32::from_le_bytes(bytes[index + 4..index + 8].try_into().expect("four"));
+    assert_eq!(bytes.len(), index + 8 + length as usize);
+    assert!(length / 16 > 5, "{} frames", length / 16);
+    let flags = u32::from_le_bytes(bytes[44..48].try_into().expect("four"));
+    assert_eq!(flags & 0x10, 0x10, "the header tells of the index");
+}
+
+#[test]
+fn a_fifo_is_recorded_to_when_somebody_reads_it() {
+    use std::io::Read;
+
+    let _shared = shared();
+    let folder = folder();
+    let avi = fifo(&folder, "film.avi");
+    records_to(&avi, &[]).finish().expect_failure(1, &[text(&avi), "FIFO", ".y4m"]);
+    let film = fifo(&folder, "film.y4m");
+    let receiver = records_to(&film, &[]);
+    let sender = pattern_to(receiver.port(), &[]);
+    receiver.wait_for("nobody reads ");
+    receiver.signal(Signal::TERM);
+    receiver.finish().expect_success();
+    drop(sender);
+
+    let receiver = records_to(&film, &[]);
+    let _sender = pattern_to(receiver.port(), &[]);
+    receiver.wait_for("nobody reads ");
+    let mut reader = fs::File::open(&film).expect("there");
+    let mut bytes = vec![0; 200_000];
+    reader.read_exact(&mut bytes).expect("pictures");
+    assert!(bytes.starts_with(b"YUV4MPEG2 W320 H240 "));
+    drop(reader);
+    receiver.wait_for("stopping");
+    receiver.finish().expect_success();
+}
+
+/// How many descriptors a receiver uses while it waits.
+fn descriptors(receiver: &Program) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", receiver.id())).expect("it runs").count()
+}
+
+#[test]
+fn without_descriptors_callers_wait_and_that_is_said() {
+    let _shared = shared();
+    let unlimited = Program::start(&RECV);
+    unlimited.wait_for("listening");
+    let limit = descriptors(&unlimited) + 1;
+    let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+    let receiver = Program::spawn(&mut shell(&script, &command(&RECV)));
+    let port = receiver.port();
+    let crowd: Vec<_> =
+        (0..4).map(|_| std::net::TcpStream::connect(("127.0.0.1", port)).expect("room")).collect();
+    receiver.wait_for("a caller has to wait");
+    drop(crowd);
+    let sender = pattern_to(port, &[]);
+    receiver.wait_for("streams 320x240");
+    receiver.interrupt();
+    let outcome = receiver.finish();
+    outcome.expect_success();
+    let told = count(&outcome, "a caller has to wait");
+    assert!((1..4).contains(&told), "{}", outcome.stderr);
+    drop(sender);
+}
+
+/// However few there are: either it ends and says why, or it takes who calls, or says that it cannot.
+#[test]
+fn too_few_descriptors_are_never_silent() {
+    let _shared = shared();
+    for limit in 4..20 {
+        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        let mut receiver = Program::spawn(&mut shell(&script, &command(&RECV)));
+        let until = udpchat::clock::now() + crate::program::PATIENCE;
+        let is_listening = loop {
+            if receiver.said().iter().any(|line| line.contains("listening")) {
+                break true;
+            }
+            if !receiver.is_running() {
+                break false;
+            }
+            assert!(udpchat::clock::now() < until, "{limit}: {:?}", receiver.said());
+            std::thread::park_timeout(Duration::from_millis(10));
+        };
+        if !is_listening {
+            let outcome = receiver.finish();
+            assert!(!outcome.status.success());
+            assert!(
+                outcome.stderr.contains("open files") || outcome.stderr.contains("loading"),
+                "{}",
+                outcome.stderr
+            );
+            continue;
+        }
+        let _sender = pattern_to(receiver.port(), &[]);
+        loop {
+            let said = receiver.said();
+            if said.iter().any(|l| l.contains("streams 320x240") || l.contains("ulimit -n")) {
+                break;
+            }
+            assert!(udpchat::clock::now() < until, "{limit}: {said:?}");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        assert!(receiver.is_running(), "{limit}");
+    }
 }

@@ -27,7 +27,7 @@ impl Home {
         fs::read_to_string(self.file("known_peers")).unwrap_or_default()
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = command(args);
         command.env("XDG_CONFIG_HOME", self.0.path());
         command

@@ -228,3 +228,32 @@ fn a_display_that_is_not_there_is_said_and_done_without() {
     receiver.interrupt();
     receiver.finish().expect_success();
 }
+
+/// Qt ends the whole process where it cannot start.
+#[test]
+fn a_toolkit_that_does_not_start_is_said_and_done_without() {
+    let _shared = shared();
+    let display = Display::start();
+    for (name, value) in [
+        ("QT_QPA_PLATFORM", "wayland"),
+        ("QT_QPA_PLATFORM", "nonsense"),
+        ("QT_QPA_PLATFORM_PLUGIN_PATH", "/nonexistent"),
+    ] {
+        let mut command = command(&["recv", "--bind", "127.0.0.1:0", "--stats"]);
+        command.env("DISPLAY", &display.name).env(name, value);
+        let receiver = Program::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
+        let to = format!("127.0.0.1:{}", receiver.port());
+        let _sender =
+            Program::start(&["send", "--to", &to, "--source", "pattern", "--size", "64x48"]);
+        receiver.wait_for("streams 64x48");
+        let line = receiver.wait_for("shown ");
+        let said = receiver.said();
+        let told =
+            said.iter().filter(|line| line.contains("no window: the window toolkit")).count();
+        assert!(told <= 1, "{said:?}");
+        // A Qt with Wayland's plugin does without that display as well, since nothing answers.
+        assert!(told == 1 || name == "QT_QPA_PLATFORM_PLUGIN_PATH", "{name}: {line}, {said:?}");
+        receiver.interrupt();
+        receiver.finish().expect_success();
+    }
+}

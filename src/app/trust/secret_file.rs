@@ -86,7 +86,10 @@ fn check_mode(_: &Path) -> Result<()> {
 fn create(path: &Path, contents: &[u8]) -> io::Result<bool> {
     create_folder_of(path)?;
     let temporary = temporary(path);
-    write_private(&temporary, contents)?;
+    if let Err(error) = write_private(&temporary, contents) {
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
     // Unlike renaming, linking leaves what is there.
     let made = match fs::hard_link(&temporary, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),

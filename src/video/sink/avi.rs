@@ -16,30 +16,29 @@
 //! The header is written again about once a second, so a recording that was
 //! killed plays up to there with the right length, and beyond by its chunks.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs::File, io, path::PathBuf, time::Duration};
 
-use super::{output::Output, recorder::Written};
+use super::{
+    destination::{Destination, Opened},
+    output::Output,
+    recorder::Written,
+};
 use crate::video::{image::Size, jpeg::Header};
 
 /// Writes frames, each at its time.
 pub(super) struct AviWriter {
-    path: PathBuf,
+    destination: Destination,
     rate: (u32, u32),
     part: Option<Part>,
-    /// Files begun so far.
-    parts: u32,
     bytes_before: u64,
+    /// The name of a file that was opened, until somebody has asked for it.
+    opened: Option<PathBuf>,
 }
 
 impl AviWriter {
-    /// Creates the file at once, so that a path that cannot be written is known at once.
-    pub(super) fn create(path: &Path, rate: (u32, u32)) -> io::Result<Self> {
-        Output::create(path)?;
-        Ok(Self { path: path.into(), rate, part: None, parts: 0, bytes_before: 0 })
+    /// Opens nothing before the first frame.
+    pub(super) fn new(destination: Destination, rate: (u32, u32)) -> Self {
+        Self { destination, rate, part: None, bytes_before: 0, opened: None }
     }
 
     /// For the next header.
@@ -55,12 +54,11 @@ impl AviWriter {
         let fits = |part: &Part| part.size == header.size && part.has_room_for(frame.len());
         if !self.part.as_ref().is_some_and(fits) {
             self.finish()?;
-            self.parts += 1;
-            let path = numbered(&self.path, self.parts);
-            if self.parts > 1 {
-                log::info!("recording goes on in {}", path.display());
-            }
-            self.part = Some(Part::begin(&path, header.size, self.rate, at)?);
+            let Opened::Yes(file, path) = self.destination.open_next()? else {
+                return Err(io::Error::other("an AVI cannot be written to a FIFO"));
+            };
+            self.opened = Some(path);
+            self.part = Some(Part::begin(file, header.size, self.rate, at)?);
         }
         let part = self.part.as_mut().expect("there is one now");
         part.fill_up_to(at)?;
@@ -74,6 +72,11 @@ impl AviWriter {
         let result = part.finish();
         self.bytes_before += part.output.len();
         result
+    }
+
+    /// The name of the file that was opened since the last time.
+    pub(super) fn take_opened(&mut self) -> Option<PathBuf> {
+        self.opened.take()
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -96,8 +99,8 @@ struct Part {
 }
 
 impl Part {
-    fn begin(path: &Path, size: Size, rate: (u32, u32), start: Duration) -> io::Result<Self> {
-        let output = Output::create(path)?;
+    fn begin(file: File, size: Size, rate: (u32, u32), start: Duration) -> io::Result<Self> {
+        let output = Output::opened(file);
         let index = Vec::new();
         let mut part = Self { output, size, rate, index, longest: 0, start, ticks_in_header: 0 };
         let header = part.header(false);
@@ -145,7 +148,20 @@ impl Part {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        let movi_end = self.output.len();
+        let mut movi_end = self.output.len();
+        let mut indexed = self.write_index();
+        if indexed.is_err() {
+            // On a full disk the last frames make room for it.
+            movi_end = self.cut(movi_end)?;
+            if self.write_index().is_ok() {
+                indexed = Ok(());
+            }
+        }
+        let header = self.header_of(movi_end, self.output.len(), indexed.is_ok());
+        self.output.rewrite_start(&header).and(indexed)
+    }
+
+    fn write_index(&mut self) -> io::Result<()> {
         let mut index = Vec::with_capacity(self.index.len() * INDEX_ENTRY_LEN as usize + 8);
         index.extend(b"idx1");
         index.extend((self.index.len() as u32 * INDEX_ENTRY_LEN as u32).to_le_bytes());
@@ -155,10 +171,20 @@ impl Part {
             index.extend(offset.to_le_bytes());
             index.extend(len.to_le_bytes());
         }
-        // On a full disk there is no room for an index, but there is for the header.
-        let indexed = self.output.write(&[&index]);
-        let header = self.header_of(movi_end, self.output.len(), indexed.is_ok());
-        self.output.rewrite_start(&header).and(indexed)
+        self.output.write(&[&index])
+    }
+
+    /// Takes back as many of the last chunks as the index is long; where the chunks end now.
+    fn cut(&mut self, movi_end: u64) -> io::Result<u64> {
+        let wanted = self.index.len() as u64 * INDEX_ENTRY_LEN + BLOCK_LEN;
+        let mut end = movi_end;
+        while end > movi_end.saturating_sub(wanted)
+            && let Some((offset, _)) = self.index.pop()
+        {
+            end = MOVI_ID_AT + u64::from(offset);
+        }
+        self.output.truncate(end)?;
+        Ok(end)
     }
 
     fn update_header(&mut self, indexed: bool) -> io::Result<()> {
@@ -209,16 +235,6 @@ impl Part {
     }
 }
 
-/// `a.avi`, `a-2.avi`, `a-3.avi`, …
-fn numbered(path: &Path, part: u32) -> PathBuf {
-    if part == 1 {
-        return path.into();
-    }
-    let mut name = path.file_stem().unwrap_or_default().to_os_string();
-    name.push(format!("-{part}.avi"));
-    path.with_file_name(name)
-}
-
 /// Bytes up to the first chunk.
 const HEADER_LEN: u64 = 224;
 
@@ -226,6 +242,10 @@ const HEADER_LEN: u64 = 224;
 const MOVI_ID_AT: u64 = HEADER_LEN - 4;
 
 const INDEX_ENTRY_LEN: u64 = 16;
+
+/// What is given back to a file system comes in units of this, or less.
+const BLOCK_LEN: u64 = 2 * 4096;
+
 const HAS_INDEX: u32 = 0x10;
 const KEY_FRAME: u32 = 0x10;
 
@@ -239,9 +259,13 @@ const MAX_REPEATS: u64 = 108_000;
 mod tests {
     use super::*;
     use crate::video::{image::PixelFormat, jpeg::tests::textured};
-    use std::process::Command;
+    use std::{path::Path, process::Command};
 
     const RATE: (u32, u32) = (25, 1);
+
+    fn writer(path: &Path) -> AviWriter {
+        AviWriter::new(Destination::check(path, false).expect("may be written"), RATE)
+    }
 
     fn frame(width: usize) -> Vec<u8> {
         textured(width, 48, PixelFormat::Yuv420)
@@ -253,7 +277,7 @@ mod tests {
 
     /// Records frames of these times, and finishes or not.
     fn recorded(path: &Path, times: impl IntoIterator<Item = u64>, finish: bool) -> u64 {
-        let mut writer = AviWriter::create(path, RATE).expect("creates");
+        let mut writer = writer(path);
         for at in times {
             assert_eq!(writer.write(&frame(64), ms(at)).expect("writes"), Written::Whole);
         }
@@ -320,7 +344,7 @@ mod tests {
     fn another_size_begins_another_file() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.avi");
-        let mut writer = AviWriter::create(&path, RATE).expect("creates");
+        let mut writer = writer(&path);
         for (at, width) in [(0, 64), (40, 64), (80, 32), (120, 32), (160, 32)] {
             writer.write(&frame(width), ms(at)).expect("writes");
         }
@@ -343,7 +367,7 @@ mod tests {
     #[test]
     fn what_is_no_jpeg_is_not_written() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut writer = AviWriter::create(&folder.path().join("a.avi"), RATE).expect("creates");
+        let mut writer = writer(&folder.path().join("a.avi"));
         assert_eq!(writer.write(b"junk", ms(0)).expect("no error"), Written::Damaged);
     }
 }

@@ -40,7 +40,7 @@ impl Backlog {
         let len = entry.0.len();
         let is_full = state.entries.len() >= MAX_FRAMES || state.bytes + len > MAX_BYTES;
         match self.rule {
-            _ if state.closed => state.dropped += 1,
+            _ if state.closed => state.abandoned += 1,
             Rule::KeepOldest if is_full => state.dropped += 1,
             Rule::KeepOldest => state.add(entry),
             Rule::KeepNewest => {
@@ -72,13 +72,18 @@ impl Backlog {
         self.changed.notify_all();
     }
 
-    /// Says that nothing more will be taken: what waits is dropped.
+    /// Says that nothing more will be taken, and drops what waits.
     pub(super) fn abandon(&self) {
         let mut state = self.lock();
         state.closed = true;
-        state.dropped += state.entries.len() as u64;
+        state.abandoned += state.entries.len() as u64;
         state.entries.clear();
         state.bytes = 0;
+    }
+
+    /// Frames that came after it was closed, or still waited when it was abandoned.
+    pub(super) fn abandoned(&self) -> u64 {
+        self.lock().abandoned
     }
 
     /// Frames that found no room.
@@ -96,6 +101,7 @@ struct State {
     entries: VecDeque<Entry>,
     bytes: usize,
     dropped: u64,
+    abandoned: u64,
     closed: bool,
 }
 
@@ -147,6 +153,7 @@ mod tests {
         let backlog = Backlog::new(Rule::KeepOldest);
         backlog.push(entry(1, 1));
         backlog.abandon();
-        assert_eq!((backlog.take(), backlog.dropped()), (None, 1));
+        backlog.push(entry(1, 2));
+        assert_eq!((backlog.take(), backlog.dropped(), backlog.abandoned()), (None, 0, 2));
     }
 }

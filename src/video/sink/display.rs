@@ -13,6 +13,15 @@ pub fn available() -> Result<(), String> {
     Ok(())
 }
 
+/// Whether the toolkit may end the process though a display answers: the environment tells it to
+/// use another than X, or to look for its parts elsewhere, or its part for X is not where it usually is.
+pub fn is_in_doubt() -> bool {
+    #[cfg(all(target_os = "linux", feature = "opencv"))]
+    return linux::is_in_doubt();
+    #[cfg(not(all(target_os = "linux", feature = "opencv")))]
+    false
+}
+
 /// The width of the screen in pixels, where it is easily known.
 #[cfg(feature = "opencv")]
 pub(super) fn width() -> Option<u16> {
@@ -24,7 +33,11 @@ pub(super) fn width() -> Option<u16> {
 
 #[cfg(all(target_os = "linux", feature = "opencv"))]
 mod linux {
-    use std::{env, os::unix::net::UnixStream, path::PathBuf};
+    use std::{
+        env, fs,
+        os::unix::net::UnixStream,
+        path::{Path, PathBuf},
+    };
     use x11rb::connection::Connection;
 
     /// X is what every build of the toolkit can use. Some cannot use Wayland and end
@@ -39,6 +52,28 @@ mod linux {
             return Ok(());
         }
         Err("only a Wayland display answers: enable Xwayland, or set QT_QPA_PLATFORM=wayland (Qt) or GDK_BACKEND=wayland (GTK)".to_owned())
+    }
+
+    pub(super) fn is_in_doubt() -> bool {
+        let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_other = |name, usual: &str| is_set(name) && env::var(name).as_deref() != Ok(usual);
+        is_other("QT_QPA_PLATFORM", "xcb")
+            || is_set("QT_QPA_PLATFORM_PLUGIN_PATH")
+            || is_set("QT_PLUGIN_PATH")
+            || is_other("GDK_BACKEND", "x11")
+            || fs::read_to_string("/proc/self/maps").is_ok_and(|maps| lacks_qt_plugin(&maps))
+    }
+
+    /// Whether Qt is loaded, and its plugin for X is in none of the folders where distributions put it.
+    fn lacks_qt_plugin(maps: &str) -> bool {
+        let library = maps.lines().find_map(|line| {
+            let path = line.split_ascii_whitespace().nth(5)?;
+            let version = path.split("/libQt").nth(1)?.chars().next()?;
+            Some((Path::new(path).parent()?, version))
+        });
+        let Some((folder, version)) = library else { return false };
+        let folders = [format!("qt{version}/plugins"), "plugins".into(), "../plugins".into()];
+        !folders.iter().any(|plugins| folder.join(plugins).join("platforms/libqxcb.so").exists())
     }
 
     /// The width of the X screen in pixels.
@@ -67,6 +102,22 @@ mod linux {
     #[cfg(test)]
     mod tests {
         use super::*;
+
+        #[test]
+        fn a_plugin_for_x_is_looked_for_beside_the_library() {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let here = folder.path().display();
+            let maps = format!(
+                "7f1-7f2 r--p 00000000 08:01 42   /usr/lib/libc.so.6\n\
+                 7f3-7f4 r-xp 00000000 08:01 43   {here}/libQt5Gui.so.5.15.3\n"
+            );
+            assert!(lacks_qt_plugin(&maps));
+            let platforms = folder.path().join("qt5/plugins/platforms");
+            fs::create_dir_all(&platforms).expect("made");
+            fs::write(platforms.join("libqxcb.so"), "").expect("made");
+            assert!(!lacks_qt_plugin(&maps));
+            assert!(!lacks_qt_plugin("7f1-7f2 r--p 00000000 08:01 42   /usr/lib/libc.so.6\n"));
+        }
 
         #[test]
         fn a_display_that_is_not_there_is_said_in_one_line() {

@@ -2,6 +2,7 @@
 
 mod avi;
 mod backlog;
+mod destination;
 pub mod display;
 #[cfg(feature = "opencv")]
 mod highgui;

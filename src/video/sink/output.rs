@@ -3,32 +3,68 @@
 use std::{
     fs::File,
     io::{self, Seek, SeekFrom, Write},
-    path::Path,
+    path::PathBuf,
 };
+
+use super::destination::{Destination, Kind, Opened};
 
 /// A destination of whole units: a picture is in it, or it is not.
 pub(super) struct Output {
     to: To,
     /// Bytes of whole units so far.
     len: u64,
+    /// The file's name, until somebody has asked for it.
+    opened: Option<PathBuf>,
 }
 
 enum To {
+    Unopened(Destination),
     File(File),
     Pipe(Box<dyn Write + Send>),
 }
 
 impl Output {
-    /// A new file, or an existing one, emptied.
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self { to: To::File(File::create(path)?), len: 0 })
+    /// The next file of `destination`, to be [opened](Self::open) when there is something to write.
+    pub(super) fn file(destination: Destination) -> Self {
+        Self { to: To::Unopened(destination), len: 0, opened: None }
+    }
+
+    /// A file that is open, and empty.
+    pub(super) fn opened(file: File) -> Self {
+        Self { to: To::File(file), len: 0, opened: None }
     }
 
     pub(super) fn pipe(to: Box<dyn Write + Send>) -> Self {
-        Self { to: To::Pipe(to), len: 0 }
+        Self { to: To::Pipe(to), len: 0, opened: None }
     }
 
-    /// Writes one unit, so that it is out of our hands: a kill loses nothing of it.
+    /// Opens the file, if it is not open. False: it is a FIFO that nobody reads yet.
+    pub(super) fn open(&mut self) -> io::Result<bool> {
+        let To::Unopened(destination) = &mut self.to else { return Ok(true) };
+        let kind = destination.kind();
+        match destination.open_next()? {
+            Opened::NoReader => return Ok(false),
+            Opened::Yes(file, path) => {
+                self.opened = Some(path);
+                self.to = match kind {
+                    Kind::Fifo => To::Pipe(Box::new(file)),
+                    Kind::File | Kind::Device => To::File(file),
+                };
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.to, To::Unopened(_))
+    }
+
+    /// The name of the file that was opened since the last time.
+    pub(super) fn take_opened(&mut self) -> Option<PathBuf> {
+        self.opened.take()
+    }
+
+    /// Writes one unit to what is open, so that it is out of our hands: a kill loses nothing of it.
     ///
     /// If a file takes only some of it (the disk is full), that is taken back.
     pub(super) fn write(&mut self, parts: &[&[u8]]) -> io::Result<()> {
@@ -52,6 +88,14 @@ impl Output {
         file.seek(SeekFrom::Start(self.len)).map(drop)
     }
 
+    /// Takes back the units of a file from byte `len` on.
+    pub(super) fn truncate(&mut self, len: u64) -> io::Result<()> {
+        let To::File(file) = &mut self.to else { panic!("only a file can be cut") };
+        file.set_len(len)?;
+        self.len = len;
+        file.seek(SeekFrom::Start(len)).map(drop)
+    }
+
     /// Bytes of whole units so far.
     pub(super) fn len(&self) -> u64 {
         self.len
@@ -62,11 +106,12 @@ impl Output {
             match &mut self.to {
                 To::File(file) => file.write_all(part)?,
                 To::Pipe(pipe) => pipe.write_all(part)?,
+                To::Unopened(_) => panic!("nothing is written before it is open"),
             }
         }
         match &mut self.to {
-            To::File(_) => Ok(()),
             To::Pipe(pipe) => pipe.flush(),
+            To::File(_) | To::Unopened(_) => Ok(()),
         }
     }
 }
@@ -74,12 +119,19 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    fn open(path: &Path) -> Output {
+        let mut output = Output::file(Destination::check(path, false).expect("may be written"));
+        assert!(output.open().expect("opens"));
+        output
+    }
 
     #[test]
     fn the_start_is_rewritten_and_writing_goes_on_at_the_end() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("x");
-        let mut output = Output::create(&path).expect("creates");
+        let mut output = open(&path);
         output.write(&[b"head", b"one"]).expect("writes");
         output.rewrite_start(b"HEAD").expect("rewrites");
         output.write(&[b"two"]).expect("writes");
@@ -90,7 +142,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_an_error() {
-        let mut output = Output::create(Path::new("/dev/full")).expect("opens");
+        let mut output = open(Path::new("/dev/full"));
         let error = output.write(&[b"x"]).expect_err("full");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert_eq!(output.len(), 0);

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -11,6 +11,7 @@ use std::{
 use super::{
     avi::AviWriter,
     backlog::{Backlog, Rule},
+    destination::{Destination, Kind},
     output::Output,
     spec::{Container, OutputSpec},
     y4m::Y4mWriter,
@@ -31,16 +32,21 @@ pub struct RecordSummary {
     pub frames: u64,
     /// Bytes written.
     pub bytes: u64,
-    /// Frames that were not written because writing was slower than receiving,
-    /// or had failed.
+    /// Frames that were not written because writing was slower than receiving.
     pub dropped: u64,
+    /// Frames that were not written because writing had failed.
+    pub abandoned: u64,
+    /// Frames that were not written because nobody read the FIFO yet.
+    pub unread: u64,
     /// Frames that could not be decoded, and were not written.
     pub damaged: u64,
 }
 
 impl Recorder {
-    /// Creates the file, or takes standard output, for frames at `fps` frames/s nominally.
-    pub fn create(spec: &OutputSpec, fps: f64) -> Result<Self, RecordError> {
+    /// Takes standard output, or checks what can be known of a file, for frames at `fps` frames/s
+    /// nominally. The file is created with the first frame, under another name if there is one
+    /// already, unless that may be overwritten.
+    pub fn create(spec: &OutputSpec, fps: f64, overwrite: bool) -> Result<Self, RecordError> {
         let rate = rate(fps);
         let name = name(spec);
         let created = |error| RecordError::Create { name: name.clone(), error };
@@ -50,8 +56,16 @@ impl Recorder {
                 (Writer::Y4m(Y4mWriter::new(output, rate)), Rule::KeepNewest)
             }
             OutputSpec::File { path, container } => {
-                let writer = Writer::create(path, *container, rate).map_err(created)?;
-                (writer, Rule::KeepOldest)
+                let destination = Destination::check(path, overwrite).map_err(created)?;
+                let rule = match destination.kind() {
+                    Kind::Fifo if *container == Container::Avi => {
+                        let why = "an AVI cannot be written to a FIFO, but .y4m and .mjpeg can";
+                        return Err(created(io::Error::other(why)));
+                    }
+                    Kind::Fifo => Rule::KeepNewest,
+                    Kind::File | Kind::Device => Rule::KeepOldest,
+                };
+                (Writer::new(destination, *container, rate), rule)
             }
         };
         Self::start(name.clone(), writer, rule)
@@ -70,6 +84,11 @@ impl Recorder {
         self.shared.backlog.push((frame.into(), at));
     }
 
+    /// What people should know of where it is written, each said once.
+    pub fn notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.lock().notes)
+    }
+
     /// Why writing ended, said once. What was written until then stays, and plays.
     pub fn failure(&self) -> Option<RecordError> {
         self.shared.lock().failure.take()
@@ -78,12 +97,14 @@ impl Recorder {
     /// What was recorded so far.
     pub fn summary(&self) -> RecordSummary {
         let written = self.shared.lock().summary;
-        RecordSummary { dropped: written.dropped + self.shared.backlog.dropped(), ..written }
+        let backlog = &self.shared.backlog;
+        let abandoned = written.abandoned + backlog.abandoned();
+        RecordSummary { dropped: backlog.dropped(), abandoned, ..written }
     }
 
     /// Writes what still waits, and ends the file. The error is one that
     /// [`failure`](Self::failure) has not told of yet.
-    pub fn finish(self) -> Result<RecordSummary, RecordError> {
+    pub fn finish(&self) -> Result<RecordSummary, RecordError> {
         self.shared.backlog.close();
         let state = self.shared.lock();
         let (mut state, _) = self
@@ -128,7 +149,7 @@ pub enum RecordError {
         error: io::Error,
     },
     /// Writing failed, as on a full disk.
-    #[error("recording to {name} ended: {error}; what was written until then is whole")]
+    #[error("recording to {name} ended: {}; what was written until then is whole", reason(error))]
     Write {
         /// Which output.
         name: String,
@@ -136,8 +157,11 @@ pub enum RecordError {
         error: io::Error,
     },
     /// Whoever read the pipe is gone: an ordinary end.
-    #[error("whoever read standard output has closed it")]
-    ReaderGone,
+    #[error("whoever read {name} has closed it")]
+    ReaderGone {
+        /// Which output.
+        name: String,
+    },
     /// The last frames could not be written in time.
     #[error("recording to {name} did not end within 5 s: its disk or reader is stuck")]
     Stalled {
@@ -156,6 +180,8 @@ pub(super) enum Written {
         from: Layout,
         to: Layout,
     },
+    /// Nobody reads the FIFO yet.
+    Unread,
 }
 
 #[derive(Debug)]
@@ -175,6 +201,7 @@ impl Shared {
 struct State {
     summary: RecordSummary,
     failure: Option<RecordError>,
+    notes: Vec<String>,
     /// A rate that the writer does not know yet.
     rate: Option<(u32, u32)>,
     ended: bool,
@@ -187,17 +214,22 @@ enum Writer {
 }
 
 impl Writer {
-    fn create(path: &Path, container: Container, rate: (u32, u32)) -> io::Result<Self> {
-        Ok(match container {
-            Container::MotionJpeg => Self::MotionJpeg(Output::create(path)?),
-            Container::Y4m => Self::Y4m(Y4mWriter::new(Output::create(path)?, rate)),
-            Container::Avi => Self::Avi(AviWriter::create(path, rate)?),
-        })
+    fn new(destination: Destination, container: Container, rate: (u32, u32)) -> Self {
+        match container {
+            Container::MotionJpeg => Self::MotionJpeg(Output::file(destination)),
+            Container::Y4m => Self::Y4m(Y4mWriter::new(Output::file(destination), rate)),
+            Container::Avi => Self::Avi(AviWriter::new(destination, rate)),
+        }
     }
 
     fn write(&mut self, frame: &[u8], at: Duration) -> io::Result<Written> {
         match self {
-            Self::MotionJpeg(output) => output.write(&[frame]).map(|()| Written::Whole),
+            Self::MotionJpeg(output) => {
+                if !output.open()? {
+                    return Ok(Written::Unread);
+                }
+                output.write(&[frame]).map(|()| Written::Whole)
+            }
             Self::Y4m(writer) => writer.write(frame),
             Self::Avi(writer) => writer.write(frame, at),
         }
@@ -208,6 +240,15 @@ impl Writer {
             Self::MotionJpeg(_) => {}
             Self::Y4m(writer) => writer.set_rate(rate),
             Self::Avi(writer) => writer.set_rate(rate),
+        }
+    }
+
+    /// The name of the file that was opened since the last time.
+    fn take_opened(&mut self) -> Option<PathBuf> {
+        match self {
+            Self::MotionJpeg(output) => output.take_opened(),
+            Self::Y4m(writer) => writer.take_opened(),
+            Self::Avi(writer) => writer.take_opened(),
         }
     }
 
@@ -231,13 +272,19 @@ impl Writer {
 fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
     let mut result = Ok(());
     let mut conversion_is_said = false;
+    let mut has_begun = matches!(&writer, Writer::Y4m(writer) if writer.is_open());
     while let Some((frame, at)) = shared.backlog.take() {
         if let Some(rate) = shared.lock().rate.take() {
             writer.set_rate(rate);
         }
         let written = writer.write(&frame, at);
+        let opened = writer.take_opened();
         let mut state = shared.lock();
         state.summary.bytes = writer.bytes();
+        if let Some(path) = opened {
+            state.notes.extend(say_opened(&path, name, has_begun));
+            has_begun = true;
+        }
         match written {
             Ok(Written::Whole) => state.summary.frames += 1,
             Ok(Written::Damaged) => state.summary.damaged += 1,
@@ -249,8 +296,16 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
                     );
                 }
             }
+            Ok(Written::Unread) => {
+                if state.summary.unread == 0 {
+                    state.notes.push(format!(
+                        "nobody reads {name} yet: it gets frames when somebody does"
+                    ));
+                }
+                state.summary.unread += 1;
+            }
             Err(error) => {
-                state.summary.dropped += 1;
+                state.summary.abandoned += 1;
                 result = Err(error);
                 break;
             }
@@ -260,15 +315,37 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
     shared.backlog.abandon();
     let mut state = shared.lock();
     state.summary.bytes = writer.bytes();
-    state.failure = result.and(finished).err().map(|error| failure(error, name));
+    state.failure = result.and(finished).err().map(|error| failure(error, name, has_begun));
     state.ended = true;
     shared.ended.notify_all();
 }
 
-fn failure(error: io::Error, name: &str) -> RecordError {
+/// What people should know of a file that was opened: its name, if it is not the one they gave.
+fn say_opened(path: &Path, name: &str, has_begun: bool) -> Option<String> {
+    let opened = path.display().to_string();
+    match has_begun {
+        true => Some(format!("the recording goes on in {opened}")),
+        false if opened != name => Some(format!(
+            "{name} exists and is kept: recording to {opened} (--overwrite replaces it)"
+        )),
+        false => None,
+    }
+}
+
+fn failure(error: io::Error, name: &str, has_begun: bool) -> RecordError {
+    let name = name.to_owned();
     match error.kind() {
-        io::ErrorKind::BrokenPipe => RecordError::ReaderGone,
-        _ => RecordError::Write { name: name.to_owned(), error },
+        io::ErrorKind::BrokenPipe => RecordError::ReaderGone { name },
+        _ if !has_begun => RecordError::Create { name, error },
+        _ => RecordError::Write { name, error },
+    }
+}
+
+/// What the system says, and whose limit it is.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => format!("{error}: see ulimit -f"),
+        _ => error.to_string(),
     }
 }
 
@@ -332,7 +409,7 @@ mod tests {
 
     fn recorder(path: &Path) -> Recorder {
         let spec = path.to_str().expect("text").parse().expect("a known extension");
-        Recorder::create(&spec, 25.0).expect("creates")
+        Recorder::create(&spec, 25.0, false).expect("creates")
     }
 
     /// A recorder to a pipe whose other end does as `reader` says.
@@ -379,7 +456,7 @@ mod tests {
     fn a_y4m_goes_on_with_another_sender_in_the_layout_of_the_first() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for first in [PixelFormat::Gray, PixelFormat::Yuv420, PixelFormat::Yuv444] {
-            let path = folder.path().join("a.y4m");
+            let path = folder.path().join(format!("{first:?}.y4m"));
             let recorder = recorder(&path);
             let formats = [first, PixelFormat::Gray, PixelFormat::Yuv422, PixelFormat::Yuv420];
             for (i, format) in (0..).zip(formats) {
@@ -417,7 +494,7 @@ mod tests {
         for container in [Container::Y4m, Container::MotionJpeg, Container::Avi] {
             let path = folder.path().join("none/a");
             let spec = OutputSpec::File { path, container };
-            let said = Recorder::create(&spec, 30.0).expect_err("no folder").to_string();
+            let said = Recorder::create(&spec, 30.0, false).expect_err("no folder").to_string();
             assert!(said.starts_with("cannot record to") && !said.contains('\n'), "{said}");
         }
     }
@@ -427,7 +504,7 @@ mod tests {
     fn a_full_disk_is_reported_once_and_frames_after_it_are_counted() {
         for container in [Container::Y4m, Container::MotionJpeg, Container::Avi] {
             let spec = OutputSpec::File { path: "/dev/full".into(), container };
-            let recorder = Recorder::create(&spec, 30.0).expect("opens");
+            let recorder = Recorder::create(&spec, 30.0, false).expect("opens");
             recorder.record(frame(64), at(0));
             let failure = std::iter::repeat_with(|| recorder.failure()).find_map(|f| f);
             let said = failure.expect("full").to_string();
@@ -435,7 +512,7 @@ mod tests {
             recorder.record(frame(64), at(1));
             assert!(recorder.failure().is_none());
             let summary = recorder.finish().expect("said already");
-            assert_eq!((summary.frames, summary.dropped), (0, 2));
+            assert_eq!((summary.frames, summary.dropped, summary.abandoned), (0, 0, 2));
         }
     }
 
@@ -452,7 +529,7 @@ mod tests {
         }
         let recorder = piped(Box::new(Closed));
         recorder.record(frame(64), at(0));
-        assert!(matches!(recorder.finish(), Err(RecordError::ReaderGone)));
+        assert!(matches!(recorder.finish(), Err(RecordError::ReaderGone { .. })));
     }
 
     #[test]
@@ -462,7 +539,7 @@ mod tests {
         (0..500).for_each(|i| recorder.record(textured(640, 480, PixelFormat::Yuv420), at(i)));
         assert!(recorder.summary().dropped > 400);
         drop(reader);
-        assert!(matches!(recorder.finish(), Err(RecordError::ReaderGone)));
+        assert!(matches!(recorder.finish(), Err(RecordError::ReaderGone { .. })));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub enum OutputSpec {
     Stdout,
     /// A file, in the container that its name ends in.
     File {
-        /// The file, which is replaced if it exists.
+        /// The file. One that exists is kept unless it may be overwritten.
         path: PathBuf,
         /// What to write into it.
         container: Container,

@@ -1,6 +1,6 @@
 //! Recording decoded planes as YUV4MPEG2.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use y4m::{Colorspace, EncoderBuilder, Ratio, VendorExtensionString};
 
@@ -40,6 +40,9 @@ impl Y4mWriter {
         if self.decoder.decode(frame, Want::Planar, &mut self.image).is_err() {
             return Ok(Written::Damaged);
         }
+        if !self.output.open()? {
+            return Ok(Written::Unread);
+        }
         let from = Layout::planar(&self.image);
         let to = self.begin(from)?;
         let is_converted = self.fitter.fit(&mut self.image, to) && from != to;
@@ -55,6 +58,16 @@ impl Y4mWriter {
         self.output.write(&[&header(first, self.rate)])?;
         self.layout = Some(first);
         Ok(first)
+    }
+
+    /// Whether it goes to a pipe that was open from the beginning, or to a file that is open now.
+    pub(super) fn is_open(&self) -> bool {
+        self.output.is_open()
+    }
+
+    /// The name of the file that was opened since the last time.
+    pub(super) fn take_opened(&mut self) -> Option<PathBuf> {
+        self.output.take_opened()
     }
 
     pub(super) fn bytes(&self) -> u64 {
