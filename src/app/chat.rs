@@ -55,6 +55,8 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         listen: listens.then(|| Listen { addr: listen_addr(args.bind), control: true }),
         egress: args.network.netem,
         ingress: None,
+        name: args.trust.name.as_deref(),
+        sending: Some(&args.sending),
         args: &args.network,
     })?;
     let addr = network.handle.local_addr();

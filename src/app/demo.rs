@@ -26,9 +26,9 @@ use crate::{
     clock,
     latest::Latest,
     net::{
-        io::Listen,
+        io::{Listen, NetStats},
         netem::NetemSpec,
-        session::{Event, Role, Target},
+        session::{CallCounters, Event, RepairStats, Role, Target},
         time::MediaClock,
         wire::control::{CloseReason, StreamParams},
     },
@@ -93,17 +93,21 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
         began,
         last_status: began,
     };
-    let watched =
-        stage.run(Some(began + args.seconds), || stop.is_requested() || capture.is_finished());
+    let watched = stage.run(
+        Some(began + args.seconds),
+        || stop.is_requested() || capture.is_finished(),
+        || capture.counters(),
+    );
     sender_stop.request();
     let seconds = clock::now() - began;
     let (captured, failure) = capture.join();
     let settled = clock::now() + settle_time(args.network.netem, args.sink.playout_delay);
-    let result = watched
-        .and_then(|quit| if quit { Ok(()) } else { stage.run(Some(settled), || false).map(drop) });
+    let result = watched.and_then(|quit| {
+        if quit { Ok(()) } else { stage.run(Some(settled), || false, || captured).map(drop) }
+    });
     messages.end_status();
-    let stats = receiver.handle.stats();
-    let rest = (stats, None, receiver.handle.superseded());
+    let stats = both_sides(&sender.handle.stats(), receiver.handle.stats());
+    let rest = (stats, Some(captured), receiver.handle.superseded());
     view.report_rest(&mut statistics, messages, rest);
     let receiver_cpu = clock::thread_cpu().saturating_sub(own_cpu) + view.helpers_cpu();
     let report = finish(sender, receiver, &view, captured, seconds, receiver_cpu);
@@ -138,7 +142,12 @@ struct DemoLoop<'a> {
 
 impl DemoLoop<'_> {
     /// Shows what comes, until `until` or `is_over`. True: the user has quit.
-    fn run(&mut self, until: Option<Instant>, over: impl Fn() -> bool) -> Result<bool> {
+    fn run(
+        &mut self,
+        until: Option<Instant>,
+        over: impl Fn() -> bool,
+        captured: impl Fn() -> CaptureCounters,
+    ) -> Result<bool> {
         let mut incoming = self.view.incoming(&self.receiver.handle);
         while !is_over(until) && !over() {
             let left = until.map_or(PATIENCE, |at| at.saturating_duration_since(clock::now()));
@@ -155,9 +164,10 @@ impl DemoLoop<'_> {
                 return Ok(true);
             }
             self.status(now);
-            let receiver = self.receiver;
+            let (sender, receiver) = (self.sender, self.receiver);
             self.view.report(now, self.statistics, self.messages, || {
-                (receiver.handle.stats(), None, receiver.handle.superseded())
+                let stats = both_sides(&sender.handle.stats(), receiver.handle.stats());
+                (stats, Some(captured()), receiver.handle.superseded())
             });
         }
         Ok(false)
@@ -189,6 +199,8 @@ fn start_receiver(args: &DemoArgs, epoch: Instant) -> Result<Network> {
         listen: Some(Listen { addr: (Ipv4Addr::LOCALHOST, 0).into(), control: true }),
         egress: None,
         ingress: None,
+        name: None,
+        sending: None,
         args: &args.network,
     })
 }
@@ -208,8 +220,36 @@ fn start_sender(
         listen: None,
         egress: args.network.netem,
         ingress: None,
+        name: None,
+        sending: Some(&args.sending),
         args: &args.network,
     })
+}
+
+/// The statistics of a program that sends to itself: what was sent is the sender's, what arrived is the
+/// receiver's.
+fn both_sides(sender: &NetStats, receiver: NetStats) -> NetStats {
+    let (sent, received) = (sender.totals, receiver.totals);
+    let repair = RepairStats {
+        parity_chunks: sent.repair.parity_chunks,
+        answered: sent.repair.answered,
+        picture_bitrate: sent.repair.picture_bitrate,
+        queueing_delay: sent.repair.queueing_delay,
+        max_datagram_len: sent.repair.max_datagram_len,
+        ..received.repair
+    };
+    let totals = CallCounters {
+        frames_sent: sent.frames_sent,
+        picture_bytes_sent: sent.picture_bytes_sent,
+        frames_superseded: sent.frames_superseded,
+        frames_unsendable: sent.frames_unsendable,
+        datagrams_sent: sent.datagrams_sent,
+        bytes_sent: sent.bytes_sent,
+        rtt: sent.rtt,
+        repair,
+        ..received
+    };
+    NetStats { totals, netem: sender.netem, ..receiver }
 }
 
 fn wait_connected(sender: &Network, stop: &Stop) -> Result<()> {

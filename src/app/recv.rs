@@ -41,6 +41,8 @@ pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
         listen: Some(Listen { addr: listen_addr(args.bind), control: !args.no_control }),
         egress: None,
         ingress: args.network.netem,
+        name: args.trust.name.as_deref(),
+        sending: None,
         args: &args.network,
     })?;
     let addr = network.handle.local_addr();

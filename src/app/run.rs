@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 
 use super::{capture::spawn, trust::Credentials};
 use crate::{
-    cli::args::NetworkArgs,
+    cli::args::{NetworkArgs, SendingArgs},
     clock,
     net::{
         io::{Driver, DriverConfig, Handle, Listen, NetStats, SocketOptions, shared_epoch},
@@ -54,6 +54,10 @@ pub(super) struct NetworkConfig<'a> {
     pub(super) listen: Option<Listen>,
     pub(super) egress: Option<NetemSpec>,
     pub(super) ingress: Option<NetemSpec>,
+    /// What it calls itself; `None`: as the user and the host are called.
+    pub(super) name: Option<&'a str>,
+    /// `None`: it sends no pictures.
+    pub(super) sending: Option<&'a SendingArgs>,
     pub(super) args: &'a NetworkArgs,
 }
 
@@ -62,8 +66,10 @@ impl Network {
     pub(super) fn start(config: NetworkConfig<'_>) -> Result<Self> {
         let control = !matches!(config.role, Role::Send { control: false, .. });
         let Credentials { identity, secret, admission, bare } = config.credentials;
+        let unused = SendingArgs::default();
+        let sending = config.sending.unwrap_or(&unused);
         let endpoint = EndpointConfig {
-            name: super::name::own_name(config.args.name.as_deref()),
+            name: super::name::own_name(config.name),
             role: config.role,
             identity,
             secret,
@@ -71,9 +77,9 @@ impl Network {
             bare,
             wall_clock: clock::wall(),
             stream: config.stream,
-            max_datagram_len: config.args.mtu.0,
-            fec: fec_mode(config.args.fec, control),
-            max_bitrate: config.args.max_bitrate,
+            max_datagram_len: sending.mtu.0,
+            fec: fec_mode(sending.fec, control),
+            max_bitrate: sending.max_bitrate,
             reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
             epoch: config.epoch,
             shared_epoch: shared_epoch(config.epoch),

@@ -58,6 +58,8 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         listen: None,
         egress: args.network.netem,
         ingress: None,
+        name: args.trust.name.as_deref(),
+        sending: Some(&args.sending),
         args: &args.network,
     })?;
     if args.no_control {

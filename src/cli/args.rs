@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::Resettable};
 
 use super::values::{self, HostPort, MaxDatagramLen, Quality, Rate};
 use crate::{
@@ -14,22 +14,28 @@ use crate::{
     video::{image::Size, jpeg::Strips, sink::OutputSpec, source::SourceSpec},
 };
 
-/// Face-to-face video without voice, and the lowest-latency camera link between two machines.
+/// Face-to-face video without sound, and the lowest-latency camera link between two machines.
 ///
-/// On one machine: `udpchat recv`. On the other: `udpchat send --to HOST`.
-/// Or both ways: `udpchat chat` and `udpchat chat HOST`. To try it alone: `udpchat demo`.
+/// One way: run `udpchat recv` on one machine, and `udpchat send --to HOST` on the other. Both ways:
+/// `udpchat chat`, and `udpchat chat HOST`. To try it on one machine: `udpchat demo`.
 #[derive(Debug, Parser)]
-#[command(name = "udpchat", version, max_term_width = 100, infer_subcommands = false)]
+#[command(
+    name = "udpchat",
+    version,
+    max_term_width = 100,
+    infer_subcommands = false,
+    after_help = EXAMPLES
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
 
-    /// Say more: -v what happens, -vv how, -vvv everything [default: warnings]
+    /// Print more: -v events, -vv details, -vvv everything [default: warnings]
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Messages")]
     pub verbose: u8,
 
-    /// Say nothing but errors
+    /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Messages")]
     pub quiet: bool,
 }
@@ -43,33 +49,33 @@ pub enum Verb {
     /// Receive a stream, and show, record or pipe it
     #[command(after_help = RECV_EXAMPLES)]
     Recv(RecvArgs),
-    /// See each other: call HOST, or wait for a call when none is given
+    /// Video both ways, and typed text: call HOST, or wait for a call
     #[command(after_help = CHAT_EXAMPLES)]
     Chat(ChatArgs),
-    /// Sender and receiver on this machine, over real UDP; ends with a report
-    #[command(after_help = DEMO_EXAMPLES)]
+    /// Send to this machine itself over real UDP, and report where each millisecond went
+    #[command(after_help = DEMO_EXAMPLES, mut_arg("netem", |arg| arg.hide_short_help(false)))]
     Demo(DemoArgs),
-    /// List the cameras with their formats, sizes and rates
-    #[command(after_help = "Example:\n  udpchat devices")]
+    /// List the cameras with their formats, sizes and frame rates
+    #[command(after_help = "Examples:\n  udpchat devices")]
     Devices,
-    /// Check what usually goes wrong on this machine, and print the remedies
-    #[command(after_help = "Example:\n  udpchat doctor")]
+    /// Check this machine for common problems, and print remedies
+    #[command(after_help = "Examples:\n  udpchat doctor")]
     Doctor(DoctorArgs),
     /// Open a window and close it again
     #[command(name = super::WINDOW_TRIAL, hide = true)]
     WindowTrial,
-    /// Print the completions for a shell
+    /// Print the completion script of a shell
     #[command(
-        after_help = "Example:\n  udpchat completions bash > ~/.local/share/bash-completion/completions/udpchat"
+        after_help = "Examples:\n  udpchat completions bash > ~/.local/share/bash-completion/completions/udpchat"
     )]
     Completions {
-        /// Which shell
+        /// Shell to complete commands in
         shell: clap_complete::Shell,
     },
-    /// Print the man page, or write one for each verb
-    #[command(after_help = "Example:\n  udpchat man | man -l -")]
+    /// Print the man page, or write one for each command
+    #[command(after_help = "Examples:\n  udpchat man | man -l -")]
     Man {
-        /// Write udpchat.1 and one page a verb into this folder
+        /// Write udpchat.1 and a page for each command into this folder, which must exist
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
@@ -78,37 +84,40 @@ pub enum Verb {
 /// `udpchat send`.
 #[derive(Debug, Args)]
 pub struct SendArgs {
-    /// Whom to send to; may be repeated [default port: 7722]
+    /// Receiver; repeat for several [default port: 7722]
     #[arg(long, value_name = "HOST[:PORT]", required = true, value_parser = values::host_port)]
     pub to: Vec<HostPort>,
     /// Where the picture comes from.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// How it is sent.
+    #[command(flatten)]
+    pub sending: SendingArgs,
     /// How the network is used.
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// Send at once and unasked, without the TCP control channel: for one-way links
-    #[arg(long, help_heading = "Network")]
+    /// Send at once, without a TCP connection: for one-way links
+    #[arg(long, help_heading = "Network", conflicts_with_all = ["code", "name"])]
     pub no_control: bool,
     /// Who we are, and whom we speak with.
     #[command(flatten)]
     pub trust: TrustArgs,
-    /// With --no-control: encrypt with the key in FILE, which is made if it is not there; the
-    /// receiver needs the same [default: in the clear]
+    /// With --no-control: encrypt with the key in FILE, created if missing; the receiver needs the same
+    /// key [default: not encrypted]
     #[arg(long, value_name = "FILE", requires = "no_control", help_heading = "Trust")]
     pub key_file: Option<PathBuf>,
     /// What is reported.
     #[command(flatten)]
     pub report: ReportArgs,
-    /// Stop after this many seconds [default: never]
-    #[arg(long, value_name = "N", value_parser = values::seconds)]
+    /// Stop after N seconds [default: never]
+    #[arg(long, value_name = "N", value_parser = values::seconds, help_heading = Resettable::Reset)]
     pub seconds: Option<Duration>,
 }
 
 /// `udpchat recv`.
 #[derive(Debug, Args)]
 pub struct RecvArgs {
-    /// Where to listen, UDP and TCP [default: all addresses, port 7722]
+    /// Address and port to listen on, UDP and TCP [default: all addresses, port 7722]
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = values::bind_addr)]
     pub bind: Option<SocketAddr>,
     /// Where the picture goes.
@@ -117,34 +126,34 @@ pub struct RecvArgs {
     /// How the network is used.
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// Do not listen on TCP; only take what is sent unasked
-    #[arg(long, help_heading = "Network")]
+    /// Do not listen on TCP: show only what is sent with --no-control
+    #[arg(long, help_heading = "Network", conflicts_with_all = ["code", "accept", "name"])]
     pub no_control: bool,
     /// Who we are, and whom we speak with.
     #[command(flatten)]
     pub trust: TrustArgs,
-    /// Which senders may come in [default: any; with --code, those who know it]
+    /// Which senders may connect [default: any; with --code, those who know it]
     #[arg(long, value_enum, value_name = "known|code|any", help_heading = "Trust")]
     pub accept: Option<Accept>,
-    /// Take what is sent unasked only if it is encrypted with the key in FILE, which is made if it is
-    /// not there
+    /// Of what is sent with --no-control, show only what is encrypted with the key in FILE, created if
+    /// missing
     #[arg(long, value_name = "FILE", help_heading = "Trust")]
     pub key_file: Option<PathBuf>,
     /// What is reported.
     #[command(flatten)]
     pub report: ReportArgs,
-    /// Stop after this many seconds [default: never]
-    #[arg(long, value_name = "N", value_parser = values::seconds)]
+    /// Stop after N seconds [default: never]
+    #[arg(long, value_name = "N", value_parser = values::seconds, help_heading = Resettable::Reset)]
     pub seconds: Option<Duration>,
 }
 
 /// `udpchat chat`.
 #[derive(Debug, Args)]
 pub struct ChatArgs {
-    /// Whom to call; none: wait for a call [default port: 7722]
+    /// Whom to call; without it, wait for a call [default port: 7722]
     #[arg(value_name = "HOST[:PORT]", value_parser = values::host_port)]
     pub host: Option<HostPort>,
-    /// Where to wait for a call [default: all addresses, port 7722]
+    /// Address and port to wait on, UDP and TCP [default: all addresses, port 7722]
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = values::bind_addr, conflicts_with = "host")]
     pub bind: Option<SocketAddr>,
     /// Where the picture comes from.
@@ -153,14 +162,17 @@ pub struct ChatArgs {
     /// Where the picture goes.
     #[command(flatten)]
     pub sink: SinkArgs,
+    /// How it is sent.
+    #[command(flatten)]
+    pub sending: SendingArgs,
     /// How the network is used.
     #[command(flatten)]
     pub network: NetworkArgs,
     /// Who we are, and whom we speak with.
     #[command(flatten)]
     pub trust: TrustArgs,
-    /// Which callers may see us [default: those we know, and whom you let in; with --code, those who
-    /// know it]
+    /// Which callers may see your camera [default: known ones, and those you accept; with --code, those
+    /// who know it]
     #[arg(
         long,
         value_enum,
@@ -172,18 +184,18 @@ pub struct ChatArgs {
     /// What is reported.
     #[command(flatten)]
     pub report: ReportArgs,
-    /// Stop after this many seconds [default: never]
-    #[arg(long, value_name = "N", value_parser = values::seconds)]
+    /// Stop after N seconds [default: never]
+    #[arg(long, value_name = "N", value_parser = values::seconds, help_heading = Resettable::Reset)]
     pub seconds: Option<Duration>,
 }
 
 /// `udpchat demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// How long
+    /// How long to run, in seconds
     #[arg(long, value_name = "N", value_parser = values::seconds, default_value = "10")]
     pub seconds: Duration,
-    /// Print the report as one JSON object
+    /// Print the report as a JSON object
     #[arg(long)]
     pub json: bool,
     /// Where the picture comes from.
@@ -192,6 +204,9 @@ pub struct DemoArgs {
     /// Where the picture goes.
     #[command(flatten)]
     pub sink: SinkArgs,
+    /// How it is sent.
+    #[command(flatten)]
+    pub sending: SendingArgs,
     /// How the network is used.
     #[command(flatten)]
     pub network: NetworkArgs,
@@ -220,7 +235,7 @@ pub struct SourceArgs {
     pub encoding: EncodingArgs,
 }
 
-/// The same, but the pattern unless told otherwise.
+/// The same with the pattern as default.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Picture")]
 pub struct DemoSourceArgs {
@@ -236,26 +251,34 @@ pub struct DemoSourceArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Picture")]
 pub struct EncodingArgs {
-    /// JPEG quality, 1 to 100; auto goes by what the path can bear, at most 80, and then by fewer
-    /// and smaller pictures; 80 with --no-control
+    /// JPEG quality, 1 to 100. auto adapts to the network: at most 80, then fewer and smaller pictures;
+    /// with --no-control always 80
     #[arg(long, default_value = "auto", value_name = "1..100|auto", value_parser = values::quality)]
     pub quality: Quality,
-    /// Picture size, exactly as given, but for JPEGs that are passed through [default: 1280x720 for camera and pattern, else the source's own]
+    /// Picture size; a camera's own JPEGs keep theirs [default: 1280x720 for camera and pattern,
+    /// otherwise the source's own]
     #[arg(long, value_name = "WxH")]
     pub size: Option<Size>,
-    /// Frames a second; max is as many as can be encoded, of the pattern or a file [default: 30, and a video file's own]
+    /// Frames per second; max: as many as can be encoded, from the pattern or a file [default: 30, or
+    /// the video file's own rate]
     #[arg(long, value_name = "N|max", value_parser = values::rate)]
     pub fps: Option<Rate>,
-    /// Grey pictures: a third smaller
-    #[arg(long)]
+    /// Grey pictures, a third smaller
+    #[arg(long, hide_short_help = true)]
     pub gray: bool,
-    /// Strips of a picture that are encoded at once, 1 to 16; auto goes by cores and size
-    #[arg(long, default_value = "auto", value_name = "auto|N", value_parser = values::strips)]
+    /// Strips of a picture that are encoded in parallel, 1 to 16; auto depends on cores and size
+    #[arg(
+        long,
+        default_value = "auto",
+        value_name = "auto|N",
+        value_parser = values::strips,
+        hide_short_help = true
+    )]
     pub strips: Strips,
-    /// Whether strips are sent while later ones are encoded; on and off are for comparison
+    /// Send strips while later ones are still being encoded; on and off are for comparison
     #[arg(long, default_value = "auto", value_name = "auto|on|off", hide_short_help = true)]
     pub pipeline: Pipeline,
-    /// Play a file once and end, instead of looping
+    /// Play a file once and end instead of looping
     #[arg(long)]
     pub once: bool,
 }
@@ -275,20 +298,26 @@ pub enum Pipeline {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Display")]
 pub struct SinkArgs {
-    /// Whether to open a window [default: window, if there is a display]
+    /// Open a window, or none [default: window, if there is a display]
     #[arg(long, value_enum, value_name = "window|none")]
     pub show: Option<Show>,
-    /// Record to FILE.y4m, FILE.mjpeg or FILE.avi, or pipe YUV4MPEG2 to standard output with - [default: neither]
+    /// Record to FILE.y4m, FILE.mjpeg or FILE.avi; - writes YUV4MPEG2 to standard output
     #[arg(long, value_name = "FILE|-", value_parser = values::output())]
     pub output: Option<OutputSpec>,
     /// Replace the --output FILE if it exists, instead of numbering the new one: FILE-2
     #[arg(long, requires = "output")]
     pub overwrite: bool,
-    /// Show each frame so many ms later than it could be, 0 to 1000: steadier where the network is not
-    #[arg(long, default_value = "0", value_name = "MS", value_parser = values::playout_delay)]
+    /// Delay each frame by MS milliseconds, 0 to 1000, for steadier motion on an unsteady network
+    #[arg(
+        long,
+        default_value = "0",
+        value_name = "MS",
+        value_parser = values::playout_delay,
+        hide_short_help = true
+    )]
     pub playout_delay: Duration,
-    /// Of an incomplete frame show the strips that have come, over the picture before
-    #[arg(long, conflicts_with = "playout_delay")]
+    /// Show incomplete frames, filling gaps from the previous one
+    #[arg(long, conflicts_with = "playout_delay", hide_short_help = true)]
     pub conceal: bool,
 }
 
@@ -304,46 +333,71 @@ pub enum Show {
     Decode,
 }
 
+/// How pictures are sent.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
+pub struct SendingArgs {
+    /// Largest datagram, in bytes of UDP payload; auto starts with 1200 and finds out what passes
+    #[arg(
+        long,
+        default_value = "auto",
+        value_name = "BYTES|auto",
+        value_parser = values::max_datagram_len,
+        hide_short_help = true
+    )]
+    pub mtu: MaxDatagramLen,
+    /// Parity against packet loss, in percent of what is sent; auto adapts to the loss, and is 25 with
+    /// --no-control
+    #[arg(
+        long,
+        default_value = "auto",
+        value_name = "auto|off|PERCENT",
+        value_parser = values::fec,
+        hide_short_help = true
+    )]
+    pub fec: FecMode,
+    /// Limit of what is sent to each receiver, in bits per second, with k, M or G; with a fixed
+    /// --quality, frames are dropped for it [default: what the network can carry]
+    #[arg(long, value_name = "BITS", value_parser = values::bitrate)]
+    pub max_bitrate: Option<u64>,
+}
+
+impl Default for SendingArgs {
+    fn default() -> Self {
+        Self { mtu: MaxDatagramLen(None), fec: FecMode::Auto, max_bitrate: None }
+    }
+}
+
 /// How the network is used.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
-    /// The largest datagram, in bytes of UDP payload; auto begins with 1200 and tries what passes
-    #[arg(long, default_value = "auto", value_name = "BYTES|auto", value_parser = values::max_datagram_len)]
-    pub mtu: MaxDatagramLen,
-    /// Parity against losses, as a percentage of what is sent; auto goes by the losses, and is 25
-    /// with --no-control
-    #[arg(long, default_value = "auto", value_name = "auto|off|PERCENT", value_parser = values::fec)]
-    pub fec: FecMode,
-    /// The most that is sent to each receiver, in bits a second, with k, M or G; pictures of a fixed
-    /// quality are left out for it [default: what the path can bear]
-    #[arg(long, value_name = "BITS", value_parser = values::bitrate)]
-    pub max_bitrate: Option<u64>,
-    /// How many datagrams a system call moves: auto, batched (when receiving) or single
+    /// Datagrams per system call: auto, batched (when receiving) or single
     #[arg(long, default_value = "auto", value_name = "auto|batched|single", value_parser = values::offload, hide_short_help = true)]
     pub offload: Offload,
-    /// The DSCP of what is sent, 0 to 63; auto is 34 (AF41), off is 0
+    /// DSCP of what is sent, 0 to 63; auto is 34 (AF41), off is 0
     #[arg(long, default_value = "auto", value_name = "auto|off|N", value_parser = values::dscp, hide_short_help = true)]
     pub dscp: Dscp,
-    /// A bad network: loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,corrupt=0.1%,rate=20mbit,seed=7 [default: none of it]
-    #[arg(long, value_name = "SPEC")]
+    /// Simulate a bad network, for example loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,
+    /// corrupt=0.1%,rate=20mbit,seed=7 (any of these, without spaces)
+    #[arg(long, value_name = "SPEC", hide_short_help = true)]
     pub netem: Option<NetemSpec>,
-    /// What to call yourself [default: your user and host name]
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
 }
 
 /// Who we are, and whom we speak with.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Trust")]
 pub struct TrustArgs {
-    /// Who you are; made if it is not there [default: udpchat/identity in your configuration folder]
-    #[arg(long, value_name = "FILE")]
+    /// Your name, as the other side sees it [default: your user and host name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Identity key file, created if missing [default: udpchat/identity in your configuration folder]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub identity: Option<PathBuf>,
-    /// The keys that you know [default: beside the default identity]
+    /// File with the keys of known peers [default: beside the default identity]
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub known_peers: Option<PathBuf>,
-    /// Only with who knows this code; without CODE, who waits makes one, and who calls types it
+    /// Require a shared code. Without CODE, the listener generates one and the caller is prompted
     #[arg(
         long, value_name = "CODE", num_args = 0..=1, default_missing_value = "",
         env = "UDPCHAT_CODE", hide_env_values = true,
@@ -354,9 +408,9 @@ pub struct TrustArgs {
 /// Who may come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Accept {
-    /// Whose key we know.
+    /// Peers whose key is known.
     Known,
-    /// Who knows the code.
+    /// Peers who know the code.
     Code,
     /// Everybody.
     Any,
@@ -369,19 +423,26 @@ pub struct ReportArgs {
     /// Print a line of statistics every second
     #[arg(long)]
     pub stats: bool,
-    /// Write a JSON object of statistics every second to FILE, or - for standard output [default: nowhere]
+    /// Write statistics to FILE, or - for standard output, as a JSON object every second
     #[arg(long, value_name = "FILE|-")]
     pub stats_json: Option<PathBuf>,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  udpchat demo                       try it on this machine
+  udpchat chat                       wait for a call
+  udpchat chat 192.168.1.20          call the machine that waits there
+  udpchat help send                  all options of a command";
+
 const SEND_EXAMPLES: &str = "\
-Example:
+Examples:
   udpchat send --to 192.168.1.20                         the first camera
   udpchat send --to desk --source film.mp4 --quality 60  a file
   ffmpeg -re -i x.mkv -f yuv4mpegpipe - | udpchat send --to desk --source -";
 
 const RECV_EXAMPLES: &str = "\
-Example:
+Examples:
   udpchat recv                                 a window
   udpchat recv --show none --output call.avi   a recording
   udpchat recv --output - | ffplay -           a pipe
@@ -390,13 +451,15 @@ Keys in the window:
   q, Esc quit   f full screen   m mirror   i statistics   s snapshot   space freeze";
 
 const CHAT_EXAMPLES: &str = "\
-Example:
-  udpchat chat                on one machine
-  udpchat chat 192.168.1.20   on the other
+Examples:
+  udpchat chat                       on one machine
+  udpchat chat 192.168.1.20          on the other
+  udpchat chat --code                the same with a code, which it prints
+  udpchat chat 192.168.1.20 --code   and which it asks for
 
-Type a line in the terminal to say it; it is printed and shown at the other side.";
+Type a line in the terminal to send it; the other side prints it and shows it over the picture.";
 
 const DEMO_EXAMPLES: &str = "\
-Example:
+Examples:
   udpchat demo                                        the pattern, for ten seconds
   udpchat demo --netem 'loss=2%,delay=5ms' --json     over a bad network, for a script";

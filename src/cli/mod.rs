@@ -4,9 +4,15 @@
 pub mod args;
 pub(crate) mod values;
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{
+    Command, CommandFactory, Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 pub use args::Cli;
 pub use values::{HostPort, MaxDatagramLen, Quality, Rate};
@@ -23,45 +29,277 @@ pub fn parse() -> Result<Cli, ExitCode> {
         }
         _ => {
             // Nor if standard error is.
-            let _ = writeln!(std::io::stderr(), "udpchat: {}", one_line(&error));
+            let _ = writeln!(io::stderr(), "udpchat: {}", one_line(&error));
             ExitCode::from(EXIT_USAGE)
         }
     })
 }
 
 /// The man page of `udpchat`, and one for each verb: file names and contents in roff.
-pub fn man_pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
-    let mut command = Cli::command();
-    command.build();
-    let verbs =
-        command.get_subcommands().filter(|c| c.get_name() != "help" && !c.is_hide_set()).cloned();
-    std::iter::once(command.clone())
+pub fn man_pages() -> io::Result<Vec<(String, Vec<u8>)>> {
+    let mut whole = Cli::command().disable_help_subcommand(true);
+    whole.build();
+    let verbs: Vec<Command> =
+        whole.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned().collect();
+    std::iter::once(whole)
         .chain(verbs)
         .map(|command| {
-            let page = clap_mangen::Man::new(command);
-            let mut roff = Vec::new();
-            page.render(&mut roff)?;
-            Ok((page.get_filename(), roff))
+            let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
+            Ok((format!("{name}.1"), man_page(command)?))
         })
         .collect()
 }
 
-/// What clap says in several paragraphs: the first one, and where to read on.
+fn man_page(mut command: Command) -> io::Result<Vec<u8>> {
+    let usage = command.render_usage().to_string();
+    let extra = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let is_whole = command.has_subcommands();
+    // The page shows what `--help` does.
+    let command = command.mut_args(|arg| arg.hide_short_help(false));
+    let command = command.override_usage(usage.trim_start_matches("Usage: ").to_owned());
+    let page = clap_mangen::Man::new(command).manual("udpchat");
+    let mut roff = Vec::new();
+    page.render_title(&mut roff)?;
+    page.render_name_section(&mut roff)?;
+    page.render_synopsis_section(&mut roff)?;
+    page.render_description_section(&mut roff)?;
+    page.render_options_section(&mut roff)?;
+    if is_whole {
+        page.render_subcommands_section(&mut roff)?;
+        roff.extend(as_typed("ENVIRONMENT", ENVIRONMENT));
+        roff.extend(as_typed("EXIT STATUS", EXIT_STATUS));
+    }
+    roff.extend(as_typed("EXAMPLES", extra.trim_start_matches("Examples:\n")));
+    if !is_whole {
+        roff.extend(as_typed("SEE ALSO", "udpchat(1)"));
+    }
+    Ok(roff)
+}
+
+/// A section whose lines stay as they are.
+fn as_typed(heading: &str, text: &str) -> Vec<u8> {
+    let mut page = roff::Roff::new();
+    page.control("SH", [heading]).control("nf", []);
+    for line in text.lines() {
+        page.text([roff::roman(line)]);
+    }
+    page.control("fi", []).to_roff().into_bytes()
+}
+
+/// What clap says in several paragraphs: the first one, what was meant, and where to read on.
 fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let said = text.split("\n\n").next().unwrap_or_default();
     let said = said.strip_prefix("error: ").unwrap_or(said);
-    let words: Vec<&str> = said.split_whitespace().collect();
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
             "say what to do: send, recv, chat, demo, devices or doctor (see udpchat --help)".into()
         }
-        _ => format!("{} (see --help)", words.join(" ")),
+        _ => match meant(error) {
+            Some(meant) => format!("{said}: did you mean {meant}? (see --help)"),
+            None => format!("{said} (see --help)"),
+        },
     }
 }
+
+/// What the user may have meant.
+fn meant(error: &clap::Error) -> Option<String> {
+    let suggested =
+        [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
+    let suggested = suggested.into_iter().find_map(|kind| error.get(kind));
+    let typed = error.get(ContextKind::InvalidSubcommand).or(error.get(ContextKind::InvalidArg));
+    match (suggested, typed) {
+        (Some(ContextValue::String(one)), _) => Some(one.clone()),
+        (Some(ContextValue::Strings(several)), _) => Some(several.join(" or ")),
+        (_, Some(ContextValue::String(typed))) => match error.kind() {
+            ErrorKind::InvalidSubcommand => Some(meant_verb(typed)?),
+            ErrorKind::UnknownArgument if !typed.starts_with('-') => Some(format!("--to {typed}")),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The verb that is meant by another word, or by a host that is given alone.
+fn meant_verb(typed: &str) -> Option<String> {
+    let synonym = SYNONYMS.iter().find(|(_, words)| words.contains(&typed));
+    let verb = synonym.map(|(verb, _)| (*verb).to_owned());
+    let looks_like_host = typed.contains(['.', ':']) || typed == "localhost";
+    verb.or_else(|| looks_like_host.then(|| format!("udpchat chat {typed}")))
+}
+
+/// What people call the verbs elsewhere.
+const SYNONYMS: [(&str, &[&str]); 6] = [
+    ("recv", &["receive", "listen", "watch", "view", "play"]),
+    ("send", &["stream", "camera", "publish"]),
+    ("chat", &["call", "talk", "dial", "answer"]),
+    ("demo", &["test", "try", "loopback"]),
+    ("devices", &["cameras", "list", "ls"]),
+    ("doctor", &["check", "diagnose"]),
+];
+
+const ENVIRONMENT: &str = "\
+UDPCHAT_CODE   the code, instead of --code CODE
+RUST_LOG       what is logged, more precisely than -v and -q: for example udpchat::net=debug";
+
+const EXIT_STATUS: &str = "\
+0     it went well
+1     it failed; standard error says why
+2     the command makes no sense
+130   ended on the spot by a second Ctrl-C; 128 + N by a second signal N";
 
 /// The verb by which the program tries, in a child, whether the window toolkit starts.
 pub(crate) const WINDOW_TRIAL: &str = "window-trial";
 
 /// The exit code of a usage error.
 pub const EXIT_USAGE: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The verbs that people see.
+    fn verbs() -> Vec<Command> {
+        let mut whole = Cli::command();
+        whole.build();
+        let seen = |verb: &&Command| !verb.is_hide_set() && verb.get_name() != "help";
+        whole.get_subcommands().filter(seen).cloned().collect()
+    }
+
+    /// The long options of `verb`, without those that every verb has.
+    fn options(verb: &Command) -> BTreeSet<&str> {
+        let common = ["help", "verbose", "quiet"];
+        verb.get_arguments()
+            .filter_map(clap::Arg::get_long)
+            .filter(|long| !common.contains(long))
+            .collect()
+    }
+
+    fn refusal(line: &str) -> String {
+        one_line(&Cli::try_parse_from(line.split(' ')).unwrap_err())
+    }
+
+    #[test]
+    fn each_verb_offers_the_options_that_do_something_there() {
+        let source =
+            ["source", "quality", "size", "fps", "gray", "strips", "pipeline", "once"].as_slice();
+        let sink = ["show", "output", "overwrite", "playout-delay", "conceal"].as_slice();
+        let sending = ["mtu", "fec", "max-bitrate"].as_slice();
+        let network = ["offload", "dscp", "netem"].as_slice();
+        let trust = ["name", "identity", "known-peers", "code"].as_slice();
+        let report = ["stats", "stats-json", "seconds"].as_slice();
+        let table = [
+            (
+                "send",
+                &[source, sending, network, trust, report, &["to", "no-control", "key-file"]][..],
+            ),
+            (
+                "recv",
+                &[sink, network, trust, report, &["bind", "no-control", "key-file", "accept"]],
+            ),
+            ("chat", &[source, sink, sending, network, trust, report, &["bind", "accept"]]),
+            ("demo", &[source, sink, sending, network, report, &["json"]]),
+            ("devices", &[]),
+            ("doctor", &[&["port"]]),
+            ("completions", &[]),
+            ("man", &[&["dir"]]),
+        ];
+        let verbs = verbs();
+        assert_eq!(verbs.len(), table.len());
+        for (verb, (name, expected)) in verbs.iter().zip(table) {
+            assert_eq!(verb.get_name(), name);
+            let expected: BTreeSet<&str> = expected.concat().into_iter().collect();
+            assert_eq!(options(verb), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_option_of_every_verb_has_a_text_in_the_help_and_in_the_man_page() {
+        let pages = man_pages().unwrap();
+        for mut verb in verbs() {
+            let name = format!("udpchat-{}.1", verb.get_name());
+            let (_, page) = pages.iter().find(|(page, _)| *page == name).unwrap();
+            let page = plain(page);
+            let help = words(&verb.render_long_help().to_string());
+            for arg in verb.get_arguments().filter(|arg| arg.get_id() != "help") {
+                let text = arg.get_help().map(|help| words(&help.to_string())).unwrap_or_default();
+                assert!(text.len() > 10, "{name}: {} has no text", arg.get_id());
+                assert!(help.contains(&text), "{name}: {}", arg.get_id());
+                assert!(page.contains(&text), "{name}: '{text}' in {page}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_page_that_a_man_page_names_is_made() {
+        let pages = man_pages().unwrap();
+        let mut named = 0;
+        for (_, page) in &pages {
+            let page = plain(page);
+            for part in page.split("(1)").take(page.matches("(1)").count()) {
+                let name = part.rsplit([' ', '"']).next().unwrap_or_default();
+                assert!(pages.iter().any(|(page, _)| *page == format!("{name}.1")), "'{name}'");
+                named += 1;
+            }
+        }
+        assert!(named >= 2 * verbs().len(), "{named}");
+    }
+
+    /// A page's words without its commands.
+    fn plain(roff: &[u8]) -> String {
+        let text = String::from_utf8(roff.to_vec()).unwrap();
+        let text =
+            text.replace("\\-", "-").replace("\\fB", "").replace("\\fR", "").replace("\\fI", "");
+        words(&text.replace("\\*(Aq", "'").replace("\\(aq", "'").replace("\n.br", ""))
+    }
+
+    fn words(text: &str) -> String {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_short_help_has_what_people_use_and_the_long_one_everything() {
+        for mut verb in verbs() {
+            let short = verb.render_help().to_string();
+            let long = verb.render_long_help().to_string();
+            let has = |help: &str, option: &str| {
+                help.lines().any(|line| line.trim_start().starts_with(&format!("--{option}")))
+            };
+            let options = options(&verb);
+            assert!(options.iter().all(|option| has(&long, option)), "{long}");
+            let shown = options.iter().filter(|option| has(&short, option)).count();
+            assert!(shown <= 18, "{}: {shown}", verb.get_name());
+            for often in ["to", "source", "size", "show", "output", "code", "seconds"] {
+                assert_eq!(has(&short, often), options.contains(often), "--{often} in\n{short}");
+            }
+        }
+        let mut verbs = verbs();
+        let demo = verbs.iter_mut().find(|verb| verb.get_name() == "demo").unwrap();
+        assert!(demo.render_help().to_string().contains("--netem"));
+    }
+
+    #[test]
+    fn who_mistypes_is_told_what_was_meant() {
+        for (typed, meant) in [
+            ("udpchat sned", "did you mean send?"),
+            ("udpchat doctro", "did you mean doctor?"),
+            ("udpchat receive", "did you mean recv?"),
+            ("udpchat call", "did you mean chat?"),
+            ("udpchat 192.168.1.20", "did you mean udpchat chat 192.168.1.20?"),
+            ("udpchat send --to desk --sorce pattern", "did you mean --source?"),
+            ("udpchat send --to desk --qualtiy 50", "did you mean --quality?"),
+            ("udpchat send desk", "did you mean --to desk?"),
+            ("udpchat recv --show wndow", "did you mean window?"),
+            ("udpchat recv --accept konwn", "did you mean known?"),
+            ("udpchat completions bsah", "did you mean bash?"),
+        ] {
+            let said = refusal(typed);
+            assert!(said.contains(meant), "{typed}: {said}");
+            assert_eq!(said.lines().count(), 1);
+        }
+        assert!(!refusal("udpchat xyzzy").contains("mean"));
+    }
+}

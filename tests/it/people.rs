@@ -215,6 +215,51 @@ fn a_receiver_and_a_chat_do_not_mix_and_say_so() {
     sender.finish().expect_failure(1, &["udpchat chat"]);
 }
 
+/// The keys in the first column of the README's table of statistics, each with the second column.
+fn promised_statistics() -> Vec<(String, String)> {
+    let readme = include_str!("../../README.md");
+    let table = readme.split("### The statistics as JSON").nth(1).expect("a section");
+    let rows = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    rows.take_while(|line| line.starts_with('|'))
+        .filter_map(|row| {
+            let (key, holds) = row.trim_matches('|').split_once('|')?;
+            Some((key.trim().trim_matches('`').to_owned(), holds.to_owned()))
+        })
+        .collect()
+}
+
+#[test]
+fn the_demos_statistics_have_what_the_readme_promises_and_nothing_else() {
+    let args = ["demo", "--seconds", "2", "--size", "320x240", "--show", "none"];
+    let netem = ["--netem", "loss=5%,seed=3", "--stats-json", "-"];
+    let outcome = crate::program::run(&[&args[..], &netem].concat());
+    outcome.expect_success();
+    let text = String::from_utf8_lossy(&outcome.stdout).into_owned();
+    let last: serde_json::Value =
+        serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+    let object = last.as_object().expect("an object");
+    let promised = promised_statistics();
+    assert!(promised.len() >= 6, "{promised:?}");
+    for (key, holds) in &promised {
+        let value = object.get(key).unwrap_or_else(|| panic!("no {key} in {text}"));
+        let inner = |name: &str| value.get(name).is_some();
+        let names: Vec<&str> = holds.split('`').skip(1).step_by(2).collect();
+        for name in names.iter().filter(|name| !name.starts_with('-')) {
+            assert!(inner(name), "no {key}.{name} in {text}");
+        }
+        for name in value.as_object().into_iter().flatten().map(|(name, _)| name) {
+            assert!(names.contains(&name.as_str()), "{key}.{name} is not in the README");
+        }
+    }
+    for key in object.keys() {
+        assert!(promised.iter().any(|(promised, _)| promised == key), "{key} is not in the README");
+    }
+    let count = |pointer: &str| last.pointer(pointer).and_then(serde_json::Value::as_u64);
+    assert!(count("/netem/lost") > Some(0), "{text}");
+    assert!(count("/sender/sent") > Some(30) && count("/bytes/pictures_sent") > Some(0), "{text}");
+    assert!(count("/datagrams/sent") >= count("/datagrams/received"), "{text}");
+}
+
 #[test]
 fn the_helpers_print_what_they_should() {
     for (args, part) in [
