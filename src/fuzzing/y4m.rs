@@ -16,9 +16,9 @@ pub fn y4m(bytes: &[u8]) {
 
 fn pictures(reader: Box<dyn BufRead + Send>) -> Vec<Image> {
     let Ok(mut reader) = Y4mReader::open(reader) else { return Vec::new() };
-    let header = reader.header;
     let mut pictures = Vec::new();
     while let Ok(Some(picture)) = reader.next_image() {
+        let header = reader.header;
         assert_eq!((picture.size(), picture.format), (header.size, header.format));
         pictures.push(picture);
     }

@@ -68,6 +68,25 @@ impl Fitter {
             std::mem::swap(image, &mut self.spare);
         }
         let place = Rect::fitting(image.size(), layout.size);
+        self.draw(image, layout, place);
+        true
+    }
+
+    /// Brings a planar `image` to `size`, whatever becomes of its aspect ratio.
+    #[cfg(any(test, not(feature = "opencv")))]
+    pub(super) fn stretch(&mut self, image: &mut Image, size: Size) {
+        if image.size() != size {
+            let Size { width, height } = size;
+            self.draw(
+                image,
+                Layout { size, format: image.format },
+                Rect { left: 0, top: 0, width, height },
+            );
+        }
+    }
+
+    /// Makes `image` one of this `layout` with itself at `place`.
+    fn draw(&mut self, image: &mut Image, layout: Layout, place: Rect) {
         // A bilinear sample looks at two rows and columns: what is more than twice as large is
         // averaged first.
         while image.width >= 2 * place.width && image.height >= 2 * place.height {
@@ -80,7 +99,6 @@ impl Fitter {
         }
         self.resample(image, place);
         std::mem::swap(image, &mut self.spare);
-        true
     }
 
     /// Draws each plane of `image` at `place` of the spare one.
@@ -296,6 +314,13 @@ mod tests {
         assert_eq!((image.luma_at(80, 0), image.luma_at(80, 89)), (100, 100));
         let [_, cb, _] = image.planes();
         assert_eq!((cb[0], cb[40], cb[79]), (128, 180, 128));
+    }
+
+    #[test]
+    fn stretching_does_not_keep_the_aspect_ratio() {
+        let mut image = flat(90, 160, PixelFormat::Yuv422);
+        Fitter::new().stretch(&mut image, Size { width: 33, height: 17 });
+        assert_eq!(image, flat(33, 17, PixelFormat::Yuv422));
     }
 
     #[test]

@@ -48,6 +48,22 @@ pub enum SourceError {
         /// The file.
         path: PathBuf,
     },
+    /// A URL that cannot be opened.
+    #[error(
+        "cannot play {url}: it does not answer, or brings no video that FFmpeg can decode; `ffmpeg -i URL -f yuv4mpegpipe - | udpchat … --source -` says why"
+    )]
+    Url {
+        /// The URL, without a password.
+        url: String,
+    },
+    /// The picture of a URL is beyond the limits.
+    #[error("cannot send {url} as it is: {error}; scale it with --size")]
+    UrlSize {
+        /// The URL, without a password.
+        url: String,
+        /// Which limits.
+        error: SizeError,
+    },
     /// The picture's size is beyond the limits.
     #[error("cannot send {path:?} as it is: {error}; scale it with --size")]
     Size {
@@ -87,25 +103,46 @@ pub enum SourceError {
     /// A rate that makes no sense.
     #[error("a rate of {0} frames/s is out of range: it must be 0.1 to 1000")]
     Fps(f64),
-    /// Nothing comes from standard input.
+    /// Nothing comes from a pipe.
     #[error(
-        "standard input is empty: pipe YUV4MPEG2 or JPEGs into it, as `ffmpeg -i FILE -f yuv4mpegpipe -` writes"
+        "{name} is empty: pipe YUV4MPEG2 or JPEGs into it, as `ffmpeg -i FILE -f yuv4mpegpipe -` writes"
     )]
-    StdinEmpty,
-    /// Standard input is something else.
+    PipeEmpty {
+        /// Which pipe.
+        name: String,
+    },
+    /// A pipe brings something else.
     #[error(
-        "standard input is neither YUV4MPEG2 (`ffmpeg … -f yuv4mpegpipe -`) nor a stream of JPEGs (`ffmpeg … -f mjpeg -`)"
+        "{name} is neither YUV4MPEG2 (`ffmpeg … -f yuv4mpegpipe -`) nor a stream of JPEGs (`ffmpeg … -f mjpeg -`)"
     )]
-    StdinFormat,
-    /// Standard input is a stream of JPEGs, but none of them can be used.
-    #[error("no JPEG on standard input can be used: {0}")]
-    StdinJpeg(String),
+    PipeFormat {
+        /// Which pipe.
+        name: String,
+    },
+    /// A pipe brings a stream of JPEGs, but none of them can be used.
+    #[error("no JPEG on {name} can be used: {complaint}")]
+    PipeJpeg {
+        /// Which pipe.
+        name: String,
+        /// Why the last one cannot be used.
+        complaint: String,
+    },
     /// The YUV4MPEG2 is not acceptable.
-    #[error("standard input: {0}")]
-    Y4m(Y4mError),
-    /// Standard input cannot be read.
-    #[error("cannot read standard input: {0}")]
-    Stdin(io::Error),
+    #[error("{name}: {error}")]
+    Y4m {
+        /// Which pipe.
+        name: String,
+        /// Why.
+        error: Y4mError,
+    },
+    /// A pipe cannot be read.
+    #[error("cannot read {name}: {error}")]
+    Pipe {
+        /// Which pipe.
+        name: String,
+        /// What the system says.
+        error: io::Error,
+    },
     /// `OpenCV` failed at something that it is not expected to fail at.
     #[error("OpenCV failed to {what}: {error}")]
     OpenCv {
@@ -114,10 +151,4 @@ pub enum SourceError {
         /// What it says.
         error: String,
     },
-}
-
-impl From<Y4mError> for SourceError {
-    fn from(error: Y4mError) -> Self {
-        Self::Y4m(error)
-    }
 }

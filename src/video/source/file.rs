@@ -1,13 +1,15 @@
 //! A video file at its own rate, looping.
 //!
-//! Each picture is decoded before it is due, and handed out when it is. A file
-//! has no clock of its own that would be missed: who is late plays on from
-//! there, so each picture comes exactly once and none in a burst.
+//! Each picture is decoded before it is due, and handed out when it is: by its
+//! timestamp, or at the rate asked for. A file has no clock of its own that
+//! would be missed: who is late plays on from there, so each picture comes
+//! exactly once and none in a burst.
 
 use std::{
     ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
+    time::{Duration, Instant},
 };
 
 use opencv::{
@@ -17,9 +19,11 @@ use opencv::{
 
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
+    aspect::PixelAspect,
     mat::{image_of, quieten, scale},
     pace::Pacer,
     still::oversized,
+    timeline::Timeline,
 };
 use crate::video::image::{Image, Size};
 
@@ -29,10 +33,33 @@ pub(super) struct Film {
     capture: VideoCapture,
     size: Size,
     once: bool,
-    pacer: Pacer,
+    pace: Pace,
     /// The picture that is due next, if it is decoded already.
-    ahead: Option<Image>,
+    ahead: Option<Decoded>,
     number: u64,
+}
+
+/// When pictures are due.
+enum Pace {
+    /// At the rate asked for, or as fast as possible.
+    Asked(Pacer),
+    /// By their timestamps.
+    Own(Timeline),
+}
+
+impl Pace {
+    fn wait(&mut self, stamp: Duration, stop: &AtomicBool) -> Option<Instant> {
+        match self {
+            Self::Asked(pacer) => pacer.wait(stop).map(|due| due.at),
+            Self::Own(timeline) => timeline.wait(stamp, stop),
+        }
+    }
+}
+
+/// A picture and its timestamp.
+pub(super) struct Decoded {
+    pub(super) image: Image,
+    pub(super) stamp: Duration,
 }
 
 impl Film {
@@ -44,14 +71,19 @@ impl Film {
         let mut capture = open_capture(path)?;
         let unplayable = || SourceError::Unplayable { path: path.into() };
         let first = read(&mut capture)?.ok_or_else(unplayable)?;
-        let found = first.size();
+        let found = first.image.size();
+        let square = pixel_aspect(&capture).squared(found);
         let size = match options.size {
             Some(size) => size,
-            None => Size::new(found.width, found.height).map_err(oversized(path))?,
+            None => Size::new(square.width, square.height).map_err(oversized(path))?,
         };
         let own_fps = capture.get(videoio::CAP_PROP_FPS).unwrap_or(0.0);
         let fps = options.fps.unwrap_or_else(|| sane(own_fps));
-        let scaling = if found == size { String::new() } else { format!(" scaled to {size}") };
+        let scaling = match options.size {
+            _ if found == size => String::new(),
+            None => format!(" scaled to {size}, since its pixels are not square,"),
+            Some(_) => format!(" scaled to {size}"),
+        };
         let info = SourceInfo {
             width: size.width,
             height: size.height,
@@ -69,43 +101,48 @@ impl Film {
             capture,
             size,
             once: options.once,
-            pacer: options.pacer(fps),
-            ahead: Some(scale(first, size)?),
+            pace: match options.fps {
+                None if !options.unpaced => Pace::Own(Timeline::new(fps)),
+                _ => Pace::Asked(options.pacer(fps)),
+            },
+            ahead: Some(Decoded { image: scale(first.image, size)?, ..first }),
             number: 0,
         };
         Ok((info, film))
     }
 
     pub(super) fn next(&mut self, stop: &AtomicBool) -> Result<Option<Captured>, SourceError> {
-        let image = match self.ahead.take() {
-            Some(image) => image,
-            None => match self.read_next()? {
-                Some(image) => image,
-                None => return Ok(None),
-            },
+        let next = match self.ahead.take() {
+            Some(decoded) => Some(decoded),
+            None => self.read_next()?,
         };
-        let Some(due) = self.pacer.wait(stop) else {
-            self.ahead = Some(image);
+        let Some(next) = next else { return Ok(None) };
+        let Some(captured) = self.pace.wait(next.stamp, stop) else {
+            self.ahead = Some(next);
             return Ok(None);
         };
-        let (picture, number) = (Picture::Image(image.into()), self.number);
+        let (picture, number) = (Picture::Image(next.image.into()), self.number);
         self.number += 1;
-        Ok(Some(Captured { picture, captured: due.at, number }))
+        Ok(Some(Captured { picture, captured, number }))
     }
 
     /// Whether there is a rate to keep.
     pub(super) fn is_paced(&self) -> bool {
-        self.pacer.is_paced()
+        match &self.pace {
+            Pace::Asked(pacer) => pacer.is_paced(),
+            Pace::Own(_) => true,
+        }
     }
 
     /// Decodes the next picture, from the beginning again after the last one.
-    fn read_next(&mut self) -> Result<Option<Image>, SourceError> {
+    fn read_next(&mut self) -> Result<Option<Decoded>, SourceError> {
         let mut next = read(&mut self.capture)?;
         if next.is_none() && !self.once {
             self.capture = open_capture(&self.path)?;
             next = read(&mut self.capture)?;
         }
-        next.map(|image| scale(image, self.size)).transpose()
+        let Some(Decoded { image, stamp }) = next else { return Ok(None) };
+        Ok(Some(Decoded { image: scale(image, self.size)?, stamp }))
     }
 }
 
@@ -119,15 +156,31 @@ fn open_capture(path: &Path) -> Result<VideoCapture, SourceError> {
 }
 
 /// The next picture, or `None` at the end or where the file is damaged.
-fn read(capture: &mut VideoCapture) -> Result<Option<Image>, SourceError> {
+pub(super) fn read(capture: &mut VideoCapture) -> Result<Option<Decoded>, SourceError> {
     let mut mat = Mat::default();
-    match capture.read(&mut mat) {
-        Ok(true) => image_of(&mat).map(Some),
-        Ok(false) | Err(_) => Ok(None),
+    if !capture.read(&mut mat).unwrap_or(false) {
+        return Ok(None);
+    }
+    let image = image_of(&mat)?;
+    let ms = capture.get(videoio::CAP_PROP_POS_MSEC).unwrap_or(0.0);
+    // A film without timestamps has none, or a senseless one, for each picture.
+    let stamp = Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default();
+    Ok(Some(Decoded { image, stamp }))
+}
+
+/// Of the pictures as they are read, which `OpenCV` has turned upright already.
+pub(super) fn pixel_aspect(capture: &VideoCapture) -> PixelAspect {
+    let number = |property| capture.get(property).unwrap_or(0.0);
+    let (width, height) = (number(videoio::CAP_PROP_SAR_NUM), number(videoio::CAP_PROP_SAR_DEN));
+    let turns = (number(videoio::CAP_PROP_ORIENTATION_META) / 90.0).round() as i64;
+    if turns % 2 == 0 {
+        PixelAspect { width, height }
+    } else {
+        PixelAspect { width: height, height: width }
     }
 }
 
-fn sane(fps: f64) -> f64 {
+pub(super) fn sane(fps: f64) -> f64 {
     if SANE_FPS.contains(&fps) { fps } else { DEFAULT_FPS }
 }
 

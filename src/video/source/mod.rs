@@ -1,5 +1,6 @@
 //! Where pictures come from: [`Source`] and what it can be opened on.
 
+mod aspect;
 mod barcode;
 pub mod camera;
 mod complaints;
@@ -12,11 +13,13 @@ mod mat;
 mod pace;
 mod paint;
 pub mod pattern;
+mod pipe;
 mod sniff;
 mod spec;
-mod stdin;
 #[cfg(feature = "opencv")]
 mod still;
+#[cfg(feature = "opencv")]
+mod timeline;
 pub(crate) mod y4m;
 
 use std::{
@@ -35,8 +38,8 @@ use self::{
     complaints::Complaints,
     pace::Pacer,
     pattern::Pattern,
+    pipe::Pipe,
     sniff::{Content, sniff},
-    stdin::Pipe,
 };
 use super::image::{Image, Size};
 use crate::clock;
@@ -96,7 +99,8 @@ impl Source {
         match spec {
             SourceSpec::Pattern => Ok(open_pattern(options)),
             SourceSpec::Stdin => {
-                let (info, pipe) = Pipe::open(Box::new(std::io::stdin()), options)?;
+                let (info, pipe) =
+                    Pipe::open("standard input", Box::new(std::io::stdin()), options)?;
                 Ok(Self { info, kind: Kind::Pipe(pipe) })
             }
             SourceSpec::Path(path) => open_path(path, options),

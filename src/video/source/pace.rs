@@ -86,7 +86,7 @@ pub(super) fn wait_until(deadline: Instant, stop: &AtomicBool) -> bool {
 
 /// Asks that waits of this thread end when they should: Linux lets them be 50 µs late, so that it
 /// can wake several threads at once, and each picture would be that much older.
-fn wake_exactly() {
+pub(super) fn wake_exactly() {
     // A refusal costs those microseconds, no more.
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));

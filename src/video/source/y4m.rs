@@ -1,54 +1,69 @@
 //! YUV4MPEG2 from a pipe, as full-range images.
 
-use std::io::{self, BufRead, Chain, Cursor, Read};
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::io::{self, BufRead, Read};
 
-use crate::video::image::{Image, MAX_PIXELS, PixelFormat, Size, SizeError};
+use super::aspect::PixelAspect;
+use crate::video::image::{Image, PixelFormat, Size, SizeError};
 
 /// Reads pictures from a YUV4MPEG2 stream.
 pub(crate) struct Y4mReader {
+    /// What the last header says.
     pub(crate) header: Header,
-    decoder: y4m::Decoder<Counted<Replayed>>,
-    read: Arc<AtomicU64>,
+    reader: Box<dyn BufRead + Send>,
 }
 
 impl Y4mReader {
     /// Reads the header, and checks it before anything is allocated by what it says.
     pub(crate) fn open(mut reader: Box<dyn BufRead + Send>) -> Result<Self, Y4mError> {
-        let mut line = Vec::new();
-        (&mut reader).take(MAX_HEADER_LEN).read_until(b'\n', &mut line).map_err(Y4mError::Read)?;
-        let header = Header::parse(&line)?;
-        let read = Arc::new(AtomicU64::new(0));
-        let reader = Counted { reader: Cursor::new(line).chain(reader), read: Arc::clone(&read) };
-        let limits = y4m::Limits { bytes: 3 * MAX_PIXELS };
-        let decoder = y4m::Decoder::new_with_limits(reader, limits).map_err(Y4mError::of)?;
-        Ok(Self { header, decoder, read })
+        let header = Header::parse(&read_line(&mut reader)?)?;
+        Ok(Self { header, reader })
     }
 
-    /// The next picture; `None` at the end.
+    /// The next picture; `None` at the end. A header between pictures begins another stream, as when
+    /// one program after the other writes to a pipe.
     pub(crate) fn next_image(&mut self) -> Result<Option<Image>, Y4mError> {
-        let before = self.read.load(Ordering::Relaxed);
+        loop {
+            let line = read_line(&mut self.reader)?;
+            if line.is_empty() {
+                return Ok(None);
+            }
+            if line.starts_with(HEADER_MAGIC) {
+                self.header = Header::parse(&line)?;
+                continue;
+            }
+            return match line.strip_prefix(b"FRAME") {
+                Some([b'\n', ..] | [b' ', .., b'\n']) => self.read_image().map(Some),
+                _ if line.len() < MAX_LINE_LEN && !line.ends_with(b"\n") => {
+                    Err(Y4mError::Truncated)
+                }
+                _ => Err(Y4mError::Damaged),
+            };
+        }
+    }
+
+    fn read_image(&mut self) -> Result<Image, Y4mError> {
         let Header { size, format, full_range, .. } = self.header;
-        let frame = match self.decoder.read_frame() {
-            Ok(frame) => frame,
-            Err(y4m::Error::EOF) if self.read.load(Ordering::Relaxed) == before => return Ok(None),
-            Err(y4m::Error::EOF) => return Err(Y4mError::Truncated),
-            Err(error) => return Err(Y4mError::of(error)),
-        };
-        let planes = [frame.get_y_plane(), frame.get_u_plane(), frame.get_v_plane()];
-        let mut image = Image::new(size.width, size.height, format, planes.concat());
+        let len = format.data_len(size.width, size.height);
+        let mut data = Vec::with_capacity(len);
+        (&mut self.reader).take(len as u64).read_to_end(&mut data).map_err(Y4mError::Read)?;
+        if data.len() < len {
+            return Err(Y4mError::Truncated);
+        }
+        let mut image = Image::new(size.width, size.height, format, data);
         if !full_range {
             stretch(&mut image);
         }
-        Ok(Some(image))
+        Ok(image)
     }
 }
 
-/// The header line, which was read already, and what follows it.
-type Replayed = Chain<Cursor<Vec<u8>>, Box<dyn BufRead + Send>>;
+/// A line with its end, if that comes before the end of the stream and the longest that a line may be.
+fn read_line(reader: &mut impl BufRead) -> Result<Vec<u8>, Y4mError> {
+    let mut line = Vec::new();
+    let bounded = &mut reader.take(MAX_LINE_LEN as u64);
+    bounded.read_until(b'\n', &mut line).map_err(Y4mError::Read)?;
+    Ok(line)
+}
 
 /// What the stream's first line says.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,6 +73,8 @@ pub(crate) struct Header {
     pub(crate) fps: Option<f64>,
     pub(crate) format: PixelFormat,
     pub(crate) full_range: bool,
+    /// `None`: it is not known, as with most writers.
+    pub(super) pixel_aspect: Option<PixelAspect>,
 }
 
 impl Header {
@@ -67,12 +84,14 @@ impl Header {
         let fields = line.strip_prefix("YUV4MPEG2 ").ok_or(Y4mError::Header("it says nothing"))?;
         let (mut width, mut height, mut fps) = (None, None, None);
         let (mut format, mut full_range) = (PixelFormat::Yuv420, false);
+        let mut pixel_aspect = None;
         for field in fields.split(' ').filter(|field| !field.is_empty()) {
             let (name, value) = field.split_at(field.chars().next().map_or(0, char::len_utf8));
             match name {
                 "W" => width = value.parse().ok(),
                 "H" => height = value.parse().ok(),
                 "F" => fps = rate(value),
+                "A" => pixel_aspect = aspect(value),
                 "C" => format = layout(value)?,
                 "X" if value == "COLORRANGE=FULL" => full_range = true,
                 _ => {}
@@ -80,7 +99,7 @@ impl Header {
         }
         let width = width.ok_or(Y4mError::Header("it has no width"))?;
         let height = height.ok_or(Y4mError::Header("it has no height"))?;
-        Ok(Self { size: Size::new(width, height)?, fps, format, full_range })
+        Ok(Self { size: Size::new(width, height)?, fps, format, full_range, pixel_aspect })
     }
 }
 
@@ -115,42 +134,15 @@ impl From<SizeError> for Y4mError {
     }
 }
 
-impl Y4mError {
-    fn of(error: y4m::Error) -> Self {
-        match error {
-            y4m::Error::EOF => Self::Truncated,
-            y4m::Error::IoError(error) => Self::Read(error),
-            _ => Self::Damaged,
-        }
-    }
-}
-
-/// Counts what is read, to tell an end between pictures from one within.
-struct Counted<R> {
-    reader: R,
-    read: Arc<AtomicU64>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.reader.read(to) {
-                // The crate takes an interrupted read for a failed one.
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-                Ok(len) => {
-                    self.read.fetch_add(len as u64, Ordering::Relaxed);
-                    return Ok(len);
-                }
-            }
-        }
-    }
-}
-
 fn rate(value: &str) -> Option<f64> {
     let (numerator, denominator) = value.split_once(':')?;
     let fps = numerator.parse::<f64>().ok()? / denominator.parse::<f64>().ok()?;
     super::FPS_RANGE.contains(&fps).then_some(fps)
+}
+
+fn aspect(value: &str) -> Option<PixelAspect> {
+    let (width, height) = value.split_once(':')?;
+    Some(PixelAspect { width: width.parse().ok()?, height: height.parse().ok()? })
 }
 
 fn layout(value: &str) -> Result<PixelFormat, Y4mError> {
@@ -179,13 +171,17 @@ fn table(of: impl Fn(f64) -> f64) -> [u8; 256] {
     std::array::from_fn(|value| of(value as f64).round().clamp(0.0, 255.0) as u8)
 }
 
-/// What the y4m crate reads at most.
-const MAX_HEADER_LEN: u64 = 1024;
+/// How a stream begins.
+const HEADER_MAGIC: &[u8] = b"YUV4MPEG2";
+
+/// The longest line, of a header or before a picture. Real ones are a tenth of it.
+const MAX_LINE_LEN: usize = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::io::Cursor;
 
     fn open(bytes: &[u8]) -> Result<Y4mReader, Y4mError> {
         Y4mReader::open(Box::new(Cursor::new(bytes.to_vec())))
@@ -216,6 +212,42 @@ mod tests {
     }
 
     #[test]
+    fn a_header_between_pictures_begins_another_stream() {
+        let small = [&b"YUV4MPEG2 W16 H16 F30:1 Cmono XCOLORRANGE=FULL\nFRAME\n"[..], &[7; 256]];
+        let large = [&b"YUV4MPEG2 W32 H16 F30:1 C444 XCOLORRANGE=FULL\nFRAME\n"[..], &[9; 3 * 512]];
+        let (small, large) = (small.concat(), large.concat());
+        let mut reader = open(&[&small[..], &large, &large, &small].concat()).expect("valid");
+        let images = std::iter::from_fn(|| reader.next_image().expect("whole"));
+        let layouts: Vec<_> = images.map(|i| (i.width, i.format, i.data[0])).collect();
+        let (small_one, large_one) = ((16, PixelFormat::Gray, 7), (32, PixelFormat::Yuv444, 9));
+        assert_eq!(layouts, [small_one, large_one, large_one, small_one]);
+        let mut reader =
+            open(&[&small[..], b"YUV4MPEG2 W16 H16 C420p10\n"].concat()).expect("valid");
+        assert!(reader.next_image().expect("whole").is_some());
+        assert!(matches!(reader.next_image(), Err(Y4mError::Layout(_))));
+    }
+
+    #[test]
+    fn what_is_no_frame_is_damage() {
+        let header = b"YUV4MPEG2 W16 H16 Cmono\n";
+        for junk in [&b"FRAMES\n"[..], b"junk\n", b"\n", &[b'F'; 2000]] {
+            let mut reader = open(&[&header[..], junk, &[0; 300]].concat()).expect("valid");
+            assert!(matches!(reader.next_image(), Err(Y4mError::Damaged)), "{junk:?}");
+        }
+    }
+
+    #[test]
+    fn the_aspect_of_pixels_is_read() {
+        let aspect = |field: &str| {
+            let stream = format!("YUV4MPEG2 W64 H48 {field} C420jpeg\n");
+            open(stream.as_bytes()).expect("valid").header.pixel_aspect
+        };
+        assert_eq!(aspect("A64:45"), Some(PixelAspect { width: 64.0, height: 45.0 }));
+        assert_eq!(aspect("A0:0").map(|aspect| aspect.width), Some(0.0), "unknown");
+        assert_eq!((aspect("I?"), aspect("A1"), aspect("Ax:y")), (None, None, None));
+    }
+
+    #[test]
     fn studio_range_is_stretched() {
         let stream = [&b"YUV4MPEG2 W16 H16 Cmono\nFRAME\n"[..], &[16; 128], &[235; 128]].concat();
         let image = open(&stream).expect("valid").next_image().expect("whole").expect("there");
@@ -238,10 +270,7 @@ mod tests {
     fn a_silly_rate_is_no_rate() {
         for rate in ["F0:0", "F1:0", "F30", "F-1:1"] {
             let stream = format!("YUV4MPEG2 W16 H16 {rate}\n");
-            match open(stream.as_bytes()) {
-                Ok(reader) => assert_eq!(reader.header.fps, None, "{rate}"),
-                Err(error) => assert!(matches!(error, Y4mError::Damaged), "{rate}: {error}"),
-            }
+            assert_eq!(open(stream.as_bytes()).expect("valid").header.fps, None, "{rate}");
         }
     }
 

@@ -1,10 +1,10 @@
-//! Pictures from standard input: YUV4MPEG2 or a stream of JPEGs.
+//! Pictures from a pipe, which is standard input or has a name: YUV4MPEG2 or a stream of JPEGs.
 //!
 //! A thread reads as fast as they are written and keeps the newest only: who
 //! writes is never held up by who encodes.
 
 use std::{
-    io::{BufRead, BufReader, Cursor, Read},
+    io::{self, BufRead, BufReader, Cursor, Read},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,12 +17,17 @@ use super::mat::scale;
 use super::{
     Captured, Complaints, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     pace::STOP_LOOK,
-    y4m::{Y4mError, Y4mReader},
+    y4m::{self, Y4mError, Y4mReader},
 };
+#[cfg(not(feature = "opencv"))]
+use crate::video::image::Image;
 use crate::{
     clock,
     latest::{Latest, Taken},
-    video::jpeg::{Header, JpegStream, StreamItem, begins_jpegs, mend},
+    video::{
+        image::Size,
+        jpeg::{Header, JpegStream, StreamItem, begins_jpegs, mend},
+    },
 };
 
 /// A source that somebody else writes.
@@ -32,28 +37,29 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// Waits for the first bytes, tells by them what comes, and begins to read.
+    /// Waits for the first bytes, tells by them what comes, and begins to read. `name` is for people.
     pub(super) fn open(
+        name: &str,
         mut reader: Box<dyn Read + Send>,
         options: &SourceOptions,
     ) -> Result<(SourceInfo, Self), SourceError> {
         let mut first = Vec::new();
-        (&mut reader).take(10).read_to_end(&mut first).map_err(SourceError::Stdin)?;
+        (&mut reader).take(10).read_to_end(&mut first).map_err(unreadable(name))?;
         let damaged = Arc::new(AtomicU64::new(0));
         let rest = BufReader::with_capacity(READ_LEN, reader);
         let bytes: Box<dyn BufRead + Send> = Box::new(Cursor::new(first.clone()).chain(rest));
         let (info, pictures) = match &first[..] {
-            [] => return Err(SourceError::StdinEmpty),
-            bytes_read if bytes_read.starts_with(b"YUV4MPEG2") => open_y4m(bytes, options)?,
-            start if begins_jpegs(start) => open_jpegs(bytes, options, &damaged)?,
-            _ => return Err(SourceError::StdinFormat),
+            [] => return Err(SourceError::PipeEmpty { name: name.to_owned() }),
+            bytes_read if bytes_read.starts_with(b"YUV4MPEG2") => open_y4m(name, bytes, options)?,
+            start if begins_jpegs(start) => open_jpegs(name, bytes, options, &damaged)?,
+            _ => return Err(SourceError::PipeFormat { name: name.to_owned() }),
         };
         let mailbox = Latest::new();
         let mine = mailbox.clone();
         thread::Builder::new()
-            .name("stdin".into())
+            .name("pipe".into())
             .spawn(move || read_all(pictures, &mine))
-            .map_err(SourceError::Stdin)?;
+            .map_err(unreadable(name))?;
         Ok((info, Self { mailbox, damaged }))
     }
 
@@ -82,7 +88,7 @@ impl Drop for Pipe {
 
 /// What is read, picture by picture.
 enum Pictures {
-    Y4m { reader: Y4mReader, options: SourceOptions },
+    Y4m { name: String, reader: Y4mReader, options: SourceOptions },
     Jpegs { reader: JpegReader, first: Option<Vec<u8>> },
 }
 
@@ -94,20 +100,20 @@ impl Pictures {
                 Some(first) => Ok(Some(Picture::Jpeg(first))),
                 None => Ok(reader.next()?.map(Picture::Jpeg)),
             },
-            Self::Y4m { reader, options } => match reader.next_image() {
+            Self::Y4m { name, reader, options } => match reader.next_image() {
                 Ok(Some(mut image)) => {
                     if options.gray {
                         image.drop_chroma();
                     }
-                    let size = options.size.unwrap_or(image.size());
+                    let size = options.size.unwrap_or_else(|| square(&reader.header));
                     Ok(Some(Picture::Image(scale(image, size)?.into())))
                 }
                 Ok(None) => Ok(None),
                 Err(Y4mError::Truncated) => {
-                    log::warn!("standard input ended within a picture, which is dropped");
+                    log::warn!("{name} ended within a picture, which is dropped");
                     Ok(None)
                 }
-                Err(error) => Err(error.into()),
+                Err(error) => Err(SourceError::Y4m { name: name.clone(), error }),
             },
         }
     }
@@ -115,6 +121,7 @@ impl Pictures {
 
 /// Whole, mended frames of a stream of JPEGs.
 struct JpegReader {
+    name: String,
     stream: JpegStream<Box<dyn BufRead + Send>>,
     damaged: Arc<AtomicU64>,
     /// Why the last frame was dropped.
@@ -124,7 +131,7 @@ struct JpegReader {
 
 impl JpegReader {
     fn next(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
-        while let Some(item) = self.stream.next_item().map_err(SourceError::Stdin)? {
+        while let Some(item) = self.stream.next_item().map_err(unreadable(&self.name))? {
             let complaint = match item {
                 StreamItem::Frame(mut frame) | StreamItem::Unended(mut frame) => {
                     match mend(&mut frame) {
@@ -136,7 +143,8 @@ impl JpegReader {
                 StreamItem::Torn(len) => format!("a JPEG breaks off after {len} bytes"),
                 StreamItem::Truncated(len) => format!("it ended {len} bytes into a JPEG"),
             };
-            self.complaints.say(|| format!("standard input: {complaint}; that frame is dropped"));
+            let Self { name, complaints, .. } = self;
+            complaints.say(|| format!("{name}: {complaint}; that frame is dropped"));
             self.damaged.fetch_add(1, Ordering::Relaxed);
             self.complaint = Some(complaint);
         }
@@ -145,46 +153,48 @@ impl JpegReader {
 }
 
 fn open_y4m(
+    name: &str,
     bytes: Box<dyn BufRead + Send>,
     options: &SourceOptions,
 ) -> Result<(SourceInfo, Pictures), SourceError> {
-    let reader = Y4mReader::open(bytes)?;
+    let refused = |error| SourceError::Y4m { name: name.to_owned(), error };
+    let reader = Y4mReader::open(bytes).map_err(refused)?;
     let header = reader.header;
-    let scaled = options.size.filter(|_| cfg!(feature = "opencv"));
-    let size = scaled.unwrap_or(header.size);
+    let size = options.size.unwrap_or_else(|| square(&header));
     let fps = options.fps.or(header.fps).unwrap_or(DEFAULT_FPS);
     let mut notes = Vec::new();
-    if options.size.is_some() && scaled.is_none() {
-        notes.push("--size does nothing: this udpchat was built without OpenCV".to_owned());
-    }
     if options.fps.is_some() {
         notes.push(FPS_NOTE.to_owned());
     }
-    let scaling = if size == header.size { String::new() } else { format!(" scaled to {size}") };
+    let scaling = match options.size {
+        _ if size == header.size => String::new(),
+        None => format!(" scaled to {size}, since its pixels are not square,"),
+        Some(_) => format!(" scaled to {size}"),
+    };
     let info = SourceInfo {
         width: size.width,
         height: size.height,
         fps,
-        description: format!(
-            "standard input, YUV4MPEG2 {}{scaling} at {fps:.4} frames/s",
-            header.size
-        ),
+        description: format!("{name}, YUV4MPEG2 {}{scaling} at {fps:.4} frames/s", header.size),
         passthrough: false,
         notes,
     };
-    Ok((info, Pictures::Y4m { reader, options: *options }))
+    Ok((info, Pictures::Y4m { name: name.to_owned(), reader, options: *options }))
 }
 
 fn open_jpegs(
+    name: &str,
     bytes: Box<dyn BufRead + Send>,
     options: &SourceOptions,
     damaged: &Arc<AtomicU64>,
 ) -> Result<(SourceInfo, Pictures), SourceError> {
     let (stream, damaged) = (JpegStream::new(bytes), Arc::clone(damaged));
+    let complaints = Complaints::default();
     let mut reader =
-        JpegReader { stream, damaged, complaint: None, complaints: Complaints::default() };
+        JpegReader { name: name.to_owned(), stream, damaged, complaint: None, complaints };
     let unusable = |reader: &JpegReader| {
-        SourceError::StdinJpeg(reader.complaint.clone().unwrap_or_else(|| "there is none".into()))
+        let complaint = reader.complaint.clone().unwrap_or_else(|| "there is none".into());
+        SourceError::PipeJpeg { name: name.to_owned(), complaint }
     };
     let first = reader.next()?.ok_or_else(|| unusable(&reader))?;
     let size = Header::parse(&first).expect("a mended frame has a good header").size;
@@ -204,7 +214,7 @@ fn open_jpegs(
         width: size.width,
         height: size.height,
         fps,
-        description: format!("standard input, JPEGs of {size}, passed through"),
+        description: format!("{name}, JPEGs of {size}, passed through"),
         passthrough: true,
         notes,
     };
@@ -227,17 +237,24 @@ fn read_all(mut pictures: Pictures, mailbox: &Latest<Result<Captured, SourceErro
     mailbox.close();
 }
 
-/// Without OpenCV it keeps its size, and the notes say so.
+/// The size that is sent if no other is asked for.
+fn square(header: &y4m::Header) -> Size {
+    header.pixel_aspect.map_or(header.size, |aspect| aspect.squared(header.size))
+}
+
+fn unreadable(name: &str) -> impl Fn(io::Error) -> SourceError {
+    move |error| SourceError::Pipe { name: name.to_owned(), error }
+}
+
 #[cfg(not(feature = "opencv"))]
 #[expect(clippy::unnecessary_wraps, reason = "with OpenCV it can fail")]
-fn scale(
-    image: crate::video::image::Image,
-    _: crate::video::image::Size,
-) -> Result<crate::video::image::Image, SourceError> {
+fn scale(mut image: Image, size: Size) -> Result<Image, SourceError> {
+    crate::video::fit::Fitter::new().stretch(&mut image, size);
     Ok(image)
 }
 
-const FPS_NOTE: &str = "--fps changes nothing but what recordings say: standard input is read as fast as it is written";
+const FPS_NOTE: &str =
+    "--fps changes nothing but what recordings say: a pipe is read as fast as it is written";
 
 /// What is read at once from a pipe: what Linux has in one.
 const READ_LEN: usize = 1 << 16;
@@ -246,14 +263,14 @@ const READ_LEN: usize = 1 << 16;
 mod tests {
     use super::*;
     use crate::video::{
-        image::{Image, PixelFormat, Size},
+        image::{Image, PixelFormat},
         jpeg::tests::textured,
     };
 
     static RUN: AtomicBool = AtomicBool::new(false);
 
     fn open(bytes: &[u8], options: &SourceOptions) -> Result<(SourceInfo, Pipe), SourceError> {
-        Pipe::open(Box::new(Cursor::new(bytes.to_vec())), options)
+        Pipe::open("standard input", Box::new(Cursor::new(bytes.to_vec())), options)
     }
 
     fn all(mut pipe: Pipe) -> Vec<Captured> {
@@ -339,7 +356,27 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "opencv")]
+    #[test]
+    fn pixels_are_made_square_and_a_second_stream_has_its_own() {
+        let stream = |header: &str, len: usize| [header.as_bytes(), &vec![77; len]].concat();
+        let wide = stream("YUV4MPEG2 W32 H32 F50:1 A2:1 Cmono\nFRAME\n", 1024);
+        let tall = stream("YUV4MPEG2 W32 H64 F50:1 A1:1 Cmono\nFRAME\n", 2048);
+        for (stream, first, last) in [
+            (wide.clone(), (64, 32), (64, 32)),
+            ([&wide[..], &tall].concat(), (64, 32), (32, 64)),
+            ([&tall[..], &wide].concat(), (32, 64), (64, 32)),
+        ] {
+            let (info, pipe) = open(&stream, &SourceOptions::default()).expect("valid");
+            assert_eq!((info.width, info.height), first);
+            let Some(Picture::Image(image)) = all(pipe).pop().map(|c| c.picture) else { panic!() };
+            assert_eq!((image.width, image.height), last);
+        }
+        let size = Some(Size { width: 40, height: 40 });
+        let (info, _) =
+            open(&wide, &SourceOptions { size, ..SourceOptions::default() }).expect("valid");
+        assert_eq!((info.width, info.height), (40, 40), "as asked for");
+    }
+
     #[test]
     fn y4m_is_scaled() {
         let size = Size { width: 48, height: 20 };

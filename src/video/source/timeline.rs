@@ -1,0 +1,114 @@
+//! When the pictures of a film are due, by the timestamps that it has.
+
+use std::{
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant},
+};
+
+use super::pace::{wait_until, wake_exactly};
+use crate::clock;
+
+/// Paces a film of any, also of a varying, frame rate.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    /// How long the picture before is shown, if the timestamps do not say.
+    step: Duration,
+    before: Option<Shown>,
+}
+
+/// A picture that has been due.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    at: Instant,
+    stamp: Duration,
+}
+
+impl Timeline {
+    /// `fps` is the film's nominal rate: that of a film without timestamps.
+    pub(super) fn new(fps: f64) -> Self {
+        Self { step: Duration::from_secs_f64(1.0 / fps), before: None }
+    }
+
+    /// Waits until the picture of this timestamp is due, and says when that was; `None` if `stop`
+    /// came first.
+    pub(super) fn wait(&mut self, stamp: Duration, stop: &AtomicBool) -> Option<Instant> {
+        if self.before.is_none() {
+            wake_exactly();
+        }
+        let at = self.due(stamp, clock::now());
+        wait_until(at, stop).then(|| self.show(stamp, at))
+    }
+
+    /// When the picture of this timestamp is due. If that was so long ago that the next one would
+    /// be due as well, the film goes on from now: no picture is left out, and none is hurried.
+    fn due(&self, stamp: Duration, now: Instant) -> Instant {
+        let Some(before) = self.before else { return now };
+        let step = self.step_to(stamp);
+        let due = before.at + step;
+        if now > due + step { now } else { due }
+    }
+
+    fn show(&mut self, stamp: Duration, at: Instant) -> Instant {
+        self.step = self.step_to(stamp);
+        self.before = Some(Shown { at, stamp });
+        at
+    }
+
+    /// From the picture before to this one. Without a timestamp that is later (no timestamps, the
+    /// film begins again, or its last pictures, for which `OpenCV` has none) the last step counts.
+    fn step_to(&self, stamp: Duration) -> Duration {
+        let since = self.before.and_then(|before| stamp.checked_sub(before.stamp));
+        since.filter(|step| !step.is_zero()).map_or(self.step, |step| step.min(LONGEST_STEP))
+    }
+}
+
+/// A longer step is a gap in the timestamps, as in joined recordings, and no picture that stands still.
+const LONGEST_STEP: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When pictures of these timestamps are due, in ms after the first; each is asked for so many
+    /// ms after the one before was due.
+    fn dues(fps: f64, stamps: &[u64], asked_after: u64) -> Vec<u128> {
+        let mut timeline = Timeline::new(fps);
+        let first = clock::now();
+        let mut now = first;
+        let due = |&stamp: &u64| {
+            let stamp = Duration::from_millis(stamp);
+            let at = timeline.due(stamp, now);
+            now = timeline.show(stamp, at) + Duration::from_millis(asked_after);
+            (at - first).as_millis()
+        };
+        stamps.iter().map(due).collect()
+    }
+
+    #[test]
+    fn a_varying_rate_is_kept() {
+        assert_eq!(dues(30.0, &[0, 33, 67, 567, 600, 1600], 5), [0, 33, 67, 567, 600, 1600]);
+        assert_eq!(dues(30.0, &[500, 600, 900], 5), [0, 100, 400], "from the first on");
+    }
+
+    #[test]
+    fn without_timestamps_the_nominal_rate_counts() {
+        assert_eq!(dues(20.0, &[0, 0, 0, 0], 5), [0, 50, 100, 150]);
+    }
+
+    #[test]
+    fn a_loop_and_missing_stamps_at_the_end_take_the_last_step() {
+        assert_eq!(dues(25.0, &[0, 500, 1000, 0, 500, 1000], 5), [0, 500, 1000, 1500, 2000, 2500]);
+        assert_eq!(dues(25.0, &[0, 500, 0, 0, 0, 100], 5), [0, 500, 1000, 1500, 2000, 2100]);
+    }
+
+    #[test]
+    fn a_jump_is_bounded() {
+        assert_eq!(dues(25.0, &[0, 40, 90_000_000, 90_000_040], 5), [0, 40, 10_040, 10_080]);
+    }
+
+    #[test]
+    fn who_is_late_goes_on_from_there_and_hurries_nothing() {
+        assert_eq!(dues(25.0, &[0, 40, 80], 60), [0, 40, 80], "a little late");
+        assert_eq!(dues(25.0, &[0, 40, 80, 580], 100), [0, 100, 200, 700]);
+    }
+}
