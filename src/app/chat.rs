@@ -23,10 +23,7 @@ use crate::{
     clock,
     latest::Latest,
     net::{io::Listen, session::Role, time::MediaClock, wire::control::CloseReason},
-    video::{
-        sink::window::{self, WindowSpec},
-        source::SourceSpec,
-    },
+    video::sink::window::{self, WindowSpec},
 };
 
 pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
@@ -99,7 +96,7 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
             stop: stop.clone(),
         },
     )?;
-    let types = !matches!(args.source.source, SourceSpec::Stdin);
+    let types = !args.source.source.reads_stdin();
     let typing = Typing::start(types, clock::now(), messages)?;
     let result = Watch {
         network: &network,

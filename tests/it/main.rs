@@ -36,6 +36,8 @@ mod people;
 mod program;
 mod relay;
 mod repair;
+#[cfg(unix)]
+mod sources;
 mod trust;
 mod video_files;
 #[cfg(feature = "opencv")]

@@ -20,6 +20,8 @@ mod spec;
 mod still;
 #[cfg(feature = "opencv")]
 mod timeline;
+#[cfg(feature = "opencv")]
+mod url;
 pub(crate) mod y4m;
 
 use std::{
@@ -104,6 +106,7 @@ impl Source {
                 Ok(Self { info, kind: Kind::Pipe(pipe) })
             }
             SourceSpec::Path(path) => open_path(path, options),
+            SourceSpec::Url(url) => open_url(url, options),
             SourceSpec::Camera(index) => open_camera(*index, options),
         }
     }
@@ -125,6 +128,8 @@ impl Source {
             Kind::Still(source) => Ok(source.next(stop)),
             #[cfg(feature = "opencv")]
             Kind::Camera(source) => Ok(source.next(stop)),
+            #[cfg(feature = "opencv")]
+            Kind::Url(source) => Ok(source.next(stop)),
         }
     }
 
@@ -161,6 +166,8 @@ enum Kind {
     Still(still::Still),
     #[cfg(feature = "opencv")]
     Camera(camera::Camera),
+    #[cfg(feature = "opencv")]
+    Url(url::Stream),
 }
 
 /// The pattern at its rate.
@@ -203,7 +210,25 @@ fn open_path(path: &Path, options: &SourceOptions) -> Result<Source, SourceError
     match sniff(path)? {
         Content::Image(format) => open_still(path, format, options),
         Content::Film => open_film(path, options),
+        Content::Pipe => match camera_of(path) {
+            Some(index) => open_camera(Some(index), options),
+            None => open_pipe(path, options),
+        },
     }
+}
+
+/// Reads what cannot be looked at and rewound. A FIFO is waited for until somebody writes into it.
+fn open_pipe(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
+    log::info!("reading {} as a pipe", path.display());
+    let unreadable = |error| SourceError::Unreadable { path: path.into(), error };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let (info, pipe) = Pipe::open(&path.display().to_string(), Box::new(file), options)?;
+    Ok(Source { info, kind: Kind::Pipe(pipe) })
+}
+
+/// The number of the camera behind a link, such as those in `/dev/v4l/by-id`.
+fn camera_of(path: &Path) -> Option<u32> {
+    spec::camera_of_device(path.canonicalize().ok()?.to_str()?)
 }
 
 #[cfg(feature = "opencv")]
@@ -222,6 +247,17 @@ fn open_film(path: &Path, options: &SourceOptions) -> Result<Source, SourceError
 fn open_camera(index: Option<u32>, options: &SourceOptions) -> Result<Source, SourceError> {
     let (info, camera) = camera::Camera::open(index, options)?;
     Ok(Source { info, kind: Kind::Camera(camera) })
+}
+
+#[cfg(feature = "opencv")]
+fn open_url(url: &str, options: &SourceOptions) -> Result<Source, SourceError> {
+    let (info, stream) = url::Stream::open(url, options)?;
+    Ok(Source { info, kind: Kind::Url(stream) })
+}
+
+#[cfg(not(feature = "opencv"))]
+fn open_url(_: &str, _: &SourceOptions) -> Result<Source, SourceError> {
+    Err(SourceError::WithoutOpenCv("URLs"))
 }
 
 #[cfg(not(feature = "opencv"))]

@@ -16,6 +16,8 @@ pub(super) enum Content {
     Image(&'static str),
     /// Anything else: `FFmpeg` will know.
     Film,
+    /// No file that could be looked at: a FIFO, a process substitution, a terminal.
+    Pipe,
 }
 
 /// Looks at the beginning of the file.
@@ -24,8 +26,12 @@ pub(super) fn sniff(path: &Path) -> Result<Content, SourceError> {
         io::ErrorKind::NotFound => SourceError::Missing { path: path.into() },
         _ => SourceError::Unreadable { path: path.into(), error },
     };
-    if path.metadata().map_err(unreadable)?.is_dir() {
+    let kind = path.metadata().map_err(unreadable)?.file_type();
+    if kind.is_dir() {
         return Err(SourceError::Folder { path: path.into() });
+    }
+    if !kind.is_file() {
+        return Ok(Content::Pipe);
     }
     let mut file = File::open(path).map_err(unreadable)?;
     let mut first = Vec::new();

@@ -1,7 +1,12 @@
 //! What a user says about a source.
 
 use std::{
-    convert::Infallible, ffi::OsString, fmt, ops::RangeInclusive, path::PathBuf, str::FromStr,
+    convert::Infallible,
+    ffi::OsString,
+    fmt,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use super::pace::Pacer;
@@ -11,12 +16,14 @@ use crate::video::image::Size;
 /// (`./pattern` is a file of that name), which need not be UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceSpec {
-    /// `camera` is the first one that there is, `camera:2` the one of that number.
+    /// `camera` is the first one that there is, `camera:2` the one of that number, as is `/dev/video2`.
     Camera(Option<u32>),
     /// The built-in test picture.
     Pattern,
-    /// A video file or an image.
+    /// A video file, an image, or a pipe that has a name.
     Path(PathBuf),
+    /// `rtsp://…`, `http://…`: whatever `FFmpeg` can open.
+    Url(String),
     /// `-`: YUV4MPEG2 or a stream of JPEGs.
     Stdin,
 }
@@ -43,7 +50,21 @@ impl SourceSpec {
             "camera" => Some(Self::Camera(None)),
             "pattern" => Some(Self::Pattern),
             "-" => Some(Self::Stdin),
-            _ => text.strip_prefix("camera:")?.parse().ok().map(|n| Self::Camera(Some(n))),
+            _ if is_url(text) => Some(Self::Url(text.to_owned())),
+            _ => {
+                let number = text.strip_prefix("camera:").and_then(|number| number.parse().ok());
+                number.or_else(|| camera_of_device(text)).map(|number| Self::Camera(Some(number)))
+            }
+        }
+    }
+
+    /// Whether it takes standard input, which then is nobody else's.
+    pub fn reads_stdin(&self) -> bool {
+        let names = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+        match self {
+            Self::Stdin => true,
+            Self::Path(path) => names.iter().any(|name| path == Path::new(name)),
+            Self::Camera(_) | Self::Pattern | Self::Url(_) => false,
         }
     }
 }
@@ -55,9 +76,25 @@ impl fmt::Display for SourceSpec {
             Self::Camera(Some(index)) => write!(f, "camera:{index}"),
             Self::Pattern => f.write_str("pattern"),
             Self::Path(path) => path.display().fmt(f),
+            Self::Url(url) => f.write_str(url),
             Self::Stdin => f.write_str("-"),
         }
     }
+}
+
+/// The number of the camera that is this device.
+pub(super) fn camera_of_device(path: &str) -> Option<u32> {
+    path.strip_prefix("/dev/video")?.parse().ok()
+}
+
+/// A scheme (RFC 3986) and two slashes. No file is called so by accident.
+fn is_url(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, rest)| {
+        let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(is_scheme)
+            && !rest.is_empty()
+    })
 }
 
 /// How the source should be.
@@ -107,9 +144,28 @@ mod tests {
             ("-", SourceSpec::Stdin),
             ("./pattern", SourceSpec::Path("./pattern".into())),
             ("camera:x", SourceSpec::Path("camera:x".into())),
+            ("rtsp://cam/live", SourceSpec::Url("rtsp://cam/live".into())),
+            ("http:film.avi", SourceSpec::Path("http:film.avi".into())),
+            ("./a://b", SourceSpec::Path("./a://b".into())),
+            ("/dev/videos", SourceSpec::Path("/dev/videos".into())),
         ] {
             assert_eq!(text.parse(), Ok(spec.clone()));
             assert_eq!(spec.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_device_is_its_camera() {
+        assert_eq!("/dev/video2".parse(), Ok(SourceSpec::Camera(Some(2))));
+    }
+
+    #[test]
+    fn standard_input_has_names() {
+        for (text, expected) in
+            [("-", true), ("/dev/stdin", true), ("/dev/fd/0", true), ("/dev/fd/63", false)]
+        {
+            let Ok(spec) = text.parse::<SourceSpec>();
+            assert_eq!(spec.reads_stdin(), expected, "{text}");
         }
     }
 

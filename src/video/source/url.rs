@@ -1,0 +1,242 @@
+//! Pictures from a URL, through `FFmpeg`: a network camera, which is live, or a film on a server.
+//!
+//! A thread reads, since a server is silent for as long as it likes. It connects again when the
+//! stream ends or breaks off.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use opencv::{
+    core::Vector,
+    videoio::{self, VideoCapture, VideoCaptureTraitConst},
+};
+
+use super::{
+    Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
+    file::{Decoded, pixel_aspect, read, sane},
+    mat::{quieten, scale},
+    pace::{STOP_LOOK, wait_until},
+    timeline::Timeline,
+};
+use crate::{
+    clock,
+    latest::{Latest, Taken},
+    video::image::Size,
+};
+
+/// A stream that is being read.
+pub(super) struct Stream {
+    mailbox: Latest<Captured>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Stream {
+    /// Connects, and waits for the first picture.
+    pub(super) fn open(
+        url: &str,
+        options: &SourceOptions,
+    ) -> Result<(SourceInfo, Self), SourceError> {
+        quieten();
+        let name = without_credentials(url);
+        let silent = || SourceError::Url { url: name.clone() };
+        let (connection, first) = Connection::open(url).ok_or_else(silent)?;
+        let found = first.image.size();
+        let square = connection.square(found);
+        let too_large = |error| SourceError::UrlSize { url: name.clone(), error };
+        let size = match options.size {
+            Some(size) => size,
+            None => Size::new(square.width, square.height).map_err(too_large)?,
+        };
+        let info = describe(&name, found, size, &connection, options);
+        let source = Self { mailbox: Latest::new(), stop: Arc::default() };
+        let reader = Reader {
+            url: url.to_owned(),
+            name: name.clone(),
+            size,
+            once: options.once,
+            mailbox: source.mailbox.clone(),
+            stop: Arc::clone(&source.stop),
+            number: 0,
+        };
+        thread::Builder::new()
+            .name("url".into())
+            .spawn(move || reader.run(connection, first))
+            .map_err(|e| SourceError::OpenCv { what: "start a thread", error: e.to_string() })?;
+        Ok((info, source))
+    }
+
+    pub(super) fn next(&mut self, stop: &AtomicBool) -> Option<Captured> {
+        while !stop.load(Ordering::Relaxed) {
+            match self.mailbox.take(STOP_LOOK) {
+                Taken::Value(captured) => return Some(captured),
+                Taken::Closed => break,
+                Taken::TimedOut | Taken::Nudged => {}
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Stream {
+    /// The thread ends after the picture that it waits for; nobody waits for the thread.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An open URL.
+struct Connection {
+    capture: VideoCapture,
+    fps: f64,
+    /// A film has an end, and is read at its own pace. What is live is read as it comes.
+    is_film: bool,
+}
+
+impl Connection {
+    fn open(url: &str) -> Option<(Self, Decoded)> {
+        let [open_ms, read_ms] = [OPEN_PATIENCE, READ_PATIENCE].map(|time| time.as_millis() as i32);
+        let parameters = [
+            [videoio::CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms],
+            [videoio::CAP_PROP_READ_TIMEOUT_MSEC, read_ms],
+        ];
+        let parameters = Vector::from_iter(parameters.into_iter().flatten());
+        let opened = VideoCapture::from_file_with_params(url, videoio::CAP_FFMPEG, &parameters);
+        let mut capture = opened.ok().filter(|capture| capture.is_opened().unwrap_or(false))?;
+        let first = read(&mut capture).ok()??;
+        let number = |property| capture.get(property).unwrap_or(0.0);
+        let fps = sane(number(videoio::CAP_PROP_FPS));
+        // Nonsense, mostly negative, for what has no end.
+        let is_film = (1.0..1e9).contains(&number(videoio::CAP_PROP_FRAME_COUNT));
+        Some((Self { capture, fps, is_film }, first))
+    }
+
+    fn square(&self, found: Size) -> Size {
+        pixel_aspect(&self.capture).squared(found)
+    }
+}
+
+/// What the thread has.
+struct Reader {
+    url: String,
+    /// The URL for people.
+    name: String,
+    size: Size,
+    once: bool,
+    mailbox: Latest<Captured>,
+    stop: Arc<AtomicBool>,
+    number: u64,
+}
+
+impl Reader {
+    fn run(mut self, mut connection: Connection, mut first: Decoded) {
+        loop {
+            let is_film = connection.is_film;
+            self.play(connection, first);
+            if self.once || self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            if !is_film {
+                log::warn!("{} has ended or broken off; connecting again", self.name);
+            }
+            let Some(again) = self.reconnect(is_film) else { break };
+            (connection, first) = again;
+        }
+        self.mailbox.close();
+    }
+
+    /// Hands on pictures until told to stop or until none come any more.
+    fn play(&mut self, mut connection: Connection, first: Decoded) {
+        let mut timeline = Timeline::new(connection.fps);
+        let mut next = Some(first);
+        while let Some(Decoded { image, stamp }) = next {
+            let captured = if connection.is_film {
+                timeline.wait(stamp, &self.stop)
+            } else {
+                (!self.stop.load(Ordering::Relaxed)).then(clock::now)
+            };
+            let (Some(captured), Ok(image)) = (captured, scale(image, self.size)) else { return };
+            let (picture, number) = (Picture::Image(image.into()), self.number);
+            self.mailbox.put(Captured { picture, captured, number });
+            self.number += 1;
+            next = read(&mut connection.capture).ok().flatten();
+        }
+    }
+
+    /// A film begins again at once; a server that does not answer is asked again and again.
+    fn reconnect(&self, is_film: bool) -> Option<(Connection, Decoded)> {
+        if is_film && let Some(again) = Connection::open(&self.url) {
+            return Some(again);
+        }
+        while wait_until(clock::now() + RETRY, &self.stop) {
+            if let Some(again) = Connection::open(&self.url) {
+                log::warn!("{} is back", self.name);
+                return Some(again);
+            }
+        }
+        None
+    }
+}
+
+fn describe(
+    name: &str,
+    found: Size,
+    size: Size,
+    connection: &Connection,
+    options: &SourceOptions,
+) -> SourceInfo {
+    let scaling = if found == size { String::new() } else { format!(" scaled to {size}") };
+    let kind = if connection.is_film { "film" } else { "live" };
+    let mut notes = Vec::new();
+    if options.fps.is_some() || options.unpaced {
+        notes.push("--fps does nothing: what comes from a URL has a rate of its own".to_owned());
+    }
+    let fps = if connection.is_film { connection.fps } else { DEFAULT_FPS.max(connection.fps) };
+    SourceInfo {
+        width: size.width,
+        height: size.height,
+        fps,
+        description: format!("{name}, {kind}, {found}{scaling}, about {fps:.4} frames/s"),
+        passthrough: false,
+        notes,
+    }
+}
+
+/// The URL without the user's name and password, which `rtsp://` often has.
+fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    format!("{scheme}://{host}{path}")
+}
+
+/// How long a server may take until its first picture.
+const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a stream may be silent before it counts as broken off.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between attempts to connect again.
+const RETRY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_printed() {
+        for (url, printed) in [
+            ("rtsp://admin:p@ss@10.0.0.2:554/live?x=1", "rtsp://10.0.0.2:554/live?x=1"),
+            ("http://10.0.0.2/a@b", "http://10.0.0.2/a@b"),
+            ("rtsp://admin:secret@cam", "rtsp://cam"),
+            ("nothing", "nothing"),
+        ] {
+            assert_eq!(without_credentials(url), printed);
+        }
+    }
+}
