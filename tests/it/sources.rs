@@ -3,10 +3,8 @@
 use std::{
     fs,
     io::Write,
-    path::Path,
     process::{Command, Stdio},
     thread,
-    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -111,7 +109,9 @@ mod through_ffmpeg {
     use std::{
         io::{BufRead, BufReader},
         net::{TcpListener, TcpStream},
+        path::Path,
         sync::atomic::AtomicBool,
+        time::Duration,
     };
 
     use udpchat::{

@@ -43,15 +43,16 @@ impl Pipe {
         mut reader: Box<dyn Read + Send>,
         options: &SourceOptions,
     ) -> Result<(SourceInfo, Self), SourceError> {
-        let mut first = Vec::new();
-        (&mut reader).take(10).read_to_end(&mut first).map_err(unreadable(name))?;
+        let first = read_beginning(&mut reader).map_err(unreadable(name))?;
         let damaged = Arc::new(AtomicU64::new(0));
         let rest = BufReader::with_capacity(READ_LEN, reader);
         let bytes: Box<dyn BufRead + Send> = Box::new(Cursor::new(first.clone()).chain(rest));
         let (info, pictures) = match &first[..] {
             [] => return Err(SourceError::PipeEmpty { name: name.to_owned() }),
             bytes_read if bytes_read.starts_with(b"YUV4MPEG2") => open_y4m(name, bytes, options)?,
-            start if begins_jpegs(start) => open_jpegs(name, bytes, options, &damaged)?,
+            start if begins_jpegs(start) && !is_padding(start) => {
+                open_jpegs(name, bytes, options, &damaged)?
+            }
             _ => return Err(SourceError::PipeFormat { name: name.to_owned() }),
         };
         let mailbox = Latest::new();
@@ -237,6 +238,22 @@ fn read_all(mut pictures: Pictures, mailbox: &Latest<Result<Captured, SourceErro
     mailbox.close();
 }
 
+/// The first bytes, as many as tell what comes: more of them where padding is in front.
+fn read_beginning(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut first = Vec::new();
+    while is_padding(&first) && first.len() < MAX_PADDING_LEN {
+        if reader.take(10).read_to_end(&mut first)? == 0 {
+            break;
+        }
+    }
+    Ok(first)
+}
+
+/// Whether there is nothing but what may be in front of a JPEG.
+fn is_padding(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0)
+}
+
 /// The size that is sent if no other is asked for.
 fn square(header: &y4m::Header) -> Size {
     header.pixel_aspect.map_or(header.size, |aspect| aspect.squared(header.size))
@@ -255,6 +272,9 @@ fn scale(mut image: Image, size: Size) -> Result<Image, SourceError> {
 
 const FPS_NOTE: &str =
     "--fps changes nothing but what recordings say: a pipe is read as fast as it is written";
+
+/// After so much padding nothing comes, as from `/dev/zero`.
+const MAX_PADDING_LEN: usize = 1 << 16;
 
 /// What is read at once from a pipe: what Linux has in one.
 const READ_LEN: usize = 1 << 16;
@@ -389,6 +409,7 @@ mod tests {
 
     #[test]
     fn bad_input_is_said_in_one_line() {
+        assert!(open(&vec![0; 100_000], &SourceOptions::default()).is_err(), "no JPEG in time");
         let cases: [(&[u8], &str); 7] = [
             (b"", "standard input is empty"),
             (b"G", "neither YUV4MPEG2"),
