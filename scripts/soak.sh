@@ -22,8 +22,8 @@ for second in $(seq "$seconds"); do
     sleep 1
     echo "$second $(rss $recv) $(rss $send)" >>"$dir/rss"
 done
-kill -INT "$send" && wait "$send"
-kill -INT "$recv" && wait "$recv"
+kill -TERM "$send" && wait "$send"
+kill -TERM "$recv" && wait "$recv"
 
 python3 - "$dir" <<'PY'
 import json, sys

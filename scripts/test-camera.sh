@@ -8,7 +8,7 @@ set -eu
 export XDG_CONFIG_HOME=$2
 cd "$1"
 target/release/udpchat devices
-target/release/udpchat recv --bind 127.0.0.1:7722 --show none --output "$2/camera.mjpeg" --seconds 30 &
+target/release/udpchat recv --bind 127.0.0.1:7722 --show none --output "$2/camera.mjpeg" --overwrite --seconds 30 &
 recv=$!
 sleep 1
 target/release/udpchat send -v --to 127.0.0.1 --source camera --seconds 15

@@ -83,7 +83,7 @@ for name, netem, options, least, most in ROWS:
 
 if only in "a blackout":
     way("delay 1ms")
-    pair = stream(FIXED, 18, receiver=["--output", f"{out}/all.mjpeg"])
+    pair = stream(FIXED, 18, receiver=["--output", f"{out}/all.mjpeg", "--overwrite"])
     size = lambda: os.path.exists(f"{out}/all.mjpeg") and os.stat(f"{out}/all.mjpeg").st_size
     time.sleep(4)
     way("loss 100%")
