@@ -56,6 +56,11 @@ impl Statistics {
         Ok(Self { line: args.stats, json, last_at: clock::now(), last_sent: (0, 0) })
     }
 
+    /// Whether they went to standard output, and whoever read that has gone.
+    pub(super) fn reader_has_gone(&self) -> bool {
+        self.json.as_ref().is_some_and(StatsFile::reader_has_gone)
+    }
+
     /// Whether a second has passed since the last time.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last_at) >= INTERVAL

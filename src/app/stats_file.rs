@@ -5,7 +5,11 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
     time::Duration,
 };
 
@@ -20,6 +24,8 @@ pub(super) struct StatsFile {
     lines: Option<SyncSender<String>>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
+    /// Whether whoever read standard output has gone.
+    reader_gone: Arc<AtomicBool>,
     messages: Messages,
     /// Whether it was said that the reader is too slow.
     told_slow: bool,
@@ -38,12 +44,20 @@ impl StatsFile {
         let (lines, queue) = sync_channel::<String>(MAX_QUEUED);
         let (ends, ended) = sync_channel(0);
         let (name, said) = (name.to_owned(), messages.clone());
+        let reader_gone = Arc::new(AtomicBool::new(false));
+        let gone = Arc::clone(&reader_gone);
         let thread = move || {
-            write_lines(to, &queue, &name, &said);
+            write_lines(to, &queue, &name, &gone, &said);
             drop(ends);
         };
         spawn("statistics", thread).with_context(failed)?;
-        Ok(Self { lines: Some(lines), ended, messages: messages.clone(), told_slow: false })
+        let (lines, messages) = (Some(lines), messages.clone());
+        Ok(Self { lines, ended, reader_gone, messages, told_slow: false })
+    }
+
+    /// Whether it is standard output, and whoever read that has gone.
+    pub(super) fn reader_has_gone(&self) -> bool {
+        self.reader_gone.load(Ordering::Relaxed)
     }
 
     /// Hands over a line with its end. This never waits: without room the line is dropped.
@@ -85,9 +99,7 @@ impl To {
         };
         match options.open(path) {
             #[cfg(unix)]
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
-                Ok(Self::Unread(path.to_owned()))
-            }
+            Err(error) if is_unread(&error) && is_fifo(path) => Ok(Self::Unread(path.to_owned())),
             Err(error) => Err(error),
             Ok(file) => {
                 // From now on a write waits for the reader.
@@ -122,10 +134,31 @@ impl To {
     }
 }
 
+/// What opening says of a FIFO that nobody reads, and of a socket.
+#[cfg(unix)]
+fn is_unread(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
+}
+
+#[cfg(unix)]
+fn is_fifo(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
 /// The thread.
-fn write_lines(mut to: To, lines: &Receiver<String>, name: &Path, messages: &Messages) {
+fn write_lines(
+    mut to: To,
+    lines: &Receiver<String>,
+    name: &Path,
+    reader_gone: &AtomicBool,
+    messages: &Messages,
+) {
     for line in lines {
         if let Err(error) = to.write(&line) {
+            let is_gone = error.kind() == io::ErrorKind::BrokenPipe;
+            reader_gone.store(is_gone && matches!(to, To::Stdout(_)), Ordering::Relaxed);
             let name = name.display();
             let why = match error.kind() {
                 io::ErrorKind::BrokenPipe => "whoever read them has gone".to_owned(),
@@ -175,7 +208,13 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_made_is_told_at_once() {
-        let error = StatsFile::open(Path::new("/none/stats"), &Messages::new(true)).unwrap_err();
-        assert!(format!("{error:#}").contains("/none/stats: No such file"), "{error:#}");
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for path in [Path::new("/none/stats"), folder.path(), &socket] {
+            let error = StatsFile::open(path, &Messages::new(true)).unwrap_err();
+            let start = format!("cannot write the statistics to {}: ", path.display());
+            assert!(format!("{error:#}").starts_with(&start), "{error:#}");
+        }
     }
 }

@@ -447,6 +447,12 @@ impl View {
         }
     }
 
+    /// Whether the program is of use to anybody, its statistics aside.
+    pub(super) fn is_of_use(&self) -> bool {
+        let records = self.recorder.is_some() && self.recording == Recording::Fine;
+        self.screen.is_some() || self.has_other_purpose || records
+    }
+
     /// Whether anybody looks at the pixels here; a recorder decodes for itself.
     fn decodes(&self) -> bool {
         self.screen.is_some() || self.check.is_some()
@@ -474,7 +480,7 @@ impl View {
         let Some(failure) = recorder.failure() else { return Ok(false) };
         let is_end = matches!(failure, RecordError::ReaderGone { .. });
         self.recording = if is_end { Recording::Ended } else { Recording::Failed };
-        if self.screen.is_some() || self.has_other_purpose {
+        if self.is_of_use() {
             messages.say(&format!("{failure}, and all else goes on"));
             return Ok(false);
         }

@@ -98,6 +98,9 @@ impl Watch<'_> {
                 break;
             }
             self.report(now);
+            if self.statistics.reader_has_gone() && !self.view.is_of_use() {
+                break;
+            }
         }
         Ok(())
     }

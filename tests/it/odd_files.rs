@@ -147,6 +147,19 @@ fn statistics_that_cannot_be_written_end_nothing() {
     assert!(both > first && first > 0, "{first} lines, then {both}");
 }
 
+/// As `| head` does.
+#[test]
+fn a_receiver_of_nothing_but_statistics_ends_with_their_reader() {
+    let _shared = shared();
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = command(&[&RECV[..], &["--stats-json", "-"]].concat());
+    let receiver = Program::spawn(command.stdin(Stdio::null()).stdout(writer));
+    drop(command);
+    std::io::Read::read_exact(&mut reader, &mut [0; 10]).expect("statistics");
+    drop(reader);
+    receiver.finish().expect_success();
+}
+
 fn records_to(path: &Path, more: &[&str]) -> Program {
     Program::start(&[&RECV[..], &["--output", text(path)], more].concat())
 }
