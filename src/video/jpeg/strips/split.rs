@@ -71,7 +71,8 @@ impl Split {
     pub(in super::super) fn find_strips(&mut self, frame: &[u8]) -> Option<usize> {
         while self.found.len() < self.intervals {
             let Some(at) = next_marker(frame, self.seen) else {
-                self.seen = frame.len().saturating_sub(1).max(self.seen);
+                let filled = frame.iter().rev().take_while(|&&byte| byte == 0xFF).count();
+                self.seen = (frame.len() - filled).max(self.seen);
                 break;
             };
             let is_last = self.found.len() + 1 == self.intervals;
@@ -146,8 +147,13 @@ pub(super) fn next_marker(frame: &[u8], mut from: usize) -> Option<usize> {
         match *frame.get(at + 1)? {
             // An 0xFF of the coded data is followed by a zero.
             0 => from = at + 2,
-            // Any number of them may precede a marker.
-            0xFF => from = at + 1,
+            // Any number of them may precede a marker. Those before a zero are left to a decode of the whole frame:
+            // libjpeg reads them in another way where it knows of no markers.
+            0xFF => {
+                let filled = frame[at..].iter().take_while(|&&byte| byte == 0xFF).count();
+                let is_stuffing = *frame.get(at + filled)? == 0;
+                return Some(if is_stuffing { at } else { at + filled - 1 });
+            }
             _ => return Some(at),
         }
     }

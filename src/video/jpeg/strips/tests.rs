@@ -418,6 +418,22 @@ fn bytes_left_over_by_a_changed_byte_are_accepted_by_strips_and_whole() {
     assert!(ours == whole);
 }
 
+/// Of more than one FF before a zero libjpeg makes one byte in data with markers, and a marker in data without.
+#[test]
+fn repeated_ff_before_a_zero_is_decoded_as_in_the_whole_frame() {
+    let good = encoded(&busy(WIDTH, HEIGHT, Yuv422), 4);
+    let from = Header::parse(&good).expect("ours").scan_data;
+    let is_stuffed = |&at: &usize| good[at..].starts_with(&[0xFF, 0]);
+    for at in (from..good.len() - 2).filter(is_stuffed).step_by(17) {
+        let mut frame = good.clone();
+        frame.insert(at, 0xFF);
+        let (mut ours, mut whole) = (Image::empty(), Image::empty());
+        decoder().decode(&frame, Want::Planar, &mut ours).expect("libjpeg takes it");
+        decoder().decode_whole(&frame, Want::Planar, &mut whole).expect("libjpeg takes it");
+        assert!(ours == whole, "{at}");
+    }
+}
+
 #[test]
 fn oddities_of_the_header_change_no_picture() {
     let good = encoded(&busy(WIDTH, HEIGHT, Yuv420), 4);
