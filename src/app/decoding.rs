@@ -14,8 +14,6 @@ use std::{
 
 use log::{debug, warn};
 
-use super::decode_watch::DecodeWatch;
-
 use crate::{
     clock,
     latest::{Latest, Taken},
@@ -26,7 +24,7 @@ use crate::{
     },
     video::{
         image::Image,
-        jpeg::{Ahead, Decoder, Want},
+        jpeg::{Ahead, DecodeWatch, Decoder, Want},
     },
 };
 

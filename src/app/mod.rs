@@ -2,7 +2,6 @@
 
 mod capture;
 mod chat;
-mod decode_watch;
 mod decoding;
 mod demo;
 mod devices;

@@ -7,7 +7,6 @@ use anyhow::{Result, bail};
 use log::{debug, warn};
 
 use super::{
-    decode_watch::DecodeWatch,
     decoding::{Arrived, Decoded, Decoding, Incoming},
     ledger::Ledger,
     messages::Messages,
@@ -28,7 +27,7 @@ use crate::{
     },
     video::{
         image::Image,
-        jpeg::{Concealed, Decoder, Want},
+        jpeg::{Concealed, DecodeWatch, Decoder, Want},
         sink::{
             RecordError, Recorder,
             window::{Action, Overlay, Role, Screen, WindowError, WindowSpec},

@@ -32,6 +32,7 @@ mod hostile;
 mod machines;
 mod namespaces;
 mod odd_files;
+mod odd_jpegs;
 mod people;
 mod program;
 mod relay;

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::video::jpeg::JpegError;
+use super::JpegError;
 
 /// Notes which frames could be decoded.
 #[derive(Debug, Default)]
-pub(super) struct DecodeWatch {
+pub struct DecodeWatch {
     /// Since when none could be; `None`: the last one could.
     failing_since: Option<Instant>,
     is_said: bool,
@@ -14,12 +14,12 @@ pub(super) struct DecodeWatch {
 
 impl DecodeWatch {
     /// A frame was decoded.
-    pub(super) fn succeeded(&mut self) {
+    pub fn succeeded(&mut self) {
         *self = Self::default();
     }
 
     /// A frame could not be decoded because of `error`. What is to be said of it: once, when that has gone on for a second.
-    pub(super) fn failed(&mut self, error: &JpegError, now: Instant) -> Option<String> {
+    pub fn failed(&mut self, error: &JpegError, now: Instant) -> Option<String> {
         let since = *self.failing_since.get_or_insert(now);
         if self.is_said || now.saturating_duration_since(since) < PATIENCE {
             return None;
@@ -37,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{clock, video::jpeg::HeaderError};
+    use super::{super::HeaderError, *};
+    use crate::clock;
 
     #[test]
     fn it_is_said_once_after_a_second_without_a_picture() {

@@ -2,6 +2,7 @@
 
 mod cage;
 mod confine;
+mod decode_watch;
 mod decoder;
 mod encoder;
 mod header;
@@ -14,6 +15,7 @@ mod strips;
 mod turbo;
 
 pub use confine::{Confinement, confinement};
+pub use decode_watch::DecodeWatch;
 pub use decoder::{Ahead, Concealed, Decoder, Want};
 pub use encoder::{Encoder, Nth};
 pub use header::{Header, HeaderError, Interrupted, Sampling};

@@ -5,10 +5,11 @@ use std::{io, path::PathBuf};
 use y4m::{Colorspace, EncoderBuilder, Ratio, VendorExtensionString};
 
 use super::{output::Output, recorder::Written};
+use crate::clock;
 use crate::video::{
     fit::{Fitter, Layout},
     image::{Image, PixelFormat},
-    jpeg::{Decoder, Want},
+    jpeg::{DecodeWatch, Decoder, Want},
 };
 
 /// Decodes frames and writes their planes.
@@ -17,6 +18,7 @@ pub(super) struct Y4mWriter {
     rate: (u32, u32),
     decoder: Decoder,
     image: Image,
+    watch: DecodeWatch,
     fitter: Fitter,
     /// What the header says, once it is written.
     layout: Option<Layout>,
@@ -26,7 +28,8 @@ impl Y4mWriter {
     /// `rate` is frames/s as numerator and denominator.
     pub(super) fn new(output: Output, rate: (u32, u32)) -> Self {
         let (decoder, image, fitter) = (Decoder::new(), Image::empty(), Fitter::new());
-        Self { output, rate, decoder, image, fitter, layout: None }
+        let watch = DecodeWatch::default();
+        Self { output, rate, decoder, image, watch, fitter, layout: None }
     }
 
     /// For the next header.
@@ -37,9 +40,13 @@ impl Y4mWriter {
     /// Writes a frame's planes in the layout of the first: YUV4MPEG2 has one for all. A sender on a
     /// narrow path halves its pictures, another sender has another camera, and the film goes on.
     pub(super) fn write(&mut self, frame: &[u8]) -> io::Result<Written> {
-        if self.decoder.decode(frame, Want::Planar, &mut self.image).is_err() {
+        if let Err(error) = self.decoder.decode(frame, Want::Planar, &mut self.image) {
+            if let Some(why) = self.watch.failed(&error, clock::now()) {
+                log::warn!("{why}");
+            }
             return Ok(Written::Damaged);
         }
+        self.watch.succeeded();
         if !self.output.open()? {
             return Ok(Written::Unread);
         }

@@ -1,0 +1,129 @@
+//! JPEGs as cameras in the field give them, through the real binary.
+
+use std::{fs, io::Write, process::Stdio, time::Duration};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use udpchat::video::{
+    image::{Image, PixelFormat},
+    jpeg::{Encoder, Strips},
+};
+
+use crate::program::{Program, alone, command};
+
+/// A frame with as many restart intervals.
+fn frame(intervals: usize) -> Vec<u8> {
+    let mut image = Image::blank(640, 480, PixelFormat::Yuv422);
+    for (i, value) in image.data.iter_mut().enumerate() {
+        *value = (i * 7 % 251) as u8;
+    }
+    let mut frame = Vec::new();
+    Encoder::new(60, Strips::Count(intervals)).encode(&image, &mut frame).expect("encodes");
+    frame
+}
+
+/// `frame` with `stray` before each of its restart markers and its end marker.
+fn with_stray_bytes(frame: &[u8], stray: &[u8]) -> Vec<u8> {
+    let mut odd = Vec::new();
+    for (i, &byte) in frame.iter().enumerate() {
+        if byte == 0xFF
+            && frame.get(i + 1).is_some_and(|next| (0xD0..=0xD9).contains(next))
+            && i > 0
+        {
+            odd.extend_from_slice(stray);
+        }
+        odd.push(byte);
+    }
+    odd
+}
+
+struct Call {
+    folder: TempDir,
+    receiver: Program,
+    sender: Program,
+}
+
+impl Call {
+    /// A receiver that decodes all it gets, and a sender that is fed `pieces`, one every 40 ms.
+    fn of(pieces: &[Vec<u8>]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let receiver = Program::start(&[
+            "recv",
+            "--bind",
+            "127.0.0.1:0",
+            "--show",
+            "none",
+            "--output",
+            &path("got.y4m"),
+        ]);
+        let to = format!("127.0.0.1:{}", receiver.port());
+        let stats = path("sender.json");
+        let args = ["send", "--to", &to, "--source", "-", "--stats-json", &stats];
+        let mut sender = Program::spawn(command(&args).stdin(Stdio::piped()).stdout(Stdio::null()));
+        let mut stdin = sender.stdin();
+        for (i, piece) in pieces.iter().enumerate() {
+            stdin.write_all(piece).expect("it runs");
+            if i == 0 {
+                sender.wait_for("connected to");
+            }
+            std::thread::park_timeout(Duration::from_millis(40));
+        }
+        drop(stdin);
+        Self { folder, receiver, sender }
+    }
+
+    /// What was recorded, what the sender counted, and all that the receiver said.
+    fn end(self) -> (Vec<u8>, Value, String) {
+        self.sender.finish().expect_success();
+        self.receiver.wait_for("has reached the end of its video");
+        self.receiver.interrupt();
+        let receiver = self.receiver.finish();
+        let file = |name: &str| fs::read(self.folder.path().join(name)).unwrap_or_default();
+        let stats = file("sender.json");
+        let last = stats.split(|&b| b == b'\n').rfind(|line| !line.is_empty()).expect("a line");
+        (file("got.y4m"), serde_json::from_slice(last).expect("JSON"), receiver.stderr)
+    }
+}
+
+#[test]
+fn what_a_camera_puts_around_and_into_its_frames_changes_no_picture_and_truncated_ones_are_not_sent()
+ {
+    let _alone = alone();
+    let good = frame(4);
+    let mut odd_version = good.clone();
+    let version = good.windows(5).position(|w| w == b"JFIF\0").expect("has one") + 5;
+    odd_version[version] = 2;
+    let cut = good[..good.len() / 2].to_vec();
+    let part = b"\r\n--next\r\nContent-Type: image/jpeg\r\n\r\n";
+    let odd = [
+        [part, &good[..]].concat(),
+        with_stray_bytes(&good, &[0]),
+        with_stray_bytes(&good, &[3, 0xFF, 0, 7]),
+        odd_version,
+        [&[0xFF, 0xD8], &good[..]].concat(),
+        [&[0xFF, 0xD8, 0xFF, 0xD9], &good[..]].concat(),
+        good[..good.len() - 2].to_vec(),
+        cut,
+    ];
+    let pieces: Vec<Vec<u8>> = odd.iter().cycle().take(8 * 8).cloned().chain([good]).collect();
+    let (got, sender, _) = Call::of(&pieces).end();
+    assert_eq!(sender["sender"]["damaged"], 8, "{sender}");
+    let picture_len = "FRAME\n".len() + 640 * 480 * 2;
+    let head = got.len() % picture_len;
+    let pictures: Vec<&[u8]> = got[head..].chunks(picture_len).collect();
+    assert!(pictures.len() > 20, "{} pictures", pictures.len());
+    assert!(pictures.iter().all(|picture| *picture == pictures[0]), "all are one picture");
+}
+
+#[test]
+fn when_nothing_of_a_stream_can_be_decoded_it_is_said_once() {
+    let _alone = alone();
+    let good = frame(1);
+    // Its end marker hides from the sender that half of it is missing.
+    let cut = [&good[..good.len() / 2], &[0xFF, 0xD9]].concat();
+    let (got, _, said) = Call::of(&vec![cut; 80]).end();
+    assert_eq!(said.matches("no picture of this stream can be decoded").count(), 1, "{said}");
+    assert!(said.contains("premature end") && said.contains("ffmpeg"), "{said}");
+    assert!(got.is_empty(), "{} bytes", got.len());
+}
