@@ -17,13 +17,9 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout of an image; of interleaved pixels, the planar one that loses nothing.
-    pub fn planar(image: &Image) -> Self {
-        let format = match image.format {
-            PixelFormat::Bgr => PixelFormat::Yuv444,
-            format => format,
-        };
-        Self { size: image.size(), format }
+    /// The layout of an image.
+    pub fn of(image: &Image) -> Self {
+        Self { size: image.size(), format: image.format }
     }
 }
 
@@ -54,7 +50,7 @@ impl Fitter {
         Self { shrinker: Shrinker::new(), spare: Image::empty(), columns: Vec::new() }
     }
 
-    /// Brings `image` to a planar `layout`. The whole picture is in it, with its aspect ratio:
+    /// Brings a planar `image` to a planar `layout`. The whole picture is in it, with its aspect ratio:
     /// black bars fill what it leaves over. False: `image` had the layout, or was a half, a
     /// quarter, two or four times of it.
     ///
@@ -62,10 +58,6 @@ impl Fitter {
     pub fn fit(&mut self, image: &mut Image, layout: Layout) -> bool {
         if image.format == layout.format && self.shrinker.match_size(image, layout.size) {
             return false;
-        }
-        if image.format == PixelFormat::Bgr {
-            to_yuv444(image, &mut self.spare);
-            std::mem::swap(image, &mut self.spare);
         }
         let place = Rect::fitting(image.size(), layout.size);
         self.draw(image, layout, place);
@@ -233,20 +225,6 @@ fn fill_black(image: &mut Image) {
     cr.fill(NEUTRAL);
 }
 
-/// Full range, by JFIF's factors as 65536ths.
-fn to_yuv444(bgr: &Image, target: &mut Image) {
-    target.reshape(bgr.width, bgr.height, PixelFormat::Yuv444);
-    let [luma, cb, cr] = target.planes_mut();
-    let samples = luma.iter_mut().zip(cb).zip(cr);
-    for (((luma, cb), cr), pixel) in samples.zip(bgr.data.chunks_exact(3)) {
-        let [b, g, r] = [pixel[0], pixel[1], pixel[2]].map(i32::from);
-        let rounded = |sum: i32| ((sum + 0x8000) >> 16).clamp(0, 255) as u8;
-        *luma = rounded(7_471 * b + 38_470 * g + 19_595 * r);
-        *cb = rounded(32_768 * b - 21_710 * g - 11_058 * r + (128 << 16));
-        *cr = rounded(-5_329 * b - 27_439 * g + 32_768 * r + (128 << 16));
-    }
-}
-
 /// Chroma without colour.
 const NEUTRAL: u8 = 128;
 
@@ -264,10 +242,6 @@ mod tests {
 
     fn flat(width: usize, height: usize, format: PixelFormat) -> Image {
         let mut image = Image::blank(width, height, format);
-        if format == PixelFormat::Bgr {
-            image.data.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&[200, 90, 30]));
-            return image;
-        }
         let [luma, cb, cr] = image.planes_mut();
         luma.fill(100);
         cb.fill(180);
@@ -278,23 +252,21 @@ mod tests {
     #[test]
     fn one_colour_stays_that_colour_in_every_layout() {
         let sizes = [(64, 48), (48, 64), (17, 19), (640, 480), (33, 500), (16, 16), (641, 359)];
-        for format in PLANAR.into_iter().chain([PixelFormat::Bgr]) {
+        for format in PLANAR {
             for (wanted, (width, height)) in PLANAR.into_iter().flat_map(|f| sizes.map(|s| (f, s)))
             {
                 let mut image = flat(120, 90, format);
                 let layout = layout(width, height, wanted);
                 Fitter::new().fit(&mut image, layout);
-                assert_eq!(Layout::planar(&image), layout, "{format:?}");
+                assert_eq!(Layout::of(&image), layout, "{format:?}");
                 assert_eq!(image.data.len(), wanted.data_len(width, height));
-                let luma = if format == PixelFormat::Bgr { 85 } else { 100 };
-                assert_eq!(image.luma_at(width / 2, height / 2), luma, "{format:?} {layout}");
+                assert_eq!(image.luma_at(width / 2, height / 2), 100, "{format:?} {layout}");
                 let [_, cb, cr] = image.planes();
                 if !cb.is_empty() {
                     let (columns, rows) = wanted.chroma_size(width, height);
                     let middle = (rows / 2) * columns + columns / 2;
                     let expected = match format {
                         PixelFormat::Gray => (128, 128),
-                        PixelFormat::Bgr => (193, 89),
                         _ => (180, 70),
                     };
                     assert_eq!((cb[middle], cr[middle]), expected, "{format:?} {layout}");

@@ -50,7 +50,7 @@ impl Y4mWriter {
         if !self.output.open()? {
             return Ok(Written::Unread);
         }
-        let from = Layout::planar(&self.image);
+        let from = Layout::of(&self.image);
         let to = self.begin(from)?;
         let is_converted = self.fitter.fit(&mut self.image, to) && from != to;
         self.output.write(&[b"FRAME\n", &self.image.data])?;
@@ -88,7 +88,7 @@ fn header(Layout { size, format }: Layout, (numerator, denominator): (u32, u32))
         PixelFormat::Yuv420 => Colorspace::C420jpeg,
         PixelFormat::Yuv422 => Colorspace::C422,
         PixelFormat::Yuv444 => Colorspace::C444,
-        PixelFormat::Bgr => unreachable!("a planar layout"),
+        PixelFormat::Bgr => unreachable!("planes were asked of the decoder"),
     };
     let full = VendorExtensionString::new(b"COLORRANGE=FULL".to_vec()).expect("has no space");
     let mut header = Vec::new();
