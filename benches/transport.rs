@@ -120,7 +120,7 @@ impl Udpchat {
     fn new(len: usize, datagram_len: usize, batch: Batch, form: Form) -> Self {
         let (from, to) = (loopback(), loopback());
         let addr = to.local_addr().expect("bound");
-        let target = Target { host: "here".into(), addrs: vec![addr] };
+        let target = Target { host: "here".into(), port: addr.port(), addrs: vec![addr] };
         let now = clock::now();
         let control = form == Form::Sealed;
         let mut sender = endpoint(now, datagram_len, Role::Send { targets: vec![target], control });

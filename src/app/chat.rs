@@ -8,7 +8,7 @@ use super::{
     capture::{Capture, CaptureConfig, stream_params},
     messages::Messages,
     recv::{UNKNOWN_RATE, how_to_reach, listen_addr},
-    resolve::resolve,
+    resolve::target,
     run::{Network, NetworkConfig, Stdout, deadline, stdout_owner},
     send::open_source,
     statistics::Statistics,
@@ -29,7 +29,7 @@ use crate::{
 pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     let stdout = stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), false)?;
     let role = match &args.host {
-        Some(host) => Role::ChatDial(resolve(host)?),
+        Some(host) => Role::ChatDial(target(host)?),
         None => Role::ChatListen,
     };
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;

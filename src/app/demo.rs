@@ -211,7 +211,7 @@ fn start_sender(
     stream: StreamParams,
     to: SocketAddr,
 ) -> Result<Network> {
-    let target = Target { host: "this machine".into(), addrs: vec![to] };
+    let target = Target { host: "this machine".into(), port: to.port(), addrs: vec![to] };
     Network::start(NetworkConfig {
         role: Role::Send { targets: vec![target], control: true },
         credentials: Credentials::throw_away(),

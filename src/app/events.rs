@@ -15,6 +15,15 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
         Event::Waiting { host, port, reason: WaitReason::NoAnswer } => format!(
             "waiting for {host}: no answer on TCP port {port} (is it on, and does its firewall let port {port} in?)"
         ),
+        Event::Waiting { host, reason: WaitReason::Unresolved { error }, .. } => format!(
+            "waiting for {host}: its address is not known: {error} (check the name, or give its address)"
+        ),
+        Event::Waiting { host, reason: WaitReason::Local { fault, said }, .. } => {
+            match fault.remedy() {
+                "" => format!("waiting for {host}: {said}"),
+                remedy => format!("waiting for {host}: {said} ({remedy})"),
+            }
+        }
         Event::Waiting { host, reason: WaitReason::HungUp, .. } => format!(
             "waiting for {host}: it hangs up (for a second after a wrong code from this address, or while too many call it)"
         ),
@@ -135,6 +144,23 @@ mod tests {
         let event = Event::Waiting { host, port, reason: WaitReason::HungUp };
         let line = describe(&event, None).unwrap();
         assert!(line.contains("wrong code") && !line.contains("firewall"), "{line}");
+    }
+
+    #[test]
+    fn a_fault_of_this_machine_is_told_in_the_systems_words() {
+        use crate::net::session::LocalFault;
+
+        let waiting = |reason| {
+            describe(&Event::Waiting { host: "desk".into(), port: 7722, reason }, None).unwrap()
+        };
+        let said = "Network is unreachable".to_owned();
+        let line = waiting(WaitReason::Local { fault: LocalFault::NoRoute, said });
+        assert!(line.contains("Network is unreachable") && line.contains("ip route"), "{line}");
+        let said = "Invalid argument".to_owned();
+        let line = waiting(WaitReason::Local { fault: LocalFault::NoZone, said });
+        assert!(line.contains("%eth0") && !line.contains("firewall"), "{line}");
+        let line = waiting(WaitReason::Unresolved { error: "Name or service not known".into() });
+        assert!(line.contains("Name or service not known"), "{line}");
     }
 
     #[test]

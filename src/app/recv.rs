@@ -1,6 +1,6 @@
 //! `udpchat recv`: waits for a sender, and shows, records or pipes what it sends.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use anyhow::Result;
 
@@ -98,6 +98,10 @@ pub(super) fn listen_addr(bind: Option<SocketAddr>) -> SocketAddr {
 pub(super) fn how_to_reach(addr: SocketAddr) -> String {
     let ip = if addr.ip().is_unspecified() { own_address() } else { Some(addr.ip()) };
     let Some(ip) = ip else { return "THIS-MACHINE".into() };
+    // Each machine has its own name for the link between them.
+    if matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
+        return format!("[{ip}%INTERFACE]:{}", addr.port());
+    }
     match (ip.is_ipv6(), addr.port()) {
         (_, DEFAULT_PORT) => ip.to_string(),
         (false, port) => format!("{ip}:{port}"),

@@ -16,7 +16,7 @@ use super::{
     events::describe,
     messages::Messages,
     progress::CaptureCounters,
-    resolve::resolve,
+    resolve::target,
     run::{Network, NetworkConfig, deadline, is_over},
     statistics::{Sources, Statistics},
     stop::Stop,
@@ -38,7 +38,7 @@ use crate::{
 };
 
 pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
-    let targets = args.to.iter().map(resolve).collect::<Result<Vec<Target>>>()?;
+    let targets = args.to.iter().map(target).collect::<Result<Vec<Target>>>()?;
     // Opening may wait, for a pipe's first bytes say; until then Ctrl-C ends the program by itself.
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let encoding = encoding(args);

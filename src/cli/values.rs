@@ -6,7 +6,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::{
     net::{
-        io::{DEFAULT_PORT, Dscp, MAX_DSCP, Offload},
+        io::{AddrError, DEFAULT_PORT, Dscp, MAX_DSCP, Offload, scoped_ip},
         redundancy::FecMode,
         session::MIN_MAX_DATAGRAM_LEN,
         wire::datagram::MAX_DATAGRAM_LEN,
@@ -51,17 +51,21 @@ pub(crate) fn host_port(text: &str) -> Result<HostPort, String> {
     Ok(HostPort { host: host.to_owned(), port: port.unwrap_or(DEFAULT_PORT) })
 }
 
-/// `ADDR`, `ADDR:PORT`, `[V6]:PORT` or `:PORT`.
+/// `ADDR`, `ADDR:PORT`, `[V6]:PORT`, `[V6%INTERFACE]:PORT` or `:PORT`.
 pub(crate) fn bind_addr(text: &str) -> Result<SocketAddr, String> {
     let (host, port) = split_port(text)?;
     let host = match host {
         "" | "*" => "::",
         host => host,
     };
-    let ip = host.parse().map_err(|_| {
-        format!("'{host}' is no address: give one of this machine's, such as 0.0.0.0 or [::], or only :PORT")
+    let ip = scoped_ip(host).map_err(|error| match error {
+        AddrError::NotAnAddress => format!("'{host}' is no address: give one of this machine's, such as 0.0.0.0 or [::], or only :PORT"),
+        AddrError::Zone(_) => error.to_string(),
     })?;
-    Ok(SocketAddr::new(ip, port.unwrap_or(DEFAULT_PORT)))
+    if ip.lacks_zone() {
+        return Err(format!("'{host}' is link-local: name the interface, such as [{host}%eth0]"));
+    }
+    Ok(ip.with_port(port.unwrap_or(DEFAULT_PORT)))
 }
 
 pub(crate) fn max_datagram_len(text: &str) -> Result<MaxDatagramLen, String> {
@@ -252,6 +256,9 @@ mod tests {
         );
         assert_eq!(bind_addr("[::1]:5"), Ok("[::1]:5".parse().unwrap()));
         assert!(bind_addr("desk").is_err());
+        assert_eq!(bind_addr("[fe80::1%3]:5"), Ok("[fe80::1%3]:5".parse().unwrap()));
+        assert!(bind_addr("[fe80::1]:5").unwrap_err().contains("[fe80::1%eth0]"));
+        assert!(bind_addr("fe80::1%nowhere").unwrap_err().contains("'nowhere'"));
     }
 
     #[test]

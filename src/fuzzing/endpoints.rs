@@ -75,7 +75,7 @@ const LISTENER: usize = 1;
 impl<'a, 'b> Play<'a, 'b> {
     fn new(ops: &'a mut Unstructured<'b>) -> Result<Self> {
         let now = clock::now();
-        let target = Target { host: "bob".to_owned(), addrs: vec![addr(LISTENER)] };
+        let target = Target { host: "bob".to_owned(), port: 7722, addrs: vec![addr(LISTENER)] };
         let kind = ops.int_in_range(0..=5)?;
         let (dials, listens) = match kind {
             0 | 1 => (Role::Send { targets: vec![target], control: true }, Role::Receive),
@@ -178,6 +178,7 @@ impl<'a, 'b> Play<'a, 'b> {
 
     fn follow(&mut self, side: usize, output: Output) {
         match output {
+            Output::LookUp(..) => unreachable!("addresses are given"),
             Output::Dial(conn, to) => {
                 assert_eq!((side, to), (DIALLER, addr(LISTENER)));
                 self.dialled = Some(conn);

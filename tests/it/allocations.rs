@@ -35,7 +35,7 @@ impl Path {
         let bind = || UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let (from, to) = (bind(), bind());
         let now = clock::now();
-        let target = Target { host: "here".into(), addrs: vec![to.local_addr().unwrap()] };
+        let target = Target { host: "here".into(), port: 0, addrs: vec![to.local_addr().unwrap()] };
         let role = Role::Send { targets: vec![target], control: false };
         let sender = endpoint(now, role, FecMode::Percent(percent));
         let receiver = endpoint(now, Role::Receive, FecMode::Off);

@@ -410,6 +410,50 @@ fn an_answer_leaves_from_the_ipv6_address_that_was_called() {
     called_at_the_second_address("fd77:31::1/64", "fd77:31::102/64");
 }
 
+#[test]
+fn a_link_local_address_is_bound_and_called_with_its_interface() {
+    let _alone = alone();
+    let Some(machines) = Machines::new("ip") else { return };
+    for (index, address) in [(0, "fe80::a/64"), (1, "fe80::b/64")] {
+        let (name, link) = (&machines.names[index], format!("v{index}"));
+        run(&["ip", "-n", name, "addr", "add", address, "dev", &link, "nodad"]);
+    }
+    for options in [&[][..], &["--no-control"]] {
+        let bind = ["recv", "--bind", "[fe80::b%v1]:7722", "--show", "none"];
+        let receiver = start(&machines, 1, &bind);
+        receiver.wait_for("--to [fe80::b%INTERFACE]:7722");
+        let args = ["send", "--to", "fe80::b%v0", "--source", "pattern"];
+        let sender = start(&machines, 0, &[&args[..], options].concat());
+        receiver.wait_for(" streams ");
+        sender.interrupt();
+        sender.finish().expect_success();
+        receiver.interrupt();
+        receiver.finish().expect_success();
+    }
+}
+
+#[test]
+fn what_keeps_this_machine_from_calling_is_told_in_the_systems_words() {
+    let _alone = alone();
+    let Some(machines) = Machines::new("nft") else { return };
+    let says = |to: &str, what: &str| {
+        let sender = start(&machines, 0, &["send", "--to", to, "--source", "pattern"]);
+        let line = sender.wait_for("waiting for ");
+        assert!(line.contains(what) && !line.contains("no answer"), "{line}");
+        sender.interrupt();
+        sender.finish().expect_success();
+    };
+    says("192.0.2.1", "Network is unreachable");
+    says("fe80::b", "%eth0");
+    says("fe80::b%nowhere", "no interface is called 'nowhere'");
+    says("desk.invalid", "its address is not known");
+    // Nobody has it, and the kernel finds that out after three seconds.
+    let rules = "table ip f {\n chain out {\n type filter hook output priority 0;\n \
+                 ip daddr 10.77.31.9 counter reject with icmp type admin-prohibited\n }\n}\n";
+    run(&["ip", "netns", "exec", &machines.names[0], "nft", rules]);
+    says("10.77.31.9", "No route to host");
+}
+
 fn len(file: &Path) -> u64 {
     file.metadata().map_or(0, |m| m.len())
 }

@@ -117,7 +117,7 @@ pub(crate) fn driver_config(endpoint: EndpointConfig, listen: Option<Listen>) ->
 }
 
 pub(crate) fn target(to: SocketAddr) -> Target {
-    Target { host: "loopback".into(), addrs: vec![to] }
+    Target { host: "loopback".into(), port: to.port(), addrs: vec![to] }
 }
 
 /// Asks `attempt` until it gives something.

@@ -12,7 +12,8 @@ use udpchat::net::{
     frame::OutgoingFrame,
     netem::{Netem, NetemSpec},
     session::{
-        CallCounters, ConnId, Delivered, Endpoint, EndpointConfig, Event, Output, Role, Target,
+        CallCounters, ConnId, Delivered, Endpoint, EndpointConfig, Event, LookupId, Output, Role,
+        Target,
     },
     wire::{
         control::CloseReason,
@@ -37,6 +38,8 @@ pub(crate) struct Sim {
     links: Vec<Link>,
     /// Which link leads from the first node to each, then from the second to each, and so on.
     routes: Vec<usize>,
+    /// What the name service knows.
+    pub(crate) names: HashMap<String, SocketAddr>,
     pipes: Vec<Pipe>,
     pipe_queue: BTreeMap<(Instant, u64), PipeEvent>,
     pipe_order: u64,
@@ -100,6 +103,7 @@ struct Pipe {
 }
 
 enum PipeEvent {
+    Found { node: NodeId, lookup: LookupId, found: Result<Vec<SocketAddr>, String> },
     Dial { pipe: usize, to: SocketAddr },
     Connected { pipe: usize },
     Refused { pipe: usize },
@@ -127,6 +131,7 @@ impl Sim {
             nodes: (0..nodes).map(Node::new).collect(),
             routes: (0..links.len()).collect(),
             links,
+            names: HashMap::new(),
             pipes: Vec::new(),
             pipe_queue: BTreeMap::new(),
             pipe_order: 0,
@@ -186,7 +191,7 @@ impl Sim {
 
     /// A caller's way to `node`.
     pub(crate) fn target(&self, node: NodeId) -> Target {
-        Target { host: format!("host{}", node.0), addrs: vec![self.addr(node)] }
+        Target { host: format!("host{}", node.0), port: 7722, addrs: vec![self.addr(node)] }
     }
 
     /// Starts `node` as a sender to `to`, with or without a control channel.
@@ -513,6 +518,11 @@ impl Sim {
 
     fn act(&mut self, node: NodeId, output: Output) {
         match output {
+            Output::LookUp(lookup, host, _) => {
+                let found = self.names.get(&host).copied().ok_or_else(|| "unknown".to_owned());
+                let found = found.map(|addr| vec![addr]);
+                self.enqueue(PipeEvent::Found { node, lookup, found });
+            }
             Output::Dial(conn, to) => {
                 let pipe = self.pipes.len();
                 self.pipes.push(Pipe { dialler: Some((node, conn)), listener: None });
@@ -547,6 +557,9 @@ impl Sim {
     fn deliver_pipe(&mut self, event: PipeEvent) {
         let now = self.now;
         match event {
+            PipeEvent::Found { node, lookup, found } => {
+                self.with(node, |e, _| e.handle_found(now, lookup, found));
+            }
             PipeEvent::Dial { pipe, to } => self.arrive(pipe, to),
             PipeEvent::Connected { pipe } => {
                 if let Some((node, conn)) = self.pipes[pipe].dialler {

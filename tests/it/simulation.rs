@@ -8,7 +8,7 @@ use udpchat::net::{
     redundancy::FecMode,
     session::{
         Admission, AskId, CallCounters, EndReason, Endpoint, EndpointConfig, Event, GiveUpReason,
-        Output, Role, Verdict, WaitReason,
+        Output, Role, Target, Verdict, WaitReason,
     },
     wire::{
         control::{CloseReason, ControlError, Epoch, Purpose, RejectReason, StreamParams},
@@ -454,6 +454,84 @@ fn udp_is_not_called_blocked_when_no_video_is_sent() {
     let mut sim = session(2, "delay=20ms,loss=5%");
     sim.run(60 * SECOND);
     assert_eq!((told(&mut sim, ANN), told(&mut sim, BOB)), (vec![], vec![]));
+}
+
+fn named(host: &str) -> Target {
+    Target { host: host.into(), port: 7722, addrs: Vec::new() }
+}
+
+#[test]
+fn a_name_is_waited_for_and_found_again_at_another_address() {
+    let mut sim = Sim::new(3);
+    sim.start(ANN, sim.config(ANN, Role::Send { targets: vec![named("desk")], control: true }));
+    sim.start_video(ANN, FRAME_LEN);
+    sim.run(5 * SECOND);
+    let waiting = told(&mut sim, ANN);
+    assert!(
+        matches!(&waiting[..], [Event::Waiting { reason: WaitReason::Unresolved { .. }, .. }]),
+        "said once: {waiting:?}"
+    );
+    for node in [BOB, EVE] {
+        sim.start_receiver(node);
+        sim.names.insert("desk".into(), sim.addr(node));
+        sim.run(3 * SECOND);
+        assert!(sim.take_frames(node).len() > 10, "{node:?} is found");
+        sim.kill(node);
+        sim.run(SECOND);
+    }
+    sim.names.clear();
+    sim.start_receiver(EVE);
+    sim.run(3 * SECOND);
+    assert!(sim.take_frames(EVE).len() > 10, "what was known stays");
+}
+
+#[test]
+fn a_name_that_is_not_known_keeps_no_other_target_waiting() {
+    for control in [true, false] {
+        let mut sim = Sim::new(3);
+        sim.start_receiver(BOB);
+        let targets = vec![named("nowhere"), sim.target(BOB)];
+        sim.start(ANN, sim.config(ANN, Role::Send { targets, control }));
+        sim.start_video(ANN, FRAME_LEN);
+        sim.run(2 * SECOND);
+        assert!(sim.take_frames(BOB).len() >= 55);
+        let is_told =
+            |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Unresolved { .. }, .. });
+        assert_eq!(told(&mut sim, ANN).iter().filter(|e| is_told(e)).count(), 1);
+    }
+}
+
+#[test]
+fn a_bare_sender_follows_a_name_to_another_address() {
+    let mut sim = Sim::new(3);
+    for node in [BOB, EVE] {
+        sim.start_receiver(node);
+    }
+    sim.start(ANN, sim.config(ANN, Role::Send { targets: vec![named("desk")], control: false }));
+    sim.start_video(ANN, FRAME_LEN);
+    sim.run(SECOND);
+    for node in [BOB, EVE] {
+        sim.names.insert("desk".into(), sim.addr(node));
+        sim.run(10 * SECOND + 100 * MS);
+        sim.take_frames(node);
+        sim.run(SECOND);
+        assert!(sim.take_frames(node).len() >= 29, "{node:?} is found");
+    }
+}
+
+#[test]
+fn a_bare_sender_tries_the_next_address_where_this_machine_knows_no_way() {
+    let mut sim = Sim::new(2);
+    sim.start_receiver(BOB);
+    let lost = "[2001:db8::1]:7722".parse().expect("an address");
+    let target = Target { addrs: vec![lost, sim.addr(BOB)], ..named("desk") };
+    sim.start(ANN, sim.config(ANN, Role::Send { targets: vec![target], control: false }));
+    sim.start_video(ANN, FRAME_LEN);
+    sim.run(SECOND);
+    assert!(sim.take_frames(BOB).is_empty());
+    sim.with(ANN, |ann, now| ann.handle_unreachable(now, lost));
+    sim.run(SECOND);
+    assert!(sim.take_frames(BOB).len() >= 29);
 }
 
 /// Ann's camera sends 30 frames a second of the size that she is told the receivers can take.

@@ -9,6 +9,7 @@ use std::{
 
 use mio::{Interest, Registry, Token, net::TcpStream};
 
+use super::faults::not_dialled;
 use crate::net::session::{ConnId, Endpoint};
 
 /// Every control connection, open or being opened.
@@ -22,7 +23,8 @@ pub(super) struct Connections {
 struct Connection {
     stream: TcpStream,
     outbox: Vec<u8>,
-    is_connecting: bool,
+    /// Where to, until it stands.
+    connecting_to: Option<SocketAddr>,
     /// Until when it is closing, if it is.
     closing_until: Option<Instant>,
 }
@@ -46,7 +48,7 @@ impl Connections {
         conn: ConnId,
         to: SocketAddr,
     ) -> io::Result<()> {
-        self.add(registry, conn, TcpStream::connect(to)?, true)
+        self.add(registry, conn, TcpStream::connect(to)?, Some(to))
     }
 
     /// Takes a connection that somebody made to us.
@@ -56,7 +58,7 @@ impl Connections {
         conn: ConnId,
         stream: TcpStream,
     ) -> io::Result<()> {
-        self.add(registry, conn, stream, false)
+        self.add(registry, conn, stream, None)
     }
 
     /// Writes `bytes` as soon as the peer takes them.
@@ -95,7 +97,7 @@ impl Connections {
 
     /// Whether something is still to be written.
     pub(super) fn is_flushed(&self) -> bool {
-        self.open.values().all(|c| c.outbox.is_empty() || c.is_connecting)
+        self.open.values().all(|c| c.outbox.is_empty() || c.connecting_to.is_some())
     }
 
     /// Acts on a poll's event for `conn`.
@@ -107,13 +109,13 @@ impl Connections {
     ) {
         let Some(connection) = self.open.get_mut(&conn) else { return };
         let now = crate::clock::now();
-        if connection.is_connecting {
+        if let Some(to) = connection.connecting_to {
             match connection.finish_connecting() {
                 Ok(false) => return,
                 Ok(true) => endpoint.handle_connected(now, conn),
                 Err(error) => {
                     self.remove(registry, conn);
-                    endpoint.handle_disconnected(now, conn, is_refusal(&error));
+                    not_dialled(endpoint, now, conn, to, &error);
                     return;
                 }
             }
@@ -137,14 +139,14 @@ impl Connections {
         registry: &Registry,
         conn: ConnId,
         mut stream: TcpStream,
-        is_connecting: bool,
+        connecting_to: Option<SocketAddr>,
     ) -> io::Result<()> {
         let token = Token(self.first_token + conn.0 as usize);
         // A message must not wait for another one (RFC 896's algorithm would make it).
         let _ = stream.set_nodelay(true);
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         let connection =
-            Connection { stream, outbox: Vec::new(), is_connecting, closing_until: None };
+            Connection { stream, outbox: Vec::new(), connecting_to, closing_until: None };
         self.open.insert(conn, connection);
         Ok(())
     }
@@ -165,7 +167,7 @@ impl Connection {
         }
         match self.stream.peer_addr() {
             Ok(_) => {
-                self.is_connecting = false;
+                self.connecting_to = None;
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
@@ -174,7 +176,7 @@ impl Connection {
     }
 
     fn flush(&mut self) {
-        while !self.outbox.is_empty() && !self.is_connecting {
+        while !self.outbox.is_empty() && self.connecting_to.is_none() {
             match self.stream.write(&self.outbox) {
                 Ok(written) => {
                     self.outbox.drain(..written);
@@ -209,10 +211,6 @@ impl Connection {
         // Who sends more control data at once than that is not having a conversation.
         false
     }
-}
-
-fn is_refusal(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset)
 }
 
 /// How long a peer has to take what is written to it before its connection is closed.

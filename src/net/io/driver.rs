@@ -17,8 +17,10 @@ use super::{
     bind::{BindError, Listen, bind_both},
     connections::Connections,
     error_queue::TooBig,
+    faults::{self, not_dialled},
     handle::{Command, Handle, Shared},
     options::SocketOptions,
+    resolver::Resolver,
     timer::Timer,
     udp::{UdpSocket, interface_len, plain},
 };
@@ -29,7 +31,7 @@ use crate::{
         fec,
         netem::{Netem, NetemSpec},
         route::Route,
-        session::{Delivered, Endpoint, EndpointConfig, Event, Output, Transmit},
+        session::{Delivered, Endpoint, EndpointConfig, Event, LocalFault, Output, Transmit},
         wire::control::CloseReason,
     },
 };
@@ -58,6 +60,7 @@ pub struct Driver {
     udp: UdpSocket,
     listener: Option<TcpListener>,
     connections: Connections,
+    resolver: Resolver,
     endpoint: Endpoint,
     egress: Option<Netem<Route>>,
     ingress: Option<Netem<Route>>,
@@ -121,7 +124,7 @@ impl Driver {
         let (events_tx, events) = sync_channel(EVENT_BACKLOG);
         let shared = Shared::new(udp.buffer_sizes().ok());
         let handle = Handle {
-            waker,
+            waker: Arc::clone(&waker),
             commands,
             events,
             shared: shared.clone(),
@@ -133,6 +136,7 @@ impl Driver {
             udp,
             listener,
             connections: Connections::new(FIRST_CONNECTION),
+            resolver: Resolver::new(waker),
             endpoint: Endpoint::new(clock::now(), config.endpoint),
             egress: config.egress.map(Netem::new),
             ingress: config.ingress.map(Netem::new),
@@ -204,6 +208,10 @@ impl Driver {
             self.more_to_accept = self.accept_some();
         }
         self.take_commands();
+        while let Some((id, found)) = self.resolver.try_found() {
+            debug!("looked a name up: {found:?}");
+            self.endpoint.handle_found(clock::now(), id, found);
+        }
         if let Some(frame) = self.shared.outgoing.try_take() {
             self.endpoint.push_frame(clock::now(), &frame);
         }
@@ -416,10 +424,11 @@ impl Driver {
     fn control(&mut self) {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
+                Output::LookUp(id, host, port) => self.resolver.look_up(id, host, port),
                 Output::Dial(conn, to) => {
                     if let Err(error) = self.connections.dial(self.poll.registry(), conn, to) {
                         debug!("cannot dial {to}: {error}");
-                        self.endpoint.handle_disconnected(clock::now(), conn, false);
+                        not_dialled(&mut self.endpoint, clock::now(), conn, to, &error);
                     }
                 }
                 Output::Write(conn, bytes) => self.connections.write(conn, &bytes),
@@ -485,7 +494,10 @@ impl Driver {
                 ));
             }
         } else {
-            self.warn(&format!("sending to {to} failed: {error}"));
+            self.endpoint.handle_unreachable(clock::now(), to);
+            let remedy = faults::fault(error, to).map(LocalFault::remedy).unwrap_or_default();
+            let remedy = if remedy.is_empty() { String::new() } else { format!(" ({remedy})") };
+            self.warn(&format!("sending to {to} failed: {error}{remedy}"));
         }
     }
 

@@ -8,13 +8,16 @@ mod bind;
 mod connections;
 mod driver;
 mod error_queue;
+mod faults;
 mod handle;
 mod kernel_drops;
 mod kernel_send;
 mod machine;
 mod options;
+mod resolver;
 mod timer;
 mod udp;
+mod zone;
 
 pub use arriving::{Arriving, ArrivingFrame};
 pub use bind::{BindError, Listen};
@@ -26,6 +29,7 @@ pub use options::{Dscp, MAX_DSCP, Offload, SocketOptions};
 pub use udp::{
     BufferSizes, RECEIVE_BUFFER_WANTED, SEND_BUFFER_WANTED, SendCounters, SendError, UdpSocket,
 };
+pub use zone::{AddrError, ScopedIp, scoped_ip};
 
 /// The port that is used when none is given, UDP and TCP.
 pub const DEFAULT_PORT: u16 = 7722;

@@ -484,6 +484,12 @@ impl Call {
         Some((to, burst))
     }
 
+    /// From now on the peer, who never answers, is at `addr`.
+    pub(super) fn redirect(&mut self, now: Instant, addr: SocketAddr) {
+        self.peer.addr = addr;
+        self.begin_path(now, addr.into(), true);
+    }
+
     fn begin_path(&mut self, now: Instant, route: Route, is_known: bool) {
         let probed = self.probed_len.filter(|_| self.sender.is_some());
         self.path = Some(Path::new(now, route, is_known, self.is_controlled(), probed));

@@ -1,11 +1,14 @@
 //! One target that we call until it answers, and again when the call has ended.
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use super::{AskId, CallId, ConnId, Event, Target, WaitReason, control::ControlChannel};
+use super::{
+    AskId, CallId, ConnId, Event, Target, WaitReason, addresses::Addresses, control::ControlChannel,
+};
 use crate::net::{
     frame::SessionId,
     wire::control::{Hello, SecretPart},
@@ -15,17 +18,44 @@ use crate::net::{
 #[derive(Debug)]
 pub(super) struct Dialling {
     target: Target,
-    next_addr: usize,
+    pub(super) addresses: Addresses,
     state: State,
     waiting_for: Option<WaitReason>,
 }
 
 #[derive(Debug)]
 enum State {
-    Idle { redial_at: Instant },
-    Connecting { conn: ConnId, give_up_at: Instant },
-    Meeting { control: ControlChannel, stage: Stage, give_up_at: Instant },
+    Idle {
+        redial_at: Instant,
+    },
+    Connecting(Round),
+    /// A connection stands; of the round, the addresses that were not needed are left.
+    Meeting {
+        addr: SocketAddr,
+        rest: Round,
+        control: Box<ControlChannel>,
+        stage: Stage,
+        give_up_at: Instant,
+    },
     InCall(CallId),
+}
+
+/// One attempt at each address of a target. The next one does not wait until the last has failed
+/// (RFC 8305).
+#[derive(Debug, Default)]
+struct Round {
+    untried: VecDeque<SocketAddr>,
+    attempts: Vec<Attempt>,
+    next_at: Option<Instant>,
+    /// The most telling of the failures.
+    failure: Option<WaitReason>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    conn: ConnId,
+    addr: SocketAddr,
+    give_up_at: Instant,
 }
 
 /// How far we are with a target that has taken the connection.
@@ -59,29 +89,72 @@ pub(super) enum Due {
 
 impl Dialling {
     pub(super) fn new(now: Instant, target: Target) -> Self {
-        Self { target, next_addr: 0, state: State::Idle { redial_at: now }, waiting_for: None }
+        let addresses = Addresses::new(now, &target, LOOKUP_INTERVAL);
+        Self { target, addresses, state: State::Idle { redial_at: now }, waiting_for: None }
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.target
     }
 
     pub(super) fn host(&self) -> &str {
         &self.target.host
     }
 
-    /// The address that is tried now.
-    pub(super) fn addr(&self) -> SocketAddr {
-        self.target.addrs[self.next_addr % self.target.addrs.len()]
+    /// Where the connection stands that the two meet over.
+    pub(super) fn addr(&self) -> Option<SocketAddr> {
+        match &self.state {
+            State::Meeting { addr, .. } => Some(*addr),
+            _ => None,
+        }
     }
 
-    pub(super) fn conn(&self) -> Option<ConnId> {
-        match &self.state {
-            State::Connecting { conn, .. } => Some(*conn),
-            State::Meeting { control, .. } => Some(control.conn()),
-            State::Idle { .. } | State::InCall(_) => None,
+    pub(super) fn owns(&self, conn: ConnId) -> bool {
+        self.conns().any(|own| own == conn)
+    }
+
+    /// Its connections, and those that are being made.
+    pub(super) fn conns(&self) -> impl Iterator<Item = ConnId> {
+        let (round, met) = match &self.state {
+            State::Connecting(round) => (Some(round), None),
+            State::Meeting { control, .. } => (None, Some(control.conn())),
+            State::Idle { .. } | State::InCall(_) => (None, None),
+        };
+        round.into_iter().flat_map(|round| &round.attempts).map(|a| a.conn).chain(met)
+    }
+
+    /// Whether its name should be looked up: not while there is a connection.
+    pub(super) fn wants_lookup(&self, now: Instant) -> bool {
+        self.is_seeking() && self.addresses.is_due(now)
+    }
+
+    fn is_seeking(&self) -> bool {
+        matches!(self.state, State::Idle { .. } | State::Connecting(_))
+    }
+
+    /// Its name has been looked up, in vain if there is an `error`; a word about that if it is new.
+    pub(super) fn handle_found(
+        &mut self,
+        now: Instant,
+        found: &[SocketAddr],
+        error: Option<String>,
+    ) -> Option<Event> {
+        self.addresses.handle_found(now, found);
+        let error = error.filter(|_| self.addresses.known().is_empty())?;
+        self.wait_for(WaitReason::Unresolved { error })
+    }
+
+    /// A word, if the name service has not answered for a while and nothing is known without it.
+    pub(super) fn judge_lookup(&mut self, now: Instant) -> Option<Event> {
+        if self.lookup_patience()? > now {
+            return None;
         }
+        self.wait_for(WaitReason::Unresolved { error: "no name server answers".into() })
     }
 
     pub(super) fn control_mut(&mut self) -> Option<&mut ControlChannel> {
         match &mut self.state {
-            State::Meeting { control, .. } => Some(control),
+            State::Meeting { control, .. } => Some(control.as_mut()),
             _ => None,
         }
     }
@@ -99,10 +172,16 @@ impl Dialling {
         matches!(self.state, State::InCall(id) if id == call)
     }
 
+    /// Until when a name service may be silent before that is worth a word, if nothing has been said of it.
+    fn lookup_patience(&self) -> Option<Instant> {
+        let is_told = matches!(self.waiting_for, Some(WaitReason::Unresolved { .. }));
+        Some(self.addresses.waits_since().filter(|_| !is_told)? + LOOKUP_PATIENCE)
+    }
+
     pub(super) fn due(&self, now: Instant) -> Due {
         match &self.state {
-            State::Idle { redial_at } if *redial_at <= now => Due::Dial,
-            State::Connecting { conn, give_up_at } if *give_up_at <= now => Due::GiveUp(*conn),
+            State::Idle { redial_at } if *redial_at <= now && self.has_address() => Due::Dial,
+            State::Connecting(round) => round.due(now),
             State::Meeting { control, give_up_at, .. } if *give_up_at <= now => {
                 Due::GiveUp(control.conn())
             }
@@ -110,27 +189,57 @@ impl Dialling {
         }
     }
 
+    fn has_address(&self) -> bool {
+        !self.addresses.known().is_empty()
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        match &self.state {
-            State::Idle { redial_at } => Some(*redial_at),
-            State::Meeting { control, stage: Stage::Ringing(..), give_up_at } => {
+        let lookup = self.addresses.poll_timeout().filter(|_| self.is_seeking());
+        let state = match &self.state {
+            State::Idle { redial_at } => Some(*redial_at).filter(|_| self.has_address()),
+            State::Meeting { control, stage: Stage::Ringing(..), give_up_at, .. } => {
                 Some(control.poll_timeout().min(*give_up_at))
             }
-            State::Connecting { give_up_at, .. } | State::Meeting { give_up_at, .. } => {
-                Some(*give_up_at)
-            }
+            State::Connecting(round) => round.poll_timeout(),
+            State::Meeting { give_up_at, .. } => Some(*give_up_at),
             State::InCall(_) => None,
+        };
+        [lookup, self.lookup_patience(), state].into_iter().flatten().min()
+    }
+
+    /// Begins an attempt as `conn`, at the next address of this round or the first of a new one.
+    pub(super) fn connect(&mut self, now: Instant, conn: ConnId) -> Option<SocketAddr> {
+        if let State::Idle { .. } = self.state {
+            let untried = self.addresses.known().iter().copied().collect();
+            self.state = State::Connecting(Round { untried, ..Round::default() });
         }
+        let State::Connecting(round) = &mut self.state else { return None };
+        let addr = round.untried.pop_front()?;
+        round.attempts.push(Attempt { conn, addr, give_up_at: now + CONNECT_DEADLINE });
+        round.next_at = Some(now + HEAD_START);
+        Some(addr)
     }
 
-    pub(super) fn connect(&mut self, now: Instant, conn: ConnId) {
-        self.state = State::Connecting { conn, give_up_at: now + CONNECT_DEADLINE };
-    }
-
-    /// The connection stands: the two meet.
-    pub(super) fn meet(&mut self, now: Instant, control: ControlChannel) {
-        let give_up_at = now + HELLO_DEADLINE;
-        self.state = State::Meeting { control, stage: Stage::Unknown, give_up_at };
+    /// The connection `conn` stands: the two meet. Gives the attempts that are not needed any more.
+    pub(super) fn meet(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        control: ControlChannel,
+    ) -> Vec<ConnId> {
+        let State::Connecting(round) = &mut self.state else { return Vec::new() };
+        let mut rest = std::mem::take(round);
+        let Some(index) = rest.attempts.iter().position(|a| a.conn == conn) else {
+            return Vec::new();
+        };
+        let addr = rest.attempts.swap_remove(index).addr;
+        let others: Vec<_> = rest.attempts.drain(..).collect();
+        // Were this one not to want us, they would be tried again.
+        others.iter().rev().for_each(|other| rest.untried.push_front(other.addr));
+        let (stage, give_up_at) = (Stage::Unknown, now + HELLO_DEADLINE);
+        let control = Box::new(control);
+        self.state = State::Meeting { addr, rest, control, stage, give_up_at };
+        others.iter().map(|other| other.conn).collect()
     }
 
     /// Somebody is asked whether the target is the right one, as `ask`.
@@ -151,7 +260,7 @@ impl Dialling {
     /// It is the right one: we introduce ourselves.
     pub(super) fn introduce(&mut self, now: Instant, hello: Hello) {
         let Some(session) = SessionId::new(hello.session) else { return };
-        if let State::Meeting { control, stage, give_up_at } = &mut self.state {
+        if let State::Meeting { control, stage, give_up_at, .. } = &mut self.state {
             *stage = Stage::Introduced(session, hello.secret.clone());
             *give_up_at = now + HELLO_DEADLINE;
             control.introduce(hello);
@@ -192,19 +301,31 @@ impl Dialling {
                 control,
                 stage: Stage::Introduced(session, secret) | Stage::Ringing(session, secret),
                 ..
-            } => Some(Answered { control, session, secret }),
+            } => Some(Answered { control: *control, session, secret }),
             _ => None,
         }
     }
 
-    /// The attempt has failed: the target's next address at once, or, when all have been tried,
+    /// The attempt `conn` has failed: the target's next address at once, or, when all have been tried,
     /// a pause, and a word about it if the reason is new.
-    pub(super) fn fail(&mut self, now: Instant, reason: WaitReason) -> Option<Event> {
-        self.next_addr += 1;
-        let round_over = self.next_addr.is_multiple_of(self.target.addrs.len());
-        let pause = if round_over { REDIAL_INTERVAL } else { Duration::ZERO };
-        self.state = State::Idle { redial_at: now + pause };
-        if round_over { self.wait_for(reason) } else { None }
+    pub(super) fn fail(&mut self, now: Instant, conn: ConnId, reason: WaitReason) -> Option<Event> {
+        let mut round = match &mut self.state {
+            State::Connecting(round) => std::mem::take(round),
+            State::Meeting { rest, .. } => std::mem::take(rest),
+            State::Idle { .. } | State::InCall(_) => return None,
+        };
+        round.attempts.retain(|attempt| attempt.conn != conn);
+        round.next_at = Some(now);
+        let is_more_telling = round.failure.as_ref().is_none_or(|f| f.weight() < reason.weight());
+        if is_more_telling {
+            round.failure = Some(reason);
+        }
+        if !(round.untried.is_empty() && round.attempts.is_empty()) {
+            self.state = State::Connecting(round);
+            return None;
+        }
+        self.state = State::Idle { redial_at: now + REDIAL_INTERVAL };
+        self.wait_for(round.failure?)
     }
 
     fn wait_for(&mut self, reason: WaitReason) -> Option<Event> {
@@ -212,7 +333,7 @@ impl Dialling {
             return None;
         }
         self.waiting_for = Some(reason.clone());
-        let (host, port) = (self.target.host.clone(), self.addr().port());
+        let (host, port) = (self.target.host.clone(), self.target.port);
         Some(Event::Waiting { host, port, reason })
     }
 
@@ -223,8 +344,35 @@ impl Dialling {
     }
 }
 
+impl Round {
+    fn due(&self, now: Instant) -> Due {
+        if let Some(late) = self.attempts.iter().find(|a| a.give_up_at <= now) {
+            return Due::GiveUp(late.conn);
+        }
+        if self.next().is_some_and(|at| at <= now) { Due::Dial } else { Due::Nothing }
+    }
+
+    /// When the next address is to be tried, if there is one.
+    fn next(&self) -> Option<Instant> {
+        self.next_at.filter(|_| !self.untried.is_empty())
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.attempts.iter().map(|a| a.give_up_at).chain(self.next()).min()
+    }
+}
+
 /// Between two rounds of attempts. A receiver that starts is found within this and a round trip.
 const REDIAL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What an attempt has ahead of the next one (RFC 8305: `Connection Attempt Delay`).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Between two lookups of a name that has an address.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long a name service may take before that is worth a word.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a connection may take to stand before the next attempt. A lost SYN is repeated by
 /// the kernel after 1 s (RFC 6298), so waiting longer is no better than asking anew.
@@ -243,32 +391,79 @@ pub(super) const RINGING_SILENCE: Duration = Duration::from_secs(15);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::session::LookupId;
 
     fn dialling(addrs: &[&str]) -> (Dialling, Instant) {
         let now = crate::clock::now();
         let addrs = addrs.iter().map(|a| a.parse().unwrap()).collect();
-        (Dialling::new(now, Target { host: "desk".into(), addrs }), now)
+        (Dialling::new(now, Target { host: "desk".into(), port: 7, addrs }), now)
     }
 
     #[test]
     fn every_address_is_tried_before_a_pause() {
         let (mut d, now) = dialling(&["[::1]:7", "127.0.0.1:7"]);
         assert_eq!(d.due(now), Due::Dial);
-        d.connect(now, ConnId(1));
-        assert_eq!(d.fail(now, WaitReason::NobodyListens), None);
-        assert_eq!((d.due(now), d.addr()), (Due::Dial, "127.0.0.1:7".parse().unwrap()));
-        d.connect(now, ConnId(2));
-        assert!(d.fail(now, WaitReason::NobodyListens).is_some());
+        assert_eq!(d.connect(now, ConnId(1)), Some("[::1]:7".parse().unwrap()));
+        assert_eq!(d.fail(now, ConnId(1), WaitReason::NobodyListens), None);
+        assert_eq!(d.due(now), Due::Dial);
+        assert_eq!(d.connect(now, ConnId(2)), Some("127.0.0.1:7".parse().unwrap()));
+        assert!(d.fail(now, ConnId(2), WaitReason::NoAnswer).is_some());
+        assert_eq!(d.waiting_for, Some(WaitReason::NobodyListens), "which says more");
         assert_eq!(d.due(now), Due::Nothing);
         assert_eq!(d.poll_timeout(), Some(now + REDIAL_INTERVAL));
     }
 
     #[test]
+    fn an_address_that_does_not_answer_has_a_head_start_only() {
+        let (mut d, now) = dialling(&["[::1]:7", "127.0.0.1:7"]);
+        d.connect(now, ConnId(1));
+        assert_eq!((d.due(now), d.poll_timeout()), (Due::Nothing, Some(now + HEAD_START)));
+        let later = now + HEAD_START;
+        assert_eq!(d.due(later), Due::Dial);
+        d.connect(later, ConnId(2));
+        assert!(d.owns(ConnId(1)) && d.owns(ConnId(2)));
+        let identity = crate::net::crypto::keys::Identity::from_bytes([1; 32]);
+        let control = ControlChannel::dialling(later, ConnId(2), &identity, None);
+        assert_eq!(d.meet(later, ConnId(2), control), [ConnId(1)]);
+        assert_eq!(d.addr(), Some("127.0.0.1:7".parse().unwrap()));
+        assert!(!d.owns(ConnId(1)));
+        assert_eq!(d.fail(later, ConnId(2), WaitReason::HungUp), None);
+        assert_eq!(d.connect(later, ConnId(3)), Some("[::1]:7".parse().unwrap()), "once more");
+    }
+
+    #[test]
+    fn a_name_is_looked_up_while_it_is_dialled_and_not_in_a_call() {
+        let (mut d, now) = dialling(&[]);
+        assert!(d.wants_lookup(now));
+        assert_eq!(d.due(now), Due::Nothing);
+        d.addresses.note_asked(now, LookupId(1));
+        assert_eq!(d.poll_timeout(), Some(now + LOOKUP_PATIENCE));
+        assert_eq!(d.judge_lookup(now), None);
+        assert!(d.judge_lookup(now + LOOKUP_PATIENCE).is_some());
+        assert_eq!(d.poll_timeout(), None);
+        assert!(d.handle_found(now, &[], Some("unknown".into())).is_some());
+        d.addresses.note_asked(now, LookupId(2));
+        assert_eq!(d.handle_found(now, &[], Some("unknown".into())), None, "told once");
+        d.handle_found(now, &["127.0.0.1:7".parse().unwrap()], None);
+        assert_eq!(d.due(now), Due::Dial);
+        let later = now + LOOKUP_INTERVAL;
+        assert!(d.wants_lookup(later));
+        d.answered(CallId(1));
+        assert!(!d.wants_lookup(later));
+        d.call_over(later);
+        assert!(d.wants_lookup(later));
+    }
+
+    #[test]
     fn a_reason_is_told_once() {
         let (mut d, now) = dialling(&["127.0.0.1:7"]);
-        assert!(d.fail(now, WaitReason::NobodyListens).is_some());
-        assert!(d.fail(now, WaitReason::NobodyListens).is_none());
-        assert!(d.fail(now, WaitReason::NoAnswer).is_some());
+        let mut fail = |reason| {
+            d.connect(now, ConnId(1));
+            d.fail(now, ConnId(1), reason)
+        };
+        assert!(fail(WaitReason::NobodyListens).is_some());
+        assert!(fail(WaitReason::NobodyListens).is_none());
+        assert!(fail(WaitReason::NoAnswer).is_some());
     }
 
     #[test]

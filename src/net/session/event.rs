@@ -154,6 +154,18 @@ pub enum WaitReason {
     NobodyListens,
     /// Nothing answers from there: no host, or a firewall.
     NoAnswer,
+    /// This machine could not even try, or the system knows why nothing answers.
+    Local {
+        /// What kind of fault that is.
+        fault: LocalFault,
+        /// What the system said.
+        said: String,
+    },
+    /// Its name has no address yet.
+    Unresolved {
+        /// What the system said.
+        error: String,
+    },
     /// The peer has taken the connection and closed it without an answer: our address must wait after a
     /// wrong code, or the peer has more callers than it can hear.
     HungUp,
@@ -166,6 +178,65 @@ pub enum WaitReason {
     Ringing,
     /// The connection was lost while the peer asked somebody.
     ConnectionLost,
+}
+
+impl WaitReason {
+    /// Of several failures, how much this one says of what is wrong.
+    pub(super) fn weight(&self) -> u32 {
+        match self {
+            Self::Unresolved { .. } => 0,
+            Self::Local { fault: LocalFault::NoRoute | LocalFault::NoFamily, .. } => 1,
+            Self::Local { .. } => 2,
+            Self::NoAnswer => 3,
+            Self::NobodyListens => 4,
+            Self::HungUp | Self::ConnectionLost | Self::Busy { .. } | Self::Ringing => 5,
+        }
+    }
+}
+
+/// Why this machine cannot reach an address, as far as the system says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalFault {
+    /// It knows no way there.
+    NoRoute,
+    /// The way ends before the address: the host is off, is elsewhere, or something refuses.
+    Unreachable,
+    /// The address holds on one interface only, and it is not said which.
+    NoZone,
+    /// A firewall of this machine, or a sandbox, forbids it.
+    Forbidden,
+    /// It does not speak the address's protocol.
+    NoFamily,
+    /// It has no address to call from.
+    NoAddress,
+    /// It has too many files and connections open.
+    Exhausted,
+    /// Something else.
+    Other,
+}
+
+impl LocalFault {
+    /// What helps; empty where the system's word must do.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::NoRoute => {
+                "this machine has no route there: connect it to a network, see `ip route`"
+            }
+            Self::Unreachable => "is it on, in this network, and does no firewall refuse it?",
+            Self::NoZone => {
+                "a link-local address needs the interface: ADDRESS%eth0, with the name that `ip link` shows"
+            }
+            Self::Forbidden => "a firewall or sandbox of this machine forbids it",
+            Self::NoFamily => {
+                "this machine does not speak the address's protocol: use an IPv4 address, or enable IPv6"
+            }
+            Self::NoAddress => {
+                "this machine has no address to call from: see `ip address`, and use another network or address"
+            }
+            Self::Exhausted => "end other programs, or raise the limit with `ulimit -n`",
+            Self::Other => "",
+        }
+    }
 }
 
 /// What keeps a call from ever being taken.

@@ -14,6 +14,7 @@
 //! - `poll_timeout() -> Option<Instant>`: when to call `handle_timeout` next. After a full
 //!   drain it is none, or later than the last `now`.
 
+mod addresses;
 mod budget;
 mod call;
 mod control;
@@ -27,13 +28,17 @@ mod prober;
 mod receiver;
 mod repairs;
 mod sender;
+mod unasked;
 
+pub use addresses::LookupId;
 pub use call::CallId;
 pub use counters::{CallCounters, RepairStats};
 pub use endpoint::{
     Admission, Bare, ConnId, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, Output, Role,
     StrayCounters, Target, Transmit,
 };
-pub use event::{AskId, Delivered, EndReason, Event, GiveUpReason, Peer, Verdict, WaitReason};
+pub use event::{
+    AskId, Delivered, EndReason, Event, GiveUpReason, LocalFault, Peer, Verdict, WaitReason,
+};
 pub use prober::boot_local_epoch;
 pub use receiver::DEFAULT_REASSEMBLY_DEADLINE;

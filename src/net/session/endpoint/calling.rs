@@ -1,6 +1,6 @@
 //! The side that calls: dialling, greeting, being taken or refused; or sending unasked.
 
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use rand::RngExt;
 
@@ -12,11 +12,12 @@ use crate::net::{
     },
     path_mtu::BASE_LEN,
     session::{
-        Event, GiveUpReason, Peer, WaitReason,
+        CallId, Event, GiveUpReason, Peer, WaitReason,
         call::CallParts,
         control::Heard,
         dialling::{Answered, Due},
         outbound::Outbound,
+        unasked::Unasked,
     },
     wire::{
         control::{Accept, Hello, Message, RejectReason, SecretPart},
@@ -25,9 +26,49 @@ use crate::net::{
 };
 
 impl Endpoint {
-    /// Without a control channel: sends at once to the target's first address.
-    pub(super) fn send_unasked(&mut self, now: Instant, target: &Target) {
-        let Some(&addr) = target.addrs.first() else { return };
+    /// Finds out where a target is that is sent to unasked.
+    pub(super) fn find_unasked(&mut self, now: Instant, index: usize) {
+        if self.unasked[index].addresses.is_due(now) {
+            let id = self.new_lookup();
+            let Unasked { target, addresses, .. } = &mut self.unasked[index];
+            addresses.note_asked(now, id);
+            self.outputs.push_back(Output::LookUp(id, target.host.clone(), target.port));
+        }
+        self.aim(now, index, None);
+    }
+
+    /// Sends to where the target is, as far as is known; `error`: why that is not known.
+    pub(super) fn aim(&mut self, now: Instant, index: usize, error: Option<String>) {
+        let unasked = &mut self.unasked[index];
+        if let Some(addr) = unasked.moved() {
+            return self.redirect(now, index, addr);
+        }
+        match (unasked.call, unasked.addresses.known().first(), error) {
+            (None, Some(&addr), _) => {
+                let call = self.send_unasked(now, addr);
+                self.unasked[index].call = Some((call, addr));
+            }
+            (None, None, Some(error)) if !unasked.is_told => {
+                unasked.is_told = true;
+                let (host, port) = (unasked.target.host.clone(), unasked.target.port);
+                let reason = WaitReason::Unresolved { error };
+                self.events.push_back(Event::Waiting { host, port, reason });
+            }
+            _ => {}
+        }
+    }
+
+    /// From now on a target that is sent to unasked is at `addr`.
+    pub(super) fn redirect(&mut self, now: Instant, index: usize, addr: SocketAddr) {
+        let Some((id, current)) = &mut self.unasked[index].call else { return };
+        *current = addr;
+        if let Some(call) = self.calls.iter_mut().find(|call| call.id == *id) {
+            call.redirect(now, addr);
+        }
+    }
+
+    /// Without a control channel: sends at once.
+    fn send_unasked(&mut self, now: Instant, addr: SocketAddr) -> CallId {
         let session = self.new_session();
         let direction = Direction::FromDialer;
         let outbound = match &self.config.bare {
@@ -39,8 +80,9 @@ impl Endpoint {
                 Outbound::sealed(session, direction, sealer, first)
             }
         };
+        let id = self.new_call();
         let parts = CallParts {
-            id: self.new_call(),
+            id,
             peer: Peer { name: None, addr, key: None },
             media_addr: Some(addr),
             control: None,
@@ -54,6 +96,7 @@ impl Endpoint {
             same_machine_epoch: None,
         };
         self.begin(now, parts, None);
+        id
     }
 
     /// What a target says before it is in a call with us.
@@ -93,8 +136,9 @@ impl Endpoint {
         }
         let ask = self.new_ask();
         let dialling = &mut self.dialling[index];
+        let Some(addr) = dialling.addr() else { return };
         dialling.note_asked(now, ask);
-        let peer = Peer { name: None, addr: dialling.addr(), key: Some(key) };
+        let peer = Peer { name: None, addr, key: Some(key) };
         let host = Some(dialling.host().to_owned());
         self.events.push_back(Event::Asked { ask, peer, key, host, has_code: false });
     }
@@ -118,8 +162,11 @@ impl Endpoint {
         match reason {
             RejectReason::Busy { with } => {
                 let dialling = &mut self.dialling[index];
-                self.outputs.extend(dialling.conn().map(Output::Close));
-                self.events.extend(dialling.fail(now, WaitReason::Busy { with }));
+                for conn in dialling.conns().collect::<Vec<_>>() {
+                    self.outputs.push_back(Output::Close(conn));
+                    let reason = WaitReason::Busy { with: with.clone() };
+                    self.events.extend(dialling.fail(now, conn, reason));
+                }
             }
             RejectReason::Unwanted { wants } => {
                 self.give_up(index, GiveUpReason::Unwanted { wants });
@@ -131,7 +178,7 @@ impl Endpoint {
 
     fn be_accepted(&mut self, now: Instant, index: usize, accept: &Accept) {
         let id = self.new_call();
-        let addr = self.dialling[index].addr();
+        let Some(addr) = self.dialling[index].addr() else { return };
         let Some(Answered { control, session, secret }) = self.dialling[index].answered(id) else {
             return;
         };
@@ -163,25 +210,35 @@ impl Endpoint {
 
     pub(super) fn give_up(&mut self, index: usize, reason: GiveUpReason) {
         let dialling = self.dialling.swap_remove(index);
-        self.outputs.extend(dialling.conn().map(Output::Close));
+        self.outputs.extend(dialling.conns().map(Output::Close));
         self.events.push_back(Event::GivenUp { host: dialling.host().to_owned(), reason });
     }
 
     pub(super) fn redial(&mut self, now: Instant, index: usize) {
         self.dialling[index].keep_ringing(now);
-        match self.dialling[index].due(now) {
-            Due::Nothing => {}
-            Due::Dial => {
-                let conn = self.new_conn();
-                let dialling = &mut self.dialling[index];
-                dialling.connect(now, conn);
-                self.outputs.push_back(Output::Dial(conn, dialling.addr()));
-            }
-            Due::GiveUp(conn) => {
-                let ask = self.dialling[index].asked();
-                self.events.extend(ask.map(|ask| Event::AskEnded { ask }));
-                self.outputs.push_back(Output::Close(conn));
-                self.events.extend(self.dialling[index].fail(now, WaitReason::NoAnswer));
+        if self.dialling[index].wants_lookup(now) {
+            let id = self.new_lookup();
+            let dialling = &mut self.dialling[index];
+            dialling.addresses.note_asked(now, id);
+            let Target { host, port, .. } = dialling.target();
+            self.outputs.push_back(Output::LookUp(id, host.clone(), *port));
+        }
+        self.events.extend(self.dialling[index].judge_lookup(now));
+        loop {
+            match self.dialling[index].due(now) {
+                Due::Nothing => return,
+                Due::Dial => {
+                    let conn = self.new_conn();
+                    let addr = self.dialling[index].connect(now, conn);
+                    self.outputs.extend(addr.map(|addr| Output::Dial(conn, addr)));
+                }
+                Due::GiveUp(conn) => {
+                    let ask = self.dialling[index].asked();
+                    self.events.extend(ask.map(|ask| Event::AskEnded { ask }));
+                    self.outputs.push_back(Output::Close(conn));
+                    let reason = WaitReason::NoAnswer;
+                    self.events.extend(self.dialling[index].fail(now, conn, reason));
+                }
             }
         }
     }

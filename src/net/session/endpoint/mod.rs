@@ -15,12 +15,13 @@ use rand_pcg::Pcg64Mcg;
 
 use super::{
     AskId, CallCounters, CallId, DEFAULT_REASSEMBLY_DEADLINE, Delivered, EndReason, Event,
-    GiveUpReason, Verdict, WaitReason, boot_local_epoch,
+    GiveUpReason, LocalFault, LookupId, Verdict, WaitReason, boot_local_epoch,
     call::{Call, CallParts},
     control::ControlChannel,
     dialling::Dialling,
     outbound::Burst,
     sender::SenderConfig,
+    unasked::Unasked,
 };
 use crate::net::{
     crypto::keys::{Identity, SharedSecret},
@@ -145,7 +146,10 @@ pub enum Bare {
 pub struct Target {
     /// As its user named it.
     pub host: String,
-    /// Where that is; tried in turn; not empty.
+    /// The port there.
+    pub port: u16,
+    /// Where that is; all are tried. Empty: `host` is a name, which is looked up, and again each time that it
+    /// does not answer.
     pub addrs: Vec<SocketAddr>,
 }
 
@@ -156,8 +160,11 @@ pub struct ConnId(pub u64);
 /// What is to be done with control connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Connect, and say how it went: [`Endpoint::handle_connected`] or
-    /// [`Endpoint::handle_disconnected`].
+    /// Look up the addresses of a host, for this port, and say what they are:
+    /// [`Endpoint::handle_found`].
+    LookUp(LookupId, String, u16),
+    /// Connect, and say how it went: [`Endpoint::handle_connected`],
+    /// [`Endpoint::handle_disconnected`] or [`Endpoint::handle_not_dialled`].
     Dial(ConnId, SocketAddr),
     /// Write these bytes, in order.
     Write(ConnId, Vec<u8>),
@@ -203,6 +210,7 @@ pub struct Endpoint {
     clock: MediaClock,
     rng: Pcg64Mcg,
     dialling: Vec<Dialling>,
+    unasked: Vec<Unasked>,
     greeting: Vec<Greeting>,
     calls: Vec<Call>,
     ended_sessions: VecDeque<SessionId>,
@@ -210,6 +218,7 @@ pub struct Endpoint {
     next_conn: u64,
     next_call: u64,
     next_ask: u64,
+    next_lookup: u64,
     /// The newest sequence number of the sealed sessions without a control channel that have ended.
     newest_bare: Option<u64>,
     bare_attempts: BareAttempts,
@@ -236,6 +245,7 @@ impl Endpoint {
             rng: Pcg64Mcg::seed_from_u64(config.seed),
             config,
             dialling: Vec::new(),
+            unasked: Vec::new(),
             greeting: Vec::new(),
             calls: Vec::new(),
             ended_sessions: VecDeque::new(),
@@ -243,6 +253,7 @@ impl Endpoint {
             next_conn: 0,
             next_call: 0,
             next_ask: 0,
+            next_lookup: 0,
             newest_bare: None,
             bare_attempts: BareAttempts::new(now),
             has_told_cannot_open: false,
@@ -258,7 +269,7 @@ impl Endpoint {
             if control {
                 endpoint.dialling.push(Dialling::new(now, target));
             } else {
-                endpoint.send_unasked(now, &target);
+                endpoint.unasked.push(Unasked::new(now, target));
             }
         }
         endpoint.handle_timeout(now);
@@ -292,6 +303,7 @@ impl Endpoint {
     /// Says goodbye to everybody and calls nobody any more.
     pub fn close(&mut self, reason: CloseReason) {
         self.dialling.clear();
+        self.unasked.clear();
         for call in &mut self.calls {
             call.say_goodbye(reason);
         }
@@ -337,14 +349,15 @@ impl Endpoint {
 
     /// A connection that we dialled stands.
     pub fn handle_connected(&mut self, now: Instant, conn: ConnId) {
-        if let Some(dialling) = self.dialling.iter_mut().find(|d| d.conn() == Some(conn)) {
+        if let Some(dialling) = self.dialling.iter_mut().find(|d| d.owns(conn)) {
             let control = ControlChannel::dialling(
                 now,
                 conn,
                 &self.config.identity,
                 self.config.secret.as_ref(),
             );
-            dialling.meet(now, control);
+            let others = dialling.meet(now, conn, control);
+            self.outputs.extend(others.into_iter().map(Output::Close));
         }
         self.flush_control();
     }
@@ -356,7 +369,7 @@ impl Endpoint {
         } else if let Some(index) = self.greeting.iter().position(|g| g.control.conn() == conn) {
             self.greeting[index].control.handle_data(now, bytes);
             self.hear_caller(now, index);
-        } else if let Some(index) = self.dialling.iter().position(|d| d.conn() == Some(conn)) {
+        } else if let Some(index) = self.dialling.iter().position(|d| d.owns(conn)) {
             self.hear_answer(now, index, bytes);
         }
         self.flush_control();
@@ -371,10 +384,54 @@ impl Endpoint {
             let greeting = self.greeting.swap_remove(index);
             self.events.extend(greeting.ask_ended());
         }
-        if let Some(dialling) = self.dialling.iter_mut().find(|d| d.conn() == Some(conn)) {
+        if let Some(dialling) = self.dialling.iter_mut().find(|d| d.owns(conn)) {
             self.events.extend(dialling.asked().map(|ask| Event::AskEnded { ask }));
             let reason = if refused { WaitReason::NobodyListens } else { dialling.lost_reason() };
-            self.events.extend(dialling.fail(now, reason));
+            self.events.extend(dialling.fail(now, conn, reason));
+        }
+    }
+
+    /// A connection could not be made for a reason of this machine's, or one that the system knows.
+    pub fn handle_not_dialled(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        fault: LocalFault,
+        said: String,
+    ) {
+        if let Some(dialling) = self.dialling.iter_mut().find(|d| d.owns(conn)) {
+            self.events.extend(dialling.fail(now, conn, WaitReason::Local { fault, said }));
+        }
+    }
+
+    /// The answer to [`Output::LookUp`]: addresses, or what the system said instead.
+    pub fn handle_found(
+        &mut self,
+        now: Instant,
+        lookup: LookupId,
+        found: Result<Vec<SocketAddr>, String>,
+    ) {
+        let (found, error) = match found {
+            Ok(found) if found.is_empty() => (found, Some("it has no address".to_owned())),
+            Ok(found) => (found, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        if let Some(dialling) = self.dialling.iter_mut().find(|d| d.addresses.is_asked(lookup)) {
+            self.events.extend(dialling.handle_found(now, &found, error));
+        } else if let Some(index) = self.unasked.iter().position(|u| u.addresses.is_asked(lookup)) {
+            self.unasked[index].addresses.handle_found(now, &found);
+            self.aim(now, index, error);
+        }
+    }
+
+    /// This machine cannot send datagrams to `to`.
+    pub fn handle_unreachable(&mut self, now: Instant, to: SocketAddr) {
+        for index in 0..self.unasked.len() {
+            if self.unasked[index].call.is_some_and(|(_, addr)| addr == to)
+                && let Some(next) = self.unasked[index].next_after_failure(now)
+            {
+                self.redirect(now, index, next);
+            }
         }
     }
 
@@ -444,6 +501,9 @@ impl Endpoint {
         for index in 0..self.dialling.len() {
             self.redial(now, index);
         }
+        for index in 0..self.unasked.len() {
+            self.find_unasked(now, index);
+        }
         self.flush_control();
     }
 
@@ -453,7 +513,8 @@ impl Endpoint {
         let calls = self.calls.iter().filter_map(Call::poll_timeout);
         let greeting = self.greeting.iter().map(Greeting::poll_timeout);
         let dialling = self.dialling.iter().filter_map(Dialling::poll_timeout);
-        calls.chain(greeting).chain(dialling).min()
+        let unasked = self.unasked.iter().filter_map(|unasked| unasked.addresses.poll_timeout());
+        calls.chain(greeting).chain(dialling).chain(unasked).min()
     }
 
     /// Writes datagrams to the head of `buf`, at most `max_datagrams` of them; the calls take turns.
@@ -566,7 +627,8 @@ impl Endpoint {
 
     /// Whether nobody is called or spoken with, and, for a caller, nobody ever will be.
     pub fn is_idle(&self) -> bool {
-        self.calls.is_empty() && self.dialling.is_empty() && self.greeting.is_empty()
+        let waits = !self.dialling.is_empty() || self.unasked.iter().any(|u| u.call.is_none());
+        self.calls.is_empty() && !waits && self.greeting.is_empty()
     }
 
     fn call_of(&self, conn: ConnId) -> Option<usize> {
@@ -589,6 +651,11 @@ impl Endpoint {
     fn new_ask(&mut self) -> AskId {
         self.next_ask += 1;
         AskId(self.next_ask)
+    }
+
+    fn new_lookup(&mut self) -> LookupId {
+        self.next_lookup += 1;
+        LookupId(self.next_lookup)
     }
 
     fn new_call(&mut self) -> CallId {

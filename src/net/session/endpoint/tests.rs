@@ -18,7 +18,7 @@ fn endpoint(now: Instant, role: Role) -> Endpoint {
 fn a_bare_sender_does_not_wait_to_be_spoken_to() {
     let now = crate::clock::now();
     let addr = "127.0.0.1:7".parse().unwrap();
-    let target = Target { host: "desk".into(), addrs: vec![addr] };
+    let target = Target { host: "desk".into(), port: 7, addrs: vec![addr] };
     let role = Role::Send { targets: vec![target], control: false };
     let mut endpoint = endpoint(now, role);
     assert_eq!(endpoint.poll_timeout(), None);
@@ -29,7 +29,8 @@ fn a_bare_sender_does_not_wait_to_be_spoken_to() {
 #[test]
 fn who_takes_a_connection_and_closes_it_has_hung_up_and_is_called_again() {
     let now = crate::clock::now();
-    let target = Target { host: "desk".into(), addrs: vec!["127.0.0.1:7".parse().unwrap()] };
+    let target =
+        Target { host: "desk".into(), port: 7, addrs: vec!["127.0.0.1:7".parse().unwrap()] };
     for (stands, refused, expected) in [
         (true, false, WaitReason::HungUp),
         (false, false, WaitReason::NoAnswer),
@@ -206,7 +207,8 @@ fn bare(now: Instant, role: Role, bare: Bare, at: u64) -> Endpoint {
 
 /// What a sender without a control channel sends of one frame, begun at second `at`.
 fn sent_bare(now: Instant, key: Bare, at: u64) -> Vec<u8> {
-    let target = Target { host: "desk".into(), addrs: vec!["127.0.0.1:7".parse().unwrap()] };
+    let target =
+        Target { host: "desk".into(), port: 7, addrs: vec!["127.0.0.1:7".parse().unwrap()] };
     let role = Role::Send { targets: vec![target], control: false };
     let mut sender = bare(now, role, key, at);
     sender.push_frame(now, &OutgoingFrame { data: vec![7; 100].into(), captured: now });
