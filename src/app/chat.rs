@@ -6,8 +6,9 @@ use anyhow::{Result, bail};
 
 use super::{
     capture::{Capture, CaptureConfig, stream_params},
+    invitation::{Advice, Invitation, capitalized},
     messages::Messages,
-    recv::{UNKNOWN_RATE, how_to_reach, listen_addr},
+    recv::{UNKNOWN_RATE, listen_addr},
     resolve::target,
     run::{Network, NetworkConfig, Stdout, deadline, stdout_owner},
     send::open_source,
@@ -73,15 +74,17 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         },
         messages,
     )?;
-    let waiting = match &args.host {
-        Some(host) => vec![format!("Calling {} on port {}", host.host, host.port)],
-        None => vec![
-            format!("Waiting for a call on port {}.", addr.port()),
-            "On the other machine:".into(),
-            format!("udpchat chat {}", how_to_reach(addr)),
-        ],
+    let (said, waiting) = if let Some(host) = &args.host {
+        let calling = format!("calling {} on port {}", host.host, host.port);
+        let card = vec![capitalized(&calling)];
+        (calling, card)
+    } else {
+        let invitation = Invitation::to_chat(args, addr);
+        let waiting = format!("waiting for a call on port {}", addr.port());
+        let card = vec![capitalized(&waiting), invitation.heading(), invitation.command()];
+        (format!("{waiting}; {}", invitation.line()), card)
     };
-    messages.say(&waiting.join(" "));
+    messages.say(&said);
     let self_view = Latest::new();
     let capture = Capture::start(
         source,
@@ -108,6 +111,7 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         until: deadline(args.seconds),
         listening: listens.then(|| addr.port()),
         waiting,
+        advice: Advice::of_chat(args),
         own: Some(OwnSide { capture: &capture, self_view, typing }),
         text_to_stdout: stdout == Stdout::Free,
         own_end_told: false,

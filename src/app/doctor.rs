@@ -14,7 +14,10 @@ use super::{resolve::own_address, window_trial};
 use crate::{
     cli::args::DoctorArgs,
     clock,
-    net::io::{RECEIVE_BUFFER_WANTED, SocketOptions, UdpSocket},
+    net::{
+        io::{RECEIVE_BUFFER_WANTED, SocketOptions, UdpSocket},
+        session::MIN_MAX_DATAGRAM_LEN,
+    },
     video::{
         jpeg::{self, Confinement},
         source::camera,
@@ -84,7 +87,7 @@ impl Finding {
 }
 
 fn address() -> Finding {
-    match own_address() {
+    match own_address(false) {
         Some(ip) => Finding::fine("address", format!("others reach this machine by {ip}")),
         None => Finding::worth(
             "address",
@@ -188,7 +191,10 @@ fn mtu() -> Finding {
         Some((mtu, name)) if mtu < 1280 => Finding::worth(
             "mtu",
             format!("{name} takes only {mtu} bytes"),
-            format!("use --mtu {} on the sending side", mtu.saturating_sub(48)),
+            format!(
+                "use --mtu {} on the sending side",
+                (mtu.saturating_sub(48) as usize).max(MIN_MAX_DATAGRAM_LEN)
+            ),
         ),
         Some((mtu, name)) => Finding::fine("mtu", format!("{name} takes {mtu} bytes")),
         None => Finding::fine("mtu", "no interface but loopback is up".into()),

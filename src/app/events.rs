@@ -9,9 +9,9 @@ use crate::net::{
 /// listen on, if we do.
 pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> {
     Some(match event {
-        Event::Waiting { host, port, reason: WaitReason::NobodyListens } => format!(
-            "waiting for {host}: nobody listens there on port {port} yet (start `udpchat recv` or `udpchat chat` there)"
-        ),
+        Event::Waiting { host, port, reason: WaitReason::NobodyListens } => {
+            format!("waiting for {host}: nobody listens there on port {port} yet")
+        }
         Event::Waiting { host, port, reason: WaitReason::NoAnswer } => format!(
             "waiting for {host}: no answer on TCP port {port} (is it on, and does its firewall let port {port} in?)"
         ),
@@ -87,12 +87,8 @@ fn stream_line(stream: &StreamParams) -> String {
 fn given_up(reason: &GiveUpReason) -> String {
     match reason {
         GiveUpReason::Control(error) => error.to_string(),
-        GiveUpReason::Unwanted { wants: Purpose::Send } => {
-            "it only receives: call it with `udpchat send --to`".into()
-        }
-        GiveUpReason::Unwanted { wants: Purpose::Chat } => {
-            "it waits for a chat: call it with `udpchat chat`".into()
-        }
+        GiveUpReason::Unwanted { wants: Purpose::Send } => "it only receives".into(),
+        GiveUpReason::Unwanted { wants: Purpose::Chat } => "it waits for a chat".into(),
         GiveUpReason::Malformed => "it did not understand us".into(),
         GiveUpReason::Refused => "it does not know us, and nobody there has said yes".into(),
         GiveUpReason::Untrusted => "it is not who it should be".into(),

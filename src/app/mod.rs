@@ -9,6 +9,7 @@ mod doctor;
 mod events;
 mod figures;
 mod fitting;
+mod invitation;
 mod ledger;
 mod messages;
 mod meters;

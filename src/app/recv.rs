@@ -1,12 +1,12 @@
 //! `udpchat recv`: waits for a sender, and shows, records or pipes what it sends.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 
 use anyhow::Result;
 
 use super::{
+    invitation::{Advice, Invitation},
     messages::Messages,
-    resolve::own_address,
     run::{Network, NetworkConfig, Stdout, deadline, stdout_owner},
     statistics::Statistics,
     stop::Stop,
@@ -58,11 +58,8 @@ pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
         },
         messages,
     )?;
-    messages.say(&format!(
-        "listening on port {}; on the other machine: udpchat send --to {}",
-        addr.port(),
-        how_to_reach(addr)
-    ));
+    let invitation = Invitation::to_send(args, addr);
+    messages.say(&format!("listening on port {}; {}", addr.port(), invitation.line()));
     let result = Watch {
         network: &network,
         trust: &mut trust,
@@ -74,9 +71,10 @@ pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
         listening: Some(addr.port()),
         waiting: vec![
             format!("Waiting for a stream on port {}", addr.port()),
-            "On the other machine:".into(),
-            format!("udpchat send --to {}", how_to_reach(addr)),
+            invitation.heading(),
+            invitation.command(),
         ],
+        advice: Advice::default(),
         own: None,
         text_to_stdout: stdout == Stdout::Free,
         own_end_told: false,
@@ -92,21 +90,6 @@ pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
 /// Where to listen when nothing is said: everywhere.
 pub(super) fn listen_addr(bind: Option<SocketAddr>) -> SocketAddr {
     bind.unwrap_or_else(|| (Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into())
-}
-
-/// What to type on the other machine to get here.
-pub(super) fn how_to_reach(addr: SocketAddr) -> String {
-    let ip = if addr.ip().is_unspecified() { own_address() } else { Some(addr.ip()) };
-    let Some(ip) = ip else { return "THIS-MACHINE".into() };
-    // Each machine has its own name for the link between them.
-    if matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
-        return format!("[{ip}%INTERFACE]:{}", addr.port());
-    }
-    match (ip.is_ipv6(), addr.port()) {
-        (_, DEFAULT_PORT) => ip.to_string(),
-        (false, port) => format!("{ip}:{port}"),
-        (true, port) => format!("[{ip}]:{port}"),
-    }
 }
 
 /// For a recording's header, when the sender does not say its rate.

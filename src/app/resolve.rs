@@ -19,8 +19,15 @@ pub(super) fn target(host: &HostPort) -> Result<Target> {
 
 /// The address that other machines most likely reach this one by. Connecting a UDP socket sends
 /// nothing; it only asks the routing table. 192.0.2.1 is for documentation (RFC 5737).
-pub(super) fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect("192.0.2.1:9").ok()?;
-    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
+///
+/// Without a route for IPv4 it is an IPv6 address (`2001:db8::/32` is for documentation, RFC 3849), unless
+/// `only_v4`.
+pub(super) fn own_address(only_v4: bool) -> Option<IpAddr> {
+    let routed = |from: &str, to: &str| {
+        let socket = UdpSocket::bind(from).ok()?;
+        socket.connect(to).ok()?;
+        Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
+    };
+    let v6 = || routed("[::]:0", "[2001:db8::1]:9").filter(|_| !only_v4);
+    routed("0.0.0.0:0", "192.0.2.1:9").or_else(v6)
 }

@@ -14,6 +14,7 @@ use log::info;
 use super::{
     capture::{Capture, CaptureConfig, stream_params},
     events::describe,
+    invitation::Advice,
     messages::Messages,
     progress::CaptureCounters,
     resolve::target,
@@ -85,6 +86,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         },
     )?;
     let until = deadline(args.seconds);
+    let advice = Advice::of_send(args);
     let mut given_up = 0;
     let mut result = Ok(());
     while !stop.is_requested() && !is_over(until) && !capture.is_finished() {
@@ -96,6 +98,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
             }
             trust.hear(&event, &network.handle, messages);
             let line = trust.explain(&event).or_else(|| describe(&event, None));
+            let line = line.map(|line| advice.add(line, &event));
             if given_up == count {
                 result = Err(anyhow::anyhow!(line.unwrap_or_default()));
                 break;

@@ -12,6 +12,7 @@ use log::debug;
 use super::{
     capture::Capture,
     events::{describe, who},
+    invitation::Advice,
     messages::Messages,
     run::{Network, is_over},
     statistics::Statistics,
@@ -44,6 +45,8 @@ pub(super) struct Watch<'a> {
     pub(super) listening: Option<u16>,
     /// What the card says while nobody is there.
     pub(super) waiting: Vec<String>,
+    /// What helps when a call is not taken.
+    pub(super) advice: Advice,
     /// Our own camera, if we send.
     pub(super) own: Option<OwnSide<'a>>,
     /// Where a peer's text is printed: standard output, unless that carries something else.
@@ -158,12 +161,12 @@ impl Watch<'_> {
             }
             Event::GivenUp { .. } => {
                 let why = self.trust.explain(event).or_else(|| describe(event, self.listening));
-                bail!(why.unwrap_or_default());
+                bail!(self.advice.add(why.unwrap_or_default(), event));
             }
             _ => {}
         }
         if let Some(line) = describe(event, self.listening) {
-            self.messages.say(&line);
+            self.messages.say(&self.advice.add(line, event));
         }
         Ok(())
     }

@@ -281,6 +281,59 @@ mod tests {
         assert!(demo.render_help().to_string().contains("--netem"));
     }
 
+    /// The commands in `text`: from `udpchat` to the end of the line, the quotation or the pipe.
+    fn commands(text: &str) -> Vec<String> {
+        let ends = ["  ", "`", "#", " | ", " > ", ")"];
+        let lines = text.lines().map(|line| line.replace("\\|", "|"));
+        let shown = lines.flat_map(|line| {
+            let starts = line.match_indices("udpchat ").map(|(at, _)| at);
+            let is_one = |at: &usize| {
+                let before = &line[..*at];
+                let is_indented = *at > 0 && before.trim().is_empty();
+                let is_piped_to = before.ends_with("| ") && !line.starts_with('|');
+                is_indented || is_piped_to || before.ends_with('`')
+            };
+            let starts: Vec<usize> = starts.filter(is_one).collect();
+            starts
+                .into_iter()
+                .map(move |at| {
+                    let rest = &line[at..];
+                    let end = ends.iter().filter_map(|end| rest.find(end)).min();
+                    rest[..end.unwrap_or(rest.len())].trim().to_owned()
+                })
+                .collect::<Vec<_>>()
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn every_command_that_is_shown_is_one() {
+        let helps = std::iter::once(Cli::command()).chain(verbs());
+        let helps: String = helps.map(|mut verb| verb.render_long_help().to_string()).collect();
+        let documents = [
+            include_str!("../../README.md"),
+            include_str!("../../SECURITY.md"),
+            include_str!("../../docs/TESTING.md"),
+            include_str!("../../docs/BENCHMARKS.md"),
+            &helps,
+        ];
+        let fine = [
+            ErrorKind::DisplayHelp,
+            ErrorKind::DisplayVersion,
+            // A verb that is only mentioned.
+            ErrorKind::MissingRequiredArgument,
+        ];
+        let shown: Vec<String> = documents.into_iter().flat_map(commands).collect();
+        let wrong = shown.iter().filter(|command| {
+            // Which verb does not matter there.
+            let command = command.replace("VERB", "send");
+            let words = command.split_whitespace().map(|word| word.trim_matches('\''));
+            Cli::try_parse_from(words).is_err_and(|error| !fine.contains(&error.kind()))
+        });
+        assert_eq!(wrong.collect::<Vec<_>>(), Vec::<&String>::new());
+        assert!(shown.len() > 30, "{shown:?}");
+    }
+
     #[test]
     fn who_mistypes_is_told_what_was_meant() {
         for (typed, meant) in [

@@ -151,7 +151,8 @@ fn a_code_lets_in_who_knows_it_and_nobody_else() {
     let (ann, bob) = (Home::new(), Home::new());
     let receiver = bob.receiver(&["--code"]);
     let line = receiver.wait_for("the code is ");
-    let code = line.rsplit(' ').next().expect("a word").to_owned();
+    let code =
+        line.trim_start_matches("the code is ").split(':').next().expect("a word").to_owned();
     let port = receiver.port();
     let wrong = ann.sends_to(port, &["--code", "0000-0000-0000-0000"]).finish();
     wrong.expect_failure(1, &["another code"]);

@@ -326,7 +326,7 @@ fn code(args: &TrustArgs, side: Side, messages: &Messages) -> Result<Option<Code
     }
     if side != Side::Calls {
         let code = Code::generate();
-        messages.ask(&format!("the code is {code}; on the other side: --code {code}"));
+        messages.ask(&format!("the code is {code}: type it on the other machine when it asks"));
         return Ok(Some(code));
     }
     if !std::io::stdin().is_terminal() {
