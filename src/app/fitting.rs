@@ -54,6 +54,7 @@ impl Fitting {
                 min_quality: LOWEST_AUTO_QUALITY,
                 max_quality: quality.highest(),
                 max_frame_divisor: MAX_FRAME_DIVISOR,
+                least_millifps: LEAST_MILLIFPS,
                 max_size_divisor: max_size_divisor(stream.width.min(stream.height)),
             })),
         };
@@ -102,10 +103,11 @@ impl Fitting {
         self.skip.admit(self.bitrate(bitrates), self.pace.millifps())
     }
 
-    /// In bits a second. Who has chosen a quality does not want it to go by the path.
-    fn bitrate(&self, PictureBitrates { path, limit }: PictureBitrates) -> u64 {
+    /// In bits a second. A quality that the user has chosen does not follow the estimate of a path
+    /// that has taken everything so far; but no picture is sent into a queue that would lose it.
+    fn bitrate(&self, PictureBitrates { path, bound, limit }: PictureBitrates) -> u64 {
         let bitrate = match self.rule {
-            Rule::Fixed(_) => limit,
+            Rule::Fixed(_) => bound.into_iter().chain(limit).min(),
             Rule::Auto(_) => path.or(limit),
         };
         bitrate.unwrap_or(u64::MAX)
@@ -167,8 +169,11 @@ fn max_size_divisor(shorter_side: u16) -> u32 {
 /// Below this blocks and ringing hide a face's features; fewer or smaller pictures are better.
 const LOWEST_AUTO_QUALITY: u8 = 30;
 
-/// 10 of 30 pictures a second still look like movement; fewer are a slide show.
-const MAX_FRAME_DIVISOR: u32 = 3;
+/// 15 of 30 pictures a second still look like movement, and are worth more than larger ones.
+const MAX_FRAME_DIVISOR: u32 = 2;
+
+/// Where even the smallest picture is too much for that rate: the fewest pictures a second.
+const LEAST_MILLIFPS: u32 = 1000;
 
 /// 720p becomes 320x180: a face can still be recognised.
 const MAX_SIZE_DIVISOR: u32 = 4;
@@ -205,7 +210,7 @@ mod tests {
     /// Feeds `count` pictures of `full` bytes at the highest quality, which get smaller by half with
     /// each step of the plan; the last plan, and the frames made with their bytes.
     fn feed(fitting: &mut Fitting, path: Option<u64>, count: u32) -> (EncodingPlan, u32, f64) {
-        feed_within(fitting, PictureBitrates { path, limit: None }, count)
+        feed_within(fitting, PictureBitrates { path, ..PictureBitrates::default() }, count)
     }
 
     fn feed_within(
@@ -231,13 +236,22 @@ mod tests {
         assert_eq!(plan, EncodingPlan { quality: 60, frame_divisor: 1, size_divisor: 1 });
         assert_eq!(made, 90);
         let now = clock::now();
-        let narrow = PictureBitrates { path: Some(1000), limit: None };
+        let narrow = PictureBitrates { path: Some(1000), ..PictureBitrates::default() };
         assert!((0..90).all(|_| fitting.admits(now, 1 << 20, narrow)));
     }
 
     #[test]
+    fn a_fixed_quality_leaves_pictures_out_once_the_path_is_overrun() {
+        let overrun = PictureBitrates { bound: Some(7_000_000), ..PictureBitrates::default() };
+        let mut fitting = Fitting::new(Quality::Fixed(80), &STREAM);
+        let (plan, made, _) = feed_within(&mut fitting, overrun, 300);
+        assert_eq!(plan, EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 });
+        assert!((74..=77).contains(&made), "{made}");
+    }
+
+    #[test]
     fn a_limit_holds_for_a_fixed_quality_too_and_leaves_out_evenly() {
-        let bitrates = PictureBitrates { path: None, limit: Some(7_000_000) };
+        let bitrates = PictureBitrates { limit: Some(7_000_000), ..PictureBitrates::default() };
         let mut fitting = Fitting::new(Quality::Fixed(80), &STREAM);
         let (plan, made, bytes) = feed_within(&mut fitting, bitrates, 300);
         assert_eq!(plan, EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 });
@@ -260,7 +274,7 @@ mod tests {
 
     #[test]
     fn auto_keeps_to_what_the_path_bears_and_leaves_out_evenly() {
-        for (bps, divisor) in [(20_000_000, 1), (8_000_000, 2), (1_200_000, 3)] {
+        for (bps, divisor) in [(20_000_000, 1), (8_000_000, 2), (1_200_000, 1), (250_000, 4)] {
             let mut fitting = Fitting::new(Quality::Auto, &STREAM);
             feed(&mut fitting, Some(bps), 300);
             let (plan, made, bytes) = feed(&mut fitting, Some(bps), 300);
@@ -295,7 +309,7 @@ mod tests {
         let mut fitting = Fitting::new(Quality::Auto, &STREAM);
         let began = clock::now();
         let mut admitted = |path| {
-            let bitrates = PictureBitrates { path, limit: None };
+            let bitrates = PictureBitrates { path, ..PictureBitrates::default() };
             (0..300).filter(|&i| fitting.admits(began + INTERVAL * i, 116_667, bitrates)).count()
         };
         assert_eq!(admitted(None), 300);

@@ -166,8 +166,10 @@ pub(crate) fn bitrate(text: &str) -> Result<u64, String> {
     };
     let bits = factor.zip(number.parse::<f64>().ok()).map(|(factor, number)| factor * number);
     let bits = bits.filter(|bits| (LEAST_BITRATE..=MOST_BITRATE).contains(bits));
-    bits.map(|bits| bits.round() as u64)
-        .ok_or_else(|| "give bits a second, such as 500k or 8M, at least 100k".to_owned())
+    bits.map(|bits| bits.round() as u64).ok_or_else(|| {
+        "give bits a second, such as 500k or 8M; below 100k not one picture a second arrives"
+            .to_owned()
+    })
 }
 
 pub(crate) fn playout_delay(text: &str) -> Result<Duration, String> {

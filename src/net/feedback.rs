@@ -33,6 +33,7 @@ pub struct Feedback {
     bytes: u64,
     newest: Option<FrameId>,
     reported: Option<Instant>,
+    has_reported: bool,
     due: Option<Instant>,
     chunks_since: bool,
 }
@@ -73,6 +74,7 @@ impl Feedback {
             bytes: 0,
             newest: None,
             reported: None,
+            has_reported: false,
             due: None,
             chunks_since: false,
         }
@@ -94,8 +96,9 @@ impl Feedback {
             self.begin_frame(now, arrival, arrival - sent);
         }
         self.chunks_since = true;
+        let interval = if self.reported.is_none() { FIRST_REPORT } else { REPORT_INTERVAL };
+        self.due.get_or_insert(now + interval);
         self.reported.get_or_insert(now);
-        self.due.get_or_insert(now + REPORT_INTERVAL);
     }
 
     /// When [`poll_report`](Self::poll_report) has something to do; none while no frames flow.
@@ -110,7 +113,9 @@ impl Feedback {
         if !std::mem::take(&mut self.chunks_since) {
             return None;
         }
-        self.due = Some(now + REPORT_INTERVAL);
+        let was_first = !std::mem::replace(&mut self.has_reported, true);
+        let interval = if was_first { SECOND_REPORT } else { REPORT_INTERVAL };
+        self.due = Some(now + interval);
         let counts = counts();
         let interval = self.reported.replace(now).map_or(Duration::ZERO, |r| now - r);
         Some(Report {
@@ -204,6 +209,13 @@ impl Default for Feedback {
 /// Time between two reports while frames flow.
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(50);
 
+/// From the first chunk to the first report: before the second frame, so that the sender knows by then whether
+/// the path takes the first.
+const FIRST_REPORT: Duration = Duration::from_millis(10);
+
+/// From the first report to the second: as if the first had not been.
+const SECOND_REPORT: Duration = Duration::from_millis(40);
+
 /// Frames that the line is drawn through: two thirds of a second at 30 frames a second.
 const TREND_FRAMES: usize = 20;
 
@@ -245,14 +257,16 @@ mod tests {
     #[test]
     fn reports_come_every_fifty_milliseconds_while_frames_flow() {
         let reports = reports(30, |_| 700);
-        assert_eq!(reports.len(), 19);
-        for pair in reports.windows(2) {
+        assert_eq!(reports.len(), 20);
+        assert_eq!(reports[0].1.interval, FIRST_REPORT);
+        assert_eq!(reports[1].1.interval, SECOND_REPORT);
+        for pair in reports[1..].windows(2) {
             assert_eq!(pair[1].0 - pair[0].0, REPORT_INTERVAL);
             assert_eq!(pair[1].1.interval, REPORT_INTERVAL);
             assert!(pair[1].1.received_bytes > pair[0].1.received_bytes);
         }
-        assert_eq!(reports[18].1.newest_frame, FrameId(28));
-        assert_eq!(reports[18].1.jitter, Duration::ZERO);
+        assert_eq!(reports[19].1.newest_frame, FrameId(28));
+        assert_eq!(reports[19].1.jitter, Duration::ZERO);
     }
 
     #[test]
@@ -261,8 +275,8 @@ mod tests {
         assert_eq!(feedback.poll_timeout(), None);
         feedback.handle_chunk(t, FrameId(3), MediaTime::default());
         assert_eq!(feedback.poll_report(t, || unreachable!("not due")), None);
-        assert!(feedback.poll_report(t + 50 * MS, Counts::default).is_some());
-        assert_eq!(feedback.poll_report(t + 100 * MS, Counts::default), None);
+        assert!(feedback.poll_report(t + 10 * MS, Counts::default).is_some());
+        assert_eq!(feedback.poll_report(t + 50 * MS, Counts::default), None);
         assert_eq!(feedback.poll_timeout(), None);
         feedback.handle_chunk(t + 900 * MS, FrameId(4), MediaTime::default());
         assert_eq!(feedback.poll_timeout(), Some(t + 950 * MS));

@@ -4,7 +4,7 @@
 //! - [`frame`], [`pool`], [`time`], [`route`], [`recent`], [`fec`]: the types and the code that everything
 //!   here speaks of.
 //! - one mechanism a file: [`packetizer`], [`reassembler`], [`redundancy`], [`repair`],
-//!   [`repair_store`], [`feedback`], [`gaps`], [`pacer`], [`rate`], [`quality`], [`path_mtu`],
+//!   [`repair_store`], [`feedback`], [`first_flight`], [`gaps`], [`pacer`], [`rate`], [`quality`], [`path_mtu`],
 //!   [`path_validation`], [`probed_queue`], [`clock_offset`], [`sequence`], [`crypto`],
 //!   [`netem`]. Pure: time and bytes come in as arguments. They do not import each other.
 //! - [`session`]: the state machines that compose them.
@@ -14,6 +14,7 @@ pub mod clock_offset;
 pub mod crypto;
 pub mod fec;
 pub mod feedback;
+pub mod first_flight;
 pub mod frame;
 pub mod gaps;
 pub mod io;

@@ -13,8 +13,10 @@ pub struct QualityLimits {
     pub min_quality: u8,
     /// The highest, and where it begins.
     pub max_quality: u8,
-    /// At most one frame of so many is left.
+    /// At most one frame of so many is left, as long as pictures can be made smaller.
     pub max_frame_divisor: u32,
+    /// The fewest frames a thousand seconds, when the smallest pictures are still too many.
+    pub least_millifps: u32,
     /// Width and height are divided by at most this, a power of two.
     pub max_size_divisor: u32,
 }
@@ -36,6 +38,8 @@ pub struct EncodingPlan {
 pub struct PictureBitrates {
     /// What every receiver's path can bear, as far as is known.
     pub path: Option<u64>,
+    /// The same of those paths that have been overrun: to send more is to lose it.
+    pub bound: Option<u64>,
     /// What may be sent to each receiver, whatever its path can bear.
     pub limit: Option<u64>,
 }
@@ -94,13 +98,12 @@ impl QualityControl {
         if used <= TOO_MUCH && (used >= TOO_LITTLE || is_best) {
             return self.plan;
         }
-        self.plan = self.steps().find_map(|step| self.best_quality(step, target, load)).unwrap_or(
-            EncodingPlan {
-                quality: self.limits.min_quality,
-                frame_divisor: self.limits.max_frame_divisor,
-                size_divisor: self.limits.max_size_divisor,
-            },
-        );
+        let fits = self.steps(millifps).find_map(|step| self.best_quality(step, target, load));
+        self.plan = fits.unwrap_or(EncodingPlan {
+            quality: self.limits.min_quality,
+            frame_divisor: self.largest_divisor(millifps),
+            size_divisor: self.limits.max_size_divisor,
+        });
         self.plan
     }
 
@@ -118,13 +121,22 @@ impl QualityControl {
         (self.plan.frame_divisor, self.plan.size_divisor) == (1, 1)
     }
 
-    /// Full size and rate first, then fewer frames, then smaller ones.
-    fn steps(&self) -> impl Iterator<Item = (u32, u32)> + use<> {
+    /// Full size and rate first, then fewer frames, then smaller ones, and then as few of the
+    /// smallest as it takes.
+    fn steps(&self, millifps: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
         let QualityLimits { max_frame_divisor, max_size_divisor, .. } = self.limits;
+        let (smallest, fewest) = (max_size_divisor.max(1), self.largest_divisor(millifps));
         let sizes = std::iter::successors(Some(1_u32), |s| s.checked_mul(2));
-        sizes
-            .take_while(move |&size| size <= max_size_divisor.max(1))
-            .flat_map(move |size| (1..=max_frame_divisor.max(1)).map(move |rate| (size, rate)))
+        sizes.take_while(move |&size| size <= smallest).flat_map(move |size| {
+            let most = if size == smallest { fewest } else { max_frame_divisor.max(1) };
+            (1..=most).map(move |rate| (size, rate))
+        })
+    }
+
+    /// With which the fewest frames that are allowed are left of `millifps`.
+    fn largest_divisor(&self, millifps: u32) -> u32 {
+        let QualityLimits { max_frame_divisor, least_millifps, .. } = self.limits;
+        (millifps / least_millifps.max(1)).min(MOST_DIVISOR).max(max_frame_divisor).max(1)
     }
 
     /// The best quality at which a step fits. One that is better than what is in use must fit easily.
@@ -136,7 +148,10 @@ impl QualityControl {
     ) -> Option<EncodingPlan> {
         let in_use = (self.plan.size_divisor, self.plan.frame_divisor);
         let step = (size_divisor, frame_divisor);
+        let few = self.limits.max_frame_divisor;
+        let is_fine = size_divisor == in_use.0 && frame_divisor > few && in_use.1 > few;
         let share = |quality| match step.cmp(&in_use) {
+            Ordering::Less if is_fine => FINE_STEP_UP,
             Ordering::Less => STEP_UP,
             Ordering::Equal if quality > self.plan.quality => QUALITY_UP,
             _ => 1.0,
@@ -156,7 +171,11 @@ impl PictureBitrates {
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
-        Self { path: least(self.path, other.path), limit: least(self.limit, other.limit) }
+        Self {
+            path: least(self.path, other.path),
+            bound: least(self.bound, other.bound),
+            limit: least(self.limit, other.limit),
+        }
     }
 }
 
@@ -199,6 +218,9 @@ fn relative_len(plan: EncodingPlan) -> f64 {
 const FIRST_QUALITY: u8 = 35;
 const CAREFUL_BPS: u64 = 50_000_000;
 
+/// A source of a thousand frames a second, and more, still leaves a few of them.
+const MOST_DIVISOR: u32 = 1000;
+
 /// How size falls with coarser tables.
 const QUALITY_EXPONENT: f64 = 0.65;
 const FINEST: f64 = 0.03;
@@ -222,6 +244,10 @@ const QUALITY_UP: f64 = 0.98;
 /// the picture does not flicker between two steps.
 const STEP_UP: f64 = 0.75;
 
+/// The same from few of the smallest pictures to a few more: nobody sees that step, and pictures
+/// that are larger than they need be are older.
+const FINE_STEP_UP: f64 = 0.9;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,6 +256,7 @@ mod tests {
         min_quality: 20,
         max_quality: 80,
         max_frame_divisor: 3,
+        least_millifps: 10_000,
         max_size_divisor: 2,
     };
     const FPS: u32 = 30_000;

@@ -86,7 +86,14 @@ pub struct RateController {
     ambient_queue: f64,
     drain: Option<Drain>,
     loss: Loss,
+    /// Whether the path was once found to carry less than was sent: a deep queue, or one that
+    /// lost datagrams.
+    was_overrun: bool,
+    /// When a queue last stood on the path.
+    congested: Option<Instant>,
     heard: Instant,
+    /// When a report last told of a queue, or of none.
+    judged: Instant,
     /// When something was sent that should be reported on.
     unanswered: Option<Instant>,
     /// The target before nothing came back.
@@ -145,7 +152,10 @@ impl RateController {
             ambient_queue: 0.0,
             drain: None,
             loss: Loss::default(),
+            was_overrun: false,
+            congested: None,
             heard: now,
+            judged: now,
             unanswered: None,
             before_silence: limits.start_bps as f64,
         };
@@ -156,6 +166,27 @@ impl RateController {
     /// What may be sent, in bits a second of UDP payload: pictures, parity and all headers.
     pub fn target_bps(&self) -> u64 {
         self.target as u64
+    }
+
+    /// The most that may be sent, in bits a second, once the path has been overrun; `None` on a
+    /// path that has taken everything so far, where the target is only what is known to be safe.
+    pub fn bound_bps(&self) -> Option<u64> {
+        let target = self.loss.test.map_or(self.target, |test| test.target_before);
+        self.was_overrun.then_some(target as u64)
+    }
+
+    /// What may leave in all, in bits a second, once the path has been overrun. While a queue drains
+    /// that is what the path carries: the target shrinks the next pictures, but a picture that has
+    /// begun would only be late.
+    pub fn budget_bps(&self) -> Option<u64> {
+        let draining = self.link.filter(|_| self.state == RateState::Draining);
+        self.bound_bps().map(|bps| bps.max(draining.unwrap_or(0.0) as u64))
+    }
+
+    /// Whether a queue stands on the path at `now`, or did a moment ago: what is lost meanwhile
+    /// did not fit into it, and more parity would not fit either.
+    pub fn is_congested_at(&self, now: Instant) -> bool {
+        self.congested.is_some_and(|at| now.saturating_duration_since(at) < CONGESTION_LOSS_TIME)
     }
 
     /// What it is doing.
@@ -170,9 +201,26 @@ impl RateController {
         }
     }
 
+    /// The path has carried `bps` of what was sent to it at first, which was much more.
+    pub fn overrun(&mut self, now: Instant, bps: u64) {
+        self.is_untried = false;
+        self.was_overrun = true;
+        self.congested = Some(now);
+        self.unanswered = None;
+        self.reports.clear();
+        self.state = RateState::Growing;
+        (self.link, self.link_is_rough) = (Some(bps as f64), true);
+        self.loss = Loss::default();
+        self.set_target(bps as f64 * HEADROOM);
+    }
+
     /// How often probes should leave, on average, to tell a queue that stands from one that is only
-    /// there whenever a frame begins; `None` as long as frames find none.
+    /// there whenever a frame begins, or to notice that a silent path is back; `None` as long as
+    /// frames find no queue.
     pub fn probe_pace(&self) -> Option<Duration> {
+        if self.state == RateState::Silent {
+            return Some(SILENT_PROBES);
+        }
         let frame_queue = self.newest_frame_queues().next()?;
         let is_suspected = frame_queue > SUSPECT_QUEUE * self.queue_limit();
         let pace = (PROBE_BITS / (PROBE_SHARE * self.target)).max(QUICKEST_PROBES);
@@ -184,9 +232,18 @@ impl RateController {
         self.unanswered.get_or_insert(now.max(self.heard));
     }
 
+    /// A probe has come back, so the path is there again, though nobody has reported yet.
+    pub fn handle_echo(&mut self, now: Instant) {
+        if self.state == RateState::Silent {
+            (self.heard, self.unanswered) = (now, None);
+            self.resume();
+        }
+    }
+
     /// Takes a report.
     pub fn handle_feedback(&mut self, now: Instant, feedback: &Feedback) {
-        let elapsed = now.saturating_duration_since(self.heard).min(MAX_STEP).as_secs_f64();
+        let since = |then| now.saturating_duration_since(then).min(MAX_STEP).as_secs_f64();
+        let elapsed = since(self.heard);
         (self.heard, self.unanswered) = (now, None);
         if self.state == RateState::Silent {
             return self.resume();
@@ -196,9 +253,15 @@ impl RateController {
         }
         self.reports.push_back(*feedback);
         self.loss.smoothed += (elapsed / LOSS_TIME) * (feedback.loss_ratio - self.loss.smoothed);
+        let begins = (2..REPORTS).contains(&self.reports.len());
+        if self.is_untried && begins && self.loss_ratio(REPORTS) > OVERRUN_START_LOSS {
+            return self.overrun(now, self.received_bps(REPORTS) as u64);
+        }
         if feedback.queue().is_none() {
             return;
         }
+        // Of few frames few reports tell of a queue; the target grows over the time between those.
+        let elapsed = since(std::mem::replace(&mut self.judged, now));
         if self.is_congested() {
             self.drain(now);
         } else if self.state == RateState::Draining {
@@ -272,7 +335,9 @@ impl RateController {
     /// How much standing queue is congestion, in seconds.
     fn queue_limit(&self) -> f64 {
         let share = (QUEUE_LIMIT_BPS / self.target).powf(LIMIT_EXPONENT);
-        (QUEUE_LIMIT * share).clamp(LEAST_QUEUE_LIMIT, MOST_QUEUE_LIMIT)
+        // On a narrow link one datagram of somebody else's is no queue.
+        let datagrams = DATAGRAMS_AHEAD * DATAGRAM_BITS / self.target;
+        (QUEUE_LIMIT * share).clamp(LEAST_QUEUE_LIMIT, MOST_QUEUE_LIMIT).max(datagrams)
             + self.jitter_weight() * self.jitter
             + self.ambient_queue
     }
@@ -287,7 +352,9 @@ impl RateController {
     /// Sends less than the path carries, by as much as empties its queue within [`DRAIN_TIME`].
     fn drain(&mut self, now: Instant) {
         self.is_untried = false;
+        self.congested = Some(now);
         let queue = self.newest_queues().next().unwrap_or(0.0);
+        self.was_overrun |= queue > OVERRUN_QUEUE || self.loss_ratio(DEEP_REPORTS) > OVERRUN_LOSS;
         let is_deep = queue > 2.0 * self.queue_limit();
         if is_deep {
             let link = self.link_bps(DEEP_REPORTS);
@@ -342,14 +409,15 @@ impl RateController {
         let near = (NEAR_GROWTH_BPS / self.target).clamp(LEAST_NEAR_GROWTH, MOST_NEAR_GROWTH);
         let near = if self.link_is_rough { MOST_NEAR_GROWTH } else { near };
         let received = self.received_bps(REPORTS);
+        let free = FREE_GROWTH.max(FREE_GROWTH_BPS / self.target).min(MOST_FREE_GROWTH);
         let (pace, unsent) = match self.link {
             Some(link) if self.target.min(received) > link * BEYOND => {
                 let since = *self.beyond_link.get_or_insert(now);
                 let proven = now.saturating_duration_since(since).as_secs_f64();
-                ((near + PROVEN_GROWTH * proven).min(FREE_GROWTH), FREE_UNSENT)
+                ((near + PROVEN_GROWTH * proven).min(free), FREE_UNSENT)
             }
             Some(link) if self.target > link * NEAR => (near, NEAR_UNSENT),
-            _ => (FREE_GROWTH, FREE_UNSENT),
+            _ => (free, FREE_UNSENT),
         };
         // What is not really sent says nothing of the path.
         let justified = unsent * received;
@@ -362,7 +430,9 @@ impl RateController {
         let queue = self.newest_queues().next().unwrap_or(0.0);
         if queue < self.queue_limit() / 2.0 {
             let arrives = START_UNSENT * self.received_bps(DEEP_REPORTS);
-            self.set_target((self.target * START_GROWTH).min(arrives.max(self.target)));
+            let interval = self.reports.back().map_or(0.0, |r| r.interval.as_secs_f64());
+            let growth = START_GROWTH.powf((interval / START_STEP).min(1.0));
+            self.set_target((self.target * growth).min(arrives.max(self.target)));
         }
     }
 
@@ -415,6 +485,12 @@ impl RateController {
         }
     }
 
+    /// The mean loss ratio of the last so many reports.
+    fn loss_ratio(&self, reports: usize) -> f64 {
+        let newest = self.reports.iter().rev().take(reports);
+        newest.clone().map(|r| r.loss_ratio).sum::<f64>() / newest.len().max(1) as f64
+    }
+
     /// What arrived, in bits a second, over the last so many reports.
     fn received_bps(&self, reports: usize) -> f64 {
         self.bps_of(self.reports.iter().rev().take(reports))
@@ -453,8 +529,8 @@ const STANDING_REPORTS: usize = 4;
 /// Behind a deep queue arrivals are even, and three reports say what the link carries now.
 const DEEP_REPORTS: usize = 3;
 
-/// Growth is never computed over more than this.
-const MAX_STEP: Duration = Duration::from_millis(200);
+/// Growth is never computed over more than this: two pictures a second still grow.
+const MAX_STEP: Duration = Duration::from_millis(500);
 
 /// Seconds of standing queue at [`QUEUE_LIMIT_BPS`] that are congestion. It falls with this power of the
 /// target: twice the rate bears 0.35 of the queue, which is what makes two streams meet within 20 s; the
@@ -464,6 +540,25 @@ const QUEUE_LIMIT_BPS: f64 = 10e6;
 const LIMIT_EXPONENT: f64 = 1.5;
 const LEAST_QUEUE_LIMIT: f64 = 0.005;
 const MOST_QUEUE_LIMIT: f64 = 0.025;
+
+/// A queue of fewer full datagrams than this is not congestion.
+const DATAGRAMS_AHEAD: f64 = 1.5;
+const DATAGRAM_BITS: f64 = 1200.0 * 8.0;
+
+/// A standing queue of so many seconds, or one that loses this share, shows that the path carries no
+/// more: from then on the target is a hard limit.
+const OVERRUN_QUEUE: f64 = 0.06;
+const OVERRUN_LOSS: f64 = 0.02;
+
+/// At the start so much loss is the queue of a narrow link, though no frame has told of it yet.
+const OVERRUN_START_LOSS: f64 = 0.3;
+
+/// How long after a standing queue losses still count as its own.
+const CONGESTION_LOSS_TIME: Duration = Duration::from_millis(500);
+
+/// Ten probes a second on a silent path: frames, of which few are sent then, would notice its
+/// return late.
+const SILENT_PROBES: Duration = Duration::from_millis(100);
 
 /// How many times the jitter a queue must stand above the limit: where only a few frames tell of it, and
 /// where many probes do.
@@ -513,8 +608,13 @@ const MOST_NEAR_GROWTH: f64 = 0.04;
 const PROVEN_GROWTH: f64 = 0.08;
 const FREE_GROWTH: f64 = 0.25;
 
-/// At the start: how many times the target it is after each report, and what arrives at most; and how many
-/// times the limit a queue must be that ends it at once.
+/// A narrow path grows faster for its width: by so many bits a second each second, within this share.
+const FREE_GROWTH_BPS: f64 = 150e3;
+const MOST_FREE_GROWTH: f64 = 0.5;
+
+/// At the start: how many times the target it is after each report of so many seconds, and what arrives at
+/// most; and how many times the limit a queue must be that ends it at once.
+const START_STEP: f64 = 0.05;
 const START_GROWTH: f64 = 1.5;
 const START_UNSENT: f64 = 1.3;
 const START_ALARM: f64 = 1.5;

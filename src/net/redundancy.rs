@@ -47,6 +47,9 @@ pub struct Redundancy {
     /// Reports, oldest first.
     reports: VecDeque<(Instant, Totals)>,
     started: Option<Instant>,
+    /// Datagrams that a full queue has lost. More parity would only lengthen it.
+    overflowed: u64,
+    lost_before: u64,
     last_loss: Option<Instant>,
     largest_burst: VecDeque<u16>,
     /// The same of the last ten to twenty seconds.
@@ -68,6 +71,8 @@ impl Redundancy {
             mode,
             reports: VecDeque::with_capacity(REPORTS),
             started: None,
+            overflowed: 0,
+            lost_before: 0,
             last_loss: None,
             largest_burst: VecDeque::with_capacity(SHORT),
             longest_burst: Recent::new(QUIET),
@@ -81,13 +86,20 @@ impl Redundancy {
         self.asking_helps = helps;
     }
 
-    /// Takes what the receiver reports; an older report than the last is ignored.
-    pub fn handle_report(&mut self, now: Instant, report: &Report) {
-        let totals = Totals { received: report.received, lost: report.lost, frames: report.frames };
+    /// Takes what the receiver reports; an older report than the last is ignored. What was lost
+    /// since the last one while `is_congested` calls for no parity.
+    pub fn handle_report(&mut self, now: Instant, report: &Report, is_congested: bool) {
+        if self.reports.back().is_some_and(|(_, last)| report.received <= last.received) {
+            return;
+        }
+        if is_congested {
+            self.overflowed += report.lost.saturating_sub(self.lost_before);
+        }
+        self.lost_before = report.lost;
+        let lost = report.lost.saturating_sub(self.overflowed);
+        let totals = Totals { received: report.received, lost, frames: report.frames };
+        let burst = if is_congested { 0 } else { report.largest_burst };
         if let Some((_, last)) = self.reports.back() {
-            if totals.received <= last.received {
-                return;
-            }
             if totals.lost > last.lost {
                 self.last_loss = Some(now);
             }
@@ -96,8 +108,8 @@ impl Redundancy {
         }
         self.started.get_or_insert(now);
         push(&mut self.reports, REPORTS, (now, totals));
-        push(&mut self.largest_burst, SHORT, report.largest_burst);
-        self.longest_burst.record(now, report.largest_burst);
+        push(&mut self.largest_burst, SHORT, burst);
+        self.longest_burst.record(now, burst);
     }
 
     /// How many parity chunks a frame of `source_chunks` gets now; at most
@@ -354,7 +366,7 @@ mod tests {
             frames.incomplete += u32::from(needed > 0);
             push(&mut there.bursts, 60, there.report.largest_burst);
             if i % 2 == 1 && rounds > 0 && back.send(1) == 1 {
-                redundancy.handle_report(now, &there.report);
+                redundancy.handle_report(now, &there.report, false);
                 there.report.largest_burst = 0;
             }
         }
@@ -420,14 +432,14 @@ mod tests {
     fn while_reports_stay_away_longer_bursts_are_covered() {
         let (start, mut redundancy) = (crate::clock::now(), Redundancy::new(FecMode::Auto));
         let with_burst = |largest_burst| Report { largest_burst, ..report(5000, 20) };
-        redundancy.handle_report(start, &with_burst(20));
+        redundancy.handle_report(start, &with_burst(20), false);
         for i in 1..=20 {
-            redundancy.handle_report(start, &report(5000 + i * 100, 20));
+            redundancy.handle_report(start, &report(5000 + i * 100, 20), false);
         }
         let before = redundancy.parity_for(start + OVERDUE / 2, SOURCE);
         assert!(before < 20, "asking mends what is longer");
         assert_eq!(redundancy.parity_for(start + OVERDUE, SOURCE), 20);
-        redundancy.handle_report(start + OVERDUE, &report(9000, 20));
+        redundancy.handle_report(start + OVERDUE, &report(9000, 20), false);
         assert!(redundancy.parity_for(start + OVERDUE, SOURCE) < 20);
     }
 
@@ -436,33 +448,48 @@ mod tests {
         let (start, mut redundancy) = (crate::clock::now(), Redundancy::new(FecMode::Auto));
         assert_eq!(redundancy.parity_for(start, SOURCE), 9, "nothing is known");
         let at = |seconds| start + Duration::from_secs(seconds);
-        redundancy.handle_report(start, &report(100, 0));
+        redundancy.handle_report(start, &report(100, 0), false);
         assert_eq!(redundancy.parity_for(start, SOURCE), FLOOR);
         assert_eq!(redundancy.parity_for(at(1), SOURCE), 0);
-        redundancy.handle_report(at(2), &report(3000, 1));
+        redundancy.handle_report(at(2), &report(3000, 1), false);
         assert_eq!(redundancy.parity_for(at(2), SOURCE), FLOOR);
         for i in 0..50 {
-            redundancy.handle_report(at(3), &report(4000 + i * 100, 1));
+            redundancy.handle_report(at(3), &report(4000 + i * 100, 1), false);
         }
         assert_eq!(redundancy.parity_for(at(11), SOURCE), FLOOR);
         assert_eq!(redundancy.parity_for(at(12), SOURCE), 0);
     }
 
     #[test]
+    fn what_a_full_queue_loses_calls_for_no_parity() {
+        let (start, mut redundancy) = (crate::clock::now(), Redundancy::new(FecMode::Auto));
+        let at = |ms| start + Duration::from_millis(ms);
+        redundancy.handle_report(start, &report(100, 0), false);
+        for i in 1..=60 {
+            let overflow = Report { largest_burst: 40, ..report(100 + i * 10, i * 30) };
+            redundancy.handle_report(at(i * 50), &overflow, true);
+        }
+        assert_eq!(redundancy.parity_for(at(3000), SOURCE), 0, "three of four are lost");
+        assert!(redundancy.loss_ratio() < 1e-9);
+        redundancy.handle_report(at(3050), &report(1000, 1900), false);
+        assert!(redundancy.parity_for(at(3050), SOURCE) >= 11, "these have met no queue");
+    }
+
+    #[test]
     fn an_old_report_changes_nothing() {
         let (now, mut redundancy) = (crate::clock::now(), Redundancy::new(FecMode::Auto));
-        redundancy.handle_report(now, &report(1000, 0));
-        redundancy.handle_report(now, &report(2000, 100));
+        redundancy.handle_report(now, &report(1000, 0), false);
+        redundancy.handle_report(now, &report(2000, 100), false);
         let parity = redundancy.parity_for(now, SOURCE);
-        redundancy.handle_report(now, &report(1500, 1500));
+        redundancy.handle_report(now, &report(1500, 1500), false);
         assert_eq!(redundancy.parity_for(now, SOURCE), parity);
     }
 
     #[test]
     fn all_lost_is_bounded_by_the_capacity() {
         let (now, mut redundancy) = (crate::clock::now(), Redundancy::new(FecMode::Auto));
-        redundancy.handle_report(now, &report(1, 0));
-        redundancy.handle_report(now, &report(2, u64::MAX / 2));
+        redundancy.handle_report(now, &report(1, 0), false);
+        redundancy.handle_report(now, &report(2, u64::MAX / 2), false);
         for source in [1, 98, 400, u16::MAX] {
             let capacity = Blocks::of(source).parity_capacity();
             assert_eq!(redundancy.parity_for(now, source), capacity, "{source}");

@@ -31,6 +31,7 @@ mod crossing;
 mod hostile;
 mod machines;
 mod namespaces;
+mod narrow;
 mod odd_files;
 mod odd_jpegs;
 mod people;

@@ -16,7 +16,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use udpchat::net::{
     netem::NetemSpec,
-    quality::{EncodingPlan, QualityControl},
+    quality::{EncodingPlan, QualityControl, QualityLimits},
     redundancy::FecMode,
     session::{Delivered, EndpointConfig, Role},
 };
@@ -24,10 +24,10 @@ use udpchat::net::{
 use crate::congestion::{CODEC, QUALITY, jpeg_len};
 use crate::sim::{Camera, FRAME_INTERVAL, MS, NodeId, SECOND, Sim, number_of};
 
-const ANN: NodeId = NodeId(0);
-const BOB: NodeId = NodeId(1);
-const EVE: NodeId = NodeId(2);
-const DAN: NodeId = NodeId(3);
+pub(crate) const ANN: NodeId = NodeId(0);
+pub(crate) const BOB: NodeId = NodeId(1);
+pub(crate) const EVE: NodeId = NodeId(2);
+pub(crate) const DAN: NodeId = NodeId(3);
 
 /// A way and how it is used.
 struct Condition {
@@ -394,11 +394,11 @@ fn narrowing() -> &'static Narrowing {
     })
 }
 
-fn links(spec: &str) -> NetemSpec {
+pub(crate) fn links(spec: &str) -> NetemSpec {
     format!("{spec},seed={}", seed(&CONDITIONS[0])).parse().expect("a specification")
 }
 
-fn start_pair(sim: &mut Sim, from: NodeId, to: NodeId) {
+pub(crate) fn start_pair(sim: &mut Sim, from: NodeId, to: NodeId) {
     sim.start_receiver(to);
     let role = Role::Send { targets: vec![sim.target(to)], control: true };
     let config = sim.config(from, role);
@@ -406,23 +406,34 @@ fn start_pair(sim: &mut Sim, from: NodeId, to: NodeId) {
 }
 
 /// A camera at quality auto: when each frame was captured, and how it was made.
-struct AutoCamera {
+pub(crate) struct AutoCamera {
     made: Rc<RefCell<Vec<(Instant, EncodingPlan)>>>,
 }
 
 impl AutoCamera {
     fn start(sim: &mut Sim, node: NodeId, seed: u64) -> Self {
+        Self::start_within(sim, node, seed, QUALITY)
+    }
+
+    /// The same, where `limits` says how pictures may be changed.
+    pub(crate) fn start_within(
+        sim: &mut Sim,
+        node: NodeId,
+        seed: u64,
+        limits: QualityLimits,
+    ) -> Self {
         let made = Rc::new(RefCell::new(Vec::new()));
         let (notes, mut rng) = (Rc::clone(&made), Pcg64Mcg::seed_from_u64(seed));
-        let (mut control, mut next, mut number) = (QualityControl::new(QUALITY), sim.now, 0_u32);
+        let (mut control, mut next, mut left_out) = (QualityControl::new(limits), sim.now, 0_u32);
         let camera = move |bitrate: Option<u64>| {
             let plan = bitrate.map_or(control.plan(), |bitrate| control.fit(bitrate, 30_000));
             let at = next;
             next += FRAME_INTERVAL;
-            number += 1;
-            if !number.is_multiple_of(plan.frame_divisor) {
+            left_out += 1;
+            if left_out < plan.frame_divisor {
                 return None;
             }
+            left_out = 0;
             let len = jpeg_len(plan, &mut rng);
             notes.borrow_mut().push((at, plan));
             control.record_frame(plan, len);
@@ -544,15 +555,15 @@ fn usual_delay(condition: &Condition, seed: u64) -> Duration {
 }
 
 /// From capture to complete.
-fn delay(start: Instant, frame: &(Instant, Delivered)) -> Duration {
+pub(crate) fn delay(start: Instant, frame: &(Instant, Delivered)) -> Duration {
     frame.0 - captured(start, frame)
 }
 
-fn captured(start: Instant, (_, delivered): &(Instant, Delivered)) -> Instant {
+pub(crate) fn captured(start: Instant, (_, delivered): &(Instant, Delivered)) -> Instant {
     start + FRAME_INTERVAL * number_of(&delivered.frame.data) as u32
 }
 
-fn percentile(mut times: Vec<Duration>, percent: usize) -> Option<Duration> {
+pub(crate) fn percentile(mut times: Vec<Duration>, percent: usize) -> Option<Duration> {
     times.sort();
     times.get((times.len() * percent).div_ceil(100).saturating_sub(1)).copied()
 }

@@ -107,7 +107,7 @@ impl ReassemblyCounters {
 }
 
 impl Reassembler {
-    /// A reassembler that gives a frame up `deadline` after its first chunk.
+    /// A reassembler that gives a frame up when no chunk of it has arrived for `deadline`.
     pub fn new(deadline: Duration) -> Self {
         Self {
             deadline,
@@ -226,8 +226,10 @@ impl Reassembler {
         self.filling.iter().map(|f| f.body.capacity() + f.parity.capacity()).sum()
     }
 
+    /// A frame that goes on arriving over a slow link is kept for longer.
     fn deadline_of(&self, filling: &Filling) -> Instant {
-        filling.first_received + self.deadline
+        let longest = filling.first_received + self.deadline * SLOW_DEADLINES;
+        (filling.last_received + self.deadline).min(longest)
     }
 
     /// The newest frame that parity can mend, of those that `may(frame, newest begun)`.
@@ -375,6 +377,10 @@ struct GivenUp {
 /// more only when the network reorders across frames. With the largest frame this bounds
 /// the memory at 32 MiB for source chunks and 22 MiB for parity, and two spare buffers of each.
 const SLOTS: usize = 4;
+
+/// How many times the deadline a frame may take to arrive that never pauses for as long as one: two
+/// seconds, by when a large picture has crossed a link of 500 kbit/s.
+const SLOW_DEADLINES: u32 = 8;
 
 /// Frames remembered after they were given up; beyond it the oldest counts as incomplete.
 const GIVEN_UP_KEPT: usize = 8;

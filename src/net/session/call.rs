@@ -426,6 +426,9 @@ impl Call {
         }
         if let Some(sender) = &mut self.sender {
             sender.handle_timeout(now);
+            if let Some(prober) = &mut self.prober {
+                prober.set_pace(now, sender.probe_pace());
+            }
         }
         if let Some(control) = &mut self.control {
             control.handle_timeout(now);
@@ -466,21 +469,31 @@ impl Call {
     ) -> Option<(Route, Burst)> {
         let path = self.path.as_mut().filter(|_| self.ending.is_none())?;
         if let Some(sent) = path.poll_transmit(now, &mut self.outbound, buf, &mut self.rng) {
+            if let Some(sender) = &mut self.sender {
+                sender.record_beside(now, sent.1.len);
+            }
             return Some(sent);
         }
         let to = path.route()?;
         if let (Some(sender), Some(len)) = (&mut self.sender, path.max_datagram_len()) {
             sender.set_max_datagram_len(now, len);
         }
-        let burst = self
+        let beside = self
             .poll_reply(now, buf)
             .or_else(|| self.poll_probe(now, buf))
             .or_else(|| self.poll_nack(buf))
-            .or_else(|| self.poll_report(now, buf))
-            .or_else(|| {
-                let sender = self.sender.as_mut()?;
-                sender.poll_transmit(now, &mut self.outbound, buf, max_datagrams)
-            })?;
+            .or_else(|| self.poll_report(now, buf));
+        let burst = match (beside, &mut self.sender) {
+            (None, None) => return None,
+            (Some(burst), None) => burst,
+            (Some(burst), Some(sender)) => {
+                sender.record_beside(now, burst.len);
+                burst
+            }
+            (None, Some(sender)) => {
+                sender.poll_transmit(now, &mut self.outbound, buf, max_datagrams)?
+            }
+        };
         Some((to, burst))
     }
 
@@ -620,9 +633,12 @@ impl Call {
                 if let Some(path) = &mut self.path {
                     path.handle_answer(now);
                 }
-                match moved {
-                    Some(route) => self.pace(now, route.peer),
-                    None => prober.handle_reply(now, &reply),
+                if let Some(route) = moved {
+                    return self.pace(now, route.peer);
+                }
+                prober.handle_reply(now, &reply);
+                if let Some(sender) = &mut self.sender {
+                    sender.handle_echo(now);
                 }
             }
             _ => self.counters.malformed += 1,

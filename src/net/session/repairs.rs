@@ -36,6 +36,11 @@ impl Repairs {
         }
     }
 
+    /// Whether answers wait to be sent.
+    pub(super) fn has_answers(&self) -> bool {
+        self.store.next_body_len().is_some()
+    }
+
     pub(super) fn counters(&self) -> AnswerCounters {
         self.store.counters()
     }

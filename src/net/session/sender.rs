@@ -8,8 +8,9 @@ use super::{
     repairs::Repairs,
 };
 use crate::net::{
+    first_flight::{FirstFlight, Verdict},
     frame::{FrameId, OutgoingFrame, Progress},
-    pacer::Pacer,
+    pacer::{Allowance, Pacer, SendBudget},
     packetizer::{Next, Packetizer},
     quality::PictureBitrates,
     rate::{Feedback, RateController, RateLimits, RateState},
@@ -34,6 +35,12 @@ pub(super) struct Sender {
     waiting: Option<OutgoingFrame>,
     /// None: a frame leaves as fast as it can.
     pacer: Option<Pacer>,
+    /// What may be sent in all, once the user or the path has set a limit.
+    budget: Option<SendBudget>,
+    /// While nothing is known of the path.
+    first_flight: Option<FirstFlight>,
+    /// When nothing more could leave.
+    drained: Instant,
     form: Form,
     max_datagram_len: usize,
     redundancy: Redundancy,
@@ -92,6 +99,7 @@ pub(super) struct SenderCounters {
 struct OnItsWay {
     packetizer: Packetizer,
     frame: OutgoingFrame,
+    begun: Instant,
     /// When it was last asked for what can leave.
     paused_at: Option<Instant>,
     has_parity_decided: bool,
@@ -105,12 +113,15 @@ impl Sender {
             max_bps: max_bitrate.unwrap_or(MAX_BITRATE).max(MIN_BITRATE),
             start_bps: max_bitrate.unwrap_or(START_BITRATE).clamp(MIN_BITRATE, START_BITRATE),
         };
-        Self {
+        let mut sender = Self {
             clock,
             next_id: FrameId::default(),
             current: None,
             waiting: None,
             pacer: None,
+            budget: None,
+            first_flight: None,
+            drained: now,
             form,
             max_datagram_len,
             redundancy: Redundancy::new(fec),
@@ -121,6 +132,21 @@ impl Sender {
             last_report: None,
             usual: Usual::default(),
             counters: SenderCounters::default(),
+        };
+        sender.limit(now);
+        sender
+    }
+
+    /// Everything that is sent from now on stays within what the user and the path allow.
+    fn limit(&mut self, now: Instant) {
+        let path = self.rate.as_ref().and_then(RateController::budget_bps);
+        let Some(bps) = path.into_iter().chain(self.max_bitrate).min() else {
+            self.budget = None;
+            return;
+        };
+        match &mut self.budget {
+            Some(budget) => budget.set_rate(now, bps),
+            None => self.budget = Some(SendBudget::new(now, bps, self.max_datagram_len)),
         }
     }
 
@@ -140,6 +166,9 @@ impl Sender {
             if let Some(pacer) = &mut self.pacer {
                 pacer.set_datagram_len(now, len);
             }
+            if let Some(budget) = &mut self.budget {
+                budget.set_datagram_len(len);
+            }
         }
     }
 
@@ -154,11 +183,40 @@ impl Sender {
 
     /// What pictures may take, as the path is and as the user wants it.
     pub(super) fn picture_bitrates(&self) -> PictureBitrates {
-        let overhead = self.usual.overhead.unwrap_or(1.0);
+        let overhead = self.usual.overhead.unwrap_or(FIRST_OVERHEAD).min(MOST_OVERHEAD);
         let pictures = |bps: u64| (bps as f64 / overhead) as u64;
+        let rate = self.rate.as_ref();
         PictureBitrates {
-            path: self.rate.as_ref().map(|rate| pictures(rate.target_bps())),
+            path: rate.map(|rate| pictures(rate.target_bps())),
+            bound: rate.and_then(RateController::bound_bps).map(pictures),
             limit: self.max_bitrate.map(pictures),
+        }
+    }
+
+    /// A datagram that is neither a frame's nor an answer has left: a probe, a report, a NACK.
+    pub(super) fn record_beside(&mut self, now: Instant, bytes: usize) {
+        if let Some(budget) = &mut self.budget {
+            budget.record_sent(now, bytes);
+        }
+    }
+
+    /// A probe of ours has come back.
+    pub(super) fn handle_echo(&mut self, now: Instant) {
+        let was_silent = self.is_unreported();
+        if let Some(rate) = &mut self.rate {
+            rate.handle_echo(now);
+            self.limit(now);
+        }
+        if was_silent {
+            self.drop_stale(now);
+        }
+    }
+
+    /// The path is back: a frame that it held up is of no use any more.
+    fn drop_stale(&mut self, now: Instant) {
+        let is_stale = |c: &mut OnItsWay| now.saturating_duration_since(c.begun) > STALE;
+        if self.current.take_if(is_stale).is_some() {
+            self.counters.superseded += 1;
         }
     }
 
@@ -187,11 +245,26 @@ impl Sender {
         }
         let asking = rtt.zip(self.usual.interval).is_some_and(|(rtt, interval)| rtt < interval);
         self.redundancy.set_asking_helps(asking);
-        self.redundancy.handle_report(now, report);
+        let mut is_congested = false;
+        let feedback = feedback(&before, report, probed);
+        let was_silent = self.is_unreported();
         if let Some(rate) = &mut self.rate {
-            rate.handle_feedback(now, &feedback(&before, report, probed));
+            let Feedback { received, interval, .. } = feedback;
+            let target = rate.target_bps();
+            rate.handle_feedback(now, &feedback);
+            let flight = self.first_flight.as_mut();
+            let is_over = flight.is_some_and(|f| f.handle_report(now, received, interval, target));
+            if is_over || rate.bound_bps().is_some() {
+                self.first_flight = None;
+            }
+            is_congested = rate.is_congested_at(now);
+            self.limit(now);
         }
+        self.redundancy.handle_report(now, report, is_congested);
         self.last_report = Some(*report);
+        if was_silent {
+            self.drop_stale(now);
+        }
     }
 
     /// Takes what the receiver asks for.
@@ -204,12 +277,23 @@ impl Sender {
         self.repairs.handle_timeout(now);
         if let Some(rate) = &mut self.rate {
             rate.handle_timeout(now);
+            let verdict = self.first_flight.as_ref().and_then(|flight| flight.judge(now));
+            if let Some(Verdict::Behind(bps)) = verdict {
+                rate.overrun(now, bps);
+            }
+            // In silence frames look for the path; the least is sent then.
+            if verdict.is_some() || rate.state() == RateState::Silent {
+                self.first_flight = None;
+            }
+            self.limit(now);
         }
     }
 
     /// From now on frames leave in groups, with pauses, or at once.
     pub(super) fn set_paced(&mut self, now: Instant, paced: bool) {
         self.pacer = paced.then(|| Pacer::new(now, self.max_datagram_len));
+        let is_unknown = paced && self.rate.is_some() && self.last_report.is_none();
+        self.first_flight = is_unknown.then(FirstFlight::default);
         if let Some(rate) = self.rate.as_mut().filter(|_| !paced) {
             rate.skip_start(UNPACED_BITRATE);
         }
@@ -222,7 +306,7 @@ impl Sender {
 
     /// Whether a frame, or a part of one, is still to leave.
     pub(super) fn is_busy(&self) -> bool {
-        self.current.is_some()
+        self.current.is_some() || self.waiting.is_some() && self.may_begin()
     }
 
     pub(super) fn push_frame(&mut self, now: Instant, frame: OutgoingFrame) {
@@ -232,22 +316,50 @@ impl Sender {
             self.next_id = untouched.packetizer.frame();
             self.counters.superseded += 1;
         }
-        if self.current.is_none() {
-            self.start(now, frame);
-        } else if self.waiting.replace(frame).is_some() {
+        if self.waiting.replace(frame).is_some() {
             self.counters.superseded += 1;
         }
+        self.start_waiting(now);
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let rate = self.rate.as_ref().and_then(RateController::poll_timeout);
-        [self.pacer_due(), rate, self.repairs.poll_timeout()].into_iter().flatten().min()
+        let flight = self.first_flight.as_ref().and_then(FirstFlight::poll_timeout);
+        let due = [self.pacer_due(), rate, flight, self.repairs.poll_timeout()];
+        due.into_iter().flatten().min()
     }
 
-    /// When the pacer lets the next datagrams go, if they wait for that.
+    /// Whether a frame, or an answer to a NACK, may begin now.
+    fn may_begin(&self) -> bool {
+        self.first_flight.as_ref().is_none_or(FirstFlight::has_room)
+    }
+
+    /// When the pacer and the budget let the next datagrams go, if any wait for that.
     fn pacer_due(&self) -> Option<Instant> {
-        let (pacer, current) = (self.pacer.as_ref()?, self.current.as_ref()?);
-        pacer.poll(current.paused_at?, current.ready()).next
+        let answers = self.budget.as_ref().filter(|_| self.repairs.has_answers());
+        let answers = answers.and_then(|budget| budget.poll(self.drained, 1).next);
+        let current = self.current.as_ref().filter(|c| c.paused_at.is_some());
+        let frame = current.and_then(|c| self.allowance(self.drained, c.ready()).next);
+        answers.into_iter().chain(frame).min()
+    }
+
+    /// How many of a frame's `waiting` datagrams may leave at `now`.
+    fn allowance(&self, now: Instant, waiting: usize) -> Allowance {
+        let free = Allowance { datagrams: waiting, next: None };
+        let paced = self.pacer.as_ref().map_or(free, |pacer| pacer.poll(now, waiting));
+        self.budget.as_ref().map_or(paced, |budget| paced.and(budget.poll(now, waiting)))
+    }
+
+    fn record_sent(&mut self, now: Instant, bytes: usize) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.record_sent(now, bytes);
+        }
+        if let Some(budget) = &mut self.budget {
+            budget.record_sent(now, bytes);
+        }
+        if let Some(flight) = &mut self.first_flight {
+            flight.record_sent(now, bytes);
+        }
     }
 
     /// Writes up to `max_datagrams` datagrams of one frame to `buf`; what was asked for comes first.
@@ -258,11 +370,21 @@ impl Sender {
         buf: &mut [u8],
         max_datagrams: usize,
     ) -> Option<Burst> {
-        let burst = self.repairs.poll_answer(now, outbound, buf, max_datagrams);
-        if let (Some(burst), Some(pacer)) = (burst, &mut self.pacer) {
-            pacer.record_sent(now, burst.len);
+        let allowed = match &self.budget {
+            _ if !self.may_begin() => 0,
+            Some(budget) => budget.poll(now, max_datagrams).datagrams,
+            None => max_datagrams,
+        };
+        let answer = self.repairs.poll_answer(now, outbound, buf, allowed);
+        if let Some(burst) = answer {
+            self.record_sent(now, burst.len);
+            return answer;
         }
-        burst.or_else(|| self.poll_frame(now, outbound, buf, max_datagrams))
+        let burst = self.poll_frame(now, outbound, buf, max_datagrams);
+        if burst.is_none() {
+            self.drained = now;
+        }
+        burst
     }
 
     fn poll_frame(
@@ -273,9 +395,12 @@ impl Sender {
         max_datagrams: usize,
     ) -> Option<Burst> {
         loop {
-            let current = self.current.as_mut()?;
+            self.start_waiting(now);
+            let current = self.current.as_ref()?;
             if let Some(source_chunks) = current.unprotected() {
                 let parity = self.redundancy.parity_for(now, source_chunks);
+                let parity = parity.min(self.parity_room(source_chunks));
+                let current = self.current.as_mut()?;
                 current.has_parity_decided = true;
                 self.last_parity = parity;
                 if parity > 0 {
@@ -284,14 +409,13 @@ impl Sender {
                     self.counters.parity_chunks += u64::from(parity);
                 }
             }
-            let allowed = match &self.pacer {
-                Some(pacer) => pacer.poll(now, current.ready()).datagrams.min(max_datagrams),
-                None => max_datagrams,
-            };
+            let ready = self.current.as_ref()?.ready();
+            let allowed = self.allowance(now, ready).datagrams.min(max_datagrams);
+            let current = self.current.as_mut()?;
             let (burst, next) = current.emit(now, outbound, buf, allowed);
             current.paused_at = Some(now);
-            if let (Some(pacer), Some(burst)) = (&mut self.pacer, burst) {
-                pacer.record_sent(now, burst.len);
+            if let Some(burst) = burst {
+                self.record_sent(now, burst.len);
             }
             if matches!(next, Next::Chunk(_) | Next::Waiting) {
                 return burst;
@@ -302,13 +426,19 @@ impl Sender {
             } else {
                 self.counters.unsendable += 1;
             }
-            if let Some(waiting) = self.waiting.take() {
-                self.start(now, waiting);
-            }
             if burst.is_some() {
                 return burst;
             }
         }
+    }
+
+    /// How many parity chunks fit beside a frame's source chunks into what the path carries from
+    /// frame to frame. Parity that does not fit would be lost with the pictures.
+    fn parity_room(&self, source_chunks: u16) -> u16 {
+        let bound = self.rate.as_ref().and_then(RateController::bound_bps);
+        let (Some(bps), Some(interval)) = (bound, self.usual.interval) else { return u16::MAX };
+        let chunks = bps as f64 / 8.0 * interval.as_secs_f64() / self.max_datagram_len as f64;
+        (chunks as u16).saturating_sub(source_chunks)
     }
 
     /// Keeps what has left, in case that it is asked for.
@@ -334,6 +464,16 @@ impl Sender {
         frame / self.usual.interval.unwrap_or(FIRST_INTERVAL).as_secs_f64()
     }
 
+    /// Begins with the frame that waits, if none is on its way and it may begin.
+    fn start_waiting(&mut self, now: Instant) {
+        if self.current.is_none()
+            && self.may_begin()
+            && let Some(waiting) = self.waiting.take()
+        {
+            self.start(now, waiting);
+        }
+    }
+
     fn start(&mut self, now: Instant, frame: OutgoingFrame) {
         let captured = self.clock.media_time(frame.captured);
         let packetizer = Packetizer::new(self.next_id, captured, self.chunk_len());
@@ -349,8 +489,13 @@ impl Sender {
             };
             pacer.begin_frame(now, len);
         }
-        self.current =
-            Some(OnItsWay { packetizer, frame, paused_at: None, has_parity_decided: false });
+        self.current = Some(OnItsWay {
+            packetizer,
+            frame,
+            begun: now,
+            paused_at: None,
+            has_parity_decided: false,
+        });
     }
 }
 
@@ -425,8 +570,8 @@ impl OnItsWay {
     }
 }
 
-/// Bits a second. What a picture of 160x120 at the lowest quality takes, five times a second.
-const MIN_BITRATE: u64 = 100_000;
+/// Bits a second: a small picture at the lowest quality, once or twice a second, and reports.
+pub(super) const MIN_BITRATE: u64 = 100_000;
 
 /// 1 Gbit/s: no limit, as far as pictures go.
 const MAX_BITRATE: u64 = 1_000_000_000;
@@ -438,8 +583,18 @@ const START_BITRATE: u64 = 10_000_000;
 /// The same where no link is between the two.
 const UNPACED_BITRATE: u64 = 100_000_000;
 
+/// Bytes sent for each byte of picture, before the first frame has left: headers alone.
+const FIRST_OVERHEAD: f64 = 1.05;
+
+/// What is sent for each byte of picture at most counts as overhead: what came of a flood is not
+/// what pictures need.
+const MOST_OVERHEAD: f64 = 2.0;
+
 /// Bytes of UDP payload: an Ethernet's, whatever more the path carries.
 const LOSSY_DATAGRAM_LEN: usize = 1472;
+
+/// A frame that has been on its way for longer when a silent path returns is given up: its receiver has.
+const STALE: Duration = Duration::from_millis(250);
 
 /// Before the second frame.
 const FIRST_INTERVAL: Duration = Duration::from_millis(33);

@@ -1,0 +1,177 @@
+//! The send budget: a hard limit on all bytes that are sent to one peer.
+//!
+//! Pictures, parity, answers to NACKs, probes and reports draw on one token bucket. It holds
+//! [`BURST`] of its rate, so what leaves can be ahead of the path by that much queue and no more:
+//! a link of 300 kbit/s with a queue of 100 ms has room for three datagrams.
+
+use std::time::{Duration, Instant};
+
+use super::{Allowance, GROUP_DATAGRAMS, ROUNDING};
+
+/// A token bucket of bytes. Frames and answers wait for it; the rest is small and leaves when it is
+/// due, as a debt that frames pay.
+#[derive(Clone, Debug)]
+pub struct SendBudget {
+    /// Bytes a second.
+    rate: f64,
+    datagram_len: usize,
+    /// Bytes that may leave as of `updated`; negative is debt.
+    tokens: f64,
+    updated: Instant,
+}
+
+impl SendBudget {
+    /// A full bucket that fills with `bits_per_second`, for datagrams of up to `datagram_len`
+    /// bytes of UDP payload.
+    pub fn new(now: Instant, bits_per_second: u64, datagram_len: usize) -> Self {
+        let rate = bytes_per_second(bits_per_second);
+        let datagram_len = datagram_len.max(1);
+        Self { rate, datagram_len, tokens: burst_len(rate), updated: now }
+    }
+
+    /// Sets the rate, in bits a second. The debt stays.
+    pub fn set_rate(&mut self, now: Instant, bits_per_second: u64) {
+        self.settle(now);
+        self.rate = bytes_per_second(bits_per_second);
+        self.tokens = self.tokens.min(burst_len(self.rate));
+    }
+
+    /// Sets the maximum datagram length, in bytes of UDP payload.
+    pub fn set_datagram_len(&mut self, datagram_len: usize) {
+        self.datagram_len = datagram_len.max(1);
+    }
+
+    /// How many of `waiting` datagrams may leave at `now`, and if none, when. Asking changes
+    /// nothing. The last datagram may be owed, so that none waits for a whole datagram's tokens.
+    pub fn poll(&self, now: Instant, waiting: usize) -> Allowance {
+        if waiting == 0 {
+            return Allowance { datagrams: 0, next: None };
+        }
+        let tokens = self.tokens_at(now);
+        let needed = ((self.group_datagrams().min(waiting) - 1) * self.datagram_len) as f64;
+        if tokens + ROUNDING < needed {
+            let wait = Duration::from_secs_f64((needed - self.tokens) / self.rate);
+            let next = Some((self.updated + wait).max(now) + Duration::from_nanos(1));
+            return Allowance { datagrams: 0, next };
+        }
+        let affordable = 1 + ((tokens + ROUNDING) / self.datagram_len as f64) as usize;
+        Allowance { datagrams: affordable.min(waiting), next: None }
+    }
+
+    /// `bytes` of UDP payload of any kind have left at `now`.
+    pub fn record_sent(&mut self, now: Instant, bytes: usize) {
+        self.settle(now);
+        let most_debt = -self.rate * MOST_DEBT.as_secs_f64();
+        self.tokens = (self.tokens - bytes as f64).max(most_debt);
+    }
+
+    fn settle(&mut self, now: Instant) {
+        self.tokens = self.tokens_at(now);
+        self.updated = self.updated.max(now);
+    }
+
+    fn tokens_at(&self, now: Instant) -> f64 {
+        let earned = now.saturating_duration_since(self.updated).as_secs_f64() * self.rate;
+        (self.tokens + earned).min(burst_len(self.rate))
+    }
+
+    /// How many datagrams are worth a wake-up.
+    fn group_datagrams(&self) -> usize {
+        let group = self.rate * GROUP_TIME.as_secs_f64() / self.datagram_len as f64;
+        (group as usize).clamp(1, GROUP_DATAGRAMS)
+    }
+}
+
+fn bytes_per_second(bits_per_second: u64) -> f64 {
+    bits_per_second.max(1) as f64 / 8.0
+}
+
+fn burst_len(rate: f64) -> f64 {
+    rate * BURST.as_secs_f64()
+}
+
+/// What may leave at once after a pause, in time at the budget's rate. Routers queue 20 ms and
+/// more; a frame of 30 a second that fills its interval is not held up by the budget.
+const BURST: Duration = Duration::from_millis(40);
+
+/// Debt beyond this is forgiven, so that one long probe does not silence a slow stream.
+const MOST_DEBT: Duration = Duration::from_secs(1);
+
+/// Datagrams leave in groups of this much time at the budget's rate.
+const GROUP_TIME: Duration = Duration::from_millis(4);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LEN: usize = 1200;
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_narrow_budget_lets_one_datagram_go_at_a_time() {
+        let start = crate::clock::now();
+        let mut budget = SendBudget::new(start, 300_000, LEN);
+        let (mut now, mut sent) = (start, 0);
+        while now < start + 1000 * MS {
+            let allowance = budget.poll(now, 50);
+            now = allowance.next.unwrap_or(now);
+            budget.record_sent(now, allowance.datagrams * LEN);
+            sent += allowance.datagrams;
+            assert!(allowance.datagrams <= 2);
+        }
+        assert!((31..=34).contains(&sent), "{sent} datagrams in a second");
+    }
+
+    #[test]
+    fn what_leaves_beside_the_frames_is_paid_by_them() {
+        let start = crate::clock::now();
+        let mut budget = SendBudget::new(start, 800_000, LEN);
+        budget.record_sent(start, 10_000);
+        let next = budget.poll(start, 1).next.expect("in debt");
+        assert!((next - start).abs_diff(60 * MS) < MS, "{:?}", next - start);
+    }
+
+    #[test]
+    fn a_large_debt_is_forgiven() {
+        let start = crate::clock::now();
+        let mut budget = SendBudget::new(start, 80_000, LEN);
+        budget.record_sent(start, 1 << 20);
+        assert_eq!(budget.poll(start + MOST_DEBT + MS, 9).datagrams, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_has_more_than_a_burst_and_its_rate(
+            steps in proptest::collection::vec((0_u64..50_000, 0_usize..120), 1..200),
+            rate in 50_000_u64..200_000_000,
+        ) {
+            let start = crate::clock::now();
+            let mut budget = SendBudget::new(start, rate, LEN);
+            let (mut now, mut sent) = (start, Vec::new());
+            for (us, waiting) in steps {
+                now += Duration::from_micros(us);
+                let asked = budget.poll(now, waiting);
+                prop_assert_eq!(asked, budget.poll(now, waiting), "asking changes nothing");
+                prop_assert!(asked.next.is_none_or(|at| at > now));
+                prop_assert_eq!(asked.datagrams == 0 && waiting > 0, asked.next.is_some());
+                if let Some(next) = asked.next {
+                    prop_assert!(budget.poll(next, waiting).datagrams > 0);
+                }
+                if asked.datagrams > 0 {
+                    budget.record_sent(now, asked.datagrams * LEN);
+                    sent.push((now, asked.datagrams * LEN));
+                }
+            }
+            let burst = burst_len(rate as f64 / 8.0) + LEN as f64;
+            for (i, &(from, _)) in sent.iter().enumerate() {
+                let mut bytes = 0;
+                for &(at, len) in &sent[i..] {
+                    bytes += len;
+                    let earned = (at - from).as_secs_f64() * rate as f64 / 8.0;
+                    prop_assert!(bytes as f64 <= burst + earned + 1.0);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Links that bear less than the smallest pictures at full rate, in virtual time: 300 kbit/s to
+//! 2 Mbit/s with a queue of 100 ms, between two real endpoints with everything at its default.
+
+use std::time::{Duration, Instant};
+
+use udpchat::net::{
+    netem::NetemSpec,
+    quality::QualityLimits,
+    redundancy::FecMode,
+    session::{EndpointConfig, Role},
+};
+
+use crate::repair::{ANN, AutoCamera, BOB, captured, delay, links, percentile, start_pair};
+use crate::sim::{SECOND, Sim};
+
+/// What the program allows: `app::adaptation` has the reasons.
+const LIMITS: QualityLimits = QualityLimits {
+    min_quality: 30,
+    max_quality: 80,
+    max_frame_divisor: 2,
+    least_millifps: 1000,
+    max_size_divisor: 4,
+};
+
+/// What came of half a minute.
+struct Narrow {
+    link: u64,
+    /// Bits a second that the sender put on the link, of every kind.
+    sent: f64,
+    /// Pictures a second, from three seconds on.
+    shown: f64,
+    /// From capture to complete.
+    age: Duration,
+    /// Datagrams lost, a second.
+    lost: f64,
+    /// From widening until 29 pictures came within a second.
+    back: Option<Duration>,
+}
+
+impl Narrow {
+    fn run(spec: &str, link: u64, seed: u64) -> Self {
+        let mut sim = Sim::with_links(2, links("delay=2ms"));
+        start_pair(&mut sim, ANN, BOB);
+        sim.run(SECOND);
+        sim.set_link(ANN, BOB, links(&format!("delay=2ms,rate={link}bit{spec}")));
+        let (start, before) = (sim.now, sim.sent_bytes(ANN));
+        AutoCamera::start_within(&mut sim, ANN, seed, LIMITS);
+        sim.run(SECONDS * SECOND);
+        let sent = (sim.sent_bytes(ANN) - before) as f64 * 8.0 / f64::from(SECONDS);
+        let lost = sim.counters(BOB)[0].datagrams_lost as f64 / f64::from(SECONDS);
+        let settled = start + 3 * SECOND;
+        let frames = sim.take_frames(BOB);
+        let ages = frames.iter().filter(|f| f.0 >= settled).map(|f| delay(start, f));
+        let ages: Vec<_> = ages.collect();
+        let shown = ages.len() as f64 / f64::from(SECONDS - 3);
+        let age = percentile(ages, 95).unwrap_or(Duration::MAX);
+        let widened = sim.now;
+        sim.set_rate(ANN, BOB, 100_000_000);
+        sim.run(20 * SECOND);
+        let times: Vec<Instant> = sim.take_frames(BOB).iter().map(|f| captured(start, f)).collect();
+        let full = times.windows(29).find(|w| w[28] - w[0] <= SECOND && w[0] >= widened);
+        Self { link, sent, shown, age, lost, back: full.map(|w| w[0] - widened) }
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "{} kbit/s: {:.3} of it sent, {:.1} pictures/s, age p95 {:?}, {:.1} lost/s, back after {:?}",
+            self.link / 1000,
+            self.sent / self.link as f64,
+            self.shown,
+            self.age,
+            self.lost,
+            self.back
+        )
+    }
+
+    /// At most 5 % more is sent than fits, at least `shown` pictures a second come, fresh, and the
+    /// full rate is soon back.
+    #[track_caller]
+    fn assert(&self, shown: f64) {
+        let line = self.line();
+        assert!(self.sent <= 1.05 * self.link as f64, "{line}");
+        assert!(self.shown >= shown && self.age <= SECOND / 2, "{line}");
+        assert!(self.back.is_some_and(|back| back <= 15 * SECOND), "{line}");
+    }
+}
+
+#[test]
+fn three_hundred_kilobits_carry_two_pictures_a_second() {
+    (1..=3).for_each(|seed| Narrow::run("", 300_000, seed).assert(2.0));
+}
+
+#[test]
+fn five_hundred_kilobits_carry_four_pictures_a_second() {
+    (1..=3).for_each(|seed| Narrow::run("", 500_000, seed).assert(4.0));
+}
+
+#[test]
+fn a_megabit_carries_eight_pictures_a_second() {
+    (1..=3).for_each(|seed| Narrow::run("", 1_000_000, seed).assert(8.0));
+}
+
+#[test]
+fn two_megabits_carry_twelve_pictures_a_second() {
+    (1..=3).for_each(|seed| Narrow::run("", 2_000_000, seed).assert(12.0));
+}
+
+#[test]
+fn random_loss_on_a_narrow_link_gets_parity_within_the_budget() {
+    for seed in 1..=3 {
+        let row = Narrow::run(",loss=3%", 1_000_000, seed);
+        assert!(row.sent <= 1.05 * row.link as f64, "{}", row.line());
+        assert!(row.shown >= 8.0 && row.age <= SECOND / 2, "{}", row.line());
+    }
+}
+
+/// Bits a second that `ANN` sends of pictures of 20 KB, with `control` or without, when she may send `limit`.
+fn sent_within(limit: u64, control: bool, links: NetemSpec) -> f64 {
+    let mut sim = Sim::with_links(2, links);
+    sim.start_receiver(BOB);
+    let role = Role::Send { targets: vec![sim.target(BOB)], control };
+    let fec = if control { FecMode::Auto } else { FecMode::Percent(25) };
+    let config = EndpointConfig { max_bitrate: Some(limit), fec, ..sim.config(ANN, role) };
+    sim.start(ANN, config);
+    sim.run(SECOND);
+    let before = sim.sent_bytes(ANN);
+    sim.start_video(ANN, 20_000);
+    sim.run(10 * SECOND);
+    assert!(sim.take_frames(BOB).len() >= 5, "pictures still arrive");
+    (sim.sent_bytes(ANN) - before) as f64 * 8.0 / 10.0
+}
+
+#[test]
+fn the_limit_is_on_every_byte_whatever_the_camera_makes() {
+    for limit in [200_000, 1_000_000, 5_000_000] {
+        for control in [true, false] {
+            for spec in ["delay=2ms", "delay=2ms,loss=5%", "delay=20ms,loss=2%,burst=10"] {
+                let sent = sent_within(limit, control, links(spec));
+                // A bucket, and one datagram, may leave at once.
+                assert!(sent <= limit as f64 * 1.01, "{sent} of {limit} with {control}, {spec}");
+            }
+        }
+    }
+}
+
+#[test]
+fn pictures_of_a_fixed_quality_do_not_flood_a_link_that_cannot_bear_them() {
+    let mut sim = Sim::with_links(2, links("delay=2ms"));
+    start_pair(&mut sim, ANN, BOB);
+    sim.run(SECOND);
+    sim.set_link(ANN, BOB, links("delay=2ms,rate=1mbit"));
+    let (start, before) = (sim.now, sim.sent_bytes(ANN));
+    // 46 KB each: 11 Mbit/s.
+    sim.start_video(ANN, 46_000);
+    sim.run(20 * SECOND);
+    let sent = (sim.sent_bytes(ANN) - before) as f64 * 8.0 / 20.0;
+    assert!(sent <= 1.05e6, "{sent} bits a second");
+    let late = sim.take_frames(BOB).iter().filter(|f| f.0 > start + 5 * SECOND).count();
+    assert!(late >= 20, "{late} pictures in 15 s");
+}
+
+/// From the first picture on; what leaves before the link is known counts as well.
+const SECONDS: u32 = 30;
