@@ -254,7 +254,10 @@ impl RateController {
         self.reports.push_back(*feedback);
         self.loss.smoothed += (elapsed / LOSS_TIME) * (feedback.loss_ratio - self.loss.smoothed);
         let begins = (2..REPORTS).contains(&self.reports.len());
-        if self.is_untried && begins && self.loss_ratio(REPORTS) > OVERRUN_START_LOSS {
+        // A path that takes only short datagrams loses as much, and queues nothing.
+        let is_queued = self.newest_queues().next().is_some_and(|q| q > self.queue_limit());
+        let overflows = is_queued && self.loss_ratio(REPORTS) > OVERRUN_START_LOSS;
+        if self.is_untried && begins && overflows {
             return self.overrun(now, self.received_bps(REPORTS) as u64);
         }
         if feedback.queue().is_none() {
@@ -550,7 +553,7 @@ const DATAGRAM_BITS: f64 = 1200.0 * 8.0;
 const OVERRUN_QUEUE: f64 = 0.06;
 const OVERRUN_LOSS: f64 = 0.02;
 
-/// At the start so much loss is the queue of a narrow link, though no frame has told of it yet.
+/// At the start so much loss behind a queue is a narrow link's, before the queue is known to grow.
 const OVERRUN_START_LOSS: f64 = 0.3;
 
 /// How long after a standing queue losses still count as its own.

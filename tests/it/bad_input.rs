@@ -28,8 +28,12 @@ fn dir() -> TempDir {
 
 #[test]
 fn unknown_host() {
-    let outcome = run(&["send", "--to", "no-such-host.invalid", "--source", "pattern"]);
-    outcome.expect_failure(1, &["no-such-host.invalid", "check the name"]);
+    let mut command = command(&["send", "--to", "no-such-host.invalid", "--source", "pattern"]);
+    let sender = Program::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
+    let line = sender.wait_for("no-such-host.invalid");
+    assert!(line.contains("check the name"), "{line}");
+    sender.interrupt();
+    sender.finish().expect_success();
 }
 
 #[test]

@@ -421,7 +421,7 @@ fn a_link_local_address_is_bound_and_called_with_its_interface() {
     for options in [&[][..], &["--no-control"]] {
         let bind = ["recv", "--bind", "[fe80::b%v1]:7722", "--show", "none"];
         let receiver = start(&machines, 1, &bind);
-        receiver.wait_for("--to [fe80::b%INTERFACE]:7722");
+        receiver.wait_for("udpchat send --to fe80::b%v1");
         let args = ["send", "--to", "fe80::b%v0", "--source", "pattern"];
         let sender = start(&machines, 0, &[&args[..], options].concat());
         receiver.wait_for(" streams ");

@@ -225,6 +225,7 @@ fn a_display_that_is_not_there_is_said_and_done_without() {
     command.env("DISPLAY", ":4242");
     let receiver = Program::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
     receiver.wait_for("no window: ");
+    receiver.wait_for("listening on port ");
     receiver.interrupt();
     receiver.finish().expect_success();
 }

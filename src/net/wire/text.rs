@@ -154,7 +154,7 @@ mod tests {
         let words = "caf\u{e9} words ".repeat(300);
         let split = parts(&words);
         let (_, full) = split.split_last().unwrap();
-        assert!(full.len() > 6 && full.iter().all(|part| part.chars().count() > 400));
+        assert!(full.len() == 6 && full.iter().all(|part| part.chars().count() > 400));
         assert_eq!(split.join(" "), words.trim());
         let exact = format!("{} tail", "x".repeat(MAX_LINE_CHARS));
         assert_eq!(parts(&exact), [&exact[..MAX_LINE_CHARS], "tail"]);
