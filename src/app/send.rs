@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     cli::{
-        Rate,
+        Quality, Rate,
         args::{EncodingArgs, SendArgs},
     },
     clock,
@@ -144,6 +144,10 @@ pub(super) fn open_source(
         },
         unpaced: args.fps == Some(Rate::Max),
         once: args.once,
+        quality: match args.quality {
+            Quality::Fixed(quality) => Some(quality),
+            Quality::Auto => None,
+        },
         gray: args.gray,
     };
     let source = Source::open(spec, &options)?;

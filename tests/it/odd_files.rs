@@ -252,12 +252,14 @@ fn a_call_goes_on_when_its_recording_does_not() {
 fn a_file_at_its_size_limit_ends_who_only_records_and_what_is_in_it_plays() {
     let _shared = shared();
     let folder = folder();
-    let film = folder.path().join("film.avi");
-    let receiver = command(&[&RECV[..], &["--output", text(&film)]].concat());
+    let given = folder.path().join("film.avi");
+    fs::write(&given, "an older one").expect("written");
+    let film = folder.path().join("film-2.avi");
+    let receiver = command(&[&RECV[..], &["--output", text(&given)]].concat());
     let receiver = Program::spawn(&mut shell("ulimit -f 1000; exec \"$0\" \"$@\"", &receiver));
     let _sender = pattern_to(receiver.port(), &[]);
     let outcome = receiver.finish();
-    outcome.expect_failure(1, &["film.avi", "File too large", "ulimit -f"]);
+    outcome.expect_failure(1, &["film-2.avi ended", "File too large", "ulimit -f"]);
     assert!(!outcome.stderr.contains("too slow"), "{}", outcome.stderr);
     let bytes = fs::read(&film).expect("there");
     let index = bytes.windows(4).rposition(|word| word == b"idx1").expect("an index");

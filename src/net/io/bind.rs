@@ -9,7 +9,7 @@ use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-use super::{options::SocketOptions, udp::UdpSocket};
+use super::{faults::remedy_of, options::SocketOptions, udp::UdpSocket};
 
 /// Where to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum BindError {
         addr: SocketAddr,
     },
     /// Anything else.
-    #[error("cannot listen on {addr}: {error}")]
+    #[error("cannot listen on {addr}: {error}{}", remedy_of(error))]
     Other {
         /// Where we wanted to be.
         addr: SocketAddr,
@@ -46,7 +46,7 @@ pub enum BindError {
         error: io::Error,
     },
     /// The event loop or the sending socket could not be made.
-    #[error("cannot set up the network: {0}")]
+    #[error("cannot set up the network: {0}{remedy}", remedy = remedy_of(.0))]
     Setup(io::Error),
 }
 
@@ -129,6 +129,16 @@ const PORT_ATTEMPTS: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn too_few_descriptors_are_named_with_the_remedy() {
+        let error = || io::Error::from_raw_os_error(libc::EMFILE);
+        let addr = "127.0.0.1:7722".parse().expect("an address");
+        for said in [BindError::from(error()), BindError::Other { addr, error: error() }] {
+            assert!(said.to_string().contains("ulimit -n"), "{said}");
+        }
+    }
 
     #[test]
     fn a_port_in_use_is_named_with_the_remedy() {

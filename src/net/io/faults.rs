@@ -41,6 +41,14 @@ fn by_number(_: &io::Error) -> LocalFault {
     LocalFault::Other
 }
 
+/// What to do when a socket could not be made, behind the system's word; empty if that must do.
+pub(super) fn remedy_of(error: &io::Error) -> String {
+    match by_number(error) {
+        fault @ LocalFault::Exhausted => format!(": {}", fault.remedy()),
+        _ => String::new(),
+    }
+}
+
 /// Tells `endpoint` that `conn` could not be made, and why.
 pub(super) fn not_dialled(
     endpoint: &mut Endpoint,

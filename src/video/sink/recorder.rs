@@ -272,6 +272,7 @@ impl Writer {
 fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
     let mut result = Ok(());
     let mut conversion_is_said = false;
+    let mut opened_name = name.to_owned();
     let mut has_begun = matches!(&writer, Writer::Y4m(writer) if writer.is_open());
     while let Some((frame, at)) = shared.backlog.take() {
         if let Some(rate) = shared.lock().rate.take() {
@@ -283,6 +284,7 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
         state.summary.bytes = writer.bytes();
         if let Some(path) = opened {
             state.notes.extend(say_opened(&path, name, has_begun));
+            opened_name = path.display().to_string();
             has_begun = true;
         }
         match written {
@@ -315,7 +317,7 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
     shared.backlog.abandon();
     let mut state = shared.lock();
     state.summary.bytes = writer.bytes();
-    state.failure = result.and(finished).err().map(|error| failure(error, name, has_begun));
+    state.failure = result.and(finished).err().map(|error| failure(error, &opened_name, has_begun));
     state.ended = true;
     shared.ended.notify_all();
 }

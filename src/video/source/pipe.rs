@@ -200,8 +200,10 @@ fn open_jpegs(
     let first = reader.next()?.ok_or_else(|| unusable(&reader))?;
     let size = Header::parse(&first).expect("a mended frame has a good header").size;
     let fps = options.fps.unwrap_or(DEFAULT_FPS);
-    let mut notes =
-        vec!["--quality does nothing: JPEGs are passed through as they come".to_owned()];
+    let mut notes = Vec::new();
+    if options.quality.is_some() {
+        notes.push("--quality does nothing: JPEGs are passed through as they come".to_owned());
+    }
     if options.size.is_some() {
         notes.push("--size does nothing: JPEGs are passed through as they come".to_owned());
     }
@@ -319,12 +321,15 @@ mod tests {
         let frame = textured(48, 32, PixelFormat::Yuv422);
         let options = SourceOptions {
             size: Some(Size { width: 64, height: 64 }),
+            quality: Some(80),
             gray: true,
             ..SourceOptions::default()
         };
         let (info, pipe) = open(&frame.repeat(3), &options).expect("valid");
         assert_eq!((info.width, info.height, info.fps, info.notes.len()), (48, 32, 30.0, 3));
         assert!(info.passthrough);
+        let (plain, _) = open(&frame.repeat(3), &SourceOptions::default()).expect("valid");
+        assert!(plain.notes.is_empty(), "{:?}", plain.notes);
         let last = all(pipe).pop().expect("pictures");
         assert_eq!((last.number, last.picture), (2, Picture::Jpeg(frame)));
     }

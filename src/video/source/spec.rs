@@ -111,6 +111,8 @@ pub struct SourceOptions {
     pub unpaced: bool,
     /// Play a file once instead of again and again.
     pub once: bool,
+    /// The JPEG quality that was asked for, if one was. Frames that are passed through keep their own.
+    pub quality: Option<u8>,
     /// Leave out the colour where that saves work here. The encoder must be told too.
     pub gray: bool,
 }

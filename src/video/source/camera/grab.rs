@@ -166,7 +166,11 @@ fn describe(camera: &CameraInfo, options: &SourceOptions, given: &Given) -> Sour
     );
     let mut notes = Vec::new();
     if *is_jpeg {
-        notes.push("--quality does nothing: the camera's own JPEGs are passed through".to_owned());
+        if options.quality.is_some() {
+            notes.push(
+                "--quality does nothing: the camera's own JPEGs are passed through".to_owned(),
+            );
+        }
         if options.gray {
             notes.push("--gray does nothing: the camera's own JPEGs are passed through".to_owned());
         }
@@ -217,8 +221,12 @@ mod tests {
             fourcc: "MJPG".into(),
             is_jpeg: true,
         };
-        let options =
-            SourceOptions { size: Some(DEFAULT_SIZE), gray: true, ..SourceOptions::default() };
+        let options = SourceOptions {
+            size: Some(DEFAULT_SIZE),
+            quality: Some(80),
+            gray: true,
+            ..SourceOptions::default()
+        };
         let info = describe(&camera(1), &options, &given);
         assert!(info.description.contains("asked for MJPG 1280x720"), "{}", info.description);
         assert!(info.description.contains("got MJPG 640x480"), "{}", info.description);
