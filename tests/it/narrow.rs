@@ -33,7 +33,7 @@ struct Narrow {
     age: Duration,
     /// Datagrams lost, a second.
     lost: f64,
-    /// From widening until 29 pictures came within a second.
+    /// Time from widening until 29 pictures arrive within a second.
     back: Option<Duration>,
 }
 

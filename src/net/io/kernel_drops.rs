@@ -215,7 +215,7 @@ UdpLite6RcvbufErrors            \t99
         assert_eq!(drops, KernelDrops { overruns: 0, bad_checksums: 3 });
     }
 
-    /// The drops of `socket` once there are `least`, or when too much time has passed. A busy kernel delivers what was
+    /// Waits until `socket` has dropped `least` datagrams, or a bound has passed. A busy kernel delivers what was
     /// sent over loopback only a while after `send` has returned, and checks a checksum when the datagram is taken.
     #[cfg(target_os = "linux")]
     fn await_drops(watch: &DropWatch, socket: &std::net::UdpSocket, least: u64) -> KernelDrops {

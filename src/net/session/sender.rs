@@ -281,7 +281,7 @@ impl Sender {
             if let Some(Verdict::Behind(bps)) = verdict {
                 rate.overrun(now, bps);
             }
-            // In silence frames look for the path; the least is sent then.
+            // In silence frames are what finds the path again.
             if verdict.is_some() || rate.state() == RateState::Silent {
                 self.first_flight = None;
             }

@@ -25,7 +25,7 @@ impl Unasked {
         Self { target, addresses, call: None, is_told: false, moved: None }
     }
 
-    /// Where its datagrams should go instead, if the address in use is none of its any more.
+    /// The address to switch to, if the one in use is no longer among the addresses of the target.
     pub(super) fn moved(&self) -> Option<SocketAddr> {
         let (_, addr) = self.call?;
         let known = self.addresses.known();

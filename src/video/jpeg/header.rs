@@ -130,7 +130,7 @@ impl Header {
         Some(if self.restart_interval == 0 { 0 } else { intervals - 1 })
     }
 
-    /// Writes into its bytes what is usual in place of what is odd: then decoders do not warn.
+    /// Replaces odd header values with the usual ones, so that decoders do not warn.
     pub(super) fn correct_oddities(&self, bytes: &mut [u8]) {
         let mut at = 2;
         while self.is_odd && at < self.scan_data {

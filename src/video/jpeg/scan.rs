@@ -229,7 +229,7 @@ impl Tables {
 
 /// One Huffman table.
 struct Table {
-    /// By the next bits: the length of the code that they begin with, zero if it is longer, and its value.
+    /// Indexed by the next bits: the length of the code they begin with (zero if it is longer) and its value.
     codes: [(u8, u8); 1 << SHORT],
     /// For each length: the first code that is longer, aligned to 16 bits; and what its value's place is less itself.
     limits: [(u32, i32); 17],

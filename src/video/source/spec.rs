@@ -58,7 +58,7 @@ impl SourceSpec {
         }
     }
 
-    /// Whether it takes standard input, which then is nobody else's.
+    /// Whether it reads standard input, which nothing else may read then.
     pub fn reads_stdin(&self) -> bool {
         let names = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
         match self {
