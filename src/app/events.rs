@@ -1,6 +1,7 @@
 //! What happens on the network, in words.
 
 use crate::net::{
+    io::{shown, shown_ip},
     session::{EndReason, Event, GiveUpReason, Peer, WaitReason},
     wire::control::{CloseReason, Purpose, RejectReason, StreamParams},
 };
@@ -50,12 +51,14 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
         },
         Event::Refused { peer, reason } => format!("refused {}: {}", who(peer), refused(reason)),
         Event::CannotOpen { from, is_sealed: true } => format!(
-            "{from} streams with a key that we do not have: give both sides the same --key-file"
+            "{} streams with a key that we do not have: give both sides the same --key-file",
+            shown(*from)
         ),
         Event::CannotOpen { from, is_sealed: false } => format!(
-            "{from} streams in the clear, and we have a key: give it the same --key-file, or take ours away"
+            "{} streams in the clear, and we have a key: give it the same --key-file, or take ours away",
+            shown(*from)
         ),
-        Event::Misspoke { from, error } => format!("refused {from}: {error}"),
+        Event::Misspoke { from, error } => format!("refused {}: {error}", shown(*from)),
         Event::StreamChanged { stream, .. } => format!("the stream is now {}", stream_line(stream)),
         Event::UdpBlocked { peer } => format!(
             "{} is connected, but no datagram has come for 2 s: UDP is probably blocked; let UDP port {} through the firewall",
@@ -72,8 +75,8 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
 /// A peer as people know it.
 pub(super) fn who(peer: &Peer) -> String {
     match &peer.name {
-        Some(name) => format!("{name} ({})", peer.addr.ip()),
-        None => peer.addr.to_string(),
+        Some(name) => format!("{name} ({})", shown_ip(peer.addr)),
+        None => shown(peer.addr),
     }
 }
 

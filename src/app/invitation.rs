@@ -9,7 +9,7 @@ use super::resolve::own_address;
 use crate::{
     cli::args::{ChatArgs, RecvArgs, SendArgs},
     net::{
-        io::DEFAULT_PORT,
+        io::{DEFAULT_PORT, interface_of},
         session::{Event, GiveUpReason, WaitReason},
     },
 };
@@ -105,7 +105,7 @@ impl Invitation {
     fn new(verb: &'static [&'static str], addr: SocketAddr, asks_for_code: bool) -> Self {
         let ip = addr.ip();
         let ip = if ip.is_unspecified() { own_address(ip.is_ipv4()) } else { Some(ip) };
-        let (zone, port) = (zone(&addr), addr.port());
+        let (zone, port) = (interface_of(addr), addr.port());
         Self { verb, ip, zone, port, no_control: false, key_file: None, asks_for_code }
     }
 
@@ -171,27 +171,6 @@ fn address(host: &str, port: u16) -> String {
 pub(super) fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
-}
-
-/// The interface that an address without routing belongs to.
-fn zone(addr: &SocketAddr) -> Option<String> {
-    match addr {
-        SocketAddr::V6(addr) if addr.scope_id() != 0 => Some(interface_name(addr.scope_id())),
-        _ => None,
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn interface_name(index: u32) -> String {
-    nix::net::if_::if_indextoname(index)
-        .ok()
-        .and_then(|name| name.into_string().ok())
-        .unwrap_or_else(|| index.to_string())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn interface_name(index: u32) -> String {
-    index.to_string()
 }
 
 fn quoted_path(path: &Path) -> String {
@@ -345,7 +324,7 @@ mod tests {
             SocketAddr::V6(std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 99, 0, 1));
         let invitation = Invitation::to_send(&recv(""), addr);
         let command = invitation.command();
-        let name = interface_name(1);
+        let name = interface_of(addr).unwrap();
         assert_eq!(command, format!("udpchat send --to '[fe80::1%{name}]:99'"));
         let Verb::Send(args) = parsed(&words(&command)) else { panic!() };
         assert_eq!(args.to, [HostPort { host: format!("fe80::1%{name}"), port: 99 }]);

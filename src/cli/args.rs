@@ -118,6 +118,8 @@ pub struct SendArgs {
 #[derive(Debug, Args)]
 pub struct RecvArgs {
     /// Address and port to listen on, UDP and TCP [default: all addresses, port 7722]
+    ///
+    /// A link-local address needs its interface: [ADDR%eth0]:PORT
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = values::bind_addr)]
     pub bind: Option<SocketAddr>,
     /// Where the picture goes.
@@ -154,6 +156,8 @@ pub struct ChatArgs {
     #[arg(value_name = "HOST[:PORT]", value_parser = values::host_port)]
     pub host: Option<HostPort>,
     /// Address and port to wait on, UDP and TCP [default: all addresses, port 7722]
+    ///
+    /// A link-local address needs its interface: [ADDR%eth0]:PORT
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = values::bind_addr, conflicts_with = "host")]
     pub bind: Option<SocketAddr>,
     /// Where the picture comes from.

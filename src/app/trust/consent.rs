@@ -3,7 +3,12 @@
 use anyhow::Result;
 
 use super::known_peers::{KnownPeers, Namesake};
-use crate::net::{crypto::keys::PublicKey, session::Peer, wire::text::Name};
+use crate::net::{
+    crypto::keys::PublicKey,
+    io::{shown, shown_ip},
+    session::Peer,
+    wire::text::Name,
+};
 
 /// Which callers may come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,8 +139,8 @@ fn judge_host(host: &str, key: PublicKey, known: Option<&KnownPeers>) -> Result<
 /// A caller, by the name that it gives itself, so that nobody takes a name for our own words.
 fn quoted(peer: &Peer) -> String {
     match &peer.name {
-        Some(name) => format!("\"{}\" ({})", plain(name.as_str()), peer.addr.ip()),
-        None => peer.addr.to_string(),
+        Some(name) => format!("\"{}\" ({})", plain(name.as_str()), shown_ip(peer.addr)),
+        None => shown(peer.addr),
     }
 }
 

@@ -9,7 +9,12 @@ use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-use super::{faults::remedy_of, options::SocketOptions, udp::UdpSocket};
+use super::{
+    faults::remedy_of,
+    options::SocketOptions,
+    udp::UdpSocket,
+    zone::{shown, shown_ip},
+};
 
 /// Where to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,21 +29,22 @@ pub struct Listen {
 #[derive(Debug, Error)]
 pub enum BindError {
     /// The port belongs to another program.
-    #[error("port {port} is already in use on {ip}: end the other program, or choose another port with --bind {ip}:PORT", port = addr.port(), ip = bracketed(addr))]
+    #[error("port {port} is already in use on {ip}: end the other program, or choose another port with --bind {ip}:PORT", port = addr.port(), ip = bracketed(*addr))]
     InUse {
         /// Where we wanted to be.
         addr: SocketAddr,
     },
     /// The address is none of this machine's.
     #[error(
-        "{addr} is not an address of this machine: choose one that `ip addr` lists, or leave --bind out"
+        "{} is not an address of this machine: choose one that `ip addr` lists, or leave --bind out",
+        shown(*addr)
     )]
     NotOurs {
         /// Where we wanted to be.
         addr: SocketAddr,
     },
     /// Anything else.
-    #[error("cannot listen on {addr}: {error}{}", remedy_of(error))]
+    #[error("cannot listen on {}: {error}{}", shown(*addr), remedy_of(error))]
     Other {
         /// Where we wanted to be.
         addr: SocketAddr,
@@ -116,8 +122,8 @@ fn bind_error(addr: SocketAddr, error: io::Error) -> BindError {
     }
 }
 
-fn bracketed(addr: &SocketAddr) -> String {
-    if addr.is_ipv6() { format!("[{}]", addr.ip()) } else { addr.ip().to_string() }
+fn bracketed(addr: SocketAddr) -> String {
+    if addr.is_ipv6() { format!("[{}]", shown_ip(addr)) } else { shown_ip(addr) }
 }
 
 /// Connections that the kernel lets wait: what a flood of some thousands a second brings while this thread does something
@@ -148,6 +154,20 @@ mod tests {
             .expect_err("in use");
         let message = error.to_string();
         assert!(message.contains(&format!("port {} is already in use", addr.port())), "{message}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_link_local_address_is_named_with_its_interface() {
+        let addr = crate::net::io::scoped_ip("fe80::1%lo").expect("an address").with_port(7722);
+        let error = io::ErrorKind::Other.into();
+        for said in [
+            BindError::InUse { addr },
+            BindError::NotOurs { addr },
+            BindError::Other { addr, error },
+        ] {
+            assert!(said.to_string().contains("fe80::1%lo"), "{said}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use options::{Dscp, MAX_DSCP, Offload, SocketOptions};
 pub use udp::{
     BufferSizes, RECEIVE_BUFFER_WANTED, SEND_BUFFER_WANTED, SendCounters, SendError, UdpSocket,
 };
-pub use zone::{AddrError, ScopedIp, scoped_ip};
+pub use zone::{AddrError, ScopedIp, interface_of, scoped_ip, shown, shown_ip};
 
 /// The port that is used when none is given, UDP and TCP.
 pub const DEFAULT_PORT: u16 = 7722;

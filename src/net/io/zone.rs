@@ -55,6 +55,43 @@ pub fn scoped_ip(text: &str) -> Result<ScopedIp, AddrError> {
     Ok(ScopedIp { ip: ip.into(), zone })
 }
 
+/// `addr` as people write it, with the name of the interface of a link-local one.
+pub fn shown(addr: SocketAddr) -> String {
+    match interface_of(addr) {
+        Some(_) => format!("[{}]:{}", shown_ip(addr), addr.port()),
+        None => addr.to_string(),
+    }
+}
+
+/// The same without the port, and without brackets.
+pub fn shown_ip(addr: SocketAddr) -> String {
+    match interface_of(addr) {
+        Some(interface) => format!("{}%{interface}", addr.ip()),
+        None => addr.ip().to_string(),
+    }
+}
+
+/// The name of the interface that a link-local address holds on, if one is given.
+pub fn interface_of(addr: SocketAddr) -> Option<String> {
+    match addr {
+        SocketAddr::V6(addr) if addr.scope_id() != 0 => Some(interface_name(addr.scope_id())),
+        _ => None,
+    }
+}
+
+#[cfg(unix)]
+fn interface_name(number: u32) -> String {
+    let name = nix::net::if_::if_indextoname(number).ok();
+    let name = name.and_then(|name| name.into_string().ok());
+    // It is empty where there is no such interface.
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| number.to_string())
+}
+
+#[cfg(not(unix))]
+fn interface_name(number: u32) -> String {
+    number.to_string()
+}
+
 #[cfg(unix)]
 fn interface_number(name: &str) -> Option<u32> {
     nix::net::if_::if_nametoindex(name).ok()
@@ -86,6 +123,17 @@ mod tests {
         assert!(scoped_ip("fe80::1").unwrap().lacks_zone());
         assert!(!scoped_ip("fe80::1%3").unwrap().lacks_zone());
         assert!(!scoped_ip("2001:db8::1").unwrap().lacks_zone());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_interface_is_shown_by_its_name() {
+        assert_eq!(shown(at_7("fe80::1%lo").unwrap()), "[fe80::1%lo]:7");
+        assert_eq!(shown_ip(at_7("fe80::1%lo").unwrap()), "fe80::1%lo");
+        assert_eq!(shown_ip(at_7("fe80::1%4000000000").unwrap()), "fe80::1%4000000000");
+        assert_eq!(shown(at_7("::1").unwrap()), "[::1]:7");
+        assert_eq!(shown(at_7("10.0.0.1").unwrap()), "10.0.0.1:7");
+        assert_eq!(shown_ip(at_7("10.0.0.1").unwrap()), "10.0.0.1");
     }
 
     #[test]
