@@ -37,6 +37,7 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
         Event::Waiting { host, reason: WaitReason::ConnectionLost, .. } => {
             format!("waiting for {host}: the connection was lost before anybody there answered")
         }
+        Event::Sending { host } => format!("sending to {host} now"),
         Event::GivenUp { host, reason } => format!("cannot stream to {host}: {}", given_up(reason)),
         Event::Connected { peer, stream, is_sealed, .. } => match stream {
             Some(stream) => format!("{} streams {}", who(peer), stream_line(stream)),

@@ -97,7 +97,10 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
                 _ => {}
             }
             trust.hear(&event, &network.handle, messages);
-            let line = trust.explain(&event).or_else(|| describe(&event, None));
+            // Whoever is sent to unasked has not answered; that we send has been said.
+            let is_news = !(args.no_control && matches!(event, Event::Connected { .. }));
+            let line = || describe(&event, None).filter(|_| is_news);
+            let line = trust.explain(&event).or_else(line);
             let line = line.map(|line| advice.add(line, &event));
             if given_up == count {
                 result = Err(anyhow::anyhow!(line.unwrap_or_default()));

@@ -436,22 +436,29 @@ fn a_link_local_address_is_bound_and_called_with_its_interface() {
 fn what_keeps_this_machine_from_calling_is_told_in_the_systems_words() {
     let _alone = alone();
     let Some(machines) = Machines::new("nft") else { return };
-    let says = |to: &str, what: &str| {
-        let sender = start(&machines, 0, &["send", "--to", to, "--source", "pattern"]);
+    let says = |to: &str, options: &[&str], what: &str| {
+        let args = ["send", "--to", to, "--source", "pattern"];
+        let sender = start(&machines, 0, &[&args[..], options].concat());
         let line = sender.wait_for("waiting for ");
         assert!(line.contains(what) && !line.contains("no answer"), "{line}");
         sender.interrupt();
         sender.finish().expect_success();
     };
-    says("192.0.2.1", "Network is unreachable");
-    says("fe80::b", "%eth0");
-    says("fe80::b%nowhere", "no interface is called 'nowhere'");
-    says("desk.invalid", "its address is not known");
+    for options in [&[][..], &["--no-control"]] {
+        says("192.0.2.1", options, "Network is unreachable");
+        says("fe80::b", options, "Invalid argument (a link-local address needs the interface");
+        says("fe80::b%nowhere", options, "no interface is called 'nowhere'");
+        says("desk.invalid", options, "its address is not known");
+        // The network's own, and that of whatever network it is.
+        says("10.77.31.255", options, "a broadcast or multicast address cannot be called");
+        says("255.255.255.255", options, "a broadcast or multicast address cannot be called");
+    }
     // Nobody has it, and the kernel finds that out after three seconds.
     let rules = "table ip f {\n chain out {\n type filter hook output priority 0;\n \
                  ip daddr 10.77.31.9 counter reject with icmp type admin-prohibited\n }\n}\n";
     run(&["ip", "netns", "exec", &machines.names[0], "nft", rules]);
-    says("10.77.31.9", "No route to host");
+    says("10.77.31.9", &[], "No route to host");
+    says("10.77.31.9", &["--no-control"], "No route to host");
 }
 
 fn len(file: &Path) -> u64 {

@@ -8,7 +8,7 @@ use udpchat::net::{
     redundancy::FecMode,
     session::{
         Admission, AskId, CallCounters, EndReason, Endpoint, EndpointConfig, Event, GiveUpReason,
-        Output, Role, Target, Verdict, WaitReason,
+        LocalFault, Output, Role, Target, Verdict, WaitReason,
     },
     wire::{
         control::{CloseReason, ControlError, Epoch, Purpose, RejectReason, StreamParams},
@@ -512,7 +512,7 @@ fn a_bare_sender_follows_a_name_to_another_address() {
     sim.run(SECOND);
     for node in [BOB, EVE] {
         sim.names.insert("desk".into(), sim.addr(node));
-        sim.run(10 * SECOND + 100 * MS);
+        sim.run(2 * SECOND + 100 * MS);
         sim.take_frames(node);
         sim.run(SECOND);
         assert!(sim.take_frames(node).len() >= 29, "{node:?} is found");
@@ -529,9 +529,47 @@ fn a_bare_sender_tries_the_next_address_where_this_machine_knows_no_way() {
     sim.start_video(ANN, FRAME_LEN);
     sim.run(SECOND);
     assert!(sim.take_frames(BOB).is_empty());
-    sim.with(ANN, |ann, now| ann.handle_unreachable(now, lost));
+    let reason = no_route();
+    assert_eq!(sim.with(ANN, |ann, now| ann.handle_unsendable(now, lost, &reason)), Some(true));
     sim.run(SECOND);
     assert!(sim.take_frames(BOB).len() >= 29);
+    assert_eq!(waits(&mut sim, ANN), [], "another one will do");
+}
+
+fn no_route() -> WaitReason {
+    WaitReason::Local { fault: LocalFault::NoRoute, said: "Network is unreachable".into() }
+}
+
+/// What `node` is told to wait for, and that it does not any more.
+fn waits(sim: &mut Sim, node: NodeId) -> Vec<Event> {
+    let is_wait = |e: &Event| matches!(e, Event::Waiting { .. } | Event::Sending { .. });
+    told(sim, node).into_iter().filter(is_wait).collect()
+}
+
+#[test]
+fn a_bare_sender_is_told_once_why_nothing_leaves_and_when_it_does_again() {
+    let mut sim = Sim::new(2);
+    let (to, target) = (sim.addr(BOB), sim.target(BOB));
+    let (host, port, reason) = (target.host.clone(), target.port, no_route());
+    sim.start(ANN, sim.config(ANN, Role::Send { targets: vec![target], control: false }));
+    let fail =
+        |sim: &mut Sim| sim.with(ANN, |ann, now| ann.handle_unsendable(now, to, &no_route()));
+    let sent = |sim: &mut Sim| sim.with(ANN, |ann, now| ann.handle_sent(now, to));
+    assert_eq!([fail(&mut sim), fail(&mut sim)], [Some(true); 2]);
+    assert_eq!(waits(&mut sim, ANN), [Event::Waiting { host: host.clone(), port, reason }]);
+    // One among many that fail, as a firewall lets some pass.
+    sent(&mut sim);
+    fail(&mut sim);
+    assert_eq!(waits(&mut sim, ANN), []);
+    sim.run(2 * SECOND);
+    sent(&mut sim);
+    sent(&mut sim);
+    assert_eq!(waits(&mut sim, ANN), [Event::Sending { host }]);
+    fail(&mut sim);
+    assert_eq!(waits(&mut sim, ANN).len(), 1, "it is told anew");
+    let elsewhere = "10.9.9.9:7722".parse().expect("an address");
+    let answer = sim.with(ANN, |ann, now| ann.handle_unsendable(now, elsewhere, &no_route()));
+    assert_eq!(answer, Some(false));
 }
 
 /// Ann's camera sends 30 frames a second of the size that she is told the receivers can take.

@@ -23,6 +23,7 @@ use super::{
     resolver::Resolver,
     timer::Timer,
     udp::{UdpSocket, interface_len, plain},
+    zone::shown,
 };
 use crate::{
     clock,
@@ -31,7 +32,7 @@ use crate::{
         fec,
         netem::{Netem, NetemSpec},
         route::Route,
-        session::{Delivered, Endpoint, EndpointConfig, Event, LocalFault, Output, Transmit},
+        session::{Delivered, Endpoint, EndpointConfig, Event, Output, Transmit, WaitReason},
         wire::control::CloseReason,
     },
 };
@@ -457,7 +458,7 @@ impl Driver {
                 continue;
             }
             match self.udp.send(transmit.route(), contents, transmit.segment_len) {
-                Ok(()) => {}
+                Ok(()) => self.endpoint.handle_sent(now, transmit.to),
                 Err(error) if error.is_blocked() => {
                     self.blocked = Some(Blocked { transmit, taken: taken + error.taken });
                     return;
@@ -472,7 +473,7 @@ impl Driver {
         let now = clock::now();
         while let Some((datagram, to)) = self.held.take().or_else(|| netem.poll(now)) {
             match self.udp.send(to, &datagram, datagram.len()) {
-                Ok(()) => {}
+                Ok(()) => self.endpoint.handle_sent(now, to.peer),
                 Err(error) if error.is_blocked() => {
                     self.held = Some((datagram, to));
                     break;
@@ -490,14 +491,21 @@ impl Driver {
             if !self.endpoint.handle_refused(clock::now(), to, len, fits) {
                 let fits = fits.map_or_else(String::new, |fits| format!(", which takes {fits}"));
                 self.warn(&format!(
-                    "datagrams of {len} bytes to {to} are longer than the interface takes{fits}: lower --mtu, or leave it out"
+                    "datagrams of {len} bytes to {} are longer than the interface takes{fits}: lower --mtu, or leave it out",
+                    shown(to)
                 ));
             }
         } else {
-            self.endpoint.handle_unreachable(clock::now(), to);
-            let remedy = faults::fault(error, to).map(LocalFault::remedy).unwrap_or_default();
+            let reason = faults::reason(error, to);
+            if self.endpoint.handle_unsendable(clock::now(), to, &reason) {
+                return debug!("sending to {to} failed: {error}");
+            }
+            let remedy = match reason {
+                WaitReason::Local { fault, .. } => fault.remedy(),
+                _ => "",
+            };
             let remedy = if remedy.is_empty() { String::new() } else { format!(" ({remedy})") };
-            self.warn(&format!("sending to {to} failed: {error}{remedy}"));
+            self.warn(&format!("sending to {} failed: {error}{remedy}", shown(to)));
         }
     }
 

@@ -1,12 +1,19 @@
 //! What the system says of an address that cannot be reached, told apart.
 
-use std::{io, net::SocketAddr, time::Instant};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Instant,
+};
+
+#[cfg(unix)]
+use nix::{net::if_::InterfaceFlags, sys::socket::SockaddrStorage};
 
 use super::zone::lacks_zone;
-use crate::net::session::{ConnId, Endpoint, LocalFault};
+use crate::net::session::{ConnId, Endpoint, LocalFault, WaitReason};
 
 /// Why this machine cannot reach `to`, if `error` says more than that nobody answers.
-pub(super) fn fault(error: &io::Error, to: SocketAddr) -> Option<LocalFault> {
+fn fault(error: &io::Error, to: SocketAddr) -> Option<LocalFault> {
     use io::ErrorKind::{
         AddrNotAvailable, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable,
         PermissionDenied, TimedOut, Unsupported,
@@ -16,12 +23,65 @@ pub(super) fn fault(error: &io::Error, to: SocketAddr) -> Option<LocalFault> {
     }
     match error.kind() {
         ConnectionRefused | ConnectionReset | TimedOut => None,
+        // No two systems agree on the word.
+        NetworkUnreachable | HostUnreachable | PermissionDenied | AddrNotAvailable
+            if is_group(to.ip()) =>
+        {
+            Some(LocalFault::Group)
+        }
         NetworkUnreachable => Some(LocalFault::NoRoute),
         HostUnreachable => Some(LocalFault::Unreachable),
         PermissionDenied => Some(LocalFault::Forbidden),
         AddrNotAvailable => Some(LocalFault::NoAddress),
         Unsupported => Some(LocalFault::NoFamily),
         _ => Some(by_number(error)),
+    }
+}
+
+/// Whether `ip` stands for several machines.
+fn is_group(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_broadcast() || v4.is_multicast() || is_broadcast_of_a_network(v4),
+        IpAddr::V6(v6) => v6.is_multicast(),
+    }
+}
+
+/// Whether `ip` is the broadcast address of a network that this machine is in.
+#[cfg(unix)]
+fn is_broadcast_of_a_network(ip: Ipv4Addr) -> bool {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return false };
+    let mut networks = interfaces
+        .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_BROADCAST))
+        .filter_map(|interface| {
+            let ip = |of: Option<SockaddrStorage>| Some(of?.as_sockaddr_in()?.ip());
+            Some((ip(interface.address)?, ip(interface.netmask)?))
+        });
+    networks.any(|(own, mask)| is_broadcast(ip, own, mask))
+}
+
+/// Whether `ip` is the broadcast address of the network of `own`. A network of two machines has none
+/// (RFC 3021).
+#[cfg(unix)]
+fn is_broadcast(ip: Ipv4Addr, own: Ipv4Addr, mask: Ipv4Addr) -> bool {
+    let host_bits = !mask.to_bits();
+    host_bits > 1 && ip.to_bits() == own.to_bits() | host_bits
+}
+
+#[cfg(not(unix))]
+fn is_broadcast_of_a_network(_: Ipv4Addr) -> bool {
+    false
+}
+
+/// What the system says of an address that needs an interface and names none. It says so of connections only;
+/// a datagram would leave by any interface.
+pub(super) fn no_zone() -> io::Error {
+    #[cfg(unix)]
+    {
+        nix::errno::Errno::EINVAL.into()
+    }
+    #[cfg(not(unix))]
+    {
+        io::ErrorKind::InvalidInput.into()
     }
 }
 
@@ -39,6 +99,15 @@ fn by_number(error: &io::Error) -> LocalFault {
 #[cfg(not(unix))]
 fn by_number(_: &io::Error) -> LocalFault {
     LocalFault::Other
+}
+
+/// What keeps a datagram from leaving for `to`.
+pub(super) fn reason(error: &io::Error, to: SocketAddr) -> WaitReason {
+    match fault(error, to) {
+        Some(fault) => WaitReason::Local { fault, said: said(error) },
+        None if is_refusal(error) => WaitReason::NobodyListens,
+        None => WaitReason::NoAnswer,
+    }
 }
 
 /// What to do when a socket could not be made, behind the system's word; empty if that must do.
@@ -78,6 +147,19 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(unix)]
+    fn a_network_of_more_than_two_machines_has_a_broadcast_address() {
+        let is_broadcast = |ip: &str, own: &str, mask: &str| {
+            is_broadcast(ip.parse().unwrap(), own.parse().unwrap(), mask.parse().unwrap())
+        };
+        assert!(is_broadcast("10.0.0.255", "10.0.0.7", "255.255.255.0"));
+        assert!(is_broadcast("10.0.0.3", "10.0.0.1", "255.255.255.252"));
+        assert!(!is_broadcast("10.0.1.255", "10.0.0.7", "255.255.255.0"));
+        assert!(!is_broadcast("10.0.0.1", "10.0.0.0", "255.255.255.254"));
+        assert!(!is_broadcast("10.0.0.1", "10.0.0.1", "255.255.255.255"));
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn what_the_system_says_is_told_apart() {
         let fault_of =
@@ -97,6 +179,14 @@ mod tests {
             assert_eq!(fault_of(number, "10.0.0.1:7"), expected, "{number}");
         }
         assert_eq!(fault_of(libc::EINVAL, "[fe80::1]:7"), Some(LocalFault::NoZone));
+        for (number, group) in [
+            (libc::EACCES, "255.255.255.255:7"),
+            (libc::ENETUNREACH, "255.255.255.255:7"),
+            (libc::ENETUNREACH, "224.0.0.1:7"),
+            (libc::ENETUNREACH, "[ff02::1]:7"),
+        ] {
+            assert_eq!(fault_of(number, group), Some(LocalFault::Group), "{group}");
+        }
         assert_eq!(
             said(&io::Error::from_raw_os_error(libc::ENETUNREACH)),
             "Network is unreachable"

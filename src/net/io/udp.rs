@@ -13,9 +13,11 @@ use thiserror::Error;
 
 use super::{
     error_queue::{self, TooBig},
+    faults::no_zone,
     kernel_drops::{DropWatch, KernelDrops},
     kernel_send::KernelSend,
     options::{Offload, SocketOptions},
+    zone::lacks_zone,
 };
 use crate::net::route::{LocalIp, Route};
 
@@ -170,7 +172,8 @@ impl UdpSocket {
     /// Sends `contents` as datagrams of `segment_len` bytes, the last may be shorter.
     ///
     /// What a `WouldBlock` leaves is to be sent when the socket is writable. Any other error has
-    /// been counted, and what it hit is gone; it is returned so that it can be told.
+    /// been counted, and what it hit is gone; it is returned so that it can be told. An address that
+    /// needs an interface and names none is an error, as it is to TCP.
     pub fn send(
         &mut self,
         to: impl Into<Route>,
@@ -178,6 +181,9 @@ impl UdpSocket {
         segment_len: usize,
     ) -> Result<(), SendError> {
         let to = to.into();
+        if lacks_zone(&to.peer) {
+            return Err(SendError { taken: contents.len(), error: self.count(no_zone()) });
+        }
         if contents.len() > segment_len && self.max_batch() == 1 {
             return self.send_singly(to, contents, segment_len);
         }
@@ -486,6 +492,15 @@ mod tests {
         assert_eq!(a.counters().too_big, 1);
         a.send(to, b"x", 1).unwrap();
         assert_eq!(receive_all(&mut b, 1).len(), 1);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_link_local_address_without_its_interface_is_an_error() {
+        let mut any = UdpSocket::bind_any(SocketOptions::default()).unwrap();
+        let error = any.send("[fe80::1]:7".parse::<SocketAddr>().unwrap(), b"x", 1).unwrap_err();
+        assert_eq!(error.error.raw_os_error(), Some(libc::EINVAL));
+        assert_eq!(any.counters().refused, 1);
     }
 
     #[test]

@@ -368,8 +368,8 @@ const REDIAL_INTERVAL: Duration = Duration::from_millis(100);
 /// What an attempt has ahead of the next one (RFC 8305: `Connection Attempt Delay`).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// Between two lookups of a name that has an address.
-const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
+/// Between two lookups of a name that has an address, as long as nobody answers there.
+pub(super) const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a name service may take before that is worth a word.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);

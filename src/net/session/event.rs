@@ -26,6 +26,12 @@ pub enum Event {
         /// What keeps us.
         reason: WaitReason,
     },
+    /// Datagrams to a target that is sent to unasked leave this machine now, after
+    /// [`Waiting`](Self::Waiting).
+    Sending {
+        /// To whom.
+        host: String,
+    },
     /// A target will never take our call; we have given it up.
     GivenUp {
         /// Whom we called.
@@ -203,6 +209,8 @@ pub enum LocalFault {
     Unreachable,
     /// The address holds on one interface only, and it is not said which.
     NoZone,
+    /// It is a broadcast or multicast address.
+    Group,
     /// A firewall of this machine, or a sandbox, forbids it.
     Forbidden,
     /// It does not speak the address's protocol.
@@ -225,6 +233,9 @@ impl LocalFault {
             Self::Unreachable => "is it on, in this network, and does no firewall refuse it?",
             Self::NoZone => {
                 "a link-local address needs the interface: ADDRESS%eth0, with the name that `ip link` shows"
+            }
+            Self::Group => {
+                "a broadcast or multicast address cannot be called: give the address of one machine"
             }
             Self::Forbidden => "a firewall or sandbox of this machine forbids it",
             Self::NoFamily => {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CallId, Target, addresses::Addresses};
+use super::{CallId, Event, Target, WaitReason, addresses::Addresses, dialling::LOOKUP_INTERVAL};
 
 /// A target of a sender without a control channel.
 #[derive(Debug)]
@@ -14,15 +14,16 @@ pub(super) struct Unasked {
     pub(super) addresses: Addresses,
     /// The call, once there is an address, and the address in use.
     pub(super) call: Option<(CallId, SocketAddr)>,
-    /// Whether its user has been told that it has no address.
-    pub(super) is_told: bool,
     moved: Option<Instant>,
+    /// What its user has been told, until datagrams leave again.
+    told: Option<WaitReason>,
+    failed: Option<Instant>,
 }
 
 impl Unasked {
     pub(super) fn new(now: Instant, target: Target) -> Self {
         let addresses = Addresses::new(now, &target, LOOKUP_INTERVAL);
-        Self { target, addresses, call: None, is_told: false, moved: None }
+        Self { target, addresses, call: None, moved: None, told: None, failed: None }
     }
 
     /// The address to switch to, if the one in use is no longer among the addresses of the target.
@@ -32,10 +33,32 @@ impl Unasked {
         known.first().filter(|_| !known.contains(&addr)).copied()
     }
 
+    /// What keeps datagrams from leaving: a word about it, unless as much has been said.
+    pub(super) fn wait_for(&mut self, reason: WaitReason) -> Option<Event> {
+        if self.told.as_ref().is_some_and(|told| told.weight() >= reason.weight()) {
+            return None;
+        }
+        self.told = Some(reason.clone());
+        let Target { host, port, .. } = &self.target;
+        Some(Event::Waiting { host: host.clone(), port: *port, reason })
+    }
+
+    /// A datagram has left: a word about it, if its user was told that none does. One among many that do
+    /// not is none.
+    pub(super) fn note_sent(&mut self, now: Instant) -> Option<Event> {
+        if self.failed.is_some_and(|at| now < at + RECOVERY) {
+            return None;
+        }
+        self.failed = None;
+        self.told.take()?;
+        Some(Event::Sending { host: self.target.host.clone() })
+    }
+
     /// This machine cannot send to the address in use: the next one, if there is another, and at most
     /// one a second.
     pub(super) fn next_after_failure(&mut self, now: Instant) -> Option<SocketAddr> {
         self.addresses.hurry(now);
+        self.failed = Some(now);
         let (_, addr) = self.call?;
         let known = self.addresses.known();
         let is_early = self.moved.is_some_and(|at| now < at + MOVE_INTERVAL);
@@ -49,7 +72,7 @@ impl Unasked {
     }
 }
 
-/// Between two lookups of a name that has an address.
-const LOOKUP_INTERVAL: Duration = Duration::from_secs(10);
-
 const MOVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// For how long no datagram may have failed before sending counts as possible again.
+const RECOVERY: Duration = Duration::from_secs(1);

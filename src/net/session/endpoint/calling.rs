@@ -48,11 +48,8 @@ impl Endpoint {
                 let call = self.send_unasked(now, addr);
                 self.unasked[index].call = Some((call, addr));
             }
-            (None, None, Some(error)) if !unasked.is_told => {
-                unasked.is_told = true;
-                let (host, port) = (unasked.target.host.clone(), unasked.target.port);
-                let reason = WaitReason::Unresolved { error };
-                self.events.push_back(Event::Waiting { host, port, reason });
+            (None, None, Some(error)) => {
+                self.events.extend(unasked.wait_for(WaitReason::Unresolved { error }));
             }
             _ => {}
         }

@@ -424,14 +424,30 @@ impl Endpoint {
         }
     }
 
-    /// This machine cannot send datagrams to `to`.
-    pub fn handle_unreachable(&mut self, now: Instant, to: SocketAddr) {
+    /// This machine cannot send datagrams to `to`, for this reason. False: no target is sent to there
+    /// unasked, and nothing is done about it.
+    pub fn handle_unsendable(&mut self, now: Instant, to: SocketAddr, reason: &WaitReason) -> bool {
+        let mut is_unasked = false;
         for index in 0..self.unasked.len() {
-            if self.unasked[index].call.is_some_and(|(_, addr)| addr == to)
-                && let Some(next) = self.unasked[index].next_after_failure(now)
-            {
-                self.redirect(now, index, next);
+            let unasked = &mut self.unasked[index];
+            if unasked.call.is_none_or(|(_, addr)| addr != to) {
+                continue;
             }
+            is_unasked = true;
+            if let Some(next) = unasked.next_after_failure(now) {
+                self.redirect(now, index, next);
+            } else {
+                self.events.extend(unasked.wait_for(reason.clone()));
+            }
+        }
+        is_unasked
+    }
+
+    /// Datagrams to `to` have left this machine.
+    pub fn handle_sent(&mut self, now: Instant, to: SocketAddr) {
+        let unasked = self.unasked.iter_mut();
+        for unasked in unasked.filter(|u| u.call.is_some_and(|(_, addr)| addr == to)) {
+            self.events.extend(unasked.note_sent(now));
         }
     }
 
