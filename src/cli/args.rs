@@ -385,7 +385,7 @@ pub struct NetworkArgs {
     #[arg(long, default_value = "auto", value_name = "auto|off|N", value_parser = values::dscp, hide_short_help = true)]
     pub dscp: Dscp,
     /// Simulate a bad network, for example loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,
-    /// corrupt=0.1%,rate=20mbit,seed=7 (any of these, without spaces)
+    /// corrupt=0.1%,rate=20mbit,queue=100ms,seed=7 (any of these, without spaces)
     #[arg(long, value_name = "SPEC", hide_short_help = true)]
     pub netem: Option<NetemSpec>,
 }

@@ -11,11 +11,12 @@ use crate::{
 pub fn netem(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let Ok(spec) = text.parse::<NetemSpec>() else { return };
-    let NetemSpec { loss, burst, delay, jitter, reorder, duplicate, corrupt, rate, .. } = spec;
+    let NetemSpec { loss, burst, delay, jitter, reorder, duplicate, corrupt, rate, queue, .. } =
+        spec;
     for share in [loss, reorder, duplicate, corrupt] {
         assert!((0.0..=1.0).contains(&share), "{spec:?}");
     }
-    assert!((1.0..=1000.0).contains(&burst) && delay.max(jitter) <= MINUTE, "{spec:?}");
+    assert!((1.0..=1000.0).contains(&burst) && delay.max(jitter).max(queue) <= MINUTE, "{spec:?}");
     assert!(rate.is_none_or(|rate| (8000..=1_000_000_000_000).contains(&rate)), "{spec:?}");
     let now = clock::now();
     assert_eq!(carried(now, spec), carried(now, spec), "one seed, one network");
@@ -33,7 +34,8 @@ fn carried(start: Instant, spec: NetemSpec) -> Vec<(Instant, Vec<u8>)> {
         }
         assert!(netem.poll_timeout().is_none_or(|at| at > now));
     }
-    let slowest = Duration::from_millis(DATAGRAMS) + SLOWEST + spec.delay + spec.jitter;
+    let slowest =
+        Duration::from_millis(DATAGRAMS) + SLOWEST + spec.queue + spec.delay + spec.jitter;
     while let Some(at) = netem.poll_timeout() {
         assert!(at <= start + slowest, "it is never that slow");
         arrived.extend(netem.poll(at).map(|(datagram, ())| (at, datagram)));

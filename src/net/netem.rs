@@ -34,6 +34,8 @@ pub struct NetemSpec {
     pub corrupt: f64,
     /// The bottleneck, in bits a second of UDP payload.
     pub rate: Option<u64>,
+    /// How long a datagram may wait at the bottleneck; one that would wait longer is dropped.
+    pub queue: Duration,
     /// Where the random numbers begin.
     pub seed: u64,
 }
@@ -136,7 +138,7 @@ impl<T: Clone> Netem<T> {
     fn pass_bottleneck(&mut self, now: Instant, len: usize) -> Option<Instant> {
         let Some(rate) = self.spec.rate else { return Some(now) };
         let starts = self.bottleneck_free.map_or(now, |free| free.max(now));
-        if starts - now > BOTTLENECK_QUEUE {
+        if starts - now > self.spec.queue {
             return None;
         }
         let through = starts + Duration::from_secs_f64(len as f64 * 8.0 / rate as f64);
@@ -223,6 +225,7 @@ impl Default for NetemSpec {
             duplicate: 0.0,
             corrupt: 0.0,
             rate: None,
+            queue: DEFAULT_QUEUE,
             seed: 1,
         }
     }
@@ -234,7 +237,7 @@ pub enum NetemError {
     /// A part that is no `key=value` of ours.
     #[error(
         "'{0}' is none of loss=2%, burst=4, delay=5ms, jitter=2ms, reorder=1%, duplicate=1%, \
-         corrupt=0.1%, rate=20mbit, seed=7"
+         corrupt=0.1%, rate=20mbit, queue=20ms, seed=7"
     )]
     UnknownKey(String),
     /// A value that its key does not take.
@@ -284,6 +287,7 @@ impl NetemSpec {
                 let takes = "a rate such as 500kbit, 20mbit or 1gbit, at least 8kbit";
                 self.rate = Some(rate(value).ok_or(wrong("rate", takes))?);
             }
+            "queue" => self.queue = time("queue")?,
             "seed" => {
                 let seed = value.trim().parse();
                 self.seed = seed.map_err(|_| wrong("seed", "a whole number"))?;
@@ -325,9 +329,8 @@ fn split_unit(text: &str) -> Option<(f64, &str)> {
 /// How long a reordered datagram is held back at most.
 pub const REORDER_HOLD: Duration = Duration::from_millis(3);
 
-/// How long a datagram may wait at the bottleneck; beyond it, it is dropped. Routers at home
-/// hold from 20 ms to far too much.
-const BOTTLENECK_QUEUE: Duration = Duration::from_millis(100);
+/// Home routers hold from 20 ms to far too much.
+const DEFAULT_QUEUE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
@@ -411,11 +414,14 @@ mod tests {
         }
         assert_eq!(netem.poll_timeout(), Some(now + Duration::from_millis(10)));
         assert_eq!(netem.counters().overflowed, 100 - 11);
+        let mut short = Netem::new("rate=1mbit,queue=20ms".parse().unwrap());
+        (0..100).for_each(|i| short.push(now, &[0; 1250], i));
+        assert_eq!(short.counters().overflowed, 100 - 3);
     }
 
     #[test]
     fn the_whole_specification_is_understood() {
-        let spec = "loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,corrupt=0.1%,rate=20mbit,seed=7";
+        let spec = "loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,corrupt=0.1%,rate=20mbit,queue=30ms,seed=7";
         let expected = NetemSpec {
             loss: 0.02,
             burst: 4.0,
@@ -425,6 +431,7 @@ mod tests {
             duplicate: 0.01,
             corrupt: 0.001,
             rate: Some(20_000_000),
+            queue: Duration::from_millis(30),
             seed: 7,
         };
         assert_eq!(spec.parse(), Ok(expected));

@@ -15,7 +15,8 @@
 //! - The more a stream sends, the less queue it bears. So of two that share a link the
 //!   larger gives way, and they meet: NADA's equilibrium (RFC 8698 §4.3) from a threshold.
 //! - Loss without delay may still be a switch with a short queue. So it is put to the test: send less,
-//!   and see if the loss goes. If it stays, it is the path's own and is left alone.
+//!   and see if the loss goes. If it stays, it is the path's own and is left alone. If it goes, the
+//!   path is *shallow*: near its limit loss is what tells of congestion.
 //! - No reports at all: send the least, so that the path's return is noticed with the first frame.
 
 use std::{
@@ -118,6 +119,8 @@ struct Loss {
     /// What lowering the rate does not change.
     ambient: f64,
     suspected: Option<Instant>,
+    /// Whether the path loses before it queues, so that bursts do not fit into its queue.
+    is_shallow: bool,
     test: Option<LossTest>,
 }
 
@@ -168,11 +171,15 @@ impl RateController {
         self.target as u64
     }
 
-    /// The most that may be sent, in bits a second, once the path has been overrun; `None` on a
-    /// path that has taken everything so far, where the target is only what is known to be safe.
+    /// The most that may be sent, in bits a second, once the path has been overrun, or while that
+    /// is being tested; `None` on a path that has taken everything so far, where the target is only
+    /// what is known to be safe.
     pub fn bound_bps(&self) -> Option<u64> {
-        let target = self.loss.test.map_or(self.target, |test| test.target_before);
-        self.was_overrun.then_some(target as u64)
+        match self.loss.test {
+            Some(test) if test.loss_before > BINDING_LOSS => Some(self.target as u64),
+            Some(test) => self.was_overrun.then_some(test.target_before as u64),
+            None => self.was_overrun.then_some(self.target as u64),
+        }
     }
 
     /// What may leave in all, in bits a second, once the path has been overrun. While a queue drains
@@ -181,6 +188,11 @@ impl RateController {
     pub fn budget_bps(&self) -> Option<u64> {
         let draining = self.link.filter(|_| self.state == RateState::Draining);
         self.bound_bps().map(|bps| bps.max(draining.unwrap_or(0.0) as u64))
+    }
+
+    /// Whether what leaves must be spread evenly: the path's queue is short, or may be.
+    pub fn is_shallow(&self) -> bool {
+        self.loss.is_shallow || self.loss.test.is_some()
     }
 
     /// Whether a queue stands on the path at `now`, or did a moment ago: what is lost meanwhile
@@ -252,7 +264,10 @@ impl RateController {
             self.reports.pop_front();
         }
         self.reports.push_back(*feedback);
-        self.loss.smoothed += (elapsed / LOSS_TIME) * (feedback.loss_ratio - self.loss.smoothed);
+        if !self.is_congested_at(now) {
+            let excess = feedback.loss_ratio - self.loss.smoothed;
+            self.loss.smoothed += (elapsed / LOSS_TIME) * excess;
+        }
         let begins = (2..REPORTS).contains(&self.reports.len());
         // A path that takes only short datagrams loses as much, and queues nothing.
         let is_queued = self.newest_queues().next().is_some_and(|q| q > self.queue_limit());
@@ -261,6 +276,9 @@ impl RateController {
             return self.overrun(now, self.received_bps(REPORTS) as u64);
         }
         if feedback.queue().is_none() {
+            if self.state != RateState::Draining && !self.is_congested_at(now) {
+                self.judge_loss(now);
+            }
             return;
         }
         // Of few frames few reports tell of a queue; the target grows over the time between those.
@@ -358,6 +376,7 @@ impl RateController {
         self.congested = Some(now);
         let queue = self.newest_queues().next().unwrap_or(0.0);
         self.was_overrun |= queue > OVERRUN_QUEUE || self.loss_ratio(DEEP_REPORTS) > OVERRUN_LOSS;
+        self.loss.is_shallow &= queue <= OVERRUN_QUEUE;
         let is_deep = queue > 2.0 * self.queue_limit();
         if is_deep {
             let link = self.link_bps(DEEP_REPORTS);
@@ -417,6 +436,7 @@ impl RateController {
             Some(link) if self.target.min(received) > link * BEYOND => {
                 let since = *self.beyond_link.get_or_insert(now);
                 let proven = now.saturating_duration_since(since).as_secs_f64();
+                self.loss.is_shallow &= proven < SHALLOW_MEMORY;
                 ((near + PROVEN_GROWTH * proven).min(free), FREE_UNSENT)
             }
             Some(link) if self.target > link * NEAR => (near, NEAR_UNSENT),
@@ -457,6 +477,13 @@ impl RateController {
             return self.judge_test(now, test);
         }
         let excess = self.loss.smoothed - self.loss.ambient;
+        let shallow = self.link.filter(|_| self.loss.is_shallow).map(|link| link * HEADROOM);
+        if let Some(safe) = shallow.filter(|&safe| self.target > safe && excess > SHALLOW_LOSS) {
+            self.congested = Some(now);
+            self.loss.smoothed = self.loss.ambient;
+            self.beyond_link = None;
+            return self.set_target(safe);
+        }
         if excess < SUSPECT_LOSS {
             self.loss.suspected = None;
             self.loss.ambient += AMBIENT_WEIGHT * excess.min(0.0);
@@ -464,7 +491,9 @@ impl RateController {
         }
         let since = *self.loss.suspected.get_or_insert(now);
         if excess > GRAVE_LOSS || now.saturating_duration_since(since) > SUSPICION_TIME {
-            let (loss_before, target_before) = (self.loss.smoothed, self.target);
+            // The mean lags behind a flood that has just begun.
+            let loss_before = self.loss.smoothed.max(self.loss_ratio(REPORTS));
+            let target_before = self.target;
             self.is_untried = false;
             self.loss.test = Some(LossTest { began: now, loss_before, target_before });
             self.state = RateState::Testing;
@@ -483,8 +512,9 @@ impl RateController {
             self.loss.ambient = self.loss.smoothed;
             self.set_target(test.target_before);
         } else {
-            self.link = Some(self.target / TEST_SHARE);
+            (self.link, self.link_is_rough) = (Some(self.target / TEST_SHARE), true);
             self.beyond_link = None;
+            (self.was_overrun, self.loss.is_shallow) = (true, true);
         }
     }
 
@@ -642,8 +672,17 @@ const SUSPECT_LOSS: f64 = 0.06;
 const GRAVE_LOSS: f64 = 0.12;
 const SUSPICION_TIME: Duration = Duration::from_secs(2);
 
+/// Loss above the path's own that is congestion where a shallow path is near its limit.
+const SHALLOW_LOSS: f64 = 0.03;
+
+/// After so many seconds beyond its limit without loss a path is no longer taken for shallow.
+const SHALLOW_MEMORY: f64 = 5.0;
+
 /// How fast the path's own loss is forgotten, a report.
 const AMBIENT_WEIGHT: f64 = 0.01;
+
+/// So much loss leaves too little to lose: the test of it is binding, even if pictures are left out.
+const BINDING_LOSS: f64 = 0.2;
 
 /// The test of loss: the share of what arrives that is sent, and for how long.
 const TEST_SHARE: f64 = 0.9;

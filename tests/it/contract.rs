@@ -207,8 +207,8 @@ proptest! {
             burst: 2.0,
             delay: MS * delay,
             jitter: MS * jitter,
-            rate: None,
             seed,
+            ..NetemSpec::default()
         };
         let quiet = play(spec, setting, &ops, None);
         prop_assert_eq!(&quiet, &play(spec, setting, &ops, None), "one seed, one trace");

@@ -1,5 +1,5 @@
 //! Links that bear less than the smallest pictures at full rate, in virtual time: 300 kbit/s to
-//! 2 Mbit/s with a queue of 100 ms, between two real endpoints with everything at its default.
+//! 2 Mbit/s, with a queue of 100 ms unless a test says otherwise, between two real endpoints with everything at its default.
 
 use std::time::{Duration, Instant};
 
@@ -111,6 +111,23 @@ fn random_loss_on_a_narrow_link_gets_parity_within_the_budget() {
         let row = Narrow::run(",loss=3%", 1_000_000, seed);
         assert!(row.sent <= 1.05 * row.link as f64, "{}", row.line());
         assert!(row.shown >= 8.0 && row.age <= SECOND / 2, "{}", row.line());
+    }
+}
+
+/// Queues of one to three datagrams: no delay tells of congestion, only loss does, and bursts do not fit.
+#[test]
+fn links_with_a_short_queue_are_not_flooded() {
+    for (link, queue, shown) in [
+        (300_000, 40, 2.0),
+        (300_000, 80, 2.0),
+        (1_000_000, 10, 8.0),
+        (1_000_000, 20, 8.0),
+        (2_000_000, 10, 12.0),
+        (8_000_000, 5, 15.0),
+    ] {
+        for seed in 1..=2 {
+            Narrow::run(&format!(",queue={queue}ms"), link, seed).assert(shown);
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use super::{Allowance, GROUP_DATAGRAMS, ROUNDING};
 pub struct SendBudget {
     /// Bytes a second.
     rate: f64,
+    /// Seconds at the rate that may leave at once.
+    burst: f64,
     datagram_len: usize,
     /// Bytes that may leave as of `updated`; negative is debt.
     tokens: f64,
@@ -26,14 +28,22 @@ impl SendBudget {
     pub fn new(now: Instant, bits_per_second: u64, datagram_len: usize) -> Self {
         let rate = bytes_per_second(bits_per_second);
         let datagram_len = datagram_len.max(1);
-        Self { rate, datagram_len, tokens: burst_len(rate), updated: now }
+        let burst = BURST.as_secs_f64();
+        Self { rate, burst, datagram_len, tokens: rate * burst, updated: now }
     }
 
     /// Sets the rate, in bits a second. The debt stays.
     pub fn set_rate(&mut self, now: Instant, bits_per_second: u64) {
         self.settle(now);
         self.rate = bytes_per_second(bits_per_second);
-        self.tokens = self.tokens.min(burst_len(self.rate));
+        self.tokens = self.tokens.min(self.burst_len());
+    }
+
+    /// Spreads what leaves evenly, for a path with a short queue, or allows bursts again.
+    pub fn set_even(&mut self, now: Instant, is_even: bool) {
+        self.settle(now);
+        self.burst = if is_even { EVEN_BURST } else { BURST }.as_secs_f64();
+        self.tokens = self.tokens.min(self.burst_len());
     }
 
     /// Sets the maximum datagram length, in bytes of UDP payload.
@@ -72,7 +82,11 @@ impl SendBudget {
 
     fn tokens_at(&self, now: Instant) -> f64 {
         let earned = now.saturating_duration_since(self.updated).as_secs_f64() * self.rate;
-        (self.tokens + earned).min(burst_len(self.rate))
+        (self.tokens + earned).min(self.burst_len())
+    }
+
+    fn burst_len(&self) -> f64 {
+        self.rate * self.burst
     }
 
     /// How many datagrams are worth a wake-up.
@@ -86,13 +100,12 @@ fn bytes_per_second(bits_per_second: u64) -> f64 {
     bits_per_second.max(1) as f64 / 8.0
 }
 
-fn burst_len(rate: f64) -> f64 {
-    rate * BURST.as_secs_f64()
-}
-
 /// What may leave at once after a pause, in time at the budget's rate. Routers queue 20 ms and
 /// more; a frame of 30 a second that fills its interval is not held up by the budget.
 const BURST: Duration = Duration::from_millis(40);
+
+/// The same where the path has a short queue: no more than a group.
+const EVEN_BURST: Duration = GROUP_TIME;
 
 /// Debt beyond this is forgiven, so that one long probe does not silence a slow stream.
 const MOST_DEBT: Duration = Duration::from_secs(1);
@@ -140,6 +153,22 @@ mod tests {
         assert_eq!(budget.poll(start + MOST_DEBT + MS, 9).datagrams, 1);
     }
 
+    #[test]
+    fn an_even_budget_lets_no_burst_go_and_never_stalls() {
+        let start = crate::clock::now();
+        for rate in [100_000, 1_000_000, 12_000_000, 900_000_000] {
+            let mut budget = SendBudget::new(start, rate, LEN);
+            budget.set_even(start, true);
+            let now = start + MOST_DEBT;
+            let most = 1 + (rate as f64 / 8.0 * EVEN_BURST.as_secs_f64()) as usize / LEN;
+            let first = budget.poll(now, 1000).datagrams;
+            assert!((1..=most).contains(&first), "{first} of {most} at {rate}");
+            budget.record_sent(now, first * LEN);
+            let next = budget.poll(now, 1000).next.unwrap_or(now);
+            assert!(budget.poll(next, 1000).datagrams > 0, "{rate}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_window_has_more_than_a_burst_and_its_rate(
@@ -163,7 +192,7 @@ mod tests {
                     sent.push((now, asked.datagrams * LEN));
                 }
             }
-            let burst = burst_len(rate as f64 / 8.0) + LEN as f64;
+            let burst = rate as f64 / 8.0 * BURST.as_secs_f64() + LEN as f64;
             for (i, &(from, _)) in sent.iter().enumerate() {
                 let mut bytes = 0;
                 for &(at, len) in &sent[i..] {

@@ -77,6 +77,8 @@ struct Usual {
     overhead: Option<f64>,
     /// Bytes of a picture.
     frame_len: Option<f64>,
+    /// Bytes of a datagram.
+    datagram_len: Option<f64>,
     bytes_before: u64,
 }
 
@@ -144,10 +146,11 @@ impl Sender {
             self.budget = None;
             return;
         };
-        match &mut self.budget {
-            Some(budget) => budget.set_rate(now, bps),
-            None => self.budget = Some(SendBudget::new(now, bps, self.max_datagram_len)),
-        }
+        let is_even = self.rate.as_ref().is_some_and(RateController::is_shallow);
+        let len = self.max_datagram_len;
+        let budget = self.budget.get_or_insert_with(|| SendBudget::new(now, bps, len));
+        budget.set_rate(now, bps);
+        budget.set_even(now, is_even);
     }
 
     pub(super) fn counters(&self) -> SenderCounters {
@@ -246,7 +249,13 @@ impl Sender {
         let asking = rtt.zip(self.usual.interval).is_some_and(|(rtt, interval)| rtt < interval);
         self.redundancy.set_asking_helps(asking);
         let mut is_congested = false;
-        let feedback = feedback(&before, report, probed);
+        let mut feedback = feedback(&before, report, probed);
+        let mean_len = feedback.received as f64 / (report.received - before.received).max(1) as f64;
+        if self.usual.datagram_len.is_some_and(|usual| mean_len < usual / 2.0) {
+            // Long datagrams are what is lost: the path's MTU is smaller than was believed, and that
+            // is not this mechanism's business.
+            feedback.loss_ratio = 0.0;
+        }
         let was_silent = self.is_unreported();
         if let Some(rate) = &mut self.rate {
             let Feedback { received, interval, .. } = feedback;
@@ -350,7 +359,9 @@ impl Sender {
         self.budget.as_ref().map_or(paced, |budget| paced.and(budget.poll(now, waiting)))
     }
 
-    fn record_sent(&mut self, now: Instant, bytes: usize) {
+    fn record_sent(&mut self, now: Instant, burst: &Burst) {
+        let bytes = burst.len;
+        self.usual.note_burst(burst);
         if let Some(pacer) = &mut self.pacer {
             pacer.record_sent(now, bytes);
         }
@@ -377,7 +388,7 @@ impl Sender {
         };
         let answer = self.repairs.poll_answer(now, outbound, buf, allowed);
         if let Some(burst) = answer {
-            self.record_sent(now, burst.len);
+            self.record_sent(now, &burst);
             return answer;
         }
         let burst = self.poll_frame(now, outbound, buf, max_datagrams);
@@ -415,7 +426,7 @@ impl Sender {
             let (burst, next) = current.emit(now, outbound, buf, allowed);
             current.paused_at = Some(now);
             if let Some(burst) = burst {
-                self.record_sent(now, burst.len);
+                self.record_sent(now, &burst);
             }
             if matches!(next, Next::Chunk(_) | Next::Waiting) {
                 return burst;
@@ -504,6 +515,16 @@ impl Usual {
         let Some(before) = self.pushed.replace(now) else { return };
         let interval = now.saturating_duration_since(before).min(LONGEST_INTERVAL);
         self.interval = Some(self.interval.map_or(interval, |usual| (usual * 7 + interval) / 8));
+    }
+
+    /// A frame's or an answer's datagrams have left.
+    fn note_burst(&mut self, burst: &Burst) {
+        let datagrams = burst.len.div_ceil(burst.segment_len.max(1)) as f64;
+        let len = burst.len as f64 / datagrams;
+        // A mean of some thirty datagrams, so of at least as much as a narrow link takes in a second.
+        let weight = (datagrams / 32.0).min(1.0);
+        self.datagram_len =
+            Some(self.datagram_len.map_or(len, |usual| usual + (len - usual) * weight));
     }
 
     /// A frame of `len` bytes has left; `bytes` have in all.
