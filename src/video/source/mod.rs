@@ -8,6 +8,7 @@ mod error;
 #[cfg(feature = "opencv")]
 mod file;
 mod hand;
+mod jpegs;
 #[cfg(feature = "opencv")]
 mod mat;
 mod pace;

@@ -15,7 +15,8 @@ use std::{
 #[cfg(feature = "opencv")]
 use super::mat::scale;
 use super::{
-    Captured, Complaints, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
+    Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
+    jpegs::JpegReader,
     pace::STOP_LOOK,
     y4m::{self, Y4mError, Y4mReader},
 };
@@ -26,7 +27,7 @@ use crate::{
     latest::{Latest, Taken},
     video::{
         image::Size,
-        jpeg::{Header, JpegStream, StreamItem, begins_jpegs, mend},
+        jpeg::{Header, begins_jpegs},
     },
 };
 
@@ -90,16 +91,16 @@ impl Drop for Pipe {
 /// What is read, picture by picture.
 enum Pictures {
     Y4m { name: String, reader: Y4mReader, options: SourceOptions },
-    Jpegs { reader: JpegReader, first: Option<Vec<u8>> },
+    Jpegs { name: String, reader: JpegReader<Box<dyn BufRead + Send>>, first: Option<Vec<u8>> },
 }
 
 impl Pictures {
     /// The next picture, or `None` at the end.
     fn next(&mut self) -> Result<Option<Picture>, SourceError> {
         match self {
-            Self::Jpegs { reader, first } => match first.take() {
+            Self::Jpegs { name, reader, first } => match first.take() {
                 Some(first) => Ok(Some(Picture::Jpeg(first))),
-                None => Ok(reader.next()?.map(Picture::Jpeg)),
+                None => Ok(reader.next().map_err(unreadable(name))?.map(Picture::Jpeg)),
             },
             Self::Y4m { name, reader, options } => match reader.next_image() {
                 Ok(Some(mut image)) => {
@@ -117,39 +118,6 @@ impl Pictures {
                 Err(error) => Err(SourceError::Y4m { name: name.clone(), error }),
             },
         }
-    }
-}
-
-/// Whole, mended frames of a stream of JPEGs.
-struct JpegReader {
-    name: String,
-    stream: JpegStream<Box<dyn BufRead + Send>>,
-    damaged: Arc<AtomicU64>,
-    /// Why the last frame was dropped.
-    complaint: Option<String>,
-    complaints: Complaints,
-}
-
-impl JpegReader {
-    fn next(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
-        while let Some(item) = self.stream.next_item().map_err(unreadable(&self.name))? {
-            let complaint = match item {
-                StreamItem::Frame(mut frame) | StreamItem::Unended(mut frame) => {
-                    match mend(&mut frame) {
-                        Ok(()) => return Ok(Some(frame)),
-                        Err(error) => error.to_string(),
-                    }
-                }
-                StreamItem::TooLong(len) => format!("a JPEG of {len} bytes is over the limit"),
-                StreamItem::Torn(len) => format!("a JPEG breaks off after {len} bytes"),
-                StreamItem::Truncated(len) => format!("it ended {len} bytes into a JPEG"),
-            };
-            let Self { name, complaints, .. } = self;
-            complaints.say(|| format!("{name}: {complaint}; that frame is dropped"));
-            self.damaged.fetch_add(1, Ordering::Relaxed);
-            self.complaint = Some(complaint);
-        }
-        Ok(None)
     }
 }
 
@@ -189,15 +157,8 @@ fn open_jpegs(
     options: &SourceOptions,
     damaged: &Arc<AtomicU64>,
 ) -> Result<(SourceInfo, Pictures), SourceError> {
-    let (stream, damaged) = (JpegStream::new(bytes), Arc::clone(damaged));
-    let complaints = Complaints::default();
-    let mut reader =
-        JpegReader { name: name.to_owned(), stream, damaged, complaint: None, complaints };
-    let unusable = |reader: &JpegReader| {
-        let complaint = reader.complaint.clone().unwrap_or_else(|| "there is none".into());
-        SourceError::PipeJpeg { name: name.to_owned(), complaint }
-    };
-    let first = reader.next()?.ok_or_else(|| unusable(&reader))?;
+    let mut reader = JpegReader::new(name, bytes, Arc::clone(damaged));
+    let first = reader.next().map_err(unreadable(name))?.ok_or_else(|| reader.unusable())?;
     let size = Header::parse(&first).expect("a mended frame has a good header").size;
     let fps = options.fps.unwrap_or(DEFAULT_FPS);
     let mut notes = Vec::new();
@@ -221,7 +182,7 @@ fn open_jpegs(
         passthrough: true,
         notes,
     };
-    Ok((info, Pictures::Jpegs { reader, first: Some(first) }))
+    Ok((info, Pictures::Jpegs { name: name.to_owned(), reader, first: Some(first) }))
 }
 
 fn read_all(mut pictures: Pictures, mailbox: &Latest<Result<Captured, SourceError>>) {
