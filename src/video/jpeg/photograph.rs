@@ -3,14 +3,21 @@
 //! Phones append a gain map, a depth map or a preview to a photograph, and list them in its header:
 //! by CIPA's Multi-Picture Format (`MPF` in APP2) or by XMP's container directory (in APP1). Some
 //! programs that copy photographs lose that list, but keep the images.
+//!
+//! Without the list, sizes tell: the frames of a film have one size, and secondary images are
+//! smaller than the photograph. Not always: a full-size gain map, a depth map and its confidence
+//! are neighbours of one size. Then Exif tells. One encoder makes all frames of a film, with Exif
+//! in each or in none; of a photograph, the program that renders the secondary images adds Exif
+//! (time, lens, orientation) to the main image.
 
 use super::marker::{DHT, JPG, SOF0, SOF15, SOS, segment_at};
 
 /// What tells a film from a photograph, asked for one JPEG of the file after the other.
 #[derive(Debug, Default)]
 pub struct FilmTest {
-    begun: bool,
-    /// The size of the JPEG before, if it has one.
+    /// Whether the first JPEG has Exif, once it has come.
+    first_has_exif: Option<bool>,
+    /// The size of the last JPEG that has one.
     before: Option<(u16, u16)>,
 }
 
@@ -18,34 +25,41 @@ impl FilmTest {
     /// Takes the next JPEG; `Some` as soon as the answer is known. A file that ends before is a
     /// photograph: no two neighbours in it had one size.
     pub fn push(&mut self, jpeg: &[u8]) -> Option<bool> {
-        let Outline { size, lists_secondary_images } = outline(jpeg);
-        let is_first = !std::mem::replace(&mut self.begun, true);
-        let before = std::mem::replace(&mut self.before, size);
-        if is_first && lists_secondary_images {
+        let Outline { size, has_exif, names_secondary_images } = outline(jpeg);
+        let first_has_exif = *self.first_has_exif.get_or_insert(has_exif);
+        if names_secondary_images {
             return Some(false);
         }
-        (size.is_some() && before == size).then_some(true)
+        let size = size?;
+        let is_repeated = self.before.replace(size) == Some(size);
+        is_repeated.then_some(has_exif || !first_has_exif)
     }
 }
 
 struct Outline {
     size: Option<(u16, u16)>,
-    lists_secondary_images: bool,
+    has_exif: bool,
+    /// It lists those that follow it, or is one of them.
+    names_secondary_images: bool,
 }
 
 /// Reads a header only as far as it takes, whatever the coding of the picture is.
 fn outline(jpeg: &[u8]) -> Outline {
-    let mut outline = Outline { size: None, lists_secondary_images: false };
+    let mut outline = Outline { size: None, has_exif: false, names_secondary_images: false };
     let mut at = 0;
     while let Ok(segment) = segment_at(jpeg, at) {
         let payload = &jpeg[segment.payload.clone()];
         match segment.marker {
             SOS => break,
+            APP1 if payload.starts_with(b"Exif\0") => outline.has_exif = true,
             APP1 if payload.starts_with(XMP) => {
                 let lists = |name: &&[u8]| memchr::memmem::find(payload, name).is_some();
-                outline.lists_secondary_images |= XMP_LISTS.iter().any(lists);
+                outline.names_secondary_images |= XMP_LISTS.iter().any(lists);
             }
-            APP2 if payload.starts_with(b"MPF\0") => outline.lists_secondary_images = true,
+            APP2 => {
+                let begins = |name: &&[u8]| payload.starts_with(name);
+                outline.names_secondary_images |= APP2_NAMES.iter().any(begins);
+            }
             DHT | JPG | DAC => {}
             SOF0..=SOF15 => {
                 if let &[_, h1, h0, w1, w0, ..] = payload {
@@ -66,6 +80,10 @@ const APP2: u8 = 0xE2;
 const DAC: u8 = 0xCC;
 
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+
+/// The Multi-Picture Format (CIPA DC-007), which each of its images has, and the gain maps of
+/// ISO 21496-1, which the photograph announces and the map describes.
+const APP2_NAMES: [&[u8]; 2] = [b"MPF\0", b"urn:iso:std:iso:ts:21496:-1\0"];
 
 /// What XMP has of secondary images: Google's container directory, and Adobe's gain maps.
 const XMP_LISTS: [&[u8]; 2] =
@@ -113,6 +131,33 @@ mod tests {
             let frame = with_segment(&jpeg(64), marker, payload);
             assert_eq!(is_film(&[frame.clone(), frame]), Some(true));
         }
+    }
+
+    #[test]
+    fn a_photograph_that_has_lost_its_list_is_known_by_its_exif() {
+        let exif = |jpeg: &[u8]| with_segment(jpeg, APP1, b"Exif\0\0MM\0*\0\0\0\x08\0\0");
+        let photograph = exif(&jpeg(64));
+        for secondary_images in [&[64][..], &[32, 32], &[64, 64, 64]] {
+            let secondary_images = secondary_images.iter().map(|&width| jpeg(width));
+            let jpegs: Vec<_> = [photograph.clone()].into_iter().chain(secondary_images).collect();
+            assert_ne!(is_film(&jpegs), Some(true));
+        }
+        // What each has tells nothing; nor what only a later one has.
+        assert_eq!(is_film(&[photograph.clone(), photograph.clone()]), Some(true));
+        assert_eq!(is_film(&[jpeg(64), photograph]), Some(true));
+    }
+
+    #[test]
+    fn a_secondary_image_names_itself_as_one() {
+        let attributes = with_segment(&jpeg(64), APP2, b"MPF\0MM\0*");
+        assert_eq!(is_film(&[jpeg(64), attributes]), Some(false));
+        let hdr = with_segment(&jpeg(64), APP2, b"urn:iso:std:iso:ts:21496:-1\0\0\0\0\0");
+        assert_eq!(is_film(&[hdr, jpeg(64)]), Some(false));
+    }
+
+    #[test]
+    fn what_cannot_be_read_between_two_frames_does_not_part_them() {
+        assert_eq!(is_film(&[jpeg(64), vec![0xFF, 0xD8], jpeg(64)]), Some(true));
     }
 
     #[test]
