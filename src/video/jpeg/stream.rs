@@ -54,6 +54,26 @@ impl<R: BufRead> JpegStream<R> {
         }
     }
 
+    /// Takes these bytes if they come next, between two frames. Of what only begins like them, the
+    /// beginning is skipped, as is all that is no frame.
+    pub fn take_if_next(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        if self.len > 0 {
+            return Ok(false);
+        }
+        for &byte in bytes {
+            if peek(&mut self.reader)? != Some(byte) {
+                return Ok(false);
+            }
+            self.reader.consume(1);
+        }
+        Ok(true)
+    }
+
+    /// The reader, for what follows the frames.
+    pub fn into_inner(self) -> R {
+        self.reader
+    }
+
     fn next_piece(&mut self) -> io::Result<Option<StreamItem>> {
         // A torn frame may already have brought the next one's first marker.
         if self.len == 0 && !self.find_start()? {

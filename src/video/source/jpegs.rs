@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{Complaints, SourceError};
+use super::{Complaints, SourceError, y4m::HEADER_MAGIC};
 use crate::video::jpeg::{JpegStream, StreamItem, mend};
 
 /// Whole, mended frames of a stream of JPEGs. What is damaged is dropped, counted, and said.
@@ -21,6 +21,15 @@ pub(super) struct JpegReader<R> {
     complaints: Complaints,
 }
 
+/// What comes next.
+pub(super) enum Next {
+    /// A frame that any decoder accepts.
+    Jpeg(Vec<u8>),
+    /// YUV4MPEG2, of whose header the magic has been read.
+    Y4m,
+    End,
+}
+
 impl<R: BufRead> JpegReader<R> {
     /// `name` is for people; `damaged` counts the frames that are dropped.
     pub(super) fn new(name: &str, reader: R, damaged: Arc<AtomicU64>) -> Self {
@@ -28,13 +37,17 @@ impl<R: BufRead> JpegReader<R> {
         Self { name, stream, damaged, complaint: None, complaints: Complaints::default() }
     }
 
-    /// The next frame, or `None` at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        while let Some(item) = self.stream.next_item()? {
+    /// The next frame that can be used, or what comes instead.
+    pub(super) fn next(&mut self) -> io::Result<Next> {
+        loop {
+            if self.stream.take_if_next(HEADER_MAGIC)? {
+                return Ok(Next::Y4m);
+            }
+            let Some(item) = self.stream.next_item()? else { return Ok(Next::End) };
             let complaint = match item {
                 StreamItem::Frame(mut frame) | StreamItem::Unended(mut frame) => {
                     match mend(&mut frame) {
-                        Ok(()) => return Ok(Some(frame)),
+                        Ok(()) => return Ok(Next::Jpeg(frame)),
                         Err(error) => error.to_string(),
                     }
                 }
@@ -44,11 +57,20 @@ impl<R: BufRead> JpegReader<R> {
             };
             self.drop_frame(complaint);
         }
-        Ok(None)
+    }
+
+    /// Goes on with another reader.
+    pub(super) fn restart(&mut self, reader: R) {
+        self.stream = JpegStream::new(reader);
+    }
+
+    /// The reader, for what follows the frames.
+    pub(super) fn into_inner(self) -> R {
+        self.stream.into_inner()
     }
 
     /// Counts a frame that is of no use, and says why.
-    fn drop_frame(&mut self, complaint: String) {
+    pub(super) fn drop_frame(&mut self, complaint: String) {
         let Self { name, complaints, .. } = self;
         complaints.say(|| format!("{name}: {complaint}; that frame is dropped"));
         self.damaged.fetch_add(1, Ordering::Relaxed);

@@ -37,6 +37,8 @@ use std::{
 pub use error::SourceError;
 pub use spec::{FPS_RANGE, SourceOptions, SourceSpec};
 
+#[cfg(feature = "opencv")]
+use self::mat::scale;
 use self::{
     complaints::Complaints,
     pace::Pacer,
@@ -274,6 +276,13 @@ fn open_film(_: &Path, _: &SourceOptions) -> Result<Source, SourceError> {
 #[cfg(not(feature = "opencv"))]
 fn open_camera(_: Option<u32>, _: &SourceOptions) -> Result<Source, SourceError> {
     Err(SourceError::WithoutOpenCv("cameras"))
+}
+
+#[cfg(not(feature = "opencv"))]
+#[expect(clippy::unnecessary_wraps, reason = "with OpenCV it can fail")]
+fn scale(mut image: Image, size: Size) -> Result<Image, SourceError> {
+    crate::video::fit::Fitter::new().stretch(&mut image, size);
+    Ok(image)
 }
 
 /// What is asked of a camera, and what the pattern has, unless told otherwise.

@@ -12,16 +12,13 @@ use std::{
     thread,
 };
 
-#[cfg(feature = "opencv")]
-use super::mat::scale;
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
-    jpegs::JpegReader,
+    jpegs::{JpegReader, Next},
     pace::STOP_LOOK,
+    scale,
     y4m::{self, Y4mError, Y4mReader},
 };
-#[cfg(not(feature = "opencv"))]
-use crate::video::image::Image;
 use crate::{
     clock,
     latest::{Latest, Taken},
@@ -47,14 +44,21 @@ impl Pipe {
         let first = read_beginning(&mut reader).map_err(unreadable(name))?;
         let damaged = Arc::new(AtomicU64::new(0));
         let rest = BufReader::with_capacity(READ_LEN, reader);
-        let bytes: Box<dyn BufRead + Send> = Box::new(Cursor::new(first.clone()).chain(rest));
-        let (info, pictures) = match &first[..] {
+        let bytes: Bytes = Box::new(Cursor::new(first.clone()).chain(rest));
+        let (info, format, first) = match &first[..] {
             [] => return Err(SourceError::PipeEmpty { name: name.to_owned() }),
-            bytes_read if bytes_read.starts_with(b"YUV4MPEG2") => open_y4m(name, bytes, options)?,
+            start if start.starts_with(y4m::HEADER_MAGIC) => open_y4m(name, bytes, options)?,
             start if begins_jpegs(start) && !is_padding(start) => {
                 open_jpegs(name, bytes, options, &damaged)?
             }
             _ => return Err(SourceError::PipeFormat { name: name.to_owned() }),
+        };
+        let pictures = Pictures {
+            name: name.to_owned(),
+            options: *options,
+            damaged: Arc::clone(&damaged),
+            format: Some(format),
+            first,
         };
         let mailbox = Latest::new();
         let mine = mailbox.clone();
@@ -89,43 +93,92 @@ impl Drop for Pipe {
 }
 
 /// What is read, picture by picture.
-enum Pictures {
-    Y4m { name: String, reader: Y4mReader, options: SourceOptions },
-    Jpegs { name: String, reader: JpegReader<Box<dyn BufRead + Send>>, first: Option<Vec<u8>> },
+struct Pictures {
+    name: String,
+    options: SourceOptions,
+    damaged: Arc<AtomicU64>,
+    /// What is being read; `None` after the end.
+    format: Option<Format>,
+    /// The frame that was read to know that it works.
+    first: Option<Picture>,
 }
 
+enum Format {
+    Y4m(Y4mReader),
+    Jpegs(JpegReader<Bytes>),
+}
+
+type Bytes = Box<dyn BufRead + Send>;
+
 impl Pictures {
-    /// The next picture, or `None` at the end.
+    /// The next picture, or `None` at the end. Another format may follow, as when one program after
+    /// the other writes to a pipe.
     fn next(&mut self) -> Result<Option<Picture>, SourceError> {
-        match self {
-            Self::Jpegs { name, reader, first } => match first.take() {
-                Some(first) => Ok(Some(Picture::Jpeg(first))),
-                None => Ok(reader.next().map_err(unreadable(name))?.map(Picture::Jpeg)),
-            },
-            Self::Y4m { name, reader, options } => match reader.next_image() {
-                Ok(Some(mut image)) => {
-                    if options.gray {
-                        image.drop_chroma();
-                    }
-                    let size = options.size.unwrap_or_else(|| square(&reader.header));
-                    Ok(Some(Picture::Image(scale(image, size)?.into())))
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        while let Some(format) = self.format.take() {
+            let (picture, format) = match format {
+                Format::Y4m(reader) => self.next_image(reader)?,
+                Format::Jpegs(reader) => self.next_jpeg(reader)?,
+            };
+            self.format = format;
+            if picture.is_some() {
+                return Ok(picture);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next picture, if there is one, and what is read after it.
+    fn next_image(&self, mut reader: Y4mReader) -> Result<Step, SourceError> {
+        let refused = |error| SourceError::Y4m { name: self.name.clone(), error };
+        match reader.next_image() {
+            Ok(Some(mut image)) => {
+                if self.options.gray {
+                    image.drop_chroma();
                 }
-                Ok(None) => Ok(None),
-                Err(Y4mError::Truncated) => {
-                    log::warn!("{name} ended within a picture, which is dropped");
-                    Ok(None)
-                }
-                Err(error) => Err(SourceError::Y4m { name: name.clone(), error }),
-            },
+                let size = self.options.size.unwrap_or_else(|| square(&reader.header));
+                let picture = Picture::Image(scale(image, size)?.into());
+                Ok((Some(picture), Some(Format::Y4m(reader))))
+            }
+            Ok(None) if reader.is_at_jpeg().map_err(refused)? => {
+                log::info!("{} goes on with JPEGs, passed through", self.name);
+                let damaged = Arc::clone(&self.damaged);
+                let reader = JpegReader::new(&self.name, reader.into_inner(), damaged);
+                Ok((None, Some(Format::Jpegs(reader))))
+            }
+            Ok(None) => Ok((None, None)),
+            Err(Y4mError::Truncated) => {
+                log::warn!("{} ended within a picture, which is dropped", self.name);
+                Ok((None, None))
+            }
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    fn next_jpeg(&self, mut reader: JpegReader<Bytes>) -> Result<Step, SourceError> {
+        match reader.next().map_err(unreadable(&self.name))? {
+            Next::Jpeg(frame) => Ok((Some(Picture::Jpeg(frame)), Some(Format::Jpegs(reader)))),
+            Next::Y4m => {
+                log::info!("{} goes on with YUV4MPEG2", self.name);
+                let refused = |error| SourceError::Y4m { name: self.name.clone(), error };
+                let reader = Y4mReader::open_after_magic(reader.into_inner()).map_err(refused)?;
+                Ok((None, Some(Format::Y4m(reader))))
+            }
+            Next::End => Ok((None, None)),
         }
     }
 }
 
+/// A picture, if one was read, and what comes next, if anything does.
+type Step = (Option<Picture>, Option<Format>);
+
 fn open_y4m(
     name: &str,
-    bytes: Box<dyn BufRead + Send>,
+    bytes: Bytes,
     options: &SourceOptions,
-) -> Result<(SourceInfo, Pictures), SourceError> {
+) -> Result<(SourceInfo, Format, Option<Picture>), SourceError> {
     let refused = |error| SourceError::Y4m { name: name.to_owned(), error };
     let reader = Y4mReader::open(bytes).map_err(refused)?;
     let header = reader.header;
@@ -148,17 +201,19 @@ fn open_y4m(
         passthrough: false,
         notes,
     };
-    Ok((info, Pictures::Y4m { name: name.to_owned(), reader, options: *options }))
+    Ok((info, Format::Y4m(reader), None))
 }
 
 fn open_jpegs(
     name: &str,
-    bytes: Box<dyn BufRead + Send>,
+    bytes: Bytes,
     options: &SourceOptions,
     damaged: &Arc<AtomicU64>,
-) -> Result<(SourceInfo, Pictures), SourceError> {
+) -> Result<(SourceInfo, Format, Option<Picture>), SourceError> {
     let mut reader = JpegReader::new(name, bytes, Arc::clone(damaged));
-    let first = reader.next().map_err(unreadable(name))?.ok_or_else(|| reader.unusable())?;
+    let Next::Jpeg(first) = reader.next().map_err(unreadable(name))? else {
+        return Err(reader.unusable());
+    };
     let size = Header::parse(&first).expect("a mended frame has a good header").size;
     let fps = options.fps.unwrap_or(DEFAULT_FPS);
     let mut notes = Vec::new();
@@ -182,7 +237,7 @@ fn open_jpegs(
         passthrough: true,
         notes,
     };
-    Ok((info, Pictures::Jpegs { name: name.to_owned(), reader, first: Some(first) }))
+    Ok((info, Format::Jpegs(reader), Some(Picture::Jpeg(first))))
 }
 
 fn read_all(mut pictures: Pictures, mailbox: &Latest<Result<Captured, SourceError>>) {
@@ -202,7 +257,7 @@ fn read_all(mut pictures: Pictures, mailbox: &Latest<Result<Captured, SourceErro
 }
 
 /// The first bytes, as many as tell what comes: more of them where padding is in front.
-fn read_beginning(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+pub(super) fn read_beginning(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut first = Vec::new();
     while is_padding(&first) && first.len() < MAX_PADDING_LEN {
         if reader.take(10).read_to_end(&mut first)? == 0 {
@@ -213,7 +268,7 @@ fn read_beginning(reader: &mut impl Read) -> io::Result<Vec<u8>> {
 }
 
 /// Whether there is nothing but what may be in front of a JPEG.
-fn is_padding(bytes: &[u8]) -> bool {
+pub(super) fn is_padding(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0)
 }
 
@@ -224,13 +279,6 @@ fn square(header: &y4m::Header) -> Size {
 
 fn unreadable(name: &str) -> impl Fn(io::Error) -> SourceError {
     move |error| SourceError::Pipe { name: name.to_owned(), error }
-}
-
-#[cfg(not(feature = "opencv"))]
-#[expect(clippy::unnecessary_wraps, reason = "with OpenCV it can fail")]
-fn scale(mut image: Image, size: Size) -> Result<Image, SourceError> {
-    crate::video::fit::Fitter::new().stretch(&mut image, size);
-    Ok(image)
 }
 
 const FPS_NOTE: &str =
@@ -361,6 +409,37 @@ mod tests {
         let (info, _) =
             open(&wide, &SourceOptions { size, ..SourceOptions::default() }).expect("valid");
         assert_eq!((info.width, info.height), (40, 40), "as asked for");
+    }
+
+    #[test]
+    fn another_format_may_follow_on_the_same_pipe() {
+        let (raw, jpeg) = (y4m(2), textured(48, 32, PixelFormat::Yuv422));
+        let jpegs = jpeg.repeat(3);
+        let is_jpeg = |bytes: &[u8]| {
+            let (_, pipe) = open(bytes, &SourceOptions::default()).expect("valid");
+            let damaged = pipe.damaged();
+            let last = all(pipe).pop().expect("pictures");
+            let is_jpeg = match last.picture {
+                Picture::Jpeg(got) => {
+                    assert_eq!(got, jpeg);
+                    true
+                }
+                Picture::Image(image) => {
+                    assert_eq!((image.width, image.data[0]), (32, 77));
+                    false
+                }
+            };
+            (is_jpeg, last.number, damaged.load(Ordering::Relaxed))
+        };
+        assert_eq!(is_jpeg(&[&raw[..], &jpegs].concat()), (true, 4, 0));
+        assert_eq!(is_jpeg(&[&jpegs[..], &raw].concat()), (false, 4, 0));
+        assert_eq!(is_jpeg(&[&jpegs[..], &raw, &jpegs, &raw].concat()), (false, 9, 0));
+        // Text between JPEGs that only begins like a header.
+        assert_eq!(is_jpeg(&[&jpegs[..], b"YUV4\r\n", &jpegs].concat()), (true, 5, 0));
+        // The last JPEG before the header is of no use.
+        let bad = [0xFF, 0xD8, 0xFF, 0xFE, 0, 2, 0xFF, 0xD9];
+        assert_eq!(is_jpeg(&[&jpegs[..], &bad, &raw].concat()), (false, 4, 1));
+        assert_eq!(is_jpeg(&[&raw[..], &bad].concat()), (false, 1, 1));
     }
 
     #[test]

@@ -19,10 +19,20 @@ impl Y4mReader {
         Ok(Self { header, reader })
     }
 
-    /// The next picture; `None` at the end. A header between pictures begins another stream, as when
-    /// one program after the other writes to a pipe.
+    /// Goes on where a header's magic has been read.
+    pub(super) fn open_after_magic(mut reader: Box<dyn BufRead + Send>) -> Result<Self, Y4mError> {
+        let rest = read_line(&mut reader)?;
+        let header = Header::parse(&[HEADER_MAGIC, &rest].concat())?;
+        Ok(Self { header, reader })
+    }
+
+    /// The next picture; `None` at the end, or where a JPEG begins. A header between pictures begins
+    /// another stream, as when one program after the other writes to a pipe.
     pub(crate) fn next_image(&mut self) -> Result<Option<Image>, Y4mError> {
         loop {
+            if self.is_at_jpeg()? {
+                return Ok(None);
+            }
             let line = read_line(&mut self.reader)?;
             if line.is_empty() {
                 return Ok(None);
@@ -39,6 +49,22 @@ impl Y4mReader {
                 _ => Err(Y4mError::Damaged),
             };
         }
+    }
+
+    /// Whether a JPEG comes next: no line begins with that byte.
+    pub(super) fn is_at_jpeg(&mut self) -> Result<bool, Y4mError> {
+        loop {
+            match self.reader.fill_buf() {
+                Ok(bytes) => return Ok(bytes.first() == Some(&0xFF)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Y4mError::Read(error)),
+            }
+        }
+    }
+
+    /// The reader, for what follows the pictures.
+    pub(super) fn into_inner(self) -> Box<dyn BufRead + Send> {
+        self.reader
     }
 
     fn read_image(&mut self) -> Result<Image, Y4mError> {
@@ -172,7 +198,7 @@ fn table(of: impl Fn(f64) -> f64) -> [u8; 256] {
 }
 
 /// How a stream begins.
-const HEADER_MAGIC: &[u8] = b"YUV4MPEG2";
+pub(super) const HEADER_MAGIC: &[u8] = b"YUV4MPEG2";
 
 /// The longest line, of a header or before a picture. Real ones are a tenth of it.
 const MAX_LINE_LEN: usize = 1024;
