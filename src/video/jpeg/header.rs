@@ -209,6 +209,14 @@ pub enum HeaderError {
 }
 
 impl HeaderError {
+    /// Whether it may still be a good JPEG for decoders that accept more.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(
+            self,
+            Self::Progressive | Self::Coding | Self::Components(_) | Self::TooLong | Self::Size(..)
+        )
+    }
+
     /// Of a frame of which `len` bytes are there.
     fn of_walk(error: WalkError, len: usize) -> Self {
         match error {

@@ -119,10 +119,10 @@ pub enum SourceError {
         /// Which pipe.
         name: String,
     },
-    /// A pipe brings a stream of JPEGs, but none of them can be used.
-    #[error("no JPEG on {name} can be used: {complaint}")]
+    /// A pipe or a file is a stream of JPEGs, but none of them can be used.
+    #[error("no JPEG in {name} can be used: {complaint}")]
     PipeJpeg {
-        /// Which pipe.
+        /// Which pipe or file.
         name: String,
         /// Why the last one cannot be used.
         complaint: String,

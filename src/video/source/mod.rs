@@ -11,6 +11,7 @@ mod hand;
 mod jpegs;
 #[cfg(feature = "opencv")]
 mod mat;
+mod motion_jpeg;
 mod pace;
 mod paint;
 pub mod pattern;
@@ -41,6 +42,7 @@ pub use spec::{FPS_RANGE, SourceOptions, SourceSpec};
 use self::mat::scale;
 use self::{
     complaints::Complaints,
+    motion_jpeg::MotionJpeg,
     pace::Pacer,
     pattern::Pattern,
     pipe::Pipe,
@@ -125,6 +127,7 @@ impl Source {
         match &mut self.kind {
             Kind::Pattern(source) => Ok(source.next(stop)),
             Kind::Pipe(source) => source.next(stop),
+            Kind::MotionJpeg(source) => source.next(stop),
             #[cfg(feature = "opencv")]
             Kind::Film(source) => source.next(stop),
             #[cfg(feature = "opencv")]
@@ -141,6 +144,7 @@ impl Source {
     pub fn is_paced(&self) -> bool {
         match &self.kind {
             Kind::Pattern(source) => source.pacer.is_paced(),
+            Kind::MotionJpeg(source) => source.is_paced(),
             #[cfg(feature = "opencv")]
             Kind::Film(source) => source.is_paced(),
             #[cfg(feature = "opencv")]
@@ -153,6 +157,7 @@ impl Source {
     pub fn damaged(&self) -> Arc<AtomicU64> {
         match &self.kind {
             Kind::Pipe(source) => source.damaged(),
+            Kind::MotionJpeg(source) => source.damaged(),
             #[cfg(feature = "opencv")]
             Kind::Camera(source) => source.damaged(),
             _ => Arc::default(),
@@ -163,6 +168,7 @@ impl Source {
 enum Kind {
     Pattern(Box<PacedPattern>),
     Pipe(Pipe),
+    MotionJpeg(Box<MotionJpeg>),
     #[cfg(feature = "opencv")]
     Film(file::Film),
     #[cfg(feature = "opencv")]
@@ -211,6 +217,10 @@ fn open_pattern(options: &SourceOptions) -> Source {
 
 fn open_path(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
     match sniff(path)? {
+        Content::MotionJpeg => {
+            let (info, film) = MotionJpeg::open(path, options)?;
+            Ok(Source { info, kind: Kind::MotionJpeg(Box::new(film)) })
+        }
         Content::Image(format) => open_still(path, format, options),
         Content::Film => open_film(path, options),
         Content::Pipe => match camera_of(path) {

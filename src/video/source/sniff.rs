@@ -6,14 +6,19 @@ use std::{
     path::Path,
 };
 
-use super::SourceError;
-use crate::video::jpeg::{FilmTest, JpegStream, StreamItem};
+use super::{
+    SourceError,
+    pipe::{is_padding, read_beginning},
+};
+use crate::video::jpeg::{FilmTest, Header, JpegStream, StreamItem, begins_jpegs};
 
 /// What to open a file as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     /// One picture, of the format named.
     Image(&'static str),
+    /// JPEGs one after another.
+    MotionJpeg,
     /// Anything else: `FFmpeg` will know.
     Film,
     /// No file that could be looked at: a FIFO, a process substitution, a terminal.
@@ -34,16 +39,25 @@ pub(super) fn sniff(path: &Path) -> Result<Content, SourceError> {
         return Ok(Content::Pipe);
     }
     let mut file = File::open(path).map_err(unreadable)?;
-    let mut first = Vec::new();
-    (&mut file).take(16).read_to_end(&mut first).map_err(unreadable)?;
+    let first = read_first(&mut file).map_err(unreadable)?;
     if first.is_empty() {
         return Err(SourceError::Empty { path: path.into() });
     }
     match image_format(&first) {
-        Some("JPEG") if is_motion_jpeg(file).map_err(unreadable)? => Ok(Content::Film),
-        Some(format) => Ok(Content::Image(format)),
-        None => Ok(Content::Film),
+        Some(format) if format != "JPEG" => Ok(Content::Image(format)),
+        _ if begins_jpegs(&first) => what_jpegs_are(file, &first).map_err(unreadable),
+        _ => Ok(Content::Film),
     }
+}
+
+/// The bytes that tell what it is: more of them where padding is in front.
+fn read_first(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut first = Vec::new();
+    file.take(16).read_to_end(&mut first)?;
+    if is_padding(&first) {
+        first.extend(read_beginning(file)?);
+    }
+    Ok(first)
 }
 
 fn image_format(first: &[u8]) -> Option<&'static str> {
@@ -58,20 +72,37 @@ fn image_format(first: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Recorded Motion JPEG begins as a photograph does, but goes on as it began.
-fn is_motion_jpeg(mut file: File) -> io::Result<bool> {
+/// Recorded Motion JPEG begins as a photograph does, but goes on as it began; or something is in
+/// front of its first JPEG, as no photograph has it.
+fn what_jpegs_are(mut file: File, first: &[u8]) -> io::Result<Content> {
     file.rewind()?;
     let mut stream = JpegStream::new(BufReader::new(file));
     let mut test = FilmTest::default();
-    for _ in 0..MOST_JPEGS_READ {
-        let Some(StreamItem::Frame(jpeg) | StreamItem::Unended(jpeg)) = stream.next_item()? else {
-            break;
+    let mut kind = None;
+    for nth in 0..MOST_JPEGS_READ {
+        let jpeg = match stream.next_item()? {
+            Some(StreamItem::Frame(jpeg) | StreamItem::Unended(jpeg)) => jpeg,
+            Some(_) => continue,
+            None => break,
         };
+        let film = *kind.get_or_insert_with(|| kind_of_film(&jpeg));
+        if nth == 0 && !jpeg.starts_with(first) {
+            return Ok(film);
+        }
         if let Some(is_film) = test.push(&jpeg) {
-            return Ok(is_film);
+            return Ok(if is_film { film } else { Content::Image("JPEG") });
         }
     }
-    Ok(false)
+    let is_image = image_format(first).is_some();
+    Ok(if is_image { Content::Image("JPEG") } else { Content::Film })
+}
+
+/// `FFmpeg` plays films of JPEGs that no frame may be, such as progressive ones.
+fn kind_of_film(jpeg: &[u8]) -> Content {
+    match Header::parse(jpeg) {
+        Err(error) if error.is_unsupported() => Content::Film,
+        _ => Content::MotionJpeg,
+    }
 }
 
 /// A photograph has no more secondary images, and a film is known by its first frames.
@@ -98,9 +129,20 @@ mod tests {
         std::fs::write(&path, &frame).expect("writes");
         assert_eq!(sniff(&path).expect("reads"), Content::Image("JPEG"));
         std::fs::write(&path, frame.repeat(2)).expect("writes");
-        assert_eq!(sniff(&path).expect("reads"), Content::Film);
+        assert_eq!(sniff(&path).expect("reads"), Content::MotionJpeg);
         let gain_map = textured(16, 16, PixelFormat::Gray);
-        std::fs::write(&path, [frame, gain_map].concat()).expect("writes");
+        std::fs::write(&path, [&frame[..], &gain_map].concat()).expect("writes");
         assert_eq!(sniff(&path).expect("reads"), Content::Image("JPEG"));
+        let torn = [&[0xFF, 0xD8, 0xFF, 0xE0, 0, 2, 7][..], &frame];
+        std::fs::write(&path, torn.concat()).expect("writes");
+        assert_eq!(
+            sniff(&path).expect("reads"),
+            Content::Image("JPEG"),
+            "damaged, with a thumbnail"
+        );
+        std::fs::write(&path, [&torn.concat()[..], &frame].concat()).expect("writes");
+        assert_eq!(sniff(&path).expect("reads"), Content::MotionJpeg);
+        std::fs::write(&path, b"--a text, and no JPEG follows\n").expect("writes");
+        assert_eq!(sniff(&path).expect("reads"), Content::Film);
     }
 }

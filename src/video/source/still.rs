@@ -139,13 +139,8 @@ fn check_jpeg(bytes: &[u8]) -> Verdict {
     match Decoder::new().decode(bytes, Want::Planar, &mut Image::empty()) {
         Err(JpegError::Header(HeaderError::Size(width, height))) => Verdict::of_size(width, height),
         // A photograph may be what a frame may not: OpenCV knows these.
-        Ok(())
-        | Err(JpegError::Header(
-            HeaderError::Progressive
-            | HeaderError::Coding
-            | HeaderError::Components(_)
-            | HeaderError::TooLong,
-        )) => Verdict::Fine,
+        Err(JpegError::Header(error)) if error.is_unsupported() => Verdict::Fine,
+        Ok(()) => Verdict::Fine,
         Err(_) => Verdict::Damaged,
     }
 }
