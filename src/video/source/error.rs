@@ -2,14 +2,17 @@
 
 use std::{io, path::PathBuf};
 
-use super::y4m::Y4mError;
+use super::{
+    spec::{meant, meant_scheme},
+    y4m::Y4mError,
+};
 use crate::video::image::SizeError;
 
 /// Why a source cannot be opened or read: what, where, and what to do, in one line.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// No such file.
-    #[error("cannot open {path:?}: no such file")]
+    #[error("cannot open {path:?}: no such file{}", hint(meant(path)))]
     Missing {
         /// The file.
         path: PathBuf,
@@ -55,6 +58,17 @@ pub enum SourceError {
     Url {
         /// The URL, without a password.
         url: String,
+    },
+    /// A URL of a kind that is not known.
+    #[error(
+        "cannot play {url}: {scheme}:// is unknown (rtsp://, http://, https://, rtmp://, srt:// and udp:// work){}",
+        hint(meant_scheme(scheme))
+    )]
+    Scheme {
+        /// The URL, without a password.
+        url: String,
+        /// What it begins with.
+        scheme: String,
     },
     /// The picture of a URL is beyond the limits.
     #[error("cannot send {url} as it is: {error}; scale it with --size")]
@@ -151,4 +165,9 @@ pub enum SourceError {
         /// What it says.
         error: String,
     },
+}
+
+/// What was probably meant, as it is said after an error.
+fn hint(meant: Option<String>) -> String {
+    meant.map(|meant| format!(": did you mean {meant}?")).unwrap_or_default()
 }

@@ -370,6 +370,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_was_probably_meant_is_said() {
+        for (typed, meant) in [
+            ("patern", "did you mean pattern?"),
+            ("Pattern", "did you mean pattern?"),
+            ("camra", "did you mean camera?"),
+            ("camera:x", "did you mean camera?"),
+            ("0", "did you mean camera:0?"),
+            ("webcam", "did you mean camera?"),
+            ("stdin", "did you mean -?"),
+        ] {
+            let said = said(typed);
+            assert!(said.contains("no such file") && said.ends_with(meant), "{said}");
+        }
+        for typed in ["./patern", "film.mp4", "holiday", "x"] {
+            assert!(said(typed).ends_with("no such file"));
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "opencv")]
+    fn a_scheme_that_nobody_knows_is_said_with_those_that_work() {
+        let foo = said("foo://me:secret@host/x");
+        assert!(foo.contains("rtsp://, http://") && !foo.contains("secret"), "{foo}");
+        assert!(!foo.contains("did you mean"), "{foo}");
+        assert!(said("htpp://host/x").contains("did you mean http://?"));
+        assert!(said("rstp://host/x").contains("did you mean rtsp://?"));
+        assert!(!said("http://127.0.0.1:9/").contains("unknown"));
+    }
+
     fn png_header(width: u32, height: u32) -> Vec<u8> {
         let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
         bytes.extend(width.to_be_bytes());

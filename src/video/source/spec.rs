@@ -82,10 +82,53 @@ impl fmt::Display for SourceSpec {
     }
 }
 
+/// What may be meant by the name of a file that does not exist.
+pub(super) fn meant(path: &Path) -> Option<String> {
+    let typed = path.to_str()?.to_lowercase();
+    if typed.parse::<u8>().is_ok() {
+        return Some(format!("camera:{typed}"));
+    }
+    let likeness = |name: &&str| strsim::damerau_levenshtein(name, &typed);
+    let name = NAMES.into_iter().min_by_key(likeness).filter(|name| likeness(name) <= MAX_TYPOS);
+    let synonym = SYNONYMS.iter().find(|(synonym, _)| *synonym == typed).map(|(_, name)| *name);
+    synonym.or(name).map(str::to_owned)
+}
+
+/// The sources that have a name, but for `-`, which resembles whatever is short.
+const NAMES: [&str; 2] = ["camera", "pattern"];
+
+/// What they are called elsewhere.
+const SYNONYMS: [(&str, &str); 4] =
+    [("stdin", "-"), ("webcam", "camera"), ("test", "pattern"), ("testsrc", "pattern")];
+
+/// Letters that are missing, surplus, wrong or swapped.
+const MAX_TYPOS: usize = 2;
+
 /// The number of the camera that is this device.
 pub(super) fn camera_of_device(path: &str) -> Option<u32> {
     path.strip_prefix("/dev/video")?.parse().ok()
 }
+
+/// Whether `FFmpeg` may know the scheme; which ones it does know depends on how it was built.
+#[cfg(feature = "opencv")]
+pub(super) fn is_known_scheme(scheme: &str) -> bool {
+    SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
+}
+
+/// The scheme that may be meant by another.
+pub(super) fn meant_scheme(typed: &str) -> Option<String> {
+    let typed = typed.to_lowercase();
+    let likeness = |scheme: &&str| strsim::damerau_levenshtein(scheme, &typed);
+    let closest = SCHEMES.into_iter().min_by_key(likeness)?;
+    (likeness(&closest) <= 1).then(|| format!("{closest}://"))
+}
+
+/// The schemes of `FFmpeg`'s protocols that videos come by, the usual ones first.
+const SCHEMES: [&str; 31] = [
+    "http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "file", "tcp", "tls",
+    "unix", "rist", "srtp", "udplite", "sctp", "hls", "ftp", "sftp", "smb", "mmsh", "mmst",
+    "rtmpe", "rtmpt", "rtmpts", "satip", "sap", "ipfs", "gopher", "data",
+];
 
 /// A scheme (RFC 3986) and two slashes. No file is called so by accident.
 fn is_url(text: &str) -> bool {

@@ -22,6 +22,7 @@ use super::{
     file::{Decoded, pixel_aspect, read, sane},
     mat::{quieten, scale},
     pace::{STOP_LOOK, wait_until},
+    spec::is_known_scheme,
     timeline::Timeline,
 };
 use crate::{
@@ -44,7 +45,12 @@ impl Stream {
     ) -> Result<(SourceInfo, Self), SourceError> {
         quieten();
         let name = without_credentials(url);
-        let silent = || SourceError::Url { url: name.clone() };
+        let silent = || match url.split_once("://") {
+            Some((scheme, _)) if !is_known_scheme(scheme) => {
+                SourceError::Scheme { url: name.clone(), scheme: scheme.to_owned() }
+            }
+            _ => SourceError::Url { url: name.clone() },
+        };
         let (connection, first) = Connection::open(url).ok_or_else(silent)?;
         let found = first.image.size();
         let square = connection.square(found);
