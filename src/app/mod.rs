@@ -44,6 +44,9 @@ use messages::Messages;
 /// Does what the user asked for; the exit code is 0 when it went well, 1 when it failed and 2 when
 /// it made no sense.
 pub fn main(cli: Cli) -> ExitCode {
+    if cli.verbose == 0 {
+        silence_ffmpeg();
+    }
     signals::hold_back();
     start_log(&cli);
     let messages = Messages::new(cli.quiet);
@@ -95,6 +98,20 @@ fn print_all(bytes: &[u8]) -> Result<()> {
 }
 
 /// `RUST_LOG`, if set, says more precisely what the flags say.
+/// Keeps `FFmpeg`'s remarks off standard error, which stand beside what we say of a stream ourselves
+/// and come with each damaged picture. A level that the user has set stays.
+///
+/// `OpenCV` takes the level from the environment alone. It is read and written without a lock, so
+/// this comes before the first thread starts.
+#[cfg(feature = "opencv")]
+fn silence_ffmpeg() {
+    // AV_LOG_QUIET. A remark too many does no harm.
+    let _ = dotenvy::from_read(&b"OPENCV_FFMPEG_LOGLEVEL=-8\n"[..]);
+}
+
+#[cfg(not(feature = "opencv"))]
+fn silence_ffmpeg() {}
+
 fn start_log(cli: &Cli) {
     let level = match (cli.quiet, cli.verbose) {
         (true, _) => LevelFilter::Error,

@@ -140,8 +140,9 @@ const SYNONYMS: [(&str, &[&str]); 6] = [
 ];
 
 const ENVIRONMENT: &str = "\
-UDPCHAT_CODE   the code, instead of --code CODE
-RUST_LOG       what is logged, more precisely than -v and -q: for example udpchat::net=debug";
+UDPCHAT_CODE             the code, instead of --code CODE
+RUST_LOG                 what is logged, more precisely than -v and -q: for example udpchat::net=debug
+OPENCV_FFMPEG_LOGLEVEL   how much FFmpeg says of files and URLs: nothing (-8), unless set or with -v";
 
 const EXIT_STATUS: &str = "\
 0     it went well
