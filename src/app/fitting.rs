@@ -53,7 +53,6 @@ impl Fitting {
             Quality::Auto => Rule::Auto(QualityControl::new(QualityLimits {
                 min_quality: LOWEST_AUTO_QUALITY,
                 max_quality: quality.highest(),
-                max_frame_divisor: MAX_FRAME_DIVISOR,
                 least_millifps: LEAST_MILLIFPS,
                 max_size_divisor: max_size_divisor(stream.width.min(stream.height)),
             })),
@@ -169,9 +168,6 @@ fn max_size_divisor(shorter_side: u16) -> u32 {
 /// Below this blocks and ringing hide a face's features; fewer or smaller pictures are better.
 const LOWEST_AUTO_QUALITY: u8 = 30;
 
-/// 15 of 30 pictures a second still look like movement, and are worth more than larger ones.
-const MAX_FRAME_DIVISOR: u32 = 2;
-
 /// Where even the smallest picture is too much for that rate: the fewest pictures a second.
 const LEAST_MILLIFPS: u32 = 1000;
 
@@ -267,14 +263,14 @@ mod tests {
         let best = EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 };
         let mut fitting = Fitting::new(Quality::Auto, &STREAM);
         assert_eq!(feed(&mut fitting, None, 90).0, best);
-        let (narrow, made, _) = feed(&mut fitting, Some(2_000_000), 300);
+        let (narrow, made, _) = feed(&mut fitting, Some(250_000), 300);
         assert!(narrow.quality < 80 && made < 300, "{narrow:?}");
         assert_eq!(feed(&mut fitting, None, 90).0, best);
     }
 
     #[test]
     fn auto_keeps_to_what_the_path_bears_and_leaves_out_evenly() {
-        for (bps, divisor) in [(20_000_000, 1), (8_000_000, 2), (1_200_000, 1), (250_000, 4)] {
+        for (bps, divisor) in [(20_000_000, 1), (8_000_000, 1), (600_000, 2), (250_000, 4)] {
             let mut fitting = Fitting::new(Quality::Auto, &STREAM);
             feed(&mut fitting, Some(bps), 300);
             let (plan, made, bytes) = feed(&mut fitting, Some(bps), 300);

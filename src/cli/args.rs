@@ -257,7 +257,7 @@ pub struct DemoSourceArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Picture")]
 pub struct EncodingArgs {
-    /// JPEG quality, 1 to 100. auto adapts to the network: at most 80, then fewer and smaller pictures;
+    /// JPEG quality, 1 to 100. auto adapts to the network: at most 80, then smaller and then fewer pictures;
     /// with --no-control always 80
     #[arg(long, default_value = "auto", value_name = "1..100|auto", value_parser = values::quality)]
     pub quality: Quality,

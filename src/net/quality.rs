@@ -1,4 +1,8 @@
-//! A bitrate to a JPEG quality; and when quality alone is not enough, to fewer and smaller frames.
+//! A bitrate to a JPEG quality; and when quality alone is not enough, to smaller and then to fewer frames.
+//!
+//! Frames are made smaller before any is left out: a face that moves at 15 frames a second is
+//! harder to follow than one at half the size, and every frame left out makes the picture older by
+//! 33 ms.
 //!
 //! How large a frame becomes is learned from those that were made. Only how size changes with
 //! quality is assumed, and only roughly: the next frame corrects it. What is in use stays in use
@@ -13,8 +17,6 @@ pub struct QualityLimits {
     pub min_quality: u8,
     /// The highest, and where it begins.
     pub max_quality: u8,
-    /// At most one frame of so many is left, as long as pictures can be made smaller.
-    pub max_frame_divisor: u32,
     /// The fewest frames a thousand seconds, when the smallest pictures are still too many.
     pub least_millifps: u32,
     /// Width and height are divided by at most this, a power of two.
@@ -121,22 +123,18 @@ impl QualityControl {
         (self.plan.frame_divisor, self.plan.size_divisor) == (1, 1)
     }
 
-    /// Full size and rate first, then fewer frames, then smaller ones, and then as few of the
-    /// smallest as it takes.
+    /// Full size first, then smaller frames, and then as few of the smallest as it takes.
     fn steps(&self, millifps: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
-        let QualityLimits { max_frame_divisor, max_size_divisor, .. } = self.limits;
-        let (smallest, fewest) = (max_size_divisor.max(1), self.largest_divisor(millifps));
+        let (smallest, fewest) =
+            (self.limits.max_size_divisor.max(1), self.largest_divisor(millifps));
         let sizes = std::iter::successors(Some(1_u32), |s| s.checked_mul(2));
-        sizes.take_while(move |&size| size <= smallest).flat_map(move |size| {
-            let most = if size == smallest { fewest } else { max_frame_divisor.max(1) };
-            (1..=most).map(move |rate| (size, rate))
-        })
+        let whole_rate = sizes.take_while(move |&size| size <= smallest).map(|size| (size, 1));
+        whole_rate.chain((2..=fewest).map(move |divisor| (smallest, divisor)))
     }
 
     /// With which the fewest frames that are allowed are left of `millifps`.
     fn largest_divisor(&self, millifps: u32) -> u32 {
-        let QualityLimits { max_frame_divisor, least_millifps, .. } = self.limits;
-        (millifps / least_millifps.max(1)).min(MOST_DIVISOR).max(max_frame_divisor).max(1)
+        (millifps / self.limits.least_millifps.max(1)).clamp(1, MOST_DIVISOR)
     }
 
     /// The best quality at which a step fits. One that is better than what is in use must fit easily.
@@ -148,8 +146,7 @@ impl QualityControl {
     ) -> Option<EncodingPlan> {
         let in_use = (self.plan.size_divisor, self.plan.frame_divisor);
         let step = (size_divisor, frame_divisor);
-        let few = self.limits.max_frame_divisor;
-        let is_fine = size_divisor == in_use.0 && frame_divisor > few && in_use.1 > few;
+        let is_fine = frame_divisor > 1 && in_use.1 > 1;
         let share = |quality| match step.cmp(&in_use) {
             Ordering::Less if is_fine => FINE_STEP_UP,
             Ordering::Less => STEP_UP,
@@ -240,7 +237,7 @@ const TOO_LITTLE: f64 = 0.94;
 /// overshooting it, for which they would be paid back with a deeper step down.
 const QUALITY_UP: f64 = 0.98;
 
-/// Back to more or larger frames only when they take this share of the target, so that
+/// Back to larger or more frames only when they take this share of the target, so that
 /// the picture does not flicker between two steps.
 const STEP_UP: f64 = 0.75;
 
@@ -255,7 +252,6 @@ mod tests {
     const LIMITS: QualityLimits = QualityLimits {
         min_quality: 20,
         max_quality: 80,
-        max_frame_divisor: 3,
         least_millifps: 10_000,
         max_size_divisor: 2,
     };
@@ -278,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn quality_falls_first_then_frames_then_size() {
+    fn quality_falls_first_then_size_then_frames() {
         let mut control = QualityControl::new(LIMITS);
         assert_eq!(control.fit(u64::MAX, FPS), control.plan(), "nothing is known of sizes yet");
         let careful = EncodingPlan { quality: FIRST_QUALITY, ..control.plan() };
@@ -293,6 +289,7 @@ mod tests {
             last = step;
         }
         assert_eq!(last.0, 2);
+        assert!(last.1 > 1);
         let (plan, _) = settle(&mut control, 40_000_000, 117e3);
         assert_eq!(plan, QualityControl::new(LIMITS).plan(), "and all the way back");
     }

@@ -24,13 +24,8 @@ pub(crate) const CODEC: Duration = Duration::from_millis(4);
 
 const LIMITS: RateLimits =
     RateLimits { min_bps: 500_000, max_bps: 60_000_000, start_bps: 30_000_000 };
-pub(crate) const QUALITY: QualityLimits = QualityLimits {
-    min_quality: 10,
-    max_quality: 80,
-    max_frame_divisor: 3,
-    least_millifps: 10_000,
-    max_size_divisor: 4,
-};
+pub(crate) const QUALITY: QualityLimits =
+    QualityLimits { min_quality: 10, max_quality: 80, least_millifps: 10_000, max_size_divisor: 4 };
 
 /// A drop-tail queue before a link.
 struct Link {

@@ -14,13 +14,8 @@ use crate::repair::{ANN, AutoCamera, BOB, captured, delay, links, percentile, st
 use crate::sim::{SECOND, Sim};
 
 /// What the program allows: `app::adaptation` has the reasons.
-const LIMITS: QualityLimits = QualityLimits {
-    min_quality: 30,
-    max_quality: 80,
-    max_frame_divisor: 2,
-    least_millifps: 1000,
-    max_size_divisor: 4,
-};
+const LIMITS: QualityLimits =
+    QualityLimits { min_quality: 30, max_quality: 80, least_millifps: 1000, max_size_divisor: 4 };
 
 /// What came of half a minute.
 struct Narrow {

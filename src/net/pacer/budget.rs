@@ -32,18 +32,16 @@ impl SendBudget {
         Self { rate, burst, datagram_len, tokens: rate * burst, updated: now }
     }
 
-    /// Sets the rate, in bits a second. The debt stays.
-    pub fn set_rate(&mut self, now: Instant, bits_per_second: u64) {
-        self.settle(now);
-        self.rate = bytes_per_second(bits_per_second);
-        self.tokens = self.tokens.min(self.burst_len());
-    }
-
-    /// Spreads what leaves evenly, for a path with a short queue, or allows bursts again.
-    pub fn set_even(&mut self, now: Instant, is_even: bool) {
-        self.settle(now);
-        self.burst = if is_even { EVEN_BURST } else { BURST }.as_secs_f64();
-        self.tokens = self.tokens.min(self.burst_len());
+    /// Sets the rate, in bits a second. The debt stays. `is_even` spreads what leaves evenly, for a
+    /// path with a short queue. To set the same again changes nothing.
+    pub fn set_limits(&mut self, now: Instant, bits_per_second: u64, is_even: bool) {
+        let rate = bytes_per_second(bits_per_second);
+        let burst = if is_even { EVEN_BURST } else { BURST }.as_secs_f64();
+        if (rate, burst) != (self.rate, self.burst) {
+            self.settle(now);
+            (self.rate, self.burst) = (rate, burst);
+            self.tokens = self.tokens.min(self.burst_len());
+        }
     }
 
     /// Sets the maximum datagram length, in bytes of UDP payload.
@@ -158,7 +156,7 @@ mod tests {
         let start = crate::clock::now();
         for rate in [100_000, 1_000_000, 12_000_000, 900_000_000] {
             let mut budget = SendBudget::new(start, rate, LEN);
-            budget.set_even(start, true);
+            budget.set_limits(start, rate, true);
             let now = start + MOST_DEBT;
             let most = 1 + (rate as f64 / 8.0 * EVEN_BURST.as_secs_f64()) as usize / LEN;
             let first = budget.poll(now, 1000).datagrams;

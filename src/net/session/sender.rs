@@ -149,8 +149,7 @@ impl Sender {
         let is_even = self.rate.as_ref().is_some_and(RateController::is_shallow);
         let len = self.max_datagram_len;
         let budget = self.budget.get_or_insert_with(|| SendBudget::new(now, bps, len));
-        budget.set_rate(now, bps);
-        budget.set_even(now, is_even);
+        budget.set_limits(now, bps, is_even);
     }
 
     pub(super) fn counters(&self) -> SenderCounters {
