@@ -38,7 +38,10 @@ use anyhow::{Context, Result};
 use clap::CommandFactory;
 use log::LevelFilter;
 
-use crate::cli::{Cli, EXIT_USAGE, args::Verb, man_pages};
+use crate::{
+    cli::{Cli, EXIT_USAGE, args::Verb, man_pages},
+    net::session::LocalFault,
+};
 use messages::Messages;
 
 /// Does what the user asked for; the exit code is 0 when it went well, 1 when it failed and 2 when
@@ -53,11 +56,33 @@ pub fn main(cli: Cli) -> ExitCode {
     match run_verb(cli.verb, &messages) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            messages.fail(&format!("{error:#}"));
+            messages.fail(&with_remedy(format!("{error:#}")));
             let is_usage = error.is::<run::Usage>();
             if is_usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// `said`, with what helps when there are no descriptors left, whatever they were needed for.
+fn with_remedy(said: String) -> String {
+    if !is_exhaustion(&said) {
+        return said;
+    }
+    format!("{said}: {}", LocalFault::Exhausted.remedy())
+}
+
+/// Whether `said` has the system's words for too many open files, in this process or on this machine.
+#[cfg(unix)]
+fn is_exhaustion(said: &str) -> bool {
+    use rustix::io::Errno;
+
+    let words = |errno| std::io::Error::from(errno).to_string();
+    [Errno::MFILE, Errno::NFILE].into_iter().any(|errno| said.contains(&words(errno)))
+}
+
+#[cfg(not(unix))]
+fn is_exhaustion(_: &str) -> bool {
+    false
 }
 
 fn run_verb(verb: Verb, messages: &Messages) -> Result<()> {
@@ -125,4 +150,17 @@ fn start_log(cli: &Cli) {
         .parse_default_env()
         .format_target(cli.verbose > 1)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(unix)]
+    #[test]
+    fn without_descriptors_the_remedy_is_named_whatever_they_were_needed_for() {
+        let error = std::io::Error::from(rustix::io::Errno::MFILE);
+        for said in [format!("cannot listen for signals: {error}"), format!("x: {error}: y")] {
+            assert_eq!(super::with_remedy(said.clone()).matches("ulimit -n").count(), 1, "{said}");
+        }
+        assert_eq!(super::with_remedy("Permission denied".into()), "Permission denied");
+    }
 }

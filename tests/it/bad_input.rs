@@ -281,7 +281,7 @@ fn a_y4m_that_cannot_be_taken_is_said_once() {
     }
 }
 
-/// Wherever the descriptors run out on the way up, the line says it once.
+/// Wherever the descriptors run out on the way up, the line says it once, with the remedy.
 #[test]
 #[cfg(unix)]
 fn too_many_open_files_is_said_once() {
@@ -295,6 +295,7 @@ fn too_many_open_files_is_said_once() {
         let outcome = Program::spawn(command.stdin(Stdio::null()).stdout(Stdio::null())).finish();
         for line in outcome.stderr.lines().filter(|line| line.contains("open files")) {
             assert_eq!(crate::program::said_twice(line), None, "{most} descriptors: {line}");
+            assert_eq!(line.matches("ulimit -n").count(), 1, "{most} descriptors: {line}");
             refused += 1;
         }
     }

@@ -13,7 +13,7 @@ use udpchat::net::{
     netem::{Netem, NetemSpec},
     session::{
         CallCounters, ConnId, Delivered, Endpoint, EndpointConfig, Event, LookupId, Output, Role,
-        Target,
+        Target, WaitReason,
     },
     wire::{
         control::CloseReason,
@@ -558,6 +558,7 @@ impl Sim {
         let now = self.now;
         match event {
             PipeEvent::Found { node, lookup, found } => {
+                let found = found.map_err(|error| WaitReason::Unresolved { error });
                 self.with(node, |e, _| e.handle_found(now, lookup, found));
             }
             PipeEvent::Dial { pipe, to } => self.arrive(pipe, to),

@@ -10,7 +10,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
 use super::{
-    faults::remedy_of,
     options::SocketOptions,
     udp::UdpSocket,
     zone::{shown, shown_ip},
@@ -44,7 +43,7 @@ pub enum BindError {
         addr: SocketAddr,
     },
     /// Anything else.
-    #[error("cannot listen on {}: {error}{}", shown(*addr), remedy_of(error))]
+    #[error("cannot listen on {}: {error}", shown(*addr))]
     Other {
         /// Where we wanted to be.
         addr: SocketAddr,
@@ -52,7 +51,7 @@ pub enum BindError {
         error: io::Error,
     },
     /// The event loop or the sending socket could not be made.
-    #[error("cannot set up the network: {0}{remedy}", remedy = remedy_of(.0))]
+    #[error("cannot set up the network: {0}")]
     Setup(io::Error),
 }
 
@@ -135,16 +134,6 @@ const PORT_ATTEMPTS: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn too_few_descriptors_are_named_with_the_remedy() {
-        let error = || io::Error::from_raw_os_error(libc::EMFILE);
-        let addr = "127.0.0.1:7722".parse().expect("an address");
-        for said in [BindError::from(error()), BindError::Other { addr, error: error() }] {
-            assert!(said.to_string().contains("ulimit -n"), "{said}");
-        }
-    }
 
     #[test]
     fn a_port_in_use_is_named_with_the_remedy() {

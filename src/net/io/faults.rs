@@ -110,14 +110,6 @@ pub(super) fn reason(error: &io::Error, to: SocketAddr) -> WaitReason {
     }
 }
 
-/// What to do when a socket could not be made, behind the system's word; empty if that must do.
-pub(super) fn remedy_of(error: &io::Error) -> String {
-    match by_number(error) {
-        fault @ LocalFault::Exhausted => format!(": {}", fault.remedy()),
-        _ => String::new(),
-    }
-}
-
 /// Tells `endpoint` that `conn` could not be made, and why.
 pub(super) fn not_dialled(
     endpoint: &mut Endpoint,

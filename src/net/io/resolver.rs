@@ -1,7 +1,7 @@
 //! Names to addresses, on threads of their own: a name service may take many seconds.
 
 use std::{
-    net::{SocketAddr, ToSocketAddrs},
+    net::{Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket},
     sync::{
         Arc,
         mpsc::{Receiver, Sender, channel},
@@ -11,11 +11,14 @@ use std::{
 
 use mio::Waker;
 
-use super::zone::{AddrError, scoped_ip};
-use crate::net::session::LookupId;
+use super::{
+    faults::reason,
+    zone::{AddrError, scoped_ip},
+};
+use crate::net::session::{LocalFault, LookupId, WaitReason};
 
-/// What a name was found to stand for, or what the system said instead.
-pub(super) type Found = (LookupId, Result<Vec<SocketAddr>, String>);
+/// What a name was found to stand for, or why that is not known.
+pub(super) type Found = (LookupId, Result<Vec<SocketAddr>, WaitReason>);
 
 /// Looks names up while others wait for nothing.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ impl Resolver {
             let _ = waker.wake();
         };
         if let Err(error) = Builder::new().name("resolver".into()).spawn(look_up) {
-            let _ = self.found.send((id, Err(error.to_string())));
+            let _ = self.found.send((id, Err(unresolved(error.to_string()))));
             let _ = self.waker.wake();
         }
     }
@@ -53,15 +56,30 @@ impl Resolver {
     }
 }
 
-fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, WaitReason> {
     match scoped_ip(host) {
         Ok(ip) => Ok(vec![ip.with_port(port)]),
-        Err(AddrError::Zone(zone)) => Err(AddrError::Zone(zone).to_string()),
+        Err(AddrError::Zone(zone)) => Err(unresolved(AddrError::Zone(zone).to_string())),
         Err(AddrError::NotAnAddress) => {
             let found = (host, port).to_socket_addrs();
-            found.map(Iterator::collect).map_err(|error| plain(&error))
+            found
+                .map(Iterator::collect)
+                .map_err(|error| exhaustion().unwrap_or_else(|| unresolved(plain(&error))))
         }
     }
+}
+
+/// Without a descriptor for a socket every name is unknown, says the system. This is why, if it is so.
+fn exhaustion() -> Option<WaitReason> {
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    match reason(&UdpSocket::bind(any).err()?, any) {
+        reason @ WaitReason::Local { fault: LocalFault::Exhausted, .. } => Some(reason),
+        _ => None,
+    }
+}
+
+fn unresolved(error: String) -> WaitReason {
+    WaitReason::Unresolved { error }
 }
 
 /// The system's words without Rust's prefix.
@@ -80,7 +98,9 @@ mod tests {
         assert!(found.iter().all(|addr| addr.ip().is_loopback() && addr.port() == 7), "{found:?}");
         assert!(!found.is_empty());
         assert_eq!(addresses("10.0.0.1", 7), Ok(vec!["10.0.0.1:7".parse().unwrap()]));
-        let error = addresses("fe80::1%nowhere", 7).unwrap_err();
+        let Err(WaitReason::Unresolved { error }) = addresses("fe80::1%nowhere", 7) else {
+            panic!("no such interface")
+        };
         assert!(error.contains("nowhere"), "{error}");
         // RFC 6761: never resolves.
         assert!(addresses("desk.invalid", 7).is_err());

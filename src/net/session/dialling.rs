@@ -132,16 +132,15 @@ impl Dialling {
         matches!(self.state, State::Idle { .. } | State::Connecting(_))
     }
 
-    /// Its name has been looked up, in vain if there is an `error`; a word about that if it is new.
+    /// Its name has been looked up, in vain if there is a `failure`; a word about that if it is new.
     pub(super) fn handle_found(
         &mut self,
         now: Instant,
         found: &[SocketAddr],
-        error: Option<String>,
+        failure: Option<WaitReason>,
     ) -> Option<Event> {
         self.addresses.handle_found(now, found);
-        let error = error.filter(|_| self.addresses.known().is_empty())?;
-        self.wait_for(WaitReason::Unresolved { error })
+        self.wait_for(failure.filter(|_| self.addresses.known().is_empty())?)
     }
 
     /// A word, if the name service has not answered for a while and nothing is known without it.
@@ -441,9 +440,10 @@ mod tests {
         assert_eq!(d.judge_lookup(now), None);
         assert!(d.judge_lookup(now + LOOKUP_PATIENCE).is_some());
         assert_eq!(d.poll_timeout(), None);
-        assert!(d.handle_found(now, &[], Some("unknown".into())).is_some());
+        let unknown = || Some(WaitReason::Unresolved { error: "unknown".into() });
+        assert!(d.handle_found(now, &[], unknown()).is_some());
         d.addresses.note_asked(now, LookupId(2));
-        assert_eq!(d.handle_found(now, &[], Some("unknown".into())), None, "told once");
+        assert_eq!(d.handle_found(now, &[], unknown()), None, "told once");
         d.handle_found(now, &["127.0.0.1:7".parse().unwrap()], None);
         assert_eq!(d.due(now), Due::Dial);
         let later = now + LOOKUP_INTERVAL;

@@ -244,7 +244,7 @@ impl LocalFault {
             Self::NoAddress => {
                 "this machine has no address to call from: see `ip address`, and use another network or address"
             }
-            Self::Exhausted => "end other programs, or raise the limit with `ulimit -n`",
+            Self::Exhausted => "raise the limit with `ulimit -n`, or end other programs",
             Self::Other => "",
         }
     }

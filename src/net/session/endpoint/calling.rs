@@ -37,20 +37,18 @@ impl Endpoint {
         self.aim(now, index, None);
     }
 
-    /// Sends to where the target is, as far as is known; `error`: why that is not known.
-    pub(super) fn aim(&mut self, now: Instant, index: usize, error: Option<String>) {
+    /// Sends to where the target is, as far as is known; `failure`: why that is not known.
+    pub(super) fn aim(&mut self, now: Instant, index: usize, failure: Option<WaitReason>) {
         let unasked = &mut self.unasked[index];
         if let Some(addr) = unasked.moved() {
             return self.redirect(now, index, addr);
         }
-        match (unasked.call, unasked.addresses.known().first(), error) {
+        match (unasked.call, unasked.addresses.known().first(), failure) {
             (None, Some(&addr), _) => {
                 let call = self.send_unasked(now, addr);
                 self.unasked[index].call = Some((call, addr));
             }
-            (None, None, Some(error)) => {
-                self.events.extend(unasked.wait_for(WaitReason::Unresolved { error }));
-            }
+            (None, None, Some(failure)) => self.events.extend(unasked.wait_for(failure)),
             _ => {}
         }
     }

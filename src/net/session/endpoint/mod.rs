@@ -404,23 +404,25 @@ impl Endpoint {
         }
     }
 
-    /// The answer to [`Output::LookUp`]: addresses, or what the system said instead.
+    /// The answer to [`Output::LookUp`]: addresses, or why there are none.
     pub fn handle_found(
         &mut self,
         now: Instant,
         lookup: LookupId,
-        found: Result<Vec<SocketAddr>, String>,
+        found: Result<Vec<SocketAddr>, WaitReason>,
     ) {
-        let (found, error) = match found {
-            Ok(found) if found.is_empty() => (found, Some("it has no address".to_owned())),
+        let (found, failure) = match found {
+            Ok(found) if found.is_empty() => {
+                (found, Some(WaitReason::Unresolved { error: "it has no address".into() }))
+            }
             Ok(found) => (found, None),
-            Err(error) => (Vec::new(), Some(error)),
+            Err(failure) => (Vec::new(), Some(failure)),
         };
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.addresses.is_asked(lookup)) {
-            self.events.extend(dialling.handle_found(now, &found, error));
+            self.events.extend(dialling.handle_found(now, &found, failure));
         } else if let Some(index) = self.unasked.iter().position(|u| u.addresses.is_asked(lookup)) {
             self.unasked[index].addresses.handle_found(now, &found);
-            self.aim(now, index, error);
+            self.aim(now, index, failure);
         }
     }
 
