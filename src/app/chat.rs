@@ -14,6 +14,7 @@ use super::{
     send::open_source,
     statistics::Statistics,
     stop::Stop,
+    terminal::DropsUnread,
     trust::{Side, Trust},
     typing::Typing,
     view::{View, ViewConfig, wants_windows},
@@ -33,6 +34,9 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         Some(host) => Role::ChatDial(target(host)?),
         None => Role::ChatListen,
     };
+    let types = !args.source.source.reads_stdin();
+    // As long as anything here runs, what is typed is for it.
+    let _unread = types.then_some(DropsUnread);
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let side = if args.host.is_some() { Side::Calls } else { Side::IsSeen };
     let mut trust = Trust::new(&args.trust, true, args.accept, None, side, messages)?;
@@ -99,7 +103,6 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
             stop: stop.clone(),
         },
     )?;
-    let types = !args.source.source.reads_stdin();
     let typing = Typing::start(types, clock::now(), messages)?;
     let result = Watch {
         network: &network,

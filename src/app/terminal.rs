@@ -32,6 +32,31 @@ pub(super) fn typed_input() -> BufReader<impl Read> {
     BufReader::new(Typed(io::stdin().lock()))
 }
 
+/// When it is dropped, so is what has been typed but not read: the beginning of a line would be the
+/// shell's.
+#[derive(Debug)]
+pub(super) struct DropsUnread;
+
+impl Drop for DropsUnread {
+    fn drop(&mut self) {
+        // In the background it is the foreground's.
+        if is_foreground() {
+            drop_unread();
+        }
+    }
+}
+
+#[cfg(unix)]
+fn drop_unread() {
+    use rustix::termios::{QueueSelector, tcflush};
+
+    // Fails if standard input is no terminal, and then there is nothing to do.
+    let _ = tcflush(io::stdin(), QueueSelector::IFlush);
+}
+
+#[cfg(not(unix))]
+fn drop_unread() {}
+
 struct Typed(io::StdinLock<'static>);
 
 impl Read for Typed {

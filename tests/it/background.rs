@@ -9,6 +9,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
+    people::free_port,
     program::{PATIENCE, Program, command, shared},
     trust::Home,
 };
@@ -143,6 +144,28 @@ fn a_chat_in_the_background_goes_on_and_reads_when_it_is_fetched() {
     ann.wait_for("has left");
     ann.interrupt();
     ann.finish().expect_success();
+}
+
+/// The line that was begun is no command.
+#[test]
+fn what_is_half_typed_when_a_call_ends_does_not_reach_the_shell() {
+    let _shared = shared();
+    let (ann, bob) = (Home::new(), Home::new());
+    let port = free_port().to_string();
+    let to = format!("127.0.0.1:{port}");
+    let script = "\"$0\" \"$@\" 2>&3; echo ended >&3; read x; echo \"the shell has $x\" >&3";
+    let mut call = at_a_terminal(script, &bob.command(&[&CALLS[..], &[&to]].concat()));
+    call.wait_for("waiting for 127.0.0.1");
+    let mut typed = call.stdin();
+    typed.write_all(b"anybody?\nrm -r").expect("typed to the chat");
+    call.wait_for("that was not sent");
+    // It has nobody to ask, and refuses.
+    let args = ["chat", "--show", "none", "--source", "pattern", "--bind", &to];
+    let _refuses = Program::spawn(ann.command(&args).stdin(Stdio::null()).stdout(Stdio::null()));
+    call.wait_for("ended");
+    typed.write_all(b" x\n").expect("typed to the shell");
+    let line = call.wait_for("the shell has ");
+    assert_eq!(line.trim(), "the shell has x");
 }
 
 #[test]

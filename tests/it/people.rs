@@ -17,7 +17,7 @@ fn pattern_to(port: u16) -> Program {
 }
 
 /// A port that is free now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     socket.local_addr().expect("bound").port()
 }
