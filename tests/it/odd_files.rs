@@ -36,10 +36,10 @@ fn count(outcome: &Outcome, part: &str) -> usize {
     outcome.stderr.lines().filter(|line| line.contains(part)).count()
 }
 
-/// Its configuration folder can be neither read nor made.
-fn without_a_home(args: &[&str]) -> Program {
+/// Its configuration folder, below `home`, can be neither read nor made.
+fn with_home(home: &str, args: &[&str]) -> Program {
     let mut command = command(args);
-    command.env("XDG_CONFIG_HOME", "/dev/null/config");
+    command.env("HOME", home).env_remove("XDG_CONFIG_HOME");
     Program::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))
 }
 
@@ -51,15 +51,43 @@ fn a_home_out_of_reach_matters_only_to_those_who_need_an_identity() {
     let key = ["--no-control", "--key-file", text(&key), "--seconds", "0.2"];
     let send = ["send", "--to", "127.0.0.1:9", "--source", "pattern", "--size", "320x240"];
     for args in [[&RECV[..], &key].concat(), [&send[..], &key].concat()] {
-        let outcome = without_a_home(&args).finish();
+        let outcome = with_home("/dev/null", &args).finish();
         assert!(!outcome.expect_success().stderr.contains("/dev/null"), "{}", outcome.stderr);
     }
-    for args in [&RECV[..], &send, &["chat", "--show", "none", "--source", "pattern"]] {
-        let parts = ["/dev/null/config", "--identity FILE", "--known-peers FILE"];
-        without_a_home(args).finish().expect_failure(1, &parts);
+    let identity = ["--identity", text(&identity)];
+    let known = ["--known-peers", text(&known)];
+    // A folder cannot be made in either, and the system has a word of its own for each.
+    for home in ["/dev/null", "/proc"] {
+        for (options, said) in [
+            (&[][..], "a temporary identity and recognises nobody (--identity FILE --known-peers"),
+            (&known, "this run uses a temporary identity (--identity FILE)"),
+        ] {
+            let args = [&RECV[..], options, &["--seconds", "0.2"]].concat();
+            let outcome = with_home(home, &args).finish();
+            outcome.expect_success();
+            assert_eq!(count(&outcome, home), 1, "{}", outcome.stderr);
+            assert_eq!(count(&outcome, said), 1, "{}", outcome.stderr);
+        }
     }
-    let files = ["--identity", text(&identity), "--known-peers", text(&known), "--seconds", "0.2"];
-    without_a_home(&[&RECV[..], &files].concat()).finish().expect_success();
+    let args = [&RECV[..], &identity, &["--seconds", "0.2"]].concat();
+    let outcome = with_home("/dev/null", &args).finish();
+    let said = "this run recognises nobody (--known-peers FILE)";
+    assert_eq!(count(outcome.expect_success(), said), 1, "{}", outcome.stderr);
+    let outcome = with_home("/dev/null", &[&args[..], &known].concat()).finish();
+    assert_eq!(count(outcome.expect_success(), "/dev/null"), 0, "{}", outcome.stderr);
+}
+
+#[test]
+fn a_file_that_is_there_but_cannot_be_read_is_not_replaced() {
+    let home = folder();
+    let files = home.path().join(".config/udpchat");
+    fs::create_dir_all(files.join("identity")).expect("made");
+    let outcome = with_home(text(home.path()), &RECV).finish();
+    outcome.expect_failure(1, &["udpchat/identity", "it is a folder"]);
+    fs::remove_dir(files.join("identity")).expect("removed");
+    fs::create_dir(files.join("known_peers")).expect("made");
+    let outcome = with_home(text(home.path()), &RECV).finish();
+    outcome.expect_failure(1, &["udpchat/known_peers", "it is a folder"]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(crate) mod secret_file;
 
 use std::{
     io::{IsTerminal, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
@@ -241,23 +241,70 @@ impl Trust {
 
 /// Who we are, and whom we know: in the files that the options name, else in the user's
 /// configuration folder.
+///
+/// Where that folder can be neither read nor made, whatever the reason, the run has a temporary identity and
+/// recognises nobody, and says so once. What the options name must be there, and what is in the folder but
+/// cannot be read is not replaced.
 fn own_files(args: &TrustArgs, messages: &Messages) -> Result<(Identity, Option<KnownPeers>)> {
     let folder = etcetera::choose_base_strategy().ok().map(|s| s.config_dir().join("udpchat"));
-    let beside = |name: &str| folder.as_ref().map(|folder| folder.join(name));
-    let identity = identity(args.identity.as_deref(), beside("identity").as_deref(), messages)?;
-    let known = args.known_peers.clone().or_else(|| beside("known_peers"));
-    let Some(known) = known.map(KnownPeers::in_file) else {
-        messages.say("there is no home folder, and no keys are remembered (--known-peers FILE)");
-        return Ok((identity, None));
+    let usual = |name: &str| {
+        let no_home = || OutOfReach("there is no home folder".to_owned());
+        folder.as_ref().map(|folder| folder.join(name)).ok_or_else(no_home)
     };
-    // Said now rather than when somebody calls.
-    known.check().map_err(|error| with_remedy(error, args.known_peers.is_some()))?;
-    Ok((identity, Some(known)))
+    let identity = match &args.identity {
+        Some(path) => Ok(identity_in(path, messages)?),
+        None => reached(usual("identity"), |path| identity_in(path, messages))?,
+    };
+    let known = match &args.known_peers {
+        Some(path) => Ok(known_in(path)?),
+        None => match (&identity, reached(usual("known_peers"), known_in)?) {
+            // Nobody could be added.
+            (Err(why), Ok(known)) if !known.path().exists() => Err(why.clone()),
+            (_, known) => known,
+        },
+    };
+    if let Some(line) = out_of_reach(identity.as_ref().err(), known.as_ref().err()) {
+        messages.say(&line);
+    }
+    Ok((identity.unwrap_or_else(|_| Identity::generate()), known.ok()))
 }
 
-/// Who we are. Where nothing can be kept that is somebody for this once; but an identity that the
-/// user names must be there, and one that may be there but cannot be read is not replaced.
-fn identity(wanted: Option<&Path>, usual: Option<&Path>, messages: &Messages) -> Result<Identity> {
+/// Why there can be no file in the configuration folder.
+#[derive(Clone, Debug)]
+struct OutOfReach(String);
+
+/// What `open` makes of the file at `path`, if it is or can be there.
+fn reached<T>(
+    path: Result<PathBuf, OutOfReach>,
+    open: impl FnOnce(&Path) -> Result<T>,
+) -> Result<Result<T, OutOfReach>> {
+    let path = match path {
+        Ok(path) => path,
+        Err(why) => return Ok(Err(why)),
+    };
+    match open(&path) {
+        Ok(opened) => Ok(Ok(opened)),
+        Err(error) if error.is::<std::io::Error>() && path.metadata().is_err() => {
+            Ok(Err(OutOfReach(format!("{error:#}"))))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What is said when the identity, the known peers or both are out of reach.
+fn out_of_reach(identity: Option<&OutOfReach>, known: Option<&OutOfReach>) -> Option<String> {
+    let OutOfReach(why) = identity.or(known)?;
+    Some(match (identity, known) {
+        (Some(_), Some(_)) => format!(
+            "{why}: this run uses a temporary identity and recognises nobody (--identity FILE --known-peers FILE)"
+        ),
+        (Some(_), None) => format!("{why}: this run uses a temporary identity (--identity FILE)"),
+        (None, _) => format!("{why}: this run recognises nobody (--known-peers FILE)"),
+    })
+}
+
+/// The identity in `path`, made if it is not there.
+fn identity_in(path: &Path, messages: &Messages) -> Result<Identity> {
     let made = || {
         let identity = Identity::generate();
         let fingerprint = identity.public_key().fingerprint();
@@ -267,42 +314,20 @@ fn identity(wanted: Option<&Path>, usual: Option<&Path>, messages: &Messages) ->
             format!("udpchat: who you are, with the fingerprint {fingerprint}; for nobody else"),
         )
     };
-    let Some(path) = wanted.or(usual) else {
-        messages.say("there is no home folder: this identity is for this once (--identity FILE)");
-        return Ok(Identity::generate());
-    };
-    match secret_file::read_or_make(path, made) {
-        Ok(secret) => {
-            let identity = Identity::from_bytes(*secret.bytes);
-            if secret.is_new {
-                let fingerprint = identity.public_key().fingerprint();
-                messages.say(&format!("your fingerprint is {fingerprint}, in {}", path.display()));
-            }
-            Ok(identity)
-        }
-        Err(error) if wanted.is_none() && is_unwritable(&error) => {
-            messages.say(&format!("{error:#}: this identity is for this once (--identity FILE)"));
-            Ok(Identity::generate())
-        }
-        Err(error) => Err(with_remedy(error, wanted.is_some())),
+    let secret = secret_file::read_or_make(path, made)?;
+    let identity = Identity::from_bytes(*secret.bytes);
+    if secret.is_new {
+        let fingerprint = identity.public_key().fingerprint();
+        messages.say(&format!("your fingerprint is {fingerprint}, in {}", path.display()));
     }
+    Ok(identity)
 }
 
-/// `error` about a file in the configuration folder, with what helps if that cannot be reached.
-fn with_remedy(error: anyhow::Error, is_named: bool) -> anyhow::Error {
-    if is_named || error.downcast_ref::<std::io::Error>().is_none() {
-        return error;
-    }
-    anyhow::anyhow!("{error:#}: use files elsewhere, with --identity FILE --known-peers FILE")
-}
-
-/// Whether a file is missing only because it cannot be made there.
-fn is_unwritable(error: &anyhow::Error) -> bool {
-    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-
-    let io = error.downcast_ref::<std::io::Error>();
-    io.is_some_and(|io| matches!(io.kind(), PermissionDenied | ReadOnlyFilesystem))
-        && error.to_string().starts_with("cannot make")
+/// The known peers in `path`. That they cannot be read is said now rather than when somebody calls.
+fn known_in(path: &Path) -> Result<KnownPeers> {
+    let known = KnownPeers::in_file(path.to_owned());
+    known.check()?;
+    Ok(known)
 }
 
 /// The key of sessions without a control channel, made if it is not there.
