@@ -2,7 +2,13 @@
 
 use std::io::{BufRead, BufReader, Cursor};
 
-use crate::video::{image::Image, source::y4m::Y4mReader};
+use crate::video::{
+    image::Image,
+    source::{
+        unread::Unread,
+        y4m::{Y4mError, Y4mReader},
+    },
+};
 
 /// The bytes are a stream. Each picture is as the header says, and there are no more of them than
 /// there are bytes for, however they come in.
@@ -15,12 +21,16 @@ pub fn y4m(bytes: &[u8]) {
 }
 
 fn pictures(reader: Box<dyn BufRead + Send>) -> Vec<Image> {
-    let Ok(mut reader) = Y4mReader::open(reader) else { return Vec::new() };
+    let Ok(mut reader) = Y4mReader::open(Unread::new(reader)) else { return Vec::new() };
     let mut pictures = Vec::new();
-    while let Ok(Some(picture)) = reader.next_image() {
+    loop {
+        let picture = match reader.next_image() {
+            Ok(Some(picture)) => picture,
+            Err(Y4mError::BrokenOff) => continue,
+            Ok(None) | Err(_) => return pictures,
+        };
         let header = reader.header;
         assert_eq!((picture.size(), picture.format), (header.size, header.format));
         pictures.push(picture);
     }
-    pictures
 }

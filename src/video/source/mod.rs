@@ -22,6 +22,7 @@ mod spec;
 mod still;
 #[cfg(feature = "opencv")]
 mod timeline;
+pub(crate) mod unread;
 #[cfg(feature = "opencv")]
 mod url;
 pub(crate) mod y4m;

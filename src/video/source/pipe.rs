@@ -4,7 +4,7 @@
 //! writes is never held up by who encodes.
 
 use std::{
-    io::{self, BufRead, BufReader, Cursor, Read},
+    io::{self, BufReader, Read},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,6 +17,7 @@ use super::{
     jpegs::{JpegReader, Next},
     pace::STOP_LOOK,
     scale,
+    unread::Unread,
     y4m::{self, Y4mError, Y4mReader},
 };
 use crate::{
@@ -44,7 +45,8 @@ impl Pipe {
         let first = read_beginning(&mut reader).map_err(unreadable(name))?;
         let damaged = Arc::new(AtomicU64::new(0));
         let rest = BufReader::with_capacity(READ_LEN, reader);
-        let bytes: Bytes = Box::new(Cursor::new(first.clone()).chain(rest));
+        let mut bytes = Unread::new(Box::new(rest));
+        bytes.unread(&first);
         let (info, format, first) = match &first[..] {
             [] => return Err(SourceError::PipeEmpty { name: name.to_owned() }),
             start if start.starts_with(y4m::HEADER_MAGIC) => open_y4m(name, bytes, options)?,
@@ -105,10 +107,8 @@ struct Pictures {
 
 enum Format {
     Y4m(Y4mReader),
-    Jpegs(JpegReader<Bytes>),
+    Jpegs(JpegReader<Unread>),
 }
-
-type Bytes = Box<dyn BufRead + Send>;
 
 impl Pictures {
     /// The next picture, or `None` at the end. Another format may follow, as when one program after
@@ -149,6 +149,11 @@ impl Pictures {
                 Ok((None, Some(Format::Jpegs(reader))))
             }
             Ok(None) => Ok((None, None)),
+            Err(error @ Y4mError::BrokenOff) => {
+                log::warn!("{}: {error}, and is dropped", self.name);
+                self.damaged.fetch_add(1, Ordering::Relaxed);
+                Ok((None, Some(Format::Y4m(reader))))
+            }
             Err(Y4mError::Truncated) => {
                 log::warn!("{} ended within a picture, which is dropped", self.name);
                 Ok((None, None))
@@ -157,14 +162,15 @@ impl Pictures {
         }
     }
 
-    fn next_jpeg(&self, mut reader: JpegReader<Bytes>) -> Result<Step, SourceError> {
+    fn next_jpeg(&self, mut reader: JpegReader<Unread>) -> Result<Step, SourceError> {
         match reader.next().map_err(unreadable(&self.name))? {
             Next::Jpeg(frame) => Ok((Some(Picture::Jpeg(frame)), Some(Format::Jpegs(reader)))),
             Next::Y4m => {
                 log::info!("{} goes on with YUV4MPEG2", self.name);
                 let refused = |error| SourceError::Y4m { name: self.name.clone(), error };
-                let reader = Y4mReader::open_after_magic(reader.into_inner()).map_err(refused)?;
-                Ok((None, Some(Format::Y4m(reader))))
+                let mut bytes = reader.into_inner();
+                bytes.unread(y4m::HEADER_MAGIC);
+                Ok((None, Some(Format::Y4m(Y4mReader::open(bytes).map_err(refused)?))))
             }
             Next::End => Ok((None, None)),
         }
@@ -176,7 +182,7 @@ type Step = (Option<Picture>, Option<Format>);
 
 fn open_y4m(
     name: &str,
-    bytes: Bytes,
+    bytes: Unread,
     options: &SourceOptions,
 ) -> Result<(SourceInfo, Format, Option<Picture>), SourceError> {
     let refused = |error| SourceError::Y4m { name: name.to_owned(), error };
@@ -206,7 +212,7 @@ fn open_y4m(
 
 fn open_jpegs(
     name: &str,
-    bytes: Bytes,
+    bytes: Unread,
     options: &SourceOptions,
     damaged: &Arc<AtomicU64>,
 ) -> Result<(SourceInfo, Format, Option<Picture>), SourceError> {
@@ -292,6 +298,8 @@ const READ_LEN: usize = 1 << 16;
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
     use crate::video::{
         image::{Image, PixelFormat},
@@ -440,6 +448,18 @@ mod tests {
         let bad = [0xFF, 0xD8, 0xFF, 0xFE, 0, 2, 0xFF, 0xD9];
         assert_eq!(is_jpeg(&[&jpegs[..], &bad, &raw].concat()), (false, 4, 1));
         assert_eq!(is_jpeg(&[&raw[..], &bad].concat()), (false, 1, 1));
+    }
+
+    #[test]
+    fn a_writer_that_is_killed_takes_no_picture_of_the_next_one_with_it() {
+        let cut = &y4m(3)[..y4m(2).len() + 500];
+        let next = [&b"YUV4MPEG2 W64 H64 F50:1 Cmono\nFRAME\n"[..], &[235; 4096]].concat();
+        let (_, pipe) = open(&[cut, &next].concat(), &SourceOptions::default()).expect("valid");
+        let damaged = pipe.damaged();
+        let last = all(pipe).pop().expect("pictures");
+        let Picture::Image(image) = last.picture else { panic!("pixels") };
+        assert_eq!((last.number, image.width, image.data[0]), (2, 64, 255));
+        assert_eq!(damaged.load(Ordering::Relaxed), 1);
     }
 
     #[test]

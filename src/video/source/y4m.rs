@@ -2,28 +2,23 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::aspect::PixelAspect;
+use super::{aspect::PixelAspect, unread::Unread};
 use crate::video::image::{Image, PixelFormat, Size, SizeError};
 
 /// Reads pictures from a YUV4MPEG2 stream.
 pub(crate) struct Y4mReader {
     /// What the last header says.
     pub(crate) header: Header,
-    reader: Box<dyn BufRead + Send>,
+    reader: Unread,
+    /// The end of the last picture.
+    tail: Vec<u8>,
 }
 
 impl Y4mReader {
     /// Reads the header, and checks it before anything is allocated by what it says.
-    pub(crate) fn open(mut reader: Box<dyn BufRead + Send>) -> Result<Self, Y4mError> {
+    pub(crate) fn open(mut reader: Unread) -> Result<Self, Y4mError> {
         let header = Header::parse(&read_line(&mut reader)?)?;
-        Ok(Self { header, reader })
-    }
-
-    /// Goes on where a header's magic has been read.
-    pub(super) fn open_after_magic(mut reader: Box<dyn BufRead + Send>) -> Result<Self, Y4mError> {
-        let rest = read_line(&mut reader)?;
-        let header = Header::parse(&[HEADER_MAGIC, &rest].concat())?;
-        Ok(Self { header, reader })
+        Ok(Self { header, reader, tail: Vec::new() })
     }
 
     /// The next picture; `None` at the end, or where a JPEG begins. A header between pictures begins
@@ -43,10 +38,7 @@ impl Y4mReader {
             }
             return match line.strip_prefix(b"FRAME") {
                 Some([b'\n', ..] | [b' ', .., b'\n']) => self.read_image().map(Some),
-                _ if line.len() < MAX_LINE_LEN && !line.ends_with(b"\n") => {
-                    Err(Y4mError::Truncated)
-                }
-                _ => Err(Y4mError::Damaged),
+                _ => Err(self.what_is_no_frame(&line)),
             };
         }
     }
@@ -63,18 +55,38 @@ impl Y4mReader {
     }
 
     /// The reader, for what follows the pictures.
-    pub(super) fn into_inner(self) -> Box<dyn BufRead + Send> {
+    pub(super) fn into_inner(self) -> Unread {
         self.reader
     }
 
+    /// A header within a line, or across its beginning, is one that another writer began with.
+    fn what_is_no_frame(&mut self, line: &[u8]) -> Y4mError {
+        let joined = [&self.tail[..], line].concat();
+        if let Some(at) = memchr::memmem::find(&joined, HEADER_START) {
+            self.reader.unread(&joined[at..]);
+            self.tail.clear();
+            return Y4mError::BrokenOff;
+        }
+        let is_cut = line.len() < MAX_LINE_LEN && !line.ends_with(b"\n");
+        if is_cut { Y4mError::Truncated } else { Y4mError::Damaged }
+    }
+
+    /// Reads a picture. Whoever is killed while writing one leaves it unfinished, and the next
+    /// writer's header is then within its data.
     fn read_image(&mut self) -> Result<Image, Y4mError> {
         let Header { size, format, full_range, .. } = self.header;
         let len = format.data_len(size.width, size.height);
         let mut data = Vec::with_capacity(len);
         (&mut self.reader).take(len as u64).read_to_end(&mut data).map_err(Y4mError::Read)?;
+        if let Some(at) = memchr::memmem::find(&data, HEADER_START) {
+            self.reader.unread(&data[at..]);
+            return Err(Y4mError::BrokenOff);
+        }
         if data.len() < len {
             return Err(Y4mError::Truncated);
         }
+        self.tail.clear();
+        self.tail.extend_from_slice(&data[len - HEADER_START.len().min(len)..]);
         let mut image = Image::new(size.width, size.height, format, data);
         if !full_range {
             stretch(&mut image);
@@ -146,6 +158,9 @@ pub enum Y4mError {
     /// A picture does not begin as it must.
     #[error("the YUV4MPEG2 stream is damaged: no FRAME where one must be")]
     Damaged,
+    /// Another stream begins within a picture, or before one.
+    #[error("a picture breaks off where another YUV4MPEG2 stream begins")]
+    BrokenOff,
     /// The stream ends within a picture.
     #[error("the YUV4MPEG2 stream ends within a picture")]
     Truncated,
@@ -200,6 +215,9 @@ fn table(of: impl Fn(f64) -> f64) -> [u8; 256] {
 /// How a stream begins.
 pub(super) const HEADER_MAGIC: &[u8] = b"YUV4MPEG2";
 
+/// The same, as far as a picture's bytes are not like it by accident.
+const HEADER_START: &[u8] = b"YUV4MPEG2 W";
+
 /// The longest line, of a header or before a picture. Real ones are a tenth of it.
 const MAX_LINE_LEN: usize = 1024;
 
@@ -210,7 +228,7 @@ mod tests {
     use std::io::Cursor;
 
     fn open(bytes: &[u8]) -> Result<Y4mReader, Y4mError> {
-        Y4mReader::open(Box::new(Cursor::new(bytes.to_vec())))
+        Y4mReader::open(Unread::new(Box::new(Cursor::new(bytes.to_vec()))))
     }
 
     #[test]
@@ -251,6 +269,35 @@ mod tests {
             open(&[&small[..], b"YUV4MPEG2 W16 H16 C420p10\n"].concat()).expect("valid");
         assert!(reader.next_image().expect("whole").is_some());
         assert!(matches!(reader.next_image(), Err(Y4mError::Layout(_))));
+    }
+
+    /// The first writer is killed after any number of bytes; the second one's pictures all come.
+    #[test]
+    fn a_header_within_a_picture_begins_another_stream() {
+        let header = &b"YUV4MPEG2 W16 H16 F30:1 Cmono XCOLORRANGE=FULL\n"[..];
+        let first = [header, b"FRAME\n", &[7; 256], b"FRAME\n", &[8; 256]].concat();
+        let picture = [&b"FRAME\n"[..], &[9; 512]].concat();
+        for cut in header.len()..=first.len() {
+            for pictures in [1, 3] {
+                let rest = [&b"YUV4MPEG2 W32 H16 Cmono\n"[..], &picture.repeat(pictures)].concat();
+                let mut reader = open(&[&first[..cut], &rest].concat()).expect("valid");
+                let mut widths = Vec::new();
+                loop {
+                    match reader.next_image() {
+                        Ok(Some(image)) => widths.push(image.width),
+                        Ok(None) => break,
+                        Err(error) => {
+                            assert!(matches!(error, Y4mError::BrokenOff), "{cut}: {error}");
+                        }
+                    }
+                }
+                let second_ones = widths.iter().filter(|&&width| width == 32).count();
+                // One whose end is the beginning of the header lacks no more than that.
+                let whole = (cut - header.len()) / (256 + 6);
+                let first_ones = widths.len() - second_ones;
+                assert!(second_ones == pictures && first_ones - whole <= 1, "{cut}: {widths:?}");
+            }
+        }
     }
 
     #[test]

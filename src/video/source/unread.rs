@@ -1,0 +1,61 @@
+//! A reader that takes bytes back.
+
+use std::io::{self, BufRead, Cursor, Read};
+
+/// Reads `rest`, and before it what was given back.
+pub(crate) struct Unread {
+    front: Cursor<Vec<u8>>,
+    rest: Box<dyn BufRead + Send>,
+}
+
+impl Unread {
+    pub(crate) fn new(rest: Box<dyn BufRead + Send>) -> Self {
+        Self { front: Cursor::default(), rest }
+    }
+
+    /// Gives back bytes, which come next.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        let left = &self.front.get_ref()[self.front.position() as usize..];
+        self.front = Cursor::new([bytes, left].concat());
+    }
+
+    fn front_is_read(&self) -> bool {
+        self.front.position() as usize >= self.front.get_ref().len()
+    }
+}
+
+impl Read for Unread {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.front_is_read() { self.rest.read(buffer) } else { self.front.read(buffer) }
+    }
+}
+
+impl BufRead for Unread {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.front_is_read() { self.rest.fill_buf() } else { self.front.fill_buf() }
+    }
+
+    fn consume(&mut self, len: usize) {
+        if self.front_is_read() { self.rest.consume(len) } else { self.front.consume(len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_back_last_comes_first() {
+        let mut reader = Unread::new(Box::new(Cursor::new(b"789".to_vec())));
+        reader.unread(b"456");
+        let mut byte = [0];
+        reader.read_exact(&mut byte).expect("memory does not fail");
+        assert_eq!(byte, *b"4");
+        reader.unread(b"123");
+        assert_eq!(reader.fill_buf().expect("memory does not fail"), b"12356");
+        reader.consume(2);
+        let mut all = String::new();
+        reader.read_to_string(&mut all).expect("memory does not fail");
+        assert_eq!(all, "356789");
+    }
+}
