@@ -172,7 +172,7 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
             "duplicate": totals.duplicates,
             "foreign": strays.foreign,
             "unknown_session": strays.unknown_session,
-            "damaged": strays.checksum,
+            "damaged": strays.checksum + strays.forged + totals.forged,
             "malformed": strays.malformed + totals.malformed,
             "other_version": strays.other_version,
             "reflected": totals.reflected,

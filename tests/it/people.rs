@@ -231,7 +231,7 @@ fn promised_statistics() -> Vec<(String, String)> {
 #[test]
 fn the_demos_statistics_have_what_the_readme_promises_and_nothing_else() {
     let args = ["demo", "--seconds", "2", "--size", "320x240", "--show", "none"];
-    let netem = ["--netem", "loss=5%,seed=3", "--stats-json", "-"];
+    let netem = ["--netem", "loss=5%,corrupt=5%,seed=3", "--stats-json", "-"];
     let outcome = crate::program::run(&[&args[..], &netem].concat());
     outcome.expect_success();
     let text = String::from_utf8_lossy(&outcome.stdout).into_owned();
@@ -256,6 +256,8 @@ fn the_demos_statistics_have_what_the_readme_promises_and_nothing_else() {
     }
     let count = |pointer: &str| last.pointer(pointer).and_then(serde_json::Value::as_u64);
     assert!(count("/netem/lost") > Some(0), "{text}");
+    // The seal tells most of them; what hits the header is foreign, or of a session that is not there.
+    assert!(count("/datagrams/damaged") > Some(0), "{text}");
     assert!(count("/sender/sent") > Some(30) && count("/bytes/pictures_sent") > Some(0), "{text}");
     assert!(count("/datagrams/sent") >= count("/datagrams/received"), "{text}");
 }
