@@ -21,7 +21,7 @@ pub(super) fn target(host: &HostPort) -> Result<Target> {
 /// nothing; it only asks the routing table. 192.0.2.1 is for documentation (RFC 5737).
 ///
 /// Without a route for IPv4 it is an IPv6 address (`2001:db8::/32` is for documentation, RFC 3849), unless
-/// `only_v4`.
+/// `only_v4`. Without a default route, as on a cable between two machines, it is one of an interface.
 pub(super) fn own_address(only_v4: bool) -> Option<IpAddr> {
     let routed = |from: &str, to: &str| {
         let socket = UdpSocket::bind(from).ok()?;
@@ -29,5 +29,67 @@ pub(super) fn own_address(only_v4: bool) -> Option<IpAddr> {
         Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
     };
     let v6 = || routed("[::]:0", "[2001:db8::1]:9").filter(|_| !only_v4);
-    routed("0.0.0.0:0", "192.0.2.1:9").or_else(v6)
+    let local = || most_reachable(interface_addresses(), only_v4);
+    routed("0.0.0.0:0", "192.0.2.1:9").or_else(v6).or_else(local)
+}
+
+/// Of a machine's addresses, the one that its neighbours can call: IPv4 first, as it is shorter to type. A
+/// link-local one of IPv6 would need an interface of theirs.
+fn most_reachable(addresses: impl Iterator<Item = IpAddr>, only_v4: bool) -> Option<IpAddr> {
+    let is_candidate = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_loopback(),
+        IpAddr::V6(ip) => !only_v4 && !ip.is_loopback() && !ip.is_unicast_link_local(),
+    };
+    let is_link_local = |ip: &IpAddr| matches!(ip, IpAddr::V4(ip) if ip.is_link_local());
+    addresses.filter(is_candidate).min_by_key(|ip| (is_link_local(ip), ip.is_ipv6()))
+}
+
+/// The addresses of the interfaces that are up.
+#[cfg(unix)]
+fn interface_addresses() -> impl Iterator<Item = IpAddr> {
+    use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
+
+    let interfaces = getifaddrs().into_iter().flatten();
+    let up = interfaces.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP));
+    up.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|address| address.ip().into());
+        v4.or_else(|| Some(address.as_sockaddr_in6()?.ip().into()))
+    })
+}
+
+#[cfg(not(unix))]
+fn interface_addresses() -> impl Iterator<Item = IpAddr> {
+    std::iter::empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn most_reachable_of(addresses: &[&str], only_v4: bool) -> Option<String> {
+        let addresses = addresses.iter().map(|ip| ip.parse().unwrap());
+        most_reachable(addresses, only_v4).map(|ip| ip.to_string())
+    }
+
+    #[test]
+    fn neighbours_are_told_the_address_that_they_can_call() {
+        let all = ["127.0.0.1", "::1", "fe80::1", "169.254.3.4", "fd00::1", "10.0.0.7"];
+        for (count, only_v4, expected) in [
+            (6, false, Some("10.0.0.7")),
+            (5, false, Some("fd00::1")),
+            (5, true, Some("169.254.3.4")),
+            (4, false, Some("169.254.3.4")),
+            (3, false, None),
+        ] {
+            let best = most_reachable_of(&all[..count], only_v4);
+            assert_eq!(best.as_deref(), expected, "of {count}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_loopback_has_an_address() {
+        assert!(interface_addresses().any(|ip| ip.is_loopback()));
+    }
 }
