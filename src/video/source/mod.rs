@@ -11,11 +11,11 @@ mod hand;
 mod jpegs;
 #[cfg(feature = "opencv")]
 mod mat;
-mod motion_jpeg;
 mod pace;
 mod paint;
 pub mod pattern;
 mod pipe;
+mod raw_film;
 mod sniff;
 mod spec;
 #[cfg(feature = "opencv")]
@@ -43,10 +43,10 @@ pub use spec::{FPS_RANGE, SourceOptions, SourceSpec};
 use self::mat::scale;
 use self::{
     complaints::Complaints,
-    motion_jpeg::MotionJpeg,
     pace::Pacer,
     pattern::Pattern,
     pipe::Pipe,
+    raw_film::RawFilm,
     sniff::{Content, sniff},
 };
 use super::image::{Image, Size};
@@ -128,7 +128,7 @@ impl Source {
         match &mut self.kind {
             Kind::Pattern(source) => Ok(source.next(stop)),
             Kind::Pipe(source) => source.next(stop),
-            Kind::MotionJpeg(source) => source.next(stop),
+            Kind::RawFilm(source) => source.next(stop),
             #[cfg(feature = "opencv")]
             Kind::Film(source) => source.next(stop),
             #[cfg(feature = "opencv")]
@@ -145,7 +145,7 @@ impl Source {
     pub fn is_paced(&self) -> bool {
         match &self.kind {
             Kind::Pattern(source) => source.pacer.is_paced(),
-            Kind::MotionJpeg(source) => source.is_paced(),
+            Kind::RawFilm(source) => source.is_paced(),
             #[cfg(feature = "opencv")]
             Kind::Film(source) => source.is_paced(),
             #[cfg(feature = "opencv")]
@@ -158,7 +158,7 @@ impl Source {
     pub fn damaged(&self) -> Arc<AtomicU64> {
         match &self.kind {
             Kind::Pipe(source) => source.damaged(),
-            Kind::MotionJpeg(source) => source.damaged(),
+            Kind::RawFilm(source) => source.damaged(),
             #[cfg(feature = "opencv")]
             Kind::Camera(source) => source.damaged(),
             _ => Arc::default(),
@@ -169,7 +169,7 @@ impl Source {
 enum Kind {
     Pattern(Box<PacedPattern>),
     Pipe(Pipe),
-    MotionJpeg(Box<MotionJpeg>),
+    RawFilm(Box<RawFilm>),
     #[cfg(feature = "opencv")]
     Film(file::Film),
     #[cfg(feature = "opencv")]
@@ -218,9 +218,9 @@ fn open_pattern(options: &SourceOptions) -> Source {
 
 fn open_path(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
     match sniff(path)? {
-        Content::MotionJpeg => {
-            let (info, film) = MotionJpeg::open(path, options)?;
-            Ok(Source { info, kind: Kind::MotionJpeg(Box::new(film)) })
+        Content::Raw(format) => {
+            let (info, film) = RawFilm::open(path, format, options)?;
+            Ok(Source { info, kind: Kind::RawFilm(Box::new(film)) })
         }
         Content::Image(format) => open_still(path, format, options),
         Content::Film => open_film(path, options),

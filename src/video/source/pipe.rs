@@ -279,7 +279,7 @@ pub(super) fn is_padding(bytes: &[u8]) -> bool {
 }
 
 /// The size that is sent if no other is asked for.
-fn square(header: &y4m::Header) -> Size {
+pub(super) fn square(header: &y4m::Header) -> Size {
     header.pixel_aspect.map_or(header.size, |aspect| aspect.squared(header.size))
 }
 

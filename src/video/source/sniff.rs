@@ -1,6 +1,7 @@
 //! What a file is, told by its first bytes and not by its name.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, BufReader, Read, Seek},
     path::Path,
@@ -9,6 +10,8 @@ use std::{
 use super::{
     SourceError,
     pipe::{is_padding, read_beginning},
+    unread::Unread,
+    y4m::{HEADER_MAGIC, Y4mReader},
 };
 use crate::video::jpeg::{FilmTest, Header, JpegStream, StreamItem, begins_jpegs};
 
@@ -17,12 +20,29 @@ use crate::video::jpeg::{FilmTest, Header, JpegStream, StreamItem, begins_jpegs}
 pub(super) enum Content {
     /// One picture, of the format named.
     Image(&'static str),
-    /// JPEGs one after another.
-    MotionJpeg,
+    /// A film without a container.
+    Raw(RawFormat),
     /// Anything else: `FFmpeg` will know.
     Film,
     /// No file that could be looked at: a FIFO, a process substitution, a terminal.
     Pipe,
+}
+
+/// What a film without a container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RawFormat {
+    /// JPEGs one after another.
+    MotionJpeg,
+    Y4m,
+}
+
+impl fmt::Display for RawFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MotionJpeg => "Motion JPEG",
+            Self::Y4m => "YUV4MPEG2",
+        })
+    }
 }
 
 /// Looks at the beginning of the file.
@@ -45,6 +65,7 @@ pub(super) fn sniff(path: &Path) -> Result<Content, SourceError> {
     }
     match image_format(&first) {
         Some(format) if format != "JPEG" => Ok(Content::Image(format)),
+        _ if first.starts_with(HEADER_MAGIC) => what_y4m_is(file).map_err(unreadable),
         _ if begins_jpegs(&first) => what_jpegs_are(file, &first).map_err(unreadable),
         _ => Ok(Content::Film),
     }
@@ -101,7 +122,16 @@ fn what_jpegs_are(mut file: File, first: &[u8]) -> io::Result<Content> {
 fn kind_of_film(jpeg: &[u8]) -> Content {
     match Header::parse(jpeg) {
         Err(error) if error.is_unsupported() => Content::Film,
-        _ => Content::MotionJpeg,
+        _ => Content::Raw(RawFormat::MotionJpeg),
+    }
+}
+
+/// `FFmpeg` plays layouts that we have none for, such as those of more than 8 bits.
+fn what_y4m_is(mut file: File) -> io::Result<Content> {
+    file.rewind()?;
+    match Y4mReader::open(Unread::new(Box::new(BufReader::new(file)))) {
+        Ok(_) => Ok(Content::Raw(RawFormat::Y4m)),
+        Err(_) => Ok(Content::Film),
     }
 }
 
@@ -129,7 +159,7 @@ mod tests {
         std::fs::write(&path, &frame).expect("writes");
         assert_eq!(sniff(&path).expect("reads"), Content::Image("JPEG"));
         std::fs::write(&path, frame.repeat(2)).expect("writes");
-        assert_eq!(sniff(&path).expect("reads"), Content::MotionJpeg);
+        assert_eq!(sniff(&path).expect("reads"), Content::Raw(RawFormat::MotionJpeg));
         let gain_map = textured(16, 16, PixelFormat::Gray);
         std::fs::write(&path, [&frame[..], &gain_map].concat()).expect("writes");
         assert_eq!(sniff(&path).expect("reads"), Content::Image("JPEG"));
@@ -141,7 +171,7 @@ mod tests {
             "damaged, with a thumbnail"
         );
         std::fs::write(&path, [&torn.concat()[..], &frame].concat()).expect("writes");
-        assert_eq!(sniff(&path).expect("reads"), Content::MotionJpeg);
+        assert_eq!(sniff(&path).expect("reads"), Content::Raw(RawFormat::MotionJpeg));
         std::fs::write(&path, b"--a text, and no JPEG follows\n").expect("writes");
         assert_eq!(sniff(&path).expect("reads"), Content::Film);
     }

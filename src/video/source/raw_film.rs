@@ -1,8 +1,10 @@
-//! A file of Motion JPEG without a container, looping: JPEGs one after another.
+//! A film without a container, looping: a file of Motion JPEG, which is JPEGs one after another, or
+//! of YUV4MPEG2.
 //!
-//! It is read as the same bytes from a pipe are: `FFmpeg` would conceal what is missing of a
-//! truncated or damaged frame, and wrong pictures would be sent. Such frames are dropped here. The
-//! others are decoded, so that size, quality and the path's bitrate hold as for any film.
+//! It is read as the same bytes from a pipe are. `FFmpeg` would conceal what is missing of a
+//! truncated or damaged JPEG, and wrong pictures would be sent; and `OpenCV` takes YUV4MPEG2 of the
+//! full range for studio range, which is what our own recordings are. JPEGs are decoded, so that
+//! size, quality and the path's bitrate hold as for any film.
 
 use std::{
     fs::File,
@@ -10,15 +12,19 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use super::{
-    Captured, Picture, SourceError, SourceInfo, SourceOptions,
+    Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     jpegs::{JpegReader, Next},
     pace::Pacer,
+    pipe::square,
     scale,
+    sniff::RawFormat,
+    unread::Unread,
+    y4m::{Y4mError, Y4mReader},
 };
 use crate::video::{
     image::{Image, Size},
@@ -26,7 +32,7 @@ use crate::video::{
 };
 
 /// A file that is being played.
-pub(super) struct MotionJpeg {
+pub(super) struct RawFilm {
     frames: Frames,
     damaged: Arc<AtomicU64>,
     size: Size,
@@ -38,31 +44,30 @@ pub(super) struct MotionJpeg {
     number: u64,
 }
 
-impl MotionJpeg {
-    /// Reads up to the first frame that can be used.
+impl RawFilm {
+    /// Reads up to the first picture that can be used.
     pub(super) fn open(
         path: &Path,
+        format: RawFormat,
         options: &SourceOptions,
     ) -> Result<(SourceInfo, Self), SourceError> {
         let damaged = Arc::default();
-        let name = path.display().to_string();
-        let reader = open_file(path).map_err(unreadable(path))?;
-        let fps = options.fps.unwrap_or(RAW_FPS);
-        let mut frames = Frames {
-            path: path.into(),
-            reader: JpegReader::new(&name, reader, Arc::clone(&damaged)),
-            decoder: Decoder::new(),
+        let mut frames = Frames::open(path, format, Arc::clone(&damaged))?;
+        let first = frames.next()?.ok_or_else(|| frames.empty())?;
+        let (found, square) = (first.size(), frames.square(first.size()));
+        let size = options.size.unwrap_or(square);
+        let fps = options.fps.unwrap_or(frames.own_fps());
+        let scaling = match options.size {
+            _ if found == size => String::new(),
+            None => format!(" scaled to {size}, since its pixels are not square,"),
+            Some(_) => format!(" scaled to {size}"),
         };
-        let first = frames.next()?.ok_or_else(|| frames.reader.unusable())?;
-        let found = first.size();
-        let size = options.size.unwrap_or(found);
-        let scaling = if found == size { String::new() } else { format!(" scaled to {size}") };
-        let rate = options.rate_text(fps);
+        let (name, rate) = (&frames.name, options.rate_text(fps));
         let info = SourceInfo {
             width: size.width,
             height: size.height,
             fps,
-            description: format!("{name}, Motion JPEG {found}{scaling} at {rate}"),
+            description: format!("{name}, {format} {found}{scaling} at {rate}"),
             passthrough: false,
             notes: Vec::new(),
         };
@@ -111,7 +116,7 @@ impl MotionJpeg {
         let mut next = self.frames.next()?;
         if next.is_none() && !self.once {
             self.frames.begin_again()?;
-            next = Some(self.frames.next()?.ok_or_else(|| self.frames.reader.unusable())?);
+            next = Some(self.frames.next()?.ok_or_else(|| self.frames.empty())?);
         }
         next.map(|image| self.fit(image)).transpose()
     }
@@ -124,35 +129,105 @@ impl MotionJpeg {
     }
 }
 
-/// The frames of the file, decoded.
+/// What the file has of pictures, decoded.
 struct Frames {
     path: PathBuf,
-    reader: JpegReader<BufReader<File>>,
-    decoder: Decoder,
+    /// The path for people.
+    name: String,
+    reader: Reader,
+    damaged: Arc<AtomicU64>,
+}
+
+enum Reader {
+    Jpegs(Box<JpegReader<Unread>>, Decoder),
+    Y4m(Y4mReader),
 }
 
 impl Frames {
-    /// The next picture, or `None` at the end.
-    fn next(&mut self) -> Result<Option<Image>, SourceError> {
-        // The file ends for us where another format begins.
-        while let Next::Jpeg(frame) = self.reader.next().map_err(unreadable(&self.path))? {
-            let mut image = Image::empty();
-            match self.decoder.decode(&frame, Want::Planar, &mut image) {
-                Ok(()) => return Ok(Some(image)),
-                Err(error) => self.reader.drop_frame(error.to_string()),
+    fn open(path: &Path, format: RawFormat, damaged: Arc<AtomicU64>) -> Result<Self, SourceError> {
+        let name = path.display().to_string();
+        let file = open_file(path)?;
+        let reader = match format {
+            RawFormat::MotionJpeg => {
+                let reader = JpegReader::new(&name, file, Arc::clone(&damaged));
+                Reader::Jpegs(Box::new(reader), Decoder::new())
             }
+            RawFormat::Y4m => Reader::Y4m(open_y4m(&name, file)?),
+        };
+        Ok(Self { path: path.into(), name, reader, damaged })
+    }
+
+    /// The next picture, or `None` at the end, which is also where another format begins.
+    fn next(&mut self) -> Result<Option<Image>, SourceError> {
+        match &mut self.reader {
+            Reader::Jpegs(reader, decoder) => {
+                while let Next::Jpeg(frame) = reader.next().map_err(unreadable(&self.path))? {
+                    let mut image = Image::empty();
+                    match decoder.decode(&frame, Want::Planar, &mut image) {
+                        Ok(()) => return Ok(Some(image)),
+                        Err(error) => reader.drop_frame(error.to_string()),
+                    }
+                }
+                Ok(None)
+            }
+            Reader::Y4m(reader) => loop {
+                let error = match reader.next_image() {
+                    Ok(image) => return Ok(image),
+                    Err(Y4mError::Read(error)) => return Err(unreadable(&self.path)(error)),
+                    Err(error) => error,
+                };
+                log::warn!("{}: {error}", self.name);
+                self.damaged.fetch_add(1, Ordering::Relaxed);
+                // A file ends for us where it is damaged.
+                if !matches!(error, Y4mError::BrokenOff) {
+                    return Ok(None);
+                }
+            },
         }
-        Ok(None)
     }
 
     fn begin_again(&mut self) -> Result<(), SourceError> {
-        self.reader.restart(open_file(&self.path).map_err(unreadable(&self.path))?);
+        let file = open_file(&self.path)?;
+        match &mut self.reader {
+            Reader::Jpegs(reader, _) => reader.restart(file),
+            Reader::Y4m(reader) => *reader = open_y4m(&self.name, file)?,
+        }
         Ok(())
+    }
+
+    /// Why there is no picture.
+    fn empty(&self) -> SourceError {
+        match &self.reader {
+            Reader::Jpegs(reader, _) => reader.unusable(),
+            Reader::Y4m(_) => {
+                SourceError::Y4m { name: self.name.clone(), error: Y4mError::Truncated }
+            }
+        }
+    }
+
+    /// The size of a picture with its pixels made square.
+    fn square(&self, found: Size) -> Size {
+        match &self.reader {
+            Reader::Jpegs(..) => found,
+            Reader::Y4m(reader) => square(&reader.header),
+        }
+    }
+
+    fn own_fps(&self) -> f64 {
+        match &self.reader {
+            Reader::Jpegs(..) => JPEGS_FPS,
+            Reader::Y4m(reader) => reader.header.fps.unwrap_or(DEFAULT_FPS),
+        }
     }
 }
 
-fn open_file(path: &Path) -> io::Result<BufReader<File>> {
-    Ok(BufReader::with_capacity(READ_LEN, File::open(path)?))
+fn open_file(path: &Path) -> Result<Unread, SourceError> {
+    let file = File::open(path).map_err(unreadable(path))?;
+    Ok(Unread::new(Box::new(BufReader::with_capacity(READ_LEN, file))))
+}
+
+fn open_y4m(name: &str, file: Unread) -> Result<Y4mReader, SourceError> {
+    Y4mReader::open(file).map_err(|error| SourceError::Y4m { name: name.to_owned(), error })
 }
 
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> SourceError {
@@ -160,7 +235,7 @@ fn unreadable(path: &Path) -> impl Fn(io::Error) -> SourceError {
 }
 
 /// JPEGs without a container have no rate; this is what `FFmpeg` plays them at.
-const RAW_FPS: f64 = 25.0;
+const JPEGS_FPS: f64 = 25.0;
 
 /// What is read at once.
 const READ_LEN: usize = 1 << 16;
@@ -303,6 +378,66 @@ mod tests {
         let cut = good[..good.len() * 2 / 3].repeat(3);
         let said = open(&cut, &ONCE).err().expect("refused").to_string();
         assert!(said.contains("film.mjpeg") && said.contains("can be used"), "{said}");
+    }
+
+    /// Luma 77, in the range that the header says.
+    fn y4m(header: &str, pictures: usize) -> Vec<u8> {
+        let picture = [&b"FRAME\n"[..], &[77; 64 * 48]].concat();
+        [format!("YUV4MPEG2 W64 H48 {header}\n").as_bytes(), &picture.repeat(pictures)].concat()
+    }
+
+    fn luma(captured: &Captured) -> (Size, u8) {
+        let Picture::Image(image) = &captured.picture else { panic!("pixels") };
+        (image.size(), image.data[0])
+    }
+
+    #[test]
+    fn y4m_keeps_its_levels_and_its_rate() {
+        let size = Size { width: 64, height: 48 };
+        for (header, expected) in [
+            ("F50:1 Cmono XCOLORRANGE=FULL", (size, 77)),
+            ("F50:1 Cmono", (size, 71)),
+            ("F50:1 A2:1 Cmono", (Size { width: 128, ..size }, 71)),
+        ] {
+            let mut source = open(&y4m(header, 3), &ONCE).expect("opens");
+            assert_eq!(source.info().width, expected.0.width, "{header}");
+            let played = play(&mut source);
+            assert_eq!(played.iter().map(luma).collect::<Vec<_>>(), [expected; 3], "{header}");
+            let paced = SourceOptions { unpaced: false, ..ONCE };
+            let description =
+                open(&y4m(header, 3), &paced).expect("opens").info().description.clone();
+            assert!(description.ends_with("at 50 frames/s"), "{description}");
+        }
+    }
+
+    #[test]
+    fn y4m_begins_again_and_ends_where_it_is_damaged() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (whole, options) = (y4m("F50:1 Cmono", 3), SourceOptions { once: false, ..ONCE });
+        let cut = &whole[..whole.len() - 99];
+        let mut source = open_in(&folder, &[cut, &whole].concat(), &options).expect("opens");
+        let damaged = source.damaged();
+        for number in 0..12 {
+            let captured = source.next(&RUN).expect("plays").expect("no end");
+            assert_eq!((captured.number, luma(&captured).1), (number, 71));
+        }
+        assert_eq!(damaged.load(Ordering::Relaxed), 2, "one of six in each of two whole passes");
+        assert_eq!(
+            play(&mut open(&[&whole[..], b"junk\n"].concat(), &ONCE).expect("opens")).len(),
+            3
+        );
+        assert_eq!(play(&mut open(cut, &ONCE).expect("opens")).len(), 2);
+        let said = open(&whole[..99], &ONCE).err().expect("refused").to_string();
+        assert!(said.contains("film.mjpeg: the YUV4MPEG2 stream ends within"), "{said}");
+    }
+
+    #[test]
+    #[cfg(feature = "opencv")]
+    fn ffmpeg_plays_y4m_of_more_bits() {
+        let header = b"YUV4MPEG2 W64 H48 F50:1 C420p10\n";
+        let picture = [&b"FRAME\n"[..], &[1; 64 * 48 * 3]].concat();
+        let mut source = open(&[header, &picture.repeat(3)[..]].concat(), &ONCE).expect("opens");
+        assert_eq!(play(&mut source).len(), 3);
     }
 
     #[test]
