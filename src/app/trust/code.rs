@@ -48,7 +48,7 @@ impl Code {
         let text = text.trim();
         if text.chars().count() < MIN_TYPED_CHARS {
             bail!(
-                "a code of your own needs {MIN_TYPED_CHARS} characters: or let the other side make one, with --code alone"
+                "a code needs at least {MIN_TYPED_CHARS} characters; --code alone makes one on the side that waits"
             );
         }
         Ok(Self(Zeroizing::new(text.to_owned())))
