@@ -87,6 +87,8 @@ fn without_a_control_channel_frames_come_unasked() {
     let args = ["send", "--to", &to, "--source", "pattern", "--size", "320x240", "--no-control"];
     let sender = Program::start(&args);
     receiver.wait_for("latency unknown");
+    // Nobody has answered, and what it sends is its own.
+    assert!(!sender.said().iter().any(|line| line.contains(" streams ")), "{:?}", sender.said());
     sender.kill();
     let _again = Program::start(&args);
     receiver.wait_for("another one has taken its place");
