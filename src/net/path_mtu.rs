@@ -97,6 +97,12 @@ struct Missing {
     short_arrived: usize,
 }
 
+/// Whether `received` datagrams of `bytes` in all are of about the length in use, `max_len`, and
+/// not only the rests of frames.
+pub fn are_long(max_len: usize, received: usize, bytes: usize) -> bool {
+    received > 0 && bytes / received > max_len.min(BASE_LEN) * 5 / 6
+}
+
 impl PathMtu {
     /// A path to a peer that takes datagrams of up to `peer_limit` bytes and acknowledges probes. The first
     /// probe is due at once.

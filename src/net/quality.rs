@@ -15,7 +15,7 @@ use std::cmp::Ordering;
 pub struct QualityLimits {
     /// The lowest JPEG quality, 1 to 100.
     pub min_quality: u8,
-    /// The highest, and where it begins.
+    /// The highest at full size, and where it begins.
     pub max_quality: u8,
     /// The fewest frames a thousand seconds, when the smallest pictures are still too many.
     pub least_millifps: u32,
@@ -154,7 +154,8 @@ impl QualityControl {
             _ => 1.0,
         };
         let QualityLimits { min_quality, max_quality, .. } = self.limits;
-        let plans = (min_quality..=max_quality).rev().map(|quality| EncodingPlan {
+        let most = if size_divisor > 1 { max_quality.max(SMALL_QUALITY) } else { max_quality };
+        let plans = (min_quality..=most).rev().map(|quality| EncodingPlan {
             quality,
             frame_divisor,
             size_divisor,
@@ -236,6 +237,10 @@ const TOO_LITTLE: f64 = 0.94;
 /// A better quality takes this share of the target at most. Small steps up find the limit of a link without
 /// overshooting it, for which they would be paid back with a deeper step down.
 const QUALITY_UP: f64 = 0.98;
+
+/// Smaller pictures may have this quality. At 80 they take a third of what the next size takes; only what
+/// is sent shows what a path carries, so the next size would never be known to fit.
+const SMALL_QUALITY: u8 = 90;
 
 /// Back to larger or more frames only when they take this share of the target, so that
 /// the picture does not flicker between two steps.

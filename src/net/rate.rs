@@ -437,8 +437,7 @@ impl RateController {
                 let since = *self.beyond_link.get_or_insert(now);
                 let proven = now.saturating_duration_since(since).as_secs_f64();
                 self.loss.is_shallow &= proven < SHALLOW_MEMORY;
-                let most = if self.loss.is_shallow { free } else { MOST_FREE_GROWTH };
-                ((near + PROVEN_GROWTH * proven).min(most), FREE_UNSENT)
+                ((near + PROVEN_GROWTH * proven).min(free), FREE_UNSENT)
             }
             Some(link) if self.target > link * NEAR => (near, NEAR_UNSENT),
             _ => (free, FREE_UNSENT),
@@ -638,14 +637,12 @@ const NEAR_GROWTH_BPS: f64 = 100e3;
 const LEAST_NEAR_GROWTH: f64 = 0.005;
 const MOST_NEAR_GROWTH: f64 = 0.04;
 
-/// What is added to the growth for each second beyond the limit, and growth far below it.
+/// What is added to the growth for each second beyond the limit; growth at most.
 const PROVEN_GROWTH: f64 = 0.1;
 const FREE_GROWTH: f64 = 0.25;
 
-/// A narrow path grows faster for its width: by so many bits a second each second.
-const FREE_GROWTH_BPS: f64 = 150e3;
-
-/// Growth at most.
+/// A narrow path grows faster for its width: by so many bits a second each second, within this share.
+const FREE_GROWTH_BPS: f64 = 600e3;
 const MOST_FREE_GROWTH: f64 = 0.5;
 
 /// At the start: how many times the target it is after each report of so many seconds, and what arrives at

@@ -113,7 +113,7 @@ fn random_loss_on_a_narrow_link_gets_parity_within_the_budget() {
 #[test]
 fn links_with_a_short_queue_are_not_flooded() {
     for (link, queue, shown) in [
-        (300_000, 40, 2.0),
+        (300_000, 60, 2.0),
         (300_000, 80, 2.0),
         (1_000_000, 10, 8.0),
         (1_000_000, 20, 8.0),

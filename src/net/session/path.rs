@@ -6,7 +6,7 @@ use rand::Rng;
 
 use super::outbound::{Burst, Outbound};
 use crate::net::{
-    path_mtu::{BASE_LEN, Delivery, PathMtu},
+    path_mtu::{self, Delivery, PathMtu},
     path_validation::PathValidation,
     route::Route,
     wire::{
@@ -119,8 +119,7 @@ impl Path {
         let Some(mtu) = &mut self.mtu else { return };
         let received = report.received.saturating_sub(before.received) as usize;
         let bytes = report.received_bytes.saturating_sub(before.received_bytes) as usize;
-        let short_mean = mtu.max_datagram_len().min(BASE_LEN) * 5 / 6;
-        let are_long = received > 0 && bytes / received > short_mean;
+        let are_long = path_mtu::are_long(mtu.max_datagram_len(), received, bytes);
         let delivery = Delivery {
             long_arrived: if are_long { received } else { 0 },
             long_lost: report.lost.saturating_sub(before.lost) as usize,

@@ -12,6 +12,7 @@ use crate::net::{
     frame::{FrameId, OutgoingFrame, Progress},
     pacer::{Allowance, Pacer, SendBudget},
     packetizer::{Next, Packetizer},
+    path_mtu,
     quality::PictureBitrates,
     rate::{Feedback, RateController, RateLimits, RateState},
     redundancy::{FecMode, Redundancy},
@@ -51,6 +52,8 @@ pub(super) struct Sender {
     rate: Option<RateController>,
     max_bitrate: Option<u64>,
     last_report: Option<Report>,
+    /// When a report last said that full datagrams arrive.
+    long_arrived: Option<Instant>,
     usual: Usual,
     counters: SenderCounters,
 }
@@ -77,8 +80,6 @@ struct Usual {
     overhead: Option<f64>,
     /// Bytes of a picture.
     frame_len: Option<f64>,
-    /// Bytes of a datagram.
-    datagram_len: Option<f64>,
     bytes_before: u64,
 }
 
@@ -132,6 +133,7 @@ impl Sender {
             rate: has_feedback.then(|| RateController::new(now, limits)),
             max_bitrate,
             last_report: None,
+            long_arrived: None,
             usual: Usual::default(),
             counters: SenderCounters::default(),
         };
@@ -249,10 +251,13 @@ impl Sender {
         self.redundancy.set_asking_helps(asking);
         let mut is_congested = false;
         let mut feedback = feedback(&before, report, probed);
-        let mean_len = feedback.received as f64 / (report.received - before.received).max(1) as f64;
-        if self.usual.datagram_len.is_some_and(|usual| mean_len < usual / 2.0) {
-            // Long datagrams are what is lost: the path's MTU is smaller than was believed, and that
-            // is not this mechanism's business.
+        let received = (report.received - before.received) as usize;
+        if path_mtu::are_long(self.max_datagram_len, received, feedback.received) {
+            self.long_arrived = Some(now);
+        }
+        let are_lost_by_length = |at: Instant| now.saturating_duration_since(at) >= LONG_MISSING;
+        if self.long_arrived.is_none_or(are_lost_by_length) {
+            // That is no narrow link, but one whose MTU is smaller than was believed.
             feedback.loss_ratio = 0.0;
         }
         let was_silent = self.is_unreported();
@@ -358,9 +363,7 @@ impl Sender {
         self.budget.as_ref().map_or(paced, |budget| paced.and(budget.poll(now, waiting)))
     }
 
-    fn record_sent(&mut self, now: Instant, burst: &Burst) {
-        let bytes = burst.len;
-        self.usual.note_burst(burst);
+    fn record_sent(&mut self, now: Instant, bytes: usize) {
         if let Some(pacer) = &mut self.pacer {
             pacer.record_sent(now, bytes);
         }
@@ -387,7 +390,7 @@ impl Sender {
         };
         let answer = self.repairs.poll_answer(now, outbound, buf, allowed);
         if let Some(burst) = answer {
-            self.record_sent(now, &burst);
+            self.record_sent(now, burst.len);
             return answer;
         }
         let burst = self.poll_frame(now, outbound, buf, max_datagrams);
@@ -425,7 +428,7 @@ impl Sender {
             let (burst, next) = current.emit(now, outbound, buf, allowed);
             current.paused_at = Some(now);
             if let Some(burst) = burst {
-                self.record_sent(now, &burst);
+                self.record_sent(now, burst.len);
             }
             if matches!(next, Next::Chunk(_) | Next::Waiting) {
                 return burst;
@@ -514,16 +517,6 @@ impl Usual {
         let Some(before) = self.pushed.replace(now) else { return };
         let interval = now.saturating_duration_since(before).min(LONGEST_INTERVAL);
         self.interval = Some(self.interval.map_or(interval, |usual| (usual * 7 + interval) / 8));
-    }
-
-    /// A frame's or an answer's datagrams have left.
-    fn note_burst(&mut self, burst: &Burst) {
-        let datagrams = burst.len.div_ceil(burst.segment_len.max(1)) as f64;
-        let len = burst.len as f64 / datagrams;
-        // A mean of some thirty datagrams, so of at least as much as a narrow link takes in a second.
-        let weight = (datagrams / 32.0).min(1.0);
-        self.datagram_len =
-            Some(self.datagram_len.map_or(len, |usual| usual + (len - usual) * weight));
     }
 
     /// A frame of `len` bytes has left; `bytes` have in all.
@@ -615,6 +608,9 @@ const LOSSY_DATAGRAM_LEN: usize = 1472;
 
 /// A frame that has been on its way for longer when a silent path returns is given up: its receiver has.
 const STALE: Duration = Duration::from_millis(250);
+
+/// No full datagram for so long, two reports, and what is lost is lost by its length.
+const LONG_MISSING: Duration = Duration::from_millis(100);
 
 /// Before the second frame.
 const FIRST_INTERVAL: Duration = Duration::from_millis(33);
