@@ -2,7 +2,7 @@
 //! doubles them or is narrow. Needs root.
 //!
 //! The rows of bad ways are those of `repair.rs`, where they are exact and have seeds; here they
-//! are real processes, sockets and clocks. A row takes ten seconds, or as many as
+//! are real processes, sockets and clocks. A row takes five seconds, or as many as
 //! `UDPCHAT_ROW_SECONDS` says: `UDPCHAT_ROW_SECONDS=60 cargo test --test it namespaces:: -- --nocapture`.
 
 use std::{path::Path, time::Duration};
@@ -161,7 +161,9 @@ fn a_cable_that_narrows_and_widens() {
     let crossing = running.finish();
     let time = |line: &Value| number(&line["time"]);
     let within = |line: &Value, from: f64, to: f64| (from..to).contains(&time(line));
-    let quality = |line: &Value| line["sender"]["quality"].as_f64();
+    let quality = |line: &Value| {
+        Some(line["sender"]["quality"].as_f64()? / line["sender"]["size_divisor"].as_f64()?)
+    };
     let qualities = |from, to| -> Vec<f64> {
         crossing.sender.iter().filter(|l| within(l, from, to)).filter_map(quality).collect()
     };
@@ -476,7 +478,7 @@ fn wait_until(mut done: impl FnMut() -> bool) {
 /// How long a row is.
 fn seconds() -> u32 {
     let told = std::env::var("UDPCHAT_ROW_SECONDS").ok();
-    told.map_or(10, |seconds| seconds.parse().expect("a number of seconds"))
+    told.map_or(5, |seconds| seconds.parse().expect("a number of seconds"))
 }
 
 /// Whether rows are as long as their bounds are meant for.
