@@ -90,8 +90,12 @@ fn without_a_control_channel_frames_come_unasked() {
     // Nobody has answered, and what it sends is its own.
     assert!(!sender.said().iter().any(|line| line.contains(" streams ")), "{:?}", sender.said());
     sender.kill();
-    let _again = Program::start(&args);
+    let again = Program::start(&args);
     receiver.wait_for("another one has taken its place");
+    receiver.kill();
+    if cfg!(target_os = "linux") {
+        again.wait_for("waiting for 127.0.0.1: nobody listens there");
+    }
 }
 
 /// A bad network on either side is the same bad network.

@@ -561,12 +561,21 @@ fn a_bare_sender_is_told_once_why_nothing_leaves_and_when_it_does_again() {
     sent(&mut sim);
     fail(&mut sim);
     assert_eq!(waits(&mut sim, ANN), []);
-    sim.run(2 * SECOND);
+    sim.run(6 * SECOND);
     sent(&mut sim);
     sent(&mut sim);
     assert_eq!(waits(&mut sim, ANN), [Event::Sending { host }]);
-    fail(&mut sim);
-    assert_eq!(waits(&mut sim, ANN).len(), 1, "it is told anew");
+    let refuse = |sim: &mut Sim| {
+        sim.with(ANN, |ann, now| ann.handle_unreachable(now, to, WaitReason::NobodyListens));
+    };
+    // It leaves, and nobody takes it.
+    refuse(&mut sim);
+    sent(&mut sim);
+    refuse(&mut sim);
+    let told = waits(&mut sim, ANN);
+    let is_refusal =
+        |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::NobodyListens, .. });
+    assert!(told.len() == 1 && is_refusal(&told[0]), "{told:?}");
     let elsewhere = "10.9.9.9:7722".parse().expect("an address");
     let answer = sim.with(ANN, |ann, now| ann.handle_unsendable(now, elsewhere, &no_route()));
     assert_eq!(answer, Some(false));

@@ -16,7 +16,7 @@ use mio::{Events, Interest, Poll, Token, Waker, net::TcpListener};
 use super::{
     bind::{BindError, Listen, bind_both},
     connections::Connections,
-    error_queue::TooBig,
+    error_queue::{Fate, Word},
     faults::{self, not_dialled},
     handle::{Command, Handle, Shared},
     options::SocketOptions,
@@ -193,7 +193,7 @@ impl Driver {
             self.receive();
         }
         if ready.iter().any(|e| e.token() == UDP && e.is_error()) {
-            self.hear_routers();
+            self.hear_network();
         }
         for event in ready {
             match event.token() {
@@ -303,11 +303,16 @@ impl Driver {
         }
     }
 
-    fn hear_routers(&mut self) {
+    fn hear_network(&mut self) {
         let Self { udp, endpoint, .. } = self;
-        udp.take_too_big(|TooBig { to, len }| {
-            debug!("a router on the way to {to} passes datagrams of {len} bytes");
-            endpoint.handle_too_big(clock::now(), to, len);
+        udp.take_words(|Word { to, fate }| match fate {
+            Fate::TooBig(len) => {
+                debug!("a router on the way to {to} passes datagrams of {len} bytes");
+                endpoint.handle_too_big(clock::now(), to, len);
+            }
+            Fate::Unreachable(error) => {
+                endpoint.handle_unreachable(clock::now(), to, faults::reason(&error, to));
+            }
         });
     }
 

@@ -1,15 +1,24 @@
-//! What routers say of datagrams that they did not pass: the error queue of a socket (Linux).
+//! What routers and hosts say of datagrams that they did not take: the error queue of a socket (Linux).
 //!
-//! Elsewhere, and where routers are silent, probing finds out. Whoever knows the addresses can forge
+//! Elsewhere, and where they are silent, probing finds out. Whoever knows the addresses can forge
 //! such a word, so it is a hint and no more: [`PathMtu`](crate::net::path_mtu::PathMtu).
 
 use std::net::SocketAddr;
 
-/// A router did not pass a datagram to `to`, since only `len` bytes of UDP payload pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooBig {
+/// What is said of a datagram to `to`.
+#[derive(Debug)]
+pub(super) struct Word {
     pub(super) to: SocketAddr,
-    pub(super) len: usize,
+    pub(super) fate: Fate,
+}
+
+/// Why a datagram was not taken.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// Only so many bytes of UDP payload pass.
+    TooBig(usize),
+    /// There is no such host, or nobody listens there.
+    Unreachable(std::io::Error),
 }
 
 #[cfg(target_os = "linux")]
@@ -31,7 +40,7 @@ mod linux {
         },
     };
 
-    use super::TooBig;
+    use super::{Fate, Word};
     use crate::net::io::udp::{IPV4_UDP_HEADERS, IPV6_UDP_HEADERS, plain};
 
     /// Asks for what routers say. From then on each such word also is, once, the error of whatever is
@@ -45,8 +54,8 @@ mod linux {
         Ok(())
     }
 
-    /// Empties the queue; `handle` gets what is about length.
-    pub(in crate::net::io) fn take(socket: &impl AsRawFd, mut handle: impl FnMut(TooBig)) {
+    /// Empties the queue; `handle` gets what is understood.
+    pub(in crate::net::io) fn take(socket: &impl AsRawFd, mut handle: impl FnMut(Word)) {
         let mut space = nix::cmsg_space!(sock_extended_err, libc::sockaddr_in6, [u8; 128]);
         for _ in 0..TAKEN_AT_ONCE {
             let mut quoted = [0; 0];
@@ -60,23 +69,29 @@ mod linux {
             for message in messages {
                 if let ControlMessageOwned::Ipv4RecvErr(error, _)
                 | ControlMessageOwned::Ipv6RecvErr(error, _) = message
-                    && let Some(too_big) = parse(to, &error)
+                    && let Some(fate) = parse(to, &error)
                 {
-                    handle(too_big);
+                    handle(Word { to, fate });
                 }
             }
         }
     }
 
-    /// What `error` says of the datagrams to `to`, if a router says that they are too long.
-    fn parse(to: SocketAddr, error: &sock_extended_err) -> Option<TooBig> {
-        let is_of_router = matches!(error.ee_origin, SO_EE_ORIGIN_ICMP | SO_EE_ORIGIN_ICMP6);
-        if !is_of_router || error.ee_errno != libc::EMSGSIZE as u32 {
+    /// What `error` says of the datagrams to `to`, if it is a word of the network's.
+    fn parse(to: SocketAddr, error: &sock_extended_err) -> Option<Fate> {
+        if !matches!(error.ee_origin, SO_EE_ORIGIN_ICMP | SO_EE_ORIGIN_ICMP6) {
             return None;
         }
-        let headers = if to.is_ipv4() { IPV4_UDP_HEADERS } else { IPV6_UDP_HEADERS };
-        let len = (error.ee_info as usize).checked_sub(headers)?;
-        Some(TooBig { to, len })
+        match error.ee_errno as i32 {
+            libc::EMSGSIZE => {
+                let headers = if to.is_ipv4() { IPV4_UDP_HEADERS } else { IPV6_UDP_HEADERS };
+                Some(Fate::TooBig((error.ee_info as usize).checked_sub(headers)?))
+            }
+            errno @ (libc::EHOSTUNREACH | libc::ECONNREFUSED) => {
+                Some(Fate::Unreachable(io::Error::from_raw_os_error(errno)))
+            }
+            _ => None,
+        }
     }
 
     fn addr(addr: SockaddrStorage) -> Option<SocketAddr> {
@@ -108,7 +123,10 @@ mod linux {
         fn only_a_routers_word_of_length_counts() {
             let v4: SocketAddr = "10.0.0.1:7722".parse().unwrap();
             let v6: SocketAddr = "[2001:db8::1]:7722".parse().unwrap();
-            let len = |to, error: &_| parse(to, error).map(|too_big| too_big.len);
+            let len = |to, error: &_| match parse(to, error) {
+                Some(Fate::TooBig(len)) => Some(len),
+                _ => None,
+            };
             assert_eq!(len(v4, &error(SO_EE_ORIGIN_ICMP, libc::EMSGSIZE, 1500)), Some(1472));
             assert_eq!(len(v6, &error(SO_EE_ORIGIN_ICMP6, libc::EMSGSIZE, 1280)), Some(1232));
             assert_eq!(len(v4, &error(SO_EE_ORIGIN_ICMP, libc::EMSGSIZE, 27)), None);
@@ -125,7 +143,13 @@ mod linux {
             socket.send_to(b"anybody?", gone).unwrap();
             let error = socket.send_to(b"hello?", gone).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-            take(&socket, |too_big| panic!("{too_big:?}"));
+            let mut words = Vec::new();
+            take(&socket, |word| words.push(word));
+            assert!(
+                words.iter().any(|word| word.to == gone
+                    && matches!(&word.fate, Fate::Unreachable(e) if e.kind() == error.kind())),
+                "{words:?}"
+            );
             socket.send_to(b"hello?", gone).expect("a word is an error once");
         }
     }
@@ -137,4 +161,4 @@ pub(super) fn watch(_: &impl std::any::Any, _: bool) -> std::io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn take(_: &impl std::any::Any, _: impl FnMut(TooBig)) {}
+pub(super) fn take(_: &impl std::any::Any, _: impl FnMut(Word)) {}

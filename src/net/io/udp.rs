@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
 use super::{
-    error_queue::{self, TooBig},
+    error_queue::{self, Word},
     faults::no_zone,
     kernel_drops::{DropWatch, KernelDrops},
     kernel_send::KernelSend,
@@ -233,8 +233,8 @@ impl UdpSocket {
         Ok(true)
     }
 
-    /// Takes what routers have said since the last time.
-    pub(super) fn take_too_big(&mut self, handle: impl FnMut(TooBig)) {
+    /// Takes what routers and hosts have said since the last time.
+    pub(super) fn take_words(&mut self, handle: impl FnMut(Word)) {
         error_queue::take(&self.socket, handle);
     }
 

@@ -26,7 +26,7 @@ pub enum Event {
         /// What keeps us.
         reason: WaitReason,
     },
-    /// Datagrams to a target that is sent to unasked leave this machine now, after
+    /// Datagrams to a target that is sent to unasked leave this machine now, and nobody refuses them, after
     /// [`Waiting`](Self::Waiting).
     Sending {
         /// To whom.

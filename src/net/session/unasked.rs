@@ -33,7 +33,7 @@ impl Unasked {
         known.first().filter(|_| !known.contains(&addr)).copied()
     }
 
-    /// What keeps datagrams from leaving: a word about it, unless as much has been said.
+    /// What keeps datagrams from leaving, or from being taken: a word about it, unless as much has been said.
     pub(super) fn wait_for(&mut self, reason: WaitReason) -> Option<Event> {
         if self.told.as_ref().is_some_and(|told| told.weight() >= reason.weight()) {
             return None;
@@ -41,6 +41,11 @@ impl Unasked {
         self.told = Some(reason.clone());
         let Target { host, port, .. } = &self.target;
         Some(Event::Waiting { host: host.clone(), port: *port, reason })
+    }
+
+    /// A datagram has not arrived, as somebody says.
+    pub(super) fn note_failure(&mut self, now: Instant) {
+        self.failed = Some(now);
     }
 
     /// A datagram has left: a word about it, if its user was told that none does. One among many that do
@@ -74,5 +79,6 @@ impl Unasked {
 
 const MOVE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// For how long no datagram may have failed before sending counts as possible again.
-const RECOVERY: Duration = Duration::from_secs(1);
+/// For how long no datagram may have failed before sending counts as possible again. A kernel looks for a
+/// neighbour for three seconds before it says that there is none.
+const RECOVERY: Duration = Duration::from_secs(5);

@@ -445,6 +445,16 @@ impl Endpoint {
         is_unasked
     }
 
+    /// Somebody who says to be on the way to `to`, or to be there, has not taken a datagram, for this reason.
+    /// That is told, and nothing is done about it.
+    pub fn handle_unreachable(&mut self, now: Instant, to: SocketAddr, reason: WaitReason) {
+        let mut unasked = self.unasked.iter_mut();
+        if let Some(unasked) = unasked.find(|u| u.call.is_some_and(|(_, addr)| addr == to)) {
+            unasked.note_failure(now);
+            self.events.extend(unasked.wait_for(reason));
+        }
+    }
+
     /// Datagrams to `to` have left this machine.
     pub fn handle_sent(&mut self, now: Instant, to: SocketAddr) {
         let unasked = self.unasked.iter_mut();
