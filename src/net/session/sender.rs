@@ -291,7 +291,8 @@ impl Sender {
         if let Some(rate) = &mut self.rate {
             rate.handle_timeout(now);
             let verdict = self.first_flight.as_ref().and_then(|flight| flight.judge(now));
-            if let Some(Verdict::Behind(bps)) = verdict {
+            // Where only the ends of frames arrive, the path's MTU is small, not its rate.
+            if let Some(Verdict::Behind(bps)) = verdict.filter(|_| self.long_arrived.is_some()) {
                 rate.overrun(now, bps);
             }
             // In silence frames are what finds the path again.
