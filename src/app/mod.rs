@@ -122,7 +122,6 @@ fn print_all(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// `RUST_LOG`, if set, says more precisely what the flags say.
 /// Keeps `FFmpeg`'s remarks off standard error, which stand beside what we say of a stream ourselves
 /// and come with each damaged picture. A level that the user has set stays.
 ///
@@ -137,6 +136,7 @@ fn silence_ffmpeg() {
 #[cfg(not(feature = "opencv"))]
 fn silence_ffmpeg() {}
 
+/// `RUST_LOG`, if set, says more precisely what the flags say.
 fn start_log(cli: &Cli) {
     let level = match (cli.quiet, cli.verbose) {
         (true, _) => LevelFilter::Error,

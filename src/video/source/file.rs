@@ -79,11 +79,7 @@ impl Film {
         };
         let own_fps = capture.get(videoio::CAP_PROP_FPS).unwrap_or(0.0);
         let fps = options.fps.unwrap_or_else(|| sane(own_fps));
-        let scaling = match options.size {
-            _ if found == size => String::new(),
-            None => format!(" scaled to {size}, since its pixels are not square,"),
-            Some(_) => format!(" scaled to {size}"),
-        };
+        let scaling = options.scaling_text(found, size);
         let info = SourceInfo {
             width: size.width,
             height: size.height,

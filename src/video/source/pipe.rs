@@ -194,11 +194,7 @@ fn open_y4m(
     if options.fps.is_some() {
         notes.push(FPS_NOTE.to_owned());
     }
-    let scaling = match options.size {
-        _ if size == header.size => String::new(),
-        None => format!(" scaled to {size}, since its pixels are not square,"),
-        Some(_) => format!(" scaled to {size}"),
-    };
+    let scaling = options.scaling_text(header.size, size);
     let info = SourceInfo {
         width: size.width,
         height: size.height,

@@ -57,11 +57,7 @@ impl RawFilm {
         let (found, square) = (first.size(), frames.square(first.size()));
         let size = options.size.unwrap_or(square);
         let fps = options.fps.unwrap_or(frames.own_fps());
-        let scaling = match options.size {
-            _ if found == size => String::new(),
-            None => format!(" scaled to {size}, since its pixels are not square,"),
-            Some(_) => format!(" scaled to {size}"),
-        };
+        let scaling = options.scaling_text(found, size);
         let (name, rate) = (&frames.name, options.rate_text(fps));
         let info = SourceInfo {
             width: size.width,

@@ -88,10 +88,16 @@ pub(super) fn meant(path: &Path) -> Option<String> {
     if typed.parse::<u8>().is_ok() {
         return Some(format!("camera:{typed}"));
     }
-    let likeness = |name: &&str| strsim::damerau_levenshtein(name, &typed);
-    let name = NAMES.into_iter().min_by_key(likeness).filter(|name| likeness(name) <= MAX_TYPOS);
     let synonym = SYNONYMS.iter().find(|(synonym, _)| *synonym == typed).map(|(_, name)| *name);
-    synonym.or(name).map(str::to_owned)
+    synonym.or_else(|| closest(&NAMES, &typed, MAX_TYPOS)).map(str::to_owned)
+}
+
+/// The name that is most like `typed`, if no more than `max_typos` letters are missing, surplus, wrong or
+/// swapped.
+fn closest(names: &[&'static str], typed: &str, max_typos: usize) -> Option<&'static str> {
+    let typos = |name: &str| strsim::damerau_levenshtein(name, typed);
+    let name = names.iter().copied().min_by_key(|name| typos(name))?;
+    (typos(name) <= max_typos).then_some(name)
 }
 
 /// The sources that have a name, but for `-`, which resembles whatever is short.
@@ -101,7 +107,7 @@ const NAMES: [&str; 2] = ["camera", "pattern"];
 const SYNONYMS: [(&str, &str); 4] =
     [("stdin", "-"), ("webcam", "camera"), ("test", "pattern"), ("testsrc", "pattern")];
 
-/// Letters that are missing, surplus, wrong or swapped.
+/// For the names, which are longer than most schemes.
 const MAX_TYPOS: usize = 2;
 
 /// The number of the camera that is this device.
@@ -117,10 +123,7 @@ pub(super) fn is_known_scheme(scheme: &str) -> bool {
 
 /// The scheme that may be meant by another.
 pub(super) fn meant_scheme(typed: &str) -> Option<String> {
-    let typed = typed.to_lowercase();
-    let likeness = |scheme: &&str| strsim::damerau_levenshtein(scheme, &typed);
-    let closest = SCHEMES.into_iter().min_by_key(likeness)?;
-    (likeness(&closest) <= 1).then(|| format!("{closest}://"))
+    closest(&SCHEMES, &typed.to_lowercase(), 1).map(|scheme| format!("{scheme}://"))
 }
 
 /// The schemes of `FFmpeg`'s protocols that videos come by, the usual ones first.
@@ -169,6 +172,16 @@ impl SourceOptions {
     /// The same for people.
     pub(super) fn rate_text(&self, fps: f64) -> String {
         if self.unpaced { "as fast as possible".to_owned() } else { format!("{fps} frames/s") }
+    }
+
+    /// What a description says of pictures of the size `found` that are sent as `size`: nothing if
+    /// they are not scaled.
+    pub(super) fn scaling_text(&self, found: Size, size: Size) -> String {
+        match self.size {
+            _ if found == size => String::new(),
+            None => format!(" scaled to {size}, since its pixels are not square,"),
+            Some(_) => format!(" scaled to {size}"),
+        }
     }
 }
 
