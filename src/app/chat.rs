@@ -35,7 +35,7 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         None => Role::ChatListen,
     };
     let types = !args.source.source.reads_stdin();
-    // As long as anything here runs, what is typed is for it.
+    // Held until the call has ended: what is typed until then must not reach the shell.
     let _unread = types.then_some(DropsUnread);
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let side = if args.host.is_some() { Side::Calls } else { Side::IsSeen };

@@ -97,7 +97,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
                 _ => {}
             }
             trust.hear(&event, &network.handle, messages);
-            // Whoever is sent to unasked has not answered; that we send has been said.
+            // Without a control channel no peer has answered, and the start was announced already.
             let is_news = !(args.no_control && matches!(event, Event::Connected { .. }));
             let line = || describe(&event, None).filter(|_| is_news);
             let line = trust.explain(&event).or_else(line);

@@ -32,14 +32,13 @@ pub(super) fn typed_input() -> BufReader<impl Read> {
     BufReader::new(Typed(io::stdin().lock()))
 }
 
-/// When it is dropped, so is what has been typed but not read: the beginning of a line would be the
-/// shell's.
+/// Discards typed but unread input when dropped; the shell would take a half-typed line as its own.
 #[derive(Debug)]
 pub(super) struct DropsUnread;
 
 impl Drop for DropsUnread {
     fn drop(&mut self) {
-        // In the background it is the foreground's.
+        // In the background, the input belongs to the foreground job.
         if is_foreground() {
             drop_unread();
         }

@@ -97,8 +97,8 @@ struct Missing {
     short_arrived: usize,
 }
 
-/// Whether `received` datagrams of `bytes` in all are of about the length in use, `max_len`, and
-/// not only the rests of frames.
+/// Whether `received` datagrams with a total of `bytes` include full-length ones of about `max_len`
+/// bytes, and not only the short last datagrams of frames.
 pub fn are_long(max_len: usize, received: usize, bytes: usize) -> bool {
     received > 0 && bytes / received > max_len.min(BASE_LEN) * 5 / 6
 }

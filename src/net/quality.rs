@@ -1,8 +1,7 @@
-//! A bitrate to a JPEG quality; and when quality alone is not enough, to smaller and then to fewer frames.
+//! Fits JPEG quality to a bitrate; when quality alone is not enough, sends smaller and then fewer frames.
 //!
-//! Frames are made smaller before any is left out: a face that moves at 15 frames a second is
-//! harder to follow than one at half the size, and every frame left out makes the picture older by
-//! 33 ms.
+//! Frames shrink before any is skipped: motion at 15 frames a second is harder to follow than half
+//! the size, and each skipped frame adds 33 ms of age.
 //!
 //! How large a frame becomes is learned from those that were made. Only how size changes with
 //! quality is assumed, and only roughly: the next frame corrects it. What is in use stays in use
@@ -123,7 +122,7 @@ impl QualityControl {
         (self.plan.frame_divisor, self.plan.size_divisor) == (1, 1)
     }
 
-    /// Full size first, then smaller frames, and then as few of the smallest as it takes.
+    /// Full size first, then smaller frames, then fewer of the smallest.
     fn steps(&self, millifps: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
         let (smallest, fewest) =
             (self.limits.max_size_divisor.max(1), self.largest_divisor(millifps));
@@ -238,8 +237,8 @@ const TOO_LITTLE: f64 = 0.94;
 /// overshooting it, for which they would be paid back with a deeper step down.
 const QUALITY_UP: f64 = 0.98;
 
-/// Smaller pictures may have this quality. At 80 they take a third of what the next size takes; only what
-/// is sent shows what a path carries, so the next size would never be known to fit.
+/// The highest quality of scaled-down pictures. At quality 80 a picture takes a third of the bytes of the next
+/// size. The rate controller learns only from what is sent, so it would never find room for the next size.
 const SMALL_QUALITY: u8 = 90;
 
 /// Back to larger or more frames only when they take this share of the target, so that

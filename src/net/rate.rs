@@ -190,7 +190,7 @@ impl RateController {
         self.bound_bps().map(|bps| bps.max(draining.unwrap_or(0.0) as u64))
     }
 
-    /// Whether what leaves must be spread evenly: the path's queue is short, or may be.
+    /// Whether to send without bursts: the path's queue is short, or may be.
     pub fn is_shallow(&self) -> bool {
         self.loss.is_shallow || self.loss.test.is_some()
     }
@@ -491,7 +491,7 @@ impl RateController {
         }
         let since = *self.loss.suspected.get_or_insert(now);
         if excess > GRAVE_LOSS || now.saturating_duration_since(since) > SUSPICION_TIME {
-            // The mean lags behind a flood that has just begun.
+            // The smoothed ratio lags at the start of a flood.
             let loss_before = self.loss.smoothed.max(self.loss_ratio(REPORTS));
             let target_before = self.target;
             self.is_untried = false;
@@ -675,13 +675,13 @@ const SUSPICION_TIME: Duration = Duration::from_secs(2);
 /// Loss above the path's own that is congestion where a shallow path is near its limit.
 const SHALLOW_LOSS: f64 = 0.03;
 
-/// After so many seconds beyond its limit without loss a path is no longer taken for shallow.
+/// A path that carries more than its known limit for this long, in seconds, is no longer shallow.
 const SHALLOW_MEMORY: f64 = 5.0;
 
 /// How fast the path's own loss is forgotten, a report.
 const AMBIENT_WEIGHT: f64 = 0.01;
 
-/// So much loss leaves too little to lose: the test of it is binding, even if pictures are left out.
+/// Above this loss ratio the test binds: the target is a hard limit, even if pictures are left out.
 const BINDING_LOSS: f64 = 0.2;
 
 /// The test of loss: the share of what arrives that is sent, and for how long.

@@ -281,7 +281,7 @@ fn a_y4m_that_cannot_be_taken_is_said_once() {
     }
 }
 
-/// Wherever the descriptors run out on the way up, the line says it once, with the remedy.
+/// Whichever step of the start runs out of descriptors, one line says so, with the remedy.
 #[test]
 #[cfg(unix)]
 fn too_many_open_files_is_said_once() {

@@ -2,8 +2,8 @@
 //! doubles them or is narrow. Needs root.
 //!
 //! The rows of bad ways are those of `repair.rs`, where they are exact and have seeds; here they
-//! are real processes, sockets and clocks. A row takes five seconds, or as many as
-//! `UDPCHAT_ROW_SECONDS` says: `UDPCHAT_ROW_SECONDS=60 cargo test --test it namespaces:: -- --nocapture`.
+//! are real processes, sockets and clocks. A row takes five seconds;
+//! `UDPCHAT_ROW_SECONDS` sets another time: `UDPCHAT_ROW_SECONDS=60 cargo test --test it namespaces:: -- --nocapture`.
 
 use std::{path::Path, time::Duration};
 

@@ -1,5 +1,6 @@
 //! Links that bear less than the smallest pictures at full rate, in virtual time: 300 kbit/s to
-//! 2 Mbit/s, with a queue of 100 ms unless a test says otherwise, between two real endpoints with everything at its default.
+//! 2 Mbit/s, with a queue of 100 ms unless a test says otherwise, between two real endpoints with
+//! everything at its default.
 
 use std::time::{Duration, Instant};
 
@@ -109,7 +110,7 @@ fn random_loss_on_a_narrow_link_gets_parity_within_the_budget() {
     }
 }
 
-/// Queues of one to three datagrams: no delay tells of congestion, only loss does, and bursts do not fit.
+/// Queues of one to three datagrams: congestion shows as loss without delay, and bursts do not fit.
 #[test]
 fn links_with_a_short_queue_are_not_flooded() {
     for (link, queue, shown) in [

@@ -87,7 +87,7 @@ fn without_a_control_channel_frames_come_unasked() {
     let args = ["send", "--to", &to, "--source", "pattern", "--size", "320x240", "--no-control"];
     let sender = Program::start(&args);
     receiver.wait_for("latency unknown");
-    // Nobody has answered, and what it sends is its own.
+    // No peer has answered, so none is said to stream.
     assert!(!sender.said().iter().any(|line| line.contains(" streams ")), "{:?}", sender.said());
     sender.kill();
     let again = Program::start(&args);

@@ -242,9 +242,9 @@ impl Trust {
 /// Who we are, and whom we know: in the files that the options name, else in the user's
 /// configuration folder.
 ///
-/// Where that folder can be neither read nor made, whatever the reason, the run has a temporary identity and
-/// recognises nobody, and says so once. What the options name must be there, and what is in the folder but
-/// cannot be read is not replaced.
+/// If that folder can be neither read nor created, the run uses a temporary identity, recognises nobody, and
+/// says so once. A file that an option names must be readable. A file that exists but cannot be read is an
+/// error; it is never replaced.
 fn own_files(args: &TrustArgs, messages: &Messages) -> Result<(Identity, Option<KnownPeers>)> {
     let folder = etcetera::choose_base_strategy().ok().map(|s| s.config_dir().join("udpchat"));
     let usual = |name: &str| {

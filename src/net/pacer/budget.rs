@@ -32,8 +32,8 @@ impl SendBudget {
         Self { rate, burst, datagram_len, tokens: rate * burst, updated: now }
     }
 
-    /// Sets the rate, in bits a second. The debt stays. `is_even` spreads what leaves evenly, for a
-    /// path with a short queue. To set the same again changes nothing.
+    /// Sets the rate, in bits a second. Debt stays. `is_even` forbids bursts, for a path with a
+    /// short queue. Setting the current values again changes nothing.
     pub fn set_limits(&mut self, now: Instant, bits_per_second: u64, is_even: bool) {
         let rate = bytes_per_second(bits_per_second);
         let burst = if is_even { EVEN_BURST } else { BURST }.as_secs_f64();
@@ -102,7 +102,7 @@ fn bytes_per_second(bits_per_second: u64) -> f64 {
 /// more; a frame of 30 a second that fills its interval is not held up by the budget.
 const BURST: Duration = Duration::from_millis(40);
 
-/// The same where the path has a short queue: no more than a group.
+/// The burst on a path with a short queue: one group.
 const EVEN_BURST: Duration = GROUP_TIME;
 
 /// Debt beyond this is forgiven, so that one long probe does not silence a slow stream.

@@ -257,7 +257,7 @@ impl Sender {
         }
         let are_lost_by_length = |at: Instant| now.saturating_duration_since(at) >= LONG_MISSING;
         if self.long_arrived.is_none_or(are_lost_by_length) {
-            // That is no narrow link, but one whose MTU is smaller than was believed.
+            // The link is not narrow; its MTU is smaller than assumed.
             feedback.loss_ratio = 0.0;
         }
         let was_silent = self.is_unreported();
@@ -291,7 +291,7 @@ impl Sender {
         if let Some(rate) = &mut self.rate {
             rate.handle_timeout(now);
             let verdict = self.first_flight.as_ref().and_then(|flight| flight.judge(now));
-            // Where only the ends of frames arrive, the path's MTU is small, not its rate.
+            // If only the short last datagrams of frames arrive, the MTU is the problem, not the rate.
             if let Some(Verdict::Behind(bps)) = verdict.filter(|_| self.long_arrived.is_some()) {
                 rate.overrun(now, bps);
             }
@@ -610,7 +610,7 @@ const LOSSY_DATAGRAM_LEN: usize = 1472;
 /// A frame that has been on its way for longer when a silent path returns is given up: its receiver has.
 const STALE: Duration = Duration::from_millis(250);
 
-/// No full datagram for so long, two reports, and what is lost is lost by its length.
+/// Without a full-length datagram for this long (two reports), losses are put down to the MTU.
 const LONG_MISSING: Duration = Duration::from_millis(100);
 
 /// Before the second frame.

@@ -33,7 +33,8 @@ impl Unasked {
         known.first().filter(|_| !known.contains(&addr)).copied()
     }
 
-    /// What keeps datagrams from leaving, or from being taken: a word about it, unless as much has been said.
+    /// Records why datagrams do not leave or are refused. Returns an event, unless an equal or more important
+    /// reason was reported before.
     pub(super) fn wait_for(&mut self, reason: WaitReason) -> Option<Event> {
         if self.told.as_ref().is_some_and(|told| told.weight() >= reason.weight()) {
             return None;
@@ -43,13 +44,13 @@ impl Unasked {
         Some(Event::Waiting { host: host.clone(), port: *port, reason })
     }
 
-    /// A datagram has not arrived, as somebody says.
+    /// The network reports that a datagram was not delivered.
     pub(super) fn note_failure(&mut self, now: Instant) {
         self.failed = Some(now);
     }
 
-    /// A datagram has left: a word about it, if its user was told that none does. One among many that do
-    /// not is none.
+    /// A datagram has left. Returns an event if the user was told that none does, unless others failed
+    /// recently.
     pub(super) fn note_sent(&mut self, now: Instant) -> Option<Event> {
         if self.failed.is_some_and(|at| now < at + RECOVERY) {
             return None;

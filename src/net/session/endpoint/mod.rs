@@ -426,8 +426,8 @@ impl Endpoint {
         }
     }
 
-    /// This machine cannot send datagrams to `to`, for this reason. False: no target is sent to there
-    /// unasked, and nothing is done about it.
+    /// This machine cannot send datagrams to `to`, for this reason. Returns false, and does nothing, if no
+    /// target without a control channel is at `to`.
     pub fn handle_unsendable(&mut self, now: Instant, to: SocketAddr, reason: &WaitReason) -> bool {
         let mut is_unasked = false;
         for index in 0..self.unasked.len() {
@@ -445,8 +445,8 @@ impl Endpoint {
         is_unasked
     }
 
-    /// Somebody who says to be on the way to `to`, or to be there, has not taken a datagram, for this reason.
-    /// That is told, and nothing is done about it.
+    /// ICMP reports that a datagram to `to` was not delivered, for this reason. It may be forged, so it is
+    /// reported and has no other effect.
     pub fn handle_unreachable(&mut self, now: Instant, to: SocketAddr, reason: WaitReason) {
         let mut unasked = self.unasked.iter_mut();
         if let Some(unasked) = unasked.find(|u| u.call.is_some_and(|(_, addr)| addr == to)) {
