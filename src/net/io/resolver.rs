@@ -69,14 +69,20 @@ fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, WaitReason> {
     }
 }
 
-/// Without a descriptor for a socket every name is unknown, says the system. This is why, if it is so.
+/// Whether a lookup may have failed for want of descriptors: the system then calls every name unknown.
 fn exhaustion() -> Option<WaitReason> {
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    match reason(&UdpSocket::bind(any).err()?, any) {
+    // Held together: a lookup needs several, and those that it had are free again.
+    let sockets: Result<Vec<_>, _> =
+        (0..LOOKUP_DESCRIPTORS).map(|_| UdpSocket::bind(any)).collect();
+    match reason(&sockets.err()?, any) {
         reason @ WaitReason::Local { fault: LocalFault::Exhausted, .. } => Some(reason),
         _ => None,
     }
 }
+
+/// For the files of the name service, its sockets, and the order of the addresses.
+const LOOKUP_DESCRIPTORS: usize = 3;
 
 fn unresolved(error: String) -> WaitReason {
     WaitReason::Unresolved { error }
