@@ -1,6 +1,11 @@
 //! What people do: start things in any order, kill them, talk.
 
-use std::{io::Write, process::Stdio, time::Duration};
+use std::{
+    io::Write,
+    process::Stdio,
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
 
 use crate::{
     program::{Program, command, shared},
@@ -16,10 +21,19 @@ fn pattern_to(port: u16) -> Program {
     Program::start(&["send", "--to", &to, "--source", "pattern", "--size", "320x240", "--stats"])
 }
 
-/// A port that is free now.
+/// A port that is free, for UDP and TCP, and that the system gives to nobody who asks for any port: Linux takes
+/// those from 32768 up.
 pub(crate) fn free_port() -> u16 {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
-    socket.local_addr().expect("bound").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() as u16 % 4096;
+    let ports = std::iter::repeat_with(|| {
+        20_000 + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 8192
+    });
+    let is_free = |&port: &u16| {
+        let here = ("127.0.0.1", port);
+        std::net::UdpSocket::bind(here).is_ok() && std::net::TcpListener::bind(here).is_ok()
+    };
+    ports.take(8192).find(is_free).expect("a free port")
 }
 
 #[test]
