@@ -31,6 +31,8 @@ pub struct Feedback {
     least: Recent<Reverse<i64>>,
     jitter: Jitter,
     bytes: u64,
+    /// The length of the longest datagram since the last report.
+    longest: usize,
     newest: Option<FrameId>,
     reported: Option<Instant>,
     has_reported: bool,
@@ -72,6 +74,7 @@ impl Feedback {
             least: Recent::new(LEAST_REMEMBERED),
             jitter: Jitter::default(),
             bytes: 0,
+            longest: 0,
             newest: None,
             reported: None,
             has_reported: false,
@@ -83,6 +86,7 @@ impl Feedback {
     /// A datagram of `len` bytes has come.
     pub fn handle_datagram(&mut self, len: usize) {
         self.bytes += len as u64;
+        self.longest = self.longest.max(len);
     }
 
     /// A chunk of `frame` has come that left at `sent`, on the sender's clock.
@@ -124,6 +128,7 @@ impl Feedback {
             received: counts.received,
             interval,
             lost: counts.lost,
+            longest_datagram: std::mem::take(&mut self.longest) as u16,
             received_bytes: self.bytes,
             newest_frame: self.newest.unwrap_or_default(),
             frames: counts.frames,

@@ -89,8 +89,8 @@ const FIRST_DATAGRAM: usize = 1200;
 /// Reports come every 50 ms as long as anything arrives.
 const PATIENCE: Duration = Duration::from_millis(120);
 
-/// Fewer bytes than three datagrams say nothing of a rate.
-const LEAST_RECEIVED: usize = 3600;
+/// Fewer bytes than two datagrams say nothing of a rate.
+const LEAST_RECEIVED: usize = 2400;
 
 /// Over less time nothing can be told of a rate.
 const SHORTEST_TIME: Duration = Duration::from_millis(10);

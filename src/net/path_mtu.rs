@@ -47,7 +47,7 @@ pub struct PathMtu {
     probe: Option<ProbeInFlight>,
     next_id: u32,
     due: Option<Instant>,
-    gone_missing: Missing,
+    missing: Missing,
 }
 
 /// A probe to be sent.
@@ -59,15 +59,17 @@ pub struct DueProbe {
     pub datagram_len: usize,
 }
 
-/// What a receiver's report says of datagrams by their length.
+/// What a receiver reports about the datagrams since its last report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// Datagrams of about the length in use that arrived.
-    pub long_arrived: usize,
-    /// Such that did not.
-    pub long_lost: usize,
-    /// Shorter ones that arrived, of whatever kind.
-    pub short_arrived: usize,
+    /// The highest sequence number that has arrived.
+    pub highest_sequence: u64,
+    /// The length of the longest datagram that arrived, in bytes of UDP payload; 0 if none did.
+    pub longest: usize,
+    /// Datagrams that arrived.
+    pub received: usize,
+    /// Datagrams that did not.
+    pub lost: usize,
 }
 
 /// What is known of the length in use.
@@ -89,18 +91,15 @@ struct ProbeInFlight {
     began: Instant,
 }
 
-/// Long datagrams lost since the last that arrived.
+/// What happened since a full-length datagram last arrived.
 #[derive(Clone, Copy, Debug, Default)]
 struct Missing {
+    /// The sequence number of the first full-length datagram that has left since.
+    first_sent: Option<u64>,
+    /// When a report first said that it has not arrived, though a later one has.
     since: Option<Instant>,
     lost: usize,
-    short_arrived: usize,
-}
-
-/// Whether `received` datagrams with a total of `bytes` include full-length ones of about `max_len`
-/// bytes, and not only the short last datagrams of frames.
-pub fn are_long(max_len: usize, received: usize, bytes: usize) -> bool {
-    received > 0 && bytes / received > max_len.min(BASE_LEN) * 5 / 6
+    received: usize,
 }
 
 impl PathMtu {
@@ -123,7 +122,7 @@ impl PathMtu {
             probe: None,
             next_id: 0,
             due: None,
-            gone_missing: Missing::default(),
+            missing: Missing::default(),
         };
         mtu.reset(now);
         mtu
@@ -149,7 +148,7 @@ impl PathMtu {
         self.confirmed = len.min(self.cap);
         self.proof = if self.confirmed > FLOOR_LEN { Proof::Assumed } else { Proof::Proven };
         self.probe = None;
-        self.gone_missing = Missing::default();
+        self.missing = Missing::default();
         self.settled_until = None;
         self.due = Some(if self.probes { now } else { now + RAISE_TIMER });
         if self.cap <= FLOOR_LEN {
@@ -221,7 +220,7 @@ impl PathMtu {
         if self.probe.take_if(|p| is_of(p)).is_some() {
             self.confirmed = self.confirmed.max(datagram_len);
             self.proof = Proof::Proven;
-            self.gone_missing = Missing::default();
+            self.missing = Missing::default();
             self.due = Some(now);
         }
     }
@@ -268,23 +267,56 @@ impl PathMtu {
         true
     }
 
-    /// Takes what a report says. Long datagrams that are lost without exception while short ones
-    /// arrive have met a black hole (RFC 8899 §4.3). Of the base length that is put to the test: on
-    /// a link that is too slow by far, long ones may be lost as well.
+    /// Datagrams of `len` bytes have left, the last of them with this sequence number.
+    pub fn record_sent(&mut self, len: usize, last_sequence: u64) {
+        if self.is_full(len) {
+            self.missing.first_sent.get_or_insert(last_sequence);
+        }
+    }
+
+    /// Takes what a report says. If no full-length datagram arrives while shorter ones do, there is a
+    /// black hole (RFC 8899 §4.3). If a single one arrives, the others were lost for another reason.
     pub fn handle_delivery(&mut self, now: Instant, delivery: Delivery) {
         self.handle_answer(now);
-        if self.confirmed <= FLOOR_LEN || delivery.long_arrived > 0 {
-            self.gone_missing = Missing::default();
+        if self.is_full(delivery.longest) {
+            return self.prove(now);
+        }
+        let missing = &mut self.missing;
+        if missing.first_sent.is_none_or(|first| delivery.highest_sequence <= first) {
             return;
         }
-        let missing = &mut self.gone_missing;
         let since = *missing.since.get_or_insert(now);
-        missing.lost += delivery.long_lost;
-        missing.short_arrived += delivery.short_arrived;
+        missing.lost += delivery.lost;
+        missing.received += delivery.received;
         let lasts = now.saturating_duration_since(since) >= BLACK_HOLE_TIME;
-        if lasts && missing.lost >= BLACK_HOLE_LOSSES && missing.short_arrived > 0 {
+        let is_lossy = missing.lost >= BLACK_HOLE_LOSSES && missing.received > 0;
+        if lasts && is_lossy && self.confirmed > FLOOR_LEN {
             self.enter_black_hole(now);
         }
+    }
+
+    /// Whether full-length datagrams seem to be lost because of their length, so that their loss is not a
+    /// sign of congestion.
+    pub fn is_suspect(&self, now: Instant) -> bool {
+        let is_new = self.proof != Proof::Proven;
+        let lasts = |since| is_new || now.saturating_duration_since(since) >= SUSPICION_TIME;
+        self.proof == Proof::OnTrial
+            || self.confirmed > FLOOR_LEN && self.missing.since.is_some_and(lasts)
+    }
+
+    /// Whether `len` is the length in use; parity makes datagrams one byte shorter where that is odd.
+    fn is_full(&self, len: usize) -> bool {
+        len + 1 >= self.confirmed
+    }
+
+    /// A datagram of the length in use has arrived.
+    fn prove(&mut self, now: Instant) {
+        self.missing = Missing::default();
+        if self.proof == Proof::OnTrial {
+            self.probe = None;
+            self.due = Some(now);
+        }
+        self.proof = Proof::Proven;
     }
 
     fn enter_black_hole(&mut self, now: Instant) {
@@ -369,7 +401,11 @@ const RAISE_TIMER: Duration = Duration::from_secs(600);
 /// After one complaint no other is heard for so long, so that forged ones cost next to nothing.
 const DEAF_TIME: Duration = Duration::from_secs(10);
 
-/// So many long datagrams lost, and none arrived, for so long. A burst of loss takes short ones too.
+/// Without a full-length datagram for this long after a report without one (two reports), losses are put
+/// down to the MTU.
+const SUSPICION_TIME: Duration = Duration::from_millis(50);
+
+/// So many datagrams lost, and no full-length one arrived, for so long. A burst of loss takes short ones too.
 const BLACK_HOLE_LOSSES: usize = 32;
 const BLACK_HOLE_TIME: Duration = Duration::from_millis(150);
 
@@ -387,6 +423,7 @@ mod tests {
         limit: usize,
         lost: Vec<usize>,
         probes: Vec<usize>,
+        sequence: u64,
         /// Nothing passes.
         is_cut: bool,
     }
@@ -395,7 +432,8 @@ mod tests {
         fn new(limit: usize) -> Self {
             let now = crate::clock::now();
             let mtu = PathMtu::new(now, false, 65_507);
-            Self { mtu, now, limit, lost: Vec::new(), probes: Vec::new(), is_cut: false }
+            let (lost, probes) = (Vec::new(), Vec::new());
+            Self { mtu, now, limit, lost, probes, sequence: 0, is_cut: false }
         }
 
         /// Follows the timers for `time`; the longest datagram at its end.
@@ -421,11 +459,15 @@ mod tests {
             self.mtu.max_datagram_len()
         }
 
-        /// One report a 50 ms, with so many long datagrams.
-        fn deliver(&mut self, reports: u32, long_arrived: usize, long_lost: usize, short: usize) {
+        /// One report every 50 ms: of full-length datagrams and others, `received` arrive, of which the
+        /// longest is `longest`, and `lost` do not.
+        fn deliver(&mut self, reports: u32, longest: usize, received: usize, lost: usize) {
             for _ in 0..reports {
                 self.now += 50 * MS;
-                let delivery = Delivery { long_arrived, long_lost, short_arrived: short };
+                self.mtu.record_sent(self.mtu.max_datagram_len(), self.sequence);
+                self.sequence += (received + lost) as u64;
+                let highest_sequence = self.sequence - 1;
+                let delivery = Delivery { highest_sequence, longest, received, lost };
                 self.mtu.handle_delivery(self.now, delivery);
             }
         }
@@ -552,9 +594,9 @@ mod tests {
         let mut path = Path::new(8972);
         path.run(1000 * MS);
         path.limit = 1472;
-        path.deliver(3, 0, 20, 4);
+        path.deliver(3, 900, 4, 20);
         assert_eq!(path.mtu.max_datagram_len(), 8972, "not yet certain");
-        path.deliver(1, 0, 20, 4);
+        path.deliver(1, 900, 4, 20);
         assert_eq!(path.mtu.max_datagram_len(), 1200);
         assert_eq!(path.run(60_000 * MS), 1472);
     }
@@ -563,10 +605,49 @@ mod tests {
     fn a_blackout_or_a_burst_of_loss_is_no_black_hole() {
         let mut path = Path::new(1472);
         path.run(60_000 * MS);
-        path.deliver(40, 0, 100, 0);
-        path.deliver(1, 1, 100, 5);
-        path.deliver(3, 0, 100, 5);
+        path.deliver(40, 0, 0, 100);
+        path.deliver(1, 1472, 6, 100);
+        path.deliver(3, 900, 5, 100);
         assert_eq!(path.mtu.max_datagram_len(), 1472);
+    }
+
+    #[test]
+    fn a_flood_of_which_one_full_datagram_in_a_hundred_arrives_is_no_black_hole() {
+        let mut path = Path::new(1472);
+        path.run(60_000 * MS);
+        for _ in 0..100 {
+            path.deliver(1, 1472, 3, 97);
+            path.deliver(1, 900, 2, 98);
+            assert!(!path.mtu.is_suspect(path.now));
+        }
+        assert_eq!(path.mtu.max_datagram_len(), 1472);
+    }
+
+    #[test]
+    fn losses_of_a_stream_of_short_datagrams_are_no_black_hole() {
+        let mut path = Path::new(1472);
+        path.run(60_000 * MS);
+        for reports in 0..100 {
+            let (highest_sequence, longest) = (reports * 10, 800);
+            let delivery = Delivery { highest_sequence, longest, received: 5, lost: 5 };
+            path.mtu.record_sent(800, highest_sequence);
+            path.now += 50 * MS;
+            path.mtu.handle_delivery(path.now, delivery);
+            assert!(!path.mtu.is_suspect(path.now));
+        }
+        assert_eq!(path.mtu.max_datagram_len(), 1472);
+    }
+
+    #[test]
+    fn a_length_on_trial_is_proven_by_a_frame_of_it() {
+        let mut path = Path::new(1200);
+        path.run(60_000 * MS);
+        path.deliver(4, 900, 4, 20);
+        assert!(path.mtu.is_suspect(path.now));
+        path.lost = (path.probes.len()..path.probes.len() + 10).collect();
+        path.deliver(1, 1200, 4, 20);
+        assert_eq!(path.run(60_000 * MS), 1200, "probes that are lost change nothing");
+        assert!(!path.mtu.is_suspect(path.now));
     }
 
     #[test]
@@ -605,12 +686,12 @@ mod tests {
         let mut path = Path::new(1200);
         path.run(60_000 * MS);
         path.limit = 972;
-        path.deliver(4, 0, 20, 4);
+        path.deliver(4, 900, 4, 20);
         assert_eq!(path.mtu.max_datagram_len(), 1200, "it may be the link's rate");
         assert!(path.run(1400 * MS) <= 972);
         let mut path = Path::new(1200);
         path.run(60_000 * MS);
-        path.deliver(4, 0, 20, 4);
+        path.deliver(4, 900, 4, 20);
         assert_eq!(path.run(60_000 * MS), 1200);
     }
 

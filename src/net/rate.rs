@@ -478,7 +478,9 @@ impl RateController {
         }
         let excess = self.loss.smoothed - self.loss.ambient;
         let shallow = self.link.filter(|_| self.loss.is_shallow).map(|link| link * HEADROOM);
-        if let Some(safe) = shallow.filter(|&safe| self.target > safe && excess > SHALLOW_LOSS) {
+        // On a narrow link one lost datagram is no pattern.
+        let least = (SHALLOW_DATAGRAMS * DATAGRAM_BITS / self.target).max(SHALLOW_LOSS);
+        if let Some(safe) = shallow.filter(|&safe| self.target > safe && excess > least) {
             self.congested = Some(now);
             self.loss.smoothed = self.loss.ambient;
             self.beyond_link = None;
@@ -497,7 +499,7 @@ impl RateController {
             self.is_untried = false;
             self.loss.test = Some(LossTest { began: now, loss_before, target_before });
             self.state = RateState::Testing;
-            self.set_target(self.target.min(self.received_bps(REPORTS)) * TEST_SHARE);
+            self.set_target(self.target.min(self.lossy_bps()) * TEST_SHARE);
         }
     }
 
@@ -508,7 +510,8 @@ impl RateController {
         self.loss.test = None;
         self.loss.suspected = None;
         self.state = RateState::Growing;
-        if self.loss.smoothed > test.loss_before * 0.6 {
+        let stays = self.loss.smoothed > test.loss_before * 0.6;
+        if stays && self.loss.smoothed < MOST_AMBIENT_LOSS {
             self.loss.ambient = self.loss.smoothed;
             self.set_target(test.target_before);
         } else {
@@ -536,6 +539,17 @@ impl RateController {
         let busy = self.queue_limit() / 2.0;
         let is_busy = |report: &&Feedback| report.queue().is_none_or(|queue| queue > busy);
         self.bps_of(self.reports.iter().rev().take(reports).take_while(is_busy))
+    }
+
+    /// What arrived in a flood, in bits a second: before it began, the path may have carried more, or had
+    /// nothing to carry.
+    fn lossy_bps(&self) -> f64 {
+        let newest = self.reports.iter().rev();
+        let flooded = newest.take_while(|r| r.loss_ratio > BINDING_LOSS);
+        if flooded.clone().next().is_none() {
+            return self.received_bps(REPORTS);
+        }
+        self.bps_of(flooded)
     }
 
     fn bps_of<'a>(&self, reports: impl Iterator<Item = &'a Feedback>) -> f64 {
@@ -672,8 +686,10 @@ const SUSPECT_LOSS: f64 = 0.06;
 const GRAVE_LOSS: f64 = 0.12;
 const SUSPICION_TIME: Duration = Duration::from_secs(2);
 
-/// Loss above the path's own that is congestion where a shallow path is near its limit.
+/// Loss above the path's own that is congestion where a shallow path is near its limit: this share, and
+/// so many full datagrams a second.
 const SHALLOW_LOSS: f64 = 0.03;
+const SHALLOW_DATAGRAMS: f64 = 2.5;
 
 /// A path that carries more than its known limit for this long, in seconds, is no longer shallow.
 const SHALLOW_MEMORY: f64 = 5.0;
@@ -683,6 +699,9 @@ const AMBIENT_WEIGHT: f64 = 0.01;
 
 /// Above this loss ratio the test binds: the target is a hard limit, even if pictures are left out.
 const BINDING_LOSS: f64 = 0.2;
+
+/// More loss than this is never the path's own: the test has not sent little enough.
+const MOST_AMBIENT_LOSS: f64 = 0.5;
 
 /// The test of loss: the share of what arrives that is sent, and for how long.
 const TEST_SHARE: f64 = 0.9;

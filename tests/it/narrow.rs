@@ -34,26 +34,43 @@ struct Narrow {
 }
 
 impl Narrow {
+    /// The link is narrow when the camera starts.
     fn run(spec: &str, link: u64, seed: u64) -> Self {
+        Self::run_after(Duration::ZERO, spec, link, seed)
+    }
+
+    /// The link becomes narrow `wide` after the camera has started; what leaves in the second after
+    /// that does not count, unless `wide` is zero.
+    fn run_after(wide: Duration, spec: &str, link: u64, seed: u64) -> Self {
         let mut sim = Sim::with_links(2, links("delay=2ms"));
         start_pair(&mut sim, ANN, BOB);
         sim.run(SECOND);
-        sim.set_link(ANN, BOB, links(&format!("delay=2ms,rate={link}bit{spec}")));
-        let (start, before) = (sim.now, sim.sent_bytes(ANN));
+        let narrow = links(&format!("delay=2ms,rate={link}bit{spec}"));
+        if wide.is_zero() {
+            sim.set_link(ANN, BOB, narrow);
+        }
+        let epoch = sim.now;
         AutoCamera::start_within(&mut sim, ANN, seed, LIMITS);
+        if !wide.is_zero() {
+            sim.run(wide);
+            sim.set_link(ANN, BOB, narrow);
+            sim.run(SECOND);
+        }
+        let (start, before) = (sim.now, sim.sent_bytes(ANN));
+        let lost_before = sim.counters(BOB)[0].datagrams_lost;
         sim.run(SECONDS * SECOND);
         let sent = (sim.sent_bytes(ANN) - before) as f64 * 8.0 / f64::from(SECONDS);
-        let lost = sim.counters(BOB)[0].datagrams_lost as f64 / f64::from(SECONDS);
+        let lost = (sim.counters(BOB)[0].datagrams_lost - lost_before) as f64 / f64::from(SECONDS);
         let settled = start + 3 * SECOND;
         let frames = sim.take_frames(BOB);
-        let ages = frames.iter().filter(|f| f.0 >= settled).map(|f| delay(start, f));
+        let ages = frames.iter().filter(|f| f.0 >= settled).map(|f| delay(epoch, f));
         let ages: Vec<_> = ages.collect();
         let shown = ages.len() as f64 / f64::from(SECONDS - 3);
         let age = percentile(ages, 95).unwrap_or(Duration::MAX);
         let widened = sim.now;
         sim.set_rate(ANN, BOB, 100_000_000);
         sim.run(20 * SECOND);
-        let times: Vec<Instant> = sim.take_frames(BOB).iter().map(|f| captured(start, f)).collect();
+        let times: Vec<Instant> = sim.take_frames(BOB).iter().map(|f| captured(epoch, f)).collect();
         let full = times.windows(29).find(|w| w[28] - w[0] <= SECOND && w[0] >= widened);
         Self { link, sent, shown, age, lost, back: full.map(|w| w[0] - widened) }
     }
@@ -123,6 +140,28 @@ fn links_with_a_short_queue_are_not_flooded() {
     ] {
         for seed in 1..=2 {
             Narrow::run(&format!(",queue={queue}ms"), link, seed).assert(shown);
+        }
+    }
+}
+
+/// The sender is at its best, 28 Mbit/s, when the link becomes narrow: the flood ends within a second.
+#[test]
+fn links_that_become_narrow_in_midstream_are_not_flooded() {
+    for (link, queue, shown) in [
+        (300_000, 80, 2.0),
+        (500_000, 50, 4.0),
+        (500_000, 100, 4.0),
+        (1_000_000, 10, 8.0),
+        (1_000_000, 20, 8.0),
+        (1_000_000, 100, 8.0),
+        (2_000_000, 5, 12.0),
+        (2_000_000, 16, 12.0),
+        (2_000_000, 100, 12.0),
+        (8_000_000, 5, 15.0),
+    ] {
+        for wide in [5, 8] {
+            let spec = format!(",queue={queue}ms");
+            Narrow::run_after(wide * SECOND, &spec, link, wide.into()).assert(shown);
         }
     }
 }

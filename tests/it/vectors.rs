@@ -258,6 +258,7 @@ fn report() -> Report {
         received: 2979,
         interval: Duration::from_millis(50),
         lost: 22,
+        longest_datagram: 1200,
         received_bytes: 3_547_760,
         newest_frame: FrameId(41),
         frames: FrameCounts {
@@ -364,7 +365,6 @@ fn invalid_datagrams() -> Vec<(&'static str, Refusal)> {
         ("invalid-reply-reversed", Refusal::Probe(ProbeError)),
         ("invalid-reply-late", Refusal::Probe(ProbeError)),
         ("invalid-report-length", Refusal::Report(ReportError)),
-        ("invalid-report-reserved", Refusal::Report(ReportError)),
         ("invalid-nack-blocks", Refusal::Nack(NackError)),
         ("invalid-nack-empty-run", Refusal::Nack(NackError)),
         ("invalid-nack-frames", Refusal::Nack(NackError)),

@@ -491,7 +491,10 @@ impl Call {
                 burst
             }
             (None, Some(sender)) => {
-                sender.poll_transmit(now, &mut self.outbound, buf, max_datagrams)?
+                let burst = sender.poll_transmit(now, &mut self.outbound, buf, max_datagrams)?;
+                let path = self.path.as_mut()?;
+                path.record_sent(&burst, self.outbound.next_sequence().wrapping_sub(1));
+                burst
             }
         };
         Some((to, burst))
@@ -569,13 +572,13 @@ impl Call {
         let rtt = self.rtt();
         match (&mut self.sender, Report::parse(body)) {
             (Some(sender), Ok(report)) if self.prober.is_some() => {
-                if let Some(path) = &mut self.path {
-                    let before = sender.last_report().copied().unwrap_or_default();
-                    path.handle_report(now, &before, &report);
-                }
+                let before = sender.last_report().copied().unwrap_or_default();
+                let path = self.path.as_mut();
+                let are_lost_by_length =
+                    path.is_some_and(|path| path.handle_report(now, &before, &report));
                 let prober = self.prober.as_mut();
                 let probed = prober.and_then(|prober| prober.take_queue(now));
-                sender.handle_report(now, &report, probed, rtt);
+                sender.handle_report(now, &report, probed, rtt, are_lost_by_length);
                 if let Some(prober) = &mut self.prober {
                     prober.set_pace(now, sender.probe_pace());
                 }

@@ -82,6 +82,11 @@ impl Outbound {
         &mut self.joiner
     }
 
+    /// The sequence number of the next datagram.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
     /// Datagrams and their bytes of UDP payload so far.
     pub(super) fn sent(&self) -> (u64, u64) {
         (self.datagrams, self.bytes)

@@ -6,7 +6,7 @@ use rand::Rng;
 
 use super::outbound::{Burst, Outbound};
 use crate::net::{
-    path_mtu::{self, Delivery, PathMtu},
+    path_mtu::{Delivery, PathMtu},
     path_validation::PathValidation,
     route::Route,
     wire::{
@@ -112,20 +112,25 @@ impl Path {
         }
     }
 
-    /// What a report says of long datagrams, which are told from short ones by their mean. Frames of
-    /// datagrams of the length in use have a larger one than five sixths of it even when every
-    /// third datagram is a probe; what comes through a black hole has a smaller one.
-    pub(super) fn handle_report(&mut self, now: Instant, before: &Report, report: &Report) {
-        let Some(mtu) = &mut self.mtu else { return };
-        let received = report.received.saturating_sub(before.received) as usize;
-        let bytes = report.received_bytes.saturating_sub(before.received_bytes) as usize;
-        let are_long = path_mtu::are_long(mtu.max_datagram_len(), received, bytes);
+    /// A burst has left on this path; its last datagram has this sequence number.
+    pub(super) fn record_sent(&mut self, burst: &Burst, last_sequence: u64) {
+        if let Some(mtu) = &mut self.mtu {
+            mtu.record_sent(burst.segment_len, last_sequence);
+        }
+    }
+
+    /// Takes a report of the peer, which follows the one `before`. True: its losses are put down to the
+    /// length of datagrams.
+    pub(super) fn handle_report(&mut self, now: Instant, before: &Report, report: &Report) -> bool {
+        let Some(mtu) = &mut self.mtu else { return false };
         let delivery = Delivery {
-            long_arrived: if are_long { received } else { 0 },
-            long_lost: report.lost.saturating_sub(before.lost) as usize,
-            short_arrived: if are_long { 0 } else { received },
+            highest_sequence: report.highest_sequence,
+            longest: report.longest_datagram.into(),
+            received: report.received.saturating_sub(before.received) as usize,
+            lost: report.lost.saturating_sub(before.lost) as usize,
         };
         mtu.handle_delivery(now, delivery);
+        mtu.is_suspect(now)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

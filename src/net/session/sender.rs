@@ -12,7 +12,6 @@ use crate::net::{
     frame::{FrameId, OutgoingFrame, Progress},
     pacer::{Allowance, Pacer, SendBudget},
     packetizer::{Next, Packetizer},
-    path_mtu,
     quality::PictureBitrates,
     rate::{Feedback, RateController, RateLimits, RateState},
     redundancy::{FecMode, Redundancy},
@@ -52,8 +51,8 @@ pub(super) struct Sender {
     rate: Option<RateController>,
     max_bitrate: Option<u64>,
     last_report: Option<Report>,
-    /// When a report last said that full datagrams arrive.
-    long_arrived: Option<Instant>,
+    /// Whether what was lost before the last report is put down to the length of datagrams.
+    are_lost_by_length: bool,
     usual: Usual,
     counters: SenderCounters,
 }
@@ -133,7 +132,7 @@ impl Sender {
             rate: has_feedback.then(|| RateController::new(now, limits)),
             max_bitrate,
             last_report: None,
-            long_arrived: None,
+            are_lost_by_length: false,
             usual: Usual::default(),
             counters: SenderCounters::default(),
         };
@@ -235,13 +234,15 @@ impl Sender {
     }
 
     /// Takes a report of the receiver. `probed`: the queue that the fastest probe since the last one
-    /// has met; the round trip is `rtt`, if that is known.
+    /// has met; the round trip is `rtt`, if that is known. `are_lost_by_length`: what is lost is too long
+    /// for the path.
     pub(super) fn handle_report(
         &mut self,
         now: Instant,
         report: &Report,
         probed: Option<Duration>,
         rtt: Option<Duration>,
+        are_lost_by_length: bool,
     ) {
         let before = self.last_report.unwrap_or_default();
         if report.highest_sequence < before.highest_sequence || report.received < before.received {
@@ -251,13 +252,8 @@ impl Sender {
         self.redundancy.set_asking_helps(asking);
         let mut is_congested = false;
         let mut feedback = feedback(&before, report, probed);
-        let received = (report.received - before.received) as usize;
-        if path_mtu::are_long(self.max_datagram_len, received, feedback.received) {
-            self.long_arrived = Some(now);
-        }
-        let are_lost_by_length = |at: Instant| now.saturating_duration_since(at) >= LONG_MISSING;
-        if self.long_arrived.is_none_or(are_lost_by_length) {
-            // The link is not narrow; its MTU is smaller than assumed.
+        self.are_lost_by_length = are_lost_by_length;
+        if are_lost_by_length {
             feedback.loss_ratio = 0.0;
         }
         let was_silent = self.is_unreported();
@@ -290,13 +286,16 @@ impl Sender {
         self.repairs.handle_timeout(now);
         if let Some(rate) = &mut self.rate {
             rate.handle_timeout(now);
-            let verdict = self.first_flight.as_ref().and_then(|flight| flight.judge(now));
-            // If only the short last datagrams of frames arrive, the MTU is the problem, not the rate.
-            if let Some(Verdict::Behind(bps)) = verdict.filter(|_| self.long_arrived.is_some()) {
-                rate.overrun(now, bps);
+            match self.first_flight.as_ref().and_then(|flight| flight.judge(now)) {
+                Some(Verdict::Behind(bps)) if !self.are_lost_by_length => {
+                    rate.overrun(now, bps);
+                    self.first_flight = None;
+                }
+                Some(_) => self.first_flight = Some(FirstFlight::default()),
+                None => {}
             }
             // In silence frames are what finds the path again.
-            if verdict.is_some() || rate.state() == RateState::Silent {
+            if rate.state() == RateState::Silent {
                 self.first_flight = None;
             }
             self.limit(now);
@@ -609,9 +608,6 @@ const LOSSY_DATAGRAM_LEN: usize = 1472;
 
 /// A frame that has been on its way for longer when a silent path returns is given up: its receiver has.
 const STALE: Duration = Duration::from_millis(250);
-
-/// Without a full-length datagram for this long (two reports), losses are put down to the MTU.
-const LONG_MISSING: Duration = Duration::from_millis(100);
 
 /// Before the second frame.
 const FIRST_INTERVAL: Duration = Duration::from_millis(33);

@@ -14,7 +14,7 @@
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! |               datagrams lost (48 bits)                        |
 //! +                               +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-//! |                               |            zero               |
+//! |                               |       longest datagram        |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! |               bytes received (64 bits)                        |
 //! |                                                               |
@@ -58,6 +58,8 @@ pub struct Report {
     /// How many between the first and the highest sequence number have not come; may fall,
     /// when one comes late after all. 48 bits.
     pub lost: u64,
+    /// The length of the longest datagram that has come since the last report, in bytes of UDP payload.
+    pub longest_datagram: u16,
     /// Bytes of all datagrams that have come, headers of this protocol included.
     pub received_bytes: u64,
     /// The newest frame of which anything has come.
@@ -91,7 +93,7 @@ pub struct FrameCounts {
     pub late: u32,
 }
 
-/// The body is not of the one length that reports have, or its reserved field is not zero.
+/// The body is not of the one length that reports have.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("malformed report")]
 pub struct ReportError;
@@ -99,7 +101,7 @@ pub struct ReportError;
 impl Report {
     /// Parses the body of a report.
     pub fn parse(body: &[u8]) -> Result<Self, ReportError> {
-        if body.len() != REPORT_LEN || read_u16(body, ZERO) != 0 {
+        if body.len() != REPORT_LEN {
             return Err(ReportError);
         }
         let micros = |at| Duration::from_micros(read_u32(body, at).into());
@@ -109,6 +111,7 @@ impl Report {
             received: read_u48(body, RECEIVED),
             interval: INTERVAL_UNIT * read_u16(body, INTERVAL).into(),
             lost: read_u48(body, LOST),
+            longest_datagram: read_u16(body, LONGEST),
             received_bytes: u64::from(read_u32(body, BYTES)) << 32
                 | u64::from(read_u32(body, BYTES + 4)),
             newest_frame: FrameId(read_u32(body, NEWEST)),
@@ -148,7 +151,8 @@ impl Report {
         put(JITTER, saturating_micros(self.jitter));
         let interval = self.interval.as_micros() / INTERVAL_UNIT.as_micros();
         let interval = interval.min(u128::from(u16::MAX)) as u16;
-        for (at, value) in [(BURST, self.largest_burst), (INTERVAL, interval), (ZERO, 0)] {
+        let longest = self.longest_datagram;
+        for (at, value) in [(BURST, self.largest_burst), (INTERVAL, interval), (LONGEST, longest)] {
             body[at..at + 2].copy_from_slice(&value.to_be_bytes());
         }
         write_u48(body, HIGHEST, self.highest_sequence);
@@ -169,7 +173,7 @@ const BURST: usize = 6;
 const RECEIVED: usize = 8;
 const INTERVAL: usize = 14;
 const LOST: usize = 16;
-const ZERO: usize = 22;
+const LONGEST: usize = 22;
 const BYTES: usize = 24;
 const NEWEST: usize = 32;
 const COMPLETED: usize = 36;
@@ -197,6 +201,7 @@ mod tests {
             received: 0x1112_1314_1516,
             interval: Duration::from_millis(50),
             lost: 0x2122_2324_2526,
+            longest_datagram: 0x2728,
             received_bytes: 0x3132_3334_3536_3738,
             newest_frame: FrameId(0x4142_4344),
             frames: FrameCounts {
@@ -220,7 +225,7 @@ mod tests {
         #[rustfmt::skip]
         let expected = [
             1, 2, 3, 4, 5, 6, 7, 8, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x01, 0xf4,
-            0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0, 0, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38,
+            0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38,
             0x41, 0x42, 0x43, 0x44, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5,
             0, 0, 0, 6, 0, 0, 0, 7, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 9, 0xa5,
         ];
@@ -250,12 +255,9 @@ mod tests {
     }
 
     #[test]
-    fn other_lengths_and_a_reserved_field_in_use_are_refused() {
+    fn other_lengths_are_refused() {
         for len in (0..REPORT_LEN).chain([REPORT_LEN + 1]) {
             assert_eq!(Report::parse(&vec![0; len]), Err(ReportError));
         }
-        let mut body = [0; REPORT_LEN];
-        body[ZERO + 1] = 1;
-        assert_eq!(Report::parse(&body), Err(ReportError));
     }
 }
