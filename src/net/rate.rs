@@ -175,11 +175,9 @@ impl RateController {
     /// is being tested; `None` on a path that has taken everything so far, where the target is only
     /// what is known to be safe.
     pub fn bound_bps(&self) -> Option<u64> {
-        match self.loss.test {
-            Some(test) if test.loss_before > BINDING_LOSS => Some(self.target as u64),
-            Some(test) => self.was_overrun.then_some(test.target_before as u64),
-            None => self.was_overrun.then_some(self.target as u64),
-        }
+        let is_binding = |test: LossTest| test.loss_before > BINDING_LOSS;
+        let binds = self.was_overrun || self.loss.test.is_some_and(is_binding);
+        binds.then_some(self.target as u64)
     }
 
     /// What may leave in all, in bits a second, once the path has been overrun. While a queue drains
@@ -249,6 +247,16 @@ impl RateController {
         if self.state == RateState::Silent {
             (self.heard, self.unanswered) = (now, None);
             self.resume();
+        }
+    }
+
+    /// What was lost just now says nothing of the rate: datagrams are too long for the path.
+    pub fn disregard_losses(&mut self) {
+        self.reports.clear();
+        let loss = Loss { ambient: self.loss.ambient, ..Loss::default() };
+        if let Some(test) = std::mem::replace(&mut self.loss, loss).test {
+            self.state = RateState::Growing;
+            self.set_target(test.target_before);
         }
     }
 
@@ -430,14 +438,17 @@ impl RateController {
         }
         let near = (NEAR_GROWTH_BPS / self.target).clamp(LEAST_NEAR_GROWTH, MOST_NEAR_GROWTH);
         let near = if self.link_is_rough { MOST_NEAR_GROWTH } else { near };
-        let received = self.received_bps(REPORTS);
+        // Between one and two of the smallest pictures a second there is nothing to send.
+        let received = self.received_bps(REPORTS).max(STEPLESS * self.limits.min_bps as f64);
         let free = FREE_GROWTH.max(FREE_GROWTH_BPS / self.target).min(MOST_FREE_GROWTH);
+        let objected = |at| now.saturating_duration_since(at) < ROUGH_TIME;
+        let is_doubtful = self.link_is_rough && !self.congested.is_some_and(objected);
         let (pace, unsent) = match self.link {
             Some(link) if self.target.min(received) > link * BEYOND => {
-                let since = *self.beyond_link.get_or_insert(now);
-                let proven = now.saturating_duration_since(since).as_secs_f64();
-                self.loss.is_shallow &= proven < SHALLOW_MEMORY;
-                ((near + PROVEN_GROWTH * proven).min(free), FREE_UNSENT)
+                (self.proven_growth(now, near, free), FREE_UNSENT)
+            }
+            Some(link) if self.target > link * NEAR && is_doubtful => {
+                (self.proven_growth(now, near, free), NEAR_UNSENT)
             }
             Some(link) if self.target > link * NEAR => (near, NEAR_UNSENT),
             _ => (free, FREE_UNSENT),
@@ -445,6 +456,14 @@ impl RateController {
         // What is not really sent says nothing of the path.
         let justified = unsent * received;
         self.set_target((self.target * (1.0 + pace * elapsed)).min(justified.max(self.target)));
+    }
+
+    /// The growth beyond the last known limit, faster the longer it has proven gone.
+    fn proven_growth(&mut self, now: Instant, near: f64, free: f64) -> f64 {
+        let since = *self.beyond_link.get_or_insert(now);
+        let proven = now.saturating_duration_since(since).as_secs_f64();
+        self.loss.is_shallow &= proven < SHALLOW_MEMORY;
+        (near + PROVEN_GROWTH * proven).min(free)
     }
 
     /// Up quickly with each report, as long as what is sent arrives and makes no queue: a wide link is
@@ -504,6 +523,9 @@ impl RateController {
     }
 
     fn judge_test(&mut self, now: Instant, test: LossTest) {
+        if self.loss_ratio(DEEP_REPORTS) > MOST_AMBIENT_LOSS {
+            self.set_target(self.target.min(self.lossy_bps() * TEST_SHARE));
+        }
         if now.saturating_duration_since(test.began) < TEST_TIME {
             return;
         }
@@ -541,12 +563,12 @@ impl RateController {
         self.bps_of(self.reports.iter().rev().take(reports).take_while(is_busy))
     }
 
-    /// What arrived in a flood, in bits a second: before it began, the path may have carried more, or had
-    /// nothing to carry.
+    /// What arrives while much is lost, in bits a second: in a flood since it began, as the path may have
+    /// carried more before, or had nothing to carry.
     fn lossy_bps(&self) -> f64 {
         let newest = self.reports.iter().rev();
         let flooded = newest.take_while(|r| r.loss_ratio > BINDING_LOSS);
-        if flooded.clone().next().is_none() {
+        if flooded.clone().count() < DEEP_REPORTS {
             return self.received_bps(REPORTS);
         }
         self.bps_of(flooded)
@@ -644,6 +666,9 @@ const IN_EFFECT: f64 = 1.05;
 const NEAR: f64 = 0.9;
 const BEYOND: f64 = 1.02;
 
+/// A limit that is known roughly is doubted when nothing has objected to it for so long.
+const ROUGH_TIME: Duration = Duration::from_secs(3);
+
 /// Growth near the limit: so many bits a second each second, the same for all who share it, since that
 /// is what evens them out (Chiu and Jain 1989); but within these shares of the target, and at the
 /// most of them while the limit is known roughly.
@@ -670,6 +695,9 @@ const START_ALARM: f64 = 1.5;
 /// where what is sent is a tenth less at most, by the steps of quality and the frames of half a second.
 const FREE_UNSENT: f64 = 1.5;
 const NEAR_UNSENT: f64 = 1.1;
+
+/// Up to so many times the least target, growth does not depend on what is sent.
+const STEPLESS: f64 = 2.0;
 
 /// The largest step in seconds from report to report that is taken for jitter, and how much it weighs.
 const MAX_JITTER: f64 = 0.010;

@@ -11,12 +11,30 @@ use udpchat::net::{
     session::{EndpointConfig, Role},
 };
 
-use crate::repair::{ANN, AutoCamera, BOB, captured, delay, links, percentile, start_pair};
+use crate::repair::{ANN, AutoCamera, BOB, captured, delay, links, percentile};
 use crate::sim::{SECOND, Sim};
 
 /// What the program allows: `app::adaptation` has the reasons.
 const LIMITS: QualityLimits =
     QualityLimits { min_quality: 30, max_quality: 80, least_millifps: 1000, max_size_divisor: 4 };
+
+/// A session with a path MTU of 1500 bytes, which the sender has found out.
+fn ethernet() -> Sim {
+    let mut sim = Sim::with_links(2, links("delay=2ms"));
+    sim.set_mtu(ANN, BOB, ETHERNET_LEN);
+    sim.start_receiver(BOB);
+    let role = Role::Send { targets: vec![sim.target(BOB)], control: true };
+    let config = sim.config(ANN, role);
+    sim.start(ANN, EndpointConfig { fec: FecMode::Auto, max_datagram_len: None, ..config });
+    sim.run(SECOND);
+    sim
+}
+
+/// From now on the way to the receiver is `spec`; its MTU stays.
+fn narrow_down(sim: &mut Sim, spec: NetemSpec) {
+    sim.set_link(ANN, BOB, spec);
+    sim.set_mtu(ANN, BOB, ETHERNET_LEN);
+}
 
 /// What came of half a minute.
 struct Narrow {
@@ -34,28 +52,26 @@ struct Narrow {
 }
 
 impl Narrow {
-    /// The link is narrow when the camera starts.
+    /// The link is narrow when the camera starts; all that leaves counts.
     fn run(spec: &str, link: u64, seed: u64) -> Self {
-        Self::run_after(Duration::ZERO, spec, link, seed)
+        Self::run_after(Duration::ZERO, Duration::ZERO, spec, link, seed)
     }
 
-    /// The link becomes narrow `wide` after the camera has started; what leaves in the second after
-    /// that does not count, unless `wide` is zero.
-    fn run_after(wide: Duration, spec: &str, link: u64, seed: u64) -> Self {
-        let mut sim = Sim::with_links(2, links("delay=2ms"));
-        start_pair(&mut sim, ANN, BOB);
-        sim.run(SECOND);
+    /// The link becomes narrow `wide` after the camera has started; what leaves counts when the sender has
+    /// had the time `settle` to find out.
+    fn run_after(wide: Duration, settle: Duration, spec: &str, link: u64, seed: u64) -> Self {
+        let mut sim = ethernet();
         let narrow = links(&format!("delay=2ms,rate={link}bit{spec}"));
         if wide.is_zero() {
-            sim.set_link(ANN, BOB, narrow);
+            narrow_down(&mut sim, narrow);
         }
         let epoch = sim.now;
         AutoCamera::start_within(&mut sim, ANN, seed, LIMITS);
         if !wide.is_zero() {
             sim.run(wide);
-            sim.set_link(ANN, BOB, narrow);
-            sim.run(SECOND);
+            narrow_down(&mut sim, narrow);
         }
+        sim.run(settle);
         let (start, before) = (sim.now, sim.sent_bytes(ANN));
         let lost_before = sim.counters(BOB)[0].datagrams_lost;
         sim.run(SECONDS * SECOND);
@@ -127,7 +143,8 @@ fn random_loss_on_a_narrow_link_gets_parity_within_the_budget() {
     }
 }
 
-/// Queues of one to three datagrams: congestion shows as loss without delay, and bursts do not fit.
+/// Queues of one to three datagrams: congestion shows as loss without delay, and bursts do not fit. The
+/// first frame alone is more than 300 kbit/s carry in a second.
 #[test]
 fn links_with_a_short_queue_are_not_flooded() {
     for (link, queue, shown) in [
@@ -139,7 +156,8 @@ fn links_with_a_short_queue_are_not_flooded() {
         (8_000_000, 5, 15.0),
     ] {
         for seed in 1..=2 {
-            Narrow::run(&format!(",queue={queue}ms"), link, seed).assert(shown);
+            let spec = format!(",queue={queue}ms");
+            Narrow::run_after(Duration::ZERO, SECOND, &spec, link, seed).assert(shown);
         }
     }
 }
@@ -161,7 +179,29 @@ fn links_that_become_narrow_in_midstream_are_not_flooded() {
     ] {
         for wide in [5, 8] {
             let spec = format!(",queue={queue}ms");
-            Narrow::run_after(wide * SECOND, &spec, link, wide.into()).assert(shown);
+            Narrow::run_after(wide * SECOND, SECOND, &spec, link, wide.into()).assert(shown);
+        }
+    }
+}
+
+/// It takes some seconds to find out how long datagrams may be; until then their loss tells nothing of the
+/// link's rate.
+#[test]
+fn a_narrow_link_with_a_short_queue_and_a_small_mtu_carries_pictures() {
+    for (queue, mtu) in [(20, 800), (10, 800), (100, 800), (20, 560), (20, 1000)] {
+        for seed in 1..=2 {
+            let mut sim = ethernet();
+            sim.set_link(ANN, BOB, links(&format!("delay=2ms,rate=1mbit,queue={queue}ms")));
+            sim.set_mtu(ANN, BOB, mtu);
+            AutoCamera::start_within(&mut sim, ANN, seed, LIMITS);
+            sim.run(5 * SECOND);
+            sim.take_frames(BOB);
+            let before = sim.sent_bytes(ANN);
+            sim.run(10 * SECOND);
+            let sent = (sim.sent_bytes(ANN) - before) as f64 * 8.0 / 10.0;
+            let shown = sim.take_frames(BOB).len();
+            let row = format!("{mtu} bytes, {queue} ms: {sent:.0} bits a second, {shown} pictures");
+            assert!(sent <= 1.05e6 && shown >= 30, "{row}");
         }
     }
 }
@@ -197,10 +237,8 @@ fn the_limit_is_on_every_byte_whatever_the_camera_makes() {
 
 #[test]
 fn pictures_of_a_fixed_quality_do_not_flood_a_link_that_cannot_bear_them() {
-    let mut sim = Sim::with_links(2, links("delay=2ms"));
-    start_pair(&mut sim, ANN, BOB);
-    sim.run(SECOND);
-    sim.set_link(ANN, BOB, links("delay=2ms,rate=1mbit"));
+    let mut sim = ethernet();
+    narrow_down(&mut sim, links("delay=2ms,rate=1mbit"));
     let (start, before) = (sim.now, sim.sent_bytes(ANN));
     // 46 KB each: 11 Mbit/s.
     sim.start_video(ANN, 46_000);
@@ -210,6 +248,9 @@ fn pictures_of_a_fixed_quality_do_not_flood_a_link_that_cannot_bear_them() {
     let late = sim.take_frames(BOB).iter().filter(|f| f.0 > start + 5 * SECOND).count();
     assert!(late >= 20, "{late} pictures in 15 s");
 }
+
+/// Bytes of UDP payload in an Ethernet frame.
+const ETHERNET_LEN: usize = 1472;
 
 /// From the first picture on; what leaves before the link is known counts as well.
 const SECONDS: u32 = 30;

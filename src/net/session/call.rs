@@ -571,11 +571,10 @@ impl Call {
     fn handle_report(&mut self, now: Instant, body: &[u8]) {
         let rtt = self.rtt();
         match (&mut self.sender, Report::parse(body)) {
-            (Some(sender), Ok(report)) if self.prober.is_some() => {
-                let before = sender.last_report().copied().unwrap_or_default();
+            (Some(sender), Ok(mut report)) if self.prober.is_some() => {
                 let path = self.path.as_mut();
                 let are_lost_by_length =
-                    path.is_some_and(|path| path.handle_report(now, &before, &report));
+                    path.is_some_and(|path| path.handle_report(now, &mut report));
                 let prober = self.prober.as_mut();
                 let probed = prober.and_then(|prober| prober.take_queue(now));
                 sender.handle_report(now, &report, probed, rtt, are_lost_by_length);

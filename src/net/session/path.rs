@@ -26,6 +26,11 @@ pub(super) struct Path {
     /// If we send, and nobody has said how long datagrams are to be.
     mtu: Option<PathMtu>,
     ack: Option<PathProbeAck>,
+    /// Probes of the length that have left and are neither acknowledged nor known to be lost.
+    probes_unacked: u64,
+    probes_lost: u64,
+    /// The last report, as it came.
+    reported: Report,
 }
 
 impl Path {
@@ -51,6 +56,9 @@ impl Path {
             can_ask,
             mtu: probed.map(mtu),
             ack: None,
+            probes_unacked: 0,
+            probes_lost: 0,
+            reported: Report::default(),
         }
     }
 
@@ -88,6 +96,7 @@ impl Path {
     /// A probe of ours has arrived.
     pub(super) fn handle_ack(&mut self, now: Instant, ack: PathProbeAck) {
         if let Some(mtu) = &mut self.mtu {
+            self.probes_unacked = self.probes_unacked.saturating_sub(1);
             mtu.handle_ack(now, ack.id, ack.datagram_len.into());
         }
     }
@@ -119,17 +128,28 @@ impl Path {
         }
     }
 
-    /// Takes a report of the peer, which follows the one `before`. True: its losses are put down to the
-    /// length of datagrams.
-    pub(super) fn handle_report(&mut self, now: Instant, before: &Report, report: &Report) -> bool {
+    /// Takes a report of the peer, and takes the probes out of its losses: to be lost is what they are for
+    /// (RFC 8899 §3). True: what else is lost is put down to the length of datagrams.
+    pub(super) fn handle_report(&mut self, now: Instant, report: &mut Report) -> bool {
         let Some(mtu) = &mut self.mtu else { return false };
-        let delivery = Delivery {
-            highest_sequence: report.highest_sequence,
-            longest: report.longest_datagram.into(),
-            received: report.received.saturating_sub(before.received) as usize,
-            lost: report.lost.saturating_sub(before.lost) as usize,
-        };
-        mtu.handle_delivery(now, delivery);
+        let before = self.reported;
+        if report.received >= before.received {
+            let lost = report.lost.saturating_sub(before.lost);
+            let probes_lost = lost.min(self.probes_unacked);
+            self.probes_unacked -= probes_lost;
+            self.probes_lost += probes_lost;
+            self.reported = *report;
+            mtu.handle_delivery(
+                now,
+                Delivery {
+                    highest_sequence: report.highest_sequence,
+                    longest: report.longest_datagram.into(),
+                    received: (report.received - before.received) as usize,
+                    lost: (lost - probes_lost) as usize,
+                },
+            );
+        }
+        report.lost = report.lost.saturating_sub(self.probes_lost);
         mtu.is_suspect(now)
     }
 
@@ -161,6 +181,7 @@ impl Path {
         }
         let to = self.route()?;
         let due = self.mtu.as_mut()?.poll_probe(now)?;
+        self.probes_unacked += 1;
         let probe = PathProbe { id: due.id };
         let body_len = due.datagram_len - overhead;
         let burst = outbound.emit(Kind::PathProbe, body_len, buf, |body| probe.emit(body));

@@ -166,6 +166,13 @@ impl Sender {
     pub(super) fn set_max_datagram_len(&mut self, now: Instant, len: usize) {
         if len != self.max_datagram_len {
             self.max_datagram_len = len;
+            if self.are_lost_by_length {
+                // None of what has left tells what the path carries.
+                self.first_flight = self.is_paced().then(FirstFlight::default);
+                if let Some(rate) = &mut self.rate {
+                    rate.disregard_losses();
+                }
+            }
             if let Some(pacer) = &mut self.pacer {
                 pacer.set_datagram_len(now, len);
             }
@@ -252,7 +259,7 @@ impl Sender {
         self.redundancy.set_asking_helps(asking);
         let mut is_congested = false;
         let mut feedback = feedback(&before, report, probed);
-        self.are_lost_by_length = are_lost_by_length;
+        let was_suspect = std::mem::replace(&mut self.are_lost_by_length, are_lost_by_length);
         if are_lost_by_length {
             feedback.loss_ratio = 0.0;
         }
@@ -260,6 +267,9 @@ impl Sender {
         if let Some(rate) = &mut self.rate {
             let Feedback { received, interval, .. } = feedback;
             let target = rate.target_bps();
+            if are_lost_by_length && !was_suspect {
+                rate.disregard_losses();
+            }
             rate.handle_feedback(now, &feedback);
             let flight = self.first_flight.as_mut();
             let is_over = flight.is_some_and(|f| f.handle_report(now, received, interval, target));
@@ -291,7 +301,10 @@ impl Sender {
                     rate.overrun(now, bps);
                     self.first_flight = None;
                 }
-                Some(_) => self.first_flight = Some(FirstFlight::default()),
+                Some(Verdict::Unclear) if !self.are_lost_by_length => {
+                    self.first_flight = Some(FirstFlight::default());
+                }
+                Some(_) => self.first_flight = None,
                 None => {}
             }
             // In silence frames are what finds the path again.
