@@ -5,12 +5,15 @@ use std::{
     time::Duration,
 };
 
-use udpchat::video::{
-    image::{Image, PixelFormat},
-    source::pattern,
+use udpchat::{
+    clock,
+    video::{
+        image::{Image, PixelFormat},
+        source::pattern,
+    },
 };
 
-use crate::program::{Program, alone, command, shared};
+use crate::program::{PATIENCE, Program, alone, command, shared};
 
 /// A virtual display of our own.
 struct Display {
@@ -60,29 +63,22 @@ impl Display {
 
     /// The window whose title is exactly `title`, once it is there.
     fn window(&self, title: &str) -> String {
-        for _ in 0..200 {
-            let exactly = format!("^{title}$");
+        let exactly = format!("^{title}$");
+        wait_for(&format!("a window '{title}'"), || {
             let found = self.tool("xdotool", &["search", "--onlyvisible", "--name", &exactly]);
-            if let Some(id) = String::from_utf8_lossy(&found).lines().next() {
-                return id.to_owned();
-            }
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
-        panic!("no window '{title}'");
+            String::from_utf8_lossy(&found).lines().next().map(str::to_owned)
+        })
     }
 
+    /// The effect may take a while.
     fn press(&self, window: &str, key: &str) {
         self.tool("xdotool", &["windowfocus", "--sync", window]);
         self.tool("xdotool", &["key", key]);
-        std::thread::park_timeout(Duration::from_millis(300));
     }
 
     /// What a window manager does when its cross is clicked (ICCCM 4.2.8.1).
     fn close(&self, window: &str) {
-        use x11rb::{
-            connection::Connection,
-            protocol::xproto::{ClientMessageEvent, ConnectionExt, EventMask},
-        };
+        use x11rb::protocol::xproto::{ClientMessageEvent, ConnectionExt, EventMask};
         let (connection, _) = x11rb::connect(Some(&self.name)).expect("the display is there");
         let atom = |name: &[u8]| {
             let cookie = connection.intern_atom(false, name).expect("sent");
@@ -92,7 +88,9 @@ impl Display {
         let words = [atom(b"WM_DELETE_WINDOW"), 0, 0, 0, 0];
         let event = ClientMessageEvent::new(32, window, atom(b"WM_PROTOCOLS"), words);
         connection.send_event(false, window, EventMask::NO_EVENT, event).expect("sent");
-        connection.flush().expect("sent");
+        // The X server drops requests that it has not read when their connection is closed. The reply to a
+        // later request shows that it has read this one.
+        connection.get_input_focus().expect("sent").reply().expect("the server has read all");
     }
 
     /// What a person sees in the window.
@@ -110,29 +108,62 @@ impl Display {
         Image::new(width, height, PixelFormat::Bgr, pixels)
     }
 
-    /// The number in the window, once there is one.
-    fn number(&self, window: &str) -> u32 {
-        for _ in 0..50 {
-            let number = pattern::read_number(&self.screenshot(window));
-            if let Some(number) = number {
-                return number;
-            }
-            std::thread::park_timeout(Duration::from_millis(100));
-        }
-        panic!("the window shows no pattern");
+    /// The number in the window, if it shows the pattern.
+    fn try_number(&self, window: &str) -> Option<u32> {
+        pattern::read_number(&self.screenshot(window))
     }
 
-    /// The next number in the window that is above `before`: a picture lasts longer than a look.
-    fn number_after(&self, window: &str, before: u32) -> u32 {
-        for _ in 0..50 {
-            let number = self.number(window);
-            if number > before {
-                return number;
-            }
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-        panic!("the window stands still at {before}");
+    /// The number in the window, once there is one.
+    fn number(&self, window: &str) -> u32 {
+        wait_for("the pattern", || self.try_number(window))
     }
+
+    /// The next number in the window that is above `before`.
+    fn number_after(&self, window: &str, before: u32) -> u32 {
+        wait_for(&format!("a number above {before}"), || {
+            self.try_number(window).filter(|&number| number > before)
+        })
+    }
+
+    /// The number at which the window stands still.
+    fn frozen_number(&self, window: &str) -> u32 {
+        wait_for("a picture that stands still", || {
+            let number = self.number(window);
+            let stays = (0..10).all(|_| {
+                std::thread::park_timeout(Duration::from_millis(100));
+                self.number(window) == number
+            });
+            stays.then_some(number)
+        })
+    }
+
+    /// Waits until the window shows the pattern mirrored.
+    fn wait_mirrored(&self, window: &str) {
+        wait_for("the mirrored pattern", || {
+            pattern::read_number(&mirrored(&self.screenshot(window)))
+        });
+    }
+}
+
+/// Tries until `attempt` succeeds, with a pause between two attempts.
+fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let until = clock::now() + PATIENCE;
+    loop {
+        if let Some(result) = attempt() {
+            return result;
+        }
+        assert!(clock::now() < until, "{what} did not appear");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+fn mirrored(image: &Image) -> Image {
+    let mut mirrored = image.clone();
+    for row in mirrored.data.chunks_exact_mut(3 * image.width) {
+        row.reverse();
+        row.chunks_exact_mut(3).for_each(<[u8]>::reverse);
+    }
+    mirrored
 }
 
 impl Drop for Display {
@@ -164,11 +195,7 @@ fn the_window_shows_the_current_picture_and_obeys_its_keys() {
     display.number_after(&window, first);
 
     display.press(&window, "space");
-    let frozen = display.number(&window);
-    for _ in 0..10 {
-        assert_eq!(display.number(&window), frozen, "frozen");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
+    let frozen = display.frozen_number(&window);
     display.press(&window, "space");
     display.number_after(&window, frozen);
 
@@ -180,15 +207,15 @@ fn the_window_shows_the_current_picture_and_obeys_its_keys() {
     assert!(bytes.starts_with(b"\x89PNG") && bytes.ends_with(b"IEND\xaeB`\x82"), "{saved:?}");
 
     display.press(&window, "m");
-    let mirrored = display.screenshot(&window);
-    assert_eq!(pattern::read_number(&mirrored), None, "mirrored");
+    display.wait_mirrored(&window);
     display.press(&window, "m");
+    display.number(&window);
 
     sender.interrupt();
     receiver.wait_for("has left");
-    std::thread::park_timeout(Duration::from_millis(500));
-    let card = display.screenshot(&window);
-    assert_eq!(pattern::read_number(&card), None, "no stale picture");
+    wait_for("the card instead of a stale picture", || {
+        display.try_number(&window).is_none().then_some(())
+    });
     display.close(&window);
     receiver.finish().expect_success();
 }
@@ -207,11 +234,10 @@ fn a_chat_opens_two_windows_each_with_its_picture() {
     ann.wait_for("streams 640x480");
     let peer = display.window("udpchat");
     let own = display.window("udpchat: you");
-    display.number(&peer);
-    let mirrored = display.screenshot(&own);
-    assert_eq!(pattern::read_number(&mirrored), None, "as in a mirror");
+    display.wait_mirrored(&own);
     display.press(&own, "m");
-    let (anns, bobs) = (display.number(&own), display.number(&peer));
+    // The larger one comes last, so that the time between two looks cannot hide the difference.
+    let (bobs, anns) = (display.number(&peer), display.number(&own));
     assert!(anns > bobs + 20, "one's own and the other's: {anns} and {bobs}");
     display.press(&peer, "q");
     ann.finish().expect_success();
