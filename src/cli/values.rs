@@ -1,6 +1,9 @@
 //! Values of options, parsed once into what the program works with.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
@@ -48,7 +51,27 @@ pub(crate) fn host_port(text: &str) -> Result<HostPort, String> {
             "'{text}' is no host: give a name or an address, such as 192.168.1.20"
         ));
     }
+    if let Ok(ip) = scoped_ip(host) {
+        check_is_one_machine(host, ip.with_port(0).ip().to_canonical())?;
+    }
     Ok(HostPort { host: host.to_owned(), port: port.unwrap_or(DEFAULT_PORT) })
+}
+
+/// Fails if no single machine can have the address `ip`, which was written as `host`.
+fn check_is_one_machine(host: &str, ip: IpAddr) -> Result<(), String> {
+    if ip.is_unspecified() {
+        let loopback = if ip.is_ipv4() { "127.0.0.1" } else { "::1" };
+        return Err(format!(
+            "'{host}' is no machine's address: give the other machine's, or {loopback} for this one"
+        ));
+    }
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    let kind = match (is_broadcast, ip.is_multicast()) {
+        (true, _) => "broadcast",
+        (_, true) => "multicast",
+        _ => return Ok(()),
+    };
+    Err(format!("'{host}' is a {kind} address: give the address of one machine"))
 }
 
 /// `ADDR`, `ADDR:PORT`, `[V6]:PORT`, `[V6%INTERFACE]:PORT` or `:PORT`.

@@ -26,6 +26,26 @@ fn dir() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
+/// Nobody answers there, and a sender without a control channel would never find out.
+#[test]
+fn an_address_that_is_not_one_machines_is_refused() {
+    for (to, parts) in [
+        ("0.0.0.0", ["'0.0.0.0' is no machine's address", "127.0.0.1"]),
+        ("[::]:99", ["'::' is no machine's address", "::1"]),
+        ("::ffff:0.0.0.0", ["'::ffff:0.0.0.0' is no machine's address", "127.0.0.1"]),
+        ("255.255.255.255", ["broadcast", "give the address of one machine"]),
+        ("224.0.0.1", ["multicast", "give the address of one machine"]),
+        ("ff02::1", ["multicast", "give the address of one machine"]),
+        ("ff02::1%lo", ["multicast", "give the address of one machine"]),
+        ("ff05::1", ["multicast", "give the address of one machine"]),
+    ] {
+        let send = ["send", "--to", to, "--source", "pattern", "--seconds", "0.2"];
+        run(&send).expect_failure(2, &parts);
+        run(&[&send[..], &["--no-control"]].concat()).expect_failure(2, &parts);
+        run(&["chat", to, "--source", "pattern", "--seconds", "0.2"]).expect_failure(2, &parts);
+    }
+}
+
 #[test]
 fn unknown_host() {
     let mut command = command(&["send", "--to", "no-such-host.invalid", "--source", "pattern"]);

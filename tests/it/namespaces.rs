@@ -451,9 +451,7 @@ fn what_keeps_this_machine_from_calling_is_told_in_the_systems_words() {
         says("fe80::b", options, "Invalid argument (a link-local address needs the interface");
         says("fe80::b%nowhere", options, "no interface is called 'nowhere'");
         says("desk.invalid", options, "its address is not known");
-        // The network's own, and that of whatever network it is.
         says("10.77.31.255", options, "a broadcast or multicast address cannot be called");
-        says("255.255.255.255", options, "a broadcast or multicast address cannot be called");
     }
     // Nobody has it, and the kernel finds that out after three seconds.
     let rules = "table ip f {\n chain out {\n type filter hook output priority 0;\n \
