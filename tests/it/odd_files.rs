@@ -326,6 +326,27 @@ fn a_fifo_is_recorded_to_when_somebody_reads_it() {
     receiver.finish().expect_success();
 }
 
+/// As if it were not set: the passwd entry says where the home is. Needs root, to lay an empty folder over that.
+#[test]
+#[cfg(target_os = "linux")]
+fn an_empty_home_is_the_users_own() {
+    let _shared = shared();
+    let mut receiver = command(&[&RECV[..], &["--seconds", "0.2"]].concat());
+    receiver.env("HOME", "").env_remove("XDG_CONFIG_HOME");
+    // The binary may lie in that home.
+    let inside = "exec 3<\"$0\"; home=$(getent passwd \"$(id -u)\" | cut -d: -f6); \
+                  mount -t tmpfs none \"$home\" || exit 77; /proc/self/fd/3 \"$@\" || exit; \
+                  ls \"$home/.config/udpchat/identity\"";
+    let script = format!("exec unshare -m sh -c '{inside}' \"$0\" \"$@\"");
+    let outcome = Program::spawn(&mut shell(&script, &receiver)).finish();
+    if outcome.stderr.contains("unshare failed") || outcome.status.code() == Some(77) {
+        eprintln!("skipped: this machine allows no mount namespace");
+        return;
+    }
+    outcome.expect_success();
+    assert!(!outcome.stderr.contains("temporary identity"), "{}", outcome.stderr);
+}
+
 /// How many descriptors a receiver uses while it waits.
 fn descriptors(receiver: &Program) -> usize {
     fs::read_dir(format!("/proc/{}/fd", receiver.id())).expect("it runs").count()
