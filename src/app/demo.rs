@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::{
     capture::{Capture, CaptureConfig, stream_params},
+    descriptors::ensure_free,
     ledger::Ledger,
     messages::Messages,
     progress::CaptureCounters,
@@ -262,6 +263,7 @@ fn wait_connected(sender: &Network, stop: &Stop) -> Result<()> {
     if stop.is_requested() {
         return Ok(());
     }
+    ensure_free(CONNECTION_DESCRIPTORS).context("the receiver did not answer on loopback")?;
     bail!("the receiver did not answer on loopback: see `udpchat doctor`")
 }
 
@@ -298,6 +300,10 @@ fn settle_time(netem: Option<NetemSpec>, playout_delay: Duration) -> Duration {
 
 const PATIENCE: Duration = Duration::from_millis(50);
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Each side has a socket for the connection between them.
+const CONNECTION_DESCRIPTORS: usize = 2;
+
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Twice the reassembly deadline, and the time until the counters are published at the latest.

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use super::{resolve::own_address, window_trial};
+use super::{descriptors::ensure_free, resolve::own_address, window_trial};
 use crate::{
     cli::args::DoctorArgs,
     clock,
@@ -39,6 +39,8 @@ enum State {
 }
 
 pub(super) fn run(args: &DoctorArgs) -> Result<()> {
+    // Without them a check would fail and name another cause.
+    ensure_free(CHECK_DESCRIPTORS).context("too few open files are allowed to check anything")?;
     let mut findings = vec![address(), port(args.port), loopback()];
     findings.extend(sockets());
     findings.extend([
@@ -286,3 +288,6 @@ fn clock_source() -> Finding {
 }
 
 const LOOPBACK_DATAGRAMS: usize = 20;
+
+/// The most that one check opens at a time: the pipes to a program that it starts.
+const CHECK_DESCRIPTORS: usize = 8;

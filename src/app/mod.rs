@@ -4,6 +4,7 @@ mod capture;
 mod chat;
 mod decoding;
 mod demo;
+mod descriptors;
 mod devices;
 mod doctor;
 mod events;

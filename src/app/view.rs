@@ -8,13 +8,14 @@ use log::{debug, warn};
 
 use super::{
     decoding::{Arrived, Decoded, Decoding, Incoming},
+    descriptors::ensure_free,
     ledger::Ledger,
     messages::Messages,
     meters::{Meters, StageTimes},
     playout::Playout,
     progress::CaptureCounters,
     statistics::{Sources, Statistics},
-    window_trial,
+    window_trial, with_remedy,
 };
 use crate::{
     cli::args::{Show, SinkArgs},
@@ -507,7 +508,7 @@ pub(super) fn wants_windows(sink: &SinkArgs, messages: &Messages) -> bool {
     if matches!(sink.show, Some(Show::None | Show::Decode)) {
         return false;
     }
-    let works = window_trial::windows_work();
+    let works = ensure_window_descriptors().and_then(|()| window_trial::windows_work());
     if let Err(why) = &works {
         messages.say(&format!("no window: {why}"));
     }
@@ -515,16 +516,25 @@ pub(super) fn wants_windows(sink: &SinkArgs, messages: &Messages) -> bool {
 }
 
 fn open_screen(windows: &[WindowSpec], messages: &Messages) -> Option<Screen> {
-    let opened = Screen::open(windows);
-    if let Err(error) = &opened {
-        messages.say(&format!("no window: {error}"));
+    let open = |()| Screen::open(windows).map_err(|error| error.to_string());
+    let opened = ensure_window_descriptors().and_then(open);
+    if let Err(why) = &opened {
+        messages.say(&format!("no window: {why}"));
     }
     opened.ok()
+}
+
+/// A window toolkit that lacks a descriptor ends the whole process.
+fn ensure_window_descriptors() -> Result<(), String> {
+    ensure_free(WINDOW_DESCRIPTORS).map_err(|error| with_remedy(format!("{error:#}")))
 }
 
 fn note(count: u64, what: &str) -> String {
     if count == 0 { String::new() } else { format!(", {count} {what}") }
 }
+
+/// A window of Qt 5.15 on X11 keeps up to five open, and needs more while it starts.
+const WINDOW_DESCRIPTORS: usize = 10;
 
 const WINDOW_PATIENCE: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(50);

@@ -416,6 +416,33 @@ fn too_few_descriptors_are_never_silent() {
     }
 }
 
+/// Whatever fails for want of descriptors, the last line says so, with the remedy.
+#[test]
+fn every_verb_names_the_descriptors_that_it_lacks() {
+    let _shared = shared();
+    let pattern = ["--source", "pattern", "--size", "64x48", "--seconds", "0.1"];
+    let chat = ["chat", "--bind", "127.0.0.1:0", "--show", "none"];
+    for verb in [
+        [&["demo", "--show", "none"][..], &pattern].concat(),
+        [&chat[..], &pattern].concat(),
+        [&["send", "--to", "127.0.0.1:9"][..], &pattern].concat(),
+        vec!["doctor"],
+    ] {
+        let mut refused = 0;
+        for limit in 4..18 {
+            let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+            let outcome = Program::spawn(&mut shell(&script, &command(&verb))).finish();
+            if outcome.status.success() {
+                continue;
+            }
+            refused += 1;
+            let why = outcome.stderr.lines().last().unwrap_or_default();
+            assert_eq!(why.matches("ulimit -n").count(), 1, "{limit} {verb:?}: {why}");
+        }
+        assert!(refused > 0, "no limit was low enough for {verb:?}");
+    }
+}
+
 /// Not a name that is unknown: there is nothing to ask a name service with.
 #[test]
 fn without_descriptors_a_name_is_not_called_unknown() {

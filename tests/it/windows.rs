@@ -13,7 +13,10 @@ use udpchat::{
     },
 };
 
-use crate::program::{PATIENCE, Program, alone, command, shared};
+use crate::{
+    background::shell,
+    program::{PATIENCE, Program, alone, command, shared},
+};
 
 /// A virtual display of our own.
 struct Display {
@@ -254,6 +257,26 @@ fn a_display_that_is_not_there_is_said_and_done_without() {
     receiver.wait_for("listening on port ");
     receiver.interrupt();
     receiver.finish().expect_success();
+}
+
+/// A toolkit that runs out of descriptors ends the whole process.
+#[test]
+fn too_few_descriptors_for_a_window_are_named_and_it_is_done_without() {
+    let _shared = shared();
+    let display = Display::start();
+    let mut without = 0;
+    for limit in 8..20 {
+        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        let mut receiver = command(&["recv", "--bind", "127.0.0.1:0", "--seconds", "0.2"]);
+        receiver.env("DISPLAY", &display.name);
+        let outcome = Program::spawn(&mut shell(&script, &receiver)).finish();
+        let said = &outcome.stderr;
+        assert!(outcome.status.success() || said.contains("ulimit -n"), "{limit}: {said}");
+        let lines: Vec<_> = said.lines().filter(|line| line.contains("no window")).collect();
+        assert!(lines.iter().all(|line| line.contains("ulimit -n")), "{limit}: {said}");
+        without += lines.len();
+    }
+    assert!(without > 0, "no limit was low enough");
 }
 
 /// Qt ends the whole process where it cannot start.

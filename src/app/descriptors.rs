@@ -1,0 +1,19 @@
+//! Whether this process may open more files and sockets.
+
+use anyhow::{Context, Result};
+use socket2::{Domain, Socket, Type};
+
+/// Fails if the limit of open files leaves no room for `count` more descriptors.
+///
+/// For libraries that need descriptors and do not tell that they lack them.
+pub(super) fn ensure_free(count: usize) -> Result<()> {
+    // They are held together, and closed again at once.
+    let sockets: Result<Vec<_>, _> =
+        (0..count).map(|_| Socket::new(Domain::IPV4, Type::DGRAM, None)).collect();
+    match sockets {
+        Err(error) if super::is_exhaustion(&error.to_string()) => {
+            Err(error).with_context(|| format!("{count} more descriptors are needed"))
+        }
+        _ => Ok(()),
+    }
+}
