@@ -259,6 +259,32 @@ fn a_display_that_is_not_there_is_said_and_done_without() {
     receiver.finish().expect_success();
 }
 
+#[test]
+fn keys_that_are_pressed_while_the_program_stands_still_are_all_obeyed() {
+    let _alone = alone();
+    let (display, folder) = (Display::start(), tempfile::tempdir().expect("a folder"));
+    let receiver = display.program(&["recv", "--bind", "127.0.0.1:0"], folder.path());
+    let window = display.window("udpchat");
+    let to = format!("127.0.0.1:{}", receiver.port());
+    let source = ["--source", "pattern", "--size", "640x480"];
+    let sender = Program::start(&[&["send", "--to", &to][..], &source].concat());
+    display.number(&window);
+    display.press(&window, "m");
+    display.wait_mirrored(&window);
+
+    receiver.signal(rustix::process::Signal::STOP);
+    display.tool("xdotool", &["key", "s", "m"]);
+    receiver.signal(rustix::process::Signal::CONT);
+    receiver.wait_for("saved ");
+    display.number(&window);
+
+    receiver.signal(rustix::process::Signal::STOP);
+    display.tool("xdotool", &["key", "Escape", "space"]);
+    receiver.signal(rustix::process::Signal::CONT);
+    receiver.finish().expect_success();
+    drop(sender);
+}
+
 /// A toolkit that runs out of descriptors ends the whole process.
 #[test]
 fn too_few_descriptors_for_a_window_are_named_and_it_is_done_without() {

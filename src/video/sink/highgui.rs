@@ -17,7 +17,9 @@ use opencv::{
 };
 
 use super::{
-    display, overlay,
+    display,
+    keys::Keys,
+    overlay,
     window::{Action, Overlay, Role, WindowError, WindowSpec},
 };
 use crate::{
@@ -31,6 +33,7 @@ pub struct Screen {
     windows: Vec<Window>,
     statistics: bool,
     frozen: bool,
+    keys: Keys,
     saves: (Sender<Action>, Receiver<Action>),
 }
 
@@ -42,7 +45,8 @@ impl Screen {
         if let [_, _, ..] = windows[..] {
             windows.iter().for_each(Window::place);
         }
-        Ok(Self { windows, statistics: false, frozen: false, saves: channel() })
+        let keys = Keys::new(specs.iter().map(|spec| spec.title.clone()).collect());
+        Ok(Self { windows, statistics: false, frozen: false, keys, saves: channel() })
     }
 
     /// Shows a picture, unless the person froze it. The image itself is not changed.
@@ -66,10 +70,11 @@ impl Screen {
     /// It waits 1 ms at most; the toolkit also paints here what was shown, which it
     /// takes some milliseconds for where no graphics card helps.
     pub fn pump(&mut self) -> Vec<Action> {
-        let key = highgui::poll_key().unwrap_or(NO_KEY);
+        let polled = highgui::poll_key().ok().filter(|&key| key != NO_KEY);
+        let polled = polled.map(|key| (key & 0xFF) as u8);
         let mut actions: Vec<_> = self.saves.1.try_iter().collect();
-        if key != NO_KEY {
-            actions.extend(self.act_on((key & 0xFF) as u8));
+        for key in self.keys.take(clock::now(), polled) {
+            actions.extend(self.act_on(key));
         }
         if self.windows.iter_mut().any(Window::was_closed) {
             actions.push(Action::Quit);

@@ -6,6 +6,10 @@ mod destination;
 pub mod display;
 #[cfg(feature = "opencv")]
 mod highgui;
+#[cfg(all(target_os = "linux", feature = "opencv"))]
+mod key_watch;
+#[cfg(feature = "opencv")]
+mod keys;
 mod output;
 #[cfg(feature = "opencv")]
 mod overlay;

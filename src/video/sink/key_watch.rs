@@ -1,0 +1,217 @@
+//! Key presses as the X display tells them, beside the window toolkit.
+//!
+//! Several clients may select the key presses of a window (X protocol, `ChangeWindowAttributes`), and each is
+//! told all of them.
+
+use std::time::{Duration, Instant};
+
+use log::debug;
+use x11rb::{
+    connection::Connection,
+    errors::ReplyError,
+    protocol::{
+        Event,
+        xproto::{
+            Atom, AtomEnum, ChangeWindowAttributesAux, ConnectionExt, EventMask, KeyButMask,
+            KeyPressEvent, Window,
+        },
+    },
+    rust_connection::RustConnection,
+};
+
+/// Follows the windows of this process that have one of the titles.
+#[derive(Debug)]
+pub(super) struct KeyWatch {
+    titles: Vec<String>,
+    /// `None`: there is no X display, or it is gone.
+    display: Option<Display>,
+    windows: Vec<Window>,
+    search_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Display {
+    connection: RustConnection,
+    root: Window,
+    keyboard: Keyboard,
+}
+
+/// Which symbols the keys have.
+#[derive(Debug)]
+struct Keyboard {
+    least_keycode: u8,
+    columns: usize,
+    keysyms: Vec<u32>,
+}
+
+impl KeyWatch {
+    pub(super) fn new(titles: Vec<String>) -> Self {
+        let display = Display::open().inspect_err(|error| debug!("keys are only polled: {error}"));
+        Self { titles, display: display.ok(), windows: Vec::new(), search_at: None }
+    }
+
+    /// The keys since the last call; `None` if the display does not tell.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let result = self.try_take(now);
+        if let Some(Err(error)) = &result {
+            debug!("keys are only polled from now on: {error}");
+            self.display = None;
+        }
+        result?.ok()
+    }
+
+    fn try_take(&mut self, now: Instant) -> Option<Result<Vec<u8>, ReplyError>> {
+        let display = self.display.as_mut()?;
+        let is_due = self.search_at.is_none_or(|at| at <= now);
+        if self.windows.len() < self.titles.len() && is_due {
+            self.search_at = Some(now + SEARCH_INTERVAL);
+            match display.select_keys(&self.titles) {
+                Ok(found) => self.windows = found,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        Some(display.take_keys(&mut self.windows))
+    }
+}
+
+impl Display {
+    fn open() -> Result<Self, Box<dyn std::error::Error>> {
+        let (connection, screen) = x11rb::connect(None)?;
+        let root = connection.setup().roots[screen].root;
+        let keyboard = Keyboard::read(&connection)?;
+        Ok(Self { connection, root, keyboard })
+    }
+
+    /// Selects the key presses of this process's windows with these titles.
+    fn select_keys(&self, titles: &[String]) -> Result<Vec<Window>, ReplyError> {
+        let pid = self.connection.intern_atom(false, b"_NET_WM_PID")?.reply()?.atom;
+        let is_ours = |window| self.is_own(window, pid, titles).unwrap_or(false);
+        let found: Vec<Window> = self.windows()?.into_iter().filter(|&w| is_ours(w)).collect();
+        let mask = EventMask::KEY_PRESS | EventMask::STRUCTURE_NOTIFY;
+        let selected = ChangeWindowAttributesAux::new().event_mask(mask);
+        for &window in &found {
+            self.connection.change_window_attributes(window, &selected)?;
+        }
+        self.connection.flush()?;
+        Ok(found)
+    }
+
+    /// All windows that may be a program's: a window manager lays them into windows of its own.
+    fn windows(&self) -> Result<Vec<Window>, ReplyError> {
+        let mut windows = vec![self.root];
+        let mut level = vec![self.root];
+        for _ in 0..MAX_DEPTH {
+            let asked: Result<Vec<_>, _> =
+                level.iter().map(|&window| self.connection.query_tree(window)).collect();
+            // A window may vanish while it is looked at.
+            let replies = asked?.into_iter().filter_map(|cookie| cookie.reply().ok());
+            level = replies.flat_map(|reply| reply.children).collect();
+            windows.extend_from_slice(&level);
+        }
+        Ok(windows)
+    }
+
+    fn is_own(&self, window: Window, pid: u32, titles: &[String]) -> Result<bool, ReplyError> {
+        let property = |name: Atom, kind: AtomEnum| {
+            self.connection.get_property(false, window, name, kind, 0, MAX_TITLE_LEN / 4)
+        };
+        let owner = property(pid, AtomEnum::CARDINAL)?;
+        let title = property(AtomEnum::WM_NAME.into(), AtomEnum::ANY)?;
+        let (owner, title) = (owner.reply()?, title.reply()?);
+        let owner = owner.value32().and_then(|mut values| values.next());
+        let has_title = titles.iter().any(|wanted| wanted.as_bytes() == title.value);
+        Ok(owner == Some(std::process::id()) && has_title)
+    }
+
+    /// The keys pressed since the last call; windows that are gone are taken off the list.
+    fn take_keys(&mut self, windows: &mut Vec<Window>) -> Result<Vec<u8>, ReplyError> {
+        let mut keys = Vec::new();
+        while let Some(event) = self.connection.poll_for_event()? {
+            match event {
+                Event::KeyPress(press) => keys.extend(self.keyboard.ascii(&press)),
+                Event::MappingNotify(_) => self.keyboard = Keyboard::read(&self.connection)?,
+                Event::DestroyNotify(gone) => windows.retain(|&window| window != gone.window),
+                _ => {}
+            }
+        }
+        Ok(keys)
+    }
+}
+
+impl Keyboard {
+    fn read(connection: &RustConnection) -> Result<Self, ReplyError> {
+        let setup = connection.setup();
+        let (least_keycode, greatest) = (setup.min_keycode, setup.max_keycode);
+        let count = greatest - least_keycode + 1;
+        let mapping = connection.get_keyboard_mapping(least_keycode, count)?.reply()?;
+        let columns = usize::from(mapping.keysyms_per_keycode);
+        Ok(Self { least_keycode, columns, keysyms: mapping.keysyms })
+    }
+
+    /// The character of a key without Shift, in the first of the keyboard's layouts that has an ASCII one. `None`
+    /// as well for a shortcut of the window manager or the toolkit.
+    fn ascii(&self, press: &KeyPressEvent) -> Option<u8> {
+        let shortcut = KeyButMask::CONTROL | KeyButMask::MOD1 | KeyButMask::MOD4;
+        if u16::from(press.state) & u16::from(shortcut) != 0 {
+            return None;
+        }
+        let row = usize::from(press.detail.checked_sub(self.least_keycode)?) * self.columns;
+        let keysyms = self.keysyms.get(row..row + self.columns)?;
+        keysyms.iter().find_map(|&keysym| match keysym {
+            ESCAPE_KEYSYM => Some(ESCAPE),
+            // The keysyms of Latin-1 are its characters (X protocol, appendix A).
+            0x20..=0x7e => u8::try_from(keysym).ok(),
+            _ => None,
+        })
+    }
+}
+
+/// From the root: a frame of the window manager, perhaps one in it, the window.
+const MAX_DEPTH: usize = 3;
+
+/// Bytes; no title of ours is longer.
+const MAX_TITLE_LEN: u32 = 256;
+
+/// Between two searches for windows that are not there yet.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(500);
+
+const ESCAPE_KEYSYM: u32 = 0xff1b;
+const ESCAPE: u8 = 27;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn press(detail: u8, state: KeyButMask) -> KeyPressEvent {
+        KeyPressEvent {
+            response_type: 2,
+            detail,
+            sequence: 0,
+            time: 0,
+            root: 0,
+            event: 0,
+            child: 0,
+            root_x: 0,
+            root_y: 0,
+            event_x: 0,
+            event_y: 0,
+            state,
+            same_screen: true,
+        }
+    }
+
+    #[test]
+    fn a_key_is_its_ascii_character_in_whichever_layout_has_one() {
+        // q; Cyrillic and s; Escape; F1.
+        let keysyms = vec![0x71, 0x51, 0x6ca, 0x73, ESCAPE_KEYSYM, 0, 0xffbe, 0];
+        let keyboard = Keyboard { least_keycode: 8, columns: 2, keysyms };
+        let ascii = |detail, state| keyboard.ascii(&press(detail, state));
+        let none = KeyButMask::default();
+        assert_eq!(ascii(8, none), Some(b'q'));
+        assert_eq!(ascii(8, KeyButMask::LOCK | KeyButMask::SHIFT), Some(b'q'));
+        assert_eq!(ascii(8, KeyButMask::CONTROL), None);
+        assert_eq!(ascii(9, none), Some(b's'));
+        assert_eq!(ascii(10, none), Some(ESCAPE));
+        assert_eq!((ascii(11, none), ascii(12, none), ascii(7, none)), (None, None, None));
+    }
+}

@@ -1,0 +1,95 @@
+//! The keys that are pressed in the windows.
+//!
+//! highgui tells only the last of the keys that came between two calls. On X11 this reads them from the display
+//! itself, so that none is lost while the machine or the picture is slow.
+
+use std::time::{Duration, Instant};
+
+#[cfg(target_os = "linux")]
+use super::key_watch::KeyWatch;
+
+/// Where keys come from.
+#[derive(Debug)]
+pub(super) struct Keys {
+    #[cfg(target_os = "linux")]
+    watch: KeyWatch,
+    choice: Choice,
+}
+
+impl Keys {
+    /// Keys in the windows with these titles.
+    pub(super) fn new(titles: Vec<String>) -> Self {
+        Self {
+            #[cfg(target_os = "linux")]
+            watch: KeyWatch::new(titles),
+            choice: Choice::default(),
+        }
+    }
+
+    /// The keys since the last call, in order, as ASCII. `polled` is what highgui tells.
+    #[cfg(target_os = "linux")]
+    pub(super) fn take(&mut self, now: Instant, polled: Option<u8>) -> Vec<u8> {
+        match self.watch.take(now) {
+            Some(watched) => self.choice.choose(now, polled, watched),
+            None => polled.into_iter().collect(),
+        }
+    }
+
+    /// The keys since the last call. `polled` is what highgui tells.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn take(&mut self, now: Instant, polled: Option<u8>) -> Vec<u8> {
+        self.choice.choose(now, polled, Vec::new())
+    }
+}
+
+/// Chooses between the keys that highgui tells and those that the display tells, which are the same ones.
+#[derive(Debug, Default)]
+struct Choice {
+    /// The display has told a key. A toolkit may take its keys in another way, and then it never does.
+    is_watch_proven: bool,
+    /// What highgui told and the display did not, so far.
+    unseen: Option<(u8, Instant)>,
+}
+
+impl Choice {
+    fn choose(&mut self, now: Instant, polled: Option<u8>, watched: Vec<u8>) -> Vec<u8> {
+        self.is_watch_proven |= !watched.is_empty();
+        if self.is_watch_proven {
+            self.unseen = None;
+            return watched;
+        }
+        let is_due = |(_, at): &mut (u8, Instant)| polled.is_some() || now >= *at + WATCH_LAG;
+        let due = self.unseen.take_if(is_due).map(|(key, _)| key);
+        self.unseen = polled.map(|key| (key, now)).or(self.unseen);
+        due.into_iter().collect()
+    }
+}
+
+/// How long after highgui the display may tell a key.
+const WATCH_LAG: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_both_tell_counts_once_and_none_is_lost() {
+        let (mut choice, now) = (Choice::default(), crate::clock::now());
+        assert_eq!(choice.choose(now, Some(b's'), vec![]), b"");
+        assert_eq!(choice.choose(now, None, b"s".to_vec()), b"s");
+        assert_eq!(choice.choose(now, Some(b'm'), b"sm".to_vec()), b"sm");
+        assert_eq!(choice.choose(now, None, b"q".to_vec()), b"q");
+        assert_eq!(choice.choose(now, Some(b'q'), vec![]), b"");
+        assert_eq!(choice.choose(now + WATCH_LAG, None, vec![]), b"");
+    }
+
+    #[test]
+    fn where_the_display_tells_no_keys_those_of_highgui_count() {
+        let (mut choice, now) = (Choice::default(), crate::clock::now());
+        assert_eq!(choice.choose(now, Some(b's'), vec![]), b"");
+        assert_eq!(choice.choose(now, Some(b'm'), vec![]), b"s");
+        assert_eq!(choice.choose(now, None, vec![]), b"");
+        assert_eq!(choice.choose(now + WATCH_LAG, None, vec![]), b"m");
+        assert_eq!(choice.choose(now + 2 * WATCH_LAG, None, vec![]), b"");
+    }
+}
