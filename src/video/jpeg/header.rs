@@ -217,6 +217,26 @@ impl HeaderError {
         )
     }
 
+    /// Whether its segments contradict themselves: another decoder would not accept it either.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::NotAJpeg
+            | Self::Truncated
+            | Self::NoMarker(_)
+            | Self::SecondStart(_)
+            | Self::NoScan
+            | Self::Malformed
+            | Self::NoQuantization => true,
+            Self::Progressive
+            | Self::Coding
+            | Self::Precision(_)
+            | Self::Components(_)
+            | Self::TooLong
+            | Self::Size(..)
+            | Self::TooShort(..) => false,
+        }
+    }
+
     /// Of a frame of which `len` bytes are there.
     fn of_walk(error: WalkError, len: usize) -> Self {
         match error {
@@ -342,13 +362,13 @@ pub(super) const FRAME_HEIGHT: std::ops::Range<usize> = 1..3;
 
 /// The most that may stand before the coded data. Webcams that hide another stream in their JPEGs
 /// put some 100 KB there. It is read again with each piece of a frame that is still arriving.
-const MAX_HEADER_LEN: usize = 1 << 20;
+pub(super) const MAX_HEADER_LEN: usize = 1 << 20;
 
 /// The shortest JFIF segment.
 const JFIF_LEN: usize = 14;
 
 /// A camera writes ten or so. libjpeg keeps a record of each, whatever its length.
-const MAX_SEGMENTS: usize = 256;
+pub(super) const MAX_SEGMENTS: usize = 256;
 
 /// A block of 8x8 has a code for its mean and one for "nothing else", of one bit each at least.
 const MIN_BITS_A_BLOCK: usize = 2;

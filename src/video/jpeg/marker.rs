@@ -87,6 +87,8 @@ pub(super) const SOS: u8 = 0xDA;
 pub(super) const DRI: u8 = 0xDD;
 pub(super) const APP0: u8 = 0xE0;
 pub(super) const APP14: u8 = 0xEE;
+pub(super) const APP15: u8 = 0xEF;
+pub(super) const COM: u8 = 0xFE;
 
 #[cfg(test)]
 mod tests {

@@ -6,12 +6,14 @@ mod decode_watch;
 mod decoder;
 mod encoder;
 mod header;
+mod lookahead;
 mod marker;
 mod mend;
 mod photograph;
 mod scan;
 mod stream;
 mod strips;
+mod thumbnail;
 mod turbo;
 
 pub use confine::{Confinement, confinement};

@@ -1,25 +1,37 @@
 //! A stream of JPEGs one after another, cut into frames by their markers.
 
-use std::io::{self, BufRead};
+use std::{
+    io::{self, BufRead},
+    ops::Range,
+};
 
 use super::{
     MAX_JPEG_LEN,
-    marker::{EOI, RST0, RST7, SOI, SOS, stands_alone},
+    header::{Header, HeaderError, MAX_HEADER_LEN, MAX_SEGMENTS},
+    lookahead::Lookahead,
+    marker::{
+        APP0, APP15, COM, EOI, RST0, RST7, SOI, SOS, Segment, WalkError, segment_at, stands_alone,
+    },
+    thumbnail::thumbnail_in,
 };
 
-/// Reads frames from a byte stream that has nothing but JPEGs in it
-/// (`ffmpeg -f mjpeg`, a `.mjpeg` file), with or without padding between, and text as
-/// HTTP servers of cameras put it there (`multipart/x-mixed-replace`). Empty JPEGs and
-/// start markers that nothing follows are padding too.
+/// Reads frames from a byte stream that has JPEGs in it (`ffmpeg -f mjpeg`, a `.mjpeg` file), with or
+/// without padding between, and text as HTTP servers of cameras put it there
+/// (`multipart/x-mixed-replace`). Empty JPEGs and start markers that nothing follows are padding too.
 ///
-/// Frames are found by walking over the markers, so that a thumbnail inside of
-/// one does not split it. What is read into memory is bounded by [`MAX_JPEG_LEN`].
+/// Frames are found by walking over the markers, so that a thumbnail inside of one does not split it.
+/// If the walk fails before the coded data, a damaged length may have led it over the frames that
+/// follow: then the search goes on just behind the start marker. Coded data has no start marker in it,
+/// so it is read once, and the walk over a header is bounded by [`MAX_SEGMENTS`]: time is linear in the
+/// length of the stream. Memory is bounded by [`MAX_JPEG_LEN`].
 #[derive(Debug)]
 pub struct JpegStream<R> {
-    reader: R,
-    frame: Vec<u8>,
-    /// The bytes that the current frame would have, also when they are no longer kept.
-    len: usize,
+    ahead: Lookahead<R>,
+    /// Up to where damage has been told that is not told again.
+    told: usize,
+    /// Where the thumbnail of a damaged frame is.
+    thumbnail: Option<Range<usize>>,
+    borders: Borders,
 }
 
 /// What comes next in the stream.
@@ -27,188 +39,374 @@ pub struct JpegStream<R> {
 pub enum StreamItem {
     /// One frame, from its first marker to its last.
     Frame(Vec<u8>),
-    /// A frame of so many bytes, which is over the limit, was skipped.
-    TooLong(usize),
-    /// A frame without an end marker, or its beginning, and another began.
+    /// A frame without an end marker, or its beginning: another began, or the stream ended.
     Unended(Vec<u8>),
-    /// A frame broke off within, at so many bytes, where something foreign came.
+    /// A frame over the limit was skipped.
+    TooLong,
+    /// A frame broke off within its coded data, at so many bytes, where something foreign came.
     Torn(usize),
-    /// The stream ended within a frame, of which so many bytes were there.
+    /// A frame's segments are damaged.
+    Damaged(HeaderError),
+    /// The stream ended within a frame's segments, of which so many bytes were there.
     Truncated(usize),
 }
 
 impl<R: BufRead> JpegStream<R> {
     /// A stream of what `reader` gives.
     pub fn new(reader: R) -> Self {
-        Self { reader, frame: Vec::new(), len: 0 }
+        Self::ending_at(b"", reader)
+    }
+
+    /// The same, which also ends where `mark` begins. No byte of a mark may be `FF`.
+    pub fn ending_at(mark: &'static [u8], reader: R) -> Self {
+        let ahead = Lookahead::new(reader, mark);
+        Self { ahead, told: 0, thumbnail: None, borders: Borders::default() }
+    }
+
+    /// The first `len` bytes are known to be damaged: what is damaged in them is not told again.
+    #[must_use]
+    pub fn told(self, len: usize) -> Self {
+        Self { told: len, ..self }
     }
 
     /// The next frame or accident, or `None` at the end.
     pub fn next_item(&mut self) -> io::Result<Option<StreamItem>> {
-        loop {
-            match self.next_piece()? {
-                Some(StreamItem::Frame(frame) | StreamItem::Unended(frame)) if is_empty(&frame) => {
-                }
-                piece => return Ok(piece),
+        while self.find_start()? {
+            let item = match self.walk() {
+                Ok(walk) => self.end_walk(&walk),
+                Err(Failure::Header(error, reached)) => self.skip_start(error, reached),
+                Err(Failure::Read(error)) => return Err(error),
+            };
+            if item.is_some() {
+                return Ok(item);
             }
         }
+        Ok(None)
     }
 
-    /// Takes these bytes if they come next, between two frames. Of what only begins like them, the
-    /// beginning is skipped, as is all that is no frame.
-    pub fn take_if_next(&mut self, bytes: &[u8]) -> io::Result<bool> {
-        if self.len > 0 {
-            return Ok(false);
-        }
-        for &byte in bytes {
-            if peek(&mut self.reader)? != Some(byte) {
-                return Ok(false);
-            }
-            self.reader.consume(1);
-        }
-        Ok(true)
+    /// Whether the stream has ended at the mark.
+    pub fn is_at_mark(&self) -> bool {
+        self.ahead.is_at_mark()
     }
 
-    /// The reader, for what follows the frames.
-    pub fn into_inner(self) -> R {
-        self.reader
+    /// What was read and does not belong to a frame, and the reader, for what follows.
+    pub fn into_parts(self) -> (Vec<u8>, R) {
+        self.ahead.into_parts()
     }
 
-    fn next_piece(&mut self) -> io::Result<Option<StreamItem>> {
-        // A torn frame may already have brought the next one's first marker.
-        if self.len == 0 && !self.find_start()? {
-            return Ok(None);
-        }
-        let whole = self.read_frame();
-        let mut len = std::mem::take(&mut self.len);
-        let mut frame = std::mem::take(&mut self.frame);
-        if let Ok(Walk::NewStart) = whole {
-            len -= 2;
-            frame.truncate(len);
-            self.keep(&[0xFF, SOI]);
-        }
-        match whole {
-            Ok(_) if len > MAX_JPEG_LEN => Ok(Some(StreamItem::TooLong(len))),
-            Ok(Walk::Whole) => Ok(Some(StreamItem::Frame(frame))),
-            Ok(Walk::Foreign) => Ok(Some(StreamItem::Torn(len))),
-            Ok(Walk::NewStart) => Ok(Some(StreamItem::Unended(frame))),
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                Ok(Some(StreamItem::Truncated(len)))
-            }
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Skips to the next start marker; false at the end of the stream.
+    /// Skips to the next start marker that another marker follows; false at the end of the stream. At
+    /// the very end, a start marker is one in any case.
     fn find_start(&mut self) -> io::Result<bool> {
         loop {
-            let bytes = fill(&mut self.reader)?;
-            if bytes.is_empty() {
-                return Ok(false);
-            }
-            let Some(at) = memchr::memchr(0xFF, bytes) else {
-                let len = bytes.len();
-                self.reader.consume(len);
-                continue;
-            };
-            self.reader.consume(at + 1);
-            while peek(&mut self.reader)? == Some(0xFF) {
-                self.reader.consume(1);
-            }
-            match peek(&mut self.reader)? {
-                Some(SOI) => {
-                    self.reader.consume(1);
-                    self.keep(&[0xFF, SOI]);
+            if let Some(start) = memchr::memmem::find(self.ahead.bytes(), &[0xFF, SOI]) {
+                self.consume(start);
+                if matches!(self.ahead.byte(2)?, None | Some(0xFF)) {
                     return Ok(true);
                 }
-                Some(_) => {}
-                None => return Ok(false),
+                self.consume(2);
+                continue;
+            }
+            // The last byte may begin a start marker.
+            self.consume(self.ahead.bytes().len().saturating_sub(1));
+            if !self.ahead.grow()? {
+                self.consume(self.ahead.bytes().len());
+                return Ok(false);
             }
         }
     }
 
-    /// Reads on from the start marker to the end marker.
-    fn read_frame(&mut self) -> io::Result<Walk> {
-        let mut in_scan = false;
-        loop {
-            if in_scan {
-                self.read_to_ff()?;
-            } else if self.byte()? != 0xFF {
-                return Ok(Walk::Foreign);
+    /// Takes what was walked over. The thumbnail of a damaged frame is no frame, nor damaged.
+    fn end_walk(&mut self, walk: &Walk) -> Option<StreamItem> {
+        let (Walk::Padding(len) | Walk::Whole(len) | Walk::Unended(len) | Walk::Torn(len)) = *walk;
+        let len = len.min(self.ahead.bytes().len());
+        let is_thumbnail = self.thumbnail.as_ref().is_some_and(|it| it.start == 0 && len <= it.end);
+        if is_thumbnail || matches!(walk, Walk::Padding(_)) {
+            self.consume(len);
+            return None;
+        }
+        let frame = || self.ahead.bytes()[..len].to_vec();
+        let item = match walk {
+            _ if len > MAX_JPEG_LEN => StreamItem::TooLong,
+            Walk::Whole(_) => StreamItem::Frame(frame()),
+            Walk::Unended(_) => StreamItem::Unended(frame()),
+            Walk::Padding(_) | Walk::Torn(_) => StreamItem::Torn(len),
+        };
+        self.told = 0;
+        self.consume(len);
+        Some(item)
+    }
+
+    /// Skips the start marker of a frame whose header is damaged. What that is within another such one has been told.
+    fn skip_start(&mut self, error: HeaderError, reached: usize) -> Option<StreamItem> {
+        let is_told = self.told > 0;
+        let len = self.ahead.bytes().len();
+        let is_truncated = error == HeaderError::Truncated;
+        self.told = self.told.max(if is_truncated { len } else { reached });
+        self.thumbnail = self.find_thumbnail().or(self.thumbnail.take());
+        self.consume(2);
+        match error {
+            _ if is_told => None,
+            HeaderError::Truncated => Some(StreamItem::Truncated(len)),
+            error => Some(StreamItem::Damaged(error)),
+        }
+    }
+
+    /// Where the thumbnail of the frame is whose start marker comes next.
+    fn find_thumbnail(&self) -> Option<Range<usize>> {
+        let bytes = self.ahead.bytes();
+        let mut at = 2;
+        for _ in 0..MAX_SEGMENTS {
+            let (marker, payload) = match (segment_at(bytes, at), bytes.get(at..)?) {
+                (Ok(Segment { marker, payload, .. }), _) => (marker, payload),
+                (Err(WalkError::Truncated), &[0xFF, marker, _, _, ..]) => {
+                    (marker, at + 4..bytes.len())
+                }
+                _ => return None,
+            };
+            if let Some(found) = thumbnail_in(marker, &bytes[payload.clone()]) {
+                return Some(payload.start + found.start..payload.start + found.end);
             }
-            let mut marker = self.byte()?;
-            while marker == 0xFF {
-                marker = self.byte()?;
-            }
+            at = payload.end;
+        }
+        None
+    }
+
+    /// Walks over a frame from its start marker on.
+    fn walk(&mut self) -> Result<Walk, Failure> {
+        let mut at = 2;
+        for _ in 0..MAX_SEGMENTS {
+            let Segment { marker, start, payload } = self.segment(at)?;
             match marker {
-                EOI => return Ok(Walk::Whole),
-                SOI => return Ok(Walk::NewStart),
-                0 | RST0..=RST7 if in_scan => continue,
-                0 => return Ok(Walk::Foreign),
-                _ if stands_alone(marker) => {}
-                _ => self.read_segment()?,
+                SOI if at == 2 => return Ok(Walk::Padding(start)),
+                EOI if at == 2 => return Ok(Walk::Padding(payload.end)),
+                SOI => return Err(Failure::Header(HeaderError::SecondStart(start), start)),
+                EOI => return Err(Failure::Header(HeaderError::NoScan, start)),
+                SOS if self.ahead.bytes()[payload.clone()].contains(&0xFF) => {
+                    return Err(Failure::Header(HeaderError::Malformed, start));
+                }
+                SOS => return self.walk_scans(payload.end),
+                APP0..=APP15 | COM => {}
+                _ => self.check_tables(&payload)?,
             }
-            in_scan = marker == SOS;
-        }
-    }
-
-    fn read_segment(&mut self) -> io::Result<()> {
-        let len = u16::from_be_bytes([self.byte()?, self.byte()?]);
-        let mut left = usize::from(len).saturating_sub(2);
-        while left > 0 {
-            let available = self.some()?.len().min(left);
-            self.take(available);
-            left -= available;
-        }
-        Ok(())
-    }
-
-    /// Reads coded data up to and with the next `FF`.
-    fn read_to_ff(&mut self) -> io::Result<()> {
-        loop {
-            let bytes = self.some()?;
-            let found = memchr::memchr(0xFF, bytes);
-            let len = found.map_or(bytes.len(), |at| at + 1);
-            self.take(len);
-            if found.is_some() {
-                return Ok(());
+            at = payload.end;
+            if at > MAX_HEADER_LEN {
+                break;
             }
         }
+        Err(Failure::Header(HeaderError::TooLong, at))
     }
 
-    fn byte(&mut self) -> io::Result<u8> {
-        let byte = self.some()?[0];
-        self.take(1);
-        Ok(byte)
-    }
-
-    /// The bytes that can be had without waiting, at least one; else the stream is truncated.
-    fn some(&mut self) -> io::Result<&[u8]> {
-        let bytes = fill(&mut self.reader)?;
-        if bytes.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
-    }
-
-    /// Moves the first `len` buffered bytes to the frame, unless that is too long already.
-    fn take(&mut self, len: usize) {
-        let bytes = self.reader.fill_buf().expect("these bytes were just buffered");
-        if self.len + len <= MAX_JPEG_LEN {
-            self.frame.extend_from_slice(&bytes[..len]);
+    /// Checks that a segment is no longer than tables are, and has swallowed no other frame's beginning.
+    fn check_tables(&mut self, payload: &Range<usize>) -> Result<(), Failure> {
+        if payload.len() > MAX_TABLES_LEN {
+            return Err(Failure::Header(HeaderError::Malformed, payload.start));
         }
-        self.len += len;
-        self.reader.consume(len);
+        // The marker behind it may belong to a start marker within.
+        self.ahead.reaches(payload.end + 1)?;
+        let bytes = self.ahead.bytes();
+        let bytes = &bytes[payload.start..bytes.len().min(payload.end + 1)];
+        match memchr::memmem::find(bytes, &[0xFF, SOI, 0xFF]) {
+            Some(at) => {
+                let at = payload.start + at;
+                Err(Failure::Header(HeaderError::SecondStart(at), at))
+            }
+            None => Ok(()),
+        }
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
-        self.frame.extend_from_slice(bytes);
-        self.len += bytes.len();
+    /// Walks on behind a header of this length.
+    fn walk_scans(&mut self, header_len: usize) -> Result<Walk, Failure> {
+        let header = &self.ahead.bytes()[..header_len];
+        if let Some(border) = self.borders.first(header) {
+            return Err(Failure::Header(HeaderError::SecondStart(border), header_len));
+        }
+        let has_one_scan = match Header::parse(header) {
+            // Its coded data is still to come.
+            Ok(_) | Err(HeaderError::TooShort(..)) => true,
+            Err(error) if error.is_damage() => return Err(Failure::Header(error, header_len)),
+            Err(_) => false,
+        };
+        let mut scan = header_len;
+        for _ in 0..MAX_SEGMENTS {
+            let (marker, scan_end) = match self.scan_end(scan)? {
+                ScanEnd::Marker(marker, at) => (marker, at),
+                ScanEnd::Stream => return Ok(Walk::Unended(usize::MAX)),
+                ScanEnd::TooLong(len) => return Ok(Walk::Torn(len)),
+            };
+            match marker {
+                EOI => return Ok(Walk::Whole(scan_end + 2)),
+                SOI => return Ok(Walk::Unended(scan_end)),
+                _ if has_one_scan => return Ok(Walk::Torn(scan_end)),
+                _ => {}
+            }
+            scan = match self.walk_to_scan(scan_end) {
+                Ok((EOI, end)) => return Ok(Walk::Whole(end)),
+                Ok((_, end)) => end,
+                Err(Failure::Header(..)) => return Ok(Walk::Torn(scan_end)),
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(Walk::Torn(scan))
+    }
+
+    /// Walks over what is between two scans of a frame: to the coded data of the second one, or to
+    /// the end of the frame.
+    fn walk_to_scan(&mut self, from: usize) -> Result<(u8, usize), Failure> {
+        let mut at = from;
+        for _ in 0..MAX_SEGMENTS {
+            let Segment { marker, start, payload } = self.segment(at)?;
+            match marker {
+                SOS | EOI => return Ok((marker, payload.end)),
+                SOI => return Err(Failure::Header(HeaderError::SecondStart(start), start)),
+                _ => at = payload.end,
+            }
+            if at > from + MAX_HEADER_LEN {
+                break;
+            }
+        }
+        Err(Failure::Header(HeaderError::TooLong, at))
+    }
+
+    /// The segment at this position, past any fill bytes.
+    fn segment(&mut self, at: usize) -> Result<Segment, Failure> {
+        let truncated = Failure::Header(HeaderError::Truncated, at);
+        let mut code_at = at;
+        while self.ahead.byte(code_at)? == Some(0xFF) && code_at < at + MAX_FILL {
+            code_at += 1;
+        }
+        let Some(marker) = self.ahead.byte(code_at)? else { return Err(truncated) };
+        let no_marker = Failure::Header(HeaderError::NoMarker(at), at);
+        if code_at == at || matches!(marker, 0 | 0xFF) {
+            return Err(no_marker);
+        }
+        let (start, body) = (code_at - 1, code_at + 1);
+        if stands_alone(marker) {
+            return Ok(Segment { marker, start, payload: body..body });
+        }
+        if !self.ahead.reaches(body + 2)? {
+            return Err(truncated);
+        }
+        let len = &self.ahead.bytes()[body..body + 2];
+        let len = usize::from(u16::from_be_bytes([len[0], len[1]]));
+        match len {
+            0 | 1 => Err(no_marker),
+            _ if !self.ahead.reaches(body + len)? => Err(truncated),
+            _ => Ok(Segment { marker, start, payload: body + 2..body + len }),
+        }
+    }
+
+    /// Where the coded data from `from` on ends.
+    fn scan_end(&mut self, from: usize) -> io::Result<ScanEnd> {
+        let mut at = from;
+        while at <= MAX_JPEG_LEN {
+            let bytes = self.ahead.bytes();
+            let Some(found) = memchr::memchr(0xFF, bytes.get(at..).unwrap_or_default()) else {
+                at = at.max(bytes.len());
+                if self.ahead.grow()? {
+                    continue;
+                }
+                return Ok(ScanEnd::Stream);
+            };
+            at += found;
+            match self.ahead.byte(at + 1)? {
+                None => return Ok(ScanEnd::Stream),
+                Some(0 | RST0..=RST7) => at += 2,
+                Some(0xFF) => at += 1,
+                Some(marker) => return Ok(ScanEnd::Marker(marker, at)),
+            }
+        }
+        Ok(ScanEnd::TooLong(at))
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.ahead.consume(len);
+        self.told = self.told.saturating_sub(len);
+        let thumbnail = self.thumbnail.take();
+        self.thumbnail =
+            thumbnail.filter(|it| it.start >= len).map(|it| it.start - len..it.end - len);
+        self.borders.consume(len);
     }
 }
 
-/// Whether nothing is between the markers of its start and, perhaps, its end but padding.
-fn is_empty(frame: &[u8]) -> bool {
-    let rest = frame.strip_suffix(&[EOI]).unwrap_or(frame);
-    rest.iter().skip(2).all(|&byte| byte == 0xFF)
+/// How the walk over a frame ended, and where.
+enum Walk {
+    /// There is no frame, but an empty one or another start marker.
+    Padding(usize),
+    Whole(usize),
+    /// Without an end marker.
+    Unended(usize),
+    /// With another marker in its coded data, or none for too long.
+    Torn(usize),
 }
+
+/// Why the walk over a frame failed before its coded data.
+enum Failure {
+    /// Its header is damaged, as was seen at this position.
+    Header(HeaderError, usize),
+    Read(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// What ends coded data.
+enum ScanEnd {
+    /// This marker, at this position.
+    Marker(u8, usize),
+    /// The end of the stream.
+    Stream,
+    /// The limit, at this position.
+    TooLong(usize),
+}
+
+/// Finds where a frame ends and another begins.
+#[derive(Debug, Default)]
+struct Borders {
+    found: Option<usize>,
+    /// Up to where there is none.
+    searched: usize,
+}
+
+impl Borders {
+    /// The first border in `bytes`: an end marker, and behind it a start marker with no more between
+    /// them than padding or text. Each byte is looked at once, whoever asks.
+    fn first(&mut self, bytes: &[u8]) -> Option<usize> {
+        while self.found.is_none() && self.searched < bytes.len() {
+            let end = memchr::memmem::find(&bytes[self.searched..], &[0xFF, EOI]);
+            let Some(end) = end.map(|at| self.searched + at) else {
+                self.searched = bytes.len() - 1;
+                break;
+            };
+            let rest = &bytes[end + 2..];
+            let is_between = |byte: &&u8| byte.is_ascii() && (**byte == 0 || **byte >= b'\t');
+            let gap = rest.iter().take(MAX_GAP).take_while(is_between).count();
+            match &rest[gap..] {
+                [0xFF, SOI, 0xFF, ..] => self.found = Some(end),
+                // More may come.
+                [] | [0xFF] | [0xFF, SOI] => break,
+                _ => self.searched = end + 2,
+            }
+        }
+        self.found.filter(|&at| at < bytes.len())
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.found = self.found.and_then(|at| at.checked_sub(len));
+        self.searched = self.searched.saturating_sub(len);
+    }
+}
+
+/// Eight Huffman tables of 256 values are 2184 bytes.
+const MAX_TABLES_LEN: usize = 1 << 12;
+
+/// Fill bytes in front of a marker beyond this are damage.
+const MAX_FILL: usize = 1024;
+
+/// The text between two frames: an HTTP server sends a few hundred bytes.
+const MAX_GAP: usize = 1024;
 
 /// Whether bytes that begin so may be a stream of JPEGs: at once, after blank lines or padding, or with what an HTTP
 /// server sends in front of each.
@@ -222,33 +420,13 @@ pub fn begins_jpegs(first: &[u8]) -> bool {
     !first.is_empty() && [&[0xFF, SOI][..], b"--", b"Content-", b"HTTP/"].into_iter().any(is)
 }
 
-/// How the walk over one frame ended.
-enum Walk {
-    Whole,
-    NewStart,
-    Foreign,
-}
-
-fn peek(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
-    Ok(fill(reader)?.first().copied())
-}
-
-/// [`BufRead::fill_buf`], tried again when a signal interrupts it.
-fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
-    loop {
-        match reader.fill_buf() {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-            Ok(_) => break,
-        }
-    }
-    reader.fill_buf()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::textured, *};
-    use crate::video::image::PixelFormat;
+    use super::{
+        super::{tests::textured, thumbnail::tests::exif},
+        *,
+    };
+    use crate::{clock, video::image::PixelFormat};
     use proptest::prelude::*;
     use std::io::BufReader;
 
@@ -307,6 +485,146 @@ mod tests {
         }
     }
 
+    /// How many good frames came out, each of which must be `good`, and how much damage was told.
+    fn count(bytes: &[u8], good: &[u8]) -> (usize, usize) {
+        let counts = [1, 7, 4096, 1 << 16].map(|buffer| {
+            let (frames, others): (Vec<_>, Vec<_>) = items(bytes, buffer)
+                .into_iter()
+                .partition(|item| matches!(item, StreamItem::Frame(_)));
+            assert!(frames.iter().all(|item| *item == StreamItem::Frame(good.to_vec())));
+            (frames.len(), others.len())
+        });
+        assert_eq!(counts, [counts[0]; 4], "whole or in pieces");
+        counts[0]
+    }
+
+    /// `jpeg` with one more segment behind its start marker.
+    fn with_segment(jpeg: &[u8], marker: u8, payload: &[u8]) -> Vec<u8> {
+        let len = ((payload.len() + 2) as u16).to_be_bytes();
+        [&jpeg[..2], &[0xFF, marker], &len, payload, &jpeg[2..]].concat()
+    }
+
+    /// Whether it is this frame, which may have lost the beginning of its header.
+    fn is_end_of(item: &StreamItem, good: &[u8]) -> bool {
+        matches!(item, StreamItem::Frame(frame) if frame.ends_with(&good[20..]))
+    }
+
+    #[test]
+    fn a_damaged_length_swallows_no_good_frame() {
+        let good = frame(48);
+        for damaged in [
+            &[0xFF, SOI, 0xFF, 0xE1, 0xFF, 0xFF][..],
+            &[0xFF, SOI, 0xFF, 0xE1, 0x10, 0x00],
+            &[0xFF, SOI, 0xFF, 0xE1, 0, 0],
+            &[&good[..2], &[0xFF, 0xDB, 0x3F, 0xFF], &good[6..]].concat(),
+        ] {
+            for many in [1, 99] {
+                let bytes = [&good[..], &good, damaged, &good.repeat(many)].concat();
+                assert_eq!(count(&bytes, &good), (2 + many, 1), "{:?}", &damaged[..6]);
+                let bytes = [&good[..], &bytes, &bytes].concat();
+                assert_eq!(count(&bytes, &good), (5 + 2 * many, 2), "{:?}", &damaged[..6]);
+            }
+        }
+    }
+
+    /// Whichever byte of the frames the length leads to.
+    #[test]
+    fn a_damaged_length_swallows_no_good_frame_wherever_it_leads() {
+        let (good, text) = (frame(16), b"\r\n--next\r\nContent-Type: image/jpeg\r\n\r\n");
+        for between in [&b""[..], &[0], text] {
+            let frames = [&good[..], between].concat().repeat(4);
+            for len in 2..3 * frames.len() / 4 {
+                let damaged = [&[0xFF, SOI, 0xFF, 0xE1][..], &(len as u16).to_be_bytes()].concat();
+                let items = items(&[&damaged[..], &frames].concat(), 4096);
+                // One that has lost its beginning to the damaged one may be a good one still.
+                assert_eq!(
+                    items.iter().filter(|item| is_end_of(item, &good)).count(),
+                    4,
+                    "{len} {}",
+                    between.len()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_thumbnail_of_a_frame_that_is_cut_is_no_frame() {
+        let (good, small) = (frame(64), frame(16));
+        for is_big_endian in [false, true] {
+            let exif = exif(Some(&small), is_big_endian);
+            let whole = with_segment(&good, 0xE1, &exif);
+            for cut in 4..4 + exif.len() + 40 {
+                let items = items(&[&whole[..cut], &good.repeat(30)].concat(), 4096);
+                let (frames, others): (Vec<_>, Vec<_>) =
+                    items.iter().partition(|item| is_end_of(item, &good));
+                // The length may lead into the header of the next frame, and is good then.
+                assert!(frames.len() == 30 && others.len() <= 1, "{cut}: {others:?}");
+            }
+            assert_eq!(count(&whole.repeat(3), &whole), (3, 0));
+        }
+        // Exif without a thumbnail, and another that cannot be read.
+        let whole = with_segment(&good, 0xE1, &[&exif(None, true)[..], &[0; 3000]].concat());
+        let odd = with_segment(&good, 0xE1, &[b"Exif\0\0odd.", &small[..]].concat());
+        for (whole, cut) in [(&whole, 30), (&odd, 200), (&odd, small.len() + 16)] {
+            assert_eq!(count(&[&whole[..cut], &good.repeat(30)].concat(), &good), (30, 1), "{cut}");
+        }
+    }
+
+    #[test]
+    fn no_cut_takes_the_next_frame_with_it() {
+        let (first, good) = (frame(64), textured(48, 48, PixelFormat::Yuv444));
+        let len = first.len();
+        for cut in 4..len {
+            let items = items(&[&first[..cut], &good].concat(), 4096);
+            let is_good = |item: &StreamItem| is_end_of(item, &good);
+            assert!(items.len() <= 2 && items.last().is_some_and(is_good), "{cut} of {len}");
+        }
+    }
+
+    #[test]
+    fn a_mark_ends_the_stream_in_whatever_it_stands() {
+        let (good, mark) = (frame(48), b"YUV4MPEG2 ");
+        let scan_data = Header::parse(&good).expect("ours").scan_data;
+        for cut in 0..=good.len() {
+            let bytes = [&good[..], &good[..cut], mark, &good].concat();
+            let reader = BufReader::with_capacity(99, &bytes[..]);
+            let mut stream = JpegStream::ending_at(mark, reader);
+            let items: Vec<_> =
+                std::iter::from_fn(|| stream.next_item().expect("memory")).collect();
+            let expected = match cut {
+                0 | 1 => None,
+                _ if cut == good.len() => Some(StreamItem::Frame(good.clone())),
+                _ if cut < scan_data => Some(StreamItem::Truncated(cut)),
+                _ => Some(StreamItem::Unended(good[..cut].to_vec())),
+            };
+            let expected: Vec<_> =
+                [StreamItem::Frame(good.clone())].into_iter().chain(expected).collect();
+            assert!(items == expected && stream.is_at_mark(), "{cut}");
+            let (front, mut rest) = stream.into_parts();
+            let mut left = front;
+            io::Read::read_to_end(&mut rest, &mut left).expect("memory does not fail");
+            assert_eq!(left, bytes[good.len() + cut..]);
+        }
+    }
+
+    /// A search that reads bytes again for each start marker takes minutes.
+    #[test]
+    fn many_damaged_lengths_take_linear_time() {
+        let chain = [0xFF, 0xE1, 0, 2].repeat(300);
+        let scan = [&frame(16)[2..], &vec![1; MAX_JPEG_LEN]].concat();
+        let began = clock::now();
+        for bytes in [
+            [0xFF, SOI, 0xFF, 0xE1, 0xFF, 0xFD].repeat(500_000),
+            [&[0xFF, SOI, 0xFF, 0xE1, 0x40, 0].repeat(10_000)[..], &chain.repeat(500)].concat(),
+            [&[0xFF, SOI].repeat(100_000)[..], &scan].concat(),
+            [&[0xFF, SOI, 0xFF, 0xE1, 0xF0, 0].repeat(10_000)[..], &vec![0xFF; 3 << 20]].concat(),
+            [0xFF, SOI, 0xFF, 0xE1, 0xF0, 0, 0xFF, EOI].repeat(400_000),
+        ] {
+            assert_eq!(items(&bytes, 1 << 16).len(), 1);
+        }
+        assert!(clock::now() - began < std::time::Duration::from_secs(30));
+    }
+
     #[test]
     fn a_stream_is_known_by_what_it_begins_with() {
         let jpegs: [&[u8]; 8] = [
@@ -330,8 +648,16 @@ mod tests {
     #[test]
     fn a_truncated_last_frame_is_said() {
         let good = frame(48);
+        let scan_data = Header::parse(&good).expect("ours").scan_data;
         for len in 2..good.len() {
-            assert_eq!(items(&good[..len], 512), [StreamItem::Truncated(len)]);
+            let beginning = good[..len].to_vec();
+            let is_in_header = len < scan_data;
+            let expected = if is_in_header {
+                StreamItem::Truncated(len)
+            } else {
+                StreamItem::Unended(beginning)
+            };
+            assert_eq!(items(&good[..len], 512), [expected]);
         }
     }
 
@@ -340,11 +666,9 @@ mod tests {
         let good = frame(48);
         let scan = good.len() - 2;
         let bytes = [&good[..scan], &vec![1; MAX_JPEG_LEN], &good[scan..], &good].concat();
-        let too_long = StreamItem::TooLong(good.len() + MAX_JPEG_LEN);
-        assert_eq!(items(&bytes, 4096), [too_long, StreamItem::Frame(good.clone())]);
+        assert_eq!(items(&bytes, 4096), [StreamItem::TooLong, StreamItem::Frame(good.clone())]);
         let unended = [&good[..scan], &vec![1; MAX_JPEG_LEN], &good].concat();
-        let too_long = StreamItem::TooLong(scan + MAX_JPEG_LEN);
-        assert_eq!(items(&unended, 4096), [too_long, StreamItem::Frame(good)]);
+        assert_eq!(items(&unended, 4096), [StreamItem::TooLong, StreamItem::Frame(good)]);
     }
 
     proptest! {

@@ -107,7 +107,7 @@ struct Pictures {
 
 enum Format {
     Y4m(Y4mReader),
-    Jpegs(JpegReader<Unread>),
+    Jpegs(JpegReader),
 }
 
 impl Pictures {
@@ -162,15 +162,14 @@ impl Pictures {
         }
     }
 
-    fn next_jpeg(&self, mut reader: JpegReader<Unread>) -> Result<Step, SourceError> {
+    fn next_jpeg(&self, mut reader: JpegReader) -> Result<Step, SourceError> {
         match reader.next().map_err(unreadable(&self.name))? {
             Next::Jpeg(frame) => Ok((Some(Picture::Jpeg(frame)), Some(Format::Jpegs(reader)))),
             Next::Y4m => {
                 log::info!("{} goes on with YUV4MPEG2", self.name);
                 let refused = |error| SourceError::Y4m { name: self.name.clone(), error };
-                let mut bytes = reader.into_inner();
-                bytes.unread(y4m::HEADER_MAGIC);
-                Ok((None, Some(Format::Y4m(Y4mReader::open(bytes).map_err(refused)?))))
+                let reader = Y4mReader::open(reader.into_inner()).map_err(refused)?;
+                Ok((None, Some(Format::Y4m(reader))))
             }
             Next::End => Ok((None, None)),
         }

@@ -135,7 +135,7 @@ struct Frames {
 }
 
 enum Reader {
-    Jpegs(Box<JpegReader<Unread>>, Decoder),
+    Jpegs(Box<JpegReader>, Decoder),
     Y4m(Y4mReader),
 }
 

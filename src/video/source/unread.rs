@@ -13,10 +13,15 @@ impl Unread {
         Self { front: Cursor::default(), rest }
     }
 
-    /// Gives back bytes, which come next.
+    /// Gives back bytes, which come next. Those that have just been read from what was given back
+    /// before cost no copy of all the rest.
     pub(super) fn unread(&mut self, bytes: &[u8]) {
-        let left = &self.front.get_ref()[self.front.position() as usize..];
-        self.front = Cursor::new([bytes, left].concat());
+        let (read, left) = self.front.get_ref().split_at(self.front.position() as usize);
+        if read.ends_with(bytes) {
+            self.front.set_position((read.len() - bytes.len()) as u64);
+        } else {
+            self.front = Cursor::new([bytes, left].concat());
+        }
     }
 
     fn front_is_read(&self) -> bool {

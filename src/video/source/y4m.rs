@@ -215,8 +215,8 @@ fn table(of: impl Fn(f64) -> f64) -> [u8; 256] {
 /// How a stream begins.
 pub(super) const HEADER_MAGIC: &[u8] = b"YUV4MPEG2";
 
-/// The same, as far as a picture's bytes are not like it by accident.
-const HEADER_START: &[u8] = b"YUV4MPEG2 W";
+/// The same with what must follow: bytes that are no text are not like it by accident.
+pub(super) const HEADER_START: &[u8] = b"YUV4MPEG2 ";
 
 /// The longest line, of a header or before a picture. Real ones are a tenth of it.
 const MAX_LINE_LEN: usize = 1024;

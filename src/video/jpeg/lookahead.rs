@@ -1,0 +1,141 @@
+//! A buffer in front of a reader: bytes are looked at first, and consumed once it is known what they are.
+
+use std::io::{self, BufRead};
+
+/// The bytes that have been read and not been consumed. Positions count from the first of them.
+#[derive(Debug)]
+pub(super) struct Lookahead<R> {
+    reader: R,
+    bytes: Vec<u8>,
+    /// How many of `bytes` are consumed.
+    consumed: usize,
+    /// What ends the stream besides its end; empty: nothing.
+    mark: &'static [u8],
+    mark_at: Option<usize>,
+    /// Up to where there is no mark, nor what may become one.
+    searched: usize,
+    has_ended: bool,
+}
+
+impl<R: BufRead> Lookahead<R> {
+    /// The stream ends where `mark` begins. An empty one ends nothing.
+    pub(super) fn new(reader: R, mark: &'static [u8]) -> Self {
+        Self {
+            reader,
+            bytes: Vec::new(),
+            consumed: 0,
+            mark,
+            mark_at: None,
+            searched: 0,
+            has_ended: false,
+        }
+    }
+
+    /// What has been read, up to the mark or to what may become one.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[self.consumed..][..self.searched]
+    }
+
+    /// The byte at this position; `None`: the stream ends before.
+    pub(super) fn byte(&mut self, at: usize) -> io::Result<Option<u8>> {
+        self.reaches(at + 1).map(|reaches| reaches.then(|| self.bytes()[at]))
+    }
+
+    /// Whether the stream has so many bytes, which are read then.
+    pub(super) fn reaches(&mut self, len: usize) -> io::Result<bool> {
+        while self.bytes().len() < len {
+            if !self.grow()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads what can be had without waiting, at least a byte; false at the end.
+    pub(super) fn grow(&mut self) -> io::Result<bool> {
+        if self.has_ended || self.mark_at.is_some() {
+            return Ok(false);
+        }
+        let most = (self.bytes.len() - self.consumed).clamp(LEAST_READ, MOST_READ);
+        let read = fill(&mut self.reader)?;
+        let read = &read[..read.len().min(most)];
+        let len = read.len();
+        self.bytes.extend_from_slice(read);
+        self.reader.consume(len);
+        self.has_ended = len == 0;
+        self.find_mark();
+        Ok(true)
+    }
+
+    fn find_mark(&mut self) {
+        let unread = &self.bytes[self.consumed..];
+        let new = &unread[self.searched..];
+        let found = memchr::memmem::find(new, self.mark).filter(|_| !self.mark.is_empty());
+        self.mark_at = found.map(|at| self.searched + at);
+        let beginning = (1..self.mark.len().min(new.len() + 1))
+            .rev()
+            .find(|&len| !self.has_ended && new.ends_with(&self.mark[..len]));
+        self.searched = self.mark_at.unwrap_or(unread.len() - beginning.unwrap_or(0));
+    }
+
+    pub(super) fn is_at_mark(&self) -> bool {
+        self.mark_at == Some(0)
+    }
+
+    /// Drops the first `len` bytes, which must have been read.
+    pub(super) fn consume(&mut self, len: usize) {
+        assert!(len <= self.bytes().len(), "{len} bytes of {}", self.bytes().len());
+        self.consumed += len;
+        self.mark_at = self.mark_at.map(|at| at - len);
+        self.searched -= len;
+        // Moving no more than was consumed keeps the cost linear.
+        if self.consumed * 2 >= self.bytes.len() {
+            self.bytes.drain(..self.consumed);
+            self.consumed = 0;
+        }
+    }
+
+    /// What was read and not consumed, and the reader.
+    pub(super) fn into_parts(mut self) -> (Vec<u8>, R) {
+        self.bytes.drain(..self.consumed);
+        (self.bytes, self.reader)
+    }
+}
+
+/// [`BufRead::fill_buf`], tried again when a signal interrupts it.
+fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
+    loop {
+        match reader.fill_buf() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+            Ok(_) => break,
+        }
+    }
+    reader.fill_buf()
+}
+
+/// What is read at once, at most as much as has been read before: what follows a mark is given back.
+const LEAST_READ: usize = 1 << 12;
+const MOST_READ: usize = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::BufReader;
+
+    #[test]
+    fn the_stream_ends_at_the_mark_however_it_is_read() {
+        for buffer in [1, 2, 3, 100] {
+            let reader = BufReader::with_capacity(buffer, &b"oneMMARKtwo"[..]);
+            let mut ahead = Lookahead::new(reader, b"MARK");
+            assert_eq!(ahead.byte(3).expect("memory"), Some(b'M'));
+            assert!(!ahead.reaches(5).expect("memory") && ahead.reaches(4).expect("memory"));
+            assert_eq!((ahead.bytes(), ahead.is_at_mark()), (&b"oneM"[..], false));
+            ahead.consume(4);
+            assert!(ahead.is_at_mark() && ahead.bytes().is_empty());
+            let (front, rest) = ahead.into_parts();
+            let rest = io::read_to_string(io::Read::chain(&front[..], rest)).expect("text");
+            assert_eq!(rest, "MARKtwo");
+        }
+    }
+}
