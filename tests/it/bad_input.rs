@@ -259,8 +259,8 @@ fn a_y4m_header_that_lies() {
     pipe(b"YUV4MPEG2 W0 H9 F30:1\nFRAME\n").expect_failure(1, &["standard input"]);
     pipe(b"YUV4MPEG2 Wx Hy F30:1\nFRAME\n").expect_failure(1, &["standard input"]);
     pipe(b"YUV4MPEG2 W64 H48 F30:1 C420p16\nFRAME\n").expect_failure(1, &["standard input"]);
-    // More is promised than comes: that picture is dropped, and the stream is over.
-    pipe(b"YUV4MPEG2 W640 H480 F30:1\nFRAME\nshort").expect_success();
+    // More is promised than comes: that picture is dropped, and there is no other.
+    pipe(b"YUV4MPEG2 W640 H480 F30:1\nFRAME\nshort").expect_failure(1, &["ends within a picture"]);
 }
 
 /// The reader of a pipe may go whenever it likes; that ends the program, and well.

@@ -8,7 +8,6 @@ mod error;
 #[cfg(feature = "opencv")]
 mod file;
 mod hand;
-mod jpegs;
 #[cfg(feature = "opencv")]
 mod mat;
 mod pace;
@@ -16,6 +15,7 @@ mod paint;
 pub mod pattern;
 mod pipe;
 mod raw_film;
+mod raw_stream;
 mod sniff;
 mod spec;
 #[cfg(feature = "opencv")]
@@ -154,7 +154,8 @@ impl Source {
         }
     }
 
-    /// Counts the frames that were truncated or damaged and have been dropped (camera and Motion JPEG).
+    /// Counts the frames that were truncated or damaged and have been dropped
+    /// (cameras, pipes, Motion JPEG and YUV4MPEG2 files).
     pub fn damaged(&self) -> Arc<AtomicU64> {
         match &self.kind {
             Kind::Pipe(source) => source.damaged(),
@@ -218,8 +219,8 @@ fn open_pattern(options: &SourceOptions) -> Source {
 
 fn open_path(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
     match sniff(path)? {
-        Content::Raw(format) => {
-            let (info, film) = RawFilm::open(path, format, options)?;
+        Content::Raw => {
+            let (info, film) = RawFilm::open(path, options)?;
             Ok(Source { info, kind: Kind::RawFilm(Box::new(film)) })
         }
         Content::Image(format) => open_still(path, format, options),

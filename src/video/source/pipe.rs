@@ -14,11 +14,11 @@ use std::{
 
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
-    jpegs::{JpegReader, Next},
     pace::STOP_LOOK,
+    raw_stream::{RawError, RawPicture, RawStream},
     scale,
     unread::Unread,
-    y4m::{self, Y4mError, Y4mReader},
+    y4m,
 };
 use crate::{
     clock,
@@ -36,7 +36,7 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// Waits for the first bytes, tells by them what comes, and begins to read. `name` is for people.
+    /// Waits for the first picture, and begins to read. `name` is for people.
     pub(super) fn open(
         name: &str,
         mut reader: Box<dyn Read + Send>,
@@ -47,21 +47,21 @@ impl Pipe {
         let rest = BufReader::with_capacity(READ_LEN, reader);
         let mut bytes = Unread::new(Box::new(rest));
         bytes.unread(&first);
-        let (info, format, first) = match &first[..] {
+        match &first[..] {
             [] => return Err(SourceError::PipeEmpty { name: name.to_owned() }),
-            start if start.starts_with(y4m::HEADER_MAGIC) => open_y4m(name, bytes, options)?,
-            start if begins_jpegs(start) && !is_padding(start) => {
-                open_jpegs(name, bytes, options, &damaged)?
-            }
+            start if start.starts_with(y4m::HEADER_MAGIC) => {}
+            start if begins_jpegs(start) && !is_padding(start) => {}
             _ => return Err(SourceError::PipeFormat { name: name.to_owned() }),
+        }
+        let refused = |error: RawError| error.of(name, unreadable(name));
+        let mut stream = RawStream::new(name, bytes, Arc::clone(&damaged));
+        let Some(first) = stream.next().map_err(refused)? else { return Err(stream.unusable()) };
+        let info = match &first {
+            RawPicture::Jpeg(jpeg) => describe_jpegs(name, jpeg, options),
+            RawPicture::Image(_, header) => describe_y4m(name, header, options),
         };
-        let pictures = Pictures {
-            name: name.to_owned(),
-            options: *options,
-            damaged: Arc::clone(&damaged),
-            format: Some(format),
-            first,
-        };
+        let first = Some(first);
+        let pictures = Pictures { name: name.to_owned(), options: *options, stream, first };
         let mailbox = Latest::new();
         let mine = mailbox.clone();
         thread::Builder::new()
@@ -98,124 +98,57 @@ impl Drop for Pipe {
 struct Pictures {
     name: String,
     options: SourceOptions,
-    damaged: Arc<AtomicU64>,
-    /// What is being read; `None` after the end.
-    format: Option<Format>,
-    /// The frame that was read to know that it works.
-    first: Option<Picture>,
-}
-
-enum Format {
-    Y4m(Y4mReader),
-    Jpegs(JpegReader),
+    stream: RawStream,
+    /// The picture that was read to know that it works.
+    first: Option<RawPicture>,
 }
 
 impl Pictures {
-    /// The next picture, or `None` at the end. Another format may follow, as when one program after
-    /// the other writes to a pipe.
+    /// The next picture, or `None` at the end.
     fn next(&mut self) -> Result<Option<Picture>, SourceError> {
-        if let Some(first) = self.first.take() {
-            return Ok(Some(first));
-        }
-        while let Some(format) = self.format.take() {
-            let (picture, format) = match format {
-                Format::Y4m(reader) => self.next_image(reader)?,
-                Format::Jpegs(reader) => self.next_jpeg(reader)?,
-            };
-            self.format = format;
-            if picture.is_some() {
-                return Ok(picture);
-            }
-        }
-        Ok(None)
+        let refused = |error: RawError| error.of(&self.name, unreadable(&self.name));
+        let next = match self.first.take() {
+            Some(first) => Some(first),
+            None => self.stream.next().map_err(refused)?,
+        };
+        next.map(|picture| self.fit(picture)).transpose()
     }
 
-    /// The next picture, if there is one, and what is read after it.
-    fn next_image(&self, mut reader: Y4mReader) -> Result<Step, SourceError> {
-        let refused = |error| SourceError::Y4m { name: self.name.clone(), error };
-        match reader.next_image() {
-            Ok(Some(mut image)) => {
+    /// JPEGs are passed through.
+    fn fit(&self, picture: RawPicture) -> Result<Picture, SourceError> {
+        match picture {
+            RawPicture::Jpeg(jpeg) => Ok(Picture::Jpeg(jpeg)),
+            RawPicture::Image(mut image, header) => {
                 if self.options.gray {
                     image.drop_chroma();
                 }
-                let size = self.options.size.unwrap_or_else(|| square(&reader.header));
-                let picture = Picture::Image(scale(image, size)?.into());
-                Ok((Some(picture), Some(Format::Y4m(reader))))
+                let size = self.options.size.unwrap_or_else(|| square(&header));
+                Ok(Picture::Image(scale(image, size)?.into()))
             }
-            Ok(None) if reader.is_at_jpeg().map_err(refused)? => {
-                log::info!("{} goes on with JPEGs, passed through", self.name);
-                let damaged = Arc::clone(&self.damaged);
-                let reader = JpegReader::new(&self.name, reader.into_inner(), damaged);
-                Ok((None, Some(Format::Jpegs(reader))))
-            }
-            Ok(None) => Ok((None, None)),
-            Err(error @ Y4mError::BrokenOff) => {
-                log::warn!("{}: {error}, and is dropped", self.name);
-                self.damaged.fetch_add(1, Ordering::Relaxed);
-                Ok((None, Some(Format::Y4m(reader))))
-            }
-            Err(Y4mError::Truncated) => {
-                log::warn!("{} ended within a picture, which is dropped", self.name);
-                Ok((None, None))
-            }
-            Err(error) => Err(refused(error)),
-        }
-    }
-
-    fn next_jpeg(&self, mut reader: JpegReader) -> Result<Step, SourceError> {
-        match reader.next().map_err(unreadable(&self.name))? {
-            Next::Jpeg(frame) => Ok((Some(Picture::Jpeg(frame)), Some(Format::Jpegs(reader)))),
-            Next::Y4m => {
-                log::info!("{} goes on with YUV4MPEG2", self.name);
-                let refused = |error| SourceError::Y4m { name: self.name.clone(), error };
-                let reader = Y4mReader::open(reader.into_inner()).map_err(refused)?;
-                Ok((None, Some(Format::Y4m(reader))))
-            }
-            Next::End => Ok((None, None)),
         }
     }
 }
 
-/// A picture, if one was read, and what comes next, if anything does.
-type Step = (Option<Picture>, Option<Format>);
-
-fn open_y4m(
-    name: &str,
-    bytes: Unread,
-    options: &SourceOptions,
-) -> Result<(SourceInfo, Format, Option<Picture>), SourceError> {
-    let refused = |error| SourceError::Y4m { name: name.to_owned(), error };
-    let reader = Y4mReader::open(bytes).map_err(refused)?;
-    let header = reader.header;
-    let size = options.size.unwrap_or_else(|| square(&header));
+fn describe_y4m(name: &str, header: &y4m::Header, options: &SourceOptions) -> SourceInfo {
+    let size = options.size.unwrap_or_else(|| square(header));
     let fps = options.fps.or(header.fps).unwrap_or(DEFAULT_FPS);
     let mut notes = Vec::new();
     if options.fps.is_some() {
         notes.push(FPS_NOTE.to_owned());
     }
     let scaling = options.scaling_text(header.size, size);
-    let info = SourceInfo {
+    SourceInfo {
         width: size.width,
         height: size.height,
         fps,
         description: format!("{name}, YUV4MPEG2 {}{scaling} at {fps:.4} frames/s", header.size),
         passthrough: false,
         notes,
-    };
-    Ok((info, Format::Y4m(reader), None))
+    }
 }
 
-fn open_jpegs(
-    name: &str,
-    bytes: Unread,
-    options: &SourceOptions,
-    damaged: &Arc<AtomicU64>,
-) -> Result<(SourceInfo, Format, Option<Picture>), SourceError> {
-    let mut reader = JpegReader::new(name, bytes, Arc::clone(damaged));
-    let Next::Jpeg(first) = reader.next().map_err(unreadable(name))? else {
-        return Err(reader.unusable());
-    };
-    let size = Header::parse(&first).expect("a mended frame has a good header").size;
+fn describe_jpegs(name: &str, first: &[u8], options: &SourceOptions) -> SourceInfo {
+    let size = Header::parse(first).expect("a mended frame has a good header").size;
     let fps = options.fps.unwrap_or(DEFAULT_FPS);
     let mut notes = Vec::new();
     if options.quality.is_some() {
@@ -230,15 +163,14 @@ fn open_jpegs(
     if options.fps.is_some() {
         notes.push(FPS_NOTE.to_owned());
     }
-    let info = SourceInfo {
+    SourceInfo {
         width: size.width,
         height: size.height,
         fps,
         description: format!("{name}, JPEGs of {size}, passed through"),
         passthrough: true,
         notes,
-    };
-    Ok((info, Format::Jpegs(reader), Some(Picture::Jpeg(first))))
+    }
 }
 
 fn read_all(mut pictures: Pictures, mailbox: &Latest<Result<Captured, SourceError>>) {
@@ -455,6 +387,37 @@ mod tests {
         let Picture::Image(image) = last.picture else { panic!("pixels") };
         assert_eq!((last.number, image.width, image.data[0]), (2, 64, 255));
         assert_eq!(damaged.load(Ordering::Relaxed), 1);
+    }
+
+    /// The numbers of the last picture and of the damaged ones.
+    fn last_and_damaged(bytes: &[u8]) -> (u64, u64) {
+        let (_, pipe) = open(bytes, &SourceOptions::default()).expect("valid");
+        let damaged = pipe.damaged();
+        let last = all(pipe).pop().expect("pictures").number;
+        (last, damaged.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn what_is_cut_takes_no_picture_of_the_other_format_with_it() {
+        let (raw, jpeg) = (y4m(5), textured(48, 32, PixelFormat::Yuv422));
+        let jpegs = jpeg.repeat(5);
+        let (cut_raw, cut_jpeg) = (&raw[..raw.len() - 500], &jpeg[..jpeg.len() - 100]);
+        assert_eq!(last_and_damaged(&[cut_raw, &jpegs].concat()), (8, 1));
+        assert_eq!(last_and_damaged(&[&jpegs[..], cut_jpeg, &raw].concat()), (9, 1));
+        assert_eq!(last_and_damaged(&[cut_jpeg, &raw].concat()), (4, 1));
+        assert_eq!(last_and_damaged(&[&raw[..20], &jpegs].concat()), (4, 1), "a cut header");
+        assert_eq!(last_and_damaged(&[&jpegs[..], &[7; 1000], &raw].concat()), (9, 0));
+        let junk = [&raw[..], b"junk\n", &[7; 3000], &jpegs].concat();
+        assert_eq!(last_and_damaged(&junk), (9, 1));
+        let unsupported = [&raw[..], b"YUV4MPEG2 W64 H64 C420p10\nFRAME\n", &[7; 999], &jpegs];
+        assert_eq!(last_and_damaged(&unsupported.concat()), (9, 1));
+        let swallowed = [&jpegs[..], &[0xFF, 0xD8, 0xFF, 0xE1, 0xFF, 0xFF], &jpegs, &raw].concat();
+        assert_eq!(last_and_damaged(&swallowed), (14, 1));
+        // What is cut may be shorter or longer than what follows.
+        for cut in 60..1500 {
+            let (last, damaged) = last_and_damaged(&[&raw[..cut], &jpegs].concat());
+            assert!(last == 4 && damaged <= 1, "{cut}: {last} {damaged}");
+        }
     }
 
     #[test]

@@ -12,19 +12,18 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64},
     },
 };
 
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
-    jpegs::{JpegReader, Next},
     pace::Pacer,
     pipe::square,
+    raw_stream::{RawError, RawPicture, RawStream},
     scale,
-    sniff::RawFormat,
     unread::Unread,
-    y4m::{Y4mError, Y4mReader},
+    y4m,
 };
 use crate::video::{
     image::{Image, Size},
@@ -48,15 +47,18 @@ impl RawFilm {
     /// Reads up to the first picture that can be used.
     pub(super) fn open(
         path: &Path,
-        format: RawFormat,
         options: &SourceOptions,
     ) -> Result<(SourceInfo, Self), SourceError> {
         let damaged = Arc::default();
-        let mut frames = Frames::open(path, format, Arc::clone(&damaged))?;
-        let first = frames.next()?.ok_or_else(|| frames.empty())?;
-        let (found, square) = (first.size(), frames.square(first.size()));
+        let mut frames = Frames::open(path, Arc::clone(&damaged))?;
+        let Some((first, header)) = frames.next()? else { return Err(frames.stream.unusable()) };
+        let found = first.size();
+        let (format, square, own_fps) = match header {
+            None => ("Motion JPEG", found, JPEGS_FPS),
+            Some(header) => ("YUV4MPEG2", square(&header), header.fps.unwrap_or(DEFAULT_FPS)),
+        };
         let size = options.size.unwrap_or(square);
-        let fps = options.fps.unwrap_or(frames.own_fps());
+        let fps = options.fps.unwrap_or(own_fps);
         let scaling = options.scaling_text(found, size);
         let (name, rate) = (&frames.name, options.rate_text(fps));
         let info = SourceInfo {
@@ -112,9 +114,9 @@ impl RawFilm {
         let mut next = self.frames.next()?;
         if next.is_none() && !self.once {
             self.frames.begin_again()?;
-            next = Some(self.frames.next()?.ok_or_else(|| self.frames.empty())?);
+            next = Some(self.frames.next()?.ok_or_else(|| self.frames.stream.unusable())?);
         }
-        next.map(|image| self.fit(image)).transpose()
+        next.map(|(image, _)| self.fit(image)).transpose()
     }
 
     fn fit(&self, mut image: Image) -> Result<Image, SourceError> {
@@ -125,105 +127,51 @@ impl RawFilm {
     }
 }
 
-/// What the file has of pictures, decoded.
+/// The pictures of the file, decoded.
 struct Frames {
     path: PathBuf,
     /// The path for people.
     name: String,
-    reader: Reader,
-    damaged: Arc<AtomicU64>,
+    stream: RawStream,
+    decoder: Decoder,
 }
 
-enum Reader {
-    Jpegs(Box<JpegReader>, Decoder),
-    Y4m(Y4mReader),
-}
+/// A picture, and the header of the YUV4MPEG2 that it is from; a JPEG has none.
+type Decoded = (Image, Option<y4m::Header>);
 
 impl Frames {
-    fn open(path: &Path, format: RawFormat, damaged: Arc<AtomicU64>) -> Result<Self, SourceError> {
+    fn open(path: &Path, damaged: Arc<AtomicU64>) -> Result<Self, SourceError> {
         let name = path.display().to_string();
-        let file = open_file(path)?;
-        let reader = match format {
-            RawFormat::MotionJpeg => {
-                let reader = JpegReader::new(&name, file, Arc::clone(&damaged));
-                Reader::Jpegs(Box::new(reader), Decoder::new())
-            }
-            RawFormat::Y4m => Reader::Y4m(open_y4m(&name, file)?),
-        };
-        Ok(Self { path: path.into(), name, reader, damaged })
+        let stream = RawStream::new(&name, open_file(path)?, damaged);
+        Ok(Self { path: path.into(), name, stream, decoder: Decoder::new() })
     }
 
-    /// The next picture, or `None` at the end, which is also where another format begins.
-    fn next(&mut self) -> Result<Option<Image>, SourceError> {
-        match &mut self.reader {
-            Reader::Jpegs(reader, decoder) => {
-                while let Next::Jpeg(frame) = reader.next().map_err(unreadable(&self.path))? {
-                    let mut image = Image::empty();
-                    match decoder.decode(&frame, Want::Planar, &mut image) {
-                        Ok(()) => return Ok(Some(image)),
-                        Err(error) => reader.drop_frame(error.to_string()),
-                    }
-                }
-                Ok(None)
+    /// The next picture, or `None` at the end.
+    fn next(&mut self) -> Result<Option<Decoded>, SourceError> {
+        loop {
+            let refused = |error: RawError| error.of(&self.name, unreadable(&self.path));
+            let jpeg = match self.stream.next().map_err(refused)? {
+                None => return Ok(None),
+                Some(RawPicture::Image(image, header)) => return Ok(Some((image, Some(header)))),
+                Some(RawPicture::Jpeg(jpeg)) => jpeg,
+            };
+            let mut image = Image::empty();
+            match self.decoder.decode(&jpeg, Want::Planar, &mut image) {
+                Ok(()) => return Ok(Some((image, None))),
+                Err(error) => self.stream.drop_jpeg(error.to_string()),
             }
-            Reader::Y4m(reader) => loop {
-                let error = match reader.next_image() {
-                    Ok(image) => return Ok(image),
-                    Err(Y4mError::Read(error)) => return Err(unreadable(&self.path)(error)),
-                    Err(error) => error,
-                };
-                log::warn!("{}: {error}", self.name);
-                self.damaged.fetch_add(1, Ordering::Relaxed);
-                // A file ends for us where it is damaged.
-                if !matches!(error, Y4mError::BrokenOff) {
-                    return Ok(None);
-                }
-            },
         }
     }
 
     fn begin_again(&mut self) -> Result<(), SourceError> {
-        let file = open_file(&self.path)?;
-        match &mut self.reader {
-            Reader::Jpegs(reader, _) => reader.restart(file),
-            Reader::Y4m(reader) => *reader = open_y4m(&self.name, file)?,
-        }
+        self.stream.restart(open_file(&self.path)?);
         Ok(())
-    }
-
-    /// Why there is no picture.
-    fn empty(&self) -> SourceError {
-        match &self.reader {
-            Reader::Jpegs(reader, _) => reader.unusable(),
-            Reader::Y4m(_) => {
-                SourceError::Y4m { name: self.name.clone(), error: Y4mError::Truncated }
-            }
-        }
-    }
-
-    /// The size of a picture with its pixels made square.
-    fn square(&self, found: Size) -> Size {
-        match &self.reader {
-            Reader::Jpegs(..) => found,
-            Reader::Y4m(reader) => square(&reader.header),
-        }
-    }
-
-    fn own_fps(&self) -> f64 {
-        match &self.reader {
-            Reader::Jpegs(..) => JPEGS_FPS,
-            Reader::Y4m(reader) => reader.header.fps.unwrap_or(DEFAULT_FPS),
-        }
     }
 }
 
 fn open_file(path: &Path) -> Result<Unread, SourceError> {
     let file = File::open(path).map_err(unreadable(path))?;
     Ok(Unread::new(Box::new(BufReader::with_capacity(READ_LEN, file))))
-}
-
-fn open_y4m(name: &str, file: Unread) -> Result<Y4mReader, SourceError> {
-    Y4mReader::open(file).map_err(|error| SourceError::Y4m { name: name.to_owned(), error })
 }
 
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> SourceError {
@@ -407,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn y4m_begins_again_and_ends_where_it_is_damaged() {
+    fn y4m_begins_again() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (whole, options) = (y4m("F50:1 Cmono", 3), SourceOptions { once: false, ..ONCE });
         let cut = &whole[..whole.len() - 99];
@@ -425,6 +373,39 @@ mod tests {
         assert_eq!(play(&mut open(cut, &ONCE).expect("opens")).len(), 2);
         let said = open(&whole[..99], &ONCE).err().expect("refused").to_string();
         assert!(said.contains("film.mjpeg: the YUV4MPEG2 stream ends within"), "{said}");
+    }
+
+    #[test]
+    fn both_formats_may_follow_each_other() {
+        let (jpegs, video) = (good().repeat(3), y4m("F50:1 Cmono", 3));
+        let (cut_jpeg, cut_video) = (&good()[..900], &video[..video.len() - 2000]);
+        for (pieces, played, damaged) in [
+            ([&jpegs[..], &video, &jpegs], 9, 0),
+            ([&video, &jpegs, &video], 9, 0),
+            ([&jpegs, cut_jpeg, &video], 6, 1),
+            ([cut_jpeg, &video, &jpegs], 6, 1),
+            ([&good(), &video, b""], 4, 0),
+            ([cut_video, &jpegs, b""], 5, 1),
+            ([&jpegs, &[7; 1000], &video], 6, 0),
+        ] {
+            let mut source = open(&pieces.concat(), &ONCE).expect("opens");
+            let count = source.damaged();
+            assert_eq!(play(&mut source).len(), played);
+            assert_eq!(count.load(Ordering::Relaxed), damaged);
+        }
+    }
+
+    /// Single bytes of a header that make it one which we do not decode.
+    #[test]
+    fn an_impossible_first_frame_is_dropped_like_any_other() {
+        let good = good();
+        let frame_header = good.windows(2).position(|w| w == [0xFF, 0xC0]).expect("baseline");
+        for (at, value) in [(5, &[0xFF; 4][..]), (1, &[0xC2]), (1, &[0xC9]), (9, &[4])] {
+            let mut bad = good.clone();
+            bad[frame_header + at..][..value.len()].copy_from_slice(value);
+            assert_eq!(count(&[&bad[..], &good.repeat(3)].concat()), (3, 1), "{at}: {value:?}");
+            assert_eq!(count(&[&bad.repeat(3)[..], &good.repeat(3)].concat()), (3, 3));
+        }
     }
 
     #[test]

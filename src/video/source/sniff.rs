@@ -1,7 +1,6 @@
 //! What a file is, told by its first bytes and not by its name.
 
 use std::{
-    fmt,
     fs::File,
     io::{self, BufReader, Read, Seek},
     path::Path,
@@ -11,7 +10,7 @@ use super::{
     SourceError,
     pipe::{is_padding, read_beginning},
     unread::Unread,
-    y4m::{HEADER_MAGIC, Y4mReader},
+    y4m::{self, HEADER_MAGIC, HEADER_START},
 };
 use crate::video::jpeg::{FilmTest, Header, JpegStream, StreamItem, begins_jpegs};
 
@@ -20,29 +19,12 @@ use crate::video::jpeg::{FilmTest, Header, JpegStream, StreamItem, begins_jpegs}
 pub(super) enum Content {
     /// One picture, of the format named.
     Image(&'static str),
-    /// A film without a container.
-    Raw(RawFormat),
+    /// A film without a container: JPEGs or YUV4MPEG2, or both.
+    Raw,
     /// Anything else: `FFmpeg` will know.
     Film,
     /// No file that could be looked at: a FIFO, a process substitution, a terminal.
     Pipe,
-}
-
-/// What a film without a container is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RawFormat {
-    /// JPEGs one after another.
-    MotionJpeg,
-    Y4m,
-}
-
-impl fmt::Display for RawFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::MotionJpeg => "Motion JPEG",
-            Self::Y4m => "YUV4MPEG2",
-        })
-    }
 }
 
 /// Looks at the beginning of the file.
@@ -94,43 +76,50 @@ fn image_format(first: &[u8]) -> Option<&'static str> {
 }
 
 /// Recorded Motion JPEG begins as a photograph does, but goes on as it began; or something is in
-/// front of its first JPEG, as no photograph has it.
+/// front of its first JPEG, or YUV4MPEG2 behind it, as no photograph has it.
 fn what_jpegs_are(mut file: File, first: &[u8]) -> io::Result<Content> {
     file.rewind()?;
-    let mut stream = JpegStream::new(BufReader::new(file));
+    let mut stream = JpegStream::ending_at(HEADER_START, BufReader::new(file));
     let mut test = FilmTest::default();
-    let mut kind = None;
+    let (mut is_film, mut has_foreign) = (false, false);
     for nth in 0..MOST_JPEGS_READ {
         let jpeg = match stream.next_item()? {
             Some(StreamItem::Frame(jpeg) | StreamItem::Unended(jpeg)) => jpeg,
             Some(_) => continue,
+            None if stream.is_at_mark() => return Ok(Content::Raw),
             None => break,
         };
-        let film = *kind.get_or_insert_with(|| kind_of_film(&jpeg));
-        if nth == 0 && !jpeg.starts_with(first) {
-            return Ok(film);
+        is_film |= nth == 0 && !jpeg.starts_with(first);
+        if !is_film {
+            match test.push(&jpeg) {
+                Some(true) => is_film = true,
+                Some(false) => return Ok(Content::Image("JPEG")),
+                None => {}
+            }
         }
-        if let Some(is_film) = test.push(&jpeg) {
-            return Ok(if is_film { film } else { Content::Image("JPEG") });
+        // `FFmpeg` plays films of JPEGs that no frame may be, such as progressive ones. A single one may
+        // be damaged.
+        let header = Header::parse(&jpeg);
+        has_foreign |= header.is_err_and(|error| error.is_unsupported());
+        if is_film && header.is_ok() {
+            return Ok(Content::Raw);
         }
     }
     let is_image = image_format(first).is_some();
-    Ok(if is_image { Content::Image("JPEG") } else { Content::Film })
-}
-
-/// `FFmpeg` plays films of JPEGs that no frame may be, such as progressive ones.
-fn kind_of_film(jpeg: &[u8]) -> Content {
-    match Header::parse(jpeg) {
-        Err(error) if error.is_unsupported() => Content::Film,
-        _ => Content::Raw(RawFormat::MotionJpeg),
-    }
+    Ok(match is_film {
+        true if !has_foreign => Content::Raw,
+        false if is_image => Content::Image("JPEG"),
+        _ => Content::Film,
+    })
 }
 
 /// `FFmpeg` plays layouts that we have none for, such as those of more than 8 bits.
 fn what_y4m_is(mut file: File) -> io::Result<Content> {
     file.rewind()?;
-    match Y4mReader::open(Unread::new(Box::new(BufReader::new(file)))) {
-        Ok(_) => Ok(Content::Raw(RawFormat::Y4m)),
+    let mut reader = Unread::new(Box::new(BufReader::new(file)));
+    match y4m::Header::read(&mut reader) {
+        Ok(_) => Ok(Content::Raw),
+        Err(error) if error.is_damage() => Ok(Content::Raw),
         Err(_) => Ok(Content::Film),
     }
 }
@@ -159,7 +148,7 @@ mod tests {
         std::fs::write(&path, &frame).expect("writes");
         assert_eq!(sniff(&path).expect("reads"), Content::Image("JPEG"));
         std::fs::write(&path, frame.repeat(2)).expect("writes");
-        assert_eq!(sniff(&path).expect("reads"), Content::Raw(RawFormat::MotionJpeg));
+        assert_eq!(sniff(&path).expect("reads"), Content::Raw);
         let gain_map = textured(16, 16, PixelFormat::Gray);
         std::fs::write(&path, [&frame[..], &gain_map].concat()).expect("writes");
         assert_eq!(sniff(&path).expect("reads"), Content::Image("JPEG"));
@@ -171,7 +160,7 @@ mod tests {
             "damaged, with a thumbnail"
         );
         std::fs::write(&path, [&torn.concat()[..], &frame].concat()).expect("writes");
-        assert_eq!(sniff(&path).expect("reads"), Content::Raw(RawFormat::MotionJpeg));
+        assert_eq!(sniff(&path).expect("reads"), Content::Raw);
         std::fs::write(&path, b"--a text, and no JPEG follows\n").expect("writes");
         assert_eq!(sniff(&path).expect("reads"), Content::Film);
     }

@@ -2,8 +2,11 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::{aspect::PixelAspect, unread::Unread};
-use crate::video::image::{Image, PixelFormat, Size, SizeError};
+use super::{aspect::PixelAspect, pipe::is_padding, unread::Unread};
+use crate::video::{
+    image::{Image, PixelFormat, Size, SizeError},
+    jpeg::{self, HeaderError},
+};
 
 /// Reads pictures from a YUV4MPEG2 stream.
 pub(crate) struct Y4mReader {
@@ -12,17 +15,26 @@ pub(crate) struct Y4mReader {
     reader: Unread,
     /// The end of the last picture.
     tail: Vec<u8>,
+    /// How much of what is damaged has been given back to the reader.
+    damaged_len: usize,
 }
 
 impl Y4mReader {
     /// Reads the header, and checks it before anything is allocated by what it says.
     pub(crate) fn open(mut reader: Unread) -> Result<Self, Y4mError> {
-        let header = Header::parse(&read_line(&mut reader)?)?;
-        Ok(Self { header, reader, tail: Vec::new() })
+        Ok(Self::new(Header::read(&mut reader)?, reader))
+    }
+
+    /// Reads what follows this header.
+    pub(crate) fn new(header: Header, reader: Unread) -> Self {
+        Self { header, reader, tail: Vec::new(), damaged_len: 0 }
     }
 
     /// The next picture; `None` at the end, or where a JPEG begins. A header between pictures begins
     /// another stream, as when one program after the other writes to a pipe.
+    ///
+    /// After [`Y4mError::BrokenOff`] the next header follows. After any other damage it is given back,
+    /// and a header or a JPEG in it must be searched for.
     pub(crate) fn next_image(&mut self) -> Result<Option<Image>, Y4mError> {
         loop {
             if self.is_at_jpeg()? {
@@ -32,8 +44,12 @@ impl Y4mReader {
             if line.is_empty() {
                 return Ok(None);
             }
-            if line.starts_with(HEADER_MAGIC) {
-                self.header = Header::parse(&line)?;
+            if is_padding(&line) {
+                continue;
+            }
+            if line.starts_with(HEADER_START) {
+                self.reader.unread(&line);
+                self.header = Header::read(&mut self.reader)?;
                 continue;
             }
             return match line.strip_prefix(b"FRAME") {
@@ -44,41 +60,66 @@ impl Y4mReader {
     }
 
     /// Whether a JPEG comes next: no line begins with that byte.
-    pub(super) fn is_at_jpeg(&mut self) -> Result<bool, Y4mError> {
-        loop {
-            match self.reader.fill_buf() {
-                Ok(bytes) => return Ok(bytes.first() == Some(&0xFF)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Y4mError::Read(error)),
-            }
-        }
-    }
-
-    /// The reader, for what follows the pictures.
-    pub(super) fn into_inner(self) -> Unread {
-        self.reader
-    }
-
-    /// A header within a line, or across its beginning, is one that another writer began with.
-    fn what_is_no_frame(&mut self, line: &[u8]) -> Y4mError {
-        let joined = [&self.tail[..], line].concat();
-        if let Some(at) = memchr::memmem::find(&joined, HEADER_START) {
-            self.reader.unread(&joined[at..]);
+    fn is_at_jpeg(&mut self) -> Result<bool, Y4mError> {
+        let is_at_jpeg = self.peek(1)?.starts_with(&[0xFF]);
+        // A picture that was cut has taken the JPEG's first bytes.
+        if is_at_jpeg && self.tail.ends_with(&JPEG_START[..2]) {
+            self.reader.unread(&JPEG_START[..2]);
             self.tail.clear();
-            return Y4mError::BrokenOff;
+        }
+        Ok(is_at_jpeg)
+    }
+
+    /// The reader, for what follows the pictures, and how much of that is known to be damaged.
+    pub(super) fn into_parts(self) -> (Unread, usize) {
+        (self.reader, self.damaged_len)
+    }
+
+    /// So many bytes, or as many as there are, which stay to be read.
+    fn peek(&mut self, len: u64) -> Result<Vec<u8>, Y4mError> {
+        let mut bytes = Vec::new();
+        (&mut self.reader).take(len).read_to_end(&mut bytes).map_err(Y4mError::Read)?;
+        self.reader.unread(&bytes);
+        Ok(bytes)
+    }
+
+    fn give_back(&mut self, damaged: &[u8]) {
+        self.reader.unread(damaged);
+        self.damaged_len = damaged.len();
+    }
+
+    /// A header or a JPEG within a line, or across its beginning, is one that another writer began with.
+    fn what_is_no_frame(&mut self, line: &[u8]) -> Y4mError {
+        let joined = [&std::mem::take(&mut self.tail)[..], line].concat();
+        let jpeg = memchr::memmem::find(&joined, JPEG_START);
+        match memchr::memmem::find(&joined, HEADER_START) {
+            Some(at) if jpeg.is_none_or(|jpeg| jpeg > at) => {
+                self.reader.unread(&joined[at..]);
+                return Y4mError::BrokenOff;
+            }
+            _ => self.give_back(&joined),
         }
         let is_cut = line.len() < MAX_LINE_LEN && !line.ends_with(b"\n");
         if is_cut { Y4mError::Truncated } else { Y4mError::Damaged }
     }
 
-    /// Reads a picture. Whoever is killed while writing one leaves it unfinished, and the next
-    /// writer's header is then within its data.
+    /// Reads a picture. Whoever is killed while writing one leaves it unfinished, and what the next
+    /// writer begins with is then within its data.
     fn read_image(&mut self) -> Result<Image, Y4mError> {
         let Header { size, format, full_range, .. } = self.header;
         let len = format.data_len(size.width, size.height);
         let mut data = Vec::with_capacity(len);
         (&mut self.reader).take(len as u64).read_to_end(&mut data).map_err(Y4mError::Read)?;
-        if let Some(at) = memchr::memmem::find(&data, HEADER_START) {
+        let header = memchr::memmem::find(&data, HEADER_START);
+        let before = &data[..header.unwrap_or(data.len())];
+        match jpeg_in(before) {
+            Some((at, is_whole)) if is_whole || header.is_some() || !self.is_followed_well()? => {
+                self.give_back(&data[at..]);
+                return Err(Y4mError::Interrupted);
+            }
+            _ => {}
+        }
+        if let Some(at) = header {
             self.reader.unread(&data[at..]);
             return Err(Y4mError::BrokenOff);
         }
@@ -93,6 +134,31 @@ impl Y4mReader {
         }
         Ok(image)
     }
+
+    /// Whether what may follow a whole picture comes next. It is waited for.
+    fn is_followed_well(&mut self) -> Result<bool, Y4mError> {
+        let next = self.peek(5)?;
+        let may_follow = [&b"FRAME"[..], &HEADER_START[..5], &JPEG_START[..2]];
+        Ok(next.is_empty() || may_follow.iter().any(|start| next.starts_with(start)))
+    }
+}
+
+/// Where a JPEG begins in a picture's data, or may begin, and whether its whole header is there. In pixels
+/// that is hardly ever there by accident; its beginning is, in one of some hundred megabytes.
+fn jpeg_in(data: &[u8]) -> Option<(usize, bool)> {
+    let mut first = None;
+    let mut from = 0;
+    while let Some(found) = memchr::memmem::find(&data[from..], JPEG_START) {
+        let at = from + found;
+        match jpeg::Header::parse(&data[at..]) {
+            Ok(_) | Err(HeaderError::TooShort(..)) => return Some((first.unwrap_or(at), true)),
+            Err(HeaderError::Truncated) => first = first.or(Some(at)),
+            Err(_) => {}
+        }
+        // Its last byte may begin another one.
+        from = at + 2;
+    }
+    first.map(|at| (at, false))
 }
 
 /// A line with its end, if that comes before the end of the stream and the longest that a line may be.
@@ -116,9 +182,19 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// Reads a header. Of one that was cut, and another that follows in the same line, it is the
+    /// latter. What follows the beginning of one that cannot be taken is given back.
+    pub(super) fn read(reader: &mut Unread) -> Result<Self, Y4mError> {
+        let line = read_line(reader)?;
+        let start = memchr::memmem::rfind(&line, HEADER_START).unwrap_or(0);
+        Self::parse(&line[start..]).inspect_err(|_| {
+            reader.unread(&line[line.len().min(start + HEADER_START.len())..]);
+        })
+    }
+
     fn parse(line: &[u8]) -> Result<Self, Y4mError> {
-        let line = line.strip_suffix(b"\n").ok_or(Y4mError::Header("it has no end"))?;
-        let line = std::str::from_utf8(line).map_err(|_| Y4mError::Header("it is not text"))?;
+        let line = line.strip_suffix(b"\n").ok_or(Y4mError::CutHeader)?;
+        let line = std::str::from_utf8(line).map_err(|_| Y4mError::CutHeader)?;
         let fields = line.strip_prefix("YUV4MPEG2 ").ok_or(Y4mError::Header("it says nothing"))?;
         let (mut width, mut height, mut fps) = (None, None, None);
         let (mut format, mut full_range) = (PixelFormat::Yuv420, false);
@@ -147,6 +223,9 @@ pub enum Y4mError {
     /// The header does not say what it must.
     #[error("the YUV4MPEG2 header is malformed: {0}")]
     Header(&'static str),
+    /// The header is not one line of text.
+    #[error("the YUV4MPEG2 header has no end")]
+    CutHeader,
     /// A side beyond the limits.
     #[error("a YUV4MPEG2 picture of {0}")]
     Size(SizeError),
@@ -161,12 +240,25 @@ pub enum Y4mError {
     /// Another stream begins within a picture, or before one.
     #[error("a picture breaks off where another YUV4MPEG2 stream begins")]
     BrokenOff,
+    /// A JPEG begins within a picture.
+    #[error("a YUV4MPEG2 picture breaks off where a JPEG begins")]
+    Interrupted,
     /// The stream ends within a picture.
     #[error("the YUV4MPEG2 stream ends within a picture")]
     Truncated,
     /// It cannot be read.
     #[error("cannot read: {0}")]
     Read(io::Error),
+}
+
+impl Y4mError {
+    /// Whether something is cut or damaged. What is not supported is no damage.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::CutHeader | Self::Damaged | Self::BrokenOff | Self::Interrupted | Self::Truncated
+        )
+    }
 }
 
 impl From<SizeError> for Y4mError {
@@ -217,6 +309,9 @@ pub(super) const HEADER_MAGIC: &[u8] = b"YUV4MPEG2";
 
 /// The same with what must follow: bytes that are no text are not like it by accident.
 pub(super) const HEADER_START: &[u8] = b"YUV4MPEG2 ";
+
+/// How a JPEG begins: a start marker, and another marker.
+const JPEG_START: &[u8] = &[0xFF, 0xD8, 0xFF];
 
 /// The longest line, of a header or before a picture. Real ones are a tenth of it.
 const MAX_LINE_LEN: usize = 1024;
@@ -303,9 +398,34 @@ mod tests {
     #[test]
     fn what_is_no_frame_is_damage() {
         let header = b"YUV4MPEG2 W16 H16 Cmono\n";
-        for junk in [&b"FRAMES\n"[..], b"junk\n", b"\n", &[b'F'; 2000]] {
+        for junk in [&b"FRAMES\n"[..], b"junk\n", &[b'F'; 2000]] {
             let mut reader = open(&[&header[..], junk, &[0; 300]].concat()).expect("valid");
             assert!(matches!(reader.next_image(), Err(Y4mError::Damaged)), "{junk:?}");
+        }
+    }
+
+    #[test]
+    fn blank_lines_between_pictures_are_skipped() {
+        let picture = [&b"FRAME\n"[..], &[7; 256], b"\r\n\n"].concat();
+        let header = b"YUV4MPEG2 W16 H16 Cmono\n";
+        let mut reader = open(&[&header[..], &picture.repeat(3)].concat()).expect("valid");
+        let images = std::iter::from_fn(|| reader.next_image().expect("whole"));
+        assert_eq!(images.count(), 3);
+    }
+
+    /// Pixels that begin like a JPEG, and what looks more like one the longer it is.
+    #[test]
+    fn a_picture_that_looks_like_a_jpeg_is_one_if_another_follows() {
+        let header = b"YUV4MPEG2 W16 H16 Cmono XCOLORRANGE=FULL\n";
+        for start in [&[0xFF, 0xD8, 0xFF][..], &[0xFF, 0xD8, 0xFF, 0xE0, 0xFF, 0xFF]] {
+            for at in 0..=256 - start.len() {
+                let mut pixels = [7; 256];
+                pixels[at..][..start.len()].copy_from_slice(start);
+                let picture = [&b"FRAME\n"[..], &pixels].concat();
+                let mut reader = open(&[&header[..], &picture.repeat(3)].concat()).expect("valid");
+                let images = std::iter::from_fn(|| reader.next_image().expect("whole"));
+                assert_eq!(images.filter(|image| image.data == pixels).count(), 3);
+            }
         }
     }
 
