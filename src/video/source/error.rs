@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use super::{
-    spec::{meant, meant_scheme},
+    spec::{known_schemes, meant, meant_scheme},
     y4m::Y4mError,
 };
 use crate::video::image::SizeError;
@@ -61,8 +61,9 @@ pub enum SourceError {
     },
     /// A URL of a kind that is not known.
     #[error(
-        "cannot play {url}: {scheme}:// is unknown (rtsp://, http://, https://, rtmp://, srt:// and udp:// work){}",
-        hint(meant_scheme(scheme))
+        "cannot play {url}: {scheme}:// is unknown{}; these may work: {}",
+        hint(meant_scheme(scheme)),
+        known_schemes()
     )]
     Scheme {
         /// The URL, without a password.

@@ -372,6 +372,26 @@ mod tests {
         }
     }
 
+    /// It ends, or begins again, as the same file does by its path: no connection was lost.
+    #[test]
+    fn a_file_url_is_played_like_its_path() {
+        use crate::video::{image::PixelFormat, jpeg::tests::textured};
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("my film.mjpeg");
+        std::fs::write(&path, textured(32, 32, PixelFormat::Gray).repeat(2)).expect("writes");
+        let url = format!("file://{}", path.display()).replace(' ', "%20");
+        let options = SourceOptions { unpaced: true, ..SourceOptions::default() };
+        let [by_path, by_url] = [path.display().to_string(), url].map(|spec| {
+            let mut source = open(&spec, &options).expect("plays");
+            for number in 0..5 {
+                let captured = source.next(&RUN).expect("no error").expect("no end");
+                assert_eq!(captured.number, number);
+            }
+            source.info().clone()
+        });
+        assert_eq!(by_path, by_url);
+    }
+
     #[test]
     fn what_was_probably_meant_is_said() {
         for (typed, meant) in [
@@ -386,6 +406,7 @@ mod tests {
             let said = said(typed);
             assert!(said.contains("no such file") && said.ends_with(meant), "{said}");
         }
+        assert!(said("http:/host/x").ends_with("did you mean http://host/x?"));
         for typed in ["./patern", "film.mp4", "holiday", "x"] {
             assert!(said(typed).ends_with("no such file"));
         }
@@ -395,7 +416,8 @@ mod tests {
     #[cfg(feature = "opencv")]
     fn a_scheme_that_nobody_knows_is_said_with_those_that_work() {
         let foo = said("foo://me:secret@host/x");
-        assert!(foo.contains("rtsp://, http://") && !foo.contains("secret"), "{foo}");
+        assert!(foo.contains("http, https, rtsp") && !foo.contains("secret"), "{foo}");
+        assert!(foo.contains("smb") && foo.contains("tcp"), "whatever is tried: {foo}");
         assert!(!foo.contains("did you mean"), "{foo}");
         assert!(said("htpp://host/x").contains("did you mean http://?"));
         assert!(said("rstp://host/x").contains("did you mean rtsp://?"));

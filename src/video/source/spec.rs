@@ -22,7 +22,7 @@ pub enum SourceSpec {
     Pattern,
     /// A video file, an image, or a pipe that has a name.
     Path(PathBuf),
-    /// `rtsp://…`, `http://…`: whatever `FFmpeg` can open.
+    /// `rtsp://…`, `http://…`: whatever `FFmpeg` can open. `file://…` is a path.
     Url(String),
     /// `-`: YUV4MPEG2 or a stream of JPEGs.
     Stdin,
@@ -50,6 +50,7 @@ impl SourceSpec {
             "camera" => Some(Self::Camera(None)),
             "pattern" => Some(Self::Pattern),
             "-" => Some(Self::Stdin),
+            _ if text.starts_with(FILE_SCHEME) => Some(Self::Path(path_of_file_url(text)?)),
             _ if is_url(text) => Some(Self::Url(text.to_owned())),
             _ => {
                 let number = text.strip_prefix("camera:").and_then(|number| number.parse().ok());
@@ -84,7 +85,11 @@ impl fmt::Display for SourceSpec {
 
 /// What may be meant by the name of a file that does not exist.
 pub(super) fn meant(path: &Path) -> Option<String> {
-    let typed = path.to_str()?.to_lowercase();
+    let original = path.to_str()?;
+    let typed = original.to_lowercase();
+    if let Some(url) = meant_url(original) {
+        return Some(url);
+    }
     if typed.parse::<u8>().is_ok() {
         return Some(format!("camera:{typed}"));
     }
@@ -121,17 +126,65 @@ pub(super) fn is_known_scheme(scheme: &str) -> bool {
     SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
 }
 
+/// The schemes that may work, for people.
+pub(super) fn known_schemes() -> String {
+    SCHEMES.join(", ")
+}
+
 /// The scheme that may be meant by another.
 pub(super) fn meant_scheme(typed: &str) -> Option<String> {
+    if closest(&["file"], &typed.to_lowercase(), 1).is_some() {
+        return Some(FILE_SCHEME.to_owned());
+    }
     closest(&SCHEMES, &typed.to_lowercase(), 1).map(|scheme| format!("{scheme}://"))
 }
 
+/// The URL that may be meant by what has a scheme, but another separator behind it than `://`.
+fn meant_url(typed: &str) -> Option<String> {
+    let (scheme, rest) = typed.split_at(typed.find([':', '/', ';', '\\'])?);
+    let rest_at = rest.find(|c| ![':', '/', ';', '\\'].contains(&c))?;
+    let (separator, rest) = rest.split_at(rest_at);
+    let is_known = scheme == "file" || SCHEMES.contains(&scheme);
+    // A file may lie in a folder of this name.
+    let root = if scheme == "file" && separator.ends_with('/') { "/" } else { "" };
+    (is_known && separator != "/").then(|| format!("{scheme}://{root}{rest}"))
+}
+
 /// The schemes of `FFmpeg`'s protocols that videos come by, the usual ones first.
-const SCHEMES: [&str; 31] = [
-    "http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "file", "tcp", "tls",
-    "unix", "rist", "srtp", "udplite", "sctp", "hls", "ftp", "sftp", "smb", "mmsh", "mmst",
-    "rtmpe", "rtmpt", "rtmpts", "satip", "sap", "ipfs", "gopher", "data",
+const SCHEMES: [&str; 30] = [
+    "http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "tcp", "tls", "unix",
+    "rist", "srtp", "udplite", "sctp", "hls", "ftp", "sftp", "smb", "mmsh", "mmst", "rtmpe",
+    "rtmpt", "rtmpts", "satip", "sap", "ipfs", "gopher", "data",
 ];
+
+const FILE_SCHEME: &str = "file://";
+
+/// The path of a `file://` URL (RFC 8089), with or without a host, which is this one.
+fn path_of_file_url(url: &str) -> Option<PathBuf> {
+    let rest = url.strip_prefix(FILE_SCHEME)?;
+    let path = rest.strip_prefix("localhost").filter(|path| path.starts_with('/')).unwrap_or(rest);
+    let decoded = percent_decoded(path);
+    #[cfg(unix)]
+    let path = <OsString as std::os::unix::ffi::OsStringExt>::from_vec(decoded);
+    #[cfg(not(unix))]
+    let path = OsString::from(String::from_utf8(decoded).ok()?);
+    Some(PathBuf::from(path)).filter(|path: &PathBuf| !path.as_os_str().is_empty())
+}
+
+/// The bytes of a text in which `%41` stands for `A` (RFC 3986, 2.1).
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let escaped = after.first_chunk::<2>().filter(|_| byte == b'%').and_then(|digits| {
+            let value = digits.map(|digit| char::from(digit).to_digit(16));
+            Some((value[0]? * 16 + value[1]?) as u8)
+        });
+        bytes.push(escaped.unwrap_or(byte));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    bytes
+}
 
 /// A scheme (RFC 3986) and two slashes. No file is called so by accident.
 fn is_url(text: &str) -> bool {
@@ -209,6 +262,37 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(spec.clone()));
             assert_eq!(spec.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_file_url_is_a_path() {
+        for (url, path) in [
+            ("file:///tmp/a.mkv", "/tmp/a.mkv"),
+            ("file://localhost/tmp/a.mkv", "/tmp/a.mkv"),
+            ("file:///tmp/my%20film%2c%C3%A4.mkv", "/tmp/my film,ä.mkv"),
+            ("file:///100%", "/100%"),
+            ("file:///%zz%4", "/%zz%4"),
+            ("file://a.mkv", "a.mkv"),
+        ] {
+            assert_eq!(url.parse(), Ok(SourceSpec::Path(path.into())), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_separator_that_is_not_quite_one_is_seen() {
+        for (typed, url) in [
+            ("http:/x/y", "http://x/y"),
+            ("rtsp:cam/live", "rtsp://cam/live"),
+            ("http//x", "http://x"),
+            ("https;//x", "https://x"),
+            ("rtmp:\\\\x", "rtmp://x"),
+            ("file:/tmp/x", "file:///tmp/x"),
+        ] {
+            assert_eq!(meant(Path::new(typed)).as_deref(), Some(url), "{typed}");
+        }
+        for typed in ["http/x", "foo:/x", "C:/film.mkv", "http:", "http"] {
+            assert_ne!(meant(Path::new(typed)).map(|it| it.contains("://")), Some(true), "{typed}");
         }
     }
 
