@@ -231,8 +231,8 @@ pub struct DoctorArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Picture")]
 pub struct SourceArgs {
-    /// camera, camera:N, pattern, a video or image file, a URL (rtsp://, http://), or a pipe of
-    /// YUV4MPEG2 or JPEGs: - for standard input, or a name
+    /// camera, camera:N, pattern, a video or image file, a URL (such as rtsp:// or http://),
+    /// or a pipe of YUV4MPEG2 or JPEGs, which ends with its last writer: - for standard input, or a name
     #[arg(long, default_value = "camera", value_name = "SOURCE", value_parser = values::source())]
     pub source: SourceSpec,
     /// How the picture is made.
@@ -244,8 +244,8 @@ pub struct SourceArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Picture")]
 pub struct DemoSourceArgs {
-    /// pattern, camera, camera:N, a video or image file, a URL (rtsp://, http://), or a pipe of
-    /// YUV4MPEG2 or JPEGs: - for standard input, or a name
+    /// pattern, camera, camera:N, a video or image file, a URL (such as rtsp:// or http://),
+    /// or a pipe of YUV4MPEG2 or JPEGs, which ends with its last writer: - for standard input, or a name
     #[arg(long, default_value = "pattern", value_name = "SOURCE", value_parser = values::source())]
     pub source: SourceSpec,
     /// How the picture is made.
