@@ -1,4 +1,4 @@
-//! The relation with one peer, from its first message or datagram to its end.
+//! One call with one peer, from its first message or datagram to its end.
 
 use std::{
     net::SocketAddr,
@@ -46,39 +46,39 @@ pub struct CallId(pub u64);
 pub(super) struct Call {
     pub(super) id: CallId,
     pub(super) peer: Peer,
-    /// Where the peer's datagrams come from and ours go; the answering side learns it from the
-    /// first datagram, and believes it if that is where the control channel comes from.
+    /// The route that the peer's datagrams come from and ours go to. The answering side learns it
+    /// from the first datagram and trusts it if its IP address is that of the control channel.
     path: Option<Path>,
-    /// The longest datagram that the path is tried for, if it is.
+    /// The upper limit of path MTU probing, if the path MTU is probed.
     probed_len: Option<usize>,
     rng: Pcg64Mcg,
     pub(super) control: Option<ControlChannel>,
     outbound: Outbound,
-    /// None: the session's datagrams are in the clear.
+    /// `None`: the session's datagrams are not sealed.
     opener: Option<Opener>,
     clock: MediaClock,
     sender: Option<Sender>,
-    /// When the next frame may leave to a peer whose reports are overdue.
+    /// When the next frame may be sent to a peer whose reports are overdue.
     next_trial: Option<Instant>,
     receiver: Option<Receiver>,
     prober: Option<Prober>,
     reply: Option<PendingReply>,
     arrivals: SequenceTracker,
-    /// What the kernel has dropped, as far as is known.
+    /// Datagrams dropped by our kernel so far, as far as known.
     pub(super) kernel_drops: u64,
     counters: CallCounters,
     began: Instant,
     last_datagram: Option<Instant>,
-    /// The last datagram before UDP was found to be blocked.
+    /// When the last datagram arrived before UDP was found to be blocked.
     udp_blocked_since: Option<Instant>,
     ending: Option<(Instant, EndReason)>,
     texts: Budget,
     stream_changes: Budget,
-    /// The newest stream that the peer has told us of, if it told us too often.
+    /// The newest stream parameters of the peer that the rate limit has not let us report yet.
     untold_stream: Option<StreamParams>,
 }
 
-/// What a call is made of.
+/// The parts of a new call.
 #[derive(Debug)]
 pub(super) struct CallParts {
     pub(super) id: CallId,
@@ -86,14 +86,14 @@ pub(super) struct CallParts {
     pub(super) media_addr: Option<SocketAddr>,
     pub(super) control: Option<ControlChannel>,
     pub(super) outbound: Outbound,
-    /// What opens the peer's datagrams, if they are sealed.
+    /// Opens the peer's datagrams; `None` if they are not sealed.
     pub(super) opener: Option<Opener>,
     pub(super) clock: MediaClock,
-    /// How, if we send video.
+    /// The sender's configuration, if we send video.
     pub(super) sends: Option<SenderConfig>,
-    /// The longest datagram that the path is tried for, if it is.
+    /// The upper limit of path MTU probing, if the path MTU is probed.
     pub(super) probed_len: Option<usize>,
-    /// Where what nobody can guess is drawn from.
+    /// The seed for unpredictable values such as path challenges.
     pub(super) seed: u64,
     /// The reassembly deadline, if we receive video.
     pub(super) receives: Option<Duration>,
@@ -122,7 +122,8 @@ impl Call {
             sender: parts.sends.map(|config| Sender::new(now, clock, config)),
             next_trial: None,
             receiver: parts.receives.map(|deadline| Receiver::new(deadline, control.is_some())),
-            // Without a control channel nobody answers, and nobody has agreed to be asked.
+            // Without a control channel the peer does not reply to probes and has not agreed to
+            // them.
             prober: control.is_some().then(|| Prober::new(now, parts.same_machine_epoch)),
             control,
             reply: None,
@@ -147,7 +148,7 @@ impl Call {
         self.outbound.session()
     }
 
-    /// The newest sequence number that has come.
+    /// The highest sequence number received.
     pub(super) fn newest_sequence(&self) -> u64 {
         self.arrivals.highest()
     }
@@ -156,7 +157,7 @@ impl Call {
         self.opener.is_some()
     }
 
-    /// When the peer was last heard, by any channel.
+    /// When anything was last received from the peer, over UDP or the control channel.
     pub(super) fn last_heard(&self) -> Instant {
         let control = self.control.as_ref().map(ControlChannel::last_heard);
         self.last_datagram.max(control).unwrap_or(self.began)
@@ -166,12 +167,12 @@ impl Call {
         self.ending.is_some()
     }
 
-    /// Why it is ending, if it is.
+    /// Why the call is ending, if it is.
     pub(super) fn end_reason(&self) -> Option<EndReason> {
         self.ending.map(|(_, reason)| reason)
     }
 
-    /// Whether it has, or had, a control channel.
+    /// Whether the call has, or had, a control channel.
     pub(super) fn is_controlled(&self) -> bool {
         self.prober.is_some()
     }
@@ -216,8 +217,9 @@ impl Call {
         self.prober.as_ref().and_then(Prober::rtt)
     }
 
-    /// Sends `frame`. While reports are overdue and `others_report`, only as many frames as notice
-    /// the peer's return: the rate is theirs then, and may be too much for this path.
+    /// Sends `frame`. While this peer's reports are overdue and `others_report`, sends only enough
+    /// frames to notice its return: the other peers then set the bitrate, which may be too high for
+    /// this path.
     pub(super) fn push_frame(&mut self, now: Instant, frame: OutgoingFrame, others_report: bool) {
         let Some(sender) = self.sender.as_mut().filter(|_| self.ending.is_none()) else { return };
         if others_report && sender.is_unreported() {
@@ -230,27 +232,27 @@ impl Call {
         sender.push_frame(now, frame);
     }
 
-    /// Whether we send, and the peer's reports are not overdue.
+    /// Whether we send video and the peer's reports are not overdue.
     pub(super) fn is_reported(&self) -> bool {
         self.sender.as_ref().is_some_and(|sender| !sender.is_unreported())
     }
 
-    /// What pictures may take on their way to this peer.
+    /// The bitrates available for pictures to this peer.
     pub(super) fn picture_bitrates(&self) -> PictureBitrates {
         self.sender.as_ref().map(Sender::picture_bitrates).unwrap_or_default()
     }
 
-    /// Whether what we send leaves this machine.
+    /// Whether our video goes to another machine (not over loopback).
     pub(super) fn sends_away(&self) -> bool {
         self.sender.as_ref().is_some_and(Sender::is_paced)
     }
 
-    /// Whether a frame, or a part of one, is still to leave.
+    /// Whether a frame, or part of one, is still to be sent.
     pub(super) fn is_sending(&self) -> bool {
         self.media_addr().is_some() && self.sender.as_ref().is_some_and(Sender::is_busy)
     }
 
-    /// The beginning of the newest frame that is still arriving.
+    /// The contiguous prefix of the newest frame that is still arriving.
     pub(super) fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
         self.receiver.as_ref()?.newest_beginning()
     }
@@ -260,12 +262,12 @@ impl Call {
         self.receiver.as_mut()?.poll_torn(now)
     }
 
-    /// When there is a torn frame.
+    /// When a torn frame will be available.
     pub(super) fn torn_due(&self) -> Option<Instant> {
         self.receiver.as_ref()?.torn_due()
     }
 
-    /// Whether there is a control channel that `line` now waits in.
+    /// Queues `line` on the control channel. Returns false if there is none.
     pub(super) fn push_text(&mut self, line: &Line) -> bool {
         self.push_message(&Message::Text(line.clone()))
     }
@@ -278,7 +280,8 @@ impl Call {
         self.push_message(&Message::Close(reason));
     }
 
-    /// Takes a datagram of this session whose checksum was right; returns the frame that it completes.
+    /// Handles a clear datagram of this session with a valid checksum. Returns the frame it
+    /// completes.
     pub(super) fn handle_clear(
         &mut self,
         now: Instant,
@@ -293,7 +296,8 @@ impl Call {
         self.is_new(prelude).then(|| self.handle_body(now, from, prelude, body))?
     }
 
-    /// The same of a sealed one, which nobody has opened yet.
+    /// Handles a sealed datagram of this session, which is opened here. Returns the frame it
+    /// completes.
     pub(super) fn handle_sealed(
         &mut self,
         now: Instant,
@@ -312,7 +316,7 @@ impl Call {
         self.handle_body(now, from, prelude, &Body::opened(body))
     }
 
-    /// Whether a datagram is the peer's, if it says the truth, and has not come before.
+    /// Whether a datagram claims to come from the peer and has not been received before.
     fn is_new(&mut self, prelude: &Prelude) -> bool {
         if prelude.direction == self.outbound.direction() {
             self.counters.reflected += 1;
@@ -326,7 +330,7 @@ impl Call {
         false
     }
 
-    /// Takes a verified datagram that has not come before.
+    /// Handles a verified datagram that has not been received before.
     pub(super) fn handle_body(
         &mut self,
         now: Instant,
@@ -338,7 +342,7 @@ impl Call {
         let len = body.bytes.len() + self.outbound.form().overhead();
         self.counters.bytes_received += len as u64;
         self.last_datagram = Some(now);
-        // The side that dials leaves the choice of its own address to the kernel.
+        // The dialling side leaves the choice of its own address to the kernel.
         let is_dialler = self.outbound.direction() == Direction::FromDialer;
         let from = if is_dialler { Route::from(from.peer) } else { from };
         if self.path.is_none() {
@@ -362,7 +366,8 @@ impl Call {
         None
     }
 
-    /// Takes bytes of the control channel, and passes each message on; why the call ends, if it does.
+    /// Handles bytes from the control channel and emits events. Returns the reason if the call
+    /// ends.
     pub(super) fn handle_data(
         &mut self,
         now: Instant,
@@ -388,7 +393,7 @@ impl Call {
                     self.counters.unheard += u64::from(replaced.is_some());
                     events.extend(self.tell_stream(now));
                 }
-                // A hello in the middle of a call changes nothing.
+                // A hello, accept, reject or ringing message during a call is ignored.
                 Message::KeepAlive
                 | Message::Hello(_)
                 | Message::Accept(_)
@@ -398,21 +403,22 @@ impl Call {
         }
     }
 
-    /// What the peer's stream now is, unless that was told too often; then it is later.
+    /// Reports the peer's new stream parameters, or keeps them for later if the rate limit is
+    /// exceeded.
     fn tell_stream(&mut self, now: Instant) -> Option<Event> {
         self.untold_stream.filter(|_| self.stream_changes.take(now))?;
         let stream = self.untold_stream.take()?;
         Some(Event::StreamChanged { call: self.id, stream })
     }
 
-    /// Lets the datagrams that are still on their way arrive, then ends.
+    /// Waits for datagrams that are still in flight, then ends the call.
     pub(super) fn begin_ending(&mut self, now: Instant, reason: EndReason) {
         self.control = None;
         self.ending.get_or_insert((now + LINGER, reason));
     }
 
-    /// What is due by `now`, frames that parity mended among it; the reason, if the call ends
-    /// with it.
+    /// Does what is due by `now`. Adds frames recovered by parity to `frames`; returns the reason
+    /// if the call ends.
     pub(super) fn handle_timeout(
         &mut self,
         now: Instant,
@@ -448,7 +454,7 @@ impl Call {
         let receiver = self.receiver.as_ref();
         let receiver = receiver.and_then(|r| r.poll_timeout(self.media_addr().is_some()));
         let control = self.control.as_ref().map(ControlChannel::poll_timeout);
-        // A prober that does not know where to send waits until it does.
+        // Probes are not due while the peer's address is unknown.
         let prober = self.prober.as_ref().filter(|_| self.media_addr().is_some());
         let prober = prober.map(Prober::poll_timeout);
         let sender = self.sender.as_ref().and_then(Sender::poll_timeout);
@@ -460,7 +466,7 @@ impl Call {
             .min()
     }
 
-    /// Writes the next datagrams to `buf`, and says where they go.
+    /// Writes the next datagrams to `buf`. Returns them with their route.
     pub(super) fn poll_transmit(
         &mut self,
         now: Instant,
@@ -500,7 +506,7 @@ impl Call {
         Some((to, burst))
     }
 
-    /// From now on the peer, who never answers, is at `addr`.
+    /// Changes the address of a peer that never replies to `addr`.
     pub(super) fn redirect(&mut self, now: Instant, addr: SocketAddr) {
         self.peer.addr = addr;
         self.begin_path(now, addr.into(), true);
@@ -512,12 +518,12 @@ impl Call {
         self.pace(now, route.peer);
     }
 
-    /// Where our datagrams go, once that is known.
+    /// The destination of our datagrams, once known.
     fn media_addr(&self) -> Option<SocketAddr> {
         Some(self.path.as_ref()?.route()?.peer)
     }
 
-    /// Over loopback there is no next hop whose queue a burst could overrun.
+    /// Loopback has no next hop whose queue a burst could overrun, so it is not paced.
     fn pace(&mut self, now: Instant, addr: SocketAddr) {
         if let Some(sender) = &mut self.sender {
             sender.set_paced(now, !addr.ip().is_loopback());
@@ -546,8 +552,8 @@ impl Call {
         Delivered { call: self.id, frame, media_epoch }
     }
 
-    /// This machine has refused to send a datagram of `len` bytes to `to`; its interface takes `fits`, if it
-    /// says. True: that changes how long they are.
+    /// Handles the local refusal to send a datagram of `len` bytes to `to`; the interface takes up
+    /// to `fits` bytes, if known. Returns whether the datagram length changes.
     pub(super) fn handle_refused(
         &mut self,
         now: Instant,
@@ -560,7 +566,8 @@ impl Call {
         path.is_some_and(|path| path.handle_refused(now, len, fits))
     }
 
-    /// A router on the way to `to`, if it is one, passes datagrams of up to `len` bytes only.
+    /// Handles a report, which may be forged, that a router on the way to `to` forwards datagrams
+    /// of up to `len` bytes only.
     pub(super) fn handle_too_big(&mut self, now: Instant, to: SocketAddr, len: usize) {
         let is_there = self.media_addr() == Some(to);
         if let Some(path) = self.path.as_mut().filter(|_| is_there) {
@@ -620,7 +627,7 @@ impl Call {
 
     fn handle_probe(&mut self, now: Instant, body: &[u8]) {
         match Probe::parse(body) {
-            // Nobody who has not met us over the control channel gets an answer.
+            // Only peers with a control channel get a reply.
             Ok(probe) if self.prober.is_some() => {
                 self.reply = Some(PendingReply { origin: probe.origin, received: now });
             }
@@ -659,9 +666,9 @@ impl Call {
         Some(self.outbound.emit(Kind::Probe, PROBE_LEN, buf, |body| probe.emit(body)))
     }
 
-    /// Both sides probe once a second, so silence over UDP while the control channel speaks
-    /// means that something between lets only TCP through. When both are silent, the network is
-    /// gone, which is another matter.
+    /// Detects blocked UDP. Both sides probe once a second, so silence over UDP while the control
+    /// channel is active means that something on the path passes only TCP. If both are silent, the
+    /// network is down, which is handled elsewhere.
     fn judge_udp(&mut self) -> Option<Event> {
         let control = self.control.as_ref()?;
         let heard = self.last_datagram.unwrap_or(self.began);
@@ -677,8 +684,8 @@ impl Call {
         Some(if blocked { Event::UdpBlocked { peer } } else { Event::UdpUnblocked { peer } })
     }
 
-    /// When the peer will have been unheard for too long; never for a sender without a control
-    /// channel, to whom nobody speaks.
+    /// When the peer will have been silent for too long. `None` for a sender without a control
+    /// channel, which receives nothing.
     fn silent_at(&self) -> Option<Instant> {
         let limit = if self.control.is_some() { CONTROLLED_SILENCE } else { BARE_SILENCE };
         let listens = self.control.is_some() || self.receiver.is_some();
@@ -686,23 +693,25 @@ impl Call {
     }
 }
 
-/// Between two frames to a peer that does not report, while others do.
+/// The interval between frames to a peer that does not report, while others do.
 const TRIAL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long no datagram may come while the control channel is up, before that is worth a word.
+/// How long no datagram may arrive while the control channel is active before UDP counts as
+/// blocked.
 pub(super) const UDP_SILENCE: Duration = Duration::from_secs(2);
 
-/// How long a peer with a control channel may be unheard before the session is given up. Long,
-/// since a cable that is plugged in again should find the session alive; a dead peer is noticed
-/// sooner by its closed connection.
+/// How long a peer with a control channel may be silent before the session ends. It is long so that
+/// a session survives a cable that is unplugged and plugged in again; a dead peer is noticed sooner
+/// by its closed connection.
 const CONTROLLED_SILENCE: Duration = Duration::from_secs(15);
 
-/// The same for a sender without a control channel, which cannot say goodbye.
+/// The same for a sender without a control channel, which cannot announce its end.
 const BARE_SILENCE: Duration = Duration::from_secs(2);
 
-/// Lines, and changes of its stream, that a peer may tell us of; each is a line on somebody's screen.
+/// The rate limit on a peer's text lines and on its stream changes; each is a line on the user's
+/// screen.
 const MESSAGES_A_SECOND: f64 = 10.0;
 const MESSAGES_BURST: f64 = 20.0;
 
-/// After a goodbye, how long datagrams that TCP has overtaken are still taken.
+/// How long datagrams overtaken by the TCP goodbye are still accepted.
 const LINGER: Duration = Duration::from_millis(100);

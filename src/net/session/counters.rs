@@ -1,75 +1,77 @@
-//! What calls have seen and done, in numbers.
+//! Counters and measurements of a call.
 
 use std::time::Duration;
 
 use crate::net::reassembler::ReassemblyCounters;
 
-/// What a call has seen and done.
+/// Counters and measurements of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CallCounters {
-    /// Frames sent whole.
+    /// Frames sent completely.
     pub frames_sent: u64,
-    /// The bytes of those frames, before they were cut into datagrams.
+    /// Bytes of those frames, before packetization.
     pub picture_bytes_sent: u64,
-    /// Frames replaced by newer ones before they left.
+    /// Frames replaced by newer ones before they were sent, withheld from a silent peer, or dropped
+    /// as stale after a silence.
     pub frames_superseded: u64,
-    /// Frames that could not be sent: empty or too large.
+    /// Frames that could not be sent: empty, too large, or abandoned by the encoder.
     pub frames_unsendable: u64,
     /// Datagrams sent.
     pub datagrams_sent: u64,
     /// Bytes of UDP payload sent.
     pub bytes_sent: u64,
-    /// Different datagrams received.
+    /// Distinct datagrams received.
     pub datagrams_received: u64,
     /// Bytes of UDP payload received.
     pub bytes_received: u64,
-    /// Datagrams sent by the peer that have not come.
+    /// The peer's datagrams that have not arrived.
     pub datagrams_lost: u64,
-    /// Datagrams that came twice.
+    /// Datagrams received more than once.
     pub duplicates: u64,
-    /// Datagrams too old to tell.
+    /// Datagrams too old to be checked for duplication.
     pub too_old: u64,
-    /// Our own datagrams, come back to us.
+    /// Our own datagrams reflected to us.
     pub reflected: u64,
-    /// Whole datagrams with a malformed body.
+    /// Verified datagrams with a malformed body.
     pub malformed: u64,
-    /// Datagrams of this session that the peer has not sealed.
+    /// Datagrams of this session that were not sealed by the peer.
     pub forged: u64,
-    /// Lines and changes of the stream that the peer has sent too often, and that were dropped.
+    /// Text lines and stream changes from the peer dropped by the rate limit.
     pub unheard: u64,
-    /// What became of the received frames.
+    /// Counters of the received frames.
     pub reassembly: ReassemblyCounters,
     /// The shortest recent round trip, if the peer answers probes.
     pub rtt: Option<Duration>,
-    /// What was done against losses.
+    /// Loss repair.
     pub repair: RepairStats,
 }
 
-/// What was done against losses, on both sides of a call.
+/// Loss repair, on both sides of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RepairStats {
-    /// Frames received that were mended by the parity that came with them.
+    /// Received frames recovered by the parity sent with them.
     pub by_parity: u64,
-    /// Frames received that were complete only after they had been asked for.
+    /// Received frames completed only after a NACK.
     pub by_nack: u64,
     /// NACKs sent.
     pub nacks: u64,
-    /// Of the peer's datagrams of the last second, how many were lost, 0 to 1.
+    /// The ratio of the peer's datagrams lost in the last second, 0 to 1.
     pub loss_ratio: f64,
     /// Parity chunks sent with their frames.
     pub parity_chunks: u64,
-    /// Frames of ours that the peer asked for, and got an answer.
+    /// Frames of ours that the peer requested by NACK and that were answered.
     pub answered: u64,
-    /// How much may be sent, in bits a second, pictures alone; `None`: nobody tells.
+    /// The bitrate available for pictures, in bits a second; `None` without feedback.
     pub picture_bitrate: Option<u64>,
-    /// The queue on the way to the peer, as it last reported.
+    /// The queueing delay towards the peer, from its last report.
     pub queueing_delay: Option<Duration>,
-    /// How long a datagram is at most, in bytes of UDP payload, if we send.
+    /// The current maximum datagram length, in bytes of UDP payload, if we send.
     pub max_datagram_len: Option<usize>,
 }
 
 impl RepairStats {
-    /// The counters of two calls together; of the measurements, the other's if it has them.
+    /// Combines two calls: counters are added and the larger loss ratio is kept. Of each other
+    /// measurement, takes `other`'s if present.
     #[must_use]
     fn plus(self, other: Self) -> Self {
         Self {
@@ -87,7 +89,7 @@ impl RepairStats {
 }
 
 impl CallCounters {
-    /// The counters of two calls together; of the round trips, the other's if it has one.
+    /// Combines two calls: counters are added. Takes `other`'s round-trip time if present.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {

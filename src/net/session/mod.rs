@@ -1,18 +1,17 @@
-//! The state machines: what the two ends of a session do, without sockets or clocks.
+//! Session state machines, without sockets or clocks.
 //!
-//! An [`Endpoint`] is one program's end of everything: it dials, takes or refuses calls, and
-//! routes datagrams. A `Call` is the relation with one peer, composed of a
-//! `Sender`, a `Receiver`, a `Prober` and a
-//! `ControlChannel`.
+//! An [`Endpoint`] is one program's complete state machine: it dials, accepts or rejects calls, and
+//! routes datagrams. A `Call` is the state of one call with one peer; it consists of a `Sender`, a
+//! `Receiver`, a `Prober` and a `ControlChannel`.
 //!
-//! Every one of them has four kinds of methods:
+//! Each of them has four kinds of methods:
 //!
 //! - commands: `push_frame(now, …)`, `push_text(…)`, `close(…)`;
 //! - inputs: `handle_datagram(now, …)`, `handle_data(now, …)`, `handle_timeout(now)`;
 //! - outputs, drained after every input: `poll_transmit`, `poll_output`, `poll_event`,
 //!   `poll_frame`; the caller owns the memory;
-//! - `poll_timeout() -> Option<Instant>`: when to call `handle_timeout` next. After a full
-//!   drain it is none, or later than the last `now`.
+//! - `poll_timeout() -> Option<Instant>`: when to call `handle_timeout` next. After a full drain it
+//!   is `None` or later than the last `now`.
 
 mod addresses;
 mod budget;

@@ -1,4 +1,4 @@
-//! The way to the peer: where the peer is, and how long a datagram on the way may be.
+//! The network path to the peer: its route and its maximum datagram length.
 
 use std::time::Instant;
 
@@ -17,25 +17,26 @@ use crate::net::{
     },
 };
 
-/// The way to one peer.
+/// The path to one peer.
 #[derive(Debug)]
 pub(super) struct Path {
-    /// Follows the peer, if it answers; else the peer is where it was.
+    /// Follows the peer's address if the peer replies; otherwise the address is fixed.
     validation: PathValidation,
     can_ask: bool,
-    /// If we send, and nobody has said how long datagrams are to be.
+    /// Present if we send and no datagram length was configured.
     mtu: Option<PathMtu>,
     ack: Option<PathProbeAck>,
-    /// Probes of the length that have left and are neither acknowledged nor known to be lost.
+    /// Path MTU probes that were sent and are neither acknowledged nor known to be lost.
     probes_unacked: u64,
     probes_lost: u64,
-    /// The last report, as it came.
+    /// The last report as received, before its losses are corrected.
     reported: Report,
 }
 
 impl Path {
-    /// A way along `route`, which must first prove to be the peer's unless it `is_known`. `can_ask`: the
-    /// peer answers probes. `probed`: how long a datagram may be is to be found out, up to so many bytes.
+    /// A path along `route`, which must be validated first unless `is_known`. `can_ask`: the peer
+    /// replies to probes. `probed`: the upper limit of path MTU probing, if the datagram length is
+    /// not configured.
     pub(super) fn new(
         now: Instant,
         route: Route,
@@ -62,24 +63,24 @@ impl Path {
         }
     }
 
-    /// Where datagrams go, once that is known.
+    /// The validated route, if there is one.
     pub(super) fn route(&self) -> Option<Route> {
         self.validation.active()
     }
 
-    /// How long a datagram may be, if that is being found out.
+    /// The current maximum datagram length, if it is not configured.
     pub(super) fn max_datagram_len(&self) -> Option<usize> {
         self.mtu.as_ref().map(PathMtu::max_datagram_len)
     }
 
-    /// A whole datagram of this session that had not come before.
+    /// Handles a verified datagram of this session that was not received before.
     pub(super) fn handle_datagram(&mut self, now: Instant, from: Route, sequence: u64, len: usize) {
         if self.can_ask {
             self.validation.handle_datagram(now, from, sequence, len);
         }
     }
 
-    /// The origin of a probe has come back; where the peer has proved to have moved, if it has.
+    /// Handles a probe origin echoed by the peer. Returns the new route if this validates one.
     pub(super) fn handle_echo(&mut self, now: Instant, origin: u64) -> Option<Route> {
         let moved = self.validation.handle_echo(origin)?;
         if let Some(mtu) = &mut self.mtu {
@@ -88,12 +89,12 @@ impl Path {
         Some(moved)
     }
 
-    /// A probe of the peer's has arrived, in a datagram of `len` bytes.
+    /// Handles the peer's path MTU probe, which came in a datagram of `len` bytes.
     pub(super) fn handle_probe(&mut self, probe: PathProbe, len: usize) {
         self.ack = Some(PathProbeAck { id: probe.id, datagram_len: len as u16 });
     }
 
-    /// A probe of ours has arrived.
+    /// Handles the acknowledgement of one of our path MTU probes.
     pub(super) fn handle_ack(&mut self, now: Instant, ack: PathProbeAck) {
         if let Some(mtu) = &mut self.mtu {
             self.probes_unacked = self.probes_unacked.saturating_sub(1);
@@ -101,35 +102,37 @@ impl Path {
         }
     }
 
-    /// This machine has refused to send a datagram of `len` bytes; its interface takes `fits`, if it says.
-    /// True: that changes how long they are.
+    /// Handles the local refusal to send a datagram of `len` bytes; the interface takes up to
+    /// `fits` bytes, if known. Returns whether the maximum datagram length changes.
     pub(super) fn handle_refused(&mut self, now: Instant, len: usize, fits: Option<usize>) -> bool {
         self.mtu.as_mut().is_some_and(|mtu| mtu.handle_refused(now, len, fits))
     }
 
-    /// The peer has answered a datagram of ours.
+    /// Records that the peer has replied to a datagram of ours.
     pub(super) fn handle_answer(&mut self, now: Instant) {
         if let Some(mtu) = &mut self.mtu {
             mtu.handle_answer(now);
         }
     }
 
-    /// A router, or somebody who says to be one, passes datagrams of up to `len` bytes only.
+    /// Handles a report, which may be forged, that a router forwards datagrams of up to `len` bytes
+    /// only.
     pub(super) fn handle_too_big(&mut self, now: Instant, len: usize) {
         if let Some(mtu) = &mut self.mtu {
             mtu.handle_too_big(now, len);
         }
     }
 
-    /// A burst has left on this path; its last datagram has this sequence number.
+    /// Records that a burst was sent on this path, ending with this sequence number.
     pub(super) fn record_sent(&mut self, burst: &Burst, last_sequence: u64) {
         if let Some(mtu) = &mut self.mtu {
             mtu.record_sent(burst.segment_len, last_sequence);
         }
     }
 
-    /// Takes a report of the peer, and takes the probes out of its losses: to be lost is what they are for
-    /// (RFC 8899 §3). True: what else is lost is put down to the length of datagrams.
+    /// Handles the peer's report, and subtracts lost path MTU probes from its losses: their loss is
+    /// not a sign of congestion (RFC 8899 §3). Returns whether other losses are attributed to the
+    /// datagram length.
     pub(super) fn handle_report(&mut self, now: Instant, report: &mut Report) -> bool {
         let Some(mtu) = &mut self.mtu else { return false };
         let before = self.reported;
@@ -159,7 +162,8 @@ impl Path {
         mtu.into_iter().chain(self.validation.poll_timeout()).min()
     }
 
-    /// Writes what is to be sent to find out about the way, and says where it goes.
+    /// Writes the next probe or acknowledgement for path validation or path MTU discovery. Returns
+    /// it with its route.
     pub(super) fn poll_transmit(
         &mut self,
         now: Instant,

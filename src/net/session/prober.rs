@@ -1,4 +1,5 @@
-//! Clock probes on their schedule, and what comes of them: the clock offset, and the queue.
+//! Schedules clock probes, and estimates the clock offset and the queueing delay from their
+//! replies.
 
 use std::time::{Duration, Instant};
 
@@ -12,21 +13,21 @@ use crate::net::{
     },
 };
 
-/// Probes one peer: a few times in quick succession, then once a second, which also keeps
-/// network address translators and stateful firewalls on the way open.
+/// Probes one peer: a few times in quick succession, then once a second, which also keeps NAT
+/// mappings and stateful firewalls on the path open.
 #[derive(Debug)]
 pub(super) struct Prober {
     started: Instant,
     sent: u32,
     due: Instant,
-    /// How long it is on average to the next probe, if the queue is looked for.
+    /// The mean interval between probes while the queue is measured.
     pace: Option<Duration>,
     offset: ClockOffset,
     queue: ProbedQueue,
 }
 
 impl Prober {
-    /// A prober of a peer whose media clock began at `same_machine_epoch`, if that is known exactly.
+    /// A prober of a peer whose media epoch on our clock is `same_machine_epoch`, if known exactly.
     pub(super) fn new(now: Instant, same_machine_epoch: Option<Instant>) -> Self {
         let offset = same_machine_epoch.map_or_else(ClockOffset::default, ClockOffset::exact);
         let queue = ProbedQueue::new(now);
@@ -47,8 +48,8 @@ impl Prober {
         self.due
     }
 
-    /// From now on a probe leaves every `pace` on average, at scattered moments, to find the queue;
-    /// `None`: once a second.
+    /// Sets the mean probe interval to `pace`, with varied gaps, to measure the queue. `None`: once
+    /// a second.
     pub(super) fn set_pace(&mut self, now: Instant, pace: Option<Duration>) {
         self.pace = pace;
         if pace.is_some() && self.sent >= QUICK_PROBES {
@@ -56,7 +57,7 @@ impl Prober {
         }
     }
 
-    /// The queue that the fastest probe since this was last asked has met on its way to the peer.
+    /// The queueing delay towards the peer, from the fastest probe since the last call.
     pub(super) fn take_queue(&mut self, now: Instant) -> Option<Duration> {
         self.queue.take(now)
     }
@@ -69,7 +70,7 @@ impl Prober {
         }
     }
 
-    /// Takes a reply; one whose origin is not of the recent past is ignored.
+    /// Handles a reply. A reply whose origin is not recent is ignored.
     pub(super) fn handle_reply(&mut self, now: Instant, reply: &ProbeReply) {
         let sent = self.started.checked_add(Duration::from_micros(reply.origin));
         let Some(sent) = sent.filter(|&s| s <= now && now - s < REPLY_DEADLINE) else { return };
@@ -87,8 +88,8 @@ impl Prober {
     }
 }
 
-/// Where the epoch `peer` lies on our clock, if the peer runs on this machine: same boot, so
-/// same monotonic clock. `ours` is our own epoch, which lies at `our_epoch`.
+/// The instant of the peer's epoch on our clock, if the peer runs on this machine: the same boot
+/// means the same monotonic clock. `ours` is our own epoch, at `our_epoch`.
 pub fn boot_local_epoch(ours: Epoch, our_epoch: Instant, peer: Epoch) -> Option<Instant> {
     if ours.boot == 0 || ours.boot != peer.boot {
         return None;
@@ -104,10 +105,11 @@ const QUICK_PROBES: u32 = 8;
 const QUICK_INTERVAL: Duration = Duration::from_millis(20);
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The golden section: its multiples' fractions are evenly scattered, and keep no step with anything.
+/// The golden section: the fractional parts of its multiples are evenly distributed and not
+/// periodic.
 const GOLDEN: f64 = 0.618_033_988_75;
 
-/// A reply that took longer says nothing useful, and might be forged.
+/// A reply that took longer is useless and may be forged.
 const REPLY_DEADLINE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

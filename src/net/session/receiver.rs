@@ -1,5 +1,5 @@
-//! The receiving half of a call: video datagrams in, whole frames out, and what the sender
-//! should know of the way.
+//! The receiving half of a call: video datagrams in, complete frames out, and feedback to the
+//! sender.
 
 use std::{
     collections::VecDeque,
@@ -26,28 +26,28 @@ use crate::net::{
 #[derive(Debug)]
 pub(super) struct Receiver {
     reassembler: Reassembler,
-    /// `None` in a session where nothing may be sent back.
+    /// `None` in a session without feedback.
     feedback: Option<FeedbackSide>,
     repaired_by_parity: u64,
     repaired_by_nack: u64,
     malformed: u64,
 }
 
-/// What tells the sender of the way, and asks for what is missing.
+/// Produces reports and NACKs.
 #[derive(Debug)]
 struct FeedbackSide {
     feedback: Feedback,
     gaps: GapTracker,
     planner: RepairPlanner,
     recent: RecentLoss,
-    /// When the planner has something to do, as of the last that happened.
+    /// When the planner is due next, as of its last update.
     planner_due: Option<Instant>,
-    /// A NACK that is to be sent, and how many times yet.
+    /// A NACK to be sent, and how many copies remain.
     nack: Option<(Nack, u32)>,
 }
 
 impl Receiver {
-    /// A receiver in a session where `has_feedback` says whether anything may be sent back.
+    /// A receiver. `has_feedback`: reports and NACKs may be sent.
     pub(super) fn new(reassembly_deadline: Duration, has_feedback: bool) -> Self {
         let feedback = || FeedbackSide {
             feedback: Feedback::new(),
@@ -66,7 +66,7 @@ impl Receiver {
         }
     }
 
-    /// A datagram of any kind has come, for the first time.
+    /// Records a datagram of any kind that was received for the first time.
     pub(super) fn handle_arrival(&mut self, now: Instant, sequence: u64, len: usize) {
         if let Some(side) = &mut self.feedback {
             side.gaps.record(now, sequence);
@@ -87,7 +87,7 @@ impl Receiver {
         self.note(frame)
     }
 
-    /// What is due by `now`; a frame, if parity mended one.
+    /// Does what is due by `now`. Returns a frame if parity completes one.
     pub(super) fn handle_timeout(
         &mut self,
         now: Instant,
@@ -101,7 +101,7 @@ impl Receiver {
         frame
     }
 
-    /// Without reports, if they cannot be sent.
+    /// When something is due. Reports are ignored unless `can_report`.
     pub(super) fn poll_timeout(&self, can_report: bool) -> Option<Instant> {
         let side = self.feedback.as_ref();
         let report = side.filter(|_| can_report).and_then(|side| side.feedback.poll_timeout());
@@ -109,7 +109,7 @@ impl Receiver {
         [self.reassembler.poll_timeout(), report, planner].into_iter().flatten().min()
     }
 
-    /// The NACK that is to be sent now.
+    /// The NACK to be sent now, if any.
     pub(super) fn poll_nack(&mut self) -> Option<Nack> {
         let waiting = &mut self.feedback.as_mut()?.nack;
         let (nack, copies) = waiting.take()?;
@@ -119,7 +119,7 @@ impl Receiver {
         Some(nack)
     }
 
-    /// The report that is due by `now`.
+    /// The report that is due by `now`, if any.
     pub(super) fn poll_report(
         &mut self,
         now: Instant,
@@ -155,7 +155,7 @@ impl Receiver {
         self.reassembler.torn_due(self.repairs())
     }
 
-    /// Whether what a frame misses can be asked for before the next one comes.
+    /// Whether a retransmission can arrive before the next frame.
     fn repairs(&self) -> bool {
         self.feedback.as_ref().is_some_and(|side| side.planner.asking_helps())
     }
@@ -164,32 +164,32 @@ impl Receiver {
         self.reassembler.counters()
     }
 
-    /// What was asked for.
+    /// Counters of the NACKs sent.
     pub(super) fn requests(&self) -> RepairCounters {
         self.feedback.as_ref().map(|side| side.planner.counters()).unwrap_or_default()
     }
 
-    /// Frames that were mended by the parity that came with them.
+    /// Frames recovered by the parity sent with them.
     pub(super) fn repaired_by_parity(&self) -> u64 {
         self.repaired_by_parity
     }
 
-    /// Frames that were completed only after they had been asked for.
+    /// Frames completed only after a NACK.
     pub(super) fn repaired_by_nack(&self) -> u64 {
         self.repaired_by_nack
     }
 
-    /// Of the datagrams sent in the last second, how many were lost, 0 to 1.
+    /// The ratio of datagrams lost in the last second, 0 to 1.
     pub(super) fn loss_ratio(&self) -> f64 {
         self.feedback.as_ref().map_or(0.0, |side| side.recent.ratio())
     }
 
-    /// Chunks whose header made no sense.
+    /// Chunks with a malformed header.
     pub(super) fn malformed(&self) -> u64 {
         self.malformed
     }
 
-    /// Takes note of a frame that is done, and of what the planner makes of it.
+    /// Counts a completed frame and updates the planner.
     fn note(&mut self, frame: Option<ReceivedFrame>) -> Option<ReceivedFrame> {
         let Some(side) = &mut self.feedback else {
             self.repaired_by_parity +=
@@ -221,7 +221,7 @@ impl Receiver {
 }
 
 impl FeedbackSide {
-    /// Decides what to ask for.
+    /// Asks the planner for a NACK, if it is due.
     fn ask(&mut self, now: Instant, rtt: Option<Duration>, reassembler: &mut Reassembler) {
         if self.planner_due.is_none_or(|due| due > now) {
             return;
@@ -240,10 +240,10 @@ impl FeedbackSide {
     }
 }
 
-/// What the reports said of losses lately.
+/// Recent losses, from the counts in our reports.
 #[derive(Debug)]
 struct RecentLoss {
-    /// Received and lost, of the last second, oldest first.
+    /// Cumulative received and lost datagrams of the last second's reports, oldest first.
     reports: VecDeque<(u64, u64)>,
     burst: Recent<u16>,
 }
@@ -274,12 +274,12 @@ impl RecentLoss {
     }
 }
 
-/// How long a frame may be incomplete while no newer one comes: long enough for 440 KB (2160p)
-/// through 20 Mbit/s. In a running stream the next frame ends the wait much sooner.
+/// How long a frame may stay incomplete while no newer one arrives: enough for 440 KB (2160p) at 20
+/// Mbit/s. In a running stream the next frame usually ends the wait much sooner.
 pub const DEFAULT_REASSEMBLY_DEADLINE: Duration = Duration::from_millis(250);
 
-/// A second of them.
+/// One second of reports.
 const REPORTS: usize = 20;
 
-/// How long the longest burst is remembered, at least: they are rare.
+/// The minimum time for which the longest burst is remembered; bursts are rare.
 const BURSTY: Duration = Duration::from_secs(5);

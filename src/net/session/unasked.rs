@@ -1,4 +1,4 @@
-//! A target that is sent to unasked: nobody there says where it is, or that it has gone elsewhere.
+//! A target without a control channel: nothing there reports its address, or that it has moved.
 
 use std::{
     net::SocketAddr,
@@ -12,10 +12,10 @@ use super::{CallId, Event, Target, WaitReason, addresses::Addresses, dialling::L
 pub(super) struct Unasked {
     pub(super) target: Target,
     pub(super) addresses: Addresses,
-    /// The call, once there is an address, and the address in use.
+    /// The call and the address in use, once an address is known.
     pub(super) call: Option<(CallId, SocketAddr)>,
     moved: Option<Instant>,
-    /// What its user has been told, until datagrams leave again.
+    /// The reason that was reported to the user, until datagrams are sent again.
     told: Option<WaitReason>,
     failed: Option<Instant>,
 }
@@ -33,8 +33,8 @@ impl Unasked {
         known.first().filter(|_| !known.contains(&addr)).copied()
     }
 
-    /// Records why datagrams do not leave or are refused. Returns an event, unless an equal or more important
-    /// reason was reported before.
+    /// Records why datagrams are not sent or are refused. Returns an event, unless an equal or more
+    /// important reason was reported before.
     pub(super) fn wait_for(&mut self, reason: WaitReason) -> Option<Event> {
         if self.told.as_ref().is_some_and(|told| told.weight() >= reason.weight()) {
             return None;
@@ -49,8 +49,8 @@ impl Unasked {
         self.failed = Some(now);
     }
 
-    /// A datagram has left. Returns an event if the user was told that none does, unless others failed
-    /// recently.
+    /// Records that a datagram was sent. Returns an event if the user was told of a failure and
+    /// none has occurred recently.
     pub(super) fn note_sent(&mut self, now: Instant) -> Option<Event> {
         if self.failed.is_some_and(|at| now < at + RECOVERY) {
             return None;
@@ -60,8 +60,8 @@ impl Unasked {
         Some(Event::Sending { host: self.target.host.clone() })
     }
 
-    /// This machine cannot send to the address in use: the next one, if there is another, and at most
-    /// one a second.
+    /// Handles a local failure to send to the address in use. Returns the next address, if there is
+    /// another, at most once a second.
     pub(super) fn next_after_failure(&mut self, now: Instant) -> Option<SocketAddr> {
         self.addresses.hurry(now);
         self.failed = Some(now);
@@ -80,6 +80,6 @@ impl Unasked {
 
 const MOVE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// For how long no datagram may have failed before sending counts as possible again. A kernel looks for a
-/// neighbour for three seconds before it says that there is none.
+/// How long no datagram may have failed before sending counts as possible again. A kernel tries to
+/// resolve a neighbour for three seconds before it reports the host unreachable.
 const RECOVERY: Duration = Duration::from_secs(5);
