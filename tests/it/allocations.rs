@@ -1,4 +1,4 @@
-//! Once a stream runs, the network path allocates nothing: not for a datagram, not for a frame.
+//! In a steady stream the network path allocates nothing, neither per datagram nor per frame.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ fn endpoint(now: Instant, role: Role, fec: FecMode) -> Endpoint {
     Endpoint::new(now, config)
 }
 
-/// Sends one frame from socket to socket and through both state machines.
+/// Two sockets and two endpoints. Carries one frame at a time from the sender to the receiver.
 struct Path {
     from: UdpSocket,
     to: UdpSocket,
@@ -26,7 +26,7 @@ struct Path {
     receiver: Endpoint,
     buf: Vec<u8>,
     now: Instant,
-    /// Whether parity is more than a lost batch.
+    /// Whether the parity chunks suffice to recover a lost batch.
     mends: bool,
 }
 
@@ -43,7 +43,7 @@ impl Path {
         Self { from, to, sender, receiver, buf: vec![0; 65_507], now, mends }
     }
 
-    /// Of every `lose_each`th frame, the second batch is lost.
+    /// Carries one frame. If `loses`, drops the second batch of datagrams.
     fn carry(&mut self, frame: &OutgoingFrame, loses: bool) {
         self.now += Duration::from_millis(33);
         self.sender.push_frame(self.now, frame);

@@ -1,4 +1,4 @@
-//! Under `nohup`, in the background of a shell, without anybody at the terminal.
+//! The program under `nohup`, as a background job of a shell, and without a terminal.
 
 use std::{
     io::Write,
@@ -14,7 +14,7 @@ use crate::{
     trust::Home,
 };
 
-/// `sh -c script`, with the program of `binary` as `$0`, its arguments behind it, and its environment.
+/// `sh -c script` with the program of `binary` as `$0`, its arguments as `$@` and its environment.
 pub(crate) fn shell(script: &str, binary: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", script]).arg(binary.get_program()).args(binary.get_args());
@@ -32,8 +32,8 @@ fn copy_environment(from: &Command, to: &mut Command) {
     }
 }
 
-/// A shell with job control at a terminal of its own, made by `script`. What its commands write to
-/// descriptor 3 is what the program says.
+/// Runs `script` in a shell on a pseudo-terminal of its own, which script(1) makes. Descriptor 3
+/// is the standard error that [`Program`] reads.
 pub(crate) fn at_a_terminal(script: &str, binary: &Command) -> Program {
     let inner = shell(script, binary);
     let words: Vec<String> = std::iter::once(inner.get_program())
@@ -47,7 +47,7 @@ pub(crate) fn at_a_terminal(script: &str, binary: &Command) -> Program {
     Program::spawn(outer.stdin(Stdio::piped()).stdout(Stdio::null()))
 }
 
-/// The process whose id a script has told; it is ended with the test.
+/// A process whose id a script has printed. Killed on drop.
 pub(crate) struct Job(Pid);
 
 impl Job {
@@ -57,7 +57,7 @@ impl Job {
         Self(Pid::from_raw(id).expect("an id"))
     }
 
-    /// `T` is a process that a signal has stopped.
+    /// The process state of proc(5); `T` means stopped by a signal.
     fn state(&self) -> char {
         let stat = format!("/proc/{}/stat", self.0.as_raw_nonzero());
         let stat = std::fs::read_to_string(stat).expect("it runs");
@@ -76,9 +76,9 @@ impl Drop for Job {
     }
 }
 
-/// A call that anybody may come into.
+/// A listening chat that accepts any caller.
 fn waits_for_anybody() -> Program {
-    // What is said to it stands on standard error, since standard output is taken.
+    // The peer's text goes to standard error, because standard output carries the statistics.
     let args = ["--bind", "127.0.0.1:0", "--accept", "any", "--stats-json", "-"];
     let args = [&["chat", "--show", "none", "--source", "pattern", "--size", "320x240"], &args[..]];
     Program::start(&args.concat())
@@ -115,7 +115,7 @@ fn a_hang_up_that_is_not_ignored_ends_it_well() {
     receiver.finish().expect_success();
 }
 
-/// With `tostop`, where a terminal stops also those that only write to it.
+/// With `tostop`, the terminal also stops background jobs that only write to it.
 #[test]
 fn a_chat_in_the_background_goes_on_and_reads_when_it_is_fetched() {
     let _shared = shared();
@@ -133,7 +133,7 @@ fn a_chat_in_the_background_goes_on_and_reads_when_it_is_fetched() {
     }
     let mut typed = bob.stdin();
     typed.write_all(b"\n").expect("typed to the shell");
-    // Its lines go nowhere until the shell has fetched it.
+    // Typed lines are lost until the shell has brought the chat to the foreground.
     let until = udpchat::clock::now() + PATIENCE;
     while !ann.said().iter().any(|line| line.contains("bob: hello")) {
         assert!(udpchat::clock::now() < until, "nothing of what was typed has come");
@@ -146,7 +146,7 @@ fn a_chat_in_the_background_goes_on_and_reads_when_it_is_fetched() {
     ann.finish().expect_success();
 }
 
-/// The line that was begun is no command.
+/// An unfinished chat line must not become a shell command.
 #[test]
 fn what_is_half_typed_when_a_call_ends_does_not_reach_the_shell() {
     let _shared = shared();
@@ -159,7 +159,7 @@ fn what_is_half_typed_when_a_call_ends_does_not_reach_the_shell() {
     let mut typed = call.stdin();
     typed.write_all(b"anybody?\nrm -r").expect("typed to the chat");
     call.wait_for("that was not sent");
-    // It has nobody to ask, and refuses.
+    // Without a terminal it cannot ask anybody and refuses the call.
     let args = ["chat", "--show", "none", "--source", "pattern", "--bind", &to];
     let _refuses = Program::spawn(ann.command(&args).stdin(Stdio::null()).stdout(Stdio::null()));
     call.wait_for("ended");

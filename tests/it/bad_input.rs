@@ -1,4 +1,4 @@
-//! What goes wrong for users: one clear line, the right exit code, nothing lost.
+//! User errors: each gives one clear line and the right exit code.
 
 use std::{fs, os::unix::fs::symlink, process::Stdio};
 
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::program::{Program, command, feed, run};
 
-/// `udpchat send` of `source` to a port where nobody is; a source that cannot be opened is told first.
+/// `udpchat send` to a port where nobody listens. Errors of the source are reported first.
 fn send(source: &str, more: &[&str]) -> crate::program::Outcome {
     let args = ["send", "--to", "127.0.0.1:9", "--source", source, "--seconds", "5"];
     run(&[&args, more].concat())
@@ -26,7 +26,7 @@ fn dir() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// Nobody answers there, and a sender without a control channel would never find out.
+/// No single machine answers there. A sender without a control channel would not notice.
 #[test]
 fn an_address_that_is_not_one_machines_is_refused() {
     for (to, parts) in [
@@ -123,7 +123,7 @@ fn rubbish_in_a_file() {
     send(&path, &[]).expect_failure(1, &[&path]);
 }
 
-/// Noise that JPEG cannot make small: too large a frame is told, not sent for ever in silence.
+/// Incompressible noise. An oversized frame is an error; it is not dropped silently for ever.
 #[test]
 fn a_frame_over_the_limit() {
     let size = 4096;
@@ -140,7 +140,7 @@ fn a_frame_over_the_limit() {
     program.finish().expect_failure(1, &["8 MiB", "--quality"]);
 }
 
-/// It is what its content says: the picture is sent, and that is said.
+/// The content decides, not the extension: the image is sent and reported as one.
 #[test]
 #[cfg(feature = "opencv")]
 fn a_png_named_avi() {
@@ -235,7 +235,7 @@ fn usage() {
     run(&["send", "--to", "a b", "--source", "pattern"]).expect_failure(2, &["a b"]);
 }
 
-/// Bytes on standard input, to a receiver that nobody has started.
+/// Sends `bytes` from standard input to a port where nobody listens.
 fn pipe(bytes: &[u8]) -> crate::program::Outcome {
     let args = ["send", "--to", "127.0.0.1:9", "--source", "-", "--no-control"];
     let mut program = Program::spawn(command(&args).stdin(Stdio::piped()).stdout(Stdio::null()));
@@ -259,11 +259,11 @@ fn a_y4m_header_that_lies() {
     pipe(b"YUV4MPEG2 W0 H9 F30:1\nFRAME\n").expect_failure(1, &["standard input"]);
     pipe(b"YUV4MPEG2 Wx Hy F30:1\nFRAME\n").expect_failure(1, &["standard input"]);
     pipe(b"YUV4MPEG2 W64 H48 F30:1 C420p16\nFRAME\n").expect_failure(1, &["standard input"]);
-    // More is promised than comes: that picture is dropped, and there is no other.
+    // The only picture is truncated and therefore dropped.
     pipe(b"YUV4MPEG2 W640 H480 F30:1\nFRAME\nshort").expect_failure(1, &["ends within a picture"]);
 }
 
-/// The reader of a pipe may go whenever it likes; that ends the program, and well.
+/// The program ends successfully when the reader of its pipe closes it.
 #[test]
 fn a_reader_that_closes_the_pipe() {
     let args = ["recv", "--bind", "127.0.0.1:0", "--output", "-"];
@@ -284,7 +284,7 @@ fn a_reader_that_closes_the_pipe() {
     assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
 }
 
-/// Each is refused by an error with a cause, and neither is printed twice.
+/// Each error has a cause; no part of the message is printed twice.
 #[test]
 fn a_y4m_that_cannot_be_taken_is_said_once() {
     for (header, words) in [
@@ -301,7 +301,7 @@ fn a_y4m_that_cannot_be_taken_is_said_once() {
     }
 }
 
-/// Whichever step of the start runs out of descriptors, one line says so, with the remedy.
+/// Whichever startup step runs out of descriptors, one line says so and names the remedy.
 #[test]
 #[cfg(unix)]
 fn too_many_open_files_is_said_once() {

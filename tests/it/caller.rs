@@ -1,4 +1,4 @@
-//! A caller made of the protocol's parts, which says what no udpchat would.
+//! A caller built from the protocol's parts. It can send what udpchat itself never would.
 
 use udpchat::net::{
     crypto::{
@@ -8,7 +8,7 @@ use udpchat::net::{
     wire::control::{PREFACE, emit_framed, parse_framed},
 };
 
-/// One side that dials, byte by byte.
+/// The dialling side of a control connection, as bytes in and out.
 pub(crate) struct Caller {
     handshake: Option<Handshake>,
     transport: Option<Transport>,
@@ -17,7 +17,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// One of this identity and secret, and what it says first.
+    /// A caller with this identity and secret, and its first bytes: preface and first message.
     pub(crate) fn new(identity: &Identity, secret: Option<&SharedSecret>) -> (Self, Vec<u8>) {
         let mut handshake = Handshake::dialler(identity, secret);
         let mut first = PREFACE.to_vec();
@@ -26,7 +26,7 @@ impl Caller {
         (Self { handshake, transport: None, inbox: Vec::new(), preface_seen: false }, first)
     }
 
-    /// Hears the answerer's second message: whom it has reached.
+    /// Reads the answerer's second handshake message and returns the answerer's key.
     pub(crate) fn meet(&mut self, answer: &[u8]) -> PublicKey {
         self.inbox.extend(answer);
         let message = self.take_framed().expect("the second message has come");
@@ -35,7 +35,7 @@ impl Caller {
         handshake.peer().expect("it says who it is")
     }
 
-    /// The third message, with `hello`.
+    /// The third handshake message, with `hello` as its payload.
     pub(crate) fn introduce(&mut self, hello: &[u8]) -> Vec<u8> {
         let mut handshake = self.handshake.take().expect("still meeting");
         let mut third = Vec::new();

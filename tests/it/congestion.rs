@@ -1,8 +1,8 @@
-//! `--quality auto` on a model of a path, in virtual time: the rows of narrow and changing links.
+//! `--quality auto` on a model of a path, in virtual time, over narrow and changing links.
 //!
-//! Each stream makes a frame of noisy size every 33.3 ms by its plan, paces it onto a link with a
-//! rate, a queue of limited bytes and a delay, and is told every 50 ms what arrived.
-//! The model's JPEG sizes follow another curve than the one that the quality control assumes.
+//! Each stream encodes a frame of noisy size every 33.3 ms according to its plan and paces it onto
+//! a link with a rate, a delay and a queue of limited bytes. Feedback arrives every 50 ms.
+//! The model's JPEG sizes follow a different curve from the one the quality control assumes.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ const SEEDS: std::ops::RangeInclusive<u64> = 1..=4;
 const DATAGRAM: usize = 1200;
 const REPORT: Duration = Duration::from_millis(50);
 const FRAME: Duration = Duration::from_micros(33_333);
-/// Encode and decode.
+/// Time to encode and decode a frame.
 pub(crate) const CODEC: Duration = Duration::from_millis(4);
 
 const LIMITS: RateLimits =
@@ -27,7 +27,7 @@ const LIMITS: RateLimits =
 pub(crate) const QUALITY: QualityLimits =
     QualityLimits { min_quality: 10, max_quality: 80, least_millifps: 10_000, max_size_divisor: 4 };
 
-/// A drop-tail queue before a link.
+/// A link behind a drop-tail queue.
 struct Link {
     rate: f64,
     delay: Duration,
@@ -37,7 +37,7 @@ struct Link {
 }
 
 impl Link {
-    /// When a datagram that comes at `now` is at the other end; `None` if it is lost.
+    /// When a datagram enqueued at `now` arrives; `None` if the queue is full or the link is down.
     fn pass(&mut self, now: Instant) -> Option<Instant> {
         if self.rate == 0.0 {
             return None;
@@ -56,7 +56,7 @@ impl Link {
 struct Arrival {
     sent: Instant,
     at: Instant,
-    /// Of its frame.
+    /// Whether it is the first of its frame that was not lost.
     is_first: bool,
 }
 
@@ -68,7 +68,7 @@ struct Frame {
     done: Instant,
 }
 
-/// What became of one frame.
+/// The outcome of one frame.
 #[derive(Clone, Copy)]
 struct Shown {
     captured: Instant,
@@ -164,7 +164,7 @@ impl Stream {
             frame.left -= 1;
             self.sent += 1;
             if rng.random::<f64>() < link.loss {
-                // Parity's business: the frame is repaired.
+                // Random loss: the model assumes that parity recovers the frame.
                 self.lost += 1;
             } else if let Some(at) = link.pass(now) {
                 self.arrivals.push(Arrival { sent: now, at, is_first: !frame.has_begun });
@@ -182,7 +182,7 @@ impl Stream {
         }
     }
 
-    /// The receiver's side: only if anything came, since it reports on what flows.
+    /// The receiver's report. There is none if nothing has arrived.
     fn report(&mut self, now: Instant, way_back: Duration) {
         self.next_report += REPORT;
         let (come, coming): (Vec<_>, Vec<_>) = self.arrivals.iter().partition(|a| a.at <= now);
@@ -218,7 +218,7 @@ impl Stream {
         }
     }
 
-    /// 95 of 100 shown frames of a time were faster than this, and the share that was shown.
+    /// The p95 end-to-end time of the shown frames captured in `from..to`, and the shown ratio.
     fn shown(&self, from: Instant, to: Instant) -> (Duration, f64) {
         let sent: Vec<_> =
             self.frames.iter().filter(|f| (from..to).contains(&f.captured)).collect();
@@ -238,7 +238,7 @@ impl Stream {
     }
 }
 
-/// 720p: 117 KB at quality 80, give or take a tenth.
+/// The length of a 720p frame: about 117 KB at quality 80, ±10 %.
 pub(crate) fn jpeg_len(plan: EncodingPlan, rng: &mut Pcg64Mcg) -> usize {
     let quality = f64::from(plan.quality);
     let scale = if quality < 50.0 { 50.0 / quality } else { 2.0 - quality / 50.0 };
@@ -247,7 +247,7 @@ pub(crate) fn jpeg_len(plan: EncodingPlan, rng: &mut Pcg64Mcg) -> usize {
     (700.0 + 116_000.0 * (scale / 0.4).powf(-0.72) * pixels.powf(0.8) * noise) as usize
 }
 
-/// Runs `streams` on one link whose rate is what `rate` says of the time since the start.
+/// Runs `streams` on one link. `rate` gives its rate in bit/s by the time since the start.
 fn run(
     start: Instant,
     streams: &mut [Stream],
@@ -289,7 +289,7 @@ fn a_link_narrows_from_100_to_10_mbit_and_widens_again() {
     }
 }
 
-/// Ten seconds of 100 Mbit/s, thirty of 10, thirty of 100.
+/// 10 s at 100 Mbit/s, 30 s at 10 Mbit/s, 30 s at 100 Mbit/s.
 fn narrows(queue: f64, loss: f64, seed: u64) {
     let start = udpchat::clock::now();
     let at = |s: u32| start + s * 1000 * MS;
@@ -321,7 +321,7 @@ fn narrows(queue: f64, loss: f64, seed: u64) {
 #[test]
 fn two_streams_share_20_mbit() {
     for seed in SEEDS {
-        // Both at once; a second one that comes later, with much and with little.
+        // Both start at once, or the second starts later at a high or a low rate.
         for (begins, start_bps) in [(0, 30e6), (10_000, 30e6), (10_000, 2e6)] {
             let start = udpchat::clock::now();
             let at = |s: u32| start + s * 1000 * MS;

@@ -1,4 +1,4 @@
-//! What every endpoint promises, whatever happens to it: the contract of a state machine.
+//! The contract of the endpoint's state machine, under random operations.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A forged chunk that is right by itself, or nearly: small numbers, so that forged chunks meet
+/// A forged chunk that is valid by itself, or nearly. The small numbers make forged chunks collide
 /// and contradict each other.
 fn chunk() -> impl Strategy<Value = Vec<u8>> {
     let body_len = prop_oneof![1 => Just(0_u32), 3 => 5..30_u32];
@@ -77,7 +77,7 @@ enum Setting {
     Controlled,
     Bare,
     Chat,
-    /// Nobody but strangers, who send what the operations forge.
+    /// No sender: only strangers, who send the forged datagrams.
     Strangers,
 }
 
@@ -94,8 +94,8 @@ fn start(sim: &mut Sim, setting: Setting, caller: bool) {
     sim.start(node, sim.config(node, role));
 }
 
-/// Applies `ops`, with a spurious timeout every so often, or none. The digest of the trace,
-/// and what both sides told and received.
+/// Applies `ops`, with a spurious timeout every `spurious` if given. Returns the digest of the
+/// trace, and the events and frames of both sides.
 fn play(
     spec: NetemSpec,
     setting: Setting,
@@ -172,7 +172,7 @@ fn play(
     (sim.digest(), story)
 }
 
-/// A video datagram with a right checksum around whatever `body` is.
+/// A video datagram with a valid checksum around any `body`.
 fn whole_datagram(sequence: u64, body: &[u8]) -> Vec<u8> {
     let mut datagram = [&[0xd5, 0x21, 0, 0], &(sequence as u32).to_be_bytes()[..]].concat();
     datagram.extend([0, 0, 0, 9]);
@@ -183,8 +183,8 @@ fn whole_datagram(sequence: u64, body: &[u8]) -> Vec<u8> {
 }
 
 proptest! {
-    /// The simulation itself asserts the contract at every step: a full drain leaves nothing due,
-    /// no datagram is too long, frames are conserved, spurious timeouts say nothing.
+    /// The simulation asserts the contract at every step: nothing is due after a full drain, no
+    /// datagram is too long, frames are conserved, spurious timeouts have no effect.
     #[test]
     fn the_contract_holds_whatever_happens(
         seed in any::<u64>(),
