@@ -1,14 +1,15 @@
-//! udpchat: face-to-face video without voice over UDP, and the lowest-latency
-//! camera link between two machines.
+//! udpchat: face-to-face video over UDP without audio, built as the lowest-latency camera link
+//! between two machines.
 //!
-//! The layers, and the one direction in which they may import each other:
+//! The layers, with the only direction in which they may import each other:
 //!
 //! ```text
 //! net::wire, net::frame, net::time ◄─ one mechanism a file in net ◄─ net::session ◄─ net::io ◄─ app ◄─ cli, main
 //!                                                                     video ◄──────────────────┘
 //! ```
 //!
-//! `net` knows no JPEG and no OpenCV; `video` knows no sockets; `app` wires them. `fuzzing` is for tests.
+//! `net` does not depend on JPEG or OpenCV, `video` does not depend on sockets, and `app` connects
+//! the two. `fuzzing` is used by tests only.
 
 pub mod app;
 pub mod cli;

@@ -1,14 +1,14 @@
-//! The network half: frames to datagrams and back, and the sessions around them.
+//! Networking: frames to datagrams and back, and the sessions that carry them.
 //!
-//! - [`wire`]: bytes to values and back; no state, no clock.
-//! - [`frame`], [`pool`], [`time`], [`route`], [`recent`], [`fec`]: the types and the code that everything
-//!   here speaks of.
-//! - one mechanism a file: [`packetizer`], [`reassembler`], [`redundancy`], [`repair`],
-//!   [`repair_store`], [`feedback`], [`first_flight`], [`gaps`], [`pacer`], [`rate`], [`quality`], [`path_mtu`],
-//!   [`path_validation`], [`probed_queue`], [`clock_offset`], [`sequence`], [`crypto`],
-//!   [`netem`]. Pure: time and bytes come in as arguments. They do not import each other.
-//! - [`session`]: the state machines that compose them.
-//! - [`io`]: sockets and the clock; the only place here that has any.
+//! - [`wire`]: parsing and emitting; no state and no clock.
+//! - [`frame`], [`pool`], [`time`], [`route`], [`recent`], [`fec`]: shared types and code.
+//! - One mechanism per file: [`packetizer`], [`reassembler`], [`redundancy`], [`repair`],
+//!   [`repair_store`], [`feedback`], [`first_flight`], [`gaps`], [`pacer`], [`rate`], [`quality`],
+//!   [`path_mtu`], [`path_validation`], [`probed_queue`], [`clock_offset`], [`sequence`],
+//!   [`crypto`], [`netem`]. All are pure: time and bytes are arguments. They do not import each
+//!   other.
+//! - [`session`]: the state machines that combine them.
+//! - [`io`]: sockets and the clock. No other module of `net` uses either.
 
 pub mod clock_offset;
 pub mod crypto;

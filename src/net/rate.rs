@@ -1,125 +1,127 @@
-//! Congestion control: what the receiver reports, to how much may be sent.
+//! Congestion control: turns receiver reports into a target bitrate.
 //!
-//! The one-way delay tells congestion from bad luck. Loss with flat delay is noise, and parity's
-//! business; a queue that grows is congestion, and what grows it is taken away at once. The parts:
+//! One-way delay tells congestion from random loss. Loss with a flat delay is noise, which parity
+//! repairs. A growing queue is congestion, and the target drops at once. The parts:
 //!
-//! - The *standing* queue, the smallest delay of several frames, since a frame is a burst
-//!   that queues behind itself on any link (LEDBAT filters so, RFC 6817), and of probes at scattered
-//!   moments, since another camera's frames may always come just before ours. The limit adapts
-//!   to jitter, as in GCC (draft-ietf-rmcat-gcc-02 §5.4; Carlucci et al. 2016).
-//! - While a queue stands the link is busy, and what arrives is what it carries: the next target
-//!   is that, less what the queue needs to drain (GCC §5.5; `SCReAM`, RFC 8298, counts
-//!   what is acknowledged on the same grounds).
-//! - From a careful start up quickly, until the first queue.
-//! - Up again slowly near the last known limit, faster the longer that limit has proven gone.
-//! - The more a stream sends, the less queue it bears. So of two that share a link the
-//!   larger gives way, and they meet: NADA's equilibrium (RFC 8698 §4.3) from a threshold.
-//! - Loss without delay may still be a switch with a short queue. So it is put to the test: send less,
-//!   and see if the loss goes. If it stays, it is the path's own and is left alone. If it goes, the
-//!   path is *shallow*: near its limit loss is what tells of congestion.
-//! - No reports at all: send the least, so that the path's return is noticed with the first frame.
+//! - The *standing* queue is the smallest delay of several frames, since the datagrams of one frame
+//!   queue behind each other on any link (LEDBAT filters the same way, RFC 6817), and of probes
+//!   sent at scattered moments, since another camera's frames may always arrive just before ours.
+//!   The limit adapts to jitter, as in GCC (draft-ietf-rmcat-gcc-02 §5.4; Carlucci et al. 2016).
+//! - While a queue stands, the link is busy, so the arrival rate is what it carries. The next
+//!   target is that rate, less what the queue needs to drain (GCC §5.5; `SCReAM`, RFC 8298, uses
+//!   acknowledged bytes for the same reason).
+//! - The start rate is cautious and rises quickly until the first queue.
+//! - After that, growth is slow near the last known limit, and speeds up the longer the limit has
+//!   been exceeded without congestion.
+//! - The higher a stream's rate, the less queue it tolerates. Of two streams that share a link, the
+//!   larger yields, so their rates converge: the equilibrium of NADA (RFC 8698 §4.3), from a
+//!   threshold.
+//! - Loss without delay may still come from a switch with a short queue. The controller tests this
+//!   by sending less. Loss that stays belongs to the path and is ignored from then on. If it stops,
+//!   the path is *shallow*: near its limit, loss signals congestion.
+//! - Without reports, the target is the minimum, so that the first frame shows when the path is
+//!   back.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-/// Within what the target stays, in bits a second of UDP payload.
+/// Range and start of the target, in bits per second of UDP payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimits {
-    /// Never less: the smallest picture worth sending.
+    /// Minimum target: the smallest picture worth sending.
     pub min_bps: u64,
-    /// Never more: `--max-bitrate`.
+    /// Maximum target (`--max-bitrate`).
     pub max_bps: u64,
-    /// Where it begins.
+    /// Initial target.
     pub start_bps: u64,
 }
 
-/// What a receiver reports, every 50 ms or so.
+/// What a receiver reports, about every 50 ms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Feedback {
-    /// Lost by sent, 0 to 1, since the last report, whether repaired or not.
+    /// Lost by sent, 0 to 1, since the last report. Repaired losses count.
     pub loss_ratio: f64,
-    /// The smallest one-way delay of the first datagrams of the frames that began since the last report,
-    /// above the smallest of the last minute or so. Only of the first: the others wait for their
-    /// own frame. `None` if no frame began.
+    /// The smallest one-way delay of the first datagrams of the frames that began since the last
+    /// report, above the smallest of the last 30 to 60 s. Later datagrams of a frame queue behind
+    /// the first, so they do not count. `None` if no frame began.
     pub queuing_delay: Option<Duration>,
-    /// The queue that the fastest of several probes at scattered moments has met, if there were any.
+    /// The queuing delay of the fastest probe since the last report; `None` without probes.
     pub probed_delay: Option<Duration>,
-    /// By how much that has changed, in seconds a second; a positive one is a queue that grows.
+    /// Slope of the frames' one-way delay, in seconds per second; positive while a queue grows.
     pub delay_gradient: f64,
     /// Bytes of UDP payload that arrived since the last report.
     pub received: usize,
-    /// The time that the report is about.
+    /// The time that the report covers.
     pub interval: Duration,
 }
 
-/// What the controller is doing.
+/// The controller's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateState {
-    /// There is room, as far as is known: more and more is sent.
+    /// No congestion is known: the target rises.
     Growing,
-    /// A queue stands on the path: less is sent than it carries.
+    /// A queue stands on the path: the target is below what the path carries.
     Draining,
-    /// Loss without delay: less is sent for a second, to see if that changes it.
+    /// Loss without delay: a lower rate is tried for 1.5 s, to see if the loss stops.
     Testing,
-    /// Nothing comes back: the least is sent.
+    /// Reports are overdue: the target is the minimum.
     Silent,
 }
 
-/// Finds how much may be sent to one receiver.
+/// Controls the bitrate sent to one receiver.
 #[derive(Clone, Debug)]
 pub struct RateController {
     limits: RateLimits,
     state: RateState,
     target: f64,
-    /// Whether nothing has objected yet.
+    /// Whether the start phase lasts: no congestion, suspicious loss or silence so far.
     is_untried: bool,
-    /// What the path carried when it was last full.
+    /// What the path carried when it was last full, in bits per second.
     link: Option<f64>,
-    /// Whether `link` was measured while too much was sent by far, and perhaps not only by us.
+    /// Whether `link` was measured far above capacity, perhaps with cross traffic.
     link_is_rough: bool,
-    /// Since when the target is clearly above `link`.
+    /// Since when `link` has been exceeded or in doubt.
     beyond_link: Option<Instant>,
     reports: VecDeque<Feedback>,
     jitter: f64,
-    /// Seconds of standing queue that sending less does not change.
+    /// Seconds of standing queue that persist when less is sent.
     ambient_queue: f64,
     drain: Option<Drain>,
     loss: Loss,
-    /// Whether the path was once found to carry less than was sent: a deep queue, or one that
-    /// lost datagrams.
+    /// Whether the path once carried less than was sent: a deep queue, or loss behind a queue.
     was_overrun: bool,
-    /// When a queue last stood on the path.
+    /// When congestion was last seen.
     congested: Option<Instant>,
     heard: Instant,
-    /// When a report last told of a queue, or of none.
+    /// When a report last had a queuing delay.
     judged: Instant,
-    /// When something was sent that should be reported on.
+    /// When the first frame since the last report was sent.
     unanswered: Option<Instant>,
-    /// The target before nothing came back.
+    /// The target when reports stopped.
     before_silence: f64,
 }
 
-/// How draining goes.
+/// A drain in progress. Queues are in seconds.
 #[derive(Clone, Copy, Debug)]
 struct Drain {
-    /// When `queue` was looked at.
+    /// When `queue` was measured.
     at: Instant,
     queue: f64,
-    /// The least since.
+    /// The smallest queue since.
     least: f64,
-    /// The target before.
+    /// The target before the drain.
     target: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Loss {
     smoothed: f64,
-    /// What lowering the rate does not change.
+    /// Loss that a lower rate does not change.
     ambient: f64,
     suspected: Option<Instant>,
-    /// Whether the path loses before it queues, so that bursts do not fit into its queue.
+    /// Whether the path loses before it queues, so that bursts overflow its queue.
     is_shallow: bool,
     test: Option<LossTest>,
 }
@@ -132,7 +134,7 @@ struct LossTest {
 }
 
 impl Feedback {
-    /// The queue that everything has met, in seconds; `None` if no frame began.
+    /// The standing queue of frames and probes, in seconds; `None` without either.
     fn queue(&self) -> Option<f64> {
         let queues = [self.queuing_delay, self.probed_delay];
         queues.into_iter().flatten().min().map(|q| q.as_secs_f64())
@@ -140,7 +142,7 @@ impl Feedback {
 }
 
 impl RateController {
-    /// A controller that knows nothing of the path yet.
+    /// Creates a controller without knowledge of the path.
     pub fn new(now: Instant, limits: RateLimits) -> Self {
         let mut controller = Self {
             limits,
@@ -166,52 +168,53 @@ impl RateController {
         controller
     }
 
-    /// What may be sent, in bits a second of UDP payload: pictures, parity and all headers.
+    /// The target in bits per second of UDP payload: pictures, parity and all headers.
     pub fn target_bps(&self) -> u64 {
         self.target as u64
     }
 
-    /// The most that may be sent, in bits a second, once the path has been overrun, or while that
-    /// is being tested; `None` on a path that has taken everything so far, where the target is only
-    /// what is known to be safe.
+    /// The target as a hard limit, in bits per second: once the path has been overrun, or during a
+    /// test of heavy loss. `None` on a path that has carried everything so far, where the target is
+    /// only a rate known to be safe.
     pub fn bound_bps(&self) -> Option<u64> {
         let is_binding = |test: LossTest| test.loss_before > BINDING_LOSS;
         let binds = self.was_overrun || self.loss.test.is_some_and(is_binding);
         binds.then_some(self.target as u64)
     }
 
-    /// What may leave in all, in bits a second, once the path has been overrun. While a queue drains
-    /// that is what the path carries: the target shrinks the next pictures, but a picture that has
-    /// begun would only be late.
+    /// The limit for all traffic, in bits per second, once the path has been overrun. While a queue
+    /// drains it is the path's capacity: the target makes the next pictures smaller, but holding
+    /// back a picture in flight would only delay it.
     pub fn budget_bps(&self) -> Option<u64> {
         let draining = self.link.filter(|_| self.state == RateState::Draining);
         self.bound_bps().map(|bps| bps.max(draining.unwrap_or(0.0) as u64))
     }
 
-    /// Whether to send without bursts: the path's queue is short, or may be.
+    /// Whether to send without bursts, because the path's queue is or may be short.
     pub fn is_shallow(&self) -> bool {
         self.loss.is_shallow || self.loss.test.is_some()
     }
 
-    /// Whether a queue stands on the path at `now`, or did a moment ago: what is lost meanwhile
-    /// did not fit into it, and more parity would not fit either.
+    /// Whether a queue stands on the path at `now`, or did within the last 500 ms. Losses then are
+    /// overflow, and more parity would overflow too.
     pub fn is_congested_at(&self, now: Instant) -> bool {
         self.congested.is_some_and(|at| now.saturating_duration_since(at) < CONGESTION_LOSS_TIME)
     }
 
-    /// What it is doing.
+    /// The controller's state.
     pub fn state(&self) -> RateState {
         self.state
     }
 
-    /// Begins with `bps` instead, unless it has learned better: there is no link to be overrun.
+    /// Raises the target to at least `bps` during the start phase, for a path without a link to
+    /// overrun.
     pub fn skip_start(&mut self, bps: u64) {
         if self.is_untried {
             self.set_target(self.target.max(bps as f64));
         }
     }
 
-    /// The path has carried `bps` of what was sent to it at first, which was much more.
+    /// Records that what was sent first exceeded the path, which carries `bps` bits per second.
     pub fn overrun(&mut self, now: Instant, bps: u64) {
         self.is_untried = false;
         self.was_overrun = true;
@@ -224,9 +227,8 @@ impl RateController {
         self.set_target(bps as f64 * HEADROOM);
     }
 
-    /// How often probes should leave, on average, to tell a queue that stands from one that is only
-    /// there whenever a frame begins, or to notice that a silent path is back; `None` as long as
-    /// frames find no queue.
+    /// The mean interval between probes, which tell a standing queue from one that exists only when
+    /// frames begin, or detect that a silent path is back. `None` while frames meet no queue.
     pub fn probe_pace(&self) -> Option<Duration> {
         if self.state == RateState::Silent {
             return Some(SILENT_PROBES);
@@ -237,12 +239,12 @@ impl RateController {
         is_suspected.then(|| Duration::from_secs_f64(pace))
     }
 
-    /// A frame has left at `now`, so a report should come.
+    /// Records that a frame was sent at `now`, so that a report is expected.
     pub fn record_sent(&mut self, now: Instant) {
         self.unanswered.get_or_insert(now.max(self.heard));
     }
 
-    /// A probe has come back, so the path is there again, though nobody has reported yet.
+    /// Handles a probe's reply: a silent path is back, even before the next report.
     pub fn handle_echo(&mut self, now: Instant) {
         if self.state == RateState::Silent {
             (self.heard, self.unanswered) = (now, None);
@@ -250,7 +252,7 @@ impl RateController {
         }
     }
 
-    /// What was lost just now says nothing of the rate: datagrams are too long for the path.
+    /// Discards recent losses: their cause is datagrams too long for the path, not the rate.
     pub fn disregard_losses(&mut self) {
         self.reports.clear();
         let loss = Loss { ambient: self.loss.ambient, ..Loss::default() };
@@ -260,7 +262,7 @@ impl RateController {
         }
     }
 
-    /// Takes a report.
+    /// Handles a report.
     pub fn handle_feedback(&mut self, now: Instant, feedback: &Feedback) {
         let since = |then| now.saturating_duration_since(then).min(MAX_STEP).as_secs_f64();
         let elapsed = since(self.heard);
@@ -277,7 +279,7 @@ impl RateController {
             self.loss.smoothed += (elapsed / LOSS_TIME) * excess;
         }
         let begins = (2..REPORTS).contains(&self.reports.len());
-        // A path that takes only short datagrams loses as much, and queues nothing.
+        // Without a queue, such loss may be that of datagrams too long for the path.
         let is_queued = self.newest_queues().next().is_some_and(|q| q > self.queue_limit());
         let overflows = is_queued && self.loss_ratio(REPORTS) > OVERRUN_START_LOSS;
         if self.is_untried && begins && overflows {
@@ -289,7 +291,7 @@ impl RateController {
             }
             return;
         }
-        // Of few frames few reports tell of a queue; the target grows over the time between those.
+        // Reports without a new frame have no delay; growth covers the time since one that had.
         let elapsed = since(std::mem::replace(&mut self.judged, now));
         if self.is_congested() {
             self.drain(now);
@@ -304,7 +306,7 @@ impl RateController {
         }
     }
 
-    /// Lowers the target when reports are overdue. Calls that come early change nothing.
+    /// Lowers the target when reports are overdue. An early call has no effect.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.poll_timeout().is_some_and(|due| due <= now) {
             self.before_silence = self.loss.test.map_or(self.target, |t| t.target_before);
@@ -314,13 +316,13 @@ impl RateController {
         }
     }
 
-    /// When [`Self::handle_timeout`] wants to be called.
+    /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let since = self.unanswered.filter(|_| self.state != RateState::Silent)?;
         Some(since + SILENCE)
     }
 
-    /// The path is back. What it carries now is unknown: half of what it did.
+    /// Leaves silence with half the previous target, since the present capacity is unknown.
     fn resume(&mut self) {
         self.reports.clear();
         self.loss = Loss { ambient: self.loss.ambient, ..Loss::default() };
@@ -335,7 +337,7 @@ impl RateController {
         let mut queues = self.newest_queues();
         let (last, before) = (queues.next().unwrap_or(0.0), queues.next().unwrap_or(0.0));
         let soars = last > 2.0 * limit && before > limit;
-        // At the start a queue is more likely to be our own than to be chance.
+        // During the start phase, a queue is more likely our own than chance.
         let alarms = self.is_untried && last > START_ALARM * limit;
         (soars || alarms) && self.is_rising() || self.standing_queue() > limit
     }
@@ -344,41 +346,41 @@ impl RateController {
         self.reports.back().is_some_and(|r| r.delay_gradient > 0.0)
     }
 
-    /// The queue that the last reports all saw, in seconds; zero before there are enough.
+    /// The queue that all of the latest reports saw, in seconds; zero until there are enough.
     fn standing_queue(&self) -> f64 {
         let enough = self.newest_queues().count() >= STANDING_REPORTS;
         let least = self.newest_queues().take(STANDING_REPORTS).fold(f64::INFINITY, f64::min);
         if enough { least } else { 0.0 }
     }
 
-    /// Seconds of queue, from the newest report that saw any frame begin to the oldest.
+    /// Queues in seconds, newest report first, without the reports that measured none.
     fn newest_queues(&self) -> impl Iterator<Item = f64> {
         self.reports.iter().rev().filter_map(Feedback::queue)
     }
 
-    /// From the newest report to the oldest, what frames alone have seen.
+    /// The same from frames alone.
     fn newest_frame_queues(&self) -> impl Iterator<Item = f64> {
         self.reports.iter().rev().filter_map(|r| r.queuing_delay).map(|q| q.as_secs_f64())
     }
 
-    /// How much standing queue is congestion, in seconds.
+    /// The standing queue that counts as congestion, in seconds.
     fn queue_limit(&self) -> f64 {
         let share = (QUEUE_LIMIT_BPS / self.target).powf(LIMIT_EXPONENT);
-        // On a narrow link one datagram of somebody else's is no queue.
+        // On a narrow link, one datagram of cross traffic is not congestion.
         let datagrams = DATAGRAMS_AHEAD * DATAGRAM_BITS / self.target;
         (QUEUE_LIMIT * share).clamp(LEAST_QUEUE_LIMIT, MOST_QUEUE_LIMIT).max(datagrams)
             + self.jitter_weight() * self.jitter
             + self.ambient_queue
     }
 
-    /// The least delay of many probes hides more jitter than that of a few frames.
+    /// The minimum over many probes contains less jitter than that over a few frames.
     fn jitter_weight(&self) -> f64 {
         let newest = self.reports.iter().rev().take(STANDING_REPORTS);
         let probed = newest.filter(|r| r.probed_delay.is_some()).count();
         if probed == STANDING_REPORTS { PROBED_JITTER_WEIGHT } else { FRAME_JITTER_WEIGHT }
     }
 
-    /// Sends less than the path carries, by as much as empties its queue within [`DRAIN_TIME`].
+    /// Sends less than the path carries, so that its queue empties within [`DRAIN_TIME`].
     fn drain(&mut self, now: Instant) {
         self.is_untried = false;
         self.congested = Some(now);
@@ -413,8 +415,8 @@ impl RateController {
         self.set_target(self.target.min(self.link.unwrap_or(self.target) * share));
     }
 
-    /// Sending less changes nothing, so the queue is somebody else's, who would only take what
-    /// is left to them.
+    /// Accepts a queue that persists when less is sent: it is cross traffic's, which would take
+    /// whatever rate this stream gave up.
     fn accept_queue(&mut self, drain: Drain) {
         self.ambient_queue = drain.least;
         self.drain = None;
@@ -438,7 +440,7 @@ impl RateController {
         }
         let near = (NEAR_GROWTH_BPS / self.target).clamp(LEAST_NEAR_GROWTH, MOST_NEAR_GROWTH);
         let near = if self.link_is_rough { MOST_NEAR_GROWTH } else { near };
-        // Between one and two of the smallest pictures a second there is nothing to send.
+        // Near the minimum, frame rates are coarse, so less than the target may be sent.
         let received = self.received_bps(REPORTS).max(STEPLESS * self.limits.min_bps as f64);
         let free = FREE_GROWTH.max(FREE_GROWTH_BPS / self.target).min(MOST_FREE_GROWTH);
         let objected = |at| now.saturating_duration_since(at) < ROUGH_TIME;
@@ -453,12 +455,12 @@ impl RateController {
             Some(link) if self.target > link * NEAR => (near, NEAR_UNSENT),
             _ => (free, FREE_UNSENT),
         };
-        // What is not really sent says nothing of the path.
+        // A rate that is not actually sent proves nothing about the path.
         let justified = unsent * received;
         self.set_target((self.target * (1.0 + pace * elapsed)).min(justified.max(self.target)));
     }
 
-    /// The growth beyond the last known limit, faster the longer it has proven gone.
+    /// Growth beyond the last known limit, faster the longer it has been exceeded.
     fn proven_growth(&mut self, now: Instant, near: f64, free: f64) -> f64 {
         let since = *self.beyond_link.get_or_insert(now);
         let proven = now.saturating_duration_since(since).as_secs_f64();
@@ -466,8 +468,8 @@ impl RateController {
         (near + PROVEN_GROWTH * proven).min(free)
     }
 
-    /// Up quickly with each report, as long as what is sent arrives and makes no queue: a wide link is
-    /// known within half a second, and a narrow one has a short queue by then.
+    /// Start phase: rises quickly with each report while what is sent arrives and builds no queue.
+    /// A wide link is known within half a second; a narrow one has only a short queue by then.
     fn start(&mut self) {
         let queue = self.newest_queues().next().unwrap_or(0.0);
         if queue < self.queue_limit() / 2.0 {
@@ -490,14 +492,14 @@ impl RateController {
         }
     }
 
-    /// Loss while the delay is flat.
+    /// Handles loss while the delay is flat.
     fn judge_loss(&mut self, now: Instant) {
         if let Some(test) = self.loss.test {
             return self.judge_test(now, test);
         }
         let excess = self.loss.smoothed - self.loss.ambient;
         let shallow = self.link.filter(|_| self.loss.is_shallow).map(|link| link * HEADROOM);
-        // On a narrow link one lost datagram is no pattern.
+        // On a narrow link, one lost datagram is not a pattern.
         let least = (SHALLOW_DATAGRAMS * DATAGRAM_BITS / self.target).max(SHALLOW_LOSS);
         if let Some(safe) = shallow.filter(|&safe| self.target > safe && excess > least) {
             self.congested = Some(now);
@@ -512,7 +514,7 @@ impl RateController {
         }
         let since = *self.loss.suspected.get_or_insert(now);
         if excess > GRAVE_LOSS || now.saturating_duration_since(since) > SUSPICION_TIME {
-            // The smoothed ratio lags at the start of a flood.
+            // The smoothed ratio lags when heavy loss begins.
             let loss_before = self.loss.smoothed.max(self.loss_ratio(REPORTS));
             let target_before = self.target;
             self.is_untried = false;
@@ -543,28 +545,28 @@ impl RateController {
         }
     }
 
-    /// The mean loss ratio of the last so many reports.
+    /// The mean loss ratio of the newest `reports` reports.
     fn loss_ratio(&self, reports: usize) -> f64 {
         let newest = self.reports.iter().rev().take(reports);
         newest.clone().map(|r| r.loss_ratio).sum::<f64>() / newest.len().max(1) as f64
     }
 
-    /// What arrived, in bits a second, over the last so many reports.
+    /// Bits per second that arrived over the newest `reports` reports.
     fn received_bps(&self, reports: usize) -> f64 {
         self.bps_of(self.reports.iter().rev().take(reports))
     }
 
-    /// The same over those of them between which a queue has stood: as long as there is one, the link
-    /// carries what it can. Before that, it may have idled: what makes a queue is often a
-    /// sender that was held up, and then sends all at once.
+    /// The same over the newest of them, back to the last one without a queue. Behind a queue the
+    /// link runs at capacity. Before, it may have been idle: a queue often comes from a sender that
+    /// was delayed and then sent everything at once.
     fn link_bps(&self, reports: usize) -> f64 {
         let busy = self.queue_limit() / 2.0;
         let is_busy = |report: &&Feedback| report.queue().is_none_or(|queue| queue > busy);
         self.bps_of(self.reports.iter().rev().take(reports).take_while(is_busy))
     }
 
-    /// What arrives while much is lost, in bits a second: in a flood since it began, as the path may have
-    /// carried more before, or had nothing to carry.
+    /// Bits per second that arrive under loss. Heavy loss is measured from its beginning, as the
+    /// path may have carried more before, or had nothing to carry.
     fn lossy_bps(&self) -> f64 {
         let newest = self.reports.iter().rev();
         let flooded = newest.take_while(|r| r.loss_ratio > BINDING_LOSS);
@@ -586,152 +588,155 @@ impl RateController {
     }
 }
 
-/// No report for so long, though frames leave: the path is gone. Six reports.
+/// Without a report for this long while frames are sent, the path counts as lost. Six reports.
 pub const SILENCE: Duration = Duration::from_millis(300);
 
-/// Reports remembered: half a second, fifteen frames.
+/// Reports kept: half a second, fifteen frames.
 const REPORTS: usize = 10;
 
-/// A queue that stands for so many reports is no accident; some six frames.
+/// Reports that must all see a queue before it counts as standing; about six frames.
 const STANDING_REPORTS: usize = 4;
 
-/// Behind a deep queue arrivals are even, and three reports say what the link carries now.
+/// Behind a deep queue arrivals are even, so three reports measure the link's capacity.
 const DEEP_REPORTS: usize = 3;
 
-/// Growth is never computed over more than this: two pictures a second still grow.
+/// The longest time that one growth step covers: at two pictures per second, the target still
+/// grows.
 const MAX_STEP: Duration = Duration::from_millis(500);
 
-/// Seconds of standing queue at [`QUEUE_LIMIT_BPS`] that are congestion. It falls with this power of the
-/// target: twice the rate bears 0.35 of the queue, which is what makes two streams meet within 20 s; the
-/// root left them apart. Never less than what two clocks drift apart in a minute.
+/// The standing queue that is congestion at [`QUEUE_LIMIT_BPS`], in seconds. It falls with this
+/// power of the target: at twice the rate, 0.35 of the queue is tolerated, so that two streams
+/// converge within 20 s. With the square root they did not. The minimum exceeds the drift of two
+/// clocks in a minute.
 const QUEUE_LIMIT: f64 = 0.010;
 const QUEUE_LIMIT_BPS: f64 = 10e6;
 const LIMIT_EXPONENT: f64 = 1.5;
 const LEAST_QUEUE_LIMIT: f64 = 0.005;
 const MOST_QUEUE_LIMIT: f64 = 0.025;
 
-/// A queue of fewer full datagrams than this is not congestion.
+/// A queue shorter than this many full datagrams is not congestion.
 const DATAGRAMS_AHEAD: f64 = 1.5;
 const DATAGRAM_BITS: f64 = 1200.0 * 8.0;
 
-/// A standing queue of so many seconds, or one that loses this share, shows that the path carries no
-/// more: from then on the target is a hard limit.
+/// A queue of this many seconds, or one with this loss ratio, shows that the path carries no more.
+/// From then on the target is a hard limit.
 const OVERRUN_QUEUE: f64 = 0.06;
 const OVERRUN_LOSS: f64 = 0.02;
 
-/// At the start so much loss behind a queue is a narrow link's, before the queue is known to grow.
+/// During the start phase, this loss ratio behind a queue means a narrow link, before growth of the
+/// queue is known.
 const OVERRUN_START_LOSS: f64 = 0.3;
 
-/// How long after a standing queue losses still count as its own.
+/// How long after a standing queue its losses count as overflow.
 const CONGESTION_LOSS_TIME: Duration = Duration::from_millis(500);
 
-/// Ten probes a second on a silent path: frames, of which few are sent then, would notice its
+/// Ten probes per second on a silent path. The few frames that are sent then would detect its
 /// return late.
 const SILENT_PROBES: Duration = Duration::from_millis(100);
 
-/// How many times the jitter a queue must stand above the limit: where only a few frames tell of it, and
-/// where many probes do.
+/// How many times the jitter is added to the queue limit: with frames alone, and with many probes.
 const FRAME_JITTER_WEIGHT: f64 = 2.0;
 const PROBED_JITTER_WEIGHT: f64 = 0.5;
 
-/// Probes go out once frames find this share of the limit; each has so many bits of UDP payload, they are
-/// this share of what is sent at most, and so many seconds apart at least.
+/// Probes start when frames see this share of the limit. Each has this many bits of UDP payload;
+/// together they take at most this share of the target, at least this many seconds apart.
 const SUSPECT_QUEUE: f64 = 0.3;
 const PROBE_BITS: f64 = 320.0;
 const PROBE_SHARE: f64 = 0.008;
 const QUICKEST_PROBES: f64 = 0.006;
 
-/// The share of the link that is used after its queue is gone. With frames that vary by a tenth
-/// the queue stays within a few ms; a lower share would only make the sawtooth deeper.
+/// The share of the link used after its queue has drained. With frame sizes that vary by a tenth,
+/// the queue stays within a few ms; a lower share would only deepen the sawtooth.
 const HEADROOM: f64 = 0.97;
 
-/// In how many seconds a queue should drain, and the share of the link that is used at least.
+/// The time in which a queue should drain, in seconds, and the minimum share of the link used.
 const DRAIN_TIME: f64 = 0.4;
 const LEAST_SHARE: f64 = 0.3;
 
-/// A queue that stays for so long above this share of what it was is not ours; unless it is longer than
-/// the last, in seconds: then no latency is left to be saved by sending.
+/// A queue that stays for this long above this share of its size belongs to other traffic. A queue
+/// above the maximum, in seconds, is never accepted: sending then saves no latency.
 const DRAIN_PATIENCE: Duration = Duration::from_millis(600);
 const STAYED: f64 = 0.7;
 const MAX_AMBIENT_QUEUE: f64 = 0.05;
 
-/// A link that is measured within this share of what it was known to carry is known well.
+/// Two measurements of the link within this share of each other make it well known.
 const AGREES: f64 = 0.05;
 
-/// Less is really sent when no more than this share of the target arrives.
+/// A lower rate is in effect once no more than this multiple of the target arrives.
 const IN_EFFECT: f64 = 1.05;
 
-/// Below this share of the last known limit growth is free; where more arrives than the other the limit is
-/// gone.
+/// Below this share of the last known limit, growth is free. When more than the second multiple is
+/// targeted and arrives, the limit no longer holds.
 const NEAR: f64 = 0.9;
 const BEYOND: f64 = 1.02;
 
-/// A limit that is known roughly is doubted when nothing has objected to it for so long.
+/// A roughly known limit is doubted after this long without congestion.
 const ROUGH_TIME: Duration = Duration::from_secs(3);
 
-/// Growth near the limit: so many bits a second each second, the same for all who share it, since that
-/// is what evens them out (Chiu and Jain 1989); but within these shares of the target, and at the
-/// most of them while the limit is known roughly.
+/// Growth near the limit, in bits per second each second. It is equal for all streams on the link,
+/// which makes their rates converge (Chiu and Jain 1989). It stays within these shares of the
+/// target, and is the maximum while the limit is known roughly.
 const NEAR_GROWTH_BPS: f64 = 100e3;
 const LEAST_NEAR_GROWTH: f64 = 0.005;
 const MOST_NEAR_GROWTH: f64 = 0.04;
 
-/// What is added to the growth for each second beyond the limit; growth at most.
+/// Growth added for each second beyond the limit, and maximum growth, as shares per second.
 const PROVEN_GROWTH: f64 = 0.1;
 const FREE_GROWTH: f64 = 0.25;
 
-/// A narrow path grows faster for its width: by so many bits a second each second, within this share.
+/// On a narrow path, growth is a larger share: this many bits per second each second, up to this
+/// share.
 const FREE_GROWTH_BPS: f64 = 600e3;
 const MOST_FREE_GROWTH: f64 = 0.5;
 
-/// At the start: how many times the target it is after each report of so many seconds, and what arrives at
-/// most; and how many times the limit a queue must be that ends it at once.
+/// Start phase: the target grows by this factor per report of this many seconds, up to this
+/// multiple of what arrives. A rising queue of this multiple of the limit ends the phase at once.
 const START_STEP: f64 = 0.05;
 const START_GROWTH: f64 = 1.5;
 const START_UNSENT: f64 = 1.3;
 const START_ALARM: f64 = 1.5;
 
-/// How many times what arrives the target may grow to: so long as nothing is known of a limit, and near it,
-/// where what is sent is a tenth less at most, by the steps of quality and the frames of half a second.
+/// The target grows to at most this multiple of what arrives: while no limit is near, and near one,
+/// where quality steps and the frames within half a second make at most a tenth of difference.
 const FREE_UNSENT: f64 = 1.5;
 const NEAR_UNSENT: f64 = 1.1;
 
-/// Up to so many times the least target, growth does not depend on what is sent.
+/// Up to this multiple of the minimum target, growth does not depend on what arrives.
 const STEPLESS: f64 = 2.0;
 
-/// The largest step in seconds from report to report that is taken for jitter, and how much it weighs.
+/// Largest change between reports that counts as jitter, in seconds, and the weight of a change.
 const MAX_JITTER: f64 = 0.010;
 const JITTER_WEIGHT: f64 = 0.05;
 
-/// Seconds of jitter that are assumed until some were seen.
+/// Jitter assumed at first, in seconds.
 const FIRST_JITTER: f64 = 0.005;
 
 /// Seconds over which loss is averaged.
 const LOSS_TIME: f64 = 1.0;
 
-/// Loss above the path's own that is suspicious if it lasts, and that is so at once.
+/// Loss above the path's own that is suspicious if it lasts for this time, or at once.
 const SUSPECT_LOSS: f64 = 0.06;
 const GRAVE_LOSS: f64 = 0.12;
 const SUSPICION_TIME: Duration = Duration::from_secs(2);
 
-/// Loss above the path's own that is congestion where a shallow path is near its limit: this share, and
-/// so many full datagrams a second.
+/// Loss above the path's own that is congestion near the limit of a shallow path: at least this
+/// ratio, and at least this many full datagrams per second.
 const SHALLOW_LOSS: f64 = 0.03;
 const SHALLOW_DATAGRAMS: f64 = 2.5;
 
-/// A path that carries more than its known limit for this long, in seconds, is no longer shallow.
+/// A path that exceeds its known limit for this many seconds is no longer shallow.
 const SHALLOW_MEMORY: f64 = 5.0;
 
-/// How fast the path's own loss is forgotten, a report.
+/// The weight, per report, with which the path's own loss follows a lower measurement.
 const AMBIENT_WEIGHT: f64 = 0.01;
 
-/// Above this loss ratio the test binds: the target is a hard limit, even if pictures are left out.
+/// Above this loss ratio, a test makes the target a hard limit, even if frames are skipped.
 const BINDING_LOSS: f64 = 0.2;
 
-/// More loss than this is never the path's own: the test has not sent little enough.
+/// The path's own loss is never above this ratio; beyond it, a test must lower the rate further.
 const MOST_AMBIENT_LOSS: f64 = 0.5;
 
-/// The test of loss: the share of what arrives that is sent, and for how long.
+/// A loss test sends this share of what arrives, for this long.
 const TEST_SHARE: f64 = 0.9;
 const TEST_TIME: Duration = Duration::from_millis(1500);
 

@@ -1,4 +1,4 @@
-//! A controller against a peer whose queue, loss and silence are told to it.
+//! The controller against a simulated peer with given queues, loss and silence.
 
 use super::*;
 use rand::{RngExt, SeedableRng};
@@ -13,7 +13,7 @@ struct Peer {
     controller: RateController,
     now: Instant,
     last_queue: Duration,
-    /// What probes have found since the last report.
+    /// What probes measured since the last report.
     probed: Option<Duration>,
 }
 
@@ -24,7 +24,7 @@ impl Peer {
         Self { controller, now, last_queue: Duration::ZERO, probed: None }
     }
 
-    /// One report on a path that delivers everything but `loss`.
+    /// One report on a path that delivers everything but a share of `loss`.
     fn report(&mut self, queue: Duration, loss: f64) {
         let sent = self.controller.target_bps() as f64 * REPORT.as_secs_f64() / 8.0;
         self.report_received(queue, loss, sent * (1.0 - loss));
@@ -98,19 +98,19 @@ fn a_soaring_queue_lowers_with_the_second_report_and_drains() {
     peer.report_received(120 * MS, 0.0, 2e6 * 0.05 / 8.0);
     assert_eq!(peer.controller.state(), RateState::Draining);
     peer.report_received(180 * MS, 0.0, 2e6 * 0.05 / 8.0);
-    // 0.15 s beyond the limit, to be gone within 0.4 s.
+    // 0.15 s above the limit, to drain within 0.4 s.
     assert!(peer.target() < 2e6 * 0.63, "{}", peer.target());
     peer.report_received(Duration::ZERO, 0.0, 1e6 * 0.05 / 8.0);
     assert_eq!(peer.controller.state(), RateState::Growing);
     assert!((peer.target() / (2e6 * HEADROOM) - 1.0).abs() < 0.01, "{}", peer.target());
 }
 
-/// Bytes that a link of so many bits a second carries between two reports.
+/// Bytes that a link of `bps` carries between two reports.
 fn carried(bps: f64) -> f64 {
     bps * REPORT.as_secs_f64() / 8.0
 }
 
-/// One that has found a link of 10 Mbit/s full, and its queue gone again.
+/// A peer whose link of 10 Mbit/s was full once, and whose queue has drained.
 fn peer_that_knows_its_link() -> Peer {
     let mut peer = Peer::new();
     for queue in [0, 0, 0, 0, 0, 0, 60, 120, 60, 0] {
@@ -126,7 +126,7 @@ fn a_sender_that_was_held_up_says_nothing_of_the_link() {
     for _ in 0..10 {
         peer.report_received(Duration::ZERO, 0.0, carried(0.95e7));
     }
-    // Nothing for a moment, and then all at once.
+    // Nothing for a moment, then everything at once.
     peer.report_received(Duration::ZERO, 0.0, carried(0.2e7));
     for queue in [50, 60] {
         peer.report_received(queue * MS, 0.0, carried(1e7));
@@ -202,7 +202,7 @@ fn jitter_is_not_congestion() {
     let mut peer = Peer::new();
     let mut rng = Pcg64Mcg::seed_from_u64(7);
     for i in 0..600 {
-        // Of one or two frames, each late by up to 20 ms.
+        // The minimum over one or two frames, each late by up to 20 ms.
         let mut late = || MS.mul_f64(20.0 * rng.random::<f64>());
         let queue = if i % 3 == 0 { late() } else { late().min(late()) };
         peer.report(queue, 0.0);
