@@ -1,5 +1,5 @@
-//! The sending side's threads: one grabs pictures, one encodes them; between them, and behind
-//! them, the newest wins.
+//! The sending side's threads: one grabs pictures, one encodes them. The newest wins in both
+//! mailboxes, before and after the encoder.
 
 use std::{
     sync::{
@@ -39,7 +39,7 @@ use crate::{
     },
 };
 
-/// A source that is being grabbed, encoded and handed to the network.
+/// A source with its two threads: grabbing, and encoding with hand-over to the network.
 #[derive(Debug)]
 pub(super) struct Capture {
     grabber: JoinHandle<()>,
@@ -49,17 +49,17 @@ pub(super) struct Capture {
     changed: Latest<StreamParams>,
 }
 
-/// How the frames are made and where they go.
+/// The capture's encoding options and outputs.
 #[derive(Debug)]
 pub(super) struct CaptureConfig {
     pub(super) encoding: EncodingArgs,
     pub(super) inlet: FrameInlet,
     pub(super) clock: MediaClock,
-    /// Where each frame's encoding is noted, for a receiver in this process.
+    /// Records each frame's encode times, for a receiver in this process.
     pub(super) ledger: Option<Ledger>,
-    /// Where our own frames go, to be shown to ourselves.
+    /// Takes our own frames for the self view.
     pub(super) self_view: Option<Latest<FrameBytes>>,
-    /// Raised when grabbing may begin; a file should not play to nobody.
+    /// Set when grabbing may begin, so that a file does not play before anyone receives it.
     pub(super) gate: Arc<AtomicBool>,
     pub(super) stop: Stop,
 }
@@ -96,7 +96,7 @@ impl Capture {
         })
     }
 
-    /// Whether the source has ended, and its last frame has been handed over.
+    /// Whether the source has ended and its last frame has been handed over.
     pub(super) fn is_finished(&self) -> bool {
         self.encoder.is_finished()
     }
@@ -108,12 +108,12 @@ impl Capture {
         }
     }
 
-    /// Where it is said that the stream is another now, which the peer is to be told.
+    /// Publishes changed stream parameters, which the peer must be told.
     pub(super) fn changed(&self) -> Latest<StreamParams> {
         self.changed.clone()
     }
 
-    /// Waits for both threads; what made the source fail, if it did.
+    /// Waits for both threads; returns the counters, and the source's failure if any.
     pub(super) fn join(self) -> (CaptureCounters, Option<String>) {
         for thread in [self.grabber, self.encoder] {
             if thread.join().is_err() {
@@ -126,7 +126,7 @@ impl Capture {
     }
 }
 
-/// What the peer is told of a source at first.
+/// The stream parameters initially announced for a source.
 pub(super) fn stream_params(info: &SourceInfo, quality: Quality) -> StreamParams {
     StreamParams {
         width: info.width as u16,
@@ -172,8 +172,9 @@ impl GrabberThread {
         self.progress.add_cpu(Duration::ZERO);
     }
 
-    /// A source without a rate would make pictures that nobody takes: the next one is made while
-    /// the encoder works on the last.
+    /// Waits until the encoder has taken the last picture, for a source without a rate. Otherwise
+    /// it would produce pictures that are never used. The next picture is made while the last is
+    /// encoded.
     fn await_demand(&self) {
         while !self.source.is_paced()
             && !self.stop.is_requested()
@@ -186,16 +187,16 @@ impl GrabberThread {
 struct EncoderThread {
     pictures: Latest<Captured>,
     config: CaptureConfig,
-    /// What the source gives.
+    /// The source's stream parameters.
     stream: StreamParams,
-    /// Whether the source has a rate of its own.
+    /// Whether the source has its own rate.
     is_paced: bool,
-    /// Where it is said that the stream is another now.
+    /// Publishes changed stream parameters.
     changed: Latest<StreamParams>,
     progress: Arc<Progress>,
 }
 
-/// What frames are made with.
+/// The encoder thread's state.
 struct Workshop {
     encoder: Encoder,
     shrinker: Shrinker,
@@ -203,10 +204,10 @@ struct Workshop {
     announcement: Announcement,
 }
 
-/// What became of a picture.
+/// The result for a picture.
 enum Made {
     Frame(FrameBytes),
-    /// It was left out, on purpose.
+    /// Skipped on purpose.
     Thinned,
 }
 
@@ -274,7 +275,7 @@ impl EncoderThread {
         Ok(Made::Frame(data))
     }
 
-    /// Encodes a picture as the path can bear it, or leaves it out.
+    /// Encodes a picture to fit the path's bitrate, or skips it.
     fn fit(
         &self,
         workshop: &mut Workshop,
@@ -302,7 +303,7 @@ impl EncoderThread {
         Ok(Made::Frame(data))
     }
 
-    /// Each strip may leave while the next is encoded.
+    /// Encodes a picture. If pipelined, each strip may be sent while the next is encoded.
     fn encode(
         &self,
         encoder: &mut Encoder,
@@ -341,8 +342,9 @@ impl EncoderThread {
         Err(failure)
     }
 
-    /// On one machine there is no way that strips could be on meanwhile, and their hand-overs are
-    /// in the way of the encoder: at 720p they cost 0.3 to 0.6 ms of processor time a frame.
+    /// Whether strips are handed over one by one. To a receiver on this machine there is no
+    /// transmission time to overlap, and the hand-overs cost the encoder 0.3 to 0.6 ms of processor
+    /// time a frame at 720p.
     fn is_pipelined(&self) -> bool {
         match self.config.encoding.pipeline {
             Pipeline::Auto => self.config.inlet.sends_away(),
@@ -351,9 +353,10 @@ impl EncoderThread {
         }
     }
 
-    /// How many share this machine's cores. As fast as possible on one machine, the receiver
-    /// always has a frame to decode while we encode the next: half of the cores each, and fewer
-    /// hand-overs, carry 284 frames of 1080p a second instead of 225 on two.
+    /// How many programs share this machine's cores. With an unpaced source and both sides on one
+    /// machine, the receiver always has a frame to decode while we encode the next. Half of the
+    /// cores each, with fewer hand-overs, carry 284 frames of 1080p a second on two cores instead
+    /// of 225.
     fn sharers(&self) -> usize {
         if self.is_paced || self.config.inlet.sends_away() { 1 } else { 2 }
     }
@@ -364,7 +367,7 @@ impl EncoderThread {
         }
     }
 
-    /// A source that begins with such a frame never gets better, and is given up.
+    /// Reports a frame over the limit. A source whose first frame is too large is given up.
     fn too_large(&self) -> String {
         let limit = MAX_FRAME_LEN >> 20;
         let why = format!("a frame is over the limit of {limit} MiB: lower --quality or --size");
@@ -375,13 +378,13 @@ impl EncoderThread {
         why
     }
 
-    /// Frames of one stream are of like length, so this is room for the next.
+    /// Capacity for the next frame, in bytes: 5/4 of the mean so far.
     fn usual_len(&self) -> usize {
         let frames = self.progress.encoded.load(Ordering::Relaxed).max(1);
         (self.progress.jpeg_bytes.load(Ordering::Relaxed) / frames * 5 / 4) as usize
     }
 
-    /// The first is said; a source that does it once does it always.
+    /// Counts a picture that failed, and logs the first only.
     fn skip(&self, why: &str) {
         if self.progress.failed.fetch_add(1, Ordering::Relaxed) == 0 {
             warn!("{why}");
@@ -389,7 +392,7 @@ impl EncoderThread {
     }
 }
 
-/// A thread of ours, named for debuggers and `top -H`.
+/// Starts a thread, named for debuggers and `top -H`.
 pub(super) fn spawn<F: FnOnce() + Send + 'static>(
     name: &str,
     body: F,
@@ -397,7 +400,7 @@ pub(super) fn spawn<F: FnOnce() + Send + 'static>(
     std::thread::Builder::new().name(name.into()).spawn(body)
 }
 
-/// How often who waits for demand looks whether it should stop.
+/// How often a wait for demand checks whether to stop.
 const DEMAND_LOOK: Duration = Duration::from_millis(50);
 
 const GATE_INTERVAL: Duration = Duration::from_millis(5);

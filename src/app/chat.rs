@@ -1,4 +1,4 @@
-//! `udpchat chat`: both directions at once, two windows, and text.
+//! `udpchat chat`: video both ways, two windows, and text.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -35,7 +35,7 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         None => Role::ChatListen,
     };
     let types = !args.source.source.reads_stdin();
-    // Held until the call has ended: what is typed until then must not reach the shell.
+    // Kept until the call has ended: lines typed by then must not reach the shell.
     let _unread = types.then_some(DropsUnread);
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let side = if args.host.is_some() { Side::Calls } else { Side::IsSeen };
@@ -45,7 +45,7 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     }
     let mut statistics = Statistics::new(&args.report, messages)?;
     let shows = wants_windows(&args.sink, messages);
-    // Until now a signal ends the program by itself, whatever it waits for.
+    // Until here a signal ends the program at once.
     let stop = Stop::on_signals()?;
     let epoch = clock::now();
     let listens = args.host.is_none();
@@ -98,7 +98,7 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
             clock: MediaClock::starting(epoch),
             ledger: None,
             self_view: Some(self_view.clone()),
-            // One wants to see oneself before the call.
+            // The self view is useful before the call.
             gate: Arc::new(AtomicBool::new(true)),
             stop: stop.clone(),
         },

@@ -44,7 +44,7 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
         stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), args.json)?;
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let shows = wants_windows(&args.sink, messages);
-    // Two flags, so that the sender can end while the receiver still takes what is on its way.
+    // Two flags, so that the sender can stop while the receiver still takes frames in flight.
     let stop = Stop::on_signals()?;
     let sender_stop = Stop::default();
     let stream = stream_params(source.info(), args.source.encoding.quality);
@@ -112,7 +112,7 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     view.report_rest(&mut statistics, messages, rest);
     let receiver_cpu = clock::thread_cpu().saturating_sub(own_cpu) + view.helpers_cpu();
     let report = finish(sender, receiver, &view, captured, seconds, receiver_cpu);
-    // Whatever went wrong, what was recorded is finished.
+    // The recording is finished even after a failure.
     let recorded = view.finish(messages);
     result?;
     if let Some(failure) = failure {
@@ -132,7 +132,7 @@ pub(super) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
 struct DemoLoop<'a> {
     receiver: &'a Network,
     sender: &'a Network,
-    /// What the sender's stream has become.
+    /// Changed parameters of the sender's stream.
     changed: Latest<StreamParams>,
     view: &'a mut View,
     statistics: &'a mut Statistics,
@@ -142,7 +142,8 @@ struct DemoLoop<'a> {
 }
 
 impl DemoLoop<'_> {
-    /// Shows what comes, until `until` or `is_over`. True: the user has quit.
+    /// Shows frames until the deadline `until`, or until `over` returns true. Returns true if the
+    /// user has quit.
     fn run(
         &mut self,
         until: Option<Instant>,
@@ -154,7 +155,7 @@ impl DemoLoop<'_> {
             let left = until.map_or(PATIENCE, |at| at.saturating_duration_since(clock::now()));
             self.view.take(incoming.take(self.view.patience().min(left)))?;
             self.view.play();
-            // Nobody else fetches them; what they say is in the report.
+            // Drains the events; the report has their content.
             while self.receiver.handle.try_event().is_some() {}
             while self.sender.handle.try_event().is_some() {}
             if let Some(stream) = self.changed.try_take() {
@@ -227,8 +228,8 @@ fn start_sender(
     })
 }
 
-/// The statistics of a program that sends to itself: what was sent is the sender's, what arrived is the
-/// receiver's.
+/// Merges the statistics of both sides: sent counts from the sender, received counts from the
+/// receiver.
 fn both_sides(sender: &NetStats, receiver: NetStats) -> NetStats {
     let (sent, received) = (sender.totals, receiver.totals);
     let repair = RepairStats {
@@ -291,8 +292,8 @@ fn finish(
     )
 }
 
-/// How long frames may still be on their way after the last one was sent: the bad network's
-/// delay and ours, and the time after which a frame is counted as incomplete for good.
+/// How long to wait for frames in flight after the last one was sent: the emulated network's delay
+/// and jitter, the playout delay, and the time until a frame counts as incomplete.
 fn settle_time(netem: Option<NetemSpec>, playout_delay: Duration) -> Duration {
     let netem = netem.unwrap_or_default();
     SETTLE + netem.delay + netem.jitter + playout_delay
@@ -301,10 +302,10 @@ fn settle_time(netem: Option<NetemSpec>, playout_delay: Duration) -> Duration {
 const PATIENCE: Duration = Duration::from_millis(50);
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Each side has a socket for the connection between them.
+/// Each side has one socket for the control connection.
 const CONNECTION_DESCRIPTORS: usize = 2;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Twice the reassembly deadline, and the time until the counters are published at the latest.
+/// Twice the reassembly deadline, plus the longest time until the counters are published.
 const SETTLE: Duration = Duration::from_millis(800);

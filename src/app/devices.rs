@@ -1,4 +1,4 @@
-//! `udpchat devices`: the cameras with their formats, sizes and rates.
+//! `udpchat devices`: lists the cameras with their formats, sizes and rates.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! What happens on the network, in words.
+//! Describes network events to people.
 
 use crate::net::{
     io::{shown, shown_ip},
@@ -6,8 +6,7 @@ use crate::net::{
     wire::control::{CloseReason, Purpose, RejectReason, StreamParams},
 };
 
-/// `event` for people; `None` for what is not worth a line. `listening` is the port that we
-/// listen on, if we do.
+/// Describes `event` in a line; `None` if it needs none. `listening` is our listening port, if any.
 pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> {
     Some(match event {
         Event::Waiting { host, port, reason: WaitReason::NobodyListens } => {
@@ -68,12 +67,12 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
         ),
         Event::UdpUnblocked { peer } => format!("datagrams come from {} now", who(peer)),
         Event::Ended { peer, reason, .. } => format!("{} {}", who(peer), ended(*reason)?),
-        // Text has its own place, and so have questions.
+        // Text and questions are shown elsewhere.
         Event::Text { .. } | Event::Asked { .. } | Event::AskEnded { .. } => return None,
     })
 }
 
-/// A peer as people know it.
+/// A peer's name and address.
 pub(super) fn who(peer: &Peer) -> String {
     match &peer.name {
         Some(name) => format!("{name} ({})", shown_ip(peer.addr)),

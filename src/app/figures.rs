@@ -1,31 +1,31 @@
-//! The figures of losses, repairs and the path: one line here for each, and it is in the JSON and
-//! in what people read.
+//! The statistics of loss, repair and the path. Each has one entry here, which puts it in both the
+//! JSON and the text.
 
 use serde_json::{Map, Value, json};
 
 use super::statistics::Sources;
 use crate::net::quality::EncodingPlan;
 
-/// How many times something has happened since the start.
+/// A counter since the start.
 pub(super) struct Count {
-    /// Its key in the JSON; stable.
+    /// JSON key; stable.
     key: &'static str,
-    /// What people call it; `None`: it is in the JSON only.
+    /// Name in the text; `None`: in the JSON only.
     name: Option<&'static str>,
     of: fn(&Sources<'_>) -> u64,
 }
 
-/// Something measured, as of now; `None` while it is unknown.
+/// A current measurement; `None` while unknown.
 pub(super) struct Measure {
-    /// Its key in the JSON, with its unit; stable.
+    /// JSON key, with the unit; stable.
     key: &'static str,
-    /// What people call it, and in which unit.
+    /// Name and unit in the text.
     name: &'static str,
     unit: &'static str,
     of: fn(&Sources<'_>) -> Option<f64>,
 }
 
-/// What became of the frames that were on their way to us.
+/// Outcomes of received frames.
 pub(super) const FRAMES: &[Count] = &[
     Count { key: "completed", name: None, of: |s| s.net.totals.reassembly.completed },
     Count { key: "incomplete", name: Some("incomplete"), of: incomplete },
@@ -38,7 +38,7 @@ pub(super) const FRAMES: &[Count] = &[
     Count { key: "requests", name: None, of: |s| s.net.totals.repair.nacks },
 ];
 
-/// What became of the pictures that we made.
+/// Outcomes of our own pictures.
 pub(super) const PICTURES: &[Count] = &[
     Count { key: "captured", name: None, of: |s| s.of_capture(|c| c.captured) },
     Count { key: "encoded", name: None, of: |s| s.of_capture(|c| c.encoded) },
@@ -50,7 +50,7 @@ pub(super) const PICTURES: &[Count] = &[
     Count { key: "answered", name: None, of: |s| s.net.totals.repair.answered },
 ];
 
-/// The path to the other side, and what it takes.
+/// The path to the other side.
 pub(super) const PATH: &[Measure] = &[
     Measure { key: "rtt_ms", name: "round trip", unit: "ms", of: rtt_ms },
     Measure {
@@ -68,7 +68,7 @@ pub(super) fn add_counts(object: &mut Map<String, Value>, counts: &[Count], of: 
     object.extend(counts.iter().map(|count| (count.key.into(), json!((count.of)(of)))));
 }
 
-/// Adds `measures` to a JSON object; null is unknown.
+/// Adds `measures` to a JSON object; null if unknown.
 pub(super) fn add_measures(
     object: &mut Map<String, Value>,
     measures: &[Measure],
@@ -77,13 +77,13 @@ pub(super) fn add_measures(
     object.extend(measures.iter().map(|measure| (measure.key.into(), json!((measure.of)(of)))));
 }
 
-/// `counts` for people: `incomplete 3, late 0`.
+/// Formats `counts`: `incomplete 3, late 0`.
 pub(super) fn say_counts(counts: &[Count], of: &Sources<'_>) -> String {
     let said = |count: &Count| Some(format!("{} {}", count.name?, (count.of)(of)));
     counts.iter().filter_map(said).collect::<Vec<_>>().join(", ")
 }
 
-/// Those of `measures` that are known, for people: `round trip 0.24 ms`; `None` if none is.
+/// Formats the known `measures`: `round trip 0.24 ms`; `None` if all are unknown.
 pub(super) fn say_measures(measures: &[Measure], of: &Sources<'_>) -> Option<String> {
     let said = |measure: &Measure| {
         let value = (measure.of)(of)?;
@@ -93,7 +93,7 @@ pub(super) fn say_measures(measures: &[Measure], of: &Sources<'_>) -> Option<Str
     (!said.is_empty()).then(|| said.join(", "))
 }
 
-/// How frames are made now, for people: `quality 55, 1 of 2 frames, at 1/2 of their size`.
+/// Formats the encoding plan: `quality 55, 1 of 2 frames, at 1/2 of their size`.
 pub(super) fn say_plan(plan: EncodingPlan) -> String {
     let EncodingPlan { quality, frame_divisor, size_divisor } = plan;
     let frames = (frame_divisor > 1).then(|| format!("1 of {frame_divisor} frames"));
@@ -102,7 +102,7 @@ pub(super) fn say_plan(plan: EncodingPlan) -> String {
     said.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// A line of datagrams: what the network lost, and what we did.
+/// Formats the datagram loss: lost in the network, and dropped by the kernel.
 pub(super) fn say_loss(of: &Sources<'_>) -> String {
     let totals = &of.net.totals;
     let expected = totals.datagrams_received + totals.datagrams_lost;
@@ -114,7 +114,7 @@ pub(super) fn say_loss(of: &Sources<'_>) -> String {
     format!("lost {loss:.2} % of datagrams{}", dropped.collect::<String>())
 }
 
-/// A frame of which nothing came is as incomplete as any.
+/// Includes frames of which no chunk arrived.
 fn incomplete(of: &Sources<'_>) -> u64 {
     of.net.totals.reassembly.incomplete + of.net.totals.reassembly.unseen
 }

@@ -1,4 +1,4 @@
-//! How pictures are made so that the path can bear them: what `--quality auto` does.
+//! Adapts pictures to the path's bitrate: implements `--quality auto`.
 
 use std::time::{Duration, Instant};
 
@@ -10,25 +10,25 @@ use crate::{
     },
 };
 
-/// Decides picture by picture, by what the path can bear.
+/// Decides how to encode each picture, from the path's bitrate.
 #[derive(Debug)]
 pub(super) struct Fitting {
     rule: Rule,
     pace: Pace,
-    /// Pictures left out since the last one that was not.
+    /// Pictures skipped since the last one encoded.
     left_out: u32,
     skip: FrameSkip,
 }
 
 #[derive(Debug)]
 enum Rule {
-    /// The user has decided.
+    /// A fixed quality chosen by the user.
     Fixed(EncodingPlan),
     Auto(QualityControl),
 }
 
-/// The rate at which pictures come to the encoder: a camera slows down in the dark, and a source
-/// without a rate has none to be told.
+/// The measured rate of pictures. A camera slows down in the dark, and some sources announce no
+/// rate.
 #[derive(Debug)]
 struct Pace {
     last: Option<Instant>,
@@ -36,7 +36,7 @@ struct Pace {
     interval: f64,
 }
 
-/// What the peer has been told of the stream, and when it is to be told anew.
+/// The stream parameters announced to the peer, and when to announce new ones.
 #[derive(Debug)]
 pub(super) struct Announcement {
     told: StreamParams,
@@ -44,7 +44,7 @@ pub(super) struct Announcement {
 }
 
 impl Fitting {
-    /// For a source that gives what `stream` says.
+    /// For a source with the parameters `stream`.
     pub(super) fn new(quality: Quality, stream: &StreamParams) -> Self {
         let rule = match quality {
             Quality::Fixed(quality) => {
@@ -62,7 +62,7 @@ impl Fitting {
         Self { rule, pace, left_out: u32::MAX, skip: FrameSkip::default() }
     }
 
-    /// How the next picture is to be made, if frames may take `bitrates`; `None`: it is to be left out.
+    /// The plan for the next picture within `bitrates`; `None`: skip it.
     pub(super) fn plan(
         &mut self,
         captured: Instant,
@@ -82,7 +82,7 @@ impl Fitting {
         Some(plan)
     }
 
-    /// A picture that was made by `plan` is a frame of `len` bytes.
+    /// Records that a picture encoded by `plan` gave a frame of `len` bytes.
     pub(super) fn record(&mut self, plan: EncodingPlan, len: usize) {
         match &mut self.rule {
             Rule::Fixed(_) => self.skip.record_frame(len),
@@ -90,7 +90,7 @@ impl Fitting {
         }
     }
 
-    /// Whether a frame of `len` bytes that is passed through is sent.
+    /// Whether to send a passed-through frame of `len` bytes.
     pub(super) fn admits(
         &mut self,
         captured: Instant,
@@ -102,8 +102,8 @@ impl Fitting {
         self.skip.admit(self.bitrate(bitrates), self.pace.millifps())
     }
 
-    /// In bits a second. A quality that the user has chosen does not follow the estimate of a path
-    /// that has taken everything so far; but no picture is sent into a queue that would lose it.
+    /// In bit/s. A fixed quality ignores the estimate of a path that has carried everything so far,
+    /// but pictures are skipped rather than queued where they would be lost.
     fn bitrate(&self, PictureBitrates { path, bound, limit }: PictureBitrates) -> u64 {
         let bitrate = match self.rule {
             Rule::Fixed(_) => bound.into_iter().chain(limit).min(),
@@ -128,13 +128,13 @@ impl Pace {
 }
 
 impl Announcement {
-    /// The peer knows of `told`.
+    /// The peer already knows `told`.
     pub(super) fn new(told: StreamParams) -> Self {
         Self { told, untrue_since: None }
     }
 
-    /// A frame of `stream` was made. What the peer is to be told now, if what it knows has not been
-    /// true for [`ANNOUNCE_AFTER`]: so at most once in that time.
+    /// Records that a frame of `stream` was made. Returns the parameters to announce if the
+    /// announced ones have been wrong for [`ANNOUNCE_AFTER`], so at most once in that time.
     pub(super) fn note(&mut self, now: Instant, stream: StreamParams) -> Option<StreamParams> {
         if !is_news(&self.told, &stream) {
             self.untrue_since = None;
@@ -149,14 +149,14 @@ impl Announcement {
     }
 }
 
-/// Whether somebody who was told of `told` should know of `stream`.
+/// Whether `stream` differs enough from `told` to announce it.
 fn is_news(told: &StreamParams, stream: &StreamParams) -> bool {
     let quality = |stream: &StreamParams| i32::from(stream.quality.unwrap_or_default());
     let same = StreamParams { quality: told.quality, ..*stream };
     same != *told || (quality(told) - quality(stream)).abs() >= TOLD_QUALITY_STEP
 }
 
-/// By how much a picture may be divided at most, by its shorter side.
+/// The largest size divisor for a picture with this shorter side.
 fn max_size_divisor(shorter_side: u16) -> u32 {
     let mut divisor = MAX_SIZE_DIVISOR;
     while divisor > 1 && u32::from(shorter_side) / divisor < LEAST_SIDE {
@@ -165,33 +165,33 @@ fn max_size_divisor(shorter_side: u16) -> u32 {
     divisor
 }
 
-/// Below this blocks and ringing hide a face's features; fewer or smaller pictures are better.
+/// Below this, blocking and ringing hide facial features; fewer or smaller pictures are better.
 const LOWEST_AUTO_QUALITY: u8 = 30;
 
-/// Where even the smallest picture is too much for that rate: the fewest pictures a second.
+/// The lowest rate, in frames per 1000 s, used when even the smallest picture exceeds the bitrate.
 const LEAST_MILLIFPS: u32 = 1000;
 
-/// 720p becomes 320x180: a face can still be recognised.
+/// 720p becomes 320x180, at which a face can still be recognised.
 const MAX_SIZE_DIVISOR: u32 = 4;
 
-/// No picture is made smaller than this, in pixels of its shorter side: below it, no face can be
-/// recognised any more, and hardly a byte is saved.
+/// The smallest shorter side, in pixels. Below it faces cannot be recognised and hardly a byte is
+/// saved.
 const LEAST_SIDE: u32 = 120;
 
-/// The weight of the newest interval between pictures: some thirty of them, since a camera's
-/// intervals sway by a tenth, and the quality should not.
+/// The weight of the newest picture interval, an average over some thirty. A camera's intervals
+/// vary by a tenth, and the quality should not follow.
 const PACE_WEIGHT: f64 = 0.03;
 
-/// A picture that comes later than this many intervals was held up, and says no more of the rate than one
-/// that comes by then: else one pause of 0.3 s would let each picture be a quarter larger.
+/// A longer interval is limited to this many smoothed intervals, as the picture was delayed.
+/// Otherwise one pause of 0.3 s would let each picture be a quarter larger.
 const HELD_UP: f64 = 2.0;
 const SHORTEST_INTERVAL: f64 = 1e-4;
 
-/// The peer shows what it is told, and writes it into the header of a recording: it need not
-/// know of each dip.
+/// The peer shows the announced parameters and writes them into a recording's header, so short dips
+/// are not announced.
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
 
-/// A difference in quality that somebody may see.
+/// The smallest visible difference in quality.
 const TOLD_QUALITY_STEP: i32 = 5;
 
 #[cfg(test)]
@@ -203,8 +203,8 @@ mod tests {
         StreamParams { width: 1280, height: 720, millifps: 30_000, quality: Some(80) };
     const INTERVAL: Duration = Duration::from_nanos(33_333_333);
 
-    /// Feeds `count` pictures of `full` bytes at the highest quality, which get smaller by half with
-    /// each step of the plan; the last plan, and the frames made with their bytes.
+    /// Feeds `count` pictures of 117 kB at quality 80, proportional to the quality and to the area.
+    /// Returns the last plan, the number of frames made and their bytes.
     fn feed(fitting: &mut Fitting, path: Option<u64>, count: u32) -> (EncodingPlan, u32, f64) {
         feed_within(fitting, PictureBitrates { path, ..PictureBitrates::default() }, count)
     }

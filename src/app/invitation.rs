@@ -1,4 +1,4 @@
-//! The command that brings the other side here, made from the options in force.
+//! The command that connects the other side to us, built from the options in force.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -14,12 +14,12 @@ use crate::{
     },
 };
 
-/// What a caller tells the other side to start, or to be called with.
+/// The command that helps a caller whose call fails.
 #[derive(Debug, Default)]
 pub(super) struct Advice {
-    /// The verbs of the other side and of ours.
+    /// The verb that the other side should run, and the one that we should run instead.
     verbs: Option<[&'static str; 2]>,
-    /// Whom we call, and on which ports.
+    /// The hosts that we call, with their ports.
     targets: Vec<(String, u16)>,
     has_code: bool,
 }
@@ -31,14 +31,14 @@ impl Advice {
         Self { verbs: Some(["recv", "chat"]), targets, has_code: args.trust.code.is_some() }
     }
 
-    /// For a chat that calls; nothing for one that waits.
+    /// For a chat that calls; empty for one that waits.
     pub(super) fn of_chat(args: &ChatArgs) -> Self {
         let Some(to) = &args.host else { return Self::default() };
         let targets = vec![(to.host.clone(), to.port)];
         Self { verbs: Some(["chat", "send --to"]), targets, has_code: args.trust.code.is_some() }
     }
 
-    /// `line`, which describes `event`, with the command that helps.
+    /// Appends the helpful command, if any, to `line`, the description of `event`.
     pub(super) fn add(&self, line: String, event: &Event) -> String {
         match self.on(event) {
             Some(advice) => format!("{line}: {advice}"),
@@ -46,7 +46,7 @@ impl Advice {
         }
     }
 
-    /// The command that helps when `event` has happened.
+    /// The helpful command for `event`.
     fn on(&self, event: &Event) -> Option<String> {
         let [theirs, instead] = self.verbs?;
         match event {
@@ -69,7 +69,7 @@ impl Advice {
     }
 }
 
-/// What to type where, so that it connects to us.
+/// The command that the other side types to connect to us.
 #[derive(Debug)]
 pub(super) struct Invitation {
     verb: &'static [&'static str],
@@ -77,11 +77,11 @@ pub(super) struct Invitation {
     ip: Option<IpAddr>,
     zone: Option<String>,
     port: u16,
-    /// For a stream without a control channel; with the key that it needs.
+    /// For a stream without a control channel, which may need a key file.
     no_control: bool,
     key_file: Option<PathBuf>,
-    /// Whether the other side asks for the code. The code itself is no part of a command, which other
-    /// users of that machine can see.
+    /// Whether the other side asks for the code. The code itself is not part of the command, which
+    /// other users of that machine can see.
     asks_for_code: bool,
 }
 
@@ -109,7 +109,7 @@ impl Invitation {
         Self { verb, ip, zone, port, no_control: false, key_file: None, asks_for_code }
     }
 
-    /// Where it is to be typed.
+    /// Where to type the command.
     pub(super) fn place(&self) -> &'static str {
         match self.ip {
             Some(ip) if !ip.is_loopback() => "on the other machine",
@@ -117,12 +117,12 @@ impl Invitation {
         }
     }
 
-    /// The same above the command.
+    /// The same, as a heading above the command.
     pub(super) fn heading(&self) -> String {
         format!("{}:", capitalized(self.place()))
     }
 
-    /// What is to be typed there.
+    /// The command to type.
     pub(super) fn command(&self) -> String {
         let mut words = vec!["udpchat".to_owned()];
         words.extend(self.verb.iter().map(|word| (*word).to_owned()));
@@ -133,14 +133,14 @@ impl Invitation {
         if let Some(file) = &self.key_file {
             words.extend(["--key-file".into(), quoted_path(file)]);
         }
-        // Last, since whatever follows would be the code.
+        // Last, since the next argument would be taken as the code.
         if self.asks_for_code {
             words.push("--code".into());
         }
         words.join(" ")
     }
 
-    /// Both, in one line.
+    /// The place and the command in one line.
     pub(super) fn line(&self) -> String {
         let zone = self.zone.as_ref().map_or_else(String::new, |zone| {
             format!(" (in place of {zone} its own interface on this network)")
@@ -158,7 +158,7 @@ impl Invitation {
     }
 }
 
-/// `HOST[:PORT]`, as it is typed.
+/// `HOST[:PORT]` as typed.
 fn address(host: &str, port: u16) -> String {
     match port {
         DEFAULT_PORT => host.to_owned(),
@@ -177,7 +177,7 @@ fn quoted_path(path: &Path) -> String {
     quoted(&path.to_string_lossy())
 }
 
-/// `word` as shells take it for one word. zsh expands brackets.
+/// `word` quoted for a shell, if it needs quotes. zsh expands brackets.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:%,@+=".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -200,7 +200,7 @@ mod tests {
         Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{words:?}: {error}")).verb
     }
 
-    /// What a shell makes of `command`.
+    /// Splits `command` into words as a shell does.
     fn words(command: &str) -> Vec<String> {
         let (mut words, mut word, mut is_quoted) = (Vec::new(), String::new(), false);
         let mut chars = command.chars();

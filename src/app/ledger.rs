@@ -1,4 +1,4 @@
-//! The sender's stage times, for a receiver in the same process.
+//! The sender's encode times, for a receiver in the same process.
 
 use std::{
     collections::BTreeMap,
@@ -8,17 +8,16 @@ use std::{
 
 use crate::net::time::MediaTime;
 
-/// What a frame went through before it was handed to the network, by its capture time.
-/// Clones share the ledger.
+/// Encode times by a frame's capture time. Clones share the ledger.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger(Arc<Mutex<BTreeMap<u64, Encoding>>>);
 
 /// When a frame was encoded.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Encoding {
-    /// The encoder took the picture.
+    /// When the encoder took the picture.
     pub(super) began: Instant,
-    /// The frame was ready.
+    /// When the frame was complete.
     pub(super) ended: Instant,
 }
 
@@ -36,5 +35,6 @@ impl Ledger {
     }
 }
 
-/// Frames that nobody asks for have been lost; eight seconds of them are kept.
+/// Entries of lost frames are never taken. Keeps the newest 256, eight seconds at 30 frames a
+/// second.
 const MAX_ENTRIES: usize = 256;

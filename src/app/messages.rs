@@ -1,4 +1,4 @@
-//! What is said to people, on standard error; standard output belongs to video and JSON.
+//! Messages for people, on standard error. Standard output is for video and JSON.
 
 use std::{
     io::{IsTerminal, Write},
@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-/// Where messages go. Clones share the status line.
+/// Writes messages. Clones share the status line.
 #[derive(Clone, Debug)]
 pub(super) struct Messages {
     quiet: bool,
@@ -21,24 +21,24 @@ impl Messages {
         Self { quiet, is_terminal: std::io::stderr().is_terminal(), status_shown: Arc::default() }
     }
 
-    /// A line that people want to know, unless they asked for quiet.
+    /// Prints a line, unless `--quiet` is given.
     pub(super) fn say(&self, line: &str) {
         if !self.quiet {
             self.print(line);
         }
     }
 
-    /// A question, or what nothing goes on without: even for those who want quiet.
+    /// Prints a question or another line that the user must see, even with `--quiet`.
     pub(super) fn ask(&self, question: &str) {
         self.print(question);
     }
 
-    /// The one line that says why it failed.
+    /// Prints the one line that says why the program failed.
     pub(super) fn fail(&self, line: &str) {
         self.print(&format!("udpchat: {}", line.replace('\n', " ")));
     }
 
-    /// A line that the next one replaces; on a terminal only.
+    /// Prints a line that the next one replaces, on a terminal only.
     pub(super) fn status(&self, line: &str) {
         if !self.quiet && self.is_terminal {
             self.status_shown.store(true, Ordering::Relaxed);
@@ -59,7 +59,8 @@ impl Messages {
     }
 }
 
-/// One write, so that lines of several threads do not mix; if standard error is gone, nobody listens.
+/// A single write, so that lines of several threads do not mix. Errors are ignored: there is
+/// nowhere to report them.
 fn write(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

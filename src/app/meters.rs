@@ -1,4 +1,4 @@
-//! Where a frame's time goes, from capture to shown, stage by stage.
+//! Latency from capture to display, stage by stage.
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +7,17 @@ use hdrhistogram::Histogram;
 use super::ledger::Encoding;
 use crate::net::session::Delivered;
 
-/// The stages that a frame goes through, in order, and the whole.
+/// The stages of a frame, in order, and their total.
 ///
 /// - `Capture`: from the start of the capture until the encoder took the picture.
-/// - `Encode`: until the frame was ready.
-/// - `Send`: until its first chunk was handed to the socket. Where the sender is another
-///   process, this holds the two before as well.
+/// - `Encode`: until the frame was complete.
+/// - `Send`: until its first chunk was handed to the socket. If the sender is another process, this
+///   includes the two stages before.
 /// - `Network`: until the first chunk arrived.
 /// - `Reassemble`: until the last missing chunk arrived.
-/// - `Playout`: until it was its time to be shown, if frames are held back at all.
-/// - `Decode`: until its pixels were there, with the wait for the decoder.
-/// - `Show`: until they were on the window, or handed on.
+/// - `Playout`: until it was due to be shown, if frames are held back.
+/// - `Decode`: until it was decoded, including the wait for the decoder.
+/// - `Show`: until it was on the window, or handed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Capture,
@@ -44,10 +44,10 @@ impl Stage {
         Self::EndToEnd,
     ];
 
-    /// All but the whole.
+    /// All stages but the total.
     pub(super) const PARTS: &[Self] = Self::ALL.split_at(Self::ALL.len() - 1).0;
 
-    /// Its name in reports; stable.
+    /// The name in reports; stable.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Capture => "capture",
@@ -63,18 +63,19 @@ impl Stage {
     }
 }
 
-/// One frame's stages; those across clocks that nobody has compared are `None`.
+/// One frame's stage times. Those across clocks with unknown offset are `None`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StageTimes {
     times: [Option<Duration>; Stage::ALL.len()],
-    /// If it was repaired.
+    /// The repair delay, if it was repaired.
     repair: Option<Duration>,
     error: Duration,
 }
 
 impl StageTimes {
-    /// From what the sender noted (`encoding`, if it is this process), what the network noted, when
-    /// it was the frame's time (`due`, if it was held back), and when it was decoded and shown.
+    /// Computes the stages from the encode times (`encoding`, if the sender is this process), the
+    /// network's times, the playout time (`due`, if it was held back), and the times of decoding
+    /// and display.
     pub(super) fn of(
         delivered: &Delivered,
         encoding: Option<Encoding>,
@@ -114,14 +115,14 @@ impl StageTimes {
 #[derive(Clone, Debug)]
 pub(super) struct Meters {
     histograms: [Histogram<u32>; Stage::ALL.len()],
-    /// Of repaired frames, how long they waited for that.
+    /// Repair delays of repaired frames.
     repairs: Histogram<u32>,
     shown: u64,
     bytes: u64,
     error: Duration,
 }
 
-/// Of one stage, in milliseconds.
+/// Percentiles in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Percentiles {
     pub(super) p50: f64,
@@ -152,7 +153,7 @@ impl Meters {
         }
     }
 
-    /// Forgets everything.
+    /// Clears everything.
     pub(super) fn reset(&mut self) {
         self.histograms.iter_mut().for_each(Histogram::reset);
         self.repairs.reset();
@@ -164,29 +165,29 @@ impl Meters {
         self.shown
     }
 
-    /// Bytes of them.
+    /// Bytes of the frames shown.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// By how much times across two machines may be wrong, as of the last frame.
+    /// The uncertainty of times across two machines, as of the last frame.
     pub(super) fn error(&self) -> Duration {
         self.error
     }
 
-    /// `None` if the stage could not be measured.
+    /// `None` if the stage was not measured.
     pub(super) fn percentiles(&self, stage: Stage) -> Option<Percentiles> {
         Percentiles::of(&self.histograms[stage as usize])
     }
 
-    /// How long repaired frames waited for their repair; `None` if there were none.
+    /// The delay from loss to repair of repaired frames; `None` if there were none.
     pub(super) fn repairs(&self) -> Option<Percentiles> {
         Percentiles::of(&self.repairs)
     }
 }
 
 impl Percentiles {
-    /// `None` of an empty one; its times are in microseconds.
+    /// `None` if the histogram is empty. Its values are in microseconds.
     fn of(histogram: &Histogram<u32>) -> Option<Self> {
         let ms = |micros: u64| micros as f64 / 1000.0;
         (!histogram.is_empty()).then(|| Self {
@@ -198,7 +199,7 @@ impl Percentiles {
     }
 }
 
-/// The longest time that is told apart from longer ones.
+/// The longest time recorded; longer ones count as this.
 const LONGEST: Duration = Duration::from_secs(60);
 
 const SIGNIFICANT_DIGITS: u8 = 3;

@@ -1,4 +1,4 @@
-//! The wiring: threads, mailboxes, shutdown; one file a verb.
+//! Wires the program together: threads, mailboxes, shutdown. One file per verb.
 
 mod capture;
 mod chat;
@@ -45,8 +45,7 @@ use crate::{
 };
 use messages::Messages;
 
-/// Does what the user asked for; the exit code is 0 when it went well, 1 when it failed and 2 when
-/// it made no sense.
+/// Runs the requested verb. The exit code is 0 on success, 1 on failure and 2 on a usage error.
 pub fn main(cli: Cli) -> ExitCode {
     if cli.verbose == 0 {
         silence_ffmpeg();
@@ -64,7 +63,7 @@ pub fn main(cli: Cli) -> ExitCode {
     }
 }
 
-/// `said`, with what helps when there are no descriptors left, whatever they were needed for.
+/// Appends a remedy to `said` if the failure is that no file descriptors are left.
 fn with_remedy(said: String) -> String {
     if !is_exhaustion(&said) {
         return said;
@@ -72,7 +71,8 @@ fn with_remedy(said: String) -> String {
     format!("{said}: {}", LocalFault::Exhausted.remedy())
 }
 
-/// Whether `said` has the system's words for too many open files, in this process or on this machine.
+/// Whether `said` contains the system's message for too many open files, in this process (`EMFILE`)
+/// or on this machine (`ENFILE`).
 #[cfg(unix)]
 fn is_exhaustion(said: &str) -> bool {
     use rustix::io::Errno;
@@ -115,7 +115,7 @@ fn run_verb(verb: Verb, messages: &Messages) -> Result<()> {
     }
 }
 
-/// A reader that has seen enough is no failure.
+/// Writes `bytes` to standard output. A broken pipe is not an error.
 fn print_all(bytes: &[u8]) -> Result<()> {
     match std::io::stdout().write_all(bytes) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -123,21 +123,21 @@ fn print_all(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// Keeps `FFmpeg`'s remarks off standard error, which stand beside what we say of a stream ourselves
-/// and come with each damaged picture. A level that the user has set stays.
+/// Keeps `FFmpeg`'s log off standard error: it logs every damaged picture, and we report those
+/// ourselves. A level that the user has set is kept.
 ///
-/// `OpenCV` takes the level from the environment alone. It is read and written without a lock, so
-/// this comes before the first thread starts.
+/// `OpenCV` takes the level from the environment only, which is not safe to change while other
+/// threads read it. This therefore runs before the first thread starts.
 #[cfg(feature = "opencv")]
 fn silence_ffmpeg() {
-    // AV_LOG_QUIET. A remark too many does no harm.
+    // AV_LOG_QUIET. A failure only leaves FFmpeg's log on.
     let _ = dotenvy::from_read(&b"OPENCV_FFMPEG_LOGLEVEL=-8\n"[..]);
 }
 
 #[cfg(not(feature = "opencv"))]
 fn silence_ffmpeg() {}
 
-/// `RUST_LOG`, if set, says more precisely what the flags say.
+/// Starts the log at the level that the flags give. `RUST_LOG`, if set, overrides it.
 fn start_log(cli: &Cli) {
     let level = match (cli.quiet, cli.verbose) {
         (true, _) => LevelFilter::Error,

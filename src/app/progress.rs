@@ -1,4 +1,4 @@
-//! What the threads of the sending side have done, for who counts.
+//! Counters of the sending side's threads.
 
 use std::{
     sync::{
@@ -26,38 +26,38 @@ pub(super) struct Progress {
     error: Mutex<Option<String>>,
 }
 
-/// A [`Progress`], read.
+/// A snapshot of [`Progress`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CaptureCounters {
     /// Pictures grabbed.
     pub(super) captured: u64,
     /// Frames encoded.
     pub(super) encoded: u64,
-    /// Bytes of them.
+    /// Bytes of the encoded frames.
     pub(super) jpeg_bytes: u64,
     /// Pictures and frames replaced by newer ones before they reached the network.
     pub(super) superseded: u64,
-    /// Pictures left out on purpose, since the path cannot bear more.
+    /// Pictures skipped on purpose, to fit the path's bitrate.
     pub(super) thinned: u64,
-    /// Pictures that could not be encoded, or gave too large a frame.
+    /// Pictures that could not be encoded, or whose frame was too large.
     pub(super) failed: u64,
-    /// Frames that the source gave truncated or damaged, and that were dropped.
+    /// Frames that the source delivered truncated or damaged, and that were dropped.
     pub(super) damaged: u64,
     /// Processor time of the threads that have ended.
     pub(super) cpu: Duration,
-    /// How the last frame was made, if it was encoded here.
+    /// The plan of the last frame that was encoded here.
     pub(super) plan: Option<EncodingPlan>,
-    /// Bits a second that frames may take, if there is a limit.
+    /// The bitrate available to frames, in bit/s, if limited.
     pub(super) picture_bitrate: Option<u64>,
 }
 
 impl Progress {
-    /// Of a source that counts in `damaged` the frames that it drops.
+    /// For a source that counts its dropped frames in `damaged`.
     pub(super) fn new(damaged: Arc<AtomicU64>) -> Self {
         Self { damaged, ..Self::default() }
     }
 
-    /// As of now; what the path bears is the network's to say.
+    /// The values now. `picture_bitrate` is left to the network side.
     pub(super) fn read(&self) -> CaptureCounters {
         CaptureCounters {
             captured: self.captured.load(Ordering::Relaxed),
@@ -73,22 +73,22 @@ impl Progress {
         }
     }
 
-    /// A frame was made by `plan`.
+    /// Records that a frame was encoded by `plan`.
     pub(super) fn note_plan(&self, plan: EncodingPlan) {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
     }
 
-    /// The source failed; the first reason counts.
+    /// Records a failure of the source; the first one is kept.
     pub(super) fn fail(&self, error: String) {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
-    /// What made the source fail, if it did.
+    /// Takes the source's failure, if any.
     pub(super) fn take_error(&self) -> Option<String> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Adds what the calling thread used, and those that helped it.
+    /// Adds the processor time of the calling thread and of its `helpers`.
     pub(super) fn add_cpu(&self, helpers: Duration) {
         let used = clock::thread_cpu() + helpers;
         self.cpu_us.fetch_add(used.as_micros() as u64, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! `udpchat recv`: waits for a sender, and shows, records or pipes what it sends.
+//! `udpchat recv`: waits for a sender, and shows, records or pipes its stream.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -31,7 +31,7 @@ pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     let mut trust = Trust::new(&args.trust, control, args.accept, key_file, Side::Shows, messages)?;
     let mut statistics = Statistics::new(&args.report, messages)?;
     let shows = wants_windows(&args.sink, messages);
-    // Until now a signal ends the program by itself, whatever it waits for.
+    // Until here a signal ends the program at once.
     let stop = Stop::on_signals()?;
     let network = Network::start(NetworkConfig {
         role: Role::Receive,
@@ -87,10 +87,10 @@ pub(super) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     result.and(view.finish(messages))
 }
 
-/// Where to listen when nothing is said: everywhere.
+/// The default listening address: all interfaces, the default port.
 pub(super) fn listen_addr(bind: Option<SocketAddr>) -> SocketAddr {
     bind.unwrap_or_else(|| (Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into())
 }
 
-/// For a recording's header, when the sender does not say its rate.
+/// The frame rate, in frames a second, in a recording's header if the sender does not announce one.
 pub(super) const UNKNOWN_RATE: f64 = 30.0;

@@ -1,4 +1,4 @@
-//! What the demo found, for people and as JSON. The JSON is documented in the README, and stable.
+//! The demo's report, as text and JSON. The JSON is documented in the README and stable.
 
 use std::{io::Write, time::Duration};
 
@@ -16,10 +16,10 @@ use crate::net::io::NetStats;
 /// The demo's report.
 #[derive(Debug)]
 pub(super) struct Report {
-    /// What became of the frames: key and count. The first [`WAY`] are the way of a frame, in order;
-    /// the others are where it may have ended.
+    /// Frame counts with their keys. The first [`WAY`] are the steps of a frame, in order; the
+    /// others are the outcomes of frames that were not shown.
     frames: Vec<(&'static str, u64)>,
-    /// Of those completed: by parity, and after they were asked for.
+    /// Completed frames that were repaired: by parity, and by retransmission.
     repaired: [u64; 2],
     sent: u64,
     shown: u64,
@@ -48,8 +48,8 @@ impl Report {
         let meters = view.total();
         let damaged = received.damaged + view.undecodable();
         let seconds = seconds.as_secs_f64();
-        // A frame of which no chunk arrived at all was never seen by the receiver; it is as
-        // incomplete as any.
+        // Computed from what was sent: the receiver does not see a frame of which no chunk arrived,
+        // but it counts as incomplete too.
         let arrived = received.completed + received.late + received.damaged;
         let stages = Stage::ALL.into_iter().filter_map(|stage| {
             let p = meters.percentiles(stage)?;
@@ -141,7 +141,7 @@ impl Report {
     }
 }
 
-/// A reader that has seen enough is no failure.
+/// A broken pipe is not an error.
 fn print(text: &str) -> Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

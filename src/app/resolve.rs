@@ -1,4 +1,4 @@
-//! Whom to call, and where others can call us.
+//! The addresses to call, and the address at which others can call us.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 
 use crate::{cli::HostPort, net::session::Target};
 
-/// Whom to call. A name is looked up when it is called, again and again; an address with an interface as well,
-/// since that may be plugged in later.
+/// The target to call. A host name is resolved anew for each attempt, and so is an address with an
+/// interface, since the interface may appear later.
 pub(super) fn target(host: &HostPort) -> Result<Target> {
     let HostPort { host, port } = host;
     if *port == 0 {
@@ -17,11 +17,12 @@ pub(super) fn target(host: &HostPort) -> Result<Target> {
     Ok(Target { host: host.clone(), port: *port, addrs: addr.into_iter().collect() })
 }
 
-/// The address that other machines most likely reach this one by. Connecting a UDP socket sends
-/// nothing; it only asks the routing table. 192.0.2.1 is for documentation (RFC 5737).
+/// The address by which other machines most likely reach this one. Connecting a UDP socket sends
+/// nothing; it only queries the routing table. 192.0.2.1 is for documentation (RFC 5737).
 ///
-/// Without a route for IPv4 it is an IPv6 address (`2001:db8::/32` is for documentation, RFC 3849), unless
-/// `only_v4`. Without a default route, as on a cable between two machines, it is one of an interface.
+/// Without an IPv4 route, it is an IPv6 address (`2001:db8::/32` is for documentation, RFC 3849),
+/// unless `only_v4`. Without a default route, as on a cable between two machines, it is an
+/// interface's address.
 pub(super) fn own_address(only_v4: bool) -> Option<IpAddr> {
     let routed = |from: &str, to: &str| {
         let socket = UdpSocket::bind(from).ok()?;
@@ -33,8 +34,8 @@ pub(super) fn own_address(only_v4: bool) -> Option<IpAddr> {
     routed("0.0.0.0:0", "192.0.2.1:9").or_else(v6).or_else(local)
 }
 
-/// Of a machine's addresses, the one that its neighbours can call: IPv4 first, as it is shorter to type. A
-/// link-local one of IPv6 would need an interface of theirs.
+/// The address that a neighbour can most easily call. Prefers IPv4, which is shorter to type.
+/// Excludes link-local IPv6, which needs the name of the caller's own interface.
 fn most_reachable(addresses: impl Iterator<Item = IpAddr>, only_v4: bool) -> Option<IpAddr> {
     let is_candidate = |ip: &IpAddr| match ip {
         IpAddr::V4(ip) => !ip.is_loopback(),

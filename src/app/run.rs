@@ -1,4 +1,4 @@
-//! A driver on its thread, and what every verb needs around it.
+//! The network thread, and helpers that every verb needs.
 
 use std::{
     path::Path,
@@ -26,7 +26,7 @@ use crate::{
     video::sink::OutputSpec,
 };
 
-/// The network side of a program.
+/// The network side of a program: a driver on its own thread.
 #[derive(Debug)]
 pub(super) struct Network {
     pub(super) handle: Handle,
@@ -34,17 +34,17 @@ pub(super) struct Network {
     cpu_us: Arc<AtomicU64>,
 }
 
-/// What a network side leaves behind.
+/// The final state of a network side.
 #[derive(Debug)]
 pub(super) struct Finished {
-    /// The processor time that its thread used.
+    /// Processor time used by its thread.
     pub(super) cpu: Duration,
     pub(super) stats: NetStats,
-    /// Whole frames that were replaced by newer ones before anybody took them.
+    /// Complete frames replaced by newer ones before they were taken.
     pub(super) superseded: u64,
 }
 
-/// What a verb decides about its network side.
+/// A verb's configuration of its network side.
 #[derive(Debug)]
 pub(super) struct NetworkConfig<'a> {
     pub(super) role: Role,
@@ -54,15 +54,15 @@ pub(super) struct NetworkConfig<'a> {
     pub(super) listen: Option<Listen>,
     pub(super) egress: Option<NetemSpec>,
     pub(super) ingress: Option<NetemSpec>,
-    /// What it calls itself; `None`: as the user and the host are called.
+    /// Our own name; `None`: user@host.
     pub(super) name: Option<&'a str>,
-    /// `None`: it sends no pictures.
+    /// `None`: this side sends no pictures.
     pub(super) sending: Option<&'a SendingArgs>,
     pub(super) args: &'a NetworkArgs,
 }
 
 impl Network {
-    /// Binds, and starts the thread.
+    /// Binds the sockets and starts the thread.
     pub(super) fn start(config: NetworkConfig<'_>) -> Result<Self> {
         let control = !matches!(config.role, Role::Send { control: false, .. });
         let Credentials { identity, secret, admission, bare } = config.credentials;
@@ -102,7 +102,7 @@ impl Network {
         Ok(Self { handle, thread, cpu_us })
     }
 
-    /// Says goodbye and waits; what there is to know afterwards.
+    /// Closes the session, waits for the thread, and returns the final statistics.
     pub(super) fn finish(self, reason: CloseReason) -> Finished {
         self.handle.close(reason);
         if self.thread.join().is_err() {
@@ -121,8 +121,8 @@ impl Network {
     }
 }
 
-/// What is done against losses: without a control channel there are no reports to go by, and
-/// nobody can ask for what is missing.
+/// The forward error correction to use. Without a control channel there are neither receiver
+/// reports nor retransmission requests, so `auto` is a fixed percentage.
 fn fec_mode(wanted: FecMode, control: bool) -> FecMode {
     match wanted {
         FecMode::Auto if !control => FecMode::Percent(UNREPORTED_PERCENT),
@@ -130,26 +130,26 @@ fn fec_mode(wanted: FecMode, control: bool) -> FecMode {
     }
 }
 
-/// A moment after which to stop; `None`: never.
+/// The time to stop at, `after` from now; `None`: never.
 pub(super) fn deadline(after: Option<Duration>) -> Option<Instant> {
     after.and_then(|after| clock::now().checked_add(after))
 }
 
-/// Whether `deadline` has come.
+/// Whether `deadline` has passed.
 pub(super) fn is_over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|at| clock::now() >= at)
 }
 
-/// Who writes to standard output: one at most, so that it can be read by a program.
+/// What standard output carries. At most one machine-readable stream may use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stdout {
-    /// Nobody but people's text.
+    /// Text for people only.
     Free,
     /// The video, the statistics or the report.
     Taken,
 }
 
-/// Whose standard output is; a usage error, if two want it.
+/// Determines what uses standard output. A usage error if more than one option claims it.
 pub(super) fn stdout_owner(
     output: Option<&OutputSpec>,
     stats_json: Option<&Path>,
@@ -172,11 +172,11 @@ pub(super) fn stdout_owner(
     }
 }
 
-/// The parity where nobody reports: at 98 chunks, 24 of them, with which 4 frames in 10,000 are
-/// broken at 10 % loss.
+/// Parity, in percent, without receiver reports: for a frame of 98 chunks, 24 parity chunks, with
+/// which 4 frames in 10,000 are incomplete at 10 % loss.
 const UNREPORTED_PERCENT: u8 = 25;
 
-/// An error in what was typed, which the parser could not see.
+/// A usage error that the argument parser cannot detect.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Usage(String);

@@ -40,7 +40,8 @@ use crate::{
 
 pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let targets = args.to.iter().map(target).collect::<Result<Vec<Target>>>()?;
-    // Opening may wait, for a pipe's first bytes say; until then Ctrl-C ends the program by itself.
+    // Opening may block, for example until a pipe's first bytes. Until then Ctrl-C ends the
+    // program.
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let encoding = encoding(args);
     let control = !args.no_control;
@@ -97,7 +98,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
                 _ => {}
             }
             trust.hear(&event, &network.handle, messages);
-            // Without a control channel no peer has answered, and the start was announced already.
+            // Without a control channel no peer has answered, and the start was already announced.
             let is_news = !(args.no_control && matches!(event, Event::Connected { .. }));
             let line = || describe(&event, None).filter(|_| is_news);
             let line = trust.explain(&event).or_else(line);
@@ -133,7 +134,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     }
 }
 
-/// Opens the source, and says what it is and what it will not do.
+/// Opens the source, logs its description and prints its notes.
 pub(super) fn open_source(
     spec: &SourceSpec,
     args: &EncodingArgs,
@@ -161,7 +162,8 @@ pub(super) fn open_source(
     Ok(source)
 }
 
-/// How pictures are made: nobody reports without a control channel, and nothing adapts.
+/// The encoding options. Without a control channel there are no receiver reports, so nothing
+/// adapts.
 fn encoding(args: &SendArgs) -> EncodingArgs {
     let encoding = args.source.encoding.clone();
     let quality = if args.no_control { encoding.quality.unreported() } else { encoding.quality };

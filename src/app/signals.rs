@@ -1,9 +1,9 @@
-//! Signals: which of them end the program, and which must not touch it.
+//! Signal handling: which signals end the program and which are blocked.
 
 #[cfg(unix)]
 pub(super) use unix::{hold_back, on_termination};
 
-/// There is nothing to hold back.
+/// No signals to block on this platform.
 #[cfg(not(unix))]
 pub(super) fn hold_back() {}
 
@@ -25,12 +25,13 @@ mod unix {
         iterator::Signals,
     };
 
-    /// Turns signals that would stop or kill the program into errors of the system call that caused
-    /// them. Must run on the main thread before any other thread starts, since threads inherit it.
+    /// Blocks signals that would stop or kill the program, so that the system call that caused them
+    /// fails instead. Must run on the main thread before any other thread starts, since threads
+    /// inherit the mask.
     ///
-    /// A read from the terminal in the background then fails with `EIO` (else SIGTTIN stops the
-    /// program, and with it the video), a write to a terminal set to `tostop` goes through
-    /// (SIGTTOU), and a file at its size limit fails with `EFBIG` (SIGXFSZ).
+    /// A read from the terminal in the background then fails with `EIO` (SIGTTIN would stop the
+    /// program and the video), a write to a terminal set to `tostop` succeeds (SIGTTOU), and a
+    /// write to a file at its size limit fails with `EFBIG` (SIGXFSZ).
     pub(crate) fn hold_back() {
         let mut held = SigSet::empty();
         held.extend([Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGXFSZ]);
@@ -39,10 +40,9 @@ mod unix {
         }
     }
 
-    /// Calls `handler` on a thread of its own with the exit code that stands for each SIGINT,
-    /// SIGTERM and SIGHUP. A signal that was ignored when the program started stays ignored: `nohup`
-    /// ignores SIGHUP, and a shell without job control ignores SIGINT for what it runs in the
-    /// background.
+    /// Calls `handler` on its own thread with the exit code for each SIGINT, SIGTERM and SIGHUP. A
+    /// signal that was ignored when the program started stays ignored: `nohup` ignores SIGHUP, and
+    /// a shell without job control ignores SIGINT for background commands.
     pub(crate) fn on_termination(mut handler: impl FnMut(i32) + Send + 'static) -> Result<()> {
         let ignored = Ignored::now();
         let taken = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !ignored.has(signal));
@@ -60,8 +60,8 @@ mod unix {
     struct Ignored(u64);
 
     impl Ignored {
-        /// As Linux tells it; where there is no `/proc`, none. `sigaction` would be the portable
-        /// way, and is unsafe in every crate that offers it.
+        /// Reads them from `/proc`; empty where there is none. `sigaction` would be portable, but
+        /// it is unsafe in every crate that offers it.
         fn now() -> Self {
             let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
             Self::parse(&status)
@@ -78,7 +78,7 @@ mod unix {
         }
     }
 
-    /// A shell reports a program that a signal has ended as this plus the signal.
+    /// A shell reports a program that a signal ended as this plus the signal's number.
     const SIGNAL_EXIT_BASE: i32 = 128;
 
     #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A line, or a JSON object, every second; the overlay shows the same.
+//! Statistics once a second: a line of text, a JSON object, and the overlay.
 
 use std::time::{Duration, Instant};
 
@@ -14,18 +14,18 @@ use super::{
 };
 use crate::{cli::args::ReportArgs, clock, net::io::NetStats};
 
-/// What one second's statistics are made of.
+/// The inputs of one second's statistics.
 #[derive(Debug)]
 pub(super) struct Sources<'a> {
-    /// What the network has done since the start.
+    /// Network counters since the start.
     pub(super) net: &'a NetStats,
-    /// The frames shown since the last time, if this side shows any.
+    /// Frames shown since the last interval, if this side shows any.
     pub(super) shown: Option<&'a Meters>,
-    /// How long repaired frames waited for their repair, since the start, for in a second they may be few.
+    /// Repair delays since the start; one second may have too few.
     pub(super) repairs: Option<Percentiles>,
-    /// What was captured since the start, if this side sends.
+    /// Capture counters since the start, if this side sends.
     pub(super) capture: Option<CaptureCounters>,
-    /// Whole frames replaced before they were shown, since the start.
+    /// Complete frames replaced before they were shown, since the start.
     pub(super) superseded: u64,
     /// Frames that failed to decode, since the start.
     pub(super) undecodable: u64,
@@ -34,13 +34,13 @@ pub(super) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// A counter of what was captured; 0 if this side does not send.
+    /// A capture counter; 0 if this side does not send.
     pub(super) fn of_capture(&self, counter: fn(&CaptureCounters) -> u64) -> u64 {
         self.capture.as_ref().map_or(0, counter)
     }
 }
 
-/// Writes the statistics where the user wants them.
+/// Writes the statistics to the requested outputs.
 #[derive(Debug)]
 pub(super) struct Statistics {
     line: bool,
@@ -56,22 +56,22 @@ impl Statistics {
         Ok(Self { line: args.stats, json, last_at: clock::now(), last_sent: (0, 0) })
     }
 
-    /// Whether they went to standard output, and whoever read that has gone.
+    /// Whether they go to standard output and its reader has closed it.
     pub(super) fn reader_has_gone(&self) -> bool {
         self.json.as_ref().is_some_and(StatsFile::reader_has_gone)
     }
 
-    /// Whether a second has passed since the last time.
+    /// Whether a second has passed since the last write.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last_at) >= INTERVAL
     }
 
-    /// Whether anything can have happened since the last time.
+    /// Whether any time has passed since the last write.
     pub(super) fn has_rest(&self, now: Instant) -> bool {
         now > self.last_at
     }
 
-    /// Writes them; returns the lines for the overlay.
+    /// Writes the statistics and returns the lines for the overlay.
     pub(super) fn write(
         &mut self,
         now: Instant,
@@ -232,7 +232,7 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
     object
 }
 
-/// Every stage's percentiles; null where it could not be measured.
+/// Percentiles of every stage; null if not measured.
 pub(super) fn latency_object(meters: &Meters) -> Value {
     let stage =
         |stage: Stage| (stage.name().to_owned(), percentiles_object(meters.percentiles(stage)));

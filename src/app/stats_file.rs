@@ -1,5 +1,5 @@
-//! Where `--stats-json` goes: lines that a thread writes, so that neither a full disk nor a reader
-//! that stands still holds up the call.
+//! The output of `--stats-json`. A thread writes the lines, so that neither a full disk nor a
+//! stalled reader blocks the call.
 
 use std::{
     fs::{File, OpenOptions},
@@ -17,22 +17,22 @@ use anyhow::{Context, Result};
 
 use super::{capture::spawn, messages::Messages};
 
-/// A file, a FIFO or standard output, which gets lines.
+/// A file, a FIFO or standard output, written in lines.
 #[derive(Debug)]
 pub(super) struct StatsFile {
-    /// `None` once it is being closed.
+    /// `None` while closing.
     lines: Option<SyncSender<String>>,
-    /// Disconnected when the thread has ended.
+    /// Disconnected once the thread has ended.
     ended: Receiver<()>,
-    /// Whether whoever read standard output has gone.
+    /// Whether the reader of standard output has closed it.
     reader_gone: Arc<AtomicBool>,
     messages: Messages,
-    /// Whether it was said that the reader is too slow.
+    /// Whether the user was told that the reader is too slow.
     told_slow: bool,
 }
 
 impl StatsFile {
-    /// Opens `path`, or standard output for `-`. What is in a file stays, and lines are added to it.
+    /// Opens `path`, or standard output for `-`. Appends to an existing file.
     pub(super) fn open(path: &Path, messages: &Messages) -> Result<Self> {
         let name = if path == Path::new("-") { Path::new("standard output") } else { path };
         let failed = || format!("cannot write the statistics to {}", name.display());
@@ -55,12 +55,13 @@ impl StatsFile {
         Ok(Self { lines, ended, reader_gone, messages, told_slow: false })
     }
 
-    /// Whether it is standard output, and whoever read that has gone.
+    /// Whether it is standard output and its reader has closed it.
     pub(super) fn reader_has_gone(&self) -> bool {
         self.reader_gone.load(Ordering::Relaxed)
     }
 
-    /// Hands over a line with its end. This never waits: without room the line is dropped.
+    /// Queues a line, which includes its newline. Never blocks: a line that does not fit is
+    /// dropped.
     pub(super) fn write(&mut self, line: String) {
         let Some(lines) = &self.lines else { return };
         if let Err(TrySendError::Full(_)) = lines.try_send(line)
@@ -73,7 +74,7 @@ impl StatsFile {
 }
 
 impl Drop for StatsFile {
-    /// What was handed over is written, if that is possible soon.
+    /// Waits up to [`CLOSE_PATIENCE`] for the queued lines to be written.
     fn drop(&mut self) {
         self.lines = None;
         let _ = self.ended.recv_timeout(CLOSE_PATIENCE);
@@ -83,7 +84,7 @@ impl Drop for StatsFile {
 enum To {
     Stdout(io::Stdout),
     File(File),
-    /// A FIFO that nobody reads yet.
+    /// A FIFO without a reader so far.
     Unread(PathBuf),
 }
 
@@ -94,7 +95,7 @@ impl To {
         #[cfg(unix)]
         let options = {
             use std::os::unix::fs::OpenOptionsExt;
-            // Opening a FIFO without a reader fails instead of waiting for one.
+            // Opening a FIFO without a reader then fails instead of blocking.
             options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
         };
         match options.open(path) {
@@ -102,7 +103,7 @@ impl To {
             Err(error) if is_unread(&error) && is_fifo(path) => Ok(Self::Unread(path.to_owned())),
             Err(error) => Err(error),
             Ok(file) => {
-                // From now on a write waits for the reader.
+                // From here on writes block.
                 #[cfg(unix)]
                 rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::APPEND)?;
                 Ok(Self::File(file))
@@ -110,7 +111,7 @@ impl To {
         }
     }
 
-    /// Writes all of `line` or, in a file, none of it.
+    /// Writes all of `line` or, in a regular file, none of it.
     fn write(&mut self, line: &str) -> io::Result<()> {
         if let Self::Unread(path) = self {
             *self = Self::open(path)?;
@@ -125,7 +126,7 @@ impl To {
                 let metadata = file.metadata()?;
                 let written = file.write_all(line.as_bytes());
                 if written.is_err() && metadata.is_file() {
-                    // The first error is the one to tell of.
+                    // The write's error is the one to report.
                     let _ = file.set_len(metadata.len());
                 }
                 written
@@ -134,7 +135,7 @@ impl To {
     }
 }
 
-/// What opening says of a FIFO that nobody reads, and of a socket.
+/// Whether `error` is `ENXIO`: a FIFO without a reader, or a socket.
 #[cfg(unix)]
 fn is_unread(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
@@ -147,7 +148,7 @@ fn is_fifo(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
-/// The thread.
+/// The writer thread.
 fn write_lines(
     mut to: To,
     lines: &Receiver<String>,
@@ -170,10 +171,10 @@ fn write_lines(
     }
 }
 
-/// Objects, of one second each, that may wait for a slow disk or reader.
+/// Queued lines, one a second, for a slow disk or reader.
 const MAX_QUEUED: usize = 16;
 
-/// How long a disk or a reader may keep the program from ending.
+/// How long a slow disk or reader may delay the program's end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 #[cfg(all(test, target_os = "linux"))]

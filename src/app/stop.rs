@@ -1,4 +1,4 @@
-//! One flag that every thread looks at: Ctrl-C, `q`, the end of the time.
+//! The stop flag that every thread checks: set by Ctrl-C, `q`, or the time limit.
 
 use std::{
     sync::{
@@ -18,10 +18,10 @@ use crate::clock;
 pub(super) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// A flag that Ctrl-C, SIGTERM and SIGHUP raise, unless they were ignored at the start. The
-    /// second signal ends the program on the spot, in case something hangs. Signals that come at
-    /// once with the first are the same request: `timeout` sends two, and the peer should still
-    /// hear a goodbye.
+    /// A flag that Ctrl-C, SIGTERM and SIGHUP set, unless they were ignored at the start. A second
+    /// signal ends the program at once, in case something hangs. Signals within [`AT_ONCE`] of the
+    /// first count as the same request: `timeout` sends two, and the peer should still receive the
+    /// goodbye.
     pub(super) fn on_signals() -> Result<Self> {
         let stop = Self::default();
         let raised = stop.clone();
@@ -51,5 +51,5 @@ impl Stop {
     }
 }
 
-/// Nobody presses Ctrl-C a second time sooner and means it.
+/// Shorter than the time between two deliberate presses of Ctrl-C.
 const AT_ONCE: Duration = Duration::from_millis(300);

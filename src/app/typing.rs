@@ -1,5 +1,5 @@
-//! Lines typed in the terminal, or piped in: read on a thread of their own, and said at the rate at
-//! which the other side hears them.
+//! Lines typed in the terminal or piped in. A thread reads them; they are sent no faster than the
+//! peer accepts them.
 
 use std::{
     collections::VecDeque,
@@ -13,22 +13,23 @@ use anyhow::{Context, Result};
 use super::{capture::spawn, messages::Messages, terminal};
 use crate::net::wire::text::Line;
 
-/// What is typed, until it is said.
+/// Typed lines that are not sent yet.
 #[derive(Debug)]
 pub(super) struct Typing {
     lines: Receiver<String>,
-    /// A terminal's lines are said now or not at all; a pipe waits until somebody is connected.
+    /// Lines from a terminal are sent now or never; lines from a pipe wait for a connection.
     is_terminal: bool,
     unsaid: VecDeque<Line>,
     pace: Pace,
-    /// Lines that nobody was there to read, and when that was last told.
+    /// Lines discarded for want of a connection since the user was last told, and when that was.
     unread: u32,
     told_at: Option<Instant>,
 }
 
 impl Typing {
-    /// Reads standard input, on a thread that ends with the program, since a read from a terminal cannot
-    /// be cancelled. `None`: standard input is the picture.
+    /// Starts a thread that reads standard input, if `reads_stdin`; standard input may carry the
+    /// video instead. The thread ends with the program, since a read from a terminal cannot be
+    /// cancelled.
     pub(super) fn start(reads_stdin: bool, now: Instant, messages: &Messages) -> Result<Self> {
         let (sender, lines) = sync_channel(TYPED_BACKLOG);
         if reads_stdin {
@@ -47,8 +48,8 @@ impl Typing {
         Self { lines, is_terminal, unsaid, pace, unread: 0, told_at: None }
     }
 
-    /// Says what was typed, in parts that each fit a message. `answers` takes a line that is the answer to a
-    /// question; `say` sends a part, and returns false if it has to be sent again later.
+    /// Sends typed lines, in parts that each fit a message. `answers` returns true if a line
+    /// answers a question. `say` sends a part and returns false if it must be retried later.
     pub(super) fn poll(
         &mut self,
         now: Instant,
@@ -76,7 +77,7 @@ impl Typing {
         self.tell_unread(now, is_connected, messages);
     }
 
-    /// Whether there is a line to say.
+    /// Whether a line is ready to send.
     fn pull(&mut self, answers: &mut impl FnMut(&str) -> bool) -> bool {
         while self.unsaid.is_empty() {
             let Ok(text) = self.lines.try_recv() else { return false };
@@ -107,7 +108,7 @@ impl Typing {
     }
 }
 
-/// Keeps to what the other side hears.
+/// Limits the rate to what the peer accepts.
 #[derive(Debug)]
 struct Pace {
     busy_until: Instant,
@@ -123,7 +124,8 @@ impl Pace {
     }
 }
 
-/// Passes on the lines of `input` until it ends, and says so. Ctrl-D is no end of a terminal.
+/// Passes on the lines of `input` until it ends, and reports the end. Ctrl-D does not end a
+/// terminal's input.
 fn read_lines(
     mut input: impl BufRead,
     is_terminal: impl Fn() -> bool,
@@ -156,7 +158,7 @@ fn read_lines(
                 messages.say("Ctrl-D ends nothing here: type on, or end the call with Ctrl-C");
             }
         } else {
-            // Nobody expects to type where there never was anything.
+            // The end of an input that never had a line is not reported.
             if anything {
                 messages.say("standard input has ended: the call goes on without typed lines");
             }
@@ -165,8 +167,8 @@ fn read_lines(
     }
 }
 
-/// How much of `piece`, which the rest of a line follows, is to be passed on first: its whole words, or
-/// its whole characters if it is one word.
+/// How many bytes of `piece`, an incomplete line, to pass on now: its complete words, or its
+/// complete characters if it is a single word.
 fn len_of_whole_words(piece: &[u8]) -> usize {
     if let Some(at) = piece.iter().rposition(|byte| *byte == b' ') {
         return at + 1;
@@ -177,19 +179,19 @@ fn len_of_whole_words(piece: &[u8]) -> usize {
     }
 }
 
-/// The longest piece of a line that is kept in memory, in bytes.
+/// The longest piece of a line that is buffered, in bytes.
 const MAX_PIECE_LEN: usize = 8192;
 
-/// Linux's terminals drop what comes behind 4095 bytes of a line.
+/// Linux's terminals discard everything after 4095 bytes of a line.
 const TERMINAL_LINE_LEN: usize = 4095;
 
 const TYPED_BACKLOG: usize = 16;
 
-/// A peer hears ten lines a second and twenty at once; a little less is safe from jitter.
+/// A peer accepts ten lines a second and a burst of twenty. Slightly less leaves room for jitter.
 const SAY_INTERVAL: Duration = Duration::from_millis(125);
 const SAY_BURST: u32 = 15;
 
-/// Between two words about lines that nobody read.
+/// The minimum time between two notices about lines that were not sent.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -198,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    /// What `input` is passed on as.
+    /// The lines that `input` is passed on as.
     fn lines(input: &[u8]) -> Vec<String> {
         let (sender, receiver) = sync_channel(1000);
         read_lines(Cursor::new(input), || false, &sender, &Messages::new(true));
@@ -217,7 +219,7 @@ mod tests {
         assert_eq!(lines(word.as_bytes()).concat(), word);
     }
 
-    /// A terminal at which Ctrl-D is pressed between two lines, and which then goes away.
+    /// A terminal with Ctrl-D pressed twice between two lines; it then fails.
     struct CtrlD(VecDeque<&'static [u8]>);
 
     impl Read for CtrlD {
@@ -240,7 +242,7 @@ mod tests {
         assert_eq!(receiver.iter().collect::<Vec<_>>(), ["one\n", "two\n"]);
     }
 
-    /// What is said of `typed` at `now`.
+    /// The lines that are sent at `now`.
     fn said(typing: &mut Typing, now: Instant, is_connected: bool) -> Vec<String> {
         let mut said = Vec::new();
         let say = |line: Line| {

@@ -1,5 +1,5 @@
-//! The receiving end on the main thread: the newest frame is shown and recorded, and decoded if
-//! that was not done on its [way](super::decoding).
+//! The receiving end on the main thread: shows and records the newest frame, and decodes it unless
+//! the [decoding thread](super::decoding) has.
 
 use std::time::{Duration, Instant};
 
@@ -37,24 +37,24 @@ use crate::{
     },
 };
 
-/// What is done with received frames.
+/// Shows, checks and records received frames.
 #[derive(Debug)]
 pub(super) struct View {
     screen: Option<Screen>,
-    /// Why the windows are gone, until it is said.
+    /// Why the windows were lost, until this is reported.
     window_lost: Option<WindowError>,
     recorder: Option<Recorder>,
     recording: Recording,
-    /// Whether the program goes on though nobody watches and nothing is recorded.
+    /// Whether the program continues without a window and a recording.
     has_other_purpose: bool,
     check: Option<Check>,
     playout: Playout,
     decoder: Decoder,
-    /// The picture that is shown.
+    /// The displayed picture.
     image: Image,
-    /// What the next one is decoded into, if that is done here.
+    /// The buffer for the next picture, if it is decoded on this thread.
     canvas: Image,
-    /// Who decodes what is shown at once.
+    /// The thread that decodes frames shown without a playout delay.
     decoding: Option<Decoding>,
     own_image: Image,
     watch: DecodeWatch,
@@ -68,49 +68,49 @@ pub(super) struct View {
     interval: Meters,
     total: Meters,
     undecodable: u64,
-    /// Whether what has come of torn frames is shown.
+    /// Whether the received strips of torn frames are shown.
     conceals: bool,
-    /// Whose picture is shown, or strips of which.
+    /// The frame that is shown, completely or in part.
     newest: Option<(CallId, FrameId)>,
     concealed: u64,
 }
 
-/// Whether the recording goes well.
+/// The state of the recording.
 #[derive(Debug, PartialEq, Eq)]
 enum Recording {
     Fine,
-    /// The reader of a pipe has gone, which is no failure.
+    /// The reader of the pipe has closed it, which is not a failure.
     Ended,
-    /// Said already; what was written stays.
+    /// Already reported; what was written is kept.
     Failed,
 }
 
-/// What a decoded picture must show.
+/// What a decoded picture must contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
-    /// Anything.
+    /// Anything that decodes.
     Decodes,
-    /// The pattern, with one number at top and bottom that only ever grows.
+    /// The test pattern, with the same number at top and bottom, increasing from frame to frame.
     Pattern {
-        /// The newest number so far.
+        /// The highest number so far.
         newest: Option<u32>,
     },
 }
 
-/// How a view is set up.
+/// A view's configuration.
 #[derive(Debug)]
 pub(super) struct ViewConfig<'a> {
     pub(super) sink: &'a SinkArgs,
-    /// Whether windows are wanted and [can be had](wants_windows).
+    /// Whether windows are wanted and [available](wants_windows).
     pub(super) shows: bool,
     pub(super) windows: Vec<WindowSpec>,
-    /// Nominal frames a second, for a recording's header.
+    /// Nominal frame rate, in frames a second, for a recording's header.
     pub(super) fps: f64,
-    /// Decode even what nobody sees, to measure and to check it.
+    /// Decode without a window too, to measure and to check.
     pub(super) check: Option<Check>,
     pub(super) ledger: Option<Ledger>,
-    /// Whether the program is of use though nobody watches and nothing is recorded: the other side
-    /// of a chat still sees us.
+    /// Whether the program is useful without a window and a recording: in a chat, the other side
+    /// still sees us.
     pub(super) has_other_purpose: bool,
 }
 
@@ -150,17 +150,17 @@ impl View {
         })
     }
 
-    /// How long to wait for a frame before looking after everything else: with a window, keys
-    /// want an answer, and a frame that is held back wants to be shown.
+    /// How long to wait for a frame before other work is due: keys in a window, or a frame that is
+    /// held back.
     pub(super) fn patience(&self) -> Duration {
         let patience = if self.screen.is_some() { WINDOW_PATIENCE } else { PATIENCE };
         let due = self.playout.next_due();
         due.map_or(patience, |due| patience.min(due.saturating_duration_since(clock::now())))
     }
 
-    /// Where to wait for what `handle` receives.
+    /// Where to wait for frames that `handle` receives.
     pub(super) fn incoming(&mut self, handle: &Handle) -> Incoming {
-        // A frame that is held back has time enough.
+        // A frame that is held back leaves time to decode it later.
         if self.decodes() && !self.playout.is_delayed() && self.decoding.is_none() {
             let started = Decoding::start(handle, self.conceals());
             self.decoding = started.inspect_err(|error| warn!("decoding is slower: {error}")).ok();
@@ -169,8 +169,8 @@ impl View {
         pictures.unwrap_or_else(|| Incoming::frames(handle, self.conceals()))
     }
 
-    /// Shows a picture, or the strips of a torn frame; takes a frame, to be [played](Self::play)
-    /// when it is its time.
+    /// Shows a picture or the strips of a torn frame. Queues an undecoded frame for
+    /// [`play`](Self::play).
     pub(super) fn take(&mut self, taken: Taken<Arrived>) -> Result<()> {
         match taken {
             Taken::Value(Arrived::Frame(delivered)) => {
@@ -192,7 +192,7 @@ impl View {
         }
     }
 
-    /// Decodes, shows and records the newest frame whose time has come, if there is one.
+    /// Decodes, shows and records the newest frame that is due, if any.
     pub(super) fn play(&mut self) {
         let now = clock::now();
         let due = self.playout.is_delayed().then_some(now);
@@ -217,13 +217,13 @@ impl View {
         self.present(delivered, due, clock::now());
     }
 
-    /// Whether it wants torn frames.
+    /// Whether torn frames are wanted.
     fn conceals(&self) -> bool {
         self.conceals && self.decodes()
     }
 
-    /// Shows the strips that have come of a torn frame over the picture that is shown, unless
-    /// that is newer or another sender's. It counts neither as shown nor is it recorded.
+    /// Draws the received strips of a torn frame over the displayed picture, unless that picture is
+    /// newer or of another call. The result neither counts as shown nor is recorded.
     fn conceal(&mut self, call: CallId, torn: &TornFrame) {
         let follows = |(of, newest): (CallId, FrameId)| of == call && newest.is_before(torn.id);
         if !self.newest.is_some_and(follows) {
@@ -261,7 +261,7 @@ impl View {
         self.first_shown.get_or_insert(shown);
         self.last_shown = Some(shown);
         if let Some(recorder) = &mut self.recorder {
-            // By our own clock: another sender's media time begins somewhere else.
+            // By our own clock: each sender's media time has another origin.
             let at = delivered.frame.completed.saturating_duration_since(self.began);
             recorder.record(delivered.frame.data, at);
         }
@@ -285,8 +285,7 @@ impl View {
         }
     }
 
-    /// Shows a card instead of the picture, when no stream is there; `lines` are made only if
-    /// they can be seen.
+    /// Shows a card instead of the picture. `lines` is called only if a window is open.
     pub(super) fn notice(&mut self, lines: impl FnOnce() -> Vec<String>) {
         if let Some(screen) = &mut self.screen {
             let result = screen.notice(Role::Peer, &lines());
@@ -294,13 +293,14 @@ impl View {
         }
     }
 
-    /// Shows `text` over the picture for a while.
+    /// Shows `text` over the picture for [`CAPTION_TIME`].
     pub(super) fn caption(&mut self, text: String) {
         self.overlay.caption = Some(text);
         self.caption_until = Some(clock::now() + CAPTION_TIME);
     }
 
-    /// Looks after keys, captions and the recording. True: the user wants to quit.
+    /// Handles keys, captions and the state of the recording. Returns true if the program is to
+    /// end.
     pub(super) fn tick(&mut self, now: Instant, messages: &Messages) -> Result<bool> {
         if self.caption_until.is_some_and(|until| until <= now) {
             (self.overlay.caption, self.caption_until) = (None, None);
@@ -321,14 +321,14 @@ impl View {
         Ok(quit)
     }
 
-    /// The stream's nominal frames a second, for a recording's header.
+    /// Sets the stream's nominal frame rate, in frames a second, for a recording's header.
     pub(super) fn set_rate(&mut self, fps: f64) {
         if let Some(recorder) = &mut self.recorder {
             recorder.set_rate(fps);
         }
     }
 
-    /// Another sender begins: its first picture is yet to come.
+    /// Called when another sender begins: none of its pictures has been shown yet.
     pub(super) fn expect_another(&mut self) {
         self.last_shown = None;
     }
@@ -338,7 +338,7 @@ impl View {
         self.last_shown
     }
 
-    /// How long after the start the first frame was shown.
+    /// The time from the start until the first frame was shown.
     pub(super) fn first_picture(&self) -> Option<Duration> {
         self.first_shown.map(|at| at.saturating_duration_since(self.began))
     }
@@ -347,12 +347,12 @@ impl View {
         &self.total
     }
 
-    /// Processor time of the threads that helped to decode.
+    /// Processor time of the decoding threads.
     pub(super) fn helpers_cpu(&self) -> Duration {
         self.decoder.helpers_cpu() + self.decoding.as_ref().map_or(Duration::ZERO, Decoding::cpu)
     }
 
-    /// Frames that arrived whole and could not be decoded.
+    /// Complete frames that could not be decoded, or failed the check.
     pub(super) fn undecodable(&self) -> u64 {
         self.undecodable + self.decoding.as_ref().map_or(0, Decoding::damaged)
     }
@@ -362,12 +362,12 @@ impl View {
         self.concealed
     }
 
-    /// Whole frames that were not shown, since a newer one was due as well.
+    /// Complete frames that were not shown because a newer one was available.
     pub(super) fn superseded(&self) -> u64 {
         self.playout.superseded() + self.decoding.as_ref().map_or(0, Decoding::superseded)
     }
 
-    /// Writes the second's statistics, if it is over, and puts them on the overlay.
+    /// Writes the statistics if they are due, and updates the overlay.
     pub(super) fn report(
         &mut self,
         now: Instant,
@@ -380,7 +380,7 @@ impl View {
         }
     }
 
-    /// Writes what has happened since the last second's statistics, at the end.
+    /// At the end, writes the statistics since the last interval.
     pub(super) fn report_rest(
         &mut self,
         statistics: &mut Statistics,
@@ -413,7 +413,7 @@ impl View {
         self.interval.reset();
     }
 
-    /// Finishes the recording; what went wrong with it, if anything did.
+    /// Finishes the recording and reports it.
     pub(super) fn finish(self, messages: &Messages) -> Result<()> {
         let Some(recorder) = self.recorder else { return Ok(()) };
         let finished = recorder.finish();
@@ -439,7 +439,7 @@ impl View {
         Ok(())
     }
 
-    /// Gives up windows that can no longer be shown.
+    /// Drops the screen if showing has failed.
     fn keep_screen(&mut self, shown: Result<(), WindowError>) {
         if let Err(error) = shown {
             self.screen = None;
@@ -447,19 +447,19 @@ impl View {
         }
     }
 
-    /// Whether the program is of use to anybody, its statistics aside.
+    /// Whether the program does anything useful besides writing statistics.
     pub(super) fn is_of_use(&self) -> bool {
         let records = self.recorder.is_some() && self.recording == Recording::Fine;
         self.screen.is_some() || self.has_other_purpose || records
     }
 
-    /// Whether anybody looks at the pixels here; a recorder decodes for itself.
+    /// Whether pixels are needed here. A recorder decodes for itself.
     fn decodes(&self) -> bool {
         self.screen.is_some() || self.check.is_some()
     }
 
-    /// Takes the picture that a frame has become for the one that is shown. False: it is not what
-    /// it must be.
+    /// Makes `picture`, decoded from `delivered`, the displayed one. Returns false if it fails the
+    /// check.
     fn accept(&mut self, delivered: &Delivered, picture: Image) -> bool {
         let before = std::mem::replace(&mut self.image, picture);
         match &self.decoding {
@@ -472,8 +472,9 @@ impl View {
         passes
     }
 
-    /// Says what has become of the recording. If it was the program's only purpose, its end is the
-    /// program's: in success, when the reader of a pipe goes. True: it is to end.
+    /// Reports the state of the recording. If the recording is the program's only purpose, its end
+    /// ends the program: with success if a pipe's reader has closed it, else with an error. Returns
+    /// true if the program is to end.
     fn check_recording(&mut self, messages: &Messages) -> Result<bool> {
         let Some(recorder) = &self.recorder else { return Ok(false) };
         recorder.notes().iter().for_each(|note| messages.say(note));
@@ -502,8 +503,8 @@ impl Check {
     }
 }
 
-/// Whether to open windows: they are wanted, and the display and the toolkit work. What does not
-/// work is said, and done without.
+/// Whether to open windows: they are wanted, and the display and the toolkit work. Reports why they
+/// do not.
 pub(super) fn wants_windows(sink: &SinkArgs, messages: &Messages) -> bool {
     if matches!(sink.show, Some(Show::None | Show::Decode)) {
         return false;
@@ -524,7 +525,7 @@ fn open_screen(windows: &[WindowSpec], messages: &Messages) -> Option<Screen> {
     opened.ok()
 }
 
-/// A window toolkit that lacks a descriptor ends the whole process.
+/// Checks for free descriptors, since a window toolkit that lacks one ends the whole process.
 fn ensure_window_descriptors() -> Result<(), String> {
     ensure_free(WINDOW_DESCRIPTORS).map_err(|error| with_remedy(format!("{error:#}")))
 }
@@ -533,7 +534,7 @@ fn note(count: u64, what: &str) -> String {
     if count == 0 { String::new() } else { format!(", {count} {what}") }
 }
 
-/// A window of Qt 5.15 on X11 keeps up to five open, and needs more while it starts.
+/// A window of Qt 5.15 on X11 keeps up to five descriptors open, and needs more while it starts.
 const WINDOW_DESCRIPTORS: usize = 10;
 
 const WINDOW_PATIENCE: Duration = Duration::from_millis(10);

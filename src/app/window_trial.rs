@@ -1,8 +1,8 @@
-//! Whether the window toolkit works here, where that is in doubt.
+//! Tests whether the window toolkit works, where that is in doubt.
 //!
 //! A toolkit that cannot start ends the whole process (Qt aborts), and nothing in the process can
-//! prevent that. So a child of ours opens a window first; but only in an unusual environment, since
-//! that takes a tenth of a second.
+//! prevent that. A child process therefore opens a window first, but only in an unusual
+//! environment, since that takes a tenth of a second.
 
 use std::{
     io::Read,
@@ -22,13 +22,13 @@ use crate::{
     },
 };
 
-/// `Ok` if windows can be opened; else why not, in one line.
+/// `Ok` if windows can be opened, else the reason in one line.
 pub(super) fn windows_work() -> Result<(), String> {
     display::available()?;
     if display::is_in_doubt() { try_in_child() } else { Ok(()) }
 }
 
-/// What the child does.
+/// The child's work: opens a window.
 pub(super) fn run() -> Result<()> {
     let window = WindowSpec { title: "udpchat".into(), role: Role::Peer };
     Screen::open(&[window])?;
@@ -62,7 +62,7 @@ fn try_in_child() -> Result<(), String> {
     })
 }
 
-/// Waits for the end of `child`; `None`: it took too long, and was killed.
+/// Waits for `child` to end; `None`: it took too long and was killed.
 fn wait(child: &mut Child) -> Option<ExitStatus> {
     let until = clock::now() + PATIENCE;
     while clock::now() < until {
@@ -77,7 +77,7 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
     None
 }
 
-/// The line of a toolkit's complaints that names the cause.
+/// The line of a toolkit's output that names the cause.
 fn reason(said: &str) -> Option<String> {
     let names_cause =
         |line: &&str| line.to_lowercase().contains("could not") || line.contains("cannot");
@@ -87,7 +87,7 @@ fn reason(said: &str) -> Option<String> {
     Some(cause.strip_prefix("udpchat: ").unwrap_or(cause).chars().take(MAX_REASON_LEN).collect())
 }
 
-/// A toolkit on a slow machine takes a second.
+/// A toolkit on a slow machine takes a second to start.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
