@@ -1,7 +1,7 @@
-//! Where a target is: the addresses that its user gave, or those that its name has now.
+//! The addresses of a target: those given by the user, or those its name resolves to.
 //!
-//! A name is looked up again and again while its target does not answer, since the machine may come back at
-//! another address. Until a name has an address it is waited for, as a machine that is off is.
+//! A name is looked up repeatedly while its target does not answer, since the machine may come back
+//! at another address. A name without an address is retried, like a machine that is off.
 
 use std::{
     net::SocketAddr,
@@ -10,15 +10,15 @@ use std::{
 
 use super::Target;
 
-/// A question for addresses, unique within its endpoint.
+/// A lookup, unique within its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LookupId(pub u64);
 
-/// A target's addresses, as they are known now.
+/// The currently known addresses of a target.
 #[derive(Debug)]
 pub(super) struct Addresses {
     known: Vec<SocketAddr>,
-    /// `None`: addresses were given.
+    /// `None`: the addresses were given by the user.
     name: Option<Name>,
 }
 
@@ -26,19 +26,20 @@ pub(super) struct Addresses {
 struct Name {
     asked: Option<(LookupId, Instant)>,
     next_at: Instant,
-    /// After one that succeeded.
+    /// The pause after a successful lookup.
     interval: Duration,
 }
 
 impl Addresses {
-    /// Those of `target`; a name is looked up at once, and again after `interval` at the earliest.
+    /// The addresses of `target`. A name is looked up at once, and again after `interval` at the
+    /// earliest.
     pub(super) fn new(now: Instant, target: &Target, interval: Duration) -> Self {
         let name = target.addrs.is_empty();
         let name = name.then_some(Name { asked: None, next_at: now, interval });
         Self { known: alternating(&target.addrs), name }
     }
 
-    /// In the order in which they are to be tried; none as long as the name has none.
+    /// The addresses in the order to try them; empty while the name has not been resolved.
     pub(super) fn known(&self) -> &[SocketAddr] {
         &self.known
     }
@@ -48,19 +49,19 @@ impl Addresses {
         self.poll_timeout().is_some_and(|due| due <= now)
     }
 
-    /// When it should.
+    /// When the name should be looked up next, unless a lookup is running.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.name.as_ref().filter(|name| name.asked.is_none()).map(|name| name.next_at)
     }
 
-    /// It is being looked up, as `id`.
+    /// Records that lookup `id` has started.
     pub(super) fn note_asked(&mut self, now: Instant, id: LookupId) {
         if let Some(name) = &mut self.name {
             name.asked = Some((id, now));
         }
     }
 
-    /// Looks it up soon, since an address does not work.
+    /// Brings the next lookup forward, since an address does not work.
     pub(super) fn hurry(&mut self, now: Instant) {
         if let Some(name) = &mut self.name {
             name.next_at = name.next_at.min(now + RETRY_INTERVAL);
@@ -71,14 +72,14 @@ impl Addresses {
         self.name.as_ref().is_some_and(|name| name.asked.is_some_and(|(asked, _)| asked == id))
     }
 
-    /// Since when nobody has answered, if nothing is known without the answer.
+    /// The start of the running lookup, if no address is known.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         let (_, since) = self.name.as_ref()?.asked?;
         self.known.is_empty().then_some(since)
     }
 
-    /// The answer. What was known before stays if there is none now: a name service fails more often
-    /// than an address changes.
+    /// Handles the result of a lookup. An empty result keeps the known addresses: name servers fail
+    /// more often than addresses change.
     pub(super) fn handle_found(&mut self, now: Instant, found: &[SocketAddr]) {
         let Some(name) = &mut self.name else { return };
         name.asked = None;
@@ -89,8 +90,8 @@ impl Addresses {
     }
 }
 
-/// `addrs` without repetitions, IPv6 and IPv4 in turn, beginning with the first one's (RFC 8305 §4): one
-/// family that does not work at all costs one attempt only.
+/// `addrs` without duplicates, alternating between IPv6 and IPv4, beginning with the first one's
+/// family (RFC 8305 §4): a family that does not work at all costs only one attempt.
 fn alternating(addrs: &[SocketAddr]) -> Vec<SocketAddr> {
     let begins = addrs.first().is_some_and(SocketAddr::is_ipv6);
     let of = |is_ipv6: bool| addrs.iter().filter(move |addr| addr.is_ipv6() == is_ipv6);
@@ -109,7 +110,7 @@ fn alternating(addrs: &[SocketAddr]) -> Vec<SocketAddr> {
     }
 }
 
-/// After a lookup that found nothing.
+/// The pause after a lookup that found nothing.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

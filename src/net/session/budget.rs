@@ -1,8 +1,8 @@
-//! How often somebody may do something: so many times at once, and so many a second in the long run.
+//! A token bucket.
 
 use std::time::{Duration, Instant};
 
-/// A bucket of permissions that fills itself.
+/// A token bucket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
     a_second: f64,
@@ -12,12 +12,12 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// `a_second` in the long run, `burst` at once.
+    /// `a_second`: tokens added a second. `burst`: the capacity; the bucket starts full.
     pub(super) fn new(now: Instant, a_second: f64, burst: f64) -> Self {
         Self { a_second, burst, left: burst, filled: now }
     }
 
-    /// How many there are at `now`.
+    /// The tokens available at `now`.
     pub(super) fn left(&mut self, now: Instant) -> f64 {
         let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.left = (self.left + elapsed * self.a_second).min(self.burst);
@@ -25,7 +25,7 @@ impl Budget {
         self.left
     }
 
-    /// Takes one, if there is one.
+    /// Takes one token. Returns false if there is none.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let is_there = self.left(now) >= 1.0;
         if is_there {
@@ -34,10 +34,10 @@ impl Budget {
         is_there
     }
 
-    /// When there is one.
+    /// When the next token is available.
     pub(super) fn next_at(&self) -> Instant {
         let missing = (1.0 - self.left).max(0.0) / self.a_second;
-        // Rounded up, so that it is there then.
+        // Rounded up, so that the token is available then.
         self.filled + Duration::from_secs_f64(missing) + Duration::from_micros(1)
     }
 }

@@ -1,4 +1,4 @@
-//! What one side of a session sends: bodies in, finished datagrams out.
+//! One side's outgoing datagrams: bodies in, complete datagrams out.
 
 use crate::net::{
     crypto::seal::Sealer,
@@ -9,12 +9,12 @@ use crate::net::{
     },
 };
 
-/// Numbers and completes one side's datagrams.
+/// Numbers, completes and seals one side's datagrams.
 #[derive(Debug)]
 pub(super) struct Outbound {
     session: SessionId,
     direction: Direction,
-    /// None: in the clear.
+    /// `None`: datagrams are not sealed.
     sealer: Option<Sealer>,
     next_sequence: u64,
     datagrams: u64,
@@ -22,16 +22,16 @@ pub(super) struct Outbound {
     joiner: Joiner,
 }
 
-/// Datagrams back to back, for one call of the kernel.
+/// Contiguous datagrams for one system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Burst {
-    /// Bytes in all.
+    /// Total bytes.
     pub(super) len: usize,
     /// Bytes of each datagram but the last.
     pub(super) segment_len: usize,
 }
 
-/// A burst that is being written: datagrams of one length, until a shorter one ends it.
+/// A burst being written: datagrams of equal length; a shorter one ends it.
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
     outbound: &'a mut Outbound,
@@ -40,7 +40,7 @@ pub(super) struct Batch<'a> {
 }
 
 impl Outbound {
-    /// The datagrams of `session` that leave in this direction, in the clear.
+    /// The clear datagrams of `session` in this direction.
     pub(super) fn clear(session: SessionId, direction: Direction) -> Self {
         Self {
             session,
@@ -53,7 +53,7 @@ impl Outbound {
         }
     }
 
-    /// The same, sealed, numbered from `first_sequence` on.
+    /// The same, sealed, and numbered from `first_sequence`.
     pub(super) fn sealed(
         session: SessionId,
         direction: Direction,
@@ -77,7 +77,7 @@ impl Outbound {
         if self.sealer.is_some() { Form::Sealed } else { Form::Clear }
     }
 
-    /// What joins the CRCs of this side's chunks.
+    /// Combines the CRCs of this side's chunks.
     pub(super) fn joiner(&mut self) -> &mut Joiner {
         &mut self.joiner
     }
@@ -87,7 +87,7 @@ impl Outbound {
         self.next_sequence
     }
 
-    /// Datagrams and their bytes of UDP payload so far.
+    /// Datagrams sent so far, and their bytes of UDP payload.
     pub(super) fn sent(&self) -> (u64, u64) {
         (self.datagrams, self.bytes)
     }
@@ -107,8 +107,8 @@ impl Outbound {
         Burst { len, segment_len: len }
     }
 
-    /// The same, where `fill` returns what it has hashed of the body's end; returns the datagram's
-    /// length.
+    /// The same, but `fill` returns what it has already hashed of the body's end. Returns the
+    /// datagram's length.
     fn emit_hashed(
         &mut self,
         kind: Kind,
@@ -137,13 +137,13 @@ impl Outbound {
 }
 
 impl<'a> Batch<'a> {
-    /// An empty one, at the head of `buf`.
+    /// An empty batch at the head of `buf`.
     pub(super) fn new(outbound: &'a mut Outbound, buf: &'a mut [u8]) -> Self {
         Self { outbound, buf, burst: None }
     }
 
-    /// Writes one more datagram, as [`Outbound::emit`] does, where `fill` returns what it has
-    /// hashed of the body's end. False: it does not fit behind the others, and nothing was done.
+    /// Appends a datagram, as [`Outbound::emit`] does, but `fill` returns what it has already
+    /// hashed of the body's end. Returns false and writes nothing if it does not fit.
     pub(super) fn push(
         &mut self,
         kind: Kind,
@@ -162,7 +162,7 @@ impl<'a> Batch<'a> {
         true
     }
 
-    /// What has been written, if anything.
+    /// The burst written, if any.
     pub(super) fn finish(self) -> Option<Burst> {
         self.burst
     }

@@ -1,4 +1,4 @@
-//! What mends a stream's frames: parity on their way, and answers to NACKs after it.
+//! Loss repair of a stream: parity with the frames, and answers to NACKs.
 
 use std::time::{Duration, Instant};
 
@@ -11,21 +11,21 @@ use crate::net::{
     wire::{checksum::Hashed, datagram::Kind, nack::Nack},
 };
 
-/// Makes the parity of one stream, and keeps its frames for a receiver that may ask.
+/// Creates the parity of one stream, and keeps its frames for retransmission.
 #[derive(Debug)]
 pub(super) struct Repairs {
     store: RepairStore,
-    /// Made when there is first parity to make.
+    /// Created on first use.
     encoder: Option<ParityEncoder>,
     answers_with_parity: bool,
     keeps: bool,
-    /// The parity of the frame before, for its memory.
+    /// The buffer of the previous frame's parity, for reuse.
     memory: Vec<u8>,
 }
 
 impl Repairs {
-    /// For a stream whose answers may be fresh parity, if `answers_with_parity`, and whose
-    /// frames are kept, if `keeps`.
+    /// `answers_with_parity`: NACKs may be answered with fresh parity. `keeps`: sent frames are
+    /// kept for NACKs.
     pub(super) fn new(answers_with_parity: bool, keeps: bool) -> Self {
         Self {
             store: RepairStore::new(),
@@ -36,7 +36,7 @@ impl Repairs {
         }
     }
 
-    /// Whether answers wait to be sent.
+    /// Whether answers are waiting to be sent.
     pub(super) fn has_answers(&self) -> bool {
         self.store.next_body_len().is_some()
     }
@@ -45,7 +45,7 @@ impl Repairs {
         self.store.counters()
     }
 
-    /// Gives `frame`, which `packetizer` cuts, so many parity chunks.
+    /// Adds `parity` parity chunks to `frame`, which `packetizer` is sending.
     pub(super) fn protect(
         &mut self,
         packetizer: &mut Packetizer,
@@ -58,7 +58,7 @@ impl Repairs {
         packetizer.protect(&frame.data.view(), parity, encoder, outbound.joiner(), memory);
     }
 
-    /// Takes a frame of which all has left.
+    /// Takes over a completely sent frame.
     pub(super) fn keep(&mut self, now: Instant, packetizer: Packetizer, frame: OutgoingFrame) {
         let extent = packetizer.extent(&frame.data.view()).filter(|_| self.keeps);
         if let Some(extent) = extent {
@@ -76,7 +76,7 @@ impl Repairs {
         self.memory = packetizer.into_memory();
     }
 
-    /// Takes what the receiver asks for, in a stream that sends `rate` bytes a second.
+    /// Handles a NACK, in a stream that sends `rate` bytes a second.
     pub(super) fn handle_nack(&mut self, now: Instant, nack: &Nack, rate: f64) {
         let encoder =
             self.answers_with_parity.then(|| self.encoder.get_or_insert_with(ParityEncoder::new));
@@ -114,6 +114,6 @@ impl Repairs {
     }
 }
 
-/// How long a frame is kept after it has left. Receivers give one up after 250 ms, and mostly
+/// How long a frame is kept after it was sent. Receivers give a frame up after 250 ms, and usually
 /// when the next one is complete.
 const KEPT_FOR: Duration = Duration::from_millis(250);

@@ -1,5 +1,4 @@
-//! The sending half of a call: frames in, video datagrams out, protected and repaired by what the
-//! receiver tells.
+//! The sending half of a call: frames in; video datagrams, parity and retransmissions out.
 
 use std::time::{Duration, Instant};
 
@@ -25,33 +24,33 @@ use crate::net::{
     },
 };
 
-/// Sends one stream to one peer. The frame on its way is finished; of those that wait behind
-/// it, only the newest is kept.
+/// Sends one stream to one peer. The frame being sent is finished; of the frames waiting behind it,
+/// only the newest is kept.
 #[derive(Debug)]
 pub(super) struct Sender {
     clock: MediaClock,
     next_id: FrameId,
     current: Option<OnItsWay>,
     waiting: Option<OutgoingFrame>,
-    /// None: a frame leaves as fast as it can.
+    /// `None`: frames are not paced.
     pacer: Option<Pacer>,
-    /// What may be sent in all, once the user or the path has set a limit.
+    /// Limits everything that is sent, once the user or the path sets a limit.
     budget: Option<SendBudget>,
-    /// While nothing is known of the path.
+    /// Present while the path's capacity is unknown.
     first_flight: Option<FirstFlight>,
-    /// When nothing more could leave.
+    /// When [`poll_transmit`](Self::poll_transmit) last had nothing to send.
     drained: Instant,
     form: Form,
     max_datagram_len: usize,
     redundancy: Redundancy,
-    /// The parity of the last frame for which it was decided.
+    /// The parity count of the last frame for which it was decided.
     last_parity: u16,
     repairs: Repairs,
-    /// None: nobody tells how the path is.
+    /// `None`: the session has no feedback.
     rate: Option<RateController>,
     max_bitrate: Option<u64>,
     last_report: Option<Report>,
-    /// Whether what was lost before the last report is put down to the length of datagrams.
+    /// Whether losses before the last report are attributed to the datagram length.
     are_lost_by_length: bool,
     usual: Usual,
     counters: SenderCounters,
@@ -60,38 +59,38 @@ pub(super) struct Sender {
 /// How a stream is sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SenderConfig {
-    /// The largest datagram, in bytes of UDP payload.
+    /// The maximum datagram length, in bytes of UDP payload.
     pub(super) max_datagram_len: usize,
     pub(super) fec: FecMode,
     /// In bits a second of UDP payload.
     pub(super) max_bitrate: Option<u64>,
-    /// Whether the receiver reports and asks for what it misses.
+    /// Whether the receiver sends reports and NACKs.
     pub(super) has_feedback: bool,
     pub(super) form: Form,
 }
 
-/// What the stream's frames are like, smoothed.
+/// Smoothed properties of the stream's frames.
 #[derive(Clone, Copy, Debug, Default)]
 struct Usual {
     pushed: Option<Instant>,
     interval: Option<Duration>,
-    /// Bytes sent for each byte of picture: headers, parity, repairs.
+    /// Bytes sent for each byte of picture: headers, parity, retransmissions.
     overhead: Option<f64>,
-    /// Bytes of a picture.
+    /// Bytes of a frame.
     frame_len: Option<f64>,
     bytes_before: u64,
 }
 
-/// What became of the frames that were to be sent.
+/// Counters of the frames given to a sender.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SenderCounters {
-    /// Frames of which every chunk was handed out.
+    /// Frames whose chunks were all sent.
     pub(super) frames: u64,
-    /// Their bytes, as the encoder made them.
+    /// Bytes of those frames, as encoded.
     pub(super) picture_bytes: u64,
-    /// Frames replaced by newer ones before their first chunk left.
+    /// Frames replaced by newer ones before their first chunk was sent, or dropped as stale.
     pub(super) superseded: u64,
-    /// Frames that are empty, too large, or were abandoned by whoever made them.
+    /// Frames that are empty, too large, or were abandoned by the encoder.
     pub(super) unsendable: u64,
     /// Parity chunks sent with their frames.
     pub(super) parity_chunks: u64,
@@ -102,7 +101,7 @@ struct OnItsWay {
     packetizer: Packetizer,
     frame: OutgoingFrame,
     begun: Instant,
-    /// When it was last asked for what can leave.
+    /// When it last emitted datagrams.
     paused_at: Option<Instant>,
     has_parity_decided: bool,
 }
@@ -140,7 +139,7 @@ impl Sender {
         sender
     }
 
-    /// Everything that is sent from now on stays within what the user and the path allow.
+    /// Applies the current limits of the user and the path to everything that is sent.
     fn limit(&mut self, now: Instant) {
         let path = self.rate.as_ref().and_then(RateController::budget_bps);
         let Some(bps) = path.into_iter().chain(self.max_bitrate).min() else {
@@ -157,17 +156,17 @@ impl Sender {
         self.counters
     }
 
-    /// The largest datagram, in bytes of UDP payload.
+    /// The maximum datagram length, in bytes of UDP payload.
     pub(super) fn max_datagram_len(&self) -> usize {
         self.max_datagram_len
     }
 
-    /// From the next frame on, datagrams are at most so long.
+    /// Sets the maximum datagram length, from the next frame.
     pub(super) fn set_max_datagram_len(&mut self, now: Instant, len: usize) {
         if len != self.max_datagram_len {
             self.max_datagram_len = len;
             if self.are_lost_by_length {
-                // None of what has left tells what the path carries.
+                // The datagrams sent so far do not tell what the path can carry.
                 self.first_flight = self.is_paced().then(FirstFlight::default);
                 if let Some(rate) = &mut self.rate {
                     rate.disregard_losses();
@@ -186,12 +185,12 @@ impl Sender {
         self.repairs.counters()
     }
 
-    /// The last that the receiver reported.
+    /// The receiver's last report.
     pub(super) fn last_report(&self) -> Option<&Report> {
         self.last_report.as_ref()
     }
 
-    /// What pictures may take, as the path is and as the user wants it.
+    /// The bitrates available for pictures, given the path and the user's limit.
     pub(super) fn picture_bitrates(&self) -> PictureBitrates {
         let overhead = self.usual.overhead.unwrap_or(FIRST_OVERHEAD).min(MOST_OVERHEAD);
         let pictures = |bps: u64| (bps as f64 / overhead) as u64;
@@ -203,14 +202,14 @@ impl Sender {
         }
     }
 
-    /// A datagram that is neither a frame's nor an answer has left: a probe, a report, a NACK.
+    /// Records a datagram other than video: a probe, a report, a NACK.
     pub(super) fn record_beside(&mut self, now: Instant, bytes: usize) {
         if let Some(budget) = &mut self.budget {
             budget.record_sent(now, bytes);
         }
     }
 
-    /// A probe of ours has come back.
+    /// Handles the reply to one of our probes.
     pub(super) fn handle_echo(&mut self, now: Instant) {
         let was_silent = self.is_unreported();
         if let Some(rate) = &mut self.rate {
@@ -222,7 +221,7 @@ impl Sender {
         }
     }
 
-    /// The path is back: a frame that it held up is of no use any more.
+    /// Drops a frame that an outage of the path made useless.
     fn drop_stale(&mut self, now: Instant) {
         let is_stale = |c: &mut OnItsWay| now.saturating_duration_since(c.begun) > STALE;
         if self.current.take_if(is_stale).is_some() {
@@ -235,14 +234,14 @@ impl Sender {
         self.rate.as_ref().is_some_and(|rate| rate.state() == RateState::Silent)
     }
 
-    /// How often the queue should be probed for, if it should.
+    /// The mean interval of queue probes, if the queue should be probed.
     pub(super) fn probe_pace(&self) -> Option<Duration> {
         self.rate.as_ref()?.probe_pace()
     }
 
-    /// Takes a report of the receiver. `probed`: the queue that the fastest probe since the last one
-    /// has met; the round trip is `rtt`, if that is known. `are_lost_by_length`: what is lost is too long
-    /// for the path.
+    /// Handles a report of the receiver. `probed`: the queueing delay of the fastest probe since
+    /// the last report. `rtt`: the round-trip time, if known. `are_lost_by_length`: losses are
+    /// attributed to the datagram length.
     pub(super) fn handle_report(
         &mut self,
         now: Instant,
@@ -286,7 +285,7 @@ impl Sender {
         }
     }
 
-    /// Takes what the receiver asks for.
+    /// Handles a NACK of the receiver.
     pub(super) fn handle_nack(&mut self, now: Instant, nack: &Nack) {
         let rate = self.bytes_a_second();
         self.repairs.handle_nack(now, nack, rate);
@@ -307,7 +306,7 @@ impl Sender {
                 Some(_) => self.first_flight = None,
                 None => {}
             }
-            // In silence frames are what finds the path again.
+            // While reports are overdue, frames must flow to find the path again.
             if rate.state() == RateState::Silent {
                 self.first_flight = None;
             }
@@ -315,7 +314,7 @@ impl Sender {
         }
     }
 
-    /// From now on frames leave in groups, with pauses, or at once.
+    /// Turns pacing on or off.
     pub(super) fn set_paced(&mut self, now: Instant, paced: bool) {
         self.pacer = paced.then(|| Pacer::new(now, self.max_datagram_len));
         let is_unknown = paced && self.rate.is_some() && self.last_report.is_none();
@@ -325,12 +324,12 @@ impl Sender {
         }
     }
 
-    /// Whether frames leave in groups, which nothing on this machine needs.
+    /// Whether frames are paced, which loopback does not need.
     pub(super) fn is_paced(&self) -> bool {
         self.pacer.is_some()
     }
 
-    /// Whether a frame, or a part of one, is still to leave.
+    /// Whether a frame, or part of one, is still to be sent.
     pub(super) fn is_busy(&self) -> bool {
         self.current.is_some() || self.waiting.is_some() && self.may_begin()
     }
@@ -338,7 +337,7 @@ impl Sender {
     pub(super) fn push_frame(&mut self, now: Instant, frame: OutgoingFrame) {
         self.usual.note_push(now);
         if let Some(untouched) = self.current.take_if(|c| c.packetizer.is_untouched()) {
-            // Its number is free again: a gap would look like a loss to the receiver.
+            // Its id is free again: a gap would look like a loss to the receiver.
             self.next_id = untouched.packetizer.frame();
             self.counters.superseded += 1;
         }
@@ -355,12 +354,12 @@ impl Sender {
         due.into_iter().flatten().min()
     }
 
-    /// Whether a frame, or an answer to a NACK, may begin now.
+    /// Whether a frame, or the answer to a NACK, may begin now.
     fn may_begin(&self) -> bool {
         self.first_flight.as_ref().is_none_or(FirstFlight::has_room)
     }
 
-    /// When the pacer and the budget let the next datagrams go, if any wait for that.
+    /// When the pacer and the budget allow the next datagrams, if any are waiting for them.
     fn pacer_due(&self) -> Option<Instant> {
         let answers = self.budget.as_ref().filter(|_| self.repairs.has_answers());
         let answers = answers.and_then(|budget| budget.poll(self.drained, 1).next);
@@ -369,7 +368,7 @@ impl Sender {
         answers.into_iter().chain(frame).min()
     }
 
-    /// How many of a frame's `waiting` datagrams may leave at `now`.
+    /// How many of a frame's `waiting` datagrams may be sent at `now`.
     fn allowance(&self, now: Instant, waiting: usize) -> Allowance {
         let free = Allowance { datagrams: waiting, next: None };
         let paced = self.pacer.as_ref().map_or(free, |pacer| pacer.poll(now, waiting));
@@ -388,7 +387,7 @@ impl Sender {
         }
     }
 
-    /// Writes up to `max_datagrams` datagrams of one frame to `buf`; what was asked for comes first.
+    /// Writes up to `max_datagrams` datagrams to `buf`. Answers to NACKs go first.
     pub(super) fn poll_transmit(
         &mut self,
         now: Instant,
@@ -458,8 +457,8 @@ impl Sender {
         }
     }
 
-    /// How many parity chunks fit beside a frame's source chunks into what the path carries from
-    /// frame to frame. Parity that does not fit would be lost with the pictures.
+    /// How many parity chunks fit beside a frame's source chunks into one frame interval of the
+    /// path's capacity. More parity would only cause losses.
     fn parity_room(&self, source_chunks: u16) -> u16 {
         let bound = self.rate.as_ref().and_then(RateController::bound_bps);
         let (Some(bps), Some(interval)) = (bound, self.usual.interval) else { return u16::MAX };
@@ -467,7 +466,7 @@ impl Sender {
         (chunks as u16).saturating_sub(source_chunks)
     }
 
-    /// Keeps what has left, in case that it is asked for.
+    /// Keeps a sent frame for retransmission.
     fn finish(&mut self, now: Instant, done: OnItsWay, outbound: &Outbound) {
         self.counters.frames += 1;
         if let Some(rate) = &mut self.rate {
@@ -479,7 +478,7 @@ impl Sender {
         self.repairs.keep(now, done.packetizer, done.frame);
     }
 
-    /// Of six long chunks two of parity are a third; so where there is loss, chunks are short.
+    /// Two parity chunks for six long chunks add a third, so chunks are shorter on a lossy path.
     fn chunk_len(&self) -> u16 {
         let limit = if self.last_parity > 0 { LOSSY_DATAGRAM_LEN } else { usize::MAX };
         chunk_len_for(self.max_datagram_len.min(limit), self.form)
@@ -490,7 +489,7 @@ impl Sender {
         frame / self.usual.interval.unwrap_or(FIRST_INTERVAL).as_secs_f64()
     }
 
-    /// Begins with the frame that waits, if none is on its way and it may begin.
+    /// Starts the waiting frame, if no frame is being sent and one may begin.
     fn start_waiting(&mut self, now: Instant) {
         if self.current.is_none()
             && self.may_begin()
@@ -532,7 +531,7 @@ impl Usual {
         self.interval = Some(self.interval.map_or(interval, |usual| (usual * 7 + interval) / 8));
     }
 
-    /// A frame of `len` bytes has left; `bytes` have in all.
+    /// Records that a frame of `len` bytes was sent; `bytes` is the total sent so far.
     fn note_sent(&mut self, len: usize, bytes: u64) {
         let (len, sent) = (len.max(1) as f64, (bytes - self.bytes_before) as f64);
         self.bytes_before = bytes;
@@ -542,7 +541,7 @@ impl Usual {
     }
 }
 
-/// What congestion control is to know of a report, after the one `before` it.
+/// The input of congestion control from a report and the one `before` it.
 fn feedback(before: &Report, report: &Report, probed: Option<Duration>) -> Feedback {
     let received = report.received - before.received;
     let lost = report.lost.saturating_sub(before.lost);
@@ -557,8 +556,7 @@ fn feedback(before: &Report, report: &Report, probed: Option<Duration>) -> Feedb
 }
 
 impl OnItsWay {
-    /// The frame's source chunks, once they are known and as long as it has not been decided how
-    /// much parity they get.
+    /// The number of the frame's source chunks, once known and while its parity is undecided.
     fn unprotected(&self) -> Option<u16> {
         if self.has_parity_decided {
             return None;
@@ -566,12 +564,12 @@ impl OnItsWay {
         self.packetizer.unprotected(&self.frame.data.view())
     }
 
-    /// How many of its datagrams could leave.
+    /// How many of its datagrams are ready to be sent.
     fn ready(&self) -> usize {
         self.packetizer.ready(&self.frame.data.view())
     }
 
-    /// Writes what there is, up to `max_datagrams`, and says what comes next.
+    /// Writes up to `max_datagrams` ready datagrams. Returns them and the packetizer's next step.
     fn emit(
         &mut self,
         now: Instant,
@@ -596,36 +594,38 @@ impl OnItsWay {
     }
 }
 
-/// Bits a second: a small picture at the lowest quality, once or twice a second, and reports.
+/// In bits a second: a small picture at the lowest quality once or twice a second, and reports.
 pub(super) const MIN_BITRATE: u64 = 100_000;
 
-/// 1 Gbit/s: no limit, as far as pictures go.
+/// In bits a second: high enough not to limit pictures.
 const MAX_BITRATE: u64 = 1_000_000_000;
 
-/// What a path is believed to bear until it has been heard of. Over 100 Mbit/s the picture of 28 Mbit/s is at
-/// its best after 0.37 s; a link of 10 Mbit/s is not overrun before the first reports.
+/// The assumed capacity of a path before the first report, in bits a second. Over 100 Mbit/s, a
+/// stream of 28 Mbit/s reaches its best quality after 0.37 s; a link of 10 Mbit/s is not overrun
+/// before the first reports.
 const START_BITRATE: u64 = 10_000_000;
 
-/// The same where no link is between the two.
+/// The same for loopback.
 const UNPACED_BITRATE: u64 = 100_000_000;
 
-/// Bytes sent for each byte of picture, before the first frame has left: headers alone.
+/// Bytes sent for each byte of picture before the first frame was sent: only headers.
 const FIRST_OVERHEAD: f64 = 1.05;
 
-/// What is sent for each byte of picture at most counts as overhead: what came of a flood is not
-/// what pictures need.
+/// The most that counts as overhead, in bytes sent for each byte of picture; more is due to a flood
+/// of repairs.
 const MOST_OVERHEAD: f64 = 2.0;
 
-/// Bytes of UDP payload: an Ethernet's, whatever more the path carries.
+/// In bytes of UDP payload: the limit on a lossy path, from the MTU of Ethernet.
 const LOSSY_DATAGRAM_LEN: usize = 1472;
 
-/// A frame that has been on its way for longer when a silent path returns is given up: its receiver has.
+/// A frame in transmission for longer when a silent path returns is dropped: the receiver has given
+/// it up.
 const STALE: Duration = Duration::from_millis(250);
 
-/// Before the second frame.
+/// The assumed frame interval before the second frame.
 const FIRST_INTERVAL: Duration = Duration::from_millis(33);
 
-/// A longer pause between frames says nothing of the stream's rate.
+/// The cap on the measured frame interval; longer pauses say nothing about the stream's rate.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -736,7 +736,8 @@ mod tests {
         assert!(before_last.iter().all(|&group| group >= 8), "{groups:?}");
     }
 
-    /// How many datagrams of a frame of 98 source chunks leave at once, each time.
+    /// The sizes of the paced groups in which the datagrams of a frame of 98 source chunks are
+    /// sent.
     fn paced_groups(sender: &mut Sender, outbound: &mut Outbound, start: Instant) -> Vec<usize> {
         let mut now = start;
         sender.set_paced(now, true);

@@ -1,4 +1,4 @@
-//! One program's end of everything: who is called, who may call, and whose datagram this is.
+//! The top-level state machine: dials, answers, and routes each datagram to its call.
 
 mod answering;
 mod calling;
@@ -41,47 +41,48 @@ use crate::net::{
 use answering::BareAttempts;
 use greeting::{Greeting, MeetingBudget};
 
-/// What an endpoint is to do.
+/// The configuration of an endpoint.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
-    /// What it calls itself.
+    /// The name that it gives to peers.
     pub name: Name,
-    /// Whom it calls, or whom it waits for.
+    /// Whom it calls, or what it waits for.
     pub role: Role,
-    /// Who it is, for sides with a control channel.
+    /// The key pair of a side with a control channel.
     pub identity: Identity,
-    /// What both sides must know, for those with a control channel; `None`: nothing.
+    /// The shared code required on the control channel; `None`: none is required.
     pub secret: Option<SharedSecret>,
-    /// With whom it has to do, of those who know that.
+    /// Which peers are accepted, of those that know the code.
     pub admission: Admission,
-    /// What it makes of sessions without a control channel.
+    /// How sessions without a control channel are treated.
     pub bare: Bare,
-    /// The time since 1970, which numbers their sealed datagrams, so that no number is ever used again.
+    /// The time since 1970. Sealed sessions without a control channel number their datagrams from
+    /// it, so that no number is ever reused.
     pub wall_clock: Duration,
-    /// What it sends, once that is known.
+    /// The parameters of the stream it sends, once known.
     pub stream: Option<StreamParams>,
-    /// The largest datagram it sends, in bytes of UDP payload; it takes any. `None`: what each
-    /// path is found to carry, beginning with 1200, which passes every path that IPv6 allows
-    /// (RFC 8200: 1280, less headers), down to 508.
+    /// The maximum length of the datagrams it sends, in bytes of UDP payload; it receives any
+    /// length. `None`: what each path is found to carry, starting with 1200, which fits every IPv6
+    /// path (RFC 8200: 1280, minus headers), and at least 508.
     pub max_datagram_len: Option<usize>,
-    /// What is done against losses on the way to the receivers.
+    /// The parity sent to the receivers.
     pub fec: FecMode,
-    /// The most that is sent to one receiver, with all headers and repairs, in bits a second.
-    /// `None`: no limit, though a narrow path sets one of its own.
+    /// The maximum bitrate to one receiver, with all headers and repairs, in bits a second. `None`:
+    /// limited only by the path.
     pub max_bitrate: Option<u64>,
     /// How long a frame may be incomplete; see [`super::DEFAULT_REASSEMBLY_DEADLINE`].
     pub reassembly_deadline: Duration,
-    /// When its media clock shows zero.
+    /// The zero of its media clock.
     pub epoch: Instant,
-    /// The same moment, as a peer on this machine can understand it.
+    /// The same instant, in the form exchanged with peers on this machine.
     pub shared_epoch: Epoch,
-    /// Where session ids are drawn from.
+    /// The seed of the random number generator, for example for session ids.
     pub seed: u64,
 }
 
 impl EndpointConfig {
-    /// The least that there is to say: datagrams of 1200 bytes, no parity, no secret, anybody may come, and
-    /// a media clock that shows zero at `epoch` and that nobody else can know.
+    /// The minimal configuration: datagrams of 1200 bytes, no parity, no secret, no trust
+    /// decisions, and a media clock that starts at `epoch`, which is not shared with peers.
     pub fn new(name: &str, role: Role, identity: Identity, epoch: Instant) -> Self {
         Self {
             name: Name::new(name),
@@ -103,84 +104,84 @@ impl EndpointConfig {
     }
 }
 
-/// The part that an endpoint plays.
+/// The role of an endpoint.
 #[derive(Clone, Debug)]
 pub enum Role {
-    /// Sends to each target; without `control`, at once and unasked.
+    /// Sends to each target. Without `control`, it sends at once and does not call.
     Send {
-        /// To whom.
+        /// The receivers.
         targets: Vec<Target>,
-        /// Whether to ask first, over TCP.
+        /// Whether to call over TCP first.
         control: bool,
     },
     /// Waits for one sender at a time.
     Receive,
-    /// Calls, to send and to receive.
+    /// Calls a peer, then sends and receives.
     ChatDial(Target),
-    /// Waits for a call, to send and to receive.
+    /// Waits for a call, then sends and receives.
     ChatListen,
 }
 
-/// With whom an endpoint has to do.
+/// Which peers an endpoint accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// With anybody.
+    /// Everybody.
     Anyone,
-    /// With whom it is told to: [`Event::Asked`].
+    /// Those the user admits: see [`Event::Asked`].
     Asked,
 }
 
-/// What an endpoint makes of sessions without a control channel.
+/// How an endpoint treats sessions without a control channel.
 #[derive(Clone, Debug)]
 pub enum Bare {
-    /// It does not take any.
+    /// They are rejected.
     Refused,
-    /// They are in the clear, and anybody can read and make them.
+    /// They are in the clear: anybody can read or forge them.
     Clear,
-    /// They are sealed with a key that both sides were given.
+    /// They are sealed with a pre-shared key.
     Sealed(SharedSecret),
 }
 
-/// Somebody to call.
+/// A peer to call or to send to.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// As its user named it.
+    /// The host as the user gave it.
     pub host: String,
-    /// The port there.
+    /// The UDP and TCP port.
     pub port: u16,
-    /// Where that is; all are tried. Empty: `host` is a name, which is looked up, and again each time that it
-    /// does not answer.
+    /// Its addresses, all of which are tried. Empty: `host` is a name, which is looked up, again
+    /// and again while it does not answer.
     pub addrs: Vec<SocketAddr>,
 }
 
-/// A control connection, numbered by the endpoint.
+/// A control connection, unique within its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId(pub u64);
 
-/// What is to be done with control connections.
+/// An operation on control connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Look up the addresses of a host, for this port, and say what they are:
+    /// Look up the addresses of a host, for this port, and report the result:
     /// [`Endpoint::handle_found`].
     LookUp(LookupId, String, u16),
-    /// Connect, and say how it went: [`Endpoint::handle_connected`],
+    /// Connect, and report the result: [`Endpoint::handle_connected`],
     /// [`Endpoint::handle_disconnected`] or [`Endpoint::handle_not_dialled`].
     Dial(ConnId, SocketAddr),
     /// Write these bytes, in order.
     Write(ConnId, Vec<u8>),
-    /// Write what is to be written, then close. Nothing is said of it any more.
+    /// Write what is pending, then close. Nothing more is to be reported about it.
     Close(ConnId),
 }
 
-/// Datagrams to be sent: `len` bytes at the head of the caller's buffer, a new one every
+/// Datagrams to be sent: `len` bytes at the head of the caller's buffer, one datagram every
 /// `segment_len` bytes, all to one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transmit {
-    /// Where to.
+    /// The destination.
     pub to: SocketAddr,
-    /// From which address of ours; `None`: the kernel's choice.
+    /// The source address; `None`: the kernel's choice.
     pub local: Option<LocalIp>,
-    /// Bytes in all.
+    /// Total bytes.
     pub len: usize,
     /// Bytes of each datagram but the last.
     pub segment_len: usize,
@@ -189,21 +190,21 @@ pub struct Transmit {
 /// Datagrams that belong to no call, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StrayCounters {
-    /// Not udpchat's.
+    /// Not of this protocol.
     pub foreign: u64,
-    /// Of another version of the protocol.
+    /// Of another protocol version.
     pub other_version: u64,
-    /// Damaged on their way.
+    /// Damaged in transit: wrong checksum.
     pub checksum: u64,
     /// Malformed.
     pub malformed: u64,
-    /// Of a session that we are not in.
+    /// Of an unknown session.
     pub unknown_session: u64,
-    /// Said to be of a new session, but not sealed with our key.
+    /// Of a new session, but not sealed with our key.
     pub forged: u64,
 }
 
-/// The state machine of one program's end.
+/// The top-level state machine of one program.
 #[derive(Debug)]
 pub struct Endpoint {
     config: EndpointConfig,
@@ -219,7 +220,7 @@ pub struct Endpoint {
     next_call: u64,
     next_ask: u64,
     next_lookup: u64,
-    /// The newest sequence number of the sealed sessions without a control channel that have ended.
+    /// The highest sequence number of all ended sealed sessions without a control channel.
     newest_bare: Option<u64>,
     bare_attempts: BareAttempts,
     has_told_cannot_open: bool,
@@ -233,7 +234,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint that starts on its role at once.
+    /// An endpoint that begins its role at once.
     pub fn new(now: Instant, config: EndpointConfig) -> Self {
         let (targets, control) = match &config.role {
             Role::Send { targets, control } => (targets.clone(), *control),
@@ -276,7 +277,7 @@ impl Endpoint {
         endpoint
     }
 
-    /// Sends `frame` to every peer that we send to. In each call the newest frame wins.
+    /// Sends `frame` to every receiver. In each call the newest frame wins.
     pub fn push_frame(&mut self, now: Instant, frame: &OutgoingFrame) {
         let any_reports = self.calls.iter().any(Call::is_reported);
         for call in &mut self.calls {
@@ -284,14 +285,14 @@ impl Endpoint {
         }
     }
 
-    /// Says `line` to every peer; how many it will be delivered to.
+    /// Sends `line` to every peer. Returns how many peers have a control channel for it.
     pub fn push_text(&mut self, line: &Line) -> usize {
         let said = self.calls.iter_mut().filter_map(|c| c.push_text(line).then_some(())).count();
         self.flush_control();
         said
     }
 
-    /// What we send is now `stream`.
+    /// Sets the parameters of our stream and announces them to every peer.
     pub fn set_stream(&mut self, stream: StreamParams) {
         self.config.stream = Some(stream);
         for call in &mut self.calls {
@@ -300,7 +301,7 @@ impl Endpoint {
         self.flush_control();
     }
 
-    /// Says goodbye to everybody and calls nobody any more.
+    /// Says goodbye to every peer, ends all calls and stops dialling.
     pub fn close(&mut self, reason: CloseReason) {
         self.dialling.clear();
         self.unasked.clear();
@@ -318,7 +319,7 @@ impl Endpoint {
         }
     }
 
-    /// Somebody has connected to us. `None`: close the connection, its address has had its turn.
+    /// Handles an incoming connection. `None`: close it; its network must wait after a wrong code.
     pub fn handle_incoming(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
         if !self.meetings.may_come(now, from.ip()) {
             return None;
@@ -331,7 +332,7 @@ impl Endpoint {
         Some(conn)
     }
 
-    /// The answer to [`Event::Asked`]; an answer to what has gone away has no effect.
+    /// Answers [`Event::Asked`]. Has no effect if the peer has gone.
     pub fn answer(&mut self, now: Instant, ask: AskId, verdict: Verdict) {
         if let Some(index) = self.greeting.iter().position(|g| g.is_asked(ask)) {
             match verdict {
@@ -347,7 +348,7 @@ impl Endpoint {
         self.flush_control();
     }
 
-    /// A connection that we dialled stands.
+    /// A connection that we dialled is established.
     pub fn handle_connected(&mut self, now: Instant, conn: ConnId) {
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.owns(conn)) {
             let control = ControlChannel::dialling(
@@ -362,7 +363,7 @@ impl Endpoint {
         self.flush_control();
     }
 
-    /// Bytes have come over a control connection.
+    /// Handles bytes from a control connection.
     pub fn handle_data(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
         if let Some(index) = self.call_of(conn) {
             self.hear_peer(now, index, bytes);
@@ -375,7 +376,7 @@ impl Endpoint {
         self.flush_control();
     }
 
-    /// A control connection has ended, or could not be made.
+    /// A control connection has closed, or could not be established.
     pub fn handle_disconnected(&mut self, now: Instant, conn: ConnId, refused: bool) {
         if let Some(index) = self.call_of(conn) {
             self.calls[index].begin_ending(now, EndReason::ConnectionLost);
@@ -391,7 +392,7 @@ impl Endpoint {
         }
     }
 
-    /// A connection could not be made for a reason of this machine's, or one that the system knows.
+    /// A connection could not be established because of a local fault, or one the system can name.
     pub fn handle_not_dialled(
         &mut self,
         now: Instant,
@@ -426,7 +427,7 @@ impl Endpoint {
         }
     }
 
-    /// This machine cannot send datagrams to `to`, for this reason. Returns false, and does nothing, if no
+    /// Handles a local failure to send datagrams to `to`. Returns false, and does nothing, if no
     /// target without a control channel is at `to`.
     pub fn handle_unsendable(&mut self, now: Instant, to: SocketAddr, reason: &WaitReason) -> bool {
         let mut is_unasked = false;
@@ -445,8 +446,8 @@ impl Endpoint {
         is_unasked
     }
 
-    /// ICMP reports that a datagram to `to` was not delivered, for this reason. It may be forged, so it is
-    /// reported and has no other effect.
+    /// Handles an ICMP report that a datagram to `to` was not delivered. It may be forged, so it is
+    /// reported to the user and has no other effect.
     pub fn handle_unreachable(&mut self, now: Instant, to: SocketAddr, reason: WaitReason) {
         let mut unasked = self.unasked.iter_mut();
         if let Some(unasked) = unasked.find(|u| u.call.is_some_and(|(_, addr)| addr == to)) {
@@ -455,7 +456,7 @@ impl Endpoint {
         }
     }
 
-    /// Datagrams to `to` have left this machine.
+    /// Datagrams to `to` were passed to the network.
     pub fn handle_sent(&mut self, now: Instant, to: SocketAddr) {
         let unasked = self.unasked.iter_mut();
         for unasked in unasked.filter(|u| u.call.is_some_and(|(_, addr)| addr == to)) {
@@ -463,7 +464,7 @@ impl Endpoint {
         }
     }
 
-    /// A datagram has come. It is decrypted where it stands.
+    /// Handles a received datagram, which is decrypted in place.
     pub fn handle_datagram(&mut self, now: Instant, from: impl Into<Route>, datagram: &mut [u8]) {
         let from = from.into();
         let delivered = match Form::of(datagram) {
@@ -545,7 +546,7 @@ impl Endpoint {
         calls.chain(greeting).chain(dialling).chain(unasked).min()
     }
 
-    /// Writes datagrams to the head of `buf`, at most `max_datagrams` of them; the calls take turns.
+    /// Writes at most `max_datagrams` datagrams to the head of `buf`. The calls take turns.
     pub fn poll_transmit(
         &mut self,
         now: Instant,
@@ -566,12 +567,12 @@ impl Endpoint {
         None
     }
 
-    /// The next thing to do with a control connection.
+    /// The next operation on a control connection.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// The next thing to tell.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
@@ -581,43 +582,44 @@ impl Endpoint {
         self.frames.pop_front()
     }
 
-    /// What pictures may take, so that every receiver that reports can be sent them. A receiver whose
-    /// reports are overdue counts only if nobody reports: one that stands still must not slow the others.
+    /// The bitrates available for pictures to every receiver that reports. A receiver whose reports
+    /// are overdue counts only if none reports: a stalled one must not slow the others.
     pub fn picture_bitrates(&self) -> PictureBitrates {
         let any_reports = self.calls.iter().any(Call::is_reported);
         let calls = self.calls.iter().filter(|call| !any_reports || call.is_reported());
         calls.map(Call::picture_bitrates).fold(PictureBitrates::default(), PictureBitrates::and)
     }
 
-    /// Whether what we send leaves this machine, to any receiver.
+    /// Whether any of our video goes to another machine (not over loopback).
     pub fn sends_away(&self) -> bool {
         self.calls.iter().any(Call::sends_away)
     }
 
-    /// Whether any frame, or a part of one, is still to leave: a goodbye should wait for it.
+    /// Whether any frame, or part of one, is still to be sent. A goodbye should wait for it.
     pub fn is_sending(&self) -> bool {
         self.calls.iter().any(Call::is_sending)
     }
 
-    /// The beginning of the newest frame that is still arriving, of the first call that has one.
+    /// The contiguous prefix of the newest frame that is still arriving, of the first call that has
+    /// one.
     pub fn newest_beginning(&self) -> Option<(CallId, FrameBeginning<'_>)> {
         self.calls.iter().find_map(|c| Some((c.id, c.newest_beginning()?)))
     }
 
-    /// The newest frame that is torn by `now`, of the first call that has one; to be asked before
-    /// [`handle_timeout`](Self::handle_timeout). Nobody needs to ask.
+    /// The newest frame that is torn by `now`, of the first call that has one. Call it before
+    /// [`handle_timeout`](Self::handle_timeout). Its use is optional.
     pub fn poll_torn(&mut self, now: Instant) -> Option<(CallId, TornFrame)> {
         self.calls.iter_mut().find_map(|c| Some((c.id, c.poll_torn(now)?)))
     }
 
-    /// When [`poll_torn`](Self::poll_torn) has something to tell.
+    /// When [`poll_torn`](Self::poll_torn) will return a frame.
     pub fn torn_due(&self) -> Option<Instant> {
         self.calls.iter().filter_map(Call::torn_due).min()
     }
 
-    /// This machine has refused to send a datagram of `len` bytes to `to`: it is longer than the
-    /// interface takes, which is `fits` bytes, if it says. False: the length was asked for, and will
-    /// not be changed, or it is the shortest.
+    /// Handles the local refusal to send a datagram of `len` bytes to `to`; the interface takes up
+    /// to `fits` bytes, if known. Returns false if the datagram length does not change: it is
+    /// configured, or already the shortest.
     pub fn handle_refused(
         &mut self,
         now: Instant,
@@ -628,22 +630,23 @@ impl Endpoint {
         self.calls.iter_mut().any(|call| call.handle_refused(now, to, len, fits))
     }
 
-    /// Somebody who says to be a router on the way to `to` passes datagrams of up to `len` bytes only.
+    /// Handles a report, which may be forged, that a router on the way to `to` forwards datagrams
+    /// of up to `len` bytes only.
     pub fn handle_too_big(&mut self, now: Instant, to: SocketAddr, len: usize) {
         self.calls.iter_mut().for_each(|call| call.handle_too_big(now, to, len));
     }
 
-    /// Says how many datagrams our kernel has dropped so far, for the peers to know.
+    /// Sets how many datagrams our kernel has dropped so far, to be reported to the peers.
     pub fn set_kernel_drops(&mut self, drops: u64) {
         self.calls.iter_mut().for_each(|call| call.kernel_drops = drops);
     }
 
-    /// Every call and what it has seen and done.
+    /// Every call and its counters.
     pub fn calls(&self) -> impl Iterator<Item = (CallId, CallCounters)> {
         self.calls.iter().map(|c| (c.id, c.counters()))
     }
 
-    /// What all calls have seen and done, those that have ended included.
+    /// The counters of all calls, including those that have ended.
     pub fn totals(&self) -> CallCounters {
         self.calls.iter().map(Call::counters).fold(self.ended_counters, CallCounters::plus)
     }
@@ -653,7 +656,7 @@ impl Endpoint {
         self.strays
     }
 
-    /// Whether nobody is called or spoken with, and, for a caller, nobody ever will be.
+    /// Whether there is no call and no caller, and nothing is being dialled or resolved.
     pub fn is_idle(&self) -> bool {
         let waits = !self.dialling.is_empty() || self.unasked.iter().any(|u| u.call.is_none());
         self.calls.is_empty() && !waits && self.greeting.is_empty()
@@ -739,7 +742,7 @@ impl Endpoint {
         }
     }
 
-    /// Bytes on a call's control channel; none, to read on in what has come already.
+    /// Handles bytes from a call's control channel. Empty: continues with those already received.
     fn hear_peer(&mut self, now: Instant, index: usize, bytes: &[u8]) {
         if let Some(reason) = self.calls[index].handle_data(now, bytes, &mut self.events) {
             self.begin_ending(now, index, reason);
@@ -750,7 +753,7 @@ impl Endpoint {
         boot_local_epoch(self.config.shared_epoch, self.config.epoch, peer)
     }
 
-    /// Moves what the control channels have to say to the outputs.
+    /// Moves the output of the control channels to `outputs`.
     fn flush_control(&mut self) {
         let calls = self.calls.iter_mut().filter_map(|c| c.control.as_mut());
         let greeting = self.greeting.iter_mut().map(|g| &mut g.control);
@@ -761,21 +764,20 @@ impl Endpoint {
         }
     }
 
-    /// How we send to a peer who takes datagrams of up to `peer` bytes and tells us how the way
-    /// is.
+    /// How we send to a peer that gives feedback and takes datagrams of up to `peer` bytes.
     fn sending(&self, peer: u16) -> SenderConfig {
         let unheard = self.sending_unheard();
         let limit = unheard.max_datagram_len.min(peer.into()).max(MIN_MAX_DATAGRAM_LEN);
         SenderConfig { max_datagram_len: limit, has_feedback: true, form: Form::Sealed, ..unheard }
     }
 
-    /// The longest datagram that the path to such a peer is tried for, unless it is said how long
-    /// they are.
+    /// The upper limit of path MTU probing to such a peer, unless the datagram length is
+    /// configured.
     fn probed_len(&self, peer: u16) -> Option<usize> {
         self.config.max_datagram_len.is_none().then_some(peer.into())
     }
 
-    /// How we send to a peer who tells us nothing.
+    /// How we send to a peer that gives no feedback.
     fn sending_unheard(&self) -> SenderConfig {
         SenderConfig {
             max_datagram_len: self.config.max_datagram_len.unwrap_or(BASE_LEN),
@@ -792,14 +794,14 @@ impl Endpoint {
 }
 
 impl Transmit {
-    /// Where it goes, and from where.
+    /// The destination and the source address.
     pub fn route(&self) -> Route {
         Route { peer: self.to, local: self.local }
     }
 }
 
 impl Role {
-    /// What a caller and its peer must agree on.
+    /// The purpose on which a caller and its peer must agree.
     fn purpose(&self) -> Purpose {
         match self {
             Self::Send { .. } | Self::Receive => Purpose::Send,
@@ -823,11 +825,11 @@ fn ended(call: &Call, reason: EndReason) -> Event {
     Event::Ended { call: call.id, peer: call.peer.clone(), reason }
 }
 
-/// Sessions remembered after their end, so that their last datagrams, still on their way, are
-/// not taken for a new sender's.
+/// Ended sessions that are remembered, so that their last datagrams in flight are not taken for
+/// those of a new sender.
 const ENDED_REMEMBERED: usize = 8;
 
-/// The smallest limit on datagrams that a peer may ask for, in bytes of UDP payload.
+/// The smallest maximum datagram length that a peer may ask for, in bytes of UDP payload.
 pub const MIN_MAX_DATAGRAM_LEN: usize = FLOOR_LEN;
 
 #[cfg(test)]
