@@ -1,8 +1,8 @@
-//! Frames on their way from the network to the main thread: as they came, or decoded.
+//! Passes frames from the network to the main thread, undecoded or decoded.
 //!
-//! What is shown at once is decoded by a thread that waits for the network itself, as soon as the
-//! frame is there or a part of it; the main thread is woken when there is a picture, and not before. A
-//! frame that is held back, or that nobody looks at, comes as it is.
+//! Frames to be shown at once are decoded by a thread that waits for the network itself. It begins
+//! with the first parts of a frame, and wakes the main thread only when a picture is ready. Frames
+//! that are held back, or not shown, are passed on undecoded.
 
 use std::{
     sync::{
@@ -28,46 +28,46 @@ use crate::{
     },
 };
 
-/// Where torn frames come out.
+/// The mailbox of torn frames.
 type Torn = Latest<(CallId, TornFrame)>;
 
-/// Where the main thread waits for what was received.
+/// Where the main thread waits for received frames.
 #[derive(Debug)]
 pub(super) enum Incoming {
-    /// Frames as they came.
+    /// Undecoded frames.
     Frames(InOrder<Delivered>),
-    /// Frames that were decoded on their way.
+    /// Decoded frames.
     Pictures(InOrder<Decoded>),
 }
 
-/// What has come.
+/// What was received.
 #[derive(Debug)]
 pub(super) enum Arrived {
     Frame(Delivered),
     Picture(Decoded),
-    /// A part of a frame that is not whole.
+    /// The received parts of an incomplete frame.
     Torn(CallId, TornFrame),
 }
 
-/// A frame, and what it has become.
+/// A frame and its decoded picture.
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub(super) delivered: Delivered,
     pub(super) picture: Image,
-    /// When that was.
+    /// When it was decoded.
     pub(super) at: Instant,
 }
 
-/// Whole frames, and torn ones, each after the whole ones that were put before it.
+/// Complete and torn frames. A torn frame comes after the complete ones that were put before it.
 #[derive(Debug)]
 pub(super) struct InOrder<T> {
     whole: Latest<T>,
     torn: Option<Torn>,
-    /// A torn frame, while what was before it is taken.
+    /// A torn frame, while the complete frame before it is taken.
     held: Option<(CallId, TornFrame)>,
 }
 
-/// What comes next.
+/// The next frame.
 #[derive(Debug)]
 enum Next<T> {
     Whole(T),
@@ -75,7 +75,7 @@ enum Next<T> {
 }
 
 impl Incoming {
-    /// Frames as `handle` receives them, with the torn ones if that is said.
+    /// The frames that `handle` receives, including torn ones if `with_torn`.
     pub(super) fn frames(handle: &Handle, with_torn: bool) -> Self {
         Self::Frames(InOrder::received(handle, with_torn))
     }
@@ -94,7 +94,7 @@ impl Incoming {
 }
 
 impl InOrder<Delivered> {
-    /// What `handle` receives, with the torn frames if that is said.
+    /// The frames that `handle` receives, including torn ones if `with_torn`.
     fn received(handle: &Handle, with_torn: bool) -> Self {
         Self::new(handle.received(), with_torn.then(|| handle.torn()))
     }
@@ -111,7 +111,7 @@ impl<T> InOrder<T> {
         let Some((call, torn)) = self.held.take().or_else(fetch) else {
             return self.whole.take(timeout).map(Next::Whole);
         };
-        // What it follows was put before it, and so is there by now, if it was not taken.
+        // A preceding complete frame was put first, so it is here now unless already taken.
         match self.whole.try_take() {
             Some(whole) => {
                 self.held = Some((call, torn));
@@ -131,28 +131,28 @@ impl<T> Next<T> {
     }
 }
 
-/// The thread that decodes what comes. It ends with this.
+/// The decoding thread. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Decoding {
     pictures: Latest<Decoded>,
     torn: Option<Torn>,
-    /// A picture that is shown no more, to be painted over.
+    /// A picture that is no longer shown, whose buffer can be reused.
     spare: Latest<Image>,
     received: Latest<Delivered>,
     is_over: Arc<AtomicBool>,
     figures: Arc<Figures>,
 }
 
-/// What it has done so far.
+/// The thread's counters.
 #[derive(Debug, Default)]
 struct Figures {
-    /// Processor time that it used, with its helpers, in nanoseconds.
+    /// Processor time of the thread and its helpers, in nanoseconds.
     cpu: AtomicU64,
     damaged: AtomicU64,
 }
 
 impl Decoding {
-    /// Decodes from now on what `handle` receives, to BGR; torn frames it passes on, if that is said.
+    /// Starts to decode what `handle` receives, to BGR. Passes torn frames on if `with_torn`.
     pub(super) fn start(handle: &Handle, with_torn: bool) -> std::io::Result<Self> {
         Self::of(InOrder::received(handle, with_torn), handle.arriving(), handle.urgent())
     }
@@ -188,17 +188,17 @@ impl Decoding {
         Ok(decoding)
     }
 
-    /// Where the pictures come out; the newest wins. Whoever waits there is woken for urgent events.
+    /// The mailbox of pictures; the newest wins. Its waiter is also woken for urgent events.
     pub(super) fn pictures(&self) -> Incoming {
         Incoming::Pictures(InOrder::new(self.pictures.clone(), self.torn.clone()))
     }
 
-    /// Takes a picture that nobody needs any more.
+    /// Returns a picture's buffer for reuse.
     pub(super) fn give_back(&self, picture: Image) {
         self.spare.put(picture);
     }
 
-    /// Frames that were decoded and never taken, since a newer one came.
+    /// Decoded frames that were replaced by newer ones before they were taken.
     pub(super) fn superseded(&self) -> u64 {
         self.pictures.superseded()
     }
@@ -230,7 +230,7 @@ struct DecodingThread {
     spare: Latest<Image>,
     is_over: Arc<AtomicBool>,
     figures: Arc<Figures>,
-    /// The frame that is still arriving, and what of it is on the canvas.
+    /// The frame still arriving, and the part of it that is decoded on the canvas.
     beginning: ArrivingFrame,
     ahead: Ahead,
     canvas: Image,
@@ -241,7 +241,7 @@ impl DecodingThread {
     fn run(mut self, mut decoder: Decoder) {
         while !self.is_over.load(Ordering::Relaxed) {
             let taken = self.received.take(LONG);
-            // We wait in the place of whoever waits for pictures.
+            // The main thread waits for pictures, so urgent events are passed on to it.
             if self.urgent.swap(false, Ordering::Relaxed) {
                 self.pictures.nudge();
             }
@@ -258,7 +258,7 @@ impl DecodingThread {
     }
 
     fn decode(&mut self, decoder: &mut Decoder, delivered: Delivered) {
-        // Whatever was begun on is this frame, or one that will not be shown any more.
+        // Whatever was decoded ahead belongs to this frame, or to one that will not be shown.
         let ahead = std::mem::take(&mut self.ahead);
         let is_begun = self.beginning.of.take() == Some((delivered.call, delivered.frame.id));
         let ahead = if is_begun { ahead } else { Ahead::default() };
@@ -280,7 +280,7 @@ impl DecodingThread {
         }
     }
 
-    /// Decodes what has come of the frame that is still arriving.
+    /// Decodes the received part of the frame that is still arriving.
     fn look_ahead(&mut self, decoder: &mut Decoder) {
         if self.arriving.update(&mut self.beginning) {
             self.ahead = Ahead::default();
@@ -297,14 +297,14 @@ impl DecodingThread {
     }
 }
 
-/// However it ends, nobody waits for it.
+/// Closes the mailbox however the thread ends, so that the main thread does not wait forever.
 impl Drop for DecodingThread {
     fn drop(&mut self) {
         self.pictures.close();
     }
 }
 
-/// Nothing ends the wait but what is waited for, or the end.
+/// Effectively forever: only frames, nudges or the end finish the wait.
 const LONG: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
@@ -320,7 +320,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// What a thread hears of, and nothing else.
+    /// The mailboxes of a decoding thread, without a network.
     #[derive(Default)]
     struct Network {
         received: Latest<Delivered>,
@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn a_torn_frame_comes_after_the_whole_ones_before_it_also_while_those_are_decoded() {
         let network = Network::default();
-        // Both are there before anybody looks, as behind a frame that takes long.
+        // Both are queued before the thread starts, as behind a frame that takes long to decode.
         network.deliver(1, &frame(40));
         network.tear(2);
         let (_decoding, mut pictures) = network.start();

@@ -1,4 +1,4 @@
-//! `udpchat doctor`: what usually goes wrong, looked at, with remedies.
+//! `udpchat doctor`: checks for common problems and names remedies.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// One thing that was looked at.
+/// The result of one check.
 struct Finding {
     what: &'static str,
     state: State,
@@ -39,7 +39,7 @@ enum State {
 }
 
 pub(super) fn run(args: &DoctorArgs) -> Result<()> {
-    // Without them a check would fail and name another cause.
+    // Without free descriptors a check would fail and name another cause.
     ensure_free(CHECK_DESCRIPTORS).context("too few open files are allowed to check anything")?;
     let mut findings = vec![address(), port(args.port), loopback()];
     findings.extend(sockets());
@@ -117,7 +117,7 @@ fn port(port: u16) -> Finding {
     )
 }
 
-/// A batch of datagrams to ourselves.
+/// Sends a batch of datagrams to ourselves.
 fn loopback() -> Finding {
     let sent = send_to_self();
     match sent {
@@ -171,7 +171,7 @@ fn sockets() -> Vec<Finding> {
 
 fn receive_buffer(got: usize) -> Finding {
     let kb = |bytes: usize| format!("{} KB", bytes >> 10);
-    // Linux doubles what is asked for, to account for its own bookkeeping.
+    // Linux doubles the requested size, to account for its own bookkeeping.
     if got >= RECEIVE_BUFFER_WANTED {
         return Finding::fine("buffer", format!("the kernel holds {} of datagrams", kb(got)));
     }
@@ -203,7 +203,7 @@ fn mtu() -> Finding {
     }
 }
 
-/// Only hints: what a firewall does can only be seen from the other side.
+/// Hints only: a firewall's effect is visible only from the other side.
 fn firewall(port: u16) -> Finding {
     let active = |program: &str, args: &[&str], sign: &str| {
         let output = Command::new(program).args(args).output();
@@ -258,7 +258,7 @@ fn display_found() -> Finding {
     }
 }
 
-/// What holds the threads that read strangers' pictures.
+/// The sandbox of the threads that decode pictures from the network.
 fn decoder() -> Finding {
     let found = jpeg::confinement();
     let said = format!("confined by {found}");
@@ -289,5 +289,5 @@ fn clock_source() -> Finding {
 
 const LOOPBACK_DATAGRAMS: usize = 20;
 
-/// The most that one check opens at a time: the pipes to a program that it starts.
+/// The most descriptors that one check opens at a time: the pipes to a child process.
 const CHECK_DESCRIPTORS: usize = 8;

@@ -1,4 +1,4 @@
-//! What we call ourselves.
+//! The name that we announce.
 
 use crate::net::wire::text::Name;
 
@@ -15,7 +15,7 @@ fn user() -> String {
     set.filter(|name| !name.is_empty()).unwrap_or_else(user_of_process)
 }
 
-/// As the system's list of users has it: a service's environment often names no user.
+/// The user's name from the user database: a service's environment often has none.
 #[cfg(unix)]
 fn user_of_process() -> String {
     use nix::unistd::{User, geteuid};

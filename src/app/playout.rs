@@ -1,8 +1,10 @@
-//! When a received frame is shown: at once, or after a delay that evens out the network's.
+//! The playout buffer: shows received frames at once, or after a delay that absorbs the network's
+//! jitter.
 //!
-//! Transit is the time from capture to completion. Whatever the clocks of both machines show, the
-//! least transit of late is that of a frame which nothing held up; a frame is shown when the delay
-//! has passed since it would have been here so. One that was held up for longer is shown at once.
+//! Transit is the time from capture to completion, with an unknown offset between the two clocks.
+//! The least recent transit is that of a frame without extra delay. A frame is shown `delay` after
+//! the time at which it would have arrived with that transit. If it arrives later than that, it is
+//! shown at once.
 
 use std::{
     cmp::Reverse,
@@ -15,14 +17,14 @@ use crate::net::{
     session::{CallId, Delivered},
 };
 
-/// Holds frames until it is their time; of those that are due, the newest wins.
+/// Holds frames until they are due. Of several due frames, the newest wins.
 #[derive(Debug)]
 pub(super) struct Playout {
     delay: Duration,
-    /// Oldest first, each with the moment from which it may be shown.
+    /// Oldest first, each with the time from which it may be shown.
     held: VecDeque<(Instant, Delivered)>,
     call: Option<CallId>,
-    /// Our clock when the first frame came: transits are counted from an arbitrary zero.
+    /// Our clock at the first frame, the arbitrary zero of transits.
     origin: Option<Instant>,
     /// In microseconds.
     least_transit: Recent<Reverse<i128>>,
@@ -30,7 +32,7 @@ pub(super) struct Playout {
 }
 
 impl Playout {
-    /// Shows frames `delay` after those that nothing holds up could be shown; with none, at once.
+    /// Shows frames `delay` after an undelayed frame would arrive; at once if `delay` is zero.
     pub(super) fn new(delay: Duration) -> Self {
         Self {
             delay,
@@ -47,7 +49,7 @@ impl Playout {
         !self.delay.is_zero()
     }
 
-    /// A frame has come.
+    /// Adds a frame.
     pub(super) fn push(&mut self, delivered: Delivered) {
         let since = self.wait(&delivered);
         if self.held.len() == MAX_HELD {
@@ -57,30 +59,30 @@ impl Playout {
         self.held.push_back((since, delivered));
     }
 
-    /// The newest frame that may be shown at `now`; those before it never will be.
+    /// Takes the newest frame that is due at `now` and discards those before it.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<Delivered> {
         let newest = self.held.iter().rposition(|(since, _)| *since <= now)?;
         self.superseded += newest as u64;
         self.held.drain(..=newest).next_back().map(|(_, delivered)| delivered)
     }
 
-    /// When the next frame may be shown.
+    /// When the next frame is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.held.iter().map(|(since, _)| *since).min()
     }
 
-    /// Frames that were never shown, since a newer one was due as well.
+    /// Frames that were never shown, because a newer one was due or the buffer was full.
     pub(super) fn superseded(&self) -> u64 {
         self.superseded
     }
 
-    /// From when on a frame may be shown.
+    /// The time from which a frame may be shown.
     fn wait(&mut self, delivered: &Delivered) -> Instant {
         let completed = delivered.frame.completed;
         if self.delay.is_zero() {
             return completed;
         }
-        // Another sender's clock begins somewhere else.
+        // Another sender's clock has another origin.
         if self.call.replace(delivered.call) != Some(delivered.call) {
             self.least_transit = Recent::new(TRANSIT_SPAN);
         }
@@ -94,11 +96,13 @@ impl Playout {
     }
 }
 
-/// For how long at least a frame that nothing held up is remembered. Clocks that run 0.1 ‰ apart
-/// drift by 2 ms in twice that time; a path that became longer is believed after it.
+/// The least transit is remembered for this long to twice this long. In 20 s, clocks with a
+/// relative error of 0.1 ‰ drift by 2 ms. A path that has become longer takes effect after that
+/// time.
 const TRANSIT_SPAN: Duration = Duration::from_secs(10);
 
-/// The longest delay is one second: twice the frames of a fast camera. Beyond, the oldest goes.
+/// Frames held at most; beyond, the oldest is dropped. The longest delay is one second, in which a
+/// camera at 60 frames a second gives half of these.
 const MAX_HELD: usize = 120;
 
 #[cfg(test)]
@@ -108,7 +112,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Frame `id` of `call`, captured so many ms after that sender's zero and complete `arrived`.
+    /// Frame `id` of `call`, captured `captured_ms` after that sender's zero and complete at
+    /// `arrived`.
     fn frame(call: u64, id: u32, captured_ms: u64, arrived: Instant) -> Delivered {
         let mut delivered = Delivered::example(id, &[0; 10], arrived);
         delivered.call = CallId(call);
@@ -154,7 +159,7 @@ mod tests {
         let mut playout = Playout::new(40 * MS);
         playout.push(frame(1, 0, 0, now));
         assert_eq!(id(playout.take_due(now + 40 * MS)), Some(0));
-        // A stall: three come together.
+        // A stall: three arrive together.
         let at = now + 120 * MS;
         for (i, captured) in [(1, 33), (2, 66), (3, 99)] {
             playout.push(frame(1, i, captured, at));
@@ -171,7 +176,7 @@ mod tests {
         let now = clock::now();
         let mut playout = Playout::new(40 * MS);
         playout.push(frame(1, 0, 1_000_000, now));
-        // By the first sender's clock it would have come ages ago, and never wait.
+        // By the first sender's clock it would be far overdue and not held.
         playout.push(frame(2, 0, 5, now + 10 * MS));
         assert_eq!(id(playout.take_due(now + 49 * MS)), Some(0));
         assert_eq!(playout.next_due(), Some(now + 50 * MS));

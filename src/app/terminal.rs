@@ -1,20 +1,20 @@
-//! The terminal that standard input may be: while the program runs in the background, nobody types.
+//! Standard input if it is a terminal: not read while the program runs in the background.
 
 use std::{
     io::{self, BufReader, Read},
     time::Duration,
 };
 
-/// Whether what is typed at the terminal comes to this program. Also true if standard input is no
-/// terminal.
+/// Whether this program receives what is typed at the terminal. Also true if standard input is not
+/// a terminal.
 #[cfg(unix)]
 pub(super) fn is_foreground() -> bool {
-    // Fails if it is no terminal, or not the one that controls this program.
+    // Fails if standard input is not a terminal, or not this program's controlling terminal.
     let foreground = rustix::termios::tcgetpgrp(io::stdin());
     foreground.is_ok_and(|group| group == rustix::process::getpgrp()) || foreground.is_err()
 }
 
-/// Job control is a matter of Unix.
+/// Job control exists on Unix only.
 #[cfg(not(unix))]
 pub(super) fn is_foreground() -> bool {
     true
@@ -27,12 +27,12 @@ pub(super) fn wait_for_foreground() {
     }
 }
 
-/// Standard input, which waits in the background for the foreground.
+/// Standard input. A read in the background waits for the foreground.
 pub(super) fn typed_input() -> BufReader<impl Read> {
     BufReader::new(Typed(io::stdin().lock()))
 }
 
-/// Discards typed but unread input when dropped; the shell would take a half-typed line as its own.
+/// Discards typed but unread input when dropped; otherwise the shell would read it.
 #[derive(Debug)]
 pub(super) struct DropsUnread;
 
@@ -49,7 +49,7 @@ impl Drop for DropsUnread {
 fn drop_unread() {
     use rustix::termios::{QueueSelector, tcflush};
 
-    // Fails if standard input is no terminal, and then there is nothing to do.
+    // Fails if standard input is not a terminal; then there is nothing to discard.
     let _ = tcflush(io::stdin(), QueueSelector::IFlush);
 }
 
@@ -63,8 +63,8 @@ impl Read for Typed {
         loop {
             wait_for_foreground();
             match self.0.read(buf) {
-                // The program was sent to the background meanwhile: SIGTTIN is held back, and the
-                // read fails instead.
+                // The program was moved to the background during the read. SIGTTIN is blocked, so
+                // the read fails.
                 Err(_) if !is_foreground() => {}
                 result => return result,
             }
@@ -72,5 +72,5 @@ impl Read for Typed {
     }
 }
 
-/// How often a program in the background looks whether it is in the foreground again.
+/// How often a program in the background checks for the foreground.
 const FOREGROUND_INTERVAL: Duration = Duration::from_millis(200);

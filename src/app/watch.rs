@@ -1,4 +1,4 @@
-//! The main thread of whoever receives: frames, events, keys, statistics, until it is over.
+//! The main loop of a receiving side: frames, events, keys and statistics.
 
 use std::{
     io::Write,
@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// Everything that the main thread looks after.
+/// The state of the main loop.
 pub(super) struct Watch<'a> {
     pub(super) network: &'a Network,
     pub(super) trust: &'a mut Trust,
@@ -43,17 +43,17 @@ pub(super) struct Watch<'a> {
     pub(super) until: Option<Instant>,
     /// The port that we listen on, if we do.
     pub(super) listening: Option<u16>,
-    /// What the card says while nobody is there.
+    /// The card's lines while nobody is connected.
     pub(super) waiting: Vec<String>,
-    /// What helps when a call is not taken.
+    /// The command that helps if a call fails.
     pub(super) advice: Advice,
-    /// Our own camera, if we send.
+    /// Our own side, if we send.
     pub(super) own: Option<OwnSide<'a>>,
-    /// Where a peer's text is printed: standard output, unless that carries something else.
+    /// Whether a peer's text is printed on standard output, which may carry something else.
     pub(super) text_to_stdout: bool,
-    /// Whose presence the window speaks of.
+    /// The peer that the window's card is about.
     pub(super) presence: Presence,
-    /// Whether it has been said that our own picture has ended.
+    /// Whether the user has been told that our own video has ended.
     pub(super) own_end_told: bool,
 }
 
@@ -61,30 +61,30 @@ pub(super) struct Watch<'a> {
 pub(super) struct OwnSide<'a> {
     pub(super) capture: &'a Capture,
     pub(super) self_view: Latest<FrameBytes>,
-    /// What is said.
+    /// Lines typed in the terminal.
     pub(super) typing: Typing,
 }
 
-/// Who is there, or was last.
+/// The current or last peer.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     peer: Option<Peer>,
-    /// What it sends, as people were told.
+    /// The peer's stream parameters as last told to the user.
     stream: Option<StreamParams>,
     left: Option<(String, Instant)>,
-    /// Whom we have refused since the last change; they call again and again.
+    /// The callers refused since the last connection, which call again and again.
     refused: Vec<IpAddr>,
     noticed: Option<Instant>,
     drops_told: bool,
 }
 
 impl Watch<'_> {
-    /// Runs until the user, the time or a failure ends it.
+    /// Runs until the user, the time limit or a failure ends it.
     pub(super) fn run(&mut self) -> Result<()> {
         let mut incoming = self.view.incoming(&self.network.handle);
         while !self.stop.is_requested() && !is_over(self.until) {
             let taken = incoming.take(self.view.patience());
-            // Before the frame: whose it is, and its rate, came first.
+            // Events first: they may say whose frame it is, and its rate.
             while let Some(event) = self.network.handle.try_event() {
                 self.hear(&event)?;
             }
@@ -108,7 +108,7 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Tells the other side what our picture is now.
+    /// Announces our changed stream parameters to the other side.
     fn tell_change(&self) {
         if let Some(stream) = self.own.as_ref().and_then(|own| own.capture.changed().try_take()) {
             self.network.handle.set_stream(stream);
@@ -121,10 +121,10 @@ impl Watch<'_> {
         }
     }
 
-    /// A chat goes on without our picture; but we should know.
+    /// Tells the user that our own video has ended. The chat continues without it.
     fn tell_own_end(&mut self) {
         let ended = self.own.as_ref().is_some_and(|own| own.capture.is_finished());
-        // Who ends the chat knows.
+        // Not worth telling a user who ends the chat.
         if ended && !self.own_end_told && !self.stop.is_requested() {
             self.own_end_told = true;
             self.messages.say("your own picture has ended: the other side sees no more of you");
@@ -189,11 +189,12 @@ impl Watch<'_> {
         own.typing.poll(now, is_connected, messages, answers, |line| handle.say(line));
     }
 
-    /// A card while there is no picture: once a second, since it says for how long.
+    /// Shows a card while there is no picture. Updated once a second, since it shows the elapsed
+    /// time.
     fn notice(&mut self, now: Instant) {
         let stalled_since = self.view.last_shown().filter(|&at| now - at >= STALL);
         let has_picture = self.view.last_shown().is_some() && stalled_since.is_none();
-        // The last picture of a call may come after its end was heard of.
+        // The last picture of a call may be shown after the event that ends the call.
         let is_covered = |at| self.view.last_shown().is_some_and(|shown| shown > at);
         let noticed = self.presence.noticed;
         let due = noticed.is_none_or(|at| now - at >= NOTICE_INTERVAL || is_covered(at));
@@ -209,7 +210,7 @@ impl Watch<'_> {
         self.view.notice(|| lines);
     }
 
-    /// Datagrams that found no room are told of once, with the remedy: nobody else would notice them.
+    /// Reports datagrams that the kernel dropped for want of buffer space, once, with the remedy.
     fn tell_kernel_drops(&mut self, now: Instant) {
         if self.presence.drops_told || !self.statistics.is_due(now) {
             return;
@@ -242,7 +243,7 @@ impl Watch<'_> {
 }
 
 impl Presence {
-    /// Notes a refusal; false if it is no news.
+    /// Records a refusal; returns false if it need not be reported.
     fn refuse(&mut self, from: IpAddr) -> bool {
         let is_news = !self.refused.contains(&from) && self.refused.len() < MAX_REFUSED;
         if is_news {
@@ -251,8 +252,8 @@ impl Presence {
         is_news
     }
 
-    /// Notes what the peer sends now; false if only the quality is another, which on a narrow
-    /// path it often is.
+    /// Records the peer's stream parameters; returns false if only the quality has changed, which
+    /// happens often on a narrow path.
     fn change(&mut self, stream: StreamParams) -> bool {
         let before = self.stream.replace(stream);
         before.is_none_or(|before| StreamParams { quality: stream.quality, ..before } != stream)
@@ -291,10 +292,10 @@ impl Presence {
     }
 }
 
-/// A picture that is older than this is no live picture any more.
+/// A picture older than this counts as stalled.
 const STALL: Duration = Duration::from_secs(2);
 
-/// Refusals that are told between two changes.
+/// The most refusals reported between two connections.
 const MAX_REFUSED: usize = 16;
 
 const NOTICE_INTERVAL: Duration = Duration::from_secs(1);

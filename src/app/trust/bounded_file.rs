@@ -1,5 +1,5 @@
-//! Opening a file that somebody named, which may be anything: a folder, a device without an end, a
-//! FIFO that nobody writes to.
+//! Opens a file whose path the user gave. The path may be a folder, an endless device, or a FIFO
+//! without a writer.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -9,17 +9,17 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// What a file may be.
+/// The kinds of file that are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kinds {
-    /// An ordinary file, which can be read again and written.
+    /// A regular file, which can be read again and written.
     Regular,
-    /// Also a pipe with a writer, such as a shell's `<(…)`. Reading one may wait.
+    /// Also a pipe, such as a shell's `<(…)`. A read may block while it has a writer.
     RegularOrPipe,
 }
 
-/// Opens `path` to read at most `max_len` bytes of it; `None` if it does not exist. Does not wait
-/// for a FIFO's writer.
+/// Opens `path` to read at most `max_len` bytes; `None` if it does not exist. Does not wait for a
+/// FIFO's writer.
 pub(super) fn open(path: &Path, max_len: u64, kinds: Kinds) -> Result<Option<Take<File>>> {
     match try_open(path, max_len, kinds) {
         Ok(file) => Ok(Some(file)),
@@ -29,7 +29,7 @@ pub(super) fn open(path: &Path, max_len: u64, kinds: Kinds) -> Result<Option<Tak
 }
 
 fn try_open(path: &Path, max_len: u64, kinds: Kinds) -> Result<Take<File>> {
-    // Before it is opened, since opening a device may do something.
+    // Checked before opening, since opening a device may have side effects.
     let metadata = fs::metadata(path)?;
     let is_pipe = is_pipe(&metadata);
     if metadata.is_dir() {
@@ -52,7 +52,7 @@ fn try_open(path: &Path, max_len: u64, kinds: Kinds) -> Result<Take<File>> {
     let file = options.open(path)?;
     #[cfg(unix)]
     if is_pipe {
-        // With a writer a read waits for it; without one it finds the end at once.
+        // With a writer, a read then blocks for data; without one, it returns end of file.
         rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
     }
     Ok(file.take(max_len))

@@ -1,4 +1,4 @@
-//! Codes: a few letters that two people tell each other, and the secret that their programs make of them.
+//! Codes that two people share, and the secret derived from them.
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::net::crypto::keys::{KEY_LEN, SharedSecret};
 
-/// A code, generated or typed. Wiped when it is dropped.
+/// A code, generated or typed. Wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Code(Zeroizing<String>);
 
 impl Code {
-    /// A new one of 80 bits: sixteen letters and digits, in groups of four, none of which is easily
-    /// taken for another.
+    /// Generates a code of 80 bits: sixteen letters and digits in groups of four, from an alphabet
+    /// without easily confused characters.
     pub(super) fn generate() -> Self {
         let mut rng = rand::rng();
         let mut code = Zeroizing::new(String::with_capacity(GENERATED_LEN + 3));
@@ -29,10 +29,9 @@ impl Code {
         Self(code)
     }
 
-    /// The code that somebody has typed. Those that were generated may be typed in small or capital
-    /// letters, with or without hyphens and white space, and with O for 0, I or L for 1. Any other is a
-    /// passphrase, whose letters are the same however a keyboard has put them together: see
-    /// `docs/PROTOCOL.md`, §5.4.
+    /// Parses a typed code. A generated code may be typed in lower or upper case, with or without
+    /// hyphens and white space, and with O for 0, I or L for 1. Any other code is a passphrase,
+    /// normalized to Unicode form C: see `docs/PROTOCOL.md`, §5.4.
     pub(crate) fn typed(text: &str) -> Result<Self> {
         let text = normalized(text);
         let mut canonical: Zeroizing<String> =
@@ -54,11 +53,11 @@ impl Code {
         Ok(Self(Zeroizing::new(text.to_owned())))
     }
 
-    /// What both sides make of it: Argon2id (RFC 9106), version 1.3, with the parameters that its
-    /// section 4 recommends where memory is scarce: 3 passes over 64 MiB in 4 lanes. Whoever has met us without
-    /// the code can try codes against what was said; each attempt then costs a tenth of a
-    /// second and that memory. The salt is the same for everybody, since the two sides have nothing
-    /// else in common: so use a code for one peer.
+    /// The shared secret: Argon2id (RFC 9106), version 1.3, with the parameters that its section 4
+    /// recommends for little memory: 3 passes over 64 MiB in 4 lanes. A peer that has met us
+    /// without knowing the code can try codes offline against that exchange; each attempt costs a
+    /// tenth of a second and 64 MiB. The salt is the same for everyone, since the two sides share
+    /// nothing else. A code should therefore be used for one peer only.
     pub(super) fn secret(&self) -> SharedSecret {
         let params = Params::new(64 << 10, 3, 4, Some(KEY_LEN)).expect("within RFC 9106's limits");
         let mut key = Zeroizing::new([0; KEY_LEN]);
@@ -71,30 +70,31 @@ impl Code {
     }
 }
 
-/// What people are to type.
+/// The code as it is typed.
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// Says nothing of it.
+/// Does not reveal the code.
 impl fmt::Debug for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Code(…)")
     }
 }
 
-/// `text` as `OpaqueString` has it (RFC 8265 §4.2.2): every space an ASCII one, and Unicode's normalization
-/// form C, since one system's keyboard gives é as one character and another's as two.
+/// `text` normalized as an `OpaqueString` (RFC 8265 §4.2.2): every space becomes an ASCII space,
+/// then Unicode normalization form C, since keyboards differ in whether é is one character or two.
 fn normalized(text: &str) -> Zeroizing<String> {
-    // Form C takes at most three times the bytes (UAX #15): the text never moves, and so leaves no copy.
+    // Form C takes at most three times the bytes (UAX #15), so the buffer never moves and leaves no
+    // copy.
     let mut normalized = Zeroizing::new(String::with_capacity(3 * text.len()));
     normalized.extend(text.chars().map(|c| if is_space(c) { ' ' } else { c }).nfc());
     normalized
 }
 
-/// Whether `c` is of Unicode's category of spaces (Zs).
+/// Whether `c` is in Unicode's space category (Zs).
 fn is_space(c: char) -> bool {
     matches!(
         c,
@@ -103,7 +103,7 @@ fn is_space(c: char) -> bool {
     )
 }
 
-/// Spaces and hyphens, also those that a text program has put in their place.
+/// White space, hyphens, and the dashes that a text program may substitute.
 fn is_gap(c: char) -> bool {
     c.is_whitespace() || matches!(c, '-' | '\u{2010}'..='\u{2015}')
 }
@@ -116,14 +116,14 @@ fn canonical(c: char) -> char {
     }
 }
 
-/// Douglas Crockford's base 32: no I, L, O, and no U.
+/// Douglas Crockford's base 32: no I, L, O or U.
 const ALPHABET: &[u8] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// Of 5 bits each: 80 bits.
+/// In characters of 5 bits each: 80 bits.
 const GENERATED_LEN: usize = 16;
 const GROUP_LEN: usize = 4;
 
-/// Fewer can be guessed though each attempt is dear.
+/// In characters. Shorter codes can be guessed despite the cost of each attempt.
 const MIN_TYPED_CHARS: usize = 10;
 
 const SALT: &[u8] = b"udpchat code, version 2";
@@ -173,7 +173,7 @@ mod tests {
         ] {
             assert_eq!(code(other), composed, "{other:?}");
         }
-        // Marks in either order; a syllable of one, two or three; characters that are others' doubles.
+        // Marks in either order; a syllable as one, two or three characters; singleton characters.
         for (typed, normalized) in [
             ("s\u{307}\u{323} s\u{323}\u{307} \u{1e69} marks", "\u{1e69} \u{1e69} \u{1e69} marks"),
             (
@@ -184,7 +184,7 @@ mod tests {
         ] {
             assert_eq!(code(typed), normalized, "{typed:?}");
         }
-        // What only looks alike stays apart: letters of full width, ligatures, capitals.
+        // Characters that only look alike stay distinct: full-width letters, ligatures, capitals.
         for other in
             ["\u{ff43}af\u{e9} cr\u{e8}me", "caf\u{e9} cr\u{e8}\u{fb01}me", "Caf\u{e9} cr\u{e8}me"]
         {

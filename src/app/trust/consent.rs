@@ -1,4 +1,4 @@
-//! Who may come in, and whom we speak with: the rules, without the talking.
+//! The rules of admission and trust, without the user interface.
 
 use anyhow::Result;
 
@@ -10,48 +10,48 @@ use crate::net::{
     wire::text::Name,
 };
 
-/// Which callers may come in.
+/// Which callers to admit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Policy {
-    /// All of them; we say who they are.
+    /// All; their names and fingerprints are shown.
     Anyone,
-    /// Those whose key we know.
+    /// Callers with a known key.
     Known,
-    /// Those who know the code.
+    /// Callers that know the code, or have a known key.
     Code,
-    /// Those, and whom somebody at this machine lets in, if there is anybody.
+    /// The same, and those that a person at this machine admits, if there is one.
     Ask {
         /// Whether there is a terminal to ask at.
         can_ask: bool,
     },
 }
 
-/// Somebody who has proved to have a key.
+/// A peer that has proved possession of a key.
 #[derive(Clone, Debug)]
 pub(super) struct Somebody<'a> {
     pub(super) peer: &'a Peer,
     pub(super) key: PublicKey,
-    /// As what we called it, with its port; `None`: it calls us.
+    /// The host that we called, with its port; `None`: it calls us.
     pub(super) host: Option<String>,
-    /// Whether it has proved to know our code.
+    /// Whether it has proved that it knows our code.
     pub(super) has_code: bool,
 }
 
-/// What is to be done about somebody.
+/// A trust decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// Let in, or spoken with, and this is said of it.
+    /// Admit the caller, or talk to the host. The text, if any, is shown.
     Admit(Option<String>),
-    /// Spoken with for the first time: its key is remembered under this name.
+    /// Talk to this host for the first time, and pin its key.
     Pin(String),
-    /// Sent away, or not spoken with; this is why.
+    /// Refuse, for this reason.
     Refuse(String),
-    /// Somebody is to be asked this.
+    /// Ask the user this question.
     Ask(String),
 }
 
 impl Policy {
-    /// What is to be done about `somebody`. We ourselves have `own` key, and know the `known` ones.
+    /// Decides about `somebody`. `own` is our own key; `known` are the known peers.
     pub(super) fn judge(
         self,
         somebody: &Somebody<'_>,
@@ -59,7 +59,7 @@ impl Policy {
         known: Option<&KnownPeers>,
     ) -> Result<Judgement> {
         match &somebody.host {
-            // Whoever has our identity file is us.
+            // The holder of our identity file is ourselves.
             Some(_) if somebody.key == own => Ok(Judgement::Admit(None)),
             Some(host) => judge_host(host, somebody.key, known),
             None => self.judge_caller(somebody, own, known),
@@ -136,7 +136,7 @@ fn judge_host(host: &str, key: PublicKey, known: Option<&KnownPeers>) -> Result<
     }
 }
 
-/// A caller, by the name that it gives itself, so that nobody takes a name for our own words.
+/// A caller's own name, quoted so that it cannot be mistaken for our own text.
 fn quoted(peer: &Peer) -> String {
     match &peer.name {
         Some(name) => format!("\"{}\" ({})", plain(name.as_str()), shown_ip(peer.addr)),
@@ -144,12 +144,12 @@ fn quoted(peer: &Peer) -> String {
     }
 }
 
-/// A name without what ends a quotation here.
+/// A name without the characters that end a quotation here.
 fn plain(name: &str) -> String {
     name.replace(['"', '`'], "'")
 }
 
-/// A word of warning about somebody who calls itself as another one is called.
+/// A warning if the caller's name is that of a known caller with another key.
 fn claimed(known: &KnownPeers, name: &Name, key: &PublicKey) -> Result<String> {
     Ok(match known.namesake(name, key)? {
         Some(Namesake { name, pin }) => format!(
@@ -214,7 +214,7 @@ mod tests {
         for policy in POLICIES {
             let again = judge(policy, key(1), Some("desk:7722"), false, &known);
             assert_eq!(again, Judgement::Admit(None));
-            // A code proves the other side only when it is too late not to have called.
+            // The code is verified too late to decide whom to call.
             let other = judge(policy, key(2), Some("desk:7722"), true, &known);
             let Judgement::Refuse(why) = other else { panic!("{other:?}") };
             let prints = [key(1), key(2)].map(|key| key.fingerprint().to_string());

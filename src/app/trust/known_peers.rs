@@ -1,18 +1,19 @@
-//! The file of the keys that we know, as `ssh` has one: whom we have called, and whom we have let in.
+//! The file of known keys, similar to that of `ssh`: hosts that we have called, and callers that we
+//! have admitted.
 //!
 //! ```text
 //! host desk:7722 KEY
 //! caller KEY ann@desk
 //! ```
 //!
-//! One line each; what is not understood, comments above all, stays as it is. A host whose line is damaged
-//! is not taken for one that was never called.
+//! One entry a line. Comments and lines that cannot be parsed are kept. A host with a damaged line
+//! is an error, not an unknown host.
 //!
-//! That we have called somebody lets nobody in: only `caller` lines do.
+//! A `host` entry does not admit a caller; only `caller` entries do.
 //!
-//! A line is added by one write at the end of the file (`O_APPEND`), as `ssh` adds its own: of programs that
-//! add at once none takes another's line away, and nobody waits for a lock. What a full disk has cut
-//! short is a damaged line, which is believed by nobody.
+//! An entry is added by one write at the end of the file (`O_APPEND`), as `ssh` does. Programs that
+//! add entries at the same time neither overwrite each other nor need a lock. A line that a full
+//! disk has cut short is damaged and has no effect.
 
 use std::{
     cell::Cell,
@@ -33,28 +34,28 @@ use crate::net::{crypto::keys::PublicKey, wire::text::Name};
 #[derive(Debug)]
 pub(super) struct KnownPeers {
     path: PathBuf,
-    /// How many lines it was last said that they are not understood.
+    /// The number of damaged lines in the last warning.
     damaged_told: Cell<usize>,
 }
 
-/// A line that says something.
+/// A parsed entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// Whom we call by this name, in small letters and with its port.
+    /// A host that we call, in lower case with its port, and its key.
     Host(String, PublicKey),
-    /// Who may call us.
+    /// A caller that may call us.
     Caller(PublicKey, Name),
 }
 
-/// A key that stands in the file, and where.
+/// A key in the file, and its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pin {
     pub(super) key: PublicKey,
-    /// From 1.
+    /// Line number, from 1.
     pub(super) line: usize,
 }
 
-/// Somebody else of that name, or one that is easily taken for it.
+/// Another known caller with the same or a confusingly similar name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Namesake {
     pub(super) name: Name,
@@ -62,12 +63,12 @@ pub(super) struct Namesake {
 }
 
 impl KnownPeers {
-    /// Those in `path`, which need not be there.
+    /// The keys in `path`, which need not exist.
     pub(super) fn in_file(path: PathBuf) -> Self {
         Self { path, damaged_told: Cell::new(0) }
     }
 
-    /// Reads the file, and fails if that cannot be done.
+    /// Fails if the file cannot be read.
     pub(super) fn check(&self) -> Result<()> {
         self.entries().map(drop)
     }
@@ -76,7 +77,7 @@ impl KnownPeers {
         &self.path
     }
 
-    /// The key that `host` had when it was first called, if it was.
+    /// The key pinned for `host`, if any. An error if its line is damaged.
     pub(super) fn host(&self, host: &str) -> Result<Option<Pin>> {
         let host = host.to_lowercase();
         for (line, entry) in self.entries()? {
@@ -94,7 +95,7 @@ impl KnownPeers {
         Ok(None)
     }
 
-    /// As what caller we know `key`.
+    /// The name of the known caller with `key`.
     pub(super) fn caller(&self, key: &PublicKey) -> Result<Option<String>> {
         Ok(self.entries()?.into_iter().find_map(|(_, entry)| match entry {
             Line::Entry(Entry::Caller(known, name)) if known == *key => Some(name.to_string()),
@@ -102,7 +103,7 @@ impl KnownPeers {
         }))
     }
 
-    /// Who is called `name` here, or nearly so, if not whoever has `key`.
+    /// Another caller, with another key than `key`, known by `name` or a similar one.
     pub(super) fn namesake(&self, name: &Name, key: &PublicKey) -> Result<Option<Namesake>> {
         Ok(self.entries()?.into_iter().find_map(|(line, entry)| match entry {
             Line::Entry(Entry::Caller(other, known)) if alike(&known, name) && other != *key => {
@@ -112,17 +113,17 @@ impl KnownPeers {
         }))
     }
 
-    /// From now on `host` is whoever has `key`.
+    /// Pins `key` for `host`.
     pub(super) fn pin_host(&self, host: &str, key: PublicKey) -> Result<()> {
         self.add(&Entry::Host(host.to_lowercase(), key))
     }
 
-    /// From now on whoever has `key` may come in, and is called `name`.
+    /// Admits the caller with `key` from now on, under `name`.
     pub(super) fn pin_caller(&self, name: Name, key: PublicKey) -> Result<()> {
         self.add(&Entry::Caller(key, name))
     }
 
-    /// Every line, with its number.
+    /// Every line with its number.
     fn entries(&self) -> Result<Vec<(usize, Line)>> {
         let text = self.read()?;
         let lines: Vec<_> =
@@ -131,7 +132,7 @@ impl KnownPeers {
         Ok(lines)
     }
 
-    /// Warns of lines that are not understood, once for as many.
+    /// Warns of damaged lines, whenever their number changes.
     fn tell_damaged(&self, lines: &[(usize, Line)]) {
         let is_damaged =
             |(_, line): &&(usize, Line)| matches!(line, Line::Malformed | Line::DamagedHost(_));
@@ -149,7 +150,7 @@ impl KnownPeers {
         }
     }
 
-    /// The file's text. A line that is no UTF-8 is a damaged one.
+    /// The file's text. A line that is not UTF-8 counts as damaged.
     fn read(&self) -> Result<String> {
         let file = bounded_file::open(&self.path, MAX_FILE_LEN, Kinds::Regular)?;
         let Some(mut file) = file else { return Ok(String::new()) };
@@ -164,7 +165,7 @@ impl KnownPeers {
             .with_context(|| format!("cannot write {}", self.path.display()))
     }
 
-    /// Puts `line` behind all others, in one piece.
+    /// Appends `line` to the file in a single write.
     fn append(&self, line: &str) -> io::Result<()> {
         create_folder_of(&self.path)?;
         let mut options = fs::OpenOptions::new();
@@ -172,14 +173,14 @@ impl KnownPeers {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&self.path)?;
-        // If another one does the same at once there is an empty line, which says nothing.
+        // If two programs do this at once, the result is an empty line, which is ignored.
         let gap = if is_last_line_open(&mut file)? { "\n" } else { "" };
         file.write_all(format!("{gap}{line}").as_bytes())?;
         file.sync_all()
     }
 }
 
-/// Whether the last line of `file` has no end.
+/// Whether the last line of `file` lacks a newline.
 fn is_last_line_open(file: &mut fs::File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(false);
@@ -190,20 +191,20 @@ fn is_last_line_open(file: &mut fs::File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-/// What a line says.
+/// The content of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// Who somebody is.
+    /// An entry.
     Entry(Entry),
-    /// Nothing: it is empty, or a comment.
+    /// Empty, or a comment.
     Nothing,
-    /// It is about this host, and holds no key.
+    /// A `host` line without a valid key.
     DamagedHost(String),
-    /// Nothing that we understand.
+    /// Not understood.
     Malformed,
 }
 
-/// What `line` says.
+/// Parses one line.
 pub(crate) fn parse(line: &str) -> Line {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
@@ -226,7 +227,7 @@ pub(crate) fn parse(line: &str) -> Line {
     }
 }
 
-/// Whether people take one name for the other: by the part before a machine's name, in capitals or not.
+/// Whether people may confuse two names: the parts before `@` are equal, ignoring case.
 fn alike(a: &Name, b: &Name) -> bool {
     let [a, b] = [a, b].map(|name| {
         let person = name.as_str().split('@').next().unwrap_or_default();
@@ -244,7 +245,7 @@ impl fmt::Display for Entry {
     }
 }
 
-/// A million lines.
+/// In bytes; enough for about a million lines.
 const MAX_FILE_LEN: u64 = 64 << 20;
 
 #[cfg(test)]
@@ -306,12 +307,12 @@ mod tests {
 
     #[test]
     fn of_those_who_pin_at_once_none_takes_a_line_from_another() {
-        // The last line has no end when they begin.
+        // The last line has no newline at first.
         let (_folder, known) = peers(&format!("host desk:1 {}", key(1)));
         let (writers, each) = (8, 50);
         std::thread::scope(|scope| {
             for writer in 0..writers {
-                // Each with a handle of its own, as another program has.
+                // Each with its own handle, like another program.
                 let known = KnownPeers::in_file(known.path().to_owned());
                 scope.spawn(move || {
                     for port in 0..each {

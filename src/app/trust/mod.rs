@@ -1,14 +1,14 @@
-//! Who we are, whom we know, and who may come in.
+//! Identity, known peers and admission.
 //!
 //! - `secret_file`: identities and shared keys on disk.
-//! - `known_peers`: the keys that we have met.
-//! - `code`: what two people tell each other instead.
+//! - `known_peers`: the file of known keys.
+//! - `code`: shared codes, the alternative to known keys.
 //! - `consent`: the rules.
-//! - `questions`: what somebody at this machine is asked.
-//! - `promises`: keys to be remembered once their owner is in a call.
-//! - `quota`: how often a stranger may be spoken of.
+//! - `questions`: questions to the user.
+//! - `promises`: keys to pin once a call has begun.
+//! - `quota`: rate limits for messages about strangers.
 //!
-//! Here they are applied to what the network asks.
+//! This module applies them to the network's requests.
 
 mod bounded_file;
 pub(crate) mod code;
@@ -46,7 +46,7 @@ use promises::{Promises, Role};
 use questions::{Question, Questions, Typed};
 use quota::Quota;
 
-/// What the network side is given.
+/// The network side's keys and admission settings.
 #[derive(Clone, Debug)]
 pub(super) struct Credentials {
     pub(super) identity: Identity,
@@ -55,34 +55,34 @@ pub(super) struct Credentials {
     pub(super) bare: Bare,
 }
 
-/// What a verb may do with somebody who calls.
+/// What a verb exposes to a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
-    /// It is the one that calls.
+    /// It is the calling side.
     Calls,
-    /// It only shows what it is sent.
+    /// It only shows what it receives.
     Shows,
     /// It would show its camera.
     IsSeen,
 }
 
-/// Who we are, whom we know, and who may come in.
+/// Our identity, the known peers and the admission policy.
 #[derive(Debug)]
 pub(super) struct Trust {
     credentials: Credentials,
-    /// None: there is nowhere to remember anybody.
+    /// `None`: there is no file of known peers.
     known: Option<KnownPeers>,
     policy: Policy,
     questions: Questions,
     promises: Promises,
-    /// Whose coming and going is told: by key, and whether it was let in.
+    /// Limits reports of callers, by key and whether it was admitted.
     told: Quota<(PublicKey, bool)>,
-    /// Why we do not speak with a host that we called.
+    /// Why the host that we called is not trusted.
     distrust: Option<String>,
 }
 
 impl Credentials {
-    /// Those of a side that meets nobody but this program's other one.
+    /// Temporary credentials, for a side that connects only within this program.
     pub(super) fn throw_away() -> Self {
         Self {
             identity: Identity::generate(),
@@ -94,10 +94,10 @@ impl Credentials {
 }
 
 impl Trust {
-    /// As the options say. Whoever may be asked is at the terminal that standard input is.
+    /// Follows the options. Questions are asked at the terminal, if standard input is one.
     ///
-    /// Without a `control` channel nobody proves who they are: neither the identity nor the known
-    /// peers are touched, and they may be out of reach.
+    /// Without a `control` channel no peer proves its identity. Neither the identity nor the known
+    /// peers are then read, and the files need not be accessible.
     pub(super) fn new(
         args: &TrustArgs,
         control: bool,
@@ -126,7 +126,7 @@ impl Trust {
         &self.credentials
     }
 
-    /// Answers what the network asks, or asks whoever is at the terminal.
+    /// Answers the network's requests, or asks the user.
     pub(super) fn hear(&mut self, event: &Event, handle: &Handle, messages: &Messages) {
         match event {
             Event::Asked { ask, peer, key, host, has_code } => {
@@ -149,7 +149,7 @@ impl Trust {
         self.show_question(messages);
     }
 
-    /// Why a host was given up, if we know better than the network.
+    /// Why a host was given up, if this is known better than by the network.
     pub(super) fn explain(&mut self, event: &Event) -> Option<String> {
         match event {
             Event::GivenUp { reason: GiveUpReason::Untrusted, .. } => self.distrust.take(),
@@ -157,7 +157,7 @@ impl Trust {
         }
     }
 
-    /// Takes a line from the terminal, if there is a question that it may answer.
+    /// Takes a line from the terminal; returns whether it was for a question.
     pub(super) fn take_typed(&mut self, line: &str, handle: &Handle, messages: &Messages) -> bool {
         match self.questions.answer(clock::now(), line) {
             Typed::NoAnswer => return false,
@@ -174,12 +174,12 @@ impl Trust {
         true
     }
 
-    /// Shows the question that had to wait, once it may be shown.
+    /// Shows a waiting question once it may be shown.
     pub(super) fn tick(&mut self, messages: &Messages) {
         self.show_question(messages);
     }
 
-    /// Who calls and waits for an answer that is to be typed in the terminal.
+    /// The caller that waits for an answer in the terminal.
     pub(super) fn caller(&self) -> Option<&Peer> {
         self.questions.shown().map(|question| &question.peer)
     }
@@ -239,12 +239,12 @@ impl Trust {
     }
 }
 
-/// Who we are, and whom we know: in the files that the options name, else in the user's
+/// Our identity and the known peers, from the files that the options name or from the user's
 /// configuration folder.
 ///
-/// If that folder can be neither read nor created, the run uses a temporary identity, recognises nobody, and
-/// says so once. A file that an option names must be readable. A file that exists but cannot be read is an
-/// error; it is never replaced.
+/// If that folder can be neither read nor created, the run uses a temporary identity, recognises
+/// nobody, and says so once. A file that an option names must be readable. A file that exists but
+/// cannot be read is an error; it is never replaced.
 fn own_files(args: &TrustArgs, messages: &Messages) -> Result<(Identity, Option<KnownPeers>)> {
     let folder = etcetera::choose_base_strategy().ok().map(|s| s.config_dir().join("udpchat"));
     let usual = |name: &str| {
@@ -269,11 +269,11 @@ fn own_files(args: &TrustArgs, messages: &Messages) -> Result<(Identity, Option<
     Ok((identity.unwrap_or_else(|_| Identity::generate()), known.ok()))
 }
 
-/// Why there can be no file in the configuration folder.
+/// Why the configuration folder can hold no file.
 #[derive(Clone, Debug)]
 struct OutOfReach(String);
 
-/// What `open` makes of the file at `path`, if it is or can be there.
+/// The result of `open` at `path`, or `OutOfReach` if the file neither exists nor can be created.
 fn reached<T>(
     path: Result<PathBuf, OutOfReach>,
     open: impl FnOnce(&Path) -> Result<T>,
@@ -291,7 +291,7 @@ fn reached<T>(
     }
 }
 
-/// What is said when the identity, the known peers or both are out of reach.
+/// The message if the identity, the known peers or both are out of reach.
 fn out_of_reach(identity: Option<&OutOfReach>, known: Option<&OutOfReach>) -> Option<String> {
     let OutOfReach(why) = identity.or(known)?;
     Some(match (identity, known) {
@@ -303,7 +303,7 @@ fn out_of_reach(identity: Option<&OutOfReach>, known: Option<&OutOfReach>) -> Op
     })
 }
 
-/// The identity in `path`, made if it is not there.
+/// The identity in `path`, created if missing.
 fn identity_in(path: &Path, messages: &Messages) -> Result<Identity> {
     let made = || {
         let identity = Identity::generate();
@@ -323,14 +323,14 @@ fn identity_in(path: &Path, messages: &Messages) -> Result<Identity> {
     Ok(identity)
 }
 
-/// The known peers in `path`. That they cannot be read is said now rather than when somebody calls.
+/// The known peers in `path`. Fails now if the file cannot be read, not when someone calls.
 fn known_in(path: &Path) -> Result<KnownPeers> {
     let known = KnownPeers::in_file(path.to_owned());
     known.check()?;
     Ok(known)
 }
 
-/// The key of sessions without a control channel, made if it is not there.
+/// The key of sessions without a control channel, created if missing.
 fn shared_key(path: &Path, messages: &Messages) -> Result<SharedSecret> {
     let make = || {
         let bytes = Zeroizing::new(*SharedSecret::generate().as_bytes());
@@ -343,7 +343,7 @@ fn shared_key(path: &Path, messages: &Messages) -> Result<SharedSecret> {
     Ok(SharedSecret::from_bytes(*secret.bytes))
 }
 
-/// The code that both sides are to know, if any: given, made here, or typed.
+/// The shared code, if any: given as an option, generated here, or typed.
 fn code(args: &TrustArgs, side: Side, messages: &Messages) -> Result<Option<Code>> {
     let Some(given) = &args.code else { return Ok(None) };
     if !given.is_empty() {
@@ -380,10 +380,10 @@ fn policy(accept: Option<Accept>, side: Side, has_code: bool) -> Result<Policy> 
     })
 }
 
-/// A host as it stands in the file of those that we know.
+/// A host as written in the file of known peers.
 fn with_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// Lines about callers; keys are made for nothing.
+/// Messages about callers. Keys cost nothing to generate, so a limit per key is not enough.
 const MAX_TOLD_A_MINUTE: usize = 20;

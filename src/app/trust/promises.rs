@@ -1,21 +1,22 @@
-//! Keys that are remembered as soon as their owner is in a call with us.
+//! Keys to pin once a call with their owner has begun.
 //!
-//! Not before: until then a host has not proved to know the code, and a caller may have gone.
+//! Not earlier: until then a host has not proved that it knows the code, and a caller may have
+//! gone.
 
 use std::net::SocketAddr;
 
 use crate::net::{crypto::keys::PublicKey, session::Peer, wire::text::Name};
 
-/// As what a key is to be remembered.
+/// The role under which a key is pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// As that of a host which we call by this name.
+    /// The key of a host that we call by this name.
     Host(String),
-    /// As that of a caller who may come in.
+    /// The key of a caller that may call us.
     Caller(Name),
 }
 
-/// What is to be remembered, when its time comes.
+/// The pending pins.
 #[derive(Debug, Default)]
 pub(super) struct Promises(Vec<Promise>);
 
@@ -27,7 +28,7 @@ struct Promise {
 }
 
 impl Promises {
-    /// Notes that whoever at `addr` has `key` is to be remembered; whether that is new.
+    /// Adds a pending pin for `key` at `addr`; returns whether it is new.
     pub(super) fn make(&mut self, addr: SocketAddr, key: PublicKey, role: Role) -> bool {
         let promise = Promise { addr, key, role };
         if self.0.contains(&promise) {
@@ -40,7 +41,7 @@ impl Promises {
         true
     }
 
-    /// As what to remember `peer`, with whom a call has begun.
+    /// Takes the pins that are due because a call with `peer` has begun.
     pub(super) fn keep(&mut self, peer: &Peer) -> Vec<(PublicKey, Role)> {
         let is_due =
             |promise: &mut Promise| promise.addr == peer.addr && peer.key == Some(promise.key);
@@ -48,7 +49,7 @@ impl Promises {
     }
 }
 
-/// Of callers who were let in and left at once; the oldest goes.
+/// Bounds pins of callers that were admitted and left at once; the oldest is dropped.
 const MAX_PROMISES: usize = 64;
 
 #[cfg(test)]

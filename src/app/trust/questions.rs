@@ -1,5 +1,5 @@
-//! Questions to the person at this machine: one at a time, and not too often. Each stays until it is
-//! answered or the caller hangs up.
+//! Questions to the user: one at a time and rate-limited. Each stays until it is answered or the
+//! caller hangs up.
 
 use std::{
     collections::VecDeque,
@@ -13,7 +13,7 @@ use crate::net::{
     session::{AskId, Peer},
 };
 
-/// Whether a caller may come in.
+/// Whether to admit a caller.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
     pub(super) ask: AskId,
@@ -22,25 +22,25 @@ pub(super) struct Question {
     pub(super) text: String,
 }
 
-/// Those that wait for an answer, in the order in which they came. The network side bounds their number.
+/// The open questions, in order of arrival. The network side bounds their number.
 #[derive(Debug)]
 pub(super) struct Questions {
     open: VecDeque<Question>,
-    /// Since when people see the first of them.
+    /// When the first question was shown, if it was.
     shown: Option<Instant>,
     quota: Quota<IpAddr>,
 }
 
-/// What a typed line is to them.
+/// The meaning of a typed line.
 #[derive(Debug)]
 pub(super) enum Typed {
-    /// There is no question.
+    /// No question is shown.
     NoAnswer,
-    /// It was typed before anybody can have read the question, which is none of what it answers.
+    /// Typed before the question can have been read, so not an answer to it.
     TooSoon,
     /// Neither yes nor no.
     Unclear,
-    /// The answer to this one: whether it is yes.
+    /// The answer to this question; true for yes.
     Answer(Question, bool),
 }
 
@@ -50,13 +50,13 @@ impl Questions {
         Self { open: VecDeque::new(), shown: None, quota }
     }
 
-    /// Puts `question` behind those that wait.
+    /// Adds `question` behind the others.
     pub(super) fn push(&mut self, question: Question) {
         self.open.push_back(question);
     }
 
-    /// The one to show now, if it is not shown yet. Those about whose caller too much has been asked
-    /// lately wait.
+    /// The question to show now, if none is shown yet. Questions of callers over the rate limit are
+    /// skipped.
     pub(super) fn show(&mut self, now: Instant) -> Option<&Question> {
         if self.shown.is_some() {
             return None;
@@ -69,12 +69,12 @@ impl Questions {
         self.open.front()
     }
 
-    /// The one that people see.
+    /// The question that is shown.
     pub(super) fn shown(&self) -> Option<&Question> {
         self.shown.and(self.open.front())
     }
 
-    /// Takes back a question, of whatever place; whether people saw it.
+    /// Withdraws a question; returns it and whether it was shown.
     pub(super) fn withdraw(&mut self, ask: AskId) -> Option<(Question, bool)> {
         let at = self.open.iter().position(|question| question.ask == ask)?;
         let was_shown = at == 0 && self.shown.is_some();
@@ -85,7 +85,7 @@ impl Questions {
         Some((question, was_shown))
     }
 
-    /// What `line`, just typed, is to the question that people see.
+    /// Interprets a `line` typed at `now`.
     pub(super) fn answer(&mut self, now: Instant, line: &str) -> Typed {
         let Some(shown) = self.shown else { return Typed::NoAnswer };
         if now.saturating_duration_since(shown) < READING_TIME {
@@ -105,10 +105,10 @@ impl Questions {
     }
 }
 
-/// What is typed sooner was meant for something else: another caller, who has just gone, say.
+/// A line typed sooner was probably meant for something else, for example an earlier caller.
 const READING_TIME: Duration = Duration::from_secs(1);
 
-/// Whoever calls again and again is asked about so often.
+/// Questions shown a minute about callers from one address.
 const MAX_A_MINUTE_EACH: usize = 3;
 const MAX_A_MINUTE: usize = 6;
 

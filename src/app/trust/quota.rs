@@ -1,11 +1,11 @@
-//! How often strangers may have something said of them.
+//! Rate limits for messages and questions about strangers.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-/// At most so many a minute, for each and in all.
+/// A sliding-window rate limit over one minute, per key and overall.
 #[derive(Debug)]
 pub(super) struct Quota<K> {
     each: usize,
@@ -14,12 +14,12 @@ pub(super) struct Quota<K> {
 }
 
 impl<K: PartialEq> Quota<K> {
-    /// `each` a minute for one key, `all` for all of them together.
+    /// Allows `each` a minute for one key and `all` for all keys together.
     pub(super) fn a_minute(each: usize, all: usize) -> Self {
         Self { each, all, taken: VecDeque::new() }
     }
 
-    /// Takes one for `key`, if there is one left.
+    /// Counts one for `key` if both limits allow it; else returns false.
     pub(super) fn take(&mut self, now: Instant, key: K) -> bool {
         while self.taken.front().is_some_and(|(_, at)| now.duration_since(*at) >= MINUTE) {
             self.taken.pop_front();

@@ -1,4 +1,4 @@
-//! A file that holds 32 bytes which nobody else should read: made when it is first needed.
+//! A private file with a 32-byte secret, created when first needed.
 
 use std::{
     fs, io,
@@ -13,17 +13,17 @@ use zeroize::Zeroizing;
 use super::bounded_file::{self, Kinds};
 use crate::net::crypto::keys::KEY_LEN;
 
-/// The bytes of such a file.
+/// A secret read from its file.
 pub(super) struct Secret {
     pub(super) bytes: Zeroizing<[u8; KEY_LEN]>,
-    /// Whether the file was made just now.
+    /// Whether the file was just created.
     pub(super) is_new: bool,
 }
 
-/// The secret in `path`. If there is no such file, `make` is asked for a secret and for what is to be
-/// said of it in the file's first line.
+/// Reads the secret in `path`. If there is no such file, creates it with the secret and the comment
+/// for its first line that `make` returns.
 ///
-/// Of several programs that make it at once one does, and all read what that one wrote.
+/// If several programs create it at the same time, one succeeds and all use its secret.
 pub(super) fn read_or_make(
     path: &Path,
     make: impl FnOnce() -> (Zeroizing<[u8; KEY_LEN]>, String),
@@ -43,7 +43,7 @@ pub(super) fn read_or_make(
 fn read(path: &Path) -> Result<Option<Zeroizing<[u8; KEY_LEN]>>> {
     let file = bounded_file::open(path, MAX_FILE_LEN, Kinds::RegularOrPipe)?;
     let Some(mut file) = file else { return Ok(None) };
-    // With room for all of it, so that it never moves and leaves a copy.
+    // Preallocated for the longest file: the buffer never moves and leaves no copy behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_FILE_LEN as usize + 64));
     file.read_to_string(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
     check_mode(path)?;
@@ -56,7 +56,7 @@ fn read(path: &Path) -> Result<Option<Zeroizing<[u8; KEY_LEN]>>> {
     }
 }
 
-/// The secret in a file of this `text`: its first line that is neither empty nor a comment.
+/// The secret in a file's `text`: the first line that is neither empty nor a comment.
 pub(crate) fn parse(text: &str) -> Option<Zeroizing<[u8; KEY_LEN]>> {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
     let decoded = BASE64_NOPAD.decode(line?.as_bytes()).ok().map(Zeroizing::new)?;
@@ -82,7 +82,7 @@ fn check_mode(_: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes `path` with all of `contents`, if it is not there; whether it was made.
+/// Creates `path` with `contents`, unless it exists; returns whether it was created.
 fn create(path: &Path, contents: &[u8]) -> io::Result<bool> {
     create_folder_of(path)?;
     let temporary = temporary(path);
@@ -90,7 +90,7 @@ fn create(path: &Path, contents: &[u8]) -> io::Result<bool> {
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    // Unlike renaming, linking leaves what is there.
+    // Unlike a rename, a link does not replace an existing file.
     let made = match fs::hard_link(&temporary, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(_) => fs::rename(&temporary, path).map(|()| true),
@@ -106,7 +106,7 @@ fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Makes the folder that `path` is in, for nobody else, if it is not there.
+/// Creates the parent folder of `path`, accessible to this user only, if missing.
 pub(super) fn create_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => create_folder(folder),
@@ -136,7 +136,7 @@ fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// A key takes 43 characters, and what is said of it a line.
+/// A key of 43 characters and a comment line take less.
 const MAX_FILE_LEN: u64 = 4096;
 
 #[cfg(test)]
