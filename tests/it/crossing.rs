@@ -1,4 +1,4 @@
-//! A stream from one machine to another, and the figures that both sides tell of it, a line a second.
+//! A stream from one machine to another, and the statistics of both sides, one JSON line a second.
 
 use std::{process::Stdio, time::Duration};
 
@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use crate::{machines::Machines, program::Program};
 
-/// What both sides told of a stream from machine 0 to machine 1.
+/// Both sides' statistics of a stream from machine 0 to machine 1.
 pub(crate) struct Crossing {
     pub(crate) sender: Vec<Value>,
     pub(crate) receiver: Vec<Value>,
 }
 
-/// A stream on its way.
+/// A running stream.
 pub(crate) struct Running {
     receiver: Program,
     sender: Program,
@@ -20,8 +20,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts both sides on `port`, for `seconds` of [`PATTERN`] and `options`; `receiver` is for
-    /// the other side.
+    /// Starts both sides on `port` and sends [`PATTERN`] for `seconds`. `options` are the sender's,
+    /// `receiver` the receiver's.
     pub(crate) fn start(
         machines: &Machines,
         port: &str,
@@ -40,11 +40,12 @@ impl Running {
         Self { receiver, sender, takes }
     }
 
-    /// Waits for its end.
+    /// Waits for the sender to end, then stops the receiver.
     pub(crate) fn finish(self) -> Crossing {
         let sender = self.sender.finish_after(self.takes);
         sender.expect_success();
-        // Two more seconds, for the last statistics; one that is never told of an end is not waited for.
+        // Two more seconds, for the last statistics. Without a control channel the receiver never
+        // learns of the end, so nothing is awaited.
         std::thread::park_timeout(Duration::from_millis(2300));
         self.receiver.interrupt();
         let receiver = self.receiver.finish();
@@ -54,14 +55,14 @@ impl Running {
 }
 
 impl Crossing {
-    /// Of the datagrams to the receiver, how many were lost, and the deviation of that if each is lost
-    /// with probability `loss`.
+    /// The loss ratio of datagrams to the receiver, and its standard deviation if each is lost
+    /// independently with probability `loss`.
     pub(crate) fn lost(&self, loss: f64) -> (f64, f64) {
         let [received, lost] = ["received", "lost"].map(|n| last(&self.receiver, "datagrams", n));
         (lost / (received + lost), (loss * (1.0 - loss) / (received + lost)).sqrt())
     }
 
-    /// Of the frames that the receiver knows of from line `from` on, those that are whole, and all.
+    /// The complete frames, and all frames known to the receiver, from line `from` on.
     pub(crate) fn shown(&self, from: usize) -> (f64, f64) {
         let since = |name: &str| {
             last(&self.receiver, "receiver", name) - number(&self.receiver[from]["receiver"][name])
@@ -70,8 +71,8 @@ impl Crossing {
         (whole, whole + since("incomplete") + since("late"))
     }
 
-    /// Bytes sent for each byte of picture, less one, since line [`STEADY`]: until the first reports
-    /// have come a stream is protected as if there were loss, and when they come is the machine's doing.
+    /// Bytes sent per byte of picture, minus one, since line [`STEADY`]. Until the first reports
+    /// arrive, a stream carries parity as if there were loss; when they arrive varies by machine.
     pub(crate) fn overhead(&self) -> f64 {
         let since = |group: &str, name: &str| {
             last(&self.sender, group, name) - number(&self.sender[STEADY][group][name])
@@ -79,7 +80,7 @@ impl Crossing {
         since("bytes", "sent") / since("bytes", "pictures_sent") - 1.0
     }
 
-    /// The median of the seconds' p95 from capture to shown, in ms, if the clocks were compared.
+    /// The median over all seconds of the end-to-end p95, in ms; `None` if it was never measured.
     fn p95(&self) -> Option<f64> {
         let of = |line: &Value| line["receiver"]["latency_ms"]["end_to_end"]["p95"].as_f64();
         let mut seconds: Vec<f64> = self.receiver.iter().skip(STEADY).filter_map(of).collect();
@@ -87,7 +88,7 @@ impl Crossing {
         seconds.get(seconds.len() / 2).copied()
     }
 
-    /// How long 95 of 100 repaired frames waited for their repair at most, in ms; none were: zero.
+    /// The p95 time that repaired frames waited for their repair, in ms; zero if there were none.
     pub(crate) fn added(&self) -> f64 {
         let last = self.receiver.last().expect("a line a second");
         last["receiver"]["repair_ms"]["p95"].as_f64().unwrap_or(0.0)
@@ -101,13 +102,13 @@ impl Crossing {
         last(&self.sender, "sender", name)
     }
 
-    /// A damaged frame is a failure, whatever the way.
+    /// No frame may be damaged, whatever the link.
     #[track_caller]
     pub(crate) fn assert_undamaged(&self) {
         assert!(self.of_receiver("damaged") < 1.0, "{}", self.line("damaged"));
     }
 
-    /// What a table holds of it.
+    /// One line of a table.
     pub(crate) fn line(&self, name: &str) -> String {
         let ((whole, all), overhead) = (self.shown(0), self.overhead() * 100.0);
         let of = |name| self.of_receiver(name);
@@ -141,8 +142,8 @@ pub(crate) fn number(value: &Value) -> f64 {
     value.as_f64().expect("a number")
 }
 
-/// The line, one a second, from which on a stream's overhead is what its loss makes it: two seconds
-/// is as far as parity looks back.
+/// The first line, one a second, at which the overhead reflects the actual loss: parity control
+/// looks back 2 s.
 pub(crate) const STEADY: usize = 2;
 
 const PATTERN: [&str; 4] = ["--source", "pattern", "--size", "1280x720"];

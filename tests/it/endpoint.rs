@@ -1,4 +1,4 @@
-//! What an endpoint is to do, where a test does not care.
+//! Default endpoint configurations for tests.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,15 @@ use udpchat::net::{
     session::{EndpointConfig, Role},
 };
 
-/// Whoever is called so, in every test.
+/// The identity of this name, the same in every test.
 pub(crate) fn identity(name: &str) -> Identity {
     let mut key = [0; 32];
     key[..name.len()].copy_from_slice(name.as_bytes());
     Identity::from_bytes(key)
 }
 
-/// Datagrams of 1200 bytes, no parity, anybody may come, and a clock that nobody else can know.
+/// Datagrams of 1200 bytes, no parity, any caller is admitted, and the clock is not shared with
+/// any peer.
 pub(crate) fn config(name: &str, role: Role, epoch: Instant) -> EndpointConfig {
     EndpointConfig {
         wall_clock: Duration::from_secs(1_800_000_000),

@@ -1,9 +1,9 @@
-//! Every error prints its cause, or returns it as `source()`, but not both: `{error:#}` prints the
-//! whole chain, and a cause that its parent has printed already would be there twice.
+//! An error prints its cause or returns it as `source()`, but not both: `{error:#}` prints the
+//! whole chain, so a cause that its parent also prints would appear twice.
 //!
-//! In these sources the parent prints it: an error that is turned into text somewhere on its way to
-//! the user then loses nothing. So `#[from]` and `#[source]`, and a field named `source`, are only
-//! for `#[error(transparent)]` and for texts that leave the cause to the chain.
+//! In this crate the parent prints the cause. An error converted to text on its way to the user
+//! then loses nothing. `#[from]`, `#[source]` and a field named `source` are therefore only for
+//! `#[error(transparent)]` and for texts that leave the cause to the chain.
 
 use std::{fs, path::Path};
 
@@ -47,7 +47,7 @@ fn what_is_looked_for_is_found() {
     }
 }
 
-/// Each `#[error(…)]` with the variant or struct that follows it, up to where its fields end.
+/// Each `#[error(…)]` with the variant or struct that follows it, up to the end of its fields.
 fn errors(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.match_indices("#[error(").filter_map(|(at, _)| {
         let rest = &text[at..];
@@ -62,7 +62,7 @@ fn errors(text: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Where the parenthesis that opens `text` is closed.
+/// The index of the parenthesis that closes the one at the start of `text`.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0;
     text.char_indices().find_map(|(at, c)| {
@@ -71,7 +71,7 @@ fn closing(text: &str) -> Option<usize> {
     })
 }
 
-/// The placeholder of the field that is the error's `source()`, if its text contains it.
+/// The placeholder of the field that is the error's `source()`, if its message contains it.
 fn printed_source(attribute: &str, item: &str) -> Option<String> {
     let open = item.find(['(', '{'])?;
     let is_tuple = item[open..].starts_with('(');

@@ -1,4 +1,4 @@
-//! Names that are no text: any bytes are a file name on Unix, and each option that takes a FILE takes it.
+//! File names that are not UTF-8. On Unix every option that takes a FILE must accept them.
 
 use std::{
     ffi::OsString,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::program::{Program, command, shared};
 
-/// A file of this name in `folder`, with a byte before it that is no UTF-8.
+/// A path in `folder` whose name is `name` after a byte that is not UTF-8.
 fn odd(folder: &Path, name: &str) -> PathBuf {
     let mut bytes = b"\xff-".to_vec();
     bytes.extend(name.as_bytes());
@@ -51,7 +51,7 @@ fn each_option_takes_a_name_that_is_not_utf_8() {
     assert!(folder.join("udpchat.1").exists());
 }
 
-/// Names that are not UTF-8, and names that `FFmpeg` would take for something else.
+/// Names that are not UTF-8, and names that `FFmpeg` would interpret otherwise.
 #[test]
 #[cfg(feature = "opencv")]
 fn a_source_may_have_any_name() {

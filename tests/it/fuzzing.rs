@@ -1,7 +1,7 @@
-//! The fuzz bodies, on what seeds make of the corpora: rounds that are the same every time.
+//! The fuzz bodies, run on seeded mutations of the corpora. The rounds are deterministic.
 //!
-//! A failure prints the seed of its round; `UDPCHAT_SEED=N` plays that round alone. `UDPCHAT_ROUNDS=N`
-//! plays more of them, or fewer.
+//! A failure prints the seed of its round; `UDPCHAT_SEED=N` replays that round alone.
+//! `UDPCHAT_ROUNDS=N` sets the number of rounds.
 
 use std::{fs, path::PathBuf};
 
@@ -57,7 +57,7 @@ fn play((name, body): Target) {
     }
 }
 
-/// Prints how to play the round again, if it fails.
+/// Prints the seed of the round if it panics.
 struct Round(u64);
 
 impl Drop for Round {
@@ -68,7 +68,8 @@ impl Drop for Round {
     }
 }
 
-/// One of the corpus, changed in a few places; or noise, which is enough for those that read operations.
+/// A corpus entry or noise, with up to five mutations. Noise suits the bodies that decode their
+/// bytes as operations.
 fn mutated(rng: &mut Pcg64Mcg, corpus: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = if rng.random_ratio(1, 4) {
         let len = rng.random_range(0..400);
@@ -115,7 +116,7 @@ fn noise(rng: &mut Pcg64Mcg, len: usize) -> Vec<u8> {
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let files = fs::read_dir(folder(name)).expect("the corpus is there");
     let mut paths: Vec<_> = files.map(|file| file.expect("readable").path()).collect();
-    // In one order everywhere, so that a seed is the same round.
+    // In a fixed order, so that a seed gives the same round everywhere.
     paths.sort();
     paths.into_iter().map(|path| fs::read(path).expect("readable")).collect()
 }
@@ -138,8 +139,8 @@ fn every_body_has_a_shim_and_a_round() {
     assert_eq!(fs::read_dir(shims).expect("readable").count(), TARGETS.len());
 }
 
-/// What the corpora begin with is what it was made of: the golden vectors, and what our own
-/// encoders make.
+/// The initial corpora match their sources: the golden vectors, the texts below, seeded noise and
+/// the output of our own encoders.
 #[test]
 fn corpora_are_begun() {
     let mut seeds = vectors();
@@ -214,7 +215,7 @@ fn jpegs() -> Vec<Seed> {
         let encoded = Encoder::new(20, Strips::Count(strips)).encode(&image, &mut frame);
         encoded.expect("any image can be encoded");
         let name = format!("{width}x{height}-{format:?}-{strips}");
-        // Planes, pixels, and planes while it arrives in four pieces.
+        // Decode to planes, to pixels, and to planes while the data arrives in four pieces.
         let mode = [0, 1, 6][seeds.len() % 3];
         let bytes = [&[mode], &frame[..]].concat();
         seeds.push(("jpeg_decode", format!("{name}-{mode}"), bytes));
@@ -259,8 +260,8 @@ const CONFIGS: [&str; 14] = [
     "0.1",
 ];
 
-/// Of each body; the whole of them takes half a minute.
+/// Rounds per body. All bodies together take half a minute.
 const ROUNDS: u64 = 20_000;
 
-/// What bounds are made of.
+/// Byte values at which bounds tend to lie.
 const EDGES: [u8; 5] = [0, 1, 0x7f, 0x80, 0xff];

@@ -1,4 +1,4 @@
-//! Pictures that were made to hurt whoever decodes them, from a real sender to the real binary.
+//! Malicious pictures from a real sender to the real binary.
 
 use std::{fs, process::Stdio, time::Duration};
 
@@ -29,7 +29,7 @@ fn good(strips: usize) -> Vec<u8> {
     frame
 }
 
-/// Where the payload of the first segment with this marker begins.
+/// The offset of the payload of the first segment with this marker.
 fn payload(frame: &[u8], marker: u8) -> usize {
     frame.windows(2).position(|pair| pair == [0xFF, marker]).expect("it has one") + 4
 }
@@ -44,7 +44,7 @@ fn inserted(frame: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
     [&frame[..at], bytes, &frame[at..]].concat()
 }
 
-/// Each with its name, made of a good frame of `strips` strips.
+/// Hostile frames with their names, derived from a good frame of `strips` strips.
 fn hostile(strips: usize) -> Vec<(&'static str, Vec<u8>)> {
     let good = good(strips);
     let (frame, scan) = (payload(&good, 0xC0), payload(&good, 0xDA));
@@ -87,7 +87,7 @@ fn hostile(strips: usize) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// A receiver that decodes what comes, and records it as well, and who sends to it.
+/// A receiver that decodes and records, and its sender.
 struct Recording {
     folder: tempfile::TempDir,
     receiver: Program,
@@ -107,17 +107,17 @@ impl Recording {
         Self { folder, receiver, sender }
     }
 
-    /// Bytes of the film so far.
+    /// The length of the recording so far, in bytes.
     fn recorded(&self) -> u64 {
         fs::metadata(self.folder.path().join(FILM)).map_or(0, |film| film.len())
     }
 
-    /// Frames that were said to be damaged so far.
+    /// The number of frames reported as damaged so far.
     fn refused(&self) -> usize {
         self.receiver.said().iter().filter(|line| line.contains(" is damaged: ")).count()
     }
 
-    /// Sends `frame` until `count` has grown: a busy kernel may drop it.
+    /// Sends `frame` until `count` has grown, because a busy kernel may drop datagrams.
     fn send<N: PartialOrd>(&self, frame: &[u8], what: &str, count: impl Fn(&Self) -> N) {
         let (data, before) = (FrameBytes::from(frame.to_vec()), count(self));
         wait(what, || {
@@ -163,7 +163,7 @@ fn pictures_made_to_hurt_are_counted_and_a_good_one_is_shown_after_each() {
     assert!(peak < 300_000, "{peak} KB");
 }
 
-/// The most memory that a program had.
+/// The peak resident memory of a process, in KB.
 fn memory_kb(pid: u32) -> u64 {
     field(&fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs"), "VmHWM")
 }
@@ -193,6 +193,6 @@ fn the_threads_that_decode_are_confined_and_no_others() {
         assert_eq!(held(&status), if decodes { (2, 1) } else { ours }, "{name}");
         *(if decodes { &mut decoders } else { &mut others }) += 1;
     }
-    // The view's and the recorder's, each with its helpers where there are several cores.
+    // The view's and the recorder's threads, each with helpers if there are several cores.
     assert!(decoders >= 2 && others >= 2, "{decoders} and {others}");
 }

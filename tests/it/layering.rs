@@ -1,18 +1,20 @@
-//! Which folder may import which, read from the sources as text.
+//! Which module may import which, checked on the text of the sources.
 //!
 //! ```text
-//! net::wire, net::frame, net::fec, net::time ◄─ one mechanism a file in net ◄─ net::session ◄─ net::io ◄─ app ◄─ cli, main
-//!                                                                     video ◄──────────────────┘
+//! net base ◄─ net mechanisms ◄─ net::session ◄─ net::io ◄─ app ◄─ cli, main
+//!                                               video ◄─────┘
 //! ```
 //!
-//! `fuzzing` may import everything, and nothing imports it.
+//! The base of `net` is `wire`, `fec`, `frame`, `pool`, `recent`, `route` and `time`. Every other
+//! module below `net::session` is a mechanism; mechanisms do not import each other. `fuzzing` may
+//! import everything, and nothing may import it.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// A path that a file names, and where.
+/// A path that a file names, and its line.
 #[derive(Debug, PartialEq)]
 struct Mention {
     line: usize,
@@ -98,8 +100,8 @@ fn module_of(file: &Path) -> Vec<String> {
     module
 }
 
-/// Every path into this crate that `text` names outside comments and its tests, be they at the foot or a
-/// file of their own.
+/// Every path into this crate that `text` names outside comments and unit tests, whether the tests
+/// are at the foot of the file or in a file of their own.
 fn mentions(module: &[String], text: &str) -> Vec<Mention> {
     if module.last().is_some_and(|name| name == "tests") {
         return Vec::new();
@@ -120,7 +122,7 @@ fn mentions(module: &[String], text: &str) -> Vec<Mention> {
     found
 }
 
-/// Where the next path that begins with a word of `ROOTS` stands, from `at` on.
+/// The index, from `at` on, of the next path that begins with a word of `ROOTS`.
 fn next_path(code: &str, at: usize) -> Option<usize> {
     let begins_word = |start: usize| {
         let before = code[..start].chars().next_back();
@@ -133,7 +135,7 @@ fn next_path(code: &str, at: usize) -> Option<usize> {
     ROOTS.iter().filter_map(|root| of(root)).min()
 }
 
-/// The paths that a tree such as `a::{b, c::d}` stands for, and how many bytes it takes.
+/// The paths that a tree such as `a::{b, c::d}` denotes, and its length in bytes.
 fn expand(code: &str) -> (Vec<Vec<String>>, usize) {
     let mut at = 0;
     let mut path = Vec::new();
@@ -163,14 +165,14 @@ fn expand_branches(code: &str) -> (Vec<Vec<String>>, usize) {
         let (paths, len) = expand(&code[at..]);
         branches.extend(paths.into_iter().filter(|p| !p.is_empty()));
         at += len;
-        // What is left of a branch is its comma, or `as Name`.
+        // Skips the rest of a branch: its comma, or `as Name`.
         at += code[at..].find([',', '}']).unwrap_or(code.len() - at);
         at += usize::from(code[at..].starts_with(','));
     }
     (branches, at + 1)
 }
 
-/// A path as seen from the crate's root; `None` if it leaves the crate.
+/// A path relative to the crate's root; `None` if it leaves the crate.
 fn resolve(module: &[String], path: &[String]) -> Option<Vec<String>> {
     let mut base = module.to_vec();
     let mut rest = path;
@@ -192,7 +194,7 @@ fn refs(path: &[String]) -> Vec<&str> {
     path.iter().map(String::as_str).collect()
 }
 
-/// `udpchat` is the crate as its binary names it.
+/// The binary calls the crate `udpchat`.
 const ROOTS: [&str; 4] = ["crate::", "super::", "self::", "udpchat::"];
 
 #[test]
@@ -258,7 +260,7 @@ fn each_rule_holds_what_it_should_and_nothing_else() {
     }
 }
 
-/// A property test must draw the same cases in every run, and more of them when `PROPTEST_CASES` says so.
+/// Property tests draw the same cases in every run; `PROPTEST_CASES` scales their number.
 #[test]
 fn no_property_test_has_a_seed_or_a_number_of_cases_of_its_own() {
     let config = include_str!("../../.cargo/config.toml");

@@ -1,5 +1,4 @@
-//! Real drivers over real sockets on this machine's loopback interface. Every wait is bounded, and
-//! none is an assertion about speed.
+//! Real drivers over real sockets on loopback. Every wait is bounded; none asserts speed.
 
 use std::{
     io::{Read, Write},
@@ -25,7 +24,7 @@ use crate::{
     sim::picture,
 };
 
-/// Everything below, at the levels to which a system may fall back.
+/// All tests below, at each offload level to which a system may fall back.
 #[test]
 fn all_of_it_at_each_forced_level() {
     for offload in [Offload::Batched, Offload::Single] {
@@ -178,7 +177,7 @@ fn datagrams_of_strangers_are_counted_and_harmless() {
     send(&datagram(0x20, 7));
     let stats = receiver.wait_stats("the last of them", |s| s.strays.malformed == 1);
     let strays = stats.strays;
-    // A datagram of no bytes at all does not come up from the socket layer.
+    // The socket layer does not pass up an empty datagram.
     assert!((95..=100).contains(&strays.foreign), "{strays:?}");
     assert_eq!((strays.other_version, strays.checksum), (2, 1), "{strays:?}");
     assert_eq!(strays.unknown_session, 1, "{strays:?}");
@@ -188,7 +187,7 @@ fn datagrams_of_strangers_are_counted_and_harmless() {
     assert_eq!(stats.calls[0].1.reassembly.damaged, 0);
 }
 
-/// A datagram with a right checksum and this type byte, of a session that nobody is in.
+/// A datagram with a valid checksum and this type byte.
 fn datagram(version_and_kind: u8, session: u32) -> Vec<u8> {
     let mut datagram = vec![0xd5, version_and_kind, 0, 0, 0, 0, 0, 0];
     datagram.extend(session.to_be_bytes());
@@ -217,10 +216,10 @@ fn strangers_at_the_control_port_do_not_disturb_a_stream() {
     let mut long = connect();
     long.write_all(b"udpchat\x02\xff\xff").expect("written");
     assert_eq!(receiver.wait("word of it", misspoke), ControlError::TooLong(0xffff));
-    // More of them than there is room for, silent, some with half a greeting.
+    // More connections than there is room for: silent, or with part of the first message.
     let half_open = (0..100).map(|i| {
         let mut stream = connect();
-        // It may have been closed already, for want of room.
+        // The receiver may already have closed it for lack of room.
         let _ = stream.write_all(&b"udpchat\x02\x00"[..i % 9]);
         stream
     });
@@ -235,7 +234,7 @@ fn strangers_at_the_control_port_do_not_disturb_a_stream() {
     assert!(!std::iter::from_fn(|| receiver.handle.try_event()).any(ended));
 }
 
-/// What comes until the connection ends; a reset is an end as well.
+/// Reads until the connection ends; a reset counts as an end.
 fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let (mut read, mut buf) = (Vec::new(), [0; 64]);

@@ -1,4 +1,4 @@
-//! The table of loss and burst, frozen.
+//! A frozen table of delivery and delay by loss and burst length.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use crate::{
     simulation::{ANN, BOB, bobs, links},
 };
 
-/// What a lossy way does to a 720p stream that nothing mends, cell by cell: without a control
-/// channel nobody asks. What repair makes of it is in `repair.rs`. A change of behaviour is a change
-/// of `simulation-table.txt`, to be read and accepted.
+/// A 720p stream over a lossy link without any repair: no parity, and no control channel, hence no
+/// NACKs. `repair.rs` has the same with repair. A change of behaviour changes
+/// `simulation-table.txt`, which must be reviewed.
 #[test]
 fn the_table_of_loss_and_burst_is_as_it_was() {
     let cells: Vec<_> = [0.0, 0.1, 1.0, 5.0]
@@ -44,7 +44,7 @@ fn the_table_of_loss_and_burst_is_as_it_was() {
     );
 }
 
-/// A line of the table.
+/// A row of the table.
 struct Row {
     loss: f64,
     burst: u32,
@@ -61,7 +61,7 @@ impl Row {
         format!("{loss:>6.1} {burst:>6} {share:>11.2} {damaged:>8} {p50:>7} {p95:>7} {p99:>7}\n")
     }
 
-    /// The delay below which `percent` of the delivered frames are, in ms; a dash if there are none.
+    /// The delay percentile of the delivered frames, in ms; a dash if there are none.
     fn percentile(&self, percent: usize) -> String {
         let at = (self.delays.len() * percent).div_ceil(100).saturating_sub(1);
         let ms = |d: &Duration| format!("{:.2}", d.as_secs_f64() * 1e3);
@@ -69,13 +69,13 @@ impl Row {
     }
 }
 
-/// One cell: a stream of a minute over a way with this loss.
+/// Runs one row: a stream of one minute over a link with this loss.
 fn cell(loss: f64, burst: u32) -> Row {
     let mut sim = Sim::with_links(2, links(TABLE_LINK));
     sim.start_receiver(BOB);
     sim.start_sender(ANN, BOB, false);
     sim.run(SECOND);
-    // Lossy only now, so that every cell begins with the same session.
+    // Loss starts only now, so that every row begins with the same session.
     sim.set_link(ANN, BOB, links(&format!("{TABLE_LINK},loss={loss}%,burst={burst},seed=7")));
     let start = sim.now;
     sim.start_video(ANN, TABLE_CHUNKS * 1160 - 4);
@@ -97,7 +97,7 @@ const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/simulati
 /// 720p at quality 80.
 const TABLE_CHUNKS: usize = 98;
 
-/// A minute at 30 a second.
+/// One minute at 30 frames/s.
 const TABLE_FRAMES: u64 = 1800;
 
 const TABLE_LINK: &str = "delay=5ms,jitter=2ms,rate=100mbit";

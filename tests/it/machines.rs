@@ -1,16 +1,15 @@
-//! Two machines in one: network namespaces joined by a cable. Needs root.
+//! Two simulated machines: network namespaces joined by a veth pair. Needs root.
 
 use std::{
     path::Path,
     process::{Command, Output},
 };
 
-/// Two namespaces joined by a veth pair, `v0` in the first and `v1` in the second; gone when
-/// dropped.
+/// Two namespaces joined by a veth pair, `v0` in the first and `v1` in the second. Deleted on drop.
 pub(crate) struct Machines {
     pub(crate) names: [String; 2],
     pub(crate) addresses: [&'static str; 2],
-    /// A third one that stands between them, if there is one.
+    /// The namespace of the router between them, if any.
     pub(crate) router: Option<String>,
 }
 
@@ -19,8 +18,8 @@ const ROUTED_ADDRESSES: [&str; 2] = ["10.77.31.1", "10.77.32.1"];
 const ROUTER_ADDRESSES: [&str; 2] = ["10.77.31.254", "10.77.32.254"];
 
 impl Machines {
-    /// `None`, with the reason printed, where namespaces cannot be made or `shaper`, the tool that
-    /// makes the cable a bad one, is not there.
+    /// Returns `None` and prints the reason if namespaces cannot be created or `shaper`, the tool
+    /// that impairs the link, is not installed.
     pub(crate) fn new(shaper: &str) -> Option<Self> {
         let machines = Self::apart(ADDRESSES, None, shaper)?;
         let [a, b] = &machines.names;
@@ -31,8 +30,7 @@ impl Machines {
         Some(machines)
     }
 
-    /// The same with a router between them, which has `w0` towards the first and `w1` towards the
-    /// second.
+    /// Two machines with a router between them: `w0` faces the first, `w1` the second.
     pub(crate) fn routed() -> Option<Self> {
         let router = format!("udpchat-r-{}", std::process::id());
         let machines = Self::apart(ROUTED_ADDRESSES, Some(router.clone()), "ip")?;
@@ -49,7 +47,7 @@ impl Machines {
         Some(machines)
     }
 
-    /// Not joined yet.
+    /// Creates the namespaces without links between them.
     fn apart(addresses: [&'static str; 2], router: Option<String>, shaper: &str) -> Option<Self> {
         let tools = ["ip", shaper].iter().all(|tool| {
             ["/usr/sbin", "/sbin", "/usr/bin"].iter().any(|f| Path::new(f).join(tool).exists())
@@ -75,7 +73,7 @@ impl Machines {
         self.names.iter().chain(&self.router)
     }
 
-    /// udpchat on machine `index`, without a display or settings from outside.
+    /// udpchat on machine `index`, isolated from the user's display and settings.
     pub(crate) fn udpchat(&self, index: usize) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.names[index], env!("CARGO_BIN_EXE_udpchat")]);
@@ -85,7 +83,7 @@ impl Machines {
     }
 }
 
-/// Keeps it from this user's identity and from a code of its environment.
+/// Isolates the command from the user's identity and from a code in the environment.
 pub(crate) fn hermetic(command: &mut Command) {
     let folder = concat!(env!("CARGO_TARGET_TMPDIR"), "/config");
     command.env("XDG_CONFIG_HOME", folder).env_remove("UDPCHAT_CODE");
@@ -101,7 +99,7 @@ impl Drop for Machines {
 
 fn plug_in(name: &str, link: &str, address: &str) {
     run(&["ip", "-n", name, "addr", "add", &format!("{address}/24"), "dev", link]);
-    // Else a whole batch crosses as one piece, and is lost as one.
+    // Otherwise a batch crosses as one segment and is lost as a whole.
     run(&["ip", "-n", name, "link", "set", link, "gso_max_segs", "1"]);
     run(&["ip", "-n", name, "link", "set", link, "up"]);
 }
@@ -110,7 +108,7 @@ fn tool(words: &[&str]) -> Output {
     Command::new(words[0]).args(&words[1..]).output().expect("it is installed")
 }
 
-/// Runs a tool that must not fail.
+/// Runs a tool and panics if it fails.
 pub(crate) fn run(words: &[&str]) {
     let output = tool(words);
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));

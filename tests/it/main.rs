@@ -1,4 +1,4 @@
-//! The integration tests, in one binary: what is only true of the parts together.
+//! The integration tests, in one binary.
 #![expect(
     clippy::unwrap_used,
     clippy::unchecked_time_subtraction,
