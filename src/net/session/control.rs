@@ -1,4 +1,4 @@
-//! One control connection: bytes in and out, messages in and out, and the meeting before them.
+//! One control connection: its handshake, then messages in and out.
 
 use std::{
     collections::VecDeque,
@@ -16,12 +16,13 @@ use crate::net::{
     },
 };
 
-/// Meets the peer over one connection, then frames and encrypts the messages, and keeps it alive.
+/// Performs the handshake over one connection, then frames and encrypts messages, and sends
+/// keep-alives.
 #[derive(Debug)]
 pub(super) struct ControlChannel {
     conn: ConnId,
     inbox: Vec<u8>,
-    /// What was read before its time, and how many bytes that took.
+    /// Messages read by [`drop_keep_alives`](Self::drop_keep_alives), and their length in bytes.
     early: VecDeque<Heard>,
     early_len: usize,
     outbox: Vec<u8>,
@@ -32,38 +33,38 @@ pub(super) struct ControlChannel {
     keep_alive_at: Instant,
 }
 
-/// How far two sides have come.
+/// The progress of the handshake.
 #[derive(Debug)]
 enum Stage {
-    /// A dialler's, whose first message is to be answered.
+    /// The dialler waits for the second message.
     Dialled(Box<Handshake>),
-    /// An answerer's, to whom nothing has been said.
+    /// The answerer has no handshake state yet.
     Silent,
-    /// An answerer's, to whom the dialler's first message is to come.
+    /// The answerer waits for the first message.
     Awaiting(Box<Handshake>),
-    /// An answerer's, who has answered it.
+    /// The answerer has sent the second message and waits for the third.
     Answered(Box<Handshake>),
-    /// A dialler's, which has met the peer and not introduced itself.
+    /// The dialler has received the second message and not sent its hello.
     Met(Box<Handshake>),
-    /// A dialler's, which has introduced itself and heard nothing since.
+    /// The dialler has sent its hello and received nothing since.
     Introduced(Box<Transport>),
-    /// Messages go both ways.
+    /// The handshake is complete.
     Speaking(Box<Transport>),
-    /// Something could not be opened, and nothing will be any more.
+    /// A message could not be handled; the channel is dead.
     Failed,
 }
 
-/// What has come over a control connection.
+/// What was received over a control connection.
 #[derive(Debug, PartialEq)]
 pub(super) enum Heard {
-    /// Who the answering side is; it has not been told who we are.
+    /// The key of the answering side, which has not received ours.
     Key(PublicKey),
-    /// A message; an answering side's first is the caller's hello.
+    /// A message; the first that an answerer receives is the caller's hello.
     Message(Message),
 }
 
 impl ControlChannel {
-    /// The dialling side of the fresh connection `conn`, which meets the peer with `secret`.
+    /// The dialling side of the new connection `conn`. Both sides must have the same `secret`.
     pub(super) fn dialling(
         now: Instant,
         conn: ConnId,
@@ -77,12 +78,12 @@ impl ControlChannel {
         channel
     }
 
-    /// The answering side, of which nothing is done yet that takes work: see [`meet`](Self::meet).
+    /// The answering side. It does no expensive work until [`meet`](Self::meet).
     pub(super) fn answering(now: Instant, conn: ConnId) -> Self {
         Self::new(now, conn, Stage::Silent)
     }
 
-    /// Meets the dialler, whose first message has come, unless that has begun.
+    /// Starts the handshake with a dialler, unless it has begun.
     pub(super) fn meet(&mut self, identity: &Identity, secret: Option<&SharedSecret>) {
         if matches!(self.stage, Stage::Silent) {
             self.stage = Stage::Awaiting(Box::new(Handshake::answerer(identity, secret)));
@@ -108,7 +109,7 @@ impl ControlChannel {
         self.conn
     }
 
-    /// Who the peer is, once the two have met.
+    /// The peer's key, once the handshake has proved it.
     pub(super) fn peer_key(&self) -> Option<PublicKey> {
         match &self.stage {
             Stage::Met(handshake) => handshake.peer(),
@@ -117,7 +118,7 @@ impl ControlChannel {
         }
     }
 
-    /// What is this meeting's alone, once it is over.
+    /// A value unique to this handshake, once it is complete.
     pub(super) fn handshake_hash(&self) -> Option<&[u8]> {
         match &self.stage {
             Stage::Introduced(transport) | Stage::Speaking(transport) => {
@@ -127,7 +128,7 @@ impl ControlChannel {
         }
     }
 
-    /// When the peer began to speak, without a pause up to [`last_heard`](Self::last_heard).
+    /// The start of the peer's activity without pauses up to [`last_heard`](Self::last_heard).
     pub(super) fn heard_since(&self) -> Instant {
         self.heard_since
     }
@@ -136,8 +137,8 @@ impl ControlChannel {
         self.last_heard
     }
 
-    /// Takes bytes from the peer; read on with [`poll_heard`](Self::poll_heard) until
-    /// there is nothing, which keeps the inbox below one message.
+    /// Adds bytes received from the peer. Call [`poll_heard`](Self::poll_heard) until it returns
+    /// nothing, which keeps the inbox below one message.
     pub(super) fn handle_data(&mut self, now: Instant, bytes: &[u8]) {
         if now.saturating_duration_since(self.last_heard) > PAUSE {
             self.heard_since = now;
@@ -146,12 +147,13 @@ impl ControlChannel {
         self.inbox.extend_from_slice(bytes);
     }
 
-    /// Bytes that have come and have not been heard.
+    /// Bytes received that have not been returned as messages.
     pub(super) fn unread(&self) -> usize {
         self.inbox.len() + self.early_len
     }
 
-    /// Drops the keep-alives that have come; [`poll_heard`](Self::poll_heard) returns everything else later.
+    /// Drops the keep-alives received; [`poll_heard`](Self::poll_heard) returns everything else
+    /// later.
     pub(super) fn drop_keep_alives(&mut self) -> Result<(), ControlError> {
         let mut unread = self.inbox.len();
         while let Some(heard) = self.read()? {
@@ -164,8 +166,8 @@ impl ControlChannel {
         Ok(())
     }
 
-    /// Whether a whole message has come, which takes some work; an error, without any, if it cannot be
-    /// what an answerer waits for.
+    /// Whether a complete message is ready, which takes some work to handle. Returns an error,
+    /// without that work, if its length is not what an answerer expects.
     pub(super) fn has_work(&mut self) -> Result<bool, ControlError> {
         if !self.see_preface()? {
             return Ok(false);
@@ -179,12 +181,12 @@ impl ControlChannel {
         if could_be { Ok(true) } else { Err(ControlError::Malformed) }
     }
 
-    /// Whether the next message will say whether the dialler has the same code.
+    /// Whether the next message proves that the dialler has the same code.
     pub(super) fn judges_code(&self) -> bool {
         matches!(self.stage, Stage::Answered(_))
     }
 
-    /// The next that has come whole; `None` until more has come, and after a dialler's first message.
+    /// The next item received; `None` if more bytes are needed, or after a dialler's first message.
     pub(super) fn poll_heard(&mut self) -> Result<Option<Heard>, ControlError> {
         let early = self.early.pop_front();
         if early.is_some() {
@@ -206,7 +208,7 @@ impl ControlChannel {
         Ok(heard)
     }
 
-    /// Whether the preface has come, and is ours.
+    /// Whether the preface has been received and is correct.
     fn see_preface(&mut self) -> Result<bool, ControlError> {
         if !self.preface_seen {
             let Some(len) = parse_preface(&self.inbox)? else { return Ok(false) };
@@ -216,7 +218,7 @@ impl ControlChannel {
         Ok(true)
     }
 
-    /// Tells the answering side, which has been met, who we are.
+    /// Sends our hello to the answering side, whose key is known.
     pub(super) fn introduce(&mut self, hello: Hello) {
         let Stage::Met(mut handshake) = std::mem::replace(&mut self.stage, Stage::Failed) else {
             return;
@@ -228,14 +230,14 @@ impl ControlChannel {
         }
     }
 
-    /// Says `message`, if the two have met.
+    /// Queues `message`, if the handshake allows it.
     pub(super) fn push(&mut self, message: &Message) {
         if let Stage::Introduced(transport) | Stage::Speaking(transport) = &mut self.stage {
             emit_framed(&transport.write(&message.to_bytes()), &mut self.outbox);
         }
     }
 
-    /// Says that we are there, when nothing else has for a while.
+    /// Sends a keep-alive when one is due.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if self.keep_alive_at <= now {
             self.keep_alive_at = now + KEEP_ALIVE_INTERVAL;
@@ -247,14 +249,14 @@ impl ControlChannel {
         self.keep_alive_at
     }
 
-    /// What is to be written, if anything.
+    /// The bytes to be written, if any.
     pub(super) fn take_output(&mut self) -> Option<Vec<u8>> {
         (!self.outbox.is_empty()).then(|| std::mem::take(&mut self.outbox))
     }
 }
 
 impl Stage {
-    /// What a whole message leads to: where the two are then, and what has been heard with it.
+    /// Handles a complete message. Returns the next stage and what was received.
     fn hear(
         self,
         message: &[u8],
@@ -268,7 +270,7 @@ impl Stage {
                 Ok((Self::Answered(handshake), None))
             }
             Self::Answered(handshake) => Self::meet_dialler(handshake, message, outbox),
-            // A refusal, which anybody could have written, is believed only where it can be one.
+            // The refusal is not authenticated, so it is accepted only at this stage.
             Self::Introduced(_) if message.is_empty() => Err(ControlError::WrongCode),
             Self::Introduced(mut transport) | Self::Speaking(mut transport) => {
                 let plain = transport.read(message).map_err(|_| ControlError::Forged)?;
@@ -288,7 +290,7 @@ impl Stage {
         Ok((Self::Met(handshake), Some(Heard::Key(key))))
     }
 
-    /// The third message brings the hello, to whom has the same code.
+    /// Handles the third message, which carries the hello and fails to open if the codes differ.
     fn meet_dialler(
         mut handshake: Box<Handshake>,
         message: &[u8],
@@ -304,10 +306,10 @@ impl Stage {
     }
 }
 
-/// Also how soon after two seconds of silence over UDP that is noticed.
+/// Also the resolution with which two seconds of silence over UDP are detected.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A silence that keep-alives should have filled.
+/// A silence that keep-alives should have prevented.
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -349,7 +351,7 @@ mod tests {
         to.handle_data(now, &from.take_output().unwrap_or_default());
     }
 
-    /// Both sides after the dialler has introduced itself, and what the answerer then hears.
+    /// Both sides after the dialler has sent its hello, and what the answerer then receives.
     fn met(
         ours: Option<u8>,
         theirs: Option<u8>,

@@ -1,4 +1,4 @@
-//! One target that we call until it answers, and again when the call has ended.
+//! One target that is called until it answers, and again when the call has ended.
 
 use std::{
     collections::VecDeque,
@@ -14,7 +14,7 @@ use crate::net::{
     wire::control::{Hello, SecretPart},
 };
 
-/// A target and how far we are with it.
+/// A target and the state of our call to it.
 #[derive(Debug)]
 pub(super) struct Dialling {
     target: Target,
@@ -29,7 +29,7 @@ enum State {
         redial_at: Instant,
     },
     Connecting(Round),
-    /// A connection stands; of the round, the addresses that were not needed are left.
+    /// A connection is established; `rest` holds the round's unused addresses.
     Meeting {
         addr: SocketAddr,
         rest: Round,
@@ -40,14 +40,14 @@ enum State {
     InCall(CallId),
 }
 
-/// One attempt at each address of a target. The next one does not wait until the last has failed
+/// One attempt at each of a target's addresses. The next attempt does not wait for the last to fail
 /// (RFC 8305).
 #[derive(Debug, Default)]
 struct Round {
     untried: VecDeque<SocketAddr>,
     attempts: Vec<Attempt>,
     next_at: Option<Instant>,
-    /// The most telling of the failures.
+    /// The most informative failure.
     failure: Option<WaitReason>,
 }
 
@@ -58,20 +58,20 @@ struct Attempt {
     give_up_at: Instant,
 }
 
-/// How far we are with a target that has taken the connection.
+/// The progress with a target that has accepted the connection.
 #[derive(Debug)]
 enum Stage {
-    /// It has not said who it is.
+    /// It has not proved its key.
     Unknown,
-    /// Somebody is asked whether it is the right one.
+    /// The user is asked whether to trust it.
     Asked(AskId),
-    /// We have introduced ourselves, with our part of the secret, for this session.
+    /// Our hello was sent, with our part of the secret, for this session.
     Introduced(SessionId, SecretPart),
-    /// The same, and somebody there is asked about us.
+    /// The same, and the target's user is being asked about us.
     Ringing(SessionId, SecretPart),
 }
 
-/// What a call with a target that has answered is made of.
+/// The parts of a call that a target has accepted.
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) control: ControlChannel,
@@ -79,7 +79,7 @@ pub(super) struct Answered {
     pub(super) secret: SecretPart,
 }
 
-/// What a target wants done at some moment.
+/// What is due for a target.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
@@ -101,7 +101,7 @@ impl Dialling {
         &self.target.host
     }
 
-    /// Where the connection stands that the two meet over.
+    /// The address of the established connection, before the call.
     pub(super) fn addr(&self) -> Option<SocketAddr> {
         match &self.state {
             State::Meeting { addr, .. } => Some(*addr),
@@ -113,7 +113,7 @@ impl Dialling {
         self.conns().any(|own| own == conn)
     }
 
-    /// Its connections, and those that are being made.
+    /// Its connections, including those being established.
     pub(super) fn conns(&self) -> impl Iterator<Item = ConnId> {
         let (round, met) = match &self.state {
             State::Connecting(round) => (Some(round), None),
@@ -132,7 +132,7 @@ impl Dialling {
         matches!(self.state, State::Idle { .. } | State::Connecting(_))
     }
 
-    /// Its name has been looked up, in vain if there is a `failure`; a word about that if it is new.
+    /// Handles the result of a lookup. Returns an event if a failure is worth reporting and new.
     pub(super) fn handle_found(
         &mut self,
         now: Instant,
@@ -143,7 +143,7 @@ impl Dialling {
         self.wait_for(failure.filter(|_| self.addresses.known().is_empty())?)
     }
 
-    /// A word, if the name service has not answered for a while and nothing is known without it.
+    /// Returns an event if a lookup has had no answer for a while and no address is known.
     pub(super) fn judge_lookup(&mut self, now: Instant) -> Option<Event> {
         if self.lookup_patience()? > now {
             return None;
@@ -158,7 +158,7 @@ impl Dialling {
         }
     }
 
-    /// What it means that the connection has ended.
+    /// Why the call fails if the connection closes now.
     pub(super) fn lost_reason(&self) -> WaitReason {
         match self.state {
             State::Meeting { stage: Stage::Ringing(..), .. } => WaitReason::ConnectionLost,
@@ -171,7 +171,7 @@ impl Dialling {
         matches!(self.state, State::InCall(id) if id == call)
     }
 
-    /// Until when a name service may be silent before that is worth a word, if nothing has been said of it.
+    /// When a lookup without an answer is reported, unless it has been.
     fn lookup_patience(&self) -> Option<Instant> {
         let is_told = matches!(self.waiting_for, Some(WaitReason::Unresolved { .. }));
         Some(self.addresses.waits_since().filter(|_| !is_told)? + LOOKUP_PATIENCE)
@@ -206,7 +206,7 @@ impl Dialling {
         [lookup, self.lookup_patience(), state].into_iter().flatten().min()
     }
 
-    /// Begins an attempt as `conn`, at the next address of this round or the first of a new one.
+    /// Begins attempt `conn`, at the next address of this round or the first of a new round.
     pub(super) fn connect(&mut self, now: Instant, conn: ConnId) -> Option<SocketAddr> {
         if let State::Idle { .. } = self.state {
             let untried = self.addresses.known().iter().copied().collect();
@@ -219,7 +219,7 @@ impl Dialling {
         Some(addr)
     }
 
-    /// The connection `conn` stands: the two meet. Gives the attempts that are not needed any more.
+    /// Handles the establishment of connection `conn`. Returns the attempts no longer needed.
     pub(super) fn meet(
         &mut self,
         now: Instant,
@@ -233,7 +233,7 @@ impl Dialling {
         };
         let addr = rest.attempts.swap_remove(index).addr;
         let others: Vec<_> = rest.attempts.drain(..).collect();
-        // Were this one not to want us, they would be tried again.
+        // They are tried again if this target does not accept us.
         others.iter().rev().for_each(|other| rest.untried.push_front(other.addr));
         let (stage, give_up_at) = (Stage::Unknown, now + HELLO_DEADLINE);
         let control = Box::new(control);
@@ -241,7 +241,7 @@ impl Dialling {
         others.iter().map(|other| other.conn).collect()
     }
 
-    /// Somebody is asked whether the target is the right one, as `ask`.
+    /// Records that the user is asked about the target, as `ask`.
     pub(super) fn note_asked(&mut self, now: Instant, ask: AskId) {
         if let State::Meeting { stage, give_up_at, .. } = &mut self.state {
             *stage = Stage::Asked(ask);
@@ -256,7 +256,7 @@ impl Dialling {
         }
     }
 
-    /// It is the right one: we introduce ourselves.
+    /// Sends our hello, since the target is accepted.
     pub(super) fn introduce(&mut self, now: Instant, hello: Hello) {
         let Some(session) = SessionId::new(hello.session) else { return };
         if let State::Meeting { control, stage, give_up_at, .. } = &mut self.state {
@@ -266,8 +266,8 @@ impl Dialling {
         }
     }
 
-    /// The other side asks somebody about us, which may take as long as it likes; a word about it if
-    /// that is new.
+    /// Records that the target's user is asked about us, which may take any time. Returns an event
+    /// if that is new.
     pub(super) fn ring(&mut self, now: Instant) -> Option<Event> {
         let State::Meeting { stage, .. } = &mut self.state else { return None };
         *stage = match std::mem::replace(stage, Stage::Unknown) {
@@ -278,21 +278,21 @@ impl Dialling {
         self.wait_for(WaitReason::Ringing)
     }
 
-    /// Something has come from the target: while it rings, the other side is still there.
+    /// Extends the deadline while the target rings, since something has been received.
     pub(super) fn note_heard(&mut self, now: Instant) {
         if let State::Meeting { stage: Stage::Ringing(..), give_up_at, .. } = &mut self.state {
             *give_up_at = now + RINGING_SILENCE;
         }
     }
 
-    /// While it rings, we are still there as well.
+    /// Sends keep-alives while the target rings.
     pub(super) fn keep_ringing(&mut self, now: Instant) {
         if let State::Meeting { control, stage: Stage::Ringing(..), .. } = &mut self.state {
             control.handle_timeout(now);
         }
     }
 
-    /// The introduction was answered: hands out what the call is made of.
+    /// Handles the target's acceptance. Returns the parts of the call.
     pub(super) fn answered(&mut self, call: CallId) -> Option<Answered> {
         self.waiting_for = None;
         match std::mem::replace(&mut self.state, State::InCall(call)) {
@@ -305,8 +305,8 @@ impl Dialling {
         }
     }
 
-    /// The attempt `conn` has failed: the target's next address at once, or, when all have been tried,
-    /// a pause, and a word about it if the reason is new.
+    /// Handles the failure of attempt `conn`: the next address is tried at once. When all have been
+    /// tried, there is a pause, and an event if the reason is new.
     pub(super) fn fail(&mut self, now: Instant, conn: ConnId, reason: WaitReason) -> Option<Event> {
         let mut round = match &mut self.state {
             State::Connecting(round) => std::mem::take(round),
@@ -336,7 +336,7 @@ impl Dialling {
         Some(Event::Waiting { host, port, reason })
     }
 
-    /// The call is over: call again.
+    /// Schedules the next call, since this one has ended.
     pub(super) fn call_over(&mut self, now: Instant) {
         self.state = State::Idle { redial_at: now + REDIAL_INTERVAL };
         self.waiting_for = None;
@@ -351,7 +351,7 @@ impl Round {
         if self.next().is_some_and(|at| at <= now) { Due::Dial } else { Due::Nothing }
     }
 
-    /// When the next address is to be tried, if there is one.
+    /// When the next address should be tried, if there is one.
     fn next(&self) -> Option<Instant> {
         self.next_at.filter(|_| !self.untried.is_empty())
     }
@@ -361,29 +361,29 @@ impl Round {
     }
 }
 
-/// Between two rounds of attempts. A receiver that starts is found within this and a round trip.
+/// The pause between rounds. A receiver that starts is found within this and a round trip.
 const REDIAL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What an attempt has ahead of the next one (RFC 8305: `Connection Attempt Delay`).
+/// The delay between connection attempts (RFC 8305: `Connection Attempt Delay`).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// Between two lookups of a name that has an address, as long as nobody answers there.
+/// The interval between lookups of a name whose known addresses do not answer.
 pub(super) const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long a name service may take before that is worth a word.
+/// How long a lookup may take before that is reported.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a connection may take to stand before the next attempt. A lost SYN is repeated by
-/// the kernel after 1 s (RFC 6298), so waiting longer is no better than asking anew.
+/// How long a connection may take to be established. The kernel retransmits a lost SYN after 1 s
+/// (RFC 6298), so waiting longer is no better than a new attempt.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How long a connection may stay without a hello, or a hello without its answer.
+/// How long a connection may stay without a hello, or a hello without an answer.
 pub(super) const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long our own user may take to say whether a target is the right one.
+/// How long our user may take to decide whether to trust a target.
 const ASK_DEADLINE: Duration = Duration::from_secs(35);
 
-/// How long the other side may be unheard while somebody there is asked about the caller. Both send
+/// How long the other side may be silent while a user is asked about the caller. Both sides send
 /// keep-alives, so a longer silence means that the other side is gone.
 pub(super) const RINGING_SILENCE: Duration = Duration::from_secs(15);
 

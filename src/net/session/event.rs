@@ -1,4 +1,4 @@
-//! What a session tells its user.
+//! Events reported to the user of an endpoint.
 
 use std::net::SocketAddr;
 
@@ -14,49 +14,50 @@ use crate::net::{
     },
 };
 
-/// Something that people would want to know.
+/// Something to report to the user.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A target does not take our call yet; we go on trying. Said again only when the reason changes.
+    /// A target does not accept our call yet; we keep trying. Repeated only when the reason
+    /// changes.
     Waiting {
-        /// Whom we call.
+        /// The target's host.
         host: String,
-        /// On which port.
+        /// The target's port.
         port: u16,
-        /// What keeps us.
+        /// What prevents the call.
         reason: WaitReason,
     },
-    /// Datagrams to a target that is sent to unasked leave this machine now, and nobody refuses them, after
-    /// [`Waiting`](Self::Waiting).
+    /// Datagrams to a target without a control channel are being sent again, and none is refused,
+    /// after [`Waiting`](Self::Waiting).
     Sending {
-        /// To whom.
+        /// The target's host.
         host: String,
     },
-    /// A target will never take our call; we have given it up.
+    /// A target will never accept our call, which has been given up.
     GivenUp {
-        /// Whom we called.
+        /// The target's host.
         host: String,
         /// Why.
         reason: GiveUpReason,
     },
     /// A peer has proved possession of a key; a trust decision is needed. Nothing more happens with
-    /// it until [`Endpoint::answer`](super::Endpoint::answer). A caller rings as long as it likes; one
-    /// that we called is called anew after half a minute without an answer.
+    /// it until [`Endpoint::answer`](super::Endpoint::answer). A caller may ring indefinitely; a
+    /// target that we called is called again after 35 seconds without an answer.
     Asked {
-        /// What to answer to.
+        /// Identifies the question.
         ask: AskId,
-        /// Who it is. One that we called has not said its name yet.
+        /// The peer. A target that we called has not sent its name yet.
         peer: Peer,
         /// Its key.
         key: PublicKey,
-        /// As whom we called it; `None`: it calls us.
+        /// The host as which we called it; `None`: it calls us.
         host: Option<String>,
         /// Whether it has proved to know our code.
         has_code: bool,
     },
-    /// Whoever was asked about has gone away.
+    /// The peer of a pending question has gone.
     AskEnded {
-        /// What was to be answered to.
+        /// Identifies the question.
         ask: AskId,
     },
     /// A session has begun.
@@ -65,64 +66,65 @@ pub enum Event {
         call: CallId,
         /// Its id on the wire.
         session: SessionId,
-        /// With whom.
+        /// The peer.
         peer: Peer,
-        /// What the peer sends, if it sends and has said so.
+        /// The parameters of the peer's stream, if it has sent them.
         stream: Option<StreamParams>,
-        /// Whether the datagrams are sealed.
+        /// Whether datagrams are sealed.
         is_sealed: bool,
     },
-    /// We refused a caller.
+    /// We rejected a caller.
     Refused {
-        /// Whom.
+        /// The caller.
         peer: Peer,
         /// Why.
         reason: RejectReason,
     },
-    /// Video comes that we cannot show: it is sealed with a key that we do not have, or not sealed,
-    /// though we have a key. Said once.
+    /// Video arrives that we cannot show: it is sealed with a key that we do not have, or not
+    /// sealed although we have a key. Reported once.
     CannotOpen {
-        /// From where.
+        /// Its source.
         from: SocketAddr,
         /// Whether it is sealed.
         is_sealed: bool,
     },
-    /// A caller spoke something else, another version, or had another code, and was cut off.
+    /// A caller violated the protocol, uses another protocol or version, or had a wrong code, and
+    /// was disconnected.
     Misspoke {
-        /// From where.
+        /// Its address.
         from: SocketAddr,
-        /// What was wrong.
+        /// The violation.
         error: ControlError,
     },
-    /// The peer's stream has changed.
+    /// The parameters of the peer's stream have changed.
     StreamChanged {
-        /// Whose.
+        /// The call.
         call: CallId,
-        /// To what.
+        /// The new parameters.
         stream: StreamParams,
     },
-    /// The peer said something.
+    /// The peer sent a text line.
     Text {
-        /// Who.
+        /// The peer's name.
         from: Name,
-        /// What.
+        /// The line.
         line: Line,
     },
-    /// The control channel is up, but no datagram has come for two seconds.
+    /// The control channel is active, but no datagram has arrived for two seconds.
     UdpBlocked {
-        /// From whom none has come.
+        /// The peer.
         peer: Peer,
     },
-    /// Datagrams have begun to come, after `UdpBlocked`.
+    /// Datagrams arrive again after `UdpBlocked`.
     UdpUnblocked {
-        /// From whom.
+        /// The peer.
         peer: Peer,
     },
     /// A session has ended.
     Ended {
         /// Its handle.
         call: CallId,
-        /// With whom it was.
+        /// The peer.
         peer: Peer,
         /// Why.
         reason: EndReason,
@@ -132,62 +134,62 @@ pub enum Event {
 /// The other side of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// What it calls itself; a sender without a control channel does not say.
+    /// Its name; `None` for a sender without a control channel.
     pub name: Option<Name>,
-    /// Where it is.
+    /// Its address.
     pub addr: SocketAddr,
-    /// What it has proved to be; not a sender without a control channel.
+    /// The key it has proved to possess; `None` for a sender without a control channel.
     pub key: Option<PublicKey>,
 }
 
-/// A question about somebody, unique within its endpoint.
+/// A pending trust decision, unique within its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AskId(pub u64);
 
 /// The answer to [`Event::Asked`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Go on with it.
+    /// Accept the peer.
     Admit,
-    /// Send it away, or do not speak with it.
+    /// Reject the caller, or do not call the target again.
     Refuse,
 }
 
-/// What keeps a call from being taken, for now.
+/// Why a call is not accepted, for now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitReason {
-    /// Nobody listens there yet.
+    /// The connection is refused: nothing listens there yet.
     NobodyListens,
-    /// Nothing answers from there: no host, or a firewall.
+    /// There is no answer: the host is down, or a firewall drops our datagrams.
     NoAnswer,
-    /// This machine could not even try, or the system knows why nothing answers.
+    /// A local fault, or one that the system can name.
     Local {
-        /// What kind of fault that is.
+        /// The kind of fault.
         fault: LocalFault,
-        /// What the system said.
+        /// The system's message.
         said: String,
     },
-    /// Its name has no address yet.
+    /// The name has no address yet.
     Unresolved {
-        /// What the system said.
+        /// The system's message.
         error: String,
     },
-    /// The peer has taken the connection and closed it without an answer: our address must wait after a
-    /// wrong code, or the peer has more callers than it can hear.
+    /// The peer accepted the connection and closed it without an answer: our network must wait
+    /// after a wrong code, or the peer has too many callers.
     HungUp,
     /// The peer is in another session.
     Busy {
-        /// With whom.
+        /// The other session's peer.
         with: Name,
     },
-    /// The peer asks somebody whether to take the call.
+    /// The peer's user is being asked whether to accept the call.
     Ringing,
-    /// The connection was lost while the peer asked somebody.
+    /// The connection was lost while the peer's user was being asked.
     ConnectionLost,
 }
 
 impl WaitReason {
-    /// Of several failures, how much this one says of what is wrong.
+    /// How informative this failure is, among several.
     pub(super) fn weight(&self) -> u32 {
         match self {
             Self::Unresolved { .. } => 0,
@@ -200,31 +202,31 @@ impl WaitReason {
     }
 }
 
-/// Why this machine cannot reach an address, as far as the system says.
+/// Why this machine cannot reach an address, according to the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalFault {
-    /// It knows no way there.
+    /// There is no route.
     NoRoute,
-    /// The way ends before the address: the host is off, is elsewhere, or something refuses.
+    /// The destination is unreachable: the host is off or elsewhere, or a firewall rejects us.
     Unreachable,
-    /// The address holds on one interface only, and it is not said which.
+    /// The address is valid on one interface only, which was not given.
     NoZone,
     /// It is a broadcast or multicast address.
     Group,
     /// A firewall of this machine, or a sandbox, forbids it.
     Forbidden,
-    /// It does not speak the address's protocol.
+    /// The address family is not supported.
     NoFamily,
-    /// It has no address to call from.
+    /// There is no source address.
     NoAddress,
-    /// It has too many files and connections open.
+    /// Too many files and connections are open.
     Exhausted,
     /// Something else.
     Other,
 }
 
 impl LocalFault {
-    /// What helps; empty where the system's word must do.
+    /// Advice for the user; empty if the system's message must do.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::NoRoute => {
@@ -250,38 +252,38 @@ impl LocalFault {
     }
 }
 
-/// What keeps a call from ever being taken.
+/// Why a call will never be accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GiveUpReason {
-    /// The other side speaks something else.
+    /// The peer violates the protocol.
     Control(ControlError),
-    /// The other side does not want what we do.
+    /// The peer's purpose is not ours.
     Unwanted {
-        /// What it wants.
+        /// The peer's purpose.
         wants: Purpose,
     },
-    /// The other side found our hello malformed.
+    /// The peer found our hello malformed.
     Malformed,
-    /// The other side does not want us.
+    /// The peer rejects us.
     Refused,
-    /// We do not want the other side: [`Verdict::Refuse`], or no answer.
+    /// We rejected the peer: [`Verdict::Refuse`].
     Untrusted,
 }
 
-/// A received frame, and whose it is.
+/// A received frame and its call.
 #[derive(Clone, Debug)]
 pub struct Delivered {
-    /// Whose.
+    /// The call.
     pub call: CallId,
     /// The frame.
     pub frame: ReceivedFrame,
-    /// The sender's media time zero on our clock, if known.
+    /// The sender's media epoch on our clock, if known.
     pub media_epoch: Option<LocalTime>,
 }
 
 impl Delivered {
-    /// `at` of the sender's media clock on our clock, with its error; `None` while the clocks
-    /// have not been compared.
+    /// Converts the sender's media time `at` to our clock, with its error; `None` while the clock
+    /// offset is unknown.
     pub fn local(&self, at: MediaTime) -> Option<LocalTime> {
         let epoch = self.media_epoch?;
         Some(LocalTime { at: epoch.at + at.as_duration(), error: epoch.error })
@@ -290,8 +292,8 @@ impl Delivered {
 
 #[cfg(test)]
 impl Delivered {
-    /// Frame `id` of call 1, taken and sent at its sender's zero, which nobody knows on our clock,
-    /// and all there `at` once.
+    /// Frame `id` of call 1, captured and sent at media time zero, with an unknown media epoch, and
+    /// received completely at `at`.
     pub(crate) fn example(id: u32, data: &[u8], at: std::time::Instant) -> Self {
         let zero = MediaTime::from_micros(0);
         let frame = ReceivedFrame {
@@ -313,13 +315,13 @@ impl Delivered {
 pub enum EndReason {
     /// The peer said goodbye.
     Closed(CloseReason),
-    /// The connection broke: the peer died, or the network did.
+    /// The connection broke: the peer or the network failed.
     ConnectionLost,
     /// Nothing was heard from the peer for too long.
     Silent,
-    /// Another sender took over, after this one had been silent.
+    /// Another sender took over.
     TakenOver,
-    /// The peer broke the protocol.
+    /// The peer violated the protocol.
     Protocol(ControlError),
     /// We ended it.
     Local,

@@ -1,4 +1,5 @@
-//! The side that is called: hearing a caller, judging, accepting; or being sent to unasked.
+//! The answering side: handshakes, trust decisions, acceptance; also sessions without a control
+//! channel.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -35,7 +36,7 @@ use crate::net::{
 };
 
 impl Endpoint {
-    /// Video in the clear from somebody who has not called: taken, if nobody else is shown.
+    /// Starts a session in the clear without a control channel, if there is room for it.
     pub(super) fn begin_unasked(
         &mut self,
         now: Instant,
@@ -56,8 +57,8 @@ impl Endpoint {
         Some(self.calls.len() - 1)
     }
 
-    /// The same where it is sealed: taken, if it is sealed with our key and is not a repetition of what
-    /// has been sealed with it before.
+    /// The same for sealed video, if it is sealed with our key and newer than anything sealed with
+    /// that key before.
     pub(super) fn begin_sealed_unasked(
         &mut self,
         now: Instant,
@@ -76,7 +77,7 @@ impl Endpoint {
             self.tell_cannot_open(from, true);
             return None;
         };
-        // To find out whether it is sealed with our key takes some work.
+        // Checking the seal takes some work, so the rate is limited.
         if self.room_for(now, from, true).is_err() || !self.bare_attempts.take(now, from.ip()) {
             self.strays.unknown_session += 1;
             return None;
@@ -133,8 +134,8 @@ impl Endpoint {
         self.turn_away_asked(now);
     }
 
-    /// The newest sequence number of all that has been opened with the key of sealed sessions without a
-    /// control channel, whether they have ended or not.
+    /// The highest sequence number received in any sealed session without a control channel,
+    /// current or ended.
     fn newest_bare(&self) -> Option<u64> {
         let bare = self.calls.iter().filter(|call| call.is_sealed() && !call.is_controlled());
         self.newest_bare.into_iter().chain(bare.map(Call::newest_sequence)).max()
@@ -146,8 +147,8 @@ impl Endpoint {
         }
     }
 
-    /// Ends a call that has fallen silent or is ending, so that a new one can be taken; or names
-    /// the peer of the one that goes on.
+    /// Ends calls that may be replaced, to make room for a new one. Otherwise returns the name of
+    /// the peer whose call goes on.
     fn make_room(&mut self, now: Instant, caller: SocketAddr, unasked: bool) -> Result<(), Name> {
         self.room_for(now, caller, unasked)?;
         for index in (0..self.calls.len()).rev() {
@@ -156,15 +157,16 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Whether there would be room; else the peer of the call that goes on.
+    /// Whether there is room for a new call; otherwise the name of the peer whose call goes on.
     fn room_for(&self, now: Instant, caller: SocketAddr, unasked: bool) -> Result<(), Name> {
         for call in &self.calls {
-            // A sender without a control channel may show its next self at once; one with
-            // a connection that stands gets the time that a bad network needs.
+            // A restarted sender without a control channel may replace its old session soon; a call
+            // with a control channel gets the time that a bad network needs.
             let patience = if call.control.is_none() { BARE_TAKEOVER } else { TAKEOVER };
             let silent = call.last_heard() + patience <= now;
-            // Anybody can make one in the clear, in anybody's name. And the datagrams of a sender that
-            // has not noticed our restart yet came first.
+            // Anybody can start a session in the clear under any address. A sealed one gives way to
+            // a caller from its address: that sender calls again after our restart, but its old
+            // datagrams arrived first.
             let gives_way = !unasked
                 && !call.is_controlled()
                 && (!call.is_sealed() || call.peer.addr.ip() == caller.ip());
@@ -178,7 +180,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// A call has begun: whoever somebody is still asked about hears that there is no room.
+    /// Rejects the callers awaiting a trust decision for whom there is no room after a call has
+    /// begun.
     fn turn_away_asked(&mut self, now: Instant) {
         for index in (0..self.greeting.len()).rev() {
             let Some(ended) = self.greeting[index].ask_ended() else { continue };
@@ -189,7 +192,7 @@ impl Endpoint {
         }
     }
 
-    /// Somebody who has connected: one too many sends away another.
+    /// Evicts a pending caller, if there are too many for the new one.
     pub(super) fn make_way(&mut self, from: SocketAddr) {
         if let Some(index) = to_make_way(&self.greeting) {
             debug!("{from} has connected: {} must go", self.greeting[index].addr);
@@ -197,7 +200,7 @@ impl Endpoint {
         }
     }
 
-    /// What a caller says before it is in a call.
+    /// Handles data received from a pending caller.
     pub(super) fn hear_caller(&mut self, now: Instant, index: usize) {
         let Greeting { control, asked, addr, .. } = &mut self.greeting[index];
         let addr = *addr;
@@ -213,7 +216,8 @@ impl Endpoint {
             Ok(true) => {}
             Err(error) => return self.cut_off(now, index, error),
         }
-        // Whoever has been answered is heard to the end, unless that is one guess too many.
+        // The budget is charged once, at the first message. The third needs only permission to
+        // guess.
         let may_go_on = if control.judges_code() {
             self.meetings.may_guess(now, addr.ip())
         } else {
@@ -224,7 +228,7 @@ impl Endpoint {
         }
         control.meet(&self.config.identity, self.config.secret.as_ref());
         match control.poll_heard() {
-            // What stands behind the first message cannot be the third.
+            // The third message depends on the second, so it cannot directly follow the first.
             Ok(None) if control.unread() > 0 => {
                 self.cut_off(now, index, ControlError::Malformed);
             }
@@ -235,7 +239,7 @@ impl Endpoint {
         }
     }
 
-    /// What a caller says while somebody is asked about it: that it is still there.
+    /// Handles data from a caller whose trust decision is awaited; keep-alives extend its deadline.
     fn hear_ringing(&mut self, now: Instant, index: usize) {
         let greeting = &mut self.greeting[index];
         greeting.note_heard(now);
@@ -245,7 +249,7 @@ impl Endpoint {
         }
     }
 
-    /// A caller who speaks something else, or has another code.
+    /// Disconnects a caller that violates the protocol or has a wrong code.
     fn cut_off(&mut self, now: Instant, index: usize, error: ControlError) {
         let from = self.greeting[index].addr;
         if error == ControlError::WrongCode {
@@ -255,7 +259,7 @@ impl Endpoint {
         self.events.push_back(Event::Misspoke { from, error });
     }
 
-    /// A caller who has proved who it is: somebody is asked about it, unless anybody may come.
+    /// Handles an authenticated caller's hello: asks the user about it, unless anybody is accepted.
     fn consider(&mut self, now: Instant, index: usize, hello: Hello) {
         let wants = self.config.role.purpose();
         let Some(session) = SessionId::new(hello.session) else {
@@ -292,7 +296,7 @@ impl Endpoint {
         }
     }
 
-    /// A caller who may come in, if there is room.
+    /// Accepts a caller, if there is room.
     pub(super) fn admit(&mut self, now: Instant, index: usize) {
         match self.make_room(now, self.greeting[index].addr, false) {
             Ok(()) => self.accept(now, index),
@@ -312,7 +316,7 @@ impl Endpoint {
         self.events.push_back(Event::Refused { peer, reason });
     }
 
-    /// What is due for a caller.
+    /// Does what is due for a pending caller.
     pub(super) fn wait_for_caller(&mut self, now: Instant, index: usize) {
         let greeting = &mut self.greeting[index];
         greeting.handle_timeout(now);
@@ -323,7 +327,7 @@ impl Endpoint {
         self.send_away(index);
     }
 
-    /// Says what is to be said, and closes the connection.
+    /// Sends a pending caller's remaining output and closes the connection.
     fn send_away(&mut self, index: usize) {
         let Greeting { mut control, .. } = self.greeting.swap_remove(index);
         let conn = control.conn();
@@ -367,17 +371,17 @@ impl Endpoint {
             same_machine_epoch: self.same_machine_epoch(hello.epoch),
         };
         self.begin(now, parts, hello.stream);
-        // What the caller said behind its hello, in one breath, has come already.
+        // Handles what the caller sent directly after its hello.
         self.hear_peer(now, self.calls.len() - 1, &[]);
         self.turn_away_asked(now);
     }
 }
 
-/// How often unknown sealed sessions are tried with the key of those without a control channel.
+/// Limits how often the datagrams of unknown sealed sessions are tried with the pre-shared key.
 #[derive(Debug)]
 pub(super) struct BareAttempts {
     anybody: Budget,
-    /// Of the address of the last stream that was sealed with our key, so that strangers cannot
+    /// Reserved for the address of the last stream sealed with our key, so that strangers cannot
     /// delay its return.
     known: Budget,
     known_ip: Option<IpAddr>,
@@ -397,7 +401,7 @@ impl BareAttempts {
         (self.known_ip == Some(ip) && self.known.take(now)) || self.anybody.take(now)
     }
 
-    /// A datagram from `ip` was sealed with our key.
+    /// Records that a datagram from `ip` was sealed with our key.
     fn note_opened(&mut self, ip: IpAddr) {
         self.known_ip = Some(ip);
     }
@@ -407,21 +411,21 @@ fn peer_of(greeting: &Greeting, hello: &Hello) -> Peer {
     Peer { name: Some(hello.name.clone()), addr: greeting.addr, key: greeting.control.peer_key() }
 }
 
-/// Who keeps us busy, for callers that come while somebody is asked about as many as may ring.
+/// The peer named in `Busy` when the maximum number of callers is already ringing.
 const OTHER_CALLERS: &str = "other callers";
 
-/// How long a sender with a control channel must be silent before another may take its place.
+/// How long a sender with a control channel must be silent before another may replace it.
 const TAKEOVER: Duration = Duration::from_secs(3);
 
-/// The same for one without, which cannot say that it has been restarted. Half a second is
-/// fifteen frames at 30 a second.
+/// The same for a sender without one, which cannot announce its restart. Half a second is fifteen
+/// frames at 30 a second.
 const BARE_TAKEOVER: Duration = Duration::from_millis(500);
 
-/// Datagrams of unknown sessions that are tried with the key of those without a control channel, a second. Each
-/// costs five HMACs and two keys, some 5 µs, so all of them take a few hundredths of a core. A flood of 9,000 a
-/// second still leaves a chance of one in two to each datagram of a new stream.
+/// How many datagrams of unknown sessions are tried with the pre-shared key a second. Each costs
+/// five HMACs and two keys, some 5 µs, so all together cost a few hundredths of a core. A flood of
+/// 9,000 a second still leaves each datagram of a new stream a chance of one in two.
 pub(super) const BARE_ATTEMPTS_A_SECOND: f64 = 5000.0;
 pub(super) const BARE_ATTEMPTS_BURST: f64 = 64.0;
 
-/// The same for the address of the last stream that was sealed with our key.
+/// The same for the address of the last stream sealed with our key.
 const KNOWN_ATTEMPTS_A_SECOND: f64 = 500.0;

@@ -1,4 +1,5 @@
-//! The side that calls: dialling, greeting, being taken or refused; or sending unasked.
+//! The calling side: dialling, introduction, acceptance or rejection; also sending without a
+//! control channel.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -26,7 +27,7 @@ use crate::net::{
 };
 
 impl Endpoint {
-    /// Finds out where a target is that is sent to unasked.
+    /// Looks up the address of a target without a control channel, if due, and sends to it.
     pub(super) fn find_unasked(&mut self, now: Instant, index: usize) {
         if self.unasked[index].addresses.is_due(now) {
             let id = self.new_lookup();
@@ -37,7 +38,7 @@ impl Endpoint {
         self.aim(now, index, None);
     }
 
-    /// Sends to where the target is, as far as is known; `failure`: why that is not known.
+    /// Sends to the target's current address. `failure`: why no address is known.
     pub(super) fn aim(&mut self, now: Instant, index: usize, failure: Option<WaitReason>) {
         let unasked = &mut self.unasked[index];
         if let Some(addr) = unasked.moved() {
@@ -53,7 +54,7 @@ impl Endpoint {
         }
     }
 
-    /// From now on a target that is sent to unasked is at `addr`.
+    /// Changes the address of a target without a control channel.
     pub(super) fn redirect(&mut self, now: Instant, index: usize, addr: SocketAddr) {
         let Some((id, current)) = &mut self.unasked[index].call else { return };
         *current = addr;
@@ -62,7 +63,7 @@ impl Endpoint {
         }
     }
 
-    /// Without a control channel: sends at once.
+    /// Starts sending without a control channel.
     fn send_unasked(&mut self, now: Instant, addr: SocketAddr) -> CallId {
         let session = self.new_session();
         let direction = Direction::FromDialer;
@@ -94,7 +95,7 @@ impl Endpoint {
         id
     }
 
-    /// What a target says before it is in a call with us.
+    /// Handles bytes from a target that is not yet in a call with us.
     pub(super) fn hear_answer(&mut self, now: Instant, index: usize, bytes: &[u8]) {
         let Some(control) = self.dialling[index].control_mut() else { return };
         control.handle_data(now, bytes);
@@ -123,8 +124,7 @@ impl Endpoint {
         }
     }
 
-    /// A target has proved to have a key: somebody is asked whether that is the right one, unless
-    /// any will do.
+    /// Handles a target's proof of its key: asks the user about it, unless anybody is accepted.
     fn consider_target(&mut self, now: Instant, index: usize, key: PublicKey) {
         if self.config.admission == Admission::Anyone {
             return self.introduce(now, index);
@@ -138,7 +138,7 @@ impl Endpoint {
         self.events.push_back(Event::Asked { ask, peer, key, host, has_code: false });
     }
 
-    /// A target is the right one: it is told who we are and what we want.
+    /// Sends our hello to an accepted target.
     pub(super) fn introduce(&mut self, now: Instant, index: usize) {
         let hello = Hello {
             session: self.new_session().get(),

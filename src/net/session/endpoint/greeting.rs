@@ -1,4 +1,4 @@
-//! Callers who have connected and are not in a call yet: how many, for how long, how often.
+//! Pending callers: connected but not yet in a call. Limits their number, time and rate.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +17,7 @@ use crate::net::{
     wire::control::{Hello, Message},
 };
 
-/// A caller who has connected.
+/// A pending caller.
 #[derive(Debug)]
 pub(super) struct Greeting {
     pub(super) control: ControlChannel,
@@ -26,14 +26,14 @@ pub(super) struct Greeting {
     pub(super) asked: Option<Asked>,
 }
 
-/// A caller about whom somebody is asked.
+/// A pending caller whose trust decision is awaited.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) ask: AskId,
     pub(super) hello: Hello,
     pub(super) session: SessionId,
     since: Instant,
-    /// When to tell the caller that it takes a while; not again.
+    /// When to send it `Ringing`, if that has not been sent.
     ring_at: Option<Instant>,
 }
 
@@ -42,7 +42,7 @@ impl Greeting {
         Self { control, addr, give_up_at: now + HELLO_DEADLINE, asked: None }
     }
 
-    /// Somebody is asked about it, as `ask`.
+    /// Records that the user is asked about the caller, as `ask`.
     pub(super) fn note_asked(
         &mut self,
         now: Instant,
@@ -55,7 +55,8 @@ impl Greeting {
         self.note_heard(now);
     }
 
-    /// Something has come from a caller about whom somebody is asked: it is still there.
+    /// Extends the deadline of a caller whose trust decision is awaited, since it has sent
+    /// something.
     pub(super) fn note_heard(&mut self, now: Instant) {
         self.give_up_at = now + RINGING_SILENCE;
     }
@@ -64,12 +65,12 @@ impl Greeting {
         self.asked.as_ref().is_some_and(|asked| asked.ask == ask)
     }
 
-    /// What is to be told of it when it has gone.
+    /// The event for the end of a pending question about it, if there is one.
     pub(super) fn ask_ended(&self) -> Option<Event> {
         self.asked.as_ref().map(|asked| Event::AskEnded { ask: asked.ask })
     }
 
-    /// Keeps a caller who waits for an answer waiting.
+    /// Sends `Ringing` and keep-alives to a caller whose trust decision is awaited.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         let Some(asked) = &mut self.asked else { return };
         if asked.ring_at.take_if(|at| *at <= now).is_some() {
@@ -85,14 +86,14 @@ impl Greeting {
     }
 }
 
-/// How much is done for strangers.
+/// Limits the work done for strangers.
 ///
-/// Meeting one costs six products on a curve, some tenths of a millisecond of the thread that the
-/// stream runs on.
+/// A handshake costs six elliptic curve multiplications, some tenths of a millisecond on the thread
+/// that also handles the stream.
 #[derive(Debug)]
 pub(super) struct MeetingBudget {
     all: Budget,
-    /// What networks have had of it lately, and when that was reckoned; none that has had nothing.
+    /// Recent use by network, as of `at`; networks without any are omitted.
     shares: Vec<Share>,
     wrong_codes: VecDeque<(Network, Instant)>,
 }
@@ -104,7 +105,8 @@ struct Share {
     at: Instant,
 }
 
-/// What one customer of an internet provider has at least: an IPv4 address, or 2⁶⁴ of IPv6.
+/// The smallest block of addresses that an internet provider assigns to a customer: an IPv4
+/// address, or an IPv6 /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Network(u64);
 
@@ -114,7 +116,7 @@ impl MeetingBudget {
         Self { all, shares: Vec::new(), wrong_codes: VecDeque::new() }
     }
 
-    /// Whether somebody from `ip` may connect.
+    /// Whether somebody from `ip` may connect: not while its network must wait after a wrong code.
     pub(super) fn may_come(&mut self, now: Instant, ip: IpAddr) -> bool {
         while self.wrong_codes.front().is_some_and(|(_, until)| *until <= now) {
             self.wrong_codes.pop_front();
@@ -123,17 +125,17 @@ impl MeetingBudget {
         self.wrong_codes.iter().all(|(other, _)| *other != network)
     }
 
-    /// Whether somebody from `ip`, who has come, may try a code: not while its network waits, and
-    /// not while so many networks wait that a wrong one could not be remembered.
+    /// Whether a connected caller from `ip` may try a code: not while its network must wait, and
+    /// not while the list of waiting networks is full, since a wrong code could not be recorded.
     pub(super) fn may_guess(&mut self, now: Instant, ip: IpAddr) -> bool {
         self.may_come(now, ip) && self.wrong_codes.len() < MAX_WRONG_CODES
     }
 
-    /// Whether there is time to meet somebody from `ip`. It is all taken at the first message, so that in a crowd
-    /// nobody needs to be lucky twice.
+    /// Whether a handshake with a caller from `ip` may be done. The whole cost is taken at the
+    /// first message, so that a caller needs to succeed only once under load.
     ///
-    /// A network that has had as much lately as is left gets nothing, so that there is always some left for
-    /// another one.
+    /// A network is refused once its recent use reaches what is left, so that some always remains
+    /// for others.
     pub(super) fn take(&mut self, now: Instant, ip: IpAddr) -> bool {
         for share in &mut self.shares {
             let elapsed = now.saturating_duration_since(share.at).as_secs_f64();
@@ -149,14 +151,14 @@ impl MeetingBudget {
         }
         match share {
             Some(share) => share.had += 1.0,
-            // Each lasts 80 ms for each meeting, so that there are never more than MEETING_BURST
-            // and what comes in 80 ms.
+            // An entry lasts 80 ms for each handshake, so there are at most MEETING_BURST entries
+            // plus those added in 80 ms.
             None => self.shares.push(Share { network, had: 1.0, at: now }),
         }
         true
     }
 
-    /// Somebody from `ip` had another code than ours.
+    /// Records that a caller from `ip` had a wrong code.
     pub(super) fn note_wrong_code(&mut self, now: Instant, ip: IpAddr) {
         self.wrong_codes.push_back((Network::of(ip), now + WRONG_CODE_PAUSE));
     }
@@ -171,8 +173,8 @@ impl Network {
     }
 }
 
-/// The one to send away so that another may come: the oldest one of whom nobody is asked about, of
-/// the address with the most of them; `None` as long as there is room.
+/// Selects the pending caller to evict for a new one: the oldest of those without a pending trust
+/// decision, from the network with the most callers. `None` while there is room.
 pub(super) fn to_make_way(greeting: &[Greeting]) -> Option<usize> {
     if greeting.len() < MAX_GREETING {
         return None;
@@ -186,10 +188,10 @@ pub(super) fn to_make_way(greeting: &[Greeting]) -> Option<usize> {
     crowd.map(|(index, _)| index)
 }
 
-/// Selects the caller to evict so that somebody may be asked about the one at `new`. Among those about
-/// whom somebody is asked, this is the newest one of the network with the most of them, if that has two
-/// more than the new caller's. Otherwise it is the oldest one, once it has had its turn. `None`: the
-/// new caller has to try again.
+/// Selects the caller to evict so that the user may be asked about the one at `new`. Candidates are
+/// the callers that the user is being asked about. This is the newest of the network with the most
+/// of them, if that network has at least two more than the new caller's. Otherwise it is the
+/// oldest, once it has rung for its minimum time. `None`: the new caller has to try again.
 pub(super) fn asked_to_make_way(now: Instant, greeting: &[Greeting], new: usize) -> Option<usize> {
     let asked = || {
         let asked = greeting.iter().enumerate().filter(|(i, _)| *i != new);
@@ -206,34 +208,35 @@ pub(super) fn asked_to_make_way(now: Instant, greeting: &[Greeting], new: usize)
     crowd.or_else(|| oldest().filter(had_its_turn)).map(|(index, ..)| index)
 }
 
-/// Callers about whom somebody is asked at a time. Each rings for as long as it likes; when one more
-/// comes, see [`asked_to_make_way`].
+/// The maximum number of callers that the user is asked about at a time. Each may ring
+/// indefinitely; when one more comes, see [`asked_to_make_way`].
 pub(super) const MAX_ASKED: usize = 4;
 
-/// How long a caller rings at least before another one may take its place.
+/// How long a caller may ring before another may evict it.
 const ASK_TURN: Duration = Duration::from_secs(30);
 
-/// Bytes that a caller may send before it is in a call.
+/// Unread bytes that a pending caller may accumulate.
 pub(super) const MAX_UNREAD: usize = 16 << 10;
 
-/// Connections that are in no call. One more, and the oldest of the address with the most of them is closed:
-/// a flood of a thousand a second leaves each 64 ms, and an honest caller needs two round trips.
+/// The maximum number of pending callers. For one more, the oldest of the network with the most of
+/// them is closed: a flood of a thousand a second leaves each 64 ms, and an honest caller needs two
+/// round trips.
 const MAX_GREETING: usize = 64;
 
-/// Callers who are met: 4 % of a core at most.
+/// The rate of handshakes: 4 % of a core at most.
 const MEETINGS_A_SECOND: f64 = 100.0;
 const MEETING_BURST: f64 = 32.0;
 
-/// Of these, what one network gets in the long run: more than a dialler that is busy-signalled ten times a second
-/// needs, and eight networks are needed to use up all.
+/// One network's share of that rate in the long run. It exceeds the need of a dialler that is
+/// rejected as busy ten times a second, and it takes eight networks to use up the rate.
 const SHARE_A_SECOND: f64 = 12.5;
 
-/// How long an address that had a wrong code must wait.
+/// How long a network must wait after a wrong code.
 const WRONG_CODE_PAUSE: Duration = Duration::from_secs(1);
-/// With these, 64 guesses a second from wherever.
+/// With the pause above, limits guesses to 64 a second from all networks together.
 const MAX_WRONG_CODES: usize = 64;
 
-/// A caller is told that somebody is being asked when that has taken so long.
+/// How long a trust decision may take before the caller is sent `Ringing`.
 const RING_AFTER: Duration = Duration::from_millis(300);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Callers, callees and those who send unasked, in virtual time.
+//! Callers, called endpoints and senders without a control channel, in virtual time.
 
 use super::{answering::BARE_ATTEMPTS_BURST, *};
 use crate::net::{
@@ -54,7 +54,7 @@ fn who_takes_a_connection_and_closes_it_has_hung_up_and_is_called_again() {
     }
 }
 
-/// A caller who has met `endpoint`, and what it is to call itself.
+/// A caller that has completed the handshake with `endpoint`, and the name for its hello.
 fn caller(now: Instant, endpoint: &mut Endpoint) -> (ConnId, ControlChannel, Hello) {
     while endpoint.poll_output().is_some() {}
     let conn = endpoint.handle_incoming(now, "127.0.0.1:7".parse().unwrap()).unwrap();
@@ -205,7 +205,7 @@ fn bare(now: Instant, role: Role, bare: Bare, at: u64) -> Endpoint {
     Endpoint::new(now, EndpointConfig { bare, wall_clock, seed, ..config(now, role) })
 }
 
-/// What a sender without a control channel sends of one frame, begun at second `at`.
+/// The datagrams of one frame, begun at second `at`, from a sender without a control channel.
 fn sent_bare(now: Instant, key: Bare, at: u64) -> Vec<u8> {
     let target =
         Target { host: "desk".into(), port: 7, addrs: vec!["127.0.0.1:7".parse().unwrap()] };
