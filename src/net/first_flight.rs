@@ -1,49 +1,49 @@
-//! The first frames of a stream, before anything is known of the path.
+//! The first frames of a stream, before the path is known.
 //!
-//! A rate that a LAN needs within half a second would bury a narrow link: ten frames for it are
-//! seconds of 300 kbit/s. So frames begin only while little is unreported, until the receiver's first
-//! report, 10 ms and a round trip later, says that most of it has arrived. A path that stays behind
-//! has shown what it carries.
+//! A rate that a LAN should reach within half a second would flood a narrow link: ten such frames
+//! take seconds at 300 kbit/s. So new frames begin only while little is unreported, until the
+//! receiver's first report, 10 ms and a round trip later, shows that most of it has arrived. On a
+//! path that falls behind, the rate of arrival is what it carries.
 
 use std::time::{Duration, Instant};
 
-/// Watches the first frames of one stream to one receiver.
+/// Tracks the first frames of one stream to one receiver.
 #[derive(Clone, Debug, Default)]
 pub struct FirstFlight {
-    /// Bytes of UDP payload that have left, and that the receiver has reported.
+    /// Bytes of UDP payload sent, and bytes that the receiver has reported.
     sent: usize,
     received: usize,
-    /// What the reports are about.
+    /// The time that the reports cover.
     time: Duration,
-    /// When something last left.
+    /// When something was last sent.
     left: Option<Instant>,
-    /// When something was last reported.
+    /// When the last report came.
     reported: Option<Instant>,
 }
 
-/// What became of a first flight that the path has not taken.
+/// The verdict on a path that fell behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The path carries so many bits a second.
+    /// The path carries this many bits per second.
     Behind(u64),
-    /// Hardly anything arrived: that is no slow path, but one that loses, or takes shorter datagrams only.
+    /// Hardly anything arrived: the path is not slow, but loses, or takes only shorter datagrams.
     Unclear,
 }
 
 impl FirstFlight {
-    /// Whether one more frame may begin.
+    /// Whether another frame may begin.
     pub fn has_room(&self) -> bool {
         self.sent < MOST_UNREPORTED
     }
 
-    /// `bytes` have left at `now`.
+    /// Records that `bytes` of UDP payload were sent at `now`.
     pub fn record_sent(&mut self, now: Instant, bytes: usize) {
         self.sent += bytes;
         self.left = Some(now);
     }
 
-    /// The receiver reports at `now` that `bytes` more arrived within `interval`. True: the path takes
-    /// what is sent, `target_bps` or nearly, and the first flight is over.
+    /// Handles a report at `now` that `bytes` more arrived within `interval`. Returns true when the
+    /// first flight is over: at least half of it has arrived, or half of `target_bps` arrives.
     pub fn handle_report(
         &mut self,
         now: Instant,
@@ -58,41 +58,42 @@ impl FirstFlight {
         !self.has_room() && is_taken
     }
 
-    /// Judges by `now` a path that has not taken what was sent, when nothing more of it arrives.
+    /// Judges a path that has fallen behind, once nothing more arrives by `now`.
     pub fn judge(&self, now: Instant) -> Option<Verdict> {
         self.poll_timeout().filter(|&due| due <= now)?;
         let is_rate = self.received >= LEAST_RECEIVED;
         Some(if is_rate { Verdict::Behind(self.bps()) } else { Verdict::Unclear })
     }
 
-    /// What has arrived, in bits a second. The time begins when the first datagram has arrived, so
-    /// that one does not count.
+    /// The rate of arrival in bits per second. Time counts from the arrival of the first datagram,
+    /// so that datagram is left out.
     fn bps(&self) -> u64 {
         let received = self.received.saturating_sub(FIRST_DATAGRAM) as f64;
         let time = self.time.max(SHORTEST_TIME).as_secs_f64();
         (received * 8.0 / time) as u64
     }
 
-    /// When [`judge`](Self::judge) has an answer.
+    /// When [`judge`](Self::judge) returns a verdict.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let reported = self.reported.filter(|_| !self.has_room())?;
         self.left.max(Some(reported)).map(|at| at + PATIENCE)
     }
 }
 
-/// Bytes of UDP payload: less than the first frame of 720p, so the second waits for the first report.
+/// Bytes of UDP payload. The first frame of 720p is longer, so the second waits for the first
+/// report.
 const MOST_UNREPORTED: usize = 32_000;
 
-/// Bytes of UDP payload.
+/// Assumed length of the first datagram, in bytes of UDP payload.
 const FIRST_DATAGRAM: usize = 1200;
 
-/// Reports come every 50 ms as long as anything arrives.
+/// How long to wait for another report. Reports come every 50 ms while anything arrives.
 const PATIENCE: Duration = Duration::from_millis(120);
 
-/// Fewer bytes than two datagrams say nothing of a rate.
+/// Fewer bytes than two datagrams do not show a rate.
 const LEAST_RECEIVED: usize = 2400;
 
-/// Over less time nothing can be told of a rate.
+/// A shorter time does not show a rate.
 const SHORTEST_TIME: Duration = Duration::from_millis(10);
 
 #[cfg(test)]

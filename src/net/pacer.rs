@@ -1,18 +1,19 @@
-//! Pacing: a frame leaves in small groups, neither as one burst nor spread over its interval.
+//! Pacing: a frame leaves in small groups of datagrams, neither as one burst nor spread over its
+//! interval.
 //!
-//! A frame of 117 KB is on a Gbit/s wire within a millisecond. Where the path goes on at
-//! 100 Mbit/s, all but 12 KB of it wait in the queue of that port, and switches give a port 64 to
-//! 128 KB: the tail of every frame would be lost, frame after frame, on a link that is three
-//! quarters idle. Leaving at [`PACE`] times the average rate instead, it needs 20 to 30 KB there.
+//! On a Gbit/s wire, a frame of 117 KB takes a millisecond. Where the path continues at 100 Mbit/s,
+//! all but 12 KB of it wait in the queue of that port, and switches give a port 64 to 128 KB: the
+//! tail of every frame would be lost, on a link that is three quarters idle. At [`PACE`] times the
+//! average rate, the frame needs 20 to 30 KB of that queue.
 //!
-//! The cost is latency, on every link, also on one that could have taken the burst: the last
-//! datagram leaves up to a quarter of the frame interval after the first, 7 ms of 33. A higher
-//! pace buys that back and needs a longer queue; a lower one suits links that are nearly full.
-//! Over loopback there is no such queue, and the caller paces nothing.
+//! The cost is latency on every link, including one that could carry the burst: the last datagram
+//! leaves up to a quarter of the frame interval after the first, 7 ms of 33. A higher pace reduces
+//! the latency and needs a longer queue; a lower one suits links that are nearly full. Loopback has
+//! no such queue, so the caller does not pace there.
 //!
-//! It is a token bucket that holds one group. Groups, since the kernel takes one for the price of
-//! a datagram; half of one is enough to go on, since a timer that is late by less than the
-//! other half then costs nothing (`epoll` rounds up to whole milliseconds).
+//! The pacer is a token bucket that holds one group. The kernel takes a whole group for the price
+//! of one datagram. Half a group of tokens is enough to send, so a timer that is late by less than
+//! the other half costs nothing (`epoll` rounds up to whole milliseconds).
 
 mod budget;
 
@@ -20,32 +21,32 @@ pub use self::budget::SendBudget;
 
 use std::time::{Duration, Instant};
 
-/// Says how many datagrams may leave, and when the next may.
+/// Decides how many datagrams may be sent now, and when the next may.
 #[derive(Clone, Debug)]
 pub struct Pacer {
     pace: f64,
     datagram_len: usize,
-    /// Bytes that may leave as of `updated`; below zero after more than that has left.
+    /// Bytes that may be sent as of `updated`; negative after more was sent.
     tokens: f64,
     updated: Instant,
     frame: Option<FrameBegun>,
     /// Bytes of a frame, with all headers.
     smoothed_len: Option<f64>,
-    /// Seconds from frame to frame.
+    /// Seconds between frames.
     smoothed_interval: f64,
 }
 
-/// What may leave.
+/// How many datagrams may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// This many datagrams may leave now: at most [`GROUP_DATAGRAMS`], and no more than wait.
+    /// How many may be sent now: at most [`GROUP_DATAGRAMS`], and no more than are waiting.
     pub datagrams: usize,
-    /// When more may leave, if none may now. Always later than now.
+    /// When more may be sent, if none may now. Always in the future.
     pub next: Option<Instant>,
 }
 
 impl Allowance {
-    /// What both allow.
+    /// The stricter of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let datagrams = self.datagrams.min(other.datagrams);
@@ -62,13 +63,13 @@ struct FrameBegun {
 }
 
 impl Pacer {
-    /// A pacer at [`PACE`] for datagrams of up to `datagram_len` bytes of UDP payload.
-    /// Its first group may leave at once.
+    /// A pacer at [`PACE`] for datagrams of up to `datagram_len` bytes of UDP payload. The first
+    /// group may be sent at once.
     pub fn new(now: Instant, datagram_len: usize) -> Self {
         Self::with_pace(now, datagram_len, PACE)
     }
 
-    /// A pacer at `pace` times the average rate; at least 1.
+    /// A pacer at `pace` times the average rate, at least 1.
     pub fn with_pace(now: Instant, datagram_len: usize, pace: f64) -> Self {
         Self {
             pace: pace.max(1.0),
@@ -81,14 +82,14 @@ impl Pacer {
         }
     }
 
-    /// From now on a datagram is up to `datagram_len` bytes.
+    /// Sets the maximum datagram length, in bytes of UDP payload.
     pub fn set_datagram_len(&mut self, now: Instant, datagram_len: usize) {
         self.settle(now);
         self.datagram_len = datagram_len.max(1);
         self.tokens = self.tokens.min(group_len(self.datagram_len));
     }
 
-    /// A new frame's datagrams come next: `expected_len` bytes in all, if that is known already.
+    /// Begins a frame of `expected_len` bytes in all, if that is known.
     pub fn begin_frame(&mut self, now: Instant, expected_len: Option<usize>) {
         self.settle(now);
         let begun = FrameBegun { at: now, expected_len, sent: 0 };
@@ -103,7 +104,7 @@ impl Pacer {
         }
     }
 
-    /// How many of `waiting` datagrams may leave at `now`, and if none, when. Asking changes nothing.
+    /// How many of `waiting` datagrams may be sent at `now`, and if none, when. Has no side effect.
     pub fn poll(&self, now: Instant, waiting: usize) -> Allowance {
         let tokens = self.tokens_at(now);
         let enough = waiting.min(self.group_datagrams().div_ceil(2));
@@ -112,7 +113,7 @@ impl Pacer {
             return Allowance { datagrams: 0, next: None };
         }
         if tokens + ROUNDING < needed {
-            // Counted from the last change, so that asking more often does not change the moment.
+            // Relative to the last change, so that further calls return the same time.
             let wait = Duration::from_secs_f64((needed - self.tokens) / self.rate());
             let next = Some((self.updated + wait).max(now) + Duration::from_nanos(1));
             return Allowance { datagrams: 0, next };
@@ -121,7 +122,7 @@ impl Pacer {
         Allowance { datagrams: affordable.min(waiting).min(self.group_datagrams()), next: None }
     }
 
-    /// `bytes` of UDP payload have left at `now`: of the frame, or as an answer to a NACK.
+    /// Records that `bytes` of UDP payload were sent at `now`, of the frame or in answer to a NACK.
     pub fn record_sent(&mut self, now: Instant, bytes: usize) {
         self.settle(now);
         self.tokens = (self.tokens - bytes as f64).max(-group_len(self.datagram_len));
@@ -130,12 +131,12 @@ impl Pacer {
         }
     }
 
-    /// The rate at which groups leave, in bits a second.
+    /// The rate of sending within a frame, in bits per second.
     pub fn bits_per_second(&self) -> u64 {
         (self.rate() * 8.0) as u64
     }
 
-    /// Bytes a second: the whole frame, or an average one if that is more, within 1 / pace of
+    /// Bytes per second: the whole frame, or an average one if that is longer, takes 1 / pace of
     /// the interval.
     fn rate(&self) -> f64 {
         let expected = self.frame.and_then(|f| f.expected_len).unwrap_or(0) as f64;
@@ -169,32 +170,33 @@ fn group_len(datagram_len: usize) -> f64 {
     (group_datagrams(datagram_len) * datagram_len) as f64
 }
 
-/// How much faster than the stream's average a frame leaves: within a quarter of its interval.
+/// How many times faster than the stream's average a frame leaves: within a quarter of its
+/// interval.
 pub const PACE: f64 = 4.0;
 
-/// The most datagrams that leave together.
+/// The maximum number of datagrams sent together.
 pub const GROUP_DATAGRAMS: usize = 16;
 
-/// The most bytes that leave together: sixteen datagrams of an Ethernet, two or three jumbo ones.
+/// The maximum bytes sent together: sixteen Ethernet datagrams, or two jumbo ones.
 pub const GROUP_LEN: usize = GROUP_DATAGRAMS * 1500;
 
 /// The weight of the newest frame in the averages.
 const SMOOTHING: f64 = 0.125;
 
-/// Before anything is known: a frame of 64 KB, thirty a second.
+/// Initial assumption: frames of 64 KB, 30 per second.
 const FIRST_LEN: f64 = 65_536.0;
 const FIRST_INTERVAL: f64 = 1.0 / 30.0;
 
-/// Intervals beyond these say nothing of the stream: several frames at once, or a source that
-/// stood still. At one frame a second no frame should take a quarter of a second.
+/// Intervals beyond these are not the stream's rate: several frames at once, or a source that
+/// paused. At one frame per second, no frame should take a quarter of a second.
 const MIN_INTERVAL: f64 = 1.0 / 240.0;
 const MAX_INTERVAL: f64 = 0.1;
 
-/// 1 Mbit/s, in bytes a second: below it a single datagram would take 10 ms. Slower paths are the
-/// [`SendBudget`]'s business.
+/// 1 Mbit/s, in bytes per second: below it a single datagram would take 10 ms. The [`SendBudget`]
+/// limits slower paths.
 const MIN_RATE: f64 = 125_000.0;
 
-/// Bytes by which sums of fractions may be wrong.
+/// Tolerance for floating-point rounding, in bytes.
 const ROUNDING: f64 = 0.01;
 
 #[cfg(test)]
@@ -206,7 +208,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_micros(33_333);
     const MS: Duration = Duration::from_millis(1);
 
-    /// Sends `datagrams` of one frame, each wake-up `late`; gives the time of each group.
+    /// Sends `datagrams` of one frame, with each wake-up `late`; returns the time of each group.
     fn send_frame(
         pacer: &mut Pacer,
         start: Instant,
@@ -238,7 +240,8 @@ mod tests {
             let groups = send_frame(&mut pacer, now, 98, Duration::ZERO);
             assert_eq!(groups[0], (Duration::ZERO, 16));
             let last = groups.last().unwrap().0;
-            // The first group goes at once: 82 of 98 take their share of a quarter.
+            // The first group leaves at once; the other 82 of 98 datagrams are spread over their
+            // share of a quarter of the interval.
             let expected = INTERVAL.mul_f64(82.0 / 98.0 / PACE);
             assert!(last.abs_diff(expected) < MS / 4, "{last:?}, not {expected:?}");
             now += INTERVAL;
@@ -313,7 +316,7 @@ mod tests {
         assert_eq!(pacer.poll(now + INTERVAL, 98).datagrams, 1);
     }
 
-    /// What a next hop of `rate` bytes a second has queued at most, fed by one 98-datagram frame.
+    /// Maximum queue in bytes at a next hop of `rate` bytes per second, fed by one frame.
     fn deepest_queue(groups: &[(Duration, usize)], rate: f64) -> f64 {
         let (mut queued, mut last, mut deepest) = (0.0_f64, Duration::ZERO, 0.0_f64);
         for &(at, datagrams) in groups {

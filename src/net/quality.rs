@@ -1,62 +1,63 @@
-//! Fits JPEG quality to a bitrate; when quality alone is not enough, sends smaller and then fewer frames.
+//! Fits JPEG quality to a bitrate. When quality alone is not enough, frames get smaller, then
+//! fewer.
 //!
-//! Frames shrink before any is skipped: motion at 15 frames a second is harder to follow than half
-//! the size, and each skipped frame adds 33 ms of age.
+//! Frames shrink before any is skipped: motion at 15 frames per second is harder to follow than
+//! pictures of half the size, and each skipped frame adds 33 ms of age.
 //!
-//! How large a frame becomes is learned from those that were made. Only how size changes with
-//! quality is assumed, and only roughly: the next frame corrects it. What is in use stays in use
-//! while it fits about, so that the picture does not breathe with every report.
+//! The size of frames is learned from those encoded so far. Only the effect of quality on size is
+//! assumed, roughly, and the next frame corrects it. A plan that about fits is kept, so that the
+//! picture does not change with every report.
 
 use std::cmp::Ordering;
 
-/// Within what the picture may be changed.
+/// The range in which pictures may be adapted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QualityLimits {
     /// The lowest JPEG quality, 1 to 100.
     pub min_quality: u8,
-    /// The highest at full size, and where it begins.
+    /// The highest JPEG quality at full size, and the initial one.
     pub max_quality: u8,
-    /// The fewest frames a thousand seconds, when the smallest pictures are still too many.
+    /// The minimum frame rate, in frames per 1000 s, when the smallest pictures are too large.
     pub least_millifps: u32,
-    /// Width and height are divided by at most this, a power of two.
+    /// The maximum divisor of width and height, a power of two.
     pub max_size_divisor: u32,
 }
 
-/// How frames are to be made.
+/// How frames are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodingPlan {
     /// JPEG quality, 1 to 100.
     pub quality: u8,
-    /// One frame of so many is encoded; the others are not sent at all.
+    /// One frame in this many is encoded; the others are not sent.
     pub frame_divisor: u32,
-    /// Width and height are divided by this: 1, 2, 4, …
+    /// Divisor of width and height: 1, 2, 4, …
     pub size_divisor: u32,
 }
 
-/// Bits a second that encoded pictures may take, without what is added on their way; `None`: as
-/// many as they like.
+/// Bitrates of the encoded pictures, without parity and headers, in bits per second; `None` is
+/// unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PictureBitrates {
-    /// What every receiver's path can bear, as far as is known.
+    /// What every receiver's path carries, as far as is known.
     pub path: Option<u64>,
-    /// The same of those paths that have been overrun: to send more is to lose it.
+    /// The same over the paths that have been overrun: anything beyond it is lost.
     pub bound: Option<u64>,
-    /// What may be sent to each receiver, whatever its path can bear.
+    /// The configured limit per receiver, whatever its path carries.
     pub limit: Option<u64>,
 }
 
-/// Chooses how frames are made.
+/// Chooses how frames are encoded.
 #[derive(Clone, Debug)]
 pub struct QualityControl {
     limits: QualityLimits,
     plan: EncodingPlan,
-    /// What a frame by the plan of relative size 1 would take, in bytes; `None` before the first.
+    /// Estimated bytes of a frame with relative size 1; `None` before the first frame.
     unit: Option<f64>,
-    /// The plan of the last frames, and how many were made by it in a row.
+    /// The latest plan, and how many frames in a row used it.
     made: (EncodingPlan, u32),
 }
 
-/// Chooses which frames are sent, where their size is given.
+/// Chooses which frames are sent, where their size cannot be changed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FrameSkip {
     smoothed_len: Option<f64>,
@@ -65,18 +66,18 @@ pub struct FrameSkip {
 }
 
 impl QualityControl {
-    /// Begins at the highest quality, with every frame at full size.
+    /// Starts at the highest quality, with every frame at full size.
     pub fn new(limits: QualityLimits) -> Self {
         let plan = EncodingPlan { quality: limits.max_quality, frame_divisor: 1, size_divisor: 1 };
         Self { limits, plan, unit: None, made: (plan, 0) }
     }
 
-    /// How frames are to be made now.
+    /// The current plan.
     pub fn plan(&self) -> EncodingPlan {
         self.plan
     }
 
-    /// A frame that was made by `plan` takes `len` bytes on the wire, with parity and headers.
+    /// Records a frame of `len` bytes, encoded with `plan`; without parity and headers.
     pub fn record_frame(&mut self, plan: EncodingPlan, len: usize) {
         let unit = len as f64 / relative_len(plan);
         self.made = if self.made.0 == plan { (plan, self.made.1 + 1) } else { (plan, 1) };
@@ -85,8 +86,8 @@ impl QualityControl {
         *smoothed += weight * (unit - *smoothed);
     }
 
-    /// Fits the plan to `target_bps` bits a second, at `millifps` frames a thousand seconds from the source.
-    /// Without any frame yet it is a guess.
+    /// Fits the plan to `target_bps` bits per second, for a source of `millifps` frames per 1000 s.
+    /// Before the first frame the plan is a guess.
     pub fn fit(&mut self, target_bps: u64, millifps: u32) -> EncodingPlan {
         let Some(unit) = self.unit else { return self.first_plan(target_bps) };
         let frames = f64::from(millifps.max(1)) / 1000.0;
@@ -108,7 +109,7 @@ impl QualityControl {
         self.plan
     }
 
-    /// Of the first picture, whose size nobody knows.
+    /// The plan for the first picture, whose size is unknown.
     fn first_plan(&self, target_bps: u64) -> EncodingPlan {
         let QualityLimits { min_quality, max_quality, .. } = self.limits;
         let careful = FIRST_QUALITY.clamp(min_quality, max_quality);
@@ -122,7 +123,7 @@ impl QualityControl {
         (self.plan.frame_divisor, self.plan.size_divisor) == (1, 1)
     }
 
-    /// Full size first, then smaller frames, then fewer of the smallest.
+    /// Divisors of size and frame rate: full size, then smaller frames, then fewer of the smallest.
     fn steps(&self, millifps: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
         let (smallest, fewest) =
             (self.limits.max_size_divisor.max(1), self.largest_divisor(millifps));
@@ -131,12 +132,12 @@ impl QualityControl {
         whole_rate.chain((2..=fewest).map(move |divisor| (smallest, divisor)))
     }
 
-    /// With which the fewest frames that are allowed are left of `millifps`.
+    /// The largest frame divisor that keeps the minimum rate, for a source of `millifps`.
     fn largest_divisor(&self, millifps: u32) -> u32 {
         (millifps / self.limits.least_millifps.max(1)).clamp(1, MOST_DIVISOR)
     }
 
-    /// The best quality at which a step fits. One that is better than what is in use must fit easily.
+    /// The best quality that fits at a step. Steps up from the plan in use must leave a margin.
     fn best_quality(
         &self,
         (size_divisor, frame_divisor): (u32, u32),
@@ -164,7 +165,7 @@ impl QualityControl {
 }
 
 impl PictureBitrates {
-    /// What both allow.
+    /// The smaller of each bitrate.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
@@ -177,14 +178,15 @@ impl PictureBitrates {
 }
 
 impl FrameSkip {
-    /// A frame takes `len` bytes on the wire.
+    /// Records a frame of `len` bytes, without parity and headers.
     pub fn record_frame(&mut self, len: usize) {
         let smoothed = self.smoothed_len.get_or_insert(len as f64);
         *smoothed += LEN_WEIGHT * (len as f64 - *smoothed);
     }
 
-    /// The next frame has come, of `millifps` a thousand seconds; whether to send it within
-    /// `target_bps` bits a second, if it is like those before. Those left out are spread evenly.
+    /// Whether to send the next frame of a source of `millifps` frames per 1000 s within
+    /// `target_bps` bits per second, if it is as long as recent ones. Skipped frames are spread
+    /// evenly.
     pub fn admit(&mut self, target_bps: u64, millifps: u32) -> bool {
         let len = self.smoothed_len.unwrap_or_default();
         let whole = len * 8.0 * f64::from(millifps.max(1)) / 1000.0;
@@ -195,58 +197,59 @@ impl FrameSkip {
         admitted
     }
 
-    /// The share of frames that is left out at present, 0 to 1.
+    /// The share of frames skipped at present, 0 to 1.
     pub fn skipped(&self) -> f64 {
         1.0 - self.kept
     }
 }
 
-/// How large a frame is by `plan`, roughly, as a share of what quality 50 at full size would take.
+/// Approximate size of a frame with `plan`, relative to quality 50 at full size.
 fn relative_len(plan: EncodingPlan) -> f64 {
     let quality = f64::from(plan.quality.clamp(1, 100));
-    // How coarse the tables of the JPEG library are (ITU-T T.81 annex K, scaled).
+    // Coarseness of the JPEG library's quantization tables (ITU-T T.81 annex K, scaled).
     let scale = if quality < 50.0 { 50.0 / quality } else { (100.0 - quality) / 50.0 };
     let pixels = f64::from(plan.size_divisor.max(1)).powf(-SIZE_EXPONENT);
     ((scale + FINEST) / (1.0 + FINEST)).powf(-QUALITY_EXPONENT) * pixels
 }
 
-/// The quality of the first picture, before its size is known, where less than this may be sent, in bits a
-/// second: it is a third of what it would be at 80.
+/// Quality of the first picture, whose size is unknown, when the target is below this many bits per
+/// second. It takes a third of the bytes of quality 80.
 const FIRST_QUALITY: u8 = 35;
 const CAREFUL_BPS: u64 = 50_000_000;
 
-/// A source of a thousand frames a second, and more, still leaves a few of them.
+/// Maximum frame divisor: it leaves some frames of a source of 1000 frames per second or more.
 const MOST_DIVISOR: u32 = 1000;
 
 /// How size falls with coarser tables.
 const QUALITY_EXPONENT: f64 = 0.65;
 const FINEST: f64 = 0.03;
 
-/// A quarter of the pixels takes a third of the bytes: what is left has more detail a pixel.
+/// A quarter of the pixels takes a third of the bytes, since it has more detail per pixel.
 const SIZE_EXPONENT: f64 = 1.6;
 
-/// The weight of the newest frame in what is known of their sizes: some seven frames. The first frames by
-/// a new plan weigh more, a half and then less: what was known of another is only a guess at this one.
+/// Weight of the newest frame in the estimated size: about seven frames. The first frames with a
+/// new plan weigh more, from a half downwards, as the estimate comes from another plan.
 const LEN_WEIGHT: f64 = 0.1;
 
-/// The plan stays while it takes between these shares of the target.
+/// The plan is kept while it takes between these shares of the target.
 const TOO_MUCH: f64 = 1.02;
 const TOO_LITTLE: f64 = 0.94;
 
-/// A better quality takes this share of the target at most. Small steps up find the limit of a link without
-/// overshooting it, for which they would be paid back with a deeper step down.
+/// A better quality must fit in this share of the target. Small steps up find a link's limit
+/// without overshooting, which would cost a larger step down.
 const QUALITY_UP: f64 = 0.98;
 
-/// The highest quality of scaled-down pictures. At quality 80 a picture takes a third of the bytes of the next
-/// size. The rate controller learns only from what is sent, so it would never find room for the next size.
+/// The highest quality of scaled-down pictures. At quality 80 a picture takes a third of the bytes
+/// of the next size. The rate controller learns only from what is sent, so it would never find room
+/// for the next size.
 const SMALL_QUALITY: u8 = 90;
 
-/// Back to larger or more frames only when they take this share of the target, so that
-/// the picture does not flicker between two steps.
+/// Larger or more frames must fit in this share of the target, so that the picture does not flicker
+/// between two steps.
 const STEP_UP: f64 = 0.75;
 
-/// The same from few of the smallest pictures to a few more: nobody sees that step, and pictures
-/// that are larger than they need be are older.
+/// The same between two low frame rates of the smallest pictures. That step is not visible, and
+/// larger pictures than necessary are older.
 const FINE_STEP_UP: f64 = 0.9;
 
 #[cfg(test)]
@@ -261,13 +264,13 @@ mod tests {
     };
     const FPS: u32 = 30_000;
 
-    /// What the model of sizes says of a frame of `full` bytes at the highest quality.
+    /// The model's size of a frame that takes `full` bytes at the highest quality.
     fn len(plan: EncodingPlan, full: f64) -> usize {
         let best = EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 };
         (full * relative_len(plan) / relative_len(best)) as usize
     }
 
-    /// Ten seconds of frames at `bps`; the last plan and its bitrate.
+    /// Ten seconds of frames at `bps`; returns the last plan and its bitrate.
     fn settle(control: &mut QualityControl, bps: u64, full: f64) -> (EncodingPlan, f64) {
         for _ in 0..300 {
             let plan = control.fit(bps, FPS);
@@ -316,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_picture_that_the_model_does_not_fit_is_learned_within_a_few_frames() {
-        // The bytes of flat areas and sharp edges hardly depend on the quality.
+        // Flat areas and sharp edges take almost the same bytes at any quality.
         let flat = |plan| (50e3 * (len(plan, 1e5) as f64 / 1e5).powf(0.6)) as usize;
         let mut control = QualityControl::new(LIMITS);
         for (bps, frames) in [(20_000_000, 60), (9_000_000, 8)] {
