@@ -1,9 +1,9 @@
-//! The program itself over two machines: network namespaces joined by a cable that loses datagrams,
-//! doubles them or is narrow. Needs root.
+//! The program on two machines: network namespaces joined by a link that loses, duplicates or
+//! corrupts datagrams, or is narrow. Needs root.
 //!
-//! The rows of bad ways are those of `repair.rs`, where they are exact and have seeds; here they
-//! are real processes, sockets and clocks. A row takes five seconds;
-//! `UDPCHAT_ROW_SECONDS` sets another time: `UDPCHAT_ROW_SECONDS=60 cargo test --test it namespaces:: -- --nocapture`.
+//! The rows are those of `repair.rs`, which runs them in virtual time with seeds; here they use
+//! real processes, sockets and clocks. A row takes 5 s; `UDPCHAT_ROW_SECONDS` changes that:
+//! `UDPCHAT_ROW_SECONDS=60 cargo test --test it namespaces:: -- --nocapture`.
 
 use std::{path::Path, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     program::alone,
 };
 
-/// Does to each datagram that comes into machine `index` what `statements` of nftables say.
+/// Applies nftables `statements` to each packet that arrives at machine `index`.
 fn spoil(machines: &Machines, index: usize, statements: &str) {
     let rules = format!(
         "table ip way {{\n chain in {{\n type filter hook input priority 0;\n {statements}\n }}\n }}\n"
@@ -24,13 +24,13 @@ fn spoil(machines: &Machines, index: usize, statements: &str) {
     run(&["ip", "netns", "exec", &machines.names[index], "nft", &rules]);
 }
 
-/// A way that is bad in both directions, and what is to be true of a stream over it.
+/// A link impaired in both directions, and the bounds for a stream over it.
 struct Row<'a> {
     name: &'a str,
-    /// Statements of nftables, for what comes in at either end.
+    /// Statements of nftables for the input at either end.
     spoils: &'a [&'a str],
     options: &'a [&'a str],
-    /// Of the frames, how many are whole at least.
+    /// The least ratio of complete frames.
     shown: f64,
     overhead: f64,
 }
@@ -46,7 +46,7 @@ impl Row<'_> {
         let crossing = Running::start(&machines, "7722", seconds(), &options, &[]).finish();
         eprintln!("{}", crossing.line(self.name));
         let (whole, all) = crossing.shown(0);
-        // A share of a few frames is one frame.
+        // Rounded up: in a short row, one frame may be missing.
         let may_miss = ((1.0 - self.shown) * all).ceil();
         assert!(all - whole <= may_miss && all > 20.0 * f64::from(seconds()), "{whole} of {all}");
         let costs = crossing.overhead();
@@ -56,7 +56,7 @@ impl Row<'_> {
     }
 }
 
-/// Both ways lose `per_mille` at random.
+/// Both directions lose `per_mille` of the datagrams at random.
 fn loses(per_mille: u32, options: &[&str], shown: f64, overhead: f64) {
     let drop = format!("meta l4proto udp numgen random mod 1000 < {per_mille} drop");
     let name = &format!("{per_mille} of 1000 lost {}", options.join(" "));
@@ -106,8 +106,8 @@ fn a_cable_that_loses_twenty_datagrams_at_once() {
 
 #[test]
 fn a_cable_that_doubles_and_corrupts() {
-    // A copy of what comes in comes in as well, through the loopback; the kernel mends the checksum of
-    // what is overwritten, so that only udpchat can tell.
+    // `dup` delivers a copy through the loopback interface. The kernel updates the UDP checksum of
+    // an overwritten datagram, so that only udpchat can detect the corruption.
     let double = "iif != lo meta l4proto udp numgen random mod 100 < 1 dup to ip daddr device lo";
     let corrupt = "meta l4proto udp numgen random mod 1000 < 1 @th,800,8 set 0x5a";
     let row = Row {
@@ -141,11 +141,11 @@ fn a_cable_that_carries_ten_megabits() {
     assert!(goodput.iter().all(|&mbit| mbit <= 10.0), "{goodput:?}");
 }
 
-/// A sixth of the time at 100 Mbit/s, half of it at 10, a third at 100.
+/// A sixth of the time at 100 Mbit/s, half of it at 10 Mbit/s, a third at 100 Mbit/s.
 ///
-/// How good and how steady the pictures are, and how soon they are good again, depends on the processor time
-/// that the machine has left. `congestion::a_link_narrows_from_100_to_10_mbit_and_widens_again` holds these
-/// figures in virtual time.
+/// The quality of the pictures, its stability and its recovery depend on the processor time that is
+/// available. `congestion::a_link_narrows_from_100_to_10_mbit_and_widens_again` tests these figures
+/// in virtual time.
 #[test]
 fn a_cable_that_narrows_and_widens() {
     let _alone = alone();
@@ -163,7 +163,7 @@ fn a_cable_that_narrows_and_widens() {
     std::thread::park_timeout(unit * 3);
     let widened = at("100mbit");
     let crossing = running.finish();
-    // A line reports the second before it.
+    // Each line reports the preceding second.
     let narrow_lines = within(&crossing.receiver, narrowed + 3.0, widened);
     let since = |name: &str| {
         let of = |line: &Value| number(&line["receiver"][name]);
@@ -182,23 +182,23 @@ fn a_cable_that_narrows_and_widens() {
     );
     assert!(sent <= 11.0, "{sent} Mbit/s sent through 10");
     assert!(whole > 0.0 && shown >= 0.5, "{shown} of {whole} shown");
-    // A machine that makes few pictures has room for the best ones on the narrow cable as well.
+    // A slow machine encodes few pictures, which fit the narrow link even at the best quality.
     assert!(best > usual || best >= HIGHEST_QUALITY, "quality {best} at best after {usual}");
 }
 
-/// The lines of a part of the run, by the wall clock.
+/// The lines whose wall-clock time is in `from..to`.
 fn within(lines: &[Value], from: f64, to: f64) -> Vec<&Value> {
     lines.iter().filter(|line| (from..to).contains(&number(&line["time"]))).collect()
 }
 
-/// What these lines of a sender report as sent, in Mbit/s.
+/// The mean rate sent over these lines of a sender, in Mbit/s.
 fn mbit_sent(lines: &[&Value]) -> f64 {
     let [first, .., last] = lines else { panic!("too few lines: {lines:?}") };
     let bytes = number(&last["bytes"]["sent"]) - number(&first["bytes"]["sent"]);
     bytes * 8e-6 / (number(&last["time"]) - number(&first["time"]))
 }
 
-/// The JPEG quality in each of these lines of a sender; half of it where width and height are halved.
+/// The JPEG quality in each of these lines of a sender, divided by the size divisor.
 fn qualities(lines: &[&Value]) -> Vec<f64> {
     let quality = |line: &&Value| {
         Some(line["sender"]["quality"].as_f64()? / line["sender"]["size_divisor"].as_f64()?)
@@ -206,7 +206,7 @@ fn qualities(lines: &[&Value]) -> Vec<f64> {
     lines.iter().filter_map(quality).collect()
 }
 
-/// Nothing passes, of any protocol, for a fifth of the time, or ten seconds in a whole row.
+/// All packets of every protocol are dropped for 3 s, or for 10 s in a full-length row.
 #[test]
 fn a_cable_that_is_pulled_and_plugged_in_again() {
     let _alone = alone();
@@ -249,8 +249,8 @@ fn a_cable_that_is_pulled_and_plugged_in_again() {
     crossing.assert_undamaged();
 }
 
-/// Both get pictures. How evenly they share depends on when the machine lets each run;
-/// `congestion::two_streams_share_20_mbit` holds the figure in virtual time.
+/// Both streams deliver pictures. How evenly they share the link depends on scheduling;
+/// `congestion::two_streams_share_20_mbit` tests the figure in virtual time.
 #[test]
 fn a_cable_of_twenty_megabits_for_two() {
     let _alone = alone();
@@ -276,7 +276,7 @@ fn a_cable_of_twenty_megabits_for_two() {
     assert!(wholes.iter().all(|&whole| whole >= 20.0), "{wholes:?} whole frames");
 }
 
-/// The cable from machine 0 carries `rate`, and holds a tenth of a second.
+/// Limits the link from machine 0 to `rate`, with a queue of 100 ms.
 fn narrow(machines: &Machines, rate: &str) {
     let burst = if rate == "100mbit" { "20000" } else { "5000" };
     let device = ["tc", "-n", &machines.names[0], "qdisc", "replace", "dev", "v0", "root"];
@@ -300,12 +300,12 @@ fn a_router_that_passes_only_short_datagrams_is_heard() {
     eprintln!("{whole} of {all} whole, datagrams of {lens:?} bytes");
     assert!((lens[1] - 1472.0).abs() < 0.5, "{lens:?}");
     assert!((lens[lens.len() - 1] - 1272.0).abs() < 0.5, "{lens:?}");
-    // Who waits until reports say that nothing comes loses six and more.
+    // A sender that only learns from missing reports would lose six frames or more.
     assert!(all - whole <= 4.0, "{whole} of {all}");
     crossing.assert_undamaged();
 }
 
-/// Both interfaces take `mtu` bytes.
+/// Streams over a link whose interfaces both have this MTU.
 fn narrow_interfaces(mtu: &str, options: &[&str]) {
     let _alone = alone();
     let Some(machines) = Machines::new("nft") else { return };
@@ -316,7 +316,7 @@ fn narrow_interfaces(mtu: &str, options: &[&str]) {
     let crossing = Running::start(&machines, "7722", 5, options, &[]).finish();
     let (whole, all) = crossing.shown(0);
     eprintln!("{whole} of {all} frames whole at an MTU of {mtu}");
-    // The first is cut into datagrams before the interface refuses one.
+    // The first frame is packetized before the interface refuses a datagram.
     assert!(whole >= 100.0 && all - whole <= 5.0, "{whole} of {all}");
     crossing.assert_undamaged();
 }
@@ -333,7 +333,7 @@ fn an_interface_that_takes_less_than_the_base_is_heard_without_a_control_channel
     narrow_interfaces("1000", &["--quality", "80", "--no-control"]);
 }
 
-/// A router whose next link takes 1000 bytes, and whose words never arrive, or do.
+/// Streams through a router whose next link has this MTU. If `is_mute`, its ICMP is dropped.
 fn narrow_router(mtu: &str, is_mute: bool, options: &[&str]) {
     let _alone = alone();
     let Some(machines) = Machines::routed() else { return };
@@ -376,8 +376,8 @@ fn a_firewall_that_lets_only_tcp_through_is_named() {
     assert!(said.contains("UDP port 7722"), "{said}");
 }
 
-/// A receiver with two addresses is called at the second, behind a firewall of the sender's that lets in
-/// only answers.
+/// Calls a receiver at the second of its two addresses, from behind a stateful firewall that admits
+/// only replies.
 fn called_at_the_second_address(first: &str, second: &str) {
     let _alone = alone();
     let Some(machines) = Machines::new("nft") else { return };
@@ -463,7 +463,7 @@ fn what_keeps_this_machine_from_calling_is_told_in_the_systems_words() {
         says("desk.invalid", options, "its address is not known");
         says("10.77.31.255", options, "a broadcast or multicast address cannot be called");
     }
-    // Nobody has it, and the kernel finds that out after three seconds.
+    // No machine has this address. The kernel reports that after 3 s.
     let rules = "table ip f {\n chain out {\n type filter hook output priority 0;\n \
                  ip daddr 10.77.31.9 counter reject with icmp type admin-prohibited\n }\n}\n";
     run(&["ip", "netns", "exec", &machines.names[0], "nft", rules]);
@@ -483,19 +483,19 @@ fn wait_until(mut done: impl FnMut() -> bool) {
     }
 }
 
-/// How long a row is.
+/// The length of a row in seconds.
 fn seconds() -> u32 {
     let told = std::env::var("UDPCHAT_ROW_SECONDS").ok();
     told.map_or(5, |seconds| seconds.parse().expect("a number of seconds"))
 }
 
-/// Whether rows are as long as their bounds are meant for.
+/// Whether rows are of the full length that their bounds assume.
 fn is_whole_row() -> bool {
     seconds() >= 60
 }
 
-/// What `--quality auto` takes at most.
+/// The highest quality that `--quality auto` chooses.
 const HIGHEST_QUALITY: f64 = 80.0;
 
-/// 720p of 90 to 98 chunks, in datagrams such as Ethernet is found to carry.
+/// 720p frames of 90 to 98 chunks, in datagrams that fit Ethernet's MTU of 1500 bytes.
 const FIXED: [&str; 4] = ["--quality", "100", "--mtu", "1472"];

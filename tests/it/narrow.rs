@@ -1,6 +1,6 @@
-//! Links that bear less than the smallest pictures at full rate, in virtual time: 300 kbit/s to
-//! 2 Mbit/s, with a queue of 100 ms unless a test says otherwise, between two real endpoints with
-//! everything at its default.
+//! Narrow links in virtual time. Most cannot carry even the smallest pictures at full frame rate:
+//! 300 kbit/s to 2 Mbit/s, with a queue of 100 ms unless a test says otherwise. Two real endpoints
+//! use their defaults.
 
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,11 @@ use udpchat::net::{
 use crate::repair::{ANN, AutoCamera, BOB, captured, delay, links, percentile};
 use crate::sim::{SECOND, Sim};
 
-/// What the program allows: `app::adaptation` has the reasons.
+/// The program's limits; `app::fitting` gives the reasons.
 const LIMITS: QualityLimits =
     QualityLimits { min_quality: 30, max_quality: 80, least_millifps: 1000, max_size_divisor: 4 };
 
-/// A session with a path MTU of 1500 bytes, which the sender has found out.
+/// A session over a path MTU of 1500 bytes, which the sender has discovered.
 fn ethernet() -> Sim {
     let mut sim = Sim::with_links(2, links("delay=2ms"));
     sim.set_mtu(ANN, BOB, ETHERNET_LEN);
@@ -30,35 +30,35 @@ fn ethernet() -> Sim {
     sim
 }
 
-/// From now on the way to the receiver is `spec`; its MTU stays.
+/// Replaces the link to the receiver by `spec` and keeps its MTU.
 fn narrow_down(sim: &mut Sim, spec: NetemSpec) {
     sim.set_link(ANN, BOB, spec);
     sim.set_mtu(ANN, BOB, ETHERNET_LEN);
 }
 
-/// What came of half a minute.
+/// The result of 30 s.
 struct Narrow {
     link: u64,
-    /// Bits a second that the sender put on the link, of every kind.
+    /// The sender's total rate on the link, in bit/s of UDP payload.
     sent: f64,
-    /// Pictures a second, from three seconds on.
+    /// Pictures a second, after the first 3 s.
     shown: f64,
-    /// From capture to complete.
+    /// The p95 time from capture to complete.
     age: Duration,
-    /// Datagrams lost, a second.
+    /// Datagrams lost per second.
     lost: f64,
     /// Time from widening until 29 pictures arrive within a second.
     back: Option<Duration>,
 }
 
 impl Narrow {
-    /// The link is narrow when the camera starts; all that leaves counts.
+    /// The link is narrow from the start of the camera; all traffic is counted.
     fn run(spec: &str, link: u64, seed: u64) -> Self {
         Self::run_after(Duration::ZERO, Duration::ZERO, spec, link, seed)
     }
 
-    /// The link becomes narrow `wide` after the camera has started; what leaves counts when the sender has
-    /// had the time `settle` to find out.
+    /// The link becomes narrow `wide` after the camera has started. Traffic is counted after a
+    /// further time `settle`, in which the sender may adapt.
     fn run_after(wide: Duration, settle: Duration, spec: &str, link: u64, seed: u64) -> Self {
         let mut sim = ethernet();
         let narrow = links(&format!("delay=2ms,rate={link}bit{spec}"));
@@ -103,8 +103,8 @@ impl Narrow {
         )
     }
 
-    /// At most 5 % more is sent than fits, at least `shown` pictures a second come, fresh, and the
-    /// full rate is soon back.
+    /// Asserts that the sender exceeds the link by at most 5 %, that at least `shown` pictures a
+    /// second arrive with a p95 age of at most 500 ms, and that the full rate is back within 15 s.
     #[track_caller]
     fn assert(&self, shown: f64) {
         let line = self.line();
@@ -143,8 +143,8 @@ fn random_loss_on_a_narrow_link_gets_parity_within_the_budget() {
     }
 }
 
-/// Queues of one to three datagrams: congestion shows as loss without delay, and bursts do not fit. The
-/// first frame alone is more than 300 kbit/s carry in a second.
+/// Queues of a few datagrams: congestion shows as loss without delay, and bursts do not fit. The
+/// first frame alone takes more than a second at 300 kbit/s.
 #[test]
 fn links_with_a_short_queue_are_not_flooded() {
     for (link, queue, shown) in [
@@ -162,7 +162,8 @@ fn links_with_a_short_queue_are_not_flooded() {
     }
 }
 
-/// The sender is at its best, 28 Mbit/s, when the link becomes narrow: the flood ends within a second.
+/// The sender is at its highest rate, 28 Mbit/s, when the link becomes narrow. The overload ends
+/// within 1 s.
 #[test]
 fn links_that_become_narrow_in_midstream_are_not_flooded() {
     for (link, queue, shown) in [
@@ -184,7 +185,7 @@ fn links_that_become_narrow_in_midstream_are_not_flooded() {
     }
 }
 
-/// It takes some seconds to find out how long datagrams may be; until then their loss tells nothing of the
+/// Path MTU discovery takes some seconds. Until then the loss of datagrams says nothing about the
 /// link's rate.
 #[test]
 fn a_narrow_link_with_a_short_queue_and_a_small_mtu_carries_pictures() {
@@ -206,7 +207,7 @@ fn a_narrow_link_with_a_short_queue_and_a_small_mtu_carries_pictures() {
     }
 }
 
-/// Bits a second that `ANN` sends of pictures of 20 KB, with `control` or without, when she may send `limit`.
+/// The rate in bit/s at which `ANN` sends pictures of 20 KB under a maximum bitrate of `limit`.
 fn sent_within(limit: u64, control: bool, links: NetemSpec) -> f64 {
     let mut sim = Sim::with_links(2, links);
     sim.start_receiver(BOB);
@@ -228,7 +229,7 @@ fn the_limit_is_on_every_byte_whatever_the_camera_makes() {
         for control in [true, false] {
             for spec in ["delay=2ms", "delay=2ms,loss=5%", "delay=20ms,loss=2%,burst=10"] {
                 let sent = sent_within(limit, control, links(spec));
-                // A bucket, and one datagram, may leave at once.
+                // The token bucket's burst and one datagram may exceed the limit.
                 assert!(sent <= limit as f64 * 1.01, "{sent} of {limit} with {control}, {spec}");
             }
         }
@@ -249,8 +250,8 @@ fn pictures_of_a_fixed_quality_do_not_flood_a_link_that_cannot_bear_them() {
     assert!(late >= 20, "{late} pictures in 15 s");
 }
 
-/// Bytes of UDP payload in an Ethernet frame.
+/// Bytes of UDP payload in an Ethernet frame over IPv4.
 const ETHERNET_LEN: usize = 1472;
 
-/// From the first picture on; what leaves before the link is known counts as well.
+/// How long traffic is counted.
 const SECONDS: u32 = 30;

@@ -1,4 +1,4 @@
-//! Files that somebody names: missing, full, endless, not to be overwritten, or no files at all.
+//! Unusual files as arguments: missing, full, endless, not to be overwritten, or not regular.
 
 use std::{
     fs::{self, OpenOptions},
@@ -36,7 +36,7 @@ fn count(outcome: &Outcome, part: &str) -> usize {
     outcome.stderr.lines().filter(|line| line.contains(part)).count()
 }
 
-/// Its configuration folder, below `home`, can be neither read nor made.
+/// Runs the program with `home` as its home directory and no other configuration directory.
 fn with_home(home: &str, args: &[&str]) -> Program {
     let mut command = command(args);
     command.env("HOME", home).env_remove("XDG_CONFIG_HOME");
@@ -56,7 +56,7 @@ fn a_home_out_of_reach_matters_only_to_those_who_need_an_identity() {
     }
     let identity = ["--identity", text(&identity)];
     let known = ["--known-peers", text(&known)];
-    // A folder cannot be made in either, and the system has a word of its own for each.
+    // A directory cannot be created in either; the system reports a different error for each.
     for home in ["/dev/null", "/proc"] {
         for (options, said) in [
             (&[][..], "a temporary identity and recognises nobody (--identity FILE --known-peers"),
@@ -131,7 +131,7 @@ fn one_signal_ends_the_wait_for_a_key_from_a_pipe() {
     let _shared = shared();
     let folder = folder();
     let fifo = fifo(&folder, "fifo");
-    // A writer that writes nothing.
+    // A writer that never writes.
     let _both = OpenOptions::new().read(true).write(true).open(&fifo).expect("opened");
     let receiver = Program::start(&[&RECV[..], &["--key-file", text(&fifo)]].concat());
     std::thread::park_timeout(Duration::from_millis(500));
@@ -175,7 +175,7 @@ fn statistics_that_cannot_be_written_end_nothing() {
     assert!(both > first && first > 0, "{first} lines, then {both}");
 }
 
-/// As `| head` does.
+/// Closes the pipe as `| head` does.
 #[test]
 fn a_receiver_of_nothing_but_statistics_ends_with_their_reader() {
     let _shared = shared();
@@ -275,7 +275,7 @@ fn a_call_goes_on_when_its_recording_does_not() {
     bob.finish().expect_success();
 }
 
-/// The limit is in units of 512 bytes, or of 1024.
+/// The unit of `ulimit -f` is 512 or 1024 bytes, depending on the shell.
 #[test]
 fn a_file_at_its_size_limit_ends_who_only_records_and_what_is_in_it_plays() {
     let _shared = shared();
@@ -326,14 +326,15 @@ fn a_fifo_is_recorded_to_when_somebody_reads_it() {
     receiver.finish().expect_success();
 }
 
-/// As if it were not set: the passwd entry says where the home is. Needs root, to lay an empty folder over that.
+/// An empty `HOME` counts as unset: the home is that of the passwd entry. Needs root, to mount an
+/// empty directory over it.
 #[test]
 #[cfg(target_os = "linux")]
 fn an_empty_home_is_the_users_own() {
     let _shared = shared();
     let mut receiver = command(&[&RECV[..], &["--seconds", "0.2"]].concat());
     receiver.env("HOME", "").env_remove("XDG_CONFIG_HOME");
-    // The binary may lie in that home.
+    // The binary may be inside that home, so it is opened first.
     let inside = "exec 3<\"$0\"; home=$(getent passwd \"$(id -u)\" | cut -d: -f6); \
                   mount -t tmpfs none \"$home\" || exit 77; /proc/self/fd/3 \"$@\" || exit; \
                   ls \"$home/.config/udpchat/identity\"";
@@ -347,7 +348,7 @@ fn an_empty_home_is_the_users_own() {
     assert!(!outcome.stderr.contains("temporary identity"), "{}", outcome.stderr);
 }
 
-/// How many descriptors a receiver uses while it waits.
+/// The number of descriptors that a waiting receiver has open.
 fn descriptors(receiver: &Program) -> usize {
     fs::read_dir(format!("/proc/{}/fd", receiver.id())).expect("it runs").count()
 }
@@ -375,7 +376,8 @@ fn without_descriptors_callers_wait_and_that_is_said() {
     drop(sender);
 }
 
-/// However few there are: either it ends and says why, or it takes who calls, or says that it cannot.
+/// However few there are, the receiver exits with a reason, accepts the call, or says that it
+/// cannot.
 #[test]
 fn too_few_descriptors_are_never_silent() {
     let _shared = shared();
@@ -416,7 +418,7 @@ fn too_few_descriptors_are_never_silent() {
     }
 }
 
-/// Whatever fails for want of descriptors, the last line says so, with the remedy.
+/// Whatever fails for lack of descriptors, the last line names the remedy.
 #[test]
 fn every_verb_names_the_descriptors_that_it_lacks() {
     let _shared = shared();
@@ -443,7 +445,7 @@ fn every_verb_names_the_descriptors_that_it_lacks() {
     }
 }
 
-/// Not a name that is unknown: there is nothing to ask a name service with.
+/// Without descriptors no name server can be asked. The name must not be reported as unknown.
 #[test]
 fn without_descriptors_a_name_is_not_called_unknown() {
     let _shared = shared();

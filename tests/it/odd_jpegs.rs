@@ -1,4 +1,4 @@
-//! JPEGs as cameras in the field give them, through the real binary.
+//! Irregular JPEGs, as some cameras produce them, through the real binary.
 
 use std::{fs, io::Write, process::Stdio, time::Duration};
 
@@ -11,7 +11,7 @@ use udpchat::video::{
 
 use crate::program::{Program, alone, command};
 
-/// A frame with as many restart intervals.
+/// A frame with this many restart intervals.
 fn frame(intervals: usize) -> Vec<u8> {
     let mut image = Image::blank(640, 480, PixelFormat::Yuv422);
     for (i, value) in image.data.iter_mut().enumerate() {
@@ -44,7 +44,7 @@ struct Call {
 }
 
 impl Call {
-    /// A receiver that decodes all it gets, and a sender that is fed `pieces`, one every 40 ms.
+    /// A receiver that decodes and records, and a sender that is fed `pieces`, one every 40 ms.
     fn of(pieces: &[Vec<u8>]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name).display().to_string();
@@ -73,7 +73,7 @@ impl Call {
         Self { folder, receiver, sender }
     }
 
-    /// What was recorded, what the sender counted, and all that the receiver said.
+    /// The recording, the sender's last statistics, and the receiver's standard error.
     fn end(self) -> (Vec<u8>, Value, String) {
         self.sender.finish().expect_success();
         self.receiver.wait_for("has reached the end of its video");
@@ -120,7 +120,7 @@ fn what_a_camera_puts_around_and_into_its_frames_changes_no_picture_and_truncate
 fn when_nothing_of_a_stream_can_be_decoded_it_is_said_once() {
     let _alone = alone();
     let good = frame(1);
-    // Its end marker hides from the sender that half of it is missing.
+    // The end marker makes the truncated frame look complete to the sender.
     let cut = [&good[..good.len() / 2], &[0xFF, 0xD9]].concat();
     let (got, _, said) = Call::of(&vec![cut; 80]).end();
     assert_eq!(said.matches("no picture of this stream can be decoded").count(), 1, "{said}");

@@ -1,4 +1,4 @@
-//! What a session makes of the way to its peer: how long its datagrams may be, and where it leads.
+//! Path MTU discovery and migration of a session, in virtual time.
 
 use udpchat::net::{netem::NetemSpec, session::Role};
 
@@ -9,8 +9,7 @@ const BOB: NodeId = NodeId(1);
 
 const FRAME_LEN: usize = 98 * 1160 - 4;
 
-/// Ann sends to Bob, and finds out how long her datagrams may be, over a way that carries `mtu`
-/// bytes of UDP payload.
+/// Ann sends to Bob and probes the path MTU. The path carries `mtu` bytes of UDP payload.
 fn probing(spec: &str, mtu: usize) -> Sim {
     let spec: NetemSpec = spec.parse().expect("a specification");
     let mut sim = Sim::with_links(2, spec);
