@@ -1,4 +1,4 @@
-//! The frame that is still arriving, for whoever wants to begin on it.
+//! Access to the frame that is still arriving, for decoding it early.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -10,10 +10,10 @@ use crate::net::{
     session::CallId,
 };
 
-/// The beginning of the newest frame, as far as it has come without a gap. Clones share it.
+/// The contiguous prefix of the newest frame. Clones share it.
 ///
-/// The driver's thread adds to it, and another one copies what it does not have yet, so that
-/// neither waits for the other longer than for a copy of some kilobytes.
+/// The driver's thread appends to it, and a reader copies what it does not have yet, so neither
+/// waits for the other longer than it takes to copy a few kilobytes.
 #[derive(Clone, Debug, Default)]
 pub struct Arriving(Arc<Shared>);
 
@@ -23,17 +23,17 @@ struct Shared {
     copy: Mutex<ArrivingFrame>,
 }
 
-/// The beginning of a frame.
+/// The contiguous prefix of a frame.
 #[derive(Debug, Default)]
 pub struct ArrivingFrame {
-    /// Whose frame; none before the first.
+    /// The call and the frame; `None` before the first.
     pub of: Option<(CallId, FrameId)>,
-    /// Its first bytes. Each chunk has been verified, the frame has not.
+    /// Its first bytes. Each chunk has been verified; the frame has not.
     pub bytes: Vec<u8>,
 }
 
 impl Arriving {
-    /// Brings `mine` up to date. True: it is another frame than before.
+    /// Updates `mine`. Returns true if it is now another frame.
     pub fn update(&self, mine: &mut ArrivingFrame) -> bool {
         let newest = self.lock();
         let is_another = mine.of != newest.of;
@@ -41,13 +41,13 @@ impl Arriving {
         is_another
     }
 
-    /// Says that somebody wants it; nothing is copied before.
+    /// Enables copying, which is off until then.
     pub(super) fn want(&self) {
         self.0.wanted.store(true, Ordering::Relaxed);
     }
 
-    /// Notes how far the newest frame has come. True: that is so much more than before that
-    /// somebody should be told.
+    /// Copies the prefix of the newest frame. Returns true if it has grown enough to wake the
+    /// reader.
     pub(super) fn note(&self, newest: Option<(CallId, FrameBeginning<'_>)>) -> bool {
         let Some((call, newest)) = newest.filter(|_| self.0.wanted.load(Ordering::Relaxed)) else {
             return false;
@@ -68,7 +68,8 @@ impl Arriving {
 }
 
 impl ArrivingFrame {
-    /// Becomes `bytes`, the beginning of the frame `of`, of which it may have a part.
+    /// Extends this with `bytes`, the prefix of frame `of`, or starts over if that is another
+    /// frame.
     fn follow(&mut self, of: Option<(CallId, FrameId)>, bytes: &[u8]) {
         if self.of != of {
             self.of = of;
@@ -79,8 +80,8 @@ impl ArrivingFrame {
     }
 }
 
-/// Bytes. Less is no strip of a picture that is worth beginning on: one of eight at 720p has
-/// this much at 20 Mbit/s and 30 frames a second.
+/// In bytes: the smallest growth worth decoding. One strip of eight at 720p has this much at 20
+/// Mbit/s and 30 frames a second.
 const WORTH_TELLING: usize = 8 << 10;
 
 #[cfg(test)]

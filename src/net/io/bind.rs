@@ -1,4 +1,4 @@
-//! Binding UDP and TCP to one port, and what may keep us from it.
+//! Binds UDP and TCP to one port.
 
 use std::{
     io,
@@ -15,42 +15,42 @@ use super::{
     zone::{shown, shown_ip},
 };
 
-/// Where to listen.
+/// The address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// The address and port; `None` for all addresses, IPv6 and IPv4.
+    /// The address and port; the unspecified IPv6 address stands for all, IPv6 and IPv4.
     pub addr: SocketAddr,
-    /// Whether over TCP as well.
+    /// Whether to listen on TCP as well.
     pub control: bool,
 }
 
 /// Why a driver cannot start.
 #[derive(Debug, Error)]
 pub enum BindError {
-    /// The port belongs to another program.
+    /// Another program uses the port.
     #[error("port {port} is already in use on {ip}: end the other program, or choose another port with --bind {ip}:PORT", port = addr.port(), ip = bracketed(*addr))]
     InUse {
-        /// Where we wanted to be.
+        /// The requested address.
         addr: SocketAddr,
     },
-    /// The address is none of this machine's.
+    /// The address does not belong to this machine.
     #[error(
         "{} is not an address of this machine: choose one that `ip addr` lists, or leave --bind out",
         shown(*addr)
     )]
     NotOurs {
-        /// Where we wanted to be.
+        /// The requested address.
         addr: SocketAddr,
     },
     /// Anything else.
     #[error("cannot listen on {}: {error}", shown(*addr))]
     Other {
-        /// Where we wanted to be.
+        /// The requested address.
         addr: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// The event loop or the sending socket could not be made.
+    /// The event loop or the sending socket could not be created.
     #[error("cannot set up the network: {0}")]
     Setup(io::Error),
 }
@@ -61,8 +61,8 @@ impl From<io::Error> for BindError {
     }
 }
 
-/// Binds TCP and UDP to one port. With port 0 the system chooses, and what it chose for one may
-/// be taken for the other: then it chooses again.
+/// Binds TCP and UDP to one port. With port 0 the system chooses one for UDP; if that is in use for
+/// TCP, it chooses again.
 pub(super) fn bind_both(
     listen: Listen,
     options: SocketOptions,
@@ -86,7 +86,7 @@ fn try_bind_both(
     Ok((udp, listener))
 }
 
-/// On a machine without IPv6, all addresses are all IPv4 addresses.
+/// Without IPv6, the unspecified IPv6 address falls back to the IPv4 one.
 fn bind_udp(addr: SocketAddr, options: SocketOptions) -> io::Result<UdpSocket> {
     match UdpSocket::bind_with(addr, options) {
         Err(error)
@@ -103,8 +103,8 @@ fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
     if addr.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    // So that a restarted receiver need not wait for its old connections to be forgotten. On
-    // Windows it would let two programs share the port.
+    // A restarted receiver need not wait until its old connections have expired. On Windows this
+    // option would let two programs share the port.
     #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -125,8 +125,9 @@ fn bracketed(addr: SocketAddr) -> String {
     if addr.is_ipv6() { format!("[{}]", shown_ip(addr)) } else { shown_ip(addr) }
 }
 
-/// Connections that the kernel lets wait: what a flood of some thousands a second brings while this thread does something
-/// else. One more is dropped, and whoever made it knocks again after a second (RFC 6298).
+/// Connections waiting in the kernel: enough for a flood of a few thousand a second while this
+/// thread is busy. Further ones are dropped, and the caller's kernel retries after a second (RFC
+/// 6298).
 const LISTEN_BACKLOG: i32 = 128;
 
 const PORT_ATTEMPTS: usize = 16;

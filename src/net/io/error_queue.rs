@@ -1,23 +1,23 @@
-//! What routers and hosts say of datagrams that they did not take: the error queue of a socket (Linux).
+//! Errors that routers and hosts report for our datagrams: the error queue of a socket (Linux).
 //!
-//! Elsewhere, and where they are silent, probing finds out. Whoever knows the addresses can forge
-//! such a word, so it is a hint and no more: [`PathMtu`](crate::net::path_mtu::PathMtu).
+//! Elsewhere, and where nothing is reported, probing finds out. Anybody who knows the addresses can
+//! forge such a report, so it is only a hint: [`PathMtu`](crate::net::path_mtu::PathMtu).
 
 use std::net::SocketAddr;
 
-/// What is said of a datagram to `to`.
+/// A report about a datagram to `to`.
 #[derive(Debug)]
 pub(super) struct Word {
     pub(super) to: SocketAddr,
     pub(super) fate: Fate,
 }
 
-/// Why a datagram was not taken.
+/// Why a datagram was not delivered.
 #[derive(Debug)]
 pub(super) enum Fate {
-    /// Only so many bytes of UDP payload pass.
+    /// The path carries at most this many bytes of UDP payload.
     TooBig(usize),
-    /// There is no such host, or nobody listens there.
+    /// There is no such host, or nothing listens there.
     Unreachable(std::io::Error),
 }
 
@@ -43,10 +43,10 @@ mod linux {
     use super::{Fate, Word};
     use crate::net::io::udp::{IPV4_UDP_HEADERS, IPV6_UDP_HEADERS, plain};
 
-    /// Asks for what routers say. From then on each such word also is, once, the error of whatever is
-    /// called next on the socket.
+    /// Enables the error queue. From then on, each report also makes one later call on the socket
+    /// fail.
     pub(in crate::net::io) fn watch(socket: &impl AsFd, is_v6: bool) -> io::Result<()> {
-        // On an IPv6 socket this one is for the IPv4 that it speaks.
+        // On an IPv6 socket, this covers its IPv4 traffic.
         setsockopt(socket, Ipv4RecvErr, &true)?;
         if is_v6 {
             setsockopt(socket, Ipv6RecvErr, &true)?;
@@ -54,7 +54,7 @@ mod linux {
         Ok(())
     }
 
-    /// Empties the queue; `handle` gets what is understood.
+    /// Empties the queue and passes known reports to `handle`.
     pub(in crate::net::io) fn take(socket: &impl AsRawFd, mut handle: impl FnMut(Word)) {
         let mut space = nix::cmsg_space!(sock_extended_err, libc::sockaddr_in6, [u8; 128]);
         for _ in 0..TAKEN_AT_ONCE {
@@ -77,7 +77,7 @@ mod linux {
         }
     }
 
-    /// What `error` says of the datagrams to `to`, if it is a word of the network's.
+    /// Interprets `error` for datagrams to `to`, if it came by ICMP.
     fn parse(to: SocketAddr, error: &sock_extended_err) -> Option<Fate> {
         if !matches!(error.ee_origin, SO_EE_ORIGIN_ICMP | SO_EE_ORIGIN_ICMP6) {
             return None;
@@ -100,7 +100,7 @@ mod linux {
         v4.or_else(v6).map(plain)
     }
 
-    /// More wait for the next turn, so that a flood cannot hold the loop.
+    /// The rest waits for the next turn, so that a flood cannot hold up the loop.
     const TAKEN_AT_ONCE: usize = 64;
 
     #[cfg(test)]

@@ -1,18 +1,18 @@
-//! What tells two processes that they run on one machine, and so read one monotonic clock.
+//! Lets two processes find out that they run on one machine and share a monotonic clock.
 
 use std::time::Instant;
 
 use crate::net::wire::control::Epoch;
 
-/// `epoch` as another process of this machine's current boot can understand it.
+/// `epoch` in a form that other processes of this boot of the machine can convert.
 pub fn shared_epoch(epoch: Instant) -> Epoch {
     let ago = crate::clock::now().saturating_duration_since(epoch);
     let monotonic = crate::clock::monotonic().saturating_sub(ago);
     Epoch { boot: boot(), monotonic_us: monotonic.as_micros() as u64 }
 }
 
-/// The kernel's random id of this boot, folded to 64 bits; zero where there is none, which
-/// equals nobody's.
+/// The kernel's random id of this boot, folded to 64 bits; zero, which matches no other, if there
+/// is none.
 fn boot() -> u64 {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let hex: String = id.chars().filter(char::is_ascii_hexdigit).collect();

@@ -1,7 +1,7 @@
-//! Sockets and the clock: the only place in `net` that has any.
+//! Sockets and the clock: the only place in `net` that uses either.
 //!
-//! [`Driver`] is one thread with one `mio` loop that owns every socket and the
-//! [`Endpoint`](crate::net::session::Endpoint); everybody else holds a [`Handle`].
+//! [`Driver`] is one thread with one `mio` loop. It owns every socket and the
+//! [`Endpoint`](crate::net::session::Endpoint); other threads use a [`Handle`].
 
 mod arriving;
 mod bind;
@@ -31,5 +31,5 @@ pub use udp::{
 };
 pub use zone::{AddrError, ScopedIp, interface_of, scoped_ip, shown, shown_ip};
 
-/// The port that is used when none is given, UDP and TCP.
+/// The default port, for UDP and TCP.
 pub const DEFAULT_PORT: u16 = 7722;

@@ -1,37 +1,39 @@
-//! What is asked of the UDP socket besides its address.
+//! Options of the UDP socket.
 
-/// Options of a [`UdpSocket`](super::UdpSocket). The default is the best that there is.
+/// Options of a [`UdpSocket`](super::UdpSocket). The default is the fastest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// How datagrams and system calls go together.
+    /// Batching of system calls.
     pub offload: Offload,
-    /// What the network is told of our datagrams.
+    /// The priority that the network should give our datagrams.
     pub dscp: Dscp,
 }
 
-/// How many datagrams a system call moves. A level asks for no more than its name says; what the
-/// system does not have, it does without.
+/// How many datagrams a system call transfers. A level uses no more than it names, and falls back
+/// where the system lacks a feature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Offload {
-    /// Sends batches that the kernel or the device segments (GSO), receives what they have
-    /// coalesced (GRO), and many of those a call. A batch that is refused goes singly.
+    /// Sends batches that the kernel or the device segments (GSO), receives coalesced batches
+    /// (GRO), and several of those in one call. Sends the datagrams of a refused batch one by one.
     #[default]
     Auto,
-    /// Sends one datagram a call, receives many.
+    /// Sends one datagram in each call, receives several.
     Batched,
-    /// One datagram a call, both ways.
+    /// Sends and receives one datagram in each call.
     Single,
 }
 
-/// The differentiated services codepoint of what is sent: 0 to 63 (RFC 2474), 0 for none.
+/// The differentiated services codepoint (DSCP) of outgoing datagrams: 0 to 63 (RFC 2474), 0 for
+/// none.
 ///
-/// Default AF41, which RFC 8837 gives interactive video and RFC 4594 multimedia conferencing:
-/// ahead of what can wait, behind what must not. Wi-Fi takes it for its video queue (RFC 8325).
+/// The default is AF41, which RFC 8837 assigns to interactive video and RFC 4594 to multimedia
+/// conferencing: above best effort, below the most urgent traffic. Wi-Fi maps it to its video queue
+/// (RFC 8325).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dscp(u8);
 
 impl Dscp {
-    /// Best effort, as any other traffic.
+    /// Best effort, the default for other traffic.
     pub const NONE: Self = Self(0);
 
     /// The codepoint `value`; `None` above 63.
@@ -39,7 +41,7 @@ impl Dscp {
         (value <= MAX_DSCP).then_some(Self(value))
     }
 
-    /// The byte of the IP header that it stands in, above the two bits of ECN.
+    /// The traffic class byte of the IP header, with the two ECN bits clear.
     pub(super) fn traffic_class(self) -> u32 {
         u32::from(self.0) << 2
     }
@@ -51,7 +53,7 @@ impl Default for Dscp {
     }
 }
 
-/// The largest codepoint: it has six bits.
+/// The largest codepoint: six bits.
 pub const MAX_DSCP: u8 = 63;
 
 /// Assured forwarding, class 4, lowest drop precedence (RFC 2597).

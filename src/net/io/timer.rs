@@ -1,4 +1,4 @@
-//! A wake-up finer than a millisecond, which is what `epoll` rounds its timeouts up to.
+//! A timer with a finer resolution than `epoll`, which rounds timeouts up to milliseconds.
 
 pub(super) use imp::Timer;
 
@@ -25,10 +25,10 @@ mod imp {
             Ok(Self(timer))
         }
 
-        /// Wakes the poll after `delay`, instead of whatever was set before. What is left for
-        /// the poll's own timeout: nothing, unless the timer could not be set.
+        /// Wakes the poll after `delay`, replacing the previous setting. Returns the timeout for
+        /// the poll itself: `None`, unless the timer could not be set.
         pub(in super::super) fn set(&self, delay: Duration) -> Option<Duration> {
-            // A delay of nothing would disarm it.
+            // A zero delay would disarm the timer.
             let delay = delay.max(Duration::from_nanos(1));
             let Ok(it_value) = Timespec::try_from(delay) else { return Some(delay) };
             let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -44,7 +44,7 @@ mod imp {
 
     use mio::{Registry, Token};
 
-    /// Other systems have no such timer: the poll's own timeout serves.
+    /// Other systems use the poll's own timeout.
     #[derive(Debug)]
     pub(in super::super) struct Timer;
 

@@ -1,24 +1,24 @@
-//! Addresses as people write them, with the interface of a link-local one: `fe80::1%eth0`.
+//! Addresses in text form, with the interface of a link-local one: `fe80::1%eth0`.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use thiserror::Error;
 
-/// An address, and the interface that it holds on if that matters.
+/// An IP address, with the interface of a link-local one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScopedIp {
     ip: IpAddr,
-    /// Number of the interface; 0: none is named.
+    /// The interface index; 0 if none is given.
     zone: u32,
 }
 
-/// Why a text is no address of this machine's world.
+/// Why a text is not an address of this machine's network.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddrError {
-    /// It may be a name.
+    /// Not an address; it may be a host name.
     #[error("no address")]
     NotAnAddress,
-    /// It names an interface that is not there.
+    /// It names an interface that does not exist.
     #[error("no interface is called '{0}': see `ip link`")]
     Zone(String),
 }
@@ -32,13 +32,13 @@ impl ScopedIp {
         }
     }
 
-    /// Whether it holds on one interface only, and that is not named.
+    /// Whether it is a link-local address without an interface.
     pub fn lacks_zone(self) -> bool {
         lacks_zone(&self.with_port(0))
     }
 }
 
-/// Whether `addr` holds on one interface only, and that is not named.
+/// Whether `addr` is a link-local address without an interface.
 pub(super) fn lacks_zone(addr: &SocketAddr) -> bool {
     matches!(addr, SocketAddr::V6(addr) if addr.ip().is_unicast_link_local() && addr.scope_id() == 0)
 }
@@ -55,7 +55,7 @@ pub fn scoped_ip(text: &str) -> Result<ScopedIp, AddrError> {
     Ok(ScopedIp { ip: ip.into(), zone })
 }
 
-/// `addr` as people write it, with the name of the interface of a link-local one.
+/// Formats `addr`, with the interface name of a link-local one.
 pub fn shown(addr: SocketAddr) -> String {
     match interface_of(addr) {
         Some(_) => format!("[{}]:{}", shown_ip(addr), addr.port()),
@@ -63,7 +63,7 @@ pub fn shown(addr: SocketAddr) -> String {
     }
 }
 
-/// The same without the port, and without brackets.
+/// The same without port and brackets.
 pub fn shown_ip(addr: SocketAddr) -> String {
     match interface_of(addr) {
         Some(interface) => format!("{}%{interface}", addr.ip()),
@@ -71,7 +71,7 @@ pub fn shown_ip(addr: SocketAddr) -> String {
     }
 }
 
-/// The name of the interface that a link-local address holds on, if one is given.
+/// The interface name of a link-local address, if one is given.
 pub fn interface_of(addr: SocketAddr) -> Option<String> {
     match addr {
         SocketAddr::V6(addr) if addr.scope_id() != 0 => Some(interface_name(addr.scope_id())),
@@ -83,7 +83,7 @@ pub fn interface_of(addr: SocketAddr) -> Option<String> {
 fn interface_name(number: u32) -> String {
     let name = nix::net::if_::if_indextoname(number).ok();
     let name = name.and_then(|name| name.into_string().ok());
-    // It is empty where there is no such interface.
+    // The name is empty if there is no such interface.
     name.filter(|name| !name.is_empty()).unwrap_or_else(|| number.to_string())
 }
 

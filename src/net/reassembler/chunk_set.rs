@@ -1,20 +1,20 @@
-//! Which chunks of a frame have come.
+//! The set of chunks received of a frame.
 
 use crate::net::{fec::Blocks, wire::video::Extent};
 
-/// Which source chunks of a frame have come, the CRC of each, and which parity chunks.
+/// The source chunks received of a frame with their CRCs, and its parity chunks.
 #[derive(Debug, Default)]
 pub(super) struct ChunkSet {
     pub(super) extent: Option<Extent>,
-    /// As the extent gives them.
+    /// Derived from the extent.
     blocks: Option<Blocks>,
     bits: Vec<u64>,
     pub(super) crcs: Vec<u32>,
     count: usize,
     pub(super) parity: Vec<u16>,
     parity_bits: Vec<u64>,
-    /// Once the extent is known: how many chunks of each block have come, of whichever sort, and how
-    /// many blocks have fewer than they have source chunks. To count anew with each chunk would
+    /// Once the extent is known: the number of chunks of either kind received for each block, and
+    /// the number of blocks with fewer than their source chunks. Recounting at each chunk would
     /// take milliseconds in the largest frames.
     come: Vec<u16>,
     short_blocks: usize,
@@ -37,7 +37,7 @@ impl ChunkSet {
         }
     }
 
-    /// Counts a chunk that has come, of either sort.
+    /// Counts a received chunk of either kind.
     fn count_in(&mut self, blocks: Blocks, index: u16) {
         let (block, _) = blocks.place(index);
         let come = &mut self.come[usize::from(block)];
@@ -45,7 +45,7 @@ impl ChunkSet {
         self.short_blocks -= usize::from(*come == blocks.source_in(block));
     }
 
-    /// Marks `chunk`, whose bytes have the CRC `crc`; false if it was marked already.
+    /// Marks source chunk `chunk`, whose CRC is `crc`. Returns false if it was already marked.
     pub(super) fn set(&mut self, chunk: u16, crc: u32) -> bool {
         let (word, bit) = (usize::from(chunk / 64), 1 << (chunk % 64));
         if self.bits.len() <= word {
@@ -64,7 +64,7 @@ impl ChunkSet {
         new
     }
 
-    /// Marks a parity chunk; false if it was marked already, or cannot be.
+    /// Marks a parity chunk. Returns false if it was already marked or cannot be.
     pub(super) fn set_parity(&mut self, index: u16) -> bool {
         let Some(blocks) = self.blocks().filter(|b| index < b.parity_capacity()) else {
             return false;
@@ -87,7 +87,7 @@ impl ChunkSet {
         word.is_some_and(|word| word >> (chunk % 64) & 1 == 1)
     }
 
-    /// The highest source chunk that has come, or 0.
+    /// The highest source chunk received, or 0.
     pub(super) fn highest(&self) -> u16 {
         let word = self.bits.iter().rposition(|&word| word != 0).unwrap_or(0);
         let bits = self.bits.get(word).filter(|&&w| w != 0).map_or(0, |w| 63 - w.leading_zeros());
@@ -98,25 +98,25 @@ impl ChunkSet {
         self.blocks
     }
 
-    /// Whether source chunks are missing, and parity makes up for them in every block.
+    /// Whether source chunks are missing and parity suffices in every block.
     pub(super) fn are_enough(&self) -> bool {
         let Some(extent) = self.extent else { return false };
         self.count < usize::from(extent.source_chunks) && self.short_blocks == 0
     }
 
-    /// How many chunks more `block` needs, of whichever sort.
+    /// How many more chunks of either kind `block` needs.
     pub(super) fn needed(&self, blocks: Blocks, block: u16) -> u16 {
         let come = self.come.get(usize::from(block)).copied().unwrap_or(0);
         blocks.source_in(block).saturating_sub(come)
     }
 
-    /// How many chunks there are before the first that is missing.
+    /// The number of source chunks before the first missing one.
     pub(super) fn leading(&self) -> usize {
         let full = self.bits.iter().take_while(|&&word| word == u64::MAX).count();
         full * 64 + self.bits.get(full).map_or(0, |word| word.trailing_ones() as usize)
     }
 
-    /// Makes it the set of another frame.
+    /// Clears the set for reuse.
     pub(super) fn clear(&mut self) {
         self.bits.clear();
         self.crcs.clear();
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// How many `block` needs, counted anew.
+    /// How many `block` needs, counted from scratch.
     fn counted(set: &ChunkSet, blocks: Blocks, block: u16) -> u16 {
         let sources = 0..blocks.source_in(block);
         let missing = sources.filter(|&nth| !set.has(blocks.index(block, nth))).count();

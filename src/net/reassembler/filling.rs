@@ -1,4 +1,4 @@
-//! One frame being put together: its chunks in their places, and its parity beside them.
+//! One frame in reassembly: its source chunks in place, and its parity.
 
 use std::{
     ops::Range,
@@ -18,7 +18,7 @@ use crate::net::{
     },
 };
 
-/// A frame being put together.
+/// A frame in reassembly.
 #[derive(Debug)]
 pub(super) struct Filling {
     pub(super) frame: FrameId,
@@ -26,16 +26,16 @@ pub(super) struct Filling {
     pub(super) first_sent: MediaTime,
     pub(super) first_received: Instant,
     pub(super) last_received: Instant,
-    /// Chunks that have arrived.
+    /// The number of chunks received.
     arrived: u32,
-    /// When the last source chunk came before the first was asked for, or would have come.
+    /// When the last source chunk arrived before the first NACK, or is estimated to have been due.
     own_until: Instant,
-    /// Whether a chunk has been asked for: what comes from then on may be an answer.
+    /// Whether chunks have been requested; later ones may be retransmissions.
     pub(super) asked_for: bool,
-    /// How many chunks were made from parity.
+    /// The number of chunks recovered from parity.
     repaired: u16,
     pub(super) chunk_len: u16,
-    /// Whether it has been told as torn.
+    /// Whether it has been returned as torn.
     pub(super) told_torn: bool,
     pub(super) chunks: ChunkSet,
     pub(super) body: FrameBuf,
@@ -43,7 +43,7 @@ pub(super) struct Filling {
     pub(super) parity: FrameBuf,
 }
 
-/// What became of a chunk.
+/// The result of adding a chunk.
 pub(super) enum Placed {
     Source,
     Parity,
@@ -103,22 +103,21 @@ impl Filling {
         Placed::Source
     }
 
-    /// A chunk has arrived at `now`.
+    /// Records that a chunk arrived at `now`.
     pub(super) fn note_arrival(&mut self, now: Instant) {
         self.last_received = now;
         self.arrived += 1;
     }
 
-    /// When the sender is taken to have nothing more to send of this frame, if no chunk arrives
-    /// until then. A slow link spaces chunks out: a gap is silence only when it is longer than
-    /// the gaps before it.
+    /// When the sender is assumed to have finished this frame, if no chunk arrives before then. A
+    /// slow link spaces chunks out, so only a gap longer than the earlier gaps counts as silence.
     pub(super) fn quiet_at(&self) -> Instant {
         let took = self.last_received.saturating_duration_since(self.first_received);
         let mean_gap = took / self.arrived.saturating_sub(1).max(1);
         self.last_received + REPAIR_WAIT.max(mean_gap * QUIET_GAPS)
     }
 
-    /// Keeps a parity chunk, unless there is enough of it already.
+    /// Stores a parity chunk, unless there is enough parity already.
     pub(super) fn place_parity(
         &mut self,
         header: &VideoHeader,
@@ -152,7 +151,7 @@ impl Filling {
         Placed::Parity
     }
 
-    /// Makes all missing chunks from parity, of which there is enough; how many they were.
+    /// Recovers all missing chunks from sufficient parity. Returns how many were recovered.
     pub(super) fn mend(&mut self, decoder: &mut ParityDecoder) -> u16 {
         let (Some(extent), Some(blocks)) = (self.chunks.extent, self.chunks.blocks()) else {
             return 0;
@@ -184,8 +183,8 @@ impl Filling {
         self.chunks.extent.is_some_and(|e| self.chunks.has(e.source_chunks - 1))
     }
 
-    /// The frame is asked for. Had its end not been lost, that would have come at the pace of
-    /// what came before it.
+    /// Records that chunks were requested. If the end is missing, its due time is extrapolated from
+    /// the pace of the chunks received.
     pub(super) fn note_asked(&mut self) {
         if let (Some(extent), false) = (self.chunks.extent, self.asked_for || self.has_last_chunk())
         {
@@ -203,7 +202,7 @@ impl Filling {
             for chunk in (0..highest).filter(|&chunk| !self.chunks.has(chunk)) {
                 missing.push_chunk(chunk);
             }
-            // All that may come behind what has come.
+            // Everything after the highest chunk received.
             if let Some(first) = highest.checked_add(1) {
                 missing.push_run(ChunkRun { first, count: u16::MAX - highest });
             }
@@ -243,13 +242,13 @@ impl Filling {
         self.chunks.all_there()
     }
 
-    /// The picture's bytes up to the first gap.
+    /// The contiguous prefix of the picture.
     pub(super) fn beginning(&self) -> &[u8] {
         let there = self.chunks.leading() * usize::from(self.chunk_len);
         &self.body[..there.min(self.picture_len())]
     }
 
-    /// Where in the picture there are bytes: ranges in order, with gaps between them.
+    /// The byte ranges of the picture that have been received, in order, with gaps between them.
     pub(super) fn present(&self) -> Vec<Range<usize>> {
         let (chunk_len, end) = (usize::from(self.chunk_len), self.picture_len());
         let mut present: Vec<Range<usize>> = Vec::new();
@@ -258,7 +257,7 @@ impl Filling {
             let there = start..(start + chunk_len).min(end);
             match present.last_mut() {
                 Some(last) if last.end == start => last.end = there.end,
-                // The last may have nothing but a part of the CRC.
+                // The last chunk may hold only a part of the CRC.
                 _ if there.is_empty() => {}
                 _ => present.push(there),
             }
@@ -266,7 +265,7 @@ impl Filling {
         present
     }
 
-    /// Bytes of the picture, as far as is known.
+    /// The picture's length in bytes, as far as known.
     fn picture_len(&self) -> usize {
         match self.chunks.extent {
             Some(extent) => extent.body_len as usize - FRAME_CRC_LEN,
@@ -274,24 +273,24 @@ impl Filling {
         }
     }
 
-    /// Whether the CRC at the end of the frame body is that of the data before it.
+    /// Whether the CRC at the end of the frame body matches the data before it.
     ///
-    /// It is if data with that CRC, and the CRC behind it, would have the CRC that the body has:
-    /// two different CRCs stay different when the same bytes are joined to them.
+    /// It compares the body's CRC with the CRC of data that has the stated CRC, followed by that
+    /// CRC. Different CRCs stay different when the same bytes are appended.
     fn is_right(&self, joiner: &mut Joiner) -> bool {
         self.body.last_chunk::<FRAME_CRC_LEN>().is_some_and(|crc| {
             joiner.join(u32::from_be_bytes(*crc), Hashed::of(crc)) == self.body_crc(joiner)
         })
     }
 
-    /// The CRC of the whole body.
+    /// The CRC of the complete body.
     fn body_crc(&self, joiner: &mut Joiner) -> u32 {
         let lens = self.body.chunks(usize::from(self.chunk_len)).map(<[u8]>::len);
         let chunks = lens.zip(&self.chunks.crcs).map(|(len, &crc)| Hashed { len, crc });
         chunks.fold(0, |crc, chunk| joiner.join(crc, chunk))
     }
 
-    /// The frame, if its CRC is right, and the set, to be used again.
+    /// The frame if its CRC is correct, and the chunk set for reuse.
     pub(super) fn into_frame(
         mut self,
         now: Instant,
@@ -314,10 +313,10 @@ impl Filling {
     }
 }
 
-/// How long no chunk may arrive of a frame that parity can recover before it is recovered. Only
-/// frames whose last chunk is lost, that no other frame follows, and that no NACK has asked for
-/// wait this long.
+/// How long no chunk of a frame with enough parity may arrive before it is recovered. Only frames
+/// whose last chunk is lost, that no other frame follows, and for which no NACK was sent wait this
+/// long.
 pub(super) const REPAIR_WAIT: Duration = Duration::from_millis(1);
 
-/// The same in mean gaps between the frame's chunks, where that is longer.
+/// The same in mean gaps between the frame's chunks, if that is longer.
 const QUIET_GAPS: u32 = 2;

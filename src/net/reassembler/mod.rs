@@ -1,19 +1,19 @@
-//! Reassemble: chunks to frames, each whole and verified or not at all.
+//! Reassembles chunks into frames, each complete and verified or not delivered.
 //!
-//! A frame's fate is told once, by name:
+//! Each frame is counted once, under one outcome:
 //!
-//! - *completed*: whole, its CRC right; handed out, and every older frame discarded.
-//! - *incomplete*: chunks were missing when its reassembly deadline came, or when a
-//!   newer frame was completed before it, whichever was first.
-//! - *late*: the missing chunks came after that, too late to be shown.
-//! - *damaged*: whole, but its CRC wrong.
+//! - *completed*: complete with a correct CRC; delivered, and every older frame is discarded.
+//! - *incomplete*: chunks were missing at its reassembly deadline, or when a newer frame was
+//!   completed, whichever came first.
+//! - *late*: the missing chunks arrived after that, too late to be shown.
+//! - *damaged*: complete, but with a wrong CRC.
 //!
 //! Frames seen = completed + incomplete + late + damaged + in flight, always.
 //!
-//! Parity mends a frame as soon as there is enough of it and nothing more is to be expected: its last
-//! source chunk has come, which leaves last, or a newer frame has begun, or nothing has
-//! come for a millisecond. Without that, most frames that miss nothing would be mended too,
-//! since parity overtakes the end.
+//! A frame with enough parity is recovered once no more of its chunks are expected: its last source
+//! chunk, which is sent last, has arrived, or a newer frame has begun, or no chunk has arrived for
+//! a millisecond. Parity overtakes the end of its frame, so without this rule most frames without
+//! losses would be recovered too.
 
 use std::{
     collections::VecDeque,
@@ -35,7 +35,7 @@ mod chunk_set;
 mod filling;
 mod torn;
 
-/// Puts the chunks of one session's frames together.
+/// Reassembles the frames of one session.
 #[derive(Debug)]
 pub struct Reassembler {
     deadline: Duration,
@@ -47,45 +47,45 @@ pub struct Reassembler {
     given_up: VecDeque<GivenUp>,
     newest_done: Option<FrameId>,
     newest_seen: Option<FrameId>,
-    /// How many frames lie between the first that was seen and the newest, both included.
+    /// The number of frame ids from the first frame seen to the newest, inclusive.
     span: u64,
     counters: ReassemblyCounters,
     joiner: Joiner,
 }
 
-/// What became of frames and chunks so far.
+/// Counters of frames and chunks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReassemblyCounters {
-    /// Frames of which any chunk was taken.
+    /// Frames of which any chunk was accepted.
     pub seen: u64,
-    /// Frames handed out whole.
+    /// Frames delivered.
     pub completed: u64,
     /// Frames given up with chunks missing.
     pub incomplete: u64,
-    /// Frames of which nothing came in time: their numbers are missing between those seen.
+    /// Frames of which no chunk arrived in time: the gaps in the ids of the frames seen.
     pub unseen: u64,
-    /// Frames whose last chunk came after they were given up.
+    /// Frames whose last missing chunk arrived after they were given up.
     pub late: u64,
-    /// Frames whose CRC was wrong.
+    /// Frames with a wrong CRC.
     pub damaged: u64,
-    /// Chunks put in their place.
+    /// Source chunks stored.
     pub chunks: u64,
-    /// Chunks that were there already.
+    /// Chunks received more than once.
     pub duplicate_chunks: u64,
-    /// Chunks of frames that were done with.
+    /// Chunks of frames already completed or given up.
     pub late_chunks: u64,
     /// Chunks that contradict another chunk of their frame.
     pub conflicting_chunks: u64,
-    /// Parity chunks of frames being put together, whether they were of use or not.
+    /// Parity chunks of frames in reassembly, whether needed or not.
     pub parity_chunks: u64,
-    /// Of the frames completed, those with chunks made from parity.
+    /// Completed frames with chunks recovered from parity.
     pub repaired: u64,
-    /// Chunks made from parity.
+    /// Chunks recovered from parity.
     pub repaired_chunks: u64,
 }
 
 impl ReassemblyCounters {
-    /// The counters of two reassemblers together.
+    /// The sums of the counters of two reassemblers.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -125,11 +125,11 @@ impl Reassembler {
         }
     }
 
-    /// Takes one chunk, whose bytes have the CRC-32 `payload_crc`; returns the frame that it
+    /// Handles one chunk, whose payload has the CRC-32 `payload_crc`. Returns the frame it
     /// completes.
     ///
-    /// The frame's CRC is made of those of its chunks, so `payload_crc` has to be that of
-    /// `payload` as it is handed in here, hashed after anything that may have changed it.
+    /// The frame's CRC is computed from those of its chunks, so `payload_crc` must be that of
+    /// `payload` as passed here, computed after any possible change to it.
     pub fn handle_chunk(
         &mut self,
         now: Instant,
@@ -167,7 +167,8 @@ impl Reassembler {
         self.mend(now, ended)
     }
 
-    /// Gives up what is due by `now`; returns a frame that was mended since nothing more of it has come.
+    /// Gives up the frames due by `now`. Returns a frame recovered from parity because none of its
+    /// chunks has arrived for a while.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<ReceivedFrame> {
         let quiet = self.newest_mendable(|f, _| f.quiet_at() <= now);
         let mended = quiet.and_then(|index| self.mend(now, index));
@@ -190,49 +191,49 @@ impl Reassembler {
         filling.chain(mending).chain(self.given_up.front().map(|g| g.forget_at)).min()
     }
 
-    /// What `frame` misses, beyond the parity that is there, as it is asked for; empty if it can be
-    /// mended already, `None` if it is not being put together.
+    /// The chunks that `frame` lacks, beyond the parity received, in the form of a NACK; empty if
+    /// parity suffices, `None` if the frame is not in reassembly.
     pub fn missing(&self, frame: FrameId) -> Option<MissingChunks> {
         self.filling.iter().find(|f| f.frame == frame).map(Filling::missing)
     }
 
-    /// What `frame` misses has been asked for.
+    /// Records that the missing chunks of `frame` were requested.
     pub fn note_asked(&mut self, frame: FrameId) {
         if let Some(filling) = self.filling.iter_mut().find(|f| f.frame == frame) {
             filling.note_asked();
         }
     }
 
-    /// What became of frames and chunks so far.
+    /// Counters of frames and chunks.
     pub fn counters(&self) -> ReassemblyCounters {
         let unseen = self.span.saturating_sub(self.counters.seen);
         ReassemblyCounters { unseen, ..self.counters }
     }
 
-    /// The beginning of the newest frame that is being put together.
+    /// The contiguous prefix of the newest frame in reassembly.
     pub fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
         let newest = self.filling.iter().max_by(|a, b| a.frame.serial_cmp(b.frame))?;
         Some(FrameBeginning { id: newest.frame, bytes: newest.beginning() })
     }
 
-    /// Frames whose fate is not told yet.
+    /// Frames whose outcome is undecided.
     pub fn in_flight(&self) -> usize {
         self.filling.len() + self.given_up.len()
     }
 
-    /// Bytes that the frames being put together occupy, with their parity; at most `SLOTS` ×
+    /// Bytes allocated to the frames in reassembly and their parity; at most `SLOTS` ×
     /// ([`crate::net::wire::video::MAX_BODY_LEN`] and two thirds of it, or 1 MiB if that is more).
     pub fn memory(&self) -> usize {
         self.filling.iter().map(|f| f.body.capacity() + f.parity.capacity()).sum()
     }
 
-    /// A frame that goes on arriving over a slow link is kept for longer.
+    /// The reassembly deadline. A frame that keeps arriving over a slow link is kept for longer.
     fn deadline_of(&self, filling: &Filling) -> Instant {
         let longest = filling.first_received + self.deadline * SLOW_DEADLINES;
         (filling.last_received + self.deadline).min(longest)
     }
 
-    /// The newest frame that parity can mend, of those that `may(frame, newest begun)`.
+    /// The newest frame that has enough parity and satisfies `may(frame, newest frame seen)`.
     fn newest_mendable(&self, may: impl Fn(&Filling, FrameId) -> bool) -> Option<usize> {
         let newest = self.newest_seen?;
         let mendable = |f: &Filling| f.chunks.are_enough() && may(f, newest);
@@ -240,7 +241,7 @@ impl Reassembler {
         all.max_by(|(_, a), (_, b)| a.frame.serial_cmp(b.frame)).map(|(index, _)| index)
     }
 
-    /// Completes a frame from its parity, of which there is enough.
+    /// Completes a frame that has enough parity.
     fn mend(&mut self, now: Instant, index: usize) -> Option<ReceivedFrame> {
         let decoder = self.decoder.get_or_insert_default();
         let repaired = self.filling[index].mend(decoder);
@@ -260,7 +261,7 @@ impl Reassembler {
         }
     }
 
-    /// The slot of the header's frame: the one it has, a free one, or the oldest frame's.
+    /// The slot of the header's frame: its current one, a free one, or that of the oldest frame.
     fn slot_for(&mut self, now: Instant, header: &VideoHeader) -> Option<usize> {
         if let Some(index) = self.filling.iter().position(|f| f.frame == header.frame) {
             return Some(index);
@@ -313,7 +314,7 @@ impl Reassembler {
         frame
     }
 
-    /// Frees the frame's bytes, but keeps count of its chunks, to tell late from incomplete.
+    /// Frees the frame's bytes but keeps its chunk set, to tell late from incomplete.
     fn give_up(&mut self, now: Instant, filling: Filling) {
         let forget_at = now + self.deadline;
         self.given_up.push_back(GivenUp {
@@ -365,7 +366,7 @@ impl Reassembler {
     }
 }
 
-/// A frame given up, remembered in case its last chunks still come.
+/// A frame given up, kept in case its last chunks still arrive.
 #[derive(Debug)]
 struct GivenUp {
     frame: FrameId,
@@ -373,16 +374,17 @@ struct GivenUp {
     forget_at: Instant,
 }
 
-/// Frames put together at once. Two are usual (the end of one, the start of the next);
-/// more only when the network reorders across frames. With the largest frame this bounds
-/// the memory at 32 MiB for source chunks and 22 MiB for parity, and two spare buffers of each.
+/// The maximum number of frames in reassembly. Two are usual (the end of one, the start of the
+/// next); more occur only when the network reorders across frames. With the largest frame this
+/// bounds the memory at 32 MiB for source chunks and 22 MiB for parity, and two spare buffers of
+/// each.
 const SLOTS: usize = 4;
 
-/// How many times the deadline a frame may take to arrive that never pauses for as long as one: two
-/// seconds, by when a large picture has crossed a link of 500 kbit/s.
+/// The limit, in deadlines, for a frame that keeps arriving without a pause of one deadline: two
+/// seconds by default, in which a large picture crosses a link of 500 kbit/s.
 const SLOW_DEADLINES: u32 = 8;
 
-/// Frames remembered after they were given up; beyond it the oldest counts as incomplete.
+/// The maximum number of given-up frames that are kept; the oldest beyond it counts as incomplete.
 const GIVEN_UP_KEPT: usize = 8;
 
 #[cfg(test)]

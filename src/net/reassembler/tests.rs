@@ -1,4 +1,4 @@
-//! Frames out of chunks that come in any order, late, twice, changed or never.
+//! Reassembly of chunks that arrive reordered, late, twice, changed or never.
 
 use super::{filling::REPAIR_WAIT, *};
 use crate::net::{
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 pub(super) const DEADLINE: Duration = Duration::from_millis(100);
 
-/// What the parity of a small frame may take: 16 of the largest chunks.
+/// The bound on a small frame's parity: 16 of the largest chunks.
 const MIN_PARITY_BOUND: usize = 16 << 16;
 
 pub(super) fn data(id: u32, len: usize) -> Vec<u8> {
@@ -218,7 +218,7 @@ fn memory_stays_within_the_slots_whatever_is_claimed() {
     }
 }
 
-/// A frame's chunks by their index: the source chunks, then `parity` parity chunks.
+/// A frame's chunks by index: the source chunks, then `parity` parity chunks.
 fn protected(id: u32, len: usize, chunk_len: u16, parity: u16) -> Vec<Vec<u8>> {
     let captured = MediaTime::from_micros(u64::from(id) * 1000);
     let mut packetizer = Packetizer::new(FrameId(id), captured, chunk_len);
@@ -236,8 +236,8 @@ fn protected(id: u32, len: usize, chunk_len: u16, parity: u16) -> Vec<Vec<u8>> {
     all
 }
 
-/// Hands over all chunks but those of `lost`, in the order of their index, the last source
-/// chunk last; what is completed.
+/// Handles all chunks except `lost` in the order of their index, with the last source chunk last.
+/// Returns the frame completed.
 fn handle_all_but(
     r: &mut Reassembler,
     now: Instant,
@@ -332,7 +332,7 @@ fn of_a_lost_end_only_what_its_repair_adds_is_counted() {
     r.note_asked(FrameId(1));
     assert_eq!(handle(&mut r, now + ms(15), &bodies[8]), None);
     let frame = handle(&mut r, now + ms(15), &bodies[9]).expect("whole");
-    // Eight chunks in 7 ms: ten in 8.75.
+    // Eight chunks took 7 ms, so ten take 8.75.
     assert_eq!(frame.repair_delay, Some(Duration::from_micros(15_000 - 8750)));
 }
 
@@ -388,7 +388,7 @@ fn each_block_needs_parity_of_its_own() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let bodies = protected(1, 3990, 10, 6);
-    // Chunks 1 and 4 are of block 1; parity chunks 400 and 403 are of block 0.
+    // Chunks 1 and 4 belong to block 1; parity chunks 400 and 403 belong to block 0.
     assert_eq!(handle_all_but(&mut r, now, &bodies, &[1, 4, 5, 401, 402, 404, 405]), None);
     assert_eq!(r.missing(FrameId(1)).unwrap().needed(), [0, 2, 1]);
     for i in [404, 405] {
@@ -455,7 +455,7 @@ fn parity_memory_stays_within_its_bound_whatever_is_claimed() {
 }
 
 proptest! {
-    /// Any losses, any parity, any order: the exact frame as soon as it can be, or none.
+    /// With any losses, parity and order, the exact frame is returned as soon as possible, or none.
     #[test]
     fn parity_makes_the_exact_frame_or_none(
         len in 1_usize..3000,
@@ -491,7 +491,8 @@ proptest! {
         assert_conserved(&r);
     }
 
-    /// Any frames, any chunk length, any order, loss and duplication: the exact frame or none.
+    /// With any frames, chunk length, order, loss and duplication, the exact frame is returned, or
+    /// none.
     #[test]
     fn exact_or_not_at_all(
         lens in prop::collection::vec(1_usize..400, 1..6),

@@ -1,11 +1,12 @@
-//! Torn frames: what has come of one that will hardly be whole before the next one is due.
+//! Torn frames: the received parts of a frame that is unlikely to be complete before the next is
+//! due.
 //!
-//! A frame is torn when its last chunk has come, which is sent last, and what it misses cannot be
-//! asked for in time; when a newer one has begun; or when its reassembly deadline has come. It may
-//! still become whole, if an answer is on its way; until then what there is of it can be shown.
+//! A frame is torn when its last chunk, which is sent last, has arrived and what is missing cannot
+//! be retransmitted in time; when a newer frame has begun; or at its reassembly deadline. It may
+//! still be completed by a retransmission; until then its received parts can be shown.
 //!
-//! The bytes of each chunk have been verified, those of the frame have not: between what is
-//! present there may be anything.
+//! The bytes of each chunk have been verified, those of the frame have not. The gaps have
+//! unspecified contents.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,10 @@ use super::{Reassembler, filling::Filling};
 use crate::net::frame::TornFrame;
 
 impl Reassembler {
-    /// The newest frame that is torn by `now` and newer than all that were completed; `repairs` says
-    /// whether what a frame misses can be asked for before the next one comes. Each is told
-    /// once, and none after a newer one. To be asked before
-    /// [`handle_timeout`](Self::handle_timeout), which gives frames up.
+    /// Returns the newest frame that is torn by `now` and newer than all completed frames.
+    /// `repairs`: a retransmission can arrive before the next frame. Each frame is returned once,
+    /// and none after a newer one. Call this before [`handle_timeout`](Self::handle_timeout), which
+    /// gives frames up.
     pub fn poll_torn(&mut self, now: Instant, repairs: bool) -> Option<TornFrame> {
         let is_due = |f: &&Filling| self.torn_at(f, repairs).is_some_and(|at| at <= now);
         let newest = self.filling.iter().filter(is_due).max_by(|a, b| a.frame.serial_cmp(b.frame));
@@ -27,12 +28,12 @@ impl Reassembler {
         Some(torn)
     }
 
-    /// When [`poll_torn`](Self::poll_torn) has something to tell.
+    /// When [`poll_torn`](Self::poll_torn) will return a frame.
     pub fn torn_due(&self, repairs: bool) -> Option<Instant> {
         self.filling.iter().filter_map(|f| self.torn_at(f, repairs)).min()
     }
 
-    /// When a frame is torn, as things stand; `None`: it has been told, or parity will mend it.
+    /// When a frame will be torn; `None` if it has been returned, or parity will recover it.
     fn torn_at(&self, filling: &Filling, repairs: bool) -> Option<Instant> {
         if filling.told_torn || filling.chunks.are_enough() {
             return None;
@@ -53,7 +54,8 @@ impl Reassembler {
     }
 }
 
-/// How long chunks of a frame may come after its last or after the first of the next, reordered.
+/// How long reordered chunks may arrive after the last chunk of their frame or the first of the
+/// next.
 const REORDER_WAIT: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
@@ -64,7 +66,7 @@ mod tests {
     };
     use crate::net::frame::FrameId;
 
-    /// Has frame `id`, of 95 bytes in chunks of 10, come but for the chunks `lost`.
+    /// Handles all chunks of frame `id`, 95 bytes in chunks of 10, except `lost`.
     fn come(r: &mut Reassembler, now: Instant, id: u32, lost: &[usize]) {
         for (i, body) in chunks(id, 95, 10).iter().enumerate().filter(|(i, _)| !lost.contains(i)) {
             assert_eq!(handle(r, now, body).is_some(), lost.is_empty() && i == 9);
@@ -138,7 +140,8 @@ mod tests {
     #[test]
     fn what_is_torn_has_no_more_bytes_than_have_come() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
-        // Its length is told by the last chunk; of 101 bytes that has 1 of the picture's.
+        // The last chunk carries the frame's length; with 101 bytes, it holds 1 byte of the
+        // picture.
         for (len, there) in [(95, 90..95), (101, 100..101), (88, 80..88), (87, 80..87)] {
             let mut reassembler = Reassembler::new(DEADLINE);
             handle(&mut reassembler, now, &chunks(1, len, 10)[len / 10]);
