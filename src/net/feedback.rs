@@ -1,11 +1,11 @@
-//! What a receiver reports of the path: it gathers arrivals and makes a [`Report`] every 50 ms.
+//! Receiver reports: records arrivals and makes a [`Report`] every 50 ms.
 //!
-//! Two clocks that do not agree cannot tell a one-way delay, but they can tell how it
-//! changes. Only the first datagram of each frame is looked at, since the others wait for their
-//! own frame, whatever the link; what stays from frame to frame is a queue. The gradient is the
-//! slope of a straight line through the last frames' smoothed delays, as in Carlucci et al.,
-//! "Analysis and design of the Google congestion control for web real-time communication" (`MMSys` 2016),
-//! and draft-ietf-rmcat-gcc-02 §5.3.
+//! Clocks that are not synchronized cannot measure one-way delay, but they can measure how it
+//! changes. Only the first datagram of each frame counts, since the others queue behind it on any
+//! link; what persists from frame to frame is a queue. The gradient is the slope of a straight line
+//! through the smoothed delays of the latest frames, as in Carlucci et al., "Analysis and design of
+//! the Google congestion control for web real-time communication" (`MMSys` 2016), and
+//! draft-ietf-rmcat-gcc-02 §5.3.
 
 use std::{
     cmp::Reverse,
@@ -20,14 +20,15 @@ use crate::net::{
     wire::report::{FrameCounts, Report},
 };
 
-/// Gathers what one receiver has to report.
+/// Collects what one receiver reports.
 #[derive(Clone, Debug)]
 pub struct Feedback {
     zero: Option<Zero>,
     trend: Trend,
-    /// The least delay of the frames that began since the last report, in µs since [`Zero`].
+    /// The smallest delay of the frames that began since the last report, in µs relative to
+    /// [`Zero`].
     newest_delay: Option<i64>,
-    /// The least one-way delay, in µs since [`Zero`].
+    /// The smallest one-way delay, in µs relative to [`Zero`].
     least: Recent<Reverse<i64>>,
     jitter: Jitter,
     bytes: u64,
@@ -40,24 +41,24 @@ pub struct Feedback {
     chunks_since: bool,
 }
 
-/// What a report says that others count.
+/// The parts of a report that are counted elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// The highest sequence number.
     pub highest_sequence: u64,
-    /// Different datagrams received.
+    /// Distinct datagrams received.
     pub received: u64,
     /// Datagrams missing between the first and the highest sequence number.
     pub lost: u64,
     /// The longest run of lost datagrams since the last report.
     pub largest_burst: u16,
-    /// What became of frames.
+    /// Counts of frames by outcome.
     pub frames: FrameCounts,
     /// Datagrams that the kernel dropped.
     pub kernel_drops: u32,
 }
 
-/// Where both clocks stood at the first chunk: delays are measured from there.
+/// Both clocks at the first chunk. Delays are relative to it.
 #[derive(Clone, Copy, Debug)]
 struct Zero {
     arrival: Instant,
@@ -65,7 +66,7 @@ struct Zero {
 }
 
 impl Feedback {
-    /// Nothing has come yet.
+    /// Creates a state without arrivals.
     pub fn new() -> Self {
         Self {
             zero: None,
@@ -83,13 +84,13 @@ impl Feedback {
         }
     }
 
-    /// A datagram of `len` bytes has come.
+    /// Records the arrival of a datagram of `len` bytes.
     pub fn handle_datagram(&mut self, len: usize) {
         self.bytes += len as u64;
         self.longest = self.longest.max(len);
     }
 
-    /// A chunk of `frame` has come that left at `sent`, on the sender's clock.
+    /// Records the arrival of a chunk of `frame`, sent at `sent` on the sender's clock.
     pub fn handle_chunk(&mut self, now: Instant, frame: FrameId, sent: MediaTime) {
         let zero = *self.zero.get_or_insert(Zero { arrival: now, sent });
         let arrival = now.saturating_duration_since(zero.arrival).as_micros() as i64;
@@ -105,12 +106,12 @@ impl Feedback {
         self.reported.get_or_insert(now);
     }
 
-    /// When [`poll_report`](Self::poll_report) has something to do; none while no frames flow.
+    /// When [`poll_report`](Self::poll_report) is due; `None` while no frames arrive.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.due
     }
 
-    /// The report that is due by `now`, if one is; `counts` is asked only then.
+    /// The report due by `now`, if any. `counts` is called only then.
     pub fn poll_report(&mut self, now: Instant, counts: impl FnOnce() -> Counts) -> Option<Report> {
         self.due.filter(|&due| due <= now)?;
         self.due = None;
@@ -139,7 +140,8 @@ impl Feedback {
         })
     }
 
-    /// By how much the fastest frame since the last report was slower than the fastest of all.
+    /// The delay of the fastest frame since the last report, above the smallest of the last 30 to
+    /// 60 s.
     fn queueing_delay(&mut self, now: Instant) -> Option<Duration> {
         let delay = self.newest_delay.take()?;
         let least = self.least.max(now).map_or(delay, |least| least.0);
@@ -156,7 +158,7 @@ impl Feedback {
 /// The slope of the delay over time.
 #[derive(Clone, Debug, Default)]
 struct Trend {
-    /// Arrival and smoothed delay of the last frames, in µs.
+    /// Arrival and smoothed delay of the latest frames, in µs.
     points: VecDeque<(f64, f64)>,
 }
 
@@ -173,7 +175,7 @@ impl Trend {
         self.points.push_back((arrival, smoothed));
     }
 
-    /// The least-squares slope, in µs a second; 0 until there are a few frames.
+    /// The least-squares slope, in µs per second; 0 until there are enough frames.
     fn gradient(&self) -> i32 {
         if self.points.len() < MIN_TREND_FRAMES {
             return 0;
@@ -211,27 +213,27 @@ impl Default for Feedback {
     }
 }
 
-/// Time between two reports while frames flow.
+/// Time between two reports while frames arrive.
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// From the first chunk to the first report: before the second frame, so that the sender knows by then whether
-/// the path takes the first.
+/// Time from the first chunk to the first report: before the second frame, so that the sender knows
+/// by then whether the path carried the first.
 const FIRST_REPORT: Duration = Duration::from_millis(10);
 
-/// From the first report to the second: as if the first had not been.
+/// Time from the first report to the second, which is due as if the first had not been sent.
 const SECOND_REPORT: Duration = Duration::from_millis(40);
 
-/// Frames that the line is drawn through: two thirds of a second at 30 frames a second.
+/// Frames in the line: two thirds of a second at 30 frames per second.
 const TREND_FRAMES: usize = 20;
 
-/// Below this a line says nothing.
+/// With fewer frames, the slope has no meaning.
 const MIN_TREND_FRAMES: usize = 5;
 
-/// What a new frame's delay weighs in the smoothed one.
+/// The weight of a new frame's delay in the smoothed one.
 const SMOOTHING: f64 = 0.5;
 
-/// How long the least delay is remembered, at least: two clocks of 20 ppm drift 1 ms apart in that
-/// time, and a queue that stands for longer is taken for the path's own.
+/// How long the smallest delay is kept, at least. Two clocks of 20 ppm drift 1 ms apart in that
+/// time, and a queue that stands for longer counts as part of the path.
 const LEAST_REMEMBERED: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
@@ -240,7 +242,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Frames of four chunks, 1 ms apart, every 33 ms; `delay(i)` is frame i's one-way delay in µs.
+    /// Reports on frames of four chunks, 1 ms apart, every 33 ms; `delay(i)` is frame i's one-way
+    /// delay in µs.
     fn reports(frames: u32, delay: impl Fn(u32) -> i64) -> Vec<(Instant, Report)> {
         let start = crate::clock::now();
         let (mut feedback, mut reports) = (Feedback::new(), Vec::new());
@@ -297,7 +300,8 @@ mod tests {
 
     #[test]
     fn a_growing_queue_shows_as_its_slope_and_height() {
-        // 500 µs more with each frame of 33 ms: 15,152 µs a second, less what the queue delays.
+        // 500 µs more with each frame of 33 ms: 15,152 µs per second, less the delay of the
+        // arrivals.
         let all = reports(60, |i| 2000 + i64::from(i) * 500);
         let (_, last) = all.last().unwrap();
         assert!((14_000..15_500).contains(&last.delay_gradient), "{}", last.delay_gradient);
@@ -318,7 +322,8 @@ mod tests {
 
     #[test]
     fn a_frame_that_queues_behind_itself_is_no_queue() {
-        // Chunk by chunk 10 ms later, as on a slow link, but each frame finds it empty.
+        // Each chunk is 10 ms later than the one before, as on a slow link, but each frame finds
+        // the queue empty.
         let start = crate::clock::now();
         let mut feedback = Feedback::new();
         for i in 0..40_u64 {

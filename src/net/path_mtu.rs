@@ -1,48 +1,49 @@
-//! How long a datagram may be on this path: datagram packetization-layer path MTU discovery, RFC 8899.
+//! Path MTU discovery for datagrams (DPLPMTUD, RFC 8899): how long a datagram may be.
 //!
-//! Longer datagrams are fewer: a frame of 117 KB is 98 at 1200 bytes, 80 at 1472, 13 at 8972. So
-//! probes of the usual lengths go out with don't-fragment set, and what the peer
-//! acknowledges is used. A router's complaint brings the length down to what passes everywhere, at once,
-//! and is then only a hint as to what to probe next: anybody can forge one. A forged one costs
-//! two round trips of shorter datagrams, and that at most once in ten seconds.
+//! Longer datagrams are fewer: a frame of 117 KB is 98 at 1200 bytes, 80 at 1472, 13 at 8972.
+//! Probes of the usual lengths are sent with don't-fragment set, and a length is used once the peer
+//! acknowledges it. A router's "too big" message shortens datagrams at once to a length that passes
+//! almost everywhere, and after that is only a hint for the next probe, since anyone can forge one.
+//! A forged one costs two round trips of shorter datagrams, at most once in ten seconds.
 //!
 //! ```text
 //!             acked: longer                              600 s
 //!            ┌────────────┐            nothing left     ┌──────┐
 //! 1200 ──► searching ─────┴──────────────────────────► settled ┘
-//!  │ ▲       ▲    black hole, or a router's word: back to 1200 │
+//!  │ ▲       ▲   black hole, or a router's error: back to 1200 │
 //!  │ │       └─────────────────────────────────────────────────┘
 //!  │ └─ acked
-//!  └──► 508, and search from there: 1200 is not acked, or this machine or a router says that it is too long
+//!  └──► 508, then search from there: 1200 is not acked, or reported too long
 //! ```
 //!
-//! 1200 bytes pass every path that carries IPv6 (RFC 8200 §5) and nearly every other, so they are used before they
-//! are confirmed. A tunnel within a tunnel may carry less. If the first probe is not acknowledged, the length
-//! in use is probed itself; if that fails too, datagrams of 508 bytes are used, which pass wherever IPv4 does, until
-//! longer ones are acknowledged. Failed probes say nothing of their length while nothing else arrives either.
+//! 1200 bytes pass every path that carries IPv6 (RFC 8200 §5) and nearly every other, so they are
+//! used before they are confirmed. A tunnel within a tunnel may carry less. If the first probe is
+//! not acknowledged, the length in use is probed itself. If that fails too, datagrams of 508 bytes,
+//! which pass wherever IPv4 does, are used until longer ones are acknowledged. Failed probes prove
+//! nothing about their length while nothing else arrives either.
 
 use std::time::{Duration, Instant};
 
-/// Finds the longest datagram that a path carries.
+/// Finds the longest datagram that a path carries. Lengths are in bytes of UDP payload.
 #[derive(Clone, Debug)]
 pub struct PathMtu {
-    /// The longest that is of use: of the path's kind, and what the peer takes.
+    /// The longest useful length, given the kind of path and the peer's limit.
     cap: usize,
     usual: [usize; 2],
-    /// In use: what passes, or is assumed to.
+    /// The length in use: confirmed, or assumed to pass.
     confirmed: usize,
     proof: Proof,
     /// Whether the peer acknowledges probes.
     probes: bool,
-    /// When the peer last answered anything of ours.
+    /// When the peer last answered anything.
     answered: Option<Instant>,
-    /// Does not pass, or is longer than the cap.
+    /// The shortest length known not to pass, or the cap plus one.
     too_long: usize,
-    /// What a router said, and what had passed before it did.
+    /// A router's hint, and the length that passed before it.
     hints: [Option<usize>; 2],
-    /// No router is believed before.
+    /// Messages from routers are ignored until then.
     deaf_until: Option<Instant>,
-    /// Nothing is left to be tried until then, when the path may have become wider.
+    /// Until then there is nothing to probe; afterwards the path may have become wider.
     settled_until: Option<Instant>,
     probe: Option<ProbeInFlight>,
     next_id: u32,
@@ -53,7 +54,7 @@ pub struct PathMtu {
 /// A probe to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueProbe {
-    /// For [`PathMtu::handle_ack`].
+    /// Identifies the probe in [`PathMtu::handle_ack`].
     pub id: u32,
     /// The length of the whole datagram, in bytes of UDP payload.
     pub datagram_len: usize,
@@ -68,18 +69,19 @@ pub struct Delivery {
     pub longest: usize,
     /// Datagrams that arrived.
     pub received: usize,
-    /// Datagrams that did not.
+    /// Datagrams that were lost.
     pub lost: usize,
 }
 
-/// What is known of the length in use.
+/// What is known about the length in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Proof {
-    /// It is assumed to pass; a longer one is tried first, which would prove it.
+    /// It is assumed to pass. The first probe is longer and would prove it too.
     Assumed,
-    /// Nothing has proved it for a while: it is being probed itself.
+    /// Unproven for a while: the length itself is being probed.
     OnTrial,
-    /// A probe of this length or more was acknowledged, or there is nothing shorter.
+    /// A probe of this length or more was acknowledged, such a datagram arrived, or there is
+    /// nothing shorter.
     Proven,
 }
 
@@ -94,17 +96,17 @@ struct ProbeInFlight {
 /// What happened since a full-length datagram last arrived.
 #[derive(Clone, Copy, Debug, Default)]
 struct Missing {
-    /// The sequence number of the first full-length datagram that has left since.
+    /// The sequence number of the first full-length datagram sent since.
     first_sent: Option<u64>,
-    /// When a report first said that it has not arrived, though a later one has.
+    /// When a report first showed that it is missing, though a later one has arrived.
     since: Option<Instant>,
     lost: usize,
     received: usize,
 }
 
 impl PathMtu {
-    /// A path to a peer that takes datagrams of up to `peer_limit` bytes and acknowledges probes. The first
-    /// probe is due at once.
+    /// A path to a peer that takes datagrams of up to `peer_limit` bytes and acknowledges probes.
+    /// The first probe is due at once.
     pub fn new(now: Instant, is_ipv6: bool, peer_limit: usize) -> Self {
         let usual = if is_ipv6 { USUAL_IPV6 } else { USUAL_IPV4 };
         let cap = peer_limit.min(usual[1]);
@@ -128,14 +130,14 @@ impl PathMtu {
         mtu
     }
 
-    /// A path to a peer that answers nothing: only what this machine and routers say shortens its datagrams,
-    /// for ten minutes.
+    /// A path to a peer that never answers. Only errors from this host and from routers shorten its
+    /// datagrams, for ten minutes.
     pub fn unprobed(now: Instant, is_ipv6: bool, peer_limit: usize) -> Self {
         let mtu = Self::new(now, is_ipv6, peer_limit.min(BASE_LEN));
         Self { probes: false, due: None, ..mtu }
     }
 
-    /// The path has changed: everything is to be found out anew.
+    /// Discards everything known, after a change of path.
     pub fn reset(&mut self, now: Instant) {
         self.too_long = self.cap + 1;
         self.hints = [None; 2];
@@ -143,7 +145,7 @@ impl PathMtu {
         self.assume(now, BASE_LEN);
     }
 
-    /// Uses datagrams of `len` bytes at once, and finds out whether they pass and what else does.
+    /// Uses datagrams of at most `len` bytes at once, and probes whether they and longer ones pass.
     fn assume(&mut self, now: Instant, len: usize) {
         self.confirmed = len.min(self.cap);
         self.proof = if self.confirmed > FLOOR_LEN { Proof::Assumed } else { Proof::Proven };
@@ -156,12 +158,12 @@ impl PathMtu {
         }
     }
 
-    /// The longest datagram to be sent now, in bytes of UDP payload.
+    /// The maximum length of datagrams to send now, in bytes of UDP payload.
     pub fn max_datagram_len(&self) -> usize {
         self.confirmed
     }
 
-    /// The probe that is to be sent at `now`, if one is due.
+    /// The probe to send at `now`, if one is due.
     pub fn poll_probe(&mut self, now: Instant) -> Option<DueProbe> {
         if self.due? > now {
             return None;
@@ -172,7 +174,7 @@ impl PathMtu {
             return None;
         }
         match &mut self.probe {
-            // A longer one does not prove the length in use soon: that one is tried itself.
+            // A longer probe failed to prove the length in use soon, so that length is probed next.
             Some(probe) if probe.tries < MAX_PROBES && self.proof != Proof::Assumed => {
                 probe.tries += 1;
             }
@@ -191,12 +193,12 @@ impl PathMtu {
         Some(DueProbe { id, datagram_len: len })
     }
 
-    /// A probe was tried in vain.
+    /// Handles the failure of a probe.
     fn give_up(&mut self, now: Instant, failed: ProbeInFlight) {
         let is_answered = self.answered.is_some_and(|at| at >= failed.began);
         match self.proof {
             Proof::Assumed => self.proof = Proof::OnTrial,
-            // While nothing arrives at all, its length is not the reason.
+            // While nothing arrives at all, the length is not the cause.
             Proof::Proven | Proof::OnTrial if is_answered => {
                 self.too_long = self.too_long.min(failed.len);
             }
@@ -207,12 +209,12 @@ impl PathMtu {
         }
     }
 
-    /// When [`Self::poll_probe`] has something to do next.
+    /// When [`Self::poll_probe`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.due
     }
 
-    /// The peer acknowledges a probe: it arrived, `datagram_len` bytes long.
+    /// Handles the acknowledgement of a probe, which arrived with `datagram_len` bytes.
     pub fn handle_ack(&mut self, now: Instant, id: u32, datagram_len: usize) {
         let is_of =
             |p: &ProbeInFlight| id.wrapping_sub(p.first_id) < p.tries && p.len == datagram_len;
@@ -225,14 +227,15 @@ impl PathMtu {
         }
     }
 
-    /// The peer answers something of ours, of whatever length: datagrams arrive there.
+    /// Records that the peer answered something of any length, so datagrams arrive there.
     pub fn handle_answer(&mut self, now: Instant) {
         self.answered = Some(now);
     }
 
-    /// A router says that only datagrams of up to `len` bytes of UDP payload pass (RFC 8899 §4.6). If that
-    /// is less than what is in use, it is believed at once, since frames are lost until it is; then
-    /// what it said and what passed before are put to the test. If more, it is tried in its turn.
+    /// Handles a router's message that only datagrams of up to `len` bytes of UDP payload pass
+    /// (RFC 8899 §4.6). If that is less than the length in use, it is believed at once, since frames
+    /// are lost until then; later, the router's length and the previous one are probed. If it is
+    /// more, it is probed in turn.
     pub fn handle_too_big(&mut self, now: Instant, len: usize) {
         let is_deaf = self.deaf_until.is_some_and(|until| now < until);
         if len < FLOOR_LEN || len >= self.too_long || is_deaf {
@@ -246,8 +249,8 @@ impl PathMtu {
         }
     }
 
-    /// This machine itself refused to send a datagram of `len` bytes: that is certain. Its interface takes
-    /// `fits` bytes, if it says. False: there is nothing shorter to send.
+    /// Handles the refusal of this host to send a datagram of `len` bytes, which is certain. `fits`
+    /// is the interface's limit, if known. Returns false if there is nothing shorter to send.
     pub fn handle_refused(&mut self, now: Instant, len: usize, fits: Option<usize>) -> bool {
         if len <= FLOOR_LEN {
             return false;
@@ -267,15 +270,16 @@ impl PathMtu {
         true
     }
 
-    /// Datagrams of `len` bytes have left, the last of them with this sequence number.
+    /// Records that datagrams of `len` bytes were sent, the last with this sequence number.
     pub fn record_sent(&mut self, len: usize, last_sequence: u64) {
         if self.is_full(len) {
             self.missing.first_sent.get_or_insert(last_sequence);
         }
     }
 
-    /// Takes what a report says. If no full-length datagram arrives while shorter ones do, there is a
-    /// black hole (RFC 8899 §4.3). If a single one arrives, the others were lost for another reason.
+    /// Handles a report. If no full-length datagram arrives while shorter ones do, the path has a
+    /// black hole (RFC 8899 §4.3). If a single one arrives, the others were lost for another
+    /// reason.
     pub fn handle_delivery(&mut self, now: Instant, delivery: Delivery) {
         self.handle_answer(now);
         if self.is_full(delivery.longest) {
@@ -295,8 +299,8 @@ impl PathMtu {
         }
     }
 
-    /// Whether full-length datagrams seem to be lost because of their length, so that their loss is not a
-    /// sign of congestion.
+    /// Whether full-length datagrams seem to be lost because of their length, so that their loss is
+    /// not a sign of congestion.
     pub fn is_suspect(&self, now: Instant) -> bool {
         let is_new = self.proof != Proof::Proven;
         let lasts = |since| is_new || now.saturating_duration_since(since) >= SUSPICION_TIME;
@@ -304,12 +308,13 @@ impl PathMtu {
             || self.confirmed > FLOOR_LEN && self.missing.since.is_some_and(lasts)
     }
 
-    /// Whether `len` is the length in use; parity makes datagrams one byte shorter where that is odd.
+    /// Whether `len` counts as full length. It may be one byte below the length in use, since
+    /// chunks have even lengths.
     fn is_full(&self, len: usize) -> bool {
         len + 1 >= self.confirmed
     }
 
-    /// A datagram of the length in use has arrived.
+    /// Handles the arrival of a datagram of the length in use.
     fn prove(&mut self, now: Instant) {
         self.missing = Missing::default();
         if self.proof == Proof::OnTrial {
@@ -330,7 +335,7 @@ impl PathMtu {
         }
     }
 
-    /// Begins with the next length; if there is none, waits to search again.
+    /// Starts to probe the next length; without one, waits before searching again.
     fn start_probe(&mut self, now: Instant) -> Option<()> {
         if self.settled_until.take_if(|until| *until <= now).is_some() {
             self.too_long = self.cap + 1;
@@ -348,7 +353,8 @@ impl PathMtu {
         Some(())
     }
 
-    /// What to try next: what a router said, what passed before, the usual lengths, and then halves.
+    /// The next length to probe: the router's hint, the length that passed before, the usual
+    /// lengths, then bisection.
     fn next_len(&mut self) -> Option<usize> {
         let range = self.confirmed + 1..self.too_long;
         let mut hints = self.hints.iter_mut().filter_map(Option::take);
@@ -363,49 +369,50 @@ impl PathMtu {
         if range.len() < GRANULARITY {
             return None;
         }
-        // Above a usual length there is rarely anything: one probe just above it tells.
+        // Above a usual length there is rarely more: one probe just above it checks.
         let is_usual = self.usual.contains(&self.confirmed);
         let middle = usize::midpoint(self.confirmed, self.too_long);
         Some(if is_usual { self.confirmed + GRANULARITY } else { middle })
     }
 }
 
-/// Bytes of UDP payload that are taken to pass any path (`BASE_PLPMTU`).
+/// Bytes of UDP payload that are assumed to pass any path (`BASE_PLPMTU`).
 pub const BASE_LEN: usize = 1200;
 
-/// What every IPv4 host takes (RFC 1122: 576, less headers).
+/// The length that every IPv4 host accepts (RFC 1122: 576, less headers).
 pub const FLOOR_LEN: usize = 508;
 
-/// Interfaces of 576 and 1000 bytes, less the headers of IPv4 and UDP.
+/// MTUs of 576 and 1000 bytes, less the headers of IPv4 and UDP.
 const SHORT_USUAL: [usize; 2] = [548, 972];
 
-/// An Ethernet and a jumbo Ethernet, less the headers of IP and UDP.
+/// Ethernet and jumbo Ethernet, less the headers of IP and UDP.
 const USUAL_IPV4: [usize; 2] = [1472, 8972];
 const USUAL_IPV6: [usize; 2] = [1452, 8952];
 
-/// A gain of fewer bytes is not worth a probe.
+/// A smaller gain, in bytes, is not worth a probe.
 const GRANULARITY: usize = 16;
 
-/// A length that is tried so often in vain does not pass (`MAX_PROBES`).
+/// A length whose probe fails this often does not pass (`MAX_PROBES`).
 const MAX_PROBES: u32 = 3;
 
-/// How long a probe may be on its way (`PROBE_TIMER`, at least a second).
+/// How long to wait for the acknowledgement of a probe (`PROBE_TIMER`, at least a second).
 const PROBE_TIMER: Duration = Duration::from_secs(1);
 
-/// The same for a length that is in use and not proven: until it is, frames may be lost.
+/// The same while the length in use is unproven, since frames may be lost until it is proven.
 const PROOF_TIMER: Duration = Duration::from_millis(300);
 
-/// When to try whether the path has become wider (`PMTU_RAISE_TIMER`).
+/// After this time, search again for a wider path (`PMTU_RAISE_TIMER`).
 const RAISE_TIMER: Duration = Duration::from_secs(600);
 
-/// After one complaint no other is heard for so long, so that forged ones cost next to nothing.
+/// After a router's message, others are ignored for this long, so that forged ones cost little.
 const DEAF_TIME: Duration = Duration::from_secs(10);
 
-/// Without a full-length datagram for this long after a report without one (two reports), losses are put
-/// down to the MTU.
+/// Without a full-length datagram for this long (two reports) after a report without one, losses
+/// are attributed to the MTU.
 const SUSPICION_TIME: Duration = Duration::from_millis(50);
 
-/// So many datagrams lost, and no full-length one arrived, for so long. A burst of loss takes short ones too.
+/// This many datagrams lost, and no full-length one received, for this long, is a black hole. A
+/// burst of loss takes short ones too.
 const BLACK_HOLE_LOSSES: usize = 32;
 const BLACK_HOLE_TIME: Duration = Duration::from_millis(150);
 
@@ -436,7 +443,7 @@ mod tests {
             Self { mtu, now, limit, lost, probes, sequence: 0, is_cut: false }
         }
 
-        /// Follows the timers for `time`; the longest datagram at its end.
+        /// Follows the timers for `time`; returns the maximum datagram length at its end.
         fn run(&mut self, time: Duration) -> usize {
             let end = self.now + time;
             while self.mtu.poll_timeout().is_some_and(|due| due <= end) {
@@ -459,8 +466,8 @@ mod tests {
             self.mtu.max_datagram_len()
         }
 
-        /// One report every 50 ms: of full-length datagrams and others, `received` arrive, of which the
-        /// longest is `longest`, and `lost` do not.
+        /// One report every 50 ms. `received` datagrams arrive, the longest of `longest` bytes, and
+        /// `lost` do not.
         fn deliver(&mut self, reports: u32, longest: usize, received: usize, lost: usize) {
             for _ in 0..reports {
                 self.now += 50 * MS;
@@ -500,7 +507,7 @@ mod tests {
             let mut path = Path::new(limit);
             let found = path.run(120_000 * MS);
             let reach = limit.min(8972);
-            // Just above an Ethernet it is not worth while.
+            // Just above Ethernet it is not worthwhile.
             let is_close = reach - found < GRANULARITY || (1472..1488).contains(&reach);
             assert!(is_close, "{found} of {limit}: {:?}", path.probes);
         }

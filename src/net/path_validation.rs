@@ -1,44 +1,43 @@
-//! Roaming: the peer's datagrams come from a new address, and the stream follows them there.
+//! Roaming: follows a peer whose datagrams come from a new address.
 //!
-//! A translator forgot the old port, or a cable was pulled and Wi-Fi took over. The new address may also
-//! be an attacker's, who replays what he heard. So, as in RFC 9000 §8.2 and §9:
+//! A NAT may have dropped the old port, or Wi-Fi may have replaced an unplugged cable. The new
+//! address may also belong to an attacker who replays datagrams. So, as in RFC 9000 §8.2 and §9:
 //!
-//! - only a datagram newer than any before can point to a new address; a replayed one points nowhere;
-//! - the old path stays in use until somebody at the new one has echoed a challenge that only he
-//!   can have seen;
-//! - until then no more bytes go there than came from there.
+//! - Only a datagram newer than any before can name a new address; replays have no effect.
+//! - The old path stays in use until a challenge that was sent only to the new one is echoed.
+//! - Until then, no more bytes go to the new address than came from it.
 //!
-//! The challenge is a clock probe with a drawn origin, its echo the probe's reply. Who stands on the
-//! path and can pass on datagrams faster than the path does can still draw the stream through
-//! himself; he could have read and dropped it anyway (RFC 9000 §9.3).
+//! The challenge is a clock probe with a random origin, and the echo is its reply. An on-path
+//! attacker who forwards datagrams faster than the path does can still route the stream through
+//! himself, but he could have read and dropped it anyway (RFC 9000 §9.3).
 
 use std::time::{Duration, Instant};
 
 use super::route::Route;
 
-/// Knows where the peer is, and finds out where it has gone.
+/// Tracks the peer's address and validates a new one.
 #[derive(Clone, Debug)]
 pub struct PathValidation {
-    /// `None` until somebody has proved to be the peer.
+    /// `None` until the peer's address is validated.
     active: Option<Route>,
     newest: Option<u64>,
     candidate: Option<Candidate>,
 }
 
-/// A challenge to be sent.
+/// A challenge to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Challenge {
-    /// Where to; not to the active address.
+    /// The address to challenge, never the active one.
     pub to: Route,
-    /// What the peer has to echo.
+    /// The number that the peer must echo.
     pub token: u64,
 }
 
-/// An address that the peer may have moved to, or another of ours that it calls now.
+/// An address that the peer may have moved to, or another local address that it now sends to.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     addr: Route,
-    /// Bytes that came from it, less those that went there.
+    /// Bytes received from it, less those sent to it.
     credit: usize,
     token: Option<u64>,
     began: Instant,
@@ -46,30 +45,30 @@ struct Candidate {
 }
 
 impl PathValidation {
-    /// The peer is at `active`.
+    /// Starts with the peer at `active`.
     pub fn new(active: Route) -> Self {
         Self { active: Some(active), newest: None, candidate: None }
     }
 
-    /// The peer is nobody knows where: at the first address that echoes a challenge.
+    /// Starts without a peer address: the first address that echoes a challenge is the peer's.
     pub fn unknown() -> Self {
         Self { active: None, newest: None, candidate: None }
     }
 
-    /// Where the session's datagrams go, once that is known.
+    /// Where the session's datagrams are sent, once that is known.
     pub fn active(&self) -> Option<Route> {
         self.active
     }
 
-    /// A datagram of the peer's in this session has come: whole, authentic as far as the session can
-    /// tell, and not a duplicate; `len` bytes of UDP payload. Reordered ones are welcome too.
+    /// Handles a datagram of this session: valid, authenticated as far as the session can, and no
+    /// duplicate; `len` bytes of UDP payload. It may be reordered.
     pub fn handle_datagram(&mut self, now: Instant, from: Route, sequence: u64, len: usize) {
         let is_newest = self.newest.is_none_or(|newest| sequence > newest);
         if is_newest {
             self.newest = Some(sequence);
         }
         if Some(from) == self.active {
-            // The peer is still here, or here again.
+            // The peer is still at this address, or is back.
             self.candidate.take_if(|_| is_newest);
             return;
         }
@@ -86,8 +85,8 @@ impl PathValidation {
         }
     }
 
-    /// The challenge that is due at `now`, if any, in a datagram of `len` bytes. `draw` gives numbers that nobody
-    /// can guess; it is called once for each address.
+    /// The challenge due at `now`, if any, in a datagram of `len` bytes. `draw` returns an
+    /// unpredictable number and is called once per candidate address.
     pub fn poll_challenge(
         &mut self,
         now: Instant,
@@ -102,14 +101,13 @@ impl PathValidation {
         Some(Challenge { to: candidate.addr, token })
     }
 
-    /// When [`Self::poll_challenge`] has something to do next.
+    /// When [`Self::poll_challenge`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.candidate.map(|c| c.due.min(c.began + PATIENCE))
     }
 
-    /// The peer has sent `token` back, from wherever. If it is the challenge's, the stream moves:
-    /// gives the new active address. What was learned of the old path holds no longer: its MTU,
-    /// its rate, its clock probes (RFC 9000 §9.4).
+    /// Handles a `token` echoed from any address. If it is the challenge's, returns the new active
+    /// address. The path's MTU, rate and clock probes are then no longer valid (RFC 9000 §9.4).
     pub fn handle_echo(&mut self, token: u64) -> Option<Route> {
         let validated = self.candidate.take_if(|c| c.token == Some(token))?;
         self.active = Some(validated.addr);
@@ -117,11 +115,11 @@ impl PathValidation {
     }
 }
 
-/// A challenge or its echo may be lost: another after so long.
+/// The interval of challenges, since a challenge or its echo may be lost.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// An address that has echoed nothing for so long is not the peer's. If the peer is there after all, its
-/// next datagram begins anew.
+/// After this time without an echo, the address is dropped. The peer's next datagram from there
+/// starts again.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! The largest value of the last seconds, in constant memory.
+//! A windowed maximum in constant memory.
 
 use std::time::{Duration, Instant};
 
-/// The largest of what was recorded in the last one to two spans: that of the running span and
-/// that of the one before it. For the least, record [`std::cmp::Reverse`].
+/// The largest value recorded in the last one to two spans: the maximum of the current span and
+/// that of the one before. For the minimum, record [`std::cmp::Reverse`].
 #[derive(Clone, Copy, Debug)]
 pub struct Recent<T> {
     span: Duration,
@@ -13,18 +13,18 @@ pub struct Recent<T> {
 }
 
 impl<T: Ord + Copy> Recent<T> {
-    /// Remembers everything for `span`, and nothing for more than two.
+    /// Keeps each value for at least `span`, and less than two.
     pub fn new(span: Duration) -> Self {
         Self { span, began: None, current: None, previous: None }
     }
 
-    /// Notes a value.
+    /// Records a value.
     pub fn record(&mut self, now: Instant, value: T) {
         self.turn(now);
         self.current = self.current.max(Some(value));
     }
 
-    /// The largest value that is remembered. Asking changes nothing.
+    /// The largest value kept. Has no side effect.
     pub fn max(&self, now: Instant) -> Option<T> {
         match self.spans_since(self.began?, now) {
             0 => self.current.max(self.previous),

@@ -1,33 +1,34 @@
-//! The two ends of a path: where a peer is, and the address of ours that it calls.
+//! The two ends of a path: the peer's address, and the local address that it sends to.
 //!
-//! A host may have several addresses. A stateful firewall at the peer lets in only what comes from the address
-//! that was called, so an answer must leave from there; the kernel alone would take the route's preferred
-//! address. A side that dials leaves the choice to the kernel, so that its stream moves to another
-//! interface when one goes down.
+//! A host may have several addresses. A stateful firewall at the peer admits only datagrams from
+//! the address that the peer sent to, so answers must use that source address; by itself, the
+//! kernel would use the route's preferred one. A dialing side leaves the choice to the kernel, so
+//! that its stream moves to another interface when one goes down.
 
 use std::net::{IpAddr, SocketAddr};
 
 /// A path to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
-    /// Where the peer is.
+    /// The peer's address.
     pub peer: SocketAddr,
-    /// The address of ours that it calls; `None`: the kernel's choice.
+    /// The local address that the peer sends to; `None` leaves the choice to the kernel.
     pub local: Option<LocalIp>,
 }
 
-/// An address of this machine that a datagram came to.
+/// A local address at which a datagram arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LocalIp {
     /// The address.
     pub ip: IpAddr,
-    /// The interface of a link-local one, which may stand at several; else 0.
+    /// The interface index of a link-local address, which may exist on several interfaces;
+    /// otherwise 0.
     pub interface: u32,
 }
 
 impl LocalIp {
-    /// The address `ip`, at interface number `interface`, as a source of datagrams; `None` if it is
-    /// everybody's, such as a multicast group.
+    /// The address `ip` on interface `interface`, for use as a source address. `None` for
+    /// unspecified, multicast and broadcast addresses.
     pub fn new(ip: IpAddr, interface: u32) -> Option<Self> {
         let ip = ip.to_canonical();
         let is_shared = match ip {
