@@ -1,4 +1,4 @@
-//! What people do: start things in any order, kill them, talk.
+//! What users do: start programs in any order, kill them, chat.
 
 use std::{
     io::Write,
@@ -21,8 +21,8 @@ fn pattern_to(port: u16) -> Program {
     Program::start(&["send", "--to", &to, "--source", "pattern", "--size", "320x240", "--stats"])
 }
 
-/// A port that is free, for UDP and TCP, and that the system gives to nobody who asks for any port: Linux takes
-/// those from 32768 up.
+/// A port that is free for UDP and TCP and lies outside the ephemeral range, which begins at 32768
+/// on Linux.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = std::process::id() as u16 % 4096;
@@ -72,7 +72,7 @@ fn a_receiver_outlives_its_senders() {
     let refusals = receiver.said().iter().filter(|l| l.starts_with("refused")).count();
     assert_eq!(refusals, 1, "it calls again and again, and that is told once");
     second.wait_for("connected to");
-    // Two at once, as `timeout` sends them, are one.
+    // Two signals at once, as `timeout` sends them, count as one.
     second.interrupt();
     second.signal(rustix::process::Signal::TERM);
     second.finish().expect_success();
@@ -101,7 +101,7 @@ fn without_a_control_channel_frames_come_unasked() {
     let args = ["send", "--to", &to, "--source", "pattern", "--size", "320x240", "--no-control"];
     let sender = Program::start(&args);
     receiver.wait_for("latency unknown");
-    // No peer has answered, so none is said to stream.
+    // No peer has answered, so the sender must not report one as streaming.
     assert!(!sender.said().iter().any(|line| line.contains(" streams ")), "{:?}", sender.said());
     sender.kill();
     let again = Program::start(&args);
@@ -112,7 +112,7 @@ fn without_a_control_channel_frames_come_unasked() {
     }
 }
 
-/// A bad network on either side is the same bad network.
+/// `--netem` has the same effect on either side.
 #[test]
 fn netem_loses_on_both_sides() {
     let _shared = shared();
@@ -126,7 +126,7 @@ fn netem_loses_on_both_sides() {
     }
 }
 
-/// A `--bind` of an IPv6 address, a sender that is told a name.
+/// A receiver bound to an IPv6 address, and a sender that is given a host name.
 #[test]
 fn names_and_ipv6_work() {
     let _shared = shared();
@@ -144,7 +144,7 @@ fn names_and_ipv6_work() {
     any.wait_for("streams 64x48");
 }
 
-/// A chat whose terminal is a pipe.
+/// A chat whose standard input and output are pipes.
 fn chat(args: &[&str]) -> Program {
     let args =
         [&["chat", "--source", "pattern", "--size", "320x240", "--show", "none"], args].concat();
@@ -165,7 +165,7 @@ fn a_chat_carries_text_both_ways_and_no_escape_sequences() {
     let (mut to_bob, mut to_ann) = (ann.stdin(), bob.stdin());
     to_bob.write_all("Gr\u{fc}\u{df}e \u{1b}]0;title\u{7}\u{1b}[2J\n".as_bytes()).expect("it runs");
     to_ann.write_all(b"hello ann\n").expect("it runs");
-    // Text has its place on standard output; a second is plenty for loopback.
+    // Text goes to standard output, which cannot be awaited. 1 s is plenty for loopback.
     std::thread::park_timeout(Duration::from_secs(1));
     bob.interrupt();
     ann.wait_for("has left");
@@ -187,7 +187,7 @@ fn whatever_is_piped_in_is_said_however_long_and_before_anybody_is_there() {
     typed.write_all(all.as_bytes()).expect("it runs");
     drop(typed);
     ann.wait_for("nobody is connected");
-    // Its standard output is where the text goes.
+    // With `--output -` the text goes to standard error.
     let bob = Program::spawn(
         command(&["chat", &to, "--source", "pattern", "--size", "64x48", "--show", "none"])
             .args(["--output", "-"])
@@ -235,7 +235,7 @@ fn a_receiver_and_a_chat_do_not_mix_and_say_so() {
     sender.finish().expect_failure(1, &["udpchat chat"]);
 }
 
-/// The keys in the first column of the README's table of statistics, each with the second column.
+/// The keys of the README's table of statistics, each with the contents of the second column.
 fn promised_statistics() -> Vec<(String, String)> {
     let readme = include_str!("../../README.md");
     let table = readme.split("### The statistics as JSON").nth(1).expect("a section");
@@ -276,7 +276,8 @@ fn the_demos_statistics_have_what_the_readme_promises_and_nothing_else() {
     }
     let count = |pointer: &str| last.pointer(pointer).and_then(serde_json::Value::as_u64);
     assert!(count("/netem/lost") > Some(0), "{text}");
-    // The seal tells most of them; what hits the header is foreign, or of a session that is not there.
+    // The seal detects most of the corruption. A datagram with a corrupt header counts as foreign
+    // or of an unknown session.
     assert!(count("/datagrams/damaged") > Some(0), "{text}");
     assert!(count("/sender/sent") > Some(30) && count("/bytes/pictures_sent") > Some(0), "{text}");
     assert!(count("/datagrams/sent") >= count("/datagrams/received"), "{text}");

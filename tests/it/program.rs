@@ -1,4 +1,4 @@
-//! The real binary, run as a user would.
+//! Runs the real binary as a user would.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -10,7 +10,7 @@ use std::{
 
 use udpchat::clock;
 
-/// A running udpchat whose standard error is read along.
+/// A running udpchat whose standard error is collected line by line.
 pub(crate) struct Program {
     child: Child,
     errors: Arc<Lines>,
@@ -18,7 +18,7 @@ pub(crate) struct Program {
     output: Option<JoinHandle<Vec<u8>>>,
 }
 
-/// What a program left behind.
+/// The exit status and output of a program that has ended.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) status: ExitStatus,
@@ -32,10 +32,10 @@ struct Lines {
     more: Condvar,
 }
 
-/// No wait of any test is longer.
+/// The longest that any test waits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The binary with its arguments, without a display or a name from outside.
+/// The binary with its arguments, isolated from the user's display, name and settings.
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_udpchat"));
     command.args(args).env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env_remove("RUST_LOG");
@@ -44,7 +44,7 @@ pub(crate) fn command(args: &[&str]) -> Command {
     command
 }
 
-/// Runs to the end with nothing on standard input.
+/// Runs the program to its end with an empty standard input.
 pub(crate) fn run(args: &[&str]) -> Outcome {
     let _shared = shared();
     Program::start(args).finish()
@@ -55,7 +55,7 @@ impl Program {
         Self::spawn(command(args).stdin(Stdio::null()).stdout(Stdio::piped()))
     }
 
-    /// Runs `command`; its standard output is collected if it is piped and not taken.
+    /// Starts `command`. Collects its standard output if that is piped.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("udpchat starts");
         let errors = Arc::new(Lines::default());
@@ -71,7 +71,7 @@ impl Program {
         Self { child, errors, reader: Some(reader), output }
     }
 
-    /// Its standard input, if it was piped.
+    /// Takes the standard input, which must be piped.
     pub(crate) fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("standard input is piped")
     }
@@ -87,12 +87,12 @@ impl Program {
         })
     }
 
-    /// Everything said so far.
+    /// The lines on standard error so far.
     pub(crate) fn said(&self) -> Vec<String> {
         self.errors.lines.lock().unwrap().0.clone()
     }
 
-    /// The port that a receiver says it listens on.
+    /// The port that the program reports to listen on.
     pub(crate) fn port(&self) -> u16 {
         let line = self.wait_for(" on port ");
         let digits: String = line
@@ -109,12 +109,12 @@ impl Program {
         self.child.try_wait().expect("a child of ours").is_none()
     }
 
-    /// Ctrl-C.
+    /// Sends SIGINT, as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
         self.signal(rustix::process::Signal::INT);
     }
 
-    /// The end without a goodbye.
+    /// Sends SIGKILL: the program ends without telling its peer.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.finish();
@@ -125,12 +125,12 @@ impl Program {
         rustix::process::kill_process(pid, signal).expect("it runs");
     }
 
-    /// Waits for its end.
+    /// Waits for the program to end.
     pub(crate) fn finish(self) -> Outcome {
         self.finish_after(Duration::ZERO)
     }
 
-    /// Waits for the end of one that is to run for `time`.
+    /// Waits for the end of a program that is expected to run for `time`.
     pub(crate) fn finish_after(mut self, time: Duration) -> Outcome {
         let until = clock::now() + time + PATIENCE;
         let status = loop {
@@ -176,14 +176,14 @@ impl Lines {
 }
 
 impl Outcome {
-    /// It went well.
+    /// Asserts that the program succeeded.
     pub(crate) fn expect_success(&self) -> &Self {
         assert!(self.status.success(), "{}", self.stderr);
         self
     }
 
-    /// It failed with `code`, said so in one line that contains each of `parts`, and nothing of
-    /// it looks like a crash.
+    /// Asserts that the program failed with `code`, printed one line with the reason that contains
+    /// each of `parts`, and did not crash.
     pub(crate) fn expect_failure(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.status.code(), Some(code), "{}", self.stderr);
         let said: Vec<&str> = self.stderr.lines().filter(|l| l.starts_with("udpchat: ")).collect();
@@ -198,28 +198,28 @@ impl Outcome {
     }
 }
 
-/// A part of an error between colons that the line contains twice: an error that prints its cause,
-/// in a chain that prints the cause as well.
+/// The part of an error, between colons, that the line contains twice: an error printed its cause
+/// and the chain printed it again.
 pub(crate) fn said_twice(line: &str) -> Option<&str> {
     let parts: Vec<&str> = line.split(": ").map(str::trim).collect();
     parts.iter().copied().find(|part| part.len() >= 8 && line.matches(part).count() > 1)
 }
 
-/// Writes `bytes` to a program's standard input and closes it; a program that has ended already
-/// is the test's business.
+/// Writes `bytes` to a program's standard input and closes it. Ignores errors, as the program may
+/// already have ended.
 pub(crate) fn feed(mut stdin: ChildStdin, bytes: &[u8]) {
     let _ = stdin.write_all(bytes);
 }
 
-/// For a test in real time: nothing else that starts programs runs beside it.
+/// For a test in real time: excludes all other tests that start programs.
 pub(crate) fn alone() -> impl Drop {
     MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// For a test that only starts programs.
+/// For a test that starts programs but measures nothing.
 pub(crate) fn shared() -> impl Drop {
     MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Two cores are few: who measures needs them both.
+/// Serializes tests that measure: with two cores, such a test needs both.
 static MACHINE: std::sync::RwLock<()> = std::sync::RwLock::new(());

@@ -1,4 +1,4 @@
-//! Somebody in the middle: everything between two sides passes through its hands.
+//! A relay between two sides, which can read, change, drop and inject traffic.
 
 use std::{
     io::{Read, Write},
@@ -11,24 +11,24 @@ use std::{
     time::Duration,
 };
 
-/// What passes.
+/// The channel of relayed data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Channel {
     Control,
     Media,
 }
 
-/// Which way it passes.
+/// The direction of relayed data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     ToAnswerer,
     ToDialler,
 }
 
-/// What is made of what passes: it is changed in place, and says whether it may go on.
+/// Inspects relayed data, may change it in place, and returns whether to forward it.
 type Hand = dyn FnMut(Channel, Way, &mut Vec<u8>) -> bool + Send;
 
-/// A relay on this machine, on threads that end with it.
+/// A relay on loopback. Its threads end on drop.
 pub(crate) struct Relay {
     addr: SocketAddr,
     answerer: SocketAddr,
@@ -44,7 +44,7 @@ struct Shared {
 }
 
 impl Relay {
-    /// One that whoever wants `answerer` should be sent to; `hand` sees all that passes.
+    /// A relay in front of `answerer`; `hand` inspects all traffic.
     pub(crate) fn before(
         answerer: SocketAddr,
         hand: impl FnMut(Channel, Way, &mut Vec<u8>) -> bool + Send + 'static,
@@ -66,12 +66,12 @@ impl Relay {
         Self { addr, answerer, udp, shared, threads }
     }
 
-    /// Where the dialler is to call.
+    /// The address that the dialler calls.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Sends a datagram that nobody in particular has sent.
+    /// Sends a forged or replayed datagram from the relay's address.
     pub(crate) fn inject(&self, way: Way, datagram: &[u8]) {
         let to = match way {
             Way::ToAnswerer => Some(self.answerer),
@@ -168,7 +168,7 @@ impl Shared {
     }
 }
 
-/// Both protocols on one port.
+/// Binds UDP and TCP to the same port.
 fn bind() -> (UdpSocket, TcpListener) {
     for _ in 0..100 {
         let udp = UdpSocket::bind("127.0.0.1:0").expect("bound");

@@ -1,8 +1,8 @@
-//! A picture that holds: a stream of 720p over each bad way that people have, in virtual time,
-//! with parity, reports, NACKs and rate control between two real endpoints.
+//! A 720p stream over the impaired links that users have, in virtual time, with parity, reports,
+//! NACKs and rate control between two real endpoints.
 //!
-//! Every test is a row of `repair-table.txt`, with the seed of its network. A change of behaviour is
-//! a change of that table, to be read and accepted. `UDPCHAT_SEED=N` runs all rows with another seed.
+//! Most tests check a row of `repair-table.txt`, which names the seed of its network. A change of
+//! behaviour changes that table, which must be reviewed. `UDPCHAT_SEED=N` runs all rows with seed N.
 //! All rows hold with seeds 1 to 6, bursts with 1 to 24.
 
 use std::{
@@ -29,31 +29,30 @@ pub(crate) const BOB: NodeId = NodeId(1);
 pub(crate) const EVE: NodeId = NodeId(2);
 pub(crate) const DAN: NodeId = NodeId(3);
 
-/// A way and how it is used.
+/// A link and how it is used.
 struct Condition {
     name: &'static str,
-    /// Of both directions.
+    /// The netem specification of both directions.
     links: &'static str,
     fec: FecMode,
     has_control: bool,
     seed: u64,
 }
 
-/// What came of a minute.
+/// The result of one minute.
 struct Outcome {
     sent: usize,
     shown: usize,
     damaged: u64,
-    /// Bytes sent by the sender for each byte of picture, less one.
+    /// Bytes sent by the sender per byte of picture, minus one.
     overhead: f64,
     by_parity: u64,
     by_nack: u64,
-    /// Frames that the sender was asked for and answered.
+    /// Frames that were requested by NACK and answered.
     answered: u64,
-    /// By how much the repaired frames were later than frames usually are without loss; 95 of 100
-    /// by less.
+    /// The p95 delay of repaired frames beyond the median without loss; `None` if none was repaired.
     added: Option<Duration>,
-    /// The longest time from one shown frame to the next.
+    /// The longest interval between two shown frames.
     longest_gap: Duration,
 }
 
@@ -226,7 +225,7 @@ fn a_stream_that_begins_on_a_narrow_link_does_not_overrun_it() {
         let frames = sim.take_frames(BOB);
         let slowest = frames.iter().map(|f| delay(start, f)).max().expect("frames");
         assert!(slowest <= 100 * MS, "camera {camera_seed}: {slowest:?}");
-        // One may be on its way.
+        // One frame may be in flight.
         let sent = sim.counters(ANN)[0].frames_sent;
         assert!(sent >= 29 && frames.len() as u64 + 1 >= sent, "{} of {sent}", frames.len());
     }
@@ -245,13 +244,13 @@ fn a_stream_that_begins_on_a_wide_link_is_soon_at_its_best() {
     assert_eq!(sim.counters(ANN)[0].frames_sent, 30);
 }
 
-/// What came after ten dark seconds.
+/// The result of a blackout of 10 s.
 struct Dark {
-    /// The first picture after the way was back.
+    /// The time from the end of the blackout to the first picture.
     after: Duration,
-    /// The longest time from capture to complete of a picture shown after that.
+    /// The longest time from capture to complete of the pictures after the blackout.
     oldest: Duration,
-    /// Of the 300 of the ten seconds after it.
+    /// Pictures shown, of the 300 captured in the 10 s after the blackout.
     shown: usize,
 }
 
@@ -277,20 +276,20 @@ fn dark() -> &'static Dark {
     })
 }
 
-/// Two streams that share a link, when they have had 20 s to find their shares.
+/// Two streams that share a link, after 20 s to converge.
 struct Sharing {
     seed: u64,
-    /// From one camera's picture to the other's, in ms.
+    /// The offset between the two cameras' captures, in ms.
     phase: u32,
-    /// The first one's, of what both show.
+    /// The first stream's share of the goodput.
     share: f64,
-    /// Bits a second of both's pictures.
+    /// The goodput of both streams together, in bit/s.
     goodput: f64,
-    /// From capture to decoded, of either.
+    /// The p95 time from capture to decoded, of the slower stream.
     p95: Duration,
 }
 
-/// Every phase with several seeds.
+/// All phases, each with several seeds.
 fn sharings() -> &'static [Sharing] {
     static ROWS: OnceLock<Vec<Sharing>> = OnceLock::new();
     ROWS.get_or_init(|| {
@@ -308,7 +307,7 @@ fn sharings() -> &'static [Sharing] {
     })
 }
 
-/// The second camera's pictures come `phase` ms after the first one's.
+/// The second camera captures `phase` ms after the first.
 fn sharing(phase: u32, seed: u64) -> Sharing {
     let spec = |spec: &str| format!("{spec},seed={seed}").parse().expect("a specification");
     let mut sim = Sim::with_links(4, spec("delay=2ms"));
@@ -345,17 +344,17 @@ impl Sharing {
     }
 }
 
-/// Ten seconds of 100 Mbit/s, thirty of 10, thirty of 100.
+/// 10 s at 100 Mbit/s, 30 s at 10 Mbit/s, 30 s at 100 Mbit/s.
 struct Narrowing {
-    /// From capture to decoded, from two seconds after it has narrowed.
+    /// The p95 time from capture to decoded on the narrow link, after its first 2 s.
     p95: Duration,
     sent: u64,
     shown: u64,
-    /// A second's mean quality, as a share of the mean of all, from 11 s after it has narrowed: for
-    /// ten, there is parity for what the narrowing has lost.
+    /// The lowest mean quality of a second, relative to the mean of all seconds, from 11 s after
+    /// the narrowing. For the first 10 s parity answers the loss that the narrowing caused.
     least: f64,
     most: f64,
-    /// When the quality was back at 80 % of the former, after it had widened.
+    /// The time from the widening until the quality was back at 80 % of its former mean.
     back: Option<Duration>,
 }
 
@@ -405,7 +404,7 @@ pub(crate) fn start_pair(sim: &mut Sim, from: NodeId, to: NodeId) {
     sim.start(from, EndpointConfig { fec: FecMode::Auto, ..config });
 }
 
-/// A camera at quality auto: when each frame was captured, and how it was made.
+/// A camera at quality auto. Records the capture time and encoding plan of each frame.
 pub(crate) struct AutoCamera {
     made: Rc<RefCell<Vec<(Instant, EncodingPlan)>>>,
 }
@@ -415,7 +414,7 @@ impl AutoCamera {
         Self::start_within(sim, node, seed, QUALITY)
     }
 
-    /// The same, where `limits` says how pictures may be changed.
+    /// Starts a camera whose quality control has these limits.
     pub(crate) fn start_within(
         sim: &mut Sim,
         node: NodeId,
@@ -443,14 +442,14 @@ impl AutoCamera {
         Self { made }
     }
 
-    /// The qualities of the frames made in a time.
+    /// The qualities of the frames captured in `from..to`.
     fn qualities(&self, from: Instant, to: Instant) -> Vec<f64> {
         let made = self.made.borrow();
         let in_time = made.iter().filter(|m| (from..to).contains(&m.0));
         in_time.map(|m| f64::from(m.1.quality)).collect()
     }
 
-    /// When a frame of at least this quality was first made, from `from` on.
+    /// The capture time of the first frame of at least this quality, from `from` on.
     fn first_with(&self, from: Instant, quality: f64) -> Option<Instant> {
         let made = self.made.borrow();
         made.iter().find(|m| m.0 >= from && f64::from(m.1.quality) >= quality).map(|m| m.0)
@@ -461,7 +460,7 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The rows that are about more than a minute of the same way.
+/// The rows in which the link changes or is shared.
 fn adapting() -> String {
     let seed = seed(&CONDITIONS[0]);
     let (dark, narrowing) = (dark(), narrowing());
@@ -480,7 +479,7 @@ fn adapting() -> String {
     )
 }
 
-/// A row's outcome, computed once in all tests.
+/// A row's outcome, computed once for all tests.
 fn outcome(index: usize) -> &'static Outcome {
     static OUTCOMES: [OnceLock<Outcome>; CONDITIONS.len()] =
         [const { OnceLock::new() }; CONDITIONS.len()];
@@ -523,7 +522,7 @@ fn minute(condition: &Condition) -> Outcome {
     }
 }
 
-/// Ann sends to Bob over `links`; the session stands.
+/// An established session in which Ann sends to Bob over `links`.
 fn session(condition: &Condition, seed: u64, links: &str) -> Sim {
     let spec: NetemSpec = format!("{links},seed={seed}").parse().expect("a specification");
     let way = NetemSpec { loss: 0.0, reorder: 0.0, duplicate: 0.0, corrupt: 0.0, ..spec };
@@ -536,13 +535,13 @@ fn session(condition: &Condition, seed: u64, links: &str) -> Sim {
         EndpointConfig { fec: condition.fec, max_datagram_len: Some(DATAGRAM_LEN), ..config },
     );
     sim.run(SECOND);
-    // Bad only now, so that every row begins with the same session.
+    // The impairments start only now, so that every row begins with the same session.
     sim.set_link(ANN, BOB, NetemSpec { seed: 2 * seed, ..spec });
     sim.set_link(BOB, ANN, NetemSpec { seed: 2 * seed + 1, ..spec });
     sim
 }
 
-/// The median time from capture to complete over a way that only delays.
+/// The median time from capture to complete over a link that only delays.
 fn usual_delay(condition: &Condition, seed: u64) -> Duration {
     let delay_only = condition.links.split(',').next().expect("the delay");
     let mut sim = session(condition, seed, delay_only);
@@ -554,7 +553,7 @@ fn usual_delay(condition: &Condition, seed: u64) -> Duration {
     percentile(delays, 50).expect("frames")
 }
 
-/// From capture to complete.
+/// The time from capture to complete.
 pub(crate) fn delay(start: Instant, frame: &(Instant, Delivered)) -> Duration {
     frame.0 - captured(start, frame)
 }
@@ -573,7 +572,7 @@ fn fixed_quality(seed: u64) -> Camera {
     Box::new(move |_| sizes.next())
 }
 
-/// 98 chunks, give or take five.
+/// Frame lengths of 98 ± 5 chunks.
 fn sizes(seed: u64) -> impl Iterator<Item = usize> {
     let mut rng = Pcg64Mcg::seed_from_u64(seed);
     std::iter::repeat_with(move || rng.random_range(93 * CHUNK_LEN..103 * CHUNK_LEN))
@@ -581,15 +580,15 @@ fn sizes(seed: u64) -> impl Iterator<Item = usize> {
 
 const SEED: u64 = 1;
 
-/// What the path to a receiver over Ethernet is found to carry, and the chunks in that.
+/// Datagram and chunk length after path MTU discovery over Ethernet, in bytes.
 const DATAGRAM_LEN: usize = 1472;
 const CHUNK_LEN: usize = 1420;
 
-/// From one camera's picture to the other's, in ms: in step, and up to half an interval apart.
+/// Offsets between the two cameras' captures, in ms: from in step to half a frame interval.
 const PHASES: [u32; 6] = [0, 2, 5, 8, 12, 16];
 const SHARING_SEEDS: u64 = 3;
 
-/// A minute at 30 a second.
+/// One minute at 30 frames/s.
 const FRAMES: usize = 1800;
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/repair-table.txt");

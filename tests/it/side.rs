@@ -1,4 +1,4 @@
-//! Drivers on threads of their own, over real sockets. Every wait is bounded.
+//! Drivers on their own threads, over real sockets. Every wait is bounded.
 
 use std::{cell::Cell, net::SocketAddr, thread::JoinHandle, time::Duration};
 
@@ -23,11 +23,11 @@ pub(crate) const FRAME_LEN: usize = 40_000;
 pub(crate) const LOOPBACK: &str = "127.0.0.1:0";
 
 thread_local! {
-    /// The level at which this test's drivers work.
+    /// The offload level of this test's drivers.
     pub(crate) static OFFLOAD: Cell<Offload> = const { Cell::new(Offload::Auto) };
 }
 
-/// A driver on its thread; it says goodbye when it is dropped.
+/// A driver on its thread. Closes its calls on drop.
 pub(crate) struct Side {
     pub(crate) handle: Handle,
     pub(crate) inlet: FrameInlet,
@@ -56,7 +56,7 @@ impl Side {
         self.handle.local_addr()
     }
 
-    /// Waits for an event that `pick` takes; others are lost.
+    /// Waits for an event that `pick` accepts and discards all others.
     pub(crate) fn wait<T>(&self, what: &str, mut pick: impl FnMut(Event) -> Option<T>) -> T {
         wait(what, || std::iter::from_fn(|| self.handle.try_event()).find_map(&mut pick))
     }
@@ -68,7 +68,7 @@ impl Side {
         })
     }
 
-    /// Waits until the statistics are as `check` says.
+    /// Waits until the statistics satisfy `check`.
     pub(crate) fn wait_stats(&self, what: &str, check: impl Fn(&NetStats) -> bool) -> NetStats {
         wait(what, || Some(self.handle.stats()).filter(|s| check(s)))
     }
@@ -120,12 +120,12 @@ pub(crate) fn target(to: SocketAddr) -> Target {
     Target { host: "loopback".into(), port: to.port(), addrs: vec![to] }
 }
 
-/// Asks `attempt` until it gives something.
+/// Calls `attempt` until it returns a value, for at most [`PATIENCE`].
 pub(crate) fn wait<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
     wait_up_to(PATIENCE, what, attempt)
 }
 
-/// The same, for what may take longer than most.
+/// Calls `attempt` until it returns a value, for at most `patience`.
 pub(crate) fn wait_up_to<T>(
     patience: Duration,
     what: &str,
@@ -141,8 +141,8 @@ pub(crate) fn wait_up_to<T>(
     }
 }
 
-/// Sends picture `number` until it arrives. A busy machine's kernel may drop datagrams, which is
-/// no fault of ours, so it is sent again after a while.
+/// Sends picture `number` until it arrives. It is resent every 500 ms, because the kernel of a busy
+/// machine may drop datagrams.
 pub(crate) fn deliver(from: &Side, to: &Side, number: u64, len: usize) -> Delivered {
     let data = FrameBytes::from(picture(number, len));
     wait("a frame", || {
