@@ -1,8 +1,9 @@
-//! Gaps in the sequence numbers: how long the runs of lost datagrams are, and how late
-//! reordered ones come.
+//! Gaps in the sequence numbers: measures runs of lost datagrams, and the lateness of reordered
+//! ones.
 //!
-//! A gap opens when a number is skipped. What still comes of it was reordered, and by how much
-//! is the time since the gap opened; what has not come after the reorder grace was lost.
+//! A gap opens when a number is skipped. A datagram that fills it later was reordered, and its
+//! lateness is the time since the gap opened. What is missing after the reorder grace counts as
+//! lost.
 
 use std::{
     collections::VecDeque,
@@ -11,13 +12,13 @@ use std::{
 
 use crate::net::recent::Recent;
 
-/// Follows the gaps of one direction of a session.
+/// Tracks the gaps of one direction of a session.
 #[derive(Clone, Debug)]
 pub struct GapTracker {
     gaps: VecDeque<Gap>,
     highest: Option<u64>,
     largest_burst: u16,
-    /// How late reordered datagrams were.
+    /// Lateness of reordered datagrams.
     lateness: Recent<Duration>,
 }
 
@@ -30,7 +31,7 @@ struct Gap {
 }
 
 impl GapTracker {
-    /// A tracker that has seen nothing.
+    /// Creates a tracker without arrivals.
     pub fn new() -> Self {
         Self {
             gaps: VecDeque::with_capacity(MAX_GAPS),
@@ -40,7 +41,7 @@ impl GapTracker {
         }
     }
 
-    /// Notes the arrival of a datagram that had not come before.
+    /// Records the arrival of a datagram that is not a duplicate.
     pub fn record(&mut self, now: Instant, sequence: u64) {
         let Some(highest) = self.highest else {
             self.highest = Some(sequence);
@@ -61,19 +62,20 @@ impl GapTracker {
         }
     }
 
-    /// How long to wait for reordered datagrams before a gap counts as loss: a quarter more than
-    /// the latest of the last seconds, at least [`MIN_GRACE`], at most [`MAX_GRACE`].
+    /// The reorder grace: how long to wait for reordered datagrams before a gap counts as loss. It
+    /// is a quarter more than the maximum lateness of the last 2 to 4 s, within [`MIN_GRACE`] and
+    /// [`MAX_GRACE`].
     pub fn grace(&mut self, now: Instant) -> Duration {
         (self.lateness.max(now).unwrap_or_default() * 5 / 4).clamp(MIN_GRACE, MAX_GRACE)
     }
 
-    /// The longest run of lost datagrams among the gaps that have become losses since the last call.
+    /// The most datagrams lost in one gap, among the gaps that became losses since the last call.
     pub fn take_largest_burst(&mut self, now: Instant) -> u16 {
         self.settle(now);
         std::mem::take(&mut self.largest_burst)
     }
 
-    /// How many datagrams are missing that may still come: their gaps are younger than the reorder
+    /// How many missing datagrams may still arrive, since their gaps are younger than the reorder
     /// grace.
     pub fn undecided(&mut self, now: Instant) -> u64 {
         self.settle(now);
@@ -115,16 +117,16 @@ impl Default for GapTracker {
     }
 }
 
-/// The reorder grace on a path that reorders nothing.
+/// The minimum reorder grace, used on a path that does not reorder.
 pub const MIN_GRACE: Duration = Duration::from_millis(1);
 
-/// The reorder grace at most: what comes later is as good as lost to a frame of 30 a second.
+/// The maximum reorder grace. At 30 frames per second, later datagrams are as good as lost.
 pub const MAX_GRACE: Duration = Duration::from_millis(25);
 
-/// How long reordering is remembered, at least.
+/// How long lateness is kept, at least.
 const REMEMBERED: Duration = Duration::from_secs(2);
 
-/// Gaps followed at once; beyond it the oldest counts as lost at once.
+/// Maximum number of open gaps; beyond it the oldest counts as lost at once.
 const MAX_GAPS: usize = 128;
 
 #[cfg(test)]

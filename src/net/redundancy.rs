@@ -1,21 +1,19 @@
-//! How many parity chunks the next frame gets.
+//! Chooses how many parity chunks the next frame gets.
 //!
-//! A chunk is lost or not, each by itself: then the number of lost ones among a block's source
-//! and parity chunks is binomial, and the least parity is sought that leaves more losses than
-//! parity in at most one frame in a hundred, to be mended by one round of asking, or in one of a
-//! thousand when asking is no use. For 98 chunks:
+//! If losses are independent, the number of lost chunks among a block's source and parity chunks is
+//! binomial. The count is the smallest that leaves more losses than parity in at most one frame in
+//! 100, which one NACK then repairs, or in one frame in 1000 when NACKs cannot help. For 98 chunks:
 //!
-//! | loss ratio | parity | frames that must ask | overhead with headers |
+//! | loss ratio | parity | frames that need a NACK | overhead with headers |
 //! |---|---|---|---|
 //! | 0.1 % | 2 | 0.02 % | 5.6 % |
 //! | 1 % | 4 | 0.4 % | 7.7 % |
 //! | 5 % | 11 | 0.8 % | 15.1 % |
 //! | 10 % | 20 | 0.7 % | 24.6 % |
 //!
-//! What is lost together is not mended so: bursts are what asking is for. Only the short ones
-//! are covered, and while more frames ask than should, the aim is ten times as strict. When reports
-//! stay away nothing can be asked for either, and longer bursts are covered as well.
-//! The count changes between frames only.
+//! This does not repair bursts; NACKs do. Parity covers only short bursts. While too many frames
+//! need NACKs, the target is ten times as strict. When reports stop, NACKs do not arrive either, so
+//! parity covers longer bursts too. The count changes between frames only.
 
 use std::{
     collections::VecDeque,
@@ -31,10 +29,11 @@ use crate::net::{
 /// How parity is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FecMode {
-    /// By what the receiver reports; [`UNTOLD_PERCENT`] if it reports nothing.
+    /// According to receiver reports; [`UNTOLD_PERCENT`] before the first one.
     #[default]
     Auto,
-    /// So many parity chunks to a hundred source chunks, rounded down, but at least one a block.
+    /// This many parity chunks per 100 source chunks, rounded down, but at least one per block;
+    /// none at 0.
     Percent(u8),
     /// None.
     Off,
@@ -47,12 +46,12 @@ pub struct Redundancy {
     /// Reports, oldest first.
     reports: VecDeque<(Instant, Totals)>,
     started: Option<Instant>,
-    /// Datagrams that a full queue has lost. More parity would only lengthen it.
+    /// Datagrams lost to a full queue. More parity would only lengthen the queue.
     overflowed: u64,
     lost_before: u64,
     last_loss: Option<Instant>,
     largest_burst: VecDeque<u16>,
-    /// The same of the last ten to twenty seconds.
+    /// The maximum burst of the last ten to twenty seconds.
     longest_burst: Recent<u16>,
     asking_helps: bool,
 }
@@ -65,7 +64,7 @@ struct Totals {
 }
 
 impl Redundancy {
-    /// For a stream whose receiver has reported nothing yet; `Auto` begins as if there were loss.
+    /// Starts without reports. `Auto` begins as if there were loss.
     pub fn new(mode: FecMode) -> Self {
         Self {
             mode,
@@ -80,14 +79,14 @@ impl Redundancy {
         }
     }
 
-    /// Whether an answer to a NACK can come before the frame is superseded: the round trip is
+    /// Whether the answer to a NACK can arrive before the frame is superseded: the round trip is
     /// known and shorter than a frame interval.
     pub fn set_asking_helps(&mut self, helps: bool) {
         self.asking_helps = helps;
     }
 
-    /// Takes what the receiver reports; an older report than the last is ignored. What was lost
-    /// since the last one while `is_congested` calls for no parity.
+    /// Handles a report; one that is not newer than the last is ignored. Losses since the last
+    /// report do not raise parity if `is_congested`.
     pub fn handle_report(&mut self, now: Instant, report: &Report, is_congested: bool) {
         if self.reports.back().is_some_and(|(_, last)| report.received <= last.received) {
             return;
@@ -112,7 +111,7 @@ impl Redundancy {
         self.longest_burst.record(now, burst);
     }
 
-    /// How many parity chunks a frame of `source_chunks` gets now; at most
+    /// The number of parity chunks for a frame of `source_chunks` at `now`, at most
     /// [`Blocks::parity_capacity`].
     pub fn parity_for(&self, now: Instant, source_chunks: u16) -> u16 {
         let blocks = Blocks::of(source_chunks);
@@ -127,8 +126,8 @@ impl Redundancy {
         wanted.min(blocks.parity_capacity())
     }
 
-    /// The loss ratio that parity is chosen for: of the last half second or the last two
-    /// seconds, whichever is worse.
+    /// The loss ratio that parity is chosen for: over the last half second or the last two seconds,
+    /// whichever is higher.
     pub fn loss_ratio(&self) -> f64 {
         self.loss_over(SHORT).max(self.loss_over(REPORTS))
     }
@@ -155,7 +154,7 @@ impl Redundancy {
         (each * blocks.count()).max(burst).max(FLOOR)
     }
 
-    /// Whether reports are overdue, so that requests would not come through either.
+    /// Whether reports are overdue, so that NACKs probably do not arrive either.
     fn is_deaf(&self, now: Instant) -> bool {
         let heard = self.reports.back().map(|(at, _)| *at);
         heard.is_some_and(|heard| now.saturating_duration_since(heard) >= OVERDUE)
@@ -168,7 +167,7 @@ impl Redundancy {
         if lost + received > 0.0 { lost / (lost + received) } else { 0.0 }
     }
 
-    /// Whether more frames than expected could not be mended by the parity they came with.
+    /// Whether more frames than expected needed a NACK or stayed incomplete.
     fn is_strained(&self) -> bool {
         let Some((then, now)) = self.span(REPORTS) else { return false };
         let since = |count: fn(&FrameCounts) -> u32| {
@@ -179,7 +178,7 @@ impl Redundancy {
         asked > MIN_STRAINED && asked > all * STRAINED_FRAMES
     }
 
-    /// The totals `reports` ago, or as long ago as they are kept, and now.
+    /// The totals `reports` reports ago, or the oldest kept, and the newest.
     fn span(&self, reports: usize) -> Option<(Totals, Totals)> {
         let (_, now) = self.reports.back()?;
         let (_, then) = self.reports.get(self.reports.len().saturating_sub(reports + 1))?;
@@ -187,13 +186,15 @@ impl Redundancy {
     }
 }
 
-/// The least parity with which at most `target` of the blocks of `source_chunks` lose
-/// more chunks than that, when each chunk is lost with probability `loss`; `most` if none below suffices.
+/// The smallest parity with which at most the share `target` of blocks of `source_chunks` lose more
+/// chunks than their parity, when each chunk is lost with probability `loss`; `most` if none below
+/// suffices.
 pub fn parity_against(source_chunks: u16, loss: f64, target: f64, most: u16) -> u16 {
     (0..most).find(|&parity| tail(source_chunks + parity, loss, parity) <= target).unwrap_or(most)
 }
 
-/// The probability that more than `more_than` of `count` are lost: 1 less the binomial terms up to it.
+/// The probability that more than `more_than` of `count` are lost: 1 less the binomial terms up to
+/// it.
 fn tail(count: u16, loss: f64, more_than: u16) -> f64 {
     let odds = loss / (1.0 - loss).max(f64::MIN_POSITIVE);
     let mut term = (1.0 - loss).powi(count.into());
@@ -220,44 +221,44 @@ fn push<T>(queue: &mut VecDeque<T>, limit: usize, item: T) {
     queue.push_back(item);
 }
 
-/// The percentage of `auto` as long as no report has come, and so for good without a
-/// control channel: at 98 chunks, 9 of them, which leaves 1 frame in 10,000 broken at 2 % loss.
+/// The percentage of `Auto` before the first report, and thus always without a control channel. A
+/// frame of 98 chunks gets 9, which leaves 1 frame in 10,000 broken at 2 % loss.
 pub const UNTOLD_PERCENT: u8 = 10;
 
-/// The parity of a frame at least, as long as there is any loss.
+/// The minimum parity of a frame while there is loss.
 const FLOOR: u16 = 2;
 
-/// Of frames that may have to ask.
+/// Share of frames that may need a NACK.
 const ASKING_FRAMES: f64 = 0.01;
 
-/// Of frames that may be lost when asking is no use.
+/// Share of frames that may be lost when NACKs cannot help.
 const LOST_FRAMES: f64 = 0.001;
 
-/// What both are multiplied with while too many frames ask.
+/// Factor on both while too many frames need NACKs.
 const STRICTER: f64 = 0.1;
 
-/// Of frames that have asked, from which on there are too many.
+/// Share of frames above which too many needed a NACK.
 const STRAINED_FRAMES: f64 = 0.03;
 
-/// Fewer than these say nothing.
+/// No more frames than this are too many, whatever their share.
 const MIN_STRAINED: f64 = 2.0;
 
-/// The longest burst that parity is raised for, since a longer one would cost more than asking.
+/// The longest burst that raises parity. Against a longer one, parity would cost more than NACKs.
 const COVERED_BURST: u16 = 6;
 
-/// Without a report for so long, the way back is taken to be cut: two were due.
+/// After this time without a report, the return path counts as cut: two were due.
 const OVERDUE: Duration = Duration::from_millis(120);
 
-/// Without loss for so long, there is no parity.
+/// After this time without loss, there is no parity.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// The same at the start of a stream, when there has been no loss at all.
+/// The same at the start of a stream without any loss yet.
 const QUIET_START: Duration = Duration::from_secs(1);
 
-/// Reports remembered: two seconds.
+/// Reports kept: two seconds.
 const REPORTS: usize = 40;
 
-/// Reports that the short view looks at: half a second.
+/// Reports in the short window: half a second.
 const SHORT: usize = 10;
 
 #[cfg(test)]
@@ -269,7 +270,7 @@ mod tests {
     const SOURCE: u16 = 98;
     const FRAMES: u32 = 1800;
 
-    /// Which datagrams of a path are lost.
+    /// Decides which datagrams of a path are lost.
     struct Loss {
         rng: Pcg64Mcg,
         ratio: f64,
@@ -278,7 +279,7 @@ mod tests {
     }
 
     impl Loss {
-        /// Independent when the mean burst is 1; else Gilbert's two states.
+        /// Independent loss if the mean burst is 1, otherwise the Gilbert model.
         fn loses(&mut self) -> bool {
             if self.mean_burst <= 1.0 {
                 return self.rng.random::<f64>() < self.ratio;
@@ -291,18 +292,18 @@ mod tests {
         }
     }
 
-    /// What came of a minute.
+    /// The result of a minute.
     struct Outcome {
         delivered: f64,
         overhead: f64,
     }
 
-    /// One direction of a path, and what its receiver reports.
+    /// One direction of a path, and its receiver's report.
     struct Path {
         loss: Loss,
         report: Report,
         burst: u16,
-        /// The longest bursts of the last frames.
+        /// The maximum bursts of the latest frames.
         bursts: VecDeque<u16>,
     }
 
@@ -313,7 +314,7 @@ mod tests {
             Self { loss, report: Report::default(), burst: 0, bursts: VecDeque::new() }
         }
 
-        /// Sends `count` datagrams; how many come.
+        /// Sends `count` datagrams; returns how many arrive.
         fn send(&mut self, count: u64) -> u64 {
             let before = self.report.received;
             for _ in 0..count {
@@ -326,7 +327,7 @@ mod tests {
             self.report.received - before
         }
 
-        /// What is asked for beyond what is needed, as the receiver does it.
+        /// How many chunks the receiver requests beyond `needed`.
         fn margin(&self, needed: u64) -> u64 {
             let ratio = self.loss.ratio;
             let random = (needed as f64 * ratio * 2.0).round() as u64 + u64::from(ratio >= 0.02);
@@ -335,7 +336,8 @@ mod tests {
         }
     }
 
-    /// A minute of frames of 98 chunks, with a report every other frame, and up to `rounds` rounds of asking.
+    /// A minute of frames of 98 chunks, with a report every other frame, and up to `rounds` NACKs
+    /// per frame.
     fn minute(mode: FecMode, ratio: f64, mean_burst: f64, rounds: u32, seed: u64) -> Outcome {
         let (mut there, mut back) =
             (Path::new(ratio, mean_burst, seed), Path::new(ratio, mean_burst, !seed));
@@ -352,7 +354,7 @@ mod tests {
             let asked = needed > 0;
             sent += burst;
             for _ in 0..rounds {
-                // The request itself may be lost.
+                // The NACK itself may be lost.
                 if needed > 0 && back.send(1) == 1 {
                     burst = needed + there.margin(needed);
                     needed -= needed.min(there.send(burst));
