@@ -1,4 +1,4 @@
-//! The TCP connections of the control channel, as the endpoint numbers them.
+//! The TCP connections of the control channel, by the endpoint's connection ids.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use mio::{Interest, Registry, Token, net::TcpStream};
 use super::faults::not_dialled;
 use crate::net::session::{ConnId, Endpoint};
 
-/// Every control connection, open or being opened.
+/// All control connections, open or being established.
 #[derive(Debug)]
 pub(super) struct Connections {
     first_token: usize,
@@ -23,25 +23,25 @@ pub(super) struct Connections {
 struct Connection {
     stream: TcpStream,
     outbox: Vec<u8>,
-    /// Where to, until it stands.
+    /// The destination, until the connection is established.
     connecting_to: Option<SocketAddr>,
-    /// Until when it is closing, if it is.
+    /// The deadline for closing, if it is closing.
     closing_until: Option<Instant>,
 }
 
 impl Connections {
-    /// Uses the tokens from `first_token` on.
+    /// Creates a set that uses the poll tokens from `first_token`.
     pub(super) fn new(first_token: usize) -> Self {
         Self { first_token, open: BTreeMap::new() }
     }
 
-    /// The connection of a poll's event.
+    /// The connection that a poll event belongs to.
     pub(super) fn of_token(&self, token: Token) -> Option<ConnId> {
         let conn = ConnId(token.0.checked_sub(self.first_token)? as u64);
         self.open.contains_key(&conn).then_some(conn)
     }
 
-    /// Begins to connect; how it went is told by an event, or by the error.
+    /// Starts connecting. The result comes by a poll event, unless an error is returned.
     pub(super) fn dial(
         &mut self,
         registry: &Registry,
@@ -51,7 +51,7 @@ impl Connections {
         self.add(registry, conn, TcpStream::connect(to)?, Some(to))
     }
 
-    /// Takes a connection that somebody made to us.
+    /// Takes over an incoming connection.
     pub(super) fn accept(
         &mut self,
         registry: &Registry,
@@ -61,7 +61,7 @@ impl Connections {
         self.add(registry, conn, stream, None)
     }
 
-    /// Writes `bytes` as soon as the peer takes them.
+    /// Writes `bytes` as soon as the peer accepts them.
     pub(super) fn write(&mut self, conn: ConnId, bytes: &[u8]) {
         if let Some(connection) = self.open.get_mut(&conn) {
             connection.outbox.extend_from_slice(bytes);
@@ -69,7 +69,7 @@ impl Connections {
         }
     }
 
-    /// Closes `conn`, after what is to be written, if the peer takes that in time.
+    /// Closes `conn` once pending bytes are written, or at a deadline.
     pub(super) fn close(&mut self, now: Instant, registry: &Registry, conn: ConnId) {
         if let Some(connection) = self.open.get_mut(&conn) {
             connection.closing_until = Some(now + CLOSE_DEADLINE);
@@ -80,7 +80,7 @@ impl Connections {
         }
     }
 
-    /// Closes those whose peers have not taken in time what was to be written.
+    /// Closes the connections that have reached their deadline.
     pub(super) fn handle_timeout(&mut self, now: Instant, registry: &Registry) {
         let is_over = |c: &Connection| c.closing_until.is_some_and(|until| until <= now);
         let over: Vec<_> =
@@ -90,17 +90,17 @@ impl Connections {
         }
     }
 
-    /// When there is one of them.
+    /// The next such deadline.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.open.values().filter_map(|c| c.closing_until).min()
     }
 
-    /// Whether something is still to be written.
+    /// Whether no established connection has bytes left to write.
     pub(super) fn is_flushed(&self) -> bool {
         self.open.values().all(|c| c.outbox.is_empty() || c.connecting_to.is_some())
     }
 
-    /// Acts on a poll's event for `conn`.
+    /// Handles a poll event for `conn`.
     pub(super) fn handle_ready(
         &mut self,
         registry: &Registry,
@@ -142,7 +142,7 @@ impl Connections {
         connecting_to: Option<SocketAddr>,
     ) -> io::Result<()> {
         let token = Token(self.first_token + conn.0 as usize);
-        // A message must not wait for another one (RFC 896's algorithm would make it).
+        // Disable Nagle's algorithm (RFC 896), so that a message does not wait for another.
         let _ = stream.set_nodelay(true);
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         let connection =
@@ -160,7 +160,7 @@ impl Connections {
 }
 
 impl Connection {
-    /// Whether the connection stands now; an error, if it never will.
+    /// Whether the connection is established now. Returns an error if it has failed.
     fn finish_connecting(&mut self) -> io::Result<bool> {
         if let Some(error) = self.stream.take_error()? {
             return Err(error);
@@ -183,20 +183,20 @@ impl Connection {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Who reads nothing is not there: the reading side notices, and says so.
+                    // A peer that reads nothing counts as gone; the next read reports it.
                     if self.outbox.len() > MAX_OUTBOX_LEN {
                         let _ = self.stream.shutdown(Shutdown::Both);
                         self.outbox.clear();
                     }
                     return;
                 }
-                // The reading side notices, and says so.
+                // The next read reports the error.
                 Err(_) => self.outbox.clear(),
             }
         }
     }
 
-    /// Reads what is there; false when the connection has ended.
+    /// Reads what is available. Returns false when the connection has ended.
     fn read(&mut self, mut handle: impl FnMut(&[u8])) -> bool {
         let mut buf = [0; 4096];
         for _ in 0..READS_AT_ONCE {
@@ -208,12 +208,12 @@ impl Connection {
                 Err(_) => return false,
             }
         }
-        // Who sends more control data at once than that is not having a conversation.
+        // So much control data at once is not a conversation.
         false
     }
 }
 
-/// How long a peer has to take what is written to it before its connection is closed.
+/// How long a peer may take to accept pending bytes before its connection is closed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 
 const MAX_OUTBOX_LEN: usize = 64 << 10;
@@ -233,7 +233,7 @@ mod tests {
         let mut connections = Connections::new(0);
         let conn = ConnId(1);
         connections.accept(poll.registry(), conn, TcpStream::from_std(stream)).unwrap();
-        // Until the kernel takes no more.
+        // Until the kernel accepts no more.
         for _ in 0..10_000 {
             if !connections.is_flushed() {
                 break;

@@ -1,4 +1,4 @@
-//! The loop: one thread, one `mio` poll, every socket, the endpoint.
+//! The network loop: one thread with one `mio` poll that drives every socket and the endpoint.
 
 use std::{
     io,
@@ -37,22 +37,22 @@ use crate::{
     },
 };
 
-/// What a driver is to run.
+/// The configuration of a driver.
 #[derive(Clone, Debug)]
 pub struct DriverConfig {
-    /// The endpoint's part.
+    /// The endpoint's configuration.
     pub endpoint: EndpointConfig,
     /// Where to listen; `None` for a side that only dials.
     pub listen: Option<Listen>,
-    /// What is asked of the UDP socket.
+    /// The options of the UDP socket.
     pub socket: SocketOptions,
-    /// A bad network for what leaves.
+    /// An emulated network for outgoing datagrams.
     pub egress: Option<NetemSpec>,
-    /// A bad network for what comes in.
+    /// An emulated network for incoming datagrams.
     pub ingress: Option<NetemSpec>,
 }
 
-/// The loop, ready to [`run`](Driver::run) on a thread of its own.
+/// The network loop, ready to [`run`](Driver::run) on its own thread.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something else, in any combination")]
 pub struct Driver {
@@ -66,16 +66,17 @@ pub struct Driver {
     egress: Option<Netem<Route>>,
     ingress: Option<Netem<Route>>,
     send_buf: Vec<u8>,
-    /// What the socket did not take yet: of the endpoint's, in `send_buf`, and of the bad network's.
+    /// Datagrams that the socket has not accepted yet: in `blocked` the endpoint's, which are in
+    /// `send_buf`; in `held` one of the emulated network.
     blocked: Option<Blocked>,
     held: Option<(Vec<u8>, Route)>,
-    /// Whether the poll wakes when the socket takes more.
+    /// Whether the poll wakes when the socket is writable.
     watches_writable: bool,
     more_to_receive: bool,
     more_to_accept: bool,
-    /// When to accept again, after the system had nothing to accept with.
+    /// When to accept again, after the system lacked the resources to accept.
     accept_after: Option<Instant>,
-    /// Whether that has been said; until all who waited have been accepted.
+    /// Whether that was reported; reset once all waiting connections are accepted.
     exhaustion_told: bool,
     last_warning: Option<Instant>,
     published: Option<Instant>,
@@ -87,25 +88,25 @@ pub struct Driver {
     closing: Option<Closing>,
 }
 
-/// A transmit in the driver's buffer, of which the socket has taken a part.
+/// A transmit in `send_buf` of which the socket has accepted a part.
 #[derive(Clone, Copy, Debug)]
 struct Blocked {
     transmit: Transmit,
-    /// Bytes, whole datagrams.
+    /// Bytes accepted, in complete datagrams.
     taken: usize,
 }
 
-/// The end, under way.
+/// A shutdown in progress.
 #[derive(Clone, Copy, Debug)]
 struct Closing {
     reason: CloseReason,
-    /// Whether goodbye has been said; what was handed over is sent before.
+    /// Whether goodbye has been sent; pending frames are sent first.
     said: bool,
     until: Instant,
 }
 
 impl Driver {
-    /// Binds the sockets; nothing moves before [`run`](Self::run).
+    /// Binds the sockets. Nothing is sent or received before [`run`](Self::run).
     pub fn bind(config: DriverConfig) -> Result<(Self, Handle), BindError> {
         let (mut udp, mut listener) = match config.listen {
             None => (UdpSocket::bind_any(config.socket)?, None),
@@ -116,7 +117,7 @@ impl Driver {
         if let Some(listener) = &mut listener {
             poll.registry().register(listener, LISTENER, Interest::READABLE)?;
         }
-        // Whoever makes the first parity waits until this is done, and it takes 20 ms.
+        // The first use of parity waits for this, which takes 20 ms.
         let warming = std::thread::Builder::new().spawn(fec::warm);
         drop(warming.inspect_err(|error| debug!("parity is prepared later: {error}")));
         let timer = Timer::new(poll.registry(), TIMER)?;
@@ -161,7 +162,7 @@ impl Driver {
         Ok((driver, handle))
     }
 
-    /// Runs until it is told to close.
+    /// Runs until told to close.
     pub fn run(mut self) {
         let mut ready = Events::with_capacity(64);
         self.drain();
@@ -186,7 +187,7 @@ impl Driver {
         self.publish(clock::now());
     }
 
-    /// One turn: inputs, what is due, outputs. Datagrams come before control messages, so that a
+    /// One turn: inputs, timeouts, outputs. Datagrams come before control messages, so that a
     /// goodbye does not overtake the last frame.
     fn turn(&mut self, ready: &Events) {
         if self.more_to_receive || ready.iter().any(|e| e.token() == UDP && e.is_readable()) {
@@ -218,8 +219,8 @@ impl Driver {
         }
         let now = clock::now();
         if self.endpoint.poll_timeout().is_some_and(|due| due <= now) {
-            // This thread may have lost its core since it last read the socket: what came meanwhile
-            // must not be taken for missing.
+            // This thread may have been descheduled since it last read the socket. Datagrams that
+            // arrived meanwhile must not count as missing.
             self.receive();
         }
         self.deliver_ingress(now);
@@ -227,7 +228,7 @@ impl Driver {
         self.endpoint.handle_timeout(now);
         self.connections.handle_timeout(now, self.poll.registry());
         self.shared.set_picture_bitrates(self.endpoint.picture_bitrates());
-        // A bad network of our own making takes its time as a real one does.
+        // An emulated network takes time, as a real one does.
         self.shared.set_sends_away(self.endpoint.sends_away() || self.egress.is_some());
         self.drain();
         self.unpublished = true;
@@ -250,15 +251,15 @@ impl Driver {
         let netem = [&self.egress, &self.ingress].into_iter().flatten();
         let due = netem.filter_map(Netem::poll_timeout).chain(self.endpoint.poll_timeout()).min();
         let torn = self.shared.wants_torn().then(|| self.endpoint.torn_due()).flatten();
-        // What has happened since the statistics were made readable is told though nothing follows.
-        // In a stream something does, and no turn is needed for that alone.
+        // Statistics are published after a while even if no turn follows. During a stream, turns
+        // follow anyway, so this adds none.
         let publish = self.published.filter(|_| self.unpublished).map(|at| at + PUBLISH_PATIENCE);
         let closing = self.closing.map(|closing| closing.until);
         let connections = self.connections.poll_timeout().into_iter().chain(self.accept_after);
         let due =
             due.into_iter().chain(torn).chain(closing).chain(publish).chain(connections).min()?;
         let timeout = due.saturating_duration_since(clock::now());
-        // What is due cannot be sent before the socket is writable, which ends the wait as well.
+        // Nothing due can be sent before the socket is writable, which also ends the wait.
         Some(if self.is_blocked() { timeout.max(BLOCKED_PATIENCE) } else { timeout })
     }
 
@@ -266,8 +267,8 @@ impl Driver {
         self.blocked.is_some() || self.held.is_some()
     }
 
-    /// Only while the socket takes no more: it says that it does after each datagram that has
-    /// left, and each such word would be a turn for nothing.
+    /// Watches for writability only while the socket is blocked: it becomes writable after each
+    /// datagram sent, and each such event would cost a useless turn.
     fn watch_writable(&mut self) {
         if self.is_blocked() == self.watches_writable {
             return;
@@ -294,7 +295,7 @@ impl Driver {
             Ok(more) => more,
             Err(error) => {
                 self.warn(&format!("receiving failed: {error}"));
-                // The rest is still there, and no event will say so again.
+                // The rest is still waiting, and no event will report it again.
                 true
             }
         };
@@ -326,7 +327,7 @@ impl Driver {
         }
     }
 
-    /// Whether there may be more: no event will say so again.
+    /// Returns whether more may be waiting; no event will report them again.
     fn accept_some(&mut self) -> bool {
         self.accept_after = None;
         let Some(listener) = &self.listener else { return false };
@@ -349,15 +350,15 @@ impl Driver {
                     self.pause_accepting(&error);
                     return false;
                 }
-                // It is about this connection, which has failed before it was accepted.
+                // The error concerns this connection, which failed before it was accepted.
                 Err(error) => debug!("accepting a connection failed: {error}"),
             }
         }
         true
     }
 
-    /// The poll tells of a waiting connection once, and no event tells when there is a descriptor
-    /// for it.
+    /// Retries after a pause: the poll reports a waiting connection only once, and no event tells
+    /// when a file descriptor is free.
     fn pause_accepting(&mut self, error: &io::Error) {
         self.accept_after = Some(clock::now() + ACCEPT_PAUSE);
         if !self.exhaustion_told {
@@ -403,13 +404,13 @@ impl Driver {
                 self.shared.stats().events_dropped += 1;
             }
             if is_urgent {
-                // Whoever waits for frames is the one to answer.
+                // The thread that waits for frames is the one to answer.
                 self.shared.wake_for_event();
             }
         }
     }
 
-    /// Ends every call, once all frames that were handed over are sent.
+    /// Ends every call, once all pending frames are sent.
     fn say_goodbye(&mut self) {
         let Some(closing) = &mut self.closing else { return };
         if closing.said || self.blocked.is_some() || self.endpoint.is_sending() {
@@ -445,7 +446,7 @@ impl Driver {
         }
     }
 
-    /// Sends until there is no more, or the socket takes no more for now.
+    /// Sends until nothing is left or the socket blocks.
     fn transmit(&mut self) {
         loop {
             let now = clock::now();
@@ -489,7 +490,8 @@ impl Driver {
         self.egress = Some(netem);
     }
 
-    /// A datagram of `len` bytes could not be sent. Who looks for the longest that can be is told.
+    /// Handles a failure to send a datagram of `len` bytes. Path MTU discovery is told if it was
+    /// too long.
     fn heed(&mut self, to: SocketAddr, len: usize, error: &io::Error) {
         if quinn_udp::is_msg_size_err(error) {
             let fits = interface_len(to);
@@ -514,7 +516,7 @@ impl Driver {
         }
     }
 
-    /// One warning a second: the weather is no news.
+    /// Logs at most one warning a second, since send errors are frequent.
     fn warn(&mut self, message: &str) {
         let now = clock::now();
         if self.last_warning.is_none_or(|at| now - at >= WARNING_INTERVAL) {
@@ -545,13 +547,13 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    /// However it ends, whoever waits for frames must not wait for ever.
+    /// Threads waiting for frames must wake however the driver ends.
     fn drop(&mut self) {
         self.shared.received.close();
     }
 }
 
-/// Whether the system, or this process, has no descriptor or no memory left for a connection.
+/// Whether the system or this process lacks a file descriptor or memory for a connection.
 fn is_exhaustion(error: &io::Error) -> bool {
     #[cfg(unix)]
     {
@@ -579,36 +581,37 @@ const WAKER: Token = Token(2);
 const TIMER: Token = Token(3);
 const FIRST_CONNECTION: usize = 4;
 
-/// Connections that are taken in one turn, so that a flood of them does not keep the stream waiting.
+/// The maximum number of connections accepted in one turn, so that a flood does not delay the
+/// stream.
 const ACCEPTS_AT_ONCE: usize = 16;
 
-/// How long to wait before accepting again, when there was no descriptor for a connection.
+/// The pause before accepting again, when there was no file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// From here on a millisecond more or less is nothing, and the poll's own timeout will do.
+/// From this duration, the millisecond resolution of the poll's own timeout suffices.
 const COARSE: Duration = Duration::from_millis(10);
 
-/// One batch: the most that fits a UDP payload, which is also the kernel's limit for a batch.
+/// One batch: the largest UDP payload, which is also the kernel's limit for a batch.
 const SEND_LEN: usize = crate::net::wire::datagram::MAX_DATAGRAM_LEN;
 
 const COMMAND_BACKLOG: usize = 64;
 const EVENT_BACKLOG: usize = 1024;
 
-/// How long to wait at least for a socket that takes no more.
+/// The minimum wait while the socket is blocked.
 const BLOCKED_PATIENCE: Duration = Duration::from_millis(1);
 
-/// How often the statistics are made readable.
+/// The minimum interval between publications of the statistics.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long they may wait for a turn that has something else to do.
+/// How long changed statistics may stay unpublished when no turn follows.
 const PUBLISH_PATIENCE: Duration = Duration::from_millis(250);
 
-/// How often the kernel is asked what it has dropped: reading its table takes a while.
+/// The interval of reading the kernel's drop counters, since parsing its table takes a while.
 const DROPS_INTERVAL: Duration = Duration::from_secs(1);
 
 const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a goodbye may take.
+/// How long the shutdown may take.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
@@ -630,7 +633,7 @@ mod tests {
         Driver::bind(config).unwrap()
     }
 
-    /// How many of `callers` have been greeted, once `at_least` have.
+    /// Returns how many of `callers` have received a greeting, once at least `at_least` have.
     fn greeted(callers: &[TcpStream], at_least: usize) -> usize {
         let is_greeted = |caller: &&TcpStream| caller.peek(&mut [0]).is_ok_and(|len| len > 0);
         for _ in 0..5000 {
@@ -647,7 +650,7 @@ mod tests {
     fn datagrams_are_read_between_the_connections_of_a_crowd() {
         let (mut driver, handle) = receiver();
         let to = handle.local_addr();
-        // No more than the kernel lets wait.
+        // No more than the kernel's backlog.
         let crowd = 2 * ACCEPTS_AT_ONCE;
         let caller = |_| {
             let caller = TcpStream::connect(to).unwrap();
@@ -659,9 +662,9 @@ mod tests {
         let mut ready = Events::with_capacity(64);
         for turn in 1..=2 {
             stranger.send_to(b"not ours", to).unwrap();
-            // Until the kernel has brought it, even on a busy machine.
+            // Time for the kernel to deliver it, even on a busy machine.
             std::thread::park_timeout(Duration::from_millis(20));
-            // The first turn is told of the connections; the others go on with them untold.
+            // The first turn gets the event for the connections; later turns continue without one.
             driver.poll.poll(&mut ready, Some(Duration::ZERO)).unwrap();
             driver.turn(&ready);
             assert_eq!(driver.endpoint.strays().foreign, turn as u64, "after turn {turn}");

@@ -1,4 +1,4 @@
-//! What the system says of an address that cannot be reached, told apart.
+//! Classifies the system's errors about unreachable addresses.
 
 use std::{
     io,
@@ -12,7 +12,7 @@ use nix::{net::if_::InterfaceFlags, sys::socket::SockaddrStorage};
 use super::zone::lacks_zone;
 use crate::net::session::{ConnId, Endpoint, LocalFault, WaitReason};
 
-/// Why this machine cannot reach `to`, if `error` says more than that nobody answers.
+/// Why this machine cannot reach `to`; `None` if `error` means only that there is no answer.
 fn fault(error: &io::Error, to: SocketAddr) -> Option<LocalFault> {
     use io::ErrorKind::{
         AddrNotAvailable, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable,
@@ -23,7 +23,7 @@ fn fault(error: &io::Error, to: SocketAddr) -> Option<LocalFault> {
     }
     match error.kind() {
         ConnectionRefused | ConnectionReset | TimedOut => None,
-        // No two systems agree on the word.
+        // Systems report different errors for these addresses.
         NetworkUnreachable | HostUnreachable | PermissionDenied | AddrNotAvailable
             if is_group(to.ip()) =>
         {
@@ -38,7 +38,7 @@ fn fault(error: &io::Error, to: SocketAddr) -> Option<LocalFault> {
     }
 }
 
-/// Whether `ip` stands for several machines.
+/// Whether `ip` is a broadcast or multicast address.
 fn is_group(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => v4.is_broadcast() || v4.is_multicast() || is_broadcast_of_a_network(v4),
@@ -46,7 +46,7 @@ fn is_group(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether `ip` is the broadcast address of a network that this machine is in.
+/// Whether `ip` is the broadcast address of a network of this machine.
 #[cfg(unix)]
 fn is_broadcast_of_a_network(ip: Ipv4Addr) -> bool {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return false };
@@ -59,8 +59,8 @@ fn is_broadcast_of_a_network(ip: Ipv4Addr) -> bool {
     networks.any(|(own, mask)| is_broadcast(ip, own, mask))
 }
 
-/// Whether `ip` is the broadcast address of the network of `own`. A network of two machines has none
-/// (RFC 3021).
+/// Whether `ip` is the broadcast address of the network of `own`. A network of two machines has
+/// none (RFC 3021).
 #[cfg(unix)]
 fn is_broadcast(ip: Ipv4Addr, own: Ipv4Addr, mask: Ipv4Addr) -> bool {
     let host_bits = !mask.to_bits();
@@ -72,8 +72,8 @@ fn is_broadcast_of_a_network(_: Ipv4Addr) -> bool {
     false
 }
 
-/// What the system says of an address that needs an interface and names none. It says so of connections only;
-/// a datagram would leave by any interface.
+/// The system's error for a link-local address without an interface. The system reports it only for
+/// connections; it would send a datagram by any interface.
 pub(super) fn no_zone() -> io::Error {
     #[cfg(unix)]
     {
@@ -101,7 +101,7 @@ fn by_number(_: &io::Error) -> LocalFault {
     LocalFault::Other
 }
 
-/// What keeps a datagram from leaving for `to`.
+/// Why a datagram to `to` cannot be sent.
 pub(super) fn reason(error: &io::Error, to: SocketAddr) -> WaitReason {
     match fault(error, to) {
         Some(fault) => WaitReason::Local { fault, said: said(error) },
@@ -110,7 +110,7 @@ pub(super) fn reason(error: &io::Error, to: SocketAddr) -> WaitReason {
     }
 }
 
-/// Tells `endpoint` that `conn` could not be made, and why.
+/// Reports to `endpoint` that `conn` could not be established, and why.
 pub(super) fn not_dialled(
     endpoint: &mut Endpoint,
     now: Instant,
@@ -128,7 +128,7 @@ fn is_refusal(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset)
 }
 
-/// The system's words without their number.
+/// The system's message without its number.
 fn said(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()

@@ -1,4 +1,4 @@
-//! Everybody else's hold on a driver: what they hand it, and what it tells.
+//! Handles by which other threads use a driver.
 
 use std::{
     net::SocketAddr,
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Everybody else's hold on a driver.
+/// A handle by which other threads use a driver.
 #[derive(Debug)]
 pub struct Handle {
     pub(super) waker: Arc<Waker>,
@@ -37,7 +37,7 @@ pub struct Handle {
     pub(super) local_addr: SocketAddr,
 }
 
-/// The part of a [`Handle`] that feeds frames, for the encoder's thread.
+/// The part of a [`Handle`] that takes frames, for the encoder's thread.
 #[derive(Clone, Debug)]
 pub struct FrameInlet {
     waker: Arc<Waker>,
@@ -46,28 +46,29 @@ pub struct FrameInlet {
     sends_away: Arc<AtomicBool>,
 }
 
-/// What the network side has seen and done.
+/// Statistics of the network thread.
 #[derive(Clone, Debug, Default)]
 pub struct NetStats {
-    /// Each call's.
+    /// The counters of each call.
     pub calls: Vec<(CallId, CallCounters)>,
-    /// All calls' together, those that have ended included.
+    /// The counters of all calls together, including those that have ended.
     pub totals: CallCounters,
     /// Datagrams that belonged to no call.
     pub strays: StrayCounters,
-    /// What became of what was sent.
+    /// Counters of datagrams sent.
     pub send: SendCounters,
-    /// The kernel's buffers.
+    /// The kernel's buffer sizes.
     pub buffers: Option<BufferSizes>,
-    /// Datagrams that the kernel dropped, a second old at most; `None` where it does not say.
+    /// Datagrams dropped by the kernel, read once a second; `None` where it does not report them.
     pub kernel_drops: Option<KernelDrops>,
-    /// What the bad network did, if there is one: to what left, and to what came.
+    /// The counters of the emulated network: the outgoing one if there is one, else the incoming
+    /// one.
     pub netem: Option<NetemCounters>,
-    /// Events that nobody fetched in time.
+    /// Events dropped because they were not fetched in time.
     pub events_dropped: u64,
 }
 
-/// What a driver and its handles share.
+/// State shared by a driver and its handles.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) outgoing: Latest<OutgoingFrame>,
@@ -78,12 +79,12 @@ pub(super) struct Shared {
     pub(super) arriving: Arriving,
     pub(super) torn: Latest<(CallId, TornFrame)>,
     wants_torn: Arc<AtomicBool>,
-    /// Whether there is an event that whoever waits for frames should not leave waiting.
+    /// Whether there is an event that must not wait for the next frame.
     urgent: Arc<AtomicBool>,
     stats: Arc<Mutex<NetStats>>,
 }
 
-/// What a driver is told.
+/// A command to a driver.
 #[derive(Debug)]
 pub(super) enum Command {
     Text(Line),
@@ -93,7 +94,7 @@ pub(super) enum Command {
 }
 
 impl Shared {
-    /// Nothing has happened yet; the kernel gave us `buffers`.
+    /// The initial state; `buffers`: the kernel's buffer sizes.
     pub(super) fn new(buffers: Option<BufferSizes>) -> Self {
         let stats = NetStats { buffers, ..NetStats::default() };
         Self {
@@ -109,40 +110,40 @@ impl Shared {
         }
     }
 
-    /// What pictures may take from now on.
+    /// Sets the bitrates available for pictures.
     pub(super) fn set_picture_bitrates(&self, bitrates: PictureBitrates) {
         *locked(&self.picture_bitrates) = bitrates;
     }
 
-    /// Whether what is sent leaves this machine.
+    /// Sets whether video goes to another machine.
     pub(super) fn set_sends_away(&self, away: bool) {
         self.sends_away.store(away, Ordering::Relaxed);
     }
 
-    /// Whether anybody wants torn frames.
+    /// Whether torn frames are wanted.
     pub(super) fn wants_torn(&self) -> bool {
         self.wants_torn.load(Ordering::Relaxed)
     }
 
-    /// Wakes whoever waits for frames, for the sake of an event.
+    /// Wakes the thread that waits for frames, because of an event.
     pub(super) fn wake_for_event(&self) {
         self.urgent.store(true, Ordering::Relaxed);
         self.received.nudge();
     }
 
-    /// What the network side has seen and done.
+    /// Statistics of the network thread.
     pub(super) fn stats(&self) -> MutexGuard<'_, NetStats> {
         locked(&self.stats)
     }
 }
 
 impl Handle {
-    /// Where the driver is bound.
+    /// The address the driver is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Where encoded frames go in.
+    /// Where encoded frames are pushed.
     pub fn inlet(&self) -> FrameInlet {
         FrameInlet {
             waker: Arc::clone(&self.waker),
@@ -152,37 +153,37 @@ impl Handle {
         }
     }
 
-    /// Where received frames come out; the newest wins. Closed when the driver has ended.
+    /// Where received frames are taken; the newest wins. Closed when the driver has ended.
     pub fn received(&self) -> Latest<Delivered> {
         self.shared.received.clone()
     }
 
-    /// The beginning of the frame that is still arriving. From now on whoever waits for received
-    /// frames is nudged when it has grown.
+    /// The prefix of the frame that is still arriving. From now on, a thread waiting for received
+    /// frames is woken when the prefix has grown.
     pub fn arriving(&self) -> Arriving {
         self.shared.arriving.want();
         self.shared.arriving.clone()
     }
 
-    /// Where torn frames come out; the newest wins. From now on whoever waits for received frames
-    /// is nudged when there is one; nothing is done for them before.
+    /// Where torn frames are taken; the newest wins. From now on they are produced, and a thread
+    /// waiting for received frames is woken for each.
     pub fn torn(&self) -> Latest<(CallId, TornFrame)> {
         self.shared.wants_torn.store(true, Ordering::Relaxed);
         self.shared.torn.clone()
     }
 
-    /// Raised with a nudge of whoever waits for received frames, when there is an event that should
-    /// not wait. Who waits for frames in another's place lowers it, and tells the other.
+    /// Set when a thread waiting for received frames is woken for an urgent event. A thread that
+    /// waits for frames in place of another clears it and informs that one.
     pub fn urgent(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.shared.urgent)
     }
 
-    /// The next event; waits up to `timeout` for one.
+    /// The next event; waits up to `timeout` for it.
     pub fn wait_event(&self, timeout: Duration) -> Option<Event> {
         self.events.recv_timeout(timeout).ok()
     }
 
-    /// Whole frames that were replaced by newer ones before anybody took them.
+    /// Received frames replaced by newer ones before they were taken.
     pub fn superseded(&self) -> u64 {
         self.shared.received.superseded()
     }
@@ -192,12 +193,12 @@ impl Handle {
         self.events.try_recv().ok()
     }
 
-    /// Says `line` to whoever is connected. False: too much is waiting to be said.
+    /// Sends `line` to every connected peer. Returns false if too many commands are pending.
     pub fn say(&self, line: Line) -> bool {
         self.command(Command::Text(line))
     }
 
-    /// What we send is now `stream`.
+    /// Sets the parameters of our stream.
     pub fn set_stream(&self, stream: StreamParams) {
         self.command(Command::Stream(stream));
     }
@@ -207,46 +208,47 @@ impl Handle {
         self.command(Command::Answer(ask, verdict));
     }
 
-    /// Says goodbye, and ends the driver.
+    /// Says goodbye and ends the driver.
     pub fn close(&self, reason: CloseReason) {
-        // Unlike the others it must not be dropped; a driver that is gone needs no telling.
+        // Unlike other commands this one must not be dropped. It is not needed if the driver has
+        // ended.
         let _ = self.waker.wake();
         let _ = self.commands.send(Command::Close(reason));
         let _ = self.waker.wake();
     }
 
-    /// What the network side has seen and done, a tenth of a second old at most.
+    /// Statistics of the network thread, up to 250 ms old.
     pub fn stats(&self) -> NetStats {
         self.shared.stats().clone()
     }
 
     fn command(&self, command: Command) -> bool {
         let taken = self.commands.try_send(command).is_ok();
-        // The only error is a poll that is gone, and then nobody needs to be woken.
+        // Waking fails only if the driver has ended.
         let _ = self.waker.wake();
         taken
     }
 }
 
 impl FrameInlet {
-    /// What pictures may take, as of now.
+    /// The bitrates available for pictures now.
     pub fn picture_bitrates(&self) -> PictureBitrates {
         *locked(&self.picture_bitrates)
     }
 
-    /// Whether frames leave this machine, as of now. While they do not, the receiver works on the
-    /// same cores, and there is no way to them that could be used meanwhile.
+    /// Whether frames go to another machine. Otherwise the receiver shares our cores, and no
+    /// transmission time can be used for encoding.
     pub fn sends_away(&self) -> bool {
         self.sends_away.load(Ordering::Relaxed)
     }
 
-    /// Says that a frame that was handed over has grown, or has ended.
+    /// Signals that a pushed frame has grown or ended.
     pub fn wake(&self) {
-        // The only error is a poll that is gone, and then nobody needs to be woken.
+        // Waking fails only if the driver has ended.
         let _ = self.waker.wake();
     }
 
-    /// Hands a frame over; true, if one that was not sent yet has been replaced.
+    /// Pushes a frame. Returns true if it replaced one that was not taken yet.
     pub fn push(&self, frame: OutgoingFrame) -> bool {
         let replaced = self.outgoing.put(frame).is_some();
         let _ = self.waker.wake();
@@ -254,7 +256,7 @@ impl FrameInlet {
     }
 }
 
-/// No code of ours panics amid a change.
+/// Poisoning is ignored, since none of our code panics in the middle of a change.
 fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,34 +1,34 @@
-//! How many datagrams the kernel has dropped before we could take them, and why.
+//! Counts the datagrams that the kernel dropped before we received them, and why.
 //!
-//! Linux tells each socket's drops by `SO_MEMINFO`, whatever the reason: want of room, or a UDP checksum that is wrong.
-//! The reason it tells only of all sockets together, in `/proc/net/snmp` and `snmp6`. So a drop is for want of room if
-//! such have become more, and no more than wrong checksums do not explain.
-//! Elsewhere nobody tells.
+//! Linux reports each socket's drops by `SO_MEMINFO`, without the reason: a full buffer, or a wrong
+//! UDP checksum. It reports reasons only for all sockets together, in `/proc/net/snmp` and `snmp6`.
+//! Of a socket's drops, as many as possible are attributed to wrong checksums, and the rest to
+//! overruns, up to the machine's counts. Other systems report nothing.
 //!
-//! `/proc/net/udp` has a socket's drops as well, but is read in pieces: when other sockets are closed between two of
-//! them, rows move, and one may be missing.
+//! `/proc/net/udp` also has the drops of each socket, but is read in pieces: if other sockets are
+//! closed between two of them, rows move and one may be missing.
 
 use std::{fs, os::fd::AsFd};
 
 #[cfg(target_os = "linux")]
 use nix::{getsockopt_impl, sockopt_impl};
 
-/// Datagrams for one socket that the kernel has dropped since the socket was made.
+/// Datagrams to one socket that the kernel has dropped since the socket was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelDrops {
-    /// For want of room: the receive buffer was full.
+    /// The receive buffer was full.
     pub overruns: u64,
-    /// Since their UDP checksum was wrong: they were damaged on the way.
+    /// The UDP checksum was wrong: they were damaged in transit.
     pub bad_checksums: u64,
 }
 
-/// Tells a new socket's drops from those that the machine had before.
+/// Separates a new socket's drops from earlier ones of the machine.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DropWatch {
     before: Option<Reasons>,
 }
 
-/// What became of all the machine's sockets together, both IP versions.
+/// Drops of all the machine's sockets together, both IP versions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Reasons {
     overruns: u64,
@@ -36,12 +36,12 @@ struct Reasons {
 }
 
 impl DropWatch {
-    /// Of a socket that is made now.
+    /// For a socket that is created now.
     pub(super) fn new() -> Self {
         Self { before: Reasons::read() }
     }
 
-    /// As of now; `None` where the system does not say.
+    /// The drops so far; `None` where the system does not report them.
     pub(super) fn read(&self, socket: impl AsFd) -> Option<KernelDrops> {
         let all = drops_of(socket)?;
         let reasons = if all > 0 { self.before.zip(Reasons::read()) } else { None };
@@ -50,8 +50,8 @@ impl DropWatch {
 }
 
 impl KernelDrops {
-    /// Of `all` drops of a socket, while the machine's sockets had them for these `reasons`; room is
-    /// what is wanting where nothing is known of those.
+    /// Splits `all` drops of a socket, given the `reasons` of the machine's drops; without them,
+    /// all count as overruns.
     fn of(all: u64, reasons: Option<Reasons>) -> Self {
         let Some(reasons) = reasons else { return Self { overruns: all, bad_checksums: 0 } };
         let bad_checksums = all.min(reasons.bad_checksums);
@@ -62,7 +62,7 @@ impl KernelDrops {
 impl Reasons {
     fn read() -> Option<Self> {
         let v4 = v4_reasons(&fs::read_to_string("/proc/self/net/snmp").ok()?)?;
-        // There is none on a machine without IPv6.
+        // A machine without IPv6 has no such file.
         let v6 = fs::read_to_string("/proc/self/net/snmp6")
             .map_or_else(|_| Self::default(), |t| v6_reasons(&t));
         Some(Self {
@@ -78,7 +78,7 @@ impl Reasons {
         }
     }
 
-    /// From counters by name; those that a kernel does not know are zero.
+    /// Sums named counters; those unknown to a kernel are zero.
     fn of(count: impl Fn(&str) -> Option<u64>) -> Self {
         let count = |name| count(name).unwrap_or(0);
         Self {
@@ -88,7 +88,7 @@ impl Reasons {
     }
 }
 
-/// All drops of a socket since it was made.
+/// All drops of a socket since it was created.
 #[cfg(target_os = "linux")]
 fn drops_of(socket: impl AsFd) -> Option<u64> {
     let memory = nix::sys::socket::getsockopt(&socket, SocketMemory).ok()?;
@@ -102,7 +102,7 @@ fn drops_of(_: impl AsFd) -> Option<u64> {
 
 #[cfg(target_os = "linux")]
 sockopt_impl!(
-    /// What a socket's memory is used for, and what was dropped for want of it.
+    /// A socket's memory use, and its drops.
     SocketMemory,
     GetOnly,
     libc::SOL_SOCKET,
@@ -110,7 +110,7 @@ sockopt_impl!(
     [u32; SOCKET_MEMORY_FIELDS]
 );
 
-/// `snmp` has two lines for each protocol: names, and counts in the same order.
+/// Parses `snmp`, which has two lines for each protocol: names, and counts in the same order.
 fn v4_reasons(table: &str) -> Option<Reasons> {
     let mut lines = table.lines().filter(|line| line.starts_with("Udp: "));
     let (names, counts) = (lines.next()?, lines.next()?);
@@ -121,7 +121,7 @@ fn v4_reasons(table: &str) -> Option<Reasons> {
     Some(Reasons::of(of))
 }
 
-/// `snmp6` has a line for each counter.
+/// Parses `snmp6`, which has a line for each counter.
 fn v6_reasons(table: &str) -> Reasons {
     Reasons::of(|wanted| {
         let mut pairs = table.lines().filter_map(|line| line.split_once(char::is_whitespace));
@@ -130,7 +130,7 @@ fn v6_reasons(table: &str) -> Reasons {
     })
 }
 
-/// `SK_MEMINFO_VARS` of Linux: what `SO_MEMINFO` answers with since 4.12.
+/// `SK_MEMINFO_VARS` of Linux: the number of fields of `SO_MEMINFO` since 4.12.
 #[cfg(target_os = "linux")]
 const SOCKET_MEMORY_FIELDS: usize = 9;
 
@@ -204,9 +204,10 @@ UdpLite6RcvbufErrors            \t99
         let to = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let (watch, addr) = (DropWatch::new(), to.local_addr().unwrap());
         let [high, low] = addr.port().to_be_bytes();
-        // A short one the kernel checks before it knows the socket; a long one when it is taken.
+        // The kernel checks a short datagram before it finds the socket, and a long one when it is
+        // read.
         let mut datagram = [7; 208];
-        // Ports, length, and a checksum that is wrong.
+        // Ports, length, and a wrong checksum.
         datagram[..8].copy_from_slice(&[high, low, high, low, 0, 208, 0xba, 0xad]);
         for _ in 0..3 {
             raw.send_to(&datagram, &SockAddr::from(addr)).unwrap();
@@ -215,8 +216,9 @@ UdpLite6RcvbufErrors            \t99
         assert_eq!(drops, KernelDrops { overruns: 0, bad_checksums: 3 });
     }
 
-    /// Waits until `socket` has dropped `least` datagrams, or a bound has passed. A busy kernel delivers what was
-    /// sent over loopback only a while after `send` has returned, and checks a checksum when the datagram is taken.
+    /// Waits until `socket` has dropped `least` datagrams, or for 20 s. A busy kernel delivers
+    /// loopback datagrams some time after `send` returns, and checks a checksum only when the
+    /// datagram is read.
     #[cfg(target_os = "linux")]
     fn await_drops(watch: &DropWatch, socket: &std::net::UdpSocket, least: u64) -> KernelDrops {
         let until = crate::clock::now() + std::time::Duration::from_secs(20);
@@ -231,7 +233,7 @@ UdpLite6RcvbufErrors            \t99
         }
     }
 
-    /// `/proc/net/udp` loses rows then.
+    /// In this case `/proc/net/udp` loses rows.
     #[test]
     #[cfg(target_os = "linux")]
     fn a_socket_is_never_missed_while_others_come_and_go() {

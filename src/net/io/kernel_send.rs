@@ -1,8 +1,8 @@
-//! Hands datagrams to the kernel, a batch in one call.
+//! Passes datagrams to the kernel, a batch in one call.
 //!
-//! On Linux the segment length is an option of the socket, set when it changes, and the call is a
-//! plain `sendto`. `quinn-udp` passes it in a control message, and with it always the byte of the
-//! IP header that ECN and DSCP share, so that no DSCP could leave. Elsewhere it does the sending.
+//! On Linux the segment length is a socket option, set when it changes, and the call is a plain
+//! `sendto`. `quinn-udp` passes it in a control message, always together with the header byte that
+//! ECN and DSCP share, which would clear the DSCP. Other systems use `quinn-udp`.
 
 use std::io;
 
@@ -11,15 +11,16 @@ use quinn_udp::UdpSocketState;
 
 use crate::net::route::Route;
 
-/// What the kernel knows of segments.
+/// The kernel's segmentation state of one socket.
 #[derive(Debug, Default)]
 pub(super) struct KernelSend {
-    /// Bytes at which the kernel cuts; 0: nowhere.
+    /// The segment length set in the kernel; 0: no segmentation.
     segment_len: usize,
 }
 
 impl KernelSend {
-    /// Sends `contents` as datagrams of `segment_len` bytes, the last may be shorter: all or none.
+    /// Sends all or none of `contents` as datagrams of `segment_len` bytes; the last may be
+    /// shorter.
     pub(super) fn send(
         &mut self,
         socket: &UdpSocket,
@@ -28,7 +29,7 @@ impl KernelSend {
         contents: &[u8],
         segment_len: usize,
     ) -> io::Result<()> {
-        // One that is no longer than a segment is left whole, so the option may stay.
+        // A datagram no longer than the segment length is not split, so the option may stay set.
         if contents.len() > segment_len {
             self.segment_at(socket, segment_len)?;
         } else if contents.len() > self.segment_len {
@@ -42,12 +43,12 @@ impl KernelSend {
         }
     }
 
-    /// Whether the kernel would cut anything.
+    /// Whether segmentation is enabled.
     pub(super) fn segments(&self) -> bool {
         self.segment_len > 0
     }
 
-    /// Makes the kernel cut at `len` bytes, or nowhere if that is 0.
+    /// Sets the kernel's segment length; 0 disables segmentation.
     pub(super) fn segment_at(&mut self, socket: &UdpSocket, len: usize) -> io::Result<()> {
         if len != self.segment_len {
             set_segment_len(socket, len)?;
@@ -61,7 +62,7 @@ impl KernelSend {
 fn set_segment_len(socket: &UdpSocket, len: usize) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
 
-    // A datagram has less than 65,536 bytes.
+    // A datagram has fewer than 65,536 bytes.
     Ok(setsockopt(socket, UdpGsoSegment, &(len as i32))?)
 }
 
@@ -78,8 +79,8 @@ fn send_now(
         Some(local) => linux::send_from(socket, local, to.peer, contents),
     };
     match result {
-        // Whoever asks for the error queue is told when a queue of this machine is full. It is a loss like
-        // any other, and of a batch some may have left.
+        // With the error queue enabled, the kernel reports a full local queue. It counts as network
+        // loss, and some datagrams of a batch may have been sent.
         Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
         result => result,
     }
@@ -102,7 +103,7 @@ mod linux {
 
     use crate::net::route::LocalIp;
 
-    /// Sends from `local`, whichever address the kernel would have taken.
+    /// Sends from the address `local` instead of the kernel's choice.
     pub(super) fn send_from(
         socket: &impl AsRawFd,
         local: LocalIp,
@@ -131,7 +132,7 @@ mod linux {
         })
     }
 
-    /// Room for one message's control data. `sendmsg` would allocate it anew each time.
+    /// A buffer for one message's control data; `sendmsg` would allocate one each time.
     struct Headers {
         v4: MultiHeaders<SockaddrStorage>,
         v6: MultiHeaders<SockaddrStorage>,

@@ -1,4 +1,4 @@
-//! Names to addresses, on threads of their own: a name service may take many seconds.
+//! Resolves host names on separate threads, since a lookup may take many seconds.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket},
@@ -17,10 +17,10 @@ use super::{
 };
 use crate::net::session::{LocalFault, LookupId, WaitReason};
 
-/// What a name was found to stand for, or why that is not known.
+/// The addresses of a name, or why they are unknown.
 pub(super) type Found = (LookupId, Result<Vec<SocketAddr>, WaitReason>);
 
-/// Looks names up while others wait for nothing.
+/// Resolves host names without blocking.
 #[derive(Debug)]
 pub(super) struct Resolver {
     waker: Arc<Waker>,
@@ -29,18 +29,18 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    /// Wakes with `waker` when something was found.
+    /// A resolver that wakes `waker` for each result.
     pub(super) fn new(waker: Arc<Waker>) -> Self {
         let (found, finds) = channel();
         Self { waker, found, finds }
     }
 
-    /// Begins to look `host` up. An endpoint asks once for each of its targets at a time, so there are
-    /// no more threads than targets.
+    /// Starts a lookup of `host`. An endpoint has at most one lookup for each target, which bounds
+    /// the number of threads.
     pub(super) fn look_up(&self, id: LookupId, host: String, port: u16) {
         let (waker, found) = (Arc::clone(&self.waker), self.found.clone());
         let look_up = move || {
-            // The errors are a driver and a poll that are gone, and then nobody wants to know.
+            // These fail only if the driver has ended.
             let _ = found.send((id, addresses(&host, port)));
             let _ = waker.wake();
         };
@@ -50,7 +50,7 @@ impl Resolver {
         }
     }
 
-    /// The next that was found.
+    /// The next result.
     pub(super) fn try_found(&self) -> Option<Found> {
         self.finds.try_recv().ok()
     }
@@ -69,10 +69,11 @@ fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, WaitReason> {
     }
 }
 
-/// Whether a lookup may have failed for want of descriptors: the system then calls every name unknown.
+/// The fault, if a lookup may have failed for lack of file descriptors, which the system reports as
+/// an unknown name.
 fn exhaustion() -> Option<WaitReason> {
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    // Held together: a lookup needs several, and those that it had are free again.
+    // All at once: a lookup needs several, and has released those it had.
     let sockets: Result<Vec<_>, _> =
         (0..LOOKUP_DESCRIPTORS).map(|_| UdpSocket::bind(any)).collect();
     match reason(&sockets.err()?, any) {
@@ -81,14 +82,14 @@ fn exhaustion() -> Option<WaitReason> {
     }
 }
 
-/// For the files of the name service, its sockets, and the order of the addresses.
+/// For the configuration files of name resolution, its sockets, and sorting the addresses.
 const LOOKUP_DESCRIPTORS: usize = 3;
 
 fn unresolved(error: String) -> WaitReason {
     WaitReason::Unresolved { error }
 }
 
-/// The system's words without Rust's prefix.
+/// The system's message without Rust's prefix.
 fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
