@@ -1,28 +1,28 @@
-//! The one place that reads the machine's clock.
+//! The only module that reads the machine's clocks.
 //!
-//! Everything below `net::io`, the video sources and `app` gets time as an
-//! argument; those three ask here. The monotonic clock is the one that V4L2
-//! stamps its buffers with, so a camera's capture time and ours are comparable.
+//! Only `net::io`, the video sources and `app` call it; everything below them gets time as an
+//! argument. The monotonic clock is the one that V4L2 stamps its buffers with, so a camera's
+//! capture time is comparable with ours.
 
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Now, on the monotonic clock.
+/// The monotonic clock's time.
 #[expect(clippy::disallowed_methods, reason = "the place where the clock is read")]
 pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Now, as time since the epoch of this machine's monotonic clock (its boot, on Linux).
+/// The monotonic clock's time since its epoch (on Linux, the machine's boot).
 ///
-/// Two processes on one machine read the same clock, so this is what they can
-/// tell each other; an [`Instant`] cannot leave its process.
+/// All processes on one machine read the same clock, so they can exchange this value. An
+/// [`Instant`] is meaningful in its process only.
 pub fn monotonic() -> Duration {
     duration(clock_gettime(ClockId::Monotonic))
 }
 
-/// The instant at which the monotonic clock showed `at`, or `None` before the clock's epoch.
+/// The instant at which the monotonic clock showed `at`; `None` before its epoch.
 pub fn instant_of_monotonic(at: Duration) -> Option<Instant> {
     let (now, reading) = (now(), monotonic());
     match at.checked_sub(reading) {

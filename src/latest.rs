@@ -1,8 +1,7 @@
-//! `Latest<T>`: the one-slot mailbox between threads, in which the newest wins.
+//! `Latest<T>`: a one-slot mailbox between threads, in which the newest value wins.
 //!
-//! A queue of pictures is latency: whoever is behind should skip to the newest,
-//! not work through the old ones. So a hand-over holds one value: putting
-//! replaces what nobody took, and counts it.
+//! A queue of pictures adds latency: a slow consumer should skip to the newest. The mailbox
+//! therefore holds one value. Putting another replaces a value that was not taken, and counts it.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -15,21 +14,21 @@ pub struct Latest<T> {
     shared: Arc<Shared<T>>,
 }
 
-/// What became of a wait for a value.
+/// The result of a wait for a value.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken<T> {
     /// The newest value.
     Value(T),
-    /// Nothing was put, but there is something to look at elsewhere.
+    /// No value, but the waiter was woken to check something else.
     Nudged,
-    /// Nothing was put in time.
+    /// No value within the timeout.
     TimedOut,
-    /// Nothing is there, and nothing will come any more.
+    /// No value, and the mailbox is closed.
     Closed,
 }
 
 impl<T> Taken<T> {
-    /// The same with another value, if there is one.
+    /// Maps the value, if there is one.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Taken<U> {
         match self {
             Self::Value(value) => Taken::Value(change(value)),
@@ -46,9 +45,9 @@ impl<T> Latest<T> {
         Self::default()
     }
 
-    /// Puts `value`, and gives back the one it replaced, if nobody had taken it.
+    /// Puts `value`, and returns the value that it replaced, if that was not taken.
     ///
-    /// On a closed mailbox the value itself comes back.
+    /// On a closed mailbox, returns `value` itself.
     pub fn put(&self, value: T) -> Option<T> {
         let mut slot = self.lock();
         if slot.closed {
@@ -61,19 +60,19 @@ impl<T> Latest<T> {
         replaced
     }
 
-    /// Takes the newest value if one is there.
+    /// Takes the value, if there is one.
     pub fn try_take(&self) -> Option<T> {
         self.hand_out(&mut self.lock())
     }
 
-    /// Wakes whoever waits, or will next, without a value.
+    /// Wakes the current or next waiter without a value.
     pub fn nudge(&self) {
         self.lock().nudged = true;
         self.shared.put.notify_one();
     }
 
-    /// Waits up to `timeout` for a value, or to be nudged. A value put before the mailbox was
-    /// closed is still handed out; one that is there makes a nudge needless.
+    /// Waits up to `timeout` for a value or a nudge. A value put before the mailbox was closed is
+    /// still returned. Returning a value also clears a pending nudge.
     pub fn take(&self, timeout: Duration) -> Taken<T> {
         let slot = self.lock();
         let (mut slot, _) = self
@@ -90,9 +89,9 @@ impl<T> Latest<T> {
         }
     }
 
-    /// Waits up to `timeout` until the last value put was taken. True: nothing is there.
+    /// Waits up to `timeout` until the value has been taken. Returns true if the mailbox is empty.
     ///
-    /// For who makes values on demand, and none that nobody takes.
+    /// For a producer that makes values on demand.
     pub fn wait_empty(&self, timeout: Duration) -> bool {
         let mut slot = self.lock();
         slot.awaited = true;
@@ -105,7 +104,7 @@ impl<T> Latest<T> {
         slot.value.is_none()
     }
 
-    /// Says that nothing more will come, and wakes whoever waits.
+    /// Closes the mailbox and wakes all waiters.
     pub fn close(&self) {
         self.lock().closed = true;
         self.shared.put.notify_all();
@@ -117,14 +116,14 @@ impl<T> Latest<T> {
         self.lock().closed
     }
 
-    /// How many values were replaced before anybody took them.
+    /// The number of values replaced before they were taken.
     pub fn superseded(&self) -> u64 {
         self.lock().superseded
     }
 
     fn hand_out(&self, slot: &mut Slot<T>) -> Option<T> {
         let value = slot.value.take();
-        // Nobody waits for that but a source without a rate, and waking costs a system call.
+        // Only a source without a rate waits for this, and waking costs a system call.
         if slot.awaited && value.is_some() {
             self.shared.taken.notify_all();
         }
@@ -132,7 +131,7 @@ impl<T> Latest<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slot<T>> {
-        // No code of ours runs under the lock, so a poisoned slot is still whole.
+        // No foreign code runs under the lock, so a poisoned slot is still consistent.
         self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -165,7 +164,7 @@ struct Slot<T> {
     superseded: u64,
     closed: bool,
     nudged: bool,
-    /// Somebody waits until the value is taken.
+    /// Whether a thread waits until the value is taken.
     awaited: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The shell: arguments in, exit code out.
+//! Parses the arguments, runs the program and returns the exit code.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! What the user types: the definitions of every verb and option, from which the help, the
-//! completions and the man page are made too.
+//! The command line: definitions of all verbs and options, from which the help, the completions and
+//! the man pages are generated.
 
 pub mod args;
 pub(crate) mod values;
@@ -17,25 +17,26 @@ use clap::{
 pub use args::Cli;
 pub use values::{HostPort, MaxDatagramLen, Quality, Rate};
 
-/// What the user typed; or, when that is no command, the exit code, with everything said.
+/// Parses the command line. If there is nothing to run, prints the help or the error and returns
+/// the exit code.
 ///
 /// Usage errors are one line, like every other error, and exit with 2.
 pub fn parse() -> Result<Cli, ExitCode> {
     Cli::try_parse().map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Nobody is left to tell if standard output is gone.
+            // A closed standard output cannot be reported.
             let _ = error.print();
             ExitCode::SUCCESS
         }
         _ => {
-            // Nor if standard error is.
+            // Nor can a closed standard error.
             let _ = writeln!(io::stderr(), "udpchat: {}", one_line(&error));
             ExitCode::from(EXIT_USAGE)
         }
     })
 }
 
-/// The man page of `udpchat`, and one for each verb: file names and contents in roff.
+/// The man pages of `udpchat` and of each verb: file names and contents in roff.
 pub fn man_pages() -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut whole = Cli::command().disable_help_subcommand(true);
     whole.build();
@@ -54,7 +55,7 @@ fn man_page(mut command: Command) -> io::Result<Vec<u8>> {
     let usage = command.render_usage().to_string();
     let extra = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let is_whole = command.has_subcommands();
-    // The page shows what `--help` does.
+    // The page shows the same options as `--help`.
     let command = command.mut_args(|arg| arg.hide_short_help(false));
     let command = command.override_usage(usage.trim_start_matches("Usage: ").to_owned());
     let page = clap_mangen::Man::new(command).manual("udpchat");
@@ -76,7 +77,7 @@ fn man_page(mut command: Command) -> io::Result<Vec<u8>> {
     Ok(roff)
 }
 
-/// A section whose lines stay as they are.
+/// A section whose lines are not filled.
 fn as_typed(heading: &str, text: &str) -> Vec<u8> {
     let mut page = roff::Roff::new();
     page.control("SH", [heading]).control("nf", []);
@@ -86,7 +87,8 @@ fn as_typed(heading: &str, text: &str) -> Vec<u8> {
     page.control("fi", []).to_roff().into_bytes()
 }
 
-/// What clap says in several paragraphs: the first one, what was meant, and where to read on.
+/// Condenses clap's error to one line: its first paragraph, a suggestion, and a pointer to the
+/// help.
 fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let said = text.split("\n\n").next().unwrap_or_default();
@@ -103,7 +105,7 @@ fn one_line(error: &clap::Error) -> String {
     }
 }
 
-/// What the user may have meant.
+/// What the user probably meant.
 fn meant(error: &clap::Error) -> Option<String> {
     let suggested =
         [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
@@ -121,7 +123,7 @@ fn meant(error: &clap::Error) -> Option<String> {
     }
 }
 
-/// The verb that is meant by another word, or by a host that is given alone.
+/// The verb suggested for an unknown word, or for a host without a verb.
 fn meant_verb(typed: &str) -> Option<String> {
     let synonym = SYNONYMS.iter().find(|(_, words)| words.contains(&typed));
     let verb = synonym.map(|(verb, _)| (*verb).to_owned());
@@ -129,7 +131,7 @@ fn meant_verb(typed: &str) -> Option<String> {
     verb.or_else(|| looks_like_host.then(|| format!("udpchat chat {typed}")))
 }
 
-/// What people call the verbs elsewhere.
+/// Other words for the verbs.
 const SYNONYMS: [(&str, &[&str]); 6] = [
     ("recv", &["receive", "listen", "watch", "view", "play"]),
     ("send", &["stream", "camera", "publish"]),
@@ -150,7 +152,7 @@ const EXIT_STATUS: &str = "\
 2     the command makes no sense
 130   ended on the spot by a second Ctrl-C; 128 + N by a second signal N";
 
-/// The verb by which the program tries, in a child, whether the window toolkit starts.
+/// The hidden verb that tests, in a child process, whether the window toolkit starts.
 pub(crate) const WINDOW_TRIAL: &str = "window-trial";
 
 /// The exit code of a usage error.
@@ -162,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    /// The verbs that people see.
+    /// The visible verbs.
     fn verbs() -> Vec<Command> {
         let mut whole = Cli::command();
         whole.build();
@@ -170,7 +172,7 @@ mod tests {
         whole.get_subcommands().filter(seen).cloned().collect()
     }
 
-    /// The long options of `verb`, without those that every verb has.
+    /// The long options of `verb`, without those common to all verbs.
     fn options(verb: &Command) -> BTreeSet<&str> {
         let common = ["help", "verbose", "quiet"];
         verb.get_arguments()
@@ -249,7 +251,7 @@ mod tests {
         assert!(named >= 2 * verbs().len(), "{named}");
     }
 
-    /// A page's words without its commands.
+    /// A page's text without roff requests.
     fn plain(roff: &[u8]) -> String {
         let text = String::from_utf8(roff.to_vec()).unwrap();
         let text =
@@ -321,12 +323,12 @@ mod tests {
         let fine = [
             ErrorKind::DisplayHelp,
             ErrorKind::DisplayVersion,
-            // A verb that is only mentioned.
+            // A verb mentioned without its arguments.
             ErrorKind::MissingRequiredArgument,
         ];
         let shown: Vec<String> = documents.into_iter().flat_map(commands).collect();
         let wrong = shown.iter().filter(|command| {
-            // Which verb does not matter there.
+            // A placeholder for any verb.
             let command = command.replace("VERB", "send");
             let words = command.split_whitespace().map(|word| word.trim_matches('\''));
             Cli::try_parse_from(words).is_err_and(|error| !fine.contains(&error.kind()))

@@ -1,4 +1,4 @@
-//! Values of options, parsed once into what the program works with.
+//! Option values, parsed once into the program's types.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// `HOST[:PORT]`, not looked up yet.
+/// `HOST[:PORT]`, not resolved yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
     /// A name or an address, without brackets.
@@ -30,16 +30,16 @@ pub struct HostPort {
     pub port: u16,
 }
 
-/// The largest datagram, in bytes of UDP payload; `None`: what the path is found to carry.
+/// The maximum datagram length, in bytes of UDP payload; `None`: found by path MTU discovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxDatagramLen(pub Option<usize>);
 
-/// A source, whose path need not be UTF-8.
+/// Parses a source. Its path need not be UTF-8.
 pub(crate) fn source() -> impl TypedValueParser<Value = SourceSpec> {
     OsStringValueParser::new().map(SourceSpec::from)
 }
 
-/// An output, whose path need not be UTF-8.
+/// Parses an output. Its path need not be UTF-8.
 pub(crate) fn output() -> impl TypedValueParser<Value = OutputSpec> {
     OsStringValueParser::new().try_map(OutputSpec::try_from)
 }
@@ -57,7 +57,7 @@ pub(crate) fn host_port(text: &str) -> Result<HostPort, String> {
     Ok(HostPort { host: host.to_owned(), port: port.unwrap_or(DEFAULT_PORT) })
 }
 
-/// Fails if no single machine can have the address `ip`, which was written as `host`.
+/// Fails if the address `ip`, written as `host`, cannot belong to a single machine.
 fn check_is_one_machine(host: &str, ip: IpAddr) -> Result<(), String> {
     if ip.is_unspecified() {
         let loopback = if ip.is_ipv4() { "127.0.0.1" } else { "::1" };
@@ -121,17 +121,17 @@ pub(crate) fn dscp(text: &str) -> Result<Dscp, String> {
     }
 }
 
-/// How good the pictures are that are encoded here.
+/// JPEG quality of pictures encoded here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quality {
-    /// As good as the path can bear, but no better than [`highest`](Self::highest).
+    /// As high as the path allows, up to [`highest`](Self::highest).
     Auto,
-    /// JPEG quality 1 to 100, whatever the path can bear.
+    /// JPEG quality 1 to 100, regardless of the path.
     Fixed(u8),
 }
 
 impl Quality {
-    /// The best JPEG quality there will be, which is also that of the first picture.
+    /// The highest JPEG quality, also used for the first picture.
     pub fn highest(self) -> u8 {
         match self {
             Self::Auto => HIGHEST_AUTO_QUALITY,
@@ -139,7 +139,7 @@ impl Quality {
         }
     }
 
-    /// The same where nobody reports what the path can bear.
+    /// The quality without receiver reports: fixed at the highest.
     #[must_use]
     pub fn unreported(self) -> Self {
         Self::Fixed(self.highest())
@@ -176,7 +176,7 @@ pub(crate) fn fec(text: &str) -> Result<FecMode, String> {
     }
 }
 
-/// Bits a second: `8M`, `500k`, `1.5Mbit` or a plain number.
+/// A bitrate in bit/s: `8M`, `500k`, `1.5Mbit` or a plain number.
 pub(crate) fn bitrate(text: &str) -> Result<u64, String> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text[number.len()..].to_ascii_lowercase();
@@ -201,12 +201,12 @@ pub(crate) fn playout_delay(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give milliseconds, from 0 to 1000".to_owned())
 }
 
-/// How many pictures a second a source gives.
+/// The rate of a source's pictures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
-    /// So many.
+    /// In frames a second.
     PerSecond(f64),
-    /// The next one as soon as the encoder has taken the last.
+    /// As fast as the encoder takes them.
     Max,
 }
 
@@ -234,7 +234,7 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
             None => Err(format!("'{rest}' after ] is no :PORT")),
         };
     }
-    // More than one colon is an IPv6 address without a port.
+    // With more than one colon it is an IPv6 address without a port.
     match text.split_once(':') {
         Some((host, rest)) if !rest.contains(':') => Ok((host, Some(port(rest)?))),
         _ => Ok((text, None)),
@@ -245,13 +245,13 @@ fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| format!("'{text}' is no port: give a number from 0 to 65535"))
 }
 
-/// Less is no video, whatever is done to it.
+/// In bit/s. No useful video fits into less.
 const LEAST_BITRATE: f64 = 1e5;
 
-/// More than any link has.
+/// In bit/s. More than any link carries.
 const MOST_BITRATE: f64 = 1e12;
 
-/// Where a JPEG of a face is hard to tell from the picture it was made of.
+/// At this quality, a JPEG of a face is hard to tell from the original.
 const HIGHEST_AUTO_QUALITY: u8 = 80;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Fitting images into another size and sampling, for a recording that has only one of each.
+//! Fits images into another size and sampling, for a recording, which has only one of each.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use super::{
     scale::Shrinker,
 };
 
-/// The size and the planes of an image.
+/// The size and pixel format of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// Width and height.
     pub size: Size,
-    /// How the samples are laid out.
+    /// The pixel format.
     pub format: PixelFormat,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Layout {
     }
 }
 
-/// Converts images to one planar layout, and keeps its memory.
+/// Converts images to one planar layout, reusing its buffers.
 #[derive(Debug)]
 pub struct Fitter {
     shrinker: Shrinker,
@@ -45,16 +45,16 @@ pub struct Fitter {
 }
 
 impl Fitter {
-    /// One without memory yet.
+    /// A fitter without buffers yet.
     pub fn new() -> Self {
         Self { shrinker: Shrinker::new(), spare: Image::empty(), columns: Vec::new() }
     }
 
-    /// Brings a planar `image` to a planar `layout`. The whole picture is in it, with its aspect ratio:
-    /// black bars fill what it leaves over. False: `image` had the layout, or was a half, a
-    /// quarter, two or four times of it.
+    /// Converts a planar `image` to a planar `layout`. The whole picture is kept with its aspect
+    /// ratio; black bars fill the rest. Returns false if `image` already had the format and the
+    /// size, or a half, a quarter, twice or four times the size.
     ///
-    /// Bilinear, after halving. Only a recorder pays for it.
+    /// Bilinear, after halving. Only recorders need this.
     pub fn fit(&mut self, image: &mut Image, layout: Layout) -> bool {
         if image.format == layout.format && self.shrinker.match_size(image, layout.size) {
             return false;
@@ -64,7 +64,7 @@ impl Fitter {
         true
     }
 
-    /// Brings a planar `image` to `size`, whatever becomes of its aspect ratio.
+    /// Scales a planar `image` to `size`, ignoring the aspect ratio.
     #[cfg(any(test, not(feature = "opencv")))]
     pub(super) fn stretch(&mut self, image: &mut Image, size: Size) {
         if image.size() != size {
@@ -77,9 +77,9 @@ impl Fitter {
         }
     }
 
-    /// Makes `image` one of this `layout` with itself at `place`.
+    /// Redraws `image` at `place` in an image of this `layout`.
     fn draw(&mut self, image: &mut Image, layout: Layout, place: Rect) {
-        // A bilinear sample looks at two rows and columns: what is more than twice as large is
+        // A bilinear sample uses two rows and two columns, so anything more than twice as large is
         // averaged first.
         while image.width >= 2 * place.width && image.height >= 2 * place.height {
             image.halve_into(&mut self.spare);
@@ -93,7 +93,7 @@ impl Fitter {
         std::mem::swap(image, &mut self.spare);
     }
 
-    /// Draws each plane of `image` at `place` of the spare one.
+    /// Resamples each plane of `image` to `place` in the spare image.
     fn resample(&mut self, image: &Image, place: Rect) {
         let Self { spare, columns, .. } = self;
         let (from_widths, widths) = (plane_sizes(image), plane_sizes(spare));
@@ -119,7 +119,7 @@ impl Default for Fitter {
     }
 }
 
-/// A part of an image, in pixels or in samples of a plane.
+/// A rectangle in pixels, or in samples of a plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Rect {
     left: usize,
@@ -129,8 +129,8 @@ struct Rect {
 }
 
 impl Rect {
-    /// The largest place in the middle of `to` that has the aspect ratio of `from`: all of `to`,
-    /// if its own is nearly the same.
+    /// The largest centred rectangle in `to` with the aspect ratio of `from`, or all of `to` if the
+    /// ratios nearly agree.
     fn fitting(from: Size, to: Size) -> Self {
         let scaled = |side: usize, by: usize, of: usize| ((side * by + of / 2) / of).max(1);
         let nearly =
@@ -141,7 +141,7 @@ impl Rect {
         } else {
             width = nearly(scaled(from.width, to.height, from.height).min(width), width);
         }
-        // Even, so that a chroma sample belongs to the picture or to a bar.
+        // Even, so that each chroma sample belongs either to the picture or to a bar.
         let even = |side: usize| side / 2 * 2;
         let (left, top) = (even((to.width - width) / 2), even((to.height - height) / 2));
         Self { left, top, width, height }
@@ -151,7 +151,7 @@ impl Rect {
         Size { width: self.width, height: self.height }
     }
 
-    /// The same place in the chroma planes of `image`.
+    /// The same rectangle in the chroma planes of `image`.
     fn in_chroma(self, image: &Image) -> Self {
         let (across, down) = match image.format {
             PixelFormat::Yuv420 => (2, 2),
@@ -167,7 +167,7 @@ impl Rect {
     }
 }
 
-/// Two neighbouring samples and the share of the second, in 256ths.
+/// Two neighbouring samples and the weight of the second, in 1/256.
 #[derive(Debug, Clone, Copy)]
 struct Tap {
     first: usize,
@@ -176,7 +176,7 @@ struct Tap {
 }
 
 impl Tap {
-    /// For sample `index` of `to`, when there are `from` of them. Their centres stand over each other.
+    /// For sample `index` of `to`, resampled from `from` samples. The centres are aligned.
     fn at(index: usize, from: usize, to: usize) -> Self {
         let centre = (2 * index + 1) * from * 128 / to;
         let position = centre.saturating_sub(128).min((from - 1) * 256);
@@ -191,7 +191,7 @@ fn plane_sizes(image: &Image) -> [Size; 3] {
     [image.size(), chroma, chroma]
 }
 
-/// `width` is that of `to`.
+/// `width` is the width of `to`.
 fn resample_plane(
     from: &[u8],
     from_size: Size,
@@ -225,7 +225,7 @@ fn fill_black(image: &mut Image) {
     cr.fill(NEUTRAL);
 }
 
-/// Chroma without colour.
+/// Neutral chroma.
 const NEUTRAL: u8 = 128;
 
 #[cfg(test)]
@@ -279,7 +279,7 @@ mod tests {
     fn the_aspect_ratio_is_kept_between_black_bars() {
         let mut image = flat(90, 160, PixelFormat::Yuv420);
         assert!(Fitter::new().fit(&mut image, layout(160, 90, PixelFormat::Yuv420)));
-        // 51 of 160 columns, from the 54th on.
+        // 51 of 160 columns, starting at the 54th.
         let row: Vec<u8> = (0..160).map(|x| image.luma_at(x, 45)).collect();
         let (left, right) = (row.iter().position(|&l| l > 0), row.iter().rposition(|&l| l > 0));
         assert_eq!((left, right), (Some(54), Some(104)));

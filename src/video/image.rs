@@ -2,32 +2,31 @@
 
 use std::{fmt, str::FromStr};
 
-/// How the bytes of an [`Image`] are laid out. All are 8 bits a sample, rows
-/// packed without padding, and the planar ones are full range (JFIF: black is
-/// 0, white 255, neutral chroma 128), which is what JPEG itself uses.
+/// The memory layout of an [`Image`]. All formats have 8 bits a sample and rows without padding.
+/// The planar ones are full range, as in JPEG (JFIF: black is 0, white 255, neutral chroma 128).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PixelFormat {
     /// Interleaved blue, green, red: OpenCV's native layout.
     Bgr,
     /// Luma only.
     Gray,
-    /// Planes Y, Cb, Cr; chroma halved both ways, rounded up.
+    /// Planes Y, Cb, Cr; chroma halved in both directions, rounded up.
     Yuv420,
     /// Planes Y, Cb, Cr; chroma halved in width, rounded up.
     Yuv422,
-    /// Planes Y, Cb, Cr of one size.
+    /// Planes Y, Cb, Cr of equal size.
     Yuv444,
 }
 
 impl PixelFormat {
-    /// Bytes that an image of this layout has.
+    /// The length of an image in this layout, in bytes.
     pub fn data_len(self, width: usize, height: usize) -> usize {
         let (chroma_width, chroma_height) = self.chroma_size(width, height);
         let first = if self == Self::Bgr { 3 * width * height } else { width * height };
         first + 2 * chroma_width * chroma_height
     }
 
-    /// Width and height of each chroma plane; zero where there is none.
+    /// Width and height of each chroma plane; zero if there is none.
     pub fn chroma_size(self, width: usize, height: usize) -> (usize, usize) {
         match self {
             Self::Bgr | Self::Gray => (0, 0),
@@ -47,43 +46,42 @@ pub struct Image {
     pub height: usize,
     /// The layout of `data`.
     pub format: PixelFormat,
-    /// The samples, as `format` says.
+    /// The samples in the layout `format`.
     pub data: Vec<u8>,
 }
 
 impl Image {
-    /// An image of these samples, whose number must be what the layout asks for.
+    /// An image of these samples. Panics if their number does not match the layout.
     pub fn new(width: usize, height: usize, format: PixelFormat, data: Vec<u8>) -> Self {
         let expected = format.data_len(width, height);
         assert_eq!(data.len(), expected, "a {width}x{height} {format:?} image");
         Self { width, height, format, data }
     }
 
-    /// A black image (in planar colour layouts: black with zero chroma, which is green, until filled).
+    /// An image of zero samples: black, or in planar colour layouts green, as chroma is zero too.
     pub fn blank(width: usize, height: usize, format: PixelFormat) -> Self {
         Self::new(width, height, format, vec![0; format.data_len(width, height)])
     }
 
-    /// An image of no pixels: something to decode into.
+    /// An image without pixels, to decode into.
     pub fn empty() -> Self {
         Self::new(0, 0, PixelFormat::Gray, Vec::new())
     }
 
-    /// Makes this an image of another size or layout, keeping the allocation.
-    /// The samples are whatever was there.
+    /// Changes the size or layout, keeping the allocation. The samples are then unspecified.
     pub fn reshape(&mut self, width: usize, height: usize, format: PixelFormat) {
         self.data.resize(format.data_len(width, height), 0);
         (self.width, self.height, self.format) = (width, height, format);
     }
 
-    /// Its size.
+    /// The size in pixels.
     pub fn size(&self) -> Size {
         Size { width: self.width, height: self.height }
     }
 
     /// The planes Y, Cb, Cr; the last two are empty for grey.
     ///
-    /// Interleaved pixels have no planes: asking a BGR image is a bug.
+    /// Panics for BGR, whose pixels are interleaved.
     pub fn planes(&self) -> [&[u8]; 3] {
         assert_ne!(self.format, PixelFormat::Bgr, "interleaved pixels have no planes");
         let (luma, chroma) = self.data.split_at(self.width * self.height);
@@ -91,7 +89,7 @@ impl Image {
         [luma, cb, cr]
     }
 
-    /// The planes as [`planes`](Self::planes), to write into.
+    /// The planes, as [`planes`](Self::planes), for writing.
     pub fn planes_mut(&mut self) -> [&mut [u8]; 3] {
         assert_ne!(self.format, PixelFormat::Bgr, "interleaved pixels have no planes");
         let (luma, chroma) = self.data.split_at_mut(self.width * self.height);
@@ -100,7 +98,7 @@ impl Image {
         [luma, cb, cr]
     }
 
-    /// The brightness of one pixel, 0 to 255 (of a BGR pixel: by BT.601's weights).
+    /// The luma of one pixel, 0 to 255; for BGR, by BT.601's weights.
     pub fn luma_at(&self, x: usize, y: usize) -> u8 {
         let at = y * self.width + x;
         if self.format != PixelFormat::Bgr {
@@ -110,7 +108,7 @@ impl Image {
         ((29 * blue + 150 * green + 77 * red + 128) >> 8) as u8
     }
 
-    /// Drops the colour of a planar image, which costs nothing. BGR stays as it is.
+    /// Drops the chroma of a planar image without copying. Does nothing to BGR.
     pub fn drop_chroma(&mut self) {
         if self.format != PixelFormat::Bgr {
             self.data.truncate(self.width * self.height);
@@ -118,9 +116,9 @@ impl Image {
         }
     }
 
-    /// The same picture as BGR (chroma repeated, not interpolated).
+    /// Converts to BGR; chroma is repeated, not interpolated.
     ///
-    /// 2.6 ms at 720p; what is to be shown fast is decoded as BGR at once.
+    /// Takes 2.6 ms at 720p. Where latency matters, decode to BGR directly.
     #[must_use]
     pub fn to_bgr(&self) -> Self {
         if self.format == PixelFormat::Bgr {
@@ -166,7 +164,7 @@ pub struct Size {
 }
 
 impl Size {
-    /// A size, if both sides and all pixels are within the limits.
+    /// A size, if the sides and the number of pixels are within the limits.
     pub fn new(width: usize, height: usize) -> Result<Self, SizeError> {
         let fits = |side: usize| (MIN_SIDE..=MAX_SIDE).contains(&side);
         if fits(width) && fits(height) && width * height <= MAX_PIXELS {
@@ -196,13 +194,13 @@ impl fmt::Display for Size {
     }
 }
 
-/// Why something is not a [`Size`].
+/// Why a text or a pair of numbers is not a [`Size`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SizeError {
-    /// Not two numbers.
+    /// Not of the form `WIDTHxHEIGHT`.
     #[error("{0:?} is not WIDTHxHEIGHT in pixels, for example 1280x720")]
     Junk(String),
-    /// A side beyond the limits.
+    /// A side or the number of pixels is beyond the limits.
     #[error(
         "{width}x{height} is out of range: each side must be {MIN_SIDE} to {MAX_SIDE} pixels, \
          and all of them {MAX_PIXELS} at most"
@@ -215,21 +213,21 @@ pub enum SizeError {
     },
 }
 
-/// What chroma adds to luma for blue, green and red: JFIF's factors, as 65536ths, rounded.
+/// The chroma terms of blue, green and red: JFIF's factors in 1/65536, rounded.
 fn bgr_offsets(cb: u8, cr: u8) -> [i32; 3] {
     let (cb, cr) = (i32::from(cb) - 128, i32::from(cr) - 128);
     let offsets = [116_130 * cb, -22_554 * cb - 46_802 * cr, 91_881 * cr];
     offsets.map(|offset| (offset + 0x8000) >> 16)
 }
 
-/// The smallest side: one macroblock of a 4:2:0 JPEG. Nothing smaller is a video.
+/// The smallest side: one macroblock of a 4:2:0 JPEG.
 pub const MIN_SIDE: usize = 16;
 
 /// The largest side: twice 4K.
 pub const MAX_SIDE: usize = 8192;
 
-/// The most pixels: those of 8K video, and a little more. No header can make us allocate more than
-/// three bytes for each, 100 MB, for one image; a receiver has three or four.
+/// The maximum number of pixels: slightly more than 8K video. A header can thus make us allocate at
+/// most three bytes for each, 100 MB, for one image; a receiver has three or four.
 pub const MAX_PIXELS: usize = 1 << 25;
 
 #[cfg(test)]

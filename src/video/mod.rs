@@ -1,7 +1,7 @@
-//! Pictures: where they come from, how they are coded, where they go.
+//! Pictures: sources, coding and sinks.
 //!
-//! A *frame* is one encoded picture, an *image* its decoded pixels. Nothing
-//! here knows a socket; the application carries frames between the two sides.
+//! A *frame* is one encoded picture, an *image* its decoded pixels. This module does not use the
+//! network; the application carries frames between the two sides.
 
 pub mod fit;
 pub mod image;

@@ -1,9 +1,9 @@
-//! Halving and doubling images: what a narrow path asks of a sender, and a recording of one size
-//! of whoever records such a sender.
+//! Halves and doubles images: for a sender on a narrow path, and for a receiver that records such a
+//! stream at a single size.
 
 use super::image::{Image, PixelFormat, Size};
 
-/// Makes images smaller by powers of two, and keeps its memory.
+/// Shrinks images by powers of two, reusing its buffers.
 #[derive(Debug)]
 pub struct Shrinker {
     image: Image,
@@ -11,13 +11,13 @@ pub struct Shrinker {
 }
 
 impl Shrinker {
-    /// One without memory yet.
+    /// A shrinker without buffers yet.
     pub fn new() -> Self {
         Self { image: Image::empty(), spare: Image::empty() }
     }
 
     /// `image` with width and height divided by `divisor`, a power of two, rounded up at each
-    /// halving; by 1 it is the image itself.
+    /// halving. With 1 it is the image itself.
     pub fn divide<'a>(&'a mut self, image: &'a Image, divisor: u32) -> &'a Image {
         assert!(divisor.is_power_of_two(), "a division by {divisor}");
         if divisor == 1 {
@@ -31,8 +31,8 @@ impl Shrinker {
         &self.image
     }
 
-    /// Brings `image` to `size`, if one of both is the other divided by 2 or 4. False: it is not,
-    /// and nothing has changed.
+    /// Scales `image` to `size` if one is the other divided by 1, 2 or 4. Returns false, leaving
+    /// `image` unchanged, if not.
     pub fn match_size(&mut self, image: &mut Image, size: Size) -> bool {
         let steps = |from: Size, to: Size| (0..=MOST_HALVINGS).find(|&n| halved(from, n) == to);
         if let Some(halvings) = steps(image.size(), size) {
@@ -59,10 +59,10 @@ impl Default for Shrinker {
 }
 
 impl Image {
-    /// Makes `target` this image at half the width and height, rounded up: each sample is the mean
-    /// of four, at an odd edge of two. Its format is the same.
+    /// Halves width and height into `target`, rounded up. Each sample is the mean of four, or of
+    /// two at an odd edge. The format is the same.
     ///
-    /// As long as seven copies of the planes, five of BGR pixels: 0.3 and 0.6 ms at 720p.
+    /// Takes as long as seven copies of planar data, or five of BGR: 0.3 and 0.6 ms at 720p.
     pub fn halve_into(&self, target: &mut Self) {
         target.reshape(self.width.div_ceil(2), self.height.div_ceil(2), self.format);
         if self.format == PixelFormat::Bgr {
@@ -75,8 +75,8 @@ impl Image {
         }
     }
 
-    /// Makes `target` this image with each sample repeated in both directions, cut to `size`,
-    /// whose half (rounded up) this one's must be.
+    /// Doubles width and height into `target` by repeating samples, cropped to `size`. This image
+    /// must be half of `size`, rounded up.
     pub fn double_into(&self, size: Size, target: &mut Self) {
         assert_eq!(halved(size, 1), self.size(), "half of {size}");
         target.reshape(size.width, size.height, self.format);
@@ -91,7 +91,7 @@ impl Image {
     }
 }
 
-/// `size` halved so many times, rounded up each time.
+/// `size` halved `times` times, rounded up each time.
 fn halved(size: Size, times: u32) -> Size {
     let side = |side: usize| side.div_ceil(1 << times);
     Size { width: side(size.width), height: side(size.height) }
@@ -135,7 +135,7 @@ fn double_plane<const N: usize>(from: &[u8], to: &mut [u8], width: usize) {
     }
 }
 
-/// By 4 in each direction: a sender goes no further.
+/// By 4 in each direction, the most that a sender uses.
 const MOST_HALVINGS: u32 = 2;
 
 #[cfg(test)]
@@ -159,7 +159,7 @@ mod tests {
         half
     }
 
-    /// What the definition says, sample by sample.
+    /// The definition, sample by sample.
     fn mean(plane: &[u8], width: usize, samples: usize, x: usize, y: usize, i: usize) -> u8 {
         let height = plane.len() / (samples * width);
         let (xs, ys) = (2 * x..(2 * x + 2).min(width), 2 * y..(2 * y + 2).min(height));
@@ -199,7 +199,7 @@ mod tests {
                     prop_assert!(sample.abs_diff(expected) == 0, "{at}: {sample}, {expected}");
                 }
             }
-            // And there and back nothing moves.
+            // Doubling and halving again changes nothing.
             let (mut doubled, mut shrinker) = (half.clone(), Shrinker::new());
             prop_assert!(shrinker.match_size(&mut doubled, image.size()));
             prop_assert_eq!(doubled.size(), image.size());

@@ -1,8 +1,8 @@
-//! Pixels that are not square: every picture that is sent has square ones.
+//! Non-square pixels. Every picture that is sent has square ones.
 
 use crate::video::image::Size;
 
-/// The aspect ratio of a pixel; neither number need make sense.
+/// A pixel's aspect ratio, unchecked.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct PixelAspect {
     pub(super) width: f64,
@@ -10,8 +10,8 @@ pub(super) struct PixelAspect {
 }
 
 impl PixelAspect {
-    /// The size at which a picture of this `size` has square pixels: one side is stretched, so that
-    /// nothing of the picture is lost; or the other one is shortened, where there is no room.
+    /// The size at which the picture has square pixels. One side is stretched, so that no detail is
+    /// lost, or the other is shortened if the stretched size is beyond the limits.
     pub(super) fn squared(self, size: Size) -> Size {
         let ratio = self.width / self.height;
         if !SANE_RATIOS.contains(&ratio) || (ratio - 1.0).abs() < NEARLY_SQUARE {
@@ -34,10 +34,10 @@ impl PixelAspect {
     }
 }
 
-/// Beyond this it is damage: anamorphic film has 2, and the most of television 64/45.
+/// Ratios outside are treated as damage: anamorphic film has 2, television at most 64/45.
 const SANE_RATIOS: std::ops::RangeInclusive<f64> = 0.125..=8.0;
 
-/// Less is the rounding of some encoder, and no eye sees it.
+/// Smaller deviations are an encoder's rounding and not visible.
 const NEARLY_SQUARE: f64 = 0.005;
 
 #[cfg(test)]

@@ -7,9 +7,9 @@
 //! └───────────────────────────────────────┴───────────────┘
 //! ```
 //!
-//! Both rows say the same. A picture that was put together from two frames has
-//! two numbers, and a stale one an old number: so a test can tell from the
-//! decoded pixels alone. The check keeps any other picture from being read as one.
+//! Both rows encode the same number. A picture composed of two frames has two different numbers,
+//! and a stale picture has an old one, so a test can detect both from the decoded pixels alone. The
+//! check prevents other pictures from being read as a number.
 
 use std::ops::Range;
 
@@ -18,27 +18,27 @@ use crate::video::image::Image;
 /// Frame numbers are counted modulo this: six days at 30 frames/s.
 pub const NUMBERS: u32 = 1 << 24;
 
-/// Reads the frame number out of a decoded picture of the pattern, in any layout.
+/// Reads the frame number from a decoded picture of the pattern, in any layout.
 ///
-/// `None` if there is no bar code, it is damaged, or the two rows disagree.
+/// `None` if there is no bar code, it is damaged, or the two rows differ.
 pub fn read_number(image: &Image) -> Option<u32> {
     if image.width < CELLS || image.height < 2 * row_height(image.height) {
         return None;
     }
-    // A row is at least a 30th of the height however the picture was scaled since it was drawn.
+    // A row is at least a 30th of the height, even if the picture was scaled.
     let inset = image.height / 60;
     let top = read_row(image, inset)?;
     let bottom = read_row(image, image.height - 1 - inset)?;
     (top == bottom).then_some(top)
 }
 
-/// The height of one row of cells, in pixels: whole blocks of a JPEG, so that what
-/// is drawn beside it cannot smear into it.
+/// The height of one row of cells, in pixels: whole JPEG blocks, so that neighbouring content
+/// cannot smear into it.
 pub(super) fn row_height(height: usize) -> usize {
     (height / 30).next_multiple_of(16).min(height / 4)
 }
 
-/// The cells of a row, as pixel columns and whether they are white.
+/// The cells of a row: pixel columns, and whether they are white.
 pub(super) fn cells(number: u32, width: usize) -> impl Iterator<Item = (Range<usize>, bool)> {
     let word = word(number);
     (0..CELLS).map(move |i| (columns(i, width), word >> (CELLS - 1 - i) & 1 == 1))
@@ -48,7 +48,7 @@ fn read_row(image: &Image, y: usize) -> Option<u32> {
     let mut read = 0;
     for i in 0..CELLS {
         let columns = columns(i, image.width);
-        // The middle half: ringing and chroma bleed at the cells' edges do not count.
+        // Uses the middle half only, to avoid ringing and chroma bleed at the cells' edges.
         let margin = columns.len() / 4;
         let middle = columns.start + margin..columns.end - margin;
         let pixels = middle.len() as u32;
@@ -63,7 +63,7 @@ fn columns(cell: usize, width: usize) -> Range<usize> {
     cell * width / CELLS..(cell + 1) * width / CELLS
 }
 
-/// Number and check. The CRC's start value keeps black and white from being valid.
+/// Number and check. The CRC's start value makes all-black and all-white invalid.
 fn word(number: u32) -> u32 {
     let number = number % NUMBERS;
     let mut crc = crc32fast::Hasher::new();

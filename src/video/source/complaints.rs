@@ -1,10 +1,10 @@
-//! Warnings of what may be wrong with every picture.
+//! Rate-limited warnings about damaged pictures.
 
 use std::time::{Duration, Instant};
 
 use crate::clock;
 
-/// Says at most one warning a second.
+/// Logs at most one warning a second.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
     last: Option<Instant>,

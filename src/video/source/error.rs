@@ -1,4 +1,4 @@
-//! Why a source cannot be opened or read.
+//! Errors of sources.
 
 use std::{io, path::PathBuf};
 
@@ -22,27 +22,27 @@ pub enum SourceError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
-    /// The file is a folder.
+    /// The path is a folder.
     #[error("{path:?} is a folder, not a video or an image")]
     Folder {
         /// The folder.
         path: PathBuf,
     },
-    /// There is nothing in the file.
+    /// The file is empty.
     #[error("cannot play {path:?}: it is empty")]
     Empty {
         /// The file.
         path: PathBuf,
     },
-    /// It begins like an image, but cannot be decoded.
+    /// The file has an image's magic number, but cannot be decoded.
     #[error("cannot show {path:?}: the {format} image is damaged or truncated")]
     DamagedImage {
         /// The file.
         path: PathBuf,
-        /// What kind of image it is.
+        /// The image format.
         format: String,
     },
     /// Neither an image nor a video that can be decoded.
@@ -59,7 +59,7 @@ pub enum SourceError {
         /// The URL, without a password.
         url: String,
     },
-    /// A URL of a kind that is not known.
+    /// A URL with an unknown scheme.
     #[error(
         "cannot play {url}: {scheme}:// is unknown{}; these may work: {}",
         hint(meant_scheme(scheme)),
@@ -68,7 +68,7 @@ pub enum SourceError {
     Scheme {
         /// The URL, without a password.
         url: String,
-        /// What it begins with.
+        /// The scheme.
         scheme: String,
     },
     /// The picture of a URL is beyond the limits.
@@ -76,7 +76,7 @@ pub enum SourceError {
     UrlSize {
         /// The URL, without a password.
         url: String,
-        /// Which limits.
+        /// The limit.
         error: SizeError,
     },
     /// The picture's size is beyond the limits.
@@ -84,91 +84,91 @@ pub enum SourceError {
     Size {
         /// The file.
         path: PathBuf,
-        /// Which limits.
+        /// The limit.
         error: SizeError,
     },
-    /// There is no camera at all.
+    /// There is no camera.
     #[error("no camera was found: plug one in, or use `--source pattern` or `--source FILE`")]
     NoCamera,
-    /// This camera is not there.
+    /// There is no camera of this number.
     #[error("there is no camera {index}; there are: {others} (`udpchat devices` says more)")]
     NoSuchCamera {
-        /// The number asked for.
+        /// The requested number.
         index: u32,
-        /// What there is.
+        /// The existing cameras.
         others: String,
     },
-    /// The camera is there, but gives nothing.
+    /// The camera exists, but delivers no pictures.
     #[error(
         "cannot get pictures from camera {index} ({name}): is another program using it, and may you read {path}?"
     )]
     Camera {
-        /// Its number.
+        /// The camera's number.
         index: u32,
-        /// What it is called.
+        /// The camera's name.
         name: String,
-        /// Its device.
+        /// The camera's device.
         path: String,
     },
-    /// What was asked for needs OpenCV.
+    /// The source needs OpenCV.
     #[error(
         "this udpchat was built without OpenCV: {0} cannot be opened; use `--source pattern` or `--source -`"
     )]
     WithoutOpenCv(&'static str),
-    /// A rate that makes no sense.
+    /// The rate is out of range.
     #[error("a rate of {0} frames/s is out of range: it must be 0.1 to 1000")]
     Fps(f64),
-    /// Nothing comes from a pipe.
+    /// The pipe ended without data.
     #[error(
         "{name} is empty: pipe YUV4MPEG2 or JPEGs into it, as `ffmpeg -i FILE -f yuv4mpegpipe -` writes"
     )]
     PipeEmpty {
-        /// Which pipe.
+        /// The pipe's name.
         name: String,
     },
-    /// A pipe brings something else.
+    /// The pipe's format is not supported.
     #[error(
         "{name} is neither YUV4MPEG2 (`ffmpeg … -f yuv4mpegpipe -`) nor a stream of JPEGs (`ffmpeg … -f mjpeg -`)"
     )]
     PipeFormat {
-        /// Which pipe.
+        /// The pipe's name.
         name: String,
     },
-    /// A pipe or a file is a stream of JPEGs, but none of them can be used.
+    /// A pipe or a file has JPEGs, but none of them is usable.
     #[error("no JPEG in {name} can be used: {complaint}")]
     PipeJpeg {
-        /// Which pipe or file.
+        /// The name of the pipe or file.
         name: String,
-        /// Why the last one cannot be used.
+        /// Why the last JPEG is not usable.
         complaint: String,
     },
-    /// The YUV4MPEG2 is not acceptable.
+    /// The YUV4MPEG2 stream is damaged or not supported.
     #[error("{name}: {error}")]
     Y4m {
-        /// Which pipe.
+        /// The name of the pipe or file.
         name: String,
-        /// Why.
+        /// The reason.
         error: Y4mError,
     },
-    /// A pipe cannot be read.
+    /// The pipe cannot be read.
     #[error("cannot read {name}: {error}")]
     Pipe {
-        /// Which pipe.
+        /// The pipe's name.
         name: String,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
-    /// `OpenCV` failed at something that it is not expected to fail at.
+    /// An unexpected failure of `OpenCV`.
     #[error("OpenCV failed to {what}: {error}")]
     OpenCv {
-        /// At what.
+        /// The failed operation.
         what: &'static str,
-        /// What it says.
+        /// `OpenCV`'s message.
         error: String,
     },
 }
 
-/// What was probably meant, as it is said after an error.
+/// The suggestion appended to an error message.
 fn hint(meant: Option<String>) -> String {
     meant.map(|meant| format!(": did you mean {meant}?")).unwrap_or_default()
 }

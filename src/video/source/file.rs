@@ -1,9 +1,8 @@
 //! A video file at its own rate, looping.
 //!
-//! Each picture is decoded before it is due, and handed out when it is: by its
-//! timestamp, or at the rate asked for. A file has no clock of its own that
-//! would be missed: who is late plays on from there, so each picture comes
-//! exactly once and none in a burst.
+//! Each picture is decoded before it is due, and delivered when it is: by its timestamp, or at the
+//! requested rate. If the consumer is late, playback continues from there, so that each picture is
+//! delivered exactly once and never in a burst.
 
 use std::{
     ops::RangeInclusive,
@@ -27,21 +26,21 @@ use super::{
 };
 use crate::video::image::{Image, Size};
 
-/// A video file that is being played.
+/// A video file being played.
 pub(super) struct Film {
     path: PathBuf,
     capture: VideoCapture,
     size: Size,
     once: bool,
     pace: Pace,
-    /// The picture that is due next, if it is decoded already.
+    /// The next picture, if it is already decoded.
     ahead: Option<Decoded>,
     number: u64,
 }
 
 /// When pictures are due.
 enum Pace {
-    /// At the rate asked for, or as fast as possible.
+    /// At the requested rate, or unpaced.
     Asked(Pacer),
     /// By their timestamps.
     Own(Timeline),
@@ -122,7 +121,7 @@ impl Film {
         Ok(Some(Captured { picture, captured, number }))
     }
 
-    /// Whether there is a rate to keep.
+    /// Whether pictures come at a rate.
     pub(super) fn is_paced(&self) -> bool {
         match &self.pace {
             Pace::Asked(pacer) => pacer.is_paced(),
@@ -130,7 +129,7 @@ impl Film {
         }
     }
 
-    /// Decodes the next picture, from the beginning again after the last one.
+    /// Decodes the next picture; starts again after the last one.
     fn read_next(&mut self) -> Result<Option<Decoded>, SourceError> {
         let mut next = read(&mut self.capture)?;
         if next.is_none() && !self.once {
@@ -144,7 +143,7 @@ impl Film {
 
 fn open_capture(path: &Path) -> Result<VideoCapture, SourceError> {
     let unplayable = || SourceError::Unplayable { path: path.into() };
-    // An absolute path is one to FFmpeg as well; it takes the beginning of `12:30.mp4` for a protocol.
+    // An absolute path is always a path to FFmpeg; the start of `12:30.mp4` would be a protocol.
     let absolute = std::path::absolute(path).map_err(|_| unplayable())?;
     let capture =
         VideoCapture::from_file(absolute, videoio::CAP_FFMPEG).map_err(|_| unplayable())?;
@@ -159,12 +158,12 @@ pub(super) fn read(capture: &mut VideoCapture) -> Result<Option<Decoded>, Source
     }
     let image = image_of(&mat)?;
     let ms = capture.get(videoio::CAP_PROP_POS_MSEC).unwrap_or(0.0);
-    // A film without timestamps has none, or a senseless one, for each picture.
+    // A film without timestamps gives none, or a meaningless one, for each picture.
     let stamp = Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default();
     Ok(Some(Decoded { image, stamp }))
 }
 
-/// Of the pictures as they are read, which `OpenCV` has turned upright already.
+/// The pixel aspect ratio of pictures as read, which `OpenCV` has already rotated upright.
 pub(super) fn pixel_aspect(capture: &VideoCapture) -> PixelAspect {
     let number = |property| capture.get(property).unwrap_or(0.0);
     let (width, height) = (number(videoio::CAP_PROP_SAR_NUM), number(videoio::CAP_PROP_SAR_DEN));
@@ -180,7 +179,7 @@ pub(super) fn sane(fps: f64) -> f64 {
     if SANE_FPS.contains(&fps) { fps } else { DEFAULT_FPS }
 }
 
-/// What a file may say of its own rate; some say 1000 or 90000, meaning their time base.
+/// Plausible nominal rates; some files say 1000 or 90000, meaning their time base.
 const SANE_FPS: RangeInclusive<f64> = 1.0..=240.0;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! A second hand: a ring around which a comet runs once a second, half of it long.
+//! A second hand: a comet that runs around a ring once a second. Its tail covers half of the ring.
 
 use std::time::Duration;
 
 use super::paint::{Colour, Mask, blend, div_255, mix_row};
 use crate::video::image::Image;
 
-/// The ring, and where it is.
+/// The ring and its position.
 #[derive(Debug)]
 pub(super) struct Hand {
     ring: Mask,
@@ -13,28 +13,28 @@ pub(super) struct Hand {
     top: usize,
     /// The ring's pixels, row by row.
     runs: Vec<Run>,
-    /// For each pixel of the runs: at which 256th of the turn it is,
+    /// For each pixel of the runs, its angle in 1/256 turn.
     turns: Vec<u8>,
-    /// how much of it the ring covers,
+    /// For each pixel, how much of it the ring covers.
     cover: Vec<u8>,
-    /// and its luma in the background. Pixel after pixel it is fetched ahead, which rows that
-    /// lie a picture's width apart are not.
+    /// For each pixel, its luma in the background. Stored contiguously, so that the processor can
+    /// prefetch it, unlike rows that are a picture's width apart.
     luma: Vec<u8>,
 }
 
-/// Pixels of the ring that lie side by side.
+/// Adjacent pixels of the ring in one row.
 #[derive(Debug)]
 struct Run {
-    /// Where the first is in the luma plane.
+    /// Index of the first pixel in the luma plane.
     at: usize,
     len: usize,
-    /// Between which 256ths of the turn they are, both included.
+    /// The range of their angles in 1/256 turn, inclusive.
     turns: (u8, u8),
 }
 
 impl Hand {
-    /// A ring of `side` pixels across, the top left corner of its box at (`left`, `top`), in an
-    /// image of `width` pixels a row.
+    /// A ring of `side` pixels in diameter, with its box's top left corner at (`left`, `top`), in
+    /// an image of `width` pixels a row.
     pub(super) fn new(width: usize, left: usize, top: usize, side: usize) -> Self {
         let outer = side as f32 / 2.0;
         let inner = outer * 0.66;
@@ -71,19 +71,19 @@ impl Hand {
         }
     }
 
-    /// Paints the ring's colour, which stays; only its brightness runs.
+    /// Paints the ring's constant colour; only its luma is animated.
     pub(super) fn paint_ring(&self, background: &mut Image) {
         blend(background, &self.ring, self.left, self.top, Colour::rgb(30, 74, 104));
     }
 
-    /// Notes what the finished background has of the ring.
+    /// Stores the ring's luma of the finished background.
     pub(super) fn note_background(&mut self, background: &Image) {
         let runs = self.runs.iter().map(|run| &background.data[run.at..][..run.len]);
         self.luma = runs.collect::<Vec<_>>().concat();
     }
 
-    /// Paints what the background has of the ring, with the comet where it is at `wall`. Where the
-    /// ring is dark and was dark in this image, at the time `was`, nothing need be done.
+    /// Paints the ring's background luma with the comet's position at `wall`. Runs that are dark
+    /// now and were dark at the time `was` are skipped.
     pub(super) fn paint(&self, image: &mut Image, wall: Duration, was: Option<Duration>) {
         let (phase, was) = (phase_at(wall), was.map(phase_at));
         let glow: [u8; 256] = std::array::from_fn(|turn| glow(phase.wrapping_sub(turn as u8)));
@@ -92,7 +92,7 @@ impl Hand {
         for run in &self.runs {
             if was.is_none_or(|was| run.is_lit(was)) || run.is_lit(phase) {
                 let alpha = &mut alpha[..run.len];
-                // Looked up first: the rest of it is done many pixels at a time.
+                // A separate lookup loop, so that the rest can be vectorized.
                 for (alpha, &turn) in alpha.iter_mut().zip(turns) {
                     *alpha = glow[usize::from(turn)];
                 }
@@ -109,7 +109,7 @@ impl Hand {
 }
 
 impl Run {
-    /// Whether the comet is on any of these pixels when its head is at `phase`.
+    /// Whether the comet covers any of these pixels when its head is at `phase`.
     fn is_lit(&self, phase: u8) -> bool {
         let (first, last) = self.turns;
         let tail = phase.wrapping_sub(TAIL - 1);
@@ -117,18 +117,18 @@ impl Run {
     }
 }
 
-/// At which 256th of the turn the comet's head is.
+/// The angle of the comet's head in 1/256 turn.
 fn phase_at(wall: Duration) -> u8 {
     (wall.subsec_millis() * 256 / 1000) as u8
 }
 
-/// How much the comet glows so many 256ths of the turn behind its head.
+/// The comet's brightness `behind` 1/256 turns behind its head.
 fn glow(behind: u8) -> u8 {
     let (left, tail) = (u32::from(TAIL.saturating_sub(behind)), u32::from(TAIL));
     (left * left * 255 / (tail * tail)) as u8
 }
 
-/// How long the comet is, in 256ths of the turn.
+/// The comet's length, in 1/256 turn.
 const TAIL: u8 = 128;
 
 /// The luma of the comet's head.
@@ -159,7 +159,7 @@ mod tests {
         }) {
             let run = Run { at: 0, len: 1, turns: (first, last) };
             let lit = (first..=last).any(|turn| glow(phase.wrapping_sub(turn)) > 0);
-            // Beside its very end the comet is too faint to be seen.
+            // At its very end the comet is too faint to be visible.
             let may_be = (first..=last).any(|turn| phase.wrapping_sub(turn) < TAIL);
             assert!(run.is_lit(phase) == may_be && (may_be || !lit), "{phase} {first} {last}");
         }

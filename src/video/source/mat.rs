@@ -1,4 +1,4 @@
-//! Between OpenCV's matrices and our images.
+//! Converts between OpenCV's matrices and our images.
 
 use opencv::{
     core::{self, Mat, MatTraitConst, MatTraitConstManual},
@@ -8,7 +8,7 @@ use opencv::{
 use super::SourceError;
 use crate::video::image::{Image, PixelFormat, Size};
 
-/// The pixels of a matrix of 8-bit BGR or grey.
+/// The pixels of an 8-bit BGR or grey matrix.
 pub(super) fn image_of(mat: &Mat) -> Result<Image, SourceError> {
     let format = if mat.channels() == 1 { PixelFormat::Gray } else { PixelFormat::Bgr };
     let (width, height) = (mat.cols().max(0) as usize, mat.rows().max(0) as usize);
@@ -20,7 +20,7 @@ pub(super) fn image_of(mat: &Mat) -> Result<Image, SourceError> {
     Ok(Image::new(width, height, format, data))
 }
 
-/// The image at another size, plane by plane; as it is if it has that size.
+/// Scales the image plane by plane, unless it already has that size.
 pub(super) fn scale(image: Image, size: Size) -> Result<Image, SourceError> {
     if image.size() == size {
         return Ok(image);
@@ -43,7 +43,7 @@ pub(super) fn scale(image: Image, size: Size) -> Result<Image, SourceError> {
     Ok(scaled)
 }
 
-/// Turns an error of OpenCV into one of ours, without its file names and line breaks.
+/// Converts an error of OpenCV, without line breaks.
 pub(super) fn failed(what: &'static str) -> impl Fn(opencv::Error) -> SourceError {
     move |error| {
         let error = error.message.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -51,9 +51,9 @@ pub(super) fn failed(what: &'static str) -> impl Fn(opencv::Error) -> SourceErro
     }
 }
 
-/// Keeps OpenCV from writing its own remarks to standard error: what matters is said by us.
+/// Silences OpenCV's log on standard error; relevant errors are reported here.
 pub(super) fn quieten() {
-    // It can fail only for want of memory, and then a remark more does no harm.
+    // A failure only leaves OpenCV's log on.
     let _ = core::set_log_level(core::LogLevel::LOG_LEVEL_SILENT);
 }
 

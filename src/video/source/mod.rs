@@ -1,4 +1,4 @@
-//! Where pictures come from: [`Source`] and what it can be opened on.
+//! Video sources: [`Source`] and its kinds.
 
 mod aspect;
 mod barcode;
@@ -52,54 +52,54 @@ use self::{
 use super::image::{Image, Size};
 use crate::clock;
 
-/// Something that gives pictures, one after another.
+/// A sequence of pictures.
 pub struct Source {
     info: SourceInfo,
     kind: Kind,
 }
 
-/// What is known of an opened source.
+/// Properties of an opened source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceInfo {
-    /// Pixels in a row of the first picture; a camera may change its mind when it is plugged in again.
+    /// Width of the first picture, in pixels. A camera's may change when it is plugged in again.
     pub width: usize,
-    /// Rows of the first picture.
+    /// Height of the first picture, in pixels.
     pub height: usize,
     /// The nominal rate, frames/s.
     pub fps: f64,
-    /// What was asked for and what was given, in one line.
+    /// The requested and actual properties, in one line.
     pub description: String,
-    /// Whether the pictures are frames already, sent on as they are.
+    /// Whether the pictures are already encoded and passed through as they are.
     pub passthrough: bool,
-    /// What a user who gave options that do nothing here should be told, a line each.
+    /// Notes for the user about options without effect, a line each.
     pub notes: Vec<String>,
 }
 
-/// One picture and when it was taken.
+/// One picture and its capture time.
 #[derive(Debug, Clone)]
 pub struct Captured {
     /// The picture.
     pub picture: Picture,
-    /// When it began: the driver's time for a camera, the due time for what is
-    /// made or read from a file here, the end of reading for standard input.
+    /// When the capture began: the driver's time for a camera, the due time for generated pictures
+    /// and files, the end of reading for standard input.
     pub captured: Instant,
-    /// Counts the pictures of the source from 0, with those that were skipped.
+    /// The picture's number from 0, including skipped ones.
     pub number: u64,
 }
 
-/// A picture as its source has it.
+/// A picture as its source delivers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Picture {
-    /// Pixels, to be encoded here. Shared, so that a source may keep what comes again, and paint
-    /// over what nobody needs any more.
+    /// Pixels, to be encoded here. Shared, so that a source can send an image repeatedly, and reuse
+    /// one that is no longer needed.
     Image(Arc<Image>),
-    /// A frame, checked and mended.
+    /// An encoded frame, checked and normalized.
     Jpeg(Vec<u8>),
 }
 
 impl Source {
-    /// Opens what `spec` names, reading as much as it takes to know that it works:
-    /// a file's first picture, the first bytes of standard input (for which it waits).
+    /// Opens the source `spec`, and reads enough to know that it works: a file's first picture, or
+    /// the first bytes of standard input, for which it waits.
     pub fn open(spec: &SourceSpec, options: &SourceOptions) -> Result<Self, SourceError> {
         if let Some(fps) = options.fps.filter(|fps| !FPS_RANGE.contains(fps)) {
             return Err(SourceError::Fps(fps));
@@ -117,13 +117,13 @@ impl Source {
         }
     }
 
-    /// What is known of it.
+    /// The source's properties.
     pub fn info(&self) -> &SourceInfo {
         &self.info
     }
 
-    /// Waits for the next picture. `None` at the end, or once `stop` is set, which
-    /// is looked at every 50 ms.
+    /// Waits for the next picture. `None` at the end, or once `stop` is set, which is checked every
+    /// 50 ms.
     pub fn next(&mut self, stop: &AtomicBool) -> Result<Option<Captured>, SourceError> {
         match &mut self.kind {
             Kind::Pattern(source) => Ok(source.next(stop)),
@@ -140,8 +140,8 @@ impl Source {
         }
     }
 
-    /// Whether its pictures come at a rate. Otherwise the next one is made when it is asked for,
-    /// and whoever asks too often makes pictures for nobody.
+    /// Whether pictures come at a rate. Otherwise each is made on request, so request only pictures
+    /// that will be used.
     pub fn is_paced(&self) -> bool {
         match &self.kind {
             Kind::Pattern(source) => source.pacer.is_paced(),
@@ -154,8 +154,8 @@ impl Source {
         }
     }
 
-    /// Counts the frames that were truncated or damaged and have been dropped
-    /// (cameras, pipes, Motion JPEG and YUV4MPEG2 files).
+    /// Counts truncated or damaged frames that were dropped (cameras, pipes, Motion JPEG and
+    /// YUV4MPEG2 files).
     pub fn damaged(&self) -> Arc<AtomicU64> {
         match &self.kind {
             Kind::Pipe(source) => source.damaged(),
@@ -190,7 +190,7 @@ struct PacedPattern {
 impl PacedPattern {
     fn next(&mut self, stop: &AtomicBool) -> Option<Captured> {
         let due = self.pacer.wait(stop)?;
-        // What the clock shows is the due time, so that it can be compared with `captured`.
+        // The clock shown in the picture is the due time, comparable with `captured`.
         let late = clock::now().saturating_duration_since(due.at);
         let wall = clock::wall().checked_sub(late).unwrap_or(Duration::ZERO);
         let image = self.pattern.picture(due.number as u32, wall);
@@ -232,7 +232,7 @@ fn open_path(path: &Path, options: &SourceOptions) -> Result<Source, SourceError
     }
 }
 
-/// Reads what cannot be looked at and rewound. A FIFO is waited for until somebody writes into it.
+/// Opens a file that cannot be read twice. Opening a FIFO blocks until it has a writer.
 fn open_pipe(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
     log::info!("reading {} as a pipe", path.display());
     let unreadable = |error| SourceError::Unreadable { path: path.into(), error };
@@ -297,10 +297,10 @@ fn scale(mut image: Image, size: Size) -> Result<Image, SourceError> {
     Ok(image)
 }
 
-/// What is asked of a camera, and what the pattern has, unless told otherwise.
+/// The default size of the camera and the pattern.
 const DEFAULT_SIZE: Size = Size { width: 1280, height: 720 };
 
-/// The rate of what has none of its own.
+/// The rate of sources without their own.
 const DEFAULT_FPS: f64 = 30.0;
 
 #[cfg(test)]
@@ -372,7 +372,7 @@ mod tests {
         }
     }
 
-    /// It ends, or begins again, as the same file does by its path: no connection was lost.
+    /// It ends or loops like the same file by path; it is not reported as a lost connection.
     #[test]
     fn a_file_url_is_played_like_its_path() {
         use crate::video::{image::PixelFormat, jpeg::tests::textured};

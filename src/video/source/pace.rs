@@ -1,4 +1,4 @@
-//! Pacing: when the next picture of a source without a clock of its own is due.
+//! Pacing of sources without their own clock.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -8,14 +8,13 @@ use std::{
 
 use crate::clock;
 
-/// Hands out due times at a steady rate, computed from the first one, so that
-/// no error adds up.
+/// Due times at a steady rate, computed from the first one, so that errors do not accumulate.
 #[derive(Debug)]
 pub(super) struct Pacer {
-    /// `None`: each is due when it is asked for.
+    /// `None`: each picture is due when requested.
     fps: Option<f64>,
     start: Option<Instant>,
-    /// Intervals since `start` until the next due time.
+    /// The number of the next due time, in intervals since `start`.
     next: u64,
 }
 
@@ -25,20 +24,21 @@ impl Pacer {
         Self { fps: Some(fps), start: None, next: 0 }
     }
 
-    /// As fast as it is asked.
+    /// Each picture is due when requested.
     pub(super) fn unpaced() -> Self {
         Self { fps: None, start: None, next: 0 }
     }
 
-    /// Whether there is a rate to keep.
+    /// Whether there is a rate.
     pub(super) fn is_paced(&self) -> bool {
         self.fps.is_some()
     }
 
-    /// Waits until the next picture is due, and says when that was; `None` if `stop` came first.
+    /// Waits until the next picture is due, and returns its due time; `None` if `stop` was set
+    /// first.
     ///
-    /// Who is late by more than an interval has missed pictures: the due times
-    /// that passed are skipped, so that none is ever made up for in a burst.
+    /// If the caller is late by more than an interval, the due times that have passed are skipped,
+    /// so that there is never a burst.
     pub(super) fn wait(&mut self, stop: &AtomicBool) -> Option<Due> {
         let now = clock::now();
         let Some(fps) = self.fps else {
@@ -62,15 +62,15 @@ impl Pacer {
 /// One due time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Due {
-    /// When it is, or was.
+    /// The due time.
     pub at: Instant,
-    /// Which one, counted from 0, with those that were skipped.
+    /// Its number from 0, including skipped ones.
     pub number: u64,
-    /// How many were skipped just before.
+    /// The number skipped just before.
     pub skipped: u64,
 }
 
-/// Waits for an instant; false if `stop` was set before.
+/// Waits until `deadline`; returns false if `stop` was set first.
 pub(super) fn wait_until(deadline: Instant, stop: &AtomicBool) -> bool {
     loop {
         if stop.load(Ordering::Relaxed) {
@@ -84,15 +84,15 @@ pub(super) fn wait_until(deadline: Instant, stop: &AtomicBool) -> bool {
     }
 }
 
-/// Asks that waits of this thread end when they should: Linux lets them be 50 µs late, so that it
-/// can wake several threads at once, and each picture would be that much older.
+/// Makes this thread's waits end on time. By default Linux may delay them by 50 µs to wake several
+/// threads at once, which would delay each picture by that much.
 pub(super) fn wake_exactly() {
-    // A refusal costs those microseconds, no more.
+    // A failure costs only those microseconds.
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
 }
 
-/// How often anything that waits looks whether it should stop: a person notices no 50 ms.
+/// How often a wait checks the stop flag. People do not notice a delay of 50 ms.
 pub(super) const STOP_LOOK: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

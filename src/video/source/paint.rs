@@ -1,4 +1,4 @@
-//! Painting on a 4:2:0 or a grey image: rectangles, blended masks, digits and small text.
+//! Paints on a 4:2:0 or grey image: rectangles, blended masks, digits and small text.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ pub(super) struct Colour {
 }
 
 impl Colour {
-    /// By BT.601's weights, as JPEG has it.
+    /// Converts with BT.601's weights, as JPEG does.
     pub(super) fn rgb(r: u8, g: u8, b: u8) -> Self {
         let [r, g, b] = [r, g, b].map(f32::from);
         let y = 0.299 * r + 0.587 * g + 0.114 * b;
@@ -28,18 +28,18 @@ impl Colour {
     }
 }
 
-/// How much of each pixel a shape covers, 0 to 255.
+/// A shape's coverage of each pixel, 0 to 255.
 #[derive(Debug, Clone)]
 pub(super) struct Mask {
     pub width: usize,
     pub height: usize,
     alpha: Vec<u8>,
-    /// The same for each square of two by two.
+    /// The same for each 2x2 block.
     chroma_alpha: Vec<u8>,
 }
 
 impl Mask {
-    /// A mask of what `inside` says of points in pixels, sampled four by four a pixel.
+    /// The mask of a shape given by `inside`, with 4x4 samples a pixel.
     pub(super) fn of(width: usize, height: usize, inside: impl Fn(f32, f32) -> bool) -> Self {
         let mut alpha = Vec::with_capacity(width * height);
         for y in 0..height {
@@ -72,8 +72,8 @@ impl Mask {
     }
 }
 
-/// Fills columns and rows, cut to the image. Chroma is set for each pair of
-/// pixels that begins within.
+/// Fills columns and rows, clipped to the image. Chroma is set for each pair of pixels that begins
+/// within.
 pub(super) fn fill(image: &mut Image, columns: Range<usize>, rows: Range<usize>, colour: Colour) {
     let (width, height) = (image.width, image.height);
     let (right, bottom) = (columns.end.min(width), rows.end.min(height));
@@ -95,8 +95,8 @@ pub(super) fn fill(image: &mut Image, columns: Range<usize>, rows: Range<usize>,
     }
 }
 
-/// Paints a colour through a mask whose top left corner is at (`left`, `top`), rounded
-/// down to even numbers so that luma and chroma agree. Cut to the image.
+/// Blends a colour through a mask with its top left corner at (`left`, `top`), rounded down to even
+/// numbers so that luma and chroma agree. Clipped to the image.
 pub(super) fn blend(image: &mut Image, mask: &Mask, left: usize, top: usize, colour: Colour) {
     let under = Under::new(image, mask, left, top);
     let [luma, cb, cr] = image.planes_mut();
@@ -113,7 +113,8 @@ pub(super) fn blend(image: &mut Image, mask: &Mask, left: usize, top: usize, col
     }
 }
 
-/// Makes what [`blend`] changes as it is in `background`, an image of the same size and layout.
+/// Restores the area that [`blend`] changes from `background`, an image of the same size and
+/// layout.
 pub(super) fn restore(image: &mut Image, background: &Image, mask: &Mask, left: usize, top: usize) {
     let under = Under::new(image, mask, left, top);
     let [luma, chroma @ ..] = image.planes_mut();
@@ -145,13 +146,13 @@ impl Under {
         Self { width: image.width, left, top, columns, rows }
     }
 
-    /// Where each row's samples are in the plane, and which row of the mask it is.
+    /// Each row's range in the luma plane, and its row in the mask.
     fn luma_rows(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
         let (at, len) = (self.top * self.width + self.left, self.columns);
         (0..self.rows).map(move |y| (at + y * self.width..at + y * self.width + len, y))
     }
 
-    /// The same of a chroma plane.
+    /// The same for a chroma plane.
     fn chroma_rows(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
         let (width, len) = (self.width.div_ceil(2), self.columns.div_ceil(2));
         let at = self.top / 2 * width + self.left / 2;
@@ -159,7 +160,7 @@ impl Under {
     }
 }
 
-/// Brings each sample nearer to `to` by its alpha.
+/// Blends each sample with `to` by its alpha.
 pub(super) fn mix_row(row: &mut [u8], to: u8, alpha: &[u8]) {
     for (value, &alpha) in row.iter_mut().zip(alpha) {
         *value = mix(*value, to, alpha);
@@ -173,7 +174,7 @@ pub(super) fn disc(diameter: usize) -> Mask {
     Mask::of(diameter, diameter, |x, y| (x - radius).hypot(y - radius) <= radius)
 }
 
-/// A line of small text as a mask, `scale` pixels for each of the font's eight.
+/// A line of small text as a mask, magnified by `scale` from an 8x8 font.
 pub(super) fn text_mask(text: &str, scale: usize) -> Mask {
     let glyphs: Vec<[u8; 8]> = text
         .chars()
@@ -188,18 +189,18 @@ pub(super) fn text_mask(text: &str, scale: usize) -> Mask {
     Mask::new(width, height, alpha)
 }
 
-/// The ten digits in seven segments, slightly slanted, each `height` pixels high
-/// and [`digit_width`] wide.
+/// The ten digits in seven segments, slightly slanted, each `height` pixels high and
+/// [`digit_width`] wide.
 pub(super) fn digit_masks(height: usize) -> [Mask; 10] {
     SEGMENTS_OF_DIGITS.map(|lit| segments_mask(height, lit))
 }
 
-/// All seven segments: what an unlit digit looks like.
+/// All seven segments, as an unlit digit.
 pub(super) fn unlit_mask(height: usize) -> Mask {
     segments_mask(height, 0b111_1111)
 }
 
-/// The width of a digit's mask.
+/// The width of a digit's mask, in pixels.
 pub(super) fn digit_width(height: usize) -> usize {
     (height * 11 / 16).next_multiple_of(2)
 }
@@ -209,7 +210,7 @@ fn segments_mask(height: usize, lit: u8) -> Mask {
     let (left, right) = (thickness * 0.6, height as f32 * 0.46);
     let (upper, lower) = (thickness * 0.5, height as f32 - thickness * 0.5);
     let middle = f32::midpoint(upper, lower);
-    // Each segment as its two ends: a, b, c, d, e, f, g.
+    // The ends of the segments a, b, c, d, e, f, g.
     let ends = [
         ((left, upper), (right, upper)),
         ((right, upper), (right, middle)),
@@ -227,7 +228,7 @@ fn segments_mask(height: usize, lit: u8) -> Mask {
     })
 }
 
-/// Whether a point is in the pointed bar between two points on one row or column.
+/// Whether a point is in the pointed bar between two points in one row or column.
 fn in_segment(x: f32, y: f32, ((x1, y1), (x2, y2)): ((f32, f32), (f32, f32)), half: f32) -> bool {
     let is_level = x2 - x1 > y2 - y1;
     let (across, along, length) = if is_level {
@@ -243,19 +244,19 @@ fn mix(from: u8, to: u8, alpha: u8) -> u8 {
     div_255(from * (255 - alpha) + to * alpha + 127)
 }
 
-/// A 255th, rounded down, of at most 65,279. It stays within 16 bits, of which a register of any
-/// processor holds many, and needs no division.
+/// `value / 255`, rounded down, for values up to 65,279. It uses 16-bit arithmetic without a
+/// division, which vectorizes well.
 pub(super) fn div_255(value: u16) -> u8 {
     ((value + 1 + (value >> 8)) >> 8) as u8
 }
 
-/// Where in a pixel coverage is sampled.
+/// Sample positions within a pixel.
 const SAMPLES: [f32; 4] = [0.125, 0.375, 0.625, 0.875];
 
-/// How far a digit leans, in pixels to the right for each pixel up.
+/// A digit's slant, in pixels to the right for each pixel up.
 const SLANT: f32 = 0.09;
 
-/// Which segments, a in bit 0 to g in bit 6, each digit lights.
+/// The lit segments of each digit, a in bit 0 to g in bit 6.
 const SEGMENTS_OF_DIGITS: [u8; 10] = [0x3F, 0x06, 0x5B, 0x4F, 0x66, 0x6D, 0x7D, 0x07, 0x7F, 0x6F];
 
 #[cfg(test)]

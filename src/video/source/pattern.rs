@@ -1,11 +1,10 @@
-//! The built-in test picture: colour bars, a bouncing ball, a second hand, a
-//! running clock and the frame number, for people and (see [`read_number`]) for programs.
+//! The built-in test picture: colour bars, a bouncing ball, a second hand, a running clock and the
+//! frame number, for people and (see [`read_number`]) for programs.
 //!
-//! What does not move is painted once, as the background. A picture that was given out and that
-//! nobody holds any more becomes the next one: each mover covers its own box anew, if it shows
-//! something else than before, and only the ball, which leaves its place, has to be wiped off.
-//! At 720p that takes 0.2 ms, and a fresh picture 0.5, both with cold caches. It is made as
-//! planes, as the encoder wants them.
+//! The static parts are painted once, as the background. A picture that is no longer in use is
+//! painted over to make the next one: each moving part repaints its own box if its content has
+//! changed, and the ball is erased first. At 720p that takes 0.2 ms, and a new picture 0.5 ms, both
+//! with cold caches. Pictures are planar, as the encoder expects.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +19,7 @@ use crate::video::image::{Image, PixelFormat, Size};
 
 pub use super::barcode::{NUMBERS, read_number};
 
-/// Paints pictures of the pattern, of one size.
+/// Paints pictures of the pattern at one size.
 #[derive(Debug)]
 pub struct Pattern {
     background: Image,
@@ -33,14 +32,14 @@ pub struct Pattern {
     given: Vec<Given>,
 }
 
-/// A picture that was given out.
+/// A picture that was delivered.
 #[derive(Debug)]
 struct Given {
     image: Arc<Image>,
     shows: Shown,
 }
 
-/// What a picture shows.
+/// The content of a picture.
 #[derive(Clone, Copy, Debug)]
 struct Shown {
     /// Below [`NUMBERS`].
@@ -59,7 +58,7 @@ impl Shown {
 }
 
 impl Pattern {
-    /// A pattern of this size, with `label` in small letters at its foot.
+    /// A pattern of this size, with `label` in small letters at the bottom.
     pub fn new(size: Size, label: &str) -> Self {
         let layout = Layout::of(size);
         let number_digits = Digits::new(layout.number_height);
@@ -82,7 +81,7 @@ impl Pattern {
         Self { background, layout, number_digits, clock_digits, dot, ball, hand, given }
     }
 
-    /// The same in shades of grey.
+    /// The same pattern in shades of grey.
     #[must_use]
     pub fn into_gray(mut self) -> Self {
         self.background.drop_chroma();
@@ -97,8 +96,8 @@ impl Pattern {
         image
     }
 
-    /// The same picture as [`render`](Self::render) makes, painted over one that was given out
-    /// before, if nobody holds that any more.
+    /// The same picture as [`render`](Self::render), painted over an earlier one that is no longer
+    /// in use, if there is one.
     pub fn picture(&mut self, number: u32, wall: Duration) -> Arc<Image> {
         let shows = Shown::new(number, wall);
         let image = self.paint_over(shows).unwrap_or_else(|| self.render(number, wall).into());
@@ -121,7 +120,8 @@ impl Pattern {
         Some(image)
     }
 
-    /// On a picture without a ball. What it shows already, if that is known, need not be painted.
+    /// Paints the moving parts on a picture without a ball. Parts unchanged since `was`, if given,
+    /// are skipped.
     fn paint_movers(&self, image: &mut Image, shows: Shown, was: Option<Shown>) {
         self.ball.paint(image, &self.layout, shows.number);
         self.hand.paint(image, shows.wall, was.map(|was| was.wall));
@@ -155,8 +155,8 @@ impl Pattern {
         }
     }
 
-    /// What a character of the clock is made of, each part with how far it is below the clock's
-    /// top; and the room that it takes.
+    /// The masks of a character of the clock, each with its offset below the clock's top, and the
+    /// character's width.
     fn clock_masks(&self, c: char) -> ([Option<(&Mask, usize)>; 2], usize) {
         let (dot, height) = (&self.dot, self.layout.clock_height);
         if let Some(digit) = c.to_digit(10) {
@@ -171,7 +171,7 @@ impl Pattern {
     }
 }
 
-/// The characters of a text, and whether each is another than it was.
+/// The characters of a text, and whether each has changed.
 fn news(text: &str, was: Option<String>) -> impl Iterator<Item = (char, bool)> {
     text.chars().enumerate().map(move |(i, c)| {
         let is_known = was.as_deref().is_some_and(|was| was.as_bytes()[i] == c as u8);
@@ -179,7 +179,7 @@ fn news(text: &str, was: Option<String>) -> impl Iterator<Item = (char, bool)> {
     })
 }
 
-/// Where things are, in pixels from the top left.
+/// The position of each part, in pixels from the top left.
 #[derive(Debug)]
 struct Layout {
     width: usize,
@@ -201,7 +201,7 @@ impl Layout {
         let bars = row..row + between * 2 / 5;
         let ramp = bars.end..bars.end + between / 18;
         let panel = ramp.end..height - row;
-        // The digits take the left two thirds at most.
+        // The digits take at most the left two thirds.
         let widest = width * 10 / 17 * 16 / 11 / NUMBER_DIGITS;
         let number_height = (panel.len() * 37 / 100).min(widest);
         let clock_height = number_height * 11 / 20;
@@ -233,7 +233,7 @@ impl Layout {
     }
 }
 
-/// Ten digits of one height.
+/// Masks of the ten digits at one height.
 #[derive(Debug)]
 struct Digits {
     lit: [Mask; 10],
@@ -259,7 +259,7 @@ impl Ball {
         Self { disc: disc(radius * 2), shine: disc(radius * 3 / 2), gleam: disc(radius / 2) }
     }
 
-    /// The left and the top of the box that it is in.
+    /// Left and top of the ball's box.
     fn place(&self, layout: &Layout, number: u32) -> (usize, usize) {
         let side = self.disc.width;
         let (x_room, y_room) =
@@ -277,14 +277,14 @@ impl Ball {
     }
 }
 
-/// A position that runs to and fro in `0..=room`.
+/// A position that moves back and forth in `0..=room`.
 fn bounce(travelled: f32, room: usize) -> usize {
     let room = room.max(1) as f32;
     let at = travelled.rem_euclid(2.0 * room);
     (if at > room { 2.0 * room - at } else { at }) as usize
 }
 
-/// Night blue that brightens downwards.
+/// A dark blue gradient that brightens downwards.
 fn paint_backdrop(image: &mut Image) {
     let (width, height) = (image.width, image.height);
     for y in (0..height).step_by(2) {
@@ -320,7 +320,7 @@ fn paint_labels(image: &mut Image, layout: &Layout, label: &str) {
     }
 }
 
-/// Only the cells that are not as they were: the two rows are an eleventh of the picture.
+/// Paints only cells that have changed: the two rows are an eleventh of the picture.
 fn paint_barcode(image: &mut Image, number: u32, was: Option<u32>) {
     let (width, height) = (image.width, image.height);
     let row = barcode::row_height(height);
@@ -342,14 +342,15 @@ fn time_of_day(wall: Duration) -> String {
     format!("{:02}:{:02}:{:02}.{ms:03}", s / 3600 % 24, s / 60 % 60, s % 60)
 }
 
-/// Digits of the frame number: [`NUMBERS`] has eight, but none gets that far in three days.
+/// Digits of the frame number. [`NUMBERS`] has eight, but the eighth takes more than three days to
+/// reach.
 const NUMBER_DIGITS: usize = 7;
 
-/// Pictures that were given out and are remembered: while one is encoded and one waits for it, a
-/// third is painted, and one more may still be shown to ourselves.
+/// Delivered pictures that are remembered: while one is encoded and one waits for the encoder, a
+/// third is painted, and a fourth may still be in the self view.
 const MAX_GIVEN: usize = 4;
 
-/// Pixels. From here on nothing but a digit itself is painted in its box.
+/// In pixels. From this digit height on, nothing else is painted in a digit's box.
 const MIN_KEPT_HEIGHT: usize = 16;
 
 /// Grey steps from black to white under the bars.
@@ -382,7 +383,7 @@ mod tests {
         Pattern::new(Size { width, height }, "test")
     }
 
-    /// What the number reads as after the codec.
+    /// The number read after encoding and decoding.
     fn through_jpeg(image: &Image, quality: u8, gray: bool, want: Want) -> Option<u32> {
         let (mut frame, mut decoded) = (Vec::new(), Image::empty());
         let mut encoder = Encoder::new(quality, Strips::Auto);

@@ -1,7 +1,7 @@
-//! Pictures from a pipe, which is standard input or has a name: YUV4MPEG2 or a stream of JPEGs.
+//! Pictures from standard input or a named pipe: YUV4MPEG2 or a stream of JPEGs.
 //!
-//! A thread reads as fast as they are written and keeps the newest only: who
-//! writes is never held up by who encodes.
+//! A thread reads as fast as the writer writes and keeps the newest picture only, so the writer
+//! never waits for the encoder.
 
 use std::{
     io::{self, BufReader, Read},
@@ -29,14 +29,14 @@ use crate::{
     },
 };
 
-/// A source that somebody else writes.
+/// A pipe read by a thread.
 pub(super) struct Pipe {
     mailbox: Latest<Result<Captured, SourceError>>,
     damaged: Arc<AtomicU64>,
 }
 
 impl Pipe {
-    /// Waits for the first picture, and begins to read. `name` is for people.
+    /// Waits for the first picture and starts the thread. `name` is for messages.
     pub(super) fn open(
         name: &str,
         mut reader: Box<dyn Read + Send>,
@@ -88,18 +88,18 @@ impl Pipe {
 }
 
 impl Drop for Pipe {
-    /// The thread notices with the next picture; it cannot be woken from reading.
+    /// The thread notices with the next picture; a blocked read cannot be interrupted.
     fn drop(&mut self) {
         self.mailbox.close();
     }
 }
 
-/// What is read, picture by picture.
+/// Reads picture by picture.
 struct Pictures {
     name: String,
     options: SourceOptions,
     stream: RawStream,
-    /// The picture that was read to know that it works.
+    /// The first picture, read when opening.
     first: Option<RawPicture>,
 }
 
@@ -114,7 +114,7 @@ impl Pictures {
         next.map(|picture| self.fit(picture)).transpose()
     }
 
-    /// JPEGs are passed through.
+    /// Scales images; JPEGs are passed through.
     fn fit(&self, picture: RawPicture) -> Result<Picture, SourceError> {
         match picture {
             RawPicture::Jpeg(jpeg) => Ok(Picture::Jpeg(jpeg)),
@@ -189,7 +189,7 @@ fn read_all(mut pictures: Pictures, mailbox: &Latest<Result<Captured, SourceErro
     mailbox.close();
 }
 
-/// The first bytes, as many as tell what comes: more of them where padding is in front.
+/// The first bytes that identify the format: more of them if the stream begins with padding.
 pub(super) fn read_beginning(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut first = Vec::new();
     while is_padding(&first) && first.len() < MAX_PADDING_LEN {
@@ -200,12 +200,12 @@ pub(super) fn read_beginning(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(first)
 }
 
-/// Whether there is nothing but what may be in front of a JPEG.
+/// Whether there is only padding that may precede a JPEG.
 pub(super) fn is_padding(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0)
 }
 
-/// The size that is sent if no other is asked for.
+/// The size to send if none is requested.
 pub(super) fn square(header: &y4m::Header) -> Size {
     header.pixel_aspect.map_or(header.size, |aspect| aspect.squared(header.size))
 }
@@ -217,10 +217,10 @@ fn unreadable(name: &str) -> impl Fn(io::Error) -> SourceError {
 const FPS_NOTE: &str =
     "--fps changes nothing but what recordings say: a pipe is read as fast as it is written";
 
-/// After so much padding nothing comes, as from `/dev/zero`.
+/// In bytes. With more padding, as from `/dev/zero`, no picture is expected.
 const MAX_PADDING_LEN: usize = 1 << 16;
 
-/// What is read at once from a pipe: what Linux has in one.
+/// Buffer size, in bytes: the default capacity of a pipe on Linux.
 const READ_LEN: usize = 1 << 16;
 
 #[cfg(test)]
@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(is_jpeg(&[&jpegs[..], &raw, &jpegs, &raw].concat()), (false, 9, 0));
         // Text between JPEGs that only begins like a header.
         assert_eq!(is_jpeg(&[&jpegs[..], b"YUV4\r\n", &jpegs].concat()), (true, 5, 0));
-        // The last JPEG before the header is of no use.
+        // The last JPEG before the header is not usable.
         let bad = [0xFF, 0xD8, 0xFF, 0xFE, 0, 2, 0xFF, 0xD9];
         assert_eq!(is_jpeg(&[&jpegs[..], &bad, &raw].concat()), (false, 4, 1));
         assert_eq!(is_jpeg(&[&raw[..], &bad].concat()), (false, 1, 1));
@@ -413,7 +413,7 @@ mod tests {
         assert_eq!(last_and_damaged(&unsupported.concat()), (9, 1));
         let swallowed = [&jpegs[..], &[0xFF, 0xD8, 0xFF, 0xE1, 0xFF, 0xFF], &jpegs, &raw].concat();
         assert_eq!(last_and_damaged(&swallowed), (14, 1));
-        // What is cut may be shorter or longer than what follows.
+        // The truncated picture may be shorter or longer than what follows.
         for cut in 60..1500 {
             let (last, damaged) = last_and_damaged(&[&raw[..cut], &jpegs].concat());
             assert!(last == 4 && damaged <= 1, "{cut}: {last} {damaged}");

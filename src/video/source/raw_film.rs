@@ -1,10 +1,9 @@
-//! A film without a container, looping: a file of Motion JPEG, which is JPEGs one after another, or
-//! of YUV4MPEG2.
+//! A film without a container, looping: a file of Motion JPEG (concatenated JPEGs) or of YUV4MPEG2.
 //!
-//! It is read as the same bytes from a pipe are. `FFmpeg` would conceal what is missing of a
-//! truncated or damaged JPEG, and wrong pictures would be sent; and `OpenCV` takes YUV4MPEG2 of the
-//! full range for studio range, which is what our own recordings are. JPEGs are decoded, so that
-//! size, quality and the path's bitrate hold as for any film.
+//! It is read like the same bytes from a pipe. `FFmpeg` would conceal the missing part of a
+//! truncated or damaged JPEG, and wrong pictures would be sent. `OpenCV` treats full-range
+//! YUV4MPEG2, such as our own recordings, as studio range. JPEGs are decoded, so that size, quality
+//! and the path's bitrate apply as for any film.
 
 use std::{
     fs::File,
@@ -30,7 +29,7 @@ use crate::video::{
     jpeg::{Decoder, Want},
 };
 
-/// A file that is being played.
+/// A file being played.
 pub(super) struct RawFilm {
     frames: Frames,
     damaged: Arc<AtomicU64>,
@@ -38,13 +37,13 @@ pub(super) struct RawFilm {
     gray: bool,
     once: bool,
     pacer: Pacer,
-    /// The picture that is due next, if it is decoded already.
+    /// The next picture, if it is already decoded.
     ahead: Option<Image>,
     number: u64,
 }
 
 impl RawFilm {
-    /// Reads up to the first picture that can be used.
+    /// Reads up to the first usable picture.
     pub(super) fn open(
         path: &Path,
         options: &SourceOptions,
@@ -93,14 +92,15 @@ impl RawFilm {
             self.ahead = Some(image);
             return Ok(None);
         };
-        // Who is late plays on from there: no picture is left out, whatever the pacer skips.
+        // If the consumer is late, playback continues from there: no picture is left out, even if
+        // the pacer skips due times.
         let number = self.number;
         self.number += 1;
         let picture = Picture::Image(image.into());
         Ok(Some(Captured { picture, captured: due.at, number }))
     }
 
-    /// Whether there is a rate to keep.
+    /// Whether pictures come at a rate.
     pub(super) fn is_paced(&self) -> bool {
         self.pacer.is_paced()
     }
@@ -109,7 +109,7 @@ impl RawFilm {
         Arc::clone(&self.damaged)
     }
 
-    /// The next picture, from the beginning again after the last one.
+    /// The next picture; starts again after the last one.
     fn read_next(&mut self) -> Result<Option<Image>, SourceError> {
         let mut next = self.frames.next()?;
         if next.is_none() && !self.once {
@@ -127,16 +127,16 @@ impl RawFilm {
     }
 }
 
-/// The pictures of the file, decoded.
+/// The decoded pictures of the file.
 struct Frames {
     path: PathBuf,
-    /// The path for people.
+    /// The path for messages.
     name: String,
     stream: RawStream,
     decoder: Decoder,
 }
 
-/// A picture, and the header of the YUV4MPEG2 that it is from; a JPEG has none.
+/// A picture, and the header of its YUV4MPEG2 stream; `None` for a JPEG.
 type Decoded = (Image, Option<y4m::Header>);
 
 impl Frames {
@@ -178,10 +178,10 @@ fn unreadable(path: &Path) -> impl Fn(io::Error) -> SourceError {
     move |error| SourceError::Unreadable { path: path.into(), error }
 }
 
-/// JPEGs without a container have no rate; this is what `FFmpeg` plays them at.
+/// The rate of JPEGs without a container, which have none: the same as in `FFmpeg`.
 const JPEGS_FPS: f64 = 25.0;
 
-/// What is read at once.
+/// Buffer size, in bytes.
 const READ_LEN: usize = 1 << 16;
 
 #[cfg(test)]
@@ -205,7 +205,7 @@ mod tests {
         gray: false,
     };
 
-    /// The file is open from then on: its name is needed only to begin again.
+    /// The open file needs no name; only restarting does.
     fn open(bytes: &[u8], options: &SourceOptions) -> Result<Source, SourceError> {
         open_in(&tempfile::tempdir().expect("a temporary folder"), bytes, options)
     }
@@ -234,8 +234,8 @@ mod tests {
         image
     }
 
-    /// Plays `bytes`, each picture of which must be the good one: how many there were, and how
-    /// many frames were dropped.
+    /// Plays `bytes`, in which each picture must be the good one. Returns the number of pictures
+    /// and of dropped frames.
     fn count(bytes: &[u8]) -> (usize, u64) {
         let mut source = open(bytes, &ONCE).expect("opens");
         let damaged = source.damaged();
@@ -324,7 +324,7 @@ mod tests {
         assert!(said.contains("film.mjpeg") && said.contains("can be used"), "{said}");
     }
 
-    /// Luma 77, in the range that the header says.
+    /// Pictures of luma 77, in the range that the header specifies.
     fn y4m(header: &str, pictures: usize) -> Vec<u8> {
         let picture = [&b"FRAME\n"[..], &[77; 64 * 48]].concat();
         [format!("YUV4MPEG2 W64 H48 {header}\n").as_bytes(), &picture.repeat(pictures)].concat()
@@ -395,7 +395,7 @@ mod tests {
         }
     }
 
-    /// Single bytes of a header that make it one which we do not decode.
+    /// Changes of single header bytes that make a JPEG undecodable.
     #[test]
     fn an_impossible_first_frame_is_dropped_like_any_other() {
         let good = good();

@@ -1,8 +1,8 @@
-//! Pictures of a byte stream without a container: JPEGs and YUV4MPEG2, also one after the other, as
-//! when several programs write to one pipe.
+//! Reads a byte stream without a container: JPEGs and YUV4MPEG2, also one after the other, as when
+//! several programs write to one pipe.
 //!
-//! Whatever is cut or damaged is dropped, counted, and said at most once a second. The search goes on
-//! from there for the next JPEG or YUV4MPEG2 header, so that no whole picture is lost.
+//! Truncated or damaged data is dropped, counted, and logged at most once a second. The search for
+//! the next JPEG or YUV4MPEG2 header continues from there, so that no complete picture is lost.
 
 use std::{
     io,
@@ -22,12 +22,12 @@ use crate::video::{
     jpeg::{JpegStream, MAX_JPEG_LEN, StreamItem, mend},
 };
 
-/// Reads whole pictures.
+/// Reads complete pictures.
 pub(super) struct RawStream {
     name: String,
-    /// What is being read; `None` after the end.
+    /// The current format; `None` after the end.
     format: Option<Format>,
-    /// Whether a picture has come.
+    /// Whether a picture has been read.
     has_begun: bool,
     damaged: Arc<AtomicU64>,
     /// Why the last picture was dropped.
@@ -35,15 +35,15 @@ pub(super) struct RawStream {
     complaints: Complaints,
 }
 
-/// A picture as the stream has it.
+/// A picture as read from the stream.
 pub(super) enum RawPicture {
     /// A frame that any decoder accepts.
     Jpeg(Vec<u8>),
-    /// Pixels, and the header of the YUV4MPEG2 stream that they are from.
+    /// Pixels, and the header of their YUV4MPEG2 stream.
     Image(Image, y4m::Header),
 }
 
-/// JPEGs are what is searched for as well, and the search ends where YUV4MPEG2 begins.
+/// `Jpegs` is also the state of searching; it ends where YUV4MPEG2 begins.
 enum Format {
     Jpegs(Box<JpegStream<Unread>>),
     Y4m(Box<Y4mReader>),
@@ -54,15 +54,15 @@ enum Complaint {
     Y4m(Y4mError),
 }
 
-/// Why reading ends before the end.
+/// Why reading ended early.
 pub(super) enum RawError {
     Read(io::Error),
-    /// The stream begins with YUV4MPEG2 that is not supported.
+    /// The stream begins with unsupported YUV4MPEG2.
     Y4m(Y4mError),
 }
 
 impl RawError {
-    /// The same for people. `unreadable` says what cannot be read.
+    /// Converts to a [`SourceError`]. `unreadable` makes one of an I/O error.
     pub(super) fn of(
         self,
         name: &str,
@@ -81,11 +81,11 @@ impl From<io::Error> for RawError {
     }
 }
 
-/// A picture, if one was read, and what is read after it.
+/// The picture read, if any, and the format to continue with.
 type Step = (Option<RawPicture>, Option<Format>);
 
 impl RawStream {
-    /// `name` is for people; `damaged` counts the pictures that are dropped.
+    /// `name` is for messages; `damaged` counts the dropped pictures.
     pub(super) fn new(name: &str, reader: Unread, damaged: Arc<AtomicU64>) -> Self {
         Self {
             name: name.to_owned(),
@@ -97,7 +97,7 @@ impl RawStream {
         }
     }
 
-    /// Goes on with another reader.
+    /// Continues with another reader.
     pub(super) fn restart(&mut self, reader: Unread) {
         self.format = Some(search(reader));
     }
@@ -118,7 +118,7 @@ impl RawStream {
         Ok(None)
     }
 
-    /// Why there is no picture.
+    /// The error if the stream has no usable picture.
     pub(super) fn unusable(&mut self) -> SourceError {
         let name = self.name.clone();
         match self.complaint.take() {
@@ -128,7 +128,7 @@ impl RawStream {
         }
     }
 
-    /// Counts a JPEG that is of no use, and says why.
+    /// Counts an unusable JPEG, and logs why.
     pub(super) fn drop_jpeg(&mut self, complaint: String) {
         self.say_dropped(&complaint);
         self.complaint = Some(Complaint::Jpeg(complaint));
@@ -205,7 +205,7 @@ fn search(reader: Unread) -> Format {
     Format::Jpegs(Box::new(JpegStream::ending_at(HEADER_START, reader)))
 }
 
-/// A frame that any decoder accepts, or why there is none.
+/// A frame that any decoder accepts, or why the item is not usable.
 fn usable(item: StreamItem) -> Result<Vec<u8>, String> {
     match item {
         StreamItem::Frame(mut frame) | StreamItem::Unended(mut frame) => {
@@ -235,7 +235,8 @@ mod tests {
     }
 
     impl Whole {
-        /// A damaged JPEG may have taken the beginning of the header of a whole one, which decodes alike.
+        /// A damaged JPEG may have taken the start of a complete one's header; the rest decodes the
+        /// same.
         fn is_like(&self, came: &Self) -> bool {
             match (self, came) {
                 (Self::Jpeg(jpeg), Self::Jpeg(came)) => came.ends_with(&jpeg[20..]),
@@ -268,7 +269,7 @@ mod tests {
         [header.as_bytes(), &picture.repeat(pictures)].concat()
     }
 
-    /// What one writer writes, after another.
+    /// The output of one writer, appended to the one before.
     #[derive(Debug, Clone)]
     enum Piece {
         Jpegs { width: usize, many: usize },
@@ -295,7 +296,7 @@ mod tests {
             }
         }
 
-        /// How many pictures must come out.
+        /// The complete pictures that must be read.
         fn whole(&self) -> Vec<Whole> {
             match *self {
                 Self::Jpegs { width, many } => {
@@ -340,16 +341,16 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is damaged, and however it comes in, what is whole comes out in its order.
+        /// All complete pictures are read in order, whatever is damaged and however it is buffered.
         #[test]
         fn no_whole_picture_is_lost(pieces in proptest::collection::vec(piece(), 1..9)) {
             let bytes = pieces.iter().map(Piece::bytes).collect::<Vec<_>>().concat();
-            // What a stream begins with may be refused.
+            // Begins with a JPEG, since an unsupported beginning may be refused.
             let bytes = [&jpeg(48)[..], &bytes].concat();
             let whole: Vec<_> = pieces.iter().flat_map(Piece::whole).collect();
             let read = [1 << 16, 7].map(|buffer| read(&bytes, buffer));
             prop_assert!(read[0] == read[1], "whole or in pieces");
-            // Others may come, that junk has made whole.
+            // More pictures may be read if junk completes damaged ones.
             let mut came = read[0].0.iter();
             for picture in &whole {
                 prop_assert!(came.any(|came| picture.is_like(came)), "{} of {}", whole.len(), read[0].0.len());

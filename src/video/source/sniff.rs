@@ -1,4 +1,4 @@
-//! What a file is, told by its first bytes and not by its name.
+//! Detects the kind of a file by its first bytes, not by its name.
 
 use std::{
     fs::File,
@@ -14,20 +14,20 @@ use super::{
 };
 use crate::video::jpeg::{FilmTest, Header, JpegStream, StreamItem, begins_jpegs};
 
-/// What to open a file as.
+/// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
-    /// One picture, of the format named.
+    /// A single picture of the named format.
     Image(&'static str),
-    /// A film without a container: JPEGs or YUV4MPEG2, or both.
+    /// A film without a container: JPEGs, YUV4MPEG2, or both.
     Raw,
-    /// Anything else: `FFmpeg` will know.
+    /// Anything else, left to `FFmpeg`.
     Film,
-    /// No file that could be looked at: a FIFO, a process substitution, a terminal.
+    /// Not a regular file: a FIFO, a process substitution, a terminal.
     Pipe,
 }
 
-/// Looks at the beginning of the file.
+/// Detects the kind of the file.
 pub(super) fn sniff(path: &Path) -> Result<Content, SourceError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => SourceError::Missing { path: path.into() },
@@ -53,7 +53,7 @@ pub(super) fn sniff(path: &Path) -> Result<Content, SourceError> {
     }
 }
 
-/// The bytes that tell what it is: more of them where padding is in front.
+/// The bytes that identify the file: more of them if it begins with padding.
 fn read_first(file: &mut File) -> io::Result<Vec<u8>> {
     let mut first = Vec::new();
     file.take(16).read_to_end(&mut first)?;
@@ -75,8 +75,8 @@ fn image_format(first: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Recorded Motion JPEG begins as a photograph does, but goes on as it began; or something is in
-/// front of its first JPEG, or YUV4MPEG2 behind it, as no photograph has it.
+/// Tells Motion JPEG from a photograph. Motion JPEG continues with similar frames, or has padding
+/// before its first JPEG or YUV4MPEG2 after it, as no photograph does.
 fn what_jpegs_are(mut file: File, first: &[u8]) -> io::Result<Content> {
     file.rewind()?;
     let mut stream = JpegStream::ending_at(HEADER_START, BufReader::new(file));
@@ -97,8 +97,8 @@ fn what_jpegs_are(mut file: File, first: &[u8]) -> io::Result<Content> {
                 None => {}
             }
         }
-        // `FFmpeg` plays films of JPEGs that no frame may be, such as progressive ones. A single one may
-        // be damaged.
+        // `FFmpeg` plays films of JPEGs that are no valid frames, such as progressive ones. A
+        // single one may be damaged.
         let header = Header::parse(&jpeg);
         has_foreign |= header.is_err_and(|error| error.is_unsupported());
         if is_film && header.is_ok() {
@@ -113,7 +113,7 @@ fn what_jpegs_are(mut file: File, first: &[u8]) -> io::Result<Content> {
     })
 }
 
-/// `FFmpeg` plays layouts that we have none for, such as those of more than 8 bits.
+/// `FFmpeg` plays layouts that we do not support, such as those of more than 8 bits.
 fn what_y4m_is(mut file: File) -> io::Result<Content> {
     file.rewind()?;
     let mut reader = Unread::new(Box::new(BufReader::new(file)));
@@ -124,7 +124,8 @@ fn what_y4m_is(mut file: File) -> io::Result<Content> {
     }
 }
 
-/// A photograph has no more secondary images, and a film is known by its first frames.
+/// A photograph has no more secondary images than this, and a film is recognised by its first
+/// frames.
 const MOST_JPEGS_READ: usize = 8;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a user says about a source.
+//! The user's choice of a source and its options.
 
 use std::{
     convert::Infallible,
@@ -12,17 +12,17 @@ use std::{
 use super::pace::Pacer;
 use crate::video::image::Size;
 
-/// Which source. Every argument is one: what has no meaning of its own is a path
+/// A source. Every argument is valid: anything that is not a keyword or a URL is a path
 /// (`./pattern` is a file of that name), which need not be UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceSpec {
-    /// `camera` is the first one that there is, `camera:2` the one of that number, as is `/dev/video2`.
+    /// `camera` is the first available one; `camera:2` or `/dev/video2` is the one of that number.
     Camera(Option<u32>),
     /// The built-in test picture.
     Pattern,
-    /// A video file, an image, or a pipe that has a name.
+    /// A video file, an image, or a named pipe.
     Path(PathBuf),
-    /// `rtsp://…`, `http://…`: whatever `FFmpeg` can open. `file://…` is a path.
+    /// `rtsp://…`, `http://…`: any URL that `FFmpeg` can open. `file://…` is a path.
     Url(String),
     /// `-`: YUV4MPEG2 or a stream of JPEGs.
     Stdin,
@@ -44,7 +44,7 @@ impl From<OsString> for SourceSpec {
 }
 
 impl SourceSpec {
-    /// A text that has a meaning of its own.
+    /// Parses a keyword, a URL or a camera device.
     fn named(text: &str) -> Option<Self> {
         match text {
             "camera" => Some(Self::Camera(None)),
@@ -83,7 +83,7 @@ impl fmt::Display for SourceSpec {
     }
 }
 
-/// What may be meant by the name of a file that does not exist.
+/// What the user probably meant by the name of a file that does not exist.
 pub(super) fn meant(path: &Path) -> Option<String> {
     let original = path.to_str()?;
     let typed = original.to_lowercase();
@@ -97,7 +97,7 @@ pub(super) fn meant(path: &Path) -> Option<String> {
     synonym.or_else(|| closest(&NAMES, &typed, MAX_TYPOS)).map(str::to_owned)
 }
 
-/// The name that is most like `typed`, if no more than `max_typos` letters are missing, surplus, wrong or
+/// The name closest to `typed`, if at most `max_typos` letters are missing, surplus, wrong or
 /// swapped.
 fn closest(names: &[&'static str], typed: &str, max_typos: usize) -> Option<&'static str> {
     let typos = |name: &str| strsim::damerau_levenshtein(name, typed);
@@ -105,33 +105,33 @@ fn closest(names: &[&'static str], typed: &str, max_typos: usize) -> Option<&'st
     (typos(name) <= max_typos).then_some(name)
 }
 
-/// The sources that have a name, but for `-`, which resembles whatever is short.
+/// The named sources, without `-`, which resembles every short word.
 const NAMES: [&str; 2] = ["camera", "pattern"];
 
-/// What they are called elsewhere.
+/// Other words for the sources.
 const SYNONYMS: [(&str, &str); 4] =
     [("stdin", "-"), ("webcam", "camera"), ("test", "pattern"), ("testsrc", "pattern")];
 
-/// For the names, which are longer than most schemes.
+/// For source names, which are longer than most schemes.
 const MAX_TYPOS: usize = 2;
 
-/// The number of the camera that is this device.
+/// The number of the camera with this device path.
 pub(super) fn camera_of_device(path: &str) -> Option<u32> {
     path.strip_prefix("/dev/video")?.parse().ok()
 }
 
-/// Whether `FFmpeg` may know the scheme; which ones it does know depends on how it was built.
+/// Whether `FFmpeg` may support the scheme; that depends on how it was built.
 #[cfg(feature = "opencv")]
 pub(super) fn is_known_scheme(scheme: &str) -> bool {
     SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
 }
 
-/// The schemes that may work, for people.
+/// The schemes that may work, as text for people.
 pub(super) fn known_schemes() -> String {
     SCHEMES.join(", ")
 }
 
-/// The scheme that may be meant by another.
+/// The known scheme that resembles `typed`.
 pub(super) fn meant_scheme(typed: &str) -> Option<String> {
     if closest(&["file"], &typed.to_lowercase(), 1).is_some() {
         return Some(FILE_SCHEME.to_owned());
@@ -139,18 +139,18 @@ pub(super) fn meant_scheme(typed: &str) -> Option<String> {
     closest(&SCHEMES, &typed.to_lowercase(), 1).map(|scheme| format!("{scheme}://"))
 }
 
-/// The URL that may be meant by what has a scheme, but another separator behind it than `://`.
+/// The URL that was probably meant by a known scheme with a wrong separator instead of `://`.
 fn meant_url(typed: &str) -> Option<String> {
     let (scheme, rest) = typed.split_at(typed.find([':', '/', ';', '\\'])?);
     let rest_at = rest.find(|c| ![':', '/', ';', '\\'].contains(&c))?;
     let (separator, rest) = rest.split_at(rest_at);
     let is_known = scheme == "file" || SCHEMES.contains(&scheme);
-    // A file may lie in a folder of this name.
+    // The file may be in a folder of this name.
     let root = if scheme == "file" && separator.ends_with('/') { "/" } else { "" };
     (is_known && separator != "/").then(|| format!("{scheme}://{root}{rest}"))
 }
 
-/// The schemes of `FFmpeg`'s protocols that videos come by, the usual ones first.
+/// `FFmpeg`'s protocols that carry video, the usual ones first.
 const SCHEMES: [&str; 30] = [
     "http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "tcp", "tls", "unix",
     "rist", "srtp", "udplite", "sctp", "hls", "ftp", "sftp", "smb", "mmsh", "mmst", "rtmpe",
@@ -159,7 +159,7 @@ const SCHEMES: [&str; 30] = [
 
 const FILE_SCHEME: &str = "file://";
 
-/// The path of a `file://` URL (RFC 8089), with or without a host, which is this one.
+/// The path of a `file://` URL (RFC 8089). The host, if any, must be `localhost`.
 fn path_of_file_url(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix(FILE_SCHEME)?;
     let path = rest.strip_prefix("localhost").filter(|path| path.starts_with('/')).unwrap_or(rest);
@@ -171,7 +171,7 @@ fn path_of_file_url(url: &str) -> Option<PathBuf> {
     Some(PathBuf::from(path)).filter(|path: &PathBuf| !path.as_os_str().is_empty())
 }
 
-/// The bytes of a text in which `%41` stands for `A` (RFC 3986, 2.1).
+/// Decodes percent-encoding: `%41` is `A` (RFC 3986, 2.1).
 fn percent_decoded(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -186,7 +186,7 @@ fn percent_decoded(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// A scheme (RFC 3986) and two slashes. No file is called so by accident.
+/// A scheme (RFC 3986) followed by `://`. File names do not normally look like this.
 fn is_url(text: &str) -> bool {
     text.split_once("://").is_some_and(|(scheme, rest)| {
         let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
@@ -196,39 +196,39 @@ fn is_url(text: &str) -> bool {
     })
 }
 
-/// How the source should be.
+/// Options of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct SourceOptions {
-    /// Exactly this size; the aspect ratio is not kept. Where frames are passed
-    /// through it does nothing, except that a camera is asked for it.
+    /// The exact size to send, ignoring the aspect ratio. Not applied to frames that are passed
+    /// through, except that a camera is asked for it.
     pub size: Option<Size>,
-    /// Frames/s, within [`FPS_RANGE`]: asked of a camera, given to what is made
-    /// here or read from a file.
+    /// Frames/s, within [`FPS_RANGE`]: requested from a camera, and the rate of generated pictures
+    /// and files.
     pub fps: Option<f64>,
-    /// No rate: what is made here or read from a file gives the next picture as soon as it is
-    /// asked for one. Cameras and standard input have a rate of their own, and keep it.
+    /// No pacing: generated pictures and files deliver the next picture on request. Cameras and
+    /// standard input keep their own rate.
     pub unpaced: bool,
-    /// Play a file once instead of again and again.
+    /// Play a file once instead of looping.
     pub once: bool,
-    /// The JPEG quality that was asked for, if one was. Frames that are passed through keep their own.
+    /// The requested JPEG quality, if any. Frames that are passed through keep their own.
     pub quality: Option<u8>,
-    /// Leave out the colour where that saves work here. The encoder must be told too.
+    /// Omit chroma where that saves work here. The encoder must be told too.
     pub gray: bool,
 }
 
 impl SourceOptions {
-    /// When the pictures of a source are due whose own rate, or the one asked for, is `fps`.
+    /// The pacer of a source with the own or requested rate `fps`.
     pub(super) fn pacer(&self, fps: f64) -> Pacer {
         if self.unpaced { Pacer::unpaced() } else { Pacer::new(fps) }
     }
 
-    /// The same for people.
+    /// The same as text for people.
     pub(super) fn rate_text(&self, fps: f64) -> String {
         if self.unpaced { "as fast as possible".to_owned() } else { format!("{fps} frames/s") }
     }
 
-    /// What a description says of pictures of the size `found` that are sent as `size`: nothing if
-    /// they are not scaled.
+    /// The part of a description about scaling from `found` to `size`; empty if the size is
+    /// unchanged.
     pub(super) fn scaling_text(&self, found: Size, size: Size) -> String {
         match self.size {
             _ if found == size => String::new(),
@@ -238,8 +238,8 @@ impl SourceOptions {
     }
 }
 
-/// The rates that can be asked for: one picture in ten seconds is a slide show,
-/// and a millisecond is what pacing can keep.
+/// The accepted rates: 0.1 frames/s is a slide show, and a millisecond is the limit of accurate
+/// pacing.
 pub const FPS_RANGE: RangeInclusive<f64> = 0.1..=1000.0;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One image, again and again.
+//! A single image, repeated.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::video::{
     jpeg::{Decoder, HeaderError, JpegError, Want},
 };
 
-/// An image that was decoded once.
+/// An image that is decoded once.
 pub(super) struct Still {
     image: Arc<Image>,
     pacer: Pacer,
@@ -27,7 +27,7 @@ pub(super) struct Still {
 }
 
 impl Still {
-    /// Decodes the file, which is of the format named.
+    /// Decodes the file of the given format.
     pub(super) fn open(
         path: &Path,
         format: &str,
@@ -45,7 +45,7 @@ impl Still {
         }
         let flags =
             if options.gray { imgcodecs::IMREAD_GRAYSCALE } else { imgcodecs::IMREAD_COLOR };
-        // From memory, so that the file is read once, whatever its name is.
+        // Decoded from memory, so that the file is read once and its name does not matter.
         let mat = imgcodecs::imdecode(&&bytes[..], flags).map_err(|_| damaged())?;
         if mat.empty() {
             return Err(damaged());
@@ -71,13 +71,13 @@ impl Still {
         Some(Captured { picture, captured: due.at, number: due.number })
     }
 
-    /// Whether there is a rate to keep.
+    /// Whether pictures come at a rate.
     pub(super) fn is_paced(&self) -> bool {
         self.pacer.is_paced()
     }
 }
 
-/// Says which limit a file's picture is over.
+/// The error for a file whose picture is beyond the size limits.
 pub(super) fn oversized(path: &Path) -> impl Fn(SizeError) -> SourceError {
     move |error| SourceError::Size { path: path.into(), error }
 }
@@ -99,12 +99,12 @@ fn describe(path: &Path, format: &str, found: Size, size: Size, fps: f64) -> Sou
     }
 }
 
-/// What can be told of an image before OpenCV decodes it. Its decoders allocate what
-/// the header says, and write their complaints to standard error themselves.
+/// The result of checks before OpenCV decodes an image. Its decoders allocate what the header says,
+/// and write their own messages to standard error.
 enum Verdict {
     Fine,
     Damaged,
-    /// It is over the limits, and has so many pixels.
+    /// Beyond the limits, with this number of pixels.
     Size(SizeError, usize),
 }
 
@@ -138,18 +138,18 @@ fn check_png(bytes: &[u8]) -> Verdict {
 fn check_jpeg(bytes: &[u8]) -> Verdict {
     match Decoder::new().decode(bytes, Want::Planar, &mut Image::empty()) {
         Err(JpegError::Header(HeaderError::Size(width, height))) => Verdict::of_size(width, height),
-        // A photograph may be what a frame may not: OpenCV knows these.
+        // A photograph may be a JPEG that is not valid as a frame; OpenCV decodes these.
         Err(JpegError::Header(error)) if error.is_unsupported() => Verdict::Fine,
         Ok(()) => Verdict::Fine,
         Err(_) => Verdict::Damaged,
     }
 }
 
-/// What an image may have that is scaled with `--size`: a photograph of 200 megapixels, and a little
-/// more. Decoding it takes three bytes for each.
+/// The most pixels of an image scaled with `--size`: slightly more than a photograph of 200
+/// megapixels. Decoding takes three bytes for each.
 const MAX_SCALED_PIXELS: usize = 1 << 28;
 
-/// Names of which nobody expects an image.
+/// Extensions that suggest a film, not an image.
 const FILM_EXTENSIONS: [&str; 8] = ["avi", "mp4", "mkv", "mov", "webm", "mpg", "mjpeg", "y4m"];
 
 #[cfg(test)]
@@ -192,8 +192,8 @@ mod tests {
         }
     }
 
-    /// A photograph of which the upper left part is white, as a camera stores it that is turned as
-    /// `orientation` says (Exif 2.32, tag 0112), with a gain map behind.
+    /// A photograph with a white upper left part, stored with the Exif `orientation` (Exif 2.32,
+    /// tag 0112) and followed by a gain map.
     fn photograph(orientation: u8, is_big_endian: bool) -> Vec<u8> {
         let mut image = Image::blank(64, 32, PixelFormat::Gray);
         image.data[..16 * 64].chunks_exact_mut(64).for_each(|row| row[..32].fill(255));
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_photograph_is_upright_whichever_way_the_camera_was_held() {
-        // Where the white part is then: (is right, is at the bottom).
+        // The position of the white part: (is right, is at the bottom).
         let expected = [
             (1, (false, false)),
             (2, (true, false)),

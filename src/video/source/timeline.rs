@@ -1,4 +1,4 @@
-//! When the pictures of a film are due, by the timestamps that it has.
+//! Paces a film by its timestamps.
 
 use std::{
     sync::atomic::AtomicBool,
@@ -8,15 +8,15 @@ use std::{
 use super::pace::{wait_until, wake_exactly};
 use crate::clock;
 
-/// Paces a film of any, also of a varying, frame rate.
+/// Paces a film of constant or variable frame rate.
 #[derive(Debug)]
 pub(super) struct Timeline {
-    /// How long the picture before is shown, if the timestamps do not say.
+    /// The display time of the previous picture, if the timestamps do not say.
     step: Duration,
     before: Option<Shown>,
 }
 
-/// A picture that has been due.
+/// A picture that has been shown.
 #[derive(Debug, Clone, Copy)]
 struct Shown {
     at: Instant,
@@ -24,13 +24,13 @@ struct Shown {
 }
 
 impl Timeline {
-    /// `fps` is the film's nominal rate: that of a film without timestamps.
+    /// `fps` is the nominal rate, used if the film has no timestamps.
     pub(super) fn new(fps: f64) -> Self {
         Self { step: Duration::from_secs_f64(1.0 / fps), before: None }
     }
 
-    /// Waits until the picture of this timestamp is due, and says when that was; `None` if `stop`
-    /// came first.
+    /// Waits until the picture with this timestamp is due, and returns that time; `None` if `stop`
+    /// was set first.
     pub(super) fn wait(&mut self, stamp: Duration, stop: &AtomicBool) -> Option<Instant> {
         if self.before.is_none() {
             wake_exactly();
@@ -39,8 +39,8 @@ impl Timeline {
         wait_until(at, stop).then(|| self.show(stamp, at))
     }
 
-    /// When the picture of this timestamp is due. If that was so long ago that the next one would
-    /// be due as well, the film goes on from now: no picture is left out, and none is hurried.
+    /// When the picture with this timestamp is due. If it is late by more than a step, the film
+    /// continues from now: no picture is skipped and none is hurried.
     fn due(&self, stamp: Duration, now: Instant) -> Instant {
         let Some(before) = self.before else { return now };
         let step = self.step_to(stamp);
@@ -54,23 +54,24 @@ impl Timeline {
         at
     }
 
-    /// From the picture before to this one. Without a timestamp that is later (no timestamps, the
-    /// film begins again, or its last pictures, for which `OpenCV` has none) the last step counts.
+    /// The time from the previous picture to this one. Without a later timestamp, the last step is
+    /// used: the film has no timestamps, starts again, or has reached its last pictures, for which
+    /// `OpenCV` has none.
     fn step_to(&self, stamp: Duration) -> Duration {
         let since = self.before.and_then(|before| stamp.checked_sub(before.stamp));
         since.filter(|step| !step.is_zero()).map_or(self.step, |step| step.min(LONGEST_STEP))
     }
 }
 
-/// A longer step is a gap in the timestamps, as in joined recordings, and no picture that stands still.
+/// A longer step is a gap in the timestamps, as in joined recordings, not a still picture.
 const LONGEST_STEP: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// When pictures of these timestamps are due, in ms after the first; each is asked for so many
-    /// ms after the one before was due.
+    /// When pictures with these timestamps are due, in ms after the first. Each is requested
+    /// `asked_after` ms after the previous one was due.
     fn dues(fps: f64, stamps: &[u64], asked_after: u64) -> Vec<u128> {
         let mut timeline = Timeline::new(fps);
         let first = clock::now();

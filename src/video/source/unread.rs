@@ -1,8 +1,8 @@
-//! A reader that takes bytes back.
+//! A reader to which bytes can be returned.
 
 use std::io::{self, BufRead, Cursor, Read};
 
-/// Reads `rest`, and before it what was given back.
+/// Reads the returned bytes first, then `rest`.
 pub(crate) struct Unread {
     front: Cursor<Vec<u8>>,
     rest: Box<dyn BufRead + Send>,
@@ -13,8 +13,7 @@ impl Unread {
         Self { front: Cursor::default(), rest }
     }
 
-    /// Gives back bytes, which come next. Those that have just been read from what was given back
-    /// before cost no copy of all the rest.
+    /// Returns bytes, which are read next. Bytes just read from an earlier return are not copied.
     pub(super) fn unread(&mut self, bytes: &[u8]) {
         let (read, left) = self.front.get_ref().split_at(self.front.position() as usize);
         if read.ends_with(bytes) {

@@ -1,6 +1,6 @@
-//! Pictures from a URL, through `FFmpeg`: a network camera, which is live, or a film on a server.
+//! Pictures from a URL, through `FFmpeg`: a live network camera, or a film on a server.
 //!
-//! A thread reads, since a server is silent for as long as it likes. It connects again when the
+//! Reading happens on a thread, since a server may be silent for any time. It reconnects when the
 //! stream ends or breaks off.
 
 use std::{
@@ -31,14 +31,14 @@ use crate::{
     video::image::Size,
 };
 
-/// A stream that is being read.
+/// A stream read by a thread.
 pub(super) struct Stream {
     mailbox: Latest<Captured>,
     stop: Arc<AtomicBool>,
 }
 
 impl Stream {
-    /// Connects, and waits for the first picture.
+    /// Connects and waits for the first picture.
     pub(super) fn open(
         url: &str,
         options: &SourceOptions,
@@ -90,7 +90,7 @@ impl Stream {
 }
 
 impl Drop for Stream {
-    /// The thread ends after the picture that it waits for; nobody waits for the thread.
+    /// Stops the thread after the picture it is waiting for. Does not wait for the thread.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -100,7 +100,7 @@ impl Drop for Stream {
 struct Connection {
     capture: VideoCapture,
     fps: f64,
-    /// A film has an end, and is read at its own pace. What is live is read as it comes.
+    /// A film has an end, and is played by its timestamps. Live video is read as it arrives.
     is_film: bool,
 }
 
@@ -117,7 +117,7 @@ impl Connection {
         let first = read(&mut capture).ok()??;
         let number = |property| capture.get(property).unwrap_or(0.0);
         let fps = sane(number(videoio::CAP_PROP_FPS));
-        // Nonsense, mostly negative, for what has no end.
+        // Nonsense, mostly negative, if the stream has no end.
         let is_film = (1.0..1e9).contains(&number(videoio::CAP_PROP_FRAME_COUNT));
         Some((Self { capture, fps, is_film }, first))
     }
@@ -127,10 +127,10 @@ impl Connection {
     }
 }
 
-/// What the thread has.
+/// The reading thread's state.
 struct Reader {
     url: String,
-    /// The URL for people.
+    /// The URL for messages.
     name: String,
     size: Size,
     once: bool,
@@ -156,7 +156,7 @@ impl Reader {
         self.mailbox.close();
     }
 
-    /// Hands on pictures until told to stop or until none come any more.
+    /// Publishes pictures until stopped or until the stream ends.
     fn play(&mut self, mut connection: Connection, first: Decoded) {
         let mut timeline = Timeline::new(connection.fps);
         let mut next = Some(first);
@@ -174,7 +174,7 @@ impl Reader {
         }
     }
 
-    /// A film begins again at once; a server that does not answer is asked again and again.
+    /// Restarts a film at once. Retries until the server answers.
     fn reconnect(&self, is_film: bool) -> Option<(Connection, Decoded)> {
         if is_film && let Some(again) = Connection::open(&self.url) {
             return Some(again);
@@ -213,7 +213,7 @@ fn describe(
     }
 }
 
-/// The URL without the user's name and password, which `rtsp://` often has.
+/// The URL without user name and password, which `rtsp://` often has.
 fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
@@ -221,13 +221,13 @@ fn without_credentials(url: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
-/// How long a server may take until its first picture.
+/// The time allowed until the first picture.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a stream may be silent before it counts as broken off.
+/// The silence after which a stream counts as broken off.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Between attempts to connect again.
+/// The interval between attempts to reconnect.
 const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! YUV4MPEG2 from a pipe, as full-range images.
+//! Reads YUV4MPEG2 as full-range images.
 
 use std::io::{self, BufRead, Read};
 
@@ -10,17 +10,17 @@ use crate::video::{
 
 /// Reads pictures from a YUV4MPEG2 stream.
 pub(crate) struct Y4mReader {
-    /// What the last header says.
+    /// The current header.
     pub(crate) header: Header,
     reader: Unread,
-    /// The end of the last picture.
+    /// The last bytes of the last picture.
     tail: Vec<u8>,
-    /// How much of what is damaged has been given back to the reader.
+    /// How many of the bytes returned to the reader are known to be damaged.
     damaged_len: usize,
 }
 
 impl Y4mReader {
-    /// Reads the header, and checks it before anything is allocated by what it says.
+    /// Reads the header, and checks it before allocating anything by it.
     pub(crate) fn open(mut reader: Unread) -> Result<Self, Y4mError> {
         Ok(Self::new(Header::read(&mut reader)?, reader))
     }
@@ -30,11 +30,11 @@ impl Y4mReader {
         Self { header, reader, tail: Vec::new(), damaged_len: 0 }
     }
 
-    /// The next picture; `None` at the end, or where a JPEG begins. A header between pictures begins
-    /// another stream, as when one program after the other writes to a pipe.
+    /// The next picture; `None` at the end, or where a JPEG begins. A header between pictures
+    /// begins another stream, as when several programs write to one pipe.
     ///
-    /// After [`Y4mError::BrokenOff`] the next header follows. After any other damage it is given back,
-    /// and a header or a JPEG in it must be searched for.
+    /// After [`Y4mError::BrokenOff`] the next header follows. After any other damage, the damaged
+    /// bytes are returned to the reader, and the caller must search them for a header or a JPEG.
     pub(crate) fn next_image(&mut self) -> Result<Option<Image>, Y4mError> {
         loop {
             if self.is_at_jpeg()? {
@@ -59,10 +59,10 @@ impl Y4mReader {
         }
     }
 
-    /// Whether a JPEG comes next: no line begins with that byte.
+    /// Whether a JPEG comes next: no line begins with its first byte.
     fn is_at_jpeg(&mut self) -> Result<bool, Y4mError> {
         let is_at_jpeg = self.peek(1)?.starts_with(&[0xFF]);
-        // A picture that was cut has taken the JPEG's first bytes.
+        // A truncated picture has consumed the JPEG's first bytes.
         if is_at_jpeg && self.tail.ends_with(&JPEG_START[..2]) {
             self.reader.unread(&JPEG_START[..2]);
             self.tail.clear();
@@ -70,12 +70,13 @@ impl Y4mReader {
         Ok(is_at_jpeg)
     }
 
-    /// The reader, for what follows the pictures, and how much of that is known to be damaged.
+    /// The reader, positioned after the pictures, and how many of the next bytes are known to be
+    /// damaged.
     pub(super) fn into_parts(self) -> (Unread, usize) {
         (self.reader, self.damaged_len)
     }
 
-    /// So many bytes, or as many as there are, which stay to be read.
+    /// Up to `len` bytes, which remain to be read.
     fn peek(&mut self, len: u64) -> Result<Vec<u8>, Y4mError> {
         let mut bytes = Vec::new();
         (&mut self.reader).take(len).read_to_end(&mut bytes).map_err(Y4mError::Read)?;
@@ -88,7 +89,8 @@ impl Y4mReader {
         self.damaged_len = damaged.len();
     }
 
-    /// A header or a JPEG within a line, or across its beginning, is one that another writer began with.
+    /// Classifies a line that is not `FRAME`. A header or a JPEG in it, or across its beginning,
+    /// was written by another program.
     fn what_is_no_frame(&mut self, line: &[u8]) -> Y4mError {
         let joined = [&std::mem::take(&mut self.tail)[..], line].concat();
         let jpeg = memchr::memmem::find(&joined, JPEG_START);
@@ -103,8 +105,8 @@ impl Y4mReader {
         if is_cut { Y4mError::Truncated } else { Y4mError::Damaged }
     }
 
-    /// Reads a picture. Whoever is killed while writing one leaves it unfinished, and what the next
-    /// writer begins with is then within its data.
+    /// Reads a picture. A writer that is killed leaves it incomplete; its data then contains the
+    /// beginning of the next writer's output.
     fn read_image(&mut self) -> Result<Image, Y4mError> {
         let Header { size, format, full_range, .. } = self.header;
         let len = format.data_len(size.width, size.height);
@@ -135,7 +137,7 @@ impl Y4mReader {
         Ok(image)
     }
 
-    /// Whether what may follow a whole picture comes next. It is waited for.
+    /// Whether the next bytes are valid after a complete picture. Waits for them.
     fn is_followed_well(&mut self) -> Result<bool, Y4mError> {
         let next = self.peek(5)?;
         let may_follow = [&b"FRAME"[..], &HEADER_START[..5], &JPEG_START[..2]];
@@ -143,8 +145,9 @@ impl Y4mReader {
     }
 }
 
-/// Where a JPEG begins in a picture's data, or may begin, and whether its whole header is there. In pixels
-/// that is hardly ever there by accident; its beginning is, in one of some hundred megabytes.
+/// Where a JPEG begins, or may begin, in a picture's data, and whether its whole header is there.
+/// In pixels a whole header hardly ever occurs by accident; its first bytes do, once in some
+/// hundred megabytes.
 fn jpeg_in(data: &[u8]) -> Option<(usize, bool)> {
     let mut first = None;
     let mut from = 0;
@@ -161,7 +164,7 @@ fn jpeg_in(data: &[u8]) -> Option<(usize, bool)> {
     first.map(|at| (at, false))
 }
 
-/// A line with its end, if that comes before the end of the stream and the longest that a line may be.
+/// A line with its newline, unless the stream ends or the maximum length is reached first.
 fn read_line(reader: &mut impl BufRead) -> Result<Vec<u8>, Y4mError> {
     let mut line = Vec::new();
     let bounded = &mut reader.take(MAX_LINE_LEN as u64);
@@ -169,21 +172,21 @@ fn read_line(reader: &mut impl BufRead) -> Result<Vec<u8>, Y4mError> {
     Ok(line)
 }
 
-/// What the stream's first line says.
+/// The stream's header line.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Header {
     pub(crate) size: Size,
-    /// Frames/s, if it says something sensible.
+    /// Frames/s, if valid.
     pub(crate) fps: Option<f64>,
     pub(crate) format: PixelFormat,
     pub(crate) full_range: bool,
-    /// `None`: it is not known, as with most writers.
+    /// `None` if unknown, as with most writers.
     pub(super) pixel_aspect: Option<PixelAspect>,
 }
 
 impl Header {
-    /// Reads a header. Of one that was cut, and another that follows in the same line, it is the
-    /// latter. What follows the beginning of one that cannot be taken is given back.
+    /// Reads a header. If a truncated header is followed by another in the same line, uses the
+    /// latter. On an error, the bytes after the header's first word are returned to the reader.
     pub(super) fn read(reader: &mut Unread) -> Result<Self, Y4mError> {
         let line = read_line(reader)?;
         let start = memchr::memmem::rfind(&line, HEADER_START).unwrap_or(0);
@@ -220,21 +223,21 @@ impl Header {
 /// Why a YUV4MPEG2 stream is refused, or ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum Y4mError {
-    /// The header does not say what it must.
+    /// A required header field is missing.
     #[error("the YUV4MPEG2 header is malformed: {0}")]
     Header(&'static str),
-    /// The header is not one line of text.
+    /// The header is not a complete line of text.
     #[error("the YUV4MPEG2 header has no end")]
     CutHeader,
-    /// A side beyond the limits.
+    /// The size is beyond the limits.
     #[error("a YUV4MPEG2 picture of {0}")]
     Size(SizeError),
-    /// More than 8 bits, alpha, or a sampling that we have no layout for.
+    /// More than 8 bits, alpha, or an unsupported sampling.
     #[error(
         "YUV4MPEG2 of {0:?} is not supported: use 8 bits in 420, 422, 444 or mono, for example `ffmpeg … -pix_fmt yuv420p`"
     )]
     Layout(String),
-    /// A picture does not begin as it must.
+    /// A picture does not begin with `FRAME`.
     #[error("the YUV4MPEG2 stream is damaged: no FRAME where one must be")]
     Damaged,
     /// Another stream begins within a picture, or before one.
@@ -246,13 +249,13 @@ pub enum Y4mError {
     /// The stream ends within a picture.
     #[error("the YUV4MPEG2 stream ends within a picture")]
     Truncated,
-    /// It cannot be read.
+    /// The stream cannot be read.
     #[error("cannot read: {0}")]
     Read(io::Error),
 }
 
 impl Y4mError {
-    /// Whether something is cut or damaged. What is not supported is no damage.
+    /// Whether the stream is truncated or damaged, as opposed to unsupported.
     pub(super) fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -304,16 +307,16 @@ fn table(of: impl Fn(f64) -> f64) -> [u8; 256] {
     std::array::from_fn(|value| of(value as f64).round().clamp(0.0, 255.0) as u8)
 }
 
-/// How a stream begins.
+/// The first bytes of a stream.
 pub(super) const HEADER_MAGIC: &[u8] = b"YUV4MPEG2";
 
-/// The same with what must follow: bytes that are no text are not like it by accident.
+/// The same with the following space, which binary data is unlikely to contain by accident.
 pub(super) const HEADER_START: &[u8] = b"YUV4MPEG2 ";
 
-/// How a JPEG begins: a start marker, and another marker.
+/// The first bytes of a JPEG: the start marker, and the first byte of another marker.
 const JPEG_START: &[u8] = &[0xFF, 0xD8, 0xFF];
 
-/// The longest line, of a header or before a picture. Real ones are a tenth of it.
+/// The longest line, of a header or before a picture, in bytes. Real ones are a tenth of it.
 const MAX_LINE_LEN: usize = 1024;
 
 #[cfg(test)]
@@ -366,7 +369,8 @@ mod tests {
         assert!(matches!(reader.next_image(), Err(Y4mError::Layout(_))));
     }
 
-    /// The first writer is killed after any number of bytes; the second one's pictures all come.
+    /// The first writer is killed after any number of bytes; all pictures of the second one are
+    /// read.
     #[test]
     fn a_header_within_a_picture_begins_another_stream() {
         let header = &b"YUV4MPEG2 W16 H16 F30:1 Cmono XCOLORRANGE=FULL\n"[..];
@@ -387,7 +391,7 @@ mod tests {
                     }
                 }
                 let second_ones = widths.iter().filter(|&&width| width == 32).count();
-                // One whose end is the beginning of the header lacks no more than that.
+                // One picture is complete if the header's first bytes happen to be its missing end.
                 let whole = (cut - header.len()) / (256 + 6);
                 let first_ones = widths.len() - second_ones;
                 assert!(second_ones == pictures && first_ones - whole <= 1, "{cut}: {widths:?}");
@@ -413,7 +417,7 @@ mod tests {
         assert_eq!(images.count(), 3);
     }
 
-    /// Pixels that begin like a JPEG, and what looks more like one the longer it is.
+    /// Pixels that begin like a JPEG, and resemble one more the longer they are.
     #[test]
     fn a_picture_that_looks_like_a_jpeg_is_one_if_another_follows() {
         let header = b"YUV4MPEG2 W16 H16 Cmono XCOLORRANGE=FULL\n";

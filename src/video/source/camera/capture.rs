@@ -1,4 +1,4 @@
-//! One open camera, by OpenCV.
+//! One open camera, through OpenCV.
 
 use std::time::{Duration, Instant};
 
@@ -17,37 +17,37 @@ use crate::{
     video::jpeg::{Header, MendError, mend},
 };
 
-/// A camera that delivers.
+/// An open camera that delivers pictures.
 pub(super) struct Capture {
     device: VideoCapture,
     is_jpeg: bool,
-    /// Pixels are scaled to this; frames are not touched.
+    /// The size to which images are scaled; JPEG frames are not.
     size: Option<Size>,
     gray: bool,
 }
 
-/// What came of waiting for a picture.
+/// The result of waiting for a picture.
 pub(super) enum Grabbed {
     /// A picture, and when it began.
     Picture(Picture, Instant),
-    /// A frame that cannot be mended.
+    /// A frame that cannot be normalized.
     Damaged(MendError),
-    /// The camera gave nothing.
+    /// No picture.
     Nothing,
 }
 
-/// What an opened camera gives.
+/// The properties that an opened camera has chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Given {
     pub size: Size,
     pub fps: f64,
-    /// Four characters.
+    /// The pixel format's four-character code.
     pub fourcc: String,
     pub is_jpeg: bool,
 }
 
 impl Capture {
-    /// Opens a camera, with its own JPEGs if it has any, and waits for its first picture.
+    /// Opens a camera, as JPEGs if it supports them, and waits for its first picture.
     pub(super) fn open(index: u32, options: &SourceOptions) -> Option<(Self, Given)> {
         quieten();
         Self::open_as(index, options, true).or_else(|| Self::open_as(index, options, false))
@@ -69,7 +69,7 @@ impl Capture {
         } else {
             let mut device = VideoCapture::new(index as i32, API).ok()?;
             for (property, value) in parameters.into_iter().skip(1) {
-                // What it does not take is read back below.
+                // Rejected values show when the properties are read back below.
                 let _ = device.set(property, value.into());
             }
             device
@@ -84,7 +84,7 @@ impl Capture {
         Some((capture, given))
     }
 
-    /// Waits for the next picture, and takes the newest that there is.
+    /// Waits for the next picture, and takes the newest available.
     pub(super) fn grab(&mut self) -> Grabbed {
         if !self.device.grab().unwrap_or(false) {
             return Grabbed::Nothing;
@@ -111,7 +111,7 @@ impl Capture {
         Grabbed::Picture(Picture::Image(image.into()), captured)
     }
 
-    /// The first picture that is whole: some cameras begin with a torn one.
+    /// The first complete picture: some cameras begin with a damaged one.
     fn first(&mut self) -> Option<Picture> {
         (0..FIRST_TRIES).find_map(|_| match self.grab() {
             Grabbed::Picture(picture, _) => Some(picture),
@@ -141,9 +141,8 @@ fn frame_of(mat: &Mat, captured: Instant) -> Grabbed {
     }
 }
 
-/// When the picture began, by the driver's stamp on the monotonic clock, in ms;
-/// by when we had it, if the stamp cannot be true (other clocks, drivers that
-/// stamp the future).
+/// When the picture began: the driver's timestamp on the monotonic clock, in ms, or `grabbed` if
+/// the timestamp is not plausible (another clock, or a time in the future).
 fn capture_time(position_ms: f64, grabbed: Instant) -> Instant {
     let stamp = Duration::try_from_secs_f64(position_ms / 1000.0).ok();
     let stamp = stamp.and_then(clock::instant_of_monotonic);
@@ -152,16 +151,16 @@ fn capture_time(position_ms: f64, grabbed: Instant) -> Instant {
     stamp.filter(is_plausible).unwrap_or(grabbed)
 }
 
-/// Which of OpenCV's ways to a camera.
+/// The OpenCV backend.
 const API: i32 = if cfg!(target_os = "linux") { videoio::CAP_V4L2 } else { videoio::CAP_ANY };
 
-/// Motion JPEG, as four characters in a number.
+/// The four-character code of Motion JPEG.
 const MJPG: i32 = i32::from_le_bytes(*b"MJPG");
 
-/// A stamp older than this is of another clock: no driver holds a picture so long.
+/// An older timestamp is of another clock: no driver holds a picture that long.
 const MAX_AGE: Duration = Duration::from_secs(2);
 
-/// Pictures to try before a camera counts as giving none in a format.
+/// Pictures to try before a camera counts as delivering none in a format.
 const FIRST_TRIES: usize = 5;
 
 #[cfg(test)]

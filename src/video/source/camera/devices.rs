@@ -1,38 +1,38 @@
-//! Which cameras there are, and what each can do.
+//! Lists the cameras and their formats.
 
 use crate::video::image::Size;
 
 /// One camera.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CameraInfo {
-    /// What `camera:N` takes.
+    /// The number in `camera:N`.
     pub index: u32,
     /// Its device, for example `/dev/video0`.
     pub path: String,
-    /// What it calls itself.
+    /// Its name.
     pub name: String,
-    /// What it can deliver; empty where the system does not say.
+    /// Its formats; empty if the system does not report them.
     pub formats: Vec<CameraFormat>,
 }
 
 /// One pixel format in one size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CameraFormat {
-    /// Four characters, for example `MJPG` or `YUYV`.
+    /// Four-character code, for example `MJPG` or `YUYV`.
     pub fourcc: String,
-    /// Its size; it may be beyond the limits of what we take.
+    /// Its size, which may be beyond the limits of a source.
     pub size: Size,
-    /// Frames/s, highest first; empty where the camera does not say.
+    /// Frames/s, highest first; empty if the camera does not report them.
     pub fps: Vec<f64>,
 }
 
-/// All cameras, by their number.
+/// All cameras, by number.
 #[cfg(target_os = "linux")]
 pub fn list() -> Vec<CameraInfo> {
     linux::list()
 }
 
-/// All cameras, by their number: found by opening each, which may switch on its light.
+/// All cameras, by number. Found by opening each, which may switch on its light.
 #[cfg(all(not(target_os = "linux"), feature = "opencv"))]
 pub fn list() -> Vec<CameraInfo> {
     use opencv::videoio::{CAP_ANY, VideoCapture, VideoCaptureTraitConst};
@@ -49,7 +49,7 @@ pub fn list() -> Vec<CameraInfo> {
     (0..MAX_TRIED).filter(opens).map(camera).collect()
 }
 
-/// Without OpenCV there is no way to find them here.
+/// Cameras cannot be listed here without OpenCV.
 #[cfg(all(not(target_os = "linux"), not(feature = "opencv")))]
 pub fn list() -> Vec<CameraInfo> {
     Vec::new()
@@ -71,13 +71,13 @@ mod linux {
         cameras
     }
 
-    /// The camera behind a node, unless it is for something else, such as metadata.
+    /// The camera of a device node, unless the node is for something else, such as metadata.
     fn camera(node: &context::Node) -> Option<CameraInfo> {
         let path = node.path();
         let index = path.to_str()?.strip_prefix("/dev/video")?.parse().ok()?;
         let name = node.name().map_or_else(|| format!("camera {index}"), |name| said_once(&name));
         let path = path.display().to_string();
-        // One that may not be opened is listed all the same: the user looks for it.
+        // Also listed without permission to open it, so that the user finds it.
         let Ok(device) = Device::with_path(&path) else {
             return Some(CameraInfo { index, path, name, formats: Vec::new() });
         };
@@ -86,7 +86,7 @@ mod linux {
         captures.then(|| CameraInfo { index, path, name, formats: formats(&device) })
     }
 
-    /// Many drivers say "Webcam: Webcam".
+    /// Removes the repetition in names such as "Webcam: Webcam".
     fn said_once(name: &str) -> String {
         let name = name.trim();
         match name.split_once(": ") {
@@ -120,7 +120,7 @@ mod linux {
             .collect()
     }
 
-    /// A camera that takes any size has too many to list.
+    /// The usual sizes of a camera that supports a range, which is too long to list.
     fn usual_sizes(steps: &Stepwise) -> Vec<(u32, u32)> {
         let fits = |&&(width, height): &&(u32, u32)| {
             (steps.min_width..=steps.max_width).contains(&width)
@@ -151,12 +151,12 @@ mod linux {
         rates
     }
 
-    /// Sizes that people look for.
+    /// Common sizes.
     const USUAL_SIZES: [(u32, u32); 5] =
         [(320, 240), (640, 480), (1280, 720), (1920, 1080), (3840, 2160)];
 }
 
-/// Nobody has more cameras, and each that is tried takes a while.
+/// Few machines have more cameras, and each attempt takes a while.
 #[cfg(all(not(target_os = "linux"), feature = "opencv"))]
 const MAX_TRIED: i32 = 4;
 

@@ -1,5 +1,5 @@
-//! The grab thread: drains the camera, keeps the newest picture, and waits for a
-//! camera that was unplugged.
+//! The grab thread: drains the camera, keeps the newest picture, and reopens a camera that was
+//! unplugged.
 
 use std::{
     sync::{
@@ -23,8 +23,7 @@ use crate::{
     latest::{Latest, Taken},
 };
 
-/// A camera that is being read by a thread of its own, since reading blocks for
-/// as long as a stalled device likes.
+/// A camera read by its own thread, since reading from a stalled device blocks.
 pub(in crate::video::source) struct Camera {
     mailbox: Latest<Captured>,
     stop: Arc<AtomicBool>,
@@ -32,7 +31,7 @@ pub(in crate::video::source) struct Camera {
 }
 
 impl Camera {
-    /// Opens this camera, or the first one.
+    /// Opens the camera `index`, or the first one.
     pub(in crate::video::source) fn open(
         index: Option<u32>,
         options: &SourceOptions,
@@ -78,13 +77,13 @@ impl Camera {
 }
 
 impl Drop for Camera {
-    /// The thread lets the camera go after the picture that it waits for.
+    /// The thread closes the camera after the picture it is waiting for.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 }
 
-/// What the thread has.
+/// The thread's state.
 struct Grabber {
     index: u32,
     options: SourceOptions,
@@ -111,7 +110,7 @@ impl Grabber {
         self.mailbox.close();
     }
 
-    /// Hands on pictures until told to stop or until none come any more.
+    /// Publishes pictures until stopped or until none arrive.
     fn drain(&mut self, capture: &mut Capture) {
         let mut last = clock::now();
         while !self.stop.load(Ordering::Relaxed) {
@@ -183,13 +182,13 @@ fn describe(camera: &CameraInfo, options: &SourceOptions, given: &Given) -> Sour
     SourceInfo { width, height, fps, description, passthrough, notes }
 }
 
-/// No picture for so long, and the camera counts as gone. Long exposures take a tenth of it.
+/// A camera without a picture for this time counts as gone. Long exposures take a tenth of it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Between failing grabs, so as not to spin.
+/// The delay after a failed grab, to avoid spinning.
 const RETRY_GRAB: Duration = Duration::from_millis(20);
 
-/// Between attempts to open a camera that was unplugged.
+/// The interval between attempts to open a camera that was unplugged.
 const RETRY_OPEN: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Cameras: which there are, and taking pictures from one.
+//! Cameras: listing them, and capturing pictures from one.
 
 #[cfg(feature = "opencv")]
 mod capture;
