@@ -1,15 +1,16 @@
-//! When a receiver asks for what is missing of a frame.
+//! Schedules NACKs: when a receiver requests the missing chunks of a frame.
 //!
-//! A frame is asked for when nothing of its first sending can still be on its way: its last source
-//! chunk has come, which senders send last, or a chunk of a newer frame, and the reorder grace
-//! has passed; or nothing has come for longer than the stream's gaps usually last, and its frames have usually ended by
-//! then: a burst of losses in the midst of a frame is silent for as long, and a sender does not answer for
-//! what it has not sent yet. Whatever parity was made has then come or is lost, so what is missing beyond it has to be asked for.
-//! A frame that goes on within a round trip of asking had not ended: that time does not count.
+//! A NACK is due when nothing of the frame's first transmission can still arrive. That is when its
+//! last source chunk, which senders send last, or a chunk of a newer frame has arrived and the
+//! reorder grace has passed. It is also when nothing has arrived for longer than the stream's usual
+//! gaps, and the frame is older than frames usually take: a burst loss within a frame causes such a
+//! gap too, and a sender does not answer for what it has not sent yet. By then all parity has
+//! arrived or is lost, so what is still missing must be requested. If the frame continues within a
+//! round trip of the NACK, it had not ended, and the NACK does not count.
 //!
-//! Once, and a second time if the answer fails and the time still allows it. Never when
-//! the answer would come after the frame is superseded: that is when the next frame will be complete,
-//! judged by the frames before. And within a budget, so that asking never makes congestion worse.
+//! A second NACK follows if the answer fails and time allows it. No NACK is sent when the answer
+//! would arrive after the frame is superseded, which is when the next frame will be complete,
+//! judging by earlier frames. A budget keeps NACKs from adding to congestion.
 
 use std::{
     collections::VecDeque,
@@ -24,12 +25,12 @@ use crate::net::{
     },
 };
 
-/// Decides what one receiver asks for, and when.
+/// Decides when one receiver sends NACKs, and for what.
 #[derive(Clone, Debug)]
 pub struct RepairPlanner {
     deadline: Duration,
     path: PathState,
-    /// Frames that are not done, oldest first.
+    /// Frames in progress, oldest first.
     frames: Vec<Followed>,
     newest_done: Option<FrameId>,
     rhythm: Rhythm,
@@ -41,35 +42,35 @@ pub struct RepairPlanner {
 /// What is known of the path when a decision is made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PathState {
-    /// The round trip, if it has been measured.
+    /// The round-trip time, if it has been measured.
     pub rtt: Option<Duration>,
     /// How long to wait for reordered datagrams.
     pub grace: Duration,
-    /// Of the datagrams sent, how many were lost lately, 0 to 1.
+    /// Recent loss ratio of datagrams, 0 to 1.
     pub loss_ratio: f64,
-    /// The longest burst loss lately, in datagrams.
+    /// The longest recent burst loss, in datagrams.
     pub burst: u16,
 }
 
-/// What was asked for, and what was not.
+/// Counts of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RepairCounters {
-    /// Frames that were asked for.
+    /// Frames requested at least once, including those over budget.
     pub frames: u64,
-    /// NACKs made; their copies are not counted.
+    /// NACKs made, without their copies.
     pub nacks: u64,
-    /// Frames not asked for since the answer would have come too late.
+    /// Requests for a frame not made because the answer would arrive too late.
     pub pointless: u64,
-    /// Frames not asked for since the budget was used up.
+    /// Requests for a frame not sent because the budget was used up.
     pub over_budget: u64,
 }
 
 /// A NACK, and how often to send it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// What to ask for.
+    /// The NACK.
     pub nack: Nack,
-    /// 2 on a path that may lose the NACK itself, else 1.
+    /// 2 on a path that may lose the NACK itself, otherwise 1.
     pub copies: u32,
 }
 
@@ -79,17 +80,17 @@ struct Followed {
     first_seen: Instant,
     last_seen: Instant,
     ended: Option<Instant>,
-    /// The highest source chunk that has come.
+    /// The highest source chunk received.
     highest: Option<u16>,
     has_last_chunk: bool,
-    /// Between two chunks, the longest so far.
+    /// The longest time between two consecutive chunks.
     gap: Duration,
     rounds: u32,
     asked: Option<Instant>,
 }
 
 impl RepairPlanner {
-    /// For a receiver that gives a frame up `deadline` after its first chunk.
+    /// Creates a scheduler for a receiver that gives up a frame `deadline` after its first chunk.
     pub fn new(deadline: Duration) -> Self {
         Self {
             deadline,
@@ -103,36 +104,37 @@ impl RepairPlanner {
         }
     }
 
-    /// Says what is known of the path now.
+    /// Sets what is known of the path.
     pub fn set_path(&mut self, path: PathState) {
         self.path = path;
     }
 
-    /// What was asked for so far.
+    /// Counts of requests so far.
     pub fn counters(&self) -> RepairCounters {
         self.counters
     }
 
-    /// How often `frame` has been asked for, if it is still being followed.
+    /// How often `frame` has been requested, if it is still tracked.
     pub fn rounds(&self, frame: FrameId) -> u32 {
         self.frames.iter().find(|f| f.frame == frame).map_or(0, |f| f.rounds.min(MAX_ROUNDS))
     }
 
-    /// Whether an answer can come before the frame that it is for is superseded.
+    /// Whether an answer can arrive before its frame is superseded.
     pub fn asking_helps(&self) -> bool {
         let usual = self.path.rtt.zip(self.rhythm.interval);
         usual.is_some_and(|(rtt, interval)| rtt + self.path.grace < interval)
     }
 
-    /// A chunk that had not come before, of a frame that may not be done.
+    /// Handles a chunk that is no duplicate. It is ignored unless its frame is newer than all that
+    /// are completed or given up.
     pub fn handle_chunk(&mut self, now: Instant, header: &VideoHeader) {
         if self.newest_done.is_some_and(|done| !done.is_before(header.frame)) {
             return;
         }
         let Some(index) = self.follow(now, header.frame) else { return };
         let followed = &mut self.frames[index];
-        // Answers are parity, or fill gaps: they say nothing of how the frame is sent. Nor does the
-        // time in which chunks were lost.
+        // Answers are parity, or fill gaps, so they do not show how the frame is sent. Neither does
+        // a pause in which chunks were lost.
         let before = followed.highest.map_or(0, |highest| highest.saturating_add(1));
         if !header.is_parity() && before <= header.chunk {
             followed.highest = Some(header.chunk);
@@ -154,7 +156,7 @@ impl RepairPlanner {
         }
     }
 
-    /// `frame` was completed or given up: neither it nor any older one is asked for again.
+    /// Records that `frame` was completed or given up. No NACK requests it or an older one again.
     pub fn handle_done(&mut self, frame: FrameId) {
         if self.newest_done.is_none_or(|done| done.is_before(frame)) {
             self.newest_done = Some(frame);
@@ -165,14 +167,14 @@ impl RepairPlanner {
         self.frames.retain(|f| frame.is_before(f.frame));
     }
 
-    /// When [`poll_request`](Self::poll_request) has something to do.
+    /// When [`poll_request`](Self::poll_request) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let silence = self.rhythm.silence();
         self.frames.iter().filter_map(|f| f.due(&self.path, silence)).min()
     }
 
-    /// What to ask for at `now`, if anything. `missing` tells what a frame misses, and asks for no
-    /// more than that; `None` if the frame is none that is being put together.
+    /// The NACK due at `now`, if any. `missing` returns the missing chunks of a frame, without a
+    /// margin, or `None` if the frame is not being reassembled.
     pub fn poll_request(
         &mut self,
         now: Instant,
@@ -205,7 +207,8 @@ impl RepairPlanner {
         Some(Request { nack, copies })
     }
 
-    /// Pays for a NACK; how many copies of it to send, if it asks for anything and is within the budget.
+    /// Charges the budget for a NACK. Returns the number of copies to send, or `None` if it is
+    /// empty or over budget.
     fn spend(&mut self, now: Instant, nack: &Nack) -> Option<u32> {
         if nack.is_empty() {
             return None;
@@ -220,7 +223,7 @@ impl RepairPlanner {
         Some(copies)
     }
 
-    /// Whether an answer to what is asked now would come before the frame is superseded.
+    /// Whether an answer to a NACK sent now would arrive before the frame is superseded.
     fn is_in_time(&self, now: Instant, index: usize) -> bool {
         let followed = self.frames[index];
         let Some(rtt) = self.path.rtt else { return followed.rounds == 0 };
@@ -233,7 +236,7 @@ impl RepairPlanner {
         now + rtt <= superseded.min(given_up)
     }
 
-    /// The place of `frame`, which begins to be followed if it is new.
+    /// The index of `frame`, which is tracked from now on if it is new.
     fn follow(&mut self, now: Instant, frame: FrameId) -> Option<usize> {
         if let Some(index) = self.frames.iter().position(|f| f.frame == frame) {
             return Some(index);
@@ -270,7 +273,7 @@ impl RepairPlanner {
 }
 
 impl Followed {
-    /// All of it has been sent.
+    /// Records that the whole frame has been sent.
     fn end(&mut self, now: Instant, rhythm: &mut Rhythm) {
         if self.ended.is_none() {
             self.ended = Some(now);
@@ -278,8 +281,8 @@ impl Followed {
         }
     }
 
-    /// A chunk has come that was sent for the first time, or is an answer. What comes within a
-    /// round trip of asking is none.
+    /// Handles a chunk of the first transmission or of an answer. One that arrives within a round
+    /// trip of the NACK is not an answer, so the NACK was early and does not count.
     fn unask_if_early(&mut self, now: Instant, path: &PathState) {
         let answer = self.asked.zip(path.rtt).map(|(asked, rtt)| asked + rtt);
         if self.rounds == 1 && self.ended.is_none() && answer.is_some_and(|answer| now < answer) {
@@ -287,7 +290,7 @@ impl Followed {
         }
     }
 
-    /// When the frame is to be asked for; `None` if it has been often enough.
+    /// When a NACK for the frame is due; `None` after the last one.
     fn due(&self, path: &PathState, silence: Silence) -> Option<Instant> {
         match self.rounds {
             0 => {
@@ -305,15 +308,15 @@ impl Followed {
     }
 }
 
-/// How the frames of a stream usually come.
+/// The usual timing of a stream's frames.
 #[derive(Clone, Debug)]
 struct Rhythm {
     begun: Option<Instant>,
-    /// From one frame's first chunk to the next one's, smoothed.
+    /// Smoothed time between the first chunks of consecutive frames.
     interval: Option<Duration>,
-    /// From a frame's first to its last chunk.
+    /// Time from a frame's first to its last chunk.
     duration: Usual,
-    /// The longest between two chunks of a frame.
+    /// The longest time between two chunks of a frame.
     gap: Usual,
 }
 
@@ -328,7 +331,7 @@ impl Rhythm {
         self.interval = Some(self.interval.map_or(interval, |old| (old * 7 + interval) / 8));
     }
 
-    /// What a silence must be, for a frame to be taken to have ended.
+    /// The silence after which a frame counts as ended.
     fn silence(&self) -> Silence {
         Silence {
             quiet: self.gap.upper().unwrap_or(UNKNOWN_QUIET).clamp(MIN_QUIET, MAX_QUIET),
@@ -337,7 +340,7 @@ impl Rhythm {
     }
 }
 
-/// What a duration was in the last frames.
+/// A duration as observed in the latest frames.
 #[derive(Clone, Debug, Default)]
 struct Usual {
     last: VecDeque<Duration>,
@@ -358,8 +361,7 @@ impl Usual {
         self.upper = sorted.iter().rev().nth(rare).copied();
     }
 
-    /// The longest but for the rare ones: a thread that is held up now and then says nothing of
-    /// the others.
+    /// The maximum without the rare outliers, such as threads that were delayed.
     fn upper(&self) -> Option<Duration> {
         self.upper
     }
@@ -369,12 +371,12 @@ impl Usual {
     }
 }
 
-/// After how long without a chunk a frame is taken to have ended.
+/// How long without a chunk until a frame counts as ended. Both times must have passed.
 #[derive(Clone, Copy, Debug)]
 struct Silence {
-    /// Since its last chunk,
+    /// Since its latest chunk.
     quiet: Duration,
-    /// and since its first.
+    /// Since its first chunk.
     duration: Duration,
 }
 
@@ -399,9 +401,9 @@ impl Budget {
     }
 }
 
-/// What is asked for beyond what is `needed`, so that the answer can be lossy too: twice
-/// what the path loses on average, one more on a lossy one, and if the end of the sending was
-/// lost, half as much again as the longest burst, since that one may still be on.
+/// The number of chunks requested beyond those `needed`, since the answer may suffer loss too:
+/// twice the expected loss, one more on a lossy path, and if the end of the frame was lost, one and
+/// a half times the longest burst, since that burst may continue.
 fn margin(path: &PathState, needed: u8, tail_lost: bool) -> u8 {
     let random = (f64::from(needed) * path.loss_ratio * 2.0).round() as u16;
     let lossy = u16::from(path.loss_ratio >= LOSSY);
@@ -410,43 +412,44 @@ fn margin(path: &PathState, needed: u8, tail_lost: bool) -> u8 {
     (random + lossy + burst).min(u8::MAX.into()) as u8
 }
 
-/// How often a frame is asked for at most.
+/// Maximum number of NACKs for a frame.
 const MAX_ROUNDS: u32 = 2;
 
 const NO_MORE_ROUNDS: u32 = MAX_ROUNDS + 1;
 
-/// The loss ratio from which on NACKs are doubled and one chunk more is asked for.
+/// The loss ratio from which NACKs are sent twice and one more chunk is requested.
 const LOSSY: f64 = 0.02;
 
-/// Chunks asked for at most in case a burst is still on: with bursts of 20 on
-/// average, 9 of 10 are over by then.
+/// Maximum margin for a burst that may continue, in chunks. With a mean burst of 20, 9 of 10 are
+/// over by then.
 const MAX_BURST_MARGIN: u16 = 48;
 
-/// Bytes a second that NACKs take at most. 30 frames a second of 20 bytes, twice each, are 1200.
+/// Maximum rate of NACKs, in bytes per second. 30 frames per second of 20 bytes, twice each, are
+/// 1200.
 const NACK_RATE: f64 = 16_384.0;
 
-/// Bytes of NACKs that can go at once.
+/// Maximum bytes of NACKs sent at once.
 const NACK_BURST: usize = 4096;
 
-/// The reorder grace as long as nobody has said another.
+/// The reorder grace until one is set.
 const UNKNOWN_GRACE: Duration = Duration::from_millis(1);
 
-/// A frame's chunks pause no longer than this before anything is known of their gaps.
+/// The longest pause within a frame until pauses have been measured.
 const UNKNOWN_QUIET: Duration = Duration::from_millis(10);
 
-/// A pause below this says nothing: threads are late by as much.
+/// Shorter pauses are not significant: threads are late by as much.
 const MIN_QUIET: Duration = Duration::from_millis(2);
 
-/// After this, a frame has ended whatever its gaps were.
+/// After a pause this long, a frame has ended whatever its earlier pauses were.
 const MAX_QUIET: Duration = Duration::from_millis(30);
 
-/// Frames of which gaps and durations are remembered.
+/// Frames whose pauses and durations are kept.
 const REMEMBERED_FRAMES: usize = 32;
 
-/// One in so many of these is not counted on.
+/// One in this many of them counts as an outlier.
 const RARE: usize = 12;
 
-/// A longer pause between frames says nothing of the stream's rate.
+/// Longer pauses between frames do not show the stream's rate.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! How a sender answers NACKs: it keeps its last frames for as long as they can be of use,
-//! and sends what is asked for and no more, within a budget.
+//! Answers NACKs: keeps the latest frames while they are useful, and sends the requested number of
+//! chunks, within a budget.
 //!
-//! The answer is fresh parity, which mends whatever is missing when it arrives and serves
-//! receivers that miss different chunks. When a block has no parity left to make, or the
-//! stream has none, it is the missing chunks themselves.
+//! The answer is fresh parity, which repairs whatever is missing when it arrives, and helps
+//! receivers that miss different chunks. When a block's parity is used up, or the stream has none,
+//! the answer is the missing chunks themselves.
 
 use std::{
     collections::VecDeque,
@@ -21,50 +21,50 @@ use crate::net::{
     },
 };
 
-/// The last frames of one stream, and the answers that wait to be sent.
+/// The latest frames of one stream, and the answers to be sent.
 #[derive(Debug)]
 pub struct RepairStore {
     kept: VecDeque<Kept>,
     answers: VecDeque<Answer>,
-    /// Emptied answers, whose memory is used again.
+    /// Emptied answers, kept for reuse of their memory.
     spare: Vec<Answer>,
     budget: Budget,
     counters: AnswerCounters,
 }
 
-/// A frame whose last chunk has left.
+/// A frame whose last chunk has been sent.
 #[derive(Clone, Debug)]
 pub struct SentFrame {
-    /// Its number.
+    /// The frame's number.
     pub id: FrameId,
     /// When its capture began, on the sender's media clock.
     pub captured: MediaTime,
     /// The same, on the local clock.
     pub captured_at: Instant,
-    /// Its bytes, whole.
+    /// The complete encoded picture.
     pub data: FrameBytes,
-    /// The CRC-32 of them, as it stands behind them in the frame body.
+    /// The CRC-32 of the picture, as it follows the picture in the frame body.
     pub crc: [u8; FRAME_CRC_LEN],
-    /// Its size; the parity chunks are those already sent, from index 0 on.
+    /// Its size. The parity chunks are those already sent, from index 0.
     pub extent: Extent,
     /// Bytes of each chunk but the last.
     pub chunk_len: u16,
 }
 
-/// What became of requests.
+/// Counts of requests by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AnswerCounters {
-    /// Frames that were answered for.
+    /// Answers, one per frame and request.
     pub frames: u64,
-    /// Parity chunks sent as answers.
+    /// Parity chunks sent in answers.
     pub parity_chunks: u64,
-    /// Source chunks sent again.
+    /// Source chunks retransmitted.
     pub source_chunks: u64,
-    /// Requests that had come before, or were older than one that had.
+    /// Requests received before, or older than one received before.
     pub duplicates: u64,
-    /// Frames not answered for since they are no longer kept, or never were.
+    /// Requests for frames that are not or no longer kept.
     pub unknown: u64,
-    /// Frames not answered for since the budget was used up.
+    /// Requests not answered because the budget was used up.
     pub over_budget: u64,
 }
 
@@ -72,11 +72,11 @@ pub struct AnswerCounters {
 struct Kept {
     frame: SentFrame,
     expires: Instant,
-    /// The newest request that was answered; 0 is none.
+    /// The newest request handled; 0 if none.
     request: u32,
 }
 
-/// What is sent for one request.
+/// The answer to one request.
 #[derive(Debug, Default)]
 struct Answer {
     frame: FrameId,
@@ -87,7 +87,7 @@ struct Answer {
 }
 
 impl RepairStore {
-    /// A store without frames.
+    /// Creates a store without frames.
     pub fn new() -> Self {
         Self {
             kept: VecDeque::with_capacity(KEPT_FRAMES),
@@ -98,7 +98,7 @@ impl RepairStore {
         }
     }
 
-    /// Keeps a frame until `expires`, and the [`KEPT_FRAMES`] newest at most.
+    /// Keeps a frame until `expires`, and at most the [`KEPT_FRAMES`] newest.
     pub fn keep(&mut self, frame: SentFrame, expires: Instant) {
         if self.kept.len() == KEPT_FRAMES {
             self.drop_oldest();
@@ -106,27 +106,29 @@ impl RepairStore {
         self.kept.push_back(Kept { frame, expires, request: 0 });
     }
 
-    /// Lets go of what has expired by `now`.
+    /// Drops the frames that have expired by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         while self.kept.front().is_some_and(|k| k.expires <= now) {
             self.drop_oldest();
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.kept.front().map(|k| k.expires)
     }
 
-    /// What became of requests so far.
+    /// Counts of requests so far.
     pub fn counters(&self) -> AnswerCounters {
         self.counters
     }
 
-    /// Makes the answers to a NACK; [`next_body_len`](Self::next_body_len) tells of them.
+    /// Prepares the answers to a NACK, for [`next_body_len`](Self::next_body_len) and
+    /// [`emit_next`](Self::emit_next).
     ///
-    /// `rate` is what the stream sends, in bytes a second: answers take at most a quarter of it
-    /// over [`BUDGET_SPAN`], or one and a half frames at once where those come seldom. Without an `encoder` only source chunks are sent.
+    /// `rate` is the stream's rate in bytes per second. Answers take at most a quarter of it over
+    /// [`BUDGET_SPAN`], or one and a half frames if that is more. Without an `encoder`, only source
+    /// chunks are sent.
     pub fn handle_nack(
         &mut self,
         now: Instant,
@@ -163,14 +165,14 @@ impl RepairStore {
         }
     }
 
-    /// The length of the next chunk's body, header included; `None` if nothing is to be sent.
+    /// The length of the next chunk's body with its header, in bytes; `None` if there is no chunk.
     pub fn next_body_len(&self) -> Option<usize> {
         let (frame, answer) = self.next()?;
         let header = frame.header(*answer.chunks.front()?, Duration::ZERO);
         Some(VideoHeader::LEN + header.payload_len())
     }
 
-    /// Writes the next chunk's body, [`next_body_len`](Self::next_body_len) bytes.
+    /// Writes the next chunk's body of [`next_body_len`](Self::next_body_len) bytes.
     pub fn emit_next(&mut self, now: Instant, body: &mut [u8]) {
         let Some((frame, answer)) = self.next() else { return };
         let Some(&chunk) = answer.chunks.front() else { return };
@@ -205,7 +207,7 @@ impl RepairStore {
         }
     }
 
-    /// Lets go of the oldest frame, and of what was still to be sent of it.
+    /// Drops the oldest frame and its unsent answers.
     fn drop_oldest(&mut self) {
         let Some(oldest) = self.kept.pop_front() else { return };
         while let Some(index) = self.answers.iter().position(|a| a.frame == oldest.frame.id) {
@@ -243,7 +245,7 @@ impl SentFrame {
 }
 
 impl Answer {
-    /// Chooses the chunks: for each block as many as it needs, fresh parity first.
+    /// Chooses the chunks: as many as each block needs, fresh parity first.
     fn plan(&mut self, frame: &SentFrame, missing: &MissingChunks, can_make_parity: bool) {
         let source_chunks = frame.extent.source_chunks;
         let blocks = Blocks::of(source_chunks);
@@ -271,7 +273,7 @@ impl Answer {
         self.chunks.truncate(MAX_ANSWER);
     }
 
-    /// Makes the parity chunks that were chosen, and notes in the frame that they were.
+    /// Makes the chosen parity chunks, and records them in the frame.
     fn make_parity(&mut self, frame: &mut SentFrame, encoder: &mut ParityEncoder) {
         let source_chunks = frame.extent.source_chunks;
         let Some(wanted) = self.parity_range(source_chunks) else { return };
@@ -286,7 +288,7 @@ impl Answer {
         );
     }
 
-    /// From the first fresh parity chunk to the last that was chosen.
+    /// From the first fresh parity chunk to the last one chosen.
     fn parity_range(&self, source_chunks: u16) -> Option<Range<u16>> {
         let last = self.chunks.iter().max().filter(|&&chunk| chunk >= source_chunks)?;
         Some(self.first_parity..last - source_chunks + 1)
@@ -319,20 +321,21 @@ impl Budget {
     }
 }
 
-/// Frames kept: as many as a receiver puts together at once.
+/// Frames kept: as many as a receiver reassembles at once.
 pub const KEPT_FRAMES: usize = 4;
 
-/// Of the stream's rate, what answers may take.
+/// The share of the stream's rate that answers may take.
 const BUDGET_SHARE: f64 = 0.25;
 
-/// The share may be used up at once after so long without an answer: at 30 frames a second, one
-/// and a half frames.
+/// After this time without an answer, the whole share may be used at once: at 30 frames per second,
+/// one and a half frames.
 pub const BUDGET_SPAN: Duration = Duration::from_millis(200);
 
-/// So much may always be used up at once, in frames, since one whose tail a burst has taken asks for most of it anew.
+/// The bucket holds at least this many frames, since a frame that lost its tail to a burst needs
+/// most of it again.
 const BUDGET_FRAMES: f64 = 1.5;
 
-/// Chunks of one answer at most.
+/// Maximum number of chunks in one answer.
 const MAX_ANSWER: usize = 512;
 
 #[cfg(test)]
@@ -468,7 +471,7 @@ mod tests {
         let all = answers(&mut store, now);
         assert_eq!(indices(&all), [2, 18, 19]);
         assert!(all[0].1 == body(20)[200..300] && all[2].1 == body(20)[1900..]);
-        // 16 are all that 20 chunks have; the rest of what is needed are the chunks.
+        // 20 chunks have at most 16 parity chunks; source chunks fill the rest of what is needed.
         store.handle_nack(now, &nack(2, 1, &[18], &[(2, 5)]), PLENTY, Some(&mut encoder));
         let expected: Vec<u16> = (20..36).chain([2, 3]).collect();
         assert_eq!(indices(&answers(&mut store, now)), expected);
@@ -523,7 +526,7 @@ mod tests {
         let now = crate::clock::now();
         let mut store = store(now, 20, 0);
         store.keep(sent(now, 2, 20, 0), now + 100 * MS);
-        // Five such frames a second: what the rate allows at once is half of one.
+        // At five such frames per second, the rate allows half of one at once.
         let rate = 10_000.0;
         for (frame, chunks) in [(1, 20), (2, 0)] {
             store.handle_nack(now, &nack(frame, frame, &[20], &[(0, 20)]), rate, None);

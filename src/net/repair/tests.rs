@@ -1,4 +1,4 @@
-//! What is asked for, and when, as chunks come or do not.
+//! When NACKs are due, and what they request, as chunks arrive or are lost.
 
 use super::*;
 use crate::net::{time::MediaTime, wire::video::Extent};
@@ -13,7 +13,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// After a second of whole frames of 10 chunks, each within 2 ms.
+    /// The state after a second of complete frames of 10 chunks, each within 2 ms.
     fn new(rtt: Duration) -> Self {
         let start = crate::clock::now();
         let mut bench = Self { start, planner: RepairPlanner::new(250 * MS) };
@@ -35,7 +35,7 @@ impl Bench {
         self.start + INTERVAL * frame + after
     }
 
-    /// Chunk `chunk` of `frame` comes `after` that frame's time.
+    /// Chunk `chunk` of `frame` arrives `after` that frame's time.
     fn chunk(&mut self, frame: u32, chunk: u16, after: Duration) {
         let header = VideoHeader {
             frame: FrameId(frame),
@@ -49,13 +49,13 @@ impl Bench {
         self.planner.handle_chunk(at, &header);
     }
 
-    /// When the next request is due, in µs after `frame`'s time.
+    /// When the next NACK is due, in µs after `frame`'s time.
     fn due(&mut self, frame: u32) -> Option<u128> {
         let since = self.at(frame, Duration::ZERO);
         self.planner.poll_timeout().map(|at| (at - since).as_micros())
     }
 
-    /// Asks `after` `frame`'s time, when every frame misses `needed` chunks.
+    /// Polls for a NACK `after` `frame`'s time, when every frame lacks `needed` chunks.
     fn ask(&mut self, frame: u32, after: Duration, needed: u16) -> Option<Request> {
         let at = self.at(frame, after);
         self.planner.poll_request(at, |frame| {
