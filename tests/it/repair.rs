@@ -2,8 +2,8 @@
 //! NACKs and rate control between two real endpoints.
 //!
 //! Most tests check a row of `repair-table.txt`, which names the seed of its network. A change of
-//! behaviour changes that table, which must be reviewed. `UDPCHAT_SEED=N` runs all rows with seed N.
-//! All rows hold with seeds 1 to 6, bursts with 1 to 24.
+//! behaviour changes that table, which must be reviewed. `UDPCHAT_SEED=N` sets the seed of all
+//! rows. All rows hold with seeds 1 to 6, bursts with 1 to 24.
 
 use std::{
     cell::RefCell,
@@ -50,7 +50,7 @@ struct Outcome {
     by_nack: u64,
     /// Frames that were requested by NACK and answered.
     answered: u64,
-    /// The p95 delay of repaired frames beyond the median without loss; `None` if none was repaired.
+    /// The p95 delay of repaired frames beyond the median without loss, if any was repaired.
     added: Option<Duration>,
     /// The longest interval between two shown frames.
     longest_gap: Duration,

@@ -1,5 +1,5 @@
-//! A network in virtual time: endpoints, bad links for their datagrams, ordered and reliable
-//! pipes for their control connections. One seed gives one trace.
+//! A simulated network in virtual time: endpoints, impaired links for their datagrams, and ordered,
+//! reliable pipes for their control connections. The same seed gives the same trace.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,15 +30,15 @@ pub(crate) const FRAME_INTERVAL: Duration = Duration::from_micros(33_333);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct NodeId(pub(crate) usize);
 
-/// The simulated network and everybody in it.
+/// The simulated network and its machines.
 pub(crate) struct Sim {
     pub(crate) base: Instant,
     pub(crate) now: Instant,
     nodes: Vec<Node>,
     links: Vec<Link>,
-    /// Which link leads from the first node to each, then from the second to each, and so on.
+    /// The index of the link from each node to each node, in row-major order.
     routes: Vec<usize>,
-    /// What the name service knows.
+    /// The contents of the name service.
     pub(crate) names: HashMap<String, SocketAddr>,
     pipes: Vec<Pipe>,
     pipe_queue: BTreeMap<(Instant, u64), PipeEvent>,
@@ -46,12 +46,12 @@ pub(crate) struct Sim {
     pipe_delay: Duration,
     pipe_stuck_until: Instant,
     trace: crc32fast::Hasher,
-    /// How often `handle_timeout` is called though nothing is due.
+    /// The interval at which `handle_timeout` is called although nothing is due.
     pub(crate) spurious: Option<Duration>,
     buf: Vec<u8>,
 }
 
-/// A program on one machine; `None` while it is not running.
+/// A machine and its program; `endpoint` is `None` while the program is not running.
 struct Node {
     addr: SocketAddr,
     endpoint: Option<Endpoint>,
@@ -62,26 +62,26 @@ struct Node {
     frames: Vec<(Instant, Delivered)>,
     video: Option<Video>,
     sent_bytes: u64,
-    /// Whether its endpoint is to be drained.
+    /// Whether its endpoint has to be drained.
     was_called: bool,
 }
 
-/// A source that makes a frame at each interval.
+/// A video source that makes a frame every [`FRAME_INTERVAL`].
 struct Video {
     next_at: Instant,
     next_number: u64,
     camera: Camera,
 }
 
-/// Says how many bytes the next frame has, if it is to be sent, given how many bits a second of
-/// pictures the path can bear, if that is known.
+/// Returns the length of the next frame in bytes, or `None` to skip it. The argument is the bitrate
+/// that the path can carry, in bit/s of pictures, if known.
 pub(crate) type Camera = Box<dyn FnMut(Option<u64>) -> Option<usize>>;
 
 struct Link {
-    /// What travels with a datagram is who sent it and where it goes.
+    /// Each datagram carries its source address and destination node.
     netem: Netem<(SocketAddr, NodeId)>,
     open: bool,
-    /// Longer datagrams are lost.
+    /// In bytes of UDP payload; longer datagrams are lost.
     mtu: usize,
 }
 
@@ -112,12 +112,12 @@ enum PipeEvent {
 }
 
 impl Sim {
-    /// A network of `nodes` machines, nothing running, joined by links that do nothing bad.
+    /// A network of `nodes` idle machines, joined by links with a delay of 1 ms and no impairments.
     pub(crate) fn new(nodes: usize) -> Self {
         Self::with_links(nodes, NetemSpec { delay: MS, ..NetemSpec::default() })
     }
 
-    /// The same with links of `spec`; each gets a seed of its own.
+    /// A network whose links follow `spec`; each link has its own seed.
     pub(crate) fn with_links(nodes: usize, spec: NetemSpec) -> Self {
         let base = udpchat::clock::now() + SECOND;
         let link = |index: usize| {
@@ -143,7 +143,7 @@ impl Sim {
         }
     }
 
-    /// Gives the way from `from` to `to` its own bad network.
+    /// Replaces the link from `from` to `to`.
     pub(crate) fn set_link(&mut self, from: NodeId, to: NodeId, spec: NetemSpec) {
         *self.link(from, to) = Link::new(spec);
     }
@@ -153,13 +153,13 @@ impl Sim {
         self.link(from, to).mtu = len;
     }
 
-    /// From now on, the datagrams of `node` come from `addr`, and only those to `addr` reach it. Its
-    /// connections stay.
+    /// Moves `node` to `addr`: it sends datagrams from there and receives only those sent there.
+    /// Its control connections stay.
     pub(crate) fn move_to(&mut self, node: NodeId, addr: SocketAddr) {
         self.nodes[node.0].addr = addr;
     }
 
-    /// Gives several ways one bad network, which they share.
+    /// Routes several pairs of nodes over one shared link.
     pub(crate) fn share_link(&mut self, ways: &[(NodeId, NodeId)], spec: NetemSpec) {
         self.links.push(Link::new(spec));
         for (from, to) in ways {
@@ -167,17 +167,17 @@ impl Sim {
         }
     }
 
-    /// From now on the way from `from` to `to` carries `rate` bits a second.
+    /// Sets the rate of the link from `from` to `to`, in bit/s.
     pub(crate) fn set_rate(&mut self, from: NodeId, to: NodeId, rate: u64) {
         self.link(from, to).netem.set_rate(Some(rate));
     }
 
-    /// What `node` listens on.
+    /// The address of `node`.
     pub(crate) fn addr(&self, node: NodeId) -> SocketAddr {
         self.nodes[node.0].addr
     }
 
-    /// A configuration whose epoch is now and whose clock nobody else can know.
+    /// A configuration whose epoch is now and whose clock is not shared with any peer.
     pub(crate) fn config(&self, node: NodeId, role: Role) -> EndpointConfig {
         EndpointConfig {
             seed: node.0 as u64 + 1 + (self.now - self.base).as_micros() as u64 * 16,
@@ -189,7 +189,7 @@ impl Sim {
         }
     }
 
-    /// A caller's way to `node`.
+    /// The target with which a caller reaches `node`.
     pub(crate) fn target(&self, node: NodeId) -> Target {
         Target { host: format!("host{}", node.0), port: 7722, addrs: vec![self.addr(node)] }
     }
@@ -204,7 +204,7 @@ impl Sim {
         self.start(node, self.config(node, Role::Receive));
     }
 
-    /// Starts a program on `node`, which must not be running one.
+    /// Starts a program on `node`. Panics if one is running.
     pub(crate) fn start(&mut self, node: NodeId, config: EndpointConfig) {
         let n = &mut self.nodes[node.0];
         assert!(n.endpoint.is_none(), "{node:?} is running already");
@@ -214,7 +214,7 @@ impl Sim {
         self.settle(node);
     }
 
-    /// Ends the program on `node` as SIGKILL does: its connections break, nothing is said.
+    /// Ends the program on `node` as SIGKILL does: its connections break without a close message.
     pub(crate) fn kill(&mut self, node: NodeId) {
         let n = &mut self.nodes[node.0];
         n.endpoint = None;
@@ -258,8 +258,8 @@ impl Sim {
         self.start_camera(node, Box::new(move |_| Some(frame_len)));
     }
 
-    /// From now on, `node` asks `camera` for a frame every [`FRAME_INTERVAL`]; each has a number,
-    /// also those that are not sent.
+    /// From now on, `node` asks `camera` for a frame every [`FRAME_INTERVAL`]. Skipped frames are
+    /// numbered, too.
     pub(crate) fn start_camera(&mut self, node: NodeId, camera: Camera) {
         let next_number = self.nodes[node.0].video.as_ref().map_or(0, |v| v.next_number);
         self.nodes[node.0].video = Some(Video { next_at: self.now, next_number, camera });
@@ -269,18 +269,18 @@ impl Sim {
         self.nodes[node.0].video = None;
     }
 
-    /// Pushes one frame with number `number`.
+    /// Pushes one frame with this number.
     pub(crate) fn push_frame(&mut self, node: NodeId, number: u64, frame_len: usize) {
         let frame = OutgoingFrame { data: picture(number, frame_len).into(), captured: self.now };
         self.with(node, |endpoint, now| endpoint.push_frame(now, &frame));
     }
 
-    /// Lets datagrams pass from `from` to `to`, or not.
+    /// Opens or blocks the link from `from` to `to` for datagrams.
     pub(crate) fn set_open(&mut self, from: NodeId, to: NodeId, open: bool) {
         self.link(from, to).open = open;
     }
 
-    /// Nothing passes for `time`, neither datagrams nor control; control is late, not lost.
+    /// Nothing passes for `time`. Datagrams are lost, control messages delayed.
     pub(crate) fn black_out(&mut self, time: Duration) {
         self.pipe_stuck_until = self.now + time;
         for link in &mut self.links {
@@ -298,7 +298,7 @@ impl Sim {
         self.with(node, |endpoint, now| endpoint.handle_datagram(now, from, &mut datagram));
     }
 
-    /// A stranger connects to `node` and says `bytes`; what it answers.
+    /// A stranger connects to `node` and sends `bytes`. Returns the answer.
     pub(crate) fn speak_to(&mut self, node: NodeId, bytes: &[u8]) -> Vec<u8> {
         let conn = self.connect(node);
         self.speak_on(node, conn, bytes)
@@ -311,7 +311,7 @@ impl Sim {
         endpoint.handle_incoming(self.now, from).expect("room")
     }
 
-    /// It says `bytes`; what `node` answers, its preface included.
+    /// The stranger sends `bytes`. Returns the answer of `node`, including its preface.
     pub(crate) fn speak_on(&mut self, node: NodeId, conn: ConnId, bytes: &[u8]) -> Vec<u8> {
         let endpoint = self.nodes[node.0].endpoint.as_mut().expect("running");
         endpoint.handle_data(self.now, conn, bytes);
@@ -325,13 +325,13 @@ impl Sim {
         answer
     }
 
-    /// What `node` has told since this was asked last, with the time since the base.
+    /// The events of `node` since the last call, with their times since the base.
     pub(crate) fn take_events(&mut self, node: NodeId) -> Vec<(Duration, Event)> {
         let events = std::mem::take(&mut self.nodes[node.0].events);
         events.into_iter().map(|(at, event)| (at - self.base, event)).collect()
     }
 
-    /// The frames that `node` has received since this was asked last.
+    /// The frames that `node` has received since the last call.
     pub(crate) fn take_frames(&mut self, node: NodeId) -> Vec<(Instant, Delivered)> {
         std::mem::take(&mut self.nodes[node.0].frames)
     }
@@ -351,12 +351,13 @@ impl Sim {
         self.nodes[node.0].sent_bytes
     }
 
-    /// A digest of what has left anybody, how long and when; what is encrypted is never the same.
+    /// A digest of what each node sent: times, lengths and preludes. Contents are excluded, because
+    /// ciphertexts differ between runs.
     pub(crate) fn digest(&self) -> u32 {
         self.trace.clone().finalize()
     }
 
-    /// Runs for `time`.
+    /// Advances virtual time by `time`.
     pub(crate) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         let mut spurious_at = self.spurious.map(|gap| self.now + gap);
@@ -374,7 +375,7 @@ impl Sim {
         self.now = end;
     }
 
-    /// Calls every endpoint's `handle_timeout` though nothing is due.
+    /// Calls `handle_timeout` of every endpoint that has nothing due; that must have no effect.
     fn prod(&mut self) {
         for node in &mut self.nodes {
             let Some(endpoint) = &mut node.endpoint else { continue };
@@ -453,7 +454,7 @@ impl Sim {
         &mut self.links[route]
     }
 
-    /// Drains the endpoint of `node` and holds it to its contract.
+    /// Drains the endpoint of `node` and asserts its contract.
     fn settle(&mut self, node: NodeId) {
         let Some(mut endpoint) = self.nodes[node.0].endpoint.take() else { return };
         endpoint.handle_timeout(self.now);
@@ -508,7 +509,7 @@ impl Sim {
         }
     }
 
-    /// `head` of what has left, the part of it that is the same each time.
+    /// Adds a sent message to the trace. `head` is the part of it that is the same in every run.
     fn note(&mut self, node: NodeId, head: &[u8], len: usize) {
         self.trace.update(&(self.now - self.base).as_nanos().to_be_bytes());
         self.trace.update(&[node.0 as u8]);
@@ -587,7 +588,7 @@ impl Sim {
         }
     }
 
-    /// A dialled connection reaches its target.
+    /// A dialled connection reaches its target, or is refused.
     fn arrive(&mut self, pipe: usize, to: SocketAddr) {
         let Some((dialler, _)) = self.pipes[pipe].dialler else { return };
         let target = self.nodes.iter().position(|n| n.addr == to && n.listens);
@@ -640,19 +641,19 @@ impl Pipe {
     }
 }
 
-/// Frames whose fate is not told yet are those in the reassembler's slots and those that it
-/// remembers after it gave them up; there are never more than these.
+/// The most frames without an outcome: those in the reassembler's slots, and those that it
+/// remembers after giving them up.
 const MAX_FRAMES_IN_FLIGHT: u64 = 12;
 
-/// Every frame seen has one fate.
+/// Asserts that every frame seen has exactly one outcome.
 fn assert_conserved(counters: &CallCounters) {
     let r = counters.reassembly;
     let told = r.completed + r.incomplete + r.late + r.damaged;
     assert!(told <= r.seen && r.seen - told <= MAX_FRAMES_IN_FLIGHT, "{r:?}");
 }
 
-/// An encoded picture, as far as the network cares: its number, then bytes that are another
-/// frame's nowhere.
+/// A stand-in for an encoded picture: its number, then bytes that no other picture has at the same
+/// position.
 pub(crate) fn picture(number: u64, len: usize) -> Vec<u8> {
     let mut data = vec![0; len.max(8)];
     for (i, bytes) in data.chunks_mut(PIECE).enumerate() {
@@ -663,7 +664,7 @@ pub(crate) fn picture(number: u64, len: usize) -> Vec<u8> {
     data
 }
 
-/// Random bytes; a picture is a piece of them, shifted by its number.
+/// Random bytes. A picture is an excerpt of them, shifted by its number.
 fn noise() -> &'static [u8] {
     static NOISE: OnceLock<Vec<u8>> = OnceLock::new();
     NOISE.get_or_init(|| {
@@ -679,7 +680,7 @@ fn noise() -> &'static [u8] {
 const PIECE: usize = 1 << 17;
 const SHIFTS: usize = 1 << 16;
 
-/// The number of a received picture, which must be whole.
+/// The number of a received picture. Panics if the picture is damaged.
 pub(crate) fn number_of(data: &[u8]) -> u64 {
     let number = u64::from_be_bytes(data[..8].try_into().expect("eight bytes"));
     assert!(data == &picture(number, data.len())[..], "picture {number} is damaged");

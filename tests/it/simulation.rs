@@ -1,4 +1,4 @@
-//! What the two ends of a session do to each other over a bad network, in virtual time.
+//! Sessions between endpoints over an impaired network, in virtual time.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ pub(crate) fn links(spec: &str) -> NetemSpec {
     spec.parse().expect("a specification")
 }
 
-/// Ann sends to Bob; both run, and the session stands.
+/// An established session in which Ann sends to Bob.
 fn session(nodes: usize, spec: &str) -> Sim {
     let mut sim = Sim::with_links(nodes, links(spec));
     sim.start_receiver(BOB);
@@ -43,18 +43,18 @@ fn session(nodes: usize, spec: &str) -> Sim {
     sim
 }
 
-/// When sessions began, since this was asked last; other events are lost.
+/// The times of [`Event::Connected`] since the last call. Discards all other events.
 fn connected(sim: &mut Sim, node: NodeId) -> Vec<Duration> {
     let is_connected = |e: &Event| matches!(e, Event::Connected { .. });
     sim.take_events(node).into_iter().filter(|(_, e)| is_connected(e)).map(|(at, _)| at).collect()
 }
 
-/// The events worth a word, since this was asked last.
+/// The events since the last call.
 fn told(sim: &mut Sim, node: NodeId) -> Vec<Event> {
     sim.take_events(node).into_iter().map(|(_, e)| e).collect()
 }
 
-/// When `node` receives its next frame, within `limit` from now, counted from now.
+/// The time until `node` receives its next frame. Panics if that exceeds `limit`.
 fn next_frame_within(sim: &mut Sim, node: NodeId, limit: Duration) -> Duration {
     sim.take_frames(node);
     let start = sim.now;
@@ -64,7 +64,7 @@ fn next_frame_within(sim: &mut Sim, node: NodeId, limit: Duration) -> Duration {
     first.0 - start
 }
 
-/// Bob's only call's counters.
+/// The counters of Bob's only call.
 pub(crate) fn bobs(sim: &Sim) -> CallCounters {
     sim.counters(BOB)[0]
 }
@@ -138,7 +138,7 @@ fn a_receiver_that_is_restarted_at_once_has_the_picture_back_within_a_second() {
 
 #[test]
 fn a_sender_that_is_killed_and_restarted_is_back_within_a_second_under_a_new_session() {
-    // The way is so long that datagrams of the old session are still on it.
+    // The delay is so long that datagrams of the old session are still in flight.
     let mut sim = session(2, "delay=60ms");
     sim.start_video(ANN, FRAME_LEN);
     sim.run(SECOND);
@@ -217,7 +217,7 @@ fn a_second_sender_is_told_who_is_on_and_takes_over_when_that_one_leaves() {
     assert!(matches!(told(&mut sim, EVE)[..], [Event::Connected { .. }]));
 }
 
-/// Bob receives and is asked about whoever calls; Ann and Eve call.
+/// Bob receives and is asked about each caller. Ann calls.
 fn bob_is_asked() -> Sim {
     let mut sim = Sim::new(3);
     let config = sim.config(BOB, Role::Receive);
@@ -226,7 +226,7 @@ fn bob_is_asked() -> Sim {
     sim
 }
 
-/// What Bob has been asked since this was asked last.
+/// The questions among these events.
 fn asks(events: &[Event]) -> Vec<AskId> {
     let ask = |e: &Event| match e {
         Event::Asked { ask, .. } => Some(*ask),
@@ -355,7 +355,7 @@ fn a_source_address_that_proves_nothing_gets_no_stream() {
     sim.start(ANN, sim.config(ANN, role));
     sim.run(SECOND);
     assert_eq!(connected(&mut sim, BOB).len(), 1);
-    // Ann's datagrams come from somebody else, who answers nothing.
+    // Ann's datagrams come from another address, which answers nothing.
     sim.move_to(ANN, "10.7.7.7:7".parse().expect("an address"));
     sim.set_open(ANN, BOB, true);
     sim.set_open(BOB, ANN, false);
@@ -363,7 +363,7 @@ fn a_source_address_that_proves_nothing_gets_no_stream() {
     sim.run(5 * SECOND);
     let (given, sent) = (sim.sent_bytes(ANN), sim.sent_bytes(BOB));
     assert!(0 < sent && sent <= given, "{sent} bytes for {given}");
-    // If it is Ann after all, she echoes the challenge.
+    // If the address is Ann's after all, she echoes the challenge.
     sim.set_open(BOB, ANN, true);
     next_frame_within(&mut sim, ANN, 2 * SECOND);
 }
@@ -540,7 +540,7 @@ fn no_route() -> WaitReason {
     WaitReason::Local { fault: LocalFault::NoRoute, said: "Network is unreachable".into() }
 }
 
-/// What `node` is told to wait for, and that it does not any more.
+/// The events by which `node` reports that it waits, or no longer waits.
 fn waits(sim: &mut Sim, node: NodeId) -> Vec<Event> {
     let is_wait = |e: &Event| matches!(e, Event::Waiting { .. } | Event::Sending { .. });
     told(sim, node).into_iter().filter(is_wait).collect()
@@ -557,7 +557,7 @@ fn a_bare_sender_is_told_once_why_nothing_leaves_and_when_it_does_again() {
     let sent = |sim: &mut Sim| sim.with(ANN, |ann, now| ann.handle_sent(now, to));
     assert_eq!([fail(&mut sim), fail(&mut sim)], [Some(true); 2]);
     assert_eq!(waits(&mut sim, ANN), [Event::Waiting { host: host.clone(), port, reason }]);
-    // One among many that fail, as a firewall lets some pass.
+    // One success among many failures, as behind a firewall that passes some datagrams.
     sent(&mut sim);
     fail(&mut sim);
     assert_eq!(waits(&mut sim, ANN), []);
@@ -568,7 +568,7 @@ fn a_bare_sender_is_told_once_why_nothing_leaves_and_when_it_does_again() {
     let refuse = |sim: &mut Sim| {
         sim.with(ANN, |ann, now| ann.handle_unreachable(now, to, WaitReason::NobodyListens));
     };
-    // It leaves, and nobody takes it.
+    // Datagrams leave, but nobody listens.
     refuse(&mut sim);
     sent(&mut sim);
     refuse(&mut sim);
@@ -581,7 +581,7 @@ fn a_bare_sender_is_told_once_why_nothing_leaves_and_when_it_does_again() {
     assert_eq!(answer, Some(false));
 }
 
-/// Ann's camera sends 30 frames a second of the size that she is told the receivers can take.
+/// A camera of 30 frames/s whose frame length follows the bitrate that the path can carry.
 fn adaptive_camera() -> crate::sim::Camera {
     Box::new(|bitrate| Some((bitrate.unwrap_or(8_000_000) / 240).min(100_000) as usize))
 }
@@ -738,8 +738,8 @@ fn text_with_escape_sequences_is_cleaned_even_if_the_peer_did_not() {
     let (mut caller, first) = Caller::new(&crate::endpoint::identity("eve"), None);
     let conn = sim.connect(BOB);
     caller.meet(&sim.speak_on(BOB, conn, &first));
-    // Hello of session 7 from "x\e[m", to chat, no stream, unknown epoch, 508, a secret, no AES;
-    // text "a\eb".
+    // Hello: session 7, name "x\e[m", purpose chat, no stream, unknown epoch, datagrams of 508
+    // bytes, a secret part, no AES. Then text "a\eb".
     let mut hello = b"\x00\x07\x04x\x1b[m\x01\x00\x00\x00\xfc\x03".to_vec();
     hello.extend([9; 33]);
     *hello.last_mut().expect("not empty") = 0;
@@ -814,7 +814,7 @@ fn no_damaged_frame_is_ever_delivered() {
     assert_eq!(bobs(&sim).reassembly.damaged, 0, "the datagram's seal is before it");
 }
 
-/// As an encoder makes them that works in strips: a half of each is gone before its end is known.
+/// As from an encoder that works in strips: part of each frame is sent before its length is known.
 #[test]
 fn frames_that_grow_while_they_leave_are_mended_too() {
     let mut sim = Sim::with_links(2, links("delay=1ms,loss=5%"));

@@ -1,4 +1,4 @@
-//! Sources as users have them: pipes with a name, URLs, films of a varying frame rate.
+//! Video sources of users: named pipes, URLs, files with a variable frame rate.
 
 use std::{
     fs,
@@ -42,7 +42,7 @@ fn a_pipe_with_a_name_is_read_like_standard_input() {
     let fifo = fifo(&folder);
     let writer = {
         let fifo = fifo.clone();
-        // The second header is another program's that writes to the same pipe.
+        // The second header is that of another program writing to the same pipe.
         let video = [y4m(64, 5), y4m(96, 5)].concat();
         thread::spawn(move || fs::write(fifo, video))
     };
@@ -74,7 +74,7 @@ fn what_is_wrong_with_a_named_pipe_is_said_with_its_name() {
     Program::spawn(&mut sender("/dev/null", &[])).finish().expect_failure(1, &["is empty"]);
 }
 
-/// Nobody opens the pipe for writing; somebody does and is silent; somebody stops in between.
+/// Nobody opens the pipe for writing; a writer opens it and is silent; a writer stalls in between.
 #[test]
 fn one_signal_ends_the_wait_for_a_silent_pipe() {
     let _shared = shared();
@@ -144,8 +144,8 @@ mod through_ffmpeg {
         std::iter::from_fn(|| source.next(&RUN).expect("plays")).collect()
     }
 
-    /// A second at 20 pictures/s, then one in half a second; each container, also one whose nominal
-    /// rate is the highest.
+    /// One second at 20 pictures/s, then one picture every 500 ms. One of the containers states the
+    /// highest rate as its nominal rate.
     #[test]
     fn a_film_is_paced_by_its_timestamps() {
         let folder = folder();
@@ -162,7 +162,7 @@ mod through_ffmpeg {
                 let pair = |i: usize| played[i + 1].captured - played[i].captured;
                 range.map(pair).collect()
             };
-            // A busy machine makes a step longer, never shorter but for the one after a late one.
+            // A busy machine only lengthens steps, except for the step after a late one.
             let quick: Duration = steps(0..20).iter().sum();
             let slow: Duration = steps(20..23).iter().sum();
             assert!(quick >= Duration::from_millis(950), "{name}: {quick:?}");
@@ -208,7 +208,7 @@ mod through_ffmpeg {
         }
     }
 
-    /// Answers each connection with the next of `answers` and closes it; then listens no more.
+    /// Serves `answers`, one per connection, then stops listening.
     fn serve(answers: Vec<Vec<u8>>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("bound");
@@ -216,7 +216,7 @@ mod through_ffmpeg {
             for answer in answers {
                 let Ok((stream, _)) = listener.accept() else { return };
                 read_request(&stream);
-                // Who has seen enough goes away.
+                // The client may close the connection early.
                 let _ = (&stream).write_all(&answer);
             }
         });
@@ -228,7 +228,7 @@ mod through_ffmpeg {
         for _ in lines.map_while(Result::ok).take_while(|line| !line.is_empty()) {}
     }
 
-    /// What a network camera sends: JPEGs between boundaries, without an end.
+    /// The stream of a network camera: JPEGs in a multipart response without a final boundary.
     fn multipart(jpegs: usize) -> Vec<u8> {
         let folder = folder();
         let path = folder.path().join("one.jpg");
@@ -250,7 +250,7 @@ mod through_ffmpeg {
         let url = serve(vec![multipart(20), multipart(20), multipart(20)]);
         let mut source = open(&url, &SourceOptions::default());
         assert_eq!((source.info().width, source.info().height), (64, 48));
-        // The newest picture only is kept, so that one at least is seen of each connection.
+        // Only the newest picture is kept, so at least one is seen of each connection.
         let mut number = None;
         let began = clock::now();
         while number < Some(41) {
@@ -292,7 +292,7 @@ mod through_ffmpeg {
         assert_eq!(outcome.stderr.lines().count(), 1, "FFmpeg is silent: {}", outcome.stderr);
     }
 
-    /// The connection is taken, and nothing more happens: before the first picture, and after some.
+    /// A server that accepts and then sends nothing, or stalls after some pictures.
     #[test]
     fn one_signal_ends_the_wait_for_a_silent_server() {
         let _shared = shared();

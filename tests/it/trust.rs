@@ -1,4 +1,4 @@
-//! Who may come in: identities, remembered keys, codes, and somebody's yes.
+//! Admission: identities, pinned keys, codes, and confirmation by the user.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 use crate::background::{Job, at_a_terminal};
 use crate::program::{Program, command, shared};
 
-/// Somebody's home.
+/// A user's configuration directory.
 pub(crate) struct Home(tempfile::TempDir);
 
 impl Home {
@@ -55,8 +55,8 @@ impl Home {
         self.start(&[&["chat", &host, "--show", "none"], &PATTERN[..], args].concat())
     }
 
-    /// At a terminal. The job ends it with the test: it may have been told to ignore the hang-up that
-    /// follows the terminal's end.
+    /// A listening chat on a terminal. The [`Job`] kills it at the end of the test, because it may
+    /// inherit an ignored SIGHUP and survive the terminal.
     pub(crate) fn waits_at_a_terminal(&self) -> (Program, Job) {
         let script = "echo job $$ >&3; exec \"$0\" \"$@\" 2>&3";
         let waits = at_a_terminal(script, &self.command(&WAITS));
@@ -79,7 +79,7 @@ fn stop(program: Program) {
     program.finish().expect_success();
 }
 
-/// Nothing of what `sender` sends without asking is shown.
+/// Asserts that nothing is shown of a stream without a control channel.
 fn takes_nothing_unasked(receiver: Program, sender: &Home) {
     let unasked = sender.sends_to(receiver.port(), &["--no-control", "--seconds", "1"]);
     unasked.wait_for("IN THE CLEAR");
@@ -212,7 +212,7 @@ fn a_chat_is_answered_when_somebody_says_yes() {
     typed.write_all(b"n\n").expect("typed");
     call.finish().expect_failure(1, &["nobody there has said yes"]);
     let call = ann.calls(port, &[]);
-    // The second question; nobody would see the first one twice.
+    // Waits for the second question, not for the first one again.
     let until = udpchat::clock::now() + crate::program::PATIENCE;
     while waits.said().iter().filter(|line| line.contains("be seen?")).count() < 2 {
         assert!(udpchat::clock::now() < until, "{:?}", waits.said());

@@ -1,5 +1,5 @@
-//! The golden vectors, written by hand from `docs/PROTOCOL.md`: each parses into what it says,
-//! and what it says is emitted as exactly these bytes; the invalid ones fail as they should.
+//! The golden vectors, written by hand from `docs/PROTOCOL.md`. Each valid vector parses into the
+//! expected value, which is emitted as exactly these bytes. Each invalid one gives its error.
 
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
@@ -35,7 +35,7 @@ enum Body {
     Reply(ProbeReply),
     Report(Report),
     Nack(Box<Nack>),
-    /// With the length of its body.
+    /// The second field is the length of the body.
     PathProbe(PathProbe, usize),
     PathProbeAck(PathProbeAck),
 }
@@ -76,7 +76,7 @@ fn the_parity_vectors_are_the_parity_of_the_frame() {
     }
 }
 
-/// Made with another implementation of HKDF and of the ciphers.
+/// These vectors were made with another implementation of HKDF and the ciphers.
 #[test]
 fn bodies_are_sealed_and_opened_byte_by_byte() {
     let answerer = Direction::FromAnswerer;
@@ -414,7 +414,7 @@ fn parse(datagram: &[u8]) -> Result<(Prelude, Body), Refusal> {
     Ok((prelude, body))
 }
 
-/// Emits into a buffer of 0xa5, so that a byte that is left out shows.
+/// Emits into a buffer filled with 0xa5, so that an unwritten byte is detected.
 fn emit(prelude: &Prelude, body: &Body) -> Vec<u8> {
     let body_len = match body {
         Body::Video(_, bytes) => VideoHeader::LEN + bytes.len(),
@@ -444,7 +444,7 @@ fn emit(prelude: &Prelude, body: &Body) -> Vec<u8> {
     datagram
 }
 
-/// The bytes of `tests/vectors/NAME.hex`: hexadecimal digits, and comments from `#` to the line's end.
+/// The bytes of `tests/vectors/NAME.hex`: hexadecimal, with comments from `#` to the line's end.
 pub(crate) fn vector(name: &str) -> Vec<u8> {
     let path = directory().join(format!("{name}.hex"));
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));

@@ -1,4 +1,4 @@
-//! Real video through the real binary, with ffmpeg and ffprobe as the judges.
+//! Real video through the real binary, checked with ffmpeg and ffprobe.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::program::{Program, alone, command, shared};
 
-/// Pedestrians, 768x576, 795 frames; from Debian's `opencv-doc`.
+/// A video of pedestrians, 768x576, 795 frames, from Debian's package `opencv-doc`.
 #[cfg(feature = "opencv")]
 fn vtest() -> std::path::PathBuf {
     let folders = ["/usr/share/doc/opencv-doc/examples/data", "/usr/share/doc/opencv-doc"];
@@ -32,7 +32,7 @@ fn ffmpeg(args: &[&str]) -> String {
     said
 }
 
-/// One field of a file's video stream, as ffprobe reads it; every frame is decoded.
+/// One field of a file's video stream, from ffprobe, which decodes every frame.
 fn probe(path: &Path, field: &str) -> String {
     let output = Command::new("ffprobe")
         .args(["-v", "error", "-count_frames", "-select_streams", "v:0", "-of", "csv=p=0"])
@@ -60,7 +60,7 @@ fn to(receiver: &Program) -> String {
     format!("127.0.0.1:{}", receiver.port())
 }
 
-/// Ends a receiver whose sender has ended.
+/// Stops a receiver after its sender has ended.
 fn end(receiver: Program) {
     receiver.wait_for("has reached the end of its video");
     receiver.interrupt();
@@ -71,7 +71,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// Every frame comes through, in order, and looks like the source.
+/// At least 99.9 % of the frames arrive, in order, and match the source by PSNR.
 #[test]
 #[cfg(feature = "opencv")]
 fn a_film_arrives_whole_and_in_order() {
@@ -97,7 +97,7 @@ fn a_film_arrives_whole_and_in_order() {
     end(receiver);
     let (got, sent) = (frames(&out), 250);
     assert!(got as f64 >= 0.999 * f64::from(sent), "{got} of {sent} frames");
-    // The recording is full range, the film is not, and the filter compares numbers.
+    // The recording is full range, the source is not, and the filter compares sample values.
     let range = "scale=in_range=full:out_range=tv:flags=accurate_rnd+full_chroma_int";
     let graph = format!(
         "[0:v]{range},format=yuv420p,settb=1/25,setpts=N[a];[1:v]settb=1/25,setpts=N[b];[a][b]psnr"
@@ -115,7 +115,7 @@ fn number_after(text: &str, label: &str) -> f64 {
     rest.split_whitespace().next().expect("a number").parse().expect("a number")
 }
 
-/// Someone else's JPEGs, paced by ffmpeg, arrive bit by bit as they were sent.
+/// JPEGs of another encoder, sent every 40 ms, arrive bit-exact.
 #[test]
 fn a_jpeg_stream_is_recorded_bit_by_bit() {
     let _alone = alone();
@@ -139,7 +139,7 @@ fn a_jpeg_stream_is_recorded_bit_by_bit() {
             .stdin(Stdio::piped())
             .stdout(Stdio::null()),
     );
-    // A JPEG begins with FFD8 FF, which its coded data cannot contain.
+    // A JPEG begins with FF D8 FF, which its entropy-coded data cannot contain.
     let mut stdin = sender.stdin();
     let mut begins: Vec<usize> =
         (0..sent.len()).filter(|&i| sent[i..].starts_with(b"\xff\xd8\xff")).collect();
@@ -159,7 +159,7 @@ fn a_jpeg_stream_is_recorded_bit_by_bit() {
     assert!(got == sent, "same length, other bytes");
 }
 
-/// Planes in, planes out: what a y4m pipe brings survives one JPEG encoding.
+/// A y4m pipe is recorded as a playable MJPEG AVI with the source's rate and duration.
 #[test]
 fn a_y4m_pipe_arrives_in_an_avi_that_plays() {
     let _alone = alone();
@@ -197,7 +197,7 @@ fn send_piped(to: &str, input: &[&str], output: &[&str]) -> Program {
     sender
 }
 
-/// A recording that was killed plays up to its last second.
+/// A recording stays playable when its receiver is killed.
 #[test]
 fn a_killed_recording_plays() {
     let _shared = shared();
@@ -232,7 +232,7 @@ fn wait_until(mut done: impl FnMut() -> bool) {
     panic!("it did not happen within 20 s");
 }
 
-/// The numbers of the demo agree with each other.
+/// The frame counts of the demo's report are consistent.
 #[test]
 fn the_demo_reports_every_frame() {
     let _alone = alone();
@@ -262,7 +262,7 @@ fn the_demo_reports_every_frame() {
     assert!(report["goodput_mbit_s"].is_f64() && report["seconds"].is_f64());
 }
 
-/// A quality that was chosen stays, also within a limit: then pictures are left out.
+/// With a fixed quality, `--max-bitrate` is met by skipping pictures.
 #[test]
 fn a_limit_holds_for_a_quality_that_was_chosen() {
     let _alone = alone();
@@ -273,7 +273,7 @@ fn a_limit_holds_for_a_quality_that_was_chosen() {
     assert!((3.4e6..4.4e6).contains(&bitrate), "{bitrate}: {report}");
 }
 
-/// Frames are held back by what was asked for, which is part of the whole and a stage of its own.
+/// The playout delay is applied, counts towards the end-to-end latency and is a stage of its own.
 #[test]
 fn a_playout_delay_is_honest() {
     let _alone = alone();
@@ -285,7 +285,7 @@ fn a_playout_delay_is_honest() {
     assert!(ms("end_to_end") >= 80.0 && ms("playout") <= ms("end_to_end"), "{report}");
 }
 
-/// A stream of less than a second has statistics as well: those of the end.
+/// A stream shorter than a second has statistics, too: the final ones.
 #[test]
 fn the_last_part_of_a_second_is_in_the_statistics() {
     let mut video = b"YUV4MPEG2 W64 H48 F30:1 C420jpeg\n".to_vec();
@@ -305,7 +305,7 @@ fn the_last_part_of_a_second_is_in_the_statistics() {
     assert_eq!(last["sender"]["quality"], 80, "{last}");
 }
 
-/// At 1 % loss a third of these frames miss a chunk.
+/// At 1 % loss, a third of these frames lack a chunk.
 #[test]
 fn what_a_bad_network_takes_is_repaired() {
     let _alone = alone();
@@ -321,7 +321,7 @@ fn what_a_bad_network_takes_is_repaired() {
     }
 }
 
-/// Strips of incomplete frames are shown if that is asked for, which changes nothing for the others.
+/// With `--conceal`, the strips of incomplete frames are shown. Complete frames are unaffected.
 #[test]
 fn torn_frames_are_concealed_on_demand() {
     let _alone = alone();
@@ -345,7 +345,7 @@ fn demo(args: &[&str]) -> Value {
     serde_json::from_slice(&outcome.stdout).expect("one JSON object")
 }
 
-/// The shown pictures stay young, whatever the reader can take: 60 in, 10 out, for a minute.
+/// The latency stays low when the reader is slow: 60 pictures/s in, 10 pictures/s out, for 20 s.
 #[test]
 fn a_slow_reader_sees_young_pictures() {
     use std::io::Read;
@@ -385,7 +385,7 @@ fn a_slow_reader_sees_young_pictures() {
         let number = pattern::read_number(&image).expect("a whole pattern");
         (now, Duration::from_secs_f64(f64::from(number) / 60.0))
     };
-    // While we keep up, pictures come at once: that tells when frame 0 was made.
+    // While the reader keeps up, pictures arrive at once. That gives the capture time of frame 0.
     let begun =
         (0..120).map(|_| read()).map(|(now, made)| now.checked_sub(made).expect("after boot"));
     let begun = begun.min().expect("some");
@@ -397,13 +397,13 @@ fn a_slow_reader_sees_young_pictures() {
         memory.push(resident_kb(receiver.id()));
     }
     ages.sort();
-    // Two intervals of the reader; one frame in twenty may meet a busy machine.
+    // Two intervals of the reader. One frame in twenty may be late because the machine is busy.
     assert!(ages[190] < Duration::from_millis(200), "{:?}", &ages[180..]);
     let (early, late) = (memory[40], memory[199]);
     assert!(late < early + early / 10 + 1024, "{early} KB, then {late} KB");
 }
 
-/// The next sender has another size and no colour: the pipe goes on as it began.
+/// Later senders have another size or no colour. The pipe keeps the format of the first.
 #[test]
 fn a_pipe_goes_on_with_another_sender() {
     let _shared = shared();
@@ -431,7 +431,7 @@ fn a_pipe_goes_on_with_another_sender() {
     assert!(frames(&out) >= 36, "{}", frames(&out));
 }
 
-/// One component, and three quarters of the bytes or less.
+/// The JPEGs have one component.
 #[test]
 fn grey_pictures_are_grey() {
     let _shared = shared();
@@ -457,7 +457,7 @@ fn grey_pictures_are_grey() {
     assert_eq!(probe(&out, "pix_fmt"), "gray");
 }
 
-/// Memory of a process that is really there, in KB.
+/// Resident memory of a process, in KB.
 pub(crate) fn resident_kb(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("Linux says");

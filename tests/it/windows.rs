@@ -1,4 +1,4 @@
-//! Real windows on a virtual display: what a person sees, and which keys do what.
+//! Real windows on a virtual display: their contents, and the effect of each key.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -18,7 +18,7 @@ use crate::{
     program::{PATIENCE, Program, alone, command, shared},
 };
 
-/// A virtual display of our own.
+/// A virtual display (Xvfb) of this test.
 struct Display {
     server: Child,
     name: String,
@@ -27,7 +27,7 @@ struct Display {
 impl Display {
     fn start() -> Self {
         use std::io::{BufRead, BufReader};
-        // It chooses a free number and writes it to its standard output when it is ready.
+        // Xvfb chooses a free display number and writes it to standard output when it is ready.
         let mut server = Command::new("Xvfb")
             .args([
                 "-displayfd",
@@ -64,7 +64,7 @@ impl Display {
         output.stdout
     }
 
-    /// The window whose title is exactly `title`, once it is there.
+    /// Waits for the window whose title is exactly `title`.
     fn window(&self, title: &str) -> String {
         let exactly = format!("^{title}$");
         wait_for(&format!("a window '{title}'"), || {
@@ -73,13 +73,13 @@ impl Display {
         })
     }
 
-    /// The effect may take a while.
+    /// Sends a key press. The effect may take a while.
     fn press(&self, window: &str, key: &str) {
         self.tool("xdotool", &["windowfocus", "--sync", window]);
         self.tool("xdotool", &["key", key]);
     }
 
-    /// What a window manager does when its cross is clicked (ICCCM 4.2.8.1).
+    /// Closes the window as a window manager does (ICCCM 4.2.8.1).
     fn close(&self, window: &str) {
         use x11rb::protocol::xproto::{ClientMessageEvent, ConnectionExt, EventMask};
         let (connection, _) = x11rb::connect(Some(&self.name)).expect("the display is there");
@@ -91,12 +91,12 @@ impl Display {
         let words = [atom(b"WM_DELETE_WINDOW"), 0, 0, 0, 0];
         let event = ClientMessageEvent::new(32, window, atom(b"WM_PROTOCOLS"), words);
         connection.send_event(false, window, EventMask::NO_EVENT, event).expect("sent");
-        // The X server drops requests that it has not read when their connection is closed. The reply to a
-        // later request shows that it has read this one.
+        // When a connection is closed, the X server drops the requests that it has not read. The
+        // reply to a later request shows that it has read this one.
         connection.get_input_focus().expect("sent").reply().expect("the server has read all");
     }
 
-    /// What a person sees in the window.
+    /// The visible contents of the window.
     fn screenshot(&self, window: &str) -> Image {
         let ppm = self.tool("import", &["-window", window, "-depth", "8", "ppm:-"]);
         // "P6", width, height and 255, each followed by one white space, then the pixels.
@@ -111,24 +111,24 @@ impl Display {
         Image::new(width, height, PixelFormat::Bgr, pixels)
     }
 
-    /// The number in the window, if it shows the pattern.
+    /// The frame number in the window, if it shows the pattern.
     fn try_number(&self, window: &str) -> Option<u32> {
         pattern::read_number(&self.screenshot(window))
     }
 
-    /// The number in the window, once there is one.
+    /// Waits for a frame number in the window.
     fn number(&self, window: &str) -> u32 {
         wait_for("the pattern", || self.try_number(window))
     }
 
-    /// The next number in the window that is above `before`.
+    /// Waits for a frame number above `before`.
     fn number_after(&self, window: &str, before: u32) -> u32 {
         wait_for(&format!("a number above {before}"), || {
             self.try_number(window).filter(|&number| number > before)
         })
     }
 
-    /// The number at which the window stands still.
+    /// Waits until the picture is frozen for 1 s and returns its frame number.
     fn frozen_number(&self, window: &str) -> u32 {
         wait_for("a picture that stands still", || {
             let number = self.number(window);
@@ -148,7 +148,7 @@ impl Display {
     }
 }
 
-/// Tries until `attempt` succeeds, with a pause between two attempts.
+/// Calls `attempt` every 50 ms until it succeeds.
 fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let until = clock::now() + PATIENCE;
     loop {
@@ -231,7 +231,7 @@ fn a_chat_opens_two_windows_each_with_its_picture() {
     let ann =
         display.program(&[&["chat", "--bind", "127.0.0.1:0"], &source[..]].concat(), folder.path());
     let to = format!("127.0.0.1:{}", ann.port());
-    // Ann's pattern counts on for a while before Bob's begins.
+    // Ann's pattern counts for a while before Bob's begins.
     std::thread::park_timeout(Duration::from_millis(1500));
     let bob = Program::start(&[&["chat", &to, "--show", "none"], &source[..]].concat());
     ann.wait_for("streams 640x480");
@@ -239,7 +239,8 @@ fn a_chat_opens_two_windows_each_with_its_picture() {
     let own = display.window("udpchat: you");
     display.wait_mirrored(&own);
     display.press(&own, "m");
-    // The larger one comes last, so that the time between two looks cannot hide the difference.
+    // Ann's number, the larger one, is read last, so that the time between the two reads cannot
+    // hide the difference.
     let (bobs, anns) = (display.number(&peer), display.number(&own));
     assert!(anns > bobs + 20, "one's own and the other's: {anns} and {bobs}");
     display.press(&peer, "q");
@@ -285,7 +286,7 @@ fn keys_that_are_pressed_while_the_program_stands_still_are_all_obeyed() {
     drop(sender);
 }
 
-/// A toolkit that runs out of descriptors ends the whole process.
+/// A GUI toolkit that runs out of descriptors terminates the whole process.
 #[test]
 fn too_few_descriptors_for_a_window_are_named_and_it_is_done_without() {
     let _shared = shared();
@@ -305,7 +306,7 @@ fn too_few_descriptors_for_a_window_are_named_and_it_is_done_without() {
     assert!(without > 0, "no limit was low enough");
 }
 
-/// Qt ends the whole process where it cannot start.
+/// Qt terminates the whole process if it cannot start.
 #[test]
 fn a_toolkit_that_does_not_start_is_said_and_done_without() {
     let _shared = shared();
@@ -327,7 +328,7 @@ fn a_toolkit_that_does_not_start_is_said_and_done_without() {
         let told =
             said.iter().filter(|line| line.contains("no window: the window toolkit")).count();
         assert!(told <= 1, "{said:?}");
-        // A Qt with Wayland's plugin does without that display as well, since nothing answers.
+        // With `wayland`, a Qt that has the Wayland plugin fails, too: no compositor answers.
         assert!(told == 1 || name == "QT_QPA_PLATFORM_PLUGIN_PATH", "{name}: {line}, {said:?}");
         receiver.interrupt();
         receiver.finish().expect_success();

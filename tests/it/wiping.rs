@@ -1,4 +1,4 @@
-//! What is left in memory when two sides have met and gone: read as an attacker would, from `/proc/self/mem`.
+//! Secrets left in memory after a handshake, searched for in `/proc/self/mem` as an attacker would.
 
 use std::{fs, hint::black_box, os::unix::fs::FileExt};
 
@@ -7,7 +7,7 @@ use udpchat::net::crypto::{
     keys::{Identity, KEY_LEN, SharedSecret},
 };
 
-/// A key that is never in memory as it is but where it is used.
+/// A key that is stored masked, so that its plain bytes are in memory only where they are used.
 #[derive(Clone, Copy)]
 struct Hidden([u8; KEY_LEN]);
 
@@ -20,7 +20,8 @@ impl Hidden {
         self.0.map(|byte| black_box(byte) ^ MASK)
     }
 
-    /// Whether `bytes` are half of it: the allocator writes over the beginning of what it is given back.
+    /// Whether `bytes` are one half of the key. Halves, because the allocator overwrites the start
+    /// of freed memory.
     fn is_half_of_it(&self, bytes: &[u8]) -> bool {
         self.0.chunks(HALF).any(|half| half.iter().zip(bytes).all(|(a, b)| a ^ MASK == *b))
     }
@@ -29,12 +30,12 @@ impl Hidden {
 #[test]
 fn neither_an_identity_nor_a_code_is_left_behind() {
     let (identity, secret) = (Hidden::new(), Hidden::new());
-    // On a thread of its own, as the loop is, which comes to nothing with its stack.
+    // On a thread of its own, as the network loop is; its stack ends with it.
     std::thread::spawn(move || meet(identity, secret)).join().expect("no panic");
     assert_eq!([identity, secret].map(found), [0, 0]);
 }
 
-/// Both sides of a meeting that goes well, and both of one with another code.
+/// Runs both sides of a successful handshake, and of one with different codes.
 fn meet(identity: Hidden, secret: Hidden) {
     let ann = Identity::from_bytes(identity.shown());
     let ours = SharedSecret::from_bytes(secret.shown());
@@ -58,7 +59,7 @@ fn meet(identity: Hidden, secret: Hidden) {
     }
 }
 
-/// In how many places half of `key` is in what this process may write to.
+/// The number of places in the writable memory of this process that hold half of `key`.
 fn found(key: Hidden) -> usize {
     let maps = fs::read_to_string("/proc/self/maps").expect("readable");
     let memory = fs::File::open("/proc/self/mem").expect("readable");
@@ -70,7 +71,7 @@ fn found(key: Hidden) -> usize {
         let [from, to] = [from, to].map(|hex| u64::from_str_radix(hex, 16).expect("an address"));
         let mut at = from;
         while at < to {
-            // Other tests may have given it back meanwhile.
+            // Other tests may have unmapped it meanwhile.
             let read = memory.read_at(&mut page, at).unwrap_or(0);
             count += page[..read].windows(HALF).filter(|bytes| key.is_half_of_it(bytes)).count();
             page.fill(0);
