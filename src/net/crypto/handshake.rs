@@ -1,14 +1,14 @@
-//! Two sides meet over the control channel: Noise, `XXpsk3`.
+//! The handshake of the control channel: Noise, `XXpsk3`.
 //!
 //! ```text
 //! dialler → answerer:  e
-//! answerer → dialler:  e, ee, s, es            the dialler knows whom it has reached
-//! dialler → answerer:  s, se, psk, [payload]   the answerer knows who calls
+//! answerer → dialler:  e, ee, s, es            the dialler knows the answerer's key
+//! dialler → answerer:  s, se, psk, [payload]   the answerer knows the dialler's key
 //! ```
 //!
-//! (Noise Protocol Framework, revision 34, §7.5 and §9.) Neither side's key is seen by anybody who only
-//! listens. What the dialler says in the third message, and everything after it, can be read by
-//! the answerer alone, who must know the pre-shared key.
+//! (Noise Protocol Framework, revision 34, §7.5 and §9.) A passive eavesdropper learns neither
+//! side's key. The payload of the third message, and everything after it, can be read only by the
+//! answerer, who must know the pre-shared key.
 
 use std::hint::black_box;
 
@@ -22,16 +22,16 @@ use super::{
 };
 use crate::net::wire::control::PREFACE;
 
-/// A handshake under way.
+/// A handshake in progress.
 #[derive(Debug)]
 pub struct Handshake {
     state: HandshakeState,
-    /// `snow`, which would not wipe it, has it only while a message is made or read. Boxed, since what moves leaves
-    /// itself behind.
+    /// Set in `snow`, which does not wipe it, only while a message is written or read. Boxed, since
+    /// moving a value leaves a copy behind.
     secret: Option<Box<SharedSecret>>,
 }
 
-/// What two sides that have met say to each other.
+/// The encrypted channel after the handshake.
 #[derive(Debug)]
 pub struct Transport {
     state: TransportState,
@@ -39,18 +39,18 @@ pub struct Transport {
     peer: PublicKey,
 }
 
-/// A message that the other side cannot have written, or not with the same secret.
+/// A message was not written by the other side, or with another secret.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("a message that cannot be opened")]
 pub struct Unreadable;
 
 impl Handshake {
-    /// The side that dials. Both sides must have the same `secret`, or none.
+    /// The dialling side. Both sides must have the same `secret`, or none.
     pub fn dialler(identity: &Identity, secret: Option<&SharedSecret>) -> Self {
         Self::new(identity, secret, true)
     }
 
-    /// The side that answers.
+    /// The answering side.
     pub fn answerer(identity: &Identity, secret: Option<&SharedSecret>) -> Self {
         Self::new(identity, secret, false)
     }
@@ -68,7 +68,7 @@ impl Handshake {
         Self { state, secret: secret.cloned().map(Box::new) }
     }
 
-    /// What `act` makes of the state that knows the secret, which it does not know any more then.
+    /// Runs `act` with the secret set in the state, and removes the secret afterwards.
     fn with_secret<T>(&mut self, act: impl FnOnce(&mut HandshakeState) -> T) -> T {
         let Some(secret) = &self.secret else { return act(&mut self.state) };
         let location = PSK_LOCATION.into();
@@ -79,7 +79,7 @@ impl Handshake {
         result
     }
 
-    /// The next message of this side, with `payload`.
+    /// Writes this side's next message, with `payload`.
     ///
     /// # Panics
     ///
@@ -93,7 +93,7 @@ impl Handshake {
         message
     }
 
-    /// The payload of the other side's next message.
+    /// Reads the other side's next message. Returns its payload.
     pub fn read(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
         let mut payload = Zeroizing::new(vec![0; message.len()]);
         let len = self
@@ -103,13 +103,13 @@ impl Handshake {
         Ok(payload)
     }
 
-    /// Who the other side is, once it has said so.
+    /// The other side's key, once received.
     pub fn peer(&self) -> Option<PublicKey> {
         let key: [u8; KEY_LEN] = self.state.get_remote_static()?.try_into().ok()?;
         Some(PublicKey::from_bytes(key))
     }
 
-    /// What follows when all three messages have crossed; `None` before.
+    /// The encrypted channel, once all three messages are exchanged; `None` before.
     pub fn finish(self) -> Option<Transport> {
         let peer = self.peer()?;
         let hash = self.state.get_handshake_hash().try_into().ok()?;
@@ -119,18 +119,18 @@ impl Handshake {
 }
 
 impl Transport {
-    /// Who the other side is.
+    /// The other side's key.
     pub fn peer(&self) -> PublicKey {
         self.peer
     }
 
-    /// What both sides have and nobody can have made twice: binds what is built on this meeting
-    /// to it (Noise §11.2).
+    /// A value unique to this handshake and known to both sides; binds other keys to it (Noise
+    /// §11.2).
     pub fn handshake_hash(&self) -> &[u8] {
         &self.hash
     }
 
-    /// `plain`, encrypted: 16 bytes longer.
+    /// Encrypts `plain`, which adds 16 bytes.
     ///
     /// # Panics
     ///
@@ -142,7 +142,7 @@ impl Transport {
         message
     }
 
-    /// What the other side's next message says.
+    /// Decrypts the other side's next message.
     pub fn read(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
         let mut plain = Zeroizing::new(vec![0; message.len()]);
         let len = self.state.read_message(message, &mut plain).map_err(|_| Unreadable)?;
@@ -154,21 +154,22 @@ impl Transport {
 const PATTERN: &str = "Noise_XXpsk3_25519_ChaChaPoly_BLAKE2s";
 const PSK_LOCATION: u8 = 3;
 
-/// Where no secret is shared, everybody knows this one.
+/// The pre-shared key of sessions without a secret, which is public.
 const NO_SECRET: [u8; KEY_LEN] = [0; KEY_LEN];
 
-/// Of BLAKE2s.
+/// The output length of BLAKE2s, in bytes.
 const HASH_LEN: usize = 32;
 
 const TAG_LEN: usize = 16;
 
-/// Bytes of the first message: a key of the curve, and a payload of nothing with its tag.
+/// The length of the first message, in bytes: a public key, and the tag of its empty payload.
 pub const FIRST_LEN: usize = KEY_LEN + TAG_LEN;
 
-/// Bytes of the third message without its payload: an encrypted key and that payload, each with its tag.
+/// The length of the third message without its payload, in bytes: an encrypted key and the payload,
+/// each with its tag.
 pub const MIN_THIRD_LEN: usize = KEY_LEN + 2 * TAG_LEN;
 
-/// What a handshake message adds to its payload at most: two keys and two tags.
+/// The most that a handshake message adds to its payload, in bytes: two keys and two tags.
 pub const MAX_OVERHEAD: usize = 2 * (KEY_LEN + TAG_LEN);
 
 #[cfg(test)]
@@ -179,7 +180,7 @@ mod tests {
         SharedSecret::from_bytes([byte; KEY_LEN])
     }
 
-    /// Both sides after a whole meeting, or how far they came.
+    /// Both sides after the handshake, or the error.
     fn meet(
         ours: Option<&SharedSecret>,
         theirs: Option<&SharedSecret>,
@@ -238,7 +239,7 @@ mod tests {
                         message[bit / 8] ^= 1 << (bit % 8);
                     }
                 });
-                // X25519 ignores the top bit of a public key (RFC 7748 §5), but it is in the hash.
+                // X25519 ignores the top bit of a public key (RFC 7748 §5), but the hash covers it.
                 assert!(flipped.is_err(), "bit {bit} of message {turn}");
             }
         }

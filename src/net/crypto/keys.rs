@@ -1,4 +1,4 @@
-//! What a side is known by, and what two sides may share.
+//! Identity keys and shared secrets.
 
 use std::{fmt, str::FromStr};
 
@@ -13,39 +13,39 @@ use zeroize::Zeroizing;
 
 use super::wiping::Wiping;
 
-/// What proves who a side is: an X25519 private key (RFC 7748). Wiped when it is dropped.
+/// A side's private key: X25519 (RFC 7748). Wiped on drop.
 #[derive(Clone)]
 pub struct Identity(Zeroizing<[u8; KEY_LEN]>);
 
-/// What a side is known by: the public half of its [`Identity`].
+/// The public half of an [`Identity`].
 ///
 /// As text it is 43 characters of base64 (RFC 4648 §4, without padding).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublicKey([u8; KEY_LEN]);
 
-/// A public key as people compare it: the first 80 bits of its SHA-256, as sixteen letters
-/// and digits in groups of four.
+/// A short form of a public key for comparison by people: the first 80 bits of its SHA-256, as
+/// sixteen letters and digits in groups of four.
 ///
-/// To find another key with the same one takes 2⁸⁰ attempts.
+/// Finding another key with the same fingerprint takes 2⁸⁰ attempts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; FINGERPRINT_LEN]);
 
-/// 256 bits that both sides know and nobody else. Wiped when it is dropped.
+/// 256 bits known only to both sides. Wiped on drop.
 #[derive(Clone)]
 pub struct SharedSecret(Zeroizing<[u8; KEY_LEN]>);
 
-/// A text that is no public key.
+/// The text is not a public key.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("a public key is 43 characters of base64")]
 pub struct NoPublicKey;
 
 impl Identity {
-    /// A new one, of the system's randomness.
+    /// Generates a key from the system's randomness.
     pub fn generate() -> Self {
         Self(random())
     }
 
-    /// The one whose private key is `bytes`.
+    /// Creates the identity with this private key.
     pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
         Self(Zeroizing::new(bytes))
     }
@@ -55,7 +55,7 @@ impl Identity {
         &self.0
     }
 
-    /// What others know it by.
+    /// The public key.
     pub fn public_key(&self) -> PublicKey {
         let mut dh = Wiping.resolve_dh(&DHChoice::Curve25519).expect("snow is built with X25519");
         dh.set(self.as_bytes());
@@ -64,17 +64,17 @@ impl Identity {
 }
 
 impl PublicKey {
-    /// The key of these bytes.
+    /// Creates a key from its bytes.
     pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
         Self(bytes)
     }
 
-    /// Its bytes.
+    /// The bytes of the key.
     pub fn as_bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
 
-    /// What people compare.
+    /// The fingerprint for comparison by people.
     pub fn fingerprint(&self) -> Fingerprint {
         let digest = digest(&SHA256, &self.0);
         let (head, _) = digest.as_ref().split_first_chunk().expect("SHA-256 is of 32 bytes");
@@ -83,17 +83,17 @@ impl PublicKey {
 }
 
 impl SharedSecret {
-    /// The secret of these bytes.
+    /// Creates a secret from its bytes.
     pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// A new one, of the system's randomness.
+    /// Generates a secret from the system's randomness.
     pub fn generate() -> Self {
         Self(random())
     }
 
-    /// Its bytes.
+    /// The bytes of the secret.
     pub fn as_bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
@@ -137,32 +137,32 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// Says whose it is, not what it is.
+/// Shows the fingerprint, not the private key.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identity({})", self.public_key().fingerprint())
     }
 }
 
-/// Says nothing of it.
+/// Omits the bytes.
 impl fmt::Debug for SharedSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SharedSecret(…)")
     }
 }
 
-/// Bytes that nobody can guess.
+/// Returns unpredictable bytes.
 ///
 /// # Panics
 ///
-/// If the system has no randomness to give: then nothing can be kept from anybody.
+/// If the system has no randomness, without which no secret is safe.
 pub(super) fn random<const N: usize>() -> Zeroizing<[u8; N]> {
     let mut bytes = Zeroizing::new([0; N]);
     SystemRandom::new().fill(&mut bytes[..]).expect("the system has randomness");
     bytes
 }
 
-/// Bytes of a key and of a shared secret.
+/// The length of a key and of a shared secret, in bytes.
 pub const KEY_LEN: usize = 32;
 
 const FINGERPRINT_LEN: usize = 10;

@@ -1,9 +1,9 @@
-//! Who somebody is, and what only two sides know.
+//! Identities, the handshake, and the encryption of datagrams.
 //!
 //! - [`keys`]: identities, their fingerprints, shared secrets.
-//! - [`handshake`]: two sides meet, and prove who they are.
-//! - [`seal`]: what they send each other afterwards, over UDP.
-//! - `wiping`: what they compute with leaves no keys behind.
+//! - [`handshake`]: mutual authentication and encryption of the control channel.
+//! - [`seal`]: authenticated encryption of UDP datagrams.
+//! - `wiping`: wipes key material in memory.
 
 pub mod handshake;
 pub mod keys;

@@ -1,9 +1,9 @@
-//! Sealing datagrams: nobody on the way reads them, changes them, or makes any.
+//! Authenticated encryption of datagrams.
 //!
-//! A sealed datagram is its prelude, in the clear, the encrypted body and a tag that covers both
-//! (AEAD, RFC 5116). Each direction of a session has a secret of its own, and its keys follow from
-//! that: key n seals the datagrams whose sequence number is n × 2²² to (n + 1) × 2²² − 1.
-//! The nonce is the sequence number, which never repeats, and so no key and nonce ever meet twice.
+//! A sealed datagram is its prelude, in the clear, the encrypted body, and a tag that covers both
+//! (AEAD, RFC 5116). Each direction of a session has its own secret, from which its keys are
+//! derived: key n seals the datagrams with sequence numbers n × 2²² to (n + 1) × 2²² − 1. The nonce
+//! is the sequence number, which never repeats, so no nonce is used twice with one key.
 
 use std::{hint::black_box, time::Duration};
 
@@ -25,7 +25,7 @@ use crate::net::{
     },
 };
 
-/// What the keys of both directions of one session are made from. Wiped when it is dropped.
+/// The secrets from which the keys of both directions of a session are derived. Wiped on drop.
 #[derive(Debug)]
 pub struct MediaSecrets {
     from_dialler: DirectionSecret,
@@ -42,9 +42,9 @@ pub struct Sealer {
 
 /// Opens the other side's datagrams.
 ///
-/// Two keys are kept, since datagrams are reordered where one key takes over from the other; and a third,
-/// the next, once a datagram has claimed to be sealed with it, since whoever claims that falsely may do so
-/// again and again.
+/// Two keys are kept, since datagrams are reordered across a change of key. A third, the next, is
+/// kept once a datagram claims to be sealed with it, so that repeated false claims do not derive it
+/// again.
 #[derive(Debug)]
 pub struct Opener {
     secret: DirectionSecret,
@@ -54,23 +54,22 @@ pub struct Opener {
     next: Option<EpochKey>,
 }
 
-/// The tag is wrong: the peer has not written this, or not for this place.
+/// The tag is wrong: the datagram was not sealed by the peer, or was changed.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("not sealed by the peer")]
 pub struct Forged;
 
-/// What one direction's keys are made from.
+/// The secret from which one direction's keys are derived.
 struct DirectionSecret(Zeroizing<[u8; KEY_LEN]>);
 
-/// The key of one stretch of sequence numbers.
+/// The key for one range of sequence numbers.
 struct EpochKey {
     epoch: u64,
     key: Box<LessSafeKey>,
 }
 
 impl MediaSecrets {
-    /// Those of a session that began with a handshake of this hash, in which each side has given
-    /// its part.
+    /// The secrets of a session whose handshake has this hash, with each side's part.
     pub fn agreed(handshake_hash: &[u8], dialler: &SecretPart, answerer: &SecretPart) -> Self {
         let mut both = Zeroizing::new([0; 2 * KEY_LEN]);
         both[..KEY_LEN].copy_from_slice(dialler.as_bytes());
@@ -78,21 +77,20 @@ impl MediaSecrets {
         Self::extracted(handshake_hash, &both[..], &[])
     }
 
-    /// Those of a session between two sides that share `secret` and have not met.
+    /// The secrets of a session with a pre-shared secret and no handshake.
     pub fn shared(secret: &SharedSecret, session: SessionId) -> Self {
         Self::extracted(SHARED_SALT, secret.as_bytes(), &session.get().to_be_bytes())
     }
 
-    /// HKDF (RFC 5869) with SHA-256.
+    /// Derives the secrets by HKDF (RFC 5869) with SHA-256.
     fn extracted(salt: &[u8], secret: &[u8], context: &[u8]) -> Self {
         let prk = Salt::new(HKDF_SHA256, salt).extract(secret);
         let direction = |label| DirectionSecret::expanded(&prk, &[label, context]);
         Self { from_dialler: direction(DIALLER_LABEL), from_answerer: direction(ANSWERER_LABEL) }
     }
 
-    /// What seals the datagrams that leave in `direction`, the first of which is to have the
-    /// number `first_sequence`, and what opens those that come, of which one to try has the number
-    /// `heard_sequence`.
+    /// Returns the sealer for datagrams in `direction`, starting at `first_sequence`, and the
+    /// opener for the other direction, for datagrams near `heard_sequence`.
     pub fn into_keys(
         self,
         direction: Direction,
@@ -112,9 +110,9 @@ impl MediaSecrets {
 }
 
 impl Sealer {
-    /// Completes the datagram whose body stands at `datagram[LEN .. len - TAG_LEN]`: writes the
-    /// prelude before it, encrypts it, and writes the tag behind it. The sequence number must be
-    /// one that this sealer has not had.
+    /// Completes the datagram whose body is at `datagram[LEN .. len - TAG_LEN]`: writes the prelude
+    /// before it, encrypts the body, and writes the tag after it. Each sequence number may be used
+    /// only once.
     ///
     /// # Panics
     ///
@@ -137,8 +135,8 @@ impl Sealer {
 }
 
 impl Opener {
-    /// Verifies and decrypts a datagram in place; its body. Nothing else has changed if it fails,
-    /// but the datagram's bytes are of no use any more.
+    /// Verifies and decrypts a datagram in place. Returns its body. On failure the datagram's bytes
+    /// are unusable and no current key is replaced.
     pub fn open<'a>(
         &mut self,
         prelude: &Prelude,
@@ -148,7 +146,7 @@ impl Opener {
         if let Some(key) = self.known(epoch) {
             return key.open(prelude.sequence, datagram);
         }
-        // No sender leaves out four million numbers, and nobody else is worth a key.
+        // No sender skips four million numbers, so deriving any other key would only serve forgers.
         if epoch != self.newest.epoch + 1 {
             return Err(Forged);
         }
@@ -190,7 +188,7 @@ impl EpochKey {
     }
 }
 
-/// `ring` does not wipe its keys: another one is put in their place.
+/// `ring` does not wipe its keys, so the key is overwritten with another.
 impl Drop for EpochKey {
     fn drop(&mut self) {
         *self.key = bound(Cipher::Aes256Gcm, &[0; KEY_LEN]);
@@ -210,7 +208,7 @@ impl std::fmt::Debug for EpochKey {
     }
 }
 
-/// An output length of HKDF, which `ring` wants as a type.
+/// An output length of HKDF, in the form that `ring` requires.
 struct KeyLen;
 
 impl KeyType for KeyLen {
@@ -219,7 +217,7 @@ impl KeyType for KeyLen {
     }
 }
 
-/// Whether this processor helps with AES and with GCM's product.
+/// Whether this processor accelerates AES and GCM's multiplication.
 pub fn processor_has_aes() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("aes") && is_x86_feature_detected!("pclmulqdq");
@@ -230,11 +228,11 @@ pub fn processor_has_aes() -> bool {
     false
 }
 
-/// The first number of a session that is sealed without a handshake, at `wall_clock` since 1970.
+/// The first sequence number of a session sealed without a handshake, at `wall_clock` since 1970.
 ///
-/// Two sessions with one key could have one session id, of 32 bits, and then must not have one number. So
-/// each begins at a number that no session begun before has reached, unless it has sent more than 65,536
-/// datagrams a second: at the second in which it begins, times that.
+/// Two sessions with one key could have the same 32-bit session id, and then must not use the same
+/// sequence number. So each starts at its starting second × 65,536, a number that no earlier
+/// session has reached unless it sent more than 65,536 datagrams a second.
 pub fn first_sequence(wall_clock: Duration) -> u64 {
     wall_clock.as_secs() << DATAGRAMS_A_SECOND_BITS & MAX_SEQUENCE
 }
@@ -265,16 +263,17 @@ fn epoch_of(sequence: u64) -> u64 {
     sequence >> EPOCH_BITS
 }
 
-/// A key seals 2²² datagrams: a quarter of an hour at 5000 a second. RFC 9001 §6.6 allows
-/// 2²³ for AES-GCM with datagrams of 2¹⁶ bytes, and more for smaller ones.
+/// One key seals 2²² datagrams: a quarter of an hour at 5000 a second. RFC 9001 §6.6 allows 2²³ for
+/// AES-GCM with datagrams of 2¹⁶ bytes, and more for smaller ones.
 const EPOCH_BITS: u32 = 22;
 
-/// What seals where nobody can say what its processor helps with: as fast on all of them.
+/// The cipher without a handshake, in which processors could not be compared; it is fast on all of
+/// them.
 pub const BARE_CIPHER: Cipher = Cipher::ChaCha20Poly1305;
 
 const DATAGRAMS_A_SECOND_BITS: u32 = 16;
 
-/// 48 bits.
+/// The largest 48-bit number.
 const MAX_SEQUENCE: u64 = (1 << 48) - 1;
 
 const SHARED_SALT: &[u8] = b"udpchat shared key";
@@ -341,7 +340,7 @@ mod tests {
             for bit in 0..datagram.len() * 8 {
                 let mut flipped = datagram.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
-                // The magic and the version are looked at before anything is opened.
+                // Magic and version are checked before the seal is opened.
                 if Form::of(&flipped) == Ok(Form::Sealed) {
                     assert_eq!(open(&mut opener, &flipped), Err(Forged), "bit {bit}");
                 }
@@ -392,7 +391,7 @@ mod tests {
         *forged.last_mut().unwrap() ^= 1;
         assert_eq!(open(&mut opener, &forged), Err(Forged));
         assert_eq!((opener.newest.epoch, opener.before.is_none()), (0, true));
-        // Nor is the key made again for each of them.
+        // The key is not derived again for each of them either.
         let made = |opener: &Opener| &raw const *opener.next.as_ref().unwrap().key;
         let next = made(&opener);
         assert_eq!(open(&mut opener, &forged), Err(Forged));

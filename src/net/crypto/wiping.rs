@@ -1,8 +1,8 @@
-//! What `snow` computes with, wiped when it is dropped.
+//! Wipes `snow`'s key material on drop.
 //!
-//! `snow` does not wipe the private keys, the keys of its cipher and the state of its hash, but has them made by whoever
-//! uses it. Here they are those that it would make itself, each in a wrapper that puts something else in its place
-//! at the end.
+//! `snow` does not wipe private keys, cipher keys and hash states, but lets its user create the
+//! objects that hold them. Here they are `snow`'s own, each in a wrapper that overwrites its
+//! contents on drop.
 
 use std::hint::black_box;
 
@@ -15,7 +15,7 @@ use snow::{
 
 use super::keys::KEY_LEN;
 
-/// Makes what is wiped.
+/// Creates the wrapped objects.
 pub(super) struct Wiping;
 
 impl CryptoResolver for Wiping {
@@ -36,7 +36,8 @@ impl CryptoResolver for Wiping {
     }
 }
 
-/// A pair of keys. To wipe it costs a product on the curve, since the public key of nothing is made.
+/// A key pair. Wiping costs a multiplication on the curve, since setting a private key computes the
+/// public key.
 struct WipedDh(Box<dyn Dh>);
 
 impl Drop for WipedDh {
@@ -114,7 +115,7 @@ impl Cipher for WipedCipher {
     }
 }
 
-/// A hash, with what it has been given last.
+/// A hash, with its buffered input.
 struct WipedHash(Box<dyn Hash>);
 
 impl Drop for WipedHash {

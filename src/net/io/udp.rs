@@ -1,5 +1,5 @@
-//! The UDP socket: `quinn-udp`'s offloads on a `mio` socket, addresses in their plain form,
-//! errors as weather.
+//! The UDP socket: `quinn-udp`'s offloads on a `mio` socket, IPv4 addresses never in mapped form,
+//! and send errors that are counted rather than fatal.
 
 use std::{
     io::{self, IoSliceMut},
@@ -29,30 +29,31 @@ pub struct UdpSocket {
     kernel_send: KernelSend,
     offload: Offload,
     is_v6: bool,
-    /// Whether it is bound to all addresses, so that a datagram may have come to any.
+    /// Whether it is bound to all addresses, so that the destination of a received datagram may
+    /// vary.
     is_wildcard: bool,
     buffers: [Box<[u8]>; RECEIVE_BATCH],
     counters: SendCounters,
     drops: DropWatch,
 }
 
-/// The socket's buffers in the kernel, in bytes as the kernel counts them.
+/// The socket's kernel buffer sizes, in bytes as the kernel counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferSizes {
-    /// Of the receiving side.
+    /// The receive buffer.
     pub receive: usize,
-    /// Of the sending side.
+    /// The send buffer.
     pub send: usize,
 }
 
-/// What became of datagrams handed to the kernel.
+/// Counters of datagrams passed to the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SendCounters {
     /// System calls.
     pub calls: u64,
-    /// Datagrams that the kernel took.
+    /// Datagrams accepted by the kernel.
     pub datagrams: u64,
-    /// Datagrams larger than the path takes.
+    /// Datagrams too big for the path.
     pub too_big: u64,
     /// Datagrams refused for any other reason: no route, no buffer, a firewall.
     pub refused: u64,
@@ -62,15 +63,16 @@ pub struct SendCounters {
 #[derive(Debug, Error)]
 #[error("{error}")]
 pub struct SendError {
-    /// Bytes at the head of the contents that are dealt with: sent, or counted and gone. The rest
-    /// is to be sent when the socket is writable; there is one only if the error is `WouldBlock`.
+    /// Bytes at the head of the contents that need no further sending: sent, or counted and
+    /// dropped. The rest must be sent when the socket is writable; there is a rest only if the
+    /// error is `WouldBlock`.
     pub taken: usize,
-    /// What the system said last.
+    /// The system's last error.
     pub error: io::Error,
 }
 
 impl SendError {
-    /// Whether there is a rest, for when the socket is writable.
+    /// Whether there is a rest to send when the socket is writable.
     pub fn is_blocked(&self) -> bool {
         self.error.kind() == io::ErrorKind::WouldBlock
     }
@@ -83,12 +85,12 @@ impl From<SendError> for io::Error {
 }
 
 impl UdpSocket {
-    /// Binds to `addr` with the default options; an IPv6 wildcard takes IPv4 as well.
+    /// Binds to `addr` with the default options. An IPv6 wildcard also receives IPv4.
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
         Self::bind_with(addr, SocketOptions::default())
     }
 
-    /// Binds to `addr`; an IPv6 wildcard takes IPv4 as well.
+    /// Binds to `addr`. An IPv6 wildcard also receives IPv4.
     pub fn bind_with(addr: SocketAddr, options: SocketOptions) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
         let drops = DropWatch::new();
@@ -97,7 +99,7 @@ impl UdpSocket {
         }
         socket.set_nonblocking(true)?;
         socket.bind(&addr.into())?;
-        // What the kernel allows is what we get; `buffer_sizes` tells how much that was.
+        // The kernel may grant less; `buffer_sizes` returns the actual sizes.
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_WANTED);
         let _ = socket.set_send_buffer_size(SEND_BUFFER_WANTED);
         set_traffic_class(&socket, addr, options.dscp.traffic_class());
@@ -121,18 +123,18 @@ impl UdpSocket {
         })
     }
 
-    /// Binds to any address and any port, for IPv6 and IPv4 where both are there.
+    /// Binds to any address and port, with IPv6 and IPv4 where both are available.
     pub fn bind_any(options: SocketOptions) -> io::Result<Self> {
         Self::bind_with((Ipv6Addr::UNSPECIFIED, 0).into(), options)
             .or_else(|_| Self::bind_with((Ipv4Addr::UNSPECIFIED, 0).into(), options))
     }
 
-    /// Where it is bound.
+    /// The address it is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// How many datagrams one [`send`](Self::send) may hold.
+    /// The maximum number of datagrams in one [`send`](Self::send).
     pub fn max_batch(&self) -> usize {
         match self.offload {
             Offload::Auto => self.state.max_gso_segments(),
@@ -140,7 +142,7 @@ impl UdpSocket {
         }
     }
 
-    /// How many datagrams the kernel may hand over as one.
+    /// The maximum number of datagrams that the kernel may coalesce into one.
     pub fn max_coalesced(&self) -> usize {
         match self.offload {
             Offload::Auto => self.state.gro_segments(),
@@ -148,18 +150,18 @@ impl UdpSocket {
         }
     }
 
-    /// What the kernel gave us.
+    /// The buffer sizes granted by the kernel.
     pub fn buffer_sizes(&self) -> io::Result<BufferSizes> {
         let socket = SockRef::from(&self.socket);
         Ok(BufferSizes { receive: socket.recv_buffer_size()?, send: socket.send_buffer_size()? })
     }
 
-    /// What became of what was sent.
+    /// Counters of datagrams sent.
     pub fn counters(&self) -> SendCounters {
         self.counters
     }
 
-    /// Datagrams that the kernel dropped; `None` where it does not say.
+    /// Datagrams dropped by the kernel; `None` where it does not report them.
     pub fn kernel_drops(&self) -> Option<KernelDrops> {
         self.drops.read(&self.socket)
     }
@@ -169,11 +171,11 @@ impl UdpSocket {
         &mut self.socket
     }
 
-    /// Sends `contents` as datagrams of `segment_len` bytes, the last may be shorter.
+    /// Sends `contents` as datagrams of `segment_len` bytes; the last may be shorter.
     ///
-    /// What a `WouldBlock` leaves is to be sent when the socket is writable. Any other error has
-    /// been counted, and what it hit is gone; it is returned so that it can be told. An address that
-    /// needs an interface and names none is an error, as it is to TCP.
+    /// What `WouldBlock` leaves must be sent when the socket is writable. After any other error the
+    /// affected datagrams have been counted and dropped; the error is returned for reporting. A
+    /// link-local address without an interface is an error, as it is for TCP.
     pub fn send(
         &mut self,
         to: impl Into<Route>,
@@ -192,7 +194,7 @@ impl UdpSocket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Err(SendError { taken: 0, error })
             }
-            // A device may refuse what it would take without segmentation.
+            // A device may refuse a batch but accept its datagrams without segmentation.
             Err(_) if contents.len() > segment_len || self.kernel_send.segments() => {
                 self.send_singly(to, contents, segment_len)
             }
@@ -200,8 +202,8 @@ impl UdpSocket {
         }
     }
 
-    /// Takes what has come, until there is no more or enough for one turn; `handle`
-    /// gets each datagram, and how it came. True: there may be more.
+    /// Receives datagrams until there are none or enough for one turn, and passes each with its
+    /// route to `handle`. Returns true if more may be waiting.
     pub fn receive(&mut self, mut handle: impl FnMut(Route, &mut [u8])) -> io::Result<bool> {
         let mut may_be_hearsay = true;
         let batch = if self.offload == Offload::Single { 1 } else { RECEIVE_BATCH };
@@ -213,7 +215,7 @@ impl UdpSocket {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // What the network said of something that was sent is an error here, once.
+                // A pending ICMP error for an earlier datagram makes one call fail.
                 Err(_) if std::mem::take(&mut may_be_hearsay) => continue,
                 Err(error) => return Err(error),
             };
@@ -233,7 +235,7 @@ impl UdpSocket {
         Ok(true)
     }
 
-    /// Takes what routers and hosts have said since the last time.
+    /// Passes the ICMP errors received since the last call to `handle`.
     pub(super) fn take_words(&mut self, handle: impl FnMut(Word)) {
         error_queue::take(&self.socket, handle);
     }
@@ -248,13 +250,13 @@ impl UdpSocket {
         };
         let mut result = send(local);
         if result.as_ref().is_err_and(is_final) {
-            // It may be what the network said of another datagram, perhaps to another peer; that
-            // is an error once.
+            // The error may be a pending ICMP error for another datagram, perhaps to another peer;
+            // it makes only one call fail.
             debug!("sending to {peer} failed, trying once more: {result:?}");
             result = send(local);
         }
         if local.is_some() && result.as_ref().is_err_and(is_final) {
-            // The address may be gone. Any other of ours is better than silence.
+            // The source address may no longer exist; any other address is better than none.
             result = send(None);
         }
         result?;
@@ -289,7 +291,7 @@ impl UdpSocket {
     }
 }
 
-/// Whether waiting for the socket would not help.
+/// Whether the error is other than `WouldBlock`.
 fn is_final(error: &io::Error) -> bool {
     error.kind() != io::ErrorKind::WouldBlock
 }
@@ -315,10 +317,10 @@ fn singly(
     result
 }
 
-/// Sets the byte of the IP header that DSCP and ECN share. It is only a wish to the network, so
-/// a system that does not let us say it is no error.
+/// Sets the IP header byte that DSCP and ECN share. The network may ignore it, so a failure is only
+/// logged.
 fn set_traffic_class(socket: &Socket, addr: SocketAddr, class: u32) {
-    // To IPv4 destinations the IPv4 option holds, on an IPv6 socket as well.
+    // For IPv4 destinations the IPv4 option applies, even on an IPv6 socket.
     if let Err(error) = socket.set_tos_v4(class) {
         debug!("cannot set the DSCP for IPv4: {error}");
     }
@@ -330,7 +332,7 @@ fn set_traffic_class(socket: &Socket, addr: SocketAddr, class: u32) {
     }
 }
 
-/// Takes back that the kernel may coalesce what comes.
+/// Disables the coalescing of received datagrams.
 #[cfg(target_os = "linux")]
 fn receive_uncoalesced(socket: &Socket) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt::UdpGroSegment};
@@ -343,8 +345,8 @@ fn receive_uncoalesced(_: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// The longest datagram that this machine's interface towards `to` takes, or less where the kernel
-/// has heard so of the path, in bytes of UDP payload; `None` where it does not say.
+/// The longest datagram that the interface towards `to` accepts, or less if the kernel has learned
+/// a lower path MTU, in bytes of UDP payload; `None` where the system does not report it.
 #[cfg(target_os = "linux")]
 pub(super) fn interface_len(to: SocketAddr) -> Option<usize> {
     use rustix::net::sockopt::{ip_mtu, ipv6_mtu};
@@ -352,7 +354,7 @@ pub(super) fn interface_len(to: SocketAddr) -> Option<usize> {
     let any: IpAddr =
         if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = std::net::UdpSocket::bind((any, 0)).ok()?;
-    // Sends nothing, and looks the route up.
+    // This only looks up the route and sends nothing.
     socket.connect(to).ok()?;
     let (mtu, headers) = if to.is_ipv4() {
         (ip_mtu(&socket).ok()?, IPV4_UDP_HEADERS)
@@ -367,7 +369,7 @@ pub(super) fn interface_len(_: SocketAddr) -> Option<usize> {
     None
 }
 
-/// An IPv4 address that an IPv6 socket gave, as IPv4; any other, with its scope, as it is.
+/// Converts an IPv4-mapped address to IPv4. Other addresses are unchanged, including their scope.
 pub(super) fn plain(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
@@ -375,7 +377,7 @@ pub(super) fn plain(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// `addr` as an IPv6 socket wants it.
+/// Converts an IPv4 address to the IPv4-mapped form of IPv6 sockets.
 fn mapped(addr: SocketAddr) -> SocketAddr {
     match addr.ip() {
         IpAddr::V4(ip) => SocketAddrV6::new(ip.to_ipv6_mapped(), addr.port(), 0, 0).into(),
@@ -383,31 +385,31 @@ fn mapped(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Bytes of the headers before a UDP payload.
+/// The lengths of the IP and UDP headers, in bytes.
 #[cfg(target_os = "linux")]
 pub(super) const IPV4_UDP_HEADERS: usize = 20 + 8;
 #[cfg(target_os = "linux")]
 pub(super) const IPV6_UDP_HEADERS: usize = 40 + 8;
 
-/// What we ask of the kernel for receiving: thirty 720p frames, so that a receiver that is not
-/// scheduled for a while loses nothing. Linux counts the bookkeeping as well, about as much again.
+/// The requested receive buffer, in bytes: thirty 720p frames, so that a receiver that is not
+/// scheduled for a while loses nothing. Linux also counts its overhead, about as much again.
 pub const RECEIVE_BUFFER_WANTED: usize = 4 << 20;
 
-/// What we ask for sending: a few of the largest usual frames.
+/// The requested send buffer, in bytes: a few of the largest usual frames.
 pub const SEND_BUFFER_WANTED: usize = 2 << 20;
 
-/// Buffers to read into at once; each may hold a coalesced batch.
+/// The number of buffers in one read; each may hold a coalesced batch.
 const RECEIVE_BATCH: usize = 8;
 
-/// Bytes of a buffer to read into: the largest coalesced batch.
+/// The length of such a buffer, in bytes: the largest coalesced batch.
 const RECEIVE_LEN: usize = 1 << 16;
 
-/// Whether a read that does not fill all buffers has found the socket empty. So says
-/// recvmmsg(2) of a socket that does not block, and what comes afterwards is an edge of its own to
-/// epoll(7); elsewhere a read gives one datagram, however many wait.
+/// Whether a read that does not fill all buffers has emptied the socket. recvmmsg(2) guarantees
+/// this for a non-blocking socket, and later datagrams raise a new edge in epoll(7). Elsewhere a
+/// read returns one datagram, however many are waiting.
 const TELLS_THE_END: bool = cfg!(target_os = "linux");
 
-/// Reads before anything else gets its turn, so that a flood cannot hold the loop.
+/// The maximum number of reads in one turn, so that a flood cannot hold up the loop.
 const READS_AT_ONCE: usize = 32;
 
 #[cfg(test)]
@@ -459,8 +461,8 @@ mod tests {
         assert_eq!(receive_all(&mut any, 1), [(v4.local_addr().unwrap(), b"ho".to_vec())]);
     }
 
-    /// 127.0.0.0/8 is all this machine's, and what is sent there leaves from 127.0.0.1 unless told
-    /// otherwise.
+    /// All of 127.0.0.0/8 belongs to this machine, and datagrams to it come from 127.0.0.1 unless a
+    /// source address is set.
     #[test]
     #[cfg(target_os = "linux")]
     fn an_answer_leaves_from_the_address_that_was_called() {
@@ -506,7 +508,7 @@ mod tests {
     #[test]
     fn a_batch_that_is_refused_goes_singly() {
         let (mut a, mut b) = (loopback(), loopback());
-        // More segments than any kernel takes in one batch.
+        // More segments than any kernel accepts in one batch.
         let contents: Vec<u8> = (0..300 * 100).map(|i| (i / 100) as u8).collect();
         a.send(b.local_addr().unwrap(), &contents, 100).unwrap();
         assert_eq!(receive_all(&mut b, 300).concat_bytes(), contents);
@@ -558,7 +560,7 @@ mod tests {
         }
     }
 
-    /// What a plain socket sees of the traffic class, ECN bits included.
+    /// The traffic class that a plain socket receives, with the ECN bits.
     #[cfg(target_os = "linux")]
     fn traffic_classes(options: SocketOptions, addr: &str, contents: &[u8]) -> Vec<u8> {
         use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};

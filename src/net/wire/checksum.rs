@@ -1,38 +1,38 @@
-//! One pass over each byte: the CRC-32 of a whole from those of its pieces.
+//! Combines CRC-32s, so that each byte is hashed only once.
 //!
 //! CRC-32 is linear over GF(2). The CRC of `a` followed by `b` is that of `b`, xor that of `a`
-//! moved past as many zero bytes as `b` is long; and moving past a given length is a linear map
-//! of 32 bits. So a chunk's bytes are hashed once, for their datagram and for their frame.
+//! shifted by as many zero bytes as `b` is long; and a shift by a given length is a linear map of
+//! 32 bits. So a chunk's bytes are hashed once, for both their datagram and their frame.
 //!
-//! After Mark Adler's `crc32_combine` in zlib, for the CRC of RFC 1952, section 8. There it is a
-//! polynomial product for each use; here, since most chunks have one length, it is eight look-ups, and
-//! for any other length eight for each bit of it.
+//! After Mark Adler's `crc32_combine` in zlib, for the CRC of RFC 1952, section 8. There each use
+//! costs a polynomial product; here, since most chunks have one length, it costs eight look-ups,
+//! and for any other length eight for each set bit of it.
 
 use std::sync::LazyLock;
 
 use crc32fast::Hasher;
 
-/// Joins the CRC-32s of pieces whose lengths are mostly the same.
+/// Combines the CRC-32s of pieces that mostly have one length.
 #[derive(Clone, Debug, Default)]
 pub struct Joiner {
     usual: Shift,
     len_before: usize,
 }
 
-/// What a joiner needs to know of some bytes. The default is no bytes.
+/// The length and CRC of some bytes. The default is no bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hashed {
-    /// How many they are.
+    /// Their length.
     pub len: usize,
     /// Their CRC-32: ISO-HDLC, as in Ethernet and zlib.
     pub crc: u32,
 }
 
 impl Joiner {
-    /// The CRC of bytes with the CRC `head` and, behind them, `tail`.
+    /// The CRC of bytes with the CRC `head` followed by `tail`.
     #[inline(always)]
     pub fn join(&mut self, head: u32, tail: Hashed) -> u32 {
-        // Tables pay only for a length that comes many times: the last chunk's does not.
+        // Building tables pays only for a repeated length, not for that of a last chunk.
         if tail.len == self.len_before && tail.len != self.usual.len {
             self.usual = Shift::past(tail.len);
         }
@@ -50,7 +50,7 @@ impl Hashed {
     }
 }
 
-/// A CRC moved past `len` zero bytes: one table for every four bits of it.
+/// The shift of a CRC by `len` zero bytes: one table for every four bits of the CRC.
 #[derive(Clone, Debug)]
 struct Shift {
     len: usize,
@@ -58,7 +58,7 @@ struct Shift {
 }
 
 impl Shift {
-    /// The map whose images of single bits `of` gives.
+    /// Builds the linear map that takes each single bit to `of(bit)`.
     fn by(len: usize, of: impl Fn(u32) -> u32) -> Self {
         let mut tables = [[0; 16]; 8];
         for (i, table) in tables.iter_mut().enumerate() {
@@ -89,14 +89,14 @@ impl Default for Shift {
     }
 }
 
-/// `crc` moved past any number of bytes: past one power of two after the other.
+/// `crc` shifted by `len` zero bytes, one power of two at a time.
 fn shift(crc: u32, len: usize) -> u32 {
     assert!(len >> POWERS.len() == 0, "no frame is so long");
     let powers = POWERS.iter().filter(|power| len & power.len != 0);
     powers.fold(crc, |crc, power| power.apply(crc))
 }
 
-/// Past 1, 2, 4, … bytes; all of them are more than a frame has.
+/// The shifts by 1, 2, 4, … bytes; together they exceed any frame.
 static POWERS: LazyLock<[Shift; 24]> = LazyLock::new(|| {
     std::array::from_fn(|k| {
         Shift::by(1 << k, |crc| {
@@ -113,7 +113,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// However bytes are cut, and in whatever state the joiner is.
+        /// The result does not depend on the pieces or on the joiner's state.
         #[test]
         fn the_pieces_make_the_whole(
             bytes in prop::collection::vec(any::<u8>(), 0..3000),

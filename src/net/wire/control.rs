@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! preface:  "udpchat" (7) | version (1)
-//! message:  length (2, big-endian) | of the handshake, or encrypted
+//! message:  length (2, big-endian) | handshake message or ciphertext
 //! ```
 //!
-//! The preface is not part of any message, so that any two versions can tell each
-//! other theirs. What is encrypted is the postcard encoding of a [`Message`]; see
-//! [`crate::net::crypto::handshake`] for the rest. A message of no bytes is a refusal.
+//! The preface is not part of any message, so that any two versions can read each other's. The
+//! plaintext is the postcard encoding of a [`Message`]; see [`crate::net::crypto::handshake`] for
+//! the rest. An empty message is a refusal.
 
 use std::fmt;
 
@@ -20,71 +20,71 @@ use super::{
     text::{Line, Name},
 };
 
-/// What the two sides say to each other over TCP.
+/// The messages of the control channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
     /// The dialling side's first message.
     Hello(Hello),
-    /// The answer that begins the session.
+    /// Accepts the call; the session begins.
     Accept(Accept),
-    /// The answer that does not; the connection ends.
+    /// Rejects the call; the connection ends.
     Reject(RejectReason),
     /// The sender's stream has changed.
     Stream(StreamParams),
     /// A line of chat.
     Text(Line),
-    /// Nothing new; the side is there.
+    /// Shows that the sender is still there.
     KeepAlive,
     /// Goodbye; the connection ends.
     Close(CloseReason),
-    /// The answering side is asking somebody whether to take the call.
+    /// The answering side is asking its user whether to accept the call.
     Ringing,
 }
 
-/// Who is calling, what for, and with what stream.
+/// The caller, its purpose and its stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The session's id, drawn by the dialling side; not zero.
     pub session: u32,
-    /// What the caller calls itself.
+    /// The caller's name.
     pub name: Name,
-    /// What the caller wants.
+    /// The caller's purpose.
     pub purpose: Purpose,
-    /// The dialling side's stream, once it is known.
+    /// The parameters of the dialling side's stream, once known.
     pub stream: Option<StreamParams>,
     /// The dialling side's media clock.
     pub epoch: Epoch,
-    /// The largest datagram that the dialling side takes, in bytes of UDP payload.
+    /// The maximum datagram length that the dialling side accepts, in bytes of UDP payload.
     pub max_datagram_len: u16,
-    /// Its part of what the media keys are made from.
+    /// Its part of the secret from which the media keys are derived.
     pub secret: SecretPart,
-    /// Whether its processor helps with AES, without which `ChaCha20` is faster.
+    /// Whether its processor accelerates AES; without that, `ChaCha20` is faster.
     pub has_aes: bool,
 }
 
-/// The answering side's half of a [`Hello`].
+/// The answering side's counterpart of a [`Hello`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accept {
-    /// What the answering side calls itself.
+    /// The answering side's name.
     pub name: Name,
-    /// The answering side's stream, if it sends one and knows it.
+    /// The parameters of the answering side's stream, if it sends one and knows them.
     pub stream: Option<StreamParams>,
     /// The answering side's media clock.
     pub epoch: Epoch,
-    /// The largest datagram that the answering side takes, in bytes of UDP payload.
+    /// The maximum datagram length that the answering side accepts, in bytes of UDP payload.
     pub max_datagram_len: u16,
-    /// Its part of what the media keys are made from.
+    /// Its part of the secret from which the media keys are derived.
     pub secret: SecretPart,
-    /// What seals the datagrams of both sides.
+    /// The cipher that seals the datagrams of both sides.
     pub cipher: Cipher,
 }
 
-/// Half of what the media keys are made from. Wiped when it is dropped.
+/// Half of the secret from which the media keys are derived. Wiped on drop.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretPart(Zeroizing<[u8; 32]>);
 
 impl SecretPart {
-    /// The part of these bytes, which nobody must be able to guess.
+    /// Creates it from bytes, which must be unpredictable.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
     }
@@ -95,30 +95,30 @@ impl SecretPart {
     }
 }
 
-/// Says nothing of it.
+/// Omits the bytes.
 impl fmt::Debug for SecretPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretPart(…)")
     }
 }
 
-/// What seals datagrams: both with keys of 256 bits, nonces of 96, tags of 128.
+/// A cipher for datagrams. Both have keys of 256 bits, nonces of 96 and tags of 128.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cipher {
-    /// AES-256-GCM (NIST SP 800-38D), where both processors help with it.
+    /// AES-256-GCM (NIST SP 800-38D), if both processors accelerate it.
     Aes256Gcm,
-    /// ChaCha20-Poly1305 (RFC 8439), elsewhere.
+    /// ChaCha20-Poly1305 (RFC 8439), otherwise.
     ChaCha20Poly1305,
 }
 
 impl Cipher {
-    /// What two sides use of which `both_have_aes`, or not both.
+    /// The cipher for two sides, given whether both processors accelerate AES.
     pub fn chosen(both_have_aes: bool) -> Self {
         if both_have_aes { Self::Aes256Gcm } else { Self::ChaCha20Poly1305 }
     }
 }
 
-/// What a caller wants.
+/// The purpose of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
     /// To send video.
@@ -127,51 +127,51 @@ pub enum Purpose {
     Chat,
 }
 
-/// What a stream looks like.
+/// The parameters of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamParams {
-    /// Pixels across.
+    /// The width in pixels.
     pub width: u16,
-    /// Pixels down.
+    /// The height in pixels.
     pub height: u16,
-    /// Nominal frames a thousand seconds.
+    /// The nominal number of frames in a thousand seconds.
     pub millifps: u32,
-    /// JPEG quality 1–100, if it is encoded by the sender.
+    /// The JPEG quality, 1–100, if the sender encodes.
     pub quality: Option<u8>,
 }
 
-/// Where a media clock's zero lies, for a peer on the same machine.
+/// The zero of a media clock, for a peer on the same machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
-    /// A hash that is the same for all processes of one boot of one machine; zero if unknown.
+    /// A hash shared by all processes of one boot of one machine; zero if unknown.
     pub boot: u64,
-    /// What that machine's monotonic clock showed at media time zero, µs.
+    /// The reading of that machine's monotonic clock at media time zero, in µs.
     pub monotonic_us: u64,
 }
 
-/// Why a call was not taken.
+/// Why a call was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RejectReason {
-    /// Another session is on.
+    /// Another session is active.
     Busy {
-        /// With whom.
+        /// The other session's peer.
         with: Name,
     },
-    /// The answering side does not do what the caller wants.
+    /// The answering side has another purpose.
     Unwanted {
-        /// What it does.
+        /// Its purpose.
         wants: Purpose,
     },
-    /// The hello made no sense.
+    /// The hello was malformed.
     Malformed,
-    /// The caller is not wanted: it is not known, and nobody has said yes.
+    /// The caller is not trusted, and the user has not accepted it.
     Refused,
 }
 
 /// Why a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CloseReason {
-    /// Its user ended it.
+    /// The user ended it.
     Quit,
     /// The source has ended.
     SourceEnded,
@@ -179,38 +179,38 @@ pub enum CloseReason {
     Silent,
 }
 
-/// Why a control connection makes no sense.
+/// Why a control connection failed.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum ControlError {
-    /// The other side is not udpchat.
+    /// The other side uses another protocol.
     #[error("the other side does not speak udpchat")]
     NotUdpchat,
-    /// The other side speaks another version of it.
+    /// The other side uses another version of the protocol.
     #[error(
         "the other side speaks protocol version {0}, this one version {VERSION}: update the older"
     )]
     Version(u8),
-    /// A message longer than any.
+    /// A message exceeds the maximum length.
     #[error("a control message of {0} bytes, at most {MAX_MESSAGE_LEN} are allowed")]
     TooLong(usize),
-    /// A message that is none of ours.
+    /// A message is malformed.
     #[error("a malformed control message")]
     Malformed,
-    /// The other side does not have the same code, or has one where we have none.
+    /// The two sides do not have the same code, or only one has a code.
     #[error("the other side has another code, or only one side has one")]
     WrongCode,
-    /// A message that the other side has not written.
+    /// A message was not written by the other side.
     #[error("a control message was changed on its way")]
     Forged,
 }
 
 impl Message {
-    /// Its bytes.
+    /// Serializes the message.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(postcard::to_stdvec(self).expect("messages are plain data"))
     }
 
-    /// The message of exactly these bytes.
+    /// Parses a message from exactly these bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ControlError> {
         match postcard::take_from_bytes(bytes) {
             Ok((message, [])) => Ok(message),
@@ -219,15 +219,15 @@ impl Message {
     }
 }
 
-/// Appends `message`, which is encrypted or of the handshake, with its length to `out`.
+/// Appends `message`, a handshake message or ciphertext, with its length prefix to `out`.
 pub fn emit_framed(message: &[u8], out: &mut Vec<u8>) {
     let len = u16::try_from(message.len()).expect("messages are short");
     out.extend_from_slice(&len.to_be_bytes());
     out.extend_from_slice(message);
 }
 
-/// The message at the head of `bytes`, and how many bytes it took with its length; `None` when
-/// it has not arrived whole.
+/// Parses the message at the head of `bytes`. Returns it with its length including the prefix;
+/// `None` if it is not complete.
 pub fn parse_framed(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, ControlError> {
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_LEN>() else {
         return Ok(None);
@@ -239,8 +239,7 @@ pub fn parse_framed(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, ControlError
     Ok(rest.get(..len).map(|message| (message, LENGTH_LEN + len)))
 }
 
-/// Parses the preface at the head of `bytes`: how many bytes it took, or `None` when it has
-/// not arrived whole.
+/// Parses the preface at the head of `bytes`. Returns its length; `None` if it is not complete.
 pub fn parse_preface(bytes: &[u8]) -> Result<Option<usize>, ControlError> {
     let known = bytes.len().min(NAME.len());
     if bytes[..known] != NAME[..known] {
@@ -253,10 +252,10 @@ pub fn parse_preface(bytes: &[u8]) -> Result<Option<usize>, ControlError> {
     }
 }
 
-/// What each side sends first.
+/// The first bytes that each side sends.
 pub const PREFACE: [u8; 8] = *b"udpchat\x02";
 
-/// The longest message, in bytes, as it is framed. A line of text is the largest: 4 × 500 bytes.
+/// The maximum length of a framed message, in bytes. A line of text is the largest: 4 × 500 bytes.
 pub const MAX_MESSAGE_LEN: usize = 4096;
 
 const NAME: &[u8] = b"udpchat";

@@ -1,10 +1,10 @@
-//! The prelude that every datagram begins with, and the checksum or the seal that it ends with.
+//! The prelude at the head of every datagram, and the checksum or tag at its end.
 //!
 //! ```text
 //!  0                   1                   2                   3
 //!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-//! |     magic     | version |D| kind|                             |
+//! |     magic     |version|D| kind|                               |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+     sequence (48 bits)        +
 //! |                                                               |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
@@ -13,9 +13,9 @@
 //! |          body, by kind, then CRC-32 (4) or tag (16)           |
 //! ```
 //!
-//! The magic is 0xD5 where the body is in the clear and a CRC-32 follows, 0xD6 where it is sealed. Both are
-//! clear of STUN (0–3), DTLS (20–63), TURN (64–79) and RTP (128–191), as RFC 7983 tells them
-//! apart by their first byte.
+//! The magic is 0xD5 for a clear body followed by a CRC-32, and 0xD6 for a sealed one. Both differ
+//! from the first bytes of STUN (0–3), DTLS (20–63), TURN (64–79) and RTP (128–191), by which RFC
+//! 7983 tells protocols apart.
 
 use thiserror::Error;
 
@@ -26,39 +26,40 @@ use super::{
 };
 use crate::net::frame::SessionId;
 
-/// What every datagram begins with.
+/// The head of every datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prelude {
-    /// What the body is.
+    /// The type of the body.
     pub kind: Kind,
-    /// Which side sent it.
+    /// The side that sent it.
     pub direction: Direction,
-    /// Counts this side's datagrams in this session, 48 bits, from zero; never repeats.
+    /// The number of the datagram in this direction of the session, 48 bits. It starts at zero, or
+    /// later in a sealed session without a control channel, and never repeats.
     pub sequence: u64,
     /// The session it belongs to.
     pub session: SessionId,
 }
 
-/// What a datagram's body is.
+/// The type of a datagram's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A chunk of a frame: [`super::video`].
     Video,
     /// A clock probe: [`super::probe::Probe`].
     Probe,
-    /// Its answer: [`super::probe::ProbeReply`].
+    /// A reply to a clock probe: [`super::probe::ProbeReply`].
     ProbeReply,
-    /// What the receiver tells of the path: [`super::report::Report`].
+    /// A receiver's feedback on the path: [`super::report::Report`].
     Report,
-    /// What the receiver misses: [`super::nack::Nack`].
+    /// A request for missing chunks: [`super::nack::Nack`].
     Nack,
-    /// Whether so long a datagram passes: [`super::path_probe::PathProbe`].
+    /// A test whether the path carries this length: [`super::path_probe::PathProbe`].
     PathProbe,
-    /// It does: [`super::path_probe::PathProbeAck`].
+    /// The acknowledgement of a path probe: [`super::path_probe::PathProbeAck`].
     PathProbeAck,
 }
 
-/// Which side of a session sent a datagram, so that a reflected one is never taken for the peer's.
+/// The side of a session that sent a datagram, so that a reflected one is not taken for the peer's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the side that dialled.
@@ -78,18 +79,18 @@ impl Direction {
     }
 }
 
-/// How a datagram's body is protected; its first byte says so.
+/// How a datagram's body is protected, according to its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// In the clear, with a checksum behind it, which finds damage and not malice.
+    /// In the clear, followed by a checksum, which detects damage but not forgery.
     Clear,
-    /// Encrypted, with an authentication tag behind it: [`crate::net::crypto::seal`].
+    /// Encrypted, followed by an authentication tag: [`crate::net::crypto::seal`].
     Sealed,
 }
 
 impl Form {
-    /// The form of a datagram that is long enough for it, ours and of our version; nothing else of
-    /// it has been looked at.
+    /// The form of a datagram with the right magic, minimum length and version. Nothing else is
+    /// checked.
     #[inline(always)]
     pub fn of(datagram: &[u8]) -> Result<Self, DatagramError> {
         let form = match datagram.first() {
@@ -106,7 +107,7 @@ impl Form {
         }
     }
 
-    /// Bytes behind the body.
+    /// The length of the checksum or tag, in bytes.
     pub const fn trailer_len(self) -> usize {
         match self {
             Self::Clear => CRC_LEN,
@@ -114,7 +115,7 @@ impl Form {
         }
     }
 
-    /// What prelude and trailer add to a body, in bytes.
+    /// The length of prelude and trailer together, in bytes.
     pub const fn overhead(self) -> usize {
         Prelude::LEN + self.trailer_len()
     }
@@ -130,19 +131,19 @@ impl Form {
 /// A verified datagram's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Body<'a> {
-    /// Its bytes.
+    /// The bytes of the body.
     pub bytes: &'a [u8],
-    /// If it is a chunk of a frame: the CRC-32 of the bytes behind the chunk's header.
+    /// For a chunk: the CRC-32 of the bytes after the chunk's header.
     pub payload_crc: u32,
 }
 
-/// Why a datagram is not one of ours, or not whole.
+/// Why a datagram is not valid.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum DatagramError {
-    /// Too short, or not our magic: somebody else's.
+    /// Too short, or another magic: another protocol.
     #[error("not a udpchat datagram")]
     Foreign,
-    /// Ours, but of another version of the protocol.
+    /// Another version of this protocol.
     #[error("protocol version {0}, this is version {VERSION}")]
     Version(u8),
     /// The checksum does not match.
@@ -154,11 +155,10 @@ pub enum DatagramError {
 }
 
 impl Prelude {
-    /// Bytes of the prelude.
+    /// The length of the prelude, in bytes.
     pub const LEN: usize = SESSION.end;
 
-    /// Parses a datagram in the clear into its prelude and its body, with the checksum verified and
-    /// cut off.
+    /// Parses a clear datagram into prelude and body, and verifies its checksum.
     #[inline(always)]
     pub fn parse<'a>(
         datagram: &'a [u8],
@@ -178,8 +178,7 @@ impl Prelude {
         Ok((prelude, Body { bytes: &content[Self::LEN..], payload_crc: payload.crc }))
     }
 
-    /// Reads the prelude of a datagram that has a [`Form`]. Nobody has proved yet that the peer
-    /// wrote it.
+    /// Reads the prelude of a datagram that has a [`Form`]. It is not authenticated.
     #[inline(always)]
     pub fn read(datagram: &[u8]) -> Result<Self, DatagramError> {
         Ok(Self {
@@ -207,9 +206,9 @@ impl Prelude {
         datagram[SESSION].copy_from_slice(&self.session.get().to_be_bytes());
     }
 
-    /// Completes the datagram in the clear whose body stands at `datagram[LEN .. len - CRC_LEN]`:
-    /// writes the prelude before it and the checksum behind it, the last four bytes. `tail` is
-    /// what stands at the body's end and has been hashed already.
+    /// Completes the clear datagram whose body is at `datagram[LEN .. len - CRC_LEN]`: writes the
+    /// prelude before it and the checksum into the last four bytes. `tail` is the end of the body
+    /// that has already been hashed.
     pub fn emit(&self, datagram: &mut [u8], tail: Hashed, joiner: &mut Joiner) {
         let (content, crc) = datagram
             .split_last_chunk_mut::<CRC_LEN>()
@@ -221,7 +220,7 @@ impl Prelude {
 }
 
 impl<'a> Body<'a> {
-    /// The body that an opened seal held.
+    /// The body from an opened seal.
     pub fn opened(bytes: &'a [u8]) -> Self {
         let payload = bytes.get(VideoHeader::LEN..).unwrap_or_default();
         Self { bytes, payload_crc: crc32fast::hash(payload) }
@@ -275,17 +274,17 @@ pub(super) fn write_u48(bytes: &mut [u8], at: usize, value: u64) {
     bytes[at..at + 6].copy_from_slice(&value.to_be_bytes()[2..]);
 }
 
-/// Bytes of the checksum: CRC-32 (ISO-HDLC, as in Ethernet and zlib) of all before it.
+/// The length of the checksum: CRC-32 (ISO-HDLC, as in Ethernet and zlib) of all bytes before it.
 pub const CRC_LEN: usize = 4;
 
-/// Bytes of the authentication tag: AES-GCM's and ChaCha20-Poly1305's.
+/// The length of the authentication tag of AES-GCM and ChaCha20-Poly1305, in bytes.
 pub const TAG_LEN: usize = 16;
 
-/// The largest UDP payload over IPv4: 65,535 less the IP and UDP headers.
+/// The maximum UDP payload over IPv4, in bytes: 65,535 minus the IP and UDP headers.
 pub const MAX_DATAGRAM_LEN: usize = 65_507;
 
-/// What stands before a chunk's bytes. Up to here and from here on a datagram is hashed on its
-/// own, so that its frame need not hash the chunk's bytes again.
+/// The length of the headers before a chunk's payload. They are hashed apart from the payload, so
+/// that the payload's hash can be reused for the frame.
 const HEAD_LEN: usize = Prelude::LEN + VideoHeader::LEN;
 
 const MAGIC: usize = 0;

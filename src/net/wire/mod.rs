@@ -1,6 +1,7 @@
-//! Bytes to values and back: the normative text is `docs/PROTOCOL.md`.
+//! The wire formats. `docs/PROTOCOL.md` is normative.
 //!
-//! Every datagram is a [`datagram::Prelude`], a body by its kind, and a checksum or a seal:
+//! Every datagram is a [`datagram::Prelude`], a body that depends on its kind, and a checksum or an
+//! authentication tag:
 //!
 //! ```text
 //! ┌──────────────┬─────────────────────────────────────┬─────────────────────┐
@@ -8,9 +9,8 @@
 //! └──────────────┴─────────────────────────────────────┴─────────────────────┘
 //! ```
 //!
-//! The control channel carries [`control::Message`]s. Parsing returns a value that
-//! cannot be wrong, or an error that is a reason to count; nothing here panics on
-//! any input, and nothing allocates before it has checked.
+//! The control channel carries [`control::Message`]s. Parsing returns a valid value or an error to
+//! be counted. Nothing here panics on any input, or allocates before checking it.
 
 pub mod checksum;
 pub mod control;
@@ -22,5 +22,5 @@ pub mod report;
 pub mod text;
 pub mod video;
 
-/// The version of this protocol, on every datagram and at the head of each control connection.
+/// The protocol version, in every datagram and in the preface of each control connection.
 pub const VERSION: u8 = 2;

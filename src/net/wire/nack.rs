@@ -1,4 +1,4 @@
-//! A receiver asks for what is missing of one to four frames.
+//! A receiver's request for the missing chunks of one to four frames.
 //!
 //! ```text
 //!  0                   1                   2                   3
@@ -14,30 +14,30 @@
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! ```
 //!
-//! *Chunks needed* says how many chunks of a block, of whichever sort, would make it
-//! whole, so fresh parity answers it; the runs say which ones, for a sender that makes none.
-//! With no blocks the receiver does not know the frame's extent yet, and only the runs count.
+//! *Chunks needed* is how many more chunks of either kind complete a block, so fresh parity can
+//! answer it. The runs name the missing source chunks, for a sender that creates no parity. Without
+//! blocks, the receiver does not know the frame's extent yet, and only the runs count.
 //!
-//! A single loss is 15 bytes; the most that there can be is 796.
+//! A NACK for a single loss has 15 bytes; the maximum is 796.
 
 use thiserror::Error;
 
 use super::datagram::{read_u16, read_u32};
 use crate::net::frame::FrameId;
 
-/// What is missing of some frames.
+/// The missing chunks of some frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nack {
-    /// Numbers the receiver's NACKs of this session, from 1: one that comes twice is answered once.
+    /// The number of the NACK in this session, from 1; copies are answered once.
     pub request: u32,
     frames: [MissingChunks; MAX_NACK_FRAMES],
     count: usize,
 }
 
-/// What is missing of one frame.
+/// The missing chunks of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MissingChunks {
-    /// Which frame.
+    /// The frame.
     pub frame: FrameId,
     needed: [u8; MAX_NACK_BLOCKS],
     blocks: usize,
@@ -45,12 +45,12 @@ pub struct MissingChunks {
     run_count: usize,
 }
 
-/// Consecutive source chunks.
+/// A run of consecutive source chunks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChunkRun {
-    /// The first one's index.
+    /// The index of the first.
     pub first: u16,
-    /// How many; not zero, and none beyond index 65,535.
+    /// Their number; not zero, and not beyond index 65,535.
     pub count: u16,
 }
 
@@ -60,12 +60,13 @@ pub struct ChunkRun {
 pub struct NackError;
 
 impl Nack {
-    /// A NACK that asks for nothing yet.
+    /// A NACK that requests nothing yet.
     pub fn new(request: u32) -> Self {
         Self { request, frames: [MissingChunks::of(FrameId(0)); MAX_NACK_FRAMES], count: 0 }
     }
 
-    /// Adds a frame; false, and nothing, if there are [`MAX_NACK_FRAMES`] already or the frame misses nothing.
+    /// Adds a frame. Returns false and adds nothing if there are already [`MAX_NACK_FRAMES`] or the
+    /// frame misses nothing.
     pub fn push(&mut self, missing: MissingChunks) -> bool {
         let fits = self.count < MAX_NACK_FRAMES && !missing.is_empty();
         if fits {
@@ -75,17 +76,17 @@ impl Nack {
         fits
     }
 
-    /// The frames, in the order in which they were added.
+    /// The frames, in the order of addition.
     pub fn frames(&self) -> &[MissingChunks] {
         &self.frames[..self.count]
     }
 
-    /// Whether nothing is asked for.
+    /// Whether nothing is requested.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Bytes of the body.
+    /// The length of the body, in bytes.
     pub fn body_len(&self) -> usize {
         HEAD_LEN + self.frames().iter().map(MissingChunks::len).sum::<usize>()
     }
@@ -119,7 +120,7 @@ impl Nack {
 }
 
 impl MissingChunks {
-    /// Nothing yet of `frame`.
+    /// An empty request for `frame`.
     pub fn of(frame: FrameId) -> Self {
         Self {
             frame,
@@ -130,8 +131,8 @@ impl MissingChunks {
         }
     }
 
-    /// Adds the next block, which needs `chunks` more to be whole; more than 255 count as 255.
-    /// False if there are [`MAX_NACK_BLOCKS`] already: then the frame can only be asked for by runs.
+    /// Adds the next block, which needs `chunks` more; more than 255 count as 255. Returns false if
+    /// there are already [`MAX_NACK_BLOCKS`]; then the frame must be requested by runs only.
     pub fn push_block(&mut self, chunks: u16) -> bool {
         let fits = self.blocks < MAX_NACK_BLOCKS;
         if fits {
@@ -141,8 +142,9 @@ impl MissingChunks {
         fits
     }
 
-    /// Adds missing source chunk `chunk`, which is higher than those added before. False if
-    /// it would begin a run more than [`MAX_NACK_RUNS`]: the first runs are what is asked for.
+    /// Adds missing source chunk `chunk`, which must be higher than those added before. Returns
+    /// false if it needs a new run and there are already [`MAX_NACK_RUNS`]; the first runs are
+    /// kept.
     pub fn push_chunk(&mut self, chunk: u16) -> bool {
         if let Some(last) = self.runs[..self.run_count].last_mut()
             && last.first.checked_add(last.count) == Some(chunk)
@@ -153,7 +155,7 @@ impl MissingChunks {
         self.push_run(ChunkRun { first: chunk, count: 1 })
     }
 
-    /// Adds a run; false if there are [`MAX_NACK_RUNS`] already.
+    /// Adds a run. Returns false if it is empty or there are already [`MAX_NACK_RUNS`].
     pub fn push_run(&mut self, run: ChunkRun) -> bool {
         let fits = self.run_count < MAX_NACK_RUNS && run.count > 0;
         if fits {
@@ -163,24 +165,24 @@ impl MissingChunks {
         fits
     }
 
-    /// How many chunks each block needs to be whole; none if the extent is not known.
+    /// How many more chunks each block needs; empty if the extent is not known.
     pub fn needed(&self) -> &[u8] {
         &self.needed[..self.blocks]
     }
 
-    /// Raises what each block that needs anything asks for by `more(needed)`.
+    /// Increases the request of each block that needs anything by `more(needed)`.
     pub fn add_margin(&mut self, more: impl Fn(u8) -> u8) {
         for needed in self.needed[..self.blocks].iter_mut().filter(|n| **n > 0) {
             *needed = needed.saturating_add(more(*needed));
         }
     }
 
-    /// Which source chunks are missing, as far as they fit.
+    /// The runs of missing source chunks, as far as they fit.
     pub fn runs(&self) -> &[ChunkRun] {
         &self.runs[..self.run_count]
     }
 
-    /// Whether nothing is asked for.
+    /// Whether nothing is requested.
     pub fn is_empty(&self) -> bool {
         self.run_count == 0 && self.needed().iter().all(|&n| n == 0)
     }
@@ -226,17 +228,17 @@ impl ChunkRun {
     }
 }
 
-/// Frames that one NACK can ask for: as many as a receiver puts together at once.
+/// The maximum number of frames in one NACK: as many as a receiver reassembles at once.
 pub const MAX_NACK_FRAMES: usize = 4;
 
-/// Blocks that can be told apart. 64 blocks are 12,288 source chunks, more than the largest frame has in
-/// datagrams of 1200 bytes.
+/// The maximum number of blocks of one frame. 64 blocks are 12,288 source chunks, more than the
+/// largest frame has in datagrams of 1200 bytes.
 pub const MAX_NACK_BLOCKS: usize = 64;
 
-/// Runs of one frame; 5 % loss makes 5 in a frame of 98 chunks.
+/// The maximum number of runs of one frame; 5 % loss causes 5 in a frame of 98 chunks.
 pub const MAX_NACK_RUNS: usize = 32;
 
-/// Bytes of the longest body.
+/// The length of the longest body, in bytes.
 pub const MAX_NACK_LEN: usize =
     HEAD_LEN + MAX_NACK_FRAMES * (FRAME_HEAD_LEN + MAX_NACK_BLOCKS + MAX_NACK_RUNS * RUN_LEN);
 

@@ -1,40 +1,41 @@
-//! Path probes: does a datagram of this length get through? (RFC 8899, packetization-layer path MTU discovery.)
+//! Path probes test whether the path carries a datagram length (RFC 8899, packetization-layer path
+//! MTU discovery).
 //!
 //! ```text
-//! probe (kind 6):   id (4) | zeros, until the datagram has the length that is tried
+//! probe (kind 6):   id (4) | zeros, up to the length under test
 //! ack (kind 7):     id (4) | datagram length (2) | zero (2)
 //! ```
 //!
-//! The ack says how long the datagram was that arrived, prelude and checksum included. A
-//! probe is never shorter than its ack, so that it cannot be used to amplify.
+//! The ack states the length of the received datagram, including prelude and checksum or tag. A
+//! probe is never shorter than its ack, so it cannot be used for amplification.
 
 use thiserror::Error;
 
 use super::datagram::{read_u16, read_u32};
 
-/// Tries the path with a long datagram.
+/// A long datagram that tests the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathProbe {
-    /// Comes back in the ack.
+    /// Returned in the ack.
     pub id: u32,
 }
 
-/// Says that a [`PathProbe`] has arrived.
+/// The acknowledgement of a [`PathProbe`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathProbeAck {
     /// The probe's id.
     pub id: u32,
-    /// How long its datagram was, in bytes of UDP payload.
+    /// The length of its datagram, in bytes of UDP payload.
     pub datagram_len: u16,
 }
 
-/// A probe that is too short, or an ack that is not of its one length.
+/// A probe that is too short, or an ack of the wrong length.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("malformed path probe")]
 pub struct PathProbeError;
 
 impl PathProbe {
-    /// Parses the body of a probe. What it is padded with is not looked at.
+    /// Parses the body of a probe. Its padding is ignored.
     pub fn parse(body: &[u8]) -> Result<Self, PathProbeError> {
         if body.len() < MIN_PROBE_LEN {
             return Err(PathProbeError);
@@ -42,7 +43,8 @@ impl PathProbe {
         Ok(Self { id: read_u32(body, ID.start) })
     }
 
-    /// Writes the probe over the whole of `body`, at least [`MIN_PROBE_LEN`] bytes; its length is what is tried.
+    /// Writes the probe to all of `body`, at least [`MIN_PROBE_LEN`] bytes, whose length is under
+    /// test.
     pub fn emit(&self, body: &mut [u8]) {
         assert!(body.len() >= MIN_PROBE_LEN, "a probe is as long as its ack at least");
         body.fill(0);
@@ -67,10 +69,10 @@ impl PathProbeAck {
     }
 }
 
-/// Bytes of an ack's body.
+/// The length of an ack's body, in bytes.
 pub const ACK_LEN: usize = 8;
 
-/// Bytes of the shortest probe's body.
+/// The minimum length of a probe's body, in bytes.
 pub const MIN_PROBE_LEN: usize = ACK_LEN;
 
 const ID: std::ops::Range<usize> = 0..4;

@@ -5,32 +5,32 @@
 //! reply:   origin (8) | received t2 (8) | sent t3 (8)
 //! ```
 //!
-//! The origin is opaque to the peer. t2 and t3 are media times of the replying side,
-//! µs. A probe is as long as its reply, so that it cannot be used to amplify.
+//! The origin is opaque to the peer. t2 and t3 are media times of the replying side, in µs. A probe
+//! is as long as its reply, so it cannot be used for amplification.
 
 use thiserror::Error;
 
 use crate::net::time::MediaTime;
 
-/// Asks the peer for its clock.
+/// Requests the peer's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// Opaque; comes back in the reply.
+    /// Opaque; returned in the reply.
     pub origin: u64,
 }
 
-/// The answer to a [`Probe`].
+/// The reply to a [`Probe`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeReply {
     /// The probe's origin.
     pub origin: u64,
     /// When the probe arrived, on the replying side's media clock.
     pub received: MediaTime,
-    /// When the reply left, on the same clock.
+    /// When the reply was sent, on the same clock.
     pub sent: MediaTime,
 }
 
-/// The body is not of the one length that probes have, or its times are reversed.
+/// The body does not have the length of a probe, or its times are reversed or out of range.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("malformed probe")]
 pub struct ProbeError;
@@ -68,7 +68,7 @@ impl ProbeReply {
     }
 }
 
-/// Bytes of a probe's and of a reply's body.
+/// The length of the body of a probe or a reply, in bytes.
 pub const PROBE_LEN: usize = 24;
 
 fn parse_words(body: &[u8]) -> Result<[u64; 3], ProbeError> {

@@ -1,4 +1,4 @@
-//! What a receiver tells its sender of the path, every 50 ms while frames flow.
+//! A receiver's report on the path, every 50 ms while frames flow.
 //!
 //! ```text
 //!  0                   1                   2                   3
@@ -34,7 +34,7 @@
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! ```
 //!
-//! Counts are of the session so far, so a report that is lost costs nothing but time.
+//! Counts are cumulative over the session, so a lost report only delays the information.
 
 use std::time::Duration;
 
@@ -43,57 +43,57 @@ use thiserror::Error;
 use super::datagram::{read_u16, read_u32, read_u48, write_u48};
 use crate::net::frame::FrameId;
 
-/// What came, and when, as the receiver saw it.
+/// The receiver's view of the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The highest sequence number of the sender's datagrams that has come, 48 bits.
+    /// The highest sequence number received from the sender, 48 bits.
     pub highest_sequence: u64,
     /// The longest run of lost datagrams that ended since the last report.
     pub largest_burst: u16,
-    /// Different datagrams of the sender that have come, 48 bits.
+    /// Distinct datagrams received from the sender, 48 bits.
     pub received: u64,
     /// Time since the last report, or since the first datagram; in steps of 100 µs,
     /// saturating at 6.5 s.
     pub interval: Duration,
-    /// How many between the first and the highest sequence number have not come; may fall,
-    /// when one comes late after all. 48 bits.
+    /// Sequence numbers between the first and the highest that have not been received, 48 bits. It
+    /// falls when a late datagram arrives.
     pub lost: u64,
-    /// The length of the longest datagram that has come since the last report, in bytes of UDP payload.
+    /// The length of the longest datagram since the last report, in bytes of UDP payload.
     pub longest_datagram: u16,
-    /// Bytes of all datagrams that have come, headers of this protocol included.
+    /// Bytes of all datagrams received, including this protocol's headers.
     pub received_bytes: u64,
-    /// The newest frame of which anything has come.
+    /// The newest frame of which any chunk was received.
     pub newest_frame: FrameId,
-    /// What became of frames.
+    /// Counts of frames by outcome.
     pub frames: FrameCounts,
-    /// Datagrams that the receiver's kernel dropped for want of room; wraps.
+    /// Datagrams dropped by the receiver's kernel because a buffer was full; wraps.
     pub kernel_drops: u32,
-    /// The least one-way delay of the first datagrams of the frames that began since the last report,
-    /// above the least of the last half minute to minute; in µs, saturating at 71 min. `None` if no frame
-    /// began.
+    /// The minimum one-way delay of the first datagrams of frames begun since the last report,
+    /// above the minimum of the last half minute to minute; in µs, saturating at 71 min. `None` if
+    /// no frame began.
     pub queueing_delay: Option<Duration>,
-    /// By how much the one-way delay grows, in µs a second; negative while it falls.
+    /// The growth of the one-way delay, in µs a second; negative while it falls.
     pub delay_gradient: i32,
     /// Interarrival jitter as in RFC 3550 §6.4.1; in µs, saturating at 71 min.
     pub jitter: Duration,
 }
 
-/// What became of a session's frames; each count wraps.
+/// Counts of a session's frames by outcome; each wraps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameCounts {
     /// Complete in time, repaired or not.
     pub completed: u32,
-    /// Of these, with chunks made from the parity that came without being asked for.
+    /// Of these, frames with chunks recovered from the parity sent with them.
     pub repaired_by_parity: u32,
-    /// Of these, complete only after a NACK.
+    /// Of these, frames completed only after a NACK.
     pub repaired_by_nack: u32,
     /// Given up with chunks missing.
     pub incomplete: u32,
-    /// Complete only after they were given up.
+    /// Completed only after they were given up.
     pub late: u32,
 }
 
-/// The body is not of the one length that reports have.
+/// The body does not have the length of a report.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("malformed report")]
 pub struct ReportError;
@@ -165,7 +165,7 @@ fn saturating_micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 
-/// Bytes of a report's body.
+/// The length of a report's body, in bytes.
 pub const REPORT_LEN: usize = JITTER + 4;
 
 const HIGHEST: usize = 0;

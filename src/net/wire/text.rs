@@ -1,11 +1,11 @@
-//! Text from a peer: bounded, and free of anything that a terminal would act on.
+//! Text from a peer: bounded, and free of characters that a terminal would interpret.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// What a peer calls itself: at most [`MAX_NAME_CHARS`] printable characters, never empty.
+/// A peer's name: at most [`MAX_NAME_CHARS`] printable characters, never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Name(String);
 
@@ -14,7 +14,7 @@ pub struct Name(String);
 pub struct Line(String);
 
 impl Name {
-    /// Cleans and cuts `text`; what leaves nothing becomes "unnamed".
+    /// Cleans and truncates `text`; if nothing is left, the name is "unnamed".
     pub fn new(text: &str) -> Self {
         Self(cleaned(text, MAX_NAME_CHARS).unwrap_or_else(|| "unnamed".into()))
     }
@@ -26,13 +26,13 @@ impl Name {
 }
 
 impl Line {
-    /// Cleans and cuts `text`; `None` if nothing is left to say.
+    /// Cleans and truncates `text`; `None` if nothing is left.
     pub fn new(text: &str) -> Option<Self> {
         cleaned(text, MAX_LINE_CHARS).map(Self)
     }
 
-    /// Cleans `text`, and splits it where it is longer than a line: between words, or between what people
-    /// see as characters where a word is longer than half a line.
+    /// Cleans `text` and splits it into lines: between words, or between grapheme clusters in a
+    /// word longer than half a line.
     pub fn parts(text: &str) -> Vec<Self> {
         let cleaned = cleaned(text, usize::MAX).unwrap_or_default();
         let (mut parts, mut rest) = (Vec::new(), cleaned.as_str());
@@ -77,7 +77,7 @@ impl fmt::Display for Line {
     }
 }
 
-// Cleaned on the way in as well: a peer need not run our code.
+// Cleaned on deserialization as well, since a peer need not run our code.
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self::new(&String::deserialize(deserializer)?))
@@ -91,10 +91,10 @@ impl<'de> Deserialize<'de> for Line {
     }
 }
 
-/// Characters of the longest name.
+/// The maximum length of a name, in characters.
 pub const MAX_NAME_CHARS: usize = 64;
 
-/// Characters of the longest line; with four bytes each it fits a control message.
+/// The maximum length of a line, in characters; with four bytes each it fits a control message.
 pub const MAX_LINE_CHARS: usize = 500;
 
 fn cleaned(text: &str, max_chars: usize) -> Option<String> {
@@ -104,8 +104,8 @@ fn cleaned(text: &str, max_chars: usize) -> Option<String> {
     (!kept.is_empty()).then(|| kept.to_owned())
 }
 
-/// Not a control character (C0, C1, DEL), and not one of the invisible characters that
-/// reorder or hide text (the bidirectional controls of Unicode TR 9, zero-width marks, tags).
+/// Whether `c` is neither a control character (C0, C1, DEL) nor an invisible character that
+/// reorders or hides text (the bidirectional controls of Unicode TR 9, zero-width marks, tags).
 fn is_harmless(c: char) -> bool {
     !c.is_control()
         && !matches!(c,

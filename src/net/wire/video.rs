@@ -19,9 +19,9 @@
 //! |                           chunk bytes                         |
 //! ```
 //!
-//! What is cut into chunks is the *frame body*: the encoded picture and the CRC-32
-//! of it. All source chunks but the last have the chunk length, so a chunk's place
-//! is index × chunk length, and whichever comes first places all others.
+//! Chunks are pieces of the *frame body*: the encoded picture followed by its CRC-32. All source
+//! chunks but the last have the chunk length, so a chunk's offset is index × chunk length, and any
+//! chunk can be placed on its own.
 
 use std::time::Duration;
 
@@ -33,32 +33,33 @@ use crate::net::{
     time::MediaTime,
 };
 
-/// The header of a chunk. [`VideoHeader::parse`] returns only headers whose fields agree.
+/// The header of a chunk. [`VideoHeader::parse`] returns only consistent headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VideoHeader {
-    /// The frame that the chunk is of.
+    /// The frame that the chunk belongs to.
     pub frame: FrameId,
     /// When the frame's capture began.
     pub captured: MediaTime,
-    /// From the capture to the moment this chunk was handed to the socket; in steps
-    /// of 16 µs, saturating at 1.05 s. Two chunks' ages differ by their sending times.
+    /// The time from capture until this chunk was passed to the socket, in steps of 16 µs,
+    /// saturating at 1.05 s. The ages of two chunks of a frame differ by the time between their
+    /// sending.
     pub age: Duration,
-    /// The whole frame's extent, unless its end was not known when this chunk was sent.
+    /// The extent of the complete frame, unless it was not known when this chunk was sent.
     pub extent: Option<Extent>,
-    /// Bytes of every source chunk but the last, and of every parity chunk; even.
+    /// The length in bytes of every source chunk but the last, and of every parity chunk; even.
     pub chunk_len: u16,
-    /// Which chunk: source chunks first, parity chunks from `source_chunks` on.
+    /// The chunk's index: source chunks first, then parity chunks from `source_chunks`.
     pub chunk: u16,
 }
 
-/// The size of a whole frame.
+/// The size of a complete frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Bytes of the frame body: the picture and its CRC.
+    /// The length in bytes of the frame body: the picture and its CRC.
     pub body_len: u32,
-    /// Chunks that the body is cut into, `body_len / chunk_len` rounded up.
+    /// The number of chunks of the body: `body_len / chunk_len`, rounded up.
     pub source_chunks: u16,
-    /// Parity chunks made so far; grows when more are asked for.
+    /// Parity chunks created so far; grows when NACKs request more.
     pub parity_chunks: u16,
 }
 
@@ -68,19 +69,19 @@ pub enum ChunkError {
     /// Shorter than its header.
     #[error("truncated chunk header")]
     Truncated,
-    /// Fields that contradict each other or a limit.
+    /// Fields contradict each other or exceed a limit.
     #[error("inconsistent chunk header")]
     Inconsistent,
-    /// The payload is not of the length that the header gives it.
+    /// The payload length does not match the header.
     #[error("chunk payload of the wrong length")]
     PayloadLength,
 }
 
 impl VideoHeader {
-    /// Bytes of the header.
+    /// The length of the header, in bytes.
     pub const LEN: usize = 24;
 
-    /// Parses the body of a video datagram into the header and the chunk's bytes.
+    /// Parses the body of a video datagram into its header and payload.
     #[inline(always)]
     pub fn parse(body: &[u8]) -> Result<(Self, &[u8]), ChunkError> {
         let Some((bytes, payload)) = body.split_first_chunk::<{ Self::LEN }>() else {
@@ -117,7 +118,7 @@ impl VideoHeader {
         body[PARITY..PARITY + 2].copy_from_slice(&parity.to_be_bytes());
     }
 
-    /// Where in the frame body the chunk's bytes belong; meaningless for parity.
+    /// The offset of the chunk in the frame body; meaningless for parity.
     pub fn offset(&self) -> usize {
         usize::from(self.chunk) * usize::from(self.chunk_len)
     }
@@ -127,20 +128,21 @@ impl VideoHeader {
         self.parity_index().is_some()
     }
 
-    /// Which parity chunk this is, counted from 0; `None` if it is a source chunk.
+    /// The index among the parity chunks, from 0; `None` for a source chunk.
     pub fn parity_index(&self) -> Option<u16> {
         self.extent.and_then(|e| self.chunk.checked_sub(e.source_chunks))
     }
 
-    /// When the chunk was handed to the sender's socket.
+    /// When the chunk was passed to the sender's socket.
     pub fn sent(&self) -> MediaTime {
         self.captured.after(self.age)
     }
 
-    /// How many bytes the chunk has: the chunk length, but for the last source chunk.
+    /// The payload length in bytes: the chunk length, except for the last source chunk.
     pub fn payload_len(&self) -> usize {
         match self.extent {
-            // Behind 65,535 source chunks stands a parity chunk whose number has no successor.
+            // The index after 65,535 does not fit `u16`; there, only parity can follow the source
+            // chunks.
             Some(e) if self.chunk.checked_add(1) == Some(e.source_chunks) => {
                 e.body_len as usize - self.offset()
             }
@@ -157,7 +159,7 @@ impl VideoHeader {
             None => self.offset() + chunk_len <= MAX_BODY_LEN,
             Some(e) => {
                 let (body_len, source_chunks) = (e.body_len as usize, usize::from(e.source_chunks));
-                // As many as they are, and not one less, which no division need tell.
+                // Exactly `body_len / chunk_len`, rounded up, checked without a division.
                 body_len <= source_chunks * chunk_len
                     && body_len + chunk_len > source_chunks * chunk_len
                     && u32::from(self.chunk)
@@ -169,8 +171,8 @@ impl VideoHeader {
 }
 
 impl Extent {
-    /// The extent of a frame body of `body_len` bytes without parity, or `None` when it
-    /// is larger than a frame may be or would need more chunks than can be numbered.
+    /// The extent of a frame body of `body_len` bytes without parity; `None` if it exceeds the
+    /// maximum or would need more chunks than can be numbered.
     pub fn of(body_len: usize, chunk_len: u16) -> Option<Self> {
         let chunks = body_len.div_ceil(usize::from(chunk_len));
         let source_chunks = u16::try_from(chunks).ok()?;
@@ -196,17 +198,16 @@ impl Extent {
     }
 }
 
-/// The chunk length that fills datagrams of this form and of `max_datagram_len` bytes.
-///
-/// Even, since parity works on 16-bit symbols.
+/// The chunk length that fills datagrams of this form and of `max_datagram_len` bytes. It is even,
+/// since parity works on 16-bit symbols.
 pub fn chunk_len_for(max_datagram_len: usize, form: Form) -> u16 {
     let headers = form.overhead() + VideoHeader::LEN;
     let room = max_datagram_len.min(datagram::MAX_DATAGRAM_LEN).saturating_sub(headers);
     (room & !1).max(2) as u16
 }
 
-/// Copies the frame body of a picture with this CRC, from byte `offset` of the body on, to the front
-/// of `out`; what lies beyond the body's end stays as it is.
+/// Copies the frame body of a picture with this CRC, from `offset`, to the head of `out`. Bytes of
+/// `out` beyond the body's end are unchanged.
 pub fn copy_body(picture: &[u8], crc: [u8; FRAME_CRC_LEN], offset: usize, out: &mut [u8]) {
     let from_picture = &picture[offset.min(picture.len())..];
     let (head, tail) = out.split_at_mut(from_picture.len().min(out.len()));
@@ -217,10 +218,10 @@ pub fn copy_body(picture: &[u8], crc: [u8; FRAME_CRC_LEN], offset: usize, out: &
     tail[..len].copy_from_slice(&from_crc[..len]);
 }
 
-/// Bytes of the CRC-32 at the end of a frame body.
+/// The length of the CRC-32 at the end of a frame body, in bytes.
 pub const FRAME_CRC_LEN: usize = 4;
 
-/// The largest frame body.
+/// The maximum length of a frame body, in bytes.
 pub const MAX_BODY_LEN: usize = MAX_FRAME_LEN + FRAME_CRC_LEN;
 
 const MIN_BODY_LEN: usize = FRAME_CRC_LEN + 1;
