@@ -1,8 +1,8 @@
-//! How fast pictures are encoded and decoded, against libjpeg-turbo on the whole picture.
+//! Speed of encoding and decoding, relative to libjpeg-turbo on the whole picture.
 //!
-//! `cargo bench --bench codec`; names on the command line choose, such as `720p/q80`. The
-//! table at the end has each variant's ratio to `turbojpeg whole` of the same run, which is
-//! what may be compared between machines.
+//! `cargo bench --bench codec`; arguments such as `720p/q80` filter the cases. The table at the end
+//! gives each variant's ratio to `turbojpeg whole` in the same run. These ratios can be compared
+//! between machines.
 
 #[path = "support/measure.rs"]
 mod measure;
@@ -35,7 +35,7 @@ const ENCODE: &str = "encode";
 const DECODE_BGR: &str = "decode to BGR";
 const DECODE_PLANES: &str = "decode to planes";
 
-/// One variant of one operation on one picture.
+/// The result of one variant of one operation on one picture.
 struct Found {
     operation: String,
     picture: String,
@@ -72,7 +72,7 @@ fn main() {
     publish::publish("codec", tables.into(), Vec::new());
 }
 
-/// From planes, as the pattern and YUV4MPEG2 bring them; OpenCV wants BGR.
+/// Encodes from planes, which the pattern and YUV4MPEG2 provide, and from BGR, which OpenCV needs.
 fn encode(group: &mut Group<'_>, planes: &Image, bgr: &Image, quality: u8) {
     let (mut frame, mut floor_frame) = (Vec::new(), Vec::new());
     let mut whole = Encoder::new(quality, Strips::Count(1));
@@ -107,7 +107,7 @@ fn decode(group: &mut Group<'_>, planes: &Image, quality: u8, want: Want) {
     let (mut image, mut floor_image) = (Image::empty(), Image::empty());
     let (mut frame, mut whole_frame) = (Vec::new(), Vec::new());
     Encoder::new(quality, Strips::Count(1)).encode(planes, &mut whole_frame).expect("encodes");
-    // On the calling thread: ours are confined, and so apart from it.
+    // On the calling thread: [`Decoder::new`] decodes on separate, sandboxed threads.
     let mut whole = Decoder::alone();
     let mut floor = || whole.decode(&whole_frame, want, &mut floor_image).expect("decodes");
     for (name, strips) in variants() {
@@ -134,7 +134,7 @@ fn variants() -> impl Iterator<Item = (String, Strips)> {
     std::iter::once((FLOOR.to_owned(), Strips::Count(1))).chain(strips)
 }
 
-/// What is done to one picture.
+/// The measurements of one picture.
 struct Group<'a> {
     criterion: &'a mut Criterion,
     found: &'a mut Vec<Found>,
@@ -143,8 +143,8 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// Before each turn of `body`, `floor` has one, so that both meet the same machine: its
-    /// speed may be another one a second later.
+    /// Runs `floor` before each run of `body`, so that both see the same machine, whose speed may
+    /// change within a second.
     fn measure(
         &mut self,
         operation: &str,
@@ -183,7 +183,7 @@ impl Group<'_> {
     }
 }
 
-/// A row a picture, a column a variant: the floor in ms, the others as ratios to it.
+/// One row per picture, one column per variant: the floor in ms, the others as ratios to it.
 fn ratios(operation: &str, found: &[Found]) -> Table {
     let mut columns = vec!["picture".to_owned(), format!("{FLOOR}, ms")];
     let mut rows: Vec<Vec<Cell>> = Vec::new();
@@ -202,8 +202,8 @@ fn ratios(operation: &str, found: &[Found]) -> Table {
     Table { title, columns, rows }
 }
 
-/// The pattern with noise on its luma, as a camera has, so that it is no easier to compress:
-/// at 720p and quality 80 about as many bytes as a webcam's picture.
+/// The pattern with camera-like noise in its luma, so that it is not easier to compress: at 720p
+/// and quality 80 it has about as many bytes as a webcam's picture.
 fn noisy_pattern(size: Size) -> Image {
     let mut image = Pattern::new(size, "codec").render(1, Duration::ZERO);
     assert_eq!(image.format, PixelFormat::Yuv420);
@@ -213,7 +213,7 @@ fn noisy_pattern(size: Size) -> Image {
         noise ^= noise << 13;
         noise ^= noise >> 17;
         noise ^= noise << 5;
-        // Three dice: -8 to 9, seldom the extremes.
+        // The sum of three uniform values: -8 to 9, rarely the extremes.
         let dice = (noise & 7) + (noise >> 8 & 7) + (noise >> 16 & 3);
         *sample = sample.saturating_add_signed(dice as i8 - 8);
     }

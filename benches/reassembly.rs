@@ -1,4 +1,4 @@
-//! The reassembler alone, on the chunks of one frame, beside a bare copy of the same bytes.
+//! The reassembler alone, on the chunks of one frame, compared with a plain copy of the same bytes.
 
 #[path = "support/measure.rs"]
 mod measure;
@@ -34,7 +34,7 @@ use udpchat::{
 
 const FRAME_LEN: usize = 117_000;
 
-/// In which order, and which, of a frame's chunks arrive.
+/// Which chunks of a frame arrive, and in which order.
 #[derive(Clone, Copy)]
 enum Arrival {
     InOrder,
@@ -58,7 +58,7 @@ fn chunks(id: u32) -> Vec<Vec<u8>> {
     all
 }
 
-/// The same chunks with another frame's number: only the first field differs.
+/// Gives the chunks another frame number, which is their first field.
 fn renumber(chunks: &mut [Vec<u8>], id: u32) {
     for chunk in chunks {
         chunk[..4].copy_from_slice(&id.to_be_bytes());
@@ -79,7 +79,7 @@ fn arrange(arrival: Arrival) -> Vec<Vec<u8>> {
     all
 }
 
-/// The least: one copy and one CRC.
+/// The floor: one copy and one CRC.
 struct Floor {
     from: Vec<u8>,
     to: Vec<u8>,
@@ -96,7 +96,7 @@ impl Floor {
     }
 }
 
-/// A reassembler that is given one frame after another, all arriving alike.
+/// A reassembler that receives frame after frame, all with the same arrival pattern.
 struct Arriving {
     chunks: Vec<Vec<u8>>,
     reassembler: Reassembler,
@@ -137,7 +137,7 @@ fn main() {
     publish::publish("reassembly", vec![ratios()], Vec::new());
 }
 
-/// Each in turn with the floor.
+/// Each arrival pattern, interleaved with the floor.
 fn ratios() -> Table {
     let mut rows = Vec::new();
     for (name, arrival) in ARRIVALS {

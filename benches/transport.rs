@@ -1,17 +1,17 @@
-//! A frame from one socket to another over loopback, beside the least that it can cost.
+//! A frame from one socket to another over loopback, compared with a lower bound of its cost.
 //!
-//! - `floor`: one buffer of the same bytes, a CRC over each datagram's worth, sent in batches by
-//!   the kernel's segmentation offload, received coalesced, a CRC and one copy to a frame buffer.
+//! - `floor`: the same bytes in one buffer, a CRC over each datagram, sent with segmentation
+//!   offload (GSO), received coalesced (GRO), a CRC and one copy to a frame buffer.
 //! - `udpchat`: push a frame, packetize, send, receive, reassemble.
 //! - `sealed`: the same as `udpchat`, encrypted and authenticated.
-//! - `cipher`: the sealing and the opening of as many bytes in memory, and nothing else.
-//! - `single`: datagrams of 1200 bytes in the clear with one system call for each on both sides.
+//! - `cipher`: only the sealing and opening of as many bytes in memory.
+//! - `single`: datagrams of 1200 bytes in the clear, one system call each to send and to receive.
 //!
-//! All but the last with datagrams of 8972 bytes, which is what a session over loopback sends once it has
-//! probed the path, and again with 1200, which is what every session begins with.
+//! All but the last use datagrams of 8972 bytes, which a session over loopback sends after path MTU
+//! discovery, and of 1200 bytes, with which every session begins.
 //!
-//! Both ends run on one thread in turn, so nothing but the work is measured. After criterion's own
-//! report, the medians of an interleaved run are printed as ratios.
+//! Both ends run in turn on one thread, so only the work is measured. After criterion's report, the
+//! medians of an interleaved run are printed as ratios.
 
 #[path = "support/measure.rs"]
 mod measure;
@@ -49,19 +49,19 @@ use udpchat::{
 };
 
 const SIZES: [usize; 4] = [30_000, 117_000, 210_000, 440_000];
-/// Bytes of UDP payload that pass every path, and those that pass loopback.
+/// Datagram lengths before and after path MTU discovery over loopback, in bytes of UDP payload.
 const SMALL: usize = 1200;
 const LARGE: usize = 8972;
 const ROUNDS: usize = 400;
 
-/// How many datagrams a system call moves.
+/// How many datagrams one system call sends.
 #[derive(Clone, Copy, PartialEq)]
 enum Batch {
     Offloaded,
     Single,
 }
 
-/// The least: bytes, checksums and copies, no headers and no state.
+/// The floor: bytes, checksums and copies, without headers or state.
 struct Floor {
     from: UdpSocket,
     to: UdpSocket,
@@ -105,7 +105,7 @@ impl Floor {
     }
 }
 
-/// The real thing, without threads: the endpoints and the sockets.
+/// The real endpoints and sockets, without threads.
 struct Udpchat {
     from: UdpSocket,
     to: UdpSocket,
@@ -165,7 +165,7 @@ impl Udpchat {
     }
 }
 
-/// The cipher alone, on datagrams that lie in memory.
+/// The cipher alone, on datagrams in memory.
 struct InMemory {
     sealer: Sealer,
     opener: Opener,
@@ -200,7 +200,7 @@ impl InMemory {
     }
 }
 
-/// Carries what two endpoints say over the control channel until they have nothing to say.
+/// Carries control messages between two endpoints until both are quiet.
 fn meet(now: Instant, dialler: &mut Endpoint, answerer: &mut Endpoint) {
     let Some(Output::Dial(dialled, addr)) = dialler.poll_output() else { panic!("no dial") };
     let taken = answerer.handle_incoming(now, addr).expect("room");
@@ -259,7 +259,7 @@ fn criterion_groups(c: &mut Criterion) {
     group.finish();
 }
 
-/// All of them in turn.
+/// All variants, interleaved.
 fn ratios(datagram_len: usize) -> Table {
     let mut rows = Vec::new();
     for len in SIZES {

@@ -1,8 +1,8 @@
-//! The pictures that are measured.
+//! The picture sizes that are measured.
 
 use udpchat::video::image::Size;
 
-/// A picture size and what people call it.
+/// A picture size and its common name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,

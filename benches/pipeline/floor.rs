@@ -1,4 +1,4 @@
-//! The least that it can cost: libjpeg-turbo on whole pictures, one thread, nothing around it.
+//! A lower bound of the cost: libjpeg-turbo alone, on whole pictures, on one thread.
 
 use std::{
     sync::{Arc, mpsc},
@@ -17,7 +17,7 @@ use udpchat::{
 
 use crate::measure::{Samples, timed};
 
-/// An encoder and a decoder, and the pattern's pictures.
+/// An encoder, a decoder, and the pattern as their source.
 pub(crate) struct Floor {
     pattern: Pattern,
     encoder: Encoder,
@@ -26,7 +26,7 @@ pub(crate) struct Floor {
     next: u32,
 }
 
-/// libjpeg-turbo alone, on the calling thread: ours has threads of its own, which are confined.
+/// libjpeg-turbo on the calling thread. Our own decoder uses separate, sandboxed threads.
 struct BareDecoder {
     decompressor: turbojpeg::Decompressor,
     size: Size,
@@ -47,22 +47,22 @@ impl BareDecoder {
     }
 }
 
-/// What a series of pictures cost, each.
+/// The cost of each picture of a series, in ms unless stated.
 #[derive(Default)]
 pub(crate) struct Run {
-    /// To paint a picture of the pattern over an old one, which is no part of the others.
+    /// Painting a picture of the pattern over an old one; not included in the other times.
     pub(crate) paint: Samples,
     pub(crate) encode: Samples,
     pub(crate) decode: Samples,
-    /// Encode and decode together, ms.
+    /// Encoding plus decoding.
     pub(crate) both: Samples,
     cpu: Samples,
-    /// Bytes of a frame.
+    /// Frame length in bytes.
     pub(crate) len: Samples,
 }
 
 impl Run {
-    /// Processor time of both, ms: the mean, as the program reports it.
+    /// Mean processor time of encoding plus decoding, ms. The program reports means, too.
     pub(crate) fn cpu(&self) -> f64 {
         let (sum, count) = self.cpu.into_iter().fold((0.0, 0.0), |(s, n), ms| (s + ms, n + 1.0));
         sum / count
@@ -80,7 +80,7 @@ impl Floor {
         }
     }
 
-    /// `fps` a second, as a stream has them.
+    /// Runs at `fps` pictures a second, as a stream does.
     pub(crate) fn paced(&mut self, fps: f64, frames: usize) -> Run {
         let (mut run, began) = (Run::default(), clock::now());
         for i in 0..frames {
@@ -92,8 +92,8 @@ impl Floor {
         run
     }
 
-    /// As [`paced`](Self::paced), but decoded on a thread of its own, as a receiver must: neither
-    /// finds its caches as the other left them.
+    /// Like [`paced`](Self::paced), but decodes on a separate thread, as a receiver must, so that
+    /// encoder and decoder do not share warm caches.
     pub(crate) fn apart(&mut self, fps: f64, frames: usize) -> Run {
         let (mut run, began) = (Run::default(), clock::now());
         let Self { pattern, encoder, decoder, next, .. } = self;
@@ -127,8 +127,8 @@ impl Floor {
         run
     }
 
-    /// As [`paced`](Self::paced), on two threads at once: what it costs where the other core is as
-    /// busy, as it is when the strips of a picture are shared.
+    /// Like [`paced`](Self::paced), on two threads at once: the cost when a second core is equally
+    /// busy, as when threads share the strips of a picture.
     pub(crate) fn beside(floors: [&mut Self; 2], fps: f64, frames: usize) -> Run {
         let runs = thread::scope(|scope| {
             floors
@@ -145,7 +145,7 @@ impl Floor {
         }
     }
 
-    /// One at once after another, painted beforehand.
+    /// Runs without pauses, on pictures painted beforehand.
     pub(crate) fn hot(&mut self, frames: usize) -> Run {
         let pictures = self.pictures();
         let mut run = Run::default();
@@ -153,7 +153,7 @@ impl Floor {
         run
     }
 
-    /// As [`hot`](Self::hot), for so long: pictures a second.
+    /// Like [`hot`](Self::hot), for at least `time`. Returns pictures a second.
     fn rate(&mut self, time: Duration) -> f64 {
         let pictures = self.pictures();
         let (mut run, mut done, began) = (Run::default(), 0_u32, clock::now());
@@ -169,7 +169,7 @@ impl Floor {
         }
     }
 
-    /// Four, so that none is where the caches are quickest.
+    /// Four pictures, so that none stays in the fastest caches.
     fn pictures(&mut self) -> [Arc<Image>; 4] {
         std::array::from_fn(|_| self.picture())
     }
@@ -191,7 +191,8 @@ impl Floor {
     }
 }
 
-/// Pictures a second that are encoded and decoded for so long, on a thread for each, without a pause.
+/// Pictures a second that all `floors` together encode and decode, each on its own thread, without
+/// pauses, for at least `time`.
 pub(crate) fn rate(floors: &mut [Floor], time: Duration) -> f64 {
     thread::scope(|scope| {
         let start = |floor| scope.spawn(move || Floor::rate(floor, time));
@@ -206,7 +207,7 @@ fn wait_until(due: Instant) {
     }
 }
 
-/// What `work` takes, and what of it is processor time of this thread, ms.
+/// The elapsed time of `work` and the processor time of this thread, both in ms.
 fn cost(work: impl FnOnce()) -> (f64, f64) {
     let before = clock::thread_cpu();
     let ms = timed(work);

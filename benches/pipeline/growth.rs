@@ -1,4 +1,4 @@
-//! How latency and processor time grow with the picture.
+//! How latency and processor time grow with the picture size.
 
 use crate::{
     cases::{Case, P480, P720, P1080, P2160, QUALITY},
@@ -9,15 +9,15 @@ use crate::{
     targets::{Bound, Targets},
 };
 
-/// One quantity at every size.
+/// One quantity at all sizes.
 struct Curve {
     name: &'static str,
     points: Vec<(f64, Figure)>,
-    /// At zero pixels, and more for each million.
+    /// Intercept, and slope per megapixel, in ms.
     line: (f64, f64),
 }
 
-/// The table and the chart; the deviations are judged.
+/// Returns the table and the chart, and judges the deviations from a line.
 pub(crate) fn measure(targets: &mut Targets) -> (Table, Chart) {
     let mut found = NAMES.map(|_| CASES.map(|_| Vec::new()));
     let mut floors = CASES.map(|case| Floor::new(case.size, QUALITY));
@@ -50,7 +50,7 @@ impl Curve {
         Self { name, points, line }
     }
 
-    /// How far the point of this index is from the line, as a share of the line.
+    /// The relative deviation of the point `index` from the line.
     fn deviation(&self, index: usize) -> f64 {
         let (megapixels, figure) = self.points[index];
         figure.median / (self.line.0 + self.line.1 * megapixels) - 1.0
@@ -61,7 +61,8 @@ impl Curve {
     }
 }
 
-/// The line with the least squares of relative deviations: small pictures count as much as large.
+/// Fits a line by least squares of relative deviations, so that small pictures weigh as much as
+/// large ones.
 fn fit(points: &[(f64, Figure)]) -> (f64, f64) {
     let (mut w, mut wx, mut wy, mut wxx, mut wxy) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for &(x, Figure { median: y, .. }) in points {
@@ -123,7 +124,7 @@ fn chart(curves: Vec<Curve>) -> Chart {
 const CASES: [Case; 4] = [P480, P720, P1080, P2160];
 const NAMES: [&str; 3] = ["latency p50", "processor, both sides", "encode + decode, one core"];
 
-/// Frames a second that all sizes can keep.
+/// A frame rate that all sizes sustain.
 const RATE: &str = "10";
 const ROUNDS: usize = 5;
 const SECONDS: &str = "3";

@@ -9,13 +9,14 @@ use crate::{
     targets::{Bound, Targets},
 };
 
-/// One size, round by round.
+/// The rounds of one picture size.
 struct Rounds {
     case: Case,
     modes: Vec<(Mode, ModeRounds)>,
 }
 
-/// The codec alone before and after a stream: the machine is another one every few seconds.
+/// The codec alone, before and after a stream, because the machine's speed changes every few
+/// seconds.
 #[derive(Default)]
 struct FloorRounds {
     paint: Samples,
@@ -27,7 +28,7 @@ struct FloorRounds {
 
 #[derive(Default)]
 struct ModeRounds {
-    /// As [`FLOORS`].
+    /// In the order of [`FLOORS`].
     floors: [FloorRounds; FLOORS.len()],
     stages: [Samples; STAGES.len()],
     p50: Samples,
@@ -35,7 +36,7 @@ struct ModeRounds {
     cpu: Samples,
 }
 
-/// The stages' table and chart.
+/// Returns the table and the chart of the stages.
 pub(crate) fn measure(modes: &[Mode], targets: &mut Targets) -> (Table, Chart) {
     let all: Vec<Rounds> = [P720, P1080].map(|case| Rounds::measure(case, modes)).into();
     for rounds in &all {
@@ -78,7 +79,7 @@ impl Rounds {
         }
     }
 
-    /// The codec alone, as it was around the first mode.
+    /// The codec alone, before and after the streams of the first mode.
     fn floors(&self) -> &[FloorRounds] {
         &self.modes[0].1.floors
     }
@@ -128,7 +129,7 @@ impl ModeRounds {
     }
 }
 
-/// Each stage's p50; under them painting (as `capture`) and the codec alone.
+/// Each stage's p50; below them the codec alone, with painting as its `capture`.
 fn stages(all: &[Rounds]) -> Table {
     let mut rows = Vec::new();
     for rounds in all {
@@ -184,14 +185,14 @@ fn chart(all: &[Rounds]) -> Chart {
 
 const STAGES: [&str; 6] = ["capture", "encode", "send", "network", "reassemble", "decode"];
 
-/// How the codec alone is run.
+/// The ways in which the codec alone is run.
 const FLOORS: [&str; 4] = ["paced", "apart", "beside", "hot"];
 
-/// Those whose times are those of one picture after another.
+/// Those on one thread, whose times are judged against the latency.
 const TIMED: [&str; 2] = ["paced", "hot"];
 
 const ROUNDS: usize = 9;
-/// In 3 s, to connect and to take memory was 0.13 ms of each frame's processor time.
+/// In runs of 3 s, connecting and allocating memory took 0.13 ms of processor time per frame.
 const SECONDS: &str = "8";
 const FLOOR_FRAMES: usize = 30;
 const HOT_FRAMES: usize = 90;

@@ -1,4 +1,4 @@
-//! A link on which a frame takes longer to cross than to encode and to decode.
+//! A link on which transmitting a frame takes longer than encoding and decoding it.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::{
     targets::{Bound, Targets},
 };
 
-/// One mode, round by round; ms, but for the bytes.
+/// The rounds of one mode, in ms except for the bytes.
 #[derive(Default)]
 struct Rounds {
     p50: Samples,
@@ -21,10 +21,10 @@ struct Rounds {
     wire_bytes: Samples,
 }
 
-/// The table, if there can be such a link here.
+/// Returns the table; `None` if namespaces are not available.
 pub(crate) fn measure(modes: &[Mode], targets: &mut Targets) -> Option<Table> {
     let machines = Machines::new("tc")?;
-    // A bucket of little more than a datagram: a frame crosses at the link's own pace.
+    // A burst of little more than one datagram, so that a frame crosses at the link's rate.
     let bucket = ["tbf", "rate", "20mbit", "burst", "2000", "latency", "400ms"];
     let [sender, _] = &machines.names;
     let device = ["tc", "-n", sender, "qdisc", "add", "dev", "v0", "root"];
@@ -67,7 +67,7 @@ impl Rounds {
         rounds
     }
 
-    /// A stream from one machine to the other, by both sides' statistics of each second.
+    /// Streams from one machine to the other and evaluates both sides' statistics.
     fn stream(&mut self, machines: &Machines, mode: Mode, quality: u8) {
         let recv = ["recv", "--show", "decode", "--stats-json", "-", "--seconds", RECEIVER_SECONDS];
         let mut receiver = Running::start(piped(&mut machines.udpchat(1)).args(recv));
@@ -102,7 +102,7 @@ impl Rounds {
     }
 }
 
-/// Of the full seconds: the first has the connecting, the last the end.
+/// The median of p50 over the full seconds. The first includes connecting; the last is cut short.
 fn p50(received: &str) -> f64 {
     let full = seconds(received).into_iter().filter(|second| {
         second.pointer("/receiver/fps").and_then(Value::as_f64).is_some_and(|fps| fps > 25.0)
@@ -115,7 +115,7 @@ fn seconds(json: &str) -> Vec<Value> {
     json.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// The quality at which a frame of the pattern comes nearest to `len` bytes.
+/// The quality, 50 to 98, at which a frame of the pattern is nearest to `len` bytes.
 fn quality_of(len: f64) -> u8 {
     let off = |quality: u8| {
         let found = Floor::new(P720.size, quality).hot(4).len.figure().median;
@@ -127,10 +127,10 @@ fn quality_of(len: f64) -> u8 {
 
 const BITS_PER_MS: f64 = 20_000.0;
 
-/// Bytes of a frame that cross such a link in 24 ms.
+/// Frame length in bytes, which takes 24 ms on this link.
 const FRAME_LEN: f64 = 60_000.0;
 
-/// Ethernet, IPv4 and UDP, as the bucket counts.
+/// Header bytes of Ethernet, IPv4 and UDP, which the token bucket counts.
 const HEADERS_LEN: f64 = 14.0 + 20.0 + 8.0;
 
 const ROUNDS: usize = 5;

@@ -1,13 +1,14 @@
-//! From the pattern to decoded pixels through the whole program, beside the codec alone.
+//! The whole program from the pattern to decoded pixels, compared with the codec alone.
 //!
-//! The program is a black box: the release binary's `demo`, `send` and `recv`, and what they
-//! report. The floor is libjpeg-turbo on the same pictures, whole, in this process: with the
-//! demo's own pause between the pictures, so that both meet the same caches and clock speeds
-//! (`paced`), also with a thread for each side (`apart`), with the same at once on a second core
-//! (`beside`), and without a pause (`hot`). They take turns, so that a noisy machine is noisy for both.
+//! The program is a black box: the release binary's `demo`, `send` and `recv`, and their reports.
+//! The floor is libjpeg-turbo in this process, on the same whole pictures: with the demo's pauses
+//! between pictures, so that both see the same caches and clock speeds (`paced`), with a thread per
+//! side (`apart`), with the same load on a second core (`beside`), and without pauses (`hot`).
+//! Program and floor take turns, so that noise of the machine affects both.
 //!
-//! `cargo bench --bench pipeline`; names choose: `latency`, `speed`, `growth`, `link`. The link
-//! needs root, for it is made of network namespaces. Nothing is asserted; the tables say what is met.
+//! `cargo bench --bench pipeline`; the arguments `latency`, `speed`, `growth` and `link` select
+//! parts. The link consists of network namespaces and needs root. Nothing is asserted; the tables
+//! say which targets are met.
 
 mod cases;
 mod floor;
@@ -56,8 +57,8 @@ fn main() {
     publish::publish("pipeline", tables, charts);
 }
 
-/// On one machine, beside what the program decides for itself.
+/// Modes on one machine: the program's default and its alternative.
 const HERE: [Mode; 2] = [Mode::Auto, Mode::Pipelined];
 
-/// On a link.
+/// Modes on a link: the program's default and its alternative.
 const AWAY: [Mode; 2] = [Mode::Auto, Mode::Whole];

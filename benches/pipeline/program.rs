@@ -1,4 +1,4 @@
-//! The program under test, and what it reports.
+//! The program under test, and its reports.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -12,11 +12,11 @@ use crate::cases::{Case, QUALITY};
 /// When the strips of a frame are sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// As the program decides: at once if the receiver is on another machine.
+    /// The program's default: each strip at once if the receiver is on another machine.
     Auto,
-    /// Each at once.
+    /// Each strip as soon as it is encoded.
     Pipelined,
-    /// All with the last.
+    /// All strips when the last is encoded.
     Whole,
 }
 
@@ -54,12 +54,12 @@ pub(crate) fn demo(case: Case, mode: Mode, fps: &str, seconds: &str) -> Report {
 }
 
 impl Report {
-    /// Of a stage, ms.
+    /// A percentile of a stage's latency, ms.
     pub(crate) fn percentile(&self, stage: &str, percentile: &str) -> f64 {
         self.number(&format!("/latency_ms/{stage}/{percentile}"))
     }
 
-    /// Processor time a frame, both sides, ms.
+    /// Processor time per frame of both sides, ms.
     pub(crate) fn cpu(&self) -> f64 {
         self.number("/cpu_ms_per_frame/sender") + self.number("/cpu_ms_per_frame/receiver")
     }
@@ -68,7 +68,7 @@ impl Report {
         self.number("/shown_fps")
     }
 
-    /// From when both sides listen, ms.
+    /// Time from when both sides are up to the first picture, ms.
     pub(crate) fn first_picture(&self) -> f64 {
         self.number("/first_picture_ms")
     }
@@ -78,7 +78,7 @@ impl Report {
     }
 }
 
-/// A program that runs beside us, ended when dropped.
+/// A program that runs in the background. Killed on drop.
 pub(crate) struct Running {
     child: Child,
     errors: BufReader<ChildStderr>,
@@ -91,7 +91,7 @@ impl Running {
         Self { child, errors }
     }
 
-    /// The line of its standard error that contains `part`.
+    /// Waits for a line on standard error that contains `part`.
     pub(crate) fn wait_for(&mut self, part: &str) -> String {
         let lines = (&mut self.errors).lines().map_while(Result::ok);
         let found = lines.into_iter().find(|line| line.contains(part));
@@ -102,7 +102,7 @@ impl Running {
         self.child.stdout.take().expect("piped, and taken once")
     }
 
-    /// Its standard output, when it has ended by itself.
+    /// Waits for the program to end and returns its standard output.
     pub(crate) fn finish(mut self) -> String {
         let mut text = String::new();
         self.stdout().read_to_string(&mut text).expect("text");
@@ -118,7 +118,7 @@ impl Drop for Running {
     }
 }
 
-/// The program, without a display or settings from outside, its output piped.
+/// The program, isolated from the user's display and settings, with piped output.
 pub(crate) fn udpchat() -> Command {
     let mut command = Command::new(BINARY);
     command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env_remove("RUST_LOG");
@@ -127,7 +127,7 @@ pub(crate) fn udpchat() -> Command {
     command
 }
 
-/// With nothing to read, and both outputs for us.
+/// Empties the standard input and pipes both outputs.
 pub(crate) fn piped(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())
 }

@@ -1,4 +1,4 @@
-//! As many pictures as the machine can carry, and how soon the first one is there.
+//! The highest frame rate that the machine sustains, and the time to the first picture.
 
 use std::{io::Read, time::Duration};
 
@@ -10,10 +10,9 @@ use crate::{
     targets::{Bound, Targets},
 };
 
-/// 1080p without a rate: frames shown a second, beside what encoding and decoding alone leave
-/// time for on all cores. Those are looked at before and after, for as long together, and all at
-/// once: from one second to the next a core of a shared machine may be a third slower, and its
-/// neighbour not.
+/// Frames shown per second at 1080p without a rate limit, compared with the codec alone on all
+/// cores at once. The codec runs before and after each stream, for the same time in total: on a
+/// shared machine one core may become a third slower within a second while its neighbour does not.
 pub(crate) fn as_fast_as_possible(modes: &[Mode], targets: &mut Targets) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut floors: Vec<Floor> = (0..cores).map(|_| Floor::new(P1080.size, QUALITY)).collect();
@@ -38,8 +37,8 @@ pub(crate) fn as_fast_as_possible(modes: &[Mode], targets: &mut Targets) {
     println!("(the codec alone, on all cores: {} frames/s)", codec_alone.figure());
 }
 
-/// From when both sides are up to a whole picture out of the receiver's pipe; and inside the
-/// demo, with its connecting.
+/// The time from when both sides are up to a whole picture from the receiver's pipe, and the same
+/// in the demo, including connecting.
 pub(crate) fn first_picture(targets: &mut Targets) {
     let (mut piped, mut inside) = (Samples::default(), Samples::default());
     let mut start = Samples::default();
@@ -57,7 +56,7 @@ pub(crate) fn first_picture(targets: &mut Targets) {
     println!("(starting a process took {} ms)", start.figure());
 }
 
-/// How long the sender took until it was up, and then the first picture until it was through.
+/// The sender's start-up time, and the time from there to the first picture, in ms.
 fn first_through_pipe() -> (f64, f64) {
     let bind = ["recv", "--bind", "127.0.0.1:0", "--show", "none", "--output", "-"];
     let mut receiver = Running::start(udpchat().args(bind));

@@ -1,15 +1,15 @@
-//! What is to be reached, beside what was measured.
+//! Targets, compared with the measurements.
 
 use crate::{
     measure::Samples,
     results::{Cell, Table},
 };
 
-/// The targets looked at so far.
+/// The targets judged so far.
 #[derive(Default)]
 pub(crate) struct Targets(Vec<Vec<Cell>>);
 
-/// On which side of its allowance a figure is to be.
+/// Whether the target is an upper or a lower bound.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bound {
     AtMost,
@@ -17,8 +17,8 @@ pub(crate) enum Bound {
 }
 
 impl Targets {
-    /// Judges the median of the rounds' ratios of what was measured to what is allowed; `rule`
-    /// says how much that is.
+    /// Judges the median over the rounds of measured divided by allowed. `rule` describes how the
+    /// allowed value is derived.
     pub(crate) fn judge(
         &mut self,
         what: &str,

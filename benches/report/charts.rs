@@ -1,4 +1,4 @@
-//! Charts as SVG: dark ink on a card of their own, so that they can be read on any page.
+//! SVG charts, dark on a white background, so that they are legible on any page.
 
 use std::error::Error;
 
@@ -13,7 +13,7 @@ use crate::results::{Bar, Chart, Drawing, Series};
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// The chart as the text of an SVG file.
+/// Renders a chart as the text of an SVG file.
 pub(crate) fn draw(chart: &Chart) -> Outcome<String> {
     let mut svg = String::new();
     {
@@ -29,7 +29,7 @@ pub(crate) fn draw(chart: &Chart) -> Outcome<String> {
     Ok(svg)
 }
 
-/// Points with their spread, and the line that fits them.
+/// Draws points with their spread, and the fitted lines.
 fn growth(area: &Area<'_>, x: &str, y: &str, all: &[Series]) -> Outcome {
     let points = || all.iter().flat_map(|series| &series.points);
     let right = points().map(|(x, _)| *x).fold(0.0, f64::max) * HEADROOM;
@@ -70,7 +70,7 @@ fn growth(area: &Area<'_>, x: &str, y: &str, all: &[Series]) -> Outcome {
     Ok(())
 }
 
-/// A bar a row, from the top down, its parts side by side.
+/// Draws stacked horizontal bars, one per row, from the top down.
 fn stacked(area: &Area<'_>, unit: &str, parts: &[String], bars: &[Bar]) -> Outcome {
     let longest = bars.iter().map(|bar| bar.parts.iter().sum()).fold(0.0, f64::max);
     let mut chart = ChartBuilder::on(area)
@@ -111,7 +111,7 @@ fn stacked(area: &Area<'_>, unit: &str, parts: &[String], bars: &[Bar]) -> Outco
     Ok(())
 }
 
-/// A position on the page, within `area`, whose title has taken its part.
+/// Converts a position on the page to one within `area`, which begins below the title.
 fn area_position(area: &Area<'_>, x: i32, y: i32) -> (i32, i32) {
     let (left, top) = area.get_base_pixel();
     (x - left, y - top)
@@ -120,15 +120,15 @@ fn area_position(area: &Area<'_>, x: i32, y: i32) -> (i32, i32) {
 const SIZE: (u32, u32) = (760, 440);
 const FONT: &str = "sans-serif";
 
-/// Room beyond the largest figure.
+/// Length of an axis relative to its largest value.
 const HEADROOM: f64 = 1.08;
 
-/// For the names of the bars, in pixels.
+/// Width of the column of bar names, in pixels.
 const NAMES_WIDTH: i32 = 200;
 
 const GREY: RGBColor = RGBColor(170, 170, 170);
 
-/// Told apart by most eyes (Okabe and Ito's set).
+/// Colours suited to colour-blind readers: Okabe and Ito's palette, then two greys.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),

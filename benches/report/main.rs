@@ -1,4 +1,4 @@
-//! Writes up what the other benches have found: `cargo bench --bench report -- --write` puts the
+//! Reports the results of the other benches. `cargo bench --bench report -- --write` puts the
 //! tables between the markers of `docs/BENCHMARKS.md` and draws `docs/charts/*.svg`. Without
 //! `--write` it prints the tables as Markdown.
 
@@ -69,7 +69,7 @@ fn push_table(text: &mut String, table: &Table) {
     text.push('\n');
 }
 
-/// The page with `text` between the markers of `name`.
+/// Returns the page with `text` between the markers of `name`.
 fn replaced(page: &str, name: &str, text: &str) -> Result<String, String> {
     let [begin, end] = ["begin", "end"].map(|which| format!("<!-- {which} {name} -->"));
     let missing = || format!("docs/BENCHMARKS.md has no {begin} … {end}");

@@ -1,10 +1,10 @@
-//! Times, and what many of them come to.
+//! Timing, and statistics of repeated measurements.
 
 use udpchat::clock;
 
 use crate::results::{Cell, Figure};
 
-/// What was measured, round by round.
+/// One measurement per round.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Samples(Vec<f64>);
 
@@ -13,7 +13,7 @@ impl Samples {
         self.0.push(sample);
     }
 
-    /// Their median and spread; at least one is needed.
+    /// The median, and the 10th and 90th percentile. Panics if there are no samples.
     pub(crate) fn figure(&self) -> Figure {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -25,13 +25,14 @@ impl Samples {
         Cell::Figure(self.figure())
     }
 
-    /// Each divided by the floor of the same round: the machine may be another one a second later.
+    /// Each sample divided by the floor of the same round, because the machine's speed may change
+    /// within a second.
     pub(crate) fn ratios_to(&self, floor: &Self) -> Self {
         Self(self.0.iter().zip(&floor.0).map(|(sample, floor)| sample / floor).collect())
     }
 }
 
-/// How long it takes, in ms.
+/// The elapsed time of `run`, in ms.
 pub(crate) fn timed(run: impl FnOnce()) -> f64 {
     let began = clock::now();
     run();

@@ -1,4 +1,4 @@
-//! Prints what a bench has found, and keeps it for the report.
+//! Prints the results of a bench and saves them for the report.
 
 use std::{fs, process::Command};
 
@@ -39,7 +39,7 @@ fn print(table: &Table) {
     }
 }
 
-/// The machine, what else it had to do, and the day.
+/// The machine, its versions of Linux and rustc, the date, and the load average.
 fn machine() -> String {
     let cpu = read("/proc/cpuinfo");
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
@@ -61,7 +61,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// `rustc 1.95.0`.
+/// The compiler's version, such as `rustc 1.95.0`.
 fn rustc() -> String {
     let output = Command::new("rustc").arg("-V").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());

@@ -1,21 +1,21 @@
-//! What a bench has found, as it is printed, kept as JSON, and written up.
+//! The results of a bench, as they are printed, saved as JSON, and reported.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// All that one bench has found.
+/// All results of one bench.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Results {
-    /// The bench; also the name of its JSON file and of its place in `docs/BENCHMARKS.md`.
+    /// The bench's name; also that of its JSON file and of its markers in `docs/BENCHMARKS.md`.
     pub(crate) name: String,
-    /// What it ran on and when, in one line.
+    /// The machine and the date, in one line.
     pub(crate) machine: String,
     pub(crate) tables: Vec<Table>,
     pub(crate) charts: Vec<Chart>,
 }
 
-/// Figures side by side. The first cell of a row says what the others are of.
+/// A table of figures. The first cell of a row is its heading.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Table {
     pub(crate) title: String,
@@ -30,7 +30,7 @@ pub(crate) enum Cell {
     Text(String),
 }
 
-/// A median of several rounds, with the tenth and the ninetieth percentile of them.
+/// The median over several rounds, with the 10th and 90th percentile.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) median: f64,
@@ -38,10 +38,10 @@ pub(crate) struct Figure {
     pub(crate) high: f64,
 }
 
-/// Figures over a quantity, to be drawn.
+/// A chart of figures.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Chart {
-    /// The file's name, without its ending.
+    /// The file name without its extension.
     pub(crate) file: String,
     pub(crate) title: String,
     pub(crate) drawing: Drawing,
@@ -51,7 +51,7 @@ pub(crate) struct Chart {
 pub(crate) enum Drawing {
     /// Points with their spread over `x`, and a straight line that fits them.
     Growth { x: String, y: String, series: Vec<Series> },
-    /// A bar a row, its parts one after another; `parts` names them.
+    /// Stacked bars, one per row; `parts` names the parts.
     Bars { unit: String, parts: Vec<String>, bars: Vec<Bar> },
 }
 
@@ -59,7 +59,7 @@ pub(crate) enum Drawing {
 pub(crate) struct Series {
     pub(crate) name: String,
     pub(crate) points: Vec<(f64, Figure)>,
-    /// The line: at zero, and its slope.
+    /// Intercept and slope of the fitted line.
     pub(crate) line: (f64, f64),
 }
 
@@ -78,7 +78,7 @@ impl fmt::Display for Cell {
     }
 }
 
-/// Three digits that matter; the spread only where there is one.
+/// Three significant digits; the spread only if there is one.
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { median, low, high } = *self;
@@ -93,7 +93,7 @@ impl fmt::Display for Figure {
     }
 }
 
-/// Where `results` are kept as JSON, below cargo's target folder.
+/// The path of a bench's JSON file, below cargo's target directory.
 pub(crate) fn path_of(name: &str) -> std::path::PathBuf {
     let tmp = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
     tmp.with_file_name("bench").join(name).with_extension("json")

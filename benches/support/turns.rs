@@ -1,8 +1,8 @@
-//! Contestants that take turns, so that a noisy machine is noisy for each.
+//! Interleaved measurement, so that noise of the machine affects all contestants alike.
 
 use crate::measure::{Samples, timed};
 
-/// `rounds` times of each contestant in µs, after a few that warm everything up.
+/// `rounds` times of each contestant in µs, after `WARM_UP` rounds that are not counted.
 pub(crate) fn take_turns<const N: usize>(
     rounds: usize,
     mut contestants: [&mut dyn FnMut(); N],
