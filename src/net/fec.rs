@@ -1,9 +1,9 @@
-//! Parity: Reed-Solomon over the chunks of one frame, so that any of them can be missing.
+//! Parity: Reed-Solomon over the chunks of one frame, to recover any that are missing.
 //!
-//! One shard is one chunk's bytes. A frame's source chunks are dealt out to *blocks*, and
-//! each block gets parity of its own; any parity chunk mends any missing chunk of its
-//! block. What a parity chunk holds depends on the frame and on the chunk's index alone,
-//! not on how many were made before, so a sender can make fresh ones when it is asked.
+//! Each shard is one chunk's bytes. A frame's source chunks are distributed over *blocks*, and each
+//! block has its own parity; any parity chunk can replace any missing chunk of its block. The
+//! contents of a parity chunk depend only on the frame and the chunk's index, not on how many were
+//! made before, so a sender can make fresh ones for each NACK.
 //!
 //! ```text
 //! source chunk i  ─► block i mod B         B = source chunks / 192, rounded up
@@ -11,8 +11,8 @@
 //! ```
 //!
 //! The code is that of Lin, Chung and Han, "Novel polynomial basis and its application to
-//! Reed-Solomon erasure codes" (FOCS 2014), over GF(2¹⁶), as `reed-solomon-simd` has it;
-//! `docs/PROTOCOL.md` §3.4 defines it by one sum, which a test here checks.
+//! Reed-Solomon erasure codes" (FOCS 2014), over GF(2¹⁶), as implemented by `reed-solomon-simd`;
+//! `docs/PROTOCOL.md` §3.5 defines it by one sum, which a test here checks.
 
 use std::ops::Range;
 
@@ -21,7 +21,7 @@ use reed_solomon_simd::{
     rate::{HighRateDecoder, HighRateEncoder, RateDecoder, RateEncoder},
 };
 
-/// How the chunks of one frame belong to blocks; follows from the number of source chunks alone.
+/// The assignment of one frame's chunks to blocks. It depends only on the number of source chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocks {
     source_chunks: u16,
@@ -39,41 +39,41 @@ impl Blocks {
         Self { source_chunks, count, capacity }
     }
 
-    /// How many blocks there are, B.
+    /// The number of blocks, B.
     pub fn count(self) -> u16 {
         self.count
     }
 
-    /// How many parity chunks each block can have, C: a power of two, and at least a third of
-    /// the block's source chunks.
+    /// The maximum number of parity chunks per block, C: a power of two, at least 16 and at least a
+    /// third of the block's source chunks.
     pub fn capacity(self) -> u16 {
         self.capacity
     }
 
-    /// How many parity chunks the frame can have; none beyond the last index that a chunk can have.
+    /// The maximum number of parity chunks of the frame, within the range of chunk indices.
     pub fn parity_capacity(self) -> u16 {
         let all = u32::from(self.count) * u32::from(self.capacity);
         all.min(u32::from(u16::MAX - self.source_chunks) + 1).min(u32::from(u16::MAX)) as u16
     }
 
-    /// How many source chunks `block` has.
+    /// The number of source chunks in `block`.
     pub fn source_in(self, block: u16) -> u16 {
         (self.source_chunks - block).div_ceil(self.count)
     }
 
-    /// The block that a chunk belongs to, and its place among that block's chunks of its sort.
-    /// `index` counts source chunks, or parity chunks from their own zero.
+    /// The block of a chunk, and the chunk's place among the block's chunks of its kind. `index`
+    /// counts source chunks, or parity chunks from their own zero.
     pub fn place(self, index: u16) -> (u16, u16) {
         (index % self.count, index / self.count)
     }
 
-    /// The reverse of [`place`](Self::place).
+    /// The inverse of [`place`](Self::place).
     pub fn index(self, block: u16, nth: u16) -> u16 {
         nth * self.count + block
     }
 }
 
-/// Makes parity chunks. Keeps its working memory from frame to frame.
+/// Makes parity chunks. Its working memory is reused from frame to frame.
 pub struct ParityEncoder {
     code: HighRateEncoder<BlockEngine>,
     /// One source chunk, zero-padded.
@@ -81,18 +81,19 @@ pub struct ParityEncoder {
 }
 
 impl ParityEncoder {
-    /// An encoder; the first one of a process waits for [`warm`].
+    /// Creates an encoder. The first one of a process fills the tables, as [`warm`] does.
     pub fn new() -> Self {
         let (source, parity, len) = SMALLEST;
         let code = HighRateEncoder::new(source, parity, len, BlockEngine::new(), None);
         Self { code: code.expect("the smallest code is one"), chunk: Vec::new() }
     }
 
-    /// Writes parity chunks `wanted` of a frame one after another into `out`, each `chunk_len`
+    /// Writes the parity chunks `wanted` of a frame to `out`, concatenated, each of `chunk_len`
     /// bytes, which is even and not zero. `wanted` lies within [`Blocks::parity_capacity`].
     ///
     /// `source(i, bytes)` writes source chunk `i` to the front of `bytes`, which are `chunk_len`
-    /// zeros. The working memory grows to 192 × `chunk_len`, [`MAX_WORK`] at most, and stays.
+    /// zeros. The working memory grows to 192 × `chunk_len` bytes, at most [`MAX_WORK`], and is
+    /// kept.
     pub fn encode(
         &mut self,
         blocks: Blocks,
@@ -117,7 +118,7 @@ impl ParityEncoder {
         }
     }
 
-    /// The first `count` parity chunks of one block, and maybe more.
+    /// The first `count` parity chunks of one block, and possibly more.
     fn encode_block(
         &mut self,
         blocks: Blocks,
@@ -127,7 +128,7 @@ impl ParityEncoder {
         source: &mut impl FnMut(u16, &mut [u8]),
     ) -> reed_solomon_simd::EncoderResult<'_> {
         let sources = blocks.source_in(block);
-        // The code is told apart by the next power of two of the count alone, and that must be C.
+        // The code depends on the count only through its next power of two, which must be C.
         let count = count.max(blocks.capacity / 2 + 1);
         let len = usize::from(chunk_len);
         self.code
@@ -143,39 +144,40 @@ impl ParityEncoder {
     }
 }
 
-/// Finds missing source chunks from parity chunks. Keeps its working memory from frame to frame.
+/// Recovers missing source chunks from parity chunks. Its working memory is reused from frame to
+/// frame.
 pub struct ParityDecoder {
     code: HighRateDecoder<BlockEngine>,
     chunk: Vec<u8>,
 }
 
-/// What one frame has, and where the missing chunks go.
+/// A frame with missing chunks, which are written into its body.
 pub struct Damaged<'a> {
-    /// How its chunks belong to blocks.
+    /// The assignment of its chunks to blocks.
     pub blocks: Blocks,
     /// Bytes of each chunk; even.
     pub chunk_len: u16,
-    /// The frame body: source chunk i stands at i × `chunk_len`, the last may be short.
+    /// The frame body. Source chunk i begins at i × `chunk_len`; the last may be short.
     pub body: &'a mut [u8],
 }
 
 impl ParityDecoder {
-    /// A decoder; the first one of a process waits for [`warm`].
+    /// Creates a decoder. The first one of a process fills the tables, as [`warm`] does.
     pub fn new() -> Self {
         let (source, parity, len) = SMALLEST;
         let code = HighRateDecoder::new(source, parity, len, BlockEngine::new(), None);
         Self { code: code.expect("the smallest code is one"), chunk: Vec::new() }
     }
 
-    /// Writes the missing source chunks of one block into the body; how many they were, or
-    /// `None`, with the body untouched, if there are more than `parity` can mend.
+    /// Writes the missing source chunks of one block into the body and returns their number.
+    /// Returns `None`, with the body unchanged, if there are fewer chunks of `parity`.
     ///
-    /// `has(i)` tells whether source chunk `i` of the frame is there. `parity` are the block's
-    /// parity chunks by their place in the block, each once, below [`Blocks::capacity`], and
-    /// of `chunk_len` bytes; more than are needed are not looked at. The working memory grows to
-    /// 256 × `chunk_len`, [`MAX_WORK`] at most, and stays.
+    /// `has(i)` tells whether source chunk `i` of the frame is present. `parity` yields the block's
+    /// parity chunks with their place in the block, each once, below [`Blocks::capacity`], and of
+    /// `chunk_len` bytes; no more are used than needed. The working memory grows to 256 ×
+    /// `chunk_len` bytes, at most [`MAX_WORK`], and is kept.
     ///
-    /// Whether the result is right is known only from the frame's CRC.
+    /// Only the frame's CRC shows whether the result is correct.
     pub fn repair<'p>(
         &mut self,
         damaged: &mut Damaged<'_>,
@@ -220,8 +222,8 @@ impl ParityDecoder {
     }
 }
 
-/// Fills the tables that all encoders and decoders share: 8 MiB, in about 20 ms. Whoever makes the first one
-/// waits for it, so call it where nobody waits, before a stream starts.
+/// Fills the tables shared by all encoders and decoders: 8 MiB, in about 20 ms. The first encoder
+/// or decoder does this otherwise, so call it before a stream starts.
 pub fn warm() {
     BlockEngine::new();
 }
@@ -255,7 +257,7 @@ fn range_of(chunk: u16, len: usize, body_len: usize) -> Range<usize> {
     start..(start + len).min(body_len)
 }
 
-/// `bytes`, or a copy with zeros behind them in `scratch` if they are fewer than `len`.
+/// `bytes`, or a copy zero-padded to `len` in `scratch` if they are shorter.
 fn padded<'a>(bytes: &'a [u8], len: usize, scratch: &'a mut Vec<u8>) -> &'a [u8] {
     if bytes.len() == len {
         return bytes;
@@ -266,12 +268,12 @@ fn padded<'a>(bytes: &'a [u8], len: usize, scratch: &'a mut Vec<u8>) -> &'a [u8]
     scratch
 }
 
-/// The crate's own engine, but for one step of decoding.
+/// The crate's default engine, except for one step of decoding.
 ///
-/// The crate evaluates the polynomial whose zeros are the erasures at all 65,536 points by a
-/// Walsh-Hadamard transform, 0.2 ms whatever the block. A block has at most 256 points, and
-/// the plain sum over erasures takes 2 to 40 µs. Measured for 98 source chunks: repairing two of
-/// them takes 0.12 instead of 0.32 ms.
+/// The crate evaluates the polynomial whose zeros are the erasures at all 65,536 points with a
+/// Walsh-Hadamard transform, which takes 0.2 ms for any block. A block has at most 256 points, for
+/// which a plain sum over the erasures takes 2 to 40 µs. Measured for 98 source chunks, recovering
+/// two of them takes 0.12 instead of 0.32 ms.
 struct BlockEngine(DefaultEngine);
 
 impl BlockEngine {
@@ -308,8 +310,8 @@ impl Engine for BlockEngine {
         self.0.mul(x, log_m);
     }
 
-    /// Replaces the marks of erasures (1 or 0) by the logarithm of the product of the
-    /// distances to all other erasures, for the points below `truncated_size`.
+    /// Replaces the erasure marks (1 or 0) by the logarithm of the product of the distances to all
+    /// other erasures, for the points below `truncated_size`.
     fn eval_poly(erasures: &mut [GfElement; GF_ORDER], truncated_size: usize) {
         let log = &tables::get_exp_log().log;
         let mut points = [0; MAX_POINTS];
@@ -326,22 +328,23 @@ impl Engine for BlockEngine {
     }
 }
 
-/// Source chunks of a block: 720p and 1080p at quality 80 are one block, 2160p three. Repairing
-/// three blocks of 134 takes as long as one of 400 with as much parity, but a frame that
-/// misses one or two chunks needs one of them. Three times a power of two, so that source and
-/// parity fill a transform of 256 points.
+/// Maximum source chunks per block: 720p and 1080p at quality 80 are one block, 2160p three.
+/// Repairing three blocks of 134 takes as long as one of 400 with as much parity, but a frame that
+/// lacks one or two chunks needs only one of the three. The value is three times a power of two, so
+/// that source and parity fill a transform of 256 points.
 const MAX_BLOCK_SOURCE: u16 = 192;
 
-/// The parity of the smallest frames.
+/// Minimum parity capacity of a block, for the smallest frames.
 const MIN_CAPACITY: u16 = 16;
 
-/// Points of a block: 192 source chunks and 64 parity chunks at most.
+/// Points of a block: at most 192 source chunks and 64 parity chunks.
 const MAX_POINTS: usize = 256;
 
-/// Working memory of an encoder or a decoder at most, in bytes: all points, with the largest datagrams.
+/// Maximum working memory of an encoder or a decoder, in bytes: all points, with the largest
+/// datagrams.
 pub const MAX_WORK: usize = MAX_POINTS << 16;
 
-/// What a code is made with before its first frame: source chunks, parity chunks, bytes.
+/// The size of a code before its first frame: source chunks, parity chunks, bytes.
 const SMALLEST: (usize, usize, usize) = (1, 1, 64);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the stream layer carries: frames, their ids, and the session they belong to.
+//! Frames, their ids, and session ids.
 
 use std::{
     cmp::Ordering,
@@ -10,29 +10,30 @@ use std::{
 
 use crate::net::{pool::FrameBuf, time::MediaTime};
 
-/// The number of a frame in its session. Wraps around; compared as in RFC 1982.
+/// The number of a frame in its session. It wraps around, and compares as in RFC 1982.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FrameId(pub u32);
 
 impl FrameId {
-    /// The id that follows this one.
+    /// The next id.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
     }
 
-    /// How many ids lie from this one to a `later` one.
+    /// The number of ids from this one to a `later` one.
     pub fn distance_to(self, later: Self) -> u64 {
         u64::from(later.0.wrapping_sub(self.0))
     }
 
-    /// Whether this frame came before `other`, across a wrap-around (RFC 1982:
-    /// true while the two are less than 2³¹ apart).
+    /// Whether this frame comes before `other`, across a wrap-around (RFC 1982: valid while the two
+    /// are less than 2³¹ apart).
     pub fn is_before(self, other: Self) -> bool {
         self.serial_cmp(other) == Ordering::Less
     }
 
-    /// The order of two ids of one session. Not `Ord`, since serial order is not transitive.
+    /// Serial-number order of two ids of one session. Not `Ord`, since serial order is not
+    /// transitive.
     pub fn serial_cmp(self, other: Self) -> Ordering {
         (self.0.wrapping_sub(other.0) as i32).cmp(&0)
     }
@@ -44,12 +45,12 @@ impl fmt::Display for FrameId {
     }
 }
 
-/// The id of a session: drawn at random by the side that dials, never zero.
+/// A session's id, chosen at random by the dialing side; never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId(u32);
 
 impl SessionId {
-    /// `None` for zero, which no session has.
+    /// `None` for zero, which is not a session's id.
     pub fn new(id: u32) -> Option<Self> {
         (id != 0).then_some(Self(id))
     }
@@ -66,32 +67,32 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// One encoded picture on its way out. Cloning shares the bytes.
+/// One encoded picture to be sent. Cloning shares the bytes.
 #[derive(Clone, Debug)]
 pub struct OutgoingFrame {
-    /// The encoded picture, [`MAX_FRAME_LEN`] bytes at most, perhaps not yet to its end.
+    /// The encoded picture of at most [`MAX_FRAME_LEN`] bytes; it may be incomplete.
     pub data: FrameBytes,
     /// When the picture's capture began.
     pub captured: Instant,
 }
 
-/// The bytes of a frame on its way out, of which more may come: the encoder appends, and each
-/// session sends what is there. Clones share them.
+/// The bytes of a frame to be sent, which may still grow: the encoder appends while each session
+/// sends the bytes available. Clones share them.
 #[derive(Clone, Debug)]
 pub struct FrameBytes(Arc<RwLock<Growth>>);
 
-/// A look at the bytes of a frame, at one moment.
+/// Read access to the bytes of a frame at one moment.
 #[derive(Debug)]
 pub struct FrameView<'a>(RwLockReadGuard<'a, Growth>);
 
-/// How far the bytes of a frame have come.
+/// How much of a frame is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// So many are there, and more come.
+    /// This many bytes so far; more will follow.
     SoFar(usize),
-    /// All are there: so many.
+    /// Complete, with this many bytes.
     Whole(usize),
-    /// The rest will never come.
+    /// The frame will never be complete.
     Abandoned,
 }
 
@@ -109,32 +110,32 @@ enum Stage {
 }
 
 impl FrameBytes {
-    /// No bytes yet, and room for `capacity` of them.
+    /// Creates an empty frame with room for `capacity` bytes.
     pub fn growing(capacity: usize) -> Self {
         let growth = Growth { bytes: Vec::with_capacity(capacity), stage: Stage::Growing };
         Self(Arc::new(RwLock::new(growth)))
     }
 
-    /// Adds bytes; on a frame that is whole or abandoned, a bug.
+    /// Appends bytes. Panics if the frame is complete or abandoned.
     pub fn append(&self, bytes: &[u8]) {
         let mut growth = self.write();
         assert_eq!(growth.stage, Stage::Growing, "a frame that has ended grows no more");
         growth.bytes.extend_from_slice(bytes);
     }
 
-    /// Says that all bytes are there.
+    /// Marks the frame as complete.
     pub fn finish(&self) {
         self.write().stage = Stage::Whole;
     }
 
-    /// Says that the rest will never come.
+    /// Marks the frame as abandoned: it will never be complete.
     pub fn abandon(&self) {
         self.write().stage = Stage::Abandoned;
     }
 
-    /// Looks at what is there; it cannot grow meanwhile.
+    /// Locks the bytes for reading; they cannot grow meanwhile.
     pub fn view(&self) -> FrameView<'_> {
-        // Nothing of ours panics under the lock but the assertion, which changes nothing.
+        // Only the assertion in `append` can panic under the lock, before any change.
         FrameView(self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -144,12 +145,12 @@ impl FrameBytes {
 }
 
 impl FrameView<'_> {
-    /// The bytes that are there.
+    /// The bytes so far.
     pub fn bytes(&self) -> &[u8] {
         &self.0.bytes
     }
 
-    /// How far the frame has come.
+    /// How much of the frame is available.
     pub fn progress(&self) -> Progress {
         match self.0.stage {
             Stage::Growing => Progress::SoFar(self.0.bytes.len()),
@@ -159,63 +160,64 @@ impl FrameView<'_> {
     }
 }
 
-/// Of a whole frame.
+/// Creates a complete frame.
 impl From<Vec<u8>> for FrameBytes {
     fn from(bytes: Vec<u8>) -> Self {
         Self(Arc::new(RwLock::new(Growth { bytes, stage: Stage::Whole })))
     }
 }
 
-/// A whole, verified frame as it left the reassembler.
+/// A complete frame with a correct CRC, as returned by the reassembler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedFrame {
-    /// Its number.
+    /// The frame's number.
     pub id: FrameId,
     /// The encoded picture, byte for byte as it was sent.
     pub data: FrameBuf,
     /// When its capture began, on the sender's clock.
     pub captured: MediaTime,
-    /// When the sender handed the first chunk that arrived to its socket, on the sender's clock.
+    /// When the earliest sent of the chunks received was handed to the sender's socket, on the
+    /// sender's clock.
     pub first_sent: MediaTime,
     /// When its first chunk arrived.
     pub first_received: Instant,
-    /// When its last missing chunk arrived, or enough parity to make it.
+    /// When its last missing chunk arrived, or enough parity to recover it.
     pub completed: Instant,
-    /// How many of its chunks were made from parity.
+    /// The number of chunks recovered from parity.
     pub repaired_chunks: u16,
-    /// How long it waited for its repair: from the last source chunk that came by itself to
-    /// `completed`. Where the last of the frame was lost and asked for, from when it would have
-    /// come, at the pace of what came before it. That is hardly less than what the repair has
-    /// added, since the chunk that was lost would mostly not have come after those. `None` if it
-    /// was neither mended nor asked for.
+    /// How long the frame waited for repair: from the last source chunk before any NACK to
+    /// `completed`. If the frame's end was lost and requested, the wait starts when the end was
+    /// due, extrapolated from the pace of the chunks before. This is about what the repair added,
+    /// since the lost chunk would mostly not have arrived after those. `None` if the frame was
+    /// neither recovered from parity nor requested.
     pub repair_delay: Option<Duration>,
 }
 
-/// What of a frame that is being put together is there without a gap.
+/// The contiguous prefix of a frame in reassembly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameBeginning<'a> {
-    /// Its number.
+    /// The frame's number.
     pub id: FrameId,
-    /// Its first bytes. Each chunk has been verified, the frame has not.
+    /// Its first bytes. Each chunk has been verified, but not the frame.
     pub bytes: &'a [u8],
 }
 
-/// What has come of a frame that is not whole.
+/// The received parts of an incomplete frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TornFrame {
-    /// Its number.
+    /// The frame's number.
     pub id: FrameId,
-    /// The encoded picture up to the last byte that has come; in the gaps there is anything.
+    /// The encoded picture up to the last byte received; gaps have unspecified contents.
     pub data: FrameBuf,
-    /// Where there are bytes of it: ranges in order, with gaps between them. Each chunk has been
-    /// verified, the frame has not.
+    /// Ranges of received bytes, in order, with gaps between them. Each chunk has been verified,
+    /// but not the frame.
     pub present: Vec<Range<usize>>,
 }
 
-/// The largest frame, in bytes.
+/// The maximum size of a frame, in bytes.
 ///
-/// 2160p at quality 95 of noisy video is 5 MB. What one hostile datagram can make
-/// a receiver set aside is bounded by this.
+/// Noisy 2160p video at quality 95 takes 5 MB. This bounds the memory that one hostile datagram can
+/// make a receiver allocate.
 pub const MAX_FRAME_LEN: usize = 8 << 20;
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! Packetize: one frame to chunks, each the body of one video datagram.
+//! Packetizer: cuts one frame into chunks, each the body of one video datagram.
 //!
-//! Knows no peer: the session puts its own prelude and checksum around each body,
-//! so one frame can go to several receivers. A frame may still grow while its first chunks
-//! leave; then those do not say how long it will be.
+//! It is independent of the peer: the session adds its own prelude and checksum to each body, so
+//! one frame can go to several receivers. A frame may still grow while its first chunks are sent;
+//! those chunks do not carry its length.
 //!
-//! Parity chunks leave among the source chunks of the frame's second half, so that a burst that
-//! takes the end does not take them all; and before the last source chunk, which is thus the end of
-//! the sending, and alone short:
+//! Parity chunks are sent among the source chunks of the frame's second half, so that a burst at
+//! the end does not take all of them. They come before the last source chunk, which therefore ends
+//! the frame and is the only chunk that may be short:
 //!
 //! ```text
 //! 0  1  2  3  4  5  P0  6  7  P1  8  9  P2  10        11 source chunks, 3 parity chunks
@@ -24,12 +24,12 @@ use crate::net::{
     },
 };
 
-/// A cursor over the chunks of one frame, whose bytes it is shown each time.
+/// A cursor over the chunks of one frame. Each call takes the frame's data.
 #[derive(Clone, Debug)]
 pub struct Packetizer {
     frame: FrameId,
     captured: MediaTime,
-    /// The CRC of the data that is out.
+    /// The CRC of the data sent so far.
     crc: u32,
     chunk_len: u16,
     /// The next source chunk.
@@ -40,33 +40,33 @@ pub struct Packetizer {
 /// The parity chunks of one frame.
 #[derive(Clone, Debug, Default)]
 struct Parity {
-    /// Whether it has been decided how many there are.
+    /// Whether their number has been decided.
     is_made: bool,
-    /// How many there are.
+    /// Their number.
     count: u16,
-    /// How many are out.
+    /// How many have been sent.
     sent: u16,
-    /// The source chunk that they begin behind, at the earliest.
+    /// The source chunk after which they may begin.
     from: u16,
-    /// The chunks, one after another.
+    /// The chunks, concatenated.
     bytes: Vec<u8>,
 }
 
-/// What a packetizer has to give.
+/// The next step of a packetizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// A chunk, to be emitted.
+    /// A chunk to emit.
     Chunk(NextChunk),
-    /// Nothing, until the frame has grown.
+    /// No chunk until the frame has grown.
     Waiting,
-    /// Nothing any more: all chunks are out.
+    /// All chunks have been emitted.
     Finished,
-    /// Nothing any more, though chunks are missing: the frame was abandoned, or has grown
-    /// beyond [`MAX_FRAME_LEN`] or 65,535 chunks.
+    /// No more chunks, though some are missing: the frame was abandoned, is empty, or exceeds
+    /// [`MAX_FRAME_LEN`] or 65,535 chunks.
     Abandoned,
 }
 
-/// The next chunk of a frame, as it stands.
+/// The next chunk of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextChunk {
     header: VideoHeader,
@@ -80,24 +80,24 @@ impl NextChunk {
 }
 
 impl Packetizer {
-    /// Starts on a frame that is cut into chunks of `chunk_len` bytes, even and not zero.
+    /// Starts a frame with chunks of `chunk_len` bytes, which is even and not zero.
     pub fn new(frame: FrameId, captured: MediaTime, chunk_len: u16) -> Self {
         Self { frame, captured, crc: 0, chunk_len, next_chunk: 0, parity: Parity::default() }
     }
 
-    /// The frame's source chunks, as soon as its end is known, and as long as no parity has been
-    /// made for it: then is the time for [`protect`](Self::protect).
+    /// The number of source chunks, once the frame's end is known and until parity has been
+    /// decided: the time to call [`protect`](Self::protect).
     pub fn unprotected(&self, data: &FrameView<'_>) -> Option<u16> {
         let extent = self.extent(data).filter(|_| !self.parity.is_made)?;
         (self.next_chunk < extent.source_chunks).then_some(extent.source_chunks)
     }
 
-    /// Makes `count` parity chunks, [`Blocks::parity_capacity`] at most, in `memory`, which
-    /// [`into_memory`](Self::into_memory) gives back. Nothing happens unless the frame is
+    /// Makes `count` parity chunks, at most [`Blocks::parity_capacity`], in `memory`, which
+    /// [`into_memory`](Self::into_memory) returns. Has no effect unless the frame is
     /// [`unprotected`](Self::unprotected).
     ///
-    /// What of the picture has not left yet is hashed here, and again when it leaves: parity covers
-    /// the frame's CRC.
+    /// The part of the picture that has not been sent yet is hashed here, and again when it is
+    /// sent, since parity covers the frame's CRC.
     pub fn protect(
         &mut self,
         data: &FrameView<'_>,
@@ -127,7 +127,7 @@ impl Packetizer {
         encoder.encode(blocks, self.chunk_len, wanted, source, &mut self.parity.bytes);
     }
 
-    /// The memory of the parity chunks, for the next frame.
+    /// Returns the memory of the parity chunks, for reuse by the next frame.
     pub fn into_memory(self) -> Vec<u8> {
         self.parity.bytes
     }
@@ -144,8 +144,8 @@ impl Packetizer {
         }
     }
 
-    /// The CRC-32 of the picture, as it stands at the end of the frame body; known once all
-    /// chunks are out.
+    /// The CRC-32 of the picture, as it stands at the end of the frame body; valid once all chunks
+    /// have been emitted.
     pub fn crc(&self) -> [u8; FRAME_CRC_LEN] {
         self.crc.to_be_bytes()
     }
@@ -165,12 +165,12 @@ impl Packetizer {
         self.frame
     }
 
-    /// Whether the first chunk is yet to come.
+    /// Whether no source chunk has been emitted yet.
     pub fn is_untouched(&self) -> bool {
         self.next_chunk == 0
     }
 
-    /// What comes next of the frame whose data is this.
+    /// The next step for the frame with this `data`.
     #[inline(always)]
     pub fn next(&self, data: &FrameView<'_>) -> Next {
         let extent = self.extent(data);
@@ -184,8 +184,8 @@ impl Packetizer {
             return Next::Chunk(NextChunk { header: self.header(Some(extent), chunk) });
         }
         let header = self.header(extent, self.next_chunk);
-        // While the frame grows, a chunk that the data fills is surely not the last, since the
-        // CRC comes behind it.
+        // While the frame grows, a chunk filled by the data cannot be the last, since the CRC
+        // follows.
         let full_at = header.offset() + usize::from(self.chunk_len);
         match extent {
             None if full_at > MAX_FRAME_LEN || self.next_chunk == u16::MAX => Next::Abandoned,
@@ -194,7 +194,7 @@ impl Packetizer {
         }
     }
 
-    /// How many chunks of this data can be emitted now, parity among them.
+    /// How many chunks of this data can be emitted now, with parity.
     pub fn ready(&self, data: &FrameView<'_>) -> usize {
         let (len, chunk_len) = (data.bytes().len(), usize::from(self.chunk_len));
         let chunks = match data.progress() {
@@ -206,10 +206,10 @@ impl Packetizer {
         source + usize::from(if source > 0 { self.parity.count - self.parity.sent } else { 0 })
     }
 
-    /// Writes `chunk`, which [`next`](Self::next) gave of the same `data`, to `body`, which is as
-    /// long, stamped with the frame's `age`: the time from its capture to now. Returns the
-    /// chunk's bytes, which stand at the body's end, as hashed on the way: once, for the frame's
-    /// CRC and for the datagram's.
+    /// Writes `chunk`, which [`next`](Self::next) returned for the same `data`, to `body`, which
+    /// has [`NextChunk::body_len`] bytes. `age` is the time since the frame's capture. Returns the
+    /// length and CRC of the payload at the end of `body`, which is hashed only once for the
+    /// frame's CRC and the datagram's.
     pub fn emit(
         &mut self,
         data: &FrameView<'_>,
@@ -267,7 +267,7 @@ impl Packetizer {
 }
 
 impl Parity {
-    /// Whether a parity chunk comes before source chunk `source`: they are spread evenly over the
+    /// Whether a parity chunk comes before source chunk `source`. They are spread evenly over the
     /// places between the source chunks from `from` to the last.
     fn is_next(&self, source: u16, extent: Extent) -> bool {
         if self.sent == self.count {
@@ -292,7 +292,7 @@ mod tests {
         Packetizer::new(FrameId(1), MediaTime::default(), chunk_len)
     }
 
-    /// The bodies that can be had now, and what is said afterwards.
+    /// The bodies available now, and the step after them.
     fn take(packetizer: &mut Packetizer, data: &FrameBytes) -> (Vec<Vec<u8>>, Next) {
         let data = data.view();
         let (mut all, mut joiner) = (Vec::new(), Joiner::default());
@@ -371,7 +371,8 @@ mod tests {
         assert_eq!(take(&mut packetizer, &growing), (vec![], Next::Abandoned));
     }
 
-    /// A frame of `len` bytes in chunks of 10 with `parity` chunks, made once `before` are out.
+    /// A frame of `len` bytes in chunks of 10, with `parity` chunks made after `before` chunks were
+    /// sent.
     fn protected(len: usize, parity: u16, before: usize) -> Vec<Vec<u8>> {
         let (data, mut packetizer) = (FrameBytes::from(numbered(len)), packetizer(10));
         let (mut encoder, mut joiner) = (ParityEncoder::new(), Joiner::default());

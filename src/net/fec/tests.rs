@@ -1,4 +1,4 @@
-//! Parity that mends, and that is what the specification says.
+//! Parity recovers lost chunks, and conforms to the specification.
 
 use super::*;
 use proptest::prelude::*;
@@ -30,7 +30,7 @@ impl Frame {
         out
     }
 
-    /// Loses `missing`, and repairs every block from the parity chunks `kept`.
+    /// Loses `missing`, and recovers every block from the parity chunks `kept`.
     fn lose_and_repair(&self, missing: &[u16], kept: &[u16]) -> (Option<usize>, Vec<u8>) {
         let all = self.parity(0..self.blocks.parity_capacity());
         let mut body = self.body.clone();
@@ -159,7 +159,7 @@ proptest! {
         for block in 0..blocks.count() {
             let lost = missing.iter().filter(|&&c| blocks.place(c).0 == block).count() as u16;
             prop_assume!(lost <= blocks.capacity());
-            // Any run of consecutive places, in any direction.
+            // Any run of consecutive places, in reverse order.
             let start = (kept_seed >> (block * 7)) as u16 % (blocks.capacity() - lost + 1);
             kept.extend((start..start + lost).rev().map(|nth| blocks.index(block, nth)));
         }
@@ -217,7 +217,7 @@ impl SlowField {
         result
     }
 
-    /// The product of point + e(v) over v in 0..c, leaving out the one that is zero.
+    /// The product of point + e(v) over v in 0..c, without the factor that is zero.
     fn product(point: u16, c: u16) -> u16 {
         let factors = (0..c).map(|v| point ^ Self::element(v)).filter(|&f| f != 0);
         factors.fold(1, Self::times)
