@@ -1,4 +1,4 @@
-//! What people write and what their files hold: keys, known peers, codes, and the values of options.
+//! User input and files: keys, known peers, codes, and the values of options.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use crate::{
     },
 };
 
-/// The bytes are the contents of a file, a line of it, a code, and the value of any option. What is
-/// understood is written as something that is understood as the same.
+/// The bytes are a file, a line of it, a code, and the value of any option. What parses is
+/// formatted as something that parses to the same value.
 pub fn config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     files(&text);
@@ -80,7 +80,7 @@ fn options(text: &str) {
         assert!(time >= Duration::from_millis(100));
     }
     assert!(values::playout_delay(text).unwrap_or_default() <= Duration::from_secs(1));
-    // No more to promise than that they do not panic.
+    // These must only not panic.
     let _ = (values::offload(text), values::dscp(text), values::strips(text), values::fec(text));
     if let Ok(size) = text.parse::<Size>() {
         assert!([size.width, size.height].iter().all(|side| (MIN_SIDE..=MAX_SIDE).contains(side)));

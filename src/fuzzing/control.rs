@@ -1,4 +1,4 @@
-//! Control messages and how they are framed, as they are once they have been decrypted.
+//! Control messages and their framing, after decryption.
 
 use super::text::assert_clean;
 use crate::net::wire::{
@@ -8,14 +8,14 @@ use crate::net::wire::{
     text::{MAX_LINE_CHARS, MAX_NAME_CHARS},
 };
 
-/// The bytes are what comes over a control connection, and a message.
+/// The bytes are the data of a control connection, and a message.
 pub fn control(bytes: &[u8]) {
     preface(bytes);
     framed(bytes);
     message(bytes);
 }
 
-/// A preface that has come in part says nothing else than the whole.
+/// A part of a preface gives no result other than that of the whole.
 fn preface(bytes: &[u8]) {
     let whole = parse_preface(bytes);
     match whole {
@@ -29,7 +29,7 @@ fn preface(bytes: &[u8]) {
     }
 }
 
-/// What is cut from the stream is framed as the same bytes, and nothing of it is left out.
+/// Framed messages are framed again as the same bytes, and none is omitted.
 fn framed(bytes: &[u8]) {
     let (mut rest, mut again) = (bytes, Vec::new());
     while let Ok(Some((message, len))) = parse_framed(rest) {
@@ -41,7 +41,8 @@ fn framed(bytes: &[u8]) {
     assert!(bytes.starts_with(&again) && again.len() + rest.len() == bytes.len());
 }
 
-/// A message is read back as it is written, fits into a frame, and its texts are harmless.
+/// A message is serialized to a form that parses to the same message and fits a frame. Its texts
+/// are harmless.
 fn message(bytes: &[u8]) {
     let Ok(message) = Message::from_bytes(bytes) else { return };
     let written = message.to_bytes();
@@ -56,5 +57,5 @@ fn message(bytes: &[u8]) {
     }
 }
 
-/// What the handshake may add to a message: a key and two tags.
+/// The most that the handshake adds to a message, in bytes: a key and two tags.
 const NOISE_LEN: usize = 64;

@@ -1,4 +1,4 @@
-//! Two endpoints that meet, and everything that can happen on the way between them.
+//! Two endpoints, and everything that can happen on the path between them.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -26,12 +26,12 @@ use crate::{
     },
 };
 
-/// The bytes say who the two are, what they do, and what becomes of what they say: it comes in pieces,
-/// in another order, twice, changed or not at all, and others say something too.
+/// The bytes select the two sides, their actions, and the fate of their messages: these arrive in
+/// pieces, reordered, repeated, changed or not at all, and strangers send messages too.
 ///
-/// What one side hears the other has said, and nobody else; what it shows the other has sent.
+/// Each side receives only text that the other has sent, and only frames that were sent.
 pub fn endpoints(bytes: &[u8]) {
-    // Bytes that run out read as zeros; nothing else ends a sequence early.
+    // Bytes that run out read as zeros; no other error ends a sequence early.
     let _ = Play::new(&mut Unstructured::new(bytes)).and_then(Play::play);
 }
 
@@ -39,7 +39,7 @@ struct Play<'a, 'b> {
     ops: &'a mut Unstructured<'b>,
     now: Instant,
     sides: [Side; 2],
-    /// Whether the two may ever meet: they have the same code, or none.
+    /// Whether the two can complete a handshake: they have the same code, or none.
     may_meet: bool,
     is_controlled: bool,
     is_sealed: bool,
@@ -47,9 +47,9 @@ struct Play<'a, 'b> {
     dialled: Option<ConnId>,
     pipe: Option<Pipe>,
     stranger: Option<ConnId>,
-    /// What the dialler has written on any connection.
+    /// Everything the dialler has written on any connection.
     recorded: Vec<Vec<u8>>,
-    /// Datagrams under way: to whom, and their bytes.
+    /// Datagrams in flight: the receiving side and the bytes.
     datagrams: VecDeque<(usize, Vec<u8>)>,
     sent: HashSet<Vec<u8>>,
 }
@@ -57,12 +57,12 @@ struct Play<'a, 'b> {
 struct Side {
     endpoint: Endpoint,
     said: usize,
-    /// The number of the last line that it has heard.
+    /// The number of the last text line that it has received.
     heard: Option<usize>,
     asked: Vec<AskId>,
 }
 
-/// The control connection: each side's handle, and what is under way to it.
+/// The control connection: each side's id, and the data in flight to it.
 struct Pipe {
     conns: [ConnId; 2],
     to: [VecDeque<Vec<u8>>; 2],
@@ -144,7 +144,7 @@ impl<'a, 'b> Play<'a, 'b> {
         Ok(())
     }
 
-    /// Does what is due, hears what both sides have to say, and checks it.
+    /// Does what is due, drains both sides' output, and checks it.
     fn settle(&mut self) {
         for side in [DIALLER, LISTENER] {
             self.sides[side].endpoint.handle_timeout(self.now);
@@ -244,7 +244,7 @@ impl<'a, 'b> Play<'a, 'b> {
         self.sides[DIALLER].endpoint.handle_connected(self.now, dialled);
     }
 
-    /// The connection breaks, for whoever has not closed it.
+    /// The connection breaks for each side that has not closed it.
     fn cut(&mut self) {
         let Some(pipe) = self.pipe.take() else { return };
         for side in [DIALLER, LISTENER] {
@@ -254,7 +254,7 @@ impl<'a, 'b> Play<'a, 'b> {
         }
     }
 
-    /// What was written next to one side, or a piece of it.
+    /// Delivers the next write to one side, or a piece of it.
     fn deliver_written(&mut self, in_pieces: bool) -> Result<()> {
         let side = usize::from(self.ops.arbitrary::<bool>()?);
         let Some(pipe) = &mut self.pipe else { return Ok(()) };
@@ -275,7 +275,7 @@ impl<'a, 'b> Play<'a, 'b> {
         Ok(())
     }
 
-    /// Something happens to what was written: it is changed, lost, said twice, or in another order.
+    /// Tampers with a write: it is changed, lost, repeated or reordered.
     fn mangle(&mut self) -> Result<()> {
         let side = usize::from(self.ops.arbitrary::<bool>()?);
         let Some(pipe) = &mut self.pipe else { return Ok(()) };
@@ -344,8 +344,8 @@ impl<'a, 'b> Play<'a, 'b> {
         Ok(())
     }
 
-    /// Any datagram under way: taken out or left to come again, perhaps changed, perhaps to whoever
-    /// sent it.
+    /// Delivers any datagram in flight. It is removed or may come again; it may be changed, or
+    /// reflected to its sender.
     fn deliver_datagram(&mut self) -> Result<()> {
         if self.datagrams.is_empty() {
             return Ok(());
@@ -381,7 +381,8 @@ impl<'a, 'b> Play<'a, 'b> {
         Ok(())
     }
 
-    /// Somebody else connects to the listener, and says anything, or what the dialler has said.
+    /// A stranger connects to the listener, and sends arbitrary bytes or what the dialler has
+    /// written.
     fn meet_stranger(&mut self) -> Result<()> {
         if !self.is_controlled {
             return Ok(());
@@ -418,7 +419,7 @@ impl<'a, 'b> Play<'a, 'b> {
         }
     }
 
-    /// For a while everything gets through, and whoever is asked says yes.
+    /// For a while everything is delivered, and every trust decision is positive.
     fn nothing_bad(&mut self) {
         for _ in 0..8 {
             self.connect();
@@ -497,8 +498,8 @@ const STREAM: StreamParams =
 
 const MAX_DATAGRAM_LEN: usize = 600;
 
-/// Longer sequences find nothing that shorter ones do not.
+/// Longer sequences find nothing new.
 const MOST_OPS: usize = 300;
 
-/// A network forgets, too.
+/// The maximum number of datagrams in flight; further ones are dropped.
 const MOST_UNDER_WAY: usize = 100;

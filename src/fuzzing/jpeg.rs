@@ -12,8 +12,8 @@ use crate::video::{
     },
 };
 
-/// The bytes are a stream of JPEGs, and one of a camera. Each frame that is found is a piece of the
-/// stream; each one that can be mended is a JPEG that needs no mending.
+/// The bytes are a stream of JPEGs, and one frame of a camera. Each frame found is a part of the
+/// stream. Each frame that can be normalized becomes a JPEG that needs no further normalizing.
 pub fn jpeg_stream(bytes: &[u8]) {
     let items = items(bytes);
     assert!(items == self::items(BufReader::with_capacity(3, bytes)), "whole or in pieces");
@@ -60,9 +60,9 @@ fn mended(mut frame: Vec<u8>) {
     assert!(frame == before, "nothing is left to mend");
 }
 
-/// The first byte says what is wanted and how the rest, a frame, comes in. Strips, strips while the
-/// frame arrives, and the whole at once make the same picture or none. Whatever it was, a good frame
-/// after it is decoded.
+/// The first byte selects the output format and the number of pieces in which the rest, a frame,
+/// arrives. Decoding in strips, in strips while the frame arrives, and all at once give the same
+/// picture or none. In any case, a good frame is decoded afterwards.
 pub fn jpeg_decode(bytes: &[u8]) {
     let Some((&mode, frame)) = bytes.split_first() else { return };
     let want = if mode & 1 == 0 { Want::Planar } else { Want::Bgr };
@@ -90,12 +90,12 @@ pub fn jpeg_decode(bytes: &[u8]) {
     assert_eq!(split.size(), size);
     match whole {
         Ok(whole) => assert!(want == Want::Bgr || split == whole, "in strips, another picture"),
-        // In a strip without markers it is let pass, as in a frame without any.
+        // Such an error is ignored in a strip without markers, as in a frame without any.
         Err(error) => assert!(error.is_bad_code(), "only strips accept it: {error}"),
     }
 }
 
-/// The picture of this size that `decode` makes, in memory that held `filler`.
+/// The result of `decode` for a frame of this size, in memory that held `filler`.
 fn outcome(
     filler: u8,
     size: Size,
@@ -120,8 +120,8 @@ static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
     frame
 });
 
-/// The standard Huffman tables, and an end marker.
+/// The length of the standard Huffman tables and an end marker, in bytes.
 const MENDING: usize = 422;
 
-/// Enough to be decoded in strips; larger ones only take longer.
+/// Enough to decode in strips; larger frames only take longer.
 const MOST_PIXELS: usize = 130_000;

@@ -1,12 +1,12 @@
-//! Fuzz bodies: each takes any bytes, does something with them that a stranger or a broken file could
-//! make us do, and panics if what must hold then does not.
+//! Fuzz bodies. Each takes arbitrary bytes, does something with them that a stranger or a broken
+//! file could cause, and panics if an invariant is violated.
 //!
-//! Every body is run in two ways: by libFuzzer, which looks for bytes that reach new code (`fuzz/`,
-//! `make fuzz`), and by the ordinary tests on what a seed makes of the corpora (`tests/it/fuzzing.rs`).
-//! Nothing else uses this module, and it may use everything.
+//! Every body runs in two ways: by libFuzzer, which searches for bytes that reach new code
+//! (`fuzz/`, `make fuzz`), and by the ordinary tests on seeded mutations of the corpora
+//! (`tests/it/fuzzing.rs`). Nothing else uses this module, and it may use everything.
 //!
-//! Some bodies take their bytes as they are, some as a sequence of operations, read by
-//! [`arbitrary::Unstructured`]: then any bytes are some sequence.
+//! Some bodies use their bytes directly, others as a sequence of operations, read by
+//! [`arbitrary::Unstructured`], for which any bytes are a valid sequence.
 
 mod config;
 mod control;
@@ -32,10 +32,10 @@ pub use text::text;
 pub use wire::wire;
 pub use y4m::y4m;
 
-/// A body, and what it and its corpus in `fuzz/corpus` are called.
+/// A fuzz target: its name, which is also that of its corpus in `fuzz/corpus`, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All fuzz targets.
 pub const TARGETS: [Target; 12] = [
     ("wire", wire),
     ("control", control),

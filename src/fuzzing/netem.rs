@@ -1,4 +1,4 @@
-//! The bad network: what people write of it, and what it does.
+//! The network emulator: the syntax of its specification, and its behaviour.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::{
     net::netem::{Netem, NetemSpec, REORDER_HOLD},
 };
 
-/// The bytes are a specification; what it describes gets datagrams to carry.
+/// The bytes are a specification. The network it describes carries some datagrams.
 pub fn netem(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let Ok(spec) = text.parse::<NetemSpec>() else { return };
@@ -22,7 +22,8 @@ pub fn netem(bytes: &[u8]) {
     assert_eq!(carried(now, spec), carried(now, spec), "one seed, one network");
 }
 
-/// What arrives of some datagrams, and when; each that was sent is accounted for.
+/// Sends some datagrams and returns those that arrive, with their times. Each datagram sent is
+/// accounted for.
 fn carried(start: Instant, spec: NetemSpec) -> Vec<(Instant, Vec<u8>)> {
     let mut netem = Netem::new(spec);
     let mut arrived = Vec::new();
@@ -53,5 +54,6 @@ const DATAGRAMS: u64 = 64;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A full queue at the bottleneck, one datagram of 8 bytes at 8 kbit/s behind it, and being held back.
+/// The longest delay besides the configured ones: a full queue at the bottleneck, one more datagram
+/// of 8 bytes at 8 kbit/s, and the hold time of reordering.
 const SLOWEST: Duration = REORDER_HOLD.saturating_add(Duration::from_millis(110));

@@ -1,4 +1,4 @@
-//! The reassembler, under any sequence of chunks, waits and questions.
+//! The reassembler, given any sequence of chunks, delays and queries.
 
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,10 @@ use crate::{
     },
 };
 
-/// The bytes say which chunks come of which frames, which of them are invented, and when. A frame
-/// that nobody has tampered with comes out as it was sent or not at all.
+/// The bytes select the chunks that arrive, their frames, which are forged, and when they arrive. A
+/// frame without forged chunks is delivered exactly as it was sent or not at all.
 pub fn reassembler(bytes: &[u8]) {
-    // Bytes that run out read as zeros; nothing else ends a sequence early.
+    // Bytes that run out read as zeros; no other error ends a sequence early.
     let _ = Play::new(&mut Unstructured::new(bytes)).and_then(Play::play);
 }
 
@@ -33,7 +33,7 @@ struct Play<'a, 'b> {
     reassembler: Reassembler,
     frames: Vec<Sent>,
     newest: Option<FrameId>,
-    /// Whether only chunks have come that were sent.
+    /// Whether only chunks that were sent have arrived.
     is_honest: bool,
 }
 
@@ -41,9 +41,9 @@ struct Play<'a, 'b> {
 struct Sent {
     id: FrameId,
     data: Vec<u8>,
-    /// The bodies of its datagrams.
+    /// The bodies of its video datagrams.
     chunks: Vec<Vec<u8>>,
-    /// Whether chunks of its number have come that are not its own.
+    /// Whether forged chunks with its id have arrived.
     is_tampered: bool,
 }
 
@@ -93,7 +93,7 @@ impl<'a, 'b> Play<'a, 'b> {
         Ok(())
     }
 
-    /// A run of chunks of one frame; most of them to the end.
+    /// A run of chunks of one frame, to its end, except one.
     fn many_chunks(&mut self) -> Result<()> {
         let frame = self.ops.choose_index(self.frames.len())?;
         let len = self.frames[frame].chunks.len();
@@ -111,12 +111,12 @@ impl<'a, 'b> Play<'a, 'b> {
         self.take(frame);
     }
 
-    /// A chunk of a frame, changed: of another frame, of another place, with other bytes.
+    /// A changed chunk: with another frame id, place or payload.
     fn other_chunk(&mut self) -> Result<()> {
         let frame = self.ops.choose(&self.frames)?;
         let mut body = self.ops.choose(&frame.chunks)?.clone();
         for _ in 0..self.ops.int_in_range(1..=3)? {
-            // Numbers stay near each other: between distant ones there is no order (RFC 1982).
+            // Ids stay near each other, since distant ones have no order (RFC 1982).
             let at = self.ops.int_in_range(LAST_OF_ID..=body.len() - 1)?;
             body[at] = self.ops.arbitrary()?;
         }
@@ -126,7 +126,7 @@ impl<'a, 'b> Play<'a, 'b> {
         Ok(())
     }
 
-    /// A chunk that claims whatever a header can.
+    /// A forged chunk with an arbitrary header.
     fn invented_chunk(&mut self) -> Result<()> {
         let longest = if self.ops.ratio(1, 8)? { 32_767 } else { 40 };
         let chunk_len = 2 * self.ops.int_in_range(1..=longest)?;
@@ -234,7 +234,7 @@ impl<'a, 'b> Play<'a, 'b> {
         assert_ne!(self.reassembler.torn_due(repairs), due, "each is told once");
     }
 
-    /// What is missing of a frame, and what there is of the newest.
+    /// Queries the missing chunks of a frame and the prefix of the newest.
     fn ask(&mut self) -> Result<()> {
         let id = self.ops.choose(&self.frames)?.id;
         if let Some(missing) = self.reassembler.missing(id) {
@@ -297,16 +297,16 @@ impl Sent {
 
 const DEADLINE: Duration = Duration::from_millis(250);
 
-/// Four being put together, eight remembered.
+/// Four in reassembly, eight remembered.
 const MOST_IN_FLIGHT: usize = 4 + 8;
 
-/// As `Reassembler::memory` promises.
+/// The bound documented at `Reassembler::memory`.
 const MOST_MEMORY: usize = 4 * (MAX_BODY_LEN + MAX_BODY_LEN / 3 * 2 + 2);
 
-/// Longer sequences find nothing that shorter ones do not.
+/// Longer sequences find nothing new.
 const MOST_OPS: usize = 300;
 
-/// The last byte of a frame's number in a chunk's body.
+/// The last byte of the frame id in a chunk's body.
 const LAST_OF_ID: usize = 3;
 
 const CAPTURED: MediaTime = MediaTime::MAX;

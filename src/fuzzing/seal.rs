@@ -1,4 +1,4 @@
-//! Sealed datagrams on a hostile way.
+//! Sealed datagrams on a hostile path.
 
 use std::collections::HashSet;
 
@@ -14,10 +14,10 @@ use crate::net::{
     },
 };
 
-/// The bytes say what one side seals and what is done to it on its way. The other side opens each
-/// datagram once, as it was sealed, and nothing else.
+/// The bytes select what one side seals and what happens to it in transit. The other side opens
+/// each datagram once, as it was sealed, and nothing else.
 pub fn seal(bytes: &[u8]) {
-    // Bytes that run out read as zeros; nothing else ends a sequence early.
+    // Bytes that run out read as zeros; no other error ends a sequence early.
     let _ = Way::new(&mut Unstructured::new(bytes)).and_then(Way::play);
 }
 
@@ -29,9 +29,9 @@ struct Way<'a, 'b> {
     next: u64,
     sealed: Vec<Sealed>,
     tracker: SequenceTracker,
-    /// The numbers that have been opened.
+    /// The sequence numbers opened.
     opened: HashSet<u64>,
-    /// Of the keys that have opened something, the newest, and whether one before it is kept.
+    /// The newest key that has opened something, and whether the one before it is kept.
     epochs: (u64, bool),
 }
 
@@ -90,7 +90,7 @@ impl<'a, 'b> Way<'a, 'b> {
         Ok(())
     }
 
-    /// Any of those sealed so far, perhaps again, perhaps with a bit flipped.
+    /// Delivers any of the datagrams sealed so far, perhaps repeatedly, perhaps with a bit flipped.
     fn deliver(&mut self, flips: bool) -> Result<()> {
         if self.sealed.is_empty() {
             return Ok(());
@@ -124,7 +124,7 @@ impl<'a, 'b> Way<'a, 'b> {
         Ok(())
     }
 
-    /// The window is what it says, computed in the plainest way.
+    /// Checks the replay window against a simple reference implementation.
     fn judge(&self, sequence: u64) {
         let newest = self.opened.iter().max();
         let expected = match newest {
@@ -148,5 +148,5 @@ impl<'a, 'b> Way<'a, 'b> {
 
 const FROM_ANSWERER: Direction = Direction::FromAnswerer;
 
-/// A key seals 2²² datagrams: the protocol's number, written again.
+/// A key seals 2²² datagrams: the protocol's constant, restated.
 const EPOCH_BITS: u32 = 22;

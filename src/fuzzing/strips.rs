@@ -1,4 +1,4 @@
-//! Our own frames: in strips, whole, and torn.
+//! Our own frames: decoded in strips, whole, and torn.
 
 use std::ops::Range;
 
@@ -9,9 +9,9 @@ use crate::video::{
     jpeg::{Decoder, Encoder, Header, MAX_STRIPS, Strips, Want},
 };
 
-/// The bytes say what the picture is, how it is encoded, and what of the frame is lost.
+/// The bytes select the picture, its encoding, and the lost parts of the frame.
 pub fn strips(bytes: &[u8]) {
-    // Bytes that run out read as zeros; nothing else ends this early.
+    // Bytes that run out read as zeros; no other error ends this early.
     let _ = there_and_back(&mut Unstructured::new(bytes));
 }
 
@@ -37,8 +37,8 @@ fn there_and_back(ops: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What `present` does not hold of the frame is wiped: then each row shows the frame or what was
-/// there before.
+/// Overwrites the parts of the frame outside `present`. Each row must then show the frame or the
+/// previous contents.
 fn torn(decoder: &mut Decoder, frame: &mut [u8], present: &[Range<usize>]) {
     let mut whole = Image::empty();
     decoder.decode_whole(frame, Want::Bgr, &mut whole).expect("a JPEG");
@@ -63,7 +63,7 @@ fn torn(decoder: &mut Decoder, frame: &mut [u8], present: &[Range<usize>]) {
     }
 }
 
-/// Mostly small ones; the others are large enough to be decoded in strips.
+/// Mostly small images; the others are large enough to be decoded in strips.
 fn image(ops: &mut Unstructured<'_>) -> Result<Image> {
     let width = ops.int_in_range(16..=400)?;
     let is_large = width > 150 && ops.ratio(1, 24)?;
@@ -89,7 +89,7 @@ fn image(ops: &mut Unstructured<'_>) -> Result<Image> {
     Ok(Image::new(width, height, format, data))
 }
 
-/// What is left of a frame of `len` bytes with a few gaps, which mostly spare the header.
+/// The ranges left of a frame of `len` bytes with a few gaps, which mostly spare the header.
 fn present(ops: &mut Unstructured<'_>, len: usize, scan_data: usize) -> Result<Vec<Range<usize>>> {
     let from = if ops.ratio(7, 8)? { scan_data } else { 0 };
     let mut gaps = Vec::new();

@@ -2,7 +2,7 @@
 
 use crate::net::wire::text::{Line, MAX_LINE_CHARS, MAX_NAME_CHARS, Name};
 
-/// The bytes are a text, as our user types it or as a peer sends it.
+/// The bytes are a text, as typed by our user or sent by a peer.
 pub fn text(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let name = Name::new(&text);
@@ -17,7 +17,8 @@ pub fn text(bytes: &[u8]) {
     assert_eq!(deserialized(&text), line);
 }
 
-/// Nothing in it that a terminal acts on, that hides, or that reorders; no longer than allowed.
+/// Asserts that `text` holds nothing that a terminal interprets, that is hidden, or that reorders
+/// text, and is not longer than allowed.
 pub(super) fn assert_clean(text: &str, max_chars: usize) {
     assert!(!text.is_empty() && text == text.trim());
     assert!(text.chars().count() <= max_chars);
@@ -27,7 +28,7 @@ pub(super) fn assert_clean(text: &str, max_chars: usize) {
     }
 }
 
-/// What a peer's `text` is taken for.
+/// The value deserialized from a peer's `text`.
 fn deserialized<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
     let bytes = postcard::to_stdvec(text).expect("text is plain data");
     postcard::from_bytes(&bytes).ok()

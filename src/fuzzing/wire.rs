@@ -10,12 +10,12 @@ use crate::net::wire::{
     video::{MAX_BODY_LEN, VideoHeader},
 };
 
-/// The bytes are a datagram. What is parsed is emitted as the same bytes, or, where some are not
-/// looked at, as bytes that mean the same.
+/// The bytes are a datagram. What is parsed is emitted as the same bytes or, where some bytes are
+/// ignored, as bytes of the same meaning.
 pub fn wire(bytes: &[u8]) {
     let mut joiner = Joiner::default();
     datagram(bytes, &mut joiner);
-    // A checksum keeps out nobody who can compute it.
+    // Anybody can compute a checksum.
     let mut signed = bytes.to_vec();
     if let Some((content, crc)) = signed.split_last_chunk_mut::<CRC_LEN>() {
         *crc = crc32fast::hash(content).to_be_bytes();

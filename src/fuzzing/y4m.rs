@@ -10,8 +10,8 @@ use crate::video::{
     },
 };
 
-/// The bytes are a stream. Each picture is as the header says, and there are no more of them than
-/// there are bytes for, however they come in.
+/// The bytes are a stream. Each picture matches the header, there are no more of them than the
+/// bytes suffice for, and reading in pieces makes no difference.
 pub fn y4m(bytes: &[u8]) {
     let pictures = pictures(Box::new(Cursor::new(bytes.to_vec())));
     let len: usize = pictures.iter().map(|picture| picture.data.len()).sum();

@@ -180,7 +180,7 @@ mod tests {
         SharedSecret::from_bytes([byte; KEY_LEN])
     }
 
-    /// Both sides after the handshake, or the error.
+    /// Both sides after the handshake, or the index of the message that failed.
     fn meet(
         ours: Option<&SharedSecret>,
         theirs: Option<&SharedSecret>,

@@ -157,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    /// What it was told last.
+    /// Records the last key it was given.
     #[derive(Clone, Default)]
     struct Spy(Arc<Mutex<Vec<u8>>>);
 
