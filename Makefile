@@ -1,4 +1,4 @@
-# Each target installs what it needs: `scripts/setup.sh` asks apt, with sudo only when not root.
+# Each target installs what it needs: `scripts/setup.sh` uses apt, with sudo unless it is root.
 
 .PHONY: demo build test lint unit wide fuzz soak bench install test-camera test-netem clean
 
@@ -27,8 +27,8 @@ unit:
 	scripts/setup.sh test
 	cargo test --locked
 
-# The property tests with WIDE times their cases, from a seed that is drawn now, and ten times the fuzz bodies' rounds: an
-# hour or more. SEED=N plays a run again.
+# Runs the property tests with WIDE times as many cases, from a random seed, and the fuzz bodies with ten times as many
+# rounds. Takes an hour or more. SEED=N replays a run.
 WIDE ?= 100
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 wide: SEED := $(SEED)
@@ -39,26 +39,26 @@ wide:
 	PROPTEST_RNG_SEED=$(SEED) PROPTEST_CASES=$$((256 * $(WIDE))) cargo test --locked --test it contract::
 	UDPCHAT_ROUNDS=200000 cargo test --locked --test it fuzzing::
 
-# Each target for FUZZ_SECONDS, 300 unless told otherwise; docs/TESTING.md has the last table.
+# Fuzzes each target for FUZZ_SECONDS (default 300). docs/TESTING.md has the latest table.
 fuzz:
 	scripts/setup.sh fuzz
 	scripts/fuzz.sh
 
-# Ten minutes at 30 frames a second: memory and latency must stay as they are.
+# Streams for 10 minutes at 30 frames/s: memory and latency must not grow.
 soak: build
 	scripts/soak.sh
 
-# Writes the tables of docs/BENCHMARKS.md and draws docs/charts. As root it also measures a slow link.
+# Writes the tables of docs/BENCHMARKS.md and draws docs/charts. Measuring the slow link needs root.
 bench:
 	scripts/setup.sh build
 	cargo bench --locked --bench transport --bench reassembly --bench codec --bench pipeline
 	cargo bench --locked --bench report -- --write
 
-# Boots a kernel with a virtual camera, if the lab is there; not part of `test`.
+# Boots a virtual machine with a simulated camera, if LABVM is available. Not part of `test`.
 test-camera: build
 	scripts/test-camera.sh
 
-# Streams over every bad way that the kernel can make, if the lab is there: 15 minutes; not part of `test`.
+# Streams over links that the kernel's netem impairs, if LABVM is available. Takes 15 minutes. Not part of `test`.
 test-netem: build
 	scripts/test-netem.sh
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Licences, duplicate versions, origins and known holes of the dependencies, by cargo-deny, which is installed if that
-# works. Known holes need the advisory database, which is fetched; where it cannot be, that is said and no failure.
+# Checks the licences, duplicate versions, sources and security advisories of the dependencies with cargo-deny, which is
+# installed if necessary. If it cannot be installed, or the advisory database cannot be fetched, the script says so and
+# skips that check.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if ! cargo deny --version >/dev/null 2>&1; then

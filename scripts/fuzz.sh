@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fuzzes each target for FUZZ_SECONDS (300), or the targets that are named, and prints a table of it.
-# What is found goes to fuzz/artifacts; the corpora in fuzz/corpus stay as they are.
+# Fuzzes all targets, or those named as arguments, for FUZZ_SECONDS each (default 300), and prints a table of results.
+# Crashing inputs go to fuzz/artifacts; the corpora in fuzz/corpus are not changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${FUZZ_SECONDS:-300}
@@ -17,7 +17,7 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     timeout 900 cargo install --quiet --locked cargo-fuzz || play_seeds "cargo-fuzz cannot be installed"
 fi
 
-# Sanitizers are a nightly's; a stable compiler has them too, if it is told that it is one.
+# Sanitizers need a nightly compiler, or a stable one with RUSTC_BOOTSTRAP=1.
 if cargo +nightly --version >/dev/null 2>&1; then
     fuzz=(cargo +nightly fuzz)
 else
@@ -25,7 +25,7 @@ else
     fuzz=(cargo fuzz)
 fi
 
-# The C of libjpeg-turbo is watched as the Rust is, where clang and its runtime are there.
+# Instruments the C code of libjpeg-turbo, too, if clang and its runtime are installed.
 flags="-fsanitize=address -fsanitize=fuzzer-no-link -g1"
 if clang $flags -x c -o "$work/probe" - <<<'int main(void) { return 0; }' 2>/dev/null; then
     export CC=clang CFLAGS=$flags

@@ -1,5 +1,6 @@
-# Sourced by what runs in a virtual machine: `lab` is the command that boots one and runs what follows in it (LABVM says which),
-# `out` a folder that is gone at the end. Where there is no such command, that is all that is said; $1 is what it would be for.
+# Sourced by scripts that run a command in a virtual machine. Sets `lab` to the command that boots one and runs its arguments
+# in it (LABVM overrides the path), and `out` to a directory that is deleted on exit. Without such a command the script
+# prints that it is skipped and exits with 0; $1 names what the virtual machine is for.
 lab=${LABVM:-../shared/lab/labvm}
 if [ ! -x "$lab" ]; then
     echo "skipped: no virtual machine with $1 (set LABVM to the command that boots one)"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building (setup.sh build), testing (setup.sh test) or fuzzing (setup.sh fuzz) needs, where apt is.
-# Elsewhere it names what is missing; the README lists the packages of other systems.
+# Installs the packages for building (setup.sh build), testing (setup.sh test) or fuzzing (setup.sh fuzz) with apt.
+# Without apt it names missing tools; the README lists the packages of other systems.
 set -euo pipefail
 
 build=(build-essential pkg-config cmake nasm clang libclang-dev libopencv-dev)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The rows of "Loss" in docs/BENCHMARKS.md under the kernel's own netem, in a virtual machine (LABVM, see lab.sh).
-# ROW_SECONDS says how long a row is, ROW_FPS its frames a second, ROWS which (a part of the name), UDPCHAT the binary.
+# Runs the rows of "Loss" in docs/BENCHMARKS.md under the kernel's netem, in a virtual machine (LABVM, see lab.sh).
+# ROW_SECONDS is the length of a row, ROW_FPS its frame rate, ROWS a part of the names to run, UDPCHAT the binary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lab.sh "netem"
@@ -8,12 +8,12 @@ cat >"$out/rows.py" <<'PY'
 import json, os, signal, subprocess, sys, time
 
 program, out, seconds, FPS, only = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
-# About 92 datagrams of 1472 bytes a frame. Both sides share the one core of the virtual machine, where system calls are
-# slow; on a slow machine it may be what is measured, and half as many frames a second say more.
+# About 92 datagrams of 1472 bytes per frame. Both sides share the one core of the virtual machine, where system calls are
+# slow. On a slow machine that core may be the bottleneck; half the frame rate then says more about the network.
 FIXED = ["--quality", "100", "--mtu", "1472"]
-# netem loses what it is given as one piece, so each datagram is a piece of its own.
+# netem loses a GSO batch as a whole, so each datagram is sent separately.
 PATTERN = ["--source", "pattern", "--size", "1280x720", "--fps", str(FPS), "--offload", "batched"]
-# A third of a megabit a second for each frame a second: 10 Mbit/s for 30. As many datagrams wait as pass in 0.12 s.
+# Mbit/s of the narrow link: a third of the frame rate, 10 Mbit/s at 30 frames/s. Its queue holds 0.12 s of datagrams.
 NARROW = FPS // 3
 STEADY = 2
 ROWS = [  # name, netem each way, options, shown at least, overhead at most
@@ -26,7 +26,7 @@ ROWS = [  # name, netem each way, options, shown at least, overhead at most
     ("5 %, parity alone, 25 %", "delay 1ms loss 5%", ["--no-control", "--fec", "25"], 0.995, 0.30),
     ("10 % reordered by up to 3 ms", "delay 3ms reorder 10%", [], 0.9999, 0.05),
     ("1 % twice, 0.1 % corrupted", "delay 1ms duplicate 1% corrupt 0.1%", [], 0.9995, 0.10),
-    # With a rate, netem keeps the order.
+    # With a rate, netem preserves the order.
     ("jitter of 0 to 20 ms", "delay 10ms 10ms rate 1000mbit", [], 0.999, 0.05),
 ]
 
@@ -77,7 +77,7 @@ for name, netem, options, least, most in ROWS:
     print(f"| {name} | {last['completed']} of {known} | {overhead:.1%} | {p95(received[STEADY:]):.1f} | {added:.1f} | {last['repaired_by_parity']} "
           f"| {last['requests']} | {sent[-1]['sender']['answered']} | {lost / (lost + received[-1]['datagrams']['received']):.2%} |", flush=True)
     missed = known - last["completed"]
-    # A share of a few frames is one frame.
+    # Rounded up: in a short row, one frame may be missing.
     if missed > -(-(1 - least) * known // 1) or overhead > most or last["damaged"] or known < 0.8 * FPS * seconds:
         wrong.append(name)
 
