@@ -1,10 +1,10 @@
-//! Where a peer's media clock stands on our own: four-timestamp probes.
+//! Estimates a peer's media clock on the local clock, with four-timestamp probes.
 //!
-//! A probe leaves at t1 (ours), arrives at t2 (theirs), is answered at t3 (theirs), and the
-//! answer arrives at t4 (ours). If both ways take the same time, their clock showed
-//! (t2 + t3) / 2 when ours showed (t1 + t4) / 2; if not, the error is at most half the
-//! round trip (RFC 5905 §8). Queues only ever add delay, so the probe with the shortest
-//! round trip is the best one, until drift has made it worse than a newer one.
+//! A probe leaves at t1 (ours), arrives at t2 (the peer's), is answered at t3 (the peer's), and the
+//! reply arrives at t4 (ours). If both directions take the same time, the peer's clock showed (t2 +
+//! t3) / 2 when ours showed (t1 + t4) / 2; otherwise the error is at most half the round trip
+//! (RFC 5905 §8). Queues only add delay, so the probe with the shortest round trip is the most
+//! accurate, until drift makes it less accurate than a newer one.
 
 use std::{
     collections::VecDeque,
@@ -13,30 +13,30 @@ use std::{
 
 use crate::net::time::MediaTime;
 
-/// An estimate of where a peer's media epoch lies on the local monotonic clock.
+/// An estimate of a peer's media epoch on the local monotonic clock.
 #[derive(Clone, Debug, Default)]
 pub struct ClockOffset {
     exact: Option<Instant>,
     samples: VecDeque<Sample>,
 }
 
-/// A moment of the peer's, on the local clock.
+/// A time of the peer's, on the local clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalTime {
-    /// When it was.
+    /// The estimated time.
     pub at: Instant,
-    /// By how much that may be wrong; zero when both sides read the same clock.
+    /// The maximum error; zero when both sides read the same clock.
     pub error: Duration,
 }
 
 impl ClockOffset {
-    /// The peer reads the clock that we read, and its media time began at `epoch`.
+    /// For a peer that reads the same clock, and whose media time began at `epoch`.
     pub fn exact(epoch: Instant) -> Self {
         Self { exact: Some(epoch), samples: VecDeque::new() }
     }
 
-    /// Takes the four timestamps of one probe. `sent` and `received` are ours; reversed
-    /// ones are ignored.
+    /// Records the four timestamps of one probe. `sent` and `received` are local. Inconsistent
+    /// timestamps are ignored.
     pub fn record(
         &mut self,
         sent: Instant,
@@ -55,8 +55,8 @@ impl ClockOffset {
         self.samples.push_back(Sample { at: received, epoch, rtt });
     }
 
-    /// What `media_time` of the peer is on our clock, judged at `now`; `None` before the first
-    /// probe has come back.
+    /// Converts the peer's `media_time` to the local clock, with the most accurate probe at `now`;
+    /// `None` before the first reply.
     pub fn local(&self, now: Instant, media_time: MediaTime) -> Option<LocalTime> {
         let (epoch, error) = match self.exact {
             Some(epoch) => (epoch, Duration::ZERO),
@@ -83,16 +83,16 @@ struct Sample {
 }
 
 impl Sample {
-    /// Half the round trip, and what two crystals may have drifted apart since.
+    /// Half the round trip, plus the possible drift of two crystals since.
     fn error(&self, now: Instant) -> Duration {
         self.rtt / 2 + now.saturating_duration_since(self.at).mul_f64(DRIFT)
     }
 }
 
-/// Probes remembered; at one a second, the last quarter of a minute.
+/// Probes kept: the last 16 s at one per second, less while the queue is probed.
 const SAMPLES: usize = 16;
 
-/// How far two clocks may drift apart: two crystals of 50 ppm each.
+/// Maximum drift between two clocks: two crystals of 50 ppm each.
 const DRIFT: f64 = 100e-6;
 
 #[cfg(test)]
@@ -101,7 +101,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A peer whose epoch lies `lead` after `start`; the ways there and back take `there` and `back`.
+    /// Probes a peer whose epoch is `lead` after `start`; the directions take `there` and `back`.
     fn probe(
         offset: &mut ClockOffset,
         start: Instant,

@@ -1,8 +1,8 @@
-//! A bad network, in seeded code: `--netem`, and the simulation tests.
+//! A seeded network emulator, for `--netem` and the simulation tests.
 //!
-//! Each datagram meets, in this order: the rate (a bottleneck with a short queue), loss
-//! (independent, or in bursts by the Gilbert–Elliott model), duplication, corruption, delay
-//! with jitter, and reordering. One seed and one input give one output.
+//! Each datagram passes, in this order: the rate (a bottleneck with a short queue), loss
+//! (independent, or in bursts by the Gilbert–Elliott model), duplication, corruption, delay with
+//! jitter, and reordering. The same seed and input give the same output.
 
 use std::{
     cmp::Reverse,
@@ -15,16 +15,16 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use thiserror::Error;
 
-/// What the bad network does. The default does nothing.
+/// The impairments. By default there are none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NetemSpec {
     /// Share of datagrams lost, 0 to 1.
     pub loss: f64,
     /// Mean length of a run of losses, in datagrams; 1 is independent loss.
     pub burst: f64,
-    /// Added to every datagram's way.
+    /// Delay of every datagram.
     pub delay: Duration,
-    /// Added on top, uniformly between zero and this, without changing the order.
+    /// Additional delay, uniform between zero and this, without reordering.
     pub jitter: Duration,
     /// Share of datagrams held back by up to [`REORDER_HOLD`], so that later ones overtake them.
     pub reorder: f64,
@@ -32,15 +32,16 @@ pub struct NetemSpec {
     pub duplicate: f64,
     /// Share of datagrams in which one bit is flipped.
     pub corrupt: f64,
-    /// The bottleneck, in bits a second of UDP payload.
+    /// Rate of the bottleneck, in bits per second of UDP payload; `None` is unlimited.
     pub rate: Option<u64>,
-    /// How long a datagram may wait at the bottleneck; one that would wait longer is dropped.
+    /// Maximum wait of a datagram at the bottleneck; one that would wait longer is dropped.
     pub queue: Duration,
-    /// Where the random numbers begin.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
-/// A bad network's one direction. `T` travels with each datagram: an address, say.
+/// One direction of an emulated network. `T` is passed along with each datagram, such as its
+/// address.
 #[derive(Debug)]
 pub struct Netem<T> {
     spec: NetemSpec,
@@ -53,25 +54,25 @@ pub struct Netem<T> {
     counters: NetemCounters,
 }
 
-/// What the bad network has done.
+/// Counts of datagrams by what happened to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NetemCounters {
-    /// Datagrams that came in.
+    /// Datagrams pushed.
     pub seen: u64,
     /// Lost at random.
     pub lost: u64,
-    /// Dropped since the bottleneck's queue was full.
+    /// Dropped because the bottleneck's queue was full.
     pub overflowed: u64,
-    /// Sent twice.
+    /// Duplicated.
     pub duplicated: u64,
-    /// Damaged.
+    /// Corrupted.
     pub corrupted: u64,
     /// Held back.
     pub reordered: u64,
 }
 
 impl<T: Clone> Netem<T> {
-    /// A network that does what `spec` says.
+    /// Creates a network with these impairments.
     pub fn new(spec: NetemSpec) -> Self {
         Self {
             spec,
@@ -85,13 +86,13 @@ impl<T: Clone> Netem<T> {
         }
     }
 
-    /// From now on the bottleneck carries `rate` bits a second; what waits there already leaves as
-    /// it would have.
+    /// Sets the bottleneck's rate, in bits per second. Datagrams already queued leave at the old
+    /// rate.
     pub fn set_rate(&mut self, rate: Option<u64>) {
         self.spec.rate = rate;
     }
 
-    /// Sends one datagram on its way at `now`.
+    /// Sends one datagram at `now`.
     pub fn push(&mut self, now: Instant, datagram: &[u8], tag: T) {
         self.counters.seen += 1;
         let Some(through) = self.pass_bottleneck(now, datagram.len()) else {
@@ -128,13 +129,13 @@ impl<T: Clone> Netem<T> {
         self.on_the_way.peek().map(|Reverse(o)| o.due)
     }
 
-    /// What it has done so far.
+    /// Counts so far.
     pub fn counters(&self) -> NetemCounters {
         self.counters
     }
 
-    /// When a datagram that comes to the bottleneck at `now` is through it; `None` if its
-    /// queue is full.
+    /// When a datagram that reaches the bottleneck at `now` has passed it; `None` if the queue is
+    /// full.
     fn pass_bottleneck(&mut self, now: Instant, len: usize) -> Option<Instant> {
         let Some(rate) = self.spec.rate else { return Some(now) };
         let starts = self.bottleneck_free.map_or(now, |free| free.max(now));
@@ -146,7 +147,7 @@ impl<T: Clone> Netem<T> {
         Some(through)
     }
 
-    /// Two states: in the bad one everything is lost. The chances of changing state follow from
+    /// Two states, of which the bad one loses everything. The transition probabilities follow from
     /// the loss ratio and the mean burst (Gilbert 1960).
     fn is_lost(&mut self) -> bool {
         let NetemSpec { loss, burst, .. } = self.spec;
@@ -231,23 +232,23 @@ impl Default for NetemSpec {
     }
 }
 
-/// What is wrong with a netem specification.
+/// An error in an emulator specification.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NetemError {
-    /// A part that is no `key=value` of ours.
+    /// Not a known `key=value`.
     #[error(
         "'{0}' is none of loss=2%, burst=4, delay=5ms, jitter=2ms, reorder=1%, duplicate=1%, \
          corrupt=0.1%, rate=20mbit, queue=20ms, seed=7"
     )]
     UnknownKey(String),
-    /// A value that its key does not take.
+    /// A value that the key does not accept.
     #[error("'{value}' is no value for {key}, which takes {takes}")]
     Value {
         /// The key.
         key: &'static str,
-        /// What was given.
+        /// The given value.
         value: String,
-        /// What would do.
+        /// What the key accepts.
         takes: &'static str,
     },
 }
@@ -255,7 +256,7 @@ pub enum NetemError {
 impl FromStr for NetemSpec {
     type Err = NetemError;
 
-    /// Parses `loss=2%,burst=4,delay=5ms,…`; parts not given do nothing.
+    /// Parses `loss=2%,burst=4,delay=5ms,…`; other keys keep their defaults.
     fn from_str(text: &str) -> Result<Self, NetemError> {
         let mut spec = Self::default();
         for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
@@ -326,10 +327,10 @@ fn split_unit(text: &str) -> Option<(f64, &str)> {
     Some((text[..unit_at].trim().parse().ok()?, &text[unit_at..]))
 }
 
-/// How long a reordered datagram is held back at most.
+/// The maximum time for which a reordered datagram is held back.
 pub const REORDER_HOLD: Duration = Duration::from_millis(3);
 
-/// Home routers hold from 20 ms to far too much.
+/// Home routers queue from 20 ms to far too much.
 const DEFAULT_QUEUE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

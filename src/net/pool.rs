@@ -1,4 +1,4 @@
-//! Buffers for frames, used again and again: once a stream runs, nothing is allocated for it.
+//! Reusable buffers for frames: a running stream allocates none.
 
 use std::{
     fmt,
@@ -6,13 +6,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Spare buffers. Clones share them.
+/// A pool of spare buffers. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct FramePool {
     spares: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
-/// The bytes of a frame. When dropped, its buffer goes back to the pool that it came from.
+/// The bytes of a frame. Dropping it returns the buffer to its pool, if it has one.
 pub struct FrameBuf {
     buffer: Vec<u8>,
     len: usize,
@@ -20,12 +20,12 @@ pub struct FrameBuf {
 }
 
 impl FramePool {
-    /// A pool without any buffer yet.
+    /// Creates an empty pool.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A buffer of `len` bytes that hold anything.
+    /// Returns a buffer of `len` bytes with unspecified contents.
     pub fn take(&self, len: usize) -> FrameBuf {
         let buffer = self.lock().pop().filter(|spare| spare.len() <= len.max(SMALL) * 4);
         let mut frame =
@@ -45,13 +45,13 @@ impl FramePool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        // No code of ours can fail under the lock.
+        // No code panics under the lock.
         self.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl FrameBuf {
-    /// Makes it `len` bytes long; what is added holds anything.
+    /// Sets the length to `len` bytes; added bytes have unspecified contents.
     pub fn resize(&mut self, len: usize) {
         if self.buffer.len() < len {
             self.buffer.reserve_exact(len - self.buffer.len());
@@ -60,12 +60,12 @@ impl FrameBuf {
         self.len = len;
     }
 
-    /// The bytes, to be written.
+    /// The bytes, for writing.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut self.buffer[..self.len]
     }
 
-    /// Bytes of memory behind it.
+    /// Allocated bytes.
     pub fn capacity(&self) -> usize {
         self.buffer.capacity()
     }
@@ -120,12 +120,13 @@ impl fmt::Debug for FrameBuf {
     }
 }
 
-/// Spare buffers kept. While one frame fills, one waits to be taken and one is shown; so two are
-/// back at most, and hostile sizes cannot make more than two large ones stay.
+/// Maximum number of spare buffers. While one frame is filled, one waits to be taken and one is
+/// shown, so at most two return. A sender of huge frames cannot make the pool keep more than two
+/// large buffers.
 const MAX_SPARES: usize = 2;
 
-/// A spare buffer of more than four times what is asked for is freed, so that one huge frame does
-/// not stay for ever; below this size nobody cares.
+/// A spare buffer of more than four times the requested size is freed, so that one huge frame does
+/// not hold memory forever. Requests below this size count as this size.
 const SMALL: usize = 64 << 10;
 
 #[cfg(test)]

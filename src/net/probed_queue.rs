@@ -1,10 +1,10 @@
-//! The queue on the way to the peer, by clock probes at scattered moments.
+//! Measures the queue towards the peer with clock probes at scattered moments.
 //!
-//! The first datagram of a frame always leaves at the same moment of the interval. If another
-//! camera's frames always come just before it, it finds their queue, though none stands. Probes that
-//! leave at other moments find the way as it is between the bursts; the least of all is what stands,
-//! and the same for everybody on the link. A reply says when the probe arrived, so only the
-//! way there counts.
+//! The first datagram of a frame is always sent at the same moment of the frame interval. If
+//! another camera's frames always arrive just before it, it meets their queue, although none
+//! stands. Probes at other moments see the path between such bursts: their smallest delay is the
+//! standing queue, which is the same for every stream on the link. A reply carries the arrival time
+//! of its probe, so only the forward path is measured.
 
 use std::{
     cmp::Reverse,
@@ -13,24 +13,24 @@ use std::{
 
 use crate::net::{recent::Recent, time::MediaTime};
 
-/// The delays of probes, and what of it is queue.
+/// The delays of probes, and the queuing delay among them.
 #[derive(Clone, Debug)]
 pub struct ProbedQueue {
-    /// Our clock's zero.
+    /// Zero of the local clock.
     zero: Instant,
-    /// In µs, by two clocks that do not agree.
+    /// In µs, across two clocks without a common epoch.
     least: Recent<Reverse<i64>>,
-    /// The least since it was asked for.
+    /// The smallest since the last call of `take`.
     newest: Option<i64>,
 }
 
 impl ProbedQueue {
-    /// Nothing is known yet.
+    /// Creates a state without measurements.
     pub fn new(now: Instant) -> Self {
         Self { zero: now, least: Recent::new(LEAST_REMEMBERED), newest: None }
     }
 
-    /// A probe that left at `sent` arrived at `received`, on the peer's clock.
+    /// Records a probe that was sent at `sent` and arrived at `received` on the peer's clock.
     pub fn record(&mut self, now: Instant, sent: Instant, received: MediaTime) {
         let sent = sent.saturating_duration_since(self.zero).as_micros() as i64;
         let delay = received.as_micros() as i64 - sent;
@@ -38,8 +38,8 @@ impl ProbedQueue {
         self.newest = Some(self.newest.map_or(delay, |newest| newest.min(delay)));
     }
 
-    /// By how much the fastest probe since this was last asked was slower than the fastest of the
-    /// last half minute to minute; `None` if there was none.
+    /// The delay of the fastest probe since the last call, above that of the fastest of the last 30
+    /// to 60 s; `None` without a probe.
     pub fn take(&mut self, now: Instant) -> Option<Duration> {
         let newest = self.newest.take()?;
         let least = self.least.max(now).map_or(newest, |least| least.0);
@@ -47,7 +47,7 @@ impl ProbedQueue {
     }
 }
 
-/// As long as for frames' delays, for the same reasons: drift, and queues that are not ours.
+/// The same as for the delays of frames, for the same reasons: clock drift, and cross traffic.
 const LEAST_REMEMBERED: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
@@ -56,7 +56,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A probe every 10 ms, each `delays` ms on its way, by clocks that are `apart` µs apart.
+    /// A probe every 10 ms with delays of `delays` ms, measured by clocks that are `apart` µs
+    /// apart.
     fn queue(delays: &[u64], apart: u64) -> (ProbedQueue, Instant) {
         let start = crate::clock::now();
         let mut queue = ProbedQueue::new(start);

@@ -1,9 +1,9 @@
-//! Datagram sequence numbers: which came twice, and how many never came.
+//! Datagram sequence numbers: detects duplicates and counts losses.
 
-/// Follows the sequence numbers of one direction of a session.
+/// Tracks the sequence numbers of one direction of a session.
 ///
-/// The window is that of RFC 6479's anti-replay check: the newest [`WINDOW`] numbers
-/// are remembered one by one, anything older is too old to tell.
+/// The window is that of RFC 6479's anti-replay check: each of the newest [`WINDOW`] numbers is
+/// tracked, and anything older is [`Arrival::TooOld`].
 #[derive(Clone, Debug)]
 pub struct SequenceTracker {
     window: [u64; WORDS],
@@ -12,24 +12,24 @@ pub struct SequenceTracker {
     received: u64,
 }
 
-/// What a sequence number says of its datagram.
+/// The result of checking a sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// It has not come before.
+    /// It has not arrived before.
     Fresh,
-    /// It has.
+    /// It has arrived before.
     Duplicate,
     /// It is [`WINDOW`] or more behind the newest.
     TooOld,
 }
 
 impl SequenceTracker {
-    /// A tracker that has seen nothing.
+    /// Creates a tracker without arrivals.
     pub fn new() -> Self {
         Self { window: [0; WORDS], first: None, highest: 0, received: 0 }
     }
 
-    /// What `sequence` would be; notes nothing.
+    /// Checks `sequence` without recording it.
     pub fn judge(&self, sequence: u64) -> Arrival {
         if self.first.is_none() || sequence > self.highest {
             return Arrival::Fresh;
@@ -41,7 +41,7 @@ impl SequenceTracker {
         if self.window[word] & bit == 0 { Arrival::Fresh } else { Arrival::Duplicate }
     }
 
-    /// Notes the arrival of `sequence`.
+    /// Checks and records the arrival of `sequence`.
     pub fn record(&mut self, sequence: u64) -> Arrival {
         let arrival = self.judge(sequence);
         if arrival != Arrival::Fresh {
@@ -60,17 +60,17 @@ impl SequenceTracker {
         Arrival::Fresh
     }
 
-    /// The newest number that has come; zero before the first.
+    /// The highest number that has arrived; zero before the first.
     pub fn highest(&self) -> u64 {
         self.highest
     }
 
-    /// How many different datagrams have come.
+    /// The number of distinct datagrams that have arrived.
     pub fn received(&self) -> u64 {
         self.received
     }
 
-    /// How many of those sent between the first and the newest that came have not.
+    /// The number of datagrams missing between the lowest and the highest that arrived.
     pub fn lost(&self) -> u64 {
         self.first.map_or(0, |first| self.highest - first + 1 - self.received)
     }
@@ -84,7 +84,7 @@ impl SequenceTracker {
     }
 }
 
-/// The word of the window, and the bit in it, that stand for `sequence`.
+/// The word of the window and the bit in it for `sequence`.
 fn place(sequence: u64) -> (usize, u64) {
     ((sequence / 64 % WORDS as u64) as usize, 1 << (sequence % 64))
 }
@@ -97,8 +97,8 @@ impl Default for SequenceTracker {
 
 const WORDS: usize = 17;
 
-/// How far behind the newest a datagram may come and still be told from a duplicate:
-/// ten 720p frames' worth. One word more is kept, since the newest word is partly ahead.
+/// How far behind the newest a datagram may arrive and still be told from a duplicate: ten 720p
+/// frames. The window has one more word, since the newest word is only partly in use.
 pub const WINDOW: u64 = (WORDS as u64 - 1) * 64;
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A moment on a sender's clock, in microseconds since its media epoch.
+/// A time on a sender's clock, in microseconds since its media epoch.
 ///
-/// 48 bits on the wire: nine years, so it never wraps within a session.
+/// It has 48 bits on the wire: nine years, so it does not wrap within a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MediaTime(u64);
 
 impl MediaTime {
-    /// The latest media time that the wire can carry.
+    /// The latest media time that the wire format can carry.
     pub const MAX: Self = Self((1 << 48) - 1);
 
     /// `micros` after the epoch, saturating at [`MediaTime::MAX`].
@@ -30,7 +30,7 @@ impl MediaTime {
         Duration::from_micros(self.0)
     }
 
-    /// This moment plus `later`, saturating.
+    /// This time plus `later`, saturating at [`MediaTime::MAX`].
     #[must_use]
     pub fn after(self, later: Duration) -> Self {
         Self::from_micros(self.0.saturating_add(later.as_micros() as u64))
@@ -40,30 +40,30 @@ impl MediaTime {
 impl Sub for MediaTime {
     type Output = Duration;
 
-    /// The time from `earlier` to `self`, or zero if `earlier` is the later one.
+    /// The time from `earlier` to `self`, or zero if `earlier` is later.
     fn sub(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A sender's media clock: where its zero lies on the local monotonic clock.
+/// A sender's media clock, given by its epoch on the local monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct MediaClock {
     epoch: Instant,
 }
 
 impl MediaClock {
-    /// A clock that shows zero at `epoch`.
+    /// Creates a clock that shows zero at `epoch`.
     pub fn starting(epoch: Instant) -> Self {
         Self { epoch }
     }
 
-    /// When the clock showed zero.
+    /// When the clock shows zero.
     pub fn epoch(&self) -> Instant {
         self.epoch
     }
 
-    /// What the clock shows at `at`; moments before the epoch are zero.
+    /// The media time at `at`; zero before the epoch.
     pub fn media_time(&self, at: Instant) -> MediaTime {
         MediaTime::from_micros(at.saturating_duration_since(self.epoch).as_micros() as u64)
     }

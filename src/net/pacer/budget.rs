@@ -1,29 +1,29 @@
-//! The send budget: a hard limit on all bytes that are sent to one peer.
+//! The send budget: a hard limit on all bytes sent to one peer.
 //!
-//! Pictures, parity, answers to NACKs, probes and reports draw on one token bucket. It holds
-//! [`BURST`] of its rate, so what leaves can be ahead of the path by that much queue and no more:
-//! a link of 300 kbit/s with a queue of 100 ms has room for three datagrams.
+//! Pictures, parity, answers to NACKs, probes and reports share one token bucket. Its size is
+//! [`BURST`] at its rate, so sending can be ahead of the path by that much queue and no more: a
+//! link of 300 kbit/s with a queue of 100 ms has room for three datagrams.
 
 use std::time::{Duration, Instant};
 
 use super::{Allowance, GROUP_DATAGRAMS, ROUNDING};
 
-/// A token bucket of bytes. Frames and answers wait for it; the rest is small and leaves when it is
+/// A token bucket of bytes. Frames and answers wait for tokens. The rest is small and is sent when
 /// due, as a debt that frames pay.
 #[derive(Clone, Debug)]
 pub struct SendBudget {
-    /// Bytes a second.
+    /// Bytes per second.
     rate: f64,
-    /// Seconds at the rate that may leave at once.
+    /// Seconds of sending at the rate that may leave as one burst.
     burst: f64,
     datagram_len: usize,
-    /// Bytes that may leave as of `updated`; negative is debt.
+    /// Bytes that may be sent as of `updated`; negative is debt.
     tokens: f64,
     updated: Instant,
 }
 
 impl SendBudget {
-    /// A full bucket that fills with `bits_per_second`, for datagrams of up to `datagram_len`
+    /// Creates a full bucket that fills at `bits_per_second`, for datagrams of up to `datagram_len`
     /// bytes of UDP payload.
     pub fn new(now: Instant, bits_per_second: u64, datagram_len: usize) -> Self {
         let rate = bytes_per_second(bits_per_second);
@@ -32,8 +32,8 @@ impl SendBudget {
         Self { rate, burst, datagram_len, tokens: rate * burst, updated: now }
     }
 
-    /// Sets the rate, in bits a second. Debt stays. `is_even` forbids bursts, for a path with a
-    /// short queue. Setting the current values again changes nothing.
+    /// Sets the rate, in bits per second. Debt stays. `is_even` forbids bursts, for a path with a
+    /// short queue. Setting the current values again has no effect.
     pub fn set_limits(&mut self, now: Instant, bits_per_second: u64, is_even: bool) {
         let rate = bytes_per_second(bits_per_second);
         let burst = if is_even { EVEN_BURST } else { BURST }.as_secs_f64();
@@ -49,8 +49,8 @@ impl SendBudget {
         self.datagram_len = datagram_len.max(1);
     }
 
-    /// How many of `waiting` datagrams may leave at `now`, and if none, when. Asking changes
-    /// nothing. The last datagram may be owed, so that none waits for a whole datagram's tokens.
+    /// How many of `waiting` datagrams may be sent at `now`, and if none, when. Has no side effect.
+    /// The last datagram may go into debt, so that none waits for a whole datagram's tokens.
     pub fn poll(&self, now: Instant, waiting: usize) -> Allowance {
         if waiting == 0 {
             return Allowance { datagrams: 0, next: None };
@@ -66,7 +66,7 @@ impl SendBudget {
         Allowance { datagrams: affordable.min(waiting), next: None }
     }
 
-    /// `bytes` of UDP payload of any kind have left at `now`.
+    /// Records that `bytes` of UDP payload of any kind were sent at `now`.
     pub fn record_sent(&mut self, now: Instant, bytes: usize) {
         self.settle(now);
         let most_debt = -self.rate * MOST_DEBT.as_secs_f64();
@@ -87,7 +87,7 @@ impl SendBudget {
         self.rate * self.burst
     }
 
-    /// How many datagrams are worth a wake-up.
+    /// The number of datagrams worth a wake-up.
     fn group_datagrams(&self) -> usize {
         let group = self.rate * GROUP_TIME.as_secs_f64() / self.datagram_len as f64;
         (group as usize).clamp(1, GROUP_DATAGRAMS)
@@ -98,17 +98,17 @@ fn bytes_per_second(bits_per_second: u64) -> f64 {
     bits_per_second.max(1) as f64 / 8.0
 }
 
-/// What may leave at once after a pause, in time at the budget's rate. Routers queue 20 ms and
-/// more; a frame of 30 a second that fills its interval is not held up by the budget.
+/// The burst after a pause, as time at the budget's rate. Routers queue 20 ms or more. At 30 per
+/// second, a frame that fills its interval does not wait for the budget.
 const BURST: Duration = Duration::from_millis(40);
 
 /// The burst on a path with a short queue: one group.
 const EVEN_BURST: Duration = GROUP_TIME;
 
-/// Debt beyond this is forgiven, so that one long probe does not silence a slow stream.
+/// Debt beyond this is forgiven, so that one long probe does not stop a slow stream.
 const MOST_DEBT: Duration = Duration::from_secs(1);
 
-/// Datagrams leave in groups of this much time at the budget's rate.
+/// Datagrams are sent in groups of this much time at the budget's rate.
 const GROUP_TIME: Duration = Duration::from_millis(4);
 
 #[cfg(test)]
