@@ -1,4 +1,4 @@
-//! A thread that decodes while others wait for it.
+//! A decoding thread for which the caller waits.
 
 use std::{
     fmt,
@@ -15,22 +15,22 @@ use rayon_core::{ThreadPool, ThreadPoolBuilder};
 use super::confine::confine_this_thread;
 use crate::clock;
 
-/// A [confined](super::confine) thread, started when it is first needed.
+/// A [confined](super::confine) thread, started when first needed.
 #[derive(Default)]
 pub(super) struct Cage {
-    /// `None`: it could not be started, or is not to be.
+    /// `None`: it could not be started, or is not wanted.
     thread: OnceLock<Option<ThreadPool>>,
-    /// Processor time that it used, in nanoseconds.
+    /// Processor time that it has used, in nanoseconds.
     cpu: AtomicU64,
 }
 
 impl Cage {
-    /// One that holds nothing: all is done on the calling thread.
+    /// Without a thread: the work runs on the calling thread.
     pub(super) fn open() -> Self {
         Self { thread: OnceLock::from(None), cpu: AtomicU64::new(0) }
     }
 
-    /// Does `work` there, and waits for it. A panic comes back.
+    /// Runs `work` on the thread and waits for it. A panic is propagated.
     pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let Some(thread) = self.thread.get_or_init(start) else { return work() };
         thread.install(|| {
@@ -42,7 +42,7 @@ impl Cage {
         })
     }
 
-    /// Processor time that the thread used so far.
+    /// Processor time that the thread has used so far.
     pub(super) fn cpu(&self) -> Duration {
         Duration::from_nanos(self.cpu.load(Ordering::Relaxed))
     }

@@ -1,18 +1,18 @@
-//! What threads that decode may ask of the kernel: next to nothing, where it is Linux.
+//! Confines decoding threads to a few system calls, on Linux.
 //!
-//! JPEGs come from strangers and are read by a C library. A thread that it has lost control of
-//! shall open no file, call nobody, start no program and write into nothing that is open, except
-//! what goes wrong to standard error. It still shares its memory with all other threads, which
-//! may do all of that: this makes an attack harder, and does not make it harmless.
+//! JPEGs come from strangers and are parsed by a C library. A thread under an attacker's control
+//! must not open files, use the network, start programs or write to anything open, except messages
+//! to standard error. It still shares its memory with all other threads, which may do all of that:
+//! this makes an attack harder, but not harmless.
 
 use std::fmt;
 
-/// What holds a thread.
+/// The mechanisms that confine a thread.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Confinement {
     /// Landlock: no file system, no TCP, no signals to other processes.
     pub landlock: bool,
-    /// Seccomp: no system calls but those that decoding takes.
+    /// Seccomp: only the system calls that decoding needs.
     pub seccomp: bool,
 }
 
@@ -27,13 +27,13 @@ impl fmt::Display for Confinement {
     }
 }
 
-/// Confines a thread that ends at once: what this system gives.
+/// Confines a short-lived thread, to find out what this system supports.
 pub fn confinement() -> Confinement {
     std::thread::spawn(confine_this_thread).join().unwrap_or_default()
 }
 
-/// Confines the calling thread, and all that it might start, for as long as they live. What the
-/// kernel does not have is done without.
+/// Confines the calling thread and its future child threads, permanently. Mechanisms that the
+/// kernel lacks are skipped.
 pub(super) fn confine_this_thread() -> Confinement {
     imp::confine_this_thread()
 }
@@ -54,7 +54,7 @@ mod imp {
 
     pub(super) fn confine_this_thread() -> Confinement {
         leave_signals_to_others();
-        // In this order: Landlock's own system calls are not among those that are left.
+        // In this order: the seccomp filter forbids Landlock's system calls.
         let landlock = match landlock() {
             Ok(is_enforced) => is_enforced,
             Err(error) => {
@@ -72,7 +72,7 @@ mod imp {
         Confinement { landlock, seccomp }
     }
 
-    /// Ctrl-C is handled in whichever thread the kernel chooses, and in these it could not be.
+    /// The kernel may deliver Ctrl-C to any thread, and a confined one could not handle it.
     fn leave_signals_to_others() {
         let mut signals = SigSet::empty();
         signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
@@ -81,8 +81,8 @@ mod imp {
         }
     }
 
-    /// Nothing is allowed of what Landlock can forbid, and no exceptions are made. Whether any of
-    /// it is in force: older kernels know less.
+    /// Forbids everything that Landlock can forbid. Returns whether any of it is enforced: older
+    /// kernels support less.
     pub(super) fn landlock() -> Result<bool, landlock::RulesetError> {
         let status = Ruleset::default()
             .handle_access(AccessFs::from_all(LANDLOCK))?
@@ -94,8 +94,8 @@ mod imp {
         Ok(status.ruleset != RulesetStatus::NotEnforced)
     }
 
-    /// Any other system call fails as if there were no permission for it. To end the thread or the
-    /// program instead would turn a call that we forgot into a crash.
+    /// Any other system call fails with `EPERM`. Ending the thread or the process instead would
+    /// turn a forgotten system call into a crash.
     fn seccomp() -> Result<(), Box<dyn Error>> {
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
             ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
@@ -122,11 +122,11 @@ mod imp {
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
     }
 
-    /// The newest version of Landlock that this knows; a kernel with an older one does what it can.
+    /// The newest Landlock ABI that is used; older kernels enforce what they support.
     const LANDLOCK: ABI = ABI::V6;
 
-    /// Memory, waiting for one another, the clock, where to run, and the end of a thread. Mapping
-    /// memory and writing have rules of their own.
+    /// Memory, synchronisation, the clock, core affinity, and the end of a thread. Mapping memory
+    /// and writing have separate rules.
     const ALLOWED: [i64; 21] = [
         libc::SYS_brk,
         libc::SYS_munmap,
@@ -178,7 +178,8 @@ mod tests {
         result.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
     }
 
-    /// What a program that has taken a thread over might try: each by name, and whether it could.
+    /// What a program in control of a thread might try: the name of each attempt, and whether it
+    /// succeeded.
     fn attempts(
         mut open: &File,
         mut connected: &UnixStream,

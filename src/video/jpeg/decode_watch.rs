@@ -1,24 +1,25 @@
-//! Says when nothing of a stream can be decoded: without pictures there is nothing else to see why.
+//! Reports that a stream cannot be decoded, since the user would otherwise see no reason.
 
 use std::time::{Duration, Instant};
 
 use super::JpegError;
 
-/// Notes which frames could be decoded.
+/// Tracks which frames could be decoded.
 #[derive(Debug, Default)]
 pub struct DecodeWatch {
-    /// Since when none could be; `None`: the last one could.
+    /// When decoding began to fail; `None`: the last frame was decoded.
     failing_since: Option<Instant>,
     is_said: bool,
 }
 
 impl DecodeWatch {
-    /// A frame was decoded.
+    /// Records a decoded frame.
     pub fn succeeded(&mut self) {
         *self = Self::default();
     }
 
-    /// A frame could not be decoded because of `error`. What is to be said of it: once, when that has gone on for a second.
+    /// Records a frame that failed with `error`. Returns a message once, when no frame could be
+    /// decoded for a second.
     pub fn failed(&mut self, error: &JpegError, now: Instant) -> Option<String> {
         let since = *self.failing_since.get_or_insert(now);
         if self.is_said || now.saturating_duration_since(since) < PATIENCE {
@@ -32,7 +33,7 @@ impl DecodeWatch {
     }
 }
 
-/// Single frames may be damaged.
+/// Allows for single damaged frames.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Frames to images.
+//! Decodes frames to images.
 
 use std::{
     ops::Range,
@@ -18,32 +18,32 @@ use super::{
 };
 use crate::video::image::{Image, PixelFormat, Size};
 
-/// What a frame is decoded to.
+/// The pixel format to decode to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
-    /// Interleaved BGR, whatever the frame has: for showing.
+    /// Interleaved BGR, whatever the frame's format: for display.
     Bgr,
-    /// The frame's own planes, without any conversion: for recording.
+    /// The frame's own planes, without conversion: for recording.
     Planar,
 }
 
-/// Makes images of frames.
+/// Decodes frames.
 ///
-/// Whatever reads their bytes is done by threads of its own, which may do nothing else (see
-/// [`Confinement`](super::Confinement)); the calling thread waits for them.
+/// Their bytes are read on threads that can do nothing else (see
+/// [`Confinement`](super::Confinement)). The calling thread waits for them.
 #[derive(Debug)]
 pub struct Decoder {
     cage: Cage,
     work: Box<Work>,
 }
 
-/// What is done in the cage.
+/// The decoding state used on the confined thread.
 #[derive(Debug)]
 struct Work {
     whole: TurboDecoder,
     strips: Vec<StripDecoder>,
     crew: Crew,
-    /// What strips of torn frames are decoded into, until it is known that they are undamaged.
+    /// The target of strips of torn frames, until they are known to be undamaged.
     trial: Image,
     /// A frame, or its header, with its oddities corrected.
     corrected: Vec<u8>,
@@ -54,45 +54,44 @@ struct Work {
 pub struct Concealed {
     /// Strips that are now in the picture.
     pub shown: usize,
-    /// Strips that the frame has.
+    /// Strips of the frame.
     pub of: usize,
 }
 
-/// How far a frame has been decoded while it was still arriving; one for each frame.
+/// The progress of decoding a frame while it arrives; one for each frame.
 #[derive(Debug, Default)]
 pub struct Ahead {
     plan: Option<Plan>,
-    /// Strips that are in the image.
+    /// Strips decoded into the image.
     done: usize,
     error: Option<JpegError>,
 }
 
-/// How a frame is decoded, as its header has it.
+/// How to decode a frame, from its header.
 #[derive(Debug)]
 struct Plan {
     header: Header,
-    /// What libjpeg says of it.
+    /// libjpeg's header.
     seen: DecompressHeader,
-    /// The layout of its planes, if they are wanted and we have one.
+    /// The layout of its planes, if they are wanted and supported.
     format: Option<PixelFormat>,
-    /// `None`: whole, or its markers have turned out to be wrong.
+    /// `None`: decode whole, or its markers have proved to be wrong.
     split: Option<Split>,
 }
 
 impl Decoder {
-    /// A decoder. Frames with restart markers it decodes on all cores.
+    /// A decoder. Frames with restart markers are decoded on all cores.
     pub fn new() -> Self {
         Self::of(Crew::new())
     }
 
-    /// On the calling thread alone, which is not confined: for pictures that are one's own.
+    /// Decodes on the calling thread only, which is not confined: for trusted pictures.
     pub fn alone() -> Self {
         Self { cage: Cage::open(), ..Self::of(Crew::of(1)) }
     }
 
-    /// Starts a thread that does `body`, and gives it a decoder to decode with on that very thread.
-    /// It is confined as those of any decoder are: `body` can do nothing but compute, and wait for
-    /// other threads.
+    /// Runs `body` on a new thread, with a decoder that decodes on that thread. The thread is
+    /// confined like those of any decoder: `body` can only compute and wait for other threads.
     pub fn on_a_thread(
         body: impl FnOnce(Self) + Send + 'static,
     ) -> std::io::Result<JoinHandle<()>> {
@@ -104,7 +103,7 @@ impl Decoder {
         })
     }
 
-    /// On so many threads, whatever the machine has.
+    /// Uses this number of threads, whatever the machine has.
     #[cfg(test)]
     pub(super) fn with_threads(threads: usize) -> Self {
         Self::of(Crew::of(threads))
@@ -126,18 +125,18 @@ impl Decoder {
         self.work.crew.helpers_cpu() + self.cage.cpu()
     }
 
-    /// Decodes `frame` into `image`, whose allocation is used again.
+    /// Decodes `frame` into `image`, reusing its allocation.
     ///
-    /// A frame that libjpeg warns of is damaged, unless its scan holds the whole picture. Of a damaged
-    /// one `image` holds no picture.
+    /// A frame that libjpeg warns of counts as damaged, unless its scan holds the whole picture.
+    /// After an error, the content of `image` is unspecified.
     ///
-    /// Where strips meet, the colours of two rows of BGR may differ by a few levels from
-    /// those of other decoders, since the rows across are not looked at to smooth them.
+    /// Where strips meet, the colours of two rows of BGR may differ by a few levels from those of
+    /// other decoders, since chroma is not interpolated across strips.
     pub fn decode(&mut self, frame: &[u8], want: Want, image: &mut Image) -> Result<(), JpegError> {
         self.decode_rest(Ahead::default(), frame, want, image)
     }
 
-    /// Decodes `frame` as [`decode`](Self::decode), but all of it at once: what that must agree with.
+    /// Decodes `frame` like [`decode`](Self::decode), but not in strips: the reference for tests.
     pub(crate) fn decode_whole(
         &mut self,
         frame: &[u8],
@@ -147,9 +146,10 @@ impl Decoder {
         self.confined(|work| work.decode_whole(frame, want, image))
     }
 
-    /// Decodes into `image` what there is to decode in the beginning of a frame, of which more
-    /// may come, and notes in `ahead` how far it came. The same image, want and frame must be
-    /// given each time; a beginning may only grow. What is wrong with it is said at its end.
+    /// Decodes into `image` as much as possible of the beginning of a frame that is still arriving,
+    /// and records the progress in `ahead`. The image, `want` and frame must be the same in each
+    /// call, and the beginning may only grow. Errors are reported by
+    /// [`decode_rest`](Self::decode_rest).
     pub fn decode_ahead(
         &mut self,
         ahead: &mut Ahead,
@@ -160,7 +160,7 @@ impl Decoder {
         self.confined(|work| work.decode_ahead(ahead, beginning, want, image));
     }
 
-    /// Decodes of a whole frame into `image` what was not decoded ahead, as
+    /// Decodes the rest of a complete frame that was not decoded ahead, like
     /// [`decode`](Self::decode).
     pub fn decode_rest(
         &mut self,
@@ -172,12 +172,12 @@ impl Decoder {
         self.confined(|work| work.decode_rest(ahead, frame, want, image))
     }
 
-    /// Decodes the strips of a torn `frame` that are whole in the ranges `present` of it over
-    /// `picture`, the one before it: interleaved BGR of the same size, or nothing is done. The
+    /// Decodes the strips of a torn `frame` that are complete in the ranges `present`, and draws
+    /// them over `picture`, the previous one. That must be interleaved BGR of the same size. The
     /// ranges are in order, do not touch, and lie within the frame.
     ///
-    /// Nothing is done either without the frame's header, which stands at its beginning, and
-    /// without restart markers. A damaged strip is left out.
+    /// Does nothing if the picture does not match, the frame's header is missing, or it has no
+    /// restart markers. A damaged strip is left out.
     pub fn conceal(
         &mut self,
         frame: &[u8],
@@ -214,7 +214,7 @@ impl Work {
                     plan.reshape(image);
                     ahead.plan = Some(plan);
                 }
-                // Perhaps its header has not come yet.
+                // Its header may be incomplete.
                 Err(JpegError::Header(_)) => {}
                 Err(error) => ahead.error = Some(error),
             }
@@ -254,7 +254,7 @@ impl Work {
         }
         let plan = ahead.plan.expect("made above, if not before");
         if plan.split.is_none_or(|split| ahead.done < split.count) {
-            // What follows its end the decoder does not see.
+            // The decoder does not see anything after the frame's end.
             let end = plan.header.end(frame)?.unwrap_or(frame.len());
             let frame = correct(&plan.header, &frame[..end], &mut self.corrected);
             contained(|| self.whole.decode(frame, &plan.seen, image))?;
@@ -275,7 +275,7 @@ impl Work {
         let there = present.first().filter(|first| first.start == 0).map_or(0, |first| first.end);
         let plan = plan.filter(|plan| plan.header.scan_data <= there);
         let Some(plan) = plan else { return Concealed::default() };
-        // As fine as its markers are, and not as coarse as is quickest.
+        // One strip for each marker interval where possible, rather than the fastest division.
         let Some(mut split) = Split::plan(&plan.header, usize::MAX) else {
             return Concealed::default();
         };
@@ -314,8 +314,8 @@ impl Work {
         Ok(Plan { header, seen, format, split })
     }
 
-    /// Decodes the strips that are wanted, on all cores if they are several: the number of each,
-    /// and what became of it.
+    /// Decodes the wanted strips, on all cores if there are several. Returns the number and the
+    /// result of each.
     fn decode_strips(
         &mut self,
         frame: &[u8],
@@ -352,8 +352,8 @@ impl Work {
         results
     }
 
-    /// Frees the room for strips, if frames whose strips were of very different lengths have
-    /// left more than two frames of the greatest length would need.
+    /// Frees the strips' buffers if they exceed [`MAX_ROOM`]. Frames whose strips vary in length
+    /// could otherwise leave more than two of the longest frames need.
     fn trim(&mut self) {
         let room: usize = self.strips.iter().map(|strip| strip.jpeg.capacity()).sum();
         if room > MAX_ROOM {
@@ -375,7 +375,8 @@ impl Default for Decoder {
     }
 }
 
-/// `bytes`, which begin with `header`, without its oddities: themselves if there are none, or a copy in `room`.
+/// `bytes`, which begin with `header`, without its oddities: unchanged if there are none, else a
+/// copy in `room`.
 fn correct<'a>(header: &Header, bytes: &'a [u8], room: &'a mut Vec<u8>) -> &'a [u8] {
     if !header.is_odd {
         return bytes;
@@ -386,7 +387,7 @@ fn correct<'a>(header: &Header, bytes: &'a [u8], room: &'a mut Vec<u8>) -> &'a [
     room
 }
 
-/// One strip's share of the work.
+/// The work on one strip.
 struct Job<'a> {
     decoder: &'a mut StripDecoder,
     index: usize,
@@ -406,11 +407,11 @@ impl StripDecoder {
         Self { turbo: TurboDecoder::new(), jpeg: Vec::new() }
     }
 
-    /// `whole` is what libjpeg says of the frame.
+    /// `whole` is libjpeg's header of the frame.
     fn decode(&mut self, whole: &DecompressHeader, strip: StripMut<'_>) -> Result<(), JpegError> {
         let mut expected = *whole;
         expected.height = strip.height;
-        // Into pixels it looks for itself whether they have room, into planes it does not.
+        // libjpeg checks the room for pixels itself, but not that for planes.
         if strip.format != PixelFormat::Bgr && self.turbo.read_header(&self.jpeg)? != expected {
             return Err(JpegError::Contradiction);
         }
@@ -418,7 +419,7 @@ impl StripDecoder {
     }
 }
 
-/// For a sampling or colour space that we have no layout for: by way of BGR, to 4:4:4.
+/// Converts BGR to 4:4:4, for a sampling or colour space without a layout of ours.
 fn planes_of_bgr(bgr: &Image) -> Image {
     let mut planes = Image::blank(bgr.width, bgr.height, PixelFormat::Yuv444);
     let [y, cb, cr] = planes.planes_mut();
@@ -436,7 +437,7 @@ fn yuv_of_bgr([b, g, r]: [u8; 3]) -> [u8; 3] {
     [y, cb, cr].map(|v| ((v + 0x8000) >> 16).clamp(0, 255) as u8)
 }
 
-/// Bytes that strips may take between two frames.
+/// Bytes that strips' buffers may take between two frames.
 const MAX_ROOM: usize = 2 * MAX_JPEG_LEN;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Images to frames.
+//! Encodes images to frames.
 
 use std::{ops::Range, time::Duration};
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::video::image::{Image, PixelFormat};
 
-/// Makes frames of images.
+/// Encodes images.
 #[derive(Debug)]
 pub struct Encoder {
     quality: u8,
@@ -22,7 +22,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder of quality 1 (worst) to 100; other numbers are a bug of the caller.
+    /// An encoder of quality 1 (worst) to 100. Panics for other numbers.
     pub fn new(quality: u8, strips: Strips) -> Self {
         let (encoders, crew) = (Vec::new(), Crew::new());
         let (gray, sharers, leave_early) = (false, 1, false);
@@ -31,30 +31,30 @@ impl Encoder {
         encoder
     }
 
-    /// On the calling thread alone.
+    /// Uses the calling thread only.
     pub(crate) fn alone(quality: u8, strips: Strips) -> Self {
         Self { crew: Crew::of(1), ..Self::new(quality, strips) }
     }
 
-    /// From the next frame on, encodes with this quality, 1 to 100.
+    /// Sets the quality, 1 to 100, from the next frame.
     pub fn set_quality(&mut self, quality: u8) {
         assert!((1..=100).contains(&quality), "quality {quality}");
         self.quality = quality;
     }
 
-    /// From the next frame on, encodes only the luma of any image, as one component.
+    /// From the next frame, encodes only the luma of any image, as one component.
     pub fn set_gray(&mut self, gray: bool) {
         self.gray = gray;
     }
 
-    /// From the next frame on, counts on an equal share of this machine's cores, with so many
-    /// who are as busy, this encoder being one; automatic strips are fewer then.
+    /// From the next frame, expects `sharers` equally busy encoders or decoders, including this
+    /// one, to share the machine's cores. Reduces the number of automatic strips.
     pub fn set_sharers(&mut self, sharers: usize) {
         self.sharers = sharers.max(1);
     }
 
-    /// From the next frame on, expects that each strip leaves as soon as it is encoded, or that
-    /// all leave together; automatic strips are fewer then.
+    /// From the next frame, whether each strip is sent as soon as it is encoded. If all are sent
+    /// together, fewer automatic strips are used.
     pub fn set_leave_early(&mut self, leave_early: bool) {
         self.leave_early = leave_early;
     }
@@ -64,20 +64,19 @@ impl Encoder {
         self.crew.helpers_cpu()
     }
 
-    /// Encodes `image` into `frame`, replacing what was in it.
+    /// Encodes `image` into `frame`, replacing its content.
     ///
-    /// BGR becomes 4:2:0; planes keep their own sampling and are given to the
-    /// encoder as they are.
+    /// BGR becomes 4:2:0. Planes keep their sampling and are passed to the encoder unchanged.
     pub fn encode(&mut self, image: &Image, frame: &mut Vec<u8>) -> Result<(), JpegError> {
         frame.clear();
         self.encode_strips(image, |_, strip| frame.extend_from_slice(strip))
     }
 
-    /// Encodes `image` as [`encode`](Self::encode), and calls `ready` with each strip and its
-    /// bytes in order, as soon as it and those before it are there. All bytes one after another
-    /// are the frame.
+    /// Encodes `image` like [`encode`](Self::encode), and calls `ready` with each strip and its
+    /// bytes in order, as soon as it and those before it are encoded. The concatenated bytes are
+    /// the frame.
     ///
-    /// After an error the rest of the frame does not come.
+    /// After an error, `ready` is not called any more.
     pub fn encode_strips(
         &mut self,
         image: &Image,
@@ -114,23 +113,23 @@ impl Encoder {
     }
 }
 
-/// Which strip of a frame.
+/// A strip's number in its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nth {
-    /// Its number, from zero.
+    /// Its number, from 0.
     pub index: usize,
-    /// How many there are.
+    /// The number of strips.
     pub count: usize,
 }
 
 impl Nth {
-    /// Whether the frame ends with it.
+    /// Whether it is the frame's last strip.
     pub fn is_last(self) -> bool {
         self.index + 1 == self.count
     }
 }
 
-/// One strip's share of the work.
+/// The work on one strip.
 struct Job<'a> {
     encoder: &'a mut StripEncoder,
     strip: Strip<'a>,
@@ -141,7 +140,7 @@ struct Job<'a> {
 #[derive(Debug)]
 struct StripEncoder {
     turbo: TurboEncoder,
-    /// [`HEADROOM`], and the longest JPEG of the strip's size.
+    /// [`HEADROOM`], and space for the longest JPEG of the strip's size.
     room: Vec<u8>,
 }
 
@@ -150,7 +149,7 @@ impl StripEncoder {
         Self { turbo: TurboEncoder::new(), room: Vec::new() }
     }
 
-    /// Where in `room` the strip's bytes of the frame are.
+    /// Returns the range of the strip's bytes in `room`.
     fn encode(
         &mut self,
         strip: &Strip<'_>,

@@ -1,4 +1,4 @@
-//! The header of a JPEG, checked before any decoder sees the bytes.
+//! Parses a JPEG's header, and checks it before a decoder sees the bytes.
 
 use super::marker::{
     APP0, APP14, DHT, DQT, DRI, EOI, JPG, SOF0, SOF1, SOF2, SOF15, SOI, SOS, Segment, WalkError,
@@ -6,27 +6,28 @@ use super::marker::{
 };
 use crate::video::image::{MAX_PIXELS, MAX_SIDE, MIN_SIDE, Size};
 
-/// How densely a JPEG's chroma is sampled.
+/// Chroma subsampling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sampling {
     /// One component.
     Gray,
-    /// 4:2:0, chroma halved both ways.
+    /// 4:2:0, chroma halved in both directions.
     S420,
     /// 4:2:2, chroma halved in width.
     S422,
     /// 4:4:4, full chroma.
     S444,
-    /// Anything else that the decoder can still turn into pixels.
+    /// Any other that the decoder supports.
     Other,
 }
 
 impl Sampling {
-    /// Width and height in pixels of one minimum coded unit (MCU), which is what restart
-    /// intervals are counted in; `None` for samplings that we do not cut.
+    /// Width and height of one minimum coded unit (MCU) in pixels, the unit of restart intervals;
+    /// `None` for samplings that are not split into strips.
     pub(super) fn mcu(self) -> Option<(usize, usize)> {
         match self {
-            // One component is never interleaved, so its unit is one block whatever its factors.
+            // A single component is not interleaved, so its MCU is one block, whatever its sampling
+            // factors.
             Self::Gray | Self::S444 => Some((8, 8)),
             Self::S422 => Some((16, 8)),
             Self::S420 => Some((16, 16)),
@@ -35,36 +36,36 @@ impl Sampling {
     }
 }
 
-/// What the header of a frame that we accept says.
+/// The header of an accepted frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// The picture's size, within the limits.
     pub size: Size,
-    /// Its chroma.
+    /// The chroma subsampling.
     pub sampling: Sampling,
-    /// Whether it brings Huffman tables. Motion JPEG often leaves out the standard ones.
+    /// Whether it contains Huffman tables. Motion JPEG often omits the standard ones.
     pub has_huffman_tables: bool,
     /// MCUs between two restart markers; zero: there are none.
     pub restart_interval: u16,
-    /// Where the two bytes are that say so, the last of them; `None`: it is not said.
+    /// The position of the two bytes of the last restart interval; `None`: there is none.
     pub(super) restart_interval_at: Option<usize>,
-    /// Where the two bytes of the picture's height are.
+    /// The position of the two bytes of the picture's height.
     pub(super) height_at: usize,
-    /// Whether something in it is odd that does not matter and that decoders warn of.
+    /// Whether it has harmless oddities that decoders warn of.
     pub(super) is_odd: bool,
-    /// Where the marker of the first scan is.
+    /// The position of the first scan's marker.
     pub scan_marker: usize,
-    /// Where the entropy-coded data begins.
+    /// The position of the entropy-coded data.
     pub scan_data: usize,
 }
 
 impl Header {
-    /// Reads the header of the frame that `bytes` begin with.
+    /// Parses the header at the beginning of `bytes`.
     ///
-    /// What is refused here is never given to the decoder: sizes beyond the
-    /// limits, other than 8 bits or 1 or 3 components, progressive, lossless
-    /// and arithmetic coding, several scans, a size that so few bytes cannot
-    /// hold, and more segments or bytes before the scan than any camera writes.
+    /// What is refused here never reaches the decoder: sizes beyond the limits, other than 8 bits
+    /// or 1 or 3 components, progressive, lossless and arithmetic coding, several scans, a size
+    /// that so few bytes cannot hold, and more segments or bytes before the scan than any camera
+    /// writes.
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
         if !bytes.starts_with(&[0xFF, SOI]) {
             return Err(HeaderError::NotAJpeg);
@@ -122,7 +123,7 @@ impl Header {
         Err(HeaderError::TooLong)
     }
 
-    /// How many restart markers its scan has; `None` for samplings that we do not cut.
+    /// The number of restart markers in its scan; `None` for samplings that are not split.
     pub(super) fn restarts(&self) -> Option<usize> {
         let (width, height) = self.sampling.mcu()?;
         let mcus = self.size.width.div_ceil(width) * self.size.height.div_ceil(height);
@@ -143,58 +144,59 @@ impl Header {
         }
     }
 
-    /// The length of the frame `bytes` up to and with its end marker; `None` if they end before it.
+    /// The length of the frame `bytes`, including its end marker; `None` if the bytes end before
+    /// it.
     ///
-    /// An accepted frame has one scan, so any other marker in or after its coded data is damage, and
-    /// what follows it would be more for the decoder to read.
+    /// An accepted frame has one scan, so any other marker in or after its coded data is damage,
+    /// and the decoder must not read on from there.
     pub(super) fn end(&self, bytes: &[u8]) -> Result<Option<usize>, Interrupted> {
         let Some(at) = scan_end(bytes, self.scan_data) else { return Ok(None) };
         if bytes[at + 1] == EOI { Ok(Some(at + 2)) } else { Err(Interrupted(at)) }
     }
 }
 
-/// The coded data breaks off at this byte, as by another frame's beginning.
+/// The coded data breaks off at this byte, for example where another frame begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the JPEG's coded data breaks off at byte {0}")]
 pub struct Interrupted(pub usize);
 
-/// Why a frame is refused by its header.
+/// Why a frame's header is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// It does not begin with `FF D8`.
+    /// The frame does not begin with `FF D8`.
     #[error("not a JPEG: it does not begin with FF D8")]
     NotAJpeg,
-    /// It ends within its header.
+    /// The frame ends within its header.
     #[error("the JPEG ends within its header")]
     Truncated,
-    /// Something else stands where a marker must be.
+    /// There is no marker where one is required.
     #[error("the JPEG has no marker at byte {0}")]
     NoMarker(usize),
-    /// Another JPEG begins within its header.
+    /// Another JPEG begins within the header.
     #[error("another JPEG begins at byte {0}, within the header of the first")]
     SecondStart(usize),
-    /// There is no picture in it.
+    /// The frame has no picture.
     #[error("the JPEG has no scan")]
     NoScan,
-    /// It is progressive, which costs too much time to decode.
+    /// Progressive coding, which takes too long to decode.
     #[error("the JPEG is progressive; only baseline is accepted")]
     Progressive,
-    /// It is lossless, hierarchical or arithmetic-coded.
+    /// Lossless, hierarchical or arithmetic coding.
     #[error("the JPEG is neither baseline nor extended with Huffman coding")]
     Coding,
-    /// A segment contradicts itself.
+    /// A segment is malformed.
     #[error("the JPEG's frame header is malformed")]
     Malformed,
-    /// It relies on the quantization tables of a frame before it, as no frame may.
+    /// A quantization table is missing. Frames may not rely on those of earlier frames.
     #[error("the JPEG does not bring its quantization tables")]
     NoQuantization,
-    /// More than 8 bits a sample.
+    /// Not 8 bits a sample.
     #[error("the JPEG has {0} bits a sample; only 8 are accepted")]
     Precision(u8),
-    /// Neither grey nor three components.
+    /// Neither one nor three components.
     #[error("the JPEG has {0} components; only 1 or 3 are accepted")]
     Components(u8),
-    /// More than so many bytes or segments come before the scan.
+    /// Too many bytes or segments before the scan.
     #[error("the JPEG's header has more than {MAX_HEADER_LEN} bytes or {MAX_SEGMENTS} segments")]
     TooLong,
     /// A size beyond the limits.
@@ -203,13 +205,13 @@ pub enum HeaderError {
          and all of them {MAX_PIXELS} at most"
     )]
     Size(usize, usize),
-    /// Fewer bytes than a picture of this size can possibly have.
+    /// Fewer bytes than a picture of this size needs at least.
     #[error("the JPEG says {0}x{1}, which its few bytes cannot hold")]
     TooShort(usize, usize),
 }
 
 impl HeaderError {
-    /// Whether it may still be a good JPEG for decoders that accept more.
+    /// Whether it may be a valid JPEG for decoders that support more.
     pub fn is_unsupported(&self) -> bool {
         matches!(
             self,
@@ -217,7 +219,7 @@ impl HeaderError {
         )
     }
 
-    /// Whether its segments contradict themselves: another decoder would not accept it either.
+    /// Whether the header is malformed for any decoder.
     pub(super) fn is_damage(&self) -> bool {
         match self {
             Self::NotAJpeg
@@ -237,7 +239,7 @@ impl HeaderError {
         }
     }
 
-    /// Of a frame of which `len` bytes are there.
+    /// For a frame of which `len` bytes are available.
     fn of_walk(error: WalkError, len: usize) -> Self {
         match error {
             WalkError::Truncated if len > MAX_HEADER_LEN => Self::TooLong,
@@ -247,22 +249,22 @@ impl HeaderError {
     }
 }
 
-/// The first byte in a segment's payload that is odd and does not matter, and what is usual there.
+/// The first odd but harmless byte in a segment's payload: its offset and the usual value.
 fn odd_byte(segment: &Segment, payload: &[u8]) -> Option<(usize, u8)> {
     match (segment.marker, payload) {
-        // JFIF has had no other version than 1.
+        // JFIF has had no other major version than 1.
         (APP0, &[b'J', b'F', b'I', b'F', 0, version, ..])
             if version != 1 && payload.len() >= JFIF_LEN =>
         {
             Some((5, 1))
         }
-        // The colours of what says something unknown are taken for YCbCr.
+        // Data with an unknown transform is treated as YCbCr.
         (APP14, &[b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..])
             if transform > 2 =>
         {
             Some((11, 1))
         }
-        // A scan that is not progressive has all coefficients, whatever it says.
+        // A scan that is not progressive has all coefficients, whatever these bytes say.
         (SOS, &[.., first, last, bits]) => {
             let said = [first, last, bits].into_iter().zip([0, 63, 0]).enumerate();
             let mut odd = said.filter(|(_, (said, usual))| said != usual);
@@ -272,12 +274,12 @@ fn odd_byte(segment: &Segment, payload: &[u8]) -> Option<(usize, u8)> {
     }
 }
 
-/// What the frame header segment (SOF) says.
+/// The content of the frame header segment (SOF).
 struct Frame {
     size: Size,
     sampling: Sampling,
     components: u8,
-    /// A bit for each quantization table that its components name.
+    /// A bit for each quantization table that its components use.
     wanted_tables: u8,
 }
 
@@ -302,7 +304,7 @@ impl Frame {
     }
 }
 
-/// The tables that a segment of them (DQT) defines, a bit each.
+/// The tables that a quantization segment (DQT) defines, a bit each.
 fn quantization_tables(mut payload: &[u8]) -> Result<u8, HeaderError> {
     let mut defined = 0;
     while let Some((&kind, rest)) = payload.split_first() {
@@ -322,7 +324,7 @@ fn table_bit(table: u8) -> Result<u8, HeaderError> {
     if table < 4 { Ok(1 << table) } else { Err(HeaderError::Malformed) }
 }
 
-/// `specs` is three bytes a component: its id, its factors, its quantization table.
+/// `specs` has three bytes a component: its id, its sampling factors, its quantization table.
 fn sampling(components: u8, specs: &[u8]) -> Result<Sampling, HeaderError> {
     if specs.len() != 3 * usize::from(components) {
         return Err(HeaderError::Malformed);
@@ -340,7 +342,7 @@ fn sampling(components: u8, specs: &[u8]) -> Result<Sampling, HeaderError> {
     })
 }
 
-/// The last one before the scan holds, as for every decoder.
+/// The last one before the scan is effective, as in every decoder.
 fn parse_restart_interval(payload: &[u8]) -> Result<u16, HeaderError> {
     let payload = payload.try_into().map_err(|_| HeaderError::Malformed)?;
     Ok(u16::from_be_bytes(payload))
@@ -357,20 +359,20 @@ fn check_scan(bytes: &[u8], scan: &Segment, size: Size, components: u8) -> Resul
     Ok(())
 }
 
-/// Where the picture's height is in the payload of a frame header (SOF).
+/// The picture's height in the payload of a frame header (SOF).
 pub(super) const FRAME_HEIGHT: std::ops::Range<usize> = 1..3;
 
-/// The most that may stand before the coded data. Webcams that hide another stream in their JPEGs
-/// put some 100 KB there. It is read again with each piece of a frame that is still arriving.
+/// The maximum length before the coded data, in bytes. Webcams that hide another stream in their
+/// JPEGs have some 100 KB there. The header is parsed again with each piece of an arriving frame.
 pub(super) const MAX_HEADER_LEN: usize = 1 << 20;
 
-/// The shortest JFIF segment.
+/// The shortest JFIF segment, in bytes.
 const JFIF_LEN: usize = 14;
 
-/// A camera writes ten or so. libjpeg keeps a record of each, whatever its length.
+/// A camera writes about ten. libjpeg keeps a record of each, whatever its length.
 pub(super) const MAX_SEGMENTS: usize = 256;
 
-/// A block of 8x8 has a code for its mean and one for "nothing else", of one bit each at least.
+/// A block of 8x8 has a code for its mean and an end-of-block code, of at least one bit each.
 const MIN_BITS_A_BLOCK: usize = 2;
 
 #[cfg(test)]

@@ -1,24 +1,24 @@
-//! A buffer in front of a reader: bytes are looked at first, and consumed once it is known what they are.
+//! A buffered reader: bytes can be inspected before they are consumed.
 
 use std::io::{self, BufRead};
 
-/// The bytes that have been read and not been consumed. Positions count from the first of them.
+/// The bytes read but not consumed. Positions count from the first of them.
 #[derive(Debug)]
 pub(super) struct Lookahead<R> {
     reader: R,
     bytes: Vec<u8>,
     /// How many of `bytes` are consumed.
     consumed: usize,
-    /// What ends the stream besides its end; empty: nothing.
+    /// A byte string that ends the stream, besides the reader's end; empty: none.
     mark: &'static [u8],
     mark_at: Option<usize>,
-    /// Up to where there is no mark, nor what may become one.
+    /// The end of the part that contains neither the mark nor its possible beginning.
     searched: usize,
     has_ended: bool,
 }
 
 impl<R: BufRead> Lookahead<R> {
-    /// The stream ends where `mark` begins. An empty one ends nothing.
+    /// The stream also ends where `mark` begins, unless it is empty.
     pub(super) fn new(reader: R, mark: &'static [u8]) -> Self {
         Self {
             reader,
@@ -31,17 +31,17 @@ impl<R: BufRead> Lookahead<R> {
         }
     }
 
-    /// What has been read, up to the mark or to what may become one.
+    /// The bytes read, up to the mark or its possible beginning.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[self.consumed..][..self.searched]
     }
 
-    /// The byte at this position; `None`: the stream ends before.
+    /// The byte at this position; `None`: the stream ends before it.
     pub(super) fn byte(&mut self, at: usize) -> io::Result<Option<u8>> {
         self.reaches(at + 1).map(|reaches| reaches.then(|| self.bytes()[at]))
     }
 
-    /// Whether the stream has so many bytes, which are read then.
+    /// Reads until `len` bytes are available; false if the stream is shorter.
     pub(super) fn reaches(&mut self, len: usize) -> io::Result<bool> {
         while self.bytes().len() < len {
             if !self.grow()? {
@@ -51,7 +51,7 @@ impl<R: BufRead> Lookahead<R> {
         Ok(true)
     }
 
-    /// Reads what can be had without waiting, at least a byte; false at the end.
+    /// Reads what is available without waiting, at least one byte; false at the end.
     pub(super) fn grow(&mut self) -> io::Result<bool> {
         if self.has_ended || self.mark_at.is_some() {
             return Ok(false);
@@ -88,21 +88,21 @@ impl<R: BufRead> Lookahead<R> {
         self.consumed += len;
         self.mark_at = self.mark_at.map(|at| at - len);
         self.searched -= len;
-        // Moving no more than was consumed keeps the cost linear.
+        // Moves no more bytes than were consumed, so the cost is linear.
         if self.consumed * 2 >= self.bytes.len() {
             self.bytes.drain(..self.consumed);
             self.consumed = 0;
         }
     }
 
-    /// What was read and not consumed, and the reader.
+    /// The bytes read but not consumed, and the reader.
     pub(super) fn into_parts(mut self) -> (Vec<u8>, R) {
         self.bytes.drain(..self.consumed);
         (self.bytes, self.reader)
     }
 }
 
-/// [`BufRead::fill_buf`], tried again when a signal interrupts it.
+/// [`BufRead::fill_buf`], retried when a signal interrupts it.
 fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
     loop {
         match reader.fill_buf() {
@@ -114,7 +114,8 @@ fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
     reader.fill_buf()
 }
 
-/// What is read at once, at most as much as has been read before: what follows a mark is given back.
+/// The bytes of one read: at most as many as are buffered already, since the bytes after a mark are
+/// returned.
 const LEAST_READ: usize = 1 << 12;
 const MOST_READ: usize = 1 << 16;
 

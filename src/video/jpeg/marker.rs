@@ -1,4 +1,4 @@
-//! Walking over the markers of a JPEG (ITU-T T.81, Annex B), without decoding anything.
+//! Walks over the markers of a JPEG (ITU-T T.81, Annex B) without decoding.
 //!
 //! ```text
 //! FF D8 | FF xx len payload | FF xx len payload | … | FF DA len payload | entropy-coded data | FF D9
@@ -7,27 +7,27 @@
 
 use std::ops::Range;
 
-/// One marker, and the segment that belongs to it.
+/// One marker with its segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Segment {
     /// The byte after `FF`.
     pub marker: u8,
-    /// Where its `FF` is.
+    /// The position of its `FF`.
     pub start: usize,
-    /// The payload after the two bytes of its length; empty for markers without one.
+    /// The payload after the two length bytes; empty for markers without one.
     pub payload: Range<usize>,
 }
 
 /// Why the walk ends early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WalkError {
-    /// The bytes end inside of a segment, or before the next one.
+    /// The bytes end within a segment, or before the next one.
     Truncated,
-    /// Neither a marker nor fill bytes where a marker must be.
+    /// Neither a marker nor fill bytes where a marker is required.
     NotAMarker(usize),
 }
 
-/// The segment at `at`, past any fill bytes.
+/// The segment at `at`, after any fill bytes.
 pub(super) fn segment_at(bytes: &[u8], at: usize) -> Result<Segment, WalkError> {
     if *bytes.get(at).ok_or(WalkError::Truncated)? != 0xFF {
         return Err(WalkError::NotAMarker(at));
@@ -52,8 +52,8 @@ pub(super) fn segment_at(bytes: &[u8], at: usize) -> Result<Segment, WalkError> 
     }
 }
 
-/// Where the entropy-coded data from `from` on ends: at the `FF` of the first
-/// marker that is no restart, or `None` if the bytes end first.
+/// Where the entropy-coded data from `from` ends: at the `FF` of the first marker other than a
+/// restart; `None` if the bytes end first.
 pub(super) fn scan_end(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {

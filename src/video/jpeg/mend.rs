@@ -1,14 +1,12 @@
-//! Mending the JPEGs of cameras and of Motion JPEG streams.
+//! Normalizes the JPEGs of cameras and of Motion JPEG streams.
 //!
-//! What is wrong with them in the field: padding, an empty JPEG or the beginning of
-//! another in front, no Huffman tables (AVI's Motion JPEG leaves out the standard
-//! ones), no end marker, padding or an older picture's bytes after it, versions and
-//! parameters that decoders warn of. All that is mended without decoding, in a few
-//! microseconds; what is not is refused by name.
+//! Defects found in practice: padding, an empty JPEG or the beginning of another before it, no
+//! Huffman tables (AVI's Motion JPEG omits the standard ones), no end marker, padding or an older
+//! picture's bytes after it, and versions and parameters that decoders warn of. These are corrected
+//! without decoding, in a few microseconds. Other defects are refused with a specific error.
 //!
-//! A frame that was cut short looks like one without an end marker, or like one that
-//! is padded. Only of such frames the coded data is read, to see whether it is all
-//! there.
+//! A truncated frame looks like one without an end marker, or like a padded one. Only in such
+//! frames the coded data is read, to check that it is complete.
 
 use super::{
     MAX_JPEG_LEN,
@@ -17,7 +15,8 @@ use super::{
     scan::{ScanError, walk_scan},
 };
 
-/// Makes `frame` one whole JPEG that any decoder accepts, or says why it cannot be.
+/// Turns `frame` into a single complete JPEG that any decoder accepts, or says why that is not
+/// possible.
 pub fn mend(frame: &mut Vec<u8>) -> Result<(), MendError> {
     if frame.len() > MAX_JPEG_LEN {
         return Err(MendError::TooLong(frame.len()));
@@ -42,30 +41,30 @@ pub fn mend(frame: &mut Vec<u8>) -> Result<(), MendError> {
     Ok(())
 }
 
-/// Why a frame cannot be mended.
+/// Why a frame cannot be normalized.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MendError {
-    /// It is longer than any frame may be.
+    /// The frame is over the length limit.
     #[error("a frame of {0} bytes is over the limit of {MAX_JPEG_LEN}")]
     TooLong(usize),
-    /// Its header is not acceptable.
+    /// The header is not acceptable.
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// Its coded data is interrupted.
+    /// The coded data is interrupted.
     #[error(transparent)]
     Torn(#[from] Interrupted),
-    /// Its coded data is not all there, or damaged.
+    /// The coded data is incomplete or damaged.
     #[error(transparent)]
     Scan(#[from] ScanError),
 }
 
-/// Makes `frame` end with the end marker of the JPEG that it begins with. If that one is of no use, why, and where
-/// another may begin.
+/// Makes `frame` end with the end marker of its first JPEG. If that JPEG is not usable, returns the
+/// reason, and where another may begin.
 fn end_well(frame: &mut Vec<u8>) -> Result<Header, (MendError, Option<usize>)> {
     let header = Header::parse(frame).map_err(|error| {
         let next = match error {
             HeaderError::SecondStart(at) => Some(at),
-            // A torn segment may have swallowed the next beginning.
+            // A damaged segment may have swallowed the next beginning.
             HeaderError::NoScan | HeaderError::NoMarker(_) | HeaderError::Malformed => {
                 memchr::memmem::find(&frame[2..], &[0xFF, SOI, 0xFF]).map(|at| at + 2)
             }
@@ -88,11 +87,12 @@ fn end_well(frame: &mut Vec<u8>) -> Result<Header, (MendError, Option<usize>)> {
     };
     frame.truncate(end);
     frame.extend([0xFF, EOI]);
-    // What was cut off has been counted as coded data.
+    // Checked again, since the bytes cut off had been counted as coded data.
     Header::parse(frame).map_err(|error| (error.into(), None))
 }
 
-/// Whether a frame with an end marker has as many restart markers as its header says, and no padding before its end.
+/// Whether a frame with an end marker has the restart markers that its header requires, and no
+/// padding before its end.
 fn is_likely_whole(header: &Header, frame: &[u8]) -> bool {
     let data = &frame[header.scan_data.min(frame.len() - 2)..frame.len() - 2];
     if data.ends_with(&PADDING) {
@@ -129,13 +129,13 @@ pub(super) fn standard_huffman_tables() -> Vec<u8> {
     segment
 }
 
-/// So many zeros at the end of a frame's data are padding, mostly.
+/// This many zeros at the end of a frame's data are most likely padding.
 const PADDING: [u8; 16] = [0; 16];
 
-/// The beginnings of JPEGs that are skipped to find a whole one. Each costs moving what follows.
+/// Beginnings of JPEGs skipped at most to find a complete one. Each moves the following bytes.
 const MAX_STARTS: usize = 16;
 
-/// Padding beyond this is not a camera's habit, it is something else than a JPEG.
+/// In bytes. With more padding than this, the data is not a camera's JPEG.
 const MAX_PADDING_IN_FRONT: usize = 1024;
 
 /// Codes of each length from 1 to 16 bits: Table K.3.

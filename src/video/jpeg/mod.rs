@@ -1,4 +1,4 @@
-//! JPEG: reading headers, mending what cameras send, encoding and decoding.
+//! JPEG: parsing headers, normalizing cameras' JPEGs, encoding and decoding.
 
 mod cage;
 mod confine;
@@ -28,7 +28,7 @@ pub use stream::{JpegStream, StreamItem, begins_jpegs};
 pub use strips::{MAX_STRIPS, Strips};
 pub use turbo::JpegError;
 
-/// The longest frame that is accepted from outside: a 4K picture at quality 95 is half of it.
+/// The maximum length of a received frame, in bytes. A 4K picture at quality 95 has half of it.
 pub const MAX_JPEG_LEN: usize = 8 << 20;
 
 #[cfg(test)]

@@ -1,29 +1,30 @@
-//! Telling a photograph with secondary images from Motion JPEG: both are JPEGs one after another.
+//! Tells a photograph with secondary images from Motion JPEG: both are concatenated JPEGs.
 //!
-//! Phones append a gain map, a depth map or a preview to a photograph, and list them in its header:
-//! by CIPA's Multi-Picture Format (`MPF` in APP2) or by XMP's container directory (in APP1). Some
+//! Phones append a gain map, a depth map or a preview to a photograph, and list them in its header,
+//! in CIPA's Multi-Picture Format (`MPF` in APP2) or in XMP's container directory (in APP1). Some
 //! programs that copy photographs lose that list, but keep the images.
 //!
-//! Without the list, sizes tell: the frames of a film have one size, and secondary images are
-//! smaller than the photograph. Not always: a full-size gain map, a depth map and its confidence
-//! are neighbours of one size. Then Exif tells. One encoder makes all frames of a film, with Exif
-//! in each or in none; of a photograph, the program that renders the secondary images adds Exif
-//! (time, lens, orientation) to the main image.
+//! Without the list, sizes are compared: the frames of a film have one size, and secondary images
+//! are usually smaller than the photograph. There are exceptions: a full-size gain map, or a depth
+//! map followed by its confidence map of the same size. Then Exif decides. All frames of a film
+//! come from one encoder and have Exif in each or in none. In a photograph, the program that
+//! renders the secondary images adds Exif (time, lens, orientation) to the main image.
 
 use super::marker::{DHT, JPG, SOF0, SOF15, SOS, segment_at};
 
-/// What tells a film from a photograph, asked for one JPEG of the file after the other.
+/// Tells a film from a photograph, given the JPEGs of a file in order.
 #[derive(Debug, Default)]
 pub struct FilmTest {
-    /// Whether the first JPEG has Exif, once it has come.
+    /// Whether the first JPEG has Exif, once it is known.
     first_has_exif: Option<bool>,
-    /// The size of the last JPEG that has one.
+    /// The size of the last JPEG with a known size.
     before: Option<(u16, u16)>,
 }
 
 impl FilmTest {
-    /// Takes the next JPEG; `Some` as soon as the answer is known. A file that ends before is a
-    /// photograph: no two neighbours in it had one size.
+    /// Takes the next JPEG; `Some(true)` for a film, `Some(false)` for a photograph, `None` while
+    /// undecided. A file that ends undecided is a photograph: no two consecutive JPEGs in it had
+    /// the same size.
     pub fn push(&mut self, jpeg: &[u8]) -> Option<bool> {
         let Outline { size, has_exif, names_secondary_images } = outline(jpeg);
         let first_has_exif = *self.first_has_exif.get_or_insert(has_exif);
@@ -39,11 +40,11 @@ impl FilmTest {
 struct Outline {
     size: Option<(u16, u16)>,
     has_exif: bool,
-    /// It lists those that follow it, or is one of them.
+    /// Whether it lists secondary images, or is one of them.
     names_secondary_images: bool,
 }
 
-/// Reads a header only as far as it takes, whatever the coding of the picture is.
+/// Parses only the needed parts of a header, for any JPEG coding.
 fn outline(jpeg: &[u8]) -> Outline {
     let mut outline = Outline { size: None, has_exif: false, names_secondary_images: false };
     let mut at = 0;
@@ -76,16 +77,16 @@ fn outline(jpeg: &[u8]) -> Outline {
 
 const APP1: u8 = 0xE1;
 const APP2: u8 = 0xE2;
-/// Defines arithmetic coding; it has a number of the SOFs, but is none.
+/// Defines arithmetic coding; numbered like an SOF, but is none.
 const DAC: u8 = 0xCC;
 
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 
-/// The Multi-Picture Format (CIPA DC-007), which each of its images has, and the gain maps of
-/// ISO 21496-1, which the photograph announces and the map describes.
+/// The Multi-Picture Format (CIPA DC-007), present in each of its images, and the gain maps of ISO
+/// 21496-1, announced in the photograph and described in the map.
 const APP2_NAMES: [&[u8]; 2] = [b"MPF\0", b"urn:iso:std:iso:ts:21496:-1\0"];
 
-/// What XMP has of secondary images: Google's container directory, and Adobe's gain maps.
+/// XMP namespaces of secondary images: Google's container directory, and Adobe's gain maps.
 const XMP_LISTS: [&[u8]; 2] =
     [b"http://ns.google.com/photos/1.0/container/", b"http://ns.adobe.com/hdr-gain-map/"];
 
@@ -98,7 +99,7 @@ mod tests {
         textured(width, 32, PixelFormat::Yuv420)
     }
 
-    /// A JPEG with a segment more behind its SOI.
+    /// A JPEG with another segment after its SOI.
     fn with_segment(jpeg: &[u8], marker: u8, payload: &[u8]) -> Vec<u8> {
         let len = ((payload.len() + 2) as u16).to_be_bytes();
         [&jpeg[..2], &[0xFF, marker], &len, payload, &jpeg[2..]].concat()
@@ -142,7 +143,7 @@ mod tests {
             let jpegs: Vec<_> = [photograph.clone()].into_iter().chain(secondary_images).collect();
             assert_ne!(is_film(&jpegs), Some(true));
         }
-        // What each has tells nothing; nor what only a later one has.
+        // Exif in each, or only in a later one, does not make a photograph.
         assert_eq!(is_film(&[photograph.clone(), photograph.clone()]), Some(true));
         assert_eq!(is_film(&[jpeg(64), photograph]), Some(true));
     }

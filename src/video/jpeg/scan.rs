@@ -1,8 +1,10 @@
-//! Whether a scan holds its whole picture: a walk over its Huffman codes that makes no pixels.
+//! Checks whether a scan holds its whole picture, by decoding its Huffman codes without making
+//! pixels.
 //!
-//! libjpeg warns alike of what is harmless and of damage, and says only its first warning. This tells them apart: each
-//! restart interval must hold exactly its MCUs, and the markers between them must be in order. Bytes that are left over
-//! in front of a marker are harmless, if they are few or zeros.
+//! libjpeg warns equally of harmless defects and of damage, and reports only the first warning.
+//! This module tells them apart: each restart interval must hold exactly its MCUs, and the markers
+//! between them must be in order. Bytes left over before a marker are harmless if they are few or
+//! zeros.
 
 use std::ops::Range;
 
@@ -11,8 +13,8 @@ use super::{
     mend::standard_huffman_tables,
 };
 
-/// Walks over the scan of a JPEG whose header has been accepted. Where its coded data ends: behind the last MCU, before
-/// anything that is left over and before the end marker, if there is one.
+/// Walks over the scan of a JPEG with an accepted header. Returns where its coded data ends: after
+/// the last MCU, before any surplus bytes and the end marker.
 pub(super) fn walk_scan(jpeg: &[u8]) -> Result<usize, ScanError> {
     let scan = Scan::read(jpeg)?;
     let mut at = scan.data;
@@ -38,24 +40,25 @@ pub(super) fn walk_scan(jpeg: &[u8]) -> Result<usize, ScanError> {
 /// What is wrong with a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScanError {
-    /// It does not hold all of the picture.
+    /// Part of the picture is missing.
     #[error("the JPEG is truncated or has lost a part")]
     Truncated,
-    /// A code that no table has, or more coefficients than a block has.
+    /// An undefined code, or more coefficients than a block has.
     #[error("the JPEG is damaged: bad Huffman code")]
     BadCode,
-    /// More is left over than any camera leaves.
+    /// More surplus bytes than any camera leaves.
     #[error("the JPEG is damaged: it has {0} bytes more than its picture")]
     Surplus(usize),
-    /// The tables or the scan's header contradict themselves.
+    /// The tables or the scan's header are malformed.
     #[error("the JPEG's scan header or its Huffman tables are malformed")]
     Malformed,
 }
 
-/// Bytes that are left over after the interval from `start` on, of which the picture took all before `surplus`.
+/// Checks the bytes left over in an interval that begins at `start`. The picture ends at
+/// `surplus.start`.
 ///
-/// What pads a truncated frame is zeros, and those are codes as well: then the picture would take some of them. The last
-/// byte of a whole one may be zero too.
+/// A truncated frame may be padded with zeros, which are codes too, so the picture would consume
+/// some of them. The last byte of a complete picture may also be zero.
 fn check_surplus(jpeg: &[u8], start: usize, surplus: Range<usize>) -> Result<(), ScanError> {
     // Any number of FF may precede a marker.
     let filled = jpeg[surplus.clone()].iter().rev().take_while(|&&byte| byte == 0xFF).count();
@@ -72,7 +75,8 @@ fn check_surplus(jpeg: &[u8], start: usize, surplus: Range<usize>) -> Result<(),
     if others > MAX_SURPLUS { Err(ScanError::Surplus(others)) } else { Ok(()) }
 }
 
-/// Where the next marker is, from `from` on, and its second byte. Its first may be repeated: the last one counts.
+/// The position and the second byte of the next marker after `from`. Of several FF, the last one
+/// counts.
 fn marker_from(jpeg: &[u8], from: usize) -> Option<(usize, u8)> {
     let mut at = from;
     loop {
@@ -85,10 +89,10 @@ fn marker_from(jpeg: &[u8], from: usize) -> Option<(usize, u8)> {
     }
 }
 
-/// What a header says of how its scan is coded.
+/// The coding of a scan, from its header.
 struct Scan {
     tables: Tables,
-    /// The tables of each block of an MCU: of its mean (DC) and of the others (AC).
+    /// The tables of each block of an MCU: of its mean (DC) and of the other coefficients (AC).
     blocks: Vec<(usize, usize)>,
     mcus: usize,
     restart_interval: usize,
@@ -99,7 +103,7 @@ struct Scan {
 impl Scan {
     fn read(jpeg: &[u8]) -> Result<Self, ScanError> {
         let (mut tables, mut frame, mut restart_interval) = (Tables::default(), None, 0);
-        // Motion JPEG often leaves them out.
+        // The defaults, since Motion JPEG often omits them.
         tables.define(&standard_huffman_tables()[SEGMENT_HEAD..])?;
         let mut at = 2;
         loop {
@@ -128,7 +132,7 @@ impl Scan {
         }
     }
 
-    /// Walks over so many MCUs from `at` on; where the last of them ends.
+    /// Walks over `mcus` MCUs from `at`; returns where the last of them ends.
     fn walk_interval(&self, jpeg: &[u8], at: usize, mcus: usize) -> Result<usize, ScanError> {
         let mut bits = Bits { bytes: jpeg, at, buffer: 0, len: 0, ends: false };
         for _ in 0..mcus {
@@ -155,7 +159,7 @@ impl Scan {
     }
 }
 
-/// The tables of each block of an MCU, and how many MCUs there are.
+/// The tables of each block of an MCU, and the number of MCUs.
 fn blocks(frame: &[u8], scan: &[u8]) -> Option<(Vec<(usize, usize)>, usize)> {
     let &[_, h1, h0, w1, w0, count, ref components @ ..] = frame else { return None };
     let (height, width) = (u16::from_be_bytes([h1, h0]), u16::from_be_bytes([w1, w0]));
@@ -173,7 +177,7 @@ fn blocks(frame: &[u8], scan: &[u8]) -> Option<(Vec<(usize, usize)>, usize)> {
         let component = components.iter().find(|component| component[0] == selector[0])?;
         let tables = (usize::from(selector[1] >> 4), AC + usize::from(selector[1] & 15));
         let (across, down) = factors(component);
-        // One component is not interleaved, so its MCU is one block.
+        // A single component is not interleaved, so its MCU is one block.
         let in_mcu = if count == 1 { 1 } else { across * down };
         blocks.extend(std::iter::repeat_n(tables, in_mcu));
     }
@@ -190,12 +194,12 @@ impl From<WalkError> for ScanError {
     }
 }
 
-/// Huffman tables by number: four for means, then four for the others.
+/// Huffman tables by number: four for DC, then four for AC.
 #[derive(Default)]
 struct Tables([Option<Box<Table>>; 2 * AC]);
 
 impl Tables {
-    /// Those of one segment (DHT).
+    /// Adds the tables of one segment (DHT).
     fn define(&mut self, mut content: &[u8]) -> Result<(), ScanError> {
         while let Some((&kind, rest)) = content.split_first() {
             let (counts, rest) = rest.split_first_chunk::<16>().ok_or(ScanError::Malformed)?;
@@ -229,9 +233,11 @@ impl Tables {
 
 /// One Huffman table.
 struct Table {
-    /// Indexed by the next bits: the length of the code they begin with (zero if it is longer) and its value.
+    /// Indexed by the next bits: the length of the code that they begin with (zero if it is longer)
+    /// and its value.
     codes: [(u8, u8); 1 << SHORT],
-    /// For each length: the first code that is longer, aligned to 16 bits; and what its value's place is less itself.
+    /// For each length, the first code that is longer, aligned to 16 bits; and the difference
+    /// between the index of a code's value and the code.
     limits: [(u32, i32); 17],
     values: [u8; 256],
 }
@@ -262,7 +268,7 @@ impl Table {
         Some(table)
     }
 
-    /// The length and the value of a code of more than [`SHORT`] bits.
+    /// The length and the value of a code longer than [`SHORT`] bits.
     #[cold]
     fn decode_long(&self, next: u16) -> Result<(u8, u8), ScanError> {
         let next = u32::from(next);
@@ -274,12 +280,12 @@ impl Table {
     }
 }
 
-/// The bits of one interval.
+/// A bit reader for one interval.
 struct Bits<'a> {
     bytes: &'a [u8],
-    /// The next byte to take.
+    /// The position of the next byte.
     at: usize,
-    /// The bits that were taken and not used, the next one at the top.
+    /// Unused bits, the next one at the top.
     buffer: u64,
     len: usize,
     /// Whether a marker or the end is next.
@@ -295,7 +301,7 @@ impl Bits<'_> {
                     self.push(0xFF);
                     self.at += 2;
                 }
-                // More than one FF before a zero counts as one, as in libjpeg.
+                // Several FF before a zero count as one, as in libjpeg.
                 (Some(0xFF), Some(0xFF)) => match marker_or_stuffing(self.bytes, self.at) {
                     Some(next) => self.at = next,
                     None => self.ends = true,
@@ -315,7 +321,7 @@ impl Bits<'_> {
         self.len += 8;
     }
 
-    /// The next 16 bits, with zeros behind the end.
+    /// The next 16 bits, with zeros after the end.
     #[inline]
     fn peek16(&mut self) -> u16 {
         if self.len < 16 {
@@ -337,11 +343,11 @@ impl Bits<'_> {
         Ok(())
     }
 
-    /// Where the byte ends of which the last bit was used.
+    /// The position after the byte that contains the last used bit.
     fn end(&self) -> usize {
         let mut at = self.at;
         for _ in 0..self.len / 8 {
-            // Stuffing goes with its byte.
+            // A stuffing zero belongs to its FF.
             let is_stuffed = at >= 2 && self.bytes[at - 1] == 0 && self.bytes[at - 2] == 0xFF;
             at -= if is_stuffed { 2 } else { 1 };
         }
@@ -349,25 +355,26 @@ impl Bits<'_> {
     }
 }
 
-/// In a run of FF from `at` on, where the last of them is, if a stuffing zero follows it.
+/// In a run of FF from `at`, the position of the last one, if a stuffing zero follows it.
 fn marker_or_stuffing(bytes: &[u8], at: usize) -> Option<usize> {
     let run = bytes[at..].iter().take_while(|&&byte| byte == 0xFF).count();
     (bytes.get(at + run) == Some(&0)).then_some(at + run - 1)
 }
 
-/// A segment's marker and length.
+/// The length of a segment's marker and length, in bytes.
 const SEGMENT_HEAD: usize = 4;
 
 /// Coefficients of a block.
 const BLOCK: usize = 64;
 
-/// Where the tables for all but the means begin; there are four of each.
+/// The number of DC tables, after which those for AC begin.
 const AC: usize = 4;
 
-/// Codes of so many bits are looked up at once.
+/// Codes up to this number of bits are looked up directly.
 const SHORT: usize = 9;
 
-/// Webcams leave one to a few dozens before a marker. Damage that gets codes out of step leaves hundreds.
+/// In bytes. Webcams leave up to a few dozen before a marker. Damage that desynchronizes the codes
+/// leaves hundreds.
 const MAX_SURPLUS: usize = 64;
 
 #[cfg(test)]
@@ -404,7 +411,7 @@ mod tests {
         for format in FORMATS {
             for jpeg in [textured(70, 50, format), in_strips(format)] {
                 let data = Header::parse(&jpeg).expect("ours").scan_data;
-                // The last blocks are so plain that a single zero may stand for several of them.
+                // The last blocks are so plain that a single zero may encode several of them.
                 for (least_lost, end) in
                     [(3, &[][..]), (3, &[0xFF, EOI]), (3, &[0xFF, 0xFF]), (30, &[0; 9000])]
                 {

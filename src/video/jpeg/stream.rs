@@ -1,4 +1,4 @@
-//! A stream of JPEGs one after another, cut into frames by their markers.
+//! Splits a stream of concatenated JPEGs into frames by their markers.
 
 use std::{
     io::{self, BufRead},
@@ -15,61 +15,61 @@ use super::{
     thumbnail::thumbnail_in,
 };
 
-/// Reads frames from a byte stream that has JPEGs in it (`ffmpeg -f mjpeg`, a `.mjpeg` file), with or
-/// without padding between, and text as HTTP servers of cameras put it there
-/// (`multipart/x-mixed-replace`). Empty JPEGs and start markers that nothing follows are padding too.
+/// Reads frames from a byte stream of JPEGs (`ffmpeg -f mjpeg`, a `.mjpeg` file). Between them
+/// there may be padding, or text as sent by HTTP servers of cameras (`multipart/x-mixed-replace`).
+/// Empty JPEGs and isolated start markers count as padding.
 ///
-/// Frames are found by walking over the markers, so that a thumbnail inside of one does not split it.
-/// If the walk fails before the coded data, a damaged length may have led it over the frames that
-/// follow: then the search goes on just behind the start marker. Coded data has no start marker in it,
-/// so it is read once, and the walk over a header is bounded by [`MAX_SEGMENTS`]: time is linear in the
-/// length of the stream. Memory is bounded by [`MAX_JPEG_LEN`].
+/// Frames are found by walking over the markers, so that a thumbnail within a frame does not split
+/// it. If the walk fails before the coded data, a damaged length may have led it across the
+/// following frames, so the search continues just after the start marker. Coded data contains no
+/// start marker, so it is read once, and the walk over a header is bounded by [`MAX_SEGMENTS`]. The
+/// time is therefore linear in the length of the stream. Memory is bounded by [`MAX_JPEG_LEN`].
 #[derive(Debug)]
 pub struct JpegStream<R> {
     ahead: Lookahead<R>,
-    /// Up to where damage has been told that is not told again.
+    /// Damage before this position has already been reported.
     told: usize,
-    /// Where the thumbnail of a damaged frame is.
+    /// The range of a damaged frame's thumbnail.
     thumbnail: Option<Range<usize>>,
     borders: Borders,
 }
 
-/// What comes next in the stream.
+/// The next item in the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamItem {
-    /// One frame, from its first marker to its last.
+    /// One frame, from its start marker to its end marker.
     Frame(Vec<u8>),
     /// A frame without an end marker, or its beginning: another began, or the stream ended.
     Unended(Vec<u8>),
-    /// A frame over the limit was skipped.
+    /// A frame over the length limit was skipped.
     TooLong,
-    /// A frame broke off within its coded data, at so many bytes, where something foreign came.
+    /// A frame broke off within its coded data, after this number of bytes, at foreign data.
     Torn(usize),
     /// A frame's segments are damaged.
     Damaged(HeaderError),
-    /// The stream ended within a frame's segments, of which so many bytes were there.
+    /// The stream ended within a frame's segments, after this number of bytes.
     Truncated(usize),
 }
 
 impl<R: BufRead> JpegStream<R> {
-    /// A stream of what `reader` gives.
+    /// A stream of the bytes of `reader`.
     pub fn new(reader: R) -> Self {
         Self::ending_at(b"", reader)
     }
 
-    /// The same, which also ends where `mark` begins. No byte of a mark may be `FF`.
+    /// The same, but the stream also ends where `mark` begins. A mark must not contain `FF`.
     pub fn ending_at(mark: &'static [u8], reader: R) -> Self {
         let ahead = Lookahead::new(reader, mark);
         Self { ahead, told: 0, thumbnail: None, borders: Borders::default() }
     }
 
-    /// The first `len` bytes are known to be damaged: what is damaged in them is not told again.
+    /// Marks the first `len` bytes as damaged; damage in them is not reported again.
     #[must_use]
     pub fn told(self, len: usize) -> Self {
         Self { told: len, ..self }
     }
 
-    /// The next frame or accident, or `None` at the end.
+    /// The next frame or error, or `None` at the end.
     pub fn next_item(&mut self) -> io::Result<Option<StreamItem>> {
         while self.find_start()? {
             let item = match self.walk() {
@@ -89,13 +89,13 @@ impl<R: BufRead> JpegStream<R> {
         self.ahead.is_at_mark()
     }
 
-    /// What was read and does not belong to a frame, and the reader, for what follows.
+    /// The bytes read that belong to no frame, and the reader.
     pub fn into_parts(self) -> (Vec<u8>, R) {
         self.ahead.into_parts()
     }
 
-    /// Skips to the next start marker that another marker follows; false at the end of the stream. At
-    /// the very end, a start marker is one in any case.
+    /// Skips to the next start marker that is followed by another marker; false at the end of the
+    /// stream. A start marker at the very end is accepted.
     fn find_start(&mut self) -> io::Result<bool> {
         loop {
             if let Some(start) = memchr::memmem::find(self.ahead.bytes(), &[0xFF, SOI]) {
@@ -115,7 +115,8 @@ impl<R: BufRead> JpegStream<R> {
         }
     }
 
-    /// Takes what was walked over. The thumbnail of a damaged frame is no frame, nor damaged.
+    /// Consumes the result of a walk. The thumbnail of a damaged frame is neither a frame nor
+    /// damage.
     fn end_walk(&mut self, walk: &Walk) -> Option<StreamItem> {
         let (Walk::Padding(len) | Walk::Whole(len) | Walk::Unended(len) | Walk::Torn(len)) = *walk;
         let len = len.min(self.ahead.bytes().len());
@@ -136,7 +137,8 @@ impl<R: BufRead> JpegStream<R> {
         Some(item)
     }
 
-    /// Skips the start marker of a frame whose header is damaged. What that is within another such one has been told.
+    /// Skips the start marker of a frame with a damaged header. Damage within another damaged
+    /// header has already been reported.
     fn skip_start(&mut self, error: HeaderError, reached: usize) -> Option<StreamItem> {
         let is_told = self.told > 0;
         let len = self.ahead.bytes().len();
@@ -151,7 +153,7 @@ impl<R: BufRead> JpegStream<R> {
         }
     }
 
-    /// Where the thumbnail of the frame is whose start marker comes next.
+    /// The range of the thumbnail in the frame at the current position.
     fn find_thumbnail(&self) -> Option<Range<usize>> {
         let bytes = self.ahead.bytes();
         let mut at = 2;
@@ -171,7 +173,7 @@ impl<R: BufRead> JpegStream<R> {
         None
     }
 
-    /// Walks over a frame from its start marker on.
+    /// Walks over a frame from its start marker.
     fn walk(&mut self) -> Result<Walk, Failure> {
         let mut at = 2;
         for _ in 0..MAX_SEGMENTS {
@@ -196,12 +198,13 @@ impl<R: BufRead> JpegStream<R> {
         Err(Failure::Header(HeaderError::TooLong, at))
     }
 
-    /// Checks that a segment is no longer than tables are, and has swallowed no other frame's beginning.
+    /// Checks that a segment is no longer than tables can be, and contains no beginning of another
+    /// frame.
     fn check_tables(&mut self, payload: &Range<usize>) -> Result<(), Failure> {
         if payload.len() > MAX_TABLES_LEN {
             return Err(Failure::Header(HeaderError::Malformed, payload.start));
         }
-        // The marker behind it may belong to a start marker within.
+        // The next marker's first byte may belong to a start marker within.
         self.ahead.reaches(payload.end + 1)?;
         let bytes = self.ahead.bytes();
         let bytes = &bytes[payload.start..bytes.len().min(payload.end + 1)];
@@ -214,14 +217,14 @@ impl<R: BufRead> JpegStream<R> {
         }
     }
 
-    /// Walks on behind a header of this length.
+    /// Continues the walk after a header of this length.
     fn walk_scans(&mut self, header_len: usize) -> Result<Walk, Failure> {
         let header = &self.ahead.bytes()[..header_len];
         if let Some(border) = self.borders.first(header) {
             return Err(Failure::Header(HeaderError::SecondStart(border), header_len));
         }
         let has_one_scan = match Header::parse(header) {
-            // Its coded data is still to come.
+            // The header only: its coded data follows.
             Ok(_) | Err(HeaderError::TooShort(..)) => true,
             Err(error) if error.is_damage() => return Err(Failure::Header(error, header_len)),
             Err(_) => false,
@@ -249,8 +252,8 @@ impl<R: BufRead> JpegStream<R> {
         Ok(Walk::Torn(scan))
     }
 
-    /// Walks over what is between two scans of a frame: to the coded data of the second one, or to
-    /// the end of the frame.
+    /// Walks over the segments between two scans of a frame, to the coded data of the second one or
+    /// to the end of the frame.
     fn walk_to_scan(&mut self, from: usize) -> Result<(u8, usize), Failure> {
         let mut at = from;
         for _ in 0..MAX_SEGMENTS {
@@ -267,7 +270,7 @@ impl<R: BufRead> JpegStream<R> {
         Err(Failure::Header(HeaderError::TooLong, at))
     }
 
-    /// The segment at this position, past any fill bytes.
+    /// The segment at this position, after any fill bytes.
     fn segment(&mut self, at: usize) -> Result<Segment, Failure> {
         let truncated = Failure::Header(HeaderError::Truncated, at);
         let mut code_at = at;
@@ -295,7 +298,7 @@ impl<R: BufRead> JpegStream<R> {
         }
     }
 
-    /// Where the coded data from `from` on ends.
+    /// Where the coded data from `from` ends.
     fn scan_end(&mut self, from: usize) -> io::Result<ScanEnd> {
         let mut at = from;
         while at <= MAX_JPEG_LEN {
@@ -328,20 +331,20 @@ impl<R: BufRead> JpegStream<R> {
     }
 }
 
-/// How the walk over a frame ended, and where.
+/// How and where the walk over a frame ended.
 enum Walk {
-    /// There is no frame, but an empty one or another start marker.
+    /// No frame: an empty JPEG or another start marker.
     Padding(usize),
     Whole(usize),
     /// Without an end marker.
     Unended(usize),
-    /// With another marker in its coded data, or none for too long.
+    /// With another marker in its coded data, or with no marker within the limit.
     Torn(usize),
 }
 
 /// Why the walk over a frame failed before its coded data.
 enum Failure {
-    /// Its header is damaged, as was seen at this position.
+    /// The header is damaged, detected at this position.
     Header(HeaderError, usize),
     Read(io::Error),
 }
@@ -358,21 +361,21 @@ enum ScanEnd {
     Marker(u8, usize),
     /// The end of the stream.
     Stream,
-    /// The limit, at this position.
+    /// The length limit, at this position.
     TooLong(usize),
 }
 
-/// Finds where a frame ends and another begins.
+/// Finds where one frame ends and another begins.
 #[derive(Debug, Default)]
 struct Borders {
     found: Option<usize>,
-    /// Up to where there is none.
+    /// There is none before this position.
     searched: usize,
 }
 
 impl Borders {
-    /// The first border in `bytes`: an end marker, and behind it a start marker with no more between
-    /// them than padding or text. Each byte is looked at once, whoever asks.
+    /// The first border in `bytes`: an end marker followed by a start marker, with only padding or
+    /// text between them. Each byte is examined once over all calls.
     fn first(&mut self, bytes: &[u8]) -> Option<usize> {
         while self.found.is_none() && self.searched < bytes.len() {
             let end = memchr::memmem::find(&bytes[self.searched..], &[0xFF, EOI]);
@@ -385,7 +388,7 @@ impl Borders {
             let gap = rest.iter().take(MAX_GAP).take_while(is_between).count();
             match &rest[gap..] {
                 [0xFF, SOI, 0xFF, ..] => self.found = Some(end),
-                // More may come.
+                // More bytes may follow.
                 [] | [0xFF] | [0xFF, SOI] => break,
                 _ => self.searched = end + 2,
             }
@@ -402,14 +405,14 @@ impl Borders {
 /// Eight Huffman tables of 256 values are 2184 bytes.
 const MAX_TABLES_LEN: usize = 1 << 12;
 
-/// Fill bytes in front of a marker beyond this are damage.
+/// More fill bytes before a marker than this are damage.
 const MAX_FILL: usize = 1024;
 
-/// The text between two frames: an HTTP server sends a few hundred bytes.
+/// The longest text between two frames: an HTTP server sends a few hundred bytes.
 const MAX_GAP: usize = 1024;
 
-/// Whether bytes that begin so may be a stream of JPEGs: at once, after blank lines or padding, or with what an HTTP
-/// server sends in front of each.
+/// Whether these first bytes may begin a stream of JPEGs: directly, after blank lines or padding,
+/// or with the text that an HTTP server sends before each.
 pub fn begins_jpegs(first: &[u8]) -> bool {
     let padding = |byte: &&u8| byte.is_ascii_whitespace() || **byte == 0;
     let text = &first[first.iter().take_while(padding).count()..];
@@ -485,7 +488,7 @@ mod tests {
         }
     }
 
-    /// How many good frames came out, each of which must be `good`, and how much damage was told.
+    /// The number of frames, each of which must be `good`, and of damage reports.
     fn count(bytes: &[u8], good: &[u8]) -> (usize, usize) {
         let counts = [1, 7, 4096, 1 << 16].map(|buffer| {
             let (frames, others): (Vec<_>, Vec<_>) = items(bytes, buffer)
@@ -498,7 +501,7 @@ mod tests {
         counts[0]
     }
 
-    /// `jpeg` with one more segment behind its start marker.
+    /// `jpeg` with another segment after its start marker.
     fn with_segment(jpeg: &[u8], marker: u8, payload: &[u8]) -> Vec<u8> {
         let len = ((payload.len() + 2) as u16).to_be_bytes();
         [&jpeg[..2], &[0xFF, marker], &len, payload, &jpeg[2..]].concat()
@@ -527,7 +530,7 @@ mod tests {
         }
     }
 
-    /// Whichever byte of the frames the length leads to.
+    /// Whichever byte of the frames the length points to.
     #[test]
     fn a_damaged_length_swallows_no_good_frame_wherever_it_leads() {
         let (good, text) = (frame(16), b"\r\n--next\r\nContent-Type: image/jpeg\r\n\r\n");
@@ -536,7 +539,7 @@ mod tests {
             for len in 2..3 * frames.len() / 4 {
                 let damaged = [&[0xFF, SOI, 0xFF, 0xE1][..], &(len as u16).to_be_bytes()].concat();
                 let items = items(&[&damaged[..], &frames].concat(), 4096);
-                // One that has lost its beginning to the damaged one may be a good one still.
+                // A frame whose beginning was taken by the damaged one may still be valid.
                 assert_eq!(
                     items.iter().filter(|item| is_end_of(item, &good)).count(),
                     4,
@@ -557,12 +560,12 @@ mod tests {
                 let items = items(&[&whole[..cut], &good.repeat(30)].concat(), 4096);
                 let (frames, others): (Vec<_>, Vec<_>) =
                     items.iter().partition(|item| is_end_of(item, &good));
-                // The length may lead into the header of the next frame, and is good then.
+                // The length may point into the next frame's header, and is then valid.
                 assert!(frames.len() == 30 && others.len() <= 1, "{cut}: {others:?}");
             }
             assert_eq!(count(&whole.repeat(3), &whole), (3, 0));
         }
-        // Exif without a thumbnail, and another that cannot be read.
+        // Exif without a thumbnail, and Exif that cannot be parsed.
         let whole = with_segment(&good, 0xE1, &[&exif(None, true)[..], &[0; 3000]].concat());
         let odd = with_segment(&good, 0xE1, &[b"Exif\0\0odd.", &small[..]].concat());
         for (whole, cut) in [(&whole, 30), (&odd, 200), (&odd, small.len() + 16)] {
@@ -607,7 +610,7 @@ mod tests {
         }
     }
 
-    /// A search that reads bytes again for each start marker takes minutes.
+    /// A search that reads bytes again for each start marker would take minutes.
     #[test]
     fn many_damaged_lengths_take_linear_time() {
         let chain = [0xFF, 0xE1, 0, 2].repeat(300);

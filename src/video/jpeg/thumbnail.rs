@@ -1,12 +1,13 @@
-//! Where a JPEG has its thumbnail, which is a JPEG itself.
+//! Finds a JPEG's thumbnail, which is a JPEG itself.
 
 use std::ops::Range;
 
 use super::marker::APP0;
 
-/// Where in the payload of this segment, which may have been cut, a thumbnail is: in Exif (CIPA DC-008,
-/// 4.5.5 and 4.6.5) and in an extension of JFIF (ITU-T T.871, 10.3). Exif that cannot be read may have one
-/// in any place: then it is what begins like a JPEG. Without a length of its own it has the rest.
+/// The range of a thumbnail in this segment's payload, which may be truncated: in Exif (CIPA
+/// DC-008, 4.5.5 and 4.6.5) or in a JFIF extension (ITU-T T.871, 10.3). In Exif that cannot be
+/// parsed, it is the first data that begins like a JPEG. A thumbnail of unknown length extends to
+/// the end.
 pub(super) fn thumbnail_in(marker: u8, payload: &[u8]) -> Option<Range<usize>> {
     match marker {
         APP0 => payload.starts_with(b"JFXX\0\x10").then_some(6..payload.len()),
@@ -14,7 +15,7 @@ pub(super) fn thumbnail_in(marker: u8, payload: &[u8]) -> Option<Range<usize>> {
             let tiff = payload.strip_prefix(EXIF)?;
             let found = match Tiff::parse(tiff) {
                 Some(tiff) => tiff.thumbnail(),
-                // In its first bytes, it is the next frame that begins where this one was cut.
+                // Within the first bytes, it is the next frame, which follows a truncated one.
                 None => memchr::memmem::find(tiff, &[0xFF, 0xD8, 0xFF])
                     .filter(|&at| at >= 4)
                     .map(|at| at..tiff.len()),
@@ -41,7 +42,7 @@ impl<'a> Tiff<'a> {
         Some(Self { bytes, is_big_endian })
     }
 
-    /// The second directory is the thumbnail's.
+    /// The second directory describes the thumbnail.
     fn thumbnail(&self) -> Option<Range<usize>> {
         let first = self.offset_at(4)?;
         let second = self.offset_at(first + 2 + ENTRY_LEN * self.u16_at(first)?)?;
@@ -63,7 +64,7 @@ impl<'a> Tiff<'a> {
     fn offset_at(&self, at: usize) -> Option<usize> {
         let bytes = self.bytes.get(at..)?.first_chunk()?;
         let value = if self.is_big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
-        // A segment is no longer.
+        // Offsets are less than a segment's length, 64 KiB.
         u16::try_from(value(*bytes)).ok().map(usize::from)
     }
 }
@@ -78,14 +79,14 @@ const ENTRY_LEN: usize = 12;
 const JPEG_OFFSET: usize = 0x0201;
 const JPEG_LEN: usize = 0x0202;
 
-/// A thumbnail's directory has ten or so.
+/// A thumbnail's directory has about ten.
 const MOST_ENTRIES: usize = 64;
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
-    /// The payload of Exif with this thumbnail, or with none.
+    /// An Exif payload with this thumbnail, or without one.
     pub(in crate::video::jpeg) fn exif(thumbnail: Option<&[u8]>, is_big_endian: bool) -> Vec<u8> {
         let Some(thumbnail) = thumbnail else {
             return b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0".to_vec();

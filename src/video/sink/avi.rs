@@ -13,8 +13,8 @@
 //!   idx1 len  (id, flags, offset, length) of each
 //! ```
 //!
-//! The header is written again about once a second, so a recording that was
-//! killed plays up to there with the right length, and beyond by its chunks.
+//! The header is rewritten about once a second. A recording that was killed therefore plays up to
+//! there with the right length, and beyond that by its chunks.
 
 use std::{fs::File, io, path::PathBuf, time::Duration};
 
@@ -31,24 +31,25 @@ pub(super) struct AviWriter {
     rate: (u32, u32),
     part: Option<Part>,
     bytes_before: u64,
-    /// The name of a file that was opened, until somebody has asked for it.
+    /// The name of an opened file, until [`take_opened`](Self::take_opened).
     opened: Option<PathBuf>,
 }
 
 impl AviWriter {
-    /// Opens nothing before the first frame.
+    /// The first file is opened with the first frame.
     pub(super) fn new(destination: Destination, rate: (u32, u32)) -> Self {
         Self { destination, rate, part: None, bytes_before: 0, opened: None }
     }
 
-    /// For the next header.
+    /// Applies to the next header.
     pub(super) fn set_rate(&mut self, rate: (u32, u32)) {
         self.rate = rate;
     }
 
-    /// Writes a frame of media time `at`, with what is missing before it as repeats.
+    /// Writes a frame with the time `at` in the recording, after repeats for the ticks without a
+    /// frame.
     ///
-    /// A file that gets too long, or a picture of another size, begins the next file.
+    /// When the file gets too long, or the size of the pictures changes, another file is begun.
     pub(super) fn write(&mut self, frame: &[u8], at: Duration) -> io::Result<Written> {
         let Ok(header) = Header::parse(frame) else { return Ok(Written::Damaged) };
         let fits = |part: &Part| part.size == header.size && part.has_room_for(frame.len());
@@ -66,7 +67,7 @@ impl AviWriter {
         Ok(Written::Whole)
     }
 
-    /// Writes the index and the last header.
+    /// Writes the index and the final header.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         let Some(mut part) = self.part.take() else { return Ok(()) };
         let result = part.finish();
@@ -74,7 +75,7 @@ impl AviWriter {
         result
     }
 
-    /// The name of the file that was opened since the last time.
+    /// The name of the file opened since the last call.
     pub(super) fn take_opened(&mut self) -> Option<PathBuf> {
         self.opened.take()
     }
@@ -89,12 +90,12 @@ struct Part {
     output: Output,
     size: Size,
     rate: (u32, u32),
-    /// Offset and length of each chunk: one a tick.
+    /// Offset and length of each chunk; one a tick.
     index: Vec<(u32, u32)>,
     longest: u32,
-    /// Media time of tick 0.
+    /// The recording time of tick 0.
     start: Duration,
-    /// Ticks that the header on disk knows of.
+    /// The number of ticks in the header on disk.
     ticks_in_header: usize,
 }
 
@@ -113,12 +114,12 @@ impl Part {
         self.output.len() + index_len + len as u64 <= MAX_FILE_LEN
     }
 
-    /// Repeats the last picture for the ticks before `at` that brought none.
+    /// Repeats the last picture for the ticks before `at` without a frame.
     fn fill_up_to(&mut self, at: Duration) -> io::Result<()> {
         let written = self.index.len() as u64;
         let due = self.ticks(at.saturating_sub(self.start));
         if written == 0 || due + self.fps() as u64 <= written || due > written + MAX_REPEATS {
-            // Time went back, or too far ahead, as with another sender: go on from here.
+            // Time went back, or too far ahead, as with another sender: continue from here.
             self.start = at.saturating_sub(Duration::from_secs_f64(written as f64 / self.fps()));
             return Ok(());
         }
@@ -151,7 +152,7 @@ impl Part {
         let mut movi_end = self.output.len();
         let mut indexed = self.write_index();
         if indexed.is_err() {
-            // On a full disk the last frames make room for it.
+            // On a full disk, the last frames are removed to make room for the index.
             movi_end = self.cut(movi_end)?;
             if self.write_index().is_ok() {
                 indexed = Ok(());
@@ -174,7 +175,7 @@ impl Part {
         self.output.write(&[&index])
     }
 
-    /// Takes back as many of the last chunks as the index is long; where the chunks end now.
+    /// Removes as many of the last chunks as the index needs; returns the new end of the chunks.
     fn cut(&mut self, movi_end: u64) -> io::Result<u64> {
         let wanted = self.index.len() as u64 * INDEX_ENTRY_LEN + BLOCK_LEN;
         let mut end = movi_end;
@@ -235,24 +236,24 @@ impl Part {
     }
 }
 
-/// Bytes up to the first chunk.
+/// Bytes before the first chunk.
 const HEADER_LEN: u64 = 224;
 
-/// Where `movi` stands, from which the index counts.
+/// The position of `movi`, from which the index counts.
 const MOVI_ID_AT: u64 = HEADER_LEN - 4;
 
 const INDEX_ENTRY_LEN: u64 = 16;
 
-/// What is given back to a file system comes in units of this, or less.
+/// File systems free space in blocks of this size or less.
 const BLOCK_LEN: u64 = 2 * 4096;
 
 const HAS_INDEX: u32 = 0x10;
 const KEY_FRAME: u32 = 0x10;
 
-/// Lengths are 32 bits, and many programs take them as signed: 1.9 GiB.
+/// Lengths are 32 bits, and many programs treat them as signed: 1.9 GiB.
 const MAX_FILE_LEN: u64 = 19 * (1 << 30) / 10;
 
-/// Half an hour at 60 frames/s, 24 bytes each. After a longer pause nobody wants to wait for its end.
+/// Half an hour at 60 frames/s, with 24 bytes a repeat. Longer pauses are cut out.
 const MAX_REPEATS: u64 = 108_000;
 
 #[cfg(test)]
@@ -275,7 +276,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Records frames of these times, and finishes or not.
+    /// Records frames at these times, with or without finishing.
     fn recorded(path: &Path, times: impl IntoIterator<Item = u64>, finish: bool) -> u64 {
         let mut writer = writer(path);
         for at in times {
@@ -287,7 +288,7 @@ mod tests {
         writer.bytes()
     }
 
-    /// What ffprobe says: rate, frames, seconds. `None` where it is not installed.
+    /// ffprobe's result: rate, frames, seconds. `None` if it is not installed.
     fn probe(path: &Path) -> Option<(String, u32, f64)> {
         let entries = "stream=r_frame_rate,nb_read_packets:format=duration";
         let output = Command::new("ffprobe")

@@ -1,4 +1,4 @@
-//! What waits to be written: a bounded queue between the picture and a slow disk.
+//! A bounded queue between the decoder and a slow disk.
 
 use std::{
     collections::VecDeque,
@@ -8,7 +8,7 @@ use std::{
 
 use std::sync::Arc;
 
-/// A frame and its media time.
+/// A frame and its time in the recording.
 pub(super) type Entry = (Arc<[u8]>, Duration);
 
 /// A bounded queue of frames.
@@ -19,13 +19,13 @@ pub(super) struct Backlog {
     changed: Condvar,
 }
 
-/// What happens when writing is slower than receiving.
+/// What to drop when writing is slower than receiving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// A file keeps what it has: up to [`MAX_FRAMES`] frames and [`MAX_BYTES`] bytes wait, and the
-    /// newest is dropped when there is no more room.
+    /// For files: up to [`MAX_FRAMES`] frames and [`MAX_BYTES`] bytes are queued. When full, the
+    /// newest frame is dropped.
     KeepOldest,
-    /// Who reads a pipe wants to see now: only the newest waits.
+    /// For pipes, whose readers want live video: only the newest frame is queued.
     KeepNewest,
 }
 
@@ -34,7 +34,7 @@ impl Backlog {
         Self { rule, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Adds a frame; whoever has to give way is counted.
+    /// Adds a frame, and counts a frame that has to be dropped.
     pub(super) fn push(&self, entry: Entry) {
         let mut state = self.lock();
         let len = entry.0.len();
@@ -54,7 +54,7 @@ impl Backlog {
         self.changed.notify_all();
     }
 
-    /// Waits for the oldest frame; `None` once it is closed and empty.
+    /// Waits for the oldest frame; `None` once the queue is closed and empty.
     pub(super) fn take(&self) -> Option<Entry> {
         let state = self.lock();
         let mut state = self
@@ -66,13 +66,13 @@ impl Backlog {
         Some(entry)
     }
 
-    /// Says that nothing more will come.
+    /// Closes the queue: nothing more will be added.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
-    /// Says that nothing more will be taken, and drops what waits.
+    /// Closes the queue and drops its frames: nothing more will be taken.
     pub(super) fn abandon(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -81,12 +81,12 @@ impl Backlog {
         state.bytes = 0;
     }
 
-    /// Frames that came after it was closed, or still waited when it was abandoned.
+    /// Frames added after closing, or still queued when it was abandoned.
     pub(super) fn abandoned(&self) -> u64 {
         self.lock().abandoned
     }
 
-    /// Frames that found no room.
+    /// Frames dropped for want of room.
     pub(super) fn dropped(&self) -> u64 {
         self.lock().dropped
     }
@@ -112,10 +112,10 @@ impl State {
     }
 }
 
-/// Two seconds at 30 frames/s: what a disk may sleep.
+/// Two seconds at 30 frames/s: the longest stall of a disk.
 const MAX_FRAMES: usize = 64;
 
-/// And not more memory than this, whatever the frames' size.
+/// In bytes: bounds memory for large frames.
 const MAX_BYTES: usize = 64 << 20;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The files that a recording goes to. They are new: one that exists is never overwritten unasked.
+//! The files of a recording. An existing file is overwritten only on request.
 
 use std::{
     ffi::OsString,
@@ -17,7 +17,7 @@ pub(super) struct Destination {
     next: u32,
 }
 
-/// What stands at the path.
+/// The kind of file at the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Nothing yet, or a regular file.
@@ -28,17 +28,17 @@ pub(super) enum Kind {
     Device,
 }
 
-/// Whether a file could be opened.
+/// The result of opening.
 #[derive(Debug)]
 pub(super) enum Opened {
-    /// It is open under this name.
+    /// The open file and its name.
     Yes(File, PathBuf),
-    /// It is a FIFO that nobody reads yet.
+    /// It is a FIFO without a reader.
     NoReader,
 }
 
 impl Destination {
-    /// Checks what can be known before anything is written. Creates nothing.
+    /// Checks as much as possible before anything is written. Creates nothing.
     pub(super) fn check(path: &Path, overwrite: bool) -> io::Result<Self> {
         let kind = match fs::metadata(path) {
             Ok(metadata) => {
@@ -61,7 +61,7 @@ impl Destination {
         self.kind
     }
 
-    /// Opens the next file, under the first name that is free, or that may be overwritten.
+    /// Opens the next file, under the first name that is free or may be overwritten.
     pub(super) fn open_next(&mut self) -> io::Result<Opened> {
         if self.kind != Kind::File {
             return self.open_existing();
@@ -92,7 +92,7 @@ impl Destination {
             Err(error) if is_unread(&error) => Ok(Opened::NoReader),
             Err(error) => Err(error),
             Ok(file) => {
-                // From now on a write waits for the reader.
+                // From here on writes block.
                 #[cfg(unix)]
                 rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
                 Ok(Opened::Yes(file, self.path.clone()))
@@ -121,7 +121,7 @@ fn kind_of(metadata: &Metadata) -> io::Result<Kind> {
     }
 }
 
-/// Does not wait for the reader of a FIFO.
+/// Opens without waiting for a FIFO's reader.
 fn open_at_once(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     let options = {
@@ -131,7 +131,7 @@ fn open_at_once(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Whether a FIFO could not be opened because nobody reads it.
+/// Whether `error` says that a FIFO has no reader (`ENXIO`).
 #[cfg(unix)]
 fn is_unread(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
@@ -167,7 +167,7 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Looking for a free name ends here.
+/// The search for a free name ends here.
 const MAX_NUMBER: u32 = 9999;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Whether a window can be opened here at all.
+//! Checks whether a window can be opened.
 //!
-//! The window toolkit ends the whole process when it finds no display, so this
-//! must be known before it is asked.
+//! The window toolkit ends the whole process when it finds no display, so this must be checked
+//! first.
 
-/// `Ok` if a window can be opened; else why not, in one line.
+/// `Ok` if a window can be opened, else the reason in one line.
 pub fn available() -> Result<(), String> {
     if !cfg!(feature = "opencv") {
         return Err("this udpchat was built without windows".to_owned());
@@ -13,8 +13,8 @@ pub fn available() -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the toolkit may end the process though a display answers: the environment tells it to
-/// use another than X, or to look for its parts elsewhere, or its part for X is not where it usually is.
+/// Whether the toolkit may end the process although a display answers: the environment selects a
+/// platform other than X or another plugin folder, or the plugin for X is not in its usual place.
 pub fn is_in_doubt() -> bool {
     #[cfg(all(target_os = "linux", feature = "opencv"))]
     return linux::is_in_doubt();
@@ -22,7 +22,7 @@ pub fn is_in_doubt() -> bool {
     false
 }
 
-/// The width of the screen in pixels, where it is easily known.
+/// The width of the screen in pixels, if it is easily known.
 #[cfg(feature = "opencv")]
 pub(super) fn width() -> Option<u16> {
     #[cfg(target_os = "linux")]
@@ -40,8 +40,8 @@ mod linux {
     };
     use x11rb::connection::Connection;
 
-    /// X is what every build of the toolkit can use. Some cannot use Wayland and end
-    /// the process over it, so that is taken only if the user says that it works.
+    /// Every build of the toolkit supports X. Some do not support Wayland and end the process, so
+    /// Wayland is used only if the user has selected it.
     pub(super) fn available() -> Result<(), String> {
         let x = x_width().map(drop);
         if x.is_ok() || !wayland_answers() {
@@ -64,7 +64,7 @@ mod linux {
             || fs::read_to_string("/proc/self/maps").is_ok_and(|maps| lacks_qt_plugin(&maps))
     }
 
-    /// Whether Qt is loaded, and its plugin for X is in none of the folders where distributions put it.
+    /// Whether Qt is loaded, but its plugin for X is in none of the usual folders.
     fn lacks_qt_plugin(maps: &str) -> bool {
         let library = maps.lines().find_map(|line| {
             let path = line.split_ascii_whitespace().nth(5)?;

@@ -1,7 +1,7 @@
-//! Windows by OpenCV's highgui.
+//! Windows through OpenCV's highgui.
 //!
-//! It must be used from the main thread only. It tells keys, but not in which
-//! window they were pressed.
+//! Must be used on the main thread only. highgui reports keys, but not in which window they were
+//! pressed.
 
 use std::{
     borrow::Borrow,
@@ -38,7 +38,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Opens these windows, with nothing in them yet.
+    /// Opens the windows, without content yet.
     pub fn open(specs: &[WindowSpec]) -> Result<Self, WindowError> {
         display::available().map_err(WindowError::NoDisplay)?;
         let windows = specs.iter().map(Window::open).collect::<Result<Vec<_>, _>>()?;
@@ -49,7 +49,7 @@ impl Screen {
         Ok(Self { windows, statistics: false, frozen: false, keys, saves: channel() })
     }
 
-    /// Shows a picture, unless the person froze it. The image itself is not changed.
+    /// Shows a picture, unless the user has frozen it. The image itself is not changed.
     pub fn show(&mut self, role: Role, image: &Image, over: &Overlay) -> Result<(), WindowError> {
         if self.frozen {
             return Ok(());
@@ -59,16 +59,16 @@ impl Screen {
         window.show(image, over, statistics).map_err(toolkit)
     }
 
-    /// Shows a card with these lines instead of a picture. Saying the same again costs nothing.
+    /// Shows a card with these lines instead of a picture. Does nothing if they are already shown.
     pub fn notice(&mut self, role: Role, lines: &[String]) -> Result<(), WindowError> {
         let Some(window) = self.window(role) else { return Ok(()) };
         window.notice(lines).map_err(toolkit)
     }
 
-    /// Lets the windows live, and says what was done in them.
+    /// Processes window events, and returns the user's actions.
     ///
-    /// It waits 1 ms at most; the toolkit also paints here what was shown, which it
-    /// takes some milliseconds for where no graphics card helps.
+    /// Waits at most 1 ms. The toolkit also paints here, which takes some milliseconds without a
+    /// graphics card.
     pub fn pump(&mut self) -> Vec<Action> {
         let polled = highgui::poll_key().ok().filter(|&key| key != NO_KEY);
         let polled = polled.map(|key| (key & 0xFF) as u8);
@@ -101,13 +101,14 @@ impl Screen {
         None
     }
 
-    /// The window that `m` is for: one's own, if there is one.
+    /// The window that `m` mirrors: the self view, if there is one.
     fn mirrored(&mut self) -> Option<&mut Window> {
         let own = self.windows.iter().position(|window| window.role == Role::SelfView);
         self.windows.get_mut(own.unwrap_or(0))
     }
 
-    /// Writes the picture of the first window, in a thread: compressing takes longer than a frame.
+    /// Saves the picture of the first window on a thread, since compressing takes longer than a
+    /// frame.
     fn save(&self) {
         let sender = self.saves.0.clone();
         let picture = self.windows.first().and_then(|window| window.picture.clone());
@@ -116,7 +117,7 @@ impl Screen {
                 Some(picture) => write_png(&picture),
                 None => Action::SaveFailed("there is no picture to save yet".to_owned()),
             };
-            // If the program has ended meanwhile, nobody wants to know.
+            // Fails only if the program has ended in the meantime.
             let _ = sender.send(action);
         };
         if let Err(error) = thread::Builder::new().name("snapshot".into()).spawn(save) {
@@ -131,23 +132,23 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // At the end of the program there is nothing to do about a window that stays.
+        // At the end of the program, a failure does not matter.
         let _ = highgui::destroy_all_windows();
     }
 }
 
 #[derive(Debug)]
 struct Window {
-    /// Its name, by which highgui knows it, and its title.
+    /// The name in highgui, which is also the title.
     name: String,
     role: Role,
     mirror: bool,
     full_screen: bool,
-    /// Whether it was seen on the screen: before that it cannot have been closed.
+    /// Whether it has been visible: before that it cannot have been closed.
     was_visible: bool,
-    /// The last picture, as it was received.
+    /// The last picture, as received.
     picture: Option<Image>,
-    /// What the card says, while one is shown.
+    /// The lines of the card, while one is shown.
     card: Option<Vec<String>>,
 }
 
@@ -182,7 +183,7 @@ impl Window {
         } else {
             self.show_changed(&mat, over, statistics)?;
         }
-        // After showing, since it is for a snapshot that hardly ever comes.
+        // After showing, since the copy is for rare snapshots.
         self.keep(shown);
         self.card = None;
         Ok(())
@@ -224,7 +225,7 @@ impl Window {
         Ok(())
     }
 
-    /// Makes the window as large as the picture, within [`LARGEST`] or [`SMALL`].
+    /// Sizes the window to the picture, within [`LARGEST`] or [`SMALL`].
     fn resize(&self, width: i32, height: i32) -> opencv::Result<()> {
         let (max_width, max_height) = if self.role == Role::Peer { LARGEST } else { SMALL };
         let scale = (max_width / f64::from(width)).min(max_height / f64::from(height)).min(1.0);
@@ -232,12 +233,12 @@ impl Window {
         highgui::resize_window(&self.name, side(width), side(height))
     }
 
-    /// Puts one's own window beside the peer's, or in the right corner where there is no room.
+    /// Places the self view beside the peer's window, or in the right corner if there is no room.
     fn place(&self) {
         let beside = LARGEST.0;
         let corner = display::width().map_or(beside, |width| f64::from(width) - SMALL.0);
         let left = if self.role == Role::SelfView { beside.min(corner).max(0.0) } else { 0.0 };
-        // A window manager that thinks otherwise is right.
+        // A window manager may ignore this.
         let _ = highgui::move_window(&self.name, left as i32, 0);
     }
 
@@ -282,8 +283,8 @@ fn snapshot_name(wall: Duration) -> String {
     format!("udpchat-{year:04}{month:02}{day:02}-{h:02}{m:02}{s:02}-{ms:03}.png")
 }
 
-/// The Gregorian date of a day counted from 1970, by counting years from March,
-/// so that the leap day is the last one.
+/// The Gregorian date of a day counted from 1970. Years are counted from March, so that the leap
+/// day is the last one.
 fn civil_date(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
@@ -301,10 +302,10 @@ fn toolkit(error: impl Borrow<opencv::Error>) -> WindowError {
     WindowError::Toolkit(error.borrow().message.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// The largest window that is opened; the person may make it larger.
+/// The largest initial window; the user may enlarge it.
 const LARGEST: (f64, f64) = (1280.0, 720.0);
 
-/// The largest window of oneself.
+/// The largest self view.
 const SMALL: (f64, f64) = (320.0, 240.0);
 
 const NO_KEY: i32 = -1;

@@ -1,7 +1,7 @@
-//! Key presses as the X display tells them, beside the window toolkit.
+//! Key presses from the X display, independent of the window toolkit.
 //!
-//! Several clients may select the key presses of a window (X protocol, `ChangeWindowAttributes`), and each is
-//! told all of them.
+//! Several clients may select the key presses of a window (X protocol, `ChangeWindowAttributes`),
+//! and each receives all of them.
 
 use std::time::{Duration, Instant};
 
@@ -19,11 +19,11 @@ use x11rb::{
     rust_connection::RustConnection,
 };
 
-/// Follows the windows of this process that have one of the titles.
+/// Watches the windows of this process that have one of the titles.
 #[derive(Debug)]
 pub(super) struct KeyWatch {
     titles: Vec<String>,
-    /// `None`: there is no X display, or it is gone.
+    /// `None`: there is no X display, or the connection is lost.
     display: Option<Display>,
     windows: Vec<Window>,
     search_at: Option<Instant>,
@@ -36,7 +36,7 @@ struct Display {
     keyboard: Keyboard,
 }
 
-/// Which symbols the keys have.
+/// The keyboard mapping: the keysyms of each key.
 #[derive(Debug)]
 struct Keyboard {
     least_keycode: u8,
@@ -50,7 +50,7 @@ impl KeyWatch {
         Self { titles, display: display.ok(), windows: Vec::new(), search_at: None }
     }
 
-    /// The keys since the last call; `None` if the display does not tell.
+    /// The keys since the last call; `None` if the display does not report them.
     pub(super) fn take(&mut self, now: Instant) -> Option<Vec<u8>> {
         let result = self.try_take(now);
         if let Some(Err(error)) = &result {
@@ -96,14 +96,14 @@ impl Display {
         Ok(found)
     }
 
-    /// All windows that may be a program's: a window manager lays them into windows of its own.
+    /// All windows that may be ours: a window manager nests them in its own windows.
     fn windows(&self) -> Result<Vec<Window>, ReplyError> {
         let mut windows = vec![self.root];
         let mut level = vec![self.root];
         for _ in 0..MAX_DEPTH {
             let asked: Result<Vec<_>, _> =
                 level.iter().map(|&window| self.connection.query_tree(window)).collect();
-            // A window may vanish while it is looked at.
+            // A window may disappear in the meantime.
             let replies = asked?.into_iter().filter_map(|cookie| cookie.reply().ok());
             level = replies.flat_map(|reply| reply.children).collect();
             windows.extend_from_slice(&level);
@@ -123,7 +123,7 @@ impl Display {
         Ok(owner == Some(std::process::id()) && has_title)
     }
 
-    /// The keys pressed since the last call; windows that are gone are taken off the list.
+    /// The keys pressed since the last call. Removes destroyed windows from the list.
     fn take_keys(&mut self, windows: &mut Vec<Window>) -> Result<Vec<u8>, ReplyError> {
         let mut keys = Vec::new();
         while let Some(event) = self.connection.poll_for_event()? {
@@ -148,8 +148,8 @@ impl Keyboard {
         Ok(Self { least_keycode, columns, keysyms: mapping.keysyms })
     }
 
-    /// The character of a key without Shift, in the first of the keyboard's layouts that has an ASCII one. `None`
-    /// as well for a shortcut of the window manager or the toolkit.
+    /// The key's unshifted character, in the first layout of the keyboard in which it is ASCII.
+    /// `None` also for shortcuts of the window manager or the toolkit.
     fn ascii(&self, press: &KeyPressEvent) -> Option<u8> {
         let shortcut = KeyButMask::CONTROL | KeyButMask::MOD1 | KeyButMask::MOD4;
         if u16::from(press.state) & u16::from(shortcut) != 0 {
@@ -166,13 +166,13 @@ impl Keyboard {
     }
 }
 
-/// From the root: a frame of the window manager, perhaps one in it, the window.
+/// From the root: the window manager's frame, perhaps another one in it, the window.
 const MAX_DEPTH: usize = 3;
 
-/// Bytes; no title of ours is longer.
+/// In bytes; our titles are shorter.
 const MAX_TITLE_LEN: u32 = 256;
 
-/// Between two searches for windows that are not there yet.
+/// The interval between searches for windows not found yet.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(500);
 
 const ESCAPE_KEYSYM: u32 = 0xff1b;

@@ -1,14 +1,15 @@
-//! The keys that are pressed in the windows.
+//! Key presses in the windows.
 //!
-//! highgui tells only the last of the keys that came between two calls. On X11 this reads them from the display
-//! itself, so that none is lost while the machine or the picture is slow.
+//! Of several keys between two calls, highgui reports only the last. On X11 this module therefore
+//! reads them from the display itself, so that none is lost while the machine or the display is
+//! slow.
 
 use std::time::{Duration, Instant};
 
 #[cfg(target_os = "linux")]
 use super::key_watch::KeyWatch;
 
-/// Where keys come from.
+/// The source of key presses.
 #[derive(Debug)]
 pub(super) struct Keys {
     #[cfg(target_os = "linux")]
@@ -17,7 +18,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Keys in the windows with these titles.
+    /// Keys pressed in the windows with these titles.
     pub(super) fn new(titles: Vec<String>) -> Self {
         Self {
             #[cfg(target_os = "linux")]
@@ -26,7 +27,7 @@ impl Keys {
         }
     }
 
-    /// The keys since the last call, in order, as ASCII. `polled` is what highgui tells.
+    /// The keys since the last call, in order, as ASCII. `polled` is the key from highgui.
     #[cfg(target_os = "linux")]
     pub(super) fn take(&mut self, now: Instant, polled: Option<u8>) -> Vec<u8> {
         match self.watch.take(now) {
@@ -35,19 +36,20 @@ impl Keys {
         }
     }
 
-    /// The keys since the last call. `polled` is what highgui tells.
+    /// The keys since the last call. `polled` is the key from highgui.
     #[cfg(not(target_os = "linux"))]
     pub(super) fn take(&mut self, now: Instant, polled: Option<u8>) -> Vec<u8> {
         self.choice.choose(now, polled, Vec::new())
     }
 }
 
-/// Chooses between the keys that highgui tells and those that the display tells, which are the same ones.
+/// Chooses between the keys from highgui and those from the display, which report the same presses.
 #[derive(Debug, Default)]
 struct Choice {
-    /// The display has told a key. A toolkit may take its keys in another way, and then it never does.
+    /// Whether the display has ever reported a key. With a toolkit that receives its keys in
+    /// another way, it never does.
     is_watch_proven: bool,
-    /// What highgui told and the display did not, so far.
+    /// A key from highgui that the display has not reported yet.
     unseen: Option<(u8, Instant)>,
 }
 
@@ -65,7 +67,7 @@ impl Choice {
     }
 }
 
-/// How long after highgui the display may tell a key.
+/// How long after highgui the display may report a key.
 const WATCH_LAG: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where pictures go: files and pipes, and windows.
+//! Outputs of video: files, pipes and windows.
 
 mod avi;
 mod backlog;

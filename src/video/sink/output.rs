@@ -1,4 +1,4 @@
-//! Where bytes go: a file that never ends in half a picture, or a pipe.
+//! Byte outputs: a file that never ends within a picture, or a pipe.
 
 use std::{
     fs::File,
@@ -8,12 +8,12 @@ use std::{
 
 use super::destination::{Destination, Kind, Opened};
 
-/// A destination of whole units: a picture is in it, or it is not.
+/// An output of complete units: each picture is written entirely or not at all.
 pub(super) struct Output {
     to: To,
-    /// Bytes of whole units so far.
+    /// Bytes of complete units written so far.
     len: u64,
-    /// The file's name, until somebody has asked for it.
+    /// The file's name, until [`take_opened`](Self::take_opened).
     opened: Option<PathBuf>,
 }
 
@@ -24,12 +24,12 @@ enum To {
 }
 
 impl Output {
-    /// The next file of `destination`, to be [opened](Self::open) when there is something to write.
+    /// The next file of `destination`. It is [opened](Self::open) when there is something to write.
     pub(super) fn file(destination: Destination) -> Self {
         Self { to: To::Unopened(destination), len: 0, opened: None }
     }
 
-    /// A file that is open, and empty.
+    /// An open, empty file.
     pub(super) fn opened(file: File) -> Self {
         Self { to: To::File(file), len: 0, opened: None }
     }
@@ -38,7 +38,7 @@ impl Output {
         Self { to: To::Pipe(to), len: 0, opened: None }
     }
 
-    /// Opens the file, if it is not open. False: it is a FIFO that nobody reads yet.
+    /// Opens the file, unless it is open. Returns false if it is a FIFO without a reader.
     pub(super) fn open(&mut self) -> io::Result<bool> {
         let To::Unopened(destination) = &mut self.to else { return Ok(true) };
         let kind = destination.kind();
@@ -59,18 +59,18 @@ impl Output {
         !matches!(self.to, To::Unopened(_))
     }
 
-    /// The name of the file that was opened since the last time.
+    /// The name of the file opened since the last call.
     pub(super) fn take_opened(&mut self) -> Option<PathBuf> {
         self.opened.take()
     }
 
-    /// Writes one unit to what is open, so that it is out of our hands: a kill loses nothing of it.
+    /// Writes one unit to the open output without buffering, so that a kill loses nothing of it.
     ///
-    /// If a file takes only some of it (the disk is full), that is taken back.
+    /// If a file takes only part of it (the disk is full), that part is removed again.
     pub(super) fn write(&mut self, parts: &[&[u8]]) -> io::Result<()> {
         if let Err(error) = self.try_write(parts) {
             if let To::File(file) = &mut self.to {
-                // The first error is the one to tell of.
+                // The write's error is the one to report.
                 let _ = file.set_len(self.len);
                 let _ = file.seek(SeekFrom::Start(self.len));
             }
@@ -80,7 +80,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes over the beginning of the file. A pipe has none: asking it is a bug.
+    /// Overwrites the start of the file. Panics for a pipe.
     pub(super) fn rewrite_start(&mut self, bytes: &[u8]) -> io::Result<()> {
         let To::File(file) = &mut self.to else { panic!("a pipe cannot be rewritten") };
         file.seek(SeekFrom::Start(0))?;
@@ -88,7 +88,7 @@ impl Output {
         file.seek(SeekFrom::Start(self.len)).map(drop)
     }
 
-    /// Takes back the units of a file from byte `len` on.
+    /// Truncates the file to `len` bytes. Panics for a pipe.
     pub(super) fn truncate(&mut self, len: u64) -> io::Result<()> {
         let To::File(file) = &mut self.to else { panic!("only a file can be cut") };
         file.set_len(len)?;
@@ -96,7 +96,7 @@ impl Output {
         file.seek(SeekFrom::Start(len)).map(drop)
     }
 
-    /// Bytes of whole units so far.
+    /// Bytes of complete units so far.
     pub(super) fn len(&self) -> u64 {
         self.len
     }

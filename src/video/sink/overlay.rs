@@ -1,4 +1,4 @@
-//! Text over pictures: outlined, so that it can be read on anything.
+//! Text over pictures, outlined so that it is readable on any background.
 
 use opencv::{
     core::{Mat, MatTraitConst, Point, Scalar, Size},
@@ -29,12 +29,12 @@ pub(super) fn draw(picture: &mut Mat, overlay: &Overlay, statistics: bool) -> op
     Ok(())
 }
 
-/// Whether [`draw`] would draw anything.
+/// Whether [`draw`] would draw nothing.
 pub(super) fn is_empty(overlay: &Overlay, statistics: bool) -> bool {
     overlay.caption.is_none() && (!statistics || overlay.statistics.is_empty())
 }
 
-/// A card that says these lines, the first one large.
+/// A card with these lines, the first one large.
 pub(super) fn card(lines: &[String]) -> opencv::Result<Mat> {
     let mut card = Mat::new_rows_cols_with_default(CARD.height, CARD.width, CV_8UC3, NIGHT)?;
     let total = CARD_LINE * (lines.len() as i32 - 1).max(0);
@@ -51,7 +51,7 @@ pub(super) fn card(lines: &[String]) -> opencv::Result<Mat> {
     Ok(card)
 }
 
-/// The font has ASCII only.
+/// Transliterates to ASCII, all that the font has.
 fn plain(text: &str) -> String {
     let printable: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     deunicode::deunicode_with_tofu(&printable, "?")
@@ -90,7 +90,7 @@ fn put(
     )
 }
 
-/// Breaks a text into lines of at most so many pixels, at spaces where there are some.
+/// Wraps a text into lines of at most `room` pixels, at white space.
 fn wrapped(text: &str, room: i32, scale: f64) -> opencv::Result<Vec<String>> {
     let mut lines: Vec<String> = vec![String::new()];
     for word in text.split_whitespace() {
@@ -110,12 +110,12 @@ fn width(text: &str, scale: f64) -> opencv::Result<i32> {
     Ok(imgproc::get_text_size(text, FONT, scale, 1, &mut 0)?.width)
 }
 
-/// Letters of one height relative to the picture's, but never too small to read.
+/// The font scale, relative to the picture's height, but with a readable minimum.
 fn scale_for(picture: &Mat) -> f64 {
     (f64::from(picture.rows()) / 720.0 * 0.75).max(0.4)
 }
 
-/// Text keeps off the edges by this, where the pattern has its bar codes.
+/// The distance of text from the top and bottom edges, where the pattern has its bar codes.
 fn margin(picture: &Mat) -> i32 {
     picture.rows() / 20
 }

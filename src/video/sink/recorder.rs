@@ -1,4 +1,4 @@
-//! Recording: a thread of its own writes, so that a slow disk never delays the picture.
+//! Records on a thread, so that a slow disk never delays the display.
 
 use std::{
     io,
@@ -25,27 +25,27 @@ pub struct Recorder {
     shared: Arc<Shared>,
 }
 
-/// What was recorded.
+/// Counters of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RecordSummary {
     /// Frames written.
     pub frames: u64,
     /// Bytes written.
     pub bytes: u64,
-    /// Frames that were not written because writing was slower than receiving.
+    /// Frames not written because writing was slower than receiving.
     pub dropped: u64,
-    /// Frames that were not written because writing had failed.
+    /// Frames not written because writing had failed.
     pub abandoned: u64,
-    /// Frames that were not written because nobody read the FIFO yet.
+    /// Frames not written because the FIFO had no reader yet.
     pub unread: u64,
-    /// Frames that could not be decoded, and were not written.
+    /// Frames not written because they could not be decoded.
     pub damaged: u64,
 }
 
 impl Recorder {
-    /// Takes standard output, or checks what can be known of a file, for frames at `fps` frames/s
-    /// nominally. The file is created with the first frame, under another name if there is one
-    /// already, unless that may be overwritten.
+    /// Uses standard output, or checks the file as far as possible, for frames at the nominal rate
+    /// `fps`. The file is created with the first frame. If it exists, another name is used, unless
+    /// `overwrite` is set.
     pub fn create(spec: &OutputSpec, fps: f64, overwrite: bool) -> Result<Self, RecordError> {
         let rate = rate(fps);
         let name = name(spec);
@@ -71,30 +71,30 @@ impl Recorder {
         Self::start(name.clone(), writer, rule)
     }
 
-    /// Frames/s nominally, from now on: for the header, if it is not written yet.
+    /// Sets the nominal rate in frames/s, for the next header.
     pub fn set_rate(&self, fps: f64) {
         if fps > 0.0 && fps < MAX_RATE {
             self.shared.lock().rate = Some(rate(fps));
         }
     }
 
-    /// Hands over a frame of this media time. It is written later, or dropped and
-    /// counted if writing does not keep up; this never waits.
+    /// Queues a frame with its time in the recording. Never waits: if writing does not keep up, the
+    /// frame is dropped and counted.
     pub fn record(&self, frame: impl Into<Arc<[u8]>>, at: Duration) {
         self.shared.backlog.push((frame.into(), at));
     }
 
-    /// What people should know of where it is written, each said once.
+    /// Notes for the user about the files written; each is returned once.
     pub fn notes(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.lock().notes)
     }
 
-    /// Why writing ended, said once. What was written until then stays, and plays.
+    /// Why writing ended; returned once. What was written until then is kept and playable.
     pub fn failure(&self) -> Option<RecordError> {
         self.shared.lock().failure.take()
     }
 
-    /// What was recorded so far.
+    /// The counters so far.
     pub fn summary(&self) -> RecordSummary {
         let written = self.shared.lock().summary;
         let backlog = &self.shared.backlog;
@@ -102,8 +102,8 @@ impl Recorder {
         RecordSummary { dropped: backlog.dropped(), abandoned, ..written }
     }
 
-    /// Writes what still waits, and ends the file. The error is one that
-    /// [`failure`](Self::failure) has not told of yet.
+    /// Writes the queued frames and ends the file. Returns an error that [`failure`](Self::failure)
+    /// has not returned yet.
     pub fn finish(&self) -> Result<RecordSummary, RecordError> {
         self.shared.backlog.close();
         let state = self.shared.lock();
@@ -143,44 +143,44 @@ pub enum RecordError {
     /// The file cannot be created.
     #[error("cannot record to {name}: {error}")]
     Create {
-        /// Which output.
+        /// The output's name.
         name: String,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
-    /// Writing failed, as on a full disk.
+    /// Writing failed, for example on a full disk.
     #[error("recording to {name} ended: {}; what was written until then is whole", reason(error))]
     Write {
-        /// Which output.
+        /// The output's name.
         name: String,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
-    /// Whoever read the pipe is gone: an ordinary end.
+    /// The pipe's reader has closed it, which is an ordinary end.
     #[error("whoever read {name} has closed it")]
     ReaderGone {
-        /// Which output.
+        /// The output's name.
         name: String,
     },
     /// The last frames could not be written in time.
     #[error("recording to {name} did not end within 5 s: its disk or reader is stuck")]
     Stalled {
-        /// Which output.
+        /// The output's name.
         name: String,
     },
 }
 
-/// What became of one frame.
+/// The result of writing one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     Whole,
     Damaged,
-    /// Written in another layout than it had: that of the recording.
+    /// Converted to the recording's layout and written.
     Converted {
         from: Layout,
         to: Layout,
     },
-    /// Nobody reads the FIFO yet.
+    /// The FIFO has no reader yet.
     Unread,
 }
 
@@ -202,7 +202,7 @@ struct State {
     summary: RecordSummary,
     failure: Option<RecordError>,
     notes: Vec<String>,
-    /// A rate that the writer does not know yet.
+    /// A new rate for the writer.
     rate: Option<(u32, u32)>,
     ended: bool,
 }
@@ -243,7 +243,7 @@ impl Writer {
         }
     }
 
-    /// The name of the file that was opened since the last time.
+    /// The name of the file opened since the last call.
     fn take_opened(&mut self) -> Option<PathBuf> {
         match self {
             Self::MotionJpeg(output) => output.take_opened(),
@@ -268,7 +268,7 @@ impl Writer {
     }
 }
 
-/// The thread.
+/// The writing thread.
 fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
     let mut result = Ok(());
     let mut conversion_is_said = false;
@@ -322,7 +322,7 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
     shared.ended.notify_all();
 }
 
-/// What people should know of a file that was opened: its name, if it is not the one they gave.
+/// A note about a file that was opened, if its name is not the requested one.
 fn say_opened(path: &Path, name: &str, has_begun: bool) -> Option<String> {
     let opened = path.display().to_string();
     match has_begun {
@@ -343,7 +343,7 @@ fn failure(error: io::Error, name: &str, has_begun: bool) -> RecordError {
     }
 }
 
-/// What the system says, and whose limit it is.
+/// The system's error, and where its limit is set.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::FileTooLarge => format!("{error}: see ulimit -f"),
@@ -351,8 +351,8 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Standard output without the line buffer of [`io::stdout`], which would look for
-/// line breaks in pictures.
+/// Standard output without the line buffer of [`io::stdout`], which would search pictures for
+/// newlines.
 #[cfg(unix)]
 fn stdout() -> io::Result<Box<dyn io::Write + Send>> {
     use std::os::fd::AsFd;
@@ -373,7 +373,7 @@ fn name(spec: &OutputSpec) -> String {
     }
 }
 
-/// Frames/s as a fraction: whole numbers, the television's n·1000/1001, else thousandths.
+/// Frames/s as a fraction: whole numbers, television's n·1000/1001, else thousandths.
 fn rate(fps: f64) -> (u32, u32) {
     assert!(fps > 0.0 && fps < MAX_RATE, "{fps} frames/s");
     let is_near_whole = |x: f64| (x - x.round()).abs() < 1e-3 && x.round() > 0.0;
@@ -386,10 +386,11 @@ fn rate(fps: f64) -> (u32, u32) {
     }
 }
 
-/// No camera is faster, and a peer that says so would make the writer repeat pictures without end.
+/// In frames/s. No camera is faster, and a peer that announces more would make the writer repeat
+/// frames endlessly.
 const MAX_RATE: f64 = 1000.5;
 
-/// How long the end waits for the last frames: nobody waits longer after Ctrl-C.
+/// How long to wait for the last frames. Nobody waits longer after Ctrl-C.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -414,7 +415,7 @@ mod tests {
         Recorder::create(&spec, 25.0, false).expect("creates")
     }
 
-    /// A recorder to a pipe whose other end does as `reader` says.
+    /// A recorder to a pipe whose other end is `writer`.
     fn piped(writer: Box<dyn io::Write + Send>) -> Recorder {
         let writer = Writer::Y4m(Y4mWriter::new(Output::pipe(writer), (25, 1)));
         Recorder::start("a pipe".into(), writer, Rule::KeepNewest).expect("starts")

@@ -1,4 +1,4 @@
-//! What a user says about an output.
+//! The user's choice of an output.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -7,33 +7,33 @@ use std::{
     str::FromStr,
 };
 
-/// Where to record to.
+/// Where to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputSpec {
-    /// `-`: standard output, as YUV4MPEG2, which every player and ffmpeg reads from a pipe.
+    /// `-`: YUV4MPEG2 on standard output, which players and ffmpeg can read from a pipe.
     Stdout,
-    /// A file, in the container that its name ends in.
+    /// A file, in the container given by its extension.
     File {
-        /// The file. One that exists is kept unless it may be overwritten.
+        /// The file. An existing one is kept unless it may be overwritten.
         path: PathBuf,
-        /// What to write into it.
+        /// The container.
         container: Container,
     },
 }
 
-/// How pictures are put into a file.
+/// The container format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
     /// `.y4m`: decoded, uncompressed planes, full range.
     Y4m,
-    /// `.mjpeg`, `.mjpg`: the frames as they came, one after another.
+    /// `.mjpeg`, `.mjpg`: the received frames, concatenated.
     MotionJpeg,
-    /// `.avi`: the frames as they came, with a rate.
+    /// `.avi`: the received frames, with a rate.
     Avi,
 }
 
 impl OutputSpec {
-    /// Whether it takes standard output, which then is nobody else's.
+    /// Whether it writes to standard output, which nothing else may use then.
     pub fn is_stdout(&self) -> bool {
         matches!(self, Self::Stdout)
     }
@@ -76,7 +76,7 @@ impl fmt::Display for OutputSpec {
     }
 }
 
-/// A name that says no container.
+/// A name without a known extension.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{name:?} does not say how to record: end the name in .y4m (decoded), .mjpeg or .avi (frames as they come), or use - for YUV4MPEG2 on standard output"

@@ -1,4 +1,4 @@
-//! Windows: what they are asked to show, and what a person does in them.
+//! Windows: their content, and the user's actions.
 
 #[cfg(feature = "opencv")]
 pub use super::highgui::Screen;
@@ -7,42 +7,42 @@ use std::path::PathBuf;
 /// Whose picture a window shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// What is received.
+    /// The received video.
     Peer,
-    /// What is sent: as in a mirror, until `m` is pressed.
+    /// Our own video, mirrored until `m` is pressed.
     SelfView,
 }
 
 /// A window to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WindowSpec {
-    /// What its frame says.
+    /// The window's title.
     pub title: String,
-    /// What it shows.
+    /// The video that it shows.
     pub role: Role,
 }
 
-/// What is drawn over a picture, never into it.
+/// Text drawn over a picture; the picture itself is not changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overlay {
-    /// Lines at the top left, drawn while the statistics are switched on.
+    /// Lines at the top left, drawn while statistics are switched on.
     pub statistics: Vec<String>,
-    /// A line at the foot, drawn always.
+    /// A line at the bottom, always drawn.
     pub caption: Option<String>,
 }
 
-/// What a person did in a window.
+/// A user's action in a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// `q`, Esc, or a window was closed.
     Quit,
-    /// `i`: whether the statistics are drawn now.
+    /// `i`: whether the statistics are shown now.
     ToggledOverlay(bool),
-    /// `space`: whether the picture stands still now.
+    /// `space`: whether the picture is frozen now.
     ToggledFreeze(bool),
     /// `s`: a snapshot was written.
     Saved(PathBuf),
-    /// `s`: a snapshot could not be written, and why, in one line.
+    /// `s`: why a snapshot could not be written, in one line.
     SaveFailed(String),
 }
 
@@ -57,7 +57,7 @@ pub enum WindowError {
     Toolkit(String),
 }
 
-/// Windows, of which this build has none.
+/// No windows in this build.
 #[cfg(not(feature = "opencv"))]
 #[derive(Debug)]
 pub enum Screen {}

@@ -1,4 +1,4 @@
-//! Recording decoded planes as YUV4MPEG2.
+//! Records decoded planes as YUV4MPEG2.
 
 use std::{io, path::PathBuf};
 
@@ -20,7 +20,7 @@ pub(super) struct Y4mWriter {
     image: Image,
     watch: DecodeWatch,
     fitter: Fitter,
-    /// What the header says, once it is written.
+    /// The layout in the header, once it is written.
     layout: Option<Layout>,
 }
 
@@ -32,13 +32,14 @@ impl Y4mWriter {
         Self { output, rate, decoder, image, watch, fitter, layout: None }
     }
 
-    /// For the next header.
+    /// Applies to the next header.
     pub(super) fn set_rate(&mut self, rate: (u32, u32)) {
         self.rate = rate;
     }
 
-    /// Writes a frame's planes in the layout of the first: YUV4MPEG2 has one for all. A sender on a
-    /// narrow path halves its pictures, another sender has another camera, and the film goes on.
+    /// Writes a frame's planes in the layout of the first, since YUV4MPEG2 has a single one. The
+    /// layout of frames changes when a sender on a narrow path halves its pictures, or when another
+    /// sender takes over.
     pub(super) fn write(&mut self, frame: &[u8]) -> io::Result<Written> {
         if let Err(error) = self.decoder.decode(frame, Want::Planar, &mut self.image) {
             if let Some(why) = self.watch.failed(&error, clock::now()) {
@@ -57,7 +58,7 @@ impl Y4mWriter {
         Ok(if is_converted { Written::Converted { from, to } } else { Written::Whole })
     }
 
-    /// The layout of the recording; it is that of the first frame, for which the header is written.
+    /// The layout of the recording: that of the first frame, for which the header is written.
     fn begin(&mut self, first: Layout) -> io::Result<Layout> {
         if let Some(layout) = self.layout {
             return Ok(layout);
@@ -67,12 +68,12 @@ impl Y4mWriter {
         Ok(first)
     }
 
-    /// Whether it goes to a pipe that was open from the beginning, or to a file that is open now.
+    /// Whether the output is a pipe, or a file that is open.
     pub(super) fn is_open(&self) -> bool {
         self.output.is_open()
     }
 
-    /// The name of the file that was opened since the last time.
+    /// The name of the file opened since the last call.
     pub(super) fn take_opened(&mut self) -> Option<PathBuf> {
         self.output.take_opened()
     }

@@ -94,7 +94,7 @@ fn a_frame_decoded_while_it_arrives_is_the_same_picture() {
     }
 }
 
-/// Bad codes libjpeg lets pass where no marker is within; that data is missing it always says.
+/// libjpeg ignores bad codes where there are no markers, but always reports missing data.
 fn cut_short_the_first_strip(frame: &mut Vec<u8>) {
     let start = Header::parse(frame).expect("ours").scan_data;
     let len = frame[start..].windows(2).position(|pair| pair == [0xFF, 0xD0]);
@@ -195,8 +195,8 @@ fn samplings_without_a_layout_become_444() {
     assert_eq!(planes.to_bgr().size(), planes.size());
 }
 
-/// A baseline JPEG of these sampling factors and of flat colours: a mean in the first block of each component, and
-/// nothing else.
+/// A baseline JPEG with these sampling factors and flat colours: a mean in the first block of each
+/// component, and nothing else.
 fn flat(width: u16, height: u16, factors: &[(u8, u8)], values: &[i16]) -> Vec<u8> {
     let segment = |marker: u8, payload: &[u8]| {
         [&[0xFF, marker], &(payload.len() as u16 + 2).to_be_bytes()[..], payload].concat()
@@ -246,7 +246,7 @@ fn flat(width: u16, height: u16, factors: &[(u8, u8)], values: &[i16]) -> Vec<u8
     .concat()
 }
 
-/// All that libjpeg can decode is shown, also what has no name and no planes of its own.
+/// Everything that libjpeg can decode is shown, even samplings without a name or planes here.
 #[test]
 fn any_sampling_that_libjpeg_decodes_is_shown() {
     let samplings: [&[(u8, u8)]; 10] = [
@@ -287,7 +287,7 @@ proptest! {
     }
 }
 
-/// A frame with markers, of which the interval of this number has `len` bytes more, that are no picture.
+/// A frame with markers, with `len` surplus bytes in this interval.
 fn lopsided(frame: &[u8], interval: u8, len: usize) -> Vec<u8> {
     let scan = Header::parse(frame).expect("ours").scan_data;
     let at = interval.checked_sub(1).map_or(0, |before| {

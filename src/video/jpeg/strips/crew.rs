@@ -1,4 +1,4 @@
-//! Threads that share the strips of one frame.
+//! A thread pool that processes the strips of one frame.
 
 use std::{
     collections::BTreeMap,
@@ -17,10 +17,10 @@ use rayon_core::{Scope, ThreadPool};
 use super::placement::Placement;
 use crate::clock;
 
-/// The calling thread and some that help it.
+/// The calling thread and its helpers.
 ///
-/// The helpers sleep between frames. They are started when there is first something to
-/// share, since most decoders of still pictures never have.
+/// The helpers sleep between frames. They are started when there is first work to share, since most
+/// decoders of still pictures never have any.
 pub(in super::super) struct Crew {
     threads: usize,
     pool: Option<ThreadPool>,
@@ -30,12 +30,12 @@ pub(in super::super) struct Crew {
 }
 
 impl Crew {
-    /// A crew of as many threads as this machine has cores, and not more than are of use.
+    /// As many threads as the machine has cores, up to [`MAX_THREADS`].
     pub(in super::super) fn new() -> Self {
         Self::of(std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS))
     }
 
-    /// A crew of so many threads, with the calling one.
+    /// `threads` threads, including the calling one.
     pub(in super::super) fn of(threads: usize) -> Self {
         Self {
             threads,
@@ -45,18 +45,18 @@ impl Crew {
         }
     }
 
-    /// How many threads there are, with the calling one.
+    /// The number of threads, including the calling one.
     pub(in super::super) fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Processor time that the helpers used so far.
+    /// Processor time that the helpers have used so far.
     pub(in super::super) fn helpers_cpu(&self) -> Duration {
         Duration::from_nanos(self.helpers_cpu.load(Ordering::Relaxed))
     }
 
-    /// Does `work` on each of `jobs`, whoever is free on the next one, and calls `finished` on
-    /// this thread for each of them in their order, as early as that is known.
+    /// Runs `work` on each of `jobs`; each thread takes the next one when it is free. Calls
+    /// `finished` on this thread for each job in order, as early as possible.
     pub(in super::super) fn run<J: Send>(
         &mut self,
         jobs: &mut [J],
@@ -78,7 +78,7 @@ impl Crew {
                 let before = clock::thread_cpu();
                 while let Some((index, job)) = queue.take() {
                     work(job);
-                    // Nobody listens only if the calling thread panics.
+                    // Fails only if the calling thread has panicked.
                     let _ = done.send((index, job));
                 }
                 let used = clock::thread_cpu().saturating_sub(before);
@@ -100,7 +100,8 @@ impl Crew {
         });
     }
 
-    /// Starts the helpers now. Who is going to be confined starts no threads later.
+    /// Starts the helpers now. Needed before the calling thread is confined, as it cannot start
+    /// threads then.
     pub(in super::super) fn start_helpers(&mut self) {
         if self.pool.is_none() && self.threads > 1 {
             match self.placement.pool(self.threads - 1) {
@@ -127,7 +128,7 @@ fn run_alone<J>(jobs: &mut [J], work: impl Fn(&mut J), mut finished: impl FnMut(
     }
 }
 
-/// What is still to be done, for whoever is free.
+/// The remaining jobs.
 struct Queue<I>(Mutex<I>);
 
 impl<I: Iterator> Queue<I> {
@@ -136,7 +137,7 @@ impl<I: Iterator> Queue<I> {
     }
 }
 
-/// Holds back what is done before its turn.
+/// Reorders finished jobs.
 struct InOrder<'a, J, F> {
     waiting: BTreeMap<usize, &'a mut J>,
     next: usize,
@@ -153,7 +154,7 @@ impl<'a, J, F: FnMut(&mut J)> InOrder<'a, J, F> {
     }
 }
 
-/// More cores than this find nothing to do: there are few strips.
+/// More threads are not useful: there are few strips.
 const MAX_THREADS: usize = 8;
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
-//! Into which strips a picture is cut.
+//! How a picture is divided into strips.
 
 use super::super::header::Sampling;
 use crate::video::image::Size;
 
-/// Into how many strips a picture is cut for encoding.
+/// The number of strips for encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strips {
-    /// As many as the machine's cores and the picture's size reward.
+    /// Depends on the machine's cores and the picture's size.
     #[default]
     Auto,
-    /// So many, as far as the picture has rows of MCUs; at least one, at most [`MAX_STRIPS`].
+    /// This number, as far as the picture has MCU rows; at least one, at most [`MAX_STRIPS`].
     Count(usize),
 }
 
 impl Strips {
-    /// For a picture of this size, with so many threads to share the work; more if each strip
-    /// leaves as soon as it is encoded.
+    /// The number of strips for a picture of this size and this number of threads. It may be larger
+    /// if each strip is sent as soon as it is encoded.
     pub(in super::super) fn count(self, size: Size, threads: usize, leave_early: bool) -> usize {
         match self {
             Self::Auto if threads < 2 || size.width * size.height < MIN_PIXELS => 1,
@@ -31,20 +31,20 @@ impl Strips {
     }
 }
 
-/// How a picture of one size is cut.
+/// The strips of pictures of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Layout {
-    /// Rows of pixels in each strip but the last, which may have fewer.
+    /// Pixel rows in each strip except the last, which may have fewer.
     pub(in super::super) rows: usize,
-    /// How many strips there are.
+    /// The number of strips.
     pub(in super::super) count: usize,
-    /// MCUs in each strip but the last; zero if there is only one strip.
+    /// MCUs in each strip except the last; zero if there is only one strip.
     pub(in super::super) restart_interval: u16,
 }
 
 impl Layout {
-    /// Cuts into `count` strips, or fewer if there are not enough rows of MCUs, or more if a
-    /// restart interval could not say their length.
+    /// Divides into `count` strips. There are fewer if there are not enough MCU rows, and more if a
+    /// restart interval could not express their length.
     pub(in super::super) fn new(size: Size, sampling: Sampling, count: usize) -> Self {
         let whole = Self { rows: size.height, count: 1, restart_interval: 0 };
         let Some((mcu_width, mcu_height)) = sampling.mcu() else { return whole };
@@ -62,21 +62,24 @@ impl Layout {
     }
 }
 
-/// The most strips that may be asked for: beyond it their headers cost more than they save.
+/// The largest number of strips that may be requested: with more, their headers cost more than they
+/// save.
 pub const MAX_STRIPS: usize = 16;
 
-/// The most that are chosen unasked.
+/// The largest number chosen automatically.
 const MAX_AUTO_STRIPS: usize = 8;
 
-/// Pixels. While strips are not smaller, twice as many as the threads need cost little, and on a
-/// slow link the first one leaves sooner: at 20 Mbit/s a frame of 720p is there 0.6 ms earlier.
+/// Pixels in a strip. Down to this size, twice as many strips as the threads need cost little, and
+/// on a slow link the first one is sent sooner: at 20 Mbit/s a frame of 720p arrives 0.6 ms
+/// earlier.
 const STRIP_PIXELS: usize = 100_000;
 
-/// Two, so that a thread that is done early can take from one that is not.
+/// Two, so that a thread that finishes early can take over work.
 pub(in super::super) const STRIPS_A_THREAD: usize = 2;
 
-/// Below it, waking another thread takes as long as it saves. Measured on two cores with 30 ms
-/// between frames: 320x240 pixels gain nothing by strips, 480x360 a quarter, 1280x720 over a third.
+/// Pixels in a picture. Below, waking another thread takes as long as it saves. Measured on two
+/// cores with 30 ms between frames: 320x240 pixels gain nothing from strips, 480x360 a quarter,
+/// 1280x720 over a third.
 pub(super) const MIN_PIXELS: usize = 100_000;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Pictures in strips: horizontal bands that are coded on several cores at once.
+//! Pictures in strips: horizontal bands that are encoded and decoded on several cores in parallel.
 //!
-//! A frame of strips is one standard JPEG. Each strip is one restart interval of it: the
-//! coder's state begins anew there, so a strip can be coded without its neighbours.
+//! A frame of strips is one standard JPEG. Each strip is one restart interval. The coder's state is
+//! reset there, so each strip can be coded independently.
 //!
 //! ```text
 //! SOI … SOF (whole height) … DRI (MCUs in a strip) SOS strip 0 RST0 strip 1 RST1 strip 2 … EOI

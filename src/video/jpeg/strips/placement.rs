@@ -1,9 +1,9 @@
-//! On which core helpers wake.
+//! Chooses the cores on which helpers wake.
 //!
-//! Some kernels wake a thread on the core that it last ran on, or on that of its waker, and
-//! look no further, although others are idle: there it waits until its waker sleeps, and what
-//! was to be parallel is serial. Measured on two virtual cores with 30 ms between frames and
-//! 0.5 ms of work for each of two threads: 1.04 ms until both are done, 0.56 ms with this.
+//! Some kernels wake a thread on the core that it last ran on, or on its waker's core, although
+//! others are idle. There it waits until its waker sleeps, and parallel work becomes serial.
+//! Measured on two virtual cores with 30 ms between frames and 0.5 ms of work for each of two
+//! threads: 1.04 ms until both are done, and 0.56 ms with this module.
 
 use rayon_core::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
@@ -12,7 +12,7 @@ use super::super::confine::confine_this_thread;
 pub(super) use imp::Placement;
 
 impl Placement {
-    /// A pool of so many helpers that this places. They are confined: they do nothing but code.
+    /// A pool of `helpers` threads, placed by this. They are confined: they only encode and decode.
     pub(super) fn pool(&self, helpers: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
         let placement = self.clone();
         ThreadPoolBuilder::new()
@@ -25,8 +25,8 @@ impl Placement {
             .build()
     }
 
-    /// Calls `wake`, which wakes helpers, so that they do not wake on the core of the calling
-    /// thread. Afterwards they may go where they like, also there.
+    /// Calls `wake`, which wakes helpers, so that they do not wake on the calling thread's core.
+    /// Afterwards they may run on any core again.
     pub(super) fn wake_elsewhere<T>(&self, wake: impl FnOnce() -> T) -> T {
         self.keep_off_this_core();
         let result = wake();
@@ -44,9 +44,9 @@ mod imp {
         thread::{CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity},
     };
 
-    /// The helpers, each with the cores that it may use. Clones share the list.
+    /// The helpers, each with its allowed cores. Clones share the list.
     ///
-    /// To move a thread is a favour of the kernel's; where it is refused, nothing is lost.
+    /// If the kernel refuses to move a thread, only time is lost.
     #[derive(Clone, Debug, Default)]
     pub(in super::super) struct Placement(Arc<Mutex<Vec<(Pid, CpuSet)>>>);
 
@@ -83,7 +83,7 @@ mod imp {
 
 #[cfg(not(target_os = "linux"))]
 mod imp {
-    /// Other kernels are left to themselves.
+    /// Does nothing on other systems.
     #[derive(Clone, Debug, Default)]
     pub(in super::super) struct Placement;
 

@@ -1,7 +1,7 @@
-//! Splitting a JPEG at its restart markers into strips that decode apart.
+//! Splits a JPEG at its restart markers into strips that are decoded separately.
 //!
-//! Any JPEG may have such markers, also those of cameras, and at any distance. As many
-//! intervals go to a strip as it takes to have few strips of whole rows of MCUs.
+//! Any JPEG may have such markers, at any distance, including those of cameras. Several intervals
+//! are combined into a strip, so that there are few strips of whole MCU rows.
 
 use std::ops::Range;
 
@@ -17,24 +17,24 @@ use super::{
 /// How a frame is split, and how much of it has been found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Split {
-    /// Rows of pixels in each strip but the last, which may have fewer.
+    /// Pixel rows in each strip except the last, which may have fewer.
     pub(in super::super) rows: usize,
-    /// How many strips there are, at least two.
+    /// The number of strips, at least two.
     pub(in super::super) count: usize,
     intervals: usize,
     intervals_a_strip: usize,
-    /// The coded data between the markers, as far as those have been found.
+    /// The ranges of coded data between markers found so far.
     found: Vec<Range<usize>>,
     /// Where the next interval begins.
     start: usize,
-    /// How far the frame has been looked through.
+    /// How far the frame has been searched.
     seen: usize,
 }
 
 impl Split {
-    /// Splits a frame of this header into at most so many strips, or up to twice as many if there
-    /// is then no marker within any: libjpeg reads those faster. `None`: it is to be decoded
-    /// whole, since it is too small or has no markers where rows begin.
+    /// Splits a frame with this header into at most `most` strips, or up to twice as many if no
+    /// strip then contains a marker, since libjpeg reads those faster. `None`: decode it whole,
+    /// since it is too small or has no markers at the start of rows.
     pub(in super::super) fn plan(header: &Header, most: usize) -> Option<Self> {
         let (mcu_width, mcu_height) = header.sampling.mcu()?;
         let (width, height) = (header.size.width, header.size.height);
@@ -65,9 +65,9 @@ impl Split {
         })
     }
 
-    /// Looks through `frame`, of which the end may be missing, from where the last call ended:
-    /// how many of its strips are there whole. `None`: its markers are not as its header says;
-    /// then it is to be decoded whole, and the decoder finds out whether it is damaged.
+    /// Searches `frame`, which may be incomplete, from where the last call ended. Returns the
+    /// number of complete strips. `None`: its markers do not match its header. Then it must be
+    /// decoded whole, and the decoder detects damage.
     pub(in super::super) fn find_strips(&mut self, frame: &[u8]) -> Option<usize> {
         while self.found.len() < self.intervals {
             let Some(at) = next_marker(frame, self.seen) else {
@@ -88,8 +88,8 @@ impl Split {
         Some(if all { self.count } else { self.found.len() / self.intervals_a_strip })
     }
 
-    /// Looks for strips of `frame` that are whole in the ranges `present` of it, which are in order
-    /// and do not touch: their numbers. None, if its markers are not as its header says.
+    /// Finds the strips of `frame` that are complete in the ranges `present`, which are in order
+    /// and do not touch. Returns their numbers; none if the markers do not match the header.
     pub(in super::super) fn find_whole_strips(
         &mut self,
         frame: &[u8],
@@ -106,10 +106,11 @@ impl Split {
         strips.filter(|(_, are_whole)| are_whole.iter().all(|&is| is)).map(|(i, _)| i).collect()
     }
 
-    /// Makes `jpeg` a whole JPEG of the strip `index` of `frame`, and puts [`RUN_OUT`] zeros after it.
+    /// Writes the strip `index` of `frame` to `jpeg` as a complete JPEG, followed by [`RUN_OUT`]
+    /// zeros.
     ///
-    /// One without markers within says so, since libjpeg has a faster way to read such data, and
-    /// takes it only where that is said and while so many bytes are to come.
+    /// A strip without markers says so in its header. libjpeg then reads it faster, as long as that
+    /// many bytes follow.
     pub(in super::super) fn write_strip(
         &self,
         frame: &[u8],
@@ -140,15 +141,15 @@ impl Split {
     }
 }
 
-/// Where the next marker stands, whose second byte is there too.
+/// The position of the next marker, of which both bytes are there.
 pub(super) fn next_marker(frame: &[u8], mut from: usize) -> Option<usize> {
     loop {
         let at = from + memchr::memchr(0xFF, frame.get(from..)?)?;
         match *frame.get(at + 1)? {
-            // An 0xFF of the coded data is followed by a zero.
+            // An 0xFF in the coded data is followed by a zero.
             0 => from = at + 2,
-            // Any number of them may precede a marker. Those before a zero are left to a decode of the whole frame:
-            // libjpeg reads them in another way where it knows of no markers.
+            // Any number of 0xFF may precede a marker. If a zero follows them, the frame is left to
+            // a whole decode, since libjpeg reads them differently in data without markers.
             0xFF => {
                 let filled = frame[at..].iter().take_while(|&&byte| byte == 0xFF).count();
                 let is_stuffing = *frame.get(at + filled)? == 0;
@@ -159,7 +160,7 @@ pub(super) fn next_marker(frame: &[u8], mut from: usize) -> Option<usize> {
     }
 }
 
-/// The marker after the interval of this number: they count modulo eight.
+/// The marker after the interval of this number; they count modulo eight.
 pub(super) fn restart_marker(interval: usize) -> u8 {
     RST0 + (interval % 8) as u8
 }
@@ -168,12 +169,13 @@ fn common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
-/// What libjpeg-turbo wants to be there before it reads an MCU without looking for the data's end
-/// at each byte: 512 bytes for each of six blocks (`BUFSIZE` in its `jdhuff.c`).
+/// The bytes that must follow for libjpeg-turbo to read an MCU without checking for the end at each
+/// byte: 512 for each of six blocks (`BUFSIZE` in its `jdhuff.c`).
 const RUN_OUT: usize = 512 * 6;
 
-/// Each strip gets a copy of the header, so one that is mostly thumbnail is not worth it.
+/// In bytes. Each strip gets a copy of the header, which a large thumbnail would make too
+/// expensive.
 const MAX_HEADER_LEN: usize = 4096;
 
-/// Cameras that set markers set one a row of MCUs, 135 at 2160p, or one every few MCUs.
+/// Cameras that use markers set one a row of MCUs, 135 at 2160p, or one every few MCUs.
 const MAX_INTERVALS: usize = 1024;

@@ -1,7 +1,7 @@
-//! Making strips that were encoded apart into one JPEG.
+//! Joins separately encoded strips into one JPEG.
 //!
-//! Each strip comes as a JPEG of its own. Of the first the header is kept, of all the coded
-//! data; nothing is copied but that header, by a few bytes:
+//! Each strip is a JPEG of its own. The first one's header is kept, and the coded data of all. Only
+//! that header is moved, by a few bytes:
 //!
 //! ```text
 //! first    header, DRI, SOS │ data             the header moves down by HEADROOM, DRI fills the gap
@@ -16,21 +16,21 @@ use super::super::{
     marker::{DRI, RST0, SOF0, SOS, segment_at},
 };
 
-/// Where a strip stands in its frame.
+/// A strip's position in its frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Place {
-    /// Its number, from zero.
+    /// Its number, from 0.
     pub(in super::super) index: usize,
-    /// How many there are.
+    /// The number of strips.
     pub(in super::super) count: usize,
-    /// The frame's rows.
+    /// The frame's height in rows.
     pub(in super::super) height: usize,
     /// MCUs in a strip.
     pub(in super::super) restart_interval: u16,
 }
 
-/// Makes the JPEG in `room`, which begins after [`HEADROOM`] bytes, a strip of a frame. Which
-/// bytes of `room` are the strip; those of all strips one after another are the frame.
+/// Turns the JPEG in `room`, which begins after [`HEADROOM`] bytes, into a strip of a frame.
+/// Returns the strip's range in `room`. The strips in order are the frame.
 pub(in super::super) fn stitch(room: &mut [u8], jpeg: Range<usize>, place: Place) -> Range<usize> {
     if place.count == 1 {
         return jpeg;
@@ -53,7 +53,7 @@ pub(in super::super) fn stitch(room: &mut [u8], jpeg: Range<usize>, place: Place
     start..end
 }
 
-/// What of a header is changed or cut.
+/// The positions in a header that are changed or cut at.
 struct Landmarks {
     height_at: usize,
     scan_marker: usize,
@@ -61,7 +61,7 @@ struct Landmarks {
 }
 
 impl Landmarks {
-    /// Of a JPEG that our own encoder wrote.
+    /// Finds them in a JPEG of our own encoder.
     fn of(jpeg: &[u8]) -> Self {
         let mut height_at = 0;
         let mut at = 2;
@@ -77,7 +77,7 @@ impl Landmarks {
     }
 }
 
-/// The length of a DRI segment, free in front of a strip's JPEG.
+/// The length of a DRI segment, reserved before a strip's JPEG.
 pub(in super::super) const HEADROOM: usize = 6;
 
 const MARKER_LEN: usize = 2;
@@ -87,7 +87,7 @@ const END_LEN: usize = MARKER_LEN;
 mod tests {
     use super::*;
 
-    /// The least that `stitch` looks at: a frame header, a scan header, three bytes of data.
+    /// The minimum that `stitch` needs: a frame header, a scan header, three bytes of data.
     const JPEG: [u8; 24] = [
         0xFF, 0xD8, 0xFF, SOF0, 0, 8, 8, 0, 16, 0, 32, 1, 0xFF, SOS, 0, 5, 7, 7, 7, 1, 2, 3, 0xFF,
         0xD9,

@@ -1,4 +1,4 @@
-//! Strips there and back: what must be equal, and what must be refused.
+//! Encoding and decoding in strips: what must be equal, and what must be refused.
 
 use std::{io::Write, process::Command};
 
@@ -23,7 +23,7 @@ const FORMATS: [PixelFormat; 5] = [Bgr, Gray, Yuv420, Yuv422, Yuv444];
 const WIDTH: usize = 352;
 const HEIGHT: usize = 288;
 
-/// A picture with edges and noise in every plane, the same each time.
+/// A reproducible picture with edges and noise in every plane.
 fn busy(width: usize, height: usize, format: PixelFormat) -> Image {
     let len = format.data_len(width, height);
     let mut noise = 0x2545_F491_u32;
@@ -43,7 +43,7 @@ fn encoded(image: &Image, count: usize) -> Vec<u8> {
     frame
 }
 
-/// What libjpeg makes of the whole frame.
+/// The result of libjpeg for the whole frame.
 fn decoded_whole(frame: &[u8], want: Want) -> Image {
     let mut turbo = TurboDecoder::new();
     let seen = turbo.read_header(frame).expect("a header");
@@ -74,7 +74,7 @@ fn plan(frame: &[u8], most: usize) -> Option<Split> {
     (split.find_strips(frame) == Some(split.count)).then_some(split)
 }
 
-/// Where the restart markers of a frame are.
+/// The positions of a frame's restart markers.
 fn restarts(frame: &[u8]) -> Vec<usize> {
     let from = Header::parse(frame).expect("a header").scan_data;
     let is_restart = |&at: &usize| frame[at] == 0xFF && (RST0..=RST7).contains(&frame[at + 1]);
@@ -231,7 +231,7 @@ fn a_camera_s_many_short_intervals_are_grouped_into_few_strips() {
     );
 }
 
-/// A restart marker after each row of MCUs, as some cameras do: more than our encoder makes.
+/// A restart marker after each row of MCUs, as some cameras set them: more than our encoder does.
 fn row_by_row(image: &Image) -> Vec<u8> {
     let rows: Vec<Vec<u8>> = (0..image.height / 16)
         .map(|row| {
@@ -276,8 +276,8 @@ fn what_is_not_cut_by_rows_is_not_split() {
     assert_eq!(interval(u16::MAX), None);
 }
 
-/// Markers that are missing, doubled, out of order or foreign: never split, so that libjpeg
-/// sees the whole frame; and it says that it is damaged.
+/// Missing, repeated, reordered or unknown markers: such a frame is not split, so that libjpeg
+/// decodes it whole and reports the damage.
 #[test]
 fn wrong_restart_markers_are_damage() {
     let good = encoded(&busy(WIDTH, HEIGHT, Yuv420), 6);
@@ -319,7 +319,7 @@ fn damage_in_any_strip_fails_the_frame() {
     let starts = restarts(&good);
     assert_eq!(starts.len(), 3);
     for start in starts {
-        // Half of the strip's data is gone.
+        // Half of the strip's data is missing.
         let end = start + 2 + 400;
         let frame = [&good[..start + 2], &good[end..]].concat();
         assert!(plan(&frame, 4).is_some());
@@ -373,8 +373,8 @@ fn opencv_takes_frames_of_strips() {
     assert!(pixels[0] == pixels[1] && pixels[0].len() == 3 * WIDTH * HEIGHT);
 }
 
-/// Stray bytes before restart markers, as several webcams put them there: in strips and whole, the picture is as
-/// without them.
+/// Stray bytes before restart markers, as some webcams leave them, do not change the picture, in
+/// strips or whole.
 #[test]
 fn stray_bytes_before_markers_change_no_picture() {
     for format in [Yuv420, Yuv422, Gray] {
@@ -405,8 +405,8 @@ fn stray_bytes_before_markers_change_no_picture() {
     }
 }
 
-/// A whole decode warned of bytes that were left over, which in a strip of its own are still in libjpeg's bit buffer
-/// when it ends. The picture is the same, and all there: both accept it.
+/// A changed byte leaves surplus bytes. A whole decode warns of them; at the end of a strip they
+/// are still in libjpeg's bit buffer. The picture is equal and complete, so both accept it.
 #[test]
 fn bytes_left_over_by_a_changed_byte_are_accepted_by_strips_and_whole() {
     let mut frame = encoded(&busy(WIDTH, HEIGHT, Yuv422), 4);
@@ -418,7 +418,8 @@ fn bytes_left_over_by_a_changed_byte_are_accepted_by_strips_and_whole() {
     assert!(ours == whole);
 }
 
-/// Of more than one FF before a zero libjpeg makes one byte in data with markers, and a marker in data without.
+/// libjpeg reads several FF before a zero as one byte in data with markers, and as a marker in data
+/// without.
 #[test]
 fn repeated_ff_before_a_zero_is_decoded_as_in_the_whole_frame() {
     let good = encoded(&busy(WIDTH, HEIGHT, Yuv422), 4);
@@ -457,8 +458,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// What is accepted although bytes were changed is what libjpeg makes of the whole frame, or
-    /// would make if it let bad codes pass, as it does in frames without markers.
+    /// If changed bytes are accepted, the picture equals libjpeg's decode of the whole frame, or
+    /// what that would be if it ignored bad codes, as it does in frames without markers.
     #[test]
     fn damage_never_panics_and_never_gives_another_picture_than_a_whole_decode(
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),

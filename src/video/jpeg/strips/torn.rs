@@ -1,18 +1,19 @@
-//! Finding whole restart intervals in a frame with gaps.
+//! Finds complete restart intervals in a frame with gaps.
 //!
-//! An interval is whole if the markers at both of its ends are there, and everything between them.
-//! Markers count modulo eight, so behind a gap a marker does not say where it stands. But between
-//! the beginning of the frame and its end there are only so many places where the markers of all
-//! runs fit in: an interval counts only if there is just one.
+//! An interval is complete if the markers at both ends and everything between them have been
+//! received. Markers count modulo eight, so after a gap a marker does not determine its position.
+//! But the markers of all runs must fit between the beginning and the end of the frame: an interval
+//! is used only if exactly one position is possible.
 
 use std::ops::{Range, RangeInclusive};
 
 use super::split::{next_marker, restart_marker};
 use crate::video::jpeg::marker::EOI;
 
-/// The intervals of `frame`, `count` in all, that are whole in the ranges `present` of it, which
-/// are in order, do not touch, and lie within it; each with its number, from the first byte of the
-/// coded data, `scan_data`, on. `None`: the markers are not those of such a frame.
+/// The complete intervals of `frame`, which has `count` in all. `present` are the received ranges,
+/// which are in order, do not touch, and lie within the frame. Returns each interval's number and
+/// range in the coded data, which starts at `scan_data`. `None`: the markers do not match such a
+/// frame.
 pub(super) fn whole_intervals(
     frame: &[u8],
     present: &[Range<usize>],
@@ -49,9 +50,9 @@ pub(super) fn whole_intervals(
 /// A stretch of coded data without a gap.
 struct Run {
     start: usize,
-    /// Where each marker stands, and its second byte.
+    /// The position and the second byte of each marker.
     markers: Vec<(usize, u8)>,
-    /// Which interval the first marker may end: the earliest and the latest.
+    /// The possible numbers of the interval that the first marker ends.
     first: RangeInclusive<usize>,
 }
 
@@ -66,7 +67,7 @@ impl Run {
         Self { start: there.start, markers, first: 0..=0 }
     }
 
-    /// Whether its markers can be those from that of interval `first` on, of `count`.
+    /// Whether its markers can be those of the intervals from `first` on, of `count`.
     fn fits(&self, first: usize, count: usize) -> bool {
         let mut numbered = (first..).zip(&self.markers);
         numbered.all(|(interval, &(_, marker))| {
@@ -75,8 +76,8 @@ impl Run {
         })
     }
 
-    /// Its whole intervals: one before each marker but the first, before which there is a gap,
-    /// unless there the coded data begins.
+    /// Its complete intervals: one before each marker except the first, which has a gap before it
+    /// unless the coded data begins there.
     fn intervals(&self, scan_data: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
         let from_start = (self.start == scan_data).then_some(scan_data);
         let starts = from_start.into_iter().chain(self.markers.iter().map(|(at, _)| at + 2));
@@ -94,7 +95,7 @@ mod tests {
 
     const SCAN_DATA: usize = 20;
 
-    /// A frame of `count` intervals of ten bytes each, markers apart, and where each is.
+    /// A frame of `count` intervals of ten bytes each, without the markers, and the range of each.
     fn frame(count: usize) -> (Vec<u8>, Vec<Range<usize>>) {
         let mut frame = vec![7; SCAN_DATA];
         let mut intervals = Vec::new();
@@ -109,7 +110,7 @@ mod tests {
 
     fn found(frame: &[u8], gaps: &[Range<usize>], count: usize) -> Option<Vec<usize>> {
         let (mut there, mut present) = (0, Vec::new());
-        // What lies in a gap must not matter.
+        // The content of a gap must not matter.
         let mut torn = frame.to_vec();
         for gap in gaps {
             present.push(there..gap.start);
@@ -133,7 +134,7 @@ mod tests {
             let (frame, intervals) = frame(count);
             for start in SCAN_DATA..frame.len() {
                 for end in start + 1..=frame.len().min(start + 40) {
-                    // With the marker before it and the one behind.
+                    // Including the markers before and after it.
                     let is_whole = |i: &usize| {
                         let first = if *i == 0 { 0 } else { 2 };
                         let interval = intervals[*i].start - first..intervals[*i].end + 2;
@@ -155,13 +156,13 @@ mod tests {
     fn between_gaps_an_interval_counts_only_if_its_number_is_certain() {
         let (frame, at) = frame(40);
         let gap = |from: usize, to: usize| at[from].start + 3..at[to].end - 3;
-        // Seven markers are gone on each side: no other place is left for those between.
+        // Seven markers are missing on each side, so those between have only one possible position.
         let found_with = |gaps: [Range<usize>; 2]| {
             let found = found(&frame, &gaps, 40).expect("its own markers");
             found.into_iter().filter(|i| (10..30).contains(i)).count()
         };
         assert_eq!(found_with([gap(3, 10), gap(25, 32)]), 14);
-        // Eight are gone on both sides: they might be eight further on, or further back.
+        // Eight are missing on both sides: the position could be eight later or earlier.
         assert_eq!(found_with([gap(2, 10), gap(25, 33)]), 0);
         // Eight on one side are enough for that.
         assert_eq!(found_with([gap(2, 10), gap(25, 30)]), 0);

@@ -1,4 +1,4 @@
-//! Strips of an image that are read or written in place.
+//! Strips of an image, read or written in place.
 
 use std::hint::black_box;
 
@@ -10,12 +10,12 @@ pub(in super::super) struct Strip<'a> {
     pub(in super::super) width: usize,
     pub(in super::super) height: usize,
     pub(in super::super) format: PixelFormat,
-    /// The planes; interleaved pixels are the first, and the others empty.
+    /// The planes. Interleaved pixels are in the first, and the others are empty.
     pub(in super::super) planes: [&'a [u8]; 3],
 }
 
 impl<'a> Strip<'a> {
-    /// The rows from `top` on, at most `rows` of them. `top` is a multiple of two.
+    /// At most `rows` rows from `top`, a multiple of two.
     pub(in super::super) fn new(image: &'a Image, top: usize, rows: usize) -> Self {
         let &Image { width, height, format, .. } = image;
         let height = rows.min(height - top);
@@ -28,9 +28,9 @@ impl<'a> Strip<'a> {
         Self { width, height, format, planes }
     }
 
-    /// Brings planes into this core's caches, as far as they hold them: the lines of a whole plane,
-    /// one after another, come sooner than as the encoder wants them, eight rows at a time. Of
-    /// interleaved pixels it wants one row after another anyway.
+    /// Prefetches planes into this core's caches, as far as they fit. Reading a whole plane
+    /// sequentially is faster than the encoder's access pattern of eight rows at a time.
+    /// Interleaved pixels are read row by row anyway.
     pub(in super::super) fn fetch(&self) {
         let len = self.planes.iter().map(|plane| plane.len()).sum::<usize>();
         if self.format == PixelFormat::Bgr || len > MOST_FETCHED {
@@ -51,7 +51,7 @@ pub(in super::super) struct StripMut<'a> {
     pub(in super::super) planes: [&'a mut [u8]; 3],
 }
 
-/// All strips of `image`, of `rows` rows each but the last. `rows` is a multiple of two, if
+/// All strips of `image`, with `rows` rows each except the last. `rows` is a multiple of two if
 /// there is more than one strip.
 pub(in super::super) fn strips_mut(
     image: &mut Image,
@@ -74,7 +74,7 @@ pub(in super::super) fn strips_mut(
     })
 }
 
-/// Bytes of `rows` rows in each plane.
+/// The length of `rows` rows in each plane, in bytes.
 fn plane_lens(format: PixelFormat, width: usize, rows: usize) -> [usize; 3] {
     let (chroma_width, chroma_rows) = format.chroma_size(width, rows);
     let first = if format == PixelFormat::Bgr { 3 * width } else { width };
@@ -82,8 +82,8 @@ fn plane_lens(format: PixelFormat, width: usize, rows: usize) -> [usize; 3] {
     [first * rows, chroma, chroma]
 }
 
-/// Bytes. A strip of 777 KB still gains on a core with 512 KB of its own (1080p, 1.7 % of the
-/// processor time), one of 346 KB more (720p, 2.5 %); of longer ones nothing is known.
+/// In bytes. A strip of 777 KB still gains on a core with a cache of 512 KB (1080p, 1.7 % of the
+/// processor time), one of 346 KB gains more (720p, 2.5 %). Longer ones were not measured.
 const MOST_FETCHED: usize = 1 << 20;
 
 const CACHE_LINE: usize = 64;
