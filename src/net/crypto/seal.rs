@@ -267,8 +267,8 @@ fn epoch_of(sequence: u64) -> u64 {
 /// AES-GCM with datagrams of 2¹⁶ bytes, and more for smaller ones.
 const EPOCH_BITS: u32 = 22;
 
-/// The cipher without a handshake, in which processors could not be compared; it is fast on all of
-/// them.
+/// The cipher of sessions without a handshake, in which the two sides cannot compare processors; it
+/// is fast on all of them.
 pub const BARE_CIPHER: Cipher = Cipher::ChaCha20Poly1305;
 
 const DATAGRAMS_A_SECOND_BITS: u32 = 16;

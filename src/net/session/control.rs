@@ -181,7 +181,7 @@ impl ControlChannel {
         if could_be { Ok(true) } else { Err(ControlError::Malformed) }
     }
 
-    /// Whether the next message proves that the dialler has the same code.
+    /// Whether the next message shows if the dialler has the same code.
     pub(super) fn judges_code(&self) -> bool {
         matches!(self.stage, Stage::Answered(_))
     }

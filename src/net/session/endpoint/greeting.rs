@@ -189,9 +189,9 @@ pub(super) fn to_make_way(greeting: &[Greeting]) -> Option<usize> {
 }
 
 /// Selects the caller to evict so that the user may be asked about the one at `new`. Candidates are
-/// the callers that the user is being asked about. This is the newest of the network with the most
-/// of them, if that network has at least two more than the new caller's. Otherwise it is the
-/// oldest, once it has rung for its minimum time. `None`: the new caller has to try again.
+/// the callers that the user is being asked about. The first choice is the newest of the network
+/// with the most of them, if that has at least two more than the new caller's network. Otherwise it
+/// is the oldest, once it has rung for its minimum time. `None`: the new caller has to try again.
 pub(super) fn asked_to_make_way(now: Instant, greeting: &[Greeting], new: usize) -> Option<usize> {
     let asked = || {
         let asked = greeting.iter().enumerate().filter(|(i, _)| *i != new);
