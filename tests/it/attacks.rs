@@ -376,7 +376,7 @@ fn five_thousand_half_open_connections_do_not_disturb_a_call_or_keep_a_caller_ou
     deliver_some(&honest, &receiver);
 }
 
-/// The crowd uses another address than the honest caller. During a call the caller is told within
+/// The crowd's address differs from the honest caller's. During a call the caller is told within
 /// 2 s that the receiver is busy; after the call it is connected within 2 s.
 #[test]
 fn half_open_connections_from_elsewhere_do_not_keep_a_caller_waiting() {

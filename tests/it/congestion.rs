@@ -72,7 +72,7 @@ struct Frame {
 #[derive(Clone, Copy)]
 struct Shown {
     captured: Instant,
-    /// Capture to decoded; `None` for a frame that did not arrive whole.
+    /// From capture to decoded; `None` for an incomplete frame.
     end_to_end: Option<Duration>,
 }
 

@@ -14,7 +14,7 @@ use crate::{
     simulation::{ANN, BOB},
 };
 
-/// Something that happens to a pair of endpoints.
+/// An operation on a pair of endpoints or on the network between them.
 #[derive(Clone, Debug)]
 enum Op {
     Run(u16),

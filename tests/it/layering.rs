@@ -42,7 +42,7 @@ fn nothing_imports_what_is_above_it() {
     assert!(wrongs.is_empty(), "\n{}", wrongs.join("\n"));
 }
 
-/// The rule that `from` breaks by naming `to`.
+/// The rule that `from` breaks by importing `to`.
 fn broken_rule(from: &[&str], to: &[&str]) -> Option<&'static str> {
     match (from, to) {
         (["fuzzing", ..], _)

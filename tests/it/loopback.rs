@@ -41,7 +41,7 @@ fn all_of_it_at_each_forced_level() {
     }
 }
 
-/// Whether this machine has IPv6; if not, says that the test is skipped.
+/// Whether this machine has IPv6; if not, prints that the test is skipped.
 fn has_ipv6(test: &str) -> bool {
     let has = UdpSocket::bind("[::1]:0").is_ok();
     if !has {
@@ -131,7 +131,7 @@ fn a_chat_both_ways() {
 fn the_largest_frame() {
     let receiver = Side::receiver(LOOPBACK, true);
     let mut config = calling(Role::Send { targets: vec![target(receiver.addr())], control: true });
-    // Paced, since small receive buffers do not hold 7,232 datagrams at once.
+    // Paced, because small receive buffers do not hold 7,232 datagrams at once.
     config.egress = Some("rate=1gbit".parse().expect("a specification"));
     let sender = Side::start(config);
     sender.wait_connected();
@@ -187,7 +187,7 @@ fn datagrams_of_strangers_are_counted_and_harmless() {
     assert_eq!(stats.calls[0].1.reassembly.damaged, 0);
 }
 
-/// A datagram with a valid checksum and this type byte.
+/// A datagram with a valid checksum, this version-and-kind byte and this session id.
 fn datagram(version_and_kind: u8, session: u32) -> Vec<u8> {
     let mut datagram = vec![0xd5, version_and_kind, 0, 0, 0, 0, 0, 0];
     datagram.extend(session.to_be_bytes());
