@@ -4,12 +4,12 @@
 //! The layers, with the only direction in which they may import each other:
 //!
 //! ```text
-//! net::wire, net::frame, net::time ◄─ one mechanism a file in net ◄─ net::session ◄─ net::io ◄─ app ◄─ cli, main
-//!                                                                     video ◄──────────────────┘
+//! net::{wire, frame, time} ◄─ mechanisms in net ◄─ net::session ◄─ net::io ◄─ app ◄─ cli, main
+//!                                                  video ◄───────────────────┘
 //! ```
 //!
 //! `net` does not depend on JPEG or OpenCV, `video` does not depend on sockets, and `app` connects
-//! the two. `fuzzing` is used by tests only.
+//! the two. `fuzzing` is only for tests and fuzz targets.
 
 pub mod app;
 pub mod cli;

@@ -48,9 +48,10 @@ pub struct Counts {
     pub highest_sequence: u64,
     /// Distinct datagrams received.
     pub received: u64,
-    /// Datagrams missing between the first and the highest sequence number.
+    /// Datagrams lost between the first and the highest sequence number, without those that may
+    /// still arrive.
     pub lost: u64,
-    /// The longest run of lost datagrams since the last report.
+    /// The most datagrams lost in one gap since the last report.
     pub largest_burst: u16,
     /// Counts of frames by outcome.
     pub frames: FrameCounts,

@@ -233,9 +233,9 @@ impl PathMtu {
     }
 
     /// Handles a router's message that only datagrams of up to `len` bytes of UDP payload pass
-    /// (RFC 8899 §4.6). If that is less than the length in use, it is believed at once, since frames
-    /// are lost until then; later, the router's length and the previous one are probed. If it is
-    /// more, it is probed in turn.
+    /// (RFC 8899 §4.6). If that is less than the length in use, it is believed at once, since
+    /// frames are lost until then; later, the router's length and the previous one are probed. If
+    /// it is more, it is probed in turn.
     pub fn handle_too_big(&mut self, now: Instant, len: usize) {
         let is_deaf = self.deaf_until.is_some_and(|until| now < until);
         if len < FLOOR_LEN || len >= self.too_long || is_deaf {
