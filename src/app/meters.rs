@@ -180,7 +180,7 @@ impl Meters {
         Percentiles::of(&self.histograms[stage as usize])
     }
 
-    /// The delay from loss to repair of repaired frames; `None` if there were none.
+    /// The delay that repairs have added to repaired frames; `None` if there were none.
     pub(super) fn repairs(&self) -> Option<Percentiles> {
         Percentiles::of(&self.repairs)
     }

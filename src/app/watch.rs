@@ -69,7 +69,7 @@ pub(super) struct OwnSide<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     peer: Option<Peer>,
-    /// The peer's stream parameters as last told to the user.
+    /// The peer's current stream parameters.
     stream: Option<StreamParams>,
     left: Option<(String, Instant)>,
     /// The callers refused since the last connection, which call again and again.

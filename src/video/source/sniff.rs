@@ -75,8 +75,8 @@ fn image_format(first: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Tells Motion JPEG from a photograph. Motion JPEG continues with similar frames, or has padding
-/// before its first JPEG or YUV4MPEG2 after it, as no photograph does.
+/// Tells Motion JPEG from a photograph. Motion JPEG continues with similar frames, or has other
+/// data before its first JPEG, or YUV4MPEG2 after it, as no photograph does.
 fn what_jpegs_are(mut file: File, first: &[u8]) -> io::Result<Content> {
     file.rewind()?;
     let mut stream = JpegStream::ending_at(HEADER_START, BufReader::new(file));

@@ -159,7 +159,7 @@ const SCHEMES: [&str; 30] = [
 
 const FILE_SCHEME: &str = "file://";
 
-/// The path of a `file://` URL (RFC 8089). The host, if any, must be `localhost`.
+/// The path of a `file://` URL (RFC 8089). Only the host `localhost` is recognised.
 fn path_of_file_url(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix(FILE_SCHEME)?;
     let path = rest.strip_prefix("localhost").filter(|path| path.starts_with('/')).unwrap_or(rest);
