@@ -2,9 +2,9 @@
 //! jitter.
 //!
 //! Transit is the time from capture to completion, with an unknown offset between the two clocks.
-//! The least recent transit is that of a frame without extra delay. A frame is shown `delay` after
-//! the time at which it would have arrived with that transit. If it arrives later than that, it is
-//! shown at once.
+//! The smallest transit of the last seconds is that of a frame without extra delay. A frame is
+//! shown `delay` after the time at which it would have arrived with that transit. If it arrives
+//! later than that, it is shown at once.
 
 use std::{
     cmp::Reverse,
@@ -96,13 +96,13 @@ impl Playout {
     }
 }
 
-/// The least transit is remembered for this long to twice this long. In 20 s, clocks with a
+/// The smallest transit is kept for this long to twice this long. In 20 s, clocks with a
 /// relative error of 0.1 ‰ drift by 2 ms. A path that has become longer takes effect after that
 /// time.
 const TRANSIT_SPAN: Duration = Duration::from_secs(10);
 
 /// Frames held at most; beyond, the oldest is dropped. The longest delay is one second, in which a
-/// camera at 60 frames a second gives half of these.
+/// camera at 60 frames a second delivers half of them.
 const MAX_HELD: usize = 120;
 
 #[cfg(test)]
