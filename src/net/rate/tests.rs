@@ -246,6 +246,55 @@ fn a_short_queue_is_found_by_its_loss() {
 }
 
 #[test]
+fn a_flood_ends_with_what_arrives_while_it_lasts() {
+    let mut peer = Peer::new();
+    for _ in 0..40 {
+        peer.report(Duration::ZERO, 0.0);
+    }
+    assert!(peer.target() > 9e7, "{}", peer.target());
+    for i in 0..100 {
+        let passed = peer.target().min(2e6);
+        peer.report_received(Duration::ZERO, 1.0 - passed / peer.target(), carried(passed));
+        assert!(i < 5 || peer.target() < 2.4e6, "{} at {i}", peer.target());
+    }
+}
+
+#[test]
+fn more_than_half_is_never_the_paths_own_loss() {
+    let mut peer = Peer::new();
+    // Even the least is more than the path carries.
+    for _ in 0..200 {
+        peer.report(Duration::ZERO, 0.8);
+    }
+    assert_eq!(peer.controller.loss.ambient, 0.0);
+    assert!(peer.target() <= 2.0 * LIMITS.min_bps as f64, "{}", peer.target());
+}
+
+#[test]
+fn losses_that_are_disregarded_end_the_test_of_them() {
+    let mut peer = Peer::new();
+    while peer.controller.state() != RateState::Testing {
+        peer.report(Duration::ZERO, 0.4);
+    }
+    assert!(peer.target() < 0.6e7, "{}", peer.target());
+    peer.controller.disregard_losses();
+    assert_eq!(peer.controller.state(), RateState::Growing);
+    assert!(peer.target() >= 1e7, "{}", peer.target());
+    assert_eq!(peer.controller.bound_bps(), None);
+}
+
+#[test]
+fn a_limit_that_was_measured_in_a_flood_is_doubted() {
+    let mut peer = Peer::new();
+    peer.controller.overrun(peer.now, 1_000_000);
+    // The link carries ten times as much; what is sent stays a little below the target.
+    for _ in 0..300 {
+        peer.report_received(Duration::ZERO, 0.0, carried(0.95 * peer.target()));
+    }
+    assert!(peer.target() > 5e6, "{}", peer.target());
+}
+
+#[test]
 fn silence_sends_the_least_and_the_first_report_ends_it() {
     let mut peer = Peer::new();
     peer.report(Duration::ZERO, 0.0);

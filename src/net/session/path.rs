@@ -192,3 +192,38 @@ impl Path {
         Some((to, burst))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::SocketAddr, time::Duration};
+
+    use super::*;
+    use crate::net::{frame::SessionId, wire::datagram::Direction};
+
+    #[test]
+    fn lost_probes_of_the_path_mtu_are_not_reported_as_losses() {
+        let mut now = crate::clock::now();
+        let route = SocketAddr::from(([192, 0, 2, 1], 7722)).into();
+        let mut path = Path::new(now, route, true, true, Some(65_507));
+        let mut outbound =
+            Outbound::clear(SessionId::new(1).expect("not zero"), Direction::FromDialer);
+        let (mut buf, mut rng) = (vec![0; 65_507], rand::rng());
+        let mut report = Report { received: 100, lost: 7, ..Report::default() };
+        let mut probes = 0;
+        for _ in 0..100 {
+            now += Duration::from_millis(50);
+            while path.poll_transmit(now, &mut outbound, &mut buf, &mut rng).is_some() {
+                probes += 1;
+                report.lost += 1;
+            }
+            report.received += 10;
+            let mut seen = report;
+            path.handle_report(now, &mut seen);
+            assert_eq!((seen.received, seen.lost), (report.received, 7));
+        }
+        assert!(probes >= 5, "{probes}");
+        report.lost += 3;
+        path.handle_report(now, &mut report);
+        assert_eq!(report.lost, 10, "other losses are");
+    }
+}
