@@ -103,8 +103,10 @@ fn without_a_control_channel_frames_come_unasked() {
     receiver.wait_for("latency unknown");
     // No peer has answered, so the sender must not report one as streaming.
     assert!(!sender.said().iter().any(|line| line.contains(" streams ")), "{:?}", sender.said());
-    sender.kill();
+    // It must be sending when the other one stops: a session ends after 2 s of silence.
     let again = Program::start(&args);
+    again.wait_for("IN THE CLEAR");
+    sender.kill();
     receiver.wait_for("another one has taken its place");
     receiver.kill();
     if cfg!(target_os = "linux") {

@@ -22,7 +22,7 @@ use super::{
 /// Frames are found by walking over the markers, so that a thumbnail within a frame does not split
 /// it. If the walk fails before the coded data, a damaged length may have led it across the
 /// following frames, so the search continues just after the start marker. Coded data contains no
-/// start marker, so it is read once, and the walk over a header is bounded by [`MAX_SEGMENTS`]. The
+/// start marker, so it is read once, and the walk over a header is bounded by `MAX_SEGMENTS`. The
 /// time is therefore linear in the length of the stream. Memory is bounded by [`MAX_JPEG_LEN`].
 #[derive(Debug)]
 pub struct JpegStream<R> {
