@@ -266,7 +266,7 @@ fn more_than_half_is_never_the_paths_own_loss() {
     for _ in 0..200 {
         peer.report(Duration::ZERO, 0.8);
     }
-    assert_eq!(peer.controller.loss.ambient, 0.0);
+    assert!(peer.controller.loss.ambient < 0.01, "{}", peer.controller.loss.ambient);
     assert!(peer.target() <= 2.0 * LIMITS.min_bps as f64, "{}", peer.target());
 }
 
