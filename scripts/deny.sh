@@ -15,5 +15,5 @@ cargo deny --locked check licenses bans sources
 if timeout 120 cargo deny --locked fetch db >/dev/null 2>&1; then
     cargo deny --locked check --disable-fetch advisories
 else
-    echo "the advisory database cannot be reached: known holes are not checked"
+    echo "cannot fetch the advisory database: advisories are not checked"
 fi

@@ -41,7 +41,7 @@ pub(super) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     let side = if args.host.is_some() { Side::Calls } else { Side::IsSeen };
     let mut trust = Trust::new(&args.trust, true, args.accept, None, side, messages)?;
     if args.accept == Some(Accept::Any) {
-        messages.say("ANYBODY who calls will see your camera (--accept any)");
+        messages.say("ANYONE who calls will see your camera (--accept any)");
     }
     let mut statistics = Statistics::new(&args.report, messages)?;
     let shows = wants_windows(&args.sink, messages);

@@ -40,7 +40,7 @@ enum State {
 
 pub(super) fn run(args: &DoctorArgs) -> Result<()> {
     // Without free descriptors a check would fail and name another cause.
-    ensure_free(CHECK_DESCRIPTORS).context("too few open files are allowed to check anything")?;
+    ensure_free(CHECK_DESCRIPTORS).context("the limit of open files is too low for the checks")?;
     let mut findings = vec![address(), port(args.port), loopback()];
     findings.extend(sockets());
     findings.extend([
@@ -173,11 +173,11 @@ fn receive_buffer(got: usize) -> Finding {
     let kb = |bytes: usize| format!("{} KB", bytes >> 10);
     // Linux doubles the requested size, to account for its own bookkeeping.
     if got >= RECEIVE_BUFFER_WANTED {
-        return Finding::fine("buffer", format!("the kernel holds {} of datagrams", kb(got)));
+        return Finding::fine("buffer", format!("the receive buffer is {}", kb(got)));
     }
     Finding::worth(
         "buffer",
-        format!("the kernel holds only {} of datagrams: a busy moment may lose some", kb(got)),
+        format!("the receive buffer is only {}: datagrams may be lost under load", kb(got)),
         format!("sudo sysctl -w net.core.rmem_max={RECEIVE_BUFFER_WANTED}"),
     )
 }

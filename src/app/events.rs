@@ -10,7 +10,7 @@ use crate::net::{
 pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> {
     Some(match event {
         Event::Waiting { host, port, reason: WaitReason::NobodyListens } => {
-            format!("waiting for {host}: nobody listens there on port {port} yet")
+            format!("waiting for {host}: nothing is listening on port {port} yet")
         }
         Event::Waiting { host, port, reason: WaitReason::NoAnswer } => format!(
             "waiting for {host}: no answer on TCP port {port} (is it on, and does its firewall let port {port} in?)"
@@ -25,16 +25,16 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
             }
         }
         Event::Waiting { host, reason: WaitReason::HungUp, .. } => format!(
-            "waiting for {host}: it hangs up (for a second after a wrong code from this address, or while too many call it)"
+            "waiting for {host}: it closes the connection (too many callers, or a wrong code from this network within the last second)"
         ),
         Event::Waiting { host, reason: WaitReason::Busy { with }, .. } => {
             format!("waiting for {host}: it is busy with {with}")
         }
         Event::Waiting { host, reason: WaitReason::Ringing, .. } => {
-            format!("ringing {host}: somebody there has to say yes (Ctrl-C hangs up)")
+            format!("ringing {host}: waiting for the call to be accepted (Ctrl-C hangs up)")
         }
         Event::Waiting { host, reason: WaitReason::ConnectionLost, .. } => {
-            format!("waiting for {host}: the connection was lost before anybody there answered")
+            format!("waiting for {host}: the connection was lost before the call was accepted")
         }
         Event::Sending { host } => format!("sending to {host} now"),
         Event::GivenUp { host, reason } => format!("cannot stream to {host}: {}", given_up(reason)),
@@ -44,7 +44,7 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
                 format!("{} streams, encrypted with the shared key", who(peer))
             }
             None if peer.name.is_none() => format!(
-                "{} streams in the clear: anybody on the way can read and change it",
+                "{} streams in the clear: anyone on the path can read and change it",
                 who(peer)
             ),
             None => format!("connected to {}", who(peer)),
@@ -93,8 +93,8 @@ fn given_up(reason: &GiveUpReason) -> String {
         GiveUpReason::Unwanted { wants: Purpose::Send } => "it only receives".into(),
         GiveUpReason::Unwanted { wants: Purpose::Chat } => "it waits for a chat".into(),
         GiveUpReason::Malformed => "it did not understand us".into(),
-        GiveUpReason::Refused => "it does not know us, and nobody there has said yes".into(),
-        GiveUpReason::Untrusted => "it is not who it should be".into(),
+        GiveUpReason::Refused => "the call was not accepted: your key is not known there".into(),
+        GiveUpReason::Untrusted => "its key is not the expected one".into(),
     }
 }
 
@@ -108,7 +108,7 @@ fn refused(reason: &RejectReason) -> String {
             "it only sends, this waits for a chat".into()
         }
         RejectReason::Malformed => "its hello is malformed".into(),
-        RejectReason::Refused => "it is not known, and nobody has said yes".into(),
+        RejectReason::Refused => "unknown key, and the call was not accepted".into(),
     }
 }
 
@@ -116,9 +116,9 @@ fn ended(reason: EndReason) -> Option<String> {
     Some(match reason {
         EndReason::Closed(CloseReason::Quit) => "has left".into(),
         EndReason::Closed(CloseReason::SourceEnded) => "has reached the end of its video".into(),
-        EndReason::Closed(CloseReason::Silent) => "has not heard from us for too long".into(),
+        EndReason::Closed(CloseReason::Silent) => "timed out waiting for us".into(),
         EndReason::ConnectionLost => "is gone: the connection was lost".into(),
-        EndReason::Silent => "is gone: nothing was heard from it for too long".into(),
+        EndReason::Silent => "timed out".into(),
         EndReason::TakenOver => "was silent, and another one has taken its place".into(),
         EndReason::Protocol(error) => format!("was cut off: {error}"),
         EndReason::Local => return None,

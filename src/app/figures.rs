@@ -108,9 +108,10 @@ pub(super) fn say_loss(of: &Sources<'_>) -> String {
     let expected = totals.datagrams_received + totals.datagrams_lost;
     let loss = 100.0 * totals.datagrams_lost as f64 / expected.max(1) as f64;
     let drops = of.net.kernel_drops.unwrap_or_default();
-    let told = [(drops.overruns, "for want of room"), (drops.bad_checksums, "damaged ones")];
+    let told = [(drops.overruns, "buffer full"), (drops.bad_checksums, "bad checksum")];
     let dropped = told.iter().filter(|(count, _)| *count > 0);
-    let dropped = dropped.map(|(count, which)| format!("; the kernel dropped {count} {which}"));
+    let dropped =
+        dropped.map(|(count, which)| format!("; {count} dropped by the kernel ({which})"));
     format!("lost {loss:.2} % of datagrams{}", dropped.collect::<String>())
 }
 
@@ -207,8 +208,8 @@ mod tests {
         };
         assert_eq!(
             say_loss(&sources(&net, None)),
-            "lost 3.00 % of datagrams; the kernel dropped 7 for want of room; the kernel dropped 2 \
-             damaged ones"
+            "lost 3.00 % of datagrams; 7 dropped by the kernel (buffer full); 2 dropped by \
+             the kernel (bad checksum)"
         );
     }
 

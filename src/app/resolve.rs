@@ -11,7 +11,7 @@ use crate::{cli::HostPort, net::session::Target};
 pub(super) fn target(host: &HostPort) -> Result<Target> {
     let HostPort { host, port } = host;
     if *port == 0 {
-        bail!("port 0 of {host} cannot be called: give the port that the other side listens on");
+        bail!("cannot call port 0 of {host}: give the port that the other side listens on");
     }
     let addr = host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, *port));
     Ok(Target { host: host.clone(), port: *port, addrs: addr.into_iter().collect() })

@@ -66,9 +66,9 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     })?;
     if args.no_control {
         let how = match args.key_file {
-            Some(_) => "unasked, encrypted with the shared key",
+            Some(_) => "one-way, encrypted with the shared key",
             None => {
-                "unasked and IN THE CLEAR: anybody on the way can read and change it (--key-file FILE encrypts)"
+                "one-way and NOT ENCRYPTED: anyone on the path can read and change it (--key-file FILE encrypts)"
             }
         };
         messages.say(&format!("sending to {}, {how}", hosts.join(", ")));

@@ -68,7 +68,7 @@ impl StatsFile {
             && !self.told_slow
         {
             self.told_slow = true;
-            self.messages.say("statistics are left out: whoever reads them is too slow");
+            self.messages.say("statistics were dropped: the reader is too slow");
         }
     }
 }
@@ -162,7 +162,7 @@ fn write_lines(
             reader_gone.store(is_gone && matches!(to, To::Stdout(_)), Ordering::Relaxed);
             let name = name.display();
             let why = match error.kind() {
-                io::ErrorKind::BrokenPipe => "whoever read them has gone".to_owned(),
+                io::ErrorKind::BrokenPipe => "the reader has closed the pipe".to_owned(),
                 _ => error.to_string(),
             };
             messages.say(&format!("no more statistics are written to {name}: {why}"));

@@ -100,9 +100,9 @@ impl Typing {
             return;
         }
         messages.say(&match (self.is_terminal, self.unread) {
-            (false, _) => "nobody is connected: what is piped in is sent later".to_owned(),
-            (true, 1) => "nobody is connected: that was not sent".to_owned(),
-            (true, count) => format!("nobody is connected: {count} lines were not sent"),
+            (false, _) => "not connected: piped lines are sent once connected".to_owned(),
+            (true, 1) => "not connected: line not sent".to_owned(),
+            (true, count) => format!("not connected: {count} lines not sent"),
         });
         (self.unread, self.told_at) = (0, Some(now));
     }
@@ -155,7 +155,7 @@ fn read_lines(
             }
         } else if is_terminal() {
             if !std::mem::replace(&mut told, true) {
-                messages.say("Ctrl-D ends nothing here: type on, or end the call with Ctrl-C");
+                messages.say("Ctrl-D is ignored; end the call with Ctrl-C");
             }
         } else {
             // The end of an input that never had a line is not reported.

@@ -306,7 +306,7 @@ impl View {
             (self.overlay.caption, self.caption_until) = (None, None);
         }
         if let Some(error) = self.window_lost.take() {
-            messages.say(&format!("{error}; all else goes on"));
+            messages.say(&format!("{error}; continuing without it"));
         }
         let mut quit = self.check_recording(messages)?;
         let Some(screen) = &mut self.screen else { return Ok(quit) };
@@ -482,7 +482,7 @@ impl View {
         let is_end = matches!(failure, RecordError::ReaderGone { .. });
         self.recording = if is_end { Recording::Ended } else { Recording::Failed };
         if self.is_of_use() {
-            messages.say(&format!("{failure}, and all else goes on"));
+            messages.say(&format!("{failure}; continuing without the recording"));
             return Ok(false);
         }
         if !is_end {

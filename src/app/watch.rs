@@ -127,7 +127,7 @@ impl Watch<'_> {
         // Not worth telling a user who ends the chat.
         if ended && !self.own_end_told && !self.stop.is_requested() {
             self.own_end_told = true;
-            self.messages.say("your own picture has ended: the other side sees no more of you");
+            self.messages.say("your video has ended; the other side no longer sees you");
         }
     }
 
@@ -204,8 +204,10 @@ impl Watch<'_> {
         self.presence.noticed = Some(now);
         let mut lines = self.presence.lines(now, stalled_since, &self.waiting);
         if let Some(caller) = self.trust.caller() {
-            lines =
-                vec![format!("{} calls.", who(caller)), "Answer in the terminal: yes or no".into()];
+            lines = vec![
+                format!("{} is calling.", who(caller)),
+                "Answer in the terminal: yes or no".into(),
+            ];
         }
         self.view.notice(|| lines);
     }

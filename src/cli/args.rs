@@ -49,10 +49,10 @@ pub enum Verb {
     /// Receive a stream, and show, record or pipe it
     #[command(after_help = RECV_EXAMPLES)]
     Recv(RecvArgs),
-    /// Video both ways, and typed text: call HOST, or wait for a call
+    /// Two-way video and text chat: call HOST, or wait for a call
     #[command(after_help = CHAT_EXAMPLES)]
     Chat(ChatArgs),
-    /// Send to this machine itself over real UDP, and report where each millisecond went
+    /// Stream to this machine itself over real UDP, and report the latency of each stage
     #[command(after_help = DEMO_EXAMPLES, mut_arg("netem", |arg| arg.hide_short_help(false)))]
     Demo(DemoArgs),
     /// List the cameras with their formats, sizes and frame rates
@@ -128,7 +128,7 @@ pub struct RecvArgs {
     /// How the network is used.
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// Do not listen on TCP: show only what is sent with --no-control
+    /// Do not listen on TCP: show only streams sent with --no-control
     #[arg(long, help_heading = "Network", conflicts_with_all = ["code", "accept", "name"])]
     pub no_control: bool,
     /// Who we are, and whom we speak with.
@@ -137,7 +137,7 @@ pub struct RecvArgs {
     /// Which senders may connect [default: any; with --code, those who know it]
     #[arg(long, value_enum, value_name = "known|code|any", help_heading = "Trust")]
     pub accept: Option<Accept>,
-    /// Of what is sent with --no-control, show only what is encrypted with the key in FILE, created if
+    /// Accept streams sent with --no-control only if they are encrypted with the key in FILE, created if
     /// missing
     #[arg(long, value_name = "FILE", help_heading = "Trust")]
     pub key_file: Option<PathBuf>,
@@ -152,10 +152,10 @@ pub struct RecvArgs {
 /// `udpchat chat`.
 #[derive(Debug, Args)]
 pub struct ChatArgs {
-    /// Whom to call; without it, wait for a call [default port: 7722]
+    /// Peer to call; without HOST, wait for a call [default port: 7722]
     #[arg(value_name = "HOST[:PORT]", value_parser = values::host_port)]
     pub host: Option<HostPort>,
-    /// Address and port to wait on, UDP and TCP [default: all addresses, port 7722]
+    /// Address and port to listen on, UDP and TCP [default: all addresses, port 7722]
     ///
     /// A link-local address needs its interface: [ADDR%eth0]:PORT
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = values::bind_addr, conflicts_with = "host")]
@@ -232,7 +232,8 @@ pub struct DoctorArgs {
 #[command(next_help_heading = "Picture")]
 pub struct SourceArgs {
     /// camera, camera:N, pattern, a video or image file, a URL (such as rtsp:// or http://),
-    /// or a pipe of YUV4MPEG2 or JPEGs, which ends with its last writer: - for standard input, or a name
+    /// or a pipe of YUV4MPEG2 or JPEGs (- for standard input, or the path of a named pipe), which ends when
+    /// its last writer closes it
     #[arg(long, default_value = "camera", value_name = "SOURCE", value_parser = values::source())]
     pub source: SourceSpec,
     /// How the picture is made.
@@ -245,7 +246,8 @@ pub struct SourceArgs {
 #[command(next_help_heading = "Picture")]
 pub struct DemoSourceArgs {
     /// pattern, camera, camera:N, a video or image file, a URL (such as rtsp:// or http://),
-    /// or a pipe of YUV4MPEG2 or JPEGs, which ends with its last writer: - for standard input, or a name
+    /// or a pipe of YUV4MPEG2 or JPEGs (- for standard input, or the path of a named pipe), which ends when
+    /// its last writer closes it
     #[arg(long, default_value = "pattern", value_name = "SOURCE", value_parser = values::source())]
     pub source: SourceSpec,
     /// How the picture is made.
@@ -257,22 +259,22 @@ pub struct DemoSourceArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Picture")]
 pub struct EncodingArgs {
-    /// JPEG quality, 1 to 100. auto adapts to the network: at most 80, then smaller and then fewer pictures;
-    /// with --no-control always 80
+    /// JPEG quality, 1 to 100. auto adapts to the network: at most 80 (90 for scaled-down pictures),
+    /// then smaller, then fewer pictures; always 80 with --no-control
     #[arg(long, default_value = "auto", value_name = "1..100|auto", value_parser = values::quality)]
     pub quality: Quality,
-    /// Picture size; a camera's own JPEGs keep theirs [default: 1280x720 for camera and pattern,
+    /// Picture size; JPEGs from a camera are not scaled [default: 1280x720 for camera and pattern,
     /// otherwise the source's own]
     #[arg(long, value_name = "WxH")]
     pub size: Option<Size>,
-    /// Frames per second; max: as many as can be encoded, from the pattern or a file [default: 30, or
+    /// Frames per second; max: as fast as they can be encoded, for the pattern or a file [default: 30, or
     /// the video file's own rate]
     #[arg(long, value_name = "N|max", value_parser = values::rate)]
     pub fps: Option<Rate>,
-    /// Grey pictures, a third smaller
+    /// Encode in greyscale, a third smaller
     #[arg(long, hide_short_help = true)]
     pub gray: bool,
-    /// Strips of a picture that are encoded in parallel, 1 to 16; auto depends on cores and size
+    /// Strips per picture, encoded in parallel, 1 to 16; auto depends on cores and picture size
     #[arg(
         long,
         default_value = "auto",
@@ -334,7 +336,7 @@ pub enum Show {
     Window,
     /// None.
     None,
-    /// None, but every frame is decoded as if there were one: to measure.
+    /// No window, but decode every frame (for measurements).
     #[value(hide = true)]
     Decode,
 }
@@ -343,7 +345,7 @@ pub enum Show {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub struct SendingArgs {
-    /// Largest datagram, in bytes of UDP payload; auto starts with 1200 and finds out what passes
+    /// Largest datagram, in bytes of UDP payload; auto starts at 1200 and probes the path MTU
     #[arg(
         long,
         default_value = "auto",
@@ -352,8 +354,8 @@ pub struct SendingArgs {
         hide_short_help = true
     )]
     pub mtu: MaxDatagramLen,
-    /// Parity against packet loss, in percent of what is sent; auto adapts to the loss, and is 25 with
-    /// --no-control
+    /// Parity (forward error correction), in percent of the data sent; auto adapts to the loss, and is 25
+    /// with --no-control
     #[arg(
         long,
         default_value = "auto",
@@ -362,8 +364,8 @@ pub struct SendingArgs {
         hide_short_help = true
     )]
     pub fec: FecMode,
-    /// Limit of what is sent to each receiver, in bits per second, with k, M or G; with a fixed
-    /// --quality, frames are dropped for it [default: what the network can carry]
+    /// Maximum bitrate per receiver, in bit/s (suffix k, M or G); with a fixed --quality, frames are
+    /// skipped to stay below it [default: what the network can carry]
     #[arg(long, value_name = "BITS", value_parser = values::bitrate)]
     pub max_bitrate: Option<u64>,
 }
@@ -378,13 +380,13 @@ impl Default for SendingArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
-    /// Datagrams per system call: auto, batched (when receiving) or single
+    /// Datagrams per system call: auto, batched (only when receiving) or single
     #[arg(long, default_value = "auto", value_name = "auto|batched|single", value_parser = values::offload, hide_short_help = true)]
     pub offload: Offload,
-    /// DSCP of what is sent, 0 to 63; auto is 34 (AF41), off is 0
+    /// DSCP of outgoing datagrams, 0 to 63; auto is 34 (AF41), off is 0
     #[arg(long, default_value = "auto", value_name = "auto|off|N", value_parser = values::dscp, hide_short_help = true)]
     pub dscp: Dscp,
-    /// Simulate a bad network, for example loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,
+    /// Simulate network impairments, for example loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,
     /// corrupt=0.1%,rate=20mbit,queue=100ms,seed=7 (any of these, without spaces)
     #[arg(long, value_name = "SPEC", hide_short_help = true)]
     pub netem: Option<NetemSpec>,
@@ -418,7 +420,7 @@ pub enum Accept {
     Known,
     /// Peers who know the code.
     Code,
-    /// Everybody.
+    /// Any caller.
     Any,
 }
 
@@ -460,12 +462,12 @@ const CHAT_EXAMPLES: &str = "\
 Examples:
   udpchat chat                       on one machine
   udpchat chat 192.168.1.20          on the other
-  udpchat chat --code                the same with a code, which it prints
-  udpchat chat 192.168.1.20 --code   and which it asks for
+  udpchat chat --code                print a code, and require it
+  udpchat chat 192.168.1.20 --code   prompt for that code
 
 Type a line in the terminal to send it; the other side prints it and shows it over the picture.";
 
 const DEMO_EXAMPLES: &str = "\
 Examples:
   udpchat demo                                        the pattern, for ten seconds
-  udpchat demo --netem 'loss=2%,delay=5ms' --json     over a bad network, for a script";
+  udpchat demo --netem 'loss=2%,delay=5ms' --json     with loss and delay, reported as JSON";

@@ -96,7 +96,7 @@ fn one_line(error: &clap::Error) -> String {
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            "say what to do: send, recv, chat, demo, devices or doctor (see udpchat --help)".into()
+            "missing command: send, recv, chat, demo, devices or doctor (see udpchat --help)".into()
         }
         _ => match meant(error) {
             Some(meant) => format!("{said}: did you mean {meant}? (see --help)"),
@@ -142,15 +142,15 @@ const SYNONYMS: [(&str, &[&str]); 6] = [
 ];
 
 const ENVIRONMENT: &str = "\
-UDPCHAT_CODE             the code, instead of --code CODE
-RUST_LOG                 what is logged, more precisely than -v and -q: for example udpchat::net=debug
-OPENCV_FFMPEG_LOGLEVEL   how much FFmpeg says of files and URLs: nothing (-8), unless set or with -v";
+UDPCHAT_CODE             shared code, as an alternative to --code CODE
+RUST_LOG                 log filter, finer than -v and -q, for example udpchat::net=debug
+OPENCV_FFMPEG_LOGLEVEL   log level of FFmpeg for files and URLs; quiet (-8) unless set or with -v";
 
 const EXIT_STATUS: &str = "\
-0     it went well
-1     it failed; standard error says why
-2     the command makes no sense
-130   ended on the spot by a second Ctrl-C; 128 + N by a second signal N";
+0     success
+1     failure; the reason is on standard error
+2     usage error
+130   terminated by a second Ctrl-C; 128 + N by a second signal N";
 
 /// The hidden verb that tests, in a child process, whether the window toolkit starts.
 pub(crate) const WINDOW_TRIAL: &str = "window-trial";

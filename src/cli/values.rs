@@ -48,7 +48,7 @@ pub(crate) fn host_port(text: &str) -> Result<HostPort, String> {
     let (host, port) = split_port(text)?;
     if host.is_empty() || host.chars().any(|c| c.is_whitespace() || "/[]".contains(c)) {
         return Err(format!(
-            "'{text}' is no host: give a name or an address, such as 192.168.1.20"
+            "'{text}' is not a host: give a name or an address, such as 192.168.1.20"
         ));
     }
     if let Ok(ip) = scoped_ip(host) {
@@ -62,7 +62,7 @@ fn check_is_one_machine(host: &str, ip: IpAddr) -> Result<(), String> {
     if ip.is_unspecified() {
         let loopback = if ip.is_ipv4() { "127.0.0.1" } else { "::1" };
         return Err(format!(
-            "'{host}' is no machine's address: give the other machine's, or {loopback} for this one"
+            "'{host}' is not a machine's address: give the other machine's, or {loopback} for this one"
         ));
     }
     let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
@@ -82,7 +82,7 @@ pub(crate) fn bind_addr(text: &str) -> Result<SocketAddr, String> {
         host => host,
     };
     let ip = scoped_ip(host).map_err(|error| match error {
-        AddrError::NotAnAddress => format!("'{host}' is no address: give one of this machine's, such as 0.0.0.0 or [::], or only :PORT"),
+        AddrError::NotAnAddress => format!("'{host}' is not an IP address: give one of this machine's, such as 0.0.0.0 or [::], or only :PORT"),
         AddrError::Zone(_) => error.to_string(),
     })?;
     if ip.lacks_zone() {
@@ -98,7 +98,7 @@ pub(crate) fn max_datagram_len(text: &str) -> Result<MaxDatagramLen, String> {
     let range = MIN_MAX_DATAGRAM_LEN..=MAX_DATAGRAM_LEN;
     let len = text.parse().ok().filter(|len| range.contains(len));
     len.map(|len| MaxDatagramLen(Some(len))).ok_or_else(|| {
-        format!("give the bytes of the largest datagram, {MIN_MAX_DATAGRAM_LEN} to {MAX_DATAGRAM_LEN}, or auto")
+        format!("give the largest datagram in bytes, {MIN_MAX_DATAGRAM_LEN} to {MAX_DATAGRAM_LEN}, or auto")
     })
 }
 
@@ -189,10 +189,8 @@ pub(crate) fn bitrate(text: &str) -> Result<u64, String> {
     };
     let bits = factor.zip(number.parse::<f64>().ok()).map(|(factor, number)| factor * number);
     let bits = bits.filter(|bits| (LEAST_BITRATE..=MOST_BITRATE).contains(bits));
-    bits.map(|bits| bits.round() as u64).ok_or_else(|| {
-        "give bits a second, such as 500k or 8M; below 100k not one picture a second arrives"
-            .to_owned()
-    })
+    bits.map(|bits| bits.round() as u64)
+        .ok_or_else(|| "give a bitrate in bit/s, such as 500k or 8M, of at least 100k".to_owned())
 }
 
 pub(crate) fn playout_delay(text: &str) -> Result<Duration, String> {
@@ -216,7 +214,7 @@ pub(crate) fn rate(text: &str) -> Result<Rate, String> {
     }
     let fps = text.parse().ok().filter(|fps| (0.1..=1000.0).contains(fps));
     fps.map(Rate::PerSecond)
-        .ok_or_else(|| "give frames a second, from 0.1 to 1000, or max".to_owned())
+        .ok_or_else(|| "give frames per second, from 0.1 to 1000, or max".to_owned())
 }
 
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
@@ -231,7 +229,7 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
         return match rest.strip_prefix(':') {
             Some(text) => Ok((host, Some(port(text)?))),
             None if rest.is_empty() => Ok((host, None)),
-            None => Err(format!("'{rest}' after ] is no :PORT")),
+            None => Err(format!("'{rest}' after ] is not a :PORT")),
         };
     }
     // With more than one colon it is an IPv6 address without a port.
@@ -242,7 +240,7 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
 }
 
 fn port(text: &str) -> Result<u16, String> {
-    text.parse().map_err(|_| format!("'{text}' is no port: give a number from 0 to 65535"))
+    text.parse().map_err(|_| format!("'{text}' is not a port: give a number from 0 to 65535"))
 }
 
 /// In bit/s. No useful video fits into less.

@@ -85,7 +85,7 @@ impl ParityEncoder {
     pub fn new() -> Self {
         let (source, parity, len) = SMALLEST;
         let code = HighRateEncoder::new(source, parity, len, BlockEngine::new(), None);
-        Self { code: code.expect("the smallest code is one"), chunk: Vec::new() }
+        Self { code: code.expect("the smallest code is valid"), chunk: Vec::new() }
     }
 
     /// Writes the parity chunks `wanted` of a frame to `out`, concatenated, each of `chunk_len`
@@ -166,7 +166,7 @@ impl ParityDecoder {
     pub fn new() -> Self {
         let (source, parity, len) = SMALLEST;
         let code = HighRateDecoder::new(source, parity, len, BlockEngine::new(), None);
-        Self { code: code.expect("the smallest code is one"), chunk: Vec::new() }
+        Self { code: code.expect("the smallest code is valid"), chunk: Vec::new() }
     }
 
     /// Writes the missing source chunks of one block into the body and returns their number.

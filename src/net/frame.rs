@@ -119,7 +119,7 @@ impl FrameBytes {
     /// Appends bytes. Panics if the frame is complete or abandoned.
     pub fn append(&self, bytes: &[u8]) {
         let mut growth = self.write();
-        assert_eq!(growth.stage, Stage::Growing, "a frame that has ended grows no more");
+        assert_eq!(growth.stage, Stage::Growing, "append to a complete or abandoned frame");
         growth.bytes.extend_from_slice(bytes);
     }
 

@@ -237,12 +237,12 @@ impl Default for NetemSpec {
 pub enum NetemError {
     /// Not a known `key=value`.
     #[error(
-        "'{0}' is none of loss=2%, burst=4, delay=5ms, jitter=2ms, reorder=1%, duplicate=1%, \
-         corrupt=0.1%, rate=20mbit, queue=20ms, seed=7"
+        "unknown setting '{0}'; expected one of loss=2%, burst=4, delay=5ms, jitter=2ms, reorder=1%, \
+         duplicate=1%, corrupt=0.1%, rate=20mbit, queue=20ms, seed=7"
     )]
     UnknownKey(String),
     /// A value that the key does not accept.
-    #[error("'{value}' is no value for {key}, which takes {takes}")]
+    #[error("invalid value '{value}' for {key}: expected {takes}")]
     Value {
         /// The key.
         key: &'static str,
@@ -271,7 +271,7 @@ impl NetemSpec {
         let unknown = || NetemError::UnknownKey(part.to_owned());
         let (key, value) = part.split_once('=').ok_or_else(unknown)?;
         let wrong = |key, takes| NetemError::Value { key, value: value.to_owned(), takes };
-        let share = |key| share(value).ok_or(wrong(key, "a share such as 1.5%, at most 100%"));
+        let share = |key| share(value).ok_or(wrong(key, "a percentage such as 1.5%, at most 100%"));
         let time =
             |key| time(value).ok_or(wrong(key, "a time such as 500us, 5ms or 1s, at most 60s"));
         match key.trim() {
@@ -441,15 +441,15 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named() {
         for (spec, named) in [
-            ("los=2%", "'los=2%' is none of loss"),
-            ("loss", "'loss' is none of"),
-            ("loss=2", "'2' is no value for loss, which takes a share"),
+            ("los=2%", "unknown setting 'los=2%'; expected one of loss"),
+            ("loss", "unknown setting 'loss'"),
+            ("loss=2", "invalid value '2' for loss: expected a percentage"),
             ("loss=101%", "101%"),
-            ("delay=5", "which takes a time"),
-            ("delay=-5ms", "which takes a time"),
-            ("delay=NaNms", "which takes a time"),
-            ("rate=fast", "which takes a rate"),
-            ("rate=0mbit", "which takes a rate"),
+            ("delay=5", "expected a time"),
+            ("delay=-5ms", "expected a time"),
+            ("delay=NaNms", "expected a time"),
+            ("rate=fast", "expected a rate"),
+            ("rate=0mbit", "expected a rate"),
             ("burst=0", "from 1 to 1000"),
             ("seed=x", "a whole number"),
         ] {

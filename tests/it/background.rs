@@ -158,7 +158,7 @@ fn what_is_half_typed_when_a_call_ends_does_not_reach_the_shell() {
     call.wait_for("waiting for 127.0.0.1");
     let mut typed = call.stdin();
     typed.write_all(b"anybody?\nrm -r").expect("typed to the chat");
-    call.wait_for("that was not sent");
+    call.wait_for("line not sent");
     // Without a terminal it cannot ask anybody and refuses the call.
     let args = ["chat", "--show", "none", "--source", "pattern", "--bind", &to];
     let _refuses = Program::spawn(ann.command(&args).stdin(Stdio::null()).stdout(Stdio::null()));
@@ -178,7 +178,7 @@ fn a_question_in_the_background_is_answered_in_the_foreground() {
     let mut waits = at_a_terminal(script, &bob.command(&args));
     let job = Job::of(&waits);
     let call = ann.calls(waits.port(), &[]);
-    waits.wait_for("be seen? [y/N] (in the foreground: fg)");
+    waits.wait_for("see your camera. [y/N] (in the foreground: fg)");
     assert_ne!(job.state(), 'T', "stopped in the background");
     let mut typed = waits.stdin();
     typed.write_all(b"\n").expect("typed to the shell");

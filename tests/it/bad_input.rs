@@ -30,9 +30,9 @@ fn dir() -> TempDir {
 #[test]
 fn an_address_that_is_not_one_machines_is_refused() {
     for (to, parts) in [
-        ("0.0.0.0", ["'0.0.0.0' is no machine's address", "127.0.0.1"]),
-        ("[::]:99", ["'::' is no machine's address", "::1"]),
-        ("::ffff:0.0.0.0", ["'::ffff:0.0.0.0' is no machine's address", "127.0.0.1"]),
+        ("0.0.0.0", ["'0.0.0.0' is not a machine's address", "127.0.0.1"]),
+        ("[::]:99", ["'::' is not a machine's address", "::1"]),
+        ("::ffff:0.0.0.0", ["'::ffff:0.0.0.0' is not a machine's address", "127.0.0.1"]),
         ("255.255.255.255", ["broadcast", "give the address of one machine"]),
         ("224.0.0.1", ["multicast", "give the address of one machine"]),
         ("ff02::1", ["multicast", "give the address of one machine"]),

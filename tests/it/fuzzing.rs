@@ -173,7 +173,7 @@ fn corpora_are_begun() {
         } else {
             assert!(
                 fs::read(path).is_ok_and(|stands| stands == bytes),
-                "{target}/{name} is another now: if it should be, accept it with \
+                "{target}/{name} has changed; if intended, accept it with \
                  UDPCHAT_BLESS=1 cargo test --test it corpora, and commit fuzz/corpus"
             );
         }

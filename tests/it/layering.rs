@@ -47,15 +47,17 @@ fn broken_rule(from: &[&str], to: &[&str]) -> Option<&'static str> {
     match (from, to) {
         (["fuzzing", ..], _)
         | (["clock" | "video" | "app", ..] | ["net", "io", ..], ["clock", ..]) => None,
-        (_, ["fuzzing", ..]) => Some("only tests know the fuzz bodies"),
-        (_, ["clock", ..]) => Some("only net::io, video and app read the clock"),
-        (["net", ..], ["video" | "app" | "cli", ..]) => Some("net knows nobody above it"),
+        (_, ["fuzzing", ..]) => Some("only tests may import fuzzing"),
+        (_, ["clock", ..]) => Some("only net::io, video and app may import clock"),
+        (["net", ..], ["video" | "app" | "cli", ..]) => {
+            Some("net must not import video, app or cli")
+        }
         (["video", ..], ["net" | "app" | "cli", ..]) => {
-            Some("video knows neither the network nor anybody above it")
+            Some("video must not import net, app or cli")
         }
         (["net", below, ..], ["net", layer, ..]) => broken_rule_in_net(below, layer),
         (["net", below, ..], ["latest", ..]) if *below != "io" => {
-            Some("below net::io there are no threads")
+            Some("in net, only io may import latest")
         }
         _ => None,
     }
@@ -68,11 +70,13 @@ fn broken_rule_in_net(from: &str, to: &str) -> Option<&'static str> {
     match (from, to) {
         _ if from == to || is_base(to) => None,
         _ if is_base(from) => {
-            Some("what all of net may import (wire, frame, ...) imports nothing above it")
+            Some("a base module of net (wire, frame, ...) must not import what is above it")
         }
-        _ if is_mechanism(from) && is_mechanism(to) => Some("mechanisms do not import each other"),
-        _ if is_mechanism(from) => Some("a mechanism knows neither sessions nor sockets"),
-        ("session", "io") => Some("a session owns no socket"),
+        _ if is_mechanism(from) && is_mechanism(to) => {
+            Some("mechanisms must not import each other")
+        }
+        _ if is_mechanism(from) => Some("a mechanism must not import session or io"),
+        ("session", "io") => Some("session must not import io"),
         _ => None,
     }
 }

@@ -461,7 +461,7 @@ fn what_keeps_this_machine_from_calling_is_told_in_the_systems_words() {
         says("fe80::b", options, "Invalid argument (a link-local address needs the interface");
         says("fe80::b%nowhere", options, "no interface is called 'nowhere'");
         says("desk.invalid", options, "its address is not known");
-        says("10.77.31.255", options, "a broadcast or multicast address cannot be called");
+        says("10.77.31.255", options, "cannot call a broadcast or multicast address");
     }
     // No machine has this address. The kernel reports that after 3 s.
     let rules = "table ip f {\n chain out {\n type filter hook output priority 0;\n \

@@ -41,7 +41,7 @@ fn a_sender_waits_for_its_receiver_and_outlives_it() {
     let _shared = shared();
     let port = free_port();
     let sender = pattern_to(port);
-    sender.wait_for("nobody listens there");
+    sender.wait_for("nothing is listening on port");
     let bind = format!("127.0.0.1:{port}");
     let args = ["recv", "--bind", &bind, "--show", "none", "--stats"];
     let receiver = Program::start(&args);
@@ -105,12 +105,12 @@ fn without_a_control_channel_frames_come_unasked() {
     assert!(!sender.said().iter().any(|line| line.contains(" streams ")), "{:?}", sender.said());
     // It must be sending when the other one stops: a session ends after 2 s of silence.
     let again = Program::start(&args);
-    again.wait_for("IN THE CLEAR");
+    again.wait_for("NOT ENCRYPTED");
     sender.kill();
     receiver.wait_for("another one has taken its place");
     receiver.kill();
     if cfg!(target_os = "linux") {
-        again.wait_for("waiting for 127.0.0.1: nobody listens there");
+        again.wait_for("waiting for 127.0.0.1: nothing is listening on port");
     }
 }
 
@@ -188,7 +188,7 @@ fn whatever_is_piped_in_is_said_however_long_and_before_anybody_is_there() {
     let all = format!("{}\n{}\nthe end\n", long.trim(), lines.join("\n"));
     typed.write_all(all.as_bytes()).expect("it runs");
     drop(typed);
-    ann.wait_for("nobody is connected");
+    ann.wait_for("not connected");
     // With `--output -` the text goes to standard error.
     let bob = Program::spawn(
         command(&["chat", &to, "--source", "pattern", "--size", "64x48", "--show", "none"])
@@ -213,11 +213,11 @@ fn who_types_to_nobody_is_told_and_ctrl_d_does_not_end_typing() {
     let port = waits.port();
     let mut typed = waits.stdin();
     typed.write_all(b"anybody?\n").expect("typed");
-    waits.wait_for("nobody is connected: that was not sent");
+    waits.wait_for("not connected: line not sent");
     typed.write_all(&[4]).expect("typed");
     waits.wait_for("end the call with Ctrl-C");
     let call = ann.calls(port, &["--output", "-"]);
-    waits.wait_for("be seen?");
+    waits.wait_for("Accept the call?");
     std::thread::park_timeout(Duration::from_millis(1100));
     typed.write_all(b"yes\n").expect("typed");
     waits.wait_for("streams 320x240");

@@ -182,7 +182,7 @@ fn the_table_of_bad_ways_is_as_it_was() {
     let frozen = std::fs::read_to_string(TABLE).unwrap_or_default();
     assert!(
         frozen == table,
-        "the behaviour on bad ways has changed; now it is\n\n{table}\nIf that is meant, accept it \
+        "the behaviour on impaired links has changed; it is now\n\n{table}\nIf intended, accept it \
          with UDPCHAT_BLESS=1 cargo test --test it repair, and commit {TABLE}"
     );
 }

@@ -90,7 +90,7 @@ fn one_signal_ends_the_wait_for_a_silent_pipe() {
             writer
         });
         if is_playing {
-            program.wait_for("IN THE CLEAR");
+            program.wait_for("NOT ENCRYPTED");
         }
         program.interrupt();
         program.finish();
@@ -304,7 +304,7 @@ mod through_ffmpeg {
             read_request(&stream);
             if jpegs > 0 {
                 (&stream).write_all(&multipart(jpegs)).expect("it reads");
-                program.wait_for("IN THE CLEAR");
+                program.wait_for("NOT ENCRYPTED");
             }
             program.interrupt();
             program.finish();

@@ -82,7 +82,7 @@ fn stop(program: Program) {
 /// Asserts that nothing is shown of a stream without a control channel.
 fn takes_nothing_unasked(receiver: Program, sender: &Home) {
     let unasked = sender.sends_to(receiver.port(), &["--no-control", "--seconds", "1"]);
-    unasked.wait_for("IN THE CLEAR");
+    unasked.wait_for("NOT ENCRYPTED");
     unasked.finish().expect_success();
     assert!(!receiver.said().iter().any(|l| l.contains("streams")), "{:?}", receiver.said());
     stop(receiver);
@@ -135,7 +135,8 @@ fn a_host_with_another_key_is_not_spoken_with() {
     other.wait_for("listening");
     let known = ann.file("known_peers");
     let path = known.to_string_lossy();
-    let parts = ["is not who it was", ", and was ", "delete line 1 of ", &path];
+    let parts =
+        ["the key of 127.0.0.1:", " has changed", ", previously ", "delete line 1 of ", &path];
     ann.sends_to(port, &[]).finish().expect_failure(1, &parts);
     assert!(!other.said().iter().any(|line| line.contains("streams")), "{:?}", other.said());
     fs::write(&known, "").expect("ours");
@@ -155,10 +156,10 @@ fn a_code_lets_in_who_knows_it_and_nobody_else() {
         line.trim_start_matches("the code is ").split(':').next().expect("a word").to_owned();
     let port = receiver.port();
     let wrong = ann.sends_to(port, &["--code", "0000-0000-0000-0000"]).finish();
-    wrong.expect_failure(1, &["another code"]);
-    receiver.wait_for("another code");
+    wrong.expect_failure(1, &["the codes differ"]);
+    receiver.wait_for("the codes differ");
     std::thread::park_timeout(std::time::Duration::from_millis(1100));
-    ann.sends_to(port, &[]).finish().expect_failure(1, &["another code"]);
+    ann.sends_to(port, &[]).finish().expect_failure(1, &["the codes differ"]);
     std::thread::park_timeout(std::time::Duration::from_millis(1100));
     let right = ann.sends_to(port, &["--code", &code.to_uppercase()]);
     receiver.wait_for("streams 320x240");
@@ -182,7 +183,7 @@ fn a_chat_is_not_answered_for_strangers_without_anybody_to_ask() {
     let (ann, bob) = (Home::new(), Home::new());
     let waits = bob.waits_for_a_call(&[]);
     let port = waits.port();
-    ann.calls(port, &[]).finish().expect_failure(1, &["it does not know us"]);
+    ann.calls(port, &[]).finish().expect_failure(1, &["your key is not known there"]);
     let line = waits.wait_for("to let it in, add the line");
     let pin = line.split('`').nth(1).expect("the line").to_owned();
     fs::write(bob.file("known_peers"), pin).expect("ours");
@@ -201,20 +202,20 @@ fn a_chat_is_answered_when_somebody_says_yes() {
     let port = waits.port();
     let mut typed = waits.stdin();
     let call = ann.calls(port, &[]);
-    waits.wait_for("Answer, and be seen?");
+    waits.wait_for("Accept the call?");
     typed.write_all(b"yes\n").expect("typed");
-    waits.wait_for("before the question could be read");
-    call.wait_for("somebody there has to say yes");
+    waits.wait_for("typed too soon");
+    call.wait_for("waiting for the call to be accepted");
     let reading = std::time::Duration::from_millis(1100);
     std::thread::park_timeout(reading);
     typed.write_all(b"hello?\n").expect("typed");
     waits.wait_for("yes or no?");
     typed.write_all(b"n\n").expect("typed");
-    call.finish().expect_failure(1, &["nobody there has said yes"]);
+    call.finish().expect_failure(1, &["the call was not accepted"]);
     let call = ann.calls(port, &[]);
     // Waits for the second question, not for the first one again.
     let until = udpchat::clock::now() + crate::program::PATIENCE;
-    while waits.said().iter().filter(|line| line.contains("be seen?")).count() < 2 {
+    while waits.said().iter().filter(|line| line.contains("Accept the call?")).count() < 2 {
         assert!(udpchat::clock::now() < until, "{:?}", waits.said());
         std::thread::park_timeout(std::time::Duration::from_millis(20));
     }
@@ -243,7 +244,7 @@ fn whom_one_has_called_is_not_let_in_for_that() {
     for accept in [&[][..], &["--accept", "known"]] {
         let waits = bob.waits_for_a_call(accept);
         let refused = ann.calls(waits.port(), &[]).finish();
-        refused.expect_failure(1, &["it does not know us"]);
+        refused.expect_failure(1, &["your key is not known there"]);
         stop(waits);
     }
 }
@@ -254,7 +255,7 @@ fn who_does_not_know_the_code_is_not_remembered() {
     let (ann, eve) = (Home::new(), Home::new());
     let receiver = eve.receiver(&["--code", "something else altogether"]);
     let sender = ann.sends_to(receiver.port(), &["--code", "correct horse battery"]);
-    sender.finish().expect_failure(1, &["another code"]);
+    sender.finish().expect_failure(1, &["the codes differ"]);
     assert_eq!(ann.known(), "");
     stop(receiver);
 }
@@ -273,7 +274,7 @@ fn a_receiver_may_take_only_whom_it_knows() {
     let (ann, bob) = (Home::new(), Home::new());
     let receiver = bob.receiver(&["--accept", "known"]);
     let port = receiver.port();
-    ann.sends_to(port, &[]).finish().expect_failure(1, &["it does not know us"]);
+    ann.sends_to(port, &[]).finish().expect_failure(1, &["your key is not known there"]);
     receiver.wait_for("add the line");
     takes_nothing_unasked(receiver, &ann);
 }
@@ -293,7 +294,7 @@ fn a_key_file_seals_what_is_sent_unasked() {
     receiver.wait_for("encrypted with the shared key");
     sender.wait_for("encrypted with the shared key");
     stop(sender);
-    receiver.wait_for("is gone");
+    receiver.wait_for("timed out");
     let clear = ann.sends_to(port, &["--no-control", "--seconds", "1"]);
     receiver.wait_for("streams in the clear, and we have a key");
     clear.finish().expect_success();

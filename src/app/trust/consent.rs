@@ -100,7 +100,7 @@ impl Policy {
         };
         if self == (Self::Ask { can_ask: true }) {
             return Ok(Judgement::Ask(format!(
-                "{who} calls, with the fingerprint {fingerprint}, not known{claims}. Answer, and be seen? [y/N]"
+                "{who} is calling (unknown fingerprint {fingerprint}){claims}. Accept the call? They will see your camera. [y/N]"
             )));
         }
         let remedy = match known {
@@ -127,7 +127,7 @@ fn judge_host(host: &str, key: PublicKey, known: Option<&KnownPeers>) -> Result<
         None => Ok(Judgement::Pin(host.to_owned())),
         Some(pin) if pin.key == key => Ok(Judgement::Admit(None)),
         Some(pin) => Ok(Judgement::Refuse(format!(
-            "{host} is not who it was: its fingerprint is {}, and was {}; if you know why, delete line {} of {}",
+            "the key of {host} has changed: fingerprint {}, previously {}; if you expected this, delete line {} of {}",
             key.fingerprint(),
             pin.key.fingerprint(),
             pin.line,
@@ -153,7 +153,7 @@ fn plain(name: &str) -> String {
 fn claimed(known: &KnownPeers, name: &Name, key: &PublicKey) -> Result<String> {
     Ok(match known.namesake(name, key)? {
         Some(Namesake { name, pin }) => format!(
-            " (the \"{}\" whom you know has {}, line {} of {})",
+            "; the \"{}\" you know has the fingerprint {} (line {} of {})",
             plain(name.as_str()),
             pin.key.fingerprint(),
             pin.line,
@@ -267,7 +267,7 @@ mod tests {
         known.pin_caller(Name::new("ann"), key(1)).unwrap();
         let judged = judge(Policy::Ask { can_ask: true }, key(2), None, false, &known);
         let Judgement::Ask(question) = judged else { panic!("{judged:?}") };
-        assert!(question.contains("whom you know"), "{question}");
+        assert!(question.contains("you know has"), "{question}");
     }
 
     #[test]

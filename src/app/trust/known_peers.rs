@@ -86,7 +86,7 @@ impl KnownPeers {
                     return Ok(Some(Pin { key, line }));
                 }
                 Line::DamagedHost(name) if name == host => bail!(
-                    "line {line} of {} is about {host}, but holds no key: mend it, or delete it if you know why",
+                    "line {line} of {} has no valid key for {host}: correct or delete the line",
                     self.path.display()
                 ),
                 _ => {}
@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(known.host("a:1").unwrap(), Some(Pin { key: key(1), line: 5 }));
         for damaged in ["desk", "Desk:1"] {
             let error = known.host(damaged).unwrap_err().to_string();
-            assert!(error.contains("holds no key"), "{error}");
+            assert!(error.contains("has no valid key"), "{error}");
         }
         assert_eq!(known.host("desk:2").unwrap(), None);
     }

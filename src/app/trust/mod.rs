@@ -136,7 +136,7 @@ impl Trust {
             }
             Event::AskEnded { ask } => {
                 if let Some((question, true)) = self.questions.withdraw(*ask) {
-                    messages.say(&format!("{} calls no more", super::events::who(&question.peer)));
+                    messages.say(&format!("{} has hung up", super::events::who(&question.peer)));
                 }
             }
             Event::Connected { peer, .. } => {
@@ -161,7 +161,9 @@ impl Trust {
     pub(super) fn take_typed(&mut self, line: &str, handle: &Handle, messages: &Messages) -> bool {
         match self.questions.answer(clock::now(), line) {
             Typed::NoAnswer => return false,
-            Typed::TooSoon => messages.ask("that came before the question could be read: again?"),
+            Typed::TooSoon => {
+                messages.ask("typed too soon to answer this question; please answer again");
+            }
             Typed::Unclear => messages.ask("yes or no?"),
             Typed::Answer(Question { ask, peer, key, .. }, true) => {
                 let name = peer.name.unwrap_or_else(|| Name::new(""));
@@ -234,7 +236,7 @@ impl Trust {
             Role::Caller(name) => known.pin_caller(name, key),
         };
         if let Err(error) = pinned {
-            messages.say(&format!("it is not remembered: {error:#}"));
+            messages.say(&format!("cannot save the peer's key: {error:#}"));
         }
     }
 }
@@ -242,9 +244,9 @@ impl Trust {
 /// Our identity and the known peers, from the files that the options name or from the user's
 /// configuration folder.
 ///
-/// If that folder can be neither read nor created, the run uses a temporary identity, recognises
-/// nobody, and says so once. A file that an option names must be readable. A file that exists but
-/// cannot be read is an error; it is never replaced.
+/// If that folder can be neither read nor created, the run uses a temporary identity and has no
+/// known peers, and says so once. A file that an option names must be readable. A file that exists
+/// but cannot be read is an error; it is never replaced.
 fn own_files(args: &TrustArgs, messages: &Messages) -> Result<(Identity, Option<KnownPeers>)> {
     let folder = etcetera::choose_base_strategy().ok().map(|s| s.config_dir().join("udpchat"));
     let usual = |name: &str| {
@@ -296,10 +298,10 @@ fn out_of_reach(identity: Option<&OutOfReach>, known: Option<&OutOfReach>) -> Op
     let OutOfReach(why) = identity.or(known)?;
     Some(match (identity, known) {
         (Some(_), Some(_)) => format!(
-            "{why}: this run uses a temporary identity and recognises nobody (--identity FILE --known-peers FILE)"
+            "{why}: this run uses a temporary identity and has no known peers (--identity FILE --known-peers FILE)"
         ),
         (Some(_), None) => format!("{why}: this run uses a temporary identity (--identity FILE)"),
-        (None, _) => format!("{why}: this run recognises nobody (--known-peers FILE)"),
+        (None, _) => format!("{why}: this run has no known peers (--known-peers FILE)"),
     })
 }
 
@@ -309,10 +311,7 @@ fn identity_in(path: &Path, messages: &Messages) -> Result<Identity> {
         let identity = Identity::generate();
         let fingerprint = identity.public_key().fingerprint();
         let bytes = Zeroizing::new(*identity.as_bytes());
-        (
-            bytes,
-            format!("udpchat: who you are, with the fingerprint {fingerprint}; for nobody else"),
-        )
+        (bytes, format!("udpchat identity key, fingerprint {fingerprint}; keep it secret"))
     };
     let secret = secret_file::read_or_make(path, made)?;
     let identity = Identity::from_bytes(*secret.bytes);
@@ -334,7 +333,7 @@ fn known_in(path: &Path) -> Result<KnownPeers> {
 fn shared_key(path: &Path, messages: &Messages) -> Result<SharedSecret> {
     let make = || {
         let bytes = Zeroizing::new(*SharedSecret::generate().as_bytes());
-        (bytes, "udpchat: a key for both sides, and for nobody else".to_owned())
+        (bytes, "udpchat shared key; keep it secret".to_owned())
     };
     let secret = secret_file::read_or_make(path, make)?;
     if secret.is_new {

@@ -41,7 +41,7 @@ pub struct Transport {
 
 /// A message was not written by the other side, or with another secret.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("a message that cannot be opened")]
+#[error("cannot decrypt the message")]
 pub struct Unreadable;
 
 impl Handshake {

@@ -119,7 +119,7 @@ impl Driver {
         }
         // The first use of parity waits for this, which takes 20 ms.
         let warming = std::thread::Builder::new().spawn(fec::warm);
-        drop(warming.inspect_err(|error| debug!("parity is prepared later: {error}")));
+        drop(warming.inspect_err(|error| debug!("cannot start preparing parity tables: {error}")));
         let timer = Timer::new(poll.registry(), TIMER)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (commands, commands_rx) = sync_channel(COMMAND_BACKLOG);
@@ -178,7 +178,7 @@ impl Driver {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    warn!("the network loop cannot go on: {error}");
+                    warn!("the network loop failed: {error}");
                     break;
                 }
             }
@@ -211,7 +211,7 @@ impl Driver {
         }
         self.take_commands();
         while let Some((id, found)) = self.resolver.try_found() {
-            debug!("looked a name up: {found:?}");
+            debug!("name lookup finished: {found:?}");
             self.endpoint.handle_found(clock::now(), id, found);
         }
         if let Some(frame) = self.shared.outgoing.try_take() {
@@ -308,7 +308,7 @@ impl Driver {
         let Self { udp, endpoint, .. } = self;
         udp.take_words(|Word { to, fate }| match fate {
             Fate::TooBig(len) => {
-                debug!("a router on the way to {to} passes datagrams of {len} bytes");
+                debug!("a router reports a limit of {len} bytes on the path to {to}");
                 endpoint.handle_too_big(clock::now(), to, len);
             }
             Fate::Unreachable(error) => {
@@ -363,7 +363,7 @@ impl Driver {
         self.accept_after = Some(clock::now() + ACCEPT_PAUSE);
         if !self.exhaustion_told {
             self.exhaustion_told = true;
-            warn!("a caller has to wait, and is tried again: {error} (see ulimit -n)");
+            warn!("cannot accept a connection, will retry: {error} (see `ulimit -n`)");
         }
     }
 
@@ -400,7 +400,7 @@ impl Driver {
         while let Some(event) = self.endpoint.poll_event() {
             let is_urgent = matches!(event, Event::Asked { .. });
             if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
-                debug!("nobody fetches events, dropped {event:?}");
+                debug!("event queue full, dropped {event:?}");
                 self.shared.stats().events_dropped += 1;
             }
             if is_urgent {

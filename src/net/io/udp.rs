@@ -104,7 +104,7 @@ impl UdpSocket {
         let _ = socket.set_send_buffer_size(SEND_BUFFER_WANTED);
         set_traffic_class(&socket, addr, options.dscp.traffic_class());
         if let Err(error) = error_queue::watch(&socket, addr.is_ipv6()) {
-            debug!("routers will not be heard: {error}");
+            debug!("cannot enable the error queue: {error}");
         }
         let state = UdpSocketState::new((&socket).into())?;
         if options.offload != Offload::Auto {

@@ -16,7 +16,7 @@ pub struct ScopedIp {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddrError {
     /// Not an address; it may be a host name.
-    #[error("no address")]
+    #[error("not an IP address")]
     NotAnAddress,
     /// It names an interface that does not exist.
     #[error("no interface is called '{0}': see `ip link`")]

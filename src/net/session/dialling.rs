@@ -148,7 +148,7 @@ impl Dialling {
         if self.lookup_patience()? > now {
             return None;
         }
-        self.wait_for(WaitReason::Unresolved { error: "no name server answers".into() })
+        self.wait_for(WaitReason::Unresolved { error: "the name servers do not answer".into() })
     }
 
     pub(super) fn control_mut(&mut self) -> Option<&mut ControlChannel> {

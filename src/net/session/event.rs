@@ -232,16 +232,18 @@ impl LocalFault {
             Self::NoRoute => {
                 "this machine has no route there: connect it to a network, see `ip route`"
             }
-            Self::Unreachable => "is it on, in this network, and does no firewall refuse it?",
+            Self::Unreachable => {
+                "check that it is on, on this network, and not blocked by a firewall"
+            }
             Self::NoZone => {
                 "a link-local address needs the interface: ADDRESS%eth0, with the name that `ip link` shows"
             }
             Self::Group => {
-                "a broadcast or multicast address cannot be called: give the address of one machine"
+                "cannot call a broadcast or multicast address: give the address of one machine"
             }
             Self::Forbidden => "a firewall or sandbox of this machine forbids it",
             Self::NoFamily => {
-                "this machine does not speak the address's protocol: use an IPv4 address, or enable IPv6"
+                "this machine does not support this address family: use an IPv4 address, or enable IPv6"
             }
             Self::NoAddress => {
                 "this machine has no address to call from: see `ip address`, and use another network or address"

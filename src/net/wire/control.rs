@@ -183,24 +183,24 @@ pub enum CloseReason {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum ControlError {
     /// The other side uses another protocol.
-    #[error("the other side does not speak udpchat")]
+    #[error("the peer does not use the udpchat protocol")]
     NotUdpchat,
     /// The other side uses another version of the protocol.
     #[error(
-        "the other side speaks protocol version {0}, this one version {VERSION}: update the older"
+        "the peer uses protocol version {0}, this program version {VERSION}: update the older one"
     )]
     Version(u8),
     /// A message exceeds the maximum length.
-    #[error("a control message of {0} bytes, at most {MAX_MESSAGE_LEN} are allowed")]
+    #[error("control message of {0} bytes exceeds the maximum of {MAX_MESSAGE_LEN}")]
     TooLong(usize),
     /// A message is malformed.
-    #[error("a malformed control message")]
+    #[error("malformed control message")]
     Malformed,
     /// The two sides do not have the same code, or only one has a code.
-    #[error("the other side has another code, or only one side has one")]
+    #[error("the codes differ, or only one side has a code")]
     WrongCode,
     /// A message was not written by the other side.
-    #[error("a control message was changed on its way")]
+    #[error("a control message was modified in transit")]
     Forged,
 }
 

@@ -177,7 +177,7 @@ mod tests {
     fn name(opened: io::Result<Opened>) -> String {
         match opened.expect("opens") {
             Opened::Yes(_, path) => path.file_name().expect("a name").to_string_lossy().into(),
-            Opened::NoReader => "nobody reads".into(),
+            Opened::NoReader => "no reader".into(),
         }
     }
 
@@ -245,7 +245,7 @@ mod tests {
         make_fifo(&fifo);
         let mut destination = Destination::check(&fifo, false).expect("may be written");
         assert_eq!(destination.kind(), Kind::Fifo);
-        assert_eq!(name(destination.open_next()), "nobody reads");
+        assert_eq!(name(destination.open_next()), "no reader");
         let mut options = OpenOptions::new();
         let _reader = open_at_once(options.read(true), &fifo).expect("opens");
         assert_eq!(name(destination.open_next()), "a.y4m");

@@ -149,7 +149,7 @@ pub enum RecordError {
         error: io::Error,
     },
     /// Writing failed, for example on a full disk.
-    #[error("recording to {name} ended: {}; what was written until then is whole", reason(error))]
+    #[error("recording to {name} ended: {}; what was written before is intact", reason(error))]
     Write {
         /// The output's name.
         name: String,
@@ -157,7 +157,7 @@ pub enum RecordError {
         error: io::Error,
     },
     /// The pipe's reader has closed it, which is an ordinary end.
-    #[error("whoever read {name} has closed it")]
+    #[error("the reader of {name} has closed it")]
     ReaderGone {
         /// The output's name.
         name: String,
@@ -301,7 +301,7 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
             Ok(Written::Unread) => {
                 if state.summary.unread == 0 {
                     state.notes.push(format!(
-                        "nobody reads {name} yet: it gets frames when somebody does"
+                        "{name} has no reader yet; frames are written once it has one"
                     ));
                 }
                 state.summary.unread += 1;

@@ -195,7 +195,7 @@ impl Endpoint {
     /// Evicts a pending caller, if there are too many for the new one.
     pub(super) fn make_way(&mut self, from: SocketAddr) {
         if let Some(index) = to_make_way(&self.greeting) {
-            debug!("{from} has connected: {} must go", self.greeting[index].addr);
+            debug!("{from} has connected: evicting {}", self.greeting[index].addr);
             self.send_away(index);
         }
     }

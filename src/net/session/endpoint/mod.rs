@@ -414,7 +414,7 @@ impl Endpoint {
     ) {
         let (found, failure) = match found {
             Ok(found) if found.is_empty() => {
-                (found, Some(WaitReason::Unresolved { error: "it has no address".into() }))
+                (found, Some(WaitReason::Unresolved { error: "the name has no address".into() }))
             }
             Ok(found) => (found, None),
             Err(failure) => (Vec::new(), Some(failure)),
