@@ -253,7 +253,7 @@ fn who_pretends_that_the_other_side_is_older_has_nobody_talk() {
 
 /// 50,000 datagrams a second from ten sockets, half of them with preludes of the live session, for
 /// 3 s or `UDPCHAT_FLOOD_SECONDS`. On an idle machine 99 % of the frames should be shown, 95 % of
-/// those within two frame intervals. The test prints these figures but asserts only two thirds shown,
+/// those within two frame intervals. The test prints these figures but asserts only 90 % shown,
 /// because other tests run beside it.
 #[test]
 fn a_flood_does_not_disturb_a_stream() {
@@ -298,8 +298,8 @@ fn a_flood_does_not_disturb_a_stream() {
         stats.kernel_drops.unwrap_or_default().overruns,
         grown >> 10,
     );
-    assert!(sent > 2_000 * frames / 30, "{sent} sent");
-    assert!(ages.len() as u64 >= frames * 2 / 3, "{} of {frames} shown", ages.len());
+    assert!(sent > 20_000 * frames / 30, "{sent} sent");
+    assert!(ages.len() as u64 >= frames * 9 / 10, "{} of {frames} shown", ages.len());
     assert!(grown < 16 << 20, "{grown} bytes more");
     assert_eq!(stats.totals.reassembly.damaged, 0);
 }
