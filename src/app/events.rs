@@ -66,6 +66,11 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
             listening.unwrap_or(peer.addr.port()),
         ),
         Event::UdpUnblocked { peer } => format!("datagrams come from {} now", who(peer)),
+        Event::PicturesTooSlow { peer, takes } => format!(
+            "a picture takes {:.1} s to reach {}, but only pictures that arrive within 2 s are shown: use --quality auto, a smaller --size or a lower --quality",
+            takes.as_secs_f64(),
+            who(peer),
+        ),
         Event::Ended { peer, reason, .. } => format!("{} {}", who(peer), ended(*reason)?),
         // Text and questions are shown elsewhere.
         Event::Text { .. } | Event::Asked { .. } | Event::AskEnded { .. } => return None,

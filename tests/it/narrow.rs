@@ -8,7 +8,7 @@ use udpchat::net::{
     netem::NetemSpec,
     quality::QualityLimits,
     redundancy::FecMode,
-    session::{EndpointConfig, Role},
+    session::{EndpointConfig, Event, Role},
 };
 
 use crate::repair::{ANN, AutoCamera, BOB, captured, delay, links, percentile};
@@ -248,6 +248,34 @@ fn pictures_of_a_fixed_quality_do_not_flood_a_link_that_cannot_bear_them() {
     assert!(sent <= 1.05e6, "{sent} bits a second");
     let late = sim.take_frames(BOB).iter().filter(|f| f.0 > start + 5 * SECOND).count();
     assert!(late >= 20, "{late} pictures in 15 s");
+}
+
+#[test]
+fn pictures_that_take_longer_than_the_receiver_waits_are_dropped_and_reported_once() {
+    let mut sim = ethernet();
+    narrow_down(&mut sim, links("delay=2ms,rate=500kbit"));
+    let before = sim.sent_bytes(ANN);
+    // 250 kB each: 4 s on this link.
+    sim.start_video(ANN, 250_000);
+    sim.run(90 * SECOND);
+    let sent = (sim.sent_bytes(ANN) - before) as f64 * 8.0 / 90.0;
+    // This camera skips no picture, so that the budget is always used up.
+    assert!(sent <= 1.1 * 500e3, "{sent} bits a second");
+    assert_eq!(sim.take_frames(BOB).len(), 0, "none can arrive in time");
+    let events = sim.take_events(ANN);
+    let told: Vec<_> = events
+        .iter()
+        .filter_map(|(_, event)| match event {
+            Event::PicturesTooSlow { takes, .. } => Some(*takes),
+            _ => None,
+        })
+        .collect();
+    let [takes] = told[..] else { panic!("{told:?}") };
+    assert!(takes >= 3 * SECOND && takes <= 8 * SECOND, "{takes:?}");
+    sim.set_rate(ANN, BOB, 100_000_000);
+    sim.run(30 * SECOND);
+    let arrived = sim.take_frames(BOB).len();
+    assert!(arrived >= 60, "{arrived} pictures in 30 s on a wide link");
 }
 
 /// Bytes of UDP payload in an Ethernet frame over IPv4.

@@ -229,7 +229,7 @@ impl Reassembler {
 
     /// The reassembly deadline. A frame that keeps arriving over a slow link is kept for longer.
     fn deadline_of(&self, filling: &Filling) -> Instant {
-        let longest = filling.first_received + self.deadline * SLOW_DEADLINES;
+        let longest = filling.first_received + LONGEST_ASSEMBLY;
         (filling.last_received + self.deadline).min(longest)
     }
 
@@ -380,9 +380,9 @@ struct GivenUp {
 /// each.
 const SLOTS: usize = 4;
 
-/// The limit, in deadlines, for a frame that keeps arriving without a pause of one deadline: two
-/// seconds by default, in which a large picture crosses a link of 500 kbit/s.
-const SLOW_DEADLINES: u32 = 8;
+/// How long a receiver waits for a frame that keeps arriving without a pause of one deadline. A
+/// picture of 125 kB crosses a link of 500 kbit/s in this time; later it is not live video.
+pub const LONGEST_ASSEMBLY: Duration = Duration::from_secs(2);
 
 /// The maximum number of given-up frames that are kept; the oldest beyond it counts as incomplete.
 const GIVEN_UP_KEPT: usize = 8;

@@ -71,6 +71,8 @@ pub(super) struct Call {
     last_datagram: Option<Instant>,
     /// When the last datagram arrived before UDP was found to be blocked.
     udp_blocked_since: Option<Instant>,
+    /// When a picture was last too large for the path.
+    last_too_slow: Option<Instant>,
     ending: Option<(Instant, EndReason)>,
     texts: Budget,
     stream_changes: Budget,
@@ -133,6 +135,7 @@ impl Call {
             began: now,
             last_datagram: None,
             udp_blocked_since: None,
+            last_too_slow: None,
             ending: None,
             texts: Budget::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
             stream_changes: Budget::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
@@ -444,6 +447,7 @@ impl Call {
         }
         events.extend(self.tell_stream(now));
         events.extend(self.judge_udp());
+        events.extend(self.judge_speed(now));
         (self.silent_at()? <= now).then_some(EndReason::Silent)
     }
 
@@ -684,6 +688,14 @@ impl Call {
         Some(if blocked { Event::UdpBlocked { peer } } else { Event::UdpUnblocked { peer } })
     }
 
+    /// Detects pictures that are too large for the path.
+    fn judge_speed(&mut self, now: Instant) -> Option<Event> {
+        let takes = self.sender.as_mut()?.take_expired()?;
+        let last = self.last_too_slow.replace(now);
+        let is_news = last.is_none_or(|last| now >= last + SPEED_NOTICE_INTERVAL);
+        is_news.then(|| Event::PicturesTooSlow { peer: self.peer.clone(), takes })
+    }
+
     /// When the peer will have been silent for too long. `None` for a sender without a control
     /// channel, which receives nothing.
     fn silent_at(&self) -> Option<Instant> {
@@ -692,6 +704,9 @@ impl Call {
         listens.then(|| self.last_heard() + limit)
     }
 }
+
+/// After this long without a picture that is too large for the path, the next one is news.
+const SPEED_NOTICE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The interval between frames to a peer that does not report, while others do.
 const TRIAL_INTERVAL: Duration = Duration::from_millis(250);

@@ -1,6 +1,6 @@
 //! Events reported to the user of an endpoint.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use crate::net::{
     clock_offset::LocalTime,
@@ -119,6 +119,14 @@ pub enum Event {
     UdpUnblocked {
         /// The peer.
         peer: Peer,
+    },
+    /// Pictures take longer on the path to a peer than it waits for them, so they are not sent.
+    /// Repeated only after a minute without such pictures.
+    PicturesTooSlow {
+        /// The peer.
+        peer: Peer,
+        /// How long a picture takes.
+        takes: Duration,
     },
     /// A session has ended.
     Ended {

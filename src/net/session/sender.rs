@@ -13,6 +13,7 @@ use crate::net::{
     packetizer::{Next, Packetizer},
     quality::PictureBitrates,
     rate::{Feedback, RateController, RateLimits, RateState},
+    reassembler::LONGEST_ASSEMBLY,
     redundancy::{FecMode, Redundancy},
     repair_store::AnswerCounters,
     time::MediaClock,
@@ -54,6 +55,10 @@ pub(super) struct Sender {
     are_lost_by_length: bool,
     usual: Usual,
     counters: SenderCounters,
+    /// Frames dropped because they took too long, since the last one that was sent whole.
+    expired_in_a_row: u32,
+    /// The transmission time of these, when there are enough to report.
+    expired: Option<Duration>,
 }
 
 /// How a stream is sent.
@@ -100,9 +105,8 @@ pub(super) struct SenderCounters {
 struct OnItsWay {
     packetizer: Packetizer,
     frame: OutgoingFrame,
-    begun: Instant,
-    /// When it last emitted datagrams.
-    paused_at: Option<Instant>,
+    /// When its first datagrams were ready to be sent.
+    begun: Option<Instant>,
     has_parity_decided: bool,
 }
 
@@ -134,6 +138,8 @@ impl Sender {
             are_lost_by_length: false,
             usual: Usual::default(),
             counters: SenderCounters::default(),
+            expired_in_a_row: 0,
+            expired: None,
         };
         sender.limit(now);
         sender
@@ -223,10 +229,34 @@ impl Sender {
 
     /// Drops a frame that an outage of the path made useless.
     fn drop_stale(&mut self, now: Instant) {
-        let is_stale = |c: &mut OnItsWay| now.saturating_duration_since(c.begun) > STALE;
+        let is_stale = |c: &mut OnItsWay| c.age(now) > STALE;
         if self.current.take_if(is_stale).is_some() {
             self.counters.superseded += 1;
         }
+    }
+
+    /// Drops a frame that the receiver has given up by `now`, because the path is too slow for it.
+    fn drop_expired(&mut self, now: Instant) {
+        let Some(expired) = self.current.take_if(|c| c.age(now) >= LONGEST_ASSEMBLY) else {
+            return;
+        };
+        self.counters.superseded += 1;
+        if self.is_unreported() {
+            return;
+        }
+        self.expired_in_a_row += 1;
+        let bitrates = self.picture_bitrates();
+        let bps = bitrates.bound.into_iter().chain(bitrates.limit).min();
+        if let Some(bps) = bps.filter(|_| self.expired_in_a_row >= EXPIRED_TO_REPORT) {
+            let bits = expired.frame.data.view().bytes().len() as f64 * 8.0;
+            let takes = Duration::from_secs_f64(bits / bps.max(1) as f64);
+            self.expired = Some(takes.max(LONGEST_ASSEMBLY));
+        }
+    }
+
+    /// How long the path takes for a picture, if several were dropped for it.
+    pub(super) fn take_expired(&mut self) -> Option<Duration> {
+        self.expired.take()
     }
 
     /// Whether the receiver's reports are overdue.
@@ -293,6 +323,7 @@ impl Sender {
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.repairs.handle_timeout(now);
+        self.drop_expired(now);
         if let Some(rate) = &mut self.rate {
             rate.handle_timeout(now);
             match self.first_flight.as_ref().and_then(|flight| flight.judge(now)) {
@@ -350,7 +381,8 @@ impl Sender {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let rate = self.rate.as_ref().and_then(RateController::poll_timeout);
         let flight = self.first_flight.as_ref().and_then(FirstFlight::poll_timeout);
-        let due = [self.pacer_due(), rate, flight, self.repairs.poll_timeout()];
+        let expiry = self.current.as_ref().and_then(|c| Some(c.begun? + LONGEST_ASSEMBLY));
+        let due = [self.pacer_due(), rate, flight, self.repairs.poll_timeout(), expiry];
         due.into_iter().flatten().min()
     }
 
@@ -363,7 +395,7 @@ impl Sender {
     fn pacer_due(&self) -> Option<Instant> {
         let answers = self.budget.as_ref().filter(|_| self.repairs.has_answers());
         let answers = answers.and_then(|budget| budget.poll(self.drained, 1).next);
-        let current = self.current.as_ref().filter(|c| c.paused_at.is_some());
+        let current = self.current.as_ref().filter(|c| c.begun.is_some());
         let frame = current.and_then(|c| self.allowance(self.drained, c.ready()).next);
         answers.into_iter().chain(frame).min()
     }
@@ -438,7 +470,7 @@ impl Sender {
             let allowed = self.allowance(now, ready).datagrams.min(max_datagrams);
             let current = self.current.as_mut()?;
             let (burst, next) = current.emit(now, outbound, buf, allowed);
-            current.paused_at = Some(now);
+            current.begun.get_or_insert(now);
             if let Some(burst) = burst {
                 self.record_sent(now, burst.len);
             }
@@ -469,6 +501,7 @@ impl Sender {
     /// Keeps a sent frame for retransmission.
     fn finish(&mut self, now: Instant, done: OnItsWay, outbound: &Outbound) {
         self.counters.frames += 1;
+        self.expired_in_a_row = 0;
         if let Some(rate) = &mut self.rate {
             rate.record_sent(now);
         }
@@ -514,13 +547,7 @@ impl Sender {
             };
             pacer.begin_frame(now, len);
         }
-        self.current = Some(OnItsWay {
-            packetizer,
-            frame,
-            begun: now,
-            paused_at: None,
-            has_parity_decided: false,
-        });
+        self.current = Some(OnItsWay { packetizer, frame, begun: None, has_parity_decided: false });
     }
 }
 
@@ -556,6 +583,11 @@ fn feedback(before: &Report, report: &Report, probed: Option<Duration>) -> Feedb
 }
 
 impl OnItsWay {
+    /// How long it has been in transmission.
+    fn age(&self, now: Instant) -> Duration {
+        self.begun.map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun))
+    }
+
     /// The number of the frame's source chunks, once known and while its parity is undecided.
     fn unprotected(&self) -> Option<u16> {
         if self.has_parity_decided {
@@ -617,6 +649,10 @@ const MOST_OVERHEAD: f64 = 2.0;
 
 /// In bytes of UDP payload: the limit on a lossy path, from the MTU of Ethernet.
 const LOSSY_DATAGRAM_LEN: usize = 1472;
+
+/// How many expired frames in a row are reported. With `--quality auto` the first makes the next
+/// ones smaller.
+const EXPIRED_TO_REPORT: u32 = 2;
 
 /// A frame in transmission for longer when a silent path returns is dropped: the receiver has given
 /// it up.
