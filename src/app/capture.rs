@@ -13,7 +13,7 @@ use std::{
 use log::warn;
 
 use super::{
-    fitting::{Announcement, Fitting},
+    fitting::{Announcement, Fitting, JpegPlan},
     ledger::{Encoding, Ledger},
     progress::{CaptureCounters, Progress},
     stop::Stop,
@@ -28,12 +28,13 @@ use crate::{
     net::{
         frame::{FrameBytes, MAX_FRAME_LEN, OutgoingFrame},
         io::FrameInlet,
+        quality::EncodingPlan,
         time::MediaClock,
         wire::control::StreamParams,
     },
     video::{
         image::Image,
-        jpeg::Encoder,
+        jpeg::{Decoder, Encoder, Want},
         scale::Shrinker,
         source::{Captured, Picture, Source, SourceInfo},
     },
@@ -202,6 +203,9 @@ struct Workshop {
     shrinker: Shrinker,
     fitting: Fitting,
     announcement: Announcement,
+    /// Decodes the source's JPEGs into `decoded`, if they are too large for the path.
+    decoder: Decoder,
+    decoded: Image,
 }
 
 /// The result for a picture.
@@ -219,6 +223,8 @@ impl EncoderThread {
             shrinker: Shrinker::new(),
             fitting: Fitting::new(quality, &self.stream),
             announcement: Announcement::new(self.stream),
+            decoder: Decoder::new(),
+            decoded: Image::empty(),
         };
         workshop.encoder.set_gray(gray);
         loop {
@@ -228,13 +234,13 @@ impl EncoderThread {
                 Taken::Closed => break,
             }
         }
-        self.progress.add_cpu(workshop.encoder.helpers_cpu());
+        self.progress.add_cpu(workshop.encoder.helpers_cpu() + workshop.decoder.helpers_cpu());
     }
 
     fn hand_over(&self, workshop: &mut Workshop, Captured { picture, captured, .. }: Captured) {
         let began = clock::now();
         let made = match picture {
-            Picture::Jpeg(jpeg) => self.pass_through(workshop, jpeg, captured),
+            Picture::Jpeg(jpeg) => self.fit_jpeg(workshop, jpeg, captured),
             Picture::Image(image) => self.fit(workshop, &image, captured),
         };
         let data = match made {
@@ -257,22 +263,33 @@ impl EncoderThread {
         }
     }
 
-    fn pass_through(
+    /// Sends the source's JPEG as it is, or smaller to fit the path's bitrate, or skips it.
+    fn fit_jpeg(
         &self,
         workshop: &mut Workshop,
         jpeg: Vec<u8>,
         captured: Instant,
     ) -> Result<Made, String> {
-        if jpeg.len() > MAX_FRAME_LEN {
-            return Err(self.too_large());
-        }
         let bitrates = self.config.inlet.picture_bitrates();
-        if !workshop.fitting.admits(captured, jpeg.len(), bitrates) {
-            return Ok(Made::Thinned);
+        match workshop.fitting.plan_jpeg(captured, jpeg.len(), bitrates) {
+            JpegPlan::Pass if jpeg.len() > MAX_FRAME_LEN => Err(self.too_large()),
+            JpegPlan::Pass => {
+                self.note_stream(workshop, None, self.stream, captured);
+                let data = FrameBytes::from(jpeg);
+                self.push(&data, captured);
+                Ok(Made::Frame(data))
+            }
+            JpegPlan::Skip => Ok(Made::Thinned),
+            JpegPlan::Reencode(plan) => {
+                let mut image = std::mem::replace(&mut workshop.decoded, Image::empty());
+                let result = match workshop.decoder.decode(&jpeg, Want::Planar, &mut image) {
+                    Ok(()) => self.encode_by(workshop, plan, &image, captured),
+                    Err(error) => Err(format!("a picture could not be decoded: {error}")),
+                };
+                workshop.decoded = image;
+                result
+            }
         }
-        let data = FrameBytes::from(jpeg);
-        self.push(&data, captured);
-        Ok(Made::Frame(data))
     }
 
     /// Encodes a picture to fit the path's bitrate, or skips it.
@@ -282,25 +299,46 @@ impl EncoderThread {
         image: &Image,
         captured: Instant,
     ) -> Result<Made, String> {
-        let Workshop { encoder, shrinker, fitting, announcement } = workshop;
-        let Some(plan) = fitting.plan(captured, self.config.inlet.picture_bitrates()) else {
-            return Ok(Made::Thinned);
-        };
+        match workshop.fitting.plan(captured, self.config.inlet.picture_bitrates()) {
+            Some(plan) => self.encode_by(workshop, plan, image, captured),
+            None => Ok(Made::Thinned),
+        }
+    }
+
+    fn encode_by(
+        &self,
+        workshop: &mut Workshop,
+        plan: EncodingPlan,
+        image: &Image,
+        captured: Instant,
+    ) -> Result<Made, String> {
+        let Workshop { encoder, shrinker, fitting, .. } = workshop;
         let image = shrinker.divide(image, plan.size_divisor);
         encoder.set_quality(plan.quality);
         let data = self.encode(encoder, image, captured)?;
         fitting.record(plan, data.view().bytes().len());
-        self.progress.note_plan(plan);
         let stream = StreamParams {
             width: image.width as u16,
             height: image.height as u16,
             millifps: self.stream.millifps / plan.frame_divisor,
             quality: Some(plan.quality),
         };
-        if let Some(stream) = announcement.note(captured, stream) {
+        self.note_stream(workshop, Some(plan), stream, captured);
+        Ok(Made::Frame(data))
+    }
+
+    /// Publishes the plan and the parameters of the frame made last.
+    fn note_stream(
+        &self,
+        workshop: &mut Workshop,
+        plan: Option<EncodingPlan>,
+        stream: StreamParams,
+        captured: Instant,
+    ) {
+        self.progress.note_plan(plan);
+        if let Some(stream) = workshop.announcement.note(captured, stream) {
             self.changed.put(stream);
         }
-        Ok(Made::Frame(data))
     }
 
     /// Encodes a picture. If pipelined, each strip may be sent while the next is encoded.

@@ -18,6 +18,8 @@ pub(super) struct Fitting {
     /// Pictures skipped since the last one encoded.
     left_out: u32,
     skip: FrameSkip,
+    /// Whether the source's JPEGs are too large for the path and are encoded again.
+    reencodes: bool,
 }
 
 #[derive(Debug)]
@@ -25,6 +27,17 @@ enum Rule {
     /// A fixed quality chosen by the user.
     Fixed(EncodingPlan),
     Auto(QualityControl),
+}
+
+/// What to do with a JPEG from the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum JpegPlan {
+    /// Send it unchanged.
+    Pass,
+    /// Skip it.
+    Skip,
+    /// Decode it and encode it again.
+    Reencode(EncodingPlan),
 }
 
 /// The measured rate of pictures. A camera slows down in the dark, and some sources announce no
@@ -44,22 +57,24 @@ pub(super) struct Announcement {
 }
 
 impl Fitting {
-    /// For a source with the parameters `stream`.
+    /// For a source with the parameters `stream`. If it delivers JPEGs, their quality is not
+    /// known.
     pub(super) fn new(quality: Quality, stream: &StreamParams) -> Self {
+        let highest = stream.quality.map_or(HIGHEST_REENCODED, |_| quality.highest());
         let rule = match quality {
             Quality::Fixed(quality) => {
                 Rule::Fixed(EncodingPlan { quality, frame_divisor: 1, size_divisor: 1 })
             }
             Quality::Auto => Rule::Auto(QualityControl::new(QualityLimits {
                 min_quality: LOWEST_AUTO_QUALITY,
-                max_quality: quality.highest(),
+                max_quality: highest,
                 least_millifps: LEAST_MILLIFPS,
                 max_size_divisor: max_size_divisor(stream.width.min(stream.height)),
             })),
         };
         let interval = 1000.0 / f64::from(stream.millifps.max(1));
         let pace = Pace { last: None, interval };
-        Self { rule, pace, left_out: u32::MAX, skip: FrameSkip::default() }
+        Self { rule, pace, left_out: u32::MAX, skip: FrameSkip::default(), reencodes: false }
     }
 
     /// The plan for the next picture within `bitrates`; `None`: skip it.
@@ -69,6 +84,10 @@ impl Fitting {
         bitrates: PictureBitrates,
     ) -> Option<EncodingPlan> {
         self.pace.note(captured);
+        self.next_plan(bitrates)
+    }
+
+    fn next_plan(&mut self, bitrates: PictureBitrates) -> Option<EncodingPlan> {
         let (bitrate, millifps) = (self.bitrate(bitrates), self.pace.millifps());
         let plan = match &mut self.rule {
             Rule::Fixed(plan) => return self.skip.admit(bitrate, millifps).then_some(*plan),
@@ -90,16 +109,35 @@ impl Fitting {
         }
     }
 
-    /// Whether to send a passed-through frame of `len` bytes.
-    pub(super) fn admits(
+    /// What to do with the source's next JPEG, of `len` bytes, within `bitrates`.
+    pub(super) fn plan_jpeg(
         &mut self,
         captured: Instant,
         len: usize,
         bitrates: PictureBitrates,
-    ) -> bool {
+    ) -> JpegPlan {
         self.pace.note(captured);
         self.skip.record_frame(len);
-        self.skip.admit(self.bitrate(bitrates), self.pace.millifps())
+        self.judge_jpegs(bitrates);
+        if self.reencodes {
+            return self.next_plan(bitrates).map_or(JpegPlan::Skip, JpegPlan::Reencode);
+        }
+        let admitted = self.skip.admit(self.bitrate(bitrates), self.pace.millifps());
+        if admitted { JpegPlan::Pass } else { JpegPlan::Skip }
+    }
+
+    /// Decides whether the source's JPEGs are encoded again: once the path is known to carry less,
+    /// until it carries them with a margin. While the path's capacity is unknown, some are skipped.
+    fn judge_jpegs(&mut self, PictureBitrates { bound, limit, .. }: PictureBitrates) {
+        let Rule::Auto(control) = &mut self.rule else { return };
+        let load = self.skip.load_bps(self.pace.millifps());
+        let share = if self.reencodes { PASS_SHARE } else { 1.0 };
+        let carried = bound.into_iter().chain(limit).min();
+        self.reencodes = carried.is_some_and(|bps| load > bps as f64 * share);
+        if self.reencodes && control.is_untried() {
+            let plan = EncodingPlan { quality: ASSUMED_QUALITY, ..control.plan() };
+            control.record_frame(plan, self.skip.usual_len());
+        }
     }
 
     /// In bit/s. A fixed quality ignores the estimate of a path that has carried everything so far,
@@ -174,6 +212,16 @@ const LEAST_MILLIFPS: u32 = 1000;
 /// 720p becomes 320x180, at which a face can still be recognised.
 const MAX_SIZE_DIVISOR: u32 = 4;
 
+/// The highest quality of JPEGs that are encoded again. Most cameras use a lower one, so that the
+/// bitrate can rise to that of the camera's own JPEGs, and the path proves that it carries them.
+const HIGHEST_REENCODED: u8 = 95;
+
+/// The quality that is assumed of a source's JPEGs until one has been encoded again.
+const ASSUMED_QUALITY: u8 = 80;
+
+/// JPEGs are passed through again when they take less than this share of what the path carries.
+const PASS_SHARE: f64 = 0.75;
+
 /// The smallest shorter side, in pixels. Below it faces cannot be recognised and hardly a byte is
 /// saved.
 const LEAST_SIDE: u32 = 120;
@@ -233,7 +281,7 @@ mod tests {
         assert_eq!(made, 90);
         let now = clock::now();
         let narrow = PictureBitrates { path: Some(1000), ..PictureBitrates::default() };
-        assert!((0..90).all(|_| fitting.admits(now, 1 << 20, narrow)));
+        assert!((0..90).all(|_| fitting.plan_jpeg(now, 1 << 20, narrow) == JpegPlan::Pass));
     }
 
     #[test]
@@ -254,8 +302,9 @@ mod tests {
         assert!((74..=77).contains(&made) && bytes * 8.0 / 10.0 < 7_200_000.0, "{made}: {bytes}");
         let mut fitting = Fitting::new(Quality::Fixed(80), &STREAM);
         let began = clock::now();
-        let admits = |&i: &u32| fitting.admits(began + INTERVAL * i, 117_000, bitrates);
-        assert!((74..=77).contains(&(0..300).filter(admits).count()));
+        let mut plan = |i| fitting.plan_jpeg(began + INTERVAL * i, 117_000, bitrates);
+        let passed = (0..300).filter(|&i| plan(i) == JpegPlan::Pass).count();
+        assert!((74..=77).contains(&passed), "{passed}");
     }
 
     #[test]
@@ -300,16 +349,78 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_passed_through_is_skipped_to_fit() {
-        let mut fitting = Fitting::new(Quality::Auto, &STREAM);
+    /// A camera whose JPEGs have an unknown quality.
+    const CAMERA: StreamParams = StreamParams { quality: None, ..STREAM };
+
+    /// Feeds `count` JPEGs of 117 kB, those of [`feed`]. Returns how many were passed and encoded
+    /// again, the last plan and the bytes sent.
+    fn feed_jpegs(
+        fitting: &mut Fitting,
+        bitrates: PictureBitrates,
+        count: u32,
+    ) -> (u32, u32, Option<EncodingPlan>, f64) {
         let began = clock::now();
-        let mut admitted = |path| {
-            let bitrates = PictureBitrates { path, ..PictureBitrates::default() };
-            (0..300).filter(|&i| fitting.admits(began + INTERVAL * i, 116_667, bitrates)).count()
-        };
-        assert_eq!(admitted(None), 300);
-        assert!((145..155).contains(&admitted(Some(14_000_000))));
+        let (mut passed, mut encoded, mut last, mut bytes) = (0, 0, None, 0.0);
+        for i in 0..count {
+            match fitting.plan_jpeg(began + INTERVAL * i, 117_000, bitrates) {
+                JpegPlan::Pass => (passed, bytes) = (passed + 1, bytes + 117e3),
+                JpegPlan::Skip => {}
+                JpegPlan::Reencode(plan) => {
+                    let (quality, divisor) = (f64::from(plan.quality), plan.size_divisor);
+                    let len = 117e3 * quality / 80.0 / f64::from(divisor).powi(2);
+                    fitting.record(plan, len as usize);
+                    (encoded, last, bytes) = (encoded + 1, Some(plan), bytes + len);
+                }
+            }
+        }
+        (passed, encoded, last, bytes)
+    }
+
+    #[test]
+    fn jpegs_are_skipped_while_the_capacity_is_unknown() {
+        let mut fitting = Fitting::new(Quality::Auto, &CAMERA);
+        let unlimited = feed_jpegs(&mut fitting, PictureBitrates::default(), 300);
+        assert_eq!((unlimited.0, unlimited.1), (300, 0));
+        let rising = PictureBitrates { path: Some(14_000_000), ..PictureBitrates::default() };
+        let (passed, encoded, ..) = feed_jpegs(&mut fitting, rising, 300);
+        assert!((145..155).contains(&passed) && encoded == 0, "{passed}, {encoded}");
+    }
+
+    #[test]
+    fn jpegs_too_large_for_the_path_are_encoded_again_to_fit_it() {
+        for (bps, divisor) in [(8_000_000, 1), (500_000, 2), (250_000, 4)] {
+            let path = Some(bps);
+            for bitrates in [
+                PictureBitrates { path, bound: path, limit: None },
+                PictureBitrates { path, bound: None, limit: path },
+            ] {
+                let mut fitting = Fitting::new(Quality::Auto, &CAMERA);
+                feed_jpegs(&mut fitting, bitrates, 300);
+                let (passed, encoded, last, bytes) = feed_jpegs(&mut fitting, bitrates, 300);
+                assert_eq!((passed, encoded), (0, 300 / divisor), "{last:?} at {bps}");
+                assert!(bytes * 8.0 / 10.0 <= bps as f64 * 1.03, "{last:?}: {bytes} at {bps}");
+            }
+        }
+    }
+
+    #[test]
+    fn jpegs_are_passed_through_again_when_the_path_carries_them() {
+        let bound = |bps| PictureBitrates { path: bps, bound: bps, limit: None };
+        let mut fitting = Fitting::new(Quality::Auto, &CAMERA);
+        feed_jpegs(&mut fitting, bound(Some(8_000_000)), 300);
+        // They take 28 Mbit/s: what is encoded again must reach that for the bound to rise so far.
+        let (passed, _, last, bytes) = feed_jpegs(&mut fitting, bound(Some(32_000_000)), 300);
+        assert!(passed == 0 && bytes * 8.0 / 10.0 > 25e6, "{last:?}: {bytes}");
+        assert_eq!(feed_jpegs(&mut fitting, bound(Some(40_000_000)), 300).0, 300);
+        assert_eq!(feed_jpegs(&mut fitting, bound(Some(30_000_000)), 300).0, 300);
+    }
+
+    #[test]
+    fn a_fixed_quality_encodes_no_jpeg_again() {
+        let overrun = PictureBitrates { bound: Some(500_000), ..PictureBitrates::default() };
+        let mut fitting = Fitting::new(Quality::Fixed(80), &CAMERA);
+        let (passed, encoded, ..) = feed_jpegs(&mut fitting, overrun, 300);
+        assert!((4..=7).contains(&passed) && encoded == 0, "{passed}, {encoded}");
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(super) struct CaptureCounters {
     pub(super) damaged: u64,
     /// Processor time of the threads that have ended.
     pub(super) cpu: Duration,
-    /// The plan of the last frame that was encoded here.
+    /// The plan of the last frame; `None` if it is as the source delivered it.
     pub(super) plan: Option<EncodingPlan>,
     /// The bitrate available to frames, in bit/s, if limited.
     pub(super) picture_bitrate: Option<u64>,
@@ -73,9 +73,9 @@ impl Progress {
         }
     }
 
-    /// Records that a frame was encoded by `plan`.
-    pub(super) fn note_plan(&self, plan: EncodingPlan) {
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
+    /// Records how a frame was encoded; `None`: as the source delivered it.
+    pub(super) fn note_plan(&self, plan: Option<EncodingPlan>) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
     }
 
     /// Records a failure of the source; the first one is kept.

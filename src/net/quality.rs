@@ -77,6 +77,11 @@ impl QualityControl {
         self.plan
     }
 
+    /// Whether the size of frames is unknown.
+    pub fn is_untried(&self) -> bool {
+        self.unit.is_none()
+    }
+
     /// Records a frame of `len` bytes, encoded with `plan`; without parity and headers.
     pub fn record_frame(&mut self, plan: EncodingPlan, len: usize) {
         let unit = len as f64 / relative_len(plan);
@@ -188,13 +193,22 @@ impl FrameSkip {
     /// `target_bps` bits per second, if it is as long as recent ones. Skipped frames are spread
     /// evenly.
     pub fn admit(&mut self, target_bps: u64, millifps: u32) -> bool {
-        let len = self.smoothed_len.unwrap_or_default();
-        let whole = len * 8.0 * f64::from(millifps.max(1)) / 1000.0;
-        self.kept = (target_bps as f64 / whole.max(1.0)).min(1.0);
+        self.kept = (target_bps as f64 / self.load_bps(millifps).max(1.0)).min(1.0);
         self.credit = (self.credit + self.kept).min(1.0 + self.kept);
         let admitted = self.credit >= 1.0 - f64::EPSILON;
         self.credit -= if admitted { 1.0 } else { 0.0 };
         admitted
+    }
+
+    /// The smoothed length of a frame, in bytes; 0 before the first.
+    pub fn usual_len(&self) -> usize {
+        self.smoothed_len.unwrap_or_default() as usize
+    }
+
+    /// What all frames of a source of `millifps` frames per 1000 s take, in bits per second.
+    pub fn load_bps(&self, millifps: u32) -> f64 {
+        let len = self.smoothed_len.unwrap_or_default();
+        len * 8.0 * f64::from(millifps.max(1)) / 1000.0
     }
 
     /// The share of frames skipped at present, 0 to 1.

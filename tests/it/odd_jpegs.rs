@@ -44,8 +44,9 @@ struct Call {
 }
 
 impl Call {
-    /// A receiver that decodes and records, and a sender that is fed `pieces`, one every 40 ms.
-    fn of(pieces: &[Vec<u8>]) -> Self {
+    /// A receiver that decodes and records, and a sender with `options` that is fed `pieces`, one
+    /// every 40 ms.
+    fn of(pieces: &[Vec<u8>], options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name).display().to_string();
         let receiver = Program::start(&[
@@ -60,7 +61,9 @@ impl Call {
         let to = format!("127.0.0.1:{}", receiver.port());
         let stats = path("sender.json");
         let args = ["send", "--to", &to, "--source", "-", "--stats-json", &stats];
-        let mut sender = Program::spawn(command(&args).stdin(Stdio::piped()).stdout(Stdio::null()));
+        let mut command = command(&args);
+        command.args(options).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut sender = Program::spawn(&mut command);
         let mut stdin = sender.stdin();
         for (i, piece) in pieces.iter().enumerate() {
             stdin.write_all(piece).expect("it runs");
@@ -107,7 +110,7 @@ fn what_a_camera_puts_around_and_into_its_frames_changes_no_picture_and_truncate
         cut,
     ];
     let pieces: Vec<Vec<u8>> = odd.iter().cycle().take(8 * 8).cloned().chain([good]).collect();
-    let (got, sender, _) = Call::of(&pieces).end();
+    let (got, sender, _) = Call::of(&pieces, &[]).end();
     assert_eq!(sender["sender"]["damaged"], 8, "{sender}");
     let picture_len = "FRAME\n".len() + 640 * 480 * 2;
     let head = got.len() % picture_len;
@@ -122,8 +125,28 @@ fn when_nothing_of_a_stream_can_be_decoded_it_is_said_once() {
     let good = frame(1);
     // The end marker makes the truncated frame look complete to the sender.
     let cut = [&good[..good.len() / 2], &[0xFF, 0xD9]].concat();
-    let (got, _, said) = Call::of(&vec![cut; 80]).end();
+    let (got, _, said) = Call::of(&vec![cut; 80], &[]).end();
     assert_eq!(said.matches("no picture of this stream can be decoded").count(), 1, "{said}");
     assert!(said.contains("premature end") && said.contains("ffmpeg"), "{said}");
     assert!(got.is_empty(), "{} bytes", got.len());
+}
+
+/// JPEGs of 200 kB within 300 kbit/s: each takes five seconds, and a receiver waits for two.
+#[test]
+fn jpegs_that_are_too_large_for_the_bitrate_are_encoded_again() {
+    let _alone = alone();
+    let mut image = Image::blank(640, 480, PixelFormat::Yuv420);
+    let mut noise = 1_u32;
+    for value in &mut image.data {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *value = (noise >> 24) as u8;
+    }
+    let mut jpeg = Vec::new();
+    Encoder::new(80, Strips::Count(1)).encode(&image, &mut jpeg).expect("encodes");
+    assert!(jpeg.len() > 190_000, "{} bytes", jpeg.len());
+    let pieces = vec![jpeg; 125];
+    let (got, sender, said) = Call::of(&pieces, &["--max-bitrate", "300k"]).end();
+    assert!(said.contains("the stream is now 160x120"), "{said}");
+    assert_eq!(sender["sender"]["size_divisor"], 4, "{sender}");
+    assert!(!got.is_empty(), "at least one picture is shown: {said}");
 }
