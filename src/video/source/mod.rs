@@ -10,6 +10,8 @@ mod file;
 mod hand;
 #[cfg(feature = "opencv")]
 mod mat;
+#[cfg(feature = "opencv")]
+mod orientation;
 mod pace;
 mod paint;
 pub mod pattern;

@@ -10,7 +10,8 @@ use opencv::{core::MatTraitConst, imgcodecs};
 
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
-    mat::{image_of, quieten, scale},
+    mat::{failed, image_of, quieten, scale},
+    orientation::upright,
     pace::Pacer,
 };
 use crate::video::{
@@ -43,12 +44,17 @@ impl Still {
             Verdict::Size(_, pixels) if options.size.is_some() && pixels <= MAX_SCALED_PIXELS => {}
             Verdict::Size(error, _) => return Err(oversized(path)(error)),
         }
-        let flags =
+        let colors =
             if options.gray { imgcodecs::IMREAD_GRAYSCALE } else { imgcodecs::IMREAD_COLOR };
+        let flags = colors | imgcodecs::IMREAD_IGNORE_ORIENTATION;
         // Decoded from memory, so that the file is read once and its name does not matter.
-        let mat = imgcodecs::imdecode(&&bytes[..], flags).map_err(|_| damaged())?;
+        let mut mat = imgcodecs::imdecode(&&bytes[..], flags).map_err(|_| damaged())?;
         if mat.empty() {
             return Err(damaged());
+        }
+        // The orientation of TIFF is not Exif but a tag of its own, which its decoder obeys.
+        if format != "TIFF" {
+            mat = upright(mat, &bytes).map_err(failed("turn a picture"))?;
         }
         let image = image_of(&mat)?;
         let found = image.size();
@@ -160,7 +166,7 @@ mod tests {
         jpeg::{Encoder, Strips, tests::textured},
         source::SourceOptions,
     };
-    use opencv::core::MatExprTraitConst;
+    use opencv::{core::MatExprTraitConst, prelude::VectorToVec};
 
     static RUN: AtomicBool = AtomicBool::new(false);
 
@@ -169,10 +175,19 @@ mod tests {
         bytes: &[u8],
         options: &SourceOptions,
     ) -> Result<(SourceInfo, Still), SourceError> {
+        open_as("JPEG", name, bytes, options)
+    }
+
+    fn open_as(
+        format: &str,
+        name: &str,
+        bytes: &[u8],
+        options: &SourceOptions,
+    ) -> Result<(SourceInfo, Still), SourceError> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join(name);
         fs::write(&path, bytes).expect("writes");
-        Still::open(&path, "JPEG", options)
+        Still::open(&path, format, options)
     }
 
     #[test]
@@ -192,29 +207,93 @@ mod tests {
         }
     }
 
-    /// A photograph with a white upper left part, stored with the Exif `orientation` (Exif 2.32,
-    /// tag 0112) and followed by a gain map.
-    fn photograph(orientation: u8, is_big_endian: bool) -> Vec<u8> {
-        let mut image = Image::blank(64, 32, PixelFormat::Gray);
-        image.data[..16 * 64].chunks_exact_mut(64).for_each(|row| row[..32].fill(255));
-        let mut jpeg = Vec::new();
-        let mut encoder = Encoder::new(90, Strips::Count(1));
-        encoder.encode(&image, &mut jpeg).expect("encodes");
-        let exif: &[u8] = if is_big_endian {
+    /// An Exif block with only an orientation (Exif 2.32, tag 0112).
+    fn exif(orientation: u8, is_big_endian: bool) -> Vec<u8> {
+        let block: &[u8] = if is_big_endian {
             &[b'M', b'M', 0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0]
         } else {
             &[b'I', b'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0]
         };
-        let exif = [&b"Exif\0\0"[..], exif, &[0; 4]].concat();
+        [block, &[0; 4]].concat()
+    }
+
+    /// The stored pixels of a photograph with a white upper left part.
+    fn stored() -> Image {
+        let mut image = Image::blank(64, 32, PixelFormat::Gray);
+        image.data[..16 * 64].chunks_exact_mut(64).for_each(|row| row[..32].fill(255));
+        image
+    }
+
+    fn encoded(extension: &str) -> Vec<u8> {
+        let image = stored().to_bgr();
+        let mat =
+            opencv::core::Mat::new_rows_cols_with_bytes::<opencv::core::Vec3b>(32, 64, &image.data);
+        let mut bytes = opencv::core::Vector::new();
+        assert!(
+            imgcodecs::imencode_def(extension, &mat.expect("pixels"), &mut bytes).expect("encodes")
+        );
+        bytes.to_vec()
+    }
+
+    /// With Exif in APP1, and a gain map behind it.
+    fn jpeg_photograph(exif: &[u8]) -> Vec<u8> {
+        let mut jpeg = Vec::new();
+        let mut encoder = Encoder::new(90, Strips::Count(1));
+        encoder.encode(&stored(), &mut jpeg).expect("encodes");
+        let exif = [b"Exif\0\0", exif].concat();
         let len = ((exif.len() + 2) as u16).to_be_bytes();
         let gain_map = textured(16, 16, PixelFormat::Gray);
         [&jpeg[..2], &[0xFF, 0xE1], &len, &exif, &jpeg[2..], &gain_map].concat()
+    }
+
+    /// With an `eXIf` chunk after the header chunk (PNG 3, 11.3.3.5).
+    fn png_photograph(exif: &[u8]) -> Vec<u8> {
+        let png = encoded(".png");
+        let chunk = [b"eXIf", exif].concat();
+        let (len, crc) = ((exif.len() as u32).to_be_bytes(), crc32fast::hash(&chunk).to_be_bytes());
+        [&png[..33], &len, &chunk, &crc, &png[33..]].concat()
+    }
+
+    /// In the extended format, with an `EXIF` chunk after the picture (RFC 9649, 2.7).
+    fn webp_photograph(exif: &[u8]) -> Vec<u8> {
+        let picture = &encoded(".webp")[12..];
+        let chunk = |name: &[u8; 4], data: &[u8]| {
+            [name, &(data.len() as u32).to_le_bytes()[..], data].concat()
+        };
+        let extended = chunk(b"VP8X", &[8, 0, 0, 0, 63, 0, 0, 31, 0, 0]);
+        chunk(b"RIFF", &[b"WEBP", &extended[..], picture, &chunk(b"EXIF", exif)].concat())
+    }
+
+    /// An uncompressed TIFF of one strip; the tags that Exif shares with it are its own.
+    fn tiff_photograph(exif: &[u8]) -> Vec<u8> {
+        let orientation = u32::from(exif[18] | exif[19]);
+        let tags = [
+            (0x100, 64),
+            (0x101, 32),
+            (0x102, 8),
+            (0x103, 1),
+            (0x106, 1),
+            (0x111, 134),
+            (0x112, orientation),
+            (0x115, 1),
+            (0x116, 32),
+            (0x117, 64 * 32),
+        ];
+        let mut tiff = b"II*\0\x08\0\0\0\x0a\0".to_vec();
+        for (tag, value) in tags {
+            tiff.extend(
+                [&u16::to_le_bytes(tag)[..], &[4, 0, 1, 0, 0, 0], &value.to_le_bytes()].concat(),
+            );
+        }
+        tiff.extend([0; 4]);
+        [tiff, stored().data].concat()
     }
 
     #[test]
     fn a_photograph_is_upright_whichever_way_the_camera_was_held() {
         // The position of the white part: (is right, is at the bottom).
         let expected = [
+            (0, (false, false)),
             (1, (false, false)),
             (2, (true, false)),
             (3, (true, true)),
@@ -223,28 +302,57 @@ mod tests {
             (6, (true, false)),
             (7, (true, true)),
             (8, (false, true)),
+            (9, (false, false)),
         ];
-        for (orientation, white) in expected {
-            for (is_big_endian, gray) in [(false, false), (true, false), (true, true)] {
-                let options = SourceOptions { gray, ..SourceOptions::default() };
-                let jpeg = photograph(orientation, is_big_endian);
-                let (info, mut still) = open("a.jpg", &jpeg, &options).expect("decodes");
-                let size = if orientation < 5 { (64, 32) } else { (32, 64) };
-                assert_eq!((info.width, info.height), size, "{orientation}");
-                let Picture::Image(image) = still.next(&RUN).expect("no end").picture else {
-                    panic!("pixels")
-                };
-                let is_white = |right: bool, bottom: bool| {
-                    let quarter = |side: usize, far| side / 4 + if far { side / 2 } else { 0 };
-                    image.luma_at(quarter(size.0, right), quarter(size.1, bottom)) > 128
-                };
-                for (right, bottom) in [(false, false), (true, false), (false, true), (true, true)]
-                {
-                    let here = (right, bottom);
-                    assert_eq!(is_white(right, bottom), here == white, "{orientation} at {here:?}");
+        for (format, photograph) in [
+            ("JPEG", jpeg_photograph as fn(&[u8]) -> Vec<u8>),
+            ("PNG", png_photograph),
+            ("WebP", webp_photograph),
+            ("TIFF", tiff_photograph),
+        ] {
+            for (orientation, white) in expected {
+                for (is_big_endian, gray) in [(false, false), (true, false), (true, true)] {
+                    let options = SourceOptions { gray, ..SourceOptions::default() };
+                    let bytes = photograph(&exif(orientation, is_big_endian));
+                    let is_turned = (5..=8).contains(&orientation);
+                    let size = if is_turned { (32, 64) } else { (64, 32) };
+                    let seen = seen(format, &bytes, &options);
+                    assert_eq!(seen, (size, vec![white]), "{format}, orientation {orientation}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn damage_elsewhere_in_exif_does_not_hide_the_orientation() {
+        let options = SourceOptions::default();
+        let mut damaged = exif(6, true);
+        // A second entry is announced, but not there.
+        damaged[9] = 2;
+        for (format, bytes) in
+            [("JPEG", jpeg_photograph(&damaged)), ("WebP", webp_photograph(&damaged))]
+        {
+            assert_eq!(seen(format, &bytes, &options).0, (32, 64), "{format}");
+        }
+        assert_eq!(seen("WebP", &webp_photograph(b"no Exif"), &options).0, (64, 32));
+    }
+
+    /// The size of the picture and its white quarters: (is right, is at the bottom).
+    fn seen(
+        format: &str,
+        bytes: &[u8],
+        options: &SourceOptions,
+    ) -> ((usize, usize), Vec<(bool, bool)>) {
+        let (info, mut still) = open_as(format, "a", bytes, options).expect("decodes");
+        let Picture::Image(image) = still.next(&RUN).expect("no end").picture else {
+            panic!("pixels")
+        };
+        let is_white = |&(right, bottom): &(bool, bool)| {
+            let quarter = |side: usize, far| side / 4 + if far { side / 2 } else { 0 };
+            image.luma_at(quarter(info.width, right), quarter(info.height, bottom)) > 128
+        };
+        let quarters = [(false, false), (true, false), (false, true), (true, true)];
+        ((info.width, info.height), quarters.into_iter().filter(is_white).collect())
     }
 
     #[test]
