@@ -71,6 +71,16 @@ pub enum SourceError {
         /// The scheme.
         scheme: String,
     },
+    /// A `file:` URL with the name of another machine.
+    #[error(
+        "cannot play file://{host}{path}: {host} is read as a machine's name; type file:///{host}{path} (three slashes), or the path alone"
+    )]
+    OtherHost {
+        /// The machine.
+        host: String,
+        /// The path on it.
+        path: String,
+    },
     /// The picture of a URL is beyond the limits.
     #[error("cannot send {url} as it is: {error}; scale it with --size")]
     UrlSize {

@@ -114,7 +114,12 @@ impl Source {
                 Ok(Self { info, kind: Kind::Pipe(pipe) })
             }
             SourceSpec::Path(path) => open_path(path, options),
-            SourceSpec::Url(url) => open_url(url, options),
+            SourceSpec::Url(url) => match spec::other_host(url) {
+                Some((host, path)) => {
+                    Err(SourceError::OtherHost { host: host.to_owned(), path: path.to_owned() })
+                }
+                None => open_url(url, options),
+            },
             SourceSpec::Camera(index) => open_camera(*index, options),
         }
     }
@@ -381,17 +386,32 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("my film.mjpeg");
         std::fs::write(&path, textured(32, 32, PixelFormat::Gray).repeat(2)).expect("writes");
-        let url = format!("file://{}", path.display()).replace(' ', "%20");
+        let path = path.display().to_string();
+        let urls = ["file://", "file:", "file://localhost"]
+            .map(|start| format!("{start}{}", path.replace(' ', "%20")));
         let options = SourceOptions { unpaced: true, ..SourceOptions::default() };
-        let [by_path, by_url] = [path.display().to_string(), url].map(|spec| {
-            let mut source = open(&spec, &options).expect("plays");
+        let [by_path, by_url @ ..] = [&path, &urls[0], &urls[1], &urls[2]].map(|spec| {
+            let mut source = open(spec, &options).expect("plays");
             for number in 0..5 {
                 let captured = source.next(&RUN).expect("no error").expect("no end");
                 assert_eq!(captured.number, number);
             }
             source.info().clone()
         });
-        assert_eq!(by_path, by_url);
+        assert!(by_url.iter().all(|by_url| *by_url == by_path), "{by_url:?}");
+    }
+
+    /// Whether or not there is such a file below the current folder.
+    #[test]
+    fn a_file_url_of_another_machine_is_refused_with_what_to_type() {
+        for (url, meant) in [
+            ("file://films/a.mkv", "file:///films/a.mkv"),
+            ("FILE://Cargo.toml", "file:///Cargo.toml"),
+            ("file://127.0.0.1/a%20b", "file:///127.0.0.1/a%20b"),
+        ] {
+            let said = said(url);
+            assert!(said.contains(meant) && said.contains("the path alone"), "{said}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub enum SourceSpec {
     Pattern,
     /// A video file, an image, or a named pipe.
     Path(PathBuf),
-    /// `rtsp://…`, `http://…`: any URL that `FFmpeg` can open. `file://…` is a path.
+    /// `rtsp://…`, `http://…`: any URL that `FFmpeg` can open. `file:` URLs of this machine are paths.
     Url(String),
     /// `-`: YUV4MPEG2 or a stream of JPEGs.
     Stdin,
@@ -46,11 +46,13 @@ impl From<OsString> for SourceSpec {
 impl SourceSpec {
     /// Parses a keyword, a URL or a camera device.
     fn named(text: &str) -> Option<Self> {
+        if let Some(path) = path_of_file_url(text) {
+            return Some(Self::Path(path));
+        }
         match text {
             "camera" => Some(Self::Camera(None)),
             "pattern" => Some(Self::Pattern),
             "-" => Some(Self::Stdin),
-            _ if text.starts_with(FILE_SCHEME) => Some(Self::Path(path_of_file_url(text)?)),
             _ if is_url(text) => Some(Self::Url(text.to_owned())),
             _ => {
                 let number = text.strip_prefix("camera:").and_then(|number| number.parse().ok());
@@ -144,10 +146,16 @@ fn meant_url(typed: &str) -> Option<String> {
     let (scheme, rest) = typed.split_at(typed.find([':', '/', ';', '\\'])?);
     let rest_at = rest.find(|c| ![':', '/', ';', '\\'].contains(&c))?;
     let (separator, rest) = rest.split_at(rest_at);
-    let is_known = scheme == "file" || SCHEMES.contains(&scheme);
     // The file may be in a folder of this name.
-    let root = if scheme == "file" && separator.ends_with('/') { "/" } else { "" };
-    (is_known && separator != "/").then(|| format!("{scheme}://{root}{rest}"))
+    if separator == "/" {
+        return None;
+    }
+    match scheme {
+        "file" if separator.ends_with('/') => Some(format!("file:///{rest}")),
+        // Without a slash it is no path from the root, and a file URL has no other.
+        "file" => Some(rest.to_owned()),
+        _ => SCHEMES.contains(&scheme).then(|| format!("{scheme}://{rest}")),
+    }
 }
 
 /// `FFmpeg`'s protocols that carry video, the usual ones first.
@@ -159,16 +167,39 @@ const SCHEMES: [&str; 30] = [
 
 const FILE_SCHEME: &str = "file://";
 
-/// The path of a `file://` URL (RFC 8089). Only the host `localhost` is recognised.
+/// The path of a `file:` URL of this machine.
 fn path_of_file_url(url: &str) -> Option<PathBuf> {
-    let rest = url.strip_prefix(FILE_SCHEME)?;
-    let path = rest.strip_prefix("localhost").filter(|path| path.starts_with('/')).unwrap_or(rest);
-    let decoded = percent_decoded(path);
+    let (host, path) = split_file_url(url)?;
+    if !is_this_machine(host) {
+        return None;
+    }
+    let decoded = percent_decoded(if path.is_empty() { "/" } else { path });
     #[cfg(unix)]
     let path = <OsString as std::os::unix::ffi::OsStringExt>::from_vec(decoded);
     #[cfg(not(unix))]
     let path = OsString::from(String::from_utf8(decoded).ok()?);
-    Some(PathBuf::from(path)).filter(|path: &PathBuf| !path.as_os_str().is_empty())
+    Some(path.into())
+}
+
+/// The host of a `file:` URL of another machine, and its path.
+pub(super) fn other_host(url: &str) -> Option<(&str, &str)> {
+    split_file_url(url).filter(|(host, _)| !is_this_machine(host))
+}
+
+/// The host and the path of `file:/path` or `file://host/path` (RFC 8089). Either may be empty, but
+/// not both.
+fn split_file_url(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once(':')?;
+    if !scheme.eq_ignore_ascii_case("file") || !rest.starts_with('/') {
+        return None;
+    }
+    let Some(rest) = rest.strip_prefix("//") else { return Some(("", rest)) };
+    let path_at = rest.find('/').unwrap_or(rest.len());
+    (!rest.is_empty()).then_some(rest.split_at(path_at))
+}
+
+fn is_this_machine(host: &str) -> bool {
+    host.is_empty() || host.eq_ignore_ascii_case("localhost")
 }
 
 /// Decodes percent-encoding: `%41` is `A` (RFC 3986, 2.1).
@@ -273,7 +304,12 @@ mod tests {
             ("file:///tmp/my%20film%2c%C3%A4.mkv", "/tmp/my film,ä.mkv"),
             ("file:///100%", "/100%"),
             ("file:///%zz%4", "/%zz%4"),
-            ("file://a.mkv", "a.mkv"),
+            ("file:/tmp/a.mkv", "/tmp/a.mkv"),
+            ("FILE://LocalHost/tmp/a.mkv", "/tmp/a.mkv"),
+            ("file:////tmp/a%2541.mkv", "//tmp/a%41.mkv"),
+            ("file://localhost", "/"),
+            ("file://", "file://"),
+            ("file:a.mkv", "file:a.mkv"),
         ] {
             assert_eq!(url.parse(), Ok(SourceSpec::Path(path.into())), "{url}");
         }
@@ -287,7 +323,8 @@ mod tests {
             ("http//x", "http://x"),
             ("https;//x", "https://x"),
             ("rtmp:\\\\x", "rtmp://x"),
-            ("file:/tmp/x", "file:///tmp/x"),
+            ("file//tmp/x", "file:///tmp/x"),
+            ("file:x", "x"),
         ] {
             assert_eq!(meant(Path::new(typed)).as_deref(), Some(url), "{typed}");
         }
