@@ -108,7 +108,7 @@ fn a_url_needs_opencv() {
 mod through_ffmpeg {
     use std::{
         io::{BufRead, BufReader},
-        net::{TcpListener, TcpStream},
+        net::{TcpListener, TcpStream, UdpSocket},
         path::Path,
         sync::atomic::AtomicBool,
         time::Duration,
@@ -290,6 +290,37 @@ mod through_ffmpeg {
         outcome.expect_failure(1, &[&format!("http://{addr}/"), "does not answer", "--source -"]);
         assert!(!outcome.stderr.contains("secret"), "{}", outcome.stderr);
         assert_eq!(outcome.stderr.lines().count(), 1, "FFmpeg is silent: {}", outcome.stderr);
+    }
+
+    /// The second attempt finds a server that sends.
+    #[test]
+    fn a_silent_url_is_said_once_and_waited_for() {
+        let _shared = shared();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://me:secret@{}/", listener.local_addr().expect("bound"));
+        let program = Program::spawn(&mut sender(&url, &[]));
+        let (silent, _) = listener.accept().expect("it connects");
+        let line = program.wait_for("nothing has come from http://127.0.0.1:");
+        assert!(line.contains("check that its sender runs"), "{line}");
+        let (stream, _) = listener.accept().expect("it connects again");
+        read_request(&stream);
+        (&stream).write_all(&multipart(50)).expect("it reads");
+        program.wait_for("NOT ENCRYPTED");
+        program.interrupt();
+        let said = program.finish().stderr;
+        assert_eq!(said.matches("nothing has come from").count(), 1, "{said}");
+        drop(silent);
+    }
+
+    #[test]
+    fn one_signal_ends_the_wait_for_datagrams_that_do_not_come() {
+        let _shared = shared();
+        let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let url = format!("udp://{}", free.expect("a port"));
+        let program = Program::spawn(&mut sender(&url, &[]));
+        program.wait_for(&format!("nothing has come from {url} yet"));
+        program.interrupt();
+        assert_eq!(program.finish().stderr.lines().count(), 1);
     }
 
     /// A server that accepts and then sends nothing, or stalls after some pictures.

@@ -4,9 +4,11 @@
 //! stream ends or breaks off.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
     },
     thread,
     time::Duration,
@@ -38,20 +40,20 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Connects and waits for the first picture.
+    /// Connects and waits for the first picture, however long the sender is silent.
     pub(super) fn open(
         url: &str,
         options: &SourceOptions,
     ) -> Result<(SourceInfo, Self), SourceError> {
         quieten();
         let name = without_credentials(url);
-        let silent = || match url.split_once("://") {
+        let refused = || match url.split_once("://") {
             Some((scheme, _)) if !is_known_scheme(scheme) => {
                 SourceError::Scheme { url: name.clone(), scheme: scheme.to_owned() }
             }
             _ => SourceError::Url { url: name.clone() },
         };
-        let (connection, first) = Connection::open(url).ok_or_else(silent)?;
+        let (connection, first) = Connection::wait(url, &name)?.ok_or_else(refused)?;
         let found = first.image.size();
         let square = connection.square(found);
         let too_large = |error| SourceError::UrlSize { url: name.clone(), error };
@@ -73,7 +75,7 @@ impl Stream {
         thread::Builder::new()
             .name("url".into())
             .spawn(move || reader.run(connection, first))
-            .map_err(|e| SourceError::OpenCv { what: "start a thread", error: e.to_string() })?;
+            .map_err(|error| no_thread(&error))?;
         Ok((info, source))
     }
 
@@ -105,6 +107,33 @@ struct Connection {
 }
 
 impl Connection {
+    /// Connects, again and again while the URL is silent; `None` if it cannot be opened or carries
+    /// no video. Warns once of the silence.
+    fn wait(url: &str, name: &str) -> Result<Option<(Self, Decoded)>, SourceError> {
+        // Dropped on return, which ends the thread.
+        let (_opening, is_opening) = mpsc::channel::<()>();
+        let name = name.to_owned();
+        let warn = move || {
+            if is_opening.recv_timeout(SILENCE) == Err(RecvTimeoutError::Timeout) {
+                log::warn!(
+                    "nothing has come from {name} yet: check that its sender runs, and that the address and the port are right; still waiting"
+                );
+            }
+        };
+        thread::Builder::new()
+            .name("url silence".into())
+            .spawn(warn)
+            .map_err(|error| no_thread(&error))?;
+        loop {
+            let began = clock::now();
+            let opened = Self::open(url);
+            let was_silent = clock::now().saturating_duration_since(began) >= OPEN_PATIENCE;
+            if opened.is_some() || !was_silent {
+                return Ok(opened);
+            }
+        }
+    }
+
     fn open(url: &str) -> Option<(Self, Decoded)> {
         let [open_ms, read_ms] = [OPEN_PATIENCE, READ_PATIENCE].map(|time| time.as_millis() as i32);
         let parameters = [
@@ -221,7 +250,14 @@ fn without_credentials(url: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
-/// The time allowed until the first picture.
+fn no_thread(error: &io::Error) -> SourceError {
+    SourceError::OpenCv { what: "start a thread", error: error.to_string() }
+}
+
+/// The silence after which the user is told.
+const SILENCE: Duration = Duration::from_secs(4);
+
+/// The time of one attempt to get a first picture. `FFmpeg` gives up a silent URL after it.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The silence after which a stream counts as broken off.
