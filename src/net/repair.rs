@@ -35,6 +35,8 @@ pub struct RepairPlanner {
     newest_done: Option<FrameId>,
     rhythm: Rhythm,
     budget: Budget,
+    /// After a NACK over budget: when the budget allows it.
+    affordable: Option<Instant>,
     requests: u32,
     counters: RepairCounters,
 }
@@ -55,13 +57,13 @@ pub struct PathState {
 /// Counts of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RepairCounters {
-    /// Frames requested at least once, including those over budget.
+    /// Frames requested at least once.
     pub frames: u64,
     /// NACKs made, without their copies.
     pub nacks: u64,
     /// Requests for a frame not made because the answer would arrive too late.
     pub pointless: u64,
-    /// Requests for a frame not sent because the budget was used up.
+    /// Requests for a frame put off because the budget was used up.
     pub over_budget: u64,
 }
 
@@ -85,8 +87,11 @@ struct Followed {
     has_last_chunk: bool,
     /// The longest time between two consecutive chunks.
     gap: Duration,
+    /// NACKs sent, without those that were early.
     rounds: u32,
     asked: Option<Instant>,
+    /// No further NACK is sent: it would be too late, or nothing was missing.
+    closed: bool,
 }
 
 impl RepairPlanner {
@@ -99,6 +104,7 @@ impl RepairPlanner {
             newest_done: None,
             rhythm: Rhythm::new(),
             budget: Budget { bytes: NACK_BURST, at: None },
+            affordable: None,
             requests: 0,
             counters: RepairCounters::default(),
         }
@@ -116,7 +122,7 @@ impl RepairPlanner {
 
     /// How often `frame` has been requested, if it is still tracked.
     pub fn rounds(&self, frame: FrameId) -> u32 {
-        self.frames.iter().find(|f| f.frame == frame).map_or(0, |f| f.rounds.min(MAX_ROUNDS))
+        self.frames.iter().find(|f| f.frame == frame).map_or(0, |f| f.rounds)
     }
 
     /// Whether an answer can arrive before its frame is superseded.
@@ -170,7 +176,8 @@ impl RepairPlanner {
     /// When [`poll_request`](Self::poll_request) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let silence = self.rhythm.silence();
-        self.frames.iter().filter_map(|f| f.due(&self.path, silence)).min()
+        let due = self.frames.iter().filter_map(|f| f.due(&self.path, silence)).min();
+        due.max(self.affordable.filter(|_| due.is_some()))
     }
 
     /// The NACK due at `now`, if any. `missing` returns the missing chunks of a frame, without a
@@ -180,6 +187,32 @@ impl RepairPlanner {
         now: Instant,
         mut missing: impl FnMut(FrameId) -> Option<MissingChunks>,
     ) -> Option<Request> {
+        if self.affordable.is_some_and(|affordable| now < affordable) {
+            return None;
+        }
+        let nack = self.due_nack(now, &mut missing);
+        if nack.is_empty() {
+            self.affordable = None;
+            return None;
+        }
+        let copies = if self.path.loss_ratio >= LOSSY { 2 } else { 1 };
+        let bytes = nack.body_len() * copies as usize;
+        self.affordable = self.budget.take(now, bytes).err();
+        if self.affordable.is_some() {
+            self.counters.over_budget += nack.frames().len() as u64;
+            return None;
+        }
+        self.record(now, &nack);
+        Some(Request { nack, copies })
+    }
+
+    /// The NACK that is due, whether or not the budget allows it. Frames for which none is sent any
+    /// more are closed.
+    fn due_nack(
+        &mut self,
+        now: Instant,
+        missing: &mut impl FnMut(FrameId) -> Option<MissingChunks>,
+    ) -> Nack {
         let silence = self.rhythm.silence();
         let mut nack = Nack::new(self.requests.wrapping_add(1));
         for index in 0..self.frames.len() {
@@ -187,40 +220,34 @@ impl RepairPlanner {
                 continue;
             }
             if !self.is_in_time(now, index) {
-                self.frames[index].rounds = NO_MORE_ROUNDS;
+                self.frames[index].closed = true;
                 self.counters.pointless += 1;
                 continue;
             }
             let followed = &mut self.frames[index];
             let Some(mut wanted) = missing(followed.frame).filter(|m| !m.is_empty()) else {
-                followed.rounds = NO_MORE_ROUNDS;
+                followed.closed = true;
                 continue;
             };
             let tail_lost = !followed.has_last_chunk || followed.rounds > 0;
             wanted.add_margin(|needed| margin(&self.path, needed, tail_lost));
-            self.counters.frames += u64::from(followed.asked.is_none());
-            followed.rounds += 1;
-            followed.asked = Some(now);
             nack.push(wanted);
         }
-        let copies = self.spend(now, &nack)?;
-        Some(Request { nack, copies })
+        nack
     }
 
-    /// Charges the budget for a NACK. Returns the number of copies to send, or `None` if it is
-    /// empty or over budget.
-    fn spend(&mut self, now: Instant, nack: &Nack) -> Option<u32> {
-        if nack.is_empty() {
-            return None;
-        }
-        let copies = if self.path.loss_ratio >= LOSSY { 2 } else { 1 };
-        if !self.budget.take(now, nack.body_len() * copies as usize) {
-            self.counters.over_budget += nack.frames().len() as u64;
-            return None;
-        }
+    /// Counts a NACK that is sent now, and a round of each of its frames.
+    fn record(&mut self, now: Instant, nack: &Nack) {
         self.requests = nack.request;
         self.counters.nacks += 1;
-        Some(copies)
+        for missing in nack.frames() {
+            let asked = self.frames.iter_mut().filter(|f| f.frame == missing.frame);
+            for followed in asked {
+                self.counters.frames += u64::from(followed.asked.is_none());
+                followed.rounds += 1;
+                followed.asked = Some(now);
+            }
+        }
     }
 
     /// Whether an answer to a NACK sent now would arrive before the frame is superseded.
@@ -262,6 +289,7 @@ impl RepairPlanner {
             gap: Duration::ZERO,
             rounds: 0,
             asked: None,
+            closed: false,
         };
         self.frames.insert(index, followed);
         if self.frames.len() <= MAX_NACK_FRAMES {
@@ -293,6 +321,7 @@ impl Followed {
     /// When a NACK for the frame is due; `None` after the last one.
     fn due(&self, path: &PathState, silence: Silence) -> Option<Instant> {
         match self.rounds {
+            _ if self.closed => None,
             0 => {
                 let silent = self.last_seen + silence.quiet.max(path.grace);
                 let silent = silent.max(self.first_seen + silence.duration);
@@ -388,16 +417,23 @@ struct Budget {
 }
 
 impl Budget {
-    fn take(&mut self, now: Instant, bytes: usize) -> bool {
+    /// Takes `bytes`, at most [`NACK_BURST`]. If there are fewer, takes none and returns when there
+    /// will be enough.
+    fn take(&mut self, now: Instant, bytes: usize) -> Result<(), Instant> {
         let since = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         let earned = (since.as_secs_f64() * NACK_RATE) as usize;
         if earned > 0 || self.at.is_none() {
             self.bytes = self.bytes.saturating_add(earned).min(NACK_BURST);
             self.at = Some(now);
         }
-        let fits = bytes <= self.bytes;
-        self.bytes -= if fits { bytes } else { 0 };
-        fits
+        let lacking = bytes.saturating_sub(self.bytes);
+        if lacking > 0 {
+            let wait = Duration::from_secs_f64(lacking as f64 / NACK_RATE);
+            // Rounded up, so that they are there then.
+            return Err(self.at.unwrap_or(now) + wait + Duration::from_micros(1));
+        }
+        self.bytes -= bytes;
+        Ok(())
     }
 }
 
@@ -414,8 +450,6 @@ fn margin(path: &PathState, needed: u8, tail_lost: bool) -> u8 {
 
 /// Maximum number of NACKs for a frame.
 const MAX_ROUNDS: u32 = 2;
-
-const NO_MORE_ROUNDS: u32 = MAX_ROUNDS + 1;
 
 /// The loss ratio from which NACKs are sent twice and one more chunk is requested.
 const LOSSY: f64 = 0.02;

@@ -147,7 +147,6 @@ impl RepairStore {
                 self.counters.duplicates += 1;
                 continue;
             }
-            kept.request = nack.request;
             let mut answer = self.spare.pop().unwrap_or_default();
             answer.plan(&kept.frame, missing, encoder.is_some());
             let cost = answer.chunks.len() * usize::from(kept.frame.chunk_len);
@@ -157,6 +156,7 @@ impl RepairStore {
                 self.spare(answer);
                 continue;
             }
+            kept.request = nack.request;
             if let Some(encoder) = encoder.as_deref_mut() {
                 answer.make_parity(&mut kept.frame, encoder);
             }
@@ -534,6 +534,29 @@ mod tests {
         }
         store.handle_nack(now, &nack(3, 2, &[9], &[(0, 9)]), rate, None);
         assert_eq!(answers(&mut store, now).len(), 9);
+    }
+
+    /// The copy of a refused NACK is no duplicate: nothing has answered it.
+    #[test]
+    fn a_copy_of_a_refused_request_is_answered_once_the_budget_allows_it() {
+        let now = crate::clock::now();
+        let mut store = RepairStore::new();
+        (1..=2).for_each(|id| store.keep(sent(now, id, 20, 0), now + 9000 * MS));
+        let mut answered = |request, frame, after| {
+            store.handle_nack(
+                now + after,
+                &nack(request, frame, &[20], &[(0, 20)]),
+                10_000.0,
+                None,
+            );
+            answers(&mut store, now + after).len()
+        };
+        assert_eq!(answered(1, 1, MS), 20);
+        assert_eq!(answered(2, 2, 2 * MS), 0, "over budget");
+        assert_eq!(answered(2, 2, 8000 * MS), 20);
+        assert_eq!(answered(2, 2, 8001 * MS), 0, "a duplicate");
+        let AnswerCounters { frames, over_budget, duplicates, .. } = store.counters();
+        assert_eq!((frames, over_budget, duplicates), (2, 1, 1));
     }
 
     #[test]

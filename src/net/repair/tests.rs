@@ -268,6 +268,43 @@ fn the_budget_bounds_what_is_asked_for() {
     assert_eq!(bench.planner.counters().over_budget, 0, "even the longest, once a frame");
 }
 
+/// The budget is empty at the first NACK, and allows it 2 ms later.
+#[test]
+fn a_nack_over_budget_uses_up_no_round_and_is_sent_when_the_budget_allows_it() {
+    let mut bench = Bench::new(2 * MS);
+    bench.chunk(30, 9, MS);
+    let at = bench.at(30, 2 * MS);
+    bench.planner.budget = Budget { bytes: 0, at: Some(at) };
+    assert_eq!(bench.ask(30, 2 * MS, 3), None);
+    let over_budget = RepairCounters { over_budget: 1, ..RepairCounters::default() };
+    assert_eq!(bench.planner.counters(), over_budget);
+    assert_eq!(bench.planner.rounds(FrameId(30)), 0);
+
+    // A NACK for one block is 11 bytes, which the budget earns in 671.4 µs.
+    assert_eq!(bench.due(30), Some(2672));
+    assert_eq!(bench.ask(30, Duration::from_micros(2671), 3), None);
+    assert_eq!(bench.planner.counters(), over_budget, "not asked for before it is due");
+    let first = bench.ask(30, Duration::from_micros(2673), 3).unwrap();
+    assert_eq!((first.nack.request, bench.planner.rounds(FrameId(30))), (1, 1));
+    let second = bench.ask(30, 10 * MS, 3).unwrap();
+    assert_eq!((second.nack.request, bench.planner.rounds(FrameId(30))), (2, 2));
+    let RepairCounters { frames, nacks, .. } = bench.planner.counters();
+    assert_eq!((frames, nacks), (1, 2));
+}
+
+#[test]
+fn a_frame_that_is_never_requested_has_no_round() {
+    let mut bench = Bench::new(40 * MS);
+    bench.chunk(30, 9, MS);
+    assert_eq!(bench.ask(30, 2 * MS, 3), None);
+    assert_eq!((bench.planner.rounds(FrameId(30)), bench.due(30)), (0, None), "too late");
+
+    let mut bench = Bench::new(2 * MS);
+    bench.chunk(30, 9, MS);
+    assert_eq!(bench.ask(30, 2 * MS, 0), None);
+    assert_eq!((bench.planner.rounds(FrameId(30)), bench.due(30)), (0, None), "complete");
+}
+
 #[test]
 fn only_so_many_frames_are_followed() {
     let mut bench = Bench::new(2 * MS);
