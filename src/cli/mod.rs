@@ -1,18 +1,18 @@
 //! The command line: definitions of all verbs and options, from which the help, the completions and
 //! the man pages are generated.
 
+mod advice;
 pub mod args;
 pub(crate) mod values;
 
 use std::{
+    env,
+    ffi::OsString,
     io::{self, Write},
     process::ExitCode,
 };
 
-use clap::{
-    Command, CommandFactory, Parser,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::{Command, CommandFactory, Parser, error::ErrorKind};
 
 pub use args::Cli;
 pub use values::{HostPort, MaxDatagramLen, Quality, Rate};
@@ -22,7 +22,8 @@ pub use values::{HostPort, MaxDatagramLen, Quality, Rate};
 ///
 /// Usage errors are one line, like every other error, and exit with 2.
 pub fn parse() -> Result<Cli, ExitCode> {
-    Cli::try_parse().map_err(|error| match error.kind() {
+    let args: Vec<OsString> = env::args_os().collect();
+    Cli::try_parse_from(&args).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A closed standard output cannot be reported.
             let _ = error.print();
@@ -30,7 +31,7 @@ pub fn parse() -> Result<Cli, ExitCode> {
         }
         _ => {
             // Nor can a closed standard error.
-            let _ = writeln!(io::stderr(), "udpchat: {}", one_line(&error));
+            let _ = writeln!(io::stderr(), "udpchat: {}", one_line(&error, &args));
             ExitCode::from(EXIT_USAGE)
         }
     })
@@ -87,9 +88,9 @@ fn as_typed(heading: &str, text: &str) -> Vec<u8> {
     page.control("fi", []).to_roff().into_bytes()
 }
 
-/// Condenses clap's error to one line: its first paragraph, a suggestion, and a pointer to the
-/// help.
-fn one_line(error: &clap::Error) -> String {
+/// Condenses clap's error about `args` to one line: its first paragraph, advice, and a pointer to
+/// the help.
+fn one_line(error: &clap::Error, args: &[OsString]) -> String {
     let text = error.to_string();
     let said = text.split("\n\n").next().unwrap_or_default();
     let said = said.strip_prefix("error: ").unwrap_or(said);
@@ -98,48 +99,12 @@ fn one_line(error: &clap::Error) -> String {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
             "missing command: send, recv, chat, demo, devices or doctor (see udpchat --help)".into()
         }
-        _ => match meant(error) {
-            Some(meant) => format!("{said}: did you mean {meant}? (see --help)"),
+        _ => match advice::advice(error, args) {
+            Some(advice) => format!("{said}: {advice} (see --help)"),
             None => format!("{said} (see --help)"),
         },
     }
 }
-
-/// What the user probably meant.
-fn meant(error: &clap::Error) -> Option<String> {
-    let suggested =
-        [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
-    let suggested = suggested.into_iter().find_map(|kind| error.get(kind));
-    let typed = error.get(ContextKind::InvalidSubcommand).or(error.get(ContextKind::InvalidArg));
-    match (suggested, typed) {
-        (Some(ContextValue::String(one)), _) => Some(one.clone()),
-        (Some(ContextValue::Strings(several)), _) => Some(several.join(" or ")),
-        (_, Some(ContextValue::String(typed))) => match error.kind() {
-            ErrorKind::InvalidSubcommand => Some(meant_verb(typed)?),
-            ErrorKind::UnknownArgument if !typed.starts_with('-') => Some(format!("--to {typed}")),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// The verb suggested for an unknown word, or for a host without a verb.
-fn meant_verb(typed: &str) -> Option<String> {
-    let synonym = SYNONYMS.iter().find(|(_, words)| words.contains(&typed));
-    let verb = synonym.map(|(verb, _)| (*verb).to_owned());
-    let looks_like_host = typed.contains(['.', ':']) || typed == "localhost";
-    verb.or_else(|| looks_like_host.then(|| format!("udpchat chat {typed}")))
-}
-
-/// Other words for the verbs.
-const SYNONYMS: [(&str, &[&str]); 6] = [
-    ("recv", &["receive", "listen", "watch", "view", "play"]),
-    ("send", &["stream", "camera", "publish"]),
-    ("chat", &["call", "talk", "dial", "answer"]),
-    ("demo", &["test", "try", "loopback"]),
-    ("devices", &["cameras", "list", "ls"]),
-    ("doctor", &["check", "diagnose"]),
-];
 
 const ENVIRONMENT: &str = "\
 UDPCHAT_CODE             shared code, as an alternative to --code CODE
@@ -182,7 +147,8 @@ mod tests {
     }
 
     fn refusal(line: &str) -> String {
-        one_line(&Cli::try_parse_from(line.split(' ')).unwrap_err())
+        let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        one_line(&Cli::try_parse_from(&args).unwrap_err(), &args)
     }
 
     #[test]
