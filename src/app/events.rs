@@ -18,6 +18,9 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
         Event::Waiting { host, reason: WaitReason::Unresolved { error }, .. } => format!(
             "waiting for {host}: its address is not known: {error} (check the name, or give its address)"
         ),
+        Event::Waiting { host, reason: WaitReason::Uncallable { ip }, .. } => format!(
+            "waiting for {host}: the name resolves to {ip}, which is no machine's address (a DNS filter may block the name; give the address instead)"
+        ),
         Event::Waiting { host, reason: WaitReason::Local { fault, said }, .. } => {
             match fault.remedy() {
                 "" => format!("waiting for {host}: {said}"),
@@ -165,6 +168,8 @@ mod tests {
         assert!(line.contains("%eth0") && !line.contains("firewall"), "{line}");
         let line = waiting(WaitReason::Unresolved { error: "Name or service not known".into() });
         assert!(line.contains("Name or service not known"), "{line}");
+        let line = waiting(WaitReason::Uncallable { ip: "0.0.0.0".parse().unwrap() });
+        assert!(line.contains("desk: the name resolves to 0.0.0.0,"), "{line}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     net::{
         io::{AddrError, DEFAULT_PORT, Dscp, MAX_DSCP, Offload, scoped_ip},
         redundancy::FecMode,
-        session::MIN_MAX_DATAGRAM_LEN,
+        session::{MIN_MAX_DATAGRAM_LEN, Uncallable, uncallable},
         wire::datagram::MAX_DATAGRAM_LEN,
     },
     video::{
@@ -52,24 +52,23 @@ pub(crate) fn host_port(text: &str) -> Result<HostPort, String> {
         ));
     }
     if let Ok(ip) = scoped_ip(host) {
-        check_is_one_machine(host, ip.with_port(0).ip().to_canonical())?;
+        check_is_one_machine(host, ip.with_port(0).ip())?;
     }
     Ok(HostPort { host: host.to_owned(), port: port.unwrap_or(DEFAULT_PORT) })
 }
 
 /// Fails if the address `ip`, written as `host`, cannot belong to a single machine.
 fn check_is_one_machine(host: &str, ip: IpAddr) -> Result<(), String> {
-    if ip.is_unspecified() {
-        let loopback = if ip.is_ipv4() { "127.0.0.1" } else { "::1" };
-        return Err(format!(
-            "'{host}' is not a machine's address: give the other machine's, or {loopback} for this one"
-        ));
-    }
-    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    let kind = match (is_broadcast, ip.is_multicast()) {
-        (true, _) => "broadcast",
-        (_, true) => "multicast",
-        _ => return Ok(()),
+    let kind = match uncallable(ip) {
+        None => return Ok(()),
+        Some(Uncallable::Unspecified) => {
+            let loopback = if ip.to_canonical().is_ipv4() { "127.0.0.1" } else { "::1" };
+            return Err(format!(
+                "'{host}' is not a machine's address: give the other machine's, or {loopback} for this one"
+            ));
+        }
+        Some(Uncallable::Broadcast) => "broadcast",
+        Some(Uncallable::Multicast) => "multicast",
     };
     Err(format!("'{host}' is a {kind} address: give the address of one machine"))
 }

@@ -39,7 +39,7 @@ pub(crate) struct Sim {
     /// The index of the link from each node to each node, in row-major order.
     routes: Vec<usize>,
     /// The contents of the name service.
-    pub(crate) names: HashMap<String, SocketAddr>,
+    pub(crate) names: HashMap<String, Vec<SocketAddr>>,
     pipes: Vec<Pipe>,
     pipe_queue: BTreeMap<(Instant, u64), PipeEvent>,
     pipe_order: u64,
@@ -520,8 +520,7 @@ impl Sim {
     fn act(&mut self, node: NodeId, output: Output) {
         match output {
             Output::LookUp(lookup, host, _) => {
-                let found = self.names.get(&host).copied().ok_or_else(|| "unknown".to_owned());
-                let found = found.map(|addr| vec![addr]);
+                let found = self.names.get(&host).cloned().ok_or_else(|| "unknown".to_owned());
                 self.enqueue(PipeEvent::Found { node, lookup, found });
             }
             Output::Dial(conn, to) => {

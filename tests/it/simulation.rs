@@ -1,6 +1,9 @@
 //! Sessions between endpoints over an impaired network, in virtual time.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use udpchat::net::{
     frame::{FrameBytes, OutgoingFrame},
@@ -473,7 +476,7 @@ fn a_name_is_waited_for_and_found_again_at_another_address() {
     );
     for node in [BOB, EVE] {
         sim.start_receiver(node);
-        sim.names.insert("desk".into(), sim.addr(node));
+        sim.names.insert("desk".into(), vec![sim.addr(node)]);
         sim.run(3 * SECOND);
         assert!(sim.take_frames(node).len() > 10, "{node:?} is found");
         sim.kill(node);
@@ -501,6 +504,35 @@ fn a_name_that_is_not_known_keeps_no_other_target_waiting() {
     }
 }
 
+/// A DNS filter answers 0.0.0.0 or ::.
+#[test]
+fn a_name_that_resolves_to_no_machines_address_is_waited_for() {
+    for control in [true, false] {
+        for blocked in ["0.0.0.0:7722", "[::]:7722", "224.0.0.1:7722", "255.255.255.255:7722"] {
+            let blocked: SocketAddr = blocked.parse().expect("an address");
+            let mut sim = Sim::new(3);
+            for node in [BOB, EVE] {
+                sim.start_receiver(node);
+            }
+            sim.names.insert("desk".into(), vec![blocked]);
+            let targets = vec![named("desk"), sim.target(EVE)];
+            sim.start(ANN, sim.config(ANN, Role::Send { targets, control }));
+            sim.start_video(ANN, FRAME_LEN);
+            sim.run(5 * SECOND);
+            assert!(sim.take_frames(EVE).len() >= 140, "the other target is not held up");
+            let is_wait = |e: &Event| matches!(e, Event::Waiting { .. });
+            let said: Vec<_> = told(&mut sim, ANN).into_iter().filter(is_wait).collect();
+            let reason = WaitReason::Uncallable { ip: blocked.ip() };
+            let waiting = Event::Waiting { host: "desk".into(), port: 7722, reason };
+            assert_eq!(said, [waiting], "said once");
+
+            sim.names.insert("desk".into(), vec![blocked, sim.addr(BOB)]);
+            sim.run(3 * SECOND);
+            assert!(sim.take_frames(BOB).len() > 10, "the address that can be called is called");
+        }
+    }
+}
+
 #[test]
 fn a_bare_sender_follows_a_name_to_another_address() {
     let mut sim = Sim::new(3);
@@ -511,7 +543,7 @@ fn a_bare_sender_follows_a_name_to_another_address() {
     sim.start_video(ANN, FRAME_LEN);
     sim.run(SECOND);
     for node in [BOB, EVE] {
-        sim.names.insert("desk".into(), sim.addr(node));
+        sim.names.insert("desk".into(), vec![sim.addr(node)]);
         sim.run(2 * SECOND + 100 * MS);
         sim.take_frames(node);
         sim.run(SECOND);

@@ -4,7 +4,7 @@
 //! at another address. A name without an address is retried, like a machine that is off.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,30 @@ use super::Target;
 /// A lookup, unique within its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LookupId(pub u64);
+
+/// Why no single machine can be called at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uncallable {
+    /// 0.0.0.0 or ::.
+    Unspecified,
+    /// 255.255.255.255.
+    Broadcast,
+    /// It belongs to a group.
+    Multicast,
+}
+
+/// Why `ip` cannot be called; `None` if it can. A broadcast address of a network is known to the
+/// system only.
+pub fn uncallable(ip: IpAddr) -> Option<Uncallable> {
+    let ip = ip.to_canonical();
+    if ip.is_unspecified() {
+        return Some(Uncallable::Unspecified);
+    }
+    if matches!(ip, IpAddr::V4(ip) if ip.is_broadcast()) {
+        return Some(Uncallable::Broadcast);
+    }
+    ip.is_multicast().then_some(Uncallable::Multicast)
+}
 
 /// The currently known addresses of a target.
 #[derive(Debug)]

@@ -173,7 +173,10 @@ impl Dialling {
 
     /// When a lookup without an answer is reported, unless it has been.
     fn lookup_patience(&self) -> Option<Instant> {
-        let is_told = matches!(self.waiting_for, Some(WaitReason::Unresolved { .. }));
+        let is_told = matches!(
+            self.waiting_for,
+            Some(WaitReason::Unresolved { .. } | WaitReason::Uncallable { .. })
+        );
         Some(self.addresses.waits_since().filter(|_| !is_told)? + LOOKUP_PATIENCE)
     }
 

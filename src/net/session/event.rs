@@ -1,6 +1,9 @@
 //! Events reported to the user of an endpoint.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use crate::net::{
     clock_offset::LocalTime,
@@ -182,6 +185,11 @@ pub enum WaitReason {
         /// The system's message.
         error: String,
     },
+    /// The name resolves only to addresses at which no machine can be called.
+    Uncallable {
+        /// The first of them.
+        ip: IpAddr,
+    },
     /// The peer accepted the connection and closed it without an answer: our network must wait
     /// after a wrong code, or the peer has too many callers.
     HungUp,
@@ -200,7 +208,7 @@ impl WaitReason {
     /// How informative this failure is, among several.
     pub(super) fn weight(&self) -> u32 {
         match self {
-            Self::Unresolved { .. } => 0,
+            Self::Unresolved { .. } | Self::Uncallable { .. } => 0,
             Self::Local { fault: LocalFault::NoRoute | LocalFault::NoFamily, .. } => 1,
             Self::Local { .. } => 2,
             Self::NoAnswer => 3,

@@ -29,7 +29,7 @@ mod repairs;
 mod sender;
 mod unasked;
 
-pub use addresses::LookupId;
+pub use addresses::{LookupId, Uncallable, uncallable};
 pub use call::CallId;
 pub use counters::{CallCounters, RepairStats};
 pub use endpoint::{

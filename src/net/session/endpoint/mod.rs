@@ -22,6 +22,7 @@ use super::{
     outbound::Burst,
     sender::SenderConfig,
     unasked::Unasked,
+    uncallable,
 };
 use crate::net::{
     crypto::keys::{Identity, SharedSecret},
@@ -405,7 +406,8 @@ impl Endpoint {
         }
     }
 
-    /// The answer to [`Output::LookUp`]: addresses, or why there are none.
+    /// The answer to [`Output::LookUp`]: addresses, or why there are none. Those at which no machine
+    /// can be called are ignored.
     pub fn handle_found(
         &mut self,
         now: Instant,
@@ -416,7 +418,12 @@ impl Endpoint {
             Ok(found) if found.is_empty() => {
                 (found, Some(WaitReason::Unresolved { error: "the name has no address".into() }))
             }
-            Ok(found) => (found, None),
+            Ok(mut found) => {
+                let first = found[0].ip().to_canonical();
+                found.retain(|addr| uncallable(addr.ip()).is_none());
+                let failure = found.is_empty().then_some(WaitReason::Uncallable { ip: first });
+                (found, failure)
+            }
             Err(failure) => (Vec::new(), Some(failure)),
         };
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.addresses.is_asked(lookup)) {
