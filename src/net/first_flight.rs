@@ -7,6 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::rate::SILENCE;
+
 /// Tracks the first frames of one stream to one receiver.
 #[derive(Clone, Debug, Default)]
 pub struct FirstFlight {
@@ -73,10 +75,12 @@ impl FirstFlight {
         (received * 8.0 / time) as u64
     }
 
-    /// When [`judge`](Self::judge) returns a verdict.
+    /// When [`judge`](Self::judge) returns a verdict. Without any report nothing would end the wait
+    /// for room, so that takes no longer than the silence of a path.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let reported = self.reported.filter(|_| !self.has_room())?;
-        self.left.max(Some(reported)).map(|at| at + PATIENCE)
+        let left = self.left.filter(|_| !self.has_room())?;
+        let due = self.reported.map(|reported| reported.max(left) + PATIENCE);
+        Some(due.unwrap_or(left + SILENCE))
     }
 }
 
@@ -120,12 +124,24 @@ mod tests {
         let now = crate::clock::now();
         let mut flight = FirstFlight::default();
         flight.record_sent(now, 40_000);
-        assert_eq!(flight.poll_timeout(), None, "a blocked path is silent, not slow");
+        assert_eq!(flight.poll_timeout(), Some(now + SILENCE), "nothing is reported yet");
         assert!(!flight.handle_report(now, 1950, 20 * MS, TARGET));
         assert!(!flight.handle_report(now + 50 * MS, 3000, 50 * MS, TARGET));
         let due = flight.poll_timeout().expect("it is behind");
         assert_eq!(flight.judge(now + 50 * MS), None);
         assert_eq!(flight.judge(due), Some(Verdict::Behind(428_571)));
+    }
+
+    #[test]
+    fn a_path_without_any_report_is_not_slow() {
+        let now = crate::clock::now();
+        let mut flight = FirstFlight::default();
+        flight.record_sent(now, 20_000);
+        assert_eq!(flight.poll_timeout(), None, "another frame may begin");
+        flight.record_sent(now + 9 * MS, 20_000);
+        let due = now + 9 * MS + SILENCE;
+        assert_eq!(flight.judge(now + SILENCE), None);
+        assert_eq!(flight.judge(due), Some(Verdict::Unclear));
     }
 
     #[test]

@@ -49,6 +49,12 @@ pub struct PathMtu {
     next_id: u32,
     due: Option<Instant>,
     missing: Missing,
+    /// The sequence number of the last datagram sent.
+    last_sent: u64,
+    /// That of the last datagram sent that was longer than the length in use.
+    last_longer: Option<u64>,
+    /// The highest sequence numbers of the last reports, oldest first.
+    reported: [u64; 2],
 }
 
 /// A probe to be sent.
@@ -102,6 +108,8 @@ struct Missing {
     since: Option<Instant>,
     lost: usize,
     received: usize,
+    /// The first answer to something else since the last report.
+    answered: Option<Instant>,
 }
 
 impl PathMtu {
@@ -125,6 +133,9 @@ impl PathMtu {
             next_id: 0,
             due: None,
             missing: Missing::default(),
+            last_sent: 0,
+            last_longer: None,
+            reported: [0; 2],
         };
         mtu.reset(now);
         mtu
@@ -147,7 +158,10 @@ impl PathMtu {
 
     /// Uses datagrams of at most `len` bytes at once, and probes whether they and longer ones pass.
     fn assume(&mut self, now: Instant, len: usize) {
-        self.confirmed = len.min(self.cap);
+        let before = std::mem::replace(&mut self.confirmed, len.min(self.cap));
+        if self.confirmed < before {
+            self.last_longer = Some(self.last_sent);
+        }
         self.proof = if self.confirmed > FLOOR_LEN { Proof::Assumed } else { Proof::Proven };
         self.probe = None;
         self.missing = Missing::default();
@@ -228,8 +242,17 @@ impl PathMtu {
     }
 
     /// Records that the peer answered something of any length, so datagrams arrive there.
+    ///
+    /// Without a report meanwhile, no chunk arrives at all: all may be too long.
     pub fn handle_answer(&mut self, now: Instant) {
         self.answered = Some(now);
+        if self.missing.first_sent.is_some() {
+            let since = *self.missing.answered.get_or_insert(now);
+            if now.saturating_duration_since(since) >= UNREPORTED_TIME {
+                self.missing.answered = None;
+                self.enter_black_hole(now);
+            }
+        }
     }
 
     /// Handles a router's message that only datagrams of up to `len` bytes of UDP payload pass
@@ -272,7 +295,11 @@ impl PathMtu {
 
     /// Records that datagrams of `len` bytes were sent, the last with this sequence number.
     pub fn record_sent(&mut self, len: usize, last_sequence: u64) {
-        if self.is_full(len) {
+        self.last_sent = last_sequence;
+        if len > self.confirmed {
+            // The rest of a frame that began before the length in use was shortened.
+            self.last_longer = Some(last_sequence);
+        } else if self.is_full(len) {
             self.missing.first_sent.get_or_insert(last_sequence);
         }
     }
@@ -281,7 +308,9 @@ impl PathMtu {
     /// black hole (RFC 8899 §4.3). If a single one arrives, the others were lost for another
     /// reason.
     pub fn handle_delivery(&mut self, now: Instant, delivery: Delivery) {
-        self.handle_answer(now);
+        self.answered = Some(now);
+        self.missing.answered = None;
+        self.reported = [self.reported[1], delivery.highest_sequence];
         if self.is_full(delivery.longest) {
             return self.prove(now);
         }
@@ -294,14 +323,19 @@ impl PathMtu {
         missing.received += delivery.received;
         let lasts = now.saturating_duration_since(since) >= BLACK_HOLE_TIME;
         let is_lossy = missing.lost >= BLACK_HOLE_LOSSES && missing.received > 0;
-        if lasts && is_lossy && self.confirmed > FLOOR_LEN {
+        if lasts && is_lossy {
             self.enter_black_hole(now);
         }
     }
 
-    /// Whether full-length datagrams seem to be lost because of their length, so that their loss is
-    /// not a sign of congestion.
+    /// Whether datagrams seem to be lost because of their length, so that their loss is not a sign
+    /// of congestion.
     pub fn is_suspect(&self, now: Instant) -> bool {
+        // A loss is reported once a later datagram has arrived and the reorder grace has passed, so
+        // the report may be the next but one.
+        if self.last_longer.is_some_and(|longer| self.reported[0] <= longer) {
+            return true;
+        }
         let is_new = self.proof != Proof::Proven;
         let lasts = |since| is_new || now.saturating_duration_since(since) >= SUSPICION_TIME;
         self.proof == Proof::OnTrial
@@ -329,7 +363,7 @@ impl PathMtu {
         if passed_before > BASE_LEN {
             self.reset(now);
             self.too_long = self.too_long.min(passed_before);
-        } else if self.proof == Proof::Proven {
+        } else if self.proof == Proof::Proven && passed_before > FLOOR_LEN {
             self.assume(now, passed_before);
             self.proof = Proof::OnTrial;
         }
@@ -415,6 +449,10 @@ const SUSPICION_TIME: Duration = Duration::from_millis(50);
 /// burst of loss takes short ones too.
 const BLACK_HOLE_LOSSES: usize = 32;
 const BLACK_HOLE_TIME: Duration = Duration::from_millis(150);
+
+/// Answers to probes for this long without a report are a black hole too. Reports come every 50 ms
+/// while any chunk arrives.
+const UNREPORTED_TIME: Duration = Duration::from_millis(400);
 
 #[cfg(test)]
 mod tests {
@@ -606,6 +644,31 @@ mod tests {
         path.deliver(1, 900, 4, 20);
         assert_eq!(path.mtu.max_datagram_len(), 1200);
         assert_eq!(path.run(60_000 * MS), 1472);
+    }
+
+    #[test]
+    fn a_path_on_which_only_short_datagrams_are_answered_is_a_black_hole() {
+        let mut path = Path::new(1472);
+        path.run(60_000 * MS);
+        path.limit = 548;
+        path.mtu.record_sent(1472, 9);
+        for _ in 0..20 {
+            path.mtu.handle_answer(path.now);
+            path.run(100 * MS);
+        }
+        assert!(path.mtu.max_datagram_len() <= 548, "{:?}", path.probes);
+    }
+
+    #[test]
+    fn answers_between_reports_are_no_black_hole() {
+        let mut path = Path::new(1472);
+        path.run(60_000 * MS);
+        for _ in 0..100 {
+            path.mtu.record_sent(1472, path.sequence + 4);
+            path.mtu.handle_answer(path.now);
+            path.deliver(1, 1472, 4, 0);
+        }
+        assert_eq!(path.mtu.max_datagram_len(), 1472);
     }
 
     #[test]

@@ -207,6 +207,45 @@ fn a_narrow_link_with_a_short_queue_and_a_small_mtu_carries_pictures() {
     }
 }
 
+/// Pictures of a fixed quality reach `BOB` between 3 s and 8 s after the path takes only datagrams
+/// of `mtu` bytes, from the start or in midstream.
+fn shown_by_length(spec: &str, mtu: usize, frame_len: usize, is_midstream: bool) -> usize {
+    let mut sim = Sim::with_links(2, links(spec));
+    sim.set_mtu(ANN, BOB, if is_midstream { ETHERNET_LEN } else { mtu });
+    sim.start_receiver(BOB);
+    let role = Role::Send { targets: vec![sim.target(BOB)], control: true };
+    let config = sim.config(ANN, role);
+    sim.start(ANN, EndpointConfig { fec: FecMode::Auto, max_datagram_len: None, ..config });
+    sim.start_video(ANN, frame_len);
+    if is_midstream {
+        sim.run(5 * SECOND);
+        sim.set_mtu(ANN, BOB, mtu);
+    }
+    sim.run(3 * SECOND);
+    sim.take_frames(BOB);
+    sim.run(5 * SECOND);
+    sim.take_frames(BOB).len()
+}
+
+/// The loss of long datagrams says nothing about the rate that the path carries.
+#[test]
+fn a_wide_path_that_passes_only_short_datagrams_is_not_taken_for_a_narrow_one() {
+    let mut failed = Vec::new();
+    for spec in ["delay=1ms", "delay=2ms,jitter=5ms", "delay=20ms,jitter=20ms"] {
+        for mtu in [548, 972] {
+            for frame_len in [20_000, 50_000, 117_000] {
+                for is_midstream in [false, true] {
+                    let shown = shown_by_length(spec, mtu, frame_len, is_midstream);
+                    if shown < 147 {
+                        failed.push((spec, mtu, frame_len, is_midstream, shown));
+                    }
+                }
+            }
+        }
+    }
+    assert!(failed.is_empty(), "of 150 pictures: {failed:#?}");
+}
+
 /// The rate in bit/s at which `ANN` sends pictures of 20 KB under a maximum bitrate of `limit`.
 fn sent_within(limit: u64, control: bool, links: NetemSpec) -> f64 {
     let mut sim = Sim::with_links(2, links);
