@@ -1,8 +1,10 @@
 //! The program on two machines: network namespaces joined by a link that loses, duplicates or
 //! corrupts datagrams, or is narrow. Needs root.
 //!
-//! The rows are those of `repair.rs`, which runs them in virtual time with seeds; here they use
-//! real processes, sockets and clocks. A row takes 5 s; `UDPCHAT_ROW_SECONDS` changes that:
+//! The lossy rows are those of `repair.rs`, which runs them in virtual time with seeds and holds their
+//! exact figures. Here they use real processes, sockets and clocks. What a row loses then depends on
+//! when its threads run, so it asserts only what holds under any load, and prints its figures. A row
+//! takes 5 s; `UDPCHAT_ROW_SECONDS` changes that:
 //! `UDPCHAT_ROW_SECONDS=60 cargo test --test it namespaces:: -- --nocapture`.
 
 use std::{path::Path, time::Duration};
@@ -24,14 +26,13 @@ fn spoil(machines: &Machines, index: usize, statements: &str) {
     run(&["ip", "netns", "exec", &machines.names[index], "nft", &rules]);
 }
 
-/// A link impaired in both directions, and the bounds for a stream over it.
+/// A link impaired in both directions, and a bound for a stream over it.
 struct Row<'a> {
     name: &'a str,
     /// Statements of nftables for the input at either end.
     spoils: &'a [&'a str],
     options: &'a [&'a str],
-    /// The least ratio of complete frames.
-    shown: f64,
+    /// The bound of the row in `repair.rs`. [`LOADED_OVERHEAD`] is added to it.
     overhead: f64,
 }
 
@@ -46,21 +47,20 @@ impl Row<'_> {
         let crossing = Running::start(&machines, "7722", seconds(), &options, &[]).finish();
         eprintln!("{}", crossing.line(self.name));
         let (whole, all) = crossing.shown(0);
-        // Rounded up: in a short row, one frame may be missing.
-        let may_miss = ((1.0 - self.shown) * all).ceil();
-        assert!(all - whole <= may_miss && all > 20.0 * f64::from(seconds()), "{whole} of {all}");
+        let enough = FEWEST_FRAMES * f64::from(seconds());
+        assert!(whole >= NEARLY_ALL * all && all >= enough, "{whole} of {all}");
         let costs = crossing.overhead();
-        assert!(costs <= self.overhead, "overhead {costs}");
+        assert!(costs <= self.overhead + LOADED_OVERHEAD, "overhead {costs}");
         crossing.assert_undamaged();
         Some(crossing)
     }
 }
 
 /// Both directions lose `per_mille` of the datagrams at random.
-fn loses(per_mille: u32, options: &[&str], shown: f64, overhead: f64) {
+fn loses(per_mille: u32, options: &[&str], overhead: f64) {
     let drop = format!("meta l4proto udp numgen random mod 1000 < {per_mille} drop");
     let name = &format!("{per_mille} of 1000 lost {}", options.join(" "));
-    let row = Row { name, spoils: &[&drop], options, shown, overhead };
+    let row = Row { name, spoils: &[&drop], options, overhead };
     let Some(crossing) = row.run() else { return };
     let loss = f64::from(per_mille) / 1000.0;
     let (lost, deviation) = crossing.lost(loss);
@@ -69,39 +69,39 @@ fn loses(per_mille: u32, options: &[&str], shown: f64, overhead: f64) {
 
 #[test]
 fn a_cable_that_loses_nothing() {
-    loses(0, &[], 1.0, 0.04);
+    loses(0, &[], 0.04);
 }
 
 #[test]
 fn a_cable_that_loses_one_datagram_in_a_thousand() {
-    loses(1, &[], 0.9999, 0.06);
+    loses(1, &[], 0.06);
 }
 
 #[test]
 fn a_cable_that_loses_one_datagram_in_a_hundred() {
-    loses(10, &[], 0.9995, 0.10);
+    loses(10, &[], 0.10);
 }
 
 #[test]
 fn a_cable_that_loses_one_datagram_in_twenty() {
-    loses(50, &[], 0.999, 0.20);
+    loses(50, &[], 0.20);
 }
 
 #[test]
 fn a_cable_that_loses_one_datagram_in_ten() {
-    loses(100, &[], 0.99, 0.35);
+    loses(100, &[], 0.35);
 }
 
 #[test]
 fn a_cable_that_loses_one_datagram_in_twenty_without_a_way_back() {
-    loses(50, &["--no-control", "--fec", "25"], 0.995, 0.30);
+    loses(50, &["--no-control", "--fec", "25"], 0.30);
 }
 
 #[test]
 fn a_cable_that_loses_twenty_datagrams_at_once() {
     let burst = "meta l4proto udp numgen inc mod 1000 < 20 drop";
     let name = "bursts of 20 of 1000";
-    Row { name, spoils: &[burst], options: &[], shown: 0.995, overhead: 0.25 }.run();
+    Row { name, spoils: &[burst], options: &[], overhead: 0.25 }.run();
 }
 
 #[test]
@@ -114,7 +114,6 @@ fn a_cable_that_doubles_and_corrupts() {
         name: "1 % twice, 0.1 % corrupted",
         spoils: &[double, corrupt],
         options: &[],
-        shown: 0.9995,
         overhead: 0.10,
     };
     let Some(crossing) = row.run() else { return };
@@ -347,7 +346,11 @@ fn narrow_router(mtu: &str, is_mute: bool, options: &[&str]) {
     let crossing = Running::start(&machines, "7722", 8, options, &[]).finish();
     let (whole, all) = crossing.shown(3);
     eprintln!("{whole} of {all} frames whole through a router of {mtu}, mute: {is_mute}");
-    assert!(whole >= 60.0 && all - whole <= 0.05 * all, "{whole} of {all}");
+    let captured = |line: usize| number(&crossing.sender[line]["sender"]["captured"]);
+    let captured = captured(crossing.sender.len() - 1) - captured(3);
+    // A busy machine replaces frames that wait, but a path of any MTU is no reason to leave out more.
+    assert!(whole >= 0.5 * captured, "{whole} of {captured} captured");
+    assert!(all - whole <= 0.05 * all, "{whole} of {all}");
     crossing.assert_undamaged();
 }
 
@@ -496,6 +499,16 @@ fn is_whole_row() -> bool {
 
 /// The highest quality that `--quality auto` chooses.
 const HIGHEST_QUALITY: f64 = 80.0;
+
+/// The share of frames that is complete in every lossy row, under any load. Without repair, one
+/// datagram in a hundred takes half of the frames.
+const NEARLY_ALL: f64 = 0.9;
+
+/// Frames a second, however busy the machine is.
+const FEWEST_FRAMES: f64 = 5.0;
+
+/// Overhead for parity and answers that only a busy machine needs: late threads look like loss.
+const LOADED_OVERHEAD: f64 = 0.2;
 
 /// 720p frames of 90 to 98 chunks, in datagrams that fit Ethernet's MTU of 1500 bytes.
 const FIXED: [&str; 4] = ["--quality", "100", "--mtu", "1472"];
