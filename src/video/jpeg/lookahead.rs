@@ -9,29 +9,29 @@ pub(super) struct Lookahead<R> {
     bytes: Vec<u8>,
     /// How many of `bytes` are consumed.
     consumed: usize,
-    /// A byte string that ends the stream, besides the reader's end; empty: none.
-    mark: &'static [u8],
+    /// The byte strings that end the stream, besides the reader's end.
+    marks: &'static [&'static [u8]],
     mark_at: Option<usize>,
-    /// The end of the part that contains neither the mark nor its possible beginning.
+    /// The end of the part that contains neither a mark nor its possible beginning.
     searched: usize,
     has_ended: bool,
 }
 
 impl<R: BufRead> Lookahead<R> {
-    /// The stream also ends where `mark` begins, unless it is empty.
-    pub(super) fn new(reader: R, mark: &'static [u8]) -> Self {
+    /// The stream also ends where one of `marks` begins.
+    pub(super) fn new(reader: R, marks: &'static [&'static [u8]]) -> Self {
         Self {
             reader,
             bytes: Vec::new(),
             consumed: 0,
-            mark,
+            marks,
             mark_at: None,
             searched: 0,
             has_ended: false,
         }
     }
 
-    /// The bytes read, up to the mark or its possible beginning.
+    /// The bytes read, up to a mark or its possible beginning.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[self.consumed..][..self.searched]
     }
@@ -70,11 +70,13 @@ impl<R: BufRead> Lookahead<R> {
     fn find_mark(&mut self) {
         let unread = &self.bytes[self.consumed..];
         let new = &unread[self.searched..];
-        let found = memchr::memmem::find(new, self.mark).filter(|_| !self.mark.is_empty());
+        let found = self.marks.iter().filter_map(|mark| memchr::memmem::find(new, mark)).min();
         self.mark_at = found.map(|at| self.searched + at);
-        let beginning = (1..self.mark.len().min(new.len() + 1))
-            .rev()
-            .find(|&len| !self.has_ended && new.ends_with(&self.mark[..len]));
+        let beginning = |mark: &&[u8]| {
+            let mut lens = (1..mark.len().min(new.len() + 1)).rev();
+            lens.find(|&len| !self.has_ended && new.ends_with(&mark[..len]))
+        };
+        let beginning = self.marks.iter().filter_map(beginning).max();
         self.searched = self.mark_at.unwrap_or(unread.len() - beginning.unwrap_or(0));
     }
 
@@ -128,7 +130,7 @@ mod tests {
     fn the_stream_ends_at_the_mark_however_it_is_read() {
         for buffer in [1, 2, 3, 100] {
             let reader = BufReader::with_capacity(buffer, &b"oneMMARKtwo"[..]);
-            let mut ahead = Lookahead::new(reader, b"MARK");
+            let mut ahead = Lookahead::new(reader, &[b"TWO", b"MARK", b"two"]);
             assert_eq!(ahead.byte(3).expect("memory"), Some(b'M'));
             assert!(!ahead.reaches(5).expect("memory") && ahead.reaches(4).expect("memory"));
             assert_eq!((ahead.bytes(), ahead.is_at_mark()), (&b"oneM"[..], false));

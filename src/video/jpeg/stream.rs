@@ -54,12 +54,12 @@ pub enum StreamItem {
 impl<R: BufRead> JpegStream<R> {
     /// A stream of the bytes of `reader`.
     pub fn new(reader: R) -> Self {
-        Self::ending_at(b"", reader)
+        Self::ending_at(&[], reader)
     }
 
-    /// The same, but the stream also ends where `mark` begins. A mark must not contain `FF`.
-    pub fn ending_at(mark: &'static [u8], reader: R) -> Self {
-        let ahead = Lookahead::new(reader, mark);
+    /// The same, but the stream also ends where one of `marks` begins. A mark must not contain `FF`.
+    pub fn ending_at(marks: &'static [&'static [u8]], reader: R) -> Self {
+        let ahead = Lookahead::new(reader, marks);
         Self { ahead, told: 0, thumbnail: None, borders: Borders::default() }
     }
 
@@ -84,7 +84,7 @@ impl<R: BufRead> JpegStream<R> {
         Ok(None)
     }
 
-    /// Whether the stream has ended at the mark.
+    /// Whether the stream has ended at a mark.
     pub fn is_at_mark(&self) -> bool {
         self.ahead.is_at_mark()
     }
@@ -586,12 +586,12 @@ mod tests {
 
     #[test]
     fn a_mark_ends_the_stream_in_whatever_it_stands() {
-        let (good, mark) = (frame(48), b"YUV4MPEG2 ");
+        let (good, mark) = (frame(48), &b"YUV4MPEG2 "[..]);
         let scan_data = Header::parse(&good).expect("ours").scan_data;
         for cut in 0..=good.len() {
             let bytes = [&good[..], &good[..cut], mark, &good].concat();
             let reader = BufReader::with_capacity(99, &bytes[..]);
-            let mut stream = JpegStream::ending_at(mark, reader);
+            let mut stream = JpegStream::ending_at(&[b"YUV4MPEG2 "], reader);
             let items: Vec<_> =
                 std::iter::from_fn(|| stream.next_item().expect("memory")).collect();
             let expected = match cut {

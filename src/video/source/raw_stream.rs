@@ -2,10 +2,12 @@
 //! several programs write to one pipe.
 //!
 //! Truncated or damaged data is dropped, counted, and logged at most once a second. The search for
-//! the next JPEG or YUV4MPEG2 header continues from there, so that no complete picture is lost.
+//! the next JPEG or YUV4MPEG2 header continues from there, so that no complete picture is lost. Where
+//! foreign data stands between two pictures of a YUV4MPEG2 stream, its next `FRAME` line is searched
+//! for too.
 
 use std::{
-    io,
+    io::{self, BufRead},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,7 +17,7 @@ use std::{
 use super::{
     Complaints, SourceError,
     unread::Unread,
-    y4m::{self, HEADER_START, Y4mError, Y4mReader},
+    y4m::{self, FRAME_STARTS, HEADER_START, Y4mError, Y4mReader},
 };
 use crate::video::{
     image::Image,
@@ -27,6 +29,8 @@ pub(super) struct RawStream {
     name: String,
     /// The current format; `None` after the end.
     format: Option<Format>,
+    /// The YUV4MPEG2 stream that may continue behind foreign data.
+    suspended: Option<Suspended>,
     /// Whether a picture has been read.
     has_begun: bool,
     damaged: Arc<AtomicU64>,
@@ -47,6 +51,12 @@ pub(super) enum RawPicture {
 enum Format {
     Jpegs(Box<JpegStream<Unread>>),
     Y4m(Box<Y4mReader>),
+}
+
+struct Suspended {
+    header: y4m::Header,
+    /// How many more `FRAME` lines are tried.
+    tries: u8,
 }
 
 enum Complaint {
@@ -90,6 +100,7 @@ impl RawStream {
         Self {
             name: name.to_owned(),
             format: Some(search(reader)),
+            suspended: None,
             has_begun: false,
             damaged,
             complaint: None,
@@ -99,7 +110,7 @@ impl RawStream {
 
     /// Continues with another reader.
     pub(super) fn restart(&mut self, reader: Unread) {
-        self.format = Some(search(reader));
+        (self.format, self.suspended) = (Some(search(reader)), None);
     }
 
     /// The next picture, or `None` at the end.
@@ -149,6 +160,7 @@ impl RawStream {
         while let Some(item) = stream.next_item()? {
             match usable(item) {
                 Ok(jpeg) => {
+                    self.suspended = None;
                     return Ok((Some(RawPicture::Jpeg(jpeg)), Some(Format::Jpegs(stream))));
                 }
                 Err(complaint) => self.drop_jpeg(complaint),
@@ -159,6 +171,10 @@ impl RawStream {
         }
         let (front, mut reader) = stream.into_parts();
         reader.unread(&front);
+        if !front.starts_with(HEADER_START) {
+            return Ok((None, Some(self.resume(reader)?)));
+        }
+        self.suspended = None;
         let format = match y4m::Header::read(&mut reader) {
             Ok(header) => {
                 if self.has_begun {
@@ -178,6 +194,31 @@ impl RawStream {
         Ok((None, Some(format)))
     }
 
+    /// Continues the suspended YUV4MPEG2 stream at a `FRAME` line, or searches on behind it.
+    fn resume(&mut self, mut reader: Unread) -> Result<Format, RawError> {
+        if let Some(Suspended { header, tries }) = self.suspended.take() {
+            let mut pictures = Y4mReader::new(header, reader);
+            match pictures.is_at_picture() {
+                Ok(true) => return Ok(Format::Y4m(Box::new(pictures))),
+                Ok(false) => {}
+                Err(Y4mError::Read(error)) => return Err(error.into()),
+                Err(error) => self.drop_image(error),
+            }
+            (reader, _) = pictures.into_parts();
+            let tries = tries - 1;
+            self.suspended = (tries > 0).then_some(Suspended { header, tries });
+        }
+        reader.consume(1);
+        Ok(self.search_on(reader, 0))
+    }
+
+    /// Searches for a JPEG, a header, or the next picture of a suspended stream. The first
+    /// `damaged_len` bytes are known to be damaged.
+    fn search_on(&self, reader: Unread, damaged_len: usize) -> Format {
+        let marks: &[_] = if self.suspended.is_some() { &RESUMING } else { &[HEADER_START] };
+        Format::Jpegs(Box::new(JpegStream::ending_at(marks, reader).told(damaged_len)))
+    }
+
     fn next_image(&mut self, mut reader: Box<Y4mReader>) -> Result<Step, RawError> {
         match reader.next_image() {
             Ok(Some(image)) => {
@@ -193,16 +234,16 @@ impl RawStream {
                 self.drop_image(error);
                 return Ok((None, Some(Format::Y4m(reader))));
             }
-            Err(error) => self.drop_image(error),
+            Err(error) => {
+                let (header, tries) = (reader.header, MAX_TRIES);
+                let continues = matches!(error, Y4mError::Damaged);
+                self.suspended = continues.then_some(Suspended { header, tries });
+                self.drop_image(error);
+            }
         }
         let (reader, damaged_len) = reader.into_parts();
-        let stream = JpegStream::ending_at(HEADER_START, reader).told(damaged_len);
-        Ok((None, Some(Format::Jpegs(Box::new(stream)))))
+        Ok((None, Some(self.search_on(reader, damaged_len))))
     }
-}
-
-fn search(reader: Unread) -> Format {
-    Format::Jpegs(Box::new(JpegStream::ending_at(HEADER_START, reader)))
 }
 
 /// A frame that any decoder accepts, or why the item is not usable.
@@ -216,6 +257,16 @@ fn usable(item: StreamItem) -> Result<Vec<u8>, String> {
         StreamItem::Damaged(error) => Err(error.to_string()),
         StreamItem::Truncated(len) => Err(format!("it ended {len} bytes into a JPEG")),
     }
+}
+
+/// What ends the search while a stream is suspended.
+const RESUMING: [&[u8]; 3] = [HEADER_START, FRAME_STARTS[0], FRAME_STARTS[1]];
+
+/// Each try reads up to a picture, so that the time for a text full of `FRAME` lines is bounded.
+const MAX_TRIES: u8 = 16;
+
+fn search(reader: Unread) -> Format {
+    Format::Jpegs(Box::new(JpegStream::ending_at(&[HEADER_START], reader)))
 }
 
 #[cfg(test)]
@@ -338,6 +389,69 @@ mod tests {
             1 => junk.prop_map(Piece::Other),
             2 => other.prop_map(|bytes| Piece::Other(bytes.to_vec())),
         ]
+    }
+
+    /// The lumas of the pictures, and how many were dropped.
+    fn lumas(bytes: &[u8]) -> (Vec<u8>, u64) {
+        let read = [1 << 16, 7].map(|buffer| read(bytes, buffer));
+        assert!(read[0] == read[1], "whole or in pieces");
+        let [(pictures, dropped), _] = read;
+        let lumas = pictures.into_iter().map(|picture| match picture {
+            Whole::Image(_, luma) => luma,
+            Whole::Jpeg(_) => panic!("no JPEG is there"),
+        });
+        (lumas.collect(), dropped)
+    }
+
+    fn picture(luma: u8) -> Vec<u8> {
+        [&b"FRAME\n"[..], &[luma; 48 * 32]].concat()
+    }
+
+    #[test]
+    fn junk_between_two_pictures_costs_neither() {
+        let header = y4m(48, 0, 0);
+        for junk in [
+            &b"junk"[..],
+            b"a line of a log\n",
+            b"END OF FRAME\n",
+            b"FRAME 7 is done\n",
+            b"FRAMES\nFRAME",
+            &[7; 3 * 48 * 32],
+            &b"-FRAME\n".repeat(usize::from(MAX_TRIES - 1)),
+        ] {
+            let gaps = [&header[..], &picture(1), junk, &picture(2), junk, &picture(3)].concat();
+            assert_eq!(
+                lumas(&gaps),
+                (vec![1, 2, 3], 2),
+                "{}",
+                junk[..20.min(junk.len())].escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn a_picture_that_has_lost_bytes_does_not_take_the_next_one_along() {
+        let header = y4m(48, 0, 0);
+        let cut = &picture(2)[..1000];
+        let bytes = [&header[..], &picture(1), cut, &picture(3), &picture(4), &picture(5)].concat();
+        assert_eq!(lumas(&bytes), (vec![1, 3, 4, 5], 1));
+    }
+
+    /// Pixels that look like the line before a picture.
+    #[test]
+    fn pixels_do_not_mislead_the_search_for_the_next_picture() {
+        let header = y4m(48, 0, 0);
+        let mut odd = picture(2);
+        odd[600..606].copy_from_slice(b"FRAME\n");
+        let bytes = [&header[..], &picture(1), b"junk", &odd, &odd, &picture(3)].concat();
+        assert_eq!(lumas(&bytes), (vec![1, 2, 2, 3], 1));
+    }
+
+    #[test]
+    fn a_text_full_of_frames_is_read_in_linear_time() {
+        let text = b"FRAME\n".repeat(1 << 20);
+        let bytes = [&y4m(48, 1, 1)[..], b"junk\n", &text, &y4m(48, 2, 1)].concat();
+        assert_eq!(lumas(&bytes).0.last(), Some(&2));
     }
 
     proptest! {

@@ -79,7 +79,7 @@ fn image_format(first: &[u8]) -> Option<&'static str> {
 /// data before its first JPEG, or YUV4MPEG2 after it, as no photograph does.
 fn what_jpegs_are(mut file: File, first: &[u8]) -> io::Result<Content> {
     file.rewind()?;
-    let mut stream = JpegStream::ending_at(HEADER_START, BufReader::new(file));
+    let mut stream = JpegStream::ending_at(&[HEADER_START], BufReader::new(file));
     let mut test = FilmTest::default();
     let (mut is_film, mut has_foreign) = (false, false);
     for nth in 0..MOST_JPEGS_READ {

@@ -52,11 +52,36 @@ impl Y4mReader {
                 self.header = Header::read(&mut self.reader)?;
                 continue;
             }
-            return match line.strip_prefix(b"FRAME") {
-                Some([b'\n', ..] | [b' ', .., b'\n']) => self.read_image().map(Some),
-                _ => Err(self.what_is_no_frame(&line)),
-            };
+            if is_frame(&line) {
+                return self.read_image().map(Some);
+            }
+            return Err(self.what_is_no_frame(&line));
         }
+    }
+
+    /// Whether a picture comes next, at what may be its `FRAME` line after damage. Waits for all of
+    /// it.
+    ///
+    /// The line may be text between two pictures, or pixels. If there is another one before the
+    /// picture would end, it is the picture's line only if the picture is followed well.
+    pub(super) fn is_at_picture(&mut self) -> Result<bool, Y4mError> {
+        let line = read_line(&mut self.reader)?;
+        self.reader.unread(&line);
+        if !is_frame(&line) {
+            return Ok(false);
+        }
+        let Header { size, format, .. } = self.header;
+        let len = line.len() + format.data_len(size.width, size.height);
+        let picture = self.peek(len as u64)?;
+        let pixels = &picture[line.len()..];
+        if picture.len() < len || memchr::memmem::find(pixels, HEADER_START).is_some() {
+            return Ok(false);
+        }
+        if frame_in(pixels).is_none() {
+            return Ok(true);
+        }
+        let followed = self.peek(len as u64 + 5)?;
+        Ok(may_follow(&followed[len..]))
     }
 
     /// Whether a JPEG comes next: no line begins with its first byte.
@@ -125,6 +150,13 @@ impl Y4mReader {
             self.reader.unread(&data[at..]);
             return Err(Y4mError::BrokenOff);
         }
+        if let Some(at) = frame_in(&data)
+            && !self.is_followed_well()?
+        {
+            // Bytes are lost, and the next picture has begun.
+            self.give_back(&data[at..]);
+            return Err(Y4mError::Damaged);
+        }
         if data.len() < len {
             return Err(Y4mError::Truncated);
         }
@@ -139,10 +171,27 @@ impl Y4mReader {
 
     /// Whether the next bytes are valid after a complete picture. Waits for them.
     fn is_followed_well(&mut self) -> Result<bool, Y4mError> {
-        let next = self.peek(5)?;
-        let may_follow = [&b"FRAME"[..], &HEADER_START[..5], &JPEG_START[..2]];
-        Ok(next.is_empty() || may_follow.iter().any(|start| next.starts_with(start)))
+        self.peek(5).map(|next| may_follow(&next))
     }
+}
+
+/// Whether these five bytes, or none at the end, are valid after a complete picture.
+fn may_follow(next: &[u8]) -> bool {
+    let starts = [&b"FRAME"[..], &HEADER_START[..5], &JPEG_START[..2]];
+    next.is_empty() || starts.iter().any(|start| next.starts_with(start))
+}
+
+/// Whether the line is the one before a picture. Its parameters are `I` (interlacing) and `X`
+/// (comments).
+fn is_frame(line: &[u8]) -> bool {
+    let fields = line.strip_prefix(b"FRAME").and_then(|rest| rest.strip_suffix(b"\n"));
+    let mut fields = fields.into_iter().flat_map(|fields| fields.split(|&byte| byte == b' '));
+    fields.next() == Some(b"") && fields.all(|field| matches!(field, [] | [b'I' | b'X', ..]))
+}
+
+/// Where a line that may be the one before a picture begins.
+fn frame_in(data: &[u8]) -> Option<usize> {
+    FRAME_STARTS.iter().filter_map(|start| memchr::memmem::find(data, start)).min()
 }
 
 /// Where a JPEG begins, or may begin, in a picture's data, and whether its whole header is there.
@@ -312,6 +361,9 @@ pub(super) const HEADER_MAGIC: &[u8] = b"YUV4MPEG2";
 
 /// The same with the following space, which binary data is unlikely to contain by accident.
 pub(super) const HEADER_START: &[u8] = b"YUV4MPEG2 ";
+
+/// The first bytes of the line before a picture, without and with parameters.
+pub(super) const FRAME_STARTS: [&[u8]; 2] = [b"FRAME\n", b"FRAME "];
 
 /// The first bytes of a JPEG: the start marker, and the first byte of another marker.
 const JPEG_START: &[u8] = &[0xFF, 0xD8, 0xFF];
