@@ -310,7 +310,14 @@ impl View {
         }
         let mut quit = self.check_recording(messages)?;
         let Some(screen) = &mut self.screen else { return Ok(quit) };
-        for action in screen.pump() {
+        let actions = match screen.pump() {
+            Ok(actions) => actions,
+            Err(error) => {
+                self.keep_screen(Err(error));
+                return Ok(quit);
+            }
+        };
+        for action in actions {
             match action {
                 Action::Quit => quit = true,
                 Action::Saved(path) => messages.say(&format!("saved {}", path.display())),

@@ -49,6 +49,11 @@ impl Display {
         Self { server, name: format!(":{}", number.trim()) }
     }
 
+    fn stop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+
     fn program(&self, args: &[&str], folder: &std::path::Path) -> Program {
         let mut command = command(args);
         command.env("DISPLAY", &self.name).current_dir(folder);
@@ -171,8 +176,7 @@ fn mirrored(image: &Image) -> Image {
 
 impl Drop for Display {
     fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        self.stop();
     }
 }
 
@@ -258,6 +262,38 @@ fn a_display_that_is_not_there_is_said_and_done_without() {
     receiver.wait_for("listening on port ");
     receiver.interrupt();
     receiver.finish().expect_success();
+}
+
+/// The toolkit ends the whole process if it notices first, which happens only while it paints. The
+/// display therefore goes while the program stands still between two pictures.
+#[test]
+fn a_display_that_goes_ends_neither_the_stream_nor_the_recording_nor_the_call() {
+    let _alone = alone();
+    let (mut display, folder) = (Display::start(), tempfile::tempdir().expect("a folder"));
+    let film = folder.path().join("film.mjpeg").display().to_string();
+    let args = ["chat", "--bind", "127.0.0.1:0", "--source", "pattern", "--size", "64x48"];
+    let ann =
+        display.program(&[&args[..], &["--fps", "5", "--output", &film]].concat(), folder.path());
+    let to = format!("127.0.0.1:{}", ann.port());
+    let source = ["--source", "pattern", "--size", "64x48", "--fps", "5"];
+    let bob = Program::start(&[&["chat", &to, "--show", "none"], &source[..]].concat());
+    ann.wait_for("streams 64x48");
+    let peer = display.window("udpchat");
+    display.number_after(&peer, display.number(&peer));
+    display.stop();
+    ann.wait_for("the window is gone: ");
+    let recorded = || std::fs::metadata(&film).expect("recorded").len();
+    let before = recorded();
+    wait_for("more of the recording", || (recorded() > before).then_some(()));
+    bob.interrupt();
+    bob.finish().expect_success();
+    ann.wait_for("has left");
+    ann.interrupt();
+    let outcome = ann.finish();
+    outcome.expect_success();
+    let said = &outcome.stderr;
+    assert_eq!(said.matches("the window is gone").count(), 1, "{said}");
+    assert!(said.contains("\nrecorded "), "{said}");
 }
 
 #[test]

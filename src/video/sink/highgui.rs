@@ -2,6 +2,10 @@
 //!
 //! Must be used on the main thread only. highgui reports keys, but not in which window they were
 //! pressed.
+//!
+//! highgui's toolkit ends the whole process when it finds its connection to the display broken.
+//! Each use therefore looks at a connection of our own first, and none follows its end. A display
+//! that goes while the toolkit paints still ends the process.
 
 use std::{
     borrow::Borrow,
@@ -54,6 +58,7 @@ impl Screen {
         if self.frozen {
             return Ok(());
         }
+        self.check_display()?;
         let statistics = self.statistics;
         let Some(window) = self.window(role) else { return Ok(()) };
         window.show(image, over, statistics).map_err(toolkit)
@@ -61,6 +66,7 @@ impl Screen {
 
     /// Shows a card with these lines instead of a picture. Does nothing if they are already shown.
     pub fn notice(&mut self, role: Role, lines: &[String]) -> Result<(), WindowError> {
+        self.check_display()?;
         let Some(window) = self.window(role) else { return Ok(()) };
         window.notice(lines).map_err(toolkit)
     }
@@ -69,17 +75,23 @@ impl Screen {
     ///
     /// Waits at most 1 ms. The toolkit also paints here, which takes some milliseconds without a
     /// graphics card.
-    pub fn pump(&mut self) -> Vec<Action> {
+    pub fn pump(&mut self) -> Result<Vec<Action>, WindowError> {
+        self.check_display()?;
         let polled = highgui::poll_key().ok().filter(|&key| key != NO_KEY);
         let polled = polled.map(|key| (key & 0xFF) as u8);
         let mut actions: Vec<_> = self.saves.1.try_iter().collect();
         for key in self.keys.take(clock::now(), polled) {
             actions.extend(self.act_on(key));
         }
+        self.check_display()?;
         if self.windows.iter_mut().any(Window::was_closed) {
             actions.push(Action::Quit);
         }
-        actions
+        Ok(actions)
+    }
+
+    fn check_display(&mut self) -> Result<(), WindowError> {
+        self.keys.display_loss().map_or(Ok(()), |why| Err(WindowError::DisplayGone(why)))
     }
 
     fn act_on(&mut self, key: u8) -> Option<Action> {
@@ -132,8 +144,10 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // At the end of the program, a failure does not matter.
-        let _ = highgui::destroy_all_windows();
+        if self.check_display().is_ok() {
+            // At the end of the program, a failure does not matter.
+            let _ = highgui::destroy_all_windows();
+        }
     }
 }
 

@@ -2,13 +2,16 @@
 //!
 //! Several clients may select the key presses of a window (X protocol, `ChangeWindowAttributes`),
 //! and each receives all of them.
+//!
+//! This connection also tells that the display is gone, before the toolkit notices and ends the
+//! whole process.
 
 use std::time::{Duration, Instant};
 
 use log::debug;
 use x11rb::{
     connection::Connection,
-    errors::ReplyError,
+    errors::{ConnectionError, ReplyError},
     protocol::{
         Event,
         xproto::{
@@ -26,7 +29,13 @@ pub(super) struct KeyWatch {
     /// `None`: there is no X display, or the connection is lost.
     display: Option<Display>,
     windows: Vec<Window>,
+    /// Whether any of the windows has been found, and the display is therefore theirs.
+    is_proven: bool,
     search_at: Option<Instant>,
+    /// The keys read, but not taken.
+    keys: Vec<u8>,
+    /// Why the connection to the display of our windows is lost.
+    loss: Option<ConnectionError>,
 }
 
 #[derive(Debug)]
@@ -47,30 +56,54 @@ struct Keyboard {
 impl KeyWatch {
     pub(super) fn new(titles: Vec<String>) -> Self {
         let display = Display::open().inspect_err(|error| debug!("keys are only polled: {error}"));
-        Self { titles, display: display.ok(), windows: Vec::new(), search_at: None }
+        Self {
+            titles,
+            display: display.ok(),
+            windows: Vec::new(),
+            is_proven: false,
+            search_at: None,
+            keys: Vec::new(),
+            loss: None,
+        }
+    }
+
+    /// Why the display of our windows is gone, if it is.
+    pub(super) fn loss(&mut self) -> Option<&ConnectionError> {
+        self.read();
+        self.loss.as_ref()
     }
 
     /// The keys since the last call; `None` if the display does not report them.
     pub(super) fn take(&mut self, now: Instant) -> Option<Vec<u8>> {
-        let result = self.try_take(now);
-        if let Some(Err(error)) = &result {
-            debug!("keys are only polled from now on: {error}");
-            self.display = None;
-        }
-        result?.ok()
-    }
-
-    fn try_take(&mut self, now: Instant) -> Option<Result<Vec<u8>, ReplyError>> {
-        let display = self.display.as_mut()?;
-        let is_due = self.search_at.is_none_or(|at| at <= now);
-        if self.windows.len() < self.titles.len() && is_due {
+        if self.search_at.is_none_or(|at| at <= now) && self.windows.len() < self.titles.len() {
             self.search_at = Some(now + SEARCH_INTERVAL);
-            match display.select_keys(&self.titles) {
-                Ok(found) => self.windows = found,
-                Err(error) => return Some(Err(error)),
+            let found = self.display.as_ref()?.select_keys(&self.titles);
+            match found {
+                Ok(found) => {
+                    self.is_proven |= !found.is_empty();
+                    self.windows = found;
+                }
+                Err(error) => self.give_up(error),
             }
         }
-        Some(display.take_keys(&mut self.windows))
+        self.read();
+        self.display.as_ref()?;
+        Some(std::mem::take(&mut self.keys))
+    }
+
+    fn read(&mut self) {
+        let Some(display) = &mut self.display else { return };
+        if let Err(error) = display.read_keys(&mut self.windows, &mut self.keys) {
+            self.give_up(error);
+        }
+    }
+
+    fn give_up(&mut self, error: ReplyError) {
+        debug!("keys are only polled from now on: {error}");
+        self.display = None;
+        if let ReplyError::ConnectionError(error) = error {
+            self.loss = Some(error).filter(|_| self.is_proven);
+        }
     }
 }
 
@@ -123,9 +156,12 @@ impl Display {
         Ok(owner == Some(std::process::id()) && has_title)
     }
 
-    /// The keys pressed since the last call. Removes destroyed windows from the list.
-    fn take_keys(&mut self, windows: &mut Vec<Window>) -> Result<Vec<u8>, ReplyError> {
-        let mut keys = Vec::new();
+    /// Adds the keys pressed since the last call. Removes destroyed windows from the list.
+    fn read_keys(
+        &mut self,
+        windows: &mut Vec<Window>,
+        keys: &mut Vec<u8>,
+    ) -> Result<(), ReplyError> {
         while let Some(event) = self.connection.poll_for_event()? {
             match event {
                 Event::KeyPress(press) => keys.extend(self.keyboard.ascii(&press)),
@@ -134,7 +170,7 @@ impl Display {
                 _ => {}
             }
         }
-        Ok(keys)
+        Ok(())
     }
 }
 

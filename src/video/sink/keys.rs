@@ -27,6 +27,18 @@ impl Keys {
         }
     }
 
+    /// Why the display of the windows is gone, if it is.
+    #[cfg(target_os = "linux")]
+    pub(super) fn display_loss(&mut self) -> Option<String> {
+        self.watch.loss().map(ToString::to_string)
+    }
+
+    /// Not known here.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn display_loss(&mut self) -> Option<String> {
+        None
+    }
+
     /// The keys since the last call, in order, as ASCII. `polled` is the key from highgui.
     #[cfg(target_os = "linux")]
     pub(super) fn take(&mut self, now: Instant, polled: Option<u8>) -> Vec<u8> {

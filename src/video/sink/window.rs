@@ -52,6 +52,9 @@ pub enum WindowError {
     /// There is no display.
     #[error("{0}")]
     NoDisplay(String),
+    /// The display has closed its connections.
+    #[error("the window is gone: the display does not answer any more ({0})")]
+    DisplayGone(String),
     /// The toolkit failed.
     #[error("cannot show a window: {0}")]
     Toolkit(String),
@@ -83,7 +86,7 @@ impl Screen {
         match *self {}
     }
 
-    pub fn pump(&mut self) -> Vec<Action> {
+    pub fn pump(&mut self) -> Result<Vec<Action>, WindowError> {
         match *self {}
     }
 }
