@@ -15,7 +15,7 @@ use crate::{
     cli::args::DoctorArgs,
     clock,
     net::{
-        io::{RECEIVE_BUFFER_WANTED, SocketOptions, UdpSocket},
+        io::{RECEIVE_BUFFER_WANTED, SocketOptions, UdpSocket, least_mtu},
         session::MIN_MAX_DATAGRAM_LEN,
     },
     video::{
@@ -189,7 +189,13 @@ fn mtu() -> Finding {
         let mtu: u32 = fs::read_to_string(e.path().join("mtu")).ok()?.trim().parse().ok()?;
         (up && name != "lo").then_some((mtu, name))
     });
+    let needed = least_mtu((Ipv4Addr::LOCALHOST, 0).into());
     match smallest.min() {
+        Some((mtu, name)) if (mtu as usize) < needed => Finding::worth(
+            "mtu",
+            format!("{name} takes only {mtu} bytes, and udpchat needs {needed}"),
+            format!("sudo ip link set {name} mtu 1500"),
+        ),
         Some((mtu, name)) if mtu < 1280 => Finding::worth(
             "mtu",
             format!("{name} takes only {mtu} bytes"),

@@ -1,8 +1,8 @@
 //! Describes network events to people.
 
 use crate::net::{
-    io::{shown, shown_ip},
-    session::{EndReason, Event, GiveUpReason, Peer, WaitReason},
+    io::{least_mtu, shown, shown_ip},
+    session::{EndReason, Event, GiveUpReason, MIN_MAX_DATAGRAM_LEN, Peer, WaitReason},
     wire::control::{CloseReason, Purpose, RejectReason, StreamParams},
 };
 
@@ -67,6 +67,11 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
             "{} is connected, but no datagram has come for 2 s: UDP is probably blocked; let UDP port {} through the firewall",
             who(peer),
             listening.unwrap_or(peer.addr.port()),
+        ),
+        Event::PathTooNarrow { peer } => format!(
+            "datagrams of {MIN_MAX_DATAGRAM_LEN} bytes do not reach {}, and shorter ones do: an interface on the way probably has an MTU below {}, the least that udpchat needs; raise it",
+            who(peer),
+            least_mtu(peer.addr),
         ),
         Event::UdpUnblocked { peer } => format!("datagrams come from {} now", who(peer)),
         Event::PicturesTooSlow { peer, takes } => format!(

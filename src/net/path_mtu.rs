@@ -14,13 +14,15 @@
 //!  │ │       └─────────────────────────────────────────────────┘
 //!  │ └─ acked
 //!  └──► 508, then search from there: 1200 is not acked, or reported too long
+//!       └──► 200, likewise
 //! ```
 //!
 //! 1200 bytes pass every path that carries IPv6 (RFC 8200 §5) and nearly every other, so they are
 //! used before they are confirmed. A tunnel within a tunnel may carry less. If the first probe is
 //! not acknowledged, the length in use is probed itself. If that fails too, datagrams of 508 bytes,
-//! which pass wherever IPv4 does, are used until longer ones are acknowledged. Failed probes prove
-//! nothing about their length while nothing else arrives either.
+//! which nearly every path with IPv4 carries, are used until longer ones are acknowledged. If even
+//! they fail while something else is answered, 200 bytes are used, the least with which the protocol
+//! works. Failed probes prove nothing about their length while nothing else arrives either.
 
 use std::time::{Duration, Instant};
 
@@ -49,6 +51,8 @@ pub struct PathMtu {
     next_id: u32,
     due: Option<Instant>,
     missing: Missing,
+    /// Whether not even the shortest datagrams pass.
+    is_too_narrow: bool,
     /// The sequence number of the last datagram sent.
     last_sent: u64,
     /// That of the last datagram sent that was longer than the length in use.
@@ -133,6 +137,7 @@ impl PathMtu {
             next_id: 0,
             due: None,
             missing: Missing::default(),
+            is_too_narrow: false,
             last_sent: 0,
             last_longer: None,
             reported: [0; 2],
@@ -162,14 +167,16 @@ impl PathMtu {
         if self.confirmed < before {
             self.last_longer = Some(self.last_sent);
         }
-        self.proof = if self.confirmed > FLOOR_LEN { Proof::Assumed } else { Proof::Proven };
+        self.proof = Proof::Assumed;
         self.probe = None;
         self.missing = Missing::default();
         self.settled_until = None;
         self.due = Some(if self.probes { now } else { now + RAISE_TIMER });
-        if self.cap <= FLOOR_LEN {
-            self.due = None;
-        }
+    }
+
+    /// Whether not even datagrams of [`LEAST_LEN`] bytes seem to pass, though shorter ones do.
+    pub fn is_too_narrow(&self) -> bool {
+        self.is_too_narrow
     }
 
     /// The maximum length of datagrams to send now, in bytes of UDP payload.
@@ -218,8 +225,15 @@ impl PathMtu {
             }
             Proof::Proven | Proof::OnTrial => {}
         }
-        if failed.len <= self.confirmed && self.proof == Proof::OnTrial {
+        if failed.len > self.confirmed || self.proof != Proof::OnTrial {
+            return;
+        }
+        if self.confirmed > FLOOR_LEN {
             self.assume(now, FLOOR_LEN);
+        } else if is_answered && self.confirmed > LEAST_LEN {
+            self.assume(now, LEAST_LEN);
+        } else if is_answered {
+            self.is_too_narrow = true;
         }
     }
 
@@ -236,6 +250,7 @@ impl PathMtu {
         if self.probe.take_if(|p| is_of(p)).is_some() {
             self.confirmed = self.confirmed.max(datagram_len);
             self.proof = Proof::Proven;
+            self.is_too_narrow = false;
             self.missing = Missing::default();
             self.due = Some(now);
         }
@@ -261,7 +276,7 @@ impl PathMtu {
     /// it is more, it is probed in turn.
     pub fn handle_too_big(&mut self, now: Instant, len: usize) {
         let is_deaf = self.deaf_until.is_some_and(|until| now < until);
-        if len < FLOOR_LEN || len >= self.too_long || is_deaf {
+        if len < LEAST_LEN || len >= self.too_long || is_deaf {
             return;
         }
         self.hints[0] = Some(len);
@@ -275,14 +290,15 @@ impl PathMtu {
     /// Handles the refusal of this host to send a datagram of `len` bytes, which is certain. `fits`
     /// is the interface's limit, if known. Returns false if there is nothing shorter to send.
     pub fn handle_refused(&mut self, now: Instant, len: usize, fits: Option<usize>) -> bool {
-        if len <= FLOOR_LEN {
+        if len <= LEAST_LEN || fits.is_some_and(|fits| fits < LEAST_LEN) {
             return false;
         }
         self.too_long = self.too_long.min(len);
         self.probe.take_if(|p| p.len >= len);
-        let fits = fits.filter(|fits| (FLOOR_LEN..len).contains(fits));
+        let fits = fits.filter(|fits| (LEAST_LEN..len).contains(fits));
         if len <= self.confirmed {
-            let shorter = if len > BASE_LEN { BASE_LEN } else { FLOOR_LEN };
+            let shorter = [BASE_LEN, FLOOR_LEN].into_iter().find(|&shorter| shorter < len);
+            let shorter = shorter.unwrap_or(LEAST_LEN);
             self.assume(now, fits.unwrap_or(shorter));
         } else if self.probe.is_none() && self.probes {
             self.due = Some(now);
@@ -351,6 +367,7 @@ impl PathMtu {
     /// Handles the arrival of a datagram of the length in use.
     fn prove(&mut self, now: Instant) {
         self.missing = Missing::default();
+        self.is_too_narrow = false;
         if self.proof == Proof::OnTrial {
             self.probe = None;
             self.due = Some(now);
@@ -413,8 +430,13 @@ impl PathMtu {
 /// Bytes of UDP payload that are assumed to pass any path (`BASE_PLPMTU`).
 pub const BASE_LEN: usize = 1200;
 
-/// The length that every IPv4 host accepts (RFC 1122: 576, less headers).
+/// The length that every IPv4 host accepts (RFC 1122: 576, less headers). Hardly any path carries
+/// less, so without an answer to anything it is not doubted.
 pub const FLOOR_LEN: usize = 508;
+
+/// The shortest maximum datagram length, in bytes of UDP payload. A frame of 8 MiB in shorter ones
+/// has too many chunks, and the headers take a quarter of this already. Reports take 100 bytes.
+pub const LEAST_LEN: usize = 200;
 
 /// MTUs of 576 and 1000 bytes, less the headers of IPv4 and UDP.
 const SHORT_USUAL: [usize; 2] = [548, 972];
@@ -555,7 +577,7 @@ mod tests {
     fn the_peers_limit_caps_it() {
         let now = crate::clock::now();
         for (limit, first) in
-            [(508, None), (1200, Some(1200)), (1400, Some(1400)), (4000, Some(1452))]
+            [(508, Some(508)), (1200, Some(1200)), (1400, Some(1400)), (4000, Some(1452))]
         {
             let mut mtu = PathMtu::new(now, true, limit);
             assert_eq!(mtu.max_datagram_len(), limit.min(1200));
@@ -600,7 +622,7 @@ mod tests {
         let mut path = Path::new(1472);
         path.run(60_000 * MS);
         let probes = path.probes.len();
-        for nonsense in [0, 68, 507, 1488, 9000, 65_535] {
+        for nonsense in [0, 68, 199, 1488, 9000, 65_535] {
             path.mtu.handle_too_big(path.now, nonsense);
             assert_eq!(path.run(MS), 1472, "{nonsense}");
         }
@@ -752,6 +774,36 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_carries_less_than_any_usual_one_is_known_within_three_seconds() {
+        for limit in [507, 400, 260, LEAST_LEN] {
+            let mut path = Path::new(limit);
+            assert!(path.run(3000 * MS) <= limit, "{limit}: {:?}", path.probes);
+            let found = path.run(60_000 * MS);
+            assert!(limit - found < GRANULARITY, "{found} of {limit}: {:?}", path.probes);
+            assert!(!path.mtu.is_too_narrow());
+        }
+    }
+
+    #[test]
+    fn a_path_that_carries_too_little_is_known_until_it_widens() {
+        let mut path = Path::new(LEAST_LEN - 1);
+        let mut answered = || {
+            path.mtu.handle_answer(path.now);
+            path.run(100 * MS);
+            path.mtu.is_too_narrow()
+        };
+        assert!(!(0..25).any(|_| answered()), "not before all lengths have failed");
+        assert!((0..25).any(|_| answered()));
+        path.limit = 400;
+        path.run(1000 * MS);
+        assert!(!path.mtu.is_too_narrow());
+        let mut path = Path::new(LEAST_LEN - 1);
+        path.is_cut = true;
+        path.run(60_000 * MS);
+        assert!(!path.mtu.is_too_narrow(), "nothing is answered");
+    }
+
+    #[test]
     fn a_path_that_narrows_below_the_base_is_noticed() {
         let mut path = Path::new(1200);
         path.run(60_000 * MS);
@@ -798,7 +850,8 @@ mod tests {
         assert!(path.mtu.handle_refused(path.now, 1200, None));
         assert_eq!(path.mtu.max_datagram_len(), FLOOR_LEN);
         assert!(972 - path.run(60_000 * MS) < GRANULARITY);
-        assert!(!path.mtu.handle_refused(path.now, FLOOR_LEN, None), "there is nothing shorter");
+        assert!(!path.mtu.handle_refused(path.now, LEAST_LEN, None), "there is nothing shorter");
+        assert!(!path.mtu.handle_refused(path.now, 1200, Some(LEAST_LEN - 1)));
     }
 
     #[test]

@@ -322,7 +322,7 @@ fn narrow_interfaces(mtu: &str, options: &[&str]) {
 
 #[test]
 fn an_interface_that_takes_less_than_the_base_is_heard() {
-    for mtu in ["1200", "1000", "576"] {
+    for mtu in ["1200", "1000", "576", "300", "228"] {
         narrow_interfaces(mtu, &["--quality", "80"]);
     }
 }
@@ -330,6 +330,30 @@ fn an_interface_that_takes_less_than_the_base_is_heard() {
 #[test]
 fn an_interface_that_takes_less_than_the_base_is_heard_without_a_control_channel() {
     narrow_interfaces("1000", &["--quality", "80", "--no-control"]);
+}
+
+/// Below the least MTU of IPv4 with TCP the call does not even connect.
+#[test]
+fn an_interface_that_takes_too_little_is_named_once() {
+    let _alone = alone();
+    let Some(machines) = Machines::new("nft") else { return };
+    for mtu in ["227", "68"] {
+        for index in [0, 1] {
+            let link = format!("v{index}");
+            run(&["ip", "-n", &machines.names[index], "link", "set", &link, "mtu", mtu]);
+        }
+        for options in [&[][..], &["--no-control"]] {
+            let args = ["send", "--to", machines.addresses[1], "--source", "pattern"];
+            let sender = start(&machines, 0, &[&args[..], options].concat());
+            let said = sender.wait_for("has an MTU of");
+            assert!(said.contains(&format!("MTU of {mtu} bytes, and udpchat needs 228")), "{said}");
+            std::thread::park_timeout(Duration::from_secs(2));
+            let told = sender.said().iter().filter(|line| line.contains("MTU")).count();
+            sender.interrupt();
+            sender.finish().expect_success();
+            assert_eq!(told, 1, "at {mtu} with {options:?}");
+        }
+    }
 }
 
 /// Streams through a router whose next link has this MTU. If `is_mute`, its ICMP is dropped.

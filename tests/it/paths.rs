@@ -1,6 +1,9 @@
 //! Path MTU discovery and migration of a session, in virtual time.
 
-use udpchat::net::{netem::NetemSpec, session::Role};
+use udpchat::net::{
+    netem::NetemSpec,
+    session::{Event, MIN_MAX_DATAGRAM_LEN, Role},
+};
 
 use crate::sim::{MS, NodeId, SECOND, Sim};
 
@@ -51,6 +54,41 @@ fn pictures_pass_a_way_that_carries_less_than_the_base() {
         let frames = sim.take_frames(BOB).len();
         assert!(frames >= 295, "{frames} of 300 at {mtu} bytes");
     }
+}
+
+#[test]
+fn pictures_pass_a_way_that_carries_the_least_that_the_protocol_needs() {
+    for mtu in [507, 400, 260, MIN_MAX_DATAGRAM_LEN] {
+        let mut sim = probing("delay=5ms,loss=1%", mtu);
+        sim.start_video(ANN, FRAME_LEN);
+        sim.run(4 * SECOND);
+        sim.take_frames(BOB);
+        sim.run(10 * SECOND);
+        let found = datagram_len(&sim).expect("it sends");
+        assert!(found <= mtu, "{found} bytes, and {mtu} pass");
+        let frames = sim.take_frames(BOB).len();
+        assert!(frames >= 290, "{frames} of 300 at {mtu} bytes");
+        assert_eq!(too_narrow(&mut sim), 0, "at {mtu} bytes");
+    }
+}
+
+#[test]
+fn a_way_that_carries_too_little_is_reported_once() {
+    let mut sim = probing("delay=5ms", MIN_MAX_DATAGRAM_LEN - 1);
+    sim.start_video(ANN, FRAME_LEN);
+    sim.run(30 * SECOND);
+    assert_eq!((too_narrow(&mut sim), sim.take_frames(BOB).len()), (1, 0));
+    sim.set_mtu(ANN, BOB, 1472);
+    sim.run(2 * SECOND);
+    sim.take_frames(BOB);
+    sim.run(SECOND);
+    assert!(sim.take_frames(BOB).len() >= 29, "it is used as soon as it widens");
+}
+
+/// How often Ann was told that the path is too narrow.
+fn too_narrow(sim: &mut Sim) -> usize {
+    let events = sim.take_events(ANN);
+    events.iter().filter(|(_, event)| matches!(event, Event::PathTooNarrow { .. })).count()
 }
 
 #[test]

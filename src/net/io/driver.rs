@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
@@ -22,8 +22,8 @@ use super::{
     options::SocketOptions,
     resolver::Resolver,
     timer::Timer,
-    udp::{UdpSocket, interface_len, plain},
-    zone::shown,
+    udp::{UdpSocket, header_len, interface_len, least_mtu, plain},
+    zone::{shown, shown_ip},
 };
 use crate::{
     clock,
@@ -32,7 +32,10 @@ use crate::{
         fec,
         netem::{Netem, NetemSpec},
         route::Route,
-        session::{Delivered, Endpoint, EndpointConfig, Event, Output, Transmit, WaitReason},
+        session::{
+            Delivered, Endpoint, EndpointConfig, Event, MIN_MAX_DATAGRAM_LEN, Output, Transmit,
+            WaitReason,
+        },
         wire::control::CloseReason,
     },
 };
@@ -79,6 +82,8 @@ pub struct Driver {
     /// Whether that was reported; reset once all waiting connections are accepted.
     exhaustion_told: bool,
     last_warning: Option<Instant>,
+    /// The peers last warned about, newest first: the interface to them takes too little.
+    told_narrow: Vec<IpAddr>,
     published: Option<Instant>,
     unpublished: bool,
     drops_read: Option<Instant>,
@@ -151,6 +156,7 @@ impl Driver {
             accept_after: None,
             exhaustion_told: false,
             last_warning: None,
+            told_narrow: Vec::new(),
             published: None,
             unpublished: false,
             drops_read: None,
@@ -433,6 +439,8 @@ impl Driver {
             match output {
                 Output::LookUp(id, host, port) => self.resolver.look_up(id, host, port),
                 Output::Dial(conn, to) => {
+                    // TCP may not even connect, and its errors do not tell why.
+                    self.tell_narrow(to, interface_len(to));
                     if let Err(error) = self.connections.dial(self.poll.registry(), conn, to) {
                         debug!("cannot dial {to}: {error}");
                         not_dialled(&mut self.endpoint, clock::now(), conn, to, &error);
@@ -495,7 +503,9 @@ impl Driver {
     fn heed(&mut self, to: SocketAddr, len: usize, error: &io::Error) {
         if quinn_udp::is_msg_size_err(error) {
             let fits = interface_len(to);
-            if !self.endpoint.handle_refused(clock::now(), to, len, fits) {
+            if !self.endpoint.handle_refused(clock::now(), to, len, fits)
+                && !self.tell_narrow(to, fits)
+            {
                 let fits = fits.map_or_else(String::new, |fits| format!(", which takes {fits}"));
                 self.warn(&format!(
                     "datagrams of {len} bytes to {} are longer than the interface takes{fits}: lower --mtu, or leave it out",
@@ -514,6 +524,24 @@ impl Driver {
             let remedy = if remedy.is_empty() { String::new() } else { format!(" ({remedy})") };
             self.warn(&format!("sending to {} failed: {error}{remedy}", shown(to)));
         }
+    }
+
+    /// Warns once a peer if its interface takes only `fits` bytes of UDP payload, too few for the
+    /// protocol. Returns whether it does.
+    fn tell_narrow(&mut self, to: SocketAddr, fits: Option<usize>) -> bool {
+        let Some(fits) = fits.filter(|&fits| fits < MIN_MAX_DATAGRAM_LEN) else { return false };
+        if !self.told_narrow.contains(&to.ip()) {
+            self.told_narrow.truncate(MOST_TOLD - 1);
+            self.told_narrow.insert(0, to.ip());
+            let mtu = fits + header_len(to);
+            warn!(
+                "the interface to {} has an MTU of {mtu} bytes, and udpchat needs {}: raise it (`ip route get {}` names it; `ip link set NAME mtu 1500`)",
+                shown(to),
+                least_mtu(to),
+                shown_ip(to)
+            );
+        }
+        true
     }
 
     /// Logs at most one warning a second, since send errors are frequent.
@@ -552,6 +580,9 @@ impl Drop for Driver {
         self.shared.received.close();
     }
 }
+
+/// Peers of which it is remembered that the interface to them takes too little.
+const MOST_TOLD: usize = 16;
 
 /// Whether the system or this process lacks a file descriptor or memory for a connection.
 fn is_exhaustion(error: &io::Error) -> bool {

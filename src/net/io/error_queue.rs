@@ -41,7 +41,7 @@ mod linux {
     };
 
     use super::{Fate, Word};
-    use crate::net::io::udp::{IPV4_UDP_HEADERS, IPV6_UDP_HEADERS, plain};
+    use crate::net::io::udp::{header_len, plain};
 
     /// Enables the error queue. From then on, each report also makes one later call on the socket
     /// fail.
@@ -84,7 +84,7 @@ mod linux {
         }
         match error.ee_errno as i32 {
             libc::EMSGSIZE => {
-                let headers = if to.is_ipv4() { IPV4_UDP_HEADERS } else { IPV6_UDP_HEADERS };
+                let headers = header_len(to);
                 Some(Fate::TooBig((error.ee_info as usize).checked_sub(headers)?))
             }
             errno @ (libc::EHOSTUNREACH | libc::ECONNREFUSED) => {

@@ -28,6 +28,7 @@ pub use machine::shared_epoch;
 pub use options::{Dscp, MAX_DSCP, Offload, SocketOptions};
 pub use udp::{
     BufferSizes, RECEIVE_BUFFER_WANTED, SEND_BUFFER_WANTED, SendCounters, SendError, UdpSocket,
+    least_mtu,
 };
 pub use zone::{AddrError, ScopedIp, interface_of, scoped_ip, shown, shown_ip};
 

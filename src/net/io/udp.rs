@@ -19,7 +19,10 @@ use super::{
     options::{Offload, SocketOptions},
     zone::lacks_zone,
 };
-use crate::net::route::{LocalIp, Route};
+use crate::net::{
+    route::{LocalIp, Route},
+    session::MIN_MAX_DATAGRAM_LEN,
+};
 
 /// A non-blocking UDP socket that sends and receives in batches where the system can.
 #[derive(Debug)]
@@ -356,12 +359,8 @@ pub(super) fn interface_len(to: SocketAddr) -> Option<usize> {
     let socket = std::net::UdpSocket::bind((any, 0)).ok()?;
     // This only looks up the route and sends nothing.
     socket.connect(to).ok()?;
-    let (mtu, headers) = if to.is_ipv4() {
-        (ip_mtu(&socket).ok()?, IPV4_UDP_HEADERS)
-    } else {
-        (ipv6_mtu(&socket).ok()?, IPV6_UDP_HEADERS)
-    };
-    (mtu as usize).checked_sub(headers)
+    let mtu = if to.is_ipv4() { ip_mtu(&socket).ok()? } else { ipv6_mtu(&socket).ok()? };
+    (mtu as usize).checked_sub(header_len(to))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -385,11 +384,20 @@ fn mapped(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The lengths of the IP and UDP headers, in bytes.
-#[cfg(target_os = "linux")]
-pub(super) const IPV4_UDP_HEADERS: usize = 20 + 8;
-#[cfg(target_os = "linux")]
-pub(super) const IPV6_UDP_HEADERS: usize = 40 + 8;
+/// The length of the IP and UDP headers of a datagram to `to`, in bytes.
+pub(super) fn header_len(to: SocketAddr) -> usize {
+    if plain(to).is_ipv4() { IPV4_UDP_HEADERS } else { IPV6_UDP_HEADERS }
+}
+
+/// The smallest MTU with which the protocol works towards `to`, in bytes. IPv6 has a higher one of
+/// its own (RFC 8200).
+pub fn least_mtu(to: SocketAddr) -> usize {
+    let least = MIN_MAX_DATAGRAM_LEN + header_len(to);
+    if plain(to).is_ipv4() { least } else { least.max(1280) }
+}
+
+const IPV4_UDP_HEADERS: usize = 20 + 8;
+const IPV6_UDP_HEADERS: usize = 40 + 8;
 
 /// The requested receive buffer, in bytes: thirty 720p frames, so that a receiver that is not
 /// scheduled for a while loses nothing. Linux also counts its overhead, about as much again.

@@ -71,6 +71,8 @@ pub(super) struct Call {
     last_datagram: Option<Instant>,
     /// When the last datagram arrived before UDP was found to be blocked.
     udp_blocked_since: Option<Instant>,
+    /// Whether it was reported that the path passes too little.
+    is_narrow_told: bool,
     /// When a picture was last too large for the path.
     last_too_slow: Option<Instant>,
     ending: Option<(Instant, EndReason)>,
@@ -135,6 +137,7 @@ impl Call {
             began: now,
             last_datagram: None,
             udp_blocked_since: None,
+            is_narrow_told: false,
             last_too_slow: None,
             ending: None,
             texts: Budget::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
@@ -447,6 +450,7 @@ impl Call {
         }
         events.extend(self.tell_stream(now));
         events.extend(self.judge_udp());
+        events.extend(self.judge_mtu());
         events.extend(self.judge_speed(now));
         (self.silent_at()? <= now).then_some(EndReason::Silent)
     }
@@ -668,6 +672,15 @@ impl Call {
     fn poll_probe(&mut self, now: Instant, buf: &mut [u8]) -> Option<Burst> {
         let probe = self.prober.as_mut()?.poll_probe(now)?;
         Some(self.outbound.emit(Kind::Probe, PROBE_LEN, buf, |body| probe.emit(body)))
+    }
+
+    /// Reports once that the path passes only datagrams that are too short.
+    fn judge_mtu(&mut self) -> Option<Event> {
+        if self.is_narrow_told || !self.path.as_ref()?.is_too_narrow() {
+            return None;
+        }
+        self.is_narrow_told = true;
+        Some(Event::PathTooNarrow { peer: self.peer.clone() })
     }
 
     /// Detects blocked UDP. Both sides probe once a second, so silence over UDP while the control

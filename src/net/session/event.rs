@@ -118,6 +118,12 @@ pub enum Event {
         /// The peer.
         peer: Peer,
     },
+    /// Datagrams of the least length that the protocol needs do not reach the peer, and shorter ones
+    /// do. Reported once a session.
+    PathTooNarrow {
+        /// The peer.
+        peer: Peer,
+    },
     /// Datagrams arrive again after `UdpBlocked`.
     UdpUnblocked {
         /// The peer.

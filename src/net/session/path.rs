@@ -89,6 +89,11 @@ impl Path {
         Some(moved)
     }
 
+    /// Whether the path seems to pass only datagrams that are too short for the protocol.
+    pub(super) fn is_too_narrow(&self) -> bool {
+        self.mtu.as_ref().is_some_and(PathMtu::is_too_narrow)
+    }
+
     /// Handles the peer's path MTU probe, which came in a datagram of `len` bytes.
     pub(super) fn handle_probe(&mut self, probe: PathProbe, len: usize) {
         self.ack = Some(PathProbeAck { id: probe.id, datagram_len: len as u16 });

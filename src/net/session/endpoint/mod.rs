@@ -27,7 +27,7 @@ use super::{
 use crate::net::{
     crypto::keys::{Identity, SharedSecret},
     frame::{FrameBeginning, OutgoingFrame, SessionId, TornFrame},
-    path_mtu::{BASE_LEN, FLOOR_LEN},
+    path_mtu::{BASE_LEN, FLOOR_LEN, LEAST_LEN},
     quality::PictureBitrates,
     redundancy::FecMode,
     route::{LocalIp, Route},
@@ -774,14 +774,14 @@ impl Endpoint {
     /// How we send to a peer that gives feedback and takes datagrams of up to `peer` bytes.
     fn sending(&self, peer: u16) -> SenderConfig {
         let unheard = self.sending_unheard();
-        let limit = unheard.max_datagram_len.min(peer.into()).max(MIN_MAX_DATAGRAM_LEN);
+        let limit = unheard.max_datagram_len.min(accepted_len(peer));
         SenderConfig { max_datagram_len: limit, has_feedback: true, form: Form::Sealed, ..unheard }
     }
 
     /// The upper limit of path MTU probing to such a peer, unless the datagram length is
     /// configured.
     fn probed_len(&self, peer: u16) -> Option<usize> {
-        self.config.max_datagram_len.is_none().then_some(peer.into())
+        self.config.max_datagram_len.is_none().then_some(accepted_len(peer))
     }
 
     /// How we send to a peer that gives no feedback.
@@ -836,8 +836,14 @@ fn ended(call: &Call, reason: EndReason) -> Event {
 /// those of a new sender.
 const ENDED_REMEMBERED: usize = 8;
 
-/// The smallest maximum datagram length that a peer may ask for, in bytes of UDP payload.
-pub const MIN_MAX_DATAGRAM_LEN: usize = FLOOR_LEN;
+/// The maximum datagram length of a peer that asks for `peer`, in bytes of UDP payload. Fewer than
+/// [`FLOOR_LEN`] would only cost us more datagrams.
+fn accepted_len(peer: u16) -> usize {
+    FLOOR_LEN.max(peer.into())
+}
+
+/// The smallest maximum datagram length, in bytes of UDP payload.
+pub const MIN_MAX_DATAGRAM_LEN: usize = LEAST_LEN;
 
 #[cfg(test)]
 mod tests;
