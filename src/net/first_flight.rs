@@ -7,8 +7,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::rate::SILENCE;
-
 /// Tracks the first frames of one stream to one receiver.
 #[derive(Clone, Debug, Default)]
 pub struct FirstFlight {
@@ -76,11 +74,11 @@ impl FirstFlight {
     }
 
     /// When [`judge`](Self::judge) returns a verdict. Without any report nothing would end the wait
-    /// for room, so that takes no longer than the silence of a path.
+    /// for room, so it ends after [`UNREPORTED_TIME`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let left = self.left.filter(|_| !self.has_room())?;
         let due = self.reported.map(|reported| reported.max(left) + PATIENCE);
-        Some(due.unwrap_or(left + SILENCE))
+        Some(due.unwrap_or(left + UNREPORTED_TIME))
     }
 }
 
@@ -90,6 +88,9 @@ const MOST_UNREPORTED: usize = 32_000;
 
 /// Assumed length of the first datagram, in bytes of UDP payload.
 const FIRST_DATAGRAM: usize = 1200;
+
+/// Without a report for this long after the first flight, nothing is known of the path. Six reports.
+const UNREPORTED_TIME: Duration = Duration::from_millis(300);
 
 /// How long to wait for another report. Reports come every 50 ms while anything arrives.
 const PATIENCE: Duration = Duration::from_millis(120);
@@ -124,7 +125,7 @@ mod tests {
         let now = crate::clock::now();
         let mut flight = FirstFlight::default();
         flight.record_sent(now, 40_000);
-        assert_eq!(flight.poll_timeout(), Some(now + SILENCE), "nothing is reported yet");
+        assert_eq!(flight.poll_timeout(), Some(now + UNREPORTED_TIME), "nothing is reported yet");
         assert!(!flight.handle_report(now, 1950, 20 * MS, TARGET));
         assert!(!flight.handle_report(now + 50 * MS, 3000, 50 * MS, TARGET));
         let due = flight.poll_timeout().expect("it is behind");
@@ -139,8 +140,8 @@ mod tests {
         flight.record_sent(now, 20_000);
         assert_eq!(flight.poll_timeout(), None, "another frame may begin");
         flight.record_sent(now + 9 * MS, 20_000);
-        let due = now + 9 * MS + SILENCE;
-        assert_eq!(flight.judge(now + SILENCE), None);
+        let due = now + 9 * MS + UNREPORTED_TIME;
+        assert_eq!(flight.judge(now + UNREPORTED_TIME), None);
         assert_eq!(flight.judge(due), Some(Verdict::Unclear));
     }
 
