@@ -701,7 +701,7 @@ const START_ALARM: f64 = 1.5;
 /// make at most a tenth of difference. At three frames a second they make more, and with a tenth a
 /// target of 220 kbit/s, of which 183 were sent, stayed there for good.
 const FREE_UNSENT: f64 = 1.5;
-const DOUBTFUL_UNSENT: f64 = 1.25;
+const DOUBTFUL_UNSENT: f64 = 1.35;
 const NEAR_UNSENT: f64 = 1.1;
 
 /// Up to this multiple of the minimum target, growth does not depend on what arrives.
