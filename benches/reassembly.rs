@@ -21,8 +21,10 @@ use udpchat::{
     clock,
     net::{
         frame::{FrameBytes, FrameId},
-        packetizer::{Next, Packetizer},
-        reassembler::Reassembler,
+        framing::{
+            packetizer::{Next, Packetizer},
+            reassembler::Reassembler,
+        },
         session::DEFAULT_REASSEMBLY_DEADLINE,
         time::MediaTime,
         wire::{

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use crate::{
     cli::Quality,
     net::{
-        quality::{EncodingPlan, FrameSkip, PictureBitrates, QualityControl, QualityLimits},
+        congestion::bitrates::PictureBitrates,
+        quality::{EncodingPlan, FrameSkip, QualityControl, QualityLimits},
         wire::control::StreamParams,
     },
 };

@@ -207,7 +207,7 @@ const SIGNIFICANT_DIGITS: u8 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{clock_offset::LocalTime, time::MediaTime};
+    use crate::net::{path::clock_offset::LocalTime, time::MediaTime};
 
     const MS: Duration = Duration::from_millis(1);
 

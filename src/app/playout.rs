@@ -13,8 +13,8 @@ use std::{
 };
 
 use crate::net::{
-    recent::Recent,
     session::{CallId, Delivered},
+    windowed_max::Recent,
 };
 
 /// Holds frames until they are due. Of several due frames, the newest wins.

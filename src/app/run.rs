@@ -19,7 +19,7 @@ use crate::{
     net::{
         io::{Driver, DriverConfig, Handle, Listen, NetStats, SocketOptions, shared_epoch},
         netem::NetemSpec,
-        redundancy::FecMode,
+        recovery::parity_control::FecMode,
         session::{DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, Role},
         wire::control::{CloseReason, StreamParams},
     },

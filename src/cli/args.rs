@@ -9,7 +9,7 @@ use crate::{
     net::{
         io::{Dscp, Offload},
         netem::NetemSpec,
-        redundancy::FecMode,
+        recovery::parity_control::FecMode,
     },
     video::{image::Size, jpeg::Strips, sink::OutputSpec, source::SourceSpec},
 };

@@ -10,7 +10,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use crate::{
     net::{
         io::{AddrError, DEFAULT_PORT, Dscp, MAX_DSCP, Offload, scoped_ip},
-        redundancy::FecMode,
+        recovery::parity_control::FecMode,
         session::{MIN_MAX_DATAGRAM_LEN, Uncallable, uncallable},
         wire::datagram::MAX_DATAGRAM_LEN,
     },

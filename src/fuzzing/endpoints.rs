@@ -14,7 +14,7 @@ use crate::{
     net::{
         crypto::keys::{Identity, PublicKey, SharedSecret},
         frame::OutgoingFrame,
-        redundancy::FecMode,
+        recovery::parity_control::FecMode,
         session::{
             Admission, AskId, Bare, ConnId, Endpoint, EndpointConfig, Event, Output, Role, Target,
             Verdict,

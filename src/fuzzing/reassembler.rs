@@ -7,10 +7,12 @@ use arbitrary::{Result, Unstructured};
 use crate::{
     clock,
     net::{
-        fec::ParityEncoder,
         frame::{FrameBytes, FrameId, MAX_FRAME_LEN, ReceivedFrame},
-        packetizer::{Next, Packetizer},
-        reassembler::{Reassembler, ReassemblyCounters},
+        framing::{
+            fec::ParityEncoder,
+            packetizer::{Next, Packetizer},
+            reassembler::{Reassembler, ReassemblyCounters},
+        },
         time::MediaTime,
         wire::{
             checksum::{Hashed, Joiner},

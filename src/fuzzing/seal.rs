@@ -7,7 +7,7 @@ use arbitrary::{Result, Unstructured};
 use crate::net::{
     crypto::seal::{MediaSecrets, Opener, Sealer},
     frame::SessionId,
-    sequence::{Arrival, SequenceTracker, WINDOW},
+    path::replay_window::{Arrival, SequenceTracker, WINDOW},
     wire::{
         control::{Cipher, SecretPart},
         datagram::{Direction, Form, Kind, Prelude},

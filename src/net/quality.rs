@@ -34,18 +34,6 @@ pub struct EncodingPlan {
     pub size_divisor: u32,
 }
 
-/// Bitrates of the encoded pictures, without parity and headers, in bits per second; `None` is
-/// unlimited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PictureBitrates {
-    /// What every receiver's path carries, as far as is known.
-    pub path: Option<u64>,
-    /// The same over the paths that have been overrun: anything beyond it is lost.
-    pub bound: Option<u64>,
-    /// The configured limit per receiver, whatever its path carries.
-    pub limit: Option<u64>,
-}
-
 /// Chooses how frames are encoded.
 #[derive(Clone, Debug)]
 pub struct QualityControl {
@@ -166,19 +154,6 @@ impl QualityControl {
             size_divisor,
         });
         plans.into_iter().find(|&plan| load(plan) <= target * share(plan.quality))
-    }
-}
-
-impl PictureBitrates {
-    /// The smaller of each bitrate.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
-        Self {
-            path: least(self.path, other.path),
-            bound: least(self.bound, other.bound),
-            limit: least(self.limit, other.limit),
-        }
     }
 }
 

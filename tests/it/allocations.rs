@@ -7,7 +7,7 @@ use udpchat::{
     net::{
         frame::OutgoingFrame,
         io::UdpSocket,
-        redundancy::FecMode,
+        recovery::parity_control::FecMode,
         route::{LocalIp, Route},
         session::{Endpoint, EndpointConfig, Role, Target},
     },

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use udpchat::net::{
-    pacer::Pacer,
+    congestion::{
+        pacer::Pacer,
+        rate::{Feedback, RateController, RateLimits},
+    },
     quality::{EncodingPlan, QualityControl, QualityLimits},
-    rate::{Feedback, RateController, RateLimits},
 };
 
 const MS: Duration = Duration::from_millis(1);

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use udpchat::net::{
     netem::NetemSpec,
     quality::QualityLimits,
-    redundancy::FecMode,
+    recovery::parity_control::FecMode,
     session::{EndpointConfig, Event, Role},
 };
 
-use crate::repair::{ANN, AutoCamera, BOB, captured, delay, links, percentile};
-use crate::sim::{SECOND, Sim};
+use crate::{
+    repair::{ANN, AutoCamera, BOB, captured, delay, links, percentile},
+    sim::{SECOND, Sim},
+};
 
 /// The program's limits; `app::fitting` gives the reasons.
 const LIMITS: QualityLimits =

@@ -17,12 +17,14 @@ use rand_pcg::Pcg64Mcg;
 use udpchat::net::{
     netem::NetemSpec,
     quality::{EncodingPlan, QualityControl, QualityLimits},
-    redundancy::FecMode,
+    recovery::parity_control::FecMode,
     session::{Delivered, EndpointConfig, Role},
 };
 
-use crate::congestion::{CODEC, QUALITY, jpeg_len};
-use crate::sim::{Camera, FRAME_INTERVAL, MS, NodeId, SECOND, Sim, number_of};
+use crate::{
+    congestion::{CODEC, QUALITY, jpeg_len},
+    sim::{Camera, FRAME_INTERVAL, MS, NodeId, SECOND, Sim, number_of},
+};
 
 pub(crate) const ANN: NodeId = NodeId(0);
 pub(crate) const BOB: NodeId = NodeId(1);

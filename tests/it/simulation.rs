@@ -8,7 +8,7 @@ use std::{
 use udpchat::net::{
     frame::{FrameBytes, OutgoingFrame},
     netem::NetemSpec,
-    redundancy::FecMode,
+    recovery::parity_control::FecMode,
     session::{
         Admission, AskId, CallCounters, EndReason, Endpoint, EndpointConfig, Event, GiveUpReason,
         LocalFault, Output, Role, Target, Verdict, WaitReason,

@@ -8,8 +8,8 @@ use udpchat::net::{
         keys::SharedSecret,
         seal::{MediaSecrets, Sealer},
     },
-    fec::{Blocks, ParityEncoder},
     frame::{FrameId, SessionId},
+    framing::fec::{Blocks, ParityEncoder},
     time::MediaTime,
     wire::{
         checksum::{Hashed, Joiner},

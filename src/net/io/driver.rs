@@ -29,7 +29,7 @@ use crate::{
     clock,
     latest::Latest,
     net::{
-        fec,
+        framing::fec,
         netem::{Netem, NetemSpec},
         route::Route,
         session::{

@@ -16,9 +16,9 @@ use super::{BufferSizes, KernelDrops, SendCounters, arriving::Arriving};
 use crate::{
     latest::Latest,
     net::{
+        congestion::bitrates::PictureBitrates,
         frame::{OutgoingFrame, TornFrame},
         netem::NetemCounters,
-        quality::PictureBitrates,
         session::{AskId, CallCounters, CallId, Delivered, Event, StrayCounters, Verdict},
         wire::{
             control::{CloseReason, StreamParams},

@@ -10,7 +10,6 @@ use rand_pcg::Pcg64Mcg;
 
 use super::{
     Delivered, EndReason, Event, Peer,
-    budget::Budget,
     control::{ControlChannel, Heard},
     counters::{CallCounters, RepairStats},
     outbound::{Burst, Outbound},
@@ -20,12 +19,13 @@ use super::{
     sender::{Sender, SenderConfig},
 };
 use crate::net::{
+    congestion::bitrates::PictureBitrates,
     crypto::seal::Opener,
     frame::{FrameBeginning, OutgoingFrame, ReceivedFrame, SessionId, TornFrame},
-    quality::PictureBitrates,
+    path::replay_window::{Arrival, SequenceTracker},
     route::Route,
-    sequence::{Arrival, SequenceTracker},
     time::MediaClock,
+    token_bucket::Budget,
     wire::{
         control::{CloseReason, Message, StreamParams},
         datagram::{Body, Direction, Kind, Prelude},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::net::reassembler::ReassemblyCounters;
+use crate::net::framing::reassembler::ReassemblyCounters;
 
 /// Counters and measurements of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

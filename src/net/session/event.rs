@@ -6,9 +6,9 @@ use std::{
 };
 
 use crate::net::{
-    clock_offset::LocalTime,
     crypto::keys::PublicKey,
     frame::{ReceivedFrame, SessionId},
+    path::clock_offset::LocalTime,
     session::CallId,
     time::MediaTime,
     wire::{

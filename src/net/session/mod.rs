@@ -14,20 +14,19 @@
 //!   is `None` or later than the last `now`.
 
 mod addresses;
-mod budget;
 mod call;
 mod control;
 mod counters;
-mod dialling;
+mod dial;
 mod endpoint;
 mod event;
+mod one_way;
 mod outbound;
 mod path;
 mod prober;
 mod receiver;
 mod repairs;
 mod sender;
-mod unasked;
 
 pub use addresses::{LookupId, Uncallable, uncallable};
 pub use call::CallId;

@@ -6,8 +6,10 @@ use rand::Rng;
 
 use super::outbound::{Burst, Outbound};
 use crate::net::{
-    path_mtu::{Delivery, PathMtu},
-    path_validation::PathValidation,
+    path::{
+        mtu::{Delivery, PathMtu},
+        validation::PathValidation,
+    },
     route::Route,
     wire::{
         datagram::Kind,

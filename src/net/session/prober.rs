@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::net::{
-    clock_offset::{ClockOffset, LocalTime},
-    probed_queue::ProbedQueue,
+    congestion::queue_delay::ProbedQueue,
+    path::clock_offset::{ClockOffset, LocalTime},
     time::MediaTime,
     wire::{
         control::Epoch,

@@ -7,13 +7,15 @@ use std::{
 };
 
 use crate::net::{
-    feedback::{Counts, Feedback},
+    congestion::feedback::{Counts, Feedback},
     frame::{FrameBeginning, ReceivedFrame, TornFrame},
-    gaps::GapTracker,
-    reassembler::{Reassembler, ReassemblyCounters},
-    recent::Recent,
-    repair::{PathState, RepairCounters, RepairPlanner},
-    sequence::SequenceTracker,
+    framing::reassembler::{Reassembler, ReassemblyCounters},
+    path::replay_window::SequenceTracker,
+    recovery::{
+        loss_bursts::GapTracker,
+        nack_scheduler::{PathState, RepairCounters, RepairPlanner},
+    },
+    windowed_max::Recent,
     wire::{
         datagram::Body,
         nack::Nack,

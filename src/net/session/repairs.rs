@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::outbound::{Batch, Burst, Outbound};
 use crate::net::{
-    fec::ParityEncoder,
     frame::OutgoingFrame,
-    packetizer::Packetizer,
-    repair_store::{AnswerCounters, RepairStore, SentFrame},
+    framing::{fec::ParityEncoder, packetizer::Packetizer},
+    recovery::retransmit_buffer::{AnswerCounters, RepairStore, SentFrame},
     wire::{checksum::Hashed, datagram::Kind, nack::Nack},
 };
 

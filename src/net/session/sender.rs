@@ -7,15 +7,21 @@ use super::{
     repairs::Repairs,
 };
 use crate::net::{
-    first_flight::{FirstFlight, Verdict},
+    congestion::{
+        bitrates::PictureBitrates,
+        pacer::{Allowance, Pacer, SendBudget},
+        rate::{Feedback, RateController, RateLimits, RateState},
+        startup_probe::{FirstFlight, Verdict},
+    },
     frame::{FrameId, OutgoingFrame, Progress},
-    pacer::{Allowance, Pacer, SendBudget},
-    packetizer::{Next, Packetizer},
-    quality::PictureBitrates,
-    rate::{Feedback, RateController, RateLimits, RateState},
-    reassembler::LONGEST_ASSEMBLY,
-    redundancy::{FecMode, Redundancy},
-    repair_store::AnswerCounters,
+    framing::{
+        packetizer::{Next, Packetizer},
+        reassembler::LONGEST_ASSEMBLY,
+    },
+    recovery::{
+        parity_control::{FecMode, Redundancy},
+        retransmit_buffer::AnswerCounters,
+    },
     time::MediaClock,
     wire::{
         datagram::{Form, Kind},

@@ -1,9 +1,5 @@
 //! The top-level state machine: dials, answers, and routes each datagram to its call.
 
-mod answering;
-mod calling;
-mod greeting;
-
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -18,18 +14,18 @@ use super::{
     GiveUpReason, LocalFault, LookupId, Verdict, WaitReason, boot_local_epoch,
     call::{Call, CallParts},
     control::ControlChannel,
-    dialling::Dialling,
+    dial::Dialling,
+    one_way::Unasked,
     outbound::Burst,
     sender::SenderConfig,
-    unasked::Unasked,
     uncallable,
 };
 use crate::net::{
+    congestion::bitrates::PictureBitrates,
     crypto::keys::{Identity, SharedSecret},
     frame::{FrameBeginning, OutgoingFrame, SessionId, TornFrame},
-    path_mtu::{BASE_LEN, FLOOR_LEN, LEAST_LEN},
-    quality::PictureBitrates,
-    redundancy::FecMode,
+    path::mtu::{BASE_LEN, FLOOR_LEN, LEAST_LEN},
+    recovery::parity_control::FecMode,
     route::{LocalIp, Route},
     time::MediaClock,
     wire::{
@@ -39,8 +35,8 @@ use crate::net::{
         text::{Line, Name},
     },
 };
-use answering::BareAttempts;
-use greeting::{Greeting, MeetingBudget};
+use accept::BareAttempts;
+use pending_caller::{Greeting, MeetingBudget};
 
 /// The configuration of an endpoint.
 #[derive(Clone, Debug)]
@@ -845,5 +841,8 @@ fn accepted_len(peer: u16) -> usize {
 /// The smallest maximum datagram length, in bytes of UDP payload.
 pub const MIN_MAX_DATAGRAM_LEN: usize = LEAST_LEN;
 
+mod accept;
+mod dial;
+mod pending_caller;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Callers, called endpoints and senders without a control channel, in virtual time.
 
-use super::{answering::BARE_ATTEMPTS_BURST, *};
+use super::{accept::BARE_ATTEMPTS_BURST, *};
 use crate::net::{
     session::control::Heard,
     wire::control::{Hello, Message, SecretPart},

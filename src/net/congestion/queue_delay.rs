@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::net::{recent::Recent, time::MediaTime};
+use crate::net::{time::MediaTime, windowed_max::Recent};
 
 /// The delays of probes, and the queuing delay among them.
 #[derive(Clone, Debug)]

@@ -11,14 +11,14 @@ use crate::net::{
         keys::{PublicKey, SharedSecret},
         seal::{BARE_CIPHER, MediaSecrets, first_sequence, processor_has_aes},
     },
-    path_mtu::BASE_LEN,
+    path::mtu::BASE_LEN,
     session::{
         CallId, Event, GiveUpReason, Peer, WaitReason,
         call::CallParts,
         control::Heard,
-        dialling::{Answered, Due},
+        dial::{Answered, Due},
+        one_way::Unasked,
         outbound::Outbound,
-        unasked::Unasked,
     },
     wire::{
         control::{Accept, Hello, Message, RejectReason, SecretPart},

@@ -21,8 +21,8 @@ use std::{
 };
 
 use crate::net::{
-    fec::Blocks,
-    recent::Recent,
+    framing::fec::Blocks,
+    windowed_max::Recent,
     wire::report::{FrameCounts, Report},
 };
 

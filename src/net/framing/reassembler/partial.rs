@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Reassembler, filling::Filling};
+use super::{Reassembler, frame_assembly::Filling};
 use crate::net::frame::TornFrame;
 
 impl Reassembler {
@@ -60,11 +60,11 @@ const REORDER_WAIT: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::tests::{DEADLINE, chunks, data, handle},
-        *,
+    use super::*;
+    use crate::net::{
+        frame::FrameId,
+        framing::reassembler::tests::{DEADLINE, chunks, data, handle},
     };
-    use crate::net::frame::FrameId;
 
     /// Handles all chunks of frame `id`, 95 bytes in chunks of 10, except `lost`.
     fn come(r: &mut Reassembler, now: Instant, id: u32, lost: &[usize]) {

@@ -15,8 +15,8 @@ use std::{
 
 use crate::net::{
     frame::FrameId,
-    recent::Recent,
     time::MediaTime,
+    windowed_max::Recent,
     wire::report::{FrameCounts, Report},
 };
 

@@ -14,8 +14,8 @@
 
 use std::time::Duration;
 
+use super::fec::{Blocks, ParityEncoder};
 use crate::net::{
-    fec::{Blocks, ParityEncoder},
     frame::{FrameId, FrameView, MAX_FRAME_LEN, Progress},
     time::MediaTime,
     wire::{

@@ -1,10 +1,12 @@
 //! Reassembly of chunks that arrive reordered, late, twice, changed or never.
 
-use super::{filling::REPAIR_WAIT, *};
+use super::{frame_assembly::REPAIR_WAIT, *};
 use crate::net::{
-    fec::{Blocks, ParityEncoder},
     frame::FrameBytes,
-    packetizer::{Next, Packetizer},
+    framing::{
+        fec::{Blocks, ParityEncoder},
+        packetizer::{Next, Packetizer},
+    },
     time::MediaTime,
     wire::{checksum::Hashed, nack::ChunkRun, video::Extent},
 };

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::net::recent::Recent;
+use crate::net::windowed_max::Recent;
 
 /// Tracks the gaps of one direction of a session.
 #[derive(Clone, Debug)]

@@ -10,10 +10,10 @@ use crate::net::{
     frame::SessionId,
     session::{
         AskId, Event,
-        budget::Budget,
         control::ControlChannel,
-        dialling::{HELLO_DEADLINE, RINGING_SILENCE},
+        dial::{HELLO_DEADLINE, RINGING_SILENCE},
     },
+    token_bucket::Budget,
     wire::control::{Hello, Message},
 };
 

@@ -11,7 +11,7 @@ use rand::RngExt;
 
 use super::{
     Admission, Bare, Endpoint, Output, Role,
-    greeting::{Asked, Greeting, MAX_ASKED, MAX_UNREAD, asked_to_make_way, to_make_way},
+    pending_caller::{Asked, Greeting, MAX_ASKED, MAX_UNREAD, asked_to_make_way, to_make_way},
 };
 use crate::net::{
     crypto::{
@@ -22,11 +22,11 @@ use crate::net::{
     route::Route,
     session::{
         Delivered, EndReason, Event, Peer,
-        budget::Budget,
         call::{Call, CallParts},
         control::Heard,
         outbound::Outbound,
     },
+    token_bucket::Budget,
     wire::{
         control::{Accept, Cipher, ControlError, Hello, Message, RejectReason, SecretPart},
         datagram::{Body, Direction, Kind, MAX_DATAGRAM_LEN, Prelude},

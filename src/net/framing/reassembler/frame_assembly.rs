@@ -7,8 +7,8 @@ use std::{
 
 use super::chunk_set::ChunkSet;
 use crate::net::{
-    fec::{Blocks, Damaged, ParityDecoder},
     frame::{FrameId, ReceivedFrame},
+    framing::fec::{Blocks, Damaged, ParityDecoder},
     pool::{FrameBuf, FramePool},
     time::MediaTime,
     wire::{

@@ -12,8 +12,8 @@ use std::{
 };
 
 use crate::net::{
-    fec::{Blocks, ParityEncoder},
     frame::{FrameBytes, FrameId},
+    framing::fec::{Blocks, ParityEncoder},
     time::MediaTime,
     wire::{
         nack::{MissingChunks, Nack},
@@ -342,7 +342,7 @@ const MAX_ANSWER: usize = 512;
 mod tests {
     use super::*;
     use crate::net::{
-        fec::{Damaged, ParityDecoder},
+        framing::fec::{Damaged, ParityDecoder},
         wire::nack::ChunkRun,
     };
 

@@ -22,18 +22,18 @@ use std::{
 
 use self::{
     chunk_set::ChunkSet,
-    filling::{Filling, Placed},
+    frame_assembly::{Filling, Placed},
 };
+use super::fec::ParityDecoder;
 use crate::net::{
-    fec::ParityDecoder,
     frame::{FrameBeginning, FrameId, ReceivedFrame},
     pool::FramePool,
     wire::{checksum::Joiner, nack::MissingChunks, video::VideoHeader},
 };
 
 mod chunk_set;
-mod filling;
-mod torn;
+mod frame_assembly;
+mod partial;
 
 /// Reassembles the frames of one session.
 #[derive(Debug)]

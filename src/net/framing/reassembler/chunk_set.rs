@@ -1,6 +1,6 @@
 //! The set of chunks received of a frame.
 
-use crate::net::{fec::Blocks, wire::video::Extent};
+use crate::net::{framing::fec::Blocks, wire::video::Extent};
 
 /// The source chunks received of a frame with their CRCs, and its parity chunks.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::route::Route;
+use crate::net::route::Route;
 
 /// Tracks the peer's address and validates a new one.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CallId, Event, Target, WaitReason, addresses::Addresses, dialling::LOOKUP_INTERVAL};
+use super::{CallId, Event, Target, WaitReason, addresses::Addresses, dial::LOOKUP_INTERVAL};
 
 /// A target of a sender without a control channel.
 #[derive(Debug)]
