@@ -28,7 +28,7 @@ use udpchat::{
         session::DEFAULT_REASSEMBLY_DEADLINE,
         time::MediaTime,
         wire::{
-            checksum::{Hashed, Joiner},
+            checksum::{CrcCombiner, Hashed},
             video::VideoHeader,
         },
     },
@@ -49,12 +49,12 @@ fn chunks(id: u32) -> Vec<Vec<u8>> {
     let data: Vec<u8> =
         (0..FRAME_LEN as u32).map(|i| i.wrapping_mul(2_654_435_769) as u8).collect();
     let mut packetizer = Packetizer::new(FrameId(id), MediaTime::from_micros(u64::from(id)), 1160);
-    let (mut all, mut joiner) = (Vec::new(), Joiner::default());
+    let (mut all, mut crc_combiner) = (Vec::new(), CrcCombiner::default());
     let data = FrameBytes::from(data);
     let data = data.view();
     while let Next::Chunk(chunk) = packetizer.next(&data) {
         let mut body = vec![0; chunk.body_len()];
-        packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut joiner);
+        packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut crc_combiner);
         all.push(body);
     }
     all

@@ -126,7 +126,7 @@ impl Udpchat {
         let mut sender = endpoint(now, datagram_len, Role::Send { targets: vec![target], control });
         let mut receiver = endpoint(now, datagram_len, Role::Receive);
         if control {
-            meet(now, &mut sender, &mut receiver);
+            shake_hands(now, &mut sender, &mut receiver);
         }
         Self {
             from,
@@ -201,7 +201,7 @@ impl InMemory {
 }
 
 /// Carries control messages between two endpoints until both are quiet.
-fn meet(now: Instant, dialler: &mut Endpoint, answerer: &mut Endpoint) {
+fn shake_hands(now: Instant, dialler: &mut Endpoint, answerer: &mut Endpoint) {
     let Some(Output::Dial(dialled, addr)) = dialler.poll_output() else { panic!("no dial") };
     let taken = answerer.handle_incoming(now, addr).expect("room");
     dialler.handle_connected(now, dialled);

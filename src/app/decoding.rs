@@ -18,8 +18,8 @@ use crate::{
     clock,
     latest::{Latest, Taken},
     net::{
-        frame::TornFrame,
-        io::{Arriving, ArrivingFrame, Handle},
+        frame::PartialFrame,
+        io::{ArrivingCopy, ArrivingFrame, Handle},
         session::{CallId, Delivered},
     },
     video::{
@@ -28,8 +28,8 @@ use crate::{
     },
 };
 
-/// The mailbox of torn frames.
-type Torn = Latest<(CallId, TornFrame)>;
+/// The mailbox of partial frames.
+type Torn = Latest<(CallId, PartialFrame)>;
 
 /// Where the main thread waits for received frames.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub(super) enum Arrived {
     Frame(Delivered),
     Picture(Decoded),
     /// The received parts of an incomplete frame.
-    Torn(CallId, TornFrame),
+    Partial(CallId, PartialFrame),
 }
 
 /// A frame and its decoded picture.
@@ -58,26 +58,26 @@ pub(super) struct Decoded {
     pub(super) at: Instant,
 }
 
-/// Complete and torn frames. A torn frame comes after the complete ones that were put before it.
+/// Complete and partial frames. A partial frame comes after the complete ones that were put before it.
 #[derive(Debug)]
 pub(super) struct InOrder<T> {
     whole: Latest<T>,
-    torn: Option<Torn>,
-    /// A torn frame, while the complete frame before it is taken.
-    held: Option<(CallId, TornFrame)>,
+    partial: Option<Torn>,
+    /// A partial frame, while the complete frame before it is taken.
+    held: Option<(CallId, PartialFrame)>,
 }
 
 /// The next frame.
 #[derive(Debug)]
 enum Next<T> {
     Whole(T),
-    Torn(CallId, TornFrame),
+    Partial(CallId, PartialFrame),
 }
 
 impl Incoming {
-    /// The frames that `handle` receives, including torn ones if `with_torn`.
-    pub(super) fn frames(handle: &Handle, with_torn: bool) -> Self {
-        Self::Frames(InOrder::received(handle, with_torn))
+    /// The frames that `handle` receives, including partial ones if `with_partial`.
+    pub(super) fn frames(handle: &Handle, with_partial: bool) -> Self {
+        Self::Frames(InOrder::received(handle, with_partial))
     }
 
     /// Waits up to `timeout` for the newest.
@@ -94,30 +94,30 @@ impl Incoming {
 }
 
 impl InOrder<Delivered> {
-    /// The frames that `handle` receives, including torn ones if `with_torn`.
-    fn received(handle: &Handle, with_torn: bool) -> Self {
-        Self::new(handle.received(), with_torn.then(|| handle.torn()))
+    /// The frames that `handle` receives, including partial ones if `with_partial`.
+    fn received(handle: &Handle, with_partial: bool) -> Self {
+        Self::new(handle.received(), with_partial.then(|| handle.partial()))
     }
 }
 
 impl<T> InOrder<T> {
-    fn new(whole: Latest<T>, torn: Option<Torn>) -> Self {
-        Self { whole, torn, held: None }
+    fn new(whole: Latest<T>, partial: Option<Torn>) -> Self {
+        Self { whole, partial, held: None }
     }
 
     /// Waits up to `timeout` for the newest of either kind.
     fn take(&mut self, timeout: Duration) -> Taken<Next<T>> {
-        let fetch = || self.torn.as_ref().and_then(Latest::try_take);
-        let Some((call, torn)) = self.held.take().or_else(fetch) else {
+        let fetch = || self.partial.as_ref().and_then(Latest::try_take);
+        let Some((call, partial)) = self.held.take().or_else(fetch) else {
             return self.whole.take(timeout).map(Next::Whole);
         };
         // A preceding complete frame was put first, so it is here now unless already taken.
         match self.whole.try_take() {
             Some(whole) => {
-                self.held = Some((call, torn));
+                self.held = Some((call, partial));
                 Taken::Value(Next::Whole(whole))
             }
-            None => Taken::Value(Next::Torn(call, torn)),
+            None => Taken::Value(Next::Partial(call, partial)),
         }
     }
 }
@@ -126,7 +126,7 @@ impl<T> Next<T> {
     fn into_arrived(self, whole: fn(T) -> Arrived) -> Arrived {
         match self {
             Self::Whole(frame) => whole(frame),
-            Self::Torn(call, frame) => Arrived::Torn(call, frame),
+            Self::Partial(call, frame) => Arrived::Partial(call, frame),
         }
     }
 }
@@ -135,7 +135,7 @@ impl<T> Next<T> {
 #[derive(Debug)]
 pub(super) struct Decoding {
     pictures: Latest<Decoded>,
-    torn: Option<Torn>,
+    partial: Option<Torn>,
     /// A picture that is no longer shown, whose buffer can be reused.
     spare: Latest<Image>,
     received: Latest<Delivered>,
@@ -152,19 +152,19 @@ struct Figures {
 }
 
 impl Decoding {
-    /// Starts to decode what `handle` receives, to BGR. Passes torn frames on if `with_torn`.
-    pub(super) fn start(handle: &Handle, with_torn: bool) -> std::io::Result<Self> {
-        Self::of(InOrder::received(handle, with_torn), handle.arriving(), handle.urgent())
+    /// Starts to decode what `handle` receives, to BGR. Passes partial frames on if `with_partial`.
+    pub(super) fn start(handle: &Handle, with_partial: bool) -> std::io::Result<Self> {
+        Self::of(InOrder::received(handle, with_partial), handle.arriving(), handle.urgent())
     }
 
     fn of(
         received: InOrder<Delivered>,
-        arriving: Arriving,
+        arriving: ArrivingFrame,
         urgent: Arc<AtomicBool>,
     ) -> std::io::Result<Self> {
         let decoding = Self {
             pictures: Latest::new(),
-            torn: received.torn.as_ref().map(|_| Latest::new()),
+            partial: received.partial.as_ref().map(|_| Latest::new()),
             spare: Latest::new(),
             received: received.whole.clone(),
             is_over: Arc::default(),
@@ -175,11 +175,11 @@ impl Decoding {
             arriving,
             urgent,
             pictures: decoding.pictures.clone(),
-            torn: decoding.torn.clone(),
+            partial: decoding.partial.clone(),
             spare: decoding.spare.clone(),
             is_over: Arc::clone(&decoding.is_over),
             figures: Arc::clone(&decoding.figures),
-            beginning: ArrivingFrame::default(),
+            beginning: ArrivingCopy::default(),
             ahead: Ahead::default(),
             canvas: Image::empty(),
             watch: DecodeWatch::default(),
@@ -190,7 +190,7 @@ impl Decoding {
 
     /// The mailbox of pictures; the newest wins. Its waiter is also woken for urgent events.
     pub(super) fn pictures(&self) -> Incoming {
-        Incoming::Pictures(InOrder::new(self.pictures.clone(), self.torn.clone()))
+        Incoming::Pictures(InOrder::new(self.pictures.clone(), self.partial.clone()))
     }
 
     /// Returns a picture's buffer for reuse.
@@ -223,15 +223,15 @@ impl Drop for Decoding {
 
 struct DecodingThread {
     received: InOrder<Delivered>,
-    arriving: Arriving,
+    arriving: ArrivingFrame,
     urgent: Arc<AtomicBool>,
     pictures: Latest<Decoded>,
-    torn: Option<Torn>,
+    partial: Option<Torn>,
     spare: Latest<Image>,
     is_over: Arc<AtomicBool>,
     figures: Arc<Figures>,
     /// The frame still arriving, and the part of it that is decoded on the canvas.
-    beginning: ArrivingFrame,
+    beginning: ArrivingCopy,
     ahead: Ahead,
     canvas: Image,
     watch: DecodeWatch,
@@ -247,7 +247,7 @@ impl DecodingThread {
             }
             match taken {
                 Taken::Value(Next::Whole(delivered)) => self.decode(&mut decoder, delivered),
-                Taken::Value(Next::Torn(call, frame)) => self.pass_on(call, frame),
+                Taken::Value(Next::Partial(call, frame)) => self.pass_on(call, frame),
                 Taken::Nudged => self.look_ahead(&mut decoder),
                 Taken::TimedOut => {}
                 Taken::Closed => break,
@@ -289,9 +289,9 @@ impl DecodingThread {
         decoder.decode_ahead(&mut self.ahead, bytes, Want::Bgr, canvas);
     }
 
-    fn pass_on(&mut self, call: CallId, frame: TornFrame) {
-        if let Some(torn) = &self.torn {
-            torn.put((call, frame));
+    fn pass_on(&mut self, call: CallId, frame: PartialFrame) {
+        if let Some(partial) = &self.partial {
+            partial.put((call, frame));
             self.pictures.nudge();
         }
     }
@@ -324,14 +324,15 @@ mod tests {
     #[derive(Default)]
     struct Network {
         received: Latest<Delivered>,
-        torn: Torn,
+        partial: Torn,
         urgent: Arc<AtomicBool>,
     }
 
     impl Network {
         fn start(&self) -> (Decoding, Incoming) {
-            let received = InOrder::new(self.received.clone(), Some(self.torn.clone()));
-            let decoding = Decoding::of(received, Arriving::default(), Arc::clone(&self.urgent));
+            let received = InOrder::new(self.received.clone(), Some(self.partial.clone()));
+            let decoding =
+                Decoding::of(received, ArrivingFrame::default(), Arc::clone(&self.urgent));
             let decoding = decoding.expect("a thread");
             let pictures = decoding.pictures();
             (decoding, pictures)
@@ -342,8 +343,9 @@ mod tests {
         }
 
         fn tear(&self, id: u32) {
-            let frame = TornFrame { id: FrameId(id), data: Vec::new().into(), present: Vec::new() };
-            self.torn.put((CallId(1), frame));
+            let frame =
+                PartialFrame { id: FrameId(id), data: Vec::new().into(), present: Vec::new() };
+            self.partial.put((CallId(1), frame));
             self.received.nudge();
         }
     }
@@ -388,7 +390,7 @@ mod tests {
         while came.len() < 2 {
             match pictures.take(PATIENCE) {
                 Taken::Value(Arrived::Picture(decoded)) => came.push(decoded.delivered.frame.id),
-                Taken::Value(Arrived::Torn(_, torn)) => came.push(torn.id),
+                Taken::Value(Arrived::Partial(_, partial)) => came.push(partial.id),
                 Taken::Nudged => {}
                 other => panic!("{other:?}"),
             }

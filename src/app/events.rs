@@ -61,7 +61,7 @@ pub(super) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
             "{} streams in the clear, and we have a key: give it the same --key-file, or take ours away",
             shown(*from)
         ),
-        Event::Misspoke { from, error } => format!("refused {}: {error}", shown(*from)),
+        Event::ProtocolViolation { from, error } => format!("refused {}: {error}", shown(*from)),
         Event::StreamChanged { stream, .. } => format!("the stream is now {}", stream_line(stream)),
         Event::UdpBlocked { peer } => format!(
             "{} is connected, but no datagram has come for 2 s: UDP is probably blocked; let UDP port {} through the firewall",

@@ -135,7 +135,7 @@ impl Fitting {
         let share = if self.reencodes { PASS_SHARE } else { 1.0 };
         let carried = bound.into_iter().chain(limit).min();
         self.reencodes = carried.is_some_and(|bps| load > bps as f64 * share);
-        if self.reencodes && control.is_untried() {
+        if self.reencodes && control.is_unknown() {
             let plan = EncodingPlan { quality: ASSUMED_QUALITY, ..control.plan() };
             control.record_frame(plan, self.skip.usual_len());
         }

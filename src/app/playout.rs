@@ -14,7 +14,7 @@ use std::{
 
 use crate::net::{
     session::{CallId, Delivered},
-    windowed_max::Recent,
+    windowed_max::WindowedMax,
 };
 
 /// Holds frames until they are due. Of several due frames, the newest wins.
@@ -27,7 +27,7 @@ pub(super) struct Playout {
     /// Our clock at the first frame, the arbitrary zero of transits.
     origin: Option<Instant>,
     /// In microseconds.
-    least_transit: Recent<Reverse<i128>>,
+    least_transit: WindowedMax<Reverse<i128>>,
     superseded: u64,
 }
 
@@ -39,7 +39,7 @@ impl Playout {
             held: VecDeque::new(),
             call: None,
             origin: None,
-            least_transit: Recent::new(TRANSIT_SPAN),
+            least_transit: WindowedMax::new(TRANSIT_SPAN),
             superseded: 0,
         }
     }
@@ -84,7 +84,7 @@ impl Playout {
         }
         // Another sender's clock has another origin.
         if self.call.replace(delivered.call) != Some(delivered.call) {
-            self.least_transit = Recent::new(TRANSIT_SPAN);
+            self.least_transit = WindowedMax::new(TRANSIT_SPAN);
         }
         let origin = *self.origin.get_or_insert(completed);
         let arrived = completed.saturating_duration_since(origin).as_micros() as i128;

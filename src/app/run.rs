@@ -65,7 +65,7 @@ impl Network {
     /// Binds the sockets and starts the thread.
     pub(super) fn start(config: NetworkConfig<'_>) -> Result<Self> {
         let control = !matches!(config.role, Role::Send { control: false, .. });
-        let Credentials { identity, secret, admission, bare } = config.credentials;
+        let Credentials { identity, secret, admission, one_way } = config.credentials;
         let unused = SendingArgs::default();
         let sending = config.sending.unwrap_or(&unused);
         let endpoint = EndpointConfig {
@@ -74,7 +74,7 @@ impl Network {
             identity,
             secret,
             admission,
-            bare,
+            one_way,
             wall_clock: clock::wall(),
             stream: config.stream,
             max_datagram_len: sending.mtu.0,

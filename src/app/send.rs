@@ -97,7 +97,7 @@ pub(super) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
                 Event::GivenUp { .. } => given_up += 1,
                 _ => {}
             }
-            trust.hear(&event, &network.handle, messages);
+            trust.handle_event(&event, &network.handle, messages);
             // Without a control channel no peer has answered, and the start was already announced.
             let is_news = !(args.no_control && matches!(event, Event::Connected { .. }));
             let line = || describe(&event, None).filter(|_| is_news);

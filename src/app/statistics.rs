@@ -29,7 +29,7 @@ pub(super) struct Sources<'a> {
     pub(super) superseded: u64,
     /// Frames that failed to decode, since the start.
     pub(super) undecodable: u64,
-    /// Torn frames of which strips were shown, since the start.
+    /// Partial frames of which strips were shown, since the start.
     pub(super) concealed: u64,
 }
 

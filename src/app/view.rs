@@ -22,7 +22,7 @@ use crate::{
     clock,
     latest::Taken,
     net::{
-        frame::{FrameBytes, FrameId, TornFrame},
+        frame::{FrameBytes, FrameId, PartialFrame},
         io::{Handle, NetStats},
         session::{CallId, Delivered},
     },
@@ -68,7 +68,7 @@ pub(super) struct View {
     interval: Meters,
     total: Meters,
     undecodable: u64,
-    /// Whether the received strips of torn frames are shown.
+    /// Whether the received strips of partial frames are shown.
     conceals: bool,
     /// The frame that is shown, completely or in part.
     newest: Option<(CallId, FrameId)>,
@@ -169,7 +169,7 @@ impl View {
         pictures.unwrap_or_else(|| Incoming::frames(handle, self.conceals()))
     }
 
-    /// Shows a picture or the strips of a torn frame. Queues an undecoded frame for
+    /// Shows a picture or the strips of a partial frame. Queues an undecoded frame for
     /// [`play`](Self::play).
     pub(super) fn take(&mut self, taken: Taken<Arrived>) -> Result<()> {
         match taken {
@@ -183,7 +183,7 @@ impl View {
                 }
                 Ok(())
             }
-            Taken::Value(Arrived::Torn(call, frame)) => {
+            Taken::Value(Arrived::Partial(call, frame)) => {
                 self.conceal(call, &frame);
                 Ok(())
             }
@@ -217,23 +217,23 @@ impl View {
         self.present(delivered, due, clock::now());
     }
 
-    /// Whether torn frames are wanted.
+    /// Whether partial frames are wanted.
     fn conceals(&self) -> bool {
         self.conceals && self.decodes()
     }
 
-    /// Draws the received strips of a torn frame over the displayed picture, unless that picture is
+    /// Draws the received strips of a partial frame over the displayed picture, unless that picture is
     /// newer or of another call. The result neither counts as shown nor is recorded.
-    fn conceal(&mut self, call: CallId, torn: &TornFrame) {
-        let follows = |(of, newest): (CallId, FrameId)| of == call && newest.is_before(torn.id);
+    fn conceal(&mut self, call: CallId, partial: &PartialFrame) {
+        let follows = |(of, newest): (CallId, FrameId)| of == call && newest.is_before(partial.id);
         if !self.newest.is_some_and(follows) {
             return;
         }
-        let concealed = self.decoder.conceal(&torn.data, &torn.present, &mut self.image);
+        let concealed = self.decoder.conceal(&partial.data, &partial.present, &mut self.image);
         if concealed.shown == 0 {
             return;
         }
-        self.newest = Some((call, torn.id));
+        self.newest = Some((call, partial.id));
         self.concealed += 1;
         if let Some(screen) = &mut self.screen {
             let Concealed { shown, of } = concealed;
@@ -364,7 +364,7 @@ impl View {
         self.undecodable + self.decoding.as_ref().map_or(0, Decoding::damaged)
     }
 
-    /// Torn frames of which strips were shown.
+    /// Partial frames of which strips were shown.
     pub(super) fn concealed(&self) -> u64 {
         self.concealed
     }

@@ -86,7 +86,7 @@ impl Watch<'_> {
             let taken = incoming.take(self.view.patience());
             // Events first: they may say whose frame it is, and its rate.
             while let Some(event) = self.network.handle.try_event() {
-                self.hear(&event)?;
+                self.handle_event(&event)?;
             }
             self.view.take(taken)?;
             self.view.play();
@@ -131,8 +131,8 @@ impl Watch<'_> {
         }
     }
 
-    fn hear(&mut self, event: &Event) -> Result<()> {
-        self.trust.hear(event, &self.network.handle, self.messages);
+    fn handle_event(&mut self, event: &Event) -> Result<()> {
+        self.trust.handle_event(event, &self.network.handle, self.messages);
         match event {
             Event::Connected { peer, stream, .. } => {
                 self.presence.arrive(peer);
@@ -151,7 +151,9 @@ impl Watch<'_> {
                 self.view.caption(format!("{from}: {line}"));
             }
             Event::Refused { peer, .. } if !self.presence.refuse(peer.addr.ip()) => return Ok(()),
-            Event::Misspoke { from, .. } if !self.presence.refuse(from.ip()) => return Ok(()),
+            Event::ProtocolViolation { from, .. } if !self.presence.refuse(from.ip()) => {
+                return Ok(());
+            }
             Event::StreamChanged { stream, .. } => {
                 self.view.set_rate(f64::from(stream.millifps) / 1000.0);
                 if !self.presence.change(*stream) {

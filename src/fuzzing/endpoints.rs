@@ -16,8 +16,8 @@ use crate::{
         frame::OutgoingFrame,
         recovery::parity_control::FecMode,
         session::{
-            Admission, AskId, Bare, ConnId, Endpoint, EndpointConfig, Event, Output, Role, Target,
-            Verdict,
+            Admission, AskId, ConnId, Endpoint, EndpointConfig, Event, OneWay, Output, Role,
+            Target, Verdict,
         },
         wire::{
             control::{CloseReason, PREFACE, StreamParams},
@@ -89,13 +89,13 @@ impl<'a, 'b> Play<'a, 'b> {
             1 => Some(SharedSecret::from_bytes([side as u8; 32])),
             _ => None,
         };
-        let bare = || if is_sealed { Bare::Sealed(key()) } else { Bare::Clear };
+        let one_way = || if is_sealed { OneWay::Sealed(key()) } else { OneWay::Clear };
         let admission = if ops.ratio(1, 4)? { Admission::Asked } else { Admission::Anyone };
         let fec = *ops.choose(&[FecMode::Off, FecMode::Auto, FecMode::Percent(25)])?;
         let side = |side: usize, role| {
             let config = config(now, side, role);
             let config =
-                EndpointConfig { secret: code(side), bare: bare(), admission, fec, ..config };
+                EndpointConfig { secret: code(side), one_way: one_way(), admission, fec, ..config };
             Side { endpoint: Endpoint::new(now, config), said: 0, heard: None, asked: Vec::new() }
         };
         Ok(Self {
@@ -134,7 +134,7 @@ impl<'a, 'b> Play<'a, 'b> {
                 13 => self.deliver_datagram()?,
                 14 => self.deliver_datagrams(),
                 15 => self.answer()?,
-                16 => self.meet_stranger()?,
+                16 => self.connect_stranger()?,
                 17 => self.prod(),
                 18..=20 => self.nothing_bad(),
                 _ => self.rare()?,
@@ -169,7 +169,7 @@ impl<'a, 'b> Play<'a, 'b> {
             self.follow(side, output);
         }
         while let Some(event) = self.sides[side].endpoint.poll_event() {
-            self.hear(side, event);
+            self.handle_event(side, event);
         }
         while let Some(delivered) = self.sides[side].endpoint.poll_frame() {
             assert!(self.sent.contains(&delivered.frame.data[..]), "a frame that nobody has sent");
@@ -201,7 +201,7 @@ impl<'a, 'b> Play<'a, 'b> {
         }
     }
 
-    fn hear(&mut self, side: usize, event: Event) {
+    fn handle_event(&mut self, side: usize, event: Event) {
         let other = 1 - side;
         match event {
             Event::Connected { peer, is_sealed, .. } => {
@@ -383,7 +383,7 @@ impl<'a, 'b> Play<'a, 'b> {
 
     /// A stranger connects to the listener, and sends arbitrary bytes or what the dialler has
     /// written.
-    fn meet_stranger(&mut self) -> Result<()> {
+    fn connect_stranger(&mut self) -> Result<()> {
         if !self.is_controlled {
             return Ok(());
         }
@@ -447,7 +447,7 @@ impl<'a, 'b> Play<'a, 'b> {
             0 => self.sides[side].endpoint.close(CloseReason::Quit),
             1 => self.now += Duration::from_secs(self.ops.int_in_range(1..=40)?),
             2 => self.sides[side].endpoint.set_kernel_drops(self.ops.arbitrary()?),
-            3 => _ = self.sides[side].endpoint.poll_torn(self.now),
+            3 => _ = self.sides[side].endpoint.poll_partial(self.now),
             4 => {
                 let len = self.ops.int_in_range(1..=MAX_DATAGRAM_LEN)?;
                 self.sides[side].endpoint.handle_refused(self.now, addr(1 - side), len, None);

@@ -15,7 +15,7 @@ use crate::{
         },
         time::MediaTime,
         wire::{
-            checksum::{Hashed, Joiner},
+            checksum::{CrcCombiner, Hashed},
             nack::Nack,
             video::{Extent, MAX_BODY_LEN, VideoHeader},
         },
@@ -213,8 +213,8 @@ impl<'a, 'b> Play<'a, 'b> {
 
     fn ask_for_torn(&mut self) {
         let repairs = self.ops.ratio(1, 2).unwrap_or_default();
-        let due = self.reassembler.torn_due(repairs);
-        let Some(torn) = self.reassembler.poll_torn(self.now, repairs) else {
+        let due = self.reassembler.partial_due(repairs);
+        let Some(torn) = self.reassembler.poll_partial(self.now, repairs) else {
             assert!(due.is_none_or(|due| due > self.now), "it is told when it is due");
             return;
         };
@@ -233,7 +233,7 @@ impl<'a, 'b> Play<'a, 'b> {
                 assert_eq!(torn.data[there.clone()], sent.data[there]);
             }
         }
-        assert_ne!(self.reassembler.torn_due(repairs), due, "each is told once");
+        assert_ne!(self.reassembler.partial_due(repairs), due, "each is told once");
     }
 
     /// Queries the missing chunks of a frame and the prefix of the newest.
@@ -279,17 +279,17 @@ impl Sent {
             (0..len).map(|i: usize| (i as u8).wrapping_mul(31) ^ id.0 as u8).collect();
         let whole = FrameBytes::from(data.clone());
         let view = whole.view();
-        let mut joiner = Joiner::default();
+        let mut crc_combiner = CrcCombiner::default();
         let mut packetizer = Packetizer::new(id, CAPTURED, chunk_len);
         let parity = ops.int_in_range(0..=6)?;
         if parity > 0 {
             let mut encoder = ParityEncoder::new();
-            packetizer.protect(&view, parity, &mut encoder, &mut joiner, Vec::new());
+            packetizer.protect(&view, parity, &mut encoder, &mut crc_combiner, Vec::new());
         }
         let mut chunks = Vec::new();
         while let Next::Chunk(next) = packetizer.next(&view) {
             let mut body = vec![0; next.body_len()];
-            packetizer.emit(&view, next, Duration::ZERO, &mut body, &mut joiner);
+            packetizer.emit(&view, next, Duration::ZERO, &mut body, &mut crc_combiner);
             chunks.push(body);
         }
         drop(view);

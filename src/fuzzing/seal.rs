@@ -7,7 +7,7 @@ use arbitrary::{Result, Unstructured};
 use crate::net::{
     crypto::seal::{MediaSecrets, Opener, Sealer},
     frame::SessionId,
-    path::replay_window::{Arrival, SequenceTracker, WINDOW},
+    path::replay_window::{Arrival, ReplayWindow, WINDOW},
     wire::{
         control::{Cipher, SecretPart},
         datagram::{Direction, Form, Kind, Prelude},
@@ -28,7 +28,7 @@ struct Way<'a, 'b> {
     direction: Direction,
     next: u64,
     sealed: Vec<Sealed>,
-    tracker: SequenceTracker,
+    tracker: ReplayWindow,
     /// The sequence numbers opened.
     opened: HashSet<u64>,
     /// The newest key that has opened something, and whether the one before it is kept.
@@ -59,7 +59,7 @@ impl<'a, 'b> Way<'a, 'b> {
             direction,
             next,
             sealed: Vec::new(),
-            tracker: SequenceTracker::new(),
+            tracker: ReplayWindow::new(),
             opened: HashSet::new(),
             epochs: (next >> EPOCH_BITS, false),
         })

@@ -1,7 +1,7 @@
 //! Datagrams: the prelude, and the body of each kind.
 
 use crate::net::wire::{
-    checksum::{Hashed, Joiner},
+    checksum::{CrcCombiner, Hashed},
     datagram::{CRC_LEN, Form, Kind, Prelude},
     nack::{MAX_NACK_LEN, MissingChunks, Nack},
     path_probe::{PathProbe, PathProbeAck},
@@ -13,19 +13,19 @@ use crate::net::wire::{
 /// The bytes are a datagram. What is parsed is emitted as the same bytes or, where some bytes are
 /// ignored, as bytes of the same meaning.
 pub fn wire(bytes: &[u8]) {
-    let mut joiner = Joiner::default();
-    datagram(bytes, &mut joiner);
+    let mut crc_combiner = CrcCombiner::default();
+    datagram(bytes, &mut crc_combiner);
     // Anybody can compute a checksum.
     let mut signed = bytes.to_vec();
     if let Some((content, crc)) = signed.split_last_chunk_mut::<CRC_LEN>() {
         *crc = crc32fast::hash(content).to_be_bytes();
-        datagram(&signed, &mut joiner);
+        datagram(&signed, &mut crc_combiner);
     }
 }
 
-fn datagram(bytes: &[u8], joiner: &mut Joiner) {
+fn datagram(bytes: &[u8], crc_combiner: &mut CrcCombiner) {
     let Ok(form) = Form::of(bytes) else {
-        assert!(Prelude::parse(bytes, joiner).is_err());
+        assert!(Prelude::parse(bytes, crc_combiner).is_err());
         return;
     };
     let Ok(prelude) = Prelude::read(bytes) else { return };
@@ -33,9 +33,9 @@ fn datagram(bytes: &[u8], joiner: &mut Joiner) {
     emitted[..Prelude::LEN].fill(0xa5);
     prelude.write(form, &mut emitted);
     assert_eq!(emitted, bytes);
-    if let Ok((parsed, body)) = Prelude::parse(bytes, joiner) {
+    if let Ok((parsed, body)) = Prelude::parse(bytes, crc_combiner) {
         assert_eq!((parsed, form), (prelude, Form::Clear));
-        prelude.emit(&mut emitted, Hashed::default(), joiner);
+        prelude.emit(&mut emitted, Hashed::default(), crc_combiner);
         assert_eq!(emitted, bytes);
         self::body(prelude.kind, body.bytes);
         if let Some(payload) = body.bytes.get(VideoHeader::LEN..) {

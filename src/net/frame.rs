@@ -89,7 +89,7 @@ pub struct FrameView<'a>(RwLockReadGuard<'a, Growth>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// This many bytes so far; more will follow.
-    SoFar(usize),
+    Partial(usize),
     /// Complete, with this many bytes.
     Whole(usize),
     /// The frame will never be complete.
@@ -99,11 +99,11 @@ pub enum Progress {
 #[derive(Debug)]
 struct Growth {
     bytes: Vec<u8>,
-    stage: Stage,
+    state: WriteState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum WriteState {
     Growing,
     Whole,
     Abandoned,
@@ -112,25 +112,25 @@ enum Stage {
 impl FrameBytes {
     /// Creates an empty frame with room for `capacity` bytes.
     pub fn growing(capacity: usize) -> Self {
-        let growth = Growth { bytes: Vec::with_capacity(capacity), stage: Stage::Growing };
+        let growth = Growth { bytes: Vec::with_capacity(capacity), state: WriteState::Growing };
         Self(Arc::new(RwLock::new(growth)))
     }
 
     /// Appends bytes. Panics if the frame is complete or abandoned.
     pub fn append(&self, bytes: &[u8]) {
         let mut growth = self.write();
-        assert_eq!(growth.stage, Stage::Growing, "append to a complete or abandoned frame");
+        assert_eq!(growth.state, WriteState::Growing, "append to a complete or abandoned frame");
         growth.bytes.extend_from_slice(bytes);
     }
 
     /// Marks the frame as complete.
     pub fn finish(&self) {
-        self.write().stage = Stage::Whole;
+        self.write().state = WriteState::Whole;
     }
 
     /// Marks the frame as abandoned: it will never be complete.
     pub fn abandon(&self) {
-        self.write().stage = Stage::Abandoned;
+        self.write().state = WriteState::Abandoned;
     }
 
     /// Locks the bytes for reading; they cannot grow meanwhile.
@@ -152,10 +152,10 @@ impl FrameView<'_> {
 
     /// How much of the frame is available.
     pub fn progress(&self) -> Progress {
-        match self.0.stage {
-            Stage::Growing => Progress::SoFar(self.0.bytes.len()),
-            Stage::Whole => Progress::Whole(self.0.bytes.len()),
-            Stage::Abandoned => Progress::Abandoned,
+        match self.0.state {
+            WriteState::Growing => Progress::Partial(self.0.bytes.len()),
+            WriteState::Whole => Progress::Whole(self.0.bytes.len()),
+            WriteState::Abandoned => Progress::Abandoned,
         }
     }
 }
@@ -163,7 +163,7 @@ impl FrameView<'_> {
 /// Creates a complete frame.
 impl From<Vec<u8>> for FrameBytes {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(RwLock::new(Growth { bytes, stage: Stage::Whole })))
+        Self(Arc::new(RwLock::new(Growth { bytes, state: WriteState::Whole })))
     }
 }
 
@@ -204,7 +204,7 @@ pub struct FrameBeginning<'a> {
 
 /// The received parts of an incomplete frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TornFrame {
+pub struct PartialFrame {
     /// The frame's number.
     pub id: FrameId,
     /// The encoded picture up to the last byte received; gaps have unspecified contents.
@@ -239,7 +239,7 @@ mod tests {
         let frame = FrameBytes::growing(8);
         let seen_by_a_session = frame.clone();
         frame.append(b"ab");
-        assert_eq!(seen_by_a_session.view().progress(), Progress::SoFar(2));
+        assert_eq!(seen_by_a_session.view().progress(), Progress::Partial(2));
         frame.append(b"c");
         frame.finish();
         assert_eq!(seen_by_a_session.view().progress(), Progress::Whole(3));

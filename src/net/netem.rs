@@ -50,7 +50,7 @@ pub struct Netem<T> {
     bottleneck_free: Option<Instant>,
     last_due: Option<Instant>,
     pushed: u64,
-    on_the_way: BinaryHeap<Reverse<OnTheWay<T>>>,
+    in_flight: BinaryHeap<Reverse<InFlight<T>>>,
     counters: NetemCounters,
 }
 
@@ -81,7 +81,7 @@ impl<T: Clone> Netem<T> {
             bottleneck_free: None,
             last_due: None,
             pushed: 0,
-            on_the_way: BinaryHeap::new(),
+            in_flight: BinaryHeap::new(),
             counters: NetemCounters::default(),
         }
     }
@@ -121,12 +121,12 @@ impl<T: Clone> Netem<T> {
         if self.poll_timeout()? > now {
             return None;
         }
-        self.on_the_way.pop().map(|Reverse(o)| (o.datagram, o.tag))
+        self.in_flight.pop().map(|Reverse(o)| (o.datagram, o.tag))
     }
 
     /// When the next datagram arrives.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.on_the_way.peek().map(|Reverse(o)| o.due)
+        self.in_flight.peek().map(|Reverse(o)| o.due)
     }
 
     /// Counts so far.
@@ -173,7 +173,7 @@ impl<T: Clone> Netem<T> {
             due += REORDER_HOLD.mul_f64(self.rng.random::<f64>());
         }
         self.pushed += 1;
-        self.on_the_way.push(Reverse(OnTheWay { due, order: self.pushed, datagram, tag }));
+        self.in_flight.push(Reverse(InFlight { due, order: self.pushed, datagram, tag }));
     }
 
     fn chance(&mut self, probability: f64) -> bool {
@@ -182,34 +182,34 @@ impl<T: Clone> Netem<T> {
 }
 
 #[derive(Debug)]
-struct OnTheWay<T> {
+struct InFlight<T> {
     due: Instant,
     order: u64,
     datagram: Vec<u8>,
     tag: T,
 }
 
-impl<T> OnTheWay<T> {
+impl<T> InFlight<T> {
     fn key(&self) -> (Instant, u64) {
         (self.due, self.order)
     }
 }
 
-impl<T> PartialEq for OnTheWay<T> {
+impl<T> PartialEq for InFlight<T> {
     fn eq(&self, other: &Self) -> bool {
         self.key() == other.key()
     }
 }
 
-impl<T> Eq for OnTheWay<T> {}
+impl<T> Eq for InFlight<T> {}
 
-impl<T> PartialOrd for OnTheWay<T> {
+impl<T> PartialOrd for InFlight<T> {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<T> Ord for OnTheWay<T> {
+impl<T> Ord for InFlight<T> {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.key().cmp(&other.key())
     }

@@ -66,7 +66,7 @@ impl QualityControl {
     }
 
     /// Whether the size of frames is unknown.
-    pub fn is_untried(&self) -> bool {
+    pub fn is_unknown(&self) -> bool {
         self.unit.is_none()
     }
 

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 /// A token bucket.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Budget {
+pub(super) struct TokenBucket {
     a_second: f64,
     burst: f64,
     left: f64,
     filled: Instant,
 }
 
-impl Budget {
+impl TokenBucket {
     /// `a_second`: tokens added a second. `burst`: the capacity; the bucket starts full.
     pub(super) fn new(now: Instant, a_second: f64, burst: f64) -> Self {
         Self { a_second, burst, left: burst, filled: now }
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn so_many_at_once_and_so_many_a_second() {
         let mut now = crate::clock::now();
-        let mut budget = Budget::new(now, 10.0, 3.0);
+        let mut budget = TokenBucket::new(now, 10.0, 3.0);
         let mut taken = 0;
         while budget.take(now) {
             taken += 1;

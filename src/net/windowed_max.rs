@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 /// The largest value recorded in the last one to two spans: the maximum of the current span and
 /// that of the one before. For the minimum, record [`std::cmp::Reverse`].
 #[derive(Clone, Copy, Debug)]
-pub struct Recent<T> {
+pub struct WindowedMax<T> {
     span: Duration,
     began: Option<Instant>,
     current: Option<T>,
     previous: Option<T>,
 }
 
-impl<T: Ord + Copy> Recent<T> {
+impl<T: Ord + Copy> WindowedMax<T> {
     /// Keeps each value for at least `span`, and less than two.
     pub fn new(span: Duration) -> Self {
         Self { span, began: None, current: None, previous: None }
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn values_are_remembered_for_one_to_two_spans() {
-        let (t, mut recent) = (crate::clock::now(), Recent::new(2 * S));
+        let (t, mut recent) = (crate::clock::now(), WindowedMax::new(2 * S));
         assert_eq!(recent.max(t), None);
         recent.record(t, 7);
         recent.record(t + S, 3);
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn reversed_it_finds_the_least() {
-        let (t, mut recent) = (crate::clock::now(), Recent::new(S));
+        let (t, mut recent) = (crate::clock::now(), WindowedMax::new(S));
         for value in [4, -2, 9] {
             recent.record(t, Reverse(value));
         }

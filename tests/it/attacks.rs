@@ -21,9 +21,9 @@ use udpchat::{
         crypto::keys::SharedSecret,
         frame::{FrameBytes, OutgoingFrame, SessionId},
         io::Listen,
-        session::{Bare, EndReason, EndpointConfig, Event, GiveUpReason, Role, WaitReason},
+        session::{EndReason, EndpointConfig, Event, GiveUpReason, OneWay, Role, WaitReason},
         wire::{
-            checksum::{Hashed, Joiner},
+            checksum::{CrcCombiner, Hashed},
             control::ControlError,
             datagram::{Direction, Form, Kind, Prelude},
             text::Line,
@@ -155,7 +155,7 @@ fn who_flips_a_bit_of_the_control_channel_ends_that_connection_and_no_more() {
                         event,
                         Event::GivenUp { reason: GiveUpReason::Control(_), .. }
                             | Event::Ended { reason: EndReason::Protocol(_), .. }
-                            | Event::Misspoke { .. }
+                            | Event::ProtocolViolation { .. }
                     )
                 })
             });
@@ -224,7 +224,7 @@ fn who_speaks_in_the_clear_within_a_session_is_not_heard() {
         Prelude { sequence: prelude.sequence + ahead, ..prelude }.emit(
             &mut clear,
             Hashed::default(),
-            &mut Joiner::default(),
+            &mut CrcCombiner::default(),
         );
         relay.inject(Way::ToAnswerer, &clear);
     }
@@ -310,9 +310,9 @@ fn a_flood_does_not_disturb_a_stream() {
 #[test]
 fn forged_first_datagrams_neither_delay_nor_thin_a_keyed_stream_without_a_control_channel() {
     let _alone = crate::program::alone();
-    let key = || Bare::Sealed(SharedSecret::from_bytes([7; 32]));
+    let key = || OneWay::Sealed(SharedSecret::from_bytes([7; 32]));
     for eve in [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::LOCALHOST] {
-        let bob = EndpointConfig { bare: key(), ..config("bob", Role::Receive) };
+        let bob = EndpointConfig { one_way: key(), ..config("bob", Role::Receive) };
         let addr = LOOPBACK.parse().expect("ours");
         let bob = Side::start(driver_config(bob, Some(Listen { addr, control: false })));
         let flood = Flood::start(eve, bob.addr(), 9, |number, datagram| {
@@ -323,7 +323,7 @@ fn forged_first_datagrams_neither_delay_nor_thin_a_keyed_stream_without_a_contro
         });
         wait("the flood", || (bob.handle.stats().strays.forged > 10).then_some(()));
         let role = Role::Send { targets: vec![target(bob.addr())], control: false };
-        let ann = EndpointConfig { bare: key(), ..config("ann", role) };
+        let ann = EndpointConfig { one_way: key(), ..config("ann", role) };
         let ann = Side::start(driver_config(ann, None));
         let mut shown = Vec::new();
         let began = clock::now();

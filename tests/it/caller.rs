@@ -27,17 +27,17 @@ impl Caller {
     }
 
     /// Reads the answerer's second handshake message and returns the answerer's key.
-    pub(crate) fn meet(&mut self, answer: &[u8]) -> PublicKey {
+    pub(crate) fn read_key(&mut self, answer: &[u8]) -> PublicKey {
         self.inbox.extend(answer);
         let message = self.take_framed().expect("the second message has come");
-        let handshake = self.handshake.as_mut().expect("still meeting");
+        let handshake = self.handshake.as_mut().expect("the handshake has begun");
         handshake.read(&message).expect("nobody has changed it");
         handshake.peer().expect("it says who it is")
     }
 
     /// The third handshake message, with `hello` as its payload.
     pub(crate) fn introduce(&mut self, hello: &[u8]) -> Vec<u8> {
-        let mut handshake = self.handshake.take().expect("still meeting");
+        let mut handshake = self.handshake.take().expect("the handshake has begun");
         let mut third = Vec::new();
         emit_framed(&handshake.write(hello), &mut third);
         self.transport = handshake.finish();

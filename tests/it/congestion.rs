@@ -127,7 +127,7 @@ impl Stream {
     }
 
     fn step(&mut self, now: Instant, link: &mut Link, rng: &mut Pcg64Mcg) {
-        self.hear(now);
+        self.receive(now);
         self.rate.handle_timeout(now);
         if now >= self.next_capture {
             self.next_capture += FRAME;
@@ -213,7 +213,7 @@ impl Stream {
         self.reports.push((now + way_back, feedback));
     }
 
-    fn hear(&mut self, now: Instant) {
+    fn receive(&mut self, now: Instant) {
         while self.reports.first().is_some_and(|r| r.0 <= now) {
             let (_, feedback) = self.reports.remove(0);
             self.rate.handle_feedback(now, &feedback);

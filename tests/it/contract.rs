@@ -75,7 +75,7 @@ fn chunk() -> impl Strategy<Value = Vec<u8>> {
 #[derive(Clone, Copy, Debug)]
 enum Setting {
     Controlled,
-    Bare,
+    OneWay,
     Chat,
     /// No sender: only strangers, who send the forged datagrams.
     Strangers,
@@ -89,7 +89,7 @@ fn start(sim: &mut Sim, setting: Setting, caller: bool) {
         (Setting::Chat, false) => (BOB, Role::ChatListen),
         (_, false) => (BOB, Role::Receive),
         (Setting::Controlled, true) => (ANN, Role::Send { targets: vec![target], control: true }),
-        (Setting::Bare, true) => (ANN, Role::Send { targets: vec![target], control: false }),
+        (Setting::OneWay, true) => (ANN, Role::Send { targets: vec![target], control: false }),
     };
     sim.start(node, sim.config(node, role));
 }
@@ -192,7 +192,7 @@ proptest! {
         (delay, jitter) in (0..100_u32, 0..50_u32),
         setting in prop_oneof![
             Just(Setting::Controlled),
-            Just(Setting::Bare),
+            Just(Setting::OneWay),
             Just(Setting::Chat),
             Just(Setting::Strangers),
         ],

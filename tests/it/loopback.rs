@@ -30,7 +30,7 @@ fn all_of_it_at_each_forced_level() {
     for offload in [Offload::Batched, Offload::Single] {
         OFFLOAD.set(offload);
         a_stream_with_control_over_ipv4();
-        a_bare_stream_over_ipv4_is_never_answered();
+        a_one_way_stream_over_ipv4_is_never_answered();
         streams_over_ipv6();
         a_dual_stack_receiver_takes_an_ipv4_sender();
         a_chat_both_ways();
@@ -71,7 +71,7 @@ fn a_stream_with_control_over_ipv4() {
 }
 
 #[test]
-fn a_bare_stream_over_ipv4_is_never_answered() {
+fn a_one_way_stream_over_ipv4_is_never_answered() {
     let receiver = Side::receiver(LOOPBACK, false);
     let sender = Side::sender(receiver.addr(), false);
     deliver_some(&sender, &receiver);
@@ -206,7 +206,7 @@ fn strangers_at_the_control_port_do_not_disturb_a_stream() {
     let mut http = connect();
     http.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("written");
     let misspoke = |event| match event {
-        Event::Misspoke { error, .. } => Some(error),
+        Event::ProtocolViolation { error, .. } => Some(error),
         _ => None,
     };
     assert_eq!(receiver.wait("word of it", misspoke), ControlError::NotUdpchat);

@@ -407,7 +407,7 @@ fn another_version_is_reported_with_both_versions_by_the_side_that_answers() {
     let answer = sim.speak_to(BOB, b"udpchat\x01");
     assert_eq!(answer, b"udpchat\x02", "the other side can tell as well");
     let events = told(&mut sim, BOB);
-    let [Event::Misspoke { error, .. }] = &events[..] else { panic!("{events:?}") };
+    let [Event::ProtocolViolation { error, .. }] = &events[..] else { panic!("{events:?}") };
     let message = error.to_string();
     assert!(message.contains("version 2") && message.contains("version 1"), "{message}");
 }
@@ -534,7 +534,7 @@ fn a_name_that_resolves_to_no_machines_address_is_waited_for() {
 }
 
 #[test]
-fn a_bare_sender_follows_a_name_to_another_address() {
+fn a_one_way_sender_follows_a_name_to_another_address() {
     let mut sim = Sim::new(3);
     for node in [BOB, EVE] {
         sim.start_receiver(node);
@@ -552,7 +552,7 @@ fn a_bare_sender_follows_a_name_to_another_address() {
 }
 
 #[test]
-fn a_bare_sender_tries_the_next_address_where_this_machine_knows_no_way() {
+fn a_one_way_sender_tries_the_next_address_where_this_machine_knows_no_way() {
     let mut sim = Sim::new(2);
     sim.start_receiver(BOB);
     let lost = "[2001:db8::1]:7722".parse().expect("an address");
@@ -579,7 +579,7 @@ fn waits(sim: &mut Sim, node: NodeId) -> Vec<Event> {
 }
 
 #[test]
-fn a_bare_sender_is_told_once_why_nothing_leaves_and_when_it_does_again() {
+fn a_one_way_sender_is_told_once_why_nothing_leaves_and_when_it_does_again() {
     let mut sim = Sim::new(2);
     let (to, target) = (sim.addr(BOB), sim.target(BOB));
     let (host, port, reason) = (target.host.clone(), target.port, no_route());
@@ -654,7 +654,7 @@ fn a_receiver_that_stands_still_does_not_slow_the_others() {
 }
 
 #[test]
-fn a_bare_session_is_delivered_and_never_answered() {
+fn a_one_way_session_is_delivered_and_never_answered() {
     let mut sim = Sim::new(2);
     sim.start_receiver(BOB);
     sim.start_sender(ANN, BOB, false);
@@ -670,7 +670,7 @@ fn a_bare_session_is_delivered_and_never_answered() {
 }
 
 #[test]
-fn a_bare_sender_that_pauses_is_still_sending_after_it() {
+fn a_one_way_sender_that_pauses_is_still_sending_after_it() {
     let mut sim = Sim::new(2);
     sim.start_receiver(BOB);
     sim.start_sender(ANN, BOB, false);
@@ -681,7 +681,7 @@ fn a_bare_sender_that_pauses_is_still_sending_after_it() {
 }
 
 #[test]
-fn a_bare_sender_that_is_restarted_is_shown_within_a_second() {
+fn a_one_way_sender_that_is_restarted_is_shown_within_a_second() {
     let mut sim = Sim::new(2);
     sim.start_receiver(BOB);
     sim.start_sender(ANN, BOB, false);
@@ -707,7 +707,7 @@ fn a_bare_sender_that_is_restarted_is_shown_within_a_second() {
 }
 
 #[test]
-fn a_bare_session_resumes_after_ten_dark_seconds() {
+fn a_one_way_session_resumes_after_ten_dark_seconds() {
     let mut sim = Sim::new(2);
     sim.start_receiver(BOB);
     sim.start_sender(ANN, BOB, false);
@@ -769,7 +769,7 @@ fn text_with_escape_sequences_is_cleaned_even_if_the_peer_did_not() {
     sim.start(BOB, sim.config(BOB, Role::ChatListen));
     let (mut caller, first) = Caller::new(&crate::endpoint::identity("eve"), None);
     let conn = sim.connect(BOB);
-    caller.meet(&sim.speak_on(BOB, conn, &first));
+    caller.read_key(&sim.speak_on(BOB, conn, &first));
     // Hello: session 7, name "x\e[m", purpose chat, no stream, unknown epoch, datagrams of 508
     // bytes, a secret part, no AES. Then text "a\eb".
     let mut hello = b"\x00\x07\x04x\x1b[m\x01\x00\x00\x00\xfc\x03".to_vec();

@@ -12,7 +12,7 @@ use udpchat::net::{
     framing::fec::{Blocks, ParityEncoder},
     time::MediaTime,
     wire::{
-        checksum::{Hashed, Joiner},
+        checksum::{CrcCombiner, Hashed},
         control::{
             Accept, Cipher, CloseReason, ControlError, Epoch, Hello, Message, PREFACE, Purpose,
             RejectReason, SecretPart, StreamParams, parse_framed, parse_preface,
@@ -393,7 +393,7 @@ fn prelude(kind: Kind, direction: Direction, sequence: u64) -> Prelude {
 
 fn parse(datagram: &[u8]) -> Result<(Prelude, Body), Refusal> {
     let (prelude, body) =
-        Prelude::parse(datagram, &mut Joiner::default()).map_err(Refusal::Datagram)?;
+        Prelude::parse(datagram, &mut CrcCombiner::default()).map_err(Refusal::Datagram)?;
     let body = body.bytes;
     let body = match prelude.kind {
         Kind::Video => {
@@ -440,7 +440,7 @@ fn emit(prelude: &Prelude, body: &Body) -> Vec<u8> {
         Body::PathProbe(probe, _) => probe.emit(room),
         Body::PathProbeAck(ack) => ack.emit(room),
     }
-    prelude.emit(&mut datagram, tail, &mut Joiner::default());
+    prelude.emit(&mut datagram, tail, &mut CrcCombiner::default());
     datagram
 }
 

@@ -31,12 +31,12 @@ impl Hidden {
 fn neither_an_identity_nor_a_code_is_left_behind() {
     let (identity, secret) = (Hidden::new(), Hidden::new());
     // On a thread of its own, as the network loop is; its stack ends with it.
-    std::thread::spawn(move || meet(identity, secret)).join().expect("no panic");
+    std::thread::spawn(move || shake_hands(identity, secret)).join().expect("no panic");
     assert_eq!([identity, secret].map(found), [0, 0]);
 }
 
 /// Runs both sides of a successful handshake, and of one with different codes.
-fn meet(identity: Hidden, secret: Hidden) {
+fn shake_hands(identity: Hidden, secret: Hidden) {
     let ann = Identity::from_bytes(identity.shown());
     let ours = SharedSecret::from_bytes(secret.shown());
     let (bob, other) = (Identity::generate(), SharedSecret::generate());

@@ -35,7 +35,7 @@ use crate::{
     net::{
         crypto::keys::{Identity, PublicKey, SharedSecret},
         io::Handle,
-        session::{Admission, AskId, Bare, Event, GiveUpReason, Peer, Verdict},
+        session::{Admission, AskId, Event, GiveUpReason, OneWay, Peer, Verdict},
         wire::text::Name,
     },
 };
@@ -52,7 +52,7 @@ pub(super) struct Credentials {
     pub(super) identity: Identity,
     pub(super) secret: Option<SharedSecret>,
     pub(super) admission: Admission,
-    pub(super) bare: Bare,
+    pub(super) one_way: OneWay,
 }
 
 /// What a verb exposes to a caller.
@@ -88,7 +88,7 @@ impl Credentials {
             identity: Identity::generate(),
             secret: None,
             admission: Admission::Anyone,
-            bare: Bare::Clear,
+            one_way: OneWay::Clear,
         }
     }
 }
@@ -110,13 +110,13 @@ impl Trust {
             if control { own_files(args, messages)? } else { (Identity::generate(), None) };
         let code = code(args, side, messages)?;
         let policy = policy(accept, side, code.is_some())?;
-        let bare = match key_file {
-            Some(path) => Bare::Sealed(shared_key(path, messages)?),
-            None if policy == Policy::Known || code.is_some() => Bare::Refused,
-            None => Bare::Clear,
+        let one_way = match key_file {
+            Some(path) => OneWay::Sealed(shared_key(path, messages)?),
+            None if policy == Policy::Known || code.is_some() => OneWay::Refused,
+            None => OneWay::Clear,
         };
         let secret = code.map(|code| code.secret());
-        let credentials = Credentials { identity, secret, admission: Admission::Asked, bare };
+        let credentials = Credentials { identity, secret, admission: Admission::Asked, one_way };
         let (questions, promises) = (Questions::new(), Promises::default());
         let told = Quota::a_minute(1, MAX_TOLD_A_MINUTE);
         Ok(Self { credentials, known, policy, questions, promises, told, distrust: None })
@@ -127,7 +127,7 @@ impl Trust {
     }
 
     /// Answers the network's requests, or asks the user.
-    pub(super) fn hear(&mut self, event: &Event, handle: &Handle, messages: &Messages) {
+    pub(super) fn handle_event(&mut self, event: &Event, handle: &Handle, messages: &Messages) {
         match event {
             Event::Asked { ask, peer, key, host, has_code } => {
                 let host = host.as_ref().map(|host| with_port(host, peer.addr.port()));

@@ -16,7 +16,7 @@ use std::{
 use crate::net::{
     frame::FrameId,
     time::MediaTime,
-    windowed_max::Recent,
+    windowed_max::WindowedMax,
     wire::report::{FrameCounts, Report},
 };
 
@@ -29,7 +29,7 @@ pub struct Feedback {
     /// [`Zero`].
     newest_delay: Option<i64>,
     /// The smallest one-way delay, in µs relative to [`Zero`].
-    least: Recent<Reverse<i64>>,
+    least: WindowedMax<Reverse<i64>>,
     jitter: Jitter,
     bytes: u64,
     /// The length of the longest datagram since the last report.
@@ -73,7 +73,7 @@ impl Feedback {
             zero: None,
             trend: Trend::default(),
             newest_delay: None,
-            least: Recent::new(LEAST_REMEMBERED),
+            least: WindowedMax::new(LEAST_REMEMBERED),
             jitter: Jitter::default(),
             bytes: 0,
             longest: 0,

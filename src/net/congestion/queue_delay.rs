@@ -11,23 +11,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::net::{time::MediaTime, windowed_max::Recent};
+use crate::net::{time::MediaTime, windowed_max::WindowedMax};
 
 /// The delays of probes, and the queuing delay among them.
 #[derive(Clone, Debug)]
-pub struct ProbedQueue {
+pub struct QueueDelay {
     /// Zero of the local clock.
     zero: Instant,
     /// In µs, across two clocks without a common epoch.
-    least: Recent<Reverse<i64>>,
+    least: WindowedMax<Reverse<i64>>,
     /// The smallest since the last call of `take`.
     newest: Option<i64>,
 }
 
-impl ProbedQueue {
+impl QueueDelay {
     /// Creates a state without measurements.
     pub fn new(now: Instant) -> Self {
-        Self { zero: now, least: Recent::new(LEAST_REMEMBERED), newest: None }
+        Self { zero: now, least: WindowedMax::new(LEAST_REMEMBERED), newest: None }
     }
 
     /// Records a probe that was sent at `sent` and arrived at `received` on the peer's clock.
@@ -58,9 +58,9 @@ mod tests {
 
     /// A probe every 10 ms with delays of `delays` ms, measured by clocks that are `apart` µs
     /// apart.
-    fn queue(delays: &[u64], apart: u64) -> (ProbedQueue, Instant) {
+    fn queue(delays: &[u64], apart: u64) -> (QueueDelay, Instant) {
         let start = crate::clock::now();
-        let mut queue = ProbedQueue::new(start);
+        let mut queue = QueueDelay::new(start);
         let mut now = start;
         for delay in delays {
             let sent = now;

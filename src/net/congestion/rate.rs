@@ -77,7 +77,7 @@ pub struct RateController {
     state: RateState,
     target: f64,
     /// Whether the start phase lasts: no congestion, suspicious loss or silence so far.
-    is_untried: bool,
+    is_starting: bool,
     /// What the path carried when it was last full, in bits per second.
     link: Option<f64>,
     /// Whether `link` was measured far above capacity, perhaps with cross traffic.
@@ -148,7 +148,7 @@ impl RateController {
             limits,
             state: RateState::Growing,
             target: 0.0,
-            is_untried: true,
+            is_starting: true,
             link: None,
             link_is_rough: false,
             beyond_link: None,
@@ -209,14 +209,14 @@ impl RateController {
     /// Raises the target to at least `bps` during the start phase, for a path without a link to
     /// overrun.
     pub fn skip_start(&mut self, bps: u64) {
-        if self.is_untried {
+        if self.is_starting {
             self.set_target(self.target.max(bps as f64));
         }
     }
 
     /// Records that what was sent first exceeded the path, which carries `bps` bits per second.
     pub fn overrun(&mut self, now: Instant, bps: u64) {
-        self.is_untried = false;
+        self.is_starting = false;
         self.was_overrun = true;
         self.congested = Some(now);
         self.unanswered = None;
@@ -253,7 +253,7 @@ impl RateController {
     }
 
     /// Discards recent losses: their cause is datagrams too long for the path, not the rate.
-    pub fn disregard_losses(&mut self) {
+    pub fn discard_losses(&mut self) {
         self.reports.clear();
         let loss = Loss { ambient: self.loss.ambient, ..Loss::default() };
         if let Some(test) = std::mem::replace(&mut self.loss, loss).test {
@@ -282,7 +282,7 @@ impl RateController {
         // Without a queue, such loss may be that of datagrams too long for the path.
         let is_queued = self.newest_queues().next().is_some_and(|q| q > self.queue_limit());
         let overflows = is_queued && self.loss_ratio(REPORTS) > OVERRUN_START_LOSS;
-        if self.is_untried && begins && overflows {
+        if self.is_starting && begins && overflows {
             return self.overrun(now, self.received_bps(REPORTS) as u64);
         }
         if feedback.queue().is_none() {
@@ -311,7 +311,7 @@ impl RateController {
         if self.poll_timeout().is_some_and(|due| due <= now) {
             self.before_silence = self.loss.test.map_or(self.target, |t| t.target_before);
             self.state = RateState::Silent;
-            self.is_untried = false;
+            self.is_starting = false;
             self.set_target(0.0);
         }
     }
@@ -338,7 +338,7 @@ impl RateController {
         let (last, before) = (queues.next().unwrap_or(0.0), queues.next().unwrap_or(0.0));
         let soars = last > 2.0 * limit && before > limit;
         // During the start phase, a queue is more likely our own than chance.
-        let alarms = self.is_untried && last > START_ALARM * limit;
+        let alarms = self.is_starting && last > START_ALARM * limit;
         (soars || alarms) && self.is_rising() || self.standing_queue() > limit
     }
 
@@ -382,7 +382,7 @@ impl RateController {
 
     /// Sends less than the path carries, so that its queue empties within [`DRAIN_TIME`].
     fn drain(&mut self, now: Instant) {
-        self.is_untried = false;
+        self.is_starting = false;
         self.congested = Some(now);
         let queue = self.newest_queues().next().unwrap_or(0.0);
         self.was_overrun |= queue > OVERRUN_QUEUE || self.loss_ratio(DEEP_REPORTS) > OVERRUN_LOSS;
@@ -435,7 +435,7 @@ impl RateController {
     }
 
     fn grow(&mut self, now: Instant, elapsed: f64) {
-        if self.is_untried {
+        if self.is_starting {
             return self.start();
         }
         let near = (NEAR_GROWTH_BPS / self.target).clamp(LEAST_NEAR_GROWTH, MOST_NEAR_GROWTH);
@@ -517,7 +517,7 @@ impl RateController {
             // The smoothed ratio lags when heavy loss begins.
             let loss_before = self.loss.smoothed.max(self.loss_ratio(REPORTS));
             let target_before = self.target;
-            self.is_untried = false;
+            self.is_starting = false;
             self.loss.test = Some(LossTest { began: now, loss_before, target_before });
             self.state = RateState::Testing;
             self.set_target(self.target.min(self.lossy_bps()) * TEST_SHARE);

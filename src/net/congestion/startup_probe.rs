@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Tracks the first frames of one stream to one receiver.
 #[derive(Clone, Debug, Default)]
-pub struct FirstFlight {
+pub struct StartupProbe {
     /// Bytes of UDP payload sent, and bytes that the receiver has reported.
     sent: usize,
     received: usize,
@@ -23,14 +23,14 @@ pub struct FirstFlight {
 
 /// The verdict on a path that fell behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ProbeResult {
     /// The path carries this many bits per second.
-    Behind(u64),
+    Capacity(u64),
     /// Hardly anything arrived: the path is not slow, but loses, or takes only shorter datagrams.
     Unclear,
 }
 
-impl FirstFlight {
+impl StartupProbe {
     /// Whether another frame may begin.
     pub fn has_room(&self) -> bool {
         self.sent < MOST_UNREPORTED
@@ -59,10 +59,10 @@ impl FirstFlight {
     }
 
     /// Judges a path that has fallen behind, once nothing more arrives by `now`.
-    pub fn judge(&self, now: Instant) -> Option<Verdict> {
+    pub fn judge(&self, now: Instant) -> Option<ProbeResult> {
         self.poll_timeout().filter(|&due| due <= now)?;
         let is_rate = self.received >= LEAST_RECEIVED;
-        Some(if is_rate { Verdict::Behind(self.bps()) } else { Verdict::Unclear })
+        Some(if is_rate { ProbeResult::Capacity(self.bps()) } else { ProbeResult::Unclear })
     }
 
     /// The rate of arrival in bits per second. Time counts from the arrival of the first datagram,
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_path_that_takes_the_first_frame_ends_the_first_flight() {
         let now = crate::clock::now();
-        let mut flight = FirstFlight::default();
+        let mut flight = StartupProbe::default();
         flight.record_sent(now, 20_000);
         assert!(flight.has_room());
         assert!(!flight.handle_report(now, 20_000, 20 * MS, TARGET), "too little was sent to tell");
@@ -123,35 +123,35 @@ mod tests {
     #[test]
     fn a_path_that_falls_behind_tells_what_it_carries() {
         let now = crate::clock::now();
-        let mut flight = FirstFlight::default();
+        let mut flight = StartupProbe::default();
         flight.record_sent(now, 40_000);
         assert_eq!(flight.poll_timeout(), Some(now + UNREPORTED_TIME), "nothing is reported yet");
         assert!(!flight.handle_report(now, 1950, 20 * MS, TARGET));
         assert!(!flight.handle_report(now + 50 * MS, 3000, 50 * MS, TARGET));
         let due = flight.poll_timeout().expect("it is behind");
         assert_eq!(flight.judge(now + 50 * MS), None);
-        assert_eq!(flight.judge(due), Some(Verdict::Behind(428_571)));
+        assert_eq!(flight.judge(due), Some(ProbeResult::Capacity(428_571)));
     }
 
     #[test]
     fn a_path_without_any_report_is_not_slow() {
         let now = crate::clock::now();
-        let mut flight = FirstFlight::default();
+        let mut flight = StartupProbe::default();
         flight.record_sent(now, 20_000);
         assert_eq!(flight.poll_timeout(), None, "another frame may begin");
         flight.record_sent(now + 9 * MS, 20_000);
         let due = now + 9 * MS + UNREPORTED_TIME;
         assert_eq!(flight.judge(now + UNREPORTED_TIME), None);
-        assert_eq!(flight.judge(due), Some(Verdict::Unclear));
+        assert_eq!(flight.judge(due), Some(ProbeResult::Unclear));
     }
 
     #[test]
     fn a_path_that_takes_only_the_short_last_datagram_is_not_slow() {
         let now = crate::clock::now();
-        let mut flight = FirstFlight::default();
+        let mut flight = StartupProbe::default();
         flight.record_sent(now, 40_000);
         assert!(!flight.handle_report(now, 400, 10 * MS, TARGET));
         let due = flight.poll_timeout().expect("it is missing");
-        assert_eq!(flight.judge(due), Some(Verdict::Unclear));
+        assert_eq!(flight.judge(due), Some(ProbeResult::Unclear));
     }
 }

@@ -42,7 +42,7 @@ pub struct Transport {
 /// A message was not written by the other side, or with another secret.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("cannot decrypt the message")]
-pub struct Unreadable;
+pub struct DecryptError;
 
 impl Handshake {
     /// The dialling side. Both sides must have the same `secret`, or none.
@@ -94,11 +94,11 @@ impl Handshake {
     }
 
     /// Reads the other side's next message. Returns its payload.
-    pub fn read(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    pub fn read(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
         let mut payload = Zeroizing::new(vec![0; message.len()]);
         let len = self
             .with_secret(|state| state.read_message(message, &mut payload))
-            .map_err(|_| Unreadable)?;
+            .map_err(|_| DecryptError)?;
         payload.truncate(len);
         Ok(payload)
     }
@@ -143,9 +143,9 @@ impl Transport {
     }
 
     /// Decrypts the other side's next message.
-    pub fn read(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    pub fn read(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
         let mut plain = Zeroizing::new(vec![0; message.len()]);
-        let len = self.state.read_message(message, &mut plain).map_err(|_| Unreadable)?;
+        let len = self.state.read_message(message, &mut plain).map_err(|_| DecryptError)?;
         plain.truncate(len);
         Ok(plain)
     }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     /// Both sides after the handshake, or the index of the message that failed.
-    fn meet(
+    fn shake_hands(
         ours: Option<&SharedSecret>,
         theirs: Option<&SharedSecret>,
         tamper: impl Fn(usize, &mut Vec<u8>),
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn two_sides_meet_and_speak() {
         for secret in [None, Some(&secret(1))] {
-            let (mut ann, mut bob) = meet(secret, secret, |_, _| {}).unwrap();
+            let (mut ann, mut bob) = shake_hands(secret, secret, |_, _| {}).unwrap();
             assert_eq!(ann.handshake_hash(), bob.handshake_hash());
             for line in [&b"hello"[..], b""] {
                 let message = ann.write(line);
@@ -225,7 +225,7 @@ mod tests {
     fn another_secret_shows_at_the_third_message() {
         let (a, b) = (secret(1), secret(2));
         for (ours, theirs) in [(Some(&a), Some(&b)), (Some(&a), None), (None, Some(&b))] {
-            assert_eq!(meet(ours, theirs, |_, _| {}).err(), Some(2));
+            assert_eq!(shake_hands(ours, theirs, |_, _| {}).err(), Some(2));
         }
     }
 
@@ -233,7 +233,7 @@ mod tests {
     fn every_flipped_bit_ends_the_meeting() {
         for (turn, len) in [(0, 32 + 7 + 16), (1, 32 + 48 + 7 + 16), (2, 48 + 7 + 16)] {
             for bit in 0..len * 8 {
-                let flipped = meet(None, None, |at, message| {
+                let flipped = shake_hands(None, None, |at, message| {
                     assert!(at != turn || message.len() == len);
                     if at == turn {
                         message[bit / 8] ^= 1 << (bit % 8);
@@ -247,14 +247,14 @@ mod tests {
 
     #[test]
     fn what_is_said_cannot_be_repeated_or_changed() {
-        let (mut ann, mut bob) = meet(None, None, |_, _| {}).unwrap();
+        let (mut ann, mut bob) = shake_hands(None, None, |_, _| {}).unwrap();
         let message = ann.write(b"hello");
         assert!(bob.read(&message).is_ok());
-        assert_eq!(bob.read(&message).err(), Some(Unreadable), "a repetition");
-        assert_eq!(ann.read(&message).err(), Some(Unreadable), "a reflection");
+        assert_eq!(bob.read(&message).err(), Some(DecryptError), "a repetition");
+        assert_eq!(ann.read(&message).err(), Some(DecryptError), "a reflection");
         let mut changed = ann.write(b"hello");
         changed[0] ^= 1;
-        assert_eq!(bob.read(&changed).err(), Some(Unreadable));
+        assert_eq!(bob.read(&changed).err(), Some(DecryptError));
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub struct Opener {
 /// The tag is wrong: the datagram was not sealed by the peer, or was changed.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("not sealed by the peer")]
-pub struct Forged;
+pub struct OpenError;
 
 /// The secret from which one direction's keys are derived.
 struct DirectionSecret(Zeroizing<[u8; KEY_LEN]>);
@@ -90,20 +90,20 @@ impl MediaSecrets {
     }
 
     /// Returns the sealer for datagrams in `direction`, starting at `first_sequence`, and the
-    /// opener for the other direction, for datagrams near `heard_sequence`.
+    /// opener for the other direction, for datagrams near `received_sequence`.
     pub fn into_keys(
         self,
         direction: Direction,
         cipher: Cipher,
         first_sequence: u64,
-        heard_sequence: u64,
+        received_sequence: u64,
     ) -> (Sealer, Opener) {
         let (own, peer) = match direction {
             Direction::FromDialer => (self.from_dialler, self.from_answerer),
             Direction::FromAnswerer => (self.from_answerer, self.from_dialler),
         };
         let key = own.epoch_key(cipher, epoch_of(first_sequence));
-        let newest = peer.epoch_key(cipher, epoch_of(heard_sequence));
+        let newest = peer.epoch_key(cipher, epoch_of(received_sequence));
         let sealer = Sealer { secret: own, cipher, key };
         (sealer, Opener { secret: peer, cipher, newest, before: None, next: None })
     }
@@ -141,14 +141,14 @@ impl Opener {
         &mut self,
         prelude: &Prelude,
         datagram: &'a mut [u8],
-    ) -> Result<&'a [u8], Forged> {
+    ) -> Result<&'a [u8], OpenError> {
         let epoch = epoch_of(prelude.sequence);
         if let Some(key) = self.known(epoch) {
             return key.open(prelude.sequence, datagram);
         }
         // No sender skips four million numbers, so deriving any other key would only serve forgers.
         if epoch != self.newest.epoch + 1 {
-            return Err(Forged);
+            return Err(OpenError);
         }
         let (secret, cipher) = (&self.secret, self.cipher);
         let next = self.next.get_or_insert_with(|| secret.epoch_key(cipher, epoch));
@@ -181,10 +181,10 @@ impl DirectionSecret {
 }
 
 impl EpochKey {
-    fn open<'a>(&self, sequence: u64, datagram: &'a mut [u8]) -> Result<&'a [u8], Forged> {
+    fn open<'a>(&self, sequence: u64, datagram: &'a mut [u8]) -> Result<&'a [u8], OpenError> {
         let (head, rest) = datagram.split_at_mut(Prelude::LEN);
         let opened = self.key.open_in_place(nonce(sequence), Aad::from(&*head), rest);
-        opened.map(|body| &*body).map_err(|_| Forged)
+        opened.map(|body| &*body).map_err(|_| OpenError)
     }
 }
 
@@ -269,7 +269,7 @@ const EPOCH_BITS: u32 = 22;
 
 /// The cipher of sessions without a handshake, in which the two sides cannot compare processors; it
 /// is fast on all of them.
-pub const BARE_CIPHER: Cipher = Cipher::ChaCha20Poly1305;
+pub const ONE_WAY_CIPHER: Cipher = Cipher::ChaCha20Poly1305;
 
 const DATAGRAMS_A_SECOND_BITS: u32 = 16;
 
@@ -316,8 +316,8 @@ mod tests {
         datagram
     }
 
-    fn open(opener: &mut Opener, datagram: &[u8]) -> Result<Vec<u8>, Forged> {
-        let prelude = Prelude::read(datagram).map_err(|_| Forged)?;
+    fn open(opener: &mut Opener, datagram: &[u8]) -> Result<Vec<u8>, OpenError> {
+        let prelude = Prelude::read(datagram).map_err(|_| OpenError)?;
         opener.open(&prelude, &mut datagram.to_vec()).map(<[u8]>::to_vec)
     }
 
@@ -342,7 +342,7 @@ mod tests {
                 flipped[bit / 8] ^= 1 << (bit % 8);
                 // Magic and version are checked before the seal is opened.
                 if Form::of(&flipped) == Ok(Form::Sealed) {
-                    assert_eq!(open(&mut opener, &flipped), Err(Forged), "bit {bit}");
+                    assert_eq!(open(&mut opener, &flipped), Err(OpenError), "bit {bit}");
                 }
             }
         }
@@ -354,15 +354,15 @@ mod tests {
         let datagram = sealed(&mut sealer, 5, b"hello");
         let (_, mut own) = secrets(0).into_keys(Direction::FromDialer, Cipher::Aes256Gcm, 0, 0);
         let (_, mut other) = secrets(1).into_keys(Direction::FromAnswerer, Cipher::Aes256Gcm, 0, 0);
-        assert_eq!(open(&mut own, &datagram), Err(Forged), "come back to its sender");
-        assert_eq!(open(&mut other, &datagram), Err(Forged), "of another handshake");
+        assert_eq!(open(&mut own, &datagram), Err(OpenError), "come back to its sender");
+        assert_eq!(open(&mut other, &datagram), Err(OpenError), "of another handshake");
 
         let key = SharedSecret::from_bytes([3; KEY_LEN]);
         let shared = |id| MediaSecrets::shared(&key, SessionId::new(id).unwrap());
         let cipher = Cipher::ChaCha20Poly1305;
         let (mut sealer, _) = shared(7).into_keys(Direction::FromDialer, cipher, 0, 0);
         let datagram = sealed(&mut sealer, 0, b"hello");
-        for (id, opened) in [(7, Ok(b"hello".to_vec())), (8, Err(Forged))] {
+        for (id, opened) in [(7, Ok(b"hello".to_vec())), (8, Err(OpenError))] {
             let (_, mut opener) = shared(id).into_keys(Direction::FromAnswerer, cipher, 0, 0);
             assert_eq!(open(&mut opener, &datagram), opened);
         }
@@ -376,11 +376,11 @@ mod tests {
             let old = sealed(&mut sealer, boundary - 1, b"old");
             let new = sealed(&mut sealer, boundary, b"new");
             let newer = sealed(&mut sealer, 2 * boundary, b"newer");
-            assert_eq!(open(&mut opener, &newer), Err(Forged), "nobody leaves out a key");
+            assert_eq!(open(&mut opener, &newer), Err(OpenError), "nobody leaves out a key");
             assert_eq!(open(&mut opener, &new), Ok(b"new".to_vec()));
             assert_eq!(open(&mut opener, &old), Ok(b"old".to_vec()), "overtaken");
             assert_eq!(open(&mut opener, &newer), Ok(b"newer".to_vec()));
-            assert_eq!(open(&mut opener, &old), Err(Forged), "gone");
+            assert_eq!(open(&mut opener, &old), Err(OpenError), "gone");
         }
     }
 
@@ -389,12 +389,12 @@ mod tests {
         let (mut sealer, mut opener) = pair(Cipher::Aes256Gcm);
         let mut forged = sealed(&mut sealer, 1 << EPOCH_BITS, b"new");
         *forged.last_mut().unwrap() ^= 1;
-        assert_eq!(open(&mut opener, &forged), Err(Forged));
+        assert_eq!(open(&mut opener, &forged), Err(OpenError));
         assert_eq!((opener.newest.epoch, opener.before.is_none()), (0, true));
         // The key is not derived again for each of them either.
         let made = |opener: &Opener| &raw const *opener.next.as_ref().unwrap().key;
         let next = made(&opener);
-        assert_eq!(open(&mut opener, &forged), Err(Forged));
+        assert_eq!(open(&mut opener, &forged), Err(OpenError));
         assert_eq!(made(&opener), next);
         *forged.last_mut().unwrap() ^= 1;
         assert_eq!(open(&mut opener, &forged), Ok(b"new".to_vec()));

@@ -19,7 +19,7 @@ use crate::net::{
     frame::{FrameId, FrameView, MAX_FRAME_LEN, Progress},
     time::MediaTime,
     wire::{
-        checksum::{Hashed, Joiner},
+        checksum::{CrcCombiner, Hashed},
         video::{Extent, FRAME_CRC_LEN, VideoHeader, copy_body},
     },
 };
@@ -103,7 +103,7 @@ impl Packetizer {
         data: &FrameView<'_>,
         count: u16,
         encoder: &mut ParityEncoder,
-        joiner: &mut Joiner,
+        crc_combiner: &mut CrcCombiner,
         memory: Vec<u8>,
     ) {
         let Some(source_chunks) = self.unprotected(data) else { return };
@@ -120,7 +120,7 @@ impl Packetizer {
         }
         let (picture, len) = (data.bytes(), usize::from(self.chunk_len));
         let rest = &picture[(usize::from(self.next_chunk) * len).min(picture.len())..];
-        let crc = joiner.join(self.crc, Hashed::of(rest)).to_be_bytes();
+        let crc = crc_combiner.join(self.crc, Hashed::of(rest)).to_be_bytes();
         let source =
             |chunk, bytes: &mut [u8]| copy_body(picture, crc, usize::from(chunk) * len, bytes);
         let wanted = 0..self.parity.count;
@@ -136,7 +136,7 @@ impl Packetizer {
     /// empty or too large.
     pub fn extent(&self, data: &FrameView<'_>) -> Option<Extent> {
         match data.progress() {
-            Progress::Abandoned | Progress::SoFar(_) | Progress::Whole(0) => None,
+            Progress::Abandoned | Progress::Partial(_) | Progress::Whole(0) => None,
             Progress::Whole(len) => {
                 let extent = Extent::of(len + FRAME_CRC_LEN, self.chunk_len)?;
                 Some(Extent { parity_chunks: self.parity.count, ..extent })
@@ -177,7 +177,7 @@ impl Packetizer {
         let len = match (data.progress(), extent) {
             (Progress::Abandoned, _) | (Progress::Whole(_), None) => return Next::Abandoned,
             (_, Some(extent)) if self.next_chunk == extent.source_chunks => return Next::Finished,
-            (Progress::SoFar(len) | Progress::Whole(len), _) => len,
+            (Progress::Partial(len) | Progress::Whole(len), _) => len,
         };
         if let Some(extent) = extent.filter(|e| self.parity.is_next(self.next_chunk, *e)) {
             let chunk = extent.source_chunks + self.parity.sent;
@@ -199,7 +199,7 @@ impl Packetizer {
         let (len, chunk_len) = (data.bytes().len(), usize::from(self.chunk_len));
         let chunks = match data.progress() {
             Progress::Abandoned => 0,
-            Progress::SoFar(_) => len / chunk_len,
+            Progress::Partial(_) => len / chunk_len,
             Progress::Whole(_) => (len + FRAME_CRC_LEN).div_ceil(chunk_len),
         };
         let source = chunks.saturating_sub(self.next_chunk.into());
@@ -216,7 +216,7 @@ impl Packetizer {
         chunk: NextChunk,
         age: Duration,
         body: &mut [u8],
-        joiner: &mut Joiner,
+        crc_combiner: &mut CrcCombiner,
     ) -> Hashed {
         let header = VideoHeader { age, ..chunk.header };
         let (head, payload) = body.split_at_mut(VideoHeader::LEN);
@@ -228,7 +228,7 @@ impl Packetizer {
             return Hashed::of(payload);
         }
         self.next_chunk += 1;
-        self.copy_chunk(data.bytes(), header.offset(), payload, joiner)
+        self.copy_chunk(data.bytes(), header.offset(), payload, crc_combiner)
     }
 
     #[inline(always)]
@@ -249,20 +249,20 @@ impl Packetizer {
         data: &[u8],
         offset: usize,
         payload: &mut [u8],
-        joiner: &mut Joiner,
+        crc_combiner: &mut CrcCombiner,
     ) -> Hashed {
         let len = payload.len();
         let rest = &data[offset.min(data.len())..];
         let (of_data, of_crc) = payload.split_at_mut(rest.len().min(len));
         of_data.copy_from_slice(&rest[..of_data.len()]);
         let hashed = Hashed::of(of_data);
-        self.crc = joiner.join(self.crc, hashed);
+        self.crc = crc_combiner.join(self.crc, hashed);
         if of_crc.is_empty() {
             return hashed;
         }
         let crc_offset = (offset + of_data.len()) - data.len();
         of_crc.copy_from_slice(&self.crc.to_be_bytes()[crc_offset..][..of_crc.len()]);
-        Hashed { len, crc: joiner.join(hashed.crc, Hashed::of(of_crc)) }
+        Hashed { len, crc: crc_combiner.join(hashed.crc, Hashed::of(of_crc)) }
     }
 }
 
@@ -295,10 +295,11 @@ mod tests {
     /// The bodies available now, and the step after them.
     fn take(packetizer: &mut Packetizer, data: &FrameBytes) -> (Vec<Vec<u8>>, Next) {
         let data = data.view();
-        let (mut all, mut joiner) = (Vec::new(), Joiner::default());
+        let (mut all, mut crc_combiner) = (Vec::new(), CrcCombiner::default());
         while let Next::Chunk(chunk) = packetizer.next(&data) {
             let mut body = vec![0xa5; chunk.body_len()];
-            let hashed = packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut joiner);
+            let hashed =
+                packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut crc_combiner);
             assert_eq!(hashed, Hashed::of(&body[VideoHeader::LEN..]));
             all.push(body);
         }
@@ -375,16 +376,17 @@ mod tests {
     /// sent.
     fn protected(len: usize, parity: u16, before: usize) -> Vec<Vec<u8>> {
         let (data, mut packetizer) = (FrameBytes::from(numbered(len)), packetizer(10));
-        let (mut encoder, mut joiner) = (ParityEncoder::new(), Joiner::default());
+        let (mut encoder, mut crc_combiner) = (ParityEncoder::new(), CrcCombiner::default());
         let data = data.view();
         let mut all = Vec::new();
         while let Next::Chunk(chunk) = packetizer.next(&data) {
             if all.len() == before && packetizer.unprotected(&data).is_some() {
-                packetizer.protect(&data, parity, &mut encoder, &mut joiner, Vec::new());
+                packetizer.protect(&data, parity, &mut encoder, &mut crc_combiner, Vec::new());
                 continue;
             }
             let mut body = vec![0xa5; chunk.body_len()];
-            let hashed = packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut joiner);
+            let hashed =
+                packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut crc_combiner);
             assert_eq!(hashed, Hashed::of(&body[VideoHeader::LEN..]));
             all.push(body);
         }
@@ -414,14 +416,14 @@ mod tests {
     #[test]
     fn parity_is_counted_among_what_can_leave() {
         let (data, mut packetizer) = (FrameBytes::from(numbered(101)), packetizer(10));
-        let (data, mut joiner) = (data.view(), Joiner::default());
+        let (data, mut crc_combiner) = (data.view(), CrcCombiner::default());
         assert_eq!(packetizer.ready(&data), 11);
-        packetizer.protect(&data, 3, &mut ParityEncoder::new(), &mut joiner, Vec::new());
+        packetizer.protect(&data, 3, &mut ParityEncoder::new(), &mut crc_combiner, Vec::new());
         for left in (1..=14).rev() {
             assert_eq!(packetizer.ready(&data), left);
             let Next::Chunk(chunk) = packetizer.next(&data) else { panic!("{left} left") };
             let mut body = vec![0; chunk.body_len()];
-            packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut joiner);
+            packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut crc_combiner);
         }
         assert_eq!((packetizer.ready(&data), packetizer.next(&data)), (0, Next::Finished));
     }
@@ -454,8 +456,8 @@ mod tests {
         take(&mut packetizer, &data);
         data.finish();
         assert_eq!(packetizer.unprotected(&data.view()), Some(3));
-        let (mut encoder, mut joiner) = (ParityEncoder::new(), Joiner::default());
-        packetizer.protect(&data.view(), 2, &mut encoder, &mut joiner, Vec::new());
+        let (mut encoder, mut crc_combiner) = (ParityEncoder::new(), CrcCombiner::default());
+        packetizer.protect(&data.view(), 2, &mut encoder, &mut crc_combiner, Vec::new());
         let (rest, next) = take(&mut packetizer, &data);
         assert_eq!((order(&rest), next), (vec![3, 4, 2], Next::Finished));
         assert_eq!(packetizer.into_memory().len(), 20);

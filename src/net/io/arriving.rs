@@ -15,26 +15,26 @@ use crate::net::{
 /// The driver's thread appends to it, and a reader copies what it does not have yet, so neither
 /// waits for the other longer than it takes to copy a few kilobytes.
 #[derive(Clone, Debug, Default)]
-pub struct Arriving(Arc<Shared>);
+pub struct ArrivingFrame(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     wanted: AtomicBool,
-    copy: Mutex<ArrivingFrame>,
+    copy: Mutex<ArrivingCopy>,
 }
 
 /// The contiguous prefix of a frame.
 #[derive(Debug, Default)]
-pub struct ArrivingFrame {
+pub struct ArrivingCopy {
     /// The call and the frame; `None` before the first.
     pub of: Option<(CallId, FrameId)>,
     /// Its first bytes. Each chunk has been verified; the frame has not.
     pub bytes: Vec<u8>,
 }
 
-impl Arriving {
+impl ArrivingFrame {
     /// Updates `mine`. Returns true if it is now another frame.
-    pub fn update(&self, mine: &mut ArrivingFrame) -> bool {
+    pub fn update(&self, mine: &mut ArrivingCopy) -> bool {
         let newest = self.lock();
         let is_another = mine.of != newest.of;
         mine.follow(newest.of, &newest.bytes);
@@ -62,12 +62,12 @@ impl Arriving {
         true
     }
 
-    fn lock(&self) -> MutexGuard<'_, ArrivingFrame> {
+    fn lock(&self) -> MutexGuard<'_, ArrivingCopy> {
         self.0.copy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ArrivingFrame {
+impl ArrivingCopy {
     /// Extends this with `bytes`, the prefix of frame `of`, or starts over if that is another
     /// frame.
     fn follow(&mut self, of: Option<(CallId, FrameId)>, bytes: &[u8]) {
@@ -88,13 +88,13 @@ const WORTH_TELLING: usize = 8 << 10;
 mod tests {
     use super::*;
 
-    fn note(arriving: &Arriving, id: u32, bytes: &[u8]) -> bool {
+    fn note(arriving: &ArrivingFrame, id: u32, bytes: &[u8]) -> bool {
         arriving.note(Some((CallId(1), FrameBeginning { id: FrameId(id), bytes })))
     }
 
     #[test]
     fn the_newest_frame_is_followed_as_it_grows() {
-        let (arriving, mut mine) = (Arriving::default(), ArrivingFrame::default());
+        let (arriving, mut mine) = (ArrivingFrame::default(), ArrivingCopy::default());
         let frame: Vec<u8> = (0..60_000).map(|i| (i % 251) as u8).collect();
         assert!(!note(&arriving, 1, &frame[..20_000]), "nobody wants it");
         arriving.want();

@@ -16,7 +16,7 @@ use mio::{Events, Interest, Poll, Token, Waker, net::TcpListener};
 use super::{
     bind::{BindError, Listen, bind_both},
     connections::Connections,
-    error_queue::{Fate, Word},
+    error_queue::{Fate, IcmpReport},
     faults::{self, not_dialled},
     handle::{Command, Handle, Shared},
     options::SocketOptions,
@@ -200,7 +200,7 @@ impl Driver {
             self.receive();
         }
         if ready.iter().any(|e| e.token() == UDP && e.is_error()) {
-            self.hear_network();
+            self.read_network();
         }
         for event in ready {
             match event.token() {
@@ -256,14 +256,19 @@ impl Driver {
     fn timeout(&self) -> Option<Duration> {
         let netem = [&self.egress, &self.ingress].into_iter().flatten();
         let due = netem.filter_map(Netem::poll_timeout).chain(self.endpoint.poll_timeout()).min();
-        let torn = self.shared.wants_torn().then(|| self.endpoint.torn_due()).flatten();
+        let partial = self.shared.wants_partial().then(|| self.endpoint.partial_due()).flatten();
         // Statistics are published after a while even if no turn follows. During a stream, turns
         // follow anyway, so this adds none.
         let publish = self.published.filter(|_| self.unpublished).map(|at| at + PUBLISH_PATIENCE);
         let closing = self.closing.map(|closing| closing.until);
         let connections = self.connections.poll_timeout().into_iter().chain(self.accept_after);
-        let due =
-            due.into_iter().chain(torn).chain(closing).chain(publish).chain(connections).min()?;
+        let due = due
+            .into_iter()
+            .chain(partial)
+            .chain(closing)
+            .chain(publish)
+            .chain(connections)
+            .min()?;
         let timeout = due.saturating_duration_since(clock::now());
         // Nothing due can be sent before the socket is writable, which also ends the wait.
         Some(if self.is_blocked() { timeout.max(BLOCKED_PATIENCE) } else { timeout })
@@ -310,9 +315,9 @@ impl Driver {
         }
     }
 
-    fn hear_network(&mut self) {
+    fn read_network(&mut self) {
         let Self { udp, endpoint, .. } = self;
-        udp.take_words(|Word { to, fate }| match fate {
+        udp.read_error_queue(|IcmpReport { to, fate }| match fate {
             Fate::TooBig(len) => {
                 debug!("a router reports a limit of {len} bytes on the path to {to}");
                 endpoint.handle_too_big(clock::now(), to, len);
@@ -324,11 +329,11 @@ impl Driver {
     }
 
     fn hand_over_torn(&mut self, now: Instant) {
-        if !self.shared.wants_torn() {
+        if !self.shared.wants_partial() {
             return;
         }
-        if let Some(torn) = self.endpoint.poll_torn(now) {
-            self.shared.torn.put(torn);
+        if let Some(partial) = self.endpoint.poll_partial(now) {
+            self.shared.partial.put(partial);
             self.shared.received.nudge();
         }
     }
@@ -477,7 +482,7 @@ impl Driver {
                     self.blocked = Some(Blocked { transmit, taken: taken + error.taken });
                     return;
                 }
-                Err(error) => self.heed(transmit.to, transmit.segment_len, &error.error),
+                Err(error) => self.on_send_error(transmit.to, transmit.segment_len, &error.error),
             }
         }
     }
@@ -492,7 +497,7 @@ impl Driver {
                     self.held = Some((datagram, to));
                     break;
                 }
-                Err(error) => self.heed(to.peer, datagram.len(), &error.error),
+                Err(error) => self.on_send_error(to.peer, datagram.len(), &error.error),
             }
         }
         self.egress = Some(netem);
@@ -500,7 +505,7 @@ impl Driver {
 
     /// Handles a failure to send a datagram of `len` bytes. Path MTU discovery is told if it was
     /// too long.
-    fn heed(&mut self, to: SocketAddr, len: usize, error: &io::Error) {
+    fn on_send_error(&mut self, to: SocketAddr, len: usize, error: &io::Error) {
         if quinn_udp::is_msg_size_err(error) {
             let fits = interface_len(to);
             if !self.endpoint.handle_refused(clock::now(), to, len, fits)

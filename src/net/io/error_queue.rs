@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 /// A report about a datagram to `to`.
 #[derive(Debug)]
-pub(super) struct Word {
+pub(super) struct IcmpReport {
     pub(super) to: SocketAddr,
     pub(super) fate: Fate,
 }
@@ -40,7 +40,7 @@ mod linux {
         },
     };
 
-    use super::{Fate, Word};
+    use super::{Fate, IcmpReport};
     use crate::net::io::udp::{header_len, plain};
 
     /// Enables the error queue. From then on, each report also makes one later call on the socket
@@ -55,7 +55,7 @@ mod linux {
     }
 
     /// Empties the queue and passes known reports to `handle`.
-    pub(in crate::net::io) fn take(socket: &impl AsRawFd, mut handle: impl FnMut(Word)) {
+    pub(in crate::net::io) fn take(socket: &impl AsRawFd, mut handle: impl FnMut(IcmpReport)) {
         let mut space = nix::cmsg_space!(sock_extended_err, libc::sockaddr_in6, [u8; 128]);
         for _ in 0..TAKEN_AT_ONCE {
             let mut quoted = [0; 0];
@@ -71,7 +71,7 @@ mod linux {
                 | ControlMessageOwned::Ipv6RecvErr(error, _) = message
                     && let Some(fate) = parse(to, &error)
                 {
-                    handle(Word { to, fate });
+                    handle(IcmpReport { to, fate });
                 }
             }
         }
@@ -161,4 +161,4 @@ pub(super) fn watch(_: &impl std::any::Any, _: bool) -> std::io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn take(_: &impl std::any::Any, _: impl FnMut(Word)) {}
+pub(super) fn take(_: &impl std::any::Any, _: impl FnMut(IcmpReport)) {}

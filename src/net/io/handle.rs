@@ -12,12 +12,12 @@ use std::{
 
 use mio::Waker;
 
-use super::{BufferSizes, KernelDrops, SendCounters, arriving::Arriving};
+use super::{BufferSizes, KernelDrops, SendCounters, arriving::ArrivingFrame};
 use crate::{
     latest::Latest,
     net::{
         congestion::bitrates::PictureBitrates,
-        frame::{OutgoingFrame, TornFrame},
+        frame::{OutgoingFrame, PartialFrame},
         netem::NetemCounters,
         session::{AskId, CallCounters, CallId, Delivered, Event, StrayCounters, Verdict},
         wire::{
@@ -76,9 +76,9 @@ pub(super) struct Shared {
     /// Whether any receiver is on another machine.
     sends_away: Arc<AtomicBool>,
     pub(super) received: Latest<Delivered>,
-    pub(super) arriving: Arriving,
-    pub(super) torn: Latest<(CallId, TornFrame)>,
-    wants_torn: Arc<AtomicBool>,
+    pub(super) arriving: ArrivingFrame,
+    pub(super) partial: Latest<(CallId, PartialFrame)>,
+    wants_partial: Arc<AtomicBool>,
     /// Whether there is an event that must not wait for the next frame.
     urgent: Arc<AtomicBool>,
     stats: Arc<Mutex<NetStats>>,
@@ -102,9 +102,9 @@ impl Shared {
             picture_bitrates: Arc::default(),
             sends_away: Arc::new(AtomicBool::new(false)),
             received: Latest::new(),
-            arriving: Arriving::default(),
-            torn: Latest::new(),
-            wants_torn: Arc::new(AtomicBool::new(false)),
+            arriving: ArrivingFrame::default(),
+            partial: Latest::new(),
+            wants_partial: Arc::new(AtomicBool::new(false)),
             urgent: Arc::new(AtomicBool::new(false)),
             stats: Arc::new(Mutex::new(stats)),
         }
@@ -120,9 +120,9 @@ impl Shared {
         self.sends_away.store(away, Ordering::Relaxed);
     }
 
-    /// Whether torn frames are wanted.
-    pub(super) fn wants_torn(&self) -> bool {
-        self.wants_torn.load(Ordering::Relaxed)
+    /// Whether partial frames are wanted.
+    pub(super) fn wants_partial(&self) -> bool {
+        self.wants_partial.load(Ordering::Relaxed)
     }
 
     /// Wakes the thread that waits for frames, because of an event.
@@ -160,16 +160,16 @@ impl Handle {
 
     /// The prefix of the frame that is still arriving. From now on, a thread waiting for received
     /// frames is woken when the prefix has grown.
-    pub fn arriving(&self) -> Arriving {
+    pub fn arriving(&self) -> ArrivingFrame {
         self.shared.arriving.want();
         self.shared.arriving.clone()
     }
 
-    /// Where torn frames are taken; the newest wins. From now on they are produced, and a thread
+    /// Where partial frames are taken; the newest wins. From now on they are produced, and a thread
     /// waiting for received frames is woken for each.
-    pub fn torn(&self) -> Latest<(CallId, TornFrame)> {
-        self.shared.wants_torn.store(true, Ordering::Relaxed);
-        self.shared.torn.clone()
+    pub fn partial(&self) -> Latest<(CallId, PartialFrame)> {
+        self.shared.wants_partial.store(true, Ordering::Relaxed);
+        self.shared.partial.clone()
     }
 
     /// Set when a thread waiting for received frames is woken for an urgent event. A thread that

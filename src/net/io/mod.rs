@@ -19,7 +19,7 @@ mod timer;
 mod udp;
 mod zone;
 
-pub use arriving::{Arriving, ArrivingFrame};
+pub use arriving::{ArrivingCopy, ArrivingFrame};
 pub use bind::{BindError, Listen};
 pub use driver::{Driver, DriverConfig};
 pub use handle::{FrameInlet, Handle, NetStats};

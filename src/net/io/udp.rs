@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
 use super::{
-    error_queue::{self, Word},
+    error_queue::{self, IcmpReport},
     faults::no_zone,
     kernel_drops::{DropWatch, KernelDrops},
     kernel_send::KernelSend,
@@ -239,7 +239,7 @@ impl UdpSocket {
     }
 
     /// Passes the ICMP errors received since the last call to `handle`.
-    pub(super) fn take_words(&mut self, handle: impl FnMut(Word)) {
+    pub(super) fn read_error_queue(&mut self, handle: impl FnMut(IcmpReport)) {
         error_queue::take(&self.socket, handle);
     }
 

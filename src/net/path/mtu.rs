@@ -44,7 +44,7 @@ pub struct PathMtu {
     /// A router's hint, and the length that passed before it.
     hints: [Option<usize>; 2],
     /// Messages from routers are ignored until then.
-    deaf_until: Option<Instant>,
+    ignore_icmp_until: Option<Instant>,
     /// Until then there is nothing to probe; afterwards the path may have become wider.
     settled_until: Option<Instant>,
     probe: Option<ProbeInFlight>,
@@ -131,7 +131,7 @@ impl PathMtu {
             answered: None,
             too_long: cap + 1,
             hints: [None; 2],
-            deaf_until: None,
+            ignore_icmp_until: None,
             settled_until: None,
             probe: None,
             next_id: 0,
@@ -275,14 +275,14 @@ impl PathMtu {
     /// frames are lost until then; later, the router's length and the previous one are probed. If
     /// it is more, it is probed in turn.
     pub fn handle_too_big(&mut self, now: Instant, len: usize) {
-        let is_deaf = self.deaf_until.is_some_and(|until| now < until);
-        if len < LEAST_LEN || len >= self.too_long || is_deaf {
+        let is_ignored = self.ignore_icmp_until.is_some_and(|until| now < until);
+        if len < LEAST_LEN || len >= self.too_long || is_ignored {
             return;
         }
         self.hints[0] = Some(len);
         if len < self.confirmed {
             self.hints[1] = Some(self.confirmed);
-            self.deaf_until = Some(now + DEAF_TIME);
+            self.ignore_icmp_until = Some(now + ICMP_HOLD_OFF);
             self.assume(now, len.min(BASE_LEN));
         }
     }
@@ -461,7 +461,7 @@ const PROOF_TIMER: Duration = Duration::from_millis(300);
 const RAISE_TIMER: Duration = Duration::from_secs(600);
 
 /// After a router's message, others are ignored for this long, so that forged ones cost little.
-const DEAF_TIME: Duration = Duration::from_secs(10);
+const ICMP_HOLD_OFF: Duration = Duration::from_secs(10);
 
 /// Without a full-length datagram for this long (two reports) after a report without one, losses
 /// are attributed to the MTU.

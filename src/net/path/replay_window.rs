@@ -5,7 +5,7 @@
 /// The window is that of RFC 6479's anti-replay check: each of the newest [`WINDOW`] numbers is
 /// tracked, and anything older is [`Arrival::TooOld`].
 #[derive(Clone, Debug)]
-pub struct SequenceTracker {
+pub struct ReplayWindow {
     window: [u64; WORDS],
     first: Option<u64>,
     highest: u64,
@@ -23,7 +23,7 @@ pub enum Arrival {
     TooOld,
 }
 
-impl SequenceTracker {
+impl ReplayWindow {
     /// Creates a tracker without arrivals.
     pub fn new() -> Self {
         Self { window: [0; WORDS], first: None, highest: 0, received: 0 }
@@ -89,7 +89,7 @@ fn place(sequence: u64) -> (usize, u64) {
     ((sequence / 64 % WORDS as u64) as usize, 1 << (sequence % 64))
 }
 
-impl Default for SequenceTracker {
+impl Default for ReplayWindow {
     fn default() -> Self {
         Self::new()
     }
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn gaps_are_losses_until_they_are_filled() {
-        let mut t = SequenceTracker::new();
+        let mut t = ReplayWindow::new();
         for sequence in [10, 11, 14] {
             assert_eq!(t.record(sequence), Arrival::Fresh);
         }
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_first_that_comes_need_not_be_the_first_that_was_sent() {
-        let mut t = SequenceTracker::new();
+        let mut t = ReplayWindow::new();
         t.record(5);
         assert_eq!(t.record(3), Arrival::Fresh);
         assert_eq!((t.received(), t.lost()), (2, 1));
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_is_behind_the_window_is_too_old() {
-        let mut t = SequenceTracker::new();
+        let mut t = ReplayWindow::new();
         t.record(WINDOW + 5);
         assert_eq!(t.record(6), Arrival::Fresh);
         assert_eq!(t.record(6), Arrival::Duplicate);
@@ -138,7 +138,7 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_a_set(steps in prop::collection::vec(-1100_i64..1100, 1..400)) {
-            let (mut t, mut seen, mut at, mut highest) = (SequenceTracker::new(), HashSet::new(), 5000_i64, 0);
+            let (mut t, mut seen, mut at, mut highest) = (ReplayWindow::new(), HashSet::new(), 5000_i64, 0);
             for step in steps {
                 at = (at + step).max(0);
                 let sequence = at as u64;

@@ -10,16 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::net::windowed_max::Recent;
+use crate::net::windowed_max::WindowedMax;
 
 /// Tracks the gaps of one direction of a session.
 #[derive(Clone, Debug)]
-pub struct GapTracker {
+pub struct LossBursts {
     gaps: VecDeque<Gap>,
     highest: Option<u64>,
     largest_burst: u16,
     /// Lateness of reordered datagrams.
-    lateness: Recent<Duration>,
+    lateness: WindowedMax<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,14 +30,14 @@ struct Gap {
     opened: Instant,
 }
 
-impl GapTracker {
+impl LossBursts {
     /// Creates a tracker without arrivals.
     pub fn new() -> Self {
         Self {
             gaps: VecDeque::with_capacity(MAX_GAPS),
             highest: None,
             largest_burst: 0,
-            lateness: Recent::new(REMEMBERED),
+            lateness: WindowedMax::new(REMEMBERED),
         }
     }
 
@@ -111,7 +111,7 @@ impl GapTracker {
     }
 }
 
-impl Default for GapTracker {
+impl Default for LossBursts {
     fn default() -> Self {
         Self::new()
     }
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_longest_run_is_told_once_and_only_after_the_grace() {
-        let (t, mut gaps) = (crate::clock::now(), GapTracker::new());
+        let (t, mut gaps) = (crate::clock::now(), LossBursts::new());
         for sequence in [0, 1, 3, 10, 11] {
             gaps.record(t, sequence);
         }
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn reordered_datagrams_are_no_loss_and_lengthen_the_grace_for_a_while() {
-        let (t, mut gaps) = (crate::clock::now(), GapTracker::new());
+        let (t, mut gaps) = (crate::clock::now(), LossBursts::new());
         gaps.record(t, 5);
         gaps.record(t, 8);
         assert_eq!(gaps.grace(t), MIN_GRACE);
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn what_may_still_come_is_not_lost_yet() {
-        let (t, mut gaps) = (crate::clock::now(), GapTracker::new());
+        let (t, mut gaps) = (crate::clock::now(), LossBursts::new());
         for sequence in [0, 4, 2] {
             gaps.record(t, sequence);
         }
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_grace_is_bounded() {
-        let (t, mut gaps) = (crate::clock::now(), GapTracker::new());
+        let (t, mut gaps) = (crate::clock::now(), LossBursts::new());
         gaps.record(t, 1);
         gaps.record(t, 3);
         gaps.record(t + 500 * MS, 2);
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn many_gaps_at_once_stay_bounded_and_none_is_forgotten() {
-        let (t, mut gaps) = (crate::clock::now(), GapTracker::new());
+        let (t, mut gaps) = (crate::clock::now(), LossBursts::new());
         gaps.record(t, 0);
         gaps.record(t, 100);
         for i in 0..1000 {

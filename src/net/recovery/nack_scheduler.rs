@@ -27,11 +27,11 @@ use crate::net::{
 
 /// Decides when one receiver sends NACKs, and for what.
 #[derive(Clone, Debug)]
-pub struct RepairPlanner {
+pub struct NackScheduler {
     deadline: Duration,
     path: PathState,
     /// Frames in progress, oldest first.
-    frames: Vec<Followed>,
+    frames: Vec<TrackedFrame>,
     newest_done: Option<FrameId>,
     rhythm: Rhythm,
     budget: Budget,
@@ -77,7 +77,7 @@ pub struct Request {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Followed {
+struct TrackedFrame {
     frame: FrameId,
     first_seen: Instant,
     last_seen: Instant,
@@ -94,7 +94,7 @@ struct Followed {
     closed: bool,
 }
 
-impl RepairPlanner {
+impl NackScheduler {
     /// Creates a scheduler for a receiver that gives up a frame `deadline` after its first chunk.
     pub fn new(deadline: Duration) -> Self {
         Self {
@@ -126,7 +126,7 @@ impl RepairPlanner {
     }
 
     /// Whether an answer can arrive before its frame is superseded.
-    pub fn asking_helps(&self) -> bool {
+    pub fn nacks_help(&self) -> bool {
         let usual = self.path.rtt.zip(self.rhythm.interval);
         usual.is_some_and(|(rtt, interval)| rtt + self.path.grace < interval)
     }
@@ -138,25 +138,25 @@ impl RepairPlanner {
             return;
         }
         let Some(index) = self.follow(now, header.frame) else { return };
-        let followed = &mut self.frames[index];
+        let tracked = &mut self.frames[index];
         // Answers are parity, or fill gaps, so they do not show how the frame is sent. Neither does
         // a pause in which chunks were lost.
-        let before = followed.highest.map_or(0, |highest| highest.saturating_add(1));
+        let before = tracked.highest.map_or(0, |highest| highest.saturating_add(1));
         if !header.is_parity() && before <= header.chunk {
-            followed.highest = Some(header.chunk);
-            if followed.ended.is_none() && before == header.chunk {
-                followed.gap = followed.gap.max(now.saturating_duration_since(followed.last_seen));
+            tracked.highest = Some(header.chunk);
+            if tracked.ended.is_none() && before == header.chunk {
+                tracked.gap = tracked.gap.max(now.saturating_duration_since(tracked.last_seen));
             }
-            followed.unask_if_early(now, &self.path);
+            tracked.unask_if_early(now, &self.path);
         }
-        followed.last_seen = now;
+        tracked.last_seen = now;
         let is_last =
             header.extent.is_some_and(|e| header.chunk.checked_add(1) == Some(e.source_chunks));
-        if is_last && !followed.has_last_chunk {
-            followed.has_last_chunk = true;
-            followed.end(now, &mut self.rhythm);
-            if followed.rounds == 0 {
-                let lasted = now.saturating_duration_since(followed.first_seen);
+        if is_last && !tracked.has_last_chunk {
+            tracked.has_last_chunk = true;
+            tracked.end(now, &mut self.rhythm);
+            if tracked.rounds == 0 {
+                let lasted = now.saturating_duration_since(tracked.first_seen);
                 self.rhythm.duration.record(lasted);
             }
         }
@@ -224,12 +224,12 @@ impl RepairPlanner {
                 self.counters.pointless += 1;
                 continue;
             }
-            let followed = &mut self.frames[index];
-            let Some(mut wanted) = missing(followed.frame).filter(|m| !m.is_empty()) else {
-                followed.closed = true;
+            let tracked = &mut self.frames[index];
+            let Some(mut wanted) = missing(tracked.frame).filter(|m| !m.is_empty()) else {
+                tracked.closed = true;
                 continue;
             };
-            let tail_lost = !followed.has_last_chunk || followed.rounds > 0;
+            let tail_lost = !tracked.has_last_chunk || tracked.rounds > 0;
             wanted.add_margin(|needed| margin(&self.path, needed, tail_lost));
             nack.push(wanted);
         }
@@ -242,22 +242,22 @@ impl RepairPlanner {
         self.counters.nacks += 1;
         for missing in nack.frames() {
             let asked = self.frames.iter_mut().filter(|f| f.frame == missing.frame);
-            for followed in asked {
-                self.counters.frames += u64::from(followed.asked.is_none());
-                followed.rounds += 1;
-                followed.asked = Some(now);
+            for tracked in asked {
+                self.counters.frames += u64::from(tracked.asked.is_none());
+                tracked.rounds += 1;
+                tracked.asked = Some(now);
             }
         }
     }
 
     /// Whether an answer to a NACK sent now would arrive before the frame is superseded.
     fn is_in_time(&self, now: Instant, index: usize) -> bool {
-        let followed = self.frames[index];
-        let Some(rtt) = self.path.rtt else { return followed.rounds == 0 };
-        let given_up = followed.first_seen + self.deadline;
-        let next = self.frames.iter().find(|f| followed.frame.is_before(f.frame));
+        let tracked = self.frames[index];
+        let Some(rtt) = self.path.rtt else { return tracked.rounds == 0 };
+        let given_up = tracked.first_seen + self.deadline;
+        let next = self.frames.iter().find(|f| tracked.frame.is_before(f.frame));
         let next = next.map(|f| f.first_seen);
-        let next = next.or(self.rhythm.interval.map(|interval| followed.first_seen + interval));
+        let next = next.or(self.rhythm.interval.map(|interval| tracked.first_seen + interval));
         let duration = self.rhythm.duration.longest().unwrap_or_default();
         let superseded = next.map_or(given_up, |next| next + duration);
         now + rtt <= superseded.min(given_up)
@@ -278,7 +278,7 @@ impl RepairPlanner {
         if index == self.frames.len() {
             self.rhythm.begin(now);
         }
-        let followed = Followed {
+        let tracked = TrackedFrame {
             frame,
             first_seen: now,
             last_seen: now,
@@ -291,7 +291,7 @@ impl RepairPlanner {
             asked: None,
             closed: false,
         };
-        self.frames.insert(index, followed);
+        self.frames.insert(index, tracked);
         if self.frames.len() <= MAX_NACK_FRAMES {
             return Some(index);
         }
@@ -300,7 +300,7 @@ impl RepairPlanner {
     }
 }
 
-impl Followed {
+impl TrackedFrame {
     /// Records that the whole frame has been sent.
     fn end(&mut self, now: Instant, rhythm: &mut Rhythm) {
         if self.ended.is_none() {
@@ -344,14 +344,19 @@ struct Rhythm {
     /// Smoothed time between the first chunks of consecutive frames.
     interval: Option<Duration>,
     /// Time from a frame's first to its last chunk.
-    duration: Usual,
+    duration: StreamEstimates,
     /// The longest time between two chunks of a frame.
-    gap: Usual,
+    gap: StreamEstimates,
 }
 
 impl Rhythm {
     fn new() -> Self {
-        Self { begun: None, interval: None, duration: Usual::default(), gap: Usual::default() }
+        Self {
+            begun: None,
+            interval: None,
+            duration: StreamEstimates::default(),
+            gap: StreamEstimates::default(),
+        }
     }
 
     fn begin(&mut self, now: Instant) {
@@ -371,12 +376,12 @@ impl Rhythm {
 
 /// A duration as observed in the latest frames.
 #[derive(Clone, Debug, Default)]
-struct Usual {
+struct StreamEstimates {
     last: VecDeque<Duration>,
     upper: Option<Duration>,
 }
 
-impl Usual {
+impl StreamEstimates {
     fn record(&mut self, value: Duration) {
         if self.last.len() == REMEMBERED_FRAMES {
             self.last.pop_front();

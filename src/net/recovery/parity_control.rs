@@ -22,7 +22,7 @@ use std::{
 
 use crate::net::{
     framing::fec::Blocks,
-    windowed_max::Recent,
+    windowed_max::WindowedMax,
     wire::report::{FrameCounts, Report},
 };
 
@@ -41,7 +41,7 @@ pub enum FecMode {
 
 /// Chooses the parity of each frame of one stream to one receiver.
 #[derive(Clone, Debug)]
-pub struct Redundancy {
+pub struct ParityControl {
     mode: FecMode,
     /// Reports, oldest first.
     reports: VecDeque<(Instant, Totals)>,
@@ -52,8 +52,8 @@ pub struct Redundancy {
     last_loss: Option<Instant>,
     largest_burst: VecDeque<u16>,
     /// The maximum burst of the last ten to twenty seconds.
-    longest_burst: Recent<u16>,
-    asking_helps: bool,
+    longest_burst: WindowedMax<u16>,
+    nacks_help: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,7 @@ struct Totals {
     frames: FrameCounts,
 }
 
-impl Redundancy {
+impl ParityControl {
     /// Starts without reports. `Auto` begins as if there were loss.
     pub fn new(mode: FecMode) -> Self {
         Self {
@@ -74,15 +74,15 @@ impl Redundancy {
             lost_before: 0,
             last_loss: None,
             largest_burst: VecDeque::with_capacity(SHORT),
-            longest_burst: Recent::new(QUIET),
-            asking_helps: false,
+            longest_burst: WindowedMax::new(QUIET),
+            nacks_help: false,
         }
     }
 
     /// Whether the answer to a NACK can arrive before the frame is superseded: the round trip is
     /// known and shorter than a frame interval.
-    pub fn set_asking_helps(&mut self, helps: bool) {
-        self.asking_helps = helps;
+    pub fn set_nacks_help(&mut self, helps: bool) {
+        self.nacks_help = helps;
     }
 
     /// Handles a report; one that is not newer than the last is ignored. Losses since the last
@@ -141,7 +141,7 @@ impl Redundancy {
         if quiet {
             return 0;
         }
-        let asking = if self.asking_helps { ASKING_FRAMES } else { LOST_FRAMES };
+        let asking = if self.nacks_help { ASKING_FRAMES } else { LOST_FRAMES };
         let strictness = if self.is_strained() { STRICTER } else { 1.0 };
         let target = asking * strictness / f64::from(blocks.count());
         let each =
@@ -341,13 +341,13 @@ mod tests {
     fn minute(mode: FecMode, ratio: f64, mean_burst: f64, rounds: u32, seed: u64) -> Outcome {
         let (mut there, mut back) =
             (Path::new(ratio, mean_burst, seed), Path::new(ratio, mean_burst, !seed));
-        let mut redundancy = Redundancy::new(mode);
-        redundancy.set_asking_helps(rounds > 0);
+        let mut parity_control = ParityControl::new(mode);
+        parity_control.set_nacks_help(rounds > 0);
         let start = crate::clock::now();
         let (mut sent, mut delivered) = (0, 0);
         for i in 0..FRAMES {
             let now = start + Duration::from_millis(33) * i;
-            let parity = redundancy.parity_for(now, SOURCE);
+            let parity = parity_control.parity_for(now, SOURCE);
             let mut burst = u64::from(SOURCE + parity);
             let mut needed = u64::from(SOURCE);
             needed -= needed.min(there.send(burst));
@@ -368,7 +368,7 @@ mod tests {
             frames.incomplete += u32::from(needed > 0);
             push(&mut there.bursts, 60, there.report.largest_burst);
             if i % 2 == 1 && rounds > 0 && back.send(1) == 1 {
-                redundancy.handle_report(now, &there.report, false);
+                parity_control.handle_report(now, &there.report, false);
                 there.report.largest_burst = 0;
             }
         }
@@ -432,69 +432,69 @@ mod tests {
 
     #[test]
     fn while_reports_stay_away_longer_bursts_are_covered() {
-        let (start, mut redundancy) = (crate::clock::now(), Redundancy::new(FecMode::Auto));
+        let (start, mut parity_control) = (crate::clock::now(), ParityControl::new(FecMode::Auto));
         let with_burst = |largest_burst| Report { largest_burst, ..report(5000, 20) };
-        redundancy.handle_report(start, &with_burst(20), false);
+        parity_control.handle_report(start, &with_burst(20), false);
         for i in 1..=20 {
-            redundancy.handle_report(start, &report(5000 + i * 100, 20), false);
+            parity_control.handle_report(start, &report(5000 + i * 100, 20), false);
         }
-        let before = redundancy.parity_for(start + OVERDUE / 2, SOURCE);
+        let before = parity_control.parity_for(start + OVERDUE / 2, SOURCE);
         assert!(before < 20, "asking mends what is longer");
-        assert_eq!(redundancy.parity_for(start + OVERDUE, SOURCE), 20);
-        redundancy.handle_report(start + OVERDUE, &report(9000, 20), false);
-        assert!(redundancy.parity_for(start + OVERDUE, SOURCE) < 20);
+        assert_eq!(parity_control.parity_for(start + OVERDUE, SOURCE), 20);
+        parity_control.handle_report(start + OVERDUE, &report(9000, 20), false);
+        assert!(parity_control.parity_for(start + OVERDUE, SOURCE) < 20);
     }
 
     #[test]
     fn parity_ends_a_good_while_after_the_last_loss() {
-        let (start, mut redundancy) = (crate::clock::now(), Redundancy::new(FecMode::Auto));
-        assert_eq!(redundancy.parity_for(start, SOURCE), 9, "nothing is known");
+        let (start, mut parity_control) = (crate::clock::now(), ParityControl::new(FecMode::Auto));
+        assert_eq!(parity_control.parity_for(start, SOURCE), 9, "nothing is known");
         let at = |seconds| start + Duration::from_secs(seconds);
-        redundancy.handle_report(start, &report(100, 0), false);
-        assert_eq!(redundancy.parity_for(start, SOURCE), FLOOR);
-        assert_eq!(redundancy.parity_for(at(1), SOURCE), 0);
-        redundancy.handle_report(at(2), &report(3000, 1), false);
-        assert_eq!(redundancy.parity_for(at(2), SOURCE), FLOOR);
+        parity_control.handle_report(start, &report(100, 0), false);
+        assert_eq!(parity_control.parity_for(start, SOURCE), FLOOR);
+        assert_eq!(parity_control.parity_for(at(1), SOURCE), 0);
+        parity_control.handle_report(at(2), &report(3000, 1), false);
+        assert_eq!(parity_control.parity_for(at(2), SOURCE), FLOOR);
         for i in 0..50 {
-            redundancy.handle_report(at(3), &report(4000 + i * 100, 1), false);
+            parity_control.handle_report(at(3), &report(4000 + i * 100, 1), false);
         }
-        assert_eq!(redundancy.parity_for(at(11), SOURCE), FLOOR);
-        assert_eq!(redundancy.parity_for(at(12), SOURCE), 0);
+        assert_eq!(parity_control.parity_for(at(11), SOURCE), FLOOR);
+        assert_eq!(parity_control.parity_for(at(12), SOURCE), 0);
     }
 
     #[test]
     fn what_a_full_queue_loses_calls_for_no_parity() {
-        let (start, mut redundancy) = (crate::clock::now(), Redundancy::new(FecMode::Auto));
+        let (start, mut parity_control) = (crate::clock::now(), ParityControl::new(FecMode::Auto));
         let at = |ms| start + Duration::from_millis(ms);
-        redundancy.handle_report(start, &report(100, 0), false);
+        parity_control.handle_report(start, &report(100, 0), false);
         for i in 1..=60 {
             let overflow = Report { largest_burst: 40, ..report(100 + i * 10, i * 30) };
-            redundancy.handle_report(at(i * 50), &overflow, true);
+            parity_control.handle_report(at(i * 50), &overflow, true);
         }
-        assert_eq!(redundancy.parity_for(at(3000), SOURCE), 0, "three of four are lost");
-        assert!(redundancy.loss_ratio() < 1e-9);
-        redundancy.handle_report(at(3050), &report(1000, 1900), false);
-        assert!(redundancy.parity_for(at(3050), SOURCE) >= 11, "these have met no queue");
+        assert_eq!(parity_control.parity_for(at(3000), SOURCE), 0, "three of four are lost");
+        assert!(parity_control.loss_ratio() < 1e-9);
+        parity_control.handle_report(at(3050), &report(1000, 1900), false);
+        assert!(parity_control.parity_for(at(3050), SOURCE) >= 11, "these have met no queue");
     }
 
     #[test]
     fn an_old_report_changes_nothing() {
-        let (now, mut redundancy) = (crate::clock::now(), Redundancy::new(FecMode::Auto));
-        redundancy.handle_report(now, &report(1000, 0), false);
-        redundancy.handle_report(now, &report(2000, 100), false);
-        let parity = redundancy.parity_for(now, SOURCE);
-        redundancy.handle_report(now, &report(1500, 1500), false);
-        assert_eq!(redundancy.parity_for(now, SOURCE), parity);
+        let (now, mut parity_control) = (crate::clock::now(), ParityControl::new(FecMode::Auto));
+        parity_control.handle_report(now, &report(1000, 0), false);
+        parity_control.handle_report(now, &report(2000, 100), false);
+        let parity = parity_control.parity_for(now, SOURCE);
+        parity_control.handle_report(now, &report(1500, 1500), false);
+        assert_eq!(parity_control.parity_for(now, SOURCE), parity);
     }
 
     #[test]
     fn all_lost_is_bounded_by_the_capacity() {
-        let (now, mut redundancy) = (crate::clock::now(), Redundancy::new(FecMode::Auto));
-        redundancy.handle_report(now, &report(1, 0), false);
-        redundancy.handle_report(now, &report(2, u64::MAX / 2), false);
+        let (now, mut parity_control) = (crate::clock::now(), ParityControl::new(FecMode::Auto));
+        parity_control.handle_report(now, &report(1, 0), false);
+        parity_control.handle_report(now, &report(2, u64::MAX / 2), false);
         for source in [1, 98, 400, u16::MAX] {
             let capacity = Blocks::of(source).parity_capacity();
-            assert_eq!(redundancy.parity_for(now, source), capacity, "{source}");
+            assert_eq!(parity_control.parity_for(now, source), capacity, "{source}");
         }
     }
 
@@ -502,7 +502,7 @@ mod tests {
     fn percentages_are_rounded_down_but_protect_each_block() {
         let now = crate::clock::now();
         let parity =
-            |percent, source| Redundancy::new(FecMode::Percent(percent)).parity_for(now, source);
+            |percent, source| ParityControl::new(FecMode::Percent(percent)).parity_for(now, source);
         assert_eq!(parity(25, 98), 24);
         assert_eq!(parity(0, 98), 0);
         assert_eq!(parity(1, 5), 1);

@@ -23,7 +23,7 @@ use crate::net::{
 
 /// The latest frames of one stream, and the answers to be sent.
 #[derive(Debug)]
-pub struct RepairStore {
+pub struct RetransmitBuffer {
     kept: VecDeque<Kept>,
     answers: VecDeque<Answer>,
     /// Emptied answers, kept for reuse of their memory.
@@ -86,8 +86,8 @@ struct Answer {
     first_parity: u16,
 }
 
-impl RepairStore {
-    /// Creates a store without frames.
+impl RetransmitBuffer {
+    /// Creates a buffer without frames.
     pub fn new() -> Self {
         Self {
             kept: VecDeque::with_capacity(KEPT_FRAMES),
@@ -225,7 +225,7 @@ impl RepairStore {
     }
 }
 
-impl Default for RepairStore {
+impl Default for RetransmitBuffer {
     fn default() -> Self {
         Self::new()
     }
@@ -374,10 +374,10 @@ mod tests {
         }
     }
 
-    fn store(now: Instant, chunks: u16, parity: u16) -> RepairStore {
-        let mut store = RepairStore::new();
-        store.keep(sent(now, 1, chunks, parity), now + 100 * MS);
-        store
+    fn store(now: Instant, chunks: u16, parity: u16) -> RetransmitBuffer {
+        let mut buffer = RetransmitBuffer::new();
+        buffer.keep(sent(now, 1, chunks, parity), now + 100 * MS);
+        buffer
     }
 
     fn nack(request: u32, frame: u32, needed: &[u16], runs: &[(u16, u16)]) -> Nack {
@@ -393,11 +393,11 @@ mod tests {
         nack
     }
 
-    fn answers(store: &mut RepairStore, now: Instant) -> Vec<(VideoHeader, Vec<u8>)> {
+    fn answers(buffer: &mut RetransmitBuffer, now: Instant) -> Vec<(VideoHeader, Vec<u8>)> {
         let mut all = Vec::new();
-        while let Some(len) = store.next_body_len() {
+        while let Some(len) = buffer.next_body_len() {
             let mut body = vec![0xa5; len];
-            store.emit_next(now, &mut body);
+            buffer.emit_next(now, &mut body);
             let (header, payload) = VideoHeader::parse(&body).unwrap();
             all.push((header, payload.to_vec()));
         }
@@ -411,9 +411,9 @@ mod tests {
     #[test]
     fn fresh_parity_mends_what_is_missing() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
-        let mut store = store(now, 20, 2);
-        store.handle_nack(now, &nack(1, 1, &[3], &[(4, 3)]), PLENTY, Some(&mut encoder));
-        let answers = answers(&mut store, now + 5 * MS);
+        let mut buffer = store(now, 20, 2);
+        buffer.handle_nack(now, &nack(1, 1, &[3], &[(4, 3)]), PLENTY, Some(&mut encoder));
+        let answers = answers(&mut buffer, now + 5 * MS);
         assert_eq!(indices(&answers), [22, 23, 24]);
         let header = answers[0].0;
         assert_eq!(header.extent.unwrap().parity_chunks, 5);
@@ -433,20 +433,20 @@ mod tests {
     #[test]
     fn each_request_is_answered_once_and_with_parity_of_its_own() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
-        let mut store = store(now, 20, 0);
+        let mut buffer = store(now, 20, 0);
         for (request, expected) in [(1, vec![20]), (1, vec![]), (3, vec![21]), (2, vec![])] {
-            store.handle_nack(now, &nack(request, 1, &[1], &[]), PLENTY, Some(&mut encoder));
-            assert_eq!(indices(&answers(&mut store, now)), expected, "request {request}");
+            buffer.handle_nack(now, &nack(request, 1, &[1], &[]), PLENTY, Some(&mut encoder));
+            assert_eq!(indices(&answers(&mut buffer, now)), expected, "request {request}");
         }
-        assert_eq!(store.counters().duplicates, 2);
+        assert_eq!(buffer.counters().duplicates, 2);
     }
 
     #[test]
     fn each_block_gets_what_it_needs() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
-        let mut store = store(now, 400, 4);
-        store.handle_nack(now, &nack(1, 1, &[0, 2, 1], &[]), PLENTY, Some(&mut encoder));
-        let answers = answers(&mut store, now);
+        let mut buffer = store(now, 400, 4);
+        buffer.handle_nack(now, &nack(1, 1, &[0, 2, 1], &[]), PLENTY, Some(&mut encoder));
+        let answers = answers(&mut buffer, now);
         assert_eq!(indices(&answers), [404, 407, 405]);
         let mut all = Vec::new();
         let source = |chunk, bytes: &mut [u8]| {
@@ -466,118 +466,118 @@ mod tests {
     #[test]
     fn without_parity_the_missing_chunks_go_again() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
-        let mut store = store(now, 20, 0);
-        store.handle_nack(now, &nack(1, 1, &[3], &[(2, 1), (18, 2)]), PLENTY, None);
-        let all = answers(&mut store, now);
+        let mut buffer = store(now, 20, 0);
+        buffer.handle_nack(now, &nack(1, 1, &[3], &[(2, 1), (18, 2)]), PLENTY, None);
+        let all = answers(&mut buffer, now);
         assert_eq!(indices(&all), [2, 18, 19]);
         assert!(all[0].1 == body(20)[200..300] && all[2].1 == body(20)[1900..]);
         // 20 chunks have at most 16 parity chunks; source chunks fill the rest of what is needed.
-        store.handle_nack(now, &nack(2, 1, &[18], &[(2, 5)]), PLENTY, Some(&mut encoder));
+        buffer.handle_nack(now, &nack(2, 1, &[18], &[(2, 5)]), PLENTY, Some(&mut encoder));
         let expected: Vec<u16> = (20..36).chain([2, 3]).collect();
-        assert_eq!(indices(&answers(&mut store, now)), expected);
-        assert_eq!(store.counters().source_chunks, 5);
+        assert_eq!(indices(&answers(&mut buffer, now)), expected);
+        assert_eq!(buffer.counters().source_chunks, 5);
     }
 
     #[test]
     fn a_receiver_that_knows_no_extent_gets_the_chunks() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
-        let mut store = store(now, 20, 0);
+        let mut buffer = store(now, 20, 0);
         let open_end = nack(1, 1, &[], &[(3, 1), (17, u16::MAX - 16)]);
-        store.handle_nack(now, &open_end, PLENTY, Some(&mut encoder));
-        assert_eq!(indices(&answers(&mut store, now)), [3, 17, 18, 19]);
+        buffer.handle_nack(now, &open_end, PLENTY, Some(&mut encoder));
+        assert_eq!(indices(&answers(&mut buffer, now)), [3, 17, 18, 19]);
     }
 
     #[test]
     fn frames_are_kept_as_long_as_they_are_of_use() {
         let now = crate::clock::now();
-        let mut store = store(now, 20, 0);
-        assert_eq!(store.poll_timeout(), Some(now + 100 * MS));
+        let mut buffer = store(now, 20, 0);
+        assert_eq!(buffer.poll_timeout(), Some(now + 100 * MS));
         let ask = |id| nack(id, id, &[1], &[(0, 1)]);
-        store.handle_nack(now + 99 * MS, &ask(1), PLENTY, None);
-        store.handle_timeout(now + 100 * MS);
-        assert_eq!((store.next_body_len(), store.poll_timeout()), (None, None));
+        buffer.handle_nack(now + 99 * MS, &ask(1), PLENTY, None);
+        buffer.handle_timeout(now + 100 * MS);
+        assert_eq!((buffer.next_body_len(), buffer.poll_timeout()), (None, None));
         for id in 2..=6 {
-            store.keep(sent(now, id, 20, 0), now + 900 * MS);
+            buffer.keep(sent(now, id, 20, 0), now + 900 * MS);
         }
-        store.handle_nack(now + 100 * MS, &ask(2), PLENTY, None);
-        store.handle_nack(now + 100 * MS, &ask(3), PLENTY, None);
-        assert_eq!(answers(&mut store, now).len(), 1);
-        assert_eq!(store.counters().unknown, 1);
+        buffer.handle_nack(now + 100 * MS, &ask(2), PLENTY, None);
+        buffer.handle_nack(now + 100 * MS, &ask(3), PLENTY, None);
+        assert_eq!(answers(&mut buffer, now).len(), 1);
+        assert_eq!(buffer.counters().unknown, 1);
     }
 
     #[test]
     fn answers_stay_within_their_share_of_the_rate() {
         let now = crate::clock::now();
-        let mut store = RepairStore::new();
+        let mut buffer = RetransmitBuffer::new();
         let (rate, mut bytes) = (100_000.0, 0);
         for i in 0..500 {
             let at = now + 10 * MS * i;
-            store.keep(sent(at, i, 20, 0), at + 100 * MS);
-            store.handle_nack(at, &nack(1, i, &[20], &[(0, 20)]), rate, None);
-            bytes += answers(&mut store, at).len() * usize::from(CHUNK_LEN);
+            buffer.keep(sent(at, i, 20, 0), at + 100 * MS);
+            buffer.handle_nack(at, &nack(1, i, &[20], &[(0, 20)]), rate, None);
+            bytes += answers(&mut buffer, at).len() * usize::from(CHUNK_LEN);
         }
         let share = (rate * BUDGET_SHARE * 5.2) as usize;
         assert!(bytes <= share && bytes > share * 9 / 10, "{bytes} of {share}");
-        assert!(store.counters().over_budget > 300);
+        assert!(buffer.counters().over_budget > 300);
     }
 
     #[test]
     fn a_frame_and_a_half_may_be_answered_for_however_seldom_they_come() {
         let now = crate::clock::now();
-        let mut store = store(now, 20, 0);
-        store.keep(sent(now, 2, 20, 0), now + 100 * MS);
+        let mut buffer = store(now, 20, 0);
+        buffer.keep(sent(now, 2, 20, 0), now + 100 * MS);
         // At five such frames per second, the rate allows half of one at once.
         let rate = 10_000.0;
         for (frame, chunks) in [(1, 20), (2, 0)] {
-            store.handle_nack(now, &nack(frame, frame, &[20], &[(0, 20)]), rate, None);
-            assert_eq!(answers(&mut store, now).len(), chunks, "frame {frame}");
+            buffer.handle_nack(now, &nack(frame, frame, &[20], &[(0, 20)]), rate, None);
+            assert_eq!(answers(&mut buffer, now).len(), chunks, "frame {frame}");
         }
-        store.handle_nack(now, &nack(3, 2, &[9], &[(0, 9)]), rate, None);
-        assert_eq!(answers(&mut store, now).len(), 9);
+        buffer.handle_nack(now, &nack(3, 2, &[9], &[(0, 9)]), rate, None);
+        assert_eq!(answers(&mut buffer, now).len(), 9);
     }
 
     /// The copy of a refused NACK is no duplicate: nothing has answered it.
     #[test]
     fn a_copy_of_a_refused_request_is_answered_once_the_budget_allows_it() {
         let now = crate::clock::now();
-        let mut store = RepairStore::new();
-        (1..=2).for_each(|id| store.keep(sent(now, id, 20, 0), now + 9000 * MS));
+        let mut buffer = RetransmitBuffer::new();
+        (1..=2).for_each(|id| buffer.keep(sent(now, id, 20, 0), now + 9000 * MS));
         let mut answered = |request, frame, after| {
-            store.handle_nack(
+            buffer.handle_nack(
                 now + after,
                 &nack(request, frame, &[20], &[(0, 20)]),
                 10_000.0,
                 None,
             );
-            answers(&mut store, now + after).len()
+            answers(&mut buffer, now + after).len()
         };
         assert_eq!(answered(1, 1, MS), 20);
         assert_eq!(answered(2, 2, 2 * MS), 0, "over budget");
         assert_eq!(answered(2, 2, 8000 * MS), 20);
         assert_eq!(answered(2, 2, 8001 * MS), 0, "a duplicate");
-        let AnswerCounters { frames, over_budget, duplicates, .. } = store.counters();
+        let AnswerCounters { frames, over_budget, duplicates, .. } = buffer.counters();
         assert_eq!((frames, over_budget, duplicates), (2, 1, 1));
     }
 
     #[test]
     fn once_it_runs_it_allocates_nothing() {
-        let (now, mut encoder, mut store) =
-            (crate::clock::now(), ParityEncoder::new(), RepairStore::new());
+        let (now, mut encoder, mut buffer) =
+            (crate::clock::now(), ParityEncoder::new(), RetransmitBuffer::new());
         let frame = sent(now, 0, 98, 2);
         let mut buf = [0; 200];
         let mut request = 0;
         let mut round = || {
             for _ in 0..5 {
                 request += 1;
-                store.keep(SentFrame { id: FrameId(request), ..frame.clone() }, now + MS);
-                store.handle_nack(
+                buffer.keep(SentFrame { id: FrameId(request), ..frame.clone() }, now + MS);
+                buffer.handle_nack(
                     now,
                     &nack(request, request, &[6], &[]),
                     PLENTY,
                     Some(&mut encoder),
                 );
-                while let Some(len) = store.next_body_len() {
-                    store.emit_next(now, &mut buf[..len]);
+                while let Some(len) = buffer.next_body_len() {
+                    buffer.emit_next(now, &mut buf[..len]);
                 }
             }
         };

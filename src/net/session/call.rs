@@ -10,7 +10,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::{
     Delivered, EndReason, Event, Peer,
-    control::{ControlChannel, Heard},
+    control::{ControlChannel, Received},
     counters::{CallCounters, RepairStats},
     outbound::{Burst, Outbound},
     path::Path,
@@ -21,11 +21,11 @@ use super::{
 use crate::net::{
     congestion::bitrates::PictureBitrates,
     crypto::seal::Opener,
-    frame::{FrameBeginning, OutgoingFrame, ReceivedFrame, SessionId, TornFrame},
-    path::replay_window::{Arrival, SequenceTracker},
+    frame::{FrameBeginning, OutgoingFrame, PartialFrame, ReceivedFrame, SessionId},
+    path::replay_window::{Arrival, ReplayWindow},
     route::Route,
     time::MediaClock,
-    token_bucket::Budget,
+    token_bucket::TokenBucket,
     wire::{
         control::{CloseReason, Message, StreamParams},
         datagram::{Body, Direction, Kind, Prelude},
@@ -63,7 +63,7 @@ pub(super) struct Call {
     receiver: Option<Receiver>,
     prober: Option<Prober>,
     reply: Option<PendingReply>,
-    arrivals: SequenceTracker,
+    arrivals: ReplayWindow,
     /// Datagrams dropped by our kernel so far, as far as known.
     pub(super) kernel_drops: u64,
     counters: CallCounters,
@@ -76,8 +76,8 @@ pub(super) struct Call {
     /// When a picture was last too large for the path.
     last_too_slow: Option<Instant>,
     ending: Option<(Instant, EndReason)>,
-    texts: Budget,
-    stream_changes: Budget,
+    texts: TokenBucket,
+    stream_changes: TokenBucket,
     /// The newest stream parameters of the peer that the rate limit has not let us report yet.
     untold_stream: Option<StreamParams>,
 }
@@ -131,7 +131,7 @@ impl Call {
             prober: control.is_some().then(|| Prober::new(now, parts.same_machine_epoch)),
             control,
             reply: None,
-            arrivals: SequenceTracker::new(),
+            arrivals: ReplayWindow::new(),
             kernel_drops: 0,
             counters: CallCounters::default(),
             began: now,
@@ -140,8 +140,8 @@ impl Call {
             is_narrow_told: false,
             last_too_slow: None,
             ending: None,
-            texts: Budget::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
-            stream_changes: Budget::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
+            texts: TokenBucket::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
+            stream_changes: TokenBucket::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
             untold_stream: None,
         };
         if let Some(addr) = media_addr {
@@ -164,8 +164,8 @@ impl Call {
     }
 
     /// When anything was last received from the peer, over UDP or the control channel.
-    pub(super) fn last_heard(&self) -> Instant {
-        let control = self.control.as_ref().map(ControlChannel::last_heard);
+    pub(super) fn last_received(&self) -> Instant {
+        let control = self.control.as_ref().map(ControlChannel::last_received);
         self.last_datagram.max(control).unwrap_or(self.began)
     }
 
@@ -263,14 +263,14 @@ impl Call {
         self.receiver.as_ref()?.newest_beginning()
     }
 
-    /// The newest frame that is torn by `now`.
-    pub(super) fn poll_torn(&mut self, now: Instant) -> Option<TornFrame> {
-        self.receiver.as_mut()?.poll_torn(now)
+    /// The newest frame that is partial by `now`.
+    pub(super) fn poll_partial(&mut self, now: Instant) -> Option<PartialFrame> {
+        self.receiver.as_mut()?.poll_partial(now)
     }
 
-    /// When a torn frame will be available.
-    pub(super) fn torn_due(&self) -> Option<Instant> {
-        self.receiver.as_ref()?.torn_due()
+    /// When a partial frame will be available.
+    pub(super) fn partial_due(&self) -> Option<Instant> {
+        self.receiver.as_ref()?.partial_due()
     }
 
     /// Queues `line` on the control channel. Returns false if there is none.
@@ -382,9 +382,9 @@ impl Call {
     ) -> Option<EndReason> {
         self.control.as_mut()?.handle_data(now, bytes);
         loop {
-            let message = match self.control.as_mut()?.poll_heard() {
-                Ok(Some(Heard::Message(message))) => message,
-                Ok(Some(Heard::Key(_)) | None) => return None,
+            let message = match self.control.as_mut()?.poll_received() {
+                Ok(Some(Received::Message(message))) => message,
+                Ok(Some(Received::Key(_)) | None) => return None,
                 Err(error) => return Some(EndReason::Protocol(error)),
             };
             match message {
@@ -588,11 +588,11 @@ impl Call {
         match (&mut self.sender, Report::parse(body)) {
             (Some(sender), Ok(mut report)) if self.prober.is_some() => {
                 let path = self.path.as_mut();
-                let are_lost_by_length =
+                let losses_due_to_mtu =
                     path.is_some_and(|path| path.handle_report(now, &mut report));
                 let prober = self.prober.as_mut();
                 let probed = prober.and_then(|prober| prober.take_queue(now));
-                sender.handle_report(now, &report, probed, rtt, are_lost_by_length);
+                sender.handle_report(now, &report, probed, rtt, losses_due_to_mtu);
                 if let Some(prober) = &mut self.prober {
                     prober.set_pace(now, sender.probe_pace());
                 }
@@ -691,7 +691,7 @@ impl Call {
         let heard = self.last_datagram.unwrap_or(self.began);
         let blocked = match self.udp_blocked_since {
             Some(since) => heard == since,
-            None => heard.max(control.heard_since()) + UDP_SILENCE <= control.last_heard(),
+            None => heard.max(control.receiving_since()) + UDP_SILENCE <= control.last_received(),
         };
         if blocked == self.udp_blocked_since.is_some() {
             return None;
@@ -712,9 +712,9 @@ impl Call {
     /// When the peer will have been silent for too long. `None` for a sender without a control
     /// channel, which receives nothing.
     fn silent_at(&self) -> Option<Instant> {
-        let limit = if self.control.is_some() { CONTROLLED_SILENCE } else { BARE_SILENCE };
+        let limit = if self.control.is_some() { CONTROLLED_SILENCE } else { ONE_WAY_SILENCE };
         let listens = self.control.is_some() || self.receiver.is_some();
-        listens.then(|| self.last_heard() + limit)
+        listens.then(|| self.last_received() + limit)
     }
 }
 
@@ -734,7 +734,7 @@ pub(super) const UDP_SILENCE: Duration = Duration::from_secs(2);
 const CONTROLLED_SILENCE: Duration = Duration::from_secs(15);
 
 /// The same for a sender without a control channel, which cannot announce its end.
-const BARE_SILENCE: Duration = Duration::from_secs(2);
+const ONE_WAY_SILENCE: Duration = Duration::from_secs(2);
 
 /// The rate limit on a peer's text lines and on its stream changes; each is a line on the user's
 /// screen.

@@ -23,19 +23,19 @@ pub(super) struct ControlChannel {
     conn: ConnId,
     inbox: Vec<u8>,
     /// Messages read by [`drop_keep_alives`](Self::drop_keep_alives), and their length in bytes.
-    early: VecDeque<Heard>,
+    early: VecDeque<Received>,
     early_len: usize,
     outbox: Vec<u8>,
     preface_seen: bool,
-    stage: Stage,
-    heard_since: Instant,
-    last_heard: Instant,
+    state: HandshakeState,
+    receiving_since: Instant,
+    last_received: Instant,
     keep_alive_at: Instant,
 }
 
 /// The progress of the handshake.
 #[derive(Debug)]
-enum Stage {
+enum HandshakeState {
     /// The dialler waits for the second message.
     Dialled(Box<Handshake>),
     /// The answerer has no handshake state yet.
@@ -45,18 +45,18 @@ enum Stage {
     /// The answerer has sent the second message and waits for the third.
     Answered(Box<Handshake>),
     /// The dialler has received the second message and not sent its hello.
-    Met(Box<Handshake>),
+    KeyKnown(Box<Handshake>),
     /// The dialler has sent its hello and received nothing since.
     Introduced(Box<Transport>),
     /// The handshake is complete.
-    Speaking(Box<Transport>),
+    Established(Box<Transport>),
     /// A message could not be handled; the channel is dead.
     Failed,
 }
 
 /// What was received over a control connection.
 #[derive(Debug, PartialEq)]
-pub(super) enum Heard {
+pub(super) enum Received {
     /// The key of the answering side, which has not received ours.
     Key(PublicKey),
     /// A message; the first that an answerer receives is the caller's hello.
@@ -73,24 +73,24 @@ impl ControlChannel {
     ) -> Self {
         let mut handshake = Box::new(Handshake::dialler(identity, secret));
         let first = handshake.write(&[]);
-        let mut channel = Self::new(now, conn, Stage::Dialled(handshake));
+        let mut channel = Self::new(now, conn, HandshakeState::Dialled(handshake));
         emit_framed(&first, &mut channel.outbox);
         channel
     }
 
-    /// The answering side. It does no expensive work until [`meet`](Self::meet).
+    /// The answering side. It does no expensive work until [`start_handshake`](Self::start_handshake).
     pub(super) fn answering(now: Instant, conn: ConnId) -> Self {
-        Self::new(now, conn, Stage::Silent)
+        Self::new(now, conn, HandshakeState::Silent)
     }
 
     /// Starts the handshake with a dialler, unless it has begun.
-    pub(super) fn meet(&mut self, identity: &Identity, secret: Option<&SharedSecret>) {
-        if matches!(self.stage, Stage::Silent) {
-            self.stage = Stage::Awaiting(Box::new(Handshake::answerer(identity, secret)));
+    pub(super) fn start_handshake(&mut self, identity: &Identity, secret: Option<&SharedSecret>) {
+        if matches!(self.state, HandshakeState::Silent) {
+            self.state = HandshakeState::Awaiting(Box::new(Handshake::answerer(identity, secret)));
         }
     }
 
-    fn new(now: Instant, conn: ConnId, stage: Stage) -> Self {
+    fn new(now: Instant, conn: ConnId, state: HandshakeState) -> Self {
         Self {
             conn,
             inbox: Vec::new(),
@@ -98,9 +98,9 @@ impl ControlChannel {
             early_len: 0,
             outbox: PREFACE.to_vec(),
             preface_seen: false,
-            stage,
-            heard_since: now,
-            last_heard: now,
+            state,
+            receiving_since: now,
+            last_received: now,
             keep_alive_at: now + KEEP_ALIVE_INTERVAL,
         }
     }
@@ -111,39 +111,41 @@ impl ControlChannel {
 
     /// The peer's key, once the handshake has proved it.
     pub(super) fn peer_key(&self) -> Option<PublicKey> {
-        match &self.stage {
-            Stage::Met(handshake) => handshake.peer(),
-            Stage::Introduced(transport) | Stage::Speaking(transport) => Some(transport.peer()),
+        match &self.state {
+            HandshakeState::KeyKnown(handshake) => handshake.peer(),
+            HandshakeState::Introduced(transport) | HandshakeState::Established(transport) => {
+                Some(transport.peer())
+            }
             _ => None,
         }
     }
 
     /// A value unique to this handshake, once it is complete.
     pub(super) fn handshake_hash(&self) -> Option<&[u8]> {
-        match &self.stage {
-            Stage::Introduced(transport) | Stage::Speaking(transport) => {
+        match &self.state {
+            HandshakeState::Introduced(transport) | HandshakeState::Established(transport) => {
                 Some(transport.handshake_hash())
             }
             _ => None,
         }
     }
 
-    /// The start of the peer's activity without pauses up to [`last_heard`](Self::last_heard).
-    pub(super) fn heard_since(&self) -> Instant {
-        self.heard_since
+    /// The start of the peer's activity without pauses up to [`last_received`](Self::last_received).
+    pub(super) fn receiving_since(&self) -> Instant {
+        self.receiving_since
     }
 
-    pub(super) fn last_heard(&self) -> Instant {
-        self.last_heard
+    pub(super) fn last_received(&self) -> Instant {
+        self.last_received
     }
 
-    /// Adds bytes received from the peer. Call [`poll_heard`](Self::poll_heard) until it returns
+    /// Adds bytes received from the peer. Call [`poll_received`](Self::poll_received) until it returns
     /// nothing, which keeps the inbox below one message.
     pub(super) fn handle_data(&mut self, now: Instant, bytes: &[u8]) {
-        if now.saturating_duration_since(self.last_heard) > PAUSE {
-            self.heard_since = now;
+        if now.saturating_duration_since(self.last_received) > PAUSE {
+            self.receiving_since = now;
         }
-        self.last_heard = now;
+        self.last_received = now;
         self.inbox.extend_from_slice(bytes);
     }
 
@@ -152,12 +154,12 @@ impl ControlChannel {
         self.inbox.len() + self.early_len
     }
 
-    /// Drops the keep-alives received; [`poll_heard`](Self::poll_heard) returns everything else
+    /// Drops the keep-alives received; [`poll_received`](Self::poll_received) returns everything else
     /// later.
     pub(super) fn drop_keep_alives(&mut self) -> Result<(), ControlError> {
         let mut unread = self.inbox.len();
         while let Some(heard) = self.read()? {
-            if heard != Heard::Message(Message::KeepAlive) {
+            if heard != Received::Message(Message::KeepAlive) {
                 self.early_len += unread - self.inbox.len();
                 self.early.push_back(heard);
             }
@@ -173,9 +175,9 @@ impl ControlChannel {
             return Ok(false);
         }
         let Some((message, _)) = parse_framed(&self.inbox)? else { return Ok(false) };
-        let could_be = match &self.stage {
-            Stage::Silent => message.len() == FIRST_LEN,
-            Stage::Answered(_) => message.len() > MIN_THIRD_LEN,
+        let could_be = match &self.state {
+            HandshakeState::Silent => message.len() == FIRST_LEN,
+            HandshakeState::Answered(_) => message.len() > MIN_THIRD_LEN,
             _ => true,
         };
         if could_be { Ok(true) } else { Err(ControlError::Malformed) }
@@ -183,11 +185,11 @@ impl ControlChannel {
 
     /// Whether the next message shows if the dialler has the same code.
     pub(super) fn judges_code(&self) -> bool {
-        matches!(self.stage, Stage::Answered(_))
+        matches!(self.state, HandshakeState::Answered(_))
     }
 
     /// The next item received; `None` if more bytes are needed, or after a dialler's first message.
-    pub(super) fn poll_heard(&mut self) -> Result<Option<Heard>, ControlError> {
+    pub(super) fn poll_received(&mut self) -> Result<Option<Received>, ControlError> {
         let early = self.early.pop_front();
         if early.is_some() {
             return Ok(early);
@@ -196,14 +198,14 @@ impl ControlChannel {
         self.read()
     }
 
-    fn read(&mut self) -> Result<Option<Heard>, ControlError> {
+    fn read(&mut self) -> Result<Option<Received>, ControlError> {
         if !self.see_preface()? {
             return Ok(None);
         }
         let Some((message, len)) = parse_framed(&self.inbox)? else { return Ok(None) };
-        let stage = std::mem::replace(&mut self.stage, Stage::Failed);
-        let (stage, heard) = stage.hear(message, &mut self.outbox)?;
-        self.stage = stage;
+        let state = std::mem::replace(&mut self.state, HandshakeState::Failed);
+        let (state, heard) = state.handle_message(message, &mut self.outbox)?;
+        self.state = state;
         self.inbox.drain(..len);
         Ok(heard)
     }
@@ -220,19 +222,23 @@ impl ControlChannel {
 
     /// Sends our hello to the answering side, whose key is known.
     pub(super) fn introduce(&mut self, hello: Hello) {
-        let Stage::Met(mut handshake) = std::mem::replace(&mut self.stage, Stage::Failed) else {
+        let HandshakeState::KeyKnown(mut handshake) =
+            std::mem::replace(&mut self.state, HandshakeState::Failed)
+        else {
             return;
         };
         let third = handshake.write(&Message::Hello(hello).to_bytes());
         emit_framed(&third, &mut self.outbox);
         if let Some(transport) = handshake.finish() {
-            self.stage = Stage::Introduced(Box::new(transport));
+            self.state = HandshakeState::Introduced(Box::new(transport));
         }
     }
 
     /// Queues `message`, if the handshake allows it.
     pub(super) fn push(&mut self, message: &Message) {
-        if let Stage::Introduced(transport) | Stage::Speaking(transport) = &mut self.stage {
+        if let HandshakeState::Introduced(transport) | HandshakeState::Established(transport) =
+            &mut self.state
+        {
             emit_framed(&transport.write(&message.to_bytes()), &mut self.outbox);
         }
     }
@@ -255,54 +261,54 @@ impl ControlChannel {
     }
 }
 
-impl Stage {
-    /// Handles a complete message. Returns the next stage and what was received.
-    fn hear(
+impl HandshakeState {
+    /// Handles a complete message. Returns the next state and what was received.
+    fn handle_message(
         self,
         message: &[u8],
         outbox: &mut Vec<u8>,
-    ) -> Result<(Self, Option<Heard>), ControlError> {
+    ) -> Result<(Self, Option<Received>), ControlError> {
         match self {
-            Self::Dialled(handshake) => Self::meet_answerer(handshake, message),
+            Self::Dialled(handshake) => Self::read_answer(handshake, message),
             Self::Awaiting(mut handshake) => {
                 handshake.read(message).map_err(|_| ControlError::Malformed)?;
                 emit_framed(&handshake.write(&[]), outbox);
                 Ok((Self::Answered(handshake), None))
             }
-            Self::Answered(handshake) => Self::meet_dialler(handshake, message, outbox),
-            // The refusal is not authenticated, so it is accepted only at this stage.
+            Self::Answered(handshake) => Self::read_introduction(handshake, message, outbox),
+            // The refusal is not authenticated, so it is accepted only in this state.
             Self::Introduced(_) if message.is_empty() => Err(ControlError::WrongCode),
-            Self::Introduced(mut transport) | Self::Speaking(mut transport) => {
+            Self::Introduced(mut transport) | Self::Established(mut transport) => {
                 let plain = transport.read(message).map_err(|_| ControlError::Forged)?;
                 let message = Message::from_bytes(&plain)?;
-                Ok((Self::Speaking(transport), Some(Heard::Message(message))))
+                Ok((Self::Established(transport), Some(Received::Message(message))))
             }
-            Self::Silent | Self::Met(_) | Self::Failed => Err(ControlError::Malformed),
+            Self::Silent | Self::KeyKnown(_) | Self::Failed => Err(ControlError::Malformed),
         }
     }
 
-    fn meet_answerer(
+    fn read_answer(
         mut handshake: Box<Handshake>,
         message: &[u8],
-    ) -> Result<(Self, Option<Heard>), ControlError> {
+    ) -> Result<(Self, Option<Received>), ControlError> {
         handshake.read(message).map_err(|_| ControlError::Forged)?;
         let key = handshake.peer().ok_or(ControlError::Malformed)?;
-        Ok((Self::Met(handshake), Some(Heard::Key(key))))
+        Ok((Self::KeyKnown(handshake), Some(Received::Key(key))))
     }
 
     /// Handles the third message, which carries the hello and fails to open if the codes differ.
-    fn meet_dialler(
+    fn read_introduction(
         mut handshake: Box<Handshake>,
         message: &[u8],
         outbox: &mut Vec<u8>,
-    ) -> Result<(Self, Option<Heard>), ControlError> {
+    ) -> Result<(Self, Option<Received>), ControlError> {
         let Ok(payload) = handshake.read(message) else {
             emit_framed(&[], outbox);
             return Err(ControlError::WrongCode);
         };
         let transport = handshake.finish().ok_or(ControlError::Malformed)?;
         let hello = Message::from_bytes(&payload)?;
-        Ok((Self::Speaking(Box::new(transport)), Some(Heard::Message(hello))))
+        Ok((Self::Established(Box::new(transport)), Some(Received::Message(hello))))
     }
 }
 
@@ -342,7 +348,7 @@ mod tests {
         let identity = |byte| Identity::from_bytes([byte; KEY_LEN]);
         let (ours, theirs) = (secret(ours), secret(theirs));
         let mut answerer = ControlChannel::answering(now, ConnId(2));
-        answerer.meet(&identity(2), theirs.as_ref());
+        answerer.start_handshake(&identity(2), theirs.as_ref());
         (ControlChannel::dialling(now, ConnId(1), &identity(1), ours.as_ref()), answerer)
     }
 
@@ -355,23 +361,23 @@ mod tests {
     fn met(
         ours: Option<u8>,
         theirs: Option<u8>,
-    ) -> (ControlChannel, ControlChannel, Result<Option<Heard>, ControlError>) {
+    ) -> (ControlChannel, ControlChannel, Result<Option<Received>, ControlError>) {
         let (mut dialler, mut answerer) = pair(ours, theirs);
         cross(&mut dialler, &mut answerer);
-        assert_eq!(answerer.poll_heard(), Ok(None));
+        assert_eq!(answerer.poll_received(), Ok(None));
         cross(&mut answerer, &mut dialler);
         let key = Identity::from_bytes([2; KEY_LEN]).public_key();
-        assert_eq!(dialler.poll_heard(), Ok(Some(Heard::Key(key))));
+        assert_eq!(dialler.poll_received(), Ok(Some(Received::Key(key))));
         dialler.introduce(hello());
         cross(&mut dialler, &mut answerer);
-        let heard = answerer.poll_heard();
+        let heard = answerer.poll_received();
         (dialler, answerer, heard)
     }
 
     #[test]
     fn two_sides_meet_and_then_speak_byte_by_byte() {
         let (mut dialler, mut answerer, heard) = met(None, None);
-        assert_eq!(heard, Ok(Some(Heard::Message(Message::Hello(hello())))));
+        assert_eq!(heard, Ok(Some(Received::Message(Message::Hello(hello())))));
         assert_eq!(answerer.peer_key(), Some(Identity::from_bytes([1; KEY_LEN]).public_key()));
         assert!(dialler.handshake_hash().is_some());
         assert_eq!(dialler.handshake_hash(), answerer.handshake_hash());
@@ -380,9 +386,9 @@ mod tests {
         let mut got = Vec::new();
         for byte in answerer.take_output().unwrap() {
             dialler.handle_data(crate::clock::now(), &[byte]);
-            got.extend(dialler.poll_heard().unwrap());
+            got.extend(dialler.poll_received().unwrap());
         }
-        assert_eq!(got, [Heard::Message(message)]);
+        assert_eq!(got, [Received::Message(message)]);
     }
 
     #[test]
@@ -391,7 +397,7 @@ mod tests {
             let (mut dialler, mut answerer, heard) = met(ours, theirs);
             assert_eq!(heard, Err(ControlError::WrongCode));
             cross(&mut answerer, &mut dialler);
-            assert_eq!(dialler.poll_heard(), Err(ControlError::WrongCode));
+            assert_eq!(dialler.poll_received(), Err(ControlError::WrongCode));
         }
         assert!(met(Some(1), Some(1)).2.is_ok());
     }
@@ -400,17 +406,17 @@ mod tests {
     fn a_refusal_is_believed_only_while_the_third_message_has_no_answer() {
         let refusal = |channel: &mut ControlChannel| {
             channel.handle_data(crate::clock::now(), &[0, 0]);
-            channel.poll_heard()
+            channel.poll_received()
         };
         let (mut dialler, mut answerer) = pair(None, None);
         cross(&mut dialler, &mut answerer);
-        assert_eq!(answerer.poll_heard(), Ok(None));
+        assert_eq!(answerer.poll_received(), Ok(None));
         dialler.handle_data(crate::clock::now(), &PREFACE);
         assert_eq!(refusal(&mut dialler), Err(ControlError::Forged), "not met yet");
         let (mut dialler, mut answerer, _) = met(None, None);
         answerer.push(&Message::Ringing);
         cross(&mut answerer, &mut dialler);
-        assert_eq!(dialler.poll_heard(), Ok(Some(Heard::Message(Message::Ringing))));
+        assert_eq!(dialler.poll_received(), Ok(Some(Received::Message(Message::Ringing))));
         assert_eq!(refusal(&mut dialler), Err(ControlError::Forged), "answered");
         assert_eq!(refusal(&mut answerer), Err(ControlError::Forged), "not a dialler");
     }
@@ -441,8 +447,8 @@ mod tests {
         let mut bytes = dialler.take_output().unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         answerer.handle_data(crate::clock::now(), &bytes);
-        assert_eq!(answerer.poll_heard(), Err(ControlError::Forged));
-        assert!(answerer.poll_heard().is_err(), "for good");
+        assert_eq!(answerer.poll_received(), Err(ControlError::Forged));
+        assert!(answerer.poll_received().is_err(), "for good");
     }
 
     #[test]
@@ -450,11 +456,11 @@ mod tests {
         let (mut dialler, mut answerer) = pair(None, None);
         dialler.push(&Message::KeepAlive);
         cross(&mut dialler, &mut answerer);
-        assert_eq!(answerer.poll_heard(), Ok(None));
+        assert_eq!(answerer.poll_received(), Ok(None));
         cross(&mut answerer, &mut dialler);
         dialler.handle_data(crate::clock::now(), &[0, 1, 2]);
-        assert!(matches!(dialler.poll_heard(), Ok(Some(Heard::Key(_)))));
-        assert_eq!(dialler.poll_heard(), Err(ControlError::Malformed));
+        assert!(matches!(dialler.poll_received(), Ok(Some(Received::Key(_)))));
+        assert_eq!(dialler.poll_received(), Err(ControlError::Malformed));
     }
 
     #[test]
@@ -480,18 +486,18 @@ mod tests {
         dialler.push(&text("three"));
         cross(&mut dialler, &mut answerer);
         for said in ["one", "two", "three"] {
-            assert_eq!(answerer.poll_heard(), Ok(Some(Heard::Message(text(said)))));
+            assert_eq!(answerer.poll_received(), Ok(Some(Received::Message(text(said)))));
         }
-        assert_eq!((answerer.poll_heard(), answerer.unread()), (Ok(None), 0));
+        assert_eq!((answerer.poll_received(), answerer.unread()), (Ok(None), 0));
     }
 
     #[test]
     fn a_pause_begins_a_new_run_of_speech() {
         let (mut channel, _) = pair(None, None);
-        let now = channel.last_heard();
+        let now = channel.last_received();
         for (ms, since) in [(500, 0), (1000, 0), (1900, 0), (3000, 3000), (3500, 3000)] {
             channel.handle_data(now + Duration::from_millis(ms), b"");
-            assert_eq!(channel.heard_since(), now + Duration::from_millis(since));
+            assert_eq!(channel.receiving_since(), now + Duration::from_millis(since));
         }
     }
 
@@ -499,6 +505,6 @@ mod tests {
     fn another_protocol_is_refused_at_its_first_bytes() {
         let (_, mut channel) = pair(None, None);
         channel.handle_data(crate::clock::now(), b"SSH-2.0");
-        assert_eq!(channel.poll_heard(), Err(ControlError::NotUdpchat));
+        assert_eq!(channel.poll_received(), Err(ControlError::NotUdpchat));
     }
 }

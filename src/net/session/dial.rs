@@ -34,7 +34,7 @@ enum State {
         addr: SocketAddr,
         rest: Round,
         control: Box<ControlChannel>,
-        stage: Stage,
+        state: AttemptState,
         give_up_at: Instant,
     },
     InCall(CallId),
@@ -60,7 +60,7 @@ struct Attempt {
 
 /// The progress with a target that has accepted the connection.
 #[derive(Debug)]
-enum Stage {
+enum AttemptState {
     /// It has not proved its key.
     Unknown,
     /// The user is asked whether to trust it.
@@ -161,7 +161,7 @@ impl Dialling {
     /// Why the call fails if the connection closes now.
     pub(super) fn lost_reason(&self) -> WaitReason {
         match self.state {
-            State::Meeting { stage: Stage::Ringing(..), .. } => WaitReason::ConnectionLost,
+            State::Meeting { state: AttemptState::Ringing(..), .. } => WaitReason::ConnectionLost,
             State::Meeting { .. } => WaitReason::HungUp,
             _ => WaitReason::NoAnswer,
         }
@@ -199,7 +199,7 @@ impl Dialling {
         let lookup = self.addresses.poll_timeout().filter(|_| self.is_seeking());
         let state = match &self.state {
             State::Idle { redial_at } => Some(*redial_at).filter(|_| self.has_address()),
-            State::Meeting { control, stage: Stage::Ringing(..), give_up_at, .. } => {
+            State::Meeting { control, state: AttemptState::Ringing(..), give_up_at, .. } => {
                 Some(control.poll_timeout().min(*give_up_at))
             }
             State::Connecting(round) => round.poll_timeout(),
@@ -223,7 +223,7 @@ impl Dialling {
     }
 
     /// Handles the establishment of connection `conn`. Returns the attempts no longer needed.
-    pub(super) fn meet(
+    pub(super) fn identify(
         &mut self,
         now: Instant,
         conn: ConnId,
@@ -238,23 +238,23 @@ impl Dialling {
         let others: Vec<_> = rest.attempts.drain(..).collect();
         // They are tried again if this target does not accept us.
         others.iter().rev().for_each(|other| rest.untried.push_front(other.addr));
-        let (stage, give_up_at) = (Stage::Unknown, now + HELLO_DEADLINE);
+        let (state, give_up_at) = (AttemptState::Unknown, now + HELLO_DEADLINE);
         let control = Box::new(control);
-        self.state = State::Meeting { addr, rest, control, stage, give_up_at };
+        self.state = State::Meeting { addr, rest, control, state, give_up_at };
         others.iter().map(|other| other.conn).collect()
     }
 
     /// Records that the user is asked about the target, as `ask`.
     pub(super) fn note_asked(&mut self, now: Instant, ask: AskId) {
-        if let State::Meeting { stage, give_up_at, .. } = &mut self.state {
-            *stage = Stage::Asked(ask);
+        if let State::Meeting { state, give_up_at, .. } = &mut self.state {
+            *state = AttemptState::Asked(ask);
             *give_up_at = now + ASK_DEADLINE;
         }
     }
 
     pub(super) fn asked(&self) -> Option<AskId> {
         match self.state {
-            State::Meeting { stage: Stage::Asked(ask), .. } => Some(ask),
+            State::Meeting { state: AttemptState::Asked(ask), .. } => Some(ask),
             _ => None,
         }
     }
@@ -262,8 +262,8 @@ impl Dialling {
     /// Sends our hello, since the target is accepted.
     pub(super) fn introduce(&mut self, now: Instant, hello: Hello) {
         let Some(session) = SessionId::new(hello.session) else { return };
-        if let State::Meeting { control, stage, give_up_at, .. } = &mut self.state {
-            *stage = Stage::Introduced(session, hello.secret.clone());
+        if let State::Meeting { control, state, give_up_at, .. } = &mut self.state {
+            *state = AttemptState::Introduced(session, hello.secret.clone());
             *give_up_at = now + HELLO_DEADLINE;
             control.introduce(hello);
         }
@@ -272,9 +272,9 @@ impl Dialling {
     /// Records that the target's user is asked about us, which may take any time. Returns an event
     /// if that is new.
     pub(super) fn ring(&mut self, now: Instant) -> Option<Event> {
-        let State::Meeting { stage, .. } = &mut self.state else { return None };
-        *stage = match std::mem::replace(stage, Stage::Unknown) {
-            Stage::Introduced(session, secret) => Stage::Ringing(session, secret),
+        let State::Meeting { state, .. } = &mut self.state else { return None };
+        *state = match std::mem::replace(state, AttemptState::Unknown) {
+            AttemptState::Introduced(session, secret) => AttemptState::Ringing(session, secret),
             other => other,
         };
         self.note_heard(now);
@@ -283,14 +283,15 @@ impl Dialling {
 
     /// Extends the deadline while the target rings, since something has been received.
     pub(super) fn note_heard(&mut self, now: Instant) {
-        if let State::Meeting { stage: Stage::Ringing(..), give_up_at, .. } = &mut self.state {
+        if let State::Meeting { state: AttemptState::Ringing(..), give_up_at, .. } = &mut self.state
+        {
             *give_up_at = now + RINGING_SILENCE;
         }
     }
 
     /// Sends keep-alives while the target rings.
     pub(super) fn keep_ringing(&mut self, now: Instant) {
-        if let State::Meeting { control, stage: Stage::Ringing(..), .. } = &mut self.state {
+        if let State::Meeting { control, state: AttemptState::Ringing(..), .. } = &mut self.state {
             control.handle_timeout(now);
         }
     }
@@ -301,7 +302,8 @@ impl Dialling {
         match std::mem::replace(&mut self.state, State::InCall(call)) {
             State::Meeting {
                 control,
-                stage: Stage::Introduced(session, secret) | Stage::Ringing(session, secret),
+                state:
+                    AttemptState::Introduced(session, secret) | AttemptState::Ringing(session, secret),
                 ..
             } => Some(Answered { control: *control, session, secret }),
             _ => None,
@@ -426,7 +428,7 @@ mod tests {
         assert!(d.owns(ConnId(1)) && d.owns(ConnId(2)));
         let identity = crate::net::crypto::keys::Identity::from_bytes([1; 32]);
         let control = ControlChannel::dialling(later, ConnId(2), &identity, None);
-        assert_eq!(d.meet(later, ConnId(2), control), [ConnId(1)]);
+        assert_eq!(d.identify(later, ConnId(2), control), [ConnId(1)]);
         assert_eq!(d.addr(), Some("127.0.0.1:7".parse().unwrap()));
         assert!(!d.owns(ConnId(1)));
         assert_eq!(d.fail(later, ConnId(2), WaitReason::HungUp), None);

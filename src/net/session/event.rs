@@ -93,7 +93,7 @@ pub enum Event {
     },
     /// A caller violated the protocol, uses another protocol or version, or had a wrong code, and
     /// was disconnected.
-    Misspoke {
+    ProtocolViolation {
         /// Its address.
         from: SocketAddr,
         /// The violation.

@@ -32,7 +32,7 @@ pub use addresses::{LookupId, Uncallable, uncallable};
 pub use call::CallId;
 pub use counters::{CallCounters, RepairStats};
 pub use endpoint::{
-    Admission, Bare, ConnId, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, Output, Role,
+    Admission, ConnId, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, OneWay, Output, Role,
     StrayCounters, Target, Transmit,
 };
 pub use event::{

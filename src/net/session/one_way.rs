@@ -9,7 +9,7 @@ use super::{CallId, Event, Target, WaitReason, addresses::Addresses, dial::LOOKU
 
 /// A target of a sender without a control channel.
 #[derive(Debug)]
-pub(super) struct Unasked {
+pub(super) struct OneWayTarget {
     pub(super) target: Target,
     pub(super) addresses: Addresses,
     /// The call and the address in use, once an address is known.
@@ -20,7 +20,7 @@ pub(super) struct Unasked {
     failed: Option<Instant>,
 }
 
-impl Unasked {
+impl OneWayTarget {
     pub(super) fn new(now: Instant, target: Target) -> Self {
         let addresses = Addresses::new(now, &target, LOOKUP_INTERVAL);
         Self { target, addresses, call: None, moved: None, told: None, failed: None }

@@ -4,7 +4,7 @@ use crate::net::{
     crypto::seal::Sealer,
     frame::SessionId,
     wire::{
-        checksum::{Hashed, Joiner},
+        checksum::{CrcCombiner, Hashed},
         datagram::{Direction, Form, Kind, Prelude},
     },
 };
@@ -19,7 +19,7 @@ pub(super) struct Outbound {
     next_sequence: u64,
     datagrams: u64,
     bytes: u64,
-    joiner: Joiner,
+    crc_combiner: CrcCombiner,
 }
 
 /// Contiguous datagrams for one system call.
@@ -49,7 +49,7 @@ impl Outbound {
             next_sequence: 0,
             datagrams: 0,
             bytes: 0,
-            joiner: Joiner::default(),
+            crc_combiner: CrcCombiner::default(),
         }
     }
 
@@ -78,8 +78,8 @@ impl Outbound {
     }
 
     /// Combines the CRCs of this side's chunks.
-    pub(super) fn joiner(&mut self) -> &mut Joiner {
-        &mut self.joiner
+    pub(super) fn crc_combiner(&mut self) -> &mut CrcCombiner {
+        &mut self.crc_combiner
     }
 
     /// The sequence number of the next datagram.
@@ -114,11 +114,11 @@ impl Outbound {
         kind: Kind,
         body_len: usize,
         buf: &mut [u8],
-        fill: impl FnOnce(&mut [u8], &mut Joiner) -> Hashed,
+        fill: impl FnOnce(&mut [u8], &mut CrcCombiner) -> Hashed,
     ) -> usize {
         let len = self.form().overhead() + body_len;
         let datagram = &mut buf[..len];
-        let tail = fill(&mut datagram[Prelude::LEN..][..body_len], &mut self.joiner);
+        let tail = fill(&mut datagram[Prelude::LEN..][..body_len], &mut self.crc_combiner);
         let prelude = Prelude {
             kind,
             direction: self.direction,
@@ -127,7 +127,7 @@ impl Outbound {
         };
         match &mut self.sealer {
             Some(sealer) => sealer.seal(&prelude, datagram),
-            None => prelude.emit(datagram, tail, &mut self.joiner),
+            None => prelude.emit(datagram, tail, &mut self.crc_combiner),
         }
         self.next_sequence += 1;
         self.datagrams += 1;
@@ -148,7 +148,7 @@ impl<'a> Batch<'a> {
         &mut self,
         kind: Kind,
         body_len: usize,
-        fill: impl FnOnce(&mut [u8], &mut Joiner) -> Hashed,
+        fill: impl FnOnce(&mut [u8], &mut CrcCombiner) -> Hashed,
     ) -> bool {
         let len = self.outbound.form().overhead() + body_len;
         let Burst { len: at, segment_len } =

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::net::{
-    congestion::queue_delay::ProbedQueue,
+    congestion::queue_delay::QueueDelay,
     path::clock_offset::{ClockOffset, LocalTime},
     time::MediaTime,
     wire::{
@@ -23,14 +23,14 @@ pub(super) struct Prober {
     /// The mean interval between probes while the queue is measured.
     pace: Option<Duration>,
     offset: ClockOffset,
-    queue: ProbedQueue,
+    queue: QueueDelay,
 }
 
 impl Prober {
     /// A prober of a peer whose media epoch on our clock is `same_machine_epoch`, if known exactly.
     pub(super) fn new(now: Instant, same_machine_epoch: Option<Instant>) -> Self {
         let offset = same_machine_epoch.map_or_else(ClockOffset::default, ClockOffset::exact);
-        let queue = ProbedQueue::new(now);
+        let queue = QueueDelay::new(now);
         Self { started: now, sent: 0, due: now, pace: None, offset, queue }
     }
 

@@ -8,14 +8,14 @@ use std::{
 
 use crate::net::{
     congestion::feedback::{Counts, Feedback},
-    frame::{FrameBeginning, ReceivedFrame, TornFrame},
+    frame::{FrameBeginning, PartialFrame, ReceivedFrame},
     framing::reassembler::{Reassembler, ReassemblyCounters},
-    path::replay_window::SequenceTracker,
+    path::replay_window::ReplayWindow,
     recovery::{
-        loss_bursts::GapTracker,
-        nack_scheduler::{PathState, RepairCounters, RepairPlanner},
+        loss_bursts::LossBursts,
+        nack_scheduler::{NackScheduler, PathState, RepairCounters},
     },
-    windowed_max::Recent,
+    windowed_max::WindowedMax,
     wire::{
         datagram::Body,
         nack::Nack,
@@ -39,11 +39,11 @@ pub(super) struct Receiver {
 #[derive(Debug)]
 struct FeedbackSide {
     feedback: Feedback,
-    gaps: GapTracker,
-    planner: RepairPlanner,
+    loss_bursts: LossBursts,
+    nack_scheduler: NackScheduler,
     recent: RecentLoss,
-    /// When the planner is due next, as of its last update.
-    planner_due: Option<Instant>,
+    /// When the scheduler is due next, as of its last update.
+    nack_due: Option<Instant>,
     /// A NACK to be sent, and how many copies remain.
     nack: Option<(Nack, u32)>,
 }
@@ -53,10 +53,10 @@ impl Receiver {
     pub(super) fn new(reassembly_deadline: Duration, has_feedback: bool) -> Self {
         let feedback = || FeedbackSide {
             feedback: Feedback::new(),
-            gaps: GapTracker::new(),
-            planner: RepairPlanner::new(reassembly_deadline),
+            loss_bursts: LossBursts::new(),
+            nack_scheduler: NackScheduler::new(reassembly_deadline),
             recent: RecentLoss::new(),
-            planner_due: None,
+            nack_due: None,
             nack: None,
         };
         Self {
@@ -71,7 +71,7 @@ impl Receiver {
     /// Records a datagram of any kind that was received for the first time.
     pub(super) fn handle_arrival(&mut self, now: Instant, sequence: u64, len: usize) {
         if let Some(side) = &mut self.feedback {
-            side.gaps.record(now, sequence);
+            side.loss_bursts.record(now, sequence);
             side.feedback.handle_datagram(len);
         }
     }
@@ -83,7 +83,7 @@ impl Receiver {
         };
         if let Some(side) = &mut self.feedback {
             side.feedback.handle_chunk(now, header.frame, header.sent());
-            side.planner.handle_chunk(now, &header);
+            side.nack_scheduler.handle_chunk(now, &header);
         }
         let frame = self.reassembler.handle_chunk(now, &header, payload, body.payload_crc);
         self.note(frame)
@@ -107,8 +107,8 @@ impl Receiver {
     pub(super) fn poll_timeout(&self, can_report: bool) -> Option<Instant> {
         let side = self.feedback.as_ref();
         let report = side.filter(|_| can_report).and_then(|side| side.feedback.poll_timeout());
-        let planner = side.and_then(|side| side.planner_due);
-        [self.reassembler.poll_timeout(), report, planner].into_iter().flatten().min()
+        let nack_scheduler = side.and_then(|side| side.nack_due);
+        [self.reassembler.poll_timeout(), report, nack_scheduler].into_iter().flatten().min()
     }
 
     /// The NACK to be sent now, if any.
@@ -125,18 +125,18 @@ impl Receiver {
     pub(super) fn poll_report(
         &mut self,
         now: Instant,
-        arrivals: &SequenceTracker,
+        arrivals: &ReplayWindow,
         kernel_drops: u64,
     ) -> Option<Report> {
         let frames = self.frame_counts();
         let side = self.feedback.as_mut()?;
-        let FeedbackSide { feedback, gaps, recent, .. } = side;
+        let FeedbackSide { feedback, loss_bursts, recent, .. } = side;
         feedback.poll_report(now, || {
             let counts = Counts {
                 highest_sequence: arrivals.highest(),
                 received: arrivals.received(),
-                lost: arrivals.lost().saturating_sub(gaps.undecided(now)),
-                largest_burst: gaps.take_largest_burst(now),
+                lost: arrivals.lost().saturating_sub(loss_bursts.undecided(now)),
+                largest_burst: loss_bursts.take_largest_burst(now),
                 frames,
                 kernel_drops: kernel_drops as u32,
             };
@@ -149,17 +149,17 @@ impl Receiver {
         self.reassembler.newest_beginning()
     }
 
-    pub(super) fn poll_torn(&mut self, now: Instant) -> Option<TornFrame> {
-        self.reassembler.poll_torn(now, self.repairs())
+    pub(super) fn poll_partial(&mut self, now: Instant) -> Option<PartialFrame> {
+        self.reassembler.poll_partial(now, self.repairs())
     }
 
-    pub(super) fn torn_due(&self) -> Option<Instant> {
-        self.reassembler.torn_due(self.repairs())
+    pub(super) fn partial_due(&self) -> Option<Instant> {
+        self.reassembler.partial_due(self.repairs())
     }
 
     /// Whether a retransmission can arrive before the next frame.
     fn repairs(&self) -> bool {
-        self.feedback.as_ref().is_some_and(|side| side.planner.asking_helps())
+        self.feedback.as_ref().is_some_and(|side| side.nack_scheduler.nacks_help())
     }
 
     pub(super) fn counters(&self) -> ReassemblyCounters {
@@ -168,7 +168,7 @@ impl Receiver {
 
     /// Counters of the NACKs sent.
     pub(super) fn requests(&self) -> RepairCounters {
-        self.feedback.as_ref().map(|side| side.planner.counters()).unwrap_or_default()
+        self.feedback.as_ref().map(|side| side.nack_scheduler.counters()).unwrap_or_default()
     }
 
     /// Frames recovered by the parity sent with them.
@@ -191,7 +191,7 @@ impl Receiver {
         self.malformed
     }
 
-    /// Counts a completed frame and updates the planner.
+    /// Counts a completed frame and updates the scheduler.
     fn note(&mut self, frame: Option<ReceivedFrame>) -> Option<ReceivedFrame> {
         let Some(side) = &mut self.feedback else {
             self.repaired_by_parity +=
@@ -199,14 +199,14 @@ impl Receiver {
             return frame;
         };
         if let Some(frame) = &frame {
-            if side.planner.rounds(frame.id) > 0 {
+            if side.nack_scheduler.rounds(frame.id) > 0 {
                 self.repaired_by_nack += 1;
             } else {
                 self.repaired_by_parity += u64::from(frame.repaired_chunks > 0);
             }
-            side.planner.handle_done(frame.id);
+            side.nack_scheduler.handle_done(frame.id);
         }
-        side.planner_due = side.planner.poll_timeout();
+        side.nack_due = side.nack_scheduler.poll_timeout();
         frame
     }
 
@@ -223,22 +223,22 @@ impl Receiver {
 }
 
 impl FeedbackSide {
-    /// Asks the planner for a NACK, if it is due.
+    /// Asks the scheduler for a NACK, if it is due.
     fn ask(&mut self, now: Instant, rtt: Option<Duration>, reassembler: &mut Reassembler) {
-        if self.planner_due.is_none_or(|due| due > now) {
+        if self.nack_due.is_none_or(|due| due > now) {
             return;
         }
-        self.planner.set_path(PathState {
+        self.nack_scheduler.set_path(PathState {
             rtt,
-            grace: self.gaps.grace(now),
+            grace: self.loss_bursts.grace(now),
             loss_ratio: self.recent.ratio(),
             burst: self.recent.longest_burst(now),
         });
-        let request = self.planner.poll_request(now, |frame| reassembler.missing(frame));
+        let request = self.nack_scheduler.poll_request(now, |frame| reassembler.missing(frame));
         let asked = request.iter().flat_map(|request| request.nack.frames());
         asked.for_each(|missing| reassembler.note_asked(missing.frame));
         self.nack = request.map(|r| (r.nack, r.copies)).or(self.nack.take());
-        self.planner_due = self.planner.poll_timeout().filter(|&due| due > now);
+        self.nack_due = self.nack_scheduler.poll_timeout().filter(|&due| due > now);
     }
 }
 
@@ -247,12 +247,12 @@ impl FeedbackSide {
 struct RecentLoss {
     /// Cumulative received and lost datagrams of the last second's reports, oldest first.
     reports: VecDeque<(u64, u64)>,
-    burst: Recent<u16>,
+    burst: WindowedMax<u16>,
 }
 
 impl RecentLoss {
     fn new() -> Self {
-        Self { reports: VecDeque::with_capacity(REPORTS), burst: Recent::new(BURSTY) }
+        Self { reports: VecDeque::with_capacity(REPORTS), burst: WindowedMax::new(BURSTY) }
     }
 
     fn note(&mut self, now: Instant, counts: &Counts) {

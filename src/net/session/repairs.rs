@@ -6,14 +6,14 @@ use super::outbound::{Batch, Burst, Outbound};
 use crate::net::{
     frame::OutgoingFrame,
     framing::{fec::ParityEncoder, packetizer::Packetizer},
-    recovery::retransmit_buffer::{AnswerCounters, RepairStore, SentFrame},
+    recovery::retransmit_buffer::{AnswerCounters, RetransmitBuffer, SentFrame},
     wire::{checksum::Hashed, datagram::Kind, nack::Nack},
 };
 
 /// Creates the parity of one stream, and keeps its frames for retransmission.
 #[derive(Debug)]
-pub(super) struct Repairs {
-    store: RepairStore,
+pub(super) struct Retransmitter {
+    buffer: RetransmitBuffer,
     /// Created on first use.
     encoder: Option<ParityEncoder>,
     answers_with_parity: bool,
@@ -22,12 +22,12 @@ pub(super) struct Repairs {
     memory: Vec<u8>,
 }
 
-impl Repairs {
+impl Retransmitter {
     /// `answers_with_parity`: NACKs may be answered with fresh parity. `keeps`: sent frames are
     /// kept for NACKs.
     pub(super) fn new(answers_with_parity: bool, keeps: bool) -> Self {
         Self {
-            store: RepairStore::new(),
+            buffer: RetransmitBuffer::new(),
             encoder: None,
             answers_with_parity,
             keeps,
@@ -37,11 +37,11 @@ impl Repairs {
 
     /// Whether answers are waiting to be sent.
     pub(super) fn has_answers(&self) -> bool {
-        self.store.next_body_len().is_some()
+        self.buffer.next_body_len().is_some()
     }
 
     pub(super) fn counters(&self) -> AnswerCounters {
-        self.store.counters()
+        self.buffer.counters()
     }
 
     /// Adds `parity` parity chunks to `frame`, which `packetizer` is sending.
@@ -54,7 +54,7 @@ impl Repairs {
     ) {
         let memory = std::mem::take(&mut self.memory);
         let encoder = self.encoder.get_or_insert_with(ParityEncoder::new);
-        packetizer.protect(&frame.data.view(), parity, encoder, outbound.joiner(), memory);
+        packetizer.protect(&frame.data.view(), parity, encoder, outbound.crc_combiner(), memory);
     }
 
     /// Takes over a completely sent frame.
@@ -70,7 +70,7 @@ impl Repairs {
                 extent,
                 chunk_len: packetizer.chunk_len(),
             };
-            self.store.keep(sent, now + KEPT_FOR);
+            self.buffer.keep(sent, now + KEPT_FOR);
         }
         self.memory = packetizer.into_memory();
     }
@@ -79,15 +79,15 @@ impl Repairs {
     pub(super) fn handle_nack(&mut self, now: Instant, nack: &Nack, rate: f64) {
         let encoder =
             self.answers_with_parity.then(|| self.encoder.get_or_insert_with(ParityEncoder::new));
-        self.store.handle_nack(now, nack, rate, encoder);
+        self.buffer.handle_nack(now, nack, rate, encoder);
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.store.handle_timeout(now);
+        self.buffer.handle_timeout(now);
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.store.poll_timeout()
+        self.buffer.poll_timeout()
     }
 
     /// Writes answers to `buf`, all of one length but the last.
@@ -100,9 +100,9 @@ impl Repairs {
     ) -> Option<Burst> {
         let mut batch = Batch::new(outbound, buf);
         for _ in 0..max_datagrams {
-            let Some(body_len) = self.store.next_body_len() else { break };
+            let Some(body_len) = self.buffer.next_body_len() else { break };
             let fits = batch.push(Kind::Video, body_len, |body, _| {
-                self.store.emit_next(now, body);
+                self.buffer.emit_next(now, body);
                 Hashed::default()
             });
             if !fits {

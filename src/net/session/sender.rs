@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::{
     outbound::{Batch, Burst, Outbound},
-    repairs::Repairs,
+    repairs::Retransmitter,
 };
 use crate::net::{
     congestion::{
         bitrates::PictureBitrates,
         pacer::{Allowance, Pacer, SendBudget},
         rate::{Feedback, RateController, RateLimits, RateState},
-        startup_probe::{FirstFlight, Verdict},
+        startup_probe::{ProbeResult, StartupProbe},
     },
     frame::{FrameId, OutgoingFrame, Progress},
     framing::{
@@ -19,7 +19,7 @@ use crate::net::{
         reassembler::LONGEST_ASSEMBLY,
     },
     recovery::{
-        parity_control::{FecMode, Redundancy},
+        parity_control::{FecMode, ParityControl},
         retransmit_buffer::AnswerCounters,
     },
     time::MediaClock,
@@ -37,29 +37,29 @@ use crate::net::{
 pub(super) struct Sender {
     clock: MediaClock,
     next_id: FrameId,
-    current: Option<OnItsWay>,
+    current: Option<InFlightFrame>,
     waiting: Option<OutgoingFrame>,
     /// `None`: frames are not paced.
     pacer: Option<Pacer>,
     /// Limits everything that is sent, once the user or the path sets a limit.
     budget: Option<SendBudget>,
     /// Present while the path's capacity is unknown.
-    first_flight: Option<FirstFlight>,
+    startup_probe: Option<StartupProbe>,
     /// When [`poll_transmit`](Self::poll_transmit) last had nothing to send.
     drained: Instant,
     form: Form,
     max_datagram_len: usize,
-    redundancy: Redundancy,
+    parity_control: ParityControl,
     /// The parity count of the last frame for which it was decided.
     last_parity: u16,
-    repairs: Repairs,
+    retransmitter: Retransmitter,
     /// `None`: the session has no feedback.
     rate: Option<RateController>,
     max_bitrate: Option<u64>,
     last_report: Option<Report>,
     /// Whether losses before the last report are attributed to the datagram length.
-    are_lost_by_length: bool,
-    usual: Usual,
+    losses_due_to_mtu: bool,
+    estimates: StreamEstimates,
     counters: SenderCounters,
     /// Frames dropped because they took too long, since the last one that was sent whole.
     expired_in_a_row: u32,
@@ -82,7 +82,7 @@ pub(super) struct SenderConfig {
 
 /// Smoothed properties of the stream's frames.
 #[derive(Clone, Copy, Debug, Default)]
-struct Usual {
+struct StreamEstimates {
     pushed: Option<Instant>,
     interval: Option<Duration>,
     /// Bytes sent for each byte of picture: headers, parity, retransmissions.
@@ -108,7 +108,7 @@ pub(super) struct SenderCounters {
 }
 
 #[derive(Debug)]
-struct OnItsWay {
+struct InFlightFrame {
     packetizer: Packetizer,
     frame: OutgoingFrame,
     /// When its first datagrams were ready to be sent.
@@ -131,18 +131,18 @@ impl Sender {
             waiting: None,
             pacer: None,
             budget: None,
-            first_flight: None,
+            startup_probe: None,
             drained: now,
             form,
             max_datagram_len,
-            redundancy: Redundancy::new(fec),
+            parity_control: ParityControl::new(fec),
             last_parity: 0,
-            repairs: Repairs::new(fec != FecMode::Off, has_feedback),
+            retransmitter: Retransmitter::new(fec != FecMode::Off, has_feedback),
             rate: has_feedback.then(|| RateController::new(now, limits)),
             max_bitrate,
             last_report: None,
-            are_lost_by_length: false,
-            usual: Usual::default(),
+            losses_due_to_mtu: false,
+            estimates: StreamEstimates::default(),
             counters: SenderCounters::default(),
             expired_in_a_row: 0,
             expired: None,
@@ -177,11 +177,11 @@ impl Sender {
     pub(super) fn set_max_datagram_len(&mut self, now: Instant, len: usize) {
         if len != self.max_datagram_len {
             self.max_datagram_len = len;
-            if self.are_lost_by_length {
+            if self.losses_due_to_mtu {
                 // The datagrams sent so far do not tell what the path can carry.
-                self.first_flight = self.is_paced().then(FirstFlight::default);
+                self.startup_probe = self.is_paced().then(StartupProbe::default);
                 if let Some(rate) = &mut self.rate {
-                    rate.disregard_losses();
+                    rate.discard_losses();
                 }
             }
             if let Some(pacer) = &mut self.pacer {
@@ -194,7 +194,7 @@ impl Sender {
     }
 
     pub(super) fn answers(&self) -> AnswerCounters {
-        self.repairs.counters()
+        self.retransmitter.counters()
     }
 
     /// The receiver's last report.
@@ -204,7 +204,7 @@ impl Sender {
 
     /// The bitrates available for pictures, given the path and the user's limit.
     pub(super) fn picture_bitrates(&self) -> PictureBitrates {
-        let overhead = self.usual.overhead.unwrap_or(FIRST_OVERHEAD).min(MOST_OVERHEAD);
+        let overhead = self.estimates.overhead.unwrap_or(FIRST_OVERHEAD).min(MOST_OVERHEAD);
         let pictures = |bps: u64| (bps as f64 / overhead) as u64;
         let rate = self.rate.as_ref();
         PictureBitrates {
@@ -235,7 +235,7 @@ impl Sender {
 
     /// Drops a frame that an outage of the path made useless.
     fn drop_stale(&mut self, now: Instant) {
-        let is_stale = |c: &mut OnItsWay| c.age(now) > STALE;
+        let is_stale = |c: &mut InFlightFrame| c.age(now) > STALE;
         if self.current.take_if(is_stale).is_some() {
             self.counters.superseded += 1;
         }
@@ -276,7 +276,7 @@ impl Sender {
     }
 
     /// Handles a report of the receiver. `probed`: the queueing delay of the fastest probe since
-    /// the last report. `rtt`: the round-trip time, if known. `are_lost_by_length`: losses are
+    /// the last report. `rtt`: the round-trip time, if known. `losses_due_to_mtu`: losses are
     /// attributed to the datagram length.
     pub(super) fn handle_report(
         &mut self,
@@ -284,37 +284,37 @@ impl Sender {
         report: &Report,
         probed: Option<Duration>,
         rtt: Option<Duration>,
-        are_lost_by_length: bool,
+        losses_due_to_mtu: bool,
     ) {
         let before = self.last_report.unwrap_or_default();
         if report.highest_sequence < before.highest_sequence || report.received < before.received {
             return;
         }
-        let asking = rtt.zip(self.usual.interval).is_some_and(|(rtt, interval)| rtt < interval);
-        self.redundancy.set_asking_helps(asking);
+        let asking = rtt.zip(self.estimates.interval).is_some_and(|(rtt, interval)| rtt < interval);
+        self.parity_control.set_nacks_help(asking);
         let mut is_congested = false;
         let mut feedback = feedback(&before, report, probed);
-        let was_suspect = std::mem::replace(&mut self.are_lost_by_length, are_lost_by_length);
-        if are_lost_by_length {
+        let was_suspect = std::mem::replace(&mut self.losses_due_to_mtu, losses_due_to_mtu);
+        if losses_due_to_mtu {
             feedback.loss_ratio = 0.0;
         }
         let was_silent = self.is_unreported();
         if let Some(rate) = &mut self.rate {
             let Feedback { received, interval, .. } = feedback;
             let target = rate.target_bps();
-            if are_lost_by_length && !was_suspect {
-                rate.disregard_losses();
+            if losses_due_to_mtu && !was_suspect {
+                rate.discard_losses();
             }
             rate.handle_feedback(now, &feedback);
-            let flight = self.first_flight.as_mut();
+            let flight = self.startup_probe.as_mut();
             let is_over = flight.is_some_and(|f| f.handle_report(now, received, interval, target));
             if is_over || rate.bound_bps().is_some() {
-                self.first_flight = None;
+                self.startup_probe = None;
             }
             is_congested = rate.is_congested_at(now);
             self.limit(now);
         }
-        self.redundancy.handle_report(now, report, is_congested);
+        self.parity_control.handle_report(now, report, is_congested);
         self.last_report = Some(*report);
         if was_silent {
             self.drop_stale(now);
@@ -324,28 +324,28 @@ impl Sender {
     /// Handles a NACK of the receiver.
     pub(super) fn handle_nack(&mut self, now: Instant, nack: &Nack) {
         let rate = self.bytes_a_second();
-        self.repairs.handle_nack(now, nack, rate);
+        self.retransmitter.handle_nack(now, nack, rate);
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.repairs.handle_timeout(now);
+        self.retransmitter.handle_timeout(now);
         self.drop_expired(now);
         if let Some(rate) = &mut self.rate {
             rate.handle_timeout(now);
-            match self.first_flight.as_ref().and_then(|flight| flight.judge(now)) {
-                Some(Verdict::Behind(bps)) if !self.are_lost_by_length => {
+            match self.startup_probe.as_ref().and_then(|flight| flight.judge(now)) {
+                Some(ProbeResult::Capacity(bps)) if !self.losses_due_to_mtu => {
                     rate.overrun(now, bps);
-                    self.first_flight = None;
+                    self.startup_probe = None;
                 }
-                Some(Verdict::Unclear) if !self.are_lost_by_length => {
-                    self.first_flight = Some(FirstFlight::default());
+                Some(ProbeResult::Unclear) if !self.losses_due_to_mtu => {
+                    self.startup_probe = Some(StartupProbe::default());
                 }
-                Some(_) => self.first_flight = None,
+                Some(_) => self.startup_probe = None,
                 None => {}
             }
             // While reports are overdue, frames must flow to find the path again.
             if rate.state() == RateState::Silent {
-                self.first_flight = None;
+                self.startup_probe = None;
             }
             self.limit(now);
         }
@@ -355,7 +355,7 @@ impl Sender {
     pub(super) fn set_paced(&mut self, now: Instant, paced: bool) {
         self.pacer = paced.then(|| Pacer::new(now, self.max_datagram_len));
         let is_unknown = paced && self.rate.is_some() && self.last_report.is_none();
-        self.first_flight = is_unknown.then(FirstFlight::default);
+        self.startup_probe = is_unknown.then(StartupProbe::default);
         if let Some(rate) = self.rate.as_mut().filter(|_| !paced) {
             rate.skip_start(UNPACED_BITRATE);
         }
@@ -372,7 +372,7 @@ impl Sender {
     }
 
     pub(super) fn push_frame(&mut self, now: Instant, frame: OutgoingFrame) {
-        self.usual.note_push(now);
+        self.estimates.note_push(now);
         if let Some(untouched) = self.current.take_if(|c| c.packetizer.is_untouched()) {
             // Its id is free again: a gap would look like a loss to the receiver.
             self.next_id = untouched.packetizer.frame();
@@ -386,20 +386,20 @@ impl Sender {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let rate = self.rate.as_ref().and_then(RateController::poll_timeout);
-        let flight = self.first_flight.as_ref().and_then(FirstFlight::poll_timeout);
+        let flight = self.startup_probe.as_ref().and_then(StartupProbe::poll_timeout);
         let expiry = self.current.as_ref().and_then(|c| Some(c.begun? + LONGEST_ASSEMBLY));
-        let due = [self.pacer_due(), rate, flight, self.repairs.poll_timeout(), expiry];
+        let due = [self.pacer_due(), rate, flight, self.retransmitter.poll_timeout(), expiry];
         due.into_iter().flatten().min()
     }
 
     /// Whether a frame, or the answer to a NACK, may begin now.
     fn may_begin(&self) -> bool {
-        self.first_flight.as_ref().is_none_or(FirstFlight::has_room)
+        self.startup_probe.as_ref().is_none_or(StartupProbe::has_room)
     }
 
     /// When the pacer and the budget allow the next datagrams, if any are waiting for them.
     fn pacer_due(&self) -> Option<Instant> {
-        let answers = self.budget.as_ref().filter(|_| self.repairs.has_answers());
+        let answers = self.budget.as_ref().filter(|_| self.retransmitter.has_answers());
         let answers = answers.and_then(|budget| budget.poll(self.drained, 1).next);
         let current = self.current.as_ref().filter(|c| c.begun.is_some());
         let frame = current.and_then(|c| self.allowance(self.drained, c.ready()).next);
@@ -420,7 +420,7 @@ impl Sender {
         if let Some(budget) = &mut self.budget {
             budget.record_sent(now, bytes);
         }
-        if let Some(flight) = &mut self.first_flight {
+        if let Some(flight) = &mut self.startup_probe {
             flight.record_sent(now, bytes);
         }
     }
@@ -438,7 +438,7 @@ impl Sender {
             Some(budget) => budget.poll(now, max_datagrams).datagrams,
             None => max_datagrams,
         };
-        let answer = self.repairs.poll_answer(now, outbound, buf, allowed);
+        let answer = self.retransmitter.poll_answer(now, outbound, buf, allowed);
         if let Some(burst) = answer {
             self.record_sent(now, burst.len);
             return answer;
@@ -461,14 +461,14 @@ impl Sender {
             self.start_waiting(now);
             let current = self.current.as_ref()?;
             if let Some(source_chunks) = current.unprotected() {
-                let parity = self.redundancy.parity_for(now, source_chunks);
+                let parity = self.parity_control.parity_for(now, source_chunks);
                 let parity = parity.min(self.parity_room(source_chunks));
                 let current = self.current.as_mut()?;
                 current.has_parity_decided = true;
                 self.last_parity = parity;
                 if parity > 0 {
-                    let OnItsWay { packetizer, frame, .. } = current;
-                    self.repairs.protect(packetizer, frame, parity, outbound);
+                    let InFlightFrame { packetizer, frame, .. } = current;
+                    self.retransmitter.protect(packetizer, frame, parity, outbound);
                     self.counters.parity_chunks += u64::from(parity);
                 }
             }
@@ -499,13 +499,13 @@ impl Sender {
     /// path's capacity. More parity would only cause losses.
     fn parity_room(&self, source_chunks: u16) -> u16 {
         let bound = self.rate.as_ref().and_then(RateController::bound_bps);
-        let (Some(bps), Some(interval)) = (bound, self.usual.interval) else { return u16::MAX };
+        let (Some(bps), Some(interval)) = (bound, self.estimates.interval) else { return u16::MAX };
         let chunks = bps as f64 / 8.0 * interval.as_secs_f64() / self.max_datagram_len as f64;
         (chunks as u16).saturating_sub(source_chunks)
     }
 
     /// Keeps a sent frame for retransmission.
-    fn finish(&mut self, now: Instant, done: OnItsWay, outbound: &Outbound) {
+    fn finish(&mut self, now: Instant, done: InFlightFrame, outbound: &Outbound) {
         self.counters.frames += 1;
         self.expired_in_a_row = 0;
         if let Some(rate) = &mut self.rate {
@@ -513,8 +513,8 @@ impl Sender {
         }
         let picture_len = done.frame.data.view().bytes().len();
         self.counters.picture_bytes += picture_len as u64;
-        self.usual.note_sent(picture_len, outbound.sent().1);
-        self.repairs.keep(now, done.packetizer, done.frame);
+        self.estimates.note_sent(picture_len, outbound.sent().1);
+        self.retransmitter.keep(now, done.packetizer, done.frame);
     }
 
     /// Two parity chunks for six long chunks add a third, so chunks are shorter on a lossy path.
@@ -524,8 +524,9 @@ impl Sender {
     }
 
     fn bytes_a_second(&self) -> f64 {
-        let frame = self.usual.frame_len.unwrap_or(0.0) * self.usual.overhead.unwrap_or(1.0);
-        frame / self.usual.interval.unwrap_or(FIRST_INTERVAL).as_secs_f64()
+        let frame =
+            self.estimates.frame_len.unwrap_or(0.0) * self.estimates.overhead.unwrap_or(1.0);
+        frame / self.estimates.interval.unwrap_or(FIRST_INTERVAL).as_secs_f64()
     }
 
     /// Starts the waiting frame, if no frame is being sent and one may begin.
@@ -549,15 +550,16 @@ impl Sender {
         if let Some(pacer) = &mut self.pacer {
             let len = match frame.data.view().progress() {
                 Progress::Whole(len) => Some(len),
-                Progress::SoFar(_) | Progress::Abandoned => None,
+                Progress::Partial(_) | Progress::Abandoned => None,
             };
             pacer.begin_frame(now, len);
         }
-        self.current = Some(OnItsWay { packetizer, frame, begun: None, has_parity_decided: false });
+        self.current =
+            Some(InFlightFrame { packetizer, frame, begun: None, has_parity_decided: false });
     }
 }
 
-impl Usual {
+impl StreamEstimates {
     fn note_push(&mut self, now: Instant) {
         let Some(before) = self.pushed.replace(now) else { return };
         let interval = now.saturating_duration_since(before).min(LONGEST_INTERVAL);
@@ -588,7 +590,7 @@ fn feedback(before: &Report, report: &Report, probed: Option<Duration>) -> Feedb
     }
 }
 
-impl OnItsWay {
+impl InFlightFrame {
     /// How long it has been in transmission.
     fn age(&self, now: Instant) -> Duration {
         self.begun.map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun))
@@ -620,8 +622,8 @@ impl OnItsWay {
         let mut batch = Batch::new(outbound, buf);
         for _ in 0..max_datagrams {
             let Next::Chunk(chunk) = self.packetizer.next(&data) else { break };
-            let fits = batch.push(Kind::Video, chunk.body_len(), |body, joiner| {
-                self.packetizer.emit(&data, chunk, age, body, joiner)
+            let fits = batch.push(Kind::Video, chunk.body_len(), |body, crc_combiner| {
+                self.packetizer.emit(&data, chunk, age, body, crc_combiner)
             });
             if !fits {
                 break;

@@ -14,7 +14,7 @@ use crc32fast::Hasher;
 
 /// Combines the CRC-32s of pieces that mostly have one length.
 #[derive(Clone, Debug, Default)]
-pub struct Joiner {
+pub struct CrcCombiner {
     usual: Shift,
     len_before: usize,
 }
@@ -28,7 +28,7 @@ pub struct Hashed {
     pub crc: u32,
 }
 
-impl Joiner {
+impl CrcCombiner {
     /// The CRC of bytes with the CRC `head` followed by `tail`.
     #[inline(always)]
     pub fn join(&mut self, head: u32, tail: Hashed) -> u32 {
@@ -113,17 +113,17 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// The result does not depend on the pieces or on the joiner's state.
+        /// The result does not depend on the pieces or on the combiner's state.
         #[test]
         fn the_pieces_make_the_whole(
             bytes in prop::collection::vec(any::<u8>(), 0..3000),
             lens in prop::collection::vec(prop_oneof![Just(0_usize), Just(20), 0..1500_usize], 0..40),
         ) {
-            let mut joiner = Joiner::default();
+            let mut crc_combiner = CrcCombiner::default();
             let (mut crc, mut rest) = (0, &bytes[..]);
             for len in lens.into_iter().chain([bytes.len()]) {
                 let (piece, behind) = rest.split_at(len.min(rest.len()));
-                crc = joiner.join(crc, Hashed::of(piece));
+                crc = crc_combiner.join(crc, Hashed::of(piece));
                 rest = behind;
             }
             prop_assert_eq!(crc, crc32fast::hash(&bytes));
@@ -133,8 +133,8 @@ mod tests {
     #[test]
     fn the_check_value_of_the_catalogue() {
         // CRC-32/ISO-HDLC in Greg Cook's catalogue of parametrised CRC algorithms.
-        let mut joiner = Joiner::default();
-        assert_eq!(joiner.join(crc32fast::hash(b"12345"), Hashed::of(b"6789")), 0xcbf4_3926);
+        let mut crc_combiner = CrcCombiner::default();
+        assert_eq!(crc_combiner.join(crc32fast::hash(b"12345"), Hashed::of(b"6789")), 0xcbf4_3926);
     }
 
     #[test]
@@ -142,18 +142,18 @@ mod tests {
         let bytes = vec![7; crate::net::frame::MAX_FRAME_LEN + 4];
         for cut in [1, 40_000, bytes.len() - 70_000] {
             let (head, tail) = bytes.split_at(cut);
-            let crc = Joiner::default().join(crc32fast::hash(head), Hashed::of(tail));
+            let crc = CrcCombiner::default().join(crc32fast::hash(head), Hashed::of(tail));
             assert_eq!(crc, crc32fast::hash(&bytes), "cut at {cut}");
         }
     }
 
     #[test]
     fn a_length_that_comes_twice_in_a_row_becomes_the_usual_one() {
-        let mut joiner = Joiner::default();
+        let mut crc_combiner = CrcCombiner::default();
         let lens = [(1160, 0), (1160, 1160), (44, 1160), (1160, 1160), (44, 1160), (44, 44)];
         for (len, usual) in lens {
-            joiner.join(1, Hashed { len, crc: 2 });
-            assert_eq!(joiner.usual.len, usual);
+            crc_combiner.join(1, Hashed { len, crc: 2 });
+            assert_eq!(crc_combiner.usual.len, usual);
         }
     }
 }

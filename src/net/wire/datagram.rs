@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use super::{
     VERSION,
-    checksum::{Hashed, Joiner},
+    checksum::{CrcCombiner, Hashed},
     video::VideoHeader,
 };
 use crate::net::frame::SessionId;
@@ -162,7 +162,7 @@ impl Prelude {
     #[inline(always)]
     pub fn parse<'a>(
         datagram: &'a [u8],
-        joiner: &mut Joiner,
+        crc_combiner: &mut CrcCombiner,
     ) -> Result<(Self, Body<'a>), DatagramError> {
         if Form::of(datagram)? != Form::Clear {
             return Err(DatagramError::Foreign);
@@ -171,7 +171,7 @@ impl Prelude {
             datagram.split_last_chunk::<CRC_LEN>().ok_or(DatagramError::Foreign)?;
         let (head, payload) = content.split_at(HEAD_LEN.min(content.len()));
         let payload = Hashed::of(payload);
-        if joiner.join(Hashed::of(head).crc, payload) != u32::from_be_bytes(*crc) {
+        if crc_combiner.join(Hashed::of(head).crc, payload) != u32::from_be_bytes(*crc) {
             return Err(DatagramError::Checksum);
         }
         let prelude = Self::read(content)?;
@@ -209,13 +209,13 @@ impl Prelude {
     /// Completes the clear datagram whose body is at `datagram[LEN .. len - CRC_LEN]`: writes the
     /// prelude before it and the checksum into the last four bytes. `tail` is the end of the body
     /// that has already been hashed.
-    pub fn emit(&self, datagram: &mut [u8], tail: Hashed, joiner: &mut Joiner) {
+    pub fn emit(&self, datagram: &mut [u8], tail: Hashed, crc_combiner: &mut CrcCombiner) {
         let (content, crc) = datagram
             .split_last_chunk_mut::<CRC_LEN>()
             .expect("the caller sized the datagram with its overhead");
         self.write(Form::Clear, content);
         let head = Hashed::of(&content[..content.len() - tail.len]);
-        *crc = joiner.join(head.crc, tail).to_be_bytes();
+        *crc = crc_combiner.join(head.crc, tail).to_be_bytes();
     }
 }
 
@@ -312,19 +312,19 @@ mod tests {
     fn emitted() -> Vec<u8> {
         let mut datagram = vec![0xa5; Form::Clear.overhead() + 3];
         datagram[Prelude::LEN..][..3].copy_from_slice(b"abc");
-        prelude().emit(&mut datagram, Hashed::of(b"bc"), &mut Joiner::default());
+        prelude().emit(&mut datagram, Hashed::of(b"bc"), &mut CrcCombiner::default());
         datagram
     }
 
     fn parse(datagram: &[u8]) -> Result<(Prelude, Body<'_>), DatagramError> {
-        Prelude::parse(datagram, &mut Joiner::default())
+        Prelude::parse(datagram, &mut CrcCombiner::default())
     }
 
     #[test]
     fn a_chunk_is_hashed_on_its_own() {
         let mut datagram = vec![0; HEAD_LEN + 50 + CRC_LEN];
         datagram[HEAD_LEN..].fill(7);
-        prelude().emit(&mut datagram, Hashed::of(&[7; 50]), &mut Joiner::default());
+        prelude().emit(&mut datagram, Hashed::of(&[7; 50]), &mut CrcCombiner::default());
         assert_eq!(parse(&datagram).unwrap().1.payload_crc, crc32fast::hash(&[7; 50]));
     }
 

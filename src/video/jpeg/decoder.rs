@@ -43,13 +43,13 @@ struct Work {
     whole: TurboDecoder,
     strips: Vec<StripDecoder>,
     crew: Crew,
-    /// The target of strips of torn frames, until they are known to be undamaged.
+    /// The target of strips of partial frames, until they are known to be undamaged.
     trial: Image,
     /// A frame, or its header, with its oddities corrected.
     corrected: Vec<u8>,
 }
 
-/// How much of a torn frame could be shown.
+/// How much of a partial frame could be shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Concealed {
     /// Strips that are now in the picture.
@@ -172,7 +172,7 @@ impl Decoder {
         self.confined(|work| work.decode_rest(ahead, frame, want, image))
     }
 
-    /// Decodes the strips of a torn `frame` that are complete in the ranges `present`, and draws
+    /// Decodes the strips of a partial `frame` that are complete in the ranges `present`, and draws
     /// them over `picture`, the previous one. That must be interleaved BGR of the same size. The
     /// ranges are in order, do not touch, and lie within the frame.
     ///

@@ -91,7 +91,7 @@ fn a_soaring_queue_lowers_with_the_second_report_and_drains() {
     for _ in 0..20 {
         peer.report(Duration::ZERO, 0.0);
     }
-    peer.controller.is_untried = false;
+    peer.controller.is_starting = false;
     let before = peer.target();
     peer.report_received(60 * MS, 0.0, 2e6 * 0.05 / 8.0);
     assert!(peer.target() >= before);
@@ -277,7 +277,7 @@ fn losses_that_are_disregarded_end_the_test_of_them() {
         peer.report(Duration::ZERO, 0.4);
     }
     assert!(peer.target() < 0.6e7, "{}", peer.target());
-    peer.controller.disregard_losses();
+    peer.controller.discard_losses();
     assert_eq!(peer.controller.state(), RateState::Growing);
     assert!(peer.target() >= 1e7, "{}", peer.target());
     assert_eq!(peer.controller.bound_bps(), None);

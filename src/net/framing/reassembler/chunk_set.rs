@@ -99,7 +99,7 @@ impl ChunkSet {
     }
 
     /// Whether source chunks are missing and parity suffices in every block.
-    pub(super) fn are_enough(&self) -> bool {
+    pub(super) fn is_recoverable(&self) -> bool {
         let Some(extent) = self.extent else { return false };
         self.count < usize::from(extent.source_chunks) && self.short_blocks == 0
     }
@@ -167,7 +167,7 @@ mod tests {
                         let kept: Vec<_> = (0..blocks.count()).map(|b| set.needed(blocks, b)).collect();
                         prop_assert_eq!(&needs, &kept);
                         let enough = !set.all_there() && needs.iter().all(|&needed| needed == 0);
-                        prop_assert_eq!(set.are_enough(), enough);
+                        prop_assert_eq!(set.is_recoverable(), enough);
                     }
                 }
                 set.clear();

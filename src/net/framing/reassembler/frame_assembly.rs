@@ -12,7 +12,7 @@ use crate::net::{
     pool::{FrameBuf, FramePool},
     time::MediaTime,
     wire::{
-        checksum::{Hashed, Joiner},
+        checksum::{CrcCombiner, Hashed},
         nack::{ChunkRun, MAX_NACK_BLOCKS, MissingChunks},
         video::{FRAME_CRC_LEN, VideoHeader},
     },
@@ -20,7 +20,7 @@ use crate::net::{
 
 /// A frame in reassembly.
 #[derive(Debug)]
-pub(super) struct Filling {
+pub(super) struct FrameAssembly {
     pub(super) frame: FrameId,
     pub(super) captured: MediaTime,
     pub(super) first_sent: MediaTime,
@@ -35,8 +35,8 @@ pub(super) struct Filling {
     /// The number of chunks recovered from parity.
     repaired: u16,
     pub(super) chunk_len: u16,
-    /// Whether it has been returned as torn.
-    pub(super) told_torn: bool,
+    /// Whether it has been returned as partial.
+    pub(super) was_reported: bool,
     pub(super) chunks: ChunkSet,
     pub(super) body: FrameBuf,
     /// The parity chunks of `chunks.parity`, in the same order.
@@ -51,7 +51,7 @@ pub(super) enum Placed {
     Conflict,
 }
 
-impl Filling {
+impl FrameAssembly {
     pub(super) fn new(
         now: Instant,
         header: &VideoHeader,
@@ -69,7 +69,7 @@ impl Filling {
             asked_for: false,
             repaired: 0,
             chunk_len: header.chunk_len,
-            told_torn: false,
+            was_reported: false,
             chunks,
             body,
             parity: Vec::new().into(),
@@ -132,7 +132,7 @@ impl Filling {
         let Some(blocks) = self.chunks.blocks().filter(|b| index < b.parity_capacity()) else {
             return Placed::Conflict;
         };
-        if self.chunks.are_enough() {
+        if self.chunks.is_recoverable() {
             return Placed::Parity;
         }
         let at = self.chunks.parity.len() * payload.len();
@@ -152,7 +152,7 @@ impl Filling {
     }
 
     /// Recovers all missing chunks from sufficient parity. Returns how many were recovered.
-    pub(super) fn mend(&mut self, decoder: &mut ParityDecoder) -> u16 {
+    pub(super) fn recover(&mut self, decoder: &mut ParityDecoder) -> u16 {
         let (Some(extent), Some(blocks)) = (self.chunks.extent, self.chunks.blocks()) else {
             return 0;
         };
@@ -208,7 +208,7 @@ impl Filling {
             }
             return missing;
         };
-        if self.chunks.are_enough() {
+        if self.chunks.is_recoverable() {
             return missing;
         }
         let blocks = Blocks::of(extent.source_chunks);
@@ -277,26 +277,27 @@ impl Filling {
     ///
     /// It compares the body's CRC with the CRC of data that has the stated CRC, followed by that
     /// CRC. Different CRCs stay different when the same bytes are appended.
-    fn is_right(&self, joiner: &mut Joiner) -> bool {
+    fn is_right(&self, crc_combiner: &mut CrcCombiner) -> bool {
         self.body.last_chunk::<FRAME_CRC_LEN>().is_some_and(|crc| {
-            joiner.join(u32::from_be_bytes(*crc), Hashed::of(crc)) == self.body_crc(joiner)
+            crc_combiner.join(u32::from_be_bytes(*crc), Hashed::of(crc))
+                == self.body_crc(crc_combiner)
         })
     }
 
     /// The CRC of the complete body.
-    fn body_crc(&self, joiner: &mut Joiner) -> u32 {
+    fn body_crc(&self, crc_combiner: &mut CrcCombiner) -> u32 {
         let lens = self.body.chunks(usize::from(self.chunk_len)).map(<[u8]>::len);
         let chunks = lens.zip(&self.chunks.crcs).map(|(len, &crc)| Hashed { len, crc });
-        chunks.fold(0, |crc, chunk| joiner.join(crc, chunk))
+        chunks.fold(0, |crc, chunk| crc_combiner.join(crc, chunk))
     }
 
     /// The frame if its CRC is correct, and the chunk set for reuse.
     pub(super) fn into_frame(
         mut self,
         now: Instant,
-        joiner: &mut Joiner,
+        crc_combiner: &mut CrcCombiner,
     ) -> (Option<ReceivedFrame>, ChunkSet) {
-        let is_right = self.is_right(joiner);
+        let is_right = self.is_right(crc_combiner);
         let is_repaired = self.asked_for || self.repaired > 0;
         self.body.resize(self.body.len().saturating_sub(FRAME_CRC_LEN));
         let frame = ReceivedFrame {

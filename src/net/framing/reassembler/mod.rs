@@ -22,13 +22,13 @@ use std::{
 
 use self::{
     chunk_set::ChunkSet,
-    frame_assembly::{Filling, Placed},
+    frame_assembly::{FrameAssembly, Placed},
 };
 use super::fec::ParityDecoder;
 use crate::net::{
     frame::{FrameBeginning, FrameId, ReceivedFrame},
     pool::FramePool,
-    wire::{checksum::Joiner, nack::MissingChunks, video::VideoHeader},
+    wire::{checksum::CrcCombiner, nack::MissingChunks, video::VideoHeader},
 };
 
 mod chunk_set;
@@ -43,14 +43,14 @@ pub struct Reassembler {
     parity_pool: FramePool,
     decoder: Option<ParityDecoder>,
     spare_sets: Vec<ChunkSet>,
-    filling: Vec<Filling>,
+    assemblies: Vec<FrameAssembly>,
     given_up: VecDeque<GivenUp>,
     newest_done: Option<FrameId>,
     newest_seen: Option<FrameId>,
     /// The number of frame ids from the first frame seen to the newest, inclusive.
     span: u64,
     counters: ReassemblyCounters,
-    joiner: Joiner,
+    crc_combiner: CrcCombiner,
 }
 
 /// Counters of frames and chunks.
@@ -115,13 +115,13 @@ impl Reassembler {
             parity_pool: FramePool::new(),
             decoder: None,
             spare_sets: Vec::with_capacity(SLOTS + GIVEN_UP_KEPT),
-            filling: Vec::with_capacity(SLOTS),
+            assemblies: Vec::with_capacity(SLOTS),
             given_up: VecDeque::with_capacity(GIVEN_UP_KEPT + 1),
             newest_done: None,
             newest_seen: None,
             span: 0,
             counters: ReassemblyCounters::default(),
-            joiner: Joiner::default(),
+            crc_combiner: CrcCombiner::default(),
         }
     }
 
@@ -148,9 +148,9 @@ impl Reassembler {
         let placed = match header.parity_index() {
             Some(parity) => {
                 self.decoder.get_or_insert_default();
-                self.filling[index].place_parity(header, parity, payload, &self.parity_pool)
+                self.assemblies[index].place_parity(header, parity, payload, &self.parity_pool)
             }
-            None => self.filling[index].place(now, header, payload, payload_crc),
+            None => self.assemblies[index].place(now, header, payload, payload_crc),
         };
         match placed {
             Placed::Source => self.counters.chunks += 1,
@@ -158,49 +158,50 @@ impl Reassembler {
             Placed::Duplicate => self.counters.duplicate_chunks += 1,
             Placed::Conflict => self.counters.conflicting_chunks += 1,
         }
-        self.filling[index].note_arrival(now);
-        if self.filling[index].is_complete() {
+        self.assemblies[index].note_arrival(now);
+        if self.assemblies[index].is_complete() {
             return self.complete(now, index);
         }
-        let ended = self
-            .newest_mendable(|f, newest| f.has_last_chunk() || f.frame != newest || f.asked_for)?;
-        self.mend(now, ended)
+        let ended = self.newest_recoverable(|f, newest| {
+            f.has_last_chunk() || f.frame != newest || f.asked_for
+        })?;
+        self.recover(now, ended)
     }
 
     /// Gives up the frames due by `now`. Returns a frame recovered from parity because none of its
     /// chunks has arrived for a while.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<ReceivedFrame> {
-        let quiet = self.newest_mendable(|f, _| f.quiet_at() <= now);
-        let mended = quiet.and_then(|index| self.mend(now, index));
-        while let Some(index) = self.filling.iter().position(|f| self.deadline_of(f) <= now) {
-            let filling = self.filling.swap_remove(index);
-            self.note_done(filling.frame);
-            self.give_up(now, filling);
+        let quiet = self.newest_recoverable(|f, _| f.quiet_at() <= now);
+        let recovered = quiet.and_then(|index| self.recover(now, index));
+        while let Some(index) = self.assemblies.iter().position(|f| self.deadline_of(f) <= now) {
+            let assembly = self.assemblies.swap_remove(index);
+            self.note_done(assembly.frame);
+            self.give_up(now, assembly);
         }
         while self.given_up.front().is_some_and(|g| g.forget_at <= now) {
             self.forget_oldest();
         }
-        mended
+        recovered
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let filling = self.filling.iter().map(|f| self.deadline_of(f));
-        let mending = self.filling.iter().filter(|f| f.chunks.are_enough());
-        let mending = mending.map(Filling::quiet_at);
-        filling.chain(mending).chain(self.given_up.front().map(|g| g.forget_at)).min()
+        let assembly = self.assemblies.iter().map(|f| self.deadline_of(f));
+        let recovering = self.assemblies.iter().filter(|f| f.chunks.is_recoverable());
+        let recovering = recovering.map(FrameAssembly::quiet_at);
+        assembly.chain(recovering).chain(self.given_up.front().map(|g| g.forget_at)).min()
     }
 
     /// The chunks that `frame` lacks, beyond the parity received, in the form of a NACK; empty if
     /// parity suffices, `None` if the frame is not in reassembly.
     pub fn missing(&self, frame: FrameId) -> Option<MissingChunks> {
-        self.filling.iter().find(|f| f.frame == frame).map(Filling::missing)
+        self.assemblies.iter().find(|f| f.frame == frame).map(FrameAssembly::missing)
     }
 
     /// Records that the missing chunks of `frame` were requested.
     pub fn note_asked(&mut self, frame: FrameId) {
-        if let Some(filling) = self.filling.iter_mut().find(|f| f.frame == frame) {
-            filling.note_asked();
+        if let Some(assembly) = self.assemblies.iter_mut().find(|f| f.frame == frame) {
+            assembly.note_asked();
         }
     }
 
@@ -212,39 +213,39 @@ impl Reassembler {
 
     /// The contiguous prefix of the newest frame in reassembly.
     pub fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
-        let newest = self.filling.iter().max_by(|a, b| a.frame.serial_cmp(b.frame))?;
+        let newest = self.assemblies.iter().max_by(|a, b| a.frame.serial_cmp(b.frame))?;
         Some(FrameBeginning { id: newest.frame, bytes: newest.beginning() })
     }
 
     /// Frames whose outcome is undecided.
     pub fn in_flight(&self) -> usize {
-        self.filling.len() + self.given_up.len()
+        self.assemblies.len() + self.given_up.len()
     }
 
     /// Bytes allocated to the frames in reassembly and their parity; at most `SLOTS` ×
     /// ([`crate::net::wire::video::MAX_BODY_LEN`] and two thirds of it, or 1 MiB if that is more).
     pub fn memory(&self) -> usize {
-        self.filling.iter().map(|f| f.body.capacity() + f.parity.capacity()).sum()
+        self.assemblies.iter().map(|f| f.body.capacity() + f.parity.capacity()).sum()
     }
 
     /// The reassembly deadline. A frame that keeps arriving over a slow link is kept for longer.
-    fn deadline_of(&self, filling: &Filling) -> Instant {
-        let longest = filling.first_received + LONGEST_ASSEMBLY;
-        (filling.last_received + self.deadline).min(longest)
+    fn deadline_of(&self, assembly: &FrameAssembly) -> Instant {
+        let longest = assembly.first_received + LONGEST_ASSEMBLY;
+        (assembly.last_received + self.deadline).min(longest)
     }
 
     /// The newest frame that has enough parity and satisfies `may(frame, newest frame seen)`.
-    fn newest_mendable(&self, may: impl Fn(&Filling, FrameId) -> bool) -> Option<usize> {
+    fn newest_recoverable(&self, may: impl Fn(&FrameAssembly, FrameId) -> bool) -> Option<usize> {
         let newest = self.newest_seen?;
-        let mendable = |f: &Filling| f.chunks.are_enough() && may(f, newest);
-        let all = self.filling.iter().enumerate().filter(|(_, f)| mendable(f));
+        let recoverable = |f: &FrameAssembly| f.chunks.is_recoverable() && may(f, newest);
+        let all = self.assemblies.iter().enumerate().filter(|(_, f)| recoverable(f));
         all.max_by(|(_, a), (_, b)| a.frame.serial_cmp(b.frame)).map(|(index, _)| index)
     }
 
     /// Completes a frame that has enough parity.
-    fn mend(&mut self, now: Instant, index: usize) -> Option<ReceivedFrame> {
+    fn recover(&mut self, now: Instant, index: usize) -> Option<ReceivedFrame> {
         let decoder = self.decoder.get_or_insert_default();
-        let repaired = self.filling[index].mend(decoder);
+        let repaired = self.assemblies[index].recover(decoder);
         let frame = self.complete(now, index)?;
         self.counters.repaired += 1;
         self.counters.repaired_chunks += u64::from(repaired);
@@ -263,23 +264,23 @@ impl Reassembler {
 
     /// The slot of the header's frame: its current one, a free one, or that of the oldest frame.
     fn slot_for(&mut self, now: Instant, header: &VideoHeader) -> Option<usize> {
-        if let Some(index) = self.filling.iter().position(|f| f.frame == header.frame) {
+        if let Some(index) = self.assemblies.iter().position(|f| f.frame == header.frame) {
             return Some(index);
         }
-        if self.filling.len() == SLOTS {
+        if self.assemblies.len() == SLOTS {
             let oldest = self.oldest();
-            if header.frame.is_before(self.filling[oldest].frame) {
+            if header.frame.is_before(self.assemblies[oldest].frame) {
                 return None;
             }
-            let filling = self.filling.swap_remove(oldest);
-            self.note_done(filling.frame);
-            self.give_up(now, filling);
+            let assembly = self.assemblies.swap_remove(oldest);
+            self.note_done(assembly.frame);
+            self.give_up(now, assembly);
         }
         self.note_seen(header.frame);
         let chunks = self.spare_sets.pop().unwrap_or_default();
         let body = self.pool.take(header.extent.map_or(0, |e| e.body_len as usize));
-        self.filling.push(Filling::new(now, header, chunks, body));
-        Some(self.filling.len() - 1)
+        self.assemblies.push(FrameAssembly::new(now, header, chunks, body));
+        Some(self.assemblies.len() - 1)
     }
 
     fn note_seen(&mut self, frame: FrameId) {
@@ -293,19 +294,25 @@ impl Reassembler {
     }
 
     fn oldest(&self) -> usize {
-        (1..self.filling.len()).fold(0, |oldest, i| {
-            if self.filling[i].frame.is_before(self.filling[oldest].frame) { i } else { oldest }
+        (1..self.assemblies.len()).fold(0, |oldest, i| {
+            if self.assemblies[i].frame.is_before(self.assemblies[oldest].frame) {
+                i
+            } else {
+                oldest
+            }
         })
     }
 
     fn complete(&mut self, now: Instant, index: usize) -> Option<ReceivedFrame> {
-        let filling = self.filling.swap_remove(index);
-        self.note_done(filling.frame);
-        while let Some(older) = self.filling.iter().position(|f| f.frame.is_before(filling.frame)) {
-            let older = self.filling.swap_remove(older);
+        let assembly = self.assemblies.swap_remove(index);
+        self.note_done(assembly.frame);
+        while let Some(older) =
+            self.assemblies.iter().position(|f| f.frame.is_before(assembly.frame))
+        {
+            let older = self.assemblies.swap_remove(older);
             self.give_up(now, older);
         }
-        let (frame, chunks) = filling.into_frame(now, &mut self.joiner);
+        let (frame, chunks) = assembly.into_frame(now, &mut self.crc_combiner);
         self.spare(chunks);
         match frame {
             Some(_) => self.counters.completed += 1,
@@ -315,11 +322,11 @@ impl Reassembler {
     }
 
     /// Frees the frame's bytes but keeps its chunk set, to tell late from incomplete.
-    fn give_up(&mut self, now: Instant, filling: Filling) {
+    fn give_up(&mut self, now: Instant, assembly: FrameAssembly) {
         let forget_at = now + self.deadline;
         self.given_up.push_back(GivenUp {
-            frame: filling.frame,
-            chunks: filling.chunks,
+            frame: assembly.frame,
+            chunks: assembly.chunks,
             forget_at,
         });
         if self.given_up.len() > GIVEN_UP_KEPT {
@@ -357,7 +364,7 @@ impl Reassembler {
             Some(parity) => _ = chunks.set_parity(parity),
             None => _ = chunks.set(header.chunk, 0),
         }
-        if chunks.all_there() || chunks.are_enough() {
+        if chunks.all_there() || chunks.is_recoverable() {
             self.counters.late += 1;
             if let Some(given_up) = self.given_up.remove(index) {
                 self.spare(given_up.chunks);

@@ -1,7 +1,7 @@
-//! Torn frames: the received parts of a frame that is unlikely to be complete before the next is
+//! Partial frames: the received parts of a frame that is unlikely to be complete before the next is
 //! due.
 //!
-//! A frame is torn when its last chunk, which is sent last, has arrived and what is missing cannot
+//! A frame is partial when its last chunk, which is sent last, has arrived and what is missing cannot
 //! be retransmitted in time; when a newer frame has begun; or at its reassembly deadline. It may
 //! still be completed by a retransmission; until then its received parts can be shown.
 //!
@@ -10,47 +10,48 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Reassembler, frame_assembly::Filling};
-use crate::net::frame::TornFrame;
+use super::{Reassembler, frame_assembly::FrameAssembly};
+use crate::net::frame::PartialFrame;
 
 impl Reassembler {
-    /// Returns the newest frame that is torn by `now` and newer than all completed frames.
+    /// Returns the newest frame that is partial by `now` and newer than all completed frames.
     /// `repairs`: a retransmission can arrive before the next frame. Each frame is returned once,
     /// and none after a newer one. Call this before [`handle_timeout`](Self::handle_timeout), which
     /// gives frames up.
-    pub fn poll_torn(&mut self, now: Instant, repairs: bool) -> Option<TornFrame> {
-        let is_due = |f: &&Filling| self.torn_at(f, repairs).is_some_and(|at| at <= now);
-        let newest = self.filling.iter().filter(is_due).max_by(|a, b| a.frame.serial_cmp(b.frame));
-        let torn = self.copy_of(newest?);
-        for filling in &mut self.filling {
-            filling.told_torn |= !torn.id.is_before(filling.frame);
+    pub fn poll_partial(&mut self, now: Instant, repairs: bool) -> Option<PartialFrame> {
+        let is_due = |f: &&FrameAssembly| self.partial_at(f, repairs).is_some_and(|at| at <= now);
+        let newest =
+            self.assemblies.iter().filter(is_due).max_by(|a, b| a.frame.serial_cmp(b.frame));
+        let partial = self.copy_of(newest?);
+        for assembly in &mut self.assemblies {
+            assembly.was_reported |= !partial.id.is_before(assembly.frame);
         }
-        Some(torn)
+        Some(partial)
     }
 
-    /// When [`poll_torn`](Self::poll_torn) will return a frame.
-    pub fn torn_due(&self, repairs: bool) -> Option<Instant> {
-        self.filling.iter().filter_map(|f| self.torn_at(f, repairs)).min()
+    /// When [`poll_partial`](Self::poll_partial) will return a frame.
+    pub fn partial_due(&self, repairs: bool) -> Option<Instant> {
+        self.assemblies.iter().filter_map(|f| self.partial_at(f, repairs)).min()
     }
 
-    /// When a frame will be torn; `None` if it has been returned, or parity will recover it.
-    fn torn_at(&self, filling: &Filling, repairs: bool) -> Option<Instant> {
-        if filling.told_torn || filling.chunks.are_enough() {
+    /// When a frame will be partial; `None` if it has been returned, or parity will recover it.
+    fn partial_at(&self, assembly: &FrameAssembly, repairs: bool) -> Option<Instant> {
+        if assembly.was_reported || assembly.chunks.is_recoverable() {
             return None;
         }
-        let newer = self.filling.iter().filter(|f| filling.frame.is_before(f.frame));
+        let newer = self.assemblies.iter().filter(|f| assembly.frame.is_before(f.frame));
         let followed = newer.map(|f| f.first_received + REORDER_WAIT);
-        let has_ended = !repairs && filling.has_last_chunk();
-        let ended = has_ended.then(|| filling.last_received + REORDER_WAIT);
-        followed.chain(ended).chain([self.deadline_of(filling)]).min()
+        let has_ended = !repairs && assembly.has_last_chunk();
+        let ended = has_ended.then(|| assembly.last_received + REORDER_WAIT);
+        followed.chain(ended).chain([self.deadline_of(assembly)]).min()
     }
 
-    fn copy_of(&self, filling: &Filling) -> TornFrame {
-        let present = filling.present();
+    fn copy_of(&self, assembly: &FrameAssembly) -> PartialFrame {
+        let present = assembly.present();
         let len = present.last().map_or(0, |last| last.end);
         let mut data = self.pool.take(len);
-        data.as_mut_slice().copy_from_slice(&filling.body[..len]);
-        TornFrame { id: filling.frame, data, present }
+        data.as_mut_slice().copy_from_slice(&assembly.body[..len]);
+        PartialFrame { id: assembly.frame, data, present }
     }
 }
 
@@ -77,41 +78,44 @@ mod tests {
     fn a_frame_is_torn_once_when_the_next_has_begun_and_a_moment_has_passed() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         come(&mut r, now, 7, &[0, 4, 5]);
-        assert_eq!((r.poll_torn(now, true), r.torn_due(true)), (None, Some(now + DEADLINE)));
+        assert_eq!((r.poll_partial(now, true), r.partial_due(true)), (None, Some(now + DEADLINE)));
         let next = now + DEADLINE / 3;
         handle(&mut r, next, &chunks(8, 95, 10)[0]);
-        assert_eq!((r.poll_torn(next, true), r.torn_due(true)), (None, Some(next + REORDER_WAIT)));
-        let torn = r.poll_torn(next + REORDER_WAIT, true).expect("torn");
-        assert_eq!((torn.id, &torn.present[..]), (FrameId(7), &[10..40, 60..95][..]));
-        for there in torn.present {
-            assert_eq!(torn.data[there.clone()], data(7, 95)[there]);
+        assert_eq!(
+            (r.poll_partial(next, true), r.partial_due(true)),
+            (None, Some(next + REORDER_WAIT))
+        );
+        let partial = r.poll_partial(next + REORDER_WAIT, true).expect("partial");
+        assert_eq!((partial.id, &partial.present[..]), (FrameId(7), &[10..40, 60..95][..]));
+        for there in partial.present {
+            assert_eq!(partial.data[there.clone()], data(7, 95)[there]);
         }
-        assert_eq!(r.poll_torn(next + REORDER_WAIT, true), None, "told already");
-        assert_eq!(r.torn_due(true), Some(next + DEADLINE), "the next one's");
+        assert_eq!(r.poll_partial(next + REORDER_WAIT, true), None, "told already");
+        assert_eq!(r.partial_due(true), Some(next + DEADLINE), "the next one's");
     }
 
     #[test]
     fn where_nothing_is_asked_for_a_frame_is_torn_as_soon_as_its_end_has_come() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         come(&mut r, now, 7, &[4, 9]);
-        assert_eq!(r.torn_due(false), Some(now + DEADLINE), "more of it may come");
+        assert_eq!(r.partial_due(false), Some(now + DEADLINE), "more of it may come");
         handle(&mut r, now, &chunks(7, 95, 10)[9]);
-        assert_eq!(r.torn_due(true), Some(now + DEADLINE), "what it misses may come");
-        assert_eq!(r.torn_due(false), Some(now + REORDER_WAIT));
-        assert_eq!(r.poll_torn(now + REORDER_WAIT, true), None);
-        let torn = r.poll_torn(now + REORDER_WAIT, false).expect("torn");
-        assert_eq!(torn.present, [0..40, 50..95]);
+        assert_eq!(r.partial_due(true), Some(now + DEADLINE), "what it misses may come");
+        assert_eq!(r.partial_due(false), Some(now + REORDER_WAIT));
+        assert_eq!(r.poll_partial(now + REORDER_WAIT, true), None);
+        let partial = r.poll_partial(now + REORDER_WAIT, false).expect("partial");
+        assert_eq!(partial.present, [0..40, 50..95]);
     }
 
     #[test]
     fn a_frame_that_no_other_follows_is_torn_at_its_deadline() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         come(&mut r, now, 7, &[9]);
-        let torn = r.poll_torn(now + DEADLINE, true).expect("torn");
+        let partial = r.poll_partial(now + DEADLINE, true).expect("partial");
         let there = 0..90;
-        assert_eq!(torn.present, [there]);
+        assert_eq!(partial.present, [there]);
         r.handle_timeout(now + DEADLINE);
-        assert_eq!(r.torn_due(true), None);
+        assert_eq!(r.partial_due(true), None);
     }
 
     #[test]
@@ -119,11 +123,11 @@ mod tests {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         come(&mut r, now, 7, &[3]);
         come(&mut r, now, 8, &[]);
-        assert_eq!((r.poll_torn(now + DEADLINE, true), r.torn_due(true)), (None, None));
+        assert_eq!((r.poll_partial(now + DEADLINE, true), r.partial_due(true)), (None, None));
         come(&mut r, now, 9, &[3]);
         handle(&mut r, now, &chunks(10, 95, 10)[0]);
         handle(&mut r, now, &chunks(9, 95, 10)[3]).expect("whole");
-        assert_eq!(r.torn_due(true), Some(now + DEADLINE), "only that of frame 10");
+        assert_eq!(r.partial_due(true), Some(now + DEADLINE), "only that of frame 10");
     }
 
     #[test]
@@ -132,9 +136,9 @@ mod tests {
         for id in 7..10 {
             come(&mut r, now, id, &[2]);
         }
-        assert_eq!(r.poll_torn(now + REORDER_WAIT, true).map(|t| t.id), Some(FrameId(8)));
-        assert_eq!(r.poll_torn(now + REORDER_WAIT, true), None);
-        assert_eq!(r.poll_torn(now + DEADLINE, true).map(|t| t.id), Some(FrameId(9)));
+        assert_eq!(r.poll_partial(now + REORDER_WAIT, true).map(|t| t.id), Some(FrameId(8)));
+        assert_eq!(r.poll_partial(now + REORDER_WAIT, true), None);
+        assert_eq!(r.poll_partial(now + DEADLINE, true).map(|t| t.id), Some(FrameId(9)));
     }
 
     #[test]
@@ -145,11 +149,12 @@ mod tests {
         for (len, there) in [(95, 90..95), (101, 100..101), (88, 80..88), (87, 80..87)] {
             let mut reassembler = Reassembler::new(DEADLINE);
             handle(&mut reassembler, now, &chunks(1, len, 10)[len / 10]);
-            let torn = reassembler.poll_torn(now + DEADLINE, true).expect("torn");
-            assert_eq!((torn.data.len(), &torn.present[..]), (there.end, &[there][..]));
+            let partial = reassembler.poll_partial(now + DEADLINE, true).expect("partial");
+            assert_eq!((partial.data.len(), &partial.present[..]), (there.end, &[there][..]));
         }
         handle(&mut r, now, &chunks(1, 88, 10)[9]);
-        let torn = r.poll_torn(now + DEADLINE, true).expect("torn, with nothing but its CRC");
-        assert_eq!((torn.data.len(), torn.present.len()), (0, 0));
+        let partial =
+            r.poll_partial(now + DEADLINE, true).expect("partial, with nothing but its CRC");
+        assert_eq!((partial.data.len(), partial.present.len()), (0, 0));
     }
 }

@@ -24,12 +24,12 @@ pub(super) fn data(id: u32, len: usize) -> Vec<u8> {
 pub(super) fn chunks(id: u32, len: usize, chunk_len: u16) -> Vec<Vec<u8>> {
     let captured = MediaTime::from_micros(u64::from(id) * 1000);
     let mut packetizer = Packetizer::new(FrameId(id), captured, chunk_len);
-    let (mut all, mut joiner) = (Vec::new(), Joiner::default());
+    let (mut all, mut crc_combiner) = (Vec::new(), CrcCombiner::default());
     let data = FrameBytes::from(data(id, len));
     let data = data.view();
     while let Next::Chunk(chunk) = packetizer.next(&data) {
         let mut body = vec![0; chunk.body_len()];
-        packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut joiner);
+        packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut crc_combiner);
         all.push(body);
     }
     all
@@ -58,7 +58,7 @@ fn the_newest_frame_s_beginning_grows_up_to_the_first_gap() {
     assert_eq!(r.newest_beginning(), None);
     let mut beginning = |i: usize| {
         handle(&mut r, now, &chunks[i]);
-        let beginning = r.newest_beginning().expect("is filling");
+        let beginning = r.newest_beginning().expect("is assembly");
         assert_eq!(beginning.bytes, &data[..beginning.bytes.len()]);
         beginning.bytes.len()
     };
@@ -224,14 +224,14 @@ fn memory_stays_within_the_slots_whatever_is_claimed() {
 fn protected(id: u32, len: usize, chunk_len: u16, parity: u16) -> Vec<Vec<u8>> {
     let captured = MediaTime::from_micros(u64::from(id) * 1000);
     let mut packetizer = Packetizer::new(FrameId(id), captured, chunk_len);
-    let (mut all, mut joiner) = (Vec::new(), Joiner::default());
+    let (mut all, mut crc_combiner) = (Vec::new(), CrcCombiner::default());
     let data = FrameBytes::from(data(id, len));
     let data = data.view();
     let mut encoder = ParityEncoder::new();
-    packetizer.protect(&data, parity, &mut encoder, &mut joiner, Vec::new());
+    packetizer.protect(&data, parity, &mut encoder, &mut crc_combiner, Vec::new());
     while let Next::Chunk(chunk) = packetizer.next(&data) {
         let mut body = vec![0; chunk.body_len()];
-        packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut joiner);
+        packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut crc_combiner);
         all.push(body);
     }
     all.sort_by_key(|body| VideoHeader::parse(body).unwrap().0.chunk);
@@ -443,9 +443,9 @@ fn parity_memory_stays_within_its_bound_whatever_is_claimed() {
                 r.handle_chunk(now, &header, &payload, 0);
             }
         }
-        let parity = r.filling.iter().map(|f| f.parity.capacity());
+        let parity = r.assemblies.iter().map(|f| f.parity.capacity());
         let bounds = r
-            .filling
+            .assemblies
             .iter()
             .map(|f| (f.chunks.extent.unwrap().body_len as usize * 2 / 3).max(MIN_PARITY_BOUND));
         for (is, bound) in parity.zip(bounds) {

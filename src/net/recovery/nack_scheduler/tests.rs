@@ -9,26 +9,26 @@ const SOURCE: u16 = 10;
 
 struct Bench {
     start: Instant,
-    planner: RepairPlanner,
+    scheduler: NackScheduler,
 }
 
 impl Bench {
     /// The state after a second of complete frames of 10 chunks, each within 2 ms.
     fn new(rtt: Duration) -> Self {
         let start = crate::clock::now();
-        let mut bench = Self { start, planner: RepairPlanner::new(250 * MS) };
+        let mut bench = Self { start, scheduler: NackScheduler::new(250 * MS) };
         bench.set_path(Some(rtt), 0.0, 0);
         for frame in 0..30 {
             for chunk in 0..SOURCE {
                 bench.chunk(frame, chunk, MS * 2 * chunk.into() / 9);
             }
-            bench.planner.handle_done(FrameId(frame));
+            bench.scheduler.handle_done(FrameId(frame));
         }
         bench
     }
 
     fn set_path(&mut self, rtt: Option<Duration>, loss_ratio: f64, burst: u16) {
-        self.planner.set_path(PathState { rtt, grace: MS, loss_ratio, burst });
+        self.scheduler.set_path(PathState { rtt, grace: MS, loss_ratio, burst });
     }
 
     fn at(&self, frame: u32, after: Duration) -> Instant {
@@ -46,19 +46,19 @@ impl Bench {
             chunk,
         };
         let at = self.at(frame, after);
-        self.planner.handle_chunk(at, &header);
+        self.scheduler.handle_chunk(at, &header);
     }
 
     /// When the next NACK is due, in µs after `frame`'s time.
     fn due(&mut self, frame: u32) -> Option<u128> {
         let since = self.at(frame, Duration::ZERO);
-        self.planner.poll_timeout().map(|at| (at - since).as_micros())
+        self.scheduler.poll_timeout().map(|at| (at - since).as_micros())
     }
 
     /// Polls for a NACK `after` `frame`'s time, when every frame lacks `needed` chunks.
     fn ask(&mut self, frame: u32, after: Duration, needed: u16) -> Option<Request> {
         let at = self.at(frame, after);
-        self.planner.poll_request(at, |frame| {
+        self.scheduler.poll_request(at, |frame| {
             let mut missing = MissingChunks::of(frame);
             missing.push_block(needed);
             Some(missing)
@@ -81,7 +81,7 @@ fn a_frame_is_asked_for_a_grace_after_its_last_chunk() {
     let request = bench.ask(30, 2 * MS, 4).unwrap();
     assert_eq!(needed(&request), [(FrameId(30), 4)]);
     assert_eq!((request.nack.request, request.copies), (1, 1));
-    assert_eq!(bench.planner.rounds(FrameId(30)), 1);
+    assert_eq!(bench.scheduler.rounds(FrameId(30)), 1);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_burst_amid_a_frame_that_takes_a_while_is_not_its_end() {
     for (frame, chunk) in (30..33).flat_map(|frame| (0..SOURCE).map(move |c| (frame, c))) {
         bench.chunk(frame, chunk, MS * chunk.into());
         if chunk == SOURCE - 1 {
-            bench.planner.handle_done(FrameId(frame));
+            bench.scheduler.handle_done(FrameId(frame));
         }
     }
     bench.chunk(33, 0, Duration::ZERO);
@@ -119,7 +119,7 @@ fn frames_that_pause_as_they_grow_are_soon_given_the_time() {
         bench.chunk(frame, 0, MS);
         assert!(bench.ask(frame, 4 * MS, 1).is_some(), "{frame}");
         bench.chunk(frame, 1, 7 * MS);
-        bench.planner.handle_done(FrameId(frame));
+        bench.scheduler.handle_done(FrameId(frame));
     }
     bench.chunk(33, 0, MS);
     assert_eq!(bench.due(33), Some(7000), "6 ms of silence");
@@ -130,7 +130,7 @@ fn a_rare_pause_puts_off_nothing() {
     let mut bench = Bench::new(MS);
     bench.chunk(30, 0, Duration::ZERO);
     (1..SOURCE).for_each(|chunk| bench.chunk(30, chunk, 8 * MS));
-    bench.planner.handle_done(FrameId(30));
+    bench.scheduler.handle_done(FrameId(30));
     bench.chunk(31, 0, Duration::ZERO);
     assert_eq!(bench.due(31), Some(2000), "2 ms of silence");
 }
@@ -139,7 +139,7 @@ fn a_rare_pause_puts_off_nothing() {
 fn a_silence_is_no_shorter_than_the_reorder_grace() {
     let mut bench = Bench::new(MS);
     let (rtt, grace) = (Some(MS), 5 * MS);
-    bench.planner.set_path(PathState { rtt, grace, loss_ratio: 0.0, burst: 0 });
+    bench.scheduler.set_path(PathState { rtt, grace, loss_ratio: 0.0, burst: 0 });
     bench.chunk(30, 0, Duration::ZERO);
     assert_eq!(bench.due(30), Some(5000));
 }
@@ -151,17 +151,17 @@ fn a_frame_that_goes_on_within_a_round_trip_had_not_ended_and_is_asked_for_anew(
     assert!(bench.ask(30, 2 * MS, 9).is_some());
     bench.chunk(30, 1, 6 * MS);
     bench.chunk(30, 9, 7 * MS + MS / 2);
-    assert_eq!(bench.planner.rounds(FrameId(30)), 0);
+    assert_eq!(bench.scheduler.rounds(FrameId(30)), 0);
     assert_eq!(bench.due(30), Some(8500), "a grace behind its last chunk");
     let asked = [9 * MS, 20 * MS].map(|after| bench.ask(30, after, 7).is_some());
     assert_eq!((asked, bench.due(30)), ([true; 2], None), "two rounds, as ever");
-    assert_eq!(bench.planner.counters().frames, 1);
+    assert_eq!(bench.scheduler.counters().frames, 1);
 
     let mut bench = Bench::new(5 * MS);
     bench.chunk(30, 0, Duration::ZERO);
     assert!(bench.ask(30, 2 * MS, 9).is_some());
     bench.chunk(30, 1, 7 * MS);
-    assert_eq!(bench.planner.rounds(FrameId(30)), 1, "an answer may have come by now");
+    assert_eq!(bench.scheduler.rounds(FrameId(30)), 1, "an answer may have come by now");
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_burst_loss_is_no_pause_of_the_sender() {
     let mut bench = Bench::new(MS);
     bench.chunk(30, 0, MS);
     bench.chunk(30, 7, 7 * MS);
-    bench.planner.handle_done(FrameId(30));
+    bench.scheduler.handle_done(FrameId(30));
     bench.chunk(31, 0, MS);
     assert_eq!(bench.due(31), Some(3000), "2 ms of silence, as before");
 }
@@ -181,7 +181,7 @@ fn what_is_not_missing_any_more_is_not_asked_for() {
     assert_eq!(bench.ask(30, 2 * MS, 0), None);
     assert_eq!(bench.due(30), None);
     bench.chunk(31, 9, MS);
-    bench.planner.handle_done(FrameId(31));
+    bench.scheduler.handle_done(FrameId(31));
     assert_eq!(bench.due(31), None);
     bench.chunk(31, 8, MS);
     bench.chunk(30, 8, MS);
@@ -201,20 +201,20 @@ fn a_second_round_is_asked_for_only_if_the_time_allows_it() {
     bench.chunk(30, 9, MS);
     assert!(bench.ask(30, 2 * MS, 3).is_some());
     assert_eq!(bench.ask(30, 28 * MS, 3), None);
-    assert_eq!(bench.planner.counters().pointless, 1);
+    assert_eq!(bench.scheduler.counters().pointless, 1);
 }
 
 #[test]
 fn nothing_is_asked_for_that_would_come_too_late() {
     let mut bench = Bench::new(40 * MS);
-    assert!(!bench.planner.asking_helps());
+    assert!(!bench.scheduler.nacks_help());
     bench.chunk(30, 9, MS);
     assert_eq!(bench.ask(30, 2 * MS, 3), None);
     assert_eq!(
-        bench.planner.counters(),
+        bench.scheduler.counters(),
         RepairCounters { pointless: 1, ..RepairCounters::default() }
     );
-    assert!(Bench::new(2 * MS).planner.asking_helps());
+    assert!(Bench::new(2 * MS).scheduler.nacks_help());
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn lossy_paths_are_asked_twice_and_for_more() {
     bench.chunk(31, 0, MS);
     let request = bench.ask(31, 5 * MS, 5).unwrap();
     assert_eq!(needed(&request), [(FrameId(31), 37)], "the end was lost");
-    assert_eq!(bench.planner.counters().pointless, 1, "frame 30 is about to be superseded");
+    assert_eq!(bench.scheduler.counters().pointless, 1, "frame 30 is about to be superseded");
 }
 
 #[test]
@@ -254,18 +254,18 @@ fn the_budget_bounds_what_is_asked_for() {
     for frame in 30..30 + 300 {
         bench.chunk(frame, 9, MS);
         let at = bench.at(frame, 2 * MS);
-        let request = bench.planner.poll_request(at, |frame| {
+        let request = bench.scheduler.poll_request(at, |frame| {
             let mut missing = MissingChunks::of(frame);
             (0..300).for_each(|i| _ = missing.push_chunk(i * 2));
             (0..64).for_each(|_| _ = missing.push_block(1));
             Some(missing)
         });
         bytes += request.map_or(0, |r| r.nack.body_len() * r.copies as usize);
-        bench.planner.handle_done(FrameId(frame));
+        bench.scheduler.handle_done(FrameId(frame));
     }
     let allowed = NACK_BURST + (10.0 * NACK_RATE) as usize;
     assert!(bytes <= allowed, "{bytes} of {allowed}");
-    assert_eq!(bench.planner.counters().over_budget, 0, "even the longest, once a frame");
+    assert_eq!(bench.scheduler.counters().over_budget, 0, "even the longest, once a frame");
 }
 
 /// The budget is empty at the first NACK, and allows it 2 ms later.
@@ -274,21 +274,21 @@ fn a_nack_over_budget_uses_up_no_round_and_is_sent_when_the_budget_allows_it() {
     let mut bench = Bench::new(2 * MS);
     bench.chunk(30, 9, MS);
     let at = bench.at(30, 2 * MS);
-    bench.planner.budget = Budget { bytes: 0, at: Some(at) };
+    bench.scheduler.budget = Budget { bytes: 0, at: Some(at) };
     assert_eq!(bench.ask(30, 2 * MS, 3), None);
     let over_budget = RepairCounters { over_budget: 1, ..RepairCounters::default() };
-    assert_eq!(bench.planner.counters(), over_budget);
-    assert_eq!(bench.planner.rounds(FrameId(30)), 0);
+    assert_eq!(bench.scheduler.counters(), over_budget);
+    assert_eq!(bench.scheduler.rounds(FrameId(30)), 0);
 
     // A NACK for one block is 11 bytes, which the budget earns in 671.4 µs.
     assert_eq!(bench.due(30), Some(2672));
     assert_eq!(bench.ask(30, Duration::from_micros(2671), 3), None);
-    assert_eq!(bench.planner.counters(), over_budget, "not asked for before it is due");
+    assert_eq!(bench.scheduler.counters(), over_budget, "not asked for before it is due");
     let first = bench.ask(30, Duration::from_micros(2673), 3).unwrap();
-    assert_eq!((first.nack.request, bench.planner.rounds(FrameId(30))), (1, 1));
+    assert_eq!((first.nack.request, bench.scheduler.rounds(FrameId(30))), (1, 1));
     let second = bench.ask(30, 10 * MS, 3).unwrap();
-    assert_eq!((second.nack.request, bench.planner.rounds(FrameId(30))), (2, 2));
-    let RepairCounters { frames, nacks, .. } = bench.planner.counters();
+    assert_eq!((second.nack.request, bench.scheduler.rounds(FrameId(30))), (2, 2));
+    let RepairCounters { frames, nacks, .. } = bench.scheduler.counters();
     assert_eq!((frames, nacks), (1, 2));
 }
 
@@ -297,12 +297,12 @@ fn a_frame_that_is_never_requested_has_no_round() {
     let mut bench = Bench::new(40 * MS);
     bench.chunk(30, 9, MS);
     assert_eq!(bench.ask(30, 2 * MS, 3), None);
-    assert_eq!((bench.planner.rounds(FrameId(30)), bench.due(30)), (0, None), "too late");
+    assert_eq!((bench.scheduler.rounds(FrameId(30)), bench.due(30)), (0, None), "too late");
 
     let mut bench = Bench::new(2 * MS);
     bench.chunk(30, 9, MS);
     assert_eq!(bench.ask(30, 2 * MS, 0), None);
-    assert_eq!((bench.planner.rounds(FrameId(30)), bench.due(30)), (0, None), "complete");
+    assert_eq!((bench.scheduler.rounds(FrameId(30)), bench.due(30)), (0, None), "complete");
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn only_so_many_frames_are_followed() {
         bench.chunk(frame, 0, Duration::ZERO);
     }
     bench.chunk(40, 0, Duration::ZERO);
-    assert_eq!(bench.planner.frames.len(), MAX_NACK_FRAMES);
+    assert_eq!(bench.scheduler.frames.len(), MAX_NACK_FRAMES);
     let request = bench.ask(59, 5 * MS, 1).unwrap();
     assert_eq!(request.nack.frames().last().map(|m| m.frame), Some(FrameId(59)));
 }

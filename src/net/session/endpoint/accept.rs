@@ -10,23 +10,25 @@ use log::debug;
 use rand::RngExt;
 
 use super::{
-    Admission, Bare, Endpoint, Output, Role,
-    pending_caller::{Asked, Greeting, MAX_ASKED, MAX_UNREAD, asked_to_make_way, to_make_way},
+    Admission, Endpoint, OneWay, Output, Role,
+    pending_caller::{
+        Asked, MAX_ASKED, MAX_UNREAD, PendingCaller, asked_caller_to_evict, caller_to_evict,
+    },
 };
 use crate::net::{
     crypto::{
         keys::SharedSecret,
-        seal::{BARE_CIPHER, MediaSecrets, Opener, processor_has_aes},
+        seal::{MediaSecrets, ONE_WAY_CIPHER, Opener, processor_has_aes},
     },
     frame::SessionId,
     route::Route,
     session::{
         Delivered, EndReason, Event, Peer,
         call::{Call, CallParts},
-        control::Heard,
+        control::Received,
         outbound::Outbound,
     },
-    token_bucket::Budget,
+    token_bucket::TokenBucket,
     wire::{
         control::{Accept, Cipher, ControlError, Hello, Message, RejectReason, SecretPart},
         datagram::{Body, Direction, Kind, MAX_DATAGRAM_LEN, Prelude},
@@ -37,7 +39,7 @@ use crate::net::{
 
 impl Endpoint {
     /// Starts a session in the clear without a control channel, if there is room for it.
-    pub(super) fn begin_unasked(
+    pub(super) fn begin_one_way(
         &mut self,
         now: Instant,
         from: SocketAddr,
@@ -47,7 +49,7 @@ impl Endpoint {
         if !self.may_be_unasked(prelude) || VideoHeader::parse(body).is_err() {
             return None;
         }
-        if matches!(self.config.bare, Bare::Sealed(_)) {
+        if matches!(self.config.one_way, OneWay::Sealed(_)) {
             self.tell_cannot_open(from, false);
             return None;
         }
@@ -67,24 +69,24 @@ impl Endpoint {
         datagram: &mut [u8],
     ) -> Option<Delivered> {
         let from = route.peer;
-        let is_new = self.newest_bare().is_none_or(|newest| newest < prelude.sequence);
+        let is_new = self.newest_one_way().is_none_or(|newest| newest < prelude.sequence);
         if !self.may_be_unasked(prelude) || !is_new {
             self.strays.unknown_session += 1;
             return None;
         }
-        let Bare::Sealed(key) = &self.config.bare else {
+        let OneWay::Sealed(key) = &self.config.one_way else {
             self.strays.unknown_session += 1;
             self.tell_cannot_open(from, true);
             return None;
         };
         // Checking the seal takes some work, so the rate is limited.
-        if self.room_for(now, from, true).is_err() || !self.bare_attempts.take(now, from.ip()) {
+        if self.room_for(now, from, true).is_err() || !self.one_way_attempts.take(now, from.ip()) {
             self.strays.unknown_session += 1;
             return None;
         }
         let (sealer, mut opener) = MediaSecrets::shared(key, prelude.session).into_keys(
             Direction::FromAnswerer,
-            BARE_CIPHER,
+            ONE_WAY_CIPHER,
             0,
             prelude.sequence,
         );
@@ -93,7 +95,7 @@ impl Endpoint {
             return None;
         };
         VideoHeader::parse(body).ok()?;
-        self.bare_attempts.note_opened(from.ip());
+        self.one_way_attempts.note_opened(from.ip());
         self.make_room(now, from, true).ok()?;
         let outbound = Outbound::sealed(prelude.session, Direction::FromAnswerer, sealer, 0);
         self.take_unasked(now, from, outbound, Some(opener));
@@ -105,7 +107,7 @@ impl Endpoint {
         prelude.kind == Kind::Video
             && prelude.direction == Direction::FromDialer
             && matches!(self.config.role, Role::Receive)
-            && !matches!(self.config.bare, Bare::Refused)
+            && !matches!(self.config.one_way, OneWay::Refused)
             && !self.ended_sessions.contains(&prelude.session)
     }
 
@@ -136,9 +138,9 @@ impl Endpoint {
 
     /// The highest sequence number received in any sealed session without a control channel,
     /// current or ended.
-    fn newest_bare(&self) -> Option<u64> {
-        let bare = self.calls.iter().filter(|call| call.is_sealed() && !call.is_controlled());
-        self.newest_bare.into_iter().chain(bare.map(Call::newest_sequence)).max()
+    fn newest_one_way(&self) -> Option<u64> {
+        let one_way = self.calls.iter().filter(|call| call.is_sealed() && !call.is_controlled());
+        self.newest_one_way.into_iter().chain(one_way.map(Call::newest_sequence)).max()
     }
 
     fn tell_cannot_open(&mut self, from: SocketAddr, is_sealed: bool) {
@@ -162,8 +164,8 @@ impl Endpoint {
         for call in &self.calls {
             // A restarted sender without a control channel may replace its old session soon; a call
             // with a control channel gets the time that a bad network needs.
-            let patience = if call.control.is_none() { BARE_TAKEOVER } else { TAKEOVER };
-            let silent = call.last_heard() + patience <= now;
+            let patience = if call.control.is_none() { ONE_WAY_TAKEOVER } else { TAKEOVER };
+            let silent = call.last_received() + patience <= now;
             // Anybody can start a session in the clear under any address. A sealed one gives way to
             // a caller from its address: that sender calls again after our restart, but its old
             // datagrams arrived first.
@@ -183,9 +185,9 @@ impl Endpoint {
     /// Rejects the callers awaiting a trust decision for whom there is no room after a call has
     /// begun.
     fn turn_away_asked(&mut self, now: Instant) {
-        for index in (0..self.greeting.len()).rev() {
-            let Some(ended) = self.greeting[index].ask_ended() else { continue };
-            if let Err(with) = self.room_for(now, self.greeting[index].addr, false) {
+        for index in (0..self.pending_callers.len()).rev() {
+            let Some(ended) = self.pending_callers[index].ask_ended() else { continue };
+            if let Err(with) = self.room_for(now, self.pending_callers[index].addr, false) {
                 self.events.push_back(ended);
                 self.reject(index, RejectReason::Busy { with });
             }
@@ -193,23 +195,23 @@ impl Endpoint {
     }
 
     /// Evicts a pending caller, if there are too many for the new one.
-    pub(super) fn make_way(&mut self, from: SocketAddr) {
-        if let Some(index) = to_make_way(&self.greeting) {
-            debug!("{from} has connected: evicting {}", self.greeting[index].addr);
+    pub(super) fn evict_caller(&mut self, from: SocketAddr) {
+        if let Some(index) = caller_to_evict(&self.pending_callers) {
+            debug!("{from} has connected: evicting {}", self.pending_callers[index].addr);
             self.send_away(index);
         }
     }
 
     /// Handles data received from a pending caller.
-    pub(super) fn hear_caller(&mut self, now: Instant, index: usize) {
-        let Greeting { control, asked, addr, .. } = &mut self.greeting[index];
+    pub(super) fn handle_caller_bytes(&mut self, now: Instant, index: usize) {
+        let PendingCaller { control, asked, addr, .. } = &mut self.pending_callers[index];
         let addr = *addr;
         if control.unread() > MAX_UNREAD {
-            self.events.extend(self.greeting[index].ask_ended());
+            self.events.extend(self.pending_callers[index].ask_ended());
             return self.send_away(index);
         }
         if asked.is_some() {
-            return self.hear_ringing(now, index);
+            return self.handle_ringing_bytes(now, index);
         }
         match control.has_work() {
             Ok(false) => return,
@@ -219,29 +221,29 @@ impl Endpoint {
         // The budget is charged once, at the first message. The third needs only permission to
         // guess.
         let may_go_on = if control.judges_code() {
-            self.meetings.may_guess(now, addr.ip())
+            self.handshakes.may_guess(now, addr.ip())
         } else {
-            self.meetings.take(now, addr.ip())
+            self.handshakes.take(now, addr.ip())
         };
         if !may_go_on {
             return self.send_away(index);
         }
-        control.meet(&self.config.identity, self.config.secret.as_ref());
-        match control.poll_heard() {
+        control.start_handshake(&self.config.identity, self.config.secret.as_ref());
+        match control.poll_received() {
             // The third message depends on the second, so it cannot directly follow the first.
             Ok(None) if control.unread() > 0 => {
                 self.cut_off(now, index, ControlError::Malformed);
             }
             Ok(None) => {}
-            Ok(Some(Heard::Message(Message::Hello(hello)))) => self.consider(now, index, hello),
+            Ok(Some(Received::Message(Message::Hello(hello)))) => self.consider(now, index, hello),
             Ok(Some(_)) => self.reject(index, RejectReason::Malformed),
             Err(error) => self.cut_off(now, index, error),
         }
     }
 
     /// Handles data from a caller whose trust decision is awaited; keep-alives extend its deadline.
-    fn hear_ringing(&mut self, now: Instant, index: usize) {
-        let greeting = &mut self.greeting[index];
+    fn handle_ringing_bytes(&mut self, now: Instant, index: usize) {
+        let greeting = &mut self.pending_callers[index];
         greeting.note_heard(now);
         if let Err(error) = greeting.control.drop_keep_alives() {
             self.events.extend(greeting.ask_ended());
@@ -251,12 +253,12 @@ impl Endpoint {
 
     /// Disconnects a caller that violates the protocol or has a wrong code.
     fn cut_off(&mut self, now: Instant, index: usize, error: ControlError) {
-        let from = self.greeting[index].addr;
+        let from = self.pending_callers[index].addr;
         if error == ControlError::WrongCode {
-            self.meetings.note_wrong_code(now, from.ip());
+            self.handshakes.note_wrong_code(now, from.ip());
         }
         self.send_away(index);
-        self.events.push_back(Event::Misspoke { from, error });
+        self.events.push_back(Event::ProtocolViolation { from, error });
     }
 
     /// Handles an authenticated caller's hello: asks the user about it, unless anybody is accepted.
@@ -265,9 +267,9 @@ impl Endpoint {
         let Some(session) = SessionId::new(hello.session) else {
             return self.reject(index, RejectReason::Malformed);
         };
-        let asked = self.greeting.iter().filter(|g| g.asked.is_some()).count();
+        let asked = self.pending_callers.iter().filter(|g| g.asked.is_some()).count();
         let ask = self.new_ask();
-        let greeting = &mut self.greeting[index];
+        let greeting = &mut self.pending_callers[index];
         let peer = peer_of(greeting, &hello);
         let purpose = hello.purpose;
         greeting.note_asked(now, ask, hello, session);
@@ -278,13 +280,13 @@ impl Endpoint {
         if self.config.admission == Admission::Anyone {
             return self.admit(now, index);
         }
-        if let Err(with) = self.room_for(now, self.greeting[index].addr, false) {
+        if let Err(with) = self.room_for(now, self.pending_callers[index].addr, false) {
             return self.reject(index, RejectReason::Busy { with });
         }
         let evicted = if asked < MAX_ASKED {
             None
-        } else if let Some(evicted) = asked_to_make_way(now, &self.greeting, index) {
-            self.events.extend(self.greeting[evicted].ask_ended());
+        } else if let Some(evicted) = asked_caller_to_evict(now, &self.pending_callers, index) {
+            self.events.extend(self.pending_callers[evicted].ask_ended());
             Some(evicted)
         } else {
             return self.reject(index, RejectReason::Busy { with: Name::new(OTHER_CALLERS) });
@@ -298,14 +300,14 @@ impl Endpoint {
 
     /// Accepts a caller, if there is room.
     pub(super) fn admit(&mut self, now: Instant, index: usize) {
-        match self.make_room(now, self.greeting[index].addr, false) {
+        match self.make_room(now, self.pending_callers[index].addr, false) {
             Ok(()) => self.accept(now, index),
             Err(with) => self.reject(index, RejectReason::Busy { with }),
         }
     }
 
     pub(super) fn reject(&mut self, index: usize, reason: RejectReason) {
-        let greeting = &mut self.greeting[index];
+        let greeting = &mut self.pending_callers[index];
         greeting.control.push(&Message::Reject(reason.clone()));
         let asked = greeting.asked.take();
         let peer = match &asked {
@@ -318,7 +320,7 @@ impl Endpoint {
 
     /// Does what is due for a pending caller.
     pub(super) fn wait_for_caller(&mut self, now: Instant, index: usize) {
-        let greeting = &mut self.greeting[index];
+        let greeting = &mut self.pending_callers[index];
         greeting.handle_timeout(now);
         if greeting.give_up_at > now {
             return;
@@ -329,14 +331,15 @@ impl Endpoint {
 
     /// Sends a pending caller's remaining output and closes the connection.
     fn send_away(&mut self, index: usize) {
-        let Greeting { mut control, .. } = self.greeting.swap_remove(index);
+        let PendingCaller { mut control, .. } = self.pending_callers.swap_remove(index);
         let conn = control.conn();
         self.outputs.extend(control.take_output().map(|bytes| Output::Write(conn, bytes)));
         self.outputs.push_back(Output::Close(conn));
     }
 
     fn accept(&mut self, now: Instant, index: usize) {
-        let Greeting { mut control, addr, asked, .. } = self.greeting.swap_remove(index);
+        let PendingCaller { mut control, addr, asked, .. } =
+            self.pending_callers.swap_remove(index);
         let Some(Asked { hello, session, .. }) = asked else { return };
         let chats = matches!(self.config.role, Role::ChatListen);
         let cipher = Cipher::chosen(hello.has_aes && processor_has_aes());
@@ -372,26 +375,26 @@ impl Endpoint {
         };
         self.begin(now, parts, hello.stream);
         // Handles what the caller sent directly after its hello.
-        self.hear_peer(now, self.calls.len() - 1, &[]);
+        self.handle_call_bytes(now, self.calls.len() - 1, &[]);
         self.turn_away_asked(now);
     }
 }
 
 /// Limits how often the datagrams of unknown sealed sessions are tried with the pre-shared key.
 #[derive(Debug)]
-pub(super) struct BareAttempts {
-    anybody: Budget,
+pub(super) struct OneWayAttempts {
+    anybody: TokenBucket,
     /// Reserved for the address of the last stream sealed with our key, so that strangers cannot
     /// delay its return.
-    known: Budget,
+    known: TokenBucket,
     known_ip: Option<IpAddr>,
 }
 
-impl BareAttempts {
+impl OneWayAttempts {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            anybody: Budget::new(now, BARE_ATTEMPTS_A_SECOND, BARE_ATTEMPTS_BURST),
-            known: Budget::new(now, KNOWN_ATTEMPTS_A_SECOND, BARE_ATTEMPTS_BURST),
+            anybody: TokenBucket::new(now, ONE_WAY_ATTEMPTS_A_SECOND, ONE_WAY_ATTEMPTS_BURST),
+            known: TokenBucket::new(now, KNOWN_ATTEMPTS_A_SECOND, ONE_WAY_ATTEMPTS_BURST),
             known_ip: None,
         }
     }
@@ -407,7 +410,7 @@ impl BareAttempts {
     }
 }
 
-fn peer_of(greeting: &Greeting, hello: &Hello) -> Peer {
+fn peer_of(greeting: &PendingCaller, hello: &Hello) -> Peer {
     Peer { name: Some(hello.name.clone()), addr: greeting.addr, key: greeting.control.peer_key() }
 }
 
@@ -419,13 +422,13 @@ const TAKEOVER: Duration = Duration::from_secs(3);
 
 /// The same for a sender without one, which cannot announce its restart. Half a second is fifteen
 /// frames at 30 a second.
-const BARE_TAKEOVER: Duration = Duration::from_millis(500);
+const ONE_WAY_TAKEOVER: Duration = Duration::from_millis(500);
 
 /// How many datagrams of unknown sessions are tried with the pre-shared key a second. Each costs
 /// five HMACs and two keys, some 5 µs, so all together cost a few hundredths of a core. A flood of
 /// 9,000 a second still leaves each datagram of a new stream a chance of one in two.
-pub(super) const BARE_ATTEMPTS_A_SECOND: f64 = 5000.0;
-pub(super) const BARE_ATTEMPTS_BURST: f64 = 64.0;
+pub(super) const ONE_WAY_ATTEMPTS_A_SECOND: f64 = 5000.0;
+pub(super) const ONE_WAY_ATTEMPTS_BURST: f64 = 64.0;
 
 /// The same for the address of the last stream sealed with our key.
 const KNOWN_ATTEMPTS_A_SECOND: f64 = 500.0;

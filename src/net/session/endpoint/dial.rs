@@ -5,19 +5,19 @@ use std::{net::SocketAddr, time::Instant};
 
 use rand::RngExt;
 
-use super::{Admission, Bare, Endpoint, Output, Role, Target};
+use super::{Admission, Endpoint, OneWay, Output, Role, Target};
 use crate::net::{
     crypto::{
         keys::{PublicKey, SharedSecret},
-        seal::{BARE_CIPHER, MediaSecrets, first_sequence, processor_has_aes},
+        seal::{MediaSecrets, ONE_WAY_CIPHER, first_sequence, processor_has_aes},
     },
     path::mtu::BASE_LEN,
     session::{
         CallId, Event, GiveUpReason, Peer, WaitReason,
         call::CallParts,
-        control::Heard,
+        control::Received,
         dial::{Answered, Due},
-        one_way::Unasked,
+        one_way::OneWayTarget,
         outbound::Outbound,
     },
     wire::{
@@ -29,9 +29,9 @@ use crate::net::{
 impl Endpoint {
     /// Looks up the address of a target without a control channel, if due, and sends to it.
     pub(super) fn find_unasked(&mut self, now: Instant, index: usize) {
-        if self.unasked[index].addresses.is_due(now) {
+        if self.one_way_targets[index].addresses.is_due(now) {
             let id = self.new_lookup();
-            let Unasked { target, addresses, .. } = &mut self.unasked[index];
+            let OneWayTarget { target, addresses, .. } = &mut self.one_way_targets[index];
             addresses.note_asked(now, id);
             self.outputs.push_back(Output::LookUp(id, target.host.clone(), target.port));
         }
@@ -40,14 +40,14 @@ impl Endpoint {
 
     /// Sends to the target's current address. `failure`: why no address is known.
     pub(super) fn aim(&mut self, now: Instant, index: usize, failure: Option<WaitReason>) {
-        let unasked = &mut self.unasked[index];
+        let unasked = &mut self.one_way_targets[index];
         if let Some(addr) = unasked.moved() {
             return self.redirect(now, index, addr);
         }
         match (unasked.call, unasked.addresses.known().first(), failure) {
             (None, Some(&addr), _) => {
                 let call = self.send_unasked(now, addr);
-                self.unasked[index].call = Some((call, addr));
+                self.one_way_targets[index].call = Some((call, addr));
             }
             (None, None, Some(failure)) => self.events.extend(unasked.wait_for(failure)),
             _ => {}
@@ -56,7 +56,7 @@ impl Endpoint {
 
     /// Changes the address of a target without a control channel.
     pub(super) fn redirect(&mut self, now: Instant, index: usize, addr: SocketAddr) {
-        let Some((id, current)) = &mut self.unasked[index].call else { return };
+        let Some((id, current)) = &mut self.one_way_targets[index].call else { return };
         *current = addr;
         if let Some(call) = self.calls.iter_mut().find(|call| call.id == *id) {
             call.redirect(now, addr);
@@ -67,12 +67,12 @@ impl Endpoint {
     fn send_unasked(&mut self, now: Instant, addr: SocketAddr) -> CallId {
         let session = self.new_session();
         let direction = Direction::FromDialer;
-        let outbound = match &self.config.bare {
-            Bare::Refused | Bare::Clear => Outbound::clear(session, direction),
-            Bare::Sealed(key) => {
+        let outbound = match &self.config.one_way {
+            OneWay::Refused | OneWay::Clear => Outbound::clear(session, direction),
+            OneWay::Sealed(key) => {
                 let first = first_sequence(self.config.wall_clock);
                 let secrets = MediaSecrets::shared(key, session);
-                let (sealer, _) = secrets.into_keys(direction, BARE_CIPHER, first, 0);
+                let (sealer, _) = secrets.into_keys(direction, ONE_WAY_CIPHER, first, 0);
                 Outbound::sealed(session, direction, sealer, first)
             }
         };
@@ -96,30 +96,30 @@ impl Endpoint {
     }
 
     /// Handles bytes from a target that is not yet in a call with us.
-    pub(super) fn hear_answer(&mut self, now: Instant, index: usize, bytes: &[u8]) {
+    pub(super) fn handle_target_bytes(&mut self, now: Instant, index: usize, bytes: &[u8]) {
         let Some(control) = self.dialling[index].control_mut() else { return };
         control.handle_data(now, bytes);
         self.dialling[index].note_heard(now);
         while let Some(control) = self.dialling[index].control_mut() {
-            let heard = match control.poll_heard() {
+            let heard = match control.poll_received() {
                 Ok(None) => return,
                 Ok(Some(heard)) => heard,
                 Err(error) => return self.give_up(index, GiveUpReason::Control(error)),
             };
             match heard {
-                Heard::Key(key) => self.consider_target(now, index, key),
-                Heard::Message(Message::Ringing) => {
+                Received::Key(key) => self.consider_target(now, index, key),
+                Received::Message(Message::Ringing) => {
                     let event = self.dialling[index].ring(now);
                     self.events.extend(event);
                 }
-                Heard::Message(Message::KeepAlive) => {}
-                Heard::Message(Message::Accept(accept)) => {
+                Received::Message(Message::KeepAlive) => {}
+                Received::Message(Message::Accept(accept)) => {
                     return self.be_accepted(now, index, &accept);
                 }
-                Heard::Message(Message::Reject(reason)) => {
+                Received::Message(Message::Reject(reason)) => {
                     return self.be_rejected(now, index, reason);
                 }
-                Heard::Message(_) => return self.give_up(index, GiveUpReason::Malformed),
+                Received::Message(_) => return self.give_up(index, GiveUpReason::Malformed),
             }
         }
     }
@@ -200,7 +200,7 @@ impl Endpoint {
             same_machine_epoch: self.same_machine_epoch(accept.epoch),
         };
         self.begin(now, parts, accept.stream);
-        self.hear_peer(now, self.calls.len() - 1, &[]);
+        self.handle_call_bytes(now, self.calls.len() - 1, &[]);
     }
 
     pub(super) fn give_up(&mut self, index: usize, reason: GiveUpReason) {

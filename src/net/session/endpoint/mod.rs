@@ -15,7 +15,7 @@ use super::{
     call::{Call, CallParts},
     control::ControlChannel,
     dial::Dialling,
-    one_way::Unasked,
+    one_way::OneWayTarget,
     outbound::Burst,
     sender::SenderConfig,
     uncallable,
@@ -23,20 +23,20 @@ use super::{
 use crate::net::{
     congestion::bitrates::PictureBitrates,
     crypto::keys::{Identity, SharedSecret},
-    frame::{FrameBeginning, OutgoingFrame, SessionId, TornFrame},
+    frame::{FrameBeginning, OutgoingFrame, PartialFrame, SessionId},
     path::mtu::{BASE_LEN, FLOOR_LEN, LEAST_LEN},
     recovery::parity_control::FecMode,
     route::{LocalIp, Route},
     time::MediaClock,
     wire::{
-        checksum::Joiner,
+        checksum::CrcCombiner,
         control::{CloseReason, Epoch, Purpose, RejectReason, StreamParams},
         datagram::{DatagramError, Form, Prelude},
         text::{Line, Name},
     },
 };
-use accept::BareAttempts;
-use pending_caller::{Greeting, MeetingBudget};
+use accept::OneWayAttempts;
+use pending_caller::{HandshakeLimiter, PendingCaller};
 
 /// The configuration of an endpoint.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ pub struct EndpointConfig {
     /// Which peers are accepted, of those that know the code.
     pub admission: Admission,
     /// How sessions without a control channel are treated.
-    pub bare: Bare,
+    pub one_way: OneWay,
     /// The time since 1970. Sealed sessions without a control channel number their datagrams from
     /// it, so that no number is ever reused.
     pub wall_clock: Duration,
@@ -87,7 +87,7 @@ impl EndpointConfig {
             identity,
             secret: None,
             admission: Admission::Anyone,
-            bare: Bare::Clear,
+            one_way: OneWay::Clear,
             wall_clock: Duration::ZERO,
             stream: None,
             max_datagram_len: Some(BASE_LEN),
@@ -130,7 +130,7 @@ pub enum Admission {
 
 /// How an endpoint treats sessions without a control channel.
 #[derive(Clone, Debug)]
-pub enum Bare {
+pub enum OneWay {
     /// They are rejected.
     Refused,
     /// They are in the clear: anybody can read or forge them.
@@ -208,8 +208,8 @@ pub struct Endpoint {
     clock: MediaClock,
     rng: Pcg64Mcg,
     dialling: Vec<Dialling>,
-    unasked: Vec<Unasked>,
-    greeting: Vec<Greeting>,
+    one_way_targets: Vec<OneWayTarget>,
+    pending_callers: Vec<PendingCaller>,
     calls: Vec<Call>,
     ended_sessions: VecDeque<SessionId>,
     ended_counters: CallCounters,
@@ -218,16 +218,16 @@ pub struct Endpoint {
     next_ask: u64,
     next_lookup: u64,
     /// The highest sequence number of all ended sealed sessions without a control channel.
-    newest_bare: Option<u64>,
-    bare_attempts: BareAttempts,
+    newest_one_way: Option<u64>,
+    one_way_attempts: OneWayAttempts,
     has_told_cannot_open: bool,
-    meetings: MeetingBudget,
+    handshakes: HandshakeLimiter,
     next_transmitter: usize,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     frames: VecDeque<Delivered>,
     strays: StrayCounters,
-    joiner: Joiner,
+    crc_combiner: CrcCombiner,
 }
 
 impl Endpoint {
@@ -243,8 +243,8 @@ impl Endpoint {
             rng: Pcg64Mcg::seed_from_u64(config.seed),
             config,
             dialling: Vec::new(),
-            unasked: Vec::new(),
-            greeting: Vec::new(),
+            one_way_targets: Vec::new(),
+            pending_callers: Vec::new(),
             calls: Vec::new(),
             ended_sessions: VecDeque::new(),
             ended_counters: CallCounters::default(),
@@ -252,22 +252,22 @@ impl Endpoint {
             next_call: 0,
             next_ask: 0,
             next_lookup: 0,
-            newest_bare: None,
-            bare_attempts: BareAttempts::new(now),
+            newest_one_way: None,
+            one_way_attempts: OneWayAttempts::new(now),
             has_told_cannot_open: false,
-            meetings: MeetingBudget::new(now),
+            handshakes: HandshakeLimiter::new(now),
             next_transmitter: 0,
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             frames: VecDeque::new(),
             strays: StrayCounters::default(),
-            joiner: Joiner::default(),
+            crc_combiner: CrcCombiner::default(),
         };
         for target in targets {
             if control {
                 endpoint.dialling.push(Dialling::new(now, target));
             } else {
-                endpoint.unasked.push(Unasked::new(now, target));
+                endpoint.one_way_targets.push(OneWayTarget::new(now, target));
             }
         }
         endpoint.handle_timeout(now);
@@ -301,7 +301,7 @@ impl Endpoint {
     /// Says goodbye to every peer, ends all calls and stops dialling.
     pub fn close(&mut self, reason: CloseReason) {
         self.dialling.clear();
-        self.unasked.clear();
+        self.one_way_targets.clear();
         for call in &mut self.calls {
             call.say_goodbye(reason);
         }
@@ -311,27 +311,27 @@ impl Endpoint {
             self.hang_up(&mut call);
             self.events.push_back(ended(&call, EndReason::Local));
         }
-        for greeting in std::mem::take(&mut self.greeting) {
+        for greeting in std::mem::take(&mut self.pending_callers) {
             self.outputs.push_back(Output::Close(greeting.control.conn()));
         }
     }
 
     /// Handles an incoming connection. `None`: close it; its network must wait after a wrong code.
     pub fn handle_incoming(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
-        if !self.meetings.may_come(now, from.ip()) {
+        if !self.handshakes.may_connect(now, from.ip()) {
             return None;
         }
-        self.make_way(from);
+        self.evict_caller(from);
         let conn = self.new_conn();
         let control = ControlChannel::answering(now, conn);
-        self.greeting.push(Greeting::new(now, from, control));
+        self.pending_callers.push(PendingCaller::new(now, from, control));
         self.flush_control();
         Some(conn)
     }
 
     /// Answers [`Event::Asked`]. Has no effect if the peer has gone.
     pub fn answer(&mut self, now: Instant, ask: AskId, verdict: Verdict) {
-        if let Some(index) = self.greeting.iter().position(|g| g.is_asked(ask)) {
+        if let Some(index) = self.pending_callers.iter().position(|g| g.is_asked(ask)) {
             match verdict {
                 Verdict::Admit => self.admit(now, index),
                 Verdict::Refuse => self.reject(index, RejectReason::Refused),
@@ -354,7 +354,7 @@ impl Endpoint {
                 &self.config.identity,
                 self.config.secret.as_ref(),
             );
-            let others = dialling.meet(now, conn, control);
+            let others = dialling.identify(now, conn, control);
             self.outputs.extend(others.into_iter().map(Output::Close));
         }
         self.flush_control();
@@ -363,12 +363,14 @@ impl Endpoint {
     /// Handles bytes from a control connection.
     pub fn handle_data(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
         if let Some(index) = self.call_of(conn) {
-            self.hear_peer(now, index, bytes);
-        } else if let Some(index) = self.greeting.iter().position(|g| g.control.conn() == conn) {
-            self.greeting[index].control.handle_data(now, bytes);
-            self.hear_caller(now, index);
+            self.handle_call_bytes(now, index, bytes);
+        } else if let Some(index) =
+            self.pending_callers.iter().position(|g| g.control.conn() == conn)
+        {
+            self.pending_callers[index].control.handle_data(now, bytes);
+            self.handle_caller_bytes(now, index);
         } else if let Some(index) = self.dialling.iter().position(|d| d.owns(conn)) {
-            self.hear_answer(now, index, bytes);
+            self.handle_target_bytes(now, index, bytes);
         }
         self.flush_control();
     }
@@ -378,8 +380,8 @@ impl Endpoint {
         if let Some(index) = self.call_of(conn) {
             self.calls[index].begin_ending(now, EndReason::ConnectionLost);
         }
-        if let Some(index) = self.greeting.iter().position(|g| g.control.conn() == conn) {
-            let greeting = self.greeting.swap_remove(index);
+        if let Some(index) = self.pending_callers.iter().position(|g| g.control.conn() == conn) {
+            let greeting = self.pending_callers.swap_remove(index);
             self.events.extend(greeting.ask_ended());
         }
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.owns(conn)) {
@@ -424,8 +426,10 @@ impl Endpoint {
         };
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.addresses.is_asked(lookup)) {
             self.events.extend(dialling.handle_found(now, &found, failure));
-        } else if let Some(index) = self.unasked.iter().position(|u| u.addresses.is_asked(lookup)) {
-            self.unasked[index].addresses.handle_found(now, &found);
+        } else if let Some(index) =
+            self.one_way_targets.iter().position(|u| u.addresses.is_asked(lookup))
+        {
+            self.one_way_targets[index].addresses.handle_found(now, &found);
             self.aim(now, index, failure);
         }
     }
@@ -434,8 +438,8 @@ impl Endpoint {
     /// target without a control channel is at `to`.
     pub fn handle_unsendable(&mut self, now: Instant, to: SocketAddr, reason: &WaitReason) -> bool {
         let mut is_unasked = false;
-        for index in 0..self.unasked.len() {
-            let unasked = &mut self.unasked[index];
+        for index in 0..self.one_way_targets.len() {
+            let unasked = &mut self.one_way_targets[index];
             if unasked.call.is_none_or(|(_, addr)| addr != to) {
                 continue;
             }
@@ -452,7 +456,7 @@ impl Endpoint {
     /// Handles an ICMP report that a datagram to `to` was not delivered. It may be forged, so it is
     /// reported to the user and has no other effect.
     pub fn handle_unreachable(&mut self, now: Instant, to: SocketAddr, reason: WaitReason) {
-        let mut unasked = self.unasked.iter_mut();
+        let mut unasked = self.one_way_targets.iter_mut();
         if let Some(unasked) = unasked.find(|u| u.call.is_some_and(|(_, addr)| addr == to)) {
             unasked.note_failure(now);
             self.events.extend(unasked.wait_for(reason));
@@ -461,7 +465,7 @@ impl Endpoint {
 
     /// Datagrams to `to` were passed to the network.
     pub fn handle_sent(&mut self, now: Instant, to: SocketAddr) {
-        let unasked = self.unasked.iter_mut();
+        let unasked = self.one_way_targets.iter_mut();
         for unasked in unasked.filter(|u| u.call.is_some_and(|(_, addr)| addr == to)) {
             self.events.extend(unasked.note_sent(now));
         }
@@ -481,7 +485,7 @@ impl Endpoint {
     }
 
     fn handle_clear(&mut self, now: Instant, from: Route, datagram: &[u8]) -> Option<Delivered> {
-        let (prelude, body) = match Prelude::parse(datagram, &mut self.joiner) {
+        let (prelude, body) = match Prelude::parse(datagram, &mut self.crc_combiner) {
             Ok(parsed) => parsed,
             Err(error) => {
                 self.strays.count(error);
@@ -490,7 +494,7 @@ impl Endpoint {
         };
         let known = self.calls.iter().position(|c| c.session() == prelude.session);
         let Some(index) =
-            known.or_else(|| self.begin_unasked(now, from.peer, &prelude, body.bytes))
+            known.or_else(|| self.begin_one_way(now, from.peer, &prelude, body.bytes))
         else {
             self.strays.unknown_session += 1;
             return None;
@@ -527,13 +531,13 @@ impl Endpoint {
                 self.end(now, index, reason);
             }
         }
-        for index in (0..self.greeting.len()).rev() {
+        for index in (0..self.pending_callers.len()).rev() {
             self.wait_for_caller(now, index);
         }
         for index in 0..self.dialling.len() {
             self.redial(now, index);
         }
-        for index in 0..self.unasked.len() {
+        for index in 0..self.one_way_targets.len() {
             self.find_unasked(now, index);
         }
         self.flush_control();
@@ -543,9 +547,10 @@ impl Endpoint {
     /// has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let calls = self.calls.iter().filter_map(Call::poll_timeout);
-        let greeting = self.greeting.iter().map(Greeting::poll_timeout);
+        let greeting = self.pending_callers.iter().map(PendingCaller::poll_timeout);
         let dialling = self.dialling.iter().filter_map(Dialling::poll_timeout);
-        let unasked = self.unasked.iter().filter_map(|unasked| unasked.addresses.poll_timeout());
+        let unasked =
+            self.one_way_targets.iter().filter_map(|unasked| unasked.addresses.poll_timeout());
         calls.chain(greeting).chain(dialling).chain(unasked).min()
     }
 
@@ -609,15 +614,15 @@ impl Endpoint {
         self.calls.iter().find_map(|c| Some((c.id, c.newest_beginning()?)))
     }
 
-    /// The newest frame that is torn by `now`, of the first call that has one. Call it before
+    /// The newest frame that is partial by `now`, of the first call that has one. Call it before
     /// [`handle_timeout`](Self::handle_timeout). Its use is optional.
-    pub fn poll_torn(&mut self, now: Instant) -> Option<(CallId, TornFrame)> {
-        self.calls.iter_mut().find_map(|c| Some((c.id, c.poll_torn(now)?)))
+    pub fn poll_partial(&mut self, now: Instant) -> Option<(CallId, PartialFrame)> {
+        self.calls.iter_mut().find_map(|c| Some((c.id, c.poll_partial(now)?)))
     }
 
-    /// When [`poll_torn`](Self::poll_torn) will return a frame.
-    pub fn torn_due(&self) -> Option<Instant> {
-        self.calls.iter().filter_map(Call::torn_due).min()
+    /// When [`poll_partial`](Self::poll_partial) will return a frame.
+    pub fn partial_due(&self) -> Option<Instant> {
+        self.calls.iter().filter_map(Call::partial_due).min()
     }
 
     /// Handles the local refusal to send a datagram of `len` bytes to `to`; the interface takes up
@@ -661,8 +666,9 @@ impl Endpoint {
 
     /// Whether there is no call and no caller, and nothing is being dialled or resolved.
     pub fn is_idle(&self) -> bool {
-        let waits = !self.dialling.is_empty() || self.unasked.iter().any(|u| u.call.is_none());
-        self.calls.is_empty() && !waits && self.greeting.is_empty()
+        let waits =
+            !self.dialling.is_empty() || self.one_way_targets.iter().any(|u| u.call.is_none());
+        self.calls.is_empty() && !waits && self.pending_callers.is_empty()
     }
 
     fn call_of(&self, conn: ConnId) -> Option<usize> {
@@ -723,7 +729,7 @@ impl Endpoint {
         self.hang_up(&mut call);
         self.ended_counters = self.ended_counters.plus(call.counters());
         if call.is_sealed() && !call.is_controlled() {
-            self.newest_bare = self.newest_bare.max(Some(call.newest_sequence()));
+            self.newest_one_way = self.newest_one_way.max(Some(call.newest_sequence()));
         }
         if call.is_controlled() {
             self.ended_sessions.push_back(call.session());
@@ -746,7 +752,7 @@ impl Endpoint {
     }
 
     /// Handles bytes from a call's control channel. Empty: continues with those already received.
-    fn hear_peer(&mut self, now: Instant, index: usize, bytes: &[u8]) {
+    fn handle_call_bytes(&mut self, now: Instant, index: usize, bytes: &[u8]) {
         if let Some(reason) = self.calls[index].handle_data(now, bytes, &mut self.events) {
             self.begin_ending(now, index, reason);
         }
@@ -759,7 +765,7 @@ impl Endpoint {
     /// Moves the output of the control channels to `outputs`.
     fn flush_control(&mut self) {
         let calls = self.calls.iter_mut().filter_map(|c| c.control.as_mut());
-        let greeting = self.greeting.iter_mut().map(|g| &mut g.control);
+        let greeting = self.pending_callers.iter_mut().map(|g| &mut g.control);
         let dialling = self.dialling.iter_mut().filter_map(Dialling::control_mut);
         for control in calls.chain(greeting).chain(dialling) {
             let conn = control.conn();
@@ -787,7 +793,7 @@ impl Endpoint {
             fec: self.config.fec,
             max_bitrate: self.config.max_bitrate,
             has_feedback: false,
-            form: if matches!(self.config.bare, Bare::Sealed(_)) {
+            form: if matches!(self.config.one_way, OneWay::Sealed(_)) {
                 Form::Sealed
             } else {
                 Form::Clear

@@ -13,13 +13,13 @@ use crate::net::{
         control::ControlChannel,
         dial::{HELLO_DEADLINE, RINGING_SILENCE},
     },
-    token_bucket::Budget,
+    token_bucket::TokenBucket,
     wire::control::{Hello, Message},
 };
 
 /// A pending caller.
 #[derive(Debug)]
-pub(super) struct Greeting {
+pub(super) struct PendingCaller {
     pub(super) control: ControlChannel,
     pub(super) addr: SocketAddr,
     pub(super) give_up_at: Instant,
@@ -37,7 +37,7 @@ pub(super) struct Asked {
     ring_at: Option<Instant>,
 }
 
-impl Greeting {
+impl PendingCaller {
     pub(super) fn new(now: Instant, addr: SocketAddr, control: ControlChannel) -> Self {
         Self { control, addr, give_up_at: now + HELLO_DEADLINE, asked: None }
     }
@@ -91,8 +91,8 @@ impl Greeting {
 /// A handshake costs six elliptic curve multiplications, some tenths of a millisecond on the thread
 /// that also handles the stream.
 #[derive(Debug)]
-pub(super) struct MeetingBudget {
-    all: Budget,
+pub(super) struct HandshakeLimiter {
+    all: TokenBucket,
     /// Recent use by network, as of `at`; networks without any are omitted.
     shares: Vec<Share>,
     wrong_codes: VecDeque<(Network, Instant)>,
@@ -110,14 +110,14 @@ struct Share {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Network(u64);
 
-impl MeetingBudget {
+impl HandshakeLimiter {
     pub(super) fn new(now: Instant) -> Self {
-        let all = Budget::new(now, MEETINGS_A_SECOND, MEETING_BURST);
+        let all = TokenBucket::new(now, MEETINGS_A_SECOND, MEETING_BURST);
         Self { all, shares: Vec::new(), wrong_codes: VecDeque::new() }
     }
 
     /// Whether somebody from `ip` may connect: not while its network must wait after a wrong code.
-    pub(super) fn may_come(&mut self, now: Instant, ip: IpAddr) -> bool {
+    pub(super) fn may_connect(&mut self, now: Instant, ip: IpAddr) -> bool {
         while self.wrong_codes.front().is_some_and(|(_, until)| *until <= now) {
             self.wrong_codes.pop_front();
         }
@@ -128,7 +128,7 @@ impl MeetingBudget {
     /// Whether a connected caller from `ip` may try a code: not while its network must wait, and
     /// not while the list of waiting networks is full, since a wrong code could not be recorded.
     pub(super) fn may_guess(&mut self, now: Instant, ip: IpAddr) -> bool {
-        self.may_come(now, ip) && self.wrong_codes.len() < MAX_WRONG_CODES
+        self.may_connect(now, ip) && self.wrong_codes.len() < MAX_WRONG_CODES
     }
 
     /// Whether a handshake with a caller from `ip` may be done. The whole cost is taken at the
@@ -175,7 +175,7 @@ impl Network {
 
 /// Selects the pending caller to evict for a new one: the oldest of those without a pending trust
 /// decision, from the network with the most callers. `None` while there is room.
-pub(super) fn to_make_way(greeting: &[Greeting]) -> Option<usize> {
+pub(super) fn caller_to_evict(greeting: &[PendingCaller]) -> Option<usize> {
     if greeting.len() < MAX_GREETING {
         return None;
     }
@@ -192,7 +192,11 @@ pub(super) fn to_make_way(greeting: &[Greeting]) -> Option<usize> {
 /// the callers that the user is being asked about. The first choice is the newest of the network
 /// with the most of them, if that has at least two more than the new caller's network. Otherwise it
 /// is the oldest, once it has rung for its minimum time. `None`: the new caller has to try again.
-pub(super) fn asked_to_make_way(now: Instant, greeting: &[Greeting], new: usize) -> Option<usize> {
+pub(super) fn asked_caller_to_evict(
+    now: Instant,
+    greeting: &[PendingCaller],
+    new: usize,
+) -> Option<usize> {
     let asked = || {
         let asked = greeting.iter().enumerate().filter(|(i, _)| *i != new);
         asked.filter_map(|(i, g)| Some((i, Network::of(g.addr.ip()), g.asked.as_ref()?.since)))
@@ -209,7 +213,7 @@ pub(super) fn asked_to_make_way(now: Instant, greeting: &[Greeting], new: usize)
 }
 
 /// The maximum number of callers that the user is asked about at a time. Each may ring
-/// indefinitely; when one more comes, see [`asked_to_make_way`].
+/// indefinitely; when one more comes, see [`asked_caller_to_evict`].
 pub(super) const MAX_ASKED: usize = 4;
 
 /// How long a caller may ring before another may evict it.
@@ -250,9 +254,9 @@ mod tests {
         },
     };
 
-    fn greeting(now: Instant, conn: u64, addr: &str) -> Greeting {
+    fn greeting(now: Instant, conn: u64, addr: &str) -> PendingCaller {
         let control = ControlChannel::answering(now, ConnId(conn));
-        Greeting::new(now, addr.parse().unwrap(), control)
+        PendingCaller::new(now, addr.parse().unwrap(), control)
     }
 
     #[test]
@@ -260,14 +264,14 @@ mod tests {
         let now = crate::clock::now();
         let mut greetings = vec![greeting(now, 0, "10.0.0.1:1")];
         for conn in 1..MAX_GREETING as u64 {
-            assert_eq!(to_make_way(&greetings), None);
+            assert_eq!(caller_to_evict(&greetings), None);
             let later = now + Duration::from_millis(conn);
             greetings.push(greeting(later, conn, "10.0.0.2:1"));
         }
-        assert_eq!(to_make_way(&greetings), Some(1));
+        assert_eq!(caller_to_evict(&greetings), Some(1));
     }
 
-    fn asked(now: Instant, conn: u64, addr: &str) -> Greeting {
+    fn asked(now: Instant, conn: u64, addr: &str) -> PendingCaller {
         let mut greeting = greeting(now, conn, addr);
         let hello = Hello {
             session: conn as u32,
@@ -289,15 +293,15 @@ mod tests {
         let now = crate::clock::now();
         let at = |ms| now + Duration::from_millis(ms);
         let (ann, eve) = ("10.0.0.1:1", "10.0.0.2:1");
-        let mut greetings: Vec<Greeting> =
+        let mut greetings: Vec<PendingCaller> =
             (1..=MAX_ASKED as u64).map(|conn| asked(at(conn), conn, eve)).collect();
         let newest = MAX_ASKED - 1;
         greetings.push(asked(at(5), 5, ann));
-        assert_eq!(asked_to_make_way(at(5), &greetings, MAX_ASKED), Some(newest));
+        assert_eq!(asked_caller_to_evict(at(5), &greetings, MAX_ASKED), Some(newest));
         greetings[newest] = asked(at(6), 6, eve);
         greetings.swap(newest, MAX_ASKED);
         assert_eq!(
-            asked_to_make_way(at(6), &greetings, MAX_ASKED),
+            asked_caller_to_evict(at(6), &greetings, MAX_ASKED),
             None,
             "it does not get it back"
         );
@@ -307,30 +311,30 @@ mod tests {
     fn callers_from_everywhere_take_turns() {
         let now = crate::clock::now();
         let from = |n: usize| format!("10.0.0.{n}:1");
-        let greetings: Vec<Greeting> = (1..=MAX_ASKED + 1)
+        let greetings: Vec<PendingCaller> = (1..=MAX_ASKED + 1)
             .map(|n| asked(now + Duration::from_millis(n as u64), n as u64, &from(n)))
             .collect();
-        assert_eq!(asked_to_make_way(now + ASK_TURN, &greetings, MAX_ASKED), None);
+        assert_eq!(asked_caller_to_evict(now + ASK_TURN, &greetings, MAX_ASKED), None);
         let later = now + ASK_TURN + Duration::from_millis(1);
-        assert_eq!(asked_to_make_way(later, &greetings, MAX_ASKED), Some(0));
+        assert_eq!(asked_caller_to_evict(later, &greetings, MAX_ASKED), Some(0));
     }
 
     #[test]
     fn a_wrong_code_costs_its_network_a_second() {
         let now = crate::clock::now();
-        let mut budget = MeetingBudget::new(now);
+        let mut budget = HandshakeLimiter::new(now);
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         budget.note_wrong_code(now, ip("2001:db8::1"));
-        assert!(!budget.may_come(now, ip("2001:db8::2")));
-        assert!(budget.may_come(now, ip("2001:db8:0:1::2")));
-        assert!(budget.may_come(now, ip("10.0.0.1")));
-        assert!(budget.may_come(now + WRONG_CODE_PAUSE, ip("2001:db8::1")));
+        assert!(!budget.may_connect(now, ip("2001:db8::2")));
+        assert!(budget.may_connect(now, ip("2001:db8:0:1::2")));
+        assert!(budget.may_connect(now, ip("10.0.0.1")));
+        assert!(budget.may_connect(now + WRONG_CODE_PAUSE, ip("2001:db8::1")));
     }
 
     #[test]
     fn wrong_codes_of_many_networks_do_not_end_the_pause_of_one() {
         let now = crate::clock::now();
-        let mut budget = MeetingBudget::new(now);
+        let mut budget = HandshakeLimiter::new(now);
         let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
         let guessed = (0..200).filter(|&n| {
             let may = budget.may_guess(now, ip(n));
@@ -340,15 +344,15 @@ mod tests {
             may
         });
         assert_eq!(guessed.count(), MAX_WRONG_CODES);
-        assert!(!budget.may_guess(now, ip(0)) && !budget.may_come(now, ip(0)));
-        assert!(budget.may_come(now, ip(100)), "who has not guessed may connect");
+        assert!(!budget.may_guess(now, ip(0)) && !budget.may_connect(now, ip(0)));
+        assert!(budget.may_connect(now, ip(100)), "who has not guessed may connect");
         assert!(budget.may_guess(now + WRONG_CODE_PAUSE, ip(100)));
     }
 
     #[test]
     fn strangers_get_only_so_much_time() {
         let now = crate::clock::now();
-        let mut budget = MeetingBudget::new(now);
+        let mut budget = HandshakeLimiter::new(now);
         let ip = |n: u32| IpAddr::from(n.to_be_bytes());
         let at_once = (0..1000).filter(|&n| budget.take(now, ip(n))).count();
         assert_eq!(at_once, MEETING_BURST as usize);
@@ -360,7 +364,7 @@ mod tests {
     #[test]
     fn some_networks_alone_do_not_use_up_the_time_for_others() {
         let mut now = crate::clock::now();
-        let mut budget = MeetingBudget::new(now);
+        let mut budget = HandshakeLimiter::new(now);
         let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
         for turn in 0..3000 {
             now += Duration::from_millis(1);

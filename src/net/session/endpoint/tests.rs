@@ -1,8 +1,8 @@
 //! Callers, called endpoints and senders without a control channel, in virtual time.
 
-use super::{accept::BARE_ATTEMPTS_BURST, *};
+use super::{accept::ONE_WAY_ATTEMPTS_BURST, *};
 use crate::net::{
-    session::control::Heard,
+    session::control::Received,
     wire::control::{Hello, Message, SecretPart},
 };
 
@@ -15,7 +15,7 @@ fn endpoint(now: Instant, role: Role) -> Endpoint {
 }
 
 #[test]
-fn a_bare_sender_does_not_wait_to_be_spoken_to() {
+fn a_one_way_sender_does_not_wait_to_be_spoken_to() {
     let now = crate::clock::now();
     let addr = "127.0.0.1:7".parse().unwrap();
     let target = Target { host: "desk".into(), port: 7, addrs: vec![addr] };
@@ -61,8 +61,8 @@ fn caller(now: Instant, endpoint: &mut Endpoint) -> (ConnId, ControlChannel, Hel
     let identity = Identity::from_bytes([2; 32]);
     let mut control = ControlChannel::dialling(now, conn, &identity, None);
     endpoint.handle_data(now, conn, &control.take_output().unwrap());
-    hear(now, endpoint, &mut control);
-    assert!(matches!(control.poll_heard(), Ok(Some(Heard::Key(_)))));
+    deliver(now, endpoint, &mut control);
+    assert!(matches!(control.poll_received(), Ok(Some(Received::Key(_)))));
     let hello = Hello {
         session: 7,
         name: Name::new("bob"),
@@ -76,7 +76,7 @@ fn caller(now: Instant, endpoint: &mut Endpoint) -> (ConnId, ControlChannel, Hel
     (conn, control, hello)
 }
 
-fn hear(now: Instant, endpoint: &mut Endpoint, control: &mut ControlChannel) {
+fn deliver(now: Instant, endpoint: &mut Endpoint, control: &mut ControlChannel) {
     while let Some(output) = endpoint.poll_output() {
         if let Output::Write(_, bytes) = output {
             control.handle_data(now, &bytes);
@@ -113,18 +113,21 @@ fn a_caller_waits_for_the_answer_and_is_told_so() {
         assert_eq!(key, Identity::from_bytes([2; 32]).public_key());
         let later = now + Duration::from_secs(10);
         endpoint.handle_timeout(later);
-        hear(later, &mut endpoint, &mut control);
-        assert_eq!(control.poll_heard(), Ok(Some(Heard::Message(Message::Ringing))));
-        assert_eq!(control.poll_heard(), Ok(Some(Heard::Message(Message::KeepAlive))));
+        deliver(later, &mut endpoint, &mut control);
+        assert_eq!(control.poll_received(), Ok(Some(Received::Message(Message::Ringing))));
+        assert_eq!(control.poll_received(), Ok(Some(Received::Message(Message::KeepAlive))));
         endpoint.answer(later, ask, verdict);
-        hear(later, &mut endpoint, &mut control);
-        let heard = control.poll_heard();
+        deliver(later, &mut endpoint, &mut control);
+        let heard = control.poll_received();
         match verdict {
             Verdict::Refuse => {
-                assert_eq!(heard, Ok(Some(Heard::Message(Message::Reject(RejectReason::Refused)))));
+                assert_eq!(
+                    heard,
+                    Ok(Some(Received::Message(Message::Reject(RejectReason::Refused))))
+                );
             }
             Verdict::Admit => {
-                assert!(matches!(heard, Ok(Some(Heard::Message(Message::Accept(_))))));
+                assert!(matches!(heard, Ok(Some(Received::Message(Message::Accept(_))))));
             }
         }
         let told = events(&mut endpoint);
@@ -198,19 +201,19 @@ fn who_floods_while_it_rings_is_sent_away() {
     assert!(endpoint.is_idle());
 }
 
-fn bare(now: Instant, role: Role, bare: Bare, at: u64) -> Endpoint {
+fn one_way(now: Instant, role: Role, one_way: OneWay, at: u64) -> Endpoint {
     let wall_clock = Duration::from_secs(at);
     // Another seed, another session.
     let seed = at + 1;
-    Endpoint::new(now, EndpointConfig { bare, wall_clock, seed, ..config(now, role) })
+    Endpoint::new(now, EndpointConfig { one_way, wall_clock, seed, ..config(now, role) })
 }
 
 /// The datagrams of one frame, begun at second `at`, from a sender without a control channel.
-fn sent_bare(now: Instant, key: Bare, at: u64) -> Vec<u8> {
+fn sent_one_way(now: Instant, key: OneWay, at: u64) -> Vec<u8> {
     let target =
         Target { host: "desk".into(), port: 7, addrs: vec!["127.0.0.1:7".parse().unwrap()] };
     let role = Role::Send { targets: vec![target], control: false };
-    let mut sender = bare(now, role, key, at);
+    let mut sender = one_way(now, role, key, at);
     sender.push_frame(now, &OutgoingFrame { data: vec![7; 100].into(), captured: now });
     let mut buf = vec![0; 2000];
     let transmit = sender.poll_transmit(now, &mut buf, 1).unwrap();
@@ -218,27 +221,27 @@ fn sent_bare(now: Instant, key: Bare, at: u64) -> Vec<u8> {
     buf
 }
 
-fn key(byte: u8) -> Bare {
-    Bare::Sealed(SharedSecret::from_bytes([byte; 32]))
+fn key(byte: u8) -> OneWay {
+    OneWay::Sealed(SharedSecret::from_bytes([byte; 32]))
 }
 
 #[test]
-fn a_bare_stream_is_taken_only_with_the_same_key() {
+fn a_one_way_stream_is_taken_only_with_the_same_key() {
     let now = crate::clock::now();
     let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
     for (ours, theirs, taken, told) in [
-        (Bare::Clear, Bare::Clear, true, None),
+        (OneWay::Clear, OneWay::Clear, true, None),
         (key(1), key(1), true, None),
         (key(1), key(2), false, None),
-        (key(1), Bare::Clear, false, Some(false)),
-        (Bare::Clear, key(1), false, Some(true)),
-        (Bare::Refused, Bare::Clear, false, None),
-        (Bare::Refused, key(1), false, None),
+        (key(1), OneWay::Clear, false, Some(false)),
+        (OneWay::Clear, key(1), false, Some(true)),
+        (OneWay::Refused, OneWay::Clear, false, None),
+        (OneWay::Refused, key(1), false, None),
     ] {
         let what = format!("{ours:?} takes {theirs:?}");
-        let mut receiver = bare(now, Role::Receive, ours, 0);
+        let mut receiver = one_way(now, Role::Receive, ours, 0);
         for _ in 0..2 {
-            receiver.handle_datagram(now, from, &mut sent_bare(now, theirs.clone(), 5));
+            receiver.handle_datagram(now, from, &mut sent_one_way(now, theirs.clone(), 5));
         }
         assert_eq!(receiver.poll_frame().is_some(), taken, "{what}");
         let cannot_open = events(&mut receiver).into_iter().filter_map(|event| match event {
@@ -250,11 +253,11 @@ fn a_bare_stream_is_taken_only_with_the_same_key() {
 }
 
 #[test]
-fn a_sealed_bare_stream_cannot_be_repeated_after_another() {
+fn a_sealed_one_way_stream_cannot_be_repeated_after_another() {
     let now = crate::clock::now();
     let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
-    let mut receiver = bare(now, Role::Receive, key(1), 0);
-    let old = sent_bare(now, key(1), 5);
+    let mut receiver = one_way(now, Role::Receive, key(1), 0);
+    let old = sent_one_way(now, key(1), 5);
     let mut take = |now: Instant, datagram: &[u8]| {
         receiver.handle_datagram(now, from, &mut datagram.to_vec());
         let taken = receiver.poll_frame().is_some();
@@ -264,7 +267,7 @@ fn a_sealed_bare_stream_cannot_be_repeated_after_another() {
     assert!(take(now, &old));
     let later = now + Duration::from_secs(10);
     assert!(!take(later, &old), "a repetition");
-    assert!(take(later, &sent_bare(later, key(1), 6)));
+    assert!(take(later, &sent_one_way(later, key(1), 6)));
     assert!(!take(later + Duration::from_secs(10), &old));
 }
 
@@ -272,14 +275,14 @@ fn a_sealed_bare_stream_cannot_be_repeated_after_another() {
 fn a_recording_is_not_shown_after_a_newer_session_that_pauses() {
     let now = crate::clock::now();
     let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
-    let mut receiver = bare(now, Role::Receive, key(1), 0);
-    let old = sent_bare(now, key(1), 5);
-    receiver.handle_datagram(now, from, &mut sent_bare(now, key(1), 6));
+    let mut receiver = one_way(now, Role::Receive, key(1), 0);
+    let old = sent_one_way(now, key(1), 5);
+    receiver.handle_datagram(now, from, &mut sent_one_way(now, key(1), 6));
     assert!(receiver.poll_frame().is_some());
     let later = now + Duration::from_millis(700);
     receiver.handle_datagram(later, from, &mut old.clone());
     assert!(receiver.poll_frame().is_none());
-    receiver.handle_datagram(later, from, &mut sent_bare(later, key(1), 7));
+    receiver.handle_datagram(later, from, &mut sent_one_way(later, key(1), 7));
     assert!(receiver.poll_frame().is_some(), "but a newer one is");
 }
 
@@ -287,11 +290,11 @@ fn a_recording_is_not_shown_after_a_newer_session_that_pauses() {
 fn unknown_sealed_sessions_are_tried_only_so_often() {
     let now = crate::clock::now();
     let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
-    let mut receiver = bare(now, Role::Receive, key(1), 0);
+    let mut receiver = one_way(now, Role::Receive, key(1), 0);
     for _ in 0..100 {
-        receiver.handle_datagram(now, from, &mut sent_bare(now, key(2), 6));
+        receiver.handle_datagram(now, from, &mut sent_one_way(now, key(2), 6));
     }
-    assert_eq!(receiver.strays().forged, BARE_ATTEMPTS_BURST as u64);
+    assert_eq!(receiver.strays().forged, ONE_WAY_ATTEMPTS_BURST as u64);
 }
 
 #[test]
@@ -299,16 +302,16 @@ fn strangers_cannot_use_up_the_attempts_of_a_known_address() {
     let now = crate::clock::now();
     let [known, stranger] =
         ["10.0.0.1:8", "10.0.0.2:8"].map(|addr| addr.parse::<SocketAddr>().unwrap());
-    let mut receiver = bare(now, Role::Receive, key(1), 0);
-    receiver.handle_datagram(now, known, &mut sent_bare(now, key(1), 5));
+    let mut receiver = one_way(now, Role::Receive, key(1), 0);
+    receiver.handle_datagram(now, known, &mut sent_one_way(now, key(1), 5));
     assert!(receiver.poll_frame().is_some());
     let later = now + Duration::from_secs(3);
     receiver.handle_timeout(later);
     for _ in 0..1000 {
-        receiver.handle_datagram(later, stranger, &mut sent_bare(later, key(2), 6));
+        receiver.handle_datagram(later, stranger, &mut sent_one_way(later, key(2), 6));
     }
-    assert_eq!(receiver.strays().forged, BARE_ATTEMPTS_BURST as u64);
-    receiver.handle_datagram(later, known, &mut sent_bare(later, key(1), 7));
+    assert_eq!(receiver.strays().forged, ONE_WAY_ATTEMPTS_BURST as u64);
+    receiver.handle_datagram(later, known, &mut sent_one_way(later, key(1), 7));
     assert!(receiver.poll_frame().is_some(), "its first datagram is tried");
 }
 
@@ -323,7 +326,7 @@ fn connections_opened_beforehand_are_no_more_guesses() {
         endpoint.handle_data(now, conn, &control.take_output().unwrap());
     }
     let told = events(&mut endpoint);
-    assert!(matches!(told[..], [Event::Misspoke { .. }]), "{told:?}");
+    assert!(matches!(told[..], [Event::ProtocolViolation { .. }]), "{told:?}");
 }
 
 #[test]
