@@ -17,4 +17,5 @@ pub mod clock;
 pub mod fuzzing;
 pub mod latest;
 pub mod net;
+pub mod stream;
 pub mod video;

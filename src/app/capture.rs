@@ -12,12 +12,7 @@ use std::{
 
 use log::warn;
 
-use super::{
-    fitting::{Announcement, Fitting, JpegPlan},
-    ledger::{Encoding, Ledger},
-    progress::{CaptureCounters, Progress},
-    stop::Stop,
-};
+use super::process::stop::Stop;
 use crate::{
     cli::{
         Quality,
@@ -28,9 +23,14 @@ use crate::{
     net::{
         frame::{FrameBytes, MAX_FRAME_LEN, OutgoingFrame},
         io::FrameInlet,
-        quality::EncodingPlan,
         time::MediaClock,
         wire::control::StreamParams,
+    },
+    stream::{
+        adaptation::{Announcement, Fitting, JpegPlan},
+        counters::{CaptureCounters, Progress},
+        encode_times::{Encoding, Ledger},
+        quality::EncodingPlan,
     },
     video::{
         image::Image,
@@ -42,7 +42,7 @@ use crate::{
 
 /// A source with its two threads: grabbing, and encoding with hand-over to the network.
 #[derive(Debug)]
-pub(super) struct Capture {
+pub(crate) struct Capture {
     grabber: JoinHandle<()>,
     encoder: JoinHandle<()>,
     progress: Arc<Progress>,
@@ -52,22 +52,22 @@ pub(super) struct Capture {
 
 /// The capture's encoding options and outputs.
 #[derive(Debug)]
-pub(super) struct CaptureConfig {
-    pub(super) encoding: EncodingArgs,
-    pub(super) inlet: FrameInlet,
-    pub(super) clock: MediaClock,
+pub(crate) struct CaptureConfig {
+    pub(crate) encoding: EncodingArgs,
+    pub(crate) inlet: FrameInlet,
+    pub(crate) clock: MediaClock,
     /// Records each frame's encode times, for a receiver in this process.
-    pub(super) ledger: Option<Ledger>,
+    pub(crate) ledger: Option<Ledger>,
     /// Takes our own frames for the self view.
-    pub(super) self_view: Option<Latest<FrameBytes>>,
+    pub(crate) self_view: Option<Latest<FrameBytes>>,
     /// Set when grabbing may begin, so that a file does not play before anyone receives it.
-    pub(super) gate: Arc<AtomicBool>,
-    pub(super) stop: Stop,
+    pub(crate) gate: Arc<AtomicBool>,
+    pub(crate) stop: Stop,
 }
 
 impl Capture {
     /// Starts both threads.
-    pub(super) fn start(source: Source, config: CaptureConfig) -> std::io::Result<Self> {
+    pub(crate) fn start(source: Source, config: CaptureConfig) -> std::io::Result<Self> {
         let progress = Arc::new(Progress::new(source.damaged()));
         let stream = stream_params(source.info(), config.encoding.quality);
         let (inlet, changed) = (config.inlet.clone(), Latest::new());
@@ -98,11 +98,11 @@ impl Capture {
     }
 
     /// Whether the source has ended and its last frame has been handed over.
-    pub(super) fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.encoder.is_finished()
     }
 
-    pub(super) fn counters(&self) -> CaptureCounters {
+    pub(crate) fn counters(&self) -> CaptureCounters {
         CaptureCounters {
             picture_bitrate: self.inlet.picture_bitrates().path,
             ..self.progress.read()
@@ -110,12 +110,12 @@ impl Capture {
     }
 
     /// Publishes changed stream parameters, which the peer must be told.
-    pub(super) fn changed(&self) -> Latest<StreamParams> {
+    pub(crate) fn changed(&self) -> Latest<StreamParams> {
         self.changed.clone()
     }
 
     /// Waits for both threads; returns the counters, and the source's failure if any.
-    pub(super) fn join(self) -> (CaptureCounters, Option<String>) {
+    pub(crate) fn join(self) -> (CaptureCounters, Option<String>) {
         for thread in [self.grabber, self.encoder] {
             if thread.join().is_err() {
                 self.progress.fail("a capture thread panicked: please report this".into());
@@ -128,7 +128,7 @@ impl Capture {
 }
 
 /// The stream parameters initially announced for a source.
-pub(super) fn stream_params(info: &SourceInfo, quality: Quality) -> StreamParams {
+pub(crate) fn stream_params(info: &SourceInfo, quality: Quality) -> StreamParams {
     StreamParams {
         width: info.width as u16,
         height: info.height as u16,
@@ -431,7 +431,7 @@ impl EncoderThread {
 }
 
 /// Starts a thread, named for debuggers and `top -H`.
-pub(super) fn spawn<F: FnOnce() + Send + 'static>(
+pub(crate) fn spawn<F: FnOnce() + Send + 'static>(
     name: &str,
     body: F,
 ) -> std::io::Result<JoinHandle<()>> {

@@ -1,37 +1,13 @@
 //! Wires the program together: threads, mailboxes, shutdown. One file per verb.
 
 mod capture;
-mod chat;
-mod decoding;
-mod demo;
-mod descriptors;
-mod devices;
-mod doctor;
-mod events;
-mod figures;
-mod fitting;
-mod invitation;
-mod ledger;
-mod messages;
-mod meters;
-mod name;
-mod playout;
-mod progress;
-mod recv;
-mod report;
-mod resolve;
-mod run;
-mod send;
-mod signals;
-mod statistics;
-mod stats_file;
-mod stop;
+mod network;
+mod process;
+mod receiving;
+mod telemetry;
 mod terminal;
 pub(crate) mod trust;
-mod typing;
-mod view;
-mod watch;
-mod window_trial;
+mod verbs;
 
 use std::{io::Write, process::ExitCode};
 
@@ -43,21 +19,21 @@ use crate::{
     cli::{Cli, EXIT_USAGE, args::Verb, man_pages},
     net::session::LocalFault,
 };
-use messages::Messages;
+use terminal::messages::Messages;
 
 /// Runs the requested verb. The exit code is 0 on success, 1 on failure and 2 on a usage error.
 pub fn main(cli: Cli) -> ExitCode {
     if cli.verbose == 0 {
         silence_ffmpeg();
     }
-    signals::hold_back();
+    process::signals::hold_back();
     start_log(&cli);
     let messages = Messages::new(cli.quiet);
     match run_verb(cli.verb, &messages) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             messages.fail(&with_remedy(format!("{error:#}")));
-            let is_usage = error.is::<run::Usage>();
+            let is_usage = error.is::<network::Usage>();
             if is_usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
         }
     }
@@ -88,13 +64,13 @@ fn is_exhaustion(_: &str) -> bool {
 
 fn run_verb(verb: Verb, messages: &Messages) -> Result<()> {
     match verb {
-        Verb::Send(args) => send::run(&args, messages),
-        Verb::Recv(args) => recv::run(&args, messages),
-        Verb::Chat(args) => chat::run(&args, messages),
-        Verb::Demo(args) => demo::run(&args, messages),
-        Verb::Devices => devices::run(),
-        Verb::Doctor(args) => doctor::run(&args),
-        Verb::WindowTrial => window_trial::run(),
+        Verb::Send(args) => verbs::send::run(&args, messages),
+        Verb::Recv(args) => verbs::recv::run(&args, messages),
+        Verb::Chat(args) => verbs::chat::run(&args, messages),
+        Verb::Demo(args) => verbs::demo::run(&args, messages),
+        Verb::Devices => verbs::devices::run(),
+        Verb::Doctor(args) => verbs::doctor::run(&args),
+        Verb::WindowTrial => receiving::window_trial::run(),
         Verb::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "udpchat", &mut out);

@@ -8,7 +8,7 @@ use std::{
 /// Whether this program receives what is typed at the terminal. Also true if standard input is not
 /// a terminal.
 #[cfg(unix)]
-pub(super) fn is_foreground() -> bool {
+pub(crate) fn is_foreground() -> bool {
     // Fails if standard input is not a terminal, or not this program's controlling terminal.
     let foreground = rustix::termios::tcgetpgrp(io::stdin());
     foreground.is_ok_and(|group| group == rustix::process::getpgrp()) || foreground.is_err()
@@ -16,25 +16,25 @@ pub(super) fn is_foreground() -> bool {
 
 /// Job control exists on Unix only.
 #[cfg(not(unix))]
-pub(super) fn is_foreground() -> bool {
+pub(crate) fn is_foreground() -> bool {
     true
 }
 
 /// Waits until the program runs in the foreground.
-pub(super) fn wait_for_foreground() {
+pub(crate) fn wait_for_foreground() {
     while !is_foreground() {
         std::thread::park_timeout(FOREGROUND_INTERVAL);
     }
 }
 
 /// Standard input. A read in the background waits for the foreground.
-pub(super) fn typed_input() -> BufReader<impl Read> {
+pub(crate) fn typed_input() -> BufReader<impl Read> {
     BufReader::new(Typed(io::stdin().lock()))
 }
 
 /// Discards typed but unread input when dropped; otherwise the shell would read it.
 #[derive(Debug)]
-pub(super) struct DropsUnread;
+pub(crate) struct DropsUnread;
 
 impl Drop for DropsUnread {
     fn drop(&mut self) {
@@ -74,3 +74,6 @@ impl Read for Typed {
 
 /// How often a program in the background checks for the foreground.
 const FOREGROUND_INTERVAL: Duration = Duration::from_millis(200);
+pub(crate) mod invitation;
+pub(crate) mod messages;
+pub(crate) mod typing;

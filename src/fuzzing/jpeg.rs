@@ -8,7 +8,7 @@ use std::{
 use crate::video::{
     image::{Image, PixelFormat, Size},
     jpeg::{
-        Ahead, Decoder, Encoder, Header, JpegError, JpegStream, StreamItem, Strips, Want, mend,
+        Ahead, Decoder, Encoder, Header, JpegError, JpegStream, StreamItem, Strips, Want, normalize,
     },
 };
 
@@ -48,7 +48,7 @@ fn items(reader: impl BufRead) -> Vec<StreamItem> {
 
 fn mended(mut frame: Vec<u8>) {
     let len = frame.len();
-    if mend(&mut frame).is_err() {
+    if normalize(&mut frame).is_err() {
         return;
     }
     assert!(frame.len() <= len + MENDING, "{} bytes of {len}", frame.len());
@@ -56,7 +56,7 @@ fn mended(mut frame: Vec<u8>) {
     let header = Header::parse(&frame);
     assert!(header.is_ok_and(|header| header.has_huffman_tables), "{header:?} once mended");
     let before = frame.clone();
-    assert_eq!(mend(&mut frame), Ok(()));
+    assert_eq!(normalize(&mut frame), Ok(()));
     assert!(frame == before, "nothing is left to mend");
 }
 

@@ -16,7 +16,6 @@ pub mod io;
 pub mod netem;
 pub mod path;
 pub mod pool;
-pub mod quality;
 pub mod recovery;
 pub mod route;
 pub mod session;

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use udpchat::net::{
-    congestion::{
+use udpchat::{
+    net::congestion::{
         pacer::Pacer,
         rate::{Feedback, RateController, RateLimits},
     },
-    quality::{EncodingPlan, QualityControl, QualityLimits},
+    stream::quality::{EncodingPlan, QualityControl, QualityLimits},
 };
 
 const MS: Duration = Duration::from_millis(1);

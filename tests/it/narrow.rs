@@ -4,11 +4,13 @@
 
 use std::time::{Duration, Instant};
 
-use udpchat::net::{
-    netem::NetemSpec,
-    quality::QualityLimits,
-    recovery::parity_control::FecMode,
-    session::{EndpointConfig, Event, Role},
+use udpchat::{
+    net::{
+        netem::NetemSpec,
+        recovery::parity_control::FecMode,
+        session::{EndpointConfig, Event, Role},
+    },
+    stream::quality::QualityLimits,
 };
 
 use crate::{

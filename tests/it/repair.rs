@@ -14,11 +14,13 @@ use std::{
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use udpchat::net::{
-    netem::NetemSpec,
-    quality::{EncodingPlan, QualityControl, QualityLimits},
-    recovery::parity_control::FecMode,
-    session::{Delivered, EndpointConfig, Role},
+use udpchat::{
+    net::{
+        netem::NetemSpec,
+        recovery::parity_control::FecMode,
+        session::{Delivered, EndpointConfig, Role},
+    },
+    stream::quality::{EncodingPlan, QualityControl, QualityLimits},
 };
 
 use crate::{

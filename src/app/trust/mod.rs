@@ -14,9 +14,9 @@ mod bounded_file;
 pub(crate) mod code;
 mod consent;
 pub(crate) mod known_peers;
-mod promises;
+mod pending_pins;
 mod questions;
-mod quota;
+mod rate_limit;
 pub(crate) mod secret_file;
 
 use std::{
@@ -28,7 +28,10 @@ use anyhow::{Context, Result};
 use etcetera::BaseStrategy;
 use zeroize::Zeroizing;
 
-use super::{messages::Messages, run::Usage, terminal};
+use super::{
+    network::Usage,
+    terminal::{self, messages::Messages},
+};
 use crate::{
     cli::args::{Accept, TrustArgs},
     clock,
@@ -42,22 +45,22 @@ use crate::{
 use code::Code;
 use consent::{Judgement, Policy, Somebody};
 use known_peers::KnownPeers;
-use promises::{Promises, Role};
+use pending_pins::{Promises, Role};
 use questions::{Question, Questions, Typed};
-use quota::Quota;
+use rate_limit::Quota;
 
 /// The network side's keys and admission settings.
 #[derive(Clone, Debug)]
-pub(super) struct Credentials {
-    pub(super) identity: Identity,
-    pub(super) secret: Option<SharedSecret>,
-    pub(super) admission: Admission,
-    pub(super) one_way: OneWay,
+pub(crate) struct Credentials {
+    pub(crate) identity: Identity,
+    pub(crate) secret: Option<SharedSecret>,
+    pub(crate) admission: Admission,
+    pub(crate) one_way: OneWay,
 }
 
 /// What a verb exposes to a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     /// It is the calling side.
     Calls,
     /// It only shows what it receives.
@@ -68,7 +71,7 @@ pub(super) enum Side {
 
 /// Our identity, the known peers and the admission policy.
 #[derive(Debug)]
-pub(super) struct Trust {
+pub(crate) struct Trust {
     credentials: Credentials,
     /// `None`: there is no file of known peers.
     known: Option<KnownPeers>,
@@ -83,7 +86,7 @@ pub(super) struct Trust {
 
 impl Credentials {
     /// Temporary credentials, for a side that connects only within this program.
-    pub(super) fn throw_away() -> Self {
+    pub(crate) fn throw_away() -> Self {
         Self {
             identity: Identity::generate(),
             secret: None,
@@ -98,7 +101,7 @@ impl Trust {
     ///
     /// Without a `control` channel no peer proves its identity. Neither the identity nor the known
     /// peers are then read, and the files need not be accessible.
-    pub(super) fn new(
+    pub(crate) fn new(
         args: &TrustArgs,
         control: bool,
         accept: Option<Accept>,
@@ -122,12 +125,12 @@ impl Trust {
         Ok(Self { credentials, known, policy, questions, promises, told, distrust: None })
     }
 
-    pub(super) fn credentials(&self) -> &Credentials {
+    pub(crate) fn credentials(&self) -> &Credentials {
         &self.credentials
     }
 
     /// Answers the network's requests, or asks the user.
-    pub(super) fn handle_event(&mut self, event: &Event, handle: &Handle, messages: &Messages) {
+    pub(crate) fn handle_event(&mut self, event: &Event, handle: &Handle, messages: &Messages) {
         match event {
             Event::Asked { ask, peer, key, host, has_code } => {
                 let host = host.as_ref().map(|host| with_port(host, peer.addr.port()));
@@ -136,7 +139,10 @@ impl Trust {
             }
             Event::AskEnded { ask } => {
                 if let Some((question, true)) = self.questions.withdraw(*ask) {
-                    messages.say(&format!("{} has hung up", super::events::who(&question.peer)));
+                    messages.say(&format!(
+                        "{} has hung up",
+                        super::network::events::who(&question.peer)
+                    ));
                 }
             }
             Event::Connected { peer, .. } => {
@@ -150,7 +156,7 @@ impl Trust {
     }
 
     /// Why a host was given up, if this is known better than by the network.
-    pub(super) fn explain(&mut self, event: &Event) -> Option<String> {
+    pub(crate) fn explain(&mut self, event: &Event) -> Option<String> {
         match event {
             Event::GivenUp { reason: GiveUpReason::Untrusted, .. } => self.distrust.take(),
             _ => None,
@@ -158,7 +164,7 @@ impl Trust {
     }
 
     /// Takes a line from the terminal; returns whether it was for a question.
-    pub(super) fn take_typed(&mut self, line: &str, handle: &Handle, messages: &Messages) -> bool {
+    pub(crate) fn take_typed(&mut self, line: &str, handle: &Handle, messages: &Messages) -> bool {
         match self.questions.answer(clock::now(), line) {
             Typed::NoAnswer => return false,
             Typed::TooSoon => {
@@ -177,12 +183,12 @@ impl Trust {
     }
 
     /// Shows a waiting question once it may be shown.
-    pub(super) fn tick(&mut self, messages: &Messages) {
+    pub(crate) fn tick(&mut self, messages: &Messages) {
         self.show_question(messages);
     }
 
     /// The caller that waits for an answer in the terminal.
-    pub(super) fn caller(&self) -> Option<&Peer> {
+    pub(crate) fn caller(&self) -> Option<&Peer> {
         self.questions.shown().map(|question| &question.peer)
     }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::quota::Quota;
+use super::rate_limit::Quota;
 use crate::net::{
     crypto::keys::PublicKey,
     session::{AskId, Peer},

@@ -10,9 +10,9 @@ use turbojpeg::DecompressHeader;
 
 use super::{
     MAX_JPEG_LEN,
-    cage::Cage,
-    confine::confine_this_thread,
     header::Header,
+    sandbox::confine_this_thread,
+    sandbox_thread::Cage,
     strips::{Crew, STRIPS_A_THREAD, Split, StripMut, strips_mut},
     turbo::{JpegError, TurboDecoder, contained, planar_format},
 };

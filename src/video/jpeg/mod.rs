@@ -1,28 +1,28 @@
 //! JPEG: parsing headers, normalizing cameras' JPEGs, encoding and decoding.
 
-mod cage;
-mod confine;
 mod decode_watch;
 mod decoder;
 mod encoder;
 mod header;
 mod lookahead;
 mod marker;
-mod mend;
+mod normalize;
 mod photograph;
+mod sandbox;
+mod sandbox_thread;
 mod scan;
 mod stream;
 mod strips;
 mod thumbnail;
 mod turbo;
 
-pub use confine::{Confinement, confinement};
 pub use decode_watch::DecodeWatch;
 pub use decoder::{Ahead, Concealed, Decoder, Want};
 pub use encoder::{Encoder, Nth};
 pub use header::{Header, HeaderError, Interrupted, Sampling};
-pub use mend::{MendError, mend};
+pub use normalize::{NormalizeError, normalize};
 pub use photograph::FilmTest;
+pub use sandbox::{Confinement, confinement};
 pub use scan::ScanError;
 pub use stream::{JpegStream, StreamItem, begins_jpegs};
 pub use strips::{MAX_STRIPS, Strips};

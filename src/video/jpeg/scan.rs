@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::{
     marker::{DHT, DRI, EOI, RST0, SOF0, SOF1, SOS, Segment, WalkError, segment_at},
-    mend::standard_huffman_tables,
+    normalize::standard_huffman_tables,
 };
 
 /// Walks over the scan of a JPEG with an accepted header. Returns where its coded data ends: after

@@ -20,7 +20,7 @@ use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     aspect::PixelAspect,
     mat::{image_of, quieten, scale},
-    pace::Pacer,
+    playback_clock::Pacer,
     still::oversized,
     timeline::Timeline,
 };

@@ -3,21 +3,20 @@
 mod aspect;
 mod barcode;
 pub mod camera;
-mod complaints;
 mod error;
 #[cfg(feature = "opencv")]
 mod file;
-mod hand;
 #[cfg(feature = "opencv")]
 mod mat;
 #[cfg(feature = "opencv")]
 mod orientation;
-mod pace;
 mod paint;
 pub mod pattern;
 mod pipe;
+mod playback_clock;
 mod raw_film;
 mod raw_stream;
+mod second_hand;
 mod sniff;
 mod spec;
 #[cfg(feature = "opencv")]
@@ -27,6 +26,7 @@ mod timeline;
 pub(crate) mod unread;
 #[cfg(feature = "opencv")]
 mod url;
+mod warnings;
 pub(crate) mod y4m;
 
 use std::{
@@ -44,12 +44,12 @@ pub use spec::{FPS_RANGE, SourceOptions, SourceSpec};
 #[cfg(feature = "opencv")]
 use self::mat::scale;
 use self::{
-    complaints::Complaints,
-    pace::Pacer,
     pattern::Pattern,
     pipe::Pipe,
+    playback_clock::Pacer,
     raw_film::RawFilm,
     sniff::{Content, sniff},
+    warnings::Complaints,
 };
 use super::image::{Image, Size};
 use crate::clock;

@@ -10,10 +10,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     barcode,
-    hand::Hand,
     paint::{
         Colour, Mask, blend, digit_masks, digit_width, disc, fill, restore, text_mask, unlit_mask,
     },
+    second_hand::Hand,
 };
 use crate::video::image::{Image, PixelFormat, Size};
 

@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
-    pace::STOP_LOOK,
+    playback_clock::STOP_LOOK,
     raw_stream::{RawError, RawPicture, RawStream},
     scale,
     unread::Unread,

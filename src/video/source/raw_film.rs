@@ -17,8 +17,8 @@ use std::{
 
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
-    pace::Pacer,
     pipe::square,
+    playback_clock::Pacer,
     raw_stream::{RawError, RawPicture, RawStream},
     scale,
     unread::Unread,

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::video::{
     image::Image,
-    jpeg::{JpegStream, MAX_JPEG_LEN, StreamItem, mend},
+    jpeg::{JpegStream, MAX_JPEG_LEN, StreamItem, normalize},
 };
 
 /// Reads complete pictures.
@@ -250,7 +250,7 @@ impl RawStream {
 fn usable(item: StreamItem) -> Result<Vec<u8>, String> {
     match item {
         StreamItem::Frame(mut frame) | StreamItem::Unended(mut frame) => {
-            mend(&mut frame).map(|()| frame).map_err(|error| error.to_string())
+            normalize(&mut frame).map(|()| frame).map_err(|error| error.to_string())
         }
         StreamItem::TooLong => Err(format!("a JPEG is over the limit of {MAX_JPEG_LEN} bytes")),
         StreamItem::Torn(len) => Err(format!("a JPEG breaks off after {len} bytes")),

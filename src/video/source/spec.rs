@@ -9,7 +9,7 @@ use std::{
     str::FromStr,
 };
 
-use super::pace::Pacer;
+use super::playback_clock::Pacer;
 use crate::video::image::Size;
 
 /// A source. Every argument is valid: anything that is not a keyword or a URL is a path

@@ -12,7 +12,7 @@ use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     mat::{failed, image_of, quieten, scale},
     orientation::upright,
-    pace::Pacer,
+    playback_clock::Pacer,
 };
 use crate::video::{
     image::{Image, Size, SizeError},

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::pace::{wait_until, wake_exactly};
+use super::playback_clock::{wait_until, wake_exactly};
 use crate::clock;
 
 /// Paces a film of constant or variable frame rate.

@@ -23,7 +23,7 @@ use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     file::{Decoded, pixel_aspect, read, sane},
     mat::{quieten, scale},
-    pace::{STOP_LOOK, wait_until},
+    playback_clock::{STOP_LOOK, wait_until},
     spec::is_known_scheme,
     timeline::Timeline,
 };

@@ -264,7 +264,7 @@ fn any_sampling_that_libjpeg_decodes_is_shown() {
     for factors in samplings {
         // 8 a step, and 128 is the middle: a light red.
         let frame = flat(65, 43, factors, &[160, 128, 200]);
-        assert_eq!(crate::video::jpeg::mend(&mut frame.clone()), Ok(()), "{factors:?}");
+        assert_eq!(crate::video::jpeg::normalize(&mut frame.clone()), Ok(()), "{factors:?}");
         for want in [Want::Bgr, Want::Planar] {
             let picture = decoded(&frame, want);
             let [b, g, r] = match want {

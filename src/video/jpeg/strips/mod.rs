@@ -7,19 +7,19 @@
 //! SOI … SOF (whole height) … DRI (MCUs in a strip) SOS strip 0 RST0 strip 1 RST1 strip 2 … EOI
 //! ```
 
-mod crew;
 mod layout;
 mod placement;
+mod restart_resync;
 mod split;
 mod stitch;
+mod strip_pool;
 #[cfg(test)]
 mod tests;
-mod torn;
 mod view;
 
-pub(super) use crew::Crew;
 pub(super) use layout::{Layout, STRIPS_A_THREAD};
 pub use layout::{MAX_STRIPS, Strips};
 pub(super) use split::Split;
 pub(super) use stitch::{HEADROOM, Place, stitch};
+pub(super) use strip_pool::Crew;
 pub(super) use view::{Strip, StripMut, strips_mut};

@@ -7,7 +7,7 @@
 
 use rayon_core::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-use super::super::confine::confine_this_thread;
+use crate::video::jpeg::sandbox::confine_this_thread;
 
 pub(super) use imp::Placement;
 

@@ -11,7 +11,7 @@ use super::{
         marker::{EOI, RST0},
     },
     layout::MIN_PIXELS,
-    torn::whole_intervals,
+    restart_resync::whole_intervals,
 };
 
 /// How a frame is split, and how much of it has been found.

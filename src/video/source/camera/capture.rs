@@ -13,8 +13,10 @@ use super::super::{
 };
 use crate::{
     clock,
-    video::image::Size,
-    video::jpeg::{Header, MendError, mend},
+    video::{
+        image::Size,
+        jpeg::{Header, NormalizeError, normalize},
+    },
 };
 
 /// An open camera that delivers pictures.
@@ -31,7 +33,7 @@ pub(super) enum Grabbed {
     /// A picture, and when it began.
     Picture(Picture, Instant),
     /// A frame that cannot be normalized.
-    Damaged(MendError),
+    Damaged(NormalizeError),
     /// No picture.
     Nothing,
 }
@@ -135,7 +137,7 @@ impl Capture {
 fn frame_of(mat: &Mat, captured: Instant) -> Grabbed {
     let Ok(bytes) = mat.data_bytes() else { return Grabbed::Nothing };
     let mut frame = bytes.to_vec();
-    match mend(&mut frame) {
+    match normalize(&mut frame) {
         Ok(()) => Grabbed::Picture(Picture::Jpeg(frame), captured),
         Err(error) => Grabbed::Damaged(error),
     }

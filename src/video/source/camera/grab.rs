@@ -13,7 +13,6 @@ use std::{
 use super::{
     super::{
         Captured, Complaints, DEFAULT_FPS, DEFAULT_SIZE, SourceError, SourceInfo, SourceOptions,
-        pace::{STOP_LOOK, wait_until},
     },
     capture::{Capture, Given, Grabbed},
     devices::{CameraInfo, list},
@@ -21,6 +20,7 @@ use super::{
 use crate::{
     clock,
     latest::{Latest, Taken},
+    video::source::playback_clock::{STOP_LOOK, wait_until},
 };
 
 /// A camera read by its own thread, since reading from a stalled device blocks.

@@ -1,0 +1,111 @@
+//! Tests whether the window toolkit works, where that is in doubt.
+//!
+//! A toolkit that cannot start ends the whole process (Qt aborts), and nothing in the process can
+//! prevent that. A child process therefore opens a window first, but only in an unusual
+//! environment, since that takes a tenth of a second.
+
+use std::{
+    io::Read,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::Result;
+use log::debug;
+
+use crate::{
+    cli::WINDOW_TRIAL,
+    clock,
+    video::sink::{
+        display,
+        window::{Role, Screen, WindowSpec},
+    },
+};
+
+/// `Ok` if windows can be opened, else the reason in one line.
+pub(crate) fn windows_work() -> Result<(), String> {
+    display::available()?;
+    if display::is_in_doubt() { try_in_child() } else { Ok(()) }
+}
+
+/// The child's work: opens a window.
+pub(crate) fn run() -> Result<()> {
+    let window = WindowSpec { title: "udpchat".into(), role: Role::Peer };
+    Screen::open(&[window])?;
+    Ok(())
+}
+
+fn try_in_child() -> Result<(), String> {
+    let spawned = std::env::current_exe().and_then(|program| {
+        let mut command = Command::new(program);
+        command.arg(WINDOW_TRIAL).stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(Stdio::piped()).spawn()
+    });
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => {
+            debug!("windows are not tried before they are opened: {error}");
+            return Ok(());
+        }
+    };
+    let status = wait(&mut child);
+    if status.is_some_and(|status| status.success()) {
+        return Ok(());
+    }
+    let mut said = String::new();
+    if let (Some(_), Some(stderr)) = (status, &mut child.stderr) {
+        let _ = stderr.take(MAX_SAID_LEN).read_to_string(&mut said);
+    }
+    Err(match reason(&said) {
+        Some(reason) => format!("the window toolkit does not start: {reason}"),
+        None => "the window toolkit does not start".into(),
+    })
+}
+
+/// Waits for `child` to end; `None`: it took too long and was killed.
+fn wait(child: &mut Child) -> Option<ExitStatus> {
+    let until = clock::now() + PATIENCE;
+    while clock::now() < until {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) => std::thread::park_timeout(POLL_INTERVAL),
+            Err(_) => break,
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+/// The line of a toolkit's output that names the cause.
+fn reason(said: &str) -> Option<String> {
+    let names_cause =
+        |line: &&str| line.to_lowercase().contains("could not") || line.contains("cannot");
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let cause = lines.clone().find(names_cause).or_else(|| lines.next_back())?;
+    let cause = cause.strip_prefix("qt.qpa.plugin: ").unwrap_or(cause);
+    Some(cause.strip_prefix("udpchat: ").unwrap_or(cause).chars().take(MAX_REASON_LEN).collect())
+}
+
+/// A toolkit on a slow machine takes a second to start.
+const PATIENCE: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+const MAX_SAID_LEN: u64 = 16 << 10;
+const MAX_REASON_LEN: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_a_toolkit_says_the_cause_is_repeated() {
+        let qt = "QStandardPaths: XDG_RUNTIME_DIR not set\n\
+            qt.qpa.plugin: Could not find the Qt platform plugin \"x\" in \"\"\n\
+            This application failed to start because no Qt platform plugin could be initialized.\n\n";
+        let cause = "Could not find the Qt platform plugin \"x\" in \"\"";
+        assert_eq!(reason(qt).as_deref(), Some(cause));
+        assert_eq!(reason("one\ntwo\n\n").as_deref(), Some("two"));
+        assert_eq!(reason("\n"), None);
+    }
+}

@@ -1,0 +1,6 @@
+//! Statistics for people and programs.
+
+pub(crate) mod report;
+pub(crate) mod stat_fields;
+pub(crate) mod statistics;
+pub(crate) mod stats_file;

@@ -1,0 +1,261 @@
+//! The statistics of loss, repair and the path. Each has one entry here, which puts it in both the
+//! JSON and the text.
+
+use serde_json::{Map, Value, json};
+
+use super::statistics::Sources;
+use crate::stream::quality::EncodingPlan;
+
+/// A counter since the start.
+pub(crate) struct Count {
+    /// JSON key; stable.
+    key: &'static str,
+    /// Name in the text; `None`: in the JSON only.
+    name: Option<&'static str>,
+    of: fn(&Sources<'_>) -> u64,
+}
+
+/// A current measurement; `None` while unknown.
+pub(crate) struct Measure {
+    /// JSON key, with the unit; stable.
+    key: &'static str,
+    /// Name and unit in the text.
+    name: &'static str,
+    unit: &'static str,
+    of: fn(&Sources<'_>) -> Option<f64>,
+}
+
+/// Outcomes of received frames.
+pub(crate) const FRAMES: &[Count] = &[
+    Count { key: "completed", name: None, of: |s| s.net.totals.reassembly.completed },
+    Count { key: "incomplete", name: Some("incomplete"), of: incomplete },
+    Count { key: "late", name: Some("late"), of: |s| s.net.totals.reassembly.late },
+    Count { key: "damaged", name: Some("damaged"), of: damaged },
+    Count { key: "superseded", name: Some("superseded"), of: |s| s.superseded },
+    Count { key: "repaired_by_parity", name: Some("repaired by parity"), of: by_parity },
+    Count { key: "repaired_by_nack", name: Some("on request"), of: by_nack },
+    Count { key: "concealed", name: Some("concealed"), of: |s| s.concealed },
+    Count { key: "requests", name: None, of: |s| s.net.totals.repair.nacks },
+];
+
+/// Outcomes of our own pictures.
+pub(crate) const PICTURES: &[Count] = &[
+    Count { key: "captured", name: None, of: |s| s.of_capture(|c| c.captured) },
+    Count { key: "encoded", name: None, of: |s| s.of_capture(|c| c.encoded) },
+    Count { key: "unencodable", name: None, of: unencodable },
+    Count { key: "sent", name: None, of: |s| s.net.totals.frames_sent },
+    Count { key: "superseded", name: Some("superseded"), of: sender_superseded },
+    Count { key: "thinned", name: Some("thinned"), of: |s| s.of_capture(|c| c.thinned) },
+    Count { key: "damaged", name: Some("damaged"), of: |s| s.of_capture(|c| c.damaged) },
+    Count { key: "answered", name: None, of: |s| s.net.totals.repair.answered },
+];
+
+/// The path to the other side.
+pub(crate) const PATH: &[Measure] = &[
+    Measure { key: "rtt_ms", name: "round trip", unit: "ms", of: rtt_ms },
+    Measure {
+        key: "picture_mbit_s",
+        name: "pictures at most",
+        unit: "Mbit/s",
+        of: |s| Some(s.capture.as_ref()?.picture_bitrate? as f64 / 1e6),
+    },
+    Measure { key: "queue_ms", name: "queue", unit: "ms", of: queue_ms },
+    Measure { key: "datagram_bytes", name: "datagrams of", unit: "bytes", of: datagram_len },
+];
+
+/// Adds `counts` to a JSON object.
+pub(crate) fn add_counts(object: &mut Map<String, Value>, counts: &[Count], of: &Sources<'_>) {
+    object.extend(counts.iter().map(|count| (count.key.into(), json!((count.of)(of)))));
+}
+
+/// Adds `measures` to a JSON object; null if unknown.
+pub(crate) fn add_measures(
+    object: &mut Map<String, Value>,
+    measures: &[Measure],
+    of: &Sources<'_>,
+) {
+    object.extend(measures.iter().map(|measure| (measure.key.into(), json!((measure.of)(of)))));
+}
+
+/// Formats `counts`: `incomplete 3, late 0`.
+pub(crate) fn say_counts(counts: &[Count], of: &Sources<'_>) -> String {
+    let said = |count: &Count| Some(format!("{} {}", count.name?, (count.of)(of)));
+    counts.iter().filter_map(said).collect::<Vec<_>>().join(", ")
+}
+
+/// Formats the known `measures`: `round trip 0.24 ms`; `None` if all are unknown.
+pub(crate) fn say_measures(measures: &[Measure], of: &Sources<'_>) -> Option<String> {
+    let said = |measure: &Measure| {
+        let value = (measure.of)(of)?;
+        Some(format!("{} {value:.2} {}", measure.name, measure.unit))
+    };
+    let said: Vec<String> = measures.iter().filter_map(said).collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
+/// Formats the encoding plan: `quality 55, 1 of 2 frames, at 1/2 of their size`.
+pub(crate) fn say_plan(plan: EncodingPlan) -> String {
+    let EncodingPlan { quality, frame_divisor, size_divisor } = plan;
+    let frames = (frame_divisor > 1).then(|| format!("1 of {frame_divisor} frames"));
+    let size = (size_divisor > 1).then(|| format!("at 1/{size_divisor} of their size"));
+    let said = [Some(format!("quality {quality}")), frames, size];
+    said.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Formats the datagram loss: lost in the network, and dropped by the kernel.
+pub(crate) fn say_loss(of: &Sources<'_>) -> String {
+    let totals = &of.net.totals;
+    let expected = totals.datagrams_received + totals.datagrams_lost;
+    let loss = 100.0 * totals.datagrams_lost as f64 / expected.max(1) as f64;
+    let drops = of.net.kernel_drops.unwrap_or_default();
+    let told = [(drops.overruns, "buffer full"), (drops.bad_checksums, "bad checksum")];
+    let dropped = told.iter().filter(|(count, _)| *count > 0);
+    let dropped =
+        dropped.map(|(count, which)| format!("; {count} dropped by the kernel ({which})"));
+    format!("lost {loss:.2} % of datagrams{}", dropped.collect::<String>())
+}
+
+/// Includes frames of which no chunk arrived.
+fn incomplete(of: &Sources<'_>) -> u64 {
+    of.net.totals.reassembly.incomplete + of.net.totals.reassembly.unseen
+}
+
+fn damaged(of: &Sources<'_>) -> u64 {
+    of.net.totals.reassembly.damaged + of.undecodable
+}
+
+fn unencodable(of: &Sources<'_>) -> u64 {
+    of.of_capture(|c| c.failed) + of.net.totals.frames_unsendable
+}
+
+fn sender_superseded(of: &Sources<'_>) -> u64 {
+    of.of_capture(|c| c.superseded) + of.net.totals.frames_superseded
+}
+
+fn by_parity(of: &Sources<'_>) -> u64 {
+    of.net.totals.repair.by_parity
+}
+
+fn by_nack(of: &Sources<'_>) -> u64 {
+    of.net.totals.repair.by_nack
+}
+
+fn queue_ms(of: &Sources<'_>) -> Option<f64> {
+    of.net.totals.repair.queueing_delay.map(|queue| queue.as_secs_f64() * 1e3)
+}
+
+fn datagram_len(of: &Sources<'_>) -> Option<f64> {
+    of.net.totals.repair.max_datagram_len.map(|len| len as f64)
+}
+
+fn rtt_ms(of: &Sources<'_>) -> Option<f64> {
+    of.net.totals.rtt.map(|rtt| rtt.as_secs_f64() * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        net::io::{KernelDrops, NetStats},
+        stream::counters::CaptureCounters,
+    };
+    use std::{collections::BTreeSet, time::Duration};
+
+    fn net() -> NetStats {
+        let mut net = NetStats::default();
+        (net.totals.datagrams_received, net.totals.datagrams_lost) = (97, 3);
+        net.totals.reassembly.incomplete = 2;
+        net.totals.reassembly.unseen = 1;
+        net.totals.frames_superseded = 4;
+        (net.totals.repair.by_parity, net.totals.repair.by_nack) = (37, 4);
+        net.totals.repair.nacks = 9;
+        net
+    }
+
+    fn sources(net: &NetStats, capture: Option<CaptureCounters>) -> Sources<'_> {
+        Sources {
+            net,
+            shown: None,
+            repairs: None,
+            capture,
+            superseded: 7,
+            undecodable: 5,
+            concealed: 6,
+        }
+    }
+
+    #[test]
+    fn counts_are_the_same_in_both_forms() {
+        let net = net();
+        let of = sources(&net, None);
+        assert_eq!(
+            say_counts(FRAMES, &of),
+            "incomplete 3, late 0, damaged 5, superseded 7, repaired by parity 37, on request 4, \
+             concealed 6"
+        );
+        let mut object = Map::new();
+        add_counts(&mut object, FRAMES, &of);
+        let expected = json!({
+            "completed": 0, "incomplete": 3, "late": 0, "damaged": 5, "superseded": 7,
+            "repaired_by_parity": 37, "repaired_by_nack": 4,
+            "concealed": 6, "requests": 9,
+        });
+        assert_eq!(Value::Object(object), expected);
+        assert_eq!(say_loss(&of), "lost 3.00 % of datagrams");
+        let net = NetStats {
+            kernel_drops: Some(KernelDrops { overruns: 7, bad_checksums: 2 }),
+            ..net.clone()
+        };
+        assert_eq!(
+            say_loss(&sources(&net, None)),
+            "lost 3.00 % of datagrams; 7 dropped by the kernel (buffer full); 2 dropped by \
+             the kernel (bad checksum)"
+        );
+    }
+
+    #[test]
+    fn what_is_unknown_is_null_and_not_said() {
+        let mut net = net();
+        let of = sources(&net, None);
+        let mut object = Map::new();
+        add_measures(&mut object, PATH, &of);
+        assert_eq!(
+            Value::Object(object),
+            json!({
+                "rtt_ms": null, "picture_mbit_s": null, "queue_ms": null, "datagram_bytes": null,
+            })
+        );
+        assert_eq!(say_measures(PATH, &of), None);
+        net.totals.rtt = Some(Duration::from_micros(1500));
+        let capture = CaptureCounters {
+            superseded: 1,
+            thinned: 30,
+            damaged: 2,
+            picture_bitrate: Some(8_000_000),
+            ..CaptureCounters::default()
+        };
+        let of = sources(&net, Some(capture));
+        let said = say_measures(PATH, &of);
+        assert_eq!(said.as_deref(), Some("round trip 1.50 ms, pictures at most 8.00 Mbit/s"));
+        assert_eq!(say_counts(PICTURES, &of), "superseded 5, thinned 30, damaged 2");
+    }
+
+    #[test]
+    fn only_what_is_reduced_is_said_of_the_plan() {
+        let plan = EncodingPlan { quality: 55, frame_divisor: 1, size_divisor: 1 };
+        assert_eq!(say_plan(plan), "quality 55");
+        let plan = EncodingPlan { quality: 30, frame_divisor: 3, size_divisor: 2 };
+        assert_eq!(say_plan(plan), "quality 30, 1 of 3 frames, at 1/2 of their size");
+    }
+
+    #[test]
+    fn no_two_figures_share_a_key() {
+        let counts =
+            [FRAMES, PICTURES].map(|table| (table.iter().map(|c| c.key).collect(), table.len()));
+        let measures = [(PATH.iter().map(|m| m.key).collect(), PATH.len())];
+        for (keys, len) in counts.into_iter().chain(measures) {
+            let keys: BTreeSet<&str> = keys;
+            assert_eq!(keys.len(), len, "{keys:?}");
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Lines typed in the terminal or piped in. A thread reads them; they are sent no faster than the
+//! peer accepts them.
+
+use std::{
+    collections::VecDeque,
+    io::{BufRead, IsTerminal, Read},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+
+use super::messages::Messages;
+use crate::{
+    app::{capture::spawn, terminal},
+    net::wire::text::Line,
+};
+
+/// Typed lines that are not sent yet.
+#[derive(Debug)]
+pub(crate) struct Typing {
+    lines: Receiver<String>,
+    /// Lines from a terminal are sent now or never; lines from a pipe wait for a connection.
+    is_terminal: bool,
+    unsaid: VecDeque<Line>,
+    pace: Pace,
+    /// Lines discarded for want of a connection since the user was last told, and when that was.
+    unread: u32,
+    told_at: Option<Instant>,
+}
+
+impl Typing {
+    /// Starts a thread that reads standard input, if `reads_stdin`; standard input may carry the
+    /// video instead. The thread ends with the program, since a read from a terminal cannot be
+    /// cancelled.
+    pub(crate) fn start(reads_stdin: bool, now: Instant, messages: &Messages) -> Result<Self> {
+        let (sender, lines) = sync_channel(TYPED_BACKLOG);
+        if reads_stdin {
+            let messages = messages.clone();
+            let reader = move || {
+                let is_terminal = || std::io::stdin().is_terminal();
+                read_lines(terminal::typed_input(), is_terminal, &sender, &messages);
+            };
+            spawn("typed", reader).context("cannot read the terminal")?;
+        }
+        Ok(Self::new(lines, std::io::stdin().is_terminal(), now))
+    }
+
+    fn new(lines: Receiver<String>, is_terminal: bool, now: Instant) -> Self {
+        let (unsaid, pace) = (VecDeque::new(), Pace { busy_until: now });
+        Self { lines, is_terminal, unsaid, pace, unread: 0, told_at: None }
+    }
+
+    /// Sends typed lines, in parts that each fit a message. `answers` returns true if a line
+    /// answers a question. `say` sends a part and returns false if it must be retried later.
+    pub(crate) fn poll(
+        &mut self,
+        now: Instant,
+        is_connected: bool,
+        messages: &Messages,
+        mut answers: impl FnMut(&str) -> bool,
+        mut say: impl FnMut(Line) -> bool,
+    ) {
+        while self.pull(&mut answers) {
+            if !is_connected {
+                if !self.is_terminal {
+                    self.unread = 1;
+                    break;
+                }
+                self.unread += 1;
+                self.unsaid.clear();
+            } else if self.pace.may_say(now) && self.unsaid.front().is_some_and(|l| say(l.clone()))
+            {
+                self.unsaid.pop_front();
+                self.pace.note_said(now);
+            } else {
+                break;
+            }
+        }
+        self.tell_unread(now, is_connected, messages);
+    }
+
+    /// Whether a line is ready to send.
+    fn pull(&mut self, answers: &mut impl FnMut(&str) -> bool) -> bool {
+        while self.unsaid.is_empty() {
+            let Ok(text) = self.lines.try_recv() else { return false };
+            if !answers(&text) {
+                self.unsaid.extend(Line::parts(&text));
+            }
+        }
+        true
+    }
+
+    fn tell_unread(&mut self, now: Instant, is_connected: bool, messages: &Messages) {
+        if is_connected {
+            (self.unread, self.told_at) = (0, None);
+        }
+        let was_just_told = match self.told_at {
+            Some(at) => !self.is_terminal || now.saturating_duration_since(at) < TELL_INTERVAL,
+            None => false,
+        };
+        if self.unread == 0 || was_just_told {
+            return;
+        }
+        messages.say(&match (self.is_terminal, self.unread) {
+            (false, _) => "not connected: piped lines are sent once connected".to_owned(),
+            (true, 1) => "not connected: line not sent".to_owned(),
+            (true, count) => format!("not connected: {count} lines not sent"),
+        });
+        (self.unread, self.told_at) = (0, Some(now));
+    }
+}
+
+/// Limits the rate to what the peer accepts.
+#[derive(Debug)]
+struct Pace {
+    busy_until: Instant,
+}
+
+impl Pace {
+    fn may_say(&self, now: Instant) -> bool {
+        self.busy_until.saturating_duration_since(now) < SAY_BURST * SAY_INTERVAL
+    }
+
+    fn note_said(&mut self, now: Instant) {
+        self.busy_until = self.busy_until.max(now) + SAY_INTERVAL;
+    }
+}
+
+/// Passes on the lines of `input` until it ends, and reports the end. Ctrl-D does not end a
+/// terminal's input.
+fn read_lines(
+    mut input: impl BufRead,
+    is_terminal: impl Fn() -> bool,
+    lines: &SyncSender<String>,
+    messages: &Messages,
+) {
+    let (mut piece, mut anything, mut told) = (Vec::new(), false, false);
+    loop {
+        let room = MAX_PIECE_LEN - piece.len();
+        let read = match input.by_ref().take(room as u64).read_until(b'\n', &mut piece) {
+            Ok(read) => read,
+            Err(error) => {
+                return messages.say(&format!("cannot read what is typed any more: {error}"));
+            }
+        };
+        let is_whole = read < room || piece.ends_with(b"\n");
+        let len = if is_whole { piece.len() } else { len_of_whole_words(&piece) };
+        if len > 0 {
+            anything = true;
+            if is_terminal() && piece.len() > TERMINAL_LINE_LEN {
+                messages.say("that line may be cut: a terminal passes on 4095 bytes of a line");
+            }
+            let text = String::from_utf8_lossy(&piece[..len]).into_owned();
+            piece.drain(..len);
+            if lines.send(text).is_err() {
+                return;
+            }
+        } else if is_terminal() {
+            if !std::mem::replace(&mut told, true) {
+                messages.say("Ctrl-D is ignored; end the call with Ctrl-C");
+            }
+        } else {
+            // The end of an input that never had a line is not reported.
+            if anything {
+                messages.say("standard input has ended: the call goes on without typed lines");
+            }
+            return;
+        }
+    }
+}
+
+/// How many bytes of `piece`, an incomplete line, to pass on now: its complete words, or its
+/// complete characters if it is a single word.
+fn len_of_whole_words(piece: &[u8]) -> usize {
+    if let Some(at) = piece.iter().rposition(|byte| *byte == b' ') {
+        return at + 1;
+    }
+    match std::str::from_utf8(piece) {
+        Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => error.valid_up_to(),
+        _ => piece.len(),
+    }
+}
+
+/// The longest piece of a line that is buffered, in bytes.
+const MAX_PIECE_LEN: usize = 8192;
+
+/// Linux's terminals discard everything after 4095 bytes of a line.
+const TERMINAL_LINE_LEN: usize = 4095;
+
+const TYPED_BACKLOG: usize = 16;
+
+/// A peer accepts ten lines a second and a burst of twenty. Slightly less leaves room for jitter.
+const SAY_INTERVAL: Duration = Duration::from_millis(125);
+const SAY_BURST: u32 = 15;
+
+/// The minimum time between two notices about lines that were not sent.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    /// The lines that `input` is passed on as.
+    fn lines(input: &[u8]) -> Vec<String> {
+        let (sender, receiver) = sync_channel(1000);
+        read_lines(Cursor::new(input), || false, &sender, &Messages::new(true));
+        drop(sender);
+        receiver.iter().collect()
+    }
+
+    #[test]
+    fn a_line_of_any_length_comes_whole_and_in_words() {
+        assert_eq!(lines(b"one\ntwo"), ["one\n", "two"]);
+        let long = "\u{fc}ber words ".repeat(5000);
+        let pieces = lines(long.as_bytes());
+        assert!(pieces.len() > 5 && pieces.iter().all(|piece| piece.ends_with(' ')));
+        assert_eq!(pieces.concat(), long);
+        let word = format!("x{}", "\u{fc}".repeat(20_000));
+        assert_eq!(lines(word.as_bytes()).concat(), word);
+    }
+
+    /// A terminal with Ctrl-D pressed twice between two lines; it then fails.
+    struct CtrlD(VecDeque<&'static [u8]>);
+
+    impl Read for CtrlD {
+        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            let Some(next) = self.0.pop_front() else {
+                return Err(std::io::ErrorKind::BrokenPipe.into());
+            };
+            buf[..next.len()].copy_from_slice(next);
+            Ok(next.len())
+        }
+    }
+
+    #[test]
+    fn a_terminal_goes_on_after_ctrl_d() {
+        let (sender, receiver) = sync_channel(10);
+        let input = CtrlD([&b"one\n"[..], b"", b"", b"two\n"].into());
+        let input = std::io::BufReader::new(input);
+        read_lines(input, || true, &sender, &Messages::new(true));
+        drop(sender);
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), ["one\n", "two\n"]);
+    }
+
+    /// The lines that are sent at `now`.
+    fn said(typing: &mut Typing, now: Instant, is_connected: bool) -> Vec<String> {
+        let mut said = Vec::new();
+        let say = |line: Line| {
+            said.push(line.as_str().to_owned());
+            true
+        };
+        typing.poll(now, is_connected, &Messages::new(true), |_| false, say);
+        said
+    }
+
+    #[test]
+    fn everything_is_said_at_the_rate_at_which_it_is_heard() {
+        let (sender, lines) = sync_channel(100);
+        let mut now = crate::clock::now();
+        let mut typing = Typing::new(lines, true, now);
+        for number in 0..100 {
+            sender.send(format!("line {number}\n")).unwrap();
+        }
+        let at_once = said(&mut typing, now, true);
+        assert_eq!(at_once.len(), SAY_BURST as usize);
+        let mut all = at_once;
+        for _ in 0..10 {
+            now += Duration::from_secs(1);
+            let second = said(&mut typing, now, true);
+            assert!(second.len() <= 8, "{second:?}");
+            all.extend(second);
+        }
+        let expected: Vec<String> = (0..all.len()).map(|number| format!("line {number}")).collect();
+        assert!(all.len() > 90);
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_sent_now_is_sent_later() {
+        let (sender, lines) = sync_channel(1);
+        let now = crate::clock::now();
+        let mut typing = Typing::new(lines, true, now);
+        sender.send("hi".into()).unwrap();
+        typing.poll(now, true, &Messages::new(true), |_| false, |_| false);
+        assert_eq!(said(&mut typing, now, true), ["hi"]);
+    }
+
+    #[test]
+    fn without_a_peer_a_pipe_waits_and_a_terminal_is_told() {
+        let now = crate::clock::now();
+        for is_terminal in [false, true] {
+            let (sender, lines) = sync_channel(10);
+            let mut typing = Typing::new(lines, is_terminal, now);
+            sender.send("one".into()).unwrap();
+            sender.send("two".into()).unwrap();
+            assert!(said(&mut typing, now, false).is_empty());
+            assert_eq!(typing.told_at, Some(now), "{is_terminal}");
+            let later = said(&mut typing, now, true);
+            assert_eq!(later, if is_terminal { &[][..] } else { &["one", "two"] });
+        }
+    }
+
+    #[test]
+    fn answers_to_questions_are_not_said() {
+        let (sender, lines) = sync_channel(2);
+        let now = crate::clock::now();
+        let mut typing = Typing::new(lines, true, now);
+        sender.send("yes\n".into()).unwrap();
+        sender.send("hello\n".into()).unwrap();
+        let mut said = Vec::new();
+        let say = |line: Line| {
+            said.push(line.as_str().to_owned());
+            true
+        };
+        typing.poll(now, true, &Messages::new(true), |text| text == "yes\n", say);
+        assert_eq!(said, ["hello"]);
+    }
+}

@@ -1,0 +1,139 @@
+//! `udpchat chat`: video both ways, two windows, and text.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use anyhow::{Result, bail};
+
+use super::{
+    recv::{UNKNOWN_RATE, listen_addr},
+    send::open_source,
+};
+use crate::{
+    app::{
+        capture::{Capture, CaptureConfig, stream_params},
+        network::{Network, NetworkConfig, Stdout, deadline, resolve::target, stdout_owner},
+        process::stop::Stop,
+        receiving::{
+            event_loop::{OwnSide, Presence, Watch},
+            presenter::{View, ViewConfig, wants_windows},
+        },
+        telemetry::statistics::Statistics,
+        terminal::{
+            DropsUnread,
+            invitation::{Advice, Invitation, capitalized},
+            messages::Messages,
+            typing::Typing,
+        },
+        trust::{Side, Trust},
+    },
+    cli::args::{Accept, ChatArgs},
+    clock,
+    latest::Latest,
+    net::{io::Listen, session::Role, time::MediaClock, wire::control::CloseReason},
+    video::sink::window::{self, WindowSpec},
+};
+
+pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
+    let stdout = stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), false)?;
+    let role = match &args.host {
+        Some(host) => Role::ChatDial(target(host)?),
+        None => Role::ChatListen,
+    };
+    let types = !args.source.source.reads_stdin();
+    // Kept until the call has ended: lines typed by then must not reach the shell.
+    let _unread = types.then_some(DropsUnread);
+    let source = open_source(&args.source.source, &args.source.encoding, messages)?;
+    let side = if args.host.is_some() { Side::Calls } else { Side::IsSeen };
+    let mut trust = Trust::new(&args.trust, true, args.accept, None, side, messages)?;
+    if args.accept == Some(Accept::Any) {
+        messages.say("ANYONE who calls will see your camera (--accept any)");
+    }
+    let mut statistics = Statistics::new(&args.report, messages)?;
+    let shows = wants_windows(&args.sink, messages);
+    // Until here a signal ends the program at once.
+    let stop = Stop::on_signals()?;
+    let epoch = clock::now();
+    let listens = args.host.is_none();
+    let network = Network::start(NetworkConfig {
+        role,
+        credentials: trust.credentials().clone(),
+        stream: Some(stream_params(source.info(), args.source.encoding.quality)),
+        epoch,
+        listen: listens.then(|| Listen { addr: listen_addr(args.bind), control: true }),
+        egress: args.network.netem,
+        ingress: None,
+        name: args.trust.name.as_deref(),
+        sending: Some(&args.sending),
+        args: &args.network,
+    })?;
+    let addr = network.handle.local_addr();
+    let windows = vec![
+        WindowSpec { title: "udpchat".into(), role: window::Role::Peer },
+        WindowSpec { title: "udpchat: you".into(), role: window::Role::SelfView },
+    ];
+    let mut view = View::new(
+        ViewConfig {
+            sink: &args.sink,
+            shows,
+            windows,
+            fps: UNKNOWN_RATE,
+            check: None,
+            ledger: None,
+            has_other_purpose: true,
+        },
+        messages,
+    )?;
+    let (said, waiting) = if let Some(host) = &args.host {
+        let calling = format!("calling {} on port {}", host.host, host.port);
+        let card = vec![capitalized(&calling)];
+        (calling, card)
+    } else {
+        let invitation = Invitation::to_chat(args, addr);
+        let waiting = format!("waiting for a call on port {}", addr.port());
+        let card = vec![capitalized(&waiting), invitation.heading(), invitation.command()];
+        (format!("{waiting}; {}", invitation.line()), card)
+    };
+    messages.say(&said);
+    let self_view = Latest::new();
+    let capture = Capture::start(
+        source,
+        CaptureConfig {
+            encoding: args.source.encoding.clone(),
+            inlet: network.handle.inlet(),
+            clock: MediaClock::starting(epoch),
+            ledger: None,
+            self_view: Some(self_view.clone()),
+            // The self view is useful before the call.
+            gate: Arc::new(AtomicBool::new(true)),
+            stop: stop.clone(),
+        },
+    )?;
+    let typing = Typing::start(types, clock::now(), messages)?;
+    let result = Watch {
+        network: &network,
+        trust: &mut trust,
+        view: &mut view,
+        statistics: &mut statistics,
+        messages,
+        stop: &stop,
+        until: deadline(args.seconds),
+        listening: listens.then(|| addr.port()),
+        waiting,
+        advice: Advice::of_chat(args),
+        own: Some(OwnSide { capture: &capture, self_view, typing }),
+        text_to_stdout: stdout == Stdout::Free,
+        own_end_told: false,
+        presence: Presence::default(),
+    }
+    .run();
+    stop.request();
+    let (captured, failure) = capture.join();
+    let ended = network.finish(CloseReason::Quit);
+    let rest = (ended.stats, Some(captured), ended.superseded);
+    view.report_rest(&mut statistics, messages, rest);
+    result.and(view.finish(messages))?;
+    match failure {
+        Some(failure) => bail!(failure),
+        None => Ok(()),
+    }
+}

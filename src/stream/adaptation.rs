@@ -1,0 +1,443 @@
+//! Adapts pictures to the path's bitrate: implements `--quality auto`.
+
+use std::time::{Duration, Instant};
+
+use super::quality::{EncodingPlan, FrameSkip, QualityControl, QualityLimits};
+use crate::{
+    cli::Quality,
+    net::{congestion::bitrates::PictureBitrates, wire::control::StreamParams},
+};
+
+/// Decides how to encode each picture, from the path's bitrate.
+#[derive(Debug)]
+pub(crate) struct Fitting {
+    rule: Rule,
+    pace: Pace,
+    /// Pictures skipped since the last one encoded.
+    left_out: u32,
+    skip: FrameSkip,
+    /// Whether the source's JPEGs are too large for the path and are encoded again.
+    reencodes: bool,
+}
+
+#[derive(Debug)]
+enum Rule {
+    /// A fixed quality chosen by the user.
+    Fixed(EncodingPlan),
+    Auto(QualityControl),
+}
+
+/// What to do with a JPEG from the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JpegPlan {
+    /// Send it unchanged.
+    Pass,
+    /// Skip it.
+    Skip,
+    /// Decode it and encode it again.
+    Reencode(EncodingPlan),
+}
+
+/// The measured rate of pictures. A camera slows down in the dark, and some sources announce no
+/// rate.
+#[derive(Debug)]
+struct Pace {
+    last: Option<Instant>,
+    /// Smoothed, in seconds.
+    interval: f64,
+}
+
+/// The stream parameters announced to the peer, and when to announce new ones.
+#[derive(Debug)]
+pub(crate) struct Announcement {
+    told: StreamParams,
+    untrue_since: Option<Instant>,
+}
+
+impl Fitting {
+    /// For a source with the parameters `stream`. If it delivers JPEGs, their quality is not
+    /// known.
+    pub(crate) fn new(quality: Quality, stream: &StreamParams) -> Self {
+        let highest = stream.quality.map_or(HIGHEST_REENCODED, |_| quality.highest());
+        let rule = match quality {
+            Quality::Fixed(quality) => {
+                Rule::Fixed(EncodingPlan { quality, frame_divisor: 1, size_divisor: 1 })
+            }
+            Quality::Auto => Rule::Auto(QualityControl::new(QualityLimits {
+                min_quality: LOWEST_AUTO_QUALITY,
+                max_quality: highest,
+                least_millifps: LEAST_MILLIFPS,
+                max_size_divisor: max_size_divisor(stream.width.min(stream.height)),
+            })),
+        };
+        let interval = 1000.0 / f64::from(stream.millifps.max(1));
+        let pace = Pace { last: None, interval };
+        Self { rule, pace, left_out: u32::MAX, skip: FrameSkip::default(), reencodes: false }
+    }
+
+    /// The plan for the next picture within `bitrates`; `None`: skip it.
+    pub(crate) fn plan(
+        &mut self,
+        captured: Instant,
+        bitrates: PictureBitrates,
+    ) -> Option<EncodingPlan> {
+        self.pace.note(captured);
+        self.next_plan(bitrates)
+    }
+
+    fn next_plan(&mut self, bitrates: PictureBitrates) -> Option<EncodingPlan> {
+        let (bitrate, millifps) = (self.bitrate(bitrates), self.pace.millifps());
+        let plan = match &mut self.rule {
+            Rule::Fixed(plan) => return self.skip.admit(bitrate, millifps).then_some(*plan),
+            Rule::Auto(control) => control.fit(bitrate, millifps),
+        };
+        self.left_out = self.left_out.saturating_add(1);
+        if self.left_out < plan.frame_divisor {
+            return None;
+        }
+        self.left_out = 0;
+        Some(plan)
+    }
+
+    /// Records that a picture encoded by `plan` gave a frame of `len` bytes.
+    pub(crate) fn record(&mut self, plan: EncodingPlan, len: usize) {
+        match &mut self.rule {
+            Rule::Fixed(_) => self.skip.record_frame(len),
+            Rule::Auto(control) => control.record_frame(plan, len),
+        }
+    }
+
+    /// What to do with the source's next JPEG, of `len` bytes, within `bitrates`.
+    pub(crate) fn plan_jpeg(
+        &mut self,
+        captured: Instant,
+        len: usize,
+        bitrates: PictureBitrates,
+    ) -> JpegPlan {
+        self.pace.note(captured);
+        self.skip.record_frame(len);
+        self.judge_jpegs(bitrates);
+        if self.reencodes {
+            return self.next_plan(bitrates).map_or(JpegPlan::Skip, JpegPlan::Reencode);
+        }
+        let admitted = self.skip.admit(self.bitrate(bitrates), self.pace.millifps());
+        if admitted { JpegPlan::Pass } else { JpegPlan::Skip }
+    }
+
+    /// Decides whether the source's JPEGs are encoded again: once the path is known to carry less,
+    /// until it carries them with a margin. While the path's capacity is unknown, some are skipped.
+    fn judge_jpegs(&mut self, PictureBitrates { bound, limit, .. }: PictureBitrates) {
+        let Rule::Auto(control) = &mut self.rule else { return };
+        let load = self.skip.load_bps(self.pace.millifps());
+        let share = if self.reencodes { PASS_SHARE } else { 1.0 };
+        let carried = bound.into_iter().chain(limit).min();
+        self.reencodes = carried.is_some_and(|bps| load > bps as f64 * share);
+        if self.reencodes && control.is_unknown() {
+            let plan = EncodingPlan { quality: ASSUMED_QUALITY, ..control.plan() };
+            control.record_frame(plan, self.skip.usual_len());
+        }
+    }
+
+    /// In bit/s. A fixed quality ignores the estimate of a path that has carried everything so far,
+    /// but pictures are skipped rather than queued where they would be lost.
+    fn bitrate(&self, PictureBitrates { path, bound, limit }: PictureBitrates) -> u64 {
+        let bitrate = match self.rule {
+            Rule::Fixed(_) => bound.into_iter().chain(limit).min(),
+            Rule::Auto(_) => path.or(limit),
+        };
+        bitrate.unwrap_or(u64::MAX)
+    }
+}
+
+impl Pace {
+    fn note(&mut self, captured: Instant) {
+        if let Some(last) = self.last.replace(captured) {
+            let interval = captured.saturating_duration_since(last).as_secs_f64();
+            let interval = interval.min(HELD_UP * self.interval.max(SHORTEST_INTERVAL));
+            self.interval += PACE_WEIGHT * (interval - self.interval);
+        }
+    }
+
+    fn millifps(&self) -> u32 {
+        (1000.0 / self.interval.max(SHORTEST_INTERVAL)).round() as u32
+    }
+}
+
+impl Announcement {
+    /// The peer already knows `told`.
+    pub(crate) fn new(told: StreamParams) -> Self {
+        Self { told, untrue_since: None }
+    }
+
+    /// Records that a frame of `stream` was made. Returns the parameters to announce if the
+    /// announced ones have been wrong for [`ANNOUNCE_AFTER`], so at most once in that time.
+    pub(crate) fn note(&mut self, now: Instant, stream: StreamParams) -> Option<StreamParams> {
+        if !is_news(&self.told, &stream) {
+            self.untrue_since = None;
+            return None;
+        }
+        let since = *self.untrue_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < ANNOUNCE_AFTER {
+            return None;
+        }
+        (self.told, self.untrue_since) = (stream, None);
+        Some(stream)
+    }
+}
+
+/// Whether `stream` differs enough from `told` to announce it.
+fn is_news(told: &StreamParams, stream: &StreamParams) -> bool {
+    let quality = |stream: &StreamParams| i32::from(stream.quality.unwrap_or_default());
+    let same = StreamParams { quality: told.quality, ..*stream };
+    same != *told || (quality(told) - quality(stream)).abs() >= TOLD_QUALITY_STEP
+}
+
+/// The largest size divisor for a picture with this shorter side.
+fn max_size_divisor(shorter_side: u16) -> u32 {
+    let mut divisor = MAX_SIZE_DIVISOR;
+    while divisor > 1 && u32::from(shorter_side) / divisor < LEAST_SIDE {
+        divisor /= 2;
+    }
+    divisor
+}
+
+/// Below this, blocking and ringing hide facial features; fewer or smaller pictures are better.
+const LOWEST_AUTO_QUALITY: u8 = 30;
+
+/// The lowest rate, in frames per 1000 s, used when even the smallest picture exceeds the bitrate.
+const LEAST_MILLIFPS: u32 = 1000;
+
+/// 720p becomes 320x180, at which a face can still be recognised.
+const MAX_SIZE_DIVISOR: u32 = 4;
+
+/// The highest quality of JPEGs that are encoded again. Most cameras use a lower one, so that the
+/// bitrate can rise to that of the camera's own JPEGs, and the path proves that it carries them.
+const HIGHEST_REENCODED: u8 = 95;
+
+/// The quality that is assumed of a source's JPEGs until one has been encoded again.
+const ASSUMED_QUALITY: u8 = 80;
+
+/// JPEGs are passed through again when they take less than this share of what the path carries.
+const PASS_SHARE: f64 = 0.75;
+
+/// The smallest shorter side, in pixels. Below it faces cannot be recognised and hardly a byte is
+/// saved.
+const LEAST_SIDE: u32 = 120;
+
+/// The weight of the newest picture interval, an average over some thirty. A camera's intervals
+/// vary by a tenth, and the quality should not follow.
+const PACE_WEIGHT: f64 = 0.03;
+
+/// A longer interval is limited to this many smoothed intervals, as the picture was delayed.
+/// Otherwise one pause of 0.3 s would let each picture be a quarter larger.
+const HELD_UP: f64 = 2.0;
+const SHORTEST_INTERVAL: f64 = 1e-4;
+
+/// The peer shows the announced parameters and writes them into a recording's header, so short dips
+/// are not announced.
+const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
+
+/// The smallest visible difference in quality.
+const TOLD_QUALITY_STEP: i32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    const STREAM: StreamParams =
+        StreamParams { width: 1280, height: 720, millifps: 30_000, quality: Some(80) };
+    const INTERVAL: Duration = Duration::from_nanos(33_333_333);
+
+    /// Feeds `count` pictures of 117 kB at quality 80, proportional to the quality and to the area.
+    /// Returns the last plan, the number of frames made and their bytes.
+    fn feed(fitting: &mut Fitting, path: Option<u64>, count: u32) -> (EncodingPlan, u32, f64) {
+        feed_within(fitting, PictureBitrates { path, ..PictureBitrates::default() }, count)
+    }
+
+    fn feed_within(
+        fitting: &mut Fitting,
+        bitrates: PictureBitrates,
+        count: u32,
+    ) -> (EncodingPlan, u32, f64) {
+        let began = clock::now();
+        let (mut last, mut made, mut bytes) = (None, 0, 0.0);
+        for i in 0..count {
+            let Some(plan) = fitting.plan(began + INTERVAL * i, bitrates) else { continue };
+            let len = 117e3 * f64::from(plan.quality) / 80.0 / f64::from(plan.size_divisor).powi(2);
+            fitting.record(plan, len as usize);
+            (last, made, bytes) = (Some(plan), made + 1, bytes + len);
+        }
+        (last.expect("the first picture is never left out"), made, bytes)
+    }
+
+    #[test]
+    fn a_fixed_quality_stays_whatever_the_path_bears() {
+        let mut fitting = Fitting::new(Quality::Fixed(60), &STREAM);
+        let (plan, made, _) = feed(&mut fitting, Some(1000), 90);
+        assert_eq!(plan, EncodingPlan { quality: 60, frame_divisor: 1, size_divisor: 1 });
+        assert_eq!(made, 90);
+        let now = clock::now();
+        let narrow = PictureBitrates { path: Some(1000), ..PictureBitrates::default() };
+        assert!((0..90).all(|_| fitting.plan_jpeg(now, 1 << 20, narrow) == JpegPlan::Pass));
+    }
+
+    #[test]
+    fn a_fixed_quality_leaves_pictures_out_once_the_path_is_overrun() {
+        let overrun = PictureBitrates { bound: Some(7_000_000), ..PictureBitrates::default() };
+        let mut fitting = Fitting::new(Quality::Fixed(80), &STREAM);
+        let (plan, made, _) = feed_within(&mut fitting, overrun, 300);
+        assert_eq!(plan, EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 });
+        assert!((74..=77).contains(&made), "{made}");
+    }
+
+    #[test]
+    fn a_limit_holds_for_a_fixed_quality_too_and_leaves_out_evenly() {
+        let bitrates = PictureBitrates { limit: Some(7_000_000), ..PictureBitrates::default() };
+        let mut fitting = Fitting::new(Quality::Fixed(80), &STREAM);
+        let (plan, made, bytes) = feed_within(&mut fitting, bitrates, 300);
+        assert_eq!(plan, EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 });
+        assert!((74..=77).contains(&made) && bytes * 8.0 / 10.0 < 7_200_000.0, "{made}: {bytes}");
+        let mut fitting = Fitting::new(Quality::Fixed(80), &STREAM);
+        let began = clock::now();
+        let mut plan = |i| fitting.plan_jpeg(began + INTERVAL * i, 117_000, bitrates);
+        let passed = (0..300).filter(|&i| plan(i) == JpegPlan::Pass).count();
+        assert!((74..=77).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn without_a_bitrate_auto_is_the_highest_quality_and_becomes_it_again() {
+        let best = EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 };
+        let mut fitting = Fitting::new(Quality::Auto, &STREAM);
+        assert_eq!(feed(&mut fitting, None, 90).0, best);
+        let (narrow, made, _) = feed(&mut fitting, Some(250_000), 300);
+        assert!(narrow.quality < 80 && made < 300, "{narrow:?}");
+        assert_eq!(feed(&mut fitting, None, 90).0, best);
+    }
+
+    #[test]
+    fn auto_keeps_to_what_the_path_bears_and_leaves_out_evenly() {
+        for (bps, divisor) in [(20_000_000, 1), (8_000_000, 1), (600_000, 2), (250_000, 4)] {
+            let mut fitting = Fitting::new(Quality::Auto, &STREAM);
+            feed(&mut fitting, Some(bps), 300);
+            let (plan, made, bytes) = feed(&mut fitting, Some(bps), 300);
+            assert_eq!((plan.frame_divisor, made), (divisor, 300 / divisor), "{plan:?} at {bps}");
+            assert!(bytes * 8.0 / 10.0 <= bps as f64 * 1.03, "{plan:?} makes {bytes} at {bps}");
+            assert!(plan.quality >= LOWEST_AUTO_QUALITY);
+        }
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_pictures_and_not_what_was_said() {
+        let mut fitting = Fitting::new(Quality::Auto, &STREAM);
+        let began = clock::now();
+        (0..300).for_each(|i| fitting.pace.note(began + 4 * INTERVAL * i));
+        assert!(fitting.pace.millifps().abs_diff(7_500) < 20, "{}", fitting.pace.millifps());
+        fitting.pace.note(began + Duration::from_secs(9999));
+        assert!(fitting.pace.millifps() > 7_200, "a pause is one interval of many");
+        (0..300).for_each(|_| fitting.pace.note(began));
+        assert!(fitting.pace.millifps() < 10_000_001, "clocks may stand still");
+    }
+
+    #[test]
+    fn small_pictures_are_not_made_smaller() {
+        let sizes = [(1080, 4), (480, 4), (479, 2), (240, 2), (239, 1), (16, 1), (0, 1)];
+        for (side, divisor) in sizes {
+            assert_eq!(max_size_divisor(side), divisor, "{side}");
+        }
+    }
+
+    /// A camera whose JPEGs have an unknown quality.
+    const CAMERA: StreamParams = StreamParams { quality: None, ..STREAM };
+
+    /// Feeds `count` JPEGs of 117 kB, those of [`feed`]. Returns how many were passed and encoded
+    /// again, the last plan and the bytes sent.
+    fn feed_jpegs(
+        fitting: &mut Fitting,
+        bitrates: PictureBitrates,
+        count: u32,
+    ) -> (u32, u32, Option<EncodingPlan>, f64) {
+        let began = clock::now();
+        let (mut passed, mut encoded, mut last, mut bytes) = (0, 0, None, 0.0);
+        for i in 0..count {
+            match fitting.plan_jpeg(began + INTERVAL * i, 117_000, bitrates) {
+                JpegPlan::Pass => (passed, bytes) = (passed + 1, bytes + 117e3),
+                JpegPlan::Skip => {}
+                JpegPlan::Reencode(plan) => {
+                    let (quality, divisor) = (f64::from(plan.quality), plan.size_divisor);
+                    let len = 117e3 * quality / 80.0 / f64::from(divisor).powi(2);
+                    fitting.record(plan, len as usize);
+                    (encoded, last, bytes) = (encoded + 1, Some(plan), bytes + len);
+                }
+            }
+        }
+        (passed, encoded, last, bytes)
+    }
+
+    #[test]
+    fn jpegs_are_skipped_while_the_capacity_is_unknown() {
+        let mut fitting = Fitting::new(Quality::Auto, &CAMERA);
+        let unlimited = feed_jpegs(&mut fitting, PictureBitrates::default(), 300);
+        assert_eq!((unlimited.0, unlimited.1), (300, 0));
+        let rising = PictureBitrates { path: Some(14_000_000), ..PictureBitrates::default() };
+        let (passed, encoded, ..) = feed_jpegs(&mut fitting, rising, 300);
+        assert!((145..155).contains(&passed) && encoded == 0, "{passed}, {encoded}");
+    }
+
+    #[test]
+    fn jpegs_too_large_for_the_path_are_encoded_again_to_fit_it() {
+        for (bps, divisor) in [(8_000_000, 1), (500_000, 2), (250_000, 4)] {
+            let path = Some(bps);
+            for bitrates in [
+                PictureBitrates { path, bound: path, limit: None },
+                PictureBitrates { path, bound: None, limit: path },
+            ] {
+                let mut fitting = Fitting::new(Quality::Auto, &CAMERA);
+                feed_jpegs(&mut fitting, bitrates, 300);
+                let (passed, encoded, last, bytes) = feed_jpegs(&mut fitting, bitrates, 300);
+                assert_eq!((passed, encoded), (0, 300 / divisor), "{last:?} at {bps}");
+                assert!(bytes * 8.0 / 10.0 <= bps as f64 * 1.03, "{last:?}: {bytes} at {bps}");
+            }
+        }
+    }
+
+    #[test]
+    fn jpegs_are_passed_through_again_when_the_path_carries_them() {
+        let bound = |bps| PictureBitrates { path: bps, bound: bps, limit: None };
+        let mut fitting = Fitting::new(Quality::Auto, &CAMERA);
+        feed_jpegs(&mut fitting, bound(Some(8_000_000)), 300);
+        // They take 28 Mbit/s: what is encoded again must reach that for the bound to rise so far.
+        let (passed, _, last, bytes) = feed_jpegs(&mut fitting, bound(Some(32_000_000)), 300);
+        assert!(passed == 0 && bytes * 8.0 / 10.0 > 25e6, "{last:?}: {bytes}");
+        assert_eq!(feed_jpegs(&mut fitting, bound(Some(40_000_000)), 300).0, 300);
+        assert_eq!(feed_jpegs(&mut fitting, bound(Some(30_000_000)), 300).0, 300);
+    }
+
+    #[test]
+    fn a_fixed_quality_encodes_no_jpeg_again() {
+        let overrun = PictureBitrates { bound: Some(500_000), ..PictureBitrates::default() };
+        let mut fitting = Fitting::new(Quality::Fixed(80), &CAMERA);
+        let (passed, encoded, ..) = feed_jpegs(&mut fitting, overrun, 300);
+        assert!((4..=7).contains(&passed) && encoded == 0, "{passed}, {encoded}");
+    }
+
+    #[test]
+    fn the_peer_is_told_of_what_lasts_and_not_of_every_dip() {
+        let ms = Duration::from_millis;
+        let now = clock::now();
+        let mut announcement = Announcement::new(STREAM);
+        let worse = StreamParams { quality: Some(50), ..STREAM };
+        let near = StreamParams { quality: Some(77), ..STREAM };
+        let small = StreamParams { width: 640, height: 360, ..worse };
+        assert_eq!(announcement.note(now, worse), None);
+        assert_eq!(announcement.note(now + ms(999), worse), None);
+        assert_eq!(announcement.note(now + ms(999), near), None, "true enough again");
+        assert_eq!(announcement.note(now + ms(2000), worse), None);
+        assert_eq!(announcement.note(now + ms(2500), small), None);
+        assert_eq!(announcement.note(now + ms(3000), small), Some(small), "untrue for a second");
+        assert_eq!(announcement.note(now + ms(9000), small), None, "and told once");
+        assert_eq!(announcement.note(now + ms(9000), STREAM), None);
+        assert_eq!(announcement.note(now + ms(9999), STREAM), None);
+        assert_eq!(announcement.note(now + ms(10_000), STREAM), Some(STREAM));
+    }
+}

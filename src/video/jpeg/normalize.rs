@@ -1,0 +1,371 @@
+//! Normalizes the JPEGs of cameras and of Motion JPEG streams.
+//!
+//! Defects found in practice: padding, an empty JPEG or the beginning of another before it, no
+//! Huffman tables (AVI's Motion JPEG omits the standard ones), no end marker, padding or an older
+//! picture's bytes after it, and versions and parameters that decoders warn of. These are corrected
+//! without decoding, in a few microseconds. Other defects are refused with a specific error.
+//!
+//! A truncated frame looks like one without an end marker, or like a padded one. Only in such
+//! frames the coded data is read, to check that it is complete.
+
+use super::{
+    MAX_JPEG_LEN,
+    header::{Header, HeaderError, Interrupted},
+    marker::{DHT, EOI, RST0, RST7, SOI},
+    scan::{ScanError, walk_scan},
+};
+
+/// Turns `frame` into a single complete JPEG that any decoder accepts, or says why that is not
+/// possible.
+pub fn normalize(frame: &mut Vec<u8>) -> Result<(), NormalizeError> {
+    if frame.len() > MAX_JPEG_LEN {
+        return Err(NormalizeError::TooLong(frame.len()));
+    }
+    cut_padding_in_front(frame)?;
+    let mut starts_left = MAX_STARTS;
+    let header = loop {
+        match end_well(frame) {
+            Ok(header) => break header,
+            Err((_, Some(next))) if starts_left > 0 => {
+                starts_left -= 1;
+                frame.drain(..next);
+            }
+            Err((error, _)) => return Err(error),
+        }
+    };
+    header.correct_oddities(frame);
+    if !header.has_huffman_tables {
+        let at = header.scan_marker;
+        frame.splice(at..at, standard_huffman_tables());
+    }
+    Ok(())
+}
+
+/// Why a frame cannot be normalized.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NormalizeError {
+    /// The frame is over the length limit.
+    #[error("a frame of {0} bytes is over the limit of {MAX_JPEG_LEN}")]
+    TooLong(usize),
+    /// The header is not acceptable.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The coded data is interrupted.
+    #[error(transparent)]
+    Torn(#[from] Interrupted),
+    /// The coded data is incomplete or damaged.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+}
+
+/// Makes `frame` end with the end marker of its first JPEG. If that JPEG is not usable, returns the
+/// reason, and where another may begin.
+fn end_well(frame: &mut Vec<u8>) -> Result<Header, (NormalizeError, Option<usize>)> {
+    let header = Header::parse(frame).map_err(|error| {
+        let next = match error {
+            HeaderError::SecondStart(at) => Some(at),
+            // A damaged segment may have swallowed the next beginning.
+            HeaderError::NoScan | HeaderError::NoMarker(_) | HeaderError::Malformed => {
+                memchr::memmem::find(&frame[2..], &[0xFF, SOI, 0xFF]).map(|at| at + 2)
+            }
+            _ => None,
+        };
+        (error.into(), next)
+    })?;
+    let end = match header.end(frame) {
+        Ok(Some(end)) if is_likely_whole(&header, &frame[..end]) => {
+            frame.truncate(end);
+            end - 2
+        }
+        Ok(_) => walk_scan(frame).map_err(|error| (error.into(), None))?,
+        Err(torn) => {
+            let is_start = frame[torn.0 + 1] == SOI;
+            let next = is_start.then_some(torn.0);
+            let whole = if is_start { walk_scan(&frame[..torn.0]).ok() } else { None };
+            whole.ok_or((torn.into(), next))?
+        }
+    };
+    frame.truncate(end);
+    frame.extend([0xFF, EOI]);
+    // Checked again, since the bytes cut off had been counted as coded data.
+    Header::parse(frame).map_err(|error| (error.into(), None))
+}
+
+/// Whether a frame with an end marker has the restart markers that its header requires, and no
+/// padding before its end.
+fn is_likely_whole(header: &Header, frame: &[u8]) -> bool {
+    let data = &frame[header.scan_data.min(frame.len() - 2)..frame.len() - 2];
+    if data.ends_with(&PADDING) {
+        return false;
+    }
+    let Some(expected) = header.restarts() else { return true };
+    let is_restart = |at: &usize| data.get(at + 1).is_some_and(|code| (RST0..=RST7).contains(code));
+    expected == 0 || memchr::memchr_iter(0xFF, data).filter(is_restart).count() >= expected
+}
+
+fn cut_padding_in_front(frame: &mut Vec<u8>) -> Result<(), NormalizeError> {
+    let padding = frame.windows(2).take(MAX_PADDING_IN_FRONT).position(|w| w == [0xFF, SOI]);
+    let padding = padding.ok_or(HeaderError::NotAJpeg)?;
+    frame.drain(..padding);
+    Ok(())
+}
+
+/// The typical Huffman tables of ITU-T T.81, Annex K.3, as one DHT segment.
+pub(super) fn standard_huffman_tables() -> Vec<u8> {
+    let tables: [(u8, &[u8; 16], &[u8]); 4] = [
+        (0x00, &DC_LUMA_COUNTS, &DC_VALUES),
+        (0x10, &AC_LUMA_COUNTS, &AC_LUMA_VALUES),
+        (0x01, &DC_CHROMA_COUNTS, &DC_VALUES),
+        (0x11, &AC_CHROMA_COUNTS, &AC_CHROMA_VALUES),
+    ];
+    let len: usize = 2 + tables.iter().map(|(_, _, values)| 17 + values.len()).sum::<usize>();
+    let mut segment = vec![0xFF, DHT];
+    segment.extend((len as u16).to_be_bytes());
+    for (class_and_id, counts, values) in tables {
+        segment.push(class_and_id);
+        segment.extend(counts);
+        segment.extend(values);
+    }
+    segment
+}
+
+/// This many zeros at the end of a frame's data are most likely padding.
+const PADDING: [u8; 16] = [0; 16];
+
+/// Beginnings of JPEGs skipped at most to find a complete one. Each moves the following bytes.
+const MAX_STARTS: usize = 16;
+
+/// In bytes. With more padding than this, the data is not a camera's JPEG.
+const MAX_PADDING_IN_FRONT: usize = 1024;
+
+/// Codes of each length from 1 to 16 bits: Table K.3.
+const DC_LUMA_COUNTS: [u8; 16] = [0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0];
+/// Table K.4.
+const DC_CHROMA_COUNTS: [u8; 16] = [0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0];
+/// The values of both.
+const DC_VALUES: [u8; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+/// Table K.5.
+const AC_LUMA_COUNTS: [u8; 16] = [0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 0x7D];
+/// Table K.6.
+const AC_CHROMA_COUNTS: [u8; 16] = [0, 2, 1, 2, 4, 4, 3, 4, 7, 5, 4, 4, 0, 1, 2, 0x77];
+/// The values of Table K.5: zero run and size, by code.
+const AC_LUMA_VALUES: [u8; 162] = [
+    0x01, 0x02, 0x03, 0x00, 0x04, 0x11, 0x05, 0x12, 0x21, 0x31, 0x41, 0x06, 0x13, 0x51, 0x61, 0x07,
+    0x22, 0x71, 0x14, 0x32, 0x81, 0x91, 0xA1, 0x08, 0x23, 0x42, 0xB1, 0xC1, 0x15, 0x52, 0xD1, 0xF0,
+    0x24, 0x33, 0x62, 0x72, 0x82, 0x09, 0x0A, 0x16, 0x17, 0x18, 0x19, 0x1A, 0x25, 0x26, 0x27, 0x28,
+    0x29, 0x2A, 0x34, 0x35, 0x36, 0x37, 0x38, 0x39, 0x3A, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48, 0x49,
+    0x4A, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59, 0x5A, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69,
+    0x6A, 0x73, 0x74, 0x75, 0x76, 0x77, 0x78, 0x79, 0x7A, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89,
+    0x8A, 0x92, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99, 0x9A, 0xA2, 0xA3, 0xA4, 0xA5, 0xA6, 0xA7,
+    0xA8, 0xA9, 0xAA, 0xB2, 0xB3, 0xB4, 0xB5, 0xB6, 0xB7, 0xB8, 0xB9, 0xBA, 0xC2, 0xC3, 0xC4, 0xC5,
+    0xC6, 0xC7, 0xC8, 0xC9, 0xCA, 0xD2, 0xD3, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8, 0xD9, 0xDA, 0xE1, 0xE2,
+    0xE3, 0xE4, 0xE5, 0xE6, 0xE7, 0xE8, 0xE9, 0xEA, 0xF1, 0xF2, 0xF3, 0xF4, 0xF5, 0xF6, 0xF7, 0xF8,
+    0xF9, 0xFA,
+];
+/// The values of Table K.6.
+const AC_CHROMA_VALUES: [u8; 162] = [
+    0x00, 0x01, 0x02, 0x03, 0x11, 0x04, 0x05, 0x21, 0x31, 0x06, 0x12, 0x41, 0x51, 0x07, 0x61, 0x71,
+    0x13, 0x22, 0x32, 0x81, 0x08, 0x14, 0x42, 0x91, 0xA1, 0xB1, 0xC1, 0x09, 0x23, 0x33, 0x52, 0xF0,
+    0x15, 0x62, 0x72, 0xD1, 0x0A, 0x16, 0x24, 0x34, 0xE1, 0x25, 0xF1, 0x17, 0x18, 0x19, 0x1A, 0x26,
+    0x27, 0x28, 0x29, 0x2A, 0x35, 0x36, 0x37, 0x38, 0x39, 0x3A, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48,
+    0x49, 0x4A, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59, 0x5A, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68,
+    0x69, 0x6A, 0x73, 0x74, 0x75, 0x76, 0x77, 0x78, 0x79, 0x7A, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87,
+    0x88, 0x89, 0x8A, 0x92, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99, 0x9A, 0xA2, 0xA3, 0xA4, 0xA5,
+    0xA6, 0xA7, 0xA8, 0xA9, 0xAA, 0xB2, 0xB3, 0xB4, 0xB5, 0xB6, 0xB7, 0xB8, 0xB9, 0xBA, 0xC2, 0xC3,
+    0xC4, 0xC5, 0xC6, 0xC7, 0xC8, 0xC9, 0xCA, 0xD2, 0xD3, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8, 0xD9, 0xDA,
+    0xE2, 0xE3, 0xE4, 0xE5, 0xE6, 0xE7, 0xE8, 0xE9, 0xEA, 0xF2, 0xF3, 0xF4, 0xF5, 0xF6, 0xF7, 0xF8,
+    0xF9, 0xFA,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::video::{
+        image::{Image, PixelFormat},
+        jpeg::{
+            Decoder, Encoder, Strips, Want,
+            marker::segment_at,
+            tests::{texture, textured},
+        },
+    };
+    use proptest::prelude::*;
+
+    fn decodes(frame: &[u8]) -> Image {
+        let mut image = Image::empty();
+        Decoder::new().decode(frame, Want::Planar, &mut image).expect("decodes");
+        image
+    }
+
+    fn without_huffman_tables(frame: &[u8]) -> Vec<u8> {
+        let mut bare = frame.to_vec();
+        let mut at = 2;
+        while at < Header::parse(frame).expect("ours").scan_marker && at < bare.len() {
+            let segment = segment_at(&bare, at).expect("a segment");
+            match segment.marker {
+                DHT => drop(bare.drain(segment.start..segment.payload.end)),
+                crate::video::jpeg::marker::SOS => break,
+                _ => at = segment.payload.end,
+            }
+        }
+        bare
+    }
+
+    #[test]
+    fn a_whole_frame_stays_as_it_is() {
+        for format in [PixelFormat::Yuv420, PixelFormat::Gray] {
+            let good = textured(64, 48, format);
+            let mut frame = good.clone();
+            normalize(&mut frame).expect("whole");
+            assert_eq!(frame, good);
+        }
+    }
+
+    #[test]
+    fn padding_on_both_sides_is_cut() {
+        let good = textured(64, 48, PixelFormat::Yuv422);
+        let mut frame = [&[0, 0, 0xFF, 0xFF][..], &good, &[0; 100], &good].concat();
+        normalize(&mut frame).expect("padded");
+        assert_eq!(frame, good);
+    }
+
+    #[test]
+    fn a_missing_end_is_appended() {
+        let good = textured(64, 48, PixelFormat::Yuv420);
+        for tail in [&[][..], &[0xFF], &[0; 33]] {
+            let mut frame = [&good[..good.len() - 2], tail].concat();
+            normalize(&mut frame).expect("no end");
+            assert_eq!(frame, good);
+        }
+    }
+
+    #[test]
+    fn a_truncated_frame_is_refused_however_it_ends() {
+        for format in [PixelFormat::Yuv420, PixelFormat::Gray] {
+            let good = textured(64, 48, format);
+            let data = Header::parse(&good).expect("ours").scan_data;
+            for cut in [data + 60, good.len() / 2, good.len() - 40] {
+                for tail in [&[][..], &[0xFF], &[0; 3], &[0; 9000]] {
+                    let mut frame = [&good[..cut], tail].concat();
+                    assert_eq!(normalize(&mut frame), Err(ScanError::Truncated.into()), "{cut}");
+                }
+                let mut padded = [&good[..cut], &[0; 40], &[0xFF, EOI]].concat();
+                assert_eq!(normalize(&mut padded), Err(ScanError::Truncated.into()), "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_with_too_few_restart_markers_is_truncated_also_with_an_end_marker() {
+        let (mut good, image) = (Vec::new(), texture(64, 64, PixelFormat::Yuv422));
+        Encoder::new(80, Strips::Count(8)).encode(&image, &mut good).expect("encodes");
+        normalize(&mut good.clone()).expect("whole");
+        let at = good.windows(2).position(|pair| pair == [0xFF, RST0 + 5]).expect("has eight");
+        let mut cut = [&good[..at - 3], &[0xFF, EOI]].concat();
+        assert_eq!(normalize(&mut cut), Err(ScanError::Truncated.into()));
+    }
+
+    #[test]
+    fn padding_before_the_end_marker_is_cut() {
+        let good = textured(64, 48, PixelFormat::Yuv420);
+        let mut frame = [&good[..good.len() - 2], &[0; 500], &[0xFF, EOI]].concat();
+        normalize(&mut frame).expect("padded");
+        assert_eq!(frame, good);
+    }
+
+    #[test]
+    fn what_stands_in_front_of_a_frame_is_skipped() {
+        let good = textured(64, 48, PixelFormat::Yuv420);
+        let half = &good[..good.len() / 2];
+        let (start, empty) = (&[0xFF, SOI][..], &[0xFF, SOI, 0xFF, EOI][..]);
+        let text = &b"\r\n--boundary\r\nContent-Type: image/jpeg\r\n\r\n"[..];
+        for front in [start, &start.repeat(5), empty, &empty.repeat(3), &good[..40], half, text] {
+            let mut frame = [front, &good].concat();
+            assert_eq!(normalize(&mut frame), Ok(()), "{} bytes in front", front.len());
+            assert_eq!(frame, good);
+        }
+    }
+
+    #[test]
+    fn of_two_frames_without_an_end_marker_between_the_first_is_taken_if_it_is_whole() {
+        let [first, second] =
+            [PixelFormat::Yuv420, PixelFormat::Gray].map(|format| textured(64, 48, format));
+        let mut frame = [&first[..first.len() - 2], &second].concat();
+        normalize(&mut frame).expect("two frames");
+        assert_eq!(frame, first);
+    }
+
+    #[test]
+    fn what_decoders_warn_of_and_does_not_matter_is_corrected() {
+        let good = textured(64, 48, PixelFormat::Yuv420);
+        let mut frame = good.clone();
+        let version = frame.windows(5).position(|w| w == b"JFIF\0").expect("has one") + 5;
+        frame[version] = 2;
+        normalize(&mut frame).expect("an odd version");
+        assert_eq!(frame, good);
+    }
+
+    #[test]
+    fn padding_does_not_reach_into_the_header() {
+        let good = textured(64, 48, PixelFormat::Gray);
+        let scan_data = Header::parse(&good).expect("ours").scan_data;
+        let mut frame = [&good[..scan_data], &[0; 100]].concat();
+        frame[scan_data - 2] = 0;
+        assert_eq!(normalize(&mut frame), Err(ScanError::Truncated.into()));
+    }
+
+    #[test]
+    fn what_stands_behind_the_end_does_not_make_a_frame_long_enough() {
+        let good = textured(64, 48, PixelFormat::Gray);
+        let scan_data = Header::parse(&good).expect("ours").scan_data;
+        let mut frame = [&good[..scan_data], &[0xFF, EOI], &[7; 100]].concat();
+        assert_eq!(normalize(&mut frame), Err(HeaderError::TooShort(64, 48).into()));
+    }
+
+    #[test]
+    fn missing_huffman_tables_are_the_standard_ones() {
+        for format in [PixelFormat::Yuv420, PixelFormat::Yuv422, PixelFormat::Gray] {
+            let good = textured(64, 48, format);
+            let mut frame = without_huffman_tables(&good);
+            assert!(frame.len() < good.len());
+            normalize(&mut frame).expect("no tables");
+            assert_eq!(decodes(&frame), decodes(&good));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_mended_is_said() {
+        let error = |bytes: &[u8]| normalize(&mut bytes.to_vec()).expect_err("not a frame");
+        assert_eq!(error(&[]), NormalizeError::Header(HeaderError::NotAJpeg));
+        assert_eq!(error(&[0xFF, SOI]), NormalizeError::Header(HeaderError::Truncated));
+        assert_eq!(error(&vec![7; MAX_JPEG_LEN + 1]), NormalizeError::TooLong(MAX_JPEG_LEN + 1));
+        let good = textured(64, 48, PixelFormat::Yuv420);
+        let torn = [&good[..good.len() / 2], &[0xFF, DHT, 0, 2, 0xFF, EOI]].concat();
+        assert!(matches!(error(&torn), NormalizeError::Torn(_)));
+        assert_eq!(error(&[0xFF, SOI, 0xFF, EOI].repeat(3)), HeaderError::NoScan.into());
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_damage_never_panics_and_mending_twice_changes_nothing(
+            cut in 0_usize..4000,
+            changes in proptest::collection::vec((0_usize..4000, any::<u8>()), 0..8),
+        ) {
+            let mut frame = textured(64, 48, PixelFormat::Yuv420);
+            for (at, value) in changes {
+                let at = at % frame.len();
+                frame[at] = value;
+            }
+            frame.truncate(cut);
+            if normalize(&mut frame).is_ok() {
+                let once = frame.clone();
+                prop_assert!(normalize(&mut frame).is_ok());
+                prop_assert_eq!(frame, once);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = normalize(&mut bytes);
+        }
+    }
+}

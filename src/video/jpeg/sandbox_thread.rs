@@ -1,0 +1,102 @@
+//! A decoding thread for which the caller waits.
+
+use std::{
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use log::warn;
+use rayon_core::{ThreadPool, ThreadPoolBuilder};
+
+use super::sandbox::confine_this_thread;
+use crate::clock;
+
+/// A [confined](super::sandbox) thread, started when first needed.
+#[derive(Default)]
+pub(super) struct Cage {
+    /// `None`: it could not be started, or is not wanted.
+    thread: OnceLock<Option<ThreadPool>>,
+    /// Processor time that it has used, in nanoseconds.
+    cpu: AtomicU64,
+}
+
+impl Cage {
+    /// Without a thread: the work runs on the calling thread.
+    pub(super) fn open() -> Self {
+        Self { thread: OnceLock::from(None), cpu: AtomicU64::new(0) }
+    }
+
+    /// Runs `work` on the thread and waits for it. A panic is propagated.
+    pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let Some(thread) = self.thread.get_or_init(start) else { return work() };
+        thread.install(|| {
+            let before = clock::thread_cpu();
+            let result = work();
+            let used = clock::thread_cpu().saturating_sub(before);
+            self.cpu.fetch_add(used.as_nanos() as u64, Ordering::Relaxed);
+            result
+        })
+    }
+
+    /// Processor time that the thread has used so far.
+    pub(super) fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.cpu.load(Ordering::Relaxed))
+    }
+}
+
+fn start() -> Option<ThreadPool> {
+    let thread = ThreadPoolBuilder::new()
+        .num_threads(1)
+        .thread_name(|_| "decode".into())
+        .start_handler(|_| {
+            confine_this_thread();
+        })
+        .build();
+    thread.inspect_err(|error| warn!("no thread to decode apart: {error}")).ok()
+}
+
+impl fmt::Debug for Cage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cage").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn work_is_done_on_the_same_other_thread_and_its_time_is_counted() {
+        let cage = Cage::default();
+        let mut threads = Vec::new();
+        for _ in 0..3 {
+            cage.run(|| threads.push(thread::current().id()));
+        }
+        assert!(threads.iter().all(|id| *id == threads[0] && *id != thread::current().id()));
+        assert!(cage.cpu() > Duration::ZERO);
+    }
+
+    #[test]
+    fn a_panic_comes_back_and_the_thread_goes_on() {
+        let cage = Cage::default();
+        let run = std::panic::AssertUnwindSafe(|| cage.run(|| panic!("ours")));
+        assert!(std::panic::catch_unwind(run).is_err());
+        assert_eq!(cage.run(|| 7), 7);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_is_done_there_reaches_no_file() {
+        let could = Cage::default().run(|| std::fs::File::open("/dev/null").is_ok());
+        assert_eq!(
+            could,
+            crate::video::jpeg::confinement() == crate::video::jpeg::Confinement::default()
+        );
+    }
+}
