@@ -27,9 +27,9 @@ use crate::{
         wire::control::StreamParams,
     },
     stream::{
-        adaptation::{Announcement, Fitting, JpegPlan},
+        adaptation::{Adaptation, JpegPlan, ParamsAnnouncer},
         counters::{CaptureCounters, Progress},
-        encode_times::{Encoding, Ledger},
+        encode_times::{EncodeTimes, Encoding},
         quality::EncodingPlan,
     },
     video::{
@@ -57,7 +57,7 @@ pub(crate) struct CaptureConfig {
     pub(crate) inlet: FrameInlet,
     pub(crate) clock: MediaClock,
     /// Records each frame's encode times, for a receiver in this process.
-    pub(crate) ledger: Option<Ledger>,
+    pub(crate) encode_times: Option<EncodeTimes>,
     /// Takes our own frames for the self view.
     pub(crate) self_view: Option<Latest<FrameBytes>>,
     /// Set when grabbing may begin, so that a file does not play before anyone receives it.
@@ -198,11 +198,11 @@ struct EncoderThread {
 }
 
 /// The encoder thread's state.
-struct Workshop {
+struct EncoderState {
     encoder: Encoder,
     shrinker: Shrinker,
-    fitting: Fitting,
-    announcement: Announcement,
+    adaptation: Adaptation,
+    announcer: ParamsAnnouncer,
     /// Decodes the source's JPEGs into `decoded`, if they are too large for the path.
     decoder: Decoder,
     decoded: Image,
@@ -218,30 +218,30 @@ enum Made {
 impl EncoderThread {
     fn run(self) {
         let EncodingArgs { quality, strips, gray, .. } = self.config.encoding;
-        let mut workshop = Workshop {
+        let mut state = EncoderState {
             encoder: Encoder::new(quality.highest(), strips),
             shrinker: Shrinker::new(),
-            fitting: Fitting::new(quality, &self.stream),
-            announcement: Announcement::new(self.stream),
+            adaptation: Adaptation::new(quality, &self.stream),
+            announcer: ParamsAnnouncer::new(self.stream),
             decoder: Decoder::new(),
             decoded: Image::empty(),
         };
-        workshop.encoder.set_gray(gray);
+        state.encoder.set_gray(gray);
         loop {
             match self.pictures.take(Duration::from_secs(1)) {
-                Taken::Value(picture) => self.hand_over(&mut workshop, picture),
+                Taken::Value(picture) => self.hand_over(&mut state, picture),
                 Taken::TimedOut | Taken::Nudged => {}
                 Taken::Closed => break,
             }
         }
-        self.progress.add_cpu(workshop.encoder.helpers_cpu() + workshop.decoder.helpers_cpu());
+        self.progress.add_cpu(state.encoder.helpers_cpu() + state.decoder.helpers_cpu());
     }
 
-    fn hand_over(&self, workshop: &mut Workshop, Captured { picture, captured, .. }: Captured) {
+    fn hand_over(&self, state: &mut EncoderState, Captured { picture, captured, .. }: Captured) {
         let began = clock::now();
         let made = match picture {
-            Picture::Jpeg(jpeg) => self.fit_jpeg(workshop, jpeg, captured),
-            Picture::Image(image) => self.fit(workshop, &image, captured),
+            Picture::Jpeg(jpeg) => self.fit_jpeg(state, jpeg, captured),
+            Picture::Image(image) => self.fit(state, &image, captured),
         };
         let data = match made {
             Ok(Made::Frame(data)) => data,
@@ -254,9 +254,9 @@ impl EncoderThread {
         let len = data.view().bytes().len();
         self.progress.encoded.fetch_add(1, Ordering::Relaxed);
         self.progress.jpeg_bytes.fetch_add(len as u64, Ordering::Relaxed);
-        if let Some(ledger) = &self.config.ledger {
+        if let Some(encode_times) = &self.config.encode_times {
             let captured = self.config.clock.media_time(captured);
-            ledger.enter(captured, Encoding { began, ended: clock::now() });
+            encode_times.enter(captured, Encoding { began, ended: clock::now() });
         }
         if let Some(self_view) = &self.config.self_view {
             self_view.put(data);
@@ -266,27 +266,27 @@ impl EncoderThread {
     /// Sends the source's JPEG as it is, or smaller to fit the path's bitrate, or skips it.
     fn fit_jpeg(
         &self,
-        workshop: &mut Workshop,
+        state: &mut EncoderState,
         jpeg: Vec<u8>,
         captured: Instant,
     ) -> Result<Made, String> {
         let bitrates = self.config.inlet.picture_bitrates();
-        match workshop.fitting.plan_jpeg(captured, jpeg.len(), bitrates) {
+        match state.adaptation.plan_jpeg(captured, jpeg.len(), bitrates) {
             JpegPlan::Pass if jpeg.len() > MAX_FRAME_LEN => Err(self.too_large()),
             JpegPlan::Pass => {
-                self.note_stream(workshop, None, self.stream, captured);
+                self.note_stream(state, None, self.stream, captured);
                 let data = FrameBytes::from(jpeg);
                 self.push(&data, captured);
                 Ok(Made::Frame(data))
             }
             JpegPlan::Skip => Ok(Made::Thinned),
             JpegPlan::Reencode(plan) => {
-                let mut image = std::mem::replace(&mut workshop.decoded, Image::empty());
-                let result = match workshop.decoder.decode(&jpeg, Want::Planar, &mut image) {
-                    Ok(()) => self.encode_by(workshop, plan, &image, captured),
+                let mut image = std::mem::replace(&mut state.decoded, Image::empty());
+                let result = match state.decoder.decode(&jpeg, Want::Planar, &mut image) {
+                    Ok(()) => self.encode_by(state, plan, &image, captured),
                     Err(error) => Err(format!("a picture could not be decoded: {error}")),
                 };
-                workshop.decoded = image;
+                state.decoded = image;
                 result
             }
         }
@@ -295,48 +295,48 @@ impl EncoderThread {
     /// Encodes a picture to fit the path's bitrate, or skips it.
     fn fit(
         &self,
-        workshop: &mut Workshop,
+        state: &mut EncoderState,
         image: &Image,
         captured: Instant,
     ) -> Result<Made, String> {
-        match workshop.fitting.plan(captured, self.config.inlet.picture_bitrates()) {
-            Some(plan) => self.encode_by(workshop, plan, image, captured),
+        match state.adaptation.plan(captured, self.config.inlet.picture_bitrates()) {
+            Some(plan) => self.encode_by(state, plan, image, captured),
             None => Ok(Made::Thinned),
         }
     }
 
     fn encode_by(
         &self,
-        workshop: &mut Workshop,
+        state: &mut EncoderState,
         plan: EncodingPlan,
         image: &Image,
         captured: Instant,
     ) -> Result<Made, String> {
-        let Workshop { encoder, shrinker, fitting, .. } = workshop;
+        let EncoderState { encoder, shrinker, adaptation, .. } = state;
         let image = shrinker.divide(image, plan.size_divisor);
         encoder.set_quality(plan.quality);
         let data = self.encode(encoder, image, captured)?;
-        fitting.record(plan, data.view().bytes().len());
+        adaptation.record(plan, data.view().bytes().len());
         let stream = StreamParams {
             width: image.width as u16,
             height: image.height as u16,
             millifps: self.stream.millifps / plan.frame_divisor,
             quality: Some(plan.quality),
         };
-        self.note_stream(workshop, Some(plan), stream, captured);
+        self.note_stream(state, Some(plan), stream, captured);
         Ok(Made::Frame(data))
     }
 
     /// Publishes the plan and the parameters of the frame made last.
     fn note_stream(
         &self,
-        workshop: &mut Workshop,
+        state: &mut EncoderState,
         plan: Option<EncodingPlan>,
         stream: StreamParams,
         captured: Instant,
     ) {
         self.progress.note_plan(plan);
-        if let Some(stream) = workshop.announcement.note(captured, stream) {
+        if let Some(stream) = state.announcer.note(captured, stream) {
             self.changed.put(stream);
         }
     }

@@ -32,7 +32,7 @@ pub fn main(cli: Cli) -> ExitCode {
     match run_verb(cli.verb, &messages) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            messages.fail(&with_remedy(format!("{error:#}")));
+            messages.error(&with_remedy(format!("{error:#}")));
             let is_usage = error.is::<network::Usage>();
             if is_usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
         }

@@ -10,7 +10,7 @@ use crate::{
 
 /// Decides how to encode each picture, from the path's bitrate.
 #[derive(Debug)]
-pub(crate) struct Fitting {
+pub(crate) struct Adaptation {
     rule: Rule,
     pace: Pace,
     /// Pictures skipped since the last one encoded.
@@ -49,12 +49,12 @@ struct Pace {
 
 /// The stream parameters announced to the peer, and when to announce new ones.
 #[derive(Debug)]
-pub(crate) struct Announcement {
+pub(crate) struct ParamsAnnouncer {
     told: StreamParams,
     untrue_since: Option<Instant>,
 }
 
-impl Fitting {
+impl Adaptation {
     /// For a source with the parameters `stream`. If it delivers JPEGs, their quality is not
     /// known.
     pub(crate) fn new(quality: Quality, stream: &StreamParams) -> Self {
@@ -163,7 +163,7 @@ impl Pace {
     }
 }
 
-impl Announcement {
+impl ParamsAnnouncer {
     /// The peer already knows `told`.
     pub(crate) fn new(told: StreamParams) -> Self {
         Self { told, untrue_since: None }
@@ -251,21 +251,25 @@ mod tests {
 
     /// Feeds `count` pictures of 117 kB at quality 80, proportional to the quality and to the area.
     /// Returns the last plan, the number of frames made and their bytes.
-    fn feed(fitting: &mut Fitting, path: Option<u64>, count: u32) -> (EncodingPlan, u32, f64) {
-        feed_within(fitting, PictureBitrates { path, ..PictureBitrates::default() }, count)
+    fn feed(
+        adaptation: &mut Adaptation,
+        path: Option<u64>,
+        count: u32,
+    ) -> (EncodingPlan, u32, f64) {
+        feed_within(adaptation, PictureBitrates { path, ..PictureBitrates::default() }, count)
     }
 
     fn feed_within(
-        fitting: &mut Fitting,
+        adaptation: &mut Adaptation,
         bitrates: PictureBitrates,
         count: u32,
     ) -> (EncodingPlan, u32, f64) {
         let began = clock::now();
         let (mut last, mut made, mut bytes) = (None, 0, 0.0);
         for i in 0..count {
-            let Some(plan) = fitting.plan(began + INTERVAL * i, bitrates) else { continue };
+            let Some(plan) = adaptation.plan(began + INTERVAL * i, bitrates) else { continue };
             let len = 117e3 * f64::from(plan.quality) / 80.0 / f64::from(plan.size_divisor).powi(2);
-            fitting.record(plan, len as usize);
+            adaptation.record(plan, len as usize);
             (last, made, bytes) = (Some(plan), made + 1, bytes + len);
         }
         (last.expect("the first picture is never left out"), made, bytes)
@@ -273,20 +277,20 @@ mod tests {
 
     #[test]
     fn a_fixed_quality_stays_whatever_the_path_bears() {
-        let mut fitting = Fitting::new(Quality::Fixed(60), &STREAM);
-        let (plan, made, _) = feed(&mut fitting, Some(1000), 90);
+        let mut adaptation = Adaptation::new(Quality::Fixed(60), &STREAM);
+        let (plan, made, _) = feed(&mut adaptation, Some(1000), 90);
         assert_eq!(plan, EncodingPlan { quality: 60, frame_divisor: 1, size_divisor: 1 });
         assert_eq!(made, 90);
         let now = clock::now();
         let narrow = PictureBitrates { path: Some(1000), ..PictureBitrates::default() };
-        assert!((0..90).all(|_| fitting.plan_jpeg(now, 1 << 20, narrow) == JpegPlan::Pass));
+        assert!((0..90).all(|_| adaptation.plan_jpeg(now, 1 << 20, narrow) == JpegPlan::Pass));
     }
 
     #[test]
     fn a_fixed_quality_leaves_pictures_out_once_the_path_is_overrun() {
         let overrun = PictureBitrates { bound: Some(7_000_000), ..PictureBitrates::default() };
-        let mut fitting = Fitting::new(Quality::Fixed(80), &STREAM);
-        let (plan, made, _) = feed_within(&mut fitting, overrun, 300);
+        let mut adaptation = Adaptation::new(Quality::Fixed(80), &STREAM);
+        let (plan, made, _) = feed_within(&mut adaptation, overrun, 300);
         assert_eq!(plan, EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 });
         assert!((74..=77).contains(&made), "{made}");
     }
@@ -294,13 +298,13 @@ mod tests {
     #[test]
     fn a_limit_holds_for_a_fixed_quality_too_and_leaves_out_evenly() {
         let bitrates = PictureBitrates { limit: Some(7_000_000), ..PictureBitrates::default() };
-        let mut fitting = Fitting::new(Quality::Fixed(80), &STREAM);
-        let (plan, made, bytes) = feed_within(&mut fitting, bitrates, 300);
+        let mut adaptation = Adaptation::new(Quality::Fixed(80), &STREAM);
+        let (plan, made, bytes) = feed_within(&mut adaptation, bitrates, 300);
         assert_eq!(plan, EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 });
         assert!((74..=77).contains(&made) && bytes * 8.0 / 10.0 < 7_200_000.0, "{made}: {bytes}");
-        let mut fitting = Fitting::new(Quality::Fixed(80), &STREAM);
+        let mut adaptation = Adaptation::new(Quality::Fixed(80), &STREAM);
         let began = clock::now();
-        let mut plan = |i| fitting.plan_jpeg(began + INTERVAL * i, 117_000, bitrates);
+        let mut plan = |i| adaptation.plan_jpeg(began + INTERVAL * i, 117_000, bitrates);
         let passed = (0..300).filter(|&i| plan(i) == JpegPlan::Pass).count();
         assert!((74..=77).contains(&passed), "{passed}");
     }
@@ -308,19 +312,19 @@ mod tests {
     #[test]
     fn without_a_bitrate_auto_is_the_highest_quality_and_becomes_it_again() {
         let best = EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 };
-        let mut fitting = Fitting::new(Quality::Auto, &STREAM);
-        assert_eq!(feed(&mut fitting, None, 90).0, best);
-        let (narrow, made, _) = feed(&mut fitting, Some(250_000), 300);
+        let mut adaptation = Adaptation::new(Quality::Auto, &STREAM);
+        assert_eq!(feed(&mut adaptation, None, 90).0, best);
+        let (narrow, made, _) = feed(&mut adaptation, Some(250_000), 300);
         assert!(narrow.quality < 80 && made < 300, "{narrow:?}");
-        assert_eq!(feed(&mut fitting, None, 90).0, best);
+        assert_eq!(feed(&mut adaptation, None, 90).0, best);
     }
 
     #[test]
     fn auto_keeps_to_what_the_path_bears_and_leaves_out_evenly() {
         for (bps, divisor) in [(20_000_000, 1), (8_000_000, 1), (600_000, 2), (250_000, 4)] {
-            let mut fitting = Fitting::new(Quality::Auto, &STREAM);
-            feed(&mut fitting, Some(bps), 300);
-            let (plan, made, bytes) = feed(&mut fitting, Some(bps), 300);
+            let mut adaptation = Adaptation::new(Quality::Auto, &STREAM);
+            feed(&mut adaptation, Some(bps), 300);
+            let (plan, made, bytes) = feed(&mut adaptation, Some(bps), 300);
             assert_eq!((plan.frame_divisor, made), (divisor, 300 / divisor), "{plan:?} at {bps}");
             assert!(bytes * 8.0 / 10.0 <= bps as f64 * 1.03, "{plan:?} makes {bytes} at {bps}");
             assert!(plan.quality >= LOWEST_AUTO_QUALITY);
@@ -329,14 +333,14 @@ mod tests {
 
     #[test]
     fn the_rate_is_that_of_the_pictures_and_not_what_was_said() {
-        let mut fitting = Fitting::new(Quality::Auto, &STREAM);
+        let mut adaptation = Adaptation::new(Quality::Auto, &STREAM);
         let began = clock::now();
-        (0..300).for_each(|i| fitting.pace.note(began + 4 * INTERVAL * i));
-        assert!(fitting.pace.millifps().abs_diff(7_500) < 20, "{}", fitting.pace.millifps());
-        fitting.pace.note(began + Duration::from_secs(9999));
-        assert!(fitting.pace.millifps() > 7_200, "a pause is one interval of many");
-        (0..300).for_each(|_| fitting.pace.note(began));
-        assert!(fitting.pace.millifps() < 10_000_001, "clocks may stand still");
+        (0..300).for_each(|i| adaptation.pace.note(began + 4 * INTERVAL * i));
+        assert!(adaptation.pace.millifps().abs_diff(7_500) < 20, "{}", adaptation.pace.millifps());
+        adaptation.pace.note(began + Duration::from_secs(9999));
+        assert!(adaptation.pace.millifps() > 7_200, "a pause is one interval of many");
+        (0..300).for_each(|_| adaptation.pace.note(began));
+        assert!(adaptation.pace.millifps() < 10_000_001, "clocks may stand still");
     }
 
     #[test]
@@ -353,20 +357,20 @@ mod tests {
     /// Feeds `count` JPEGs of 117 kB, those of [`feed`]. Returns how many were passed and encoded
     /// again, the last plan and the bytes sent.
     fn feed_jpegs(
-        fitting: &mut Fitting,
+        adaptation: &mut Adaptation,
         bitrates: PictureBitrates,
         count: u32,
     ) -> (u32, u32, Option<EncodingPlan>, f64) {
         let began = clock::now();
         let (mut passed, mut encoded, mut last, mut bytes) = (0, 0, None, 0.0);
         for i in 0..count {
-            match fitting.plan_jpeg(began + INTERVAL * i, 117_000, bitrates) {
+            match adaptation.plan_jpeg(began + INTERVAL * i, 117_000, bitrates) {
                 JpegPlan::Pass => (passed, bytes) = (passed + 1, bytes + 117e3),
                 JpegPlan::Skip => {}
                 JpegPlan::Reencode(plan) => {
                     let (quality, divisor) = (f64::from(plan.quality), plan.size_divisor);
                     let len = 117e3 * quality / 80.0 / f64::from(divisor).powi(2);
-                    fitting.record(plan, len as usize);
+                    adaptation.record(plan, len as usize);
                     (encoded, last, bytes) = (encoded + 1, Some(plan), bytes + len);
                 }
             }
@@ -376,11 +380,11 @@ mod tests {
 
     #[test]
     fn jpegs_are_skipped_while_the_capacity_is_unknown() {
-        let mut fitting = Fitting::new(Quality::Auto, &CAMERA);
-        let unlimited = feed_jpegs(&mut fitting, PictureBitrates::default(), 300);
+        let mut adaptation = Adaptation::new(Quality::Auto, &CAMERA);
+        let unlimited = feed_jpegs(&mut adaptation, PictureBitrates::default(), 300);
         assert_eq!((unlimited.0, unlimited.1), (300, 0));
         let rising = PictureBitrates { path: Some(14_000_000), ..PictureBitrates::default() };
-        let (passed, encoded, ..) = feed_jpegs(&mut fitting, rising, 300);
+        let (passed, encoded, ..) = feed_jpegs(&mut adaptation, rising, 300);
         assert!((145..155).contains(&passed) && encoded == 0, "{passed}, {encoded}");
     }
 
@@ -392,9 +396,9 @@ mod tests {
                 PictureBitrates { path, bound: path, limit: None },
                 PictureBitrates { path, bound: None, limit: path },
             ] {
-                let mut fitting = Fitting::new(Quality::Auto, &CAMERA);
-                feed_jpegs(&mut fitting, bitrates, 300);
-                let (passed, encoded, last, bytes) = feed_jpegs(&mut fitting, bitrates, 300);
+                let mut adaptation = Adaptation::new(Quality::Auto, &CAMERA);
+                feed_jpegs(&mut adaptation, bitrates, 300);
+                let (passed, encoded, last, bytes) = feed_jpegs(&mut adaptation, bitrates, 300);
                 assert_eq!((passed, encoded), (0, 300 / divisor), "{last:?} at {bps}");
                 assert!(bytes * 8.0 / 10.0 <= bps as f64 * 1.03, "{last:?}: {bytes} at {bps}");
             }
@@ -404,20 +408,20 @@ mod tests {
     #[test]
     fn jpegs_are_passed_through_again_when_the_path_carries_them() {
         let bound = |bps| PictureBitrates { path: bps, bound: bps, limit: None };
-        let mut fitting = Fitting::new(Quality::Auto, &CAMERA);
-        feed_jpegs(&mut fitting, bound(Some(8_000_000)), 300);
+        let mut adaptation = Adaptation::new(Quality::Auto, &CAMERA);
+        feed_jpegs(&mut adaptation, bound(Some(8_000_000)), 300);
         // They take 28 Mbit/s: what is encoded again must reach that for the bound to rise so far.
-        let (passed, _, last, bytes) = feed_jpegs(&mut fitting, bound(Some(32_000_000)), 300);
+        let (passed, _, last, bytes) = feed_jpegs(&mut adaptation, bound(Some(32_000_000)), 300);
         assert!(passed == 0 && bytes * 8.0 / 10.0 > 25e6, "{last:?}: {bytes}");
-        assert_eq!(feed_jpegs(&mut fitting, bound(Some(40_000_000)), 300).0, 300);
-        assert_eq!(feed_jpegs(&mut fitting, bound(Some(30_000_000)), 300).0, 300);
+        assert_eq!(feed_jpegs(&mut adaptation, bound(Some(40_000_000)), 300).0, 300);
+        assert_eq!(feed_jpegs(&mut adaptation, bound(Some(30_000_000)), 300).0, 300);
     }
 
     #[test]
     fn a_fixed_quality_encodes_no_jpeg_again() {
         let overrun = PictureBitrates { bound: Some(500_000), ..PictureBitrates::default() };
-        let mut fitting = Fitting::new(Quality::Fixed(80), &CAMERA);
-        let (passed, encoded, ..) = feed_jpegs(&mut fitting, overrun, 300);
+        let mut adaptation = Adaptation::new(Quality::Fixed(80), &CAMERA);
+        let (passed, encoded, ..) = feed_jpegs(&mut adaptation, overrun, 300);
         assert!((4..=7).contains(&passed) && encoded == 0, "{passed}, {encoded}");
     }
 
@@ -425,19 +429,19 @@ mod tests {
     fn the_peer_is_told_of_what_lasts_and_not_of_every_dip() {
         let ms = Duration::from_millis;
         let now = clock::now();
-        let mut announcement = Announcement::new(STREAM);
+        let mut announcer = ParamsAnnouncer::new(STREAM);
         let worse = StreamParams { quality: Some(50), ..STREAM };
         let near = StreamParams { quality: Some(77), ..STREAM };
         let small = StreamParams { width: 640, height: 360, ..worse };
-        assert_eq!(announcement.note(now, worse), None);
-        assert_eq!(announcement.note(now + ms(999), worse), None);
-        assert_eq!(announcement.note(now + ms(999), near), None, "true enough again");
-        assert_eq!(announcement.note(now + ms(2000), worse), None);
-        assert_eq!(announcement.note(now + ms(2500), small), None);
-        assert_eq!(announcement.note(now + ms(3000), small), Some(small), "untrue for a second");
-        assert_eq!(announcement.note(now + ms(9000), small), None, "and told once");
-        assert_eq!(announcement.note(now + ms(9000), STREAM), None);
-        assert_eq!(announcement.note(now + ms(9999), STREAM), None);
-        assert_eq!(announcement.note(now + ms(10_000), STREAM), Some(STREAM));
+        assert_eq!(announcer.note(now, worse), None);
+        assert_eq!(announcer.note(now + ms(999), worse), None);
+        assert_eq!(announcer.note(now + ms(999), near), None, "true enough again");
+        assert_eq!(announcer.note(now + ms(2000), worse), None);
+        assert_eq!(announcer.note(now + ms(2500), small), None);
+        assert_eq!(announcer.note(now + ms(3000), small), Some(small), "untrue for a second");
+        assert_eq!(announcer.note(now + ms(9000), small), None, "and told once");
+        assert_eq!(announcer.note(now + ms(9000), STREAM), None);
+        assert_eq!(announcer.note(now + ms(9999), STREAM), None);
+        assert_eq!(announcer.note(now + ms(10_000), STREAM), Some(STREAM));
     }
 }

@@ -8,9 +8,9 @@ use std::{
 
 use crate::net::time::MediaTime;
 
-/// Encode times by a frame's capture time. Clones share the ledger.
+/// Encode times by a frame's capture time. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ledger(Arc<Mutex<BTreeMap<u64, Encoding>>>);
+pub(crate) struct EncodeTimes(Arc<Mutex<BTreeMap<u64, Encoding>>>);
 
 /// When a frame was encoded.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Encoding {
     pub(crate) ended: Instant,
 }
 
-impl Ledger {
+impl EncodeTimes {
     pub(crate) fn enter(&self, captured: MediaTime, encoding: Encoding) {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.insert(captured.as_micros(), encoding);

@@ -113,7 +113,7 @@ impl StageTimes {
 
 /// The distribution of every stage.
 #[derive(Clone, Debug)]
-pub(crate) struct Meters {
+pub(crate) struct LatencyStats {
     histograms: [Histogram<u32>; Stage::ALL.len()],
     /// Repair delays of repaired frames.
     repairs: Histogram<u32>,
@@ -131,7 +131,7 @@ pub(crate) struct Percentiles {
     pub(crate) max: f64,
 }
 
-impl Meters {
+impl LatencyStats {
     pub(crate) fn new() -> Self {
         let histogram = || {
             Histogram::new_with_max(LONGEST.as_micros() as u64, SIGNIFICANT_DIGITS)
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn percentiles_are_of_what_was_recorded() {
         let epoch = crate::clock::now();
-        let mut meters = Meters::new();
+        let mut meters = LatencyStats::new();
         for ms in 1..=100 {
             let times = StageTimes::of(
                 &delivered(epoch),
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn only_repaired_frames_have_waited_for_that() {
         let epoch = crate::clock::now();
-        let mut meters = Meters::new();
+        let mut meters = LatencyStats::new();
         let mut frame = delivered(epoch);
         meters.record(&StageTimes::of(&frame, None, None, epoch, epoch), 10);
         assert_eq!(meters.repairs(), None);

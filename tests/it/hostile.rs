@@ -8,7 +8,7 @@ use udpchat::{
     net::frame::{FrameBytes, OutgoingFrame},
     video::{
         image::{Image, PixelFormat},
-        jpeg::{Encoder, Strips, confinement},
+        jpeg::{Encoder, Strips, sandbox_status},
     },
 };
 
@@ -175,7 +175,7 @@ fn field(status: &str, name: &str) -> u64 {
 
 #[test]
 fn the_threads_that_decode_are_confined_and_no_others() {
-    if !confinement().seccomp {
+    if !sandbox_status().seccomp {
         eprintln!("skipped: this kernel has no seccomp filters");
         return;
     }

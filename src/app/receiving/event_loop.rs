@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, bail};
 use log::debug;
 
-use super::presenter::View;
+use super::presenter::Presenter;
 use crate::{
     app::{
         capture::Capture,
@@ -34,10 +34,10 @@ use crate::{
 };
 
 /// The state of the main loop.
-pub(crate) struct Watch<'a> {
+pub(crate) struct EventLoop<'a> {
     pub(crate) network: &'a Network,
     pub(crate) trust: &'a mut Trust,
-    pub(crate) view: &'a mut View,
+    pub(crate) presenter: &'a mut Presenter,
     pub(crate) statistics: &'a mut Statistics,
     pub(crate) messages: &'a Messages,
     pub(crate) stop: &'a Stop,
@@ -79,18 +79,18 @@ pub(crate) struct Presence {
     drops_told: bool,
 }
 
-impl Watch<'_> {
+impl EventLoop<'_> {
     /// Runs until the user, the time limit or a failure ends it.
     pub(crate) fn run(&mut self) -> Result<()> {
-        let mut incoming = self.view.incoming(&self.network.handle);
+        let mut incoming = self.presenter.incoming(&self.network.handle);
         while !self.stop.is_requested() && !is_over(self.until) {
-            let taken = incoming.take(self.view.patience());
+            let taken = incoming.take(self.presenter.patience());
             // Events first: they may say whose frame it is, and its rate.
             while let Some(event) = self.network.handle.try_event() {
                 self.handle_event(&event)?;
             }
-            self.view.take(taken)?;
-            self.view.play();
+            self.presenter.take(taken)?;
+            self.presenter.play();
             self.show_own();
             self.tell_own_end();
             self.tell_change();
@@ -98,11 +98,11 @@ impl Watch<'_> {
             self.say_typed(now);
             self.trust.tick(self.messages);
             self.notice(now);
-            if self.view.tick(now, self.messages)? {
+            if self.presenter.tick(now, self.messages)? {
                 break;
             }
             self.report(now);
-            if self.statistics.reader_has_gone() && !self.view.is_of_use() {
+            if self.statistics.reader_has_gone() && !self.presenter.is_of_use() {
                 break;
             }
         }
@@ -118,7 +118,7 @@ impl Watch<'_> {
 
     fn show_own(&mut self) {
         if let Some(frame) = self.own.as_ref().and_then(|own| own.self_view.try_take()) {
-            self.view.present_own(&frame);
+            self.presenter.present_own(&frame);
         }
     }
 
@@ -128,7 +128,7 @@ impl Watch<'_> {
         // Not worth telling a user who ends the chat.
         if ended && !self.own_end_told && !self.stop.is_requested() {
             self.own_end_told = true;
-            self.messages.say("your video has ended; the other side no longer sees you");
+            self.messages.info("your video has ended; the other side no longer sees you");
         }
     }
 
@@ -139,9 +139,9 @@ impl Watch<'_> {
                 self.presence.arrive(peer);
                 self.presence.stream = *stream;
                 if let Some(stream) = stream {
-                    self.view.set_rate(f64::from(stream.millifps) / 1000.0);
+                    self.presenter.set_rate(f64::from(stream.millifps) / 1000.0);
                 }
-                self.view.expect_another();
+                self.presenter.expect_another();
             }
             Event::Ended { .. } => {
                 let why = describe(event, self.listening);
@@ -149,14 +149,14 @@ impl Watch<'_> {
             }
             Event::Text { from, line } => {
                 self.print_text(&format!("{from}: {line}"));
-                self.view.caption(format!("{from}: {line}"));
+                self.presenter.caption(format!("{from}: {line}"));
             }
             Event::Refused { peer, .. } if !self.presence.refuse(peer.addr.ip()) => return Ok(()),
             Event::ProtocolViolation { from, .. } if !self.presence.refuse(from.ip()) => {
                 return Ok(());
             }
             Event::StreamChanged { stream, .. } => {
-                self.view.set_rate(f64::from(stream.millifps) / 1000.0);
+                self.presenter.set_rate(f64::from(stream.millifps) / 1000.0);
                 if !self.presence.change(*stream) {
                     debug!("{}", describe(event, self.listening).unwrap_or_default());
                     return Ok(());
@@ -169,7 +169,7 @@ impl Watch<'_> {
             _ => {}
         }
         if let Some(line) = describe(event, self.listening) {
-            self.messages.say(&self.advice.add(line, event));
+            self.messages.info(&self.advice.add(line, event));
         }
         Ok(())
     }
@@ -180,7 +180,7 @@ impl Watch<'_> {
             // A closed standard output must not end the call.
             let _ = writeln!(std::io::stdout(), "{text}");
         } else {
-            self.messages.say(text);
+            self.messages.info(text);
         }
     }
 
@@ -195,10 +195,10 @@ impl Watch<'_> {
     /// Shows a card while there is no picture. Updated once a second, since it shows the elapsed
     /// time.
     fn notice(&mut self, now: Instant) {
-        let stalled_since = self.view.last_shown().filter(|&at| now - at >= STALL);
-        let has_picture = self.view.last_shown().is_some() && stalled_since.is_none();
+        let stalled_since = self.presenter.last_shown().filter(|&at| now - at >= STALL);
+        let has_picture = self.presenter.last_shown().is_some() && stalled_since.is_none();
         // The last picture of a call may be shown after the event that ends the call.
-        let is_covered = |at| self.view.last_shown().is_some_and(|shown| shown > at);
+        let is_covered = |at| self.presenter.last_shown().is_some_and(|shown| shown > at);
         let noticed = self.presence.noticed;
         let due = noticed.is_none_or(|at| now - at >= NOTICE_INTERVAL || is_covered(at));
         if !due || (has_picture && self.presence.left.is_none()) {
@@ -212,7 +212,7 @@ impl Watch<'_> {
                 "Answer in the terminal: yes or no".into(),
             ];
         }
-        self.view.notice(|| lines);
+        self.presenter.notice(|| lines);
     }
 
     /// Reports datagrams that the kernel dropped for want of buffer space, once, with the remedy.
@@ -231,7 +231,7 @@ impl Watch<'_> {
         } else {
             "this machine is too slow for the stream: lower its size or rate".into()
         };
-        self.messages.say(&format!(
+        self.messages.info(&format!(
             "the kernel has dropped {drops} datagrams, since its buffer of {} KB was full: {remedy}",
             buffers.receive >> 10,
         ));
@@ -240,7 +240,7 @@ impl Watch<'_> {
     fn report(&mut self, now: Instant) {
         self.tell_kernel_drops(now);
         let (network, own) = (self.network, &self.own);
-        self.view.report(now, self.statistics, self.messages, || {
+        self.presenter.report(now, self.statistics, self.messages, || {
             let capture = own.as_ref().map(|own| own.capture.counters());
             (network.handle.stats(), capture, network.handle.superseded())
         });

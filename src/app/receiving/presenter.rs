@@ -25,8 +25,8 @@ use crate::{
     stream::{
         counters::CaptureCounters,
         decode::{Arrived, Decoded, Decoding, Incoming},
-        encode_times::Ledger,
-        latency::{Meters, StageTimes},
+        encode_times::EncodeTimes,
+        latency::{LatencyStats, StageTimes},
         playout::Playout,
     },
     video::{
@@ -34,7 +34,7 @@ use crate::{
         jpeg::{Concealed, DecodeWatch, Decoder, Want},
         sink::{
             RecordError, Recorder,
-            window::{Action, Overlay, Role, Screen, WindowError, WindowSpec},
+            window::{Action, Overlay, Pane, Screen, WindowError, WindowSpec},
         },
         source::pattern,
     },
@@ -42,7 +42,7 @@ use crate::{
 
 /// Shows, checks and records received frames.
 #[derive(Debug)]
-pub(crate) struct View {
+pub(crate) struct Presenter {
     screen: Option<Screen>,
     /// Why the windows were lost, until this is reported.
     window_lost: Option<WindowError>,
@@ -62,14 +62,14 @@ pub(crate) struct View {
     own_image: Image,
     watch: DecodeWatch,
     own_watch: DecodeWatch,
-    ledger: Option<Ledger>,
+    encode_times: Option<EncodeTimes>,
     overlay: Overlay,
     caption_until: Option<Instant>,
     began: Instant,
     first_shown: Option<Instant>,
     last_shown: Option<Instant>,
-    interval: Meters,
-    total: Meters,
+    interval: LatencyStats,
+    total: LatencyStats,
     undecodable: u64,
     /// Whether the received strips of partial frames are shown.
     conceals: bool,
@@ -100,9 +100,9 @@ pub(crate) enum Check {
     },
 }
 
-/// A view's configuration.
+/// A presenter's configuration.
 #[derive(Debug)]
-pub(crate) struct ViewConfig<'a> {
+pub(crate) struct PresenterConfig<'a> {
     pub(crate) sink: &'a SinkArgs,
     /// Whether windows are wanted and [available](wants_windows).
     pub(crate) shows: bool,
@@ -111,14 +111,14 @@ pub(crate) struct ViewConfig<'a> {
     pub(crate) fps: f64,
     /// Decode without a window too, to measure and to check.
     pub(crate) check: Option<Check>,
-    pub(crate) ledger: Option<Ledger>,
+    pub(crate) encode_times: Option<EncodeTimes>,
     /// Whether the program is useful without a window and a recording: in a chat, the other side
     /// still sees us.
     pub(crate) has_other_purpose: bool,
 }
 
-impl View {
-    pub(crate) fn new(config: ViewConfig<'_>, messages: &Messages) -> Result<Self> {
+impl Presenter {
+    pub(crate) fn new(config: PresenterConfig<'_>, messages: &Messages) -> Result<Self> {
         let recorder = config.sink.output.as_ref();
         let overwrite = config.sink.overwrite;
         let recorder =
@@ -138,14 +138,14 @@ impl View {
             own_image: Image::empty(),
             watch: DecodeWatch::default(),
             own_watch: DecodeWatch::default(),
-            ledger: config.ledger,
+            encode_times: config.encode_times,
             overlay: Overlay::default(),
             caption_until: None,
             began: clock::now(),
             first_shown: None,
             last_shown: None,
-            interval: Meters::new(),
-            total: Meters::new(),
+            interval: LatencyStats::new(),
+            total: LatencyStats::new(),
             undecodable: 0,
             conceals: config.sink.conceal,
             newest: None,
@@ -241,7 +241,7 @@ impl View {
         if let Some(screen) = &mut self.screen {
             let Concealed { shown, of } = concealed;
             self.overlay.statistics.push(format!("concealed: {shown} of {of} strips are new"));
-            let result = screen.show(Role::Peer, &self.image, &self.overlay);
+            let result = screen.show(Pane::Peer, &self.image, &self.overlay);
             self.overlay.statistics.pop();
             self.keep_screen(result);
         }
@@ -250,13 +250,13 @@ impl View {
     fn present(&mut self, delivered: Delivered, due: Option<Instant>, decoded: Instant) {
         let shown = match &mut self.screen {
             Some(screen) => {
-                let result = screen.show(Role::Peer, &self.image, &self.overlay);
+                let result = screen.show(Pane::Peer, &self.image, &self.overlay);
                 self.keep_screen(result);
                 clock::now()
             }
             None => decoded,
         };
-        let encoding = self.ledger.as_ref().and_then(|l| l.take(delivered.frame.captured));
+        let encoding = self.encode_times.as_ref().and_then(|l| l.take(delivered.frame.captured));
         let times = StageTimes::of(&delivered, encoding, due, decoded, shown);
         let bytes = delivered.frame.data.len();
         self.interval.record(&times, bytes);
@@ -276,7 +276,7 @@ impl View {
         match self.decoder.decode(frame.view().bytes(), Want::Bgr, &mut self.own_image) {
             Ok(()) => {
                 self.own_watch.succeeded();
-                let result = screen.show(Role::SelfView, &self.own_image, &Overlay::default());
+                let result = screen.show(Pane::SelfView, &self.own_image, &Overlay::default());
                 self.keep_screen(result);
             }
             Err(error) => {
@@ -291,7 +291,7 @@ impl View {
     /// Shows a card instead of the picture. `lines` is called only if a window is open.
     pub(crate) fn notice(&mut self, lines: impl FnOnce() -> Vec<String>) {
         if let Some(screen) = &mut self.screen {
-            let result = screen.notice(Role::Peer, &lines());
+            let result = screen.notice(Pane::Peer, &lines());
             self.keep_screen(result);
         }
     }
@@ -309,7 +309,7 @@ impl View {
             (self.overlay.caption, self.caption_until) = (None, None);
         }
         if let Some(error) = self.window_lost.take() {
-            messages.say(&format!("{error}; continuing without it"));
+            messages.info(&format!("{error}; continuing without it"));
         }
         let mut quit = self.check_recording(messages)?;
         let Some(screen) = &mut self.screen else { return Ok(quit) };
@@ -323,8 +323,8 @@ impl View {
         for action in actions {
             match action {
                 Action::Quit => quit = true,
-                Action::Saved(path) => messages.say(&format!("saved {}", path.display())),
-                Action::SaveFailed(why) => messages.say(&format!("no snapshot: {why}")),
+                Action::Saved(path) => messages.info(&format!("saved {}", path.display())),
+                Action::SaveFailed(why) => messages.info(&format!("no snapshot: {why}")),
                 _ => {}
             }
         }
@@ -353,7 +353,7 @@ impl View {
         self.first_shown.map(|at| at.saturating_duration_since(self.began))
     }
 
-    pub(crate) fn total(&self) -> &Meters {
+    pub(crate) fn total(&self) -> &LatencyStats {
         &self.total
     }
 
@@ -427,7 +427,7 @@ impl View {
     pub(crate) fn finish(self, messages: &Messages) -> Result<()> {
         let Some(recorder) = self.recorder else { return Ok(()) };
         let finished = recorder.finish();
-        recorder.notes().iter().for_each(|note| messages.say(note));
+        recorder.notes().iter().for_each(|note| messages.info(note));
         match self.recording {
             Recording::Fine => {}
             Recording::Ended => return Ok(()),
@@ -438,7 +438,7 @@ impl View {
             Err(RecordError::ReaderGone { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        messages.say(&format!(
+        messages.info(&format!(
             "recorded {} frames, {:.1} MB{}{}{}",
             summary.frames,
             summary.bytes as f64 / 1e6,
@@ -487,18 +487,18 @@ impl View {
     /// true if the program is to end.
     fn check_recording(&mut self, messages: &Messages) -> Result<bool> {
         let Some(recorder) = &self.recorder else { return Ok(false) };
-        recorder.notes().iter().for_each(|note| messages.say(note));
+        recorder.notes().iter().for_each(|note| messages.info(note));
         let Some(failure) = recorder.failure() else { return Ok(false) };
         let is_end = matches!(failure, RecordError::ReaderGone { .. });
         self.recording = if is_end { Recording::Ended } else { Recording::Failed };
         if self.is_of_use() {
-            messages.say(&format!("{failure}; continuing without the recording"));
+            messages.info(&format!("{failure}; continuing without the recording"));
             return Ok(false);
         }
         if !is_end {
             return Err(failure.into());
         }
-        messages.say(&format!("{failure}: stopping"));
+        messages.info(&format!("{failure}: stopping"));
         Ok(true)
     }
 }
@@ -521,7 +521,7 @@ pub(crate) fn wants_windows(sink: &SinkArgs, messages: &Messages) -> bool {
     }
     let works = ensure_window_descriptors().and_then(|()| window_trial::windows_work());
     if let Err(why) = &works {
-        messages.say(&format!("no window: {why}"));
+        messages.info(&format!("no window: {why}"));
     }
     works.is_ok()
 }
@@ -530,7 +530,7 @@ fn open_screen(windows: &[WindowSpec], messages: &Messages) -> Option<Screen> {
     let open = |()| Screen::open(windows).map_err(|error| error.to_string());
     let opened = ensure_window_descriptors().and_then(open);
     if let Err(why) = &opened {
-        messages.say(&format!("no window: {why}"));
+        messages.info(&format!("no window: {why}"));
     }
     opened.ok()
 }

@@ -18,7 +18,7 @@ use crate::{
     clock,
     video::sink::{
         display,
-        window::{Role, Screen, WindowSpec},
+        window::{Pane, Screen, WindowSpec},
     },
 };
 
@@ -30,7 +30,7 @@ pub(crate) fn windows_work() -> Result<(), String> {
 
 /// The child's work: opens a window.
 pub(crate) fn run() -> Result<()> {
-    let window = WindowSpec { title: "udpchat".into(), role: Role::Peer };
+    let window = WindowSpec { title: "udpchat".into(), role: Pane::Peer };
     Screen::open(&[window])?;
     Ok(())
 }

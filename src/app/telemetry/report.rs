@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::statistics::{latency_object, mbit};
 use crate::{
-    app::receiving::presenter::View,
+    app::receiving::presenter::Presenter,
     net::io::NetStats,
     stream::{counters::CaptureCounters, latency::Stage},
 };
@@ -37,21 +37,21 @@ impl Report {
         captured: &CaptureCounters,
         sender: &NetStats,
         receiver: &NetStats,
-        view: &View,
+        presenter: &Presenter,
         superseded: u64,
         cpu: [Duration; 2],
         seconds: Duration,
     ) -> Self {
         let (sent, received) = (sender.totals, receiver.totals.reassembly);
         let repair = receiver.totals.repair;
-        let meters = view.total();
-        let damaged = received.damaged + view.undecodable();
+        let latency = presenter.total();
+        let damaged = received.damaged + presenter.undecodable();
         let seconds = seconds.as_secs_f64();
         // Computed from what was sent: the receiver does not see a frame of which no chunk arrived,
         // but it counts as incomplete too.
         let arrived = received.completed + received.late + received.damaged;
         let stages = Stage::ALL.into_iter().filter_map(|stage| {
-            let p = meters.percentiles(stage)?;
+            let p = latency.percentiles(stage)?;
             let name = stage.name().replace('_', "-");
             Some(format!("  {name:<11}{:>8.2}{:>8.2}{:>8.2}{:>8.2}", p.p50, p.p95, p.p99, p.max))
         });
@@ -61,23 +61,23 @@ impl Report {
                 ("captured", captured.captured),
                 ("sent", sent.frames_sent),
                 ("completed", received.completed),
-                ("shown", meters.shown()),
+                ("shown", latency.shown()),
                 ("incomplete", sent.frames_sent.saturating_sub(arrived)),
                 ("superseded", captured.superseded + sent.frames_superseded + superseded),
                 ("thinned", captured.thinned),
                 ("late", received.late),
                 ("damaged", damaged),
-                ("concealed", view.concealed()),
+                ("concealed", presenter.concealed()),
             ],
             repaired: [repair.by_parity, repair.by_nack],
             sent: sent.frames_sent,
-            shown: meters.shown(),
-            latency: latency_object(meters),
+            shown: latency.shown(),
+            latency: latency_object(latency),
             jpeg_bytes: captured.jpeg_bytes,
             sent_bytes: sent.bytes_sent,
-            goodput_mbit_s: mbit(meters.bytes(), seconds),
+            goodput_mbit_s: mbit(latency.bytes(), seconds),
             cpu_ms: [per_frame(cpu[0], sent.frames_sent), per_frame(cpu[1], received.completed)],
-            first_picture_ms: view.first_picture().map(|after| after.as_secs_f64() * 1e3),
+            first_picture_ms: presenter.first_picture().map(|after| after.as_secs_f64() * 1e3),
             seconds,
         }
     }

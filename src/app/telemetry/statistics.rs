@@ -16,7 +16,7 @@ use crate::{
     net::io::NetStats,
     stream::{
         counters::CaptureCounters,
-        latency::{Meters, Percentiles, Stage},
+        latency::{LatencyStats, Percentiles, Stage},
     },
 };
 
@@ -26,7 +26,7 @@ pub(crate) struct Sources<'a> {
     /// Network counters since the start.
     pub(crate) net: &'a NetStats,
     /// Frames shown since the last interval, if this side shows any.
-    pub(crate) shown: Option<&'a Meters>,
+    pub(crate) shown: Option<&'a LatencyStats>,
     /// Repair delays since the start; one second may have too few.
     pub(crate) repairs: Option<Percentiles>,
     /// Capture counters since the start, if this side sends.
@@ -96,7 +96,7 @@ impl Statistics {
         (self.last_at, self.last_sent) = (now, sent);
         let lines = lines(sources, &rates);
         if self.line {
-            messages.say(&lines.join(" | "));
+            messages.info(&lines.join(" | "));
         }
         if let Some(out) = &mut self.json {
             let mut text = object(sources, &rates).to_string();
@@ -146,7 +146,7 @@ fn sent_lines(sources: &Sources<'_>, rates: &Rates) -> impl Iterator<Item = Stri
     [Some(sent), stat_fields::say_measures(PATH, sources)].into_iter().flatten()
 }
 
-fn latency_lines(shown: &Meters) -> Vec<String> {
+fn latency_lines(shown: &LatencyStats) -> Vec<String> {
     let Some(whole) = shown.percentiles(Stage::EndToEnd) else {
         return vec!["latency unknown: the clocks have not been compared".into()];
     };
@@ -239,9 +239,9 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
 }
 
 /// Percentiles of every stage; null if not measured.
-pub(crate) fn latency_object(meters: &Meters) -> Value {
+pub(crate) fn latency_object(latency: &LatencyStats) -> Value {
     let stage =
-        |stage: Stage| (stage.name().to_owned(), percentiles_object(meters.percentiles(stage)));
+        |stage: Stage| (stage.name().to_owned(), percentiles_object(latency.percentiles(stage)));
     Value::Object(Stage::ALL.into_iter().map(stage).collect())
 }
 

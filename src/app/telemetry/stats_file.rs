@@ -68,7 +68,7 @@ impl StatsFile {
             && !self.told_slow
         {
             self.told_slow = true;
-            self.messages.say("statistics were dropped: the reader is too slow");
+            self.messages.info("statistics were dropped: the reader is too slow");
         }
     }
 }
@@ -165,7 +165,7 @@ fn write_lines(
                 io::ErrorKind::BrokenPipe => "the reader has closed the pipe".to_owned(),
                 _ => error.to_string(),
             };
-            messages.say(&format!("no more statistics are written to {name}: {why}"));
+            messages.info(&format!("no more statistics are written to {name}: {why}"));
             return;
         }
     }

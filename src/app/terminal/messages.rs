@@ -22,19 +22,19 @@ impl Messages {
     }
 
     /// Prints a line, unless `--quiet` is given.
-    pub(crate) fn say(&self, line: &str) {
+    pub(crate) fn info(&self, line: &str) {
         if !self.quiet {
             self.print(line);
         }
     }
 
     /// Prints a question or another line that the user must see, even with `--quiet`.
-    pub(crate) fn ask(&self, question: &str) {
+    pub(crate) fn prompt(&self, question: &str) {
         self.print(question);
     }
 
     /// Prints the one line that says why the program failed.
-    pub(crate) fn fail(&self, line: &str) {
+    pub(crate) fn error(&self, line: &str) {
         self.print(&format!("udpchat: {}", line.replace('\n', " ")));
     }
 

@@ -102,7 +102,7 @@ impl Typing {
         if self.unread == 0 || was_just_told {
             return;
         }
-        messages.say(&match (self.is_terminal, self.unread) {
+        messages.info(&match (self.is_terminal, self.unread) {
             (false, _) => "not connected: piped lines are sent once connected".to_owned(),
             (true, 1) => "not connected: line not sent".to_owned(),
             (true, count) => format!("not connected: {count} lines not sent"),
@@ -141,7 +141,7 @@ fn read_lines(
         let read = match input.by_ref().take(room as u64).read_until(b'\n', &mut piece) {
             Ok(read) => read,
             Err(error) => {
-                return messages.say(&format!("cannot read what is typed any more: {error}"));
+                return messages.info(&format!("cannot read what is typed any more: {error}"));
             }
         };
         let is_whole = read < room || piece.ends_with(b"\n");
@@ -149,7 +149,7 @@ fn read_lines(
         if len > 0 {
             anything = true;
             if is_terminal() && piece.len() > TERMINAL_LINE_LEN {
-                messages.say("that line may be cut: a terminal passes on 4095 bytes of a line");
+                messages.info("that line may be cut: a terminal passes on 4095 bytes of a line");
             }
             let text = String::from_utf8_lossy(&piece[..len]).into_owned();
             piece.drain(..len);
@@ -158,12 +158,12 @@ fn read_lines(
             }
         } else if is_terminal() {
             if !std::mem::replace(&mut told, true) {
-                messages.say("Ctrl-D is ignored; end the call with Ctrl-C");
+                messages.info("Ctrl-D is ignored; end the call with Ctrl-C");
             }
         } else {
             // The end of an input that never had a line is not reported.
             if anything {
-                messages.say("standard input has ended: the call goes on without typed lines");
+                messages.info("standard input has ended: the call goes on without typed lines");
             }
             return;
         }

@@ -28,7 +28,7 @@ pub(super) enum Policy {
 
 /// A peer that has proved possession of a key.
 #[derive(Clone, Debug)]
-pub(super) struct Somebody<'a> {
+pub(super) struct AuthenticatedPeer<'a> {
     pub(super) peer: &'a Peer,
     pub(super) key: PublicKey,
     /// The host that we called, with its port; `None`: it calls us.
@@ -51,29 +51,29 @@ pub(super) enum Judgement {
 }
 
 impl Policy {
-    /// Decides about `somebody`. `own` is our own key; `known` are the known peers.
+    /// Decides about `applicant`. `own` is our own key; `known` are the known peers.
     pub(super) fn judge(
         self,
-        somebody: &Somebody<'_>,
+        applicant: &AuthenticatedPeer<'_>,
         own: PublicKey,
         known: Option<&KnownPeers>,
     ) -> Result<Judgement> {
-        match &somebody.host {
+        match &applicant.host {
             // The holder of our identity file is ourselves.
-            Some(_) if somebody.key == own => Ok(Judgement::Admit(None)),
-            Some(host) => judge_host(host, somebody.key, known),
-            None => self.judge_caller(somebody, own, known),
+            Some(_) if applicant.key == own => Ok(Judgement::Admit(None)),
+            Some(host) => judge_host(host, applicant.key, known),
+            None => self.judge_caller(applicant, own, known),
         }
     }
 
     fn judge_caller(
         self,
-        somebody: &Somebody<'_>,
+        applicant: &AuthenticatedPeer<'_>,
         own: PublicKey,
         known: Option<&KnownPeers>,
     ) -> Result<Judgement> {
-        let (key, fingerprint) = (somebody.key, somebody.key.fingerprint());
-        let who = quoted(somebody.peer);
+        let (key, fingerprint) = (applicant.key, applicant.key.fingerprint());
+        let who = quoted(applicant.peer);
         let name = match known {
             _ if key == own => Some("you".to_owned()),
             Some(known) => known.caller(&key)?,
@@ -89,12 +89,12 @@ impl Policy {
             || match self {
                 Self::Anyone => true,
                 Self::Known => false,
-                Self::Code | Self::Ask { .. } => somebody.has_code,
+                Self::Code | Self::Ask { .. } => applicant.has_code,
             };
         if may_come {
             return Ok(Judgement::Admit(Some(admitted)));
         }
-        let claims = match (&somebody.peer.name, known) {
+        let claims = match (&applicant.peer.name, known) {
             (Some(name), Some(known)) => claimed(known, name, &key)?,
             _ => String::new(),
         };
@@ -106,7 +106,7 @@ impl Policy {
         let remedy = match known {
             Some(known) => format!(
                 "; to let it in, add the line `caller {key} {}` to {}",
-                somebody.peer.name.as_ref().map(|name| plain(name.as_str())).unwrap_or_default(),
+                applicant.peer.name.as_ref().map(|name| plain(name.as_str())).unwrap_or_default(),
                 known.path().display()
             ),
             None => String::new(),
@@ -199,8 +199,8 @@ mod tests {
             key: Some(key),
         };
         let host = host.map(str::to_owned);
-        let somebody = Somebody { peer: &peer, key, host, has_code };
-        policy.judge(&somebody, self::key(0), Some(known)).unwrap()
+        let applicant = AuthenticatedPeer { peer: &peer, key, host, has_code };
+        policy.judge(&applicant, self::key(0), Some(known)).unwrap()
     }
 
     #[test]

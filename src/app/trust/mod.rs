@@ -5,8 +5,8 @@
 //! - `code`: shared codes, the alternative to known keys.
 //! - `consent`: the rules.
 //! - `questions`: questions to the user.
-//! - `promises`: keys to pin once a call has begun.
-//! - `quota`: rate limits for messages about strangers.
+//! - `pending_pins`: keys to pin once a call has begun.
+//! - `rate_limit`: rate limits for messages about strangers.
 //!
 //! This module applies them to the network's requests.
 
@@ -43,11 +43,11 @@ use crate::{
     },
 };
 use code::Code;
-use consent::{Judgement, Policy, Somebody};
+use consent::{AuthenticatedPeer, Judgement, Policy};
 use known_peers::KnownPeers;
-use pending_pins::{Promises, Role};
+use pending_pins::{PendingPins, PinRole};
 use questions::{Question, Questions, Typed};
-use rate_limit::Quota;
+use rate_limit::RateLimit;
 
 /// The network side's keys and admission settings.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ pub(crate) struct Credentials {
 
 /// What a verb exposes to a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum CallRole {
     /// It is the calling side.
     Calls,
     /// It only shows what it receives.
@@ -77,9 +77,9 @@ pub(crate) struct Trust {
     known: Option<KnownPeers>,
     policy: Policy,
     questions: Questions,
-    promises: Promises,
+    pending_pins: PendingPins,
     /// Limits reports of callers, by key and whether it was admitted.
-    told: Quota<(PublicKey, bool)>,
+    told: RateLimit<(PublicKey, bool)>,
     /// Why the host that we called is not trusted.
     distrust: Option<String>,
 }
@@ -106,7 +106,7 @@ impl Trust {
         control: bool,
         accept: Option<Accept>,
         key_file: Option<&Path>,
-        side: Side,
+        side: CallRole,
         messages: &Messages,
     ) -> Result<Self> {
         let (identity, known) =
@@ -120,9 +120,9 @@ impl Trust {
         };
         let secret = code.map(|code| code.secret());
         let credentials = Credentials { identity, secret, admission: Admission::Asked, one_way };
-        let (questions, promises) = (Questions::new(), Promises::default());
-        let told = Quota::a_minute(1, MAX_TOLD_A_MINUTE);
-        Ok(Self { credentials, known, policy, questions, promises, told, distrust: None })
+        let (questions, pending_pins) = (Questions::new(), PendingPins::default());
+        let told = RateLimit::a_minute(1, MAX_TOLD_A_MINUTE);
+        Ok(Self { credentials, known, policy, questions, pending_pins, told, distrust: None })
     }
 
     pub(crate) fn credentials(&self) -> &Credentials {
@@ -134,19 +134,19 @@ impl Trust {
         match event {
             Event::Asked { ask, peer, key, host, has_code } => {
                 let host = host.as_ref().map(|host| with_port(host, peer.addr.port()));
-                let somebody = Somebody { peer, key: *key, host, has_code: *has_code };
-                self.judge(*ask, &somebody, handle, messages);
+                let applicant = AuthenticatedPeer { peer, key: *key, host, has_code: *has_code };
+                self.judge(*ask, &applicant, handle, messages);
             }
             Event::AskEnded { ask } => {
                 if let Some((question, true)) = self.questions.withdraw(*ask) {
-                    messages.say(&format!(
+                    messages.info(&format!(
                         "{} has hung up",
                         super::network::events::who(&question.peer)
                     ));
                 }
             }
             Event::Connected { peer, .. } => {
-                for (key, role) in self.promises.keep(peer) {
+                for (key, role) in self.pending_pins.keep(peer) {
                     self.remember(key, role, messages);
                 }
             }
@@ -168,12 +168,12 @@ impl Trust {
         match self.questions.answer(clock::now(), line) {
             Typed::NoAnswer => return false,
             Typed::TooSoon => {
-                messages.ask("typed too soon to answer this question; please answer again");
+                messages.prompt("typed too soon to answer this question; please answer again");
             }
-            Typed::Unclear => messages.ask("yes or no?"),
+            Typed::Unclear => messages.prompt("yes or no?"),
             Typed::Answer(Question { ask, peer, key, .. }, true) => {
                 let name = peer.name.unwrap_or_else(|| Name::new(""));
-                self.promises.make(peer.addr, key, Role::Caller(name));
+                self.pending_pins.make(peer.addr, key, PinRole::Caller(name));
                 handle.answer(ask, Verdict::Admit);
             }
             Typed::Answer(question, false) => handle.answer(question.ask, Verdict::Refuse),
@@ -195,54 +195,60 @@ impl Trust {
     fn show_question(&mut self, messages: &Messages) {
         if let Some(question) = self.questions.show(clock::now()) {
             let where_to = if terminal::is_foreground() { "" } else { " (in the foreground: fg)" };
-            messages.ask(&format!("{}{where_to}", question.text));
+            messages.prompt(&format!("{}{where_to}", question.text));
         }
     }
 
-    fn judge(&mut self, ask: AskId, somebody: &Somebody<'_>, handle: &Handle, messages: &Messages) {
+    fn judge(
+        &mut self,
+        ask: AskId,
+        applicant: &AuthenticatedPeer<'_>,
+        handle: &Handle,
+        messages: &Messages,
+    ) {
         let own = self.credentials.identity.public_key();
-        let judged = self.policy.judge(somebody, own, self.known.as_ref());
+        let judged = self.policy.judge(applicant, own, self.known.as_ref());
         let judgement = judged.unwrap_or_else(|error| Judgement::Refuse(format!("{error:#}")));
-        let (now, key, addr) = (clock::now(), somebody.key, somebody.peer.addr);
+        let (now, key, addr) = (clock::now(), applicant.key, applicant.peer.addr);
         let verdict = match judgement {
             Judgement::Admit(line) => {
                 if let Some(line) = line
                     && self.told.take(now, (key, true))
                 {
-                    messages.say(&line);
+                    messages.info(&line);
                 }
                 Verdict::Admit
             }
             Judgement::Pin(host) => {
-                if self.promises.make(addr, key, Role::Host(host.clone())) {
-                    messages.say(&format!("{host} has the fingerprint {}", key.fingerprint()));
+                if self.pending_pins.make(addr, key, PinRole::Host(host.clone())) {
+                    messages.info(&format!("{host} has the fingerprint {}", key.fingerprint()));
                 }
                 Verdict::Admit
             }
             Judgement::Refuse(why) => {
-                if somebody.host.is_some() {
+                if applicant.host.is_some() {
                     self.distrust = Some(why);
                 } else if self.told.take(now, (key, false)) {
-                    messages.say(&why);
+                    messages.info(&why);
                 }
                 Verdict::Refuse
             }
             Judgement::Ask(text) => {
-                let question = Question { ask, peer: somebody.peer.clone(), key, text };
+                let question = Question { ask, peer: applicant.peer.clone(), key, text };
                 return self.questions.push(question);
             }
         };
         handle.answer(ask, verdict);
     }
 
-    fn remember(&self, key: PublicKey, role: Role, messages: &Messages) {
+    fn remember(&self, key: PublicKey, role: PinRole, messages: &Messages) {
         let Some(known) = &self.known else { return };
         let pinned = match role {
-            Role::Host(host) => known.pin_host(&host, key),
-            Role::Caller(name) => known.pin_caller(name, key),
+            PinRole::Host(host) => known.pin_host(&host, key),
+            PinRole::Caller(name) => known.pin_caller(name, key),
         };
         if let Err(error) = pinned {
-            messages.say(&format!("cannot save the peer's key: {error:#}"));
+            messages.info(&format!("cannot save the peer's key: {error:#}"));
         }
     }
 }
@@ -272,7 +278,7 @@ fn own_files(args: &TrustArgs, messages: &Messages) -> Result<(Identity, Option<
         },
     };
     if let Some(line) = out_of_reach(identity.as_ref().err(), known.as_ref().err()) {
-        messages.say(&line);
+        messages.info(&line);
     }
     Ok((identity.unwrap_or_else(|_| Identity::generate()), known.ok()))
 }
@@ -323,7 +329,7 @@ fn identity_in(path: &Path, messages: &Messages) -> Result<Identity> {
     let identity = Identity::from_bytes(*secret.bytes);
     if secret.is_new {
         let fingerprint = identity.public_key().fingerprint();
-        messages.say(&format!("your fingerprint is {fingerprint}, in {}", path.display()));
+        messages.info(&format!("your fingerprint is {fingerprint}, in {}", path.display()));
     }
     Ok(identity)
 }
@@ -343,20 +349,20 @@ fn shared_key(path: &Path, messages: &Messages) -> Result<SharedSecret> {
     };
     let secret = secret_file::read_or_make(path, make)?;
     if secret.is_new {
-        messages.say(&format!("made {0}: copy it to the other side", path.display()));
+        messages.info(&format!("made {0}: copy it to the other side", path.display()));
     }
     Ok(SharedSecret::from_bytes(*secret.bytes))
 }
 
 /// The shared code, if any: given as an option, generated here, or typed.
-fn code(args: &TrustArgs, side: Side, messages: &Messages) -> Result<Option<Code>> {
+fn code(args: &TrustArgs, side: CallRole, messages: &Messages) -> Result<Option<Code>> {
     let Some(given) = &args.code else { return Ok(None) };
     if !given.is_empty() {
         return Code::typed(given).map(Some);
     }
-    if side != Side::Calls {
+    if side != CallRole::Calls {
         let code = Code::generate();
-        messages.ask(&format!("the code is {code}: type it on the other machine when it asks"));
+        messages.prompt(&format!("the code is {code}: type it on the other machine when it asks"));
         return Ok(Some(code));
     }
     if !std::io::stdin().is_terminal() {
@@ -364,7 +370,7 @@ fn code(args: &TrustArgs, side: Side, messages: &Messages) -> Result<Option<Code
         return Err(Usage::new(said).into());
     }
     if !terminal::is_foreground() {
-        messages.ask("the other side's code is asked for in the foreground: fg");
+        messages.prompt("the other side's code is asked for in the foreground: fg");
         terminal::wait_for_foreground();
     }
     let _ = write!(std::io::stderr(), "the other side's code: ");
@@ -372,7 +378,7 @@ fn code(args: &TrustArgs, side: Side, messages: &Messages) -> Result<Option<Code
     Code::typed(&typed).map(Some)
 }
 
-fn policy(accept: Option<Accept>, side: Side, has_code: bool) -> Result<Policy> {
+fn policy(accept: Option<Accept>, side: CallRole, has_code: bool) -> Result<Policy> {
     Ok(match (accept, side) {
         (Some(Accept::Known), _) => Policy::Known,
         (Some(Accept::Code), _) if !has_code => {
@@ -380,8 +386,8 @@ fn policy(accept: Option<Accept>, side: Side, has_code: bool) -> Result<Policy> 
         }
         (Some(Accept::Code), _) => Policy::Code,
         (None, _) if has_code => Policy::Code,
-        (None, Side::IsSeen) => Policy::Ask { can_ask: std::io::stdin().is_terminal() },
-        (Some(Accept::Any), _) | (None, Side::Calls | Side::Shows) => Policy::Anyone,
+        (None, CallRole::IsSeen) => Policy::Ask { can_ask: std::io::stdin().is_terminal() },
+        (Some(Accept::Any), _) | (None, CallRole::Calls | CallRole::Shows) => Policy::Anyone,
     })
 }
 

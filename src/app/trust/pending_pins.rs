@@ -9,7 +9,7 @@ use crate::net::{crypto::keys::PublicKey, session::Peer, wire::text::Name};
 
 /// The role under which a key is pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum PinRole {
     /// The key of a host that we call by this name.
     Host(String),
     /// The key of a caller that may call us.
@@ -18,39 +18,38 @@ pub(super) enum Role {
 
 /// The pending pins.
 #[derive(Debug, Default)]
-pub(super) struct Promises(Vec<Promise>);
+pub(super) struct PendingPins(Vec<PendingPin>);
 
 #[derive(Debug, PartialEq, Eq)]
-struct Promise {
+struct PendingPin {
     addr: SocketAddr,
     key: PublicKey,
-    role: Role,
+    role: PinRole,
 }
 
-impl Promises {
+impl PendingPins {
     /// Adds a pending pin for `key` at `addr`; returns whether it is new.
-    pub(super) fn make(&mut self, addr: SocketAddr, key: PublicKey, role: Role) -> bool {
-        let promise = Promise { addr, key, role };
-        if self.0.contains(&promise) {
+    pub(super) fn make(&mut self, addr: SocketAddr, key: PublicKey, role: PinRole) -> bool {
+        let pin = PendingPin { addr, key, role };
+        if self.0.contains(&pin) {
             return false;
         }
-        if self.0.len() == MAX_PROMISES {
+        if self.0.len() == MAX_PENDING_PINS {
             self.0.remove(0);
         }
-        self.0.push(promise);
+        self.0.push(pin);
         true
     }
 
     /// Takes the pins that are due because a call with `peer` has begun.
-    pub(super) fn keep(&mut self, peer: &Peer) -> Vec<(PublicKey, Role)> {
-        let is_due =
-            |promise: &mut Promise| promise.addr == peer.addr && peer.key == Some(promise.key);
-        self.0.extract_if(.., is_due).map(|promise| (promise.key, promise.role)).collect()
+    pub(super) fn keep(&mut self, peer: &Peer) -> Vec<(PublicKey, PinRole)> {
+        let is_due = |pin: &mut PendingPin| pin.addr == peer.addr && peer.key == Some(pin.key);
+        self.0.extract_if(.., is_due).map(|pin| (pin.key, pin.role)).collect()
     }
 }
 
 /// Bounds pins of callers that were admitted and left at once; the oldest is dropped.
-const MAX_PROMISES: usize = 64;
+const MAX_PENDING_PINS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -62,13 +61,13 @@ mod tests {
         let key = |byte| PublicKey::from_bytes([byte; KEY_LEN]);
         let addr: SocketAddr = ([10, 0, 0, 1], 5).into();
         let peer = |addr, byte| Peer { name: None, addr, key: Some(key(byte)) };
-        let desk = || Role::Host("desk:7722".into());
-        let mut promises = Promises::default();
-        assert!(promises.make(addr, key(1), desk()));
-        assert!(!promises.make(addr, key(1), desk()));
-        assert_eq!(promises.keep(&peer(addr, 2)), []);
-        assert_eq!(promises.keep(&peer(([10, 0, 0, 2], 5).into(), 1)), []);
-        assert_eq!(promises.keep(&peer(addr, 1)), [(key(1), desk())]);
-        assert_eq!(promises.keep(&peer(addr, 1)), []);
+        let desk = || PinRole::Host("desk:7722".into());
+        let mut pending_pins = PendingPins::default();
+        assert!(pending_pins.make(addr, key(1), desk()));
+        assert!(!pending_pins.make(addr, key(1), desk()));
+        assert_eq!(pending_pins.keep(&peer(addr, 2)), []);
+        assert_eq!(pending_pins.keep(&peer(([10, 0, 0, 2], 5).into(), 1)), []);
+        assert_eq!(pending_pins.keep(&peer(addr, 1)), [(key(1), desk())]);
+        assert_eq!(pending_pins.keep(&peer(addr, 1)), []);
     }
 }

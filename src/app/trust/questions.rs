@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::rate_limit::Quota;
+use super::rate_limit::RateLimit;
 use crate::net::{
     crypto::keys::PublicKey,
     session::{AskId, Peer},
@@ -28,7 +28,7 @@ pub(super) struct Questions {
     open: VecDeque<Question>,
     /// When the first question was shown, if it was.
     shown: Option<Instant>,
-    quota: Quota<IpAddr>,
+    rate_limit: RateLimit<IpAddr>,
 }
 
 /// The meaning of a typed line.
@@ -46,8 +46,8 @@ pub(super) enum Typed {
 
 impl Questions {
     pub(super) fn new() -> Self {
-        let quota = Quota::a_minute(MAX_A_MINUTE_EACH, MAX_A_MINUTE);
-        Self { open: VecDeque::new(), shown: None, quota }
+        let rate_limit = RateLimit::a_minute(MAX_A_MINUTE_EACH, MAX_A_MINUTE);
+        Self { open: VecDeque::new(), shown: None, rate_limit }
     }
 
     /// Adds `question` behind the others.
@@ -61,8 +61,9 @@ impl Questions {
         if self.shown.is_some() {
             return None;
         }
-        let quota = &mut self.quota;
-        let at = self.open.iter().position(|question| quota.take(now, question.peer.addr.ip()))?;
+        let rate_limit = &mut self.rate_limit;
+        let at =
+            self.open.iter().position(|question| rate_limit.take(now, question.peer.addr.ip()))?;
         let next = self.open.remove(at)?;
         self.open.push_front(next);
         self.shown = Some(now);

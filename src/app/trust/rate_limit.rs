@@ -7,13 +7,13 @@ use std::{
 
 /// A sliding-window rate limit over one minute, per key and overall.
 #[derive(Debug)]
-pub(super) struct Quota<K> {
+pub(super) struct RateLimit<K> {
     each: usize,
     all: usize,
     taken: VecDeque<(K, Instant)>,
 }
 
-impl<K: PartialEq> Quota<K> {
+impl<K: PartialEq> RateLimit<K> {
     /// Allows `each` a minute for one key and `all` for all keys together.
     pub(super) fn a_minute(each: usize, all: usize) -> Self {
         Self { each, all, taken: VecDeque::new() }
@@ -42,10 +42,10 @@ mod tests {
     #[test]
     fn each_has_its_share_and_all_have_theirs_for_a_minute() {
         let now = crate::clock::now();
-        let mut quota = Quota::a_minute(2, 3);
-        assert_eq!(["a", "a", "a"].map(|key| quota.take(now, key)), [true, true, false]);
-        assert_eq!(["b", "c"].map(|key| quota.take(now, key)), [true, false]);
-        assert!(!quota.take(now + MINUTE / 2, "c"));
-        assert!(quota.take(now + MINUTE, "a"));
+        let mut rate_limit = RateLimit::a_minute(2, 3);
+        assert_eq!(["a", "a", "a"].map(|key| rate_limit.take(now, key)), [true, true, false]);
+        assert_eq!(["b", "c"].map(|key| rate_limit.take(now, key)), [true, false]);
+        assert!(!rate_limit.take(now + MINUTE / 2, "c"));
+        assert!(rate_limit.take(now + MINUTE, "a"));
     }
 }

@@ -14,8 +14,8 @@ use crate::{
         network::{Network, NetworkConfig, Stdout, deadline, resolve::target, stdout_owner},
         process::stop::Stop,
         receiving::{
-            event_loop::{OwnSide, Presence, Watch},
-            presenter::{View, ViewConfig, wants_windows},
+            event_loop::{EventLoop, OwnSide, Presence},
+            presenter::{Presenter, PresenterConfig, wants_windows},
         },
         telemetry::statistics::Statistics,
         terminal::{
@@ -24,7 +24,7 @@ use crate::{
             messages::Messages,
             typing::Typing,
         },
-        trust::{Side, Trust},
+        trust::{CallRole, Trust},
     },
     cli::args::{Accept, ChatArgs},
     clock,
@@ -43,10 +43,10 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     // Kept until the call has ended: lines typed by then must not reach the shell.
     let _unread = types.then_some(DropsUnread);
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
-    let side = if args.host.is_some() { Side::Calls } else { Side::IsSeen };
+    let side = if args.host.is_some() { CallRole::Calls } else { CallRole::IsSeen };
     let mut trust = Trust::new(&args.trust, true, args.accept, None, side, messages)?;
     if args.accept == Some(Accept::Any) {
-        messages.say("ANYONE who calls will see your camera (--accept any)");
+        messages.info("ANYONE who calls will see your camera (--accept any)");
     }
     let mut statistics = Statistics::new(&args.report, messages)?;
     let shows = wants_windows(&args.sink, messages);
@@ -68,17 +68,17 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     })?;
     let addr = network.handle.local_addr();
     let windows = vec![
-        WindowSpec { title: "udpchat".into(), role: window::Role::Peer },
-        WindowSpec { title: "udpchat: you".into(), role: window::Role::SelfView },
+        WindowSpec { title: "udpchat".into(), role: window::Pane::Peer },
+        WindowSpec { title: "udpchat: you".into(), role: window::Pane::SelfView },
     ];
-    let mut view = View::new(
-        ViewConfig {
+    let mut presenter = Presenter::new(
+        PresenterConfig {
             sink: &args.sink,
             shows,
             windows,
             fps: UNKNOWN_RATE,
             check: None,
-            ledger: None,
+            encode_times: None,
             has_other_purpose: true,
         },
         messages,
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         let card = vec![capitalized(&waiting), invitation.heading(), invitation.command()];
         (format!("{waiting}; {}", invitation.line()), card)
     };
-    messages.say(&said);
+    messages.info(&said);
     let self_view = Latest::new();
     let capture = Capture::start(
         source,
@@ -101,7 +101,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
             encoding: args.source.encoding.clone(),
             inlet: network.handle.inlet(),
             clock: MediaClock::starting(epoch),
-            ledger: None,
+            encode_times: None,
             self_view: Some(self_view.clone()),
             // The self view is useful before the call.
             gate: Arc::new(AtomicBool::new(true)),
@@ -109,10 +109,10 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         },
     )?;
     let typing = Typing::start(types, clock::now(), messages)?;
-    let result = Watch {
+    let result = EventLoop {
         network: &network,
         trust: &mut trust,
-        view: &mut view,
+        presenter: &mut presenter,
         statistics: &mut statistics,
         messages,
         stop: &stop,
@@ -130,8 +130,8 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     let (captured, failure) = capture.join();
     let ended = network.finish(CloseReason::Quit);
     let rest = (ended.stats, Some(captured), ended.superseded);
-    view.report_rest(&mut statistics, messages, rest);
-    result.and(view.finish(messages))?;
+    presenter.report_rest(&mut statistics, messages, rest);
+    result.and(presenter.finish(messages))?;
     match failure {
         Some(failure) => bail!(failure),
         None => Ok(()),

@@ -14,7 +14,7 @@ use crate::{
         capture::{Capture, CaptureConfig, stream_params},
         network::{Network, NetworkConfig, Stdout, is_over, stdout_owner},
         process::{descriptors::ensure_free, stop::Stop},
-        receiving::presenter::{Check, View, ViewConfig, wants_windows},
+        receiving::presenter::{Check, Presenter, PresenterConfig, wants_windows},
         telemetry::{report::Report, statistics::Statistics},
         terminal::messages::Messages,
         trust::Credentials,
@@ -29,7 +29,7 @@ use crate::{
         time::MediaClock,
         wire::control::{CloseReason, StreamParams},
     },
-    stream::{counters::CaptureCounters, encode_times::Ledger},
+    stream::{counters::CaptureCounters, encode_times::EncodeTimes},
     video::{
         sink::window::{self, WindowSpec},
         source::SourceSpec,
@@ -49,19 +49,19 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let epoch = clock::now();
     let receiver = start_receiver(args, epoch)?;
     let sender = start_sender(args, epoch, stream, receiver.handle.local_addr())?;
-    let ledger = Ledger::default();
+    let encode_times = EncodeTimes::default();
     let check = match args.source.source {
         SourceSpec::Pattern => Check::Pattern { newest: None },
         _ => Check::Decodes,
     };
-    let mut view = View::new(
-        ViewConfig {
+    let mut presenter = Presenter::new(
+        PresenterConfig {
             sink: &args.sink,
             shows,
-            windows: vec![WindowSpec { title: "udpchat demo".into(), role: window::Role::Peer }],
+            windows: vec![WindowSpec { title: "udpchat demo".into(), role: window::Pane::Peer }],
             fps: f64::from(stream.millifps) / 1000.0,
             check: Some(check),
-            ledger: Some(ledger.clone()),
+            encode_times: Some(encode_times.clone()),
             has_other_purpose: true,
         },
         messages,
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
             encoding: args.source.encoding.clone(),
             inlet: sender.handle.inlet(),
             clock: MediaClock::starting(epoch),
-            ledger: Some(ledger),
+            encode_times: Some(encode_times),
             self_view: None,
             gate: Arc::new(AtomicBool::new(true)),
             stop: sender_stop.clone(),
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
         receiver: &receiver,
         sender: &sender,
         changed: capture.changed(),
-        view: &mut view,
+        presenter: &mut presenter,
         statistics: &mut statistics,
         messages,
         began,
@@ -106,11 +106,11 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     messages.end_status();
     let stats = both_sides(&sender.handle.stats(), receiver.handle.stats());
     let rest = (stats, Some(captured), receiver.handle.superseded());
-    view.report_rest(&mut statistics, messages, rest);
-    let receiver_cpu = clock::thread_cpu().saturating_sub(own_cpu) + view.helpers_cpu();
-    let report = finish(sender, receiver, &view, captured, seconds, receiver_cpu);
+    presenter.report_rest(&mut statistics, messages, rest);
+    let receiver_cpu = clock::thread_cpu().saturating_sub(own_cpu) + presenter.helpers_cpu();
+    let report = finish(sender, receiver, &presenter, captured, seconds, receiver_cpu);
     // The recording is finished even after a failure.
-    let recorded = view.finish(messages);
+    let recorded = presenter.finish(messages);
     result?;
     if let Some(failure) = failure {
         bail!(failure);
@@ -119,7 +119,7 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
         (true, _) => report.print_json(),
         (false, Stdout::Free) => report.print_text(),
         (false, Stdout::Taken) => {
-            messages.say(&report.text());
+            messages.info(&report.text());
             Ok(())
         }
     };
@@ -131,7 +131,7 @@ struct DemoLoop<'a> {
     sender: &'a Network,
     /// Changed parameters of the sender's stream.
     changed: Latest<StreamParams>,
-    view: &'a mut View,
+    presenter: &'a mut Presenter,
     statistics: &'a mut Statistics,
     messages: &'a Messages,
     began: Instant,
@@ -147,11 +147,11 @@ impl DemoLoop<'_> {
         over: impl Fn() -> bool,
         captured: impl Fn() -> CaptureCounters,
     ) -> Result<bool> {
-        let mut incoming = self.view.incoming(&self.receiver.handle);
+        let mut incoming = self.presenter.incoming(&self.receiver.handle);
         while !is_over(until) && !over() {
             let left = until.map_or(PATIENCE, |at| at.saturating_duration_since(clock::now()));
-            self.view.take(incoming.take(self.view.patience().min(left)))?;
-            self.view.play();
+            self.presenter.take(incoming.take(self.presenter.patience().min(left)))?;
+            self.presenter.play();
             // Drains the events; the report has their content.
             while self.receiver.handle.try_event().is_some() {}
             while self.sender.handle.try_event().is_some() {}
@@ -159,12 +159,12 @@ impl DemoLoop<'_> {
                 self.sender.handle.set_stream(stream);
             }
             let now = clock::now();
-            if self.view.tick(now, self.messages)? {
+            if self.presenter.tick(now, self.messages)? {
                 return Ok(true);
             }
             self.status(now);
             let (sender, receiver) = (self.sender, self.receiver);
-            self.view.report(now, self.statistics, self.messages, || {
+            self.presenter.report(now, self.statistics, self.messages, || {
                 let stats = both_sides(&sender.handle.stats(), receiver.handle.stats());
                 (stats, Some(captured()), receiver.handle.superseded())
             });
@@ -177,9 +177,9 @@ impl DemoLoop<'_> {
             return;
         }
         self.last_status = now;
-        let shown = self.view.total().shown();
+        let shown = self.presenter.total().shown();
         let seconds = (now - self.began).as_secs_f64();
-        let latency = self.view.total().percentiles(crate::stream::latency::Stage::EndToEnd);
+        let latency = self.presenter.total().percentiles(crate::stream::latency::Stage::EndToEnd);
         let latency =
             latency.map_or_else(String::new, |l| format!(", latency p50 {:.1} ms", l.p50));
         self.messages.status(&format!(
@@ -268,21 +268,21 @@ fn wait_connected(sender: &Network, stop: &Stop) -> Result<()> {
 fn finish(
     sender: Network,
     receiver: Network,
-    view: &View,
+    presenter: &Presenter,
     captured: CaptureCounters,
     seconds: Duration,
     main_cpu: Duration,
 ) -> Report {
     let sender_handle_stats = sender.handle.stats();
     let receiver_stats = receiver.handle.stats();
-    let superseded = receiver.handle.superseded() + view.superseded();
+    let superseded = receiver.handle.superseded() + presenter.superseded();
     let sender_cpu = sender.finish(CloseReason::SourceEnded).cpu + captured.cpu;
     let receiver_cpu = receiver.finish(CloseReason::Quit).cpu + main_cpu;
     Report::new(
         &captured,
         &sender_handle_stats,
         &receiver_stats,
-        view,
+        presenter,
         superseded,
         [sender_cpu, receiver_cpu],
         seconds,

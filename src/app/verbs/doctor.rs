@@ -21,7 +21,7 @@ use crate::{
         session::MIN_MAX_DATAGRAM_LEN,
     },
     video::{
-        jpeg::{self, Confinement},
+        jpeg::{self, SandboxStatus},
         source::camera,
     },
 };
@@ -268,10 +268,10 @@ fn display_found() -> Finding {
 
 /// The sandbox of the threads that decode pictures from the network.
 fn decoder() -> Finding {
-    let found = jpeg::confinement();
+    let found = jpeg::sandbox_status();
     let said = format!("confined by {found}");
     match found {
-        Confinement { landlock: true, seccomp: true } => Finding::fine("decoder", said),
+        SandboxStatus { landlock: true, seccomp: true } => Finding::fine("decoder", said),
         _ => Finding::worth(
             "decoder",
             said,

@@ -9,15 +9,15 @@ use crate::{
         network::{Network, NetworkConfig, Stdout, deadline, stdout_owner},
         process::stop::Stop,
         receiving::{
-            event_loop::{Presence, Watch},
-            presenter::{Check, View, ViewConfig, wants_windows},
+            event_loop::{EventLoop, Presence},
+            presenter::{Check, Presenter, PresenterConfig, wants_windows},
         },
         telemetry::statistics::Statistics,
         terminal::{
             invitation::{Advice, Invitation},
             messages::Messages,
         },
-        trust::{Side, Trust},
+        trust::{CallRole, Trust},
     },
     cli::args::{RecvArgs, Show},
     clock,
@@ -32,7 +32,8 @@ use crate::{
 pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     let stdout = stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), false)?;
     let (control, key_file) = (!args.no_control, args.key_file.as_deref());
-    let mut trust = Trust::new(&args.trust, control, args.accept, key_file, Side::Shows, messages)?;
+    let mut trust =
+        Trust::new(&args.trust, control, args.accept, key_file, CallRole::Shows, messages)?;
     let mut statistics = Statistics::new(&args.report, messages)?;
     let shows = wants_windows(&args.sink, messages);
     // Until here a signal ends the program at once.
@@ -50,24 +51,24 @@ pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
         args: &args.network,
     })?;
     let addr = network.handle.local_addr();
-    let mut view = View::new(
-        ViewConfig {
+    let mut presenter = Presenter::new(
+        PresenterConfig {
             sink: &args.sink,
             shows,
-            windows: vec![WindowSpec { title: "udpchat".into(), role: window::Role::Peer }],
+            windows: vec![WindowSpec { title: "udpchat".into(), role: window::Pane::Peer }],
             fps: UNKNOWN_RATE,
             check: (args.sink.show == Some(Show::Decode)).then_some(Check::Decodes),
-            ledger: None,
+            encode_times: None,
             has_other_purpose: false,
         },
         messages,
     )?;
     let invitation = Invitation::to_send(args, addr);
-    messages.say(&format!("listening on port {}; {}", addr.port(), invitation.line()));
-    let result = Watch {
+    messages.info(&format!("listening on port {}; {}", addr.port(), invitation.line()));
+    let result = EventLoop {
         network: &network,
         trust: &mut trust,
-        view: &mut view,
+        presenter: &mut presenter,
         statistics: &mut statistics,
         messages,
         stop: &stop,
@@ -87,8 +88,8 @@ pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     .run();
     let ended = network.finish(CloseReason::Quit);
     let rest = (ended.stats, None, ended.superseded);
-    view.report_rest(&mut statistics, messages, rest);
-    result.and(view.finish(messages))
+    presenter.report_rest(&mut statistics, messages, rest);
+    result.and(presenter.finish(messages))
 }
 
 /// The default listening address: all interfaces, the default port.

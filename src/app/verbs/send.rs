@@ -18,7 +18,7 @@ use crate::{
         process::stop::Stop,
         telemetry::statistics::{Sources, Statistics},
         terminal::{invitation::Advice, messages::Messages},
-        trust::{Side, Trust},
+        trust::{CallRole, Trust},
     },
     cli::{
         Quality, Rate,
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let encoding = encoding(args);
     let control = !args.no_control;
     let key_file = args.key_file.as_deref();
-    let mut trust = Trust::new(&args.trust, control, None, key_file, Side::Calls, messages)?;
+    let mut trust = Trust::new(&args.trust, control, None, key_file, CallRole::Calls, messages)?;
     let mut statistics = Statistics::new(&args.report, messages)?;
     let stop = Stop::on_signals()?;
     let epoch = clock::now();
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
                 "one-way and NOT ENCRYPTED: anyone on the path can read and change it (--key-file FILE encrypts)"
             }
         };
-        messages.say(&format!("sending to {}, {how}", hosts.join(", ")));
+        messages.info(&format!("sending to {}, {how}", hosts.join(", ")));
     }
     let gate = Arc::new(AtomicBool::new(args.no_control));
     let capture = Capture::start(
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
             encoding,
             inlet: network.handle.inlet(),
             clock: MediaClock::starting(epoch),
-            ledger: None,
+            encode_times: None,
             self_view: None,
             gate: Arc::clone(&gate),
             stop: stop.clone(),
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
                 break;
             }
             if let Some(line) = line {
-                messages.say(&line);
+                messages.info(&line);
             }
         } else if network.is_finished() {
             result = Err(anyhow::anyhow!("the network thread has ended: run with -v to see why"));
@@ -154,7 +154,7 @@ pub(crate) fn open_source(
     let source = Source::open(spec, &options)?;
     info!("{}", source.info().description);
     for note in &source.info().notes {
-        messages.say(note);
+        messages.info(note);
     }
     Ok(source)
 }

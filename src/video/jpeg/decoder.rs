@@ -11,9 +11,9 @@ use turbojpeg::DecompressHeader;
 use super::{
     MAX_JPEG_LEN,
     header::Header,
-    sandbox::confine_this_thread,
-    sandbox_thread::Cage,
-    strips::{Crew, STRIPS_A_THREAD, Split, StripMut, strips_mut},
+    sandbox::sandbox_this_thread,
+    sandbox_thread::SandboxThread,
+    strips::{STRIPS_A_THREAD, Split, StripMut, StripPool, strips_mut},
     turbo::{JpegError, TurboDecoder, contained, planar_format},
 };
 use crate::video::image::{Image, PixelFormat, Size};
@@ -30,10 +30,10 @@ pub enum Want {
 /// Decodes frames.
 ///
 /// Their bytes are read on threads that can do nothing else (see
-/// [`Confinement`](super::Confinement)). The calling thread waits for them.
+/// [`SandboxStatus`](super::SandboxStatus)). The calling thread waits for them.
 #[derive(Debug)]
 pub struct Decoder {
-    cage: Cage,
+    sandbox_thread: SandboxThread,
     work: Box<Work>,
 }
 
@@ -42,7 +42,7 @@ pub struct Decoder {
 struct Work {
     whole: TurboDecoder,
     strips: Vec<StripDecoder>,
-    crew: Crew,
+    pool: StripPool,
     /// The target of strips of partial frames, until they are known to be undamaged.
     trial: Image,
     /// A frame, or its header, with its oddities corrected.
@@ -82,12 +82,12 @@ struct Plan {
 impl Decoder {
     /// A decoder. Frames with restart markers are decoded on all cores.
     pub fn new() -> Self {
-        Self::of(Crew::new())
+        Self::of(StripPool::new())
     }
 
     /// Decodes on the calling thread only, which is not confined: for trusted pictures.
     pub fn alone() -> Self {
-        Self { cage: Cage::open(), ..Self::of(Crew::of(1)) }
+        Self { sandbox_thread: SandboxThread::open(), ..Self::of(StripPool::of(1)) }
     }
 
     /// Runs `body` on a new thread, with a decoder that decodes on that thread. The thread is
@@ -96,9 +96,10 @@ impl Decoder {
         body: impl FnOnce(Self) + Send + 'static,
     ) -> std::io::Result<JoinHandle<()>> {
         thread::Builder::new().name("decode".into()).spawn(move || {
-            let mut decoder = Self { cage: Cage::open(), ..Self::of(Crew::new()) };
-            decoder.work.crew.start_helpers();
-            confine_this_thread();
+            let mut decoder =
+                Self { sandbox_thread: SandboxThread::open(), ..Self::of(StripPool::new()) };
+            decoder.work.pool.start_helpers();
+            sandbox_this_thread();
             body(decoder);
         })
     }
@@ -106,23 +107,23 @@ impl Decoder {
     /// Uses this number of threads, whatever the machine has.
     #[cfg(test)]
     pub(super) fn with_threads(threads: usize) -> Self {
-        Self::of(Crew::of(threads))
+        Self::of(StripPool::of(threads))
     }
 
-    fn of(crew: Crew) -> Self {
+    fn of(pool: StripPool) -> Self {
         let work = Box::new(Work {
             whole: TurboDecoder::new(),
             strips: Vec::new(),
-            crew,
+            pool,
             trial: Image::empty(),
             corrected: Vec::new(),
         });
-        Self { cage: Cage::default(), work }
+        Self { sandbox_thread: SandboxThread::default(), work }
     }
 
     /// Processor time used so far by threads other than the calling one.
     pub fn helpers_cpu(&self) -> Duration {
-        self.work.crew.helpers_cpu() + self.cage.cpu()
+        self.work.pool.helpers_cpu() + self.sandbox_thread.cpu()
     }
 
     /// Decodes `frame` into `image`, reusing its allocation.
@@ -143,7 +144,7 @@ impl Decoder {
         want: Want,
         image: &mut Image,
     ) -> Result<(), JpegError> {
-        self.confined(|work| work.decode_whole(frame, want, image))
+        self.sandboxed(|work| work.decode_whole(frame, want, image))
     }
 
     /// Decodes into `image` as much as possible of the beginning of a frame that is still arriving,
@@ -157,7 +158,7 @@ impl Decoder {
         want: Want,
         image: &mut Image,
     ) {
-        self.confined(|work| work.decode_ahead(ahead, beginning, want, image));
+        self.sandboxed(|work| work.decode_ahead(ahead, beginning, want, image));
     }
 
     /// Decodes the rest of a complete frame that was not decoded ahead, like
@@ -169,7 +170,7 @@ impl Decoder {
         want: Want,
         image: &mut Image,
     ) -> Result<(), JpegError> {
-        self.confined(|work| work.decode_rest(ahead, frame, want, image))
+        self.sandboxed(|work| work.decode_rest(ahead, frame, want, image))
     }
 
     /// Decodes the strips of a partial `frame` that are complete in the ranges `present`, and draws
@@ -184,13 +185,13 @@ impl Decoder {
         present: &[Range<usize>],
         picture: &mut Image,
     ) -> Concealed {
-        self.confined(|work| work.conceal(frame, present, picture))
+        self.sandboxed(|work| work.conceal(frame, present, picture))
     }
 
-    fn confined<T: Send>(&mut self, job: impl FnOnce(&mut Work) -> T + Send) -> T {
-        self.work.crew.start_helpers();
+    fn sandboxed<T: Send>(&mut self, job: impl FnOnce(&mut Work) -> T + Send) -> T {
+        self.work.pool.start_helpers();
         let work = &mut *self.work;
-        self.cage.run(|| job(work))
+        self.sandbox_thread.run(|| job(work))
     }
 }
 
@@ -310,7 +311,7 @@ impl Work {
             Want::Bgr => None,
             Want::Planar => planar_format(&seen),
         };
-        let split = Split::plan(&header, self.crew.threads() * STRIPS_A_THREAD);
+        let split = Split::plan(&header, self.pool.threads() * STRIPS_A_THREAD);
         Ok(Plan { header, seen, format, split })
     }
 
@@ -336,7 +337,7 @@ impl Work {
                 result: Ok(()),
             })
             .collect();
-        self.crew.run(
+        self.pool.run(
             &mut jobs,
             |job| {
                 let strip = job.strip.take().expect("each job is done once");

@@ -4,7 +4,7 @@ use std::{ops::Range, time::Duration};
 
 use super::{
     header::Sampling,
-    strips::{Crew, HEADROOM, Layout, Place, Strip, Strips, stitch},
+    strips::{HEADROOM, Layout, Place, Strip, StripPool, Strips, stitch},
     turbo::{JpegError, TurboEncoder},
 };
 use crate::video::image::{Image, PixelFormat};
@@ -18,22 +18,22 @@ pub struct Encoder {
     sharers: usize,
     leave_early: bool,
     encoders: Vec<StripEncoder>,
-    crew: Crew,
+    pool: StripPool,
 }
 
 impl Encoder {
     /// An encoder of quality 1 (worst) to 100. Panics for other numbers.
     pub fn new(quality: u8, strips: Strips) -> Self {
-        let (encoders, crew) = (Vec::new(), Crew::new());
+        let (encoders, pool) = (Vec::new(), StripPool::new());
         let (gray, sharers, leave_early) = (false, 1, false);
-        let mut encoder = Self { quality, gray, strips, sharers, leave_early, encoders, crew };
+        let mut encoder = Self { quality, gray, strips, sharers, leave_early, encoders, pool };
         encoder.set_quality(quality);
         encoder
     }
 
     /// Uses the calling thread only.
     pub(crate) fn alone(quality: u8, strips: Strips) -> Self {
-        Self { crew: Crew::of(1), ..Self::new(quality, strips) }
+        Self { pool: StripPool::of(1), ..Self::new(quality, strips) }
     }
 
     /// Sets the quality, 1 to 100, from the next frame.
@@ -61,7 +61,7 @@ impl Encoder {
 
     /// Processor time used so far by threads other than the calling one.
     pub fn helpers_cpu(&self) -> Duration {
-        self.crew.helpers_cpu()
+        self.pool.helpers_cpu()
     }
 
     /// Encodes `image` into `frame`, replacing its content.
@@ -84,7 +84,7 @@ impl Encoder {
     ) -> Result<(), JpegError> {
         let sampling = if self.gray { Sampling::Gray } else { sampling(image.format) };
         let strips =
-            self.strips.count(image.size(), self.crew.threads() / self.sharers, self.leave_early);
+            self.strips.count(image.size(), self.pool.threads() / self.sharers, self.leave_early);
         let Layout { rows, count, restart_interval } = Layout::new(image.size(), sampling, strips);
         self.encoders.resize_with(count.max(self.encoders.len()), StripEncoder::new);
         let (quality, height) = (self.quality, image.height);
@@ -97,7 +97,7 @@ impl Encoder {
         let mut jobs: Vec<Job<'_>> =
             self.encoders.iter_mut().take(count).enumerate().map(job).collect();
         let mut result = Ok(());
-        self.crew.run(
+        self.pool.run(
             &mut jobs,
             |job| job.result = job.encoder.encode(&job.strip, job.place, quality, sampling),
             |job| match std::mem::replace(&mut job.result, Ok(0..0)) {

@@ -22,7 +22,7 @@ pub use encoder::{Encoder, Nth};
 pub use header::{Header, HeaderError, Interrupted, Sampling};
 pub use normalize::{NormalizeError, normalize};
 pub use photograph::FilmTest;
-pub use sandbox::{Confinement, confinement};
+pub use sandbox::{SandboxStatus, sandbox_status};
 pub use scan::ScanError;
 pub use stream::{JpegStream, StreamItem, begins_jpegs};
 pub use strips::{MAX_STRIPS, Strips};

@@ -9,14 +9,14 @@ use std::fmt;
 
 /// The mechanisms that confine a thread.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Confinement {
+pub struct SandboxStatus {
     /// Landlock: no file system, no TCP, no signals to other processes.
     pub landlock: bool,
     /// Seccomp: only the system calls that decoding needs.
     pub seccomp: bool,
 }
 
-impl fmt::Display for Confinement {
+impl fmt::Display for SandboxStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match (self.landlock, self.seccomp) {
             (true, true) => "Landlock and seccomp",
@@ -28,14 +28,14 @@ impl fmt::Display for Confinement {
 }
 
 /// Confines a short-lived thread, to find out what this system supports.
-pub fn confinement() -> Confinement {
-    std::thread::spawn(confine_this_thread).join().unwrap_or_default()
+pub fn sandbox_status() -> SandboxStatus {
+    std::thread::spawn(sandbox_this_thread).join().unwrap_or_default()
 }
 
 /// Confines the calling thread and its future child threads, permanently. Mechanisms that the
 /// kernel lacks are skipped.
-pub(super) fn confine_this_thread() -> Confinement {
-    imp::confine_this_thread()
+pub(super) fn sandbox_this_thread() -> SandboxStatus {
+    imp::sandbox_this_thread()
 }
 
 #[cfg(target_os = "linux")]
@@ -50,9 +50,9 @@ mod imp {
         SeccompRule, apply_filter,
     };
 
-    use super::Confinement;
+    use super::SandboxStatus;
 
-    pub(super) fn confine_this_thread() -> Confinement {
+    pub(super) fn sandbox_this_thread() -> SandboxStatus {
         leave_signals_to_others();
         // In this order: the seccomp filter forbids Landlock's system calls.
         let landlock = match landlock() {
@@ -69,7 +69,7 @@ mod imp {
                 false
             }
         };
-        Confinement { landlock, seccomp }
+        SandboxStatus { landlock, seccomp }
     }
 
     /// The kernel may deliver Ctrl-C to any thread, and a confined one could not handle it.
@@ -154,10 +154,10 @@ mod imp {
 
 #[cfg(not(target_os = "linux"))]
 mod imp {
-    use super::Confinement;
+    use super::SandboxStatus;
 
-    pub(super) fn confine_this_thread() -> Confinement {
-        Confinement::default()
+    pub(super) fn sandbox_this_thread() -> SandboxStatus {
+        SandboxStatus::default()
     }
 }
 
@@ -210,7 +210,7 @@ mod tests {
         let _waiting = TcpStream::connect(address).expect("connects");
         let attempts = || attempts(&open, &connected, &listener, address);
         let could = thread::scope(|scope| {
-            scope.spawn(|| (confine_this_thread(), attempts())).join().expect("it does not end")
+            scope.spawn(|| (sandbox_this_thread(), attempts())).join().expect("it does not end")
         });
         if !could.0.seccomp {
             eprintln!("skipped: this kernel has no seccomp filters");
@@ -240,6 +240,6 @@ mod tests {
     #[test]
     fn this_system_says_what_it_gives() {
         let status = fs::read_to_string("/proc/self/status").expect("Linux");
-        assert_eq!(confinement().seccomp, status.contains("\nSeccomp:"));
+        assert_eq!(sandbox_status().seccomp, status.contains("\nSeccomp:"));
     }
 }

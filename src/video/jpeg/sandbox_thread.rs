@@ -12,19 +12,19 @@ use std::{
 use log::warn;
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
-use super::sandbox::confine_this_thread;
+use super::sandbox::sandbox_this_thread;
 use crate::clock;
 
 /// A [confined](super::sandbox) thread, started when first needed.
 #[derive(Default)]
-pub(super) struct Cage {
+pub(super) struct SandboxThread {
     /// `None`: it could not be started, or is not wanted.
     thread: OnceLock<Option<ThreadPool>>,
     /// Processor time that it has used, in nanoseconds.
     cpu: AtomicU64,
 }
 
-impl Cage {
+impl SandboxThread {
     /// Without a thread: the work runs on the calling thread.
     pub(super) fn open() -> Self {
         Self { thread: OnceLock::from(None), cpu: AtomicU64::new(0) }
@@ -53,15 +53,15 @@ fn start() -> Option<ThreadPool> {
         .num_threads(1)
         .thread_name(|_| "decode".into())
         .start_handler(|_| {
-            confine_this_thread();
+            sandbox_this_thread();
         })
         .build();
     thread.inspect_err(|error| warn!("no thread to decode apart: {error}")).ok()
 }
 
-impl fmt::Debug for Cage {
+impl fmt::Debug for SandboxThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cage").finish_non_exhaustive()
+        f.debug_struct("SandboxThread").finish_non_exhaustive()
     }
 }
 
@@ -73,30 +73,30 @@ mod tests {
 
     #[test]
     fn work_is_done_on_the_same_other_thread_and_its_time_is_counted() {
-        let cage = Cage::default();
+        let sandbox_thread = SandboxThread::default();
         let mut threads = Vec::new();
         for _ in 0..3 {
-            cage.run(|| threads.push(thread::current().id()));
+            sandbox_thread.run(|| threads.push(thread::current().id()));
         }
         assert!(threads.iter().all(|id| *id == threads[0] && *id != thread::current().id()));
-        assert!(cage.cpu() > Duration::ZERO);
+        assert!(sandbox_thread.cpu() > Duration::ZERO);
     }
 
     #[test]
     fn a_panic_comes_back_and_the_thread_goes_on() {
-        let cage = Cage::default();
-        let run = std::panic::AssertUnwindSafe(|| cage.run(|| panic!("ours")));
+        let sandbox_thread = SandboxThread::default();
+        let run = std::panic::AssertUnwindSafe(|| sandbox_thread.run(|| panic!("ours")));
         assert!(std::panic::catch_unwind(run).is_err());
-        assert_eq!(cage.run(|| 7), 7);
+        assert_eq!(sandbox_thread.run(|| 7), 7);
     }
 
     #[test]
     #[cfg(target_os = "linux")]
     fn what_is_done_there_reaches_no_file() {
-        let could = Cage::default().run(|| std::fs::File::open("/dev/null").is_ok());
+        let could = SandboxThread::default().run(|| std::fs::File::open("/dev/null").is_ok());
         assert_eq!(
             could,
-            crate::video::jpeg::confinement() == crate::video::jpeg::Confinement::default()
+            crate::video::jpeg::sandbox_status() == crate::video::jpeg::SandboxStatus::default()
         );
     }
 }

@@ -24,7 +24,7 @@ use super::{
     display,
     keys::Keys,
     overlay,
-    window::{Action, Overlay, Role, WindowError, WindowSpec},
+    window::{Action, Overlay, Pane, WindowError, WindowSpec},
 };
 use crate::{
     clock,
@@ -54,7 +54,7 @@ impl Screen {
     }
 
     /// Shows a picture, unless the user has frozen it. The image itself is not changed.
-    pub fn show(&mut self, role: Role, image: &Image, over: &Overlay) -> Result<(), WindowError> {
+    pub fn show(&mut self, role: Pane, image: &Image, over: &Overlay) -> Result<(), WindowError> {
         if self.frozen {
             return Ok(());
         }
@@ -65,7 +65,7 @@ impl Screen {
     }
 
     /// Shows a card with these lines instead of a picture. Does nothing if they are already shown.
-    pub fn notice(&mut self, role: Role, lines: &[String]) -> Result<(), WindowError> {
+    pub fn notice(&mut self, role: Pane, lines: &[String]) -> Result<(), WindowError> {
         self.check_display()?;
         let Some(window) = self.window(role) else { return Ok(()) };
         window.notice(lines).map_err(toolkit)
@@ -115,7 +115,7 @@ impl Screen {
 
     /// The window that `m` mirrors: the self view, if there is one.
     fn mirrored(&mut self) -> Option<&mut Window> {
-        let own = self.windows.iter().position(|window| window.role == Role::SelfView);
+        let own = self.windows.iter().position(|window| window.role == Pane::SelfView);
         self.windows.get_mut(own.unwrap_or(0))
     }
 
@@ -137,7 +137,7 @@ impl Screen {
         }
     }
 
-    fn window(&mut self, role: Role) -> Option<&mut Window> {
+    fn window(&mut self, role: Pane) -> Option<&mut Window> {
         self.windows.iter_mut().find(|window| window.role == role)
     }
 }
@@ -155,7 +155,7 @@ impl Drop for Screen {
 struct Window {
     /// The name in highgui, which is also the title.
     name: String,
-    role: Role,
+    role: Pane,
     mirror: bool,
     full_screen: bool,
     /// Whether it has been visible: before that it cannot have been closed.
@@ -173,7 +173,7 @@ impl Window {
         Ok(Self {
             name: spec.title.clone(),
             role: spec.role,
-            mirror: spec.role == Role::SelfView,
+            mirror: spec.role == Pane::SelfView,
             full_screen: false,
             was_visible: false,
             picture: None,
@@ -241,7 +241,7 @@ impl Window {
 
     /// Sizes the window to the picture, within [`LARGEST`] or [`SMALL`].
     fn resize(&self, width: i32, height: i32) -> opencv::Result<()> {
-        let (max_width, max_height) = if self.role == Role::Peer { LARGEST } else { SMALL };
+        let (max_width, max_height) = if self.role == Pane::Peer { LARGEST } else { SMALL };
         let scale = (max_width / f64::from(width)).min(max_height / f64::from(height)).min(1.0);
         let side = |side: i32| (f64::from(side) * scale).round() as i32;
         highgui::resize_window(&self.name, side(width), side(height))
@@ -251,7 +251,7 @@ impl Window {
     fn place(&self) {
         let beside = LARGEST.0;
         let corner = display::width().map_or(beside, |width| f64::from(width) - SMALL.0);
-        let left = if self.role == Role::SelfView { beside.min(corner).max(0.0) } else { 0.0 };
+        let left = if self.role == Pane::SelfView { beside.min(corner).max(0.0) } else { 0.0 };
         // A window manager may ignore this.
         let _ = highgui::move_window(&self.name, left as i32, 0);
     }

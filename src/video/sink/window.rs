@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Whose picture a window shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum Pane {
     /// The received video.
     Peer,
     /// Our own video, mirrored until `m` is pressed.
@@ -19,7 +19,7 @@ pub struct WindowSpec {
     /// The window's title.
     pub title: String,
     /// The video that it shows.
-    pub role: Role,
+    pub role: Pane,
 }
 
 /// Text drawn over a picture; the picture itself is not changed.
@@ -75,14 +75,14 @@ impl Screen {
 
     pub fn show(
         &mut self,
-        _: Role,
+        _: Pane,
         _: &crate::video::image::Image,
         _: &Overlay,
     ) -> Result<(), WindowError> {
         match *self {}
     }
 
-    pub fn notice(&mut self, _: Role, _: &[String]) -> Result<(), WindowError> {
+    pub fn notice(&mut self, _: Pane, _: &[String]) -> Result<(), WindowError> {
         match *self {}
     }
 

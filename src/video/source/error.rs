@@ -145,12 +145,12 @@ pub enum SourceError {
         name: String,
     },
     /// A pipe or a file has JPEGs, but none of them is usable.
-    #[error("no JPEG in {name} can be used: {complaint}")]
+    #[error("no JPEG in {name} can be used: {warning}")]
     PipeJpeg {
         /// The name of the pipe or file.
         name: String,
         /// Why the last JPEG is not usable.
-        complaint: String,
+        warning: String,
     },
     /// The YUV4MPEG2 stream is damaged or not supported.
     #[error("{name}: {error}")]

@@ -20,7 +20,7 @@ use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     aspect::PixelAspect,
     mat::{image_of, quieten, scale},
-    playback_clock::Pacer,
+    playback_clock::PlaybackClock,
     still::oversized,
     timeline::Timeline,
 };
@@ -41,7 +41,7 @@ pub(super) struct Film {
 /// When pictures are due.
 enum Pace {
     /// At the requested rate, or unpaced.
-    Asked(Pacer),
+    Asked(PlaybackClock),
     /// By their timestamps.
     Own(Timeline),
 }
@@ -49,7 +49,7 @@ enum Pace {
 impl Pace {
     fn wait(&mut self, stamp: Duration, stop: &AtomicBool) -> Option<Instant> {
         match self {
-            Self::Asked(pacer) => pacer.wait(stop).map(|due| due.at),
+            Self::Asked(playback_clock) => playback_clock.wait(stop).map(|due| due.at),
             Self::Own(timeline) => timeline.wait(stamp, stop),
         }
     }
@@ -98,7 +98,7 @@ impl Film {
             once: options.once,
             pace: match options.fps {
                 None if !options.unpaced => Pace::Own(Timeline::new(fps)),
-                _ => Pace::Asked(options.pacer(fps)),
+                _ => Pace::Asked(options.playback_clock(fps)),
             },
             ahead: Some(Decoded { image: scale(first.image, size)?, ..first }),
             number: 0,
@@ -124,7 +124,7 @@ impl Film {
     /// Whether pictures come at a rate.
     pub(super) fn is_paced(&self) -> bool {
         match &self.pace {
-            Pace::Asked(pacer) => pacer.is_paced(),
+            Pace::Asked(playback_clock) => playback_clock.is_paced(),
             Pace::Own(_) => true,
         }
     }

@@ -46,10 +46,10 @@ use self::mat::scale;
 use self::{
     pattern::Pattern,
     pipe::Pipe,
-    playback_clock::Pacer,
+    playback_clock::PlaybackClock,
     raw_film::RawFilm,
     sniff::{Content, sniff},
-    warnings::Complaints,
+    warnings::RateLimitedWarnings,
 };
 use super::image::{Image, Size};
 use crate::clock;
@@ -151,7 +151,7 @@ impl Source {
     /// that will be used.
     pub fn is_paced(&self) -> bool {
         match &self.kind {
-            Kind::Pattern(source) => source.pacer.is_paced(),
+            Kind::Pattern(source) => source.playback_clock.is_paced(),
             Kind::RawFilm(source) => source.is_paced(),
             #[cfg(feature = "opencv")]
             Kind::Film(source) => source.is_paced(),
@@ -191,12 +191,12 @@ enum Kind {
 /// The pattern at its rate.
 struct PacedPattern {
     pattern: Pattern,
-    pacer: Pacer,
+    playback_clock: PlaybackClock,
 }
 
 impl PacedPattern {
     fn next(&mut self, stop: &AtomicBool) -> Option<Captured> {
-        let due = self.pacer.wait(stop)?;
+        let due = self.playback_clock.wait(stop)?;
         // The clock shown in the picture is the due time, comparable with `captured`.
         let late = clock::now().saturating_duration_since(due.at);
         let wall = clock::wall().checked_sub(late).unwrap_or(Duration::ZERO);
@@ -220,7 +220,7 @@ fn open_pattern(options: &SourceOptions) -> Source {
         passthrough: false,
         notes: Vec::new(),
     };
-    let source = PacedPattern { pattern, pacer: options.pacer(fps) };
+    let source = PacedPattern { pattern, playback_clock: options.playback_clock(fps) };
     Source { info, kind: Kind::Pattern(Box::new(source)) }
 }
 

@@ -10,7 +10,7 @@ use crate::clock;
 
 /// Due times at a steady rate, computed from the first one, so that errors do not accumulate.
 #[derive(Debug)]
-pub(super) struct Pacer {
+pub(super) struct PlaybackClock {
     /// `None`: each picture is due when requested.
     fps: Option<f64>,
     start: Option<Instant>,
@@ -18,7 +18,7 @@ pub(super) struct Pacer {
     next: u64,
 }
 
-impl Pacer {
+impl PlaybackClock {
     pub(super) fn new(fps: f64) -> Self {
         assert!(fps > 0.0 && fps.is_finite(), "{fps} frames/s");
         Self { fps: Some(fps), start: None, next: 0 }
@@ -103,10 +103,10 @@ mod tests {
 
     #[test]
     fn due_times_are_multiples_of_the_interval_and_never_early() {
-        let mut pacer = Pacer::new(200.0);
-        let first = pacer.wait(&RUN).expect("not stopped");
+        let mut playback_clock = PlaybackClock::new(200.0);
+        let first = playback_clock.wait(&RUN).expect("not stopped");
         for _ in 0..10 {
-            let due = pacer.wait(&RUN).expect("not stopped");
+            let due = playback_clock.wait(&RUN).expect("not stopped");
             assert_eq!(due.at - first.at, Duration::from_secs_f64(due.number as f64 / 200.0));
             assert!(clock::now() >= due.at);
         }
@@ -114,23 +114,23 @@ mod tests {
 
     #[test]
     fn who_is_late_skips_ahead_instead_of_bursting() {
-        let mut pacer = Pacer::new(100.0);
-        let first = pacer.wait(&RUN).expect("not stopped");
+        let mut playback_clock = PlaybackClock::new(100.0);
+        let first = playback_clock.wait(&RUN).expect("not stopped");
         assert!(wait_until(first.at + Duration::from_millis(55), &RUN));
-        let late = pacer.wait(&RUN).expect("not stopped");
+        let late = playback_clock.wait(&RUN).expect("not stopped");
         assert!(late.number >= 5 && late.skipped == late.number - 1, "{late:?}");
-        let next = pacer.wait(&RUN).expect("not stopped");
+        let next = playback_clock.wait(&RUN).expect("not stopped");
         assert!(next.at - late.at >= Duration::from_millis(10));
     }
 
     #[test]
     fn without_a_rate_each_is_due_when_it_is_asked_for() {
-        let mut pacer = Pacer::unpaced();
-        let (first, second) = (pacer.wait(&RUN), pacer.wait(&RUN));
+        let mut playback_clock = PlaybackClock::unpaced();
+        let (first, second) = (playback_clock.wait(&RUN), playback_clock.wait(&RUN));
         let (first, second) = (first.expect("not stopped"), second.expect("not stopped"));
         assert_eq!((first.number, second.number, second.skipped), (0, 1, 0));
         assert!(first.at <= second.at && second.at <= clock::now());
-        assert_eq!(pacer.wait(&AtomicBool::new(true)), None);
+        assert_eq!(playback_clock.wait(&AtomicBool::new(true)), None);
     }
 
     #[test]

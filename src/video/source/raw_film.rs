@@ -18,7 +18,7 @@ use std::{
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     pipe::square,
-    playback_clock::Pacer,
+    playback_clock::PlaybackClock,
     raw_stream::{RawError, RawPicture, RawStream},
     scale,
     unread::Unread,
@@ -36,7 +36,7 @@ pub(super) struct RawFilm {
     size: Size,
     gray: bool,
     once: bool,
-    pacer: Pacer,
+    playback_clock: PlaybackClock,
     /// The next picture, if it is already decoded.
     ahead: Option<Image>,
     number: u64,
@@ -74,7 +74,7 @@ impl RawFilm {
             size,
             gray: options.gray,
             once: options.once,
-            pacer: options.pacer(fps),
+            playback_clock: options.playback_clock(fps),
             ahead: None,
             number: 0,
         };
@@ -88,12 +88,12 @@ impl RawFilm {
             None => self.read_next()?,
         };
         let Some(image) = next else { return Ok(None) };
-        let Some(due) = self.pacer.wait(stop) else {
+        let Some(due) = self.playback_clock.wait(stop) else {
             self.ahead = Some(image);
             return Ok(None);
         };
         // If the consumer is late, playback continues from there: no picture is left out, even if
-        // the pacer skips due times.
+        // the playback clock skips due times.
         let number = self.number;
         self.number += 1;
         let picture = Picture::Image(image.into());
@@ -102,7 +102,7 @@ impl RawFilm {
 
     /// Whether pictures come at a rate.
     pub(super) fn is_paced(&self) -> bool {
-        self.pacer.is_paced()
+        self.playback_clock.is_paced()
     }
 
     pub(super) fn damaged(&self) -> Arc<AtomicU64> {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    Complaints, SourceError,
+    RateLimitedWarnings, SourceError,
     unread::Unread,
     y4m::{self, FRAME_STARTS, HEADER_START, Y4mError, Y4mReader},
 };
@@ -35,8 +35,8 @@ pub(super) struct RawStream {
     has_begun: bool,
     damaged: Arc<AtomicU64>,
     /// Why the last picture was dropped.
-    complaint: Option<Complaint>,
-    complaints: Complaints,
+    warning: Option<Complaint>,
+    warnings: RateLimitedWarnings,
 }
 
 /// A picture as read from the stream.
@@ -103,8 +103,8 @@ impl RawStream {
             suspended: None,
             has_begun: false,
             damaged,
-            complaint: None,
-            complaints: Complaints::default(),
+            warning: None,
+            warnings: RateLimitedWarnings::default(),
         }
     }
 
@@ -132,27 +132,27 @@ impl RawStream {
     /// The error if the stream has no usable picture.
     pub(super) fn unusable(&mut self) -> SourceError {
         let name = self.name.clone();
-        match self.complaint.take() {
+        match self.warning.take() {
             Some(Complaint::Y4m(error)) => SourceError::Y4m { name, error },
-            Some(Complaint::Jpeg(complaint)) => SourceError::PipeJpeg { name, complaint },
-            None => SourceError::PipeJpeg { name, complaint: "there is none".to_owned() },
+            Some(Complaint::Jpeg(warning)) => SourceError::PipeJpeg { name, warning },
+            None => SourceError::PipeJpeg { name, warning: "there is none".to_owned() },
         }
     }
 
     /// Counts an unusable JPEG, and logs why.
-    pub(super) fn drop_jpeg(&mut self, complaint: String) {
-        self.say_dropped(&complaint);
-        self.complaint = Some(Complaint::Jpeg(complaint));
+    pub(super) fn drop_jpeg(&mut self, warning: String) {
+        self.say_dropped(&warning);
+        self.warning = Some(Complaint::Jpeg(warning));
     }
 
     fn drop_image(&mut self, error: Y4mError) {
         self.say_dropped(&error.to_string());
-        self.complaint = Some(Complaint::Y4m(error));
+        self.warning = Some(Complaint::Y4m(error));
     }
 
-    fn say_dropped(&mut self, complaint: &str) {
-        let Self { name, complaints, .. } = self;
-        complaints.say(|| format!("{name}: {complaint}; that frame is dropped"));
+    fn say_dropped(&mut self, warning: &str) {
+        let Self { name, warnings, .. } = self;
+        warnings.warn(|| format!("{name}: {warning}; that frame is dropped"));
         self.damaged.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -163,7 +163,7 @@ impl RawStream {
                     self.suspended = None;
                     return Ok((Some(RawPicture::Jpeg(jpeg)), Some(Format::Jpegs(stream))));
                 }
-                Err(complaint) => self.drop_jpeg(complaint),
+                Err(warning) => self.drop_jpeg(warning),
             }
         }
         if !stream.is_at_mark() {
@@ -225,8 +225,8 @@ impl RawStream {
                 let picture = RawPicture::Image(image, reader.header);
                 return Ok((Some(picture), Some(Format::Y4m(reader))));
             }
-            Ok(None) if !self.has_begun && self.complaint.is_none() => {
-                self.complaint = Some(Complaint::Y4m(Y4mError::Truncated));
+            Ok(None) if !self.has_begun && self.warning.is_none() => {
+                self.warning = Some(Complaint::Y4m(Y4mError::Truncated));
             }
             Ok(None) => {}
             Err(Y4mError::Read(error)) => return Err(error.into()),

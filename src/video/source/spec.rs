@@ -9,7 +9,7 @@ use std::{
     str::FromStr,
 };
 
-use super::playback_clock::Pacer;
+use super::playback_clock::PlaybackClock;
 use crate::video::image::Size;
 
 /// A source. Every argument is valid: anything that is not a keyword or a URL is a path
@@ -248,9 +248,9 @@ pub struct SourceOptions {
 }
 
 impl SourceOptions {
-    /// The pacer of a source with the own or requested rate `fps`.
-    pub(super) fn pacer(&self, fps: f64) -> Pacer {
-        if self.unpaced { Pacer::unpaced() } else { Pacer::new(fps) }
+    /// The playback clock of a source with the own or requested rate `fps`.
+    pub(super) fn playback_clock(&self, fps: f64) -> PlaybackClock {
+        if self.unpaced { PlaybackClock::unpaced() } else { PlaybackClock::new(fps) }
     }
 
     /// The same as text for people.

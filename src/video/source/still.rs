@@ -12,7 +12,7 @@ use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     mat::{failed, image_of, quieten, scale},
     orientation::upright,
-    playback_clock::Pacer,
+    playback_clock::PlaybackClock,
 };
 use crate::video::{
     image::{Image, Size, SizeError},
@@ -22,7 +22,7 @@ use crate::video::{
 /// An image that is decoded once.
 pub(super) struct Still {
     image: Arc<Image>,
-    pacer: Pacer,
+    playback_clock: PlaybackClock,
     once: bool,
     shown: bool,
 }
@@ -65,21 +65,29 @@ impl Still {
         let image = scale(image, size)?.into();
         let fps = options.fps.unwrap_or(DEFAULT_FPS);
         let info = describe(path, format, found, size, fps);
-        Ok((info, Self { image, pacer: options.pacer(fps), once: options.once, shown: false }))
+        Ok((
+            info,
+            Self {
+                image,
+                playback_clock: options.playback_clock(fps),
+                once: options.once,
+                shown: false,
+            },
+        ))
     }
 
     pub(super) fn next(&mut self, stop: &AtomicBool) -> Option<Captured> {
         if self.once && std::mem::replace(&mut self.shown, true) {
             return None;
         }
-        let due = self.pacer.wait(stop)?;
+        let due = self.playback_clock.wait(stop)?;
         let picture = Picture::Image(Arc::clone(&self.image));
         Some(Captured { picture, captured: due.at, number: due.number })
     }
 
     /// Whether pictures come at a rate.
     pub(super) fn is_paced(&self) -> bool {
-        self.pacer.is_paced()
+        self.playback_clock.is_paced()
     }
 }
 

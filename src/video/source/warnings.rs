@@ -6,14 +6,14 @@ use crate::clock;
 
 /// Logs at most one warning a second.
 #[derive(Debug, Default)]
-pub(super) struct Complaints {
+pub(super) struct RateLimitedWarnings {
     last: Option<Instant>,
 }
 
-impl Complaints {
-    pub(super) fn say(&mut self, complaint: impl FnOnce() -> String) {
+impl RateLimitedWarnings {
+    pub(super) fn warn(&mut self, warning: impl FnOnce() -> String) {
         if self.is_due(clock::now()) {
-            log::warn!("{}", complaint());
+            log::warn!("{}", warning());
         }
     }
 
@@ -34,9 +34,9 @@ mod tests {
 
     #[test]
     fn there_is_one_complaint_a_second() {
-        let (mut complaints, now) = (Complaints::default(), clock::now());
+        let (mut warnings, now) = (RateLimitedWarnings::default(), clock::now());
         let due = [0, 1, 999, 1000, 1500, 2000, 9000]
-            .map(|after_ms| complaints.is_due(now + Duration::from_millis(after_ms)));
+            .map(|after_ms| warnings.is_due(now + Duration::from_millis(after_ms)));
         assert_eq!(due, [true, false, false, true, false, true, true]);
     }
 }

@@ -21,5 +21,5 @@ pub(super) use layout::{Layout, STRIPS_A_THREAD};
 pub use layout::{MAX_STRIPS, Strips};
 pub(super) use split::Split;
 pub(super) use stitch::{HEADROOM, Place, stitch};
-pub(super) use strip_pool::Crew;
+pub(super) use strip_pool::StripPool;
 pub(super) use view::{Strip, StripMut, strips_mut};

@@ -7,7 +7,7 @@
 
 use rayon_core::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-use crate::video::jpeg::sandbox::confine_this_thread;
+use crate::video::jpeg::sandbox::sandbox_this_thread;
 
 pub(super) use imp::Placement;
 
@@ -20,7 +20,7 @@ impl Placement {
             .thread_name(|i| format!("strips {i}"))
             .start_handler(move |_| {
                 placement.enroll();
-                confine_this_thread();
+                sandbox_this_thread();
             })
             .build()
     }

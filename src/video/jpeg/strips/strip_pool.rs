@@ -21,7 +21,7 @@ use crate::clock;
 ///
 /// The helpers sleep between frames. They are started when there is first work to share, since most
 /// decoders of still pictures never have any.
-pub(in crate::video::jpeg) struct Crew {
+pub(in crate::video::jpeg) struct StripPool {
     threads: usize,
     pool: Option<ThreadPool>,
     placement: Placement,
@@ -29,7 +29,7 @@ pub(in crate::video::jpeg) struct Crew {
     helpers_cpu: AtomicU64,
 }
 
-impl Crew {
+impl StripPool {
     /// As many threads as the machine has cores, up to [`MAX_THREADS`].
     pub(in crate::video::jpeg) fn new() -> Self {
         Self::of(std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS))
@@ -115,9 +115,9 @@ impl Crew {
     }
 }
 
-impl fmt::Debug for Crew {
+impl fmt::Debug for StripPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Crew").field("threads", &self.threads).finish_non_exhaustive()
+        f.debug_struct("StripPool").field("threads", &self.threads).finish_non_exhaustive()
     }
 }
 
@@ -164,11 +164,11 @@ mod tests {
     #[test]
     fn every_job_is_done_once_and_finished_in_order() {
         for (threads, count) in [(1, 5), (2, 0), (2, 1), (3, 2), (4, 100)] {
-            let mut crew = Crew::of(threads);
+            let mut pool = StripPool::of(threads);
             for _ in 0..20 {
                 let mut jobs: Vec<(usize, u32)> = (0..count).map(|i| (i, 0)).collect();
                 let mut order = Vec::new();
-                crew.run(&mut jobs, |job| job.1 += 1, |job| order.push(job.0));
+                pool.run(&mut jobs, |job| job.1 += 1, |job| order.push(job.0));
                 assert_eq!(order, (0..count).collect::<Vec<_>>());
                 assert!(jobs.iter().all(|job| job.1 == 1));
             }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn helpers_take_part_and_their_time_is_counted() {
-        let mut crew = Crew::of(2);
+        let mut pool = StripPool::of(2);
         let own = std::thread::current().id();
         let meeting = std::sync::Barrier::new(2);
         let mut jobs = [own; 2];
@@ -185,17 +185,17 @@ mod tests {
             meeting.wait();
             *job = std::thread::current().id();
         };
-        crew.run(&mut jobs, work, |_| {});
+        pool.run(&mut jobs, work, |_| {});
         assert_eq!(jobs.iter().filter(|&&id| id == own).count(), 1);
-        assert!(crew.helpers_cpu() > Duration::ZERO);
+        assert!(pool.helpers_cpu() > Duration::ZERO);
     }
 
     #[test]
     fn a_panic_in_a_helper_is_not_lost() {
-        let mut crew = Crew::of(2);
+        let mut pool = StripPool::of(2);
         let mut jobs = [0; 8];
         let run = std::panic::AssertUnwindSafe(|| {
-            crew.run(&mut jobs, |_| panic!("ours"), |_| {});
+            pool.run(&mut jobs, |_| panic!("ours"), |_| {});
         });
         assert!(std::panic::catch_unwind(run).is_err());
     }

@@ -12,7 +12,8 @@ use std::{
 
 use super::{
     super::{
-        Captured, Complaints, DEFAULT_FPS, DEFAULT_SIZE, SourceError, SourceInfo, SourceOptions,
+        Captured, DEFAULT_FPS, DEFAULT_SIZE, RateLimitedWarnings, SourceError, SourceInfo,
+        SourceOptions,
     },
     capture::{Capture, Given, Grabbed},
     devices::{CameraInfo, list},
@@ -50,7 +51,7 @@ impl Camera {
             mailbox: source.mailbox.clone(),
             stop: Arc::clone(&source.stop),
             damaged: Arc::clone(&source.damaged),
-            complaints: Complaints::default(),
+            warnings: RateLimitedWarnings::default(),
             number: 0,
         };
         thread::Builder::new()
@@ -90,7 +91,7 @@ struct Grabber {
     mailbox: Latest<Captured>,
     stop: Arc<AtomicBool>,
     damaged: Arc<AtomicU64>,
-    complaints: Complaints,
+    warnings: RateLimitedWarnings,
     number: u64,
 }
 
@@ -123,8 +124,8 @@ impl Grabber {
                 Grabbed::Damaged(error) => {
                     last = clock::now();
                     let index = self.index;
-                    let complaint = || format!("camera {index}: {error}; that frame is dropped");
-                    self.complaints.say(complaint);
+                    let warning = || format!("camera {index}: {error}; that frame is dropped");
+                    self.warnings.warn(warning);
                     self.damaged.fetch_add(1, Ordering::Relaxed);
                 }
                 Grabbed::Nothing if clock::now() - last > PATIENCE => return,
