@@ -4,12 +4,14 @@
 //! The layers, with the only direction in which they may import each other:
 //!
 //! ```text
-//! net::{wire, frame, time} ◄─ mechanisms in net ◄─ net::session ◄─ net::io ◄─ app ◄─ cli, main
-//!                                                  video ◄───────────────────┘
+//! net::{wire, frame, time} ◄─ mechanisms in net ◄─ net::session ◄─ net::io ◄─┐
+//!                                                                        stream ◄─ cli ◄─ app
+//!                                                                   video ◄─┘
 //! ```
 //!
-//! `net` does not depend on JPEG or OpenCV, `video` does not depend on sockets, and `app` connects
-//! the two. `fuzzing` is only for tests and fuzz targets.
+//! `net` does not depend on JPEG or OpenCV, `video` does not depend on sockets, and `stream` connects
+//! the two. `cli` is what the user types, `app` what the program does. `fuzzing` is only for tests
+//! and fuzz targets.
 
 pub mod app;
 pub mod cli;

@@ -14,10 +14,7 @@ use log::warn;
 
 use super::process::stop::Stop;
 use crate::{
-    cli::{
-        Quality,
-        args::{EncodingArgs, Pipeline},
-    },
+    cli::args::{EncodingArgs, Pipeline},
     clock,
     latest::{Latest, Taken},
     net::{
@@ -27,7 +24,7 @@ use crate::{
         wire::control::StreamParams,
     },
     stream::{
-        adaptation::{Adaptation, JpegPlan, ParamsAnnouncer},
+        adaptation::{Adaptation, JpegPlan, ParamsAnnouncer, Quality},
         counters::{CaptureCounters, Progress},
         encode_times::{EncodeTimes, Encoding},
         quality::EncodingPlan,

@@ -1,4 +1,4 @@
-//! Wires the program together: threads, mailboxes, shutdown. One file per verb.
+//! The program: its verbs, and what they share.
 
 mod capture;
 mod network;

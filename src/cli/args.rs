@@ -4,13 +4,14 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::Resettable};
 
-use super::values::{self, HostPort, MaxDatagramLen, Quality, Rate};
+use super::values::{self, HostPort, MaxDatagramLen, Rate};
 use crate::{
     net::{
         io::{Dscp, Offload},
         netem::NetemSpec,
         recovery::parity_control::FecMode,
     },
+    stream::adaptation::Quality,
     video::{image::Size, jpeg::Strips, sink::OutputSpec, source::SourceSpec},
 };
 

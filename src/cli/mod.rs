@@ -15,7 +15,7 @@ use std::{
 use clap::{Command, CommandFactory, Parser, error::ErrorKind};
 
 pub use args::Cli;
-pub use values::{HostPort, MaxDatagramLen, Quality, Rate};
+pub use values::{HostPort, MaxDatagramLen, Rate};
 
 /// Parses the command line. If there is nothing to run, prints the help or the error and returns
 /// the exit code.

@@ -14,6 +14,7 @@ use crate::{
         session::{MIN_MAX_DATAGRAM_LEN, Uncallable, uncallable},
         wire::datagram::MAX_DATAGRAM_LEN,
     },
+    stream::adaptation::Quality,
     video::{
         jpeg::{MAX_STRIPS, Strips},
         sink::OutputSpec,
@@ -120,31 +121,6 @@ pub(crate) fn dscp(text: &str) -> Result<Dscp, String> {
     }
 }
 
-/// JPEG quality of pictures encoded here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quality {
-    /// As high as the path allows, up to [`highest`](Self::highest).
-    Auto,
-    /// JPEG quality 1 to 100, regardless of the path.
-    Fixed(u8),
-}
-
-impl Quality {
-    /// The highest JPEG quality, also used for the first picture.
-    pub fn highest(self) -> u8 {
-        match self {
-            Self::Auto => HIGHEST_AUTO_QUALITY,
-            Self::Fixed(quality) => quality,
-        }
-    }
-
-    /// The quality without receiver reports: fixed at the highest.
-    #[must_use]
-    pub fn unreported(self) -> Self {
-        Self::Fixed(self.highest())
-    }
-}
-
 pub(crate) fn quality(text: &str) -> Result<Quality, String> {
     if text == "auto" {
         return Ok(Quality::Auto);
@@ -247,9 +223,6 @@ const LEAST_BITRATE: f64 = 1e5;
 
 /// In bit/s. More than any link carries.
 const MOST_BITRATE: f64 = 1e12;
-
-/// At this quality, a JPEG of a face is hard to tell from the original.
-const HIGHEST_AUTO_QUALITY: u8 = 80;
 
 #[cfg(test)]
 mod tests {

@@ -3,10 +3,32 @@
 use std::time::{Duration, Instant};
 
 use super::quality::{EncodingPlan, FrameSkip, QualityControl, QualityLimits};
-use crate::{
-    cli::Quality,
-    net::{congestion::bitrates::PictureBitrates, wire::control::StreamParams},
-};
+use crate::net::{congestion::bitrates::PictureBitrates, wire::control::StreamParams};
+
+/// JPEG quality of pictures encoded here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quality {
+    /// As high as the path allows, up to [`highest`](Self::highest).
+    Auto,
+    /// JPEG quality 1 to 100, regardless of the path.
+    Fixed(u8),
+}
+
+impl Quality {
+    /// The highest JPEG quality, also used for the first picture.
+    pub fn highest(self) -> u8 {
+        match self {
+            Self::Auto => HIGHEST_AUTO_QUALITY,
+            Self::Fixed(quality) => quality,
+        }
+    }
+
+    /// The quality without receiver reports: fixed at the highest.
+    #[must_use]
+    pub fn unreported(self) -> Self {
+        Self::Fixed(self.highest())
+    }
+}
 
 /// Decides how to encode each picture, from the path's bitrate.
 #[derive(Debug)]
@@ -200,6 +222,9 @@ fn max_size_divisor(shorter_side: u16) -> u32 {
     }
     divisor
 }
+
+/// At this quality, a JPEG of a face is hard to tell from the original.
+const HIGHEST_AUTO_QUALITY: u8 = 80;
 
 /// Below this, blocking and ringing hide facial features; fewer or smaller pictures are better.
 const LOWEST_AUTO_QUALITY: u8 = 30;

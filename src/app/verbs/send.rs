@@ -21,7 +21,7 @@ use crate::{
         trust::{CallRole, Trust},
     },
     cli::{
-        Quality, Rate,
+        Rate,
         args::{EncodingArgs, SendArgs},
     },
     clock,
@@ -31,6 +31,7 @@ use crate::{
         time::MediaClock,
         wire::control::CloseReason,
     },
+    stream::adaptation::Quality,
     stream::counters::CaptureCounters,
     video::source::{Source, SourceOptions, SourceSpec},
 };
