@@ -74,7 +74,7 @@ impl StartupProbe {
     }
 
     /// When [`judge`](Self::judge) returns a verdict. Without any report nothing would end the wait
-    /// for room, so it ends after [`UNREPORTED_TIME`].
+    /// for room, so it ends after 300 ms.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let left = self.left.filter(|_| !self.has_room())?;
         let due = self.reported.map(|reported| reported.max(left) + PATIENCE);
