@@ -4,14 +4,14 @@
 //! The layers, with the only direction in which they may import each other:
 //!
 //! ```text
-//! net::{wire, frame, time} ◄─ mechanisms in net ◄─ net::session ◄─ net::io ◄─┐
-//!                                                                        stream ◄─ cli ◄─ app
-//!                                                                   video ◄─┘
+//! net base ◄─ net mechanisms ◄─ net::session ◄─ net::io ◄─┐
+//!                                                         stream ◄─ cli ◄─ app ◄─ main
+//!                                               video ◄───┘
 //! ```
 //!
 //! `net` does not depend on JPEG or OpenCV, `video` does not depend on sockets, and `stream` connects
-//! the two. `cli` is what the user types, `app` what the program does. `fuzzing` is only for tests
-//! and fuzz targets.
+//! the two. `cli` parses the command line, and `app` implements the verbs. `fuzzing` is only for
+//! tests and fuzz targets. `docs/ARCHITECTURE.md` describes the layers.
 
 pub mod app;
 pub mod cli;
