@@ -1,4 +1,4 @@
-//! Our own frames: decoded in strips, whole, and torn.
+//! Our own frames: decoded in strips, whole, and partial.
 
 use std::ops::Range;
 

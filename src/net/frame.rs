@@ -45,7 +45,7 @@ impl fmt::Display for FrameId {
     }
 }
 
-/// A session's id, chosen at random by the dialing side; never zero.
+/// A session's id, chosen at random by the dialling side; never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId(u32);
 

@@ -11,7 +11,7 @@ use std::{
 use super::quality::EncodingPlan;
 use crate::clock;
 
-/// What the sending side has done so far.
+/// Counters that the grab and encode threads update.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) captured: AtomicU64,

@@ -58,7 +58,8 @@ pub(crate) struct Decoded {
     pub(crate) at: Instant,
 }
 
-/// Complete and partial frames. A partial frame comes after the complete ones that were put before it.
+/// Complete and partial frames. A partial frame comes after the complete ones that were put before
+/// it.
 #[derive(Debug)]
 pub(crate) struct InOrder<T> {
     whole: Latest<T>,

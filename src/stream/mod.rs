@@ -1,10 +1,10 @@
-//! What every verb is made of: a source whose pictures are encoded and sent, and received frames
-//! that are decoded on time.
+//! Connects `video` and `net`: fits pictures to the path, decodes received frames in time, and
+//! measures both. Every verb that streams uses it.
 //!
-//! - [`adaptation`], [`quality`]: how pictures are encoded to fit the path.
+//! - [`adaptation`], [`quality`]: how pictures are encoded to fit the path's bitrate.
 //! - `decode`: decodes received frames on a thread of its own.
-//! - `playout`: holds frames back, for smoothness.
-//! - `latency`, `encode_times`, `counters`: what is measured.
+//! - `playout`: delays frames to absorb the network's jitter.
+//! - `latency`, `encode_times`, `counters`: measurements.
 
 pub mod adaptation;
 pub(crate) mod counters;

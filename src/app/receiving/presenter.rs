@@ -225,8 +225,8 @@ impl Presenter {
         self.conceals && self.decodes()
     }
 
-    /// Draws the received strips of a partial frame over the displayed picture, unless that picture is
-    /// newer or of another call. The result neither counts as shown nor is recorded.
+    /// Draws the received strips of a partial frame over the displayed picture, unless that picture
+    /// is newer or of another call. The result neither counts as shown nor is recorded.
     fn conceal(&mut self, call: CallId, partial: &PartialFrame) {
         let follows = |(of, newest): (CallId, FrameId)| of == call && newest.is_before(partial.id);
         if !self.newest.is_some_and(follows) {

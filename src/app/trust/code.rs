@@ -54,10 +54,10 @@ impl Code {
     }
 
     /// The shared secret: Argon2id (RFC 9106), version 1.3, with the parameters that its section 4
-    /// recommends for little memory: 3 passes over 64 MiB in 4 lanes. A peer that has met us
-    /// without knowing the code can try codes offline against that exchange; each attempt costs a
-    /// tenth of a second and 64 MiB. The salt is the same for everyone, since the two sides share
-    /// nothing else. A code should therefore be used for one peer only.
+    /// recommends for little memory: 3 passes over 64 MiB in 4 lanes. Whoever has answered a call
+    /// of ours can try codes offline against that handshake; each attempt costs a tenth of a second
+    /// and 64 MiB. The salt is the same for everyone, since the two sides share nothing else. A
+    /// code should therefore be used for one peer only.
     pub(super) fn secret(&self) -> SharedSecret {
         let params = Params::new(64 << 10, 3, 4, Some(KEY_LEN)).expect("within RFC 9106's limits");
         let mut key = Zeroizing::new([0; KEY_LEN]);

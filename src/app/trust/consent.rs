@@ -13,13 +13,13 @@ use crate::net::{
 /// Which callers to admit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Policy {
-    /// All; their names and fingerprints are shown.
+    /// All callers. Their names and fingerprints are shown.
     Anyone,
     /// Callers with a known key.
     Known,
     /// Callers that know the code, or have a known key.
     Code,
-    /// The same, and those that a person at this machine admits, if there is one.
+    /// As [`Code`](Self::Code), and those that the user admits when asked.
     Ask {
         /// Whether there is a terminal to ask at.
         can_ask: bool,

@@ -43,7 +43,8 @@ impl StartupProbe {
     }
 
     /// Handles a report at `now` that `bytes` more arrived within `interval`. Returns true when the
-    /// first flight is over: at least half of it has arrived, or half of `target_bps` arrives.
+    /// startup probe is over: its room is used up, and at least half of what was sent has arrived,
+    /// or half of `target_bps` arrives.
     pub fn handle_report(
         &mut self,
         now: Instant,
@@ -89,7 +90,8 @@ const MOST_UNREPORTED: usize = 32_000;
 /// Assumed length of the first datagram, in bytes of UDP payload.
 const FIRST_DATAGRAM: usize = 1200;
 
-/// Without a report for this long after the first flight, nothing is known of the path. Six reports.
+/// Without a report for this long after the first datagrams, nothing is known of the path. Six
+/// reports.
 const UNREPORTED_TIME: Duration = Duration::from_millis(300);
 
 /// How long to wait for another report. Reports come every 50 ms while anything arrives.

@@ -1,9 +1,9 @@
 //! Parity: Reed-Solomon over the chunks of one frame, to recover any that are missing.
 //!
-//! Each shard is one chunk's bytes. A frame's source chunks are distributed over *blocks*, and each
-//! block has its own parity; any parity chunk can replace any missing chunk of its block. The
-//! contents of a parity chunk depend only on the frame and the chunk's index, not on how many were
-//! made before, so a sender can make fresh ones for each NACK.
+//! A frame's source chunks are distributed over *blocks*, and each block has its own parity; any
+//! parity chunk can replace any missing chunk of its block. The contents of a parity chunk depend
+//! only on the frame and the chunk's index, not on how many were made before, so a sender can make
+//! fresh ones for each NACK.
 //!
 //! ```text
 //! source chunk i  ─► block i mod B         B = source chunks / 192, rounded up

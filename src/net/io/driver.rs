@@ -586,7 +586,7 @@ impl Drop for Driver {
     }
 }
 
-/// Peers of which it is remembered that the interface to them takes too little.
+/// The maximum number of peers in `told_narrow`.
 const MOST_TOLD: usize = 16;
 
 /// Whether the system or this process lacks a file descriptor or memory for a connection.
@@ -669,7 +669,7 @@ mod tests {
         Driver::bind(config).unwrap()
     }
 
-    /// Returns how many of `callers` have received a greeting, once at least `at_least` have.
+    /// Returns how many of `callers` have received anything, once at least `at_least` have.
     fn greeted(callers: &[TcpStream], at_least: usize) -> usize {
         let is_greeted = |caller: &&TcpStream| caller.peek(&mut [0]).is_ok_and(|len| len > 0);
         for _ in 0..5000 {

@@ -1,7 +1,7 @@
 //! Errors that routers and hosts report for our datagrams: the error queue of a socket (Linux).
 //!
-//! Elsewhere, and where nothing is reported, probing finds out. Anybody who knows the addresses can
-//! forge such a report, so it is only a hint: [`PathMtu`](crate::net::path::mtu::PathMtu).
+//! Other systems, and paths that report nothing, rely on probes. Anybody who knows the addresses
+//! can forge such a report, so it is only a hint: see [`PathMtu`](crate::net::path::mtu::PathMtu).
 
 use std::net::SocketAddr;
 

@@ -118,8 +118,8 @@ pub enum Event {
         /// The peer.
         peer: Peer,
     },
-    /// Datagrams of the least length that the protocol needs do not reach the peer, and shorter ones
-    /// do. Reported once a session.
+    /// Datagrams of the minimum length that the protocol needs do not reach the peer, though
+    /// shorter ones do. Reported once a session.
     PathTooNarrow {
         /// The peer.
         peer: Peer,
@@ -341,7 +341,7 @@ pub enum EndReason {
     Closed(CloseReason),
     /// The connection broke: the peer or the network failed.
     ConnectionLost,
-    /// Nothing was heard from the peer for too long.
+    /// Nothing was received from the peer for too long.
     Silent,
     /// Another sender took over.
     TakenOver,

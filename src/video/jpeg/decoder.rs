@@ -29,15 +29,15 @@ pub enum Want {
 
 /// Decodes frames.
 ///
-/// Their bytes are read on threads that can do nothing else (see
-/// [`SandboxStatus`](super::SandboxStatus)). The calling thread waits for them.
+/// Sandboxed threads, which can do nothing else, read their bytes (see
+/// [`SandboxStatus`](super::SandboxStatus)), and the calling thread waits for them.
 #[derive(Debug)]
 pub struct Decoder {
     sandbox_thread: SandboxThread,
     work: Box<Work>,
 }
 
-/// The decoding state used on the confined thread.
+/// The decoding state used on the sandboxed thread.
 #[derive(Debug)]
 struct Work {
     whole: TurboDecoder,
@@ -85,13 +85,13 @@ impl Decoder {
         Self::of(StripPool::new())
     }
 
-    /// Decodes on the calling thread only, which is not confined: for trusted pictures.
+    /// Decodes on the calling thread only, without a sandbox: for trusted pictures.
     pub fn alone() -> Self {
         Self { sandbox_thread: SandboxThread::open(), ..Self::of(StripPool::of(1)) }
     }
 
     /// Runs `body` on a new thread, with a decoder that decodes on that thread. The thread is
-    /// confined like those of any decoder: `body` can only compute and wait for other threads.
+    /// sandboxed like those of any decoder: `body` can only compute and wait for other threads.
     pub fn on_a_thread(
         body: impl FnOnce(Self) + Send + 'static,
     ) -> std::io::Result<JoinHandle<()>> {
@@ -376,8 +376,8 @@ impl Default for Decoder {
     }
 }
 
-/// `bytes`, which begin with `header`, without its oddities: unchanged if there are none, else a
-/// copy in `room`.
+/// Corrects the oddities of `header`, with which `bytes` begin. Returns `bytes` unchanged if there
+/// are none, else a corrected copy in `room`.
 fn correct<'a>(header: &Header, bytes: &'a [u8], room: &'a mut Vec<u8>) -> &'a [u8] {
     if !header.is_odd {
         return bytes;
@@ -438,7 +438,7 @@ fn yuv_of_bgr([b, g, r]: [u8; 3]) -> [u8; 3] {
     [y, cb, cr].map(|v| ((v + 0x8000) >> 16).clamp(0, 255) as u8)
 }
 
-/// Bytes that strips' buffers may take between two frames.
+/// The maximum capacity of the strips' buffers that is kept between two frames, in bytes.
 const MAX_ROOM: usize = 2 * MAX_JPEG_LEN;
 
 #[cfg(test)]

@@ -132,7 +132,8 @@ pub(super) fn standard_huffman_tables() -> Vec<u8> {
 /// This many zeros at the end of a frame's data are most likely padding.
 const PADDING: [u8; 16] = [0; 16];
 
-/// Beginnings of JPEGs skipped at most to find a complete one. Each moves the following bytes.
+/// The maximum number of JPEG beginnings that are skipped to find a complete JPEG. Each skip moves
+/// the following bytes.
 const MAX_STARTS: usize = 16;
 
 /// In bytes. With more padding than this, the data is not a camera's JPEG.

@@ -1,13 +1,13 @@
-//! Confines decoding threads to a few system calls, on Linux.
+//! Restricts decoding threads to a few system calls, on Linux.
 //!
 //! JPEGs come from strangers and are parsed by a C library. A thread under an attacker's control
-//! must not open files, use the network, start programs or write to anything open, except messages
-//! to standard error. It still shares its memory with all other threads, which may do all of that:
-//! this makes an attack harder, but not harmless.
+//! must not be able to open files, use the network, start programs or write to anything open,
+//! except messages to standard error. It still shares its memory with all other threads, which may
+//! do all of that, so the sandbox makes an attack harder, not harmless.
 
 use std::fmt;
 
-/// The mechanisms that confine a thread.
+/// The sandboxing mechanisms in force on a thread.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SandboxStatus {
     /// Landlock: no file system, no TCP, no signals to other processes.
@@ -27,13 +27,13 @@ impl fmt::Display for SandboxStatus {
     }
 }
 
-/// Confines a short-lived thread, to find out what this system supports.
+/// Sandboxes a short-lived thread, to find out what this system supports.
 pub fn sandbox_status() -> SandboxStatus {
     std::thread::spawn(sandbox_this_thread).join().unwrap_or_default()
 }
 
-/// Confines the calling thread and its future child threads, permanently. Mechanisms that the
-/// kernel lacks are skipped.
+/// Sandboxes the calling thread and its future child threads, permanently. Mechanisms that the
+/// kernel lacks are skipped. Returns those in force.
 pub(super) fn sandbox_this_thread() -> SandboxStatus {
     imp::sandbox_this_thread()
 }
@@ -72,7 +72,7 @@ mod imp {
         SandboxStatus { landlock, seccomp }
     }
 
-    /// The kernel may deliver Ctrl-C to any thread, and a confined one could not handle it.
+    /// The kernel may deliver Ctrl-C to any thread, and a sandboxed one could not handle it.
     fn leave_signals_to_others() {
         let mut signals = SigSet::empty();
         signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);

@@ -1,4 +1,4 @@
-//! A decoding thread for which the caller waits.
+//! A sandboxed thread that does work while its caller waits.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use rayon_core::{ThreadPool, ThreadPoolBuilder};
 use super::sandbox::sandbox_this_thread;
 use crate::clock;
 
-/// A [confined](super::sandbox) thread, started when first needed.
+/// A [sandboxed](super::sandbox) thread, started when first needed.
 #[derive(Default)]
 pub(super) struct SandboxThread {
     /// `None`: it could not be started, or is not wanted.
@@ -25,7 +25,7 @@ pub(super) struct SandboxThread {
 }
 
 impl SandboxThread {
-    /// Without a thread: the work runs on the calling thread.
+    /// Without a thread or a sandbox: the work runs on the calling thread.
     pub(super) fn open() -> Self {
         Self { thread: OnceLock::from(None), cpu: AtomicU64::new(0) }
     }

@@ -63,7 +63,7 @@ impl Y4mReader {
     /// it.
     ///
     /// The line may be text between two pictures, or pixels. If there is another one before the
-    /// picture would end, it is the picture's line only if the picture is followed well.
+    /// picture would end, this one counts only if a valid start or the end follows the picture.
     pub(super) fn is_at_picture(&mut self) -> Result<bool, Y4mError> {
         let line = read_line(&mut self.reader)?;
         self.reader.unread(&line);

@@ -12,7 +12,7 @@ use crate::video::jpeg::sandbox::sandbox_this_thread;
 pub(super) use imp::Placement;
 
 impl Placement {
-    /// A pool of `helpers` threads, placed by this. They are confined: they only encode and decode.
+    /// A pool of `helpers` threads, placed by this. They only encode and decode, and are sandboxed.
     pub(super) fn pool(&self, helpers: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
         let placement = self.clone();
         ThreadPoolBuilder::new()

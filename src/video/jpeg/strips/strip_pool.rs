@@ -100,8 +100,8 @@ impl StripPool {
         });
     }
 
-    /// Starts the helpers now. Needed before the calling thread is confined, as it cannot start
-    /// threads then.
+    /// Starts the helpers now. Call it before sandboxing the calling thread, which cannot start
+    /// threads after that.
     pub(in crate::video::jpeg) fn start_helpers(&mut self) {
         if self.pool.is_none() && self.threads > 1 {
             match self.placement.pool(self.threads - 1) {
