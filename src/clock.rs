@@ -1,7 +1,7 @@
 //! The only module that reads the machine's clocks.
 //!
-//! Only `net::io`, the video sources and `app` call it; everything below them gets time as an
-//! argument. The monotonic clock is the one that V4L2 stamps its buffers with, so a camera's
+//! Only `net::io`, `video`, `stream` and `app` call it; everything else gets time as an argument.
+//! The monotonic clock is the one that V4L2 stamps its buffers with, so a camera's
 //! capture time is comparable with ours.
 
 use std::time::{Duration, Instant};

@@ -242,7 +242,7 @@ pub struct SourceArgs {
     pub encoding: EncodingArgs,
 }
 
-/// The same with the pattern as default.
+/// The source and encoding of the demo, with the pattern as default.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Picture")]
 pub struct DemoSourceArgs {
@@ -414,7 +414,7 @@ pub struct TrustArgs {
     pub code: Option<String>,
 }
 
-/// Who may come in.
+/// Which callers are admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Accept {
     /// Peers whose key is known.

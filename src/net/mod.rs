@@ -4,7 +4,7 @@
 //! - [`frame`], [`pool`], [`time`], [`route`], [`windowed_max`], `token_bucket`: shared types.
 //! - One mechanism per file, in [`framing`], [`recovery`], [`congestion`], [`path`], [`crypto`] and
 //!   [`netem`]. All are pure: time and bytes are arguments. They do not import each other, except
-//!   that recovery builds on framing's error-correcting code.
+//!   that `framing` and `recovery` use [`framing::fec`].
 //! - [`session`]: the state machines that combine them.
 //! - [`io`]: sockets and the clock. No other module of `net` uses either.
 

@@ -2,7 +2,7 @@
 //!
 //! A host may have several addresses. A stateful firewall at the peer admits only datagrams from
 //! the address that the peer sent to, so answers must use that source address; by itself, the
-//! kernel would use the route's preferred one. A dialing side leaves the choice to the kernel, so
+//! kernel would use the route's preferred one. A dialling side leaves the choice to the kernel, so
 //! that its stream moves to another interface when one goes down.
 
 use std::net::{IpAddr, SocketAddr};

@@ -1,7 +1,7 @@
 //! Pictures: sources, coding and sinks.
 //!
 //! A *frame* is one encoded picture, an *image* its decoded pixels. This module does not use the
-//! network; the application carries frames between the two sides.
+//! network; `stream` and `app` carry frames between `video` and `net`.
 
 pub mod fit;
 pub mod image;

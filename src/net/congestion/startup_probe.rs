@@ -26,7 +26,7 @@ pub struct StartupProbe {
 pub enum ProbeResult {
     /// The path carries this many bits per second.
     Capacity(u64),
-    /// Hardly anything arrived: the path is not slow, but loses, or takes only shorter datagrams.
+    /// Hardly anything arrived: the path is not slow, but lossy, or passes only shorter datagrams.
     Unclear,
 }
 

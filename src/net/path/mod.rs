@@ -1,5 +1,9 @@
-//! The path to a peer: its MTU, whether an address is the peer's, its clock, and its datagrams'
-//! numbers.
+//! The path to a peer.
+//!
+//! - [`mtu`]: the longest datagram that the path carries.
+//! - [`validation`]: follows a peer to a new address, once the peer has proved to be there.
+//! - [`clock_offset`]: the peer's clock, on ours.
+//! - [`replay_window`]: the peer's sequence numbers: duplicates and losses.
 
 pub mod clock_offset;
 pub mod mtu;

@@ -9,7 +9,7 @@
 //!
 //! The challenge is a clock probe with a random origin, and the echo is its reply. An on-path
 //! attacker who forwards datagrams faster than the path does can still route the stream through
-//! himself, but he could have read and dropped it anyway (RFC 9000 §9.3).
+//! their own address, but could have read and dropped it anyway (RFC 9000 §9.3).
 
 use std::time::{Duration, Instant};
 

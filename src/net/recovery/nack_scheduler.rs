@@ -374,7 +374,7 @@ impl Rhythm {
     }
 }
 
-/// A duration as observed in the latest frames.
+/// A duration, as measured in the latest frames.
 #[derive(Clone, Debug, Default)]
 struct StreamEstimates {
     last: VecDeque<Duration>,

@@ -4,8 +4,9 @@
 //! pressed.
 //!
 //! highgui's toolkit ends the whole process when it finds its connection to the display broken.
-//! Each use therefore looks at a connection of our own first, and none follows its end. A display
-//! that goes while the toolkit paints still ends the process.
+//! Each use therefore first checks that a connection of our own is still open; once it has ended,
+//! the toolkit is not used again. A display that goes away while the toolkit paints still ends the
+//! process.
 
 use std::{
     borrow::Borrow,

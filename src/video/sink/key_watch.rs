@@ -3,8 +3,8 @@
 //! Several clients may select the key presses of a window (X protocol, `ChangeWindowAttributes`),
 //! and each receives all of them.
 //!
-//! This connection also tells that the display is gone, before the toolkit notices and ends the
-//! whole process.
+//! The end of this connection also shows that the display is gone, before the toolkit notices and
+//! ends the whole process.
 
 use std::time::{Duration, Instant};
 

@@ -231,7 +231,7 @@ fn is_url(text: &str) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct SourceOptions {
     /// The exact size to send, ignoring the aspect ratio. Not applied to frames that are passed
-    /// through, except that a camera is asked for it.
+    /// through, except that it is requested from a camera.
     pub size: Option<Size>,
     /// Frames/s, within [`FPS_RANGE`]: requested from a camera, and the rate of generated pictures
     /// and files.

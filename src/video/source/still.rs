@@ -52,7 +52,7 @@ impl Still {
         if mat.empty() {
             return Err(damaged());
         }
-        // The orientation of TIFF is not Exif but a tag of its own, which its decoder obeys.
+        // The orientation of TIFF is not Exif but a tag of its own, which its decoder applies.
         if format != "TIFF" {
             mat = upright(mat, &bytes).map_err(failed("turn a picture"))?;
         }
