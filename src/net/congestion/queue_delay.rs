@@ -13,7 +13,7 @@ use std::{
 
 use crate::net::{time::MediaTime, windowed_max::WindowedMax};
 
-/// The delays of probes, and the queuing delay among them.
+/// The one-way delays of probes, and the queueing delay derived from them.
 #[derive(Clone, Debug)]
 pub struct QueueDelay {
     /// Zero of the local clock.

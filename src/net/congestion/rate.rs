@@ -47,7 +47,7 @@ pub struct Feedback {
     /// report, above the smallest of the last 30 to 60 s. Later datagrams of a frame queue behind
     /// the first, so they do not count. `None` if no frame began.
     pub queuing_delay: Option<Duration>,
-    /// The queuing delay of the fastest probe since the last report; `None` without probes.
+    /// The queueing delay of the fastest probe since the last report; `None` without probes.
     pub probed_delay: Option<Duration>,
     /// Slope of the frames' one-way delay, in seconds per second; positive while a queue grows.
     pub delay_gradient: f64,
@@ -95,7 +95,7 @@ pub struct RateController {
     /// When congestion was last seen.
     congested: Option<Instant>,
     heard: Instant,
-    /// When a report last had a queuing delay.
+    /// When a report last had a queueing delay.
     judged: Instant,
     /// When the first frame since the last report was sent.
     unanswered: Option<Instant>,

@@ -41,7 +41,7 @@ use crate::net::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallId(pub u64);
 
-/// One call.
+/// The state of one call: its path, its sender and receiver, and its control channel, if any.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) id: CallId,

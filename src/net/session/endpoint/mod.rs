@@ -41,9 +41,9 @@ use pending_caller::{HandshakeLimiter, PendingCaller};
 /// The configuration of an endpoint.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
-    /// The name that it gives to peers.
+    /// The name that it announces to peers.
     pub name: Name,
-    /// Whom it calls, or what it waits for.
+    /// Whom it calls, or what it waits for, and what it sends.
     pub role: Role,
     /// The key pair of a side with a control channel.
     pub identity: Identity,
@@ -404,8 +404,8 @@ impl Endpoint {
         }
     }
 
-    /// The answer to [`Output::LookUp`]: addresses, or why there are none. Those at which no machine
-    /// can be called are ignored.
+    /// The answer to [`Output::LookUp`]: addresses, or why there are none. Addresses at which no
+    /// single machine can be called are ignored.
     pub fn handle_found(
         &mut self,
         now: Instant,
@@ -522,7 +522,7 @@ impl Endpoint {
         }
     }
 
-    /// Does what is due by `now`.
+    /// Does what is due by `now`. Has no effect if nothing is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         for index in (0..self.calls.len()).rev() {
             if let Some(reason) =
