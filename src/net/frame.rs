@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_growing_frame_says_how_far_it_has_come() {
+    fn a_growing_frame_reports_its_progress() {
         let frame = FrameBytes::growing(8);
         let seen_by_a_session = frame.clone();
         frame.append(b"ab");
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_no_session() {
+    fn zero_is_not_a_session_id() {
         assert_eq!(SessionId::new(0), None);
         assert_eq!(SessionId::new(7).map(SessionId::get), Some(7));
     }

@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_is_as_asked_and_so_are_bursts() {
+    fn loss_and_bursts_match_the_specification() {
         for (spec, burst) in [("loss=5%", 1.05), ("loss=5%,burst=8", 8.0)] {
             let (out, counters) = run(spec, 200_000, GAP);
             let lost = counters.lost as f64 / 200_000.0;
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn one_seed_gives_one_trace_and_another_gives_another() {
+    fn equal_seeds_give_equal_traces() {
         let spec = "loss=3%,jitter=2ms,reorder=2%,duplicate=1%,corrupt=1%,seed=";
         let trace = |seed: u64| run(&format!("{spec}{seed}"), 5000, GAP).0;
         assert_eq!(trace(7), trace(7));
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_specification_is_understood() {
+    fn a_full_specification_parses() {
         let spec = "loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,corrupt=0.1%,rate=20mbit,queue=30ms,seed=7";
         let expected = NetemSpec {
             loss: 0.02,
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_named() {
+    fn parse_errors_name_the_faulty_part() {
         for (spec, named) in [
             ("los=2%", "unknown setting 'los=2%'; expected one of loss"),
             ("loss", "unknown setting 'loss'"),

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dropped_buffer_is_used_again() {
+    fn a_dropped_buffer_is_reused() {
         let pool = FramePool::new();
         let first = pool.take(1000);
         let address = first.as_ptr();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_the_spares_are_kept_and_no_huge_ones() {
+    fn few_spare_buffers_and_no_huge_ones_are_kept() {
         let pool = FramePool::new();
         drop([(); 5].map(|()| pool.take(100)));
         assert_eq!(pool.lock().len(), MAX_SPARES);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn it_may_outlive_its_pool_and_change_threads() {
+    fn a_buffer_may_outlive_its_pool_and_change_threads() {
         let frame = FramePool::new().take(10);
         std::thread::spawn(move || drop(frame)).join().expect("no panic");
     }

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_address_of_one_machine_is_a_source() {
+    fn wildcard_broadcast_and_multicast_are_not_source_addresses() {
         let local = |ip: &str| LocalIp::new(ip.parse().unwrap(), 3);
         let of = |ip: &str, interface| Some(LocalIp { ip: ip.parse().unwrap(), interface });
         assert_eq!(local("10.0.0.1"), of("10.0.0.1", 0));

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_never_go_below_zero_and_sums_never_pass_the_wire() {
+    fn media_time_arithmetic_saturates() {
         let (early, late) = (MediaTime::from_micros(10), MediaTime::from_micros(35));
         assert_eq!(late - early, Duration::from_micros(25));
         assert_eq!(early - late, Duration::ZERO);

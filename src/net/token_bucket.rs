@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_at_once_and_so_many_a_second() {
+    fn tokens_refill_at_the_configured_rate() {
         let mut now = crate::clock::now();
         let mut budget = TokenBucket::new(now, 10.0, 3.0);
         let mut taken = 0;

@@ -57,7 +57,7 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     #[test]
-    fn values_are_remembered_for_one_to_two_spans() {
+    fn the_maximum_is_remembered_for_one_to_two_spans() {
         let (t, mut recent) = (crate::clock::now(), WindowedMax::new(2 * S));
         assert_eq!(recent.max(t), None);
         recent.record(t, 7);
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn reversed_it_finds_the_least() {
+    fn reversed_values_yield_the_minimum() {
         let (t, mut recent) = (crate::clock::now(), WindowedMax::new(S));
         for value in [4, -2, 9] {
             recent.record(t, Reverse(value));

@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_come_every_fifty_milliseconds_while_frames_flow() {
+    fn reports_are_sent_every_50_ms_while_frames_arrive() {
         let reports = reports(30, |_| 700);
         assert_eq!(reports.len(), 20);
         assert_eq!(reports[0].1.interval, FIRST_REPORT);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn no_frames_no_reports() {
+    fn no_reports_are_sent_without_frames() {
         let (t, mut feedback) = (crate::clock::now(), Feedback::new());
         assert_eq!(feedback.poll_timeout(), None);
         feedback.handle_chunk(t, FrameId(3), MediaTime::default());
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_delay_has_no_gradient_whatever_the_clocks_show() {
+    fn a_constant_delay_has_no_gradient_despite_clock_offset() {
         for (_, report) in reports(60, |_| 123_456) {
             assert_eq!(report.delay_gradient, 0);
             assert!(report.queueing_delay.is_none_or(|d| d.is_zero()));
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_growing_queue_shows_as_its_slope_and_height() {
+    fn a_growing_queue_yields_its_gradient_and_delay() {
         // 500 µs more with each frame of 33 ms: 15,152 µs per second, less the delay of the
         // arrivals.
         let all = reports(60, |i| 2000 + i64::from(i) * 500);
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_of_two_milliseconds_is_no_slope() {
+    fn delay_noise_of_2_ms_yields_a_small_gradient() {
         let noise = |i: u32| 5000 + i64::from(i.wrapping_mul(2_654_435_761) >> 16) % 2000;
         for (_, report) in reports(300, noise).iter().skip(20) {
             assert!(report.delay_gradient.abs() < 4000, "{}", report.delay_gradient);
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_queues_behind_itself_is_no_queue() {
+    fn self_queueing_within_a_frame_is_not_queueing_delay() {
         // Each chunk is 10 ms later than the one before, as on a slow link, but each frame finds
         // the queue empty.
         let start = crate::clock::now();
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_is_the_mean_difference_of_transit() {
+    fn jitter_follows_the_mean_transit_difference() {
         let all = reports(300, |i| if i % 2 == 0 { 1000 } else { 5000 });
         let jitter = all.last().unwrap().1.jitter;
         assert!((600..1600).contains(&jitter.as_micros()), "{jitter:?}");

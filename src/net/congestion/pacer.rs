@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_of_98_datagrams_leaves_within_a_quarter_of_its_interval() {
+    fn a_frame_of_98_datagrams_is_sent_within_a_quarter_interval() {
         let mut now = crate::clock::now();
         let mut pacer = Pacer::new(now, LEN);
         for _ in 0..60 {
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_late_by_up_to_half_a_group_costs_no_rate() {
+    fn late_timers_do_not_lower_the_pacing_rate() {
         let mut now = crate::clock::now();
         let mut pacer = Pacer::new(now, LEN);
         for late in [Duration::from_micros(100), Duration::from_micros(600)] {
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn idleness_saves_up_one_group_and_no_more() {
+    fn idle_time_earns_at_most_one_group() {
         let start = crate::clock::now();
         let mut pacer = Pacer::new(start, LEN);
         let now = start + 60_000 * MS;
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_of_a_frame_waits_only_for_itself() {
+    fn the_last_datagrams_wait_only_for_their_own_credit() {
         let now = crate::clock::now();
         let mut pacer = Pacer::new(now, LEN);
         pacer.record_sent(now, 16 * LEN);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_larger_frame_than_the_average_leaves_faster() {
+    fn a_frame_above_average_size_is_paced_faster() {
         let mut now = crate::clock::now();
         let mut pacer = Pacer::new(now, LEN);
         for _ in 0..30 {
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn jumbo_datagrams_do_not_make_jumbo_groups() {
+    fn jumbo_datagrams_shrink_the_group() {
         let now = crate::clock::now();
         let mut pacer = Pacer::new(now, LEN);
         pacer.set_datagram_len(now, 8972);
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_port_of_100_mbit_and_64_kb_takes_it() {
+    fn pacing_fits_a_100_mbit_switch_port_with_a_64_kb_queue() {
         let mut now = crate::clock::now();
         let mut pacer = Pacer::new(now, LEN);
         for _ in 0..10 {
@@ -342,7 +342,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn asking_changes_nothing_and_each_wait_ends(
+        fn polling_is_idempotent_and_every_wait_ends(
             steps in proptest::collection::vec((0_u64..5000, 0_usize..120, any::<bool>()), 1..200),
         ) {
             let mut now = crate::clock::now();
@@ -353,7 +353,7 @@ mod tests {
                     pacer.begin_frame(now, Some(waiting * LEN));
                 }
                 let asked = pacer.poll(now, waiting);
-                prop_assert_eq!(asked, pacer.poll(now, waiting), "asking changes nothing");
+                prop_assert_eq!(asked, pacer.poll(now, waiting), "polling changes nothing");
                 prop_assert!(asked.next.is_none_or(|at| at > now));
                 prop_assert_eq!(asked.datagrams == 0 && waiting > 0, asked.next.is_some());
                 if let Some(next) = asked.next {

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_delay_is_no_queue_whatever_the_clocks_show() {
+    fn the_minimum_delay_means_an_empty_queue_at_any_clock_offset() {
         for apart in [0, 7, 1 << 46] {
             let (mut queue, now) = queue(&[3, 2, 9], apart);
             assert_eq!(queue.take(now), Some(Duration::ZERO));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_fastest_probe_of_several_waited_is_the_queue() {
+    fn the_fastest_probe_determines_the_queue_delay() {
         let (mut queue, now) = queue(&[2], 5_000_000);
         queue.take(now);
         let zero = queue.zero;
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_stands_for_longer_than_a_minute_is_the_way_itself() {
+    fn a_queue_standing_for_a_minute_becomes_the_base_delay() {
         let mut delays = vec![20; 6100];
         delays[0] = 2;
         let (mut queue, now) = queue(&delays, 0);

@@ -111,7 +111,7 @@ mod tests {
     const TARGET: u64 = 10_000_000;
 
     #[test]
-    fn a_path_that_takes_the_first_frame_ends_the_first_flight() {
+    fn a_path_that_carries_half_the_flight_ends_the_probe() {
         let now = crate::clock::now();
         let mut flight = StartupProbe::default();
         flight.record_sent(now, 20_000);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_falls_behind_tells_what_it_carries() {
+    fn a_path_that_falls_behind_reveals_its_capacity() {
         let now = crate::clock::now();
         let mut flight = StartupProbe::default();
         flight.record_sent(now, 40_000);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_without_any_report_is_not_slow() {
+    fn a_path_without_reports_is_unclear_and_not_slow() {
         let now = crate::clock::now();
         let mut flight = StartupProbe::default();
         flight.record_sent(now, 20_000);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_takes_only_the_short_last_datagram_is_not_slow() {
+    fn delivery_of_only_the_short_last_datagram_is_unclear() {
         let now = crate::clock::now();
         let mut flight = StartupProbe::default();
         flight.record_sent(now, 40_000);

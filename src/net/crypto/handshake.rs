@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn two_sides_meet_and_speak() {
+    fn both_sides_complete_the_handshake_and_exchange_messages() {
         for secret in [None, Some(&secret(1))] {
             let (mut ann, mut bob) = shake_hands(secret, secret, |_, _| {}).unwrap();
             assert_eq!(ann.handshake_hash(), bob.handshake_hash());
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn another_secret_shows_at_the_third_message() {
+    fn a_different_secret_fails_at_the_third_message() {
         let (a, b) = (secret(1), secret(2));
         for (ours, theirs) in [(Some(&a), Some(&b)), (Some(&a), None), (None, Some(&b))] {
             assert_eq!(shake_hands(ours, theirs, |_, _| {}).err(), Some(2));
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_ends_the_meeting() {
+    fn any_flipped_bit_fails_the_handshake() {
         for (turn, len) in [(0, 32 + 7 + 16), (1, 32 + 48 + 7 + 16), (2, 48 + 7 + 16)] {
             for bit in 0..len * 8 {
                 let flipped = shake_hands(None, None, |at, message| {
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_cannot_be_repeated_or_changed() {
+    fn replayed_reflected_and_altered_messages_are_rejected() {
         let (mut ann, mut bob) = shake_hands(None, None, |_, _| {}).unwrap();
         let message = ann.write(b"hello");
         assert!(bob.read(&message).is_ok());
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_meeting_that_is_not_over_has_no_transport() {
+    fn an_unfinished_handshake_has_no_transport() {
         assert!(Handshake::dialler(&Identity::generate(), None).finish().is_none());
     }
 }

@@ -174,7 +174,7 @@ mod tests {
 
     /// RFC 7748 §5.2: the first iteration, whose scalar is the base point.
     #[test]
-    fn the_public_key_is_that_of_x25519() {
+    fn the_public_key_matches_rfc_7748() {
         let mut nine = [0; KEY_LEN];
         nine[0] = 9;
         let public = "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079";
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_key_survives_being_text() {
+    fn a_public_key_round_trips_through_text() {
         let key = Identity::generate().public_key();
         let text = key.to_string();
         assert_eq!((text.len(), text.parse()), (43, Ok(key)));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_shown() {
+    fn debug_output_hides_secrets() {
         let secret = SharedSecret::from_bytes([0x5a; KEY_LEN]);
         assert_eq!(format!("{secret:?}"), "SharedSecret(…)");
         let identity = Identity::from_bytes([0x5a; KEY_LEN]);

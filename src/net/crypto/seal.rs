@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_is_opened_and_cannot_be_read() {
+    fn sealed_datagrams_open_and_hide_their_content() {
         for cipher in CIPHERS {
             let (mut sealer, mut opener) = pair(cipher);
             let body = [0xff, 0xd8, 0xff, 0xe0].repeat(20);
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bit_counts() {
+    fn any_flipped_bit_is_rejected() {
         for cipher in CIPHERS {
             let (mut sealer, mut opener) = pair(cipher);
             let datagram = sealed(&mut sealer, 5, b"hello");
@@ -349,13 +349,13 @@ mod tests {
     }
 
     #[test]
-    fn every_side_direction_session_and_handshake_has_keys_of_its_own() {
+    fn directions_sessions_and_handshakes_have_distinct_keys() {
         let (mut sealer, _) = pair(Cipher::Aes256Gcm);
         let datagram = sealed(&mut sealer, 5, b"hello");
         let (_, mut own) = secrets(0).into_keys(Direction::FromDialer, Cipher::Aes256Gcm, 0, 0);
         let (_, mut other) = secrets(1).into_keys(Direction::FromAnswerer, Cipher::Aes256Gcm, 0, 0);
-        assert_eq!(open(&mut own, &datagram), Err(OpenError), "come back to its sender");
-        assert_eq!(open(&mut other, &datagram), Err(OpenError), "of another handshake");
+        assert_eq!(open(&mut own, &datagram), Err(OpenError), "reflected to its sender");
+        assert_eq!(open(&mut other, &datagram), Err(OpenError), "from another handshake");
 
         let key = SharedSecret::from_bytes([3; KEY_LEN]);
         let shared = |id| MediaSecrets::shared(&key, SessionId::new(id).unwrap());
@@ -369,14 +369,14 @@ mod tests {
     }
 
     #[test]
-    fn a_new_key_takes_over_and_the_old_one_is_still_known() {
+    fn a_key_update_keeps_the_previous_key_for_late_datagrams() {
         for cipher in CIPHERS {
             let (mut sealer, mut opener) = pair(cipher);
             let boundary = 1 << EPOCH_BITS;
             let old = sealed(&mut sealer, boundary - 1, b"old");
             let new = sealed(&mut sealer, boundary, b"new");
             let newer = sealed(&mut sealer, 2 * boundary, b"newer");
-            assert_eq!(open(&mut opener, &newer), Err(OpenError), "nobody leaves out a key");
+            assert_eq!(open(&mut opener, &newer), Err(OpenError), "no key may be skipped");
             assert_eq!(open(&mut opener, &new), Ok(b"new".to_vec()));
             assert_eq!(open(&mut opener, &old), Ok(b"old".to_vec()), "overtaken");
             assert_eq!(open(&mut opener, &newer), Ok(b"newer".to_vec()));
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_datagram_moves_no_key() {
+    fn a_forged_datagram_does_not_update_the_key() {
         let (mut sealer, mut opener) = pair(Cipher::Aes256Gcm);
         let mut forged = sealed(&mut sealer, 1 << EPOCH_BITS, b"new");
         *forged.last_mut().unwrap() ^= 1;
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_begun_later_never_has_the_numbers_of_one_before() {
+    fn a_later_session_starts_at_higher_sequence_numbers() {
         let first = first_sequence(Duration::from_millis(1_795_000_000_900));
         let next = first_sequence(Duration::from_millis(1_795_000_001_100));
         assert_eq!(next - first, 65_536);
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_shown() {
+    fn debug_output_hides_secrets() {
         let (sealer, opener) = pair(Cipher::Aes256Gcm);
         let text = format!("{sealer:?} {opener:?} {:?}", secrets(0));
         assert!(!text.contains('['), "{text}");

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dropped_is_wiped_before() {
+    fn keys_are_wiped_when_dropped() {
         let key = [7; KEY_LEN];
         let spy = Spy::default();
         let mut dh = WipedDh(Box::new(spy.clone()));

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_in_order_are_the_data_and_its_crc_wherever_the_cut_falls() {
+    fn chunks_concatenate_to_the_data_and_its_crc() {
         for len in 1..40 {
             let data = numbered(len);
             let expected = [data.clone(), crc32fast::hash(&data).to_be_bytes().into()].concat();
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn every_header_places_all_chunks() {
+    fn every_header_gives_the_extent() {
         let bodies = bodies(95, 10);
         assert_eq!(bodies.len(), 10);
         for (i, body) in bodies.iter().enumerate() {
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_growing_frame_leaves_as_far_as_its_chunks_are_full() {
+    fn a_growing_frame_is_sent_in_full_chunks() {
         let (data, growing) = (numbered(25), FrameBytes::growing(25));
         let mut packetizer = packetizer(10);
         assert_eq!(take(&mut packetizer, &growing), (vec![], Next::Waiting));
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_frame_ends_without_its_last_chunk() {
+    fn an_abandoned_frame_never_sends_its_last_chunk() {
         let (growing, mut packetizer) = (FrameBytes::growing(0), packetizer(10));
         growing.append(&[0; 15]);
         assert_eq!(take(&mut packetizer, &growing).1, Next::Waiting);
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn parity_leaves_among_the_second_half_and_the_last_source_chunk_ends_it() {
+    fn parity_is_interleaved_with_the_second_half() {
         let expected = [0, 1, 2, 3, 4, 5, 11, 6, 7, 12, 8, 9, 13, 10];
         assert_eq!(order(&protected(101, 3, 0)), expected);
         for before in 1..=5 {
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn parity_is_counted_among_what_can_leave() {
+    fn ready_chunks_include_parity() {
         let (data, mut packetizer) = (FrameBytes::from(numbered(101)), packetizer(10));
         let (data, mut crc_combiner) = (data.view(), CrcCombiner::default());
         assert_eq!(packetizer.ready(&data), 11);
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn parity_is_that_of_the_frame_body_whenever_it_is_made() {
+    fn parity_covers_the_frame_body_whenever_it_is_computed() {
         let (expected, late) = (protected(101, 3, 0), protected(101, 3, 4));
         let parity = |bodies: &[Vec<u8>]| -> Vec<Vec<u8>> {
             let parity = bodies.iter().filter(|body| header(body).is_parity());
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_cannot_be_numbered_are_refused() {
+    fn frames_too_large_to_number_are_abandoned() {
         let next = |data: FrameBytes, chunk_len| packetizer(chunk_len).next(&data.view());
         assert_eq!(next(vec![].into(), 10), Next::Abandoned);
         assert!(matches!(next(vec![0; MAX_FRAME_LEN].into(), 1160), Next::Chunk(_)));

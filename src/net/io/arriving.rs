@@ -93,10 +93,10 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_frame_is_followed_as_it_grows() {
+    fn the_newest_frame_is_copied_as_it_grows() {
         let (arriving, mut mine) = (ArrivingFrame::default(), ArrivingCopy::default());
         let frame: Vec<u8> = (0..60_000).map(|i| (i % 251) as u8).collect();
-        assert!(!note(&arriving, 1, &frame[..20_000]), "nobody wants it");
+        assert!(!note(&arriving, 1, &frame[..20_000]), "it is not wanted");
         arriving.want();
         assert!(note(&arriving, 1, &frame[..20_000]));
         assert!(!note(&arriving, 1, &frame[..20_100]), "hardly more");

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_in_use_is_named_with_the_remedy() {
+    fn a_port_in_use_is_named_in_the_error() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = taken.local_addr().expect("bound");
         let error = bind_both(Listen { addr, control: true }, SocketOptions::default())
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_link_local_address_is_named_with_its_interface() {
+    fn link_local_errors_name_the_interface() {
         let addr = crate::net::io::scoped_ip("fe80::1%lo").expect("an address").with_port(7722);
         let error = io::ErrorKind::Other.into();
         for said in [

@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_takes_nothing_is_closed_all_the_same() {
+    fn a_peer_that_reads_nothing_is_closed_at_the_deadline() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let _silent = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, _) = listener.accept().unwrap();

@@ -683,7 +683,7 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_are_read_between_the_connections_of_a_crowd() {
+    fn datagrams_are_read_between_batches_of_connections() {
         let (mut driver, handle) = receiver();
         let to = handle.local_addr();
         // No more than the kernel's backlog.
@@ -709,6 +709,6 @@ mod tests {
             assert!(driver.more_to_accept);
         }
         driver.turn(&ready);
-        assert!(!driver.more_to_accept, "nobody waits any more");
+        assert!(!driver.more_to_accept, "no connection is waiting");
     }
 }

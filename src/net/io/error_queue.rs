@@ -120,7 +120,7 @@ mod linux {
         }
 
         #[test]
-        fn only_a_routers_word_of_length_counts() {
+        fn only_icmp_too_big_reports_carry_a_length() {
             let v4: SocketAddr = "10.0.0.1:7722".parse().unwrap();
             let v6: SocketAddr = "[2001:db8::1]:7722".parse().unwrap();
             let len = |to, error: &_| match parse(to, error) {
@@ -136,7 +136,7 @@ mod linux {
         }
 
         #[test]
-        fn an_unreachable_port_breaks_nothing() {
+        fn an_unreachable_port_is_reported_and_the_socket_still_sends() {
             let bind = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
             let (socket, gone) = (bind(), bind().local_addr().unwrap());
             watch(&socket, false).unwrap();
@@ -150,7 +150,7 @@ mod linux {
                     && matches!(&word.fate, Fate::Unreachable(e) if e.kind() == error.kind())),
                 "{words:?}"
             );
-            socket.send_to(b"hello?", gone).expect("a word is an error once");
+            socket.send_to(b"hello?", gone).expect("an error is reported once");
         }
     }
 }

@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn what_the_system_says_is_told_apart() {
+    fn system_errors_are_classified() {
         let fault_of =
             |number, to: &str| fault(&io::Error::from_raw_os_error(number), to.parse().unwrap());
         for (number, expected) in [

@@ -155,7 +155,7 @@ UdpLite6RcvbufErrors            \t99
 ";
 
     #[test]
-    fn the_reasons_are_read_by_name() {
+    fn drop_reasons_are_read_by_name() {
         let v4 = Reasons { overruns: 21, bad_checksums: 5 };
         assert_eq!(v4_reasons(SNMP), Some(v4));
         assert_eq!(v4_reasons("Ip: Forwarding\nIp: 1\n"), None);
@@ -164,7 +164,7 @@ UdpLite6RcvbufErrors            \t99
     }
 
     #[test]
-    fn only_what_wanted_room_is_an_overrun() {
+    fn overruns_are_told_from_bad_checksums() {
         let drops = |all, overruns, bad_checksums| {
             let drops = KernelDrops::of(all, Some(Reasons { overruns, bad_checksums }));
             (drops.overruns, drops.bad_checksums)
@@ -172,14 +172,14 @@ UdpLite6RcvbufErrors            \t99
         assert_eq!(drops(7, 0, 7), (0, 7));
         assert_eq!(drops(7, 7, 0), (7, 0));
         assert_eq!(drops(7, 3, 4), (3, 4));
-        assert_eq!(drops(7, 90, 90), (0, 7), "other sockets' as well");
+        assert_eq!(drops(7, 90, 90), (0, 7), "including other sockets");
         assert_eq!(drops(7, 0, 0), (0, 0), "something else, such as a filter");
         assert_eq!(KernelDrops::of(7, None), KernelDrops { overruns: 7, bad_checksums: 0 });
     }
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn an_overrun_buffer_drops() {
+    fn an_overrun_buffer_is_counted() {
         let bind = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let (from, to) = (bind(), bind());
         let watch = DropWatch::new();
@@ -195,7 +195,7 @@ UdpLite6RcvbufErrors            \t99
     /// Needs root, for a socket that writes its own UDP headers.
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_wrong_checksum_is_no_overrun() {
+    fn a_bad_checksum_is_not_an_overrun() {
         use socket2::{Domain, Protocol, SockAddr, Socket, Type};
         let Ok(raw) = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)) else {
             eprintln!("skipped: a raw socket needs root");
@@ -236,7 +236,7 @@ UdpLite6RcvbufErrors            \t99
     /// In this case `/proc/net/udp` loses rows.
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_socket_is_never_missed_while_others_come_and_go() {
+    fn a_socket_is_found_while_others_open_and_close() {
         let bind = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let (socket, watch) = (bind(), DropWatch::new());
         std::thread::scope(|scope| {

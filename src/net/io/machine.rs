@@ -25,7 +25,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn epochs_of_one_machine_differ_by_their_distance() {
+    fn epochs_of_one_machine_share_a_boot_id() {
         let now = crate::clock::now();
         let (a, b) = (shared_epoch(now), shared_epoch(now + Duration::from_secs(0)));
         assert_eq!(a.boot, b.boot);

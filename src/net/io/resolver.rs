@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_addresses_are_found() {
+    fn names_and_addresses_resolve() {
         let found = addresses("localhost", 7).unwrap();
         assert!(found.iter().all(|addr| addr.ip().is_loopback() && addr.port() == 7), "{found:?}");
         assert!(!found.is_empty());

@@ -68,7 +68,7 @@ mod tests {
     use super::Timer;
 
     #[test]
-    fn a_poll_wakes_when_the_timer_says_so_each_time_it_is_set() {
+    fn the_timer_wakes_the_poll_each_time_it_is_set() {
         let mut poll = Poll::new().unwrap();
         let timer = Timer::new(poll.registry(), Token(7)).unwrap();
         for _ in 0..3 {

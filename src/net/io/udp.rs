@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_arrives_as_its_datagrams() {
+    fn a_batch_arrives_as_separate_datagrams() {
         let (mut a, mut b) = (loopback(), loopback());
         let contents: Vec<u8> = (0..2500).map(|i| (i % 251) as u8).collect();
         a.send(b.local_addr().unwrap(), &contents, 1000).unwrap();
@@ -473,7 +473,7 @@ mod tests {
     /// source address is set.
     #[test]
     #[cfg(target_os = "linux")]
-    fn an_answer_leaves_from_the_address_that_was_called() {
+    fn answers_are_sent_from_the_address_that_was_called() {
         for wildcard in ["0.0.0.0:0", "[::]:0"] {
             let Ok(mut any) = UdpSocket::bind(wildcard.parse().unwrap()) else { continue };
             let mut caller = loopback();
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn an_oversized_datagram_is_counted_and_the_socket_lives() {
+    fn an_oversized_datagram_is_counted_and_the_socket_survives() {
         let (mut a, mut b) = (loopback(), loopback());
         let to = b.local_addr().unwrap();
         assert!(a.send(to, &vec![0; 65_508], 65_508).is_err());
@@ -514,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_is_refused_goes_singly() {
+    fn a_refused_batch_is_sent_one_datagram_at_a_time() {
         let (mut a, mut b) = (loopback(), loopback());
         // More segments than any kernel accepts in one batch.
         let contents: Vec<u8> = (0..300 * 100).map(|i| (i / 100) as u8).collect();
@@ -526,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_to_wait_is_what_was_not_taken() {
+    fn a_blocked_send_resumes_after_the_last_datagram_taken() {
         let contents = [1, 1, 2, 2, 3];
         let mut asked = Vec::new();
         let mut send = |datagram: &[u8]| {
@@ -546,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_longer_than_the_segments_before_it_stays_whole() {
+    fn a_datagram_longer_than_the_previous_segments_stays_whole() {
         let (mut a, mut b) = (loopback(), loopback());
         for (len, segment_len) in [(2500, 1000), (40, 40), (1400, 1400), (2500, 600), (900, 900)] {
             a.send(b.local_addr().unwrap(), &vec![7; len], segment_len).unwrap();
@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn the_forced_levels_move_one_datagram_a_call() {
+    fn forced_offload_levels_send_one_datagram_per_call() {
         for offload in [Offload::Batched, Offload::Single] {
             let options = SocketOptions { offload, ..SocketOptions::default() };
             let bind = || UdpSocket::bind_with("127.0.0.1:0".parse().unwrap(), options).unwrap();

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_truth_lies_within_the_error_and_the_shortest_round_trip_wins() {
+    fn the_shortest_round_trip_wins_and_its_error_bound_holds() {
         let start = crate::clock::now();
         let mut offset = ClockOffset::default();
         for (i, (there, back)) in [(20, 1), (1, 3), (1, 40)].into_iter().enumerate() {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_probe_gives_way_when_drift_outgrows_it() {
+    fn an_old_probe_is_replaced_once_drift_exceeds_its_advantage() {
         let start = crate::clock::now();
         let mut offset = ClockOffset::default();
         probe(&mut offset, start, MS, 2 * MS, MS, MS);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_clock_is_exact() {
+    fn a_shared_clock_is_exact() {
         let epoch = crate::clock::now();
         let local = ClockOffset::exact(epoch).local(epoch, MediaTime::from_micros(7)).unwrap();
         assert_eq!(

@@ -541,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ethernet_is_known_after_one_round_trip() {
+    fn the_ethernet_mtu_is_found_in_one_round_trip() {
         let mut path = Path::new(1472);
         assert_eq!(path.mtu.max_datagram_len(), 1200);
         assert_eq!(path.run(RTT + MS), 1472);
@@ -554,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jumbo_ethernet_is_known_after_two() {
+    fn the_jumbo_mtu_is_found_in_two_round_trips() {
         let mut path = Path::new(8972);
         assert_eq!(path.run(3 * RTT), 8972);
         path.run(599_000 * MS);
@@ -574,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn the_peers_limit_caps_it() {
+    fn the_peers_limit_caps_the_datagram_length() {
         let now = crate::clock::now();
         for (limit, first) in
             [(508, Some(508)), (1200, Some(1200)), (1400, Some(1400)), (4000, Some(1452))]
@@ -586,14 +586,14 @@ mod tests {
     }
 
     #[test]
-    fn two_lost_probes_do_no_harm() {
+    fn two_lost_probes_only_delay_discovery() {
         let mut path = Path::new(1472);
         path.lost = vec![0, 1];
         assert_eq!(path.run(2100 * MS), 1472);
     }
 
     #[test]
-    fn acks_of_nothing_are_ignored() {
+    fn acks_for_unknown_probes_are_ignored() {
         let mut path = Path::new(1472);
         let probe = path.mtu.poll_probe(path.now).unwrap();
         assert_eq!(path.mtu.poll_probe(path.now + 299 * MS), None, "early calls do nothing");
@@ -607,7 +607,7 @@ mod tests {
     }
 
     #[test]
-    fn a_routers_truth_is_used_when_it_passes() {
+    fn a_true_icmp_mtu_is_used_once_probed() {
         let mut path = Path::new(1420);
         path.mtu.poll_probe(path.now);
         path.probes.push(1472);
@@ -618,7 +618,7 @@ mod tests {
     }
 
     #[test]
-    fn a_routers_lies_cost_two_round_trips_in_ten_seconds() {
+    fn false_icmp_mtus_cost_two_round_trips_per_ten_seconds() {
         let mut path = Path::new(1472);
         path.run(60_000 * MS);
         let probes = path.probes.len();
@@ -626,7 +626,7 @@ mod tests {
             path.mtu.handle_too_big(path.now, nonsense);
             assert_eq!(path.run(MS), 1472, "{nonsense}");
         }
-        assert_eq!(path.probes.len(), probes, "nonsense is not even tried");
+        assert_eq!(path.probes.len(), probes, "nonsense is not probed");
         path.mtu.handle_too_big(path.now, 1300);
         assert_eq!(path.mtu.max_datagram_len(), 1200);
         assert_eq!(path.run(2 * RTT), 1472);
@@ -638,7 +638,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lie_on_a_way_of_an_unusual_length_is_refuted_as_soon() {
+    fn a_false_icmp_mtu_is_refuted_at_an_unusual_mtu_too() {
         let mut path = Path::new(1420);
         let found = path.run(60_000 * MS);
         path.mtu.handle_too_big(path.now, 1200);
@@ -646,14 +646,14 @@ mod tests {
     }
 
     #[test]
-    fn a_routers_warning_of_a_narrower_path_is_heeded_at_once() {
+    fn a_lower_icmp_mtu_takes_effect_at_once() {
         let mut path = Path::new(8972);
         path.run(1000 * MS);
         path.limit = 1420;
         path.mtu.handle_too_big(path.now, 1420);
         assert_eq!(path.mtu.max_datagram_len(), 1200);
         assert_eq!(path.run(RTT), 1420);
-        assert_eq!(path.run(60_000 * MS), 1420, "what passed before passes no more");
+        assert_eq!(path.run(60_000 * MS), 1420, "lengths that passed before no longer pass");
     }
 
     #[test]
@@ -669,7 +669,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_on_which_only_short_datagrams_are_answered_is_a_black_hole() {
+    fn unanswered_full_datagrams_reveal_a_black_hole() {
         let mut path = Path::new(1472);
         path.run(60_000 * MS);
         path.limit = 548;
@@ -682,7 +682,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_between_reports_are_no_black_hole() {
+    fn answers_between_reports_are_not_a_black_hole() {
         let mut path = Path::new(1472);
         path.run(60_000 * MS);
         for _ in 0..100 {
@@ -694,7 +694,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blackout_or_a_burst_of_loss_is_no_black_hole() {
+    fn a_blackout_or_loss_burst_is_not_a_black_hole() {
         let mut path = Path::new(1472);
         path.run(60_000 * MS);
         path.deliver(40, 0, 0, 100);
@@ -704,7 +704,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_which_one_full_datagram_in_a_hundred_arrives_is_no_black_hole() {
+    fn an_overrun_link_is_not_a_black_hole() {
         let mut path = Path::new(1472);
         path.run(60_000 * MS);
         for _ in 0..100 {
@@ -716,7 +716,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_of_a_stream_of_short_datagrams_are_no_black_hole() {
+    fn losses_of_short_datagrams_are_not_a_black_hole() {
         let mut path = Path::new(1472);
         path.run(60_000 * MS);
         for reports in 0..100 {
@@ -731,7 +731,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_on_trial_is_proven_by_a_frame_of_it() {
+    fn delivery_at_a_suspect_length_confirms_it() {
         let mut path = Path::new(1200);
         path.run(60_000 * MS);
         path.deliver(4, 900, 4, 20);
@@ -752,7 +752,7 @@ mod tests {
     }
 
     #[test]
-    fn what_this_machine_refuses_is_not_tried_again() {
+    fn locally_refused_lengths_are_not_retried() {
         let mut path = Path::new(1472);
         path.run(RTT + MS);
         assert_eq!(path.probes, [1472, 8972]);
@@ -764,7 +764,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_carries_less_than_the_base_is_known_within_a_second_and_a_half() {
+    fn a_path_mtu_below_the_base_is_found_within_1500_ms() {
         for limit in [1172, 972, 548] {
             let mut path = Path::new(limit);
             assert!(path.run(1400 * MS) <= limit, "{limit}: {:?}", path.probes);
@@ -774,7 +774,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_carries_less_than_any_usual_one_is_known_within_three_seconds() {
+    fn a_path_mtu_below_the_floor_is_found_within_three_seconds() {
         for limit in [507, 400, 260, LEAST_LEN] {
             let mut path = Path::new(limit);
             assert!(path.run(3000 * MS) <= limit, "{limit}: {:?}", path.probes);
@@ -785,7 +785,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_carries_too_little_is_known_until_it_widens() {
+    fn a_path_is_reported_too_narrow_until_it_widens() {
         let mut path = Path::new(LEAST_LEN - 1);
         let mut answered = || {
             path.mtu.handle_answer(path.now);
@@ -818,7 +818,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_on_which_nothing_arrived_is_known_as_soon_as_it_opens() {
+    fn the_mtu_is_found_within_a_second_after_an_initial_blackout() {
         let mut path = Path::new(1472);
         path.is_cut = true;
         assert_eq!(path.run(1900 * MS), FLOOR_LEN, "shorter ones are tried");
@@ -828,7 +828,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blackout_says_nothing_of_lengths() {
+    fn probes_lost_in_a_blackout_are_retried() {
         let mut path = Path::new(1472);
         path.run(60_000 * MS);
         path.limit = 8972;
@@ -839,7 +839,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_interface_takes_is_used_at_once() {
+    fn the_interface_mtu_is_used_at_once() {
         let mut path = Path::new(972);
         path.mtu.poll_probe(path.now);
         assert!(path.mtu.handle_refused(path.now, 1200, Some(972)));
@@ -855,7 +855,7 @@ mod tests {
     }
 
     #[test]
-    fn a_router_may_say_less_than_the_base() {
+    fn icmp_may_report_an_mtu_below_the_base() {
         let mut path = Path::new(972);
         path.mtu.poll_probe(path.now);
         path.mtu.handle_too_big(path.now, 972);
@@ -868,7 +868,7 @@ mod tests {
     }
 
     #[test]
-    fn without_acks_what_is_said_holds_for_ten_minutes() {
+    fn without_acks_a_reported_mtu_expires() {
         let now = crate::clock::now();
         let mut mtu = PathMtu::unprobed(now, false, BASE_LEN);
         assert_eq!((mtu.max_datagram_len(), mtu.poll_timeout()), (1200, None));

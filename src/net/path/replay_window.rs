@@ -108,7 +108,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn gaps_are_losses_until_they_are_filled() {
+    fn gaps_count_as_lost_until_filled() {
         let mut t = ReplayWindow::new();
         for sequence in [10, 11, 14] {
             assert_eq!(t.record(sequence), Arrival::Fresh);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_comes_need_not_be_the_first_that_was_sent() {
+    fn the_first_datagram_may_arrive_out_of_order() {
         let mut t = ReplayWindow::new();
         t.record(5);
         assert_eq!(t.record(3), Arrival::Fresh);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_the_window_is_too_old() {
+    fn sequence_numbers_behind_the_window_are_too_old() {
         let mut t = ReplayWindow::new();
         t.record(WINDOW + 5);
         assert_eq!(t.record(6), Arrival::Fresh);
@@ -137,7 +137,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_a_set(steps in prop::collection::vec(-1100_i64..1100, 1..400)) {
+        fn the_window_agrees_with_a_set(steps in prop::collection::vec(-1100_i64..1100, 1..400)) {
             let (mut t, mut seen, mut at, mut highest) = (ReplayWindow::new(), HashSet::new(), 5000_i64, 0);
             for step in steps {
                 at = (at + step).max(0);

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stream_follows_after_one_round_trip_and_not_before() {
+    fn the_path_changes_only_after_a_matching_echo() {
         let (mut path, now) = path();
         assert_eq!(path.poll_challenge(now, PROBE, || 7), None);
         path.handle_datagram(now, addr(2), 101, 1200);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_challenge_is_repeated_and_a_second_is_enough() {
+    fn eight_challenges_are_sent_within_a_second() {
         let (mut path, mut now) = path();
         let began = now;
         path.handle_datagram(now, addr(2), 101, 1200);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_moves_nothing() {
+    fn old_datagrams_never_change_the_path() {
         let (mut path, now) = path();
         for sequence in [0, 50, 99, 100] {
             path.handle_datagram(now, addr(3), sequence, 1200);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn late_datagrams_from_the_old_address_do_not_hold_it_up() {
+    fn late_datagrams_from_the_old_address_do_not_cancel_validation() {
         let (mut path, now) = path();
         path.handle_datagram(now, addr(2), 105, 1200);
         for late in 101..105 {
@@ -189,11 +189,11 @@ mod tests {
         }
         assert!(path.poll_challenge(now, PROBE, || 7).is_some());
         path.handle_datagram(now, addr(1), 106, 1200);
-        assert_eq!(path.handle_echo(7), None, "but newer ones say that it never left");
+        assert_eq!(path.handle_echo(7), None, "but newer ones show that it never left");
     }
 
     #[test]
-    fn an_address_that_echoes_nothing_is_given_up() {
+    fn an_address_without_an_echo_is_abandoned() {
         let (mut path, now) = path();
         path.handle_datagram(now, addr(2), 101, 1200);
         path.poll_challenge(now, PROBE, || 7);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_third_address_takes_the_place_of_a_second() {
+    fn a_third_address_replaces_the_second() {
         let (mut path, now) = path();
         path.handle_datagram(now, addr(2), 101, 1200);
         path.poll_challenge(now, PROBE, || 7);
@@ -217,7 +217,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_address_gets_more_than_it_gave(
+        fn no_address_is_sent_more_bytes_than_it_sent(
             steps in proptest::collection::vec((0_u8..4, 0_u64..200, 16_usize..200, 0_u64..300), 1..200),
         ) {
             let (mut path, mut now) = path();

@@ -136,7 +136,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn the_longest_run_is_told_once_and_only_after_the_grace() {
+    fn the_longest_burst_is_reported_once_after_the_grace() {
         let (t, mut gaps) = (crate::clock::now(), LossBursts::new());
         for sequence in [0, 1, 3, 10, 11] {
             gaps.record(t, sequence);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn reordered_datagrams_are_no_loss_and_lengthen_the_grace_for_a_while() {
+    fn reordering_is_not_loss_and_extends_the_grace_for_a_while() {
         let (t, mut gaps) = (crate::clock::now(), LossBursts::new());
         gaps.record(t, 5);
         gaps.record(t, 8);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_still_come_is_not_lost_yet() {
+    fn recent_gaps_are_undecided_until_the_grace_ends() {
         let (t, mut gaps) = (crate::clock::now(), LossBursts::new());
         for sequence in [0, 4, 2] {
             gaps.record(t, sequence);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn many_gaps_at_once_stay_bounded_and_none_is_forgotten() {
+    fn gaps_are_bounded_and_the_largest_burst_is_kept() {
         let (t, mut gaps) = (crate::clock::now(), LossBursts::new());
         gaps.record(t, 0);
         gaps.record(t, 100);

@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn random_loss_is_mended_within_its_overhead() {
+    fn random_loss_is_recovered_within_the_overhead_limit() {
         assert_holds(FecMode::Auto, (0.0, 1.0, 2), 1.0, 0.04);
         assert_holds(FecMode::Auto, (0.001, 1.0, 2), 0.9999, 0.06);
         assert_holds(FecMode::Auto, (0.01, 1.0, 2), 0.9995, 0.10);
@@ -402,23 +402,23 @@ mod tests {
     }
 
     #[test]
-    fn bursts_are_mended_by_two_rounds() {
+    fn bursts_are_recovered_in_two_rounds() {
         assert_holds(FecMode::Auto, (0.02, 20.0, 2), 0.995, 0.25);
     }
 
     #[test]
-    fn a_fixed_quarter_does_without_reports() {
+    fn a_fixed_25_percent_works_without_reports() {
         assert_holds(FecMode::Percent(25), (0.05, 1.0, 0), 0.995, 0.30);
     }
 
     #[test]
-    fn off_is_off() {
+    fn fec_off_sends_no_parity() {
         let outcome = minute(FecMode::Off, 0.05, 1.0, 0, 1);
         assert!(outcome.delivered < 0.02 && outcome.overhead < 0.035);
     }
 
     #[test]
-    fn the_table_above_is_computed() {
+    fn parity_for_a_loss_ratio_matches_the_table() {
         for (loss, parity) in [(0.001, 1), (0.01, 4), (0.05, 11), (0.1, 20)] {
             assert_eq!(parity_against(SOURCE, loss, ASKING_FRAMES, 64), parity, "{loss}");
         }
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn while_reports_stay_away_longer_bursts_are_covered() {
+    fn overdue_reports_raise_parity_to_the_largest_burst() {
         let (start, mut parity_control) = (crate::clock::now(), ParityControl::new(FecMode::Auto));
         let with_burst = |largest_burst| Report { largest_burst, ..report(5000, 20) };
         parity_control.handle_report(start, &with_burst(20), false);
@@ -439,14 +439,14 @@ mod tests {
             parity_control.handle_report(start, &report(5000 + i * 100, 20), false);
         }
         let before = parity_control.parity_for(start + OVERDUE / 2, SOURCE);
-        assert!(before < 20, "asking mends what is longer");
+        assert!(before < 20, "NACKs recover longer bursts");
         assert_eq!(parity_control.parity_for(start + OVERDUE, SOURCE), 20);
         parity_control.handle_report(start + OVERDUE, &report(9000, 20), false);
         assert!(parity_control.parity_for(start + OVERDUE, SOURCE) < 20);
     }
 
     #[test]
-    fn parity_ends_a_good_while_after_the_last_loss() {
+    fn parity_stops_ten_seconds_after_the_last_loss() {
         let (start, mut parity_control) = (crate::clock::now(), ParityControl::new(FecMode::Auto));
         assert_eq!(parity_control.parity_for(start, SOURCE), 9, "nothing is known");
         let at = |seconds| start + Duration::from_secs(seconds);
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_queue_loses_calls_for_no_parity() {
+    fn losses_to_queue_overflow_add_no_parity() {
         let (start, mut parity_control) = (crate::clock::now(), ParityControl::new(FecMode::Auto));
         let at = |ms| start + Duration::from_millis(ms);
         parity_control.handle_report(start, &report(100, 0), false);
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn all_lost_is_bounded_by_the_capacity() {
+    fn parity_is_bounded_by_the_capacity_at_total_loss() {
         let (now, mut parity_control) = (crate::clock::now(), ParityControl::new(FecMode::Auto));
         parity_control.handle_report(now, &report(1, 0), false);
         parity_control.handle_report(now, &report(2, u64::MAX / 2), false);
@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn percentages_are_rounded_down_but_protect_each_block() {
+    fn percentages_round_down_but_protect_every_block() {
         let now = crate::clock::now();
         let parity =
             |percent, source| ParityControl::new(FecMode::Percent(percent)).parity_for(now, source);

@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn fresh_parity_mends_what_is_missing() {
+    fn fresh_parity_recovers_the_missing_chunks() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
         let mut buffer = store(now, 20, 2);
         buffer.handle_nack(now, &nack(1, 1, &[3], &[(4, 3)]), PLENTY, Some(&mut encoder));
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn each_request_is_answered_once_and_with_parity_of_its_own() {
+    fn each_request_is_answered_once_with_fresh_parity() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
         let mut buffer = store(now, 20, 0);
         for (request, expected) in [(1, vec![20]), (1, vec![]), (3, vec![21]), (2, vec![])] {
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn without_parity_the_missing_chunks_go_again() {
+    fn without_parity_the_missing_chunks_are_retransmitted() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
         let mut buffer = store(now, 20, 0);
         buffer.handle_nack(now, &nack(1, 1, &[3], &[(2, 1), (18, 2)]), PLENTY, None);
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_that_knows_no_extent_gets_the_chunks() {
+    fn an_open_ended_request_is_answered_with_source_chunks() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
         let mut buffer = store(now, 20, 0);
         let open_end = nack(1, 1, &[], &[(3, 1), (17, u16::MAX - 16)]);
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_kept_as_long_as_they_are_of_use() {
+    fn frames_are_kept_until_they_expire_or_are_displaced() {
         let now = crate::clock::now();
         let mut buffer = store(now, 20, 0);
         assert_eq!(buffer.poll_timeout(), Some(now + 100 * MS));
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_and_a_half_may_be_answered_for_however_seldom_they_come() {
+    fn one_and_a_half_frames_may_be_answered_at_any_rate() {
         let now = crate::clock::now();
         let mut buffer = store(now, 20, 0);
         buffer.keep(sent(now, 2, 20, 0), now + 100 * MS);
@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn once_it_runs_it_allocates_nothing() {
+    fn answering_nacks_does_not_allocate() {
         let (now, mut encoder, mut buffer) =
             (crate::clock::now(), ParityEncoder::new(), RetransmitBuffer::new());
         let frame = sent(now, 0, 98, 2);

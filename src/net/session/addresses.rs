@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns() {
+    fn address_families_alternate() {
         let given =
             addrs(&["[::1]:7", "[::2]:7", "1.1.1.1:7", "[::1]:7", "2.2.2.2:7", "3.3.3.3:7"]);
         let ordered = addrs(&["[::1]:7", "1.1.1.1:7", "[::2]:7", "2.2.2.2:7", "3.3.3.3:7"]);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_keeps_its_address_while_it_cannot_be_looked_up() {
+    fn a_name_keeps_its_address_while_lookups_fail() {
         let now = crate::clock::now();
         let target = Target { host: "desk".into(), port: 7, addrs: Vec::new() };
         let interval = Duration::from_secs(1);

@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn two_sides_meet_and_then_speak_byte_by_byte() {
+    fn messages_arriving_byte_by_byte_are_received_after_the_handshake() {
         let (mut dialler, mut answerer, heard) = met(None, None);
         assert_eq!(heard, Ok(Some(Received::Message(Message::Hello(hello())))));
         assert_eq!(answerer.peer_key(), Some(Identity::from_bytes([1; KEY_LEN]).public_key()));
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn another_code_is_refused_and_both_sides_know() {
+    fn a_wrong_code_is_reported_on_both_sides() {
         for (ours, theirs) in [(Some(1), Some(2)), (Some(1), None), (None, Some(1))] {
             let (mut dialler, mut answerer, heard) = met(ours, theirs);
             assert_eq!(heard, Err(ControlError::WrongCode));
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_believed_only_while_the_third_message_has_no_answer() {
+    fn a_refusal_is_valid_only_before_the_third_message_is_answered() {
         let refusal = |channel: &mut ControlChannel| {
             channel.handle_data(crate::clock::now(), &[0, 0]);
             channel.poll_received()
@@ -412,7 +412,7 @@ mod tests {
         cross(&mut dialler, &mut answerer);
         assert_eq!(answerer.poll_received(), Ok(None));
         dialler.handle_data(crate::clock::now(), &PREFACE);
-        assert_eq!(refusal(&mut dialler), Err(ControlError::Forged), "not met yet");
+        assert_eq!(refusal(&mut dialler), Err(ControlError::Forged), "before the hello");
         let (mut dialler, mut answerer, _) = met(None, None);
         answerer.push(&Message::Ringing);
         cross(&mut answerer, &mut dialler);
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_message_of_the_meeting_takes_no_work() {
+    fn invalid_handshake_bytes_cost_no_cryptography() {
         let now = crate::clock::now();
         for said in
             [&b"GET / HTTP/1"[..], b"udpchat\x02\0\x01x", b"udpchat\x02\xff\xff", b"udpchat\x01"]
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_message_ends_it() {
+    fn an_altered_message_ends_the_channel() {
         let (mut dialler, mut answerer, _) = met(None, None);
         dialler.push(&Message::KeepAlive);
         let mut bytes = dialler.take_output().unwrap();
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_speaks_before_the_dialler_has_introduced_itself() {
+    fn messages_before_the_hello_are_malformed() {
         let (mut dialler, mut answerer) = pair(None, None);
         dialler.push(&Message::KeepAlive);
         cross(&mut dialler, &mut answerer);
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn keep_alives_are_dropped_and_the_rest_is_heard_later_in_order() {
+    fn dropping_keep_alives_keeps_the_other_messages_in_order() {
         let (mut dialler, mut answerer, _) = met(None, None);
         let text = |text: &str| Message::Text(Line::new(text).unwrap());
         for message in [Message::KeepAlive, text("one"), Message::KeepAlive, text("two")] {
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_begins_a_new_run_of_speech() {
+    fn a_pause_restarts_the_receiving_period() {
         let (mut channel, _) = pair(None, None);
         let now = channel.last_received();
         for (ms, since) in [(500, 0), (1000, 0), (1900, 0), (3000, 3000), (3500, 3000)] {

@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn every_address_is_tried_before_a_pause() {
+    fn every_address_is_dialled_before_a_pause() {
         let (mut d, now) = dialling(&["[::1]:7", "127.0.0.1:7"]);
         assert_eq!(d.due(now), Due::Dial);
         assert_eq!(d.connect(now, ConnId(1)), Some("[::1]:7".parse().unwrap()));
@@ -412,13 +412,13 @@ mod tests {
         assert_eq!(d.due(now), Due::Dial);
         assert_eq!(d.connect(now, ConnId(2)), Some("127.0.0.1:7".parse().unwrap()));
         assert!(d.fail(now, ConnId(2), WaitReason::NoAnswer).is_some());
-        assert_eq!(d.waiting_for, Some(WaitReason::NobodyListens), "which says more");
+        assert_eq!(d.waiting_for, Some(WaitReason::NobodyListens), "the more specific reason");
         assert_eq!(d.due(now), Due::Nothing);
         assert_eq!(d.poll_timeout(), Some(now + REDIAL_INTERVAL));
     }
 
     #[test]
-    fn an_address_that_does_not_answer_has_a_head_start_only() {
+    fn a_silent_address_delays_the_next_by_a_head_start() {
         let (mut d, now) = dialling(&["[::1]:7", "127.0.0.1:7"]);
         d.connect(now, ConnId(1));
         assert_eq!((d.due(now), d.poll_timeout()), (Due::Nothing, Some(now + HEAD_START)));
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_looked_up_while_it_is_dialled_and_not_in_a_call() {
+    fn names_are_looked_up_while_dialling_but_not_in_a_call() {
         let (mut d, now) = dialling(&[]);
         assert!(d.wants_lookup(now));
         assert_eq!(d.due(now), Due::Nothing);
@@ -448,7 +448,7 @@ mod tests {
         let unknown = || Some(WaitReason::Unresolved { error: "unknown".into() });
         assert!(d.handle_found(now, &[], unknown()).is_some());
         d.addresses.note_asked(now, LookupId(2));
-        assert_eq!(d.handle_found(now, &[], unknown()), None, "told once");
+        assert_eq!(d.handle_found(now, &[], unknown()), None, "reported once");
         d.handle_found(now, &["127.0.0.1:7".parse().unwrap()], None);
         assert_eq!(d.due(now), Due::Dial);
         let later = now + LOOKUP_INTERVAL;
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_told_once() {
+    fn each_wait_reason_is_reported_once() {
         let (mut d, now) = dialling(&["127.0.0.1:7"]);
         let mut fail = |reason| {
             d.connect(now, ConnId(1));

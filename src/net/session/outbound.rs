@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_ends_with_the_buffer() {
+    fn a_batch_ends_when_the_buffer_is_full() {
         let session = SessionId::new(7).unwrap();
         let mut outbound = Outbound::clear(session, Direction::FromDialer);
         let mut buf = [0; 71];

@@ -208,7 +208,7 @@ mod tests {
     use crate::net::{frame::SessionId, wire::datagram::Direction};
 
     #[test]
-    fn lost_probes_of_the_path_mtu_are_not_reported_as_losses() {
+    fn lost_path_mtu_probes_are_not_counted_as_losses() {
         let mut now = crate::clock::now();
         let route = SocketAddr::from(([192, 0, 2, 1], 7722)).into();
         let mut path = Path::new(now, route, true, true, Some(65_507));

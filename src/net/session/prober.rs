@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn probes_are_quick_at_first_and_then_one_a_second() {
+    fn probes_are_frequent_at_first_and_then_one_per_second() {
         let start = crate::clock::now();
         let mut prober = Prober::new(start, None);
         let mut times = Vec::new();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn probes_for_the_queue_leave_at_scattered_moments() {
+    fn queue_probes_are_sent_at_scattered_phases() {
         let start = crate::clock::now();
         let mut prober = Prober::new(start, None);
         let mut phases = [0; 8];
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_gives_the_offset_and_a_stale_one_does_not() {
+    fn stale_and_impossible_probe_replies_are_ignored() {
         let start = crate::clock::now();
         let mut prober = Prober::new(start, None);
         let later = start + Duration::from_secs(9);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn one_boot_is_one_clock() {
+    fn peers_of_one_boot_share_a_clock() {
         let now = crate::clock::now();
         let epoch = |boot, monotonic_us| Epoch { boot, monotonic_us };
         let local = |peer| boot_local_epoch(epoch(5, 1000), now, peer);

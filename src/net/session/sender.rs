@@ -703,7 +703,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_leaves_in_full_datagrams_and_a_rest() {
+    fn a_frame_is_sent_in_full_datagrams_and_a_rest() {
         let (mut sender, mut outbound, now) = sender();
         sender.push_frame(now, frame(5 * 1160, now));
         let mut buf = vec![0; 65_000];
@@ -715,7 +715,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_waiting_frames_only_the_newest_is_sent() {
+    fn only_the_newest_waiting_frame_is_sent() {
         let (mut sender, mut outbound, now) = sender();
         let mut buf = vec![0; 2400];
         sender.push_frame(now, frame(5000, now));
@@ -731,7 +731,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_leaves_while_it_grows() {
+    fn a_frame_is_sent_while_it_grows() {
         let (mut sender, mut outbound, now) = sender();
         let data = FrameBytes::growing(0);
         sender.push_frame(now, OutgoingFrame { data: data.clone(), captured: now });
@@ -764,7 +764,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paced_frame_leaves_in_groups_and_says_when_the_next_may() {
+    fn a_paced_frame_is_sent_in_groups() {
         let (mut sender, mut outbound, now) = sender();
         assert_eq!(sender.pacer_due(), None);
         let groups = paced_groups(&mut sender, &mut outbound, now);
@@ -772,7 +772,7 @@ mod tests {
     }
 
     #[test]
-    fn parity_is_paced_in_groups_as_well() {
+    fn parity_is_paced_in_groups_too() {
         let (mut sender, mut outbound, now) = sender_with(FecMode::Percent(25));
         let groups = paced_groups(&mut sender, &mut outbound, now);
         assert_eq!((groups[0], groups.iter().sum::<usize>()), (16, 98 + 24), "{groups:?}");

@@ -115,7 +115,7 @@ mod tests {
     proptest! {
         /// The result does not depend on the pieces or on the combiner's state.
         #[test]
-        fn the_pieces_make_the_whole(
+        fn joined_piece_crcs_equal_the_crc_of_the_whole(
             bytes in prop::collection::vec(any::<u8>(), 0..3000),
             lens in prop::collection::vec(prop_oneof![Just(0_usize), Just(20), 0..1500_usize], 0..40),
         ) {
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_check_value_of_the_catalogue() {
+    fn the_crc_matches_the_catalogue_check_value() {
         // CRC-32/ISO-HDLC in Greg Cook's catalogue of parametrised CRC algorithms.
         let mut crc_combiner = CrcCombiner::default();
         assert_eq!(crc_combiner.join(crc32fast::hash(b"12345"), Hashed::of(b"6789")), 0xcbf4_3926);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_comes_twice_in_a_row_becomes_the_usual_one() {
+    fn a_length_seen_twice_in_a_row_is_cached() {
         let mut crc_combiner = CrcCombiner::default();
         let lens = [(1160, 0), (1160, 1160), (44, 1160), (1160, 1160), (44, 1160), (44, 44)];
         for (len, usual) in lens {

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn every_message_parses_back_and_no_part_of_it_does() {
+    fn every_message_parses_back_and_truncations_are_malformed() {
         for message in messages() {
             let bytes = message.to_bytes();
             assert_eq!(Message::from_bytes(&bytes), Ok(message));
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_framed_waits_until_it_is_whole() {
+    fn framed_messages_parse_only_when_complete() {
         let mut bytes = Vec::new();
         emit_framed(b"hello", &mut bytes);
         for len in 0..bytes.len() {
@@ -337,18 +337,18 @@ mod tests {
     }
 
     #[test]
-    fn an_overlong_message_is_refused_before_it_has_come() {
+    fn an_overlong_message_is_refused_before_it_arrives() {
         assert_eq!(parse_framed(&[0xff, 0xff]), Err(ControlError::TooLong(0xffff)));
     }
 
     #[test]
-    fn the_secret_part_is_not_shown() {
+    fn debug_output_hides_the_secret_part() {
         let text = format!("{:?}", messages()[0]);
         assert!(text.contains("SecretPart(…)"), "{text}");
     }
 
     #[test]
-    fn the_preface_tells_strangers_and_versions_apart() {
+    fn the_preface_distinguishes_other_protocols_and_versions() {
         assert_eq!(parse_preface(&PREFACE), Ok(Some(8)));
         assert_eq!(parse_preface(&PREFACE[..5]), Ok(None));
         assert_eq!(parse_preface(b"GET / HTTP"), Err(ControlError::NotUdpchat));

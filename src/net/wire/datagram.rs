@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_is_hashed_on_its_own() {
+    fn the_payload_crc_covers_only_the_payload() {
         let mut datagram = vec![0; HEAD_LEN + 50 + CRC_LEN];
         datagram[HEAD_LEN..].fill(7);
         prelude().emit(&mut datagram, Hashed::of(&[7; 50]), &mut CrcCombiner::default());
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_datagram_is_told_by_its_first_byte() {
+    fn a_sealed_datagram_is_recognized_by_its_first_byte() {
         let mut datagram = [0; 40];
         prelude().write(Form::Sealed, &mut datagram);
         assert_eq!(Form::of(&datagram), Ok(Form::Sealed));
@@ -374,14 +374,14 @@ mod tests {
     }
 
     #[test]
-    fn an_opened_chunk_is_hashed_as_one_in_the_clear() {
+    fn an_opened_chunk_has_the_same_payload_crc_as_a_clear_one() {
         let body = [7; VideoHeader::LEN + 50];
         assert_eq!(Body::opened(&body).payload_crc, crc32fast::hash(&[7; 50]));
         assert_eq!(Body::opened(b"short").payload_crc, 0);
     }
 
     #[test]
-    fn another_version_is_named() {
+    fn another_version_is_reported() {
         let mut datagram = emitted();
         datagram[TYPE] = 0x1a;
         assert_eq!(parse(&datagram), Err(DatagramError::Version(1)));

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_asked_for_is_refused() {
+    fn impossible_requests_are_refused() {
         let wrong = |at: usize, value: &[u8]| {
             let mut body = emitted(&nack());
             body[at..at + value.len()].copy_from_slice(value);
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_fits_a_datagram_and_a_single_loss_is_small() {
+    fn the_longest_nack_is_bounded_and_a_single_loss_is_small() {
         let mut longest = MissingChunks::of(FrameId(1));
         while longest.push_block(1) {}
         let mut chunk = 0;
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_name_their_chunks() {
+    fn a_run_yields_its_chunk_indices() {
         let run = ChunkRun { first: 65_534, count: 2 };
         assert_eq!(run.chunks().collect::<Vec<_>>(), [65_534, 65_535]);
     }

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_probe_fills_what_it_tries() {
+    fn a_probe_is_padded_to_the_tested_length() {
         let mut body = [0xa5; 20];
         let probe = PathProbe { id: 0x0102_0304 };
         probe.emit(&mut body);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_not_looked_at() {
+    fn padding_is_ignored() {
         let mut body = [0xa5; 100];
         body[..4].copy_from_slice(&[0, 0, 0, 9]);
         assert_eq!(PathProbe::parse(&body), Ok(PathProbe { id: 9 }));

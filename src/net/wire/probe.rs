@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_parse_what_they_emit() {
+    fn probe_and_reply_parse_what_they_emit() {
         let mut body = [0xa5; PROBE_LEN];
         let probe = Probe { origin: 0x0102_0304_0506_0708 };
         probe.emit(&mut body);

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn long_times_saturate() {
+    fn long_durations_saturate() {
         let hour = Duration::from_secs(3600);
         let long =
             Report { interval: hour, queueing_delay: Some(2 * hour), jitter: 2 * hour, ..report() };

@@ -120,25 +120,25 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn escape_sequences_lose_their_escape() {
+    fn escape_characters_are_removed() {
         let line = Line::new("\u{1b}[31mred\u{1b}[0m\u{7}\r\n\u{9b}2J").unwrap();
         assert_eq!(line.as_str(), "[31mred[0m  2J");
     }
 
     #[test]
-    fn text_that_people_write_stays_as_it_is() {
+    fn ordinary_text_is_unchanged() {
         for text in ["Grüße aus Köln!", "日本語", "😀 ok?"] {
             assert_eq!(Line::new(text).unwrap().as_str(), text);
         }
     }
 
     #[test]
-    fn direction_overrides_are_cut() {
+    fn direction_overrides_are_removed() {
         assert_eq!(Name::new("a\u{202e}b\u{2066}c").as_str(), "abc");
     }
 
     #[test]
-    fn nothing_left_is_no_line_but_still_a_name() {
+    fn empty_text_is_no_line_but_an_unnamed_name() {
         assert_eq!(Line::new(" \u{1b}\u{7}\t "), None);
         assert_eq!(Name::new("\u{0}").as_str(), "unnamed");
     }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_word_is_split_between_what_people_see_as_characters() {
+    fn a_long_word_is_split_between_grapheme_clusters() {
         let word = format!("a{}", "e\u{301}".repeat(600));
         let split = parts(&word);
         assert_eq!(split.concat(), word);
@@ -172,7 +172,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_of_a_line_is_lost_when_it_is_split(text in "(\\PC{0,40} ?){0,60}") {
+        fn splitting_a_line_loses_nothing(text in "(\\PC{0,40} ?){0,60}") {
             let seen = |text: &str| text.replace(' ', "");
             let whole = cleaned(&text, usize::MAX).unwrap_or_default();
             let split = parts(&text);
@@ -182,7 +182,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_comes_is_bounded_and_printable(text in any::<String>()) {
+        fn names_are_bounded_and_printable(text in any::<String>()) {
             let name = Name::new(&text);
             prop_assert!(name.as_str().chars().count() <= MAX_NAME_CHARS);
             prop_assert!(!name.as_str().chars().any(char::is_control));

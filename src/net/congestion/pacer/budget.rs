@@ -120,7 +120,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_narrow_budget_lets_one_datagram_go_at_a_time() {
+    fn a_low_rate_sends_one_or_two_datagrams_at_a_time() {
         let start = crate::clock::now();
         let mut budget = SendBudget::new(start, 300_000, LEN);
         let (mut now, mut sent) = (start, 0);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_beside_the_frames_is_paid_by_them() {
+    fn other_traffic_is_charged_to_the_frame_budget() {
         let start = crate::clock::now();
         let mut budget = SendBudget::new(start, 800_000, LEN);
         budget.record_sent(start, 10_000);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_debt_is_forgiven() {
+    fn debt_is_capped() {
         let start = crate::clock::now();
         let mut budget = SendBudget::new(start, 80_000, LEN);
         budget.record_sent(start, 1 << 20);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_even_budget_lets_no_burst_go_and_never_stalls() {
+    fn even_spacing_prevents_bursts_and_never_stalls() {
         let start = crate::clock::now();
         for rate in [100_000, 1_000_000, 12_000_000, 900_000_000] {
             let mut budget = SendBudget::new(start, rate, LEN);
@@ -169,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_window_has_more_than_a_burst_and_its_rate(
+        fn no_window_exceeds_one_burst_plus_the_rate(
             steps in proptest::collection::vec((0_u64..50_000, 0_usize..120), 1..200),
             rate in 50_000_u64..200_000_000,
         ) {
@@ -179,7 +179,7 @@ mod tests {
             for (us, waiting) in steps {
                 now += Duration::from_micros(us);
                 let asked = budget.poll(now, waiting);
-                prop_assert_eq!(asked, budget.poll(now, waiting), "asking changes nothing");
+                prop_assert_eq!(asked, budget.poll(now, waiting), "polling changes nothing");
                 prop_assert!(asked.next.is_none_or(|at| at > now));
                 prop_assert_eq!(asked.datagrams == 0 && waiting > 0, asked.next.is_some());
                 if let Some(next) = asked.next {

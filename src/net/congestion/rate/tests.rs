@@ -52,7 +52,7 @@ impl Peer {
 }
 
 #[test]
-fn it_grows_while_nothing_objects_and_stays_within_its_limits() {
+fn the_rate_grows_to_its_maximum_without_congestion() {
     let mut peer = Peer::new();
     for _ in 0..20 {
         peer.report(Duration::ZERO, 0.0);
@@ -61,23 +61,23 @@ fn it_grows_while_nothing_objects_and_stays_within_its_limits() {
 }
 
 #[test]
-fn the_start_ends_with_the_first_queue() {
+fn startup_ends_at_the_first_queue() {
     let mut peer = Peer::new();
     peer.report(Duration::ZERO, 0.0);
     peer.report_received(Duration::ZERO, 0.0, carried(1e7));
     let before = peer.target();
     assert!(before >= 1.2e7, "{before}");
     peer.report_received(10 * MS, 0.0, carried(1e7));
-    assert!((peer.target() - before).abs() < 1.0, "half of what is too much already");
+    assert!((peer.target() - before).abs() < 1.0, "half of the draining limit");
     peer.report_received(50 * MS, 0.0, carried(1e7));
     assert_eq!(peer.controller.state(), RateState::Draining);
     assert!(peer.target() < 1e7, "{}", peer.target());
     peer.controller.skip_start(LIMITS.max_bps);
-    assert!(peer.target() < 1e7, "it knows better");
+    assert!(peer.target() < 1e7, "the measured rate holds");
 }
 
 #[test]
-fn it_does_not_grow_on_what_is_not_sent() {
+fn an_application_limited_rate_does_not_grow() {
     let mut peer = Peer::new();
     for _ in 0..400 {
         peer.report_received(Duration::ZERO, 0.0, 2e6 * 0.05 / 8.0);
@@ -86,7 +86,7 @@ fn it_does_not_grow_on_what_is_not_sent() {
 }
 
 #[test]
-fn a_soaring_queue_lowers_with_the_second_report_and_drains() {
+fn a_soaring_queue_starts_draining_at_the_second_report() {
     let mut peer = Peer::new();
     for _ in 0..20 {
         peer.report(Duration::ZERO, 0.0);
@@ -121,7 +121,7 @@ fn peer_that_knows_its_link() -> Peer {
 }
 
 #[test]
-fn a_sender_that_was_held_up_says_nothing_of_the_link() {
+fn a_stalled_sender_does_not_change_the_link_estimate() {
     let mut peer = peer_that_knows_its_link();
     for _ in 0..10 {
         peer.report_received(Duration::ZERO, 0.0, carried(0.95e7));
@@ -134,11 +134,11 @@ fn a_sender_that_was_held_up_says_nothing_of_the_link() {
     assert_eq!(peer.controller.state(), RateState::Draining);
     let link = peer.controller.link.expect("it was full");
     assert!((link / 1e7 - 1.0).abs() < 0.01, "{link}");
-    assert!(!peer.controller.link_is_rough, "it is what was known");
+    assert!(!peer.controller.link_is_rough, "the known rate holds");
 }
 
 #[test]
-fn a_limit_that_is_not_reached_is_not_proven_gone() {
+fn the_known_limit_holds_until_more_than_it_is_delivered() {
     let mut peer = peer_that_knows_its_link();
     for _ in 0..200 {
         peer.report_received(Duration::ZERO, 0.0, carried(0.97e7));
@@ -151,12 +151,12 @@ fn a_limit_that_is_not_reached_is_not_proven_gone() {
 }
 
 #[test]
-fn a_queue_is_somebody_elses_only_once_less_is_sent() {
+fn a_queue_is_ambient_only_after_the_rate_was_lowered() {
     let mut peer = peer_that_knows_its_link();
     for _ in 0..30 {
         peer.report_received(40 * MS, 0.0, carried(1e7));
     }
-    assert_eq!(peer.controller.state(), RateState::Draining, "what was sent before still comes");
+    assert_eq!(peer.controller.state(), RateState::Draining, "earlier datagrams still arrive");
     for _ in 0..30 {
         peer.report_received(40 * MS, 0.0, carried(peer.target()));
     }
@@ -165,7 +165,7 @@ fn a_queue_is_somebody_elses_only_once_less_is_sent() {
 }
 
 #[test]
-fn a_queue_that_only_frames_find_is_probed_for_and_is_no_congestion() {
+fn a_queue_seen_only_by_frames_is_probed_and_is_not_congestion() {
     let mut peer = Peer::new();
     peer.report(Duration::ZERO, 0.0);
     assert_eq!(peer.controller.probe_pace(), None);
@@ -185,7 +185,7 @@ fn a_queue_that_only_frames_find_is_probed_for_and_is_no_congestion() {
 }
 
 #[test]
-fn of_two_rates_the_larger_bears_much_less_queue() {
+fn the_queue_limit_falls_steeply_with_the_rate() {
     let limit_at = |bps: f64| {
         let mut peer = Peer::new();
         peer.controller.set_target(bps);
@@ -211,7 +211,7 @@ fn jitter_is_not_congestion() {
 }
 
 #[test]
-fn loss_that_stays_is_tested_once_and_then_left_alone() {
+fn persistent_loss_is_tested_once_and_then_tolerated() {
     let mut peer = Peer::new();
     let (mut tests, mut last) = (0, RateState::Growing);
     for _ in 0..600 {
@@ -225,7 +225,7 @@ fn loss_that_stays_is_tested_once_and_then_left_alone() {
 }
 
 #[test]
-fn small_loss_is_not_even_tested() {
+fn small_loss_is_tolerated_without_a_test() {
     let mut peer = Peer::new();
     for _ in 0..400 {
         peer.report(Duration::ZERO, 0.05);
@@ -234,7 +234,7 @@ fn small_loss_is_not_even_tested() {
 }
 
 #[test]
-fn a_short_queue_is_found_by_its_loss() {
+fn a_short_queue_is_detected_by_its_loss() {
     let mut peer = Peer::new();
     let link = 6e6;
     for i in 0..600 {
@@ -246,7 +246,7 @@ fn a_short_queue_is_found_by_its_loss() {
 }
 
 #[test]
-fn a_flood_ends_with_what_arrives_while_it_lasts() {
+fn an_overrun_link_lowers_the_rate_to_its_goodput() {
     let mut peer = Peer::new();
     for _ in 0..40 {
         peer.report(Duration::ZERO, 0.0);
@@ -260,7 +260,7 @@ fn a_flood_ends_with_what_arrives_while_it_lasts() {
 }
 
 #[test]
-fn more_than_half_is_never_the_paths_own_loss() {
+fn loss_above_half_is_never_ambient() {
     let mut peer = Peer::new();
     // Even the least is more than the path carries.
     for _ in 0..200 {
@@ -271,7 +271,7 @@ fn more_than_half_is_never_the_paths_own_loss() {
 }
 
 #[test]
-fn losses_that_are_disregarded_end_the_test_of_them() {
+fn discarding_losses_ends_the_loss_test() {
     let mut peer = Peer::new();
     while peer.controller.state() != RateState::Testing {
         peer.report(Duration::ZERO, 0.4);
@@ -284,7 +284,7 @@ fn losses_that_are_disregarded_end_the_test_of_them() {
 }
 
 #[test]
-fn a_limit_that_was_measured_in_a_flood_is_doubted() {
+fn a_limit_measured_during_overrun_is_soon_exceeded() {
     let mut peer = Peer::new();
     peer.controller.overrun(peer.now, 1_000_000);
     // The link carries ten times as much; what is sent stays a little below the target.
@@ -295,7 +295,7 @@ fn a_limit_that_was_measured_in_a_flood_is_doubted() {
 }
 
 #[test]
-fn silence_sends_the_least_and_the_first_report_ends_it() {
+fn silence_lowers_the_rate_to_the_minimum_until_a_report() {
     let mut peer = Peer::new();
     peer.report(Duration::ZERO, 0.0);
     assert_eq!(peer.controller.poll_timeout(), None, "nothing was sent that is not reported");

@@ -55,7 +55,7 @@ impl Frame {
 }
 
 #[test]
-fn blocks_deal_out_all_chunks_and_have_parity_for_a_third() {
+fn blocks_cover_all_chunks_with_at_least_a_third_parity() {
     for source in [1, 2, 48, 98, 180, 192, 193, 400, 7232, 65_000, u16::MAX] {
         let blocks = Blocks::of(source);
         let sum: u32 = (0..blocks.count()).map(|b| u32::from(blocks.source_in(b))).sum();
@@ -74,7 +74,7 @@ fn blocks_deal_out_all_chunks_and_have_parity_for_a_third() {
 }
 
 #[test]
-fn parity_is_what_the_protocol_defines() {
+fn parity_matches_the_protocol_definition() {
     let field = SlowField::new();
     for (chunks, chunk_len, last) in [(1, 2, 1), (5, 10, 3), (40, 66, 66), (70, 130, 2)] {
         let frame = Frame::new(chunks, chunk_len, last, 9);
@@ -87,7 +87,7 @@ fn parity_is_what_the_protocol_defines() {
 }
 
 #[test]
-fn fresh_parity_is_what_a_larger_first_batch_would_have_had() {
+fn parity_is_the_same_in_any_batch() {
     for chunks in [1, 98, 400] {
         let frame = Frame::new(chunks, 64, 30, 1);
         let all = frame.parity(0..frame.blocks.parity_capacity());
@@ -99,7 +99,7 @@ fn fresh_parity_is_what_a_larger_first_batch_would_have_had() {
 }
 
 #[test]
-fn as_many_as_there_is_parity_are_mended_and_one_more_is_not() {
+fn as_many_losses_as_parity_chunks_are_recovered_and_no_more() {
     let frame = Frame::new(98, 1160, 700, 5);
     let missing = [0, 1, 40, 41, 97];
     let (repaired, body) = frame.lose_and_repair(&missing, &[9, 2, 63, 0, 31]);
@@ -121,7 +121,7 @@ fn a_burst_is_spread_over_the_blocks() {
 }
 
 #[test]
-fn one_encoder_and_one_decoder_serve_frames_of_all_sizes_and_then_allocate_nothing() {
+fn reused_encoder_and_decoder_do_not_allocate() {
     let frames = [(400, 1160), (98, 1160), (3, 8932), (1, 2)];
     let (mut encoder, mut decoder) = (ParityEncoder::new(), ParityDecoder::new());
     let mut parity = Vec::new();
@@ -145,7 +145,7 @@ fn one_encoder_and_one_decoder_serve_frames_of_all_sizes_and_then_allocate_nothi
 
 proptest! {
     #[test]
-    fn any_erasures_up_to_the_parity_are_mended(
+    fn any_erasures_up_to_the_parity_are_recovered(
         chunks in 1_u16..450,
         chunk_len in (1_u16..70).prop_map(|half| half * 2),
         last in 0_u16..1000,

@@ -146,7 +146,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_counted_as_it_comes_is_what_has_come(
+        fn incremental_counts_match_a_full_recount(
             source_chunks in 1_u16..900,
             told_at in 0_usize..1200,
             come in prop::collection::vec((any::<bool>(), any::<u16>()), 1200),

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_torn_once_when_the_next_has_begun_and_a_moment_has_passed() {
+    fn a_partial_frame_is_returned_once_after_the_next_has_begun() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         come(&mut r, now, 7, &[0, 4, 5]);
         assert_eq!((r.poll_partial(now, true), r.partial_due(true)), (None, Some(now + DEADLINE)));
@@ -90,17 +90,17 @@ mod tests {
         for there in partial.present {
             assert_eq!(partial.data[there.clone()], data(7, 95)[there]);
         }
-        assert_eq!(r.poll_partial(next + REORDER_WAIT, true), None, "told already");
+        assert_eq!(r.poll_partial(next + REORDER_WAIT, true), None, "returned already");
         assert_eq!(r.partial_due(true), Some(next + DEADLINE), "the next one's");
     }
 
     #[test]
-    fn where_nothing_is_asked_for_a_frame_is_torn_as_soon_as_its_end_has_come() {
+    fn without_nacks_a_partial_frame_follows_its_last_chunk() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         come(&mut r, now, 7, &[4, 9]);
-        assert_eq!(r.partial_due(false), Some(now + DEADLINE), "more of it may come");
+        assert_eq!(r.partial_due(false), Some(now + DEADLINE), "more of it may arrive");
         handle(&mut r, now, &chunks(7, 95, 10)[9]);
-        assert_eq!(r.partial_due(true), Some(now + DEADLINE), "what it misses may come");
+        assert_eq!(r.partial_due(true), Some(now + DEADLINE), "missing chunks may arrive");
         assert_eq!(r.partial_due(false), Some(now + REORDER_WAIT));
         assert_eq!(r.poll_partial(now + REORDER_WAIT, true), None);
         let partial = r.poll_partial(now + REORDER_WAIT, false).expect("partial");
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_no_other_follows_is_torn_at_its_deadline() {
+    fn the_newest_frame_becomes_partial_at_its_deadline() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         come(&mut r, now, 7, &[9]);
         let partial = r.poll_partial(now + DEADLINE, true).expect("partial");
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_torn_once_it_or_a_newer_frame_is_complete() {
+    fn no_partial_frame_follows_a_complete_one() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         come(&mut r, now, 7, &[3]);
         come(&mut r, now, 8, &[]);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_the_newest_wins_and_an_older_is_not_told_after_it() {
+    fn only_the_newest_partial_frame_is_returned() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         for id in 7..10 {
             come(&mut r, now, id, &[2]);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_torn_has_no_more_bytes_than_have_come() {
+    fn a_partial_frame_ends_at_its_last_received_byte() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         // The last chunk carries the frame's length; with 101 bytes, it holds 1 byte of the
         // picture.

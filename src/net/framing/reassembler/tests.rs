@@ -52,7 +52,7 @@ fn assert_conserved(r: &Reassembler) {
 }
 
 #[test]
-fn the_newest_frame_s_beginning_grows_up_to_the_first_gap() {
+fn the_newest_prefix_grows_up_to_the_first_gap() {
     let mut r = Reassembler::new(DEADLINE);
     let (now, chunks, data) = (crate::clock::now(), chunks(7, 705, 10), data(7, 705));
     assert_eq!(r.newest_beginning(), None);
@@ -71,7 +71,7 @@ fn the_newest_frame_s_beginning_grows_up_to_the_first_gap() {
 }
 
 #[test]
-fn chunks_in_any_order_make_the_exact_frame() {
+fn chunks_in_reverse_order_yield_the_exact_frame() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let mut bodies = chunks(1, 95, 10);
@@ -137,7 +137,7 @@ fn duplicates_are_counted_and_change_nothing() {
 }
 
 #[test]
-fn a_wrong_frame_crc_is_damage() {
+fn a_wrong_frame_crc_counts_as_damage() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let mut bodies = chunks(1, 25, 10);
@@ -162,7 +162,7 @@ fn contradicting_chunks_are_dropped_and_the_frame_survives() {
 }
 
 #[test]
-fn frames_that_never_came_are_told_from_the_gaps() {
+fn frames_never_seen_are_counted_from_id_gaps() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     for id in [u32::MAX, 2, 3, 7] {
@@ -185,7 +185,7 @@ fn ids_wrap_around() {
 }
 
 #[test]
-fn a_frame_whose_end_is_told_last_is_put_together() {
+fn a_frame_whose_extent_arrives_last_is_reassembled() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let bodies = chunks(1, 95, 10);
@@ -201,7 +201,7 @@ fn a_frame_whose_end_is_told_last_is_put_together() {
 }
 
 #[test]
-fn memory_stays_within_the_slots_whatever_is_claimed() {
+fn memory_is_bounded_whatever_extent_is_claimed() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let extent = Extent::of(crate::net::wire::video::MAX_BODY_LEN, 1160);
@@ -254,7 +254,7 @@ fn handle_all_but(
 }
 
 #[test]
-fn parity_mends_a_frame_when_its_last_chunk_comes() {
+fn parity_recovers_a_frame_at_its_last_chunk() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let bodies = protected(1, 95, 10, 3);
@@ -268,7 +268,7 @@ fn parity_mends_a_frame_when_its_last_chunk_comes() {
 }
 
 #[test]
-fn a_frame_that_misses_nothing_is_not_mended() {
+fn a_complete_frame_is_not_recovered() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let frame = handle_all_but(&mut r, now, &protected(1, 95, 10, 3), &[]).unwrap();
@@ -276,7 +276,7 @@ fn a_frame_that_misses_nothing_is_not_mended() {
 }
 
 #[test]
-fn chunks_that_a_slow_link_spaces_out_are_not_lost() {
+fn widely_spaced_chunks_are_not_treated_as_lost() {
     let start = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let bodies = protected(1, 95, 10, 3);
@@ -293,7 +293,7 @@ fn chunks_that_a_slow_link_spaces_out_are_not_lost() {
 }
 
 #[test]
-fn a_lost_end_is_mended_by_silence_or_by_the_next_frame() {
+fn a_lost_tail_is_recovered_after_silence_or_at_the_next_frame() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     assert_eq!(handle_all_but(&mut r, now, &protected(1, 95, 10, 1), &[9]), None);
@@ -307,7 +307,7 @@ fn a_lost_end_is_mended_by_silence_or_by_the_next_frame() {
 }
 
 #[test]
-fn one_loss_more_than_parity_is_asked_for_and_an_answer_mends_it() {
+fn one_loss_beyond_parity_is_reported_missing_and_recovered() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let bodies = protected(1, 95, 10, 4);
@@ -322,7 +322,7 @@ fn one_loss_more_than_parity_is_asked_for_and_an_answer_mends_it() {
 }
 
 #[test]
-fn of_a_lost_end_only_what_its_repair_adds_is_counted() {
+fn the_repair_delay_of_a_lost_tail_excludes_its_transit_time() {
     let now = crate::clock::now();
     let ms = Duration::from_millis;
     let mut r = Reassembler::new(DEADLINE);
@@ -339,7 +339,7 @@ fn of_a_lost_end_only_what_its_repair_adds_is_counted() {
 }
 
 #[test]
-fn the_answer_to_a_lost_end_is_used_at_once() {
+fn the_answer_for_a_lost_tail_is_used_at_once() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let bodies = protected(1, 95, 10, 4);
@@ -351,7 +351,7 @@ fn the_answer_to_a_lost_end_is_used_at_once() {
 }
 
 #[test]
-fn a_repair_is_waited_for_from_the_last_chunk_that_came_by_itself() {
+fn the_repair_delay_starts_at_the_last_regular_chunk() {
     let now = crate::clock::now();
     let ms = Duration::from_millis;
     let mut r = Reassembler::new(DEADLINE);
@@ -370,7 +370,7 @@ fn a_repair_is_waited_for_from_the_last_chunk_that_came_by_itself() {
 }
 
 #[test]
-fn what_is_missing_of_a_frame_without_an_extent_has_an_open_end() {
+fn missing_runs_are_open_ended_without_an_extent() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     for i in [0, 3, 64] {
@@ -386,7 +386,7 @@ fn what_is_missing_of_a_frame_without_an_extent_has_an_open_end() {
 }
 
 #[test]
-fn each_block_needs_parity_of_its_own() {
+fn each_block_needs_its_own_parity() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let bodies = protected(1, 3990, 10, 6);
@@ -401,7 +401,7 @@ fn each_block_needs_parity_of_its_own() {
 }
 
 #[test]
-fn wrong_parity_is_damage_and_nothing_else() {
+fn wrong_parity_counts_as_damage_only() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let mut bodies = protected(1, 95, 10, 1);
@@ -411,7 +411,7 @@ fn wrong_parity_is_damage_and_nothing_else() {
 }
 
 #[test]
-fn parity_that_comes_late_tells_late_from_incomplete() {
+fn late_parity_turns_an_incomplete_frame_into_a_late_one() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let bodies = protected(1, 95, 10, 1);
@@ -422,7 +422,7 @@ fn parity_that_comes_late_tells_late_from_incomplete() {
 }
 
 #[test]
-fn parity_memory_stays_within_its_bound_whatever_is_claimed() {
+fn parity_memory_is_bounded_whatever_extent_is_claimed() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     for (id, chunk_len, body_len) in
@@ -459,7 +459,7 @@ fn parity_memory_stays_within_its_bound_whatever_is_claimed() {
 proptest! {
     /// With any losses, parity and order, the exact frame is returned as soon as possible, or none.
     #[test]
-    fn parity_makes_the_exact_frame_or_none(
+    fn parity_yields_the_exact_frame_or_none(
         len in 1_usize..3000,
         parity in 0_u16..16,
         lost in prop::collection::btree_set(0_usize..320, 0..20),
@@ -496,7 +496,7 @@ proptest! {
     /// With any frames, chunk length, order, loss and duplication, the exact frame is returned, or
     /// none.
     #[test]
-    fn exact_or_not_at_all(
+    fn any_delivery_yields_exact_frames_or_none(
         lens in prop::collection::vec(1_usize..400, 1..6),
         chunk_half in 1_u16..40,
         start in any::<u32>(),

@@ -71,7 +71,7 @@ fn needed(request: &Request) -> Vec<(FrameId, u8)> {
 }
 
 #[test]
-fn a_frame_is_asked_for_a_grace_after_its_last_chunk() {
+fn missing_chunks_are_requested_one_grace_after_the_last_chunk() {
     let mut bench = Bench::new(2 * MS);
     for chunk in [0, 1, 2, 9] {
         bench.chunk(30, chunk, MS);
@@ -85,7 +85,7 @@ fn a_frame_is_asked_for_a_grace_after_its_last_chunk() {
 }
 
 #[test]
-fn a_lost_end_shows_by_silence_or_by_the_next_frame() {
+fn a_lost_tail_is_detected_by_silence_or_the_next_frame() {
     let mut bench = Bench::new(MS / 2);
     bench.chunk(30, 0, MS);
     assert_eq!(bench.due(30), Some(3000), "2 ms of silence");
@@ -95,7 +95,7 @@ fn a_lost_end_shows_by_silence_or_by_the_next_frame() {
 }
 
 #[test]
-fn a_burst_amid_a_frame_that_takes_a_while_is_not_its_end() {
+fn a_burst_loss_within_a_slow_frame_is_not_its_end() {
     let mut bench = Bench::new(2 * MS);
     for (frame, chunk) in (30..33).flat_map(|frame| (0..SOURCE).map(move |c| (frame, c))) {
         bench.chunk(frame, chunk, MS * chunk.into());
@@ -113,7 +113,7 @@ fn a_burst_amid_a_frame_that_takes_a_while_is_not_its_end() {
 }
 
 #[test]
-fn frames_that_pause_as_they_grow_are_soon_given_the_time() {
+fn repeated_pauses_extend_the_silence_timeout() {
     let mut bench = Bench::new(MS);
     for frame in 30..33 {
         bench.chunk(frame, 0, MS);
@@ -126,7 +126,7 @@ fn frames_that_pause_as_they_grow_are_soon_given_the_time() {
 }
 
 #[test]
-fn a_rare_pause_puts_off_nothing() {
+fn a_single_pause_does_not_extend_the_silence_timeout() {
     let mut bench = Bench::new(MS);
     bench.chunk(30, 0, Duration::ZERO);
     (1..SOURCE).for_each(|chunk| bench.chunk(30, chunk, 8 * MS));
@@ -136,7 +136,7 @@ fn a_rare_pause_puts_off_nothing() {
 }
 
 #[test]
-fn a_silence_is_no_shorter_than_the_reorder_grace() {
+fn the_silence_timeout_is_at_least_the_reorder_grace() {
     let mut bench = Bench::new(MS);
     let (rtt, grace) = (Some(MS), 5 * MS);
     bench.scheduler.set_path(PathState { rtt, grace, loss_ratio: 0.0, burst: 0 });
@@ -145,7 +145,7 @@ fn a_silence_is_no_shorter_than_the_reorder_grace() {
 }
 
 #[test]
-fn a_frame_that_goes_on_within_a_round_trip_had_not_ended_and_is_asked_for_anew() {
+fn a_chunk_within_a_round_trip_cancels_the_premature_request() {
     let mut bench = Bench::new(5 * MS);
     bench.chunk(30, 0, Duration::ZERO);
     assert!(bench.ask(30, 2 * MS, 9).is_some());
@@ -165,7 +165,7 @@ fn a_frame_that_goes_on_within_a_round_trip_had_not_ended_and_is_asked_for_anew(
 }
 
 #[test]
-fn a_burst_loss_is_no_pause_of_the_sender() {
+fn a_burst_loss_is_not_a_sender_pause() {
     let mut bench = Bench::new(MS);
     bench.chunk(30, 0, MS);
     bench.chunk(30, 7, 7 * MS);
@@ -175,7 +175,7 @@ fn a_burst_loss_is_no_pause_of_the_sender() {
 }
 
 #[test]
-fn what_is_not_missing_any_more_is_not_asked_for() {
+fn chunks_no_longer_missing_are_not_requested() {
     let mut bench = Bench::new(2 * MS);
     bench.chunk(30, 9, MS);
     assert_eq!(bench.ask(30, 2 * MS, 0), None);
@@ -189,7 +189,7 @@ fn what_is_not_missing_any_more_is_not_asked_for() {
 }
 
 #[test]
-fn a_second_round_is_asked_for_only_if_the_time_allows_it() {
+fn a_second_round_is_requested_only_if_time_allows() {
     let mut bench = Bench::new(10 * MS);
     bench.chunk(30, 9, MS);
     assert!(bench.ask(30, 2 * MS, 3).is_some());
@@ -205,7 +205,7 @@ fn a_second_round_is_asked_for_only_if_the_time_allows_it() {
 }
 
 #[test]
-fn nothing_is_asked_for_that_would_come_too_late() {
+fn nothing_is_requested_that_would_arrive_too_late() {
     let mut bench = Bench::new(40 * MS);
     assert!(!bench.scheduler.nacks_help());
     bench.chunk(30, 9, MS);
@@ -218,7 +218,7 @@ fn nothing_is_asked_for_that_would_come_too_late() {
 }
 
 #[test]
-fn without_a_round_trip_there_is_one_round() {
+fn without_a_known_rtt_there_is_one_round() {
     let mut bench = Bench::new(MS);
     bench.set_path(None, 0.0, 0);
     bench.chunk(30, 9, MS);
@@ -227,7 +227,7 @@ fn without_a_round_trip_there_is_one_round() {
 }
 
 #[test]
-fn reordered_chunks_put_it_off() {
+fn reordered_chunks_delay_the_request() {
     let mut bench = Bench::new(2 * MS);
     bench.chunk(30, 9, MS);
     bench.chunk(30, 4, MS * 3 / 2);
@@ -235,7 +235,7 @@ fn reordered_chunks_put_it_off() {
 }
 
 #[test]
-fn lossy_paths_are_asked_twice_and_for_more() {
+fn lossy_paths_get_two_copies_and_a_margin() {
     let mut bench = Bench::new(2 * MS);
     bench.set_path(Some(2 * MS), 0.1, 20);
     bench.chunk(30, 9, MS);
@@ -248,7 +248,7 @@ fn lossy_paths_are_asked_twice_and_for_more() {
 }
 
 #[test]
-fn the_budget_bounds_what_is_asked_for() {
+fn the_budget_bounds_the_nack_bytes() {
     let mut bench = Bench::new(2 * MS);
     let mut bytes = 0;
     for frame in 30..30 + 300 {
@@ -270,7 +270,7 @@ fn the_budget_bounds_what_is_asked_for() {
 
 /// The budget is empty at the first NACK, and allows it 2 ms later.
 #[test]
-fn a_nack_over_budget_uses_up_no_round_and_is_sent_when_the_budget_allows_it() {
+fn a_nack_over_budget_is_sent_later_and_costs_no_round() {
     let mut bench = Bench::new(2 * MS);
     bench.chunk(30, 9, MS);
     let at = bench.at(30, 2 * MS);
@@ -283,7 +283,7 @@ fn a_nack_over_budget_uses_up_no_round_and_is_sent_when_the_budget_allows_it() {
     // A NACK for one block is 11 bytes, which the budget earns in 671.4 µs.
     assert_eq!(bench.due(30), Some(2672));
     assert_eq!(bench.ask(30, Duration::from_micros(2671), 3), None);
-    assert_eq!(bench.scheduler.counters(), over_budget, "not asked for before it is due");
+    assert_eq!(bench.scheduler.counters(), over_budget, "not requested before it is due");
     let first = bench.ask(30, Duration::from_micros(2673), 3).unwrap();
     assert_eq!((first.nack.request, bench.scheduler.rounds(FrameId(30))), (1, 1));
     let second = bench.ask(30, 10 * MS, 3).unwrap();
@@ -293,7 +293,7 @@ fn a_nack_over_budget_uses_up_no_round_and_is_sent_when_the_budget_allows_it() {
 }
 
 #[test]
-fn a_frame_that_is_never_requested_has_no_round() {
+fn a_frame_never_requested_has_no_rounds() {
     let mut bench = Bench::new(40 * MS);
     bench.chunk(30, 9, MS);
     assert_eq!(bench.ask(30, 2 * MS, 3), None);
@@ -306,7 +306,7 @@ fn a_frame_that_is_never_requested_has_no_round() {
 }
 
 #[test]
-fn only_so_many_frames_are_followed() {
+fn the_number_of_tracked_frames_is_bounded() {
     let mut bench = Bench::new(2 * MS);
     for frame in 30..60 {
         bench.chunk(frame, 0, Duration::ZERO);

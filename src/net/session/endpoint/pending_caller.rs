@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_the_crowd_makes_way() {
+    fn the_oldest_caller_of_the_busiest_network_is_evicted() {
         let now = crate::clock::now();
         let mut greetings = vec![greeting(now, 0, "10.0.0.1:1")];
         for conn in 1..MAX_GREETING as u64 {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn no_network_takes_all_the_time_of_whom_is_asked() {
+    fn a_crowding_network_yields_to_a_new_one() {
         let now = crate::clock::now();
         let at = |ms| now + Duration::from_millis(ms);
         let (ann, eve) = ("10.0.0.1:1", "10.0.0.2:1");
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_from_everywhere_take_turns() {
+    fn callers_from_many_networks_take_turns() {
         let now = crate::clock::now();
         let from = |n: usize| format!("10.0.0.{n}:1");
         let greetings: Vec<PendingCaller> = (1..=MAX_ASKED + 1)
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_code_costs_its_network_a_second() {
+    fn a_wrong_code_blocks_its_network_for_a_second() {
         let now = crate::clock::now();
         let mut budget = HandshakeLimiter::new(now);
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_codes_of_many_networks_do_not_end_the_pause_of_one() {
+    fn wrong_codes_from_many_networks_do_not_end_one_networks_pause() {
         let now = crate::clock::now();
         let mut budget = HandshakeLimiter::new(now);
         let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
@@ -345,12 +345,12 @@ mod tests {
         });
         assert_eq!(guessed.count(), MAX_WRONG_CODES);
         assert!(!budget.may_guess(now, ip(0)) && !budget.may_connect(now, ip(0)));
-        assert!(budget.may_connect(now, ip(100)), "who has not guessed may connect");
+        assert!(budget.may_connect(now, ip(100)), "it has not guessed");
         assert!(budget.may_guess(now + WRONG_CODE_PAUSE, ip(100)));
     }
 
     #[test]
-    fn strangers_get_only_so_much_time() {
+    fn handshakes_with_strangers_are_rate_limited() {
         let now = crate::clock::now();
         let mut budget = HandshakeLimiter::new(now);
         let ip = |n: u32| IpAddr::from(n.to_be_bytes());
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn some_networks_alone_do_not_use_up_the_time_for_others() {
+    fn busy_networks_do_not_exhaust_the_handshake_limit_of_others() {
         let mut now = crate::clock::now();
         let mut budget = HandshakeLimiter::new(now);
         let ip = |n: u8| IpAddr::from([10, 0, 0, n]);

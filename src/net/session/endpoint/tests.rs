@@ -15,7 +15,7 @@ fn endpoint(now: Instant, role: Role) -> Endpoint {
 }
 
 #[test]
-fn a_one_way_sender_does_not_wait_to_be_spoken_to() {
+fn a_one_way_sender_needs_no_answer() {
     let now = crate::clock::now();
     let addr = "127.0.0.1:7".parse().unwrap();
     let target = Target { host: "desk".into(), port: 7, addrs: vec![addr] };
@@ -27,7 +27,7 @@ fn a_one_way_sender_does_not_wait_to_be_spoken_to() {
 }
 
 #[test]
-fn who_takes_a_connection_and_closes_it_has_hung_up_and_is_called_again() {
+fn a_failed_connection_is_classified_and_redialled() {
     let now = crate::clock::now();
     let target =
         Target { host: "desk".into(), port: 7, addrs: vec!["127.0.0.1:7".parse().unwrap()] };
@@ -89,7 +89,7 @@ fn events(endpoint: &mut Endpoint) -> Vec<Event> {
 }
 
 #[test]
-fn what_a_caller_says_behind_its_hello_is_heard_at_once() {
+fn messages_right_after_the_hello_are_delivered_at_once() {
     let now = crate::clock::now();
     let mut endpoint = endpoint(now, Role::Receive);
     let (conn, mut control, hello) = caller(now, &mut endpoint);
@@ -101,7 +101,7 @@ fn what_a_caller_says_behind_its_hello_is_heard_at_once() {
 }
 
 #[test]
-fn a_caller_waits_for_the_answer_and_is_told_so() {
+fn a_caller_rings_until_it_is_admitted_or_refused() {
     let now = crate::clock::now();
     let mut endpoint = endpoint(now, Role::Receive);
     endpoint.config.admission = Admission::Asked;
@@ -139,7 +139,7 @@ fn a_caller_waits_for_the_answer_and_is_told_so() {
 }
 
 #[test]
-fn a_caller_rings_while_it_is_there_and_is_forgotten_when_it_leaves_or_falls_silent() {
+fn a_ringing_caller_is_removed_when_it_leaves_or_falls_silent() {
     let now = crate::clock::now();
     let mut endpoint = endpoint(now, Role::Receive);
     endpoint.config.admission = Admission::Asked;
@@ -168,7 +168,7 @@ fn a_caller_rings_while_it_is_there_and_is_forgotten_when_it_leaves_or_falls_sil
 }
 
 #[test]
-fn who_speaks_while_it_rings_is_heard_when_it_is_let_in() {
+fn messages_sent_while_ringing_are_delivered_on_admission() {
     let now = crate::clock::now();
     let mut endpoint = endpoint(now, Role::Receive);
     endpoint.config.admission = Admission::Asked;
@@ -186,7 +186,7 @@ fn who_speaks_while_it_rings_is_heard_when_it_is_let_in() {
 }
 
 #[test]
-fn who_floods_while_it_rings_is_sent_away() {
+fn a_caller_that_floods_while_ringing_is_dropped() {
     let now = crate::clock::now();
     let mut endpoint = endpoint(now, Role::Receive);
     endpoint.config.admission = Admission::Asked;
@@ -226,7 +226,7 @@ fn key(byte: u8) -> OneWay {
 }
 
 #[test]
-fn a_one_way_stream_is_taken_only_with_the_same_key() {
+fn a_one_way_stream_is_accepted_only_with_the_same_key() {
     let now = crate::clock::now();
     let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
     for (ours, theirs, taken, told) in [
@@ -253,7 +253,7 @@ fn a_one_way_stream_is_taken_only_with_the_same_key() {
 }
 
 #[test]
-fn a_sealed_one_way_stream_cannot_be_repeated_after_another() {
+fn an_older_sealed_one_way_stream_cannot_be_replayed() {
     let now = crate::clock::now();
     let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
     let mut receiver = one_way(now, Role::Receive, key(1), 0);
@@ -272,7 +272,7 @@ fn a_sealed_one_way_stream_cannot_be_repeated_after_another() {
 }
 
 #[test]
-fn a_recording_is_not_shown_after_a_newer_session_that_pauses() {
+fn an_older_session_is_not_shown_while_a_newer_one_pauses() {
     let now = crate::clock::now();
     let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
     let mut receiver = one_way(now, Role::Receive, key(1), 0);
@@ -287,7 +287,7 @@ fn a_recording_is_not_shown_after_a_newer_session_that_pauses() {
 }
 
 #[test]
-fn unknown_sealed_sessions_are_tried_only_so_often() {
+fn attempts_to_open_unknown_sealed_sessions_are_limited() {
     let now = crate::clock::now();
     let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
     let mut receiver = one_way(now, Role::Receive, key(1), 0);
@@ -298,7 +298,7 @@ fn unknown_sealed_sessions_are_tried_only_so_often() {
 }
 
 #[test]
-fn strangers_cannot_use_up_the_attempts_of_a_known_address() {
+fn strangers_cannot_exhaust_the_attempts_of_a_known_address() {
     let now = crate::clock::now();
     let [known, stranger] =
         ["10.0.0.1:8", "10.0.0.2:8"].map(|addr| addr.parse::<SocketAddr>().unwrap());
@@ -316,7 +316,7 @@ fn strangers_cannot_use_up_the_attempts_of_a_known_address() {
 }
 
 #[test]
-fn connections_opened_beforehand_are_no_more_guesses() {
+fn connections_opened_in_advance_allow_no_extra_guesses() {
     let now = crate::clock::now();
     let mut endpoint = endpoint(now, Role::Receive);
     endpoint.config.secret = Some(SharedSecret::from_bytes([9; 32]));
@@ -330,7 +330,7 @@ fn connections_opened_beforehand_are_no_more_guesses() {
 }
 
 #[test]
-fn who_has_been_answered_is_heard_to_the_end() {
+fn an_answered_caller_connects_despite_a_handshake_flood() {
     let now = crate::clock::now();
     let mut endpoint = endpoint(now, Role::Receive);
     let (conn, mut control, hello) = caller(now, &mut endpoint);
@@ -350,7 +350,7 @@ fn who_has_been_answered_is_heard_to_the_end() {
 }
 
 #[test]
-fn garbage_takes_no_part_of_the_time_for_callers() {
+fn garbage_does_not_use_the_handshake_limit() {
     let now = crate::clock::now();
     let mut endpoint = endpoint(now, Role::Receive);
     let eve = "127.0.0.1:666".parse().unwrap();
@@ -366,7 +366,7 @@ fn garbage_takes_no_part_of_the_time_for_callers() {
 }
 
 #[test]
-fn who_talks_too_much_is_not_heard_and_the_newest_stream_is() {
+fn excess_messages_are_dropped_but_the_newest_stream_is_kept() {
     let now = crate::clock::now();
     let mut endpoint = endpoint(now, Role::Receive);
     let (conn, mut control, hello) = caller(now, &mut endpoint);
