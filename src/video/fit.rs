@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn one_colour_stays_that_colour_in_every_layout() {
+    fn a_uniform_colour_is_kept_in_every_layout() {
         let sizes = [(64, 48), (48, 64), (17, 19), (640, 480), (33, 500), (16, 16), (641, 359)];
         for format in PLANAR {
             for (wanted, (width, height)) in PLANAR.into_iter().flat_map(|f| sizes.map(|s| (f, s)))
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_aspect_ratio_is_kept_between_black_bars() {
+    fn fitting_keeps_the_aspect_ratio_with_black_bars() {
         let mut image = flat(90, 160, PixelFormat::Yuv420);
         assert!(Fitter::new().fit(&mut image, layout(160, 90, PixelFormat::Yuv420)));
         // 51 of 160 columns, starting at the 54th.
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_is_scaled_can_still_be_read() {
+    fn a_scaled_pattern_stays_readable() {
         let picture = |width, height| {
             let size = Size { width, height };
             pattern::Pattern::new(size, "test").render(7, std::time::Duration::ZERO)
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_the_layout_is_left_alone() {
+    fn an_image_in_the_wanted_layout_is_unchanged() {
         for format in PLANAR {
             let mut image = texture(64, 48, format);
             assert!(!Fitter::new().fit(&mut image, layout(64, 48, format)));

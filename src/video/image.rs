@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_sizes_say_what_is_wrong_in_one_line() {
+    fn invalid_sizes_are_explained_in_one_line() {
         for text in ["3x3", "100000x9", "0x0", "8193x720", "8192x4097"] {
             let said = text.parse::<Size>().expect_err(text).to_string();
             assert_eq!(

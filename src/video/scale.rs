@@ -171,7 +171,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_sample_is_the_mean_of_those_it_stands_for(
+        fn halving_averages_the_source_samples(
             width in 1_usize..40, height in 1_usize..20, which in 0..FORMATS.len(), seed: u64,
         ) {
             let format = FORMATS[which];
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_patterns_number_survives() {
+    fn the_pattern_number_survives_scaling() {
         for (width, height) in [(640, 480), (1280, 720), (721, 1281)] {
             let image = Pattern::new(Size { width, height }, "test").render(7, Duration::ZERO);
             for divisor in [1, 2, 4] {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn other_sizes_are_left_alone() {
+    fn only_sizes_related_by_2_or_4_are_matched() {
         let mut image = Image::blank(64, 48, PixelFormat::Yuv420);
         for (width, height) in [(64, 24), (63, 48), (8, 6), (640, 480), (0, 0)] {
             assert!(!Shrinker::new().match_size(&mut image, Size { width, height }));

@@ -42,7 +42,7 @@ mod tests {
     use crate::clock;
 
     #[test]
-    fn it_is_said_once_after_a_second_without_a_picture() {
+    fn decode_failures_are_reported_once_after_a_second() {
         let (mut watch, now) = (DecodeWatch::default(), clock::now());
         let failed = |watch: &mut DecodeWatch, after_ms| {
             let error = HeaderError::Progressive.into();

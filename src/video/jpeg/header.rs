@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_decoder_must_not_see_is_refused() {
+    fn unsupported_headers_are_refused() {
         let good = encoded(PixelFormat::Yuv420);
         let at = frame_header(&good);
         let with = |offset: usize, value: &[u8]| {
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn the_restart_interval_is_the_last_one_said() {
+    fn the_last_restart_interval_counts() {
         let good = encoded(PixelFormat::Yuv420);
         let header = Header::parse(&good).expect("our own");
         assert_eq!(header.restart_interval, 0);
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_of_more_segments_or_bytes_than_any_is_refused() {
+    fn oversized_headers_are_refused() {
         let good = encoded(PixelFormat::Yuv420);
         let with = |segments: &[u8]| {
             let (start, rest) = good.split_at(2);
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_ends_at_its_end_marker_and_at_no_other() {
+    fn a_frame_ends_only_at_its_end_marker() {
         let good = encoded(PixelFormat::Yuv420);
         let header = Header::parse(&good).expect("our own");
         let (all, before) = (good.len(), good.len() - 2);
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_brings_its_quantization_tables() {
+    fn a_frame_needs_its_own_quantization_tables() {
         let good = encoded(PixelFormat::Yuv420);
         let at = good.windows(2).position(|w| w == [0xFF, DQT]).expect("has some");
         let with = |offset: usize, value: u8| {
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_and_does_not_matter_is_corrected() {
+    fn harmless_header_oddities_are_corrected() {
         let good = encoded(PixelFormat::Yuv420);
         assert!(!Header::parse(&good).expect("our own").is_odd);
         let jfif = good.windows(5).position(|w| w == b"JFIF\0").expect("has one");

@@ -127,7 +127,7 @@ mod tests {
     use std::io::BufReader;
 
     #[test]
-    fn the_stream_ends_at_the_mark_however_it_is_read() {
+    fn the_stream_ends_at_the_mark_at_any_buffer_size() {
         for buffer in [1, 2, 3, 100] {
             let reader = BufReader::with_capacity(buffer, &b"oneMMARKtwo"[..]);
             let mut ahead = Lookahead::new(reader, &[b"TWO", b"MARK", b"two"]);

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_segment_has_its_payload_and_fill_bytes_are_skipped() {
+    fn fill_bytes_before_a_segment_are_skipped() {
         let bytes = [0xFF, 0xFF, 0xE0, 0, 4, 7, 8, 0xFF, EOI];
         let segment = segment_at(&bytes, 0).expect("a segment");
         assert_eq!(segment, Segment { marker: 0xE0, start: 1, payload: 5..7 });
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn truncated_and_foreign_bytes_are_told_apart() {
+    fn truncated_segments_and_foreign_bytes_are_distinguished() {
         assert_eq!(segment_at(&[], 0), Err(WalkError::Truncated));
         assert_eq!(segment_at(&[0xFF], 0), Err(WalkError::Truncated));
         assert_eq!(segment_at(&[0xFF, 0xE0, 0, 9, 1], 0), Err(WalkError::Truncated));

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_frame_stays_as_it_is() {
+    fn a_complete_frame_is_unchanged() {
         for format in [PixelFormat::Yuv420, PixelFormat::Gray] {
             let good = textured(64, 48, format);
             let mut frame = good.clone();
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_on_both_sides_is_cut() {
+    fn padding_on_both_sides_is_removed() {
         let good = textured(64, 48, PixelFormat::Yuv422);
         let mut frame = [&[0, 0, 0xFF, 0xFF][..], &good, &[0; 100], &good].concat();
         normalize(&mut frame).expect("padded");
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_end_is_appended() {
+    fn a_missing_end_marker_is_appended() {
         let good = textured(64, 48, PixelFormat::Yuv420);
         for tail in [&[][..], &[0xFF], &[0; 33]] {
             let mut frame = [&good[..good.len() - 2], tail].concat();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_with_too_few_restart_markers_is_truncated_also_with_an_end_marker() {
+    fn missing_restart_markers_mean_a_truncated_frame() {
         let (mut good, image) = (Vec::new(), texture(64, 64, PixelFormat::Yuv422));
         Encoder::new(80, Strips::Count(8)).encode(&image, &mut good).expect("encodes");
         normalize(&mut good.clone()).expect("whole");
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_before_the_end_marker_is_cut() {
+    fn padding_before_the_end_marker_is_removed() {
         let good = textured(64, 48, PixelFormat::Yuv420);
         let mut frame = [&good[..good.len() - 2], &[0; 500], &[0xFF, EOI]].concat();
         normalize(&mut frame).expect("padded");
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_front_of_a_frame_is_skipped() {
+    fn leading_junk_before_a_frame_is_skipped() {
         let good = textured(64, 48, PixelFormat::Yuv420);
         let half = &good[..good.len() / 2];
         let (start, empty) = (&[0xFF, SOI][..], &[0xFF, SOI, 0xFF, EOI][..]);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_frames_without_an_end_marker_between_the_first_is_taken_if_it_is_whole() {
+    fn the_first_of_two_unseparated_frames_is_taken() {
         let [first, second] =
             [PixelFormat::Yuv420, PixelFormat::Gray].map(|format| textured(64, 48, format));
         let mut frame = [&first[..first.len() - 2], &second].concat();
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_decoders_warn_of_and_does_not_matter_is_corrected() {
+    fn a_wrong_jfif_version_is_corrected() {
         let good = textured(64, 48, PixelFormat::Yuv420);
         let mut frame = good.clone();
         let version = frame.windows(5).position(|w| w == b"JFIF\0").expect("has one") + 5;
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_does_not_reach_into_the_header() {
+    fn padding_is_not_searched_for_in_the_header() {
         let good = textured(64, 48, PixelFormat::Gray);
         let scan_data = Header::parse(&good).expect("ours").scan_data;
         let mut frame = [&good[..scan_data], &[0; 100]].concat();
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_behind_the_end_does_not_make_a_frame_long_enough() {
+    fn bytes_after_the_end_marker_do_not_lengthen_a_frame() {
         let good = textured(64, 48, PixelFormat::Gray);
         let scan_data = Header::parse(&good).expect("ours").scan_data;
         let mut frame = [&good[..scan_data], &[0xFF, EOI], &[7; 100]].concat();
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_huffman_tables_are_the_standard_ones() {
+    fn standard_huffman_tables_replace_missing_ones() {
         for format in [PixelFormat::Yuv420, PixelFormat::Yuv422, PixelFormat::Gray] {
             let good = textured(64, 48, format);
             let mut frame = without_huffman_tables(&good);
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_mended_is_said() {
+    fn frames_that_cannot_be_normalized_are_reported() {
         let error = |bytes: &[u8]| normalize(&mut bytes.to_vec()).expect_err("not a frame");
         assert_eq!(error(&[]), NormalizeError::Header(HeaderError::NotAJpeg));
         assert_eq!(error(&[0xFF, SOI]), NormalizeError::Header(HeaderError::Truncated));
@@ -347,7 +347,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_damage_never_panics_and_mending_twice_changes_nothing(
+        fn normalizing_damaged_frames_never_panics_and_is_idempotent(
             cut in 0_usize..4000,
             changes in proptest::collection::vec((0_usize..4000, any::<u8>()), 0..8),
         ) {

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_one_size_are_a_film_also_where_the_size_changes() {
+    fn two_consecutive_frames_of_one_size_are_a_film() {
         let sizes = |widths: &[usize]| widths.iter().map(|&w| jpeg(w)).collect::<Vec<_>>();
         assert_eq!(is_film(&sizes(&[64, 64])), Some(true));
         assert_eq!(is_film(&sizes(&[64, 32, 32])), Some(true));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_photograph_that_lists_its_secondary_images_is_one() {
+    fn a_list_of_secondary_images_marks_a_photograph() {
         let adobe = [XMP, b"<x xmlns:hdrgm=\"http://ns.adobe.com/hdr-gain-map/1.0/\">"].concat();
         let google = [XMP, b"xmlns:C='http://ns.google.com/photos/1.0/container/'"].concat();
         for (marker, payload) in [(APP2, &b"MPF\0MM\0*"[..]), (APP1, &adobe), (APP1, &google)] {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_photograph_that_has_lost_its_list_is_known_by_its_exif() {
+    fn exif_in_only_the_first_image_rules_out_a_film() {
         let exif = |jpeg: &[u8]| with_segment(jpeg, APP1, b"Exif\0\0MM\0*\0\0\0\x08\0\0");
         let photograph = exif(&jpeg(64));
         for secondary_images in [&[64][..], &[32, 32], &[64, 64, 64]] {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secondary_image_names_itself_as_one() {
+    fn secondary_image_metadata_marks_a_photograph() {
         let attributes = with_segment(&jpeg(64), APP2, b"MPF\0MM\0*");
         assert_eq!(is_film(&[jpeg(64), attributes]), Some(false));
         let hdr = with_segment(&jpeg(64), APP2, b"urn:iso:std:iso:ts:21496:-1\0\0\0\0\0");
@@ -157,12 +157,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_between_two_frames_does_not_part_them() {
+    fn an_unreadable_frame_between_two_others_is_ignored() {
         assert_eq!(is_film(&[jpeg(64), vec![0xFF, 0xD8], jpeg(64)]), Some(true));
     }
 
     #[test]
-    fn what_has_no_size_is_no_film() {
+    fn frames_without_a_size_are_not_a_film() {
         assert_eq!(is_film(&[vec![0xFF, 0xD8], vec![0xFF, 0xD8], Vec::new()]), None);
     }
 }

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_confined_thread_reaches_nothing_and_others_do() {
+    fn a_sandboxed_thread_is_denied_files_sockets_and_processes() {
         let open = tempfile::tempfile().expect("a file");
         let (connected, _other) = UnixStream::pair().expect("sockets");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -210,18 +210,18 @@ mod tests {
         let _waiting = TcpStream::connect(address).expect("connects");
         let attempts = || attempts(&open, &connected, &listener, address);
         let could = thread::scope(|scope| {
-            scope.spawn(|| (sandbox_this_thread(), attempts())).join().expect("it does not end")
+            scope.spawn(|| (sandbox_this_thread(), attempts())).join().expect("no panic")
         });
         if !could.0.seccomp {
             eprintln!("skipped: this kernel has no seccomp filters");
             return;
         }
         assert_eq!(could.1, Vec::<&str>::new());
-        assert_eq!(attempts().len(), 10, "and without, all of it can be done");
+        assert_eq!(attempts().len(), 10, "without the sandbox, all of it works");
     }
 
     #[test]
-    fn landlock_alone_keeps_files_and_addresses_away() {
+    fn landlock_alone_denies_files_and_connections() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("bound");
         let tried = thread::spawn(move || {
@@ -231,14 +231,14 @@ mod tests {
                 [is_refused(fs::read("/proc/self/status")), is_refused(TcpStream::connect(addr))],
             )
         });
-        match tried.join().expect("it does not end") {
+        match tried.join().expect("no panic") {
             (Ok(true), refused) => assert_eq!(refused, [true; 2]),
             (status, _) => eprintln!("skipped: this kernel has no Landlock: {status:?}"),
         }
     }
 
     #[test]
-    fn this_system_says_what_it_gives() {
+    fn the_reported_seccomp_status_matches_the_kernel() {
         let status = fs::read_to_string("/proc/self/status").expect("Linux");
         assert_eq!(sandbox_status().seccomp, status.contains("\nSeccomp:"));
     }

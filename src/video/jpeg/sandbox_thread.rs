@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_is_done_on_the_same_other_thread_and_its_time_is_counted() {
+    fn work_runs_on_one_other_thread_and_its_cpu_time_counts() {
         let sandbox_thread = SandboxThread::default();
         let mut threads = Vec::new();
         for _ in 0..3 {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_comes_back_and_the_thread_goes_on() {
+    fn a_panic_propagates_and_the_thread_survives() {
         let sandbox_thread = SandboxThread::default();
         let run = std::panic::AssertUnwindSafe(|| sandbox_thread.run(|| panic!("ours")));
         assert!(std::panic::catch_unwind(run).is_err());
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn what_is_done_there_reaches_no_file() {
+    fn work_in_the_sandbox_cannot_open_files() {
         let could = SandboxThread::default().run(|| std::fs::File::open("/dev/null").is_ok());
         assert_eq!(
             could,

@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_scan_ends_where_its_data_does() {
+    fn a_complete_scan_ends_at_its_last_data_byte() {
         for format in FORMATS {
             for jpeg in [textured(70, 50, format), textured(16, 16, format), in_strips(format)] {
                 assert_eq!(walk_scan(&jpeg), Ok(jpeg.len() - 2), "{format:?}");
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn wherever_it_is_cut_it_is_truncated_also_if_it_is_padded() {
+    fn a_scan_cut_anywhere_is_truncated_even_if_padded() {
         for format in FORMATS {
             for jpeg in [textured(70, 50, format), in_strips(format)] {
                 let data = Header::parse(&jpeg).expect("ours").scan_data;
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_bytes_and_any_zeros_may_be_left_over() {
+    fn a_few_surplus_bytes_and_any_padding_are_accepted() {
         let jpeg = textured(70, 50, PixelFormat::Yuv422);
         let (scan, end) = jpeg.split_at(jpeg.len() - 2);
         let with = |more: &[u8]| walk_scan(&[scan, more, end].concat());
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn markers_must_be_in_order_and_stray_bytes_before_them_do_not_matter() {
+    fn restart_markers_must_be_in_order() {
         let jpeg = in_strips(PixelFormat::Yuv420);
         let at = jpeg.windows(2).position(|pair| pair == [0xFF, RST0 + 1]).expect("has several");
         let mut wrong = jpeg.clone();

@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_come_out_as_they_went_in_whatever_the_buffer() {
+    fn frames_are_read_unchanged_at_any_buffer_size() {
         let (a, b) = (frame(32), frame(48));
         let bytes = [&a[..], &[0, 0xFF, 0xFF], &b, &a, b"\r\n"].concat();
         for buffer in [1, 2, 3, 100, 1 << 16] {
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_frame_does_not_take_the_next_one_with_it() {
+    fn a_truncated_frame_does_not_lose_the_next() {
         let good = frame(48);
         let cut = good.len() - 20;
         let bytes = [&good[..cut], &good].concat();
@@ -513,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_length_swallows_no_good_frame() {
+    fn a_damaged_length_loses_no_good_frame() {
         let good = frame(48);
         for damaged in [
             &[0xFF, SOI, 0xFF, 0xE1, 0xFF, 0xFF][..],
@@ -532,7 +532,7 @@ mod tests {
 
     /// Whichever byte of the frames the length points to.
     #[test]
-    fn a_damaged_length_swallows_no_good_frame_wherever_it_leads() {
+    fn any_damaged_length_loses_no_good_frame() {
         let (good, text) = (frame(16), b"\r\n--next\r\nContent-Type: image/jpeg\r\n\r\n");
         for between in [&b""[..], &[0], text] {
             let frames = [&good[..], between].concat().repeat(4);
@@ -551,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thumbnail_of_a_frame_that_is_cut_is_no_frame() {
+    fn the_thumbnail_of_a_truncated_frame_is_not_a_frame() {
         let (good, small) = (frame(64), frame(16));
         for is_big_endian in [false, true] {
             let exif = exif(Some(&small), is_big_endian);
@@ -574,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cut_takes_the_next_frame_with_it() {
+    fn truncation_anywhere_does_not_lose_the_next_frame() {
         let (first, good) = (frame(64), textured(48, 48, PixelFormat::Yuv444));
         let len = first.len();
         for cut in 4..len {
@@ -585,7 +585,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_ends_the_stream_in_whatever_it_stands() {
+    fn a_mark_ends_the_stream_even_within_a_frame() {
         let (good, mark) = (frame(48), &b"YUV4MPEG2 "[..]);
         let scan_data = Header::parse(&good).expect("ours").scan_data;
         for cut in 0..=good.len() {
@@ -612,7 +612,7 @@ mod tests {
 
     /// A search that reads bytes again for each start marker would take minutes.
     #[test]
-    fn many_damaged_lengths_take_linear_time() {
+    fn many_damaged_lengths_are_parsed_in_linear_time() {
         let chain = [0xFF, 0xE1, 0, 2].repeat(300);
         let scan = [&frame(16)[2..], &vec![1; MAX_JPEG_LEN]].concat();
         let began = clock::now();
@@ -629,7 +629,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_known_by_what_it_begins_with() {
+    fn a_jpeg_stream_is_recognized_by_its_first_bytes() {
         let jpegs: [&[u8]; 8] = [
             &[0xFF, SOI, 0xFF],
             b"\r\n\xFF\xD8",
@@ -649,7 +649,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_last_frame_is_said() {
+    fn a_truncated_last_frame_is_reported() {
         let good = frame(48);
         let scan_data = Header::parse(&good).expect("ours").scan_data;
         for len in 2..good.len() {
@@ -676,7 +676,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_never_panic_and_always_end(
+        fn arbitrary_bytes_never_panic_and_parsing_terminates(
             bytes in proptest::collection::vec(prop_oneof![Just(0xFF), Just(SOI), Just(SOS), any::<u8>()], 0..300),
         ) {
             let kept: usize = items(&bytes, 7).iter().map(|item| match item {

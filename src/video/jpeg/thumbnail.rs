@@ -107,7 +107,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn exif_and_jfif_say_where_it_is() {
+    fn a_thumbnail_is_found_in_exif_and_jfif() {
         let jpeg = [0xFF, 0xD8, 0xFF, 0xD9];
         for is_big_endian in [false, true] {
             let payload = exif(Some(&jpeg), is_big_endian);
@@ -121,7 +121,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_has_none_has_none_also_if_a_jpeg_follows() {
+    fn a_jpeg_after_the_metadata_is_not_a_thumbnail() {
         let jpeg = [0xFF, 0xD8, 0xFF, 0xD9];
         assert_eq!(thumbnail_in(APP1, &[&exif(None, true)[..], &jpeg].concat()), None);
         for payload in [

@@ -320,7 +320,7 @@ mod tests {
     use crate::video::jpeg::{Encoder, Strips};
 
     #[test]
-    fn several_scans_end_the_decoding_whoever_let_them_through() {
+    fn a_frame_with_several_scans_is_an_error() {
         let mut compressor = Compressor::new().expect("memory");
         compressor.set_progressive(true).expect("valid");
         let (pixels, format) = (vec![90; 64 * 64 * 3], turbojpeg::PixelFormat::BGR);
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_wrong_spoils_none_after_it() {
+    fn an_invalid_frame_does_not_affect_the_next() {
         let image = Image::blank(64, 64, PixelFormat::Yuv420);
         let mut good = Vec::new();
         Encoder::new(80, Strips::Count(1)).encode(&image, &mut good).expect("encodes");
@@ -351,12 +351,12 @@ mod tests {
             let mut bad = good.clone();
             bad[tables + 5..tables + 21].fill(wrong);
             decode(&bad).expect_err("a wrong one");
-            decode(&good).expect("a good one after a wrong one");
+            decode(&good).expect("a valid frame after an invalid one");
         }
     }
 
     #[test]
-    fn a_panic_ends_a_frame_and_not_the_program() {
+    fn a_panic_in_the_decoder_becomes_an_error() {
         let failed = contained(|| -> Result<(), JpegError> { panic!("as if in a decoder") });
         assert!(matches!(failed, Err(JpegError::Panicked)));
         assert!(contained(|| Ok(1)).is_ok_and(|one| one == 1));

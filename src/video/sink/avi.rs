@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn rate_count_and_duration_are_right() {
+    fn the_avi_has_the_right_rate_frame_count_and_duration() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.avi");
         let bytes = recorded(&path, (0..100).map(|i| 5000 + i * 40), true);
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_frames_do_not_shorten_it_and_jitter_does_not_lengthen_it() {
+    fn missing_frames_and_jitter_do_not_change_the_duration() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.avi");
         let kept = (0..250).filter(|i| i % 5 != 3 && !(100..150).contains(i));
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_cut_anywhere_plays() {
+    fn a_truncated_file_plays() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.avi");
         recorded(&path, (0..60).map(|i| i * 40), false);
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn another_size_begins_another_file() {
+    fn a_new_frame_size_starts_a_new_file() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.avi");
         let mut writer = writer(&path);
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn time_that_jumps_is_not_filled() {
+    fn time_jumps_are_not_filled_with_frames() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.avi");
         let times = [0, 40, 80, 100_000_000, 100_000_040, 0, 40, 80];
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_jpeg_is_not_written() {
+    fn data_that_is_not_a_jpeg_is_not_written() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut writer = writer(&folder.path().join("a.avi"));
         assert_eq!(writer.write(b"junk", ms(0)).expect("no error"), Written::Damaged);

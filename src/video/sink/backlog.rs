@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_hands_out_what_waits_and_abandoning_does_not() {
+    fn closing_delivers_queued_frames_and_abandoning_discards_them() {
         let backlog = Backlog::new(Rule::KeepOldest);
         backlog.push(entry(1, 1));
         backlog.close();

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_exists_is_left_alone_and_the_new_one_numbered() {
+    fn an_existing_file_is_kept_and_the_new_one_is_numbered() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.b.avi");
         for name in ["a.b.avi", "a.b-2.avi", "a.b-4.avi"] {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn of_those_who_open_one_name_at_once_each_gets_a_file_of_its_own() {
+    fn concurrent_writers_of_one_name_get_separate_files() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.y4m");
         let open = || name(Destination::check(&path, false).expect("may").open_next());

@@ -104,7 +104,7 @@ mod linux {
         use super::*;
 
         #[test]
-        fn a_plugin_for_x_is_looked_for_beside_the_library() {
+        fn the_x_plugin_is_searched_beside_the_library() {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let here = folder.path().display();
             let maps = format!(
@@ -120,7 +120,7 @@ mod linux {
         }
 
         #[test]
-        fn a_display_that_is_not_there_is_said_in_one_line() {
+        fn a_missing_display_is_reported_in_one_line() {
             for display in [":4711", "nonsense", "localhost:4711"] {
                 let said = x_width_of(display).expect_err(display);
                 assert!(said.contains(display) && !said.contains('\n'), "{said}");

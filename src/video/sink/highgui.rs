@@ -332,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn snapshots_are_named_by_the_time() {
+    fn snapshots_are_named_after_the_time() {
         let name = |days: u64, s: u64, ms: u64| {
             snapshot_name(Duration::from_secs(days * 86_400 + s) + Duration::from_millis(ms))
         };

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_its_ascii_character_in_whichever_layout_has_one() {
+    fn a_key_maps_to_ascii_in_any_keyboard_layout() {
         // q; Cyrillic and s; Escape; F1.
         let keysyms = vec![0x71, 0x51, 0x6ca, 0x73, ESCAPE_KEYSYM, 0, 0xffbe, 0];
         let keyboard = Keyboard { least_keycode: 8, columns: 2, keysyms };

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_both_tell_counts_once_and_none_is_lost() {
+    fn a_key_reported_by_both_sources_counts_once() {
         let (mut choice, now) = (Choice::default(), crate::clock::now());
         assert_eq!(choice.choose(now, Some(b's'), vec![]), b"");
         assert_eq!(choice.choose(now, None, b"s".to_vec()), b"s");
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_display_tells_no_keys_those_of_highgui_count() {
+    fn highgui_keys_count_when_the_display_reports_none() {
         let (mut choice, now) = (Choice::default(), crate::clock::now());
         assert_eq!(choice.choose(now, Some(b's'), vec![]), b"");
         assert_eq!(choice.choose(now, Some(b'm'), vec![]), b"s");

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_start_is_rewritten_and_writing_goes_on_at_the_end() {
+    fn rewriting_the_start_does_not_move_the_write_position() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("x");
         let mut output = open(&path);
@@ -141,7 +141,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_full_disk_is_an_error() {
+    fn a_full_disk_is_reported_as_an_error() {
         let mut output = open(Path::new("/dev/full"));
         let error = output.write(&[b"x"]).expect_err("full");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);

@@ -150,12 +150,12 @@ mod tests {
     }
 
     #[test]
-    fn text_is_made_ascii_without_control_characters() {
+    fn text_is_reduced_to_printable_ascii() {
         assert_eq!(plain("Grüße\x1b[31m 😀"), "Grusse [31m grinning");
     }
 
     #[test]
-    fn nothing_is_drawn_of_nothing() {
+    fn an_empty_overlay_draws_nothing() {
         let hidden = Overlay { statistics: vec!["30 fps".into()], caption: None };
         let mut drawn = picture();
         draw(&mut drawn, &hidden, false).expect("draws");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn cards_of_any_lines_are_made() {
+    fn cards_with_any_lines_are_drawn() {
         for lines in [vec![], vec!["waiting".to_owned(); 30], vec!["x".repeat(999)]] {
             assert_eq!(card(&lines).expect("draws").cols(), CARD.width);
         }

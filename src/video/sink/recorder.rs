@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn mjpeg_is_the_frames_untouched() {
+    fn an_mjpeg_file_is_the_frames_unchanged() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.mjpeg");
         let recorder = recorder(&path);
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn y4m_is_the_decoded_planes() {
+    fn a_y4m_file_is_the_decoded_planes() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.y4m");
         let recorder = recorder(&path);
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn a_y4m_goes_on_with_another_sender_in_the_layout_of_the_first() {
+    fn a_y4m_keeps_its_first_layout_when_the_sender_changes() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for first in [PixelFormat::Gray, PixelFormat::Yuv420, PixelFormat::Yuv444] {
             let path = folder.path().join(format!("{first:?}.y4m"));
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_y4m_goes_on_while_its_sender_halves_its_pictures() {
+    fn a_y4m_keeps_its_size_while_the_sender_scales() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.y4m");
         let recorder = recorder(&path);
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unwritable_path_is_said_at_once() {
+    fn an_unwritable_path_is_reported_at_once() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for container in [Container::Y4m, Container::MotionJpeg, Container::Avi] {
             let path = folder.path().join("none/a");
@@ -504,7 +504,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_full_disk_is_reported_once_and_frames_after_it_are_counted() {
+    fn a_full_disk_is_reported_once_and_later_frames_are_counted() {
         for container in [Container::Y4m, Container::MotionJpeg, Container::Avi] {
             let spec = OutputSpec::File { path: "/dev/full".into(), container };
             let recorder = Recorder::create(&spec, 30.0, false).expect("opens");
@@ -514,7 +514,7 @@ mod tests {
             assert!(said.contains("/dev/full ended: No space left"), "{said}");
             recorder.record(frame(64), at(1));
             assert!(recorder.failure().is_none());
-            let summary = recorder.finish().expect("said already");
+            let summary = recorder.finish().expect("reported already");
             assert_eq!((summary.frames, summary.dropped, summary.abandoned), (0, 0, 2));
         }
     }
@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_gets_the_newest_and_never_holds_us_up() {
+    fn a_slow_reader_does_not_block_the_recorder() {
         let (reader, writer) = io::pipe().expect("a pipe");
         let recorder = piped(Box::new(writer));
         (0..500).for_each(|i| recorder.record(textured(640, 480, PixelFormat::Yuv420), at(i)));
@@ -546,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_may_be_told_until_the_first_frame() {
+    fn the_rate_may_be_set_until_the_first_frame() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.y4m");
         let recorder = recorder(&path);
@@ -557,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_fractions() {
+    fn frame_rates_become_fractions() {
         assert_eq!(rate(30.0), (30, 1));
         assert_eq!(rate(29.97), (30_000, 1001));
         assert_eq!(rate(23.976), (24_000, 1001));

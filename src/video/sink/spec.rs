@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_says_the_container() {
+    fn the_extension_selects_the_container() {
         let file = |path: &str, container| OutputSpec::File { path: path.into(), container };
         assert_eq!("-".parse(), Ok(OutputSpec::Stdout));
         assert_eq!("a.y4m".parse(), Ok(file("a.y4m", Container::Y4m)));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_refused_with_the_three() {
+    fn other_extensions_are_refused_with_the_supported_ones() {
         for text in ["", "a", "a.mp4", ".avi", "avi"] {
             let said = text.parse::<OutputSpec>().expect_err(text).to_string();
             assert!([".y4m", ".mjpeg", ".avi"].iter().all(|e| said.contains(e)), "{said}");

@@ -108,7 +108,7 @@ mod tests {
     use crate::video::image::Size;
 
     #[test]
-    fn the_header_says_size_rate_range_and_sampling() {
+    fn the_header_gives_size_rate_range_and_sampling() {
         let size = Size { width: 17, height: 19 };
         let layout = Layout { size, format: PixelFormat::Yuv422 };
         let line = String::from_utf8(header(layout, (30_000, 1001))).expect("text");

@@ -59,13 +59,13 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_room_the_other_is_shortened() {
+    fn beyond_the_size_limit_the_other_side_is_shortened() {
         assert_eq!(squared((8000, 4000), (2.0, 1.0)), (8000, 2000));
         assert_eq!(squared((4000, 8000), (1.0, 2.0)), (2000, 8000));
     }
 
     #[test]
-    fn square_unknown_and_senseless_ratios_change_nothing() {
+    fn square_unknown_and_invalid_ratios_change_nothing() {
         for aspect in [
             (1.0, 1.0),
             (0.0, 1.0),

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_cell_is_noticed() {
+    fn every_changed_cell_is_detected() {
         for number in [0, 1, 77_777, NUMBERS - 1] {
             for bit in 0..CELLS {
                 let changed = word(number) ^ 1 << bit;

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn without_once_it_loops_and_is_scaled() {
+    fn without_once_a_film_loops_and_is_scaled() {
         let size = Size { width: 32, height: 40 };
         let options = SourceOptions { size: Some(size), ..SourceOptions::default() };
         let (_, mut film, _folder) = film(options, 0);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_file_plays_what_it_has() {
+    fn a_truncated_film_plays_its_remaining_frames() {
         let (_, mut film, _folder) =
             film(SourceOptions { once: true, ..SourceOptions::default() }, 1500);
         let played = std::iter::from_fn(|| film.next(&RUN).expect("plays")).count();
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_that_cannot_be_are_replaced() {
+    fn implausible_rates_are_replaced() {
         let rates = [25.0, 90_000.0, 0.0, f64::NAN].map(|fps| sane(fps).to_string());
         assert_eq!(rates, ["25", "30", "30", "30"]);
     }

@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pattern_counts_and_is_due_at_its_rate() {
+    fn the_pattern_counts_its_frames() {
         let options = SourceOptions {
             size: Some(Size { width: 160, height: 120 }),
             fps: Some(240.0),
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_makes_no_sense_is_refused() {
+    fn an_invalid_rate_is_refused() {
         for fps in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
             let options = SourceOptions { fps: Some(fps), ..SourceOptions::default() };
             assert!(matches!(open("pattern", &options), Err(SourceError::Fps(_))));
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_files_are_said_in_one_line() {
+    fn bad_files_are_reported_in_one_line() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = |name: &str| folder.path().join(name).display().to_string();
         std::fs::write(path("empty.avi"), b"").expect("writes");
@@ -403,7 +403,7 @@ mod tests {
 
     /// Whether or not there is such a file below the current folder.
     #[test]
-    fn a_file_url_of_another_machine_is_refused_with_what_to_type() {
+    fn a_file_url_with_a_host_is_refused_with_a_suggestion() {
         for (url, meant) in [
             ("file://films/a.mkv", "file:///films/a.mkv"),
             ("FILE://Cargo.toml", "file:///Cargo.toml"),
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_probably_meant_is_said() {
+    fn a_mistyped_source_gets_a_suggestion() {
         for (typed, meant) in [
             ("patern", "did you mean pattern?"),
             ("Pattern", "did you mean pattern?"),
@@ -436,10 +436,10 @@ mod tests {
 
     #[test]
     #[cfg(feature = "opencv")]
-    fn a_scheme_that_nobody_knows_is_said_with_those_that_work() {
+    fn an_unknown_scheme_is_reported_with_the_supported_ones() {
         let foo = said("foo://me:secret@host/x");
         assert!(foo.contains("http, https, rtsp") && !foo.contains("secret"), "{foo}");
-        assert!(foo.contains("smb") && foo.contains("tcp"), "whatever is tried: {foo}");
+        assert!(foo.contains("smb") && foo.contains("tcp"), "all that are tried: {foo}");
         assert!(!foo.contains("did you mean"), "{foo}");
         assert!(said("htpp://host/x").contains("did you mean http://?"));
         assert!(said("rstp://host/x").contains("did you mean rtsp://?"));

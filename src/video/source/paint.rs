@@ -265,7 +265,7 @@ mod tests {
     use crate::video::image::PixelFormat;
 
     #[test]
-    fn painting_over_the_edges_is_cut() {
+    fn painting_is_clipped_at_the_edges() {
         let mut image = Image::blank(17, 13, PixelFormat::Yuv420);
         fill(&mut image, 10..99, 10..99, Colour::gray(200));
         fill(&mut image, 30..40, 0..5, Colour::gray(200));
@@ -277,12 +277,12 @@ mod tests {
     }
 
     #[test]
-    fn a_255th_is_exact() {
+    fn division_by_255_is_exact() {
         assert!((0..=255 * 255 + 127).all(|value| u16::from(div_255(value)) == value / 255));
     }
 
     #[test]
-    fn digits_differ_and_fit() {
+    fn digit_masks_are_distinct_and_of_one_size() {
         let digits = digit_masks(40);
         for (i, a) in digits.iter().enumerate() {
             assert_eq!((a.width, a.height), (digit_width(40), 40));
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_any_kind_makes_a_mask() {
+    fn any_text_yields_a_mask() {
         let mask = text_mask("Aé", 2);
         assert_eq!((mask.width, mask.height), (32, 16));
         assert!(mask.alpha.contains(&255));

@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_painted_over_is_as_one_painted_fresh() {
+    fn a_repainted_image_equals_a_fresh_one() {
         let sizes = [(320, 240), (161, 121), (33, 17), (16, 16), (640, 34), (16, 200), (1280, 720)];
         for ((width, height), gray) in
             sizes.into_iter().flat_map(|size| [(size, false), (size, true)])
@@ -435,22 +435,22 @@ mod tests {
                     "{width}x{height} gray {gray} {number}"
                 );
             }
-            assert_eq!(pattern.given.len(), 1, "each is painted over the last");
+            assert_eq!(pattern.given.len(), 1, "each is painted over the previous one");
         }
     }
 
     #[test]
-    fn a_picture_that_somebody_holds_is_left_alone() {
+    fn an_image_in_use_is_not_repainted() {
         let mut pattern = pattern(160, 120);
         let held: Vec<_> = (0..6).map(|number| pattern.picture(number, Duration::ZERO)).collect();
         for (number, image) in held.iter().enumerate() {
             assert_eq!(read_number(image), Some(number as u32));
         }
-        assert_eq!(pattern.given.len(), MAX_GIVEN, "and not all are remembered");
+        assert_eq!(pattern.given.len(), MAX_GIVEN, "not all are kept");
     }
 
     #[test]
-    fn a_picture_of_two_frames_has_no_number() {
+    fn an_image_mixed_from_two_frames_has_no_number() {
         let pattern = pattern(320, 240);
         let [mut a, b] = [41, 42].map(|n| pattern.render(n, Duration::ZERO));
         let half = 320 * 120;
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_moves() {
+    fn the_pattern_moves_with_number_and_time() {
         let pattern = pattern(320, 240);
         let [a, b] = [1, 2].map(|n| pattern.render(n, Duration::ZERO));
         let [c, d] = [100, 200].map(|ms| pattern.render(1, Duration::from_millis(ms)));
@@ -478,7 +478,7 @@ mod tests {
             ..ProptestConfig::default()
         })]
         #[test]
-        fn at_any_size_it_is_as_painted_fresh(width in 16_usize..1400, height in 16_usize..800) {
+        fn a_repainted_image_of_any_size_equals_a_fresh_one(width in 16_usize..1400, height in 16_usize..800) {
             let mut pattern = pattern(width, height);
             for round in 0..6 {
                 let (number, wall) = (round * 37, Duration::from_millis(u64::from(round) * 61));
@@ -487,7 +487,7 @@ mod tests {
         }
 
         #[test]
-        fn any_number_survives(number in 0..NUMBERS, quality in 30_u8..=100, gray: bool) {
+        fn any_number_survives_encoding(number in 0..NUMBERS, quality in 30_u8..=100, gray: bool) {
             let image = pattern(160, 120).render(number, Duration::from_millis(number.into()));
             prop_assert_eq!(through_jpeg(&image, quality, gray, Want::Planar), Some(number));
         }

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn y4m_is_read_to_its_end_and_the_last_picture_is_never_skipped() {
+    fn y4m_is_read_to_its_last_picture() {
         let (info, pipe) = open(&y4m(20), &SourceOptions::default()).expect("valid");
         assert_eq!((info.width, info.height, info.fps), (32, 32, 50.0));
         assert!(!info.passthrough && info.notes.is_empty());
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn jpegs_are_passed_through_and_options_that_do_nothing_are_said() {
+    fn jpegs_are_passed_through_with_notes_on_unused_options() {
         let frame = textured(48, 32, PixelFormat::Yuv422);
         let options = SourceOptions {
             size: Some(Size { width: 64, height: 64 }),
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn truncated_frames_are_dropped_and_counted_and_frames_without_an_end_marker_are_not() {
+    fn only_truncated_frames_are_dropped_and_counted() {
         let good = textured(48, 32, PixelFormat::Yuv420);
         let (unended, cut) = (&good[..good.len() - 2], &good[..good.len() * 2 / 3]);
         let (_, mut pipe) =
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_http_server_sends_around_frames_is_skipped() {
+    fn http_headers_and_boundaries_around_frames_are_skipped() {
         let good = textured(48, 32, PixelFormat::Yuv420);
         let part = [b"Content-Type: image/jpeg\r\n\r\n", &good[..], b"\r\n--next\r\n"].concat();
         for start in [&b"\r\n"[..], b"--next\r\n", b"HTTP/1.1 200 OK\r\n\r\n--next\r\n"] {
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn pixels_are_made_square_and_a_second_stream_has_its_own() {
+    fn each_stream_is_scaled_to_square_pixels() {
         let stream = |header: &str, len: usize| [header.as_bytes(), &vec![77; len]].concat();
         let wide = stream("YUV4MPEG2 W32 H32 F50:1 A2:1 Cmono\nFRAME\n", 1024);
         let tall = stream("YUV4MPEG2 W32 H64 F50:1 A1:1 Cmono\nFRAME\n", 2048);
@@ -343,7 +343,7 @@ mod tests {
         let size = Some(Size { width: 40, height: 40 });
         let (info, _) =
             open(&wide, &SourceOptions { size, ..SourceOptions::default() }).expect("valid");
-        assert_eq!((info.width, info.height), (40, 40), "as asked for");
+        assert_eq!((info.width, info.height), (40, 40), "as requested");
     }
 
     #[test]
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_is_killed_takes_no_picture_of_the_next_one_with_it() {
+    fn a_killed_writer_does_not_lose_the_next_stream() {
         let cut = &y4m(3)[..y4m(2).len() + 500];
         let next = [&b"YUV4MPEG2 W64 H64 F50:1 Cmono\nFRAME\n"[..], &[235; 4096]].concat();
         let (_, pipe) = open(&[cut, &next].concat(), &SourceOptions::default()).expect("valid");
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_takes_no_picture_of_the_other_format_with_it() {
+    fn truncation_does_not_lose_pictures_of_the_next_format() {
         let (raw, jpeg) = (y4m(5), textured(48, 32, PixelFormat::Yuv422));
         let jpegs = jpeg.repeat(5);
         let (cut_raw, cut_jpeg) = (&raw[..raw.len() - 500], &jpeg[..jpeg.len() - 100]);
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_input_is_said_in_one_line() {
+    fn bad_input_is_reported_in_one_line() {
         assert!(open(&vec![0; 100_000], &SourceOptions::default()).is_err(), "no JPEG in time");
         let cases: [(&[u8], &str); 7] = [
             (b"", "standard input is empty"),

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_late_skips_ahead_instead_of_bursting() {
+    fn a_late_reader_skips_ahead_instead_of_bursting() {
         let mut playback_clock = PlaybackClock::new(100.0);
         let first = playback_clock.wait(&RUN).expect("not stopped");
         assert!(wait_until(first.at + Duration::from_millis(55), &RUN));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rate_each_is_due_when_it_is_asked_for() {
+    fn unpaced_pictures_are_due_when_requested() {
         let mut playback_clock = PlaybackClock::unpaced();
         let (first, second) = (playback_clock.wait(&RUN), playback_clock.wait(&RUN));
         let (first, second) = (first.expect("not stopped"), second.expect("not stopped"));

@@ -244,7 +244,7 @@ mod tests {
             assert_eq!(captured.number, number as u64);
             // Not by `assert_eq!`, which would print the pixels.
             let is_good = captured.picture == Picture::Image(expected.clone().into());
-            assert!(is_good, "picture {number} is another one");
+            assert!(is_good, "picture {number} differs");
         }
         (played.len(), damaged.load(Ordering::Relaxed))
     }
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_between_frames_and_in_front_of_them_is_skipped() {
+    fn junk_before_and_between_frames_is_skipped() {
         let part = [&good()[..], b"\r\n--next\r\nContent-Type: image/jpeg\r\n\r\n"].concat();
         for start in [
             &b"\r\n"[..],
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn without_once_it_begins_again() {
+    fn without_once_a_film_restarts() {
         let large = textured(96, 48, PixelFormat::Yuv444);
         let options = SourceOptions { once: false, ..ONCE };
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn options_hold_as_for_any_film() {
+    fn options_apply_to_raw_films() {
         let size = Size { width: 40, height: 32 };
         let options =
             SourceOptions { size: Some(size), fps: Some(500.0), gray: true, once: true, ..ONCE };
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_good_frame_is_refused_with_the_reason() {
+    fn a_file_without_a_valid_frame_is_refused_with_the_reason() {
         let good = good();
         let cut = good[..good.len() * 2 / 3].repeat(3);
         let said = open(&cut, &ONCE).err().expect("refused").to_string();
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn y4m_begins_again() {
+    fn without_once_a_y4m_restarts() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (whole, options) = (y4m("F50:1 Cmono", 3), SourceOptions { once: false, ..ONCE });
         let cut = &whole[..whole.len() - 99];
@@ -397,7 +397,7 @@ mod tests {
 
     /// Changes of single header bytes that make a JPEG undecodable.
     #[test]
-    fn an_impossible_first_frame_is_dropped_like_any_other() {
+    fn an_undecodable_first_frame_is_dropped_like_any_other() {
         let good = good();
         let frame_header = good.windows(2).position(|w| w == [0xFF, 0xC0]).expect("baseline");
         for (at, value) in [(5, &[0xFF; 4][..]), (1, &[0xC2]), (1, &[0xC9]), (9, &[4])] {
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "opencv")]
-    fn ffmpeg_plays_y4m_of_more_bits() {
+    fn ten_bit_y4m_is_played_by_ffmpeg() {
         let header = b"YUV4MPEG2 W64 H48 F50:1 C420p10\n";
         let picture = [&b"FRAME\n"[..], &[1; 64 * 48 * 3]].concat();
         let mut source = open(&[header, &picture.repeat(3)[..]].concat(), &ONCE).expect("opens");
@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "opencv")]
-    fn ffmpeg_plays_what_no_frame_may_be() {
+    fn progressive_jpegs_are_played_by_ffmpeg() {
         use opencv::{
             core::{self, Mat},
             imgcodecs,

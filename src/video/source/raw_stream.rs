@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn junk_between_two_pictures_costs_neither() {
+    fn junk_between_two_pictures_loses_neither() {
         let header = y4m(48, 0, 0);
         for junk in [
             &b"junk"[..],
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_has_lost_bytes_does_not_take_the_next_one_along() {
+    fn a_picture_missing_bytes_does_not_lose_the_next() {
         let header = y4m(48, 0, 0);
         let cut = &picture(2)[..1000];
         let bytes = [&header[..], &picture(1), cut, &picture(3), &picture(4), &picture(5)].concat();
@@ -439,7 +439,7 @@ mod tests {
 
     /// Pixels that look like the line before a picture.
     #[test]
-    fn pixels_do_not_mislead_the_search_for_the_next_picture() {
+    fn pixels_resembling_a_frame_line_do_not_mislead_the_search() {
         let header = y4m(48, 0, 0);
         let mut odd = picture(2);
         odd[600..606].copy_from_slice(b"FRAME\n");
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_full_of_frames_is_read_in_linear_time() {
+    fn junk_full_of_frame_lines_does_not_hide_the_next_stream() {
         let text = b"FRAME\n".repeat(1 << 20);
         let bytes = [&y4m(48, 1, 1)[..], b"junk\n", &text, &y4m(48, 2, 1)].concat();
         assert_eq!(lumas(&bytes).0.last(), Some(&2));
@@ -457,7 +457,7 @@ mod tests {
     proptest! {
         /// All complete pictures are read in order, whatever is damaged and however it is buffered.
         #[test]
-        fn no_whole_picture_is_lost(pieces in proptest::collection::vec(piece(), 1..9)) {
+        fn no_complete_picture_is_lost(pieces in proptest::collection::vec(piece(), 1..9)) {
             let bytes = pieces.iter().map(Piece::bytes).collect::<Vec<_>>().concat();
             // Begins with a JPEG, since an unsupported beginning may be refused.
             let bytes = [&jpeg(48)[..], &bytes].concat();

@@ -153,7 +153,7 @@ mod tests {
         assert!(image.luma_at(46, 38) < image.luma_at(14, 42), "half a second on");
     }
     #[test]
-    fn a_run_is_lit_if_any_of_its_pixels_is() {
+    fn a_run_is_lit_if_any_of_its_pixels_may_be() {
         for (phase, first, last) in (0..=255_u8).flat_map(|phase| {
             [(0, 0), (0, 255), (3, 9), (100, 130), (250, 255)].map(|(f, l)| (phase, f, l))
         }) {

@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn specs_parse_and_print_the_same() {
+    fn specs_round_trip_through_text() {
         for (text, spec) in [
             ("camera", SourceSpec::Camera(None)),
             ("camera:2", SourceSpec::Camera(Some(2))),
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_separator_that_is_not_quite_one_is_seen() {
+    fn a_mistyped_url_separator_is_recognized() {
         for (typed, url) in [
             ("http:/x/y", "http://x/y"),
             ("rtsp:cam/live", "rtsp://cam/live"),
@@ -334,12 +334,12 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_its_camera() {
+    fn a_video_device_path_is_a_camera() {
         assert_eq!("/dev/video2".parse(), Ok(SourceSpec::Camera(Some(2))));
     }
 
     #[test]
-    fn standard_input_has_names() {
+    fn standard_input_has_several_names() {
         for (text, expected) in
             [("-", true), ("/dev/stdin", true), ("/dev/fd/0", true), ("/dev/fd/63", false)]
         {

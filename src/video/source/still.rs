@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_repeated_scaled_and_grey() {
+    fn an_image_is_repeated_scaled_and_converted_to_gray() {
         let options = SourceOptions {
             size: Some(Size { width: 32, height: 20 }),
             fps: Some(500.0),
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_photograph_is_upright_whichever_way_the_camera_was_held() {
+    fn a_photograph_is_rotated_by_its_exif_orientation() {
         // The position of the white part: (is right, is at the bottom).
         let expected = [
             (0, (false, false)),
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn once_shows_it_once() {
+    fn with_once_an_image_is_shown_once() {
         let options = SourceOptions { once: true, ..SourceOptions::default() };
         let jpeg = textured(64, 48, PixelFormat::Yuv420);
         let (_, mut still) = open("a.jpg", &jpeg, &options).expect("decodes");
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_over_the_limits_is_scaled_if_that_is_asked_for() {
+    fn an_image_over_the_limits_is_scaled_on_request() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("large.png");
         let large = opencv::core::Mat::zeros(20, 9000, opencv::core::CV_8UC3).expect("made");

@@ -92,23 +92,23 @@ mod tests {
     }
 
     #[test]
-    fn without_timestamps_the_nominal_rate_counts() {
+    fn without_timestamps_the_nominal_rate_applies() {
         assert_eq!(dues(20.0, &[0, 0, 0, 0], 5), [0, 50, 100, 150]);
     }
 
     #[test]
-    fn a_loop_and_missing_stamps_at_the_end_take_the_last_step() {
+    fn loops_and_missing_timestamps_repeat_the_last_interval() {
         assert_eq!(dues(25.0, &[0, 500, 1000, 0, 500, 1000], 5), [0, 500, 1000, 1500, 2000, 2500]);
         assert_eq!(dues(25.0, &[0, 500, 0, 0, 0, 100], 5), [0, 500, 1000, 1500, 2000, 2100]);
     }
 
     #[test]
-    fn a_jump_is_bounded() {
+    fn a_timestamp_jump_is_bounded() {
         assert_eq!(dues(25.0, &[0, 40, 90_000_000, 90_000_040], 5), [0, 40, 10_040, 10_080]);
     }
 
     #[test]
-    fn who_is_late_goes_on_from_there_and_hurries_nothing() {
+    fn a_late_reader_continues_without_catching_up() {
         assert_eq!(dues(25.0, &[0, 40, 80], 60), [0, 40, 80], "a little late");
         assert_eq!(dues(25.0, &[0, 40, 80, 580], 100), [0, 100, 200, 700]);
     }

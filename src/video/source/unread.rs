@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_given_back_last_comes_first() {
+    fn bytes_given_back_last_are_read_first() {
         let mut reader = Unread::new(Box::new(Cursor::new(b"789".to_vec())));
         reader.unread(b"456");
         let mut byte = [0];

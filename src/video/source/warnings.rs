@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_one_complaint_a_second() {
+    fn warnings_are_limited_to_one_per_second() {
         let (mut warnings, now) = (RateLimitedWarnings::default(), clock::now());
         let due = [0, 1, 999, 1000, 1500, 2000, 9000]
             .map(|after_ms| warnings.is_due(now + Duration::from_millis(after_ms)));

@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_of_each_layout_come_out_whole() {
+    fn pictures_of_every_layout_are_read_completely() {
         let layouts = [
             ("C420jpeg", PixelFormat::Yuv420),
             ("C422", PixelFormat::Yuv422),
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_between_pictures_begins_another_stream() {
+    fn a_header_between_pictures_starts_another_stream() {
         let small = [&b"YUV4MPEG2 W16 H16 F30:1 Cmono XCOLORRANGE=FULL\nFRAME\n"[..], &[7; 256]];
         let large = [&b"YUV4MPEG2 W32 H16 F30:1 C444 XCOLORRANGE=FULL\nFRAME\n"[..], &[9; 3 * 512]];
         let (small, large) = (small.concat(), large.concat());
@@ -424,7 +424,7 @@ mod tests {
     /// The first writer is killed after any number of bytes; all pictures of the second one are
     /// read.
     #[test]
-    fn a_header_within_a_picture_begins_another_stream() {
+    fn a_header_within_a_picture_starts_another_stream() {
         let header = &b"YUV4MPEG2 W16 H16 F30:1 Cmono XCOLORRANGE=FULL\n"[..];
         let first = [header, b"FRAME\n", &[7; 256], b"FRAME\n", &[8; 256]].concat();
         let picture = [&b"FRAME\n"[..], &[9; 512]].concat();
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_is_damage() {
+    fn data_that_is_not_a_frame_is_damage() {
         let header = b"YUV4MPEG2 W16 H16 Cmono\n";
         for junk in [&b"FRAMES\n"[..], b"junk\n", &[b'F'; 2000]] {
             let mut reader = open(&[&header[..], junk, &[0; 300]].concat()).expect("valid");
@@ -471,7 +471,7 @@ mod tests {
 
     /// Pixels that begin like a JPEG, and resemble one more the longer they are.
     #[test]
-    fn a_picture_that_looks_like_a_jpeg_is_one_if_another_follows() {
+    fn pixels_resembling_a_jpeg_are_read_as_pixels() {
         let header = b"YUV4MPEG2 W16 H16 Cmono XCOLORRANGE=FULL\n";
         for start in [&[0xFF, 0xD8, 0xFF][..], &[0xFF, 0xD8, 0xFF, 0xE0, 0xFF, 0xFF]] {
             for at in 0..=256 - start.len() {
@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn the_aspect_of_pixels_is_read() {
+    fn the_pixel_aspect_is_read() {
         let aspect = |field: &str| {
             let stream = format!("YUV4MPEG2 W64 H48 {field} C420jpeg\n");
             open(stream.as_bytes()).expect("valid").header.pixel_aspect
@@ -497,14 +497,14 @@ mod tests {
     }
 
     #[test]
-    fn studio_range_is_stretched() {
+    fn studio_range_is_expanded_to_full_range() {
         let stream = [&b"YUV4MPEG2 W16 H16 Cmono\nFRAME\n"[..], &[16; 128], &[235; 128]].concat();
         let image = open(&stream).expect("valid").next_image().expect("whole").expect("there");
         assert_eq!((image.data[0], image.data[255]), (0, 255));
     }
 
     #[test]
-    fn lying_headers_are_refused_before_anything_is_allocated() {
+    fn invalid_headers_are_refused() {
         let said = |line: &str| open(line.as_bytes()).err().expect(line).to_string();
         assert!(said("YUV4MPEG2 W99999999999 H99999999999 F30:1\n").contains("out of range"));
         assert!(said("YUV4MPEG2 W18446744073709551615 H3 F30:1\n").contains("out of range"));
@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silly_rate_is_no_rate() {
+    fn an_invalid_rate_is_ignored() {
         for rate in ["F0:0", "F1:0", "F30", "F-1:1"] {
             let stream = format!("YUV4MPEG2 W16 H16 {rate}\n");
             assert_eq!(open(stream.as_bytes()).expect("valid").header.fps, None, "{rate}");
@@ -524,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_within_a_picture_is_not_one_between() {
+    fn an_end_within_a_picture_is_truncation() {
         let whole = [&b"YUV4MPEG2 W16 H16 Cmono\nFRAME\n"[..], &[0; 256]].concat();
         for cut in [1, 255, 256, 258] {
             let mut reader = open(&whole[..whole.len() - cut]).expect("valid");

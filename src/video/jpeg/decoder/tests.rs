@@ -44,7 +44,7 @@ fn planes_survive_encoding_at_odd_and_even_sizes() {
 }
 
 #[test]
-fn colour_goes_the_right_way_round() {
+fn red_and_blue_are_not_swapped() {
     let blue = Image::new(16, 16, PixelFormat::Bgr, [250, 20, 10].repeat(256));
     let mut frame = Vec::new();
     Encoder::new(95, Strips::Auto).encode(&blue, &mut frame).expect("encodes");
@@ -54,7 +54,7 @@ fn colour_goes_the_right_way_round() {
 }
 
 #[test]
-fn gray_frames_have_one_component_whatever_they_are_made_of() {
+fn gray_encoding_yields_one_component_from_any_format() {
     for format in [PixelFormat::Bgr, PixelFormat::Yuv420, PixelFormat::Gray] {
         let mut encoder = Encoder::new(80, Strips::Auto);
         encoder.set_gray(true);
@@ -66,7 +66,7 @@ fn gray_frames_have_one_component_whatever_they_are_made_of() {
 }
 
 #[test]
-fn quality_changes_the_length() {
+fn a_higher_quality_yields_a_longer_frame() {
     let image = texture(320, 240, PixelFormat::Yuv420);
     let (mut encoder, mut low, mut high) = (Encoder::new(20, Strips::Auto), Vec::new(), Vec::new());
     encoder.encode(&image, &mut low).expect("encodes");
@@ -76,7 +76,7 @@ fn quality_changes_the_length() {
 }
 
 #[test]
-fn a_frame_decoded_while_it_arrives_is_the_same_picture() {
+fn decoding_while_a_frame_arrives_yields_the_same_image() {
     let image = texture(640, 480, PixelFormat::Yuv420);
     for (strips, want) in [(4, Want::Bgr), (8, Want::Planar), (1, Want::Bgr)] {
         let mut frame = Vec::new();
@@ -102,7 +102,7 @@ fn cut_short_the_first_strip(frame: &mut Vec<u8>) {
 }
 
 #[test]
-fn damage_that_was_met_ahead_is_said_at_the_end() {
+fn damage_found_while_decoding_ahead_fails_the_frame() {
     let image = texture(640, 480, PixelFormat::Yuv420);
     let (mut frame, mut ahead, mut arriving) = (Vec::new(), Ahead::default(), Image::empty());
     Encoder::new(80, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");
@@ -114,7 +114,7 @@ fn damage_that_was_met_ahead_is_said_at_the_end() {
 }
 
 #[test]
-fn of_a_torn_frame_the_whole_strips_are_shown_over_the_picture_before() {
+fn complete_strips_of_a_partial_frame_replace_the_old_ones() {
     let image = texture(640, 480, PixelFormat::Yuv420);
     let (mut frame, mut whole) = (Vec::new(), Image::empty());
     Encoder::new(80, Strips::Count(8)).encode(&image, &mut frame).expect("encodes");
@@ -138,7 +138,7 @@ fn of_a_torn_frame_the_whole_strips_are_shown_over_the_picture_before() {
 }
 
 #[test]
-fn nothing_is_concealed_without_a_header_or_over_another_size() {
+fn concealment_needs_a_header_and_an_image_of_the_same_size() {
     let image = texture(640, 480, PixelFormat::Yuv420);
     let (mut frame, mut decoder) = (Vec::new(), Decoder::with_threads(2));
     Encoder::new(80, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");
@@ -161,7 +161,7 @@ fn nothing_is_concealed_without_a_header_or_over_another_size() {
 }
 
 #[test]
-fn a_damaged_strip_of_a_torn_frame_is_left_out() {
+fn a_damaged_strip_of_a_partial_frame_is_not_shown() {
     let image = texture(640, 480, PixelFormat::Yuv420);
     let (mut frame, mut decoder) = (Vec::new(), Decoder::with_threads(2));
     Encoder::new(80, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");
@@ -174,7 +174,7 @@ fn a_damaged_strip_of_a_torn_frame_is_left_out() {
 }
 
 #[test]
-fn a_truncated_frame_is_damage_even_with_an_end_marker() {
+fn a_truncated_frame_with_an_end_marker_is_an_error() {
     let frame = textured(320, 240, PixelFormat::Yuv420);
     let torn = [&frame[..frame.len() / 2], &[0xFF, 0xD9]].concat();
     let mut image = Image::empty();
@@ -183,7 +183,7 @@ fn a_truncated_frame_is_damage_even_with_an_end_marker() {
 }
 
 #[test]
-fn samplings_without_a_layout_become_444() {
+fn unusual_samplings_are_decoded_as_444() {
     let mut compressor = turbojpeg::Compressor::new().expect("memory");
     compressor.set_subsamp(turbojpeg::Subsamp::Sub1x2).expect("valid");
     let pixels = [90_u8, 120, 60].repeat(32 * 32);
@@ -248,7 +248,7 @@ fn flat(width: u16, height: u16, factors: &[(u8, u8)], values: &[i16]) -> Vec<u8
 
 /// Everything that libjpeg can decode is shown, even samplings without a name or planes here.
 #[test]
-fn any_sampling_that_libjpeg_decodes_is_shown() {
+fn every_sampling_that_libjpeg_decodes_is_decoded() {
     let samplings: [&[(u8, u8)]; 10] = [
         &[(2, 2), (1, 1), (1, 2)],
         &[(2, 2), (1, 2), (1, 1)],
@@ -298,7 +298,7 @@ fn lopsided(frame: &[u8], interval: u8, len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn no_series_of_frames_leaves_more_than_two_of_the_longest_in_memory() {
+fn strip_buffers_are_bounded_after_lopsided_frames() {
     let mut frame = Vec::new();
     let image = texture(512, 256, PixelFormat::Yuv420);
     Encoder::new(80, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strip_is_never_longer_than_its_restart_interval_can_say() {
+    fn a_strip_fits_the_16_bit_restart_interval() {
         let [rows, count, interval] = layout(8192, 8192, Sampling::S444, 2);
         assert_eq!([rows, count, interval], [504, 17, 63 * 1024]);
     }

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn wherever_a_gap_is_all_intervals_that_it_does_not_touch_are_found() {
+    fn all_intervals_outside_a_gap_are_found() {
         for count in [2, 5, 8, 16, 45] {
             let (frame, intervals) = frame(count);
             for start in SCAN_DATA..frame.len() {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn between_gaps_an_interval_counts_only_if_its_number_is_certain() {
+    fn an_interval_between_gaps_needs_an_unambiguous_number() {
         let (frame, at) = frame(40);
         let gap = |from: usize, to: usize| at[from].start + 3..at[to].end - 3;
         // Seven markers are missing on each side, so those between have only one possible position.
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn without_its_end_only_what_could_be_elsewhere_is_left_out() {
+    fn ambiguous_intervals_before_a_missing_end_are_omitted() {
         let (eight, at) = frame(8);
         let gaps = [at[1].start + 1..at[2].end, at[4].start..eight.len()];
         assert_eq!(found(&eight, &gaps, 8), Some(vec![0, 3]));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn markers_of_another_count_are_refused() {
+    fn markers_that_contradict_the_count_are_refused() {
         let (frame, at) = frame(6);
         let all = 0..frame.len();
         for count in [1, 2, 5, 7, 14] {

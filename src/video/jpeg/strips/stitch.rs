@@ -101,12 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn one_strip_is_the_jpeg_itself() {
+    fn a_single_strip_is_the_jpeg_itself() {
         assert_eq!(stitched(0, 1), JPEG);
     }
 
     #[test]
-    fn the_first_strip_brings_the_header_and_the_restart_interval() {
+    fn the_first_strip_carries_the_header_and_restart_interval() {
         let expected = [
             0xFF, 0xD8, 0xFF, SOF0, 0, 8, 8, 1, 2, 0, 32, 1, 0xFF, DRI, 0, 4, 3, 4, 0xFF, SOS, 0,
             5, 7, 7, 7, 1, 2, 3,
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_others_begin_with_their_marker_and_the_last_ends_the_frame() {
+    fn later_strips_begin_with_a_restart_marker() {
         assert_eq!(stitched(1, 3), [0xFF, 0xD0, 1, 2, 3]);
         assert_eq!(stitched(8, 12), [0xFF, 0xD7, 1, 2, 3]);
         assert_eq!(stitched(9, 12), [0xFF, 0xD0, 1, 2, 3]);

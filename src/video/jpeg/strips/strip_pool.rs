@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_job_is_done_once_and_finished_in_order() {
+    fn every_job_runs_once_and_finishes_in_order() {
         for (threads, count) in [(1, 5), (2, 0), (2, 1), (3, 2), (4, 100)] {
             let mut pool = StripPool::of(threads);
             for _ in 0..20 {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn helpers_take_part_and_their_time_is_counted() {
+    fn helpers_share_the_work_and_their_cpu_time_counts() {
         let mut pool = StripPool::of(2);
         let own = std::thread::current().id();
         let meeting = std::sync::Barrier::new(2);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_helper_is_not_lost() {
+    fn a_panic_in_a_job_propagates() {
         let mut pool = StripPool::of(2);
         let mut jobs = [0; 8];
         let run = std::panic::AssertUnwindSafe(|| {

@@ -55,7 +55,7 @@ fn decoded_whole(frame: &[u8], want: Want) -> Image {
         _ => Yuv444,
     };
     let mut image = Image::blank(seen.width, seen.height, format);
-    turbo.decode(frame, &seen, &mut image).expect("libjpeg takes it");
+    turbo.decode(frame, &seen, &mut image).expect("libjpeg decodes it");
     image
 }
 
@@ -82,7 +82,7 @@ fn restarts(frame: &[u8]) -> Vec<usize> {
 }
 
 #[test]
-fn a_frame_of_strips_decodes_whole_to_the_same_pixels_as_one_encoded_whole() {
+fn strip_encoding_does_not_change_the_decoded_pixels() {
     for (width, height) in [(16, 16), (17, 33), (64, 48), (99, 161), (352, 287)] {
         for format in FORMATS {
             let image = busy(width, height, format);
@@ -103,7 +103,7 @@ fn a_frame_of_strips_decodes_whole_to_the_same_pixels_as_one_encoded_whole() {
 }
 
 #[test]
-fn grey_frames_are_cut_too() {
+fn gray_frames_are_split_too() {
     for format in FORMATS {
         let image = busy(100, 70, format);
         let [whole, frame] = [1, 4].map(|count| {
@@ -119,7 +119,7 @@ fn grey_frames_are_cut_too() {
 }
 
 #[test]
-fn strips_come_in_order_and_make_the_frame() {
+fn strips_are_emitted_in_order_and_form_the_frame() {
     let image = busy(WIDTH, HEIGHT, Yuv420);
     let mut encoder = Encoder::new(80, Strips::Count(5));
     let (mut numbers, mut joined, mut frame) = (Vec::new(), Vec::new(), Vec::new());
@@ -134,7 +134,7 @@ fn strips_come_in_order_and_make_the_frame() {
 }
 
 #[test]
-fn an_encoder_follows_a_changing_picture() {
+fn an_encoder_adapts_to_new_sizes_formats_and_qualities() {
     let mut encoder = Encoder::new(50, Strips::Count(4));
     let mut frame = Vec::new();
     for (quality, size, format) in
@@ -150,7 +150,7 @@ fn an_encoder_follows_a_changing_picture() {
 }
 
 #[test]
-fn planes_decoded_by_strips_are_the_same_to_the_bit() {
+fn planes_decoded_in_strips_are_bit_exact() {
     for (width, height) in [(WIDTH, HEIGHT), (351, 287), (333, 401)] {
         for format in FORMATS {
             for count in [2, 4, 7, 16] {
@@ -167,7 +167,7 @@ fn planes_decoded_by_strips_are_the_same_to_the_bit() {
 }
 
 #[test]
-fn bgr_decoded_by_strips_differs_only_by_chroma_and_only_where_strips_meet() {
+fn bgr_decoded_in_strips_differs_only_at_strip_edges() {
     for format in FORMATS {
         let frame = encoded(&busy(WIDTH, HEIGHT, format), 4);
         let split = plan(&frame, 4).expect("is split");
@@ -182,7 +182,7 @@ fn bgr_decoded_by_strips_differs_only_by_chroma_and_only_where_strips_meet() {
 }
 
 #[test]
-fn where_strips_meet_smooth_colours_differ_by_a_few_levels() {
+fn smooth_colours_differ_little_at_strip_edges() {
     let mut image = Image::blank(WIDTH, HEIGHT, Yuv420);
     for (plane, width) in image.planes_mut().into_iter().zip([WIDTH, WIDTH / 2, WIDTH / 2]) {
         for (i, sample) in plane.iter_mut().enumerate() {
@@ -196,7 +196,7 @@ fn where_strips_meet_smooth_colours_differ_by_a_few_levels() {
 }
 
 #[test]
-fn a_strip_without_markers_within_says_so_and_another_does_not() {
+fn a_strip_declares_a_restart_interval_only_if_it_has_markers() {
     let frame = encoded(&busy(WIDTH, HEIGHT, Yuv420), 6);
     let header = Header::parse(&frame).expect("ours");
     assert_eq!(header.restart_interval, 22 * 3);
@@ -216,7 +216,7 @@ fn a_strip_without_markers_within_says_so_and_another_does_not() {
 }
 
 #[test]
-fn a_camera_s_many_short_intervals_are_grouped_into_few_strips() {
+fn short_restart_intervals_are_grouped_into_few_strips() {
     let image = busy(WIDTH, 16 * 40, Yuv420);
     let frame = row_by_row(&image);
     assert_eq!(restarts(&frame).len(), 39);
@@ -257,7 +257,7 @@ fn row_by_row(image: &Image) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_not_cut_by_rows_is_not_split() {
+fn only_frames_with_usable_restart_intervals_are_split() {
     let image = busy(WIDTH, HEIGHT, Yuv420);
     let frame = encoded(&image, 4);
     assert!(plan(&frame, 4).is_some());
@@ -279,7 +279,7 @@ fn what_is_not_cut_by_rows_is_not_split() {
 /// Missing, repeated, reordered or unknown markers: such a frame is not split, so that libjpeg
 /// decodes it whole and reports the damage.
 #[test]
-fn wrong_restart_markers_are_damage() {
+fn wrong_restart_markers_fail_the_frame() {
     let good = encoded(&busy(WIDTH, HEIGHT, Yuv420), 6);
     let at = restarts(&good);
     assert_eq!(at.len(), 5);
@@ -305,7 +305,7 @@ fn wrong_restart_markers_are_damage() {
 }
 
 #[test]
-fn a_marker_too_many_at_the_end_is_left_to_libjpeg() {
+fn a_surplus_final_marker_is_left_to_libjpeg() {
     let good = encoded(&busy(WIDTH, HEIGHT, Yuv420), 4);
     let end = good.len() - 2;
     let extra = [&good[..end], &[0xFF, RST0 + 3], &good[end..]].concat();
@@ -329,7 +329,7 @@ fn damage_in_any_strip_fails_the_frame() {
 }
 
 #[test]
-fn any_decoder_can_be_used_again_after_damage_and_for_other_sizes() {
+fn a_decoder_is_reusable_after_damage_and_for_other_sizes() {
     let mut decoder = decoder();
     let mut image = Image::empty();
     for (width, height, count) in [(640, 480, 4), (64, 48, 4), (352, 288, 16), (640, 480, 2)] {
@@ -342,7 +342,7 @@ fn any_decoder_can_be_used_again_after_damage_and_for_other_sizes() {
 }
 
 #[test]
-fn ffmpeg_takes_frames_of_strips() {
+fn ffmpeg_decodes_frames_of_strips() {
     let image = busy(351, 287, Yuv422);
     let planes = [1, 4].map(|count| {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
@@ -362,12 +362,12 @@ fn ffmpeg_takes_frames_of_strips() {
 
 #[cfg(feature = "opencv")]
 #[test]
-fn opencv_takes_frames_of_strips() {
+fn opencv_decodes_frames_of_strips() {
     use opencv::{core::Vector, imgcodecs, prelude::*};
     let image = busy(WIDTH, HEIGHT, Yuv420);
     let pixels = [1, 4].map(|count| {
         let bytes = Vector::<u8>::from_iter(encoded(&image, count));
-        let mat = imgcodecs::imdecode(&bytes, imgcodecs::IMREAD_COLOR).expect("OpenCV takes it");
+        let mat = imgcodecs::imdecode(&bytes, imgcodecs::IMREAD_COLOR).expect("OpenCV decodes it");
         mat.data_bytes().expect("continuous").to_vec()
     });
     assert!(pixels[0] == pixels[1] && pixels[0].len() == 3 * WIDTH * HEIGHT);
@@ -376,7 +376,7 @@ fn opencv_takes_frames_of_strips() {
 /// Stray bytes before restart markers, as some webcams leave them, do not change the picture, in
 /// strips or whole.
 #[test]
-fn stray_bytes_before_markers_change_no_picture() {
+fn stray_bytes_before_markers_do_not_change_the_image() {
     for format in [Yuv420, Yuv422, Gray] {
         let good = encoded(&busy(WIDTH, HEIGHT, format), 6);
         let mut places = restarts(&good);
@@ -408,7 +408,7 @@ fn stray_bytes_before_markers_change_no_picture() {
 /// A changed byte leaves surplus bytes. A whole decode warns of them; at the end of a strip they
 /// are still in libjpeg's bit buffer. The picture is equal and complete, so both accept it.
 #[test]
-fn bytes_left_over_by_a_changed_byte_are_accepted_by_strips_and_whole() {
+fn surplus_bytes_are_accepted_in_strips_and_whole() {
     let mut frame = encoded(&busy(WIDTH, HEIGHT, Yuv422), 4);
     let at = (13_888_300_141_784_936_829_u128 * frame.len() as u128) >> 64;
     frame[at as usize] = 90;
@@ -421,7 +421,7 @@ fn bytes_left_over_by_a_changed_byte_are_accepted_by_strips_and_whole() {
 /// libjpeg reads several FF before a zero as one byte in data with markers, and as a marker in data
 /// without.
 #[test]
-fn repeated_ff_before_a_zero_is_decoded_as_in_the_whole_frame() {
+fn repeated_ff_before_a_zero_decodes_as_in_the_whole_frame() {
     let good = encoded(&busy(WIDTH, HEIGHT, Yuv422), 4);
     let from = Header::parse(&good).expect("ours").scan_data;
     let is_stuffed = |&at: &usize| good[at..].starts_with(&[0xFF, 0]);
@@ -429,14 +429,14 @@ fn repeated_ff_before_a_zero_is_decoded_as_in_the_whole_frame() {
         let mut frame = good.clone();
         frame.insert(at, 0xFF);
         let (mut ours, mut whole) = (Image::empty(), Image::empty());
-        decoder().decode(&frame, Want::Planar, &mut ours).expect("libjpeg takes it");
-        decoder().decode_whole(&frame, Want::Planar, &mut whole).expect("libjpeg takes it");
+        decoder().decode(&frame, Want::Planar, &mut ours).expect("libjpeg decodes it");
+        decoder().decode_whole(&frame, Want::Planar, &mut whole).expect("libjpeg decodes it");
         assert!(ours == whole, "{at}");
     }
 }
 
 #[test]
-fn oddities_of_the_header_change_no_picture() {
+fn header_oddities_do_not_change_the_image() {
     let good = encoded(&busy(WIDTH, HEIGHT, Yuv420), 4);
     let version = good.windows(5).position(|w| w == b"JFIF\0").expect("has one") + 5;
     let scan = Header::parse(&good).expect("ours").scan_data;
@@ -461,7 +461,7 @@ proptest! {
     /// If changed bytes are accepted, the picture equals libjpeg's decode of the whole frame, or
     /// what that would be if it ignored bad codes, as it does in frames without markers.
     #[test]
-    fn damage_never_panics_and_never_gives_another_picture_than_a_whole_decode(
+    fn damaged_frames_decode_as_a_whole_decode_does_or_fail(
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut: Option<prop::sample::Index>,
     ) {
@@ -484,7 +484,7 @@ proptest! {
     }
 
     #[test]
-    fn sizes_and_counts_are_free(
+    fn any_size_and_strip_count_decodes_to_the_same_planes(
         width in 16_usize..400, height in 16_usize..400, count in 1_usize..=16, format in 0_usize..5,
     ) {
         let image = busy(width, height, FORMATS[format]);

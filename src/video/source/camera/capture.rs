@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_true_stamp_is_taken_and_an_implausible_one_is_not() {
+    fn implausible_capture_timestamps_are_ignored() {
         let now = clock::now();
         let stamp = clock::monotonic().as_secs_f64() * 1000.0;
         let taken = capture_time(stamp - 100.0, now);

@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listing_never_fails_and_is_in_order() {
+    fn cameras_are_listed_in_order() {
         let cameras = list();
         assert!(cameras.is_sorted_by_key(|camera| camera.index), "{cameras:?}");
     }

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_camera_is_the_default_and_others_are_named() {
+    fn the_first_camera_is_the_default_and_errors_list_the_others() {
         let cameras = [camera(0), camera(2)];
         assert_eq!(choose(&cameras, None).expect("one").index, 0);
         assert_eq!(choose(&cameras, Some(2)).expect("there").index, 2);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_and_what_was_given_are_both_said() {
+    fn the_description_names_the_requested_and_the_actual_format() {
         let given = Given {
             size: Size { width: 640, height: 480 },
             fps: 30.0,
