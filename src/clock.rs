@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn monotonic_reading_and_instant_are_one_clock() {
+    fn monotonic_and_instant_read_the_same_clock() {
         let (instant, reading) = (now(), monotonic());
         let back = instant_of_monotonic(reading).expect("after the epoch");
         let apart = back.max(instant) - back.min(instant);

@@ -175,7 +175,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(10);
 
     #[test]
-    fn the_newest_wins_and_the_replaced_are_counted() {
+    fn the_newest_value_wins_and_superseded_ones_are_counted() {
         let mailbox = Latest::new();
         assert_eq!(mailbox.put(1), None);
         assert_eq!(mailbox.put(2), Some(1));
@@ -186,12 +186,12 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_at_the_timeout() {
+    fn take_returns_at_the_timeout() {
         assert_eq!(Latest::<u8>::new().take(Duration::from_millis(1)), Taken::TimedOut);
     }
 
     #[test]
-    fn a_value_put_before_closing_is_still_handed_out() {
+    fn a_value_put_before_closing_is_still_delivered() {
         let mailbox = Latest::new();
         mailbox.put(7);
         mailbox.close();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nudge_wakes_once_and_a_value_makes_it_needless() {
+    fn a_nudge_wakes_once_and_a_value_replaces_it() {
         let mailbox = Latest::new();
         mailbox.nudge();
         assert_eq!(mailbox.take(LONG), Taken::Nudged);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn who_makes_values_on_demand_waits_until_the_last_is_taken() {
+    fn wait_empty_returns_once_the_value_is_taken() {
         let mailbox = Latest::new();
         assert!(mailbox.wait_empty(LONG));
         mailbox.put(7);

@@ -133,7 +133,7 @@ fn start_log(cli: &Cli) {
 mod tests {
     #[cfg(unix)]
     #[test]
-    fn without_descriptors_the_remedy_is_named_whatever_they_were_needed_for() {
+    fn errors_from_too_few_descriptors_name_the_remedy_once() {
         let error = std::io::Error::from(rustix::io::Errno::MFILE);
         for said in [format!("cannot listen for signals: {error}"), format!("x: {error}: y")] {
             assert_eq!(super::with_remedy(said.clone()).matches("ulimit -n").count(), 1, "{said}");

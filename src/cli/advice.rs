@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stray_word_or_option_gets_advice_that_works_for_that_command() {
+    fn stray_words_and_options_get_advice_for_their_command() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         let folder = env!("CARGO_MANIFEST_DIR");
         let waits = "recv waits for senders; on the other machine, type udpchat send --to \

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn each_verb_offers_the_options_that_do_something_there() {
+    fn each_verb_offers_exactly_its_options() {
         let source =
             ["source", "quality", "size", "fps", "gray", "strips", "pipeline", "once"].as_slice();
         let sink = ["show", "output", "overwrite", "playout-delay", "conceal"].as_slice();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn every_option_of_every_verb_has_a_text_in_the_help_and_in_the_man_page() {
+    fn every_option_is_described_in_help_and_man_page() {
         let pages = man_pages().unwrap();
         for mut verb in verbs() {
             let name = format!("udpchat-{}.1", verb.get_name());
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn every_page_that_a_man_page_names_is_made() {
+    fn every_referenced_man_page_exists() {
         let pages = man_pages().unwrap();
         let mut named = 0;
         for (_, page) in &pages {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_short_help_has_what_people_use_and_the_long_one_everything() {
+    fn short_help_lists_common_options_and_long_help_all() {
         for mut verb in verbs() {
             let short = verb.render_help().to_string();
             let long = verb.render_long_help().to_string();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_that_is_shown_is_one() {
+    fn every_documented_command_parses() {
         let helps = std::iter::once(Cli::command()).chain(verbs());
         let helps: String = helps.map(|mut verb| verb.render_long_help().to_string()).collect();
         let documents = [
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn who_mistypes_is_told_what_was_meant() {
+    fn typos_get_a_suggestion() {
         for (typed, meant) in [
             ("udpchat sned", "did you mean send?"),
             ("udpchat doctro", "did you mean doctor?"),

@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_come_with_and_without_ports() {
+    fn hosts_parse_with_and_without_ports() {
         let host = |text: &str| host_port(text).map(|h| (h.host, h.port));
         assert_eq!(host("192.168.1.20"), Ok(("192.168.1.20".into(), DEFAULT_PORT)));
         assert_eq!(host("desk:99"), Ok(("desk".into(), 99)));
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_to_bind_may_be_only_a_port() {
+    fn bind_addresses_may_be_only_a_port() {
         assert_eq!(bind_addr(":99"), Ok("[::]:99".parse().unwrap()));
         assert_eq!(
             bind_addr("127.0.0.1"),

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fixed_quality_stays_whatever_the_path_bears() {
+    fn a_fixed_quality_ignores_the_path_bitrate() {
         let mut adaptation = Adaptation::new(Quality::Fixed(60), &STREAM);
         let (plan, made, _) = feed(&mut adaptation, Some(1000), 90);
         assert_eq!(plan, EncodingPlan { quality: 60, frame_divisor: 1, size_divisor: 1 });
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fixed_quality_leaves_pictures_out_once_the_path_is_overrun() {
+    fn a_fixed_quality_skips_pictures_once_the_path_is_overrun() {
         let overrun = PictureBitrates { bound: Some(7_000_000), ..PictureBitrates::default() };
         let mut adaptation = Adaptation::new(Quality::Fixed(80), &STREAM);
         let (plan, made, _) = feed_within(&mut adaptation, overrun, 300);
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_holds_for_a_fixed_quality_too_and_leaves_out_evenly() {
+    fn a_bitrate_limit_skips_pictures_at_a_fixed_quality() {
         let bitrates = PictureBitrates { limit: Some(7_000_000), ..PictureBitrates::default() };
         let mut adaptation = Adaptation::new(Quality::Fixed(80), &STREAM);
         let (plan, made, bytes) = feed_within(&mut adaptation, bitrates, 300);
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_bitrate_auto_is_the_highest_quality_and_becomes_it_again() {
+    fn auto_returns_to_the_highest_quality_without_a_bitrate() {
         let best = EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 };
         let mut adaptation = Adaptation::new(Quality::Auto, &STREAM);
         assert_eq!(feed(&mut adaptation, None, 90).0, best);
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_keeps_to_what_the_path_bears_and_leaves_out_evenly() {
+    fn auto_stays_within_the_path_bitrate() {
         for (bps, divisor) in [(20_000_000, 1), (8_000_000, 1), (600_000, 2), (250_000, 4)] {
             let mut adaptation = Adaptation::new(Quality::Auto, &STREAM);
             feed(&mut adaptation, Some(bps), 300);
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_that_of_the_pictures_and_not_what_was_said() {
+    fn the_frame_rate_is_measured_from_the_pictures() {
         let mut adaptation = Adaptation::new(Quality::Auto, &STREAM);
         let began = clock::now();
         (0..300).for_each(|i| adaptation.pace.note(began + 4 * INTERVAL * i));
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn small_pictures_are_not_made_smaller() {
+    fn small_pictures_are_not_scaled_down() {
         let sizes = [(1080, 4), (480, 4), (479, 2), (240, 2), (239, 1), (16, 1), (0, 1)];
         for (side, divisor) in sizes {
             assert_eq!(max_size_divisor(side), divisor, "{side}");
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn jpegs_too_large_for_the_path_are_encoded_again_to_fit_it() {
+    fn jpegs_too_large_for_the_path_are_reencoded() {
         for (bps, divisor) in [(8_000_000, 1), (500_000, 2), (250_000, 4)] {
             let path = Some(bps);
             for bitrates in [
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fixed_quality_encodes_no_jpeg_again() {
+    fn a_fixed_quality_never_reencodes_jpegs() {
         let overrun = PictureBitrates { bound: Some(500_000), ..PictureBitrates::default() };
         let mut adaptation = Adaptation::new(Quality::Fixed(80), &CAMERA);
         let (passed, encoded, ..) = feed_jpegs(&mut adaptation, overrun, 300);
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn the_peer_is_told_of_what_lasts_and_not_of_every_dip() {
+    fn only_lasting_stream_changes_are_announced() {
         let ms = Duration::from_millis;
         let now = clock::now();
         let mut announcer = ParamsAnnouncer::new(STREAM);
@@ -460,11 +460,11 @@ mod tests {
         let small = StreamParams { width: 640, height: 360, ..worse };
         assert_eq!(announcer.note(now, worse), None);
         assert_eq!(announcer.note(now + ms(999), worse), None);
-        assert_eq!(announcer.note(now + ms(999), near), None, "true enough again");
+        assert_eq!(announcer.note(now + ms(999), near), None, "within tolerance again");
         assert_eq!(announcer.note(now + ms(2000), worse), None);
         assert_eq!(announcer.note(now + ms(2500), small), None);
-        assert_eq!(announcer.note(now + ms(3000), small), Some(small), "untrue for a second");
-        assert_eq!(announcer.note(now + ms(9000), small), None, "and told once");
+        assert_eq!(announcer.note(now + ms(3000), small), Some(small), "wrong for a second");
+        assert_eq!(announcer.note(now + ms(9000), small), None, "announced once");
         assert_eq!(announcer.note(now + ms(9000), STREAM), None);
         assert_eq!(announcer.note(now + ms(9999), STREAM), None);
         assert_eq!(announcer.note(now + ms(10_000), STREAM), Some(STREAM));

@@ -360,13 +360,13 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_comes_out_decoded_and_what_is_damaged_is_counted() {
+    fn frames_are_decoded_and_damaged_ones_are_counted() {
         let network = Network::default();
         let (decoding, mut pictures) = network.start();
         for (id, luma) in [(1, 40), (3, 200)] {
             network.deliver(id, &frame(luma));
             let Taken::Value(Arrived::Picture(decoded)) = pictures.take(PATIENCE) else {
-                panic!("nothing came")
+                panic!("nothing arrived")
             };
             assert_eq!((decoded.delivered.frame.id, decoded.picture.data[0]), (FrameId(id), luma));
             decoding.give_back(decoded.picture);
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_frame_comes_after_the_whole_ones_before_it_also_while_those_are_decoded() {
+    fn a_partial_frame_follows_the_complete_ones_before_it() {
         let network = Network::default();
         // Both are queued before the thread starts, as behind a frame that takes long to decode.
         network.deliver(1, &frame(40));
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_pictures_is_woken_for_urgent_events_and_at_the_end() {
+    fn urgent_events_and_the_end_wake_the_waiting_thread() {
         let network = Network::default();
         let (_decoding, mut pictures) = network.start();
         network.urgent.store(true, Ordering::Relaxed);

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stages_add_up_to_the_whole() {
+    fn the_stages_add_up_to_the_total() {
         let epoch = crate::clock::now();
         let encoding = Encoding { began: epoch + MS, ended: epoch + 4 * MS };
         let due = Some(epoch + 10 * MS);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remote_sender_is_one_stage_and_unknown_clocks_are_none() {
+    fn stages_across_unknown_clocks_are_none() {
         let epoch = crate::clock::now();
         let mut delivered = delivered(epoch);
         let times = StageTimes::of(&delivered, None, None, epoch + 11 * MS, epoch + 13 * MS);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_of_what_was_recorded() {
+    fn percentiles_match_the_recorded_times() {
         let epoch = crate::clock::now();
         let mut meters = LatencyStats::new();
         for ms in 1..=100 {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn only_repaired_frames_have_waited_for_that() {
+    fn only_repaired_frames_have_a_repair_delay() {
         let epoch = crate::clock::now();
         let mut meters = LatencyStats::new();
         let mut frame = delivered(epoch);

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_delay_a_frame_is_due_when_it_comes() {
+    fn without_a_playout_delay_frames_are_due_on_arrival() {
         let now = clock::now();
         let mut playout = Playout::new(Duration::ZERO);
         for (i, held_up) in [(0, 0), (1, 50), (2, 20)] {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_below_the_delay_is_evened_out() {
+    fn jitter_below_the_playout_delay_is_smoothed() {
         let now = clock::now();
         let mut playout = Playout::new(40 * MS);
         // The first is the fastest; captured every 33 ms on a clock that began 7 s before ours.
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_held_up_for_longer_is_shown_at_once_and_the_newest_due_wins() {
+    fn after_a_stall_the_newest_due_frame_is_shown_at_once() {
         let now = clock::now();
         let mut playout = Playout::new(40 * MS);
         playout.push(frame(1, 0, 0, now));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn another_sender_has_another_clock() {
+    fn each_sender_has_its_own_playout_clock() {
         let now = clock::now();
         let mut playout = Playout::new(40 * MS);
         playout.push(frame(1, 0, 1_000_000, now));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_so_many_are_held_whatever_a_sender_claims() {
+    fn the_number_of_held_frames_is_bounded() {
         let now = clock::now();
         let mut playout = Playout::new(1000 * MS);
         for i in 0..500 {

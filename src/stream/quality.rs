@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn quality_falls_first_then_size_then_frames() {
         let mut control = QualityControl::new(LIMITS);
-        assert_eq!(control.fit(u64::MAX, FPS), control.plan(), "nothing is known of sizes yet");
+        assert_eq!(control.fit(u64::MAX, FPS), control.plan(), "no frame size is known yet");
         let careful = EncodingPlan { quality: FIRST_QUALITY, ..control.plan() };
         assert_eq!(control.fit(1, FPS), careful);
         let mut last = (0, 0);
@@ -291,13 +291,13 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_done_is_done_as_far_as_it_goes() {
+    fn an_unreachable_target_yields_the_lowest_plan() {
         let (plan, _) = settle(&mut QualityControl::new(LIMITS), 10_000, 117e3);
         assert_eq!(plan, EncodingPlan { quality: 20, frame_divisor: 3, size_divisor: 2 });
     }
 
     #[test]
-    fn a_target_that_sways_a_little_changes_nothing() {
+    fn small_target_changes_keep_the_plan() {
         let mut control = QualityControl::new(LIMITS);
         let (plan, used) = settle(&mut control, 10_000_000, 117e3);
         for i in 0..100 {
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_the_model_does_not_fit_is_learned_within_a_few_frames() {
+    fn the_size_model_adapts_within_a_few_frames() {
         // Flat areas and sharp edges take almost the same bytes at any quality.
         let flat = |plan| (50e3 * (len(plan, 1e5) as f64 / 1e5).powf(0.6)) as usize;
         let mut control = QualityControl::new(LIMITS);
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busier_picture_gets_less_quality() {
+    fn a_busier_picture_gets_a_lower_quality() {
         let mut control = QualityControl::new(LIMITS);
         let (calm, _) = settle(&mut control, 10_000_000, 80e3);
         let (busy, used) = settle(&mut control, 10_000_000, 117e3);
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_are_passed_through_are_left_out_evenly() {
+    fn passed_through_frames_are_skipped_evenly() {
         for (bps, share) in [(40_000_000, 1.0), (14_000_000, 0.5), (9_333_333, 1.0 / 3.0)] {
             let mut skip = FrameSkip::default();
             let mut admit = || {

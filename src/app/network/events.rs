@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn who_must_wait_after_a_wrong_code_is_not_sent_to_look_for_a_firewall() {
+    fn a_hang_up_after_a_wrong_code_does_not_suggest_a_firewall() {
         let (host, port) = ("desk".into(), 7722);
         let event = Event::Waiting { host, port, reason: WaitReason::HungUp };
         let line = describe(&event, None).unwrap();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_of_this_machine_is_told_in_the_systems_words() {
+    fn local_faults_are_reported_in_the_systems_words() {
         use crate::net::session::LocalFault;
 
         let waiting = |reason| {

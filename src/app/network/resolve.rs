@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_told_the_address_that_they_can_call() {
+    fn the_most_reachable_address_is_chosen() {
         let all = ["127.0.0.1", "::1", "fe80::1", "169.254.3.4", "fd00::1", "10.0.0.7"];
         for (count, only_v4, expected) in [
             (6, false, Some("10.0.0.7")),
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_loopback_has_an_address() {
+    fn interface_addresses_include_the_loopback() {
         assert!(interface_addresses().any(|ip| ip.is_loopback()));
     }
 }

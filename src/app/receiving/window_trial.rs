@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_what_a_toolkit_says_the_cause_is_repeated() {
+    fn the_cause_is_extracted_from_toolkit_output() {
         let qt = "QStandardPaths: XDG_RUNTIME_DIR not set\n\
             qt.qpa.plugin: Could not find the Qt platform plugin \"x\" in \"\"\n\
             This application failed to start because no Qt platform plugin could be initialized.\n\n";

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_the_same_in_both_forms() {
+    fn text_and_json_report_the_same_counts() {
         let net = net();
         let of = sources(&net, None);
         assert_eq!(
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_null_and_not_said() {
+    fn unknown_measures_are_null_in_json_and_absent_in_text() {
         let mut net = net();
         let of = sources(&net, None);
         let mut object = Map::new();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_reduced_is_said_of_the_plan() {
+    fn the_plan_text_names_only_reductions() {
         let plan = EncodingPlan { quality: 55, frame_divisor: 1, size_divisor: 1 };
         assert_eq!(say_plan(plan), "quality 55");
         let plan = EncodingPlan { quality: 30, frame_divisor: 3, size_divisor: 2 };
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_figures_share_a_key() {
+    fn statistic_keys_are_unique() {
         let counts =
             [FRAMES, PICTURES].map(|table| (table.iter().map(|c| c.key).collect(), table.len()));
         let measures = [(PATH.iter().map(|m| m.key).collect(), PATH.len())];

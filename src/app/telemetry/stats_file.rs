@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_a_file_stays() {
+    fn statistics_are_appended_to_an_existing_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stats");
         for line in ["one\n", "two\n"] {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_a_full_disk_nor_a_fifo_without_a_reader_holds_it_up() {
+    fn a_full_disk_or_unread_fifo_does_not_block_statistics() {
         use rustix::fs::{CWD, FileType, Mode, mknodat};
 
         let folder = tempfile::tempdir().unwrap();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_made_is_told_at_once() {
+    fn an_unwritable_statistics_file_is_reported_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();

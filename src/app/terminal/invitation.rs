@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_that_a_receiver_shows_streams_to_it() {
+    fn the_command_shown_by_a_receiver_streams_to_it() {
         for (options, addr, command) in [
             ("", "192.168.1.20:7722", "udpchat send --to 192.168.1.20"),
             ("", "192.168.1.20:99", "udpchat send --to 192.168.1.20:99"),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_that_a_chat_shows_calls_it() {
+    fn the_command_shown_by_a_chat_calls_it() {
         for (options, command) in [
             ("", "udpchat chat '[2001:db8::1]:99'"),
             (" --code", "udpchat chat '[2001:db8::1]:99' --code"),
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_that_a_caller_advises_does_what_it_says() {
+    fn commands_in_advice_to_callers_are_correct() {
         let host = "desk".to_owned();
         for (calls, port, start, instead) in [
             ("send --to desk", 7722, "recv", "chat desk"),
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_sent_to_another_machine_with_an_address_of_this_one() {
+    fn loopback_addresses_are_shown_for_this_machine_only() {
         for addr in ["127.0.0.1:7722", "[::1]:99"] {
             let invitation = Invitation::to_send(&recv(""), addr.parse().unwrap());
             assert_eq!(invitation.place(), "on this machine", "{addr}");
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_comes_with_the_address_and_with_a_word_about_it() {
+    fn a_link_local_address_is_shown_with_its_zone_and_a_hint() {
         let addr =
             SocketAddr::V6(std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 99, 0, 1));
         let invitation = Invitation::to_send(&recv(""), addr);

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_any_length_comes_whole_and_in_words() {
+    fn long_lines_are_passed_on_whole_and_split_at_words() {
         assert_eq!(lines(b"one\ntwo"), ["one\n", "two"]);
         let long = "\u{fc}ber words ".repeat(5000);
         let pieces = lines(long.as_bytes());
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_goes_on_after_ctrl_d() {
+    fn a_terminal_is_read_on_after_ctrl_d() {
         let (sender, receiver) = sync_channel(10);
         let input = CtrlD([&b"one\n"[..], b"", b"", b"two\n"].into());
         let input = std::io::BufReader::new(input);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_said_at_the_rate_at_which_it_is_heard() {
+    fn lines_are_sent_in_order_at_a_limited_rate() {
         let (sender, lines) = sync_channel(100);
         let mut now = crate::clock::now();
         let mut typing = Typing::new(lines, true, now);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_sent_now_is_sent_later() {
+    fn a_line_that_cannot_be_sent_is_retried() {
         let (sender, lines) = sync_channel(1);
         let now = crate::clock::now();
         let mut typing = Typing::new(lines, true, now);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_peer_a_pipe_waits_and_a_terminal_is_told() {
+    fn without_a_peer_piped_lines_wait_and_typed_ones_are_dropped() {
         let now = crate::clock::now();
         for is_terminal in [false, true] {
             let (sender, lines) = sync_channel(10);
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_questions_are_not_said() {
+    fn answers_to_questions_are_not_sent_to_the_peer() {
         let (sender, lines) = sync_channel(2);
         let now = crate::clock::now();
         let mut typing = Typing::new(lines, true, now);

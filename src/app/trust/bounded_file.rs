@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_or_too_large_is_refused_without_being_read() {
+    fn irregular_and_oversized_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let large = folder.path().join("large");
         File::create(&large).unwrap().set_len(1 << 40).unwrap();
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fifo_that_nobody_writes_to_is_empty_and_one_with_a_writer_is_read() {
+    fn a_fifo_is_empty_without_a_writer_and_read_with_one() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         make_fifo(&fifo);

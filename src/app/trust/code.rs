@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_is_the_same_with_a_line_end_or_a_tab_around_it() {
+    fn whitespace_in_a_code_is_ignored() {
         let code = Code::typed("k3v9-x2mq-7pth-w4zd").unwrap();
         for text in ["K3V9X2MQ7PTHW4ZD\n", "\r\nk3v9x2mq7pthw4zd", "k3v9\tx2mq\t7pth\tw4zd"] {
             assert_eq!(Code::typed(text).unwrap(), code, "{text:?}");
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generated_code_is_read_however_it_is_typed() {
+    fn a_generated_code_is_accepted_in_any_spelling() {
         let code = Code::generate();
         let text = code.to_string();
         assert_eq!(text.len(), 19);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passphrase_is_taken_as_it_is() {
+    fn a_passphrase_is_trimmed_but_otherwise_unchanged() {
         let code = Code::typed(" Correct horse battery ").unwrap();
         assert_eq!(code.to_string(), "Correct horse battery");
         assert_ne!(code, Code::typed("correct horse battery").unwrap());
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passphrase_is_the_same_on_whatever_keyboard_it_is_typed() {
+    fn a_passphrase_is_normalized_to_unicode_nfc() {
         let code = |text: &str| Code::typed(text).unwrap().to_string();
         let composed = "caf\u{e9} cr\u{e8}me";
         for other in [
@@ -194,7 +194,7 @@ mod tests {
 
     /// `tests/vectors/codes.json`, made with the C implementation of Argon2.
     #[test]
-    fn the_keys_are_those_of_the_vectors() {
+    fn derived_keys_match_the_vectors() {
         let vectors = include_str!("../../../tests/vectors/codes.json");
         let vectors: Vec<(String, String)> = serde_json::from_str(vectors).unwrap();
         assert_eq!(vectors.len(), 4);
@@ -205,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn one_code_makes_one_secret() {
+    fn equal_codes_yield_equal_secrets() {
         let secret = |text: &str| *Code::typed(text).unwrap().secret().as_bytes();
         assert_eq!(secret("0123-4567-89ab-cdef"), secret("O123456789ABCDEF"));
         assert_ne!(secret("0123-4567-89ab-cdef"), secret("0123-4567-89ab-cdeg"));
     }
 
     #[test]
-    fn a_code_is_not_shown_where_it_was_not_asked_for() {
+    fn debug_output_hides_the_code() {
         assert_eq!(format!("{:?}", Code::generate()), "Code(…)");
     }
 }

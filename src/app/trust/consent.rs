@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_remembered_and_another_key_refused() {
+    fn a_host_is_pinned_and_another_key_is_refused() {
         let (_folder, known) = known();
         for policy in POLICIES {
             let first = judge(policy, key(1), Some("desk:7722"), false, &known);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_we_have_called_may_not_call_us_for_that() {
+    fn a_pinned_host_is_not_admitted_as_a_caller() {
         let (_folder, known) = known();
         known.pin_host("desk:7722", key(2)).unwrap();
         let judged = judge(Policy::Ask { can_ask: true }, key(2), None, false, &known);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_speak_for_us() {
+    fn a_quoted_name_cannot_imitate_our_text() {
         let name = Name::new("ann\" (10.0.0.5) has the fingerprint x, known as `ann");
         let peer = Peer { name: Some(name), addr: "10.0.0.1:5".parse().unwrap(), key: None };
         let said = quoted(&peer);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_come_in_as_the_policy_says() {
+    fn the_policy_decides_which_callers_are_admitted() {
         let (_folder, known) = known();
         known.pin_caller(Name::new("bob"), key(1)).unwrap();
         for policy in POLICIES {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_with_a_known_name_is_pointed_out() {
+    fn a_stranger_with_a_known_name_is_flagged() {
         let (_folder, known) = known();
         known.pin_caller(Name::new("ann"), key(1)).unwrap();
         let judged = judge(Policy::Ask { can_ask: true }, key(2), None, false, &known);
@@ -271,10 +271,10 @@ mod tests {
     }
 
     #[test]
-    fn the_line_that_lets_a_stranger_in_does() {
+    fn the_suggested_known_peers_line_admits_the_stranger() {
         let (_folder, known) = known();
         let Judgement::Refuse(why) = judge(Policy::Known, key(2), None, false, &known) else {
-            panic!("let in")
+            panic!("admitted")
         };
         let line = why.split('`').nth(1).unwrap();
         std::fs::write(known.path(), format!("{line}\n")).unwrap();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn we_know_ourselves() {
+    fn our_own_key_is_always_admitted() {
         let (_folder, known) = known();
         let host = judge(Policy::Known, key(0), Some("localhost:7722"), false, &known);
         assert_eq!(host, Judgement::Admit(None));

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pinned_is_known() {
+    fn pinned_hosts_and_callers_are_known() {
         let folder = tempfile::tempdir().unwrap();
         let known = KnownPeers::in_file(folder.path().join("new/known_peers"));
         assert_eq!(known.host("desk:7722").unwrap(), None);
@@ -274,12 +274,12 @@ mod tests {
         assert_eq!(known.host("desk:7722").unwrap(), Some(Pin { key: key(1), line: 1 }));
         assert_eq!(known.host("desk:7723").unwrap(), None);
         assert_eq!(known.caller(&key(2)).unwrap().as_deref(), Some("ann of the desk"));
-        assert_eq!(known.caller(&key(1)).unwrap(), None, "that we call it lets it not in");
+        assert_eq!(known.caller(&key(1)).unwrap(), None, "a pinned host is not a known caller");
         assert_eq!(known.caller(&key(3)).unwrap(), None);
     }
 
     #[test]
-    fn a_name_that_somebody_else_has_is_noticed() {
+    fn a_name_in_use_by_another_key_is_detected() {
         let (_folder, known) = peers(&format!("\ncaller {} ann\n", key(1)));
         for name in ["ann", "Ann@desk", "ANN @ elsewhere"] {
             let namesake = known.namesake(&Name::new(name), &key(2)).unwrap();
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_stays_and_does_no_harm() {
+    fn unparsable_lines_are_kept_and_ignored() {
         let text = format!("# mine\nhost desk\nhost desk:1 nokey\nguest x\nhost a:1 {}", key(1));
         let (_folder, known) = peers(&text);
         known.pin_host("b:1", key(2)).unwrap();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn of_those_who_pin_at_once_none_takes_a_line_from_another() {
+    fn concurrent_pins_lose_no_line() {
         // The last line has no newline at first.
         let (_folder, known) = peers(&format!("host desk:1 {}", key(1)));
         let (writers, each) = (8, 50);
@@ -333,7 +333,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn it_is_made_for_nobody_else_and_a_link_to_it_stays_one() {
+    fn known_peers_is_private_and_a_symlink_to_it_is_kept() {
         use std::os::unix::fs::PermissionsExt;
 
         let folder = tempfile::tempdir().unwrap();

@@ -57,7 +57,7 @@ mod tests {
     use crate::net::crypto::keys::KEY_LEN;
 
     #[test]
-    fn a_promise_is_kept_once_to_whom_it_was_made() {
+    fn a_pending_pin_is_taken_once_by_the_same_peer() {
         let key = |byte| PublicKey::from_bytes([byte; KEY_LEN]);
         let addr: SocketAddr = ([10, 0, 0, 1], 5).into();
         let peer = |addr, byte| Peer { name: None, addr, key: Some(key(byte)) };

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_shown_at_a_time_and_what_is_typed_answers_that_one() {
+    fn questions_are_shown_and_answered_one_at_a_time() {
         let now = crate::clock::now();
         let mut questions = Questions::new();
         assert!(matches!(questions.answer(now, "yes"), Typed::NoAnswer));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_yes_meant_for_who_has_gone_is_no_answer_to_who_is_next() {
+    fn an_answer_right_after_the_question_changes_is_too_soon() {
         let now = crate::clock::now();
         let mut questions = Questions::new();
         questions.push(question(1, 1));
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_that_waits_can_be_withdrawn_and_one_that_is_shown_stays() {
+    fn withdrawing_a_waiting_question_keeps_the_shown_one() {
         let now = crate::clock::now();
         let mut questions = Questions::new();
         questions.push(question(1, 1));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_calls_again_and_again_is_not_asked_about_every_time_but_later() {
+    fn questions_about_one_caller_are_rate_limited() {
         let now = crate::clock::now();
         let mut questions = Questions::new();
         for ask in 0..4 {
@@ -187,14 +187,14 @@ mod tests {
             }
         }
         questions.push(question(9, 2));
-        assert_eq!(shown(&mut questions, now), Some(AskId(9)), "another one need not wait");
+        assert_eq!(shown(&mut questions, now), Some(AskId(9)), "other callers need not wait");
         questions.withdraw(AskId(9));
         let later = now + Duration::from_secs(60);
         assert_eq!(shown(&mut questions, later), Some(AskId(3)));
     }
 
     #[test]
-    fn in_a_crowd_only_so_much_is_asked() {
+    fn questions_about_many_callers_are_rate_limited() {
         let now = crate::clock::now();
         let mut questions = Questions::new();
         let asked = (1..20).filter(|&last| {

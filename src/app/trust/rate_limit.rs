@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_its_share_and_all_have_theirs_for_a_minute() {
+    fn each_key_and_the_total_are_limited_per_minute() {
         let now = crate::clock::now();
         let mut rate_limit = RateLimit::a_minute(2, 3);
         assert_eq!(["a", "a", "a"].map(|key| rate_limit.take(now, key)), [true, true, false]);

@@ -148,18 +148,18 @@ mod tests {
     }
 
     #[test]
-    fn it_is_made_once_and_read_ever_after() {
+    fn a_secret_file_is_created_once_and_then_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/down/secret");
         let first = read_or_make(&path, make).unwrap();
         let again = read_or_make(&path, make).unwrap();
         assert_eq!((first.is_new, again.is_new), (true, false));
         assert_eq!(first.bytes, again.bytes);
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no leavings");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file remains");
     }
 
     #[test]
-    fn all_who_make_it_at_once_have_the_same() {
+    fn concurrent_creators_get_the_same_secret() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         let made = std::thread::scope(|scope| {
@@ -173,7 +173,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn nobody_else_can_read_it_and_one_that_others_can_is_refused() {
+    fn secret_files_are_private_and_public_ones_are_refused() {
         use std::os::unix::fs::PermissionsExt;
 
         let folder = tempfile::tempdir().unwrap();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_not_replaced() {
+    fn a_file_without_a_key_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         for text in ["", "# only this\n", "hello\n", "AAAA\n"] {
