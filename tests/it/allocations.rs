@@ -75,7 +75,7 @@ impl Path {
 }
 
 #[test]
-fn a_running_stream_allocates_nothing() {
+fn a_running_stream_does_not_allocate() {
     for percent in [1, 20] {
         let mut path = Path::new(percent);
         let frame = OutgoingFrame { data: vec![7; 117_000].into(), captured: path.now };

@@ -63,7 +63,7 @@ fn datagrams(passed: &Passed, way: Way) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn who_listens_learns_no_picture_no_name_and_no_word() {
+fn eavesdroppers_learn_no_picture_name_or_text() {
     let bob = Side::start(listening(Role::ChatListen, LOOPBACK.parse().expect("ours"), true));
     let passed = Passed::default();
     let kept = Arc::clone(&passed);
@@ -109,7 +109,7 @@ fn who_listens_learns_no_picture_no_name_and_no_word() {
 }
 
 #[test]
-fn who_flips_bits_of_datagrams_has_them_counted_and_never_shown() {
+fn corrupted_datagrams_are_counted_and_never_shown() {
     let receiver = Side::receiver(LOOPBACK, true);
     let mut count = 0_usize;
     let relay = Relay::before(receiver.addr(), move |channel, way, bytes| {
@@ -133,7 +133,7 @@ fn who_flips_bits_of_datagrams_has_them_counted_and_never_shown() {
 }
 
 #[test]
-fn who_flips_a_bit_of_the_control_channel_ends_that_connection_and_no_more() {
+fn a_corrupted_control_channel_ends_only_its_connection() {
     let receiver = Side::receiver(LOOPBACK, true);
     // Flips a bit of this message and all later ones, because a refused caller retries.
     for first in 0..6 {
@@ -167,7 +167,7 @@ fn who_flips_a_bit_of_the_control_channel_ends_that_connection_and_no_more() {
 }
 
 #[test]
-fn who_repeats_reflects_and_mixes_sessions_is_counted_and_not_shown() {
+fn replayed_reflected_and_mixed_datagrams_are_counted_and_not_shown() {
     let (receiver, relay, passed) = overheard();
     let sender = Side::sender(relay.addr(), true);
     deliver_some(&sender, &receiver);
@@ -207,13 +207,13 @@ fn who_repeats_reflects_and_mixes_sessions_is_counted_and_not_shown() {
     }
     let stats = receiver
         .wait_stats("strangers", |s| s.strays.unknown_session > 100 && s.totals.forged > 100);
-    assert!(receiver.received.try_take().is_none(), "nothing of it is shown");
+    assert!(receiver.received.try_take().is_none(), "nothing is shown");
     assert!(stats.totals.reassembly.completed >= before);
     deliver_some(&sender, &receiver);
 }
 
 #[test]
-fn who_speaks_in_the_clear_within_a_session_is_not_heard() {
+fn clear_datagrams_within_a_sealed_session_are_rejected() {
     let (receiver, relay, passed) = overheard();
     let sender = Side::sender(relay.addr(), true);
     deliver_some(&sender, &receiver);
@@ -233,7 +233,7 @@ fn who_speaks_in_the_clear_within_a_session_is_not_heard() {
 }
 
 #[test]
-fn who_pretends_that_the_other_side_is_older_has_nobody_talk() {
+fn a_forged_older_version_ends_the_call() {
     let receiver = Side::receiver(LOOPBACK, true);
     let mut prefaces = 0;
     let relay = Relay::before(receiver.addr(), move |channel, way, bytes| {
@@ -244,7 +244,7 @@ fn who_pretends_that_the_other_side_is_older_has_nobody_talk() {
         true
     });
     let sender = Side::sender(relay.addr(), true);
-    let reason = sender.wait("the end of it", |event| match event {
+    let reason = sender.wait("the refusal", |event| match event {
         Event::GivenUp { reason, .. } => Some(reason),
         _ => None,
     });
@@ -308,7 +308,7 @@ fn a_flood_does_not_disturb_a_stream() {
 /// The flood begins before the stream and continues while it runs. It comes from another address,
 /// then from the sender's own.
 #[test]
-fn forged_first_datagrams_neither_delay_nor_thin_a_keyed_stream_without_a_control_channel() {
+fn forged_first_datagrams_do_not_disturb_a_keyed_one_way_stream() {
     let _alone = crate::program::alone();
     let key = || OneWay::Sealed(SharedSecret::from_bytes([7; 32]));
     for eve in [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::LOCALHOST] {
@@ -355,7 +355,7 @@ fn forged_first_datagrams_neither_delay_nor_thin_a_keyed_stream_without_a_contro
 /// a second, of which the crowd requests 400. The caller retries ten times a second and is
 /// therefore served within some seconds.
 #[test]
-fn five_thousand_half_open_connections_do_not_disturb_a_call_or_keep_a_caller_out() {
+fn half_open_connections_do_not_disturb_a_call_or_block_callers() {
     let _alone = crate::program::alone();
     let receiver = Side::receiver(LOOPBACK, true);
     let sender = Side::sender(receiver.addr(), true);
@@ -379,7 +379,7 @@ fn five_thousand_half_open_connections_do_not_disturb_a_call_or_keep_a_caller_ou
 /// The crowd's address differs from the honest caller's. During a call the caller is told within
 /// 2 s that the receiver is busy; after the call it is connected within 2 s.
 #[test]
-fn half_open_connections_from_elsewhere_do_not_keep_a_caller_waiting() {
+fn half_open_connections_from_elsewhere_do_not_delay_a_caller() {
     let _alone = crate::program::alone();
     let receiver = Side::receiver(LOOPBACK, true);
     let sender = Side::sender(receiver.addr(), true);
@@ -388,7 +388,7 @@ fn half_open_connections_from_elsewhere_do_not_keep_a_caller_waiting() {
     crowd.accompany(&sender, &receiver);
     let began = clock::now();
     let honest = Side::sender(receiver.addr(), true);
-    honest.wait("the word that it is busy", |event| match event {
+    honest.wait("the busy signal", |event| match event {
         Event::Waiting { reason: WaitReason::Busy { .. }, .. } => Some(()),
         _ => None,
     });
@@ -408,7 +408,7 @@ fn half_open_connections_from_elsewhere_do_not_keep_a_caller_waiting() {
 }
 
 #[test]
-fn who_had_a_wrong_code_is_told_so_and_that_it_must_wait() {
+fn a_wrong_code_is_reported_and_the_caller_must_wait() {
     let secret = |byte| Some(SharedSecret::from_bytes([byte; 32]));
     let mut listens = listening(Role::Receive, LOOPBACK.parse().expect("ours"), true);
     listens.endpoint.secret = secret(1);
@@ -421,7 +421,7 @@ fn who_had_a_wrong_code_is_told_so_and_that_it_must_wait() {
     };
     // If the machine stalls for a second, the wait is already over; hence several attempts.
     let has_waited = (0..5).any(|_| {
-        let reason = call(secret(2)).wait("the end of it", |event| match event {
+        let reason = call(secret(2)).wait("the refusal", |event| match event {
             Event::GivenUp { reason, .. } => Some(reason),
             _ => None,
         });
@@ -496,7 +496,7 @@ impl Crowd {
         while self.opened.load(Ordering::Relaxed) < 5000 {
             deliver(from, to, number, FRAME_LEN);
             number += 1;
-            assert!(number < 1_000_000, "nobody connects any more");
+            assert!(number < 1_000_000, "no more connections are opened");
         }
     }
 

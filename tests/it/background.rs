@@ -88,7 +88,7 @@ const CALLS: [&str; 9] =
     ["chat", "--show", "none", "--source", "pattern", "--size", "320x240", "--name", "bob"];
 
 #[test]
-fn what_was_ignored_at_the_start_stays_ignored() {
+fn signals_ignored_at_startup_stay_ignored() {
     let _shared = shared();
     let receiver = ["recv", "--bind", "127.0.0.1:0", "--show", "none", "--stats"];
     let mut program =
@@ -107,7 +107,7 @@ fn what_was_ignored_at_the_start_stays_ignored() {
 }
 
 #[test]
-fn a_hang_up_that_is_not_ignored_ends_it_well() {
+fn sighup_ends_the_program_cleanly() {
     let _shared = shared();
     let receiver = Program::start(&["recv", "--bind", "127.0.0.1:0", "--show", "none"]);
     receiver.wait_for("listening");
@@ -117,7 +117,7 @@ fn a_hang_up_that_is_not_ignored_ends_it_well() {
 
 /// With `tostop`, the terminal also stops background jobs that only write to it.
 #[test]
-fn a_chat_in_the_background_goes_on_and_reads_when_it_is_fetched() {
+fn a_background_chat_keeps_running_and_reads_in_the_foreground() {
     let _shared = shared();
     let ann = waits_for_anybody();
     let to = format!("127.0.0.1:{}", ann.port());
@@ -136,7 +136,7 @@ fn a_chat_in_the_background_goes_on_and_reads_when_it_is_fetched() {
     // Typed lines are lost until the shell has brought the chat to the foreground.
     let until = udpchat::clock::now() + PATIENCE;
     while !ann.said().iter().any(|line| line.contains("bob: hello")) {
-        assert!(udpchat::clock::now() < until, "nothing of what was typed has come");
+        assert!(udpchat::clock::now() < until, "no typed line has arrived");
         typed.write_all(b"hello\n").expect("typed to the chat");
         std::thread::park_timeout(Duration::from_millis(200));
     }
@@ -148,7 +148,7 @@ fn a_chat_in_the_background_goes_on_and_reads_when_it_is_fetched() {
 
 /// An unfinished chat line must not become a shell command.
 #[test]
-fn what_is_half_typed_when_a_call_ends_does_not_reach_the_shell() {
+fn unfinished_input_does_not_reach_the_shell_after_a_call() {
     let _shared = shared();
     let (ann, bob) = (Home::new(), Home::new());
     let port = free_port().to_string();

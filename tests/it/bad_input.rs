@@ -28,7 +28,7 @@ fn dir() -> TempDir {
 
 /// No single machine answers there. A sender without a control channel would not notice.
 #[test]
-fn an_address_that_is_not_one_machines_is_refused() {
+fn wildcard_broadcast_and_multicast_targets_are_refused() {
     for (to, parts) in [
         ("0.0.0.0", ["'0.0.0.0' is not a machine's address", "127.0.0.1"]),
         ("[::]:99", ["'::' is not a machine's address", "::1"]),
@@ -47,7 +47,7 @@ fn an_address_that_is_not_one_machines_is_refused() {
 }
 
 #[test]
-fn unknown_host() {
+fn an_unknown_host_is_reported() {
     let mut command = command(&["send", "--to", "no-such-host.invalid", "--source", "pattern"]);
     let sender = Program::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
     let line = sender.wait_for("no-such-host.invalid");
@@ -57,7 +57,7 @@ fn unknown_host() {
 }
 
 #[test]
-fn port_in_use() {
+fn a_port_in_use_is_reported() {
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     let addr = taken.local_addr().expect("bound");
     let outcome = run(&["recv", "--bind", &addr.to_string(), "--show", "none"]);
@@ -66,14 +66,14 @@ fn port_in_use() {
 }
 
 #[test]
-fn somebody_elses_address() {
+fn binding_a_foreign_address_is_refused() {
     let outcome = run(&["recv", "--bind", "192.0.2.1", "--show", "none"]);
     outcome.expect_failure(1, &["192.0.2.1", "not an address of this machine"]);
 }
 
 #[test]
 #[cfg(feature = "opencv")]
-fn no_camera() {
+fn a_missing_camera_is_reported() {
     if std::path::Path::new("/dev/video0").exists() {
         eprintln!("skipped: this machine has a camera");
         return;
@@ -83,25 +83,25 @@ fn no_camera() {
 
 #[test]
 #[cfg(feature = "opencv")]
-fn wrong_device_number() {
+fn a_wrong_device_number_is_reported() {
     let hint =
         if std::path::Path::new("/dev/video0").exists() { "udpchat devices" } else { "no camera" };
     send("camera:63", &[]).expect_failure(1, &["camera", hint]);
 }
 
 #[test]
-fn a_file_that_is_not_there() {
+fn a_missing_file_is_reported() {
     send("/no/such/film.mp4", &[]).expect_failure(1, &["/no/such/film.mp4"]);
 }
 
 #[test]
-fn a_folder() {
+fn a_folder_as_source_is_refused() {
     let dir = dir();
     send(dir.path().to_str().expect("plain"), &[]).expect_failure(1, &["folder"]);
 }
 
 #[test]
-fn an_empty_file() {
+fn an_empty_file_is_reported() {
     let dir = dir();
     let path = file(&dir, "empty.avi", b"");
     send(&path, &[]).expect_failure(1, &[&path, "empty"]);
@@ -109,7 +109,7 @@ fn an_empty_file() {
 
 #[test]
 #[cfg(feature = "opencv")]
-fn a_truncated_file() {
+fn a_truncated_file_is_reported() {
     let dir = dir();
     let path = file(&dir, "cut.avi", b"RIFF\x00\x10\x00\x00AVI LIST");
     send(&path, &[]).expect_failure(1, &[&path]);
@@ -117,7 +117,7 @@ fn a_truncated_file() {
 
 #[test]
 #[cfg(feature = "opencv")]
-fn rubbish_in_a_file() {
+fn a_file_without_video_is_reported() {
     let dir = dir();
     let path = file(&dir, "rubbish.mp4", &[0x5a; 5000]);
     send(&path, &[]).expect_failure(1, &[&path]);
@@ -125,7 +125,7 @@ fn rubbish_in_a_file() {
 
 /// Incompressible noise. An oversized frame is an error; it is not dropped silently for ever.
 #[test]
-fn a_frame_over_the_limit() {
+fn a_frame_over_the_limit_is_an_error() {
     let size = 4096;
     let mut video =
         format!("YUV4MPEG2 W{size} H{size} F30:1 C444 XCOLORRANGE=FULL\nFRAME\n").into_bytes();
@@ -143,7 +143,7 @@ fn a_frame_over_the_limit() {
 /// The content decides, not the extension: the image is sent and reported as one.
 #[test]
 #[cfg(feature = "opencv")]
-fn a_png_named_avi() {
+fn a_png_named_avi_is_sent_as_an_image() {
     let dir = dir();
     let png = png_of(&dir, "64x48");
     let path = path_in(&dir, "really.avi");
@@ -165,7 +165,7 @@ fn a_png_named_avi() {
 
 #[test]
 #[cfg(feature = "opencv")]
-fn an_image_over_the_limit() {
+fn an_image_over_the_limit_is_refused() {
     let dir = dir();
     let png = png_of(&dir, "9000x20");
     send(&png, &[]).expect_failure(1, &[&png, "9000"]);
@@ -183,7 +183,7 @@ fn png_of(dir: &TempDir, size: &str) -> String {
 }
 
 #[test]
-fn unwritable_output() {
+fn an_unwritable_output_is_refused() {
     let bind = ["recv", "--bind", "127.0.0.1:0", "--show", "none", "--output"];
     let outcome = run(&[&bind[..], &["/no/such/folder/x.avi"]].concat());
     outcome.expect_failure(1, &["/no/such/folder/x.avi"]);
@@ -192,7 +192,7 @@ fn unwritable_output() {
 }
 
 #[test]
-fn a_full_disk_while_recording() {
+fn a_full_disk_ends_a_recording_with_an_error() {
     let dir = dir();
     for name in ["full.mjpeg", "full.y4m", "full.avi"] {
         let path = path_in(&dir, name);
@@ -208,7 +208,7 @@ fn a_full_disk_while_recording() {
 }
 
 #[test]
-fn numbers_out_of_range() {
+fn option_values_out_of_range_are_refused_with_the_range() {
     send("pattern", &["--quality", "0"]).expect_failure(2, &["--quality", "1 to 100"]);
     send("pattern", &["--quality", "101"]).expect_failure(2, &["--quality", "1 to 100"]);
     send("pattern", &["--size", "3x3"]).expect_failure(2, &["--size", "16"]);
@@ -228,7 +228,7 @@ fn numbers_out_of_range() {
 }
 
 #[test]
-fn usage() {
+fn usage_errors_name_the_fault() {
     run(&["send", "--source", "pattern"]).expect_failure(2, &["--to"]);
     run(&["sned"]).expect_failure(2, &["sned"]);
     run(&[]).expect_failure(2, &["send, recv, chat"]);
@@ -244,17 +244,17 @@ fn pipe(bytes: &[u8]) -> crate::program::Outcome {
 }
 
 #[test]
-fn standard_input_closed_at_once() {
+fn empty_standard_input_is_reported() {
     pipe(b"").expect_failure(1, &["standard input", "empty"]);
 }
 
 #[test]
-fn rubbish_on_standard_input() {
+fn standard_input_without_video_is_reported() {
     pipe(b"hello, is this video?").expect_failure(1, &["standard input", "YUV4MPEG2", "JPEG"]);
 }
 
 #[test]
-fn a_y4m_header_that_lies() {
+fn invalid_y4m_headers_are_reported() {
     pipe(b"YUV4MPEG2 W100000 H100000 F30:1\nFRAME\n").expect_failure(1, &["100000"]);
     pipe(b"YUV4MPEG2 W0 H9 F30:1\nFRAME\n").expect_failure(1, &["standard input"]);
     pipe(b"YUV4MPEG2 Wx Hy F30:1\nFRAME\n").expect_failure(1, &["standard input"]);
@@ -265,7 +265,7 @@ fn a_y4m_header_that_lies() {
 
 /// The program ends successfully when the reader of its pipe closes it.
 #[test]
-fn a_reader_that_closes_the_pipe() {
+fn closing_the_output_pipe_ends_the_program_successfully() {
     let args = ["recv", "--bind", "127.0.0.1:0", "--output", "-"];
     let mut command = command(&args);
     let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -286,7 +286,7 @@ fn a_reader_that_closes_the_pipe() {
 
 /// Each error has a cause; no part of the message is printed twice.
 #[test]
-fn a_y4m_that_cannot_be_taken_is_said_once() {
+fn an_unsupported_y4m_is_reported_once() {
     for (header, words) in [
         ("YUV4MPEG2 W64 H64 C420p10\n", "420p10"),
         ("YUV4MPEG2 W64 H64 C411\n", "411"),
@@ -304,7 +304,7 @@ fn a_y4m_that_cannot_be_taken_is_said_once() {
 /// Whichever startup step runs out of descriptors, one line says so and names the remedy.
 #[test]
 #[cfg(unix)]
-fn too_many_open_files_is_said_once() {
+fn too_many_open_files_is_reported_once() {
     let mut refused = 0;
     for most in 4..16 {
         let shell = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
@@ -323,7 +323,7 @@ fn too_many_open_files_is_said_once() {
 }
 
 #[test]
-fn two_things_on_standard_output() {
+fn two_outputs_on_standard_output_are_refused() {
     let outcome = run(&["recv", "--bind", "127.0.0.1:0", "--output", "-", "--stats-json", "-"]);
     outcome.expect_failure(2, &["--output -", "--stats-json -"]);
     run(&["demo", "--json", "--output", "-"]).expect_failure(2, &["--output -", "--json"]);

@@ -31,7 +31,7 @@ impl Caller {
         self.inbox.extend(answer);
         let message = self.take_framed().expect("the second message has come");
         let handshake = self.handshake.as_mut().expect("the handshake has begun");
-        handshake.read(&message).expect("nobody has changed it");
+        handshake.read(&message).expect("it is unchanged");
         handshake.peer().expect("it says who it is")
     }
 

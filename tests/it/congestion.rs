@@ -321,7 +321,7 @@ fn narrows(queue: f64, loss: f64, seed: u64) {
 }
 
 #[test]
-fn two_streams_share_20_mbit() {
+fn two_streams_share_20_mbit_fairly() {
     for seed in SEEDS {
         // Both start at once, or the second starts later at a high or a low rate.
         for (begins, start_bps) in [(0, 30e6), (10_000, 30e6), (10_000, 2e6)] {
@@ -346,7 +346,7 @@ fn two_streams_share_20_mbit() {
 }
 
 #[test]
-fn the_picture_is_back_within_300_ms_after_a_blackout_of_10_s() {
+fn the_picture_returns_within_300_ms_after_a_10_s_blackout() {
     for seed in SEEDS {
         let start = udpchat::clock::now();
         let at = |s: u32| start + s * 1000 * MS;

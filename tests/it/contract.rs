@@ -186,7 +186,7 @@ proptest! {
     /// The simulation asserts the contract at every step: nothing is due after a full drain, no
     /// datagram is too long, frames are conserved, spurious timeouts have no effect.
     #[test]
-    fn the_contract_holds_whatever_happens(
+    fn the_endpoint_contract_holds_under_random_operations(
         seed in any::<u64>(),
         shares in (0..30_u8, 0..20_u8, 0..20_u8, 0..20_u8),
         (delay, jitter) in (0..100_u32, 0..50_u32),

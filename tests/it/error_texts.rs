@@ -10,7 +10,7 @@ use std::{fs, path::Path};
 use crate::layering::collect;
 
 #[test]
-fn no_error_prints_the_cause_that_it_also_returns() {
+fn no_error_both_prints_and_returns_its_cause() {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
     let mut files = Vec::new();
     collect(root, &mut files);
@@ -30,7 +30,7 @@ fn no_error_prints_the_cause_that_it_also_returns() {
 }
 
 #[test]
-fn what_is_looked_for_is_found() {
+fn the_checker_finds_printed_causes() {
     for (text, printed) in [
         ("#[error(\"bad: {0}\")]\nA(#[from] io::Error),", Some("{0}")),
         ("#[error(\"bad {name}: {0}\")]\nA(u8, #[source] io::Error),", Some("{1}")),

@@ -22,7 +22,7 @@ fn start(command: &mut Command) -> Program {
 }
 
 #[test]
-fn each_option_takes_a_name_that_is_not_utf_8() {
+fn every_file_option_accepts_names_that_are_not_utf_8() {
     let _shared = shared();
     let folder = tempfile::tempdir().expect("a folder");
     let folder = odd(folder.path(), "folder");

@@ -126,7 +126,7 @@ fn folder(name: &str) -> PathBuf {
 }
 
 #[test]
-fn every_body_has_a_shim_and_a_round() {
+fn every_fuzz_body_has_a_target_and_a_test() {
     let here = include_str!("fuzzing.rs");
     let manifest = include_str!("../../fuzz/Cargo.toml");
     let shims = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/fuzz_targets");
@@ -142,7 +142,7 @@ fn every_body_has_a_shim_and_a_round() {
 /// The initial corpora match their sources: the golden vectors, the texts below, seeded noise and
 /// the output of our own encoders.
 #[test]
-fn corpora_are_begun() {
+fn initial_corpora_match_their_sources() {
     let mut seeds = vectors();
     let texts: [(&str, &[&str]); 3] = [("text", &TEXTS), ("netem", &NETEMS), ("config", &CONFIGS)];
     for (target, texts) in texts {

@@ -137,7 +137,7 @@ impl Recording {
 const FILM: &str = "film.y4m";
 
 #[test]
-fn pictures_made_to_hurt_are_counted_and_a_good_one_is_shown_after_each() {
+fn hostile_frames_are_counted_and_good_ones_are_still_shown() {
     let _shared = shared();
     let recording = Recording::start();
     let mut sent = 0;
@@ -174,7 +174,7 @@ fn field(status: &str, name: &str) -> u64 {
 }
 
 #[test]
-fn the_threads_that_decode_are_confined_and_no_others() {
+fn only_decoding_threads_are_sandboxed() {
     if !sandbox_status().seccomp {
         eprintln!("skipped: this kernel has no seccomp filters");
         return;

@@ -23,7 +23,7 @@ struct Mention {
 }
 
 #[test]
-fn nothing_imports_what_is_above_it() {
+fn no_module_imports_a_higher_layer() {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
     let mut files = Vec::new();
     collect(root, &mut files);
@@ -216,7 +216,7 @@ fn refs(path: &[String]) -> Vec<&str> {
 const ROOTS: [&str; 4] = ["crate::", "super::", "self::", "udpchat::"];
 
 #[test]
-fn paths_are_found_as_they_are_written() {
+fn the_checker_finds_imported_paths() {
     let text = "//! [`crate::video`]\nuse crate::{\n    clock,\n    net::{io::{self, Driver}, \
                 wire::VERSION as V},\n};\nfn f() { super::io::bind(udp::crate_name); }\n\
                 #[cfg(test)]\nmod tests { use crate::app; }";
@@ -234,7 +234,7 @@ fn paths_are_found_as_they_are_written() {
 }
 
 #[test]
-fn each_rule_holds_what_it_should_and_nothing_else() {
+fn layering_rules_forbid_exactly_the_wrong_imports() {
     let rule = |from: &str, to: &str| {
         let split = |path: &str| path.split("::").map(str::to_owned).collect::<Vec<_>>();
         broken_rule(&refs(&split(from)), &refs(&split(to))).is_some()
@@ -288,7 +288,7 @@ fn each_rule_holds_what_it_should_and_nothing_else() {
 
 /// Property tests draw the same cases in every run; `PROPTEST_CASES` scales their number.
 #[test]
-fn no_property_test_has_a_seed_or_a_number_of_cases_of_its_own() {
+fn property_tests_share_one_seed_and_case_count() {
     let config = include_str!("../../.cargo/config.toml");
     assert!(config.contains("\nPROPTEST_RNG_SEED = "), "cargo gives every test the seed");
     let mut files = Vec::new();

@@ -26,17 +26,17 @@ use crate::{
 
 /// All tests below, at each offload level to which a system may fall back.
 #[test]
-fn all_of_it_at_each_forced_level() {
+fn all_loopback_tests_pass_at_each_offload_level() {
     for offload in [Offload::Batched, Offload::Single] {
         OFFLOAD.set(offload);
-        a_stream_with_control_over_ipv4();
+        a_stream_with_control_is_delivered_over_ipv4();
         a_one_way_stream_over_ipv4_is_never_answered();
-        streams_over_ipv6();
-        a_dual_stack_receiver_takes_an_ipv4_sender();
-        a_chat_both_ways();
-        the_largest_frame();
-        a_sender_waits_for_a_receiver_that_is_not_there_yet();
-        datagrams_of_strangers_are_counted_and_harmless();
+        streams_are_delivered_over_ipv6();
+        a_dual_stack_receiver_accepts_an_ipv4_sender();
+        a_chat_carries_video_and_text_in_both_directions();
+        the_largest_frame_is_delivered();
+        a_sender_waits_for_its_receiver_and_reconnects();
+        stray_datagrams_are_counted_and_harmless();
         strangers_at_the_control_port_do_not_disturb_a_stream();
     }
 }
@@ -51,7 +51,7 @@ fn has_ipv6(test: &str) -> bool {
 }
 
 #[test]
-fn a_stream_with_control_over_ipv4() {
+fn a_stream_with_control_is_delivered_over_ipv4() {
     let receiver = Side::receiver(LOOPBACK, true);
     let sender = Side::sender(receiver.addr(), true);
     assert_eq!(sender.wait_connected(), receiver.addr());
@@ -82,8 +82,8 @@ fn a_one_way_stream_over_ipv4_is_never_answered() {
 }
 
 #[test]
-fn streams_over_ipv6() {
-    if !has_ipv6("streams_over_ipv6") {
+fn streams_are_delivered_over_ipv6() {
+    if !has_ipv6("streams_are_delivered_over_ipv6") {
         return;
     }
     for control in [true, false] {
@@ -94,8 +94,8 @@ fn streams_over_ipv6() {
 }
 
 #[test]
-fn a_dual_stack_receiver_takes_an_ipv4_sender() {
-    if !has_ipv6("a_dual_stack_receiver_takes_an_ipv4_sender") {
+fn a_dual_stack_receiver_accepts_an_ipv4_sender() {
+    if !has_ipv6("a_dual_stack_receiver_accepts_an_ipv4_sender") {
         return;
     }
     for control in [true, false] {
@@ -107,7 +107,7 @@ fn a_dual_stack_receiver_takes_an_ipv4_sender() {
 }
 
 #[test]
-fn a_chat_both_ways() {
+fn a_chat_carries_video_and_text_in_both_directions() {
     let addr = LOOPBACK.parse().expect("an address");
     let bob = Side::start(listening(Role::ChatListen, addr, true));
     let ann = Side::start(calling(Role::ChatDial(target(bob.addr()))));
@@ -128,7 +128,7 @@ fn a_chat_both_ways() {
 }
 
 #[test]
-fn the_largest_frame() {
+fn the_largest_frame_is_delivered() {
     let receiver = Side::receiver(LOOPBACK, true);
     let mut config = calling(Role::Send { targets: vec![target(receiver.addr())], control: true });
     // Paced, because small receive buffers do not hold 7,232 datagrams at once.
@@ -140,13 +140,13 @@ fn the_largest_frame() {
 }
 
 #[test]
-fn a_sender_waits_for_a_receiver_that_is_not_there_yet() {
+fn a_sender_waits_for_its_receiver_and_reconnects() {
     let addr = {
         let receiver = Side::receiver(LOOPBACK, true);
         receiver.addr()
     };
     let sender = Side::sender(addr, true);
-    let reason = sender.wait("word of it", |event| match event {
+    let reason = sender.wait("the reason", |event| match event {
         Event::Waiting { reason, .. } => Some(reason),
         _ => None,
     });
@@ -159,7 +159,7 @@ fn a_sender_waits_for_a_receiver_that_is_not_there_yet() {
 }
 
 #[test]
-fn datagrams_of_strangers_are_counted_and_harmless() {
+fn stray_datagrams_are_counted_and_harmless() {
     let receiver = Side::receiver(LOOPBACK, true);
     let sender = Side::sender(receiver.addr(), true);
     deliver_some(&sender, &receiver);
@@ -202,20 +202,20 @@ fn strangers_at_the_control_port_do_not_disturb_a_stream() {
     let receiver = Side::receiver(LOOPBACK, true);
     let sender = Side::sender(receiver.addr(), true);
     deliver_some(&sender, &receiver);
-    let connect = || TcpStream::connect(receiver.addr()).expect("somebody listens");
+    let connect = || TcpStream::connect(receiver.addr()).expect("it listens");
     let mut http = connect();
     http.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("written");
     let misspoke = |event| match event {
         Event::ProtocolViolation { error, .. } => Some(error),
         _ => None,
     };
-    assert_eq!(receiver.wait("word of it", misspoke), ControlError::NotUdpchat);
+    assert_eq!(receiver.wait("the violation", misspoke), ControlError::NotUdpchat);
     let mut old = connect();
     old.write_all(b"udpchat\x00").expect("written");
-    assert_eq!(receiver.wait("word of it", misspoke), ControlError::Version(0));
+    assert_eq!(receiver.wait("the violation", misspoke), ControlError::Version(0));
     let mut long = connect();
     long.write_all(b"udpchat\x02\xff\xff").expect("written");
-    assert_eq!(receiver.wait("word of it", misspoke), ControlError::TooLong(0xffff));
+    assert_eq!(receiver.wait("the violation", misspoke), ControlError::TooLong(0xffff));
     // More connections than there is room for: silent, or with part of the first message.
     let half_open = (0..100).map(|i| {
         let mut stream = connect();

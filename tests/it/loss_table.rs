@@ -11,7 +11,7 @@ use crate::{
 /// NACKs. `repair.rs` has the same with repair. A change of behaviour changes
 /// `simulation-table.txt`, which must be reviewed.
 #[test]
-fn the_table_of_loss_and_burst_is_as_it_was() {
+fn the_loss_table_is_unchanged() {
     let cells: Vec<_> = [0.0, 0.1, 1.0, 5.0]
         .into_iter()
         .flat_map(|loss| [1, 4, 20].map(|burst| (loss, burst)))

@@ -2,7 +2,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::unchecked_time_subtraction,
-    reason = "in a test, a panic is how something wrong is told"
+    reason = "in a test, a panic reports a failure"
 )]
 
 mod layering;

@@ -68,44 +68,44 @@ fn loses(per_mille: u32, options: &[&str], overhead: f64) {
 }
 
 #[test]
-fn a_cable_that_loses_nothing() {
+fn a_lossless_link_carries_the_stream() {
     loses(0, &[], 0.04);
 }
 
 #[test]
-fn a_cable_that_loses_one_datagram_in_a_thousand() {
+fn a_stream_survives_loss_of_one_datagram_in_a_thousand() {
     loses(1, &[], 0.06);
 }
 
 #[test]
-fn a_cable_that_loses_one_datagram_in_a_hundred() {
+fn a_stream_survives_loss_of_one_datagram_in_a_hundred() {
     loses(10, &[], 0.10);
 }
 
 #[test]
-fn a_cable_that_loses_one_datagram_in_twenty() {
+fn a_stream_survives_loss_of_one_datagram_in_twenty() {
     loses(50, &[], 0.20);
 }
 
 #[test]
-fn a_cable_that_loses_one_datagram_in_ten() {
+fn a_stream_survives_loss_of_one_datagram_in_ten() {
     loses(100, &[], 0.35);
 }
 
 #[test]
-fn a_cable_that_loses_one_datagram_in_twenty_without_a_way_back() {
+fn a_one_way_stream_survives_loss_of_one_datagram_in_twenty() {
     loses(50, &["--no-control", "--fec", "25"], 0.30);
 }
 
 #[test]
-fn a_cable_that_loses_twenty_datagrams_at_once() {
+fn a_stream_survives_bursts_of_twenty_lost_datagrams() {
     let burst = "meta l4proto udp numgen inc mod 1000 < 20 drop";
     let name = "bursts of 20 of 1000";
     Row { name, spoils: &[burst], options: &[], overhead: 0.25 }.run();
 }
 
 #[test]
-fn a_cable_that_doubles_and_corrupts() {
+fn duplicated_and_corrupted_datagrams_do_no_damage() {
     // `dup` delivers a copy through the loopback interface. The kernel updates the UDP checksum of
     // an overwritten datagram, so that only udpchat can detect the corruption.
     let double = "iif != lo meta l4proto udp numgen random mod 100 < 1 dup to ip daddr device lo";
@@ -122,7 +122,7 @@ fn a_cable_that_doubles_and_corrupts() {
 }
 
 #[test]
-fn a_cable_that_carries_ten_megabits() {
+fn a_stream_adapts_to_a_ten_megabit_link() {
     let _alone = alone();
     let Some(machines) = Machines::new("tc") else { return };
     narrow(&machines, "10mbit");
@@ -146,7 +146,7 @@ fn a_cable_that_carries_ten_megabits() {
 /// available. `congestion::a_link_narrows_from_100_to_10_mbit_and_widens_again` tests these figures
 /// in virtual time.
 #[test]
-fn a_cable_that_narrows_and_widens() {
+fn a_stream_adapts_when_the_link_narrows_and_widens() {
     let _alone = alone();
     let Some(machines) = Machines::new("tc") else { return };
     narrow(&machines, "100mbit");
@@ -207,7 +207,7 @@ fn qualities(lines: &[&Value]) -> Vec<f64> {
 
 /// All packets of every protocol are dropped for 3 s, or for 10 s in a full-length row.
 #[test]
-fn a_cable_that_is_pulled_and_plugged_in_again() {
+fn a_stream_resumes_after_the_link_was_down() {
     let _alone = alone();
     let Some(machines) = Machines::new("nft") else { return };
     let folder = tempfile::tempdir().expect("a folder");
@@ -249,9 +249,9 @@ fn a_cable_that_is_pulled_and_plugged_in_again() {
 }
 
 /// Both streams deliver pictures. How evenly they share the link depends on scheduling;
-/// `congestion::two_streams_share_20_mbit` tests the figure in virtual time.
+/// `congestion::two_streams_share_20_mbit_fairly` tests the figure in virtual time.
 #[test]
-fn a_cable_of_twenty_megabits_for_two() {
+fn two_streams_on_a_twenty_megabit_link_both_deliver() {
     let _alone = alone();
     let Some(machines) = Machines::new("tc") else { return };
     narrow(&machines, "20mbit");
@@ -284,7 +284,7 @@ fn narrow(machines: &Machines, rate: &str) {
 }
 
 #[test]
-fn a_router_that_passes_only_short_datagrams_is_heard() {
+fn an_icmp_report_of_a_lower_mtu_is_used_at_once() {
     let _alone = alone();
     let Some(machines) = Machines::routed() else { return };
     let options = ["--quality", "80", "--fec", "off"];
@@ -321,20 +321,20 @@ fn narrow_interfaces(mtu: &str, options: &[&str]) {
 }
 
 #[test]
-fn an_interface_that_takes_less_than_the_base_is_heard() {
+fn an_interface_mtu_below_the_base_is_used() {
     for mtu in ["1200", "1000", "576", "300", "228"] {
         narrow_interfaces(mtu, &["--quality", "80"]);
     }
 }
 
 #[test]
-fn an_interface_that_takes_less_than_the_base_is_heard_without_a_control_channel() {
+fn a_one_way_sender_uses_an_interface_mtu_below_the_base() {
     narrow_interfaces("1000", &["--quality", "80", "--no-control"]);
 }
 
 /// Below the least MTU of IPv4 with TCP the call does not even connect.
 #[test]
-fn an_interface_that_takes_too_little_is_named_once() {
+fn an_interface_mtu_too_small_for_udpchat_is_reported_once() {
     let _alone = alone();
     let Some(machines) = Machines::new("nft") else { return };
     for mtu in ["227", "68"] {
@@ -379,19 +379,19 @@ fn narrow_router(mtu: &str, is_mute: bool, options: &[&str]) {
 }
 
 #[test]
-fn a_mute_router_that_passes_less_than_the_base_is_found_out() {
+fn an_mtu_below_the_base_is_found_behind_a_mute_router() {
     for mtu in ["1000", "576"] {
         narrow_router(mtu, true, &["--quality", "80"]);
     }
 }
 
 #[test]
-fn a_router_that_says_that_it_passes_less_than_the_base_is_believed_without_a_control_channel() {
+fn a_one_way_sender_uses_an_mtu_reported_by_icmp() {
     narrow_router("1000", false, &["--quality", "80", "--no-control"]);
 }
 
 #[test]
-fn a_firewall_that_lets_only_tcp_through_is_named() {
+fn a_firewall_that_blocks_udp_is_reported() {
     let _alone = alone();
     let Some(machines) = Machines::new("nft") else { return };
     spoil(&machines, 1, "meta l4proto udp drop");
@@ -440,17 +440,17 @@ fn called_at_the_second_address(first: &str, second: &str) {
 }
 
 #[test]
-fn an_answer_leaves_from_the_ipv4_address_that_was_called() {
+fn answers_are_sent_from_the_ipv4_address_that_was_called() {
     called_at_the_second_address("10.77.31.2/24", "10.77.31.102/24");
 }
 
 #[test]
-fn an_answer_leaves_from_the_ipv6_address_that_was_called() {
+fn answers_are_sent_from_the_ipv6_address_that_was_called() {
     called_at_the_second_address("fd77:31::1/64", "fd77:31::102/64");
 }
 
 #[test]
-fn a_link_local_address_is_bound_and_called_with_its_interface() {
+fn link_local_addresses_work_with_their_interface() {
     let _alone = alone();
     let Some(machines) = Machines::new("ip") else { return };
     for (index, address) in [(0, "fe80::a/64"), (1, "fe80::b/64")] {
@@ -472,7 +472,7 @@ fn a_link_local_address_is_bound_and_called_with_its_interface() {
 }
 
 #[test]
-fn what_keeps_this_machine_from_calling_is_told_in_the_systems_words() {
+fn local_faults_are_reported_in_the_systems_own_words() {
     let _alone = alone();
     let Some(machines) = Machines::new("nft") else { return };
     let says = |to: &str, options: &[&str], what: &str| {
@@ -505,7 +505,7 @@ fn len(file: &Path) -> u64 {
 fn wait_until(mut done: impl FnMut() -> bool) {
     let until = clock::now() + crate::program::PATIENCE;
     while !done() {
-        assert!(clock::now() < until, "it never came to that");
+        assert!(clock::now() < until, "timed out");
         std::thread::park_timeout(Duration::from_millis(2));
     }
 }

@@ -119,22 +119,22 @@ impl Narrow {
 }
 
 #[test]
-fn three_hundred_kilobits_carry_two_pictures_a_second() {
+fn a_300_kbit_link_carries_two_pictures_a_second() {
     (1..=3).for_each(|seed| Narrow::run("", 300_000, seed).assert(2.0));
 }
 
 #[test]
-fn five_hundred_kilobits_carry_four_pictures_a_second() {
+fn a_500_kbit_link_carries_four_pictures_a_second() {
     (1..=3).for_each(|seed| Narrow::run("", 500_000, seed).assert(4.0));
 }
 
 #[test]
-fn a_megabit_carries_eight_pictures_a_second() {
+fn a_1_mbit_link_carries_eight_pictures_a_second() {
     (1..=3).for_each(|seed| Narrow::run("", 1_000_000, seed).assert(8.0));
 }
 
 #[test]
-fn two_megabits_carry_twelve_pictures_a_second() {
+fn a_2_mbit_link_carries_twelve_pictures_a_second() {
     (1..=3).for_each(|seed| Narrow::run("", 2_000_000, seed).assert(12.0));
 }
 
@@ -169,7 +169,7 @@ fn links_with_a_short_queue_are_not_flooded() {
 /// The sender is at its highest rate, 28 Mbit/s, when the link becomes narrow. The overload ends
 /// within 1 s.
 #[test]
-fn links_that_become_narrow_in_midstream_are_not_flooded() {
+fn links_that_narrow_in_midstream_are_not_flooded() {
     for (link, queue, shown) in [
         (300_000, 80, 2.0),
         (500_000, 50, 4.0),
@@ -233,7 +233,7 @@ fn shown_by_length(spec: &str, mtu: usize, frame_len: usize, is_midstream: bool)
 
 /// The loss of long datagrams says nothing about the rate that the path carries.
 #[test]
-fn a_wide_path_that_passes_only_short_datagrams_is_not_taken_for_a_narrow_one() {
+fn a_small_path_mtu_is_not_mistaken_for_a_narrow_link() {
     let mut failed = Vec::new();
     for spec in ["delay=1ms", "delay=2ms,jitter=5ms", "delay=20ms,jitter=20ms"] {
         for mtu in [548, 972] {
@@ -267,7 +267,7 @@ fn sent_within(limit: u64, control: bool, links: NetemSpec) -> f64 {
 }
 
 #[test]
-fn the_limit_is_on_every_byte_whatever_the_camera_makes() {
+fn the_bitrate_limit_covers_every_byte_sent() {
     for limit in [200_000, 1_000_000, 5_000_000] {
         for control in [true, false] {
             for spec in ["delay=2ms", "delay=2ms,loss=5%", "delay=20ms,loss=2%,burst=10"] {
@@ -280,7 +280,7 @@ fn the_limit_is_on_every_byte_whatever_the_camera_makes() {
 }
 
 #[test]
-fn pictures_of_a_fixed_quality_do_not_flood_a_link_that_cannot_bear_them() {
+fn fixed_quality_pictures_do_not_flood_a_narrow_link() {
     let mut sim = ethernet();
     narrow_down(&mut sim, links("delay=2ms,rate=1mbit"));
     let (start, before) = (sim.now, sim.sent_bytes(ANN));
@@ -294,7 +294,7 @@ fn pictures_of_a_fixed_quality_do_not_flood_a_link_that_cannot_bear_them() {
 }
 
 #[test]
-fn pictures_that_take_longer_than_the_receiver_waits_are_dropped_and_reported_once() {
+fn pictures_too_slow_for_the_link_are_reported_once() {
     let mut sim = ethernet();
     narrow_down(&mut sim, links("delay=2ms,rate=500kbit"));
     let before = sim.sent_bytes(ANN);

@@ -44,7 +44,7 @@ fn with_home(home: &str, args: &[&str]) -> Program {
 }
 
 #[test]
-fn a_home_out_of_reach_matters_only_to_those_who_need_an_identity() {
+fn an_unusable_home_matters_only_if_an_identity_is_needed() {
     let _shared = shared();
     let folder = folder();
     let [key, identity, known] = ["key", "identity", "known"].map(|name| folder.path().join(name));
@@ -78,7 +78,7 @@ fn a_home_out_of_reach_matters_only_to_those_who_need_an_identity() {
 }
 
 #[test]
-fn a_file_that_is_there_but_cannot_be_read_is_not_replaced() {
+fn an_unreadable_identity_or_known_peers_file_is_an_error() {
     let home = folder();
     let files = home.path().join(".config/udpchat");
     fs::create_dir_all(files.join("identity")).expect("made");
@@ -91,7 +91,7 @@ fn a_file_that_is_there_but_cannot_be_read_is_not_replaced() {
 }
 
 #[test]
-fn the_sender_is_called_as_the_system_calls_its_user() {
+fn the_sender_name_defaults_to_the_system_user() {
     let _shared = shared();
     let id = std::process::Command::new("id").arg("-un").output().expect("installed");
     let user = String::from_utf8(id.stdout).expect("text");
@@ -106,7 +106,7 @@ fn the_sender_is_called_as_the_system_calls_its_user() {
 }
 
 #[test]
-fn what_is_no_file_of_keys_is_refused_at_once() {
+fn unusable_key_files_are_refused_at_once() {
     let folder = folder();
     let fifo = fifo(&folder, "fifo");
     let huge = folder.path().join("huge");
@@ -141,7 +141,7 @@ fn one_signal_ends_the_wait_for_a_key_from_a_pipe() {
 }
 
 #[test]
-fn damaged_lines_of_the_known_peers_are_one_warning() {
+fn damaged_known_peers_lines_give_one_warning() {
     let _shared = shared();
     let folder = folder();
     let known = folder.path().join("known");
@@ -159,7 +159,7 @@ fn damaged_lines_of_the_known_peers_are_one_warning() {
 }
 
 #[test]
-fn statistics_that_cannot_be_written_end_nothing() {
+fn unwritable_statistics_do_not_end_the_program() {
     let folder = folder();
     let fifo = fifo(&folder, "fifo");
     let demo = ["demo", "--size", "320x240", "--seconds", "3", "--show", "none", "--stats-json"];
@@ -177,7 +177,7 @@ fn statistics_that_cannot_be_written_end_nothing() {
 
 /// Closes the pipe as `| head` does.
 #[test]
-fn a_receiver_of_nothing_but_statistics_ends_with_their_reader() {
+fn a_statistics_only_receiver_ends_when_its_reader_closes() {
     let _shared = shared();
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     let mut command = command(&[&RECV[..], &["--stats-json", "-"]].concat());
@@ -207,7 +207,7 @@ fn names(folder: &TempDir) -> Vec<String> {
 }
 
 #[test]
-fn a_recording_begins_with_the_first_frame_and_replaces_nothing() {
+fn a_recording_starts_at_the_first_frame_and_replaces_no_file() {
     let _shared = shared();
     let folder = folder();
     for name in ["film.avi", "film.mjpeg", "film.y4m"] {
@@ -241,7 +241,7 @@ fn a_recording_begins_with_the_first_frame_and_replaces_nothing() {
 }
 
 #[test]
-fn a_call_goes_on_when_its_recording_does_not() {
+fn a_call_continues_when_its_recording_fails() {
     let _shared = shared();
     let folder = folder();
     let full = folder.path().join("full.avi");
@@ -280,7 +280,7 @@ fn a_call_goes_on_when_its_recording_does_not() {
 
 /// The unit of `ulimit -f` is 512 or 1024 bytes, depending on the shell.
 #[test]
-fn a_file_at_its_size_limit_ends_who_only_records_and_what_is_in_it_plays() {
+fn a_recording_at_the_file_size_limit_ends_with_an_index() {
     let _shared = shared();
     let folder = folder();
     let given = folder.path().join("film.avi");
@@ -302,7 +302,7 @@ fn a_file_at_its_size_limit_ends_who_only_records_and_what_is_in_it_plays() {
 }
 
 #[test]
-fn a_fifo_is_recorded_to_when_somebody_reads_it() {
+fn recording_to_a_fifo_starts_once_it_has_a_reader() {
     use std::io::Read;
 
     let _shared = shared();
@@ -333,7 +333,7 @@ fn a_fifo_is_recorded_to_when_somebody_reads_it() {
 /// empty directory over it.
 #[test]
 #[cfg(target_os = "linux")]
-fn an_empty_home_is_the_users_own() {
+fn an_empty_home_variable_means_the_passwd_home() {
     let _shared = shared();
     let mut receiver = command(&[&RECV[..], &["--seconds", "0.2"]].concat());
     receiver.env("HOME", "").env_remove("XDG_CONFIG_HOME");
@@ -357,7 +357,7 @@ fn descriptors(receiver: &Program) -> usize {
 }
 
 #[test]
-fn without_descriptors_callers_wait_and_that_is_said() {
+fn without_descriptors_callers_wait_and_a_warning_is_printed() {
     let _shared = shared();
     let unlimited = Program::start(&RECV);
     unlimited.wait_for("listening");
@@ -382,7 +382,7 @@ fn without_descriptors_callers_wait_and_that_is_said() {
 /// However few there are, the receiver exits with a reason, accepts the call, or says that it
 /// cannot.
 #[test]
-fn too_few_descriptors_are_never_silent() {
+fn too_few_descriptors_are_always_reported() {
     let _shared = shared();
     for limit in 4..20 {
         let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
@@ -423,7 +423,7 @@ fn too_few_descriptors_are_never_silent() {
 
 /// Whatever fails for lack of descriptors, the last line names the remedy.
 #[test]
-fn every_verb_names_the_descriptors_that_it_lacks() {
+fn every_verb_reports_too_few_descriptors_with_the_remedy() {
     let _shared = shared();
     let pattern = ["--source", "pattern", "--size", "64x48", "--seconds", "0.1"];
     let chat = ["chat", "--bind", "127.0.0.1:0", "--show", "none"];
@@ -450,7 +450,7 @@ fn every_verb_names_the_descriptors_that_it_lacks() {
 
 /// Without descriptors no name server can be asked. The name must not be reported as unknown.
 #[test]
-fn without_descriptors_a_name_is_not_called_unknown() {
+fn without_descriptors_a_name_is_not_reported_as_unknown() {
     let _shared = shared();
     let send = ["send", "--to", "localhost:9", "--source", "pattern", "--size", "64x48"];
     let mut exhausted = 0;

@@ -90,8 +90,7 @@ impl Call {
 }
 
 #[test]
-fn what_a_camera_puts_around_and_into_its_frames_changes_no_picture_and_truncated_ones_are_not_sent()
- {
+fn irregular_camera_frames_are_sent_and_truncated_ones_are_dropped() {
     let _alone = alone();
     let good = frame(4);
     let mut odd_version = good.clone();
@@ -120,7 +119,7 @@ fn what_a_camera_puts_around_and_into_its_frames_changes_no_picture_and_truncate
 }
 
 #[test]
-fn when_nothing_of_a_stream_can_be_decoded_it_is_said_once() {
+fn an_undecodable_stream_is_reported_once() {
     let _alone = alone();
     let good = frame(1);
     // The end marker makes the truncated frame look complete to the sender.
@@ -133,7 +132,7 @@ fn when_nothing_of_a_stream_can_be_decoded_it_is_said_once() {
 
 /// JPEGs of 200 kB within 300 kbit/s: each takes five seconds, and a receiver waits for two.
 #[test]
-fn jpegs_that_are_too_large_for_the_bitrate_are_encoded_again() {
+fn jpegs_too_large_for_the_bitrate_are_reencoded() {
     let _alone = alone();
     let mut image = Image::blank(640, 480, PixelFormat::Yuv420);
     let mut noise = 1_u32;

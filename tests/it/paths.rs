@@ -30,7 +30,7 @@ fn datagram_len(sim: &Sim) -> Option<usize> {
 }
 
 #[test]
-fn datagrams_grow_to_what_the_way_carries() {
+fn datagrams_grow_to_the_path_mtu() {
     for (mtu, found) in [(1200, 1200), (1472, 1472), (8972, 8972), (60_000, 8972)] {
         let mut sim = probing("delay=5ms,loss=1%", mtu);
         sim.start_video(ANN, FRAME_LEN);
@@ -42,7 +42,7 @@ fn datagrams_grow_to_what_the_way_carries() {
 }
 
 #[test]
-fn pictures_pass_a_way_that_carries_less_than_the_base() {
+fn pictures_arrive_over_a_path_mtu_below_the_base() {
     for mtu in [1172, 972, 548] {
         let mut sim = probing("delay=5ms,loss=1%", mtu);
         sim.start_video(ANN, FRAME_LEN);
@@ -57,7 +57,7 @@ fn pictures_pass_a_way_that_carries_less_than_the_base() {
 }
 
 #[test]
-fn pictures_pass_a_way_that_carries_the_least_that_the_protocol_needs() {
+fn pictures_arrive_down_to_the_smallest_supported_path_mtu() {
     for mtu in [507, 400, 260, MIN_MAX_DATAGRAM_LEN] {
         let mut sim = probing("delay=5ms,loss=1%", mtu);
         sim.start_video(ANN, FRAME_LEN);
@@ -73,7 +73,7 @@ fn pictures_pass_a_way_that_carries_the_least_that_the_protocol_needs() {
 }
 
 #[test]
-fn a_way_that_carries_too_little_is_reported_once() {
+fn a_path_mtu_below_the_minimum_is_reported_once() {
     let mut sim = probing("delay=5ms", MIN_MAX_DATAGRAM_LEN - 1);
     sim.start_video(ANN, FRAME_LEN);
     sim.run(30 * SECOND);
@@ -92,7 +92,7 @@ fn too_narrow(sim: &mut Sim) -> usize {
 }
 
 #[test]
-fn a_way_that_becomes_narrower_is_noticed_within_a_second() {
+fn a_path_mtu_that_shrinks_is_detected_within_a_second() {
     let mut sim = probing("delay=5ms", 1472);
     sim.start_video(ANN, FRAME_LEN);
     sim.run(SECOND);
@@ -106,7 +106,7 @@ fn a_way_that_becomes_narrower_is_noticed_within_a_second() {
 }
 
 #[test]
-fn the_stream_goes_on_when_the_sender_moves_and_feedback_follows_it() {
+fn the_stream_and_feedback_continue_when_the_sender_moves() {
     let mut sim = probing("delay=5ms,loss=2%", 1472);
     sim.start_video(ANN, FRAME_LEN);
     sim.run(2 * SECOND);
@@ -122,7 +122,7 @@ fn the_stream_goes_on_when_the_sender_moves_and_feedback_follows_it() {
 }
 
 #[test]
-fn the_stream_goes_on_within_a_second_when_the_receiver_moves() {
+fn the_stream_resumes_within_a_second_when_the_receiver_moves() {
     let mut sim = probing("delay=5ms", 1472);
     sim.start_video(ANN, FRAME_LEN);
     sim.run(2 * SECOND);

@@ -70,7 +70,7 @@ fn a_receiver_outlives_its_senders() {
     sender.kill();
     receiver.wait_for("is gone");
     let refusals = receiver.said().iter().filter(|l| l.starts_with("refused")).count();
-    assert_eq!(refusals, 1, "it calls again and again, and that is told once");
+    assert_eq!(refusals, 1, "repeated refusals are reported once");
     second.wait_for("connected to");
     // Two signals at once, as `timeout` sends them, count as one.
     second.interrupt();
@@ -80,7 +80,7 @@ fn a_receiver_outlives_its_senders() {
 }
 
 #[test]
-fn two_receivers_get_one_stream() {
+fn one_stream_reaches_two_receivers() {
     let _shared = shared();
     let (a, b) = (listening(&["--stats"]), listening(&["--stats"]));
     let (to_a, to_b) = (format!("127.0.0.1:{}", a.port()), format!("127.0.0.1:{}", b.port()));
@@ -94,7 +94,7 @@ fn two_receivers_get_one_stream() {
 }
 
 #[test]
-fn without_a_control_channel_frames_come_unasked() {
+fn without_a_control_channel_frames_arrive_one_way() {
     let _shared = shared();
     let receiver = listening(&["--no-control", "--stats"]);
     let to = format!("127.0.0.1:{}", receiver.port());
@@ -116,7 +116,7 @@ fn without_a_control_channel_frames_come_unasked() {
 
 /// `--netem` has the same effect on either side.
 #[test]
-fn netem_loses_on_both_sides() {
+fn netem_applies_on_either_side() {
     let _shared = shared();
     for (at_receiver, at_sender) in [("loss=20%", "loss=0%"), ("loss=0%", "loss=20%")] {
         let receiver = listening(&["--netem", at_receiver, "--stats"]);
@@ -130,7 +130,7 @@ fn netem_loses_on_both_sides() {
 
 /// A receiver bound to an IPv6 address, and a sender that is given a host name.
 #[test]
-fn names_and_ipv6_work() {
+fn host_names_and_ipv6_addresses_work() {
     let _shared = shared();
     if std::net::UdpSocket::bind("[::1]:0").is_err() {
         eprintln!("skipped: this machine has no IPv6");
@@ -178,7 +178,7 @@ fn a_chat_carries_text_both_ways_and_no_escape_sequences() {
 }
 
 #[test]
-fn whatever_is_piped_in_is_said_however_long_and_before_anybody_is_there() {
+fn piped_text_of_any_length_waits_for_the_peer() {
     let _shared = shared();
     let mut ann = chat(&["--bind", "127.0.0.1:0", "--name", "ann"]);
     let to = format!("127.0.0.1:{}", ann.port());
@@ -206,7 +206,7 @@ fn whatever_is_piped_in_is_said_however_long_and_before_anybody_is_there() {
 }
 
 #[test]
-fn who_types_to_nobody_is_told_and_ctrl_d_does_not_end_typing() {
+fn unsent_lines_are_reported_and_ctrl_d_does_not_end_typing() {
     let _shared = shared();
     let (ann, bob) = (Home::new(), Home::new());
     let (mut waits, _job) = bob.waits_at_a_terminal();
@@ -226,7 +226,7 @@ fn who_types_to_nobody_is_told_and_ctrl_d_does_not_end_typing() {
 }
 
 #[test]
-fn a_receiver_and_a_chat_do_not_mix_and_say_so() {
+fn a_receiver_and_a_chat_refuse_each_others_callers() {
     let _shared = shared();
     let receiver = listening(&[]);
     let to = format!("127.0.0.1:{}", receiver.port());
@@ -251,7 +251,7 @@ fn promised_statistics() -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_demos_statistics_have_what_the_readme_promises_and_nothing_else() {
+fn demo_statistics_have_exactly_the_documented_keys() {
     let args = ["demo", "--seconds", "2", "--size", "320x240", "--show", "none"];
     let netem = ["--netem", "loss=5%,corrupt=5%,seed=3", "--stats-json", "-"];
     let outcome = crate::program::run(&[&args[..], &netem].concat());
@@ -286,7 +286,7 @@ fn the_demos_statistics_have_what_the_readme_promises_and_nothing_else() {
 }
 
 #[test]
-fn the_helpers_print_what_they_should() {
+fn help_and_helper_verbs_print_their_text() {
     for (args, part) in [
         (&["--help"][..], "udpchat recv"),
         (&["send", "--help"], "at most 80"),

@@ -83,7 +83,7 @@ impl Program {
     /// Waits for a line on standard error that contains `part`, and returns it.
     pub(crate) fn wait_for(&self, part: &str) -> String {
         self.errors.wait_for(part).unwrap_or_else(|said| {
-            panic!("'{part}' was not said; what was said:\n{}", said.join("\n"))
+            panic!("'{part}' was not printed; the output was:\n{}", said.join("\n"))
         })
     }
 

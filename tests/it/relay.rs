@@ -77,7 +77,7 @@ impl Relay {
             Way::ToAnswerer => Some(self.answerer),
             Way::ToDialler => *self.shared.dialler.lock().expect("not poisoned"),
         };
-        self.udp.send_to(datagram, to.expect("somebody has called")).expect("sent");
+        self.udp.send_to(datagram, to.expect("a caller is known")).expect("sent");
     }
 }
 

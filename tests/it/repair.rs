@@ -82,56 +82,56 @@ const fn over(name: &'static str, links: &'static str) -> Condition {
 }
 
 #[test]
-fn nothing_is_lost_or_added_where_nothing_is_lost() {
+fn a_lossless_link_delivers_every_frame_without_repair() {
     let row = outcome(0);
     assert_eq!((row.shown, row.added), (row.sent, None));
     assert!(row.overhead <= 0.04, "{}", row.overhead);
 }
 
 #[test]
-fn one_datagram_in_a_thousand() {
+fn random_loss_of_one_in_a_thousand_is_repaired() {
     outcome(1).assert(0.9999, 0.06, 5 * MS);
 }
 
 #[test]
-fn one_datagram_in_a_hundred() {
+fn random_loss_of_one_in_a_hundred_is_repaired() {
     outcome(2).assert(0.9995, 0.10, 5 * MS);
 }
 
 #[test]
-fn one_datagram_in_twenty() {
+fn random_loss_of_one_in_twenty_is_repaired() {
     outcome(3).assert(0.999, 0.20, 7 * MS);
 }
 
 #[test]
-fn one_datagram_in_ten_on_a_longer_way() {
+fn random_loss_of_one_in_ten_is_repaired_on_a_longer_path() {
     outcome(4).assert(0.99, 0.35, 15 * MS);
 }
 
 #[test]
-fn bursts_of_twenty() {
+fn loss_bursts_of_twenty_are_repaired() {
     outcome(5).assert(0.995, 0.25, 7 * MS);
 }
 
 #[test]
-fn one_datagram_in_twenty_without_a_way_back() {
+fn parity_alone_repairs_random_loss_of_one_in_twenty() {
     outcome(6).assert(0.995, 0.30, 2 * MS);
 }
 
 #[test]
-fn reordering_is_no_loss() {
+fn reordering_is_not_treated_as_loss() {
     let row = outcome(7);
     row.assert(0.9999, 0.05, Duration::MAX);
-    assert!((row.answered as f64) < 0.01 * row.sent as f64, "{} frames asked for", row.answered);
+    assert!((row.answered as f64) < 0.01 * row.sent as f64, "{} frames requested", row.answered);
 }
 
 #[test]
-fn duplicates_and_flipped_bits() {
+fn duplicates_and_flipped_bits_do_no_damage() {
     outcome(8).assert(0.9995, 0.10, 5 * MS);
 }
 
 #[test]
-fn jitter_brings_no_stalls() {
+fn jitter_causes_no_stalls() {
     let row = outcome(9);
     row.assert(0.999, 0.05, Duration::MAX);
     assert!(row.longest_gap <= 2 * FRAME_INTERVAL, "{:?}", row.longest_gap);
@@ -169,7 +169,7 @@ fn milliseconds(time: Duration) -> String {
 }
 
 #[test]
-fn the_table_of_bad_ways_is_as_it_was() {
+fn the_repair_table_is_unchanged() {
     let mut table = TABLE_HEAD.to_owned();
     std::thread::scope(|scope| {
         scope.spawn(|| (0..CONDITIONS.len()).rev().for_each(|index| _ = outcome(index)));
@@ -192,7 +192,7 @@ fn the_table_of_bad_ways_is_as_it_was() {
 }
 
 #[test]
-fn ten_dark_seconds() {
+fn the_stream_recovers_from_a_blackout_of_ten_seconds() {
     let row = dark();
     assert!(row.after <= 300 * MS, "back after {:?}", row.after);
     assert!(row.oldest <= FRAME_INTERVAL, "a backlog of {:?}", row.oldest);
@@ -200,7 +200,7 @@ fn ten_dark_seconds() {
 }
 
 #[test]
-fn two_streams_share_twenty_megabits_whatever_their_phase() {
+fn two_streams_share_twenty_megabits_at_any_phase() {
     for row in sharings() {
         assert!((0.35..=0.65).contains(&row.share), "{}", row.line());
         assert!(row.goodput >= 0.85 * 20e6, "the link is used: {}", row.line());
@@ -209,7 +209,7 @@ fn two_streams_share_twenty_megabits_whatever_their_phase() {
 }
 
 #[test]
-fn a_link_narrows_and_widens() {
+fn quality_adapts_to_a_link_that_narrows_and_widens() {
     let row = narrowing();
     assert!(row.p95 <= 80 * MS, "{:?}", row.p95);
     assert!(row.shown as f64 >= 0.95 * row.sent as f64, "{} of {}", row.shown, row.sent);
@@ -218,7 +218,7 @@ fn a_link_narrows_and_widens() {
 }
 
 #[test]
-fn a_stream_that_begins_on_a_narrow_link_does_not_overrun_it() {
+fn a_stream_starting_on_a_narrow_link_does_not_overrun_it() {
     for camera_seed in 1..=4 {
         let mut sim = Sim::with_links(2, links("delay=2ms,rate=10mbit"));
         start_pair(&mut sim, ANN, BOB);
@@ -236,7 +236,7 @@ fn a_stream_that_begins_on_a_narrow_link_does_not_overrun_it() {
 }
 
 #[test]
-fn a_stream_that_begins_on_a_wide_link_is_soon_at_its_best() {
+fn a_stream_on_a_wide_link_reaches_full_quality_quickly() {
     let mut sim = Sim::with_links(2, links("delay=2ms,rate=100mbit"));
     start_pair(&mut sim, ANN, BOB);
     sim.run(SECOND);

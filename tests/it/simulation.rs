@@ -96,7 +96,7 @@ fn a_sender_waits_for_its_receiver_and_finds_it_within_half_a_second() {
     sim.run(10 * SECOND + 70 * MS);
     let waiting = told(&mut sim, ANN);
     let [Event::Waiting { reason: WaitReason::NobodyListens, .. }] = &waiting[..] else {
-        panic!("said once: {waiting:?}")
+        panic!("reported once: {waiting:?}")
     };
     let started = sim.now - sim.base;
     sim.start_receiver(BOB);
@@ -108,7 +108,7 @@ fn a_sender_waits_for_its_receiver_and_finds_it_within_half_a_second() {
 }
 
 #[test]
-fn a_receiver_that_is_killed_and_restarted_has_the_picture_back_within_a_second() {
+fn a_restarted_receiver_has_the_picture_within_a_second() {
     let mut sim = session(2, "delay=5ms");
     sim.start_video(ANN, FRAME_LEN);
     sim.run(SECOND);
@@ -126,7 +126,7 @@ fn a_receiver_that_is_killed_and_restarted_has_the_picture_back_within_a_second(
 }
 
 #[test]
-fn a_receiver_that_is_restarted_at_once_has_the_picture_back_within_a_second() {
+fn an_immediately_restarted_receiver_has_the_picture_within_a_second() {
     let mut sim = session(2, "delay=5ms");
     sim.start_video(ANN, FRAME_LEN);
     sim.run(SECOND);
@@ -140,7 +140,7 @@ fn a_receiver_that_is_restarted_at_once_has_the_picture_back_within_a_second() {
 }
 
 #[test]
-fn a_sender_that_is_killed_and_restarted_is_back_within_a_second_under_a_new_session() {
+fn a_restarted_sender_starts_a_new_session_within_a_second() {
     // The delay is so long that datagrams of the old session are still in flight.
     let mut sim = session(2, "delay=60ms");
     sim.start_video(ANN, FRAME_LEN);
@@ -169,7 +169,7 @@ fn a_sender_that_is_killed_and_restarted_is_back_within_a_second_under_a_new_ses
 }
 
 #[test]
-fn a_goodbye_is_heard_and_what_was_sent_just_before_it_arrives() {
+fn datagrams_sent_just_before_a_close_still_arrive() {
     // Datagrams take much longer than the control channel.
     let mut sim = session(2, "delay=10ms,jitter=60ms");
     sim.push_frame(ANN, 7, FRAME_LEN);
@@ -186,7 +186,7 @@ fn a_goodbye_is_heard_and_what_was_sent_just_before_it_arrives() {
 }
 
 #[test]
-fn what_comes_long_after_a_goodbye_is_no_new_session() {
+fn datagrams_long_after_a_close_start_no_session() {
     let mut sim = session(2, "delay=1ms");
     sim.set_link(ANN, BOB, links("delay=500ms"));
     sim.start_video(ANN, FRAME_LEN);
@@ -199,7 +199,7 @@ fn what_comes_long_after_a_goodbye_is_no_new_session() {
 }
 
 #[test]
-fn a_second_sender_is_told_who_is_on_and_takes_over_when_that_one_leaves() {
+fn a_second_sender_waits_until_the_first_leaves() {
     let mut sim = session(3, "delay=2ms");
     sim.start_video(ANN, FRAME_LEN);
     sim.start_sender(EVE, BOB, true);
@@ -239,7 +239,7 @@ fn asks(events: &[Event]) -> Vec<AskId> {
 }
 
 #[test]
-fn nobody_is_asked_about_a_caller_for_whom_there_is_no_room() {
+fn a_caller_without_room_prompts_no_question() {
     let mut sim = bob_is_asked();
     sim.run(SECOND);
     let [ask] = asks(&told(&mut sim, BOB))[..] else { panic!("asked once") };
@@ -254,7 +254,7 @@ fn nobody_is_asked_about_a_caller_for_whom_there_is_no_room() {
 }
 
 #[test]
-fn whoever_is_asked_about_when_a_call_begins_is_told_that_it_is_busy() {
+fn a_caller_waits_while_the_receiver_is_busy() {
     let mut sim = bob_is_asked();
     sim.start_sender(EVE, BOB, true);
     sim.run(SECOND);
@@ -269,7 +269,7 @@ fn whoever_is_asked_about_when_a_call_begins_is_told_that_it_is_busy() {
 }
 
 #[test]
-fn a_call_rings_until_somebody_answers_or_the_caller_stops() {
+fn a_call_rings_until_it_is_answered_or_the_caller_quits() {
     for quits in [false, true] {
         let mut sim = bob_is_asked();
         sim.run(600 * SECOND);
@@ -290,7 +290,7 @@ fn a_call_rings_until_somebody_answers_or_the_caller_stops() {
 }
 
 #[test]
-fn a_call_rings_on_when_the_called_side_is_restarted_or_unreachable_for_a_while() {
+fn ringing_survives_a_restart_and_a_blackout_of_the_receiver() {
     let mut sim = bob_is_asked();
     sim.run(SECOND);
     assert_eq!(asks(&told(&mut sim, BOB)).len(), 1);
@@ -312,7 +312,7 @@ fn a_call_rings_on_when_the_called_side_is_restarted_or_unreachable_for_a_while(
 }
 
 #[test]
-fn one_caller_too_many_is_told_that_it_is_busy_and_rings_when_there_is_room() {
+fn a_fifth_caller_rings_once_there_is_room() {
     let mut sim = Sim::new(6);
     let config = sim.config(NodeId(5), Role::Receive);
     sim.start(NodeId(5), EndpointConfig { admission: Admission::Asked, ..config });
@@ -333,11 +333,11 @@ fn one_caller_too_many_is_told_that_it_is_busy_and_rings_when_there_is_room() {
     sim.run(30 * SECOND);
     let then = rung(&mut sim);
     let fifth = first.iter().position(|rung| !rung).expect("one waits");
-    assert!(then[fifth], "it has its turn");
+    assert!(then[fifth], "its turn comes");
 }
 
 #[test]
-fn a_stream_in_the_clear_keeps_no_caller_out() {
+fn a_clear_one_way_stream_does_not_block_callers() {
     let mut sim = Sim::new(3);
     sim.start_receiver(BOB);
     sim.start_sender(EVE, BOB, false);
@@ -350,7 +350,7 @@ fn a_stream_in_the_clear_keeps_no_caller_out() {
 }
 
 #[test]
-fn a_source_address_that_proves_nothing_gets_no_stream() {
+fn an_unvalidated_source_address_gets_no_stream() {
     let mut sim = Sim::new(2);
     sim.start(BOB, sim.config(BOB, Role::ChatListen));
     sim.set_open(ANN, BOB, false);
@@ -372,7 +372,7 @@ fn a_source_address_that_proves_nothing_gets_no_stream() {
 }
 
 #[test]
-fn a_connection_that_says_nothing_is_closed_after_five_seconds() {
+fn a_silent_connection_is_closed_after_five_seconds() {
     let mut sim = Sim::new(2);
     sim.start_receiver(BOB);
     sim.connect(BOB);
@@ -383,7 +383,7 @@ fn a_connection_that_says_nothing_is_closed_after_five_seconds() {
 }
 
 #[test]
-fn who_wants_something_else_is_refused_for_good() {
+fn a_caller_with_another_purpose_is_refused_permanently() {
     let mut sim = Sim::new(2);
     sim.start_receiver(BOB);
     let role = Role::ChatDial(sim.target(BOB));
@@ -401,7 +401,7 @@ fn who_wants_something_else_is_refused_for_good() {
 }
 
 #[test]
-fn another_version_is_reported_with_both_versions_by_the_side_that_answers() {
+fn the_answering_side_reports_both_versions_on_a_mismatch() {
     let mut sim = Sim::new(2);
     sim.start_receiver(BOB);
     let answer = sim.speak_to(BOB, b"udpchat\x01");
@@ -413,7 +413,7 @@ fn another_version_is_reported_with_both_versions_by_the_side_that_answers() {
 }
 
 #[test]
-fn another_version_is_reported_with_both_versions_by_the_side_that_dials() {
+fn the_dialling_side_reports_both_versions_on_a_mismatch() {
     let sim = Sim::new(2);
     let role = Role::Send { targets: vec![sim.target(BOB)], control: true };
     let mut endpoint = Endpoint::new(sim.now, sim.config(ANN, role));
@@ -430,7 +430,7 @@ fn another_version_is_reported_with_both_versions_by_the_side_that_dials() {
 }
 
 #[test]
-fn udp_that_is_blocked_is_noticed_within_three_seconds_and_so_is_its_return() {
+fn blocked_udp_and_its_return_are_reported_within_three_seconds() {
     let mut sim = Sim::new(2);
     sim.set_open(ANN, BOB, false);
     sim.start_receiver(BOB);
@@ -453,7 +453,7 @@ fn udp_that_is_blocked_is_noticed_within_three_seconds_and_so_is_its_return() {
 }
 
 #[test]
-fn udp_is_not_called_blocked_when_no_video_is_sent() {
+fn udp_is_not_reported_as_blocked_without_video() {
     let mut sim = session(2, "delay=20ms,loss=5%");
     sim.run(60 * SECOND);
     assert_eq!((told(&mut sim, ANN), told(&mut sim, BOB)), (vec![], vec![]));
@@ -464,7 +464,7 @@ fn named(host: &str) -> Target {
 }
 
 #[test]
-fn a_name_is_waited_for_and_found_again_at_another_address() {
+fn a_name_is_resolved_later_and_followed_to_another_address() {
     let mut sim = Sim::new(3);
     sim.start(ANN, sim.config(ANN, Role::Send { targets: vec![named("desk")], control: true }));
     sim.start_video(ANN, FRAME_LEN);
@@ -472,7 +472,7 @@ fn a_name_is_waited_for_and_found_again_at_another_address() {
     let waiting = told(&mut sim, ANN);
     assert!(
         matches!(&waiting[..], [Event::Waiting { reason: WaitReason::Unresolved { .. }, .. }]),
-        "said once: {waiting:?}"
+        "reported once: {waiting:?}"
     );
     for node in [BOB, EVE] {
         sim.start_receiver(node);
@@ -485,11 +485,11 @@ fn a_name_is_waited_for_and_found_again_at_another_address() {
     sim.names.clear();
     sim.start_receiver(EVE);
     sim.run(3 * SECOND);
-    assert!(sim.take_frames(EVE).len() > 10, "what was known stays");
+    assert!(sim.take_frames(EVE).len() > 10, "the known address stays");
 }
 
 #[test]
-fn a_name_that_is_not_known_keeps_no_other_target_waiting() {
+fn an_unknown_name_does_not_delay_other_targets() {
     for control in [true, false] {
         let mut sim = Sim::new(3);
         sim.start_receiver(BOB);
@@ -506,7 +506,7 @@ fn a_name_that_is_not_known_keeps_no_other_target_waiting() {
 
 /// A DNS filter answers 0.0.0.0 or ::.
 #[test]
-fn a_name_that_resolves_to_no_machines_address_is_waited_for() {
+fn a_name_that_resolves_to_an_unusable_address_is_retried() {
     for control in [true, false] {
         for blocked in ["0.0.0.0:7722", "[::]:7722", "224.0.0.1:7722", "255.255.255.255:7722"] {
             let blocked: SocketAddr = blocked.parse().expect("an address");
@@ -524,7 +524,7 @@ fn a_name_that_resolves_to_no_machines_address_is_waited_for() {
             let said: Vec<_> = told(&mut sim, ANN).into_iter().filter(is_wait).collect();
             let reason = WaitReason::Uncallable { ip: blocked.ip() };
             let waiting = Event::Waiting { host: "desk".into(), port: 7722, reason };
-            assert_eq!(said, [waiting], "said once");
+            assert_eq!(said, [waiting], "reported once");
 
             sim.names.insert("desk".into(), vec![blocked, sim.addr(BOB)]);
             sim.run(3 * SECOND);
@@ -552,7 +552,7 @@ fn a_one_way_sender_follows_a_name_to_another_address() {
 }
 
 #[test]
-fn a_one_way_sender_tries_the_next_address_where_this_machine_knows_no_way() {
+fn a_one_way_sender_without_a_route_tries_the_next_address() {
     let mut sim = Sim::new(2);
     sim.start_receiver(BOB);
     let lost = "[2001:db8::1]:7722".parse().expect("an address");
@@ -579,7 +579,7 @@ fn waits(sim: &mut Sim, node: NodeId) -> Vec<Event> {
 }
 
 #[test]
-fn a_one_way_sender_is_told_once_why_nothing_leaves_and_when_it_does_again() {
+fn a_one_way_sender_reports_send_failures_once_and_their_end() {
     let mut sim = Sim::new(2);
     let (to, target) = (sim.addr(BOB), sim.target(BOB));
     let (host, port, reason) = (target.host.clone(), target.port, no_route());
@@ -619,7 +619,7 @@ fn adaptive_camera() -> crate::sim::Camera {
 }
 
 #[test]
-fn a_receiver_that_stands_still_does_not_slow_the_others() {
+fn an_unreachable_receiver_does_not_slow_the_others() {
     let mut sim = Sim::with_links(3, links("delay=2ms"));
     for node in [BOB, EVE] {
         sim.start_receiver(node);
@@ -670,7 +670,7 @@ fn a_one_way_session_is_delivered_and_never_answered() {
 }
 
 #[test]
-fn a_one_way_sender_that_pauses_is_still_sending_after_it() {
+fn a_one_way_sender_resumes_after_a_pause() {
     let mut sim = Sim::new(2);
     sim.start_receiver(BOB);
     sim.start_sender(ANN, BOB, false);
@@ -681,7 +681,7 @@ fn a_one_way_sender_that_pauses_is_still_sending_after_it() {
 }
 
 #[test]
-fn a_one_way_sender_that_is_restarted_is_shown_within_a_second() {
+fn a_restarted_one_way_sender_is_shown_within_a_second() {
     let mut sim = Sim::new(2);
     sim.start_receiver(BOB);
     sim.start_sender(ANN, BOB, false);
@@ -707,7 +707,7 @@ fn a_one_way_sender_that_is_restarted_is_shown_within_a_second() {
 }
 
 #[test]
-fn a_one_way_session_resumes_after_ten_dark_seconds() {
+fn a_one_way_session_resumes_after_a_ten_second_blackout() {
     let mut sim = Sim::new(2);
     sim.start_receiver(BOB);
     sim.start_sender(ANN, BOB, false);
@@ -719,7 +719,7 @@ fn a_one_way_session_resumes_after_ten_dark_seconds() {
 }
 
 #[test]
-fn a_session_with_control_survives_ten_dark_seconds() {
+fn a_session_with_control_survives_a_ten_second_blackout() {
     let mut sim = session(2, "delay=5ms");
     sim.start_video(ANN, FRAME_LEN);
     sim.run(SECOND);
@@ -764,7 +764,7 @@ fn a_chat_carries_video_and_text_both_ways() {
 }
 
 #[test]
-fn text_with_escape_sequences_is_cleaned_even_if_the_peer_did_not() {
+fn text_is_cleaned_on_receipt() {
     let mut sim = Sim::new(2);
     sim.start(BOB, sim.config(BOB, Role::ChatListen));
     let (mut caller, first) = Caller::new(&crate::endpoint::identity("eve"), None);
@@ -786,7 +786,7 @@ fn text_with_escape_sequences_is_cleaned_even_if_the_peer_did_not() {
 }
 
 #[test]
-fn the_stated_clock_error_holds_over_an_asymmetric_jittery_way() {
+fn the_stated_clock_error_holds_over_an_asymmetric_jittery_path() {
     let mut sim = Sim::new(2);
     sim.set_link(ANN, BOB, links("delay=30ms,jitter=20ms,seed=3"));
     sim.set_link(BOB, ANN, links("delay=2ms,jitter=5ms,loss=10%,seed=4"));
@@ -834,21 +834,21 @@ fn peers_of_one_boot_compare_their_clocks_exactly() {
 }
 
 #[test]
-fn no_damaged_frame_is_ever_delivered() {
+fn damaged_frames_are_never_delivered() {
     let mut sim = session(2, "corrupt=1%,duplicate=2%,reorder=5%,delay=5ms");
     sim.start_video(ANN, FRAME_LEN);
     sim.run(60 * SECOND);
     let frames = sim.take_frames(BOB);
     let whole = frames.iter().map(|(_, d)| number_of(&d.frame.data)).collect::<Vec<_>>();
     assert!(whole.is_sorted(), "in order");
-    assert!(whole.len() >= 1790, "{} of 1800: what is missing is asked for", whole.len());
+    assert!(whole.len() >= 1790, "{} of 1800: missing chunks are requested", whole.len());
     assert!(bobs(&sim).forged > 300, "{:?}", bobs(&sim));
     assert_eq!(bobs(&sim).reassembly.damaged, 0, "the datagram's seal is before it");
 }
 
 /// As from an encoder that works in strips: part of each frame is sent before its length is known.
 #[test]
-fn frames_that_grow_while_they_leave_are_mended_too() {
+fn frames_sent_while_they_grow_are_recovered_too() {
     let mut sim = Sim::with_links(2, links("delay=1ms,loss=5%"));
     sim.start_receiver(BOB);
     let role = Role::Send { targets: vec![sim.target(BOB)], control: true };
@@ -875,7 +875,7 @@ fn frames_that_grow_while_they_leave_are_mended_too() {
 }
 
 #[test]
-fn every_frame_has_one_fate() {
+fn every_frame_is_counted_exactly_once() {
     let mut sim = session(2, "loss=2%,burst=3,reorder=10%,duplicate=5%,jitter=40ms");
     sim.start_video(ANN, FRAME_LEN);
     sim.run(20 * SECOND);

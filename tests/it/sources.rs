@@ -36,7 +36,7 @@ fn sender(source: &str, more: &[&str]) -> Command {
 }
 
 #[test]
-fn a_pipe_with_a_name_is_read_like_standard_input() {
+fn a_named_pipe_is_read_like_standard_input() {
     let _shared = shared();
     let folder = folder();
     let fifo = fifo(&folder);
@@ -61,7 +61,7 @@ fn a_pipe_with_a_name_is_read_like_standard_input() {
 }
 
 #[test]
-fn what_is_wrong_with_a_named_pipe_is_said_with_its_name() {
+fn errors_of_a_named_pipe_include_its_name() {
     let folder = folder();
     let fifo = fifo(&folder);
     for (bytes, words) in [(&b""[..], "is empty"), (b"this is no video", "neither YUV4MPEG2")] {
@@ -171,7 +171,7 @@ mod through_ffmpeg {
     }
 
     #[test]
-    fn a_rate_that_is_asked_for_is_kept_whatever_the_timestamps() {
+    fn a_requested_rate_overrides_the_timestamps() {
         let folder = folder();
         let path = folder.path().join("film.mkv");
         let input = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=1", "-t", "5"];
@@ -185,7 +185,7 @@ mod through_ffmpeg {
     }
 
     #[test]
-    fn pixels_that_are_not_square_are_made_so() {
+    fn non_square_pixels_are_scaled_to_square() {
         let folder = folder();
         for (name, aspect, expected) in [
             ("wide.mp4", "2", Size { width: 128, height: 48 }),
@@ -246,7 +246,7 @@ mod through_ffmpeg {
     }
 
     #[test]
-    fn a_network_camera_is_connected_to_again() {
+    fn a_network_camera_is_reconnected() {
         let url = serve(vec![multipart(20), multipart(20), multipart(20)]);
         let mut source = open(&url, &SourceOptions::default());
         assert_eq!((source.info().width, source.info().height), (64, 48));
@@ -261,7 +261,7 @@ mod through_ffmpeg {
     }
 
     #[test]
-    fn a_film_on_a_server_is_played_at_its_pace() {
+    fn a_film_from_a_server_is_played_at_its_own_rate() {
         let folder = folder();
         let path = folder.path().join("film.mkv");
         let input = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=10", "-t", "1"];
@@ -281,7 +281,7 @@ mod through_ffmpeg {
     }
 
     #[test]
-    fn a_url_that_does_not_answer_is_said_without_its_password() {
+    fn an_unreachable_url_is_reported_without_its_password() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("bound");
         drop(listener);
@@ -294,7 +294,7 @@ mod through_ffmpeg {
 
     /// The second attempt finds a server that sends.
     #[test]
-    fn a_silent_url_is_said_once_and_waited_for() {
+    fn a_silent_url_is_reported_once_and_retried() {
         let _shared = shared();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://me:secret@{}/", listener.local_addr().expect("bound"));
@@ -313,7 +313,7 @@ mod through_ffmpeg {
     }
 
     #[test]
-    fn one_signal_ends_the_wait_for_datagrams_that_do_not_come() {
+    fn one_signal_ends_the_wait_for_missing_datagrams() {
         let _shared = shared();
         let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let url = format!("udp://{}", free.expect("a port"));

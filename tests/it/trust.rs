@@ -89,7 +89,7 @@ fn takes_nothing_unasked(receiver: Program, sender: &Home) {
 }
 
 #[test]
-fn an_identity_is_made_once_for_nobody_else_and_the_receiver_says_whose_it_sees() {
+fn an_identity_is_created_once_privately_and_shown_to_the_receiver() {
     let _shared = shared();
     let (ann, bob) = (Home::new(), Home::new());
     let receiver = bob.receiver(&[]);
@@ -110,7 +110,7 @@ fn an_identity_is_made_once_for_nobody_else_and_the_receiver_says_whose_it_sees(
 }
 
 #[test]
-fn an_identity_that_others_can_read_is_refused() {
+fn an_identity_readable_by_others_is_refused() {
     let _shared = shared();
     let ann = Home::new();
     ann.sends_to(1, &["--seconds", "0.1"]).finish();
@@ -119,7 +119,7 @@ fn an_identity_that_others_can_read_is_refused() {
 }
 
 #[test]
-fn a_host_with_another_key_is_not_spoken_with() {
+fn a_host_whose_key_changed_is_refused() {
     let _shared = shared();
     let (ann, bob, eve) = (Home::new(), Home::new(), Home::new());
     let receiver = bob.receiver(&[]);
@@ -147,7 +147,7 @@ fn a_host_with_another_key_is_not_spoken_with() {
 }
 
 #[test]
-fn a_code_lets_in_who_knows_it_and_nobody_else() {
+fn a_code_admits_only_callers_that_know_it() {
     let _shared = shared();
     let (ann, bob) = (Home::new(), Home::new());
     let receiver = bob.receiver(&["--code"]);
@@ -178,7 +178,7 @@ fn a_code_lets_in_who_knows_it_and_nobody_else() {
 }
 
 #[test]
-fn a_chat_is_not_answered_for_strangers_without_anybody_to_ask() {
+fn a_chat_without_a_terminal_refuses_strangers() {
     let _shared = shared();
     let (ann, bob) = (Home::new(), Home::new());
     let waits = bob.waits_for_a_call(&[]);
@@ -195,7 +195,7 @@ fn a_chat_is_not_answered_for_strangers_without_anybody_to_ask() {
 }
 
 #[test]
-fn a_chat_is_answered_when_somebody_says_yes() {
+fn a_chat_is_accepted_when_the_user_confirms() {
     let _shared = shared();
     let (ann, bob) = (Home::new(), Home::new());
     let (mut waits, _job) = bob.waits_at_a_terminal();
@@ -232,7 +232,7 @@ fn a_chat_is_answered_when_somebody_says_yes() {
 }
 
 #[test]
-fn whom_one_has_called_is_not_let_in_for_that() {
+fn a_host_once_called_is_not_admitted_as_a_caller() {
     let _shared = shared();
     let (ann, bob) = (Home::new(), Home::new());
     let waits = ann.waits_for_a_call(&["--accept", "any"]);
@@ -250,7 +250,7 @@ fn whom_one_has_called_is_not_let_in_for_that() {
 }
 
 #[test]
-fn who_does_not_know_the_code_is_not_remembered() {
+fn a_peer_with_a_wrong_code_is_not_pinned() {
     let _shared = shared();
     let (ann, eve) = (Home::new(), Home::new());
     let receiver = eve.receiver(&["--code", "something else altogether"]);
@@ -261,7 +261,7 @@ fn who_does_not_know_the_code_is_not_remembered() {
 }
 
 #[test]
-fn with_a_code_nothing_comes_in_unasked() {
+fn a_code_blocks_one_way_streams() {
     let _shared = shared();
     let (ann, bob) = (Home::new(), Home::new());
     let receiver = bob.receiver(&["--code", "correct horse battery", "--accept", "any"]);
@@ -269,7 +269,7 @@ fn with_a_code_nothing_comes_in_unasked() {
 }
 
 #[test]
-fn a_receiver_may_take_only_whom_it_knows() {
+fn a_receiver_may_admit_only_known_peers() {
     let _shared = shared();
     let (ann, bob) = (Home::new(), Home::new());
     let receiver = bob.receiver(&["--accept", "known"]);
@@ -280,7 +280,7 @@ fn a_receiver_may_take_only_whom_it_knows() {
 }
 
 #[test]
-fn a_key_file_seals_what_is_sent_unasked() {
+fn a_key_file_seals_one_way_streams() {
     let _shared = shared();
     let (ann, bob) = (Home::new(), Home::new());
     let key = ann.0.path().join("key");

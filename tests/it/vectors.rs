@@ -62,7 +62,7 @@ fn datagrams_parse_and_are_emitted_byte_by_byte() {
 }
 
 #[test]
-fn the_parity_vectors_are_the_parity_of_the_frame() {
+fn the_parity_vectors_match_the_encoder() {
     let body = [PICTURE, &crc32fast::hash(PICTURE).to_be_bytes()].concat();
     let source = |chunk: u16, bytes: &mut [u8]| {
         let chunk = body.chunks(8).nth(chunk.into()).expect("one of three");
@@ -119,7 +119,7 @@ fn messages_parse_and_are_emitted_byte_by_byte() {
 }
 
 #[test]
-fn the_preface_is_as_written() {
+fn the_preface_matches_its_vector() {
     assert_eq!(vector("preface"), PREFACE);
     assert_eq!(parse_preface(&PREFACE), Ok(Some(8)));
 }

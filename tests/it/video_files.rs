@@ -74,7 +74,7 @@ fn folder() -> TempDir {
 /// At least 99.9 % of the frames arrive, in order, and match the source by PSNR.
 #[test]
 #[cfg(feature = "opencv")]
-fn a_film_arrives_whole_and_in_order() {
+fn a_film_arrives_complete_and_in_order() {
     let _alone = alone();
     let folder = folder();
     let out = folder.path().join("out.y4m");
@@ -117,7 +117,7 @@ fn number_after(text: &str, label: &str) -> f64 {
 
 /// JPEGs of another encoder, sent every 40 ms, arrive bit-exact.
 #[test]
-fn a_jpeg_stream_is_recorded_bit_by_bit() {
+fn a_jpeg_stream_is_recorded_bit_exactly() {
     let _alone = alone();
     let folder = folder();
     let (sent, got) = (folder.path().join("sent.mjpeg"), folder.path().join("got.mjpeg"));
@@ -161,7 +161,7 @@ fn a_jpeg_stream_is_recorded_bit_by_bit() {
 
 /// A y4m pipe is recorded as a playable MJPEG AVI with the source's rate and duration.
 #[test]
-fn a_y4m_pipe_arrives_in_an_avi_that_plays() {
+fn a_y4m_pipe_is_recorded_as_a_playable_avi() {
     let _alone = alone();
     let folder = folder();
     let out = folder.path().join("out.avi");
@@ -199,7 +199,7 @@ fn send_piped(to: &str, input: &[&str], output: &[&str]) -> Program {
 
 /// A recording stays playable when its receiver is killed.
 #[test]
-fn a_killed_recording_plays() {
+fn a_recording_plays_after_its_receiver_is_killed() {
     let _shared = shared();
     let folder = folder();
     for (name, second) in
@@ -264,7 +264,7 @@ fn the_demo_reports_every_frame() {
 
 /// With a fixed quality, `--max-bitrate` is met by skipping pictures.
 #[test]
-fn a_limit_holds_for_a_quality_that_was_chosen() {
+fn a_bitrate_limit_holds_at_a_fixed_quality() {
     let _alone = alone();
     let report = demo(&["--seconds", "4", "--quality", "80", "--max-bitrate", "4M"]);
     let number = |at: &str| report.pointer(at).and_then(Value::as_f64).expect("a number");
@@ -275,7 +275,7 @@ fn a_limit_holds_for_a_quality_that_was_chosen() {
 
 /// The playout delay is applied, counts towards the end-to-end latency and is a stage of its own.
 #[test]
-fn a_playout_delay_is_honest() {
+fn a_playout_delay_counts_as_a_latency_stage() {
     let _alone = alone();
     let report = demo(&["--seconds", "3", "--size", "320x240", "--playout-delay", "80"]);
     let frames = |name: &str| report["frames"][name].as_u64().expect("a count");
@@ -287,7 +287,7 @@ fn a_playout_delay_is_honest() {
 
 /// A stream shorter than a second has statistics, too: the final ones.
 #[test]
-fn the_last_part_of_a_second_is_in_the_statistics() {
+fn statistics_cover_the_final_partial_second() {
     let mut video = b"YUV4MPEG2 W64 H48 F30:1 C420jpeg\n".to_vec();
     (0..3).for_each(|_| video.extend([b"FRAME\n".to_vec(), vec![128; 64 * 48 * 3 / 2]].concat()));
     let args = ["send", "--to", "127.0.0.1:9", "--source", "-", "--no-control"];
@@ -307,7 +307,7 @@ fn the_last_part_of_a_second_is_in_the_statistics() {
 
 /// At 1 % loss, a third of these frames lack a chunk.
 #[test]
-fn what_a_bad_network_takes_is_repaired() {
+fn frames_lost_to_netem_are_recovered() {
     let _alone = alone();
     for (fec, by) in [("off", "by_nack"), ("10", "by_parity")] {
         let args = ["--fec", fec, "--quality", "80", "--mtu", "1200", "--seconds", "6"];
@@ -323,7 +323,7 @@ fn what_a_bad_network_takes_is_repaired() {
 
 /// With `--conceal`, the strips of incomplete frames are shown. Complete frames are unaffected.
 #[test]
-fn torn_frames_are_concealed_on_demand() {
+fn incomplete_frames_are_concealed_on_request() {
     let _alone = alone();
     let args =
         ["--fec", "off", "--quality", "80", "--strips", "8", "--mtu", "1200", "--seconds", "3"];
@@ -347,7 +347,7 @@ fn demo(args: &[&str]) -> Value {
 
 /// The latency stays low when the reader is slow: 60 pictures/s in, 10 pictures/s out, for 20 s.
 #[test]
-fn a_slow_reader_sees_young_pictures() {
+fn a_slow_reader_gets_recent_pictures() {
     use std::io::Read;
     use udpchat::{
         clock,
@@ -405,7 +405,7 @@ fn a_slow_reader_sees_young_pictures() {
 
 /// Later senders have another size or no colour. The pipe keeps the format of the first.
 #[test]
-fn a_pipe_goes_on_with_another_sender() {
+fn an_output_pipe_continues_with_another_sender() {
     let _shared = shared();
     let folder = folder();
     let out = folder.path().join("out.y4m");
@@ -433,7 +433,7 @@ fn a_pipe_goes_on_with_another_sender() {
 
 /// The JPEGs have one component.
 #[test]
-fn grey_pictures_are_grey() {
+fn gray_pictures_have_one_component() {
     let _shared = shared();
     let folder = folder();
     let out = folder.path().join("grey.avi");

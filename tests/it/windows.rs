@@ -181,7 +181,7 @@ impl Drop for Display {
 }
 
 #[test]
-fn the_window_shows_the_current_picture_and_obeys_its_keys() {
+fn a_window_shows_the_current_picture_and_handles_keys() {
     let _alone = alone();
     let (display, folder) = (Display::start(), tempfile::tempdir().expect("a folder"));
     let receiver = display.program(&["recv", "--bind", "127.0.0.1:0"], folder.path());
@@ -228,7 +228,7 @@ fn the_window_shows_the_current_picture_and_obeys_its_keys() {
 }
 
 #[test]
-fn a_chat_opens_two_windows_each_with_its_picture() {
+fn a_chat_shows_the_peer_and_the_own_picture() {
     let _alone = alone();
     let (display, folder) = (Display::start(), tempfile::tempdir().expect("a folder"));
     let source = ["--source", "pattern", "--size", "640x480"];
@@ -253,7 +253,7 @@ fn a_chat_opens_two_windows_each_with_its_picture() {
 }
 
 #[test]
-fn a_display_that_is_not_there_is_said_and_done_without() {
+fn a_missing_display_is_reported_and_the_program_runs_without() {
     let _shared = shared();
     let mut command = command(&["recv", "--bind", "127.0.0.1:0"]);
     command.env("DISPLAY", ":4242");
@@ -267,7 +267,7 @@ fn a_display_that_is_not_there_is_said_and_done_without() {
 /// The toolkit still ends the whole process if the display goes while it paints, a small part of the
 /// time. Then it is tried again.
 #[test]
-fn a_display_that_goes_ends_neither_the_stream_nor_the_recording_nor_the_call() {
+fn a_lost_display_does_not_end_the_call_or_recording() {
     let _alone = alone();
     assert!((0..6).any(|_| goes_on_without_its_display()), "the toolkit always noticed first");
 }
@@ -310,7 +310,7 @@ fn goes_on_without_its_display() -> bool {
 }
 
 #[test]
-fn keys_that_are_pressed_while_the_program_stands_still_are_all_obeyed() {
+fn keys_pressed_while_the_program_is_stopped_are_all_handled() {
     let _alone = alone();
     let (display, folder) = (Display::start(), tempfile::tempdir().expect("a folder"));
     let receiver = display.program(&["recv", "--bind", "127.0.0.1:0"], folder.path());
@@ -337,7 +337,7 @@ fn keys_that_are_pressed_while_the_program_stands_still_are_all_obeyed() {
 
 /// A GUI toolkit that runs out of descriptors terminates the whole process.
 #[test]
-fn too_few_descriptors_for_a_window_are_named_and_it_is_done_without() {
+fn too_few_descriptors_for_a_window_are_reported() {
     let _shared = shared();
     let display = Display::start();
     let mut without = 0;
@@ -357,7 +357,7 @@ fn too_few_descriptors_for_a_window_are_named_and_it_is_done_without() {
 
 /// Qt terminates the whole process if it cannot start.
 #[test]
-fn a_toolkit_that_does_not_start_is_said_and_done_without() {
+fn a_failing_toolkit_is_reported_and_the_program_runs_without() {
     let _shared = shared();
     let display = Display::start();
     for (name, value) in [

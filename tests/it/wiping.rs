@@ -28,7 +28,7 @@ impl Hidden {
 }
 
 #[test]
-fn neither_an_identity_nor_a_code_is_left_behind() {
+fn no_identity_or_code_remains_in_memory() {
     let (identity, secret) = (Hidden::new(), Hidden::new());
     // On a thread of its own, as the network loop is; its stack ends with it.
     std::thread::spawn(move || shake_hands(identity, secret)).join().expect("no panic");
@@ -47,7 +47,7 @@ fn shake_hands(identity: Hidden, secret: Hidden) {
         dialler.read(&answerer.write(&[])).expect("a second message");
         assert!(
             [identity, secret].map(found).iter().all(|count| *count > 0),
-            "what is there is found"
+            "the search finds live keys"
         );
         let third = answerer.read(&dialler.write(b"hello"));
         assert_eq!(third.is_ok(), is_same);

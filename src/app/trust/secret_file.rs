@@ -155,7 +155,7 @@ mod tests {
         let again = read_or_make(&path, make).unwrap();
         assert_eq!((first.is_new, again.is_new), (true, false));
         assert_eq!(first.bytes, again.bytes);
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file remains");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file");
     }
 
     #[test]
