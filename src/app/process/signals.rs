@@ -86,7 +86,7 @@ mod unix {
         use super::*;
 
         #[test]
-        fn the_mask_of_ignored_signals_is_read() {
+        fn the_mask_of_ignored_signals_is_parsed() {
             let status = "Name:\tudpchat\nSigBlk:\t0000000000000003\nSigIgn:\t0000000000001001\n";
             let ignored = Ignored::parse(status);
             assert!(ignored.has(SIGHUP) && !ignored.has(SIGINT) && !ignored.has(SIGTERM));

@@ -239,7 +239,7 @@ pub fn first_sequence(wall_clock: Duration) -> u64 {
 
 fn expand(prk: &Prk, info: &[&[u8]], out: &mut [u8; KEY_LEN]) {
     let okm = prk.expand(info, KeyLen).expect("32 bytes are one round of HKDF");
-    okm.fill(&mut out[..]).expect("the length that was asked for");
+    okm.fill(&mut out[..]).expect("the requested length");
 }
 
 fn bound(cipher: Cipher, key: &[u8; KEY_LEN]) -> LessSafeKey {

@@ -112,7 +112,7 @@ impl ParityEncoder {
             let parity = self.encode_block(blocks, block, chunk_len, nths.end, &mut source);
             for nth in nths {
                 let at = usize::from(blocks.index(block, nth) - wanted.start) * len;
-                let bytes = parity.recovery(usize::from(nth)).expect("below the count asked for");
+                let bytes = parity.recovery(usize::from(nth)).expect("below the requested count");
                 out[at..at + len].copy_from_slice(bytes);
             }
         }

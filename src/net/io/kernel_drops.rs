@@ -164,7 +164,7 @@ UdpLite6RcvbufErrors            \t99
     }
 
     #[test]
-    fn overruns_are_told_from_bad_checksums() {
+    fn overruns_and_bad_checksums_are_distinguished() {
         let drops = |all, overruns, bad_checksums| {
             let drops = KernelDrops::of(all, Some(Reasons { overruns, bad_checksums }));
             (drops.overruns, drops.bad_checksums)

@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dual_stack_socket_speaks_plain_ipv4() {
+    fn a_dual_stack_socket_exchanges_datagrams_with_ipv4() {
         let (mut any, mut v4) =
             (UdpSocket::bind_any(SocketOptions::default()).unwrap(), loopback());
         any.send(v4.local_addr().unwrap(), b"hi", 2).unwrap();

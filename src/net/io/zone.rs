@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn interfaces_are_named_or_numbered() {
+    fn addresses_parse_with_and_without_a_zone() {
         let scoped =
             |zone| SocketAddr::from(SocketAddrV6::new("fe80::1".parse().unwrap(), 7, 0, zone));
         assert_eq!(at_7("fe80::1%3"), Ok(scoped(3)));

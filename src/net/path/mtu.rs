@@ -657,7 +657,7 @@ mod tests {
     }
 
     #[test]
-    fn a_black_hole_is_left_at_once_and_searched_again() {
+    fn a_black_hole_restarts_the_search_from_the_base() {
         let mut path = Path::new(8972);
         path.run(1000 * MS);
         path.limit = 1472;
@@ -743,7 +743,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_widens_is_noticed_after_the_raise_timer() {
+    fn a_wider_path_is_found_after_the_raise_timer() {
         let mut path = Path::new(1472);
         path.run(60_000 * MS);
         path.limit = 8972;
@@ -804,7 +804,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_narrows_below_the_base_is_noticed() {
+    fn a_path_that_narrows_below_the_base_is_detected() {
         let mut path = Path::new(1200);
         path.run(60_000 * MS);
         path.limit = 972;

@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn each_block_gets_what_it_needs() {
+    fn each_block_gets_the_parity_it_needs() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
         let mut buffer = store(now, 400, 4);
         buffer.handle_nack(now, &nack(1, 1, &[0, 2, 1], &[]), PLENTY, Some(&mut encoder));
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn one_and_a_half_frames_may_be_answered_at_any_rate() {
+    fn one_and_a_half_frames_may_be_answered_at_a_low_rate() {
         let now = crate::clock::now();
         let mut buffer = store(now, 20, 0);
         buffer.keep(sent(now, 2, 20, 0), now + 100 * MS);

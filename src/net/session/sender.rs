@@ -703,7 +703,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_sent_in_full_datagrams_and_a_rest() {
+    fn a_frame_is_sent_in_full_datagrams_and_a_shorter_last_one() {
         let (mut sender, mut outbound, now) = sender();
         sender.push_frame(now, frame(5 * 1160, now));
         let mut buf = vec![0; 65_000];

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_the_picture_and_its_crc_wherever_the_cut_falls() {
+    fn copied_body_ranges_match_the_picture_and_its_crc() {
         let whole = [1, 2, 3, 4, 5, 9, 9, 9, 8];
         for offset in 0..12 {
             for len in 0..12 {
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_number_that_a_chunk_can_have_is_a_parity_chunk() {
+    fn the_highest_chunk_index_may_be_a_parity_chunk() {
         let extent = Extent { body_len: 131_070, source_chunks: u16::MAX, parity_chunks: 1 };
         let last = VideoHeader { extent: Some(extent), chunk_len: 2, chunk: u16::MAX, ..header() };
         let body = emitted(&last);

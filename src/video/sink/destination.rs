@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_created_before_it_is_opened() {
+    fn checking_a_destination_creates_no_file() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.avi");
         let mut destination = Destination::check(&path, false).expect("may be written");
@@ -239,7 +239,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_fifo_without_a_reader_is_not_waited_for() {
+    fn opening_a_fifo_without_a_reader_does_not_block() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let fifo = folder.path().join("a.y4m");
         make_fifo(&fifo);

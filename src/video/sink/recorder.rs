@@ -520,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_an_ordinary_end() {
+    fn a_closed_pipe_is_reported_as_a_gone_reader() {
         struct Closed;
         impl io::Write for Closed {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {

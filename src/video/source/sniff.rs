@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn image_formats_are_recognized_by_their_first_bytes() {
+    fn image_formats_are_recognised_by_their_first_bytes() {
         assert_eq!(image_format(b"\x89PNG\r\n\x1a\n...."), Some("PNG"));
         assert_eq!(image_format(b"RIFF....WEBPVP8 "), Some("WebP"));
         assert_eq!(image_format(b"RIFF....AVI LIST"), None);

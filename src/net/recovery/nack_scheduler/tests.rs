@@ -161,7 +161,7 @@ fn a_chunk_within_a_round_trip_cancels_the_premature_request() {
     bench.chunk(30, 0, Duration::ZERO);
     assert!(bench.ask(30, 2 * MS, 9).is_some());
     bench.chunk(30, 1, 7 * MS);
-    assert_eq!(bench.scheduler.rounds(FrameId(30)), 1, "an answer may have come by now");
+    assert_eq!(bench.scheduler.rounds(FrameId(30)), 1, "an answer may have arrived by now");
 }
 
 #[test]
