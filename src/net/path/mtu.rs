@@ -618,7 +618,7 @@ mod tests {
     }
 
     #[test]
-    fn false_icmp_mtus_cost_two_round_trips_per_ten_seconds() {
+    fn repeated_false_icmp_mtus_cost_two_round_trips() {
         let mut path = Path::new(1472);
         path.run(60_000 * MS);
         let probes = path.probes.len();
