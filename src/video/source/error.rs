@@ -19,7 +19,7 @@ pub enum SourceError {
     },
     /// The file cannot be read.
     #[error("cannot read {path:?}: {error}")]
-    DecryptError {
+    Unreadable {
         /// The file.
         path: PathBuf,
         /// The system's error.

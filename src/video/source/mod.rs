@@ -242,7 +242,7 @@ fn open_path(path: &Path, options: &SourceOptions) -> Result<Source, SourceError
 /// Opens a file that cannot be read twice. Opening a FIFO blocks until it has a writer.
 fn open_pipe(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
     log::info!("reading {} as a pipe", path.display());
-    let unreadable = |error| SourceError::DecryptError { path: path.into(), error };
+    let unreadable = |error| SourceError::Unreadable { path: path.into(), error };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let (info, pipe) = Pipe::open(&path.display().to_string(), Box::new(file), options)?;
     Ok(Source { info, kind: Kind::Pipe(pipe) })

@@ -175,7 +175,7 @@ fn open_file(path: &Path) -> Result<Unread, SourceError> {
 }
 
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> SourceError {
-    move |error| SourceError::DecryptError { path: path.into(), error }
+    move |error| SourceError::Unreadable { path: path.into(), error }
 }
 
 /// The rate of JPEGs without a container, which have none: the same as in `FFmpeg`.

@@ -31,7 +31,7 @@ pub(super) enum Content {
 pub(super) fn sniff(path: &Path) -> Result<Content, SourceError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => SourceError::Missing { path: path.into() },
-        _ => SourceError::DecryptError { path: path.into(), error },
+        _ => SourceError::Unreadable { path: path.into(), error },
     };
     let kind = path.metadata().map_err(unreadable)?.file_type();
     if kind.is_dir() {

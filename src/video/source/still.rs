@@ -36,7 +36,7 @@ impl Still {
     ) -> Result<(SourceInfo, Self), SourceError> {
         quieten();
         let damaged = || SourceError::DamagedImage { path: path.into(), format: format.to_owned() };
-        let unreadable = |error| SourceError::DecryptError { path: path.into(), error };
+        let unreadable = |error| SourceError::Unreadable { path: path.into(), error };
         let bytes = fs::read(path).map_err(unreadable)?;
         match check(format, &bytes) {
             Verdict::Fine => {}
