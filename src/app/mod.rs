@@ -7,18 +7,17 @@ mod receiving;
 mod telemetry;
 mod terminal;
 pub(crate) mod trust;
+mod usage;
 mod verbs;
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
 use log::LevelFilter;
 
-use crate::{
-    cli::{Cli, EXIT_USAGE, args::Verb, man_pages},
-    net::session::LocalFault,
-};
+use crate::cli::{Cli, EXIT_USAGE, args::Verb, man_pages};
+use process::{descriptors::with_remedy, stdout::print_all};
 use terminal::messages::Messages;
 
 /// Runs the requested verb. The exit code is 0 on success, 1 on failure and 2 on a usage error.
@@ -33,33 +32,10 @@ pub fn main(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             messages.error(&with_remedy(format!("{error:#}")));
-            let is_usage = error.is::<network::Usage>();
+            let is_usage = error.is::<usage::Usage>();
             if is_usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
         }
     }
-}
-
-/// Appends a remedy to `said` if the failure is that no file descriptors are left.
-fn with_remedy(said: String) -> String {
-    if !is_exhaustion(&said) {
-        return said;
-    }
-    format!("{said}: {}", LocalFault::Exhausted.remedy())
-}
-
-/// Whether `said` contains the system's message for too many open files, in this process (`EMFILE`)
-/// or on this machine (`ENFILE`).
-#[cfg(unix)]
-fn is_exhaustion(said: &str) -> bool {
-    use rustix::io::Errno;
-
-    let words = |errno| std::io::Error::from(errno).to_string();
-    [Errno::MFILE, Errno::NFILE].into_iter().any(|errno| said.contains(&words(errno)))
-}
-
-#[cfg(not(unix))]
-fn is_exhaustion(_: &str) -> bool {
-    false
 }
 
 fn run_verb(verb: Verb, messages: &Messages) -> Result<()> {
@@ -91,14 +67,6 @@ fn run_verb(verb: Verb, messages: &Messages) -> Result<()> {
     }
 }
 
-/// Writes `bytes` to standard output. A broken pipe is not an error.
-fn print_all(bytes: &[u8]) -> Result<()> {
-    match std::io::stdout().write_all(bytes) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to standard output"),
-    }
-}
-
 /// Keeps `FFmpeg`'s log off standard error: it logs every damaged picture, and we report those
 /// ourselves. A level that the user has set is kept.
 ///
@@ -127,17 +95,4 @@ fn start_log(cli: &Cli) {
         .parse_default_env()
         .format_target(cli.verbose > 1)
         .init();
-}
-
-#[cfg(test)]
-mod tests {
-    #[cfg(unix)]
-    #[test]
-    fn errors_from_too_few_descriptors_name_the_remedy_once() {
-        let error = std::io::Error::from(rustix::io::Errno::MFILE);
-        for said in [format!("cannot listen for signals: {error}"), format!("x: {error}: y")] {
-            assert_eq!(super::with_remedy(said.clone()).matches("ulimit -n").count(), 1, "{said}");
-        }
-        assert_eq!(super::with_remedy("Permission denied".into()), "Permission denied");
-    }
 }

@@ -1,7 +1,6 @@
 //! The network thread, and helpers that every verb needs.
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,7 +22,6 @@ use crate::{
         session::{DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, Role},
         wire::control::{CloseReason, StreamParams},
     },
-    video::sink::OutputSpec,
 };
 
 /// The network side of a program: a driver on its own thread.
@@ -140,52 +138,10 @@ pub(crate) fn is_over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|at| clock::now() >= at)
 }
 
-/// What standard output carries. At most one machine-readable stream may use it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stdout {
-    /// Text for people only.
-    Free,
-    /// The video, the statistics or the report.
-    Taken,
-}
-
-/// Determines what uses standard output. A usage error if more than one option claims it.
-pub(crate) fn stdout_owner(
-    output: Option<&OutputSpec>,
-    stats_json: Option<&Path>,
-    report: bool,
-) -> Result<Stdout> {
-    let wanted = [
-        (output.is_some_and(OutputSpec::is_stdout), "--output -"),
-        (stats_json.is_some_and(|path| path == Path::new("-")), "--stats-json -"),
-        (report, "--json"),
-    ];
-    let owners: Vec<&str> = wanted.iter().filter(|(wants, _)| *wants).map(|(_, o)| *o).collect();
-    match owners[..] {
-        [] => Ok(Stdout::Free),
-        [_] => Ok(Stdout::Taken),
-        _ => Err(Usage(format!(
-            "{} all want standard output: give all but one a file",
-            owners.join(" and ")
-        ))
-        .into()),
-    }
-}
-
 /// Parity, in percent, without receiver reports: for a frame of 98 chunks, 24 parity chunks, with
 /// which 4 frames in 10,000 are incomplete at 10 % loss.
 const UNREPORTED_PERCENT: u8 = 25;
 
-/// A usage error that the argument parser cannot detect.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Usage(String);
-
-impl Usage {
-    pub(crate) fn new(said: impl Into<String>) -> Self {
-        Self(said.into())
-    }
-}
 pub(crate) mod events;
 pub(crate) mod name;
 pub(crate) mod resolve;

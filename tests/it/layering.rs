@@ -11,6 +11,7 @@
 //! those in `framing` and `recovery` build on `framing::fec`. `fuzzing` may import everything, and nothing may import it.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -41,6 +42,110 @@ fn no_module_imports_a_higher_layer() {
         }
     }
     assert!(wrongs.is_empty(), "\n{}", wrongs.join("\n"));
+}
+
+/// Two files that need each other cannot be understood one after the other.
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let sources = Sources::read();
+    let edges = sources.edges();
+    let mut circles = Vec::new();
+    for (from, targets) in &edges {
+        for to in targets {
+            if reaches(&edges, to, from) {
+                circles.push(format!("{} imports {}", from.join("::"), to.join("::")));
+            }
+        }
+    }
+    assert!(circles.is_empty(), "in a circle:\n{}", circles.join("\n"));
+}
+
+type Module = Vec<String>;
+
+/// The code of every module that has a file.
+struct Sources(BTreeMap<Module, String>);
+
+impl Sources {
+    fn read() -> Self {
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+        let mut files = Vec::new();
+        collect(root, &mut files);
+        let read = |file: &PathBuf| {
+            let module = module_of(file.strip_prefix(root).expect("below src"));
+            let text = fs::read_to_string(file).expect("readable");
+            (module.clone(), code_of(&module, &text))
+        };
+        Self(files.iter().filter(|file| !file.ends_with("main.rs")).map(read).collect())
+    }
+
+    /// The modules that each module imports from. A re-export does not count: whoever imports it
+    /// imports from the module that defines it.
+    fn edges(&self) -> BTreeMap<&Module, BTreeSet<&Module>> {
+        let imports: BTreeMap<&Module, Vec<(bool, Module)>> =
+            self.0.iter().map(|(module, code)| (module, self.imports(module, code))).collect();
+        let targets = |module: &Module| {
+            let used = imports[module].iter().filter(|(is_reexport, _)| !is_reexport);
+            let owners = used.map(|(_, path)| self.owner(&self.definition(path, &imports)));
+            owners.filter(|owner| *owner != module && !owner.is_empty()).collect()
+        };
+        self.0.keys().map(|module| (module, targets(module))).collect()
+    }
+
+    /// The paths into this crate that `code` names, and whether it only re-exports them.
+    fn imports(&self, module: &Module, code: &str) -> Vec<(bool, Module)> {
+        let children = self.0.keys().filter(|m| m.len() == module.len() + 1);
+        let children =
+            children.filter(|m| m.starts_with(module)).map(|m| m.last().expect("a name"));
+        let children: Vec<&String> = children.collect();
+        let roots = ROOTS.map(str::to_owned).into_iter();
+        let roots: Vec<String> = roots.chain(children.iter().map(|c| format!("{c}::"))).collect();
+        let named = named_paths(code, &roots).into_iter().filter_map(|(start, path)| {
+            let before = code[..start].rsplit('\n').next().unwrap_or_default().trim();
+            if before.ends_with("(in") {
+                return None;
+            }
+            let is_reexport = before.starts_with("pub") && before.ends_with("use");
+            let is_child = children.contains(&&path[0]);
+            let path =
+                if is_child { [module.clone(), path].concat() } else { resolve(module, &path)? };
+            Some((is_reexport, path))
+        });
+        named.collect()
+    }
+
+    /// `path` without the detour over a module that only imports the name.
+    fn definition(
+        &self,
+        path: &Module,
+        imports: &BTreeMap<&Module, Vec<(bool, Module)>>,
+    ) -> Module {
+        let mut path = path.clone();
+        for _ in 0..4 {
+            let owner = self.owner(&path);
+            let Some(name) = path.get(owner.len()) else { break };
+            let imported = imports[owner].iter().map(|(_, target)| target);
+            let Some(target) = imported.into_iter().find(|t| t.last() == Some(name)) else { break };
+            path = [target.clone(), path[owner.len() + 1..].to_vec()].concat();
+        }
+        path
+    }
+
+    /// The module with a file in which `path` lies.
+    fn owner(&self, path: &Module) -> &Module {
+        let longest = (0..=path.len()).rev().find_map(|len| self.0.get_key_value(&path[..len]));
+        longest.expect("the root has a file").0
+    }
+}
+
+fn reaches(edges: &BTreeMap<&Module, BTreeSet<&Module>>, from: &Module, to: &Module) -> bool {
+    let (mut seen, mut open) = (BTreeSet::from([from]), vec![from]);
+    while let Some(module) = open.pop() {
+        if module == to {
+            return true;
+        }
+        open.extend(edges[module].iter().filter(|next| seen.insert(next)));
+    }
+    false
 }
 
 /// The rule that `from` breaks by importing `to`.
@@ -121,27 +226,43 @@ fn module_of(file: &Path) -> Vec<String> {
 /// Every path into this crate that `text` names outside comments and unit tests, whether the tests
 /// are at the foot of the file or in a file of their own.
 fn mentions(module: &[String], text: &str) -> Vec<Mention> {
+    let code = code_of(module, text);
+    let named = named_paths(&code, &ROOTS.map(str::to_owned));
+    let named = named.into_iter().filter_map(|(start, path)| {
+        let line = code[..start].matches('\n').count() + 1;
+        Some(Mention { line, path: resolve(module, &path)? })
+    });
+    named.collect()
+}
+
+/// `text` without comments and unit tests.
+fn code_of(module: &[String], text: &str) -> String {
     if module.last().is_some_and(|name| name == "tests") {
-        return Vec::new();
+        return String::new();
     }
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let tests = text.match_indices("\nmod tests").map(|(at, _)| at).find(|&at| {
+        let attribute = text[..at].lines().next_back().unwrap_or_default();
+        attribute.starts_with("#[cfg(") && attribute.contains("test")
+    });
+    let code = &text[..tests.unwrap_or(text.len())];
     let code: Vec<&str> =
         code.lines().map(|l| if l.trim_start().starts_with("//") { "" } else { l }).collect();
-    let code = code.join("\n");
-    let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(start) = next_path(&code, at) {
-        let line = code[..start].matches('\n').count() + 1;
+    code.join("\n")
+}
+
+/// Every path in `code` that begins with one of `roots`, and where.
+fn named_paths(code: &str, roots: &[String]) -> Vec<(usize, Vec<String>)> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some(start) = next_path(code, at, roots) {
         let (paths, len) = expand(&code[start..]);
-        let resolved = paths.iter().filter_map(|path| resolve(module, path));
-        found.extend(resolved.map(|path| Mention { line, path }));
+        found.extend(paths.into_iter().map(|path| (start, path)));
         at = start + len.max(1);
     }
     found
 }
 
-/// The index, from `at` on, of the next path that begins with a word of `ROOTS`.
-fn next_path(code: &str, at: usize) -> Option<usize> {
+/// The index, from `at` on, of the next path that begins with one of `roots`.
+fn next_path(code: &str, at: usize, roots: &[String]) -> Option<usize> {
     let begins_word = |start: usize| {
         let before = code[..start].chars().next_back();
         before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':')
@@ -150,7 +271,7 @@ fn next_path(code: &str, at: usize) -> Option<usize> {
         let hits = code[at..].match_indices(root).map(|(i, _)| at + i);
         hits.into_iter().find(|&start| begins_word(start))
     };
-    ROOTS.iter().filter_map(|root| of(root)).min()
+    roots.iter().filter_map(|root| of(root)).min()
 }
 
 /// The paths that a tree such as `a::{b, c::d}` denotes, and its length in bytes.

@@ -1,7 +1,9 @@
-//! Checks that this process may open more files and sockets.
+//! File descriptors: whether this process may open more of them, and what helps if not.
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Socket, Type};
+
+use crate::net::session::LocalFault;
 
 /// Fails if the limit of open files leaves no room for `count` more descriptors.
 ///
@@ -11,9 +13,45 @@ pub(crate) fn ensure_free(count: usize) -> Result<()> {
     let sockets: Result<Vec<_>, _> =
         (0..count).map(|_| Socket::new(Domain::IPV4, Type::DGRAM, None)).collect();
     match sockets {
-        Err(error) if crate::app::is_exhaustion(&error.to_string()) => {
+        Err(error) if is_exhaustion(&error.to_string()) => {
             Err(error).with_context(|| format!("{count} more descriptors are needed"))
         }
         _ => Ok(()),
+    }
+}
+
+/// Appends a remedy to `said` if the failure is that no file descriptors are left.
+pub(crate) fn with_remedy(said: String) -> String {
+    if !is_exhaustion(&said) {
+        return said;
+    }
+    format!("{said}: {}", LocalFault::Exhausted.remedy())
+}
+
+/// Whether `said` contains the system's message for too many open files, in this process (`EMFILE`)
+/// or on this machine (`ENFILE`).
+#[cfg(unix)]
+fn is_exhaustion(said: &str) -> bool {
+    use rustix::io::Errno;
+
+    let words = |errno| std::io::Error::from(errno).to_string();
+    [Errno::MFILE, Errno::NFILE].into_iter().any(|errno| said.contains(&words(errno)))
+}
+
+#[cfg(not(unix))]
+fn is_exhaustion(_: &str) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(unix)]
+    #[test]
+    fn errors_from_too_few_descriptors_name_the_remedy_once() {
+        let error = std::io::Error::from(rustix::io::Errno::MFILE);
+        for said in [format!("cannot listen for signals: {error}"), format!("x: {error}: y")] {
+            assert_eq!(super::with_remedy(said.clone()).matches("ulimit -n").count(), 1, "{said}");
+        }
+        assert_eq!(super::with_remedy("Permission denied".into()), "Permission denied");
     }
 }

@@ -2,4 +2,5 @@
 
 pub(crate) mod descriptors;
 pub(crate) mod signals;
+pub(crate) mod stdout;
 pub(crate) mod stop;

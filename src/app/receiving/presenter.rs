@@ -9,10 +9,9 @@ use log::{debug, warn};
 use super::window_trial;
 use crate::{
     app::{
-        process::descriptors::ensure_free,
-        telemetry::statistics::{Sources, Statistics},
+        process::descriptors::{ensure_free, with_remedy},
+        telemetry::{sources::Sources, statistics::Statistics},
         terminal::messages::Messages,
-        with_remedy,
     },
     cli::args::{Show, SinkArgs},
     clock,

@@ -1,6 +1,7 @@
 //! Statistics for people and programs.
 
 pub(crate) mod report;
+pub(crate) mod sources;
 pub(crate) mod stat_fields;
 pub(crate) mod statistics;
 pub(crate) mod stats_file;

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::statistics::Sources;
+use super::sources::Sources;
 use crate::stream::quality::EncodingPlan;
 
 /// A counter since the start.

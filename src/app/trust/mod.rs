@@ -29,8 +29,8 @@ use etcetera::BaseStrategy;
 use zeroize::Zeroizing;
 
 use super::{
-    network::Usage,
     terminal::{self, messages::Messages},
+    usage::Usage,
 };
 use crate::{
     cli::args::{Accept, TrustArgs},

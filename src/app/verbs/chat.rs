@@ -11,8 +11,11 @@ use super::{
 use crate::{
     app::{
         capture::{Capture, CaptureConfig, stream_params},
-        network::{Network, NetworkConfig, Stdout, deadline, resolve::target, stdout_owner},
-        process::stop::Stop,
+        network::{Network, NetworkConfig, deadline, resolve::target},
+        process::{
+            stdout::{Stdout, stdout_owner},
+            stop::Stop,
+        },
         receiving::{
             event_loop::{EventLoop, OwnSide, Presence},
             presenter::{Presenter, PresenterConfig, wants_windows},

@@ -12,8 +12,12 @@ use super::send::open_source;
 use crate::{
     app::{
         capture::{Capture, CaptureConfig, stream_params},
-        network::{Network, NetworkConfig, Stdout, is_over, stdout_owner},
-        process::{descriptors::ensure_free, stop::Stop},
+        network::{Network, NetworkConfig, is_over},
+        process::{
+            descriptors::ensure_free,
+            stdout::{Stdout, stdout_owner},
+            stop::Stop,
+        },
         receiving::presenter::{Check, Presenter, PresenterConfig, wants_windows},
         telemetry::{report::Report, statistics::Statistics},
         terminal::messages::Messages,

@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use anyhow::{Result, bail};
 
-use crate::video::source::camera::{self, CameraFormat, CameraInfo};
+use crate::{
+    app::process::stdout::print_all,
+    video::source::camera::{self, CameraFormat, CameraInfo},
+};
 
 pub(crate) fn run() -> Result<()> {
     let cameras = camera::list();
@@ -12,7 +15,7 @@ pub(crate) fn run() -> Result<()> {
         bail!("no camera found: plug one in, or check that you may read /dev/video* (group video)");
     }
     let text: String = cameras.iter().map(describe).collect();
-    crate::app::print_all(text.as_bytes())
+    print_all(text.as_bytes())
 }
 
 fn describe(camera: &CameraInfo) -> String {

@@ -12,7 +12,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     app::{
-        network::resolve::own_address, process::descriptors::ensure_free, receiving::window_trial,
+        network::resolve::own_address,
+        process::{descriptors::ensure_free, stdout::print_all},
+        receiving::window_trial,
     },
     cli::args::DoctorArgs,
     clock,
@@ -57,7 +59,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
     for finding in &findings {
         text.push_str(&finding.line());
     }
-    crate::app::print_all(text.as_bytes())?;
+    print_all(text.as_bytes())?;
     let broken: Vec<&str> =
         findings.iter().filter(|f| matches!(f.state, State::Broken)).map(|f| f.what).collect();
     if !broken.is_empty() {

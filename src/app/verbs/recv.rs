@@ -6,8 +6,11 @@ use anyhow::Result;
 
 use crate::{
     app::{
-        network::{Network, NetworkConfig, Stdout, deadline, stdout_owner},
-        process::stop::Stop,
+        network::{Network, NetworkConfig, deadline},
+        process::{
+            stdout::{Stdout, stdout_owner},
+            stop::Stop,
+        },
         receiving::{
             event_loop::{EventLoop, Presence},
             presenter::{Check, Presenter, PresenterConfig, wants_windows},

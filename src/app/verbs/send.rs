@@ -16,7 +16,7 @@ use crate::{
         capture::{Capture, CaptureConfig, stream_params},
         network::{Network, NetworkConfig, deadline, events::describe, is_over, resolve::target},
         process::stop::Stop,
-        telemetry::statistics::{Sources, Statistics},
+        telemetry::{sources::Sources, statistics::Statistics},
         terminal::{invitation::Advice, messages::Messages},
         trust::{CallRole, Trust},
     },

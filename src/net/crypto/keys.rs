@@ -11,6 +11,7 @@ use snow::{params::DHChoice, resolvers::CryptoResolver};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+pub use super::wiping::KEY_LEN;
 use super::wiping::Wiping;
 
 /// A side's private key: X25519 (RFC 7748). Wiped on drop.
@@ -161,9 +162,6 @@ pub(super) fn random<const N: usize>() -> Zeroizing<[u8; N]> {
     SystemRandom::new().fill(&mut bytes[..]).expect("the system has randomness");
     bytes
 }
-
-/// The length of a key and of a shared secret, in bytes.
-pub const KEY_LEN: usize = 32;
 
 const FINGERPRINT_LEN: usize = 10;
 const GROUP_LEN: usize = 4;

@@ -13,7 +13,8 @@ use snow::{
     types::{Cipher, Dh, Hash, Random},
 };
 
-use super::keys::KEY_LEN;
+/// The length of every key, in bytes: of X25519 and of both ciphers.
+pub const KEY_LEN: usize = 32;
 
 /// Creates the wrapped objects.
 pub(super) struct Wiping;

@@ -19,10 +19,11 @@ use super::{
     error_queue::{Fate, IcmpReport},
     faults::{self, not_dialled},
     handle::{Command, Handle, Shared},
+    ip::{header_len, plain},
     options::SocketOptions,
     resolver::Resolver,
     timer::Timer,
-    udp::{UdpSocket, header_len, interface_len, least_mtu, plain},
+    udp::{UdpSocket, interface_len, least_mtu},
     zone::{shown, shown_ip},
 };
 use crate::{

@@ -41,7 +41,7 @@ mod linux {
     };
 
     use super::{Fate, IcmpReport};
-    use crate::net::io::udp::{header_len, plain};
+    use crate::net::io::ip::{header_len, plain};
 
     /// Enables the error queue. From then on, each report also makes one later call on the socket
     /// fail.

@@ -10,6 +10,7 @@ mod driver;
 mod error_queue;
 mod faults;
 mod handle;
+mod ip;
 mod kernel_drops;
 mod kernel_send;
 mod machine;

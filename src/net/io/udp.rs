@@ -14,6 +14,7 @@ use thiserror::Error;
 use super::{
     error_queue::{self, IcmpReport},
     faults::no_zone,
+    ip::{header_len, plain},
     kernel_drops::{DropWatch, KernelDrops},
     kernel_send::KernelSend,
     options::{Offload, SocketOptions},
@@ -368,14 +369,6 @@ pub(super) fn interface_len(_: SocketAddr) -> Option<usize> {
     None
 }
 
-/// Converts an IPv4-mapped address to IPv4. Other addresses are unchanged, including their scope.
-pub(super) fn plain(addr: SocketAddr) -> SocketAddr {
-    match addr.ip().to_canonical() {
-        ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
-        IpAddr::V6(_) => addr,
-    }
-}
-
 /// Converts an IPv4 address to the IPv4-mapped form of IPv6 sockets.
 fn mapped(addr: SocketAddr) -> SocketAddr {
     match addr.ip() {
@@ -384,20 +377,12 @@ fn mapped(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The length of the IP and UDP headers of a datagram to `to`, in bytes.
-pub(super) fn header_len(to: SocketAddr) -> usize {
-    if plain(to).is_ipv4() { IPV4_UDP_HEADERS } else { IPV6_UDP_HEADERS }
-}
-
 /// The smallest MTU with which the protocol works towards `to`, in bytes. IPv6 has a higher one of
 /// its own (RFC 8200).
 pub fn least_mtu(to: SocketAddr) -> usize {
     let least = MIN_MAX_DATAGRAM_LEN + header_len(to);
     if plain(to).is_ipv4() { least } else { least.max(1280) }
 }
-
-const IPV4_UDP_HEADERS: usize = 20 + 8;
-const IPV6_UDP_HEADERS: usize = 40 + 8;
 
 /// The requested receive buffer, in bytes: thirty 720p frames, so that a receiver that is not
 /// scheduled for a while loses nothing. Linux also counts its overhead, about as much again.

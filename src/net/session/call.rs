@@ -9,7 +9,7 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
 use super::{
-    Delivered, EndReason, Event, Peer,
+    CallId, Delivered, EndReason, Event, Peer,
     control::{ControlChannel, Received},
     counters::{CallCounters, RepairStats},
     outbound::{Burst, Outbound},
@@ -36,10 +36,6 @@ use crate::net::{
         text::Line,
     },
 };
-
-/// A handle on a call, unique within its endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CallId(pub u64);
 
 /// The state of one call: its path, its sender and receiver, and its control channel, if any.
 #[derive(Debug)]

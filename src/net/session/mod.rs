@@ -20,6 +20,7 @@ mod counters;
 mod dial;
 mod endpoint;
 mod event;
+mod ids;
 mod one_way;
 mod outbound;
 mod path;
@@ -29,14 +30,14 @@ mod repairs;
 mod sender;
 
 pub use addresses::{LookupId, Uncallable, uncallable};
-pub use call::CallId;
 pub use counters::{CallCounters, RepairStats};
 pub use endpoint::{
-    Admission, ConnId, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, OneWay, Output, Role,
-    StrayCounters, Target, Transmit,
+    Admission, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, OneWay, Output, Role, StrayCounters,
+    Transmit,
 };
 pub use event::{
     AskId, Delivered, EndReason, Event, GiveUpReason, LocalFault, Peer, Verdict, WaitReason,
 };
+pub use ids::{CallId, ConnId, Target};
 pub use prober::boot_local_epoch;
 pub use receiver::DEFAULT_REASSEMBLY_DEADLINE;

@@ -24,10 +24,9 @@ use crate::net::{
     },
     time::MediaClock,
     wire::{
-        datagram::{Form, Kind},
+        datagram::{Form, Kind, chunk_len_for},
         nack::Nack,
         report::Report,
-        video::chunk_len_for,
     },
 };
 

@@ -21,6 +21,7 @@ use thiserror::Error;
 
 use super::{
     VERSION,
+    big_endian::{read_u32, read_u48, write_u48},
     checksum::{CrcCombiner, Hashed},
     video::VideoHeader,
 };
@@ -254,24 +255,12 @@ impl Kind {
     }
 }
 
-/// Reads a big-endian `u16` at `at`; the caller has checked the length.
-pub(super) fn read_u16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
-}
-
-/// Reads a big-endian `u32` at `at`; the caller has checked the length.
-pub(super) fn read_u32(bytes: &[u8], at: usize) -> u32 {
-    u32::from(read_u16(bytes, at)) << 16 | u32::from(read_u16(bytes, at + 2))
-}
-
-/// Reads a big-endian 48-bit number at `at`; the caller has checked the length.
-pub(super) fn read_u48(bytes: &[u8], at: usize) -> u64 {
-    u64::from(read_u16(bytes, at)) << 32 | u64::from(read_u32(bytes, at + 2))
-}
-
-/// Writes the low 48 bits of `value`, big-endian, at `at`.
-pub(super) fn write_u48(bytes: &mut [u8], at: usize, value: u64) {
-    bytes[at..at + 6].copy_from_slice(&value.to_be_bytes()[2..]);
+/// The chunk length that fills datagrams of this form and of `max_datagram_len` bytes. It is even,
+/// since parity works on 16-bit symbols.
+pub fn chunk_len_for(max_datagram_len: usize, form: Form) -> u16 {
+    let headers = form.overhead() + VideoHeader::LEN;
+    let room = max_datagram_len.min(MAX_DATAGRAM_LEN).saturating_sub(headers);
+    (room & !1).max(2) as u16
 }
 
 /// The length of the checksum: CRC-32 (ISO-HDLC, as in Ethernet and zlib) of all bytes before it.
@@ -397,5 +386,12 @@ mod tests {
             datagram[end..].copy_from_slice(&crc);
             assert_eq!(parse(&datagram), Err(DatagramError::Malformed));
         }
+    }
+
+    #[test]
+    fn the_overhead_is_forty_bytes_in_the_clear() {
+        assert_eq!(chunk_len_for(1200, Form::Clear), 1160);
+        assert_eq!(chunk_len_for(1200, Form::Sealed), 1148);
+        assert_eq!(chunk_len_for(0, Form::Clear), 2);
     }
 }

@@ -12,6 +12,7 @@
 //! The control channel carries [`control::Message`]s. Parsing returns a valid value or an error to
 //! be counted. Nothing here panics on any input, or allocates before checking it.
 
+mod big_endian;
 pub mod checksum;
 pub mod control;
 pub mod datagram;

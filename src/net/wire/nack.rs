@@ -22,7 +22,7 @@
 
 use thiserror::Error;
 
-use super::datagram::{read_u16, read_u32};
+use super::big_endian::{read_u16, read_u32};
 use crate::net::frame::FrameId;
 
 /// The missing chunks of some frames.

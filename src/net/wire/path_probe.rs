@@ -11,7 +11,7 @@
 
 use thiserror::Error;
 
-use super::datagram::{read_u16, read_u32};
+use super::big_endian::{read_u16, read_u32};
 
 /// A long datagram that tests the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

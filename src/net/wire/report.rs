@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::datagram::{read_u16, read_u32, read_u48, write_u48};
+use super::big_endian::{read_u16, read_u32, read_u48, write_u48};
 use crate::net::frame::FrameId;
 
 /// The receiver's view of the stream.

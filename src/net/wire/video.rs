@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::datagram::{self, Form, read_u16, read_u32, read_u48, write_u48};
+use super::big_endian::{read_u16, read_u32, read_u48, write_u48};
 use crate::net::{
     frame::{FrameId, MAX_FRAME_LEN},
     time::MediaTime,
@@ -198,14 +198,6 @@ impl Extent {
     }
 }
 
-/// The chunk length that fills datagrams of this form and of `max_datagram_len` bytes. It is even,
-/// since parity works on 16-bit symbols.
-pub fn chunk_len_for(max_datagram_len: usize, form: Form) -> u16 {
-    let headers = form.overhead() + VideoHeader::LEN;
-    let room = max_datagram_len.min(datagram::MAX_DATAGRAM_LEN).saturating_sub(headers);
-    (room & !1).max(2) as u16
-}
-
 /// Copies the frame body of a picture with this CRC, from `offset`, to the head of `out`. Bytes of
 /// `out` beyond the body's end are unchanged.
 pub fn copy_body(picture: &[u8], crc: [u8; FRAME_CRC_LEN], offset: usize, out: &mut [u8]) {
@@ -286,13 +278,6 @@ mod tests {
                 assert_eq!(out, rest.take(len).collect::<Vec<_>>(), "{len} from {offset}");
             }
         }
-    }
-
-    #[test]
-    fn the_overhead_is_forty_bytes_in_the_clear() {
-        assert_eq!(chunk_len_for(1200, Form::Clear), 1160);
-        assert_eq!(chunk_len_for(1200, Form::Sealed), 1148);
-        assert_eq!(chunk_len_for(0, Form::Clear), 2);
     }
 
     #[test]

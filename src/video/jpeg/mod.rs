@@ -4,6 +4,7 @@ mod decode_watch;
 mod decoder;
 mod encoder;
 mod header;
+mod huffman_tables;
 mod lookahead;
 mod marker;
 mod normalize;

@@ -9,8 +9,8 @@
 use std::ops::Range;
 
 use super::{
+    huffman_tables::standard_huffman_tables,
     marker::{DHT, DRI, EOI, RST0, SOF0, SOF1, SOS, Segment, WalkError, segment_at},
-    normalize::standard_huffman_tables,
 };
 
 /// Walks over the scan of a JPEG with an accepted header. Returns where its coded data ends: after

@@ -21,7 +21,7 @@ use std::{fs::File, io, path::PathBuf, time::Duration};
 use super::{
     destination::{Destination, Opened},
     output::Output,
-    recorder::Written,
+    written::Written,
 };
 use crate::video::{image::Size, jpeg::Header};
 

@@ -16,6 +16,7 @@ mod overlay;
 mod recorder;
 mod spec;
 pub mod window;
+mod written;
 mod y4m;
 
 pub use recorder::{RecordError, RecordSummary, Recorder};

@@ -14,9 +14,9 @@ use super::{
     destination::{Destination, Kind},
     output::Output,
     spec::{Container, OutputSpec},
+    written::Written,
     y4m::Y4mWriter,
 };
-use crate::video::fit::Layout;
 
 /// Writes frames to a file or a pipe.
 #[derive(Debug)]
@@ -168,20 +168,6 @@ pub enum RecordError {
         /// The output's name.
         name: String,
     },
-}
-
-/// The result of writing one frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Written {
-    Whole,
-    Damaged,
-    /// Converted to the recording's layout and written.
-    Converted {
-        from: Layout,
-        to: Layout,
-    },
-    /// The FIFO has no reader yet.
-    Unread,
 }
 
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use y4m::{Colorspace, EncoderBuilder, Ratio, VendorExtensionString};
 
-use super::{output::Output, recorder::Written};
+use super::{output::Output, written::Written};
 use crate::clock;
 use crate::video::{
     fit::{Fitter, Layout},

@@ -10,8 +10,10 @@ mod file;
 mod mat;
 #[cfg(feature = "opencv")]
 mod orientation;
+mod padding;
 mod paint;
 pub mod pattern;
+mod picture;
 mod pipe;
 mod playback_clock;
 mod raw_film;
@@ -35,68 +37,33 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 pub use error::SourceError;
+pub use picture::{Captured, Picture, SourceInfo};
 pub use spec::{FPS_RANGE, SourceOptions, SourceSpec};
 
 #[cfg(feature = "opencv")]
 use self::mat::scale;
+#[cfg(not(feature = "opencv"))]
+use self::picture::scale;
 use self::{
     pattern::Pattern,
+    picture::{DEFAULT_FPS, DEFAULT_SIZE},
     pipe::Pipe,
     playback_clock::PlaybackClock,
     raw_film::RawFilm,
     sniff::{Content, sniff},
     warnings::RateLimitedWarnings,
 };
-use super::image::{Image, Size};
+use super::image::Size;
 use crate::clock;
 
 /// A sequence of pictures.
 pub struct Source {
     info: SourceInfo,
     kind: Kind,
-}
-
-/// Properties of an opened source.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SourceInfo {
-    /// Width of the first picture, in pixels. A camera's may change when it is plugged in again.
-    pub width: usize,
-    /// Height of the first picture, in pixels.
-    pub height: usize,
-    /// The nominal rate, frames/s.
-    pub fps: f64,
-    /// The requested and actual properties, in one line.
-    pub description: String,
-    /// Whether the pictures are already encoded and passed through as they are.
-    pub passthrough: bool,
-    /// Notes for the user about options without effect, a line each.
-    pub notes: Vec<String>,
-}
-
-/// One picture and its capture time.
-#[derive(Debug, Clone)]
-pub struct Captured {
-    /// The picture.
-    pub picture: Picture,
-    /// When the capture began: the driver's time for a camera, the due time for generated pictures
-    /// and files, the end of reading for standard input.
-    pub captured: Instant,
-    /// The picture's number from 0, including skipped ones.
-    pub number: u64,
-}
-
-/// A picture as its source delivers it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Picture {
-    /// Pixels, to be encoded here. Shared, so that a source can send an image repeatedly, and reuse
-    /// one that is no longer needed.
-    Image(Arc<Image>),
-    /// An encoded frame, checked and normalized.
-    Jpeg(Vec<u8>),
 }
 
 impl Source {
@@ -296,19 +263,6 @@ fn open_film(_: &Path, _: &SourceOptions) -> Result<Source, SourceError> {
 fn open_camera(_: Option<u32>, _: &SourceOptions) -> Result<Source, SourceError> {
     Err(SourceError::WithoutOpenCv("cameras"))
 }
-
-#[cfg(not(feature = "opencv"))]
-#[expect(clippy::unnecessary_wraps, reason = "with OpenCV it can fail")]
-fn scale(mut image: Image, size: Size) -> Result<Image, SourceError> {
-    crate::video::fit::Fitter::new().stretch(&mut image, size);
-    Ok(image)
-}
-
-/// The default size of the camera and the pattern.
-const DEFAULT_SIZE: Size = Size { width: 1280, height: 720 };
-
-/// The rate of sources without their own.
-const DEFAULT_FPS: f64 = 30.0;
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ use std::{
 
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
+    padding::{is_padding, read_beginning},
     playback_clock::STOP_LOOK,
     raw_stream::{RawError, RawPicture, RawStream},
     scale,
@@ -23,10 +24,7 @@ use super::{
 use crate::{
     clock,
     latest::{Latest, Taken},
-    video::{
-        image::Size,
-        jpeg::{Header, begins_jpegs},
-    },
+    video::jpeg::{Header, begins_jpegs},
 };
 
 /// A pipe read by a thread.
@@ -122,7 +120,7 @@ impl Pictures {
                 if self.options.gray {
                     image.drop_chroma();
                 }
-                let size = self.options.size.unwrap_or_else(|| square(&header));
+                let size = self.options.size.unwrap_or_else(|| header.square_size());
                 Ok(Picture::Image(scale(image, size)?.into()))
             }
         }
@@ -130,7 +128,7 @@ impl Pictures {
 }
 
 fn describe_y4m(name: &str, header: &y4m::Header, options: &SourceOptions) -> SourceInfo {
-    let size = options.size.unwrap_or_else(|| square(header));
+    let size = options.size.unwrap_or_else(|| header.square_size());
     let fps = options.fps.or(header.fps).unwrap_or(DEFAULT_FPS);
     let mut notes = Vec::new();
     if options.fps.is_some() {
@@ -189,36 +187,12 @@ fn read_all(mut pictures: Pictures, mailbox: &Latest<Result<Captured, SourceErro
     mailbox.close();
 }
 
-/// The first bytes that identify the format: more of them if the stream begins with padding.
-pub(super) fn read_beginning(reader: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut first = Vec::new();
-    while is_padding(&first) && first.len() < MAX_PADDING_LEN {
-        if reader.take(10).read_to_end(&mut first)? == 0 {
-            break;
-        }
-    }
-    Ok(first)
-}
-
-/// Whether there is only padding that may precede a JPEG.
-pub(super) fn is_padding(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0)
-}
-
-/// The size to send if none is requested.
-pub(super) fn square(header: &y4m::Header) -> Size {
-    header.pixel_aspect.map_or(header.size, |aspect| aspect.squared(header.size))
-}
-
 fn unreadable(name: &str) -> impl Fn(io::Error) -> SourceError {
     move |error| SourceError::Pipe { name: name.to_owned(), error }
 }
 
 const FPS_NOTE: &str =
     "--fps changes nothing but what recordings say: a pipe is read as fast as it is written";
-
-/// In bytes. With more padding, as from `/dev/zero`, no picture is expected.
-const MAX_PADDING_LEN: usize = 1 << 16;
 
 /// Buffer size, in bytes: the default capacity of a pipe on Linux.
 const READ_LEN: usize = 1 << 16;
@@ -229,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::video::{
-        image::{Image, PixelFormat},
+        image::{Image, PixelFormat, Size},
         jpeg::tests::textured,
     };
 

@@ -17,7 +17,6 @@ use std::{
 
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
-    pipe::square,
     playback_clock::PlaybackClock,
     raw_stream::{RawError, RawPicture, RawStream},
     scale,
@@ -54,7 +53,7 @@ impl RawFilm {
         let found = first.size();
         let (format, square, own_fps) = match header {
             None => ("Motion JPEG", found, JPEGS_FPS),
-            Some(header) => ("YUV4MPEG2", square(&header), header.fps.unwrap_or(DEFAULT_FPS)),
+            Some(header) => ("YUV4MPEG2", header.square_size(), header.fps.unwrap_or(DEFAULT_FPS)),
         };
         let size = options.size.unwrap_or(square);
         let fps = options.fps.unwrap_or(own_fps);

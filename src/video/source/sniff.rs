@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     SourceError,
-    pipe::{is_padding, read_beginning},
+    padding::{is_padding, read_beginning},
     unread::Unread,
     y4m::{self, HEADER_MAGIC, HEADER_START},
 };

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::{aspect::PixelAspect, pipe::is_padding, unread::Unread};
+use super::{aspect::PixelAspect, padding::is_padding, unread::Unread};
 use crate::video::{
     image::{Image, PixelFormat, Size, SizeError},
     jpeg::{self, HeaderError},
@@ -234,6 +234,11 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// The size with square pixels.
+    pub(super) fn square_size(&self) -> Size {
+        self.pixel_aspect.map_or(self.size, |aspect| aspect.squared(self.size))
+    }
+
     /// Reads a header. If a truncated header is followed by another in the same line, uses the
     /// latter. On an error, the bytes after the header's first word are returned to the reader.
     pub(super) fn read(reader: &mut Unread) -> Result<Self, Y4mError> {

@@ -2,7 +2,7 @@
 //! channel.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,6 @@ use crate::net::{
         control::Received,
         outbound::Outbound,
     },
-    token_bucket::TokenBucket,
     wire::{
         control::{Accept, Cipher, ControlError, Hello, Message, RejectReason, SecretPart},
         datagram::{Body, Direction, Kind, MAX_DATAGRAM_LEN, Prelude},
@@ -380,36 +379,6 @@ impl Endpoint {
     }
 }
 
-/// Limits how often the datagrams of unknown sealed sessions are tried with the pre-shared key.
-#[derive(Debug)]
-pub(super) struct OneWayAttempts {
-    anybody: TokenBucket,
-    /// Reserved for the address of the last stream sealed with our key, so that strangers cannot
-    /// delay its return.
-    known: TokenBucket,
-    known_ip: Option<IpAddr>,
-}
-
-impl OneWayAttempts {
-    pub(super) fn new(now: Instant) -> Self {
-        Self {
-            anybody: TokenBucket::new(now, ONE_WAY_ATTEMPTS_A_SECOND, ONE_WAY_ATTEMPTS_BURST),
-            known: TokenBucket::new(now, KNOWN_ATTEMPTS_A_SECOND, ONE_WAY_ATTEMPTS_BURST),
-            known_ip: None,
-        }
-    }
-
-    /// Whether a datagram from `ip` may be tried now.
-    fn take(&mut self, now: Instant, ip: IpAddr) -> bool {
-        (self.known_ip == Some(ip) && self.known.take(now)) || self.anybody.take(now)
-    }
-
-    /// Records that a datagram from `ip` was sealed with our key.
-    fn note_opened(&mut self, ip: IpAddr) {
-        self.known_ip = Some(ip);
-    }
-}
-
 fn peer_of(greeting: &PendingCaller, hello: &Hello) -> Peer {
     Peer { name: Some(hello.name.clone()), addr: greeting.addr, key: greeting.control.peer_key() }
 }
@@ -423,12 +392,3 @@ const TAKEOVER: Duration = Duration::from_secs(3);
 /// The same for a sender without one, which cannot announce its restart. Half a second is fifteen
 /// frames at 30 a second.
 const ONE_WAY_TAKEOVER: Duration = Duration::from_millis(500);
-
-/// How many datagrams of unknown sessions are tried with the pre-shared key a second. Each costs
-/// five HMACs and two keys, some 5 µs, so all together cost a few hundredths of a core. A flood of
-/// 9,000 a second still leaves each datagram of a new stream a chance of one in two.
-pub(super) const ONE_WAY_ATTEMPTS_A_SECOND: f64 = 5000.0;
-pub(super) const ONE_WAY_ATTEMPTS_BURST: f64 = 64.0;
-
-/// The same for the address of the last stream sealed with our key.
-const KNOWN_ATTEMPTS_A_SECOND: f64 = 500.0;

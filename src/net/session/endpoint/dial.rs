@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Instant};
 
 use rand::RngExt;
 
-use super::{Admission, Endpoint, OneWay, Output, Role, Target};
+use super::{Admission, Endpoint, OneWay, Output, Role};
 use crate::net::{
     crypto::{
         keys::{PublicKey, SharedSecret},
@@ -13,7 +13,7 @@ use crate::net::{
     },
     path::mtu::BASE_LEN,
     session::{
-        CallId, Event, GiveUpReason, Peer, WaitReason,
+        CallId, Event, GiveUpReason, Peer, Target, WaitReason,
         call::CallParts,
         control::Received,
         dial::{Answered, Due},

@@ -10,8 +10,8 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::{
-    AskId, CallCounters, CallId, DEFAULT_REASSEMBLY_DEADLINE, Delivered, EndReason, Event,
-    GiveUpReason, LocalFault, LookupId, Verdict, WaitReason, boot_local_epoch,
+    AskId, CallCounters, CallId, ConnId, DEFAULT_REASSEMBLY_DEADLINE, Delivered, EndReason, Event,
+    GiveUpReason, LocalFault, LookupId, Target, Verdict, WaitReason, boot_local_epoch,
     call::{Call, CallParts},
     control::ControlChannel,
     dial::Dialling,
@@ -35,7 +35,7 @@ use crate::net::{
         text::{Line, Name},
     },
 };
-use accept::OneWayAttempts;
+use one_way_attempts::OneWayAttempts;
 use pending_caller::{HandshakeLimiter, PendingCaller};
 
 /// The configuration of an endpoint.
@@ -138,22 +138,6 @@ pub enum OneWay {
     /// They are sealed with a pre-shared key.
     Sealed(SharedSecret),
 }
-
-/// A peer to call or to send to.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// The host as the user gave it.
-    pub host: String,
-    /// The UDP and TCP port.
-    pub port: u16,
-    /// Its addresses, all of which are tried. Empty: `host` is a name, which is looked up, again
-    /// and again while it does not answer.
-    pub addrs: Vec<SocketAddr>,
-}
-
-/// A control connection, unique within its endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnId(pub u64);
 
 /// An operation on control connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -849,6 +833,7 @@ pub const MIN_MAX_DATAGRAM_LEN: usize = LEAST_LEN;
 
 mod accept;
 mod dial;
+mod one_way_attempts;
 mod pending_caller;
 #[cfg(test)]
 mod tests;

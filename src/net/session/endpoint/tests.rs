@@ -1,6 +1,6 @@
 //! Callers, called endpoints and senders without a control channel, in virtual time.
 
-use super::{accept::ONE_WAY_ATTEMPTS_BURST, *};
+use super::{one_way_attempts::ONE_WAY_ATTEMPTS_BURST, *};
 use crate::net::{
     session::control::Received,
     wire::control::{Hello, Message, SecretPart},

@@ -9,6 +9,7 @@
 
 mod layout;
 mod placement;
+mod restart_marker;
 mod restart_resync;
 mod split;
 mod stitch;

@@ -7,7 +7,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use super::split::{next_marker, restart_marker};
+use super::restart_marker::{next_marker, restart_marker};
 use crate::video::jpeg::marker::EOI;
 
 /// The complete intervals of `frame`, which has `count` in all. `present` are the received ranges,

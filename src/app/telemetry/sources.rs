@@ -1,0 +1,35 @@
+//! The inputs of the statistics.
+
+use crate::{
+    net::io::NetStats,
+    stream::{
+        counters::CaptureCounters,
+        latency::{LatencyStats, Percentiles},
+    },
+};
+
+/// The inputs of one second's statistics.
+#[derive(Debug)]
+pub(crate) struct Sources<'a> {
+    /// Network counters since the start.
+    pub(crate) net: &'a NetStats,
+    /// Frames shown since the last interval, if this side shows any.
+    pub(crate) shown: Option<&'a LatencyStats>,
+    /// Repair delays since the start; one second may have too few.
+    pub(crate) repairs: Option<Percentiles>,
+    /// Capture counters since the start, if this side sends.
+    pub(crate) capture: Option<CaptureCounters>,
+    /// Complete frames replaced before they were shown, since the start.
+    pub(crate) superseded: u64,
+    /// Frames that failed to decode, since the start.
+    pub(crate) undecodable: u64,
+    /// Partial frames of which strips were shown, since the start.
+    pub(crate) concealed: u64,
+}
+
+impl Sources<'_> {
+    /// A capture counter; 0 if this side does not send.
+    pub(crate) fn of_capture(&self, counter: fn(&CaptureCounters) -> u64) -> u64 {
+        self.capture.as_ref().map_or(0, counter)
+    }
+}

@@ -1,0 +1,17 @@
+//! What became of a frame in a recording.
+
+use crate::video::fit::Layout;
+
+/// The result of writing one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    Whole,
+    Damaged,
+    /// Converted to the recording's layout and written.
+    Converted {
+        from: Layout,
+        to: Layout,
+    },
+    /// The FIFO has no reader yet.
+    Unread,
+}

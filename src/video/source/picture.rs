@@ -1,0 +1,57 @@
+//! A source's pictures and properties.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::video::image::{Image, Size};
+
+/// Properties of an opened source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceInfo {
+    /// Width of the first picture, in pixels. A camera's may change when it is plugged in again.
+    pub width: usize,
+    /// Height of the first picture, in pixels.
+    pub height: usize,
+    /// The nominal rate, frames/s.
+    pub fps: f64,
+    /// The requested and actual properties, in one line.
+    pub description: String,
+    /// Whether the pictures are already encoded and passed through as they are.
+    pub passthrough: bool,
+    /// Notes for the user about options without effect, a line each.
+    pub notes: Vec<String>,
+}
+
+/// One picture and its capture time.
+#[derive(Debug, Clone)]
+pub struct Captured {
+    /// The picture.
+    pub picture: Picture,
+    /// When the capture began: the driver's time for a camera, the due time for generated pictures
+    /// and files, the end of reading for standard input.
+    pub captured: Instant,
+    /// The picture's number from 0, including skipped ones.
+    pub number: u64,
+}
+
+/// A picture as its source delivers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Picture {
+    /// Pixels, to be encoded here. Shared, so that a source can send an image repeatedly, and reuse
+    /// one that is no longer needed.
+    Image(Arc<Image>),
+    /// An encoded frame, checked and normalized.
+    Jpeg(Vec<u8>),
+}
+
+#[cfg(not(feature = "opencv"))]
+#[expect(clippy::unnecessary_wraps, reason = "with OpenCV it can fail")]
+pub(super) fn scale(mut image: Image, size: Size) -> Result<Image, super::SourceError> {
+    crate::video::fit::Fitter::new().stretch(&mut image, size);
+    Ok(image)
+}
+
+/// The default size of the camera and the pattern.
+pub(super) const DEFAULT_SIZE: Size = Size { width: 1280, height: 720 };
+
+/// The rate of sources without their own.
+pub(super) const DEFAULT_FPS: f64 = 30.0;
