@@ -177,7 +177,7 @@ impl GrabberThread {
         while !self.source.is_paced()
             && !self.stop.is_requested()
             && !self.pictures.is_closed()
-            && !self.pictures.wait_empty(DEMAND_LOOK)
+            && !self.pictures.wait_empty(DEMAND_CHECK_INTERVAL)
         {}
     }
 }
@@ -206,7 +206,7 @@ struct EncoderState {
 }
 
 /// The result for a picture.
-enum Made {
+enum EncodeOutcome {
     Frame(FrameBytes),
     /// Skipped on purpose.
     Thinned,
@@ -241,8 +241,8 @@ impl EncoderThread {
             Picture::Image(image) => self.fit(state, &image, captured),
         };
         let data = match made {
-            Ok(Made::Frame(data)) => data,
-            Ok(Made::Thinned) => {
+            Ok(EncodeOutcome::Frame(data)) => data,
+            Ok(EncodeOutcome::Thinned) => {
                 self.progress.thinned.fetch_add(1, Ordering::Relaxed);
                 return;
             }
@@ -266,17 +266,17 @@ impl EncoderThread {
         state: &mut EncoderState,
         jpeg: Vec<u8>,
         captured: Instant,
-    ) -> Result<Made, String> {
+    ) -> Result<EncodeOutcome, String> {
         let bitrates = self.config.inlet.picture_bitrates();
         match state.adaptation.plan_jpeg(captured, jpeg.len(), bitrates) {
-            JpegPlan::Pass if jpeg.len() > MAX_FRAME_LEN => Err(self.too_large()),
+            JpegPlan::Pass if jpeg.len() > MAX_FRAME_LEN => Err(self.report_too_large()),
             JpegPlan::Pass => {
                 self.note_stream(state, None, self.stream, captured);
                 let data = FrameBytes::from(jpeg);
                 self.push(&data, captured);
-                Ok(Made::Frame(data))
+                Ok(EncodeOutcome::Frame(data))
             }
-            JpegPlan::Skip => Ok(Made::Thinned),
+            JpegPlan::Skip => Ok(EncodeOutcome::Thinned),
             JpegPlan::Reencode(plan) => {
                 let mut image = std::mem::replace(&mut state.decoded, Image::empty());
                 let result = match state.decoder.decode(&jpeg, Want::Planar, &mut image) {
@@ -295,10 +295,10 @@ impl EncoderThread {
         state: &mut EncoderState,
         image: &Image,
         captured: Instant,
-    ) -> Result<Made, String> {
+    ) -> Result<EncodeOutcome, String> {
         match state.adaptation.plan(captured, self.config.inlet.picture_bitrates()) {
             Some(plan) => self.encode_by(state, plan, image, captured),
-            None => Ok(Made::Thinned),
+            None => Ok(EncodeOutcome::Thinned),
         }
     }
 
@@ -308,7 +308,7 @@ impl EncoderThread {
         plan: EncodingPlan,
         image: &Image,
         captured: Instant,
-    ) -> Result<Made, String> {
+    ) -> Result<EncodeOutcome, String> {
         let EncoderState { encoder, shrinker, adaptation, .. } = state;
         let image = shrinker.divide(image, plan.size_divisor);
         encoder.set_quality(plan.quality);
@@ -321,7 +321,7 @@ impl EncoderThread {
             quality: Some(plan.quality),
         };
         self.note_stream(state, Some(plan), stream, captured);
-        Ok(Made::Frame(data))
+        Ok(EncodeOutcome::Frame(data))
     }
 
     /// Publishes the plan and the parameters of the frame made last.
@@ -368,7 +368,7 @@ impl EncoderThread {
         });
         let failure = match result {
             Ok(()) if len <= MAX_FRAME_LEN => None,
-            Ok(()) => Some(self.too_large()),
+            Ok(()) => Some(self.report_too_large()),
             Err(error) => Some(format!("a picture could not be encoded: {error}")),
         };
         let Some(failure) = failure else { return Ok(data) };
@@ -403,7 +403,7 @@ impl EncoderThread {
     }
 
     /// Reports a frame over the limit. A source whose first frame is too large is given up.
-    fn too_large(&self) -> String {
+    fn report_too_large(&self) -> String {
         let limit = MAX_FRAME_LEN >> 20;
         let why = format!("a frame is over the limit of {limit} MiB: lower --quality or --size");
         if self.progress.encoded.load(Ordering::Relaxed) == 0 {
@@ -436,6 +436,6 @@ pub(crate) fn spawn<F: FnOnce() + Send + 'static>(
 }
 
 /// How often a wait for demand checks whether to stop.
-const DEMAND_LOOK: Duration = Duration::from_millis(50);
+const DEMAND_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 const GATE_INTERVAL: Duration = Duration::from_millis(5);

@@ -25,7 +25,7 @@ pub fn main(cli: Cli) -> ExitCode {
     if cli.verbose == 0 {
         silence_ffmpeg();
     }
-    process::signals::hold_back();
+    process::signals::block_stop_signals();
     start_log(&cli);
     let messages = Messages::new(cli.quiet);
     match run_verb(cli.verb, &messages) {

@@ -7,7 +7,10 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use super::{Cli, values};
+use super::{
+    args::{Cli, WINDOW_TRIAL},
+    values,
+};
 use crate::video::{sink::OutputSpec, source::SourceSpec};
 
 /// What to type instead of `args`, which clap refuses with `error`.
@@ -35,7 +38,7 @@ pub(super) fn advice(error: &clap::Error, args: &[OsString]) -> Option<String> {
 fn suggested(error: &clap::Error) -> Option<String> {
     let kinds =
         [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
-    let is_shown = |name: &&String| *name != super::WINDOW_TRIAL;
+    let is_shown = |name: &&String| *name != WINDOW_TRIAL;
     match kinds.into_iter().find_map(|kind| error.get(kind))? {
         ContextValue::String(one) => Some(one).filter(is_shown).cloned(),
         ContextValue::Strings(several) => {

@@ -63,7 +63,7 @@ pub enum Verb {
     #[command(after_help = "Examples:\n  udpchat doctor")]
     Doctor(DoctorArgs),
     /// Open a window and close it again
-    #[command(name = super::WINDOW_TRIAL, hide = true)]
+    #[command(name = WINDOW_TRIAL, hide = true)]
     WindowTrial,
     /// Print the completion script of a shell
     #[command(
@@ -472,3 +472,6 @@ const DEMO_EXAMPLES: &str = "\
 Examples:
   udpchat demo                                        the pattern, for ten seconds
   udpchat demo --netem 'loss=2%,delay=5ms' --json     with loss and delay, reported as JSON";
+
+/// The hidden verb that tests, in a child process, whether the window toolkit starts.
+pub(crate) const WINDOW_TRIAL: &str = "window-trial";

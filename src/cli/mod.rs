@@ -15,6 +15,7 @@ use std::{
 use clap::{Command, CommandFactory, Parser, error::ErrorKind};
 
 pub use args::Cli;
+pub(crate) use args::WINDOW_TRIAL;
 pub use values::{HostPort, MaxDatagramLen, Rate};
 
 /// Parses the command line. If there is nothing to run, prints the help or the error and returns
@@ -116,9 +117,6 @@ const EXIT_STATUS: &str = "\
 1     failure; the reason is on standard error
 2     usage error
 130   terminated by a second Ctrl-C; 128 + N by a second signal N";
-
-/// The hidden verb that tests, in a child process, whether the window toolkit starts.
-pub(crate) const WINDOW_TRIAL: &str = "window-trial";
 
 /// The exit code of a usage error.
 pub const EXIT_USAGE: u8 = 2;

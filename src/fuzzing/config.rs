@@ -64,7 +64,7 @@ fn options(text: &str) {
         assert_eq!(values::bind_addr(&addr.to_string()), Ok(addr), "{text:?}");
     }
     if let Ok(values::MaxDatagramLen(Some(len))) = values::max_datagram_len(text) {
-        assert!((508..=65_507).contains(&len));
+        assert!((200..=65_507).contains(&len));
     }
     if let Ok(bitrate) = values::bitrate(text) {
         assert!((100_000..=1_000_000_000_000).contains(&bitrate));

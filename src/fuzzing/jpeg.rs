@@ -33,7 +33,7 @@ pub fn jpeg_stream(bytes: &[u8]) {
                 mended(beginning);
             }
             StreamItem::TooLong | StreamItem::Damaged(_) => {}
-            StreamItem::Torn(len) | StreamItem::Truncated(len) => {
+            StreamItem::Interrupted(len) | StreamItem::Truncated(len) => {
                 assert!(len <= rest.len());
             }
         }
@@ -51,7 +51,7 @@ fn mended(mut frame: Vec<u8>) {
     if normalize(&mut frame).is_err() {
         return;
     }
-    assert!(frame.len() <= len + MENDING, "{} bytes of {len}", frame.len());
+    assert!(frame.len() <= len + NORMALIZE_OVERHEAD, "{} bytes of {len}", frame.len());
     assert!(frame.starts_with(&[0xFF, 0xD8]) && frame.ends_with(&[0xFF, 0xD9]));
     let header = Header::parse(&frame);
     assert!(header.is_ok_and(|header| header.has_huffman_tables), "{header:?} once mended");
@@ -121,7 +121,7 @@ static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 /// The length of the standard Huffman tables and an end marker, in bytes.
-const MENDING: usize = 422;
+const NORMALIZE_OVERHEAD: usize = 422;
 
 /// Enough to decode in strips; larger frames only take longer.
 const MOST_PIXELS: usize = 130_000;

@@ -36,7 +36,7 @@ pub(crate) struct Adaptation {
     rule: Rule,
     pace: Pace,
     /// Pictures skipped since the last one encoded.
-    left_out: u32,
+    skipped: u32,
     skip: FrameSkip,
     /// Whether the source's JPEGs are too large for the path and are encoded again.
     reencodes: bool,
@@ -94,7 +94,7 @@ impl Adaptation {
         };
         let interval = 1000.0 / f64::from(stream.millifps.max(1));
         let pace = Pace { last: None, interval };
-        Self { rule, pace, left_out: u32::MAX, skip: FrameSkip::default(), reencodes: false }
+        Self { rule, pace, skipped: u32::MAX, skip: FrameSkip::default(), reencodes: false }
     }
 
     /// The plan for the next picture within `bitrates`; `None`: skip it.
@@ -113,11 +113,11 @@ impl Adaptation {
             Rule::Fixed(plan) => return self.skip.admit(bitrate, millifps).then_some(*plan),
             Rule::Auto(control) => control.fit(bitrate, millifps),
         };
-        self.left_out = self.left_out.saturating_add(1);
-        if self.left_out < plan.frame_divisor {
+        self.skipped = self.skipped.saturating_add(1);
+        if self.skipped < plan.frame_divisor {
             return None;
         }
-        self.left_out = 0;
+        self.skipped = 0;
         Some(plan)
     }
 
@@ -175,7 +175,7 @@ impl Pace {
     fn note(&mut self, captured: Instant) {
         if let Some(last) = self.last.replace(captured) {
             let interval = captured.saturating_duration_since(last).as_secs_f64();
-            let interval = interval.min(HELD_UP * self.interval.max(SHORTEST_INTERVAL));
+            let interval = interval.min(MAX_INTERVAL_RATIO * self.interval.max(SHORTEST_INTERVAL));
             self.interval += PACE_WEIGHT * (interval - self.interval);
         }
     }
@@ -194,7 +194,7 @@ impl ParamsAnnouncer {
     /// Records that a frame of `stream` was made. Returns the parameters to announce if the
     /// announced ones have been wrong for [`ANNOUNCE_AFTER`], so at most once in that time.
     pub(crate) fn note(&mut self, now: Instant, stream: StreamParams) -> Option<StreamParams> {
-        if !is_news(&self.told, &stream) {
+        if !is_significant(&self.told, &stream) {
             self.untrue_since = None;
             return None;
         }
@@ -208,7 +208,7 @@ impl ParamsAnnouncer {
 }
 
 /// Whether `stream` differs enough from `told` to announce it.
-fn is_news(told: &StreamParams, stream: &StreamParams) -> bool {
+fn is_significant(told: &StreamParams, stream: &StreamParams) -> bool {
     let quality = |stream: &StreamParams| i32::from(stream.quality.unwrap_or_default());
     let same = StreamParams { quality: told.quality, ..*stream };
     same != *told || (quality(told) - quality(stream)).abs() >= TOLD_QUALITY_STEP
@@ -255,7 +255,7 @@ const PACE_WEIGHT: f64 = 0.03;
 
 /// A longer interval is limited to this many smoothed intervals, as the picture was delayed.
 /// Otherwise one pause of 0.3 s would let each picture be a quarter larger.
-const HELD_UP: f64 = 2.0;
+const MAX_INTERVAL_RATIO: f64 = 2.0;
 const SHORTEST_INTERVAL: f64 = 1e-4;
 
 /// The peer shows the announced parameters and writes them into a recording's header, so short dips

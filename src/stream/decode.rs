@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The mailbox of partial frames.
-type Torn = Latest<(CallId, PartialFrame)>;
+type PartialFrames = Latest<(CallId, PartialFrame)>;
 
 /// Where the main thread waits for received frames.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub(crate) struct Decoded {
 #[derive(Debug)]
 pub(crate) struct InOrder<T> {
     whole: Latest<T>,
-    partial: Option<Torn>,
+    partial: Option<PartialFrames>,
     /// A partial frame, while the complete frame before it is taken.
     held: Option<(CallId, PartialFrame)>,
 }
@@ -102,7 +102,7 @@ impl InOrder<Delivered> {
 }
 
 impl<T> InOrder<T> {
-    fn new(whole: Latest<T>, partial: Option<Torn>) -> Self {
+    fn new(whole: Latest<T>, partial: Option<PartialFrames>) -> Self {
         Self { whole, partial, held: None }
     }
 
@@ -136,17 +136,17 @@ impl<T> Next<T> {
 #[derive(Debug)]
 pub(crate) struct Decoding {
     pictures: Latest<Decoded>,
-    partial: Option<Torn>,
+    partial: Option<PartialFrames>,
     /// A picture that is no longer shown, whose buffer can be reused.
     spare: Latest<Image>,
     received: Latest<Delivered>,
     is_over: Arc<AtomicBool>,
-    figures: Arc<Figures>,
+    counters: Arc<DecodeCounters>,
 }
 
 /// The thread's counters.
 #[derive(Debug, Default)]
-struct Figures {
+struct DecodeCounters {
     /// Processor time of the thread and its helpers, in nanoseconds.
     cpu: AtomicU64,
     damaged: AtomicU64,
@@ -169,7 +169,7 @@ impl Decoding {
             spare: Latest::new(),
             received: received.whole.clone(),
             is_over: Arc::default(),
-            figures: Arc::default(),
+            counters: Arc::default(),
         };
         let thread = DecodingThread {
             received,
@@ -179,7 +179,7 @@ impl Decoding {
             partial: decoding.partial.clone(),
             spare: decoding.spare.clone(),
             is_over: Arc::clone(&decoding.is_over),
-            figures: Arc::clone(&decoding.figures),
+            counters: Arc::clone(&decoding.counters),
             beginning: ArrivingCopy::default(),
             ahead: Ahead::default(),
             canvas: Image::empty(),
@@ -206,12 +206,12 @@ impl Decoding {
 
     /// Frames that could not be decoded.
     pub(crate) fn damaged(&self) -> u64 {
-        self.figures.damaged.load(Ordering::Relaxed)
+        self.counters.damaged.load(Ordering::Relaxed)
     }
 
     /// Processor time used so far.
     pub(crate) fn cpu(&self) -> Duration {
-        Duration::from_nanos(self.figures.cpu.load(Ordering::Relaxed))
+        Duration::from_nanos(self.counters.cpu.load(Ordering::Relaxed))
     }
 }
 
@@ -227,10 +227,10 @@ struct DecodingThread {
     arriving: ArrivingFrame,
     urgent: Arc<AtomicBool>,
     pictures: Latest<Decoded>,
-    partial: Option<Torn>,
+    partial: Option<PartialFrames>,
     spare: Latest<Image>,
     is_over: Arc<AtomicBool>,
-    figures: Arc<Figures>,
+    counters: Arc<DecodeCounters>,
     /// The frame still arriving, and the part of it that is decoded on the canvas.
     beginning: ArrivingCopy,
     ahead: Ahead,
@@ -254,7 +254,7 @@ impl DecodingThread {
                 Taken::Closed => break,
             }
             let used = clock::thread_cpu() + decoder.helpers_cpu();
-            self.figures.cpu.store(used.as_nanos() as u64, Ordering::Relaxed);
+            self.counters.cpu.store(used.as_nanos() as u64, Ordering::Relaxed);
         }
     }
 
@@ -269,7 +269,7 @@ impl DecodingThread {
             if let Some(why) = self.watch.failed(&error, clock::now()) {
                 warn!("{why}");
             }
-            self.figures.damaged.fetch_add(1, Ordering::Relaxed);
+            self.counters.damaged.fetch_add(1, Ordering::Relaxed);
             return;
         }
         self.watch.succeeded();
@@ -325,7 +325,7 @@ mod tests {
     #[derive(Default)]
     struct Network {
         received: Latest<Delivered>,
-        partial: Torn,
+        partial: PartialFrames,
         urgent: Arc<AtomicBool>,
     }
 

@@ -204,7 +204,7 @@ impl Stream {
         self.lost = 0;
         let feedback = Feedback {
             loss_ratio,
-            queuing_delay: queue,
+            queueing_delay: queue,
             probed_delay: None,
             delay_gradient: change / REPORT.as_secs_f64(),
             received,

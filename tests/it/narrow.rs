@@ -18,7 +18,7 @@ use crate::{
     sim::{SECOND, Sim},
 };
 
-/// The program's limits; `app::fitting` gives the reasons.
+/// The program's limits; `stream::adaptation` gives the reasons.
 const LIMITS: QualityLimits =
     QualityLimits { min_quality: 30, max_quality: 80, least_millifps: 1000, max_size_divisor: 4 };
 

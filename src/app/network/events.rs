@@ -73,7 +73,7 @@ pub(crate) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
             who(peer),
             least_mtu(peer.addr),
         ),
-        Event::UdpUnblocked { peer } => format!("datagrams come from {} now", who(peer)),
+        Event::UdpUnblocked { peer } => format!("datagrams arrive from {} again", who(peer)),
         Event::PicturesTooSlow { peer, takes } => format!(
             "a picture takes {:.1} s to reach {}, but only pictures that arrive within 2 s are shown: use --quality auto, a smaller --size or a lower --quality",
             takes.as_secs_f64(),

@@ -1,11 +1,11 @@
 //! Signal handling: which signals end the program and which are blocked.
 
 #[cfg(unix)]
-pub(crate) use unix::{hold_back, on_termination};
+pub(crate) use unix::{block_stop_signals, on_termination};
 
 /// No signals to block on this platform.
 #[cfg(not(unix))]
-pub(crate) fn hold_back() {}
+pub(crate) fn block_stop_signals() {}
 
 /// Calls `handler` with an exit code for each Ctrl-C.
 #[cfg(not(unix))]
@@ -32,7 +32,7 @@ mod unix {
     /// A read from the terminal in the background then fails with `EIO` (SIGTTIN would stop the
     /// program and the video), a write to a terminal set to `tostop` succeeds (SIGTTOU), and a
     /// write to a file at its size limit fails with `EFBIG` (SIGXFSZ).
-    pub(crate) fn hold_back() {
+    pub(crate) fn block_stop_signals() {
         let mut held = SigSet::empty();
         held.extend([Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGXFSZ]);
         if let Err(error) = held.thread_block() {

@@ -55,7 +55,7 @@ pub(crate) struct EventLoop<'a> {
     /// The peer that the window's card is about.
     pub(crate) presence: Presence,
     /// Whether the user has been told that our own video has ended.
-    pub(crate) own_end_told: bool,
+    pub(crate) own_end_reported: bool,
 }
 
 /// The sending half of a chat.
@@ -92,8 +92,8 @@ impl EventLoop<'_> {
             self.presenter.take(taken)?;
             self.presenter.play();
             self.show_own();
-            self.tell_own_end();
-            self.tell_change();
+            self.report_own_end();
+            self.announce_change();
             let now = clock::now();
             self.say_typed(now);
             self.trust.tick(self.messages);
@@ -110,7 +110,7 @@ impl EventLoop<'_> {
     }
 
     /// Announces our changed stream parameters to the other side.
-    fn tell_change(&self) {
+    fn announce_change(&self) {
         if let Some(stream) = self.own.as_ref().and_then(|own| own.capture.changed().try_take()) {
             self.network.handle.set_stream(stream);
         }
@@ -123,11 +123,11 @@ impl EventLoop<'_> {
     }
 
     /// Tells the user that our own video has ended. The chat continues without it.
-    fn tell_own_end(&mut self) {
+    fn report_own_end(&mut self) {
         let ended = self.own.as_ref().is_some_and(|own| own.capture.is_finished());
         // Not worth telling a user who ends the chat.
-        if ended && !self.own_end_told && !self.stop.is_requested() {
-            self.own_end_told = true;
+        if ended && !self.own_end_reported && !self.stop.is_requested() {
+            self.own_end_reported = true;
             self.messages.info("your video has ended; the other side no longer sees you");
         }
     }

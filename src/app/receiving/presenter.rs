@@ -165,7 +165,8 @@ impl Presenter {
         // A frame that is held back leaves time to decode it later.
         if self.decodes() && !self.playout.is_delayed() && self.decoding.is_none() {
             let started = Decoding::start(handle, self.conceals());
-            self.decoding = started.inspect_err(|error| warn!("decoding is slower: {error}")).ok();
+            self.decoding =
+                started.inspect_err(|error| warn!("decoding on the main thread: {error}")).ok();
         }
         let pictures = self.decoding.as_ref().map(Decoding::pictures);
         pictures.unwrap_or_else(|| Incoming::frames(handle, self.conceals()))
@@ -190,7 +191,7 @@ impl Presenter {
                 Ok(())
             }
             Taken::Nudged | Taken::TimedOut => Ok(()),
-            Taken::Closed => bail!("a thread has ended that should not: run with -v to see why"),
+            Taken::Closed => bail!("a thread ended unexpectedly: run with -v to see why"),
         }
     }
 

@@ -141,7 +141,7 @@ fn read_lines(
         let read = match input.by_ref().take(room as u64).read_until(b'\n', &mut piece) {
             Ok(read) => read,
             Err(error) => {
-                return messages.info(&format!("cannot read what is typed any more: {error}"));
+                return messages.info(&format!("cannot read the terminal any more: {error}"));
             }
         };
         let is_whole = read < room || piece.ends_with(b"\n");

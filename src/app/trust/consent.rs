@@ -39,7 +39,7 @@ pub(super) struct AuthenticatedPeer<'a> {
 
 /// A trust decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Judgement {
+pub(super) enum Decision {
     /// Admit the caller, or talk to the host. The text, if any, is shown.
     Admit(Option<String>),
     /// Talk to this host for the first time, and pin its key.
@@ -51,29 +51,29 @@ pub(super) enum Judgement {
 }
 
 impl Policy {
-    /// Decides about `applicant`. `own` is our own key; `known` are the known peers.
+    /// Decides about `caller`. `own` is our own key; `known` are the known peers.
     pub(super) fn judge(
         self,
-        applicant: &AuthenticatedPeer<'_>,
+        caller: &AuthenticatedPeer<'_>,
         own: PublicKey,
         known: Option<&KnownPeers>,
-    ) -> Result<Judgement> {
-        match &applicant.host {
+    ) -> Result<Decision> {
+        match &caller.host {
             // The holder of our identity file is ourselves.
-            Some(_) if applicant.key == own => Ok(Judgement::Admit(None)),
-            Some(host) => judge_host(host, applicant.key, known),
-            None => self.judge_caller(applicant, own, known),
+            Some(_) if caller.key == own => Ok(Decision::Admit(None)),
+            Some(host) => judge_host(host, caller.key, known),
+            None => self.judge_caller(caller, own, known),
         }
     }
 
     fn judge_caller(
         self,
-        applicant: &AuthenticatedPeer<'_>,
+        caller: &AuthenticatedPeer<'_>,
         own: PublicKey,
         known: Option<&KnownPeers>,
-    ) -> Result<Judgement> {
-        let (key, fingerprint) = (applicant.key, applicant.key.fingerprint());
-        let who = quoted(applicant.peer);
+    ) -> Result<Decision> {
+        let (key, fingerprint) = (caller.key, caller.key.fingerprint());
+        let who = quoted(caller.peer);
         let name = match known {
             _ if key == own => Some("you".to_owned()),
             Some(known) => known.caller(&key)?,
@@ -89,24 +89,24 @@ impl Policy {
             || match self {
                 Self::Anyone => true,
                 Self::Known => false,
-                Self::Code | Self::Ask { .. } => applicant.has_code,
+                Self::Code | Self::Ask { .. } => caller.has_code,
             };
         if may_come {
-            return Ok(Judgement::Admit(Some(admitted)));
+            return Ok(Decision::Admit(Some(admitted)));
         }
-        let claims = match (&applicant.peer.name, known) {
+        let claims = match (&caller.peer.name, known) {
             (Some(name), Some(known)) => claimed(known, name, &key)?,
             _ => String::new(),
         };
         if self == (Self::Ask { can_ask: true }) {
-            return Ok(Judgement::Ask(format!(
+            return Ok(Decision::Ask(format!(
                 "{who} is calling (unknown fingerprint {fingerprint}){claims}. Accept the call? They will see your camera. [y/N]"
             )));
         }
         let remedy = match known {
             Some(known) => format!(
                 "; to let it in, add the line `caller {key} {}` to {}",
-                applicant.peer.name.as_ref().map(|name| plain(name.as_str())).unwrap_or_default(),
+                caller.peer.name.as_ref().map(|name| plain(name.as_str())).unwrap_or_default(),
                 known.path().display()
             ),
             None => String::new(),
@@ -115,18 +115,18 @@ impl Policy {
             Self::Ask { .. } => "; or give both sides a --code",
             _ => "",
         };
-        Ok(Judgement::Refuse(format!(
+        Ok(Decision::Refuse(format!(
             "{who} has the fingerprint {fingerprint}, not known{claims}{remedy}{code}"
         )))
     }
 }
 
-fn judge_host(host: &str, key: PublicKey, known: Option<&KnownPeers>) -> Result<Judgement> {
-    let Some(known) = known else { return Ok(Judgement::Pin(host.to_owned())) };
+fn judge_host(host: &str, key: PublicKey, known: Option<&KnownPeers>) -> Result<Decision> {
+    let Some(known) = known else { return Ok(Decision::Pin(host.to_owned())) };
     match known.host(host)? {
-        None => Ok(Judgement::Pin(host.to_owned())),
-        Some(pin) if pin.key == key => Ok(Judgement::Admit(None)),
-        Some(pin) => Ok(Judgement::Refuse(format!(
+        None => Ok(Decision::Pin(host.to_owned())),
+        Some(pin) if pin.key == key => Ok(Decision::Admit(None)),
+        Some(pin) => Ok(Decision::Refuse(format!(
             "the key of {host} has changed: fingerprint {}, previously {}; if you expected this, delete line {} of {}",
             key.fingerprint(),
             pin.key.fingerprint(),
@@ -192,15 +192,15 @@ mod tests {
         host: Option<&str>,
         has_code: bool,
         known: &KnownPeers,
-    ) -> Judgement {
+    ) -> Decision {
         let peer = Peer {
             name: Some(Name::new("ann")),
             addr: "10.0.0.1:5".parse().unwrap(),
             key: Some(key),
         };
         let host = host.map(str::to_owned);
-        let applicant = AuthenticatedPeer { peer: &peer, key, host, has_code };
-        policy.judge(&applicant, self::key(0), Some(known)).unwrap()
+        let caller = AuthenticatedPeer { peer: &peer, key, host, has_code };
+        policy.judge(&caller, self::key(0), Some(known)).unwrap()
     }
 
     #[test]
@@ -208,15 +208,15 @@ mod tests {
         let (_folder, known) = known();
         for policy in POLICIES {
             let first = judge(policy, key(1), Some("desk:7722"), false, &known);
-            assert_eq!(first, Judgement::Pin("desk:7722".into()));
+            assert_eq!(first, Decision::Pin("desk:7722".into()));
         }
         known.pin_host("desk:7722", key(1)).unwrap();
         for policy in POLICIES {
             let again = judge(policy, key(1), Some("desk:7722"), false, &known);
-            assert_eq!(again, Judgement::Admit(None));
+            assert_eq!(again, Decision::Admit(None));
             // The code is verified too late to decide whom to call.
             let other = judge(policy, key(2), Some("desk:7722"), true, &known);
-            let Judgement::Refuse(why) = other else { panic!("{other:?}") };
+            let Decision::Refuse(why) = other else { panic!("{other:?}") };
             let prints = [key(1), key(2)].map(|key| key.fingerprint().to_string());
             assert!(prints.iter().all(|print| why.contains(print)), "{why}");
             assert!(why.contains("delete line 1 of"), "{why}");
@@ -228,9 +228,9 @@ mod tests {
         let (_folder, known) = known();
         known.pin_host("desk:7722", key(2)).unwrap();
         let judged = judge(Policy::Ask { can_ask: true }, key(2), None, false, &known);
-        assert!(matches!(judged, Judgement::Ask(_)), "{judged:?}");
+        assert!(matches!(judged, Decision::Ask(_)), "{judged:?}");
         let judged = judge(Policy::Known, key(2), None, false, &known);
-        assert!(matches!(judged, Judgement::Refuse(_)), "{judged:?}");
+        assert!(matches!(judged, Decision::Refuse(_)), "{judged:?}");
     }
 
     #[test]
@@ -248,16 +248,16 @@ mod tests {
         known.pin_caller(Name::new("bob"), key(1)).unwrap();
         for policy in POLICIES {
             let in_file = judge(policy, key(1), None, false, &known);
-            assert!(matches!(in_file, Judgement::Admit(Some(_))), "{policy:?}");
+            assert!(matches!(in_file, Decision::Admit(Some(_))), "{policy:?}");
             let stranger = judge(policy, key(2), None, false, &known);
             match policy {
-                Policy::Anyone => assert!(matches!(stranger, Judgement::Admit(Some(_)))),
-                Policy::Ask { can_ask: true } => assert!(matches!(stranger, Judgement::Ask(_))),
-                _ => assert!(matches!(stranger, Judgement::Refuse(_)), "{policy:?}"),
+                Policy::Anyone => assert!(matches!(stranger, Decision::Admit(Some(_)))),
+                Policy::Ask { can_ask: true } => assert!(matches!(stranger, Decision::Ask(_))),
+                _ => assert!(matches!(stranger, Decision::Refuse(_)), "{policy:?}"),
             }
             let with_code = judge(policy, key(2), None, true, &known);
             let refused = policy == Policy::Known;
-            assert_eq!(matches!(with_code, Judgement::Refuse(_)), refused, "{policy:?}");
+            assert_eq!(matches!(with_code, Decision::Refuse(_)), refused, "{policy:?}");
         }
     }
 
@@ -266,27 +266,27 @@ mod tests {
         let (_folder, known) = known();
         known.pin_caller(Name::new("ann"), key(1)).unwrap();
         let judged = judge(Policy::Ask { can_ask: true }, key(2), None, false, &known);
-        let Judgement::Ask(question) = judged else { panic!("{judged:?}") };
+        let Decision::Ask(question) = judged else { panic!("{judged:?}") };
         assert!(question.contains("you know has"), "{question}");
     }
 
     #[test]
     fn the_suggested_known_peers_line_admits_the_stranger() {
         let (_folder, known) = known();
-        let Judgement::Refuse(why) = judge(Policy::Known, key(2), None, false, &known) else {
+        let Decision::Refuse(why) = judge(Policy::Known, key(2), None, false, &known) else {
             panic!("admitted")
         };
         let line = why.split('`').nth(1).unwrap();
         std::fs::write(known.path(), format!("{line}\n")).unwrap();
         let judged = judge(Policy::Known, key(2), None, false, &known);
-        assert!(matches!(judged, Judgement::Admit(_)), "{judged:?}");
+        assert!(matches!(judged, Decision::Admit(_)), "{judged:?}");
     }
 
     #[test]
     fn our_own_key_is_always_admitted() {
         let (_folder, known) = known();
         let host = judge(Policy::Known, key(0), Some("localhost:7722"), false, &known);
-        assert_eq!(host, Judgement::Admit(None));
-        assert!(matches!(judge(Policy::Known, key(0), None, false, &known), Judgement::Admit(_)));
+        assert_eq!(host, Decision::Admit(None));
+        assert!(matches!(judge(Policy::Known, key(0), None, false, &known), Decision::Admit(_)));
     }
 }

@@ -43,7 +43,7 @@ use crate::{
     },
 };
 use code::Code;
-use consent::{AuthenticatedPeer, Judgement, Policy};
+use consent::{AuthenticatedPeer, Decision, Policy};
 use known_peers::KnownPeers;
 use pending_pins::{PendingPins, PinRole};
 use questions::{Question, Questions, Typed};
@@ -86,7 +86,7 @@ pub(crate) struct Trust {
 
 impl Credentials {
     /// Temporary credentials, for a side that connects only within this program.
-    pub(crate) fn throw_away() -> Self {
+    pub(crate) fn temporary() -> Self {
         Self {
             identity: Identity::generate(),
             secret: None,
@@ -146,7 +146,7 @@ impl Trust {
                 }
             }
             Event::Connected { peer, .. } => {
-                for (key, role) in self.pending_pins.keep(peer) {
+                for (key, role) in self.pending_pins.take_for(peer) {
                     self.remember(key, role, messages);
                 }
             }
@@ -173,7 +173,7 @@ impl Trust {
             Typed::Unclear => messages.prompt("yes or no?"),
             Typed::Answer(Question { ask, peer, key, .. }, true) => {
                 let name = peer.name.unwrap_or_else(|| Name::new(""));
-                self.pending_pins.make(peer.addr, key, PinRole::Caller(name));
+                self.pending_pins.add(peer.addr, key, PinRole::Caller(name));
                 handle.answer(ask, Verdict::Admit);
             }
             Typed::Answer(question, false) => handle.answer(question.ask, Verdict::Refuse),
@@ -208,10 +208,10 @@ impl Trust {
     ) {
         let own = self.credentials.identity.public_key();
         let judged = self.policy.judge(applicant, own, self.known.as_ref());
-        let judgement = judged.unwrap_or_else(|error| Judgement::Refuse(format!("{error:#}")));
+        let judgement = judged.unwrap_or_else(|error| Decision::Refuse(format!("{error:#}")));
         let (now, key, addr) = (clock::now(), applicant.key, applicant.peer.addr);
         let verdict = match judgement {
-            Judgement::Admit(line) => {
+            Decision::Admit(line) => {
                 if let Some(line) = line
                     && self.told.take(now, (key, true))
                 {
@@ -219,13 +219,13 @@ impl Trust {
                 }
                 Verdict::Admit
             }
-            Judgement::Pin(host) => {
-                if self.pending_pins.make(addr, key, PinRole::Host(host.clone())) {
+            Decision::Pin(host) => {
+                if self.pending_pins.add(addr, key, PinRole::Host(host.clone())) {
                     messages.info(&format!("{host} has the fingerprint {}", key.fingerprint()));
                 }
                 Verdict::Admit
             }
-            Judgement::Refuse(why) => {
+            Decision::Refuse(why) => {
                 if applicant.host.is_some() {
                     self.distrust = Some(why);
                 } else if self.told.take(now, (key, false)) {
@@ -233,7 +233,7 @@ impl Trust {
                 }
                 Verdict::Refuse
             }
-            Judgement::Ask(text) => {
+            Decision::Ask(text) => {
                 let question = Question { ask, peer: applicant.peer.clone(), key, text };
                 return self.questions.push(question);
             }

@@ -29,7 +29,7 @@ struct PendingPin {
 
 impl PendingPins {
     /// Adds a pending pin for `key` at `addr`; returns whether it is new.
-    pub(super) fn make(&mut self, addr: SocketAddr, key: PublicKey, role: PinRole) -> bool {
+    pub(super) fn add(&mut self, addr: SocketAddr, key: PublicKey, role: PinRole) -> bool {
         let pin = PendingPin { addr, key, role };
         if self.0.contains(&pin) {
             return false;
@@ -42,7 +42,7 @@ impl PendingPins {
     }
 
     /// Takes the pins that are due because a call with `peer` has begun.
-    pub(super) fn keep(&mut self, peer: &Peer) -> Vec<(PublicKey, PinRole)> {
+    pub(super) fn take_for(&mut self, peer: &Peer) -> Vec<(PublicKey, PinRole)> {
         let is_due = |pin: &mut PendingPin| pin.addr == peer.addr && peer.key == Some(pin.key);
         self.0.extract_if(.., is_due).map(|pin| (pin.key, pin.role)).collect()
     }
@@ -63,11 +63,11 @@ mod tests {
         let peer = |addr, byte| Peer { name: None, addr, key: Some(key(byte)) };
         let desk = || PinRole::Host("desk:7722".into());
         let mut pending_pins = PendingPins::default();
-        assert!(pending_pins.make(addr, key(1), desk()));
-        assert!(!pending_pins.make(addr, key(1), desk()));
-        assert_eq!(pending_pins.keep(&peer(addr, 2)), []);
-        assert_eq!(pending_pins.keep(&peer(([10, 0, 0, 2], 5).into(), 1)), []);
-        assert_eq!(pending_pins.keep(&peer(addr, 1)), [(key(1), desk())]);
-        assert_eq!(pending_pins.keep(&peer(addr, 1)), []);
+        assert!(pending_pins.add(addr, key(1), desk()));
+        assert!(!pending_pins.add(addr, key(1), desk()));
+        assert_eq!(pending_pins.take_for(&peer(addr, 2)), []);
+        assert_eq!(pending_pins.take_for(&peer(([10, 0, 0, 2], 5).into(), 1)), []);
+        assert_eq!(pending_pins.take_for(&peer(addr, 1)), [(key(1), desk())]);
+        assert_eq!(pending_pins.take_for(&peer(addr, 1)), []);
     }
 }

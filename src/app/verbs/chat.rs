@@ -125,7 +125,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         advice: Advice::of_chat(args),
         own: Some(OwnSide { capture: &capture, self_view, typing }),
         text_to_stdout: stdout == Stdout::Free,
-        own_end_told: false,
+        own_end_reported: false,
         presence: Presence::default(),
     }
     .run();

@@ -196,7 +196,7 @@ impl DemoLoop<'_> {
 fn start_receiver(args: &DemoArgs, epoch: Instant) -> Result<Network> {
     Network::start(NetworkConfig {
         role: Role::Receive,
-        credentials: Credentials::throw_away(),
+        credentials: Credentials::temporary(),
         stream: None,
         epoch,
         listen: Some(Listen { addr: (Ipv4Addr::LOCALHOST, 0).into(), control: true }),
@@ -217,7 +217,7 @@ fn start_sender(
     let target = Target { host: "this machine".into(), port: to.port(), addrs: vec![to] };
     Network::start(NetworkConfig {
         role: Role::Send { targets: vec![target], control: true },
-        credentials: Credentials::throw_away(),
+        credentials: Credentials::temporary(),
         stream: Some(stream),
         epoch,
         listen: None,

@@ -271,7 +271,7 @@ fn display_found() -> Finding {
 /// The sandbox of the threads that decode pictures from the network.
 fn decoder() -> Finding {
     let found = jpeg::sandbox_status();
-    let said = format!("confined by {found}");
+    let said = format!("sandboxed with {found}");
     match found {
         SandboxStatus { landlock: true, seccomp: true } => Finding::fine("decoder", said),
         _ => Finding::worth(

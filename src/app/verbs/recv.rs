@@ -85,7 +85,7 @@ pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
         advice: Advice::default(),
         own: None,
         text_to_stdout: stdout == Stdout::Free,
-        own_end_told: false,
+        own_end_reported: false,
         presence: Presence::default(),
     }
     .run();

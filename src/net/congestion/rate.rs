@@ -46,7 +46,7 @@ pub struct Feedback {
     /// The smallest one-way delay of the first datagrams of the frames that began since the last
     /// report, above the smallest of the last 30 to 60 s. Later datagrams of a frame queue behind
     /// the first, so they do not count. `None` if no frame began.
-    pub queuing_delay: Option<Duration>,
+    pub queueing_delay: Option<Duration>,
     /// The queueing delay of the fastest probe since the last report; `None` without probes.
     pub probed_delay: Option<Duration>,
     /// Slope of the frames' one-way delay, in seconds per second; positive while a queue grows.
@@ -136,7 +136,7 @@ struct LossTest {
 impl Feedback {
     /// The standing queue of frames and probes, in seconds; `None` without either.
     fn queue(&self) -> Option<f64> {
-        let queues = [self.queuing_delay, self.probed_delay];
+        let queues = [self.queueing_delay, self.probed_delay];
         queues.into_iter().flatten().min().map(|q| q.as_secs_f64())
     }
 }
@@ -360,7 +360,7 @@ impl RateController {
 
     /// The same from frames alone.
     fn newest_frame_queues(&self) -> impl Iterator<Item = f64> {
-        self.reports.iter().rev().filter_map(|r| r.queuing_delay).map(|q| q.as_secs_f64())
+        self.reports.iter().rev().filter_map(|r| r.queueing_delay).map(|q| q.as_secs_f64())
     }
 
     /// The standing queue that counts as congestion, in seconds.
@@ -443,16 +443,16 @@ impl RateController {
         // Near the minimum, frame rates are coarse, so less than the target may be sent.
         let received = self.received_bps(REPORTS).max(STEPLESS * self.limits.min_bps as f64);
         let free = FREE_GROWTH.max(FREE_GROWTH_BPS / self.target).min(MOST_FREE_GROWTH);
-        let objected = |at| now.saturating_duration_since(at) < ROUGH_TIME;
-        let is_doubtful = self.link_is_rough && !self.congested.is_some_and(objected);
+        let was_congested = |at| now.saturating_duration_since(at) < ROUGH_TIME;
+        let is_doubtful = self.link_is_rough && !self.congested.is_some_and(was_congested);
         let (pace, unsent) = match self.link {
-            Some(link) if self.target.min(received) > link * BEYOND => {
+            Some(link) if self.target.min(received) > link * BEYOND_LIMIT => {
                 (self.proven_growth(now, near, free), FREE_UNSENT)
             }
-            Some(link) if self.target > link * NEAR && is_doubtful => {
+            Some(link) if self.target > link * NEAR_LIMIT && is_doubtful => {
                 (self.proven_growth(now, near, free), DOUBTFUL_UNSENT)
             }
-            Some(link) if self.target > link * NEAR => (near, NEAR_UNSENT),
+            Some(link) if self.target > link * NEAR_LIMIT => (near, NEAR_UNSENT),
             _ => (free, FREE_UNSENT),
         };
         // A rate that is not actually sent proves nothing about the path.
@@ -667,8 +667,8 @@ const IN_EFFECT: f64 = 1.05;
 
 /// Below this share of the last known limit, growth is free. When more than the second multiple is
 /// targeted and arrives, the limit no longer holds.
-const NEAR: f64 = 0.9;
-const BEYOND: f64 = 1.02;
+const NEAR_LIMIT: f64 = 0.9;
+const BEYOND_LIMIT: f64 = 1.02;
 
 /// A roughly known limit is doubted after this long without congestion.
 const ROUGH_TIME: Duration = Duration::from_secs(3);

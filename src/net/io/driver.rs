@@ -84,7 +84,7 @@ pub struct Driver {
     exhaustion_told: bool,
     last_warning: Option<Instant>,
     /// The peers last warned about, newest first: the interface to them takes too little.
-    told_narrow: Vec<IpAddr>,
+    warned_narrow: Vec<IpAddr>,
     published: Option<Instant>,
     unpublished: bool,
     drops_read: Option<Instant>,
@@ -157,7 +157,7 @@ impl Driver {
             accept_after: None,
             exhaustion_told: false,
             last_warning: None,
-            told_narrow: Vec::new(),
+            warned_narrow: Vec::new(),
             published: None,
             unpublished: false,
             drops_read: None,
@@ -231,7 +231,7 @@ impl Driver {
             self.receive();
         }
         self.deliver_ingress(now);
-        self.hand_over_torn(now);
+        self.hand_over_partial(now);
         self.endpoint.handle_timeout(now);
         self.connections.handle_timeout(now, self.poll.registry());
         self.shared.set_picture_bitrates(self.endpoint.picture_bitrates());
@@ -329,7 +329,7 @@ impl Driver {
         });
     }
 
-    fn hand_over_torn(&mut self, now: Instant) {
+    fn hand_over_partial(&mut self, now: Instant) {
         if !self.shared.wants_partial() {
             return;
         }
@@ -536,9 +536,9 @@ impl Driver {
     /// protocol. Returns whether it does.
     fn tell_narrow(&mut self, to: SocketAddr, fits: Option<usize>) -> bool {
         let Some(fits) = fits.filter(|&fits| fits < MIN_MAX_DATAGRAM_LEN) else { return false };
-        if !self.told_narrow.contains(&to.ip()) {
-            self.told_narrow.truncate(MOST_TOLD - 1);
-            self.told_narrow.insert(0, to.ip());
+        if !self.warned_narrow.contains(&to.ip()) {
+            self.warned_narrow.truncate(MAX_WARNED_PEERS - 1);
+            self.warned_narrow.insert(0, to.ip());
             let mtu = fits + header_len(to);
             warn!(
                 "the interface to {} has an MTU of {mtu} bytes, and udpchat needs {}: raise it (`ip route get {}` names it; `ip link set NAME mtu 1500`)",
@@ -587,8 +587,8 @@ impl Drop for Driver {
     }
 }
 
-/// The maximum number of peers in `told_narrow`.
-const MOST_TOLD: usize = 16;
+/// The maximum number of peers in `warned_narrow`.
+const MAX_WARNED_PEERS: usize = 16;
 
 /// Whether the system or this process lacks a file descriptor or memory for a connection.
 fn is_exhaustion(error: &io::Error) -> bool {

@@ -209,7 +209,7 @@ impl UdpSocket {
     /// Receives datagrams until there are none or enough for one turn, and passes each with its
     /// route to `handle`. Returns true if more may be waiting.
     pub fn receive(&mut self, mut handle: impl FnMut(Route, &mut [u8])) -> io::Result<bool> {
-        let mut may_be_hearsay = true;
+        let mut may_be_icmp_error = true;
         let batch = if self.offload == Offload::Single { 1 } else { RECEIVE_BATCH };
         for _ in 0..READS_AT_ONCE {
             let mut metas = [RecvMeta::default(); RECEIVE_BATCH];
@@ -220,7 +220,7 @@ impl UdpSocket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 // A pending ICMP error for an earlier datagram makes one call fail.
-                Err(_) if std::mem::take(&mut may_be_hearsay) => continue,
+                Err(_) if std::mem::take(&mut may_be_icmp_error) => continue,
                 Err(error) => return Err(error),
             };
             for (meta, buffer) in metas.iter().zip(self.buffers.iter_mut()).take(count) {
@@ -232,7 +232,7 @@ impl UdpSocket {
                     handle(from, datagram);
                 }
             }
-            if TELLS_THE_END && count < batch {
+            if SHORT_READ_EMPTIES && count < batch {
                 return Ok(false);
             }
         }
@@ -400,7 +400,7 @@ const RECEIVE_LEN: usize = 1 << 16;
 /// Whether a read that does not fill all buffers has emptied the socket. recvmmsg(2) guarantees
 /// this for a non-blocking socket, and later datagrams raise a new edge in epoll(7). Elsewhere a
 /// read returns one datagram, however many are waiting.
-const TELLS_THE_END: bool = cfg!(target_os = "linux");
+const SHORT_READ_EMPTIES: bool = cfg!(target_os = "linux");
 
 /// The maximum number of reads in one turn, so that a flood cannot hold up the loop.
 const READS_AT_ONCE: usize = 32;

@@ -33,7 +33,7 @@ pub struct NackScheduler {
     /// Frames in progress, oldest first.
     frames: Vec<TrackedFrame>,
     newest_done: Option<FrameId>,
-    rhythm: Rhythm,
+    timing: StreamTiming,
     budget: Budget,
     /// After a NACK over budget: when the budget allows it.
     affordable: Option<Instant>,
@@ -102,7 +102,7 @@ impl NackScheduler {
             path: PathState { rtt: None, grace: UNKNOWN_GRACE, loss_ratio: 0.0, burst: 0 },
             frames: Vec::with_capacity(MAX_NACK_FRAMES),
             newest_done: None,
-            rhythm: Rhythm::new(),
+            timing: StreamTiming::new(),
             budget: Budget { bytes: NACK_BURST, at: None },
             affordable: None,
             requests: 0,
@@ -127,7 +127,7 @@ impl NackScheduler {
 
     /// Whether an answer can arrive before its frame is superseded.
     pub fn nacks_help(&self) -> bool {
-        let usual = self.path.rtt.zip(self.rhythm.interval);
+        let usual = self.path.rtt.zip(self.timing.interval);
         usual.is_some_and(|(rtt, interval)| rtt + self.path.grace < interval)
     }
 
@@ -147,17 +147,17 @@ impl NackScheduler {
             if tracked.ended.is_none() && before == header.chunk {
                 tracked.gap = tracked.gap.max(now.saturating_duration_since(tracked.last_seen));
             }
-            tracked.unask_if_early(now, &self.path);
+            tracked.discard_early_nack(now, &self.path);
         }
         tracked.last_seen = now;
         let is_last =
             header.extent.is_some_and(|e| header.chunk.checked_add(1) == Some(e.source_chunks));
         if is_last && !tracked.has_last_chunk {
             tracked.has_last_chunk = true;
-            tracked.end(now, &mut self.rhythm);
+            tracked.end(now, &mut self.timing);
             if tracked.rounds == 0 {
                 let lasted = now.saturating_duration_since(tracked.first_seen);
-                self.rhythm.duration.record(lasted);
+                self.timing.duration.record(lasted);
             }
         }
     }
@@ -168,14 +168,14 @@ impl NackScheduler {
             self.newest_done = Some(frame);
         }
         for done in self.frames.iter_mut().filter(|f| !frame.is_before(f.frame)) {
-            done.end(done.last_seen, &mut self.rhythm);
+            done.end(done.last_seen, &mut self.timing);
         }
         self.frames.retain(|f| frame.is_before(f.frame));
     }
 
     /// When [`poll_request`](Self::poll_request) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let silence = self.rhythm.silence();
+        let silence = self.timing.silence();
         let due = self.frames.iter().filter_map(|f| f.due(&self.path, silence)).min();
         due.max(self.affordable.filter(|_| due.is_some()))
     }
@@ -213,7 +213,7 @@ impl NackScheduler {
         now: Instant,
         missing: &mut impl FnMut(FrameId) -> Option<MissingChunks>,
     ) -> Nack {
-        let silence = self.rhythm.silence();
+        let silence = self.timing.silence();
         let mut nack = Nack::new(self.requests.wrapping_add(1));
         for index in 0..self.frames.len() {
             if self.frames[index].due(&self.path, silence).is_none_or(|due| due > now) {
@@ -257,8 +257,8 @@ impl NackScheduler {
         let given_up = tracked.first_seen + self.deadline;
         let next = self.frames.iter().find(|f| tracked.frame.is_before(f.frame));
         let next = next.map(|f| f.first_seen);
-        let next = next.or(self.rhythm.interval.map(|interval| tracked.first_seen + interval));
-        let duration = self.rhythm.duration.longest().unwrap_or_default();
+        let next = next.or(self.timing.interval.map(|interval| tracked.first_seen + interval));
+        let duration = self.timing.duration.longest().unwrap_or_default();
         let superseded = next.map_or(given_up, |next| next + duration);
         now + rtt <= superseded.min(given_up)
     }
@@ -273,10 +273,10 @@ impl NackScheduler {
             return None;
         }
         for older in &mut self.frames[..index] {
-            older.end(now, &mut self.rhythm);
+            older.end(now, &mut self.timing);
         }
         if index == self.frames.len() {
-            self.rhythm.begin(now);
+            self.timing.begin(now);
         }
         let tracked = TrackedFrame {
             frame,
@@ -302,16 +302,16 @@ impl NackScheduler {
 
 impl TrackedFrame {
     /// Records that the whole frame has been sent.
-    fn end(&mut self, now: Instant, rhythm: &mut Rhythm) {
+    fn end(&mut self, now: Instant, timing: &mut StreamTiming) {
         if self.ended.is_none() {
             self.ended = Some(now);
-            rhythm.gap.record(self.gap);
+            timing.gap.record(self.gap);
         }
     }
 
     /// Handles a chunk of the first transmission or of an answer. One that arrives within a round
     /// trip of the NACK is not an answer, so the NACK was early and does not count.
-    fn unask_if_early(&mut self, now: Instant, path: &PathState) {
+    fn discard_early_nack(&mut self, now: Instant, path: &PathState) {
         let answer = self.asked.zip(path.rtt).map(|(asked, rtt)| asked + rtt);
         if self.rounds == 1 && self.ended.is_none() && answer.is_some_and(|answer| now < answer) {
             self.rounds = 0;
@@ -339,23 +339,23 @@ impl TrackedFrame {
 
 /// The usual timing of a stream's frames.
 #[derive(Clone, Debug)]
-struct Rhythm {
+struct StreamTiming {
     begun: Option<Instant>,
     /// Smoothed time between the first chunks of consecutive frames.
     interval: Option<Duration>,
     /// Time from a frame's first to its last chunk.
-    duration: StreamEstimates,
+    duration: RecentDurations,
     /// The longest time between two chunks of a frame.
-    gap: StreamEstimates,
+    gap: RecentDurations,
 }
 
-impl Rhythm {
+impl StreamTiming {
     fn new() -> Self {
         Self {
             begun: None,
             interval: None,
-            duration: StreamEstimates::default(),
-            gap: StreamEstimates::default(),
+            duration: RecentDurations::default(),
+            gap: RecentDurations::default(),
         }
     }
 
@@ -376,12 +376,12 @@ impl Rhythm {
 
 /// A duration, as measured in the latest frames.
 #[derive(Clone, Debug, Default)]
-struct StreamEstimates {
+struct RecentDurations {
     last: VecDeque<Duration>,
     upper: Option<Duration>,
 }
 
-impl StreamEstimates {
+impl RecentDurations {
     fn record(&mut self, value: Duration) {
         if self.last.len() == REMEMBERED_FRAMES {
             self.last.pop_front();

@@ -29,7 +29,7 @@ use crate::net::{
 /// How parity is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FecMode {
-    /// According to receiver reports; [`UNTOLD_PERCENT`] before the first one.
+    /// According to receiver reports; [`UNREPORTED_PERCENT`] before the first one.
     #[default]
     Auto,
     /// This many parity chunks per 100 source chunks, rounded down, but at least one per block;
@@ -119,7 +119,7 @@ impl ParityControl {
             FecMode::Off => 0,
             FecMode::Percent(percent) => by_percent(blocks, source_chunks, percent),
             FecMode::Auto if self.started.is_none() => {
-                by_percent(blocks, source_chunks, UNTOLD_PERCENT)
+                by_percent(blocks, source_chunks, UNREPORTED_PERCENT)
             }
             FecMode::Auto => self.by_reports(now, blocks),
         };
@@ -141,12 +141,12 @@ impl ParityControl {
         if quiet {
             return 0;
         }
-        let asking = if self.nacks_help { ASKING_FRAMES } else { LOST_FRAMES };
-        let strictness = if self.is_strained() { STRICTER } else { 1.0 };
+        let asking = if self.nacks_help { NACKED_FRAMES } else { LOST_FRAMES };
+        let strictness = if self.is_exceeding_target() { STRICTER } else { 1.0 };
         let target = asking * strictness / f64::from(blocks.count());
         let each =
             parity_against(blocks.source_in(0), self.loss_ratio(), target, blocks.capacity());
-        let burst = if self.is_deaf(now) {
+        let burst = if self.is_unreported(now) {
             self.longest_burst.max(now).unwrap_or(0)
         } else {
             self.largest_burst.iter().copied().max().unwrap_or(0).min(COVERED_BURST)
@@ -155,7 +155,7 @@ impl ParityControl {
     }
 
     /// Whether reports are overdue, so that NACKs probably do not arrive either.
-    fn is_deaf(&self, now: Instant) -> bool {
+    fn is_unreported(&self, now: Instant) -> bool {
         let heard = self.reports.back().map(|(at, _)| *at);
         heard.is_some_and(|heard| now.saturating_duration_since(heard) >= OVERDUE)
     }
@@ -168,7 +168,7 @@ impl ParityControl {
     }
 
     /// Whether more frames than expected needed a NACK or stayed incomplete.
-    fn is_strained(&self) -> bool {
+    fn is_exceeding_target(&self) -> bool {
         let Some((then, now)) = self.span(REPORTS) else { return false };
         let since = |count: fn(&FrameCounts) -> u32| {
             f64::from(count(&now.frames).wrapping_sub(count(&then.frames)))
@@ -223,13 +223,13 @@ fn push<T>(queue: &mut VecDeque<T>, limit: usize, item: T) {
 
 /// The percentage of `Auto` before the first report, and thus always without a control channel. A
 /// frame of 98 chunks gets 9, which leaves 1 frame in 10,000 broken at 2 % loss.
-pub const UNTOLD_PERCENT: u8 = 10;
+pub const UNREPORTED_PERCENT: u8 = 10;
 
 /// The minimum parity of a frame while there is loss.
 const FLOOR: u16 = 2;
 
 /// Share of frames that may need a NACK.
-const ASKING_FRAMES: f64 = 0.01;
+const NACKED_FRAMES: f64 = 0.01;
 
 /// Share of frames that may be lost when NACKs cannot help.
 const LOST_FRAMES: f64 = 0.001;
@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn parity_for_a_loss_ratio_matches_the_table() {
         for (loss, parity) in [(0.001, 1), (0.01, 4), (0.05, 11), (0.1, 20)] {
-            assert_eq!(parity_against(SOURCE, loss, ASKING_FRAMES, 64), parity, "{loss}");
+            assert_eq!(parity_against(SOURCE, loss, NACKED_FRAMES, 64), parity, "{loss}");
         }
         assert_eq!(parity_against(SOURCE, 1.0, 0.01, 64), 64);
         assert_eq!(parity_against(SOURCE, 0.0, 0.01, 64), 0);

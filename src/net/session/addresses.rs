@@ -86,7 +86,7 @@ impl Addresses {
     }
 
     /// Brings the next lookup forward, since an address does not work.
-    pub(super) fn hurry(&mut self, now: Instant) {
+    pub(super) fn expedite(&mut self, now: Instant) {
         if let Some(name) = &mut self.name {
             name.next_at = name.next_at.min(now + RETRY_INTERVAL);
         }

@@ -68,14 +68,14 @@ pub(super) struct Call {
     /// When the last datagram arrived before UDP was found to be blocked.
     udp_blocked_since: Option<Instant>,
     /// Whether it was reported that the path passes too little.
-    is_narrow_told: bool,
+    is_narrow_reported: bool,
     /// When a picture was last too large for the path.
     last_too_slow: Option<Instant>,
     ending: Option<(Instant, EndReason)>,
     texts: TokenBucket,
     stream_changes: TokenBucket,
     /// The newest stream parameters of the peer that the rate limit has not let us report yet.
-    untold_stream: Option<StreamParams>,
+    pending_stream_change: Option<StreamParams>,
 }
 
 /// The parts of a new call.
@@ -133,12 +133,12 @@ impl Call {
             began: now,
             last_datagram: None,
             udp_blocked_since: None,
-            is_narrow_told: false,
+            is_narrow_reported: false,
             last_too_slow: None,
             ending: None,
             texts: TokenBucket::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
             stream_changes: TokenBucket::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
-            untold_stream: None,
+            pending_stream_change: None,
         };
         if let Some(addr) = media_addr {
             call.begin_path(now, addr.into(), true);
@@ -385,15 +385,15 @@ impl Call {
             };
             match message {
                 Message::Close(reason) => return Some(EndReason::Closed(reason)),
-                Message::Text(_) if !self.texts.take(now) => self.counters.unheard += 1,
+                Message::Text(_) if !self.texts.take(now) => self.counters.rate_limited += 1,
                 Message::Text(line) => {
                     let from = self.peer.name.clone();
                     events.extend(from.map(|from| Event::Text { from, line }));
                 }
                 Message::Stream(stream) => {
-                    let replaced = self.untold_stream.replace(stream);
-                    self.counters.unheard += u64::from(replaced.is_some());
-                    events.extend(self.tell_stream(now));
+                    let replaced = self.pending_stream_change.replace(stream);
+                    self.counters.rate_limited += u64::from(replaced.is_some());
+                    events.extend(self.report_stream_change(now));
                 }
                 // A hello, accept, reject or ringing message during a call is ignored.
                 Message::KeepAlive
@@ -407,9 +407,9 @@ impl Call {
 
     /// Reports the peer's new stream parameters, or keeps them for later if the rate limit is
     /// exceeded.
-    fn tell_stream(&mut self, now: Instant) -> Option<Event> {
-        self.untold_stream.filter(|_| self.stream_changes.take(now))?;
-        let stream = self.untold_stream.take()?;
+    fn report_stream_change(&mut self, now: Instant) -> Option<Event> {
+        self.pending_stream_change.filter(|_| self.stream_changes.take(now))?;
+        let stream = self.pending_stream_change.take()?;
         Some(Event::StreamChanged { call: self.id, stream })
     }
 
@@ -444,10 +444,10 @@ impl Call {
         if let Some((at, reason)) = self.ending {
             return (at <= now).then_some(reason);
         }
-        events.extend(self.tell_stream(now));
-        events.extend(self.judge_udp());
-        events.extend(self.judge_mtu());
-        events.extend(self.judge_speed(now));
+        events.extend(self.report_stream_change(now));
+        events.extend(self.check_udp());
+        events.extend(self.check_mtu());
+        events.extend(self.check_speed(now));
         (self.silent_at()? <= now).then_some(EndReason::Silent)
     }
 
@@ -463,7 +463,7 @@ impl Call {
         let prober = prober.map(Prober::poll_timeout);
         let sender = self.sender.as_ref().and_then(Sender::poll_timeout);
         let path = self.path.as_ref().and_then(Path::poll_timeout);
-        let stream = self.untold_stream.map(|_| self.stream_changes.next_at());
+        let stream = self.pending_stream_change.map(|_| self.stream_changes.next_at());
         [receiver, control, prober, path, sender, stream, self.silent_at()]
             .into_iter()
             .flatten()
@@ -671,18 +671,18 @@ impl Call {
     }
 
     /// Reports once that the path passes only datagrams that are too short.
-    fn judge_mtu(&mut self) -> Option<Event> {
-        if self.is_narrow_told || !self.path.as_ref()?.is_too_narrow() {
+    fn check_mtu(&mut self) -> Option<Event> {
+        if self.is_narrow_reported || !self.path.as_ref()?.is_too_narrow() {
             return None;
         }
-        self.is_narrow_told = true;
+        self.is_narrow_reported = true;
         Some(Event::PathTooNarrow { peer: self.peer.clone() })
     }
 
     /// Detects blocked UDP. Both sides probe once a second, so silence over UDP while the control
     /// channel is active means that something on the path passes only TCP. If both are silent, the
     /// network is down, which is handled elsewhere.
-    fn judge_udp(&mut self) -> Option<Event> {
+    fn check_udp(&mut self) -> Option<Event> {
         let control = self.control.as_ref()?;
         let heard = self.last_datagram.unwrap_or(self.began);
         let blocked = match self.udp_blocked_since {
@@ -698,7 +698,7 @@ impl Call {
     }
 
     /// Detects pictures that are too large for the path.
-    fn judge_speed(&mut self, now: Instant) -> Option<Event> {
+    fn check_speed(&mut self, now: Instant) -> Option<Event> {
         let takes = self.sender.as_mut()?.take_expired()?;
         let last = self.last_too_slow.replace(now);
         let is_news = last.is_none_or(|last| now >= last + SPEED_NOTICE_INTERVAL);

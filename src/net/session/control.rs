@@ -65,7 +65,7 @@ pub(super) enum Received {
 
 impl ControlChannel {
     /// The dialling side of the new connection `conn`. Both sides must have the same `secret`.
-    pub(super) fn dialling(
+    pub(super) fn dial(
         now: Instant,
         conn: ConnId,
         identity: &Identity,
@@ -79,7 +79,7 @@ impl ControlChannel {
     }
 
     /// The answering side. It does no expensive work until [`start_handshake`](Self::start_handshake).
-    pub(super) fn answering(now: Instant, conn: ConnId) -> Self {
+    pub(super) fn accept(now: Instant, conn: ConnId) -> Self {
         Self::new(now, conn, HandshakeState::Silent)
     }
 
@@ -184,7 +184,7 @@ impl ControlChannel {
     }
 
     /// Whether the next message shows if the dialler has the same code.
-    pub(super) fn judges_code(&self) -> bool {
+    pub(super) fn verifies_code(&self) -> bool {
         matches!(self.state, HandshakeState::Answered(_))
     }
 
@@ -347,9 +347,9 @@ mod tests {
         let secret = |byte: Option<u8>| byte.map(|b| SharedSecret::from_bytes([b; KEY_LEN]));
         let identity = |byte| Identity::from_bytes([byte; KEY_LEN]);
         let (ours, theirs) = (secret(ours), secret(theirs));
-        let mut answerer = ControlChannel::answering(now, ConnId(2));
+        let mut answerer = ControlChannel::accept(now, ConnId(2));
         answerer.start_handshake(&identity(2), theirs.as_ref());
-        (ControlChannel::dialling(now, ConnId(1), &identity(1), ours.as_ref()), answerer)
+        (ControlChannel::dial(now, ConnId(1), &identity(1), ours.as_ref()), answerer)
     }
 
     fn cross(from: &mut ControlChannel, to: &mut ControlChannel) {
@@ -427,12 +427,12 @@ mod tests {
         for said in
             [&b"GET / HTTP/1"[..], b"udpchat\x02\0\x01x", b"udpchat\x02\xff\xff", b"udpchat\x01"]
         {
-            let mut channel = ControlChannel::answering(now, ConnId(1));
+            let mut channel = ControlChannel::accept(now, ConnId(1));
             channel.handle_data(now, said);
             assert!(channel.has_work().is_err(), "{said:?}");
         }
         let (mut dialler, _) = pair(None, None);
-        let mut channel = ControlChannel::answering(now, ConnId(1));
+        let mut channel = ControlChannel::accept(now, ConnId(1));
         for byte in dialler.take_output().unwrap() {
             assert_eq!(channel.has_work(), Ok(false));
             channel.handle_data(now, &[byte]);

@@ -37,7 +37,7 @@ pub struct CallCounters {
     /// Datagrams of this session that were not sealed by the peer.
     pub forged: u64,
     /// Text lines and stream changes from the peer dropped by the rate limit.
-    pub unheard: u64,
+    pub rate_limited: u64,
     /// Counters of the received frames.
     pub reassembly: ReassemblyCounters,
     /// The shortest recent round trip, if the peer answers probes.
@@ -107,7 +107,7 @@ impl CallCounters {
             reflected: self.reflected + other.reflected,
             malformed: self.malformed + other.malformed,
             forged: self.forged + other.forged,
-            unheard: self.unheard + other.unheard,
+            rate_limited: self.rate_limited + other.rate_limited,
             reassembly: self.reassembly.plus(other.reassembly),
             rtt: other.rtt.or(self.rtt),
             repair: self.repair.plus(other.repair),

@@ -16,7 +16,7 @@ use crate::net::{
 
 /// A target and the state of our call to it.
 #[derive(Debug)]
-pub(super) struct Dialling {
+pub(super) struct DialState {
     target: Target,
     pub(super) addresses: Addresses,
     state: State,
@@ -30,7 +30,7 @@ enum State {
     },
     Connecting(Round),
     /// A connection is established; `rest` holds the round's unused addresses.
-    Meeting {
+    Connected {
         addr: SocketAddr,
         rest: Round,
         control: Box<ControlChannel>,
@@ -87,7 +87,7 @@ pub(super) enum Due {
     GiveUp(ConnId),
 }
 
-impl Dialling {
+impl DialState {
     pub(super) fn new(now: Instant, target: Target) -> Self {
         let addresses = Addresses::new(now, &target, LOOKUP_INTERVAL);
         Self { target, addresses, state: State::Idle { redial_at: now }, waiting_for: None }
@@ -104,7 +104,7 @@ impl Dialling {
     /// The address of the established connection, before the call.
     pub(super) fn addr(&self) -> Option<SocketAddr> {
         match &self.state {
-            State::Meeting { addr, .. } => Some(*addr),
+            State::Connected { addr, .. } => Some(*addr),
             _ => None,
         }
     }
@@ -117,7 +117,7 @@ impl Dialling {
     pub(super) fn conns(&self) -> impl Iterator<Item = ConnId> {
         let (round, met) = match &self.state {
             State::Connecting(round) => (Some(round), None),
-            State::Meeting { control, .. } => (None, Some(control.conn())),
+            State::Connected { control, .. } => (None, Some(control.conn())),
             State::Idle { .. } | State::InCall(_) => (None, None),
         };
         round.into_iter().flat_map(|round| &round.attempts).map(|a| a.conn).chain(met)
@@ -144,7 +144,7 @@ impl Dialling {
     }
 
     /// Returns an event if a lookup has had no answer for a while and no address is known.
-    pub(super) fn judge_lookup(&mut self, now: Instant) -> Option<Event> {
+    pub(super) fn check_lookup(&mut self, now: Instant) -> Option<Event> {
         if self.lookup_patience()? > now {
             return None;
         }
@@ -153,7 +153,7 @@ impl Dialling {
 
     pub(super) fn control_mut(&mut self) -> Option<&mut ControlChannel> {
         match &mut self.state {
-            State::Meeting { control, .. } => Some(control.as_mut()),
+            State::Connected { control, .. } => Some(control.as_mut()),
             _ => None,
         }
     }
@@ -161,8 +161,8 @@ impl Dialling {
     /// Why the call fails if the connection closes now.
     pub(super) fn lost_reason(&self) -> WaitReason {
         match self.state {
-            State::Meeting { state: AttemptState::Ringing(..), .. } => WaitReason::ConnectionLost,
-            State::Meeting { .. } => WaitReason::HungUp,
+            State::Connected { state: AttemptState::Ringing(..), .. } => WaitReason::ConnectionLost,
+            State::Connected { .. } => WaitReason::HungUp,
             _ => WaitReason::NoAnswer,
         }
     }
@@ -184,7 +184,7 @@ impl Dialling {
         match &self.state {
             State::Idle { redial_at } if *redial_at <= now && self.has_address() => Due::Dial,
             State::Connecting(round) => round.due(now),
-            State::Meeting { control, give_up_at, .. } if *give_up_at <= now => {
+            State::Connected { control, give_up_at, .. } if *give_up_at <= now => {
                 Due::GiveUp(control.conn())
             }
             _ => Due::Nothing,
@@ -199,11 +199,11 @@ impl Dialling {
         let lookup = self.addresses.poll_timeout().filter(|_| self.is_seeking());
         let state = match &self.state {
             State::Idle { redial_at } => Some(*redial_at).filter(|_| self.has_address()),
-            State::Meeting { control, state: AttemptState::Ringing(..), give_up_at, .. } => {
+            State::Connected { control, state: AttemptState::Ringing(..), give_up_at, .. } => {
                 Some(control.poll_timeout().min(*give_up_at))
             }
             State::Connecting(round) => round.poll_timeout(),
-            State::Meeting { give_up_at, .. } => Some(*give_up_at),
+            State::Connected { give_up_at, .. } => Some(*give_up_at),
             State::InCall(_) => None,
         };
         [lookup, self.lookup_patience(), state].into_iter().flatten().min()
@@ -218,7 +218,7 @@ impl Dialling {
         let State::Connecting(round) = &mut self.state else { return None };
         let addr = round.untried.pop_front()?;
         round.attempts.push(Attempt { conn, addr, give_up_at: now + CONNECT_DEADLINE });
-        round.next_at = Some(now + HEAD_START);
+        round.next_at = Some(now + CONNECTION_ATTEMPT_DELAY);
         Some(addr)
     }
 
@@ -240,13 +240,13 @@ impl Dialling {
         others.iter().rev().for_each(|other| rest.untried.push_front(other.addr));
         let (state, give_up_at) = (AttemptState::Unknown, now + HELLO_DEADLINE);
         let control = Box::new(control);
-        self.state = State::Meeting { addr, rest, control, state, give_up_at };
+        self.state = State::Connected { addr, rest, control, state, give_up_at };
         others.iter().map(|other| other.conn).collect()
     }
 
     /// Records that the user is asked about the target, as `ask`.
     pub(super) fn note_asked(&mut self, now: Instant, ask: AskId) {
-        if let State::Meeting { state, give_up_at, .. } = &mut self.state {
+        if let State::Connected { state, give_up_at, .. } = &mut self.state {
             *state = AttemptState::Asked(ask);
             *give_up_at = now + ASK_DEADLINE;
         }
@@ -254,7 +254,7 @@ impl Dialling {
 
     pub(super) fn asked(&self) -> Option<AskId> {
         match self.state {
-            State::Meeting { state: AttemptState::Asked(ask), .. } => Some(ask),
+            State::Connected { state: AttemptState::Asked(ask), .. } => Some(ask),
             _ => None,
         }
     }
@@ -262,7 +262,7 @@ impl Dialling {
     /// Sends our hello, since the target is accepted.
     pub(super) fn introduce(&mut self, now: Instant, hello: Hello) {
         let Some(session) = SessionId::new(hello.session) else { return };
-        if let State::Meeting { control, state, give_up_at, .. } = &mut self.state {
+        if let State::Connected { control, state, give_up_at, .. } = &mut self.state {
             *state = AttemptState::Introduced(session, hello.secret.clone());
             *give_up_at = now + HELLO_DEADLINE;
             control.introduce(hello);
@@ -272,18 +272,19 @@ impl Dialling {
     /// Records that the target's user is asked about us, which may take any time. Returns an event
     /// if that is new.
     pub(super) fn ring(&mut self, now: Instant) -> Option<Event> {
-        let State::Meeting { state, .. } = &mut self.state else { return None };
+        let State::Connected { state, .. } = &mut self.state else { return None };
         *state = match std::mem::replace(state, AttemptState::Unknown) {
             AttemptState::Introduced(session, secret) => AttemptState::Ringing(session, secret),
             other => other,
         };
-        self.note_heard(now);
+        self.extend_deadline(now);
         self.wait_for(WaitReason::Ringing)
     }
 
     /// Extends the deadline while the target rings, since something has been received.
-    pub(super) fn note_heard(&mut self, now: Instant) {
-        if let State::Meeting { state: AttemptState::Ringing(..), give_up_at, .. } = &mut self.state
+    pub(super) fn extend_deadline(&mut self, now: Instant) {
+        if let State::Connected { state: AttemptState::Ringing(..), give_up_at, .. } =
+            &mut self.state
         {
             *give_up_at = now + RINGING_SILENCE;
         }
@@ -291,7 +292,8 @@ impl Dialling {
 
     /// Sends keep-alives while the target rings.
     pub(super) fn keep_ringing(&mut self, now: Instant) {
-        if let State::Meeting { control, state: AttemptState::Ringing(..), .. } = &mut self.state {
+        if let State::Connected { control, state: AttemptState::Ringing(..), .. } = &mut self.state
+        {
             control.handle_timeout(now);
         }
     }
@@ -300,7 +302,7 @@ impl Dialling {
     pub(super) fn answered(&mut self, call: CallId) -> Option<Answered> {
         self.waiting_for = None;
         match std::mem::replace(&mut self.state, State::InCall(call)) {
-            State::Meeting {
+            State::Connected {
                 control,
                 state:
                     AttemptState::Introduced(session, secret) | AttemptState::Ringing(session, secret),
@@ -315,7 +317,7 @@ impl Dialling {
     pub(super) fn fail(&mut self, now: Instant, conn: ConnId, reason: WaitReason) -> Option<Event> {
         let mut round = match &mut self.state {
             State::Connecting(round) => std::mem::take(round),
-            State::Meeting { rest, .. } => std::mem::take(rest),
+            State::Connected { rest, .. } => std::mem::take(rest),
             State::Idle { .. } | State::InCall(_) => return None,
         };
         round.attempts.retain(|attempt| attempt.conn != conn);
@@ -370,7 +372,7 @@ impl Round {
 const REDIAL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The delay between connection attempts (RFC 8305: `Connection Attempt Delay`).
-const HEAD_START: Duration = Duration::from_millis(250);
+const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// The interval between lookups of a name whose known addresses do not answer.
 pub(super) const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
@@ -397,10 +399,10 @@ mod tests {
     use super::*;
     use crate::net::session::LookupId;
 
-    fn dialling(addrs: &[&str]) -> (Dialling, Instant) {
+    fn dialling(addrs: &[&str]) -> (DialState, Instant) {
         let now = crate::clock::now();
         let addrs = addrs.iter().map(|a| a.parse().unwrap()).collect();
-        (Dialling::new(now, Target { host: "desk".into(), port: 7, addrs }), now)
+        (DialState::new(now, Target { host: "desk".into(), port: 7, addrs }), now)
     }
 
     #[test]
@@ -421,13 +423,16 @@ mod tests {
     fn a_silent_address_delays_the_next_by_a_head_start() {
         let (mut d, now) = dialling(&["[::1]:7", "127.0.0.1:7"]);
         d.connect(now, ConnId(1));
-        assert_eq!((d.due(now), d.poll_timeout()), (Due::Nothing, Some(now + HEAD_START)));
-        let later = now + HEAD_START;
+        assert_eq!(
+            (d.due(now), d.poll_timeout()),
+            (Due::Nothing, Some(now + CONNECTION_ATTEMPT_DELAY))
+        );
+        let later = now + CONNECTION_ATTEMPT_DELAY;
         assert_eq!(d.due(later), Due::Dial);
         d.connect(later, ConnId(2));
         assert!(d.owns(ConnId(1)) && d.owns(ConnId(2)));
         let identity = crate::net::crypto::keys::Identity::from_bytes([1; 32]);
-        let control = ControlChannel::dialling(later, ConnId(2), &identity, None);
+        let control = ControlChannel::dial(later, ConnId(2), &identity, None);
         assert_eq!(d.identify(later, ConnId(2), control), [ConnId(1)]);
         assert_eq!(d.addr(), Some("127.0.0.1:7".parse().unwrap()));
         assert!(!d.owns(ConnId(1)));
@@ -442,8 +447,8 @@ mod tests {
         assert_eq!(d.due(now), Due::Nothing);
         d.addresses.note_asked(now, LookupId(1));
         assert_eq!(d.poll_timeout(), Some(now + LOOKUP_PATIENCE));
-        assert_eq!(d.judge_lookup(now), None);
-        assert!(d.judge_lookup(now + LOOKUP_PATIENCE).is_some());
+        assert_eq!(d.check_lookup(now), None);
+        assert!(d.check_lookup(now + LOOKUP_PATIENCE).is_some());
         assert_eq!(d.poll_timeout(), None);
         let unknown = || Some(WaitReason::Unresolved { error: "unknown".into() });
         assert!(d.handle_found(now, &[], unknown()).is_some());

@@ -63,7 +63,7 @@ impl OneWayTarget {
     /// Handles a local failure to send to the address in use. Returns the next address, if there is
     /// another, at most once a second.
     pub(super) fn next_after_failure(&mut self, now: Instant) -> Option<SocketAddr> {
-        self.addresses.hurry(now);
+        self.addresses.expedite(now);
         self.failed = Some(now);
         let (_, addr) = self.call?;
         let known = self.addresses.known();

@@ -252,7 +252,7 @@ struct RecentLoss {
 
 impl RecentLoss {
     fn new() -> Self {
-        Self { reports: VecDeque::with_capacity(REPORTS), burst: WindowedMax::new(BURSTY) }
+        Self { reports: VecDeque::with_capacity(REPORTS), burst: WindowedMax::new(BURST_MEMORY) }
     }
 
     fn note(&mut self, now: Instant, counts: &Counts) {
@@ -284,4 +284,4 @@ pub const DEFAULT_REASSEMBLY_DEADLINE: Duration = Duration::from_millis(250);
 const REPORTS: usize = 20;
 
 /// The minimum time for which the longest burst is remembered; bursts are rare.
-const BURSTY: Duration = Duration::from_secs(5);
+const BURST_MEMORY: Duration = Duration::from_secs(5);

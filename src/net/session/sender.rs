@@ -581,7 +581,7 @@ fn feedback(before: &Report, report: &Report, probed: Option<Duration>) -> Feedb
     let lost = report.lost.saturating_sub(before.lost);
     Feedback {
         loss_ratio: lost as f64 / (received + lost).max(1) as f64,
-        queuing_delay: report.queueing_delay,
+        queueing_delay: report.queueing_delay,
         probed_delay: probed,
         delay_gradient: f64::from(report.delay_gradient) / 1e6,
         received: report.received_bytes.saturating_sub(before.received_bytes) as usize,

@@ -53,7 +53,7 @@ pub enum NormalizeError {
     Header(#[from] HeaderError),
     /// The coded data is interrupted.
     #[error(transparent)]
-    Torn(#[from] Interrupted),
+    Interrupted(#[from] Interrupted),
     /// The coded data is incomplete or damaged.
     #[error(transparent)]
     Scan(#[from] ScanError),
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(error(&vec![7; MAX_JPEG_LEN + 1]), NormalizeError::TooLong(MAX_JPEG_LEN + 1));
         let good = textured(64, 48, PixelFormat::Yuv420);
         let torn = [&good[..good.len() / 2], &[0xFF, DHT, 0, 2, 0xFF, EOI]].concat();
-        assert!(matches!(error(&torn), NormalizeError::Torn(_)));
+        assert!(matches!(error(&torn), NormalizeError::Interrupted(_)));
         assert_eq!(error(&[0xFF, SOI, 0xFF, EOI].repeat(3)), HeaderError::NoScan.into());
     }
 

@@ -56,7 +56,7 @@ fn start() -> Option<ThreadPool> {
             sandbox_this_thread();
         })
         .build();
-    thread.inspect_err(|error| warn!("no thread to decode apart: {error}")).ok()
+    thread.inspect_err(|error| warn!("cannot start the decoding thread: {error}")).ok()
 }
 
 impl fmt::Debug for SandboxThread {

@@ -44,7 +44,7 @@ pub enum StreamItem {
     /// A frame over the length limit was skipped.
     TooLong,
     /// A frame broke off within its coded data, after this number of bytes, at foreign data.
-    Torn(usize),
+    Interrupted(usize),
     /// A frame's segments are damaged.
     Damaged(HeaderError),
     /// The stream ended within a frame's segments, after this number of bytes.
@@ -118,7 +118,8 @@ impl<R: BufRead> JpegStream<R> {
     /// Consumes the result of a walk. The thumbnail of a damaged frame is neither a frame nor
     /// damage.
     fn end_walk(&mut self, walk: &Walk) -> Option<StreamItem> {
-        let (Walk::Padding(len) | Walk::Whole(len) | Walk::Unended(len) | Walk::Torn(len)) = *walk;
+        let (Walk::Padding(len) | Walk::Whole(len) | Walk::Unended(len) | Walk::Interrupted(len)) =
+            *walk;
         let len = len.min(self.ahead.bytes().len());
         let is_thumbnail = self.thumbnail.as_ref().is_some_and(|it| it.start == 0 && len <= it.end);
         if is_thumbnail || matches!(walk, Walk::Padding(_)) {
@@ -130,7 +131,7 @@ impl<R: BufRead> JpegStream<R> {
             _ if len > MAX_JPEG_LEN => StreamItem::TooLong,
             Walk::Whole(_) => StreamItem::Frame(frame()),
             Walk::Unended(_) => StreamItem::Unended(frame()),
-            Walk::Padding(_) | Walk::Torn(_) => StreamItem::Torn(len),
+            Walk::Padding(_) | Walk::Interrupted(_) => StreamItem::Interrupted(len),
         };
         self.told = 0;
         self.consume(len);
@@ -234,22 +235,22 @@ impl<R: BufRead> JpegStream<R> {
             let (marker, scan_end) = match self.scan_end(scan)? {
                 ScanEnd::Marker(marker, at) => (marker, at),
                 ScanEnd::Stream => return Ok(Walk::Unended(usize::MAX)),
-                ScanEnd::TooLong(len) => return Ok(Walk::Torn(len)),
+                ScanEnd::TooLong(len) => return Ok(Walk::Interrupted(len)),
             };
             match marker {
                 EOI => return Ok(Walk::Whole(scan_end + 2)),
                 SOI => return Ok(Walk::Unended(scan_end)),
-                _ if has_one_scan => return Ok(Walk::Torn(scan_end)),
+                _ if has_one_scan => return Ok(Walk::Interrupted(scan_end)),
                 _ => {}
             }
             scan = match self.walk_to_scan(scan_end) {
                 Ok((EOI, end)) => return Ok(Walk::Whole(end)),
                 Ok((_, end)) => end,
-                Err(Failure::Header(..)) => return Ok(Walk::Torn(scan_end)),
+                Err(Failure::Header(..)) => return Ok(Walk::Interrupted(scan_end)),
                 Err(error) => return Err(error),
             };
         }
-        Ok(Walk::Torn(scan))
+        Ok(Walk::Interrupted(scan))
     }
 
     /// Walks over the segments between two scans of a frame, to the coded data of the second one or
@@ -339,7 +340,7 @@ enum Walk {
     /// Without an end marker.
     Unended(usize),
     /// With another marker in its coded data, or with no marker within the limit.
-    Torn(usize),
+    Interrupted(usize),
 }
 
 /// Why the walk over a frame failed before its coded data.

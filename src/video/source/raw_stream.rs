@@ -35,7 +35,7 @@ pub(super) struct RawStream {
     has_begun: bool,
     damaged: Arc<AtomicU64>,
     /// Why the last picture was dropped.
-    warning: Option<Complaint>,
+    warning: Option<DropReason>,
     warnings: RateLimitedWarnings,
 }
 
@@ -59,7 +59,7 @@ struct Suspended {
     tries: u8,
 }
 
-enum Complaint {
+enum DropReason {
     Jpeg(String),
     Y4m(Y4mError),
 }
@@ -133,8 +133,8 @@ impl RawStream {
     pub(super) fn unusable(&mut self) -> SourceError {
         let name = self.name.clone();
         match self.warning.take() {
-            Some(Complaint::Y4m(error)) => SourceError::Y4m { name, error },
-            Some(Complaint::Jpeg(warning)) => SourceError::PipeJpeg { name, warning },
+            Some(DropReason::Y4m(error)) => SourceError::Y4m { name, error },
+            Some(DropReason::Jpeg(warning)) => SourceError::PipeJpeg { name, warning },
             None => SourceError::PipeJpeg { name, warning: "there is none".to_owned() },
         }
     }
@@ -142,12 +142,12 @@ impl RawStream {
     /// Counts an unusable JPEG, and logs why.
     pub(super) fn drop_jpeg(&mut self, warning: String) {
         self.say_dropped(&warning);
-        self.warning = Some(Complaint::Jpeg(warning));
+        self.warning = Some(DropReason::Jpeg(warning));
     }
 
     fn drop_image(&mut self, error: Y4mError) {
         self.say_dropped(&error.to_string());
-        self.warning = Some(Complaint::Y4m(error));
+        self.warning = Some(DropReason::Y4m(error));
     }
 
     fn say_dropped(&mut self, warning: &str) {
@@ -178,7 +178,7 @@ impl RawStream {
         let format = match y4m::Header::read(&mut reader) {
             Ok(header) => {
                 if self.has_begun {
-                    log::info!("{} goes on with YUV4MPEG2 {}", self.name, header.size);
+                    log::info!("{} continues as YUV4MPEG2 {}", self.name, header.size);
                 }
                 Format::Y4m(Box::new(Y4mReader::new(header, reader)))
             }
@@ -226,7 +226,7 @@ impl RawStream {
                 return Ok((Some(picture), Some(Format::Y4m(reader))));
             }
             Ok(None) if !self.has_begun && self.warning.is_none() => {
-                self.warning = Some(Complaint::Y4m(Y4mError::Truncated));
+                self.warning = Some(DropReason::Y4m(Y4mError::Truncated));
             }
             Ok(None) => {}
             Err(Y4mError::Read(error)) => return Err(error.into()),
@@ -253,7 +253,7 @@ fn usable(item: StreamItem) -> Result<Vec<u8>, String> {
             normalize(&mut frame).map(|()| frame).map_err(|error| error.to_string())
         }
         StreamItem::TooLong => Err(format!("a JPEG is over the limit of {MAX_JPEG_LEN} bytes")),
-        StreamItem::Torn(len) => Err(format!("a JPEG breaks off after {len} bytes")),
+        StreamItem::Interrupted(len) => Err(format!("a JPEG breaks off after {len} bytes")),
         StreamItem::Damaged(error) => Err(error.to_string()),
         StreamItem::Truncated(len) => Err(format!("it ended {len} bytes into a JPEG")),
     }

@@ -55,7 +55,7 @@ impl Y4mReader {
             if is_frame(&line) {
                 return self.read_image().map(Some);
             }
-            return Err(self.what_is_no_frame(&line));
+            return Err(self.classify_line(&line));
         }
     }
 
@@ -116,7 +116,7 @@ impl Y4mReader {
 
     /// Classifies a line that is not `FRAME`. A header or a JPEG in it, or across its beginning,
     /// was written by another program.
-    fn what_is_no_frame(&mut self, line: &[u8]) -> Y4mError {
+    fn classify_line(&mut self, line: &[u8]) -> Y4mError {
         let joined = [&std::mem::take(&mut self.tail)[..], line].concat();
         let jpeg = memchr::memmem::find(&joined, JPEG_START);
         match memchr::memmem::find(&joined, HEADER_START) {
@@ -140,7 +140,9 @@ impl Y4mReader {
         let header = memchr::memmem::find(&data, HEADER_START);
         let before = &data[..header.unwrap_or(data.len())];
         match jpeg_in(before) {
-            Some((at, is_whole)) if is_whole || header.is_some() || !self.is_followed_well()? => {
+            Some((at, is_whole))
+                if is_whole || header.is_some() || !self.has_valid_successor()? =>
+            {
                 self.give_back(&data[at..]);
                 return Err(Y4mError::Interrupted);
             }
@@ -151,7 +153,7 @@ impl Y4mReader {
             return Err(Y4mError::BrokenOff);
         }
         if let Some(at) = frame_in(&data)
-            && !self.is_followed_well()?
+            && !self.has_valid_successor()?
         {
             // Bytes are lost, and the next picture has begun.
             self.give_back(&data[at..]);
@@ -170,7 +172,7 @@ impl Y4mReader {
     }
 
     /// Whether the next bytes are valid after a complete picture. Waits for them.
-    fn is_followed_well(&mut self) -> Result<bool, Y4mError> {
+    fn has_valid_successor(&mut self) -> Result<bool, Y4mError> {
         self.peek(5).map(|next| may_follow(&next))
     }
 }

@@ -36,7 +36,7 @@ impl Peer {
         self.last_queue = queue;
         let feedback = Feedback {
             loss_ratio,
-            queuing_delay: Some(queue),
+            queueing_delay: Some(queue),
             probed_delay: self.probed.take(),
             delay_gradient: change / REPORT.as_secs_f64(),
             received: received as usize,

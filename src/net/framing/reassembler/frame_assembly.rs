@@ -29,9 +29,9 @@ pub(super) struct FrameAssembly {
     /// The number of chunks received.
     arrived: u32,
     /// When the last source chunk arrived before the first NACK, or is estimated to have been due.
-    own_until: Instant,
+    last_unrequested: Instant,
     /// Whether chunks have been requested; later ones may be retransmissions.
-    pub(super) asked_for: bool,
+    pub(super) is_requested: bool,
     /// The number of chunks recovered from parity.
     repaired: u16,
     pub(super) chunk_len: u16,
@@ -65,8 +65,8 @@ impl FrameAssembly {
             first_received: now,
             last_received: now,
             arrived: 0,
-            own_until: now,
-            asked_for: false,
+            last_unrequested: now,
+            is_requested: false,
             repaired: 0,
             chunk_len: header.chunk_len,
             was_reported: false,
@@ -97,8 +97,8 @@ impl FrameAssembly {
         }
         self.body.as_mut_slice()[header.offset()..end].copy_from_slice(payload);
         self.first_sent = self.first_sent.min(header.sent());
-        if !self.asked_for {
-            self.own_until = now;
+        if !self.is_requested {
+            self.last_unrequested = now;
         }
         Placed::Source
     }
@@ -186,13 +186,14 @@ impl FrameAssembly {
     /// Records that chunks were requested. If the end is missing, its due time is extrapolated from
     /// the pace of the chunks received.
     pub(super) fn note_asked(&mut self) {
-        if let (Some(extent), false) = (self.chunks.extent, self.asked_for || self.has_last_chunk())
+        if let (Some(extent), false) =
+            (self.chunks.extent, self.is_requested || self.has_last_chunk())
         {
-            let took = self.own_until.saturating_duration_since(self.first_received);
+            let took = self.last_unrequested.saturating_duration_since(self.first_received);
             let come = u32::from(self.chunks.highest()) + 1;
-            self.own_until = self.first_received + took * extent.source_chunks.into() / come;
+            self.last_unrequested = self.first_received + took * extent.source_chunks.into() / come;
         }
-        self.asked_for = true;
+        self.is_requested = true;
     }
 
     pub(super) fn missing(&self) -> MissingChunks {
@@ -298,7 +299,7 @@ impl FrameAssembly {
         crc_combiner: &mut CrcCombiner,
     ) -> (Option<ReceivedFrame>, ChunkSet) {
         let is_right = self.is_right(crc_combiner);
-        let is_repaired = self.asked_for || self.repaired > 0;
+        let is_repaired = self.is_requested || self.repaired > 0;
         self.body.resize(self.body.len().saturating_sub(FRAME_CRC_LEN));
         let frame = ReceivedFrame {
             id: self.frame,
@@ -308,7 +309,7 @@ impl FrameAssembly {
             first_received: self.first_received,
             completed: now,
             repaired_chunks: self.repaired,
-            repair_delay: is_repaired.then(|| now.saturating_duration_since(self.own_until)),
+            repair_delay: is_repaired.then(|| now.saturating_duration_since(self.last_unrequested)),
         };
         (is_right.then_some(frame), self.chunks)
     }

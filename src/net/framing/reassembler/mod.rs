@@ -163,7 +163,7 @@ impl Reassembler {
             return self.complete(now, index);
         }
         let ended = self.newest_recoverable(|f, newest| {
-            f.has_last_chunk() || f.frame != newest || f.asked_for
+            f.has_last_chunk() || f.frame != newest || f.is_requested
         })?;
         self.recover(now, ended)
     }

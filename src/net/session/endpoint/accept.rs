@@ -45,7 +45,7 @@ impl Endpoint {
         prelude: &Prelude,
         body: &[u8],
     ) -> Option<usize> {
-        if !self.may_be_unasked(prelude) || VideoHeader::parse(body).is_err() {
+        if !self.may_begin_one_way(prelude) || VideoHeader::parse(body).is_err() {
             return None;
         }
         if matches!(self.config.one_way, OneWay::Sealed(_)) {
@@ -60,7 +60,7 @@ impl Endpoint {
 
     /// The same for sealed video, if it is sealed with our key and newer than anything sealed with
     /// that key before.
-    pub(super) fn begin_sealed_unasked(
+    pub(super) fn begin_sealed_one_way(
         &mut self,
         now: Instant,
         route: Route,
@@ -69,7 +69,7 @@ impl Endpoint {
     ) -> Option<Delivered> {
         let from = route.peer;
         let is_new = self.newest_one_way().is_none_or(|newest| newest < prelude.sequence);
-        if !self.may_be_unasked(prelude) || !is_new {
+        if !self.may_begin_one_way(prelude) || !is_new {
             self.strays.unknown_session += 1;
             return None;
         }
@@ -102,7 +102,7 @@ impl Endpoint {
     }
 
     /// Whether a datagram may be the first of a session without a control channel.
-    fn may_be_unasked(&self, prelude: &Prelude) -> bool {
+    fn may_begin_one_way(&self, prelude: &Prelude) -> bool {
         prelude.kind == Kind::Video
             && prelude.direction == Direction::FromDialer
             && matches!(self.config.role, Role::Receive)
@@ -150,8 +150,8 @@ impl Endpoint {
 
     /// Ends calls that may be replaced, to make room for a new one. Otherwise returns the name of
     /// the peer whose call goes on.
-    fn make_room(&mut self, now: Instant, caller: SocketAddr, unasked: bool) -> Result<(), Name> {
-        self.room_for(now, caller, unasked)?;
+    fn make_room(&mut self, now: Instant, caller: SocketAddr, one_way: bool) -> Result<(), Name> {
+        self.room_for(now, caller, one_way)?;
         for index in (0..self.calls.len()).rev() {
             self.end(now, index, EndReason::TakenOver);
         }
@@ -159,7 +159,7 @@ impl Endpoint {
     }
 
     /// Whether there is room for a new call; otherwise the name of the peer whose call goes on.
-    fn room_for(&self, now: Instant, caller: SocketAddr, unasked: bool) -> Result<(), Name> {
+    fn room_for(&self, now: Instant, caller: SocketAddr, one_way: bool) -> Result<(), Name> {
         for call in &self.calls {
             // A restarted sender without a control channel may replace its old session soon; a call
             // with a control channel gets the time that a bad network needs.
@@ -168,11 +168,11 @@ impl Endpoint {
             // Anybody can start a session in the clear under any address. A sealed one gives way to
             // a caller from its address: that sender calls again after our restart, but its old
             // datagrams arrived first.
-            let gives_way = !unasked
+            let gives_way = !one_way
                 && !call.is_controlled()
                 && (!call.is_sealed() || call.peer.addr.ip() == caller.ip());
             let may_end =
-                call.is_ending() || gives_way || (silent && !(unasked && call.control.is_some()));
+                call.is_ending() || gives_way || (silent && !(one_way && call.control.is_some()));
             if !may_end {
                 let unnamed = || Name::new(&call.peer.addr.to_string());
                 return Err(call.peer.name.clone().unwrap_or_else(unnamed));
@@ -219,7 +219,7 @@ impl Endpoint {
         }
         // The budget is charged once, at the first message. The third needs only permission to
         // guess.
-        let may_go_on = if control.judges_code() {
+        let may_go_on = if control.verifies_code() {
             self.handshakes.may_guess(now, addr.ip())
         } else {
             self.handshakes.take(now, addr.ip())
@@ -242,10 +242,10 @@ impl Endpoint {
 
     /// Handles data from a caller whose trust decision is awaited; keep-alives extend its deadline.
     fn handle_ringing_bytes(&mut self, now: Instant, index: usize) {
-        let greeting = &mut self.pending_callers[index];
-        greeting.note_heard(now);
-        if let Err(error) = greeting.control.drop_keep_alives() {
-            self.events.extend(greeting.ask_ended());
+        let caller = &mut self.pending_callers[index];
+        caller.extend_deadline(now);
+        if let Err(error) = caller.control.drop_keep_alives() {
+            self.events.extend(caller.ask_ended());
             self.cut_off(now, index, error);
         }
     }
@@ -268,10 +268,10 @@ impl Endpoint {
         };
         let asked = self.pending_callers.iter().filter(|g| g.asked.is_some()).count();
         let ask = self.new_ask();
-        let greeting = &mut self.pending_callers[index];
-        let peer = peer_of(greeting, &hello);
+        let caller = &mut self.pending_callers[index];
+        let peer = peer_of(caller, &hello);
         let purpose = hello.purpose;
-        greeting.note_asked(now, ask, hello, session);
+        caller.note_asked(now, ask, hello, session);
         let Some(key) = peer.key else { return self.reject(index, RejectReason::Malformed) };
         if purpose != wants {
             return self.reject(index, RejectReason::Unwanted { wants });
@@ -306,12 +306,12 @@ impl Endpoint {
     }
 
     pub(super) fn reject(&mut self, index: usize, reason: RejectReason) {
-        let greeting = &mut self.pending_callers[index];
-        greeting.control.push(&Message::Reject(reason.clone()));
-        let asked = greeting.asked.take();
+        let caller = &mut self.pending_callers[index];
+        caller.control.push(&Message::Reject(reason.clone()));
+        let asked = caller.asked.take();
         let peer = match &asked {
-            Some(asked) => peer_of(greeting, &asked.hello),
-            None => Peer { name: None, addr: greeting.addr, key: greeting.control.peer_key() },
+            Some(asked) => peer_of(caller, &asked.hello),
+            None => Peer { name: None, addr: caller.addr, key: caller.control.peer_key() },
         };
         self.send_away(index);
         self.events.push_back(Event::Refused { peer, reason });
@@ -319,12 +319,12 @@ impl Endpoint {
 
     /// Does what is due for a pending caller.
     pub(super) fn wait_for_caller(&mut self, now: Instant, index: usize) {
-        let greeting = &mut self.pending_callers[index];
-        greeting.handle_timeout(now);
-        if greeting.give_up_at > now {
+        let caller = &mut self.pending_callers[index];
+        caller.handle_timeout(now);
+        if caller.give_up_at > now {
             return;
         }
-        self.events.extend(greeting.ask_ended());
+        self.events.extend(caller.ask_ended());
         self.send_away(index);
     }
 
@@ -379,8 +379,8 @@ impl Endpoint {
     }
 }
 
-fn peer_of(greeting: &PendingCaller, hello: &Hello) -> Peer {
-    Peer { name: Some(hello.name.clone()), addr: greeting.addr, key: greeting.control.peer_key() }
+fn peer_of(caller: &PendingCaller, hello: &Hello) -> Peer {
+    Peer { name: Some(hello.name.clone()), addr: caller.addr, key: caller.control.peer_key() }
 }
 
 /// The peer named in `Busy` when the maximum number of callers is already ringing.

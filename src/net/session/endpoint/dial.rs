@@ -28,7 +28,7 @@ use crate::net::{
 
 impl Endpoint {
     /// Looks up the address of a target without a control channel, if due, and sends to it.
-    pub(super) fn find_unasked(&mut self, now: Instant, index: usize) {
+    pub(super) fn look_up_one_way(&mut self, now: Instant, index: usize) {
         if self.one_way_targets[index].addresses.is_due(now) {
             let id = self.new_lookup();
             let OneWayTarget { target, addresses, .. } = &mut self.one_way_targets[index];
@@ -40,16 +40,16 @@ impl Endpoint {
 
     /// Sends to the target's current address. `failure`: why no address is known.
     pub(super) fn aim(&mut self, now: Instant, index: usize, failure: Option<WaitReason>) {
-        let unasked = &mut self.one_way_targets[index];
-        if let Some(addr) = unasked.moved() {
+        let one_way = &mut self.one_way_targets[index];
+        if let Some(addr) = one_way.moved() {
             return self.redirect(now, index, addr);
         }
-        match (unasked.call, unasked.addresses.known().first(), failure) {
+        match (one_way.call, one_way.addresses.known().first(), failure) {
             (None, Some(&addr), _) => {
-                let call = self.send_unasked(now, addr);
+                let call = self.start_one_way(now, addr);
                 self.one_way_targets[index].call = Some((call, addr));
             }
-            (None, None, Some(failure)) => self.events.extend(unasked.wait_for(failure)),
+            (None, None, Some(failure)) => self.events.extend(one_way.wait_for(failure)),
             _ => {}
         }
     }
@@ -64,7 +64,7 @@ impl Endpoint {
     }
 
     /// Starts sending without a control channel.
-    fn send_unasked(&mut self, now: Instant, addr: SocketAddr) -> CallId {
+    fn start_one_way(&mut self, now: Instant, addr: SocketAddr) -> CallId {
         let session = self.new_session();
         let direction = Direction::FromDialer;
         let outbound = match &self.config.one_way {
@@ -85,7 +85,7 @@ impl Endpoint {
             outbound,
             opener: None,
             clock: self.clock,
-            sends: Some(self.sending_unheard()),
+            sends: Some(self.sender_config_without_feedback()),
             probed_len: self.probed_len(BASE_LEN as u16),
             seed: self.rng.random(),
             receives: None,
@@ -99,7 +99,7 @@ impl Endpoint {
     pub(super) fn handle_target_bytes(&mut self, now: Instant, index: usize, bytes: &[u8]) {
         let Some(control) = self.dialling[index].control_mut() else { return };
         control.handle_data(now, bytes);
-        self.dialling[index].note_heard(now);
+        self.dialling[index].extend_deadline(now);
         while let Some(control) = self.dialling[index].control_mut() {
             let heard = match control.poll_received() {
                 Ok(None) => return,
@@ -218,7 +218,7 @@ impl Endpoint {
             let Target { host, port, .. } = dialling.target();
             self.outputs.push_back(Output::LookUp(id, host.clone(), *port));
         }
-        self.events.extend(self.dialling[index].judge_lookup(now));
+        self.events.extend(self.dialling[index].check_lookup(now));
         loop {
             match self.dialling[index].due(now) {
                 Due::Nothing => return,

@@ -14,7 +14,7 @@ use super::{
     GiveUpReason, LocalFault, LookupId, Target, Verdict, WaitReason, boot_local_epoch,
     call::{Call, CallParts},
     control::ControlChannel,
-    dial::Dialling,
+    dial::DialState,
     one_way::OneWayTarget,
     outbound::Burst,
     sender::SenderConfig,
@@ -60,7 +60,7 @@ pub struct EndpointConfig {
     pub stream: Option<StreamParams>,
     /// The maximum length of the datagrams it sends, in bytes of UDP payload; it receives any
     /// length. `None`: what each path is found to carry, starting with 1200, which fits every IPv6
-    /// path (RFC 8200: 1280, minus headers), and at least 508.
+    /// path (RFC 8200: 1280, minus headers), and at least [`MIN_MAX_DATAGRAM_LEN`].
     pub max_datagram_len: Option<usize>,
     /// The parity sent to the receivers.
     pub fec: FecMode,
@@ -191,7 +191,7 @@ pub struct Endpoint {
     config: EndpointConfig,
     clock: MediaClock,
     rng: Pcg64Mcg,
-    dialling: Vec<Dialling>,
+    dialling: Vec<DialState>,
     one_way_targets: Vec<OneWayTarget>,
     pending_callers: Vec<PendingCaller>,
     calls: Vec<Call>,
@@ -249,7 +249,7 @@ impl Endpoint {
         };
         for target in targets {
             if control {
-                endpoint.dialling.push(Dialling::new(now, target));
+                endpoint.dialling.push(DialState::new(now, target));
             } else {
                 endpoint.one_way_targets.push(OneWayTarget::new(now, target));
             }
@@ -295,8 +295,8 @@ impl Endpoint {
             self.hang_up(&mut call);
             self.events.push_back(ended(&call, EndReason::Local));
         }
-        for greeting in std::mem::take(&mut self.pending_callers) {
-            self.outputs.push_back(Output::Close(greeting.control.conn()));
+        for caller in std::mem::take(&mut self.pending_callers) {
+            self.outputs.push_back(Output::Close(caller.control.conn()));
         }
     }
 
@@ -307,7 +307,7 @@ impl Endpoint {
         }
         self.evict_caller(from);
         let conn = self.new_conn();
-        let control = ControlChannel::answering(now, conn);
+        let control = ControlChannel::accept(now, conn);
         self.pending_callers.push(PendingCaller::new(now, from, control));
         self.flush_control();
         Some(conn)
@@ -332,12 +332,8 @@ impl Endpoint {
     /// A connection that we dialled is established.
     pub fn handle_connected(&mut self, now: Instant, conn: ConnId) {
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.owns(conn)) {
-            let control = ControlChannel::dialling(
-                now,
-                conn,
-                &self.config.identity,
-                self.config.secret.as_ref(),
-            );
+            let control =
+                ControlChannel::dial(now, conn, &self.config.identity, self.config.secret.as_ref());
             let others = dialling.identify(now, conn, control);
             self.outputs.extend(others.into_iter().map(Output::Close));
         }
@@ -365,8 +361,8 @@ impl Endpoint {
             self.calls[index].begin_ending(now, EndReason::ConnectionLost);
         }
         if let Some(index) = self.pending_callers.iter().position(|g| g.control.conn() == conn) {
-            let greeting = self.pending_callers.swap_remove(index);
-            self.events.extend(greeting.ask_ended());
+            let caller = self.pending_callers.swap_remove(index);
+            self.events.extend(caller.ask_ended());
         }
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.owns(conn)) {
             self.events.extend(dialling.asked().map(|ask| Event::AskEnded { ask }));
@@ -421,37 +417,37 @@ impl Endpoint {
     /// Handles a local failure to send datagrams to `to`. Returns false, and does nothing, if no
     /// target without a control channel is at `to`.
     pub fn handle_unsendable(&mut self, now: Instant, to: SocketAddr, reason: &WaitReason) -> bool {
-        let mut is_unasked = false;
+        let mut is_one_way_target = false;
         for index in 0..self.one_way_targets.len() {
-            let unasked = &mut self.one_way_targets[index];
-            if unasked.call.is_none_or(|(_, addr)| addr != to) {
+            let one_way = &mut self.one_way_targets[index];
+            if one_way.call.is_none_or(|(_, addr)| addr != to) {
                 continue;
             }
-            is_unasked = true;
-            if let Some(next) = unasked.next_after_failure(now) {
+            is_one_way_target = true;
+            if let Some(next) = one_way.next_after_failure(now) {
                 self.redirect(now, index, next);
             } else {
-                self.events.extend(unasked.wait_for(reason.clone()));
+                self.events.extend(one_way.wait_for(reason.clone()));
             }
         }
-        is_unasked
+        is_one_way_target
     }
 
     /// Handles an ICMP report that a datagram to `to` was not delivered. It may be forged, so it is
     /// reported to the user and has no other effect.
     pub fn handle_unreachable(&mut self, now: Instant, to: SocketAddr, reason: WaitReason) {
-        let mut unasked = self.one_way_targets.iter_mut();
-        if let Some(unasked) = unasked.find(|u| u.call.is_some_and(|(_, addr)| addr == to)) {
-            unasked.note_failure(now);
-            self.events.extend(unasked.wait_for(reason));
+        let mut one_way = self.one_way_targets.iter_mut();
+        if let Some(one_way) = one_way.find(|u| u.call.is_some_and(|(_, addr)| addr == to)) {
+            one_way.note_failure(now);
+            self.events.extend(one_way.wait_for(reason));
         }
     }
 
     /// Datagrams to `to` were passed to the network.
     pub fn handle_sent(&mut self, now: Instant, to: SocketAddr) {
-        let unasked = self.one_way_targets.iter_mut();
-        for unasked in unasked.filter(|u| u.call.is_some_and(|(_, addr)| addr == to)) {
-            self.events.extend(unasked.note_sent(now));
+        let one_way = self.one_way_targets.iter_mut();
+        for one_way in one_way.filter(|u| u.call.is_some_and(|(_, addr)| addr == to)) {
+            self.events.extend(one_way.note_sent(now));
         }
     }
 
@@ -502,7 +498,7 @@ impl Endpoint {
         let known = self.calls.iter_mut().find(|c| c.session() == prelude.session);
         match known {
             Some(call) => call.handle_sealed(now, from, &prelude, datagram),
-            None => self.begin_sealed_unasked(now, from, &prelude, datagram),
+            None => self.begin_sealed_one_way(now, from, &prelude, datagram),
         }
     }
 
@@ -522,7 +518,7 @@ impl Endpoint {
             self.redial(now, index);
         }
         for index in 0..self.one_way_targets.len() {
-            self.find_unasked(now, index);
+            self.look_up_one_way(now, index);
         }
         self.flush_control();
     }
@@ -531,11 +527,11 @@ impl Endpoint {
     /// has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let calls = self.calls.iter().filter_map(Call::poll_timeout);
-        let greeting = self.pending_callers.iter().map(PendingCaller::poll_timeout);
-        let dialling = self.dialling.iter().filter_map(Dialling::poll_timeout);
-        let unasked =
-            self.one_way_targets.iter().filter_map(|unasked| unasked.addresses.poll_timeout());
-        calls.chain(greeting).chain(dialling).chain(unasked).min()
+        let caller = self.pending_callers.iter().map(PendingCaller::poll_timeout);
+        let dialling = self.dialling.iter().filter_map(DialState::poll_timeout);
+        let one_way =
+            self.one_way_targets.iter().filter_map(|one_way| one_way.addresses.poll_timeout());
+        calls.chain(caller).chain(dialling).chain(one_way).min()
     }
 
     /// Writes at most `max_datagrams` datagrams to the head of `buf`. The calls take turns.
@@ -749,9 +745,9 @@ impl Endpoint {
     /// Moves the output of the control channels to `outputs`.
     fn flush_control(&mut self) {
         let calls = self.calls.iter_mut().filter_map(|c| c.control.as_mut());
-        let greeting = self.pending_callers.iter_mut().map(|g| &mut g.control);
-        let dialling = self.dialling.iter_mut().filter_map(Dialling::control_mut);
-        for control in calls.chain(greeting).chain(dialling) {
+        let caller = self.pending_callers.iter_mut().map(|g| &mut g.control);
+        let dialling = self.dialling.iter_mut().filter_map(DialState::control_mut);
+        for control in calls.chain(caller).chain(dialling) {
             let conn = control.conn();
             self.outputs.extend(control.take_output().map(|bytes| Output::Write(conn, bytes)));
         }
@@ -759,9 +755,14 @@ impl Endpoint {
 
     /// How we send to a peer that gives feedback and takes datagrams of up to `peer` bytes.
     fn sending(&self, peer: u16) -> SenderConfig {
-        let unheard = self.sending_unheard();
-        let limit = unheard.max_datagram_len.min(accepted_len(peer));
-        SenderConfig { max_datagram_len: limit, has_feedback: true, form: Form::Sealed, ..unheard }
+        let without_feedback = self.sender_config_without_feedback();
+        let limit = without_feedback.max_datagram_len.min(accepted_len(peer));
+        SenderConfig {
+            max_datagram_len: limit,
+            has_feedback: true,
+            form: Form::Sealed,
+            ..without_feedback
+        }
     }
 
     /// The upper limit of path MTU probing to such a peer, unless the datagram length is
@@ -771,7 +772,7 @@ impl Endpoint {
     }
 
     /// How we send to a peer that gives no feedback.
-    fn sending_unheard(&self) -> SenderConfig {
+    fn sender_config_without_feedback(&self) -> SenderConfig {
         SenderConfig {
             max_datagram_len: self.config.max_datagram_len.unwrap_or(BASE_LEN),
             fec: self.config.fec,

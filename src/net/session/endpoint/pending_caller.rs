@@ -52,12 +52,12 @@ impl PendingCaller {
     ) {
         let ring_at = Some(now + RING_AFTER);
         self.asked = Some(Asked { ask, hello, session, since: now, ring_at });
-        self.note_heard(now);
+        self.extend_deadline(now);
     }
 
     /// Extends the deadline of a caller whose trust decision is awaited, since it has sent
     /// something.
-    pub(super) fn note_heard(&mut self, now: Instant) {
+    pub(super) fn extend_deadline(&mut self, now: Instant) {
         self.give_up_at = now + RINGING_SILENCE;
     }
 
@@ -112,7 +112,7 @@ struct Network(u64);
 
 impl HandshakeLimiter {
     pub(super) fn new(now: Instant) -> Self {
-        let all = TokenBucket::new(now, MEETINGS_A_SECOND, MEETING_BURST);
+        let all = TokenBucket::new(now, HANDSHAKES_A_SECOND, HANDSHAKE_BURST);
         Self { all, shares: Vec::new(), wrong_codes: VecDeque::new() }
     }
 
@@ -151,7 +151,7 @@ impl HandshakeLimiter {
         }
         match share {
             Some(share) => share.had += 1.0,
-            // An entry lasts 80 ms for each handshake, so there are at most MEETING_BURST entries
+            // An entry lasts 80 ms for each handshake, so there are at most HANDSHAKE_BURST entries
             // plus those added in 80 ms.
             None => self.shares.push(Share { network, had: 1.0, at: now }),
         }
@@ -175,14 +175,14 @@ impl Network {
 
 /// Selects the pending caller to evict for a new one: the oldest of those without a pending trust
 /// decision, from the network with the most callers. `None` while there is room.
-pub(super) fn caller_to_evict(greeting: &[PendingCaller]) -> Option<usize> {
-    if greeting.len() < MAX_GREETING {
+pub(super) fn caller_to_evict(caller: &[PendingCaller]) -> Option<usize> {
+    if caller.len() < MAX_PENDING_CALLERS {
         return None;
     }
     let of_network = |addr: SocketAddr| {
-        greeting.iter().filter(|g| Network::of(g.addr.ip()) == Network::of(addr.ip())).count()
+        caller.iter().filter(|g| Network::of(g.addr.ip()) == Network::of(addr.ip())).count()
     };
-    let strangers = greeting.iter().enumerate().filter(|(_, g)| g.asked.is_none());
+    let strangers = caller.iter().enumerate().filter(|(_, g)| g.asked.is_none());
     let crowd =
         strangers.max_by_key(|(_, g)| (of_network(g.addr), std::cmp::Reverse(g.give_up_at)));
     crowd.map(|(index, _)| index)
@@ -194,15 +194,15 @@ pub(super) fn caller_to_evict(greeting: &[PendingCaller]) -> Option<usize> {
 /// is the oldest, once it has rung for its minimum time. `None`: the new caller has to try again.
 pub(super) fn asked_caller_to_evict(
     now: Instant,
-    greeting: &[PendingCaller],
+    caller: &[PendingCaller],
     new: usize,
 ) -> Option<usize> {
     let asked = || {
-        let asked = greeting.iter().enumerate().filter(|(i, _)| *i != new);
+        let asked = caller.iter().enumerate().filter(|(i, _)| *i != new);
         asked.filter_map(|(i, g)| Some((i, Network::of(g.addr.ip()), g.asked.as_ref()?.since)))
     };
     let of_network = |wanted: Network| asked().filter(|(_, network, _)| *network == wanted).count();
-    let fair = of_network(Network::of(greeting[new].addr.ip())) + 1;
+    let fair = of_network(Network::of(caller[new].addr.ip())) + 1;
     let crowd = asked()
         .filter(|(_, network, _)| of_network(*network) > fair)
         .max_by_key(|(_, network, since)| (of_network(*network), *since));
@@ -225,11 +225,11 @@ pub(super) const MAX_UNREAD: usize = 16 << 10;
 /// The maximum number of pending callers. For one more, the oldest of the network with the most of
 /// them is closed: a flood of a thousand a second leaves each 64 ms, and an honest caller needs two
 /// round trips.
-const MAX_GREETING: usize = 64;
+const MAX_PENDING_CALLERS: usize = 64;
 
 /// The rate of handshakes: 4 % of a core at most.
-const MEETINGS_A_SECOND: f64 = 100.0;
-const MEETING_BURST: f64 = 32.0;
+const HANDSHAKES_A_SECOND: f64 = 100.0;
+const HANDSHAKE_BURST: f64 = 32.0;
 
 /// One network's share of that rate in the long run. It exceeds the need of a dialler that is
 /// rejected as busy ten times a second, and it takes eight networks to use up the rate.
@@ -254,25 +254,25 @@ mod tests {
         },
     };
 
-    fn greeting(now: Instant, conn: u64, addr: &str) -> PendingCaller {
-        let control = ControlChannel::answering(now, ConnId(conn));
+    fn caller(now: Instant, conn: u64, addr: &str) -> PendingCaller {
+        let control = ControlChannel::accept(now, ConnId(conn));
         PendingCaller::new(now, addr.parse().unwrap(), control)
     }
 
     #[test]
     fn the_oldest_caller_of_the_busiest_network_is_evicted() {
         let now = crate::clock::now();
-        let mut greetings = vec![greeting(now, 0, "10.0.0.1:1")];
-        for conn in 1..MAX_GREETING as u64 {
-            assert_eq!(caller_to_evict(&greetings), None);
+        let mut callers = vec![caller(now, 0, "10.0.0.1:1")];
+        for conn in 1..MAX_PENDING_CALLERS as u64 {
+            assert_eq!(caller_to_evict(&callers), None);
             let later = now + Duration::from_millis(conn);
-            greetings.push(greeting(later, conn, "10.0.0.2:1"));
+            callers.push(caller(later, conn, "10.0.0.2:1"));
         }
-        assert_eq!(caller_to_evict(&greetings), Some(1));
+        assert_eq!(caller_to_evict(&callers), Some(1));
     }
 
     fn asked(now: Instant, conn: u64, addr: &str) -> PendingCaller {
-        let mut greeting = greeting(now, conn, addr);
+        let mut caller = caller(now, conn, addr);
         let hello = Hello {
             session: conn as u32,
             name: Name::new("eve"),
@@ -284,8 +284,8 @@ mod tests {
             has_aes: true,
         };
         let session = SessionId::new(hello.session).unwrap();
-        greeting.note_asked(now, AskId(conn), hello, session);
-        greeting
+        caller.note_asked(now, AskId(conn), hello, session);
+        caller
     }
 
     #[test]
@@ -293,15 +293,15 @@ mod tests {
         let now = crate::clock::now();
         let at = |ms| now + Duration::from_millis(ms);
         let (ann, eve) = ("10.0.0.1:1", "10.0.0.2:1");
-        let mut greetings: Vec<PendingCaller> =
+        let mut callers: Vec<PendingCaller> =
             (1..=MAX_ASKED as u64).map(|conn| asked(at(conn), conn, eve)).collect();
         let newest = MAX_ASKED - 1;
-        greetings.push(asked(at(5), 5, ann));
-        assert_eq!(asked_caller_to_evict(at(5), &greetings, MAX_ASKED), Some(newest));
-        greetings[newest] = asked(at(6), 6, eve);
-        greetings.swap(newest, MAX_ASKED);
+        callers.push(asked(at(5), 5, ann));
+        assert_eq!(asked_caller_to_evict(at(5), &callers, MAX_ASKED), Some(newest));
+        callers[newest] = asked(at(6), 6, eve);
+        callers.swap(newest, MAX_ASKED);
         assert_eq!(
-            asked_caller_to_evict(at(6), &greetings, MAX_ASKED),
+            asked_caller_to_evict(at(6), &callers, MAX_ASKED),
             None,
             "it does not get it back"
         );
@@ -311,12 +311,12 @@ mod tests {
     fn callers_from_many_networks_take_turns() {
         let now = crate::clock::now();
         let from = |n: usize| format!("10.0.0.{n}:1");
-        let greetings: Vec<PendingCaller> = (1..=MAX_ASKED + 1)
+        let callers: Vec<PendingCaller> = (1..=MAX_ASKED + 1)
             .map(|n| asked(now + Duration::from_millis(n as u64), n as u64, &from(n)))
             .collect();
-        assert_eq!(asked_caller_to_evict(now + ASK_TURN, &greetings, MAX_ASKED), None);
+        assert_eq!(asked_caller_to_evict(now + ASK_TURN, &callers, MAX_ASKED), None);
         let later = now + ASK_TURN + Duration::from_millis(1);
-        assert_eq!(asked_caller_to_evict(later, &greetings, MAX_ASKED), Some(0));
+        assert_eq!(asked_caller_to_evict(later, &callers, MAX_ASKED), Some(0));
     }
 
     #[test]
@@ -355,7 +355,7 @@ mod tests {
         let mut budget = HandshakeLimiter::new(now);
         let ip = |n: u32| IpAddr::from(n.to_be_bytes());
         let at_once = (0..1000).filter(|&n| budget.take(now, ip(n))).count();
-        assert_eq!(at_once, MEETING_BURST as usize);
+        assert_eq!(at_once, HANDSHAKE_BURST as usize);
         let later = now + Duration::from_millis(100);
         assert_eq!((0..1000).filter(|&n| budget.take(later, ip(n))).count(), 10);
         assert!(budget.shares.len() <= 42, "{}", budget.shares.len());

@@ -59,7 +59,7 @@ fn caller(now: Instant, endpoint: &mut Endpoint) -> (ConnId, ControlChannel, Hel
     while endpoint.poll_output().is_some() {}
     let conn = endpoint.handle_incoming(now, "127.0.0.1:7".parse().unwrap()).unwrap();
     let identity = Identity::from_bytes([2; 32]);
-    let mut control = ControlChannel::dialling(now, conn, &identity, None);
+    let mut control = ControlChannel::dial(now, conn, &identity, None);
     endpoint.handle_data(now, conn, &control.take_output().unwrap());
     deliver(now, endpoint, &mut control);
     assert!(matches!(control.poll_received(), Ok(Some(Received::Key(_)))));
@@ -338,7 +338,7 @@ fn an_answered_caller_connects_despite_a_handshake_flood() {
     let mut turned_away = 0;
     for _ in 0..100 {
         let conn = endpoint.handle_incoming(now, "127.0.0.1:666".parse().unwrap()).unwrap();
-        let first = ControlChannel::dialling(now, conn, &eve, None).take_output().unwrap();
+        let first = ControlChannel::dial(now, conn, &eve, None).take_output().unwrap();
         endpoint.handle_data(now, conn, &first);
         let outputs = std::iter::from_fn(|| endpoint.poll_output());
         turned_away += outputs.filter(|output| *output == Output::Close(conn)).count();
@@ -380,7 +380,7 @@ fn excess_messages_are_dropped_but_the_newest_stream_is_kept() {
     let told = events(&mut endpoint);
     let texts = told.iter().filter(|e| matches!(e, Event::Text { .. })).count();
     let streams = told.iter().filter(|e| matches!(e, Event::StreamChanged { .. })).count();
-    assert_eq!((texts, streams, endpoint.totals().unheard), (20, 20, 80 + 79));
+    assert_eq!((texts, streams, endpoint.totals().rate_limited), (20, 20, 80 + 79));
     endpoint.handle_timeout(now + Duration::from_millis(101));
     let told = events(&mut endpoint);
     let [Event::StreamChanged { stream, .. }] = &told[..] else { panic!("{told:?}") };
