@@ -20,4 +20,5 @@ pub mod fuzzing;
 pub mod latest;
 pub mod net;
 pub mod stream;
+mod threads;
 pub mod video;

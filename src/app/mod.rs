@@ -1,6 +1,5 @@
 //! The program: its verbs, and what they share.
 
-mod capture;
 mod network;
 mod process;
 mod receiving;

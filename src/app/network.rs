@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{capture::spawn, trust::Credentials};
+use super::trust::Credentials;
 use crate::{
     cli::args::{NetworkArgs, SendingArgs},
     clock,
@@ -22,6 +22,7 @@ use crate::{
         session::{DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, Role},
         wire::control::{CloseReason, StreamParams},
     },
+    threads::spawn,
 };
 
 /// The network side of a program: a driver on its own thread.

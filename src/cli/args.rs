@@ -11,7 +11,10 @@ use crate::{
         netem::NetemSpec,
         recovery::parity_control::FecMode,
     },
-    stream::adaptation::Quality,
+    stream::{
+        adaptation::Quality,
+        publisher::{EncoderConfig, Pipeline},
+    },
     video::{image::Size, jpeg::Strips, sink::OutputSpec, source::SourceSpec},
 };
 
@@ -285,22 +288,25 @@ pub struct EncodingArgs {
     )]
     pub strips: Strips,
     /// Send strips while later ones are still being encoded; on and off are for comparison
-    #[arg(long, default_value = "auto", value_name = "auto|on|off", hide_short_help = true)]
+    #[arg(
+        long,
+        default_value = "auto",
+        value_name = "auto|on|off",
+        value_parser = values::pipeline(),
+        hide_short_help = true
+    )]
     pub pipeline: Pipeline,
     /// Play a file once and end instead of looping
     #[arg(long)]
     pub once: bool,
 }
 
-/// When the strips of a frame are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Pipeline {
-    /// Each as soon as it is encoded, unless the receiver is on this machine.
-    Auto,
-    /// Each as soon as it is encoded.
-    On,
-    /// All of them when the last is encoded.
-    Off,
+impl EncodingArgs {
+    /// The options of the encoder. The others are the source's.
+    pub(crate) fn encoder(&self) -> EncoderConfig {
+        let Self { quality, strips, gray, pipeline, .. } = *self;
+        EncoderConfig { quality, strips, gray, pipeline }
+    }
 }
 
 /// Where the picture goes.

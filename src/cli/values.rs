@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 
 use crate::{
     net::{
@@ -14,7 +14,7 @@ use crate::{
         session::{MIN_MAX_DATAGRAM_LEN, Uncallable, uncallable},
         wire::datagram::MAX_DATAGRAM_LEN,
     },
-    stream::adaptation::Quality,
+    stream::{adaptation::Quality, publisher::Pipeline},
     video::{
         jpeg::{MAX_STRIPS, Strips},
         sink::OutputSpec,
@@ -43,6 +43,15 @@ pub(crate) fn source() -> impl TypedValueParser<Value = SourceSpec> {
 /// Parses an output. Its path need not be UTF-8.
 pub(crate) fn output() -> impl TypedValueParser<Value = OutputSpec> {
     OsStringValueParser::new().try_map(OutputSpec::try_from)
+}
+
+/// Parses when strips are sent.
+pub(crate) fn pipeline() -> impl TypedValueParser<Value = Pipeline> {
+    PossibleValuesParser::new(["auto", "on", "off"]).map(|text| match text.as_str() {
+        "on" => Pipeline::On,
+        "off" => Pipeline::Off,
+        _ => Pipeline::Auto,
+    })
 }
 
 pub(crate) fn host_port(text: &str) -> Result<HostPort, String> {

@@ -20,6 +20,8 @@ pub(crate) struct Progress {
     pub(crate) superseded: AtomicU64,
     pub(crate) thinned: AtomicU64,
     pub(crate) failed: AtomicU64,
+    /// Pictures replaced before they were grabbed.
+    pub(crate) replaced: AtomicU64,
     /// Counted by the source.
     damaged: Arc<AtomicU64>,
     cpu_us: AtomicU64,
@@ -30,7 +32,7 @@ pub(crate) struct Progress {
 /// A snapshot of [`Progress`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CaptureCounters {
-    /// Pictures grabbed.
+    /// Pictures that the source delivered.
     pub(crate) captured: u64,
     /// Frames encoded.
     pub(crate) encoded: u64,
@@ -60,11 +62,12 @@ impl Progress {
 
     /// The values now. `picture_bitrate` is left to the network side.
     pub(crate) fn read(&self) -> CaptureCounters {
+        let replaced = self.replaced.load(Ordering::Relaxed);
         CaptureCounters {
-            captured: self.captured.load(Ordering::Relaxed),
+            captured: self.captured.load(Ordering::Relaxed) + replaced,
             encoded: self.encoded.load(Ordering::Relaxed),
             jpeg_bytes: self.jpeg_bytes.load(Ordering::Relaxed),
-            superseded: self.superseded.load(Ordering::Relaxed),
+            superseded: self.superseded.load(Ordering::Relaxed) + replaced,
             thinned: self.thinned.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             damaged: self.damaged.load(Ordering::Relaxed),

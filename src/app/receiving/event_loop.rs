@@ -12,13 +12,11 @@ use log::debug;
 use super::presenter::Presenter;
 use crate::{
     app::{
-        capture::Capture,
         network::{
             Network,
             events::{describe, who},
             is_over,
         },
-        process::stop::Stop,
         telemetry::statistics::Statistics,
         terminal::{invitation::Advice, messages::Messages, typing::Typing},
         trust::Trust,
@@ -31,6 +29,7 @@ use crate::{
         session::{Event, Peer},
         wire::control::StreamParams,
     },
+    stream::{publisher::Publisher, stop_flag::StopFlag},
 };
 
 /// The state of the main loop.
@@ -40,7 +39,7 @@ pub(crate) struct EventLoop<'a> {
     pub(crate) presenter: &'a mut Presenter,
     pub(crate) statistics: &'a mut Statistics,
     pub(crate) messages: &'a Messages,
-    pub(crate) stop: &'a Stop,
+    pub(crate) stop: &'a StopFlag,
     pub(crate) until: Option<Instant>,
     /// The port that we listen on, if we do.
     pub(crate) listening: Option<u16>,
@@ -60,7 +59,7 @@ pub(crate) struct EventLoop<'a> {
 
 /// The sending half of a chat.
 pub(crate) struct OwnSide<'a> {
-    pub(crate) capture: &'a Capture,
+    pub(crate) capture: &'a Publisher,
     pub(crate) self_view: Latest<FrameBytes>,
     /// Lines typed in the terminal.
     pub(crate) typing: Typing,
@@ -93,7 +92,6 @@ impl EventLoop<'_> {
             self.presenter.play();
             self.show_own();
             self.report_own_end();
-            self.announce_change();
             let now = clock::now();
             self.say_typed(now);
             self.trust.tick(self.messages);
@@ -107,13 +105,6 @@ impl EventLoop<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Announces our changed stream parameters to the other side.
-    fn announce_change(&self) {
-        if let Some(stream) = self.own.as_ref().and_then(|own| own.capture.changed().try_take()) {
-            self.network.handle.set_stream(stream);
-        }
     }
 
     fn show_own(&mut self) {

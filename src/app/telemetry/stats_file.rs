@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::app::{capture::spawn, terminal::messages::Messages};
+use crate::{app::terminal::messages::Messages, threads::spawn};
 
 /// A file, a FIFO or standard output, written in lines.
 #[derive(Debug)]

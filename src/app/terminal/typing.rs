@@ -11,10 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::messages::Messages;
-use crate::{
-    app::{capture::spawn, terminal},
-    net::wire::text::Line,
-};
+use crate::{app::terminal, net::wire::text::Line, threads::spawn};
 
 /// Typed lines that are not sent yet.
 #[derive(Debug)]

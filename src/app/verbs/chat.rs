@@ -10,11 +10,10 @@ use super::{
 };
 use crate::{
     app::{
-        capture::{Capture, CaptureConfig, stream_params},
         network::{Network, NetworkConfig, deadline, resolve::target},
         process::{
             stdout::{Stdout, stdout_owner},
-            stop::Stop,
+            stop::stop_on_signals,
         },
         receiving::{
             event_loop::{EventLoop, OwnSide, Presence},
@@ -33,6 +32,7 @@ use crate::{
     clock,
     latest::Latest,
     net::{io::Listen, session::Role, time::MediaClock, wire::control::CloseReason},
+    stream::publisher::{Publisher, PublisherConfig, stream_params},
     video::sink::window::{self, WindowSpec},
 };
 
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     let mut statistics = Statistics::new(&args.report, messages)?;
     let shows = wants_windows(&args.sink, messages);
     // Until here a signal ends the program at once.
-    let stop = Stop::on_signals()?;
+    let stop = stop_on_signals()?;
     let epoch = clock::now();
     let listens = args.host.is_none();
     let network = Network::start(NetworkConfig {
@@ -98,10 +98,10 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     };
     messages.info(&said);
     let self_view = Latest::new();
-    let capture = Capture::start(
+    let capture = Publisher::start(
         source,
-        CaptureConfig {
-            encoding: args.source.encoding.clone(),
+        PublisherConfig {
+            encoder: args.source.encoding.encoder(),
             inlet: network.handle.inlet(),
             clock: MediaClock::starting(epoch),
             encode_times: None,

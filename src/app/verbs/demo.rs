@@ -11,12 +11,11 @@ use anyhow::{Context, Result, bail};
 use super::send::open_source;
 use crate::{
     app::{
-        capture::{Capture, CaptureConfig, stream_params},
         network::{Network, NetworkConfig, is_over},
         process::{
             descriptors::ensure_free,
             stdout::{Stdout, stdout_owner},
-            stop::Stop,
+            stop::stop_on_signals,
         },
         receiving::presenter::{Check, Presenter, PresenterConfig, wants_windows},
         telemetry::{report::Report, statistics::Statistics},
@@ -25,7 +24,6 @@ use crate::{
     },
     cli::args::DemoArgs,
     clock,
-    latest::Latest,
     net::{
         io::{Listen, NetStats},
         netem::NetemSpec,
@@ -33,7 +31,12 @@ use crate::{
         time::MediaClock,
         wire::control::{CloseReason, StreamParams},
     },
-    stream::{counters::CaptureCounters, encode_times::EncodeTimes},
+    stream::{
+        counters::CaptureCounters,
+        encode_times::EncodeTimes,
+        publisher::{Publisher, PublisherConfig, stream_params},
+        stop_flag::StopFlag,
+    },
     video::{
         sink::window::{self, WindowSpec},
         source::SourceSpec,
@@ -46,8 +49,8 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let shows = wants_windows(&args.sink, messages);
     // Two flags, so that the sender can stop while the receiver still takes frames in flight.
-    let stop = Stop::on_signals()?;
-    let sender_stop = Stop::default();
+    let stop = stop_on_signals()?;
+    let sender_stop = StopFlag::default();
     let stream = stream_params(source.info(), args.source.encoding.quality);
     let mut statistics = Statistics::new(&args.report, messages)?;
     let epoch = clock::now();
@@ -73,10 +76,10 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     wait_connected(&sender, &stop)?;
     let began = clock::now();
     let own_cpu = clock::thread_cpu();
-    let capture = Capture::start(
+    let capture = Publisher::start(
         source,
-        CaptureConfig {
-            encoding: args.source.encoding.clone(),
+        PublisherConfig {
+            encoder: args.source.encoding.encoder(),
             inlet: sender.handle.inlet(),
             clock: MediaClock::starting(epoch),
             encode_times: Some(encode_times),
@@ -88,7 +91,6 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let mut stage = DemoLoop {
         receiver: &receiver,
         sender: &sender,
-        changed: capture.changed(),
         presenter: &mut presenter,
         statistics: &mut statistics,
         messages,
@@ -133,8 +135,6 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
 struct DemoLoop<'a> {
     receiver: &'a Network,
     sender: &'a Network,
-    /// Changed parameters of the sender's stream.
-    changed: Latest<StreamParams>,
     presenter: &'a mut Presenter,
     statistics: &'a mut Statistics,
     messages: &'a Messages,
@@ -159,9 +159,6 @@ impl DemoLoop<'_> {
             // Drains the events; the report has their content.
             while self.receiver.handle.try_event().is_some() {}
             while self.sender.handle.try_event().is_some() {}
-            if let Some(stream) = self.changed.try_take() {
-                self.sender.handle.set_stream(stream);
-            }
             let now = clock::now();
             if self.presenter.tick(now, self.messages)? {
                 return Ok(true);
@@ -255,7 +252,7 @@ fn both_sides(sender: &NetStats, receiver: NetStats) -> NetStats {
     NetStats { totals, netem: sender.netem, ..receiver }
 }
 
-fn wait_connected(sender: &Network, stop: &Stop) -> Result<()> {
+fn wait_connected(sender: &Network, stop: &StopFlag) -> Result<()> {
     let until = clock::now() + CONNECT_DEADLINE;
     while !stop.is_requested() && clock::now() < until {
         if let Some(Event::Connected { .. }) = sender.handle.wait_event(PATIENCE) {

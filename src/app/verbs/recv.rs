@@ -9,7 +9,7 @@ use crate::{
         network::{Network, NetworkConfig, deadline},
         process::{
             stdout::{Stdout, stdout_owner},
-            stop::Stop,
+            stop::stop_on_signals,
         },
         receiving::{
             event_loop::{EventLoop, Presence},
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     let mut statistics = Statistics::new(&args.report, messages)?;
     let shows = wants_windows(&args.sink, messages);
     // Until here a signal ends the program at once.
-    let stop = Stop::on_signals()?;
+    let stop = stop_on_signals()?;
     let network = Network::start(NetworkConfig {
         role: Role::Receive,
         credentials: trust.credentials().clone(),

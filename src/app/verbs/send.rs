@@ -13,9 +13,8 @@ use log::info;
 
 use crate::{
     app::{
-        capture::{Capture, CaptureConfig, stream_params},
         network::{Network, NetworkConfig, deadline, events::describe, is_over, resolve::target},
-        process::stop::Stop,
+        process::stop::stop_on_signals,
         telemetry::{sources::Sources, statistics::Statistics},
         terminal::{invitation::Advice, messages::Messages},
         trust::{CallRole, Trust},
@@ -31,8 +30,11 @@ use crate::{
         time::MediaClock,
         wire::control::CloseReason,
     },
-    stream::adaptation::Quality,
     stream::counters::CaptureCounters,
+    stream::{
+        adaptation::Quality,
+        publisher::{EncoderConfig, Publisher, PublisherConfig, stream_params},
+    },
     video::source::{Source, SourceOptions, SourceSpec},
 };
 
@@ -41,19 +43,19 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     // Opening may block, for example until a pipe's first bytes. Until then Ctrl-C ends the
     // program.
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
-    let encoding = encoding(args);
+    let encoder = encoder(args);
     let control = !args.no_control;
     let key_file = args.key_file.as_deref();
     let mut trust = Trust::new(&args.trust, control, None, key_file, CallRole::Calls, messages)?;
     let mut statistics = Statistics::new(&args.report, messages)?;
-    let stop = Stop::on_signals()?;
+    let stop = stop_on_signals()?;
     let epoch = clock::now();
     let hosts: Vec<String> = targets.iter().map(|t| t.host.clone()).collect();
     let count = targets.len();
     let network = Network::start(NetworkConfig {
         role: Role::Send { targets, control: !args.no_control },
         credentials: trust.credentials().clone(),
-        stream: Some(stream_params(source.info(), encoding.quality)),
+        stream: Some(stream_params(source.info(), encoder.quality)),
         epoch,
         listen: None,
         egress: args.network.netem,
@@ -72,10 +74,10 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         messages.info(&format!("sending to {}, {how}", hosts.join(", ")));
     }
     let gate = Arc::new(AtomicBool::new(args.no_control));
-    let capture = Capture::start(
+    let capture = Publisher::start(
         source,
-        CaptureConfig {
-            encoding,
+        PublisherConfig {
+            encoder,
             inlet: network.handle.inlet(),
             clock: MediaClock::starting(epoch),
             encode_times: None,
@@ -111,9 +113,6 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         } else if network.is_finished() {
             result = Err(anyhow::anyhow!("the network thread has ended: run with -v to see why"));
             break;
-        }
-        if let Some(stream) = capture.changed().try_take() {
-            network.handle.set_stream(stream);
         }
         report(&mut statistics, clock::now(), &network, &capture, messages);
     }
@@ -160,19 +159,19 @@ pub(crate) fn open_source(
     Ok(source)
 }
 
-/// The encoding options. Without a control channel there are no receiver reports, so nothing
+/// The options of the encoder. Without a control channel there are no receiver reports, so nothing
 /// adapts.
-fn encoding(args: &SendArgs) -> EncodingArgs {
-    let encoding = args.source.encoding.clone();
-    let quality = if args.no_control { encoding.quality.unreported() } else { encoding.quality };
-    EncodingArgs { quality, ..encoding }
+fn encoder(args: &SendArgs) -> EncoderConfig {
+    let encoder = args.source.encoding.encoder();
+    let quality = if args.no_control { encoder.quality.unreported() } else { encoder.quality };
+    EncoderConfig { quality, ..encoder }
 }
 
 fn report(
     statistics: &mut Statistics,
     now: Instant,
     network: &Network,
-    capture: &Capture,
+    capture: &Publisher,
     messages: &Messages,
 ) {
     if statistics.is_due(now) {

@@ -221,6 +221,9 @@ impl Driver {
             debug!("name lookup finished: {found:?}");
             self.endpoint.handle_found(clock::now(), id, found);
         }
+        if let Some(stream) = self.shared.stream.try_take() {
+            self.endpoint.set_stream(stream);
+        }
         if let Some(frame) = self.shared.outgoing.try_take() {
             self.endpoint.push_frame(clock::now(), &frame);
         }
@@ -391,7 +394,6 @@ impl Driver {
                 Command::Text(line) => {
                     self.endpoint.push_text(&line);
                 }
-                Command::Stream(stream) => self.endpoint.set_stream(stream),
                 Command::Answer(ask, verdict) => {
                     self.endpoint.answer(clock::now(), ask, verdict);
                 }

@@ -42,6 +42,7 @@ pub struct Handle {
 pub struct FrameInlet {
     waker: Arc<Waker>,
     outgoing: Latest<OutgoingFrame>,
+    stream: Latest<StreamParams>,
     picture_bitrates: Arc<Mutex<PictureBitrates>>,
     sends_away: Arc<AtomicBool>,
 }
@@ -72,6 +73,8 @@ pub struct NetStats {
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) outgoing: Latest<OutgoingFrame>,
+    /// Changed parameters of our stream.
+    pub(super) stream: Latest<StreamParams>,
     picture_bitrates: Arc<Mutex<PictureBitrates>>,
     /// Whether any receiver is on another machine.
     sends_away: Arc<AtomicBool>,
@@ -88,7 +91,6 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) enum Command {
     Text(Line),
-    Stream(StreamParams),
     Answer(AskId, Verdict),
     Close(CloseReason),
 }
@@ -99,6 +101,7 @@ impl Shared {
         let stats = NetStats { buffers, ..NetStats::default() };
         Self {
             outgoing: Latest::new(),
+            stream: Latest::new(),
             picture_bitrates: Arc::default(),
             sends_away: Arc::new(AtomicBool::new(false)),
             received: Latest::new(),
@@ -148,6 +151,7 @@ impl Handle {
         FrameInlet {
             waker: Arc::clone(&self.waker),
             outgoing: self.shared.outgoing.clone(),
+            stream: self.shared.stream.clone(),
             picture_bitrates: Arc::clone(&self.shared.picture_bitrates),
             sends_away: Arc::clone(&self.shared.sends_away),
         }
@@ -198,28 +202,27 @@ impl Handle {
         self.command(Command::Text(line))
     }
 
-    /// Sets the parameters of our stream.
-    pub fn set_stream(&self, stream: StreamParams) {
-        self.command(Command::Stream(stream));
-    }
-
     /// Answers [`Event::Asked`].
     pub fn answer(&self, ask: AskId, verdict: Verdict) {
-        self.command(Command::Answer(ask, verdict));
+        self.insist(Command::Answer(ask, verdict));
     }
 
     /// Says goodbye and ends the driver.
     pub fn close(&self, reason: CloseReason) {
-        // Unlike other commands this one must not be dropped. It is not needed if the driver has
-        // ended.
-        let _ = self.waker.wake();
-        let _ = self.commands.send(Command::Close(reason));
-        let _ = self.waker.wake();
+        self.insist(Command::Close(reason));
     }
 
     /// Statistics of the network thread, up to 250 ms old.
     pub fn stats(&self) -> NetStats {
         self.shared.stats().clone()
+    }
+
+    /// Gives a command that must not be dropped, and waits while too many are pending.
+    fn insist(&self, command: Command) {
+        // All of this fails only if the driver has ended.
+        let _ = self.waker.wake();
+        let _ = self.commands.send(command);
+        let _ = self.waker.wake();
     }
 
     fn command(&self, command: Command) -> bool {
@@ -240,6 +243,12 @@ impl FrameInlet {
     /// transmission time can be used for encoding.
     pub fn sends_away(&self) -> bool {
         self.sends_away.load(Ordering::Relaxed)
+    }
+
+    /// Sets the parameters of our stream, which the peers are told.
+    pub fn set_stream(&self, stream: StreamParams) {
+        self.stream.put(stream);
+        self.wake();
     }
 
     /// Signals that a pushed frame has grown or ended.

@@ -128,6 +128,19 @@ impl Source {
         }
     }
 
+    /// Pictures so far that were replaced by newer ones before [`next`](Self::next) returned them.
+    /// Cameras and pipes are read by a thread of their own, which never waits.
+    pub fn replaced(&self) -> u64 {
+        match &self.kind {
+            Kind::Pipe(source) => source.replaced(),
+            #[cfg(feature = "opencv")]
+            Kind::Camera(source) => source.replaced(),
+            #[cfg(feature = "opencv")]
+            Kind::Url(source) => source.replaced(),
+            _ => 0,
+        }
+    }
+
     /// Counts truncated or damaged frames that were dropped (cameras, pipes, Motion JPEG and
     /// YUV4MPEG2 files).
     pub fn damaged(&self) -> Arc<AtomicU64> {

@@ -80,6 +80,11 @@ impl Pipe {
         Ok(None)
     }
 
+    /// Pictures replaced by newer ones before they were taken.
+    pub(super) fn replaced(&self) -> u64 {
+        self.mailbox.superseded()
+    }
+
     pub(super) fn damaged(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.damaged)
     }

@@ -79,6 +79,11 @@ impl Stream {
         Ok((info, source))
     }
 
+    /// Pictures replaced by newer ones before they were taken.
+    pub(super) fn replaced(&self) -> u64 {
+        self.mailbox.superseded()
+    }
+
     pub(super) fn next(&mut self, stop: &AtomicBool) -> Option<Captured> {
         while !stop.load(Ordering::Relaxed) {
             match self.mailbox.take(STOP_LOOK) {

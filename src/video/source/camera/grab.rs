@@ -72,6 +72,11 @@ impl Camera {
         None
     }
 
+    /// Pictures replaced by newer ones before they were taken.
+    pub(in crate::video::source) fn replaced(&self) -> u64 {
+        self.mailbox.superseded()
+    }
+
     pub(in crate::video::source) fn damaged(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.damaged)
     }

@@ -12,9 +12,14 @@ use std::{
 
 use log::warn;
 
-use super::process::stop::Stop;
+use super::{
+    adaptation::{Adaptation, JpegPlan, ParamsAnnouncer, Quality},
+    counters::{CaptureCounters, Progress},
+    encode_times::{EncodeTimes, Encoding},
+    quality::EncodingPlan,
+    stop_flag::StopFlag,
+};
 use crate::{
-    cli::args::{EncodingArgs, Pipeline},
     clock,
     latest::{Latest, Taken},
     net::{
@@ -23,34 +28,52 @@ use crate::{
         time::MediaClock,
         wire::control::StreamParams,
     },
-    stream::{
-        adaptation::{Adaptation, JpegPlan, ParamsAnnouncer, Quality},
-        counters::{CaptureCounters, Progress},
-        encode_times::{EncodeTimes, Encoding},
-        quality::EncodingPlan,
-    },
+    threads::spawn,
     video::{
         image::Image,
-        jpeg::{Decoder, Encoder, Want},
+        jpeg::{Decoder, Encoder, Strips, Want},
         scale::Shrinker,
         source::{Captured, Picture, Source, SourceInfo},
     },
 };
 
-/// A source with its two threads: grabbing, and encoding with hand-over to the network.
+/// Publishes a source: one thread grabs its pictures, another encodes them for the network.
 #[derive(Debug)]
-pub(crate) struct Capture {
+pub(crate) struct Publisher {
     grabber: JoinHandle<()>,
     encoder: JoinHandle<()>,
     progress: Arc<Progress>,
     inlet: FrameInlet,
-    changed: Latest<StreamParams>,
 }
 
-/// The capture's encoding options and outputs.
+/// How pictures are encoded.
+#[derive(Clone, Copy, Debug)]
+pub struct EncoderConfig {
+    /// The JPEG quality.
+    pub quality: Quality,
+    /// The strips of each picture, which are encoded in parallel.
+    pub strips: Strips,
+    /// Whether only the luma is encoded.
+    pub gray: bool,
+    /// When the strips of a frame are sent.
+    pub pipeline: Pipeline,
+}
+
+/// When the strips of a frame are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pipeline {
+    /// Each as soon as it is encoded, unless the receiver is on this machine.
+    Auto,
+    /// Each as soon as it is encoded.
+    On,
+    /// All of them when the last is encoded.
+    Off,
+}
+
+/// A publisher's encoder and outputs.
 #[derive(Debug)]
-pub(crate) struct CaptureConfig {
-    pub(crate) encoding: EncodingArgs,
+pub(crate) struct PublisherConfig {
+    pub(crate) encoder: EncoderConfig,
     pub(crate) inlet: FrameInlet,
     pub(crate) clock: MediaClock,
     /// Records each frame's encode times, for a receiver in this process.
@@ -59,15 +82,15 @@ pub(crate) struct CaptureConfig {
     pub(crate) self_view: Option<Latest<FrameBytes>>,
     /// Set when grabbing may begin, so that a file does not play before anyone receives it.
     pub(crate) gate: Arc<AtomicBool>,
-    pub(crate) stop: Stop,
+    pub(crate) stop: StopFlag,
 }
 
-impl Capture {
+impl Publisher {
     /// Starts both threads.
-    pub(crate) fn start(source: Source, config: CaptureConfig) -> std::io::Result<Self> {
+    pub(crate) fn start(source: Source, config: PublisherConfig) -> std::io::Result<Self> {
         let progress = Arc::new(Progress::new(source.damaged()));
-        let stream = stream_params(source.info(), config.encoding.quality);
-        let (inlet, changed) = (config.inlet.clone(), Latest::new());
+        let stream = stream_params(source.info(), config.encoder.quality);
+        let inlet = config.inlet.clone();
         let is_paced = source.is_paced();
         let pictures = Latest::new();
         let grabber = GrabberThread {
@@ -77,20 +100,13 @@ impl Capture {
             stop: config.stop.clone(),
             progress: Arc::clone(&progress),
         };
-        let encoder = EncoderThread {
-            pictures,
-            config,
-            stream,
-            is_paced,
-            changed: changed.clone(),
-            progress: Arc::clone(&progress),
-        };
+        let encoder =
+            EncoderThread { pictures, config, stream, is_paced, progress: Arc::clone(&progress) };
         Ok(Self {
             grabber: spawn("grab", || grabber.run())?,
             encoder: spawn("encode", || encoder.run())?,
             progress,
             inlet,
-            changed,
         })
     }
 
@@ -104,11 +120,6 @@ impl Capture {
             picture_bitrate: self.inlet.picture_bitrates().path,
             ..self.progress.read()
         }
-    }
-
-    /// Publishes changed stream parameters, which the peer must be told.
-    pub(crate) fn changed(&self) -> Latest<StreamParams> {
-        self.changed.clone()
     }
 
     /// Waits for both threads; returns the counters, and the source's failure if any.
@@ -138,7 +149,7 @@ struct GrabberThread {
     source: Source,
     pictures: Latest<Captured>,
     gate: Arc<AtomicBool>,
-    stop: Stop,
+    stop: StopFlag,
     progress: Arc<Progress>,
 }
 
@@ -152,6 +163,7 @@ impl GrabberThread {
             match self.source.next(self.stop.flag()) {
                 Ok(Some(picture)) => {
                     self.progress.captured.fetch_add(1, Ordering::Relaxed);
+                    self.progress.replaced.store(self.source.replaced(), Ordering::Relaxed);
                     if self.pictures.is_closed() {
                         break;
                     }
@@ -184,13 +196,11 @@ impl GrabberThread {
 
 struct EncoderThread {
     pictures: Latest<Captured>,
-    config: CaptureConfig,
+    config: PublisherConfig,
     /// The source's stream parameters.
     stream: StreamParams,
     /// Whether the source has its own rate.
     is_paced: bool,
-    /// Publishes changed stream parameters.
-    changed: Latest<StreamParams>,
     progress: Arc<Progress>,
 }
 
@@ -214,7 +224,7 @@ enum EncodeOutcome {
 
 impl EncoderThread {
     fn run(self) {
-        let EncodingArgs { quality, strips, gray, .. } = self.config.encoding;
+        let EncoderConfig { quality, strips, gray, .. } = self.config.encoder;
         let mut state = EncoderState {
             encoder: Encoder::new(quality.highest(), strips),
             shrinker: Shrinker::new(),
@@ -334,7 +344,7 @@ impl EncoderThread {
     ) {
         self.progress.note_plan(plan);
         if let Some(stream) = state.announcer.note(captured, stream) {
-            self.changed.put(stream);
+            self.config.inlet.set_stream(stream);
         }
     }
 
@@ -381,7 +391,7 @@ impl EncoderThread {
     /// transmission time to overlap, and the hand-overs cost the encoder 0.3 to 0.6 ms of processor
     /// time a frame at 720p.
     fn is_pipelined(&self) -> bool {
-        match self.config.encoding.pipeline {
+        match self.config.encoder.pipeline {
             Pipeline::Auto => self.config.inlet.sends_away(),
             Pipeline::On => true,
             Pipeline::Off => false,
@@ -425,14 +435,6 @@ impl EncoderThread {
             warn!("{why}");
         }
     }
-}
-
-/// Starts a thread, named for debuggers and `top -H`.
-pub(crate) fn spawn<F: FnOnce() + Send + 'static>(
-    name: &str,
-    body: F,
-) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.into()).spawn(body)
 }
 
 /// How often a wait for demand checks whether to stop.
