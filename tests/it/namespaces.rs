@@ -119,6 +119,8 @@ fn duplicated_and_corrupted_datagrams_do_no_damage() {
     let Some(crossing) = row.run() else { return };
     let datagrams = &crossing.receiver.last().expect("a line")["datagrams"];
     eprintln!("{datagrams}");
+    assert!(number(&datagrams["duplicate"]) > 0.0, "{datagrams}");
+    assert!(number(&datagrams["damaged"]) > 0.0, "{datagrams}");
 }
 
 #[test]

@@ -124,7 +124,20 @@ fn netem_applies_on_either_side() {
         let _sender = Program::start(&[
             "send", "--to", &to, "--source", "pattern", "--size", "320x240", "--netem", at_sender,
         ]);
-        receiver.wait_for("lost 2");
+        // "lost 20.31 % of datagrams": two digits tell 20 % from 2 %.
+        let is_fifth = |line: &String| {
+            let loss = line.split("lost ").nth(1).and_then(|rest| rest.split(' ').next());
+            loss.and_then(|loss| loss.parse().ok()).is_some_and(|loss| (10.0..30.0).contains(&loss))
+        };
+        receiver.wait_for("% of datagrams");
+        assert!(
+            (0..1000).any(|_| {
+                std::thread::park_timeout(Duration::from_millis(20));
+                receiver.said().iter().any(is_fifth)
+            }),
+            "{:?}",
+            receiver.said()
+        );
     }
 }
 

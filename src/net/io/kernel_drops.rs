@@ -245,8 +245,11 @@ UdpLite6RcvbufErrors            \t99
                     drop((0..60).map(|_| bind()).collect::<Vec<_>>());
                 }
             });
-            while !others.is_finished() {
+            loop {
                 assert_eq!(watch.read(&socket), Some(KernelDrops::default()));
+                if others.is_finished() {
+                    break;
+                }
             }
         });
     }
