@@ -45,6 +45,13 @@ impl<T> Latest<T> {
         Self::default()
     }
 
+    /// A mailbox that holds `value`.
+    pub fn holding(value: T) -> Self {
+        let mailbox = Self::new();
+        mailbox.put(value);
+        mailbox
+    }
+
     /// Puts `value`, and returns the value that it replaced, if that was not taken.
     ///
     /// On a closed mailbox, returns `value` itself.

@@ -17,6 +17,11 @@ impl TokenBucket {
         Self { a_second, burst, left: burst, filled: now }
     }
 
+    /// Changes both limits, also for the time since the tokens were last counted.
+    pub(super) fn set_limits(&mut self, a_second: f64, burst: f64) {
+        (self.a_second, self.burst) = (a_second, burst);
+    }
+
     /// The tokens available at `now`.
     pub(super) fn left(&mut self, now: Instant) -> f64 {
         let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
@@ -25,19 +30,19 @@ impl TokenBucket {
         self.left
     }
 
-    /// Takes one token. Returns false if there is none.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
-        let is_there = self.left(now) >= 1.0;
+    /// Takes `tokens`. If there are fewer, takes none and returns false.
+    pub(super) fn take(&mut self, now: Instant, tokens: f64) -> bool {
+        let is_there = self.left(now) >= tokens;
         if is_there {
-            self.left -= 1.0;
+            self.left -= tokens;
         }
         is_there
     }
 
-    /// When the next token is available.
-    pub(super) fn next_at(&self) -> Instant {
-        let missing = (1.0 - self.left).max(0.0) / self.a_second;
-        // Rounded up, so that the token is available then.
+    /// When `tokens`, at most the burst, are available.
+    pub(super) fn next_at(&self, tokens: f64) -> Instant {
+        let missing = (tokens - self.left).max(0.0) / self.a_second;
+        // Rounded up, so that they are available then.
         self.filled + Duration::from_secs_f64(missing) + Duration::from_micros(1)
     }
 }
@@ -51,15 +56,15 @@ mod tests {
         let mut now = crate::clock::now();
         let mut budget = TokenBucket::new(now, 10.0, 3.0);
         let mut taken = 0;
-        while budget.take(now) {
+        while budget.take(now, 1.0) {
             taken += 1;
         }
         assert_eq!(taken, 3);
         let began = now;
         for _ in 0..20 {
-            assert!(!budget.take(now));
-            now = budget.next_at();
-            assert!(budget.take(now));
+            assert!(!budget.take(now, 1.0));
+            now = budget.next_at(1.0);
+            assert!(budget.take(now, 1.0));
         }
         assert!(now - began >= Duration::from_millis(1990));
     }

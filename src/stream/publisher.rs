@@ -2,10 +2,7 @@
 //! mailboxes, before and after the encoder.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -31,7 +28,7 @@ use crate::{
     threads::spawn,
     video::{
         image::Image,
-        jpeg::{Decoder, Encoder, Strips, Want},
+        jpeg::{Decoder, Encoder, JpegError, Strips, Want},
         scale::Shrinker,
         source::{Captured, Picture, Source, SourceInfo},
     },
@@ -80,8 +77,9 @@ pub(crate) struct PublisherConfig {
     pub(crate) encode_times: Option<EncodeTimes>,
     /// Takes our own frames for the self view.
     pub(crate) self_view: Option<Latest<FrameBytes>>,
-    /// Set when grabbing may begin, so that a file does not play before anyone receives it.
-    pub(crate) gate: Arc<AtomicBool>,
+    /// Receives a value when grabbing may begin, so that a file does not play before anyone
+    /// receives it.
+    pub(crate) gate: Latest<()>,
     pub(crate) stop: StopFlag,
 }
 
@@ -96,7 +94,7 @@ impl Publisher {
         let grabber = GrabberThread {
             source,
             pictures: pictures.clone(),
-            gate: Arc::clone(&config.gate),
+            gate: config.gate.clone(),
             stop: config.stop.clone(),
             progress: Arc::clone(&progress),
         };
@@ -148,16 +146,14 @@ pub(crate) fn stream_params(info: &SourceInfo, quality: Quality) -> StreamParams
 struct GrabberThread {
     source: Source,
     pictures: Latest<Captured>,
-    gate: Arc<AtomicBool>,
+    gate: Latest<()>,
     stop: StopFlag,
     progress: Arc<Progress>,
 }
 
 impl GrabberThread {
     fn run(mut self) {
-        while !self.gate.load(Ordering::Relaxed) && !self.stop.is_requested() {
-            std::thread::park_timeout(GATE_INTERVAL);
-        }
+        while !self.stop.is_requested() && self.gate.take(GATE_INTERVAL) != Taken::Value(()) {}
         loop {
             self.await_demand();
             match self.source.next(self.stop.flag()) {
@@ -215,6 +211,17 @@ struct EncoderState {
     decoded: Image,
 }
 
+/// Why a picture was not encoded.
+#[derive(Debug, thiserror::Error)]
+enum EncodeError {
+    #[error("a frame is over the limit of {} MiB: lower --quality or --size", MAX_FRAME_LEN >> 20)]
+    TooLarge,
+    #[error("a picture could not be decoded: {0}")]
+    Decode(JpegError),
+    #[error("a picture could not be encoded: {0}")]
+    Encode(JpegError),
+}
+
 /// The result for a picture.
 enum EncodeOutcome {
     Frame(FrameBytes),
@@ -256,7 +263,7 @@ impl EncoderThread {
                 self.progress.thinned.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            Err(why) => return self.skip(&why),
+            Err(error) => return self.skip(&error),
         };
         let len = data.view().bytes().len();
         self.progress.encoded.fetch_add(1, Ordering::Relaxed);
@@ -276,10 +283,10 @@ impl EncoderThread {
         state: &mut EncoderState,
         jpeg: Vec<u8>,
         captured: Instant,
-    ) -> Result<EncodeOutcome, String> {
+    ) -> Result<EncodeOutcome, EncodeError> {
         let bitrates = self.config.inlet.picture_bitrates();
         match state.adaptation.plan_jpeg(captured, jpeg.len(), bitrates) {
-            JpegPlan::Pass if jpeg.len() > MAX_FRAME_LEN => Err(self.report_too_large()),
+            JpegPlan::Pass if jpeg.len() > MAX_FRAME_LEN => Err(EncodeError::TooLarge),
             JpegPlan::Pass => {
                 self.note_stream(state, None, self.stream, captured);
                 let data = FrameBytes::from(jpeg);
@@ -291,7 +298,7 @@ impl EncoderThread {
                 let mut image = std::mem::replace(&mut state.decoded, Image::empty());
                 let result = match state.decoder.decode(&jpeg, Want::Planar, &mut image) {
                     Ok(()) => self.encode_by(state, plan, &image, captured),
-                    Err(error) => Err(format!("a picture could not be decoded: {error}")),
+                    Err(error) => Err(EncodeError::Decode(error)),
                 };
                 state.decoded = image;
                 result
@@ -305,7 +312,7 @@ impl EncoderThread {
         state: &mut EncoderState,
         image: &Image,
         captured: Instant,
-    ) -> Result<EncodeOutcome, String> {
+    ) -> Result<EncodeOutcome, EncodeError> {
         match state.adaptation.plan(captured, self.config.inlet.picture_bitrates()) {
             Some(plan) => self.encode_by(state, plan, image, captured),
             None => Ok(EncodeOutcome::Thinned),
@@ -318,7 +325,7 @@ impl EncoderThread {
         plan: EncodingPlan,
         image: &Image,
         captured: Instant,
-    ) -> Result<EncodeOutcome, String> {
+    ) -> Result<EncodeOutcome, EncodeError> {
         let EncoderState { encoder, shrinker, adaptation, .. } = state;
         let image = shrinker.divide(image, plan.size_divisor);
         encoder.set_quality(plan.quality);
@@ -354,7 +361,7 @@ impl EncoderThread {
         encoder: &mut Encoder,
         image: &Image,
         captured: Instant,
-    ) -> Result<FrameBytes, String> {
+    ) -> Result<FrameBytes, EncodeError> {
         let is_pipelined = self.is_pipelined();
         encoder.set_sharers(self.sharers());
         encoder.set_leave_early(is_pipelined);
@@ -378,8 +385,8 @@ impl EncoderThread {
         });
         let failure = match result {
             Ok(()) if len <= MAX_FRAME_LEN => None,
-            Ok(()) => Some(self.report_too_large()),
-            Err(error) => Some(format!("a picture could not be encoded: {error}")),
+            Ok(()) => Some(EncodeError::TooLarge),
+            Err(error) => Some(EncodeError::Encode(error)),
         };
         let Some(failure) = failure else { return Ok(data) };
         data.abandon();
@@ -412,27 +419,23 @@ impl EncoderThread {
         }
     }
 
-    /// Reports a frame over the limit. A source whose first frame is too large is given up.
-    fn report_too_large(&self) -> String {
-        let limit = MAX_FRAME_LEN >> 20;
-        let why = format!("a frame is over the limit of {limit} MiB: lower --quality or --size");
-        if self.progress.encoded.load(Ordering::Relaxed) == 0 {
-            self.progress.fail(why.clone());
-            self.pictures.close();
-        }
-        why
-    }
-
     /// Capacity for the next frame, in bytes: 5/4 of the mean so far.
     fn usual_len(&self) -> usize {
         let frames = self.progress.encoded.load(Ordering::Relaxed).max(1);
         (self.progress.jpeg_bytes.load(Ordering::Relaxed) / frames * 5 / 4) as usize
     }
 
-    /// Counts a picture that failed, and logs the first only.
-    fn skip(&self, why: &str) {
+    /// Counts a picture that failed, and logs the first only. A source whose first frame is too
+    /// large is given up.
+    fn skip(&self, error: &EncodeError) {
+        if matches!(error, EncodeError::TooLarge)
+            && self.progress.encoded.load(Ordering::Relaxed) == 0
+        {
+            self.progress.fail(error.to_string());
+            self.pictures.close();
+        }
         if self.progress.failed.fetch_add(1, Ordering::Relaxed) == 0 {
-            warn!("{why}");
+            warn!("{error}");
         }
     }
 }
@@ -440,4 +443,5 @@ impl EncoderThread {
 /// How often a wait for demand checks whether to stop.
 const DEMAND_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-const GATE_INTERVAL: Duration = Duration::from_millis(5);
+/// How often the wait to begin checks whether to stop.
+const GATE_INTERVAL: Duration = Duration::from_millis(50);

@@ -1,7 +1,5 @@
 //! `udpchat chat`: video both ways, two windows, and text.
 
-use std::sync::{Arc, atomic::AtomicBool};
-
 use anyhow::{Result, bail};
 
 use super::{
@@ -107,7 +105,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
             encode_times: None,
             self_view: Some(self_view.clone()),
             // The self view is useful before the call.
-            gate: Arc::new(AtomicBool::new(true)),
+            gate: Latest::holding(()),
             stop: stop.clone(),
         },
     )?;

@@ -2,7 +2,6 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -24,6 +23,7 @@ use crate::{
     },
     cli::args::DemoArgs,
     clock,
+    latest::Latest,
     net::{
         io::{Listen, NetStats},
         netem::NetemSpec,
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
             clock: MediaClock::starting(epoch),
             encode_times: Some(encode_times),
             self_view: None,
-            gate: Arc::new(AtomicBool::new(true)),
+            gate: Latest::holding(()),
             stop: sender_stop.clone(),
         },
     )?;

@@ -1,12 +1,6 @@
 //! `udpchat send`: streams a source to one or more receivers.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use log::info;
@@ -24,6 +18,7 @@ use crate::{
         args::{EncodingArgs, SendArgs},
     },
     clock,
+    latest::Latest,
     net::{
         io::NetStats,
         session::{Event, Role, Target},
@@ -73,7 +68,7 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         };
         messages.info(&format!("sending to {}, {how}", hosts.join(", ")));
     }
-    let gate = Arc::new(AtomicBool::new(args.no_control));
+    let gate = if args.no_control { Latest::holding(()) } else { Latest::new() };
     let capture = Publisher::start(
         source,
         PublisherConfig {
@@ -82,7 +77,7 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
             clock: MediaClock::starting(epoch),
             encode_times: None,
             self_view: None,
-            gate: Arc::clone(&gate),
+            gate: gate.clone(),
             stop: stop.clone(),
         },
     )?;
@@ -93,7 +88,7 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     while !stop.is_requested() && !is_over(until) && !capture.is_finished() {
         if let Some(event) = network.handle.wait_event(PATIENCE) {
             match &event {
-                Event::Connected { .. } => gate.store(true, Ordering::Relaxed),
+                Event::Connected { .. } => _ = gate.put(()),
                 Event::GivenUp { .. } => given_up += 1,
                 _ => {}
             }

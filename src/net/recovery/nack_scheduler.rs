@@ -19,6 +19,7 @@ use std::{
 
 use crate::net::{
     frame::FrameId,
+    token_bucket::TokenBucket,
     wire::{
         nack::{MAX_NACK_FRAMES, MissingChunks, Nack},
         video::VideoHeader,
@@ -34,7 +35,8 @@ pub struct NackScheduler {
     frames: Vec<TrackedFrame>,
     newest_done: Option<FrameId>,
     timing: StreamTiming,
-    budget: Budget,
+    /// Bytes that NACKs may still take.
+    budget: Option<TokenBucket>,
     /// After a NACK over budget: when the budget allows it.
     affordable: Option<Instant>,
     requests: u32,
@@ -103,7 +105,7 @@ impl NackScheduler {
             frames: Vec::with_capacity(MAX_NACK_FRAMES),
             newest_done: None,
             timing: StreamTiming::new(),
-            budget: Budget { bytes: NACK_BURST, at: None },
+            budget: None,
             affordable: None,
             requests: 0,
             counters: RepairCounters::default(),
@@ -196,9 +198,12 @@ impl NackScheduler {
             return None;
         }
         let copies = if self.path.loss_ratio >= LOSSY { 2 } else { 1 };
-        let bytes = nack.body_len() * copies as usize;
-        self.affordable = self.budget.take(now, bytes).err();
-        if self.affordable.is_some() {
+        let bytes = (nack.body_len() * copies as usize) as f64;
+        let new = || TokenBucket::new(now, NACK_RATE, NACK_BURST);
+        let budget = self.budget.get_or_insert_with(new);
+        let is_affordable = budget.take(now, bytes);
+        self.affordable = (!is_affordable).then(|| budget.next_at(bytes));
+        if !is_affordable {
             self.counters.over_budget += nack.frames().len() as u64;
             return None;
         }
@@ -414,34 +419,6 @@ struct Silence {
     duration: Duration,
 }
 
-/// Bytes that NACKs may still take: a token bucket.
-#[derive(Clone, Copy, Debug)]
-struct Budget {
-    bytes: usize,
-    at: Option<Instant>,
-}
-
-impl Budget {
-    /// Takes `bytes`, at most [`NACK_BURST`]. If there are fewer, takes none and returns when there
-    /// will be enough.
-    fn take(&mut self, now: Instant, bytes: usize) -> Result<(), Instant> {
-        let since = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        let earned = (since.as_secs_f64() * NACK_RATE) as usize;
-        if earned > 0 || self.at.is_none() {
-            self.bytes = self.bytes.saturating_add(earned).min(NACK_BURST);
-            self.at = Some(now);
-        }
-        let lacking = bytes.saturating_sub(self.bytes);
-        if lacking > 0 {
-            let wait = Duration::from_secs_f64(lacking as f64 / NACK_RATE);
-            // Rounded up, so that they are there then.
-            return Err(self.at.unwrap_or(now) + wait + Duration::from_micros(1));
-        }
-        self.bytes -= bytes;
-        Ok(())
-    }
-}
-
 /// The number of chunks requested beyond those `needed`, since the answer may suffer loss too:
 /// twice the expected loss, one more on a lossy path, and if the end of the frame was lost, one and
 /// a half times the longest burst, since that burst may continue.
@@ -468,7 +445,7 @@ const MAX_BURST_MARGIN: u16 = 48;
 const NACK_RATE: f64 = 16_384.0;
 
 /// Maximum bytes of NACKs sent at once.
-const NACK_BURST: usize = 4096;
+const NACK_BURST: f64 = 4096.0;
 
 /// The reorder grace until one is set.
 const UNKNOWN_GRACE: Duration = Duration::from_millis(1);

@@ -15,6 +15,7 @@ use crate::net::{
     frame::{FrameBytes, FrameId},
     framing::fec::{Blocks, ParityEncoder},
     time::MediaTime,
+    token_bucket::TokenBucket,
     wire::{
         nack::{MissingChunks, Nack},
         video::{Extent, FRAME_CRC_LEN, VideoHeader, copy_body},
@@ -28,7 +29,8 @@ pub struct RetransmitBuffer {
     answers: VecDeque<Answer>,
     /// Emptied answers, kept for reuse of their memory.
     spare: Vec<Answer>,
-    budget: Budget,
+    /// Bytes that answers may still take.
+    budget: Option<TokenBucket>,
     counters: AnswerCounters,
 }
 
@@ -93,7 +95,7 @@ impl RetransmitBuffer {
             kept: VecDeque::with_capacity(KEPT_FRAMES),
             answers: VecDeque::with_capacity(KEPT_FRAMES),
             spare: Vec::with_capacity(KEPT_FRAMES),
-            budget: Budget::default(),
+            budget: None,
             counters: AnswerCounters::default(),
         }
     }
@@ -151,7 +153,12 @@ impl RetransmitBuffer {
             answer.plan(&kept.frame, missing, encoder.is_some());
             let cost = answer.chunks.len() * usize::from(kept.frame.chunk_len);
             let frame_len = kept.frame.extent.body_len as usize;
-            if answer.chunks.is_empty() || !self.budget.take(now, rate, frame_len, cost) {
+            let share = rate * BUDGET_SHARE;
+            let burst = share * BUDGET_SPAN.as_secs_f64();
+            let burst = burst.max(frame_len as f64 * BUDGET_FRAMES);
+            let budget = self.budget.get_or_insert_with(|| TokenBucket::new(now, share, burst));
+            budget.set_limits(share, burst);
+            if answer.chunks.is_empty() || !budget.take(now, cost as f64) {
                 self.counters.over_budget += u64::from(!answer.chunks.is_empty());
                 self.spare(answer);
                 continue;
@@ -296,28 +303,6 @@ impl Answer {
 
     fn parity_chunk(&self, index: u16, len: usize) -> &[u8] {
         &self.parity[usize::from(index - self.first_parity) * len..][..len]
-    }
-}
-
-/// Bytes that answers may still take: a token bucket that fills with a share of the stream's rate.
-#[derive(Clone, Copy, Debug, Default)]
-struct Budget {
-    bytes: f64,
-    at: Option<Instant>,
-}
-
-impl Budget {
-    fn take(&mut self, now: Instant, rate: f64, frame_len: usize, bytes: usize) -> bool {
-        let most = rate * BUDGET_SHARE * BUDGET_SPAN.as_secs_f64();
-        let most = most.max(frame_len as f64 * BUDGET_FRAMES);
-        let earned = self.at.map_or(most, |at| {
-            now.saturating_duration_since(at).as_secs_f64() * rate * BUDGET_SHARE
-        });
-        self.at = Some(now);
-        self.bytes = (self.bytes + earned).min(most);
-        let fits = bytes as f64 <= self.bytes;
-        self.bytes -= if fits { bytes as f64 } else { 0.0 };
-        fits
     }
 }
 

@@ -385,7 +385,7 @@ impl Call {
             };
             match message {
                 Message::Close(reason) => return Some(EndReason::Closed(reason)),
-                Message::Text(_) if !self.texts.take(now) => self.counters.rate_limited += 1,
+                Message::Text(_) if !self.texts.take(now, 1.0) => self.counters.rate_limited += 1,
                 Message::Text(line) => {
                     let from = self.peer.name.clone();
                     events.extend(from.map(|from| Event::Text { from, line }));
@@ -408,7 +408,7 @@ impl Call {
     /// Reports the peer's new stream parameters, or keeps them for later if the rate limit is
     /// exceeded.
     fn report_stream_change(&mut self, now: Instant) -> Option<Event> {
-        self.pending_stream_change.filter(|_| self.stream_changes.take(now))?;
+        self.pending_stream_change.filter(|_| self.stream_changes.take(now, 1.0))?;
         let stream = self.pending_stream_change.take()?;
         Some(Event::StreamChanged { call: self.id, stream })
     }
@@ -463,7 +463,7 @@ impl Call {
         let prober = prober.map(Prober::poll_timeout);
         let sender = self.sender.as_ref().and_then(Sender::poll_timeout);
         let path = self.path.as_ref().and_then(Path::poll_timeout);
-        let stream = self.pending_stream_change.map(|_| self.stream_changes.next_at());
+        let stream = self.pending_stream_change.map(|_| self.stream_changes.next_at(1.0));
         [receiver, control, prober, path, sender, stream, self.silent_at()]
             .into_iter()
             .flatten()

@@ -263,7 +263,7 @@ fn the_budget_bounds_the_nack_bytes() {
         bytes += request.map_or(0, |r| r.nack.body_len() * r.copies as usize);
         bench.scheduler.handle_done(FrameId(frame));
     }
-    let allowed = NACK_BURST + (10.0 * NACK_RATE) as usize;
+    let allowed = (NACK_BURST + 10.0 * NACK_RATE) as usize;
     assert!(bytes <= allowed, "{bytes} of {allowed}");
     assert_eq!(bench.scheduler.counters().over_budget, 0, "even the longest, once a frame");
 }
@@ -274,7 +274,9 @@ fn a_nack_over_budget_is_sent_later_and_costs_no_round() {
     let mut bench = Bench::new(2 * MS);
     bench.chunk(30, 9, MS);
     let at = bench.at(30, 2 * MS);
-    bench.scheduler.budget = Budget { bytes: 0, at: Some(at) };
+    let mut empty = TokenBucket::new(at, NACK_RATE, NACK_BURST);
+    assert!(empty.take(at, NACK_BURST));
+    bench.scheduler.budget = Some(empty);
     assert_eq!(bench.ask(30, 2 * MS, 3), None);
     let over_budget = RepairCounters { over_budget: 1, ..RepairCounters::default() };
     assert_eq!(bench.scheduler.counters(), over_budget);

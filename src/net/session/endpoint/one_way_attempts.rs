@@ -25,7 +25,7 @@ impl OneWayAttempts {
 
     /// Whether a datagram from `ip` may be tried now.
     pub(super) fn take(&mut self, now: Instant, ip: IpAddr) -> bool {
-        (self.known_ip == Some(ip) && self.known.take(now)) || self.anybody.take(now)
+        (self.known_ip == Some(ip) && self.known.take(now, 1.0)) || self.anybody.take(now, 1.0)
     }
 
     /// Records that a datagram from `ip` was sealed with our key.

@@ -146,7 +146,7 @@ impl HandshakeLimiter {
         let network = Network::of(ip);
         let share = self.shares.iter_mut().find(|share| share.network == network);
         let had = share.as_ref().map_or(0.0, |share| share.had);
-        if had + 1.0 > self.all.left(now) || !self.all.take(now) {
+        if had + 1.0 > self.all.left(now) || !self.all.take(now, 1.0) {
             return false;
         }
         match share {
