@@ -27,7 +27,8 @@ mod tests {
     #[test]
     fn epochs_of_one_machine_share_a_boot_id_and_keep_their_distance() {
         let now = crate::clock::now();
-        let (a, b) = (shared_epoch(now), shared_epoch(now - Duration::from_secs(10)));
+        let earlier = now.checked_sub(Duration::from_secs(10)).expect("it has run for longer");
+        let (a, b) = (shared_epoch(now), shared_epoch(earlier));
         assert_eq!(a.boot, b.boot);
         // A busy machine may pause between the two.
         let apart = a.monotonic_us.abs_diff(b.monotonic_us);
