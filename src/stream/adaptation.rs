@@ -148,24 +148,23 @@ impl Adaptation {
 
     /// Decides whether the source's JPEGs are encoded again: once the path is known to carry less,
     /// until it carries them with a margin. While the path's capacity is unknown, some are skipped.
-    fn judge_jpegs(&mut self, PictureBitrates { bound, limit, .. }: PictureBitrates) {
+    fn judge_jpegs(&mut self, bitrates: PictureBitrates) {
         let Rule::Auto(control) = &mut self.rule else { return };
         let load = self.skip.load_bps(self.pace.millifps());
         let share = if self.reencodes { PASS_SHARE } else { 1.0 };
-        let carried = bound.into_iter().chain(limit).min();
-        self.reencodes = carried.is_some_and(|bps| load > bps as f64 * share);
+        self.reencodes = bitrates.cap().is_some_and(|bps| load > bps as f64 * share);
         if self.reencodes && control.is_unknown() {
             let plan = EncodingPlan { quality: ASSUMED_QUALITY, ..control.plan() };
             control.record_frame(plan, self.skip.usual_len());
         }
     }
 
-    /// In bit/s. A fixed quality ignores the estimate of a path that has carried everything so far,
-    /// but pictures are skipped rather than queued where they would be lost.
-    fn bitrate(&self, PictureBitrates { path, bound, limit }: PictureBitrates) -> u64 {
+    /// In bit/s. A fixed quality ignores the estimate of a path that has carried everything so far.
+    /// Once a path is overrun, pictures are skipped, since those beyond its capacity are lost.
+    fn bitrate(&self, bitrates: PictureBitrates) -> u64 {
         let bitrate = match self.rule {
-            Rule::Fixed(_) => bound.into_iter().chain(limit).min(),
-            Rule::Auto(_) => path.or(limit),
+            Rule::Fixed(_) => bitrates.cap(),
+            Rule::Auto(_) => bitrates.path.or(bitrates.limit),
         };
         bitrate.unwrap_or(u64::MAX)
     }

@@ -13,6 +13,11 @@ pub struct PictureBitrates {
 }
 
 impl PictureBitrates {
+    /// What must not be exceeded: the smaller of the bound and the configured limit.
+    pub fn cap(self) -> Option<u64> {
+        self.bound.into_iter().chain(self.limit).min()
+    }
+
     /// The smaller of each bitrate.
     #[must_use]
     pub fn and(self, other: Self) -> Self {

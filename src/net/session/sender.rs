@@ -250,8 +250,7 @@ impl Sender {
             return;
         }
         self.expired_in_a_row += 1;
-        let bitrates = self.picture_bitrates();
-        let bps = bitrates.bound.into_iter().chain(bitrates.limit).min();
+        let bps = self.picture_bitrates().cap();
         if let Some(bps) = bps.filter(|_| self.expired_in_a_row >= EXPIRED_TO_REPORT) {
             let bits = expired.frame.data.view().bytes().len() as f64 * 8.0;
             let takes = Duration::from_secs_f64(bits / bps.max(1) as f64);
