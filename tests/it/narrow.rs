@@ -211,8 +211,8 @@ fn a_narrow_link_with_a_short_queue_and_a_small_mtu_carries_pictures() {
     }
 }
 
-/// Pictures of a fixed quality reach `BOB` between 3 s and 8 s after the path takes only datagrams
-/// of `mtu` bytes, from the start or in midstream.
+/// Counts the fixed-quality pictures that reach `BOB` from 3 s to 8 s after the path MTU becomes `mtu`
+/// bytes, at the start or in midstream.
 fn shown_by_length(spec: &str, mtu: usize, frame_len: usize, is_midstream: bool) -> usize {
     let mut sim = Sim::with_links(2, links(spec));
     sim.set_mtu(ANN, BOB, if is_midstream { ETHERNET_LEN } else { mtu });

@@ -1,6 +1,6 @@
 //! Errors that routers and hosts report for our datagrams: the error queue of a socket (Linux).
 //!
-//! Other systems, and paths that report nothing, rely on probes. Anybody who knows the addresses
+//! Other systems, and paths that report nothing, rely on probes. Anyone who knows the addresses
 //! can forge such a report, so it is only a hint: see [`PathMtu`](crate::net::path::mtu::PathMtu).
 
 use std::net::SocketAddr;

@@ -377,8 +377,8 @@ fn mapped(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The smallest MTU with which the protocol works towards `to`, in bytes. IPv6 has a higher one of
-/// its own (RFC 8200).
+/// The smallest MTU on which the protocol can send to `to`, in bytes. IPv6 itself requires more: 1280
+/// bytes (RFC 8200).
 pub fn least_mtu(to: SocketAddr) -> usize {
     let least = MIN_MAX_DATAGRAM_LEN + header_len(to);
     if plain(to).is_ipv4() { least } else { least.max(1280) }

@@ -258,7 +258,7 @@ impl PathMtu {
 
     /// Records that the peer answered something of any length, so datagrams arrive there.
     ///
-    /// Without a report meanwhile, no chunk arrives at all: all may be too long.
+    /// If no report arrives meanwhile, no chunk reaches the peer: all of them may be too long.
     pub fn handle_answer(&mut self, now: Instant) {
         self.answered = Some(now);
         if self.missing.first_sent.is_some() {

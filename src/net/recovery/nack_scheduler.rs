@@ -92,7 +92,7 @@ struct TrackedFrame {
     /// NACKs sent, without those that were early.
     rounds: u32,
     asked: Option<Instant>,
-    /// No further NACK is sent: it would be too late, or nothing was missing.
+    /// Whether no more NACKs are sent: the answer would be too late, or nothing is missing.
     closed: bool,
 }
 

@@ -4,7 +4,7 @@
 //! pressed.
 //!
 //! highgui's toolkit ends the whole process when it finds its connection to the display broken.
-//! Each use therefore first checks that a connection of our own is still open; once it has ended,
+//! Before each use, we therefore check that our own connection is still open. Once it has closed,
 //! the toolkit is not used again. A display that goes away while the toolkit paints still ends the
 //! process.
 

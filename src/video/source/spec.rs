@@ -248,7 +248,7 @@ pub struct SourceOptions {
 }
 
 impl SourceOptions {
-    /// The playback clock of a source with the own or requested rate `fps`.
+    /// The clock of a source that plays at `fps` frames a second: its own rate, or the requested one.
     pub(super) fn playback_clock(&self, fps: f64) -> PlaybackClock {
         if self.unpaced { PlaybackClock::unpaced() } else { PlaybackClock::new(fps) }
     }
