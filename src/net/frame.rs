@@ -4,7 +4,7 @@ use std::{
     cmp::Ordering,
     fmt,
     ops::Range,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, Instant},
 };
 
@@ -79,7 +79,7 @@ pub struct OutgoingFrame {
 /// The bytes of a frame to be sent, which may still grow: the encoder appends while each session
 /// sends the bytes available. Clones share them.
 #[derive(Clone, Debug)]
-pub struct FrameBytes(Arc<RwLock<Growth>>);
+pub struct FrameBytes(Arc<SharedBytes>);
 
 /// Read access to the bytes of a frame at one moment.
 #[derive(Debug)]
@@ -94,6 +94,12 @@ pub enum Progress {
     Whole(usize),
     /// The frame will never be complete.
     Abandoned,
+}
+
+#[derive(Debug)]
+struct SharedBytes {
+    growth: RwLock<Growth>,
+    first_sent: OnceLock<Instant>,
 }
 
 #[derive(Debug)]
@@ -112,8 +118,11 @@ enum WriteState {
 impl FrameBytes {
     /// Creates an empty frame with room for `capacity` bytes.
     pub fn growing(capacity: usize) -> Self {
-        let growth = Growth { bytes: Vec::with_capacity(capacity), state: WriteState::Growing };
-        Self(Arc::new(RwLock::new(growth)))
+        Self::of(Growth { bytes: Vec::with_capacity(capacity), state: WriteState::Growing })
+    }
+
+    fn of(growth: Growth) -> Self {
+        Self(Arc::new(SharedBytes { growth: RwLock::new(growth), first_sent: OnceLock::new() }))
     }
 
     /// Appends bytes. Panics if the frame is complete or abandoned.
@@ -133,14 +142,25 @@ impl FrameBytes {
         self.write().state = WriteState::Abandoned;
     }
 
+    /// Records that a session sends the first bytes now. Only the first call has an effect.
+    pub fn note_sent(&self, now: Instant) {
+        // Another session may have been first.
+        let _ = self.0.first_sent.set(now);
+    }
+
+    /// When the first session sent its first bytes; `None` if none has.
+    pub fn first_sent(&self) -> Option<Instant> {
+        self.0.first_sent.get().copied()
+    }
+
     /// Locks the bytes for reading; they cannot grow meanwhile.
     pub fn view(&self) -> FrameView<'_> {
         // Only the assertion in `append` can panic under the lock, before any change.
-        FrameView(self.0.read().unwrap_or_else(PoisonError::into_inner))
+        FrameView(self.0.growth.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Growth> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.growth.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,7 +183,7 @@ impl FrameView<'_> {
 /// Creates a complete frame.
 impl From<Vec<u8>> for FrameBytes {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(RwLock::new(Growth { bytes, state: WriteState::Whole })))
+        Self::of(Growth { bytes, state: WriteState::Whole })
     }
 }
 
@@ -246,6 +266,15 @@ mod tests {
         assert_eq!(seen_by_a_session.view().bytes(), b"abc");
         frame.abandon();
         assert_eq!(seen_by_a_session.view().progress(), Progress::Abandoned);
+    }
+
+    #[test]
+    fn the_first_session_to_send_a_frame_sets_its_send_time() {
+        let (frame, now) = (FrameBytes::growing(8), crate::clock::now());
+        assert_eq!(frame.first_sent(), None);
+        frame.clone().note_sent(now);
+        frame.note_sent(now + Duration::from_millis(1));
+        assert_eq!(frame.first_sent(), Some(now));
     }
 
     #[test]

@@ -628,6 +628,9 @@ impl InFlightFrame {
             }
         }
         let burst = batch.finish();
+        if burst.is_some() {
+            self.frame.data.note_sent(now);
+        }
         (burst, self.packetizer.next(&data))
     }
 }
