@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
+use thiserror::Error;
 
 use crate::{
     net::{
@@ -35,6 +36,74 @@ pub struct HostPort {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxDatagramLen(pub Option<usize>);
 
+/// Why a text is not a [`HostPort`].
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum HostPortError {
+    #[error("'{0}' is not a host: give a name or an address, such as 192.168.1.20")]
+    NotAHost(String),
+    #[error(
+        "'{host}' is not a machine's address: give the other machine's, or {loopback} for this one"
+    )]
+    Unspecified { host: String, loopback: &'static str },
+    #[error("'{host}' is a {kind} address: give the address of one machine")]
+    ManyMachines { host: String, kind: &'static str },
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// Why a text is not an address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum BindAddrError {
+    #[error(
+        "'{0}' is not an IP address: give one of this machine's, such as 0.0.0.0 or [::], or only :PORT"
+    )]
+    NotAnAddress(String),
+    #[error("'{0}' is link-local: name the interface, such as [{0}%eth0]")]
+    LacksZone(String),
+    #[error(transparent)]
+    Zone(AddrError),
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// Why a text cannot be divided into a host and a port.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum PortError {
+    #[error("'{0}' has a [ without its ]")]
+    UnclosedBracket(String),
+    #[error("'{0}' after ] is not a :PORT")]
+    NoColon(String),
+    #[error("'{0}' is not a port: give a number from 0 to 65535")]
+    NotANumber(String),
+}
+
+/// The value of an option is not one of those that it takes: what it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum ValueError {
+    #[error(
+        "give the largest datagram in bytes, {MIN_MAX_DATAGRAM_LEN} to {MAX_DATAGRAM_LEN}, or auto"
+    )]
+    MaxDatagramLen,
+    #[error("give auto, batched or single")]
+    Offload,
+    #[error("give a number from 0 to {MAX_DSCP}, such as 46 (EF), or auto or off")]
+    Dscp,
+    #[error("give a number from 1 to 100, or auto")]
+    Quality,
+    #[error("give a number from 1 to {MAX_STRIPS}, or auto")]
+    Strips,
+    #[error("give a percentage from 1 to 100, or auto or off")]
+    Fec,
+    #[error("give a bitrate in bit/s, such as 500k or 8M, of at least 100k")]
+    Bitrate,
+    #[error("give milliseconds, from 0 to 1000")]
+    PlayoutDelay,
+    #[error("give frames per second, from 0.1 to 1000, or max")]
+    Rate,
+    #[error("give seconds, 0.1 or more")]
+    Seconds,
+}
+
 /// Parses a source. Its path need not be UTF-8.
 pub(crate) fn source() -> impl TypedValueParser<Value = SourceSpec> {
     OsStringValueParser::new().map(SourceSpec::from)
@@ -54,12 +123,10 @@ pub(crate) fn pipeline() -> impl TypedValueParser<Value = Pipeline> {
     })
 }
 
-pub(crate) fn host_port(text: &str) -> Result<HostPort, String> {
+pub(crate) fn host_port(text: &str) -> Result<HostPort, HostPortError> {
     let (host, port) = split_port(text)?;
     if host.is_empty() || host.chars().any(|c| c.is_whitespace() || "/[]".contains(c)) {
-        return Err(format!(
-            "'{text}' is not a host: give a name or an address, such as 192.168.1.20"
-        ));
+        return Err(HostPortError::NotAHost(text.to_owned()));
     }
     if let Ok(ip) = scoped_ip(host) {
         check_is_one_machine(host, ip.with_port(0).ip())?;
@@ -68,100 +135,92 @@ pub(crate) fn host_port(text: &str) -> Result<HostPort, String> {
 }
 
 /// Fails if the address `ip`, written as `host`, cannot belong to a single machine.
-fn check_is_one_machine(host: &str, ip: IpAddr) -> Result<(), String> {
+fn check_is_one_machine(host: &str, ip: IpAddr) -> Result<(), HostPortError> {
     let kind = match uncallable(ip) {
         None => return Ok(()),
         Some(Uncallable::Unspecified) => {
             let loopback = if ip.to_canonical().is_ipv4() { "127.0.0.1" } else { "::1" };
-            return Err(format!(
-                "'{host}' is not a machine's address: give the other machine's, or {loopback} for this one"
-            ));
+            return Err(HostPortError::Unspecified { host: host.to_owned(), loopback });
         }
         Some(Uncallable::Broadcast) => "broadcast",
         Some(Uncallable::Multicast) => "multicast",
     };
-    Err(format!("'{host}' is a {kind} address: give the address of one machine"))
+    Err(HostPortError::ManyMachines { host: host.to_owned(), kind })
 }
 
 /// `ADDR`, `ADDR:PORT`, `[V6]:PORT`, `[V6%INTERFACE]:PORT` or `:PORT`.
-pub(crate) fn bind_addr(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn bind_addr(text: &str) -> Result<SocketAddr, BindAddrError> {
     let (host, port) = split_port(text)?;
     let host = match host {
         "" | "*" => "::",
         host => host,
     };
     let ip = scoped_ip(host).map_err(|error| match error {
-        AddrError::NotAnAddress => format!("'{host}' is not an IP address: give one of this machine's, such as 0.0.0.0 or [::], or only :PORT"),
-        AddrError::Zone(_) => error.to_string(),
+        AddrError::NotAnAddress => BindAddrError::NotAnAddress(host.to_owned()),
+        AddrError::Zone(_) => BindAddrError::Zone(error),
     })?;
     if ip.lacks_zone() {
-        return Err(format!("'{host}' is link-local: name the interface, such as [{host}%eth0]"));
+        return Err(BindAddrError::LacksZone(host.to_owned()));
     }
     Ok(ip.with_port(port.unwrap_or(DEFAULT_PORT)))
 }
 
-pub(crate) fn max_datagram_len(text: &str) -> Result<MaxDatagramLen, String> {
+pub(crate) fn max_datagram_len(text: &str) -> Result<MaxDatagramLen, ValueError> {
     if text == "auto" {
         return Ok(MaxDatagramLen(None));
     }
     let range = MIN_MAX_DATAGRAM_LEN..=MAX_DATAGRAM_LEN;
     let len = text.parse().ok().filter(|len| range.contains(len));
-    len.map(|len| MaxDatagramLen(Some(len))).ok_or_else(|| {
-        format!("give the largest datagram in bytes, {MIN_MAX_DATAGRAM_LEN} to {MAX_DATAGRAM_LEN}, or auto")
-    })
+    len.map(|len| MaxDatagramLen(Some(len))).ok_or(ValueError::MaxDatagramLen)
 }
 
-pub(crate) fn offload(text: &str) -> Result<Offload, String> {
+pub(crate) fn offload(text: &str) -> Result<Offload, ValueError> {
     match text {
         "auto" => Ok(Offload::Auto),
         "batched" => Ok(Offload::Batched),
         "single" => Ok(Offload::Single),
-        _ => Err("give auto, batched or single".to_owned()),
+        _ => Err(ValueError::Offload),
     }
 }
 
-pub(crate) fn dscp(text: &str) -> Result<Dscp, String> {
+pub(crate) fn dscp(text: &str) -> Result<Dscp, ValueError> {
     match text {
         "auto" => Ok(Dscp::default()),
         "off" => Ok(Dscp::NONE),
-        _ => text.parse().ok().and_then(Dscp::new).ok_or_else(|| {
-            format!("give a number from 0 to {MAX_DSCP}, such as 46 (EF), or auto or off")
-        }),
+        _ => text.parse().ok().and_then(Dscp::new).ok_or(ValueError::Dscp),
     }
 }
 
-pub(crate) fn quality(text: &str) -> Result<Quality, String> {
+pub(crate) fn quality(text: &str) -> Result<Quality, ValueError> {
     if text == "auto" {
         return Ok(Quality::Auto);
     }
     let quality = text.parse().ok().filter(|q| (1..=100).contains(q));
-    quality.map(Quality::Fixed).ok_or_else(|| "give a number from 1 to 100, or auto".to_owned())
+    quality.map(Quality::Fixed).ok_or(ValueError::Quality)
 }
 
-pub(crate) fn strips(text: &str) -> Result<Strips, String> {
+pub(crate) fn strips(text: &str) -> Result<Strips, ValueError> {
     if text == "auto" {
         return Ok(Strips::Auto);
     }
     let count = text.parse().ok().filter(|n| (1..=MAX_STRIPS).contains(n));
-    count.map(Strips::Count).ok_or_else(|| format!("give a number from 1 to {MAX_STRIPS}, or auto"))
+    count.map(Strips::Count).ok_or(ValueError::Strips)
 }
 
-pub(crate) fn fec(text: &str) -> Result<FecMode, String> {
+pub(crate) fn fec(text: &str) -> Result<FecMode, ValueError> {
     match text {
         "auto" => Ok(FecMode::Auto),
         "off" => Ok(FecMode::Off),
         _ => {
             let percent = text.strip_suffix('%').unwrap_or(text).parse().ok();
             let percent = percent.filter(|p| (1..=100).contains(p));
-            percent
-                .map(FecMode::Percent)
-                .ok_or_else(|| "give a percentage from 1 to 100, or auto or off".to_owned())
+            percent.map(FecMode::Percent).ok_or(ValueError::Fec)
         }
     }
 }
 
 /// A bitrate in bit/s: `8M`, `500k`, `1.5Mbit` or a plain number.
-pub(crate) fn bitrate(text: &str) -> Result<u64, String> {
+pub(crate) fn bitrate(text: &str) -> Result<u64, ValueError> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text[number.len()..].to_ascii_lowercase();
     let factor = match unit.strip_suffix("bit").unwrap_or(&unit) {
@@ -172,15 +231,13 @@ pub(crate) fn bitrate(text: &str) -> Result<u64, String> {
         _ => None,
     };
     let bits = factor.zip(number.parse::<f64>().ok()).map(|(factor, number)| factor * number);
-    let bits = bits.filter(|bits| (LEAST_BITRATE..=MOST_BITRATE).contains(bits));
-    bits.map(|bits| bits.round() as u64)
-        .ok_or_else(|| "give a bitrate in bit/s, such as 500k or 8M, of at least 100k".to_owned())
+    let bits = bits.filter(|bits| (MIN_BITRATE..=MAX_BITRATE).contains(bits));
+    bits.map(|bits| bits.round() as u64).ok_or(ValueError::Bitrate)
 }
 
-pub(crate) fn playout_delay(text: &str) -> Result<Duration, String> {
+pub(crate) fn playout_delay(text: &str) -> Result<Duration, ValueError> {
     let ms = text.parse().ok().filter(|ms| (0.0..=1000.0).contains(ms));
-    ms.map(|ms: f64| Duration::from_secs_f64(ms / 1e3))
-        .ok_or_else(|| "give milliseconds, from 0 to 1000".to_owned())
+    ms.map(|ms: f64| Duration::from_secs_f64(ms / 1e3)).ok_or(ValueError::PlayoutDelay)
 }
 
 /// The rate of a source's pictures.
@@ -192,28 +249,27 @@ pub enum Rate {
     Max,
 }
 
-pub(crate) fn rate(text: &str) -> Result<Rate, String> {
+pub(crate) fn rate(text: &str) -> Result<Rate, ValueError> {
     if text == "max" {
         return Ok(Rate::Max);
     }
     let fps = text.parse().ok().filter(|fps| (0.1..=1000.0).contains(fps));
-    fps.map(Rate::PerSecond)
-        .ok_or_else(|| "give frames per second, from 0.1 to 1000, or max".to_owned())
+    fps.map(Rate::PerSecond).ok_or(ValueError::Rate)
 }
 
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, ValueError> {
     let seconds = text.parse().ok().filter(|s| (0.1..=31_536_000.0).contains(s));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "give seconds, 0.1 or more".to_owned())
+    seconds.map(Duration::from_secs_f64).ok_or(ValueError::Seconds)
 }
 
-fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
+fn split_port(text: &str) -> Result<(&str, Option<u16>), PortError> {
     if let Some(rest) = text.strip_prefix('[') {
-        let unclosed = || format!("'{text}' has a [ without its ]");
+        let unclosed = || PortError::UnclosedBracket(text.to_owned());
         let (host, rest) = rest.split_once(']').ok_or_else(unclosed)?;
         return match rest.strip_prefix(':') {
             Some(text) => Ok((host, Some(port(text)?))),
             None if rest.is_empty() => Ok((host, None)),
-            None => Err(format!("'{rest}' after ] is not a :PORT")),
+            None => Err(PortError::NoColon(rest.to_owned())),
         };
     }
     // With more than one colon it is an IPv6 address without a port.
@@ -223,15 +279,15 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
     }
 }
 
-fn port(text: &str) -> Result<u16, String> {
-    text.parse().map_err(|_| format!("'{text}' is not a port: give a number from 0 to 65535"))
+fn port(text: &str) -> Result<u16, PortError> {
+    text.parse().map_err(|_| PortError::NotANumber(text.to_owned()))
 }
 
 /// In bit/s. No useful video fits into less.
-const LEAST_BITRATE: f64 = 1e5;
+const MIN_BITRATE: f64 = 1e5;
 
 /// In bit/s. More than any link carries.
-const MOST_BITRATE: f64 = 1e12;
+const MAX_BITRATE: f64 = 1e12;
 
 #[cfg(test)]
 mod tests {
@@ -261,8 +317,8 @@ mod tests {
         assert_eq!(bind_addr("[::1]:5"), Ok("[::1]:5".parse().unwrap()));
         assert!(bind_addr("desk").is_err());
         assert_eq!(bind_addr("[fe80::1%3]:5"), Ok("[fe80::1%3]:5".parse().unwrap()));
-        assert!(bind_addr("[fe80::1]:5").unwrap_err().contains("[fe80::1%eth0]"));
-        assert!(bind_addr("fe80::1%nowhere").unwrap_err().contains("'nowhere'"));
+        assert!(bind_addr("[fe80::1]:5").unwrap_err().to_string().contains("[fe80::1%eth0]"));
+        assert!(bind_addr("fe80::1%nowhere").unwrap_err().to_string().contains("'nowhere'"));
     }
 
     #[test]
@@ -272,12 +328,12 @@ mod tests {
         assert_eq!(Quality::Auto.unreported(), Quality::Fixed(80));
         assert_eq!(Quality::Fixed(60).unreported(), Quality::Fixed(60));
         for wrong in ["0", "101", "-1", "x", ""] {
-            assert!(quality(wrong).unwrap_err().contains("1 to 100"));
+            assert!(quality(wrong).unwrap_err().to_string().contains("1 to 100"));
         }
         assert_eq!(strips("auto"), Ok(Strips::Auto));
         assert_eq!(strips("16"), Ok(Strips::Count(16)));
         for wrong in ["0", "17", "-1", "x", ""] {
-            assert!(strips(wrong).unwrap_err().contains("1 to 16"));
+            assert!(strips(wrong).unwrap_err().to_string().contains("1 to 16"));
         }
         assert_eq!((rate("25"), rate("max")), (Ok(Rate::PerSecond(25.0)), Ok(Rate::Max)));
         for wrong in ["0", "-5", "inf", "NaN", "x"] {
@@ -287,7 +343,7 @@ mod tests {
         assert_eq!((fec("off"), fec("auto")), (Ok(FecMode::Off), Ok(FecMode::Auto)));
         assert_eq!((fec("1"), fec("100%")), (Ok(FecMode::Percent(1)), Ok(FecMode::Percent(100))));
         for wrong in ["0", "101", "256", "-1", "2.5", "%", "x", ""] {
-            assert!(fec(wrong).unwrap_err().contains("1 to 100"), "{wrong}");
+            assert!(fec(wrong).unwrap_err().to_string().contains("1 to 100"), "{wrong}");
         }
         let bitrates = [("500k", 500_000), ("8M", 8_000_000), ("1.5mbit", 1_500_000)];
         for (text, bits) in
@@ -298,12 +354,12 @@ mod tests {
         for wrong in
             ["0", "99k", "-8M", "8X", "8 M", "M", "bit", "inf", "NaN", "1e30", "8Mb", "ü", ""]
         {
-            assert!(bitrate(wrong).unwrap_err().contains("8M"), "{wrong}");
+            assert!(bitrate(wrong).unwrap_err().to_string().contains("8M"), "{wrong}");
         }
         assert_eq!(playout_delay("0"), Ok(Duration::ZERO));
         assert_eq!(playout_delay("1000"), Ok(Duration::from_secs(1)));
         for wrong in ["-1", "1001", "5ms", "NaN", "inf", ""] {
-            assert!(playout_delay(wrong).unwrap_err().contains("0 to 1000"), "{wrong}");
+            assert!(playout_delay(wrong).unwrap_err().to_string().contains("0 to 1000"), "{wrong}");
         }
         assert_eq!(max_datagram_len("1400"), Ok(MaxDatagramLen(Some(1400))));
         assert!(max_datagram_len("100").is_err());

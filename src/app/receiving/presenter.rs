@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use log::{debug, warn};
 
 use super::window_trial;
@@ -519,7 +519,7 @@ pub(crate) fn wants_windows(sink: &SinkArgs, messages: &Messages) -> bool {
     if matches!(sink.show, Some(Show::None | Show::Decode)) {
         return false;
     }
-    let works = ensure_window_descriptors().and_then(|()| window_trial::windows_work());
+    let works = ensure_window_descriptors().and_then(|()| Ok(window_trial::windows_work()?));
     if let Err(why) = &works {
         messages.info(&format!("no window: {why}"));
     }
@@ -527,8 +527,7 @@ pub(crate) fn wants_windows(sink: &SinkArgs, messages: &Messages) -> bool {
 }
 
 fn open_screen(windows: &[WindowSpec], messages: &Messages) -> Option<Screen> {
-    let open = |()| Screen::open(windows).map_err(|error| error.to_string());
-    let opened = ensure_window_descriptors().and_then(open);
+    let opened = ensure_window_descriptors().and_then(|()| Ok(Screen::open(windows)?));
     if let Err(why) = &opened {
         messages.info(&format!("no window: {why}"));
     }
@@ -536,8 +535,8 @@ fn open_screen(windows: &[WindowSpec], messages: &Messages) -> Option<Screen> {
 }
 
 /// Checks for free descriptors, since a window toolkit that lacks one ends the whole process.
-fn ensure_window_descriptors() -> Result<(), String> {
-    ensure_free(WINDOW_DESCRIPTORS).map_err(|error| with_remedy(format!("{error:#}")))
+fn ensure_window_descriptors() -> Result<()> {
+    ensure_free(WINDOW_DESCRIPTORS).map_err(|error| anyhow!(with_remedy(format!("{error:#}"))))
 }
 
 fn note(count: u64, what: &str) -> String {

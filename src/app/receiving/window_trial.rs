@@ -12,18 +12,32 @@ use std::{
 
 use anyhow::Result;
 use log::debug;
+use thiserror::Error;
 
 use crate::{
     cli::WINDOW_TRIAL,
     clock,
     video::sink::{
-        display,
+        display::{self, NoDisplay},
         window::{Pane, Screen, WindowSpec},
     },
 };
 
-/// `Ok` if windows can be opened, else the reason in one line.
-pub(crate) fn windows_work() -> Result<(), String> {
+/// Why windows cannot be opened.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub(crate) enum NoWindows {
+    #[error(transparent)]
+    NoDisplay(#[from] NoDisplay),
+    /// The toolkit ended the child process, and said why.
+    #[error("the window toolkit does not start: {0}")]
+    ToolkitFailed(String),
+    /// The toolkit ended the child process without a word, or never got ready.
+    #[error("the window toolkit does not start")]
+    ToolkitSilent,
+}
+
+/// Checks whether windows can be opened.
+pub(crate) fn windows_work() -> Result<(), NoWindows> {
     display::available()?;
     if display::is_in_doubt() { try_in_child() } else { Ok(()) }
 }
@@ -35,7 +49,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-fn try_in_child() -> Result<(), String> {
+fn try_in_child() -> Result<(), NoWindows> {
     let spawned = std::env::current_exe().and_then(|program| {
         let mut command = Command::new(program);
         command.arg(WINDOW_TRIAL).stdin(Stdio::null()).stdout(Stdio::null());
@@ -56,10 +70,7 @@ fn try_in_child() -> Result<(), String> {
     if let (Some(_), Some(stderr)) = (status, &mut child.stderr) {
         let _ = stderr.take(MAX_SAID_LEN).read_to_string(&mut said);
     }
-    Err(match reason(&said) {
-        Some(reason) => format!("the window toolkit does not start: {reason}"),
-        None => "the window toolkit does not start".into(),
-    })
+    Err(reason(&said).map_or(NoWindows::ToolkitSilent, NoWindows::ToolkitFailed))
 }
 
 /// Waits for `child` to end; `None`: it took too long and was killed.

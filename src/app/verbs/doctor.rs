@@ -262,7 +262,7 @@ fn display_found() -> Finding {
         Ok(()) => Finding::fine("display", "windows can be opened".into()),
         Err(why) => Finding::worth(
             "display",
-            why,
+            why.to_string(),
             "without one, record or pipe: --output FILE or --output -",
         ),
     }

@@ -3,10 +3,37 @@
 //! The window toolkit ends the whole process when it finds no display, so this must be checked
 //! first.
 
-/// `Ok` if a window can be opened, else the reason in one line.
-pub fn available() -> Result<(), String> {
+use thiserror::Error;
+
+/// Why no window can be opened.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoDisplay {
+    /// This build has no windows.
+    #[error("this udpchat was built without windows")]
+    NotBuilt,
+    /// No X display is named.
+    #[error("there is no display: DISPLAY is not set")]
+    Unset,
+    /// The X display that is named cannot be opened.
+    #[error("cannot open the display {display}: {reason}")]
+    Unreachable {
+        /// The value of `DISPLAY`.
+        display: String,
+        /// The error, in one line.
+        reason: String,
+    },
+    /// Only a Wayland display answers, and not every build of the toolkit supports Wayland.
+    #[error(
+        "only a Wayland display answers: enable Xwayland, or set QT_QPA_PLATFORM=wayland (Qt) or \
+         GDK_BACKEND=wayland (GTK)"
+    )]
+    OnlyWayland,
+}
+
+/// Checks whether a window can be opened.
+pub fn available() -> Result<(), NoDisplay> {
     if !cfg!(feature = "opencv") {
-        return Err("this udpchat was built without windows".to_owned());
+        return Err(NoDisplay::NotBuilt);
     }
     #[cfg(all(target_os = "linux", feature = "opencv"))]
     linux::available()?;
@@ -40,9 +67,11 @@ mod linux {
     };
     use x11rb::connection::Connection;
 
+    use super::NoDisplay;
+
     /// Every build of the toolkit supports X. Some do not support Wayland and end the process, so
     /// Wayland is used only if the user has selected it.
-    pub(super) fn available() -> Result<(), String> {
+    pub(super) fn available() -> Result<(), NoDisplay> {
         let x = x_width().map(drop);
         if x.is_ok() || !wayland_answers() {
             return x;
@@ -51,7 +80,7 @@ mod linux {
         if says_wayland("QT_QPA_PLATFORM") || says_wayland("GDK_BACKEND") {
             return Ok(());
         }
-        Err("only a Wayland display answers: enable Xwayland, or set QT_QPA_PLATFORM=wayland (Qt) or GDK_BACKEND=wayland (GTK)".to_owned())
+        Err(NoDisplay::OnlyWayland)
     }
 
     pub(super) fn is_in_doubt() -> bool {
@@ -77,10 +106,10 @@ mod linux {
     }
 
     /// The width of the X screen in pixels.
-    pub(super) fn x_width() -> Result<u16, String> {
+    pub(super) fn x_width() -> Result<u16, NoDisplay> {
         let display = env::var("DISPLAY").unwrap_or_default();
         if display.is_empty() {
-            return Err("there is no display: DISPLAY is not set".to_owned());
+            return Err(NoDisplay::Unset);
         }
         x_width_of(&display)
     }
@@ -93,10 +122,13 @@ mod linux {
         UnixStream::connect(folder.join(display)).is_ok()
     }
 
-    fn x_width_of(display: &str) -> Result<u16, String> {
+    fn x_width_of(display: &str) -> Result<u16, NoDisplay> {
         x11rb::connect(Some(display))
             .map(|(connection, screen)| connection.setup().roots[screen].width_in_pixels)
-            .map_err(|error| format!("cannot open the display {display}: {error}"))
+            .map_err(|error| NoDisplay::Unreachable {
+                display: display.to_owned(),
+                reason: error.to_string(),
+            })
     }
 
     #[cfg(test)]
@@ -122,7 +154,7 @@ mod linux {
         #[test]
         fn a_missing_display_is_reported_in_one_line() {
             for display in [":4711", "nonsense", "localhost:4711"] {
-                let said = x_width_of(display).expect_err(display);
+                let said = x_width_of(display).expect_err(display).to_string();
                 assert!(said.contains(display) && !said.contains('\n'), "{said}");
             }
         }

@@ -45,7 +45,7 @@ pub struct Screen {
 impl Screen {
     /// Opens the windows, without content yet.
     pub fn open(specs: &[WindowSpec]) -> Result<Self, WindowError> {
-        display::available().map_err(WindowError::NoDisplay)?;
+        display::available()?;
         let windows = specs.iter().map(Window::open).collect::<Result<Vec<_>, _>>()?;
         if let [_, _, ..] = windows[..] {
             windows.iter().for_each(Window::place);

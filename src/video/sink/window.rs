@@ -2,7 +2,10 @@
 
 #[cfg(feature = "opencv")]
 pub use super::highgui::Screen;
+
 use std::path::PathBuf;
+
+use super::display::NoDisplay;
 
 /// Whose picture a window shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +53,8 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
     /// There is no display.
-    #[error("{0}")]
-    NoDisplay(String),
+    #[error(transparent)]
+    NoDisplay(#[from] NoDisplay),
     /// The display has closed its connections.
     #[error("the window is gone: the display does not answer any more ({0})")]
     DisplayGone(String),
@@ -69,7 +72,7 @@ pub enum Screen {}
 #[expect(missing_docs, reason = "the same as the one with windows, and never called")]
 impl Screen {
     pub fn open(_: &[WindowSpec]) -> Result<Self, WindowError> {
-        super::display::available().map_err(WindowError::NoDisplay)?;
+        super::display::available()?;
         unreachable!("no display is available without windows")
     }
 
