@@ -117,7 +117,7 @@ impl<'a, 'b> Play<'a, 'b> {
 
     fn play(mut self) -> Result<()> {
         self.settle();
-        for _ in 0..MOST_OPS {
+        for _ in 0..MAX_OPS {
             if self.ops.is_empty() {
                 break;
             }
@@ -160,7 +160,7 @@ impl<'a, 'b> Play<'a, 'b> {
             assert!(transmit.segment_len <= MAX_DATAGRAM_LEN, "{transmit:?}");
             assert_eq!(transmit.to, addr(1 - side), "nothing goes to anybody else");
             for datagram in buf[..transmit.len].chunks(transmit.segment_len) {
-                if self.datagrams.len() < MOST_UNDER_WAY {
+                if self.datagrams.len() < MAX_IN_FLIGHT {
                     self.datagrams.push_back((1 - side, datagram.to_vec()));
                 }
             }
@@ -499,7 +499,7 @@ const STREAM: StreamParams =
 const MAX_DATAGRAM_LEN: usize = 600;
 
 /// Longer sequences find nothing new.
-const MOST_OPS: usize = 300;
+const MAX_OPS: usize = 300;
 
 /// The maximum number of datagrams in flight; further ones are dropped.
-const MOST_UNDER_WAY: usize = 100;
+const MAX_IN_FLIGHT: usize = 100;

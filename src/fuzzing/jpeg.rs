@@ -24,13 +24,13 @@ pub fn jpeg_stream(bytes: &[u8]) {
                 assert!(frame.starts_with(&[0xFF, 0xD8]) && frame.ends_with(&[0xFF, 0xD9]));
                 let at = memchr::memmem::find(rest, &frame).expect("a piece of what is left");
                 rest = &rest[at + frame.len()..];
-                mended(frame);
+                check_normalized(frame);
             }
             StreamItem::Unended(beginning) => {
                 assert!(beginning.starts_with(&[0xFF, 0xD8]));
                 let at = memchr::memmem::find(rest, &beginning).expect("a piece of what is left");
                 rest = &rest[at + beginning.len()..];
-                mended(beginning);
+                check_normalized(beginning);
             }
             StreamItem::TooLong | StreamItem::Damaged(_) => {}
             StreamItem::Interrupted(len) | StreamItem::Truncated(len) => {
@@ -38,7 +38,7 @@ pub fn jpeg_stream(bytes: &[u8]) {
             }
         }
     }
-    mended(bytes.to_vec());
+    check_normalized(bytes.to_vec());
 }
 
 fn items(reader: impl BufRead) -> Vec<StreamItem> {
@@ -46,7 +46,7 @@ fn items(reader: impl BufRead) -> Vec<StreamItem> {
     std::iter::from_fn(|| stream.next_item().expect("memory does not fail")).collect()
 }
 
-fn mended(mut frame: Vec<u8>) {
+fn check_normalized(mut frame: Vec<u8>) {
     let len = frame.len();
     if normalize(&mut frame).is_err() {
         return;
@@ -54,10 +54,10 @@ fn mended(mut frame: Vec<u8>) {
     assert!(frame.len() <= len + NORMALIZE_OVERHEAD, "{} bytes of {len}", frame.len());
     assert!(frame.starts_with(&[0xFF, 0xD8]) && frame.ends_with(&[0xFF, 0xD9]));
     let header = Header::parse(&frame);
-    assert!(header.is_ok_and(|header| header.has_huffman_tables), "{header:?} once mended");
+    assert!(header.is_ok_and(|header| header.has_huffman_tables), "{header:?} once normalized");
     let before = frame.clone();
     assert_eq!(normalize(&mut frame), Ok(()));
-    assert!(frame == before, "nothing is left to mend");
+    assert!(frame == before, "nothing is left to normalize");
 }
 
 /// The first byte selects the output format and the number of pieces in which the rest, a frame,
@@ -71,7 +71,7 @@ pub fn jpeg_decode(bytes: &[u8]) {
         assert!(Decoder::alone().decode(frame, want, &mut Image::empty()).is_err());
         return;
     };
-    if size.width * size.height > MOST_PIXELS {
+    if size.width * size.height > MAX_PIXELS {
         return;
     }
     let split = outcome(0, size, |decoder, image| decoder.decode(frame, want, image));
@@ -124,4 +124,4 @@ static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
 const NORMALIZE_OVERHEAD: usize = 422;
 
 /// Enough to decode in strips; larger frames only take longer.
-const MOST_PIXELS: usize = 130_000;
+const MAX_PIXELS: usize = 130_000;

@@ -62,7 +62,7 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 
     fn play(mut self) -> Result<()> {
-        for _ in 0..MOST_OPS {
+        for _ in 0..MAX_OPS {
             if self.ops.is_empty() {
                 break;
             }
@@ -74,7 +74,7 @@ impl<'a, 'b> Play<'a, 'b> {
                 10 | 11 => self.wait()?,
                 12 => self.wait_until_due(),
                 13 => self.prod(),
-                14 => self.ask_for_torn(),
+                14 => self.poll_partial(),
                 _ => self.ask()?,
             }
             self.check();
@@ -211,26 +211,27 @@ impl<'a, 'b> Play<'a, 'b> {
         }
     }
 
-    fn ask_for_torn(&mut self) {
+    /// Polls for the received parts of a frame, and checks them and their due time.
+    fn poll_partial(&mut self) {
         let repairs = self.ops.ratio(1, 2).unwrap_or_default();
         let due = self.reassembler.partial_due(repairs);
-        let Some(torn) = self.reassembler.poll_partial(self.now, repairs) else {
+        let Some(partial) = self.reassembler.poll_partial(self.now, repairs) else {
             assert!(due.is_none_or(|due| due > self.now), "it is told when it is due");
             return;
         };
         assert!(due.is_some_and(|due| due <= self.now), "it is told no sooner");
         let mut end = None;
-        for there in &torn.present {
-            assert!(there.start < there.end && there.end <= torn.data.len());
+        for there in &partial.present {
+            assert!(there.start < there.end && there.end <= partial.data.len());
             assert!(
                 end.is_none_or(|end| end < there.start),
                 "with gaps between: {:?}",
-                torn.present
+                partial.present
             );
             end = Some(there.end);
-            if let Some(sent) = self.untampered(torn.id) {
+            if let Some(sent) = self.untampered(partial.id) {
                 let there = there.start..there.end.min(sent.data.len());
-                assert_eq!(torn.data[there.clone()], sent.data[there]);
+                assert_eq!(partial.data[there.clone()], sent.data[there]);
             }
         }
         assert_ne!(self.reassembler.partial_due(repairs), due, "each is told once");
@@ -265,8 +266,8 @@ impl<'a, 'b> Play<'a, 'b> {
         let ReassemblyCounters { seen, completed, incomplete, late, damaged, .. } = counters;
         let in_flight = self.reassembler.in_flight();
         assert_eq!(seen, completed + incomplete + late + damaged + in_flight as u64);
-        assert!(in_flight <= MOST_IN_FLIGHT, "{in_flight} frames");
-        assert!(self.reassembler.memory() <= MOST_MEMORY, "{} bytes", self.reassembler.memory());
+        assert!(in_flight <= MAX_IN_FLIGHT, "{in_flight} frames");
+        assert!(self.reassembler.memory() <= MAX_MEMORY, "{} bytes", self.reassembler.memory());
         assert!(counters.repaired <= completed, "{counters:?}");
         assert!(damaged == 0 || !self.is_honest, "what is not damaged is not said to be");
     }
@@ -300,13 +301,13 @@ impl Sent {
 const DEADLINE: Duration = Duration::from_millis(250);
 
 /// Four in reassembly, eight remembered.
-const MOST_IN_FLIGHT: usize = 4 + 8;
+const MAX_IN_FLIGHT: usize = 4 + 8;
 
 /// The bound documented at `Reassembler::memory`.
-const MOST_MEMORY: usize = 4 * (MAX_BODY_LEN + MAX_BODY_LEN / 3 * 2 + 2);
+const MAX_MEMORY: usize = 4 * (MAX_BODY_LEN + MAX_BODY_LEN / 3 * 2 + 2);
 
 /// Longer sequences find nothing new.
-const MOST_OPS: usize = 300;
+const MAX_OPS: usize = 300;
 
 /// The last byte of the frame id in a chunk's body.
 const LAST_OF_ID: usize = 3;

@@ -33,13 +33,13 @@ fn there_and_back(ops: &mut Unstructured<'_>) -> Result<()> {
     decoder.decode(&frame, Want::Planar, &mut split).expect("a JPEG");
     assert!(split == whole, "in strips, another picture");
     let present = present(ops, frame.len(), header.scan_data)?;
-    torn(&mut decoder, &mut frame, &present);
+    conceal_gaps(&mut decoder, &mut frame, &present);
     Ok(())
 }
 
 /// Overwrites the parts of the frame outside `present`. Each row must then show the frame or the
 /// previous contents.
-fn torn(decoder: &mut Decoder, frame: &mut [u8], present: &[Range<usize>]) {
+fn conceal_gaps(decoder: &mut Decoder, frame: &mut [u8], present: &[Range<usize>]) {
     let mut whole = Image::empty();
     decoder.decode_whole(frame, Want::Bgr, &mut whole).expect("a JPEG");
     for (at, byte) in frame.iter_mut().enumerate() {

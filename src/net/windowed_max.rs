@@ -58,23 +58,23 @@ mod tests {
 
     #[test]
     fn the_maximum_is_remembered_for_one_to_two_spans() {
-        let (t, mut recent) = (crate::clock::now(), WindowedMax::new(2 * S));
-        assert_eq!(recent.max(t), None);
-        recent.record(t, 7);
-        recent.record(t + S, 3);
-        assert_eq!(recent.max(t + S), Some(7));
-        recent.record(t + 3 * S, 5);
-        assert_eq!(recent.max(t + 3 * S), Some(7));
-        assert_eq!(recent.max(t + 5 * S), Some(5));
-        assert_eq!(recent.max(t + 60 * S), None);
+        let (t, mut window) = (crate::clock::now(), WindowedMax::new(2 * S));
+        assert_eq!(window.max(t), None);
+        window.record(t, 7);
+        window.record(t + S, 3);
+        assert_eq!(window.max(t + S), Some(7));
+        window.record(t + 3 * S, 5);
+        assert_eq!(window.max(t + 3 * S), Some(7));
+        assert_eq!(window.max(t + 5 * S), Some(5));
+        assert_eq!(window.max(t + 60 * S), None);
     }
 
     #[test]
     fn reversed_values_yield_the_minimum() {
-        let (t, mut recent) = (crate::clock::now(), WindowedMax::new(S));
+        let (t, mut window) = (crate::clock::now(), WindowedMax::new(S));
         for value in [4, -2, 9] {
-            recent.record(t, Reverse(value));
+            window.record(t, Reverse(value));
         }
-        assert_eq!(recent.max(t), Some(Reverse(-2)));
+        assert_eq!(window.max(t), Some(Reverse(-2)));
     }
 }

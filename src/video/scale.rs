@@ -34,7 +34,7 @@ impl Shrinker {
     /// Scales `image` to `size` if one is the other divided by 1, 2 or 4. Returns false, leaving
     /// `image` unchanged, if not.
     pub fn match_size(&mut self, image: &mut Image, size: Size) -> bool {
-        let steps = |from: Size, to: Size| (0..=MOST_HALVINGS).find(|&n| halved(from, n) == to);
+        let steps = |from: Size, to: Size| (0..=MAX_HALVINGS).find(|&n| halved(from, n) == to);
         if let Some(halvings) = steps(image.size(), size) {
             for _ in 0..halvings {
                 image.halve_into(&mut self.spare);
@@ -136,7 +136,7 @@ fn double_plane<const N: usize>(from: &[u8], to: &mut [u8], width: usize) {
 }
 
 /// By 4 in each direction, the most that a sender uses.
-const MOST_HALVINGS: u32 = 2;
+const MAX_HALVINGS: u32 = 2;
 
 #[cfg(test)]
 mod tests {

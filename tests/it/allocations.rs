@@ -27,7 +27,7 @@ struct Path {
     buf: Vec<u8>,
     now: Instant,
     /// Whether the parity chunks suffice to recover a lost batch.
-    mends: bool,
+    recovers: bool,
 }
 
 impl Path {
@@ -39,8 +39,8 @@ impl Path {
         let role = Role::Send { targets: vec![target], control: false };
         let sender = endpoint(now, role, FecMode::Percent(percent));
         let receiver = endpoint(now, Role::Receive, FecMode::Off);
-        let mends = percent >= 20;
-        Self { from, to, sender, receiver, buf: vec![0; 65_507], now, mends }
+        let recovers = percent >= 20;
+        Self { from, to, sender, receiver, buf: vec![0; 65_507], now, recovers }
     }
 
     /// Carries one frame. If `loses`, drops the second batch of datagrams.
@@ -70,7 +70,7 @@ impl Path {
             endpoint.handle_timeout(self.now);
             while endpoint.poll_event().is_some() {}
         }
-        assert_eq!(self.receiver.poll_frame().is_none(), loses && !self.mends);
+        assert_eq!(self.receiver.poll_frame().is_none(), loses && !self.recovers);
     }
 }
 

@@ -35,8 +35,8 @@ use crate::{
     caller::Caller,
     relay::{Channel, Relay, Way},
     side::{
-        FRAME_LEN, LOOPBACK, Side, calling, config, deliver, deliver_some, driver_config,
-        listening, target, wait, wait_up_to,
+        FRAME_LEN, LOOPBACK, Side, config, deliver, deliver_some, dial_config, driver_config,
+        listen_config, target, wait, wait_up_to,
     },
     sim::{FRAME_INTERVAL, number_of, picture},
 };
@@ -64,7 +64,7 @@ fn datagrams(passed: &Passed, way: Way) -> Vec<Vec<u8>> {
 
 #[test]
 fn eavesdroppers_learn_no_picture_name_or_text() {
-    let bob = Side::start(listening(Role::ChatListen, LOOPBACK.parse().expect("ours"), true));
+    let bob = Side::start(listen_config(Role::ChatListen, LOOPBACK.parse().expect("ours"), true));
     let passed = Passed::default();
     let kept = Arc::clone(&passed);
     let relay = Relay::before(bob.addr(), move |channel, way, bytes| {
@@ -417,12 +417,12 @@ fn half_open_connections_from_elsewhere_do_not_delay_a_caller() {
 #[test]
 fn a_wrong_code_is_reported_and_the_caller_must_wait() {
     let secret = |byte| Some(SharedSecret::from_bytes([byte; 32]));
-    let mut listens = listening(Role::Receive, LOOPBACK.parse().expect("ours"), true);
+    let mut listens = listen_config(Role::Receive, LOOPBACK.parse().expect("ours"), true);
     listens.endpoint.secret = secret(1);
     let receiver = Side::start(listens);
     let call = |secret| {
         let mut calls =
-            calling(Role::Send { targets: vec![target(receiver.addr())], control: true });
+            dial_config(Role::Send { targets: vec![target(receiver.addr())], control: true });
         calls.endpoint.secret = secret;
         Side::start(calls)
     };

@@ -18,8 +18,8 @@ use udpchat::net::{
 
 use crate::{
     side::{
-        FRAME_LEN, LOOPBACK, OFFLOAD, PATIENCE, Side, calling, deliver, deliver_some, listening,
-        target,
+        FRAME_LEN, LOOPBACK, OFFLOAD, PATIENCE, Side, deliver, deliver_some, dial_config,
+        listen_config, target,
     },
     sim::picture,
 };
@@ -109,8 +109,8 @@ fn a_dual_stack_receiver_accepts_an_ipv4_sender() {
 #[test]
 fn a_chat_carries_video_and_text_in_both_directions() {
     let addr = LOOPBACK.parse().expect("an address");
-    let bob = Side::start(listening(Role::ChatListen, addr, true));
-    let ann = Side::start(calling(Role::ChatDial(target(bob.addr()))));
+    let bob = Side::start(listen_config(Role::ChatListen, addr, true));
+    let ann = Side::start(dial_config(Role::ChatDial(target(bob.addr()))));
     ann.wait_connected();
     for number in 0..10 {
         deliver(&ann, &bob, number, FRAME_LEN);
@@ -130,7 +130,8 @@ fn a_chat_carries_video_and_text_in_both_directions() {
 #[test]
 fn the_largest_frame_is_delivered() {
     let receiver = Side::receiver(LOOPBACK, true);
-    let mut config = calling(Role::Send { targets: vec![target(receiver.addr())], control: true });
+    let mut config =
+        dial_config(Role::Send { targets: vec![target(receiver.addr())], control: true });
     // Paced, because small receive buffers do not hold 7,232 datagrams at once.
     config.egress = Some("rate=1gbit".parse().expect("a specification"));
     let sender = Side::start(config);
@@ -152,7 +153,7 @@ fn a_sender_waits_for_its_receiver_and_reconnects() {
     });
     assert_eq!(reason, WaitReason::NobodyListens);
     for _ in 0..2 {
-        let receiver = Side::start(listening(Role::Receive, addr, true));
+        let receiver = Side::start(listen_config(Role::Receive, addr, true));
         sender.wait_connected();
         deliver_some(&sender, &receiver);
     }

@@ -45,11 +45,11 @@ impl Side {
 
     pub(crate) fn receiver(addr: &str, control: bool) -> Self {
         let addr = addr.parse().expect("an address");
-        Self::start(listening(Role::Receive, addr, control))
+        Self::start(listen_config(Role::Receive, addr, control))
     }
 
     pub(crate) fn sender(to: SocketAddr, control: bool) -> Self {
-        Self::start(calling(Role::Send { targets: vec![target(to)], control }))
+        Self::start(dial_config(Role::Send { targets: vec![target(to)], control }))
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -102,12 +102,12 @@ pub(crate) fn config(name: &str, role: Role) -> EndpointConfig {
     }
 }
 
-pub(crate) fn listening(role: Role, addr: SocketAddr, control: bool) -> DriverConfig {
+pub(crate) fn listen_config(role: Role, addr: SocketAddr, control: bool) -> DriverConfig {
     let listen = Some(Listen { addr, control });
     driver_config(config("bob", role), listen)
 }
 
-pub(crate) fn calling(role: Role) -> DriverConfig {
+pub(crate) fn dial_config(role: Role) -> DriverConfig {
     driver_config(config("ann", role), None)
 }
 

@@ -22,7 +22,7 @@ use crate::net::{
 
 /// Collects what one receiver reports.
 #[derive(Clone, Debug)]
-pub struct Feedback {
+pub struct FeedbackGenerator {
     zero: Option<Zero>,
     trend: Trend,
     /// The smallest delay of the frames that began since the last report, in µs relative to
@@ -66,14 +66,14 @@ struct Zero {
     sent: MediaTime,
 }
 
-impl Feedback {
+impl FeedbackGenerator {
     /// Creates a state without arrivals.
     pub fn new() -> Self {
         Self {
             zero: None,
             trend: Trend::default(),
             newest_delay: None,
-            least: WindowedMax::new(LEAST_REMEMBERED),
+            least: WindowedMax::new(BASE_DELAY_WINDOW),
             jitter: Jitter::default(),
             bytes: 0,
             longest: 0,
@@ -208,7 +208,7 @@ impl Jitter {
     }
 }
 
-impl Default for Feedback {
+impl Default for FeedbackGenerator {
     fn default() -> Self {
         Self::new()
     }
@@ -235,7 +235,7 @@ const SMOOTHING: f64 = 0.5;
 
 /// How long the smallest delay is kept, at least. Two clocks of 20 ppm drift 1 ms apart in that
 /// time, and a queue that stands for longer counts as part of the path.
-const LEAST_REMEMBERED: Duration = Duration::from_secs(30);
+const BASE_DELAY_WINDOW: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -247,7 +247,7 @@ mod tests {
     /// delay in µs.
     fn reports(frames: u32, delay: impl Fn(u32) -> i64) -> Vec<(Instant, Report)> {
         let start = crate::clock::now();
-        let (mut feedback, mut reports) = (Feedback::new(), Vec::new());
+        let (mut feedback, mut reports) = (FeedbackGenerator::new(), Vec::new());
         for i in 0..frames {
             for chunk in 0..4 {
                 let sent = u64::from(i) * 33_000 + chunk * 1000;
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn no_reports_are_sent_without_frames() {
-        let (t, mut feedback) = (crate::clock::now(), Feedback::new());
+        let (t, mut feedback) = (crate::clock::now(), FeedbackGenerator::new());
         assert_eq!(feedback.poll_timeout(), None);
         feedback.handle_chunk(t, FrameId(3), MediaTime::default());
         assert_eq!(feedback.poll_report(t, || unreachable!("not due")), None);
@@ -326,7 +326,7 @@ mod tests {
         // Each chunk is 10 ms later than the one before, as on a slow link, but each frame finds
         // the queue empty.
         let start = crate::clock::now();
-        let mut feedback = Feedback::new();
+        let mut feedback = FeedbackGenerator::new();
         for i in 0..40_u64 {
             for chunk in 0..4 {
                 let sent = Duration::from_millis(i * 50);

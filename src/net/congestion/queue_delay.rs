@@ -27,7 +27,7 @@ pub struct QueueDelay {
 impl QueueDelay {
     /// Creates a state without measurements.
     pub fn new(now: Instant) -> Self {
-        Self { zero: now, least: WindowedMax::new(LEAST_REMEMBERED), newest: None }
+        Self { zero: now, least: WindowedMax::new(BASE_DELAY_WINDOW), newest: None }
     }
 
     /// Records a probe that was sent at `sent` and arrived at `received` on the peer's clock.
@@ -48,7 +48,7 @@ impl QueueDelay {
 }
 
 /// The same as for the delays of frames, for the same reasons: clock drift, and cross traffic.
-const LEAST_REMEMBERED: Duration = Duration::from_secs(30);
+const BASE_DELAY_WINDOW: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

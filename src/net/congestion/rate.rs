@@ -368,7 +368,7 @@ impl RateController {
         let share = (QUEUE_LIMIT_BPS / self.target).powf(LIMIT_EXPONENT);
         // On a narrow link, one datagram of cross traffic is not congestion.
         let datagrams = DATAGRAMS_AHEAD * DATAGRAM_BITS / self.target;
-        (QUEUE_LIMIT * share).clamp(LEAST_QUEUE_LIMIT, MOST_QUEUE_LIMIT).max(datagrams)
+        (QUEUE_LIMIT * share).clamp(MIN_QUEUE_LIMIT, MAX_QUEUE_LIMIT).max(datagrams)
             + self.jitter_weight() * self.jitter
             + self.ambient_queue
     }
@@ -411,7 +411,7 @@ impl RateController {
             self.drain = Some(Drain { at: now, queue, least: queue, ..drain });
         }
         let excess = (queue - self.queue_limit()).max(0.0);
-        let share = (1.0 - excess / DRAIN_TIME).clamp(LEAST_SHARE, HEADROOM);
+        let share = (1.0 - excess / DRAIN_TIME).clamp(MIN_SHARE, HEADROOM);
         self.set_target(self.target.min(self.link.unwrap_or(self.target) * share));
     }
 
@@ -438,11 +438,11 @@ impl RateController {
         if self.is_starting {
             return self.start();
         }
-        let near = (NEAR_GROWTH_BPS / self.target).clamp(LEAST_NEAR_GROWTH, MOST_NEAR_GROWTH);
-        let near = if self.link_is_rough { MOST_NEAR_GROWTH } else { near };
+        let near = (NEAR_GROWTH_BPS / self.target).clamp(MIN_NEAR_GROWTH, MAX_NEAR_GROWTH);
+        let near = if self.link_is_rough { MAX_NEAR_GROWTH } else { near };
         // Near the minimum, frame rates are coarse, so less than the target may be sent.
         let received = self.received_bps(REPORTS).max(STEPLESS * self.limits.min_bps as f64);
-        let free = FREE_GROWTH.max(FREE_GROWTH_BPS / self.target).min(MOST_FREE_GROWTH);
+        let free = FREE_GROWTH.max(FREE_GROWTH_BPS / self.target).min(MAX_FREE_GROWTH);
         let was_congested = |at| now.saturating_duration_since(at) < ROUGH_TIME;
         let is_doubtful = self.link_is_rough && !self.congested.is_some_and(was_congested);
         let (pace, unsent) = match self.link {
@@ -525,7 +525,7 @@ impl RateController {
     }
 
     fn judge_test(&mut self, now: Instant, test: LossTest) {
-        if self.loss_ratio(DEEP_REPORTS) > MOST_AMBIENT_LOSS {
+        if self.loss_ratio(DEEP_REPORTS) > MAX_AMBIENT_LOSS {
             self.set_target(self.target.min(self.lossy_bps() * TEST_SHARE));
         }
         if now.saturating_duration_since(test.began) < TEST_TIME {
@@ -535,7 +535,7 @@ impl RateController {
         self.loss.suspected = None;
         self.state = RateState::Growing;
         let stays = self.loss.smoothed > test.loss_before * 0.6;
-        if stays && self.loss.smoothed < MOST_AMBIENT_LOSS {
+        if stays && self.loss.smoothed < MAX_AMBIENT_LOSS {
             self.loss.ambient = self.loss.smoothed;
             self.set_target(test.target_before);
         } else {
@@ -611,8 +611,8 @@ const MAX_STEP: Duration = Duration::from_millis(500);
 const QUEUE_LIMIT: f64 = 0.010;
 const QUEUE_LIMIT_BPS: f64 = 10e6;
 const LIMIT_EXPONENT: f64 = 1.5;
-const LEAST_QUEUE_LIMIT: f64 = 0.005;
-const MOST_QUEUE_LIMIT: f64 = 0.025;
+const MIN_QUEUE_LIMIT: f64 = 0.005;
+const MAX_QUEUE_LIMIT: f64 = 0.025;
 
 /// A queue shorter than this many full datagrams is not congestion.
 const DATAGRAMS_AHEAD: f64 = 1.5;
@@ -651,7 +651,7 @@ const HEADROOM: f64 = 0.97;
 
 /// The time in which a queue should drain, in seconds, and the minimum share of the link used.
 const DRAIN_TIME: f64 = 0.4;
-const LEAST_SHARE: f64 = 0.3;
+const MIN_SHARE: f64 = 0.3;
 
 /// A queue that stays for this long above this share of its size belongs to other traffic. A queue
 /// above the maximum, in seconds, is never accepted: sending then saves no latency.
@@ -677,8 +677,8 @@ const ROUGH_TIME: Duration = Duration::from_secs(3);
 /// which makes their rates converge (Chiu and Jain 1989). It stays within these shares of the
 /// target, and is the maximum while the limit is known roughly.
 const NEAR_GROWTH_BPS: f64 = 100e3;
-const LEAST_NEAR_GROWTH: f64 = 0.005;
-const MOST_NEAR_GROWTH: f64 = 0.04;
+const MIN_NEAR_GROWTH: f64 = 0.005;
+const MAX_NEAR_GROWTH: f64 = 0.04;
 
 /// Growth added for each second beyond the limit, and maximum growth, as shares per second.
 const PROVEN_GROWTH: f64 = 0.1;
@@ -687,7 +687,7 @@ const FREE_GROWTH: f64 = 0.25;
 /// On a narrow path, growth is a larger share: this many bits per second each second, up to this
 /// share.
 const FREE_GROWTH_BPS: f64 = 600e3;
-const MOST_FREE_GROWTH: f64 = 0.5;
+const MAX_FREE_GROWTH: f64 = 0.5;
 
 /// Start phase: the target grows by this factor per report of this many seconds, up to this
 /// multiple of what arrives. A rising queue of this multiple of the limit ends the phase at once.
@@ -737,7 +737,7 @@ const AMBIENT_WEIGHT: f64 = 0.01;
 const BINDING_LOSS: f64 = 0.2;
 
 /// The path's own loss is never above this ratio; beyond it, a test must lower the rate further.
-const MOST_AMBIENT_LOSS: f64 = 0.5;
+const MAX_AMBIENT_LOSS: f64 = 0.5;
 
 /// A loss test sends this share of what arrives, for this long.
 const TEST_SHARE: f64 = 0.9;

@@ -33,7 +33,7 @@ pub enum ProbeResult {
 impl StartupProbe {
     /// Whether another frame may begin.
     pub fn has_room(&self) -> bool {
-        self.sent < MOST_UNREPORTED
+        self.sent < MAX_UNREPORTED
     }
 
     /// Records that `bytes` of UDP payload were sent at `now`.
@@ -62,7 +62,7 @@ impl StartupProbe {
     /// Judges a path that has fallen behind, once nothing more arrives by `now`.
     pub fn judge(&self, now: Instant) -> Option<ProbeResult> {
         self.poll_timeout().filter(|&due| due <= now)?;
-        let is_rate = self.received >= LEAST_RECEIVED;
+        let is_rate = self.received >= MIN_RECEIVED;
         Some(if is_rate { ProbeResult::Capacity(self.bps()) } else { ProbeResult::Unclear })
     }
 
@@ -85,7 +85,7 @@ impl StartupProbe {
 
 /// Bytes of UDP payload. The first frame of 720p is longer, so the second waits for the first
 /// report.
-const MOST_UNREPORTED: usize = 32_000;
+const MAX_UNREPORTED: usize = 32_000;
 
 /// Assumed length of the first datagram, in bytes of UDP payload.
 const FIRST_DATAGRAM: usize = 1200;
@@ -98,7 +98,7 @@ const UNREPORTED_TIME: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_millis(120);
 
 /// Fewer bytes than two datagrams do not show a rate.
-const LEAST_RECEIVED: usize = 2400;
+const MIN_RECEIVED: usize = 2400;
 
 /// A shorter time does not show a rate.
 const SHORTEST_TIME: Duration = Duration::from_millis(10);

@@ -174,7 +174,7 @@ impl PathMtu {
         self.due = Some(if self.probes { now } else { now + RAISE_TIMER });
     }
 
-    /// Whether not even datagrams of [`LEAST_LEN`] bytes seem to pass, though shorter ones do.
+    /// Whether not even datagrams of [`MIN_LEN`] bytes seem to pass, though shorter ones do.
     pub fn is_too_narrow(&self) -> bool {
         self.is_too_narrow
     }
@@ -230,8 +230,8 @@ impl PathMtu {
         }
         if self.confirmed > FLOOR_LEN {
             self.assume(now, FLOOR_LEN);
-        } else if is_answered && self.confirmed > LEAST_LEN {
-            self.assume(now, LEAST_LEN);
+        } else if is_answered && self.confirmed > MIN_LEN {
+            self.assume(now, MIN_LEN);
         } else if is_answered {
             self.is_too_narrow = true;
         }
@@ -276,7 +276,7 @@ impl PathMtu {
     /// it is more, it is probed in turn.
     pub fn handle_too_big(&mut self, now: Instant, len: usize) {
         let is_ignored = self.ignore_icmp_until.is_some_and(|until| now < until);
-        if len < LEAST_LEN || len >= self.too_long || is_ignored {
+        if len < MIN_LEN || len >= self.too_long || is_ignored {
             return;
         }
         self.hints[0] = Some(len);
@@ -290,15 +290,15 @@ impl PathMtu {
     /// Handles the refusal of this host to send a datagram of `len` bytes, which is certain. `fits`
     /// is the interface's limit, if known. Returns false if there is nothing shorter to send.
     pub fn handle_refused(&mut self, now: Instant, len: usize, fits: Option<usize>) -> bool {
-        if len <= LEAST_LEN || fits.is_some_and(|fits| fits < LEAST_LEN) {
+        if len <= MIN_LEN || fits.is_some_and(|fits| fits < MIN_LEN) {
             return false;
         }
         self.too_long = self.too_long.min(len);
         self.probe.take_if(|p| p.len >= len);
-        let fits = fits.filter(|fits| (LEAST_LEN..len).contains(fits));
+        let fits = fits.filter(|fits| (MIN_LEN..len).contains(fits));
         if len <= self.confirmed {
             let shorter = [BASE_LEN, FLOOR_LEN].into_iter().find(|&shorter| shorter < len);
-            let shorter = shorter.unwrap_or(LEAST_LEN);
+            let shorter = shorter.unwrap_or(MIN_LEN);
             self.assume(now, fits.unwrap_or(shorter));
         } else if self.probe.is_none() && self.probes {
             self.due = Some(now);
@@ -436,7 +436,7 @@ pub const FLOOR_LEN: usize = 508;
 
 /// The shortest maximum datagram length, in bytes of UDP payload. A frame of 8 MiB in shorter ones
 /// has too many chunks, and the headers take a quarter of this already. Reports take 100 bytes.
-pub const LEAST_LEN: usize = 200;
+pub const MIN_LEN: usize = 200;
 
 /// MTUs of 576 and 1000 bytes, less the headers of IPv4 and UDP.
 const SHORT_USUAL: [usize; 2] = [548, 972];
@@ -775,7 +775,7 @@ mod tests {
 
     #[test]
     fn a_path_mtu_below_the_floor_is_found_within_three_seconds() {
-        for limit in [507, 400, 260, LEAST_LEN] {
+        for limit in [507, 400, 260, MIN_LEN] {
             let mut path = Path::new(limit);
             assert!(path.run(3000 * MS) <= limit, "{limit}: {:?}", path.probes);
             let found = path.run(60_000 * MS);
@@ -786,7 +786,7 @@ mod tests {
 
     #[test]
     fn a_path_is_reported_too_narrow_until_it_widens() {
-        let mut path = Path::new(LEAST_LEN - 1);
+        let mut path = Path::new(MIN_LEN - 1);
         let mut answered = || {
             path.mtu.handle_answer(path.now);
             path.run(100 * MS);
@@ -797,7 +797,7 @@ mod tests {
         path.limit = 400;
         path.run(1000 * MS);
         assert!(!path.mtu.is_too_narrow());
-        let mut path = Path::new(LEAST_LEN - 1);
+        let mut path = Path::new(MIN_LEN - 1);
         path.is_cut = true;
         path.run(60_000 * MS);
         assert!(!path.mtu.is_too_narrow(), "nothing is answered");
@@ -850,8 +850,8 @@ mod tests {
         assert!(path.mtu.handle_refused(path.now, 1200, None));
         assert_eq!(path.mtu.max_datagram_len(), FLOOR_LEN);
         assert!(972 - path.run(60_000 * MS) < GRANULARITY);
-        assert!(!path.mtu.handle_refused(path.now, LEAST_LEN, None), "there is nothing shorter");
-        assert!(!path.mtu.handle_refused(path.now, 1200, Some(LEAST_LEN - 1)));
+        assert!(!path.mtu.handle_refused(path.now, MIN_LEN, None), "there is nothing shorter");
+        assert!(!path.mtu.handle_refused(path.now, 1200, Some(MIN_LEN - 1)));
     }
 
     #[test]

@@ -137,58 +137,58 @@ mod tests {
 
     #[test]
     fn the_longest_burst_is_reported_once_after_the_grace() {
-        let (t, mut gaps) = (crate::clock::now(), LossBursts::new());
+        let (t, mut bursts) = (crate::clock::now(), LossBursts::new());
         for sequence in [0, 1, 3, 10, 11] {
-            gaps.record(t, sequence);
+            bursts.record(t, sequence);
         }
-        assert_eq!(gaps.take_largest_burst(t), 0);
-        assert_eq!(gaps.take_largest_burst(t + MS), 6);
-        assert_eq!(gaps.take_largest_burst(t + 2 * MS), 0);
+        assert_eq!(bursts.take_largest_burst(t), 0);
+        assert_eq!(bursts.take_largest_burst(t + MS), 6);
+        assert_eq!(bursts.take_largest_burst(t + 2 * MS), 0);
     }
 
     #[test]
     fn reordering_is_not_loss_and_extends_the_grace_for_a_while() {
-        let (t, mut gaps) = (crate::clock::now(), LossBursts::new());
-        gaps.record(t, 5);
-        gaps.record(t, 8);
-        assert_eq!(gaps.grace(t), MIN_GRACE);
-        gaps.record(t + 4 * MS, 7);
-        gaps.record(t + 4 * MS, 6);
-        assert_eq!(gaps.grace(t + 4 * MS), 5 * MS);
-        assert_eq!(gaps.take_largest_burst(t + 10 * MS), 0);
-        assert_eq!(gaps.grace(t + 3000 * MS), 5 * MS);
-        assert_eq!(gaps.grace(t + 6000 * MS), MIN_GRACE);
+        let (t, mut bursts) = (crate::clock::now(), LossBursts::new());
+        bursts.record(t, 5);
+        bursts.record(t, 8);
+        assert_eq!(bursts.grace(t), MIN_GRACE);
+        bursts.record(t + 4 * MS, 7);
+        bursts.record(t + 4 * MS, 6);
+        assert_eq!(bursts.grace(t + 4 * MS), 5 * MS);
+        assert_eq!(bursts.take_largest_burst(t + 10 * MS), 0);
+        assert_eq!(bursts.grace(t + 3000 * MS), 5 * MS);
+        assert_eq!(bursts.grace(t + 6000 * MS), MIN_GRACE);
     }
 
     #[test]
     fn recent_gaps_are_undecided_until_the_grace_ends() {
-        let (t, mut gaps) = (crate::clock::now(), LossBursts::new());
+        let (t, mut bursts) = (crate::clock::now(), LossBursts::new());
         for sequence in [0, 4, 2] {
-            gaps.record(t, sequence);
+            bursts.record(t, sequence);
         }
-        assert_eq!(gaps.undecided(t), 2);
-        assert_eq!(gaps.undecided(t + MS), 0);
-        assert_eq!(gaps.take_largest_burst(t + MS), 2);
+        assert_eq!(bursts.undecided(t), 2);
+        assert_eq!(bursts.undecided(t + MS), 0);
+        assert_eq!(bursts.take_largest_burst(t + MS), 2);
     }
 
     #[test]
     fn the_grace_is_bounded() {
-        let (t, mut gaps) = (crate::clock::now(), LossBursts::new());
-        gaps.record(t, 1);
-        gaps.record(t, 3);
-        gaps.record(t + 500 * MS, 2);
-        assert_eq!(gaps.grace(t + 500 * MS), MAX_GRACE);
+        let (t, mut bursts) = (crate::clock::now(), LossBursts::new());
+        bursts.record(t, 1);
+        bursts.record(t, 3);
+        bursts.record(t + 500 * MS, 2);
+        assert_eq!(bursts.grace(t + 500 * MS), MAX_GRACE);
     }
 
     #[test]
     fn gaps_are_bounded_and_the_largest_burst_is_kept() {
-        let (t, mut gaps) = (crate::clock::now(), LossBursts::new());
-        gaps.record(t, 0);
-        gaps.record(t, 100);
+        let (t, mut bursts) = (crate::clock::now(), LossBursts::new());
+        bursts.record(t, 0);
+        bursts.record(t, 100);
         for i in 0..1000 {
-            gaps.record(t, 102 + 2 * i);
+            bursts.record(t, 102 + 2 * i);
         }
-        assert_eq!(gaps.gaps.len(), MAX_GAPS);
-        assert_eq!(gaps.take_largest_burst(t), 99);
+        assert_eq!(bursts.gaps.len(), MAX_GAPS);
+        assert_eq!(bursts.take_largest_burst(t), 99);
     }
 }

@@ -56,7 +56,7 @@ impl<R: BufRead> Lookahead<R> {
         if self.has_ended || self.mark_at.is_some() {
             return Ok(false);
         }
-        let most = (self.bytes.len() - self.consumed).clamp(LEAST_READ, MOST_READ);
+        let most = (self.bytes.len() - self.consumed).clamp(MIN_READ, MAX_READ);
         let read = fill(&mut self.reader)?;
         let read = &read[..read.len().min(most)];
         let len = read.len();
@@ -118,8 +118,8 @@ fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
 
 /// The bytes of one read: at most as many as are buffered already, since the bytes after a mark are
 /// returned.
-const LEAST_READ: usize = 1 << 12;
-const MOST_READ: usize = 1 << 16;
+const MIN_READ: usize = 1 << 12;
+const MAX_READ: usize = 1 << 16;
 
 #[cfg(test)]
 mod tests {

@@ -79,11 +79,11 @@ fn end_well(frame: &mut Vec<u8>) -> Result<Header, (NormalizeError, Option<usize
             end - 2
         }
         Ok(_) => walk_scan(frame).map_err(|error| (error.into(), None))?,
-        Err(torn) => {
-            let is_start = frame[torn.0 + 1] == SOI;
-            let next = is_start.then_some(torn.0);
-            let whole = if is_start { walk_scan(&frame[..torn.0]).ok() } else { None };
-            whole.ok_or((torn.into(), next))?
+        Err(interrupted) => {
+            let is_start = frame[interrupted.0 + 1] == SOI;
+            let next = is_start.then_some(interrupted.0);
+            let whole = if is_start { walk_scan(&frame[..interrupted.0]).ok() } else { None };
+            whole.ok_or((interrupted.into(), next))?
         }
     };
     frame.truncate(end);
@@ -283,8 +283,8 @@ mod tests {
         assert_eq!(error(&[0xFF, SOI]), NormalizeError::Header(HeaderError::Truncated));
         assert_eq!(error(&vec![7; MAX_JPEG_LEN + 1]), NormalizeError::TooLong(MAX_JPEG_LEN + 1));
         let good = textured(64, 48, PixelFormat::Yuv420);
-        let torn = [&good[..good.len() / 2], &[0xFF, DHT, 0, 2, 0xFF, EOI]].concat();
-        assert!(matches!(error(&torn), NormalizeError::Interrupted(_)));
+        let cut = [&good[..good.len() / 2], &[0xFF, DHT, 0, 2, 0xFF, EOI]].concat();
+        assert!(matches!(error(&cut), NormalizeError::Interrupted(_)));
         assert_eq!(error(&[0xFF, SOI, 0xFF, EOI].repeat(3)), HeaderError::NoScan.into());
     }
 

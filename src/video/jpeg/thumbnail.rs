@@ -47,7 +47,7 @@ impl<'a> Tiff<'a> {
         let first = self.offset_at(4)?;
         let second = self.offset_at(first + 2 + ENTRY_LEN * self.u16_at(first)?)?;
         let value = |tag| {
-            let numbers = 0..self.u16_at(second)?.min(MOST_ENTRIES);
+            let numbers = 0..self.u16_at(second)?.min(MAX_ENTRIES);
             let mut entries = numbers.map(|number| second + 2 + ENTRY_LEN * number);
             entries.find(|&at| self.u16_at(at) == Some(tag)).and_then(|at| self.offset_at(at + 8))
         };
@@ -80,7 +80,7 @@ const JPEG_OFFSET: usize = 0x0201;
 const JPEG_LEN: usize = 0x0202;
 
 /// A thumbnail's directory has about ten.
-const MOST_ENTRIES: usize = 64;
+const MAX_ENTRIES: usize = 64;
 
 #[cfg(test)]
 pub(super) mod tests {

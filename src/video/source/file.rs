@@ -34,7 +34,7 @@ pub(super) struct Film {
     once: bool,
     pace: Pace,
     /// The next picture, if it is already decoded.
-    ahead: Option<Decoded>,
+    ahead: Option<TimedPicture>,
     number: u64,
 }
 
@@ -56,7 +56,7 @@ impl Pace {
 }
 
 /// A picture and its timestamp.
-pub(super) struct Decoded {
+pub(super) struct TimedPicture {
     pub(super) image: Image,
     pub(super) stamp: Duration,
 }
@@ -100,7 +100,7 @@ impl Film {
                 None if !options.unpaced => Pace::Own(Timeline::new(fps)),
                 _ => Pace::Asked(options.playback_clock(fps)),
             },
-            ahead: Some(Decoded { image: scale(first.image, size)?, ..first }),
+            ahead: Some(TimedPicture { image: scale(first.image, size)?, ..first }),
             number: 0,
         };
         Ok((info, film))
@@ -130,14 +130,14 @@ impl Film {
     }
 
     /// Decodes the next picture; starts again after the last one.
-    fn read_next(&mut self) -> Result<Option<Decoded>, SourceError> {
+    fn read_next(&mut self) -> Result<Option<TimedPicture>, SourceError> {
         let mut next = read(&mut self.capture)?;
         if next.is_none() && !self.once {
             self.capture = open_capture(&self.path)?;
             next = read(&mut self.capture)?;
         }
-        let Some(Decoded { image, stamp }) = next else { return Ok(None) };
-        Ok(Some(Decoded { image: scale(image, self.size)?, stamp }))
+        let Some(TimedPicture { image, stamp }) = next else { return Ok(None) };
+        Ok(Some(TimedPicture { image: scale(image, self.size)?, stamp }))
     }
 }
 
@@ -151,7 +151,7 @@ fn open_capture(path: &Path) -> Result<VideoCapture, SourceError> {
 }
 
 /// The next picture, or `None` at the end or where the file is damaged.
-pub(super) fn read(capture: &mut VideoCapture) -> Result<Option<Decoded>, SourceError> {
+pub(super) fn read(capture: &mut VideoCapture) -> Result<Option<TimedPicture>, SourceError> {
     let mut mat = Mat::default();
     if !capture.read(&mut mat).unwrap_or(false) {
         return Ok(None);
@@ -160,7 +160,7 @@ pub(super) fn read(capture: &mut VideoCapture) -> Result<Option<Decoded>, Source
     let ms = capture.get(videoio::CAP_PROP_POS_MSEC).unwrap_or(0.0);
     // A film without timestamps gives none, or a meaningless one, for each picture.
     let stamp = Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default();
-    Ok(Some(Decoded { image, stamp }))
+    Ok(Some(TimedPicture { image, stamp }))
 }
 
 /// The pixel aspect ratio of pictures as read, which `OpenCV` has already rotated upright.

@@ -13,7 +13,7 @@ use super::{
     paint::{
         Colour, Mask, blend, digit_masks, digit_width, disc, fill, restore, text_mask, unlit_mask,
     },
-    second_hand::Hand,
+    second_hand::SecondHand,
 };
 use crate::video::image::{Image, PixelFormat, Size};
 
@@ -28,7 +28,7 @@ pub struct Pattern {
     clock_digits: Digits,
     dot: Mask,
     ball: Ball,
-    hand: Hand,
+    second_hand: SecondHand,
     given: Vec<Given>,
 }
 
@@ -64,21 +64,21 @@ impl Pattern {
         let number_digits = Digits::new(layout.number_height);
         let clock_digits = Digits::new(layout.clock_height);
         let ball = Ball::new(layout.bars.len() * 2 / 11);
-        let (left, top, side) = layout.hand();
-        let mut hand = Hand::new(size.width, left, top, side);
+        let (left, top, side) = layout.second_hand();
+        let mut second_hand = SecondHand::new(size.width, left, top, side);
         let dot = disc(layout.clock_height / 7);
         let mut background = Image::blank(size.width, size.height, PixelFormat::Yuv420);
         paint_backdrop(&mut background);
         paint_bars(&mut background, &layout);
         paint_labels(&mut background, &layout, label);
-        hand.paint_ring(&mut background);
+        second_hand.paint_ring(&mut background);
         for i in 0..NUMBER_DIGITS {
             let left = layout.left + i * digit_width(layout.number_height);
             blend(&mut background, &number_digits.unlit, left, layout.number_top, UNLIT);
         }
-        hand.note_background(&background);
+        second_hand.note_background(&background);
         let given = Vec::new();
-        Self { background, layout, number_digits, clock_digits, dot, ball, hand, given }
+        Self { background, layout, number_digits, clock_digits, dot, ball, second_hand, given }
     }
 
     /// The same pattern in shades of grey.
@@ -124,7 +124,7 @@ impl Pattern {
     /// are skipped.
     fn paint_movers(&self, image: &mut Image, shows: Shown, was: Option<Shown>) {
         self.ball.paint(image, &self.layout, shows.number);
-        self.hand.paint(image, shows.wall, was.map(|was| was.wall));
+        self.second_hand.paint(image, shows.wall, was.map(|was| was.wall));
         self.paint_number(image, &shows.number_text(), was.map(Shown::number_text));
         self.paint_clock(image, &time_of_day(shows.wall), was.map(|was| time_of_day(was.wall)));
         paint_barcode(image, shows.number, was.map(|was| was.number));
@@ -225,7 +225,7 @@ impl Layout {
     }
 
     /// The ring's left, top and side, all even.
-    fn hand(&self) -> (usize, usize, usize) {
+    fn second_hand(&self) -> (usize, usize, usize) {
         let room = self.width - self.width * 10 / 17 - 3 * self.left;
         let side = (self.panel.len() * 4 / 5).min(room) & !1;
         let left = (self.width - side - self.left * 3 / 2) & !1;

@@ -151,7 +151,7 @@ fn describe_y4m(name: &str, header: &y4m::Header, options: &SourceOptions) -> So
 }
 
 fn describe_jpegs(name: &str, first: &[u8], options: &SourceOptions) -> SourceInfo {
-    let size = Header::parse(first).expect("a mended frame has a good header").size;
+    let size = Header::parse(first).expect("a normalized frame has a good header").size;
     let fps = options.fps.unwrap_or(DEFAULT_FPS);
     let mut notes = Vec::new();
     if options.quality.is_some() {

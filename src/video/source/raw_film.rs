@@ -136,7 +136,7 @@ struct Frames {
 }
 
 /// A picture, and the header of its YUV4MPEG2 stream; `None` for a JPEG.
-type Decoded = (Image, Option<y4m::Header>);
+type FilmPicture = (Image, Option<y4m::Header>);
 
 impl Frames {
     fn open(path: &Path, damaged: Arc<AtomicU64>) -> Result<Self, SourceError> {
@@ -146,7 +146,7 @@ impl Frames {
     }
 
     /// The next picture, or `None` at the end.
-    fn next(&mut self) -> Result<Option<Decoded>, SourceError> {
+    fn next(&mut self) -> Result<Option<FilmPicture>, SourceError> {
         loop {
             let refused = |error: RawError| error.of(&self.name, unreadable(&self.path));
             let jpeg = match self.stream.next().map_err(refused)? {

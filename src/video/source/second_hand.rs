@@ -7,7 +7,7 @@ use crate::video::image::Image;
 
 /// The ring and its position.
 #[derive(Debug)]
-pub(super) struct Hand {
+pub(super) struct SecondHand {
     ring: Mask,
     left: usize,
     top: usize,
@@ -32,7 +32,7 @@ struct Run {
     turns: (u8, u8),
 }
 
-impl Hand {
+impl SecondHand {
     /// A ring of `side` pixels in diameter, with its box's top left corner at (`left`, `top`), in
     /// an image of `width` pixels a row.
     pub(super) fn new(width: usize, left: usize, top: usize, side: usize) -> Self {
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_comet_is_brightest_at_its_head_and_stays_on_the_ring() {
-        let mut hand = Hand::new(100, 10, 20, 40);
+        let mut hand = SecondHand::new(100, 10, 20, 40);
         let mut image = Image::blank(100, 80, PixelFormat::Yuv420);
         hand.note_background(&image);
         // At a quarter of a second: on the right.

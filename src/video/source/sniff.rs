@@ -82,7 +82,7 @@ fn what_jpegs_are(mut file: File, first: &[u8]) -> io::Result<Content> {
     let mut stream = JpegStream::ending_at(&[HEADER_START], BufReader::new(file));
     let mut test = FilmTest::default();
     let (mut is_film, mut has_foreign) = (false, false);
-    for nth in 0..MOST_JPEGS_READ {
+    for nth in 0..MAX_JPEGS_READ {
         let jpeg = match stream.next_item()? {
             Some(StreamItem::Frame(jpeg) | StreamItem::Unended(jpeg)) => jpeg,
             Some(_) => continue,
@@ -126,7 +126,7 @@ fn what_y4m_is(mut file: File) -> io::Result<Content> {
 
 /// A photograph has no more secondary images than this, and a film is recognised by its first
 /// frames.
-const MOST_JPEGS_READ: usize = 8;
+const MAX_JPEGS_READ: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -153,14 +153,14 @@ mod tests {
         let gain_map = textured(16, 16, PixelFormat::Gray);
         std::fs::write(&path, [&frame[..], &gain_map].concat()).expect("writes");
         assert_eq!(sniff(&path).expect("reads"), Content::Image("JPEG"));
-        let torn = [&[0xFF, 0xD8, 0xFF, 0xE0, 0, 2, 7][..], &frame];
-        std::fs::write(&path, torn.concat()).expect("writes");
+        let damaged = [&[0xFF, 0xD8, 0xFF, 0xE0, 0, 2, 7][..], &frame];
+        std::fs::write(&path, damaged.concat()).expect("writes");
         assert_eq!(
             sniff(&path).expect("reads"),
             Content::Image("JPEG"),
             "damaged, with a thumbnail"
         );
-        std::fs::write(&path, [&torn.concat()[..], &frame].concat()).expect("writes");
+        std::fs::write(&path, [&damaged.concat()[..], &frame].concat()).expect("writes");
         assert_eq!(sniff(&path).expect("reads"), Content::Raw);
         std::fs::write(&path, b"--a text, and no JPEG follows\n").expect("writes");
         assert_eq!(sniff(&path).expect("reads"), Content::Film);

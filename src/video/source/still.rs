@@ -39,10 +39,11 @@ impl Still {
         let unreadable = |error| SourceError::Unreadable { path: path.into(), error };
         let bytes = fs::read(path).map_err(unreadable)?;
         match check(format, &bytes) {
-            Verdict::Fine => {}
-            Verdict::Damaged => return Err(damaged()),
-            Verdict::Size(_, pixels) if options.size.is_some() && pixels <= MAX_SCALED_PIXELS => {}
-            Verdict::Size(error, _) => return Err(oversized(path)(error)),
+            CheckOutcome::Fine => {}
+            CheckOutcome::Damaged => return Err(damaged()),
+            CheckOutcome::Size(_, pixels)
+                if options.size.is_some() && pixels <= MAX_SCALED_PIXELS => {}
+            CheckOutcome::Size(error, _) => return Err(oversized(path)(error)),
         }
         let colors =
             if options.gray { imgcodecs::IMREAD_GRAYSCALE } else { imgcodecs::IMREAD_COLOR };
@@ -115,47 +116,51 @@ fn describe(path: &Path, format: &str, found: Size, size: Size, fps: f64) -> Sou
 
 /// The result of checks before OpenCV decodes an image. Its decoders allocate what the header says,
 /// and write their own messages to standard error.
-enum Verdict {
+enum CheckOutcome {
     Fine,
     Damaged,
     /// Beyond the limits, with this number of pixels.
     Size(SizeError, usize),
 }
 
-impl Verdict {
+impl CheckOutcome {
     fn of_size(width: usize, height: usize) -> Self {
         let pixels = width.saturating_mul(height);
         Size::new(width, height).map_or_else(|error| Self::Size(error, pixels), |_| Self::Fine)
     }
 }
 
-fn check(format: &str, bytes: &[u8]) -> Verdict {
+fn check(format: &str, bytes: &[u8]) -> CheckOutcome {
     match format {
         "PNG" => check_png(bytes),
         "JPEG" => check_jpeg(bytes),
-        _ => Verdict::Fine,
+        _ => CheckOutcome::Fine,
     }
 }
 
-fn check_png(bytes: &[u8]) -> Verdict {
+fn check_png(bytes: &[u8]) -> CheckOutcome {
     let side = |at: usize| {
         let bytes = bytes.get(at..at + 4)?.try_into().ok()?;
         Some(u32::from_be_bytes(bytes) as usize)
     };
-    let (Some(width), Some(height)) = (side(16), side(20)) else { return Verdict::Damaged };
-    match Verdict::of_size(width, height) {
-        Verdict::Fine if memchr::memmem::rfind(bytes, b"IEND").is_none() => Verdict::Damaged,
+    let (Some(width), Some(height)) = (side(16), side(20)) else { return CheckOutcome::Damaged };
+    match CheckOutcome::of_size(width, height) {
+        CheckOutcome::Fine if memchr::memmem::rfind(bytes, b"IEND").is_none() => {
+            CheckOutcome::Damaged
+        }
         verdict => verdict,
     }
 }
 
-fn check_jpeg(bytes: &[u8]) -> Verdict {
+fn check_jpeg(bytes: &[u8]) -> CheckOutcome {
     match Decoder::new().decode(bytes, Want::Planar, &mut Image::empty()) {
-        Err(JpegError::Header(HeaderError::Size(width, height))) => Verdict::of_size(width, height),
+        Err(JpegError::Header(HeaderError::Size(width, height))) => {
+            CheckOutcome::of_size(width, height)
+        }
         // A photograph may be a JPEG that is not valid as a frame; OpenCV decodes these.
-        Err(JpegError::Header(error)) if error.is_unsupported() => Verdict::Fine,
-        Ok(()) => Verdict::Fine,
-        Err(_) => Verdict::Damaged,
+        Err(JpegError::Header(error)) if error.is_unsupported() => CheckOutcome::Fine,
+        Ok(()) => CheckOutcome::Fine,
+        Err(_) => CheckOutcome::Damaged,
     }
 }
 

@@ -21,7 +21,7 @@ use opencv::{
 
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
-    file::{Decoded, pixel_aspect, read, sane},
+    file::{TimedPicture, pixel_aspect, read, sane},
     mat::{quieten, scale},
     playback_clock::{STOP_LOOK, wait_until},
     spec::is_known_scheme,
@@ -114,7 +114,7 @@ struct Connection {
 impl Connection {
     /// Connects, again and again while the URL is silent; `None` if it cannot be opened or carries
     /// no video. Warns once of the silence.
-    fn wait(url: &str, name: &str) -> Result<Option<(Self, Decoded)>, SourceError> {
+    fn wait(url: &str, name: &str) -> Result<Option<(Self, TimedPicture)>, SourceError> {
         // Dropped on return, which ends the thread.
         let (_opening, is_opening) = mpsc::channel::<()>();
         let name = name.to_owned();
@@ -139,7 +139,7 @@ impl Connection {
         }
     }
 
-    fn open(url: &str) -> Option<(Self, Decoded)> {
+    fn open(url: &str) -> Option<(Self, TimedPicture)> {
         let [open_ms, read_ms] = [OPEN_PATIENCE, READ_PATIENCE].map(|time| time.as_millis() as i32);
         let parameters = [
             [videoio::CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms],
@@ -174,7 +174,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn run(mut self, mut connection: Connection, mut first: Decoded) {
+    fn run(mut self, mut connection: Connection, mut first: TimedPicture) {
         loop {
             let is_film = connection.is_film;
             self.play(connection, first);
@@ -191,10 +191,10 @@ impl Reader {
     }
 
     /// Publishes pictures until stopped or until the stream ends.
-    fn play(&mut self, mut connection: Connection, first: Decoded) {
+    fn play(&mut self, mut connection: Connection, first: TimedPicture) {
         let mut timeline = Timeline::new(connection.fps);
         let mut next = Some(first);
-        while let Some(Decoded { image, stamp }) = next {
+        while let Some(TimedPicture { image, stamp }) = next {
             let captured = if connection.is_film {
                 timeline.wait(stamp, &self.stop)
             } else {
@@ -209,7 +209,7 @@ impl Reader {
     }
 
     /// Restarts a film at once. Retries until the server answers.
-    fn reconnect(&self, is_film: bool) -> Option<(Connection, Decoded)> {
+    fn reconnect(&self, is_film: bool) -> Option<(Connection, TimedPicture)> {
         if is_film && let Some(again) = Connection::open(&self.url) {
             return Some(again);
         }

@@ -69,7 +69,7 @@ impl SendBudget {
     /// Records that `bytes` of UDP payload of any kind were sent at `now`.
     pub fn record_sent(&mut self, now: Instant, bytes: usize) {
         self.settle(now);
-        let most_debt = -self.rate * MOST_DEBT.as_secs_f64();
+        let most_debt = -self.rate * MAX_DEBT.as_secs_f64();
         self.tokens = (self.tokens - bytes as f64).max(most_debt);
     }
 
@@ -106,7 +106,7 @@ const BURST: Duration = Duration::from_millis(40);
 const EVEN_BURST: Duration = GROUP_TIME;
 
 /// Debt beyond this is forgiven, so that one long probe does not stop a slow stream.
-const MOST_DEBT: Duration = Duration::from_secs(1);
+const MAX_DEBT: Duration = Duration::from_secs(1);
 
 /// Datagrams are sent in groups of this much time at the budget's rate.
 const GROUP_TIME: Duration = Duration::from_millis(4);
@@ -148,7 +148,7 @@ mod tests {
         let start = crate::clock::now();
         let mut budget = SendBudget::new(start, 80_000, LEN);
         budget.record_sent(start, 1 << 20);
-        assert_eq!(budget.poll(start + MOST_DEBT + MS, 9).datagrams, 1);
+        assert_eq!(budget.poll(start + MAX_DEBT + MS, 9).datagrams, 1);
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
         for rate in [100_000, 1_000_000, 12_000_000, 900_000_000] {
             let mut budget = SendBudget::new(start, rate, LEN);
             budget.set_limits(start, rate, true);
-            let now = start + MOST_DEBT;
+            let now = start + MAX_DEBT;
             let most = 1 + (rate as f64 / 8.0 * EVEN_BURST.as_secs_f64()) as usize / LEN;
             let first = budget.poll(now, 1000).datagrams;
             assert!((1..=most).contains(&first), "{first} of {most} at {rate}");

@@ -194,7 +194,7 @@ fn the_queue_limit_falls_steeply_with_the_rate() {
     };
     assert!((limit_at(10e6) - QUEUE_LIMIT).abs() < 1e-6);
     assert!(limit_at(7e6) > 2.5 * limit_at(13e6));
-    assert!((limit_at(90e6), limit_at(1e6)) == (LEAST_QUEUE_LIMIT, MOST_QUEUE_LIMIT));
+    assert!((limit_at(90e6), limit_at(1e6)) == (MIN_QUEUE_LIMIT, MAX_QUEUE_LIMIT));
 }
 
 #[test]

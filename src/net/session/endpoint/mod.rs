@@ -24,7 +24,7 @@ use crate::net::{
     congestion::bitrates::PictureBitrates,
     crypto::keys::{Identity, SharedSecret},
     frame::{FrameBeginning, OutgoingFrame, PartialFrame, SessionId},
-    path::mtu::{BASE_LEN, FLOOR_LEN, LEAST_LEN},
+    path::mtu::{BASE_LEN, FLOOR_LEN, MIN_LEN},
     recovery::parity_control::FecMode,
     route::{LocalIp, Route},
     time::MediaClock,
@@ -830,7 +830,7 @@ fn accepted_len(peer: u16) -> usize {
 }
 
 /// The smallest maximum datagram length, in bytes of UDP payload.
-pub const MIN_MAX_DATAGRAM_LEN: usize = LEAST_LEN;
+pub const MIN_MAX_DATAGRAM_LEN: usize = MIN_LEN;
 
 mod accept;
 mod dial;

@@ -124,10 +124,10 @@ fn complete_strips_of_a_partial_frame_replace_the_old_ones() {
     let header = Header::parse(&frame).expect("ours").scan_data;
     for start in (header..frame.len()).step_by(611) {
         let end = frame.len().min(start + 1300);
-        let mut torn = frame.clone();
-        torn[start..end].fill(0x55);
+        let mut damaged = frame.clone();
+        damaged[start..end].fill(0x55);
         let mut picture = before.clone();
-        let concealed = decoder.conceal(&torn, &[0..start, end..frame.len()], &mut picture);
+        let concealed = decoder.conceal(&damaged, &[0..start, end..frame.len()], &mut picture);
         let strips = |of: &Image| of.data.chunks(64 * 640 * 3).map(<[u8]>::to_vec).collect();
         let [now, new, old]: [Vec<Vec<u8>>; 3] = [&picture, &whole, &before].map(strips);
         let shown_new = now.iter().zip(&new).filter(|(a, b)| a == b).count();
@@ -176,9 +176,9 @@ fn a_damaged_strip_of_a_partial_frame_is_not_shown() {
 #[test]
 fn a_truncated_frame_with_an_end_marker_is_an_error() {
     let frame = textured(320, 240, PixelFormat::Yuv420);
-    let torn = [&frame[..frame.len() / 2], &[0xFF, 0xD9]].concat();
+    let damaged = [&frame[..frame.len() / 2], &[0xFF, 0xD9]].concat();
     let mut image = Image::empty();
-    let result = Decoder::new().decode(&torn, Want::Bgr, &mut image);
+    let result = Decoder::new().decode(&damaged, Want::Bgr, &mut image);
     assert!(matches!(result, Err(JpegError::Codec(_))), "{result:?}");
 }
 

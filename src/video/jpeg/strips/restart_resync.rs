@@ -111,17 +111,17 @@ mod tests {
     fn found(frame: &[u8], gaps: &[Range<usize>], count: usize) -> Option<Vec<usize>> {
         let (mut there, mut present) = (0, Vec::new());
         // The content of a gap must not matter.
-        let mut torn = frame.to_vec();
+        let mut damaged = frame.to_vec();
         for gap in gaps {
             present.push(there..gap.start);
             there = gap.end;
-            torn[gap.clone()].fill(0xFF);
+            damaged[gap.clone()].fill(0xFF);
         }
         present.push(there..frame.len());
         present.retain(|there| !there.is_empty());
-        let whole = whole_intervals(&torn, &present, SCAN_DATA, count)?;
+        let whole = whole_intervals(&damaged, &present, SCAN_DATA, count)?;
         for (_, interval) in &whole {
-            assert_eq!(torn[interval.clone()], frame[interval.clone()]);
+            assert_eq!(damaged[interval.clone()], frame[interval.clone()]);
         }
         let places = self::frame(count).1;
         assert!(whole.iter().all(|(number, interval)| places[*number] == *interval));
