@@ -22,9 +22,15 @@
 //! - Without reports, the target is the minimum, so that the first frame shows when the path is
 //!   back.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
+mod loss;
+mod reports;
+
+use std::time::{Duration, Instant};
+
+pub use self::reports::Feedback;
+use self::{
+    loss::{BINDING_LOSS, LossAction, LossTester, MAX_AMBIENT_LOSS, TEST_SHARE},
+    reports::{DEEP_REPORTS, REPORTS, Reports},
 };
 
 /// Range and start of the target, in bits per second of UDP payload.
@@ -36,25 +42,6 @@ pub struct RateLimits {
     pub max_bps: u64,
     /// Initial target.
     pub start_bps: u64,
-}
-
-/// What a receiver reports, about every 50 ms.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Feedback {
-    /// Lost by sent, 0 to 1, since the last report. Repaired losses count.
-    pub loss_ratio: f64,
-    /// The smallest one-way delay of the first datagrams of the frames that began since the last
-    /// report, above the smallest of the last 30 to 60 s. Later datagrams of a frame queue behind
-    /// the first, so they do not count. `None` if no frame began.
-    pub queueing_delay: Option<Duration>,
-    /// The queueing delay of the fastest probe since the last report; `None` without probes.
-    pub probed_delay: Option<Duration>,
-    /// Slope of the frames' one-way delay, in seconds per second; positive while a queue grows.
-    pub delay_gradient: f64,
-    /// Bytes of UDP payload that arrived since the last report.
-    pub received: usize,
-    /// The time that the report covers.
-    pub interval: Duration,
 }
 
 /// The controller's state.
@@ -84,12 +71,12 @@ pub struct RateController {
     link_is_rough: bool,
     /// Since when `link` has been exceeded or in doubt.
     beyond_link: Option<Instant>,
-    reports: VecDeque<Feedback>,
+    reports: Reports,
     jitter: f64,
     /// Seconds of standing queue that persist when less is sent.
     ambient_queue: f64,
     drain: Option<Drain>,
-    loss: Loss,
+    loss: LossTester,
     /// Whether the path once carried less than was sent: a deep queue, or loss behind a queue.
     was_overrun: bool,
     /// When congestion was last seen.
@@ -115,32 +102,6 @@ struct Drain {
     target: f64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Loss {
-    smoothed: f64,
-    /// Loss that a lower rate does not change.
-    ambient: f64,
-    suspected: Option<Instant>,
-    /// Whether the path loses before it queues, so that bursts overflow its queue.
-    is_shallow: bool,
-    test: Option<LossTest>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct LossTest {
-    began: Instant,
-    loss_before: f64,
-    target_before: f64,
-}
-
-impl Feedback {
-    /// The standing queue of frames and probes, in seconds; `None` without either.
-    fn queue(&self) -> Option<f64> {
-        let queues = [self.queueing_delay, self.probed_delay];
-        queues.into_iter().flatten().min().map(|q| q.as_secs_f64())
-    }
-}
-
 impl RateController {
     /// Creates a controller without knowledge of the path.
     pub fn new(now: Instant, limits: RateLimits) -> Self {
@@ -152,11 +113,11 @@ impl RateController {
             link: None,
             link_is_rough: false,
             beyond_link: None,
-            reports: VecDeque::with_capacity(REPORTS),
+            reports: Reports::new(),
             jitter: FIRST_JITTER,
             ambient_queue: 0.0,
             drain: None,
-            loss: Loss::default(),
+            loss: LossTester::default(),
             was_overrun: false,
             congested: None,
             heard: now,
@@ -177,8 +138,7 @@ impl RateController {
     /// test of heavy loss. `None` on a path that has carried everything so far, where the target is
     /// only a rate known to be safe.
     pub fn bound_bps(&self) -> Option<u64> {
-        let is_binding = |test: LossTest| test.loss_before > BINDING_LOSS;
-        let binds = self.was_overrun || self.loss.test.is_some_and(is_binding);
+        let binds = self.was_overrun || self.loss.tests_heavy_loss();
         binds.then_some(self.target as u64)
     }
 
@@ -192,7 +152,7 @@ impl RateController {
 
     /// Whether to send without bursts, because the path's queue is or may be short.
     pub fn is_shallow(&self) -> bool {
-        self.loss.is_shallow || self.loss.test.is_some()
+        self.loss.is_shallow() || self.loss.target_before_test().is_some()
     }
 
     /// Whether a queue stands on the path at `now`, or did within the last 500 ms. Losses then are
@@ -223,7 +183,7 @@ impl RateController {
         self.reports.clear();
         self.state = RateState::Growing;
         (self.link, self.link_is_rough) = (Some(bps as f64), true);
-        self.loss = Loss::default();
+        self.loss = LossTester::default();
         self.set_target(bps as f64 * HEADROOM);
     }
 
@@ -233,7 +193,7 @@ impl RateController {
         if self.state == RateState::Silent {
             return Some(SILENT_PROBES);
         }
-        let frame_queue = self.newest_frame_queues().next()?;
+        let frame_queue = self.reports.newest_frame_queues().next()?;
         let is_suspected = frame_queue > SUSPECT_QUEUE * self.queue_limit();
         let pace = (PROBE_BITS / (PROBE_SHARE * self.target)).max(QUICKEST_PROBES);
         is_suspected.then(|| Duration::from_secs_f64(pace))
@@ -255,10 +215,9 @@ impl RateController {
     /// Discards recent losses: their cause is datagrams too long for the path, not the rate.
     pub fn discard_losses(&mut self) {
         self.reports.clear();
-        let loss = Loss { ambient: self.loss.ambient, ..Loss::default() };
-        if let Some(test) = std::mem::replace(&mut self.loss, loss).test {
+        if let Some(target_before) = self.loss.restart() {
             self.state = RateState::Growing;
-            self.set_target(test.target_before);
+            self.set_target(target_before);
         }
     }
 
@@ -270,18 +229,14 @@ impl RateController {
         if self.state == RateState::Silent {
             return self.resume();
         }
-        if self.reports.len() == REPORTS {
-            self.reports.pop_front();
-        }
-        self.reports.push_back(*feedback);
+        self.reports.push(*feedback);
         if !self.is_congested_at(now) {
-            let excess = feedback.loss_ratio - self.loss.smoothed;
-            self.loss.smoothed += (elapsed / LOSS_TIME) * excess;
+            self.loss.record(feedback.loss_ratio, elapsed);
         }
         let begins = (2..REPORTS).contains(&self.reports.len());
         // Without a queue, such loss may be that of datagrams too long for the path.
-        let is_queued = self.newest_queues().next().is_some_and(|q| q > self.queue_limit());
-        let overflows = is_queued && self.loss_ratio(REPORTS) > OVERRUN_START_LOSS;
+        let is_queued = self.reports.newest_queues().next().is_some_and(|q| q > self.queue_limit());
+        let overflows = is_queued && self.reports.loss_ratio(REPORTS) > OVERRUN_START_LOSS;
         if self.is_starting && begins && overflows {
             return self.overrun(now, self.received_bps(REPORTS) as u64);
         }
@@ -300,7 +255,7 @@ impl RateController {
         } else {
             self.learn_delays();
             self.judge_loss(now);
-            if self.state == RateState::Growing && self.loss.suspected.is_none() {
+            if self.state == RateState::Growing && !self.loss.is_suspected() {
                 self.grow(now, elapsed);
             }
         }
@@ -309,7 +264,7 @@ impl RateController {
     /// Lowers the target when reports are overdue. An early call has no effect.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.poll_timeout().is_some_and(|due| due <= now) {
-            self.before_silence = self.loss.test.map_or(self.target, |t| t.target_before);
+            self.before_silence = self.loss.target_before_test().unwrap_or(self.target);
             self.state = RateState::Silent;
             self.is_starting = false;
             self.set_target(0.0);
@@ -325,7 +280,7 @@ impl RateController {
     /// Leaves silence with half the previous target, since the present capacity is unknown.
     fn resume(&mut self) {
         self.reports.clear();
-        self.loss = Loss { ambient: self.loss.ambient, ..Loss::default() };
+        self.loss.restart();
         self.drain = None;
         self.state = RateState::Growing;
         self.beyond_link = None;
@@ -334,33 +289,12 @@ impl RateController {
 
     fn is_congested(&self) -> bool {
         let limit = self.queue_limit();
-        let mut queues = self.newest_queues();
+        let mut queues = self.reports.newest_queues();
         let (last, before) = (queues.next().unwrap_or(0.0), queues.next().unwrap_or(0.0));
         let soars = last > 2.0 * limit && before > limit;
         // During the start phase, a queue is more likely our own than chance.
         let alarms = self.is_starting && last > START_ALARM * limit;
-        (soars || alarms) && self.is_rising() || self.standing_queue() > limit
-    }
-
-    fn is_rising(&self) -> bool {
-        self.reports.back().is_some_and(|r| r.delay_gradient > 0.0)
-    }
-
-    /// The queue that all of the latest reports saw, in seconds; zero until there are enough.
-    fn standing_queue(&self) -> f64 {
-        let enough = self.newest_queues().count() >= STANDING_REPORTS;
-        let least = self.newest_queues().take(STANDING_REPORTS).fold(f64::INFINITY, f64::min);
-        if enough { least } else { 0.0 }
-    }
-
-    /// Queues in seconds, newest report first, without the reports that measured none.
-    fn newest_queues(&self) -> impl Iterator<Item = f64> {
-        self.reports.iter().rev().filter_map(Feedback::queue)
-    }
-
-    /// The same from frames alone.
-    fn newest_frame_queues(&self) -> impl Iterator<Item = f64> {
-        self.reports.iter().rev().filter_map(|r| r.queueing_delay).map(|q| q.as_secs_f64())
+        (soars || alarms) && self.reports.are_rising() || self.reports.standing_queue() > limit
     }
 
     /// The standing queue that counts as congestion, in seconds.
@@ -375,18 +309,19 @@ impl RateController {
 
     /// The minimum over many probes contains less jitter than that over a few frames.
     fn jitter_weight(&self) -> f64 {
-        let newest = self.reports.iter().rev().take(STANDING_REPORTS);
-        let probed = newest.filter(|r| r.probed_delay.is_some()).count();
-        if probed == STANDING_REPORTS { PROBED_JITTER_WEIGHT } else { FRAME_JITTER_WEIGHT }
+        if self.reports.are_probed() { PROBED_JITTER_WEIGHT } else { FRAME_JITTER_WEIGHT }
     }
 
     /// Sends less than the path carries, so that its queue empties within [`DRAIN_TIME`].
     fn drain(&mut self, now: Instant) {
         self.is_starting = false;
         self.congested = Some(now);
-        let queue = self.newest_queues().next().unwrap_or(0.0);
-        self.was_overrun |= queue > OVERRUN_QUEUE || self.loss_ratio(DEEP_REPORTS) > OVERRUN_LOSS;
-        self.loss.is_shallow &= queue <= OVERRUN_QUEUE;
+        let queue = self.reports.newest_queues().next().unwrap_or(0.0);
+        self.was_overrun |=
+            queue > OVERRUN_QUEUE || self.reports.loss_ratio(DEEP_REPORTS) > OVERRUN_LOSS;
+        if queue > OVERRUN_QUEUE {
+            self.loss.forget_shallow();
+        }
         let is_deep = queue > 2.0 * self.queue_limit();
         if is_deep {
             let link = self.link_bps(DEEP_REPORTS);
@@ -397,7 +332,7 @@ impl RateController {
             self.link = Some(self.link_bps(REPORTS).min(self.target));
             self.link_is_rough = false;
         }
-        let target = self.loss.test.take().map_or(self.target, |t| t.target_before);
+        let target = self.loss.cancel_test().unwrap_or(self.target);
         self.state = RateState::Draining;
         self.beyond_link = None;
         let drain = self.drain.get_or_insert(Drain { at: now, queue, least: queue, target });
@@ -426,7 +361,7 @@ impl RateController {
     }
 
     fn finish_draining(&mut self) {
-        let queue = self.newest_queues().next().unwrap_or(0.0);
+        let queue = self.reports.newest_queues().next().unwrap_or(0.0);
         if queue < self.ambient_queue + (self.queue_limit() - self.ambient_queue) / 2.0 {
             self.drain = None;
             self.state = RateState::Growing;
@@ -464,26 +399,28 @@ impl RateController {
     fn proven_growth(&mut self, now: Instant, near: f64, free: f64) -> f64 {
         let since = *self.beyond_link.get_or_insert(now);
         let proven = now.saturating_duration_since(since).as_secs_f64();
-        self.loss.is_shallow &= proven < SHALLOW_MEMORY;
+        if proven >= SHALLOW_MEMORY {
+            self.loss.forget_shallow();
+        }
         (near + PROVEN_GROWTH * proven).min(free)
     }
 
     /// Start phase: rises quickly with each report while what is sent arrives and builds no queue.
     /// A wide link is known within half a second; a narrow one has only a short queue by then.
     fn start(&mut self) {
-        let queue = self.newest_queues().next().unwrap_or(0.0);
+        let queue = self.reports.newest_queues().next().unwrap_or(0.0);
         if queue < self.queue_limit() / 2.0 {
             let arrives = START_UNSENT * self.received_bps(DEEP_REPORTS);
-            let interval = self.reports.back().map_or(0.0, |r| r.interval.as_secs_f64());
+            let interval = self.reports.newest_interval().as_secs_f64();
             let growth = START_GROWTH.powf((interval / START_STEP).min(1.0));
             self.set_target((self.target * growth).min(arrives.max(self.target)));
         }
     }
 
     fn learn_delays(&mut self) {
-        self.ambient_queue = self.ambient_queue.min(self.standing_queue());
+        self.ambient_queue = self.ambient_queue.min(self.reports.standing_queue());
         let (last, before) = {
-            let mut queues = self.newest_frame_queues();
+            let mut queues = self.reports.newest_frame_queues();
             (queues.next(), queues.next())
         };
         if let (Some(last), Some(before)) = (last, before) {
@@ -494,92 +431,49 @@ impl RateController {
 
     /// Handles loss while the delay is flat.
     fn judge_loss(&mut self, now: Instant) {
-        if let Some(test) = self.loss.test {
-            return self.judge_test(now, test);
-        }
-        let excess = self.loss.smoothed - self.loss.ambient;
-        let shallow = self.link.filter(|_| self.loss.is_shallow).map(|link| link * HEADROOM);
-        // On a narrow link, one lost datagram is not a pattern.
-        let least = (SHALLOW_DATAGRAMS * DATAGRAM_BITS / self.target).max(SHALLOW_LOSS);
-        if let Some(safe) = shallow.filter(|&safe| self.target > safe && excess > least) {
-            self.congested = Some(now);
-            self.loss.smoothed = self.loss.ambient;
-            self.beyond_link = None;
-            return self.set_target(safe);
-        }
-        if excess < SUSPECT_LOSS {
-            self.loss.suspected = None;
-            self.loss.ambient += AMBIENT_WEIGHT * excess.min(0.0);
-            return;
-        }
-        let since = *self.loss.suspected.get_or_insert(now);
-        if excess > GRAVE_LOSS || now.saturating_duration_since(since) > SUSPICION_TIME {
-            // The smoothed ratio lags when heavy loss begins.
-            let loss_before = self.loss.smoothed.max(self.loss_ratio(REPORTS));
-            let target_before = self.target;
-            self.is_starting = false;
-            self.loss.test = Some(LossTest { began: now, loss_before, target_before });
-            self.state = RateState::Testing;
-            self.set_target(self.target.min(self.lossy_bps()) * TEST_SHARE);
-        }
-    }
-
-    fn judge_test(&mut self, now: Instant, test: LossTest) {
-        if self.loss_ratio(DEEP_REPORTS) > MAX_AMBIENT_LOSS {
+        let is_testing = self.loss.target_before_test().is_some();
+        if is_testing && self.reports.loss_ratio(DEEP_REPORTS) > MAX_AMBIENT_LOSS {
             self.set_target(self.target.min(self.lossy_bps() * TEST_SHARE));
         }
-        if now.saturating_duration_since(test.began) < TEST_TIME {
-            return;
+        let safe = self.link.map(|link| link * HEADROOM);
+        match self.loss.judge(now, self.target, safe, self.reports.loss_ratio(REPORTS)) {
+            None => {}
+            Some(LossAction::Avoid { safe }) => {
+                self.congested = Some(now);
+                self.beyond_link = None;
+                self.set_target(safe);
+            }
+            Some(LossAction::Test) => {
+                self.is_starting = false;
+                self.state = RateState::Testing;
+                self.set_target(self.target.min(self.lossy_bps()) * TEST_SHARE);
+            }
+            Some(LossAction::Ignore { target_before }) => {
+                self.state = RateState::Growing;
+                self.set_target(target_before);
+            }
+            Some(LossAction::Respect) => {
+                self.state = RateState::Growing;
+                (self.link, self.link_is_rough) = (Some(self.target / TEST_SHARE), true);
+                self.beyond_link = None;
+                self.was_overrun = true;
+            }
         }
-        self.loss.test = None;
-        self.loss.suspected = None;
-        self.state = RateState::Growing;
-        let stays = self.loss.smoothed > test.loss_before * 0.6;
-        if stays && self.loss.smoothed < MAX_AMBIENT_LOSS {
-            self.loss.ambient = self.loss.smoothed;
-            self.set_target(test.target_before);
-        } else {
-            (self.link, self.link_is_rough) = (Some(self.target / TEST_SHARE), true);
-            self.beyond_link = None;
-            (self.was_overrun, self.loss.is_shallow) = (true, true);
-        }
-    }
-
-    /// The mean loss ratio of the newest `reports` reports.
-    fn loss_ratio(&self, reports: usize) -> f64 {
-        let newest = self.reports.iter().rev().take(reports);
-        newest.clone().map(|r| r.loss_ratio).sum::<f64>() / newest.len().max(1) as f64
     }
 
     /// Bits per second that arrived over the newest `reports` reports.
     fn received_bps(&self, reports: usize) -> f64 {
-        self.bps_of(self.reports.iter().rev().take(reports))
+        self.reports.received_bps(reports).unwrap_or(self.target)
     }
 
-    /// The same over the newest of them, back to the last one without a queue. Behind a queue the
-    /// link runs at capacity. Before, it may have been idle: a queue often comes from a sender that
-    /// was delayed and then sent everything at once.
+    /// The same over the newest of them, back to the last one without a queue.
     fn link_bps(&self, reports: usize) -> f64 {
-        let busy = self.queue_limit() / 2.0;
-        let is_busy = |report: &&Feedback| report.queue().is_none_or(|queue| queue > busy);
-        self.bps_of(self.reports.iter().rev().take(reports).take_while(is_busy))
+        self.reports.busy_bps(reports, self.queue_limit() / 2.0).unwrap_or(self.target)
     }
 
-    /// Bits per second that arrive under loss. Heavy loss is measured from its beginning, as the
-    /// path may have carried more before, or had nothing to carry.
+    /// Bits per second that arrive under loss.
     fn lossy_bps(&self) -> f64 {
-        let newest = self.reports.iter().rev();
-        let flooded = newest.take_while(|r| r.loss_ratio > BINDING_LOSS);
-        if flooded.clone().count() < DEEP_REPORTS {
-            return self.received_bps(REPORTS);
-        }
-        self.bps_of(flooded)
-    }
-
-    fn bps_of<'a>(&self, reports: impl Iterator<Item = &'a Feedback>) -> f64 {
-        let (bytes, time) = reports
-            .fold((0, Duration::ZERO), |(bytes, time), r| (bytes + r.received, time + r.interval));
-        if time.is_zero() { self.target } else { bytes as f64 * 8.0 / time.as_secs_f64() }
+        self.reports.lossy_bps(BINDING_LOSS).unwrap_or(self.target)
     }
 
     fn set_target(&mut self, bps: f64) {
@@ -590,15 +484,6 @@ impl RateController {
 
 /// Without a report for this long while frames are sent, the path counts as lost. Six reports.
 pub const SILENCE: Duration = Duration::from_millis(300);
-
-/// Reports kept: half a second, fifteen frames.
-const REPORTS: usize = 10;
-
-/// Reports that must all see a queue before it counts as standing; about six frames.
-const STANDING_REPORTS: usize = 4;
-
-/// Behind a deep queue arrivals are even, so three reports measure the link's capacity.
-const DEEP_REPORTS: usize = 3;
 
 /// The longest time that one growth step covers: at two pictures per second, the target still
 /// grows.
@@ -714,34 +599,8 @@ const JITTER_WEIGHT: f64 = 0.05;
 /// Jitter assumed at first, in seconds.
 const FIRST_JITTER: f64 = 0.005;
 
-/// Seconds over which loss is averaged.
-const LOSS_TIME: f64 = 1.0;
-
-/// Loss above the path's own that is suspicious if it lasts for this time, or at once.
-const SUSPECT_LOSS: f64 = 0.06;
-const GRAVE_LOSS: f64 = 0.12;
-const SUSPICION_TIME: Duration = Duration::from_secs(2);
-
-/// Loss above the path's own that is congestion near the limit of a shallow path: at least this
-/// ratio, and at least this many full datagrams per second.
-const SHALLOW_LOSS: f64 = 0.03;
-const SHALLOW_DATAGRAMS: f64 = 2.5;
-
 /// A path that exceeds its known limit for this many seconds is no longer shallow.
 const SHALLOW_MEMORY: f64 = 5.0;
-
-/// The weight, per report, with which the path's own loss follows a lower measurement.
-const AMBIENT_WEIGHT: f64 = 0.01;
-
-/// Above this loss ratio, a test makes the target a hard limit, even if frames are skipped.
-const BINDING_LOSS: f64 = 0.2;
-
-/// The path's own loss is never above this ratio; beyond it, a test must lower the rate further.
-const MAX_AMBIENT_LOSS: f64 = 0.5;
-
-/// A loss test sends this share of what arrives, for this long.
-const TEST_SHARE: f64 = 0.9;
-const TEST_TIME: Duration = Duration::from_millis(1500);
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! The controller against a simulated peer with given queues, loss and silence.
 
-use super::*;
+use super::{reports::STANDING_REPORTS, *};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -266,7 +266,7 @@ fn loss_above_half_is_never_ambient() {
     for _ in 0..200 {
         peer.report(Duration::ZERO, 0.8);
     }
-    assert!(peer.controller.loss.ambient < 0.01, "{}", peer.controller.loss.ambient);
+    assert!(peer.controller.loss.ambient() < 0.01, "{}", peer.controller.loss.ambient());
     assert!(peer.target() <= 2.0 * LIMITS.min_bps as f64, "{}", peer.target());
 }
 

@@ -1,0 +1,137 @@
+//! The newest receiver reports, and what they show together.
+
+use std::{collections::VecDeque, time::Duration};
+
+/// What a receiver reports, about every 50 ms.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Feedback {
+    /// Lost by sent, 0 to 1, since the last report. Repaired losses count.
+    pub loss_ratio: f64,
+    /// The smallest one-way delay of the first datagrams of the frames that began since the last
+    /// report, above the smallest of the last 30 to 60 s. Later datagrams of a frame queue behind
+    /// the first, so they do not count. `None` if no frame began.
+    pub queueing_delay: Option<Duration>,
+    /// The queueing delay of the fastest probe since the last report; `None` without probes.
+    pub probed_delay: Option<Duration>,
+    /// Slope of the frames' one-way delay, in seconds per second; positive while a queue grows.
+    pub delay_gradient: f64,
+    /// Bytes of UDP payload that arrived since the last report.
+    pub received: usize,
+    /// The time that the report covers.
+    pub interval: Duration,
+}
+
+impl Feedback {
+    /// The standing queue of frames and probes, in seconds; `None` without either.
+    pub(super) fn queue(&self) -> Option<f64> {
+        let queues = [self.queueing_delay, self.probed_delay];
+        queues.into_iter().flatten().min().map(|q| q.as_secs_f64())
+    }
+}
+
+/// The newest reports, at most [`REPORTS`].
+#[derive(Clone, Debug)]
+pub(super) struct Reports(VecDeque<Feedback>);
+
+impl Reports {
+    pub(super) fn new() -> Self {
+        Self(VecDeque::with_capacity(REPORTS))
+    }
+
+    /// Appends a report; the oldest is dropped if there are too many.
+    pub(super) fn push(&mut self, report: Feedback) {
+        if self.0.len() == REPORTS {
+            self.0.pop_front();
+        }
+        self.0.push_back(report);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn newest(&self) -> impl ExactSizeIterator<Item = &Feedback> + Clone {
+        self.0.iter().rev()
+    }
+
+    /// The time that the newest report covers.
+    pub(super) fn newest_interval(&self) -> Duration {
+        self.0.back().map_or(Duration::ZERO, |report| report.interval)
+    }
+
+    /// Whether the queue was growing at the newest report.
+    pub(super) fn are_rising(&self) -> bool {
+        self.0.back().is_some_and(|report| report.delay_gradient > 0.0)
+    }
+
+    /// Queues in seconds, newest report first, without the reports that measured none.
+    pub(super) fn newest_queues(&self) -> impl Iterator<Item = f64> {
+        self.newest().filter_map(Feedback::queue)
+    }
+
+    /// The same from frames alone.
+    pub(super) fn newest_frame_queues(&self) -> impl Iterator<Item = f64> {
+        self.newest().filter_map(|r| r.queueing_delay).map(|q| q.as_secs_f64())
+    }
+
+    /// The queue that all of the latest reports saw, in seconds; zero until there are enough.
+    pub(super) fn standing_queue(&self) -> f64 {
+        let enough = self.newest_queues().count() >= STANDING_REPORTS;
+        let least = self.newest_queues().take(STANDING_REPORTS).fold(f64::INFINITY, f64::min);
+        if enough { least } else { 0.0 }
+    }
+
+    /// Whether all reports that a standing queue is measured over contain a probe.
+    pub(super) fn are_probed(&self) -> bool {
+        let newest = self.newest().take(STANDING_REPORTS);
+        newest.filter(|r| r.probed_delay.is_some()).count() == STANDING_REPORTS
+    }
+
+    /// The mean loss ratio of the newest `reports` reports.
+    pub(super) fn loss_ratio(&self, reports: usize) -> f64 {
+        let newest = self.newest().take(reports);
+        newest.clone().map(|r| r.loss_ratio).sum::<f64>() / newest.len().max(1) as f64
+    }
+
+    /// Bits per second that arrived over the newest `reports` reports; `None` without reports.
+    pub(super) fn received_bps(&self, reports: usize) -> Option<f64> {
+        bps_of(self.newest().take(reports))
+    }
+
+    /// The same over the newest of them, back to the last one with a queue of at most `idle`
+    /// seconds. Behind a queue the link runs at capacity. Before, it may have been idle: a queue
+    /// often comes from a sender that was delayed and then sent everything at once.
+    pub(super) fn busy_bps(&self, reports: usize, idle: f64) -> Option<f64> {
+        let is_busy = |report: &&Feedback| report.queue().is_none_or(|queue| queue > idle);
+        bps_of(self.newest().take(reports).take_while(is_busy))
+    }
+
+    /// Bits per second that arrive under loss. Loss above the ratio `heavy` is measured from its
+    /// beginning, as the path may have carried more before, or had nothing to carry.
+    pub(super) fn lossy_bps(&self, heavy: f64) -> Option<f64> {
+        let flooded = self.newest().take_while(|r| r.loss_ratio > heavy);
+        if flooded.clone().count() < DEEP_REPORTS {
+            return self.received_bps(REPORTS);
+        }
+        bps_of(flooded)
+    }
+}
+
+fn bps_of<'a>(reports: impl Iterator<Item = &'a Feedback>) -> Option<f64> {
+    let (bytes, time) = reports
+        .fold((0, Duration::ZERO), |(bytes, time), r| (bytes + r.received, time + r.interval));
+    (!time.is_zero()).then(|| bytes as f64 * 8.0 / time.as_secs_f64())
+}
+
+/// Reports kept: half a second, fifteen frames.
+pub(super) const REPORTS: usize = 10;
+
+/// Reports that must all see a queue before it counts as standing; about six frames.
+pub(super) const STANDING_REPORTS: usize = 4;
+
+/// Behind a deep queue arrivals are even, so three reports measure the link's capacity.
+pub(super) const DEEP_REPORTS: usize = 3;

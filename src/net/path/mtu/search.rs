@@ -1,0 +1,89 @@
+//! Which datagram length to probe next.
+
+/// The lengths that are worth a probe, in bytes of UDP payload.
+#[derive(Clone, Debug)]
+pub(super) struct Search {
+    /// The longest useful length, given the kind of path and the peer's limit.
+    cap: usize,
+    usual: [usize; 2],
+    /// The shortest length known not to pass, or the cap plus one.
+    too_long: usize,
+    /// A router's hint, and the length that passed before it.
+    hints: [Option<usize>; 2],
+}
+
+impl Search {
+    pub(super) fn new(is_ipv6: bool, peer_limit: usize) -> Self {
+        let usual = if is_ipv6 { USUAL_IPV6 } else { USUAL_IPV4 };
+        let cap = peer_limit.min(usual[1]);
+        Self { cap, usual, too_long: cap + 1, hints: [None; 2] }
+    }
+
+    /// The longest useful length.
+    pub(super) fn cap(&self) -> usize {
+        self.cap
+    }
+
+    /// Discards everything known, after a change of path.
+    pub(super) fn reset(&mut self) {
+        self.forget_failures();
+        self.hints = [None; 2];
+    }
+
+    /// Probes lengths again that did not pass, since the path may have become wider.
+    pub(super) fn forget_failures(&mut self) {
+        self.too_long = self.cap + 1;
+    }
+
+    /// Records that `len` bytes do not pass.
+    pub(super) fn exclude(&mut self, len: usize) {
+        self.too_long = self.too_long.min(len);
+    }
+
+    /// Whether `len` bytes are known not to pass, or are more than is useful.
+    pub(super) fn is_excluded(&self, len: usize) -> bool {
+        len >= self.too_long
+    }
+
+    /// Probes `len` bytes first, a limit that a router or this host reported.
+    pub(super) fn hint(&mut self, len: usize) {
+        self.hints[0] = Some(len);
+    }
+
+    /// Probes `len` bytes after the reported limit, because they passed before it was reported.
+    pub(super) fn hint_passed(&mut self, len: usize) {
+        self.hints[1] = Some(len);
+    }
+
+    /// The next length to probe above `confirmed`: the reported limit, the length that passed
+    /// before, the usual lengths, then bisection. `None` once nothing is left.
+    pub(super) fn next_len(&mut self, confirmed: usize) -> Option<usize> {
+        let range = confirmed + 1..self.too_long;
+        let mut hints = self.hints.iter_mut().filter_map(Option::take);
+        if let Some(hint) = hints.find(|len| range.contains(len)) {
+            return Some(hint);
+        }
+        let usual = SHORT_USUAL.into_iter().chain(self.usual).chain([self.cap]);
+        let mut likely = usual.filter(|len| range.contains(len));
+        if let Some(len) = likely.next() {
+            return Some(len);
+        }
+        if range.len() < GRANULARITY {
+            return None;
+        }
+        // Above a usual length there is rarely more: one probe just above it checks.
+        let is_usual = self.usual.contains(&confirmed);
+        let middle = usize::midpoint(confirmed, self.too_long);
+        Some(if is_usual { confirmed + GRANULARITY } else { middle })
+    }
+}
+
+/// MTUs of 576 and 1000 bytes, less the headers of IPv4 and UDP.
+const SHORT_USUAL: [usize; 2] = [548, 972];
+
+/// Ethernet and jumbo Ethernet, less the headers of IP and UDP.
+const USUAL_IPV4: [usize; 2] = [1472, 8972];
+const USUAL_IPV6: [usize; 2] = [1452, 8952];
+
+/// A smaller gain, in bytes, is not worth a probe.
+pub(super) const GRANULARITY: usize = 16;

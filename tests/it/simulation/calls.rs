@@ -1,0 +1,268 @@
+//! Who may call, and what a caller is told.
+
+use udpchat::net::{
+    session::{
+        Admission, AskId, Endpoint, EndpointConfig, Event, GiveUpReason, Output, Role, Verdict,
+        WaitReason,
+    },
+    wire::control::{ControlError, Purpose, RejectReason, StreamParams},
+    wire::text::Line,
+};
+
+use super::{ANN, BOB, EVE, FRAME_LEN, connected, links, next_frame_within, session, told};
+use crate::{
+    caller::Caller,
+    sim::{MS, NodeId, SECOND, Sim, numbers},
+};
+
+#[test]
+fn a_second_sender_waits_until_the_first_leaves() {
+    let mut sim = session(3, "delay=2ms");
+    sim.start_video(ANN, FRAME_LEN);
+    sim.start_sender(EVE, BOB, true);
+    sim.start_video(EVE, FRAME_LEN + 3);
+    sim.run(5 * SECOND);
+    let waiting = told(&mut sim, EVE);
+    let [Event::Waiting { reason: WaitReason::Busy { with }, .. }] = &waiting[..] else {
+        panic!("{waiting:?}")
+    };
+    assert_eq!(with.as_str(), "ann");
+    let busy = |e: &Event| matches!(e, Event::Refused { reason: RejectReason::Busy { .. }, .. });
+    assert!(told(&mut sim, BOB).iter().all(busy));
+    assert!(sim.take_frames(BOB).iter().all(|(_, d)| d.frame.data.len() == FRAME_LEN));
+    sim.quit(ANN);
+    sim.run(50 * MS);
+    let after = next_frame_within(&mut sim, BOB, SECOND);
+    assert!(after < 500 * MS, "{after:?}");
+    assert!(matches!(told(&mut sim, EVE)[..], [Event::Connected { .. }]));
+}
+
+/// Bob receives and is asked about each caller. Ann calls.
+fn bob_is_asked() -> Sim {
+    let mut sim = Sim::new(3);
+    let config = sim.config(BOB, Role::Receive);
+    sim.start(BOB, EndpointConfig { admission: Admission::Asked, ..config });
+    sim.start_sender(ANN, BOB, true);
+    sim
+}
+
+/// The questions among these events.
+fn asks(events: &[Event]) -> Vec<AskId> {
+    let ask = |e: &Event| match e {
+        Event::Asked { ask, .. } => Some(*ask),
+        _ => None,
+    };
+    events.iter().filter_map(ask).collect()
+}
+
+#[test]
+fn a_caller_without_room_prompts_no_question() {
+    let mut sim = bob_is_asked();
+    sim.run(SECOND);
+    let [ask] = asks(&told(&mut sim, BOB))[..] else { panic!("asked once") };
+    sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
+    sim.run(SECOND);
+    sim.start_sender(EVE, BOB, true);
+    sim.run(3 * SECOND);
+    let events = told(&mut sim, BOB);
+    assert_eq!(asks(&events), []);
+    let busy = |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Busy { .. }, .. });
+    assert!(matches!(&told(&mut sim, EVE)[..], [event] if busy(event)));
+}
+
+#[test]
+fn a_caller_waits_while_the_receiver_is_busy() {
+    let mut sim = bob_is_asked();
+    sim.start_sender(EVE, BOB, true);
+    sim.run(SECOND);
+    let [first, second] = asks(&told(&mut sim, BOB))[..] else { panic!("asked about both") };
+    sim.with(BOB, |endpoint, now| endpoint.answer(now, first, Verdict::Admit));
+    let events = told(&mut sim, BOB);
+    assert!(events.contains(&Event::AskEnded { ask: second }), "{events:?}");
+    sim.run(SECOND);
+    let heard = [told(&mut sim, ANN), told(&mut sim, EVE)].concat();
+    let busy = |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Busy { .. }, .. });
+    assert!(heard.iter().any(busy), "{heard:?}");
+}
+
+#[test]
+fn a_call_rings_until_it_is_answered_or_the_caller_quits() {
+    for quits in [false, true] {
+        let mut sim = bob_is_asked();
+        sim.run(600 * SECOND);
+        let [ask] = asks(&told(&mut sim, BOB))[..] else { panic!("asked once") };
+        let rings = |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Ringing, .. });
+        let heard = told(&mut sim, ANN);
+        assert!(matches!(&heard[..], [event] if rings(event)), "{heard:?}");
+        if quits {
+            sim.quit(ANN);
+            sim.run(SECOND);
+            assert_eq!(told(&mut sim, BOB), [Event::AskEnded { ask }]);
+        } else {
+            sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
+            sim.run(SECOND);
+            assert_eq!(connected(&mut sim, ANN).len(), 1);
+        }
+    }
+}
+
+#[test]
+fn ringing_survives_a_restart_and_a_blackout_of_the_receiver() {
+    let mut sim = bob_is_asked();
+    sim.run(SECOND);
+    assert_eq!(asks(&told(&mut sim, BOB)).len(), 1);
+    sim.kill(BOB);
+    sim.run(SECOND);
+    let config = sim.config(BOB, Role::Receive);
+    sim.start(BOB, EndpointConfig { admission: Admission::Asked, ..config });
+    sim.run(SECOND);
+    let [_] = asks(&told(&mut sim, BOB))[..] else { panic!("asked again") };
+    sim.black_out(40 * SECOND);
+    sim.run(90 * SECOND);
+    let heard = told(&mut sim, ANN);
+    let given_up = |e: &Event| matches!(e, Event::GivenUp { .. });
+    assert!(!heard.iter().any(given_up), "{heard:?}");
+    let Some(&ask) = asks(&told(&mut sim, BOB)).last() else { panic!("asked after the blackout") };
+    sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
+    sim.run(SECOND);
+    assert_eq!(connected(&mut sim, ANN).len(), 1);
+}
+
+#[test]
+fn a_fifth_caller_rings_once_there_is_room() {
+    let mut sim = Sim::new(6);
+    let config = sim.config(NodeId(5), Role::Receive);
+    sim.start(NodeId(5), EndpointConfig { admission: Admission::Asked, ..config });
+    for caller in 0..5 {
+        sim.start_sender(NodeId(caller), NodeId(5), true);
+    }
+    let rings = |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Ringing, .. });
+    let rung = |sim: &mut Sim| {
+        (0..5).map(|caller| told(sim, NodeId(caller))).fold(Vec::new(), |mut rung, heard| {
+            assert!(!heard.iter().any(|e| matches!(e, Event::GivenUp { .. })), "{heard:?}");
+            rung.push(heard.iter().any(rings));
+            rung
+        })
+    };
+    sim.run(10 * SECOND);
+    let first = rung(&mut sim);
+    assert_eq!(first.iter().filter(|rung| **rung).count(), 4, "{first:?}");
+    sim.run(30 * SECOND);
+    let then = rung(&mut sim);
+    let fifth = first.iter().position(|rung| !rung).expect("one waits");
+    assert!(then[fifth], "its turn comes");
+}
+
+#[test]
+fn a_silent_connection_is_closed_after_five_seconds() {
+    let mut sim = Sim::new(2);
+    sim.start_receiver(BOB);
+    sim.connect(BOB);
+    sim.run(5 * SECOND - MS);
+    assert!(!sim.endpoint(BOB).is_idle());
+    sim.run(2 * MS);
+    assert!(sim.endpoint(BOB).is_idle());
+}
+
+#[test]
+fn a_caller_with_another_purpose_is_refused_permanently() {
+    let mut sim = Sim::new(2);
+    sim.start_receiver(BOB);
+    let role = Role::ChatDial(sim.target(BOB));
+    sim.start(ANN, sim.config(ANN, role));
+    sim.run(2 * SECOND);
+    let reason = GiveUpReason::Unwanted { wants: Purpose::Send };
+    assert_eq!(told(&mut sim, ANN), [Event::GivenUp { host: "host1".into(), reason }]);
+    let events = told(&mut sim, BOB);
+    let unwanted = RejectReason::Unwanted { wants: Purpose::Send };
+    assert!(
+        matches!(&events[..], [Event::Refused { reason, .. }] if *reason == unwanted),
+        "{events:?}"
+    );
+    assert!(sim.endpoint(ANN).is_idle());
+}
+
+#[test]
+fn the_answering_side_reports_both_versions_on_a_mismatch() {
+    let mut sim = Sim::new(2);
+    sim.start_receiver(BOB);
+    let answer = sim.speak_to(BOB, b"udpchat\x01");
+    assert_eq!(answer, b"udpchat\x02", "the other side can tell as well");
+    let events = told(&mut sim, BOB);
+    let [Event::ProtocolViolation { error, .. }] = &events[..] else { panic!("{events:?}") };
+    let message = error.to_string();
+    assert!(message.contains("version 2") && message.contains("version 1"), "{message}");
+}
+
+#[test]
+fn the_dialling_side_reports_both_versions_on_a_mismatch() {
+    let sim = Sim::new(2);
+    let role = Role::Send { targets: vec![sim.target(BOB)], control: true };
+    let mut endpoint = Endpoint::new(sim.now, sim.config(ANN, role));
+    let Some(Output::Dial(conn, _)) = endpoint.poll_output() else { panic!("no dial") };
+    endpoint.handle_connected(sim.now, conn);
+    endpoint.handle_data(sim.now, conn, b"udpchat\x07");
+    let event = endpoint.poll_event();
+    let Some(Event::GivenUp { reason: GiveUpReason::Control(error), .. }) = event else {
+        panic!("{event:?}")
+    };
+    assert_eq!(error, ControlError::Version(7));
+    assert!(error.to_string().contains("version 7") && error.to_string().contains("version 2"));
+    assert!(std::iter::from_fn(|| endpoint.poll_output()).any(|o| o == Output::Close(conn)));
+}
+
+#[test]
+fn a_chat_carries_video_and_text_both_ways() {
+    let mut sim = Sim::with_links(2, links("delay=10ms"));
+    sim.start(BOB, sim.config(BOB, Role::ChatListen));
+    let role = Role::ChatDial(sim.target(BOB));
+    sim.start(ANN, sim.config(ANN, role));
+    sim.run(SECOND);
+    connected(&mut sim, ANN);
+    connected(&mut sim, BOB);
+    sim.start_video(ANN, FRAME_LEN);
+    sim.start_video(BOB, FRAME_LEN / 2);
+    sim.say(ANN, "hello");
+    sim.say(BOB, "\u{1b}[2Jhi\u{7} there\u{202e}");
+    let stream = StreamParams { width: 640, height: 480, millifps: 30_000, quality: None };
+    sim.with(BOB, |e, _| e.set_stream(stream));
+    sim.run(1990 * MS);
+    for node in [ANN, BOB] {
+        assert_eq!(numbers(&sim.take_frames(node)), (0..60).collect::<Vec<_>>());
+    }
+    let heard = |events: &[Event]| {
+        let text = |e: &Event| match e {
+            Event::Text { from, line } => Some(format!("{from}: {line}")),
+            _ => None,
+        };
+        events.iter().filter_map(text).collect::<Vec<_>>()
+    };
+    let (anns, bobs) = (told(&mut sim, ANN), told(&mut sim, BOB));
+    assert_eq!(heard(&anns), ["bob: [2Jhi there"]);
+    assert_eq!(heard(&bobs), ["ann: hello"]);
+    assert!(
+        anns.iter().any(|e| matches!(e, Event::StreamChanged { stream: s, .. } if *s == stream))
+    );
+}
+
+#[test]
+fn text_is_cleaned_on_receipt() {
+    let mut sim = Sim::new(2);
+    sim.start(BOB, sim.config(BOB, Role::ChatListen));
+    let (mut caller, first) = Caller::new(&crate::endpoint::identity("eve"), None);
+    let conn = sim.connect(BOB);
+    caller.read_key(&sim.speak_on(BOB, conn, &first));
+    // Hello: session 7, name "x\e[m", purpose chat, no stream, unknown epoch, datagrams of 508
+    // bytes, a secret part, no AES. Then text "a\eb".
+    let mut hello = b"\x00\x07\x04x\x1b[m\x01\x00\x00\x00\xfc\x03".to_vec();
+    hello.extend([9; 33]);
+    *hello.last_mut().expect("not empty") = 0;
+    let said = [caller.introduce(&hello), caller.say(b"\x04\x03a\x1bb")].concat();
+    sim.speak_on(BOB, conn, &said);
+    let events = told(&mut sim, BOB);
+    let [Event::Connected { peer, .. }, Event::Text { line, .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(peer.name.as_ref().map(ToString::to_string).as_deref(), Some("x[m"));
+    assert_eq!(*line, Line::new("ab").expect("a line"));
+}
