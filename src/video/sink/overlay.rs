@@ -142,8 +142,11 @@ const fn bgr(blue: f64, green: f64, red: f64) -> Scalar {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::ops::Range;
+
     use opencv::core::MatTraitConstManual;
+
+    use super::*;
 
     fn picture() -> Mat {
         Mat::new_rows_cols_with_default(240, 320, CV_8UC3, GRAY).expect("memory")
@@ -173,10 +176,50 @@ mod tests {
         }
     }
 
+    /// Whether `card` has another colour than its background in these columns and rows.
+    fn is_inked(card: &Mat, columns: Range<i32>, rows: Range<i32>) -> bool {
+        let background = NIGHT.0.map(|value| value as u8);
+        let row_len = 3 * CARD.width as usize;
+        let rows = card
+            .data_bytes()
+            .expect("ours")
+            .chunks_exact(row_len)
+            .take(rows.end as usize)
+            .skip(rows.start as usize);
+        let columns = 3 * columns.start as usize..3 * columns.end as usize;
+        rows.flat_map(|row| row[columns.clone()].chunks_exact(3))
+            .any(|pixel| *pixel != background[..3])
+    }
+
+    /// Each line has its own place, and the longest fits.
     #[test]
     fn cards_with_any_lines_are_drawn() {
-        for lines in [vec![], vec!["waiting".to_owned(); 30], vec!["x".repeat(999)]] {
-            assert_eq!(card(&lines).expect("draws").cols(), CARD.width);
+        let (width, height) = (CARD.width, CARD.height);
+        let waiting = || "waiting".to_owned();
+        for lines in [
+            vec![],
+            vec![waiting()],
+            vec!["x".repeat(999)],
+            vec![waiting(), "W".repeat(99), waiting(), "x".repeat(999)],
+            vec![waiting(); 30],
+        ] {
+            let drawn = card(&lines).expect("draws");
+            assert_eq!((drawn.cols(), drawn.rows()), (width, height));
+            let count = lines.len() as i32;
+            let first = height / 2 - CARD_LINE * (count - 1).max(0) / 2;
+            let baselines = (0..count).map(|line| first + CARD_LINE * line);
+            for baseline in baselines.clone().filter(|at| (20..height - 20).contains(at)) {
+                assert!(
+                    is_inked(&drawn, 0..width, baseline - 15..baseline + 3),
+                    "{baseline} of {count}"
+                );
+            }
+            let (top, bottom) = (first - 40, first + CARD_LINE * (count - 1) + 20);
+            assert!(!is_inked(&drawn, 0..width, 0..top.max(0)), "above {count} lines");
+            assert!(!is_inked(&drawn, 0..width, bottom.min(height)..height), "below {count} lines");
+            for side in [0..30, width - 30..width] {
+                assert!(!is_inked(&drawn, side, 0..height), "at the sides of {count} lines");
+            }
         }
     }
 }

@@ -143,6 +143,8 @@ impl Under {
         let (left, top) = (left & !1, top & !1);
         let columns = mask.width.min(image.width.saturating_sub(left));
         let rows = mask.height.min(image.height.saturating_sub(top));
+        // Beyond the right edge, a row's range may lie beyond the end of the plane.
+        let rows = if columns == 0 { 0 } else { rows };
         Self { width: image.width, left, top, columns, rows }
     }
 
@@ -264,16 +266,38 @@ mod tests {
     use super::*;
     use crate::video::image::PixelFormat;
 
+    /// The visible part is as on a larger image, where nothing is clipped.
     #[test]
     fn painting_is_clipped_at_the_edges() {
-        let mut image = Image::blank(17, 13, PixelFormat::Yuv420);
-        fill(&mut image, 10..99, 10..99, Colour::gray(200));
-        fill(&mut image, 30..40, 0..5, Colour::gray(200));
-        let mask = Mask::of(9, 9, |_, _| true);
-        for at in [0, 8, 12, 16, 40] {
-            blend(&mut image, &mask, at, at, Colour::rgb(255, 0, 0));
+        let mask = Mask::of(9, 9, |x, y| x + y < 12.0);
+        let painted = |width, height| {
+            let mut image = Image::blank(width, height, PixelFormat::Yuv420);
+            fill(&mut image, 10..99, 10..99, Colour::rgb(0, 200, 0));
+            fill(&mut image, 30..40, 0..5, Colour::gray(200));
+            fill(&mut image, 0..5, 30..40, Colour::gray(200));
+            for at in [0, 8, 12, 16, 40] {
+                blend(&mut image, &mask, at, at, Colour::rgb(255, 0, 0));
+            }
+            image
+        };
+        let large = painted(128, 128);
+        assert_eq!(large.luma_at(16, 12), 76, "red");
+        for (width, height) in [(17, 13), (16, 12), (18, 40), (42, 9), (9, 42)] {
+            let mut small = painted(width, height);
+            let widths = [(width, 128), (width.div_ceil(2), 64), (width.div_ceil(2), 64)];
+            for ((plane, whole), (width, whole_width)) in
+                small.planes().into_iter().zip(large.planes()).zip(widths)
+            {
+                let rows = plane.chunks_exact(width).zip(whole.chunks_exact(whole_width));
+                assert!(rows.into_iter().all(|(row, whole)| row == &whole[..width]), "{width}");
+            }
+            let background = Image::blank(width, height, PixelFormat::Yuv420);
+            for at in [0, 8, 12, 16, 40] {
+                restore(&mut small, &background, &mask, at, at);
+            }
+            fill(&mut small, 0..99, 0..99, Colour { y: 0, cb: 0, cr: 0 });
+            assert!(small == background, "all of {width}x{height} is reached");
         }
-        assert_eq!(image.luma_at(16, 12), 76);
     }
 
     #[test]
