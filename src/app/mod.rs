@@ -1,5 +1,6 @@
 //! The program: its verbs, and what they share.
 
+mod event_loop;
 mod network;
 mod process;
 mod receiving;

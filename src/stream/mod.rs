@@ -1,18 +1,24 @@
 //! Connects `video` and `net`: fits pictures to the path, decodes received frames in time, and
 //! measures both. Every verb that streams uses it.
 //!
-//! - [`adaptation`], [`quality`]: how pictures are encoded to fit the path's bitrate.
 //! - [`publisher`]: grabs a source's pictures and encodes them, on two threads.
-//! - `decode`: decodes received frames on a thread of its own.
+//! - [`adaptation`], [`quality`]: how pictures are encoded to fit the path's bitrate.
+//! - `subscriber`: receives frames, decodes them on a thread, and hands them to its consumers.
+//! - `self_view`: decodes our own frames.
 //! - `playout`: delays frames to absorb the network's jitter.
-//! - `latency`, `encode_times`, `counters`: measurements.
+//! - `encoded_frame`, `received`: a frame with its stage times, at the two sides.
+//! - `latency`, `counters`, `check`: measurements.
 
 pub mod adaptation;
+pub(crate) mod check;
 pub(crate) mod counters;
-pub(crate) mod decode;
-pub(crate) mod encode_times;
+pub(crate) mod encoded_frame;
+pub(crate) mod image_pool;
 pub(crate) mod latency;
 pub(crate) mod playout;
 pub mod publisher;
 pub mod quality;
+pub(crate) mod received;
+pub(crate) mod self_view;
 pub(crate) mod stop_flag;
+pub(crate) mod subscriber;

@@ -49,6 +49,11 @@ impl Playout {
         !self.delay.is_zero()
     }
 
+    /// Whether no frame is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Adds a frame.
     pub(crate) fn push(&mut self, delivered: Delivered) {
         let since = self.wait(&delivered);

@@ -12,7 +12,8 @@ use log::warn;
 use super::{
     adaptation::{Adaptation, JpegPlan, ParamsAnnouncer, Quality},
     counters::{CaptureCounters, Progress},
-    encode_times::{EncodeTimes, Encoding},
+    encoded_frame::EncodedFrame,
+    latency::SenderLatency,
     quality::EncodingPlan,
     stop_flag::StopFlag,
 };
@@ -22,7 +23,6 @@ use crate::{
     net::{
         frame::{FrameBytes, MAX_FRAME_LEN, OutgoingFrame},
         io::FrameInlet,
-        time::MediaClock,
         wire::control::StreamParams,
     },
     threads::spawn,
@@ -71,12 +71,12 @@ pub enum Pipeline {
 #[derive(Debug)]
 pub(crate) struct PublisherConfig {
     pub(crate) encoder: EncoderConfig,
+    /// The network, which takes frames while they are encoded.
     pub(crate) inlet: FrameInlet,
-    pub(crate) clock: MediaClock,
-    /// Records each frame's encode times, for a receiver in this process.
-    pub(crate) encode_times: Option<EncodeTimes>,
-    /// Takes our own frames for the self view.
-    pub(crate) self_view: Option<Latest<FrameBytes>>,
+    /// Other outputs, which take complete frames; in each the newest wins.
+    pub(crate) outputs: Vec<Latest<EncodedFrame>>,
+    /// Where the stage times of the frames sent are recorded, if they are wanted.
+    pub(crate) latency: Option<SenderLatency>,
     /// Receives a value when grabbing may begin, so that a file does not play before anyone
     /// receives it.
     pub(crate) gate: Latest<()>,
@@ -209,6 +209,8 @@ struct EncoderState {
     /// Decodes the source's JPEGs into `decoded`, if they are too large for the path.
     decoder: Decoder,
     decoded: Image,
+    /// The last frame, whose stage times are complete when the network has sent it.
+    last: Option<EncodedFrame>,
 }
 
 /// Why a picture was not encoded.
@@ -239,6 +241,7 @@ impl EncoderThread {
             announcer: ParamsAnnouncer::new(self.stream),
             decoder: Decoder::new(),
             decoded: Image::empty(),
+            last: None,
         };
         state.encoder.set_gray(gray);
         loop {
@@ -248,11 +251,13 @@ impl EncoderThread {
                 Taken::Closed => break,
             }
         }
+        self.record_last(&mut state);
         self.progress.add_cpu(state.encoder.helpers_cpu() + state.decoder.helpers_cpu());
     }
 
     fn hand_over(&self, state: &mut EncoderState, Captured { picture, captured, .. }: Captured) {
         let began = clock::now();
+        self.record_last(state);
         let made = match picture {
             Picture::Jpeg(jpeg) => self.fit_jpeg(state, jpeg, captured),
             Picture::Image(image) => self.fit(state, &image, captured),
@@ -268,12 +273,17 @@ impl EncoderThread {
         let len = data.view().bytes().len();
         self.progress.encoded.fetch_add(1, Ordering::Relaxed);
         self.progress.jpeg_bytes.fetch_add(len as u64, Ordering::Relaxed);
-        if let Some(encode_times) = &self.config.encode_times {
-            let captured = self.config.clock.media_time(captured);
-            encode_times.enter(captured, Encoding { began, ended: clock::now() });
+        let frame = EncodedFrame { data, captured, began, ended: clock::now() };
+        for output in &self.config.outputs {
+            output.put(frame.clone());
         }
-        if let Some(self_view) = &self.config.self_view {
-            self_view.put(data);
+        state.last = self.config.latency.is_some().then_some(frame);
+    }
+
+    /// Records the stage times of the last frame, which the network has sent by now.
+    fn record_last(&self, state: &mut EncoderState) {
+        if let Some((latency, frame)) = self.config.latency.as_ref().zip(state.last.take()) {
+            latency.record(&frame);
         }
     }
 

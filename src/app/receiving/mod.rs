@@ -1,5 +1,6 @@
-//! The receiving side on the main thread: its loop, its windows and its recording.
+//! The receiving side on the main thread: its windows and its recording.
 
-pub(crate) mod event_loop;
+pub(crate) mod display;
 pub(crate) mod presenter;
+pub(crate) mod recording;
 pub(crate) mod window_trial;

@@ -44,8 +44,9 @@ impl Report {
     ) -> Self {
         let (sent, received) = (sender.totals, receiver.totals.reassembly);
         let repair = receiver.totals.repair;
-        let latency = presenter.total();
-        let damaged = received.damaged + presenter.undecodable();
+        let latency = &presenter.shown().total();
+        let presented = presenter.counters();
+        let damaged = received.damaged + presented.undecodable;
         let seconds = seconds.as_secs_f64();
         // Computed from what was sent: the receiver does not see a frame of which no chunk arrived,
         // but it counts as incomplete too.
@@ -63,11 +64,17 @@ impl Report {
                 ("completed", received.completed),
                 ("shown", latency.shown()),
                 ("incomplete", sent.frames_sent.saturating_sub(arrived)),
-                ("superseded", captured.superseded + sent.frames_superseded + superseded),
+                (
+                    "superseded",
+                    captured.superseded
+                        + sent.frames_superseded
+                        + superseded
+                        + presented.superseded,
+                ),
                 ("thinned", captured.thinned),
                 ("late", received.late),
                 ("damaged", damaged),
-                ("concealed", presenter.concealed()),
+                ("concealed", presented.concealed),
             ],
             repaired: [repair.by_parity, repair.by_nack],
             sent: sent.frames_sent,
@@ -77,7 +84,10 @@ impl Report {
             sent_bytes: sent.bytes_sent,
             goodput_mbit_s: mbit(latency.bytes(), seconds),
             cpu_ms: [per_frame(cpu[0], sent.frames_sent), per_frame(cpu[1], received.completed)],
-            first_picture_ms: presenter.first_picture().map(|after| after.as_secs_f64() * 1e3),
+            first_picture_ms: presenter
+                .shown()
+                .first_after()
+                .map(|after| after.as_secs_f64() * 1e3),
             seconds,
         }
     }

@@ -1,7 +1,10 @@
 //! The inputs of the statistics.
 
 use crate::{
-    net::io::NetStats,
+    net::{
+        io::NetStats,
+        session::{CallCounters, RepairStats},
+    },
     stream::{
         counters::CaptureCounters,
         latency::{LatencyStats, Percentiles},
@@ -32,4 +35,30 @@ impl Sources<'_> {
     pub(crate) fn of_capture(&self, counter: fn(&CaptureCounters) -> u64) -> u64 {
         self.capture.as_ref().map_or(0, counter)
     }
+}
+
+/// Merges the statistics of both sides: sent counts from the sender, received counts from the
+/// receiver.
+pub(crate) fn both_sides(sender: &NetStats, receiver: NetStats) -> NetStats {
+    let (sent, received) = (sender.totals, receiver.totals);
+    let repair = RepairStats {
+        parity_chunks: sent.repair.parity_chunks,
+        answered: sent.repair.answered,
+        picture_bitrate: sent.repair.picture_bitrate,
+        queueing_delay: sent.repair.queueing_delay,
+        max_datagram_len: sent.repair.max_datagram_len,
+        ..received.repair
+    };
+    let totals = CallCounters {
+        frames_sent: sent.frames_sent,
+        picture_bytes_sent: sent.picture_bytes_sent,
+        frames_superseded: sent.frames_superseded,
+        frames_unsendable: sent.frames_unsendable,
+        datagrams_sent: sent.datagrams_sent,
+        bytes_sent: sent.bytes_sent,
+        rtt: sent.rtt,
+        repair,
+        ..received
+    };
+    NetStats { totals, netem: sender.netem, ..receiver }
 }

@@ -1,6 +1,6 @@
 //! `udpchat chat`: video both ways, two windows, and text.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 
 use super::{
     recv::{UNKNOWN_RATE, listen_addr},
@@ -8,16 +8,20 @@ use super::{
 };
 use crate::{
     app::{
+        event_loop::{
+            AtSourceEnd, EventLoop, Sending,
+            conversation::{Conversation, Presence},
+        },
         network::{Network, NetworkConfig, deadline, resolve::target},
         process::{
             stdout::{Stdout, stdout_owner},
             stop::stop_on_signals,
         },
         receiving::{
-            event_loop::{EventLoop, OwnSide, Presence},
-            presenter::{Presenter, PresenterConfig, wants_windows},
+            display::available_windows,
+            presenter::{Presenter, PresenterConfig},
         },
-        telemetry::statistics::Statistics,
+        telemetry::{kernel_drops::KernelDropNotice, statistics::Statistics},
         terminal::{
             DropsUnread,
             invitation::{Advice, Invitation, capitalized},
@@ -29,9 +33,12 @@ use crate::{
     cli::args::{Accept, ChatArgs},
     clock,
     latest::Latest,
-    net::{io::Listen, session::Role, time::MediaClock, wire::control::CloseReason},
-    stream::publisher::{Publisher, PublisherConfig, stream_params},
-    video::sink::window::{self, WindowSpec},
+    net::{io::Listen, session::Role},
+    stream::{
+        publisher::{Publisher, PublisherConfig, stream_params},
+        self_view::SelfView,
+    },
+    video::sink::window::{Pane, WindowSpec},
 };
 
 pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
@@ -45,21 +52,24 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     let _unread = types.then_some(DropsUnread);
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let side = if args.host.is_some() { CallRole::Calls } else { CallRole::IsSeen };
-    let mut trust = Trust::new(&args.trust, true, args.accept, None, side, messages)?;
+    let trust = Trust::new(&args.trust, true, args.accept, None, side, messages)?;
     if args.accept == Some(Accept::Any) {
         messages.info("ANYONE who calls will see your camera (--accept any)");
     }
-    let mut statistics = Statistics::new(&args.report, messages)?;
-    let shows = wants_windows(&args.sink, messages);
+    let statistics = Statistics::new(&args.report, messages)?;
+    let windows = vec![
+        WindowSpec { title: "udpchat".into(), role: Pane::Peer },
+        WindowSpec { title: "udpchat: you".into(), role: Pane::SelfView },
+    ];
+    let windows = available_windows(windows, &args.sink, messages);
     // Until here a signal ends the program at once.
     let stop = stop_on_signals()?;
-    let epoch = clock::now();
     let listens = args.host.is_none();
     let network = Network::start(NetworkConfig {
         role,
         credentials: trust.credentials().clone(),
         stream: Some(stream_params(source.info(), args.source.encoding.quality)),
-        epoch,
+        epoch: clock::now(),
         listen: listens.then(|| Listen { addr: listen_addr(args.bind), control: true }),
         egress: args.network.netem,
         ingress: None,
@@ -67,23 +77,19 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         sending: Some(&args.sending),
         args: &args.network,
     })?;
-    let addr = network.handle.local_addr();
-    let windows = vec![
-        WindowSpec { title: "udpchat".into(), role: window::Pane::Peer },
-        WindowSpec { title: "udpchat: you".into(), role: window::Pane::SelfView },
-    ];
-    let mut presenter = Presenter::new(
+    let presenter = Presenter::start(
         PresenterConfig {
+            handle: &network.handle,
             sink: &args.sink,
-            shows,
             windows,
             fps: UNKNOWN_RATE,
             check: None,
-            encode_times: None,
+            sender_latency: None,
             has_other_purpose: true,
         },
         messages,
     )?;
+    let addr = network.handle.local_addr();
     let (said, waiting) = if let Some(host) = &args.host {
         let calling = format!("calling {} on port {}", host.host, host.port);
         let card = vec![capitalized(&calling)];
@@ -95,46 +101,45 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         (format!("{waiting}; {}", invitation.line()), card)
     };
     messages.info(&said);
-    let self_view = Latest::new();
-    let capture = Publisher::start(
+    let self_view = presenter.shows().then(SelfView::start).transpose();
+    let self_view = self_view.context("cannot start the self view")?;
+    // The self view is useful before the call.
+    let gate = Latest::holding(());
+    let publisher = Publisher::start(
         source,
         PublisherConfig {
             encoder: args.source.encoding.encoder(),
             inlet: network.handle.inlet(),
-            clock: MediaClock::starting(epoch),
-            encode_times: None,
-            self_view: Some(self_view.clone()),
-            // The self view is useful before the call.
-            gate: Latest::holding(()),
+            outputs: self_view.iter().map(SelfView::output).collect(),
+            latency: None,
+            gate: gate.clone(),
             stop: stop.clone(),
         },
     )?;
-    let typing = Typing::start(types, clock::now(), messages)?;
-    let result = EventLoop {
-        network: &network,
-        trust: &mut trust,
-        presenter: &mut presenter,
-        statistics: &mut statistics,
-        messages,
-        stop: &stop,
-        until: deadline(args.seconds),
+    let typing = Some(Typing::start(types, clock::now(), messages)?);
+    let conversation = Conversation {
+        trust,
         listening: listens.then(|| addr.port()),
         waiting,
         advice: Advice::of_chat(args),
-        own: Some(OwnSide { capture: &capture, self_view, typing }),
         text_to_stdout: stdout == Stdout::Free,
-        own_end_reported: false,
+        announces: true,
+        targets: 1,
         presence: Presence::default(),
-    }
-    .run();
-    stop.request();
-    let (captured, failure) = capture.join();
-    let ended = network.finish(CloseReason::Quit);
-    let rest = (ended.stats, Some(captured), ended.superseded);
-    presenter.report_rest(&mut statistics, messages, rest);
-    result.and(presenter.finish(messages))?;
-    match failure {
-        Some(failure) => bail!(failure),
-        None => Ok(()),
-    }
+    };
+    let mut event_loop = EventLoop {
+        network,
+        sending: Some(Sending { publisher, self_view, typing, gate, at_end: AtSourceEnd::Tell }),
+        sent: None,
+        presenter: Some(presenter),
+        conversation: Some(conversation),
+        demo: None,
+        statistics,
+        kernel_drops: KernelDropNotice::default(),
+        messages,
+        stop,
+        until: deadline(args.seconds),
+    };
+    let result = event_loop.run();
+    event_loop.finish(result)
 }

@@ -10,14 +10,21 @@ use anyhow::{Context, Result, bail};
 use super::send::open_source;
 use crate::{
     app::{
-        network::{Network, NetworkConfig, is_over},
+        event_loop::{AtSourceEnd, Counted, DemoSender, EventLoop, Sending, write_rest},
+        network::{Network, NetworkConfig},
         process::{
             descriptors::ensure_free,
             stdout::{Stdout, stdout_owner},
             stop::stop_on_signals,
         },
-        receiving::presenter::{Check, Presenter, PresenterConfig, wants_windows},
-        telemetry::{report::Report, statistics::Statistics},
+        receiving::{
+            display::available_windows,
+            presenter::{Presenter, PresenterConfig},
+        },
+        telemetry::{
+            kernel_drops::KernelDropNotice, progress::ProgressLine, report::Report,
+            sources::both_sides, statistics::Statistics,
+        },
         terminal::messages::Messages,
         trust::Credentials,
     },
@@ -25,20 +32,19 @@ use crate::{
     clock,
     latest::Latest,
     net::{
-        io::{Listen, NetStats},
+        io::Listen,
         netem::NetemSpec,
-        session::{CallCounters, Event, RepairStats, Role, Target},
-        time::MediaClock,
+        session::{Event, Role, Target},
         wire::control::{CloseReason, StreamParams},
     },
     stream::{
-        counters::CaptureCounters,
-        encode_times::EncodeTimes,
+        check::Check,
+        latency::SenderLatency,
         publisher::{Publisher, PublisherConfig, stream_params},
         stop_flag::StopFlag,
     },
     video::{
-        sink::window::{self, WindowSpec},
+        sink::window::{Pane, WindowSpec},
         source::SourceSpec,
     },
 };
@@ -47,28 +53,29 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let stdout =
         stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), args.json)?;
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
-    let shows = wants_windows(&args.sink, messages);
+    let windows = vec![WindowSpec { title: "udpchat demo".into(), role: Pane::Peer }];
+    let windows = available_windows(windows, &args.sink, messages);
     // Two flags, so that the sender can stop while the receiver still takes frames in flight.
     let stop = stop_on_signals()?;
     let sender_stop = StopFlag::default();
     let stream = stream_params(source.info(), args.source.encoding.quality);
-    let mut statistics = Statistics::new(&args.report, messages)?;
+    let statistics = Statistics::new(&args.report, messages)?;
     let epoch = clock::now();
     let receiver = start_receiver(args, epoch)?;
     let sender = start_sender(args, epoch, stream, receiver.handle.local_addr())?;
-    let encode_times = EncodeTimes::default();
+    let latency = SenderLatency::default();
     let check = match args.source.source {
         SourceSpec::Pattern => Check::Pattern { newest: None },
         _ => Check::Decodes,
     };
-    let mut presenter = Presenter::new(
+    let presenter = Presenter::start(
         PresenterConfig {
+            handle: &receiver.handle,
             sink: &args.sink,
-            shows,
-            windows: vec![WindowSpec { title: "udpchat demo".into(), role: window::Pane::Peer }],
+            windows,
             fps: f64::from(stream.millifps) / 1000.0,
             check: Some(check),
-            encode_times: Some(encode_times.clone()),
+            sender_latency: Some(latency.clone()),
             has_other_purpose: true,
         },
         messages,
@@ -76,45 +83,47 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     wait_connected(&sender, &stop)?;
     let began = clock::now();
     let own_cpu = clock::thread_cpu();
-    let capture = Publisher::start(
+    let gate = Latest::holding(());
+    let publisher = Publisher::start(
         source,
         PublisherConfig {
             encoder: args.source.encoding.encoder(),
             inlet: sender.handle.inlet(),
-            clock: MediaClock::starting(epoch),
-            encode_times: Some(encode_times),
-            self_view: None,
-            gate: Latest::holding(()),
+            outputs: Vec::new(),
+            latency: Some(latency),
+            gate: gate.clone(),
             stop: sender_stop.clone(),
         },
     )?;
-    let mut stage = DemoLoop {
-        receiver: &receiver,
-        sender: &sender,
-        presenter: &mut presenter,
-        statistics: &mut statistics,
+    let at_end = AtSourceEnd::Quit;
+    let progress = ProgressLine::new(began);
+    let mut event_loop = EventLoop {
+        network: receiver,
+        sending: Some(Sending { publisher, self_view: None, typing: None, gate, at_end }),
+        sent: None,
+        presenter: Some(presenter),
+        conversation: None,
+        demo: Some(DemoSender { network: sender, progress }),
+        statistics,
+        kernel_drops: KernelDropNotice::default(),
         messages,
-        began,
-        last_status: began,
+        stop,
+        until: Some(began + args.seconds),
     };
-    let watched = stage.run(
-        Some(began + args.seconds),
-        || stop.is_requested() || capture.is_finished(),
-        || capture.counters(),
-    );
+    let mut result = event_loop.run();
     sender_stop.request();
     let seconds = clock::now() - began;
-    let (captured, failure) = capture.join();
-    let settled = clock::now() + settle_time(args.network.netem, args.sink.playout_delay);
-    let result = watched.and_then(|quit| {
-        if quit { Ok(()) } else { stage.run(Some(settled), || false, || captured).map(drop) }
-    });
+    let failure = event_loop.end_sending();
+    if matches!(result, Ok(false)) {
+        // Frames in flight are shown even if the user has interrupted the sender.
+        event_loop.stop = StopFlag::default();
+        let settle = settle_time(args.network.netem, args.sink.playout_delay);
+        event_loop.until = Some(clock::now() + settle);
+        result = event_loop.run();
+    }
     messages.end_status();
-    let stats = both_sides(&sender.handle.stats(), receiver.handle.stats());
-    let rest = (stats, Some(captured), receiver.handle.superseded());
-    presenter.report_rest(&mut statistics, messages, rest);
-    let receiver_cpu = clock::thread_cpu().saturating_sub(own_cpu) + presenter.helpers_cpu();
-    let report = finish(sender, receiver, &presenter, captured, seconds, receiver_cpu);
+    let main_cpu = clock::thread_cpu().saturating_sub(own_cpu);
+    let (report, presenter) = finish(event_loop, seconds, main_cpu);
     // The recording is finished even after a failure.
     let recorded = presenter.finish(messages);
     result?;
@@ -130,64 +139,6 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
         }
     };
     printed.and(recorded)
-}
-
-struct DemoLoop<'a> {
-    receiver: &'a Network,
-    sender: &'a Network,
-    presenter: &'a mut Presenter,
-    statistics: &'a mut Statistics,
-    messages: &'a Messages,
-    began: Instant,
-    last_status: Instant,
-}
-
-impl DemoLoop<'_> {
-    /// Shows frames until the deadline `until`, or until `over` returns true. Returns true if the
-    /// user has quit.
-    fn run(
-        &mut self,
-        until: Option<Instant>,
-        over: impl Fn() -> bool,
-        captured: impl Fn() -> CaptureCounters,
-    ) -> Result<bool> {
-        let mut incoming = self.presenter.incoming(&self.receiver.handle);
-        while !is_over(until) && !over() {
-            let left = until.map_or(PATIENCE, |at| at.saturating_duration_since(clock::now()));
-            self.presenter.take(incoming.take(self.presenter.patience().min(left)))?;
-            self.presenter.play();
-            // Drains the events; the report has their content.
-            while self.receiver.handle.try_event().is_some() {}
-            while self.sender.handle.try_event().is_some() {}
-            let now = clock::now();
-            if self.presenter.tick(now, self.messages)? {
-                return Ok(true);
-            }
-            self.status(now);
-            let (sender, receiver) = (self.sender, self.receiver);
-            self.presenter.report(now, self.statistics, self.messages, || {
-                let stats = both_sides(&sender.handle.stats(), receiver.handle.stats());
-                (stats, Some(captured()), receiver.handle.superseded())
-            });
-        }
-        Ok(false)
-    }
-
-    fn status(&mut self, now: Instant) {
-        if now - self.last_status < STATUS_INTERVAL {
-            return;
-        }
-        self.last_status = now;
-        let shown = self.presenter.total().shown();
-        let seconds = (now - self.began).as_secs_f64();
-        let latency = self.presenter.total().percentiles(crate::stream::latency::Stage::EndToEnd);
-        let latency =
-            latency.map_or_else(String::new, |l| format!(", latency p50 {:.1} ms", l.p50));
-        self.messages.status(&format!(
-            "{seconds:4.1} s: {shown} frames shown, {:.1} a second{latency}",
-            shown as f64 / seconds
-        ));
-    }
 }
 
 fn start_receiver(args: &DemoArgs, epoch: Instant) -> Result<Network> {
@@ -226,32 +177,6 @@ fn start_sender(
     })
 }
 
-/// Merges the statistics of both sides: sent counts from the sender, received counts from the
-/// receiver.
-fn both_sides(sender: &NetStats, receiver: NetStats) -> NetStats {
-    let (sent, received) = (sender.totals, receiver.totals);
-    let repair = RepairStats {
-        parity_chunks: sent.repair.parity_chunks,
-        answered: sent.repair.answered,
-        picture_bitrate: sent.repair.picture_bitrate,
-        queueing_delay: sent.repair.queueing_delay,
-        max_datagram_len: sent.repair.max_datagram_len,
-        ..received.repair
-    };
-    let totals = CallCounters {
-        frames_sent: sent.frames_sent,
-        picture_bytes_sent: sent.picture_bytes_sent,
-        frames_superseded: sent.frames_superseded,
-        frames_unsendable: sent.frames_unsendable,
-        datagrams_sent: sent.datagrams_sent,
-        bytes_sent: sent.bytes_sent,
-        rtt: sent.rtt,
-        repair,
-        ..received
-    };
-    NetStats { totals, netem: sender.netem, ..receiver }
-}
-
 fn wait_connected(sender: &Network, stop: &StopFlag) -> Result<()> {
     let until = clock::now() + CONNECT_DEADLINE;
     while !stop.is_requested() && clock::now() < until {
@@ -266,28 +191,23 @@ fn wait_connected(sender: &Network, stop: &StopFlag) -> Result<()> {
     bail!("the receiver did not answer on loopback: see `udpchat doctor`")
 }
 
-fn finish(
-    sender: Network,
-    receiver: Network,
-    presenter: &Presenter,
-    captured: CaptureCounters,
-    seconds: Duration,
-    main_cpu: Duration,
-) -> Report {
-    let sender_handle_stats = sender.handle.stats();
-    let receiver_stats = receiver.handle.stats();
-    let superseded = receiver.handle.superseded() + presenter.superseded();
+/// Ends both sides, writes the last statistics and makes the report.
+fn finish(event_loop: EventLoop<'_>, seconds: Duration, main_cpu: Duration) -> (Report, Presenter) {
+    let EventLoop { network: receiver, demo, presenter, mut statistics, .. } = event_loop;
+    let sender = demo.expect("the demo's sender").network;
+    let mut presenter = presenter.expect("the demo's receiver");
+    let captured = event_loop.sent.unwrap_or_default();
+    let (sent, received) = (sender.handle.stats(), receiver.handle.stats());
+    let superseded = receiver.handle.superseded();
+    let counted =
+        Counted { net: &both_sides(&sent, received.clone()), captured: Some(captured), superseded };
+    write_rest(&mut statistics, Some(&mut presenter), &counted, event_loop.messages);
+    let main_cpu = main_cpu + presenter.helpers_cpu();
     let sender_cpu = sender.finish(CloseReason::SourceEnded).cpu + captured.cpu;
     let receiver_cpu = receiver.finish(CloseReason::Quit).cpu + main_cpu;
-    Report::new(
-        &captured,
-        &sender_handle_stats,
-        &receiver_stats,
-        presenter,
-        superseded,
-        [sender_cpu, receiver_cpu],
-        seconds,
-    )
+    let cpu = [sender_cpu, receiver_cpu];
+    let report = Report::new(&captured, &sent, &received, &presenter, superseded, cpu, seconds);
+    (report, presenter)
 }
 
 /// How long to wait for frames in flight after the last one was sent: the emulated network's delay
@@ -298,7 +218,6 @@ fn settle_time(netem: Option<NetemSpec>, playout_delay: Duration) -> Duration {
 }
 
 const PATIENCE: Duration = Duration::from_millis(50);
-const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Each side has one socket for the control connection.
 const CONNECTION_DESCRIPTORS: usize = 2;

@@ -6,16 +6,20 @@ use anyhow::Result;
 
 use crate::{
     app::{
+        event_loop::{
+            EventLoop,
+            conversation::{Conversation, Presence},
+        },
         network::{Network, NetworkConfig, deadline},
         process::{
             stdout::{Stdout, stdout_owner},
             stop::stop_on_signals,
         },
         receiving::{
-            event_loop::{EventLoop, Presence},
-            presenter::{Check, Presenter, PresenterConfig, wants_windows},
+            display::available_windows,
+            presenter::{Presenter, PresenterConfig},
         },
-        telemetry::statistics::Statistics,
+        telemetry::{kernel_drops::KernelDropNotice, statistics::Statistics},
         terminal::{
             invitation::{Advice, Invitation},
             messages::Messages,
@@ -27,18 +31,18 @@ use crate::{
     net::{
         io::{DEFAULT_PORT, Listen},
         session::Role,
-        wire::control::CloseReason,
     },
-    video::sink::window::{self, WindowSpec},
+    stream::check::Check,
+    video::sink::window::{Pane, WindowSpec},
 };
 
 pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     let stdout = stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), false)?;
     let (control, key_file) = (!args.no_control, args.key_file.as_deref());
-    let mut trust =
-        Trust::new(&args.trust, control, args.accept, key_file, CallRole::Shows, messages)?;
-    let mut statistics = Statistics::new(&args.report, messages)?;
-    let shows = wants_windows(&args.sink, messages);
+    let trust = Trust::new(&args.trust, control, args.accept, key_file, CallRole::Shows, messages)?;
+    let statistics = Statistics::new(&args.report, messages)?;
+    let windows = vec![WindowSpec { title: "udpchat".into(), role: Pane::Peer }];
+    let windows = available_windows(windows, &args.sink, messages);
     // Until here a signal ends the program at once.
     let stop = stop_on_signals()?;
     let network = Network::start(NetworkConfig {
@@ -46,36 +50,30 @@ pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
         credentials: trust.credentials().clone(),
         stream: None,
         epoch: clock::now(),
-        listen: Some(Listen { addr: listen_addr(args.bind), control: !args.no_control }),
+        listen: Some(Listen { addr: listen_addr(args.bind), control }),
         egress: None,
         ingress: args.network.netem,
         name: args.trust.name.as_deref(),
         sending: None,
         args: &args.network,
     })?;
-    let addr = network.handle.local_addr();
-    let mut presenter = Presenter::new(
+    let presenter = Presenter::start(
         PresenterConfig {
+            handle: &network.handle,
             sink: &args.sink,
-            shows,
-            windows: vec![WindowSpec { title: "udpchat".into(), role: window::Pane::Peer }],
+            windows,
             fps: UNKNOWN_RATE,
             check: (args.sink.show == Some(Show::Decode)).then_some(Check::Decodes),
-            encode_times: None,
+            sender_latency: None,
             has_other_purpose: false,
         },
         messages,
     )?;
+    let addr = network.handle.local_addr();
     let invitation = Invitation::to_send(args, addr);
     messages.info(&format!("listening on port {}; {}", addr.port(), invitation.line()));
-    let result = EventLoop {
-        network: &network,
-        trust: &mut trust,
-        presenter: &mut presenter,
-        statistics: &mut statistics,
-        messages,
-        stop: &stop,
-        until: deadline(args.seconds),
+    let conversation = Conversation {
+        trust,
         listening: Some(addr.port()),
         waiting: vec![
             format!("Waiting for a stream on port {}", addr.port()),
@@ -83,16 +81,26 @@ pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
             invitation.command(),
         ],
         advice: Advice::default(),
-        own: None,
         text_to_stdout: stdout == Stdout::Free,
-        own_end_reported: false,
+        announces: true,
+        targets: 0,
         presence: Presence::default(),
-    }
-    .run();
-    let ended = network.finish(CloseReason::Quit);
-    let rest = (ended.stats, None, ended.superseded);
-    presenter.report_rest(&mut statistics, messages, rest);
-    result.and(presenter.finish(messages))
+    };
+    let mut event_loop = EventLoop {
+        network,
+        sending: None,
+        sent: None,
+        presenter: Some(presenter),
+        conversation: Some(conversation),
+        demo: None,
+        statistics,
+        kernel_drops: KernelDropNotice::default(),
+        messages,
+        stop,
+        until: deadline(args.seconds),
+    };
+    let result = event_loop.run();
+    event_loop.finish(result)
 }
 
 /// The default listening address: all interfaces, the default port.

@@ -1,0 +1,29 @@
+//! What the consumers of a received stream get.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::{
+    net::session::Delivered,
+    video::{image::Image, jpeg::Concealed},
+};
+
+/// What a consumer gets.
+#[derive(Clone, Debug)]
+pub(crate) enum Update {
+    /// A complete frame.
+    Frame(Received),
+    /// The last picture with the received strips of an incomplete frame.
+    Concealed(Arc<Image>, Concealed),
+}
+
+/// A complete frame. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    pub(crate) delivered: Arc<Delivered>,
+    /// The picture in BGR; `None` if the subscriber does not decode.
+    pub(crate) image: Option<Arc<Image>>,
+    /// When it was due, if frames are held back.
+    pub(crate) due: Option<Instant>,
+    /// When it was decoded, or else handed over.
+    pub(crate) decoded: Instant,
+}

@@ -1,0 +1,646 @@
+//! Receives a stream for its consumers, and decodes it once.
+//!
+//! One thread waits for the network. It begins to decode a frame while its last parts still arrive,
+//! holds frames back if a playout delay is wanted, checks and records them, and gives them to every
+//! consumer. Each consumer has a mailbox of its own, in which the newest frame wins.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use log::{debug, error, warn};
+
+use super::{
+    check::Check,
+    image_pool::ImagePool,
+    latency::ShownFrames,
+    playout::Playout,
+    received::{Received, Update},
+};
+use crate::{
+    clock,
+    latest::{Latest, Taken},
+    net::{
+        frame::{FrameId, PartialFrame},
+        io::{ArrivingCopy, ArrivingFrame, Handle},
+        session::{CallId, Delivered},
+    },
+    threads::spawn,
+    video::{
+        image::Image,
+        jpeg::{Ahead, Concealed, DecodeWatch, Decoder, Want},
+        sink::Recorder,
+    },
+};
+
+/// A received stream. Its thread ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    received: Latest<Delivered>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a subscriber does with each frame, besides handing it to its consumers.
+#[derive(Debug)]
+pub(crate) struct SubscriberConfig {
+    /// Whether frames are decoded.
+    pub(crate) decodes: bool,
+    /// What decoded pictures must contain; the others count as undecodable.
+    pub(crate) check: Option<Check>,
+    /// Whether the strips of partial frames are drawn over the last picture. Needs `decodes`.
+    pub(crate) conceals: bool,
+    /// How long frames are held back, to absorb the network's jitter.
+    pub(crate) playout_delay: Duration,
+    /// Records every frame that passes the check.
+    pub(crate) recording: Option<RecordingSink>,
+    /// Where frames are counted that no consumer displays: they count as shown when they are
+    /// decoded. `None`: a consumer counts them.
+    pub(crate) counts: Option<ShownFrames>,
+}
+
+/// A recording of the stream.
+#[derive(Debug)]
+pub(crate) struct RecordingSink {
+    pub(crate) recorder: Arc<Recorder>,
+    /// Time zero of the recording, on our own clock: each sender's media time has another origin.
+    pub(crate) epoch: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    consumers: Mutex<Vec<Consumer>>,
+    is_over: AtomicBool,
+    /// Processor time of the thread and its helpers, in nanoseconds.
+    cpu: AtomicU64,
+    undecodable: AtomicU64,
+    superseded: AtomicU64,
+    concealed: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Consumer {
+    mailbox: Latest<Update>,
+    /// Whether frames are put into the mailbox. Otherwise its waiter is only woken for events.
+    takes_frames: bool,
+}
+
+impl Subscriber {
+    /// Starts to receive what `handle` delivers.
+    pub(crate) fn start(handle: &Handle, config: SubscriberConfig) -> std::io::Result<Self> {
+        // A frame that is held back leaves time to decode it later.
+        let is_early = config.decodes && config.playout_delay.is_zero();
+        let input = Input {
+            whole: handle.received(),
+            partial: (config.decodes && config.conceals).then(|| handle.partial()),
+            held: None,
+            arriving: is_early.then(|| handle.arriving()),
+            urgent: handle.urgent(),
+        };
+        Self::of(input, config)
+    }
+
+    fn of(input: Input, config: SubscriberConfig) -> std::io::Result<Self> {
+        let (received, shared) = (input.whole.clone(), Arc::<Shared>::default());
+        let SubscriberConfig { decodes, check, conceals, playout_delay, recording, counts } =
+            config;
+        let thread = SubscriberThread {
+            input,
+            playout: Playout::new(playout_delay),
+            check,
+            recording,
+            counts,
+            shared: Arc::clone(&shared),
+        };
+        let thread = if decodes {
+            Decoder::on_a_thread(move |decoder| {
+                thread.run(Some(FrameDecoder::new(decoder, conceals)));
+            })?
+        } else {
+            spawn("receive", || thread.run(None))?
+        };
+        Ok(Self { received, shared, thread: Some(thread) })
+    }
+
+    /// Adds a consumer, and returns its mailbox. Its waiter is also woken for urgent events. The
+    /// mailbox is closed when the stream ends.
+    pub(crate) fn subscribe(&self) -> Latest<Update> {
+        self.add_consumer(true)
+    }
+
+    /// Adds a mailbox whose waiter is woken for urgent events only. It stays empty.
+    pub(crate) fn subscribe_to_events(&self) -> Latest<Update> {
+        self.add_consumer(false)
+    }
+
+    fn add_consumer(&self, takes_frames: bool) -> Latest<Update> {
+        let mailbox = Latest::new();
+        self.shared.consumers().push(Consumer { mailbox: mailbox.clone(), takes_frames });
+        // The thread may have ended before.
+        if self.shared.is_over.load(Ordering::Relaxed) {
+            mailbox.close();
+        }
+        mailbox
+    }
+
+    /// Frames that were replaced by newer ones before a consumer took them, or before they were
+    /// due.
+    pub(crate) fn superseded(&self) -> u64 {
+        self.shared.superseded.load(Ordering::Relaxed)
+    }
+
+    /// Frames that could not be decoded, or failed the check.
+    pub(crate) fn undecodable(&self) -> u64 {
+        self.shared.undecodable.load(Ordering::Relaxed)
+    }
+
+    /// Partial frames of which strips were handed out.
+    pub(crate) fn concealed(&self) -> u64 {
+        self.shared.concealed.load(Ordering::Relaxed)
+    }
+
+    /// Processor time used so far by the thread and its helpers.
+    pub(crate) fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.shared.cpu.load(Ordering::Relaxed))
+    }
+}
+
+/// Ends the thread, and waits for it: afterwards it records no more.
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        self.received.nudge();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            error!("the receiving thread panicked: please report this");
+        }
+    }
+}
+
+impl Shared {
+    fn consumers(&self) -> MutexGuard<'_, Vec<Consumer>> {
+        // No code panics under the lock.
+        self.consumers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hand_out(&self, update: &Update) {
+        for consumer in self.consumers().iter().filter(|consumer| consumer.takes_frames) {
+            if let Some(Update::Frame(_)) = consumer.mailbox.put(update.clone()) {
+                self.superseded.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Complete and partial frames. A partial frame comes after the complete ones that were put before
+/// it.
+#[derive(Debug)]
+struct Input {
+    whole: Latest<Delivered>,
+    /// `None`: partial frames are not wanted.
+    partial: Option<PartialFrames>,
+    /// A partial frame, while the complete frame before it is taken.
+    held: Option<(CallId, PartialFrame)>,
+    /// `None`: frames are not decoded while they arrive.
+    arriving: Option<ArrivingFrame>,
+    urgent: Arc<AtomicBool>,
+}
+
+/// The mailbox of partial frames.
+type PartialFrames = Latest<(CallId, PartialFrame)>;
+
+/// The next frame.
+#[derive(Debug)]
+enum Next {
+    Whole(Delivered),
+    Partial(CallId, PartialFrame),
+}
+
+impl Input {
+    /// Waits up to `timeout` for the newest of either kind.
+    fn take(&mut self, timeout: Duration) -> Taken<Next> {
+        let fetch = || self.partial.as_ref().and_then(Latest::try_take);
+        let Some((call, partial)) = self.held.take().or_else(fetch) else {
+            return self.whole.take(timeout).map(Next::Whole);
+        };
+        // A preceding complete frame was put first, so it is here now unless already taken.
+        match self.whole.try_take() {
+            Some(whole) => {
+                self.held = Some((call, partial));
+                Taken::Value(Next::Whole(whole))
+            }
+            None => Taken::Value(Next::Partial(call, partial)),
+        }
+    }
+}
+
+struct SubscriberThread {
+    input: Input,
+    playout: Playout,
+    check: Option<Check>,
+    recording: Option<RecordingSink>,
+    counts: Option<ShownFrames>,
+    shared: Arc<Shared>,
+}
+
+impl SubscriberThread {
+    fn run(mut self, mut decoder: Option<FrameDecoder>) {
+        while !self.shared.is_over.load(Ordering::Relaxed) {
+            let taken = self.input.take(self.patience());
+            // Consumers wait for frames, so urgent events are passed on to them.
+            if self.input.urgent.swap(false, Ordering::Relaxed) {
+                self.shared.consumers().iter().for_each(|consumer| consumer.mailbox.nudge());
+            }
+            match taken {
+                Taken::Value(Next::Whole(delivered)) => self.playout.push(delivered),
+                Taken::Value(Next::Partial(call, frame)) => {
+                    let concealed = decoder.as_mut().and_then(|d| d.conceal(call, &frame));
+                    if let Some((image, concealed)) = concealed {
+                        self.shared.concealed.fetch_add(1, Ordering::Relaxed);
+                        self.shared.hand_out(&Update::Concealed(image, concealed));
+                    }
+                }
+                Taken::Nudged => {
+                    if let (Some(decoder), Some(arriving)) = (&mut decoder, &self.input.arriving) {
+                        decoder.decode_ahead(arriving);
+                    }
+                }
+                Taken::TimedOut => {}
+                Taken::Closed => break,
+            }
+            self.play(decoder.as_mut());
+            let helpers = decoder.as_ref().map(FrameDecoder::helpers_cpu).unwrap_or_default();
+            let used = clock::thread_cpu() + helpers;
+            self.shared.cpu.store(used.as_nanos() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// How long to wait for the next frame: until a frame that is held back is due.
+    fn patience(&self) -> Duration {
+        let due = self.playout.next_due();
+        due.map_or(LONG, |due| due.saturating_duration_since(clock::now()))
+    }
+
+    /// Hands out the newest frame that is due, if any.
+    fn play(&mut self, decoder: Option<&mut FrameDecoder>) {
+        if self.playout.is_empty() {
+            return;
+        }
+        let now = clock::now();
+        let before = self.playout.superseded();
+        let delivered = self.playout.take_due(now);
+        let superseded = self.playout.superseded() - before;
+        self.shared.superseded.fetch_add(superseded, Ordering::Relaxed);
+        let Some(delivered) = delivered else { return };
+        let image = match decoder.map(|decoder| decoder.decode(&delivered)) {
+            Some(Some(image)) if self.check.as_mut().is_none_or(|c| c.passes(&image)) => {
+                Some(image)
+            }
+            Some(_) => {
+                self.shared.undecodable.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            None => None,
+        };
+        let due = self.playout.is_delayed().then_some(now);
+        let delivered = Arc::new(delivered);
+        self.finish(Received { delivered, image, due, decoded: clock::now() });
+    }
+
+    /// Records, counts and hands out a frame.
+    fn finish(&self, received: Received) {
+        if let Some(RecordingSink { recorder, epoch }) = &self.recording {
+            let frame = &received.delivered.frame;
+            recorder.record(&frame.data[..], frame.completed.saturating_duration_since(*epoch));
+        }
+        if let Some(counts) = &self.counts {
+            counts.record(&received, received.decoded);
+        }
+        self.shared.hand_out(&Update::Frame(received));
+    }
+}
+
+/// Closes the mailboxes however the thread ends, so that no consumer waits forever.
+impl Drop for SubscriberThread {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        self.shared.consumers().iter().for_each(|consumer| consumer.mailbox.close());
+    }
+}
+
+/// Decodes frames, beginning while they arrive.
+struct FrameDecoder {
+    decoder: Decoder,
+    /// The frame still arriving, and the part of it that is decoded on the canvas.
+    beginning: ArrivingCopy,
+    ahead: Ahead,
+    canvas: Image,
+    pool: ImagePool,
+    /// Whether partial frames are drawn.
+    conceals: bool,
+    /// The picture handed out last, over which they are drawn.
+    last: Option<(CallId, FrameId, Arc<Image>)>,
+    watch: DecodeWatch,
+}
+
+impl FrameDecoder {
+    fn new(decoder: Decoder, conceals: bool) -> Self {
+        Self {
+            decoder,
+            beginning: ArrivingCopy::default(),
+            ahead: Ahead::default(),
+            canvas: Image::empty(),
+            pool: ImagePool::default(),
+            conceals,
+            last: None,
+            watch: DecodeWatch::default(),
+        }
+    }
+
+    /// Decodes a complete frame. `None` if it is damaged.
+    fn decode(&mut self, delivered: &Delivered) -> Option<Arc<Image>> {
+        // Whatever was decoded ahead belongs to this frame, or to one that will not be shown.
+        let ahead = std::mem::take(&mut self.ahead);
+        let (call, id) = (delivered.call, delivered.frame.id);
+        let is_begun = self.beginning.of.take() == Some((call, id));
+        let ahead = if is_begun { ahead } else { Ahead::default() };
+        let (data, canvas) = (&delivered.frame.data, &mut self.canvas);
+        if let Err(error) = self.decoder.decode_rest(ahead, data, Want::Bgr, canvas) {
+            debug!("frame {id} is damaged: {error}");
+            if let Some(why) = self.watch.failed(&error, clock::now()) {
+                warn!("{why}");
+            }
+            return None;
+        }
+        self.watch.succeeded();
+        Some(self.share_canvas(call, id))
+    }
+
+    /// Decodes the received part of the frame that is still arriving.
+    fn decode_ahead(&mut self, arriving: &ArrivingFrame) {
+        if arriving.update(&mut self.beginning) {
+            self.ahead = Ahead::default();
+        }
+        let (bytes, canvas) = (&self.beginning.bytes, &mut self.canvas);
+        self.decoder.decode_ahead(&mut self.ahead, bytes, Want::Bgr, canvas);
+    }
+
+    /// Draws the received strips of a partial frame over the last picture, unless that picture is
+    /// newer or of another call. `None` if nothing could be drawn.
+    fn conceal(&mut self, call: CallId, partial: &PartialFrame) -> Option<(Arc<Image>, Concealed)> {
+        let follows = |of: CallId, newest: FrameId| of == call && newest.is_before(partial.id);
+        let (.., last) = self.last.as_ref().filter(|(of, newest, _)| follows(*of, *newest))?;
+        // The canvas may hold what was decoded ahead of the next frame.
+        let mut picture = self.pool.reclaim();
+        picture.clone_from(last);
+        let concealed = self.decoder.conceal(&partial.data, &partial.present, &mut picture);
+        let shared = self.pool.share(picture);
+        if concealed.shown == 0 {
+            return None;
+        }
+        self.last = Some((call, partial.id, Arc::clone(&shared)));
+        Some((shared, concealed))
+    }
+
+    /// Hands out the canvas as the picture of this frame, and takes another one.
+    fn share_canvas(&mut self, call: CallId, id: FrameId) -> Arc<Image> {
+        self.last = None;
+        let next = self.pool.reclaim();
+        let image = self.pool.share(std::mem::replace(&mut self.canvas, next));
+        self.last = self.conceals.then(|| (call, id, Arc::clone(&image)));
+        image
+    }
+
+    fn helpers_cpu(&self) -> Duration {
+        self.decoder.helpers_cpu()
+    }
+}
+
+/// Effectively forever: only frames, nudges or the end finish the wait.
+const LONG: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::video::{
+        image::PixelFormat,
+        jpeg::{Encoder, Strips},
+    };
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// The mailboxes of a subscriber, without a network.
+    #[derive(Default)]
+    struct Network {
+        received: Latest<Delivered>,
+        partial: PartialFrames,
+        urgent: Arc<AtomicBool>,
+    }
+
+    impl Network {
+        fn start(&self) -> (Subscriber, Latest<Update>) {
+            self.start_with(SubscriberConfig {
+                decodes: true,
+                check: None,
+                conceals: true,
+                playout_delay: Duration::ZERO,
+                recording: None,
+                counts: None,
+            })
+        }
+
+        fn input(&self) -> Input {
+            Input {
+                whole: self.received.clone(),
+                partial: Some(self.partial.clone()),
+                held: None,
+                arriving: Some(ArrivingFrame::default()),
+                urgent: Arc::clone(&self.urgent),
+            }
+        }
+
+        fn start_with(&self, config: SubscriberConfig) -> (Subscriber, Latest<Update>) {
+            let subscriber = Subscriber::of(self.input(), config).expect("a thread");
+            let updates = subscriber.subscribe();
+            (subscriber, updates)
+        }
+
+        fn deliver(&self, id: u32, data: &[u8]) {
+            self.received.put(Delivered::example(id, data, clock::now()));
+        }
+
+        /// Delivers `frame` without the end of its last strip.
+        fn tear(&self, id: u32, frame: Vec<u8>) {
+            let present = std::iter::once(0..frame.len() - 10).collect();
+            self.partial
+                .put((CallId(1), PartialFrame { id: FrameId(id), data: frame.into(), present }));
+            self.received.nudge();
+        }
+    }
+
+    /// A gray frame in four strips: smaller ones are decoded whole.
+    fn frame(luma: u8) -> Vec<u8> {
+        let mut image = Image::blank(640, 256, PixelFormat::Gray);
+        // Some texture, so that every strip has about as many bytes.
+        image
+            .data
+            .iter_mut()
+            .enumerate()
+            .for_each(|(at, luma_at)| *luma_at = luma + (at % 7) as u8);
+        let mut frame = Vec::new();
+        Encoder::new(90, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");
+        frame
+    }
+
+    fn wait_until(condition: impl Fn() -> bool) {
+        let until = clock::now() + PATIENCE;
+        while !condition() && clock::now() < until {
+            std::thread::yield_now();
+        }
+    }
+
+    fn take_frame(updates: &Latest<Update>) -> Received {
+        match updates.take(PATIENCE) {
+            Taken::Value(Update::Frame(received)) => received,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn frames_are_decoded_and_damaged_ones_are_counted() {
+        let network = Network::default();
+        let (subscriber, updates) = network.start();
+        for (id, luma) in [(1, 40), (3, 200)] {
+            network.deliver(id, &frame(luma));
+            let received = take_frame(&updates);
+            let image = received.image.expect("a picture");
+            assert_eq!(received.delivered.frame.id, FrameId(id));
+            assert!(image.data[0].abs_diff(luma) < 8, "{}", image.data[0]);
+            network.deliver(id + 1, &[0; 9]);
+            wait_until(|| subscriber.undecodable() >= u64::from(id.div_ceil(2)));
+        }
+        assert_eq!((subscriber.undecodable(), subscriber.superseded()), (2, 0));
+        assert!(subscriber.cpu() > Duration::ZERO);
+    }
+
+    #[test]
+    fn every_consumer_gets_every_frame() {
+        let network = Network::default();
+        let (subscriber, updates) = network.start();
+        let second = subscriber.subscribe();
+        for id in 1..4 {
+            network.deliver(id, &frame(40));
+            assert_eq!(take_frame(&updates).delivered.frame.id, FrameId(id));
+        }
+        wait_until(|| subscriber.superseded() == 2);
+        assert_eq!(subscriber.superseded(), 2, "a slow consumer has missed two frames");
+        assert_eq!(take_frame(&second).delivered.frame.id, FrameId(3));
+    }
+
+    #[test]
+    fn frames_without_a_decoder_are_handed_out_and_counted() {
+        let network = Network::default();
+        let counts = ShownFrames::new(clock::now(), None);
+        let (_subscriber, updates) = network.start_with(SubscriberConfig {
+            decodes: false,
+            check: None,
+            conceals: false,
+            playout_delay: Duration::ZERO,
+            recording: None,
+            counts: Some(counts.clone()),
+        });
+        network.deliver(1, b"not a picture");
+        let received = take_frame(&updates);
+        assert_eq!(
+            (received.image, &received.delivered.frame.data[..]),
+            (None, &b"not a picture"[..])
+        );
+        assert_eq!((counts.total().shown(), counts.last()), (1, Some(received.decoded)));
+    }
+
+    #[test]
+    fn held_frames_are_handed_out_when_they_are_due() {
+        let network = Network::default();
+        let playout_delay = Duration::from_millis(30);
+        let (subscriber, updates) = network.start_with(SubscriberConfig {
+            decodes: true,
+            check: None,
+            conceals: false,
+            playout_delay,
+            recording: None,
+            counts: None,
+        });
+        network.deliver(1, &frame(40));
+        let received = take_frame(&updates);
+        let held = received.due.expect("it was held") - received.delivered.frame.completed;
+        assert!(held >= playout_delay, "{held:?}");
+        assert_eq!(subscriber.superseded(), 0);
+    }
+
+    #[test]
+    fn a_picture_that_fails_the_check_is_not_handed_out() {
+        let network = Network::default();
+        let (subscriber, updates) = network.start_with(SubscriberConfig {
+            decodes: true,
+            check: Some(Check::Pattern { newest: None }),
+            conceals: false,
+            playout_delay: Duration::ZERO,
+            recording: None,
+            counts: None,
+        });
+        network.deliver(1, &frame(40));
+        wait_until(|| subscriber.undecodable() == 1);
+        assert_eq!((subscriber.undecodable(), updates.try_take().is_some()), (1, false));
+    }
+
+    #[test]
+    fn a_partial_frame_follows_the_complete_ones_before_it() {
+        let network = Network::default();
+        // Both are queued, as behind a frame that takes long to decode.
+        network.deliver(1, &frame(40));
+        network.tear(2, frame(200));
+        let mut input = network.input();
+        let mut next = || input.take(PATIENCE);
+        assert!(matches!(next(), Taken::Value(Next::Whole(whole)) if whole.frame.id == FrameId(1)));
+        let partial = next();
+        assert!(matches!(partial, Taken::Value(Next::Partial(_, of)) if of.id == FrameId(2)));
+    }
+
+    #[test]
+    fn a_partial_frame_is_drawn_over_the_last_picture() {
+        let network = Network::default();
+        let (subscriber, updates) = network.start();
+        network.deliver(1, &frame(40));
+        assert_eq!(take_frame(&updates).delivered.frame.id, FrameId(1));
+        network.tear(2, frame(200));
+        let Taken::Value(Update::Concealed(image, Concealed { shown, of })) =
+            updates.take(PATIENCE)
+        else {
+            panic!("nothing was drawn")
+        };
+        assert!(0 < shown && shown < of, "{shown} of {of}");
+        let (first, last) = (image.data[0], image.data[image.data.len() - 1]);
+        assert!(first.abs_diff(200) < 8 && last.abs_diff(40) < 8, "{first} {last}");
+        assert_eq!(subscriber.concealed(), 1);
+        // Older than the picture, so it is not drawn.
+        network.tear(1, frame(100));
+        network.deliver(3, &frame(50));
+        assert_eq!(take_frame(&updates).delivered.frame.id, FrameId(3));
+        assert_eq!(subscriber.concealed(), 1);
+    }
+
+    #[test]
+    fn urgent_events_and_the_end_wake_the_consumers() {
+        let network = Network::default();
+        let (_subscriber, updates) = network.start();
+        network.urgent.store(true, Ordering::Relaxed);
+        network.received.nudge();
+        assert!(matches!(updates.take(PATIENCE), Taken::Nudged));
+        network.received.close();
+        assert!(matches!(updates.take(PATIENCE), Taken::Closed));
+    }
+}
