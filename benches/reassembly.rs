@@ -22,15 +22,12 @@ use udpchat::{
     net::{
         frame::{FrameBytes, FrameId},
         framing::{
-            packetizer::{Next, Packetizer},
+            packetizer::{ChunkCache, Next, Packetizer},
             reassembler::Reassembler,
         },
         session::DEFAULT_REASSEMBLY_DEADLINE,
         time::MediaTime,
-        wire::{
-            checksum::{CrcCombiner, Hashed},
-            video::VideoHeader,
-        },
+        wire::{checksum::Hashed, video::VideoHeader},
     },
 };
 
@@ -49,12 +46,12 @@ fn chunks(id: u32) -> Vec<Vec<u8>> {
     let data: Vec<u8> =
         (0..FRAME_LEN as u32).map(|i| i.wrapping_mul(2_654_435_769) as u8).collect();
     let mut packetizer = Packetizer::new(FrameId(id), MediaTime::from_micros(u64::from(id)), 1160);
-    let (mut all, mut crc_combiner) = (Vec::new(), CrcCombiner::default());
+    let (mut all, mut cache) = (Vec::new(), ChunkCache::new());
     let data = FrameBytes::from(data);
-    let data = data.view();
+    let (data, mut shared) = (data.view(), cache.single(1160));
     while let Next::Chunk(chunk) = packetizer.next(&data) {
         let mut body = vec![0; chunk.body_len()];
-        packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut crc_combiner);
+        packetizer.emit(&data, &mut shared, chunk, Duration::ZERO, &mut body);
         all.push(body);
     }
     all

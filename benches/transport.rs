@@ -10,6 +10,9 @@
 //! All but the last use datagrams of 8972 bytes, which a session over loopback sends after path MTU
 //! discovery, and of 1200 bytes, with which every session begins.
 //!
+//! A second pair of tables gives the sender's time for one receiver, for eight, and for each
+//! receiver after the first, encrypted, with and without parity.
+//!
 //! Both ends run in turn on one thread, so only the work is measured. After criterion's report, the
 //! medians of an interleaved run are printed as ratios.
 
@@ -29,6 +32,7 @@ use std::{
 };
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use measure::{Samples, timed};
 use results::{Cell, Table};
 use turns::take_turns;
 use udpchat::{
@@ -40,7 +44,8 @@ use udpchat::{
         },
         frame::{OutgoingFrame, SessionId},
         io::UdpSocket,
-        session::{Endpoint, EndpointConfig, Output, Role, Target},
+        recovery::parity_control::FecMode,
+        session::{ConnId, Endpoint, EndpointConfig, Output, Role, Target},
         wire::{
             control::Cipher,
             datagram::{Direction, Form, Kind, Prelude},
@@ -53,6 +58,8 @@ const SIZES: [usize; 4] = [30_000, 117_000, 210_000, 440_000];
 const SMALL: usize = 1200;
 const LARGE: usize = 8972;
 const ROUNDS: usize = 400;
+/// Bytes of a noisy frame of 720p at quality 80.
+const FRAME_720P: usize = 117_000;
 
 /// How many datagrams one system call sends.
 #[derive(Clone, Copy, PartialEq)]
@@ -126,7 +133,8 @@ impl Udpchat {
         let mut sender = endpoint(now, datagram_len, Role::Send { targets: vec![target], control });
         let mut receiver = endpoint(now, datagram_len, Role::Receive);
         if control {
-            shake_hands(now, &mut sender, &mut receiver);
+            let [dial] = dials(&mut sender)[..] else { panic!("one dial") };
+            shake_hands(now, &mut sender, dial, &mut receiver);
         }
         Self {
             from,
@@ -165,6 +173,58 @@ impl Udpchat {
     }
 }
 
+/// One sender of an encrypted stream and its receivers. Only the sender's work is timed.
+struct Receivers {
+    from: UdpSocket,
+    to: Vec<UdpSocket>,
+    sender: Endpoint,
+    frame: OutgoingFrame,
+    buf: Vec<u8>,
+}
+
+impl Receivers {
+    fn new(count: usize, datagram_len: usize, fec: FecMode) -> Self {
+        let to: Vec<_> = (0..count).map(|_| loopback()).collect();
+        let target = |socket: &UdpSocket| {
+            let addr = socket.local_addr().expect("bound");
+            Target { host: "here".into(), port: addr.port(), addrs: vec![addr] }
+        };
+        let now = clock::now();
+        let role = Role::Send { targets: to.iter().map(target).collect(), control: true };
+        let mut sender = endpoint_with(now, datagram_len, role, fec);
+        for dial in dials(&mut sender) {
+            let mut receiver = endpoint(now, datagram_len, Role::Receive);
+            shake_hands(now, &mut sender, dial, &mut receiver);
+        }
+        Self {
+            from: loopback(),
+            to,
+            sender,
+            frame: OutgoingFrame { data: noise(FRAME_720P).into(), captured: now },
+            buf: vec![0; 65_507],
+        }
+    }
+
+    /// Sends a frame to all receivers. Returns the time taken, in µs.
+    fn send(&mut self) -> f64 {
+        let taken = timed(|| {
+            let now = clock::now();
+            self.frame.captured = now;
+            self.sender.push_frame(now, &self.frame);
+            let batch = self.from.max_batch();
+            while let Some(transmit) = self.sender.poll_transmit(now, &mut self.buf, batch) {
+                let contents = &self.buf[..transmit.len];
+                let sent = self.from.send(transmit.to, contents, transmit.segment_len);
+                sent.expect("loopback takes it");
+            }
+        });
+        for socket in &mut self.to {
+            while socket.receive(|_, _| {}).expect("loopback gives it") {}
+        }
+        taken * 1e3
+    }
+}
+
 /// The cipher alone, on datagrams in memory.
 struct InMemory {
     sealer: Sealer,
@@ -200,9 +260,23 @@ impl InMemory {
     }
 }
 
-/// Carries control messages between two endpoints until both are quiet.
-fn shake_hands(now: Instant, dialler: &mut Endpoint, answerer: &mut Endpoint) {
-    let Some(Output::Dial(dialled, addr)) = dialler.poll_output() else { panic!("no dial") };
+/// The connections that `dialler` is about to dial.
+fn dials(dialler: &mut Endpoint) -> Vec<(ConnId, SocketAddr)> {
+    let outputs = std::iter::from_fn(|| dialler.poll_output());
+    let dial = |output| match output {
+        Output::Dial(conn, addr) => (conn, addr),
+        other => panic!("not a dial: {other:?}"),
+    };
+    outputs.map(dial).collect()
+}
+
+/// Connects two endpoints, and carries control messages between them until both are quiet.
+fn shake_hands(
+    now: Instant,
+    dialler: &mut Endpoint,
+    (dialled, addr): (ConnId, SocketAddr),
+    answerer: &mut Endpoint,
+) {
     let taken = answerer.handle_incoming(now, addr).expect("room");
     dialler.handle_connected(now, dialled);
     loop {
@@ -217,8 +291,13 @@ fn shake_hands(now: Instant, dialler: &mut Endpoint, answerer: &mut Endpoint) {
 }
 
 fn endpoint(now: Instant, datagram_len: usize, role: Role) -> Endpoint {
+    endpoint_with(now, datagram_len, role, FecMode::Off)
+}
+
+fn endpoint_with(now: Instant, datagram_len: usize, role: Role, fec: FecMode) -> Endpoint {
     let config = EndpointConfig {
         max_datagram_len: Some(datagram_len),
+        fec,
         ..EndpointConfig::new("bench", role, Identity::generate(), now)
     };
     Endpoint::new(now, config)
@@ -307,9 +386,36 @@ fn ratios(datagram_len: usize) -> Table {
     Table { title, columns: columns.map(str::to_owned).to_vec(), rows }
 }
 
+/// The sender's time for one and for eight receivers, interleaved.
+fn receivers(datagram_len: usize) -> Table {
+    const MANY: usize = 8;
+    let mut rows = Vec::new();
+    for (name, fec) in [("off", FecMode::Off), ("20 %", FecMode::Percent(20))] {
+        let new = |count| Receivers::new(count, datagram_len, fec);
+        let (mut one, mut many) = (new(1), new(MANY));
+        let [mut of_one, mut of_many, mut of_each] = <[Samples; 3]>::default();
+        for _ in 0..ROUNDS {
+            let (first, all) = (one.send(), many.send());
+            of_one.push(first);
+            of_many.push(all);
+            of_each.push((all - first) / (MANY - 1) as f64);
+        }
+        rows.push(vec![Cell::Text(name.to_owned()), of_one.cell(), of_many.cell(), of_each.cell()]);
+    }
+    let columns = ["parity", "1 receiver", "8 receivers", "each after the first"];
+    let title = format!(
+        "Sending a frame of {FRAME_720P} bytes to several receivers over loopback, encrypted, in datagrams of {datagram_len} bytes, µs, {ROUNDS} rounds"
+    );
+    Table { title, columns: columns.map(str::to_owned).to_vec(), rows }
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     criterion_groups(&mut criterion);
     criterion.final_summary();
-    publish::publish("transport", vec![ratios(LARGE), ratios(SMALL)], Vec::new());
+    publish::publish(
+        "transport",
+        vec![ratios(LARGE), ratios(SMALL), receivers(LARGE), receivers(SMALL)],
+        Vec::new(),
+    );
 }

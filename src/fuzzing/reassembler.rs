@@ -9,13 +9,12 @@ use crate::{
     net::{
         frame::{FrameBytes, FrameId, MAX_FRAME_LEN, ReceivedFrame},
         framing::{
-            fec::ParityEncoder,
-            packetizer::{Next, Packetizer},
+            packetizer::{ChunkCache, Next, Packetizer},
             reassembler::{Reassembler, ReassemblyCounters},
         },
         time::MediaTime,
         wire::{
-            checksum::{CrcCombiner, Hashed},
+            checksum::Hashed,
             nack::Nack,
             video::{Extent, MAX_BODY_LEN, VideoHeader},
         },
@@ -280,17 +279,16 @@ impl Sent {
             (0..len).map(|i: usize| (i as u8).wrapping_mul(31) ^ id.0 as u8).collect();
         let whole = FrameBytes::from(data.clone());
         let view = whole.view();
-        let mut crc_combiner = CrcCombiner::default();
         let mut packetizer = Packetizer::new(id, CAPTURED, chunk_len);
         let parity = ops.int_in_range(0..=6)?;
         if parity > 0 {
-            let mut encoder = ParityEncoder::new();
-            packetizer.protect(&view, parity, &mut encoder, &mut crc_combiner, Vec::new());
+            packetizer.protect(&view, parity);
         }
-        let mut chunks = Vec::new();
+        let (mut chunks, mut cache) = (Vec::new(), ChunkCache::new());
+        let mut shared = cache.single(chunk_len);
         while let Next::Chunk(next) = packetizer.next(&view) {
             let mut body = vec![0; next.body_len()];
-            packetizer.emit(&view, next, Duration::ZERO, &mut body, &mut crc_combiner);
+            packetizer.emit(&view, &mut shared, next, Duration::ZERO, &mut body);
             chunks.push(body);
         }
         drop(view);

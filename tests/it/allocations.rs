@@ -74,6 +74,37 @@ impl Path {
     }
 }
 
+/// Receivers share the work on a frame, in memory that is reused from frame to frame.
+#[test]
+fn a_stream_to_several_receivers_does_not_allocate() {
+    let start = clock::now();
+    let target = |i: u16| {
+        let addrs = vec![([10, 0, 0, 1], 7000 + i).into()];
+        Target { host: format!("host{i}"), port: 7000 + i, addrs }
+    };
+    let role = Role::Send { targets: (0..3).map(target).collect(), control: false };
+    let mut sender = endpoint(start, role, FecMode::Percent(20));
+    let frame = OutgoingFrame { data: vec![7; 117_000].into(), captured: start };
+    let (mut buf, mut now) = (vec![0; 65_507], start);
+    let mut send = || {
+        let mut datagrams = 0;
+        sender.push_frame(now, &frame);
+        let end = now + Duration::from_millis(33);
+        while now < end {
+            while let Some(transmit) = sender.poll_transmit(now, &mut buf, 16) {
+                datagrams += transmit.len.div_ceil(transmit.segment_len);
+            }
+            now += Duration::from_micros(500);
+            sender.handle_timeout(now);
+            while sender.poll_event().is_some() {}
+        }
+        assert_eq!(datagrams, 3 * (101 + 20), "all of the frame, to each");
+    };
+    (0..20).for_each(|_| send());
+    let counted = allocation_counter::measure(|| (0..50).for_each(|_| send()));
+    assert_eq!(counted.count_total, 0, "{counted:?}");
+}
+
 #[test]
 fn a_running_stream_does_not_allocate() {
     for percent in [1, 20] {

@@ -286,6 +286,30 @@ fn an_unreachable_receiver_does_not_slow_the_others() {
     assert!(frames >= 20, "{frames} of 30 in the second after its return");
 }
 
+/// Each receiver has a datagram length and a loss of its own, so the shares of parity differ, too.
+#[test]
+fn receivers_on_different_paths_get_the_same_frames() {
+    let mut sim = Sim::with_links(4, links("delay=2ms"));
+    let receivers = [(BOB, 1200, 0), (EVE, 1100, 3), (NodeId(3), 1200, 8)];
+    for (node, max_datagram_len, loss) in receivers {
+        sim.set_link(ANN, node, links(&format!("delay=2ms,loss={loss}%,seed=3")));
+        let max_datagram_len = Some(max_datagram_len);
+        sim.start(node, EndpointConfig { max_datagram_len, ..sim.config(node, Role::Receive) });
+    }
+    let role =
+        Role::Send { targets: receivers.map(|(node, ..)| sim.target(node)).into(), control: true };
+    sim.start(ANN, EndpointConfig { fec: FecMode::Auto, ..sim.config(ANN, role) });
+    sim.start_video(ANN, FRAME_LEN);
+    sim.run(10 * SECOND);
+    for (node, ..) in receivers {
+        let numbers = numbers(&sim.take_frames(node));
+        assert!(numbers.len() >= 290, "{node:?} has {} frames", numbers.len());
+    }
+    let parity = sim.counters(ANN).into_iter().map(|c| c.repair.parity_chunks);
+    let parity: Vec<_> = parity.collect();
+    assert!(parity[0] < parity[1] && parity[1] < parity[2], "{parity:?}");
+}
+
 #[test]
 fn a_session_with_control_survives_a_ten_second_blackout() {
     let mut sim = session(2, "delay=5ms");

@@ -1,8 +1,8 @@
 //! Packetizer: cuts one frame into chunks, each the body of one video datagram.
 //!
-//! It is independent of the peer: the session adds its own prelude and checksum to each body, so
-//! one frame can go to several receivers. A frame may still grow while its first chunks are sent;
-//! those chunks do not carry its length.
+//! A packetizer is one receiver's place in a frame. What its receivers share is in the
+//! [`ChunkCache`]. A frame may still grow while its first chunks are sent; those chunks do not
+//! carry its length.
 //!
 //! Parity chunks are sent among the source chunks of the frame's second half, so that a burst at
 //! the end does not take all of them. They come before the last source chunk, which therefore ends
@@ -12,14 +12,18 @@
 //! 0  1  2  3  4  5  P0  6  7  P1  8  9  P2  10        11 source chunks, 3 parity chunks
 //! ```
 
+mod chunk_cache;
+
+pub use self::chunk_cache::{ChunkCache, Chunks, FrameKey, SharedFrame};
+
 use std::time::Duration;
 
-use super::fec::{Blocks, ParityEncoder};
+use super::fec::Blocks;
 use crate::net::{
     frame::{FrameId, FrameView, MAX_FRAME_LEN, Progress},
     time::MediaTime,
     wire::{
-        checksum::{CrcCombiner, Hashed},
+        checksum::Hashed,
         video::{Extent, FRAME_CRC_LEN, VideoHeader, copy_body},
     },
 };
@@ -29,27 +33,23 @@ use crate::net::{
 pub struct Packetizer {
     frame: FrameId,
     captured: MediaTime,
-    /// The CRC of the data sent so far.
-    crc: u32,
     chunk_len: u16,
     /// The next source chunk.
     next_chunk: u16,
     parity: Parity,
 }
 
-/// The parity chunks of one frame.
-#[derive(Clone, Debug, Default)]
+/// The parity chunks of one frame for one receiver.
+#[derive(Clone, Copy, Debug, Default)]
 struct Parity {
     /// Whether their number has been decided.
-    is_made: bool,
+    is_decided: bool,
     /// Their number.
     count: u16,
     /// How many have been sent.
     sent: u16,
     /// The source chunk after which they may begin.
     from: u16,
-    /// The chunks, concatenated.
-    bytes: Vec<u8>,
 }
 
 /// The next step of a packetizer.
@@ -82,57 +82,29 @@ impl NextChunk {
 impl Packetizer {
     /// Starts a frame with chunks of `chunk_len` bytes, which is even and not zero.
     pub fn new(frame: FrameId, captured: MediaTime, chunk_len: u16) -> Self {
-        Self { frame, captured, crc: 0, chunk_len, next_chunk: 0, parity: Parity::default() }
+        Self { frame, captured, chunk_len, next_chunk: 0, parity: Parity::default() }
     }
 
     /// The number of source chunks, once the frame's end is known and until parity has been
     /// decided: the time to call [`protect`](Self::protect).
     pub fn unprotected(&self, data: &FrameView<'_>) -> Option<u16> {
-        let extent = self.extent(data).filter(|_| !self.parity.is_made)?;
+        let extent = self.extent(data).filter(|_| !self.parity.is_decided)?;
         (self.next_chunk < extent.source_chunks).then_some(extent.source_chunks)
     }
 
-    /// Makes `count` parity chunks, at most [`Blocks::parity_capacity`], in `memory`, which
-    /// [`into_memory`](Self::into_memory) returns. Has no effect unless the frame is
-    /// [`unprotected`](Self::unprotected).
-    ///
-    /// The part of the picture that has not been sent yet is hashed here, and again when it is
-    /// sent, since parity covers the frame's CRC.
-    pub fn protect(
-        &mut self,
-        data: &FrameView<'_>,
-        count: u16,
-        encoder: &mut ParityEncoder,
-        crc_combiner: &mut CrcCombiner,
-        memory: Vec<u8>,
-    ) {
+    /// Adds `count` parity chunks, at most [`Blocks::parity_capacity`]. Has no effect unless the
+    /// frame is [`unprotected`](Self::unprotected).
+    pub fn protect(&mut self, data: &FrameView<'_>, count: u16) {
         let Some(source_chunks) = self.unprotected(data) else { return };
-        let blocks = Blocks::of(source_chunks);
         self.parity = Parity {
-            is_made: true,
-            count: count.min(blocks.parity_capacity()),
+            is_decided: true,
+            count: count.min(Blocks::of(source_chunks).parity_capacity()),
             sent: 0,
             from: self.next_chunk.max(source_chunks / 2).min(source_chunks - 1),
-            bytes: memory,
         };
-        if self.parity.count == 0 {
-            return;
-        }
-        let (picture, len) = (data.bytes(), usize::from(self.chunk_len));
-        let rest = &picture[(usize::from(self.next_chunk) * len).min(picture.len())..];
-        let crc = crc_combiner.join(self.crc, Hashed::of(rest)).to_be_bytes();
-        let source =
-            |chunk, bytes: &mut [u8]| copy_body(picture, crc, usize::from(chunk) * len, bytes);
-        let wanted = 0..self.parity.count;
-        encoder.encode(blocks, self.chunk_len, wanted, source, &mut self.parity.bytes);
     }
 
-    /// Returns the memory of the parity chunks, for reuse by the next frame.
-    pub fn into_memory(self) -> Vec<u8> {
-        self.parity.bytes
-    }
-
-    /// The frame's size and the parity made so far; `None` before its end is known, or if it is
+    /// The frame's size and the parity decided so far; `None` before its end is known, or if it is
     /// empty or too large.
     pub fn extent(&self, data: &FrameView<'_>) -> Option<Extent> {
         match data.progress() {
@@ -142,12 +114,6 @@ impl Packetizer {
                 Some(Extent { parity_chunks: self.parity.count, ..extent })
             }
         }
-    }
-
-    /// The CRC-32 of the picture, as it stands at the end of the frame body; valid once all chunks
-    /// have been emitted.
-    pub fn crc(&self) -> [u8; FRAME_CRC_LEN] {
-        self.crc.to_be_bytes()
     }
 
     /// Bytes of each chunk but the last.
@@ -207,28 +173,31 @@ impl Packetizer {
     }
 
     /// Writes `chunk`, which [`next`](Self::next) returned for the same `data`, to `body`, which
-    /// has [`NextChunk::body_len`] bytes. `age` is the time since the frame's capture. Returns the
-    /// length and CRC of the payload at the end of `body`, which is hashed only once for the
-    /// frame's CRC and the datagram's.
+    /// has [`NextChunk::body_len`] bytes. `chunks` are those of the frame, of the same length.
+    /// `age` is the time since the frame's capture. Returns what is known of the hash of the end of
+    /// `body`: for a source chunk, the payload.
     pub fn emit(
         &mut self,
         data: &FrameView<'_>,
+        chunks: &mut Chunks<'_>,
         chunk: NextChunk,
         age: Duration,
         body: &mut [u8],
-        crc_combiner: &mut CrcCombiner,
     ) -> Hashed {
         let header = VideoHeader { age, ..chunk.header };
         let (head, payload) = body.split_at_mut(VideoHeader::LEN);
         header.emit(head);
         if header.is_parity() {
-            let at = usize::from(self.parity.sent) * payload.len();
-            payload.copy_from_slice(&self.parity.bytes[at..][..payload.len()]);
+            payload.copy_from_slice(chunks.parity(data, self.parity.sent, self.parity.count));
             self.parity.sent += 1;
-            return Hashed::of(payload);
+            return Hashed::default();
         }
         self.next_chunk += 1;
-        self.copy_chunk(data.bytes(), header.offset(), payload, crc_combiner)
+        let hashed = chunks.source(data, header.chunk);
+        let end = header.offset() + payload.len();
+        let crc = if end > data.bytes().len() { chunks.picture_crc(data) } else { [0; _] };
+        copy_body(data.bytes(), crc, header.offset(), payload);
+        hashed
     }
 
     #[inline(always)]
@@ -242,34 +211,12 @@ impl Packetizer {
             chunk,
         }
     }
-
-    /// Copies the frame body from `offset` on: the data, then its CRC.
-    fn copy_chunk(
-        &mut self,
-        data: &[u8],
-        offset: usize,
-        payload: &mut [u8],
-        crc_combiner: &mut CrcCombiner,
-    ) -> Hashed {
-        let len = payload.len();
-        let rest = &data[offset.min(data.len())..];
-        let (of_data, of_crc) = payload.split_at_mut(rest.len().min(len));
-        of_data.copy_from_slice(&rest[..of_data.len()]);
-        let hashed = Hashed::of(of_data);
-        self.crc = crc_combiner.join(self.crc, hashed);
-        if of_crc.is_empty() {
-            return hashed;
-        }
-        let crc_offset = (offset + of_data.len()) - data.len();
-        of_crc.copy_from_slice(&self.crc.to_be_bytes()[crc_offset..][..of_crc.len()]);
-        Hashed { len, crc: crc_combiner.join(hashed.crc, Hashed::of(of_crc)) }
-    }
 }
 
 impl Parity {
     /// Whether a parity chunk comes before source chunk `source`. They are spread evenly over the
     /// places between the source chunks from `from` to the last.
-    fn is_next(&self, source: u16, extent: Extent) -> bool {
+    fn is_next(self, source: u16, extent: Extent) -> bool {
         if self.sent == self.count {
             return false;
         }
@@ -282,7 +229,7 @@ impl Parity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::frame::FrameBytes;
+    use crate::net::{frame::FrameBytes, framing::fec::ParityEncoder};
 
     fn numbered(len: usize) -> Vec<u8> {
         (0..len).map(|i| i as u8).collect()
@@ -295,12 +242,12 @@ mod tests {
     /// The bodies available now, and the step after them.
     fn take(packetizer: &mut Packetizer, data: &FrameBytes) -> (Vec<Vec<u8>>, Next) {
         let data = data.view();
-        let (mut all, mut crc_combiner) = (Vec::new(), CrcCombiner::default());
+        let (mut all, mut cache) = (Vec::new(), ChunkCache::new());
+        let mut chunks = cache.single(packetizer.chunk_len());
         while let Next::Chunk(chunk) = packetizer.next(&data) {
             let mut body = vec![0xa5; chunk.body_len()];
-            let hashed =
-                packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut crc_combiner);
-            assert_eq!(hashed, Hashed::of(&body[VideoHeader::LEN..]));
+            let hashed = packetizer.emit(&data, &mut chunks, chunk, Duration::ZERO, &mut body);
+            assert_eq!(hashed, hash_of(&body));
             all.push(body);
         }
         (all, packetizer.next(&data))
@@ -310,6 +257,12 @@ mod tests {
         let (bodies, next) = take(&mut packetizer(chunk_len), &numbered(len).into());
         assert_eq!(next, Next::Finished);
         bodies
+    }
+
+    /// What [`Packetizer::emit`] returns for `body`: parity chunks are not hashed.
+    fn hash_of(body: &[u8]) -> Hashed {
+        let payload = &body[VideoHeader::LEN..];
+        if header(body).is_parity() { Hashed::default() } else { Hashed::of(payload) }
     }
 
     fn header(body: &[u8]) -> VideoHeader {
@@ -376,22 +329,21 @@ mod tests {
     /// sent.
     fn protected(len: usize, parity: u16, before: usize) -> Vec<Vec<u8>> {
         let (data, mut packetizer) = (FrameBytes::from(numbered(len)), packetizer(10));
-        let (mut encoder, mut crc_combiner) = (ParityEncoder::new(), CrcCombiner::default());
-        let data = data.view();
+        let mut cache = ChunkCache::new();
+        let (data, mut chunks) = (data.view(), cache.single(10));
         let mut all = Vec::new();
         while let Next::Chunk(chunk) = packetizer.next(&data) {
             if all.len() == before && packetizer.unprotected(&data).is_some() {
-                packetizer.protect(&data, parity, &mut encoder, &mut crc_combiner, Vec::new());
+                packetizer.protect(&data, parity);
                 continue;
             }
             let mut body = vec![0xa5; chunk.body_len()];
-            let hashed =
-                packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut crc_combiner);
-            assert_eq!(hashed, Hashed::of(&body[VideoHeader::LEN..]));
+            let hashed = packetizer.emit(&data, &mut chunks, chunk, Duration::ZERO, &mut body);
+            assert_eq!(hashed, hash_of(&body));
             all.push(body);
         }
         assert_eq!(packetizer.next(&data), Next::Finished);
-        assert_eq!(packetizer.crc(), crc32fast::hash(&numbered(len)).to_be_bytes());
+        assert_eq!(chunks.picture_crc(&data), crc32fast::hash(&numbered(len)).to_be_bytes());
         assert_eq!(packetizer.unprotected(&data), None);
         all
     }
@@ -416,14 +368,15 @@ mod tests {
     #[test]
     fn ready_chunks_include_parity() {
         let (data, mut packetizer) = (FrameBytes::from(numbered(101)), packetizer(10));
-        let (data, mut crc_combiner) = (data.view(), CrcCombiner::default());
+        let mut cache = ChunkCache::new();
+        let (data, mut chunks) = (data.view(), cache.single(10));
         assert_eq!(packetizer.ready(&data), 11);
-        packetizer.protect(&data, 3, &mut ParityEncoder::new(), &mut crc_combiner, Vec::new());
+        packetizer.protect(&data, 3);
         for left in (1..=14).rev() {
             assert_eq!(packetizer.ready(&data), left);
             let Next::Chunk(chunk) = packetizer.next(&data) else { panic!("{left} left") };
             let mut body = vec![0; chunk.body_len()];
-            packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut crc_combiner);
+            packetizer.emit(&data, &mut chunks, chunk, Duration::ZERO, &mut body);
         }
         assert_eq!((packetizer.ready(&data), packetizer.next(&data)), (0, Next::Finished));
     }
@@ -456,11 +409,9 @@ mod tests {
         take(&mut packetizer, &data);
         data.finish();
         assert_eq!(packetizer.unprotected(&data.view()), Some(3));
-        let (mut encoder, mut crc_combiner) = (ParityEncoder::new(), CrcCombiner::default());
-        packetizer.protect(&data.view(), 2, &mut encoder, &mut crc_combiner, Vec::new());
+        packetizer.protect(&data.view(), 2);
         let (rest, next) = take(&mut packetizer, &data);
         assert_eq!((order(&rest), next), (vec![3, 4, 2], Next::Finished));
-        assert_eq!(packetizer.into_memory().len(), 20);
     }
 
     #[test]

@@ -21,7 +21,8 @@ use super::{
 use crate::net::{
     congestion::bitrates::PictureBitrates,
     crypto::seal::Opener,
-    frame::{FrameBeginning, OutgoingFrame, PartialFrame, ReceivedFrame, SessionId},
+    frame::{FrameBeginning, PartialFrame, ReceivedFrame, SessionId},
+    framing::packetizer::{ChunkCache, SharedFrame},
     path::replay_window::{Arrival, ReplayWindow},
     route::Route,
     time::MediaClock,
@@ -222,7 +223,7 @@ impl Call {
     /// Sends `frame`. While this peer's reports are overdue and `others_report`, sends only enough
     /// frames to notice its return: the other peers then set the bitrate, which may be too high for
     /// this path.
-    pub(super) fn push_frame(&mut self, now: Instant, frame: OutgoingFrame, others_report: bool) {
+    pub(super) fn push_frame(&mut self, now: Instant, frame: SharedFrame, others_report: bool) {
         let Some(sender) = self.sender.as_mut().filter(|_| self.ending.is_none()) else { return };
         if others_report && sender.is_unreported() {
             if self.next_trial.is_some_and(|at| now < at) {
@@ -470,10 +471,12 @@ impl Call {
             .min()
     }
 
-    /// Writes the next datagrams to `buf`. Returns them with their route.
+    /// Writes the next datagrams to `buf`. Returns them with their route. `cache` holds the chunks
+    /// that several receivers share.
     pub(super) fn poll_transmit(
         &mut self,
         now: Instant,
+        cache: &mut ChunkCache,
         buf: &mut [u8],
         max_datagrams: usize,
     ) -> Option<(Route, Burst)> {
@@ -501,7 +504,8 @@ impl Call {
                 burst
             }
             (None, Some(sender)) => {
-                let burst = sender.poll_transmit(now, &mut self.outbound, buf, max_datagrams)?;
+                let burst =
+                    sender.poll_transmit(now, cache, &mut self.outbound, buf, max_datagrams)?;
                 let path = self.path.as_mut()?;
                 path.record_sent(&burst, self.outbound.next_sequence().wrapping_sub(1));
                 burst

@@ -77,11 +77,6 @@ impl Outbound {
         if self.sealer.is_some() { Form::Sealed } else { Form::Clear }
     }
 
-    /// Combines the CRCs of this side's chunks.
-    pub(super) fn crc_combiner(&mut self) -> &mut CrcCombiner {
-        &mut self.crc_combiner
-    }
-
     /// The sequence number of the next datagram.
     pub(super) fn next_sequence(&self) -> u64 {
         self.next_sequence
@@ -100,7 +95,7 @@ impl Outbound {
         buf: &mut [u8],
         fill: impl FnOnce(&mut [u8]),
     ) -> Burst {
-        let len = self.emit_hashed(kind, body_len, buf, |body, _| {
+        let len = self.emit_hashed(kind, body_len, buf, |body| {
             fill(body);
             Hashed::default()
         });
@@ -114,11 +109,11 @@ impl Outbound {
         kind: Kind,
         body_len: usize,
         buf: &mut [u8],
-        fill: impl FnOnce(&mut [u8], &mut CrcCombiner) -> Hashed,
+        fill: impl FnOnce(&mut [u8]) -> Hashed,
     ) -> usize {
         let len = self.form().overhead() + body_len;
         let datagram = &mut buf[..len];
-        let tail = fill(&mut datagram[Prelude::LEN..][..body_len], &mut self.crc_combiner);
+        let tail = fill(&mut datagram[Prelude::LEN..][..body_len]);
         let prelude = Prelude {
             kind,
             direction: self.direction,
@@ -148,7 +143,7 @@ impl<'a> Batch<'a> {
         &mut self,
         kind: Kind,
         body_len: usize,
-        fill: impl FnOnce(&mut [u8], &mut CrcCombiner) -> Hashed,
+        fill: impl FnOnce(&mut [u8]) -> Hashed,
     ) -> bool {
         let len = self.outbound.form().overhead() + body_len;
         let Burst { len: at, segment_len } =
@@ -178,7 +173,7 @@ mod tests {
         let mut outbound = Outbound::clear(session, Direction::FromDialer);
         let mut buf = [0; 200];
         let mut batch = Batch::new(&mut outbound, &mut buf);
-        let mut push = |len| batch.push(Kind::Video, len, |_, _| Hashed::default());
+        let mut push = |len| batch.push(Kind::Video, len, |_| Hashed::default());
         assert!(push(20) && push(20));
         assert!(!push(21), "longer than the first");
         assert!(push(19));
@@ -193,7 +188,7 @@ mod tests {
         let mut outbound = Outbound::clear(session, Direction::FromDialer);
         let mut buf = [0; 71];
         let mut batch = Batch::new(&mut outbound, &mut buf);
-        let mut push = |len| batch.push(Kind::Video, len, |_, _| Hashed::default());
+        let mut push = |len| batch.push(Kind::Video, len, |_| Hashed::default());
         assert!(push(20));
         assert!(!push(20));
         assert_eq!(batch.finish(), Some(Burst { len: 36, segment_len: 36 }));

@@ -1,38 +1,29 @@
-//! Loss repair of a stream: parity with the frames, and answers to NACKs.
+//! The answers to a receiver's NACKs.
 
 use std::time::{Duration, Instant};
 
 use super::outbound::{Batch, Burst, Outbound};
 use crate::net::{
-    frame::OutgoingFrame,
-    framing::{fec::ParityEncoder, packetizer::Packetizer},
+    framing::fec::ParityEncoder,
     recovery::retransmit_buffer::{AnswerCounters, RetransmitBuffer, SentFrame},
     wire::{checksum::Hashed, datagram::Kind, nack::Nack},
 };
 
-/// Creates the parity of one stream, and keeps its frames for retransmission.
+/// Keeps the frames sent to one receiver, and answers its NACKs.
 #[derive(Debug)]
 pub(super) struct Retransmitter {
     buffer: RetransmitBuffer,
-    /// Created on first use.
+    /// Makes fresh parity. Created on first use.
     encoder: Option<ParityEncoder>,
     answers_with_parity: bool,
     keeps: bool,
-    /// The buffer of the previous frame's parity, for reuse.
-    memory: Vec<u8>,
 }
 
 impl Retransmitter {
     /// `answers_with_parity`: NACKs may be answered with fresh parity. `keeps`: sent frames are
     /// kept for NACKs.
     pub(super) fn new(answers_with_parity: bool, keeps: bool) -> Self {
-        Self {
-            buffer: RetransmitBuffer::new(),
-            encoder: None,
-            answers_with_parity,
-            keeps,
-            memory: Vec::new(),
-        }
+        Self { buffer: RetransmitBuffer::new(), encoder: None, answers_with_parity, keeps }
     }
 
     /// Whether answers are waiting to be sent.
@@ -44,35 +35,11 @@ impl Retransmitter {
         self.buffer.counters()
     }
 
-    /// Adds `parity` parity chunks to `frame`, which `packetizer` is sending.
-    pub(super) fn protect(
-        &mut self,
-        packetizer: &mut Packetizer,
-        frame: &OutgoingFrame,
-        parity: u16,
-        outbound: &mut Outbound,
-    ) {
-        let memory = std::mem::take(&mut self.memory);
-        let encoder = self.encoder.get_or_insert_with(ParityEncoder::new);
-        packetizer.protect(&frame.data.view(), parity, encoder, outbound.crc_combiner(), memory);
-    }
-
     /// Takes over a completely sent frame.
-    pub(super) fn keep(&mut self, now: Instant, packetizer: Packetizer, frame: OutgoingFrame) {
-        let extent = packetizer.extent(&frame.data.view()).filter(|_| self.keeps);
-        if let Some(extent) = extent {
-            let sent = SentFrame {
-                id: packetizer.frame(),
-                captured: packetizer.captured(),
-                captured_at: frame.captured,
-                data: frame.data,
-                crc: packetizer.crc(),
-                extent,
-                chunk_len: packetizer.chunk_len(),
-            };
+    pub(super) fn keep(&mut self, now: Instant, sent: SentFrame) {
+        if self.keeps {
             self.buffer.keep(sent, now + KEPT_FOR);
         }
-        self.memory = packetizer.into_memory();
     }
 
     /// Handles a NACK, in a stream that sends `rate` bytes a second.
@@ -101,7 +68,7 @@ impl Retransmitter {
         let mut batch = Batch::new(outbound, buf);
         for _ in 0..max_datagrams {
             let Some(body_len) = self.buffer.next_body_len() else { break };
-            let fits = batch.push(Kind::Video, body_len, |body, _| {
+            let fits = batch.push(Kind::Video, body_len, |body| {
                 self.buffer.emit_next(now, body);
                 Hashed::default()
             });

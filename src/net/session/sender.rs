@@ -13,14 +13,14 @@ use crate::net::{
         rate::{Feedback, RateController, RateLimits, RateState},
         startup_probe::{ProbeResult, StartupProbe},
     },
-    frame::{FrameId, OutgoingFrame, Progress},
+    frame::{FrameId, Progress},
     framing::{
-        packetizer::{Next, Packetizer},
+        packetizer::{ChunkCache, Next, Packetizer, SharedFrame},
         reassembler::LONGEST_ASSEMBLY,
     },
     recovery::{
         parity_control::{FecMode, ParityControl},
-        retransmit_buffer::AnswerCounters,
+        retransmit_buffer::{AnswerCounters, SentFrame},
     },
     time::MediaClock,
     wire::{
@@ -37,7 +37,7 @@ pub(super) struct Sender {
     clock: MediaClock,
     next_id: FrameId,
     current: Option<InFlightFrame>,
-    waiting: Option<OutgoingFrame>,
+    waiting: Option<SharedFrame>,
     /// `None`: frames are not paced.
     pacer: Option<Pacer>,
     /// Limits everything that is sent, once the user or the path sets a limit.
@@ -109,7 +109,7 @@ pub(super) struct SenderCounters {
 #[derive(Debug)]
 struct InFlightFrame {
     packetizer: Packetizer,
-    frame: OutgoingFrame,
+    shared: SharedFrame,
     /// When its first datagrams were ready to be sent.
     begun: Option<Instant>,
     has_parity_decided: bool,
@@ -252,7 +252,7 @@ impl Sender {
         self.expired_in_a_row += 1;
         let bps = self.picture_bitrates().cap();
         if let Some(bps) = bps.filter(|_| self.expired_in_a_row >= EXPIRED_TO_REPORT) {
-            let bits = expired.frame.data.view().bytes().len() as f64 * 8.0;
+            let bits = expired.shared.frame.data.view().bytes().len() as f64 * 8.0;
             let takes = Duration::from_secs_f64(bits / bps.max(1) as f64);
             self.expired = Some(takes.max(LONGEST_ASSEMBLY));
         }
@@ -369,7 +369,7 @@ impl Sender {
         self.current.is_some() || self.waiting.is_some() && self.may_begin()
     }
 
-    pub(super) fn push_frame(&mut self, now: Instant, frame: OutgoingFrame) {
+    pub(super) fn push_frame(&mut self, now: Instant, frame: SharedFrame) {
         self.estimates.note_push(now);
         if let Some(untouched) = self.current.take_if(|c| c.packetizer.is_untouched()) {
             // Its id is free again: a gap would look like a loss to the receiver.
@@ -423,10 +423,12 @@ impl Sender {
         }
     }
 
-    /// Writes up to `max_datagrams` datagrams to `buf`. Answers to NACKs go first.
+    /// Writes up to `max_datagrams` datagrams to `buf`. Answers to NACKs go first. `cache` holds
+    /// the chunks that this receiver shares with others.
     pub(super) fn poll_transmit(
         &mut self,
         now: Instant,
+        cache: &mut ChunkCache,
         outbound: &mut Outbound,
         buf: &mut [u8],
         max_datagrams: usize,
@@ -441,7 +443,7 @@ impl Sender {
             self.record_sent(now, burst.len);
             return answer;
         }
-        let burst = self.poll_frame(now, outbound, buf, max_datagrams);
+        let burst = self.poll_frame(now, cache, outbound, buf, max_datagrams);
         if burst.is_none() {
             self.drained = now;
         }
@@ -451,6 +453,7 @@ impl Sender {
     fn poll_frame(
         &mut self,
         now: Instant,
+        cache: &mut ChunkCache,
         outbound: &mut Outbound,
         buf: &mut [u8],
         max_datagrams: usize,
@@ -465,15 +468,14 @@ impl Sender {
                 current.has_parity_decided = true;
                 self.last_parity = parity;
                 if parity > 0 {
-                    let InFlightFrame { packetizer, frame, .. } = current;
-                    self.retransmitter.protect(packetizer, frame, parity, outbound);
+                    current.protect(parity);
                     self.counters.parity_chunks += u64::from(parity);
                 }
             }
             let ready = self.current.as_ref()?.ready();
             let allowed = self.allowance(now, ready).datagrams.min(max_datagrams);
             let current = self.current.as_mut()?;
-            let (burst, next) = current.emit(now, outbound, buf, allowed);
+            let (burst, next) = current.emit(now, cache, outbound, buf, allowed);
             current.begun.get_or_insert(now);
             if let Some(burst) = burst {
                 self.record_sent(now, burst.len);
@@ -483,7 +485,7 @@ impl Sender {
             }
             let done = self.current.take()?;
             if next == Next::Finished {
-                self.finish(now, done, outbound);
+                self.finish(now, &done, cache, outbound);
             } else {
                 self.counters.unsendable += 1;
             }
@@ -503,16 +505,24 @@ impl Sender {
     }
 
     /// Keeps a sent frame for retransmission.
-    fn finish(&mut self, now: Instant, done: InFlightFrame, outbound: &Outbound) {
+    fn finish(
+        &mut self,
+        now: Instant,
+        done: &InFlightFrame,
+        cache: &mut ChunkCache,
+        outbound: &Outbound,
+    ) {
         self.counters.frames += 1;
         self.expired_in_a_row = 0;
         if let Some(rate) = &mut self.rate {
             rate.record_sent(now);
         }
-        let picture_len = done.frame.data.view().bytes().len();
+        let picture_len = done.shared.frame.data.view().bytes().len();
         self.counters.picture_bytes += picture_len as u64;
         self.estimates.note_sent(picture_len, outbound.sent().1);
-        self.retransmitter.keep(now, done.packetizer, done.frame);
+        if let Some(sent) = done.sent(cache) {
+            self.retransmitter.keep(now, sent);
+        }
     }
 
     /// Two parity chunks for six long chunks add a third, so chunks are shorter on a lossy path.
@@ -537,7 +547,8 @@ impl Sender {
         }
     }
 
-    fn start(&mut self, now: Instant, frame: OutgoingFrame) {
+    fn start(&mut self, now: Instant, shared: SharedFrame) {
+        let frame = &shared.frame;
         let captured = self.clock.media_time(frame.captured);
         let packetizer = Packetizer::new(self.next_id, captured, self.chunk_len());
         if packetizer.next(&frame.data.view()) == Next::Abandoned {
@@ -553,7 +564,7 @@ impl Sender {
             pacer.begin_frame(now, len);
         }
         self.current =
-            Some(InFlightFrame { packetizer, frame, begun: None, has_parity_decided: false });
+            Some(InFlightFrame { packetizer, shared, begun: None, has_parity_decided: false });
     }
 }
 
@@ -599,29 +610,37 @@ impl InFlightFrame {
         if self.has_parity_decided {
             return None;
         }
-        self.packetizer.unprotected(&self.frame.data.view())
+        self.packetizer.unprotected(&self.shared.frame.data.view())
+    }
+
+    /// Adds `parity` parity chunks.
+    fn protect(&mut self, parity: u16) {
+        self.packetizer.protect(&self.shared.frame.data.view(), parity);
     }
 
     /// How many of its datagrams are ready to be sent.
     fn ready(&self) -> usize {
-        self.packetizer.ready(&self.frame.data.view())
+        self.packetizer.ready(&self.shared.frame.data.view())
     }
 
     /// Writes up to `max_datagrams` ready datagrams. Returns them and the packetizer's next step.
     fn emit(
         &mut self,
         now: Instant,
+        cache: &mut ChunkCache,
         outbound: &mut Outbound,
         buf: &mut [u8],
         max_datagrams: usize,
     ) -> (Option<Burst>, Next) {
-        let age = now.saturating_duration_since(self.frame.captured);
-        let data = self.frame.data.view();
+        let SharedFrame { key, frame } = &self.shared;
+        let age = now.saturating_duration_since(frame.captured);
+        let data = frame.data.view();
+        let mut chunks = cache.chunks(*key, self.packetizer.chunk_len());
         let mut batch = Batch::new(outbound, buf);
         for _ in 0..max_datagrams {
             let Next::Chunk(chunk) = self.packetizer.next(&data) else { break };
-            let fits = batch.push(Kind::Video, chunk.body_len(), |body, crc_combiner| {
-                self.packetizer.emit(&data, chunk, age, body, crc_combiner)
+            let fits = batch.push(Kind::Video, chunk.body_len(), |body| {
+                self.packetizer.emit(&data, &mut chunks, chunk, age, body)
             });
             if !fits {
                 break;
@@ -629,9 +648,25 @@ impl InFlightFrame {
         }
         let burst = batch.finish();
         if burst.is_some() {
-            self.frame.data.note_sent(now);
+            frame.data.note_sent(now);
         }
         (burst, self.packetizer.next(&data))
+    }
+
+    /// What is kept of it once all its chunks have been sent. The bytes are shared.
+    fn sent(&self, cache: &mut ChunkCache) -> Option<SentFrame> {
+        let (packetizer, SharedFrame { key, frame }) = (&self.packetizer, &self.shared);
+        let data = frame.data.view();
+        let chunk_len = packetizer.chunk_len();
+        Some(SentFrame {
+            id: packetizer.frame(),
+            captured: packetizer.captured(),
+            captured_at: frame.captured,
+            data: frame.data.clone(),
+            crc: cache.chunks(*key, chunk_len).picture_crc(&data),
+            extent: packetizer.extent(&data)?,
+            chunk_len,
+        })
     }
 }
 
@@ -677,105 +712,122 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 mod tests {
     use super::*;
     use crate::net::{
-        frame::{FrameBytes, SessionId},
+        frame::{FrameBytes, OutgoingFrame, SessionId},
         wire::datagram::Direction,
     };
 
-    fn sender() -> (Sender, Outbound, Instant) {
-        sender_with(FecMode::Off)
+    /// A sender with what its call and its endpoint lend it.
+    struct Fixture {
+        sender: Sender,
+        cache: ChunkCache,
+        outbound: Outbound,
+        buf: Vec<u8>,
+        now: Instant,
     }
 
-    fn sender_with(fec: FecMode) -> (Sender, Outbound, Instant) {
-        let now = crate::clock::now();
-        let config = SenderConfig {
-            max_datagram_len: 1200,
-            fec,
-            max_bitrate: None,
-            has_feedback: true,
-            form: Form::Clear,
-        };
-        let sender = Sender::new(now, MediaClock::starting(now), config);
-        let session = SessionId::new(1).unwrap();
-        (sender, Outbound::clear(session, Direction::FromDialer), now)
-    }
+    impl Fixture {
+        fn new(fec: FecMode) -> Self {
+            let now = crate::clock::now();
+            let config = SenderConfig {
+                max_datagram_len: 1200,
+                fec,
+                max_bitrate: None,
+                has_feedback: true,
+                form: Form::Clear,
+            };
+            let session = SessionId::new(1).unwrap();
+            Self {
+                sender: Sender::new(now, MediaClock::starting(now), config),
+                cache: ChunkCache::new(),
+                outbound: Outbound::clear(session, Direction::FromDialer),
+                buf: vec![0; 65_000],
+                now,
+            }
+        }
 
-    fn frame(len: usize, captured: Instant) -> OutgoingFrame {
-        OutgoingFrame { data: vec![7; len].into(), captured }
+        fn push(&mut self, data: impl Into<FrameBytes>) {
+            let frame = OutgoingFrame { data: data.into(), captured: self.now };
+            let shared = self.cache.share(frame, 1);
+            self.sender.push_frame(self.now, shared);
+        }
+
+        fn poll(&mut self) -> Option<Burst> {
+            let Self { sender, cache, outbound, buf, now } = self;
+            sender.poll_transmit(*now, cache, outbound, buf, 64)
+        }
+
+        fn poll_len(&mut self) -> Option<usize> {
+            self.poll().map(|burst| burst.len)
+        }
     }
 
     #[test]
-    fn a_frame_is_sent_in_full_datagrams_and_a_shorter_last_one() {
-        let (mut sender, mut outbound, now) = sender();
-        sender.push_frame(now, frame(5 * 1160, now));
-        let mut buf = vec![0; 65_000];
-        let burst = sender.poll_transmit(now, &mut outbound, &mut buf, 64).unwrap();
+    fn a_frame_is_sent_as_one_batch() {
+        let mut f = Fixture::new(FecMode::Off);
+        f.push(vec![7; 5 * 1160]);
+        let burst = f.poll().unwrap();
         assert_eq!(burst, Burst { len: 5 * 1200 + 44, segment_len: 1200 });
-        assert_eq!(sender.poll_transmit(now, &mut outbound, &mut buf, 64), None);
-        assert_eq!(outbound.sent(), (6, 6044));
-        assert_eq!(sender.counters().frames, 1);
+        assert_eq!(f.poll(), None);
+        assert_eq!(f.outbound.sent(), (6, 6044));
+        assert_eq!(f.sender.counters().frames, 1);
     }
 
     #[test]
     fn only_the_newest_waiting_frame_is_sent() {
-        let (mut sender, mut outbound, now) = sender();
-        let mut buf = vec![0; 2400];
-        sender.push_frame(now, frame(5000, now));
-        sender.push_frame(now, frame(5001, now));
-        assert_eq!(sender.counters().superseded, 1, "none of its chunks had left");
-        sender.poll_transmit(now, &mut outbound, &mut buf, 64);
-        sender.push_frame(now, frame(5002, now));
-        sender.push_frame(now, frame(10, now));
-        assert_eq!(sender.counters().superseded, 2);
-        while sender.poll_transmit(now, &mut outbound, &mut buf, 64).is_some() {}
-        assert_eq!(sender.counters().frames, 2, "what had begun was finished");
-        assert_eq!(sender.next_id, FrameId(2), "no number was skipped");
+        let mut f = Fixture::new(FecMode::Off);
+        f.buf.truncate(2400);
+        f.push(vec![7; 5000]);
+        f.push(vec![7; 5001]);
+        assert_eq!(f.sender.counters().superseded, 1, "none of its chunks had left");
+        f.poll();
+        f.push(vec![7; 5002]);
+        f.push(vec![7; 10]);
+        assert_eq!(f.sender.counters().superseded, 2);
+        while f.poll().is_some() {}
+        assert_eq!(f.sender.counters().frames, 2, "what had begun was finished");
+        assert_eq!(f.sender.next_id, FrameId(2), "no number was skipped");
     }
 
     #[test]
     fn a_frame_is_sent_while_it_grows() {
-        let (mut sender, mut outbound, now) = sender();
+        let mut f = Fixture::new(FecMode::Off);
         let data = FrameBytes::growing(0);
-        sender.push_frame(now, OutgoingFrame { data: data.clone(), captured: now });
-        let mut buf = vec![0; 65_000];
-        let mut sent = |sender: &mut Sender| {
-            sender.poll_transmit(now, &mut outbound, &mut buf, 64).map(|burst| burst.len)
-        };
-        assert_eq!(sent(&mut sender), None);
+        f.push(data.clone());
+        assert_eq!(f.poll_len(), None);
         data.append(&[7; 2 * 1160 + 500]);
-        assert_eq!(sent(&mut sender), Some(2400));
-        assert_eq!(sent(&mut sender), None);
-        sender.push_frame(now, frame(10, now));
+        assert_eq!(f.poll_len(), Some(2400));
+        assert_eq!(f.poll_len(), None);
+        f.push(vec![7; 10]);
         data.finish();
-        assert_eq!(sent(&mut sender), Some(500 + 44));
-        assert_eq!(sent(&mut sender), Some(10 + 44), "then the one that waited");
-        assert_eq!(sender.counters().frames, 2);
+        assert_eq!(f.poll_len(), Some(500 + 44));
+        assert_eq!(f.poll_len(), Some(10 + 44), "then the one that waited");
+        assert_eq!(f.sender.counters().frames, 2);
     }
 
     #[test]
     fn an_abandoned_frame_makes_room_for_the_next() {
-        let (mut sender, mut outbound, now) = sender();
-        let (data, mut buf) = (FrameBytes::growing(0), vec![0; 65_000]);
+        let mut f = Fixture::new(FecMode::Off);
+        let data = FrameBytes::growing(0);
         data.append(&[7; 1160]);
-        sender.push_frame(now, OutgoingFrame { data: data.clone(), captured: now });
-        assert!(sender.poll_transmit(now, &mut outbound, &mut buf, 64).is_some());
-        sender.push_frame(now, frame(10, now));
+        f.push(data.clone());
+        assert!(f.poll().is_some());
+        f.push(vec![7; 10]);
         data.abandon();
-        assert!(sender.poll_transmit(now, &mut outbound, &mut buf, 64).is_some());
-        assert_eq!((sender.counters().frames, sender.counters().unsendable), (1, 1));
+        assert!(f.poll().is_some());
+        assert_eq!((f.sender.counters().frames, f.sender.counters().unsendable), (1, 1));
     }
 
     #[test]
     fn a_paced_frame_is_sent_in_groups() {
-        let (mut sender, mut outbound, now) = sender();
-        assert_eq!(sender.pacer_due(), None);
-        let groups = paced_groups(&mut sender, &mut outbound, now);
+        let mut f = Fixture::new(FecMode::Off);
+        assert_eq!(f.sender.pacer_due(), None);
+        let groups = paced_groups(&mut f);
         assert_eq!((groups[0], groups.iter().sum()), (16, 98), "{groups:?}");
     }
 
     #[test]
     fn parity_is_paced_in_groups_too() {
-        let (mut sender, mut outbound, now) = sender_with(FecMode::Percent(25));
-        let groups = paced_groups(&mut sender, &mut outbound, now);
+        let groups = paced_groups(&mut Fixture::new(FecMode::Percent(25)));
         assert_eq!((groups[0], groups.iter().sum::<usize>()), (16, 98 + 24), "{groups:?}");
         let before_last = &groups[..groups.len() - 1];
         assert!(before_last.iter().all(|&group| group >= 8), "{groups:?}");
@@ -783,29 +835,28 @@ mod tests {
 
     /// The sizes of the paced groups in which the datagrams of a frame of 98 source chunks are
     /// sent.
-    fn paced_groups(sender: &mut Sender, outbound: &mut Outbound, start: Instant) -> Vec<usize> {
-        let mut now = start;
-        sender.set_paced(now, true);
-        sender.push_frame(now, frame(98 * 1160 - 4, now));
-        let (mut buf, mut groups) = (vec![0; 65_000], Vec::new());
-        while sender.counters().frames == 0 {
-            while let Some(burst) = sender.poll_transmit(now, outbound, &mut buf, 64) {
+    fn paced_groups(f: &mut Fixture) -> Vec<usize> {
+        f.sender.set_paced(f.now, true);
+        f.push(vec![7; 98 * 1160 - 4]);
+        let mut groups = Vec::new();
+        while f.sender.counters().frames == 0 {
+            while let Some(burst) = f.poll() {
                 groups.push(burst.len / 1200);
             }
-            let next = sender.pacer_due();
-            assert!(next.is_none_or(|at| at > now), "{next:?}");
-            now = next.unwrap_or(now);
+            let next = f.sender.pacer_due();
+            assert!(next.is_none_or(|at| at > f.now), "{next:?}");
+            f.now = next.unwrap_or(f.now);
         }
         assert!(groups.iter().all(|&group| group <= 16), "{groups:?}");
-        assert_eq!(sender.pacer_due(), None);
+        assert_eq!(f.sender.pacer_due(), None);
         groups
     }
 
     #[test]
     fn an_unsendable_frame_is_counted_and_skipped() {
-        let (mut sender, mut outbound, now) = sender();
-        sender.push_frame(now, frame(0, now));
-        assert_eq!(sender.counters().unsendable, 1);
-        assert_eq!(sender.poll_transmit(now, &mut outbound, &mut [0; 1200], 64), None);
+        let mut f = Fixture::new(FecMode::Off);
+        f.push(vec![]);
+        assert_eq!(f.sender.counters().unsendable, 1);
+        assert_eq!(f.poll(), None);
     }
 }

@@ -4,8 +4,8 @@ use super::{frame_assembly::REPAIR_WAIT, *};
 use crate::net::{
     frame::FrameBytes,
     framing::{
-        fec::{Blocks, ParityEncoder},
-        packetizer::{Next, Packetizer},
+        fec::Blocks,
+        packetizer::{ChunkCache, Next, Packetizer},
     },
     time::MediaTime,
     wire::{checksum::Hashed, nack::ChunkRun, video::Extent},
@@ -24,12 +24,12 @@ pub(super) fn data(id: u32, len: usize) -> Vec<u8> {
 pub(super) fn chunks(id: u32, len: usize, chunk_len: u16) -> Vec<Vec<u8>> {
     let captured = MediaTime::from_micros(u64::from(id) * 1000);
     let mut packetizer = Packetizer::new(FrameId(id), captured, chunk_len);
-    let (mut all, mut crc_combiner) = (Vec::new(), CrcCombiner::default());
+    let (mut all, mut cache) = (Vec::new(), ChunkCache::new());
     let data = FrameBytes::from(data(id, len));
-    let data = data.view();
+    let (data, mut shared) = (data.view(), cache.single(chunk_len));
     while let Next::Chunk(chunk) = packetizer.next(&data) {
         let mut body = vec![0; chunk.body_len()];
-        packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut crc_combiner);
+        packetizer.emit(&data, &mut shared, chunk, Duration::ZERO, &mut body);
         all.push(body);
     }
     all
@@ -224,14 +224,13 @@ fn memory_is_bounded_whatever_extent_is_claimed() {
 fn protected(id: u32, len: usize, chunk_len: u16, parity: u16) -> Vec<Vec<u8>> {
     let captured = MediaTime::from_micros(u64::from(id) * 1000);
     let mut packetizer = Packetizer::new(FrameId(id), captured, chunk_len);
-    let (mut all, mut crc_combiner) = (Vec::new(), CrcCombiner::default());
+    let (mut all, mut cache) = (Vec::new(), ChunkCache::new());
     let data = FrameBytes::from(data(id, len));
-    let data = data.view();
-    let mut encoder = ParityEncoder::new();
-    packetizer.protect(&data, parity, &mut encoder, &mut crc_combiner, Vec::new());
+    let (data, mut shared) = (data.view(), cache.single(chunk_len));
+    packetizer.protect(&data, parity);
     while let Next::Chunk(chunk) = packetizer.next(&data) {
         let mut body = vec![0; chunk.body_len()];
-        packetizer.emit(&data, chunk, Duration::ZERO, &mut body, &mut crc_combiner);
+        packetizer.emit(&data, &mut shared, chunk, Duration::ZERO, &mut body);
         all.push(body);
     }
     all.sort_by_key(|body| VideoHeader::parse(body).unwrap().0.chunk);

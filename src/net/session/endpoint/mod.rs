@@ -24,6 +24,7 @@ use crate::net::{
     congestion::bitrates::PictureBitrates,
     crypto::keys::{Identity, SharedSecret},
     frame::{FrameBeginning, OutgoingFrame, PartialFrame, SessionId},
+    framing::packetizer::ChunkCache,
     path::mtu::{BASE_LEN, FLOOR_LEN, MIN_LEN},
     recovery::parity_control::FecMode,
     route::{LocalIp, Route},
@@ -212,6 +213,8 @@ pub struct Endpoint {
     frames: VecDeque<Delivered>,
     strays: StrayCounters,
     crc_combiner: CrcCombiner,
+    /// What the calls share of the frames that they send.
+    chunk_cache: ChunkCache,
 }
 
 impl Endpoint {
@@ -246,6 +249,7 @@ impl Endpoint {
             frames: VecDeque::new(),
             strays: StrayCounters::default(),
             crc_combiner: CrcCombiner::default(),
+            chunk_cache: ChunkCache::new(),
         };
         for target in targets {
             if control {
@@ -261,8 +265,9 @@ impl Endpoint {
     /// Sends `frame` to every receiver. In each call the newest frame wins.
     pub fn push_frame(&mut self, now: Instant, frame: &OutgoingFrame) {
         let any_reports = self.calls.iter().any(Call::is_reported);
+        let shared = self.chunk_cache.share(frame.clone(), self.calls.len());
         for call in &mut self.calls {
-            call.push_frame(now, frame.clone(), any_reports);
+            call.push_frame(now, shared.clone(), any_reports);
         }
     }
 
@@ -545,7 +550,9 @@ impl Endpoint {
         for turn in 0..count {
             let index = (self.next_transmitter + turn) % count;
             let call = &mut self.calls[index];
-            if let Some((to, burst)) = call.poll_transmit(now, buf, max_datagrams) {
+            if let Some((to, burst)) =
+                call.poll_transmit(now, &mut self.chunk_cache, buf, max_datagrams)
+            {
                 self.next_transmitter = index + 1;
                 let Route { peer, local } = to;
                 let Burst { len, segment_len } = burst;
