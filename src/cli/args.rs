@@ -13,7 +13,7 @@ use crate::{
     },
     stream::{
         adaptation::Quality,
-        publisher::{EncoderConfig, Pipeline},
+        encode::{EncoderConfig, Pipeline},
     },
     video::{image::Size, jpeg::Strips, sink::OutputSpec, source::SourceSpec},
 };

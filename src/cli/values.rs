@@ -15,7 +15,7 @@ use crate::{
         session::{MIN_MAX_DATAGRAM_LEN, Uncallable, uncallable},
         wire::datagram::MAX_DATAGRAM_LEN,
     },
-    stream::{adaptation::Quality, publisher::Pipeline},
+    stream::{adaptation::Quality, encode::Pipeline},
     video::{
         jpeg::{MAX_STRIPS, Strips},
         sink::OutputSpec,

@@ -1,7 +1,8 @@
 //! Connects `video` and `net`: fits pictures to the path, decodes received frames in time, and
 //! measures both. Every verb that streams uses it.
 //!
-//! - [`publisher`]: grabs a source's pictures and encodes them, on two threads.
+//! - `publisher`: grabs a source's pictures and encodes them, on two threads.
+//! - [`encode`]: encodes a picture, and hands it to the network and other outputs.
 //! - [`adaptation`], [`quality`]: how pictures are encoded to fit the path's bitrate.
 //! - `subscriber`: receives frames, decodes them on a thread, and hands them to its consumers.
 //! - `self_view`: decodes our own frames.
@@ -12,11 +13,12 @@
 pub mod adaptation;
 pub(crate) mod check;
 pub(crate) mod counters;
+pub mod encode;
 pub(crate) mod encoded_frame;
 pub(crate) mod image_pool;
 pub(crate) mod latency;
 pub(crate) mod playout;
-pub mod publisher;
+pub(crate) mod publisher;
 pub mod quality;
 pub(crate) mod received;
 pub(crate) mod self_view;

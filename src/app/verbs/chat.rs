@@ -35,7 +35,8 @@ use crate::{
     latest::Latest,
     net::{io::Listen, session::Role},
     stream::{
-        publisher::{Publisher, PublisherConfig, stream_params},
+        encode::{Outputs, stream_params},
+        publisher::{Publisher, PublisherConfig},
         self_view::SelfView,
     },
     video::sink::window::{Pane, WindowSpec},
@@ -109,9 +110,11 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         source,
         PublisherConfig {
             encoder: args.source.encoding.encoder(),
-            inlet: network.handle.inlet(),
-            outputs: self_view.iter().map(SelfView::output).collect(),
-            latency: None,
+            outputs: Outputs {
+                inlet: network.handle.inlet(),
+                others: self_view.iter().map(SelfView::output).collect(),
+                latency: None,
+            },
             gate: gate.clone(),
             stop: stop.clone(),
         },

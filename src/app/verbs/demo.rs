@@ -39,8 +39,9 @@ use crate::{
     },
     stream::{
         check::Check,
+        encode::{Outputs, stream_params},
         latency::SenderLatency,
-        publisher::{Publisher, PublisherConfig, stream_params},
+        publisher::{Publisher, PublisherConfig},
         stop_flag::StopFlag,
     },
     video::{
@@ -88,9 +89,11 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
         source,
         PublisherConfig {
             encoder: args.source.encoding.encoder(),
-            inlet: sender.handle.inlet(),
-            outputs: Vec::new(),
-            latency: Some(latency),
+            outputs: Outputs {
+                inlet: sender.handle.inlet(),
+                others: Vec::new(),
+                latency: Some(latency),
+            },
             gate: gate.clone(),
             stop: sender_stop.clone(),
         },

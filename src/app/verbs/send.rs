@@ -24,7 +24,8 @@ use crate::{
     net::session::{Role, Target},
     stream::{
         adaptation::Quality,
-        publisher::{EncoderConfig, Publisher, PublisherConfig, stream_params},
+        encode::{EncoderConfig, Outputs, stream_params},
+        publisher::{Publisher, PublisherConfig},
     },
     video::source::{Source, SourceOptions, SourceSpec},
 };
@@ -67,9 +68,7 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         source,
         PublisherConfig {
             encoder,
-            inlet: network.handle.inlet(),
-            outputs: Vec::new(),
-            latency: None,
+            outputs: Outputs { inlet: network.handle.inlet(), others: Vec::new(), latency: None },
             gate: gate.clone(),
             stop: stop.clone(),
         },
