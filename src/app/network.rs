@@ -1,13 +1,6 @@
 //! The network thread, and helpers that every verb needs.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread::JoinHandle,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -16,32 +9,14 @@ use crate::{
     cli::args::{NetworkArgs, SendingArgs},
     clock,
     net::{
-        io::{Driver, DriverConfig, Handle, Listen, NetStats, SocketOptions, shared_epoch},
+        io::{Driver, DriverConfig, Listen, SocketOptions, shared_epoch},
         netem::NetemSpec,
         recovery::parity_control::FecMode,
         session::{DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, Role},
-        wire::control::{CloseReason, StreamParams},
+        wire::control::StreamParams,
     },
-    threads::spawn,
+    stream::network_thread::NetworkThread,
 };
-
-/// The network side of a program: a driver on its own thread.
-#[derive(Debug)]
-pub(crate) struct Network {
-    pub(crate) handle: Handle,
-    thread: JoinHandle<()>,
-    cpu_us: Arc<AtomicU64>,
-}
-
-/// The final state of a network side.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    /// Processor time used by its thread.
-    pub(crate) cpu: Duration,
-    pub(crate) stats: NetStats,
-    /// Complete frames replaced by newer ones before they were taken.
-    pub(crate) superseded: u64,
-}
 
 /// A verb's configuration of its network side.
 #[derive(Debug)]
@@ -60,9 +35,10 @@ pub(crate) struct NetworkConfig<'a> {
     pub(crate) args: &'a NetworkArgs,
 }
 
-impl Network {
+impl NetworkConfig<'_> {
     /// Binds the sockets and starts the thread.
-    pub(crate) fn start(config: NetworkConfig<'_>) -> Result<Self> {
+    pub(crate) fn start(self) -> Result<NetworkThread> {
+        let config = self;
         let control = !matches!(config.role, Role::Send { control: false, .. });
         let Credentials { identity, secret, admission, one_way } = config.credentials;
         let unused = SendingArgs::default();
@@ -91,32 +67,7 @@ impl Network {
             egress: config.egress,
             ingress: config.ingress,
         })?;
-        let cpu_us = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&cpu_us);
-        let thread = spawn("network", move || {
-            driver.run();
-            counted.store(clock::thread_cpu().as_micros() as u64, Ordering::Relaxed);
-        })
-        .context("cannot start the network thread")?;
-        Ok(Self { handle, thread, cpu_us })
-    }
-
-    /// Closes the session, waits for the thread, and returns the final statistics.
-    pub(crate) fn finish(self, reason: CloseReason) -> Finished {
-        self.handle.close(reason);
-        if self.thread.join().is_err() {
-            log::error!("the network thread panicked: please report this");
-        }
-        Finished {
-            cpu: Duration::from_micros(self.cpu_us.load(Ordering::Relaxed)),
-            stats: self.handle.stats(),
-            superseded: self.handle.superseded(),
-        }
-    }
-
-    /// Whether the thread has ended by itself.
-    pub(crate) fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        NetworkThread::start(driver, handle).context("cannot start the network thread")
     }
 }
 
@@ -143,6 +94,5 @@ pub(crate) fn is_over(deadline: Option<Instant>) -> bool {
 /// which 4 frames in 10,000 are incomplete at 10 % loss.
 const UNREPORTED_PERCENT: u8 = 25;
 
-pub(crate) mod events;
 pub(crate) mod name;
 pub(crate) mod resolve;

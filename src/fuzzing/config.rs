@@ -6,12 +6,11 @@ use data_encoding::BASE64_NOPAD;
 
 use crate::{
     app::trust::{
-        code::Code,
         known_peers::{self, Line},
         secret_file,
     },
     cli::values,
-    net::crypto::keys::PublicKey,
+    net::crypto::{code::Code, keys::PublicKey},
     video::{
         image::{MAX_SIDE, MIN_SIDE, Size},
         source::SourceSpec,

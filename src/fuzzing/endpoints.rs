@@ -90,12 +90,18 @@ impl<'a, 'b> Play<'a, 'b> {
             _ => None,
         };
         let one_way = || if is_sealed { OneWay::Sealed(key()) } else { OneWay::Clear };
-        let admission = if ops.ratio(1, 4)? { Admission::Asked } else { Admission::Anyone };
+        let asks = ops.ratio(1, 4)?;
+        let admission = || if asks { Admission::Asked } else { Admission::Anyone };
         let fec = *ops.choose(&[FecMode::Off, FecMode::Auto, FecMode::Percent(25)])?;
         let side = |side: usize, role| {
             let config = config(now, side, role);
-            let config =
-                EndpointConfig { secret: code(side), one_way: one_way(), admission, fec, ..config };
+            let config = EndpointConfig {
+                secret: code(side),
+                one_way: one_way(),
+                admission: admission(),
+                fec,
+                ..config
+            };
             Side { endpoint: Endpoint::new(now, config), said: 0, heard: None, asked: Vec::new() }
         };
         Ok(Self {

@@ -8,15 +8,18 @@
 //! - `self_view`: decodes our own frames.
 //! - `playout`: delays frames to absorb the network's jitter.
 //! - `encoded_frame`, `received`: a frame with its stage times, at the two sides.
+//! - `network_thread`: the thread that owns the sockets. `describe`: its events in words.
 //! - `latency`, `counters`, `check`: measurements.
 
 pub mod adaptation;
 pub(crate) mod check;
 pub(crate) mod counters;
+pub(crate) mod describe;
 pub mod encode;
 pub(crate) mod encoded_frame;
 pub(crate) mod image_pool;
 pub(crate) mod latency;
+pub(crate) mod network_thread;
 pub(crate) mod playout;
 pub(crate) mod publisher;
 pub mod quality;

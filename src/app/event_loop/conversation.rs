@@ -12,7 +12,6 @@ use log::debug;
 
 use crate::{
     app::{
-        network::events::{describe, who},
         receiving::presenter::Presenter,
         terminal::{invitation::Advice, messages::Messages},
         trust::Trust,
@@ -23,6 +22,7 @@ use crate::{
         session::{Event, Peer},
         wire::control::StreamParams,
     },
+    stream::describe::{describe, who},
 };
 
 /// What the user is told about the peers.

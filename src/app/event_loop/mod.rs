@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::{
-    network::{Network, is_over},
+    network::is_over,
     receiving::presenter::Presenter,
     telemetry::{
         kernel_drops::KernelDropNotice,
@@ -23,15 +23,15 @@ use crate::{
     latest::{Latest, Taken},
     net::{io::NetStats, session::Event, wire::control::CloseReason},
     stream::{
-        counters::CaptureCounters, publisher::Publisher, received::Update, self_view::SelfView,
-        stop_flag::StopFlag,
+        counters::CaptureCounters, network_thread::NetworkThread, publisher::Publisher,
+        received::Update, self_view::SelfView, stop_flag::StopFlag,
     },
 };
 use conversation::Conversation;
 
 /// A running verb.
 pub(crate) struct EventLoop<'a> {
-    pub(crate) network: Network,
+    pub(crate) network: NetworkThread,
     /// The sending side, if the verb has one.
     pub(crate) sending: Option<Sending>,
     /// The final counters of a sending side that has ended.
@@ -72,7 +72,7 @@ pub(crate) enum AtSourceEnd {
 
 /// The sender of a demo, whose receiver is in this process too.
 pub(crate) struct DemoSender {
-    pub(crate) network: Network,
+    pub(crate) network: NetworkThread,
     pub(crate) progress: ProgressLine,
 }
 

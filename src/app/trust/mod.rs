@@ -2,7 +2,6 @@
 //!
 //! - `secret_file`: identities and shared keys on disk.
 //! - `known_peers`: the file of known keys.
-//! - `code`: shared codes, the alternative to known keys.
 //! - `consent`: the rules.
 //! - `questions`: questions to the user.
 //! - `pending_pins`: keys to pin once a call has begun.
@@ -11,7 +10,6 @@
 //! This module applies them to the network's requests.
 
 mod bounded_file;
-pub(crate) mod code;
 mod consent;
 pub(crate) mod known_peers;
 mod pending_pins;
@@ -24,7 +22,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use etcetera::BaseStrategy;
 use zeroize::Zeroizing;
 
@@ -36,13 +34,15 @@ use crate::{
     cli::args::{Accept, TrustArgs},
     clock,
     net::{
-        crypto::keys::{Identity, PublicKey, SharedSecret},
+        crypto::{
+            code::{Code, CodeTooShort},
+            keys::{Identity, PublicKey, SharedSecret},
+        },
         io::Handle,
         session::{Admission, AskId, Event, GiveUpReason, OneWay, Peer, Verdict},
         wire::text::Name,
     },
 };
-use code::Code;
 use consent::{AuthenticatedPeer, Decision, Policy};
 use known_peers::KnownPeers;
 use pending_pins::{PendingPins, PinRole};
@@ -141,7 +141,7 @@ impl Trust {
                 if let Some((question, true)) = self.questions.withdraw(*ask) {
                     messages.info(&format!(
                         "{} has hung up",
-                        super::network::events::who(&question.peer)
+                        crate::stream::describe::who(&question.peer)
                     ));
                 }
             }
@@ -358,7 +358,7 @@ fn shared_key(path: &Path, messages: &Messages) -> Result<SharedSecret> {
 fn code(args: &TrustArgs, side: CallRole, messages: &Messages) -> Result<Option<Code>> {
     let Some(given) = &args.code else { return Ok(None) };
     if !given.is_empty() {
-        return Code::typed(given).map(Some);
+        return typed_code(given).map(Some);
     }
     if side != CallRole::Calls {
         let code = Code::generate();
@@ -375,7 +375,7 @@ fn code(args: &TrustArgs, side: CallRole, messages: &Messages) -> Result<Option<
     }
     let _ = write!(std::io::stderr(), "the other side's code: ");
     let typed = Zeroizing::new(rpassword::read_password().context("cannot read the code")?);
-    Code::typed(&typed).map(Some)
+    typed_code(&typed).map(Some)
 }
 
 fn policy(accept: Option<Accept>, side: CallRole, has_code: bool) -> Result<Policy> {
@@ -398,3 +398,9 @@ fn with_port(host: &str, port: u16) -> String {
 
 /// Messages about callers. Keys cost nothing to generate, so a limit per key is not enough.
 const MAX_TOLD_A_MINUTE: usize = 20;
+
+fn typed_code(text: &str) -> Result<Code> {
+    Code::typed(text).map_err(|CodeTooShort| {
+        anyhow!("{CodeTooShort}; --code alone makes one on the side that waits")
+    })
+}

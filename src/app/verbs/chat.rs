@@ -12,7 +12,7 @@ use crate::{
             AtSourceEnd, EventLoop, Sending,
             conversation::{Conversation, Presence},
         },
-        network::{Network, NetworkConfig, deadline, resolve::target},
+        network::{NetworkConfig, deadline, resolve::target},
         process::{
             stdout::{Stdout, stdout_owner},
             stop::stop_on_signals,
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     // Until here a signal ends the program at once.
     let stop = stop_on_signals()?;
     let listens = args.host.is_none();
-    let network = Network::start(NetworkConfig {
+    let network = NetworkConfig {
         role,
         credentials: trust.credentials().clone(),
         stream: Some(stream_params(source.info(), args.source.encoding.quality)),
@@ -77,7 +77,8 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         name: args.trust.name.as_deref(),
         sending: Some(&args.sending),
         args: &args.network,
-    })?;
+    }
+    .start()?;
     let presenter = Presenter::start(
         PresenterConfig {
             handle: &network.handle,

@@ -11,7 +11,7 @@ use super::send::open_source;
 use crate::{
     app::{
         event_loop::{AtSourceEnd, Counted, DemoSender, EventLoop, Sending, write_rest},
-        network::{Network, NetworkConfig},
+        network::NetworkConfig,
         process::{
             descriptors::ensure_free,
             stdout::{Stdout, stdout_owner},
@@ -41,6 +41,7 @@ use crate::{
         check::Check,
         encode::{Outputs, stream_params},
         latency::SenderLatency,
+        network_thread::NetworkThread,
         publisher::{Publisher, PublisherConfig},
         stop_flag::StopFlag,
     },
@@ -144,8 +145,8 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     printed.and(recorded)
 }
 
-fn start_receiver(args: &DemoArgs, epoch: Instant) -> Result<Network> {
-    Network::start(NetworkConfig {
+fn start_receiver(args: &DemoArgs, epoch: Instant) -> Result<NetworkThread> {
+    NetworkConfig {
         role: Role::Receive,
         credentials: Credentials::temporary(),
         stream: None,
@@ -156,7 +157,8 @@ fn start_receiver(args: &DemoArgs, epoch: Instant) -> Result<Network> {
         name: None,
         sending: None,
         args: &args.network,
-    })
+    }
+    .start()
 }
 
 fn start_sender(
@@ -164,9 +166,9 @@ fn start_sender(
     epoch: Instant,
     stream: StreamParams,
     to: SocketAddr,
-) -> Result<Network> {
+) -> Result<NetworkThread> {
     let target = Target { host: "this machine".into(), port: to.port(), addrs: vec![to] };
-    Network::start(NetworkConfig {
+    NetworkConfig {
         role: Role::Send { targets: vec![target], control: true },
         credentials: Credentials::temporary(),
         stream: Some(stream),
@@ -177,10 +179,11 @@ fn start_sender(
         name: None,
         sending: Some(&args.sending),
         args: &args.network,
-    })
+    }
+    .start()
 }
 
-fn wait_connected(sender: &Network, stop: &StopFlag) -> Result<()> {
+fn wait_connected(sender: &NetworkThread, stop: &StopFlag) -> Result<()> {
     let until = clock::now() + CONNECT_DEADLINE;
     while !stop.is_requested() && clock::now() < until {
         if let Some(Event::Connected { .. }) = sender.handle.wait_event(PATIENCE) {

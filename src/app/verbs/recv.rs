@@ -10,7 +10,7 @@ use crate::{
             EventLoop,
             conversation::{Conversation, Presence},
         },
-        network::{Network, NetworkConfig, deadline},
+        network::{NetworkConfig, deadline},
         process::{
             stdout::{Stdout, stdout_owner},
             stop::stop_on_signals,
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     let windows = available_windows(windows, &args.sink, messages);
     // Until here a signal ends the program at once.
     let stop = stop_on_signals()?;
-    let network = Network::start(NetworkConfig {
+    let network = NetworkConfig {
         role: Role::Receive,
         credentials: trust.credentials().clone(),
         stream: None,
@@ -56,7 +56,8 @@ pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
         name: args.trust.name.as_deref(),
         sending: None,
         args: &args.network,
-    })?;
+    }
+    .start()?;
     let presenter = Presenter::start(
         PresenterConfig {
             handle: &network.handle,

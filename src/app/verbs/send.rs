@@ -9,7 +9,7 @@ use crate::{
             AtSourceEnd, EventLoop, Sending,
             conversation::{Conversation, Presence},
         },
-        network::{Network, NetworkConfig, deadline, resolve::target},
+        network::{NetworkConfig, deadline, resolve::target},
         process::stop::stop_on_signals,
         telemetry::{kernel_drops::KernelDropNotice, statistics::Statistics},
         terminal::{invitation::Advice, messages::Messages},
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let statistics = Statistics::new(&args.report, messages)?;
     let stop = stop_on_signals()?;
     let hosts: Vec<String> = targets.iter().map(|t| t.host.clone()).collect();
-    let network = Network::start(NetworkConfig {
+    let network = NetworkConfig {
         role: Role::Send { targets, control },
         credentials: trust.credentials().clone(),
         stream: Some(stream_params(source.info(), encoder.quality)),
@@ -53,7 +53,8 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         name: args.trust.name.as_deref(),
         sending: Some(&args.sending),
         args: &args.network,
-    })?;
+    }
+    .start()?;
     if args.no_control {
         let how = match args.key_file {
             Some(_) => "one-way, encrypted with the shared key",

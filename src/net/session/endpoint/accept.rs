@@ -10,7 +10,7 @@ use log::debug;
 use rand::RngExt;
 
 use super::{
-    Admission, Endpoint, OneWay, Output, Role,
+    Endpoint, OneWay, Output, Role,
     pending_caller::{
         Asked, MAX_ASKED, MAX_UNREAD, PendingCaller, asked_caller_to_evict, caller_to_evict,
     },
@@ -23,7 +23,7 @@ use crate::net::{
     frame::SessionId,
     route::Route,
     session::{
-        Delivered, EndReason, Event, Peer,
+        Delivered, EndReason, Event, Peer, Verdict,
         call::{Call, CallParts},
         control::Received,
         outbound::Outbound,
@@ -276,8 +276,10 @@ impl Endpoint {
         if purpose != wants {
             return self.reject(index, RejectReason::Unwanted { wants });
         }
-        if self.config.admission == Admission::Anyone {
-            return self.admit(now, index);
+        match self.config.admission.verdict(&key) {
+            Some(Verdict::Admit) => return self.admit(now, index),
+            Some(Verdict::Refuse) => return self.reject(index, RejectReason::Refused),
+            None => {}
         }
         if let Err(with) = self.room_for(now, self.pending_callers[index].addr, false) {
             return self.reject(index, RejectReason::Busy { with });

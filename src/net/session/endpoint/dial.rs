@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Instant};
 
 use rand::RngExt;
 
-use super::{Admission, Endpoint, OneWay, Output, Role};
+use super::{Endpoint, OneWay, Output, Role};
 use crate::net::{
     crypto::{
         keys::{PublicKey, SharedSecret},
@@ -13,7 +13,7 @@ use crate::net::{
     },
     path::mtu::BASE_LEN,
     session::{
-        CallId, Event, GiveUpReason, Peer, Target, WaitReason,
+        CallId, Event, GiveUpReason, Peer, Target, Verdict, WaitReason,
         call::CallParts,
         control::Received,
         dial::{Answered, Due},
@@ -124,10 +124,13 @@ impl Endpoint {
         }
     }
 
-    /// Handles a target's proof of its key: asks the user about it, unless anybody is accepted.
+    /// Handles a target's proof of its key: asks the user about it, unless the
+    /// configuration decides.
     fn consider_target(&mut self, now: Instant, index: usize, key: PublicKey) {
-        if self.config.admission == Admission::Anyone {
-            return self.introduce(now, index);
+        match self.config.admission.verdict(&key) {
+            Some(Verdict::Admit) => return self.introduce(now, index),
+            Some(Verdict::Refuse) => return self.give_up(index, GiveUpReason::Untrusted),
+            None => {}
         }
         let ask = self.new_ask();
         let dialling = &mut self.dialling[index];

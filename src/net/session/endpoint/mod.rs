@@ -22,7 +22,7 @@ use super::{
 };
 use crate::net::{
     congestion::bitrates::PictureBitrates,
-    crypto::keys::{Identity, SharedSecret},
+    crypto::keys::{Identity, PublicKey, SharedSecret},
     frame::{FrameBeginning, OutgoingFrame, PartialFrame, SessionId},
     framing::packetizer::ChunkCache,
     path::mtu::{BASE_LEN, FLOOR_LEN, MIN_LEN},
@@ -121,12 +121,26 @@ pub enum Role {
 }
 
 /// Which peers an endpoint accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Everybody.
     Anyone,
+    /// Those who prove to have one of these keys.
+    Keys(Vec<PublicKey>),
     /// Those the user admits: see [`Event::Asked`].
     Asked,
+}
+
+impl Admission {
+    /// The verdict on a peer that has proved to have `key`; `None`: the user decides.
+    fn verdict(&self, key: &PublicKey) -> Option<Verdict> {
+        match self {
+            Self::Anyone => Some(Verdict::Admit),
+            Self::Keys(keys) if keys.contains(key) => Some(Verdict::Admit),
+            Self::Keys(_) => Some(Verdict::Refuse),
+            Self::Asked => None,
+        }
+    }
 }
 
 /// How an endpoint treats sessions without a control channel.

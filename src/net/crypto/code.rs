@@ -2,22 +2,26 @@
 
 use std::fmt;
 
-use anyhow::{Result, bail};
 use argon2::{Algorithm, Argon2, Params, Version};
 use rand::RngExt;
 use unicode_normalization::UnicodeNormalization;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::net::crypto::keys::{KEY_LEN, SharedSecret};
+use super::keys::{KEY_LEN, SharedSecret};
 
 /// A code, generated or typed. Wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Code(Zeroizing<String>);
 
+/// The code can be guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a code needs at least {MIN_TYPED_CHARS} characters")]
+pub struct CodeTooShort;
+
 impl Code {
     /// Generates a code of 80 bits: sixteen letters and digits in groups of four, from an alphabet
     /// without easily confused characters.
-    pub(super) fn generate() -> Self {
+    pub(crate) fn generate() -> Self {
         let mut rng = rand::rng();
         let mut code = Zeroizing::new(String::with_capacity(GENERATED_LEN + 3));
         for i in 0..GENERATED_LEN {
@@ -32,7 +36,7 @@ impl Code {
     /// Parses a typed code. A generated code may be typed in lower or upper case, with or without
     /// hyphens and white space, and with O for 0, I or L for 1. Any other code is a passphrase,
     /// normalized to Unicode form C: see `docs/PROTOCOL.md`, §5.4.
-    pub(crate) fn typed(text: &str) -> Result<Self> {
+    pub(crate) fn typed(text: &str) -> Result<Self, CodeTooShort> {
         let text = normalized(text);
         let mut canonical: Zeroizing<String> =
             Zeroizing::new(text.chars().filter(|c| !is_gap(*c)).map(canonical).collect());
@@ -46,9 +50,7 @@ impl Code {
         }
         let text = text.trim();
         if text.chars().count() < MIN_TYPED_CHARS {
-            bail!(
-                "a code needs at least {MIN_TYPED_CHARS} characters; --code alone makes one on the side that waits"
-            );
+            return Err(CodeTooShort);
         }
         Ok(Self(Zeroizing::new(text.to_owned())))
     }
@@ -58,7 +60,7 @@ impl Code {
     /// of ours can try codes offline against that handshake; each attempt costs a tenth of a second
     /// and 64 MiB. The salt is the same for everyone, since the two sides share nothing else. A
     /// code should therefore be used for one peer only.
-    pub(super) fn secret(&self) -> SharedSecret {
+    pub(crate) fn secret(&self) -> SharedSecret {
         let params = Params::new(64 << 10, 3, 4, Some(KEY_LEN)).expect("within RFC 9106's limits");
         let mut key = Zeroizing::new([0; KEY_LEN]);
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
