@@ -7,11 +7,11 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use super::{
-    args::{Cli, WINDOW_TRIAL},
-    values,
+use super::args::{Cli, WINDOW_TRIAL};
+use crate::{
+    net::io::{bind_addr, host_port},
+    video::{sink::OutputSpec, source::SourceSpec},
 };
-use crate::video::{sink::OutputSpec, source::SourceSpec};
 
 /// What to type instead of `args`, which clap refuses with `error`.
 pub(super) fn advice(error: &clap::Error, args: &[OsString]) -> Option<String> {
@@ -59,10 +59,8 @@ fn meant_verb(typed: &str) -> Option<String> {
     let verb = synonym.map(|(verb, _)| (*verb).to_owned());
     let file = || is_file(typed).then(|| format!("udpchat demo --source {typed}"));
     let looks_like_host = typed.contains(['.', ':']) || typed == "localhost";
-    let host = || {
-        (looks_like_host && values::host_port(typed).is_ok())
-            .then(|| format!("udpchat chat {typed}"))
-    };
+    let host =
+        || (looks_like_host && host_port(typed).is_ok()).then(|| format!("udpchat chat {typed}"));
     verb.or_else(file).or_else(host)
 }
 
@@ -81,7 +79,7 @@ fn replacements(verb: &str, word: &str) -> Vec<[String; 2]> {
     let is_named = !matches!(SourceSpec::from(OsString::from(word)), SourceSpec::Path(_));
     let is_source = is_named || is_file(word);
     let is_output = word.parse::<OutputSpec>().is_ok();
-    let is_address = values::bind_addr(word).is_ok();
+    let is_address = bind_addr(word).is_ok();
     let [source, output, host, bind] =
         ["--source", "--output", "--to", "--bind"].map(|option| [option.into(), word.to_owned()]);
     let port = ["--port".into(), word.to_owned()];
@@ -93,9 +91,9 @@ fn replacements(verb: &str, word: &str) -> Vec<[String; 2]> {
         (is_number, port),
         (is_number, bind_port),
         (is_number && verb == "demo", seconds),
-        (!is_number && !is_source && values::host_port(word).is_ok(), host),
+        (!is_number && !is_source && host_port(word).is_ok(), host),
         // An address on which nobody can be called is one to listen on.
-        (is_address && values::host_port(word).is_err(), bind),
+        (is_address && host_port(word).is_err(), bind),
         (Path::new(word).is_dir(), ["--dir".into(), word.to_owned()]),
     ]
     .into_iter()
@@ -121,7 +119,7 @@ fn is_accepted(option: &[String], word: &str, args: &[OsString]) -> bool {
 
 /// Advice for a word that is no value of an option of `verb`.
 fn about_stray(verb: &str, word: &str) -> Option<String> {
-    let is_host = values::host_port(word).is_ok();
+    let is_host = host_port(word).is_ok();
     let is_number = word.parse::<u16>().is_ok();
     let advice = match verb {
         "send" | "chat" if is_number => "a port follows its host, as in HOST:7722".to_owned(),

@@ -4,10 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::Resettable};
 
-use super::values::{self, HostPort, MaxDatagramLen, Rate};
+use super::values::{self, MaxDatagramLen, Rate};
 use crate::{
     net::{
-        io::{Dscp, Offload},
+        io::{Dscp, HostPort, Offload, bind_addr, host_port},
         netem::NetemSpec,
         recovery::parity_control::FecMode,
     },
@@ -89,7 +89,7 @@ pub enum Verb {
 #[derive(Debug, Args)]
 pub struct SendArgs {
     /// Receiver; repeat for several [default port: 7722]
-    #[arg(long, value_name = "HOST[:PORT]", required = true, value_parser = values::host_port)]
+    #[arg(long, value_name = "HOST[:PORT]", required = true, value_parser = host_port)]
     pub to: Vec<HostPort>,
     /// Where the picture comes from.
     #[command(flatten)]
@@ -124,7 +124,7 @@ pub struct RecvArgs {
     /// Address and port to listen on, UDP and TCP [default: all addresses, port 7722]
     ///
     /// A link-local address needs its interface: [ADDR%eth0]:PORT
-    #[arg(long, value_name = "ADDR[:PORT]", value_parser = values::bind_addr)]
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = bind_addr)]
     pub bind: Option<SocketAddr>,
     /// Where the picture goes.
     #[command(flatten)]
@@ -157,12 +157,12 @@ pub struct RecvArgs {
 #[derive(Debug, Args)]
 pub struct ChatArgs {
     /// Peer to call; without HOST, wait for a call [default port: 7722]
-    #[arg(value_name = "HOST[:PORT]", value_parser = values::host_port)]
+    #[arg(value_name = "HOST[:PORT]", value_parser = host_port)]
     pub host: Option<HostPort>,
     /// Address and port to listen on, UDP and TCP [default: all addresses, port 7722]
     ///
     /// A link-local address needs its interface: [ADDR%eth0]:PORT
-    #[arg(long, value_name = "ADDR[:PORT]", value_parser = values::bind_addr, conflicts_with = "host")]
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = bind_addr, conflicts_with = "host")]
     pub bind: Option<SocketAddr>,
     /// Where the picture comes from.
     #[command(flatten)]

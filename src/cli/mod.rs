@@ -16,7 +16,7 @@ use clap::{Command, CommandFactory, Parser, error::ErrorKind};
 
 pub use args::Cli;
 pub(crate) use args::WINDOW_TRIAL;
-pub use values::{HostPort, MaxDatagramLen, Rate};
+pub use values::{MaxDatagramLen, Rate};
 
 /// Parses the command line. If there is nothing to run, prints the help or the error and returns
 /// the exit code.

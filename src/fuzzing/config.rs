@@ -10,7 +10,10 @@ use crate::{
         secret_file,
     },
     cli::values,
-    net::crypto::{code::Code, keys::PublicKey},
+    net::{
+        crypto::{code::Code, keys::PublicKey},
+        io::{bind_addr, host_port},
+    },
     video::{
         image::{MAX_SIDE, MIN_SIDE, Size},
         source::SourceSpec,
@@ -51,16 +54,16 @@ fn code(text: &str) {
 }
 
 fn options(text: &str) {
-    if let Ok(peer) = values::host_port(text) {
+    if let Ok(peer) = host_port(text) {
         let written = if peer.host.contains(':') {
             format!("[{}]:{}", peer.host, peer.port)
         } else {
             format!("{}:{}", peer.host, peer.port)
         };
-        assert_eq!(values::host_port(&written), Ok(peer), "{text:?}");
+        assert_eq!(host_port(&written), Ok(peer), "{text:?}");
     }
-    if let Ok(addr) = values::bind_addr(text) {
-        assert_eq!(values::bind_addr(&addr.to_string()), Ok(addr), "{text:?}");
+    if let Ok(addr) = bind_addr(text) {
+        assert_eq!(bind_addr(&addr.to_string()), Ok(addr), "{text:?}");
     }
     if let Ok(values::MaxDatagramLen(Some(len))) = values::max_datagram_len(text) {
         assert!((200..=65_507).contains(&len));

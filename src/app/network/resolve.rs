@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use anyhow::{Result, bail};
 
-use crate::{cli::HostPort, net::session::Target};
+use crate::net::{io::HostPort, session::Target};
 
 /// The target to call. A host name is resolved anew for each attempt, and so is an address with an
 /// interface, since the interface may appear later.

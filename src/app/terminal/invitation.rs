@@ -191,9 +191,12 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{
-        Cli, HostPort,
-        args::{SendArgs, Verb},
+    use crate::{
+        cli::{
+            Cli,
+            args::{SendArgs, Verb},
+        },
+        net::io::HostPort,
     };
 
     fn parsed(words: &[String]) -> Verb {

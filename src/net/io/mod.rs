@@ -3,6 +3,7 @@
 //! [`Driver`] is one thread with one `mio` loop. It owns every socket and the
 //! [`Endpoint`](crate::net::session::Endpoint); other threads use a [`Handle`].
 
+mod addr_text;
 mod arriving;
 mod bind;
 mod connections;
@@ -20,6 +21,7 @@ mod timer;
 mod udp;
 mod zone;
 
+pub use addr_text::{BindAddrError, HostPort, HostPortError, PortError, bind_addr, host_port};
 pub use arriving::{ArrivingCopy, ArrivingFrame};
 pub use bind::{BindError, Listen};
 pub use driver::{Driver, DriverConfig};
