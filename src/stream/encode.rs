@@ -145,7 +145,39 @@ impl FrameEncoder {
         picture: Picture,
         captured: Instant,
     ) -> Result<(), EncodeError> {
-        self.output.hand_over(&mut self.state, picture, captured)
+        match picture {
+            Picture::Image(image) => self.encode_image(&image, captured),
+            Picture::Jpeg(jpeg) => self.encode_jpeg(jpeg, captured),
+        }
+    }
+
+    /// The same for pixels.
+    pub(crate) fn encode_image(
+        &mut self,
+        image: &Image,
+        captured: Instant,
+    ) -> Result<(), EncodeError> {
+        let began = self.begin();
+        let made = self.output.fit(&mut self.state, image, captured)?;
+        self.output.hand_over(&mut self.state, made, captured, began);
+        Ok(())
+    }
+
+    /// The same for a JPEG, checked and normalized.
+    pub(crate) fn encode_jpeg(
+        &mut self,
+        jpeg: Vec<u8>,
+        captured: Instant,
+    ) -> Result<(), EncodeError> {
+        let began = self.begin();
+        let made = self.output.fit_jpeg(&mut self.state, jpeg, captured)?;
+        self.output.hand_over(&mut self.state, made, captured, began);
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Instant {
+        self.output.record_last(&mut self.state);
+        clock::now()
     }
 
     /// Records the stage times of the last frame, and returns the processor time of all helpers.
@@ -166,23 +198,19 @@ pub(crate) fn stream_params(info: &SourceInfo, quality: Quality) -> StreamParams
 }
 
 impl Output {
+    /// Counts a picture, and hands its frame to the outputs that take complete ones.
     fn hand_over(
         &self,
         state: &mut EncoderState,
-        picture: Picture,
+        made: EncodeOutcome,
         captured: Instant,
-    ) -> Result<(), EncodeError> {
-        let began = clock::now();
-        self.record_last(state);
-        let made = match picture {
-            Picture::Jpeg(jpeg) => self.fit_jpeg(state, jpeg, captured),
-            Picture::Image(image) => self.fit(state, &image, captured),
-        };
-        let data = match made? {
+        began: Instant,
+    ) {
+        let data = match made {
             EncodeOutcome::Frame(data) => data,
             EncodeOutcome::Thinned => {
                 self.progress.thinned.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
+                return;
             }
         };
         let len = data.view().bytes().len();
@@ -193,7 +221,6 @@ impl Output {
             output.put(frame.clone());
         }
         state.last = self.outputs.latency.is_some().then_some(frame);
-        Ok(())
     }
 
     /// Records the stage times of the last frame, which the network has sent by now.

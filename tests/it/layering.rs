@@ -3,7 +3,7 @@
 //! ```text
 //! net base ◄─ net mechanisms ◄─ net::session ◄─ net::io ◄─┐
 //!                                                         stream ◄─ cli ◄─ app ◄─ main
-//!                                               video ◄───┘
+//!                                               video ◄───┘      ◄─ api
 //! ```
 //!
 //! The base of `net` is `wire`, `frame`, `pool`, `route`, `time`, `token_bucket` and `windowed_max`.
@@ -152,9 +152,15 @@ fn reaches(edges: &BTreeMap<&Module, BTreeSet<&Module>>, from: &Module, to: &Mod
 fn broken_rule(from: &[&str], to: &[&str]) -> Option<&'static str> {
     match (from, to) {
         (["fuzzing", ..], _)
-        | (["clock" | "video" | "stream" | "app", ..] | ["net", "io", ..], ["clock", ..]) => None,
+        | (["clock" | "video" | "stream" | "api" | "app", ..] | ["net", "io", ..], ["clock", ..]) => {
+            None
+        }
         (_, ["fuzzing", ..]) => Some("only tests may import fuzzing"),
-        (_, ["clock", ..]) => Some("only net::io, video, stream and app may import clock"),
+        (_, ["clock", ..]) => Some("only net::io, video, stream, api and app may import clock"),
+        (["api", ..], ["cli" | "app", ..]) => Some("api must not import cli or app"),
+        (["net" | "video" | "stream" | "cli" | "app", ..], ["api", ..]) => {
+            Some("only the root may import api")
+        }
         (["net", ..], ["video" | "stream" | "cli" | "app", ..]) => {
             Some("net must not import video, stream, cli or app")
         }
@@ -382,6 +388,8 @@ fn layering_rules_forbid_exactly_the_wrong_imports() {
         ("stream::adaptation", "cli::Quality"),
         ("net::io::driver", "stream::decode"),
         ("cli::args", "app::verbs"),
+        ("api::sender", "app::network"),
+        ("app::verbs::send", "api::Sender"),
     ] {
         assert!(rule(from, to), "{from} may not import {to}");
     }
@@ -402,6 +410,8 @@ fn layering_rules_forbid_exactly_the_wrong_imports() {
         ("", "net::io"),
         ("fuzzing::reassembler", "clock::now"),
         ("fuzzing::config", "app::trust"),
+        ("api::sender", "stream::encode"),
+        ("api::sender", "clock::now"),
     ] {
         assert!(!rule(from, to), "{from} may import {to}");
     }

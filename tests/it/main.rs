@@ -24,6 +24,7 @@ mod simulation;
 mod vectors;
 
 mod allocations;
+mod api;
 mod attacks;
 mod background;
 mod bad_input;

@@ -1,0 +1,115 @@
+//! Who we are, and which peers are accepted.
+
+use super::StartError;
+pub use crate::net::crypto::keys::{Identity, PublicKey};
+use crate::{
+    clock,
+    net::{
+        crypto::{code::Code, keys::SharedSecret},
+        io::{Driver, DriverConfig, Listen, SocketOptions, shared_epoch},
+        recovery::parity_control::FecMode,
+        session::{Admission, DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, OneWay, Role},
+        wire::{control::StreamParams, text::Name},
+    },
+    stream::network_thread::NetworkThread,
+};
+
+/// Who we are, and which peers are accepted. Everything that is sent is encrypted in any case.
+///
+/// By default a new identity is made, and any peer is accepted: nobody on the path can read or
+/// change the video, but somebody who controls the path can pretend to be the other side. Either
+/// [`code`](Self::code) or [`peer_key`](Self::peer_key) prevents that.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    identity: Option<Identity>,
+    name: Option<String>,
+    code: Option<String>,
+    keys: Vec<PublicKey>,
+}
+
+impl Access {
+    /// The default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Proves our identity by this key pair, which the other side can recognize by its public key.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// The name that the other side sees. Default: `udpchat`.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// Accepts only peers that know this code, a passphrase of at least 10 characters, like
+    /// `udpchat --code`. It is never sent. Starting takes a tenth of a second longer.
+    #[must_use]
+    pub fn code(mut self, code: &str) -> Self {
+        self.code = Some(code.to_owned());
+        self
+    }
+
+    /// Accepts only peers that prove to have this key, or another one given by a further call.
+    #[must_use]
+    pub fn peer_key(mut self, key: PublicKey) -> Self {
+        self.keys.push(key);
+        self
+    }
+
+    fn secret(&self) -> Result<Option<SharedSecret>, StartError> {
+        Ok(self.code.as_deref().map(Code::typed).transpose()?.map(|code| code.secret()))
+    }
+
+    fn admission(&self) -> Admission {
+        if self.keys.is_empty() {
+            return Admission::Anyone;
+        }
+        Admission::Keys(self.keys.clone())
+    }
+}
+
+/// The network side of a sender or receiver.
+pub(super) struct NetworkParts {
+    pub(super) role: Role,
+    pub(super) listen: Option<Listen>,
+    pub(super) stream: Option<StreamParams>,
+    pub(super) max_bitrate: Option<u64>,
+}
+
+impl NetworkParts {
+    /// Binds the sockets and starts the network thread.
+    pub(super) fn start(self, access: &Access) -> Result<NetworkThread, StartError> {
+        let epoch = clock::now();
+        let endpoint = EndpointConfig {
+            name: Name::new(access.name.as_deref().unwrap_or("udpchat")),
+            role: self.role,
+            identity: access.identity.clone().unwrap_or_else(Identity::generate),
+            secret: access.secret()?,
+            admission: access.admission(),
+            one_way: OneWay::Refused,
+            wall_clock: clock::wall(),
+            stream: self.stream,
+            max_datagram_len: None,
+            fec: FecMode::Auto,
+            max_bitrate: self.max_bitrate,
+            reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
+            epoch,
+            shared_epoch: shared_epoch(epoch),
+            seed: rand::random(),
+        };
+        let (driver, handle) = Driver::bind(DriverConfig {
+            endpoint,
+            listen: self.listen,
+            socket: SocketOptions::default(),
+            egress: None,
+            ingress: None,
+        })?;
+        NetworkThread::start(driver, handle).map_err(StartError::Thread)
+    }
+}

@@ -1,0 +1,126 @@
+//! What happens on a link, besides frames.
+
+use std::{collections::VecDeque, fmt, net::SocketAddr};
+
+use super::PublicKey;
+use crate::{
+    net::session::{self, CallId},
+    stream::describe::describe,
+};
+
+/// The other side of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Peer {
+    /// The name that it has given itself.
+    pub name: Option<String>,
+    /// Its address.
+    pub addr: SocketAddr,
+    /// The public key that it has proved to have.
+    pub key: Option<PublicKey>,
+}
+
+/// Something that happened on a link. Its `Display` form is a line for the user.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    line: String,
+}
+
+/// The kinds of events that a program may want to handle.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A peer is connected.
+    Connected(Peer),
+    /// A peer has left, or cannot be reached any more.
+    Disconnected(Peer),
+    /// A receiver does not answer yet. It is called again and again.
+    Waiting {
+        /// Its host, as given to the sender.
+        host: String,
+    },
+    /// A receiver will never accept us, and is not called any more.
+    GivenUp {
+        /// Its host, as given to the sender.
+        host: String,
+    },
+    /// The sender has changed its stream.
+    StreamChanged {
+        /// In pixels.
+        width: u16,
+        /// In pixels.
+        height: u16,
+        /// Frames a second.
+        fps: f64,
+    },
+    /// Something to tell the user, such as blocked datagrams.
+    Other,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+/// The events not fetched yet, and the peers of the calls.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    waiting: VecDeque<Event>,
+    peers: Vec<(CallId, Peer)>,
+}
+
+impl Events {
+    pub(super) fn push(&mut self, event: &session::Event) {
+        let kind = match event {
+            session::Event::Connected { call, peer, .. } => {
+                self.peers.push((*call, Peer::of(peer)));
+                EventKind::Connected(Peer::of(peer))
+            }
+            session::Event::Ended { call, peer, .. } => {
+                self.peers.retain(|(of, _)| of != call);
+                EventKind::Disconnected(Peer::of(peer))
+            }
+            session::Event::Waiting { host, .. } => EventKind::Waiting { host: host.clone() },
+            session::Event::GivenUp { host, .. } => EventKind::GivenUp { host: host.clone() },
+            session::Event::StreamChanged { stream, .. } => EventKind::StreamChanged {
+                width: stream.width,
+                height: stream.height,
+                fps: f64::from(stream.millifps) / 1000.0,
+            },
+            _ => EventKind::Other,
+        };
+        let Some(line) = describe(event, None) else { return };
+        if self.waiting.len() == MAX_WAITING {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(Event { kind, line });
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        self.waiting.pop_front()
+    }
+
+    /// The peer of a call, while it is connected.
+    pub(super) fn peer(&self, call: CallId) -> Option<&Peer> {
+        self.peers.iter().find(|(of, _)| *of == call).map(|(_, peer)| peer)
+    }
+
+    /// The connected peers.
+    pub(super) fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.iter().map(|(_, peer)| peer)
+    }
+}
+
+impl Peer {
+    fn of(peer: &session::Peer) -> Self {
+        let name = peer.name.as_ref().map(ToString::to_string);
+        Self { name, addr: peer.addr, key: peer.key }
+    }
+}
+
+/// Events that a program does not fetch are dropped beyond this number, the oldest first.
+const MAX_WAITING: usize = 256;

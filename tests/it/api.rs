@@ -1,0 +1,138 @@
+//! The library as another program uses it.
+
+use std::time::Duration;
+
+use udpchat::{
+    Access, EventKind, Frame, Identity, Image, PixelFormat, Receiver, SendError, Sender, StartError,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A receiver on a free loopback port, and the address to send to.
+fn receiver(access: Access) -> (Receiver, String) {
+    let builder = Receiver::builder().listen_on("127.0.0.1:0").access(access);
+    let receiver = builder.start().expect("a free port");
+    let addr = receiver.local_addr().to_string();
+    (receiver, addr)
+}
+
+/// An image of one shade.
+fn image(width: usize, height: usize, luma: u8) -> Image {
+    Image::new(width, height, PixelFormat::Bgr, vec![luma; 3 * width * height])
+}
+
+/// Sends pictures until one arrives for which `is_wanted` is true.
+fn exchange(
+    receiver: &mut Receiver,
+    mut send: impl FnMut() -> Result<(), SendError>,
+    is_wanted: impl Fn(&Frame) -> bool,
+) -> Frame {
+    for _ in 0..200 {
+        send().expect("it can be sent");
+        let frame = receiver.recv_timeout(Duration::from_millis(100)).expect("it runs");
+        if let Some(frame) = frame.filter(&is_wanted) {
+            return frame;
+        }
+    }
+    panic!("no picture has arrived")
+}
+
+#[test]
+fn a_picture_arrives_with_its_pixels_and_times() {
+    let (mut receiver, addr) = receiver(Access::new());
+    let access = Access::new().name("lens");
+    let mut sender = Sender::builder().to(&addr).access(access).start().expect("it starts");
+    assert!(sender.wait_connected(PATIENCE));
+    let picture = image(320, 240, 120);
+    let frame = exchange(&mut receiver, || sender.send(&picture), |f| f.captured().is_some());
+    let decoded = frame.image().expect("it decodes");
+    assert_eq!((decoded.width, decoded.height, decoded.format), (320, 240, PixelFormat::Bgr));
+    assert!(decoded.data.iter().all(|byte| byte.abs_diff(120) < 4));
+    let peer = frame.sender().expect("it is connected");
+    assert_eq!(peer.name.as_deref(), Some("lens"));
+    assert!(frame.captured().expect("wanted") <= frame.completed());
+    assert!(frame.stages().send.is_some() && frame.stages().network.is_some());
+    assert_eq!(sender.receivers().len(), 1);
+}
+
+#[test]
+fn a_jpeg_arrives_byte_for_byte() {
+    let (mut receiver, addr) = receiver(Access::new());
+    let mut sender = Sender::connect(&addr).expect("it starts");
+    assert!(sender.wait_connected(PATIENCE));
+    let picture = image(64, 48, 200);
+    let jpeg = exchange(&mut receiver, || sender.send(&picture), |_| true).jpeg().to_vec();
+    let is_it = |frame: &Frame| frame.jpeg() == jpeg && frame.number() > 0;
+    exchange(&mut receiver, || sender.send_jpeg(jpeg.clone()), is_it);
+    let error = sender.send_jpeg(b"no picture".to_vec()).expect_err("it is none");
+    assert!(matches!(error, SendError::Jpeg(_)), "{error}");
+    let error = sender.send(&image(0, 0, 0)).expect_err("it is empty");
+    assert!(matches!(error, SendError::Size { width: 0, height: 0 }), "{error}");
+    exchange(&mut receiver, || sender.send(&image(48, 64, 9)), |f| f.image().unwrap().height == 64);
+    assert!(sender.statistics().encoded >= 3);
+    // The counters of the network are published four times a second.
+    let mut is_counted = || {
+        receiver.recv_timeout(Duration::from_millis(100)).expect("it runs");
+        receiver.statistics().completed >= 3 && sender.statistics().sent >= 3
+    };
+    assert!((0..100).any(|_| is_counted()));
+}
+
+#[test]
+fn only_peers_with_the_code_or_key_are_accepted() {
+    let known = Identity::generate();
+    let code = "correct horse battery";
+    let only_known = Access::new().code(code).peer_key(known.public_key());
+    let (mut receiver, addr) = receiver(only_known);
+    let with = |access: Access| Sender::builder().to(&addr).access(access).start().unwrap();
+    let mut stranger = with(Access::new().code(code));
+    let mut wrong_code = with(Access::new().code("another code").identity(known.clone()));
+    let mut right = with(Access::new().code(code).identity(known.clone()));
+    assert!(right.wait_connected(PATIENCE));
+    assert_eq!(receiver.sender().and_then(|peer| peer.key), Some(known.public_key()));
+    let picture = image(64, 48, 1);
+    exchange(&mut receiver, || right.send(&picture), |_| true);
+    assert!(stranger.receivers().is_empty() && wrong_code.receivers().is_empty());
+}
+
+#[test]
+fn events_tell_who_comes_and_goes() {
+    let (mut receiver, addr) = receiver(Access::new());
+    let mut sender = Sender::connect(&addr).expect("it starts");
+    assert!(sender.wait_connected(PATIENCE));
+    let picture = image(64, 48, 77);
+    exchange(&mut receiver, || sender.send(&picture), |_| true);
+    drop(sender);
+    let mut kinds = Vec::new();
+    for _ in 0..100 {
+        receiver.recv_timeout(Duration::from_millis(100)).expect("it runs");
+        while let Some(event) = receiver.next_event() {
+            assert!(!event.to_string().is_empty());
+            kinds.push(event.kind);
+        }
+        if matches!(kinds.last(), Some(EventKind::Disconnected(_))) {
+            break;
+        }
+    }
+    assert!(matches!(kinds.first(), Some(EventKind::Connected(_))), "{kinds:?}");
+    assert!(matches!(kinds.last(), Some(EventKind::Disconnected(_))), "{kinds:?}");
+    assert_eq!(receiver.sender(), None);
+    let waiting = Sender::connect("127.0.0.1:9").expect("it starts");
+    drop(waiting);
+}
+
+#[test]
+fn impossible_configurations_are_refused() {
+    let start = |builder: udpchat::SenderBuilder| builder.start().expect_err("impossible");
+    let to = || Sender::builder().to("localhost");
+    assert!(matches!(start(Sender::builder()), StartError::NoReceiver));
+    assert!(matches!(start(Sender::builder().to("http://desk")), StartError::Host(_)));
+    assert!(matches!(start(to().fps(f64::NAN)), StartError::FrameRate(_)));
+    assert!(matches!(start(to().quality(0)), StartError::Quality(0)));
+    assert!(matches!(start(to().access(Access::new().code("short"))), StartError::Code(_)));
+    let listen = Receiver::listen("desk").expect_err("a name");
+    assert!(matches!(listen, StartError::Address(_)), "{listen}");
+    let (_receiver, addr) = receiver(Access::new());
+    let taken = Receiver::listen(&addr).expect_err("it is taken");
+    assert!(matches!(taken, StartError::Bind(_)), "{taken}");
+}
