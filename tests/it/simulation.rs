@@ -3,6 +3,7 @@
 mod calls;
 mod names;
 mod one_way;
+mod receivers;
 
 use std::time::{Duration, Instant};
 
@@ -244,70 +245,6 @@ fn udp_is_not_reported_as_blocked_without_video() {
 
 fn named(host: &str) -> Target {
     Target { host: host.into(), port: 7722, addrs: Vec::new() }
-}
-
-/// A camera of 30 frames/s whose frame length follows the bitrate that the path can carry.
-fn adaptive_camera() -> crate::sim::Camera {
-    Box::new(|bitrate| Some((bitrate.unwrap_or(8_000_000) / 240).min(100_000) as usize))
-}
-
-#[test]
-fn an_unreachable_receiver_does_not_slow_the_others() {
-    let mut sim = Sim::with_links(3, links("delay=2ms"));
-    for node in [BOB, EVE] {
-        sim.start_receiver(node);
-    }
-    let targets = vec![sim.target(BOB), sim.target(EVE)];
-    sim.start(ANN, sim.config(ANN, Role::Send { targets, control: true }));
-    sim.start_camera(ANN, adaptive_camera());
-    sim.run(10 * SECOND);
-    let before = sim.endpoint(ANN).picture_bitrates().path.expect("reports");
-    for (from, to) in [(ANN, EVE), (EVE, ANN)] {
-        sim.set_open(from, to, false);
-    }
-    sim.run(SECOND);
-    let sent = sim.counters(ANN).iter().map(|c| c.frames_sent).collect::<Vec<_>>();
-    sim.run(5 * SECOND);
-    let still = sim.endpoint(ANN).picture_bitrates().path.expect("reports");
-    assert!(still >= before * 9 / 10, "{still} bit/s with one that stands still, {before} before");
-    let since = |sim: &Sim| {
-        let now = sim.counters(ANN);
-        now.iter().zip(&sent).map(|(c, before)| c.frames_sent - before).collect::<Vec<_>>()
-    };
-    let frames = since(&sim);
-    assert!((149..=151).contains(&frames[0]), "{frames:?}");
-    assert!((10..=25).contains(&frames[1]), "few frames look for one that is gone: {frames:?}");
-    for (from, to) in [(ANN, EVE), (EVE, ANN)] {
-        sim.set_open(from, to, true);
-    }
-    sim.take_frames(EVE);
-    sim.run(SECOND);
-    let frames = sim.take_frames(EVE).len();
-    assert!(frames >= 20, "{frames} of 30 in the second after its return");
-}
-
-/// Each receiver has a datagram length and a loss of its own, so the shares of parity differ, too.
-#[test]
-fn receivers_on_different_paths_get_the_same_frames() {
-    let mut sim = Sim::with_links(4, links("delay=2ms"));
-    let receivers = [(BOB, 1200, 0), (EVE, 1100, 3), (NodeId(3), 1200, 8)];
-    for (node, max_datagram_len, loss) in receivers {
-        sim.set_link(ANN, node, links(&format!("delay=2ms,loss={loss}%,seed=3")));
-        let max_datagram_len = Some(max_datagram_len);
-        sim.start(node, EndpointConfig { max_datagram_len, ..sim.config(node, Role::Receive) });
-    }
-    let role =
-        Role::Send { targets: receivers.map(|(node, ..)| sim.target(node)).into(), control: true };
-    sim.start(ANN, EndpointConfig { fec: FecMode::Auto, ..sim.config(ANN, role) });
-    sim.start_video(ANN, FRAME_LEN);
-    sim.run(10 * SECOND);
-    for (node, ..) in receivers {
-        let numbers = numbers(&sim.take_frames(node));
-        assert!(numbers.len() >= 290, "{node:?} has {} frames", numbers.len());
-    }
-    let parity = sim.counters(ANN).into_iter().map(|c| c.repair.parity_chunks);
-    let parity: Vec<_> = parity.collect();
-    assert!(parity[0] < parity[1] && parity[1] < parity[2], "{parity:?}");
 }
 
 #[test]

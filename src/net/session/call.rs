@@ -55,7 +55,7 @@ pub(super) struct Call {
     opener: Option<Opener>,
     clock: MediaClock,
     sender: Option<Sender>,
-    /// When the next frame may be sent to a peer whose reports are overdue.
+    /// When the next frame may be sent to a peer that is not reached.
     next_trial: Option<Instant>,
     receiver: Option<Receiver>,
     prober: Option<Prober>,
@@ -220,12 +220,12 @@ impl Call {
         self.prober.as_ref().and_then(Prober::rtt)
     }
 
-    /// Sends `frame`. While this peer's reports are overdue and `others_report`, sends only enough
-    /// frames to notice its return: the other peers then set the bitrate, which may be too high for
-    /// this path.
-    pub(super) fn push_frame(&mut self, now: Instant, frame: SharedFrame, others_report: bool) {
+    /// Sends `frame`. While this peer is not reached and others are, sends only enough frames to
+    /// notice its return: the other peers then set the bitrate, which may be too high for this
+    /// path.
+    pub(super) fn push_frame(&mut self, now: Instant, frame: SharedFrame, others_reached: bool) {
         let Some(sender) = self.sender.as_mut().filter(|_| self.ending.is_none()) else { return };
-        if others_report && sender.is_unreported() {
+        if others_reached && !sender.is_reached() {
             if self.next_trial.is_some_and(|at| now < at) {
                 self.counters.frames_superseded += 1;
                 return;
@@ -235,9 +235,9 @@ impl Call {
         sender.push_frame(now, frame);
     }
 
-    /// Whether we send video and the peer's reports are not overdue.
-    pub(super) fn is_reported(&self) -> bool {
-        self.sender.as_ref().is_some_and(|sender| !sender.is_unreported())
+    /// Whether we send video, and the peer's reports come and show that it arrives.
+    pub(super) fn is_reached(&self) -> bool {
+        self.sender.as_ref().is_some_and(Sender::is_reached)
     }
 
     /// The bitrates available for pictures to this peer.
@@ -655,6 +655,10 @@ impl Call {
                 }
                 prober.handle_reply(now, &reply);
                 if let Some(sender) = &mut self.sender {
+                    if sender.is_unreported() {
+                        // The path is back, and a frame shows whether it carries video.
+                        self.next_trial = None;
+                    }
                     sender.handle_echo(now);
                 }
             }
@@ -721,7 +725,7 @@ impl Call {
 /// After this long without a picture that is too large for the path, the next one is news.
 const SPEED_NOTICE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The interval between frames to a peer that does not report, while others do.
+/// The interval between frames to a peer that is not reached, while others are.
 const TRIAL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long no datagram may arrive while the control channel is active before UDP counts as

@@ -9,6 +9,7 @@ use super::{
 use crate::net::{
     congestion::{
         bitrates::PictureBitrates,
+        delivery_watch::{Delivery, DeliveryWatch},
         pacer::{Allowance, Pacer, SendBudget},
         rate::{Feedback, RateController, RateLimits, RateState},
         startup_probe::{ProbeResult, StartupProbe},
@@ -54,6 +55,8 @@ pub(super) struct Sender {
     retransmitter: Retransmitter,
     /// `None`: the session has no feedback.
     rate: Option<RateController>,
+    /// Without feedback, it judges nothing.
+    delivery_watch: DeliveryWatch,
     max_bitrate: Option<u64>,
     last_report: Option<Report>,
     /// Whether losses before the last report are attributed to the datagram length.
@@ -118,11 +121,6 @@ struct InFlightFrame {
 impl Sender {
     pub(super) fn new(now: Instant, clock: MediaClock, config: SenderConfig) -> Self {
         let SenderConfig { max_datagram_len, fec, max_bitrate, has_feedback, form } = config;
-        let limits = RateLimits {
-            min_bps: MIN_BITRATE,
-            max_bps: max_bitrate.unwrap_or(MAX_BITRATE).max(MIN_BITRATE),
-            start_bps: max_bitrate.unwrap_or(START_BITRATE).clamp(MIN_BITRATE, START_BITRATE),
-        };
         let mut sender = Self {
             clock,
             next_id: FrameId::default(),
@@ -137,7 +135,8 @@ impl Sender {
             parity_control: ParityControl::new(fec),
             last_parity: 0,
             retransmitter: Retransmitter::new(fec != FecMode::Off, has_feedback),
-            rate: has_feedback.then(|| RateController::new(now, limits)),
+            rate: has_feedback.then(|| RateController::new(now, rate_limits(max_bitrate))),
+            delivery_watch: DeliveryWatch::default(),
             max_bitrate,
             last_report: None,
             losses_due_to_mtu: false,
@@ -225,6 +224,7 @@ impl Sender {
         let was_silent = self.is_unreported();
         if let Some(rate) = &mut self.rate {
             rate.handle_echo(now);
+            self.delivery_watch.handle_echo(now);
             self.limit(now);
         }
         if was_silent {
@@ -266,6 +266,11 @@ impl Sender {
     /// Whether the receiver's reports are overdue.
     pub(super) fn is_unreported(&self) -> bool {
         self.rate.as_ref().is_some_and(|rate| rate.state() == RateState::Silent)
+    }
+
+    /// Whether the receiver's reports come, and show that the stream arrives. True without feedback.
+    pub(super) fn is_reached(&self) -> bool {
+        !self.is_unreported() && !self.delivery_watch.is_starved()
     }
 
     /// The mean interval of queue probes, if the queue should be probed.
@@ -313,6 +318,11 @@ impl Sender {
             self.limit(now);
         }
         self.parity_control.handle_report(now, report, is_congested);
+        let was_starved = self.delivery_watch.is_starved();
+        let (received, lost) = (report.received, report.lost);
+        let delivery = Delivery { received, lost, frames: report.frames.completed };
+        self.delivery_watch.handle_report(now, delivery);
+        self.end_starvation(now, was_starved);
         self.last_report = Some(*report);
         if was_silent {
             self.drop_stale(now);
@@ -327,6 +337,9 @@ impl Sender {
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.retransmitter.handle_timeout(now);
+        let was_starved = self.delivery_watch.is_starved();
+        self.delivery_watch.handle_timeout(now);
+        self.end_starvation(now, was_starved);
         self.drop_expired(now);
         if let Some(rate) = &mut self.rate {
             rate.handle_timeout(now);
@@ -347,6 +360,22 @@ impl Sender {
             }
             self.limit(now);
         }
+    }
+
+    /// Begins anew on a path that passed next to nothing until now, since the losses of that time
+    /// say nothing about what it carries.
+    fn end_starvation(&mut self, now: Instant, was_starved: bool) {
+        if !was_starved || self.delivery_watch.is_starved() {
+            return;
+        }
+        let Some(rate) = &mut self.rate else { return };
+        *rate = RateController::new(now, rate_limits(self.max_bitrate));
+        if self.pacer.is_some() {
+            self.startup_probe = Some(StartupProbe::default());
+        } else {
+            rate.skip_start(UNPACED_BITRATE);
+        }
+        self.limit(now);
     }
 
     /// Turns pacing on or off.
@@ -386,7 +415,9 @@ impl Sender {
         let rate = self.rate.as_ref().and_then(RateController::poll_timeout);
         let flight = self.startup_probe.as_ref().and_then(StartupProbe::poll_timeout);
         let expiry = self.current.as_ref().and_then(|c| Some(c.begun? + LONGEST_ASSEMBLY));
-        let due = [self.pacer_due(), rate, flight, self.retransmitter.poll_timeout(), expiry];
+        let (delivery, answers) =
+            (self.delivery_watch.poll_timeout(), self.retransmitter.poll_timeout());
+        let due = [self.pacer_due(), rate, flight, delivery, answers, expiry];
         due.into_iter().flatten().min()
     }
 
@@ -420,6 +451,9 @@ impl Sender {
         }
         if let Some(flight) = &mut self.startup_probe {
             flight.record_sent(now, bytes);
+        }
+        if self.rate.is_some() {
+            self.delivery_watch.record_sent();
         }
     }
 
@@ -582,6 +616,15 @@ impl StreamEstimates {
         for (usual, new) in [(&mut self.overhead, sent / len), (&mut self.frame_len, len)] {
             *usual = Some(usual.map_or(new, |usual| usual + (new - usual) / 8.0));
         }
+    }
+}
+
+/// The range and start of the target bitrate, for the user's limit in bits a second.
+fn rate_limits(max_bitrate: Option<u64>) -> RateLimits {
+    RateLimits {
+        min_bps: MIN_BITRATE,
+        max_bps: max_bitrate.unwrap_or(MAX_BITRATE).max(MIN_BITRATE),
+        start_bps: max_bitrate.unwrap_or(START_BITRATE).clamp(MIN_BITRATE, START_BITRATE),
     }
 }
 

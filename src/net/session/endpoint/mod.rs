@@ -278,10 +278,10 @@ impl Endpoint {
 
     /// Sends `frame` to every receiver. In each call the newest frame wins.
     pub fn push_frame(&mut self, now: Instant, frame: &OutgoingFrame) {
-        let any_reports = self.calls.iter().any(Call::is_reported);
+        let any_reached = self.calls.iter().any(Call::is_reached);
         let shared = self.chunk_cache.share(frame.clone(), self.calls.len());
         for call in &mut self.calls {
-            call.push_frame(now, shared.clone(), any_reports);
+            call.push_frame(now, shared.clone(), any_reached);
         }
     }
 
@@ -591,11 +591,12 @@ impl Endpoint {
         self.frames.pop_front()
     }
 
-    /// The bitrates available for pictures to every receiver that reports. A receiver whose reports
-    /// are overdue counts only if none reports: a stalled one must not slow the others.
+    /// The bitrates available for pictures to every receiver that is reached. One whose reports are
+    /// overdue, or show for two seconds that next to nothing arrives, counts only if no receiver is
+    /// reached: it must not slow the others.
     pub fn picture_bitrates(&self) -> PictureBitrates {
-        let any_reports = self.calls.iter().any(Call::is_reported);
-        let calls = self.calls.iter().filter(|call| !any_reports || call.is_reported());
+        let any_reached = self.calls.iter().any(Call::is_reached);
+        let calls = self.calls.iter().filter(|call| !any_reached || call.is_reached());
         calls.map(Call::picture_bitrates).fold(PictureBitrates::default(), PictureBitrates::and)
     }
 
