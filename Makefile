@@ -15,11 +15,15 @@ install:
 
 test: lint unit
 
+# The last three are what users compile: without the fuzz bodies, which only tests have.
 lint:
 	scripts/setup.sh test
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features --features cli -- -D warnings
+	cargo clippy --locked -- -D warnings
+	cargo clippy --locked --lib --no-default-features -- -D warnings
+	cargo clippy --locked --lib --no-default-features --features opencv -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	scripts/deny.sh
 

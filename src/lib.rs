@@ -32,15 +32,24 @@
 //!
 //! # Features
 //!
+//! - `cli` (default): the program, and the crates that only it needs. Other programs switch it off:
+//!   `default-features = false`.
 //! - `opencv` (default): cameras, video files and windows. `Sender` and `Receiver` do not need it.
 
 mod api;
+#[cfg(feature = "cli")]
 pub mod app;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod clock;
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod latest;
 pub mod net;
+#[cfg_attr(
+    not(feature = "cli"),
+    expect(dead_code, reason = "playout, statistics and the subscriber serve only the program")
+)]
 pub mod stream;
 mod threads;
 pub mod video;

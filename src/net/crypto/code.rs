@@ -21,6 +21,10 @@ pub struct CodeTooShort;
 impl Code {
     /// Generates a code of 80 bits: sixteen letters and digits in groups of four, from an alphabet
     /// without easily confused characters.
+    #[cfg_attr(
+        not(any(test, feature = "cli")),
+        expect(dead_code, reason = "the API takes codes, and only the program generates them")
+    )]
     pub(crate) fn generate() -> Self {
         let mut rng = rand::rng();
         let mut code = Zeroizing::new(String::with_capacity(GENERATED_LEN + 3));

@@ -138,6 +138,7 @@ impl Decoder {
     }
 
     /// Decodes `frame` like [`decode`](Self::decode), but not in strips: the reference for tests.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn decode_whole(
         &mut self,
         frame: &[u8],
@@ -196,6 +197,7 @@ impl Decoder {
 }
 
 impl Work {
+    #[cfg(any(test, feature = "fuzzing"))]
     fn decode_whole(
         &mut self,
         frame: &[u8],

@@ -32,6 +32,7 @@ impl Encoder {
     }
 
     /// Uses the calling thread only.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn alone(quality: u8, strips: Strips) -> Self {
         Self { pool: StripPool::of(1), ..Self::new(quality, strips) }
     }
