@@ -88,7 +88,7 @@ impl Adaptation {
             Quality::Auto => Rule::Auto(QualityControl::new(QualityLimits {
                 min_quality: LOWEST_AUTO_QUALITY,
                 max_quality: highest,
-                least_millifps: LEAST_MILLIFPS,
+                least_millifps: MIN_MILLIFPS,
                 max_size_divisor: max_size_divisor(stream.width.min(stream.height)),
             })),
         };
@@ -216,7 +216,7 @@ fn is_significant(told: &StreamParams, stream: &StreamParams) -> bool {
 /// The largest size divisor for a picture with this shorter side.
 fn max_size_divisor(shorter_side: u16) -> u32 {
     let mut divisor = MAX_SIZE_DIVISOR;
-    while divisor > 1 && u32::from(shorter_side) / divisor < LEAST_SIDE {
+    while divisor > 1 && u32::from(shorter_side) / divisor < MIN_SIDE {
         divisor /= 2;
     }
     divisor
@@ -229,7 +229,7 @@ const HIGHEST_AUTO_QUALITY: u8 = 80;
 const LOWEST_AUTO_QUALITY: u8 = 30;
 
 /// The lowest rate, in frames per 1000 s, used when even the smallest picture exceeds the bitrate.
-const LEAST_MILLIFPS: u32 = 1000;
+const MIN_MILLIFPS: u32 = 1000;
 
 /// 720p becomes 320x180, at which a face can still be recognised.
 const MAX_SIZE_DIVISOR: u32 = 4;
@@ -246,7 +246,7 @@ const PASS_SHARE: f64 = 0.75;
 
 /// The smallest shorter side, in pixels. Below it faces cannot be recognised and hardly a byte is
 /// saved.
-const LEAST_SIDE: u32 = 120;
+const MIN_SIDE: u32 = 120;
 
 /// The weight of the newest picture interval, an average over some thirty. A camera's intervals
 /// vary by a tenth, and the quality should not follow.

@@ -127,7 +127,7 @@ impl QualityControl {
 
     /// The largest frame divisor that keeps the minimum rate, for a source of `millifps`.
     fn largest_divisor(&self, millifps: u32) -> u32 {
-        (millifps / self.limits.least_millifps.max(1)).clamp(1, MOST_DIVISOR)
+        (millifps / self.limits.least_millifps.max(1)).clamp(1, MAX_DIVISOR)
     }
 
     /// The best quality that fits at a step. Steps up from the plan in use must leave a margin.
@@ -207,7 +207,7 @@ const FIRST_QUALITY: u8 = 35;
 const CAREFUL_BPS: u64 = 50_000_000;
 
 /// Maximum frame divisor: it leaves some frames of a source of 1000 frames per second or more.
-const MOST_DIVISOR: u32 = 1000;
+const MAX_DIVISOR: u32 = 1000;
 
 /// How size falls with coarser tables.
 const QUALITY_EXPONENT: f64 = 0.65;

@@ -66,7 +66,7 @@ impl DeliveryWatch {
         (self.began, self.has_sent) = (None, false);
         let received = self.newest.received.saturating_sub(self.before.received);
         let lost = self.newest.lost.saturating_sub(self.before.lost);
-        let arrives = received > 0 && received * LEAST_SHARE >= received + lost;
+        let arrives = received > 0 && received * MIN_SHARE >= received + lost;
         self.is_starved = self.newest.frames == self.before.frames && !arrives;
     }
 
@@ -80,7 +80,7 @@ impl DeliveryWatch {
 const WINDOW: Duration = Duration::from_secs(2);
 
 /// One datagram in this many must arrive.
-const LEAST_SHARE: u64 = 10;
+const MIN_SHARE: u64 = 10;
 
 #[cfg(test)]
 mod tests {

@@ -202,7 +202,7 @@ impl Sender {
 
     /// The bitrates available for pictures, given the path and the user's limit.
     pub(super) fn picture_bitrates(&self) -> PictureBitrates {
-        let overhead = self.estimates.overhead.unwrap_or(FIRST_OVERHEAD).min(MOST_OVERHEAD);
+        let overhead = self.estimates.overhead.unwrap_or(FIRST_OVERHEAD).min(MAX_OVERHEAD);
         let pictures = |bps: u64| (bps as f64 / overhead) as u64;
         let rate = self.rate.as_ref();
         PictureBitrates {
@@ -732,7 +732,7 @@ const FIRST_OVERHEAD: f64 = 1.05;
 
 /// The most that counts as overhead, in bytes sent for each byte of picture; more is due to a flood
 /// of repairs.
-const MOST_OVERHEAD: f64 = 2.0;
+const MAX_OVERHEAD: f64 = 2.0;
 
 /// In bytes of UDP payload: the limit on a lossy path, from the MTU of Ethernet.
 const LOSSY_DATAGRAM_LEN: usize = 1472;
