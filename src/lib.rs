@@ -36,23 +36,69 @@
 //!   `default-features = false`.
 //! - `opencv` (default): cameras, video files and windows. `Sender` and `Receiver` do not need it.
 
-mod api;
-#[cfg(feature = "cli")]
-pub mod app;
-#[cfg(feature = "cli")]
-pub mod cli;
-pub mod clock;
-#[cfg(feature = "fuzzing")]
-pub mod fuzzing;
-pub mod latest;
-pub mod net;
-#[cfg_attr(
-    not(feature = "cli"),
-    expect(dead_code, reason = "playout, statistics and the subscriber serve only the program")
+#![cfg_attr(
+    not(feature = "internals"),
+    allow(
+        unreachable_pub,
+        unused_imports,
+        clippy::struct_field_names,
+        clippy::trivially_copy_pass_by_ref,
+        reason = "what only the tests of this repository use is public for them"
+    )
 )]
-pub mod stream;
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(
+        dead_code,
+        reason = "sources, windows, recordings and statistics serve only the program"
+    )
+)]
+
+mod api;
+#[cfg(feature = "internals")]
+pub mod fuzzing;
 mod threads;
+
+// The tests, benches and fuzz targets of this repository use the internals.
+#[cfg(all(feature = "cli", feature = "internals"))]
+pub mod app;
+#[cfg(all(feature = "cli", feature = "internals"))]
+pub mod cli;
+#[cfg(feature = "internals")]
+pub mod clock;
+#[cfg(feature = "internals")]
+pub mod latest;
+#[cfg(feature = "internals")]
+pub mod net;
+#[cfg(feature = "internals")]
+pub mod stream;
+#[cfg(feature = "internals")]
 pub mod video;
+
+#[cfg(all(feature = "cli", not(feature = "internals")))]
+mod app;
+#[cfg(all(feature = "cli", not(feature = "internals")))]
+mod cli;
+#[cfg(not(feature = "internals"))]
+mod clock;
+#[cfg(not(feature = "internals"))]
+mod latest;
+#[cfg(not(feature = "internals"))]
+mod net;
+#[cfg(not(feature = "internals"))]
+mod stream;
+#[cfg(not(feature = "internals"))]
+mod video;
+
+/// Runs the program with the arguments of this process.
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub fn run() -> std::process::ExitCode {
+    match cli::parse() {
+        Ok(cli) => app::main(cli),
+        Err(code) => code,
+    }
+}
 
 pub use api::{
     Access, Event, EventKind, Frame, Identity, Peer, PublicKey, Receiver, ReceiverBuilder,
@@ -63,3 +109,14 @@ pub use video::{
     image::{Image, PixelFormat, Size},
     jpeg::JpegError,
 };
+
+/// The causes that [`StartError`], [`SendError`] and [`JpegError`] contain.
+pub mod error {
+    pub use crate::{
+        net::{
+            crypto::{code::CodeTooShort, keys::NoPublicKey},
+            io::{AddrError, BindAddrError, BindError, HostPortError, PortError},
+        },
+        video::jpeg::{HeaderError, Interrupted, NormalizeError, ScanError},
+    };
+}

@@ -1,12 +1,7 @@
-//! Parses the arguments, runs the program and returns the exit code.
+//! The program `udpchat`.
 
 use std::process::ExitCode;
 
-use udpchat::{app, cli};
-
 fn main() -> ExitCode {
-    match cli::parse() {
-        Ok(cli) => app::main(cli),
-        Err(code) => code,
-    }
+    udpchat::run()
 }

@@ -88,6 +88,7 @@ impl<T: Clone> Netem<T> {
 
     /// Sets the bottleneck's rate, in bits per second. Datagrams already queued leave at the old
     /// rate.
+    #[cfg(any(test, feature = "internals"))]
     pub fn set_rate(&mut self, rate: Option<u64>) {
         self.spec.rate = rate;
     }

@@ -58,11 +58,6 @@ impl MediaClock {
         Self { epoch }
     }
 
-    /// When the clock shows zero.
-    pub fn epoch(&self) -> Instant {
-        self.epoch
-    }
-
     /// The media time at `at`; zero before the epoch.
     pub fn media_time(&self, at: Instant) -> MediaTime {
         MediaTime::from_micros(at.saturating_duration_since(self.epoch).as_micros() as u64)

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use log::warn;
+use log::{debug, warn};
 
 use super::{
     counters::{CaptureCounters, Progress},
@@ -157,8 +157,9 @@ impl EncoderThread {
     fn run(mut self) {
         loop {
             match self.pictures.take(Duration::from_secs(1)) {
-                Taken::Value(Captured { picture, captured, .. }) => {
+                Taken::Value(Captured { picture, captured, number }) => {
                     if let Err(error) = self.encoder.encode(picture, captured) {
+                        debug!("picture {number}: {error}");
                         self.skip(&error);
                     }
                 }

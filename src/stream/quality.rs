@@ -187,6 +187,7 @@ impl FrameSkip {
     }
 
     /// The share of frames skipped at present, 0 to 1.
+    #[cfg(any(test, feature = "internals"))]
     pub fn skipped(&self) -> f64 {
         1.0 - self.kept
     }

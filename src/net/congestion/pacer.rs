@@ -131,11 +131,6 @@ impl Pacer {
         }
     }
 
-    /// The rate of sending within a frame, in bits per second.
-    pub fn bits_per_second(&self) -> u64 {
-        (self.rate() * 8.0) as u64
-    }
-
     /// Bytes per second: the whole frame, or an average one if that is longer, takes 1 / pace of
     /// the interval.
     fn rate(&self) -> f64 {

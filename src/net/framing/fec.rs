@@ -92,7 +92,7 @@ impl ParityEncoder {
     /// bytes, which is even and not zero. `wanted` lies within [`Blocks::parity_capacity`].
     ///
     /// `source(i, bytes)` writes source chunk `i` to the front of `bytes`, which are `chunk_len`
-    /// zeros. The working memory grows to 192 × `chunk_len` bytes, at most [`MAX_WORK`], and is
+    /// zeros. The working memory grows to 192 × `chunk_len` bytes, at most 16 MiB, and is
     /// kept.
     pub fn encode(
         &mut self,
@@ -175,7 +175,7 @@ impl ParityDecoder {
     /// `has(i)` tells whether source chunk `i` of the frame is present. `parity` yields the block's
     /// parity chunks with their place in the block, each once, below [`Blocks::capacity`], and of
     /// `chunk_len` bytes; no more are used than needed. The working memory grows to 256 ×
-    /// `chunk_len` bytes, at most [`MAX_WORK`], and is kept.
+    /// `chunk_len` bytes, at most 16 MiB, and is kept.
     ///
     /// Only the frame's CRC shows whether the result is correct.
     pub fn repair<'p>(
@@ -339,10 +339,6 @@ const MIN_CAPACITY: u16 = 16;
 
 /// Points of a block: at most 192 source chunks and 64 parity chunks.
 const MAX_POINTS: usize = 256;
-
-/// Maximum working memory of an encoder or a decoder, in bytes: all points, with the largest
-/// datagrams.
-pub const MAX_WORK: usize = MAX_POINTS << 16;
 
 /// The size of a code before its first frame: source chunks, parity chunks, bytes.
 const SMALLEST: (usize, usize, usize) = (1, 1, 64);

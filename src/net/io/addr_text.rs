@@ -19,7 +19,7 @@ pub struct HostPort {
     pub port: u16,
 }
 
-/// Why a text is not a [`HostPort`].
+/// Why a text is not a host.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum HostPortError {
     /// It is neither a name nor an address.

@@ -72,6 +72,7 @@ pub enum Direction {
 impl Direction {
     /// The other direction.
     #[must_use]
+    #[cfg(any(test, feature = "internals"))]
     pub fn reversed(self) -> Self {
         match self {
             Self::FromDialer => Self::FromAnswerer,

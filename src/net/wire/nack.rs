@@ -239,6 +239,7 @@ pub const MAX_NACK_BLOCKS: usize = 64;
 pub const MAX_NACK_RUNS: usize = 32;
 
 /// The length of the longest body, in bytes.
+#[cfg(any(test, feature = "internals"))]
 pub const MAX_NACK_LEN: usize =
     HEAD_LEN + MAX_NACK_FRAMES * (FRAME_HEAD_LEN + MAX_NACK_BLOCKS + MAX_NACK_RUNS * RUN_LEN);
 

@@ -45,6 +45,7 @@ impl Line {
     }
 
     /// The line.
+    #[cfg(any(test, feature = "internals"))]
     pub fn as_str(&self) -> &str {
         &self.0
     }

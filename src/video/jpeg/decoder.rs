@@ -86,6 +86,7 @@ impl Decoder {
     }
 
     /// Decodes on the calling thread only, without a sandbox: for trusted pictures.
+    #[cfg(any(test, feature = "internals"))]
     pub fn alone() -> Self {
         Self { sandbox_thread: SandboxThread::open(), ..Self::of(StripPool::of(1)) }
     }
@@ -138,7 +139,7 @@ impl Decoder {
     }
 
     /// Decodes `frame` like [`decode`](Self::decode), but not in strips: the reference for tests.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn decode_whole(
         &mut self,
         frame: &[u8],
@@ -197,7 +198,7 @@ impl Decoder {
 }
 
 impl Work {
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(any(test, feature = "internals"))]
     fn decode_whole(
         &mut self,
         frame: &[u8],

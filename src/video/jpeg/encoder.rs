@@ -32,7 +32,7 @@ impl Encoder {
     }
 
     /// Uses the calling thread only.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn alone(quality: u8, strips: Strips) -> Self {
         Self { pool: StripPool::of(1), ..Self::new(quality, strips) }
     }
@@ -68,6 +68,7 @@ impl Encoder {
     /// Encodes `image` into `frame`, replacing its content.
     ///
     /// BGR becomes 4:2:0. Planes keep their sampling and are passed to the encoder unchanged.
+    #[cfg(any(test, feature = "internals"))]
     pub fn encode(&mut self, image: &Image, frame: &mut Vec<u8>) -> Result<(), JpegError> {
         frame.clear();
         self.encode_strips(image, |_, strip| frame.extend_from_slice(strip))

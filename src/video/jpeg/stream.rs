@@ -58,6 +58,7 @@ pub enum StreamItem {
 
 impl<R: BufRead> JpegStream<R> {
     /// A stream of the bytes of `reader`.
+    #[cfg(any(test, feature = "internals"))]
     pub fn new(reader: R) -> Self {
         Self::ending_at(&[], reader)
     }

@@ -248,7 +248,7 @@ impl JpegError {
     /// Whether libjpeg has found an undefined Huffman code. It reports one only where restart
     /// markers may follow and near the data's end. Elsewhere a faster path replaces it by a zero
     /// silently.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn is_bad_code(&self) -> bool {
         match self {
             Self::Codec(error) => error.to_string().contains("bad Huffman code"),

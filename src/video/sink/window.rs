@@ -69,7 +69,10 @@ pub enum WindowError {
 pub enum Screen {}
 
 #[cfg(not(feature = "opencv"))]
-#[expect(missing_docs, reason = "the same as the one with windows, and never called")]
+#[cfg_attr(
+    feature = "internals",
+    expect(missing_docs, reason = "the same as the one with windows, and never called")
+)]
 impl Screen {
     pub fn open(_: &[WindowSpec]) -> Result<Self, WindowError> {
         super::display::available()?;

@@ -121,6 +121,7 @@ pub enum SourceError {
         path: String,
     },
     /// The source needs OpenCV.
+    #[cfg(not(feature = "opencv"))]
     #[error(
         "this udpchat was built without OpenCV: {0} cannot be opened; use `--source pattern` or `--source -`"
     )]

@@ -21,7 +21,7 @@ pub(crate) struct Y4mReader {
 
 impl Y4mReader {
     /// Reads the header, and checks it before allocating anything by it.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn open(mut reader: Unread) -> Result<Self, Y4mError> {
         Ok(Self::new(Header::read(&mut reader)?, reader))
     }

@@ -98,6 +98,7 @@ impl ChunkCache {
     }
 
     /// The chunks of a cache's only frame, which needs no key.
+    #[cfg(any(test, feature = "internals"))]
     pub fn single(&mut self, chunk_len: u16) -> Chunks<'_> {
         self.chunks(FrameKey(0), chunk_len)
     }

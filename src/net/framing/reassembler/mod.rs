@@ -218,12 +218,14 @@ impl Reassembler {
     }
 
     /// Frames whose outcome is undecided.
+    #[cfg(any(test, feature = "internals"))]
     pub fn in_flight(&self) -> usize {
         self.assemblies.len() + self.given_up.len()
     }
 
     /// Bytes allocated to the frames in reassembly and their parity; at most `SLOTS` ×
     /// ([`crate::net::wire::video::MAX_BODY_LEN`] and two thirds of it, or 1 MiB if that is more).
+    #[cfg(any(test, feature = "internals"))]
     pub fn memory(&self) -> usize {
         self.assemblies.iter().map(|f| f.body.capacity() + f.parity.capacity()).sum()
     }

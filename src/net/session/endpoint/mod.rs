@@ -81,6 +81,7 @@ pub struct EndpointConfig {
 impl EndpointConfig {
     /// The minimal configuration: datagrams of 1200 bytes, no parity, no secret, no trust
     /// decisions, and a media clock that starts at `epoch`, which is not shared with peers.
+    #[cfg(any(test, feature = "internals"))]
     pub fn new(name: &str, role: Role, identity: Identity, epoch: Instant) -> Self {
         Self {
             name: Name::new(name),
@@ -667,6 +668,7 @@ impl Endpoint {
     }
 
     /// Whether there is no call and no caller, and nothing is being dialled or resolved.
+    #[cfg(any(test, feature = "internals"))]
     pub fn is_idle(&self) -> bool {
         let waits =
             !self.dialling.is_empty() || self.one_way_targets.iter().any(|u| u.call.is_none());
