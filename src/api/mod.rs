@@ -46,5 +46,5 @@ pub enum StartError {
     Bind(#[from] BindError),
     /// The network thread cannot be started.
     #[error("cannot start the network thread: {0}")]
-    Thread(#[source] io::Error),
+    Thread(io::Error),
 }

@@ -66,10 +66,10 @@ pub struct SenderBuilder {
 pub enum SendError {
     /// The picture could not be encoded.
     #[error("a picture could not be encoded: {0}")]
-    Encode(#[source] JpegError),
+    Encode(JpegError),
     /// The JPEG is damaged, or of a kind that receivers do not decode.
     #[error("a JPEG cannot be sent: {0}")]
-    Jpeg(#[source] jpeg::NormalizeError),
+    Jpeg(jpeg::NormalizeError),
     /// The encoded picture is over 8 MiB.
     #[error("a frame is over the limit of 8 MiB: lower the quality or the size")]
     TooLarge,
