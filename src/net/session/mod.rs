@@ -27,7 +27,9 @@ mod path;
 mod prober;
 mod receiver;
 mod repairs;
+mod send_gate;
 mod sender;
+mod stream_estimates;
 
 pub use addresses::{LookupId, Uncallable, uncallable};
 pub use counters::{CallCounters, RepairStats};

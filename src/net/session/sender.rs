@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 use super::{
     outbound::{Batch, Burst, Outbound},
     repairs::Retransmitter,
+    send_gate::SendGate,
+    stream_estimates::StreamEstimates,
 };
 use crate::net::{
     congestion::{
         bitrates::PictureBitrates,
         delivery_watch::{Delivery, DeliveryWatch},
-        pacer::{Allowance, Pacer, SendBudget},
         rate::{Feedback, RateController, RateLimits, RateState},
-        startup_probe::{ProbeResult, StartupProbe},
+        startup_probe::ProbeResult,
     },
     frame::{FrameId, Progress},
     framing::{
@@ -39,12 +40,7 @@ pub(super) struct Sender {
     next_id: FrameId,
     current: Option<InFlightFrame>,
     waiting: Option<SharedFrame>,
-    /// `None`: frames are not paced.
-    pacer: Option<Pacer>,
-    /// Limits everything that is sent, once the user or the path sets a limit.
-    budget: Option<SendBudget>,
-    /// Present while the path's capacity is unknown.
-    startup_probe: Option<StartupProbe>,
+    gate: SendGate,
     /// When [`poll_transmit`](Self::poll_transmit) last had nothing to send.
     drained: Instant,
     form: Form,
@@ -82,18 +78,6 @@ pub(super) struct SenderConfig {
     pub(super) form: Form,
 }
 
-/// Smoothed properties of the stream's frames.
-#[derive(Clone, Copy, Debug, Default)]
-struct StreamEstimates {
-    pushed: Option<Instant>,
-    interval: Option<Duration>,
-    /// Bytes sent for each byte of picture: headers, parity, retransmissions.
-    overhead: Option<f64>,
-    /// Bytes of a frame.
-    frame_len: Option<f64>,
-    bytes_before: u64,
-}
-
 /// Counters of the frames given to a sender.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SenderCounters {
@@ -126,9 +110,7 @@ impl Sender {
             next_id: FrameId::default(),
             current: None,
             waiting: None,
-            pacer: None,
-            budget: None,
-            startup_probe: None,
+            gate: SendGate::new(max_datagram_len),
             drained: now,
             form,
             max_datagram_len,
@@ -152,14 +134,8 @@ impl Sender {
     /// Applies the current limits of the user and the path to everything that is sent.
     fn limit(&mut self, now: Instant) {
         let path = self.rate.as_ref().and_then(RateController::budget_bps);
-        let Some(bps) = path.into_iter().chain(self.max_bitrate).min() else {
-            self.budget = None;
-            return;
-        };
         let is_even = self.rate.as_ref().is_some_and(RateController::is_shallow);
-        let len = self.max_datagram_len;
-        let budget = self.budget.get_or_insert_with(|| SendBudget::new(now, bps, len));
-        budget.set_limits(now, bps, is_even);
+        self.gate.set_limit(now, path.into_iter().chain(self.max_bitrate).min(), is_even);
     }
 
     pub(super) fn counters(&self) -> SenderCounters {
@@ -177,17 +153,12 @@ impl Sender {
             self.max_datagram_len = len;
             if self.losses_due_to_mtu {
                 // The datagrams sent so far do not tell what the path can carry.
-                self.startup_probe = self.is_paced().then(StartupProbe::default);
+                self.gate.probe_again();
                 if let Some(rate) = &mut self.rate {
                     rate.discard_losses();
                 }
             }
-            if let Some(pacer) = &mut self.pacer {
-                pacer.set_datagram_len(now, len);
-            }
-            if let Some(budget) = &mut self.budget {
-                budget.set_datagram_len(len);
-            }
+            self.gate.set_datagram_len(now, len);
         }
     }
 
@@ -202,8 +173,7 @@ impl Sender {
 
     /// The bitrates available for pictures, given the path and the user's limit.
     pub(super) fn picture_bitrates(&self) -> PictureBitrates {
-        let overhead = self.estimates.overhead.unwrap_or(FIRST_OVERHEAD).min(MAX_OVERHEAD);
-        let pictures = |bps: u64| (bps as f64 / overhead) as u64;
+        let pictures = |bps| self.estimates.picture_share(bps);
         let rate = self.rate.as_ref();
         PictureBitrates {
             path: rate.map(|rate| pictures(rate.target_bps())),
@@ -214,9 +184,7 @@ impl Sender {
 
     /// Records a datagram other than video: a probe, a report, a NACK.
     pub(super) fn record_beside(&mut self, now: Instant, bytes: usize) {
-        if let Some(budget) = &mut self.budget {
-            budget.record_sent(now, bytes);
-        }
+        self.gate.record_beside(now, bytes);
     }
 
     /// Handles the reply to one of our probes.
@@ -228,24 +196,20 @@ impl Sender {
             self.limit(now);
         }
         if was_silent {
-            self.drop_stale(now);
+            self.drop_older(now, STALE);
         }
     }
 
-    /// Drops a frame that an outage of the path made useless.
-    fn drop_stale(&mut self, now: Instant) {
-        let is_stale = |c: &mut InFlightFrame| c.age(now) > STALE;
-        if self.current.take_if(is_stale).is_some() {
-            self.counters.superseded += 1;
-        }
+    /// Drops the frame in transmission if it has taken `age` or longer.
+    fn drop_older(&mut self, now: Instant, age: Duration) -> Option<InFlightFrame> {
+        let dropped = self.current.take_if(|c| c.age(now) >= age)?;
+        self.counters.superseded += 1;
+        Some(dropped)
     }
 
     /// Drops a frame that the receiver has given up by `now`, because the path is too slow for it.
     fn drop_expired(&mut self, now: Instant) {
-        let Some(expired) = self.current.take_if(|c| c.age(now) >= LONGEST_ASSEMBLY) else {
-            return;
-        };
-        self.counters.superseded += 1;
+        let Some(expired) = self.drop_older(now, LONGEST_ASSEMBLY) else { return };
         if self.is_unreported() {
             return;
         }
@@ -293,7 +257,8 @@ impl Sender {
         if report.highest_sequence < before.highest_sequence || report.received < before.received {
             return;
         }
-        let asking = rtt.zip(self.estimates.interval).is_some_and(|(rtt, interval)| rtt < interval);
+        let asking =
+            rtt.zip(self.estimates.interval()).is_some_and(|(rtt, interval)| rtt < interval);
         self.parity_control.set_nacks_help(asking);
         let mut is_congested = false;
         let mut feedback = feedback(&before, report, probed);
@@ -309,10 +274,9 @@ impl Sender {
                 rate.discard_losses();
             }
             rate.handle_feedback(now, &feedback);
-            let flight = self.startup_probe.as_mut();
-            let is_over = flight.is_some_and(|f| f.handle_report(now, received, interval, target));
-            if is_over || rate.bound_bps().is_some() {
-                self.startup_probe = None;
+            self.gate.handle_report(now, received, interval, target);
+            if rate.bound_bps().is_some() {
+                self.gate.end_probe();
             }
             is_congested = rate.is_congested_at(now);
             self.limit(now);
@@ -325,13 +289,13 @@ impl Sender {
         self.end_starvation(now, was_starved);
         self.last_report = Some(*report);
         if was_silent {
-            self.drop_stale(now);
+            self.drop_older(now, STALE);
         }
     }
 
     /// Handles a NACK of the receiver.
     pub(super) fn handle_nack(&mut self, now: Instant, nack: &Nack) {
-        let rate = self.bytes_a_second();
+        let rate = self.estimates.bytes_a_second();
         self.retransmitter.handle_nack(now, nack, rate);
     }
 
@@ -343,20 +307,18 @@ impl Sender {
         self.drop_expired(now);
         if let Some(rate) = &mut self.rate {
             rate.handle_timeout(now);
-            match self.startup_probe.as_ref().and_then(|flight| flight.judge(now)) {
+            match self.gate.judge(now) {
                 Some(ProbeResult::Capacity(bps)) if !self.losses_due_to_mtu => {
                     rate.overrun(now, bps);
-                    self.startup_probe = None;
+                    self.gate.end_probe();
                 }
-                Some(ProbeResult::Unclear) if !self.losses_due_to_mtu => {
-                    self.startup_probe = Some(StartupProbe::default());
-                }
-                Some(_) => self.startup_probe = None,
+                Some(ProbeResult::Unclear) if !self.losses_due_to_mtu => self.gate.probe_again(),
+                Some(_) => self.gate.end_probe(),
                 None => {}
             }
             // While reports are overdue, frames must flow to find the path again.
             if rate.state() == RateState::Silent {
-                self.startup_probe = None;
+                self.gate.end_probe();
             }
             self.limit(now);
         }
@@ -370,19 +332,17 @@ impl Sender {
         }
         let Some(rate) = &mut self.rate else { return };
         *rate = RateController::new(now, rate_limits(self.max_bitrate));
-        if self.pacer.is_some() {
-            self.startup_probe = Some(StartupProbe::default());
-        } else {
+        if !self.gate.is_paced() {
             rate.skip_start(UNPACED_BITRATE);
         }
+        self.gate.probe_again();
         self.limit(now);
     }
 
     /// Turns pacing on or off.
     pub(super) fn set_paced(&mut self, now: Instant, paced: bool) {
-        self.pacer = paced.then(|| Pacer::new(now, self.max_datagram_len));
-        let is_unknown = paced && self.rate.is_some() && self.last_report.is_none();
-        self.startup_probe = is_unknown.then(StartupProbe::default);
+        let is_new = self.rate.is_some() && self.last_report.is_none();
+        self.gate.set_paced(now, paced, is_new);
         if let Some(rate) = self.rate.as_mut().filter(|_| !paced) {
             rate.skip_start(UNPACED_BITRATE);
         }
@@ -390,16 +350,16 @@ impl Sender {
 
     /// Whether frames are paced, which loopback does not need.
     pub(super) fn is_paced(&self) -> bool {
-        self.pacer.is_some()
+        self.gate.is_paced()
     }
 
     /// Whether a frame, or part of one, is still to be sent.
     pub(super) fn is_busy(&self) -> bool {
-        self.current.is_some() || self.waiting.is_some() && self.may_begin()
+        self.current.is_some() || self.waiting.is_some() && self.gate.may_begin()
     }
 
     pub(super) fn push_frame(&mut self, now: Instant, frame: SharedFrame) {
-        self.estimates.note_push(now);
+        self.estimates.record_pushed(now);
         if let Some(untouched) = self.current.take_if(|c| c.packetizer.is_untouched()) {
             // Its id is free again: a gap would look like a loss to the receiver.
             self.next_id = untouched.packetizer.frame();
@@ -413,45 +373,24 @@ impl Sender {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let rate = self.rate.as_ref().and_then(RateController::poll_timeout);
-        let flight = self.startup_probe.as_ref().and_then(StartupProbe::poll_timeout);
         let expiry = self.current.as_ref().and_then(|c| Some(c.begun? + LONGEST_ASSEMBLY));
         let (delivery, answers) =
             (self.delivery_watch.poll_timeout(), self.retransmitter.poll_timeout());
-        let due = [self.pacer_due(), rate, flight, delivery, answers, expiry];
+        let due = [self.gate_due(), rate, self.gate.poll_timeout(), delivery, answers, expiry];
         due.into_iter().flatten().min()
     }
 
-    /// Whether a frame, or the answer to a NACK, may begin now.
-    fn may_begin(&self) -> bool {
-        self.startup_probe.as_ref().is_none_or(StartupProbe::has_room)
-    }
-
-    /// When the pacer and the budget allow the next datagrams, if any are waiting for them.
-    fn pacer_due(&self) -> Option<Instant> {
-        let answers = self.budget.as_ref().filter(|_| self.retransmitter.has_answers());
-        let answers = answers.and_then(|budget| budget.poll(self.drained, 1).next);
+    /// When the gate opens for the next datagrams, if any are waiting for it.
+    fn gate_due(&self) -> Option<Instant> {
+        let answers = self.retransmitter.has_answers();
+        let answers = answers.then(|| self.gate.answers(self.drained, 1).next).flatten();
         let current = self.current.as_ref().filter(|c| c.begun.is_some());
-        let frame = current.and_then(|c| self.allowance(self.drained, c.ready()).next);
+        let frame = current.and_then(|c| self.gate.frame(self.drained, c.ready()).next);
         answers.into_iter().chain(frame).min()
     }
 
-    /// How many of a frame's `waiting` datagrams may be sent at `now`.
-    fn allowance(&self, now: Instant, waiting: usize) -> Allowance {
-        let free = Allowance { datagrams: waiting, next: None };
-        let paced = self.pacer.as_ref().map_or(free, |pacer| pacer.poll(now, waiting));
-        self.budget.as_ref().map_or(paced, |budget| paced.and(budget.poll(now, waiting)))
-    }
-
     fn record_sent(&mut self, now: Instant, bytes: usize) {
-        if let Some(pacer) = &mut self.pacer {
-            pacer.record_sent(now, bytes);
-        }
-        if let Some(budget) = &mut self.budget {
-            budget.record_sent(now, bytes);
-        }
-        if let Some(flight) = &mut self.startup_probe {
-            flight.record_sent(now, bytes);
-        }
+        self.gate.record_sent(now, bytes);
         if self.rate.is_some() {
             self.delivery_watch.record_sent();
         }
@@ -467,11 +406,8 @@ impl Sender {
         buf: &mut [u8],
         max_datagrams: usize,
     ) -> Option<Burst> {
-        let allowed = match &self.budget {
-            _ if !self.may_begin() => 0,
-            Some(budget) => budget.poll(now, max_datagrams).datagrams,
-            None => max_datagrams,
-        };
+        let may_begin = self.gate.may_begin();
+        let allowed = if may_begin { self.gate.answers(now, max_datagrams).datagrams } else { 0 };
         let answer = self.retransmitter.poll_answer(now, outbound, buf, allowed);
         if let Some(burst) = answer {
             self.record_sent(now, burst.len);
@@ -507,7 +443,7 @@ impl Sender {
                 }
             }
             let ready = self.current.as_ref()?.ready();
-            let allowed = self.allowance(now, ready).datagrams.min(max_datagrams);
+            let allowed = self.gate.frame(now, ready).datagrams.min(max_datagrams);
             let current = self.current.as_mut()?;
             let (burst, next) = current.emit(now, cache, outbound, buf, allowed);
             current.begun.get_or_insert(now);
@@ -533,7 +469,9 @@ impl Sender {
     /// path's capacity. More parity would only cause losses.
     fn parity_room(&self, source_chunks: u16) -> u16 {
         let bound = self.rate.as_ref().and_then(RateController::bound_bps);
-        let (Some(bps), Some(interval)) = (bound, self.estimates.interval) else { return u16::MAX };
+        let (Some(bps), Some(interval)) = (bound, self.estimates.interval()) else {
+            return u16::MAX;
+        };
         let chunks = bps as f64 / 8.0 * interval.as_secs_f64() / self.max_datagram_len as f64;
         (chunks as u16).saturating_sub(source_chunks)
     }
@@ -553,7 +491,7 @@ impl Sender {
         }
         let picture_len = done.shared.frame.data.view().bytes().len();
         self.counters.picture_bytes += picture_len as u64;
-        self.estimates.note_sent(picture_len, outbound.sent().1);
+        self.estimates.record_sent(picture_len, outbound.sent().1);
         if let Some(sent) = done.sent(cache) {
             self.retransmitter.keep(now, sent);
         }
@@ -565,16 +503,10 @@ impl Sender {
         chunk_len_for(self.max_datagram_len.min(limit), self.form)
     }
 
-    fn bytes_a_second(&self) -> f64 {
-        let frame =
-            self.estimates.frame_len.unwrap_or(0.0) * self.estimates.overhead.unwrap_or(1.0);
-        frame / self.estimates.interval.unwrap_or(FIRST_INTERVAL).as_secs_f64()
-    }
-
     /// Starts the waiting frame, if no frame is being sent and one may begin.
     fn start_waiting(&mut self, now: Instant) {
         if self.current.is_none()
-            && self.may_begin()
+            && self.gate.may_begin()
             && let Some(waiting) = self.waiting.take()
         {
             self.start(now, waiting);
@@ -590,32 +522,13 @@ impl Sender {
             return;
         }
         self.next_id = self.next_id.next();
-        if let Some(pacer) = &mut self.pacer {
-            let len = match frame.data.view().progress() {
-                Progress::Whole(len) => Some(len),
-                Progress::Partial(_) | Progress::Abandoned => None,
-            };
-            pacer.begin_frame(now, len);
-        }
+        let len = match frame.data.view().progress() {
+            Progress::Whole(len) => Some(len),
+            Progress::Partial(_) | Progress::Abandoned => None,
+        };
+        self.gate.begin_frame(now, len);
         self.current =
             Some(InFlightFrame { packetizer, shared, begun: None, has_parity_decided: false });
-    }
-}
-
-impl StreamEstimates {
-    fn note_push(&mut self, now: Instant) {
-        let Some(before) = self.pushed.replace(now) else { return };
-        let interval = now.saturating_duration_since(before).min(LONGEST_INTERVAL);
-        self.interval = Some(self.interval.map_or(interval, |usual| (usual * 7 + interval) / 8));
-    }
-
-    /// Records that a frame of `len` bytes was sent; `bytes` is the total sent so far.
-    fn note_sent(&mut self, len: usize, bytes: u64) {
-        let (len, sent) = (len.max(1) as f64, (bytes - self.bytes_before) as f64);
-        self.bytes_before = bytes;
-        for (usual, new) in [(&mut self.overhead, sent / len), (&mut self.frame_len, len)] {
-            *usual = Some(usual.map_or(new, |usual| usual + (new - usual) / 8.0));
-        }
     }
 }
 
@@ -727,13 +640,6 @@ const START_BITRATE: u64 = 10_000_000;
 /// The same for loopback.
 const UNPACED_BITRATE: u64 = 100_000_000;
 
-/// Bytes sent for each byte of picture before the first frame was sent: only headers.
-const FIRST_OVERHEAD: f64 = 1.05;
-
-/// The most that counts as overhead, in bytes sent for each byte of picture; more is due to a flood
-/// of repairs.
-const MAX_OVERHEAD: f64 = 2.0;
-
 /// In bytes of UDP payload: the limit on a lossy path, from the MTU of Ethernet.
 const LOSSY_DATAGRAM_LEN: usize = 1472;
 
@@ -744,12 +650,6 @@ const EXPIRED_TO_REPORT: u32 = 2;
 /// A frame in transmission for longer when a silent path returns is dropped: the receiver has given
 /// it up.
 const STALE: Duration = Duration::from_millis(250);
-
-/// The assumed frame interval before the second frame.
-const FIRST_INTERVAL: Duration = Duration::from_millis(33);
-
-/// The cap on the measured frame interval; longer pauses say nothing about the stream's rate.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -863,7 +763,7 @@ mod tests {
     #[test]
     fn a_paced_frame_is_sent_in_groups() {
         let mut f = Fixture::new(FecMode::Off);
-        assert_eq!(f.sender.pacer_due(), None);
+        assert_eq!(f.sender.gate_due(), None);
         let groups = paced_groups(&mut f);
         assert_eq!((groups[0], groups.iter().sum()), (16, 98), "{groups:?}");
     }
@@ -886,12 +786,12 @@ mod tests {
             while let Some(burst) = f.poll() {
                 groups.push(burst.len / 1200);
             }
-            let next = f.sender.pacer_due();
+            let next = f.sender.gate_due();
             assert!(next.is_none_or(|at| at > f.now), "{next:?}");
             f.now = next.unwrap_or(f.now);
         }
         assert!(groups.iter().all(|&group| group <= 16), "{groups:?}");
-        assert_eq!(f.sender.pacer_due(), None);
+        assert_eq!(f.sender.gate_due(), None);
         groups
     }
 
