@@ -198,7 +198,7 @@ fn ratios(operation: &str, found: &[Found]) -> Table {
             columns.push(one.variant.clone());
         }
     }
-    let title = format!("{operation}: the whole picture, and ratios to it in turn with it");
+    let title = format!("{operation}: the whole picture, and ratios to it, measured alternately");
     Table { title, columns, rows }
 }
 

@@ -1,4 +1,4 @@
-//! A frame from one socket to another over loopback, compared with a lower bound of its cost.
+//! A frame from one socket to another over loopback, compared with a lower bound on its cost.
 //!
 //! - `floor`: the same bytes in one buffer, a CRC over each datagram, sent with segmentation
 //!   offload (GSO), received coalesced (GRO), a CRC and one copy to a frame buffer.

@@ -1,4 +1,4 @@
-//! A lower bound of the cost: libjpeg-turbo alone, on whole pictures, on one thread.
+//! A lower bound on the cost: libjpeg-turbo alone, on whole pictures.
 
 use std::{
     sync::{Arc, mpsc},

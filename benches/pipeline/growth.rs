@@ -82,8 +82,8 @@ fn table(curves: &[Curve]) -> Table {
     for curve in curves {
         columns.extend([
             format!("{}, ms", curve.name),
-            "a megapixel".to_owned(),
-            "off the line".to_owned(),
+            "per megapixel".to_owned(),
+            "deviation".to_owned(),
         ]);
     }
     let row = |(i, case): (usize, Case)| {
@@ -98,8 +98,8 @@ fn table(curves: &[Curve]) -> Table {
         row
     };
     let title = format!(
-        "Growth: quality {QUALITY}, {RATE} frames/s, {ROUNDS} rounds of {SECONDS} s in turn; \
-         the line is the one with the least squares of relative deviations"
+        "Growth: quality {QUALITY}, {RATE} frames/s, {ROUNDS} alternating rounds of {SECONDS} s; \
+         the line is the least-squares fit of the relative deviations"
     );
     Table { title, columns, rows: CASES.into_iter().enumerate().map(row).collect() }
 }
@@ -122,7 +122,7 @@ fn chart(curves: Vec<Curve>) -> Chart {
 }
 
 const CASES: [Case; 4] = [P480, P720, P1080, P2160];
-const NAMES: [&str; 3] = ["latency p50", "processor, both sides", "encode + decode, one core"];
+const NAMES: [&str; 3] = ["latency p50", "processor time, both sides", "encode + decode, one core"];
 
 /// A frame rate that all sizes sustain.
 const RATE: &str = "10";

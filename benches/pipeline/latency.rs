@@ -123,7 +123,7 @@ impl ModeRounds {
         for (floor, how) in self.floors.iter().zip(FLOORS) {
             let allowed = floor.cpu.into_iter().map(|cpu| 1.15 * cpu + 0.4).collect();
             let rule = format!("1.15 × (the same of encode + decode, {how}) + 0.4 ms");
-            let what = format!("{name}: processor a frame, both sides, ms");
+            let what = format!("{name}: processor time a frame, both sides, ms");
             targets.judge(&what, &self.cpu, Bound::AtMost, &allowed, &rule);
         }
     }
@@ -154,7 +154,7 @@ fn stages(all: &[Rounds]) -> Table {
     let names = STAGES.iter().copied().chain(["end to end"]);
     let columns = std::iter::once("p50, ms").chain(names).map(str::to_owned).collect();
     let title = format!(
-        "Where the time goes: quality {QUALITY}, 30 frames/s, {ROUNDS} rounds of {SECONDS} s in turn"
+        "Where the time goes: quality {QUALITY}, 30 frames/s, {ROUNDS} alternating rounds of {SECONDS} s"
     );
     Table { title, columns, rows }
 }
@@ -188,7 +188,7 @@ const STAGES: [&str; 6] = ["capture", "encode", "send", "network", "reassemble",
 /// The ways in which the codec alone is run.
 const FLOORS: [&str; 4] = ["paced", "apart", "beside", "hot"];
 
-/// Those on one thread, whose times are judged against the latency.
+/// Those on one thread. Their times bound the latency.
 const TIMED: [&str; 2] = ["paced", "hot"];
 
 const ROUNDS: usize = 9;

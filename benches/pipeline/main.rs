@@ -4,7 +4,7 @@
 //! The floor is libjpeg-turbo in this process, on the same whole pictures: with the demo's pauses
 //! between pictures, so that both see the same caches and clock speeds (`paced`), with a thread per
 //! side (`apart`), with the same load on a second core (`beside`), and without pauses (`hot`).
-//! Program and floor take turns, so that noise of the machine affects both.
+//! Program and floor take turns, so that the machine's noise affects both.
 //!
 //! `cargo bench --bench pipeline`; the arguments `latency`, `speed`, `growth` and `link` select
 //! parts. The link consists of network namespaces and needs root. Nothing is asserted; the tables

@@ -37,8 +37,8 @@ pub(crate) fn as_fast_as_possible(modes: &[Mode], targets: &mut Targets) {
     println!("(the codec alone, on all cores: {} frames/s)", codec_alone.figure());
 }
 
-/// The time from when both sides are up to a whole picture from the receiver's pipe, and the same
-/// in the demo, including connecting.
+/// The time from both sides being up until a whole picture has come out of the receiver's pipe, and
+/// the same in the demo, including connecting.
 pub(crate) fn first_picture(targets: &mut Targets) {
     let (mut piped, mut inside) = (Samples::default(), Samples::default());
     let mut start = Samples::default();

@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if writes {
         fs::write(&page_path, page)?;
-        println!("docs/BENCHMARKS.md and docs/charts are written");
+        println!("wrote docs/BENCHMARKS.md and docs/charts");
     }
     Ok(())
 }

@@ -48,7 +48,7 @@ fn machine() -> String {
     let load = read("/proc/loadavg");
     let day = jiff::Timestamp::from_second(clock::wall().as_secs() as i64).expect("in range");
     format!(
-        "{}, {cores} cores, Linux {}, {}, {}; load average when it was done: {}",
+        "{}, {cores} cores, Linux {}, {}, {}; load average at the end: {}",
         model.unwrap_or("unknown processor").trim(),
         kernel.trim(),
         rustc(),

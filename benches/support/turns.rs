@@ -1,4 +1,4 @@
-//! Interleaved measurement, so that noise of the machine affects all contestants alike.
+//! Interleaved measurement, so that the machine's noise affects all contestants equally.
 
 use crate::measure::{Samples, timed};
 
