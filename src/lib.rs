@@ -2,7 +2,7 @@
 //! between two machines. This is the library of the program `udpchat`.
 //!
 //! A [`Sender`] takes pictures, encodes them as JPEG, and sends them to one or more receivers. A
-//! [`Receiver`] takes the newest frame, with its pixels on demand. Either side can also be the
+//! [`Receiver`] returns the newest frame, which is decoded on demand. Either side can also be the
 //! program: `udpchat recv` shows what a `Sender` sends, and a `Receiver` gets the camera of
 //! `udpchat send`.
 //!
@@ -28,7 +28,8 @@
 //!   quality is [fixed](SenderBuilder::quality). Lost datagrams are repaired by parity and requests.
 //! - **Everything is encrypted.** [`Access`] says how peers prove who they are; by default any peer
 //!   is accepted.
-//! - **Threads.** Each side has a network thread and some for the codec. They end when it is dropped.
+//! - **Threads.** Each side has a network thread and some for the codec. They end when the side is
+//!   dropped, those that decode with its last [`Frame`].
 //!
 //! # Features
 //!
@@ -43,7 +44,7 @@
         unused_imports,
         clippy::struct_field_names,
         clippy::trivially_copy_pass_by_ref,
-        reason = "what only the tests of this repository use is public for them"
+        reason = "items that only the tests of this repository use are public for them"
     )
 )]
 #![cfg_attr(
@@ -110,7 +111,7 @@ pub use video::{
     jpeg::JpegError,
 };
 
-/// The causes that [`StartError`], [`SendError`] and [`JpegError`] contain.
+/// The error types that [`StartError`], [`SendError`] and [`JpegError`] contain.
 pub mod error {
     pub use crate::{
         net::{

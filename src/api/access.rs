@@ -16,7 +16,7 @@ use crate::{
 
 /// Who we are, and which peers are accepted. Everything that is sent is encrypted in any case.
 ///
-/// By default a new identity is made, and any peer is accepted: nobody on the path can read or
+/// By default a new identity is generated, and any peer is accepted: nobody on the path can read or
 /// change the video, but somebody who controls the path can pretend to be the other side. Either
 /// [`code`](Self::code) or [`peer_key`](Self::peer_key) prevents that.
 #[derive(Clone, Debug, Default)]
@@ -28,12 +28,12 @@ pub struct Access {
 }
 
 impl Access {
-    /// The default.
+    /// A new identity, and any peer accepted.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Proves our identity by this key pair, which the other side can recognize by its public key.
+    /// Proves our identity with this key pair, which the other side can recognize by its public key.
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
@@ -55,7 +55,7 @@ impl Access {
         self
     }
 
-    /// Accepts only peers that prove to have this key, or another one given by a further call.
+    /// Accepts only peers that prove possession of this key. Repeat to accept several keys.
     #[must_use]
     pub fn peer_key(mut self, key: PublicKey) -> Self {
         self.keys.push(key);

@@ -16,7 +16,7 @@ pub struct Peer {
     pub name: Option<String>,
     /// Its address.
     pub addr: SocketAddr,
-    /// The public key that it has proved to have.
+    /// The public key that it has proved possession of.
     pub key: Option<PublicKey>,
 }
 
@@ -37,7 +37,7 @@ pub enum EventKind {
     Connected(Peer),
     /// A peer has left, or cannot be reached any more.
     Disconnected(Peer),
-    /// A receiver does not answer yet. It is called again and again.
+    /// A receiver has not answered yet. The sender keeps calling it.
     Waiting {
         /// Its host, as given to the sender.
         host: String,
@@ -122,5 +122,5 @@ impl Peer {
     }
 }
 
-/// Events that a program does not fetch are dropped beyond this number, the oldest first.
+/// The most events kept for a program that does not fetch them; beyond it the oldest is dropped.
 const MAX_WAITING: usize = 256;

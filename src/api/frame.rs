@@ -32,7 +32,7 @@ pub struct Stages {
     pub send: Option<Duration>,
     /// Until its first datagram arrived.
     pub network: Option<Duration>,
-    /// Until its last missing datagram arrived.
+    /// Until it was complete.
     pub reassemble: Duration,
 }
 
@@ -65,7 +65,7 @@ impl Frame {
     /// Decodes the pixels into `image`, as interleaved BGR, and reuses its memory. After an error,
     /// its contents are unspecified.
     pub fn decode_into(&self, image: &mut Image) -> Result<(), JpegError> {
-        // After a panic the decoder sets up its state anew.
+        // After a panic the decoder resets its state.
         let mut decoder = self.decoder.lock().unwrap_or_else(PoisonError::into_inner);
         decoder.decode(self.jpeg(), Want::Bgr, image)
     }

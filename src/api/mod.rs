@@ -32,13 +32,13 @@ pub enum StartError {
     /// The text is not an address to listen on.
     #[error(transparent)]
     Address(#[from] BindAddrError),
-    /// The code can be guessed.
+    /// The code is so short that it can be guessed.
     #[error(transparent)]
     Code(#[from] CodeTooShort),
-    /// The frame rate is not a positive number of at most 1000 frames a second.
+    /// The frame rate is not between 0.1 and 1000 frames a second.
     #[error("a frame rate of {0} is impossible: give 0.1 to 1000 frames a second")]
     FrameRate(f64),
-    /// The JPEG quality is not from 1 to 100.
+    /// The JPEG quality is not between 1 and 100.
     #[error("a quality of {0} is impossible: give 1 to 100")]
     Quality(u8),
     /// The address or port cannot be used.

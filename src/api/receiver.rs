@@ -66,7 +66,7 @@ pub struct ReceiverStatistics {
     pub incomplete: u64,
     /// Complete frames that were replaced by newer ones before they were taken.
     pub superseded: u64,
-    /// Complete frames of which parts were lost and repaired, by parity or on request.
+    /// Complete frames with lost parts that were recovered by parity or retransmitted on request.
     pub repaired: u64,
     /// Datagrams that have not arrived.
     pub datagrams_lost: u64,

@@ -73,7 +73,7 @@ pub enum SendError {
     /// The encoded picture is over 8 MiB.
     #[error("a frame is over the limit of 8 MiB: lower the quality or the size")]
     TooLarge,
-    /// A side of the picture is longer than 65,535 pixels, or empty.
+    /// The width or height of the picture is zero or over 65,535 pixels.
     #[error("a picture of {width}x{height} pixels cannot be sent")]
     Size {
         /// In pixels.
@@ -92,7 +92,7 @@ pub enum SendError {
 pub struct SenderStatistics {
     /// Pictures encoded.
     pub encoded: u64,
-    /// Pictures left out on purpose, since the path has no room for them.
+    /// Pictures skipped on purpose, because the path has no room for them.
     pub thinned: u64,
     /// Frames sent, to all receivers together.
     pub sent: u64,
@@ -108,8 +108,8 @@ pub struct SenderStatistics {
 
 impl Sender {
     /// Sends to `receiver`, a host name or address with an optional port (default 7722), with the
-    /// default configuration. Returns at once; the receiver is called in the background, again and
-    /// again until it answers.
+    /// default configuration. Returns at once; the receiver is called in the background until it
+    /// answers.
     pub fn connect(receiver: &str) -> Result<Self, StartError> {
         Self::builder().to(receiver).start()
     }
@@ -128,14 +128,14 @@ impl Sender {
     /// Encodes a picture and sends it to every connected receiver. The time of the call counts as
     /// the capture time.
     ///
-    /// Returns when the picture is encoded, while its last parts are still being sent. If the path
-    /// has no room for it, it is left out. A newer picture replaces one that has not begun to be
+    /// Returns when the picture is encoded; its last parts may not have been sent yet. If the path
+    /// has no room for it, it is skipped. A newer picture replaces one of which nothing has been
     /// sent.
     pub fn send(&mut self, image: &Image) -> Result<(), SendError> {
         self.send_captured(image, clock::now())
     }
 
-    /// The same for a picture whose capture began at `captured`.
+    /// Like [`send`](Self::send), for a picture whose capture began at `captured`.
     pub fn send_captured(&mut self, image: &Image, captured: Instant) -> Result<(), SendError> {
         let quality = Some(self.config.quality.highest());
         let encoder = self.encoder_for(image.width, image.height, quality)?;
@@ -147,7 +147,7 @@ impl Sender {
         self.send_jpeg_captured(jpeg, clock::now())
     }
 
-    /// The same for a picture whose capture began at `captured`.
+    /// Like [`send_jpeg`](Self::send_jpeg), for a picture whose capture began at `captured`.
     pub fn send_jpeg_captured(
         &mut self,
         mut jpeg: Vec<u8>,
@@ -205,8 +205,8 @@ impl Sender {
         }
     }
 
-    /// The encoder for pictures of this size; another one after a change. `quality`: `None` for
-    /// JPEGs.
+    /// The encoder for pictures of this size and quality, replaced if either has changed. `quality`
+    /// is `None` for JPEGs.
     fn encoder_for(
         &mut self,
         width: usize,
@@ -250,8 +250,8 @@ impl SenderBuilder {
         self
     }
 
-    /// Encodes with this JPEG quality, 1 to 100, and leaves pictures out if the path has no room for
-    /// them. Default: up to 80, and lower quality, size and rate as the path requires.
+    /// Encodes with this JPEG quality, 1 to 100, and skips pictures if the path has no room for
+    /// them. Default: at most 80; quality, size and frame rate are reduced as the path requires.
     #[must_use]
     pub fn quality(mut self, quality: u8) -> Self {
         self.quality = Some(quality);
@@ -289,7 +289,7 @@ impl SenderBuilder {
         let targets = self.hosts.iter().map(|host| Ok(target(host_port(host)?)));
         let targets = targets.collect::<Result<Vec<Target>, StartError>>()?;
         let millifps = (self.fps * 1000.0) as u32;
-        // Corrected by the first picture.
+        // A placeholder: the first picture sets the real parameters.
         let stream = StreamParams { width: 1280, height: 720, millifps, quality: None };
         let parts = NetworkParts {
             role: Role::Send { targets, control: true },
@@ -314,7 +314,7 @@ impl SenderBuilder {
     }
 }
 
-/// The target to call. A name is looked up for each attempt.
+/// The target to call. A host name is looked up for each attempt.
 fn target(HostPort { host, port }: HostPort) -> Target {
     let addr = host.parse().ok().map(|ip| std::net::SocketAddr::new(ip, port));
     Target { host, port, addrs: addr.into_iter().collect() }

@@ -6,7 +6,7 @@
 pub(crate) struct Usage(String);
 
 impl Usage {
-    pub(crate) fn new(said: impl Into<String>) -> Self {
-        Self(said.into())
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
     }
 }

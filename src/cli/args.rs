@@ -68,12 +68,12 @@ pub enum Verb {
     /// Open a window and close it again
     #[command(name = WINDOW_TRIAL, hide = true)]
     WindowTrial,
-    /// Print the completion script of a shell
+    /// Print the completion script for a shell
     #[command(
         after_help = "Examples:\n  udpchat completions bash > ~/.local/share/bash-completion/completions/udpchat"
     )]
     Completions {
-        /// Shell to complete commands in
+        /// Shell to print the script for
         shell: clap_complete::Shell,
     },
     /// Print the man page, or write one for each command
@@ -313,7 +313,7 @@ impl EncodingArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Display")]
 pub struct SinkArgs {
-    /// Open a window, or none [default: window, if there is a display]
+    /// Whether to open a window [default: window, if there is a display]
     #[arg(long, value_enum, value_name = "window|none")]
     pub show: Option<Show>,
     /// Record to FILE.y4m, FILE.mjpeg or FILE.avi; - writes YUV4MPEG2 to standard output

@@ -24,7 +24,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxDatagramLen(pub Option<usize>);
 
-/// The value of an option is not one of those that it takes: what it takes.
+/// An invalid option value. The message names the valid ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum ValueError {
     #[error(

@@ -68,13 +68,13 @@ impl<'a, 'b> Play<'a, 'b> {
             match self.ops.int_in_range(0..=15)? {
                 0..=4 => self.one_chunk()?,
                 5..=7 => self.many_chunks()?,
-                8 => self.other_chunk()?,
-                9 => self.invented_chunk()?,
+                8 => self.changed_chunk()?,
+                9 => self.forged_chunk()?,
                 10 | 11 => self.wait()?,
                 12 => self.wait_until_due(),
-                13 => self.prod(),
+                13 => self.spurious_timeout(),
                 14 => self.poll_partial(),
-                _ => self.ask()?,
+                _ => self.query()?,
             }
             self.check();
         }
@@ -83,7 +83,7 @@ impl<'a, 'b> Play<'a, 'b> {
         self.now += DEADLINE;
         self.handle_timeout();
         assert_eq!((self.reassembler.in_flight(), self.reassembler.memory()), (0, 0));
-        assert_eq!(self.reassembler.poll_timeout(), None, "everything has been told");
+        assert_eq!(self.reassembler.poll_timeout(), None, "every frame has an outcome");
         Ok(())
     }
 
@@ -113,7 +113,7 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 
     /// A changed chunk: with another frame id, place or payload.
-    fn other_chunk(&mut self) -> Result<()> {
+    fn changed_chunk(&mut self) -> Result<()> {
         let frame = self.ops.choose(&self.frames)?;
         let mut body = self.ops.choose(&frame.chunks)?.clone();
         for _ in 0..self.ops.int_in_range(1..=3)? {
@@ -128,7 +128,7 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 
     /// A forged chunk with an arbitrary header.
-    fn invented_chunk(&mut self) -> Result<()> {
+    fn forged_chunk(&mut self) -> Result<()> {
         let longest = if self.ops.ratio(1, 8)? { 32_767 } else { 40 };
         let chunk_len = 2 * self.ops.int_in_range(1..=longest)?;
         let extent = match self.ops.int_in_range(0..=2)? {
@@ -192,7 +192,7 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 
     /// A timeout when nothing is due changes nothing.
-    fn prod(&mut self) {
+    fn spurious_timeout(&mut self) {
         if self.reassembler.poll_timeout().is_none_or(|due| due > self.now) {
             let before = (self.reassembler.counters(), self.reassembler.poll_timeout());
             assert_eq!(self.reassembler.handle_timeout(self.now), None);
@@ -215,10 +215,10 @@ impl<'a, 'b> Play<'a, 'b> {
         let repairs = self.ops.ratio(1, 2).unwrap_or_default();
         let due = self.reassembler.partial_due(repairs);
         let Some(partial) = self.reassembler.poll_partial(self.now, repairs) else {
-            assert!(due.is_none_or(|due| due > self.now), "it is told when it is due");
+            assert!(due.is_none_or(|due| due > self.now), "it is returned when it is due");
             return;
         };
-        assert!(due.is_some_and(|due| due <= self.now), "it is told no sooner");
+        assert!(due.is_some_and(|due| due <= self.now), "it is returned no sooner");
         let mut end = None;
         for there in &partial.present {
             assert!(there.start < there.end && there.end <= partial.data.len());
@@ -233,18 +233,18 @@ impl<'a, 'b> Play<'a, 'b> {
                 assert_eq!(partial.data[there.clone()], sent.data[there]);
             }
         }
-        assert_ne!(self.reassembler.partial_due(repairs), due, "each is told once");
+        assert_ne!(self.reassembler.partial_due(repairs), due, "each is returned once");
     }
 
     /// Queries the missing chunks of a frame and the prefix of the newest.
-    fn ask(&mut self) -> Result<()> {
+    fn query(&mut self) -> Result<()> {
         let id = self.ops.choose(&self.frames)?.id;
         if let Some(missing) = self.reassembler.missing(id) {
             let mut nack = Nack::new(1);
             if nack.push(missing) {
                 let mut body = vec![0; nack.body_len()];
                 nack.emit(&mut body);
-                assert_eq!(Nack::parse(&body), Ok(nack), "it can be asked for");
+                assert_eq!(Nack::parse(&body), Ok(nack), "it can be requested");
             }
         }
         if let Some(beginning) = self.reassembler.newest_beginning()
@@ -268,7 +268,7 @@ impl<'a, 'b> Play<'a, 'b> {
         assert!(in_flight <= MAX_IN_FLIGHT, "{in_flight} frames");
         assert!(self.reassembler.memory() <= MAX_MEMORY, "{} bytes", self.reassembler.memory());
         assert!(counters.repaired <= completed, "{counters:?}");
-        assert!(damaged == 0 || !self.is_honest, "what is not damaged is not said to be");
+        assert!(damaged == 0 || !self.is_honest, "only forged chunks damage a frame");
     }
 }
 

@@ -11,7 +11,7 @@ use crate::video::{
 };
 
 /// The bytes are a stream. Each picture matches the header, there are no more of them than the
-/// bytes suffice for, and reading in pieces makes no difference.
+/// bytes can hold, and reading in pieces makes no difference.
 pub fn y4m(bytes: &[u8]) {
     let pictures = pictures(Box::new(Cursor::new(bytes.to_vec())));
     let len: usize = pictures.iter().map(|picture| picture.data.len()).sum();
@@ -26,7 +26,7 @@ fn pictures(reader: Box<dyn BufRead + Send>) -> Vec<Image> {
     loop {
         let picture = match reader.next_image() {
             Ok(Some(picture)) => picture,
-            Err(Y4mError::BrokenOff) => continue,
+            Err(Y4mError::InterruptedByHeader) => continue,
             Ok(None) | Err(_) => return pictures,
         };
         let header = reader.header;

@@ -155,7 +155,7 @@ impl Adaptation {
         self.reencodes = bitrates.cap().is_some_and(|bps| load > bps as f64 * share);
         if self.reencodes && control.is_unknown() {
             let plan = EncodingPlan { quality: ASSUMED_QUALITY, ..control.plan() };
-            control.record_frame(plan, self.skip.usual_len());
+            control.record_frame(plan, self.skip.mean_len());
         }
     }
 
@@ -231,7 +231,7 @@ const LOWEST_AUTO_QUALITY: u8 = 30;
 /// The lowest rate, in frames per 1000 s, used when even the smallest picture exceeds the bitrate.
 const MIN_MILLIFPS: u32 = 1000;
 
-/// 720p becomes 320x180, at which a face can still be recognised.
+/// 720p becomes 320x180, at which a face can still be recognized.
 const MAX_SIZE_DIVISOR: u32 = 4;
 
 /// The highest quality of JPEGs that are encoded again. Most cameras use a lower one, so that the
@@ -244,7 +244,7 @@ const ASSUMED_QUALITY: u8 = 80;
 /// JPEGs are passed through again when they take less than this share of what the path carries.
 const PASS_SHARE: f64 = 0.75;
 
-/// The smallest shorter side, in pixels. Below it faces cannot be recognised and hardly a byte is
+/// The smallest shorter side, in pixels. Below it faces cannot be recognized and hardly a byte is
 /// saved.
 const MIN_SIDE: u32 = 120;
 

@@ -75,9 +75,9 @@ pub(crate) struct FrameEncoder {
 struct Output {
     config: EncoderConfig,
     outputs: Outputs,
-    /// The stream parameters of the pictures as they come.
+    /// The stream parameters of the pictures before any reduction.
     stream: StreamParams,
-    /// Whether pictures come at a rate of their own.
+    /// Whether the source has a frame rate. Otherwise pictures come as fast as they are encoded.
     is_paced: bool,
     progress: Arc<Progress>,
 }
@@ -107,7 +107,7 @@ pub(crate) enum EncodeError {
     Encode(JpegError),
 }
 
-/// The result for a picture.
+/// What became of a picture.
 enum EncodeOutcome {
     Frame(FrameBytes),
     /// Skipped on purpose.
@@ -115,8 +115,8 @@ enum EncodeOutcome {
 }
 
 impl FrameEncoder {
-    /// An encoder for pictures with the parameters `stream`, which come at a rate of their own if
-    /// `is_paced`. Counts in `progress`.
+    /// An encoder for pictures with the parameters `stream`. `is_paced`: whether they come at a
+    /// frame rate, or else as fast as they are encoded. Counts in `progress`.
     pub(crate) fn new(
         config: EncoderConfig,
         outputs: Outputs,
@@ -151,7 +151,7 @@ impl FrameEncoder {
         }
     }
 
-    /// The same for pixels.
+    /// Like [`encode`](Self::encode), for pixels.
     pub(crate) fn encode_image(
         &mut self,
         image: &Image,
@@ -163,7 +163,7 @@ impl FrameEncoder {
         Ok(())
     }
 
-    /// The same for a JPEG, checked and normalized.
+    /// Like [`encode`](Self::encode), for a JPEG that has been checked and normalized.
     pub(crate) fn encode_jpeg(
         &mut self,
         jpeg: Vec<u8>,
@@ -294,7 +294,7 @@ impl Output {
         Ok(EncodeOutcome::Frame(data))
     }
 
-    /// Publishes the plan and the parameters of the frame made last.
+    /// Publishes the plan and the parameters of the frame just encoded.
     fn note_stream(
         &self,
         state: &mut EncoderState,
@@ -317,8 +317,8 @@ impl Output {
     ) -> Result<FrameBytes, EncodeError> {
         let is_pipelined = self.is_pipelined();
         encoder.set_sharers(self.sharers());
-        encoder.set_leave_early(is_pipelined);
-        let data = FrameBytes::growing(self.usual_len());
+        encoder.set_pipelined(is_pipelined);
+        let data = FrameBytes::growing(self.expected_len());
         let mut len = 0;
         let result = encoder.encode_strips(image, |nth, strip| {
             len += strip.len();
@@ -347,9 +347,9 @@ impl Output {
         Err(failure)
     }
 
-    /// Whether strips are handed over one by one. To a receiver on this machine there is no
-    /// transmission time to overlap, and the hand-overs cost the encoder 0.3 to 0.6 ms of processor
-    /// time a frame at 720p.
+    /// Whether strips are handed over one by one. With a receiver on this machine there is no
+    /// transmission time that encoding could overlap, and the hand-overs cost 0.3 to 0.6 ms of
+    /// processor time a frame at 720p.
     fn is_pipelined(&self) -> bool {
         match self.config.pipeline {
             Pipeline::Auto => self.outputs.inlet.sends_away(),
@@ -359,9 +359,9 @@ impl Output {
     }
 
     /// How many programs share this machine's cores. With an unpaced source and both sides on one
-    /// machine, the receiver always has a frame to decode while we encode the next. Half of the
-    /// cores each, with fewer hand-overs, carry 284 frames of 1080p a second on two cores instead
-    /// of 225.
+    /// machine, the receiver always has a frame to decode while we encode the next. If each side
+    /// uses half of the cores, there are fewer hand-overs: 284 frames of 1080p a second on two
+    /// cores instead of 225.
     fn sharers(&self) -> usize {
         if self.is_paced || self.outputs.inlet.sends_away() { 1 } else { 2 }
     }
@@ -373,7 +373,7 @@ impl Output {
     }
 
     /// Capacity for the next frame, in bytes: 5/4 of the mean so far.
-    fn usual_len(&self) -> usize {
+    fn expected_len(&self) -> usize {
         let frames = self.progress.encoded.load(Ordering::Relaxed).max(1);
         (self.progress.jpeg_bytes.load(Ordering::Relaxed) / frames * 5 / 4) as usize
     }

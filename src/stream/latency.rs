@@ -16,10 +16,10 @@ use super::{encoded_frame::EncodedFrame, received::Received};
 /// - `Send`: until its first chunk was handed to the socket. A receiver cannot tell it from the two
 ///   stages before, and includes them; a sender in the same process measures all three.
 /// - `Network`: until the first chunk arrived.
-/// - `Reassemble`: until the last missing chunk arrived.
-/// - `Playout`: until it was due to be shown, if frames are held back.
+/// - `Reassemble`: until the frame was complete again.
+/// - `Playout`: until it left the playout buffer, if frames are held back.
 /// - `Decode`: until it was decoded, including the wait for the decoder.
-/// - `Show`: until it was on the window, or handed on.
+/// - `Show`: until the window had taken it; zero without a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Capture,
@@ -167,7 +167,7 @@ impl LatencyStats {
         }
     }
 
-    /// Replaces the stages that only a sender can tell apart by those that it has measured.
+    /// Replaces the stages that only a sender can tell apart with those that it has measured.
     fn set_sender_stages(&mut self, sender: &Self) {
         for stage in SENDER_STAGES {
             self.histograms[stage as usize].clone_from(&sender.histograms[stage as usize]);

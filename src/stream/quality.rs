@@ -5,7 +5,7 @@
 //! pictures of half the size, and each skipped frame adds 33 ms of age.
 //!
 //! The size of frames is learned from those encoded so far. Only the effect of quality on size is
-//! assumed, roughly, and the next frame corrects it. A plan that about fits is kept, so that the
+//! assumed, roughly, and the next frame corrects it. A plan that fits closely is kept, so that the
 //! picture does not change with every report.
 
 use std::cmp::Ordering;
@@ -176,7 +176,7 @@ impl FrameSkip {
     }
 
     /// The smoothed length of a frame, in bytes; 0 before the first.
-    pub fn usual_len(&self) -> usize {
+    pub fn mean_len(&self) -> usize {
         self.smoothed_len.unwrap_or_default() as usize
     }
 
@@ -343,7 +343,7 @@ mod tests {
             assert!((kept as f64 / 300.0 - share).abs() < 0.02, "{kept} at {bps}");
             assert!((1.0 - skip.skipped() - share).abs() < 0.01);
             let longest = sent.split(|&s| s).map(<[bool]>::len).max().unwrap();
-            assert!(longest <= (1.0 / share) as usize, "{longest} left out in a row at {bps}");
+            assert!(longest <= (1.0 / share) as usize, "{longest} skipped in a row at {bps}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the consumers of a received stream get.
+//! The updates that consumers of a received stream get.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,7 +7,7 @@ use crate::{
     video::{image::Image, jpeg::Concealed},
 };
 
-/// What a consumer gets.
+/// An update for a consumer.
 #[derive(Clone, Debug)]
 pub(crate) enum Update {
     /// A complete frame.
@@ -22,8 +22,8 @@ pub(crate) struct Received {
     pub(crate) delivered: Arc<Delivered>,
     /// The picture in BGR; `None` if the subscriber does not decode.
     pub(crate) image: Option<Arc<Image>>,
-    /// When it was due, if frames are held back.
+    /// When it left the playout buffer, if frames are held back.
     pub(crate) due: Option<Instant>,
-    /// When it was decoded, or else handed over.
+    /// When it was decoded; if it is not decoded, when it was handed out.
     pub(crate) decoded: Instant,
 }

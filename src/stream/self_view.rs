@@ -71,7 +71,7 @@ fn decode_all(mut decoder: Decoder, frames: &Latest<EncodedFrame>, pictures: &La
     }
 }
 
-/// Effectively forever: only frames and the end finish the wait.
+/// Effectively forever: only a frame or the end of the call ends the wait.
 const LONG: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]

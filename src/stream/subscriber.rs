@@ -1,7 +1,7 @@
 //! Receives a stream for its consumers, and decodes it once.
 //!
 //! One thread waits for the network. It begins to decode a frame while its last parts still arrive,
-//! holds frames back if a playout delay is wanted, checks and records them, and gives them to every
+//! holds frames back if a playout delay is set, checks and records them, and gives them to every
 //! consumer. Each consumer has a mailbox of its own, in which the newest frame wins.
 
 use std::{
@@ -59,8 +59,8 @@ pub(crate) struct SubscriberConfig {
     pub(crate) playout_delay: Duration,
     /// Records every frame that passes the check.
     pub(crate) recording: Option<RecordingSink>,
-    /// Where frames are counted that no consumer displays: they count as shown when they are
-    /// decoded. `None`: a consumer counts them.
+    /// Counts frames that no consumer displays; these count as shown once they are decoded. `None`:
+    /// a consumer counts the frames that it shows.
     pub(crate) counts: Option<ShownFrames>,
 }
 
@@ -93,7 +93,7 @@ struct Consumer {
 impl Subscriber {
     /// Starts to receive what `handle` delivers.
     pub(crate) fn start(handle: &Handle, config: SubscriberConfig) -> std::io::Result<Self> {
-        // A frame that is held back leaves time to decode it later.
+        // With a playout delay, the arriving frame is not the next one to be decoded.
         let is_early = config.decodes && config.playout_delay.is_zero();
         let input = Input {
             whole: handle.received(),
@@ -159,7 +159,7 @@ impl Subscriber {
         self.shared.undecodable.load(Ordering::Relaxed)
     }
 
-    /// Partial frames of which strips were handed out.
+    /// Partial frames from which strips were handed out.
     pub(crate) fn concealed(&self) -> u64 {
         self.shared.concealed.load(Ordering::Relaxed)
     }
@@ -285,7 +285,7 @@ impl SubscriberThread {
         due.map_or(LONG, |due| due.saturating_duration_since(clock::now()))
     }
 
-    /// Hands out the newest frame that is due, if any.
+    /// Decodes and hands out the newest frame that is due, if any.
     fn play(&mut self, decoder: Option<&mut FrameDecoder>) {
         if self.playout.is_empty() {
             return;
@@ -342,7 +342,7 @@ struct FrameDecoder {
     pool: ImagePool,
     /// Whether partial frames are drawn.
     conceals: bool,
-    /// The picture handed out last, over which they are drawn.
+    /// The picture handed out last, over which partial frames are drawn.
     last: Option<(CallId, FrameId, Arc<Image>)>,
     watch: DecodeWatch,
 }
@@ -420,7 +420,7 @@ impl FrameDecoder {
     }
 }
 
-/// Effectively forever: only frames, nudges or the end finish the wait.
+/// Effectively forever: only frames, nudges or the end of the stream end the wait.
 const LONG: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
@@ -474,7 +474,7 @@ mod tests {
         }
 
         /// Delivers `frame` without the end of its last strip.
-        fn tear(&self, id: u32, frame: Vec<u8>) {
+        fn deliver_partial(&self, id: u32, frame: Vec<u8>) {
             let present = std::iter::once(0..frame.len() - 10).collect();
             self.partial
                 .put((CallId(1), PartialFrame { id: FrameId(id), data: frame.into(), present }));
@@ -600,9 +600,9 @@ mod tests {
     #[test]
     fn a_partial_frame_follows_the_complete_ones_before_it() {
         let network = Network::default();
-        // Both are queued, as behind a frame that takes long to decode.
+        // Both are waiting, as during the decoding of an earlier frame.
         network.deliver(1, &frame(40));
-        network.tear(2, frame(200));
+        network.deliver_partial(2, frame(200));
         let mut input = network.input();
         let mut next = || input.take(PATIENCE);
         assert!(matches!(next(), Taken::Value(Next::Whole(whole)) if whole.frame.id == FrameId(1)));
@@ -616,7 +616,7 @@ mod tests {
         let (subscriber, updates) = network.start();
         network.deliver(1, &frame(40));
         assert_eq!(take_frame(&updates).delivered.frame.id, FrameId(1));
-        network.tear(2, frame(200));
+        network.deliver_partial(2, frame(200));
         let Taken::Value(Update::Concealed(image, Concealed { shown, of })) =
             updates.take(PATIENCE)
         else {
@@ -627,7 +627,7 @@ mod tests {
         assert!(first.abs_diff(200) < 8 && last.abs_diff(40) < 8, "{first} {last}");
         assert_eq!(subscriber.concealed(), 1);
         // Older than the picture, so it is not drawn.
-        network.tear(1, frame(100));
+        network.deliver_partial(1, frame(100));
         network.deliver(3, &frame(50));
         assert_eq!(take_frame(&updates).delivered.frame.id, FrameId(3));
         assert_eq!(subscriber.concealed(), 1);

@@ -96,11 +96,11 @@ fn signals_ignored_at_startup_stay_ignored() {
     program.wait_for("listening");
     program.signal(Signal::HUP);
     program.interrupt();
-    let before = program.said().len();
-    while program.said().len() < before + 3 {
+    let before = program.stderr_lines().len();
+    while program.stderr_lines().len() < before + 3 {
         program.wait_for("shown ");
         std::thread::park_timeout(Duration::from_millis(50));
-        assert!(program.is_running(), "{:?}", program.said());
+        assert!(program.is_running(), "{:?}", program.stderr_lines());
     }
     program.signal(Signal::TERM);
     program.finish().expect_success();
@@ -135,7 +135,7 @@ fn a_background_chat_keeps_running_and_reads_in_the_foreground() {
     typed.write_all(b"\n").expect("typed to the shell");
     // Typed lines are lost until the shell has brought the chat to the foreground.
     let until = udpchat::clock::now() + PATIENCE;
-    while !ann.said().iter().any(|line| line.contains("bob: hello")) {
+    while !ann.stderr_lines().iter().any(|line| line.contains("bob: hello")) {
         assert!(udpchat::clock::now() < until, "no typed line has arrived");
         typed.write_all(b"hello\n").expect("typed to the chat");
         std::thread::park_timeout(Duration::from_millis(200));
@@ -183,8 +183,8 @@ fn a_question_in_the_background_is_answered_in_the_foreground() {
     let mut typed = waits.stdin();
     typed.write_all(b"\n").expect("typed to the shell");
     let until = udpchat::clock::now() + PATIENCE;
-    while !call.said().iter().any(|line| line.contains("streams 320x240")) {
-        assert!(udpchat::clock::now() < until, "{:?}", waits.said());
+    while !call.stderr_lines().iter().any(|line| line.contains("streams 320x240")) {
+        assert!(udpchat::clock::now() < until, "{:?}", waits.stderr_lines());
         std::thread::park_timeout(Duration::from_millis(700));
         typed.write_all(b"yes\n").expect("typed to the chat");
     }

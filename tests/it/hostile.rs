@@ -114,7 +114,7 @@ impl Recording {
 
     /// The number of frames reported as damaged so far.
     fn refused(&self) -> usize {
-        self.receiver.said().iter().filter(|line| line.contains(" is damaged: ")).count()
+        self.receiver.stderr_lines().iter().filter(|line| line.contains(" is damaged: ")).count()
     }
 
     /// Sends `frame` until `count` has grown, because a busy kernel may drop datagrams.

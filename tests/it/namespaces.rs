@@ -359,7 +359,7 @@ fn an_interface_mtu_too_small_for_udpchat_is_reported_once() {
             let said = sender.wait_for("has an MTU of");
             assert!(said.contains(&format!("MTU of {mtu} bytes, and udpchat needs 228")), "{said}");
             std::thread::park_timeout(Duration::from_secs(2));
-            let told = sender.said().iter().filter(|line| line.contains("MTU")).count();
+            let told = sender.stderr_lines().iter().filter(|line| line.contains("MTU")).count();
             sender.interrupt();
             sender.finish().expect_success();
             assert_eq!(told, 1, "at {mtu} with {options:?}");
@@ -438,7 +438,7 @@ fn called_at_the_second_address(first: &str, second: &str) {
     let args = ["send", "--to", to, "--source", "pattern", "--seconds", "5", "--stats-json", "-"];
     let sender = start(&machines, 0, &args).finish_after(Duration::from_secs(5));
     sender.expect_success();
-    let said = receiver.said().join("\n");
+    let said = receiver.stderr_lines().join("\n");
     receiver.interrupt();
     receiver.finish().expect_success();
     let lines = lines(&sender.stdout);

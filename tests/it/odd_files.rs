@@ -135,7 +135,7 @@ fn one_signal_ends_the_wait_for_a_key_from_a_pipe() {
     let _both = OpenOptions::new().read(true).write(true).open(&fifo).expect("opened");
     let receiver = Program::start(&[&RECV[..], &["--key-file", text(&fifo)]].concat());
     std::thread::park_timeout(Duration::from_millis(500));
-    assert_eq!(receiver.said(), [""; 0]);
+    assert_eq!(receiver.stderr_lines(), [""; 0]);
     receiver.signal(Signal::TERM);
     assert!(!receiver.finish().status.success());
 }
@@ -258,7 +258,7 @@ fn a_call_continues_when_its_recording_fails() {
     );
     let seconds = |program: &Program| {
         program
-            .said()
+            .stderr_lines()
             .iter()
             .filter(|line| line.contains("shown 3") || line.contains("shown 2"))
             .count()
@@ -266,7 +266,12 @@ fn a_call_continues_when_its_recording_fails() {
     let (at_ann, at_bob) = (seconds(&ann), seconds(&bob));
     let until = udpchat::clock::now() + crate::program::PATIENCE;
     while seconds(&ann) < at_ann + 2 || seconds(&bob) < at_bob + 2 {
-        assert!(udpchat::clock::now() < until, "{:?}\n{:?}", ann.said(), bob.said());
+        assert!(
+            udpchat::clock::now() < until,
+            "{:?}\n{:?}",
+            ann.stderr_lines(),
+            bob.stderr_lines()
+        );
         std::thread::park_timeout(Duration::from_millis(50));
     }
     ann.interrupt();
@@ -389,13 +394,13 @@ fn too_few_descriptors_are_always_reported() {
         let mut receiver = Program::spawn(&mut shell(&script, &command(&RECV)));
         let until = udpchat::clock::now() + crate::program::PATIENCE;
         let is_listening = loop {
-            if receiver.said().iter().any(|line| line.contains("listening")) {
+            if receiver.stderr_lines().iter().any(|line| line.contains("listening")) {
                 break true;
             }
             if !receiver.is_running() {
                 break false;
             }
-            assert!(udpchat::clock::now() < until, "{limit}: {:?}", receiver.said());
+            assert!(udpchat::clock::now() < until, "{limit}: {:?}", receiver.stderr_lines());
             std::thread::park_timeout(Duration::from_millis(10));
         };
         if !is_listening {
@@ -410,7 +415,7 @@ fn too_few_descriptors_are_always_reported() {
         }
         let _sender = pattern_to(receiver.port(), &[]);
         loop {
-            let said = receiver.said();
+            let said = receiver.stderr_lines();
             if said.iter().any(|l| l.contains("streams 320x240") || l.contains("ulimit -n")) {
                 break;
             }

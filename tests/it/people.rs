@@ -69,7 +69,7 @@ fn a_receiver_outlives_its_senders() {
     receiver.wait_for("refused");
     sender.kill();
     receiver.wait_for("is gone");
-    let refusals = receiver.said().iter().filter(|l| l.starts_with("refused")).count();
+    let refusals = receiver.stderr_lines().iter().filter(|l| l.starts_with("refused")).count();
     assert_eq!(refusals, 1, "repeated refusals are reported once");
     second.wait_for("connected to");
     // Two signals at once, as `timeout` sends them, count as one.
@@ -102,7 +102,11 @@ fn without_a_control_channel_frames_arrive_one_way() {
     let sender = Program::start(&args);
     receiver.wait_for("latency unknown");
     // No peer has answered, so the sender must not report one as streaming.
-    assert!(!sender.said().iter().any(|line| line.contains(" streams ")), "{:?}", sender.said());
+    assert!(
+        !sender.stderr_lines().iter().any(|line| line.contains(" streams ")),
+        "{:?}",
+        sender.stderr_lines()
+    );
     // It must be sending when the other one stops: a session ends after 2 s of silence.
     let again = Program::start(&args);
     again.wait_for("NOT ENCRYPTED");
@@ -133,10 +137,10 @@ fn netem_applies_on_either_side() {
         assert!(
             (0..1000).any(|_| {
                 std::thread::park_timeout(Duration::from_millis(20));
-                receiver.said().iter().any(is_fifth)
+                receiver.stderr_lines().iter().any(is_fifth)
             }),
             "{:?}",
-            receiver.said()
+            receiver.stderr_lines()
         );
     }
 }
@@ -211,7 +215,7 @@ fn piped_text_of_any_length_waits_for_the_peer() {
     );
     bob.wait_for("ann: the end");
     ann.wait_for("standard input has ended");
-    let said = bob.said();
+    let said = bob.stderr_lines();
     let heard: Vec<&str> = said.iter().filter_map(|line| line.strip_prefix("ann: ")).collect();
     let (first, lines_heard) = heard.split_at(heard.len() - 31);
     assert_eq!(first.join(" "), long.trim());

@@ -88,7 +88,7 @@ impl Program {
     }
 
     /// The lines on standard error so far.
-    pub(crate) fn said(&self) -> Vec<String> {
+    pub(crate) fn stderr_lines(&self) -> Vec<String> {
         self.errors.lines.lock().unwrap().0.clone()
     }
 
@@ -139,13 +139,13 @@ impl Program {
             }
             if clock::now() >= until {
                 let _ = self.child.kill();
-                panic!("it did not end; it said:\n{}", self.said().join("\n"));
+                panic!("it did not end; standard error:\n{}", self.stderr_lines().join("\n"));
             }
             std::thread::park_timeout(Duration::from_millis(5));
         };
         self.reader.take().unwrap().join().unwrap();
         let stdout = self.output.take().map_or_else(Vec::new, |thread| thread.join().unwrap());
-        Outcome { status, stdout, stderr: self.said().join("\n") }
+        Outcome { status, stdout, stderr: self.stderr_lines().join("\n") }
     }
 }
 

@@ -368,7 +368,7 @@ impl Sim {
             self.now = self.now.max(due);
             if spurious_at.is_some_and(|at| at <= self.now) {
                 spurious_at = self.spurious.map(|gap| self.now + gap);
-                self.prod();
+                self.spurious_timeouts();
             }
             self.step();
         }
@@ -376,15 +376,15 @@ impl Sim {
     }
 
     /// Calls `handle_timeout` of every endpoint that has nothing due; that must have no effect.
-    fn prod(&mut self) {
+    fn spurious_timeouts(&mut self) {
         for node in &mut self.nodes {
             let Some(endpoint) = &mut node.endpoint else { continue };
             let before = endpoint.poll_timeout();
             if before.is_none_or(|at| at > self.now) {
                 endpoint.handle_timeout(self.now);
                 assert_eq!(endpoint.poll_timeout(), before, "a spurious timeout changed the next");
-                assert_eq!(endpoint.poll_output(), None, "a spurious timeout said something");
-                assert_eq!(endpoint.poll_event(), None, "a spurious timeout told something");
+                assert_eq!(endpoint.poll_output(), None, "a spurious timeout caused an output");
+                assert_eq!(endpoint.poll_event(), None, "a spurious timeout caused an event");
             }
         }
     }

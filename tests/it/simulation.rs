@@ -46,7 +46,7 @@ fn connected(sim: &mut Sim, node: NodeId) -> Vec<Duration> {
 }
 
 /// The events since the last call.
-fn told(sim: &mut Sim, node: NodeId) -> Vec<Event> {
+fn new_events(sim: &mut Sim, node: NodeId) -> Vec<Event> {
     sim.take_events(node).into_iter().map(|(_, e)| e).collect()
 }
 
@@ -87,7 +87,7 @@ fn a_sender_waits_for_its_receiver_and_finds_it_within_half_a_second() {
     let mut sim = Sim::new(2);
     sim.start_sender(ANN, BOB, true);
     sim.run(10 * SECOND + 70 * MS);
-    let waiting = told(&mut sim, ANN);
+    let waiting = new_events(&mut sim, ANN);
     let [Event::Waiting { reason: WaitReason::NobodyListens, .. }] = &waiting[..] else {
         panic!("reported once: {waiting:?}")
     };
@@ -108,7 +108,7 @@ fn a_restarted_receiver_has_the_picture_within_a_second() {
     sim.kill(BOB);
     sim.run(3 * SECOND + 17 * MS);
     assert!(matches!(
-        told(&mut sim, ANN)[..],
+        new_events(&mut sim, ANN)[..],
         [
             Event::Ended { reason: EndReason::ConnectionLost, .. },
             Event::Waiting { reason: WaitReason::NobodyListens, .. }
@@ -128,7 +128,7 @@ fn an_immediately_restarted_receiver_has_the_picture_within_a_second() {
     sim.run(50 * MS);
     next_frame_within(&mut sim, BOB, SECOND - 50 * MS);
     sim.run(SECOND);
-    let last = told(&mut sim, BOB).pop();
+    let last = new_events(&mut sim, BOB).pop();
     assert!(matches!(last, Some(Event::Connected { ref peer, .. }) if peer.name.is_some()));
 }
 
@@ -150,7 +150,7 @@ fn a_restarted_sender_starts_a_new_session_within_a_second() {
     };
     sim.take_frames(BOB);
     sim.run(SECOND);
-    let events = told(&mut sim, BOB);
+    let events = new_events(&mut sim, BOB);
     assert_eq!(sessions(&events), 1, "{events:?}");
     assert!(events.iter().any(|e| matches!(e, Event::Ended { .. })));
     let frames = sim.take_frames(BOB);
@@ -169,13 +169,13 @@ fn datagrams_sent_just_before_a_close_still_arrive() {
     sim.quit(ANN);
     sim.run(SECOND);
     assert_eq!(numbers(&sim.take_frames(BOB)), [7]);
-    let events = told(&mut sim, BOB);
+    let events = new_events(&mut sim, BOB);
     assert!(
         matches!(events[..], [Event::Ended { reason: EndReason::Closed(CloseReason::Quit), .. }]),
         "{events:?}"
     );
     sim.run(20 * SECOND);
-    assert_eq!(told(&mut sim, BOB), [], "it waits for the next");
+    assert_eq!(new_events(&mut sim, BOB), [], "it waits for the next");
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn datagrams_long_after_a_close_start_no_session() {
     sim.run(SECOND);
     sim.quit(ANN);
     sim.run(5 * SECOND);
-    let events = told(&mut sim, BOB);
+    let events = new_events(&mut sim, BOB);
     assert!(matches!(events[..], [Event::Ended { .. }]), "{events:?}");
     assert!(sim.endpoint(BOB).strays().unknown_session > 100);
 }
@@ -232,7 +232,7 @@ fn blocked_udp_and_its_return_are_reported_within_three_seconds() {
     sim.set_open(ANN, BOB, true);
     sim.run(2 * SECOND);
     for node in [ANN, BOB] {
-        assert!(matches!(told(&mut sim, node)[..], [Event::UdpUnblocked { .. }]));
+        assert!(matches!(new_events(&mut sim, node)[..], [Event::UdpUnblocked { .. }]));
     }
 }
 
@@ -240,7 +240,7 @@ fn blocked_udp_and_its_return_are_reported_within_three_seconds() {
 fn udp_is_not_reported_as_blocked_without_video() {
     let mut sim = session(2, "delay=20ms,loss=5%");
     sim.run(60 * SECOND);
-    assert_eq!((told(&mut sim, ANN), told(&mut sim, BOB)), (vec![], vec![]));
+    assert_eq!((new_events(&mut sim, ANN), new_events(&mut sim, BOB)), (vec![], vec![]));
 }
 
 fn named(host: &str) -> Target {
@@ -255,7 +255,7 @@ fn a_session_with_control_survives_a_ten_second_blackout() {
     sim.black_out(10 * SECOND);
     let after = next_frame_within(&mut sim, BOB, SECOND);
     assert!(after <= 2 * FRAME_INTERVAL, "{after:?}");
-    assert_eq!((told(&mut sim, ANN), told(&mut sim, BOB)), (vec![], vec![]));
+    assert_eq!((new_events(&mut sim, ANN), new_events(&mut sim, BOB)), (vec![], vec![]));
 }
 
 #[test]
@@ -316,7 +316,11 @@ fn damaged_frames_are_never_delivered() {
     assert!(whole.is_sorted(), "in order");
     assert!(whole.len() >= 1790, "{} of 1800: missing chunks are requested", whole.len());
     assert!(bobs(&sim).forged > 300, "{:?}", bobs(&sim));
-    assert_eq!(bobs(&sim).reassembly.damaged, 0, "the datagram's seal is before it");
+    assert_eq!(
+        bobs(&sim).reassembly.damaged,
+        0,
+        "the seal of the datagram catches the damage first"
+    );
 }
 
 /// As from an encoder that works in strips: part of each frame is sent before its length is known.

@@ -84,7 +84,11 @@ fn takes_nothing_unasked(receiver: Program, sender: &Home) {
     let unasked = sender.sends_to(receiver.port(), &["--no-control", "--seconds", "1"]);
     unasked.wait_for("NOT ENCRYPTED");
     unasked.finish().expect_success();
-    assert!(!receiver.said().iter().any(|l| l.contains("streams")), "{:?}", receiver.said());
+    assert!(
+        !receiver.stderr_lines().iter().any(|l| l.contains("streams")),
+        "{:?}",
+        receiver.stderr_lines()
+    );
     stop(receiver);
 }
 
@@ -104,7 +108,11 @@ fn an_identity_is_created_once_privately_and_shown_to_the_receiver() {
     assert_eq!(mode(ann.file("identity").parent().expect("a folder")), 0o700);
     let again = ann.sends_to(receiver.port(), &[]);
     again.wait_for("connected to");
-    assert!(!again.said().iter().any(|line| line.contains("fingerprint")), "{:?}", again.said());
+    assert!(
+        !again.stderr_lines().iter().any(|line| line.contains("fingerprint")),
+        "{:?}",
+        again.stderr_lines()
+    );
     stop(again);
     stop(receiver);
 }
@@ -138,7 +146,11 @@ fn a_host_whose_key_changed_is_refused() {
     let parts =
         ["the key of 127.0.0.1:", " has changed", ", previously ", "delete line 1 of ", &path];
     ann.sends_to(port, &[]).finish().expect_failure(1, &parts);
-    assert!(!other.said().iter().any(|line| line.contains("streams")), "{:?}", other.said());
+    assert!(
+        !other.stderr_lines().iter().any(|line| line.contains("streams")),
+        "{:?}",
+        other.stderr_lines()
+    );
     fs::write(&known, "").expect("ours");
     let sender = ann.sends_to(port, &[]);
     sender.wait_for("connected to");
@@ -215,8 +227,8 @@ fn a_chat_is_accepted_when_the_user_confirms() {
     let call = ann.calls(port, &[]);
     // Waits for the second question, not for the first one again.
     let until = udpchat::clock::now() + crate::program::PATIENCE;
-    while waits.said().iter().filter(|line| line.contains("Accept the call?")).count() < 2 {
-        assert!(udpchat::clock::now() < until, "{:?}", waits.said());
+    while waits.stderr_lines().iter().filter(|line| line.contains("Accept the call?")).count() < 2 {
+        assert!(udpchat::clock::now() < until, "{:?}", waits.stderr_lines());
         std::thread::park_timeout(std::time::Duration::from_millis(20));
     }
     std::thread::park_timeout(reading);

@@ -135,7 +135,7 @@ impl Display {
 
     /// Waits until the picture is frozen for 1 s and returns its frame number.
     fn frozen_number(&self, window: &str) -> u32 {
-        wait_for("a picture that stands still", || {
+        wait_for("a frozen picture", || {
             let number = self.number(window);
             let stays = (0..10).all(|_| {
                 std::thread::park_timeout(Duration::from_millis(100));
@@ -228,7 +228,7 @@ fn a_window_shows_the_current_picture_and_handles_keys() {
 }
 
 #[test]
-fn a_chat_shows_the_peer_and_the_own_picture() {
+fn a_chat_shows_the_peer_and_the_self_view() {
     let _alone = alone();
     let (display, folder) = (Display::start(), tempfile::tempdir().expect("a folder"));
     let source = ["--source", "pattern", "--size", "640x480"];
@@ -246,14 +246,14 @@ fn a_chat_shows_the_peer_and_the_own_picture() {
     // Ann's number, the larger one, is read last, so that the time between the two reads cannot
     // hide the difference.
     let (bobs, anns) = (display.number(&peer), display.number(&own));
-    assert!(anns > bobs + 20, "one's own and the other's: {anns} and {bobs}");
+    assert!(anns > bobs + 20, "the self view and the peer: {anns} and {bobs}");
     display.press(&peer, "q");
     ann.finish().expect_success();
     bob.wait_for("has left");
 }
 
 #[test]
-fn a_missing_display_is_reported_and_the_program_runs_without() {
+fn a_missing_display_is_reported_and_the_program_runs_without_it() {
     let _shared = shared();
     let mut command = command(&["recv", "--bind", "127.0.0.1:0"]);
     command.env("DISPLAY", ":4242");
@@ -264,8 +264,8 @@ fn a_missing_display_is_reported_and_the_program_runs_without() {
     receiver.finish().expect_success();
 }
 
-/// The toolkit still ends the whole process if the display goes while it paints, a small part of the
-/// time. Then it is tried again.
+/// The toolkit still ends the whole process if the display disappears while it paints, which is
+/// rare. Then the test tries again.
 #[test]
 fn a_lost_display_does_not_end_the_call_or_recording() {
     let _alone = alone();
@@ -286,7 +286,7 @@ fn goes_on_without_its_display() -> bool {
     let peer = display.window("udpchat");
     display.number_after(&peer, display.number(&peer));
     display.stop();
-    let said = |part: &str| ann.said().iter().any(|line| line.contains(part));
+    let said = |part: &str| ann.stderr_lines().iter().any(|line| line.contains(part));
     let is_gone = wait_for("the end of the window", || {
         let is_gone = said("the window is gone: ");
         (is_gone || said("X11 connection broke")).then_some(is_gone)
@@ -357,7 +357,7 @@ fn too_few_descriptors_for_a_window_are_reported() {
 
 /// Qt terminates the whole process if it cannot start.
 #[test]
-fn a_failing_toolkit_is_reported_and_the_program_runs_without() {
+fn a_failing_toolkit_is_reported_and_the_program_runs_without_it() {
     let _shared = shared();
     let display = Display::start();
     for (name, value) in [
@@ -373,7 +373,7 @@ fn a_failing_toolkit_is_reported_and_the_program_runs_without() {
             Program::start(&["send", "--to", &to, "--source", "pattern", "--size", "64x48"]);
         receiver.wait_for("streams 64x48");
         let line = receiver.wait_for("shown ");
-        let said = receiver.said();
+        let said = receiver.stderr_lines();
         let told =
             said.iter().filter(|line| line.contains("no window: the window toolkit")).count();
         assert!(told <= 1, "{said:?}");

@@ -1,5 +1,5 @@
-//! Tells the user about peers, and answers for them: events, questions and the card that is shown
-//! while there is no picture.
+//! What the user is told and asked about peers: messages, questions, and the card that is shown while
+//! there is no picture.
 
 use std::{
     io::Write,
@@ -25,7 +25,7 @@ use crate::{
     stream::describe::{describe, who},
 };
 
-/// What the user is told about the peers.
+/// Tells the user about the peers.
 pub(crate) struct Conversation {
     pub(crate) trust: Trust,
     /// The port that we listen on, if we do.
@@ -34,11 +34,11 @@ pub(crate) struct Conversation {
     pub(crate) waiting: Vec<String>,
     /// The command that helps if a call fails.
     pub(crate) advice: Advice,
-    /// Whether a peer's text is printed on standard output, which may carry something else.
+    /// Whether a peer's text goes to standard output: not if that carries other data.
     pub(crate) text_to_stdout: bool,
     /// Whether new connections are announced. Without a control channel no peer has answered.
     pub(crate) announces: bool,
-    /// The hosts that are called and not given up. The program ends with the last one.
+    /// The number of hosts still being called. The program ends when the last is given up.
     pub(crate) targets: usize,
     /// The peer that the window's card is about.
     pub(crate) presence: Presence,
@@ -51,7 +51,7 @@ pub(crate) struct Presence {
     /// The peer's current stream parameters.
     stream: Option<StreamParams>,
     left: Option<(String, Instant)>,
-    /// The callers refused since the last connection, which call again and again.
+    /// The callers refused since the last connection. They keep calling, and are reported once.
     refused: Vec<IpAddr>,
     noticed: Option<Instant>,
 }
@@ -196,7 +196,7 @@ impl Presence {
         match (&self.peer, &self.left, stalled) {
             (Some(peer), _, Some(at)) => vec![
                 format!("{} is connected, but sends no picture", who(peer)),
-                format!("the last one came {}", ago(at)),
+                format!("the last one arrived {}", ago(at)),
             ],
             (Some(peer), _, None) => {
                 vec![format!("{} is connected", who(peer)), "waiting for the first picture".into()]

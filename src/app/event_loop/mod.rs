@@ -211,7 +211,7 @@ impl EventLoop<'_> {
     /// Writes the statistics if they are due.
     fn report(&mut self, now: Instant) {
         if let (Some(demo), Some(presenter)) = (&mut self.demo, &self.presenter) {
-            // Its events say nothing new.
+            // Its events are those of our receiver, seen from the other side.
             while demo.network.handle.try_event().is_some() {}
             demo.progress.update(now, presenter.shown(), self.messages);
         }
@@ -301,7 +301,7 @@ fn write_statistics(
     }
 }
 
-/// How long a verb without pictures waits for an event.
+/// How long a verb that receives no pictures waits for an event.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 const ENDED_UNEXPECTEDLY: &str = "a thread ended unexpectedly: run with -v to see why";

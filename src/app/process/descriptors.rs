@@ -20,22 +20,22 @@ pub(crate) fn ensure_free(count: usize) -> Result<()> {
     }
 }
 
-/// Appends a remedy to `said` if the failure is that no file descriptors are left.
-pub(crate) fn with_remedy(said: String) -> String {
-    if !is_exhaustion(&said) {
-        return said;
+/// Appends a remedy to `message` if the failure is that no file descriptors are left.
+pub(crate) fn with_remedy(message: String) -> String {
+    if !is_exhaustion(&message) {
+        return message;
     }
-    format!("{said}: {}", LocalFault::Exhausted.remedy())
+    format!("{message}: {}", LocalFault::Exhausted.remedy())
 }
 
-/// Whether `said` contains the system's message for too many open files, in this process (`EMFILE`)
+/// Whether `message` contains the system's message for too many open files, in this process (`EMFILE`)
 /// or on this machine (`ENFILE`).
 #[cfg(unix)]
-fn is_exhaustion(said: &str) -> bool {
+fn is_exhaustion(message: &str) -> bool {
     use rustix::io::Errno;
 
     let words = |errno| std::io::Error::from(errno).to_string();
-    [Errno::MFILE, Errno::NFILE].into_iter().any(|errno| said.contains(&words(errno)))
+    [Errno::MFILE, Errno::NFILE].into_iter().any(|errno| message.contains(&words(errno)))
 }
 
 #[cfg(not(unix))]
@@ -49,8 +49,12 @@ mod tests {
     #[test]
     fn errors_from_too_few_descriptors_name_the_remedy_once() {
         let error = std::io::Error::from(rustix::io::Errno::MFILE);
-        for said in [format!("cannot listen for signals: {error}"), format!("x: {error}: y")] {
-            assert_eq!(super::with_remedy(said.clone()).matches("ulimit -n").count(), 1, "{said}");
+        for message in [format!("cannot listen for signals: {error}"), format!("x: {error}: y")] {
+            assert_eq!(
+                super::with_remedy(message.clone()).matches("ulimit -n").count(),
+                1,
+                "{message}"
+            );
         }
         assert_eq!(super::with_remedy("Permission denied".into()), "Permission denied");
     }

@@ -33,10 +33,10 @@ mod unix {
     /// program and the video), a write to a terminal set to `tostop` succeeds (SIGTTOU), and a
     /// write to a file at its size limit fails with `EFBIG` (SIGXFSZ).
     pub(crate) fn block_stop_signals() {
-        let mut held = SigSet::empty();
-        held.extend([Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGXFSZ]);
-        if let Err(error) = held.thread_block() {
-            debug!("signals are not held back: {error}");
+        let mut blocked = SigSet::empty();
+        blocked.extend([Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGXFSZ]);
+        if let Err(error) = blocked.thread_block() {
+            debug!("cannot block signals: {error}");
         }
     }
 

@@ -31,8 +31,8 @@ pub(crate) fn stdout_owner(
         [] => Ok(Stdout::Free),
         [_] => Ok(Stdout::Taken),
         _ => Err(Usage::new(format!(
-            "{} all want standard output: give all but one a file",
-            owners.join(" and ")
+            "only one of {} can use standard output: give a file to the others",
+            owners.join(", ")
         ))
         .into()),
     }

@@ -40,11 +40,11 @@ impl Display {
         self.screen.is_some()
     }
 
-    /// Shows the peer's picture. Returns when it was on the window; `None` without one.
+    /// Shows the peer's picture. Returns when the window had taken it; `None` without a window.
     pub(crate) fn show(&mut self, image: &Image) -> Option<Instant> {
         let screen = self.screen.as_mut()?;
         let result = screen.show(Pane::Peer, image, &self.overlay);
-        self.keep(result);
+        self.drop_if_failed(result);
         Some(clock::now())
     }
 
@@ -60,7 +60,7 @@ impl Display {
     pub(crate) fn show_own(&mut self, image: &Image) {
         if let Some(screen) = &mut self.screen {
             let result = screen.show(Pane::SelfView, image, &Overlay::default());
-            self.keep(result);
+            self.drop_if_failed(result);
         }
     }
 
@@ -68,7 +68,7 @@ impl Display {
     pub(crate) fn notice(&mut self, lines: impl FnOnce() -> Vec<String>) {
         if let Some(screen) = &mut self.screen {
             let result = screen.notice(Pane::Peer, &lines());
-            self.keep(result);
+            self.drop_if_failed(result);
         }
     }
 
@@ -99,7 +99,7 @@ impl Display {
         let actions = match screen.pump() {
             Ok(actions) => actions,
             Err(error) => {
-                self.keep(Err(error));
+                self.drop_if_failed(Err(error));
                 return false;
             }
         };
@@ -116,7 +116,7 @@ impl Display {
     }
 
     /// Drops the screen if showing has failed.
-    fn keep(&mut self, shown: Result<(), WindowError>) {
+    fn drop_if_failed(&mut self, shown: Result<(), WindowError>) {
         if let Err(error) = shown {
             self.screen = None;
             self.lost = Some(error);

@@ -62,7 +62,7 @@ pub(crate) struct PresenterConfig<'a> {
 pub(crate) struct PresenterCounters {
     /// Complete frames that could not be decoded, or failed the check.
     pub(crate) undecodable: u64,
-    /// Partial frames of which strips were shown.
+    /// Partial frames from which strips were shown.
     pub(crate) concealed: u64,
     /// Complete frames that were not shown because a newer one was available.
     pub(crate) superseded: u64,

@@ -78,9 +78,9 @@ impl Recording {
             "recorded {} frames, {:.1} MB{}{}{}",
             summary.frames,
             summary.bytes as f64 / 1e6,
-            note(summary.dropped, "dropped, since writing was too slow"),
-            note(summary.unread, "left out, since nobody read it yet"),
-            note(summary.damaged, "left out, since they could not be decoded"),
+            note(summary.dropped, "dropped, because writing was too slow"),
+            note(summary.unread, "skipped, because the pipe had no reader yet"),
+            note(summary.damaged, "skipped, because they could not be decoded"),
         ));
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::{
 /// The demo's report.
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// Frame counts with their keys. The first [`WAY`] are the steps of a frame, in order; the
+    /// Frame counts with their keys. The first [`STEPS`] are the steps of a frame, in order; the
     /// others are the outcomes of frames that were not shown.
     frames: Vec<(&'static str, u64)>,
     /// Completed frames that were repaired: by parity, and by retransmission.
@@ -124,7 +124,7 @@ impl Report {
         let percent = 100.0 * self.shown as f64 / self.sent.max(1) as f64;
         let frames = self.frames.iter().map(|(key, count)| format!("{key} {count}"));
         let frames: Vec<String> = frames.collect();
-        let (way, ends) = frames.split_at(WAY);
+        let (steps, outcomes) = frames.split_at(STEPS);
         let overhead = 100.0 * (self.sent_bytes as f64 / self.jpeg_bytes.max(1) as f64 - 1.0);
         format!(
             "frames     {} ({percent:.1} % of sent)\n\
@@ -134,8 +134,8 @@ impl Report {
              goodput    {:.1} Mbit/s; overhead {overhead:.1} %\n\
              processor  {:.2} ms a frame sending, {:.2} receiving\n\
              duration   {:.1} s, {:.1} frames/s{}",
-            way.join(", "),
-            ends.join(", "),
+            steps.join(", "),
+            outcomes.join(", "),
             self.repaired[0],
             self.repaired[1],
             self.stages.join("\n"),
@@ -162,4 +162,4 @@ fn per_frame(cpu: Duration, frames: u64) -> f64 {
     cpu.as_secs_f64() * 1e3 / frames.max(1) as f64
 }
 
-const WAY: usize = 4;
+const STEPS: usize = 4;

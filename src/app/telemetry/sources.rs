@@ -26,7 +26,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) superseded: u64,
     /// Frames that failed to decode, since the start.
     pub(crate) undecodable: u64,
-    /// Partial frames of which strips were shown, since the start.
+    /// Partial frames from which strips were shown, since the start.
     pub(crate) concealed: u64,
 }
 

@@ -78,32 +78,32 @@ pub(crate) fn add_measures(
 }
 
 /// Formats `counts`: `incomplete 3, late 0`.
-pub(crate) fn say_counts(counts: &[Count], of: &Sources<'_>) -> String {
-    let said = |count: &Count| Some(format!("{} {}", count.name?, (count.of)(of)));
-    counts.iter().filter_map(said).collect::<Vec<_>>().join(", ")
+pub(crate) fn format_counts(counts: &[Count], of: &Sources<'_>) -> String {
+    let text = |count: &Count| Some(format!("{} {}", count.name?, (count.of)(of)));
+    counts.iter().filter_map(text).collect::<Vec<_>>().join(", ")
 }
 
 /// Formats the known `measures`: `round trip 0.24 ms`; `None` if all are unknown.
-pub(crate) fn say_measures(measures: &[Measure], of: &Sources<'_>) -> Option<String> {
-    let said = |measure: &Measure| {
+pub(crate) fn format_measures(measures: &[Measure], of: &Sources<'_>) -> Option<String> {
+    let text = |measure: &Measure| {
         let value = (measure.of)(of)?;
         Some(format!("{} {value:.2} {}", measure.name, measure.unit))
     };
-    let said: Vec<String> = measures.iter().filter_map(said).collect();
-    (!said.is_empty()).then(|| said.join(", "))
+    let text: Vec<String> = measures.iter().filter_map(text).collect();
+    (!text.is_empty()).then(|| text.join(", "))
 }
 
 /// Formats the encoding plan: `quality 55, 1 of 2 frames, at 1/2 of their size`.
-pub(crate) fn say_plan(plan: EncodingPlan) -> String {
+pub(crate) fn format_plan(plan: EncodingPlan) -> String {
     let EncodingPlan { quality, frame_divisor, size_divisor } = plan;
     let frames = (frame_divisor > 1).then(|| format!("1 of {frame_divisor} frames"));
     let size = (size_divisor > 1).then(|| format!("at 1/{size_divisor} of their size"));
-    let said = [Some(format!("quality {quality}")), frames, size];
-    said.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let text = [Some(format!("quality {quality}")), frames, size];
+    text.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Formats the datagram loss: lost in the network, and dropped by the kernel.
-pub(crate) fn say_loss(of: &Sources<'_>) -> String {
+pub(crate) fn format_loss(of: &Sources<'_>) -> String {
     let totals = &of.net.totals;
     let expected = totals.datagrams_received + totals.datagrams_lost;
     let loss = 100.0 * totals.datagrams_lost as f64 / expected.max(1) as f64;
@@ -189,7 +189,7 @@ mod tests {
         let net = net();
         let of = sources(&net, None);
         assert_eq!(
-            say_counts(FRAMES, &of),
+            format_counts(FRAMES, &of),
             "incomplete 3, late 0, damaged 5, superseded 7, repaired by parity 37, on request 4, \
              concealed 6"
         );
@@ -201,13 +201,13 @@ mod tests {
             "concealed": 6, "requests": 9,
         });
         assert_eq!(Value::Object(object), expected);
-        assert_eq!(say_loss(&of), "lost 3.00 % of datagrams");
+        assert_eq!(format_loss(&of), "lost 3.00 % of datagrams");
         let net = NetStats {
             kernel_drops: Some(KernelDrops { overruns: 7, bad_checksums: 2 }),
             ..net.clone()
         };
         assert_eq!(
-            say_loss(&sources(&net, None)),
+            format_loss(&sources(&net, None)),
             "lost 3.00 % of datagrams; 7 dropped by the kernel (buffer full); 2 dropped by \
              the kernel (bad checksum)"
         );
@@ -225,7 +225,7 @@ mod tests {
                 "rtt_ms": null, "picture_mbit_s": null, "queue_ms": null, "datagram_bytes": null,
             })
         );
-        assert_eq!(say_measures(PATH, &of), None);
+        assert_eq!(format_measures(PATH, &of), None);
         net.totals.rtt = Some(Duration::from_micros(1500));
         let capture = CaptureCounters {
             superseded: 1,
@@ -235,17 +235,17 @@ mod tests {
             ..CaptureCounters::default()
         };
         let of = sources(&net, Some(capture));
-        let said = say_measures(PATH, &of);
-        assert_eq!(said.as_deref(), Some("round trip 1.50 ms, pictures at most 8.00 Mbit/s"));
-        assert_eq!(say_counts(PICTURES, &of), "superseded 5, thinned 30, damaged 2");
+        let text = format_measures(PATH, &of);
+        assert_eq!(text.as_deref(), Some("round trip 1.50 ms, pictures at most 8.00 Mbit/s"));
+        assert_eq!(format_counts(PICTURES, &of), "superseded 5, thinned 30, damaged 2");
     }
 
     #[test]
     fn the_plan_text_names_only_reductions() {
         let plan = EncodingPlan { quality: 55, frame_divisor: 1, size_divisor: 1 };
-        assert_eq!(say_plan(plan), "quality 55");
+        assert_eq!(format_plan(plan), "quality 55");
         let plan = EncodingPlan { quality: 30, frame_divisor: 3, size_divisor: 2 };
-        assert_eq!(say_plan(plan), "quality 30, 1 of 3 frames, at 1/2 of their size");
+        assert_eq!(format_plan(plan), "quality 30, 1 of 3 frames, at 1/2 of their size");
     }
 
     #[test]

@@ -99,22 +99,23 @@ fn lines(sources: &Sources<'_>, rates: &Rates) -> Vec<String> {
         if shown.shown() > 0 {
             lines.extend(latency_lines(shown));
         }
-        lines.push(stat_fields::say_loss(sources));
-        lines.push(format!("frames: {}", stat_fields::say_counts(FRAMES, sources)));
+        lines.push(stat_fields::format_loss(sources));
+        lines.push(format!("frames: {}", stat_fields::format_counts(FRAMES, sources)));
     }
     lines
 }
 
 fn sent_lines(sources: &Sources<'_>, rates: &Rates) -> impl Iterator<Item = String> {
     let plan = sources.capture.as_ref().and_then(|capture| capture.plan);
-    let made = plan.map_or_else(String::new, |plan| format!(", {}", stat_fields::say_plan(plan)));
+    let made =
+        plan.map_or_else(String::new, |plan| format!(", {}", stat_fields::format_plan(plan)));
     let sent = format!(
         "sent {:.1} frames/s, {:.1} Mbit/s, {}{made}",
         rates.sent_fps,
         rates.sent_mbit_s,
-        stat_fields::say_counts(PICTURES, sources),
+        stat_fields::format_counts(PICTURES, sources),
     );
-    [Some(sent), stat_fields::say_measures(PATH, sources)].into_iter().flatten()
+    [Some(sent), stat_fields::format_measures(PATH, sources)].into_iter().flatten()
 }
 
 fn latency_lines(shown: &LatencyStats) -> Vec<String> {

@@ -43,11 +43,11 @@ impl StatsFile {
         };
         let (lines, queue) = sync_channel::<String>(MAX_QUEUED);
         let (ends, ended) = sync_channel(0);
-        let (name, said) = (name.to_owned(), messages.clone());
+        let (name, reports) = (name.to_owned(), messages.clone());
         let reader_gone = Arc::new(AtomicBool::new(false));
         let gone = Arc::clone(&reader_gone);
         let thread = move || {
-            write_lines(to, &queue, &name, &gone, &said);
+            write_lines(to, &queue, &name, &gone, &reports);
             drop(ends);
         };
         spawn("statistics", thread).with_context(failed)?;

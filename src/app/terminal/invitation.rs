@@ -143,7 +143,7 @@ impl Invitation {
     /// The place and the command in one line.
     pub(crate) fn line(&self) -> String {
         let zone = self.zone.as_ref().map_or_else(String::new, |zone| {
-            format!(" (in place of {zone} its own interface on this network)")
+            format!(" (replace {zone} with its own interface on this network)")
         });
         format!("{}: {}{zone}", self.place(), self.command())
     }

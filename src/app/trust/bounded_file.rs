@@ -33,14 +33,14 @@ fn try_open(path: &Path, max_len: u64, kinds: Kinds) -> Result<Take<File>> {
     let metadata = fs::metadata(path)?;
     let is_pipe = is_pipe(&metadata);
     if metadata.is_dir() {
-        bail!("it is a folder, and a file is needed");
+        bail!("it is a folder, not a file");
     }
     let is_allowed = metadata.is_file() || is_pipe && kinds == Kinds::RegularOrPipe;
     if !is_allowed {
         bail!("it is not a regular file");
     }
     if metadata.len() > max_len {
-        bail!("it is {} bytes long, and at most {max_len} are read", metadata.len());
+        bail!("it is {} bytes long; the limit is {max_len}", metadata.len());
     }
     let mut options = OpenOptions::new();
     options.read(true);

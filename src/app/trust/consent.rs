@@ -85,13 +85,13 @@ impl Policy {
             }
             None => format!("{who} has the fingerprint {fingerprint}, not known"),
         };
-        let may_come = name.is_some()
+        let is_admitted = name.is_some()
             || match self {
                 Self::Anyone => true,
                 Self::Known => false,
                 Self::Code | Self::Ask { .. } => caller.has_code,
             };
-        if may_come {
+        if is_admitted {
             return Ok(Decision::Admit(Some(admitted)));
         }
         let claims = match (&caller.peer.name, known) {

@@ -35,7 +35,7 @@ use crate::net::{crypto::keys::PublicKey, wire::text::Name};
 pub(super) struct KnownPeers {
     path: PathBuf,
     /// The number of damaged lines in the last warning.
-    damaged_told: Cell<usize>,
+    damaged_reported: Cell<usize>,
 }
 
 /// A parsed entry.
@@ -65,7 +65,7 @@ pub(super) struct Namesake {
 impl KnownPeers {
     /// The keys in `path`, which need not exist.
     pub(super) fn in_file(path: PathBuf) -> Self {
-        Self { path, damaged_told: Cell::new(0) }
+        Self { path, damaged_reported: Cell::new(0) }
     }
 
     /// Fails if the file cannot be read.
@@ -128,16 +128,16 @@ impl KnownPeers {
         let text = self.read()?;
         let lines: Vec<_> =
             text.lines().enumerate().map(|(i, line)| (i + 1, parse(line))).collect();
-        self.tell_damaged(&lines);
+        self.warn_of_damage(&lines);
         Ok(lines)
     }
 
     /// Warns of damaged lines, whenever their number changes.
-    fn tell_damaged(&self, lines: &[(usize, Line)]) {
+    fn warn_of_damage(&self, lines: &[(usize, Line)]) {
         let is_damaged =
             |(_, line): &&(usize, Line)| matches!(line, Line::Malformed | Line::DamagedHost(_));
         let count = lines.iter().filter(is_damaged).count();
-        if self.damaged_told.replace(count) == count {
+        if self.damaged_reported.replace(count) == count {
             return;
         }
         let (path, first) = (self.path.display(), lines.iter().find(is_damaged));

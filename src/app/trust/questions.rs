@@ -50,7 +50,7 @@ impl Questions {
         Self { open: VecDeque::new(), shown: None, rate_limit }
     }
 
-    /// Adds `question` behind the others.
+    /// Adds `question` after the others.
     pub(super) fn push(&mut self, question: Question) {
         self.open.push_back(question);
     }

@@ -34,9 +34,9 @@ pub(super) fn read_or_make(
     let (bytes, comment) = make();
     let encoded = Zeroizing::new(BASE64_NOPAD.encode(&bytes[..]));
     let text = Zeroizing::new(format!("# {comment}\n{}\n", &*encoded));
-    let is_new =
-        create(path, text.as_bytes()).with_context(|| format!("cannot make {}", path.display()))?;
-    let bytes = read(path)?.ok_or_else(|| anyhow!("{} has gone again", path.display()))?;
+    let is_new = create(path, text.as_bytes())
+        .with_context(|| format!("cannot create {}", path.display()))?;
+    let bytes = read(path)?.ok_or_else(|| anyhow!("{} was deleted again", path.display()))?;
     Ok(Secret { bytes, is_new })
 }
 
@@ -50,7 +50,7 @@ fn read(path: &Path) -> Result<Option<Zeroizing<[u8; KEY_LEN]>>> {
     match parse(&text) {
         Some(bytes) => Ok(Some(bytes)),
         None => bail!(
-            "{} holds no key (43 characters of base64): move it away, and a new one is made",
+            "{} contains no key (43 characters of base64): move it away to have a new one created",
             path.display()
         ),
     }
@@ -194,7 +194,7 @@ mod tests {
             let _ = fs::remove_file(&path);
             write_private(&path, text.as_bytes()).unwrap();
             let error = read_or_make(&path, make).err().unwrap().to_string();
-            assert!(error.contains("holds no key"), "{error}");
+            assert!(error.contains("contains no key"), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
     }

@@ -92,7 +92,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         messages,
     )?;
     let addr = network.handle.local_addr();
-    let (said, waiting) = if let Some(host) = &args.host {
+    let (line, waiting) = if let Some(host) = &args.host {
         let calling = format!("calling {} on port {}", host.host, host.port);
         let card = vec![capitalized(&calling)];
         (calling, card)
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         let card = vec![capitalized(&waiting), invitation.heading(), invitation.command()];
         (format!("{waiting}; {}", invitation.line()), card)
     };
-    messages.info(&said);
+    messages.info(&line);
     let self_view = presenter.shows().then(SelfView::start).transpose();
     let self_view = self_view.context("cannot start the self view")?;
     // The self view is useful before the call.

@@ -32,13 +32,13 @@ use crate::{
 struct Finding {
     what: &'static str,
     state: State,
-    said: String,
+    text: String,
     remedy: Option<String>,
 }
 
 enum State {
     Fine,
-    Worth,
+    Note,
     Broken,
 }
 
@@ -69,33 +69,33 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
 }
 
 impl Finding {
-    fn fine(what: &'static str, said: String) -> Self {
-        Self { what, state: State::Fine, said, remedy: None }
+    fn fine(what: &'static str, text: String) -> Self {
+        Self { what, state: State::Fine, text, remedy: None }
     }
 
-    fn worth(what: &'static str, said: String, remedy: impl Into<String>) -> Self {
-        Self { what, state: State::Worth, said, remedy: Some(remedy.into()) }
+    fn note(what: &'static str, text: String, remedy: impl Into<String>) -> Self {
+        Self { what, state: State::Note, text, remedy: Some(remedy.into()) }
     }
 
-    fn broken(what: &'static str, said: String, remedy: impl Into<String>) -> Self {
-        Self { what, state: State::Broken, said, remedy: Some(remedy.into()) }
+    fn broken(what: &'static str, text: String, remedy: impl Into<String>) -> Self {
+        Self { what, state: State::Broken, text, remedy: Some(remedy.into()) }
     }
 
     fn line(&self) -> String {
         let mark = match self.state {
             State::Fine => "ok  ",
-            State::Worth => "note",
+            State::Note => "note",
             State::Broken => "FAIL",
         };
         let remedy = self.remedy.as_ref().map_or_else(String::new, |r| format!("\n{:18}{r}", ""));
-        format!("{mark}  {:<10}  {}{remedy}\n", self.what, self.said)
+        format!("{mark}  {:<10}  {}{remedy}\n", self.what, self.text)
     }
 }
 
 fn address() -> Finding {
     match own_address(false) {
-        Some(ip) => Finding::fine("address", format!("others reach this machine by {ip}")),
-        None => Finding::worth(
+        Some(ip) => Finding::fine("address", format!("others reach this machine at {ip}")),
+        None => Finding::note(
             "address",
             "no route to anywhere".into(),
             "plug in a cable or join a network; on this machine alone, udpchat demo works",
@@ -114,7 +114,7 @@ fn port(port: u16) -> Finding {
         (false, true) => "TCP",
         (true, true) => "UDP and TCP",
     };
-    Finding::worth(
+    Finding::note(
         "port",
         format!("{port} is in use ({taken}): maybe udpchat is running"),
         "end the other program, or choose another port with --bind :PORT",
@@ -160,9 +160,9 @@ fn sockets() -> Vec<Finding> {
         findings.push(receive_buffer(sizes.receive));
     }
     findings.push(match socket.max_batch() {
-        1 => Finding::worth(
+        1 => Finding::note(
             "batching",
-            "one system call a datagram".into(),
+            "one system call per datagram".into(),
             "Linux 4.18 and later send and receive in batches (UDP GSO and GRO)",
         ),
         batch => Finding::fine(
@@ -179,7 +179,7 @@ fn receive_buffer(got: usize) -> Finding {
     if got >= RECEIVE_BUFFER_WANTED {
         return Finding::fine("buffer", format!("the receive buffer is {}", kb(got)));
     }
-    Finding::worth(
+    Finding::note(
         "buffer",
         format!("the receive buffer is only {}: datagrams may be lost under load", kb(got)),
         format!("sudo sysctl -w net.core.rmem_max={RECEIVE_BUFFER_WANTED}"),
@@ -195,20 +195,20 @@ fn mtu() -> Finding {
     });
     let needed = least_mtu((Ipv4Addr::LOCALHOST, 0).into());
     match smallest.min() {
-        Some((mtu, name)) if (mtu as usize) < needed => Finding::worth(
+        Some((mtu, name)) if (mtu as usize) < needed => Finding::note(
             "mtu",
-            format!("{name} takes only {mtu} bytes, and udpchat needs {needed}"),
+            format!("{name} carries only {mtu} bytes, and udpchat needs {needed}"),
             format!("sudo ip link set {name} mtu 1500"),
         ),
-        Some((mtu, name)) if mtu < 1280 => Finding::worth(
+        Some((mtu, name)) if mtu < 1280 => Finding::note(
             "mtu",
-            format!("{name} takes only {mtu} bytes"),
+            format!("{name} carries only {mtu} bytes"),
             format!(
                 "use --mtu {} on the sending side",
                 (mtu.saturating_sub(48) as usize).max(MIN_MAX_DATAGRAM_LEN)
             ),
         ),
-        Some((mtu, name)) => Finding::fine("mtu", format!("{name} takes {mtu} bytes")),
+        Some((mtu, name)) => Finding::fine("mtu", format!("{name} carries {mtu} bytes")),
         None => Finding::fine("mtu", "no interface but loopback is up".into()),
     }
 }
@@ -221,15 +221,15 @@ fn firewall(port: u16) -> Finding {
     };
     if active("ufw", &["status"], "Status: active") {
         let remedy = format!("sudo ufw allow {port}");
-        return Finding::worth("firewall", "ufw is active".into(), remedy);
+        return Finding::note("firewall", "ufw is active".into(), remedy);
     }
     if active("firewall-cmd", &["--state"], "running") {
         let remedy = format!("sudo firewall-cmd --add-port={port}/udp --add-port={port}/tcp");
-        return Finding::worth("firewall", "firewalld is active".into(), remedy);
+        return Finding::note("firewall", "firewalld is active".into(), remedy);
     }
     if active("nft", &["list", "ruleset"], "hook input") {
         let remedy = format!("check that it lets UDP and TCP port {port} in: nft list ruleset");
-        return Finding::worth("firewall", "nftables filters what comes in".into(), remedy);
+        return Finding::note("firewall", "nftables filters what comes in".into(), remedy);
     }
     Finding::fine("firewall", "none found that this user can see".into())
 }
@@ -240,19 +240,19 @@ fn camera() -> Finding {
         && fs::File::open("/dev/video0")
             .is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
     match (cameras.first(), unreadable) {
-        (_, true) => Finding::worth(
+        (_, true) => Finding::note(
             "camera",
-            "/dev/video0 is there, but may not be read".into(),
+            "/dev/video0 exists, but this user may not read it".into(),
             "sudo usermod -aG video $USER, then log in again",
         ),
         (Some(first), _) => Finding::fine(
             "camera",
             format!("{} found, the first is {} (see udpchat devices)", cameras.len(), first.name),
         ),
-        (None, _) => Finding::worth(
+        (None, _) => Finding::note(
             "camera",
             "none found".into(),
-            "plug one in; or send something else: --source pattern, a file, or -",
+            "plug one in, or send something else: --source pattern, a file, or -",
         ),
     }
 }
@@ -260,7 +260,7 @@ fn camera() -> Finding {
 fn display_found() -> Finding {
     match window_trial::windows_work() {
         Ok(()) => Finding::fine("display", "windows can be opened".into()),
-        Err(why) => Finding::worth(
+        Err(why) => Finding::note(
             "display",
             why.to_string(),
             "without one, record or pipe: --output FILE or --output -",
@@ -271,14 +271,14 @@ fn display_found() -> Finding {
 /// The sandbox of the threads that decode pictures from the network.
 fn decoder() -> Finding {
     let found = jpeg::sandbox_status();
-    let said = format!("sandboxed with {found}");
+    let text = format!("sandboxed with {found}");
     match found {
-        SandboxStatus { landlock: true, seccomp: true } => Finding::fine("decoder", said),
-        _ => Finding::worth(
+        SandboxStatus { landlock: true, seccomp: true } => Finding::fine("decoder", text),
+        _ => Finding::note(
             "decoder",
-            said,
-            "Linux has both from 5.13 on, if they are built in; until then take pictures only from \
-             people you trust",
+            text,
+            "Linux has both since 5.13, if they are built in; without them, receive pictures only \
+             from people you trust",
         ),
     }
 }
@@ -288,10 +288,10 @@ fn clock_source() -> Finding {
     let source = fs::read_to_string(path).unwrap_or_default();
     match source.trim() {
         "" => Finding::fine("clock", "the system's".into()),
-        slow @ ("hpet" | "acpi_pm" | "jiffies") => Finding::worth(
+        slow @ ("hpet" | "acpi_pm" | "jiffies") => Finding::note(
             "clock",
             format!("{slow}, which is slow to read"),
-            "boot with clocksource=tsc, if the machine's own is stable",
+            "boot with clocksource=tsc, if this machine has a stable TSC",
         ),
         source => Finding::fine("clock", source.to_owned()),
     }

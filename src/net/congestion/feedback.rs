@@ -67,7 +67,7 @@ struct Zero {
 }
 
 impl FeedbackGenerator {
-    /// Creates a state without arrivals.
+    /// Creates a generator that has seen no arrivals.
     pub fn new() -> Self {
         Self {
             zero: None,

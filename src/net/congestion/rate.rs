@@ -77,7 +77,7 @@ pub struct RateController {
     ambient_queue: f64,
     drain: Option<Drain>,
     loss: LossTester,
-    /// Whether the path once carried less than was sent: a deep queue, or loss behind a queue.
+    /// Whether the path once carried less than was sent: a deep queue, or a queue with loss.
     was_overrun: bool,
     /// When congestion was last seen.
     congested: Option<Instant>,
@@ -466,7 +466,8 @@ impl RateController {
         self.reports.received_bps(reports).unwrap_or(self.target)
     }
 
-    /// The same over the newest of them, back to the last one without a queue.
+    /// Like [`received_bps`](Self::received_bps), but over the reports since the last one without a
+    /// queue.
     fn link_bps(&self, reports: usize) -> f64 {
         self.reports.busy_bps(reports, self.queue_limit() / 2.0).unwrap_or(self.target)
     }
@@ -508,8 +509,8 @@ const DATAGRAM_BITS: f64 = 1200.0 * 8.0;
 const OVERRUN_QUEUE: f64 = 0.06;
 const OVERRUN_LOSS: f64 = 0.02;
 
-/// During the start phase, this loss ratio behind a queue means a narrow link, before growth of the
-/// queue is known.
+/// During the start phase, a queue with this loss ratio means a narrow link, before the growth of
+/// the queue is known.
 const OVERRUN_START_LOSS: f64 = 0.3;
 
 /// How long after a standing queue its losses count as overflow.

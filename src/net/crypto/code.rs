@@ -13,7 +13,7 @@ use super::keys::{KEY_LEN, SharedSecret};
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Code(Zeroizing<String>);
 
-/// The code can be guessed.
+/// The code is so short that it can be guessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a code needs at least {MIN_TYPED_CHARS} characters")]
 pub struct CodeTooShort;

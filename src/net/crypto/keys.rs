@@ -60,7 +60,7 @@ impl Identity {
     pub fn public_key(&self) -> PublicKey {
         let mut dh = Wiping.resolve_dh(&DHChoice::Curve25519).expect("snow is built with X25519");
         dh.set(self.as_bytes());
-        PublicKey(dh.pubkey().try_into().expect("X25519 keys are of 32 bytes"))
+        PublicKey(dh.pubkey().try_into().expect("X25519 keys have 32 bytes"))
     }
 }
 
@@ -78,7 +78,7 @@ impl PublicKey {
     /// The fingerprint for comparison by people.
     pub fn fingerprint(&self) -> Fingerprint {
         let digest = digest(&SHA256, &self.0);
-        let (head, _) = digest.as_ref().split_first_chunk().expect("SHA-256 is of 32 bytes");
+        let (head, _) = digest.as_ref().split_first_chunk().expect("SHA-256 yields 32 bytes");
         Fingerprint(*head)
     }
 }

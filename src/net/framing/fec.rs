@@ -152,7 +152,7 @@ pub struct ParityDecoder {
 }
 
 /// A frame with missing chunks, which are written into its body.
-pub struct Damaged<'a> {
+pub struct Incomplete<'a> {
     /// The assignment of its chunks to blocks.
     pub blocks: Blocks,
     /// Bytes of each chunk; even.
@@ -178,14 +178,14 @@ impl ParityDecoder {
     /// `chunk_len` bytes, at most 16 MiB, and is kept.
     ///
     /// Only the frame's CRC shows whether the result is correct.
-    pub fn repair<'p>(
+    pub fn recover<'p>(
         &mut self,
-        damaged: &mut Damaged<'_>,
+        incomplete: &mut Incomplete<'_>,
         block: u16,
         has: impl Fn(u16) -> bool,
         parity: impl Iterator<Item = (u16, &'p [u8])>,
     ) -> Option<usize> {
-        let (blocks, len) = (damaged.blocks, usize::from(damaged.chunk_len));
+        let (blocks, len) = (incomplete.blocks, usize::from(incomplete.chunk_len));
         let sources = blocks.source_in(block);
         let is_missing = |&nth: &u16| !has(blocks.index(block, nth));
         let missing = (0..sources).filter(is_missing).count();
@@ -206,16 +206,16 @@ impl ParityDecoder {
             return None;
         }
         for nth in (0..sources).filter(|nth| !is_missing(nth)) {
-            let range = range_of(blocks.index(block, nth), len, damaged.body.len());
-            let bytes = padded(&damaged.body[range], len, &mut self.chunk);
+            let range = range_of(blocks.index(block, nth), len, incomplete.body.len());
+            let bytes = padded(&incomplete.body[range], len, &mut self.chunk);
             self.code
                 .add_original_shard(usize::from(nth), bytes)
                 .expect("each once, of one length");
         }
         let result = self.code.decode().expect("as many chunks as there are sources");
         for (nth, bytes) in result.restored_original_iter() {
-            let range = range_of(blocks.index(block, nth as u16), len, damaged.body.len());
-            let room = &mut damaged.body[range];
+            let range = range_of(blocks.index(block, nth as u16), len, incomplete.body.len());
+            let room = &mut incomplete.body[range];
             room.copy_from_slice(&bytes[..room.len()]);
         }
         Some(missing)

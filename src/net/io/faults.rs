@@ -34,7 +34,7 @@ fn fault(error: &io::Error, to: SocketAddr) -> Option<LocalFault> {
         PermissionDenied => Some(LocalFault::Forbidden),
         AddrNotAvailable => Some(LocalFault::NoAddress),
         Unsupported => Some(LocalFault::NoFamily),
-        _ => Some(by_number(error)),
+        _ => Some(by_errno(error)),
     }
 }
 
@@ -73,7 +73,7 @@ fn is_broadcast_of_a_network(_: Ipv4Addr) -> bool {
 }
 
 /// The system's error for a link-local address without an interface. The system reports it only for
-/// connections; it would send a datagram by any interface.
+/// connections; it would send a datagram through any interface.
 pub(super) fn no_zone() -> io::Error {
     #[cfg(unix)]
     {
@@ -86,7 +86,7 @@ pub(super) fn no_zone() -> io::Error {
 }
 
 #[cfg(unix)]
-fn by_number(error: &io::Error) -> LocalFault {
+fn by_errno(error: &io::Error) -> LocalFault {
     use nix::errno::Errno;
 
     match error.raw_os_error().map(Errno::from_raw) {
@@ -97,14 +97,14 @@ fn by_number(error: &io::Error) -> LocalFault {
 }
 
 #[cfg(not(unix))]
-fn by_number(_: &io::Error) -> LocalFault {
+fn by_errno(_: &io::Error) -> LocalFault {
     LocalFault::Other
 }
 
 /// Why a datagram to `to` cannot be sent.
 pub(super) fn reason(error: &io::Error, to: SocketAddr) -> WaitReason {
     match fault(error, to) {
-        Some(fault) => WaitReason::Local { fault, said: said(error) },
+        Some(fault) => WaitReason::Local { fault, said: message_of(error) },
         None if is_refusal(error) => WaitReason::NobodyListens,
         None => WaitReason::NoAnswer,
     }
@@ -119,7 +119,7 @@ pub(super) fn not_dialled(
     error: &io::Error,
 ) {
     match fault(error, to) {
-        Some(fault) => endpoint.handle_not_dialled(now, conn, fault, said(error)),
+        Some(fault) => endpoint.handle_not_dialled(now, conn, fault, message_of(error)),
         None => endpoint.handle_disconnected(now, conn, is_refusal(error)),
     }
 }
@@ -129,7 +129,7 @@ fn is_refusal(error: &io::Error) -> bool {
 }
 
 /// The system's message without its number.
-fn said(error: &io::Error) -> String {
+fn message_of(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
@@ -180,7 +180,7 @@ mod tests {
             assert_eq!(fault_of(number, group), Some(LocalFault::Group), "{group}");
         }
         assert_eq!(
-            said(&io::Error::from_raw_os_error(libc::ENETUNREACH)),
+            message_of(&io::Error::from_raw_os_error(libc::ENETUNREACH)),
             "Network is unreachable"
         );
     }

@@ -133,7 +133,7 @@ impl NackScheduler {
         usual.is_some_and(|(rtt, interval)| rtt + self.path.grace < interval)
     }
 
-    /// Handles a chunk that is no duplicate. It is ignored unless its frame is newer than all that
+    /// Handles a chunk that is not a duplicate. It is ignored unless its frame is newer than all that
     /// are completed or given up.
     pub fn handle_chunk(&mut self, now: Instant, header: &VideoHeader) {
         if self.newest_done.is_some_and(|done| !done.is_before(header.frame)) {

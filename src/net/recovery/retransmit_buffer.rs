@@ -327,7 +327,7 @@ const MAX_ANSWER: usize = 512;
 mod tests {
     use super::*;
     use crate::net::{
-        framing::fec::{Damaged, ParityDecoder},
+        framing::fec::{Incomplete, ParityDecoder},
         wire::nack::ChunkRun,
     };
 
@@ -406,11 +406,11 @@ mod tests {
 
         let mut damaged_body = body(20);
         damaged_body[400..700].fill(0xa5);
-        let mut damaged =
-            Damaged { blocks: Blocks::of(20), chunk_len: CHUNK_LEN, body: &mut damaged_body };
+        let mut incomplete =
+            Incomplete { blocks: Blocks::of(20), chunk_len: CHUNK_LEN, body: &mut damaged_body };
         let parity = answers.iter().map(|(h, bytes)| (h.chunk - 20, &bytes[..]));
         let repaired =
-            ParityDecoder::new().repair(&mut damaged, 0, |i| !(4..7).contains(&i), parity);
+            ParityDecoder::new().recover(&mut incomplete, 0, |i| !(4..7).contains(&i), parity);
         assert_eq!(repaired, Some(3));
         assert!(damaged_body == body(20));
     }

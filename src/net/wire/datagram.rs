@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_datagram_is_recognised_by_its_first_byte() {
+    fn a_sealed_datagram_is_recognized_by_its_first_byte() {
         let mut datagram = [0; 40];
         prelude().write(Form::Sealed, &mut datagram);
         assert_eq!(Form::of(&datagram), Ok(Form::Sealed));

@@ -16,7 +16,7 @@ pub struct Encoder {
     gray: bool,
     strips: Strips,
     sharers: usize,
-    leave_early: bool,
+    pipelined: bool,
     encoders: Vec<StripEncoder>,
     pool: StripPool,
 }
@@ -25,8 +25,8 @@ impl Encoder {
     /// An encoder of quality 1 (worst) to 100. Panics for other numbers.
     pub fn new(quality: u8, strips: Strips) -> Self {
         let (encoders, pool) = (Vec::new(), StripPool::new());
-        let (gray, sharers, leave_early) = (false, 1, false);
-        let mut encoder = Self { quality, gray, strips, sharers, leave_early, encoders, pool };
+        let (gray, sharers, pipelined) = (false, 1, false);
+        let mut encoder = Self { quality, gray, strips, sharers, pipelined, encoders, pool };
         encoder.set_quality(quality);
         encoder
     }
@@ -56,8 +56,8 @@ impl Encoder {
 
     /// From the next frame, whether each strip is sent as soon as it is encoded. If all are sent
     /// together, fewer automatic strips are used.
-    pub fn set_leave_early(&mut self, leave_early: bool) {
-        self.leave_early = leave_early;
+    pub fn set_pipelined(&mut self, pipelined: bool) {
+        self.pipelined = pipelined;
     }
 
     /// Processor time used so far by threads other than the calling one.
@@ -86,7 +86,7 @@ impl Encoder {
     ) -> Result<(), JpegError> {
         let sampling = if self.gray { Sampling::Gray } else { sampling(image.format) };
         let strips =
-            self.strips.count(image.size(), self.pool.threads() / self.sharers, self.leave_early);
+            self.strips.count(image.size(), self.pool.threads() / self.sharers, self.pipelined);
         let Layout { rows, count, restart_interval } = Layout::new(image.size(), sampling, strips);
         self.encoders.resize_with(count.max(self.encoders.len()), StripEncoder::new);
         let (quality, height) = (self.quality, image.height);

@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn each_sampling_is_recognised() {
+    fn each_sampling_is_recognized() {
         let cases = [
             (PixelFormat::Bgr, Sampling::S420),
             (PixelFormat::Gray, Sampling::Gray),

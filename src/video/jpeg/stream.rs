@@ -33,7 +33,7 @@ use super::{
 pub struct JpegStream<R> {
     ahead: Lookahead<R>,
     /// Damage before this position has already been reported.
-    told: usize,
+    reported_len: usize,
     /// The range of a damaged frame's thumbnail.
     thumbnail: Option<Range<usize>>,
     borders: Borders,
@@ -63,16 +63,17 @@ impl<R: BufRead> JpegStream<R> {
         Self::ending_at(&[], reader)
     }
 
-    /// The same, but the stream also ends where one of `marks` begins. A mark must not contain `FF`.
+    /// Like [`new`](Self::new), but the stream also ends where one of `marks` begins. A mark must
+    /// not contain `FF`.
     pub fn ending_at(marks: &'static [&'static [u8]], reader: R) -> Self {
         let ahead = Lookahead::new(reader, marks);
-        Self { ahead, told: 0, thumbnail: None, borders: Borders::default() }
+        Self { ahead, reported_len: 0, thumbnail: None, borders: Borders::default() }
     }
 
     /// Marks the first `len` bytes as damaged; damage in them is not reported again.
     #[must_use]
-    pub fn told(self, len: usize) -> Self {
-        Self { told: len, ..self }
+    pub fn with_reported_damage(self, len: usize) -> Self {
+        Self { reported_len: len, ..self }
     }
 
     /// The next frame or error, or `None` at the end.
@@ -140,7 +141,7 @@ impl<R: BufRead> JpegStream<R> {
             Walk::Unended(_) => StreamItem::Unended(frame()),
             Walk::Padding(_) | Walk::Interrupted(_) => StreamItem::Interrupted(len),
         };
-        self.told = 0;
+        self.reported_len = 0;
         self.consume(len);
         Some(item)
     }
@@ -148,14 +149,14 @@ impl<R: BufRead> JpegStream<R> {
     /// Skips the start marker of a frame with a damaged header. Damage within another damaged
     /// header has already been reported.
     fn skip_start(&mut self, error: HeaderError, reached: usize) -> Option<StreamItem> {
-        let is_told = self.told > 0;
+        let is_reported = self.reported_len > 0;
         let len = self.ahead.bytes().len();
         let is_truncated = error == HeaderError::Truncated;
-        self.told = self.told.max(if is_truncated { len } else { reached });
+        self.reported_len = self.reported_len.max(if is_truncated { len } else { reached });
         self.thumbnail = self.find_thumbnail().or(self.thumbnail.take());
         self.consume(2);
         match error {
-            _ if is_told => None,
+            _ if is_reported => None,
             HeaderError::Truncated => Some(StreamItem::Truncated(len)),
             error => Some(StreamItem::Damaged(error)),
         }
@@ -183,7 +184,7 @@ impl<R: BufRead> JpegStream<R> {
 
     fn consume(&mut self, len: usize) {
         self.ahead.consume(len);
-        self.told = self.told.saturating_sub(len);
+        self.reported_len = self.reported_len.saturating_sub(len);
         let thumbnail = self.thumbnail.take();
         self.thumbnail =
             thumbnail.filter(|it| it.start >= len).map(|it| it.start - len..it.end - len);

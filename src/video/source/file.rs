@@ -121,7 +121,7 @@ impl Film {
         Ok(Some(Captured { picture, captured, number }))
     }
 
-    /// Whether pictures come at a rate.
+    /// Whether there is a frame rate.
     pub(super) fn is_paced(&self) -> bool {
         match &self.pace {
             Pace::Asked(playback_clock) => playback_clock.is_paced(),

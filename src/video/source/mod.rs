@@ -114,8 +114,8 @@ impl Source {
         }
     }
 
-    /// Whether pictures come at a rate. Otherwise each is made on request, so request only pictures
-    /// that will be used.
+    /// Whether the source has a frame rate. Otherwise each picture is made on request, so request
+    /// only pictures that will be used.
     pub fn is_paced(&self) -> bool {
         match &self.kind {
             Kind::Pattern(source) => source.playback_clock.is_paced(),

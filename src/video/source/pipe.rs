@@ -15,7 +15,7 @@ use std::{
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     padding::{is_padding, read_beginning},
-    playback_clock::STOP_LOOK,
+    playback_clock::STOP_CHECK_INTERVAL,
     raw_stream::{RawError, RawPicture, RawStream},
     scale,
     unread::Unread,
@@ -71,7 +71,7 @@ impl Pipe {
 
     pub(super) fn next(&mut self, stop: &AtomicBool) -> Result<Option<Captured>, SourceError> {
         while !stop.load(Ordering::Relaxed) {
-            match self.mailbox.take(STOP_LOOK) {
+            match self.mailbox.take(STOP_CHECK_INTERVAL) {
                 Taken::Value(captured) => return captured.map(Some),
                 Taken::Closed => break,
                 Taken::TimedOut | Taken::Nudged => {}

@@ -29,7 +29,7 @@ impl PlaybackClock {
         Self { fps: None, start: None, next: 0 }
     }
 
-    /// Whether there is a rate.
+    /// Whether there is a frame rate.
     pub(super) fn is_paced(&self) -> bool {
         self.fps.is_some()
     }
@@ -80,7 +80,7 @@ pub(super) fn wait_until(deadline: Instant, stop: &AtomicBool) -> bool {
         if left.is_zero() {
             return true;
         }
-        thread::park_timeout(left.min(STOP_LOOK));
+        thread::park_timeout(left.min(STOP_CHECK_INTERVAL));
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) fn wake_exactly() {
 }
 
 /// How often a wait checks the stop flag. People do not notice a delay of 50 ms.
-pub(super) const STOP_LOOK: Duration = Duration::from_millis(50);
+pub(super) const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {

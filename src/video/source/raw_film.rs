@@ -99,7 +99,7 @@ impl RawFilm {
         Ok(Some(Captured { picture, captured: due.at, number }))
     }
 
-    /// Whether pictures come at a rate.
+    /// Whether there is a frame rate.
     pub(super) fn is_paced(&self) -> bool {
         self.playback_clock.is_paced()
     }

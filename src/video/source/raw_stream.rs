@@ -1,5 +1,5 @@
-//! Reads a byte stream without a container: JPEGs and YUV4MPEG2, also one after the other, as when
-//! several programs write to one pipe.
+//! Reads a byte stream without a container: JPEGs, YUV4MPEG2, or a sequence of both, as when several
+//! programs write to one pipe.
 //!
 //! Truncated or damaged data is dropped, counted, and logged at most once a second. The search for
 //! the next JPEG or YUV4MPEG2 header continues from there, so that no complete picture is lost. Where
@@ -29,7 +29,7 @@ pub(super) struct RawStream {
     name: String,
     /// The current format; `None` after the end.
     format: Option<Format>,
-    /// The YUV4MPEG2 stream that may continue behind foreign data.
+    /// The YUV4MPEG2 stream that may continue after foreign data.
     suspended: Option<Suspended>,
     /// Whether a picture has been read.
     has_begun: bool,
@@ -72,7 +72,7 @@ pub(super) enum RawError {
 }
 
 impl RawError {
-    /// Converts to a [`SourceError`]. `unreadable` makes one of an I/O error.
+    /// Converts to a [`SourceError`]. `unreadable` converts an I/O error.
     pub(super) fn of(
         self,
         name: &str,
@@ -141,16 +141,16 @@ impl RawStream {
 
     /// Counts an unusable JPEG, and logs why.
     pub(super) fn drop_jpeg(&mut self, warning: String) {
-        self.say_dropped(&warning);
+        self.report_dropped(&warning);
         self.warning = Some(DropReason::Jpeg(warning));
     }
 
     fn drop_image(&mut self, error: Y4mError) {
-        self.say_dropped(&error.to_string());
+        self.report_dropped(&error.to_string());
         self.warning = Some(DropReason::Y4m(error));
     }
 
-    fn say_dropped(&mut self, warning: &str) {
+    fn report_dropped(&mut self, warning: &str) {
         let Self { name, warnings, .. } = self;
         warnings.warn(|| format!("{name}: {warning}; that frame is dropped"));
         self.damaged.fetch_add(1, Ordering::Relaxed);
@@ -194,7 +194,8 @@ impl RawStream {
         Ok((None, Some(format)))
     }
 
-    /// Continues the suspended YUV4MPEG2 stream at a `FRAME` line, or searches on behind it.
+    /// Continues the suspended YUV4MPEG2 stream at a `FRAME` line, or else continues the search after
+    /// that line.
     fn resume(&mut self, mut reader: Unread) -> Result<Format, RawError> {
         if let Some(Suspended { header, tries }) = self.suspended.take() {
             let mut pictures = Y4mReader::new(header, reader);
@@ -216,7 +217,9 @@ impl RawStream {
     /// `damaged_len` bytes are known to be damaged.
     fn search_on(&self, reader: Unread, damaged_len: usize) -> Format {
         let marks: &[_] = if self.suspended.is_some() { &RESUMING } else { &[HEADER_START] };
-        Format::Jpegs(Box::new(JpegStream::ending_at(marks, reader).told(damaged_len)))
+        Format::Jpegs(Box::new(
+            JpegStream::ending_at(marks, reader).with_reported_damage(damaged_len),
+        ))
     }
 
     fn next_image(&mut self, mut reader: Box<Y4mReader>) -> Result<Step, RawError> {
@@ -230,7 +233,7 @@ impl RawStream {
             }
             Ok(None) => {}
             Err(Y4mError::Read(error)) => return Err(error.into()),
-            Err(error @ Y4mError::BrokenOff) => {
+            Err(error @ Y4mError::InterruptedByHeader) => {
                 self.drop_image(error);
                 return Ok((None, Some(Format::Y4m(reader))));
             }

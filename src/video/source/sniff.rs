@@ -47,8 +47,8 @@ pub(super) fn sniff(path: &Path) -> Result<Content, SourceError> {
     }
     match image_format(&first) {
         Some(format) if format != "JPEG" => Ok(Content::Image(format)),
-        _ if first.starts_with(HEADER_MAGIC) => what_y4m_is(file).map_err(unreadable),
-        _ if begins_jpegs(&first) => what_jpegs_are(file, &first).map_err(unreadable),
+        _ if first.starts_with(HEADER_MAGIC) => classify_y4m(file).map_err(unreadable),
+        _ if begins_jpegs(&first) => classify_jpegs(file, &first).map_err(unreadable),
         _ => Ok(Content::Film),
     }
 }
@@ -77,7 +77,7 @@ fn image_format(first: &[u8]) -> Option<&'static str> {
 
 /// Tells Motion JPEG from a photograph. Motion JPEG continues with similar frames, or has other
 /// data before its first JPEG, or YUV4MPEG2 after it, as no photograph does.
-fn what_jpegs_are(mut file: File, first: &[u8]) -> io::Result<Content> {
+fn classify_jpegs(mut file: File, first: &[u8]) -> io::Result<Content> {
     file.rewind()?;
     let mut stream = JpegStream::ending_at(&[HEADER_START], BufReader::new(file));
     let mut test = FilmTest::default();
@@ -97,8 +97,8 @@ fn what_jpegs_are(mut file: File, first: &[u8]) -> io::Result<Content> {
                 None => {}
             }
         }
-        // `FFmpeg` plays films of JPEGs that are no valid frames, such as progressive ones. A
-        // single one may be damaged.
+        // `FFmpeg` plays films of JPEGs that are not valid frames, such as progressive ones. A
+        // single invalid one may only be damaged, so the next one is tried.
         let header = Header::parse(&jpeg);
         has_foreign |= header.is_err_and(|error| error.is_unsupported());
         if is_film && header.is_ok() {
@@ -113,8 +113,8 @@ fn what_jpegs_are(mut file: File, first: &[u8]) -> io::Result<Content> {
     })
 }
 
-/// `FFmpeg` plays layouts that we do not support, such as those of more than 8 bits.
-fn what_y4m_is(mut file: File) -> io::Result<Content> {
+/// Leaves layouts that we do not support to `FFmpeg`, such as those of more than 8 bits.
+fn classify_y4m(mut file: File) -> io::Result<Content> {
     file.rewind()?;
     let mut reader = Unread::new(Box::new(BufReader::new(file)));
     match y4m::Header::read(&mut reader) {
@@ -124,7 +124,7 @@ fn what_y4m_is(mut file: File) -> io::Result<Content> {
     }
 }
 
-/// A photograph has no more secondary images than this, and a film is recognised by its first
+/// A photograph has no more secondary images than this, and a film is recognized by its first
 /// frames.
 const MAX_JPEGS_READ: usize = 8;
 
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn image_formats_are_recognised_by_their_first_bytes() {
+    fn image_formats_are_recognized_by_their_first_bytes() {
         assert_eq!(image_format(b"\x89PNG\r\n\x1a\n...."), Some("PNG"));
         assert_eq!(image_format(b"RIFF....WEBPVP8 "), Some("WebP"));
         assert_eq!(image_format(b"RIFF....AVI LIST"), None);

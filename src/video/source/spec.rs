@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistyped_url_separator_is_recognised() {
+    fn a_mistyped_url_separator_is_recognized() {
         for (typed, url) in [
             ("http:/x/y", "http://x/y"),
             ("rtsp:cam/live", "rtsp://cam/live"),

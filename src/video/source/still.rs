@@ -86,7 +86,7 @@ impl Still {
         Some(Captured { picture, captured: due.at, number: due.number })
     }
 
-    /// Whether pictures come at a rate.
+    /// Whether there is a frame rate.
     pub(super) fn is_paced(&self) -> bool {
         self.playback_clock.is_paced()
     }
@@ -248,7 +248,7 @@ mod tests {
         bytes.to_vec()
     }
 
-    /// With Exif in APP1, and a gain map behind it.
+    /// With Exif in APP1, followed by a gain map.
     fn jpeg_photograph(exif: &[u8]) -> Vec<u8> {
         let mut jpeg = Vec::new();
         let mut encoder = Encoder::new(90, Strips::Count(1));

@@ -23,7 +23,7 @@ use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     file::{TimedPicture, pixel_aspect, read, sane},
     mat::{quieten, scale},
-    playback_clock::{STOP_LOOK, wait_until},
+    playback_clock::{STOP_CHECK_INTERVAL, wait_until},
     spec::is_known_scheme,
     timeline::Timeline,
 };
@@ -86,7 +86,7 @@ impl Stream {
 
     pub(super) fn next(&mut self, stop: &AtomicBool) -> Option<Captured> {
         while !stop.load(Ordering::Relaxed) {
-            match self.mailbox.take(STOP_LOOK) {
+            match self.mailbox.take(STOP_CHECK_INTERVAL) {
                 Taken::Value(captured) => return Some(captured),
                 Taken::Closed => break,
                 Taken::TimedOut | Taken::Nudged => {}

@@ -34,7 +34,7 @@ impl Y4mReader {
     /// The next picture; `None` at the end, or where a JPEG begins. A header between pictures
     /// begins another stream, as when several programs write to one pipe.
     ///
-    /// After [`Y4mError::BrokenOff`] the next header follows. After any other damage, the damaged
+    /// After [`Y4mError::InterruptedByHeader`] the next header follows. After any other damage, the damaged
     /// bytes are returned to the reader, and the caller must search them for a header or a JPEG.
     pub(crate) fn next_image(&mut self) -> Result<Option<Image>, Y4mError> {
         loop {
@@ -123,7 +123,7 @@ impl Y4mReader {
         match memchr::memmem::find(&joined, HEADER_START) {
             Some(at) if jpeg.is_none_or(|jpeg| jpeg > at) => {
                 self.reader.unread(&joined[at..]);
-                return Y4mError::BrokenOff;
+                return Y4mError::InterruptedByHeader;
             }
             _ => self.give_back(&joined),
         }
@@ -145,13 +145,13 @@ impl Y4mReader {
                 if is_whole || header.is_some() || !self.has_valid_successor()? =>
             {
                 self.give_back(&data[at..]);
-                return Err(Y4mError::Interrupted);
+                return Err(Y4mError::InterruptedByJpeg);
             }
             _ => {}
         }
         if let Some(at) = header {
             self.reader.unread(&data[at..]);
-            return Err(Y4mError::BrokenOff);
+            return Err(Y4mError::InterruptedByHeader);
         }
         if let Some(at) = frame_in(&data)
             && !self.has_valid_successor()?
@@ -299,10 +299,10 @@ pub enum Y4mError {
     Damaged,
     /// Another stream begins within a picture, or before one.
     #[error("a picture breaks off where another YUV4MPEG2 stream begins")]
-    BrokenOff,
+    InterruptedByHeader,
     /// A JPEG begins within a picture.
     #[error("a YUV4MPEG2 picture breaks off where a JPEG begins")]
-    Interrupted,
+    InterruptedByJpeg,
     /// The stream ends within a picture.
     #[error("the YUV4MPEG2 stream ends within a picture")]
     Truncated,
@@ -316,7 +316,11 @@ impl Y4mError {
     pub(super) fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::CutHeader | Self::Damaged | Self::BrokenOff | Self::Interrupted | Self::Truncated
+            Self::CutHeader
+                | Self::Damaged
+                | Self::InterruptedByHeader
+                | Self::InterruptedByJpeg
+                | Self::Truncated
         )
     }
 }
@@ -446,7 +450,10 @@ mod tests {
                         Ok(Some(image)) => widths.push(image.width),
                         Ok(None) => break,
                         Err(error) => {
-                            assert!(matches!(error, Y4mError::BrokenOff), "{cut}: {error}");
+                            assert!(
+                                matches!(error, Y4mError::InterruptedByHeader),
+                                "{cut}: {error}"
+                            );
                         }
                     }
                 }

@@ -9,7 +9,7 @@ use udpchat::net::{
     wire::text::Line,
 };
 
-use super::{ANN, BOB, EVE, FRAME_LEN, connected, links, next_frame_within, session, told};
+use super::{ANN, BOB, EVE, FRAME_LEN, connected, links, new_events, next_frame_within, session};
 use crate::{
     caller::Caller,
     sim::{MS, NodeId, SECOND, Sim, numbers},
@@ -22,19 +22,19 @@ fn a_second_sender_waits_until_the_first_leaves() {
     sim.start_sender(EVE, BOB, true);
     sim.start_video(EVE, FRAME_LEN + 3);
     sim.run(5 * SECOND);
-    let waiting = told(&mut sim, EVE);
+    let waiting = new_events(&mut sim, EVE);
     let [Event::Waiting { reason: WaitReason::Busy { with }, .. }] = &waiting[..] else {
         panic!("{waiting:?}")
     };
     assert_eq!(with.as_str(), "ann");
     let busy = |e: &Event| matches!(e, Event::Refused { reason: RejectReason::Busy { .. }, .. });
-    assert!(told(&mut sim, BOB).iter().all(busy));
+    assert!(new_events(&mut sim, BOB).iter().all(busy));
     assert!(sim.take_frames(BOB).iter().all(|(_, d)| d.frame.data.len() == FRAME_LEN));
     sim.quit(ANN);
     sim.run(50 * MS);
     let after = next_frame_within(&mut sim, BOB, SECOND);
     assert!(after < 500 * MS, "{after:?}");
-    assert!(matches!(told(&mut sim, EVE)[..], [Event::Connected { .. }]));
+    assert!(matches!(new_events(&mut sim, EVE)[..], [Event::Connected { .. }]));
 }
 
 /// Bob receives and is asked about each caller. Ann calls.
@@ -59,15 +59,15 @@ fn asks(events: &[Event]) -> Vec<AskId> {
 fn a_caller_without_room_prompts_no_question() {
     let mut sim = bob_is_asked();
     sim.run(SECOND);
-    let [ask] = asks(&told(&mut sim, BOB))[..] else { panic!("asked once") };
+    let [ask] = asks(&new_events(&mut sim, BOB))[..] else { panic!("asked once") };
     sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
     sim.run(SECOND);
     sim.start_sender(EVE, BOB, true);
     sim.run(3 * SECOND);
-    let events = told(&mut sim, BOB);
+    let events = new_events(&mut sim, BOB);
     assert_eq!(asks(&events), []);
     let busy = |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Busy { .. }, .. });
-    assert!(matches!(&told(&mut sim, EVE)[..], [event] if busy(event)));
+    assert!(matches!(&new_events(&mut sim, EVE)[..], [event] if busy(event)));
 }
 
 #[test]
@@ -75,12 +75,12 @@ fn a_caller_waits_while_the_receiver_is_busy() {
     let mut sim = bob_is_asked();
     sim.start_sender(EVE, BOB, true);
     sim.run(SECOND);
-    let [first, second] = asks(&told(&mut sim, BOB))[..] else { panic!("asked about both") };
+    let [first, second] = asks(&new_events(&mut sim, BOB))[..] else { panic!("asked about both") };
     sim.with(BOB, |endpoint, now| endpoint.answer(now, first, Verdict::Admit));
-    let events = told(&mut sim, BOB);
+    let events = new_events(&mut sim, BOB);
     assert!(events.contains(&Event::AskEnded { ask: second }), "{events:?}");
     sim.run(SECOND);
-    let heard = [told(&mut sim, ANN), told(&mut sim, EVE)].concat();
+    let heard = [new_events(&mut sim, ANN), new_events(&mut sim, EVE)].concat();
     let busy = |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Busy { .. }, .. });
     assert!(heard.iter().any(busy), "{heard:?}");
 }
@@ -90,14 +90,14 @@ fn a_call_rings_until_it_is_answered_or_the_caller_quits() {
     for quits in [false, true] {
         let mut sim = bob_is_asked();
         sim.run(600 * SECOND);
-        let [ask] = asks(&told(&mut sim, BOB))[..] else { panic!("asked once") };
+        let [ask] = asks(&new_events(&mut sim, BOB))[..] else { panic!("asked once") };
         let rings = |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Ringing, .. });
-        let heard = told(&mut sim, ANN);
+        let heard = new_events(&mut sim, ANN);
         assert!(matches!(&heard[..], [event] if rings(event)), "{heard:?}");
         if quits {
             sim.quit(ANN);
             sim.run(SECOND);
-            assert_eq!(told(&mut sim, BOB), [Event::AskEnded { ask }]);
+            assert_eq!(new_events(&mut sim, BOB), [Event::AskEnded { ask }]);
         } else {
             sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
             sim.run(SECOND);
@@ -110,19 +110,21 @@ fn a_call_rings_until_it_is_answered_or_the_caller_quits() {
 fn ringing_survives_a_restart_and_a_blackout_of_the_receiver() {
     let mut sim = bob_is_asked();
     sim.run(SECOND);
-    assert_eq!(asks(&told(&mut sim, BOB)).len(), 1);
+    assert_eq!(asks(&new_events(&mut sim, BOB)).len(), 1);
     sim.kill(BOB);
     sim.run(SECOND);
     let config = sim.config(BOB, Role::Receive);
     sim.start(BOB, EndpointConfig { admission: Admission::Asked, ..config });
     sim.run(SECOND);
-    let [_] = asks(&told(&mut sim, BOB))[..] else { panic!("asked again") };
+    let [_] = asks(&new_events(&mut sim, BOB))[..] else { panic!("asked again") };
     sim.black_out(40 * SECOND);
     sim.run(90 * SECOND);
-    let heard = told(&mut sim, ANN);
+    let heard = new_events(&mut sim, ANN);
     let given_up = |e: &Event| matches!(e, Event::GivenUp { .. });
     assert!(!heard.iter().any(given_up), "{heard:?}");
-    let Some(&ask) = asks(&told(&mut sim, BOB)).last() else { panic!("asked after the blackout") };
+    let Some(&ask) = asks(&new_events(&mut sim, BOB)).last() else {
+        panic!("asked after the blackout")
+    };
     sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
     sim.run(SECOND);
     assert_eq!(connected(&mut sim, ANN).len(), 1);
@@ -138,7 +140,7 @@ fn a_fifth_caller_rings_once_there_is_room() {
     }
     let rings = |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Ringing, .. });
     let rung = |sim: &mut Sim| {
-        (0..5).map(|caller| told(sim, NodeId(caller))).fold(Vec::new(), |mut rung, heard| {
+        (0..5).map(|caller| new_events(sim, NodeId(caller))).fold(Vec::new(), |mut rung, heard| {
             assert!(!heard.iter().any(|e| matches!(e, Event::GivenUp { .. })), "{heard:?}");
             rung.push(heard.iter().any(rings));
             rung
@@ -172,8 +174,8 @@ fn a_caller_with_another_purpose_is_refused_permanently() {
     sim.start(ANN, sim.config(ANN, role));
     sim.run(2 * SECOND);
     let reason = GiveUpReason::Unwanted { wants: Purpose::Send };
-    assert_eq!(told(&mut sim, ANN), [Event::GivenUp { host: "host1".into(), reason }]);
-    let events = told(&mut sim, BOB);
+    assert_eq!(new_events(&mut sim, ANN), [Event::GivenUp { host: "host1".into(), reason }]);
+    let events = new_events(&mut sim, BOB);
     let unwanted = RejectReason::Unwanted { wants: Purpose::Send };
     assert!(
         matches!(&events[..], [Event::Refused { reason, .. }] if *reason == unwanted),
@@ -188,7 +190,7 @@ fn the_answering_side_reports_both_versions_on_a_mismatch() {
     sim.start_receiver(BOB);
     let answer = sim.speak_to(BOB, b"udpchat\x01");
     assert_eq!(answer, b"udpchat\x02", "the other side can tell as well");
-    let events = told(&mut sim, BOB);
+    let events = new_events(&mut sim, BOB);
     let [Event::ProtocolViolation { error, .. }] = &events[..] else { panic!("{events:?}") };
     let message = error.to_string();
     assert!(message.contains("version 2") && message.contains("version 1"), "{message}");
@@ -237,7 +239,7 @@ fn a_chat_carries_video_and_text_both_ways() {
         };
         events.iter().filter_map(text).collect::<Vec<_>>()
     };
-    let (anns, bobs) = (told(&mut sim, ANN), told(&mut sim, BOB));
+    let (anns, bobs) = (new_events(&mut sim, ANN), new_events(&mut sim, BOB));
     assert_eq!(heard(&anns), ["bob: [2Jhi there"]);
     assert_eq!(heard(&bobs), ["ann: hello"]);
     assert!(
@@ -259,7 +261,7 @@ fn text_is_cleaned_on_receipt() {
     *hello.last_mut().expect("not empty") = 0;
     let said = [caller.introduce(&hello), caller.say(b"\x04\x03a\x1bb")].concat();
     sim.speak_on(BOB, conn, &said);
-    let events = told(&mut sim, BOB);
+    let events = new_events(&mut sim, BOB);
     let [Event::Connected { peer, .. }, Event::Text { line, .. }] = &events[..] else {
         panic!("{events:?}")
     };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use udpchat::net::session::{Event, Role, WaitReason};
 
-use super::{ANN, BOB, EVE, FRAME_LEN, named, told};
+use super::{ANN, BOB, EVE, FRAME_LEN, named, new_events};
 use crate::sim::{MS, SECOND, Sim};
 
 #[test]
@@ -13,7 +13,7 @@ fn a_name_is_resolved_later_and_followed_to_another_address() {
     sim.start(ANN, sim.config(ANN, Role::Send { targets: vec![named("desk")], control: true }));
     sim.start_video(ANN, FRAME_LEN);
     sim.run(5 * SECOND);
-    let waiting = told(&mut sim, ANN);
+    let waiting = new_events(&mut sim, ANN);
     assert!(
         matches!(&waiting[..], [Event::Waiting { reason: WaitReason::Unresolved { .. }, .. }]),
         "reported once: {waiting:?}"
@@ -44,7 +44,7 @@ fn an_unknown_name_does_not_delay_other_targets() {
         assert!(sim.take_frames(BOB).len() >= 55);
         let is_told =
             |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Unresolved { .. }, .. });
-        assert_eq!(told(&mut sim, ANN).iter().filter(|e| is_told(e)).count(), 1);
+        assert_eq!(new_events(&mut sim, ANN).iter().filter(|e| is_told(e)).count(), 1);
     }
 }
 
@@ -65,7 +65,7 @@ fn a_name_that_resolves_to_an_unusable_address_is_retried() {
             sim.run(5 * SECOND);
             assert!(sim.take_frames(EVE).len() >= 140, "the other target is not held up");
             let is_wait = |e: &Event| matches!(e, Event::Waiting { .. });
-            let said: Vec<_> = told(&mut sim, ANN).into_iter().filter(is_wait).collect();
+            let said: Vec<_> = new_events(&mut sim, ANN).into_iter().filter(is_wait).collect();
             let reason = WaitReason::Uncallable { ip: blocked.ip() };
             let waiting = Event::Waiting { host: "desk".into(), port: 7722, reason };
             assert_eq!(said, [waiting], "reported once");

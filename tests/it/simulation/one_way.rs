@@ -2,7 +2,7 @@
 
 use udpchat::net::session::{EndReason, Event, LocalFault, Role, Target, WaitReason};
 
-use super::{ANN, BOB, EVE, FRAME_LEN, connected, named, next_frame_within, told};
+use super::{ANN, BOB, EVE, FRAME_LEN, connected, named, new_events, next_frame_within};
 use crate::sim::{FRAME_INTERVAL, MS, NodeId, SECOND, Sim, numbers};
 
 #[test]
@@ -42,7 +42,7 @@ fn no_route() -> WaitReason {
 /// The events by which `node` reports that it waits, or no longer waits.
 fn waits(sim: &mut Sim, node: NodeId) -> Vec<Event> {
     let is_wait = |e: &Event| matches!(e, Event::Waiting { .. } | Event::Sending { .. });
-    told(sim, node).into_iter().filter(is_wait).collect()
+    new_events(sim, node).into_iter().filter(is_wait).collect()
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_one_way_session_is_delivered_and_never_answered() {
     sim.run(10 * SECOND + 10 * MS);
     assert_eq!(numbers(&sim.take_frames(BOB)), (0..301).collect::<Vec<_>>());
     assert_eq!(sim.sent_bytes(BOB), 0);
-    let events = told(&mut sim, BOB);
+    let events = new_events(&mut sim, BOB);
     assert!(
         matches!(&events[..], [Event::Connected { peer, .. }] if peer.name.is_none()),
         "{events:?}"
@@ -104,7 +104,7 @@ fn a_one_way_sender_resumes_after_a_pause() {
     sim.run(60 * SECOND);
     sim.start_video(ANN, FRAME_LEN);
     next_frame_within(&mut sim, BOB, 100 * MS);
-    assert!(matches!(told(&mut sim, ANN)[..], [Event::Connected { .. }]));
+    assert!(matches!(new_events(&mut sim, ANN)[..], [Event::Connected { .. }]));
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_restarted_one_way_sender_is_shown_within_a_second() {
     sim.start_video(ANN, FRAME_LEN);
     sim.run(10 * MS);
     next_frame_within(&mut sim, BOB, SECOND);
-    let events = told(&mut sim, BOB);
+    let events = new_events(&mut sim, BOB);
     assert!(
         matches!(
             events[..],

@@ -142,7 +142,8 @@ impl LossTester {
 /// Seconds over which loss is averaged.
 const LOSS_TIME: f64 = 1.0;
 
-/// Loss above the path's own that is suspicious if it lasts for this time, or at once.
+/// How far loss must exceed the path's own to be tested: by the first ratio for this time, or by the
+/// second at any time.
 const SUSPECT_LOSS: f64 = 0.06;
 const GRAVE_LOSS: f64 = 0.12;
 const SUSPICION_TIME: Duration = Duration::from_secs(2);

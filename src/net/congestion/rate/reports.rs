@@ -102,8 +102,8 @@ impl Reports {
         bps_of(self.newest().take(reports))
     }
 
-    /// The same over the newest of them, back to the last one with a queue of at most `idle`
-    /// seconds. Behind a queue the link runs at capacity. Before, it may have been idle: a queue
+    /// Like [`received_bps`](Self::received_bps), but only back to the last report with a queue of at
+    /// most `idle` seconds. While a queue stands, the link runs at capacity. Before, it may have been idle: a queue
     /// often comes from a sender that was delayed and then sent everything at once.
     pub(super) fn busy_bps(&self, reports: usize, idle: f64) -> Option<f64> {
         let is_busy = |report: &&Feedback| report.queue().is_none_or(|queue| queue > idle);

@@ -39,15 +39,15 @@ impl Frame {
             let range = range_of(chunk, len, body.len());
             body[range].fill(0xa5);
         }
-        let mut damaged =
-            Damaged { blocks: self.blocks, chunk_len: self.chunk_len, body: &mut body };
+        let mut incomplete =
+            Incomplete { blocks: self.blocks, chunk_len: self.chunk_len, body: &mut body };
         let mut decoder = ParityDecoder::new();
         let mut repaired = Some(0);
         for block in 0..self.blocks.count() {
             let of_block = kept.iter().filter(|&&j| self.blocks.place(j).0 == block);
             let parity =
                 of_block.map(|&j| (self.blocks.place(j).1, &all[usize::from(j) * len..][..len]));
-            let count = decoder.repair(&mut damaged, block, |i| !missing.contains(&i), parity);
+            let count = decoder.recover(&mut incomplete, block, |i| !missing.contains(&i), parity);
             repaired = repaired.zip(count).map(|(a, b)| a + b);
         }
         (repaired, body)
@@ -134,9 +134,9 @@ fn reused_encoder_and_decoder_do_not_allocate() {
                 bytes[..chunk.len()].copy_from_slice(chunk);
             };
             encoder.encode(blocks, *chunk_len, 0..blocks.count(), source, &mut parity);
-            let mut damaged = Damaged { blocks, chunk_len: *chunk_len, body };
+            let mut incomplete = Incomplete { blocks, chunk_len: *chunk_len, body };
             let repair = std::iter::once((0, &parity[..len]));
-            assert_eq!(decoder.repair(&mut damaged, 0, |i| i != 0, repair), Some(1));
+            assert_eq!(decoder.recover(&mut incomplete, 0, |i| i != 0, repair), Some(1));
         }
     };
     round();

@@ -8,7 +8,7 @@ use std::{
 use super::chunk_set::ChunkSet;
 use crate::net::{
     frame::{FrameId, ReceivedFrame},
-    framing::fec::{Blocks, Damaged, ParityDecoder},
+    framing::fec::{Blocks, Incomplete, ParityDecoder},
     pool::{FrameBuf, FramePool},
     time::MediaTime,
     wire::{
@@ -161,13 +161,13 @@ impl FrameAssembly {
         }
         let (len, chunks) = (usize::from(self.chunk_len), &self.chunks);
         let body = self.body.as_mut_slice();
-        let mut damaged = Damaged { blocks, chunk_len: self.chunk_len, body };
+        let mut incomplete = Incomplete { blocks, chunk_len: self.chunk_len, body };
         for block in 0..blocks.count() {
             let parity = chunks.parity.iter().zip(self.parity.chunks_exact(len));
             let parity = parity.map(|(&index, bytes)| (blocks.place(index), bytes));
             let parity = parity.filter(|((of, _), _)| *of == block);
             let parity = parity.map(|((_, nth), bytes)| (nth, bytes));
-            let repaired = decoder.repair(&mut damaged, block, |i| chunks.has(i), parity);
+            let repaired = decoder.recover(&mut incomplete, block, |i| chunks.has(i), parity);
             assert!(repaired.is_some(), "each block has as many chunks as source chunks");
         }
         for (chunk, bytes) in (0..extent.source_chunks).zip(self.body.chunks(len)) {

@@ -209,7 +209,7 @@ fn many_damaged_lengths_are_parsed_in_linear_time() {
 }
 
 #[test]
-fn a_jpeg_stream_is_recognised_by_its_first_bytes() {
+fn a_jpeg_stream_is_recognized_by_its_first_bytes() {
     let jpegs: [&[u8]; 8] = [
         &[0xFF, SOI, 0xFF],
         b"\r\n\xFF\xD8",

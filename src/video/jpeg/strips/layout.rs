@@ -16,10 +16,10 @@ pub enum Strips {
 impl Strips {
     /// The number of strips for a picture of this size and this number of threads. It may be larger
     /// if each strip is sent as soon as it is encoded.
-    pub(in super::super) fn count(self, size: Size, threads: usize, leave_early: bool) -> usize {
+    pub(in super::super) fn count(self, size: Size, threads: usize, pipelined: bool) -> usize {
         match self {
             Self::Auto if threads < 2 || size.width * size.height < MIN_PIXELS => 1,
-            Self::Auto if !leave_early => (STRIPS_A_THREAD * threads).min(MAX_AUTO_STRIPS),
+            Self::Auto if !pipelined => (STRIPS_A_THREAD * threads).min(MAX_AUTO_STRIPS),
             Self::Auto => {
                 let enough = STRIPS_A_THREAD * threads;
                 (size.width * size.height / STRIP_PIXELS)

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock,
     latest::{Latest, Taken},
-    video::source::playback_clock::{STOP_LOOK, wait_until},
+    video::source::playback_clock::{STOP_CHECK_INTERVAL, wait_until},
 };
 
 /// A camera read by its own thread, since reading from a stalled device blocks.
@@ -63,7 +63,7 @@ impl Camera {
 
     pub(in crate::video::source) fn next(&mut self, stop: &AtomicBool) -> Option<Captured> {
         while !stop.load(Ordering::Relaxed) {
-            match self.mailbox.take(STOP_LOOK) {
+            match self.mailbox.take(STOP_CHECK_INTERVAL) {
                 Taken::Value(captured) => return Some(captured),
                 Taken::Closed => break,
                 Taken::TimedOut | Taken::Nudged => {}
