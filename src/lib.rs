@@ -15,7 +15,7 @@
 //! let frame = receiver.recv()?;
 //! let image = frame.image()?;
 //!
-//! // On the other one: 640 x 480 pixels of blue, green and red.
+//! // On the other one: a gray picture of 640x480, 3 bytes (B, G, R) a pixel.
 //! let mut sender = Sender::connect("desk.local")?;
 //! sender.send(&Image::new(640, 480, PixelFormat::Bgr, vec![90; 640 * 480 * 3]))?;
 //! # Ok(())
@@ -28,13 +28,13 @@
 //!   quality is [fixed](SenderBuilder::quality). Lost datagrams are repaired by parity and requests.
 //! - **Everything is encrypted.** [`Access`] says how peers prove who they are; by default any peer
 //!   is accepted.
-//! - **Threads.** Each side has a network thread and some for the codec. They end when the side is
-//!   dropped, those that decode with its last [`Frame`].
+//! - **Threads.** Each side has a network thread and some for the codec. They end when it is dropped.
+//!   `Sender` and `Receiver` are each used from one thread at a time.
 //!
 //! # Features
 //!
 //! - `cli` (default): the program, and the crates that only it needs. Other programs switch it off:
-//!   `default-features = false`.
+//!   `default-features = false`. On Linux `libclang` is still needed to build the crate.
 //! - `opencv` (default): cameras, video files and windows. `Sender` and `Receiver` do not need it.
 
 #![cfg_attr(
@@ -118,6 +118,9 @@ pub mod error {
             crypto::{code::CodeTooShort, keys::NoPublicKey},
             io::{AddrError, BindAddrError, BindError, HostPortError, PortError},
         },
-        video::jpeg::{HeaderError, Interrupted, NormalizeError, ScanError},
+        video::{
+            image::SizeError,
+            jpeg::{HeaderError, Interrupted, NormalizeError, ScanError},
+        },
     };
 }

@@ -1,5 +1,7 @@
 //! Who we are, and which peers are accepted.
 
+use std::fmt;
+
 use super::StartError;
 pub use crate::net::crypto::keys::{Identity, PublicKey};
 use crate::{
@@ -16,10 +18,30 @@ use crate::{
 
 /// Who we are, and which peers are accepted. Everything that is sent is encrypted in any case.
 ///
-/// By default a new identity is generated, and any peer is accepted: nobody on the path can read or
-/// change the video, but somebody who controls the path can pretend to be the other side. Either
-/// [`code`](Self::code) or [`peer_key`](Self::peer_key) prevents that.
-#[derive(Clone, Debug, Default)]
+/// By default a new identity is made at every start, and any peer is accepted: nobody who only
+/// listens can read the video, but somebody who controls the path can pretend to be the other side.
+/// A [`code`](Self::code), which both sides need, prevents that. A [`peer_key`](Self::peer_key)
+/// prevents it for the side that sets it. With both, a peer needs both.
+///
+/// A refused peer is not an error of any call. A refused sender gets
+/// [`GivenUp`](super::EventKind::GivenUp) and does not try again; the receiver gets
+/// [`Other`](super::EventKind::Other).
+///
+/// ```no_run
+/// use udpchat::{Access, Identity, Receiver, Sender};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let stored: [u8; 32] = [7; 32];
+/// let access = Access::new().code("correct horse battery");
+/// let receiver = Receiver::builder().access(access.clone()).start()?;
+///
+/// // A sender with a stored identity, which the receiver could recognize by its public key.
+/// let access = access.identity(Identity::from_bytes(stored)).name("workbench");
+/// let sender = Sender::builder().to("desk.local").access(access).start()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default)]
 pub struct Access {
     identity: Option<Identity>,
     name: Option<String>,
@@ -34,6 +56,7 @@ impl Access {
     }
 
     /// Proves our identity with this key pair, which the other side can recognize by its public key.
+    /// Default: a new one at every start. To keep one, store [`Identity::as_bytes`].
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
@@ -48,7 +71,8 @@ impl Access {
     }
 
     /// Accepts only peers that know this code, a passphrase of at least 10 characters, like
-    /// `udpchat --code`. It is never sent. Starting takes a tenth of a second longer.
+    /// `udpchat --code`. It is never sent. Starting takes a tenth of a second longer (without
+    /// optimization, seconds).
     #[must_use]
     pub fn code(mut self, code: &str) -> Self {
         self.code = Some(code.to_owned());
@@ -71,6 +95,18 @@ impl Access {
             return Admission::Anyone;
         }
         Admission::Keys(self.keys.clone())
+    }
+}
+
+/// Does not reveal the code.
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access")
+            .field("identity", &self.identity)
+            .field("name", &self.name)
+            .field("code", &self.code.as_ref().map(|_| "…"))
+            .field("keys", &self.keys)
+            .finish()
     }
 }
 

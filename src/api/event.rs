@@ -20,7 +20,8 @@ pub struct Peer {
     pub key: Option<PublicKey>,
 }
 
-/// Something that happened on a link. Its `Display` form is a line for the user.
+/// Something that happened on a link. Its `Display` form is a line for the user. Of events that the
+/// program does not fetch, the newest 256 are kept.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Event {
@@ -37,7 +38,7 @@ pub enum EventKind {
     Connected(Peer),
     /// A peer has left, or cannot be reached any more.
     Disconnected(Peer),
-    /// A receiver has not answered yet. The sender keeps calling it.
+    /// A receiver does not answer, or does not answer any more. It is called again and again.
     Waiting {
         /// Its host, as given to the sender.
         host: String,
@@ -56,7 +57,7 @@ pub enum EventKind {
         /// Frames a second.
         fps: f64,
     },
-    /// Something to tell the user, such as blocked datagrams.
+    /// Something to tell the user, for example a refused peer or blocked datagrams.
     Other,
 }
 
@@ -71,6 +72,7 @@ impl fmt::Display for Event {
 pub(super) struct Events {
     waiting: VecDeque<Event>,
     peers: Vec<(CallId, Peer)>,
+    given_up: usize,
 }
 
 impl Events {
@@ -85,7 +87,10 @@ impl Events {
                 EventKind::Disconnected(Peer::of(peer))
             }
             session::Event::Waiting { host, .. } => EventKind::Waiting { host: host.clone() },
-            session::Event::GivenUp { host, .. } => EventKind::GivenUp { host: host.clone() },
+            session::Event::GivenUp { host, .. } => {
+                self.given_up += 1;
+                EventKind::GivenUp { host: host.clone() }
+            }
             session::Event::StreamChanged { stream, .. } => EventKind::StreamChanged {
                 width: stream.width,
                 height: stream.height,
@@ -94,10 +99,15 @@ impl Events {
             _ => EventKind::Other,
         };
         let Some(line) = describe(event, None) else { return };
+        let event = Event { kind, line };
+        // A refused caller calls again and again.
+        if self.waiting.back() == Some(&event) {
+            return;
+        }
         if self.waiting.len() == MAX_WAITING {
             self.waiting.pop_front();
         }
-        self.waiting.push_back(Event { kind, line });
+        self.waiting.push_back(event);
     }
 
     pub(super) fn pop(&mut self) -> Option<Event> {
@@ -107,6 +117,11 @@ impl Events {
     /// The peer of a call, while it is connected.
     pub(super) fn peer(&self, call: CallId) -> Option<&Peer> {
         self.peers.iter().find(|(of, _)| *of == call).map(|(_, peer)| peer)
+    }
+
+    /// How many receivers have been given up.
+    pub(super) fn given_up(&self) -> usize {
+        self.given_up
     }
 
     /// The connected peers.

@@ -45,7 +45,7 @@ impl Frame {
         Self { delivered, peer, decoder }
     }
 
-    /// The frame's number. Numbers count up from 0 in each session, and wrap around.
+    /// The frame's number. Numbers count up from 0 in each connection, and wrap around.
     pub fn number(&self) -> u32 {
         self.delivered.frame.id.0
     }
@@ -55,7 +55,8 @@ impl Frame {
         &self.delivered.frame.data
     }
 
-    /// Decodes the pixels, as interleaved BGR.
+    /// Decodes the pixels, as interleaved BGR, on the calling thread and its helpers. After an
+    /// error, skip the frame: the next one is independent of it.
     pub fn image(&self) -> Result<Image, JpegError> {
         let mut image = Image::empty();
         self.decode_into(&mut image)?;
@@ -75,13 +76,13 @@ impl Frame {
         self.peer.as_ref()
     }
 
-    /// When its capture began, on our clock; `None` while the offset of the sender's clock is not
-    /// known, for about the first second.
+    /// When its capture began, on our clock: `captured.elapsed()` is the frame's age. `None` while
+    /// the offset of the sender's clock is not known, at most for about the first second.
     pub fn captured(&self) -> Option<Instant> {
         self.delivered.local(self.delivered.frame.captured).map(|time| time.at)
     }
 
-    /// When it was complete.
+    /// When it was complete. What comes after, waiting and decoding, is up to the program.
     pub fn completed(&self) -> Instant {
         self.delivered.frame.completed
     }

@@ -35,6 +35,12 @@ pub enum StartError {
     /// The code is so short that it can be guessed.
     #[error(transparent)]
     Code(#[from] CodeTooShort),
+    /// The port of a receiver is 0.
+    #[error("a receiver cannot have port 0: give the port that {0} listens on")]
+    NoPort(String),
+    /// The maximum bitrate is less than 100,000 bits a second, into which no useful video fits.
+    #[error("a maximum of {0} bit/s is too little for video: give at least 100000")]
+    Bitrate(u64),
     /// The frame rate is not between 0.1 and 1000 frames a second.
     #[error("a frame rate of {0} is impossible: give 0.1 to 1000 frames a second")]
     FrameRate(f64),

@@ -51,7 +51,8 @@ pub struct ReceiverBuilder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// The network thread has ended.
+    /// The network thread has ended, which is a bug of ours. Drop the receiver and start another
+    /// one.
     #[error("the network thread has ended")]
     Closed,
 }
@@ -62,7 +63,7 @@ pub enum RecvError {
 pub struct ReceiverStatistics {
     /// Complete frames.
     pub completed: u64,
-    /// Frames given up with missing parts.
+    /// Frames abandoned with missing parts.
     pub incomplete: u64,
     /// Complete frames that were replaced by newer ones before they were taken.
     pub superseded: u64,
@@ -78,7 +79,8 @@ pub struct ReceiverStatistics {
 
 impl Receiver {
     /// Listens on `addr`, an address of this machine with an optional port (default 7722) or only a
-    /// port (`:7722`), for UDP and TCP, with the default configuration.
+    /// port (`:7722`), for UDP and TCP, with the default configuration. A host name is not an
+    /// address.
     pub fn listen(addr: &str) -> Result<Self, StartError> {
         Self::builder().listen_on(addr).start()
     }
@@ -93,7 +95,9 @@ impl Receiver {
         self.network.handle.local_addr()
     }
 
-    /// Waits for the next frame.
+    /// Waits for the next frame, without limit and also after the sender has gone: another one may
+    /// come. To stop, use [`recv_timeout`](Self::recv_timeout) and
+    /// [`Disconnected`](super::EventKind::Disconnected).
     pub fn recv(&mut self) -> Result<Frame, RecvError> {
         loop {
             if let Some(frame) = self.recv_timeout(FOREVER)? {

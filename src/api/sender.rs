@@ -20,7 +20,7 @@ use crate::{
         network_thread::NetworkThread,
     },
     video::{
-        image::Image,
+        image::{Image, Size, SizeError},
         jpeg::{self, Header, JpegError, Strips},
         source::FPS_RANGE,
     },
@@ -29,7 +29,7 @@ use crate::{
 /// Sends pictures to one or more receivers: other programs with a [`Receiver`](super::Receiver), or
 /// `udpchat recv`.
 ///
-/// Dropping it says goodbye to the receivers.
+/// Dropping it finishes the frame that is being sent, and says goodbye to the receivers.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -47,6 +47,8 @@ pub struct Sender {
     encoder: Option<(StreamParams, FrameEncoder)>,
     progress: Arc<Progress>,
     events: Events,
+    /// How many receivers were given.
+    targets: usize,
 }
 
 /// The configuration of a [`Sender`].
@@ -70,18 +72,24 @@ pub enum SendError {
     /// The JPEG is damaged, or of a kind that receivers do not decode.
     #[error("a JPEG cannot be sent: {0}")]
     Jpeg(jpeg::NormalizeError),
-    /// The encoded picture is over 8 MiB.
+    /// The encoded picture is over 8 MiB: lower the quality or the size.
     #[error("a frame is over the limit of 8 MiB: lower the quality or the size")]
     TooLarge,
-    /// The width or height of the picture is zero or over 65,535 pixels.
-    #[error("a picture of {width}x{height} pixels cannot be sent")]
-    Size {
-        /// In pixels.
-        width: usize,
-        /// In pixels.
-        height: usize,
+    /// A side is not from 16 to 8192 pixels, or there are more than 2²⁵ pixels: no receiver decodes
+    /// that.
+    #[error("a picture cannot be sent: {0}")]
+    Size(SizeError),
+    /// An [`Image`]'s data has another length than its size and format need.
+    #[error("a picture of {size} needs {expected} bytes in its format, not {actual}")]
+    DataLen {
+        /// The image's size.
+        size: Size,
+        /// The bytes that it needs.
+        expected: usize,
+        /// The bytes that it has.
+        actual: usize,
     },
-    /// The network thread has ended.
+    /// The network thread has ended, which is a bug of ours. Drop the sender and start another one.
     #[error("the network thread has ended")]
     Closed,
 }
@@ -108,8 +116,11 @@ pub struct SenderStatistics {
 
 impl Sender {
     /// Sends to `receiver`, a host name or address with an optional port (default 7722), with the
-    /// default configuration. Returns at once; the receiver is called in the background until it
-    /// answers.
+    /// default configuration. An IPv6 address with a port needs brackets: `[::1]:7722`.
+    ///
+    /// Returns at once. The receiver is called in the background, again and again until it answers,
+    /// and again after it has gone. A name that cannot be resolved is waited for likewise; see
+    /// [`next_event`](Self::next_event).
     pub fn connect(receiver: &str) -> Result<Self, StartError> {
         Self::builder().to(receiver).start()
     }
@@ -128,17 +139,24 @@ impl Sender {
     /// Encodes a picture and sends it to every connected receiver. The time of the call counts as
     /// the capture time.
     ///
-    /// Returns when the picture is encoded; its last parts may not have been sent yet. If the path
-    /// has no room for it, it is skipped. A newer picture replaces one of which nothing has been
-    /// sent.
+    /// Returns when the picture is encoded, some milliseconds later, while its last parts are still
+    /// being sent. It does not pace: the caller sends at its own rate. If no receiver is connected,
+    /// the picture is lost. If the path has no room for it, it is skipped. A newer picture replaces
+    /// one of which nothing has been sent.
     pub fn send(&mut self, image: &Image) -> Result<(), SendError> {
         self.send_captured(image, clock::now())
     }
 
     /// Like [`send`](Self::send), for a picture whose capture began at `captured`.
     pub fn send_captured(&mut self, image: &Image, captured: Instant) -> Result<(), SendError> {
+        let Image { width, height, format, ref data } = *image;
+        let size = Size::new(width, height).map_err(SendError::Size)?;
+        let (expected, actual) = (format.data_len(width, height), data.len());
+        if actual != expected {
+            return Err(SendError::DataLen { size, expected, actual });
+        }
         let quality = Some(self.config.quality.highest());
-        let encoder = self.encoder_for(image.width, image.height, quality)?;
+        let encoder = self.encoder_for(size, quality)?;
         Ok(encoder.encode_image(image, captured)?)
     }
 
@@ -155,7 +173,7 @@ impl Sender {
     ) -> Result<(), SendError> {
         jpeg::normalize(&mut jpeg).map_err(SendError::Jpeg)?;
         let header = Header::parse(&jpeg).map_err(|error| SendError::Jpeg(error.into()))?;
-        let encoder = self.encoder_for(header.size.width, header.size.height, None)?;
+        let encoder = self.encoder_for(header.size, None)?;
         Ok(encoder.encode_jpeg(jpeg, captured)?)
     }
 
@@ -165,11 +183,15 @@ impl Sender {
         self.events.peers().cloned().collect()
     }
 
-    /// Waits up to `timeout` until a receiver is connected. Returns whether one is.
+    /// Waits up to `timeout` until a receiver is connected. Returns whether one is; at once if every
+    /// receiver has been [given up](super::EventKind::GivenUp).
     pub fn wait_connected(&mut self, timeout: Duration) -> bool {
         let until = clock::now() + timeout;
         self.drain_events();
         while self.events.peers().next().is_none() {
+            if self.events.given_up() == self.targets {
+                return false;
+            }
             let left = until.saturating_duration_since(clock::now());
             match self.network.handle.wait_event(left) {
                 Some(event) => self.events.push(&event),
@@ -209,18 +231,14 @@ impl Sender {
     /// is `None` for JPEGs.
     fn encoder_for(
         &mut self,
-        width: usize,
-        height: usize,
+        size: Size,
         quality: Option<u8>,
     ) -> Result<&mut FrameEncoder, SendError> {
         if self.network.is_finished() {
             return Err(SendError::Closed);
         }
-        let side = |len: usize| u16::try_from(len).ok().filter(|&len| len > 0);
-        let (Some(w), Some(h)) = (side(width), side(height)) else {
-            return Err(SendError::Size { width, height });
-        };
-        let stream = StreamParams { width: w, height: h, millifps: self.millifps, quality };
+        let (width, height) = (size.width as u16, size.height as u16);
+        let stream = StreamParams { width, height, millifps: self.millifps, quality };
         let is_same = self.encoder.as_ref().is_some_and(|(of, _)| *of == stream);
         if !is_same {
             let inlet = self.network.handle.inlet();
@@ -258,7 +276,8 @@ impl SenderBuilder {
         self
     }
 
-    /// The nominal frame rate, in frames a second, at which pictures will be sent. Default: 30.
+    /// The nominal frame rate, in frames a second, at which pictures will be sent. It is a hint: the
+    /// caller paces. Default: 30.
     #[must_use]
     pub fn fps(mut self, fps: f64) -> Self {
         self.fps = fps;
@@ -266,7 +285,7 @@ impl SenderBuilder {
     }
 
     /// Sends at most this many bits a second to each receiver, with all headers and repairs.
-    /// Default: limited only by the path.
+    /// At least 100,000. Default: limited only by the path.
     #[must_use]
     pub fn max_bitrate(mut self, bits_a_second: u64) -> Self {
         self.max_bitrate = Some(bits_a_second);
@@ -286,15 +305,17 @@ impl SenderBuilder {
         if self.hosts.is_empty() {
             return Err(StartError::NoReceiver);
         }
-        let targets = self.hosts.iter().map(|host| Ok(target(host_port(host)?)));
+        if let Some(bitrate) = self.max_bitrate.filter(|&bitrate| bitrate < MIN_BITRATE) {
+            return Err(StartError::Bitrate(bitrate));
+        }
+        let targets = self.hosts.iter().map(|host| target(host_port(host)?));
         let targets = targets.collect::<Result<Vec<Target>, StartError>>()?;
         let millifps = (self.fps * 1000.0) as u32;
-        // A placeholder: the first picture sets the real parameters.
-        let stream = StreamParams { width: 1280, height: 720, millifps, quality: None };
         let parts = NetworkParts {
             role: Role::Send { targets, control: true },
             listen: None,
-            stream: Some(stream),
+            // Announced with the first picture.
+            stream: None,
             max_bitrate: self.max_bitrate,
         };
         let network = parts.start(&self.access)?;
@@ -310,15 +331,22 @@ impl SenderBuilder {
             encoder: None,
             progress: Arc::new(Progress::default()),
             events: Events::default(),
+            targets: self.hosts.len(),
         })
     }
 }
 
-/// The target to call. A host name is looked up for each attempt.
-fn target(HostPort { host, port }: HostPort) -> Target {
+/// The target to call. A name is looked up for each attempt.
+fn target(HostPort { host, port }: HostPort) -> Result<Target, StartError> {
+    if port == 0 {
+        return Err(StartError::NoPort(host));
+    }
     let addr = host.parse().ok().map(|ip| std::net::SocketAddr::new(ip, port));
-    Target { host, port, addrs: addr.into_iter().collect() }
+    Ok(Target { host, port, addrs: addr.into_iter().collect() })
 }
+
+/// In bits a second. No useful video fits into less.
+const MIN_BITRATE: u64 = 100_000;
 
 impl From<EncodeError> for SendError {
     fn from(error: EncodeError) -> Self {

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::trust::Credentials;
 use crate::{
     cli::args::{NetworkArgs, SendingArgs},
     clock,
     net::{
-        io::{Driver, DriverConfig, Listen, SocketOptions, shared_epoch},
+        io::{BindError, Driver, DriverConfig, Listen, SocketOptions, bracketed, shared_epoch},
         netem::NetemSpec,
         recovery::parity_control::FecMode,
         session::{DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, Role},
@@ -60,14 +60,24 @@ impl NetworkConfig<'_> {
             shared_epoch: shared_epoch(config.epoch),
             seed: rand::random(),
         };
-        let (driver, handle) = Driver::bind(DriverConfig {
+        let bound = Driver::bind(DriverConfig {
             endpoint,
             listen: config.listen,
             socket: SocketOptions { offload: config.args.offload, dscp: config.args.dscp },
             egress: config.egress,
             ingress: config.ingress,
-        })?;
+        });
+        let (driver, handle) = bound.map_err(with_option)?;
         NetworkThread::start(driver, handle).context("cannot start the network thread")
+    }
+}
+
+/// Adds the option that helps to `error`.
+fn with_option(error: BindError) -> anyhow::Error {
+    match error {
+        BindError::InUse { addr } => anyhow!("{error} with --bind {}:PORT", bracketed(addr)),
+        BindError::NotOurs { .. } => anyhow!("{error}, or leave --bind out"),
+        BindError::Other { .. } | BindError::Setup(_) => error.into(),
     }
 }
 

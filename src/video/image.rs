@@ -51,10 +51,18 @@ pub struct Image {
 }
 
 impl Image {
-    /// An image of these samples. Panics if their number does not match the layout.
+    /// An image of these samples.
+    ///
+    /// # Panics
+    ///
+    /// If `data.len()` is not `format.data_len(width, height)`.
     pub fn new(width: usize, height: usize, format: PixelFormat, data: Vec<u8>) -> Self {
         let expected = format.data_len(width, height);
-        assert_eq!(data.len(), expected, "a {width}x{height} {format:?} image");
+        let len = data.len();
+        assert!(
+            len == expected,
+            "a {width}x{height} {format:?} image needs {expected} bytes, not {len}"
+        );
         Self { width, height, format, data }
     }
 

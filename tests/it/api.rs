@@ -67,7 +67,11 @@ fn a_jpeg_arrives_byte_for_byte() {
     let error = sender.send_jpeg(b"no picture".to_vec()).expect_err("it is none");
     assert!(matches!(error, SendError::Jpeg(_)), "{error}");
     let error = sender.send(&image(0, 0, 0)).expect_err("it is empty");
-    assert!(matches!(error, SendError::Size { width: 0, height: 0 }), "{error}");
+    assert!(matches!(error, SendError::Size(_)), "{error}");
+    let mut short = image(64, 48, 0);
+    short.data.truncate(10);
+    let error = sender.send(&short).expect_err("it lacks pixels");
+    assert!(matches!(error, SendError::DataLen { expected: 9216, actual: 10, .. }), "{error}");
     exchange(&mut receiver, || sender.send(&image(48, 64, 9)), |f| f.image().unwrap().height == 64);
     assert!(sender.statistics().encoded >= 3);
     // The counters of the network are published four times a second.
@@ -93,6 +97,25 @@ fn only_peers_with_the_code_or_key_are_accepted() {
     let picture = image(64, 48, 1);
     exchange(&mut receiver, || right.send(&picture), |_| true);
     assert!(stranger.receivers().is_empty() && wrong_code.receivers().is_empty());
+}
+
+/// A receiver with another key than the expected one is given up. The other link is not affected.
+#[test]
+fn an_impostor_is_given_up_alone() {
+    let known = Identity::generate();
+    let (mut right, right_addr) = receiver(Access::new().identity(known.clone()));
+    let (_impostor, wrong_addr) = receiver(Access::new());
+    let access = Access::new().peer_key(known.public_key());
+    let builder = Sender::builder().to(&wrong_addr).to(&right_addr).access(access.clone());
+    let mut sender = builder.start().expect("it starts");
+    assert!(sender.wait_connected(PATIENCE));
+    let picture = image(64, 48, 5);
+    exchange(&mut right, || sender.send(&picture), |_| true);
+    let mut only_wrong = Sender::builder().to(&wrong_addr).access(access).start().unwrap();
+    assert!(!only_wrong.wait_connected(PATIENCE), "it is given up");
+    let given_up = |event: &udpchat::Event| matches!(event.kind, EventKind::GivenUp { .. });
+    assert!(std::iter::from_fn(|| only_wrong.next_event()).any(|event| given_up(&event)));
+    only_wrong.send(&picture).expect("the sender still runs");
 }
 
 #[test]
@@ -129,7 +152,11 @@ fn impossible_configurations_are_refused() {
     assert!(matches!(start(Sender::builder().to("http://desk")), StartError::Host(_)));
     assert!(matches!(start(to().fps(f64::NAN)), StartError::FrameRate(_)));
     assert!(matches!(start(to().quality(0)), StartError::Quality(0)));
+    assert!(matches!(start(to().max_bitrate(0)), StartError::Bitrate(0)));
+    assert!(matches!(start(Sender::builder().to("localhost:0")), StartError::NoPort(_)));
     assert!(matches!(start(to().access(Access::new().code("short"))), StartError::Code(_)));
+    let secret = format!("{:?}", Access::new().code("correct horse battery"));
+    assert!(!secret.contains("horse"), "{secret}");
     let listen = Receiver::listen("desk").expect_err("a name");
     assert!(matches!(listen, StartError::Address(_)), "{listen}");
     let (_receiver, addr) = receiver(Access::new());

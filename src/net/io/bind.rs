@@ -24,18 +24,18 @@ pub struct Listen {
     pub control: bool,
 }
 
-/// Why a driver cannot start.
+/// Why an address or port cannot be used.
 #[derive(Debug, Error)]
 pub enum BindError {
     /// Another program uses the port.
-    #[error("port {port} is already in use on {ip}: end the other program, or choose another port with --bind {ip}:PORT", port = addr.port(), ip = bracketed(*addr))]
+    #[error("port {port} is already in use on {ip}: end the other program, or choose another port", port = addr.port(), ip = bracketed(*addr))]
     InUse {
         /// The requested address.
         addr: SocketAddr,
     },
     /// The address does not belong to this machine.
     #[error(
-        "{} is not an address of this machine: choose one that `ip addr` lists, or leave --bind out",
+        "{} is not an address of this machine: choose one that `ip addr` lists",
         shown(*addr)
     )]
     NotOurs {
@@ -121,7 +121,7 @@ fn bind_error(addr: SocketAddr, error: io::Error) -> BindError {
     }
 }
 
-fn bracketed(addr: SocketAddr) -> String {
+pub(crate) fn bracketed(addr: SocketAddr) -> String {
     if addr.is_ipv6() { format!("[{}]", shown_ip(addr)) } else { shown_ip(addr) }
 }
 

@@ -23,6 +23,7 @@ mod zone;
 
 pub use addr_text::{BindAddrError, HostPort, HostPortError, PortError, bind_addr, host_port};
 pub use arriving::{ArrivingCopy, ArrivingFrame};
+pub(crate) use bind::bracketed;
 pub use bind::{BindError, Listen};
 pub use driver::{Driver, DriverConfig};
 pub use handle::{FrameInlet, Handle, NetStats};

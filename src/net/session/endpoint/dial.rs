@@ -107,7 +107,11 @@ impl Endpoint {
                 Err(error) => return self.give_up(index, GiveUpReason::Control(error)),
             };
             match heard {
-                Received::Key(key) => self.consider_target(now, index, key),
+                Received::Key(key) => {
+                    if !self.consider_target(now, index, key) {
+                        return;
+                    }
+                }
                 Received::Message(Message::Ringing) => {
                     let event = self.dialling[index].ring(now);
                     self.events.extend(event);
@@ -124,21 +128,28 @@ impl Endpoint {
         }
     }
 
-    /// Handles a target's proof of its key: asks the user about it, unless the
-    /// configuration decides.
-    fn consider_target(&mut self, now: Instant, index: usize, key: PublicKey) {
+    /// Handles a target's proof of its key: asks the user about it, unless the configuration
+    /// decides. Returns false if the target has been given up.
+    fn consider_target(&mut self, now: Instant, index: usize, key: PublicKey) -> bool {
         match self.config.admission.verdict(&key) {
-            Some(Verdict::Admit) => return self.introduce(now, index),
-            Some(Verdict::Refuse) => return self.give_up(index, GiveUpReason::Untrusted),
+            Some(Verdict::Admit) => {
+                self.introduce(now, index);
+                return true;
+            }
+            Some(Verdict::Refuse) => {
+                self.give_up(index, GiveUpReason::Untrusted);
+                return false;
+            }
             None => {}
         }
         let ask = self.new_ask();
         let dialling = &mut self.dialling[index];
-        let Some(addr) = dialling.addr() else { return };
+        let Some(addr) = dialling.addr() else { return true };
         dialling.note_asked(now, ask);
         let peer = Peer { name: None, addr, key: Some(key) };
         let host = Some(dialling.host().to_owned());
         self.events.push_back(Event::Asked { ask, peer, key, host, has_code: false });
+        true
     }
 
     /// Sends our hello to an accepted target.
