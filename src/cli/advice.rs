@@ -101,7 +101,7 @@ fn replacements(verb: &str, word: &str) -> Vec<[String; 2]> {
     .collect()
 }
 
-/// Whether the command line is right, as far as `option` goes, with `option` in place of `word`.
+/// Whether `option` is valid in the command line in place of `word`.
 fn is_accepted(option: &[String], word: &str, args: &[OsString]) -> bool {
     let Some(at) = args.iter().rposition(|arg| arg == word) else { return false };
     let mut args = args.to_vec();
@@ -117,7 +117,7 @@ fn is_accepted(option: &[String], word: &str, args: &[OsString]) -> bool {
     })
 }
 
-/// Advice for a word that is no value of an option of `verb`.
+/// Advice for a word that is not the value of any option of `verb`.
 fn about_stray(verb: &str, word: &str) -> Option<String> {
     let is_host = host_port(word).is_ok();
     let is_number = word.parse::<u16>().is_ok();

@@ -93,16 +93,16 @@ fn as_typed(heading: &str, text: &str) -> Vec<u8> {
 /// the help.
 fn one_line(error: &clap::Error, args: &[OsString]) -> String {
     let text = error.to_string();
-    let said = text.split("\n\n").next().unwrap_or_default();
-    let said = said.strip_prefix("error: ").unwrap_or(said);
-    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = text.split("\n\n").next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
             "missing command: send, recv, chat, demo, devices or doctor (see udpchat --help)".into()
         }
         _ => match advice::advice(error, args) {
-            Some(advice) => format!("{said}: {advice} (see --help)"),
-            None => format!("{said} (see --help)"),
+            Some(advice) => format!("{message}: {advice} (see --help)"),
+            None => format!("{message} (see --help)"),
         },
     }
 }
@@ -316,9 +316,9 @@ mod tests {
             ("udpchat recv --accept konwn", "did you mean known?"),
             ("udpchat completions bsah", "did you mean bash?"),
         ] {
-            let said = refusal(typed);
-            assert!(said.contains(meant), "{typed}: {said}");
-            assert_eq!(said.lines().count(), 1);
+            let message = refusal(typed);
+            assert!(message.contains(meant), "{typed}: {message}");
+            assert_eq!(message.lines().count(), 1);
         }
         assert!(!refusal("udpchat xyzzy").contains("mean"));
     }

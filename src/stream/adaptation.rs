@@ -296,7 +296,7 @@ mod tests {
             adaptation.record(plan, len as usize);
             (last, made, bytes) = (Some(plan), made + 1, bytes + len);
         }
-        (last.expect("the first picture is never left out"), made, bytes)
+        (last.expect("the first picture is never skipped"), made, bytes)
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
             "waiting for {host}: its address is not known: {error} (check the name, or give its address)"
         ),
         Event::Waiting { host, reason: WaitReason::Uncallable { ip }, .. } => format!(
-            "waiting for {host}: the name resolves to {ip}, which is no machine's address (a DNS filter may block the name; give the address instead)"
+            "waiting for {host}: the name resolves to {ip}, which is not the address of a machine (a DNS filter may block the name; give the address instead)"
         ),
         Event::Waiting { host, reason: WaitReason::Local { fault, said }, .. } => {
             match fault.remedy() {
@@ -58,13 +58,13 @@ pub(crate) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
             shown(*from)
         ),
         Event::CannotOpen { from, is_sealed: false } => format!(
-            "{} streams in the clear, and we have a key: give it the same --key-file, or take ours away",
+            "{} streams in the clear, but we have a key: give it the same --key-file, or remove ours",
             shown(*from)
         ),
         Event::ProtocolViolation { from, error } => format!("refused {}: {error}", shown(*from)),
         Event::StreamChanged { stream, .. } => format!("the stream is now {}", stream_line(stream)),
         Event::UdpBlocked { peer } => format!(
-            "{} is connected, but no datagram has come for 2 s: UDP is probably blocked; let UDP port {} through the firewall",
+            "{} is connected, but no datagram has arrived for 2 s: UDP is probably blocked; let UDP port {} through the firewall",
             who(peer),
             listening.unwrap_or(peer.addr.port()),
         ),
@@ -115,10 +115,10 @@ fn refused(reason: &RejectReason) -> String {
     match reason {
         RejectReason::Busy { with } => format!("busy with {with}"),
         RejectReason::Unwanted { wants: Purpose::Send } => {
-            "it wants to chat, this only receives".into()
+            "it wants to chat, but this side only receives".into()
         }
         RejectReason::Unwanted { wants: Purpose::Chat } => {
-            "it only sends, this waits for a chat".into()
+            "it only sends, but this side waits for a chat".into()
         }
         RejectReason::Malformed => "its hello is malformed".into(),
         RejectReason::Refused => "unknown key, and the call was not accepted".into(),
@@ -132,7 +132,7 @@ fn ended(reason: EndReason) -> Option<String> {
         EndReason::Closed(CloseReason::Silent) => "timed out waiting for us".into(),
         EndReason::ConnectionLost => "is gone: the connection was lost".into(),
         EndReason::Silent => "timed out".into(),
-        EndReason::TakenOver => "was silent, and another one has taken its place".into(),
+        EndReason::TakenOver => "was silent, and another caller has taken its place".into(),
         EndReason::Protocol(error) => format!("was cut off: {error}"),
         EndReason::Local => return None,
     })

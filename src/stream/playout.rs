@@ -56,7 +56,7 @@ impl Playout {
 
     /// Adds a frame.
     pub(crate) fn push(&mut self, delivered: Delivered) {
-        let since = self.wait(&delivered);
+        let since = self.due_at(&delivered);
         if self.held.len() == MAX_HELD {
             self.held.pop_front();
             self.superseded += 1;
@@ -82,7 +82,7 @@ impl Playout {
     }
 
     /// The time from which a frame may be shown.
-    fn wait(&mut self, delivered: &Delivered) -> Instant {
+    fn due_at(&mut self, delivered: &Delivered) -> Instant {
         let completed = delivered.frame.completed;
         if self.delay.is_zero() {
             return completed;
@@ -106,7 +106,7 @@ impl Playout {
 /// time.
 const TRANSIT_SPAN: Duration = Duration::from_secs(10);
 
-/// Frames held at most; beyond, the oldest is dropped. The longest delay is one second, in which a
+/// The most frames held; beyond it, the oldest is dropped. The longest delay is one second, in which a
 /// camera at 60 frames a second delivers half of them.
 const MAX_HELD: usize = 120;
 

@@ -211,7 +211,7 @@ pub enum SizeError {
     /// A side or the number of pixels is beyond the limits.
     #[error(
         "{width}x{height} is out of range: each side must be {MIN_SIDE} to {MAX_SIDE} pixels, \
-         and all of them {MAX_PIXELS} at most"
+         and at most {MAX_PIXELS} in all"
     )]
     OutOfRange {
         /// The width asked for.
@@ -256,8 +256,8 @@ mod tests {
             assert_eq!(
                 said,
                 format!(
-                    "{text} is out of range: each side must be 16 to 8192 pixels, and all of them \
-                     33554432 at most"
+                    "{text} is out of range: each side must be 16 to 8192 pixels, and at most \
+                     33554432 in all"
                 )
             );
         }

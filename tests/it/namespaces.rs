@@ -383,7 +383,7 @@ fn narrow_router(mtu: &str, is_mute: bool, options: &[&str]) {
     eprintln!("{whole} of {all} frames whole through a router of {mtu}, mute: {is_mute}");
     let captured = |line: usize| number(&crossing.sender[line]["sender"]["captured"]);
     let captured = captured(crossing.sender.len() - 1) - captured(3);
-    // A busy machine replaces frames that wait, but a path of any MTU is no reason to leave out more.
+    // A busy machine replaces frames that wait, but the MTU of the path is no reason to skip more.
     assert!(whole >= 0.5 * captured, "{whole} of {captured} captured");
     assert!(all - whole <= 0.05 * all, "{whole} of {all}");
     crossing.assert_undamaged();

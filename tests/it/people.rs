@@ -111,7 +111,7 @@ fn without_a_control_channel_frames_arrive_one_way() {
     let again = Program::start(&args);
     again.wait_for("NOT ENCRYPTED");
     sender.kill();
-    receiver.wait_for("another one has taken its place");
+    receiver.wait_for("another caller has taken its place");
     receiver.kill();
     if cfg!(target_os = "linux") {
         again.wait_for("waiting for 127.0.0.1: nothing is listening on port");

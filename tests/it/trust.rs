@@ -299,7 +299,7 @@ fn a_key_file_seals_one_way_streams() {
     let key = key.to_string_lossy();
     let with_key = ["--key-file", &*key];
     let receiver = bob.receiver(&with_key);
-    receiver.wait_for("made ");
+    receiver.wait_for("created ");
     assert_eq!(mode(Path::new(&*key)), 0o600);
     let port = receiver.port();
     let sender = ann.sends_to(port, &["--no-control", "--key-file", &key]);
@@ -308,7 +308,7 @@ fn a_key_file_seals_one_way_streams() {
     stop(sender);
     receiver.wait_for("timed out");
     let clear = ann.sends_to(port, &["--no-control", "--seconds", "1"]);
-    receiver.wait_for("streams in the clear, and we have a key");
+    receiver.wait_for("streams in the clear, but we have a key");
     clear.finish().expect_success();
     stop(receiver);
     let plain = bob.receiver(&[]);

@@ -19,11 +19,11 @@ pub(crate) struct Typing {
     lines: Receiver<String>,
     /// Lines from a terminal are sent now or never; lines from a pipe wait for a connection.
     is_terminal: bool,
-    unsaid: VecDeque<Line>,
+    unsent: VecDeque<Line>,
     pace: Pace,
-    /// Lines discarded for want of a connection since the user was last told, and when that was.
-    unread: u32,
-    told_at: Option<Instant>,
+    /// Lines discarded for want of a connection since the last report to the user, and its time.
+    discarded: u32,
+    reported_at: Option<Instant>,
 }
 
 impl Typing {
@@ -44,8 +44,8 @@ impl Typing {
     }
 
     fn new(lines: Receiver<String>, is_terminal: bool, now: Instant) -> Self {
-        let (unsaid, pace) = (VecDeque::new(), Pace { busy_until: now });
-        Self { lines, is_terminal, unsaid, pace, unread: 0, told_at: None }
+        let (unsent, pace) = (VecDeque::new(), Pace { busy_until: now });
+        Self { lines, is_terminal, unsent, pace, discarded: 0, reported_at: None }
     }
 
     /// Sends typed lines, in parts that each fit a message. `answers` returns true if a line
@@ -61,50 +61,50 @@ impl Typing {
         while self.pull(&mut answers) {
             if !is_connected {
                 if !self.is_terminal {
-                    self.unread = 1;
+                    self.discarded = 1;
                     break;
                 }
-                self.unread += 1;
-                self.unsaid.clear();
-            } else if self.pace.may_say(now) && self.unsaid.front().is_some_and(|l| say(l.clone()))
+                self.discarded += 1;
+                self.unsent.clear();
+            } else if self.pace.may_send(now) && self.unsent.front().is_some_and(|l| say(l.clone()))
             {
-                self.unsaid.pop_front();
-                self.pace.note_said(now);
+                self.unsent.pop_front();
+                self.pace.note_sent(now);
             } else {
                 break;
             }
         }
-        self.tell_unread(now, is_connected, messages);
+        self.report_discarded(now, is_connected, messages);
     }
 
     /// Whether a line is ready to send.
     fn pull(&mut self, answers: &mut impl FnMut(&str) -> bool) -> bool {
-        while self.unsaid.is_empty() {
+        while self.unsent.is_empty() {
             let Ok(text) = self.lines.try_recv() else { return false };
             if !answers(&text) {
-                self.unsaid.extend(Line::parts(&text));
+                self.unsent.extend(Line::parts(&text));
             }
         }
         true
     }
 
-    fn tell_unread(&mut self, now: Instant, is_connected: bool, messages: &Messages) {
+    fn report_discarded(&mut self, now: Instant, is_connected: bool, messages: &Messages) {
         if is_connected {
-            (self.unread, self.told_at) = (0, None);
+            (self.discarded, self.reported_at) = (0, None);
         }
-        let was_just_told = match self.told_at {
-            Some(at) => !self.is_terminal || now.saturating_duration_since(at) < TELL_INTERVAL,
+        let was_just_reported = match self.reported_at {
+            Some(at) => !self.is_terminal || now.saturating_duration_since(at) < REPORT_INTERVAL,
             None => false,
         };
-        if self.unread == 0 || was_just_told {
+        if self.discarded == 0 || was_just_reported {
             return;
         }
-        messages.info(&match (self.is_terminal, self.unread) {
+        messages.info(&match (self.is_terminal, self.discarded) {
             (false, _) => "not connected: piped lines are sent once connected".to_owned(),
             (true, 1) => "not connected: line not sent".to_owned(),
             (true, count) => format!("not connected: {count} lines not sent"),
         });
-        (self.unread, self.told_at) = (0, Some(now));
+        (self.discarded, self.reported_at) = (0, Some(now));
     }
 }
 
@@ -115,12 +115,12 @@ struct Pace {
 }
 
 impl Pace {
-    fn may_say(&self, now: Instant) -> bool {
-        self.busy_until.saturating_duration_since(now) < SAY_BURST * SAY_INTERVAL
+    fn may_send(&self, now: Instant) -> bool {
+        self.busy_until.saturating_duration_since(now) < SEND_BURST * SEND_INTERVAL
     }
 
-    fn note_said(&mut self, now: Instant) {
-        self.busy_until = self.busy_until.max(now) + SAY_INTERVAL;
+    fn note_sent(&mut self, now: Instant) {
+        self.busy_until = self.busy_until.max(now) + SEND_INTERVAL;
     }
 }
 
@@ -132,7 +132,7 @@ fn read_lines(
     lines: &SyncSender<String>,
     messages: &Messages,
 ) {
-    let (mut piece, mut anything, mut told) = (Vec::new(), false, false);
+    let (mut piece, mut anything, mut is_reported) = (Vec::new(), false, false);
     loop {
         let room = MAX_PIECE_LEN - piece.len();
         let read = match input.by_ref().take(room as u64).read_until(b'\n', &mut piece) {
@@ -154,7 +154,7 @@ fn read_lines(
                 return;
             }
         } else if is_terminal() {
-            if !std::mem::replace(&mut told, true) {
+            if !std::mem::replace(&mut is_reported, true) {
                 messages.info("Ctrl-D is ignored; end the call with Ctrl-C");
             }
         } else {
@@ -188,11 +188,11 @@ const TERMINAL_LINE_LEN: usize = 4095;
 const TYPED_BACKLOG: usize = 16;
 
 /// A peer accepts ten lines a second and a burst of twenty. Slightly less leaves room for jitter.
-const SAY_INTERVAL: Duration = Duration::from_millis(125);
-const SAY_BURST: u32 = 15;
+const SEND_INTERVAL: Duration = Duration::from_millis(125);
+const SEND_BURST: u32 = 15;
 
 /// The minimum time between two notices about lines that were not sent.
-const TELL_INTERVAL: Duration = Duration::from_secs(1);
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -200,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    /// The lines that `input` is passed on as.
+    /// The lines into which `input` is split.
     fn lines(input: &[u8]) -> Vec<String> {
         let (sender, receiver) = sync_channel(1000);
         read_lines(Cursor::new(input), || false, &sender, &Messages::new(true));
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_is_read_on_after_ctrl_d() {
+    fn reading_a_terminal_continues_after_ctrl_d() {
         let (sender, receiver) = sync_channel(10);
         let input = CtrlD([&b"one\n"[..], b"", b"", b"two\n"].into());
         let input = std::io::BufReader::new(input);
@@ -243,14 +243,14 @@ mod tests {
     }
 
     /// The lines that are sent at `now`.
-    fn said(typing: &mut Typing, now: Instant, is_connected: bool) -> Vec<String> {
-        let mut said = Vec::new();
+    fn sent(typing: &mut Typing, now: Instant, is_connected: bool) -> Vec<String> {
+        let mut sent = Vec::new();
         let say = |line: Line| {
-            said.push(line.as_str().to_owned());
+            sent.push(line.as_str().to_owned());
             true
         };
         typing.poll(now, is_connected, &Messages::new(true), |_| false, say);
-        said
+        sent
     }
 
     #[test]
@@ -261,12 +261,12 @@ mod tests {
         for number in 0..100 {
             sender.send(format!("line {number}\n")).unwrap();
         }
-        let at_once = said(&mut typing, now, true);
-        assert_eq!(at_once.len(), SAY_BURST as usize);
+        let at_once = sent(&mut typing, now, true);
+        assert_eq!(at_once.len(), SEND_BURST as usize);
         let mut all = at_once;
         for _ in 0..10 {
             now += Duration::from_secs(1);
-            let second = said(&mut typing, now, true);
+            let second = sent(&mut typing, now, true);
             assert!(second.len() <= 8, "{second:?}");
             all.extend(second);
         }
@@ -282,7 +282,7 @@ mod tests {
         let mut typing = Typing::new(lines, true, now);
         sender.send("hi".into()).unwrap();
         typing.poll(now, true, &Messages::new(true), |_| false, |_| false);
-        assert_eq!(said(&mut typing, now, true), ["hi"]);
+        assert_eq!(sent(&mut typing, now, true), ["hi"]);
     }
 
     #[test]
@@ -293,9 +293,9 @@ mod tests {
             let mut typing = Typing::new(lines, is_terminal, now);
             sender.send("one".into()).unwrap();
             sender.send("two".into()).unwrap();
-            assert!(said(&mut typing, now, false).is_empty());
-            assert_eq!(typing.told_at, Some(now), "{is_terminal}");
-            let later = said(&mut typing, now, true);
+            assert!(sent(&mut typing, now, false).is_empty());
+            assert_eq!(typing.reported_at, Some(now), "{is_terminal}");
+            let later = sent(&mut typing, now, true);
             assert_eq!(later, if is_terminal { &[][..] } else { &["one", "two"] });
         }
     }
@@ -307,12 +307,12 @@ mod tests {
         let mut typing = Typing::new(lines, true, now);
         sender.send("yes\n".into()).unwrap();
         sender.send("hello\n".into()).unwrap();
-        let mut said = Vec::new();
+        let mut sent = Vec::new();
         let say = |line: Line| {
-            said.push(line.as_str().to_owned());
+            sent.push(line.as_str().to_owned());
             true
         };
         typing.poll(now, true, &Messages::new(true), |text| text == "yes\n", say);
-        assert_eq!(said, ["hello"]);
+        assert_eq!(sent, ["hello"]);
     }
 }

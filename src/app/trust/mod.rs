@@ -63,10 +63,10 @@ pub(crate) struct Credentials {
 pub(crate) enum CallRole {
     /// It is the calling side.
     Calls,
-    /// It only shows what it receives.
-    Shows,
-    /// It would show its camera.
-    IsSeen,
+    /// It only receives.
+    Receives,
+    /// It sends its camera to the caller.
+    SendsCamera,
 }
 
 /// Our identity, the known peers and the admission policy.
@@ -79,7 +79,7 @@ pub(crate) struct Trust {
     questions: Questions,
     pending_pins: PendingPins,
     /// Limits reports of callers, by key and whether it was admitted.
-    told: RateLimit<(PublicKey, bool)>,
+    report_limit: RateLimit<(PublicKey, bool)>,
     /// Why the host that we called is not trusted.
     distrust: Option<String>,
 }
@@ -121,8 +121,16 @@ impl Trust {
         let secret = code.map(|code| code.secret());
         let credentials = Credentials { identity, secret, admission: Admission::Asked, one_way };
         let (questions, pending_pins) = (Questions::new(), PendingPins::default());
-        let told = RateLimit::a_minute(1, MAX_TOLD_A_MINUTE);
-        Ok(Self { credentials, known, policy, questions, pending_pins, told, distrust: None })
+        let report_limit = RateLimit::a_minute(1, MAX_REPORTS_A_MINUTE);
+        Ok(Self {
+            credentials,
+            known,
+            policy,
+            questions,
+            pending_pins,
+            report_limit,
+            distrust: None,
+        })
     }
 
     pub(crate) fn credentials(&self) -> &Credentials {
@@ -155,7 +163,7 @@ impl Trust {
         self.show_question(messages);
     }
 
-    /// Why a host was given up, if this is known better than by the network.
+    /// Why a host was given up, if this side knows it more precisely than the network does.
     pub(crate) fn explain(&mut self, event: &Event) -> Option<String> {
         match event {
             Event::GivenUp { reason: GiveUpReason::Untrusted, .. } => self.distrust.take(),
@@ -213,7 +221,7 @@ impl Trust {
         let verdict = match judgement {
             Decision::Admit(line) => {
                 if let Some(line) = line
-                    && self.told.take(now, (key, true))
+                    && self.report_limit.take(now, (key, true))
                 {
                     messages.info(&line);
                 }
@@ -228,7 +236,7 @@ impl Trust {
             Decision::Refuse(why) => {
                 if applicant.host.is_some() {
                     self.distrust = Some(why);
-                } else if self.told.take(now, (key, false)) {
+                } else if self.report_limit.take(now, (key, false)) {
                     messages.info(&why);
                 }
                 Verdict::Refuse
@@ -349,7 +357,7 @@ fn shared_key(path: &Path, messages: &Messages) -> Result<SharedSecret> {
     };
     let secret = secret_file::read_or_make(path, make)?;
     if secret.is_new {
-        messages.info(&format!("made {0}: copy it to the other side", path.display()));
+        messages.info(&format!("created {0}: copy it to the other side", path.display()));
     }
     Ok(SharedSecret::from_bytes(*secret.bytes))
 }
@@ -366,8 +374,8 @@ fn code(args: &TrustArgs, side: CallRole, messages: &Messages) -> Result<Option<
         return Ok(Some(code));
     }
     if !std::io::stdin().is_terminal() {
-        let said = "--code needs the other side's code: --code CODE, or UDPCHAT_CODE=CODE";
-        return Err(Usage::new(said).into());
+        let message = "--code needs the other side's code: --code CODE, or UDPCHAT_CODE=CODE";
+        return Err(Usage::new(message).into());
     }
     if !terminal::is_foreground() {
         messages.prompt("the other side's code is asked for in the foreground: fg");
@@ -386,8 +394,8 @@ fn policy(accept: Option<Accept>, side: CallRole, has_code: bool) -> Result<Poli
         }
         (Some(Accept::Code), _) => Policy::Code,
         (None, _) if has_code => Policy::Code,
-        (None, CallRole::IsSeen) => Policy::Ask { can_ask: std::io::stdin().is_terminal() },
-        (Some(Accept::Any), _) | (None, CallRole::Calls | CallRole::Shows) => Policy::Anyone,
+        (None, CallRole::SendsCamera) => Policy::Ask { can_ask: std::io::stdin().is_terminal() },
+        (Some(Accept::Any), _) | (None, CallRole::Calls | CallRole::Receives) => Policy::Anyone,
     })
 }
 
@@ -397,10 +405,10 @@ fn with_port(host: &str, port: u16) -> String {
 }
 
 /// Messages about callers. Keys cost nothing to generate, so a limit per key is not enough.
-const MAX_TOLD_A_MINUTE: usize = 20;
+const MAX_REPORTS_A_MINUTE: usize = 20;
 
 fn typed_code(text: &str) -> Result<Code> {
     Code::typed(text).map_err(|CodeTooShort| {
-        anyhow!("{CodeTooShort}; --code alone makes one on the side that waits")
+        anyhow!("{CodeTooShort}; --code alone generates one on the side that waits")
     })
 }

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     // Kept until the call has ended: lines typed by then must not reach the shell.
     let _unread = types.then_some(DropsUnread);
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
-    let side = if args.host.is_some() { CallRole::Calls } else { CallRole::IsSeen };
+    let side = if args.host.is_some() { CallRole::Calls } else { CallRole::SendsCamera };
     let trust = Trust::new(&args.trust, true, args.accept, None, side, messages)?;
     if args.accept == Some(Accept::Any) {
         messages.info("ANYONE who calls will see your camera (--accept any)");

@@ -39,7 +39,8 @@ use crate::{
 pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     let stdout = stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), false)?;
     let (control, key_file) = (!args.no_control, args.key_file.as_deref());
-    let trust = Trust::new(&args.trust, control, args.accept, key_file, CallRole::Shows, messages)?;
+    let trust =
+        Trust::new(&args.trust, control, args.accept, key_file, CallRole::Receives, messages)?;
     let statistics = Statistics::new(&args.report, messages)?;
     let windows = vec![WindowSpec { title: "udpchat".into(), role: Pane::Peer }];
     let windows = available_windows(windows, &args.sink, messages);

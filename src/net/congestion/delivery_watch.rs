@@ -1,6 +1,6 @@
 //! Whether a receiver that is heard from gets anything of the stream.
 //!
-//! A path may pass reports and probes but no video: it takes only short datagrams, or loses next to
+//! A path may pass reports and probes but no video: it carries only short datagrams, or loses almost
 //! everything. The bitrate of such a receiver says nothing about what others can be sent. A
 //! receiver that is silent is not judged here.
 

@@ -67,7 +67,7 @@ impl StartupProbe {
     }
 
     /// The rate of arrival in bits per second. Time counts from the arrival of the first datagram,
-    /// so that datagram is left out.
+    /// so that datagram is excluded.
     fn bps(&self) -> u64 {
         let received = self.received.saturating_sub(FIRST_DATAGRAM) as f64;
         let time = self.time.max(SHORTEST_TIME).as_secs_f64();

@@ -1,8 +1,8 @@
 //! Wipes `snow`'s key material on drop.
 //!
-//! `snow` does not wipe private keys, cipher keys and hash states, but lets its user create the
-//! objects that hold them. Here they are `snow`'s own, each in a wrapper that overwrites its
-//! contents on drop.
+//! `snow` does not wipe private keys, cipher keys and hash states, but lets its caller supply the
+//! objects that hold them. This module supplies `snow`'s own objects, each in a wrapper that
+//! overwrites its contents on drop.
 
 use std::hint::black_box;
 

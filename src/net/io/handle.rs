@@ -199,17 +199,17 @@ impl Handle {
 
     /// Sends `line` to every connected peer. Returns false if too many commands are pending.
     pub fn say(&self, line: Line) -> bool {
-        self.command(Command::Text(line))
+        self.try_command(Command::Text(line))
     }
 
     /// Answers [`Event::Asked`].
     pub fn answer(&self, ask: AskId, verdict: Verdict) {
-        self.insist(Command::Answer(ask, verdict));
+        self.send_command(Command::Answer(ask, verdict));
     }
 
     /// Says goodbye and ends the driver.
     pub fn close(&self, reason: CloseReason) {
-        self.insist(Command::Close(reason));
+        self.send_command(Command::Close(reason));
     }
 
     /// Statistics of the network thread, up to 250 ms old.
@@ -217,15 +217,15 @@ impl Handle {
         self.shared.stats().clone()
     }
 
-    /// Gives a command that must not be dropped, and waits while too many are pending.
-    fn insist(&self, command: Command) {
+    /// Sends a command that must not be dropped. Waits while too many are pending.
+    fn send_command(&self, command: Command) {
         // All of this fails only if the driver has ended.
         let _ = self.waker.wake();
         let _ = self.commands.send(command);
         let _ = self.waker.wake();
     }
 
-    fn command(&self, command: Command) -> bool {
+    fn try_command(&self, command: Command) -> bool {
         let taken = self.commands.try_send(command).is_ok();
         // Waking fails only if the driver has ended.
         let _ = self.waker.wake();
@@ -245,7 +245,7 @@ impl FrameInlet {
         self.sends_away.load(Ordering::Relaxed)
     }
 
-    /// Sets the parameters of our stream, which the peers are told.
+    /// Sets the parameters of our stream, which are announced to the peers.
     pub fn set_stream(&self, stream: StreamParams) {
         self.stream.put(stream);
         self.wake();

@@ -63,7 +63,7 @@ pub fn shown(addr: SocketAddr) -> String {
     }
 }
 
-/// The same without port and brackets.
+/// Like [`shown`], without port and brackets.
 pub fn shown_ip(addr: SocketAddr) -> String {
     match interface_of(addr) {
         Some(interface) => format!("{}%{interface}", addr.ip()),

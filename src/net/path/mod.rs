@@ -1,7 +1,7 @@
 //! The path to a peer.
 //!
 //! - [`mtu`]: the longest datagram that the path carries.
-//! - [`validation`]: follows a peer to a new address, once the peer has proved to be there.
+//! - [`validation`]: follows a peer to a new address, once the peer has proved that it is there.
 //! - [`clock_offset`]: the peer's clock, on ours.
 //! - [`replay_window`]: the peer's sequence numbers: duplicates and losses.
 

@@ -180,7 +180,7 @@ impl Decoder {
     /// ranges are in order, do not touch, and lie within the frame.
     ///
     /// Does nothing if the picture does not match, the frame's header is missing, or it has no
-    /// restart markers. A damaged strip is left out.
+    /// restart markers. A damaged strip is skipped.
     pub fn conceal(
         &mut self,
         frame: &[u8],

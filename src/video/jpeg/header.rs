@@ -188,7 +188,7 @@ pub enum HeaderError {
     #[error("the JPEG's frame header is malformed")]
     Malformed,
     /// A quantization table is missing. Frames may not rely on those of earlier frames.
-    #[error("the JPEG does not bring its quantization tables")]
+    #[error("the JPEG has no quantization tables of its own")]
     NoQuantization,
     /// Not 8 bits a sample.
     #[error("the JPEG has {0} bits a sample; only 8 are accepted")]
@@ -202,11 +202,11 @@ pub enum HeaderError {
     /// A size beyond the limits.
     #[error(
         "the JPEG is {0}x{1}; each side must be {MIN_SIDE} to {MAX_SIDE} pixels, \
-         and all of them {MAX_PIXELS} at most"
+         and at most {MAX_PIXELS} in all"
     )]
     Size(usize, usize),
     /// Fewer bytes than a picture of this size needs at least.
-    #[error("the JPEG says {0}x{1}, which its few bytes cannot hold")]
+    #[error("the JPEG claims to be {0}x{1}, but is too short for that")]
     TooShort(usize, usize),
 }
 

@@ -1,4 +1,4 @@
-//! The typical Huffman tables, which frames of some cameras leave out.
+//! The typical Huffman tables, which frames of some cameras omit.
 
 use super::marker::DHT;
 

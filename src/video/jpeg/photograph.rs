@@ -77,7 +77,7 @@ fn outline(jpeg: &[u8]) -> Outline {
 
 const APP1: u8 = 0xE1;
 const APP2: u8 = 0xE2;
-/// Defines arithmetic coding; numbered like an SOF, but is none.
+/// Defines arithmetic coding; numbered like an SOF, but not one.
 const DAC: u8 = 0xCC;
 
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";

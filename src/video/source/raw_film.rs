@@ -91,7 +91,7 @@ impl RawFilm {
             self.ahead = Some(image);
             return Ok(None);
         };
-        // If the consumer is late, playback continues from there: no picture is left out, even if
+        // If the consumer is late, playback continues from there: no picture is skipped, even if
         // the playback clock skips due times.
         let number = self.number;
         self.number += 1;

@@ -73,7 +73,7 @@ impl Reports {
         self.newest().filter_map(Feedback::queue)
     }
 
-    /// The same from frames alone.
+    /// Like [`newest_queues`](Self::newest_queues), from frames alone.
     pub(super) fn newest_frame_queues(&self) -> impl Iterator<Item = f64> {
         self.newest().filter_map(|r| r.queueing_delay).map(|q| q.as_secs_f64())
     }
@@ -103,8 +103,9 @@ impl Reports {
     }
 
     /// Like [`received_bps`](Self::received_bps), but only back to the last report with a queue of at
-    /// most `idle` seconds. While a queue stands, the link runs at capacity. Before, it may have been idle: a queue
-    /// often comes from a sender that was delayed and then sent everything at once.
+    /// most `idle` seconds. While a queue stands, the link runs at capacity. Before, it may have
+    /// been idle: a queue often comes from a sender that was delayed and then sent everything at
+    /// once.
     pub(super) fn busy_bps(&self, reports: usize, idle: f64) -> Option<f64> {
         let is_busy = |report: &&Feedback| report.queue().is_none_or(|queue| queue > idle);
         bps_of(self.newest().take(reports).take_while(is_busy))
@@ -133,5 +134,5 @@ pub(super) const REPORTS: usize = 10;
 /// Reports that must all see a queue before it counts as standing; about six frames.
 pub(super) const STANDING_REPORTS: usize = 4;
 
-/// Behind a deep queue arrivals are even, so three reports measure the link's capacity.
+/// From a deep queue, datagrams arrive evenly spaced, so three reports measure the link's capacity.
 pub(super) const DEEP_REPORTS: usize = 3;

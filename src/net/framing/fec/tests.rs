@@ -31,7 +31,7 @@ impl Frame {
     }
 
     /// Loses `missing`, and recovers every block from the parity chunks `kept`.
-    fn lose_and_repair(&self, missing: &[u16], kept: &[u16]) -> (Option<usize>, Vec<u8>) {
+    fn lose_and_recover(&self, missing: &[u16], kept: &[u16]) -> (Option<usize>, Vec<u8>) {
         let all = self.parity(0..self.blocks.parity_capacity());
         let mut body = self.body.clone();
         let len = usize::from(self.chunk_len);
@@ -102,10 +102,10 @@ fn parity_is_the_same_in_any_batch() {
 fn as_many_losses_as_parity_chunks_are_recovered_and_no_more() {
     let frame = Frame::new(98, 1160, 700, 5);
     let missing = [0, 1, 40, 41, 97];
-    let (repaired, body) = frame.lose_and_repair(&missing, &[9, 2, 63, 0, 31]);
+    let (repaired, body) = frame.lose_and_recover(&missing, &[9, 2, 63, 0, 31]);
     assert_eq!(repaired, Some(5));
     assert!(body == frame.body);
-    let (repaired, body) = frame.lose_and_repair(&missing, &[9, 2, 63, 0]);
+    let (repaired, body) = frame.lose_and_recover(&missing, &[9, 2, 63, 0]);
     assert_eq!(repaired, None);
     assert!(body[..2320].iter().all(|&b| b == 0xa5), "nothing was written");
 }
@@ -114,10 +114,10 @@ fn as_many_losses_as_parity_chunks_are_recovered_and_no_more() {
 fn a_burst_is_spread_over_the_blocks() {
     let frame = Frame::new(400, 20, 20, 5);
     let missing: Vec<u16> = (100..160).collect();
-    let (repaired, body) = frame.lose_and_repair(&missing, &(0..60).collect::<Vec<_>>());
+    let (repaired, body) = frame.lose_and_recover(&missing, &(0..60).collect::<Vec<_>>());
     assert_eq!(repaired, Some(60));
     assert!(body == frame.body);
-    assert_eq!(frame.lose_and_repair(&missing, &(0..59).collect::<Vec<_>>()).0, None);
+    assert_eq!(frame.lose_and_recover(&missing, &(0..59).collect::<Vec<_>>()).0, None);
 }
 
 #[test]
@@ -163,11 +163,11 @@ proptest! {
             let start = (kept_seed >> (block * 7)) as u16 % (blocks.capacity() - lost + 1);
             kept.extend((start..start + lost).rev().map(|nth| blocks.index(block, nth)));
         }
-        let (repaired, body) = frame.lose_and_repair(&missing, &kept);
+        let (repaired, body) = frame.lose_and_recover(&missing, &kept);
         prop_assert_eq!(repaired, Some(missing.len()));
         prop_assert_eq!(&body, &frame.body);
         if let Some((_, fewer)) = kept.split_last() {
-            prop_assert_eq!(frame.lose_and_repair(&missing, fewer).0, None);
+            prop_assert_eq!(frame.lose_and_recover(&missing, fewer).0, None);
         }
     }
 }

@@ -68,7 +68,7 @@ mod tests {
     };
 
     /// Handles all chunks of frame `id`, 95 bytes in chunks of 10, except `lost`.
-    fn come(r: &mut Reassembler, now: Instant, id: u32, lost: &[usize]) {
+    fn deliver(r: &mut Reassembler, now: Instant, id: u32, lost: &[usize]) {
         for (i, body) in chunks(id, 95, 10).iter().enumerate().filter(|(i, _)| !lost.contains(i)) {
             assert_eq!(handle(r, now, body).is_some(), lost.is_empty() && i == 9);
         }
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn a_partial_frame_is_returned_once_after_the_next_has_begun() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
-        come(&mut r, now, 7, &[0, 4, 5]);
+        deliver(&mut r, now, 7, &[0, 4, 5]);
         assert_eq!((r.poll_partial(now, true), r.partial_due(true)), (None, Some(now + DEADLINE)));
         let next = now + DEADLINE / 3;
         handle(&mut r, next, &chunks(8, 95, 10)[0]);
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn without_nacks_a_partial_frame_follows_its_last_chunk() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
-        come(&mut r, now, 7, &[4, 9]);
+        deliver(&mut r, now, 7, &[4, 9]);
         assert_eq!(r.partial_due(false), Some(now + DEADLINE), "more of it may arrive");
         handle(&mut r, now, &chunks(7, 95, 10)[9]);
         assert_eq!(r.partial_due(true), Some(now + DEADLINE), "missing chunks may arrive");
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn the_newest_frame_becomes_partial_at_its_deadline() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
-        come(&mut r, now, 7, &[9]);
+        deliver(&mut r, now, 7, &[9]);
         let partial = r.poll_partial(now + DEADLINE, true).expect("partial");
         let there = 0..90;
         assert_eq!(partial.present, [there]);
@@ -121,10 +121,10 @@ mod tests {
     #[test]
     fn no_partial_frame_follows_a_complete_one() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
-        come(&mut r, now, 7, &[3]);
-        come(&mut r, now, 8, &[]);
+        deliver(&mut r, now, 7, &[3]);
+        deliver(&mut r, now, 8, &[]);
         assert_eq!((r.poll_partial(now + DEADLINE, true), r.partial_due(true)), (None, None));
-        come(&mut r, now, 9, &[3]);
+        deliver(&mut r, now, 9, &[3]);
         handle(&mut r, now, &chunks(10, 95, 10)[0]);
         handle(&mut r, now, &chunks(9, 95, 10)[3]).expect("whole");
         assert_eq!(r.partial_due(true), Some(now + DEADLINE), "only that of frame 10");
@@ -134,7 +134,7 @@ mod tests {
     fn only_the_newest_partial_frame_is_returned() {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         for id in 7..10 {
-            come(&mut r, now, id, &[2]);
+            deliver(&mut r, now, id, &[2]);
         }
         assert_eq!(r.poll_partial(now + REORDER_WAIT, true).map(|t| t.id), Some(FrameId(8)));
         assert_eq!(r.poll_partial(now + REORDER_WAIT, true), None);

@@ -52,7 +52,7 @@ struct Missing {
 }
 
 impl BlackHoleDetector {
-    /// Starts anew: the length in use has just been confirmed, or it is another one.
+    /// Starts anew: the length in use has just been confirmed, or has changed.
     pub(super) fn restart(&mut self) {
         self.missing = Missing::default();
     }
