@@ -164,7 +164,7 @@ impl<'a, 'b> Play<'a, 'b> {
         let mut buf = [0; 16 * MAX_DATAGRAM_LEN];
         while let Some(transmit) = self.sides[side].endpoint.poll_transmit(self.now, &mut buf, 16) {
             assert!(transmit.segment_len <= MAX_DATAGRAM_LEN, "{transmit:?}");
-            assert_eq!(transmit.to, addr(1 - side), "nothing goes to anybody else");
+            assert_eq!(transmit.to, addr(1 - side).into(), "nothing goes to anybody else");
             for datagram in buf[..transmit.len].chunks(transmit.segment_len) {
                 if self.datagrams.len() < MAX_IN_FLIGHT {
                     self.datagrams.push_back((1 - side, datagram.to_vec()));
@@ -456,11 +456,16 @@ impl<'a, 'b> Play<'a, 'b> {
             3 => _ = self.sides[side].endpoint.poll_partial(self.now),
             4 => {
                 let len = self.ops.int_in_range(1..=MAX_DATAGRAM_LEN)?;
-                self.sides[side].endpoint.handle_refused(self.now, addr(1 - side), len, None);
+                self.sides[side].endpoint.handle_refused(
+                    self.now,
+                    addr(1 - side).into(),
+                    len,
+                    None,
+                );
             }
             5 => {
                 let len = self.ops.int_in_range(0..=2 * MAX_DATAGRAM_LEN)?;
-                self.sides[side].endpoint.handle_too_big(self.now, addr(1 - side), len);
+                self.sides[side].endpoint.handle_too_big(self.now, addr(1 - side).into(), len);
             }
             _ => {
                 let len = self.ops.int_in_range(0..=100)?;

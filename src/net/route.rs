@@ -7,11 +7,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::link::PeerAddr;
+
 /// A path to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     /// The peer's address.
-    pub peer: SocketAddr,
+    pub peer: PeerAddr,
     /// The local address that the peer sends to; `None` leaves the choice to the kernel.
     pub local: Option<LocalIp>,
 }
@@ -41,9 +43,15 @@ impl LocalIp {
     }
 }
 
+impl From<PeerAddr> for Route {
+    fn from(peer: PeerAddr) -> Self {
+        Self { peer, local: None }
+    }
+}
+
 impl From<SocketAddr> for Route {
     fn from(peer: SocketAddr) -> Self {
-        Self { peer, local: None }
+        PeerAddr::from(peer).into()
     }
 }
 

@@ -121,7 +121,7 @@ fn a_running_stream_does_not_allocate() {
         assert_eq!(counted.count_total, 0, "{percent} % parity: {counted:?}");
     }
     let (mut from, local) = (UdpSocket::bind("0.0.0.0:0".parse().unwrap()).unwrap(), "127.0.0.77");
-    let peer = from.local_addr().unwrap();
+    let peer = from.local_addr().unwrap().into();
     let to = Route { peer, local: LocalIp::new(local.parse().unwrap(), 0) };
     from.send(to, &[7; 2500], 1000).unwrap();
     let counted = allocation_counter::measure(|| from.send(to, &[7; 2500], 1000).unwrap());

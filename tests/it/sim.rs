@@ -468,7 +468,7 @@ impl Sim {
             while let Some(transmit) = endpoint.poll_transmit(self.now, &mut buf, 64) {
                 quiet = false;
                 for datagram in buf[..transmit.len].chunks(transmit.segment_len) {
-                    self.send(node, transmit.to, datagram);
+                    self.send(node, transmit.to.socket_addr(), datagram);
                 }
             }
             self.buf = buf;

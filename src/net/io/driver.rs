@@ -31,6 +31,7 @@ use crate::{
     latest::Latest,
     net::{
         framing::fec,
+        link::PeerAddr,
         netem::{Netem, NetemSpec},
         route::Route,
         session::{
@@ -324,10 +325,10 @@ impl Driver {
         udp.read_error_queue(|IcmpReport { to, fate }| match fate {
             Fate::TooBig(len) => {
                 debug!("a router reports a limit of {len} bytes on the path to {to}");
-                endpoint.handle_too_big(clock::now(), to, len);
+                endpoint.handle_too_big(clock::now(), to.into(), len);
             }
             Fate::Unreachable(error) => {
-                endpoint.handle_unreachable(clock::now(), to, faults::reason(&error, to));
+                endpoint.handle_unreachable(clock::now(), to.into(), faults::reason(&error, to));
             }
         });
     }
@@ -508,10 +509,11 @@ impl Driver {
 
     /// Handles a failure to send a datagram of `len` bytes. Path MTU discovery is told if it was
     /// too long.
-    fn on_send_error(&mut self, to: SocketAddr, len: usize, error: &io::Error) {
+    fn on_send_error(&mut self, peer: PeerAddr, len: usize, error: &io::Error) {
+        let to = peer.socket_addr();
         if quinn_udp::is_msg_size_err(error) {
             let fits = interface_len(to);
-            if !self.endpoint.handle_refused(clock::now(), to, len, fits)
+            if !self.endpoint.handle_refused(clock::now(), peer, len, fits)
                 && !self.tell_narrow(to, fits)
             {
                 let fits = fits.map_or_else(String::new, |fits| format!(", which takes {fits}"));
@@ -522,7 +524,7 @@ impl Driver {
             }
         } else {
             let reason = faults::reason(error, to);
-            if self.endpoint.handle_unsendable(clock::now(), to, &reason) {
+            if self.endpoint.handle_unsendable(clock::now(), peer, &reason) {
                 return debug!("sending to {to} failed: {error}");
             }
             let remedy = match reason {

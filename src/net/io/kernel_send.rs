@@ -75,8 +75,8 @@ fn send_now(
     _: usize,
 ) -> io::Result<()> {
     let result = match to.local {
-        None => socket.send_to(contents, to.peer).map(drop),
-        Some(local) => linux::send_from(socket, local, to.peer, contents),
+        None => socket.send_to(contents, to.peer.socket_addr()).map(drop),
+        Some(local) => linux::send_from(socket, local, to.peer.socket_addr(), contents),
     };
     match result {
         // With the error queue enabled, the kernel reports a full local queue. It counts as network
@@ -160,7 +160,7 @@ fn send_now(
     segment_len: usize,
 ) -> io::Result<()> {
     let segment_size = (contents.len() > segment_len && segment_len > 0).then_some(segment_len);
-    let (destination, src_ip) = (to.peer, to.local.map(|local| local.ip));
+    let (destination, src_ip) = (to.peer.socket_addr(), to.local.map(|local| local.ip));
     let transmit = quinn_udp::Transmit { destination, ecn: None, contents, segment_size, src_ip };
     state.try_send(socket.into(), &transmit)
 }

@@ -187,7 +187,7 @@ impl UdpSocket {
         segment_len: usize,
     ) -> Result<(), SendError> {
         let to = to.into();
-        if lacks_zone(&to.peer) {
+        if lacks_zone(&to.peer.socket_addr()) {
             return Err(SendError { taken: contents.len(), error: self.count(no_zone()) });
         }
         if contents.len() > segment_len && self.max_batch() == 1 {
@@ -227,7 +227,7 @@ impl UdpSocket {
                 let local = meta.dst_ip.filter(|_| self.is_wildcard);
                 let interface = meta.interface_index.unwrap_or_default();
                 let local = local.and_then(|ip| LocalIp::new(ip, interface));
-                let from = Route { peer: plain(meta.addr), local };
+                let from = Route { peer: plain(meta.addr).into(), local };
                 for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
                     handle(from, datagram);
                 }
@@ -245,12 +245,18 @@ impl UdpSocket {
     }
 
     fn try_send(&mut self, to: Route, contents: &[u8], segment_len: usize) -> io::Result<()> {
-        let Route { peer, local } = to;
+        let (peer, local) = (to.peer.socket_addr(), to.local);
         let peer = if self.is_v6 { mapped(peer) } else { peer };
         let Self { kernel_send, socket, state, counters, .. } = self;
         let mut send = |local| {
             counters.calls += 1;
-            kernel_send.send(socket, state, Route { peer, local }, contents, segment_len)
+            kernel_send.send(
+                socket,
+                state,
+                Route { peer: peer.into(), local },
+                contents,
+                segment_len,
+            )
         };
         let mut result = send(local);
         if result.as_ref().is_err_and(is_final) {
@@ -416,7 +422,9 @@ mod tests {
     fn receive_all(socket: &mut UdpSocket, count: usize) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut got = Vec::new();
         for _ in 0..2000 {
-            socket.receive(|from, bytes| got.push((from.peer, bytes.to_vec()))).unwrap();
+            socket
+                .receive(|from, bytes| got.push((from.peer.socket_addr(), bytes.to_vec())))
+                .unwrap();
             if got.len() >= count {
                 break;
             }

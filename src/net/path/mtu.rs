@@ -34,10 +34,13 @@ use self::{
     black_hole::{BlackHoleDetector, Finding},
     search::Search,
 };
+use crate::net::link::LinkInfo;
 
 /// Finds the longest datagram that a path carries. Lengths are in bytes of UDP payload.
 #[derive(Clone, Debug)]
 pub struct PathMtu {
+    /// The datagram length to begin with on this link.
+    base: usize,
     search: Search,
     black_hole: BlackHoleDetector,
     /// The length in use: confirmed, or assumed to pass.
@@ -90,10 +93,11 @@ struct ProbeInFlight {
 impl PathMtu {
     /// A path to a peer that takes datagrams of up to `peer_limit` bytes and acknowledges probes.
     /// The first probe is due at once.
-    pub fn new(now: Instant, is_ipv6: bool, peer_limit: usize) -> Self {
-        let search = Search::new(is_ipv6, peer_limit);
+    pub fn new(now: Instant, link: LinkInfo, peer_limit: usize) -> Self {
+        let search = Search::new(link, peer_limit);
         let mut mtu = Self {
-            confirmed: BASE_LEN.min(search.cap()),
+            base: link.base_datagram_len,
+            confirmed: link.base_datagram_len.min(search.cap()),
             search,
             black_hole: BlackHoleDetector::default(),
             proof: Proof::Assumed,
@@ -112,15 +116,15 @@ impl PathMtu {
 
     /// A path to a peer that never answers. Only errors from this host and from routers shorten its
     /// datagrams, for ten minutes.
-    pub fn unprobed(now: Instant, is_ipv6: bool, peer_limit: usize) -> Self {
-        let mtu = Self::new(now, is_ipv6, peer_limit.min(BASE_LEN));
+    pub fn unprobed(now: Instant, link: LinkInfo, peer_limit: usize) -> Self {
+        let mtu = Self::new(now, link, peer_limit.min(link.base_datagram_len));
         Self { probes: false, due: None, ..mtu }
     }
 
     /// Discards everything known, after a change of path.
     pub fn reset(&mut self, now: Instant) {
         self.search.reset();
-        self.assume(now, BASE_LEN);
+        self.assume(now, self.base);
     }
 
     /// Uses datagrams of at most `len` bytes at once, and probes whether they and longer ones pass.
@@ -241,7 +245,7 @@ impl PathMtu {
         if len < self.confirmed {
             self.search.hint_passed(self.confirmed);
             self.ignore_icmp_until = Some(now + ICMP_HOLD_OFF);
-            self.assume(now, len.min(BASE_LEN));
+            self.assume(now, len.min(self.base));
         }
     }
 
@@ -255,7 +259,7 @@ impl PathMtu {
         self.probe.take_if(|p| p.len >= len);
         let fits = fits.filter(|fits| (MIN_LEN..len).contains(fits));
         if len <= self.confirmed {
-            let shorter = [BASE_LEN, FLOOR_LEN].into_iter().find(|&shorter| shorter < len);
+            let shorter = [self.base, FLOOR_LEN].into_iter().find(|&shorter| shorter < len);
             let shorter = shorter.unwrap_or(MIN_LEN);
             self.assume(now, fits.unwrap_or(shorter));
         } else if self.probe.is_none() && self.probes {
@@ -309,7 +313,7 @@ impl PathMtu {
     /// Shortens datagrams, or probes the length in use if it cannot be much shorter.
     fn leave_black_hole(&mut self, now: Instant) {
         let passed_before = self.confirmed;
-        if passed_before > BASE_LEN {
+        if passed_before > self.base {
             self.reset(now);
             self.search.exclude(passed_before);
         } else if self.proof == Proof::Proven && passed_before > FLOOR_LEN {
@@ -337,9 +341,6 @@ impl PathMtu {
         Some(())
     }
 }
-
-/// Bytes of UDP payload that are assumed to pass any path (`BASE_PLPMTU`).
-pub const BASE_LEN: usize = 1200;
 
 /// The length that every IPv4 host accepts (RFC 1122: 576, less headers). Hardly any path carries
 /// less, so without an answer to anything it is not doubted.

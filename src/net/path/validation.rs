@@ -228,7 +228,7 @@ mod tests {
                 given[usize::from(host)] += len as i64;
                 if let Some(challenge) = path.poll_challenge(now, PROBE, || 7) {
                     prop_assert_ne!(Some(challenge.to), path.active());
-                    let SocketAddr::V4(to) = challenge.to.peer else { unreachable!() };
+                    let SocketAddr::V4(to) = challenge.to.peer.socket_addr() else { unreachable!() };
                     let credit = &mut given[usize::from(to.ip().octets()[3])];
                     *credit -= PROBE as i64;
                     prop_assert!(*credit >= 0);

@@ -23,6 +23,7 @@ use crate::net::{
     crypto::seal::Opener,
     frame::{FrameBeginning, PartialFrame, ReceivedFrame, SessionId},
     framing::packetizer::{ChunkCache, SharedFrame},
+    link::PeerAddr,
     path::replay_window::{Arrival, ReplayWindow},
     route::Route,
     time::MediaClock,
@@ -349,7 +350,7 @@ impl Call {
         let is_dialler = self.outbound.direction() == Direction::FromDialer;
         let from = if is_dialler { Route::from(from.peer) } else { from };
         if self.path.is_none() {
-            self.begin_path(now, from, from.peer.ip() == self.peer.addr.ip());
+            self.begin_path(now, from, from.peer.is_host(self.peer.addr.ip()));
         }
         if let Some(path) = &mut self.path {
             path.handle_datagram(now, from, prelude.sequence, len);
@@ -527,14 +528,14 @@ impl Call {
     }
 
     /// The destination of our datagrams, once known.
-    fn media_addr(&self) -> Option<SocketAddr> {
+    fn media_addr(&self) -> Option<PeerAddr> {
         Some(self.path.as_ref()?.route()?.peer)
     }
 
     /// Loopback has no next hop whose queue a burst could overrun, so it is not paced.
-    fn pace(&mut self, now: Instant, addr: SocketAddr) {
+    fn pace(&mut self, now: Instant, addr: PeerAddr) {
         if let Some(sender) = &mut self.sender {
-            sender.set_paced(now, !addr.ip().is_loopback());
+            sender.set_paced(now, !addr.link().is_local);
         }
     }
 
@@ -565,7 +566,7 @@ impl Call {
     pub(super) fn handle_refused(
         &mut self,
         now: Instant,
-        to: SocketAddr,
+        to: PeerAddr,
         len: usize,
         fits: Option<usize>,
     ) -> bool {
@@ -576,7 +577,7 @@ impl Call {
 
     /// Handles a report, which may be forged, that a router on the way to `to` forwards datagrams
     /// of up to `len` bytes only.
-    pub(super) fn handle_too_big(&mut self, now: Instant, to: SocketAddr, len: usize) {
+    pub(super) fn handle_too_big(&mut self, now: Instant, to: PeerAddr, len: usize) {
         let is_there = self.media_addr() == Some(to);
         if let Some(path) = self.path.as_mut().filter(|_| is_there) {
             path.handle_too_big(now, len);

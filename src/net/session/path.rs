@@ -48,7 +48,7 @@ impl Path {
     ) -> Self {
         let mtu = |limit| {
             let begin = if can_ask { PathMtu::new } else { PathMtu::unprobed };
-            begin(now, route.peer.is_ipv6(), limit)
+            begin(now, route.peer.link(), limit)
         };
         Self {
             validation: if is_known || !can_ask {

@@ -1,5 +1,7 @@
 //! Streams without a control channel.
 
+use std::net::SocketAddr;
+
 use udpchat::net::session::{EndReason, Event, LocalFault, Role, Target, WaitReason};
 
 use super::{ANN, BOB, EVE, FRAME_LEN, connected, named, new_events, next_frame_within};
@@ -29,7 +31,10 @@ fn a_one_way_sender_without_a_route_tries_the_next_address() {
     sim.run(SECOND);
     assert!(sim.take_frames(BOB).is_empty());
     let reason = no_route();
-    assert_eq!(sim.with(ANN, |ann, now| ann.handle_unsendable(now, lost, &reason)), Some(true));
+    assert_eq!(
+        sim.with(ANN, |ann, now| ann.handle_unsendable(now, lost.into(), &reason)),
+        Some(true)
+    );
     sim.run(SECOND);
     assert!(sim.take_frames(BOB).len() >= 29);
     assert_eq!(waits(&mut sim, ANN), [], "another one will do");
@@ -51,9 +56,10 @@ fn a_one_way_sender_reports_send_failures_once_and_their_end() {
     let (to, target) = (sim.addr(BOB), sim.target(BOB));
     let (host, port, reason) = (target.host.clone(), target.port, no_route());
     sim.start(ANN, sim.config(ANN, Role::Send { targets: vec![target], control: false }));
-    let fail =
-        |sim: &mut Sim| sim.with(ANN, |ann, now| ann.handle_unsendable(now, to, &no_route()));
-    let sent = |sim: &mut Sim| sim.with(ANN, |ann, now| ann.handle_sent(now, to));
+    let fail = |sim: &mut Sim| {
+        sim.with(ANN, |ann, now| ann.handle_unsendable(now, to.into(), &no_route()))
+    };
+    let sent = |sim: &mut Sim| sim.with(ANN, |ann, now| ann.handle_sent(now, to.into()));
     assert_eq!([fail(&mut sim), fail(&mut sim)], [Some(true); 2]);
     assert_eq!(waits(&mut sim, ANN), [Event::Waiting { host: host.clone(), port, reason }]);
     // One success among many failures, as behind a firewall that passes some datagrams.
@@ -65,7 +71,7 @@ fn a_one_way_sender_reports_send_failures_once_and_their_end() {
     sent(&mut sim);
     assert_eq!(waits(&mut sim, ANN), [Event::Sending { host }]);
     let refuse = |sim: &mut Sim| {
-        sim.with(ANN, |ann, now| ann.handle_unreachable(now, to, WaitReason::NobodyListens));
+        sim.with(ANN, |ann, now| ann.handle_unreachable(now, to.into(), WaitReason::NobodyListens));
     };
     // Datagrams leave, but nobody listens.
     refuse(&mut sim);
@@ -75,8 +81,9 @@ fn a_one_way_sender_reports_send_failures_once_and_their_end() {
     let is_refusal =
         |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::NobodyListens, .. });
     assert!(told.len() == 1 && is_refusal(&told[0]), "{told:?}");
-    let elsewhere = "10.9.9.9:7722".parse().expect("an address");
-    let answer = sim.with(ANN, |ann, now| ann.handle_unsendable(now, elsewhere, &no_route()));
+    let elsewhere: SocketAddr = "10.9.9.9:7722".parse().expect("an address");
+    let answer =
+        sim.with(ANN, |ann, now| ann.handle_unsendable(now, elsewhere.into(), &no_route()));
     assert_eq!(answer, Some(false));
 }
 

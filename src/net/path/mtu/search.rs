@@ -1,5 +1,7 @@
 //! Which datagram length to probe next.
 
+use crate::net::link::LinkInfo;
+
 /// The lengths that are worth a probe, in bytes of UDP payload.
 #[derive(Clone, Debug)]
 pub(super) struct Search {
@@ -13,9 +15,8 @@ pub(super) struct Search {
 }
 
 impl Search {
-    pub(super) fn new(is_ipv6: bool, peer_limit: usize) -> Self {
-        let usual = if is_ipv6 { USUAL_IPV6 } else { USUAL_IPV4 };
-        let cap = peer_limit.min(usual[1]);
+    pub(super) fn new(link: LinkInfo, peer_limit: usize) -> Self {
+        let (usual, cap) = (link.usual_datagram_lens, peer_limit.min(link.max_datagram_len()));
         Self { cap, usual, too_long: cap + 1, hints: [None; 2] }
     }
 
@@ -80,10 +81,6 @@ impl Search {
 
 /// MTUs of 576 and 1000 bytes, less the headers of IPv4 and UDP.
 const SHORT_USUAL: [usize; 2] = [548, 972];
-
-/// Ethernet and jumbo Ethernet, less the headers of IP and UDP.
-const USUAL_IPV4: [usize; 2] = [1472, 8972];
-const USUAL_IPV6: [usize; 2] = [1452, 8952];
 
 /// A smaller gain, in bytes, is not worth a probe.
 pub(super) const GRANULARITY: usize = 16;

@@ -1,9 +1,18 @@
 //! Discovery on simulated paths: what they pass, lose and narrow to.
 
+use std::net::SocketAddr;
+
 use super::{search::GRANULARITY, *};
+use crate::net::link::{PeerAddr, UDP_BASE_LEN as BASE_LEN};
 
 const MS: Duration = Duration::from_millis(1);
 const RTT: Duration = Duration::from_millis(20);
+
+/// The link of a UDP path over IPv4 or IPv6.
+fn link(is_ipv6: bool) -> LinkInfo {
+    let addr = if is_ipv6 { "[2001:db8::1]:7722" } else { "192.0.2.7:7722" };
+    PeerAddr::from(addr.parse::<SocketAddr>().unwrap()).link()
+}
 
 /// A path that passes up to `limit` bytes and loses the probes whose numbers are in `lost`.
 struct Path {
@@ -20,7 +29,7 @@ struct Path {
 impl Path {
     fn new(limit: usize) -> Self {
         let now = crate::clock::now();
-        let mtu = PathMtu::new(now, false, 65_507);
+        let mtu = PathMtu::new(now, link(false), 65_507);
         let (lost, probes) = (Vec::new(), Vec::new());
         Self { mtu, now, limit, lost, probes, sequence: 0, is_cut: false }
     }
@@ -97,7 +106,7 @@ fn the_peers_limit_caps_the_datagram_length() {
     for (limit, first) in
         [(508, Some(508)), (1200, Some(1200)), (1400, Some(1400)), (4000, Some(1452))]
     {
-        let mut mtu = PathMtu::new(now, true, limit);
+        let mut mtu = PathMtu::new(now, link(true), limit);
         assert_eq!(mtu.max_datagram_len(), limit.min(1200));
         assert_eq!(mtu.poll_probe(now).map(|p| p.datagram_len), first);
     }
@@ -387,7 +396,7 @@ fn icmp_may_report_an_mtu_below_the_base() {
 #[test]
 fn without_acks_a_reported_mtu_expires() {
     let now = crate::clock::now();
-    let mut mtu = PathMtu::unprobed(now, false, BASE_LEN);
+    let mut mtu = PathMtu::unprobed(now, link(false), BASE_LEN);
     assert_eq!((mtu.max_datagram_len(), mtu.poll_timeout()), (1200, None));
     mtu.handle_too_big(now, 972);
     assert!(mtu.handle_refused(now, 972, Some(548)));

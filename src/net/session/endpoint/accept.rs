@@ -21,6 +21,7 @@ use crate::net::{
         seal::{MediaSecrets, ONE_WAY_CIPHER, Opener, processor_has_aes},
     },
     frame::SessionId,
+    link::PeerAddr,
     route::Route,
     session::{
         Delivered, EndReason, Event, Peer, Verdict,
@@ -41,13 +42,14 @@ impl Endpoint {
     pub(super) fn begin_one_way(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: PeerAddr,
         prelude: &Prelude,
         body: &[u8],
     ) -> Option<usize> {
         if !self.may_begin_one_way(prelude) || VideoHeader::parse(body).is_err() {
             return None;
         }
+        let from = from.socket_addr();
         if matches!(self.config.one_way, OneWay::Sealed(_)) {
             self.tell_cannot_open(from, false);
             return None;
@@ -67,7 +69,7 @@ impl Endpoint {
         prelude: &Prelude,
         datagram: &mut [u8],
     ) -> Option<Delivered> {
-        let from = route.peer;
+        let from = route.peer.socket_addr();
         let is_new = self.newest_one_way().is_none_or(|newest| newest < prelude.sequence);
         if !self.may_begin_one_way(prelude) || !is_new {
             self.strays.unknown_session += 1;

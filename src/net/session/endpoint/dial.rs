@@ -11,7 +11,7 @@ use crate::net::{
         keys::{PublicKey, SharedSecret},
         seal::{MediaSecrets, ONE_WAY_CIPHER, first_sequence, processor_has_aes},
     },
-    path::mtu::BASE_LEN,
+    link::UDP_BASE_LEN,
     session::{
         CallId, Event, GiveUpReason, Peer, Target, Verdict, WaitReason,
         call::CallParts,
@@ -86,7 +86,7 @@ impl Endpoint {
             opener: None,
             clock: self.clock,
             sends: Some(self.sender_config_without_feedback()),
-            probed_len: self.probed_len(BASE_LEN as u16),
+            probed_len: self.probed_len(UDP_BASE_LEN as u16),
             seed: self.rng.random(),
             receives: None,
             same_machine_epoch: None,

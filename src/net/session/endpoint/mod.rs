@@ -25,7 +25,8 @@ use crate::net::{
     crypto::keys::{Identity, PublicKey, SharedSecret},
     frame::{FrameBeginning, OutgoingFrame, PartialFrame, SessionId},
     framing::packetizer::ChunkCache,
-    path::mtu::{BASE_LEN, FLOOR_LEN, MIN_LEN},
+    link::{PeerAddr, UDP_BASE_LEN},
+    path::mtu::{FLOOR_LEN, MIN_LEN},
     recovery::parity_control::FecMode,
     route::{LocalIp, Route},
     time::MediaClock,
@@ -92,7 +93,7 @@ impl EndpointConfig {
             one_way: OneWay::Clear,
             wall_clock: Duration::ZERO,
             stream: None,
-            max_datagram_len: Some(BASE_LEN),
+            max_datagram_len: Some(UDP_BASE_LEN),
             fec: FecMode::Off,
             max_bitrate: None,
             reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
@@ -175,7 +176,7 @@ pub enum Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transmit {
     /// The destination.
-    pub to: SocketAddr,
+    pub to: PeerAddr,
     /// The source address; `None`: the kernel's choice.
     pub local: Option<LocalIp>,
     /// Total bytes.
@@ -436,11 +437,11 @@ impl Endpoint {
 
     /// Handles a local failure to send datagrams to `to`. Returns false, and does nothing, if no
     /// target without a control channel is at `to`.
-    pub fn handle_unsendable(&mut self, now: Instant, to: SocketAddr, reason: &WaitReason) -> bool {
+    pub fn handle_unsendable(&mut self, now: Instant, to: PeerAddr, reason: &WaitReason) -> bool {
         let mut is_one_way_target = false;
         for index in 0..self.one_way_targets.len() {
             let one_way = &mut self.one_way_targets[index];
-            if one_way.call.is_none_or(|(_, addr)| addr != to) {
+            if one_way.call.is_none_or(|(_, addr)| PeerAddr::from(addr) != to) {
                 continue;
             }
             is_one_way_target = true;
@@ -455,18 +456,22 @@ impl Endpoint {
 
     /// Handles an ICMP report that a datagram to `to` was not delivered. It may be forged, so it is
     /// reported to the user and has no other effect.
-    pub fn handle_unreachable(&mut self, now: Instant, to: SocketAddr, reason: WaitReason) {
+    pub fn handle_unreachable(&mut self, now: Instant, to: PeerAddr, reason: WaitReason) {
         let mut one_way = self.one_way_targets.iter_mut();
-        if let Some(one_way) = one_way.find(|u| u.call.is_some_and(|(_, addr)| addr == to)) {
+        if let Some(one_way) =
+            one_way.find(|u| u.call.is_some_and(|(_, addr)| PeerAddr::from(addr) == to))
+        {
             one_way.note_failure(now);
             self.events.extend(one_way.wait_for(reason));
         }
     }
 
     /// Datagrams to `to` were passed to the network.
-    pub fn handle_sent(&mut self, now: Instant, to: SocketAddr) {
+    pub fn handle_sent(&mut self, now: Instant, to: PeerAddr) {
         let one_way = self.one_way_targets.iter_mut();
-        for one_way in one_way.filter(|u| u.call.is_some_and(|(_, addr)| addr == to)) {
+        for one_way in
+            one_way.filter(|u| u.call.is_some_and(|(_, addr)| PeerAddr::from(addr) == to))
+        {
             self.events.extend(one_way.note_sent(now));
         }
     }
@@ -634,7 +639,7 @@ impl Endpoint {
     pub fn handle_refused(
         &mut self,
         now: Instant,
-        to: SocketAddr,
+        to: PeerAddr,
         len: usize,
         fits: Option<usize>,
     ) -> bool {
@@ -643,7 +648,7 @@ impl Endpoint {
 
     /// Handles a report, which may be forged, that a router on the way to `to` forwards datagrams
     /// of up to `len` bytes only.
-    pub fn handle_too_big(&mut self, now: Instant, to: SocketAddr, len: usize) {
+    pub fn handle_too_big(&mut self, now: Instant, to: PeerAddr, len: usize) {
         self.calls.iter_mut().for_each(|call| call.handle_too_big(now, to, len));
     }
 
@@ -798,7 +803,7 @@ impl Endpoint {
     /// How we send to a peer that gives no feedback.
     fn sender_config_without_feedback(&self) -> SenderConfig {
         SenderConfig {
-            max_datagram_len: self.config.max_datagram_len.unwrap_or(BASE_LEN),
+            max_datagram_len: self.config.max_datagram_len.unwrap_or(UDP_BASE_LEN),
             fec: self.config.fec,
             max_bitrate: self.config.max_bitrate,
             has_feedback: false,
