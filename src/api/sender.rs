@@ -15,7 +15,7 @@ use crate::{
     },
     stream::{
         adaptation::Quality,
-        counters::Progress,
+        counters::SharedCounters,
         encode::{EncodeError, EncoderConfig, FrameEncoder, Outputs, Pipeline},
         network_thread::NetworkThread,
     },
@@ -45,7 +45,7 @@ pub struct Sender {
     config: EncoderConfig,
     millifps: u32,
     encoder: Option<(StreamParams, FrameEncoder)>,
-    progress: Arc<Progress>,
+    counters: Arc<SharedCounters>,
     events: Events,
     /// How many receivers were given.
     targets: usize,
@@ -209,7 +209,7 @@ impl Sender {
 
     /// Counters since the start. Those of the network are up to 250 ms old.
     pub fn statistics(&self) -> SenderStatistics {
-        let (made, net) = (self.progress.read(), self.network.handle.stats().totals);
+        let (made, net) = (self.counters.read(), self.network.handle.stats().totals);
         SenderStatistics {
             encoded: made.encoded,
             thinned: made.thinned,
@@ -244,8 +244,8 @@ impl Sender {
             let inlet = self.network.handle.inlet();
             inlet.set_stream(stream);
             let outputs = Outputs { inlet, others: Vec::new(), latency: None };
-            let progress = Arc::clone(&self.progress);
-            let encoder = FrameEncoder::new(self.config, outputs, stream, true, progress);
+            let counters = Arc::clone(&self.counters);
+            let encoder = FrameEncoder::new(self.config, outputs, stream, true, counters);
             self.encoder = Some((stream, encoder));
         }
         Ok(&mut self.encoder.as_mut().expect("it was just made").1)
@@ -329,7 +329,7 @@ impl SenderBuilder {
             },
             millifps,
             encoder: None,
-            progress: Arc::new(Progress::default()),
+            counters: Arc::new(SharedCounters::default()),
             events: Events::default(),
             targets: self.hosts.len(),
         })

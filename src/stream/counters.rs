@@ -13,7 +13,7 @@ use crate::clock;
 
 /// Counters that the grab and encode threads update.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
+pub(crate) struct SharedCounters {
     pub(crate) captured: AtomicU64,
     pub(crate) encoded: AtomicU64,
     pub(crate) jpeg_bytes: AtomicU64,
@@ -29,7 +29,7 @@ pub(crate) struct Progress {
     error: Mutex<Option<String>>,
 }
 
-/// A snapshot of [`Progress`].
+/// A snapshot of [`SharedCounters`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CaptureCounters {
     /// Pictures that the source delivered.
@@ -54,7 +54,7 @@ pub(crate) struct CaptureCounters {
     pub(crate) picture_bitrate: Option<u64>,
 }
 
-impl Progress {
+impl SharedCounters {
     /// For a source that counts its dropped frames in `damaged`.
     pub(crate) fn new(damaged: Arc<AtomicU64>) -> Self {
         Self { damaged, ..Self::default() }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     adaptation::{Adaptation, JpegPlan, ParamsAnnouncer, Quality},
-    counters::Progress,
+    counters::SharedCounters,
     encoded_frame::EncodedFrame,
     latency::SenderLatency,
     quality::EncodingPlan,
@@ -79,7 +79,7 @@ struct Output {
     stream: StreamParams,
     /// Whether the source has a frame rate. Otherwise pictures come as fast as they are encoded.
     is_paced: bool,
-    progress: Arc<Progress>,
+    counters: Arc<SharedCounters>,
 }
 
 /// The changing half of a [`FrameEncoder`].
@@ -116,13 +116,13 @@ enum EncodeOutcome {
 
 impl FrameEncoder {
     /// An encoder for pictures with the parameters `stream`. `is_paced`: whether they come at a
-    /// frame rate, or else as fast as they are encoded. Counts in `progress`.
+    /// frame rate, or else as fast as they are encoded. Counts in `counters`.
     pub(crate) fn new(
         config: EncoderConfig,
         outputs: Outputs,
         stream: StreamParams,
         is_paced: bool,
-        progress: Arc<Progress>,
+        counters: Arc<SharedCounters>,
     ) -> Self {
         let EncoderConfig { quality, strips, gray, .. } = config;
         let mut state = EncoderState {
@@ -135,7 +135,7 @@ impl FrameEncoder {
             last: None,
         };
         state.encoder.set_gray(gray);
-        Self { output: Output { config, outputs, stream, is_paced, progress }, state }
+        Self { output: Output { config, outputs, stream, is_paced, counters }, state }
     }
 
     /// Encodes a picture and hands it over, or skips it if the path has no room for it. `captured`:
@@ -209,13 +209,13 @@ impl Output {
         let data = match made {
             EncodeOutcome::Frame(data) => data,
             EncodeOutcome::Thinned => {
-                self.progress.thinned.fetch_add(1, Ordering::Relaxed);
+                self.counters.thinned.fetch_add(1, Ordering::Relaxed);
                 return;
             }
         };
         let len = data.view().bytes().len();
-        self.progress.encoded.fetch_add(1, Ordering::Relaxed);
-        self.progress.jpeg_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        self.counters.encoded.fetch_add(1, Ordering::Relaxed);
+        self.counters.jpeg_bytes.fetch_add(len as u64, Ordering::Relaxed);
         let frame = EncodedFrame { data, captured, began, ended: clock::now() };
         for output in &self.outputs.others {
             output.put(frame.clone());
@@ -302,7 +302,7 @@ impl Output {
         stream: StreamParams,
         captured: Instant,
     ) {
-        self.progress.note_plan(plan);
+        self.counters.note_plan(plan);
         if let Some(stream) = state.announcer.note(captured, stream) {
             self.outputs.inlet.set_stream(stream);
         }
@@ -368,13 +368,13 @@ impl Output {
 
     fn push(&self, data: &FrameBytes, captured: Instant) {
         if self.outputs.inlet.push(OutgoingFrame { data: data.clone(), captured }) {
-            self.progress.superseded.fetch_add(1, Ordering::Relaxed);
+            self.counters.superseded.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Capacity for the next frame, in bytes: 5/4 of the mean so far.
     fn expected_len(&self) -> usize {
-        let frames = self.progress.encoded.load(Ordering::Relaxed).max(1);
-        (self.progress.jpeg_bytes.load(Ordering::Relaxed) / frames * 5 / 4) as usize
+        let frames = self.counters.encoded.load(Ordering::Relaxed).max(1);
+        (self.counters.jpeg_bytes.load(Ordering::Relaxed) / frames * 5 / 4) as usize
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use log::{debug, warn};
 
 use super::{
-    counters::{CaptureCounters, Progress},
+    counters::{CaptureCounters, SharedCounters},
     encode::{EncodeError, EncoderConfig, FrameEncoder, Outputs, stream_params},
     stop_flag::StopFlag,
 };
@@ -26,7 +26,7 @@ use crate::{
 pub(crate) struct Publisher {
     grabber: JoinHandle<()>,
     encoder: JoinHandle<()>,
-    progress: Arc<Progress>,
+    counters: Arc<SharedCounters>,
     inlet: FrameInlet,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct PublisherConfig {
 impl Publisher {
     /// Starts both threads.
     pub(crate) fn start(source: Source, config: PublisherConfig) -> std::io::Result<Self> {
-        let progress = Arc::new(Progress::new(source.damaged()));
+        let counters = Arc::new(SharedCounters::new(source.damaged()));
         let stream = stream_params(source.info(), config.encoder.quality);
         let inlet = config.outputs.inlet.clone();
         let is_paced = source.is_paced();
@@ -54,7 +54,7 @@ impl Publisher {
             pictures: pictures.clone(),
             gate: config.gate,
             stop: config.stop,
-            progress: Arc::clone(&progress),
+            counters: Arc::clone(&counters),
         };
         let encoder = EncoderThread {
             pictures,
@@ -63,14 +63,14 @@ impl Publisher {
                 config.outputs,
                 stream,
                 is_paced,
-                Arc::clone(&progress),
+                Arc::clone(&counters),
             ),
-            progress: Arc::clone(&progress),
+            counters: Arc::clone(&counters),
         };
         Ok(Self {
             grabber: spawn("grab", || grabber.run())?,
             encoder: spawn("encode", || encoder.run())?,
-            progress,
+            counters,
             inlet,
         })
     }
@@ -83,7 +83,7 @@ impl Publisher {
     pub(crate) fn counters(&self) -> CaptureCounters {
         CaptureCounters {
             picture_bitrate: self.inlet.picture_bitrates().path,
-            ..self.progress.read()
+            ..self.counters.read()
         }
     }
 
@@ -91,12 +91,12 @@ impl Publisher {
     pub(crate) fn join(self) -> (CaptureCounters, Option<String>) {
         for thread in [self.grabber, self.encoder] {
             if thread.join().is_err() {
-                self.progress.fail("a capture thread panicked: please report this".into());
+                self.counters.fail("a capture thread panicked: please report this".into());
             }
         }
-        let error = self.progress.take_error();
+        let error = self.counters.take_error();
         let picture_bitrate = self.inlet.picture_bitrates().path;
-        (CaptureCounters { picture_bitrate, ..self.progress.read() }, error)
+        (CaptureCounters { picture_bitrate, ..self.counters.read() }, error)
     }
 }
 
@@ -105,7 +105,7 @@ struct GrabberThread {
     pictures: Latest<Captured>,
     gate: Latest<()>,
     stop: StopFlag,
-    progress: Arc<Progress>,
+    counters: Arc<SharedCounters>,
 }
 
 impl GrabberThread {
@@ -115,24 +115,24 @@ impl GrabberThread {
             self.await_demand();
             match self.source.next(self.stop.flag()) {
                 Ok(Some(picture)) => {
-                    self.progress.captured.fetch_add(1, Ordering::Relaxed);
-                    self.progress.replaced.store(self.source.replaced(), Ordering::Relaxed);
+                    self.counters.captured.fetch_add(1, Ordering::Relaxed);
+                    self.counters.replaced.store(self.source.replaced(), Ordering::Relaxed);
                     if self.pictures.is_closed() {
                         break;
                     }
                     if self.pictures.put(picture).is_some() {
-                        self.progress.superseded.fetch_add(1, Ordering::Relaxed);
+                        self.counters.superseded.fetch_add(1, Ordering::Relaxed);
                     }
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    self.progress.fail(error.to_string());
+                    self.counters.fail(error.to_string());
                     break;
                 }
             }
         }
         self.pictures.close();
-        self.progress.add_cpu(Duration::ZERO);
+        self.counters.add_cpu(Duration::ZERO);
     }
 
     /// Waits until the encoder has taken the last picture, for a source without a rate. Otherwise
@@ -150,7 +150,7 @@ impl GrabberThread {
 struct EncoderThread {
     pictures: Latest<Captured>,
     encoder: FrameEncoder,
-    progress: Arc<Progress>,
+    counters: Arc<SharedCounters>,
 }
 
 impl EncoderThread {
@@ -168,19 +168,19 @@ impl EncoderThread {
             }
         }
         let helpers = self.encoder.finish();
-        self.progress.add_cpu(helpers);
+        self.counters.add_cpu(helpers);
     }
 
     /// Counts a picture that failed, and logs the first only. A source whose first frame is too
     /// large is given up.
     fn skip(&self, error: &EncodeError) {
         if matches!(error, EncodeError::TooLarge)
-            && self.progress.encoded.load(Ordering::Relaxed) == 0
+            && self.counters.encoded.load(Ordering::Relaxed) == 0
         {
-            self.progress.fail(error.to_string());
+            self.counters.fail(error.to_string());
             self.pictures.close();
         }
-        if self.progress.failed.fetch_add(1, Ordering::Relaxed) == 0 {
+        if self.counters.failed.fetch_add(1, Ordering::Relaxed) == 0 {
             warn!("{error}");
         }
     }

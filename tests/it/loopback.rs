@@ -206,17 +206,17 @@ fn strangers_at_the_control_port_do_not_disturb_a_stream() {
     let connect = || TcpStream::connect(receiver.addr()).expect("it listens");
     let mut http = connect();
     http.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("written");
-    let misspoke = |event| match event {
+    let violation = |event| match event {
         Event::ProtocolViolation { error, .. } => Some(error),
         _ => None,
     };
-    assert_eq!(receiver.wait("the violation", misspoke), ControlError::NotUdpchat);
+    assert_eq!(receiver.wait("the violation", violation), ControlError::NotUdpchat);
     let mut old = connect();
     old.write_all(b"udpchat\x00").expect("written");
-    assert_eq!(receiver.wait("the violation", misspoke), ControlError::Version(0));
+    assert_eq!(receiver.wait("the violation", violation), ControlError::Version(0));
     let mut long = connect();
     long.write_all(b"udpchat\x02\xff\xff").expect("written");
-    assert_eq!(receiver.wait("the violation", misspoke), ControlError::TooLong(0xffff));
+    assert_eq!(receiver.wait("the violation", violation), ControlError::TooLong(0xffff));
     // More connections than there is room for: silent, or with part of the first message.
     let half_open = (0..100).map(|i| {
         let mut stream = connect();

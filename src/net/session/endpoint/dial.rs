@@ -1,4 +1,4 @@
-//! The calling side: dialling, introduction, acceptance or rejection; also sending without a
+//! The dialling side: connecting, introduction, acceptance or rejection; also sending without a
 //! control channel.
 
 use std::{net::SocketAddr, time::Instant};
