@@ -3,7 +3,7 @@
 use opencv::{
     core::{Mat, MatTraitConst, MatTraitConstManual},
     imgproc::{COLOR_BGR2GRAY, COLOR_GRAY2BGR, canny, cvt_color_def},
-    videoio::{CAP_ANY, VideoCapture, VideoCaptureTrait},
+    videoio::{CAP_ANY, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst},
 };
 use udpchat::{Image, PixelFormat, Sender};
 
@@ -11,6 +11,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let host = std::env::args().nth(1).unwrap_or("localhost".into());
     let mut sender = Sender::connect(&host)?;
     let mut camera = VideoCapture::new(0, CAP_ANY)?;
+    if !camera.is_opened()? {
+        return Err("no camera is plugged in".into());
+    }
     let (mut picture, mut gray, mut edges, mut bgr) =
         (Mat::default(), Mat::default(), Mat::default(), Mat::default());
     while camera.read(&mut picture)? {
