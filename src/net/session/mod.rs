@@ -21,6 +21,7 @@ mod dial;
 mod endpoint;
 mod event;
 mod ids;
+mod in_flight_frame;
 mod one_way;
 mod outbound;
 mod path;

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    outbound::{Batch, Burst, Outbound},
+    in_flight_frame::InFlightFrame,
+    outbound::{Burst, Outbound},
     repairs::Retransmitter,
     send_gate::SendGate,
     stream_estimates::StreamEstimates,
@@ -22,11 +23,11 @@ use crate::net::{
     },
     recovery::{
         parity_control::{FecMode, ParityControl},
-        retransmit_buffer::{AnswerCounters, SentFrame},
+        retransmit_buffer::AnswerCounters,
     },
     time::MediaClock,
     wire::{
-        datagram::{Form, Kind, chunk_len_for},
+        datagram::{Form, chunk_len_for},
         nack::Nack,
         report::Report,
     },
@@ -91,15 +92,6 @@ pub(super) struct SenderCounters {
     pub(super) unsendable: u64,
     /// Parity chunks sent with their frames.
     pub(super) parity_chunks: u64,
-}
-
-#[derive(Debug)]
-struct InFlightFrame {
-    packetizer: Packetizer,
-    shared: SharedFrame,
-    /// When its first datagrams were ready to be sent.
-    begun: Option<Instant>,
-    has_parity_decided: bool,
 }
 
 impl Sender {
@@ -552,77 +544,6 @@ fn feedback(before: &Report, report: &Report, probed: Option<Duration>) -> Feedb
         delay_gradient: f64::from(report.delay_gradient) / 1e6,
         received: report.received_bytes.saturating_sub(before.received_bytes) as usize,
         interval: report.interval,
-    }
-}
-
-impl InFlightFrame {
-    /// How long it has been in transmission.
-    fn age(&self, now: Instant) -> Duration {
-        self.begun.map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun))
-    }
-
-    /// The number of the frame's source chunks, once known and while its parity is undecided.
-    fn unprotected(&self) -> Option<u16> {
-        if self.has_parity_decided {
-            return None;
-        }
-        self.packetizer.unprotected(&self.shared.frame.data.view())
-    }
-
-    /// Adds `parity` parity chunks.
-    fn protect(&mut self, parity: u16) {
-        self.packetizer.protect(&self.shared.frame.data.view(), parity);
-    }
-
-    /// How many of its datagrams are ready to be sent.
-    fn ready(&self) -> usize {
-        self.packetizer.ready(&self.shared.frame.data.view())
-    }
-
-    /// Writes up to `max_datagrams` ready datagrams. Returns them and the packetizer's next step.
-    fn emit(
-        &mut self,
-        now: Instant,
-        cache: &mut ChunkCache,
-        outbound: &mut Outbound,
-        buf: &mut [u8],
-        max_datagrams: usize,
-    ) -> (Option<Burst>, Next) {
-        let SharedFrame { key, frame } = &self.shared;
-        let age = now.saturating_duration_since(frame.captured);
-        let data = frame.data.view();
-        let mut chunks = cache.chunks(*key, self.packetizer.chunk_len());
-        let mut batch = Batch::new(outbound, buf);
-        for _ in 0..max_datagrams {
-            let Next::Chunk(chunk) = self.packetizer.next(&data) else { break };
-            let fits = batch.push(Kind::Video, chunk.body_len(), |body| {
-                self.packetizer.emit(&data, &mut chunks, chunk, age, body)
-            });
-            if !fits {
-                break;
-            }
-        }
-        let burst = batch.finish();
-        if burst.is_some() {
-            frame.data.note_sent(now);
-        }
-        (burst, self.packetizer.next(&data))
-    }
-
-    /// What is kept of it once all its chunks have been sent. The bytes are shared.
-    fn sent(&self, cache: &mut ChunkCache) -> Option<SentFrame> {
-        let (packetizer, SharedFrame { key, frame }) = (&self.packetizer, &self.shared);
-        let data = frame.data.view();
-        let chunk_len = packetizer.chunk_len();
-        Some(SentFrame {
-            id: packetizer.frame(),
-            captured: packetizer.captured(),
-            captured_at: frame.captured,
-            data: frame.data.clone(),
-            crc: cache.chunks(*key, chunk_len).picture_crc(&data),
-            extent: packetizer.extent(&data)?,
-            chunk_len,
-        })
     }
 }
 
