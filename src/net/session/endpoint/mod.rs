@@ -1,17 +1,13 @@
 //! The top-level state machine: dials, answers, and routes each datagram to its call.
 
-use std::{
-    collections::VecDeque,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, net::SocketAddr, time::Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::{
-    AskId, CallCounters, CallId, ConnId, DEFAULT_REASSEMBLY_DEADLINE, Delivered, EndReason, Event,
-    GiveUpReason, LocalFault, LookupId, Target, Verdict, WaitReason, boot_local_epoch,
+    AskId, CallCounters, CallId, ConnId, Delivered, EndReason, Event, GiveUpReason, LocalFault,
+    LookupId, Verdict, WaitReason, boot_local_epoch,
     call::{Call, CallParts},
     control::ControlChannel,
     dial::DialState,
@@ -22,139 +18,24 @@ use super::{
 };
 use crate::net::{
     congestion::bitrates::PictureBitrates,
-    crypto::keys::{Identity, PublicKey, SharedSecret},
     frame::{FrameBeginning, OutgoingFrame, PartialFrame, SessionId},
     framing::packetizer::ChunkCache,
     link::{PeerAddr, UDP_BASE_LEN},
     path::mtu::{FLOOR_LEN, MIN_LEN},
-    recovery::parity_control::FecMode,
     route::{LocalIp, Route},
     time::MediaClock,
     wire::{
         checksum::CrcCombiner,
-        control::{CloseReason, Epoch, Purpose, RejectReason, StreamParams},
-        datagram::{DatagramError, Form, Prelude},
-        text::{Line, Name},
+        control::{CloseReason, Epoch, RejectReason, StreamParams},
+        datagram::{Form, Prelude},
+        text::Line,
     },
 };
 use one_way_attempts::OneWayAttempts;
 use pending_caller::{HandshakeLimiter, PendingCaller};
 
-/// The configuration of an endpoint.
-#[derive(Clone, Debug)]
-pub struct EndpointConfig {
-    /// The name that it announces to peers.
-    pub name: Name,
-    /// Whom it calls, or what it waits for, and what it sends.
-    pub role: Role,
-    /// The key pair of a side with a control channel.
-    pub identity: Identity,
-    /// The shared code required on the control channel; `None`: none is required.
-    pub secret: Option<SharedSecret>,
-    /// Which peers are accepted, of those that know the code.
-    pub admission: Admission,
-    /// How sessions without a control channel are treated.
-    pub one_way: OneWay,
-    /// The time since 1970. Sealed sessions without a control channel number their datagrams from
-    /// it, so that no number is ever reused.
-    pub wall_clock: Duration,
-    /// The parameters of the stream it sends, once known.
-    pub stream: Option<StreamParams>,
-    /// The maximum length of the datagrams it sends, in bytes of UDP payload; it receives any
-    /// length. `None`: what each path is found to carry, starting with 1200, which fits every IPv6
-    /// path (RFC 8200: 1280, minus headers), and at least [`MIN_MAX_DATAGRAM_LEN`].
-    pub max_datagram_len: Option<usize>,
-    /// The parity sent to the receivers.
-    pub fec: FecMode,
-    /// The maximum bitrate to one receiver, with all headers and repairs, in bits a second. `None`:
-    /// limited only by the path.
-    pub max_bitrate: Option<u64>,
-    /// How long a frame may be incomplete; see [`super::DEFAULT_REASSEMBLY_DEADLINE`].
-    pub reassembly_deadline: Duration,
-    /// The zero of its media clock.
-    pub epoch: Instant,
-    /// The same instant, in the form exchanged with peers on this machine.
-    pub shared_epoch: Epoch,
-    /// The seed of the random number generator, for example for session ids.
-    pub seed: u64,
-}
-
-impl EndpointConfig {
-    /// The minimal configuration: datagrams of 1200 bytes, no parity, no secret, no trust
-    /// decisions, and a media clock that starts at `epoch`, which is not shared with peers.
-    #[cfg(any(test, feature = "internals"))]
-    pub fn new(name: &str, role: Role, identity: Identity, epoch: Instant) -> Self {
-        Self {
-            name: Name::new(name),
-            role,
-            identity,
-            secret: None,
-            admission: Admission::Anyone,
-            one_way: OneWay::Clear,
-            wall_clock: Duration::ZERO,
-            stream: None,
-            max_datagram_len: Some(UDP_BASE_LEN),
-            fec: FecMode::Off,
-            max_bitrate: None,
-            reassembly_deadline: DEFAULT_REASSEMBLY_DEADLINE,
-            epoch,
-            shared_epoch: Epoch { boot: 0, monotonic_us: 0 },
-            seed: 1,
-        }
-    }
-}
-
-/// The role of an endpoint.
-#[derive(Clone, Debug)]
-pub enum Role {
-    /// Sends to each target. Without `control`, it sends at once and does not call.
-    Send {
-        /// The receivers.
-        targets: Vec<Target>,
-        /// Whether to call over TCP first.
-        control: bool,
-    },
-    /// Waits for one sender at a time.
-    Receive,
-    /// Calls a peer, then sends and receives.
-    ChatDial(Target),
-    /// Waits for a call, then sends and receives.
-    ChatListen,
-}
-
-/// Which peers an endpoint accepts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Everybody.
-    Anyone,
-    /// Those who prove to have one of these keys.
-    Keys(Vec<PublicKey>),
-    /// Those the user admits: see [`Event::Asked`].
-    Asked,
-}
-
-impl Admission {
-    /// The verdict on a peer that has proved to have `key`; `None`: the user decides.
-    fn verdict(&self, key: &PublicKey) -> Option<Verdict> {
-        match self {
-            Self::Anyone => Some(Verdict::Admit),
-            Self::Keys(keys) if keys.contains(key) => Some(Verdict::Admit),
-            Self::Keys(_) => Some(Verdict::Refuse),
-            Self::Asked => None,
-        }
-    }
-}
-
-/// How an endpoint treats sessions without a control channel.
-#[derive(Clone, Debug)]
-pub enum OneWay {
-    /// They are rejected.
-    Refused,
-    /// They are in the clear: anybody can read or forge them.
-    Clear,
-    /// They are sealed with a pre-shared key.
-    Sealed(SharedSecret),
-}
+pub use config::{Admission, EndpointConfig, OneWay, Role};
+pub use strays::StrayCounters;
 
 /// An operation on control connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,23 +64,6 @@ pub struct Transmit {
     pub len: usize,
     /// Bytes of each datagram but the last.
     pub segment_len: usize,
-}
-
-/// Datagrams that belong to no call, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StrayCounters {
-    /// Not of this protocol.
-    pub foreign: u64,
-    /// Of another protocol version.
-    pub other_version: u64,
-    /// Damaged in transit: wrong checksum.
-    pub checksum: u64,
-    /// Malformed.
-    pub malformed: u64,
-    /// Of an unknown session.
-    pub unknown_session: u64,
-    /// Of a new session, but not sealed with our key.
-    pub forged: u64,
 }
 
 /// The top-level state machine of one program.
@@ -823,27 +687,6 @@ impl Transmit {
     }
 }
 
-impl Role {
-    /// The purpose on which a caller and its peer must agree.
-    fn purpose(&self) -> Purpose {
-        match self {
-            Self::Send { .. } | Self::Receive => Purpose::Send,
-            Self::ChatDial(_) | Self::ChatListen => Purpose::Chat,
-        }
-    }
-}
-
-impl StrayCounters {
-    fn count(&mut self, error: DatagramError) {
-        match error {
-            DatagramError::Foreign => self.foreign += 1,
-            DatagramError::Version(_) => self.other_version += 1,
-            DatagramError::Checksum => self.checksum += 1,
-            DatagramError::Malformed => self.malformed += 1,
-        }
-    }
-}
-
 fn ended(call: &Call, reason: EndReason) -> Event {
     Event::Ended { call: call.id, peer: call.peer.clone(), reason }
 }
@@ -862,8 +705,10 @@ fn accepted_len(peer: u16) -> usize {
 pub const MIN_MAX_DATAGRAM_LEN: usize = MIN_LEN;
 
 mod accept;
+mod config;
 mod dial;
 mod one_way_attempts;
 mod pending_caller;
+mod strays;
 #[cfg(test)]
 mod tests;

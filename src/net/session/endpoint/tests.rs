@@ -1,9 +1,15 @@
 //! Callers, called endpoints and senders without a control channel, in virtual time.
 
+use std::time::Duration;
+
 use super::{one_way_attempts::ONE_WAY_ATTEMPTS_BURST, *};
 use crate::net::{
-    session::control::Received,
-    wire::control::{Hello, Message, SecretPart},
+    crypto::keys::{Identity, SharedSecret},
+    session::{Target, control::Received},
+    wire::{
+        control::{Hello, Message, Purpose, SecretPart},
+        text::Name,
+    },
 };
 
 fn config(now: Instant, role: Role) -> EndpointConfig {
