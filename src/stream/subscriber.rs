@@ -115,6 +115,7 @@ impl Subscriber {
             check,
             recording,
             counts,
+            recorded_millifps: 0,
             shared: Arc::clone(&shared),
         };
         let thread = if decodes {
@@ -244,6 +245,8 @@ struct SubscriberThread {
     check: Option<Check>,
     recording: Option<RecordingSink>,
     counts: Option<ShownFrames>,
+    /// The stream's nominal rate, for the recording's header; 0 before the first.
+    recorded_millifps: u32,
     shared: Arc<Shared>,
 }
 
@@ -312,9 +315,13 @@ impl SubscriberThread {
     }
 
     /// Records, counts and hands out a frame.
-    fn finish(&self, received: Received) {
+    fn finish(&mut self, received: Received) {
         if let Some(RecordingSink { recorder, epoch }) = &self.recording {
-            let frame = &received.delivered.frame;
+            let Delivered { frame, stream, .. } = &*received.delivered;
+            let millifps = stream.map_or(self.recorded_millifps, |stream| stream.millifps);
+            if std::mem::replace(&mut self.recorded_millifps, millifps) != millifps {
+                recorder.set_rate(f64::from(millifps) / 1000.0);
+            }
             recorder.record(&frame.data[..], frame.completed.saturating_duration_since(*epoch));
         }
         if let Some(counts) = &self.counts {
@@ -426,9 +433,13 @@ const LONG: Duration = Duration::from_secs(3600);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::video::{
-        image::PixelFormat,
-        jpeg::{Encoder, Strips},
+    use crate::{
+        net::wire::control::StreamParams,
+        video::{
+            image::PixelFormat,
+            jpeg::{Encoder, Strips},
+            sink::OutputSpec,
+        },
     };
 
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -579,6 +590,34 @@ mod tests {
         let held = received.due.expect("it was held") - received.delivered.frame.completed;
         assert!(held >= playout_delay, "{held:?}");
         assert_eq!(subscriber.superseded(), 0);
+    }
+
+    #[test]
+    fn a_recording_has_the_rate_of_the_stream() {
+        let network = Network::default();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out.y4m");
+        let output = OutputSpec::try_from(path.clone().into_os_string()).expect("a y4m file");
+        let recorder = Arc::new(Recorder::create(&output, 30.0, false).expect("it can be created"));
+        let recording = RecordingSink { recorder: Arc::clone(&recorder), epoch: clock::now() };
+        let (subscriber, updates) = network.start_with(SubscriberConfig {
+            decodes: false,
+            check: None,
+            conceals: false,
+            playout_delay: Duration::ZERO,
+            recording: Some(recording),
+            counts: None,
+        });
+        let mut delivered = Delivered::example(1, &frame(40), clock::now());
+        delivered.stream =
+            Some(StreamParams { width: 640, height: 256, millifps: 25_000, quality: None });
+        network.received.put(delivered);
+        take_frame(&updates);
+        drop(subscriber);
+        assert_eq!(recorder.finish().expect("it is written").frames, 1);
+        let recorded = std::fs::read(path).expect("it exists");
+        let header = String::from_utf8_lossy(&recorded[..60]);
+        assert!(header.contains(" F25:1 ") || header.contains(" F25000:1000 "), "{header}");
     }
 
     #[test]

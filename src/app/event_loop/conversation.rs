@@ -71,9 +71,6 @@ impl Conversation {
                 self.presence.arrive(peer);
                 self.presence.stream = *stream;
                 if let Some(presenter) = &mut presenter {
-                    if let Some(stream) = stream {
-                        presenter.set_rate(f64::from(stream.millifps) / 1000.0);
-                    }
                     presenter.expect_another();
                 }
                 if !self.announces {
@@ -94,14 +91,9 @@ impl Conversation {
             Event::ProtocolViolation { from, .. } if !self.presence.refuse(from.ip()) => {
                 return Ok(());
             }
-            Event::StreamChanged { stream, .. } => {
-                if let Some(presenter) = &mut presenter {
-                    presenter.set_rate(f64::from(stream.millifps) / 1000.0);
-                }
-                if !self.presence.change(*stream) {
-                    debug!("{}", describe(event, self.listening).unwrap_or_default());
-                    return Ok(());
-                }
+            Event::StreamChanged { stream, .. } if !self.presence.change(*stream) => {
+                debug!("{}", describe(event, self.listening).unwrap_or_default());
+                return Ok(());
             }
             Event::GivenUp { .. } => {
                 let why = self.trust.explain(event).or_else(|| describe(event, self.listening));

@@ -126,7 +126,7 @@ impl EventLoop<'_> {
     /// window, or if nothing useful is left to do.
     fn turn(&mut self) -> Result<bool> {
         let woken = self.wait()?;
-        // Events first: they may say whose frame it is, and its rate.
+        // Events first: they may say whose frame it is.
         let update = match woken {
             Woken::Update(update) => Some(update),
             Woken::Event(event) => {

@@ -166,13 +166,6 @@ impl Presenter {
         Ok(self.display.pump(now, messages) || quit)
     }
 
-    /// Sets the stream's nominal frame rate, in frames a second, for a recording's header.
-    pub(crate) fn set_rate(&self, fps: f64) {
-        if let Some(recording) = &self.recording {
-            recording.set_rate(fps);
-        }
-    }
-
     /// Called when another sender begins: none of its pictures has been shown yet.
     pub(crate) fn expect_another(&self) {
         self.shown.expect_another();

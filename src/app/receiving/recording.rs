@@ -36,11 +36,6 @@ impl Recording {
         self.state == State::Fine
     }
 
-    /// Sets the stream's nominal frame rate, in frames a second, for the next header.
-    pub(crate) fn set_rate(&self, fps: f64) {
-        self.recorder.set_rate(fps);
-    }
-
     /// Reports the state of the recording. If the recording is the program's only purpose, its end
     /// ends the program: with success if a pipe's reader has closed it, else with an error. Returns
     /// true if the program is to end.

@@ -76,7 +76,9 @@ pub(super) struct Call {
     ending: Option<(Instant, EndReason)>,
     texts: TokenBucket,
     stream_changes: TokenBucket,
-    /// The newest stream parameters of the peer that the rate limit has not let us report yet.
+    /// The parameters of the peer's stream.
+    stream: Option<StreamParams>,
+    /// The newest of them that the rate limit has not let us report yet.
     pending_stream_change: Option<StreamParams>,
 }
 
@@ -101,6 +103,8 @@ pub(super) struct CallParts {
     pub(super) receives: Option<Duration>,
     /// The peer's media epoch on our clock, if it runs on this machine.
     pub(super) same_machine_epoch: Option<Instant>,
+    /// The parameters of the peer's stream, if it has announced them.
+    pub(super) stream: Option<StreamParams>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +144,7 @@ impl Call {
             ending: None,
             texts: TokenBucket::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
             stream_changes: TokenBucket::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
+            stream: parts.stream,
             pending_stream_change: None,
         };
         if let Some(addr) = media_addr {
@@ -393,6 +398,7 @@ impl Call {
                     events.extend(from.map(|from| Event::Text { from, line }));
                 }
                 Message::Stream(stream) => {
+                    self.stream = Some(stream);
                     let replaced = self.pending_stream_change.replace(stream);
                     self.counters.rate_limited += u64::from(replaced.is_some());
                     events.extend(self.report_stream_change(now));
@@ -558,7 +564,7 @@ impl Call {
 
     fn delivered(&self, now: Instant, frame: ReceivedFrame) -> Delivered {
         let media_epoch = self.prober.as_ref().and_then(|p| p.media_epoch(now));
-        Delivered { call: self.id, frame, media_epoch }
+        Delivered { call: self.id, frame, media_epoch, stream: self.stream }
     }
 
     /// Handles the local refusal to send a datagram of `len` bytes to `to`; the interface takes up

@@ -303,6 +303,8 @@ pub struct Delivered {
     pub frame: ReceivedFrame,
     /// The sender's media epoch on our clock, if known.
     pub media_epoch: Option<LocalTime>,
+    /// The parameters of the stream, if the sender has announced them.
+    pub stream: Option<StreamParams>,
 }
 
 impl Delivered {
@@ -330,7 +332,7 @@ impl Delivered {
             repaired_chunks: 0,
             repair_delay: None,
         };
-        Self { call: CallId(1), frame, media_epoch: None }
+        Self { call: CallId(1), frame, media_epoch: None, stream: None }
     }
 }
 

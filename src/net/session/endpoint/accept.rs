@@ -132,8 +132,9 @@ impl Endpoint {
             seed: self.rng.random(),
             receives: Some(self.config.reassembly_deadline),
             same_machine_epoch: None,
+            stream: None,
         };
-        self.begin(now, parts, None);
+        self.begin(now, parts);
         self.turn_away_asked(now);
     }
 
@@ -375,8 +376,9 @@ impl Endpoint {
             seed: self.rng.random(),
             receives: Some(self.config.reassembly_deadline),
             same_machine_epoch: self.same_machine_epoch(hello.epoch),
+            stream: hello.stream,
         };
-        self.begin(now, parts, hello.stream);
+        self.begin(now, parts);
         // Handles what the caller sent directly after its hello.
         self.handle_call_bytes(now, self.calls.len() - 1, &[]);
         self.turn_away_asked(now);

@@ -90,8 +90,9 @@ impl Endpoint {
             seed: self.rng.random(),
             receives: None,
             same_machine_epoch: None,
+            stream: None,
         };
-        self.begin(now, parts, None);
+        self.begin(now, parts);
         id
     }
 
@@ -212,8 +213,9 @@ impl Endpoint {
             seed: self.rng.random(),
             receives: chats.then_some(self.config.reassembly_deadline),
             same_machine_epoch: self.same_machine_epoch(accept.epoch),
+            stream: accept.stream,
         };
-        self.begin(now, parts, accept.stream);
+        self.begin(now, parts);
         self.handle_call_bytes(now, self.calls.len() - 1, &[]);
     }
 

@@ -576,12 +576,12 @@ impl Endpoint {
         CallId(self.next_call)
     }
 
-    fn begin(&mut self, now: Instant, parts: CallParts, stream: Option<StreamParams>) {
+    fn begin(&mut self, now: Instant, parts: CallParts) {
         self.events.push_back(Event::Connected {
             call: parts.id,
             session: parts.outbound.session(),
             peer: parts.peer.clone(),
-            stream,
+            stream: parts.stream,
             is_sealed: parts.outbound.form() == Form::Sealed,
         });
         self.calls.push(Call::new(now, parts));
