@@ -51,7 +51,7 @@ pub struct ReceiverBuilder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// The network thread has ended, which is a bug of ours. Drop the receiver and start another
+    /// The network thread has stopped. This is a bug in udpchat. Drop the receiver and start a new
     /// one.
     #[error("the network thread has ended")]
     Closed,
@@ -95,8 +95,8 @@ impl Receiver {
         self.network.handle.local_addr()
     }
 
-    /// Waits for the next frame, without limit and also after the sender has gone: another one may
-    /// come. To stop, use [`recv_timeout`](Self::recv_timeout) and
+    /// Blocks until the next frame arrives. It also waits after the sender has gone, since another
+    /// one may connect. To stop, use [`recv_timeout`](Self::recv_timeout) and
     /// [`Disconnected`](super::EventKind::Disconnected).
     pub fn recv(&mut self) -> Result<Frame, RecvError> {
         loop {

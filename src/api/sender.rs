@@ -89,7 +89,7 @@ pub enum SendError {
         /// The bytes that it has.
         actual: usize,
     },
-    /// The network thread has ended, which is a bug of ours. Drop the sender and start another one.
+    /// The network thread has stopped. This is a bug in udpchat. Drop the sender and start a new one.
     #[error("the network thread has ended")]
     Closed,
 }

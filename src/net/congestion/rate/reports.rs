@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 /// What a receiver reports, about every 50 ms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Feedback {
-    /// Lost by sent, 0 to 1, since the last report. Repaired losses count.
+    /// The loss ratio since the last report, 0 to 1. Losses that were repaired count as losses.
     pub loss_ratio: f64,
     /// The smallest one-way delay of the first datagrams of the frames that began since the last
     /// report, above the smallest of the last 30 to 60 s. Later datagrams of a frame queue behind
@@ -111,8 +111,8 @@ impl Reports {
         bps_of(self.newest().take(reports).take_while(is_busy))
     }
 
-    /// Bits per second that arrive under loss. Loss above the ratio `heavy` is measured from its
-    /// beginning, as the path may have carried more before, or had nothing to carry.
+    /// The received bitrate under loss, in bits per second. If the loss ratio exceeds `heavy`, only
+    /// reports since it did so count: before, the path may have carried more, or been idle.
     pub(super) fn lossy_bps(&self, heavy: f64) -> Option<f64> {
         let flooded = self.newest().take_while(|r| r.loss_ratio > heavy);
         if flooded.clone().count() < DEEP_REPORTS {

@@ -18,7 +18,7 @@ use crate::net::{
 pub struct EndpointConfig {
     /// The name that it announces to peers.
     pub name: Name,
-    /// Whom it calls, or what it waits for, and what it sends.
+    /// Whether it dials or listens, and whether it sends video.
     pub role: Role,
     /// The key pair of a side with a control channel.
     pub identity: Identity,
