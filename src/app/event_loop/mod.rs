@@ -83,6 +83,37 @@ enum Woken {
     Nothing,
 }
 
+impl<'a> EventLoop<'a> {
+    /// A verb on `network` that neither sends nor receives yet.
+    pub(crate) fn new(
+        network: NetworkThread,
+        statistics: Statistics,
+        messages: &'a Messages,
+        stop: StopFlag,
+        until: Option<Instant>,
+    ) -> Self {
+        Self {
+            network,
+            sending: None,
+            sent: None,
+            presenter: None,
+            conversation: None,
+            demo: None,
+            statistics,
+            kernel_drops: KernelDropNotice::default(),
+            messages,
+            stop,
+            until,
+        }
+    }
+
+    /// Runs the verb to its end.
+    pub(crate) fn run_to_end(mut self) -> Result<()> {
+        let result = self.run();
+        self.finish(result)
+    }
+}
+
 impl EventLoop<'_> {
     /// Runs until the user, the time limit, the end of the source or a failure ends it. Returns
     /// whether the user has closed the window.
@@ -96,7 +127,7 @@ impl EventLoop<'_> {
     }
 
     /// Ends both sides and the session, and reports what remains. `result` is that of the loop.
-    pub(crate) fn finish(mut self, result: Result<bool>) -> Result<()> {
+    fn finish(mut self, result: Result<bool>) -> Result<()> {
         let is_source_over = !self.stop.is_requested() && self.is_source_over();
         let reason = if is_source_over { CloseReason::SourceEnded } else { CloseReason::Quit };
         self.stop.request();

@@ -21,7 +21,7 @@ use crate::{
             display::available_windows,
             presenter::{Presenter, PresenterConfig},
         },
-        telemetry::{kernel_drops::KernelDropNotice, statistics::Statistics},
+        telemetry::statistics::Statistics,
         terminal::{
             DropsUnread,
             invitation::{Advice, Invitation, capitalized},
@@ -131,19 +131,11 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         targets: 1,
         presence: Presence::default(),
     };
-    let mut event_loop = EventLoop {
-        network,
+    let event_loop = EventLoop {
         sending: Some(Sending { publisher, self_view, typing, gate, at_end: AtSourceEnd::Tell }),
-        sent: None,
         presenter: Some(presenter),
         conversation: Some(conversation),
-        demo: None,
-        statistics,
-        kernel_drops: KernelDropNotice::default(),
-        messages,
-        stop,
-        until: deadline(args.seconds),
+        ..EventLoop::new(network, statistics, messages, stop, deadline(args.seconds))
     };
-    let result = event_loop.run();
-    event_loop.finish(result)
+    event_loop.run_to_end()
 }

@@ -22,8 +22,7 @@ use crate::{
             presenter::{Presenter, PresenterConfig},
         },
         telemetry::{
-            kernel_drops::KernelDropNotice, progress::ProgressLine, report::Report,
-            sources::both_sides, statistics::Statistics,
+            progress::ProgressLine, report::Report, sources::both_sides, statistics::Statistics,
         },
         terminal::messages::Messages,
         trust::Credentials,
@@ -102,17 +101,10 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let at_end = AtSourceEnd::Quit;
     let progress = ProgressLine::new(began);
     let mut event_loop = EventLoop {
-        network: receiver,
         sending: Some(Sending { publisher, self_view: None, typing: None, gate, at_end }),
-        sent: None,
         presenter: Some(presenter),
-        conversation: None,
         demo: Some(DemoSender { network: sender, progress }),
-        statistics,
-        kernel_drops: KernelDropNotice::default(),
-        messages,
-        stop,
-        until: Some(began + args.seconds),
+        ..EventLoop::new(receiver, statistics, messages, stop, Some(began + args.seconds))
     };
     let mut result = event_loop.run();
     sender_stop.request();

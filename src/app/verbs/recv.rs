@@ -19,7 +19,7 @@ use crate::{
             display::available_windows,
             presenter::{Presenter, PresenterConfig},
         },
-        telemetry::{kernel_drops::KernelDropNotice, statistics::Statistics},
+        telemetry::statistics::Statistics,
         terminal::{
             invitation::{Advice, Invitation},
             messages::Messages,
@@ -88,21 +88,12 @@ pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
         targets: 0,
         presence: Presence::default(),
     };
-    let mut event_loop = EventLoop {
-        network,
-        sending: None,
-        sent: None,
+    let event_loop = EventLoop {
         presenter: Some(presenter),
         conversation: Some(conversation),
-        demo: None,
-        statistics,
-        kernel_drops: KernelDropNotice::default(),
-        messages,
-        stop,
-        until: deadline(args.seconds),
+        ..EventLoop::new(network, statistics, messages, stop, deadline(args.seconds))
     };
-    let result = event_loop.run();
-    event_loop.finish(result)
+    event_loop.run_to_end()
 }
 
 /// The default listening address: all interfaces, the default port.

@@ -11,7 +11,7 @@ use crate::{
         },
         network::{NetworkConfig, deadline, resolve::target},
         process::stop::stop_on_signals,
-        telemetry::{kernel_drops::KernelDropNotice, statistics::Statistics},
+        telemetry::statistics::Statistics,
         terminal::{invitation::Advice, messages::Messages},
         trust::{CallRole, Trust},
     },
@@ -85,21 +85,12 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         targets: hosts.len(),
         presence: Presence::default(),
     };
-    let mut event_loop = EventLoop {
-        network,
+    let event_loop = EventLoop {
         sending: Some(Sending { publisher, self_view: None, typing: None, gate, at_end }),
-        sent: None,
-        presenter: None,
         conversation: Some(conversation),
-        demo: None,
-        statistics,
-        kernel_drops: KernelDropNotice::default(),
-        messages,
-        stop,
-        until: deadline(args.seconds),
+        ..EventLoop::new(network, statistics, messages, stop, deadline(args.seconds))
     };
-    let result = event_loop.run();
-    event_loop.finish(result)
+    event_loop.run_to_end()
 }
 
 /// Opens the source, logs its description and prints its notes.
