@@ -28,7 +28,8 @@ pub(super) fn advice(error: &clap::Error, args: &[OsString]) -> Option<String> {
             about_option(option, args).or_else(|| Some(did_you_mean(&suggested(error)?)))
         }
         (ErrorKind::InvalidSubcommand, Some(verb)) => {
-            Some(did_you_mean(&suggested(error).or_else(|| meant_verb(verb))?))
+            let resembling = || suggested(error).filter(|_| !verb.contains('/'));
+            Some(did_you_mean(&meant_verb(verb).or_else(resembling)?))
         }
         _ => Some(did_you_mean(&suggested(error)?)),
     }
@@ -279,6 +280,11 @@ mod tests {
             ("window", String::new()),
             (file, format!("did you mean udpchat demo --source {file}?")),
             ("./no/such", String::new()),
+            // The last folder resembles a verb.
+            ("/srv/main/no-such", String::new()),
+            ("/srv/main", String::new()),
+            ("demos", "did you mean demo?".to_owned()),
+            ("chat.example", "did you mean udpchat chat chat.example?".to_owned()),
         ] {
             assert_eq!(advice_on(&format!("udpchat {typed}")), expected, "{typed}");
         }
