@@ -10,23 +10,23 @@ use std::{
 
 use super::Target;
 
-/// A lookup, unique within its endpoint.
+/// Identifies a lookup within its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LookupId(pub u64);
 
-/// Why no single machine can be called at an address.
+/// Why an address cannot be called: it does not belong to a single machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Uncallable {
     /// 0.0.0.0 or ::.
     Unspecified,
     /// 255.255.255.255.
     Broadcast,
-    /// It belongs to a group.
+    /// A multicast group.
     Multicast,
 }
 
-/// Why `ip` cannot be called; `None` if it can. A broadcast address of a network is known to the
-/// system only.
+/// Why `ip` cannot be called; `None` if it can. A subnet's broadcast address is not recognized,
+/// since only the system knows the netmask.
 pub fn uncallable(ip: IpAddr) -> Option<Uncallable> {
     let ip = ip.to_canonical();
     if ip.is_unspecified() {
@@ -55,8 +55,8 @@ struct Name {
 }
 
 impl Addresses {
-    /// The addresses of `target`. A name is looked up at once, and again after `interval` at the
-    /// earliest.
+    /// The addresses of `target`. A name is looked up at once, and again `interval` after each
+    /// successful lookup.
     pub(super) fn new(now: Instant, target: &Target, interval: Duration) -> Self {
         let name = target.addrs.is_empty();
         let name = name.then_some(Name { asked: None, next_at: now, interval });
@@ -115,7 +115,7 @@ impl Addresses {
 }
 
 /// `addrs` without duplicates, alternating between IPv6 and IPv4, beginning with the first one's
-/// family (RFC 8305 §4): a family that does not work at all costs only one attempt.
+/// family (RFC 8305 §4), so that a family that does not work costs only one attempt.
 fn alternating(addrs: &[SocketAddr]) -> Vec<SocketAddr> {
     let begins = addrs.first().is_some_and(SocketAddr::is_ipv6);
     let of = |is_ipv6: bool| addrs.iter().filter(move |addr| addr.is_ipv6() == is_ipv6);

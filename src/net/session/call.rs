@@ -69,7 +69,7 @@ pub(super) struct Call {
     last_datagram: Option<Instant>,
     /// When the last datagram arrived before UDP was found to be blocked.
     udp_blocked_since: Option<Instant>,
-    /// Whether it was reported that the path passes too little.
+    /// Whether [`Event::PathTooNarrow`] has been reported.
     is_narrow_reported: bool,
     /// When a picture was last too large for the path.
     last_too_slow: Option<Instant>,
@@ -78,7 +78,7 @@ pub(super) struct Call {
     stream_changes: TokenBucket,
     /// The parameters of the peer's stream.
     stream: Option<StreamParams>,
-    /// The newest of them that the rate limit has not let us report yet.
+    /// The newest parameters, while the rate limit delays their report.
     pending_stream_change: Option<StreamParams>,
 }
 
@@ -241,7 +241,7 @@ impl Call {
         sender.push_frame(now, frame);
     }
 
-    /// Whether we send video, and the peer's reports come and show that it arrives.
+    /// Whether we send video and, if there is feedback, the peer's reports show that it arrives.
     pub(super) fn is_reached(&self) -> bool {
         self.sender.as_ref().is_some_and(Sender::is_reached)
     }
@@ -521,7 +521,7 @@ impl Call {
         Some((to, burst))
     }
 
-    /// Changes the address of a peer that never replies to `addr`.
+    /// Sends to `addr` from now on, for a peer that never replies.
     pub(super) fn redirect(&mut self, now: Instant, addr: SocketAddr) {
         self.peer.addr = addr;
         self.begin_path(now, addr.into(), true);
@@ -581,8 +581,8 @@ impl Call {
         path.is_some_and(|path| path.handle_refused(now, len, fits))
     }
 
-    /// Handles a report, which may be forged, that a router on the way to `to` forwards datagrams
-    /// of up to `len` bytes only.
+    /// Handles an ICMP message, which may be forged, that a router on the way to `to` forwards only
+    /// datagrams of up to `len` bytes.
     pub(super) fn handle_too_big(&mut self, now: Instant, to: PeerAddr, len: usize) {
         let is_there = self.media_addr() == Some(to);
         if let Some(path) = self.path.as_mut().filter(|_| is_there) {
@@ -695,8 +695,8 @@ impl Call {
     }
 
     /// Detects blocked UDP. Both sides probe once a second, so silence over UDP while the control
-    /// channel is active means that something on the path passes only TCP. If both are silent, the
-    /// network is down, which is handled elsewhere.
+    /// channel is active means that something on the path passes only TCP. If the control channel
+    /// is silent too, the network is down, which is handled elsewhere.
     fn check_udp(&mut self) -> Option<Event> {
         let control = self.control.as_ref()?;
         let heard = self.last_datagram.unwrap_or(self.began);
@@ -729,7 +729,7 @@ impl Call {
     }
 }
 
-/// After this long without a picture that is too large for the path, the next one is news.
+/// A picture that is too large for the path is reported only after this long without another.
 const SPEED_NOTICE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The interval between frames to a peer that is not reached, while others are.
@@ -740,8 +740,8 @@ const TRIAL_INTERVAL: Duration = Duration::from_millis(250);
 pub(super) const UDP_SILENCE: Duration = Duration::from_secs(2);
 
 /// How long a peer with a control channel may be silent before the session ends. It is long so that
-/// a session survives a cable that is unplugged and plugged in again; a dead peer is noticed sooner
-/// by its closed connection.
+/// a session survives a cable that is unplugged and plugged in again; a peer that has crashed is
+/// noticed sooner, when its connection closes.
 const CONTROLLED_SILENCE: Duration = Duration::from_secs(15);
 
 /// The same for a sender without a control channel, which cannot announce its end.

@@ -130,7 +130,8 @@ impl ControlChannel {
         }
     }
 
-    /// The start of the peer's activity without pauses up to [`last_received`](Self::last_received).
+    /// When the peer's latest run of activity without a pause of over a second began. It lasts
+    /// until [`last_received`](Self::last_received).
     pub(super) fn receiving_since(&self) -> Instant {
         self.receiving_since
     }
@@ -168,8 +169,8 @@ impl ControlChannel {
         Ok(())
     }
 
-    /// Whether a complete message is ready, which takes some work to handle. Returns an error,
-    /// without that work, if its length is not what an answerer expects.
+    /// Whether a complete message is ready. Handling it may need costly cryptography, so a length
+    /// that an answerer does not expect is an error here already.
     pub(super) fn has_work(&mut self) -> Result<bool, ControlError> {
         if !self.see_preface()? {
             return Ok(false);
@@ -183,7 +184,7 @@ impl ControlChannel {
         if could_be { Ok(true) } else { Err(ControlError::Malformed) }
     }
 
-    /// Whether the next message shows if the dialler has the same code.
+    /// Whether the next message shows whether the dialler has the same code.
     pub(super) fn verifies_code(&self) -> bool {
         matches!(self.state, HandshakeState::Answered(_))
     }
@@ -312,7 +313,8 @@ impl HandshakeState {
     }
 }
 
-/// Also the resolution with which two seconds of silence over UDP are detected.
+/// The interval between keep-alives. It is also the resolution with which two seconds of silence
+/// over UDP are detected.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A silence that keep-alives should have prevented.

@@ -12,7 +12,7 @@ pub struct CallCounters {
     /// Bytes of those frames, before packetization.
     pub picture_bytes_sent: u64,
     /// Frames replaced by newer ones before they were sent, withheld from a silent peer, or dropped
-    /// as stale after a silence.
+    /// because they took too long to send.
     pub frames_superseded: u64,
     /// Frames that could not be sent: empty, too large, or abandoned by the encoder.
     pub frames_unsendable: u64,

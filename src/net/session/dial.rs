@@ -236,7 +236,7 @@ impl DialState {
         };
         let addr = rest.attempts.swap_remove(index).addr;
         let others: Vec<_> = rest.attempts.drain(..).collect();
-        // They are tried again if this target does not accept us.
+        // Their addresses are tried again if the call fails at this one.
         others.iter().rev().for_each(|other| rest.untried.push_front(other.addr));
         let (state, give_up_at) = (AttemptState::Unknown, now + HELLO_DEADLINE);
         let control = Box::new(control);
@@ -368,7 +368,7 @@ impl Round {
     }
 }
 
-/// The pause between rounds. A receiver that starts is found within this and a round trip.
+/// The pause between rounds. A receiver is found within this pause and a round trip of its start.
 const REDIAL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The delay between connection attempts (RFC 8305: `Connection Attempt Delay`).

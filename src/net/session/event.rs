@@ -1,4 +1,4 @@
-//! Events reported to the user of an endpoint.
+//! Events that an endpoint reports.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -30,8 +30,8 @@ pub enum Event {
         /// What prevents the call.
         reason: WaitReason,
     },
-    /// Datagrams to a target without a control channel are being sent again, and none is refused,
-    /// after [`Waiting`](Self::Waiting).
+    /// After [`Waiting`](Self::Waiting): datagrams to a target without a control channel are being
+    /// sent again, without failures.
     Sending {
         /// The target's host.
         host: String,
@@ -53,9 +53,9 @@ pub enum Event {
         peer: Peer,
         /// Its key.
         key: PublicKey,
-        /// The host as which we called it; `None`: it calls us.
+        /// The host that we called; `None`: the peer calls us.
         host: Option<String>,
-        /// Whether it has proved to know our code.
+        /// Whether it has proved that it knows our code.
         has_code: bool,
     },
     /// The peer of a pending question has gone.
@@ -119,7 +119,7 @@ pub enum Event {
         peer: Peer,
     },
     /// Datagrams of the minimum length that the protocol needs do not reach the peer, though
-    /// shorter ones do. Reported once a session.
+    /// shorter ones do. Reported once per session.
     PathTooNarrow {
         /// The peer.
         peer: Peer,
@@ -129,8 +129,8 @@ pub enum Event {
         /// The peer.
         peer: Peer,
     },
-    /// Pictures take longer on the path to a peer than it waits for them, so they are not sent.
-    /// Repeated only after a minute without such pictures.
+    /// Pictures take longer to reach a peer than it waits for them, so they are dropped. Repeated
+    /// only after a minute without such pictures.
     PicturesTooSlow {
         /// The peer.
         peer: Peer,
@@ -159,7 +159,7 @@ pub struct Peer {
     pub key: Option<PublicKey>,
 }
 
-/// A pending trust decision, unique within its endpoint.
+/// Identifies a pending trust decision within its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AskId(pub u64);
 
@@ -172,14 +172,14 @@ pub enum Verdict {
     Refuse,
 }
 
-/// Why a call is not accepted, for now.
+/// Why a call has not been accepted yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitReason {
     /// The connection is refused: nothing listens there yet.
     NobodyListens,
-    /// There is no answer: the host is down, or a firewall drops our datagrams.
+    /// There is no answer: the host is down, or a firewall drops our traffic.
     NoAnswer,
-    /// A local fault, or one that the system can name.
+    /// A fault that the operating system reports.
     Local {
         /// The kind of fault.
         fault: LocalFault,
@@ -248,7 +248,7 @@ pub enum LocalFault {
 }
 
 impl LocalFault {
-    /// Advice for the user; empty if the system's message must do.
+    /// Advice for the user; empty if there is none beyond the system's message.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::NoRoute => {
@@ -281,7 +281,7 @@ impl LocalFault {
 pub enum GiveUpReason {
     /// The peer violates the protocol.
     Control(ControlError),
-    /// The peer's purpose is not ours.
+    /// The peer's purpose differs from ours.
     Unwanted {
         /// The peer's purpose.
         wants: Purpose,

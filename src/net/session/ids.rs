@@ -1,12 +1,12 @@
-//! Names of the parts of an endpoint: calls, control connections, targets.
+//! Identifiers of calls and control connections, and the targets to call.
 
 use std::net::SocketAddr;
 
-/// A handle on a call, unique within its endpoint.
+/// Identifies a call within its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallId(pub u64);
 
-/// A control connection, unique within its endpoint.
+/// Identifies a control connection within its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId(pub u64);
 
@@ -17,7 +17,7 @@ pub struct Target {
     pub host: String,
     /// The UDP and TCP port.
     pub port: u16,
-    /// Its addresses, all of which are tried. Empty: `host` is a name, which is looked up, again
-    /// and again while it does not answer.
+    /// Its addresses, all of which are tried. Empty: `host` is a name, which is looked up
+    /// repeatedly until the target answers.
     pub addrs: Vec<SocketAddr>,
 }

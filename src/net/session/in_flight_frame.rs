@@ -9,12 +9,12 @@ use crate::net::{
     wire::datagram::Kind,
 };
 
-/// A frame that has begun to be sent, and its place in it.
+/// A frame being sent, and how far it has got.
 #[derive(Debug)]
 pub(super) struct InFlightFrame {
     pub(super) packetizer: Packetizer,
     pub(super) shared: SharedFrame,
-    /// When its first datagrams were ready to be sent.
+    /// When sending was first attempted, even if nothing could leave yet.
     pub(super) begun: Option<Instant>,
     pub(super) has_parity_decided: bool,
 }
@@ -73,7 +73,8 @@ impl InFlightFrame {
         (burst, self.packetizer.next(&data))
     }
 
-    /// What is kept of it once all its chunks have been sent. The bytes are shared.
+    /// The record kept for retransmission, once all its chunks have been sent. It shares the
+    /// frame's bytes.
     pub(super) fn sent(&self, cache: &mut ChunkCache) -> Option<SentFrame> {
         let (packetizer, SharedFrame { key, frame }) = (&self.packetizer, &self.shared);
         let data = frame.data.view();

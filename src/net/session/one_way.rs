@@ -1,4 +1,5 @@
-//! A target without a control channel: nothing there reports its address, or that it has moved.
+//! A target without a control channel. It never replies, so only lookups and failures to send show
+//! that its address has changed.
 
 use std::{
     net::SocketAddr,
@@ -14,9 +15,11 @@ pub(super) struct OneWayTarget {
     pub(super) addresses: Addresses,
     /// The call and the address in use, once an address is known.
     pub(super) call: Option<(CallId, SocketAddr)>,
+    /// When the address was last changed after a failure.
     moved: Option<Instant>,
     /// The reason that was reported to the user, until datagrams are sent again.
     told: Option<WaitReason>,
+    /// The last failure, until sending counts as restored.
     failed: Option<Instant>,
 }
 
@@ -44,7 +47,7 @@ impl OneWayTarget {
         Some(Event::Waiting { host: host.clone(), port: *port, reason })
     }
 
-    /// The network reports that a datagram was not delivered.
+    /// Records a report from the network that a datagram was not delivered.
     pub(super) fn note_failure(&mut self, now: Instant) {
         self.failed = Some(now);
     }
@@ -78,8 +81,9 @@ impl OneWayTarget {
     }
 }
 
+/// The minimum time between changes of address after failures.
 const MOVE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long no datagram may have failed before sending counts as possible again. A kernel tries to
+/// How long sending must go without a failure before it counts as restored. A kernel tries to
 /// resolve a neighbour for three seconds before it reports the host unreachable.
 const RECOVERY: Duration = Duration::from_secs(5);

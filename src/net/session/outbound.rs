@@ -102,8 +102,8 @@ impl Outbound {
         Burst { len, segment_len: len }
     }
 
-    /// The same, but `fill` returns what it has already hashed of the body's end. Returns the
-    /// datagram's length.
+    /// The same, but `fill` returns the CRC of the end of the body, as far as it is known. Returns
+    /// the datagram's length.
     fn emit_hashed(
         &mut self,
         kind: Kind,
@@ -137,8 +137,8 @@ impl<'a> Batch<'a> {
         Self { outbound, buf, burst: None }
     }
 
-    /// Appends a datagram, as [`Outbound::emit`] does, but `fill` returns what it has already
-    /// hashed of the body's end. Returns false and writes nothing if it does not fit.
+    /// Appends a datagram, as [`Outbound::emit`] does, but `fill` returns the CRC of the end of the
+    /// body, as far as it is known. Returns false and writes nothing if it does not fit.
     pub(super) fn push(
         &mut self,
         kind: Kind,

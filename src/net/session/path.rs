@@ -122,8 +122,8 @@ impl Path {
         }
     }
 
-    /// Handles a report, which may be forged, that a router forwards datagrams of up to `len` bytes
-    /// only.
+    /// Handles an ICMP message, which may be forged, that a router forwards only datagrams of up to
+    /// `len` bytes.
     pub(super) fn handle_too_big(&mut self, now: Instant, len: usize) {
         if let Some(mtu) = &mut self.mtu {
             mtu.handle_too_big(now, len);

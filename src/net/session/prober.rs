@@ -13,8 +13,8 @@ use crate::net::{
     },
 };
 
-/// Probes one peer: a few times in quick succession, then once a second, which also keeps NAT
-/// mappings and stateful firewalls on the path open.
+/// Probes one peer: a few times in quick succession, then once a second, or more often while the
+/// queue is measured. Probes also keep NAT mappings and stateful firewalls on the path open.
 #[derive(Debug)]
 pub(super) struct Prober {
     started: Instant,
@@ -105,7 +105,7 @@ const QUICK_PROBES: u32 = 8;
 const QUICK_INTERVAL: Duration = Duration::from_millis(20);
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The golden section: the fractional parts of its multiples are evenly distributed and not
+/// The fractional part of the golden ratio: its multiples modulo 1 are evenly distributed and not
 /// periodic.
 const GOLDEN: f64 = 0.618_033_988_75;
 

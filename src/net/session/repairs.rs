@@ -35,7 +35,7 @@ impl Retransmitter {
         self.buffer.counters()
     }
 
-    /// Takes over a completely sent frame.
+    /// Keeps a completely sent frame, if frames are kept.
     pub(super) fn keep(&mut self, now: Instant, sent: SentFrame) {
         if self.keeps {
             self.buffer.keep(sent, now + KEPT_FOR);
@@ -80,6 +80,6 @@ impl Retransmitter {
     }
 }
 
-/// How long a frame is kept after it was sent. Receivers give a frame up after 250 ms, and usually
-/// when the next one is complete.
+/// How long a frame is kept after it was sent. By default, receivers give a frame up 250 ms after
+/// its last chunk, and usually sooner, when the next one is complete.
 const KEPT_FOR: Duration = Duration::from_millis(250);

@@ -1,8 +1,8 @@
 //! When the datagrams to one receiver may leave.
 //!
-//! Three things hold them back. While the path is unknown, the startup probe lets few frames begin.
-//! The send budget is a hard limit on everything that is sent. The pacer spreads a frame over a
-//! part of its interval; loopback needs none.
+//! Three limits apply. While the path's capacity is unknown, the startup probe limits how many
+//! frames begin. The send budget is a hard limit on everything that is sent. The pacer spreads a
+//! frame over a part of the frame interval; loopback needs none.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ impl SendGate {
         Self { datagram_len, pacer: None, budget: None, startup_probe: None }
     }
 
-    /// Turns pacing on or off, on a path whose capacity is unknown only if it `is_new`.
+    /// Turns pacing on or off. `is_new`: the path's capacity is unknown, so it is probed if paced.
     pub(super) fn set_paced(&mut self, now: Instant, paced: bool, is_new: bool) {
         self.pacer = paced.then(|| Pacer::new(now, self.datagram_len));
         self.startup_probe = (paced && is_new).then(StartupProbe::default);
@@ -40,12 +40,13 @@ impl SendGate {
         self.pacer.is_some()
     }
 
-    /// The path's capacity is unknown again. Without pacing, it is not probed.
+    /// Restarts the startup probe, since the path's capacity is unknown again. Without pacing,
+    /// there is none.
     pub(super) fn probe_again(&mut self) {
         self.startup_probe = self.is_paced().then(StartupProbe::default);
     }
 
-    /// The path is known, or the probe would hold back what finds it.
+    /// Ends the startup probe: the path's capacity is known, or frames must flow to find the path.
     pub(super) fn end_probe(&mut self) {
         self.startup_probe = None;
     }

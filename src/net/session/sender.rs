@@ -33,8 +33,8 @@ use crate::net::{
     },
 };
 
-/// Sends one stream to one peer. The frame being sent is finished; of the frames waiting behind it,
-/// only the newest is kept.
+/// Sends one stream to one peer. The frame being sent is finished, unless that takes too long; of
+/// the frames waiting behind it, only the newest is kept.
 #[derive(Debug)]
 pub(super) struct Sender {
     clock: MediaClock,
@@ -62,7 +62,7 @@ pub(super) struct Sender {
     counters: SenderCounters,
     /// Frames dropped because they took too long, since the last one that was sent whole.
     expired_in_a_row: u32,
-    /// The transmission time of these, when there are enough to report.
+    /// The estimated transmission time of the last of them, once there are enough to report.
     expired: Option<Duration>,
 }
 
@@ -86,7 +86,8 @@ pub(super) struct SenderCounters {
     pub(super) frames: u64,
     /// Bytes of those frames, as encoded.
     pub(super) picture_bytes: u64,
-    /// Frames replaced by newer ones before their first chunk was sent, or dropped as stale.
+    /// Frames replaced by newer ones before their first chunk was sent, or dropped because they
+    /// took too long to send.
     pub(super) superseded: u64,
     /// Frames that are empty, too large, or were abandoned by the encoder.
     pub(super) unsendable: u64,
@@ -214,7 +215,8 @@ impl Sender {
         }
     }
 
-    /// How long the path takes for a picture, if several were dropped for it.
+    /// How long the path takes to carry a picture, if several in a row were dropped for taking too
+    /// long.
     pub(super) fn take_expired(&mut self) -> Option<Duration> {
         self.expired.take()
     }
@@ -224,7 +226,7 @@ impl Sender {
         self.rate.as_ref().is_some_and(|rate| rate.state() == RateState::Silent)
     }
 
-    /// Whether the receiver's reports come, and show that the stream arrives. True without feedback.
+    /// Whether the receiver's reports show that the stream arrives. True without feedback.
     pub(super) fn is_reached(&self) -> bool {
         !self.is_unreported() && !self.delivery_watch.is_starved()
     }
@@ -234,7 +236,7 @@ impl Sender {
         self.rate.as_ref()?.probe_pace()
     }
 
-    /// Handles a report of the receiver. `probed`: the queueing delay of the fastest probe since
+    /// Handles a report from the receiver. `probed`: the queueing delay of the fastest probe since
     /// the last report. `rtt`: the round-trip time, if known. `losses_due_to_mtu`: losses are
     /// attributed to the datagram length.
     pub(super) fn handle_report(
@@ -285,7 +287,7 @@ impl Sender {
         }
     }
 
-    /// Handles a NACK of the receiver.
+    /// Handles a NACK from the receiver.
     pub(super) fn handle_nack(&mut self, now: Instant, nack: &Nack) {
         let rate = self.estimates.bytes_a_second();
         self.retransmitter.handle_nack(now, nack, rate);
@@ -316,8 +318,8 @@ impl Sender {
         }
     }
 
-    /// Begins anew on a path that passed next to nothing until now, since the losses of that time
-    /// say nothing about what it carries.
+    /// Restarts rate control when a path that passed next to nothing delivers again: the losses
+    /// before that say nothing about its capacity.
     fn end_starvation(&mut self, now: Instant, was_starved: bool) {
         if !was_starved || self.delivery_watch.is_starved() {
             return;
@@ -457,8 +459,8 @@ impl Sender {
         }
     }
 
-    /// How many parity chunks fit beside a frame's source chunks into one frame interval of the
-    /// path's capacity. More parity would only cause losses.
+    /// How many parity chunks the path can carry beside a frame's source chunks in one frame
+    /// interval. More parity would only cause losses.
     fn parity_room(&self, source_chunks: u16) -> u16 {
         let bound = self.rate.as_ref().and_then(RateController::bound_bps);
         let (Some(bps), Some(interval)) = (bound, self.estimates.interval()) else {
@@ -468,7 +470,7 @@ impl Sender {
         (chunks as u16).saturating_sub(source_chunks)
     }
 
-    /// Keeps a sent frame for retransmission.
+    /// Records that a frame was sent completely, and keeps it for retransmission.
     fn finish(
         &mut self,
         now: Instant,
@@ -489,7 +491,8 @@ impl Sender {
         }
     }
 
-    /// Two parity chunks for six long chunks add a third, so chunks are shorter on a lossy path.
+    /// The chunk length of the next frame. Chunks are shorter on a lossy path, because two parity
+    /// chunks for six long chunks add a third.
     fn chunk_len(&self) -> u16 {
         let limit = if self.last_parity > 0 { LOSSY_DATAGRAM_LEN } else { usize::MAX };
         chunk_len_for(self.max_datagram_len.min(limit), self.form)
@@ -564,12 +567,12 @@ const UNPACED_BITRATE: u64 = 100_000_000;
 /// In bytes of UDP payload: the limit on a lossy path, from the MTU of Ethernet.
 const LOSSY_DATAGRAM_LEN: usize = 1472;
 
-/// How many expired frames in a row are reported. With `--quality auto` the first makes the next
-/// ones smaller.
+/// How many frames in a row must expire before that is reported. With `--quality auto` the first
+/// makes the next ones smaller.
 const EXPIRED_TO_REPORT: u32 = 2;
 
-/// A frame in transmission for longer when a silent path returns is dropped: the receiver has given
-/// it up.
+/// When a silent path returns, a frame in transmission for this long is dropped: the receiver has
+/// given it up.
 const STALE: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
@@ -580,7 +583,7 @@ mod tests {
         wire::datagram::Direction,
     };
 
-    /// A sender with what its call and its endpoint lend it.
+    /// A sender, with the parts that its call and its endpoint lend it.
     struct Fixture {
         sender: Sender,
         cache: ChunkCache,

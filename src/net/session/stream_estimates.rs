@@ -1,11 +1,11 @@
-//! What is usual of the frames of one stream to one receiver.
+//! Running averages over the frames sent to one receiver.
 
 use std::time::{Duration, Instant};
 
 /// Smoothed properties of the stream's frames.
 ///
-/// The pacer has an interval of its own: that of the frames that begin, clamped, without those that
-/// were skipped.
+/// The pacer measures an interval of its own: clamped, and only between frames that begin to be
+/// sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StreamEstimates {
     pushed: Option<Instant>,
@@ -39,13 +39,13 @@ impl StreamEstimates {
         self.interval
     }
 
-    /// What of `bps` bits a second is left for pictures.
+    /// The part of `bps` bits a second that is left for pictures.
     pub(super) fn picture_share(&self, bps: u64) -> u64 {
         let overhead = self.overhead.unwrap_or(FIRST_OVERHEAD).min(MAX_OVERHEAD);
         (bps as f64 / overhead) as u64
     }
 
-    /// The stream's rate in bytes a second, with everything that is sent beside it.
+    /// The stream's rate in bytes a second, including all overhead.
     pub(super) fn bytes_a_second(&self) -> f64 {
         let frame = self.frame_len.unwrap_or(0.0) * self.overhead.unwrap_or(1.0);
         frame / self.interval.unwrap_or(FIRST_INTERVAL).as_secs_f64()

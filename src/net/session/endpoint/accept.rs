@@ -151,8 +151,8 @@ impl Endpoint {
         }
     }
 
-    /// Ends calls that may be replaced, to make room for a new one. Otherwise returns the name of
-    /// the peer whose call goes on.
+    /// Ends all calls, to make room for a new one. If one may not be replaced, ends none and
+    /// returns the name of its peer.
     fn make_room(&mut self, now: Instant, caller: SocketAddr, one_way: bool) -> Result<(), Name> {
         self.room_for(now, caller, one_way)?;
         for index in (0..self.calls.len()).rev() {
@@ -161,16 +161,16 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Whether there is room for a new call; otherwise the name of the peer whose call goes on.
+    /// Whether there is room for a new call: every call may be replaced. Otherwise returns the name
+    /// of the peer whose call may not.
     fn room_for(&self, now: Instant, caller: SocketAddr, one_way: bool) -> Result<(), Name> {
         for call in &self.calls {
             // A restarted sender without a control channel may replace its old session soon; a call
-            // with a control channel gets the time that a bad network needs.
+            // with a control channel is given time to survive a bad network.
             let patience = if call.control.is_none() { ONE_WAY_TAKEOVER } else { TAKEOVER };
             let silent = call.last_received() + patience <= now;
-            // Anybody can start a session in the clear under any address. A sealed one gives way to
-            // a caller from its address: that sender calls again after our restart, but its old
-            // datagrams arrived first.
+            // Anybody can start a session in the clear, from any address, so it gives way to any
+            // caller. A sealed one is authentic, so it gives way only to a caller from its address.
             let gives_way = !one_way
                 && !call.is_controlled()
                 && (!call.is_sealed() || call.peer.addr.ip() == caller.ip());
@@ -184,8 +184,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Rejects the callers awaiting a trust decision for whom there is no room after a call has
-    /// begun.
+    /// Rejects the callers that await a trust decision and have no room, now that a call has begun.
     fn turn_away_asked(&mut self, now: Instant) {
         for index in (0..self.pending_callers.len()).rev() {
             let Some(ended) = self.pending_callers[index].ask_ended() else { continue };
@@ -220,8 +219,8 @@ impl Endpoint {
             Ok(true) => {}
             Err(error) => return self.cut_off(now, index, error),
         }
-        // The budget is charged once, at the first message. The third needs only permission to
-        // guess.
+        // The handshake limit is charged once, at the first message. The third message needs only
+        // permission to guess.
         let may_go_on = if control.verifies_code() {
             self.handshakes.may_guess(now, addr.ip())
         } else {
@@ -243,7 +242,7 @@ impl Endpoint {
         }
     }
 
-    /// Handles data from a caller whose trust decision is awaited; keep-alives extend its deadline.
+    /// Handles data from a caller whose trust decision is awaited; any data extends its deadline.
     fn handle_ringing_bytes(&mut self, now: Instant, index: usize) {
         let caller = &mut self.pending_callers[index];
         caller.extend_deadline(now);
@@ -263,7 +262,8 @@ impl Endpoint {
         self.events.push_back(Event::ProtocolViolation { from, error });
     }
 
-    /// Handles an authenticated caller's hello: asks the user about it, unless anybody is accepted.
+    /// Handles an authenticated caller's hello: asks the user about it, unless the configuration
+    /// decides.
     fn consider(&mut self, now: Instant, index: usize, hello: Hello) {
         let wants = self.config.role.purpose();
         let Some(session) = SessionId::new(hello.session) else {

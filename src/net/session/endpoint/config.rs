@@ -20,7 +20,7 @@ pub struct EndpointConfig {
     pub name: Name,
     /// Whether it dials or listens, and whether it sends video.
     pub role: Role,
-    /// The key pair of a side with a control channel.
+    /// The key pair that identifies it on control channels.
     pub identity: Identity,
     /// The shared code required on the control channel; `None`: none is required.
     pub secret: Option<SharedSecret>,
@@ -28,14 +28,15 @@ pub struct EndpointConfig {
     pub admission: Admission,
     /// How sessions without a control channel are treated.
     pub one_way: OneWay,
-    /// The time since 1970. Sealed sessions without a control channel number their datagrams from
-    /// it, so that no number is ever reused.
+    /// The time since the Unix epoch. Sealed sessions without a control channel number their
+    /// datagrams from it, so that no number is ever reused.
     pub wall_clock: Duration,
     /// The parameters of the stream it sends, once known.
     pub stream: Option<StreamParams>,
     /// The maximum length of the datagrams it sends, in bytes of UDP payload; it receives any
-    /// length. `None`: what each path is found to carry, starting with 1200, which fits every IPv6
-    /// path (RFC 8200: 1280, minus headers), and at least [`MIN_MAX_DATAGRAM_LEN`](super::MIN_MAX_DATAGRAM_LEN).
+    /// length. `None`: discovered for each path, starting with 1200, which fits every IPv6 path
+    /// (RFC 8200: 1280, minus headers), and never below
+    /// [`MIN_MAX_DATAGRAM_LEN`](super::MIN_MAX_DATAGRAM_LEN).
     pub max_datagram_len: Option<usize>,
     /// The parity sent to the receivers.
     pub fec: FecMode,
@@ -44,7 +45,7 @@ pub struct EndpointConfig {
     pub max_bitrate: Option<u64>,
     /// How long a frame may be incomplete; see [`DEFAULT_REASSEMBLY_DEADLINE`].
     pub reassembly_deadline: Duration,
-    /// The zero of its media clock.
+    /// Media time zero of its media clock.
     pub epoch: Instant,
     /// The same instant, in the form exchanged with peers on this machine.
     pub shared_epoch: Epoch,
@@ -100,14 +101,14 @@ pub enum Role {
 pub enum Admission {
     /// Everybody.
     Anyone,
-    /// Those who prove to have one of these keys.
+    /// Those who prove possession of one of these keys.
     Keys(Vec<PublicKey>),
     /// Those the user admits: see [`Event::Asked`](crate::net::session::Event::Asked).
     Asked,
 }
 
 impl Admission {
-    /// The verdict on a peer that has proved to have `key`; `None`: the user decides.
+    /// The verdict on a peer that has proved possession of `key`; `None`: the user decides.
     pub(super) fn verdict(&self, key: &PublicKey) -> Option<Verdict> {
         match self {
             Self::Anyone => Some(Verdict::Admit),

@@ -48,7 +48,7 @@ pub enum Output {
     Dial(ConnId, SocketAddr),
     /// Write these bytes, in order.
     Write(ConnId, Vec<u8>),
-    /// Write what is pending, then close. Nothing more is to be reported about it.
+    /// Write what is pending, then close. Report nothing more about it.
     Close(ConnId),
 }
 
@@ -93,7 +93,7 @@ pub struct Endpoint {
     frames: VecDeque<Delivered>,
     strays: StrayCounters,
     crc_combiner: CrcCombiner,
-    /// What the calls share of the frames that they send.
+    /// The hashes and parity that calls share when they send the same frame.
     chunk_cache: ChunkCache,
 }
 
@@ -256,7 +256,7 @@ impl Endpoint {
         }
     }
 
-    /// A connection could not be established because of a local fault, or one the system can name.
+    /// A connection could not be established because of a fault that the system reports.
     pub fn handle_not_dialled(
         &mut self,
         now: Instant,
@@ -318,8 +318,8 @@ impl Endpoint {
         is_one_way_target
     }
 
-    /// Handles an ICMP report that a datagram to `to` was not delivered. It may be forged, so it is
-    /// reported to the user and has no other effect.
+    /// Handles an ICMP message that a datagram to `to` was not delivered. It may be forged, so it is
+    /// only reported to the user, and only if a target without a control channel is at `to`.
     pub fn handle_unreachable(&mut self, now: Instant, to: PeerAddr, reason: WaitReason) {
         let mut one_way = self.one_way_targets.iter_mut();
         if let Some(one_way) =
@@ -330,7 +330,7 @@ impl Endpoint {
         }
     }
 
-    /// Datagrams to `to` were passed to the network.
+    /// Records that datagrams to `to` were passed to the network.
     pub fn handle_sent(&mut self, now: Instant, to: PeerAddr) {
         let one_way = self.one_way_targets.iter_mut();
         for one_way in
@@ -510,8 +510,8 @@ impl Endpoint {
         self.calls.iter_mut().any(|call| call.handle_refused(now, to, len, fits))
     }
 
-    /// Handles a report, which may be forged, that a router on the way to `to` forwards datagrams
-    /// of up to `len` bytes only.
+    /// Handles an ICMP message, which may be forged, that a router on the way to `to` forwards only
+    /// datagrams of up to `len` bytes.
     pub fn handle_too_big(&mut self, now: Instant, to: PeerAddr, len: usize) {
         self.calls.iter_mut().for_each(|call| call.handle_too_big(now, to, len));
     }
@@ -624,7 +624,8 @@ impl Endpoint {
         }
     }
 
-    /// Handles bytes from a call's control channel. Empty: continues with those already received.
+    /// Handles bytes from a call's control channel. If there are none, continues with those already
+    /// received.
     fn handle_call_bytes(&mut self, now: Instant, index: usize, bytes: &[u8]) {
         if let Some(reason) = self.calls[index].handle_data(now, bytes, &mut self.events) {
             self.begin_ending(now, index, reason);
@@ -646,7 +647,8 @@ impl Endpoint {
         }
     }
 
-    /// How we send to a peer that gives feedback and takes datagrams of up to `peer` bytes.
+    /// The sender's configuration for a peer that gives feedback and accepts datagrams of up to
+    /// `peer` bytes.
     fn sending(&self, peer: u16) -> SenderConfig {
         let without_feedback = self.sender_config_without_feedback();
         let limit = without_feedback.max_datagram_len.min(accepted_len(peer));
@@ -658,13 +660,13 @@ impl Endpoint {
         }
     }
 
-    /// The upper limit of path MTU probing to such a peer, unless the datagram length is
-    /// configured.
+    /// The upper limit of path MTU probing to a peer that accepts datagrams of up to `peer` bytes,
+    /// unless the datagram length is configured.
     fn probed_len(&self, peer: u16) -> Option<usize> {
         self.config.max_datagram_len.is_none().then_some(accepted_len(peer))
     }
 
-    /// How we send to a peer that gives no feedback.
+    /// The sender's configuration for a peer that gives no feedback.
     fn sender_config_without_feedback(&self) -> SenderConfig {
         SenderConfig {
             max_datagram_len: self.config.max_datagram_len.unwrap_or(UDP_BASE_LEN),
@@ -691,12 +693,12 @@ fn ended(call: &Call, reason: EndReason) -> Event {
     Event::Ended { call: call.id, peer: call.peer.clone(), reason }
 }
 
-/// Ended sessions that are remembered, so that their last datagrams in flight are not taken for
+/// How many ended sessions are remembered, so that their last datagrams in flight are not taken for
 /// those of a new sender.
 const ENDED_REMEMBERED: usize = 8;
 
-/// The maximum datagram length of a peer that asks for `peer`, in bytes of UDP payload. Fewer than
-/// [`FLOOR_LEN`] would only cost us more datagrams.
+/// The maximum datagram length for a peer that accepts `peer` bytes of UDP payload. A limit below
+/// [`FLOOR_LEN`] is ignored, since it would only cost us more datagrams.
 fn accepted_len(peer: u16) -> usize {
     FLOOR_LEN.max(peer.into())
 }

@@ -1,10 +1,10 @@
-//! Limits how often unknown one-way streams are tried.
+//! Limits how often datagrams of unknown one-way sessions are tried with the pre-shared key.
 
 use std::{net::IpAddr, time::Instant};
 
 use crate::net::token_bucket::TokenBucket;
 
-/// Limits how often the datagrams of unknown sealed sessions are tried with the pre-shared key.
+/// Two token buckets: one for everybody, and one for the address of the last authentic stream.
 #[derive(Debug)]
 pub(super) struct OneWayAttempts {
     anybody: TokenBucket,
@@ -23,7 +23,7 @@ impl OneWayAttempts {
         }
     }
 
-    /// Whether a datagram from `ip` may be tried now.
+    /// Whether a datagram from `ip` may be tried now. If so, takes a token for it.
     pub(super) fn take(&mut self, now: Instant, ip: IpAddr) -> bool {
         (self.known_ip == Some(ip) && self.known.take(now, 1.0)) || self.anybody.take(now, 1.0)
     }

@@ -60,7 +60,7 @@ fn a_failed_connection_is_classified_and_redialled() {
     }
 }
 
-/// A caller that has completed the handshake with `endpoint`, and the name for its hello.
+/// A caller that has received `endpoint`'s key, and the hello that it has yet to send.
 fn caller(now: Instant, endpoint: &mut Endpoint) -> (ConnId, ControlChannel, Hello) {
     while endpoint.poll_output().is_some() {}
     let conn = endpoint.handle_incoming(now, "127.0.0.1:7".parse().unwrap()).unwrap();
