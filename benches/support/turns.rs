@@ -2,7 +2,7 @@
 
 use crate::measure::{Samples, timed};
 
-/// `rounds` times of each contestant in µs, after `WARM_UP` rounds that are not counted.
+/// Times each contestant `rounds` times, in µs, after `WARM_UP` rounds that are not counted.
 pub(crate) fn take_turns<const N: usize>(
     rounds: usize,
     mut contestants: [&mut dyn FnMut(); N],

@@ -239,7 +239,7 @@ const SMALL_QUALITY: u8 = 90;
 const STEP_UP: f64 = 0.75;
 
 /// The same between two low frame rates of the smallest pictures. That step is not visible, and
-/// larger pictures than necessary are older.
+/// staying at the lower rate means larger pictures, which arrive later.
 const FINE_STEP_UP: f64 = 0.9;
 
 #[cfg(test)]

@@ -222,7 +222,8 @@ enum Next {
 }
 
 impl Input {
-    /// Waits up to `timeout` for the newest of either kind.
+    /// Waits up to `timeout` for the next frame: the newest complete one, then the newest partial
+    /// one.
     fn take(&mut self, timeout: Duration) -> Taken<Next> {
         let fetch = || self.partial.as_ref().and_then(Latest::try_take);
         let Some((call, partial)) = self.held.take().or_else(fetch) else {

@@ -39,7 +39,7 @@ fn the_loss_table_is_unchanged() {
     let frozen = std::fs::read_to_string(TABLE).unwrap_or_default();
     assert!(
         frozen == table,
-        "the behaviour under loss has changed; now it is\n\n{table}\nIf that is meant, accept it \
+        "the behaviour under loss has changed; now it is\n\n{table}\nIf intended, accept it \
          with UDPCHAT_BLESS=1 cargo test --test it table, and commit {TABLE}"
     );
 }

@@ -1,5 +1,5 @@
-//! A 720p stream over the impaired links that users have, in virtual time, with parity, reports,
-//! NACKs and rate control between two real endpoints.
+//! A 720p stream over typical impaired links, in virtual time, with parity, reports, NACKs and rate
+//! control between two real endpoints.
 //!
 //! Most tests check a row of `repair-table.txt`, which names the seed of its network. A change of
 //! behaviour changes that table, which must be reviewed. `UDPCHAT_SEED=N` sets the seed of all
@@ -252,7 +252,7 @@ fn a_stream_on_a_wide_link_reaches_full_quality_quickly() {
 struct Dark {
     /// The time from the end of the blackout to the first picture.
     after: Duration,
-    /// The longest time from capture to complete of the pictures after the blackout.
+    /// The longest time from capture to completion of the pictures after the blackout.
     oldest: Duration,
     /// Pictures shown, of the 300 captured in the 10 s after the blackout.
     shown: usize,
@@ -289,7 +289,7 @@ struct Sharing {
     share: f64,
     /// The goodput of both streams together, in bit/s.
     goodput: f64,
-    /// The p95 time from capture to decoded, of the slower stream.
+    /// The p95 time from capture to decoded picture, of the slower stream.
     p95: Duration,
 }
 
@@ -350,7 +350,7 @@ impl Sharing {
 
 /// 10 s at 100 Mbit/s, 30 s at 10 Mbit/s, 30 s at 100 Mbit/s.
 struct Narrowing {
-    /// The p95 time from capture to decoded on the narrow link, after its first 2 s.
+    /// The p95 time from capture to decoded picture on the narrow link, after its first 2 s.
     p95: Duration,
     sent: u64,
     shown: u64,
@@ -545,7 +545,7 @@ fn session(condition: &Condition, seed: u64, links: &str) -> Sim {
     sim
 }
 
-/// The median time from capture to complete over a link that only delays.
+/// The median time from capture to completion over a link that only delays.
 fn usual_delay(condition: &Condition, seed: u64) -> Duration {
     let delay_only = condition.links.split(',').next().expect("the delay");
     let mut sim = session(condition, seed, delay_only);
@@ -557,7 +557,7 @@ fn usual_delay(condition: &Condition, seed: u64) -> Duration {
     percentile(delays, 50).expect("frames")
 }
 
-/// The time from capture to complete.
+/// The time from capture to completion.
 pub(crate) fn delay(start: Instant, frame: &(Instant, Delivered)) -> Duration {
     frame.0 - captured(start, frame)
 }

@@ -53,7 +53,7 @@ fn receiver(output: &Path) -> Program {
 }
 
 fn text(path: &Path) -> &str {
-    path.to_str().expect("plain")
+    path.to_str().expect("a UTF-8 path")
 }
 
 fn to(receiver: &Program) -> String {
@@ -116,7 +116,7 @@ fn number_after(text: &str, label: &str) -> f64 {
     rest.split_whitespace().next().expect("a number").parse().expect("a number")
 }
 
-/// JPEGs of another encoder, sent every 40 ms, arrive bit-exact.
+/// JPEGs from another encoder, sent every 40 ms, arrive bit-exact.
 #[test]
 fn a_jpeg_stream_is_recorded_bit_exactly() {
     let _alone = alone();
@@ -462,6 +462,6 @@ fn gray_pictures_have_one_component() {
 /// Resident memory of a process, in KB.
 pub(crate) fn resident_kb(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("Linux says");
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS is listed");
     line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
 }

@@ -1,8 +1,8 @@
-//! Whether a receiver that is heard from gets anything of the stream.
+//! Detects a receiver that answers but gets next to nothing of the stream.
 //!
 //! A path may pass reports and probes but no video: it carries only short datagrams, or loses almost
-//! everything. The bitrate of such a receiver says nothing about what others can be sent. A
-//! receiver that is silent is not judged here.
+//! everything. Such a receiver must not lower the bitrate of the others. A receiver that is silent
+//! is not judged here.
 
 use std::time::{Duration, Instant};
 

@@ -8,7 +8,7 @@
 //!
 //! (Noise Protocol Framework, revision 34, §7.5 and §9.) A passive eavesdropper learns neither
 //! side's key. The payload of the third message, and everything after it, can be read only by the
-//! answerer, who must know the pre-shared key.
+//! two sides, which must both know the pre-shared key.
 
 use std::hint::black_box;
 
@@ -39,7 +39,7 @@ pub struct Transport {
     peer: PublicKey,
 }
 
-/// A message was not written by the other side, or with another secret.
+/// A message was not written by the other side, or was written with another secret.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("cannot decrypt the message")]
 pub struct DecryptError;
@@ -64,7 +64,7 @@ impl Handshake {
             .and_then(|builder| builder.psk(PSK_LOCATION, &NO_SECRET));
         let built =
             builder.and_then(|b| if dials { b.build_initiator() } else { b.build_responder() });
-        let state = built.expect("all that the pattern needs is there");
+        let state = built.expect("the builder has all that the pattern needs");
         Self { state, secret: secret.cloned().map(Box::new) }
     }
 
@@ -72,9 +72,9 @@ impl Handshake {
     fn with_secret<T>(&mut self, act: impl FnOnce(&mut HandshakeState) -> T) -> T {
         let Some(secret) = &self.secret else { return act(&mut self.state) };
         let location = PSK_LOCATION.into();
-        self.state.set_psk(location, secret.as_bytes()).expect("it is as long as it must be");
+        self.state.set_psk(location, secret.as_bytes()).expect("a secret has the length of a key");
         let result = act(&mut self.state);
-        self.state.set_psk(location, &NO_SECRET).expect("as long as the other");
+        self.state.set_psk(location, &NO_SECRET).expect("it has the length of a key");
         black_box(&mut self.state);
         result
     }

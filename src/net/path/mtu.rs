@@ -161,7 +161,8 @@ impl PathMtu {
             return None;
         }
         match &mut self.probe {
-            // A longer probe failed to prove the length in use soon, so that length is probed next.
+            // While the length in use is only assumed, a longer probe is not repeated: that length
+            // is probed instead.
             Some(probe) if probe.tries < MAX_PROBES && self.proof != Proof::Assumed => {
                 probe.tries += 1;
             }

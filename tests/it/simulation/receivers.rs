@@ -32,7 +32,7 @@ fn an_unreachable_receiver_does_not_slow_the_others() {
     let sent = sim.counters(ANN).iter().map(|c| c.frames_sent).collect::<Vec<_>>();
     sim.run(5 * SECOND);
     let still = sim.endpoint(ANN).picture_bitrates().path.expect("reports");
-    assert!(still >= before * 9 / 10, "{still} bit/s with one that stands still, {before} before");
+    assert!(still >= before * 9 / 10, "{still} bit/s with one unreachable, {before} before");
     let since = |sim: &Sim| {
         let now = sim.counters(ANN);
         now.iter().zip(&sent).map(|(c, before)| c.frames_sent - before).collect::<Vec<_>>()
@@ -49,7 +49,7 @@ fn an_unreachable_receiver_does_not_slow_the_others() {
     assert!(frames >= 20, "{frames} of 30 in the second after its return");
 }
 
-/// Each receiver has a datagram length and a loss of its own, so the shares of parity differ, too.
+/// Each receiver has its own datagram length and loss, so the parity ratios differ, too.
 #[test]
 fn receivers_on_different_paths_get_the_same_frames() {
     let mut sim = Sim::with_links(4, links("delay=2ms"));
@@ -73,9 +73,8 @@ fn receivers_on_different_paths_get_the_same_frames() {
     assert!(parity[0] < parity[1] && parity[1] < parity[2], "{parity:?}");
 }
 
-/// What Bob and Dan get from Ann in ten seconds, of whose video Eve loses next to everything from
-/// the beginning: the frames of each, their bytes, and the bitrate at the end. `None`: Eve is not
-/// there.
+/// Sends from Ann to Bob and Dan, and to Eve over an impaired path. Returns the frames that Bob and
+/// Dan each get in ten seconds, their bytes, and the bitrate at the end. `None`: without Eve.
 fn beside(eve: Option<&dyn Fn(&mut Sim)>) -> ([usize; 2], [usize; 2], u64) {
     let mut sim = Sim::with_links(4, links("delay=2ms"));
     let dan = NodeId(3);

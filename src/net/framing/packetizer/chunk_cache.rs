@@ -1,12 +1,12 @@
-//! The work on a frame that its receivers share.
+//! Hashes and parity of a frame, computed once for all its receivers.
 //!
-//! Every receiver gets a frame's chunks under headers, sequence numbers and keys of its own, but
-//! their payloads depend only on the frame and the chunk length. So each source chunk is hashed
-//! once, and each parity chunk is made once, for all receivers with that chunk length. A receiver
-//! with another chunk length has an entry of its own.
+//! Each receiver gets a frame's chunks with its own headers, sequence numbers and keys, but their
+//! payloads depend only on the frame and the chunk length. So each source chunk is hashed once, and
+//! each parity chunk is made once, for all receivers with that chunk length. Each other chunk
+//! length has its own entry.
 //!
-//! An entry can be made again from the frame at any time. So none has to be released, and dropping
-//! one too early costs time and nothing else.
+//! An entry can be rebuilt from its frame at any time, so none has to be released, and evicting one
+//! too early costs only time.
 
 use crate::net::{
     frame::{FrameView, OutgoingFrame, Progress},
@@ -77,8 +77,8 @@ impl ChunkCache {
         Self { entries: Vec::new(), capacity: 1, next_key: 0, uses: 0, encoder: None }
     }
 
-    /// Gives `frame` a key. The cache keeps one entry a receiver from now on, since each sends one
-    /// frame at a time.
+    /// Gives `frame` a key. From now on, the cache keeps one entry per receiver, since each is sent
+    /// one frame at a time.
     pub fn share(&mut self, frame: OutgoingFrame, receivers: usize) -> SharedFrame {
         self.capacity = receivers.max(1);
         self.entries.truncate(self.capacity);
@@ -183,7 +183,7 @@ impl FrameChunks {
         }
     }
 
-    /// The CRC of source chunk `chunk`, all before which have been hashed.
+    /// The CRC of source chunk `chunk`. All chunks before it have been hashed.
     fn hash(&mut self, data: &FrameView<'_>, chunk: u16) -> u32 {
         let (picture, len) = (data.bytes(), self.source_len(data, chunk));
         let at = usize::from(chunk) * usize::from(self.chunk_len);

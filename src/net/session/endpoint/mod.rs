@@ -318,8 +318,8 @@ impl Endpoint {
         is_one_way_target
     }
 
-    /// Handles an ICMP message that a datagram to `to` was not delivered. It may be forged, so it is
-    /// only reported to the user, and only if a target without a control channel is at `to`.
+    /// Handles an ICMP message that a datagram to `to` was not delivered. It may be forged, so it
+    /// is only reported to the user, and only if a target without a control channel is at `to`.
     pub fn handle_unreachable(&mut self, now: Instant, to: PeerAddr, reason: WaitReason) {
         let mut one_way = self.one_way_targets.iter_mut();
         if let Some(one_way) =
