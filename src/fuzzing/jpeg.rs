@@ -90,7 +90,7 @@ pub fn jpeg_decode(bytes: &[u8]) {
     assert_eq!(split.size(), size);
     match whole {
         Ok(whole) => assert!(want == Want::Bgr || split == whole, "in strips, another picture"),
-        // Such an error is ignored in a strip without markers, as in a frame without any.
+        // libjpeg reports a bad code only where restart markers may follow; a strip has none.
         Err(error) => assert!(error.is_bad_code(), "only strips accept it: {error}"),
     }
 }

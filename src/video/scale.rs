@@ -135,7 +135,7 @@ fn double_plane<const N: usize>(from: &[u8], to: &mut [u8], width: usize) {
     }
 }
 
-/// By 4 in each direction, the most that a sender uses.
+/// A division by 4 in each direction, the most that a sender uses.
 const MAX_HALVINGS: u32 = 2;
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ fn copy_environment(from: &Command, to: &mut Command) {
     }
 }
 
-/// Runs `script` in a shell on a pseudo-terminal of its own, which script(1) makes. Descriptor 3
+/// Runs `script` in a shell on its own pseudo-terminal, created by script(1). Descriptor 3
 /// is the standard error that [`Program`] reads.
 pub(crate) fn at_a_terminal(script: &str, binary: &Command) -> Program {
     let inner = shell(script, binary);

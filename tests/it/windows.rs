@@ -18,7 +18,7 @@ use crate::{
     program::{PATIENCE, Program, alone, command, shared},
 };
 
-/// A virtual display (Xvfb) of this test.
+/// A virtual display (Xvfb) for one test.
 struct Display {
     server: Child,
     name: String,
@@ -264,15 +264,15 @@ fn a_missing_display_is_reported_and_the_program_runs_without_it() {
     receiver.finish().expect_success();
 }
 
-/// The toolkit still ends the whole process if the display disappears while it paints, which is
-/// rare. Then the test tries again.
+/// If the display disappears while the toolkit paints, which is rare, the toolkit ends the whole
+/// process. Then the test tries again.
 #[test]
 fn a_lost_display_does_not_end_the_call_or_recording() {
     let _alone = alone();
     assert!((0..6).any(|_| goes_on_without_its_display()), "the toolkit always noticed first");
 }
 
-/// False if the toolkit has noticed first.
+/// False if the toolkit noticed first, and ended the process.
 fn goes_on_without_its_display() -> bool {
     let (mut display, folder) = (Display::start(), tempfile::tempdir().expect("a folder"));
     let film = folder.path().join("film.mjpeg").display().to_string();

@@ -97,7 +97,8 @@ impl Credentials {
 }
 
 impl Trust {
-    /// Follows the options. Questions are asked at the terminal, if standard input is one.
+    /// Sets up identity, known peers and policy from the options. Questions are asked at the
+    /// terminal, if standard input is one.
     ///
     /// Without a `control` channel no peer proves its identity. Neither the identity nor the known
     /// peers are then read, and the files need not be accessible.
@@ -280,7 +281,7 @@ fn own_files(args: &TrustArgs, messages: &Messages) -> Result<(Identity, Option<
     let known = match &args.known_peers {
         Some(path) => Ok(known_in(path)?),
         None => match (&identity, reached(usual("known_peers"), known_in)?) {
-            // Nobody could be added.
+            // It does not exist, and could not be created either.
             (Err(why), Ok(known)) if !known.path().exists() => Err(why.clone()),
             (_, known) => known,
         },

@@ -33,7 +33,7 @@ impl Keys {
         self.watch.loss().map(ToString::to_string)
     }
 
-    /// Not known here.
+    /// Not detected on this platform.
     #[cfg(not(target_os = "linux"))]
     pub(super) fn display_loss(&mut self) -> Option<String> {
         None
