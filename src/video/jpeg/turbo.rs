@@ -246,8 +246,8 @@ impl From<turbojpeg::Error> for JpegError {
 
 impl JpegError {
     /// Whether libjpeg has found an undefined Huffman code. It reports one only where restart
-    /// markers may follow and near the data's end. Elsewhere a faster path silently replaces it with
-    /// a zero.
+    /// markers may follow and near the data's end. Elsewhere a faster path silently reads it as a
+    /// zero.
     #[cfg(any(test, feature = "internals"))]
     pub(crate) fn is_bad_code(&self) -> bool {
         match self {
