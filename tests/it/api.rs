@@ -64,7 +64,7 @@ fn a_jpeg_arrives_byte_for_byte() {
     let jpeg = exchange(&mut receiver, || sender.send(&picture), |_| true).jpeg().to_vec();
     let is_it = |frame: &Frame| frame.jpeg() == jpeg && frame.number() > 0;
     exchange(&mut receiver, || sender.send_jpeg(jpeg.clone()), is_it);
-    let error = sender.send_jpeg(b"no picture".to_vec()).expect_err("it is none");
+    let error = sender.send_jpeg(b"no picture".to_vec()).expect_err("not a JPEG");
     assert!(matches!(error, SendError::Jpeg(_)), "{error}");
     let error = sender.send(&image(0, 0, 0)).expect_err("it is empty");
     assert!(matches!(error, SendError::Size(_)), "{error}");

@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 
 use crate::net::{io::HostPort, session::Target};
 
-/// The target to call. A host name is resolved anew for each attempt, and so is an address with an
-/// interface, since the interface may appear later.
+/// The target to call. A host name is resolved again while it does not answer, and so is an address
+/// with an interface, since the interface may appear later.
 pub(crate) fn target(host: &HostPort) -> Result<Target> {
     let HostPort { host, port } = host;
     if *port == 0 {

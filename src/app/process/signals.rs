@@ -26,7 +26,7 @@ mod unix {
     };
 
     /// Blocks signals that would stop or kill the program, so that the system call that caused them
-    /// fails instead. Must run on the main thread before any other thread starts, since threads
+    /// returns instead. Must run on the main thread before any other thread starts, since threads
     /// inherit the mask.
     ///
     /// A read from the terminal in the background then fails with `EIO` (SIGTTIN would stop the

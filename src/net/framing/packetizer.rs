@@ -1,7 +1,7 @@
 //! Packetizer: cuts one frame into chunks, each the body of one video datagram.
 //!
-//! A packetizer is one receiver's place in a frame. What its receivers share is in the
-//! [`ChunkCache`]. A frame may still grow while its first chunks are sent; those chunks do not
+//! A packetizer is one receiver's position in a frame. The [`ChunkCache`] holds what the frame's
+//! receivers share. A frame may still grow while its first chunks are sent; those chunks do not
 //! carry its length.
 //!
 //! Parity chunks are sent among the source chunks of the frame's second half, so that a burst at
@@ -174,8 +174,8 @@ impl Packetizer {
 
     /// Writes `chunk`, which [`next`](Self::next) returned for the same `data`, to `body`, which
     /// has [`NextChunk::body_len`] bytes. `chunks` are those of the frame, of the same length.
-    /// `age` is the time since the frame's capture. Returns what is known of the hash of the end of
-    /// `body`: for a source chunk, the payload.
+    /// `age` is the time since the frame's capture. Returns the CRC of the end of `body`, as far as
+    /// it is known: of the payload for a source chunk, of no bytes for a parity chunk.
     pub fn emit(
         &mut self,
         data: &FrameView<'_>,

@@ -2,7 +2,8 @@
 
 use std::io::{self, Read};
 
-/// The first bytes that identify the format: more of them if the stream begins with padding.
+/// Reads any padding at the start of a stream, and the first bytes after it, which identify the
+/// format. Returns all of them.
 pub(super) fn read_beginning(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut first = Vec::new();
     while is_padding(&first) && first.len() < MAX_PADDING_LEN {
@@ -13,7 +14,7 @@ pub(super) fn read_beginning(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(first)
 }
 
-/// Whether there is only padding that may precede a JPEG.
+/// Whether `bytes` are only padding that may precede a JPEG.
 pub(super) fn is_padding(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0)
 }

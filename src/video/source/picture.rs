@@ -53,5 +53,5 @@ pub(super) fn scale(mut image: Image, size: Size) -> Result<Image, super::Source
 /// The default size of the camera and the pattern.
 pub(super) const DEFAULT_SIZE: Size = Size { width: 1280, height: 720 };
 
-/// The rate of sources without their own.
+/// The frame rate of sources that have none of their own.
 pub(super) const DEFAULT_FPS: f64 = 30.0;

@@ -58,7 +58,7 @@ fn the_newest_prefix_grows_up_to_the_first_gap() {
     assert_eq!(r.newest_beginning(), None);
     let mut beginning = |i: usize| {
         handle(&mut r, now, &chunks[i]);
-        let beginning = r.newest_beginning().expect("is assembly");
+        let beginning = r.newest_beginning().expect("in reassembly");
         assert_eq!(beginning.bytes, &data[..beginning.bytes.len()]);
         beginning.bytes.len()
     };

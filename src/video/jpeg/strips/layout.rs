@@ -9,7 +9,7 @@ pub enum Strips {
     /// Depends on the machine's cores and the picture's size.
     #[default]
     Auto,
-    /// This number, as far as the picture has MCU rows; at least one, at most [`MAX_STRIPS`].
+    /// This number, from one to [`MAX_STRIPS`]; fewer if the picture has fewer MCU rows.
     Count(usize),
 }
 
@@ -77,8 +77,8 @@ const STRIP_PIXELS: usize = 100_000;
 /// Two, so that a thread that finishes early can take over work.
 pub(in super::super) const STRIPS_A_THREAD: usize = 2;
 
-/// Pixels in a picture. Below, waking another thread takes as long as it saves. Measured on two
-/// cores with 30 ms between frames: 320x240 pixels gain nothing from strips, 480x360 a quarter,
+/// Pixels in a picture. Below this, waking another thread takes as long as it saves. Measured on
+/// two cores with 30 ms between frames: 320x240 pixels gain nothing from strips, 480x360 a quarter,
 /// 1280x720 over a third.
 pub(super) const MIN_PIXELS: usize = 100_000;
 
