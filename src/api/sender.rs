@@ -79,7 +79,7 @@ pub enum SendError {
     /// that.
     #[error("a picture cannot be sent: {0}")]
     Size(SizeError),
-    /// An [`Image`]'s data has another length than its size and format need.
+    /// An [`Image`]'s data does not have the length that its size and format need.
     #[error("a picture of {size} needs {expected} bytes in its format, not {actual}")]
     DataLen {
         /// The image's size.
@@ -118,8 +118,8 @@ impl Sender {
     /// Sends to `receiver`, a host name or address with an optional port (default 7722), with the
     /// default configuration. An IPv6 address with a port needs brackets: `[::1]:7722`.
     ///
-    /// Returns at once. The receiver is called in the background, again and again until it answers,
-    /// and again after it has gone. A name that cannot be resolved is waited for likewise; see
+    /// Returns at once. The receiver is called in the background, repeatedly until it answers, and
+    /// again after it has gone. A name that cannot be resolved is retried likewise; see
     /// [`next_event`](Self::next_event).
     pub fn connect(receiver: &str) -> Result<Self, StartError> {
         Self::builder().to(receiver).start()
@@ -336,7 +336,7 @@ impl SenderBuilder {
     }
 }
 
-/// The target to call. A name is looked up for each attempt.
+/// The target to call. A name is looked up again while it does not answer.
 fn target(HostPort { host, port }: HostPort) -> Result<Target, StartError> {
     if port == 0 {
         return Err(StartError::NoPort(host));

@@ -39,7 +39,7 @@ pub struct Pacer {
 /// How many datagrams may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// How many may be sent now: at most [`GROUP_DATAGRAMS`], and no more than are waiting.
+    /// How many may be sent now: no more than are waiting and, if paced, than [`GROUP_DATAGRAMS`].
     pub datagrams: usize,
     /// When more may be sent, if none may now. Always in the future.
     pub next: Option<Instant>,

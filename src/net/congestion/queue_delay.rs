@@ -1,10 +1,10 @@
 //! Measures the queue towards the peer with clock probes at scattered moments.
 //!
 //! The first datagram of a frame is always sent at the same moment of the frame interval. If
-//! another camera's frames always arrive just before it, it meets their queue, although none
-//! stands. Probes at other moments see the path between such bursts: their smallest delay is the
-//! standing queue, which is the same for every stream on the link. A reply carries the arrival time
-//! of its probe, so only the forward path is measured.
+//! another camera's frames always arrive just before it, it waits behind them, although there is no
+//! standing queue. Probes at other moments see the path between such bursts: their smallest delay
+//! is the standing queue, which is the same for every stream on the link. A reply carries the
+//! arrival time of its probe, so only the forward path is measured.
 
 use std::{
     cmp::Reverse,

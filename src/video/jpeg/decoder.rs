@@ -29,8 +29,8 @@ pub enum Want {
 
 /// Decodes frames.
 ///
-/// Sandboxed threads, which can do nothing else, read their bytes (see
-/// [`SandboxStatus`](super::SandboxStatus)), and the calling thread waits for them.
+/// Only sandboxed threads read the frames' bytes (see [`SandboxStatus`](super::SandboxStatus)); the
+/// calling thread waits for them.
 #[derive(Debug)]
 pub struct Decoder {
     sandbox_thread: SandboxThread,
@@ -75,7 +75,8 @@ struct Plan {
     seen: DecompressHeader,
     /// The layout of its planes, if they are wanted and supported.
     format: Option<PixelFormat>,
-    /// `None`: decode whole, or its markers have proved to be wrong.
+    /// `None`: the frame is decoded whole, since it cannot be split, or its restart markers are
+    /// wrong.
     split: Option<Split>,
 }
 
@@ -129,7 +130,7 @@ impl Decoder {
 
     /// Decodes `frame` into `image`, reusing its allocation.
     ///
-    /// A frame that libjpeg warns of counts as damaged, unless its scan holds the whole picture.
+    /// A frame that libjpeg warns about counts as damaged, unless its scan holds the whole picture.
     /// After an error, the content of `image` is unspecified.
     ///
     /// Where strips meet, the colours of two rows of BGR may differ by a few levels from those of
@@ -356,8 +357,8 @@ impl Work {
         results
     }
 
-    /// Frees the strips' buffers if they exceed [`MAX_ROOM`]. Frames whose strips vary in length
-    /// could otherwise leave more than two of the longest frames need.
+    /// Frees the strips' buffers if they exceed [`MAX_ROOM`]. If strips vary in length, the buffers
+    /// could otherwise grow beyond what two of the longest frames need.
     fn trim(&mut self) {
         let room: usize = self.strips.iter().map(|strip| strip.jpeg.capacity()).sum();
         if room > MAX_ROOM {
@@ -423,7 +424,7 @@ impl StripDecoder {
     }
 }
 
-/// Converts BGR to 4:4:4, for a sampling or colour space without a layout of ours.
+/// Converts BGR to 4:4:4, for a sampling or colour space that no [`PixelFormat`] represents.
 fn planes_of_bgr(bgr: &Image) -> Image {
     let mut planes = Image::blank(bgr.width, bgr.height, PixelFormat::Yuv444);
     let [y, cb, cr] = planes.planes_mut();

@@ -62,10 +62,10 @@ pub struct Header {
 impl Header {
     /// Parses the header at the beginning of `bytes`.
     ///
-    /// What is refused here never reaches the decoder: sizes beyond the limits, other than 8 bits
-    /// or 1 or 3 components, progressive, lossless and arithmetic coding, several scans, a size
-    /// that so few bytes cannot hold, and more segments or bytes before the scan than any camera
-    /// writes.
+    /// What is refused here never reaches the decoder: sizes beyond the limits, samples of other
+    /// than 8 bits, other than 1 or 3 components, progressive, lossless and arithmetic coding,
+    /// several scans, a size that so few bytes cannot hold, and more segments or bytes before the
+    /// scan than any camera writes.
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
         if !bytes.starts_with(&[0xFF, SOI]) {
             return Err(HeaderError::NotAJpeg);
@@ -252,7 +252,7 @@ impl HeaderError {
 /// The first odd but harmless byte in a segment's payload: its offset and the usual value.
 fn odd_byte(segment: &Segment, payload: &[u8]) -> Option<(usize, u8)> {
     match (segment.marker, payload) {
-        // JFIF has had no other major version than 1.
+        // The only major version of JFIF is 1.
         (APP0, &[b'J', b'F', b'I', b'F', 0, version, ..])
             if version != 1 && payload.len() >= JFIF_LEN =>
         {
@@ -319,7 +319,7 @@ fn quantization_tables(mut payload: &[u8]) -> Result<u8, HeaderError> {
     Ok(defined)
 }
 
-/// There are four tables.
+/// The bit of one of the four tables.
 fn table_bit(table: u8) -> Result<u8, HeaderError> {
     if table < 4 { Ok(1 << table) } else { Err(HeaderError::Malformed) }
 }
@@ -372,7 +372,7 @@ const JFIF_LEN: usize = 14;
 /// A camera writes about ten. libjpeg keeps a record of each, whatever its length.
 pub(super) const MAX_SEGMENTS: usize = 256;
 
-/// A block of 8x8 has a code for its mean and an end-of-block code, of at least one bit each.
+/// A block of 8x8 has a DC code and an end-of-block code, of at least one bit each.
 const MIN_BITS_A_BLOCK: usize = 2;
 
 #[cfg(test)]

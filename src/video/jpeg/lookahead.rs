@@ -116,8 +116,8 @@ fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
     reader.fill_buf()
 }
 
-/// The bytes of one read: at most as many as are buffered already, since the bytes after a mark are
-/// returned.
+/// The bounds of one read, in bytes. Within them it is at most as long as what is buffered already,
+/// since bytes read beyond a mark must be handed back.
 const MIN_READ: usize = 1 << 12;
 const MAX_READ: usize = 1 << 16;
 

@@ -276,8 +276,9 @@ impl FrameAssembly {
 
     /// Whether the CRC at the end of the frame body matches the data before it.
     ///
-    /// It compares the body's CRC with the CRC of data that has the stated CRC, followed by that
-    /// CRC. Different CRCs stay different when the same bytes are appended.
+    /// It does not read the data again: the body's CRC, joined from those of the chunks, must be
+    /// that of data with the stated CRC, followed by that CRC. Different CRCs stay different when
+    /// the same bytes are appended.
     fn is_right(&self, crc_combiner: &mut CrcCombiner) -> bool {
         self.body.last_chunk::<FRAME_CRC_LEN>().is_some_and(|crc| {
             crc_combiner.join(u32::from_be_bytes(*crc), Hashed::of(crc))
