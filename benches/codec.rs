@@ -202,8 +202,8 @@ fn ratios(operation: &str, found: &[Found]) -> Table {
     Table { title, columns, rows }
 }
 
-/// The pattern with camera-like noise in its luma, so that it is not easier to compress: at 720p
-/// and quality 80 it has about as many bytes as a webcam's picture.
+/// The pattern with camera-like noise in its luma, so that it compresses no better than a camera's
+/// picture: at 720p and quality 80 it has about as many bytes as one of a webcam.
 fn noisy_pattern(size: Size) -> Image {
     let mut image = Pattern::new(size, "codec").render(1, Duration::ZERO);
     assert_eq!(image.format, PixelFormat::Yuv420);

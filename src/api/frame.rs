@@ -22,8 +22,8 @@ pub struct Frame {
     decoder: Arc<Mutex<Decoder>>,
 }
 
-/// How long a frame took at each stage. `None`: it crosses two machines' clocks, whose offset is not
-/// known yet.
+/// How long a frame took at each stage. `None`: the offset of the sender's clock, which the stage
+/// needs, is not known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stages {
@@ -55,7 +55,7 @@ impl Frame {
         &self.delivered.frame.data
     }
 
-    /// Decodes the pixels, as interleaved BGR, on the calling thread and its helpers. After an
+    /// Decodes the pixels, as interleaved BGR, on sandboxed threads, and waits for them. After an
     /// error, skip the frame: the next one is independent of it.
     pub fn image(&self) -> Result<Image, JpegError> {
         let mut image = Image::empty();

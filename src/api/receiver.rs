@@ -79,8 +79,8 @@ pub struct ReceiverStatistics {
 
 impl Receiver {
     /// Listens on `addr`, an address of this machine with an optional port (default 7722) or only a
-    /// port (`:7722`), for UDP and TCP, with the default configuration. A host name is not an
-    /// address.
+    /// port (`:7722`), for UDP and TCP, with the default configuration. A host name is not
+    /// accepted.
     pub fn listen(addr: &str) -> Result<Self, StartError> {
         Self::builder().listen_on(addr).start()
     }
@@ -106,7 +106,7 @@ impl Receiver {
         }
     }
 
-    /// Waits up to `timeout` for the next frame.
+    /// Waits up to `timeout` for the next frame. Returns `None` if there is none by then.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Frame>, RecvError> {
         let until = clock::now().checked_add(timeout);
         loop {

@@ -343,7 +343,7 @@ fn a_one_way_sender_uses_an_interface_mtu_below_the_base() {
     narrow_interfaces("1000", &["--quality", "80", "--no-control"]);
 }
 
-/// Below the least MTU of IPv4 with TCP the call does not even connect.
+/// With an MTU below what TCP over IPv4 needs, the call does not even connect.
 #[test]
 fn an_interface_mtu_too_small_for_udpchat_is_reported_once() {
     let _alone = alone();
@@ -535,8 +535,8 @@ fn is_whole_row() -> bool {
 /// The highest quality that `--quality auto` chooses.
 const HIGHEST_QUALITY: f64 = 80.0;
 
-/// The share of frames that is complete in every lossy row, under any load. Without repair, one
-/// datagram in a hundred takes half of the frames.
+/// The share of frames that is complete in every lossy row, under any load. Without repair, the loss
+/// of one datagram in a hundred damages half of the frames.
 const NEARLY_ALL: f64 = 0.9;
 
 /// How often a stream may be starved by a busy machine before that is a failure.

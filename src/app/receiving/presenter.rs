@@ -48,7 +48,7 @@ pub(crate) struct PresenterConfig<'a> {
     pub(crate) windows: Vec<WindowSpec>,
     /// Nominal frame rate, in frames a second, for a recording's header.
     pub(crate) fps: f64,
-    /// Decode without a window too, to measure and to check.
+    /// Decodes pictures even without a window, and checks them.
     pub(crate) check: Option<Check>,
     /// The sender's stages, if it is in this process.
     pub(crate) sender_latency: Option<SenderLatency>,
@@ -166,7 +166,7 @@ impl Presenter {
         Ok(self.display.pump(now, messages) || quit)
     }
 
-    /// Called when another sender begins: none of its pictures has been shown yet.
+    /// Records that another sender begins: none of its pictures has been shown yet.
     pub(crate) fn expect_another(&self) {
         self.shown.expect_another();
     }

@@ -54,8 +54,8 @@ impl Encoder {
         self.sharers = sharers.max(1);
     }
 
-    /// From the next frame, whether each strip is sent as soon as it is encoded. If all are sent
-    /// together, fewer automatic strips are used.
+    /// Sets whether, from the next frame, each strip is sent as soon as it is encoded. If all are
+    /// sent together, fewer automatic strips are used.
     pub fn set_pipelined(&mut self, pipelined: bool) {
         self.pipelined = pipelined;
     }
@@ -78,7 +78,7 @@ impl Encoder {
     /// bytes in order, as soon as it and those before it are encoded. The concatenated bytes are
     /// the frame.
     ///
-    /// After an error, `ready` is not called any more.
+    /// `ready` is not called after an error.
     pub fn encode_strips(
         &mut self,
         image: &Image,

@@ -2,9 +2,9 @@
 //! programs write to one pipe.
 //!
 //! Truncated or damaged data is dropped, counted, and logged at most once a second. The search for
-//! the next JPEG or YUV4MPEG2 header continues from there, so that no complete picture is lost. Where
-//! foreign data stands between two pictures of a YUV4MPEG2 stream, its next `FRAME` line is searched
-//! for too.
+//! the next JPEG or YUV4MPEG2 header continues from there, so that no complete picture is lost. After
+//! foreign data between two pictures of a YUV4MPEG2 stream, it also looks for the stream's next
+//! `FRAME` line.
 
 use std::{
     io::{self, BufRead},
@@ -265,7 +265,7 @@ fn usable(item: StreamItem) -> Result<Vec<u8>, String> {
 /// What ends the search while a stream is suspended.
 const RESUMING: [&[u8]; 3] = [HEADER_START, FRAME_STARTS[0], FRAME_STARTS[1]];
 
-/// Each try reads up to a picture, so that the time for a text full of `FRAME` lines is bounded.
+/// Bounds the time spent on a text full of `FRAME` lines, since each try reads up to a picture.
 const MAX_TRIES: u8 = 16;
 
 fn search(reader: Unread) -> Format {

@@ -85,7 +85,7 @@ impl Reports {
         if enough { least } else { 0.0 }
     }
 
-    /// Whether all reports that a standing queue is measured over contain a probe.
+    /// Whether each of the reports from which a standing queue is measured includes a probe's delay.
     pub(super) fn are_probed(&self) -> bool {
         let newest = self.newest().take(STANDING_REPORTS);
         newest.filter(|r| r.probed_delay.is_some()).count() == STANDING_REPORTS

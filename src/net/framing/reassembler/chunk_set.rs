@@ -13,8 +13,8 @@ pub(super) struct ChunkSet {
     count: usize,
     pub(super) parity: Vec<u16>,
     parity_bits: Vec<u64>,
-    /// Once the extent is known: the number of chunks of either kind received for each block, and
-    /// the number of blocks with fewer than their source chunks. Recounting at each chunk would
+    /// Once the extent is known: how many chunks of either kind have been received for each block,
+    /// and how many blocks have fewer of them than source chunks. Recounting at each chunk would
     /// take milliseconds in the largest frames.
     come: Vec<u16>,
     short_blocks: usize,
