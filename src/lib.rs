@@ -25,7 +25,7 @@
 //! - **The newest wins.** Nothing is queued: a frame that cannot be sent or is not taken in time is
 //!   replaced by the next one, and counted.
 //! - **Pictures fit the path.** Quality, size and rate follow what the path can carry, unless the
-//!   quality is [fixed](SenderBuilder::quality). Lost datagrams are repaired by parity and requests.
+//!   quality is [fixed](SenderBuilder::quality). Losses are repaired by parity and retransmission.
 //! - **Everything is encrypted.** [`Access`] says how peers prove who they are; by default any peer
 //!   is accepted.
 //! - **Threads.** Each side has a network thread and some for the codec. They end when it is dropped.
@@ -33,8 +33,9 @@
 //!
 //! # Features
 //!
-//! - `cli` (default): the program, and the crates that only it needs. Other programs switch it off:
-//!   `default-features = false`. On Linux `libclang` is still needed to build the crate.
+//! - `cli` (default): the program, and the crates that only it needs. Programs that use only the
+//!   library switch it off: `default-features = false`. On Linux `libclang` is still needed to
+//!   build the crate.
 //! - `opencv` (default): cameras, video files and windows. `Sender` and `Receiver` do not need it.
 
 #![cfg_attr(

@@ -47,7 +47,7 @@ struct Narrow {
     sent: f64,
     /// Pictures a second, after the first 3 s.
     shown: f64,
-    /// The p95 time from capture to complete.
+    /// The p95 time from capture to completion.
     age: Duration,
     /// Datagrams lost per second.
     lost: f64,

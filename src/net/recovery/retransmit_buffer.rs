@@ -62,9 +62,9 @@ pub struct AnswerCounters {
     pub parity_chunks: u64,
     /// Source chunks retransmitted.
     pub source_chunks: u64,
-    /// Requests received before, or older than one received before.
+    /// Requests already answered, or older than an answered one for the same frame.
     pub duplicates: u64,
-    /// Requests for frames that are not or no longer kept.
+    /// Requests for frames that are not kept.
     pub unknown: u64,
     /// Requests not answered because the budget was used up.
     pub over_budget: u64,
@@ -74,7 +74,7 @@ pub struct AnswerCounters {
 struct Kept {
     frame: SentFrame,
     expires: Instant,
-    /// The newest request handled; 0 if none.
+    /// The newest request answered; 0 if none.
     request: u32,
 }
 

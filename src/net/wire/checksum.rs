@@ -6,7 +6,7 @@
 //!
 //! After Mark Adler's `crc32_combine` in zlib, for the CRC of RFC 1952, section 8. There each use
 //! costs a polynomial product; here, since most chunks have one length, it costs eight look-ups,
-//! and for any other length eight for each set bit of it.
+//! or eight for each set bit of any other length.
 
 use std::sync::LazyLock;
 
@@ -91,7 +91,7 @@ impl Default for Shift {
 
 /// `crc` shifted by `len` zero bytes, one power of two at a time.
 fn shift(crc: u32, len: usize) -> u32 {
-    assert!(len >> POWERS.len() == 0, "no frame is so long");
+    assert!(len >> POWERS.len() == 0, "no frame is that long");
     let powers = POWERS.iter().filter(|power| len & power.len != 0);
     powers.fold(crc, |crc, power| power.apply(crc))
 }

@@ -52,11 +52,11 @@ pub struct Report {
     pub largest_burst: u16,
     /// Distinct datagrams received from the sender, 48 bits.
     pub received: u64,
-    /// Time since the last report, or since the first datagram; in steps of 100 µs,
-    /// saturating at 6.5 s.
+    /// Time since the last report, or since the first chunk; in steps of 100 µs, saturating at
+    /// 6.5 s.
     pub interval: Duration,
-    /// Sequence numbers between the first and the highest that have not been received, 48 bits. It
-    /// falls when a late datagram arrives.
+    /// Sequence numbers between the first and the highest that have not been received, without
+    /// those that may still arrive reordered; 48 bits. It falls when a late datagram arrives.
     pub lost: u64,
     /// The length of the longest datagram since the last report, in bytes of UDP payload.
     pub longest_datagram: u16,
@@ -87,7 +87,7 @@ pub struct FrameCounts {
     pub repaired_by_parity: u32,
     /// Of these, frames completed only after a NACK.
     pub repaired_by_nack: u32,
-    /// Given up with chunks missing.
+    /// Given up with chunks missing, or with none received.
     pub incomplete: u32,
     /// Completed only after they were given up.
     pub late: u32,

@@ -43,9 +43,9 @@ pub struct RecordSummary {
 }
 
 impl Recorder {
-    /// Uses standard output, or checks the file as far as possible, for frames at the nominal rate
-    /// `fps`. The file is created with the first frame. If it exists, another name is used, unless
-    /// `overwrite` is set.
+    /// Starts a recording at the nominal rate `fps`, to standard output or to a file. The file is
+    /// checked as far as possible, and created with the first frame. If it exists, another name is
+    /// used, unless `overwrite` is set.
     pub fn create(spec: &OutputSpec, fps: f64, overwrite: bool) -> Result<Self, RecordError> {
         let rate = rate(fps);
         let name = name(spec);
