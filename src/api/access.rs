@@ -18,9 +18,9 @@ use crate::{
 
 /// Who we are, and which peers are accepted. Everything that is sent is encrypted in any case.
 ///
-/// By default a new identity is made at every start, and any peer is accepted: nobody who only
-/// listens can read the video, but somebody who controls the path can pretend to be the other side.
-/// A [`code`](Self::code), which both sides need, prevents that. A [`peer_key`](Self::peer_key)
+/// By default a new identity is made at every start, and any peer is accepted: an eavesdropper
+/// cannot read the video, but an attacker who controls the path can impersonate the other side. A
+/// [`code`](Self::code), which both sides need, prevents that. A [`peer_key`](Self::peer_key)
 /// prevents it for the side that sets it. With both, a peer needs both.
 ///
 /// A refused peer is not an error of any call. A refused sender gets
@@ -71,8 +71,8 @@ impl Access {
     }
 
     /// Accepts only peers that know this code, a passphrase of at least 10 characters, like
-    /// `udpchat --code`. It is never sent. Starting takes a tenth of a second longer (without
-    /// optimization, seconds).
+    /// `udpchat --code`. It is never sent. Starting takes a tenth of a second longer (seconds in an
+    /// unoptimized build).
     #[must_use]
     pub fn code(mut self, code: &str) -> Self {
         self.code = Some(code.to_owned());

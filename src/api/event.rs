@@ -36,14 +36,14 @@ pub struct Event {
 pub enum EventKind {
     /// A peer is connected.
     Connected(Peer),
-    /// A peer has left, or cannot be reached any more.
+    /// A peer has left, or has become unreachable.
     Disconnected(Peer),
-    /// A receiver does not answer, or does not answer any more. It is called again and again.
+    /// A receiver does not answer, or has stopped answering. It is called repeatedly until it does.
     Waiting {
         /// Its host, as given to the sender.
         host: String,
     },
-    /// A receiver will never accept us, and is not called any more.
+    /// A receiver will never accept us, so it is not called again.
     GivenUp {
         /// Its host, as given to the sender.
         host: String,
@@ -100,7 +100,7 @@ impl Events {
         };
         let Some(line) = describe(event, None) else { return };
         let event = Event { kind, line };
-        // A refused caller calls again and again.
+        // A refused caller keeps calling.
         if self.waiting.back() == Some(&event) {
             return;
         }

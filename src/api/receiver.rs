@@ -47,7 +47,7 @@ pub struct ReceiverBuilder {
     access: Access,
 }
 
-/// Why no frame can be received any more.
+/// Why no more frames can be received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {

@@ -9,7 +9,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-/// Where a peer is on its link.
+/// A peer's address on its link.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PeerAddr(SocketAddr);
 

@@ -107,7 +107,7 @@ pub(crate) enum EncodeError {
     Encode(JpegError),
 }
 
-/// What became of a picture.
+/// The outcome of encoding a picture.
 enum EncodeOutcome {
     Frame(FrameBytes),
     /// Skipped on purpose.

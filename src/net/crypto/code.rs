@@ -69,7 +69,7 @@ impl Code {
         let mut key = Zeroizing::new([0; KEY_LEN]);
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
             .hash_password_into(self.0.as_bytes(), SALT, &mut key[..])
-            .expect("salt and output are as long as they must be");
+            .expect("salt and output have valid lengths");
         let secret = SharedSecret::from_bytes(*key);
         key.zeroize();
         secret

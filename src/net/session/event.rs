@@ -155,7 +155,7 @@ pub struct Peer {
     pub name: Option<Name>,
     /// Its address.
     pub addr: SocketAddr,
-    /// The key it has proved to possess; `None` for a sender without a control channel.
+    /// The key that it has proved possession of; `None` for a sender without a control channel.
     pub key: Option<PublicKey>,
 }
 

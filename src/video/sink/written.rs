@@ -1,4 +1,4 @@
-//! What became of a frame in a recording.
+//! The outcome of a frame in a recording.
 
 use crate::video::fit::Layout;
 

@@ -112,7 +112,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Connects, again and again while the URL is silent; `None` if it cannot be opened or carries
+    /// Connects, repeatedly while the URL is silent; `None` if it cannot be opened or carries
     /// no video. Warns once of the silence.
     fn wait(url: &str, name: &str) -> Result<Option<(Self, TimedPicture)>, SourceError> {
         // Dropped on return, which ends the thread.
