@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
@@ -11,20 +10,24 @@ use std::{
 };
 
 use log::{debug, warn};
-use mio::{Events, Interest, Poll, Token, Waker, net::TcpListener};
+use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::{
+    acceptor::Acceptor,
     bind::{BindError, Listen, bind_both},
     connections::Connections,
+    emulated_network::EmulatedNetwork,
     error_queue::{Fate, IcmpReport},
     faults::{self, not_dialled},
     handle::{Command, Handle, Shared},
-    ip::{header_len, plain},
+    ip::plain,
     options::SocketOptions,
+    outgoing_batch::OutgoingBatch,
+    publish_schedule::PublishSchedule,
     resolver::Resolver,
+    socket_errors::{SendFailure, SocketErrors},
     timer::Timer,
-    udp::{UdpSocket, interface_len, least_mtu},
-    zone::{shown, shown_ip},
+    udp::{UdpSocket, interface_len},
 };
 use crate::{
     clock,
@@ -32,12 +35,8 @@ use crate::{
     net::{
         framing::fec,
         link::PeerAddr,
-        netem::{Netem, NetemSpec},
-        route::Route,
-        session::{
-            Delivered, Endpoint, EndpointConfig, Event, MIN_MAX_DATAGRAM_LEN, Output, Transmit,
-            WaitReason,
-        },
+        netem::NetemSpec,
+        session::{Delivered, Endpoint, EndpointConfig, Event, Output},
         wire::control::CloseReason,
     },
 };
@@ -59,48 +58,26 @@ pub struct DriverConfig {
 
 /// The network loop, ready to [`run`](Driver::run) on its own thread.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each says something else, in any combination")]
 pub struct Driver {
     poll: Poll,
     timer: Timer,
     udp: UdpSocket,
-    listener: Option<TcpListener>,
+    /// `None` for a side that only dials.
+    acceptor: Option<Acceptor>,
     connections: Connections,
     resolver: Resolver,
     endpoint: Endpoint,
-    egress: Option<Netem<Route>>,
-    ingress: Option<Netem<Route>>,
-    send_buf: Vec<u8>,
-    /// Datagrams that the socket has not accepted yet: in `blocked` the endpoint's, which are in
-    /// `send_buf`; in `held` one of the emulated network.
-    blocked: Option<Blocked>,
-    held: Option<(Vec<u8>, Route)>,
+    network: EmulatedNetwork,
+    batch: OutgoingBatch,
+    errors: SocketErrors,
     /// Whether the poll wakes when the socket is writable.
     watches_writable: bool,
     more_to_receive: bool,
-    more_to_accept: bool,
-    /// When to accept again, after the system lacked the resources to accept.
-    accept_after: Option<Instant>,
-    /// Whether that was reported; reset once all waiting connections are accepted.
-    exhaustion_told: bool,
-    last_warning: Option<Instant>,
-    /// The peers last warned about, newest first: the interface to them takes too little.
-    warned_narrow: Vec<IpAddr>,
-    published: Option<Instant>,
-    unpublished: bool,
-    drops_read: Option<Instant>,
+    schedule: PublishSchedule,
     commands: Receiver<Command>,
     events: SyncSender<Event>,
     shared: Shared,
     closing: Option<Closing>,
-}
-
-/// A transmit in `send_buf` of which the socket has accepted a part.
-#[derive(Clone, Copy, Debug)]
-struct Blocked {
-    transmit: Transmit,
-    /// Bytes accepted, in complete datagrams.
-    taken: usize,
 }
 
 /// A shutdown in progress.
@@ -143,25 +120,16 @@ impl Driver {
             poll,
             timer,
             udp,
-            listener,
+            acceptor: listener.map(Acceptor::new),
             connections: Connections::new(FIRST_CONNECTION),
             resolver: Resolver::new(waker),
             endpoint: Endpoint::new(clock::now(), config.endpoint),
-            egress: config.egress.map(Netem::new),
-            ingress: config.ingress.map(Netem::new),
-            send_buf: vec![0; SEND_LEN],
-            blocked: None,
-            held: None,
+            network: EmulatedNetwork::new(config.egress, config.ingress),
+            batch: OutgoingBatch::new(),
+            errors: SocketErrors::default(),
             watches_writable: false,
             more_to_receive: false,
-            more_to_accept: false,
-            accept_after: None,
-            exhaustion_told: false,
-            last_warning: None,
-            warned_narrow: Vec::new(),
-            published: None,
-            unpublished: false,
-            drops_read: None,
+            schedule: PublishSchedule::default(),
             commands: commands_rx,
             events: events_tx,
             shared,
@@ -176,7 +144,7 @@ impl Driver {
         self.drain();
         while !self.is_done() {
             self.watch_writable();
-            let has_more = self.more_to_receive || self.more_to_accept;
+            let has_more = self.more_to_receive || self.acceptor.iter().any(Acceptor::has_more);
             let timeout = if has_more { Some(Duration::ZERO) } else { self.timeout() };
             let timeout = match timeout {
                 Some(soon) if !soon.is_zero() && soon < COARSE => self.timer.set(soon),
@@ -207,16 +175,11 @@ impl Driver {
         for event in ready {
             match event.token() {
                 UDP | WAKER | TIMER => {}
-                LISTENER => self.more_to_accept = true,
+                LISTENER => self.acceptor.iter_mut().for_each(Acceptor::note_ready),
                 token => self.handle_connection(token),
             }
         }
-        if self.accept_after.is_some_and(|at| at <= clock::now()) {
-            self.more_to_accept = true;
-        }
-        if self.more_to_accept {
-            self.more_to_accept = self.accept_some();
-        }
+        self.accept();
         self.take_commands();
         while let Some((id, found)) = self.resolver.try_found() {
             debug!("name lookup finished: {found:?}");
@@ -240,10 +203,9 @@ impl Driver {
         self.connections.handle_timeout(now, self.poll.registry());
         self.shared.set_picture_bitrates(self.endpoint.picture_bitrates());
         // An emulated network takes time, as a real one does.
-        self.shared.set_sends_away(self.endpoint.sends_away() || self.egress.is_some());
+        self.shared.set_sends_away(self.endpoint.sends_away() || self.network.has_egress());
         self.drain();
-        self.unpublished = true;
-        if self.published.is_none_or(|at| now - at >= PUBLISH_INTERVAL) {
+        if self.schedule.note_turn(now) {
             self.publish(now);
         }
     }
@@ -251,36 +213,32 @@ impl Driver {
     fn is_done(&self) -> bool {
         match self.closing {
             Some(Closing { said, until, .. }) => {
-                let on_the_way = self.egress.as_ref().and_then(Netem::poll_timeout).is_some();
-                (said && self.connections.is_flushed() && !on_the_way) || clock::now() >= until
+                let is_flushed = self.connections.is_flushed() && !self.network.is_sending();
+                (said && is_flushed) || clock::now() >= until
             }
             None => false,
         }
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let netem = [&self.egress, &self.ingress].into_iter().flatten();
-        let due = netem.filter_map(Netem::poll_timeout).chain(self.endpoint.poll_timeout()).min();
         let partial = self.shared.wants_partial().then(|| self.endpoint.partial_due()).flatten();
-        // Statistics are published after a while even if no turn follows. During a stream, turns
-        // follow anyway, so this adds none.
-        let publish = self.published.filter(|_| self.unpublished).map(|at| at + PUBLISH_PATIENCE);
-        let closing = self.closing.map(|closing| closing.until);
-        let connections = self.connections.poll_timeout().into_iter().chain(self.accept_after);
-        let due = due
-            .into_iter()
-            .chain(partial)
-            .chain(closing)
-            .chain(publish)
-            .chain(connections)
-            .min()?;
+        let due = [
+            self.network.poll_timeout(),
+            self.endpoint.poll_timeout(),
+            partial,
+            self.closing.map(|closing| closing.until),
+            self.schedule.poll_timeout(),
+            self.connections.poll_timeout(),
+            self.acceptor.as_ref().and_then(Acceptor::poll_timeout),
+        ];
+        let due = due.into_iter().flatten().min()?;
         let timeout = due.saturating_duration_since(clock::now());
         // Nothing due can be sent before the socket is writable, which also ends the wait.
         Some(if self.is_blocked() { timeout.max(BLOCKED_PATIENCE) } else { timeout })
     }
 
     fn is_blocked(&self) -> bool {
-        self.blocked.is_some() || self.held.is_some()
+        self.batch.is_blocked() || self.network.is_blocked()
     }
 
     /// Watches for writability only while the socket is blocked: it becomes writable after each
@@ -293,24 +251,25 @@ impl Driver {
         let interest = if self.is_blocked() { both } else { Interest::READABLE };
         match self.poll.registry().reregister(self.udp.source(), UDP, interest) {
             Ok(()) => self.watches_writable = self.is_blocked(),
-            Err(error) => self.warn(&format!("watching the socket failed: {error}")),
+            Err(error) => {
+                self.errors.warn(clock::now(), &format!("watching the socket failed: {error}"));
+            }
         }
     }
 
     fn receive(&mut self) {
-        let Self { udp, endpoint, ingress, shared, .. } = self;
+        let Self { udp, endpoint, network, shared, .. } = self;
         let result = udp.receive(|from, datagram| {
             let now = clock::now();
-            match ingress {
-                Some(netem) => netem.push(now, datagram, from),
-                None => endpoint.handle_datagram(now, from, datagram),
+            if !network.push_incoming(now, from, datagram) {
+                endpoint.handle_datagram(now, from, datagram);
             }
             hand_over(endpoint, &shared.received);
         });
         self.more_to_receive = match result {
             Ok(more) => more,
             Err(error) => {
-                self.warn(&format!("receiving failed: {error}"));
+                self.errors.warn(clock::now(), &format!("receiving failed: {error}"));
                 // The rest is still waiting, and no event will report it again.
                 true
             }
@@ -343,44 +302,15 @@ impl Driver {
         }
     }
 
-    /// Returns whether more may be waiting; no event will report them again.
-    fn accept_some(&mut self) -> bool {
-        self.accept_after = None;
-        let Some(listener) = &self.listener else { return false };
-        for _ in 0..ACCEPTS_AT_ONCE {
-            match listener.accept() {
-                Ok((stream, from)) => {
-                    let from = plain(from);
-                    let Some(conn) = self.endpoint.handle_incoming(clock::now(), from) else {
-                        continue;
-                    };
-                    if self.connections.accept(self.poll.registry(), conn, stream).is_err() {
-                        self.endpoint.handle_disconnected(clock::now(), conn, false);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.exhaustion_told = false;
-                    return false;
-                }
-                Err(error) if is_exhaustion(&error) => {
-                    self.pause_accepting(&error);
-                    return false;
-                }
-                // The error concerns this connection, which failed before it was accepted.
-                Err(error) => debug!("accepting a connection failed: {error}"),
+    fn accept(&mut self) {
+        let Self { poll, acceptor, connections, endpoint, .. } = self;
+        let Some(acceptor) = acceptor else { return };
+        acceptor.accept(clock::now(), |stream, from| {
+            let Some(conn) = endpoint.handle_incoming(clock::now(), plain(from)) else { return };
+            if connections.accept(poll.registry(), conn, stream).is_err() {
+                endpoint.handle_disconnected(clock::now(), conn, false);
             }
-        }
-        true
-    }
-
-    /// Retries after a pause: the poll reports a waiting connection only once, and no event tells
-    /// when a file descriptor is free.
-    fn pause_accepting(&mut self, error: &io::Error) {
-        self.accept_after = Some(clock::now() + ACCEPT_PAUSE);
-        if !self.exhaustion_told {
-            self.exhaustion_told = true;
-            warn!("cannot accept a connection, will retry: {error} (see `ulimit -n`)");
-        }
+        });
     }
 
     fn handle_connection(&mut self, token: Token) {
@@ -428,7 +358,7 @@ impl Driver {
     /// Ends every call, once all pending frames are sent.
     fn say_goodbye(&mut self) {
         let Some(closing) = &mut self.closing else { return };
-        if closing.said || self.blocked.is_some() || self.endpoint.is_sending() {
+        if closing.said || self.batch.is_blocked() || self.endpoint.is_sending() {
             return;
         }
         closing.said = true;
@@ -437,8 +367,7 @@ impl Driver {
     }
 
     fn deliver_ingress(&mut self, now: Instant) {
-        let Some(netem) = &mut self.ingress else { return };
-        while let Some((mut datagram, from)) = netem.poll(now) {
+        while let Some((mut datagram, from)) = self.network.poll_incoming(now) {
             self.endpoint.handle_datagram(now, from, &mut datagram);
         }
     }
@@ -449,7 +378,7 @@ impl Driver {
                 Output::LookUp(id, host, port) => self.resolver.look_up(id, host, port),
                 Output::Dial(conn, to) => {
                     // TCP may not even connect, and its errors do not tell why.
-                    self.tell_narrow(to, interface_len(to));
+                    self.errors.tell_narrow(to, interface_len(to));
                     if let Err(error) = self.connections.dial(self.poll.registry(), conn, to) {
                         debug!("cannot dial {to}: {error}");
                         not_dialled(&mut self.endpoint, clock::now(), conn, to, &error);
@@ -467,110 +396,49 @@ impl Driver {
     fn transmit(&mut self) {
         loop {
             let now = clock::now();
-            let max_batch = self.udp.max_batch();
-            let next = self.blocked.take().or_else(|| {
-                let transmit = self.endpoint.poll_transmit(now, &mut self.send_buf, max_batch)?;
-                Some(Blocked { transmit, taken: 0 })
+            let Self { udp, endpoint, network, batch, .. } = self;
+            let max_batch = udp.max_batch();
+            let poll = |buf: &mut [u8]| endpoint.poll_transmit(now, buf, max_batch);
+            let result = batch.send(poll, |to, contents, segment_len| {
+                if network.push_outgoing(now, to, contents, segment_len) {
+                    return Ok(());
+                }
+                udp.send(to, contents, segment_len)
             });
-            let Some(Blocked { transmit, taken }) = next else { return };
-            let contents = &self.send_buf[taken..transmit.len];
-            if let Some(netem) = &mut self.egress {
-                for datagram in contents.chunks(transmit.segment_len) {
-                    netem.push(now, datagram, transmit.route());
-                }
-                continue;
-            }
-            match self.udp.send(transmit.route(), contents, transmit.segment_len) {
-                Ok(()) => self.endpoint.handle_sent(now, transmit.to),
-                Err(error) if error.is_blocked() => {
-                    self.blocked = Some(Blocked { transmit, taken: taken + error.taken });
-                    return;
-                }
-                Err(error) => self.on_send_error(transmit.to, transmit.segment_len, &error.error),
+            match result {
+                None => return,
+                // They are sent after they have passed through the emulated network.
+                Some(_) if self.network.has_egress() => {}
+                Some(result) => self.note_sent(now, result),
             }
         }
     }
 
+    /// Sends what has passed through the emulated network.
     fn send_egress(&mut self) {
-        let Some(mut netem) = self.egress.take() else { return };
         let now = clock::now();
-        while let Some((datagram, to)) = self.held.take().or_else(|| netem.poll(now)) {
-            match self.udp.send(to, &datagram, datagram.len()) {
-                Ok(()) => self.endpoint.handle_sent(now, to.peer),
-                Err(error) if error.is_blocked() => {
-                    self.held = Some((datagram, to));
-                    break;
-                }
-                Err(error) => self.on_send_error(to.peer, datagram.len(), &error.error),
-            }
-        }
-        self.egress = Some(netem);
-    }
-
-    /// Handles a failure to send a datagram of `len` bytes. Path MTU discovery is told if it was
-    /// too long.
-    fn on_send_error(&mut self, peer: PeerAddr, len: usize, error: &io::Error) {
-        let to = peer.socket_addr();
-        if quinn_udp::is_msg_size_err(error) {
-            let fits = interface_len(to);
-            if !self.endpoint.handle_refused(clock::now(), peer, len, fits)
-                && !self.tell_narrow(to, fits)
-            {
-                let fits = fits.map_or_else(String::new, |fits| format!(", which takes {fits}"));
-                self.warn(&format!(
-                    "datagrams of {len} bytes to {} are longer than the interface takes{fits}: lower --mtu, or leave it out",
-                    shown(to)
-                ));
-            }
-        } else {
-            let reason = faults::reason(error, to);
-            if self.endpoint.handle_unsendable(clock::now(), peer, &reason) {
-                return debug!("sending to {to} failed: {error}");
-            }
-            let remedy = match reason {
-                WaitReason::Local { fault, .. } => fault.remedy(),
-                _ => "",
-            };
-            let remedy = if remedy.is_empty() { String::new() } else { format!(" ({remedy})") };
-            self.warn(&format!("sending to {} failed: {error}{remedy}", shown(to)));
+        loop {
+            let Self { udp, network, .. } = self;
+            let send = |to, datagram: &[u8]| udp.send(to, datagram, datagram.len());
+            let Some(result) = network.send_due(now, send) else { return };
+            self.note_sent(now, result);
         }
     }
 
-    /// Warns once a peer if its interface takes only `fits` bytes of UDP payload, too few for the
-    /// protocol. Returns whether it does.
-    fn tell_narrow(&mut self, to: SocketAddr, fits: Option<usize>) -> bool {
-        let Some(fits) = fits.filter(|&fits| fits < MIN_MAX_DATAGRAM_LEN) else { return false };
-        if !self.warned_narrow.contains(&to.ip()) {
-            self.warned_narrow.truncate(MAX_WARNED_PEERS - 1);
-            self.warned_narrow.insert(0, to.ip());
-            let mtu = fits + header_len(to);
-            warn!(
-                "the interface to {} has an MTU of {mtu} bytes, and udpchat needs {}: raise it (`ip route get {}` names it; `ip link set NAME mtu 1500`)",
-                shown(to),
-                least_mtu(to),
-                shown_ip(to)
-            );
-        }
-        true
-    }
-
-    /// Logs at most one warning a second, since send errors are frequent.
-    fn warn(&mut self, message: &str) {
-        let now = clock::now();
-        if self.last_warning.is_none_or(|at| now - at >= WARNING_INTERVAL) {
-            self.last_warning = Some(now);
-            warn!("{message}");
+    /// Handles the result of sending datagrams to a peer.
+    fn note_sent(&mut self, now: Instant, result: Result<PeerAddr, SendFailure>) {
+        match result {
+            Ok(to) => self.endpoint.handle_sent(now, to),
+            Err(failure) => {
+                self.errors.handle_failure(clock::now(), &mut self.endpoint, &failure);
+            }
         }
     }
 
     fn publish(&mut self, now: Instant) {
-        self.published = Some(now);
-        self.unpublished = false;
-        let netem = self.egress.as_ref().or(self.ingress.as_ref());
-        let drops_due = self.drops_read.is_none_or(|at| now - at >= DROPS_INTERVAL);
+        let drops_due = self.schedule.note_published(now);
         let drops = if drops_due { self.udp.kernel_drops() } else { None };
         if drops_due {
-            self.drops_read = Some(now);
             self.endpoint.set_kernel_drops(drops.unwrap_or_default().overruns);
         }
         let mut stats = self.shared.stats();
@@ -580,7 +448,7 @@ impl Driver {
         stats.totals = self.endpoint.totals();
         stats.strays = self.endpoint.strays();
         stats.send = self.udp.counters();
-        stats.netem = netem.map(Netem::counters);
+        stats.netem = self.network.counters();
     }
 }
 
@@ -588,25 +456,6 @@ impl Drop for Driver {
     /// Threads waiting for frames must wake however the driver ends.
     fn drop(&mut self) {
         self.shared.received.close();
-    }
-}
-
-/// The maximum number of peers in `warned_narrow`.
-const MAX_WARNED_PEERS: usize = 16;
-
-/// Whether the system or this process lacks a file descriptor or memory for a connection.
-fn is_exhaustion(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    {
-        use rustix::io::Errno;
-
-        let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-        let errno = Errno::from_io_error(error);
-        errno.is_some_and(|errno| exhausted.contains(&errno))
-    }
-    #[cfg(not(unix))]
-    {
-        error.kind() == io::ErrorKind::OutOfMemory
     }
 }
 
@@ -622,35 +471,14 @@ const WAKER: Token = Token(2);
 const TIMER: Token = Token(3);
 const FIRST_CONNECTION: usize = 4;
 
-/// The maximum number of connections accepted in one turn, so that a flood does not delay the
-/// stream.
-const ACCEPTS_AT_ONCE: usize = 16;
-
-/// The pause before accepting again, when there was no file descriptor.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
-
 /// From this duration, the millisecond resolution of the poll's own timeout suffices.
 const COARSE: Duration = Duration::from_millis(10);
-
-/// One batch: the largest UDP payload, which is also the kernel's limit for a batch.
-const SEND_LEN: usize = crate::net::wire::datagram::MAX_DATAGRAM_LEN;
 
 const COMMAND_BACKLOG: usize = 64;
 const EVENT_BACKLOG: usize = 1024;
 
 /// The minimum wait while the socket is blocked.
 const BLOCKED_PATIENCE: Duration = Duration::from_millis(1);
-
-/// The minimum interval between publications of the statistics.
-const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
-
-/// How long changed statistics may stay unpublished when no turn follows.
-const PUBLISH_PATIENCE: Duration = Duration::from_millis(250);
-
-/// The interval of reading the kernel's drop counters, since parsing its table takes a while.
-const DROPS_INTERVAL: Duration = Duration::from_secs(1);
-
-const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the shutdown may take.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(250);
@@ -659,7 +487,7 @@ const CLOSE_DEADLINE: Duration = Duration::from_millis(250);
 mod tests {
     use std::net::TcpStream;
 
-    use super::*;
+    use super::{super::acceptor::ACCEPTS_AT_ONCE, *};
     use crate::net::{crypto::keys::Identity, session::Role};
 
     fn receiver() -> (Driver, Handle) {
@@ -711,9 +539,9 @@ mod tests {
             assert_eq!(driver.endpoint.strays().foreign, turn as u64, "after turn {turn}");
             let accepted = turn * ACCEPTS_AT_ONCE;
             assert_eq!(greeted(&callers, accepted), accepted, "after turn {turn}");
-            assert!(driver.more_to_accept);
+            assert!(driver.acceptor.iter().all(Acceptor::has_more));
         }
         driver.turn(&ready);
-        assert!(!driver.more_to_accept, "no connection is waiting");
+        assert!(!driver.acceptor.iter().any(Acceptor::has_more), "no connection is waiting");
     }
 }

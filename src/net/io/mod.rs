@@ -3,11 +3,13 @@
 //! [`Driver`] is one thread with one `mio` loop. It owns every socket and the
 //! [`Endpoint`](crate::net::session::Endpoint); other threads use a [`Handle`].
 
+mod acceptor;
 mod addr_text;
 mod arriving;
 mod bind;
 mod connections;
 mod driver;
+mod emulated_network;
 mod error_queue;
 mod faults;
 mod handle;
@@ -16,7 +18,10 @@ mod kernel_drops;
 mod kernel_send;
 mod machine;
 mod options;
+mod outgoing_batch;
+mod publish_schedule;
 mod resolver;
+mod socket_errors;
 mod timer;
 mod udp;
 mod zone;
