@@ -7,7 +7,6 @@ use std::{
 };
 
 use log::debug;
-use rand::RngExt;
 
 use super::{
     Endpoint, OneWay, Output, Role,
@@ -120,7 +119,7 @@ impl Endpoint {
         opener: Option<Opener>,
     ) {
         let parts = CallParts {
-            id: self.new_call(),
+            id: self.ids.new_call(),
             peer: Peer { name: None, addr: from, key: None },
             media_addr: Some(from),
             control: None,
@@ -129,7 +128,7 @@ impl Endpoint {
             clock: self.clock,
             sends: None,
             probed_len: None,
-            seed: self.rng.random(),
+            seed: self.ids.new_seed(),
             receives: Some(self.config.reassembly_deadline),
             same_machine_epoch: None,
             stream: None,
@@ -270,7 +269,7 @@ impl Endpoint {
             return self.reject(index, RejectReason::Malformed);
         };
         let asked = self.pending_callers.iter().filter(|g| g.asked.is_some()).count();
-        let ask = self.new_ask();
+        let ask = self.ids.new_ask();
         let caller = &mut self.pending_callers[index];
         let peer = peer_of(caller, &hello);
         let purpose = hello.purpose;
@@ -364,7 +363,7 @@ impl Endpoint {
             cipher,
         }));
         let parts = CallParts {
-            id: self.new_call(),
+            id: self.ids.new_call(),
             peer: Peer { name: Some(hello.name.clone()), addr, key: control.peer_key() },
             media_addr: None,
             control: Some(control),
@@ -373,7 +372,7 @@ impl Endpoint {
             clock: self.clock,
             sends: chats.then(|| self.sending(hello.max_datagram_len)),
             probed_len: self.probed_len(hello.max_datagram_len),
-            seed: self.rng.random(),
+            seed: self.ids.new_seed(),
             receives: Some(self.config.reassembly_deadline),
             same_machine_epoch: self.same_machine_epoch(hello.epoch),
             stream: hello.stream,

@@ -3,8 +3,6 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use rand::RngExt;
-
 use super::{Endpoint, OneWay, Output, Role};
 use crate::net::{
     crypto::{
@@ -30,7 +28,7 @@ impl Endpoint {
     /// Looks up the address of a target without a control channel, if due, and sends to it.
     pub(super) fn look_up_one_way(&mut self, now: Instant, index: usize) {
         if self.one_way_targets[index].addresses.is_due(now) {
-            let id = self.new_lookup();
+            let id = self.ids.new_lookup();
             let OneWayTarget { target, addresses, .. } = &mut self.one_way_targets[index];
             addresses.note_asked(now, id);
             self.outputs.push_back(Output::LookUp(id, target.host.clone(), target.port));
@@ -65,7 +63,7 @@ impl Endpoint {
 
     /// Starts sending without a control channel.
     fn start_one_way(&mut self, now: Instant, addr: SocketAddr) -> CallId {
-        let session = self.new_session();
+        let session = self.ids.new_session();
         let direction = Direction::FromDialer;
         let outbound = match &self.config.one_way {
             OneWay::Refused | OneWay::Clear => Outbound::clear(session, direction),
@@ -76,7 +74,7 @@ impl Endpoint {
                 Outbound::sealed(session, direction, sealer, first)
             }
         };
-        let id = self.new_call();
+        let id = self.ids.new_call();
         let parts = CallParts {
             id,
             peer: Peer { name: None, addr, key: None },
@@ -87,7 +85,7 @@ impl Endpoint {
             clock: self.clock,
             sends: Some(self.sender_config_without_feedback()),
             probed_len: self.probed_len(UDP_BASE_LEN as u16),
-            seed: self.rng.random(),
+            seed: self.ids.new_seed(),
             receives: None,
             same_machine_epoch: None,
             stream: None,
@@ -143,7 +141,7 @@ impl Endpoint {
             }
             None => {}
         }
-        let ask = self.new_ask();
+        let ask = self.ids.new_ask();
         let dialling = &mut self.dialling[index];
         let Some(addr) = dialling.addr() else { return true };
         dialling.note_asked(now, ask);
@@ -156,7 +154,7 @@ impl Endpoint {
     /// Sends our hello to an accepted target.
     pub(super) fn introduce(&mut self, now: Instant, index: usize) {
         let hello = Hello {
-            session: self.new_session().get(),
+            session: self.ids.new_session().get(),
             name: self.config.name.clone(),
             purpose: self.config.role.purpose(),
             stream: self.config.stream,
@@ -187,7 +185,7 @@ impl Endpoint {
     }
 
     fn be_accepted(&mut self, now: Instant, index: usize, accept: &Accept) {
-        let id = self.new_call();
+        let id = self.ids.new_call();
         let Some(addr) = self.dialling[index].addr() else { return };
         let Some(Answered { control, session, secret }) = self.dialling[index].answered(id) else {
             return;
@@ -210,7 +208,7 @@ impl Endpoint {
             clock: self.clock,
             sends: Some(self.sending(accept.max_datagram_len)),
             probed_len: self.probed_len(accept.max_datagram_len),
-            seed: self.rng.random(),
+            seed: self.ids.new_seed(),
             receives: chats.then_some(self.config.reassembly_deadline),
             same_machine_epoch: self.same_machine_epoch(accept.epoch),
             stream: accept.stream,
@@ -228,7 +226,7 @@ impl Endpoint {
     pub(super) fn redial(&mut self, now: Instant, index: usize) {
         self.dialling[index].keep_ringing(now);
         if self.dialling[index].wants_lookup(now) {
-            let id = self.new_lookup();
+            let id = self.ids.new_lookup();
             let dialling = &mut self.dialling[index];
             dialling.addresses.note_asked(now, id);
             let Target { host, port, .. } = dialling.target();
@@ -239,7 +237,7 @@ impl Endpoint {
             match self.dialling[index].due(now) {
                 Due::Nothing => return,
                 Due::Dial => {
-                    let conn = self.new_conn();
+                    let conn = self.ids.new_conn();
                     let addr = self.dialling[index].connect(now, conn);
                     self.outputs.extend(addr.map(|addr| Output::Dial(conn, addr)));
                 }

@@ -2,9 +2,6 @@
 
 use std::{collections::VecDeque, net::SocketAddr, time::Instant};
 
-use rand::{RngExt, SeedableRng};
-use rand_pcg::Pcg64Mcg;
-
 use super::{
     AskId, CallCounters, CallId, ConnId, Delivered, EndReason, Event, GiveUpReason, LocalFault,
     LookupId, Verdict, WaitReason, boot_local_epoch,
@@ -31,6 +28,7 @@ use crate::net::{
         text::Line,
     },
 };
+use id_source::IdSource;
 use one_way_attempts::OneWayAttempts;
 use pending_caller::{HandshakeLimiter, PendingCaller};
 
@@ -71,17 +69,13 @@ pub struct Transmit {
 pub struct Endpoint {
     config: EndpointConfig,
     clock: MediaClock,
-    rng: Pcg64Mcg,
+    ids: IdSource,
     dialling: Vec<DialState>,
     one_way_targets: Vec<OneWayTarget>,
     pending_callers: Vec<PendingCaller>,
     calls: Vec<Call>,
     ended_sessions: VecDeque<SessionId>,
     ended_counters: CallCounters,
-    next_conn: u64,
-    next_call: u64,
-    next_ask: u64,
-    next_lookup: u64,
     /// The highest sequence number of all ended sealed sessions without a control channel.
     newest_one_way: Option<u64>,
     one_way_attempts: OneWayAttempts,
@@ -107,7 +101,7 @@ impl Endpoint {
         };
         let mut endpoint = Self {
             clock: MediaClock::starting(config.epoch),
-            rng: Pcg64Mcg::seed_from_u64(config.seed),
+            ids: IdSource::new(config.seed),
             config,
             dialling: Vec::new(),
             one_way_targets: Vec::new(),
@@ -115,10 +109,6 @@ impl Endpoint {
             calls: Vec::new(),
             ended_sessions: VecDeque::new(),
             ended_counters: CallCounters::default(),
-            next_conn: 0,
-            next_call: 0,
-            next_ask: 0,
-            next_lookup: 0,
             newest_one_way: None,
             one_way_attempts: OneWayAttempts::new(now),
             has_told_cannot_open: false,
@@ -191,7 +181,7 @@ impl Endpoint {
             return None;
         }
         self.evict_caller(from);
-        let conn = self.new_conn();
+        let conn = self.ids.new_conn();
         let control = ControlChannel::accept(now, conn);
         self.pending_callers.push(PendingCaller::new(now, from, control));
         self.flush_control();
@@ -548,34 +538,6 @@ impl Endpoint {
         self.calls.iter().position(|c| c.control.as_ref().is_some_and(|k| k.conn() == conn))
     }
 
-    fn new_conn(&mut self) -> ConnId {
-        self.next_conn += 1;
-        ConnId(self.next_conn)
-    }
-
-    fn new_session(&mut self) -> SessionId {
-        loop {
-            if let Some(session) = SessionId::new(self.rng.random()) {
-                return session;
-            }
-        }
-    }
-
-    fn new_ask(&mut self) -> AskId {
-        self.next_ask += 1;
-        AskId(self.next_ask)
-    }
-
-    fn new_lookup(&mut self) -> LookupId {
-        self.next_lookup += 1;
-        LookupId(self.next_lookup)
-    }
-
-    fn new_call(&mut self) -> CallId {
-        self.next_call += 1;
-        CallId(self.next_call)
-    }
-
     fn begin(&mut self, now: Instant, parts: CallParts) {
         self.events.push_back(Event::Connected {
             call: parts.id,
@@ -709,6 +671,7 @@ pub const MIN_MAX_DATAGRAM_LEN: usize = MIN_LEN;
 mod accept;
 mod config;
 mod dial;
+mod id_source;
 mod one_way_attempts;
 mod pending_caller;
 mod strays;
