@@ -370,11 +370,11 @@ impl Endpoint {
             outbound: Outbound::sealed(session, Direction::FromAnswerer, sealer, 0),
             opener: Some(opener),
             clock: self.clock,
-            sends: chats.then(|| self.sending(hello.max_datagram_len)),
-            probed_len: self.probed_len(hello.max_datagram_len),
+            sends: chats.then(|| self.config.sender(hello.max_datagram_len)),
+            probed_len: self.config.probed_len(hello.max_datagram_len),
             seed: self.ids.new_seed(),
             receives: Some(self.config.reassembly_deadline),
-            same_machine_epoch: self.same_machine_epoch(hello.epoch),
+            same_machine_epoch: self.config.same_machine_epoch(hello.epoch),
             stream: hello.stream,
         };
         self.begin(now, parts);

@@ -5,10 +5,14 @@ use std::time::{Duration, Instant};
 use crate::net::{
     crypto::keys::{Identity, PublicKey, SharedSecret},
     link::UDP_BASE_LEN,
+    path::mtu::FLOOR_LEN,
     recovery::parity_control::FecMode,
-    session::{DEFAULT_REASSEMBLY_DEADLINE, Target, Verdict},
+    session::{
+        DEFAULT_REASSEMBLY_DEADLINE, Target, Verdict, boot_local_epoch, sender::SenderConfig,
+    },
     wire::{
         control::{Epoch, Purpose, StreamParams},
+        datagram::Form,
         text::Name,
     },
 };
@@ -76,6 +80,48 @@ impl EndpointConfig {
             seed: 1,
         }
     }
+
+    /// The sender's configuration for a peer that gives feedback and accepts datagrams of up to
+    /// `peer` bytes.
+    pub(super) fn sender(&self, peer: u16) -> SenderConfig {
+        let without_feedback = self.sender_without_feedback();
+        let limit = without_feedback.max_datagram_len.min(accepted_len(peer));
+        SenderConfig {
+            max_datagram_len: limit,
+            has_feedback: true,
+            form: Form::Sealed,
+            ..without_feedback
+        }
+    }
+
+    /// The sender's configuration for a peer that gives no feedback.
+    pub(super) fn sender_without_feedback(&self) -> SenderConfig {
+        let is_sealed = matches!(self.one_way, OneWay::Sealed(_));
+        SenderConfig {
+            max_datagram_len: self.max_datagram_len.unwrap_or(UDP_BASE_LEN),
+            fec: self.fec,
+            max_bitrate: self.max_bitrate,
+            has_feedback: false,
+            form: if is_sealed { Form::Sealed } else { Form::Clear },
+        }
+    }
+
+    /// The upper limit of path MTU probing to a peer that accepts datagrams of up to `peer` bytes,
+    /// unless the datagram length is configured.
+    pub(super) fn probed_len(&self, peer: u16) -> Option<usize> {
+        self.max_datagram_len.is_none().then_some(accepted_len(peer))
+    }
+
+    /// The peer's media epoch on our clock, if it runs on this machine.
+    pub(super) fn same_machine_epoch(&self, peer: Epoch) -> Option<Instant> {
+        boot_local_epoch(self.shared_epoch, self.epoch, peer)
+    }
+}
+
+/// The maximum datagram length for a peer that accepts `peer` bytes of UDP payload. A limit below
+/// [`FLOOR_LEN`] is ignored, since it would only cost us more datagrams.
+fn accepted_len(peer: u16) -> usize {
+    FLOOR_LEN.max(peer.into())
 }
 
 /// The role of an endpoint.
@@ -137,5 +183,50 @@ impl Role {
             Self::Send { .. } | Self::Receive => Purpose::Send,
             Self::ChatDial(_) | Self::ChatListen => Purpose::Chat,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> EndpointConfig {
+        let identity = Identity::from_bytes([1; 32]);
+        EndpointConfig::new("ann", Role::Receive, identity, crate::clock::now())
+    }
+
+    #[test]
+    fn the_datagram_length_respects_the_peer_and_the_configuration() {
+        for (configured, peer, sent, probed) in [
+            (None, 65_507, UDP_BASE_LEN, Some(65_507)),
+            (None, 1, FLOOR_LEN, Some(FLOOR_LEN)),
+            (Some(1400), 65_507, 1400, None),
+            (Some(1400), 1300, 1300, None),
+            (Some(1400), 1, FLOOR_LEN, None),
+        ] {
+            let config = EndpointConfig { max_datagram_len: configured, ..config() };
+            let sender = config.sender(peer);
+            assert_eq!(sender.max_datagram_len, sent, "{configured:?} to {peer}");
+            assert_eq!(config.probed_len(peer), probed, "{configured:?} to {peer}");
+            assert!(sender.has_feedback && sender.form == Form::Sealed);
+        }
+    }
+
+    #[test]
+    fn without_feedback_datagrams_are_sealed_only_with_a_key() {
+        let key = SharedSecret::from_bytes([9; 32]);
+        for (one_way, form) in [(OneWay::Clear, Form::Clear), (OneWay::Sealed(key), Form::Sealed)] {
+            let sender = EndpointConfig { one_way, ..config() }.sender_without_feedback();
+            assert_eq!((sender.form, sender.has_feedback), (form, false));
+        }
+    }
+
+    #[test]
+    fn admission_decides_or_leaves_it_to_the_user() {
+        let [ann, bob] = [1, 2].map(|byte| Identity::from_bytes([byte; 32]).public_key());
+        assert_eq!(Admission::Anyone.verdict(&ann), Some(Verdict::Admit));
+        assert_eq!(Admission::Keys(vec![ann]).verdict(&ann), Some(Verdict::Admit));
+        assert_eq!(Admission::Keys(vec![ann]).verdict(&bob), Some(Verdict::Refuse));
+        assert_eq!(Admission::Asked.verdict(&ann), None);
     }
 }

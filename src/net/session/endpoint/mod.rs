@@ -4,26 +4,25 @@ use std::{collections::VecDeque, net::SocketAddr, time::Instant};
 
 use super::{
     AskId, CallCounters, CallId, ConnId, Delivered, EndReason, Event, GiveUpReason, LocalFault,
-    LookupId, Verdict, WaitReason, boot_local_epoch,
+    LookupId, Verdict, WaitReason,
     call::{Call, CallParts},
     control::ControlChannel,
     dial::DialState,
     one_way::OneWayTarget,
     outbound::Burst,
-    sender::SenderConfig,
     uncallable,
 };
 use crate::net::{
     congestion::bitrates::PictureBitrates,
     frame::{FrameBeginning, OutgoingFrame, PartialFrame, SessionId},
     framing::packetizer::ChunkCache,
-    link::{PeerAddr, UDP_BASE_LEN},
-    path::mtu::{FLOOR_LEN, MIN_LEN},
+    link::PeerAddr,
+    path::mtu::MIN_LEN,
     route::{LocalIp, Route},
     time::MediaClock,
     wire::{
         checksum::CrcCombiner,
-        control::{CloseReason, Epoch, RejectReason, StreamParams},
+        control::{CloseReason, RejectReason, StreamParams},
         datagram::{Form, Prelude},
         text::Line,
     },
@@ -594,10 +593,6 @@ impl Endpoint {
         }
     }
 
-    fn same_machine_epoch(&self, peer: Epoch) -> Option<Instant> {
-        boot_local_epoch(self.config.shared_epoch, self.config.epoch, peer)
-    }
-
     /// Moves the output of the control channels to `outputs`.
     fn flush_control(&mut self) {
         let calls = self.calls.iter_mut().filter_map(|c| c.control.as_mut());
@@ -606,40 +601,6 @@ impl Endpoint {
         for control in calls.chain(caller).chain(dialling) {
             let conn = control.conn();
             self.outputs.extend(control.take_output().map(|bytes| Output::Write(conn, bytes)));
-        }
-    }
-
-    /// The sender's configuration for a peer that gives feedback and accepts datagrams of up to
-    /// `peer` bytes.
-    fn sending(&self, peer: u16) -> SenderConfig {
-        let without_feedback = self.sender_config_without_feedback();
-        let limit = without_feedback.max_datagram_len.min(accepted_len(peer));
-        SenderConfig {
-            max_datagram_len: limit,
-            has_feedback: true,
-            form: Form::Sealed,
-            ..without_feedback
-        }
-    }
-
-    /// The upper limit of path MTU probing to a peer that accepts datagrams of up to `peer` bytes,
-    /// unless the datagram length is configured.
-    fn probed_len(&self, peer: u16) -> Option<usize> {
-        self.config.max_datagram_len.is_none().then_some(accepted_len(peer))
-    }
-
-    /// The sender's configuration for a peer that gives no feedback.
-    fn sender_config_without_feedback(&self) -> SenderConfig {
-        SenderConfig {
-            max_datagram_len: self.config.max_datagram_len.unwrap_or(UDP_BASE_LEN),
-            fec: self.config.fec,
-            max_bitrate: self.config.max_bitrate,
-            has_feedback: false,
-            form: if matches!(self.config.one_way, OneWay::Sealed(_)) {
-                Form::Sealed
-            } else {
-                Form::Clear
-            },
         }
     }
 }
@@ -658,12 +619,6 @@ fn ended(call: &Call, reason: EndReason) -> Event {
 /// How many ended sessions are remembered, so that their last datagrams in flight are not taken for
 /// those of a new sender.
 const ENDED_REMEMBERED: usize = 8;
-
-/// The maximum datagram length for a peer that accepts `peer` bytes of UDP payload. A limit below
-/// [`FLOOR_LEN`] is ignored, since it would only cost us more datagrams.
-fn accepted_len(peer: u16) -> usize {
-    FLOOR_LEN.max(peer.into())
-}
 
 /// The smallest maximum datagram length, in bytes of UDP payload.
 pub const MIN_MAX_DATAGRAM_LEN: usize = MIN_LEN;

@@ -7,7 +7,7 @@ use crate::net::{
     crypto::keys::{Identity, SharedSecret},
     session::{Target, control::Received},
     wire::{
-        control::{Hello, Message, Purpose, SecretPart},
+        control::{Epoch, Hello, Message, Purpose, SecretPart},
         text::Name,
     },
 };
