@@ -15,7 +15,7 @@ use crate::net::{
         call::CallParts,
         control::Received,
         dial::{Answered, Due},
-        one_way::OneWayTarget,
+        one_way::OneWayAction,
         outbound::Outbound,
     },
     wire::{
@@ -27,37 +27,30 @@ use crate::net::{
 impl Endpoint {
     /// Looks up the address of a target without a control channel, if due, and sends to it.
     pub(super) fn look_up_one_way(&mut self, now: Instant, index: usize) {
-        if self.one_way_targets[index].addresses.is_due(now) {
+        let target = self.one_way_targets.at(index);
+        if target.wants_lookup(now) {
             let id = self.ids.new_lookup();
-            let OneWayTarget { target, addresses, .. } = &mut self.one_way_targets[index];
-            addresses.note_asked(now, id);
-            self.outputs.push_back(Output::LookUp(id, target.host.clone(), target.port));
+            let (host, port) = target.note_lookup(now, id);
+            self.outputs.push_back(Output::LookUp(id, host, port));
         }
-        self.aim(now, index, None);
+        let action = target.aim();
+        self.act(now, index, action);
     }
 
-    /// Sends to the target's current address. `failure`: why no address is known.
-    pub(super) fn aim(&mut self, now: Instant, index: usize, failure: Option<WaitReason>) {
-        let one_way = &mut self.one_way_targets[index];
-        if let Some(addr) = one_way.moved() {
-            return self.redirect(now, index, addr);
-        }
-        match (one_way.call, one_way.addresses.known().first(), failure) {
-            (None, Some(&addr), _) => {
+    /// Does what a target without a control channel needs.
+    pub(super) fn act(&mut self, now: Instant, index: usize, action: Option<OneWayAction>) {
+        match action {
+            None => {}
+            Some(OneWayAction::Begin(addr)) => {
                 let call = self.start_one_way(now, addr);
-                self.one_way_targets[index].call = Some((call, addr));
+                self.one_way_targets.at(index).note_call(call, addr);
             }
-            (None, None, Some(failure)) => self.events.extend(one_way.wait_for(failure)),
-            _ => {}
-        }
-    }
-
-    /// Changes the address of a target without a control channel.
-    pub(super) fn redirect(&mut self, now: Instant, index: usize, addr: SocketAddr) {
-        let Some((id, current)) = &mut self.one_way_targets[index].call else { return };
-        *current = addr;
-        if let Some(call) = self.calls.iter_mut().find(|call| call.id == *id) {
-            call.redirect(now, addr);
+            Some(OneWayAction::Redirect(call, addr)) => {
+                if let Some(call) = self.calls.iter_mut().find(|own| own.id == call) {
+                    call.redirect(now, addr);
+                }
+            }
+            Some(OneWayAction::Report(event)) => self.events.push_back(event),
         }
     }
 

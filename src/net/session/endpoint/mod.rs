@@ -8,7 +8,7 @@ use super::{
     call::{Call, CallParts},
     control::ControlChannel,
     dial::DialState,
-    one_way::OneWayTarget,
+    one_way::OneWayTargets,
     outbound::Burst,
     uncallable,
 };
@@ -70,7 +70,7 @@ pub struct Endpoint {
     clock: MediaClock,
     ids: IdSource,
     dialling: Vec<DialState>,
-    one_way_targets: Vec<OneWayTarget>,
+    one_way_targets: OneWayTargets,
     pending_callers: Vec<PendingCaller>,
     calls: Vec<Call>,
     ended_sessions: VecDeque<SessionId>,
@@ -98,12 +98,14 @@ impl Endpoint {
             Role::ChatDial(target) => (vec![target.clone()], true),
             Role::Receive | Role::ChatListen => (Vec::new(), true),
         };
+        let (dialled, one_way) =
+            if control { (targets, Vec::new()) } else { (Vec::new(), targets) };
         let mut endpoint = Self {
             clock: MediaClock::starting(config.epoch),
             ids: IdSource::new(config.seed),
             config,
-            dialling: Vec::new(),
-            one_way_targets: Vec::new(),
+            dialling: dialled.into_iter().map(|target| DialState::new(now, target)).collect(),
+            one_way_targets: OneWayTargets::new(now, one_way),
             pending_callers: Vec::new(),
             calls: Vec::new(),
             ended_sessions: VecDeque::new(),
@@ -120,13 +122,6 @@ impl Endpoint {
             crc_combiner: CrcCombiner::default(),
             chunk_cache: ChunkCache::new(),
         };
-        for target in targets {
-            if control {
-                endpoint.dialling.push(DialState::new(now, target));
-            } else {
-                endpoint.one_way_targets.push(OneWayTarget::new(now, target));
-            }
-        }
         endpoint.handle_timeout(now);
         endpoint
     }
@@ -280,53 +275,33 @@ impl Endpoint {
         };
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.addresses.is_asked(lookup)) {
             self.events.extend(dialling.handle_found(now, &found, failure));
-        } else if let Some(index) =
-            self.one_way_targets.iter().position(|u| u.addresses.is_asked(lookup))
-        {
-            self.one_way_targets[index].addresses.handle_found(now, &found);
-            self.aim(now, index, failure);
+        } else if let Some(index) = self.one_way_targets.awaiting(lookup) {
+            let action = self.one_way_targets.at(index).handle_found(now, &found, failure);
+            self.act(now, index, action);
         }
     }
 
     /// Handles a local failure to send datagrams to `to`. Returns false, and does nothing, if no
     /// target without a control channel is at `to`.
     pub fn handle_unsendable(&mut self, now: Instant, to: PeerAddr, reason: &WaitReason) -> bool {
-        let mut is_one_way_target = false;
-        for index in 0..self.one_way_targets.len() {
-            let one_way = &mut self.one_way_targets[index];
-            if one_way.call.is_none_or(|(_, addr)| PeerAddr::from(addr) != to) {
-                continue;
-            }
-            is_one_way_target = true;
-            if let Some(next) = one_way.next_after_failure(now) {
-                self.redirect(now, index, next);
-            } else {
-                self.events.extend(one_way.wait_for(reason.clone()));
-            }
+        let Some(actions) = self.one_way_targets.handle_unsendable(now, to, reason) else {
+            return false;
+        };
+        for (index, action) in actions {
+            self.act(now, index, Some(action));
         }
-        is_one_way_target
+        true
     }
 
     /// Handles an ICMP message that a datagram to `to` was not delivered. It may be forged, so it
     /// is only reported to the user, and only if a target without a control channel is at `to`.
     pub fn handle_unreachable(&mut self, now: Instant, to: PeerAddr, reason: WaitReason) {
-        let mut one_way = self.one_way_targets.iter_mut();
-        if let Some(one_way) =
-            one_way.find(|u| u.call.is_some_and(|(_, addr)| PeerAddr::from(addr) == to))
-        {
-            one_way.note_failure(now);
-            self.events.extend(one_way.wait_for(reason));
-        }
+        self.events.extend(self.one_way_targets.handle_unreachable(now, to, reason));
     }
 
     /// Records that datagrams to `to` were passed to the network.
     pub fn handle_sent(&mut self, now: Instant, to: PeerAddr) {
-        let one_way = self.one_way_targets.iter_mut();
-        for one_way in
-            one_way.filter(|u| u.call.is_some_and(|(_, addr)| PeerAddr::from(addr) == to))
-        {
-            self.events.extend(one_way.note_sent(now));
-        }
+        self.events.extend(self.one_way_targets.handle_sent(now, to));
     }
 
     /// Handles a received datagram, which is decrypted in place.
@@ -407,9 +382,7 @@ impl Endpoint {
         let calls = self.calls.iter().filter_map(Call::poll_timeout);
         let caller = self.pending_callers.iter().map(PendingCaller::poll_timeout);
         let dialling = self.dialling.iter().filter_map(DialState::poll_timeout);
-        let one_way =
-            self.one_way_targets.iter().filter_map(|one_way| one_way.addresses.poll_timeout());
-        calls.chain(caller).chain(dialling).chain(one_way).min()
+        calls.chain(caller).chain(dialling).chain(self.one_way_targets.poll_timeout()).min()
     }
 
     /// Writes at most `max_datagrams` datagrams to the head of `buf`. The calls take turns.
@@ -528,8 +501,7 @@ impl Endpoint {
     /// Whether there is no call and no caller, and nothing is being dialled or resolved.
     #[cfg(any(test, feature = "internals"))]
     pub fn is_idle(&self) -> bool {
-        let waits =
-            !self.dialling.is_empty() || self.one_way_targets.iter().any(|u| u.call.is_none());
+        let waits = !self.dialling.is_empty() || self.one_way_targets.is_any_unresolved();
         self.calls.is_empty() && !waits && self.pending_callers.is_empty()
     }
 
