@@ -23,9 +23,7 @@ use crate::net::{
     link::PeerAddr,
     route::Route,
     session::{
-        Delivered, EndReason, Event, Peer, Verdict,
-        call::{Call, CallParts},
-        control::Received,
+        Delivered, EndReason, Event, Peer, Verdict, call::CallParts, control::Received,
         outbound::Outbound,
     },
     wire::{
@@ -55,8 +53,7 @@ impl Endpoint {
         }
         self.make_room(now, from, true).ok()?;
         let outbound = Outbound::clear(prelude.session, Direction::FromAnswerer);
-        self.take_unasked(now, from, outbound, None);
-        Some(self.calls.len() - 1)
+        Some(self.take_unasked(now, from, outbound, None))
     }
 
     /// The same for sealed video, if it is sealed with our key and newer than anything sealed with
@@ -69,7 +66,7 @@ impl Endpoint {
         datagram: &mut [u8],
     ) -> Option<Delivered> {
         let from = route.peer.socket_addr();
-        let is_new = self.newest_one_way().is_none_or(|newest| newest < prelude.sequence);
+        let is_new = self.calls.newest_one_way().is_none_or(|newest| newest < prelude.sequence);
         if !self.may_begin_one_way(prelude) || !is_new {
             self.strays.unknown_session += 1;
             return None;
@@ -98,8 +95,8 @@ impl Endpoint {
         self.one_way_attempts.note_opened(from.ip());
         self.make_room(now, from, true).ok()?;
         let outbound = Outbound::sealed(prelude.session, Direction::FromAnswerer, sealer, 0);
-        self.take_unasked(now, from, outbound, Some(opener));
-        self.calls.last_mut()?.handle_body(now, route, prelude, &Body::opened(body))
+        let index = self.take_unasked(now, from, outbound, Some(opener));
+        self.calls.at(index).handle_body(now, route, prelude, &Body::opened(body))
     }
 
     /// Whether a datagram may be the first of a session without a control channel.
@@ -108,16 +105,17 @@ impl Endpoint {
             && prelude.direction == Direction::FromDialer
             && matches!(self.config.role, Role::Receive)
             && !matches!(self.config.one_way, OneWay::Refused)
-            && !self.ended_sessions.contains(&prelude.session)
+            && !self.calls.has_ended(prelude.session)
     }
 
+    /// Begins a call without a control channel. Returns its index.
     fn take_unasked(
         &mut self,
         now: Instant,
         from: SocketAddr,
         outbound: Outbound,
         opener: Option<Opener>,
-    ) {
+    ) -> usize {
         let parts = CallParts {
             id: self.ids.new_call(),
             peer: Peer { name: None, addr: from, key: None },
@@ -133,15 +131,9 @@ impl Endpoint {
             same_machine_epoch: None,
             stream: None,
         };
-        self.begin(now, parts);
+        let index = self.begin(now, parts);
         self.turn_away_asked(now);
-    }
-
-    /// The highest sequence number received in any sealed session without a control channel,
-    /// current or ended.
-    fn newest_one_way(&self) -> Option<u64> {
-        let one_way = self.calls.iter().filter(|call| call.is_sealed() && !call.is_controlled());
-        self.newest_one_way.into_iter().chain(one_way.map(Call::newest_sequence)).max()
+        index
     }
 
     fn tell_cannot_open(&mut self, from: SocketAddr, is_sealed: bool) {
@@ -163,7 +155,7 @@ impl Endpoint {
     /// Whether there is room for a new call: every call may be replaced. Otherwise returns the name
     /// of the peer whose call may not.
     fn room_for(&self, now: Instant, caller: SocketAddr, one_way: bool) -> Result<(), Name> {
-        for call in &self.calls {
+        for call in self.calls.iter() {
             // A restarted sender without a control channel may replace its old session soon; a call
             // with a control channel is given time to survive a bad network.
             let patience = if call.control.is_none() { ONE_WAY_TAKEOVER } else { TAKEOVER };
@@ -377,9 +369,9 @@ impl Endpoint {
             same_machine_epoch: self.config.same_machine_epoch(hello.epoch),
             stream: hello.stream,
         };
-        self.begin(now, parts);
+        let index = self.begin(now, parts);
         // Handles what the caller sent directly after its hello.
-        self.handle_call_bytes(now, self.calls.len() - 1, &[]);
+        self.handle_call_bytes(now, index, &[]);
         self.turn_away_asked(now);
     }
 }

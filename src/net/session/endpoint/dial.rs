@@ -46,7 +46,7 @@ impl Endpoint {
                 self.one_way_targets.at(index).note_call(call, addr);
             }
             Some(OneWayAction::Redirect(call, addr)) => {
-                if let Some(call) = self.calls.iter_mut().find(|own| own.id == call) {
+                if let Some(call) = self.calls.of_id(call) {
                     call.redirect(now, addr);
                 }
             }
@@ -206,8 +206,8 @@ impl Endpoint {
             same_machine_epoch: self.config.same_machine_epoch(accept.epoch),
             stream: accept.stream,
         };
-        self.begin(now, parts);
-        self.handle_call_bytes(now, self.calls.len() - 1, &[]);
+        let index = self.begin(now, parts);
+        self.handle_call_bytes(now, index, &[]);
     }
 
     pub(super) fn give_up(&mut self, index: usize, reason: GiveUpReason) {

@@ -14,8 +14,7 @@ use super::{
 };
 use crate::net::{
     congestion::bitrates::PictureBitrates,
-    frame::{FrameBeginning, OutgoingFrame, PartialFrame, SessionId},
-    framing::packetizer::ChunkCache,
+    frame::{FrameBeginning, OutgoingFrame, PartialFrame},
     link::PeerAddr,
     path::mtu::MIN_LEN,
     route::{LocalIp, Route},
@@ -27,6 +26,7 @@ use crate::net::{
         text::Line,
     },
 };
+use calls::Calls;
 use id_source::IdSource;
 use one_way_attempts::OneWayAttempts;
 use pending_caller::{HandshakeLimiter, PendingCaller};
@@ -72,22 +72,15 @@ pub struct Endpoint {
     dialling: Vec<DialState>,
     one_way_targets: OneWayTargets,
     pending_callers: Vec<PendingCaller>,
-    calls: Vec<Call>,
-    ended_sessions: VecDeque<SessionId>,
-    ended_counters: CallCounters,
-    /// The highest sequence number of all ended sealed sessions without a control channel.
-    newest_one_way: Option<u64>,
+    calls: Calls,
     one_way_attempts: OneWayAttempts,
     has_told_cannot_open: bool,
     handshakes: HandshakeLimiter,
-    next_transmitter: usize,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     frames: VecDeque<Delivered>,
     strays: StrayCounters,
     crc_combiner: CrcCombiner,
-    /// The hashes and parity that calls share when they send the same frame.
-    chunk_cache: ChunkCache,
 }
 
 impl Endpoint {
@@ -107,20 +100,15 @@ impl Endpoint {
             dialling: dialled.into_iter().map(|target| DialState::new(now, target)).collect(),
             one_way_targets: OneWayTargets::new(now, one_way),
             pending_callers: Vec::new(),
-            calls: Vec::new(),
-            ended_sessions: VecDeque::new(),
-            ended_counters: CallCounters::default(),
-            newest_one_way: None,
+            calls: Calls::new(),
             one_way_attempts: OneWayAttempts::new(now),
             has_told_cannot_open: false,
             handshakes: HandshakeLimiter::new(now),
-            next_transmitter: 0,
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             frames: VecDeque::new(),
             strays: StrayCounters::default(),
             crc_combiner: CrcCombiner::default(),
-            chunk_cache: ChunkCache::new(),
         };
         endpoint.handle_timeout(now);
         endpoint
@@ -128,16 +116,12 @@ impl Endpoint {
 
     /// Sends `frame` to every receiver. In each call the newest frame wins.
     pub fn push_frame(&mut self, now: Instant, frame: &OutgoingFrame) {
-        let any_reached = self.calls.iter().any(Call::is_reached);
-        let shared = self.chunk_cache.share(frame.clone(), self.calls.len());
-        for call in &mut self.calls {
-            call.push_frame(now, shared.clone(), any_reached);
-        }
+        self.calls.push_frame(now, frame);
     }
 
     /// Sends `line` to every peer. Returns how many peers have a control channel for it.
     pub fn push_text(&mut self, line: &Line) -> usize {
-        let said = self.calls.iter_mut().filter_map(|c| c.push_text(line).then_some(())).count();
+        let said = self.calls.push_text(line);
         self.flush_control();
         said
     }
@@ -145,9 +129,7 @@ impl Endpoint {
     /// Sets the parameters of our stream and announces them to every peer.
     pub fn set_stream(&mut self, stream: StreamParams) {
         self.config.stream = Some(stream);
-        for call in &mut self.calls {
-            call.push_stream(stream);
-        }
+        self.calls.push_stream(stream);
         self.flush_control();
     }
 
@@ -155,12 +137,9 @@ impl Endpoint {
     pub fn close(&mut self, reason: CloseReason) {
         self.dialling.clear();
         self.one_way_targets.clear();
-        for call in &mut self.calls {
-            call.say_goodbye(reason);
-        }
+        self.calls.say_goodbye(reason);
         self.flush_control();
-        for mut call in std::mem::take(&mut self.calls) {
-            self.ended_counters = self.ended_counters.plus(call.counters());
+        for mut call in self.calls.take_all() {
             self.hang_up(&mut call);
             self.events.push_back(ended(&call, EndReason::Local));
         }
@@ -211,7 +190,7 @@ impl Endpoint {
 
     /// Handles bytes from a control connection.
     pub fn handle_data(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
-        if let Some(index) = self.call_of(conn) {
+        if let Some(index) = self.calls.of_conn(conn) {
             self.handle_call_bytes(now, index, bytes);
         } else if let Some(index) =
             self.pending_callers.iter().position(|g| g.control.conn() == conn)
@@ -226,8 +205,8 @@ impl Endpoint {
 
     /// A control connection has closed, or could not be established.
     pub fn handle_disconnected(&mut self, now: Instant, conn: ConnId, refused: bool) {
-        if let Some(index) = self.call_of(conn) {
-            self.calls[index].begin_ending(now, EndReason::ConnectionLost);
+        if let Some(index) = self.calls.of_conn(conn) {
+            self.calls.at(index).begin_ending(now, EndReason::ConnectionLost);
         }
         if let Some(index) = self.pending_callers.iter().position(|g| g.control.conn() == conn) {
             let caller = self.pending_callers.swap_remove(index);
@@ -325,14 +304,14 @@ impl Endpoint {
                 return None;
             }
         };
-        let known = self.calls.iter().position(|c| c.session() == prelude.session);
+        let known = self.calls.of_session(prelude.session);
         let Some(index) =
             known.or_else(|| self.begin_one_way(now, from.peer, &prelude, body.bytes))
         else {
             self.strays.unknown_session += 1;
             return None;
         };
-        self.calls[index].handle_clear(now, from, &prelude, &body)
+        self.calls.at(index).handle_clear(now, from, &prelude, &body)
     }
 
     fn handle_sealed(
@@ -348,9 +327,8 @@ impl Endpoint {
                 return None;
             }
         };
-        let known = self.calls.iter_mut().find(|c| c.session() == prelude.session);
-        match known {
-            Some(call) => call.handle_sealed(now, from, &prelude, datagram),
+        match self.calls.of_session(prelude.session) {
+            Some(index) => self.calls.at(index).handle_sealed(now, from, &prelude, datagram),
             None => self.begin_sealed_one_way(now, from, &prelude, datagram),
         }
     }
@@ -358,9 +336,8 @@ impl Endpoint {
     /// Does what is due by `now`. Has no effect if nothing is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         for index in (0..self.calls.len()).rev() {
-            if let Some(reason) =
-                self.calls[index].handle_timeout(now, &mut self.events, &mut self.frames)
-            {
+            let call = self.calls.at(index);
+            if let Some(reason) = call.handle_timeout(now, &mut self.events, &mut self.frames) {
                 self.end(now, index, reason);
             }
         }
@@ -379,10 +356,10 @@ impl Endpoint {
     /// When [`handle_timeout`](Self::handle_timeout) or [`poll_transmit`](Self::poll_transmit)
     /// has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let calls = self.calls.iter().filter_map(Call::poll_timeout);
         let caller = self.pending_callers.iter().map(PendingCaller::poll_timeout);
         let dialling = self.dialling.iter().filter_map(DialState::poll_timeout);
-        calls.chain(caller).chain(dialling).chain(self.one_way_targets.poll_timeout()).min()
+        let beside = [self.calls.poll_timeout(), self.one_way_targets.poll_timeout()];
+        beside.into_iter().flatten().chain(caller).chain(dialling).min()
     }
 
     /// Writes at most `max_datagrams` datagrams to the head of `buf`. The calls take turns.
@@ -392,20 +369,10 @@ impl Endpoint {
         buf: &mut [u8],
         max_datagrams: usize,
     ) -> Option<Transmit> {
-        let count = self.calls.len();
-        for turn in 0..count {
-            let index = (self.next_transmitter + turn) % count;
-            let call = &mut self.calls[index];
-            if let Some((to, burst)) =
-                call.poll_transmit(now, &mut self.chunk_cache, buf, max_datagrams)
-            {
-                self.next_transmitter = index + 1;
-                let Route { peer, local } = to;
-                let Burst { len, segment_len } = burst;
-                return Some(Transmit { to: peer, local, len, segment_len });
-            }
-        }
-        None
+        let (route, burst) = self.calls.poll_transmit(now, buf, max_datagrams)?;
+        let Route { peer, local } = route;
+        let Burst { len, segment_len } = burst;
+        Some(Transmit { to: peer, local, len, segment_len })
     }
 
     /// The next operation on a control connection.
@@ -427,36 +394,34 @@ impl Endpoint {
     /// overdue, or show for two seconds that next to nothing arrives, counts only if no receiver is
     /// reached: it must not slow the others.
     pub fn picture_bitrates(&self) -> PictureBitrates {
-        let any_reached = self.calls.iter().any(Call::is_reached);
-        let calls = self.calls.iter().filter(|call| !any_reached || call.is_reached());
-        calls.map(Call::picture_bitrates).fold(PictureBitrates::default(), PictureBitrates::and)
+        self.calls.picture_bitrates()
     }
 
     /// Whether any of our video goes to another machine (not over loopback).
     pub fn sends_away(&self) -> bool {
-        self.calls.iter().any(Call::sends_away)
+        self.calls.sends_away()
     }
 
     /// Whether any frame, or part of one, is still to be sent. A goodbye should wait for it.
     pub fn is_sending(&self) -> bool {
-        self.calls.iter().any(Call::is_sending)
+        self.calls.is_sending()
     }
 
     /// The contiguous prefix of the newest frame that is still arriving, of the first call that has
     /// one.
     pub fn newest_beginning(&self) -> Option<(CallId, FrameBeginning<'_>)> {
-        self.calls.iter().find_map(|c| Some((c.id, c.newest_beginning()?)))
+        self.calls.newest_beginning()
     }
 
     /// The newest frame that is partial by `now`, of the first call that has one. Call it before
     /// [`handle_timeout`](Self::handle_timeout). Its use is optional.
     pub fn poll_partial(&mut self, now: Instant) -> Option<(CallId, PartialFrame)> {
-        self.calls.iter_mut().find_map(|c| Some((c.id, c.poll_partial(now)?)))
+        self.calls.poll_partial(now)
     }
 
     /// When [`poll_partial`](Self::poll_partial) will return a frame.
     pub fn partial_due(&self) -> Option<Instant> {
-        self.calls.iter().filter_map(Call::partial_due).min()
+        self.calls.partial_due()
     }
 
     /// Handles the local refusal to send a datagram of `len` bytes to `to`; the interface takes up
@@ -469,18 +434,18 @@ impl Endpoint {
         len: usize,
         fits: Option<usize>,
     ) -> bool {
-        self.calls.iter_mut().any(|call| call.handle_refused(now, to, len, fits))
+        self.calls.handle_refused(now, to, len, fits)
     }
 
     /// Handles an ICMP message, which may be forged, that a router on the way to `to` forwards only
     /// datagrams of up to `len` bytes.
     pub fn handle_too_big(&mut self, now: Instant, to: PeerAddr, len: usize) {
-        self.calls.iter_mut().for_each(|call| call.handle_too_big(now, to, len));
+        self.calls.handle_too_big(now, to, len);
     }
 
     /// Sets how many datagrams our kernel has dropped so far, to be reported to the peers.
     pub fn set_kernel_drops(&mut self, drops: u64) {
-        self.calls.iter_mut().for_each(|call| call.kernel_drops = drops);
+        self.calls.set_kernel_drops(drops);
     }
 
     /// Every call and its counters.
@@ -490,7 +455,7 @@ impl Endpoint {
 
     /// The counters of all calls, including those that have ended.
     pub fn totals(&self) -> CallCounters {
-        self.calls.iter().map(Call::counters).fold(self.ended_counters, CallCounters::plus)
+        self.calls.totals()
     }
 
     /// Datagrams that belonged to no call.
@@ -502,14 +467,11 @@ impl Endpoint {
     #[cfg(any(test, feature = "internals"))]
     pub fn is_idle(&self) -> bool {
         let waits = !self.dialling.is_empty() || self.one_way_targets.is_any_unresolved();
-        self.calls.is_empty() && !waits && self.pending_callers.is_empty()
+        self.calls.len() == 0 && !waits && self.pending_callers.is_empty()
     }
 
-    fn call_of(&self, conn: ConnId) -> Option<usize> {
-        self.calls.iter().position(|c| c.control.as_ref().is_some_and(|k| k.conn() == conn))
-    }
-
-    fn begin(&mut self, now: Instant, parts: CallParts) {
+    /// Begins a call. Returns its index.
+    fn begin(&mut self, now: Instant, parts: CallParts) -> usize {
         self.events.push_back(Event::Connected {
             call: parts.id,
             session: parts.outbound.session(),
@@ -517,32 +479,15 @@ impl Endpoint {
             stream: parts.stream,
             is_sealed: parts.outbound.form() == Form::Sealed,
         });
-        self.calls.push(Call::new(now, parts));
-    }
-
-    fn begin_ending(&mut self, now: Instant, index: usize, reason: EndReason) {
-        if let Some(control) = &self.calls[index].control {
-            self.outputs.push_back(Output::Close(control.conn()));
-        }
-        self.calls[index].begin_ending(now, reason);
+        self.calls.push(Call::new(now, parts))
     }
 
     fn end(&mut self, now: Instant, index: usize, reason: EndReason) {
-        let mut call = self.calls.swap_remove(index);
+        let mut call = self.calls.remove(index);
         if reason == EndReason::Silent {
             call.say_goodbye(CloseReason::Silent);
         }
         self.hang_up(&mut call);
-        self.ended_counters = self.ended_counters.plus(call.counters());
-        if call.is_sealed() && !call.is_controlled() {
-            self.newest_one_way = self.newest_one_way.max(Some(call.newest_sequence()));
-        }
-        if call.is_controlled() {
-            self.ended_sessions.push_back(call.session());
-            if self.ended_sessions.len() > ENDED_REMEMBERED {
-                self.ended_sessions.pop_front();
-            }
-        }
         self.events.push_back(ended(&call, call.end_reason().unwrap_or(reason)));
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.is_in_call(call.id)) {
             dialling.call_over(now);
@@ -560,17 +505,19 @@ impl Endpoint {
     /// Handles bytes from a call's control channel. If there are none, continues with those already
     /// received.
     fn handle_call_bytes(&mut self, now: Instant, index: usize, bytes: &[u8]) {
-        if let Some(reason) = self.calls[index].handle_data(now, bytes, &mut self.events) {
-            self.begin_ending(now, index, reason);
+        let call = self.calls.at(index);
+        if let Some(reason) = call.handle_data(now, bytes, &mut self.events) {
+            let conn = call.control.as_ref().map(ControlChannel::conn);
+            self.outputs.extend(conn.map(Output::Close));
+            call.begin_ending(now, reason);
         }
     }
 
     /// Moves the output of the control channels to `outputs`.
     fn flush_control(&mut self) {
-        let calls = self.calls.iter_mut().filter_map(|c| c.control.as_mut());
         let caller = self.pending_callers.iter_mut().map(|g| &mut g.control);
         let dialling = self.dialling.iter_mut().filter_map(DialState::control_mut);
-        for control in calls.chain(caller).chain(dialling) {
+        for control in self.calls.controls_mut().chain(caller).chain(dialling) {
             let conn = control.conn();
             self.outputs.extend(control.take_output().map(|bytes| Output::Write(conn, bytes)));
         }
@@ -588,14 +535,11 @@ fn ended(call: &Call, reason: EndReason) -> Event {
     Event::Ended { call: call.id, peer: call.peer.clone(), reason }
 }
 
-/// How many ended sessions are remembered, so that their last datagrams in flight are not taken for
-/// those of a new sender.
-const ENDED_REMEMBERED: usize = 8;
-
 /// The smallest maximum datagram length, in bytes of UDP payload.
 pub const MIN_MAX_DATAGRAM_LEN: usize = MIN_LEN;
 
 mod accept;
+mod calls;
 mod config;
 mod dial;
 mod id_source;
