@@ -1,7 +1,8 @@
 //! Networking: frames to datagrams and back, and the sessions that carry them.
 //!
 //! - [`wire`]: parsing and emitting; no state and no clock.
-//! - [`frame`], [`pool`], [`time`], [`link`], [`route`], [`windowed_max`], `token_bucket`: shared types.
+//! - [`frame`], [`pool`], [`time`], [`link`], [`route`], [`windowed_max`], `token_bucket`,
+//!   `frame_interval`: shared types.
 //! - One mechanism per file, in [`framing`], [`recovery`], [`congestion`], [`path`], [`crypto`] and
 //!   [`netem`]. All are pure: time and bytes are arguments. They do not import each other, except
 //!   that `framing` and `recovery` use [`framing::fec`].
@@ -11,6 +12,7 @@
 pub mod congestion;
 pub mod crypto;
 pub mod frame;
+pub(crate) mod frame_interval;
 pub mod framing;
 pub mod io;
 pub mod link;

@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::quality::{EncodingPlan, FrameSkip, QualityControl, QualityLimits};
-use crate::net::{congestion::bitrates::PictureBitrates, wire::control::StreamParams};
+use crate::net::{
+    congestion::bitrates::PictureBitrates,
+    frame_interval::{FrameInterval, Smoothing},
+    wire::control::StreamParams,
+};
 
 /// JPEG quality of pictures encoded here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +38,7 @@ impl Quality {
 #[derive(Debug)]
 pub(crate) struct Adaptation {
     rule: Rule,
-    pace: Pace,
+    rate: PictureRate,
     /// Pictures skipped since the last one encoded.
     skipped: u32,
     skip: FrameSkip,
@@ -63,11 +67,7 @@ pub(crate) enum JpegPlan {
 /// The measured rate of pictures. A camera slows down in the dark, and some sources announce no
 /// rate.
 #[derive(Debug)]
-struct Pace {
-    last: Option<Instant>,
-    /// Smoothed, in seconds.
-    interval: f64,
-}
+struct PictureRate(FrameInterval);
 
 /// The stream parameters announced to the peer, and when to announce new ones.
 #[derive(Debug)]
@@ -92,9 +92,8 @@ impl Adaptation {
                 max_size_divisor: max_size_divisor(stream.width.min(stream.height)),
             })),
         };
-        let interval = 1000.0 / f64::from(stream.millifps.max(1));
-        let pace = Pace { last: None, interval };
-        Self { rule, pace, skipped: u32::MAX, skip: FrameSkip::default(), reencodes: false }
+        let rate = PictureRate::new(stream.millifps);
+        Self { rule, rate, skipped: u32::MAX, skip: FrameSkip::default(), reencodes: false }
     }
 
     /// The plan for the next picture within `bitrates`; `None`: skip it.
@@ -103,12 +102,12 @@ impl Adaptation {
         captured: Instant,
         bitrates: PictureBitrates,
     ) -> Option<EncodingPlan> {
-        self.pace.note(captured);
+        self.rate.record(captured);
         self.next_plan(bitrates)
     }
 
     fn next_plan(&mut self, bitrates: PictureBitrates) -> Option<EncodingPlan> {
-        let (bitrate, millifps) = (self.bitrate(bitrates), self.pace.millifps());
+        let (bitrate, millifps) = (self.bitrate(bitrates), self.rate.millifps());
         let plan = match &mut self.rule {
             Rule::Fixed(plan) => return self.skip.admit(bitrate, millifps).then_some(*plan),
             Rule::Auto(control) => control.fit(bitrate, millifps),
@@ -136,13 +135,13 @@ impl Adaptation {
         len: usize,
         bitrates: PictureBitrates,
     ) -> JpegPlan {
-        self.pace.note(captured);
+        self.rate.record(captured);
         self.skip.record_frame(len);
         self.judge_jpegs(bitrates);
         if self.reencodes {
             return self.next_plan(bitrates).map_or(JpegPlan::Skip, JpegPlan::Reencode);
         }
-        let admitted = self.skip.admit(self.bitrate(bitrates), self.pace.millifps());
+        let admitted = self.skip.admit(self.bitrate(bitrates), self.rate.millifps());
         if admitted { JpegPlan::Pass } else { JpegPlan::Skip }
     }
 
@@ -150,7 +149,7 @@ impl Adaptation {
     /// until it carries them with a margin. While the path's capacity is unknown, some are skipped.
     fn judge_jpegs(&mut self, bitrates: PictureBitrates) {
         let Rule::Auto(control) = &mut self.rule else { return };
-        let load = self.skip.load_bps(self.pace.millifps());
+        let load = self.skip.load_bps(self.rate.millifps());
         let share = if self.reencodes { PASS_SHARE } else { 1.0 };
         self.reencodes = bitrates.cap().is_some_and(|bps| load > bps as f64 * share);
         if self.reencodes && control.is_unknown() {
@@ -170,17 +169,20 @@ impl Adaptation {
     }
 }
 
-impl Pace {
-    fn note(&mut self, captured: Instant) {
-        if let Some(last) = self.last.replace(captured) {
-            let interval = captured.saturating_duration_since(last).as_secs_f64();
-            let interval = interval.min(MAX_INTERVAL_RATIO * self.interval.max(SHORTEST_INTERVAL));
-            self.interval += PACE_WEIGHT * (interval - self.interval);
-        }
+impl PictureRate {
+    /// Assumes `millifps` at first.
+    fn new(millifps: u32) -> Self {
+        let interval = Duration::from_secs(1000) / millifps.max(1);
+        Self(FrameInterval::with_initial(SMOOTHING, interval))
+    }
+
+    fn record(&mut self, captured: Instant) {
+        self.0.record(captured);
     }
 
     fn millifps(&self) -> u32 {
-        (1000.0 / self.interval.max(SHORTEST_INTERVAL)).round() as u32
+        let interval = self.0.seconds().unwrap_or(0.0).max(SHORTEST_INTERVAL);
+        (1000.0 / interval).round() as u32
     }
 }
 
@@ -248,13 +250,13 @@ const PASS_SHARE: f64 = 0.75;
 /// saved.
 const MIN_SIDE: u32 = 120;
 
-/// The weight of the newest picture interval, an average over some thirty. A camera's intervals
-/// vary by a tenth, and the quality should not follow.
-const PACE_WEIGHT: f64 = 0.03;
+/// An average over some thirty pictures. A camera's intervals vary by a tenth, and the quality
+/// should not follow; without the ratio, one pause of 0.3 s would let each picture be a quarter
+/// larger.
+const SMOOTHING: Smoothing =
+    Smoothing { weight: 0.03, min: Duration::ZERO, max: Duration::MAX, max_ratio: 2.0 };
 
-/// A longer interval is limited to this many smoothed intervals, as the picture was delayed.
-/// Otherwise one pause of 0.3 s would let each picture be a quarter larger.
-const MAX_INTERVAL_RATIO: f64 = 2.0;
+/// The shortest interval that gives a rate, in seconds.
 const SHORTEST_INTERVAL: f64 = 1e-4;
 
 /// The peer shows the announced parameters and writes them into a recording's header, so short dips
@@ -359,12 +361,12 @@ mod tests {
     fn the_frame_rate_is_measured_from_the_pictures() {
         let mut adaptation = Adaptation::new(Quality::Auto, &STREAM);
         let began = clock::now();
-        (0..300).for_each(|i| adaptation.pace.note(began + 4 * INTERVAL * i));
-        assert!(adaptation.pace.millifps().abs_diff(7_500) < 20, "{}", adaptation.pace.millifps());
-        adaptation.pace.note(began + Duration::from_secs(9999));
-        assert!(adaptation.pace.millifps() > 7_200, "a pause is one interval of many");
-        (0..300).for_each(|_| adaptation.pace.note(began));
-        assert!(adaptation.pace.millifps() < 10_000_001, "clocks may stand still");
+        (0..300).for_each(|i| adaptation.rate.record(began + 4 * INTERVAL * i));
+        assert!(adaptation.rate.millifps().abs_diff(7_500) < 20, "{}", adaptation.rate.millifps());
+        adaptation.rate.record(began + Duration::from_secs(9999));
+        assert!(adaptation.rate.millifps() > 7_200, "a pause is one interval of many");
+        (0..300).for_each(|_| adaptation.rate.record(began));
+        assert!(adaptation.rate.millifps() < 10_000_001, "clocks may stand still");
     }
 
     #[test]

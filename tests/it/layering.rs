@@ -6,7 +6,8 @@
 //!                                               video ◄───┘      ◄─ api
 //! ```
 //!
-//! The base of `net` is `wire`, `frame`, `link`, `pool`, `route`, `time`, `token_bucket` and `windowed_max`.
+//! The base of `net` is `wire`, `frame`, `link`, `pool`, `route`, `time`, `frame_interval`,
+//! `token_bucket` and `windowed_max`.
 //! Every other file below `net::session` is a mechanism; mechanisms do not import each other, but
 //! those in `framing` and `recovery` build on `framing::fec`. `fuzzing` may import everything, and nothing may import it.
 
@@ -180,8 +181,17 @@ fn broken_rule(from: &[&str], to: &[&str]) -> Option<&'static str> {
 /// The same for two paths below `net`.
 fn broken_rule_in_net(from: &[&str], to: &[&str]) -> Option<&'static str> {
     let is_base = |path: &[&str]| {
-        let base =
-            ["wire", "frame", "link", "pool", "route", "time", "token_bucket", "windowed_max"];
+        let base = [
+            "wire",
+            "frame",
+            "link",
+            "pool",
+            "route",
+            "time",
+            "token_bucket",
+            "windowed_max",
+            "frame_interval",
+        ];
         path.first().is_some_and(|name| base.contains(name))
     };
     let is_mechanism = |path: &[&str]| !is_base(path) && !matches!(path[0], "session" | "io");

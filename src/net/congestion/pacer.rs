@@ -21,6 +21,8 @@ pub use self::budget::SendBudget;
 
 use std::time::{Duration, Instant};
 
+use crate::net::frame_interval::{FrameInterval, Smoothing};
+
 /// Decides how many datagrams may be sent now, and when the next may.
 #[derive(Clone, Debug)]
 pub struct Pacer {
@@ -32,8 +34,8 @@ pub struct Pacer {
     frame: Option<FrameBegun>,
     /// Bytes of a frame, with all headers.
     smoothed_len: Option<f64>,
-    /// Seconds between frames.
-    smoothed_interval: f64,
+    /// Between frames that begin.
+    interval: FrameInterval,
 }
 
 /// How many datagrams may be sent.
@@ -57,7 +59,6 @@ impl Allowance {
 
 #[derive(Clone, Copy, Debug)]
 struct FrameBegun {
-    at: Instant,
     expected_len: Option<usize>,
     sent: usize,
 }
@@ -78,7 +79,7 @@ impl Pacer {
             updated: now,
             frame: None,
             smoothed_len: None,
-            smoothed_interval: FIRST_INTERVAL,
+            interval: FrameInterval::with_initial(SMOOTHING, FIRST_INTERVAL),
         }
     }
 
@@ -92,15 +93,13 @@ impl Pacer {
     /// Begins a frame of `expected_len` bytes in all, if that is known.
     pub fn begin_frame(&mut self, now: Instant, expected_len: Option<usize>) {
         self.settle(now);
-        let begun = FrameBegun { at: now, expected_len, sent: 0 };
+        let begun = FrameBegun { expected_len, sent: 0 };
+        self.interval.record(now);
         let Some(last) = self.frame.replace(begun) else { return };
-        let interval = now.saturating_duration_since(last.at).as_secs_f64();
-        let interval = interval.clamp(MIN_INTERVAL, MAX_INTERVAL);
-        self.smoothed_interval += SMOOTHING * (interval - self.smoothed_interval);
         if last.sent > 0 {
             let len = last.sent as f64;
             let smoothed = self.smoothed_len.get_or_insert(len);
-            *smoothed += SMOOTHING * (len - *smoothed);
+            *smoothed += SMOOTHING.weight * (len - *smoothed);
         }
     }
 
@@ -138,7 +137,8 @@ impl Pacer {
         let begun = self.frame.map_or(0, |f| f.sent) as f64;
         let average = self.smoothed_len.unwrap_or(if expected > 0.0 { 0.0 } else { FIRST_LEN });
         let len = average.max(expected).max(begun);
-        let rate = self.pace * len / self.smoothed_interval;
+        let rate =
+            self.pace * len / self.interval.seconds().unwrap_or(FIRST_INTERVAL.as_secs_f64());
         rate.max(MIN_RATE)
     }
 
@@ -175,17 +175,17 @@ pub const GROUP_DATAGRAMS: usize = 16;
 /// The maximum bytes sent together: sixteen Ethernet datagrams, or two jumbo ones.
 pub const GROUP_LEN: usize = GROUP_DATAGRAMS * 1500;
 
-/// The weight of the newest frame in the averages.
-const SMOOTHING: f64 = 0.125;
+/// Shorter intervals are those of several frames at once, longer ones those of a source that
+/// paused. At one frame per second, no frame should take a quarter of a second.
+const SMOOTHING: Smoothing = Smoothing {
+    min: Duration::from_nanos(1_000_000_000 / 240),
+    max: Duration::from_millis(100),
+    ..Smoothing::QUICK
+};
 
 /// Initial assumption: frames of 64 KB, 30 per second.
 const FIRST_LEN: f64 = 65_536.0;
-const FIRST_INTERVAL: f64 = 1.0 / 30.0;
-
-/// Intervals beyond these are not the stream's rate: several frames at once, or a source that
-/// paused. At one frame per second, no frame should take a quarter of a second.
-const MIN_INTERVAL: f64 = 1.0 / 240.0;
-const MAX_INTERVAL: f64 = 0.1;
+const FIRST_INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / 30);
 
 /// 1 Mbit/s, in bytes per second: below it a single datagram would take 10 ms. The [`SendBudget`]
 /// limits slower paths.

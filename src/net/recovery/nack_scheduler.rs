@@ -19,6 +19,7 @@ use std::{
 
 use crate::net::{
     frame::FrameId,
+    frame_interval::{FrameInterval, Smoothing},
     token_bucket::TokenBucket,
     wire::{
         nack::{MAX_NACK_FRAMES, MissingChunks, Nack},
@@ -129,7 +130,7 @@ impl NackScheduler {
 
     /// Whether an answer can arrive before its frame is superseded.
     pub fn nacks_help(&self) -> bool {
-        let usual = self.path.rtt.zip(self.timing.interval);
+        let usual = self.path.rtt.zip(self.timing.interval.get());
         usual.is_some_and(|(rtt, interval)| rtt + self.path.grace < interval)
     }
 
@@ -262,7 +263,8 @@ impl NackScheduler {
         let given_up = tracked.first_seen + self.deadline;
         let next = self.frames.iter().find(|f| tracked.frame.is_before(f.frame));
         let next = next.map(|f| f.first_seen);
-        let next = next.or(self.timing.interval.map(|interval| tracked.first_seen + interval));
+        let next =
+            next.or(self.timing.interval.get().map(|interval| tracked.first_seen + interval));
         let duration = self.timing.duration.longest().unwrap_or_default();
         let superseded = next.map_or(given_up, |next| next + duration);
         now + rtt <= superseded.min(given_up)
@@ -281,7 +283,7 @@ impl NackScheduler {
             older.end(now, &mut self.timing);
         }
         if index == self.frames.len() {
-            self.timing.begin(now);
+            self.timing.interval.record(now);
         }
         let tracked = TrackedFrame {
             frame,
@@ -345,9 +347,8 @@ impl TrackedFrame {
 /// The usual timing of a stream's frames.
 #[derive(Clone, Debug)]
 struct StreamTiming {
-    begun: Option<Instant>,
-    /// Smoothed time between the first chunks of consecutive frames.
-    interval: Option<Duration>,
+    /// Between the first chunks of consecutive frames.
+    interval: FrameInterval,
     /// Time from a frame's first to its last chunk.
     duration: RecentDurations,
     /// The longest time between two chunks of a frame.
@@ -357,17 +358,10 @@ struct StreamTiming {
 impl StreamTiming {
     fn new() -> Self {
         Self {
-            begun: None,
-            interval: None,
+            interval: FrameInterval::new(Smoothing::QUICK),
             duration: RecentDurations::default(),
             gap: RecentDurations::default(),
         }
-    }
-
-    fn begin(&mut self, now: Instant) {
-        let Some(last) = self.begun.replace(now) else { return };
-        let interval = now.saturating_duration_since(last).min(LONGEST_INTERVAL);
-        self.interval = Some(self.interval.map_or(interval, |old| (old * 7 + interval) / 8));
     }
 
     /// The silence after which a frame counts as ended.
@@ -464,9 +458,6 @@ const REMEMBERED_FRAMES: usize = 32;
 
 /// One in this many of them counts as an outlier.
 const RARE: usize = 12;
-
-/// Longer pauses between frames do not show the stream's rate.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

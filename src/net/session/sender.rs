@@ -115,7 +115,7 @@ impl Sender {
             max_bitrate,
             last_report: None,
             losses_due_to_mtu: false,
-            estimates: StreamEstimates::default(),
+            estimates: StreamEstimates::new(),
             counters: SenderCounters::default(),
             expired_in_a_row: 0,
             expired: None,

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use crate::net::frame_interval::{FrameInterval, Smoothing};
+
 /// Smoothed properties of the stream's frames.
-///
-/// The pacer measures an interval of its own: clamped, and only between frames that begin to be
-/// sent.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct StreamEstimates {
-    pushed: Option<Instant>,
-    interval: Option<Duration>,
+    /// Between frames that are pushed. The pacer measures those that begin, so without those that
+    /// are skipped.
+    interval: FrameInterval,
     /// Bytes sent for each byte of picture: headers, parity, retransmissions.
     overhead: Option<f64>,
     /// Bytes of a frame.
@@ -18,11 +18,14 @@ pub(super) struct StreamEstimates {
 }
 
 impl StreamEstimates {
+    pub(super) fn new() -> Self {
+        let interval = FrameInterval::new(Smoothing::QUICK);
+        Self { interval, overhead: None, frame_len: None, bytes_before: 0 }
+    }
+
     /// Records that a frame was pushed.
     pub(super) fn record_pushed(&mut self, now: Instant) {
-        let Some(before) = self.pushed.replace(now) else { return };
-        let interval = now.saturating_duration_since(before).min(MAX_INTERVAL);
-        self.interval = Some(self.interval.map_or(interval, |usual| (usual * 7 + interval) / 8));
+        self.interval.record(now);
     }
 
     /// Records that a frame of `len` bytes was sent; `bytes` is the total sent so far.
@@ -36,7 +39,7 @@ impl StreamEstimates {
 
     /// The interval between frames; `None` before the second.
     pub(super) fn interval(&self) -> Option<Duration> {
-        self.interval
+        self.interval.get()
     }
 
     /// The part of `bps` bits a second that is left for pictures.
@@ -48,7 +51,7 @@ impl StreamEstimates {
     /// The stream's rate in bytes a second, including all overhead.
     pub(super) fn bytes_a_second(&self) -> f64 {
         let frame = self.frame_len.unwrap_or(0.0) * self.overhead.unwrap_or(1.0);
-        frame / self.interval.unwrap_or(FIRST_INTERVAL).as_secs_f64()
+        frame / self.interval.seconds().unwrap_or(FIRST_INTERVAL)
     }
 }
 
@@ -59,11 +62,8 @@ const FIRST_OVERHEAD: f64 = 1.05;
 /// of repairs.
 const MAX_OVERHEAD: f64 = 2.0;
 
-/// The assumed frame interval before the second frame.
-const FIRST_INTERVAL: Duration = Duration::from_millis(33);
-
-/// The cap on the measured frame interval; longer pauses say nothing about the stream's rate.
-const MAX_INTERVAL: Duration = Duration::from_secs(1);
+/// The assumed frame interval before the second frame, in seconds.
+const FIRST_INTERVAL: f64 = 0.033;
 
 #[cfg(test)]
 mod tests {
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn estimates_follow_the_frames() {
-        let (mut estimates, mut now) = (StreamEstimates::default(), crate::clock::now());
+        let (mut estimates, mut now) = (StreamEstimates::new(), crate::clock::now());
         assert_eq!((estimates.interval(), estimates.picture_share(105)), (None, 100));
         for i in 1..100 {
             estimates.record_pushed(now);
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(estimates.interval(), Some(Duration::from_millis(20)));
         assert_eq!(estimates.picture_share(1250), 1000);
         assert!((estimates.bytes_a_second() - 62_500.0).abs() < 1.0);
-        estimates.record_pushed(now + 99 * MAX_INTERVAL);
-        assert!(estimates.interval().is_some_and(|interval| interval < MAX_INTERVAL / 4));
+        estimates.record_pushed(now + Duration::from_secs(99));
+        assert!(estimates.interval().is_some_and(|interval| interval < Duration::from_millis(250)));
     }
 }
