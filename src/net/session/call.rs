@@ -14,8 +14,12 @@ use super::{
     counters::{CallCounters, RepairStats},
     outbound::{Burst, Outbound},
     path::Path,
+    path_warnings::{LastHeard, PathWarnings},
+    peer_stream::PeerStream,
     prober::Prober,
     receiver::Receiver,
+    reports::Reports,
+    send_rate::ReportContext,
     sender::{Sender, SenderConfig},
 };
 use crate::net::{
@@ -62,24 +66,16 @@ pub(super) struct Call {
     prober: Option<Prober>,
     reply: Option<PendingReply>,
     arrivals: ReplayWindow,
+    reports: Reports,
     /// Datagrams dropped by our kernel so far, as far as known.
     pub(super) kernel_drops: u64,
     counters: CallCounters,
     began: Instant,
     last_datagram: Option<Instant>,
-    /// When the last datagram arrived before UDP was found to be blocked.
-    udp_blocked_since: Option<Instant>,
-    /// Whether [`Event::PathTooNarrow`] has been reported.
-    is_narrow_reported: bool,
-    /// When a picture was last too large for the path.
-    last_too_slow: Option<Instant>,
+    warnings: PathWarnings,
     ending: Option<(Instant, EndReason)>,
     texts: TokenBucket,
-    stream_changes: TokenBucket,
-    /// The parameters of the peer's stream.
-    stream: Option<StreamParams>,
-    /// The newest parameters, while the rate limit delays their report.
-    pending_stream_change: Option<StreamParams>,
+    stream: PeerStream,
 }
 
 /// The parts of a new call.
@@ -116,6 +112,7 @@ struct PendingReply {
 impl Call {
     pub(super) fn new(now: Instant, parts: CallParts) -> Self {
         let CallParts { id, peer, media_addr, control, outbound, clock, .. } = parts;
+        let limit = TokenBucket::new(now, MESSAGES_A_SECOND, MESSAGES_BURST);
         let mut call = Self {
             id,
             peer,
@@ -134,18 +131,15 @@ impl Call {
             control,
             reply: None,
             arrivals: ReplayWindow::new(),
+            reports: Reports::default(),
             kernel_drops: 0,
             counters: CallCounters::default(),
             began: now,
             last_datagram: None,
-            udp_blocked_since: None,
-            is_narrow_reported: false,
-            last_too_slow: None,
+            warnings: PathWarnings::default(),
             ending: None,
-            texts: TokenBucket::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
-            stream_changes: TokenBucket::new(now, MESSAGES_A_SECOND, MESSAGES_BURST),
-            stream: parts.stream,
-            pending_stream_change: None,
+            texts: limit,
+            stream: PeerStream::new(parts.stream, limit),
         };
         if let Some(addr) = media_addr {
             call.begin_path(now, addr.into(), true);
@@ -217,7 +211,7 @@ impl Call {
             parity_chunks: sender.map_or(0, |s| s.counters().parity_chunks),
             answered: sender.map_or(0, |s| s.answers().frames),
             picture_bitrate: sender.and_then(|sender| sender.picture_bitrates().path),
-            queueing_delay: sender.and_then(Sender::last_report).and_then(|r| r.queueing_delay),
+            queueing_delay: self.reports.newest().and_then(|r| r.queueing_delay),
             max_datagram_len: sender.map(Sender::max_datagram_len),
         }
     }
@@ -398,9 +392,7 @@ impl Call {
                     events.extend(from.map(|from| Event::Text { from, line }));
                 }
                 Message::Stream(stream) => {
-                    self.stream = Some(stream);
-                    let replaced = self.pending_stream_change.replace(stream);
-                    self.counters.rate_limited += u64::from(replaced.is_some());
+                    self.counters.rate_limited += u64::from(self.stream.handle_change(stream));
                     events.extend(self.report_stream_change(now));
                 }
                 // A hello, accept, reject or ringing message during a call is ignored.
@@ -413,11 +405,9 @@ impl Call {
         }
     }
 
-    /// Reports the peer's new stream parameters, or keeps them for later if the rate limit is
-    /// exceeded.
+    /// Reports the peer's new stream parameters, unless the rate limit is exceeded.
     fn report_stream_change(&mut self, now: Instant) -> Option<Event> {
-        self.pending_stream_change.filter(|_| self.stream_changes.take(now, 1.0))?;
-        let stream = self.pending_stream_change.take()?;
+        let stream = self.stream.poll_change(now)?;
         Some(Event::StreamChanged { call: self.id, stream })
     }
 
@@ -471,7 +461,7 @@ impl Call {
         let prober = prober.map(Prober::poll_timeout);
         let sender = self.sender.as_ref().and_then(Sender::poll_timeout);
         let path = self.path.as_ref().and_then(Path::poll_timeout);
-        let stream = self.pending_stream_change.map(|_| self.stream_changes.next_at(1.0));
+        let stream = self.stream.poll_timeout();
         [receiver, control, prober, path, sender, stream, self.silent_at()]
             .into_iter()
             .flatten()
@@ -564,7 +554,7 @@ impl Call {
 
     fn delivered(&self, now: Instant, frame: ReceivedFrame) -> Delivered {
         let media_epoch = self.prober.as_ref().and_then(|p| p.media_epoch(now));
-        Delivered { call: self.id, frame, media_epoch, stream: self.stream }
+        Delivered { call: self.id, frame, media_epoch, stream: self.stream.params() }
     }
 
     /// Handles the local refusal to send a datagram of `len` bytes to `to`; the interface takes up
@@ -591,21 +581,20 @@ impl Call {
     }
 
     fn handle_report(&mut self, now: Instant, body: &[u8]) {
-        let rtt = self.rtt();
-        match (&mut self.sender, Report::parse(body)) {
-            (Some(sender), Ok(mut report)) if self.prober.is_some() => {
-                let path = self.path.as_mut();
-                let losses_due_to_mtu =
-                    path.is_some_and(|path| path.handle_report(now, &mut report));
-                let prober = self.prober.as_mut();
-                let probed = prober.and_then(|prober| prober.take_queue(now));
-                sender.handle_report(now, &report, probed, rtt, losses_due_to_mtu);
-                if let Some(prober) = &mut self.prober {
-                    prober.set_pace(now, sender.probe_pace());
-                }
-            }
-            _ => self.counters.malformed += 1,
-        }
+        let (Some(sender), Some(prober), Ok(mut report)) =
+            (&mut self.sender, &mut self.prober, Report::parse(body))
+        else {
+            self.counters.malformed += 1;
+            return;
+        };
+        let Some(mut delta) = self.reports.take(report) else { return };
+        let path = self.path.as_mut();
+        let losses_due_to_mtu =
+            path.is_some_and(|path| path.handle_report(now, &mut report, &mut delta));
+        let (probed, rtt) = (prober.take_queue(now), prober.rtt());
+        let seen = ReportContext { delta, probed, rtt, losses_due_to_mtu };
+        sender.handle_report(now, &report, &seen);
+        prober.set_pace(now, sender.probe_pace());
     }
 
     fn handle_path_probe(&mut self, body: &[u8], len: usize) {
@@ -685,38 +674,29 @@ impl Call {
         Some(self.outbound.emit(Kind::Probe, PROBE_LEN, buf, |body| probe.emit(body)))
     }
 
-    /// Reports once that the path passes only datagrams that are too short.
+    /// Detects a path that passes only datagrams that are too short.
     fn check_mtu(&mut self) -> Option<Event> {
-        if self.is_narrow_reported || !self.path.as_ref()?.is_too_narrow() {
-            return None;
-        }
-        self.is_narrow_reported = true;
-        Some(Event::PathTooNarrow { peer: self.peer.clone() })
+        let is_too_narrow = self.path.as_ref()?.is_too_narrow();
+        let is_news = self.warnings.check_narrow(is_too_narrow);
+        is_news.then(|| Event::PathTooNarrow { peer: self.peer.clone() })
     }
 
-    /// Detects blocked UDP. Both sides probe once a second, so silence over UDP while the control
-    /// channel is active means that something on the path passes only TCP. If the control channel
-    /// is silent too, the network is down, which is handled elsewhere.
+    /// Detects blocked UDP.
     fn check_udp(&mut self) -> Option<Event> {
         let control = self.control.as_ref()?;
-        let heard = self.last_datagram.unwrap_or(self.began);
-        let blocked = match self.udp_blocked_since {
-            Some(since) => heard == since,
-            None => heard.max(control.receiving_since()) + UDP_SILENCE <= control.last_received(),
-        };
-        if blocked == self.udp_blocked_since.is_some() {
-            return None;
-        }
-        self.udp_blocked_since = blocked.then_some(heard);
+        let is_blocked = self.warnings.check_udp(LastHeard {
+            udp: self.last_datagram.unwrap_or(self.began),
+            control: control.last_received(),
+            control_since: control.receiving_since(),
+        })?;
         let peer = self.peer.clone();
-        Some(if blocked { Event::UdpBlocked { peer } } else { Event::UdpUnblocked { peer } })
+        Some(if is_blocked { Event::UdpBlocked { peer } } else { Event::UdpUnblocked { peer } })
     }
 
     /// Detects pictures that are too large for the path.
     fn check_speed(&mut self, now: Instant) -> Option<Event> {
         let takes = self.sender.as_mut()?.take_expired()?;
-        let last = self.last_too_slow.replace(now);
-        let is_news = last.is_none_or(|last| now >= last + SPEED_NOTICE_INTERVAL);
+        let is_news = self.warnings.handle_too_slow(now);
         is_news.then(|| Event::PicturesTooSlow { peer: self.peer.clone(), takes })
     }
 
@@ -729,15 +709,8 @@ impl Call {
     }
 }
 
-/// A picture that is too large for the path is reported only after this long without another.
-const SPEED_NOTICE_INTERVAL: Duration = Duration::from_secs(60);
-
 /// The interval between frames to a peer that is not reached, while others are.
 const TRIAL_INTERVAL: Duration = Duration::from_millis(250);
-
-/// How long no datagram may arrive while the control channel is active before UDP counts as
-/// blocked.
-pub(super) const UDP_SILENCE: Duration = Duration::from_secs(2);
 
 /// How long a peer with a control channel may be silent before the session ends. It is long so that
 /// a session survives a cable that is unplugged and plugged in again; a peer that has crashed is

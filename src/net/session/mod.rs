@@ -25,10 +25,14 @@ mod in_flight_frame;
 mod one_way;
 mod outbound;
 mod path;
+mod path_warnings;
+mod peer_stream;
 mod prober;
 mod receiver;
 mod repairs;
+mod reports;
 mod send_gate;
+mod send_rate;
 mod sender;
 mod stream_estimates;
 

@@ -4,7 +4,10 @@ use std::time::Instant;
 
 use rand::Rng;
 
-use super::outbound::{Burst, Outbound};
+use super::{
+    outbound::{Burst, Outbound},
+    reports::ReportDelta,
+};
 use crate::net::{
     path::{
         mtu::{Delivery, PathMtu},
@@ -31,8 +34,6 @@ pub(super) struct Path {
     /// Path MTU probes that were sent and are neither acknowledged nor known to be lost.
     probes_unacked: u64,
     probes_lost: u64,
-    /// The last report as received, before its losses are corrected.
-    reported: Report,
 }
 
 impl Path {
@@ -61,7 +62,6 @@ impl Path {
             ack: None,
             probes_unacked: 0,
             probes_lost: 0,
-            reported: Report::default(),
         }
     }
 
@@ -137,29 +137,30 @@ impl Path {
         }
     }
 
-    /// Handles the peer's report, and subtracts lost path MTU probes from its losses: their loss is
+    /// Handles the peer's report with what it adds, and subtracts lost path MTU probes from its losses: their loss is
     /// not a sign of congestion (RFC 8899 §3). Returns whether other losses are attributed to the
     /// datagram length.
-    pub(super) fn handle_report(&mut self, now: Instant, report: &mut Report) -> bool {
+    pub(super) fn handle_report(
+        &mut self,
+        now: Instant,
+        report: &mut Report,
+        delta: &mut ReportDelta,
+    ) -> bool {
         let Some(mtu) = &mut self.mtu else { return false };
-        let before = self.reported;
-        if report.received >= before.received {
-            let lost = report.lost.saturating_sub(before.lost);
-            let probes_lost = lost.min(self.probes_unacked);
-            self.probes_unacked -= probes_lost;
-            self.probes_lost += probes_lost;
-            self.reported = *report;
-            mtu.handle_delivery(
-                now,
-                Delivery {
-                    highest_sequence: report.highest_sequence,
-                    longest: report.longest_datagram.into(),
-                    received: (report.received - before.received) as usize,
-                    lost: (lost - probes_lost) as usize,
-                },
-            );
-        }
+        let probes_lost = delta.lost.min(self.probes_unacked);
+        self.probes_unacked -= probes_lost;
+        self.probes_lost += probes_lost;
+        delta.lost -= probes_lost;
         report.lost = report.lost.saturating_sub(self.probes_lost);
+        mtu.handle_delivery(
+            now,
+            Delivery {
+                highest_sequence: report.highest_sequence,
+                longest: report.longest_datagram.into(),
+                received: delta.received as usize,
+                lost: delta.lost as usize,
+            },
+        );
         mtu.is_suspect(now)
     }
 
@@ -204,7 +205,7 @@ impl Path {
 mod tests {
     use std::{net::SocketAddr, time::Duration};
 
-    use super::*;
+    use super::{super::reports::Reports, *};
     use crate::net::{frame::SessionId, wire::datagram::Direction};
 
     #[test]
@@ -216,7 +217,7 @@ mod tests {
             Outbound::clear(SessionId::new(1).expect("not zero"), Direction::FromDialer);
         let (mut buf, mut rng) = (vec![0; 65_507], rand::rng());
         let mut report = Report { received: 100, lost: 7, ..Report::default() };
-        let mut probes = 0;
+        let (mut reports, mut probes, mut lost) = (Reports::default(), 0, 0);
         for _ in 0..100 {
             now += Duration::from_millis(50);
             while path.poll_transmit(now, &mut outbound, &mut buf, &mut rng).is_some() {
@@ -224,13 +225,15 @@ mod tests {
                 report.lost += 1;
             }
             report.received += 10;
-            let mut seen = report;
-            path.handle_report(now, &mut seen);
+            let (mut seen, mut delta) = (report, reports.take(report).unwrap());
+            path.handle_report(now, &mut seen, &mut delta);
             assert_eq!((seen.received, seen.lost), (report.received, 7));
+            lost += delta.lost;
         }
         assert!(probes >= 5, "{probes}");
         report.lost += 3;
-        path.handle_report(now, &mut report);
-        assert_eq!(report.lost, 10, "other losses are");
+        let mut delta = reports.take(report).unwrap();
+        path.handle_report(now, &mut report, &mut delta);
+        assert_eq!((report.lost, delta.lost, lost), (10, 3, 7), "other losses are");
     }
 }

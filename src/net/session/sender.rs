@@ -6,16 +6,11 @@ use super::{
     in_flight_frame::InFlightFrame,
     outbound::{Burst, Outbound},
     repairs::Retransmitter,
-    send_gate::SendGate,
+    send_rate::{ReportContext, SendRate},
     stream_estimates::StreamEstimates,
 };
 use crate::net::{
-    congestion::{
-        bitrates::PictureBitrates,
-        delivery_watch::{Delivery, DeliveryWatch},
-        rate::{Feedback, RateController, RateLimits, RateState},
-        startup_probe::ProbeResult,
-    },
+    congestion::bitrates::PictureBitrates,
     frame::{FrameId, Progress},
     framing::{
         packetizer::{ChunkCache, Next, Packetizer, SharedFrame},
@@ -41,7 +36,7 @@ pub(super) struct Sender {
     next_id: FrameId,
     current: Option<InFlightFrame>,
     waiting: Option<SharedFrame>,
-    gate: SendGate,
+    rate: SendRate,
     /// When [`poll_transmit`](Self::poll_transmit) last had nothing to send.
     drained: Instant,
     form: Form,
@@ -50,14 +45,6 @@ pub(super) struct Sender {
     /// The parity count of the last frame for which it was decided.
     last_parity: u16,
     retransmitter: Retransmitter,
-    /// `None`: the session has no feedback.
-    rate: Option<RateController>,
-    /// Without feedback, it judges nothing.
-    delivery_watch: DeliveryWatch,
-    max_bitrate: Option<u64>,
-    last_report: Option<Report>,
-    /// Whether losses before the last report are attributed to the datagram length.
-    losses_due_to_mtu: bool,
     estimates: StreamEstimates,
     counters: SenderCounters,
     /// Frames dropped because they took too long, since the last one that was sent whole.
@@ -98,37 +85,23 @@ pub(super) struct SenderCounters {
 impl Sender {
     pub(super) fn new(now: Instant, clock: MediaClock, config: SenderConfig) -> Self {
         let SenderConfig { max_datagram_len, fec, max_bitrate, has_feedback, form } = config;
-        let mut sender = Self {
+        Self {
             clock,
             next_id: FrameId::default(),
             current: None,
             waiting: None,
-            gate: SendGate::new(max_datagram_len),
+            rate: SendRate::new(now, max_datagram_len, max_bitrate, has_feedback),
             drained: now,
             form,
             max_datagram_len,
             parity_control: ParityControl::new(fec),
             last_parity: 0,
             retransmitter: Retransmitter::new(fec != FecMode::Off, has_feedback),
-            rate: has_feedback.then(|| RateController::new(now, rate_limits(max_bitrate))),
-            delivery_watch: DeliveryWatch::default(),
-            max_bitrate,
-            last_report: None,
-            losses_due_to_mtu: false,
             estimates: StreamEstimates::new(),
             counters: SenderCounters::default(),
             expired_in_a_row: 0,
             expired: None,
-        };
-        sender.limit(now);
-        sender
-    }
-
-    /// Applies the current limits of the user and the path to everything that is sent.
-    fn limit(&mut self, now: Instant) {
-        let path = self.rate.as_ref().and_then(RateController::budget_bps);
-        let is_even = self.rate.as_ref().is_some_and(RateController::is_shallow);
-        self.gate.set_limit(now, path.into_iter().chain(self.max_bitrate).min(), is_even);
+        }
     }
 
     pub(super) fn counters(&self) -> SenderCounters {
@@ -144,14 +117,7 @@ impl Sender {
     pub(super) fn set_max_datagram_len(&mut self, now: Instant, len: usize) {
         if len != self.max_datagram_len {
             self.max_datagram_len = len;
-            if self.losses_due_to_mtu {
-                // The datagrams sent so far do not tell what the path can carry.
-                self.gate.probe_again();
-                if let Some(rate) = &mut self.rate {
-                    rate.discard_losses();
-                }
-            }
-            self.gate.set_datagram_len(now, len);
+            self.rate.set_datagram_len(now, len);
         }
     }
 
@@ -159,35 +125,25 @@ impl Sender {
         self.retransmitter.counters()
     }
 
-    /// The receiver's last report.
-    pub(super) fn last_report(&self) -> Option<&Report> {
-        self.last_report.as_ref()
-    }
-
     /// The bitrates available for pictures, given the path and the user's limit.
     pub(super) fn picture_bitrates(&self) -> PictureBitrates {
         let pictures = |bps| self.estimates.picture_share(bps);
-        let rate = self.rate.as_ref();
         PictureBitrates {
-            path: rate.map(|rate| pictures(rate.target_bps())),
-            bound: rate.and_then(RateController::bound_bps).map(pictures),
-            limit: self.max_bitrate.map(pictures),
+            path: self.rate.target_bps().map(pictures),
+            bound: self.rate.bound_bps().map(pictures),
+            limit: self.rate.max_bitrate().map(pictures),
         }
     }
 
     /// Records a datagram other than video: a probe, a report, a NACK.
     pub(super) fn record_beside(&mut self, now: Instant, bytes: usize) {
-        self.gate.record_beside(now, bytes);
+        self.rate.record_beside(now, bytes);
     }
 
     /// Handles the reply to one of our probes.
     pub(super) fn handle_echo(&mut self, now: Instant) {
         let was_silent = self.is_unreported();
-        if let Some(rate) = &mut self.rate {
-            rate.handle_echo(now);
-            self.delivery_watch.handle_echo(now);
-            self.limit(now);
-        }
+        self.rate.handle_echo(now);
         if was_silent {
             self.drop_older(now, STALE);
         }
@@ -223,65 +179,26 @@ impl Sender {
 
     /// Whether the receiver's reports are overdue.
     pub(super) fn is_unreported(&self) -> bool {
-        self.rate.as_ref().is_some_and(|rate| rate.state() == RateState::Silent)
+        self.rate.is_unreported()
     }
 
     /// Whether the receiver's reports show that the stream arrives. True without feedback.
     pub(super) fn is_reached(&self) -> bool {
-        !self.is_unreported() && !self.delivery_watch.is_starved()
+        self.rate.is_reached()
     }
 
     /// The mean interval of queue probes, if the queue should be probed.
     pub(super) fn probe_pace(&self) -> Option<Duration> {
-        self.rate.as_ref()?.probe_pace()
+        self.rate.probe_pace()
     }
 
-    /// Handles a report from the receiver. `probed`: the queueing delay of the fastest probe since
-    /// the last report. `rtt`: the round-trip time, if known. `losses_due_to_mtu`: losses are
-    /// attributed to the datagram length.
-    pub(super) fn handle_report(
-        &mut self,
-        now: Instant,
-        report: &Report,
-        probed: Option<Duration>,
-        rtt: Option<Duration>,
-        losses_due_to_mtu: bool,
-    ) {
-        let before = self.last_report.unwrap_or_default();
-        if report.highest_sequence < before.highest_sequence || report.received < before.received {
-            return;
-        }
-        let asking =
-            rtt.zip(self.estimates.interval()).is_some_and(|(rtt, interval)| rtt < interval);
-        self.parity_control.set_nacks_help(asking);
-        let mut is_congested = false;
-        let mut feedback = feedback(&before, report, probed);
-        let was_suspect = std::mem::replace(&mut self.losses_due_to_mtu, losses_due_to_mtu);
-        if losses_due_to_mtu {
-            feedback.loss_ratio = 0.0;
-        }
+    /// Handles a report from the receiver, newer than all before.
+    pub(super) fn handle_report(&mut self, now: Instant, report: &Report, seen: &ReportContext) {
+        let rtt = seen.rtt.zip(self.estimates.interval());
+        self.parity_control.set_nacks_help(rtt.is_some_and(|(rtt, interval)| rtt < interval));
         let was_silent = self.is_unreported();
-        if let Some(rate) = &mut self.rate {
-            let Feedback { received, interval, .. } = feedback;
-            let target = rate.target_bps();
-            if losses_due_to_mtu && !was_suspect {
-                rate.discard_losses();
-            }
-            rate.handle_feedback(now, &feedback);
-            self.gate.handle_report(now, received, interval, target);
-            if rate.bound_bps().is_some() {
-                self.gate.end_probe();
-            }
-            is_congested = rate.is_congested_at(now);
-            self.limit(now);
-        }
+        let is_congested = self.rate.handle_report(now, report, seen);
         self.parity_control.handle_report(now, report, is_congested);
-        let was_starved = self.delivery_watch.is_starved();
-        let (received, lost) = (report.received, report.lost);
-        let delivery = Delivery { received, lost, frames: report.frames.completed };
-        self.delivery_watch.handle_report(now, delivery);
-        self.end_starvation(now, was_starved);
-        self.last_report = Some(*report);
         if was_silent {
             self.drop_older(now, STALE);
         }
@@ -295,61 +212,23 @@ impl Sender {
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.retransmitter.handle_timeout(now);
-        let was_starved = self.delivery_watch.is_starved();
-        self.delivery_watch.handle_timeout(now);
-        self.end_starvation(now, was_starved);
         self.drop_expired(now);
-        if let Some(rate) = &mut self.rate {
-            rate.handle_timeout(now);
-            match self.gate.judge(now) {
-                Some(ProbeResult::Capacity(bps)) if !self.losses_due_to_mtu => {
-                    rate.overrun(now, bps);
-                    self.gate.end_probe();
-                }
-                Some(ProbeResult::Unclear) if !self.losses_due_to_mtu => self.gate.probe_again(),
-                Some(_) => self.gate.end_probe(),
-                None => {}
-            }
-            // While reports are overdue, frames must flow to find the path again.
-            if rate.state() == RateState::Silent {
-                self.gate.end_probe();
-            }
-            self.limit(now);
-        }
-    }
-
-    /// Restarts rate control when a path that passed next to nothing delivers again: the losses
-    /// before that say nothing about its capacity.
-    fn end_starvation(&mut self, now: Instant, was_starved: bool) {
-        if !was_starved || self.delivery_watch.is_starved() {
-            return;
-        }
-        let Some(rate) = &mut self.rate else { return };
-        *rate = RateController::new(now, rate_limits(self.max_bitrate));
-        if !self.gate.is_paced() {
-            rate.skip_start(UNPACED_BITRATE);
-        }
-        self.gate.probe_again();
-        self.limit(now);
+        self.rate.handle_timeout(now);
     }
 
     /// Turns pacing on or off.
     pub(super) fn set_paced(&mut self, now: Instant, paced: bool) {
-        let is_new = self.rate.is_some() && self.last_report.is_none();
-        self.gate.set_paced(now, paced, is_new);
-        if let Some(rate) = self.rate.as_mut().filter(|_| !paced) {
-            rate.skip_start(UNPACED_BITRATE);
-        }
+        self.rate.set_paced(now, paced);
     }
 
     /// Whether frames are paced, which loopback does not need.
     pub(super) fn is_paced(&self) -> bool {
-        self.gate.is_paced()
+        self.rate.gate().is_paced()
     }
 
     /// Whether a frame, or part of one, is still to be sent.
     pub(super) fn is_busy(&self) -> bool {
-        self.current.is_some() || self.waiting.is_some() && self.gate.may_begin()
+        self.current.is_some() || self.waiting.is_some() && self.rate.gate().may_begin()
     }
 
     pub(super) fn push_frame(&mut self, now: Instant, frame: SharedFrame) {
@@ -366,28 +245,18 @@ impl Sender {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let rate = self.rate.as_ref().and_then(RateController::poll_timeout);
         let expiry = self.current.as_ref().and_then(|c| Some(c.begun? + LONGEST_ASSEMBLY));
-        let (delivery, answers) =
-            (self.delivery_watch.poll_timeout(), self.retransmitter.poll_timeout());
-        let due = [self.gate_due(), rate, self.gate.poll_timeout(), delivery, answers, expiry];
-        due.into_iter().flatten().min()
+        let (rate, answers) = (self.rate.poll_timeout(), self.retransmitter.poll_timeout());
+        [self.gate_due(), rate, answers, expiry].into_iter().flatten().min()
     }
 
     /// When the gate opens for the next datagrams, if any are waiting for it.
     fn gate_due(&self) -> Option<Instant> {
         let answers = self.retransmitter.has_answers();
-        let answers = answers.then(|| self.gate.answers(self.drained, 1).next).flatten();
+        let answers = answers.then(|| self.rate.gate().answers(self.drained, 1).next).flatten();
         let current = self.current.as_ref().filter(|c| c.begun.is_some());
-        let frame = current.and_then(|c| self.gate.frame(self.drained, c.ready()).next);
+        let frame = current.and_then(|c| self.rate.gate().frame(self.drained, c.ready()).next);
         answers.into_iter().chain(frame).min()
-    }
-
-    fn record_sent(&mut self, now: Instant, bytes: usize) {
-        self.gate.record_sent(now, bytes);
-        if self.rate.is_some() {
-            self.delivery_watch.record_sent();
-        }
     }
 
     /// Writes up to `max_datagrams` datagrams to `buf`. Answers to NACKs go first. `cache` holds
@@ -400,11 +269,12 @@ impl Sender {
         buf: &mut [u8],
         max_datagrams: usize,
     ) -> Option<Burst> {
-        let may_begin = self.gate.may_begin();
-        let allowed = if may_begin { self.gate.answers(now, max_datagrams).datagrams } else { 0 };
+        let may_begin = self.rate.gate().may_begin();
+        let allowed =
+            if may_begin { self.rate.gate().answers(now, max_datagrams).datagrams } else { 0 };
         let answer = self.retransmitter.poll_answer(now, outbound, buf, allowed);
         if let Some(burst) = answer {
-            self.record_sent(now, burst.len);
+            self.rate.record_sent(now, burst.len);
             return answer;
         }
         let burst = self.poll_frame(now, cache, outbound, buf, max_datagrams);
@@ -437,12 +307,12 @@ impl Sender {
                 }
             }
             let ready = self.current.as_ref()?.ready();
-            let allowed = self.gate.frame(now, ready).datagrams.min(max_datagrams);
+            let allowed = self.rate.gate().frame(now, ready).datagrams.min(max_datagrams);
             let current = self.current.as_mut()?;
             let (burst, next) = current.emit(now, cache, outbound, buf, allowed);
             current.begun.get_or_insert(now);
             if let Some(burst) = burst {
-                self.record_sent(now, burst.len);
+                self.rate.record_sent(now, burst.len);
             }
             if matches!(next, Next::Chunk(_) | Next::Waiting) {
                 return burst;
@@ -462,7 +332,7 @@ impl Sender {
     /// How many parity chunks the path can carry beside a frame's source chunks in one frame
     /// interval. More parity would only cause losses.
     fn parity_room(&self, source_chunks: u16) -> u16 {
-        let bound = self.rate.as_ref().and_then(RateController::bound_bps);
+        let bound = self.rate.bound_bps();
         let (Some(bps), Some(interval)) = (bound, self.estimates.interval()) else {
             return u16::MAX;
         };
@@ -480,9 +350,7 @@ impl Sender {
     ) {
         self.counters.frames += 1;
         self.expired_in_a_row = 0;
-        if let Some(rate) = &mut self.rate {
-            rate.record_sent(now);
-        }
+        self.rate.record_frame(now);
         let picture_len = done.shared.frame.data.view().bytes().len();
         self.counters.picture_bytes += picture_len as u64;
         self.estimates.record_sent(picture_len, outbound.sent().1);
@@ -501,7 +369,7 @@ impl Sender {
     /// Starts the waiting frame, if no frame is being sent and one may begin.
     fn start_waiting(&mut self, now: Instant) {
         if self.current.is_none()
-            && self.gate.may_begin()
+            && self.rate.gate().may_begin()
             && let Some(waiting) = self.waiting.take()
         {
             self.start(now, waiting);
@@ -521,48 +389,11 @@ impl Sender {
             Progress::Whole(len) => Some(len),
             Progress::Partial(_) | Progress::Abandoned => None,
         };
-        self.gate.begin_frame(now, len);
+        self.rate.begin_frame(now, len);
         self.current =
             Some(InFlightFrame { packetizer, shared, begun: None, has_parity_decided: false });
     }
 }
-
-/// The range and start of the target bitrate, for the user's limit in bits a second.
-fn rate_limits(max_bitrate: Option<u64>) -> RateLimits {
-    RateLimits {
-        min_bps: MIN_BITRATE,
-        max_bps: max_bitrate.unwrap_or(MAX_BITRATE).max(MIN_BITRATE),
-        start_bps: max_bitrate.unwrap_or(START_BITRATE).clamp(MIN_BITRATE, START_BITRATE),
-    }
-}
-
-/// The input of congestion control from a report and the one `before` it.
-fn feedback(before: &Report, report: &Report, probed: Option<Duration>) -> Feedback {
-    let received = report.received - before.received;
-    let lost = report.lost.saturating_sub(before.lost);
-    Feedback {
-        loss_ratio: lost as f64 / (received + lost).max(1) as f64,
-        queueing_delay: report.queueing_delay,
-        probed_delay: probed,
-        delay_gradient: f64::from(report.delay_gradient) / 1e6,
-        received: report.received_bytes.saturating_sub(before.received_bytes) as usize,
-        interval: report.interval,
-    }
-}
-
-/// In bits a second: a small picture at the lowest quality once or twice a second, and reports.
-pub(super) const MIN_BITRATE: u64 = 100_000;
-
-/// In bits a second: high enough not to limit pictures.
-const MAX_BITRATE: u64 = 1_000_000_000;
-
-/// The assumed capacity of a path before the first report, in bits a second. Over 100 Mbit/s, a
-/// stream of 28 Mbit/s reaches its best quality after 0.37 s; a link of 10 Mbit/s is not overrun
-/// before the first reports.
-const START_BITRATE: u64 = 10_000_000;
-
-/// The same for loopback.
-const UNPACED_BITRATE: u64 = 100_000_000;
 
 /// In bytes of UDP payload: the limit on a lossy path, from the MTU of Ethernet.
 const LOSSY_DATAGRAM_LEN: usize = 1472;
