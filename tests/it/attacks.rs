@@ -33,6 +33,7 @@ use udpchat::{
 
 use crate::{
     caller::Caller,
+    program::unstarved,
     relay::{Channel, Relay, Way},
     side::{
         FRAME_LEN, LOOPBACK, Side, config, deliver, deliver_some, dial_config, driver_config,
@@ -253,13 +254,26 @@ fn a_forged_older_version_ends_the_call() {
 
 /// 50,000 datagrams a second from ten sockets, half of them with preludes of the live session, for
 /// 3 s or `UDPCHAT_FLOOD_SECONDS`. On an idle machine 99 % of the frames should be shown, 95 % of
-/// those within two frame intervals. The test prints these figures but asserts only 90 % shown,
-/// because other tests run beside it.
+/// those within two frame intervals. The test prints these figures but asserts only half of them, or
+/// 90 % in a long run, because other programs run beside it.
 #[test]
 fn a_flood_does_not_disturb_a_stream() {
     let _alone = crate::program::alone();
     let seconds = std::env::var("UDPCHAT_FLOOD_SECONDS").ok().and_then(|s| s.parse().ok());
     let frames = 30 * seconds.unwrap_or(3);
+    // A busy machine floods less and skips more frames: the full figures hold in a long run.
+    let (least_sent, least_shown) = match seconds {
+        Some(_) => (20_000 * frames / 30, frames * 9 / 10),
+        None => (1000, frames / 2),
+    };
+    let (sent, shown) = unstarved(|&(_, shown)| shown >= least_shown, || stream_in_a_flood(frames));
+    assert!(sent > least_sent, "{sent} sent");
+    assert!(shown >= least_shown, "{shown} of {frames} shown");
+}
+
+/// Streams `frames` frames during a flood. Returns how many datagrams the flood had, and how many
+/// frames arrived.
+fn stream_in_a_flood(frames: u64) -> (u64, u64) {
     let receiver = Side::receiver(LOOPBACK, true);
     let sender = Side::sender(receiver.addr(), true);
     let session = receiver.wait("a session", |event| match event {
@@ -298,15 +312,9 @@ fn a_flood_does_not_disturb_a_stream() {
         stats.kernel_drops.unwrap_or_default().overruns,
         grown >> 10,
     );
-    // A busy machine floods less and skips more frames: the full figures hold in a long run.
-    let (least_sent, least_shown) = match seconds {
-        Some(_) => (20_000 * frames / 30, frames * 9 / 10),
-        None => (1000, frames / 2),
-    };
-    assert!(sent > least_sent, "{sent} sent");
-    assert!(ages.len() as u64 >= least_shown, "{} of {frames} shown", ages.len());
     assert!(grown < 16 << 20, "{grown} bytes more");
     assert_eq!(stats.totals.reassembly.damaged, 0);
+    (sent, ages.len() as u64)
 }
 
 /// 9,000 datagrams a second, each forged as the first of a new session sealed with the shared key.

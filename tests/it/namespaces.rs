@@ -15,7 +15,7 @@ use udpchat::clock;
 use crate::{
     crossing::{Crossing, Running, lines, number, start},
     machines::{Machines, run},
-    program::alone,
+    program::{alone, unstarved},
 };
 
 /// Applies nftables `statements` to each packet that arrives at machine `index`.
@@ -45,7 +45,7 @@ impl Row<'_> {
         }
         let options = [&FIXED, self.options].concat();
         let enough = FEWEST_FRAMES * f64::from(seconds());
-        let crossing = unstarved(enough, || {
+        let crossing = crossing_of(enough, || {
             Running::start(&machines, "7722", seconds(), &options, &[]).finish()
         });
         eprintln!("{}", crossing.line(self.name));
@@ -58,11 +58,10 @@ impl Row<'_> {
     }
 }
 
-/// Repeats `stream` while the machine is too busy for it to send at least `enough` frames: a stalled
-/// machine says nothing about the link. A program that always sends fewer still fails.
-fn unstarved(enough: f64, stream: impl Fn() -> Crossing) -> Crossing {
-    let is_enough = |crossing: &Crossing| crossing.shown(0).1 >= enough;
-    (1..ATTEMPTS).map(|_| stream()).find(is_enough).unwrap_or_else(stream)
+/// A crossing of `stream` in which at least `enough` frames were sent: a machine too busy for that
+/// says nothing about the link.
+fn crossing_of(enough: f64, stream: impl Fn() -> Crossing) -> Crossing {
+    unstarved(|crossing: &Crossing| crossing.shown(0).1 >= enough, stream)
 }
 
 /// Both directions lose `per_mille` of the datagrams at random.
@@ -323,7 +322,8 @@ fn narrow_interfaces(mtu: &str, options: &[&str]) {
         let link = format!("v{index}");
         run(&["ip", "-n", &machines.names[index], "link", "set", &link, "mtu", mtu]);
     }
-    let crossing = unstarved(100.0, || Running::start(&machines, "7722", 5, options, &[]).finish());
+    let crossing =
+        crossing_of(100.0, || Running::start(&machines, "7722", 5, options, &[]).finish());
     let (whole, all) = crossing.shown(0);
     eprintln!("{whole} of {all} frames whole at an MTU of {mtu}");
     // The first frame is packetized before the interface refuses a datagram.
@@ -538,9 +538,6 @@ const HIGHEST_QUALITY: f64 = 80.0;
 /// The share of frames that is complete in every lossy row, under any load. Without repair, the loss
 /// of one datagram in a hundred damages half of the frames.
 const NEARLY_ALL: f64 = 0.9;
-
-/// How often a stream may be starved by a busy machine before that is a failure.
-const ATTEMPTS: usize = 4;
 
 /// Frames a second, however busy the machine is.
 const FEWEST_FRAMES: f64 = 5.0;
