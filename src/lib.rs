@@ -107,6 +107,7 @@ pub use api::{
     ReceiverStatistics, RecvError, SendError, Sender, SenderBuilder, SenderStatistics, Stages,
     StartError,
 };
+pub use net::units::{Bitrate, DataSize};
 pub use video::{
     image::{Image, PixelFormat, Size},
     jpeg::JpegError,

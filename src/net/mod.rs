@@ -1,8 +1,8 @@
 //! Networking: frames to datagrams and back, and the sessions that carry them.
 //!
 //! - [`wire`]: parsing and emitting; no state and no clock.
-//! - [`frame`], [`pool`], [`time`], [`link`], [`route`], [`windowed_max`], `token_bucket`,
-//!   `frame_interval`: shared types.
+//! - [`frame`], [`pool`], [`time`], [`link`], [`route`], [`units`], [`windowed_max`],
+//!   `token_bucket`, `frame_interval`: shared types.
 //! - One mechanism per file, in [`framing`], [`recovery`], [`congestion`], [`path`], [`crypto`] and
 //!   [`netem`]. All are pure: time and bytes are arguments. They do not import each other, except
 //!   that `framing` and `recovery` use [`framing::fec`].
@@ -24,5 +24,6 @@ pub mod route;
 pub mod session;
 pub mod time;
 mod token_bucket;
+pub mod units;
 pub mod windowed_max;
 pub mod wire;

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! The base of `net` is `wire`, `frame`, `link`, `pool`, `route`, `time`, `frame_interval`,
-//! `token_bucket` and `windowed_max`.
-//! Every other file below `net::session` is a mechanism; mechanisms do not import each other, but
-//! those in `framing` and `recovery` build on `framing::fec`. `fuzzing` may import everything, and nothing may import it.
+//! `token_bucket`, `units` and `windowed_max`. Every other file below `net::session` is a mechanism;
+//! mechanisms do not import each other, but those in `framing` and `recovery` build on
+//! `framing::fec`. `fuzzing` may import everything, and nothing may import it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -189,6 +189,7 @@ fn broken_rule_in_net(from: &[&str], to: &[&str]) -> Option<&'static str> {
             "route",
             "time",
             "token_bucket",
+            "units",
             "windowed_max",
             "frame_interval",
         ];
