@@ -8,6 +8,7 @@ use std::{
 use hdrhistogram::Histogram;
 
 use super::{encoded_frame::EncodedFrame, received::Received};
+use crate::net::units::DataSize;
 
 /// The stages of a frame, in order, and their total.
 ///
@@ -128,7 +129,7 @@ pub(crate) struct LatencyStats {
     /// Repair delays of repaired frames.
     repairs: Histogram<u32>,
     shown: u64,
-    bytes: u64,
+    size: DataSize,
     error: Duration,
 }
 
@@ -148,12 +149,18 @@ impl LatencyStats {
                 .expect("a valid range")
         };
         let histograms = std::array::from_fn(|_| histogram());
-        Self { histograms, repairs: histogram(), shown: 0, bytes: 0, error: Duration::ZERO }
+        Self {
+            histograms,
+            repairs: histogram(),
+            shown: 0,
+            size: DataSize::default(),
+            error: Duration::ZERO,
+        }
     }
 
-    pub(crate) fn record(&mut self, times: &StageTimes, bytes: usize) {
+    pub(crate) fn record(&mut self, times: &StageTimes, len: usize) {
         self.shown += 1;
-        self.bytes += bytes as u64;
+        self.size += DataSize::from_len(len);
         self.error = times.error;
         self.record_stages(times);
     }
@@ -178,7 +185,7 @@ impl LatencyStats {
     fn reset(&mut self) {
         self.histograms.iter_mut().for_each(Histogram::reset);
         self.repairs.reset();
-        (self.shown, self.bytes) = (0, 0);
+        (self.shown, self.size) = (0, DataSize::default());
     }
 
     /// Frames shown.
@@ -186,9 +193,9 @@ impl LatencyStats {
         self.shown
     }
 
-    /// Bytes of the frames shown.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+    /// The size of the frames shown, together.
+    pub(crate) fn size(&self) -> DataSize {
+        self.size
     }
 
     /// The uncertainty of times across two machines, as of the last frame.
@@ -275,9 +282,9 @@ impl ShownFrames {
     /// Records a frame that was shown at `shown`.
     pub(crate) fn record(&self, received: &Received, shown: Instant) {
         let times = StageTimes::of_received(received, shown);
-        let bytes = received.delivered.frame.data.len();
+        let len = received.delivered.frame.data.len();
         let mut state = locked(&self.shown);
-        state.latency.each(|stats| stats.record(&times, bytes));
+        state.latency.each(|stats| stats.record(&times, len));
         state.first.get_or_insert(shown);
         state.last = Some(shown);
     }
@@ -430,7 +437,7 @@ mod tests {
         let show = stats.percentiles(Stage::Show).unwrap();
         assert!((show.p50 - 50.0).abs() < 0.1 && (show.p95 - 95.0).abs() < 0.1, "{show:?}");
         assert_eq!(stats.percentiles(Stage::Capture), None);
-        assert_eq!((stats.shown(), stats.bytes()), (100, 1000));
+        assert_eq!((stats.shown(), stats.size().bytes()), (100, 1000));
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::{io::Write, time::Duration};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use super::statistics::{latency_object, mbit};
+use super::statistics::latency_object;
 use crate::{
     app::receiving::presenter::Presenter,
-    net::io::NetStats,
+    net::{io::NetStats, units::Bitrate},
     stream::{counters::CaptureCounters, latency::Stage},
 };
 
@@ -26,7 +26,7 @@ pub(crate) struct Report {
     stages: Vec<String>,
     jpeg_bytes: u64,
     sent_bytes: u64,
-    goodput_mbit_s: f64,
+    goodput: Bitrate,
     cpu_ms: [f64; 2],
     first_picture_ms: Option<f64>,
     seconds: f64,
@@ -40,14 +40,13 @@ impl Report {
         presenter: &Presenter,
         superseded: u64,
         cpu: [Duration; 2],
-        seconds: Duration,
+        duration: Duration,
     ) -> Self {
         let (sent, received) = (sender.totals, receiver.totals.reassembly);
         let repair = receiver.totals.repair;
         let latency = &presenter.shown().total();
         let presented = presenter.counters();
         let damaged = received.damaged + presented.undecodable;
-        let seconds = seconds.as_secs_f64();
         // Computed from what was sent: the receiver does not see a frame of which no chunk arrived,
         // but it counts as incomplete too.
         let arrived = received.completed + received.late + received.damaged;
@@ -82,13 +81,13 @@ impl Report {
             latency: latency_object(latency),
             jpeg_bytes: captured.jpeg_bytes,
             sent_bytes: sent.bytes_sent,
-            goodput_mbit_s: mbit(latency.bytes(), seconds),
+            goodput: latency.size() / duration,
             cpu_ms: [per_frame(cpu[0], sent.frames_sent), per_frame(cpu[1], received.completed)],
             first_picture_ms: presenter
                 .shown()
                 .first_after()
                 .map(|after| after.as_secs_f64() * 1e3),
-            seconds,
+            seconds: duration.as_secs_f64(),
         }
     }
 
@@ -108,7 +107,7 @@ impl Report {
             "repaired": { "by_parity": self.repaired[0], "by_nack": self.repaired[1] },
             "latency_ms": self.latency,
             "bytes": { "jpeg": self.jpeg_bytes, "sent": self.sent_bytes },
-            "goodput_mbit_s": self.goodput_mbit_s,
+            "goodput_mbit_s": self.goodput.mbps(),
             "cpu_ms_per_frame": { "sender": self.cpu_ms[0], "receiver": self.cpu_ms[1] },
             "first_picture_ms": self.first_picture_ms,
             "shown_fps": self.shown_fps(),
@@ -139,7 +138,7 @@ impl Report {
             self.repaired[0],
             self.repaired[1],
             self.stages.join("\n"),
-            self.goodput_mbit_s,
+            self.goodput.mbps(),
             self.cpu_ms[0],
             self.cpu_ms[1],
             self.seconds,

@@ -14,6 +14,7 @@ use crate::{
     app::terminal::messages::Messages,
     cli::args::ReportArgs,
     clock,
+    net::units::{Bitrate, DataSize},
     stream::latency::{LatencyStats, Percentiles, Stage},
 };
 
@@ -23,14 +24,19 @@ pub(crate) struct Statistics {
     line: bool,
     json: Option<StatsFile>,
     last_at: Instant,
-    last_sent: (u64, u64),
+    last_sent: (u64, DataSize),
 }
 
 impl Statistics {
     pub(crate) fn new(args: &ReportArgs, messages: &Messages) -> Result<Self> {
         let json = args.stats_json.as_deref();
         let json = json.map(|path| StatsFile::open(path, messages)).transpose()?;
-        Ok(Self { line: args.stats, json, last_at: clock::now(), last_sent: (0, 0) })
+        Ok(Self {
+            line: args.stats,
+            json,
+            last_at: clock::now(),
+            last_sent: (0, DataSize::default()),
+        })
     }
 
     /// Whether they go to standard output and its reader has closed it.
@@ -55,14 +61,15 @@ impl Statistics {
         sources: &Sources<'_>,
         messages: &Messages,
     ) -> Vec<String> {
-        let seconds = now.saturating_duration_since(self.last_at).as_secs_f64().max(1e-3);
+        let elapsed = now.saturating_duration_since(self.last_at).max(SHORTEST_INTERVAL);
+        let seconds = elapsed.as_secs_f64();
         let totals = sources.net.totals;
-        let sent = (totals.frames_sent, totals.bytes_sent);
+        let sent = (totals.frames_sent, DataSize::from_bytes(totals.bytes_sent));
         let rates = Rates {
             sent_fps: sent.0.saturating_sub(self.last_sent.0) as f64 / seconds,
-            sent_mbit_s: mbit(sent.1.saturating_sub(self.last_sent.1), seconds),
+            sent: sent.1.saturating_sub(self.last_sent.1) / elapsed,
             shown_fps: sources.shown.map_or(0.0, |m| m.shown() as f64 / seconds),
-            goodput_mbit_s: sources.shown.map_or(0.0, |m| mbit(m.bytes(), seconds)),
+            goodput: sources.shown.map(|m| m.size() / elapsed).unwrap_or_default(),
         };
         (self.last_at, self.last_sent) = (now, sent);
         let lines = lines(sources, &rates);
@@ -81,9 +88,9 @@ impl Statistics {
 #[derive(Debug)]
 struct Rates {
     sent_fps: f64,
-    sent_mbit_s: f64,
+    sent: Bitrate,
     shown_fps: f64,
-    goodput_mbit_s: f64,
+    goodput: Bitrate,
 }
 
 fn lines(sources: &Sources<'_>, rates: &Rates) -> Vec<String> {
@@ -94,7 +101,8 @@ fn lines(sources: &Sources<'_>, rates: &Rates) -> Vec<String> {
     if let Some(shown) = sources.shown {
         lines.push(format!(
             "shown {:.1} frames/s, {:.1} Mbit/s",
-            rates.shown_fps, rates.goodput_mbit_s
+            rates.shown_fps,
+            rates.goodput.mbps()
         ));
         if shown.shown() > 0 {
             lines.extend(latency_lines(shown));
@@ -112,7 +120,7 @@ fn sent_lines(sources: &Sources<'_>, rates: &Rates) -> impl Iterator<Item = Stri
     let sent = format!(
         "sent {:.1} frames/s, {:.1} Mbit/s, {}{made}",
         rates.sent_fps,
-        rates.sent_mbit_s,
+        rates.sent.mbps(),
         stat_fields::format_counts(PICTURES, sources),
     );
     [Some(sent), stat_fields::format_measures(PATH, sources)].into_iter().flatten()
@@ -170,7 +178,7 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
     if sources.capture.is_some() {
         let mut sender = Map::new();
         sender.insert("fps".into(), rates.sent_fps.into());
-        sender.insert("mbit_s".into(), rates.sent_mbit_s.into());
+        sender.insert("mbit_s".into(), rates.sent.mbps().into());
         stat_fields::add_counts(&mut sender, PICTURES, sources);
         let plan = sources.capture.as_ref().and_then(|capture| capture.plan);
         sender.insert("quality".into(), plan.map(|plan| plan.quality).into());
@@ -191,7 +199,7 @@ fn object(sources: &Sources<'_>, rates: &Rates) -> Value {
     if let Some(shown) = sources.shown {
         let mut receiver = Map::new();
         receiver.insert("fps".into(), rates.shown_fps.into());
-        receiver.insert("goodput_mbit_s".into(), rates.goodput_mbit_s.into());
+        receiver.insert("goodput_mbit_s".into(), rates.goodput.mbps().into());
         stat_fields::add_counts(&mut receiver, FRAMES, sources);
         let chunks = json!({
             "placed": frames.chunks,
@@ -224,9 +232,7 @@ fn percentiles_object(of: Option<Percentiles>) -> Value {
     )
 }
 
-/// Megabits a second.
-pub(crate) fn mbit(bytes: u64, seconds: f64) -> f64 {
-    bytes as f64 * 8.0 / 1e6 / seconds
-}
-
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A shorter time does not show a rate.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
