@@ -11,6 +11,7 @@ use crate::{
         io::{Driver, DriverConfig, Listen, SocketOptions, shared_epoch},
         recovery::parity_control::FecMode,
         session::{Admission, DEFAULT_REASSEMBLY_DEADLINE, EndpointConfig, OneWay, Role},
+        units::Bitrate,
         wire::{control::StreamParams, text::Name},
     },
     stream::network_thread::NetworkThread,
@@ -115,7 +116,7 @@ pub(super) struct NetworkParts {
     pub(super) role: Role,
     pub(super) listen: Option<Listen>,
     pub(super) stream: Option<StreamParams>,
-    pub(super) max_bitrate: Option<u64>,
+    pub(super) max_bitrate: Option<Bitrate>,
 }
 
 impl NetworkParts {

@@ -17,6 +17,7 @@ pub use sender::{SendError, Sender, SenderBuilder, SenderStatistics};
 use crate::net::{
     crypto::code::CodeTooShort,
     io::{BindAddrError, BindError, HostPortError},
+    units::Bitrate,
 };
 
 /// Why a [`Sender`] or [`Receiver`] cannot start.
@@ -38,9 +39,9 @@ pub enum StartError {
     /// The port of a receiver is 0.
     #[error("a receiver cannot have port 0: give the port that {0} listens on")]
     NoPort(String),
-    /// The maximum bitrate is less than 100,000 bits a second, into which no useful video fits.
-    #[error("a maximum of {0} bit/s is too little for video: give at least 100000")]
-    Bitrate(u64),
+    /// The maximum bitrate is less than 100 kbit/s, into which no useful video fits.
+    #[error("a maximum of {0} is too little for video: give at least 100 kbit/s")]
+    Bitrate(Bitrate),
     /// The frame rate is not between 0.1 and 1000 frames a second.
     #[error("a frame rate of {0} is impossible: give 0.1 to 1000 frames a second")]
     FrameRate(f64),

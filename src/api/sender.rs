@@ -11,6 +11,7 @@ use crate::{
     net::{
         io::{HostPort, host_port},
         session::{Role, Target},
+        units::Bitrate,
         wire::control::StreamParams,
     },
     stream::{
@@ -58,7 +59,7 @@ pub struct SenderBuilder {
     access: Access,
     quality: Option<u8>,
     fps: f64,
-    max_bitrate: Option<u64>,
+    max_bitrate: Option<Bitrate>,
 }
 
 /// Why a picture was not sent. The sender can still be used, unless it is
@@ -110,8 +111,8 @@ pub struct SenderStatistics {
     pub bytes_sent: u64,
     /// The shortest recent round trip, if a receiver answers.
     pub rtt: Option<Duration>,
-    /// The bitrate available for pictures, in bits a second, if it is limited.
-    pub picture_bitrate: Option<u64>,
+    /// The bitrate available for pictures, if it is limited.
+    pub picture_bitrate: Option<Bitrate>,
 }
 
 impl Sender {
@@ -284,11 +285,21 @@ impl SenderBuilder {
         self
     }
 
-    /// Sends at most this many bits a second to each receiver, with all headers and repairs.
-    /// At least 100,000. Default: limited only by the path.
+    /// Limits what is sent to each receiver, with all headers and repairs. At least 100 kbit/s.
+    /// Default: limited only by the path.
+    ///
+    /// ```no_run
+    /// use udpchat::{Bitrate, Sender};
+    ///
+    /// # fn main() -> Result<(), udpchat::StartError> {
+    /// let limit = Bitrate::from_mbps(5);
+    /// let sender = Sender::builder().to("desk.local").max_bitrate(limit).start()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
-    pub fn max_bitrate(mut self, bits_a_second: u64) -> Self {
-        self.max_bitrate = Some(bits_a_second);
+    pub fn max_bitrate(mut self, limit: Bitrate) -> Self {
+        self.max_bitrate = Some(limit);
         self
     }
 
@@ -345,8 +356,8 @@ fn target(HostPort { host, port }: HostPort) -> Result<Target, StartError> {
     Ok(Target { host, port, addrs: addr.into_iter().collect() })
 }
 
-/// In bits a second. No useful video fits into less.
-const MIN_BITRATE: u64 = 100_000;
+/// No useful video fits into less.
+const MIN_BITRATE: Bitrate = Bitrate::from_kbps(100);
 
 impl From<EncodeError> for SendError {
     fn from(error: EncodeError) -> Self {

@@ -10,6 +10,7 @@ use crate::{
         io::{Dscp, HostPort, Offload, bind_addr, host_port},
         netem::NetemSpec,
         recovery::parity_control::FecMode,
+        units::Bitrate,
     },
     stream::{
         adaptation::Quality,
@@ -374,7 +375,7 @@ pub struct SendingArgs {
     /// Maximum bitrate per receiver, in bit/s (suffix k, M or G); with a fixed --quality, frames are
     /// skipped to stay below it [default: what the network can carry]
     #[arg(long, value_name = "BITS", value_parser = values::bitrate)]
-    pub max_bitrate: Option<u64>,
+    pub max_bitrate: Option<Bitrate>,
 }
 
 impl Default for SendingArgs {

@@ -10,6 +10,7 @@ use crate::{
         io::{Dscp, MAX_DSCP, Offload},
         recovery::parity_control::FecMode,
         session::MIN_MAX_DATAGRAM_LEN,
+        units::Bitrate,
         wire::datagram::MAX_DATAGRAM_LEN,
     },
     stream::{adaptation::Quality, encode::Pipeline},
@@ -124,8 +125,8 @@ pub(crate) fn fec(text: &str) -> Result<FecMode, ValueError> {
     }
 }
 
-/// A bitrate in bit/s: `8M`, `500k`, `1.5Mbit` or a plain number.
-pub(crate) fn bitrate(text: &str) -> Result<u64, ValueError> {
+/// A bitrate: `8M`, `500k`, `1.5Mbit` or a plain number of bits a second.
+pub(crate) fn bitrate(text: &str) -> Result<Bitrate, ValueError> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text[number.len()..].to_ascii_lowercase();
     let factor = match unit.strip_suffix("bit").unwrap_or(&unit) {
@@ -137,7 +138,7 @@ pub(crate) fn bitrate(text: &str) -> Result<u64, ValueError> {
     };
     let bits = factor.zip(number.parse::<f64>().ok()).map(|(factor, number)| factor * number);
     let bits = bits.filter(|bits| (MIN_BITRATE..=MAX_BITRATE).contains(bits));
-    bits.map(|bits| bits.round() as u64).ok_or(ValueError::Bitrate)
+    bits.map(|bits| Bitrate::from_f64(bits.round())).ok_or(ValueError::Bitrate)
 }
 
 pub(crate) fn playout_delay(text: &str) -> Result<Duration, ValueError> {
@@ -205,7 +206,7 @@ mod tests {
         for (text, bits) in
             bitrates.into_iter().chain([("2Gbit", 2_000_000_000), ("123456", 123_456)])
         {
-            assert_eq!(bitrate(text), Ok(bits), "{text}");
+            assert_eq!(bitrate(text), Ok(Bitrate::from_bps(bits)), "{text}");
         }
         for wrong in
             ["0", "99k", "-8M", "8X", "8 M", "M", "bit", "inf", "NaN", "1e30", "8Mb", "ü", ""]

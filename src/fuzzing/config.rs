@@ -69,8 +69,8 @@ fn options(text: &str) {
         assert!((200..=65_507).contains(&len));
     }
     if let Ok(bitrate) = values::bitrate(text) {
-        assert!((100_000..=1_000_000_000_000).contains(&bitrate));
-        assert_eq!(values::bitrate(&bitrate.to_string()), Ok(bitrate));
+        assert!((100_000..=1_000_000_000_000).contains(&bitrate.bps()));
+        assert_eq!(values::bitrate(&bitrate.bps().to_string()), Ok(bitrate));
     }
     if let Ok(quality) = values::quality(text) {
         assert!((1..=100).contains(&quality.highest()));

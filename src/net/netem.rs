@@ -15,6 +15,8 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use thiserror::Error;
 
+use super::units::{Bitrate, DataSize};
+
 /// The impairments. By default there are none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NetemSpec {
@@ -32,8 +34,8 @@ pub struct NetemSpec {
     pub duplicate: f64,
     /// Share of datagrams in which one bit is flipped.
     pub corrupt: f64,
-    /// Rate of the bottleneck, in bits per second of UDP payload; `None` is unlimited.
-    pub rate: Option<u64>,
+    /// Rate of the bottleneck, of UDP payload; `None` is unlimited.
+    pub rate: Option<Bitrate>,
     /// Maximum wait of a datagram at the bottleneck; one that would wait longer is dropped.
     pub queue: Duration,
     /// Seed of the random numbers.
@@ -86,10 +88,9 @@ impl<T: Clone> Netem<T> {
         }
     }
 
-    /// Sets the bottleneck's rate, in bits per second. Datagrams already queued leave at the old
-    /// rate.
+    /// Sets the bottleneck's rate. Datagrams already queued leave at the old rate.
     #[cfg(any(test, feature = "internals"))]
-    pub fn set_rate(&mut self, rate: Option<u64>) {
+    pub fn set_rate(&mut self, rate: Option<Bitrate>) {
         self.spec.rate = rate;
     }
 
@@ -143,7 +144,7 @@ impl<T: Clone> Netem<T> {
         if starts - now > self.spec.queue {
             return None;
         }
-        let through = starts + Duration::from_secs_f64(len as f64 * 8.0 / rate as f64);
+        let through = starts + DataSize::from_len(len) / rate;
         self.bottleneck_free = Some(through);
         Some(through)
     }
@@ -315,11 +316,11 @@ fn time(text: &str) -> Option<Duration> {
     (0.0..=60.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
 }
 
-fn rate(text: &str) -> Option<u64> {
+fn rate(text: &str) -> Option<Bitrate> {
     let (number, unit) = split_unit(text)?;
     let units = [("bit", 1.0), ("kbit", 1e3), ("mbit", 1e6), ("gbit", 1e9)];
     let bits = number * units.iter().find(|u| u.0 == unit)?.1;
-    (8e3..=1e12).contains(&bits).then_some(bits as u64)
+    (8e3..=1e12).contains(&bits).then(|| Bitrate::from_f64(bits))
 }
 
 fn split_unit(text: &str) -> Option<(f64, &str)> {
@@ -432,7 +433,7 @@ mod tests {
             reorder: 0.01,
             duplicate: 0.01,
             corrupt: 0.001,
-            rate: Some(20_000_000),
+            rate: Some(Bitrate::from_mbps(20)),
             queue: Duration::from_millis(30),
             seed: 7,
         };

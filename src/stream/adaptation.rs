@@ -6,6 +6,7 @@ use super::quality::{EncodingPlan, FrameSkip, QualityControl, QualityLimits};
 use crate::net::{
     congestion::bitrates::PictureBitrates,
     frame_interval::{FrameInterval, Smoothing},
+    units::Bitrate,
     wire::control::StreamParams,
 };
 
@@ -149,23 +150,23 @@ impl Adaptation {
     /// until it carries them with a margin. While the path's capacity is unknown, some are skipped.
     fn judge_jpegs(&mut self, bitrates: PictureBitrates) {
         let Rule::Auto(control) = &mut self.rule else { return };
-        let load = self.skip.load_bps(self.rate.millifps());
+        let load = self.skip.load(self.rate.millifps());
         let share = if self.reencodes { PASS_SHARE } else { 1.0 };
-        self.reencodes = bitrates.cap().is_some_and(|bps| load > bps as f64 * share);
+        self.reencodes = bitrates.cap().is_some_and(|cap| load > cap * share);
         if self.reencodes && control.is_unknown() {
             let plan = EncodingPlan { quality: ASSUMED_QUALITY, ..control.plan() };
             control.record_frame(plan, self.skip.mean_len());
         }
     }
 
-    /// In bit/s. A fixed quality ignores the estimate of a path that has carried everything so far.
-    /// Once a path is overrun, pictures are skipped, since those beyond its capacity are lost.
-    fn bitrate(&self, bitrates: PictureBitrates) -> u64 {
+    /// A fixed quality ignores the estimate of a path that has carried everything so far. Once a
+    /// path is overrun, pictures are skipped, since those beyond its capacity are lost.
+    fn bitrate(&self, bitrates: PictureBitrates) -> Bitrate {
         let bitrate = match self.rule {
             Rule::Fixed(_) => bitrates.cap(),
             Rule::Auto(_) => bitrates.path.or(bitrates.limit),
         };
-        bitrate.unwrap_or(u64::MAX)
+        bitrate.unwrap_or(Bitrate::MAX)
     }
 }
 
@@ -275,11 +276,15 @@ mod tests {
         StreamParams { width: 1280, height: 720, millifps: 30_000, quality: Some(80) };
     const INTERVAL: Duration = Duration::from_nanos(33_333_333);
 
+    fn kbps(kbps: u32) -> Bitrate {
+        Bitrate::from_kbps(kbps.into())
+    }
+
     /// Feeds `count` pictures of 117 kB at quality 80, proportional to the quality and to the area.
     /// Returns the last plan, the number of frames made and their bytes.
     fn feed(
         adaptation: &mut Adaptation,
-        path: Option<u64>,
+        path: Option<Bitrate>,
         count: u32,
     ) -> (EncodingPlan, u32, f64) {
         feed_within(adaptation, PictureBitrates { path, ..PictureBitrates::default() }, count)
@@ -304,17 +309,17 @@ mod tests {
     #[test]
     fn a_fixed_quality_ignores_the_path_bitrate() {
         let mut adaptation = Adaptation::new(Quality::Fixed(60), &STREAM);
-        let (plan, made, _) = feed(&mut adaptation, Some(1000), 90);
+        let (plan, made, _) = feed(&mut adaptation, Some(kbps(1)), 90);
         assert_eq!(plan, EncodingPlan { quality: 60, frame_divisor: 1, size_divisor: 1 });
         assert_eq!(made, 90);
         let now = clock::now();
-        let narrow = PictureBitrates { path: Some(1000), ..PictureBitrates::default() };
+        let narrow = PictureBitrates { path: Some(kbps(1)), ..PictureBitrates::default() };
         assert!((0..90).all(|_| adaptation.plan_jpeg(now, 1 << 20, narrow) == JpegPlan::Pass));
     }
 
     #[test]
     fn a_fixed_quality_skips_pictures_once_the_path_is_overrun() {
-        let overrun = PictureBitrates { bound: Some(7_000_000), ..PictureBitrates::default() };
+        let overrun = PictureBitrates { bound: Some(kbps(7000)), ..PictureBitrates::default() };
         let mut adaptation = Adaptation::new(Quality::Fixed(80), &STREAM);
         let (plan, made, _) = feed_within(&mut adaptation, overrun, 300);
         assert_eq!(plan, EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 });
@@ -323,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_bitrate_limit_skips_pictures_at_a_fixed_quality() {
-        let bitrates = PictureBitrates { limit: Some(7_000_000), ..PictureBitrates::default() };
+        let bitrates = PictureBitrates { limit: Some(kbps(7000)), ..PictureBitrates::default() };
         let mut adaptation = Adaptation::new(Quality::Fixed(80), &STREAM);
         let (plan, made, bytes) = feed_within(&mut adaptation, bitrates, 300);
         assert_eq!(plan, EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 });
@@ -340,19 +345,20 @@ mod tests {
         let best = EncodingPlan { quality: 80, frame_divisor: 1, size_divisor: 1 };
         let mut adaptation = Adaptation::new(Quality::Auto, &STREAM);
         assert_eq!(feed(&mut adaptation, None, 90).0, best);
-        let (narrow, made, _) = feed(&mut adaptation, Some(250_000), 300);
+        let (narrow, made, _) = feed(&mut adaptation, Some(kbps(250)), 300);
         assert!(narrow.quality < 80 && made < 300, "{narrow:?}");
         assert_eq!(feed(&mut adaptation, None, 90).0, best);
     }
 
     #[test]
     fn auto_stays_within_the_path_bitrate() {
-        for (bps, divisor) in [(20_000_000, 1), (8_000_000, 1), (600_000, 2), (250_000, 4)] {
+        for (rate, divisor) in [(20_000, 1), (8000, 1), (600, 2), (250, 4)] {
+            let (path, most) = (Some(kbps(rate)), f64::from(rate) * 1030.0);
             let mut adaptation = Adaptation::new(Quality::Auto, &STREAM);
-            feed(&mut adaptation, Some(bps), 300);
-            let (plan, made, bytes) = feed(&mut adaptation, Some(bps), 300);
-            assert_eq!((plan.frame_divisor, made), (divisor, 300 / divisor), "{plan:?} at {bps}");
-            assert!(bytes * 8.0 / 10.0 <= bps as f64 * 1.03, "{plan:?} makes {bytes} at {bps}");
+            feed(&mut adaptation, path, 300);
+            let (plan, made, bytes) = feed(&mut adaptation, path, 300);
+            assert_eq!((plan.frame_divisor, made), (divisor, 300 / divisor), "{plan:?} at {rate}");
+            assert!(bytes * 8.0 / 10.0 <= most, "{plan:?} makes {bytes} at {rate}");
             assert!(plan.quality >= LOWEST_AUTO_QUALITY);
         }
     }
@@ -409,15 +415,15 @@ mod tests {
         let mut adaptation = Adaptation::new(Quality::Auto, &CAMERA);
         let unlimited = feed_jpegs(&mut adaptation, PictureBitrates::default(), 300);
         assert_eq!((unlimited.0, unlimited.1), (300, 0));
-        let rising = PictureBitrates { path: Some(14_000_000), ..PictureBitrates::default() };
+        let rising = PictureBitrates { path: Some(kbps(14_000)), ..PictureBitrates::default() };
         let (passed, encoded, ..) = feed_jpegs(&mut adaptation, rising, 300);
         assert!((145..155).contains(&passed) && encoded == 0, "{passed}, {encoded}");
     }
 
     #[test]
     fn jpegs_too_large_for_the_path_are_reencoded() {
-        for (bps, divisor) in [(8_000_000, 1), (500_000, 2), (250_000, 4)] {
-            let path = Some(bps);
+        for (rate, divisor) in [(8000, 1), (500, 2), (250, 4)] {
+            let (path, most) = (Some(kbps(rate)), f64::from(rate) * 1030.0);
             for bitrates in [
                 PictureBitrates { path, bound: path, limit: None },
                 PictureBitrates { path, bound: None, limit: path },
@@ -425,27 +431,27 @@ mod tests {
                 let mut adaptation = Adaptation::new(Quality::Auto, &CAMERA);
                 feed_jpegs(&mut adaptation, bitrates, 300);
                 let (passed, encoded, last, bytes) = feed_jpegs(&mut adaptation, bitrates, 300);
-                assert_eq!((passed, encoded), (0, 300 / divisor), "{last:?} at {bps}");
-                assert!(bytes * 8.0 / 10.0 <= bps as f64 * 1.03, "{last:?}: {bytes} at {bps}");
+                assert_eq!((passed, encoded), (0, 300 / divisor), "{last:?} at {rate}");
+                assert!(bytes * 8.0 / 10.0 <= most, "{last:?}: {bytes} at {rate}");
             }
         }
     }
 
     #[test]
     fn jpegs_are_passed_through_again_when_the_path_carries_them() {
-        let bound = |bps| PictureBitrates { path: bps, bound: bps, limit: None };
+        let bound = |rate| PictureBitrates { path: rate, bound: rate, limit: None };
         let mut adaptation = Adaptation::new(Quality::Auto, &CAMERA);
-        feed_jpegs(&mut adaptation, bound(Some(8_000_000)), 300);
+        feed_jpegs(&mut adaptation, bound(Some(kbps(8000))), 300);
         // They take 28 Mbit/s: what is encoded again must reach that for the bound to rise so far.
-        let (passed, _, last, bytes) = feed_jpegs(&mut adaptation, bound(Some(32_000_000)), 300);
+        let (passed, _, last, bytes) = feed_jpegs(&mut adaptation, bound(Some(kbps(32_000))), 300);
         assert!(passed == 0 && bytes * 8.0 / 10.0 > 25e6, "{last:?}: {bytes}");
-        assert_eq!(feed_jpegs(&mut adaptation, bound(Some(40_000_000)), 300).0, 300);
-        assert_eq!(feed_jpegs(&mut adaptation, bound(Some(30_000_000)), 300).0, 300);
+        assert_eq!(feed_jpegs(&mut adaptation, bound(Some(kbps(40_000))), 300).0, 300);
+        assert_eq!(feed_jpegs(&mut adaptation, bound(Some(kbps(30_000))), 300).0, 300);
     }
 
     #[test]
     fn a_fixed_quality_never_reencodes_jpegs() {
-        let overrun = PictureBitrates { bound: Some(500_000), ..PictureBitrates::default() };
+        let overrun = PictureBitrates { bound: Some(kbps(500)), ..PictureBitrates::default() };
         let mut adaptation = Adaptation::new(Quality::Fixed(80), &CAMERA);
         let (passed, encoded, ..) = feed_jpegs(&mut adaptation, overrun, 300);
         assert!((4..=7).contains(&passed) && encoded == 0, "{passed}, {encoded}");

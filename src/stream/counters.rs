@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::quality::EncodingPlan;
-use crate::clock;
+use crate::{clock, net::units::Bitrate};
 
 /// Counters that the grab and encode threads update.
 #[derive(Debug, Default)]
@@ -50,8 +50,8 @@ pub(crate) struct CaptureCounters {
     pub(crate) cpu: Duration,
     /// The plan of the last frame; `None` if it is as the source delivered it.
     pub(crate) plan: Option<EncodingPlan>,
-    /// The bitrate available to frames, in bit/s, if limited.
-    pub(crate) picture_bitrate: Option<u64>,
+    /// The bitrate available to frames, if limited.
+    pub(crate) picture_bitrate: Option<Bitrate>,
 }
 
 impl SharedCounters {

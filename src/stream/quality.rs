@@ -10,6 +10,8 @@
 
 use std::cmp::Ordering;
 
+use crate::net::units::{BITS_PER_BYTE, Bitrate};
+
 /// The range in which pictures may be adapted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QualityLimits {
@@ -79,15 +81,15 @@ impl QualityControl {
         *smoothed += weight * (unit - *smoothed);
     }
 
-    /// Fits the plan to `target_bps` bits per second, for a source of `millifps` frames per 1000 s.
-    /// Before the first frame the plan is a guess.
-    pub fn fit(&mut self, target_bps: u64, millifps: u32) -> EncodingPlan {
-        let Some(unit) = self.unit else { return self.first_plan(target_bps) };
+    /// Fits the plan to `target`, for a source of `millifps` frames per 1000 s. Before the first
+    /// frame the plan is a guess.
+    pub fn fit(&mut self, target: Bitrate, millifps: u32) -> EncodingPlan {
+        let Some(unit) = self.unit else { return self.first_plan(target) };
         let frames = f64::from(millifps.max(1)) / 1000.0;
         let load = |plan: EncodingPlan| {
-            unit * relative_len(plan) * 8.0 * frames / f64::from(plan.frame_divisor)
+            unit * relative_len(plan) * BITS_PER_BYTE * frames / f64::from(plan.frame_divisor)
         };
-        let target = target_bps as f64;
+        let target = target.as_f64();
         let used = load(self.plan) / target;
         let is_best = self.plan.quality == self.limits.max_quality && self.is_whole();
         if used <= TOO_MUCH && (used >= TOO_LITTLE || is_best) {
@@ -103,11 +105,11 @@ impl QualityControl {
     }
 
     /// The plan for the first picture, whose size is unknown.
-    fn first_plan(&self, target_bps: u64) -> EncodingPlan {
+    fn first_plan(&self, target: Bitrate) -> EncodingPlan {
         let QualityLimits { min_quality, max_quality, .. } = self.limits;
         let careful = FIRST_QUALITY.clamp(min_quality, max_quality);
         EncodingPlan {
-            quality: if target_bps < CAREFUL_BPS { careful } else { max_quality },
+            quality: if target < CAREFUL_BITRATE { careful } else { max_quality },
             ..self.plan
         }
     }
@@ -164,11 +166,10 @@ impl FrameSkip {
         *smoothed += LEN_WEIGHT * (len as f64 - *smoothed);
     }
 
-    /// Whether to send the next frame of a source of `millifps` frames per 1000 s within
-    /// `target_bps` bits per second, if it is as long as recent ones. Skipped frames are spread
-    /// evenly.
-    pub fn admit(&mut self, target_bps: u64, millifps: u32) -> bool {
-        self.kept = (target_bps as f64 / self.load_bps(millifps).max(1.0)).min(1.0);
+    /// Whether to send the next frame of a source of `millifps` frames per 1000 s within `target`,
+    /// if it is as long as recent ones. Skipped frames are spread evenly.
+    pub fn admit(&mut self, target: Bitrate, millifps: u32) -> bool {
+        self.kept = (target.as_f64() / self.load_bps(millifps).max(1.0)).min(1.0);
         self.credit = (self.credit + self.kept).min(1.0 + self.kept);
         let admitted = self.credit >= 1.0 - f64::EPSILON;
         self.credit -= if admitted { 1.0 } else { 0.0 };
@@ -180,10 +181,14 @@ impl FrameSkip {
         self.smoothed_len.unwrap_or_default() as usize
     }
 
-    /// What all frames of a source of `millifps` frames per 1000 s take, in bits per second.
-    pub fn load_bps(&self, millifps: u32) -> f64 {
+    /// What all frames of a source of `millifps` frames per 1000 s take.
+    pub fn load(&self, millifps: u32) -> Bitrate {
+        Bitrate::from_f64(self.load_bps(millifps))
+    }
+
+    fn load_bps(&self, millifps: u32) -> f64 {
         let len = self.smoothed_len.unwrap_or_default();
-        len * 8.0 * f64::from(millifps.max(1)) / 1000.0
+        len * BITS_PER_BYTE * f64::from(millifps.max(1)) / 1000.0
     }
 
     /// The share of frames skipped at present, 0 to 1.
@@ -202,10 +207,10 @@ fn relative_len(plan: EncodingPlan) -> f64 {
     ((scale + FINEST) / (1.0 + FINEST)).powf(-QUALITY_EXPONENT) * pixels
 }
 
-/// Quality of the first picture, whose size is unknown, when the target is below this many bits per
-/// second. It takes a third of the bytes of quality 80.
+/// Quality of the first picture, whose size is unknown, when the target is below this bitrate. It
+/// takes a third of the bytes of quality 80.
 const FIRST_QUALITY: u8 = 35;
-const CAREFUL_BPS: u64 = 50_000_000;
+const CAREFUL_BITRATE: Bitrate = Bitrate::from_mbps(50);
 
 /// Maximum frame divisor: it leaves some frames of a source of 1000 frames per second or more.
 const MAX_DIVISOR: u32 = 1000;
@@ -263,7 +268,7 @@ mod tests {
     /// Ten seconds of frames at `bps`; returns the last plan and its bitrate.
     fn settle(control: &mut QualityControl, bps: u64, full: f64) -> (EncodingPlan, f64) {
         for _ in 0..300 {
-            let plan = control.fit(bps, FPS);
+            let plan = control.fit(Bitrate::from_bps(bps), FPS);
             control.record_frame(plan, len(plan, full));
         }
         let plan = control.plan();
@@ -273,9 +278,9 @@ mod tests {
     #[test]
     fn quality_falls_first_then_size_then_frames() {
         let mut control = QualityControl::new(LIMITS);
-        assert_eq!(control.fit(u64::MAX, FPS), control.plan(), "no frame size is known yet");
+        assert_eq!(control.fit(Bitrate::MAX, FPS), control.plan(), "no frame size is known yet");
         let careful = EncodingPlan { quality: FIRST_QUALITY, ..control.plan() };
-        assert_eq!(control.fit(1, FPS), careful);
+        assert_eq!(control.fit(Bitrate::from_bps(1), FPS), careful);
         let mut last = (0, 0);
         for bps in [40_000_000, 20_000_000, 9_000_000, 4_000_000, 2_500_000, 1_500_000, 1_100_000] {
             let (plan, used) = settle(&mut control, bps, 117e3);
@@ -303,7 +308,7 @@ mod tests {
         let (plan, used) = settle(&mut control, 10_000_000, 117e3);
         for i in 0..100 {
             let target = used * if i % 2 == 0 { 0.99 } else { 1.05 };
-            assert_eq!(control.fit(target as u64, FPS), plan);
+            assert_eq!(control.fit(Bitrate::from_f64(target), FPS), plan);
         }
     }
 
@@ -314,11 +319,11 @@ mod tests {
         let mut control = QualityControl::new(LIMITS);
         for (bps, frames) in [(20_000_000, 60), (9_000_000, 8)] {
             for _ in 0..frames {
-                let plan = control.fit(bps, FPS);
+                let plan = control.fit(Bitrate::from_bps(bps), FPS);
                 control.record_frame(plan, flat(plan));
             }
         }
-        let used = flat(control.fit(9_000_000, FPS)) as f64 * 8.0 * 30.0;
+        let used = flat(control.fit(Bitrate::from_mbps(9), FPS)) as f64 * 8.0 * 30.0;
         assert!(used <= 9e6 * TOO_MUCH, "{:?} takes {used}", control.plan());
     }
 
@@ -336,7 +341,7 @@ mod tests {
             let mut skip = FrameSkip::default();
             let mut admit = || {
                 skip.record_frame(116_667);
-                skip.admit(bps, FPS)
+                skip.admit(Bitrate::from_bps(bps), FPS)
             };
             let sent: Vec<bool> = (0..300).map(|_| admit()).collect();
             let kept = sent.iter().filter(|&&s| s).count();

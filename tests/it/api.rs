@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use udpchat::{
-    Access, EventKind, Frame, Identity, Image, PixelFormat, Receiver, SendError, Sender, StartError,
+    Access, Bitrate, EventKind, Frame, Identity, Image, PixelFormat, Receiver, SendError, Sender,
+    StartError,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -152,7 +153,8 @@ fn impossible_configurations_are_refused() {
     assert!(matches!(start(Sender::builder().to("http://desk")), StartError::Host(_)));
     assert!(matches!(start(to().fps(f64::NAN)), StartError::FrameRate(_)));
     assert!(matches!(start(to().quality(0)), StartError::Quality(0)));
-    assert!(matches!(start(to().max_bitrate(0)), StartError::Bitrate(0)));
+    let little = Bitrate::from_bps(99_999);
+    assert!(matches!(start(to().max_bitrate(little)), StartError::Bitrate(b) if b == little));
     assert!(matches!(start(Sender::builder().to("localhost:0")), StartError::NoPort(_)));
     assert!(matches!(start(to().access(Access::new().code("short"))), StartError::Code(_)));
     let secret = format!("{:?}", Access::new().code("correct horse battery"));

@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use udpchat::{
-    net::congestion::{
-        pacer::Pacer,
-        rate::{Feedback, RateController, RateLimits},
+    net::{
+        congestion::{
+            pacer::Pacer,
+            rate::{Feedback, RateController, RateLimits},
+        },
+        units::Bitrate,
     },
     stream::quality::{EncodingPlan, QualityControl, QualityLimits},
 };
@@ -140,7 +143,7 @@ impl Stream {
     }
 
     fn capture(&mut self, now: Instant, rng: &mut Pcg64Mcg) {
-        let plan = self.quality.fit(self.rate.target_bps(), 30_000);
+        let plan = self.quality.fit(Bitrate::from_bps(self.rate.target_bps()), 30_000);
         self.captured += 1;
         self.samples.push(Sample { at: now, target: self.rate.target_bps() as f64, plan });
         if !self.captured.is_multiple_of(plan.frame_divisor) || self.frame.is_some() {

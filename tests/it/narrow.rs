@@ -9,6 +9,7 @@ use udpchat::{
         netem::NetemSpec,
         recovery::parity_control::FecMode,
         session::{EndpointConfig, Event, Role},
+        units::{Bitrate, DataSize},
     },
     stream::quality::QualityLimits,
 };
@@ -88,7 +89,7 @@ impl Narrow {
         let shown = ages.len() as f64 / f64::from(SECONDS - 3);
         let age = percentile(ages, 95).unwrap_or(Duration::MAX);
         let widened = sim.now;
-        sim.set_rate(ANN, BOB, 100_000_000);
+        sim.set_rate(ANN, BOB, Bitrate::from_mbps(100));
         sim.run(20 * SECOND);
         let times: Vec<Instant> = sim.take_frames(BOB).iter().map(|f| captured(epoch, f)).collect();
         let full = times.windows(29).find(|w| w[28] - w[0] <= SECOND && w[0] >= widened);
@@ -250,8 +251,8 @@ fn a_small_path_mtu_is_not_mistaken_for_a_narrow_link() {
     assert!(failed.is_empty(), "of 150 pictures: {failed:#?}");
 }
 
-/// The rate in bit/s at which `ANN` sends pictures of 20 KB under a maximum bitrate of `limit`.
-fn sent_within(limit: u64, control: bool, links: NetemSpec) -> f64 {
+/// The rate at which `ANN` sends pictures of 20 KB under a maximum bitrate of `limit`.
+fn sent_within(limit: Bitrate, control: bool, links: NetemSpec) -> Bitrate {
     let mut sim = Sim::with_links(2, links);
     sim.start_receiver(BOB);
     let role = Role::Send { targets: vec![sim.target(BOB)], control };
@@ -263,17 +264,17 @@ fn sent_within(limit: u64, control: bool, links: NetemSpec) -> f64 {
     sim.start_video(ANN, 20_000);
     sim.run(10 * SECOND);
     assert!(sim.take_frames(BOB).len() >= 5, "pictures still arrive");
-    (sim.sent_bytes(ANN) - before) as f64 * 8.0 / 10.0
+    DataSize::from_bytes(sim.sent_bytes(ANN) - before) / (10 * SECOND)
 }
 
 #[test]
 fn the_bitrate_limit_covers_every_byte_sent() {
-    for limit in [200_000, 1_000_000, 5_000_000] {
+    for limit in [200, 1000, 5000].map(Bitrate::from_kbps) {
         for control in [true, false] {
             for spec in ["delay=2ms", "delay=2ms,loss=5%", "delay=20ms,loss=2%,burst=10"] {
                 let sent = sent_within(limit, control, links(spec));
                 // The token bucket's burst and one datagram may exceed the limit.
-                assert!(sent <= limit as f64 * 1.01, "{sent} of {limit} with {control}, {spec}");
+                assert!(sent <= limit * 1.01, "{sent} of {limit} with {control}, {spec}");
             }
         }
     }
@@ -315,7 +316,7 @@ fn pictures_too_slow_for_the_link_are_reported_once() {
         .collect();
     let [takes] = told[..] else { panic!("{told:?}") };
     assert!(takes >= 3 * SECOND && takes <= 8 * SECOND, "{takes:?}");
-    sim.set_rate(ANN, BOB, 100_000_000);
+    sim.set_rate(ANN, BOB, Bitrate::from_mbps(100));
     sim.run(30 * SECOND);
     let arrived = sim.take_frames(BOB).len();
     assert!(arrived >= 60, "{arrived} pictures in 30 s on a wide link");

@@ -19,6 +19,7 @@ use udpchat::{
         netem::NetemSpec,
         recovery::parity_control::FecMode,
         session::{Delivered, EndpointConfig, Role},
+        units::Bitrate,
     },
     stream::quality::{EncodingPlan, QualityControl, QualityLimits},
 };
@@ -372,12 +373,12 @@ fn narrowing() -> &'static Narrowing {
         let camera = AutoCamera::start(&mut sim, ANN, seed(&CONDITIONS[0]));
         let at = |seconds: u32| start + seconds * SECOND;
         sim.run(10 * SECOND);
-        sim.set_rate(ANN, BOB, 10_000_000);
+        sim.set_rate(ANN, BOB, Bitrate::from_mbps(10));
         sim.run(2 * SECOND);
         let sent_before = sim.counters(ANN)[0].frames_sent;
         sim.run(28 * SECOND);
         let sent = sim.counters(ANN)[0].frames_sent - sent_before;
-        sim.set_rate(ANN, BOB, 100_000_000);
+        sim.set_rate(ANN, BOB, Bitrate::from_mbps(100));
         sim.run(30 * SECOND);
         let mut frames = sim.take_frames(BOB);
         frames.retain(|f| (at(12)..at(40)).contains(&captured(start, f)));
@@ -428,7 +429,7 @@ impl AutoCamera {
         let made = Rc::new(RefCell::new(Vec::new()));
         let (notes, mut rng) = (Rc::clone(&made), Pcg64Mcg::seed_from_u64(seed));
         let (mut control, mut next, mut left_out) = (QualityControl::new(limits), sim.now, 0_u32);
-        let camera = move |bitrate: Option<u64>| {
+        let camera = move |bitrate: Option<Bitrate>| {
             let plan = bitrate.map_or(control.plan(), |bitrate| control.fit(bitrate, 30_000));
             let at = next;
             next += FRAME_INTERVAL;

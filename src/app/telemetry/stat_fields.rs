@@ -57,7 +57,7 @@ pub(crate) const PATH: &[Measure] = &[
         key: "picture_mbit_s",
         name: "pictures at most",
         unit: "Mbit/s",
-        of: |s| Some(s.capture.as_ref()?.picture_bitrate? as f64 / 1e6),
+        of: |s| Some(s.capture.as_ref()?.picture_bitrate?.mbps()),
     },
     Measure { key: "queue_ms", name: "queue", unit: "ms", of: queue_ms },
     Measure { key: "datagram_bytes", name: "datagrams of", unit: "bytes", of: datagram_len },
@@ -156,7 +156,10 @@ fn rtt_ms(of: &Sources<'_>) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::{
-        net::io::{KernelDrops, NetStats},
+        net::{
+            io::{KernelDrops, NetStats},
+            units::Bitrate,
+        },
         stream::counters::CaptureCounters,
     };
     use std::{collections::BTreeSet, time::Duration};
@@ -231,7 +234,7 @@ mod tests {
             superseded: 1,
             thinned: 30,
             damaged: 2,
-            picture_bitrate: Some(8_000_000),
+            picture_bitrate: Some(Bitrate::from_mbps(8)),
             ..CaptureCounters::default()
         };
         let of = sources(&net, Some(capture));

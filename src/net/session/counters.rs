@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::net::framing::reassembler::ReassemblyCounters;
+use crate::net::{framing::reassembler::ReassemblyCounters, units::Bitrate};
 
 /// Counters and measurements of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -61,8 +61,8 @@ pub struct RepairStats {
     pub parity_chunks: u64,
     /// Frames of ours that the peer requested by NACK and that were answered.
     pub answered: u64,
-    /// The bitrate available for pictures, in bits a second; `None` without feedback.
-    pub picture_bitrate: Option<u64>,
+    /// The bitrate available for pictures; `None` without feedback.
+    pub picture_bitrate: Option<Bitrate>,
     /// The queueing delay towards the peer, from its last report.
     pub queueing_delay: Option<Duration>,
     /// The current maximum datagram length, in bytes of UDP payload, if we send.

@@ -21,6 +21,7 @@ use crate::net::{
         retransmit_buffer::AnswerCounters,
     },
     time::MediaClock,
+    units::Bitrate,
     wire::{
         datagram::{Form, chunk_len_for},
         nack::Nack,
@@ -59,8 +60,8 @@ pub(super) struct SenderConfig {
     /// The maximum datagram length, in bytes of UDP payload.
     pub(super) max_datagram_len: usize,
     pub(super) fec: FecMode,
-    /// In bits a second of UDP payload.
-    pub(super) max_bitrate: Option<u64>,
+    /// Of UDP payload.
+    pub(super) max_bitrate: Option<Bitrate>,
     /// Whether the receiver sends reports and NACKs.
     pub(super) has_feedback: bool,
     pub(super) form: Form,
@@ -85,6 +86,7 @@ pub(super) struct SenderCounters {
 impl Sender {
     pub(super) fn new(now: Instant, clock: MediaClock, config: SenderConfig) -> Self {
         let SenderConfig { max_datagram_len, fec, max_bitrate, has_feedback, form } = config;
+        let max_bitrate = max_bitrate.map(Bitrate::bps);
         Self {
             clock,
             next_id: FrameId::default(),
@@ -127,7 +129,7 @@ impl Sender {
 
     /// The bitrates available for pictures, given the path and the user's limit.
     pub(super) fn picture_bitrates(&self) -> PictureBitrates {
-        let pictures = |bps| self.estimates.picture_share(bps);
+        let pictures = |bps| Bitrate::from_bps(self.estimates.picture_share(bps));
         PictureBitrates {
             path: self.rate.target_bps().map(pictures),
             bound: self.rate.bound_bps().map(pictures),
@@ -166,7 +168,7 @@ impl Sender {
         let bps = self.picture_bitrates().cap();
         if let Some(bps) = bps.filter(|_| self.expired_in_a_row >= EXPIRED_TO_REPORT) {
             let bits = expired.shared.frame.data.view().bytes().len() as f64 * 8.0;
-            let takes = Duration::from_secs_f64(bits / bps.max(1) as f64);
+            let takes = Duration::from_secs_f64(bits / bps.bps().max(1) as f64);
             self.expired = Some(takes.max(LONGEST_ASSEMBLY));
         }
     }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Instant};
 
 use udpchat::net::{
     netem::{Netem, NetemSpec},
+    units::Bitrate,
     wire::datagram::MAX_DATAGRAM_LEN,
 };
 
@@ -76,8 +77,8 @@ impl Link {
         Self { netem: Netem::new(spec), open: true, mtu: MAX_DATAGRAM_LEN }
     }
 
-    /// Sets the rate in bit/s.
-    pub(super) fn set_rate(&mut self, rate: u64) {
+    /// Sets the rate.
+    pub(super) fn set_rate(&mut self, rate: Bitrate) {
         self.netem.set_rate(Some(rate));
     }
 

@@ -14,6 +14,7 @@ use udpchat::net::{
         CallCounters, ConnId, Delivered, Endpoint, EndpointConfig, Event, Output, Role, Target,
         WaitReason,
     },
+    units::Bitrate,
     wire::{control::CloseReason, datagram::Prelude, text::Line},
 };
 
@@ -94,8 +95,8 @@ impl Sim {
         self.links.share(ways, spec);
     }
 
-    /// Sets the rate of the link from `from` to `to`, in bit/s.
-    pub(crate) fn set_rate(&mut self, from: NodeId, to: NodeId, rate: u64) {
+    /// Sets the rate of the link from `from` to `to`.
+    pub(crate) fn set_rate(&mut self, from: NodeId, to: NodeId, rate: Bitrate) {
         self.links.between(from, to).set_rate(rate);
     }
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Instant};
 
 use udpchat::net::{
     session::{CallCounters, Delivered, Endpoint, EndpointConfig, Event, Role},
+    units::Bitrate,
     wire::datagram::MAX_DATAGRAM_LEN,
 };
 
@@ -36,8 +37,8 @@ struct Video {
 }
 
 /// Returns the length of the next frame in bytes, or `None` to skip it. The argument is the bitrate
-/// that the path can carry, in bit/s of pictures, if known.
-pub(crate) type Camera = Box<dyn FnMut(Option<u64>) -> Option<usize>>;
+/// of pictures that the path can carry, if known.
+pub(crate) type Camera = Box<dyn FnMut(Option<Bitrate>) -> Option<usize>>;
 
 impl Node {
     pub(super) fn new(id: NodeId) -> Self {

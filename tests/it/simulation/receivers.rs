@@ -3,6 +3,7 @@
 use udpchat::net::{
     recovery::parity_control::FecMode,
     session::{Delivered, EndpointConfig, Role},
+    units::Bitrate,
     wire::datagram::MAX_DATAGRAM_LEN,
 };
 
@@ -11,7 +12,10 @@ use crate::sim::{NodeId, SECOND, Sim, numbers};
 
 /// A camera of 30 frames/s whose frame length follows the bitrate that the path can carry.
 fn adaptive_camera() -> crate::sim::Camera {
-    Box::new(|bitrate| Some((bitrate.unwrap_or(8_000_000) / 240).clamp(2000, 100_000) as usize))
+    Box::new(|bitrate| {
+        let bitrate = bitrate.unwrap_or(Bitrate::from_mbps(8));
+        Some((bitrate.bps() / 240).clamp(2000, 100_000) as usize)
+    })
 }
 
 #[test]
@@ -32,7 +36,7 @@ fn an_unreachable_receiver_does_not_slow_the_others() {
     let sent = sim.counters(ANN).iter().map(|c| c.frames_sent).collect::<Vec<_>>();
     sim.run(5 * SECOND);
     let still = sim.endpoint(ANN).picture_bitrates().path.expect("reports");
-    assert!(still >= before * 9 / 10, "{still} bit/s with one unreachable, {before} before");
+    assert!(still >= before * 0.9, "{still} with one unreachable, {before} before");
     let since = |sim: &Sim| {
         let now = sim.counters(ANN);
         now.iter().zip(&sent).map(|(c, before)| c.frames_sent - before).collect::<Vec<_>>()
@@ -75,7 +79,7 @@ fn receivers_on_different_paths_get_the_same_frames() {
 
 /// Sends from Ann to Bob and Dan, and to Eve over an impaired path. Returns the frames that Bob and
 /// Dan each get in ten seconds, their bytes, and the bitrate at the end. `None`: without Eve.
-fn beside(eve: Option<&dyn Fn(&mut Sim)>) -> ([usize; 2], [usize; 2], u64) {
+fn beside(eve: Option<&dyn Fn(&mut Sim)>) -> ([usize; 2], [usize; 2], Bitrate) {
     let mut sim = Sim::with_links(4, links("delay=2ms"));
     let dan = NodeId(3);
     let mut targets = vec![BOB, dan];
@@ -114,7 +118,7 @@ fn a_receiver_that_gets_next_to_nothing_does_not_slow_the_others() {
         for node in 0..2 {
             assert!(together.1[node] >= alone.1[node] * 9 / 10, "{together:?}, alone {alone:?}");
         }
-        assert!(together.2 >= alone.2 * 9 / 10, "{together:?}, alone {alone:?}");
+        assert!(together.2 >= alone.2 * 0.9, "{together:?}, alone {alone:?}");
     }
 }
 
@@ -140,7 +144,7 @@ fn a_receiver_that_got_next_to_nothing_gets_every_frame_again() {
     sim.run(4 * SECOND);
     sim.take_frames(EVE);
     let bitrate = sim.endpoint(ANN).picture_bitrates().path.expect("reports");
-    assert!(bitrate >= 8_000_000, "{bitrate} bit/s for both");
+    assert!(bitrate >= Bitrate::from_mbps(8), "{bitrate} for both");
     sim.run(SECOND);
     let frames = sim.take_frames(EVE).len();
     assert!(frames >= 29, "{frames} of 30 frames in a second");

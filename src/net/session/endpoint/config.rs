@@ -10,6 +10,7 @@ use crate::net::{
     session::{
         DEFAULT_REASSEMBLY_DEADLINE, Target, Verdict, boot_local_epoch, sender::SenderConfig,
     },
+    units::Bitrate,
     wire::{
         control::{Epoch, Purpose, StreamParams},
         datagram::Form,
@@ -44,9 +45,9 @@ pub struct EndpointConfig {
     pub max_datagram_len: Option<usize>,
     /// The parity sent to the receivers.
     pub fec: FecMode,
-    /// The maximum bitrate to one receiver, with all headers and repairs, in bits a second. `None`:
-    /// limited only by the path.
-    pub max_bitrate: Option<u64>,
+    /// The maximum bitrate to one receiver, with all headers and repairs. `None`: limited only by
+    /// the path.
+    pub max_bitrate: Option<Bitrate>,
     /// How long a frame may be incomplete; see [`DEFAULT_REASSEMBLY_DEADLINE`].
     pub reassembly_deadline: Duration,
     /// Media time zero of its media clock.
