@@ -14,7 +14,7 @@ use udpchat::{
             pacer::Pacer,
             rate::{Feedback, RateController, RateLimits},
         },
-        units::Bitrate,
+        units::{Bitrate, DataSize},
     },
     stream::quality::{EncodingPlan, QualityControl, QualityLimits},
 };
@@ -27,8 +27,11 @@ const FRAME: Duration = Duration::from_micros(33_333);
 /// Time to encode and decode a frame.
 pub(crate) const CODEC: Duration = Duration::from_millis(4);
 
-const LIMITS: RateLimits =
-    RateLimits { min_bps: 500_000, max_bps: 60_000_000, start_bps: 30_000_000 };
+const LIMITS: RateLimits = RateLimits {
+    min: Bitrate::from_kbps(500),
+    max: Bitrate::from_mbps(60),
+    start: Bitrate::from_mbps(30),
+};
 pub(crate) const QUALITY: QualityLimits =
     QualityLimits { min_quality: 10, max_quality: 80, least_millifps: 10_000, max_size_divisor: 4 };
 
@@ -108,9 +111,9 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(now: Instant, start_bps: u64) -> Self {
+    fn new(now: Instant, start: Bitrate) -> Self {
         Self {
-            rate: RateController::new(now, RateLimits { start_bps, ..LIMITS }),
+            rate: RateController::new(now, RateLimits { start, ..LIMITS }),
             quality: QualityControl::new(QUALITY),
             pacer: Pacer::new(now, DATAGRAM),
             next_capture: now,
@@ -143,9 +146,9 @@ impl Stream {
     }
 
     fn capture(&mut self, now: Instant, rng: &mut Pcg64Mcg) {
-        let plan = self.quality.fit(Bitrate::from_bps(self.rate.target_bps()), 30_000);
+        let plan = self.quality.fit(self.rate.target(), 30_000);
         self.captured += 1;
-        self.samples.push(Sample { at: now, target: self.rate.target_bps() as f64, plan });
+        self.samples.push(Sample { at: now, target: self.rate.target().bps() as f64, plan });
         if !self.captured.is_multiple_of(plan.frame_divisor) || self.frame.is_some() {
             return;
         }
@@ -165,7 +168,7 @@ impl Stream {
     fn send(&mut self, now: Instant, link: &mut Link, rng: &mut Pcg64Mcg) {
         let Some(frame) = &mut self.frame else { return };
         for _ in 0..self.pacer.poll(now, frame.left).datagrams {
-            self.pacer.record_sent(now, DATAGRAM);
+            self.pacer.record_sent(now, DataSize::from_len(DATAGRAM));
             frame.left -= 1;
             self.sent += 1;
             if rng.random::<f64>() < link.loss {
@@ -210,7 +213,7 @@ impl Stream {
             queueing_delay: queue,
             probed_delay: None,
             delay_gradient: change / REPORT.as_secs_f64(),
-            received,
+            received: DataSize::from_len(received),
             interval: REPORT,
         };
         self.reports.push((now + way_back, feedback));
@@ -298,7 +301,7 @@ fn a_link_narrows_from_100_to_10_mbit_and_widens_again() {
 fn narrows(queue: f64, loss: f64, seed: u64) {
     let start = udpchat::clock::now();
     let at = |s: u32| start + s * 1000 * MS;
-    let mut streams = [Stream::new(start, LIMITS.start_bps)];
+    let mut streams = [Stream::new(start, LIMITS.start)];
     let mut link = Link { loss, ..link(start, queue) };
     let narrow = Duration::from_secs(10)..Duration::from_secs(40);
     run(start, &mut streams, &[0], 70, seed, &mut link, |t| {
@@ -327,16 +330,16 @@ fn narrows(queue: f64, loss: f64, seed: u64) {
 fn two_streams_share_20_mbit_fairly() {
     for seed in SEEDS {
         // Both start at once, or the second starts later at a high or a low rate.
-        for (begins, start_bps) in [(0, 30e6), (10_000, 30e6), (10_000, 2e6)] {
+        for (begins, rate) in [(0, 30), (10_000, 30), (10_000, 2)] {
             let start = udpchat::clock::now();
             let at = |s: u32| start + s * 1000 * MS;
-            let second = Stream::new(start, start_bps as u64);
-            let mut streams = [Stream::new(start, LIMITS.start_bps), second];
+            let second = Stream::new(start, Bitrate::from_mbps(rate));
+            let mut streams = [Stream::new(start, LIMITS.start), second];
             let mut link = link(start, 250e3);
             run(start, &mut streams, &[0, begins], 70, seed, &mut link, |_| 20e6);
             let from = if begins == 0 { 10 } else { 40 };
             let [one, two] = [&streams[0], &streams[1]].map(|s| s.goodput(at(from), at(70)));
-            let row = format!("second after {begins} ms with {start_bps}, seed {seed}");
+            let row = format!("second after {begins} ms with {rate} Mbit/s, seed {seed}");
             let share = one / (one + two);
             assert!((0.35..=0.65).contains(&share), "{row}: {share}");
             assert!(one + two > 0.93 * 20e6, "{row}: the link is used");
@@ -353,7 +356,7 @@ fn the_picture_returns_within_300_ms_after_a_10_s_blackout() {
     for seed in SEEDS {
         let start = udpchat::clock::now();
         let at = |s: u32| start + s * 1000 * MS;
-        let mut streams = [Stream::new(start, LIMITS.start_bps)];
+        let mut streams = [Stream::new(start, LIMITS.start)];
         let mut link = link(start, 250e3);
         let dark = Duration::from_secs(10)..Duration::from_secs(20);
         run(start, &mut streams, &[0], 40, seed, &mut link, |t| {

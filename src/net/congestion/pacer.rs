@@ -21,7 +21,10 @@ pub use self::budget::SendBudget;
 
 use std::time::{Duration, Instant};
 
-use crate::net::frame_interval::{FrameInterval, Smoothing};
+use crate::net::{
+    frame_interval::{FrameInterval, Smoothing},
+    units::{Bitrate, DataSize},
+};
 
 /// Decides how many datagrams may be sent now, and when the next may.
 #[derive(Clone, Debug)]
@@ -60,7 +63,7 @@ impl Allowance {
 #[derive(Clone, Copy, Debug)]
 struct FrameBegun {
     expected_len: Option<usize>,
-    sent: usize,
+    sent: DataSize,
 }
 
 impl Pacer {
@@ -93,11 +96,11 @@ impl Pacer {
     /// Begins a frame of `expected_len` bytes in all, if that is known.
     pub fn begin_frame(&mut self, now: Instant, expected_len: Option<usize>) {
         self.settle(now);
-        let begun = FrameBegun { expected_len, sent: 0 };
+        let begun = FrameBegun { expected_len, sent: DataSize::default() };
         self.interval.record(now);
         let Some(last) = self.frame.replace(begun) else { return };
-        if last.sent > 0 {
-            let len = last.sent as f64;
+        if last.sent > DataSize::default() {
+            let len = last.sent.bytes() as f64;
             let smoothed = self.smoothed_len.get_or_insert(len);
             *smoothed += SMOOTHING.weight * (len - *smoothed);
         }
@@ -121,12 +124,12 @@ impl Pacer {
         Allowance { datagrams: affordable.min(waiting).min(self.group_datagrams()), next: None }
     }
 
-    /// Records that `bytes` of UDP payload were sent at `now`, of the frame or in answer to a NACK.
-    pub fn record_sent(&mut self, now: Instant, bytes: usize) {
+    /// Records that `size` of UDP payload was sent at `now`, of the frame or in answer to a NACK.
+    pub fn record_sent(&mut self, now: Instant, size: DataSize) {
         self.settle(now);
-        self.tokens = (self.tokens - bytes as f64).max(-group_len(self.datagram_len));
+        self.tokens = (self.tokens - size.bytes() as f64).max(-group_len(self.datagram_len));
         if let Some(frame) = &mut self.frame {
-            frame.sent += bytes;
+            frame.sent += size;
         }
     }
 
@@ -134,12 +137,12 @@ impl Pacer {
     /// the interval.
     fn rate(&self) -> f64 {
         let expected = self.frame.and_then(|f| f.expected_len).unwrap_or(0) as f64;
-        let begun = self.frame.map_or(0, |f| f.sent) as f64;
+        let begun = self.frame.map_or(0, |f| f.sent.bytes()) as f64;
         let average = self.smoothed_len.unwrap_or(if expected > 0.0 { 0.0 } else { FIRST_LEN });
         let len = average.max(expected).max(begun);
         let rate =
             self.pace * len / self.interval.seconds().unwrap_or(FIRST_INTERVAL.as_secs_f64());
-        rate.max(MIN_RATE)
+        rate.max(MIN_RATE.bytes_per_second())
     }
 
     fn settle(&mut self, now: Instant) {
@@ -187,9 +190,8 @@ const SMOOTHING: Smoothing = Smoothing {
 const FIRST_LEN: f64 = 65_536.0;
 const FIRST_INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / 30);
 
-/// 1 Mbit/s, in bytes per second: below it a single datagram would take 10 ms. The [`SendBudget`]
-/// limits slower paths.
-const MIN_RATE: f64 = 125_000.0;
+/// Below it a single datagram would take 10 ms. The [`SendBudget`] limits slower paths.
+const MIN_RATE: Bitrate = Bitrate::from_mbps(1);
 
 /// Tolerance for floating-point rounding, in bytes.
 const ROUNDING: f64 = 0.01;
@@ -220,7 +222,7 @@ mod tests {
                 continue;
             }
             assert!((1..=GROUP_DATAGRAMS).contains(&allowance.datagrams));
-            pacer.record_sent(now, allowance.datagrams * LEN);
+            pacer.record_sent(now, DataSize::from_len(allowance.datagrams * LEN));
             datagrams -= allowance.datagrams;
             groups.push((now - start, allowance.datagrams));
         }
@@ -261,7 +263,7 @@ mod tests {
         let mut pacer = Pacer::new(start, LEN);
         let now = start + 60_000 * MS;
         assert_eq!(pacer.poll(now, 98), Allowance { datagrams: 16, next: None });
-        pacer.record_sent(now, 16 * LEN);
+        pacer.record_sent(now, DataSize::from_len(16 * LEN));
         let allowance = pacer.poll(now, 98);
         assert_eq!(allowance.datagrams, 0);
         assert!(pacer.poll(allowance.next.unwrap(), 98).datagrams >= 8);
@@ -271,7 +273,7 @@ mod tests {
     fn the_last_datagrams_wait_only_for_their_own_credit() {
         let now = crate::clock::now();
         let mut pacer = Pacer::new(now, LEN);
-        pacer.record_sent(now, 16 * LEN);
+        pacer.record_sent(now, DataSize::from_len(16 * LEN));
         let (one, many) = (pacer.poll(now, 1).next.unwrap(), pacer.poll(now, 98).next.unwrap());
         assert!((many - now).abs_diff((one - now) * 8) < MS / 100);
         assert_eq!(pacer.poll(now, 0), Allowance { datagrams: 0, next: None });
@@ -355,7 +357,7 @@ mod tests {
                     prop_assert!(pacer.poll(next, waiting).datagrams > 0);
                 }
                 if asked.datagrams > 0 {
-                    pacer.record_sent(now, asked.datagrams * LEN);
+                    pacer.record_sent(now, DataSize::from_len(asked.datagrams * LEN));
                 }
             }
         }

@@ -32,16 +32,17 @@ use self::{
     loss::{BINDING_LOSS, LossAction, LossTester, MAX_AMBIENT_LOSS, TEST_SHARE},
     reports::{DEEP_REPORTS, REPORTS, Reports},
 };
+use crate::net::units::{BITS_PER_BYTE, Bitrate};
 
-/// Range and start of the target, in bits per second of UDP payload.
+/// Range and start of the target, of UDP payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimits {
     /// Minimum target: the smallest picture worth sending.
-    pub min_bps: u64,
+    pub min: Bitrate,
     /// Maximum target (`--max-bitrate`).
-    pub max_bps: u64,
+    pub max: Bitrate,
     /// Initial target.
-    pub start_bps: u64,
+    pub start: Bitrate,
 }
 
 /// The controller's state.
@@ -62,10 +63,11 @@ pub enum RateState {
 pub struct RateController {
     limits: RateLimits,
     state: RateState,
+    /// In bits per second, like every rate here that is a floating-point number.
     target: f64,
     /// Whether the start phase lasts: no congestion, suspicious loss or silence so far.
     is_starting: bool,
-    /// What the path carried when it was last full, in bits per second.
+    /// What the path carried when it was last full.
     link: Option<f64>,
     /// Whether `link` was measured far above capacity, perhaps with cross traffic.
     link_is_rough: bool,
@@ -123,31 +125,31 @@ impl RateController {
             heard: now,
             judged: now,
             unanswered: None,
-            before_silence: limits.start_bps as f64,
+            before_silence: limits.start.as_f64(),
         };
-        controller.set_target(limits.start_bps as f64);
+        controller.set_target(limits.start.as_f64());
         controller
     }
 
-    /// The target in bits per second of UDP payload: pictures, parity and all headers.
-    pub fn target_bps(&self) -> u64 {
-        self.target as u64
+    /// The target, of UDP payload: pictures, parity and all headers.
+    pub fn target(&self) -> Bitrate {
+        Bitrate::from_f64(self.target)
     }
 
-    /// The target as a hard limit, in bits per second: once the path has been overrun, or during a
-    /// test of heavy loss. `None` on a path that has carried everything so far, where the target is
-    /// only a rate known to be safe.
-    pub fn bound_bps(&self) -> Option<u64> {
+    /// The target as a hard limit: once the path has been overrun, or during a test of heavy loss.
+    /// `None` on a path that has carried everything so far, where the target is only a rate known
+    /// to be safe.
+    pub fn bound(&self) -> Option<Bitrate> {
         let binds = self.was_overrun || self.loss.tests_heavy_loss();
-        binds.then_some(self.target as u64)
+        binds.then(|| self.target())
     }
 
-    /// The limit for all traffic, in bits per second, once the path has been overrun. While a queue
-    /// drains it is the path's capacity: the target makes the next pictures smaller, but holding
-    /// back a picture in flight would only delay it.
-    pub fn budget_bps(&self) -> Option<u64> {
+    /// The limit for all traffic, once the path has been overrun. While a queue drains it is the
+    /// path's capacity: the target makes the next pictures smaller, but holding back a picture in
+    /// flight would only delay it.
+    pub fn budget(&self) -> Option<Bitrate> {
         let draining = self.link.filter(|_| self.state == RateState::Draining);
-        self.bound_bps().map(|bps| bps.max(draining.unwrap_or(0.0) as u64))
+        self.bound().map(|bound| bound.max(Bitrate::from_f64(draining.unwrap_or(0.0))))
     }
 
     /// Whether to send without bursts, because the path's queue is or may be short.
@@ -166,25 +168,26 @@ impl RateController {
         self.state
     }
 
-    /// Raises the target to at least `bps` during the start phase, for a path without a link to
+    /// Raises the target to at least `rate` during the start phase, for a path without a link to
     /// overrun.
-    pub fn skip_start(&mut self, bps: u64) {
+    pub fn skip_start(&mut self, rate: Bitrate) {
         if self.is_starting {
-            self.set_target(self.target.max(bps as f64));
+            self.set_target(self.target.max(rate.as_f64()));
         }
     }
 
-    /// Records that what was sent first exceeded the path, which carries `bps` bits per second.
-    pub fn overrun(&mut self, now: Instant, bps: u64) {
+    /// Records that what was sent first exceeded the path, which carries `capacity`.
+    pub fn overrun(&mut self, now: Instant, capacity: Bitrate) {
+        let capacity = capacity.as_f64();
         self.is_starting = false;
         self.was_overrun = true;
         self.congested = Some(now);
         self.unanswered = None;
         self.reports.clear();
         self.state = RateState::Growing;
-        (self.link, self.link_is_rough) = (Some(bps as f64), true);
+        (self.link, self.link_is_rough) = (Some(capacity), true);
         self.loss = LossTester::default();
-        self.set_target(bps as f64 * HEADROOM);
+        self.set_target(capacity * HEADROOM);
     }
 
     /// The mean interval between probes, which tell a standing queue from one that exists only when
@@ -238,7 +241,7 @@ impl RateController {
         let is_queued = self.reports.newest_queues().next().is_some_and(|q| q > self.queue_limit());
         let overflows = is_queued && self.reports.loss_ratio(REPORTS) > OVERRUN_START_LOSS;
         if self.is_starting && begins && overflows {
-            return self.overrun(now, self.received_bps(REPORTS) as u64);
+            return self.overrun(now, Bitrate::from_f64(self.received_bps(REPORTS)));
         }
         if feedback.queue().is_none() {
             if self.state != RateState::Draining && !self.is_congested_at(now) {
@@ -376,7 +379,7 @@ impl RateController {
         let near = (NEAR_GROWTH_BPS / self.target).clamp(MIN_NEAR_GROWTH, MAX_NEAR_GROWTH);
         let near = if self.link_is_rough { MAX_NEAR_GROWTH } else { near };
         // Near the minimum, frame rates are coarse, so less than the target may be sent.
-        let received = self.received_bps(REPORTS).max(STEPLESS * self.limits.min_bps as f64);
+        let received = self.received_bps(REPORTS).max(STEPLESS * self.limits.min.as_f64());
         let free = FREE_GROWTH.max(FREE_GROWTH_BPS / self.target).min(MAX_FREE_GROWTH);
         let was_congested = |at| now.saturating_duration_since(at) < ROUGH_TIME;
         let is_doubtful = self.link_is_rough && !self.congested.is_some_and(was_congested);
@@ -478,7 +481,7 @@ impl RateController {
     }
 
     fn set_target(&mut self, bps: f64) {
-        let (least, most) = (self.limits.min_bps as f64, self.limits.max_bps as f64);
+        let (least, most) = (self.limits.min.as_f64(), self.limits.max.as_f64());
         self.target = bps.min(most).max(least);
     }
 }
@@ -502,7 +505,7 @@ const MAX_QUEUE_LIMIT: f64 = 0.025;
 
 /// A queue shorter than this many full datagrams is not congestion.
 const DATAGRAMS_AHEAD: f64 = 1.5;
-const DATAGRAM_BITS: f64 = 1200.0 * 8.0;
+const DATAGRAM_BITS: f64 = 1200.0 * BITS_PER_BYTE;
 
 /// A queue of this many seconds, or one with this loss ratio, shows that the path carries no more.
 /// From then on the target is a hard limit.

@@ -7,12 +7,14 @@
 
 use std::time::{Duration, Instant};
 
+use crate::net::units::{Bitrate, DataSize};
+
 /// Tracks the first frames of one stream to one receiver.
 #[derive(Clone, Debug, Default)]
 pub struct StartupProbe {
-    /// Bytes of UDP payload sent, and bytes that the receiver has reported.
-    sent: usize,
-    received: usize,
+    /// UDP payload sent, and what the receiver has reported of it.
+    sent: DataSize,
+    received: DataSize,
     /// The time that the reports cover.
     time: Duration,
     /// When something was last sent.
@@ -24,8 +26,8 @@ pub struct StartupProbe {
 /// The verdict on a path that fell behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeResult {
-    /// The path carries this many bits per second.
-    Capacity(u64),
+    /// What the path carries.
+    Capacity(Bitrate),
     /// Hardly anything arrived: the path is not slow, but lossy, or passes only shorter datagrams.
     Unclear,
 }
@@ -36,26 +38,27 @@ impl StartupProbe {
         self.sent < MAX_UNREPORTED
     }
 
-    /// Records that `bytes` of UDP payload were sent at `now`.
-    pub fn record_sent(&mut self, now: Instant, bytes: usize) {
-        self.sent += bytes;
+    /// Records that `size` of UDP payload was sent at `now`.
+    pub fn record_sent(&mut self, now: Instant, size: DataSize) {
+        self.sent += size;
         self.left = Some(now);
     }
 
-    /// Handles a report at `now` that `bytes` more arrived within `interval`. Returns true when the
-    /// startup probe is over: its room is used up, and at least half of what was sent has arrived,
-    /// or half of `target_bps` arrives.
+    /// Handles a report at `now` that `received` more arrived within `interval`. Returns true when
+    /// the startup probe is over: its room is used up, and at least half of what was sent has
+    /// arrived, or half of `target` arrives.
     pub fn handle_report(
         &mut self,
         now: Instant,
-        bytes: usize,
+        received: DataSize,
         interval: Duration,
-        target_bps: u64,
+        target: Bitrate,
     ) -> bool {
-        self.received += bytes;
+        self.received += received;
         self.time += interval;
         self.reported = Some(now);
-        let is_taken = self.received * 2 >= self.sent || self.bps() * 2 >= target_bps;
+        let missing = self.sent.saturating_sub(self.received);
+        let is_taken = missing <= self.received || self.capacity() * 2.0 >= target;
         !self.has_room() && is_taken
     }
 
@@ -63,15 +66,13 @@ impl StartupProbe {
     pub fn judge(&self, now: Instant) -> Option<ProbeResult> {
         self.poll_timeout().filter(|&due| due <= now)?;
         let is_rate = self.received >= MIN_RECEIVED;
-        Some(if is_rate { ProbeResult::Capacity(self.bps()) } else { ProbeResult::Unclear })
+        Some(if is_rate { ProbeResult::Capacity(self.capacity()) } else { ProbeResult::Unclear })
     }
 
-    /// The rate of arrival in bits per second. Time counts from the arrival of the first datagram,
-    /// so that datagram is excluded.
-    fn bps(&self) -> u64 {
-        let received = self.received.saturating_sub(FIRST_DATAGRAM) as f64;
-        let time = self.time.max(SHORTEST_TIME).as_secs_f64();
-        (received * 8.0 / time) as u64
+    /// The rate of arrival. Time counts from the arrival of the first datagram, so that datagram is
+    /// excluded.
+    fn capacity(&self) -> Bitrate {
+        self.received.saturating_sub(FIRST_DATAGRAM) / self.time.max(SHORTEST_TIME)
     }
 
     /// When [`judge`](Self::judge) returns a verdict. Without any report nothing would end the wait
@@ -83,12 +84,11 @@ impl StartupProbe {
     }
 }
 
-/// Bytes of UDP payload. The first frame of 720p is longer, so the second waits for the first
-/// report.
-const MAX_UNREPORTED: usize = 32_000;
+/// Of UDP payload. The first frame of 720p is longer, so the second waits for the first report.
+const MAX_UNREPORTED: DataSize = DataSize::from_bytes(32_000);
 
-/// Assumed length of the first datagram, in bytes of UDP payload.
-const FIRST_DATAGRAM: usize = 1200;
+/// Assumed UDP payload of the first datagram.
+const FIRST_DATAGRAM: DataSize = DataSize::from_bytes(1200);
 
 /// Without a report for this long after the first datagrams, nothing is known of the path. Six
 /// reports.
@@ -97,8 +97,8 @@ const UNREPORTED_TIME: Duration = Duration::from_millis(300);
 /// How long to wait for another report. Reports come every 50 ms while anything arrives.
 const PATIENCE: Duration = Duration::from_millis(120);
 
-/// Fewer bytes than two datagrams do not show a rate.
-const MIN_RECEIVED: usize = 2400;
+/// Less than two datagrams does not show a rate.
+const MIN_RECEIVED: DataSize = DataSize::from_bytes(2400);
 
 /// A shorter time does not show a rate.
 const SHORTEST_TIME: Duration = Duration::from_millis(10);
@@ -108,40 +108,50 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
-    const TARGET: u64 = 10_000_000;
+    const TARGET: Bitrate = Bitrate::from_mbps(10);
+
+    const fn bytes(bytes: u64) -> DataSize {
+        DataSize::from_bytes(bytes)
+    }
 
     #[test]
     fn a_path_that_carries_half_the_flight_ends_the_probe() {
         let now = crate::clock::now();
         let mut flight = StartupProbe::default();
-        flight.record_sent(now, 20_000);
+        flight.record_sent(now, bytes(20_000));
         assert!(flight.has_room());
-        assert!(!flight.handle_report(now, 20_000, 20 * MS, TARGET), "too little was sent to tell");
-        flight.record_sent(now, 20_000);
+        assert!(
+            !flight.handle_report(now, bytes(20_000), 20 * MS, TARGET),
+            "too little was sent to tell"
+        );
+        flight.record_sent(now, bytes(20_000));
         assert!(!flight.has_room() && flight.poll_timeout().is_some());
-        assert!(flight.handle_report(now + 50 * MS, 1000, 50 * MS, TARGET), "half of it is enough");
+        assert!(
+            flight.handle_report(now + 50 * MS, bytes(1000), 50 * MS, TARGET),
+            "half of it is enough"
+        );
     }
 
     #[test]
     fn a_path_that_falls_behind_reveals_its_capacity() {
         let now = crate::clock::now();
         let mut flight = StartupProbe::default();
-        flight.record_sent(now, 40_000);
+        flight.record_sent(now, bytes(40_000));
         assert_eq!(flight.poll_timeout(), Some(now + UNREPORTED_TIME), "nothing is reported yet");
-        assert!(!flight.handle_report(now, 1950, 20 * MS, TARGET));
-        assert!(!flight.handle_report(now + 50 * MS, 3000, 50 * MS, TARGET));
+        assert!(!flight.handle_report(now, bytes(1950), 20 * MS, TARGET));
+        assert!(!flight.handle_report(now + 50 * MS, bytes(3000), 50 * MS, TARGET));
         let due = flight.poll_timeout().expect("it is behind");
         assert_eq!(flight.judge(now + 50 * MS), None);
-        assert_eq!(flight.judge(due), Some(ProbeResult::Capacity(428_571)));
+        assert_eq!(flight.judge(due), Some(ProbeResult::Capacity(Bitrate::from_bps(428_571))));
     }
 
     #[test]
     fn a_path_without_reports_is_unclear_and_not_slow() {
         let now = crate::clock::now();
         let mut flight = StartupProbe::default();
-        flight.record_sent(now, 20_000);
+        flight.record_sent(now, bytes(20_000));
         assert_eq!(flight.poll_timeout(), None, "another frame may begin");
-        flight.record_sent(now + 9 * MS, 20_000);
+        flight.record_sent(now + 9 * MS, bytes(20_000));
         let due = now + 9 * MS + UNREPORTED_TIME;
         assert_eq!(flight.judge(now + UNREPORTED_TIME), None);
         assert_eq!(flight.judge(due), Some(ProbeResult::Unclear));
@@ -151,8 +161,8 @@ mod tests {
     fn delivery_of_only_the_short_last_datagram_is_unclear() {
         let now = crate::clock::now();
         let mut flight = StartupProbe::default();
-        flight.record_sent(now, 40_000);
-        assert!(!flight.handle_report(now, 400, 10 * MS, TARGET));
+        flight.record_sent(now, bytes(40_000));
+        assert!(!flight.handle_report(now, bytes(400), 10 * MS, TARGET));
         let due = flight.poll_timeout().expect("it is missing");
         assert_eq!(flight.judge(due), Some(ProbeResult::Unclear));
     }

@@ -16,6 +16,7 @@ use crate::net::{
     framing::fec::{Blocks, ParityEncoder},
     time::MediaTime,
     token_bucket::TokenBucket,
+    units::Bitrate,
     wire::{
         nack::{MissingChunks, Nack},
         video::{Extent, FRAME_CRC_LEN, VideoHeader, copy_body},
@@ -128,14 +129,13 @@ impl RetransmitBuffer {
     /// Prepares the answers to a NACK, for [`next_body_len`](Self::next_body_len) and
     /// [`emit_next`](Self::emit_next).
     ///
-    /// `rate` is the stream's rate in bytes per second. Answers take at most a quarter of it over
-    /// [`BUDGET_SPAN`], or one and a half frames if that is more. Without an `encoder`, only source
-    /// chunks are sent.
+    /// `rate` is the stream's rate. Answers take at most a quarter of it over [`BUDGET_SPAN`], or
+    /// one and a half frames if that is more. Without an `encoder`, only source chunks are sent.
     pub fn handle_nack(
         &mut self,
         now: Instant,
         nack: &Nack,
-        rate: f64,
+        rate: Bitrate,
         mut encoder: Option<&mut ParityEncoder>,
     ) {
         self.handle_timeout(now);
@@ -153,7 +153,7 @@ impl RetransmitBuffer {
             answer.plan(&kept.frame, missing, encoder.is_some());
             let cost = answer.chunks.len() * usize::from(kept.frame.chunk_len);
             let frame_len = kept.frame.extent.body_len as usize;
-            let share = rate * BUDGET_SHARE;
+            let share = rate.bytes_per_second() * BUDGET_SHARE;
             let burst = share * BUDGET_SPAN.as_secs_f64();
             let burst = burst.max(frame_len as f64 * BUDGET_FRAMES);
             let budget = self.budget.get_or_insert_with(|| TokenBucket::new(now, share, burst));
@@ -333,7 +333,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
     const CHUNK_LEN: u16 = 100;
-    const PLENTY: f64 = 1e9;
+    const PLENTY: Bitrate = Bitrate::from_mbps(8000);
 
     fn picture(chunks: u16) -> Vec<u8> {
         let len = usize::from(chunks) * usize::from(CHUNK_LEN) - 50;
@@ -494,14 +494,14 @@ mod tests {
     fn answers_stay_within_their_share_of_the_rate() {
         let now = crate::clock::now();
         let mut buffer = RetransmitBuffer::new();
-        let (rate, mut bytes) = (100_000.0, 0);
+        let (rate, mut bytes) = (Bitrate::from_kbps(800), 0);
         for i in 0..500 {
             let at = now + 10 * MS * i;
             buffer.keep(sent(at, i, 20, 0), at + 100 * MS);
             buffer.handle_nack(at, &nack(1, i, &[20], &[(0, 20)]), rate, None);
             bytes += answers(&mut buffer, at).len() * usize::from(CHUNK_LEN);
         }
-        let share = (rate * BUDGET_SHARE * 5.2) as usize;
+        let share = (rate.bytes_per_second() * BUDGET_SHARE * 5.2) as usize;
         assert!(bytes <= share && bytes > share * 9 / 10, "{bytes} of {share}");
         assert!(buffer.counters().over_budget > 300);
     }
@@ -512,7 +512,7 @@ mod tests {
         let mut buffer = store(now, 20, 0);
         buffer.keep(sent(now, 2, 20, 0), now + 100 * MS);
         // At five such frames per second, the rate allows half of one at once.
-        let rate = 10_000.0;
+        let rate = Bitrate::from_kbps(80);
         for (frame, chunks) in [(1, 20), (2, 0)] {
             buffer.handle_nack(now, &nack(frame, frame, &[20], &[(0, 20)]), rate, None);
             assert_eq!(answers(&mut buffer, now).len(), chunks, "frame {frame}");
@@ -531,7 +531,7 @@ mod tests {
             buffer.handle_nack(
                 now + after,
                 &nack(request, frame, &[20], &[(0, 20)]),
-                10_000.0,
+                Bitrate::from_kbps(80),
                 None,
             );
             answers(&mut buffer, now + after).len()

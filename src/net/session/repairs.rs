@@ -6,6 +6,7 @@ use super::outbound::{Batch, Burst, Outbound};
 use crate::net::{
     framing::fec::ParityEncoder,
     recovery::retransmit_buffer::{AnswerCounters, RetransmitBuffer, SentFrame},
+    units::Bitrate,
     wire::{checksum::Hashed, datagram::Kind, nack::Nack},
 };
 
@@ -42,8 +43,8 @@ impl Retransmitter {
         }
     }
 
-    /// Handles a NACK, in a stream that sends `rate` bytes a second.
-    pub(super) fn handle_nack(&mut self, now: Instant, nack: &Nack, rate: f64) {
+    /// Handles a NACK, in a stream that sends at `rate`.
+    pub(super) fn handle_nack(&mut self, now: Instant, nack: &Nack, rate: Bitrate) {
         let encoder =
             self.answers_with_parity.then(|| self.encoder.get_or_insert_with(ParityEncoder::new));
         self.buffer.handle_nack(now, nack, rate, encoder);

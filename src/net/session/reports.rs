@@ -1,6 +1,6 @@
 //! The peer's reports in their order, and what changes from one to the next.
 
-use crate::net::wire::report::Report;
+use crate::net::{units::DataSize, wire::report::Report};
 
 /// The reports received from the peer.
 #[derive(Debug, Default)]
@@ -15,8 +15,8 @@ pub(super) struct ReportDelta {
     pub(super) received: u64,
     /// Datagrams that were lost.
     pub(super) lost: u64,
-    /// Bytes of UDP payload that arrived.
-    pub(super) received_bytes: u64,
+    /// UDP payload that arrived.
+    pub(super) size: DataSize,
 }
 
 impl Reports {
@@ -31,7 +31,7 @@ impl Reports {
         Some(ReportDelta {
             received,
             lost: report.lost.saturating_sub(before.lost),
-            received_bytes: report.received_bytes.saturating_sub(before.received_bytes),
+            size: DataSize::from_bytes(report.received_bytes.saturating_sub(before.received_bytes)),
         })
     }
 
@@ -55,13 +55,13 @@ mod tests {
             ..Report::default()
         };
         let mut reports = Reports::default();
-        let first = ReportDelta { received: 90, lost: 10, received_bytes: 90_000 };
+        let first = ReportDelta { received: 90, lost: 10, size: DataSize::from_bytes(90_000) };
         assert_eq!(reports.take(report(100, 90, 10)), Some(first));
         assert_eq!(reports.take(report(99, 95, 4)), None);
         assert_eq!(reports.take(report(101, 89, 12)), None);
         assert_eq!(reports.newest(), Some(&report(100, 90, 10)));
 
-        let late = ReportDelta { received: 15, lost: 0, received_bytes: 15_000 };
+        let late = ReportDelta { received: 15, lost: 0, size: DataSize::from_bytes(15_000) };
         assert_eq!(reports.take(report(110, 105, 5)), Some(late), "late datagrams are not lost");
     }
 }

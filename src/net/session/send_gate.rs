@@ -6,9 +6,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::net::congestion::{
-    pacer::{Allowance, Pacer, SendBudget},
-    startup_probe::{ProbeResult, StartupProbe},
+use crate::net::{
+    congestion::{
+        pacer::{Allowance, Pacer, SendBudget},
+        startup_probe::{ProbeResult, StartupProbe},
+    },
+    units::{Bitrate, DataSize},
 };
 
 /// Decides how much may leave now, and when the next may.
@@ -51,15 +54,15 @@ impl SendGate {
         self.startup_probe = None;
     }
 
-    /// Sets the limit on everything that is sent, in bits a second. `is_even` forbids bursts.
-    pub(super) fn set_limit(&mut self, now: Instant, bps: Option<u64>, is_even: bool) {
-        let Some(bps) = bps else {
+    /// Sets the limit on everything that is sent. `is_even` forbids bursts.
+    pub(super) fn set_limit(&mut self, now: Instant, limit: Option<Bitrate>, is_even: bool) {
+        let Some(limit) = limit else {
             self.budget = None;
             return;
         };
         let len = self.datagram_len;
-        let budget = self.budget.get_or_insert_with(|| SendBudget::new(now, bps, len));
-        budget.set_limits(now, bps, is_even);
+        let budget = self.budget.get_or_insert_with(|| SendBudget::new(now, limit, len));
+        budget.set_limits(now, limit, is_even);
     }
 
     /// Sets the maximum datagram length, in bytes of UDP payload.
@@ -98,35 +101,35 @@ impl SendGate {
         self.budget.as_ref().map_or(free, |budget| budget.poll(now, waiting))
     }
 
-    /// Records that `bytes` of frames or answers were sent.
-    pub(super) fn record_sent(&mut self, now: Instant, bytes: usize) {
+    /// Records that `size` of frames or answers was sent.
+    pub(super) fn record_sent(&mut self, now: Instant, size: DataSize) {
         if let Some(pacer) = &mut self.pacer {
-            pacer.record_sent(now, bytes);
+            pacer.record_sent(now, size);
         }
-        self.record_beside(now, bytes);
+        self.record_beside(now, size);
         if let Some(probe) = &mut self.startup_probe {
-            probe.record_sent(now, bytes);
+            probe.record_sent(now, size);
         }
     }
 
-    /// Records that `bytes` other than video were sent: a probe, a report, a NACK.
-    pub(super) fn record_beside(&mut self, now: Instant, bytes: usize) {
+    /// Records that `size` other than video was sent: a probe, a report, a NACK.
+    pub(super) fn record_beside(&mut self, now: Instant, size: DataSize) {
         if let Some(budget) = &mut self.budget {
-            budget.record_sent(now, bytes);
+            budget.record_sent(now, size);
         }
     }
 
-    /// Handles a report that `bytes` more arrived within `interval`. The startup probe ends if they
-    /// show that the path carries what is sent.
+    /// Handles a report that `received` more arrived within `interval`. The startup probe ends if
+    /// that shows that the path carries what is sent.
     pub(super) fn handle_report(
         &mut self,
         now: Instant,
-        bytes: usize,
+        received: DataSize,
         interval: Duration,
-        target_bps: u64,
+        target: Bitrate,
     ) {
         let probe = self.startup_probe.as_mut();
-        if probe.is_some_and(|probe| probe.handle_report(now, bytes, interval, target_bps)) {
+        if probe.is_some_and(|probe| probe.handle_report(now, received, interval, target)) {
             self.startup_probe = None;
         }
     }
@@ -152,11 +155,11 @@ mod tests {
         assert_eq!(gate.frame(now, 1000), Allowance { datagrams: 1000, next: None });
         gate.set_paced(now, true, true);
         assert_eq!(gate.frame(now, 1000).datagrams, 16, "one group");
-        gate.set_limit(now, Some(100_000), true);
+        gate.set_limit(now, Some(Bitrate::from_kbps(100)), true);
         assert_eq!(gate.frame(now, 1000).datagrams, 1);
         assert_eq!(gate.answers(now, 1000).datagrams, 1);
         assert!(gate.may_begin());
-        gate.record_sent(now, 100_000);
+        gate.record_sent(now, DataSize::from_len(100_000));
         assert!(!gate.may_begin(), "nothing is reported yet");
         assert!(gate.frame(now, 1).next.is_some_and(|next| next > now));
         gate.end_probe();

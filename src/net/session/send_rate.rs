@@ -9,6 +9,7 @@ use crate::net::{
         rate::{Feedback, RateController, RateLimits, RateState},
         startup_probe::ProbeResult,
     },
+    units::{Bitrate, DataSize},
     wire::report::Report,
 };
 
@@ -21,7 +22,7 @@ pub(super) struct SendRate {
     /// Without feedback, it judges nothing.
     delivery_watch: DeliveryWatch,
     /// The user's limit.
-    max_bitrate: Option<u64>,
+    max_bitrate: Option<Bitrate>,
     /// Whether the peer has reported.
     is_reported: bool,
     /// Whether losses before the last report are attributed to the datagram length.
@@ -40,12 +41,12 @@ pub(super) struct ReportContext {
 }
 
 impl SendRate {
-    /// For datagrams of up to `datagram_len` bytes. `max_bitrate`: the user's limit, in bits a
-    /// second of UDP payload. `has_feedback`: the peer sends reports.
+    /// For datagrams of up to `datagram_len` bytes. `max_bitrate`: the user's limit, of UDP payload.
+    /// `has_feedback`: the peer sends reports.
     pub(super) fn new(
         now: Instant,
         datagram_len: usize,
-        max_bitrate: Option<u64>,
+        max_bitrate: Option<Bitrate>,
         has_feedback: bool,
     ) -> Self {
         let mut rate = Self {
@@ -70,9 +71,9 @@ impl SendRate {
         self.gate.begin_frame(now, expected_len);
     }
 
-    /// Records that `bytes` of frames, or of answers to NACKs, were sent.
-    pub(super) fn record_sent(&mut self, now: Instant, bytes: usize) {
-        self.gate.record_sent(now, bytes);
+    /// Records that `size` of frames, or of answers to NACKs, was sent.
+    pub(super) fn record_sent(&mut self, now: Instant, size: DataSize) {
+        self.gate.record_sent(now, size);
         if self.control.is_some() {
             self.delivery_watch.record_sent();
         }
@@ -85,14 +86,14 @@ impl SendRate {
         }
     }
 
-    /// Records that `bytes` other than video were sent: a probe, a report, a NACK.
-    pub(super) fn record_beside(&mut self, now: Instant, bytes: usize) {
-        self.gate.record_beside(now, bytes);
+    /// Records that `size` other than video was sent: a probe, a report, a NACK.
+    pub(super) fn record_beside(&mut self, now: Instant, size: DataSize) {
+        self.gate.record_beside(now, size);
     }
 
     /// Applies the current limits of the user and the path to everything that is sent.
     fn apply_limits(&mut self, now: Instant) {
-        let path = self.control.as_ref().and_then(RateController::budget_bps);
+        let path = self.control.as_ref().and_then(RateController::budget);
         let is_even = self.control.as_ref().is_some_and(RateController::is_shallow);
         self.gate.set_limit(now, path.into_iter().chain(self.max_bitrate).min(), is_even);
     }
@@ -118,18 +119,18 @@ impl SendRate {
         }
     }
 
-    /// The target bitrate, in bits a second; `None` without feedback.
-    pub(super) fn target_bps(&self) -> Option<u64> {
-        self.control.as_ref().map(RateController::target_bps)
+    /// The target bitrate; `None` without feedback.
+    pub(super) fn target(&self) -> Option<Bitrate> {
+        self.control.as_ref().map(RateController::target)
     }
 
-    /// The bitrate that the path is known to carry at most, in bits a second.
-    pub(super) fn bound_bps(&self) -> Option<u64> {
-        self.control.as_ref().and_then(RateController::bound_bps)
+    /// The bitrate that the path is known to carry at most.
+    pub(super) fn bound(&self) -> Option<Bitrate> {
+        self.control.as_ref().and_then(RateController::bound)
     }
 
-    /// The user's limit, in bits a second.
-    pub(super) fn max_bitrate(&self) -> Option<u64> {
+    /// The user's limit.
+    pub(super) fn max_bitrate(&self) -> Option<Bitrate> {
         self.max_bitrate
     }
 
@@ -168,13 +169,13 @@ impl SendRate {
         let was_suspect = std::mem::replace(&mut self.losses_due_to_mtu, seen.losses_due_to_mtu);
         let Some(control) = &mut self.control else { return false };
         let feedback = feedback(report, seen);
-        let target = control.target_bps();
+        let target = control.target();
         if seen.losses_due_to_mtu && !was_suspect {
             control.discard_losses();
         }
         control.handle_feedback(now, &feedback);
         self.gate.handle_report(now, feedback.received, feedback.interval, target);
-        if control.bound_bps().is_some() {
+        if control.bound().is_some() {
             self.gate.end_probe();
         }
         let is_congested = control.is_congested_at(now);
@@ -198,8 +199,8 @@ impl SendRate {
         let Some(control) = &mut self.control else { return };
         control.handle_timeout(now);
         match self.gate.judge(now) {
-            Some(ProbeResult::Capacity(bps)) if !self.losses_due_to_mtu => {
-                control.overrun(now, bps);
+            Some(ProbeResult::Capacity(capacity)) if !self.losses_due_to_mtu => {
+                control.overrun(now, capacity);
                 self.gate.end_probe();
             }
             Some(ProbeResult::Unclear) if !self.losses_due_to_mtu => self.gate.probe_again(),
@@ -235,42 +236,42 @@ impl SendRate {
     }
 }
 
-/// The range and start of the target bitrate, for the user's limit in bits a second.
-fn rate_limits(max_bitrate: Option<u64>) -> RateLimits {
+/// The range and start of the target bitrate, for the user's limit.
+fn rate_limits(max_bitrate: Option<Bitrate>) -> RateLimits {
     RateLimits {
-        min_bps: MIN_BITRATE,
-        max_bps: max_bitrate.unwrap_or(MAX_BITRATE).max(MIN_BITRATE),
-        start_bps: max_bitrate.unwrap_or(START_BITRATE).clamp(MIN_BITRATE, START_BITRATE),
+        min: MIN_BITRATE,
+        max: max_bitrate.unwrap_or(MAX_BITRATE).max(MIN_BITRATE),
+        start: max_bitrate.unwrap_or(START_BITRATE).clamp(MIN_BITRATE, START_BITRATE),
     }
 }
 
 /// The input of congestion control.
 fn feedback(report: &Report, seen: &ReportContext) -> Feedback {
-    let ReportDelta { received, lost, received_bytes } = seen.delta;
+    let ReportDelta { received, lost, size } = seen.delta;
     let loss_ratio = lost as f64 / (received + lost).max(1) as f64;
     Feedback {
         loss_ratio: if seen.losses_due_to_mtu { 0.0 } else { loss_ratio },
         queueing_delay: report.queueing_delay,
         probed_delay: seen.probed,
         delay_gradient: f64::from(report.delay_gradient) / 1e6,
-        received: received_bytes as usize,
+        received: size,
         interval: report.interval,
     }
 }
 
-/// In bits a second: a small picture at the lowest quality once or twice a second, and reports.
-const MIN_BITRATE: u64 = 100_000;
+/// A small picture at the lowest quality once or twice a second, and reports.
+const MIN_BITRATE: Bitrate = Bitrate::from_kbps(100);
 
-/// In bits a second: high enough not to limit pictures.
-const MAX_BITRATE: u64 = 1_000_000_000;
+/// High enough not to limit pictures.
+const MAX_BITRATE: Bitrate = Bitrate::from_mbps(1000);
 
-/// The assumed capacity of a path before the first report, in bits a second. Over 100 Mbit/s, a
-/// stream of 28 Mbit/s reaches its best quality after 0.37 s; a link of 10 Mbit/s is not overrun
-/// before the first reports.
-const START_BITRATE: u64 = 10_000_000;
+/// The assumed capacity of a path before the first report. Over 100 Mbit/s, a stream of 28 Mbit/s
+/// reaches its best quality after 0.37 s; a link of 10 Mbit/s is not overrun before the first
+/// reports.
+const START_BITRATE: Bitrate = Bitrate::from_mbps(10);
 
 /// The same for loopback.
-const UNPACED_BITRATE: u64 = 100_000_000;
+const UNPACED_BITRATE: Bitrate = Bitrate::from_mbps(100);
 
 #[cfg(test)]
 mod tests {
@@ -287,21 +288,22 @@ mod tests {
         let mut report = Report { interval: 50 * MS, ..Report::default() };
         for _ in 0..40 {
             now += 50 * MS;
-            rate.record_sent(now, 120_000);
+            rate.record_sent(now, DataSize::from_len(120_000));
             rate.record_frame(now);
-            let delta = ReportDelta { received: 67, lost: 33, received_bytes: 80_400 };
+            let size = DataSize::from_bytes(80_400);
+            let delta = ReportDelta { received: 67, lost: 33, size };
             report.received += delta.received;
             report.lost += delta.lost;
-            report.received_bytes += delta.received_bytes;
+            report.received_bytes += size.bytes();
             report.frames.completed += 1;
             let seen = ReportContext { delta, probed: None, rtt: Some(10 * MS), losses_due_to_mtu };
             rate.handle_report(now, &report, &seen);
             rate.handle_timeout(now);
         }
-        rate.record_sent(now, 120_000);
+        rate.record_sent(now, DataSize::from_len(120_000));
         assert!(rate.gate().may_begin(), "the capacity is known");
         rate.set_datagram_len(now, 1000);
-        rate.record_sent(now, 120_000);
+        rate.record_sent(now, DataSize::from_len(120_000));
         !rate.gate().may_begin()
     }
 
@@ -314,10 +316,10 @@ mod tests {
     #[test]
     fn without_feedback_only_the_users_limit_applies() {
         let now = crate::clock::now();
-        let mut rate = SendRate::new(now, 1200, Some(1_000_000), false);
-        assert_eq!((rate.target_bps(), rate.bound_bps()), (None, None));
-        assert_eq!(rate.max_bitrate(), Some(1_000_000));
-        rate.record_sent(now, 1_000_000);
+        let mut rate = SendRate::new(now, 1200, Some(Bitrate::from_mbps(1)), false);
+        assert_eq!((rate.target(), rate.bound()), (None, None));
+        assert_eq!(rate.max_bitrate(), Some(Bitrate::from_mbps(1)));
+        rate.record_sent(now, DataSize::from_len(1_000_000));
         assert!(rate.is_reached() && !rate.is_unreported());
         assert!(rate.gate().frame(now, 1).next.is_some_and(|next| next > now));
         rate.handle_timeout(now + 9000 * MS);

@@ -21,7 +21,7 @@ use crate::net::{
         retransmit_buffer::AnswerCounters,
     },
     time::MediaClock,
-    units::Bitrate,
+    units::{Bitrate, DataSize},
     wire::{
         datagram::{Form, chunk_len_for},
         nack::Nack,
@@ -86,7 +86,6 @@ pub(super) struct SenderCounters {
 impl Sender {
     pub(super) fn new(now: Instant, clock: MediaClock, config: SenderConfig) -> Self {
         let SenderConfig { max_datagram_len, fec, max_bitrate, has_feedback, form } = config;
-        let max_bitrate = max_bitrate.map(Bitrate::bps);
         Self {
             clock,
             next_id: FrameId::default(),
@@ -129,17 +128,17 @@ impl Sender {
 
     /// The bitrates available for pictures, given the path and the user's limit.
     pub(super) fn picture_bitrates(&self) -> PictureBitrates {
-        let pictures = |bps| Bitrate::from_bps(self.estimates.picture_share(bps));
+        let pictures = |rate| self.estimates.picture_share(rate);
         PictureBitrates {
-            path: self.rate.target_bps().map(pictures),
-            bound: self.rate.bound_bps().map(pictures),
+            path: self.rate.target().map(pictures),
+            bound: self.rate.bound().map(pictures),
             limit: self.rate.max_bitrate().map(pictures),
         }
     }
 
     /// Records a datagram other than video: a probe, a report, a NACK.
-    pub(super) fn record_beside(&mut self, now: Instant, bytes: usize) {
-        self.rate.record_beside(now, bytes);
+    pub(super) fn record_beside(&mut self, now: Instant, len: usize) {
+        self.rate.record_beside(now, DataSize::from_len(len));
     }
 
     /// Handles the reply to one of our probes.
@@ -165,11 +164,10 @@ impl Sender {
             return;
         }
         self.expired_in_a_row += 1;
-        let bps = self.picture_bitrates().cap();
-        if let Some(bps) = bps.filter(|_| self.expired_in_a_row >= EXPIRED_TO_REPORT) {
-            let bits = expired.shared.frame.data.view().bytes().len() as f64 * 8.0;
-            let takes = Duration::from_secs_f64(bits / bps.bps().max(1) as f64);
-            self.expired = Some(takes.max(LONGEST_ASSEMBLY));
+        let cap = self.picture_bitrates().cap();
+        if let Some(cap) = cap.filter(|_| self.expired_in_a_row >= EXPIRED_TO_REPORT) {
+            let size = DataSize::from_len(expired.shared.frame.data.view().bytes().len());
+            self.expired = Some((size / cap).max(LONGEST_ASSEMBLY));
         }
     }
 
@@ -208,8 +206,7 @@ impl Sender {
 
     /// Handles a NACK from the receiver.
     pub(super) fn handle_nack(&mut self, now: Instant, nack: &Nack) {
-        let rate = self.estimates.bytes_a_second();
-        self.retransmitter.handle_nack(now, nack, rate);
+        self.retransmitter.handle_nack(now, nack, self.estimates.rate());
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
@@ -276,7 +273,7 @@ impl Sender {
             if may_begin { self.rate.gate().answers(now, max_datagrams).datagrams } else { 0 };
         let answer = self.retransmitter.poll_answer(now, outbound, buf, allowed);
         if let Some(burst) = answer {
-            self.rate.record_sent(now, burst.len);
+            self.rate.record_sent(now, DataSize::from_len(burst.len));
             return answer;
         }
         let burst = self.poll_frame(now, cache, outbound, buf, max_datagrams);
@@ -314,7 +311,7 @@ impl Sender {
             let (burst, next) = current.emit(now, cache, outbound, buf, allowed);
             current.begun.get_or_insert(now);
             if let Some(burst) = burst {
-                self.rate.record_sent(now, burst.len);
+                self.rate.record_sent(now, DataSize::from_len(burst.len));
             }
             if matches!(next, Next::Chunk(_) | Next::Waiting) {
                 return burst;
@@ -334,12 +331,12 @@ impl Sender {
     /// How many parity chunks the path can carry beside a frame's source chunks in one frame
     /// interval. More parity would only cause losses.
     fn parity_room(&self, source_chunks: u16) -> u16 {
-        let bound = self.rate.bound_bps();
-        let (Some(bps), Some(interval)) = (bound, self.estimates.interval()) else {
+        let bound = self.rate.bound();
+        let (Some(bound), Some(interval)) = (bound, self.estimates.interval()) else {
             return u16::MAX;
         };
-        let chunks = bps as f64 / 8.0 * interval.as_secs_f64() / self.max_datagram_len as f64;
-        (chunks as u16).saturating_sub(source_chunks)
+        let chunks = (bound * interval).bytes() / self.max_datagram_len as u64;
+        u16::try_from(chunks).unwrap_or(u16::MAX).saturating_sub(source_chunks)
     }
 
     /// Records that a frame was sent completely, and keeps it for retransmission.

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::net::frame_interval::{FrameInterval, Smoothing};
+use crate::net::{
+    frame_interval::{FrameInterval, Smoothing},
+    units::{BITS_PER_BYTE, Bitrate},
+};
 
 /// Smoothed properties of the stream's frames.
 #[derive(Clone, Copy, Debug)]
@@ -42,16 +45,16 @@ impl StreamEstimates {
         self.interval.get()
     }
 
-    /// The part of `bps` bits a second that is left for pictures.
-    pub(super) fn picture_share(&self, bps: u64) -> u64 {
-        let overhead = self.overhead.unwrap_or(FIRST_OVERHEAD).min(MAX_OVERHEAD);
-        (bps as f64 / overhead) as u64
+    /// The part of `rate` that is left for pictures.
+    pub(super) fn picture_share(&self, rate: Bitrate) -> Bitrate {
+        rate / self.overhead.unwrap_or(FIRST_OVERHEAD).min(MAX_OVERHEAD)
     }
 
-    /// The stream's rate in bytes a second, including all overhead.
-    pub(super) fn bytes_a_second(&self) -> f64 {
+    /// The stream's rate, including all overhead.
+    pub(super) fn rate(&self) -> Bitrate {
         let frame = self.frame_len.unwrap_or(0.0) * self.overhead.unwrap_or(1.0);
-        frame / self.interval.seconds().unwrap_or(FIRST_INTERVAL)
+        let interval = self.interval.seconds().unwrap_or(FIRST_INTERVAL);
+        Bitrate::from_f64(frame * BITS_PER_BYTE / interval)
     }
 }
 
@@ -72,15 +75,16 @@ mod tests {
     #[test]
     fn estimates_follow_the_frames() {
         let (mut estimates, mut now) = (StreamEstimates::new(), crate::clock::now());
-        assert_eq!((estimates.interval(), estimates.picture_share(105)), (None, 100));
+        let rate = Bitrate::from_bps;
+        assert_eq!((estimates.interval(), estimates.picture_share(rate(105))), (None, rate(100)));
         for i in 1..100 {
             estimates.record_pushed(now);
             now += Duration::from_millis(20);
             estimates.record_sent(1000, i * 1250);
         }
         assert_eq!(estimates.interval(), Some(Duration::from_millis(20)));
-        assert_eq!(estimates.picture_share(1250), 1000);
-        assert!((estimates.bytes_a_second() - 62_500.0).abs() < 1.0);
+        assert_eq!(estimates.picture_share(rate(1250)), rate(1000));
+        assert!(estimates.rate().bps().abs_diff(8 * 62_500) < 8);
         estimates.record_pushed(now + Duration::from_secs(99));
         assert!(estimates.interval().is_some_and(|interval| interval < Duration::from_millis(250)));
     }

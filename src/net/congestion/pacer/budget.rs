@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Allowance, GROUP_DATAGRAMS, ROUNDING};
+use crate::net::units::{Bitrate, DataSize};
 
 /// A token bucket of bytes. Frames and answers wait for tokens. The rest is small and is sent when
 /// due, as a debt that frames pay.
@@ -23,19 +24,19 @@ pub struct SendBudget {
 }
 
 impl SendBudget {
-    /// Creates a full bucket that fills at `bits_per_second`, for datagrams of up to `datagram_len`
-    /// bytes of UDP payload.
-    pub fn new(now: Instant, bits_per_second: u64, datagram_len: usize) -> Self {
-        let rate = bytes_per_second(bits_per_second);
+    /// Creates a full bucket that fills at `rate`, for datagrams of up to `datagram_len` bytes of
+    /// UDP payload.
+    pub fn new(now: Instant, rate: Bitrate, datagram_len: usize) -> Self {
+        let rate = bytes_per_second(rate);
         let datagram_len = datagram_len.max(1);
         let burst = BURST.as_secs_f64();
         Self { rate, burst, datagram_len, tokens: rate * burst, updated: now }
     }
 
-    /// Sets the rate, in bits per second. Debt stays. `is_even` forbids bursts, for a path with a
-    /// short queue. Setting the current values again has no effect.
-    pub fn set_limits(&mut self, now: Instant, bits_per_second: u64, is_even: bool) {
-        let rate = bytes_per_second(bits_per_second);
+    /// Sets the rate. Debt stays. `is_even` forbids bursts, for a path with a short queue. Setting
+    /// the current values again has no effect.
+    pub fn set_limits(&mut self, now: Instant, rate: Bitrate, is_even: bool) {
+        let rate = bytes_per_second(rate);
         let burst = if is_even { EVEN_BURST } else { BURST }.as_secs_f64();
         if (rate, burst) != (self.rate, self.burst) {
             self.settle(now);
@@ -66,11 +67,11 @@ impl SendBudget {
         Allowance { datagrams: affordable.min(waiting), next: None }
     }
 
-    /// Records that `bytes` of UDP payload of any kind were sent at `now`.
-    pub fn record_sent(&mut self, now: Instant, bytes: usize) {
+    /// Records that `size` of UDP payload of any kind was sent at `now`.
+    pub fn record_sent(&mut self, now: Instant, size: DataSize) {
         self.settle(now);
         let most_debt = -self.rate * MAX_DEBT.as_secs_f64();
-        self.tokens = (self.tokens - bytes as f64).max(most_debt);
+        self.tokens = (self.tokens - size.bytes() as f64).max(most_debt);
     }
 
     fn settle(&mut self, now: Instant) {
@@ -94,8 +95,9 @@ impl SendBudget {
     }
 }
 
-fn bytes_per_second(bits_per_second: u64) -> f64 {
-    bits_per_second.max(1) as f64 / 8.0
+/// Never zero, so that every wait ends.
+fn bytes_per_second(rate: Bitrate) -> f64 {
+    rate.max(Bitrate::from_bps(1)).bytes_per_second()
 }
 
 /// The burst after a pause, as time at the budget's rate. Routers queue 20 ms or more. At 30 per
@@ -119,15 +121,19 @@ mod tests {
     const LEN: usize = 1200;
     const MS: Duration = Duration::from_millis(1);
 
+    fn datagrams(count: usize) -> DataSize {
+        DataSize::from_len(count * LEN)
+    }
+
     #[test]
     fn a_low_rate_sends_one_or_two_datagrams_at_a_time() {
         let start = crate::clock::now();
-        let mut budget = SendBudget::new(start, 300_000, LEN);
+        let mut budget = SendBudget::new(start, Bitrate::from_kbps(300), LEN);
         let (mut now, mut sent) = (start, 0);
         while now < start + 1000 * MS {
             let allowance = budget.poll(now, 50);
             now = allowance.next.unwrap_or(now);
-            budget.record_sent(now, allowance.datagrams * LEN);
+            budget.record_sent(now, datagrams(allowance.datagrams));
             sent += allowance.datagrams;
             assert!(allowance.datagrams <= 2);
         }
@@ -137,8 +143,8 @@ mod tests {
     #[test]
     fn other_traffic_is_charged_to_the_frame_budget() {
         let start = crate::clock::now();
-        let mut budget = SendBudget::new(start, 800_000, LEN);
-        budget.record_sent(start, 10_000);
+        let mut budget = SendBudget::new(start, Bitrate::from_kbps(800), LEN);
+        budget.record_sent(start, DataSize::from_len(10_000));
         let next = budget.poll(start, 1).next.expect("in debt");
         assert!((next - start).abs_diff(60 * MS) < MS, "{:?}", next - start);
     }
@@ -146,22 +152,22 @@ mod tests {
     #[test]
     fn debt_is_capped() {
         let start = crate::clock::now();
-        let mut budget = SendBudget::new(start, 80_000, LEN);
-        budget.record_sent(start, 1 << 20);
+        let mut budget = SendBudget::new(start, Bitrate::from_kbps(80), LEN);
+        budget.record_sent(start, DataSize::from_len(1 << 20));
         assert_eq!(budget.poll(start + MAX_DEBT + MS, 9).datagrams, 1);
     }
 
     #[test]
     fn even_spacing_prevents_bursts_and_never_stalls() {
         let start = crate::clock::now();
-        for rate in [100_000, 1_000_000, 12_000_000, 900_000_000] {
+        for rate in [100, 1000, 12_000, 900_000].map(Bitrate::from_kbps) {
             let mut budget = SendBudget::new(start, rate, LEN);
             budget.set_limits(start, rate, true);
             let now = start + MAX_DEBT;
-            let most = 1 + (rate as f64 / 8.0 * EVEN_BURST.as_secs_f64()) as usize / LEN;
+            let most = 1 + (rate * EVEN_BURST).bytes() as usize / LEN;
             let first = budget.poll(now, 1000).datagrams;
             assert!((1..=most).contains(&first), "{first} of {most} at {rate}");
-            budget.record_sent(now, first * LEN);
+            budget.record_sent(now, datagrams(first));
             let next = budget.poll(now, 1000).next.unwrap_or(now);
             assert!(budget.poll(next, 1000).datagrams > 0, "{rate}");
         }
@@ -174,7 +180,7 @@ mod tests {
             rate in 50_000_u64..200_000_000,
         ) {
             let start = crate::clock::now();
-            let mut budget = SendBudget::new(start, rate, LEN);
+            let mut budget = SendBudget::new(start, Bitrate::from_bps(rate), LEN);
             let (mut now, mut sent) = (start, Vec::new());
             for (us, waiting) in steps {
                 now += Duration::from_micros(us);
@@ -186,7 +192,7 @@ mod tests {
                     prop_assert!(budget.poll(next, waiting).datagrams > 0);
                 }
                 if asked.datagrams > 0 {
-                    budget.record_sent(now, asked.datagrams * LEN);
+                    budget.record_sent(now, datagrams(asked.datagrams));
                     sent.push((now, asked.datagrams * LEN));
                 }
             }

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::net::units::BITS_PER_BYTE;
+
 /// The loss of one path, and the test of its cause.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LossTester {
@@ -151,7 +153,7 @@ const SUSPICION_TIME: Duration = Duration::from_secs(2);
 /// Loss above the path's own that is congestion near the limit of a shallow path: at least this
 /// ratio, and at least this many full datagrams per second.
 const SHALLOW_LOSS: f64 = 0.03;
-const SHALLOW_LOST_BPS: f64 = 2.5 * 1200.0 * 8.0;
+const SHALLOW_LOST_BPS: f64 = 2.5 * 1200.0 * BITS_PER_BYTE;
 
 /// The weight, per report, with which the path's own loss follows a lower measurement.
 const AMBIENT_WEIGHT: f64 = 0.01;

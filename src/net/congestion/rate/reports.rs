@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use crate::net::units::DataSize;
+
 /// What a receiver reports, about every 50 ms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Feedback {
@@ -15,8 +17,8 @@ pub struct Feedback {
     pub probed_delay: Option<Duration>,
     /// Slope of the frames' one-way delay, in seconds per second; positive while a queue grows.
     pub delay_gradient: f64,
-    /// Bytes of UDP payload that arrived since the last report.
-    pub received: usize,
+    /// UDP payload that arrived since the last report.
+    pub received: DataSize,
     /// The time that the report covers.
     pub interval: Duration,
 }
@@ -123,9 +125,10 @@ impl Reports {
 }
 
 fn bps_of<'a>(reports: impl Iterator<Item = &'a Feedback>) -> Option<f64> {
-    let (bytes, time) = reports
-        .fold((0, Duration::ZERO), |(bytes, time), r| (bytes + r.received, time + r.interval));
-    (!time.is_zero()).then(|| bytes as f64 * 8.0 / time.as_secs_f64())
+    let nothing = (DataSize::default(), Duration::ZERO);
+    let (size, time) =
+        reports.fold(nothing, |(size, time), r| (size + r.received, time + r.interval));
+    (!time.is_zero()).then(|| size.bits() / time.as_secs_f64())
 }
 
 /// Reports kept: half a second, fifteen frames.

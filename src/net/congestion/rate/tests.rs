@@ -1,11 +1,15 @@
 //! The controller against a simulated peer with given queues, loss and silence.
 
 use super::{reports::STANDING_REPORTS, *};
+use crate::net::units::DataSize;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-const LIMITS: RateLimits =
-    RateLimits { min_bps: 500_000, max_bps: 100_000_000, start_bps: 10_000_000 };
+const LIMITS: RateLimits = RateLimits {
+    min: Bitrate::from_kbps(500),
+    max: Bitrate::from_mbps(100),
+    start: Bitrate::from_mbps(10),
+};
 const REPORT: Duration = Duration::from_millis(50);
 const MS: Duration = Duration::from_millis(1);
 
@@ -26,7 +30,7 @@ impl Peer {
 
     /// One report on a path that delivers everything but a share of `loss`.
     fn report(&mut self, queue: Duration, loss: f64) {
-        let sent = self.controller.target_bps() as f64 * REPORT.as_secs_f64() / 8.0;
+        let sent = self.controller.target().as_f64() * REPORT.as_secs_f64() / 8.0;
         self.report_received(queue, loss, sent * (1.0 - loss));
     }
 
@@ -39,7 +43,7 @@ impl Peer {
             queueing_delay: Some(queue),
             probed_delay: self.probed.take(),
             delay_gradient: change / REPORT.as_secs_f64(),
-            received: received as usize,
+            received: DataSize::from_bytes(received as u64),
             interval: REPORT,
         };
         self.controller.record_sent(self.now);
@@ -47,7 +51,7 @@ impl Peer {
     }
 
     fn target(&self) -> f64 {
-        self.controller.target_bps() as f64
+        self.controller.target().as_f64()
     }
 }
 
@@ -57,7 +61,7 @@ fn the_rate_grows_to_its_maximum_without_congestion() {
     for _ in 0..20 {
         peer.report(Duration::ZERO, 0.0);
     }
-    assert_eq!(peer.controller.target_bps(), LIMITS.max_bps);
+    assert_eq!(peer.controller.target(), LIMITS.max);
 }
 
 #[test]
@@ -72,7 +76,7 @@ fn startup_ends_at_the_first_queue() {
     peer.report_received(50 * MS, 0.0, carried(1e7));
     assert_eq!(peer.controller.state(), RateState::Draining);
     assert!(peer.target() < 1e7, "{}", peer.target());
-    peer.controller.skip_start(LIMITS.max_bps);
+    peer.controller.skip_start(LIMITS.max);
     assert!(peer.target() < 1e7, "the measured rate holds");
 }
 
@@ -267,7 +271,7 @@ fn loss_above_half_is_never_ambient() {
         peer.report(Duration::ZERO, 0.8);
     }
     assert!(peer.controller.loss.ambient() < 0.01, "{}", peer.controller.loss.ambient());
-    assert!(peer.target() <= 2.0 * LIMITS.min_bps as f64, "{}", peer.target());
+    assert!(peer.target() <= 2.0 * LIMITS.min.as_f64(), "{}", peer.target());
 }
 
 #[test]
@@ -280,13 +284,13 @@ fn discarding_losses_ends_the_loss_test() {
     peer.controller.discard_losses();
     assert_eq!(peer.controller.state(), RateState::Growing);
     assert!(peer.target() >= 1e7, "{}", peer.target());
-    assert_eq!(peer.controller.bound_bps(), None);
+    assert_eq!(peer.controller.bound(), None);
 }
 
 #[test]
 fn a_limit_measured_during_overrun_is_soon_exceeded() {
     let mut peer = Peer::new();
-    peer.controller.overrun(peer.now, 1_000_000);
+    peer.controller.overrun(peer.now, Bitrate::from_mbps(1));
     // The link carries ten times as much; what is sent stays a little below the target.
     for _ in 0..300 {
         peer.report_received(Duration::ZERO, 0.0, carried(0.95 * peer.target()));
@@ -305,7 +309,7 @@ fn silence_lowers_the_rate_to_the_minimum_until_a_report() {
     assert!(peer.target() >= before, "an early call changes nothing");
     assert_eq!(peer.controller.poll_timeout(), Some(peer.now + SILENCE));
     peer.controller.handle_timeout(peer.now + SILENCE);
-    assert_eq!(peer.controller.target_bps(), LIMITS.min_bps);
+    assert_eq!(peer.controller.target(), LIMITS.min);
     assert_eq!(peer.controller.poll_timeout(), None);
     peer.now += Duration::from_secs(10);
     peer.report(Duration::ZERO, 0.9);
