@@ -74,7 +74,7 @@ impl EmulatedNetwork {
 
     /// Whether outgoing datagrams have not reached the end of the emulated network.
     pub(super) fn is_sending(&self) -> bool {
-        self.egress.as_ref().and_then(Netem::poll_timeout).is_some()
+        self.held.is_some() || self.egress.as_ref().and_then(Netem::poll_timeout).is_some()
     }
 
     /// Takes a received datagram. Returns false, and does not take it, if it is not to pass through
@@ -154,6 +154,7 @@ mod tests {
             assert!(blocked.is_none() && network.is_blocked());
         }
         for expected in [b"one", b"two"] {
+            assert!(network.is_sending());
             let sent = network.send_due(now + DELAY, |_, datagram| {
                 assert_eq!(datagram, expected);
                 Ok(())

@@ -92,17 +92,18 @@ impl OneWayTargets {
         Some(actions.collect())
     }
 
-    /// Records a report from the network that a datagram to `to` was not delivered. Returns an event,
-    /// unless an equal or more important reason was reported before.
+    /// Records a report from the network that a datagram to `to` was not delivered. Returns the
+    /// events, without those for which an equal or more important reason was reported before.
     pub(super) fn handle_unreachable(
         &mut self,
         now: Instant,
         to: PeerAddr,
         reason: WaitReason,
-    ) -> Option<Event> {
-        let target = self.targets_at(to).next()?;
-        target.failed = Some(now);
-        target.wait_for(reason)
+    ) -> impl Iterator<Item = Event> {
+        self.targets_at(to).filter_map(move |target| {
+            target.failed = Some(now);
+            target.wait_for(reason.clone())
+        })
     }
 
     /// Records that datagrams to `to` were passed to the network. Returns the events for the user.
@@ -325,9 +326,9 @@ mod tests {
             |targets: &mut OneWayTargets, now| -> Vec<_> { targets.handle_sent(now, to).collect() };
         assert_eq!(sent(&mut targets, now), [], "the user was told of no failure");
         let reason = WaitReason::NobodyListens;
-        let told = targets.handle_unreachable(now, to, reason.clone());
-        assert_eq!(told, Some(waiting(reason.clone())));
-        assert_eq!(targets.handle_unreachable(now, addr(2).into(), reason), None);
+        let told: Vec<_> = targets.handle_unreachable(now, to, reason.clone()).collect();
+        assert_eq!(told, [waiting(reason.clone())]);
+        assert_eq!(targets.handle_unreachable(now, addr(2).into(), reason).count(), 0);
         assert_eq!(sent(&mut targets, now + Duration::from_millis(4999)), []);
         assert_eq!(sent(&mut targets, now + RECOVERY), [sending()]);
         assert_eq!(sent(&mut targets, now + RECOVERY), []);
@@ -336,11 +337,17 @@ mod tests {
     #[test]
     fn datagrams_concern_every_target_at_their_address() {
         let now = crate::clock::now();
-        let mut targets = OneWayTargets::new(now, [1, 2, 1].map(|last| target(&[addr(last)])));
-        for (index, last) in [1, 2, 1].into_iter().enumerate() {
-            targets.at(index).note_call(CallId(index as u64), addr(last));
-        }
-        let reason = WaitReason::NobodyListens;
+        let at_addresses = || {
+            let mut targets = OneWayTargets::new(now, [1, 2, 1].map(|last| target(&[addr(last)])));
+            for (index, last) in [1, 2, 1].into_iter().enumerate() {
+                targets.at(index).note_call(CallId(index as u64), addr(last));
+            }
+            targets
+        };
+        let (mut targets, reason) = (at_addresses(), WaitReason::NobodyListens);
+        let told = targets.handle_unreachable(now, addr(1).into(), reason.clone());
+        assert_eq!(told.count(), 2);
+        let mut targets = at_addresses();
         let actions = targets.handle_unsendable(now, addr(1).into(), &reason);
         let indices = actions.unwrap().into_iter().map(|(index, _)| index);
         assert_eq!(indices.collect::<Vec<_>>(), [0, 2]);

@@ -101,7 +101,8 @@ impl Endpoint {
 
     /// Whether a datagram may be the first of a session without a control channel.
     fn may_begin_one_way(&self, prelude: &Prelude) -> bool {
-        prelude.kind == Kind::Video
+        !self.is_closed
+            && prelude.kind == Kind::Video
             && prelude.direction == Direction::FromDialer
             && matches!(self.config.role, Role::Receive)
             && !matches!(self.config.one_way, OneWay::Refused)

@@ -205,7 +205,10 @@ impl Calls {
         len: usize,
         fits: Option<usize>,
     ) -> bool {
-        self.current.iter_mut().any(|call| call.handle_refused(now, to, len, fits))
+        // Every call to that address learns the length.
+        let is_changed =
+            self.current.iter_mut().map(|call| call.handle_refused(now, to, len, fits));
+        is_changed.fold(false, |any, is_changed| any | is_changed)
     }
 
     /// Handles an ICMP message that a router on the way to `to` forwards only datagrams of up to

@@ -81,6 +81,7 @@ pub struct Endpoint {
     frames: VecDeque<Delivered>,
     strays: StrayCounters,
     crc_combiner: CrcCombiner,
+    is_closed: bool,
 }
 
 impl Endpoint {
@@ -109,6 +110,7 @@ impl Endpoint {
             frames: VecDeque::new(),
             strays: StrayCounters::default(),
             crc_combiner: CrcCombiner::default(),
+            is_closed: false,
         };
         endpoint.handle_timeout(now);
         endpoint
@@ -133,8 +135,9 @@ impl Endpoint {
         self.flush_control();
     }
 
-    /// Says goodbye to every peer, ends all calls and stops dialling.
+    /// Says goodbye to every peer, ends all calls and stops dialling. No call begins afterwards.
     pub fn close(&mut self, reason: CloseReason) {
+        self.is_closed = true;
         self.dialling.clear();
         self.one_way_targets.clear();
         self.calls.say_goodbye(reason);
@@ -148,9 +151,10 @@ impl Endpoint {
         }
     }
 
-    /// Handles an incoming connection. `None`: close it; its network must wait after a wrong code.
+    /// Handles an incoming connection. `None`: close it, because the endpoint is closed, or its
+    /// network must wait after a wrong code.
     pub fn handle_incoming(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
-        if !self.handshakes.may_connect(now, from.ip()) {
+        if self.is_closed || !self.handshakes.may_connect(now, from.ip()) {
             return None;
         }
         self.evict_caller(from);

@@ -259,6 +259,24 @@ fn a_one_way_stream_is_accepted_only_with_the_same_key() {
 }
 
 #[test]
+fn no_call_begins_after_the_end() {
+    let now = crate::clock::now();
+    let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
+    for key in [OneWay::Clear, key(1)] {
+        let mut receiver = one_way(now, Role::Receive, key.clone(), 0);
+        let mut stream = sent_one_way(now, key.clone(), 5);
+        receiver.handle_datagram(now, from, &mut stream.clone());
+        assert!(receiver.poll_frame().is_some());
+        receiver.close(CloseReason::Quit);
+        events(&mut receiver);
+        receiver.handle_datagram(now, from, &mut stream);
+        receiver.handle_datagram(now, from, &mut sent_one_way(now, key, 6));
+        assert_eq!(receiver.handle_incoming(now, from), None);
+        assert!(receiver.poll_frame().is_none() && events(&mut receiver).is_empty());
+    }
+}
+
+#[test]
 fn an_older_sealed_one_way_stream_cannot_be_replayed() {
     let now = crate::clock::now();
     let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
