@@ -43,10 +43,10 @@ pub enum StartError {
     #[error("a maximum of {0} is too little for video: give at least 100 kbit/s")]
     Bitrate(Bitrate),
     /// The frame rate is not between 0.1 and 1000 frames a second.
-    #[error("a frame rate of {0} is impossible: give 0.1 to 1000 frames a second")]
+    #[error("a frame rate of {0} is out of range: give 0.1 to 1000 frames a second")]
     FrameRate(f64),
     /// The JPEG quality is not between 1 and 100.
-    #[error("a quality of {0} is impossible: give 1 to 100")]
+    #[error("a quality of {0} is out of range: give 1 to 100")]
     Quality(u8),
     /// The address or port cannot be used.
     #[error(transparent)]

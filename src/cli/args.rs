@@ -276,7 +276,7 @@ pub struct EncodingArgs {
     /// the video file's own rate]
     #[arg(long, value_name = "N|max", value_parser = values::rate)]
     pub fps: Option<Rate>,
-    /// Encode in greyscale, a third smaller
+    /// Encode in greyscale (about a third smaller)
     #[arg(long, hide_short_help = true)]
     pub gray: bool,
     /// Strips per picture, encoded in parallel, 1 to 16; auto depends on cores and picture size

@@ -13,7 +13,7 @@ pub(crate) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
             format!("waiting for {host}: nothing is listening on port {port} yet")
         }
         Event::Waiting { host, port, reason: WaitReason::NoAnswer } => format!(
-            "waiting for {host}: no answer on TCP port {port} (is it on, and does its firewall let port {port} in?)"
+            "waiting for {host}: no answer on TCP port {port} (is it on, and does its firewall allow it?)"
         ),
         Event::Waiting { host, reason: WaitReason::Unresolved { error }, .. } => format!(
             "waiting for {host}: its address is not known: {error} (check the name, or give its address)"
@@ -39,7 +39,7 @@ pub(crate) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
         Event::Waiting { host, reason: WaitReason::ConnectionLost, .. } => {
             format!("waiting for {host}: the connection was lost before the call was accepted")
         }
-        Event::Sending { host } => format!("sending to {host} now"),
+        Event::Sending { host } => format!("now sending to {host}"),
         Event::GivenUp { host, reason } => format!("cannot stream to {host}: {}", given_up(reason)),
         Event::Connected { peer, stream, is_sealed, .. } => match stream {
             Some(stream) => format!("{} streams {}", who(peer), stream_line(stream)),
@@ -64,7 +64,7 @@ pub(crate) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
         Event::ProtocolViolation { from, error } => format!("refused {}: {error}", shown(*from)),
         Event::StreamChanged { stream, .. } => format!("the stream is now {}", stream_line(stream)),
         Event::UdpBlocked { peer } => format!(
-            "{} is connected, but no datagram has arrived for 2 s: UDP is probably blocked; let UDP port {} through the firewall",
+            "{} is connected, but no datagram has arrived for 2 s: UDP is probably blocked; allow UDP port {} in the firewall",
             who(peer),
             listening.unwrap_or(peer.addr.port()),
         ),
@@ -105,7 +105,7 @@ fn given_up(reason: &GiveUpReason) -> String {
         GiveUpReason::Control(error) => error.to_string(),
         GiveUpReason::Unwanted { wants: Purpose::Send } => "it only receives".into(),
         GiveUpReason::Unwanted { wants: Purpose::Chat } => "it waits for a chat".into(),
-        GiveUpReason::Malformed => "it did not understand us".into(),
+        GiveUpReason::Malformed => "it rejected our hello as malformed".into(),
         GiveUpReason::Refused => "the call was not accepted: your key is not known there".into(),
         GiveUpReason::Untrusted => "its key is not the expected one".into(),
     }

@@ -101,7 +101,7 @@ fn an_identity_is_created_once_privately_and_shown_to_the_receiver() {
     let sender = ann.sends_to(receiver.port(), &[]);
     let own = sender.wait_for("your fingerprint is ");
     let fingerprint = own.split(' ').nth(3).expect("a word").trim_end_matches(',');
-    receiver.wait_for(&format!("has the fingerprint {fingerprint}, not known"));
+    receiver.wait_for(&format!("has the unknown fingerprint {fingerprint}"));
     receiver.wait_for("streams 320x240");
     stop(sender);
     assert_eq!(mode(&ann.file("identity")), 0o600);

@@ -138,7 +138,7 @@ fn read_lines(
         let read = match input.by_ref().take(room as u64).read_until(b'\n', &mut piece) {
             Ok(read) => read,
             Err(error) => {
-                return messages.info(&format!("cannot read the terminal any more: {error}"));
+                return messages.info(&format!("cannot read from the terminal: {error}"));
             }
         };
         let is_whole = read < room || piece.ends_with(b"\n");
@@ -146,7 +146,9 @@ fn read_lines(
         if len > 0 {
             anything = true;
             if is_terminal() && piece.len() > TERMINAL_LINE_LEN {
-                messages.info("that line may be cut: a terminal passes on 4095 bytes of a line");
+                messages.info(
+                    "that line may be truncated: a terminal passes on at most 4095 bytes per line",
+                );
             }
             let text = String::from_utf8_lossy(&piece[..len]).into_owned();
             piece.drain(..len);

@@ -83,7 +83,7 @@ impl Policy {
             Some(name) => {
                 format!("{who} has the fingerprint {fingerprint}, known as \"{}\"", plain(name))
             }
-            None => format!("{who} has the fingerprint {fingerprint}, not known"),
+            None => format!("{who} has the unknown fingerprint {fingerprint}"),
         };
         let is_admitted = name.is_some()
             || match self {
@@ -116,7 +116,7 @@ impl Policy {
             _ => "",
         };
         Ok(Decision::Refuse(format!(
-            "{who} has the fingerprint {fingerprint}, not known{claims}{remedy}{code}"
+            "{who} has the unknown fingerprint {fingerprint}{claims}{remedy}{code}"
         )))
     }
 }

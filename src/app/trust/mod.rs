@@ -177,7 +177,8 @@ impl Trust {
         match self.questions.answer(clock::now(), line) {
             Typed::NoAnswer => return false,
             Typed::TooSoon => {
-                messages.prompt("typed too soon to answer this question; please answer again");
+                messages
+                    .prompt("that was typed too soon to count as an answer; please answer again");
             }
             Typed::Unclear => messages.prompt("yes or no?"),
             Typed::Answer(Question { ask, peer, key, .. }, true) => {
@@ -271,7 +272,7 @@ impl Trust {
 fn own_files(args: &TrustArgs, messages: &Messages) -> Result<(Identity, Option<KnownPeers>)> {
     let folder = etcetera::choose_base_strategy().ok().map(|s| s.config_dir().join("udpchat"));
     let usual = |name: &str| {
-        let no_home = || OutOfReach("there is no home folder".to_owned());
+        let no_home = || OutOfReach("no home directory was found".to_owned());
         folder.as_ref().map(|folder| folder.join(name)).ok_or_else(no_home)
     };
     let identity = match &args.identity {
@@ -379,7 +380,7 @@ fn code(args: &TrustArgs, side: CallRole, messages: &Messages) -> Result<Option<
         return Err(Usage::new(message).into());
     }
     if !terminal::is_foreground() {
-        messages.prompt("the other side's code is asked for in the foreground: fg");
+        messages.prompt("to enter the other side's code, bring this job to the foreground: fg");
         terminal::wait_for_foreground();
     }
     let _ = write!(std::io::stderr(), "the other side's code: ");

@@ -270,7 +270,7 @@ impl LocalFault {
             Self::NoAddress => {
                 "this machine has no address to call from: see `ip address`, and use another network or address"
             }
-            Self::Exhausted => "raise the limit with `ulimit -n`, or end other programs",
+            Self::Exhausted => "raise the limit with `ulimit -n`, or close other programs",
             Self::Other => "",
         }
     }

@@ -185,7 +185,7 @@ pub enum HeaderError {
     #[error("the JPEG is neither baseline nor extended with Huffman coding")]
     Coding,
     /// A segment is malformed.
-    #[error("the JPEG's frame header is malformed")]
+    #[error("the JPEG has a malformed header segment")]
     Malformed,
     /// A quantization table is missing. Frames may not rely on those of earlier frames.
     #[error("the JPEG has no quantization tables of its own")]

@@ -280,7 +280,7 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
                 state.summary.frames += 1;
                 if !std::mem::replace(&mut conversion_is_said, true) {
                     log::warn!(
-                        "{name}: the picture is {from} now, and is converted to the {to} of the recording"
+                        "{name}: pictures are now {from}; they are converted to the recording's {to}"
                     );
                 }
             }
@@ -312,7 +312,7 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
 fn say_opened(path: &Path, name: &str, has_begun: bool) -> Option<String> {
     let opened = path.display().to_string();
     match has_begun {
-        true => Some(format!("the recording goes on in {opened}")),
+        true => Some(format!("the recording continues in {opened}")),
         false if opened != name => Some(format!(
             "{name} exists and is kept: recording to {opened} (--overwrite replaces it)"
         )),

@@ -53,7 +53,7 @@ pub enum SourceError {
     },
     /// A URL that cannot be opened.
     #[error(
-        "cannot play {url}: it does not answer, or brings no video that FFmpeg can decode; `ffmpeg -i URL -f yuv4mpegpipe - | udpchat … --source -` says why"
+        "cannot play {url}: it does not answer, or sends no video that FFmpeg can decode; run `ffmpeg -i URL -f yuv4mpegpipe - | udpchat … --source -` to see why"
     )]
     Url {
         /// The URL, without a password.
@@ -101,7 +101,7 @@ pub enum SourceError {
     #[error("no camera was found: plug one in, or use `--source pattern` or `--source FILE`")]
     NoCamera,
     /// There is no camera of this number.
-    #[error("there is no camera {index}; there are: {others} (`udpchat devices` says more)")]
+    #[error("there is no camera {index}; available: {others} (see `udpchat devices`)")]
     NoSuchCamera {
         /// The requested number.
         index: u32,

@@ -101,14 +101,17 @@ fn describe(path: &Path, format: &str, found: Size, size: Size, fps: f64) -> Sou
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let mut notes = Vec::new();
     if FILM_EXTENSIONS.contains(&&extension[..]) {
-        notes.push(format!("{} is a {format} image, whatever its name says", path.display()));
+        notes.push(format!("{} is a {format} image despite its name", path.display()));
     }
     let scaling = if found == size { String::new() } else { format!(" scaled to {size}") };
     SourceInfo {
         width: size.width,
         height: size.height,
         fps,
-        description: format!("{}, {format} image {found}{scaling}, {fps} times/s", path.display()),
+        description: format!(
+            "{}, {format} image {found}{scaling}, shown {fps} times a second",
+            path.display()
+        ),
         passthrough: false,
         notes,
     }

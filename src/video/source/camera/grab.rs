@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(choose(&cameras, None).expect("one").index, 0);
         assert_eq!(choose(&cameras, Some(2)).expect("there").index, 2);
         let said = choose(&cameras, Some(7)).expect_err("not there").to_string();
-        assert!(said.contains("no camera 7; there are: 0 (Cam 0), 2 (Cam 2)"), "{said}");
+        assert!(said.contains("no camera 7; available: 0 (Cam 0), 2 (Cam 2)"), "{said}");
         let said = choose(&[], Some(0)).expect_err("none").to_string();
         assert!(said.contains("--source pattern"), "{said}");
     }
