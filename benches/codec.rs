@@ -18,7 +18,7 @@ use measure::{Samples, timed};
 use results::{Cell, Table};
 use udpchat::video::{
     image::{Image, PixelFormat, Size},
-    jpeg::{Decoder, Encoder, Strips, Want},
+    jpeg::{Decoder, Encoder, OutputFormat, Strips},
     source::pattern::Pattern,
 };
 
@@ -63,8 +63,8 @@ fn main() {
                 size,
             };
             encode(&mut group, &planes, &bgr, quality);
-            decode(&mut group, &planes, quality, Want::Bgr);
-            decode(&mut group, &planes, quality, Want::Planar);
+            decode(&mut group, &planes, quality, OutputFormat::Bgr);
+            decode(&mut group, &planes, quality, OutputFormat::Planar);
         }
     }
     criterion.final_summary();
@@ -102,8 +102,8 @@ fn encode(group: &mut Group<'_>, planes: &Image, bgr: &Image, quality: u8) {
     }
 }
 
-fn decode(group: &mut Group<'_>, planes: &Image, quality: u8, want: Want) {
-    let operation = if want == Want::Bgr { DECODE_BGR } else { DECODE_PLANES };
+fn decode(group: &mut Group<'_>, planes: &Image, quality: u8, want: OutputFormat) {
+    let operation = if want == OutputFormat::Bgr { DECODE_BGR } else { DECODE_PLANES };
     let (mut image, mut floor_image) = (Image::empty(), Image::empty());
     let (mut frame, mut whole_frame) = (Vec::new(), Vec::new());
     Encoder::new(quality, Strips::Count(1)).encode(planes, &mut whole_frame).expect("encodes");
@@ -117,7 +117,7 @@ fn decode(group: &mut Group<'_>, planes: &Image, quality: u8, want: Want) {
         group.measure(operation, &name, &mut floor, body);
     }
     #[cfg(feature = "opencv")]
-    if want == Want::Bgr {
+    if want == OutputFormat::Bgr {
         use opencv::{
             core::Vector,
             imgcodecs::{IMREAD_COLOR, imdecode},

@@ -11,7 +11,7 @@ use crate::{
     net::session::Delivered,
     video::{
         image::Image,
-        jpeg::{Decoder, JpegError, Want},
+        jpeg::{Decoder, JpegError, OutputFormat},
     },
 };
 
@@ -68,7 +68,7 @@ impl Frame {
     pub fn decode_into(&self, image: &mut Image) -> Result<(), JpegError> {
         // After a panic the decoder resets its state.
         let mut decoder = self.decoder.lock().unwrap_or_else(PoisonError::into_inner);
-        decoder.decode(self.jpeg(), Want::Bgr, image)
+        decoder.decode(self.jpeg(), OutputFormat::Bgr, image)
     }
 
     /// Who sent it; `None` if the session has already ended.

@@ -8,7 +8,8 @@ use std::{
 use crate::video::{
     image::{Image, PixelFormat, Size},
     jpeg::{
-        Ahead, Decoder, Encoder, Header, JpegError, JpegStream, StreamItem, Strips, Want, normalize,
+        Decoder, Encoder, Header, JpegError, JpegStream, OutputFormat, PartialDecode, StreamItem,
+        Strips, normalize,
     },
 };
 
@@ -65,7 +66,7 @@ fn check_normalized(mut frame: Vec<u8>) {
 /// picture or none. In any case, a good frame is decoded afterwards.
 pub fn jpeg_decode(bytes: &[u8]) {
     let Some((&mode, frame)) = bytes.split_first() else { return };
-    let want = if mode & 1 == 0 { Want::Planar } else { Want::Bgr };
+    let want = if mode & 1 == 0 { OutputFormat::Planar } else { OutputFormat::Bgr };
     let pieces = usize::from(mode >> 1) % 8 + 1;
     let Ok(Header { size, .. }) = Header::parse(frame) else {
         assert!(Decoder::alone().decode(frame, want, &mut Image::empty()).is_err());
@@ -76,7 +77,7 @@ pub fn jpeg_decode(bytes: &[u8]) {
     }
     let split = outcome(0, size, |decoder, image| decoder.decode(frame, want, image));
     let arriving = outcome(0x5a, size, |decoder, image| {
-        let mut ahead = Ahead::default();
+        let mut ahead = PartialDecode::default();
         for piece in 1..pieces {
             let beginning = &frame[..frame.len() * piece / pieces];
             decoder.decode_ahead(&mut ahead, beginning, want, image);
@@ -89,7 +90,9 @@ pub fn jpeg_decode(bytes: &[u8]) {
     let Ok(split) = split else { return };
     assert_eq!(split.size(), size);
     match whole {
-        Ok(whole) => assert!(want == Want::Bgr || split == whole, "in strips, another picture"),
+        Ok(whole) => {
+            assert!(want == OutputFormat::Bgr || split == whole, "in strips, another picture")
+        }
         // libjpeg reports a bad code only where restart markers may follow; a strip has none.
         Err(error) => assert!(error.is_bad_code(), "only strips accept it: {error}"),
     }
@@ -109,7 +112,9 @@ fn outcome(
         Err(JpegError::Panicked) => panic!("the decoder has panicked"),
         result => result.map(|()| image),
     };
-    decoder.decode(&GOOD, Want::Planar, &mut Image::empty()).expect("a frame spoils none after it");
+    decoder
+        .decode(&GOOD, OutputFormat::Planar, &mut Image::empty())
+        .expect("a frame spoils none after it");
     outcome
 }
 

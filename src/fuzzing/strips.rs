@@ -6,7 +6,7 @@ use arbitrary::{Result, Unstructured};
 
 use crate::video::{
     image::{Image, PixelFormat, Size},
-    jpeg::{Decoder, Encoder, Header, MAX_STRIPS, Strips, Want},
+    jpeg::{Decoder, Encoder, Header, MAX_STRIPS, OutputFormat, Strips},
 };
 
 /// The bytes select the picture, its encoding, and the lost parts of the frame.
@@ -29,8 +29,8 @@ fn there_and_back(ops: &mut Unstructured<'_>) -> Result<()> {
 
     let mut decoder = Decoder::alone();
     let (mut whole, mut split) = (Image::empty(), Image::empty());
-    decoder.decode_whole(&frame, Want::Planar, &mut whole).expect("a JPEG");
-    decoder.decode(&frame, Want::Planar, &mut split).expect("a JPEG");
+    decoder.decode_whole(&frame, OutputFormat::Planar, &mut whole).expect("a JPEG");
+    decoder.decode(&frame, OutputFormat::Planar, &mut split).expect("a JPEG");
     assert!(split == whole, "in strips, another picture");
     let present = present(ops, frame.len(), header.scan_data)?;
     conceal_gaps(&mut decoder, &mut frame, &present);
@@ -41,7 +41,7 @@ fn there_and_back(ops: &mut Unstructured<'_>) -> Result<()> {
 /// previous contents.
 fn conceal_gaps(decoder: &mut Decoder, frame: &mut [u8], present: &[Range<usize>]) {
     let mut whole = Image::empty();
-    decoder.decode_whole(frame, Want::Bgr, &mut whole).expect("a JPEG");
+    decoder.decode_whole(frame, OutputFormat::Bgr, &mut whole).expect("a JPEG");
     for (at, byte) in frame.iter_mut().enumerate() {
         if !present.iter().any(|there| there.contains(&at)) {
             *byte = 0xa5;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Cursor};
 use crate::video::{
     image::Image,
     source::{
-        unread::Unread,
+        pushback::Pushback,
         y4m::{Y4mError, Y4mReader},
     },
 };
@@ -21,7 +21,7 @@ pub fn y4m(bytes: &[u8]) {
 }
 
 fn pictures(reader: Box<dyn BufRead + Send>) -> Vec<Image> {
-    let Ok(mut reader) = Y4mReader::open(Unread::new(reader)) else { return Vec::new() };
+    let Ok(mut reader) = Y4mReader::open(Pushback::new(reader)) else { return Vec::new() };
     let mut pictures = Vec::new();
     loop {
         let picture = match reader.next_image() {

@@ -22,7 +22,7 @@ use crate::{
     },
     video::{
         image::Image,
-        jpeg::{Decoder, Encoder, JpegError, Strips, Want},
+        jpeg::{Decoder, Encoder, JpegError, OutputFormat, Strips},
         scale::Shrinker,
         source::{Picture, SourceInfo},
     },
@@ -249,7 +249,7 @@ impl Output {
             JpegPlan::Skip => Ok(EncodeOutcome::Thinned),
             JpegPlan::Reencode(plan) => {
                 let mut image = std::mem::replace(&mut state.decoded, Image::empty());
-                let result = match state.decoder.decode(&jpeg, Want::Planar, &mut image) {
+                let result = match state.decoder.decode(&jpeg, OutputFormat::Planar, &mut image) {
                     Ok(()) => self.encode_by(state, plan, &image, captured),
                     Err(error) => Err(EncodeError::Decode(error)),
                 };
@@ -352,7 +352,7 @@ impl Output {
     /// processor time a frame at 720p.
     fn is_pipelined(&self) -> bool {
         match self.config.pipeline {
-            Pipeline::Auto => self.outputs.inlet.sends_away(),
+            Pipeline::Auto => self.outputs.inlet.sends_off_host(),
             Pipeline::On => true,
             Pipeline::Off => false,
         }
@@ -363,7 +363,7 @@ impl Output {
     /// uses half of the cores, there are fewer hand-overs: 284 frames of 1080p a second on two
     /// cores instead of 225.
     fn sharers(&self) -> usize {
-        if self.is_paced || self.outputs.inlet.sends_away() { 1 } else { 2 }
+        if self.is_paced || self.outputs.inlet.sends_off_host() { 1 } else { 2 }
     }
 
     fn push(&self, data: &FrameBytes, captured: Instant) {

@@ -10,7 +10,7 @@ use crate::{
     latest::{Latest, Taken},
     video::{
         image::Image,
-        jpeg::{DecodeWatch, Decoder, Want},
+        jpeg::{DecodeWatch, Decoder, OutputFormat},
     },
 };
 
@@ -50,13 +50,13 @@ impl Drop for SelfView {
 fn decode_all(mut decoder: Decoder, frames: &Latest<EncodedFrame>, pictures: &Latest<Arc<Image>>) {
     let (mut pool, mut watch) = (ImagePool::default(), DecodeWatch::default());
     loop {
-        let frame = match frames.take(LONG) {
+        let frame = match frames.take(IDLE_WAIT) {
             Taken::Value(frame) => frame,
             Taken::Nudged | Taken::TimedOut => continue,
             Taken::Closed => break,
         };
         let mut image = pool.reclaim();
-        match decoder.decode(frame.data.view().bytes(), Want::Bgr, &mut image) {
+        match decoder.decode(frame.data.view().bytes(), OutputFormat::Bgr, &mut image) {
             Ok(()) => {
                 watch.succeeded();
                 pictures.put(pool.share(image));
@@ -72,7 +72,7 @@ fn decode_all(mut decoder: Decoder, frames: &Latest<EncodedFrame>, pictures: &La
 }
 
 /// Effectively forever: only a frame or the end of the call ends the wait.
-const LONG: Duration = Duration::from_secs(3600);
+const IDLE_WAIT: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {

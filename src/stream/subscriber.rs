@@ -33,7 +33,7 @@ use crate::{
     threads::spawn,
     video::{
         image::Image,
-        jpeg::{Ahead, Concealed, DecodeWatch, Decoder, Want},
+        jpeg::{Concealed, DecodeWatch, Decoder, OutputFormat, PartialDecode},
         sink::Recorder,
     },
 };
@@ -286,7 +286,7 @@ impl SubscriberThread {
     /// How long to wait for the next frame: until a frame that is held back is due.
     fn patience(&self) -> Duration {
         let due = self.playout.next_due();
-        due.map_or(LONG, |due| due.saturating_duration_since(clock::now()))
+        due.map_or(IDLE_WAIT, |due| due.saturating_duration_since(clock::now()))
     }
 
     /// Decodes and hands out the newest frame that is due, if any.
@@ -345,7 +345,7 @@ struct FrameDecoder {
     decoder: Decoder,
     /// The frame still arriving, and the part of it that is decoded on the canvas.
     beginning: ArrivingCopy,
-    ahead: Ahead,
+    ahead: PartialDecode,
     canvas: Image,
     pool: ImagePool,
     /// Whether partial frames are drawn.
@@ -360,7 +360,7 @@ impl FrameDecoder {
         Self {
             decoder,
             beginning: ArrivingCopy::default(),
-            ahead: Ahead::default(),
+            ahead: PartialDecode::default(),
             canvas: Image::empty(),
             pool: ImagePool::default(),
             conceals,
@@ -375,9 +375,9 @@ impl FrameDecoder {
         let ahead = std::mem::take(&mut self.ahead);
         let (call, id) = (delivered.call, delivered.frame.id);
         let is_begun = self.beginning.of.take() == Some((call, id));
-        let ahead = if is_begun { ahead } else { Ahead::default() };
+        let ahead = if is_begun { ahead } else { PartialDecode::default() };
         let (data, canvas) = (&delivered.frame.data, &mut self.canvas);
-        if let Err(error) = self.decoder.decode_rest(ahead, data, Want::Bgr, canvas) {
+        if let Err(error) = self.decoder.decode_rest(ahead, data, OutputFormat::Bgr, canvas) {
             debug!("frame {id} is damaged: {error}");
             if let Some(why) = self.watch.failed(&error, clock::now()) {
                 warn!("{why}");
@@ -391,10 +391,10 @@ impl FrameDecoder {
     /// Decodes the received part of the frame that is still arriving.
     fn decode_ahead(&mut self, arriving: &ArrivingFrame) {
         if arriving.update(&mut self.beginning) {
-            self.ahead = Ahead::default();
+            self.ahead = PartialDecode::default();
         }
         let (bytes, canvas) = (&self.beginning.bytes, &mut self.canvas);
-        self.decoder.decode_ahead(&mut self.ahead, bytes, Want::Bgr, canvas);
+        self.decoder.decode_ahead(&mut self.ahead, bytes, OutputFormat::Bgr, canvas);
     }
 
     /// Draws the received strips of a partial frame over the last picture, unless that picture is
@@ -429,7 +429,7 @@ impl FrameDecoder {
 }
 
 /// Effectively forever: only frames, nudges or the end of the stream end the wait.
-const LONG: Duration = Duration::from_secs(3600);
+const IDLE_WAIT: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {

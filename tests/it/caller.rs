@@ -36,7 +36,7 @@ impl Caller {
     }
 
     /// The third handshake message, with `hello` as its payload.
-    pub(crate) fn introduce(&mut self, hello: &[u8]) -> Vec<u8> {
+    pub(crate) fn send_hello(&mut self, hello: &[u8]) -> Vec<u8> {
         let mut handshake = self.handshake.take().expect("the handshake has begun");
         let mut third = Vec::new();
         emit_framed(&handshake.write(hello), &mut third);

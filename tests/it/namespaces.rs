@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Applies nftables `statements` to each packet that arrives at machine `index`.
-fn spoil(machines: &Machines, index: usize, statements: &str) {
+fn impair(machines: &Machines, index: usize, statements: &str) {
     let rules = format!(
         "table ip way {{\n chain in {{\n type filter hook input priority 0;\n {statements}\n }}\n }}\n"
     );
@@ -41,7 +41,7 @@ impl Row<'_> {
         let _alone = alone();
         let machines = Machines::new("nft")?;
         for index in [0, 1] {
-            spoil(&machines, index, &self.spoils.join("\n"));
+            impair(&machines, index, &self.spoils.join("\n"));
         }
         let options = [&FIXED, self.options].concat();
         let enough = FEWEST_FRAMES * f64::from(seconds());
@@ -405,7 +405,7 @@ fn a_one_way_sender_uses_an_mtu_reported_by_icmp() {
 fn a_firewall_that_blocks_udp_is_reported() {
     let _alone = alone();
     let Some(machines) = Machines::new("nft") else { return };
-    spoil(&machines, 1, "meta l4proto udp drop");
+    impair(&machines, 1, "meta l4proto udp drop");
     let receiver = start(&machines, 1, &["recv", "--show", "none"]);
     receiver.wait_for("listening on port 7722");
     let _sender =

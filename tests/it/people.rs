@@ -255,7 +255,7 @@ fn a_receiver_and_a_chat_refuse_each_others_callers() {
 }
 
 /// The keys of the README's table of statistics, each with the contents of the second column.
-fn promised_statistics() -> Vec<(String, String)> {
+fn documented_statistics() -> Vec<(String, String)> {
     let readme = include_str!("../../README.md");
     let table = readme.split("### The statistics as JSON").nth(1).expect("a section");
     let rows = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
@@ -277,7 +277,7 @@ fn demo_statistics_have_exactly_the_documented_keys() {
     let last: serde_json::Value =
         serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
     let object = last.as_object().expect("an object");
-    let promised = promised_statistics();
+    let promised = documented_statistics();
     assert!(promised.len() >= 6, "{promised:?}");
     for (key, holds) in &promised {
         let value = object.get(key).unwrap_or_else(|| panic!("no {key} in {text}"));

@@ -236,7 +236,7 @@ impl EventLoop<'_> {
             conversation.notice(now, presenter);
         }
         let has_quit = presenter.tick(now, self.messages)?;
-        Ok(has_quit || self.statistics.reader_has_gone() && !presenter.is_of_use())
+        Ok(has_quit || self.statistics.reader_has_gone() && !presenter.is_useful())
     }
 
     /// Writes the statistics if they are due.

@@ -8,16 +8,16 @@ use super::signals;
 use crate::{clock, stream::stop_flag::StopFlag};
 
 /// A flag that Ctrl-C, SIGTERM and SIGHUP set, unless they were ignored at the start. A second
-/// signal ends the program at once, in case something hangs. Signals within [`AT_ONCE`] of the
-/// first count as the same request: `timeout` sends two, and the peer should still receive the
-/// goodbye.
+/// signal ends the program at once, in case something hangs. Signals within
+/// [`SAME_REQUEST_WINDOW`] of the first count as the same request: `timeout` sends two, and the peer
+/// should still receive the goodbye.
 pub(crate) fn stop_on_signals() -> Result<StopFlag> {
     let stop = StopFlag::default();
     let raised = stop.clone();
     let mut first = None;
     signals::on_termination(move |exit_code| {
         let now = clock::now();
-        if raised.is_requested() && first.is_none_or(|first| now - first >= AT_ONCE) {
+        if raised.is_requested() && first.is_none_or(|first| now - first >= SAME_REQUEST_WINDOW) {
             std::process::exit(exit_code);
         }
         first.get_or_insert(now);
@@ -28,4 +28,4 @@ pub(crate) fn stop_on_signals() -> Result<StopFlag> {
 }
 
 /// Shorter than the time between two deliberate presses of Ctrl-C.
-const AT_ONCE: Duration = Duration::from_millis(300);
+const SAME_REQUEST_WINDOW: Duration = Duration::from_millis(300);

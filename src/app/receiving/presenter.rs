@@ -195,7 +195,7 @@ impl Presenter {
     }
 
     /// Whether the program does anything useful besides writing statistics.
-    pub(crate) fn is_of_use(&self) -> bool {
+    pub(crate) fn is_useful(&self) -> bool {
         let records = self.recording.as_ref().is_some_and(Recording::is_fine);
         self.display.is_open() || self.has_other_purpose || records
     }

@@ -203,7 +203,7 @@ impl Driver {
         self.connections.handle_timeout(now, self.poll.registry());
         self.shared.set_picture_bitrates(self.endpoint.picture_bitrates());
         // An emulated network takes time, as a real one does.
-        self.shared.set_sends_away(self.endpoint.sends_away() || self.network.has_egress());
+        self.shared.set_sends_away(self.endpoint.sends_off_host() || self.network.has_egress());
         self.drain();
         if self.schedule.note_turn(now) {
             self.publish(now);

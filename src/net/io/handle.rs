@@ -44,7 +44,7 @@ pub struct FrameInlet {
     outgoing: Latest<OutgoingFrame>,
     stream: Latest<StreamParams>,
     picture_bitrates: Arc<Mutex<PictureBitrates>>,
-    sends_away: Arc<AtomicBool>,
+    sends_off_host: Arc<AtomicBool>,
 }
 
 /// Statistics of the network thread.
@@ -77,7 +77,7 @@ pub(super) struct Shared {
     pub(super) stream: Latest<StreamParams>,
     picture_bitrates: Arc<Mutex<PictureBitrates>>,
     /// Whether any receiver is on another machine.
-    sends_away: Arc<AtomicBool>,
+    sends_off_host: Arc<AtomicBool>,
     pub(super) received: Latest<Delivered>,
     pub(super) arriving: ArrivingFrame,
     pub(super) partial: Latest<(CallId, PartialFrame)>,
@@ -103,7 +103,7 @@ impl Shared {
             outgoing: Latest::new(),
             stream: Latest::new(),
             picture_bitrates: Arc::default(),
-            sends_away: Arc::new(AtomicBool::new(false)),
+            sends_off_host: Arc::new(AtomicBool::new(false)),
             received: Latest::new(),
             arriving: ArrivingFrame::default(),
             partial: Latest::new(),
@@ -120,7 +120,7 @@ impl Shared {
 
     /// Sets whether video goes to another machine.
     pub(super) fn set_sends_away(&self, away: bool) {
-        self.sends_away.store(away, Ordering::Relaxed);
+        self.sends_off_host.store(away, Ordering::Relaxed);
     }
 
     /// Whether partial frames are wanted.
@@ -153,7 +153,7 @@ impl Handle {
             outgoing: self.shared.outgoing.clone(),
             stream: self.shared.stream.clone(),
             picture_bitrates: Arc::clone(&self.shared.picture_bitrates),
-            sends_away: Arc::clone(&self.shared.sends_away),
+            sends_off_host: Arc::clone(&self.shared.sends_off_host),
         }
     }
 
@@ -241,8 +241,8 @@ impl FrameInlet {
 
     /// Whether frames go to another machine. Otherwise the receiver shares our cores, and no
     /// transmission time can be used for encoding.
-    pub fn sends_away(&self) -> bool {
-        self.sends_away.load(Ordering::Relaxed)
+    pub fn sends_off_host(&self) -> bool {
+        self.sends_off_host.load(Ordering::Relaxed)
     }
 
     /// Sets the parameters of our stream, which are announced to the peers.

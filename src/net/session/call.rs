@@ -246,7 +246,7 @@ impl Call {
     }
 
     /// Whether our video goes to another machine (not over loopback).
-    pub(super) fn sends_away(&self) -> bool {
+    pub(super) fn sends_off_host(&self) -> bool {
         self.sender.as_ref().is_some_and(Sender::is_paced)
     }
 

@@ -47,7 +47,7 @@ enum HandshakeState {
     /// The dialler has received the second message and not sent its hello.
     KeyKnown(Box<Handshake>),
     /// The dialler has sent its hello and received nothing since.
-    Introduced(Box<Transport>),
+    HelloSent(Box<Transport>),
     /// The handshake is complete.
     Established(Box<Transport>),
     /// A message could not be handled; the channel is dead.
@@ -113,7 +113,7 @@ impl ControlChannel {
     pub(super) fn peer_key(&self) -> Option<PublicKey> {
         match &self.state {
             HandshakeState::KeyKnown(handshake) => handshake.peer(),
-            HandshakeState::Introduced(transport) | HandshakeState::Established(transport) => {
+            HandshakeState::HelloSent(transport) | HandshakeState::Established(transport) => {
                 Some(transport.peer())
             }
             _ => None,
@@ -123,7 +123,7 @@ impl ControlChannel {
     /// A value unique to this handshake, once it is complete.
     pub(super) fn handshake_hash(&self) -> Option<&[u8]> {
         match &self.state {
-            HandshakeState::Introduced(transport) | HandshakeState::Established(transport) => {
+            HandshakeState::HelloSent(transport) | HandshakeState::Established(transport) => {
                 Some(transport.handshake_hash())
             }
             _ => None,
@@ -171,7 +171,7 @@ impl ControlChannel {
 
     /// Whether a complete message is ready. Handling it may need costly cryptography, so a length
     /// that an answerer does not expect is an error here already.
-    pub(super) fn has_work(&mut self) -> Result<bool, ControlError> {
+    pub(super) fn has_message(&mut self) -> Result<bool, ControlError> {
         if !self.see_preface()? {
             return Ok(false);
         }
@@ -222,7 +222,7 @@ impl ControlChannel {
     }
 
     /// Sends our hello to the answering side, whose key is known.
-    pub(super) fn introduce(&mut self, hello: Hello) {
+    pub(super) fn send_hello(&mut self, hello: Hello) {
         let HandshakeState::KeyKnown(mut handshake) =
             std::mem::replace(&mut self.state, HandshakeState::Failed)
         else {
@@ -231,13 +231,13 @@ impl ControlChannel {
         let third = handshake.write(&Message::Hello(hello).to_bytes());
         emit_framed(&third, &mut self.outbox);
         if let Some(transport) = handshake.finish() {
-            self.state = HandshakeState::Introduced(Box::new(transport));
+            self.state = HandshakeState::HelloSent(Box::new(transport));
         }
     }
 
     /// Queues `message`, if the handshake allows it.
     pub(super) fn push(&mut self, message: &Message) {
-        if let HandshakeState::Introduced(transport) | HandshakeState::Established(transport) =
+        if let HandshakeState::HelloSent(transport) | HandshakeState::Established(transport) =
             &mut self.state
         {
             emit_framed(&transport.write(&message.to_bytes()), &mut self.outbox);
@@ -278,8 +278,8 @@ impl HandshakeState {
             }
             Self::Answered(handshake) => Self::read_introduction(handshake, message, outbox),
             // The refusal is not authenticated, so it is accepted only in this state.
-            Self::Introduced(_) if message.is_empty() => Err(ControlError::WrongCode),
-            Self::Introduced(mut transport) | Self::Established(mut transport) => {
+            Self::HelloSent(_) if message.is_empty() => Err(ControlError::WrongCode),
+            Self::HelloSent(mut transport) | Self::Established(mut transport) => {
                 let plain = transport.read(message).map_err(|_| ControlError::Forged)?;
                 let message = Message::from_bytes(&plain)?;
                 Ok((Self::Established(transport), Some(Received::Message(message))))
@@ -370,7 +370,7 @@ mod tests {
         cross(&mut answerer, &mut dialler);
         let key = Identity::from_bytes([2; KEY_LEN]).public_key();
         assert_eq!(dialler.poll_received(), Ok(Some(Received::Key(key))));
-        dialler.introduce(hello());
+        dialler.send_hello(hello());
         cross(&mut dialler, &mut answerer);
         let heard = answerer.poll_received();
         (dialler, answerer, heard)
@@ -431,15 +431,15 @@ mod tests {
         {
             let mut channel = ControlChannel::accept(now, ConnId(1));
             channel.handle_data(now, said);
-            assert!(channel.has_work().is_err(), "{said:?}");
+            assert!(channel.has_message().is_err(), "{said:?}");
         }
         let (mut dialler, _) = pair(None, None);
         let mut channel = ControlChannel::accept(now, ConnId(1));
         for byte in dialler.take_output().unwrap() {
-            assert_eq!(channel.has_work(), Ok(false));
+            assert_eq!(channel.has_message(), Ok(false));
             channel.handle_data(now, &[byte]);
         }
-        assert_eq!(channel.has_work(), Ok(true));
+        assert_eq!(channel.has_message(), Ok(true));
     }
 
     #[test]

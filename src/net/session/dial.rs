@@ -66,7 +66,7 @@ enum AttemptState {
     /// The user is asked whether to trust it.
     Asked(AskId),
     /// Our hello was sent, with our part of the secret, for this session.
-    Introduced(SessionId, SecretPart),
+    HelloSent(SessionId, SecretPart),
     /// The same, and the target's user is being asked about us.
     Ringing(SessionId, SecretPart),
 }
@@ -145,7 +145,7 @@ impl DialState {
 
     /// Returns an event if a lookup has had no answer for a while and no address is known.
     pub(super) fn check_lookup(&mut self, now: Instant) -> Option<Event> {
-        if self.lookup_patience()? > now {
+        if self.lookup_report_at()? > now {
             return None;
         }
         self.wait_for(WaitReason::Unresolved { error: "the name servers do not answer".into() })
@@ -172,7 +172,7 @@ impl DialState {
     }
 
     /// When a lookup without an answer is reported, unless it has been.
-    fn lookup_patience(&self) -> Option<Instant> {
+    fn lookup_report_at(&self) -> Option<Instant> {
         let is_told = matches!(
             self.waiting_for,
             Some(WaitReason::Unresolved { .. } | WaitReason::Uncallable { .. })
@@ -206,7 +206,7 @@ impl DialState {
             State::Connected { give_up_at, .. } => Some(*give_up_at),
             State::InCall(_) => None,
         };
-        [lookup, self.lookup_patience(), state].into_iter().flatten().min()
+        [lookup, self.lookup_report_at(), state].into_iter().flatten().min()
     }
 
     /// Begins attempt `conn`, at the next address of this round or the first of a new round.
@@ -223,7 +223,7 @@ impl DialState {
     }
 
     /// Handles the establishment of connection `conn`. Returns the attempts no longer needed.
-    pub(super) fn identify(
+    pub(super) fn handle_connected(
         &mut self,
         now: Instant,
         conn: ConnId,
@@ -260,12 +260,12 @@ impl DialState {
     }
 
     /// Sends our hello, since the target is accepted.
-    pub(super) fn introduce(&mut self, now: Instant, hello: Hello) {
+    pub(super) fn send_hello(&mut self, now: Instant, hello: Hello) {
         let Some(session) = SessionId::new(hello.session) else { return };
         if let State::Connected { control, state, give_up_at, .. } = &mut self.state {
-            *state = AttemptState::Introduced(session, hello.secret.clone());
+            *state = AttemptState::HelloSent(session, hello.secret.clone());
             *give_up_at = now + HELLO_DEADLINE;
-            control.introduce(hello);
+            control.send_hello(hello);
         }
     }
 
@@ -274,7 +274,7 @@ impl DialState {
     pub(super) fn ring(&mut self, now: Instant) -> Option<Event> {
         let State::Connected { state, .. } = &mut self.state else { return None };
         *state = match std::mem::replace(state, AttemptState::Unknown) {
-            AttemptState::Introduced(session, secret) => AttemptState::Ringing(session, secret),
+            AttemptState::HelloSent(session, secret) => AttemptState::Ringing(session, secret),
             other => other,
         };
         self.extend_deadline(now);
@@ -305,7 +305,7 @@ impl DialState {
             State::Connected {
                 control,
                 state:
-                    AttemptState::Introduced(session, secret) | AttemptState::Ringing(session, secret),
+                    AttemptState::HelloSent(session, secret) | AttemptState::Ringing(session, secret),
                 ..
             } => Some(Answered { control: *control, session, secret }),
             _ => None,
@@ -344,7 +344,7 @@ impl DialState {
     }
 
     /// Schedules the next call, since this one has ended.
-    pub(super) fn call_over(&mut self, now: Instant) {
+    pub(super) fn handle_call_ended(&mut self, now: Instant) {
         self.state = State::Idle { redial_at: now + REDIAL_INTERVAL };
         self.waiting_for = None;
     }
@@ -433,7 +433,7 @@ mod tests {
         assert!(d.owns(ConnId(1)) && d.owns(ConnId(2)));
         let identity = crate::net::crypto::keys::Identity::from_bytes([1; 32]);
         let control = ControlChannel::dial(later, ConnId(2), &identity, None);
-        assert_eq!(d.identify(later, ConnId(2), control), [ConnId(1)]);
+        assert_eq!(d.handle_connected(later, ConnId(2), control), [ConnId(1)]);
         assert_eq!(d.addr(), Some("127.0.0.1:7".parse().unwrap()));
         assert!(!d.owns(ConnId(1)));
         assert_eq!(d.fail(later, ConnId(2), WaitReason::HungUp), None);
@@ -460,7 +460,7 @@ mod tests {
         assert!(d.wants_lookup(later));
         d.answered(CallId(1));
         assert!(!d.wants_lookup(later));
-        d.call_over(later);
+        d.handle_call_ended(later);
         assert!(d.wants_lookup(later));
     }
 

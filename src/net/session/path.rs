@@ -27,7 +27,7 @@ use crate::net::{
 pub(super) struct Path {
     /// Follows the peer's address if the peer replies; otherwise the address is fixed.
     validation: PathValidation,
-    can_ask: bool,
+    replies_to_probes: bool,
     /// Present if we send and no datagram length was configured.
     mtu: Option<PathMtu>,
     ack: Option<PathProbeAck>,
@@ -37,27 +37,27 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// A path along `route`, which must be validated first unless `is_known`. `can_ask`: the peer
+    /// A path along `route`, which must be validated first unless `is_known`. `replies_to_probes`: the peer
     /// replies to probes. `probed`: the upper limit of path MTU probing, if the datagram length is
     /// not configured.
     pub(super) fn new(
         now: Instant,
         route: Route,
         is_known: bool,
-        can_ask: bool,
+        replies_to_probes: bool,
         probed: Option<usize>,
     ) -> Self {
         let mtu = |limit| {
-            let begin = if can_ask { PathMtu::new } else { PathMtu::unprobed };
+            let begin = if replies_to_probes { PathMtu::new } else { PathMtu::unprobed };
             begin(now, route.peer.link(), limit)
         };
         Self {
-            validation: if is_known || !can_ask {
+            validation: if is_known || !replies_to_probes {
                 PathValidation::new(route)
             } else {
                 PathValidation::unknown()
             },
-            can_ask,
+            replies_to_probes,
             mtu: probed.map(mtu),
             ack: None,
             probes_unacked: 0,
@@ -77,7 +77,7 @@ impl Path {
 
     /// Handles a verified datagram of this session that was not received before.
     pub(super) fn handle_datagram(&mut self, now: Instant, from: Route, sequence: u64, len: usize) {
-        if self.can_ask {
+        if self.replies_to_probes {
             self.validation.handle_datagram(now, from, sequence, len);
         }
     }

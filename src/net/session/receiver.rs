@@ -29,7 +29,7 @@ use crate::net::{
 pub(super) struct Receiver {
     reassembler: Reassembler,
     /// `None` in a session without feedback.
-    feedback: Option<FeedbackSide>,
+    feedback: Option<FeedbackState>,
     repaired_by_parity: u64,
     repaired_by_nack: u64,
     malformed: u64,
@@ -37,7 +37,7 @@ pub(super) struct Receiver {
 
 /// Produces reports and NACKs.
 #[derive(Debug)]
-struct FeedbackSide {
+struct FeedbackState {
     feedback: FeedbackGenerator,
     loss_bursts: LossBursts,
     nack_scheduler: NackScheduler,
@@ -51,7 +51,7 @@ struct FeedbackSide {
 impl Receiver {
     /// A receiver. `has_feedback`: reports and NACKs may be sent.
     pub(super) fn new(reassembly_deadline: Duration, has_feedback: bool) -> Self {
-        let feedback = || FeedbackSide {
+        let feedback = || FeedbackState {
             feedback: FeedbackGenerator::new(),
             loss_bursts: LossBursts::new(),
             nack_scheduler: NackScheduler::new(reassembly_deadline),
@@ -130,7 +130,7 @@ impl Receiver {
     ) -> Option<Report> {
         let frames = self.frame_counts();
         let side = self.feedback.as_mut()?;
-        let FeedbackSide { feedback, loss_bursts, recent, .. } = side;
+        let FeedbackState { feedback, loss_bursts, recent, .. } = side;
         feedback.poll_report(now, || {
             let counts = Counts {
                 highest_sequence: arrivals.highest(),
@@ -222,7 +222,7 @@ impl Receiver {
     }
 }
 
-impl FeedbackSide {
+impl FeedbackState {
     /// Asks the scheduler for a NACK, if it is due.
     fn ask(&mut self, now: Instant, rtt: Option<Duration>, reassembler: &mut Reassembler) {
         if self.nack_due.is_none_or(|due| due > now) {

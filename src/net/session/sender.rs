@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     in_flight_frame::InFlightFrame,
     outbound::{Burst, Outbound},
-    repairs::Retransmitter,
+    retransmitter::Retransmitter,
     send_rate::{ReportContext, SendRate},
     stream_estimates::StreamEstimates,
 };

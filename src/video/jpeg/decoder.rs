@@ -20,7 +20,7 @@ use crate::video::image::{Image, PixelFormat, Size};
 
 /// The pixel format to decode to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Want {
+pub enum OutputFormat {
     /// Interleaved BGR, whatever the frame's format: for display.
     Bgr,
     /// The frame's own planes, without conversion: for recording.
@@ -60,7 +60,7 @@ pub struct Concealed {
 
 /// The progress of decoding a frame while it arrives; one for each frame.
 #[derive(Debug, Default)]
-pub struct Ahead {
+pub struct PartialDecode {
     plan: Option<Plan>,
     /// Strips decoded into the image.
     done: usize,
@@ -135,8 +135,13 @@ impl Decoder {
     ///
     /// Where strips meet, the colours of two rows of BGR may differ by a few levels from those of
     /// other decoders, since chroma is not interpolated across strips.
-    pub fn decode(&mut self, frame: &[u8], want: Want, image: &mut Image) -> Result<(), JpegError> {
-        self.decode_rest(Ahead::default(), frame, want, image)
+    pub fn decode(
+        &mut self,
+        frame: &[u8],
+        want: OutputFormat,
+        image: &mut Image,
+    ) -> Result<(), JpegError> {
+        self.decode_rest(PartialDecode::default(), frame, want, image)
     }
 
     /// Decodes `frame` like [`decode`](Self::decode), but not in strips: the reference for tests.
@@ -144,7 +149,7 @@ impl Decoder {
     pub(crate) fn decode_whole(
         &mut self,
         frame: &[u8],
-        want: Want,
+        want: OutputFormat,
         image: &mut Image,
     ) -> Result<(), JpegError> {
         self.sandboxed(|work| work.decode_whole(frame, want, image))
@@ -156,9 +161,9 @@ impl Decoder {
     /// [`decode_rest`](Self::decode_rest).
     pub fn decode_ahead(
         &mut self,
-        ahead: &mut Ahead,
+        ahead: &mut PartialDecode,
         beginning: &[u8],
-        want: Want,
+        want: OutputFormat,
         image: &mut Image,
     ) {
         self.sandboxed(|work| work.decode_ahead(ahead, beginning, want, image));
@@ -168,9 +173,9 @@ impl Decoder {
     /// [`decode`](Self::decode).
     pub fn decode_rest(
         &mut self,
-        ahead: Ahead,
+        ahead: PartialDecode,
         frame: &[u8],
-        want: Want,
+        want: OutputFormat,
         image: &mut Image,
     ) -> Result<(), JpegError> {
         self.sandboxed(|work| work.decode_rest(ahead, frame, want, image))
@@ -203,16 +208,22 @@ impl Work {
     fn decode_whole(
         &mut self,
         frame: &[u8],
-        want: Want,
+        want: OutputFormat,
         image: &mut Image,
     ) -> Result<(), JpegError> {
         let plan = Plan { split: None, ..self.plan(frame, want)? };
         plan.reshape(image);
-        let ahead = Ahead { plan: Some(plan), ..Ahead::default() };
+        let ahead = PartialDecode { plan: Some(plan), ..PartialDecode::default() };
         self.decode_rest(ahead, frame, want, image)
     }
 
-    fn decode_ahead(&mut self, ahead: &mut Ahead, beginning: &[u8], want: Want, image: &mut Image) {
+    fn decode_ahead(
+        &mut self,
+        ahead: &mut PartialDecode,
+        beginning: &[u8],
+        want: OutputFormat,
+        image: &mut Image,
+    ) {
         if ahead.plan.is_none() && ahead.error.is_none() {
             match self.plan(beginning, want) {
                 Ok(plan) => {
@@ -243,9 +254,9 @@ impl Work {
 
     fn decode_rest(
         &mut self,
-        mut ahead: Ahead,
+        mut ahead: PartialDecode,
         frame: &[u8],
-        want: Want,
+        want: OutputFormat,
         image: &mut Image,
     ) -> Result<(), JpegError> {
         if ahead.plan.is_none() && ahead.error.is_none() {
@@ -264,7 +275,7 @@ impl Work {
             let frame = correct(&plan.header, &frame[..end], &mut self.corrected);
             contained(|| self.whole.decode(frame, &plan.seen, image))?;
         }
-        if want == Want::Planar && plan.format.is_none() {
+        if want == OutputFormat::Planar && plan.format.is_none() {
             *image = planes_of_bgr(image);
         }
         Ok(())
@@ -276,7 +287,7 @@ impl Work {
         present: &[Range<usize>],
         picture: &mut Image,
     ) -> Concealed {
-        let plan = self.plan(frame, Want::Bgr).ok();
+        let plan = self.plan(frame, OutputFormat::Bgr).ok();
         let there = present.first().filter(|first| first.start == 0).map_or(0, |first| first.end);
         let plan = plan.filter(|plan| plan.header.scan_data <= there);
         let Some(plan) = plan else { return Concealed::default() };
@@ -304,7 +315,7 @@ impl Work {
         Concealed { shown, of: split.count }
     }
 
-    fn plan(&mut self, beginning: &[u8], want: Want) -> Result<Plan, JpegError> {
+    fn plan(&mut self, beginning: &[u8], want: OutputFormat) -> Result<Plan, JpegError> {
         let header = Header::parse(beginning)?;
         let corrected = correct(&header, &beginning[..header.scan_data], &mut self.corrected);
         let seen = contained(|| self.whole.read_header(corrected))?;
@@ -312,8 +323,8 @@ impl Work {
             return Err(JpegError::Contradiction);
         }
         let format = match want {
-            Want::Bgr => None,
-            Want::Planar => planar_format(&seen),
+            OutputFormat::Bgr => None,
+            OutputFormat::Planar => planar_format(&seen),
         };
         let split = Split::plan(&header, self.pool.threads() * STRIPS_A_THREAD);
         Ok(Plan { header, seen, format, split })

@@ -82,7 +82,7 @@ impl Encoder {
     pub fn encode_strips(
         &mut self,
         image: &Image,
-        mut ready: impl FnMut(Nth, &[u8]),
+        mut ready: impl FnMut(StripIndex, &[u8]),
     ) -> Result<(), JpegError> {
         let sampling = if self.gray { Sampling::Gray } else { sampling(image.format) };
         let strips =
@@ -104,7 +104,7 @@ impl Encoder {
             |job| job.result = job.encoder.encode(&job.strip, job.place, quality, sampling),
             |job| match std::mem::replace(&mut job.result, Ok(0..0)) {
                 Ok(bytes) if result.is_ok() => {
-                    let nth = Nth { index: job.place.index, count };
+                    let nth = StripIndex { index: job.place.index, count };
                     ready(nth, &job.encoder.room[bytes]);
                 }
                 Err(error) if result.is_ok() => result = Err(error),
@@ -117,14 +117,14 @@ impl Encoder {
 
 /// A strip's number in its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Nth {
+pub struct StripIndex {
     /// Its number, from 0.
     pub index: usize,
     /// The number of strips.
     pub count: usize,
 }
 
-impl Nth {
+impl StripIndex {
     /// Whether it is the frame's last strip.
     pub fn is_last(self) -> bool {
         self.index + 1 == self.count

@@ -18,8 +18,8 @@ mod thumbnail;
 mod turbo;
 
 pub use decode_watch::DecodeWatch;
-pub use decoder::{Ahead, Concealed, Decoder, Want};
-pub use encoder::{Encoder, Nth};
+pub use decoder::{Concealed, Decoder, OutputFormat, PartialDecode};
+pub use encoder::{Encoder, StripIndex};
 pub use header::{Header, HeaderError, Interrupted, Sampling};
 pub use normalize::{NormalizeError, normalize};
 pub use photograph::FilmTest;

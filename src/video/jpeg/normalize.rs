@@ -127,7 +127,7 @@ mod tests {
     use crate::video::{
         image::{Image, PixelFormat},
         jpeg::{
-            Decoder, Encoder, Strips, Want,
+            Decoder, Encoder, OutputFormat, Strips,
             marker::{DHT, segment_at},
             tests::{texture, textured},
         },
@@ -136,7 +136,7 @@ mod tests {
 
     fn decodes(frame: &[u8]) -> Image {
         let mut image = Image::empty();
-        Decoder::new().decode(frame, Want::Planar, &mut image).expect("decodes");
+        Decoder::new().decode(frame, OutputFormat::Planar, &mut image).expect("decodes");
         image
     }
 

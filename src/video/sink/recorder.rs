@@ -212,7 +212,7 @@ impl Writer {
         match self {
             Self::MotionJpeg(output) => {
                 if !output.open()? {
-                    return Ok(Written::Unread);
+                    return Ok(Written::Pushback);
                 }
                 output.write(&[frame]).map(|()| Written::Whole)
             }
@@ -284,7 +284,7 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
                     );
                 }
             }
-            Ok(Written::Unread) => {
+            Ok(Written::Pushback) => {
                 if state.summary.unread == 0 {
                     state.notes.push(format!(
                         "{name} has no reader yet; frames are written once it has one"
@@ -384,7 +384,7 @@ mod tests {
     use super::*;
     use crate::video::{
         image::{Image, PixelFormat},
-        jpeg::{Decoder, Want, tests::textured},
+        jpeg::{Decoder, OutputFormat, tests::textured},
     };
     use std::{fs, process::Command};
 
@@ -430,7 +430,7 @@ mod tests {
         let summary = recorder.finish().expect("writes");
         assert_eq!((summary.frames, summary.damaged), (2, 1));
         let mut image = Image::empty();
-        Decoder::new().decode(&frame(64), Want::Planar, &mut image).expect("decodes");
+        Decoder::new().decode(&frame(64), OutputFormat::Planar, &mut image).expect("decodes");
         let mut expected = b"YUV4MPEG2 W64 H48 F25:1 XCOLORRANGE=FULL C420jpeg\n".to_vec();
         expected.extend([b"FRAME\n", &image.data[..]].concat().repeat(2));
         assert_eq!(fs::read(&path).expect("reads"), expected);

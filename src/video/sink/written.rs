@@ -13,5 +13,5 @@ pub(super) enum Written {
         to: Layout,
     },
     /// The FIFO has no reader yet.
-    Unread,
+    Pushback,
 }

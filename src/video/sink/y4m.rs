@@ -9,7 +9,7 @@ use crate::clock;
 use crate::video::{
     fit::{Fitter, Layout},
     image::{Image, PixelFormat},
-    jpeg::{DecodeWatch, Decoder, Want},
+    jpeg::{DecodeWatch, Decoder, OutputFormat},
 };
 
 /// Decodes frames and writes their planes.
@@ -41,7 +41,7 @@ impl Y4mWriter {
     /// layout of frames changes when a sender on a narrow path halves its pictures, or when another
     /// sender takes over.
     pub(super) fn write(&mut self, frame: &[u8]) -> io::Result<Written> {
-        if let Err(error) = self.decoder.decode(frame, Want::Planar, &mut self.image) {
+        if let Err(error) = self.decoder.decode(frame, OutputFormat::Planar, &mut self.image) {
             if let Some(why) = self.watch.failed(&error, clock::now()) {
                 log::warn!("{why}");
             }
@@ -49,7 +49,7 @@ impl Y4mWriter {
         }
         self.watch.succeeded();
         if !self.output.open()? {
-            return Ok(Written::Unread);
+            return Ok(Written::Pushback);
         }
         let from = Layout::of(&self.image);
         let to = self.begin(from)?;

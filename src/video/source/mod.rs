@@ -16,6 +16,7 @@ pub mod pattern;
 mod picture;
 mod pipe;
 mod playback_clock;
+pub(crate) mod pushback;
 mod raw_film;
 mod raw_stream;
 mod second_hand;
@@ -25,7 +26,6 @@ mod spec;
 mod still;
 #[cfg(feature = "opencv")]
 mod timeline;
-pub(crate) mod unread;
 #[cfg(feature = "opencv")]
 mod url;
 mod warnings;

@@ -376,7 +376,7 @@ const LABEL: Colour = Colour { y: 150, cb: 140, cr: 122 };
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::video::jpeg::{Decoder, Encoder, Strips, Want};
+    use crate::video::jpeg::{Decoder, Encoder, OutputFormat, Strips};
     use proptest::prelude::*;
 
     fn pattern(width: usize, height: usize) -> Pattern {
@@ -384,7 +384,7 @@ mod tests {
     }
 
     /// The number read after encoding and decoding.
-    fn through_jpeg(image: &Image, quality: u8, gray: bool, want: Want) -> Option<u32> {
+    fn through_jpeg(image: &Image, quality: u8, gray: bool, want: OutputFormat) -> Option<u32> {
         let (mut frame, mut decoded) = (Vec::new(), Image::empty());
         let mut encoder = Encoder::new(quality, Strips::Auto);
         encoder.set_gray(gray);
@@ -401,7 +401,7 @@ mod tests {
             for number in [0, 1, 0x55_5555, 0xAA_AAAA, NUMBERS - 1] {
                 let image = pattern.render(number, Duration::from_millis(u64::from(number)));
                 assert_eq!(read_number(&image), Some(number), "{width}x{height}");
-                for (gray, want) in [(false, Want::Bgr), (true, Want::Planar)] {
+                for (gray, want) in [(false, OutputFormat::Bgr), (true, OutputFormat::Planar)] {
                     let read = through_jpeg(&image, 30, gray, want);
                     assert_eq!(read, Some(number), "{width}x{height} gray {gray}");
                 }
@@ -489,7 +489,7 @@ mod tests {
         #[test]
         fn any_number_survives_encoding(number in 0..NUMBERS, quality in 30_u8..=100, gray: bool) {
             let image = pattern(160, 120).render(number, Duration::from_millis(number.into()));
-            prop_assert_eq!(through_jpeg(&image, quality, gray, Want::Planar), Some(number));
+            prop_assert_eq!(through_jpeg(&image, quality, gray, OutputFormat::Planar), Some(number));
         }
     }
 }

@@ -16,10 +16,9 @@ use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     padding::{is_padding, read_beginning},
     playback_clock::STOP_CHECK_INTERVAL,
+    pushback::Pushback,
     raw_stream::{RawError, RawPicture, RawStream},
-    scale,
-    unread::Unread,
-    y4m,
+    scale, y4m,
 };
 use crate::{
     clock,
@@ -43,7 +42,7 @@ impl Pipe {
         let first = read_beginning(&mut reader).map_err(unreadable(name))?;
         let damaged = Arc::new(AtomicU64::new(0));
         let rest = BufReader::with_capacity(READ_LEN, reader);
-        let mut bytes = Unread::new(Box::new(rest));
+        let mut bytes = Pushback::new(Box::new(rest));
         bytes.unread(&first);
         match &first[..] {
             [] => return Err(SourceError::PipeEmpty { name: name.to_owned() }),

@@ -18,14 +18,13 @@ use std::{
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     playback_clock::PlaybackClock,
+    pushback::Pushback,
     raw_stream::{RawError, RawPicture, RawStream},
-    scale,
-    unread::Unread,
-    y4m,
+    scale, y4m,
 };
 use crate::video::{
     image::{Image, Size},
-    jpeg::{Decoder, Want},
+    jpeg::{Decoder, OutputFormat},
 };
 
 /// A file being played.
@@ -155,7 +154,7 @@ impl Frames {
                 Some(RawPicture::Jpeg(jpeg)) => jpeg,
             };
             let mut image = Image::empty();
-            match self.decoder.decode(&jpeg, Want::Planar, &mut image) {
+            match self.decoder.decode(&jpeg, OutputFormat::Planar, &mut image) {
                 Ok(()) => return Ok(Some((image, None))),
                 Err(error) => self.stream.drop_jpeg(error.to_string()),
             }
@@ -168,9 +167,9 @@ impl Frames {
     }
 }
 
-fn open_file(path: &Path) -> Result<Unread, SourceError> {
+fn open_file(path: &Path) -> Result<Pushback, SourceError> {
     let file = File::open(path).map_err(unreadable(path))?;
-    Ok(Unread::new(Box::new(BufReader::with_capacity(READ_LEN, file))))
+    Ok(Pushback::new(Box::new(BufReader::with_capacity(READ_LEN, file))))
 }
 
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> SourceError {
@@ -190,7 +189,7 @@ mod tests {
     use super::super::{Captured, Picture, Source, SourceError, SourceOptions};
     use crate::video::{
         image::{Image, PixelFormat, Size},
-        jpeg::{Decoder, Want, tests::textured},
+        jpeg::{Decoder, OutputFormat, tests::textured},
     };
 
     static RUN: AtomicBool = AtomicBool::new(false);
@@ -229,7 +228,7 @@ mod tests {
 
     fn decoded(jpeg: &[u8]) -> Image {
         let mut image = Image::empty();
-        Decoder::new().decode(jpeg, Want::Planar, &mut image).expect("a good one");
+        Decoder::new().decode(jpeg, OutputFormat::Planar, &mut image).expect("a good one");
         image
     }
 

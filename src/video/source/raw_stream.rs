@@ -16,7 +16,7 @@ use std::{
 
 use super::{
     RateLimitedWarnings, SourceError,
-    unread::Unread,
+    pushback::Pushback,
     y4m::{self, FRAME_STARTS, HEADER_START, Y4mError, Y4mReader},
 };
 use crate::video::{
@@ -49,7 +49,7 @@ pub(super) enum RawPicture {
 
 /// `Jpegs` is also the state of searching; it ends where YUV4MPEG2 begins.
 enum Format {
-    Jpegs(Box<JpegStream<Unread>>),
+    Jpegs(Box<JpegStream<Pushback>>),
     Y4m(Box<Y4mReader>),
 }
 
@@ -96,7 +96,7 @@ type Step = (Option<RawPicture>, Option<Format>);
 
 impl RawStream {
     /// `name` is for messages; `damaged` counts the dropped pictures.
-    pub(super) fn new(name: &str, reader: Unread, damaged: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(name: &str, reader: Pushback, damaged: Arc<AtomicU64>) -> Self {
         Self {
             name: name.to_owned(),
             format: Some(search(reader)),
@@ -109,7 +109,7 @@ impl RawStream {
     }
 
     /// Continues with another reader.
-    pub(super) fn restart(&mut self, reader: Unread) {
+    pub(super) fn restart(&mut self, reader: Pushback) {
         (self.format, self.suspended) = (Some(search(reader)), None);
     }
 
@@ -156,7 +156,7 @@ impl RawStream {
         self.damaged.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn next_jpeg(&mut self, mut stream: Box<JpegStream<Unread>>) -> Result<Step, RawError> {
+    fn next_jpeg(&mut self, mut stream: Box<JpegStream<Pushback>>) -> Result<Step, RawError> {
         while let Some(item) = stream.next_item()? {
             match usable(item) {
                 Ok(jpeg) => {
@@ -196,7 +196,7 @@ impl RawStream {
 
     /// Continues the suspended YUV4MPEG2 stream at a `FRAME` line, or else continues the search after
     /// that line.
-    fn resume(&mut self, mut reader: Unread) -> Result<Format, RawError> {
+    fn resume(&mut self, mut reader: Pushback) -> Result<Format, RawError> {
         if let Some(Suspended { header, tries }) = self.suspended.take() {
             let mut pictures = Y4mReader::new(header, reader);
             match pictures.is_at_picture() {
@@ -215,7 +215,7 @@ impl RawStream {
 
     /// Searches for a JPEG, a header, or the next picture of a suspended stream. The first
     /// `damaged_len` bytes are known to be damaged.
-    fn search_on(&self, reader: Unread, damaged_len: usize) -> Format {
+    fn search_on(&self, reader: Pushback, damaged_len: usize) -> Format {
         let marks: &[_] = if self.suspended.is_some() { &RESUMING } else { &[HEADER_START] };
         Format::Jpegs(Box::new(
             JpegStream::ending_at(marks, reader).with_reported_damage(damaged_len),
@@ -268,7 +268,7 @@ const RESUMING: [&[u8]; 3] = [HEADER_START, FRAME_STARTS[0], FRAME_STARTS[1]];
 /// Bounds the time spent on a text full of `FRAME` lines, since each try reads up to a picture.
 const MAX_TRIES: u8 = 16;
 
-fn search(reader: Unread) -> Format {
+fn search(reader: Pushback) -> Format {
     Format::Jpegs(Box::new(JpegStream::ending_at(&[HEADER_START], reader)))
 }
 
@@ -302,7 +302,7 @@ mod tests {
     fn read(bytes: &[u8], buffer: usize) -> (Vec<Whole>, u64) {
         let damaged = Arc::default();
         let reader = BufReader::with_capacity(buffer, Cursor::new(bytes.to_vec()));
-        let mut stream = RawStream::new("x", Unread::new(Box::new(reader)), Arc::clone(&damaged));
+        let mut stream = RawStream::new("x", Pushback::new(Box::new(reader)), Arc::clone(&damaged));
         let mut pictures = Vec::new();
         while let Ok(Some(picture)) = stream.next() {
             pictures.push(match picture {

@@ -9,7 +9,7 @@ use std::{
 use super::{
     SourceError,
     padding::{is_padding, read_beginning},
-    unread::Unread,
+    pushback::Pushback,
     y4m::{self, HEADER_MAGIC, HEADER_START},
 };
 use crate::video::jpeg::{FilmTest, Header, JpegStream, StreamItem, begins_jpegs};
@@ -116,7 +116,7 @@ fn classify_jpegs(mut file: File, first: &[u8]) -> io::Result<Content> {
 /// Leaves layouts that we do not support to `FFmpeg`, such as those of more than 8 bits.
 fn classify_y4m(mut file: File) -> io::Result<Content> {
     file.rewind()?;
-    let mut reader = Unread::new(Box::new(BufReader::new(file)));
+    let mut reader = Pushback::new(Box::new(BufReader::new(file)));
     match y4m::Header::read(&mut reader) {
         Ok(_) => Ok(Content::Raw),
         Err(error) if error.is_damage() => Ok(Content::Raw),

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::video::{
     image::{Image, Size, SizeError},
-    jpeg::{Decoder, HeaderError, JpegError, Want},
+    jpeg::{Decoder, HeaderError, JpegError, OutputFormat},
 };
 
 /// An image that is decoded once.
@@ -156,7 +156,7 @@ fn check_png(bytes: &[u8]) -> CheckOutcome {
 }
 
 fn check_jpeg(bytes: &[u8]) -> CheckOutcome {
-    match Decoder::new().decode(bytes, Want::Planar, &mut Image::empty()) {
+    match Decoder::new().decode(bytes, OutputFormat::Planar, &mut Image::empty()) {
         Err(JpegError::Header(HeaderError::Size(width, height))) => {
             CheckOutcome::of_size(width, height)
         }

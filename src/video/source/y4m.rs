@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::{aspect::PixelAspect, padding::is_padding, unread::Unread};
+use super::{aspect::PixelAspect, padding::is_padding, pushback::Pushback};
 use crate::video::{
     image::{Image, PixelFormat, Size, SizeError},
     jpeg::{self, HeaderError},
@@ -12,7 +12,7 @@ use crate::video::{
 pub(crate) struct Y4mReader {
     /// The current header.
     pub(crate) header: Header,
-    reader: Unread,
+    reader: Pushback,
     /// The last bytes of the last picture.
     tail: Vec<u8>,
     /// How many of the bytes returned to the reader are known to be damaged.
@@ -22,12 +22,12 @@ pub(crate) struct Y4mReader {
 impl Y4mReader {
     /// Reads the header, and checks it before allocating anything by it.
     #[cfg(any(test, feature = "internals"))]
-    pub(crate) fn open(mut reader: Unread) -> Result<Self, Y4mError> {
+    pub(crate) fn open(mut reader: Pushback) -> Result<Self, Y4mError> {
         Ok(Self::new(Header::read(&mut reader)?, reader))
     }
 
     /// Reads what follows this header.
-    pub(crate) fn new(header: Header, reader: Unread) -> Self {
+    pub(crate) fn new(header: Header, reader: Pushback) -> Self {
         Self { header, reader, tail: Vec::new(), damaged_len: 0 }
     }
 
@@ -98,7 +98,7 @@ impl Y4mReader {
 
     /// The reader, positioned after the pictures, and how many of the next bytes are known to be
     /// damaged.
-    pub(super) fn into_parts(self) -> (Unread, usize) {
+    pub(super) fn into_parts(self) -> (Pushback, usize) {
         (self.reader, self.damaged_len)
     }
 
@@ -244,7 +244,7 @@ impl Header {
 
     /// Reads a header. If a truncated header is followed by another in the same line, uses the
     /// latter. On an error, the bytes after the header's first word are returned to the reader.
-    pub(super) fn read(reader: &mut Unread) -> Result<Self, Y4mError> {
+    pub(super) fn read(reader: &mut Pushback) -> Result<Self, Y4mError> {
         let line = read_line(reader)?;
         let start = memchr::memmem::rfind(&line, HEADER_START).unwrap_or(0);
         Self::parse(&line[start..]).inspect_err(|_| {
@@ -390,7 +390,7 @@ mod tests {
     use std::io::Cursor;
 
     fn open(bytes: &[u8]) -> Result<Y4mReader, Y4mError> {
-        Y4mReader::open(Unread::new(Box::new(Cursor::new(bytes.to_vec()))))
+        Y4mReader::open(Pushback::new(Box::new(Cursor::new(bytes.to_vec()))))
     }
 
     #[test]

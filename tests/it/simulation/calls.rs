@@ -259,7 +259,7 @@ fn text_is_cleaned_on_receipt() {
     let mut hello = b"\x00\x07\x04x\x1b[m\x01\x00\x00\x00\xfc\x03".to_vec();
     hello.extend([9; 33]);
     *hello.last_mut().expect("not empty") = 0;
-    let said = [caller.introduce(&hello), caller.say(b"\x04\x03a\x1bb")].concat();
+    let said = [caller.send_hello(&hello), caller.say(b"\x04\x03a\x1bb")].concat();
     sim.speak_on(BOB, conn, &said);
     let events = new_events(&mut sim, BOB);
     let [Event::Connected { peer, .. }, Event::Text { line, .. }] = &events[..] else {

@@ -126,7 +126,7 @@ impl ChunkSet {
         (self.extent, self.blocks, self.count, self.short_blocks) = (None, None, 0, 0);
     }
 
-    pub(super) fn all_there(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.extent.is_some_and(|e| self.count == usize::from(e.source_chunks))
     }
 }
@@ -166,7 +166,7 @@ mod tests {
                         let needs: Vec<_> = (0..blocks.count()).map(|b| counted(&set, blocks, b)).collect();
                         let kept: Vec<_> = (0..blocks.count()).map(|b| set.needed(blocks, b)).collect();
                         prop_assert_eq!(&needs, &kept);
-                        let enough = !set.all_there() && needs.iter().all(|&needed| needed == 0);
+                        let enough = !set.is_complete() && needs.iter().all(|&needed| needed == 0);
                         prop_assert_eq!(set.is_recoverable(), enough);
                     }
                 }

@@ -240,7 +240,7 @@ impl FrameAssembly {
     }
 
     pub(super) fn is_complete(&self) -> bool {
-        self.chunks.all_there()
+        self.chunks.is_complete()
     }
 
     /// The contiguous prefix of the picture.

@@ -366,7 +366,7 @@ impl Reassembler {
             Some(parity) => _ = chunks.set_parity(parity),
             None => _ = chunks.set(header.chunk, 0),
         }
-        if chunks.all_there() || chunks.is_recoverable() {
+        if chunks.is_complete() || chunks.is_recoverable() {
             self.counters.late += 1;
             if let Some(given_up) = self.given_up.remove(index) {
                 self.spare(given_up.chunks);

@@ -53,7 +53,7 @@ impl Endpoint {
         }
         self.make_room(now, from, true).ok()?;
         let outbound = Outbound::clear(prelude.session, Direction::FromAnswerer);
-        Some(self.take_unasked(now, from, outbound, None))
+        Some(self.accept_one_way(now, from, outbound, None))
     }
 
     /// The same for sealed video, if it is sealed with our key and newer than anything sealed with
@@ -95,7 +95,7 @@ impl Endpoint {
         self.one_way_attempts.note_opened(from.ip());
         self.make_room(now, from, true).ok()?;
         let outbound = Outbound::sealed(prelude.session, Direction::FromAnswerer, sealer, 0);
-        let index = self.take_unasked(now, from, outbound, Some(opener));
+        let index = self.accept_one_way(now, from, outbound, Some(opener));
         self.calls.at(index).handle_body(now, route, prelude, &Body::opened(body))
     }
 
@@ -110,7 +110,7 @@ impl Endpoint {
     }
 
     /// Begins a call without a control channel. Returns its index.
-    fn take_unasked(
+    fn accept_one_way(
         &mut self,
         now: Instant,
         from: SocketAddr,
@@ -133,7 +133,7 @@ impl Endpoint {
             stream: None,
         };
         let index = self.begin(now, parts);
-        self.turn_away_asked(now);
+        self.reject_waiting_callers(now);
         index
     }
 
@@ -177,7 +177,7 @@ impl Endpoint {
     }
 
     /// Rejects the callers that await a trust decision and have no room, now that a call has begun.
-    fn turn_away_asked(&mut self, now: Instant) {
+    fn reject_waiting_callers(&mut self, now: Instant) {
         for index in (0..self.pending_callers.len()).rev() {
             let Some(ended) = self.pending_callers[index].ask_ended() else { continue };
             if let Err(with) = self.room_for(now, self.pending_callers[index].addr, false) {
@@ -191,7 +191,7 @@ impl Endpoint {
     pub(super) fn evict_caller(&mut self, from: SocketAddr) {
         if let Some(index) = caller_to_evict(&self.pending_callers) {
             debug!("{from} has connected: evicting {}", self.pending_callers[index].addr);
-            self.send_away(index);
+            self.close_caller(index);
         }
     }
 
@@ -201,15 +201,15 @@ impl Endpoint {
         let addr = *addr;
         if control.unread() > MAX_UNREAD {
             self.events.extend(self.pending_callers[index].ask_ended());
-            return self.send_away(index);
+            return self.close_caller(index);
         }
         if asked.is_some() {
             return self.handle_ringing_bytes(now, index);
         }
-        match control.has_work() {
+        match control.has_message() {
             Ok(false) => return,
             Ok(true) => {}
-            Err(error) => return self.cut_off(now, index, error),
+            Err(error) => return self.disconnect(now, index, error),
         }
         // The handshake limit is charged once, at the first message. The third message needs only
         // permission to guess.
@@ -219,18 +219,20 @@ impl Endpoint {
             self.handshakes.take(now, addr.ip())
         };
         if !may_go_on {
-            return self.send_away(index);
+            return self.close_caller(index);
         }
         control.start_handshake(&self.config.identity, self.config.secret.as_ref());
         match control.poll_received() {
             // The third message depends on the second, so it cannot directly follow the first.
             Ok(None) if control.unread() > 0 => {
-                self.cut_off(now, index, ControlError::Malformed);
+                self.disconnect(now, index, ControlError::Malformed);
             }
             Ok(None) => {}
-            Ok(Some(Received::Message(Message::Hello(hello)))) => self.consider(now, index, hello),
+            Ok(Some(Received::Message(Message::Hello(hello)))) => {
+                self.handle_hello(now, index, hello)
+            }
             Ok(Some(_)) => self.reject(index, RejectReason::Malformed),
-            Err(error) => self.cut_off(now, index, error),
+            Err(error) => self.disconnect(now, index, error),
         }
     }
 
@@ -240,23 +242,23 @@ impl Endpoint {
         caller.extend_deadline(now);
         if let Err(error) = caller.control.drop_keep_alives() {
             self.events.extend(caller.ask_ended());
-            self.cut_off(now, index, error);
+            self.disconnect(now, index, error);
         }
     }
 
     /// Disconnects a caller that violates the protocol or has a wrong code.
-    fn cut_off(&mut self, now: Instant, index: usize, error: ControlError) {
+    fn disconnect(&mut self, now: Instant, index: usize, error: ControlError) {
         let from = self.pending_callers[index].addr;
         if error == ControlError::WrongCode {
             self.handshakes.note_wrong_code(now, from.ip());
         }
-        self.send_away(index);
+        self.close_caller(index);
         self.events.push_back(Event::ProtocolViolation { from, error });
     }
 
     /// Handles an authenticated caller's hello: asks the user about it, unless the configuration
     /// decides.
-    fn consider(&mut self, now: Instant, index: usize, hello: Hello) {
+    fn handle_hello(&mut self, now: Instant, index: usize, hello: Hello) {
         let wants = self.config.role.purpose();
         let Some(session) = SessionId::new(hello.session) else {
             return self.reject(index, RejectReason::Malformed);
@@ -310,23 +312,23 @@ impl Endpoint {
             Some(asked) => peer_of(caller, &asked.hello),
             None => Peer { name: None, addr: caller.addr, key: caller.control.peer_key() },
         };
-        self.send_away(index);
+        self.close_caller(index);
         self.events.push_back(Event::Refused { peer, reason });
     }
 
     /// Does what is due for a pending caller.
-    pub(super) fn wait_for_caller(&mut self, now: Instant, index: usize) {
+    pub(super) fn handle_caller_timeout(&mut self, now: Instant, index: usize) {
         let caller = &mut self.pending_callers[index];
         caller.handle_timeout(now);
         if caller.give_up_at > now {
             return;
         }
         self.events.extend(caller.ask_ended());
-        self.send_away(index);
+        self.close_caller(index);
     }
 
     /// Sends a pending caller's remaining output and closes the connection.
-    fn send_away(&mut self, index: usize) {
+    fn close_caller(&mut self, index: usize) {
         let PendingCaller { mut control, .. } = self.pending_callers.swap_remove(index);
         let conn = control.conn();
         self.outputs.extend(control.take_output().map(|bytes| Output::Write(conn, bytes)));
@@ -373,7 +375,7 @@ impl Endpoint {
         let index = self.begin(now, parts);
         // Handles what the caller sent directly after its hello.
         self.handle_call_bytes(now, index, &[]);
-        self.turn_away_asked(now);
+        self.reject_waiting_callers(now);
     }
 }
 

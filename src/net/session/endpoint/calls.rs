@@ -172,8 +172,8 @@ impl Calls {
     }
 
     /// Whether any of our video goes to another machine.
-    pub(super) fn sends_away(&self) -> bool {
-        self.current.iter().any(Call::sends_away)
+    pub(super) fn sends_off_host(&self) -> bool {
+        self.current.iter().any(Call::sends_off_host)
     }
 
     /// Whether any frame, or part of one, is still to be sent.

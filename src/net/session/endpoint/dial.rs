@@ -100,7 +100,7 @@ impl Endpoint {
             };
             match heard {
                 Received::Key(key) => {
-                    if !self.consider_target(now, index, key) {
+                    if !self.handle_target_key(now, index, key) {
                         return;
                     }
                 }
@@ -110,10 +110,10 @@ impl Endpoint {
                 }
                 Received::Message(Message::KeepAlive) => {}
                 Received::Message(Message::Accept(accept)) => {
-                    return self.be_accepted(now, index, &accept);
+                    return self.handle_accept(now, index, &accept);
                 }
                 Received::Message(Message::Reject(reason)) => {
-                    return self.be_rejected(now, index, reason);
+                    return self.handle_reject(now, index, reason);
                 }
                 Received::Message(_) => return self.give_up(index, GiveUpReason::Malformed),
             }
@@ -122,10 +122,10 @@ impl Endpoint {
 
     /// Handles a target's proof of its key: asks the user about it, unless the configuration
     /// decides. Returns false if the target has been given up.
-    fn consider_target(&mut self, now: Instant, index: usize, key: PublicKey) -> bool {
+    fn handle_target_key(&mut self, now: Instant, index: usize, key: PublicKey) -> bool {
         match self.config.admission.verdict(&key) {
             Some(Verdict::Admit) => {
-                self.introduce(now, index);
+                self.send_hello(now, index);
                 return true;
             }
             Some(Verdict::Refuse) => {
@@ -145,7 +145,7 @@ impl Endpoint {
     }
 
     /// Sends our hello to an accepted target.
-    pub(super) fn introduce(&mut self, now: Instant, index: usize) {
+    pub(super) fn send_hello(&mut self, now: Instant, index: usize) {
         let hello = Hello {
             session: self.ids.new_session().get(),
             name: self.config.name.clone(),
@@ -156,10 +156,10 @@ impl Endpoint {
             secret: SecretPart::from_bytes(*SharedSecret::generate().as_bytes()),
             has_aes: processor_has_aes(),
         };
-        self.dialling[index].introduce(now, hello);
+        self.dialling[index].send_hello(now, hello);
     }
 
-    fn be_rejected(&mut self, now: Instant, index: usize, reason: RejectReason) {
+    fn handle_reject(&mut self, now: Instant, index: usize, reason: RejectReason) {
         match reason {
             RejectReason::Busy { with } => {
                 let dialling = &mut self.dialling[index];
@@ -177,7 +177,7 @@ impl Endpoint {
         }
     }
 
-    fn be_accepted(&mut self, now: Instant, index: usize, accept: &Accept) {
+    fn handle_accept(&mut self, now: Instant, index: usize, accept: &Accept) {
         let id = self.ids.new_call();
         let Some(addr) = self.dialling[index].addr() else { return };
         let Some(Answered { control, session, secret }) = self.dialling[index].answered(id) else {
@@ -216,7 +216,7 @@ impl Endpoint {
         self.events.push_back(Event::GivenUp { host: dialling.host().to_owned(), reason });
     }
 
-    pub(super) fn redial(&mut self, now: Instant, index: usize) {
+    pub(super) fn handle_target_timeout(&mut self, now: Instant, index: usize) {
         self.dialling[index].keep_ringing(now);
         if self.dialling[index].wants_lookup(now) {
             let id = self.ids.new_lookup();

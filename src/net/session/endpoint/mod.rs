@@ -174,7 +174,7 @@ impl Endpoint {
             }
         } else if let Some(index) = self.dialling.iter().position(|d| d.asked() == Some(ask)) {
             match verdict {
-                Verdict::Admit => self.introduce(now, index),
+                Verdict::Admit => self.send_hello(now, index),
                 Verdict::Refuse => self.give_up(index, GiveUpReason::Untrusted),
             }
         }
@@ -186,7 +186,7 @@ impl Endpoint {
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.owns(conn)) {
             let control =
                 ControlChannel::dial(now, conn, &self.config.identity, self.config.secret.as_ref());
-            let others = dialling.identify(now, conn, control);
+            let others = dialling.handle_connected(now, conn, control);
             self.outputs.extend(others.into_iter().map(Output::Close));
         }
         self.flush_control();
@@ -346,10 +346,10 @@ impl Endpoint {
             }
         }
         for index in (0..self.pending_callers.len()).rev() {
-            self.wait_for_caller(now, index);
+            self.handle_caller_timeout(now, index);
         }
         for index in 0..self.dialling.len() {
-            self.redial(now, index);
+            self.handle_target_timeout(now, index);
         }
         for index in 0..self.one_way_targets.len() {
             self.look_up_one_way(now, index);
@@ -402,8 +402,8 @@ impl Endpoint {
     }
 
     /// Whether any of our video goes to another machine (not over loopback).
-    pub fn sends_away(&self) -> bool {
-        self.calls.sends_away()
+    pub fn sends_off_host(&self) -> bool {
+        self.calls.sends_off_host()
     }
 
     /// Whether any frame, or part of one, is still to be sent. A goodbye should wait for it.
@@ -494,7 +494,7 @@ impl Endpoint {
         self.hang_up(&mut call);
         self.events.push_back(ended(&call, call.end_reason().unwrap_or(reason)));
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.is_in_call(call.id)) {
-            dialling.call_over(now);
+            dialling.handle_call_ended(now);
         }
     }
 

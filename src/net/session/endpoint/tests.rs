@@ -99,7 +99,7 @@ fn messages_right_after_the_hello_are_delivered_at_once() {
     let now = crate::clock::now();
     let mut endpoint = endpoint(now, Role::Receive);
     let (conn, mut control, hello) = caller(now, &mut endpoint);
-    control.introduce(hello);
+    control.send_hello(hello);
     control.push(&Message::Text(Line::new("hi").unwrap()));
     endpoint.handle_data(now, conn, &control.take_output().unwrap());
     let events = events(&mut endpoint);
@@ -113,7 +113,7 @@ fn a_caller_rings_until_it_is_admitted_or_refused() {
     endpoint.config.admission = Admission::Asked;
     for verdict in [Verdict::Refuse, Verdict::Admit] {
         let (conn, mut control, hello) = caller(now, &mut endpoint);
-        control.introduce(hello);
+        control.send_hello(hello);
         endpoint.handle_data(now, conn, &control.take_output().unwrap());
         let [Event::Asked { ask, key, .. }] = events(&mut endpoint)[..] else { panic!() };
         assert_eq!(key, Identity::from_bytes([2; 32]).public_key());
@@ -151,7 +151,7 @@ fn a_ringing_caller_is_removed_when_it_leaves_or_falls_silent() {
     endpoint.config.admission = Admission::Asked;
     for leaves in [false, true] {
         let (conn, mut control, hello) = caller(now, &mut endpoint);
-        control.introduce(hello);
+        control.send_hello(hello);
         endpoint.handle_data(now, conn, &control.take_output().unwrap());
         assert!(matches!(events(&mut endpoint)[..], [Event::Asked { .. }]));
         let mut later = now;
@@ -179,7 +179,7 @@ fn messages_sent_while_ringing_are_delivered_on_admission() {
     let mut endpoint = endpoint(now, Role::Receive);
     endpoint.config.admission = Admission::Asked;
     let (conn, mut control, hello) = caller(now, &mut endpoint);
-    control.introduce(hello);
+    control.send_hello(hello);
     endpoint.handle_data(now, conn, &control.take_output().unwrap());
     let [Event::Asked { ask, .. }] = events(&mut endpoint)[..] else { panic!() };
     for message in [Message::KeepAlive, Message::Text(Line::new("hi").unwrap())] {
@@ -197,7 +197,7 @@ fn a_caller_that_floods_while_ringing_is_dropped() {
     let mut endpoint = endpoint(now, Role::Receive);
     endpoint.config.admission = Admission::Asked;
     let (conn, mut control, hello) = caller(now, &mut endpoint);
-    control.introduce(hello);
+    control.send_hello(hello);
     for _ in 0..1000 {
         control.push(&Message::Text(Line::new("hello there").unwrap()));
         endpoint.handle_data(now, conn, &control.take_output().unwrap());
@@ -346,7 +346,7 @@ fn connections_opened_in_advance_allow_no_extra_guesses() {
     endpoint.config.secret = Some(SharedSecret::from_bytes([9; 32]));
     let callers: Vec<_> = (0..8).map(|_| caller(now, &mut endpoint)).collect();
     for (conn, mut control, hello) in callers {
-        control.introduce(hello);
+        control.send_hello(hello);
         endpoint.handle_data(now, conn, &control.take_output().unwrap());
     }
     let told = events(&mut endpoint);
@@ -368,7 +368,7 @@ fn an_answered_caller_connects_despite_a_handshake_flood() {
         turned_away += outputs.filter(|output| *output == Output::Close(conn)).count();
     }
     assert!(turned_away > 50, "{turned_away}");
-    control.introduce(hello);
+    control.send_hello(hello);
     endpoint.handle_data(now, conn, &control.take_output().unwrap());
     assert!(matches!(events(&mut endpoint)[..], [Event::Connected { .. }]));
 }
@@ -384,7 +384,7 @@ fn garbage_does_not_use_the_handshake_limit() {
     }
     events(&mut endpoint);
     let (conn, mut control, hello) = caller(now, &mut endpoint);
-    control.introduce(hello);
+    control.send_hello(hello);
     endpoint.handle_data(now, conn, &control.take_output().unwrap());
     assert!(matches!(events(&mut endpoint)[..], [Event::Connected { .. }]));
 }
@@ -394,7 +394,7 @@ fn excess_messages_are_dropped_but_the_newest_stream_is_kept() {
     let now = crate::clock::now();
     let mut endpoint = endpoint(now, Role::Receive);
     let (conn, mut control, hello) = caller(now, &mut endpoint);
-    control.introduce(hello);
+    control.send_hello(hello);
     for width in 0..100 {
         control.push(&Message::Text(Line::new("hi").unwrap()));
         let stream = StreamParams { width, height: 1, millifps: 1, quality: None };

@@ -8,7 +8,7 @@ use super::{
 };
 use proptest::prelude::*;
 
-fn decoded(frame: &[u8], want: Want) -> Image {
+fn decoded(frame: &[u8], want: OutputFormat) -> Image {
     let mut image = Image::empty();
     Decoder::new().decode(frame, want, &mut image).expect("decodes");
     image
@@ -37,7 +37,7 @@ fn planes_survive_encoding_at_odd_and_even_sizes() {
             let image = smooth(width, height, format);
             let mut frame = Vec::new();
             Encoder::new(100, Strips::Auto).encode(&image, &mut frame).expect("encodes");
-            let difference = largest_difference(&decoded(&frame, Want::Planar), &image);
+            let difference = largest_difference(&decoded(&frame, OutputFormat::Planar), &image);
             assert!(difference <= 2, "{width}x{height} {format:?}: {difference}");
         }
     }
@@ -48,8 +48,8 @@ fn red_and_blue_are_not_swapped() {
     let blue = Image::new(16, 16, PixelFormat::Bgr, [250, 20, 10].repeat(256));
     let mut frame = Vec::new();
     Encoder::new(95, Strips::Auto).encode(&blue, &mut frame).expect("encodes");
-    assert!(largest_difference(&decoded(&frame, Want::Bgr), &blue) < 6);
-    let planes = decoded(&frame, Want::Planar);
+    assert!(largest_difference(&decoded(&frame, OutputFormat::Bgr), &blue) < 6);
+    let planes = decoded(&frame, OutputFormat::Planar);
     assert!(largest_difference(&planes.to_bgr(), &blue) < 6);
 }
 
@@ -60,8 +60,8 @@ fn gray_encoding_yields_one_component_from_any_format() {
         encoder.set_gray(true);
         let mut frame = Vec::new();
         encoder.encode(&texture(40, 24, format), &mut frame).expect("encodes");
-        assert_eq!(decoded(&frame, Want::Planar).format, PixelFormat::Gray);
-        assert_eq!(decoded(&frame, Want::Bgr).format, PixelFormat::Bgr);
+        assert_eq!(decoded(&frame, OutputFormat::Planar).format, PixelFormat::Gray);
+        assert_eq!(decoded(&frame, OutputFormat::Bgr).format, PixelFormat::Bgr);
     }
 }
 
@@ -78,11 +78,13 @@ fn a_higher_quality_yields_a_longer_frame() {
 #[test]
 fn decoding_while_a_frame_arrives_yields_the_same_image() {
     let image = texture(640, 480, PixelFormat::Yuv420);
-    for (strips, want) in [(4, Want::Bgr), (8, Want::Planar), (1, Want::Bgr)] {
+    for (strips, want) in
+        [(4, OutputFormat::Bgr), (8, OutputFormat::Planar), (1, OutputFormat::Bgr)]
+    {
         let mut frame = Vec::new();
         Encoder::new(80, Strips::Count(strips)).encode(&image, &mut frame).expect("encodes");
         let mut decoder = Decoder::with_threads(2);
-        let (mut ahead, mut arriving) = (Ahead::default(), Image::empty());
+        let (mut ahead, mut arriving) = (PartialDecode::default(), Image::empty());
         for end in (0..frame.len()).step_by(997) {
             decoder.decode_ahead(&mut ahead, &frame[..end], want, &mut arriving);
         }
@@ -104,13 +106,14 @@ fn cut_short_the_first_strip(frame: &mut Vec<u8>) {
 #[test]
 fn damage_found_while_decoding_ahead_fails_the_frame() {
     let image = texture(640, 480, PixelFormat::Yuv420);
-    let (mut frame, mut ahead, mut arriving) = (Vec::new(), Ahead::default(), Image::empty());
+    let (mut frame, mut ahead, mut arriving) =
+        (Vec::new(), PartialDecode::default(), Image::empty());
     Encoder::new(80, Strips::Count(4)).encode(&image, &mut frame).expect("encodes");
     cut_short_the_first_strip(&mut frame);
     let mut decoder = Decoder::with_threads(2);
-    decoder.decode_ahead(&mut ahead, &frame[..frame.len() / 2], Want::Bgr, &mut arriving);
+    decoder.decode_ahead(&mut ahead, &frame[..frame.len() / 2], OutputFormat::Bgr, &mut arriving);
     assert!(ahead.error.is_some(), "{ahead:?}");
-    decoder.decode_rest(ahead, &frame, Want::Bgr, &mut arriving).expect_err("damaged");
+    decoder.decode_rest(ahead, &frame, OutputFormat::Bgr, &mut arriving).expect_err("damaged");
 }
 
 #[test]
@@ -119,7 +122,7 @@ fn complete_strips_of_a_partial_frame_replace_the_old_ones() {
     let (mut frame, mut whole) = (Vec::new(), Image::empty());
     Encoder::new(80, Strips::Count(8)).encode(&image, &mut frame).expect("encodes");
     let mut decoder = Decoder::with_threads(4);
-    decoder.decode(&frame, Want::Bgr, &mut whole).expect("decodes");
+    decoder.decode(&frame, OutputFormat::Bgr, &mut whole).expect("decodes");
     let before = Image::new(640, 480, PixelFormat::Bgr, vec![9; whole.data.len()]);
     let header = Header::parse(&frame).expect("ours").scan_data;
     for start in (header..frame.len()).step_by(611) {
@@ -178,7 +181,7 @@ fn a_truncated_frame_with_an_end_marker_is_an_error() {
     let frame = textured(320, 240, PixelFormat::Yuv420);
     let damaged = [&frame[..frame.len() / 2], &[0xFF, 0xD9]].concat();
     let mut image = Image::empty();
-    let result = Decoder::new().decode(&damaged, Want::Bgr, &mut image);
+    let result = Decoder::new().decode(&damaged, OutputFormat::Bgr, &mut image);
     assert!(matches!(result, Err(JpegError::Codec(_))), "{result:?}");
 }
 
@@ -190,7 +193,7 @@ fn unusual_samplings_are_decoded_as_444() {
     let format = turbojpeg::PixelFormat::BGR;
     let image = turbojpeg::Image { pixels: &pixels[..], width: 32, pitch: 96, height: 32, format };
     let frame = compressor.compress_to_vec(image).expect("encodes");
-    let planes = decoded(&frame, Want::Planar);
+    let planes = decoded(&frame, OutputFormat::Planar);
     assert_eq!(planes.format, PixelFormat::Yuv444);
     assert_eq!(planes.to_bgr().size(), planes.size());
 }
@@ -265,11 +268,11 @@ fn every_sampling_that_libjpeg_decodes_is_decoded() {
         // 8 a step, and 128 is the middle: a light red.
         let frame = flat(65, 43, factors, &[160, 128, 200]);
         assert_eq!(crate::video::jpeg::normalize(&mut frame.clone()), Ok(()), "{factors:?}");
-        for want in [Want::Bgr, Want::Planar] {
+        for want in [OutputFormat::Bgr, OutputFormat::Planar] {
             let picture = decoded(&frame, want);
             let [b, g, r] = match want {
-                Want::Bgr => picture.data[..3].try_into().expect("a pixel"),
-                Want::Planar => picture.to_bgr().data[..3].try_into().expect("a pixel"),
+                OutputFormat::Bgr => picture.data[..3].try_into().expect("a pixel"),
+                OutputFormat::Planar => picture.to_bgr().data[..3].try_into().expect("a pixel"),
             };
             assert!(r > 230 && g < 200 && b > 100, "{factors:?} {want:?}: {b} {g} {r}");
         }
@@ -282,7 +285,7 @@ proptest! {
         let mut frame = textured(64, 48, PixelFormat::Yuv420);
         let at = at % frame.len();
         frame[at] = value;
-        let want = if want_bgr { Want::Bgr } else { Want::Planar };
+        let want = if want_bgr { OutputFormat::Bgr } else { OutputFormat::Planar };
         let _ = Decoder::new().decode(&frame, want, &mut Image::empty());
     }
 }
@@ -305,10 +308,10 @@ fn strip_buffers_are_bounded_after_lopsided_frames() {
     let (mut decoder, mut image) = (Decoder::with_threads(4), Image::empty());
     for interval in 0..4 {
         let frame = lopsided(&frame, interval, MAX_JPEG_LEN * 7 / 8);
-        assert!(decoder.decode(&frame, Want::Bgr, &mut image).is_err());
+        assert!(decoder.decode(&frame, OutputFormat::Bgr, &mut image).is_err());
         let room: usize = decoder.work.strips.iter().map(|strip| strip.jpeg.capacity()).sum();
         assert!(room <= MAX_ROOM, "{room} after {interval}");
     }
     assert_eq!(decoder.work.strips.len(), 4);
-    decoder.decode(&frame, Want::Bgr, &mut image).expect("decodes");
+    decoder.decode(&frame, OutputFormat::Bgr, &mut image).expect("decodes");
 }

@@ -7,7 +7,7 @@ use turbojpeg::Subsamp;
 
 use super::{
     super::{
-        Decoder, Encoder, Header, JpegError, Nth, Strips, Want,
+        Decoder, Encoder, Header, JpegError, OutputFormat, StripIndex, Strips,
         marker::{EOI, RST0, RST7},
         turbo::TurboDecoder,
     },
@@ -44,11 +44,11 @@ fn encoded(image: &Image, count: usize) -> Vec<u8> {
 }
 
 /// The result of libjpeg for the whole frame.
-fn decoded_whole(frame: &[u8], want: Want) -> Image {
+fn decoded_whole(frame: &[u8], want: OutputFormat) -> Image {
     let mut turbo = TurboDecoder::new();
     let seen = turbo.read_header(frame).expect("a header");
     let format = match (want, seen.subsamp) {
-        (Want::Bgr, _) => Bgr,
+        (OutputFormat::Bgr, _) => Bgr,
         (_, Subsamp::Gray) => Gray,
         (_, Subsamp::Sub2x2) => Yuv420,
         (_, Subsamp::Sub2x1) => Yuv422,
@@ -63,7 +63,7 @@ fn decoder() -> Decoder {
     Decoder::with_threads(2)
 }
 
-fn decoded(frame: &[u8], want: Want) -> Image {
+fn decoded(frame: &[u8], want: OutputFormat) -> Image {
     let mut image = Image::empty();
     decoder().decode(frame, want, &mut image).expect("decodes");
     image
@@ -90,7 +90,7 @@ fn strip_encoding_does_not_change_the_decoded_pixels() {
             assert!(restarts(&whole).is_empty());
             for count in [2, 3, 4, 16] {
                 let frame = encoded(&image, count);
-                for want in [Want::Bgr, Want::Planar] {
+                for want in [OutputFormat::Bgr, OutputFormat::Planar] {
                     let context = format!("{width}x{height} {format:?} {count} {want:?}");
                     assert!(
                         decoded_whole(&frame, want) == decoded_whole(&whole, want),
@@ -114,7 +114,10 @@ fn gray_frames_are_split_too() {
             frame
         });
         assert_eq!(restarts(&frame).len(), 2, "nine rows of MCUs by three");
-        assert_eq!(decoded_whole(&frame, Want::Planar), decoded_whole(&whole, Want::Planar));
+        assert_eq!(
+            decoded_whole(&frame, OutputFormat::Planar),
+            decoded_whole(&whole, OutputFormat::Planar)
+        );
     }
 }
 
@@ -123,7 +126,7 @@ fn strips_are_emitted_in_order_and_form_the_frame() {
     let image = busy(WIDTH, HEIGHT, Yuv420);
     let mut encoder = Encoder::new(80, Strips::Count(5));
     let (mut numbers, mut joined, mut frame) = (Vec::new(), Vec::new(), Vec::new());
-    let ready = |nth: Nth, strip: &[u8]| {
+    let ready = |nth: StripIndex, strip: &[u8]| {
         numbers.push((nth.index, nth.is_last()));
         joined.extend_from_slice(strip);
     };
@@ -158,7 +161,8 @@ fn planes_decoded_in_strips_are_bit_exact() {
                 assert!(plan(&frame, 4).is_some_and(|split| split.count > 1));
                 let context = format!("{width}x{height} {format:?} {count}");
                 assert!(
-                    decoded(&frame, Want::Planar) == decoded_whole(&frame, Want::Planar),
+                    decoded(&frame, OutputFormat::Planar)
+                        == decoded_whole(&frame, OutputFormat::Planar),
                     "{context}"
                 );
             }
@@ -171,7 +175,8 @@ fn bgr_decoded_in_strips_differs_only_at_strip_edges() {
     for format in FORMATS {
         let frame = encoded(&busy(WIDTH, HEIGHT, format), 4);
         let split = plan(&frame, 4).expect("is split");
-        let [ours, whole] = [decoded(&frame, Want::Bgr), decoded_whole(&frame, Want::Bgr)];
+        let [ours, whole] =
+            [decoded(&frame, OutputFormat::Bgr), decoded_whole(&frame, OutputFormat::Bgr)];
         let rows = ours.data.chunks(3 * WIDTH).zip(whole.data.chunks(3 * WIDTH));
         for (y, (ours, whole)) in rows.enumerate() {
             let is_edge = matches!(y % split.rows, 0) || y % split.rows == split.rows - 1;
@@ -190,7 +195,8 @@ fn smooth_colours_differ_little_at_strip_edges() {
         }
     }
     let frame = encoded(&image, 4);
-    let [ours, whole] = [decoded(&frame, Want::Bgr), decoded_whole(&frame, Want::Bgr)];
+    let [ours, whole] =
+        [decoded(&frame, OutputFormat::Bgr), decoded_whole(&frame, OutputFormat::Bgr)];
     let largest = ours.data.iter().zip(&whole.data).map(|(a, b)| a.abs_diff(*b)).max();
     assert!(largest <= Some(3), "{largest:?}");
 }
@@ -224,10 +230,10 @@ fn short_restart_intervals_are_grouped_into_few_strips() {
         let split = plan(&frame, most).expect("is split");
         assert_eq!((split.rows, split.count), (rows, count));
     }
-    assert_eq!(decoded(&frame, Want::Planar), decoded_whole(&frame, Want::Planar));
+    assert_eq!(decoded(&frame, OutputFormat::Planar), decoded_whole(&frame, OutputFormat::Planar));
     assert_eq!(
-        decoded_whole(&frame, Want::Planar),
-        decoded_whole(&encoded(&image, 1), Want::Planar)
+        decoded_whole(&frame, OutputFormat::Planar),
+        decoded_whole(&encoded(&image, 1), OutputFormat::Planar)
     );
 }
 
@@ -296,7 +302,7 @@ fn wrong_restart_markers_fail_the_frame() {
     let damaged = [swapped, renumbered, doubled, missing, strip_lost, strips_swapped];
     for (i, frame) in damaged.iter().enumerate() {
         assert_eq!(plan(frame, 6), None, "{i}");
-        for want in [Want::Bgr, Want::Planar] {
+        for want in [OutputFormat::Bgr, OutputFormat::Planar] {
             let result = decoder().decode(frame, want, &mut Image::empty());
             let is_damage = matches!(result, Err(JpegError::Codec(_) | JpegError::Scan(_)));
             assert!(is_damage, "{i}: {result:?}");
@@ -310,7 +316,10 @@ fn a_surplus_final_marker_is_left_to_libjpeg() {
     let end = good.len() - 2;
     let extra = [&good[..end], &[0xFF, RST0 + 3], &good[end..]].concat();
     assert_eq!(plan(&extra, 4), None);
-    assert!(decoded(&extra, Want::Planar) == decoded(&good, Want::Planar), "nothing is missing");
+    assert!(
+        decoded(&extra, OutputFormat::Planar) == decoded(&good, OutputFormat::Planar),
+        "nothing is missing"
+    );
 }
 
 #[test]
@@ -323,7 +332,7 @@ fn damage_in_any_strip_fails_the_frame() {
         let end = start + 2 + 400;
         let frame = [&good[..start + 2], &good[end..]].concat();
         assert!(plan(&frame, 4).is_some());
-        let result = decoder().decode(&frame, Want::Bgr, &mut Image::empty());
+        let result = decoder().decode(&frame, OutputFormat::Bgr, &mut Image::empty());
         assert!(matches!(result, Err(JpegError::Codec(_))), "{result:?}");
     }
 }
@@ -334,10 +343,12 @@ fn a_decoder_is_reusable_after_damage_and_for_other_sizes() {
     let mut image = Image::empty();
     for (width, height, count) in [(640, 480, 4), (64, 48, 4), (352, 288, 16), (640, 480, 2)] {
         let frame = encoded(&busy(width, height, Yuv420), count);
-        decoder.decode(&frame[..frame.len() / 2], Want::Bgr, &mut image).expect_err("truncated");
-        decoder.decode(&frame, Want::Planar, &mut image).expect("decodes");
+        decoder
+            .decode(&frame[..frame.len() / 2], OutputFormat::Bgr, &mut image)
+            .expect_err("truncated");
+        decoder.decode(&frame, OutputFormat::Planar, &mut image).expect("decodes");
         assert_eq!(image.size(), Size { width, height });
-        assert!(image == decoded_whole(&frame, Want::Planar));
+        assert!(image == decoded_whole(&frame, OutputFormat::Planar));
     }
 }
 
@@ -390,7 +401,7 @@ fn stray_bytes_before_markers_do_not_change_the_image() {
                 }
                 frame.extend(&good[from..]);
                 let context = format!("{format:?} {stray:?} {every}");
-                for want in [Want::Planar, Want::Bgr] {
+                for want in [OutputFormat::Planar, OutputFormat::Bgr] {
                     let (mut split, mut whole) = (Image::empty(), Image::empty());
                     decoder().decode(&frame, want, &mut split).expect(&context);
                     decoder().decode_whole(&frame, want, &mut whole).expect(&context);
@@ -399,7 +410,10 @@ fn stray_bytes_before_markers_do_not_change_the_image() {
                 }
                 let mut passed_on = frame.clone();
                 crate::video::jpeg::normalize(&mut passed_on).expect(&context);
-                assert!(decoded(&passed_on, Want::Planar) == decoded(&good, Want::Planar));
+                assert!(
+                    decoded(&passed_on, OutputFormat::Planar)
+                        == decoded(&good, OutputFormat::Planar)
+                );
             }
         }
     }
@@ -413,8 +427,8 @@ fn surplus_bytes_are_accepted_in_strips_and_whole() {
     let at = (13_888_300_141_784_936_829_u128 * frame.len() as u128) >> 64;
     frame[at as usize] = 90;
     let (mut ours, mut whole) = (Image::empty(), Image::empty());
-    decoder().decode(&frame, Want::Planar, &mut ours).expect("in strips");
-    decoder().decode_whole(&frame, Want::Planar, &mut whole).expect("whole");
+    decoder().decode(&frame, OutputFormat::Planar, &mut ours).expect("in strips");
+    decoder().decode_whole(&frame, OutputFormat::Planar, &mut whole).expect("whole");
     assert!(ours == whole);
 }
 
@@ -429,8 +443,10 @@ fn repeated_ff_before_a_zero_decodes_as_in_the_whole_frame() {
         let mut frame = good.clone();
         frame.insert(at, 0xFF);
         let (mut ours, mut whole) = (Image::empty(), Image::empty());
-        decoder().decode(&frame, Want::Planar, &mut ours).expect("libjpeg decodes it");
-        decoder().decode_whole(&frame, Want::Planar, &mut whole).expect("libjpeg decodes it");
+        decoder().decode(&frame, OutputFormat::Planar, &mut ours).expect("libjpeg decodes it");
+        decoder()
+            .decode_whole(&frame, OutputFormat::Planar, &mut whole)
+            .expect("libjpeg decodes it");
         assert!(ours == whole, "{at}");
     }
 }
@@ -443,7 +459,7 @@ fn header_oddities_do_not_change_the_image() {
     for (at, odd) in [(version, 2), (version, 9), (scan - 2, 0), (scan - 1, 0x11)] {
         let mut frame = good.clone();
         frame[at] = odd;
-        for want in [Want::Planar, Want::Bgr] {
+        for want in [OutputFormat::Planar, OutputFormat::Bgr] {
             let (mut split, mut whole) = (Image::empty(), Image::empty());
             decoder().decode(&frame, want, &mut split).expect("in strips");
             decoder().decode_whole(&frame, want, &mut whole).expect("whole");
@@ -475,8 +491,8 @@ proptest! {
             frame.drain(at..(at + 50).min(frame.len()));
         }
         let (mut ours, mut whole) = (Image::empty(), Image::empty());
-        let ours_result = decoder().decode(&frame, Want::Planar, &mut ours);
-        let whole_result = decoder().decode_whole(&frame, Want::Planar, &mut whole);
+        let ours_result = decoder().decode(&frame, OutputFormat::Planar, &mut ours);
+        let whole_result = decoder().decode_whole(&frame, OutputFormat::Planar, &mut whole);
         if ours_result.is_ok() && !whole_result.as_ref().is_err_and(JpegError::is_bad_code) {
             prop_assert!(whole_result.is_ok(), "only strips accept it");
             prop_assert!(ours == whole);
@@ -489,8 +505,8 @@ proptest! {
     ) {
         let image = busy(width, height, FORMATS[format]);
         let (frame, whole) = (encoded(&image, count), encoded(&image, 1));
-        let planes = decoded(&frame, Want::Planar);
-        prop_assert!(planes == decoded_whole(&frame, Want::Planar));
-        prop_assert!(planes == decoded_whole(&whole, Want::Planar));
+        let planes = decoded(&frame, OutputFormat::Planar);
+        prop_assert!(planes == decoded_whole(&frame, OutputFormat::Planar));
+        prop_assert!(planes == decoded_whole(&whole, OutputFormat::Planar));
     }
 }

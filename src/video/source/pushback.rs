@@ -3,12 +3,12 @@
 use std::io::{self, BufRead, Cursor, Read};
 
 /// Reads the returned bytes first, then `rest`.
-pub(crate) struct Unread {
+pub(crate) struct Pushback {
     front: Cursor<Vec<u8>>,
     rest: Box<dyn BufRead + Send>,
 }
 
-impl Unread {
+impl Pushback {
     pub(crate) fn new(rest: Box<dyn BufRead + Send>) -> Self {
         Self { front: Cursor::default(), rest }
     }
@@ -28,13 +28,13 @@ impl Unread {
     }
 }
 
-impl Read for Unread {
+impl Read for Pushback {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.front_is_read() { self.rest.read(buffer) } else { self.front.read(buffer) }
     }
 }
 
-impl BufRead for Unread {
+impl BufRead for Pushback {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.front_is_read() { self.rest.fill_buf() } else { self.front.fill_buf() }
     }
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn bytes_given_back_last_are_read_first() {
-        let mut reader = Unread::new(Box::new(Cursor::new(b"789".to_vec())));
+        let mut reader = Pushback::new(Box::new(Cursor::new(b"789".to_vec())));
         reader.unread(b"456");
         let mut byte = [0];
         reader.read_exact(&mut byte).expect("memory does not fail");
