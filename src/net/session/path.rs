@@ -37,9 +37,9 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// A path along `route`, which must be validated first unless `is_known`. `replies_to_probes`: the peer
-    /// replies to probes. `probed`: the upper limit of path MTU probing, if the datagram length is
-    /// not configured.
+    /// A path along `route`, which must be validated first unless `is_known`. `replies_to_probes`:
+    /// the peer does. `probed`: the upper limit of path MTU probing, if the datagram length is not
+    /// configured.
     pub(super) fn new(
         now: Instant,
         route: Route,
