@@ -91,7 +91,7 @@ pub fn jpeg_decode(bytes: &[u8]) {
     assert_eq!(split.size(), size);
     match whole {
         Ok(whole) => {
-            assert!(want == OutputFormat::Bgr || split == whole, "in strips, another picture")
+            assert!(want == OutputFormat::Bgr || split == whole, "in strips, another picture");
         }
         // libjpeg reports a bad code only where restart markers may follow; a strip has none.
         Err(error) => assert!(error.is_bad_code(), "only strips accept it: {error}"),

@@ -92,7 +92,7 @@ impl QualityControl {
         let target = target.as_f64();
         let used = load(self.plan) / target;
         let is_best = self.plan.quality == self.limits.max_quality && self.is_whole();
-        if used <= TOO_MUCH && (used >= TOO_LITTLE || is_best) {
+        if used <= MAX_LOAD && (used >= MIN_LOAD || is_best) {
             return self.plan;
         }
         let fits = self.steps(millifps).find_map(|step| self.best_quality(step, target, load));
@@ -227,8 +227,8 @@ const SIZE_EXPONENT: f64 = 1.6;
 const LEN_WEIGHT: f64 = 0.1;
 
 /// The plan is kept while it takes between these shares of the target.
-const TOO_MUCH: f64 = 1.02;
-const TOO_LITTLE: f64 = 0.94;
+const MAX_LOAD: f64 = 1.02;
+const MIN_LOAD: f64 = 0.94;
 
 /// A better quality must fit in this share of the target. Small steps up find a link's limit
 /// without overshooting, which would cost a larger step down.
@@ -284,7 +284,7 @@ mod tests {
         let mut last = (0, 0);
         for bps in [40_000_000, 20_000_000, 9_000_000, 4_000_000, 2_500_000, 1_500_000, 1_100_000] {
             let (plan, used) = settle(&mut control, bps, 117e3);
-            assert!(used <= bps as f64 * TOO_MUCH, "{plan:?} takes {used} of {bps}");
+            assert!(used <= bps as f64 * MAX_LOAD, "{plan:?} takes {used} of {bps}");
             let step = (plan.size_divisor, plan.frame_divisor);
             assert!(step >= last, "{step:?} after {last:?}");
             assert!(step == (1, 1) || plan.quality < 60, "{plan:?} at {bps}");
@@ -324,7 +324,7 @@ mod tests {
             }
         }
         let used = flat(control.fit(Bitrate::from_mbps(9), FPS)) as f64 * 8.0 * 30.0;
-        assert!(used <= 9e6 * TOO_MUCH, "{:?} takes {used}", control.plan());
+        assert!(used <= 9e6 * MAX_LOAD, "{:?} takes {used}", control.plan());
     }
 
     #[test]

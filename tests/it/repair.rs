@@ -174,7 +174,7 @@ fn the_repair_table_is_unchanged() {
     let mut table = TABLE_HEAD.to_owned();
     std::thread::scope(|scope| {
         scope.spawn(|| (0..CONDITIONS.len()).rev().for_each(|index| _ = outcome(index)));
-        _ = (dark(), narrowing(), sharings());
+        _ = (blackout(), narrowing(), sharings());
         (0..CONDITIONS.len()).for_each(|index| _ = outcome(index));
     });
     for (index, condition) in CONDITIONS.iter().enumerate() {
@@ -194,7 +194,7 @@ fn the_repair_table_is_unchanged() {
 
 #[test]
 fn the_stream_recovers_from_a_blackout_of_ten_seconds() {
-    let row = dark();
+    let row = blackout();
     assert!(row.after <= 300 * MS, "back after {:?}", row.after);
     assert!(row.oldest <= FRAME_INTERVAL, "a backlog of {:?}", row.oldest);
     assert!(row.shown >= 299, "{} of 300 shown", row.shown);
@@ -250,7 +250,7 @@ fn a_stream_on_a_wide_link_reaches_full_quality_quickly() {
 }
 
 /// The result of a blackout of 10 s.
-struct Dark {
+struct Blackout {
     /// The time from the end of the blackout to the first picture.
     after: Duration,
     /// The longest time from capture to completion of the pictures after the blackout.
@@ -259,8 +259,8 @@ struct Dark {
     shown: usize,
 }
 
-fn dark() -> &'static Dark {
-    static ROW: OnceLock<Dark> = OnceLock::new();
+fn blackout() -> &'static Blackout {
+    static ROW: OnceLock<Blackout> = OnceLock::new();
     ROW.get_or_init(|| {
         let seed = seed(&CONDITIONS[0]);
         let mut sim = session(&CONDITIONS[0], seed, CONDITIONS[0].links);
@@ -273,7 +273,7 @@ fn dark() -> &'static Dark {
         sim.run(10 * SECOND);
         let mut frames = sim.take_frames(BOB);
         frames.retain(|f| f.0 >= back);
-        Dark {
+        Blackout {
             after: frames[0].0 - back,
             oldest: frames.iter().map(|f| delay(start, f)).max().expect("frames"),
             shown: frames.len(),
@@ -468,7 +468,7 @@ fn mean(values: &[f64]) -> f64 {
 /// The rows in which the link changes or is shared.
 fn adapting() -> String {
     let seed = seed(&CONDITIONS[0]);
-    let (dark, narrowing) = (dark(), narrowing());
+    let (blackout, narrowing) = (blackout(), narrowing());
     let Narrowing { sent, shown, least, most, .. } = narrowing;
     let back = narrowing.back.map_or("-".into(), milliseconds);
     format!(
@@ -476,9 +476,9 @@ fn adapting() -> String {
          {}\
          100, 10, 100 Mbit/s, seed {seed}: p95 {} ms, {shown} of {sent} shown, quality within \
          {least:.3} to {most:.3} of its mean; {back} ms after widening 80 % of the former\n",
-        milliseconds(dark.after),
-        milliseconds(dark.oldest),
-        dark.shown,
+        milliseconds(blackout.after),
+        milliseconds(blackout.oldest),
+        blackout.shown,
         sharings().iter().map(Sharing::line).collect::<String>(),
         milliseconds(narrowing.p95),
     )

@@ -480,7 +480,7 @@ impl Call {
         let path = self.path.as_mut().filter(|_| self.ending.is_none())?;
         if let Some(sent) = path.poll_transmit(now, &mut self.outbound, buf, &mut self.rng) {
             if let Some(sender) = &mut self.sender {
-                sender.record_beside(now, sent.1.len);
+                sender.record_other(now, sent.1.len);
             }
             return Some(sent);
         }
@@ -497,7 +497,7 @@ impl Call {
             (None, None) => return None,
             (Some(burst), None) => burst,
             (Some(burst), Some(sender)) => {
-                sender.record_beside(now, burst.len);
+                sender.record_other(now, burst.len);
                 burst
             }
             (None, Some(sender)) => {
@@ -695,7 +695,7 @@ impl Call {
 
     /// Detects pictures that are too large for the path.
     fn check_speed(&mut self, now: Instant) -> Option<Event> {
-        let takes = self.sender.as_mut()?.take_expired()?;
+        let takes = self.sender.as_mut()?.take_too_slow()?;
         let is_news = self.warnings.handle_too_slow(now);
         is_news.then(|| Event::PicturesTooSlow { peer: self.peer.clone(), takes })
     }

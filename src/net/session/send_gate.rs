@@ -106,14 +106,14 @@ impl SendGate {
         if let Some(pacer) = &mut self.pacer {
             pacer.record_sent(now, size);
         }
-        self.record_beside(now, size);
+        self.record_other(now, size);
         if let Some(probe) = &mut self.startup_probe {
             probe.record_sent(now, size);
         }
     }
 
     /// Records that `size` other than video was sent: a probe, a report, a NACK.
-    pub(super) fn record_beside(&mut self, now: Instant, size: DataSize) {
+    pub(super) fn record_other(&mut self, now: Instant, size: DataSize) {
         if let Some(budget) = &mut self.budget {
             budget.record_sent(now, size);
         }

@@ -87,8 +87,8 @@ impl SendRate {
     }
 
     /// Records that `size` other than video was sent: a probe, a report, a NACK.
-    pub(super) fn record_beside(&mut self, now: Instant, size: DataSize) {
-        self.gate.record_beside(now, size);
+    pub(super) fn record_other(&mut self, now: Instant, size: DataSize) {
+        self.gate.record_other(now, size);
     }
 
     /// Applies the current limits of the user and the path to everything that is sent.

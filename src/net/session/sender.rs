@@ -137,8 +137,8 @@ impl Sender {
     }
 
     /// Records a datagram other than video: a probe, a report, a NACK.
-    pub(super) fn record_beside(&mut self, now: Instant, len: usize) {
-        self.rate.record_beside(now, DataSize::from_len(len));
+    pub(super) fn record_other(&mut self, now: Instant, len: usize) {
+        self.rate.record_other(now, DataSize::from_len(len));
     }
 
     /// Handles the reply to one of our probes.
@@ -173,7 +173,7 @@ impl Sender {
 
     /// How long the path takes to carry a picture, if several in a row were dropped for taking too
     /// long.
-    pub(super) fn take_expired(&mut self) -> Option<Duration> {
+    pub(super) fn take_too_slow(&mut self) -> Option<Duration> {
         self.expired.take()
     }
 

@@ -229,7 +229,7 @@ impl Endpoint {
             }
             Ok(None) => {}
             Ok(Some(Received::Message(Message::Hello(hello)))) => {
-                self.handle_hello(now, index, hello)
+                self.handle_hello(now, index, hello);
             }
             Ok(Some(_)) => self.reject(index, RejectReason::Malformed),
             Err(error) => self.disconnect(now, index, error),
