@@ -44,8 +44,8 @@ pub(crate) fn measure(targets: &mut Targets) -> (Table, Chart) {
 
 impl Curve {
     fn new(name: &'static str, all: [Vec<f64>; CASES.len()]) -> Self {
-        let figures = all.map(|rounds| rounds.into_iter().collect::<Samples>().figure());
-        let points: Vec<_> = CASES.map(Case::megapixels).into_iter().zip(figures).collect();
+        let medians = all.map(|rounds| rounds.into_iter().collect::<Samples>().figure());
+        let points: Vec<_> = CASES.map(Case::megapixels).into_iter().zip(medians).collect();
         let line = fit(&points);
         Self { name, points, line }
     }

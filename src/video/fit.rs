@@ -59,7 +59,7 @@ impl Fitter {
         if image.format == layout.format && self.shrinker.match_size(image, layout.size) {
             return false;
         }
-        let place = Rect::fitting(image.size(), layout.size);
+        let place = Rect::within(image.size(), layout.size);
         self.draw(image, layout, place);
         true
     }
@@ -131,7 +131,7 @@ struct Rect {
 impl Rect {
     /// The largest centred rectangle in `to` with the aspect ratio of `from`, or all of `to` if the
     /// ratios nearly agree.
-    fn fitting(from: Size, to: Size) -> Self {
+    fn within(from: Size, to: Size) -> Self {
         let scaled = |side: usize, by: usize, of: usize| ((side * by + of / 2) / of).max(1);
         let nearly =
             |side: usize, whole: usize| if whole - side <= whole / 32 { whole } else { side };

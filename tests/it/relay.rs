@@ -26,7 +26,7 @@ pub(crate) enum Way {
 }
 
 /// Inspects relayed data, may change it in place, and returns whether to forward it.
-type Hand = dyn FnMut(Channel, Way, &mut Vec<u8>) -> bool + Send;
+type Tamper = dyn FnMut(Channel, Way, &mut Vec<u8>) -> bool + Send;
 
 /// A relay on loopback. Its threads end on drop.
 pub(crate) struct Relay {
@@ -39,21 +39,21 @@ pub(crate) struct Relay {
 
 struct Shared {
     over: AtomicBool,
-    hand: Mutex<Box<Hand>>,
+    tamper: Mutex<Box<Tamper>>,
     dialler: Mutex<Option<SocketAddr>>,
 }
 
 impl Relay {
-    /// A relay in front of `answerer`; `hand` inspects all traffic.
+    /// A relay in front of `answerer`; `tamper` inspects all traffic.
     pub(crate) fn before(
         answerer: SocketAddr,
-        hand: impl FnMut(Channel, Way, &mut Vec<u8>) -> bool + Send + 'static,
+        tamper: impl FnMut(Channel, Way, &mut Vec<u8>) -> bool + Send + 'static,
     ) -> Self {
         let (udp, listener) = bind();
         let addr = udp.local_addr().expect("bound");
         let shared = Arc::new(Shared {
             over: AtomicBool::new(false),
-            hand: Mutex::new(Box::new(hand)),
+            tamper: Mutex::new(Box::new(tamper)),
             dialler: Mutex::default(),
         });
         let udp = Arc::new(udp);
@@ -96,7 +96,7 @@ impl Shared {
     }
 
     fn may_pass(&self, channel: Channel, way: Way, bytes: &mut Vec<u8>) -> bool {
-        self.hand.lock().expect("not poisoned")(channel, way, bytes)
+        self.tamper.lock().expect("not poisoned")(channel, way, bytes)
     }
 
     fn carry_datagrams(&self, socket: &UdpSocket, answerer: SocketAddr) {

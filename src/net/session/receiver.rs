@@ -41,7 +41,7 @@ struct FeedbackState {
     feedback: FeedbackGenerator,
     loss_bursts: LossBursts,
     nack_scheduler: NackScheduler,
-    recent: RecentLoss,
+    recent_loss: RecentLoss,
     /// When the scheduler is due next, as of its last update.
     nack_due: Option<Instant>,
     /// A NACK to be sent, and how many copies remain.
@@ -55,7 +55,7 @@ impl Receiver {
             feedback: FeedbackGenerator::new(),
             loss_bursts: LossBursts::new(),
             nack_scheduler: NackScheduler::new(reassembly_deadline),
-            recent: RecentLoss::new(),
+            recent_loss: RecentLoss::new(),
             nack_due: None,
             nack: None,
         };
@@ -130,7 +130,7 @@ impl Receiver {
     ) -> Option<Report> {
         let frames = self.frame_counts();
         let side = self.feedback.as_mut()?;
-        let FeedbackState { feedback, loss_bursts, recent, .. } = side;
+        let FeedbackState { feedback, loss_bursts, recent_loss, .. } = side;
         feedback.poll_report(now, || {
             let counts = Counts {
                 highest_sequence: arrivals.highest(),
@@ -140,7 +140,7 @@ impl Receiver {
                 frames,
                 kernel_drops: kernel_drops as u32,
             };
-            recent.note(now, &counts);
+            recent_loss.note(now, &counts);
             counts
         })
     }
@@ -183,7 +183,7 @@ impl Receiver {
 
     /// The ratio of datagrams lost in the last second, 0 to 1.
     pub(super) fn loss_ratio(&self) -> f64 {
-        self.feedback.as_ref().map_or(0.0, |side| side.recent.ratio())
+        self.feedback.as_ref().map_or(0.0, |side| side.recent_loss.ratio())
     }
 
     /// Chunks with a malformed header.
@@ -231,8 +231,8 @@ impl FeedbackState {
         self.nack_scheduler.set_path(PathState {
             rtt,
             grace: self.loss_bursts.grace(now),
-            loss_ratio: self.recent.ratio(),
-            burst: self.recent.longest_burst(now),
+            loss_ratio: self.recent_loss.ratio(),
+            burst: self.recent_loss.longest_burst(now),
         });
         let request = self.nack_scheduler.poll_request(now, |frame| reassembler.missing(frame));
         let asked = request.iter().flat_map(|request| request.nack.frames());
