@@ -56,9 +56,9 @@ pub struct Hello {
     pub epoch: Epoch,
     /// The maximum datagram length that the dialling side accepts, in bytes of UDP payload.
     pub max_datagram_len: u16,
-    /// Its part of the secret from which the media keys are derived.
+    /// The dialling side's part of the secret from which the media keys are derived.
     pub secret: SecretPart,
-    /// Whether its processor accelerates AES; without that, `ChaCha20` is faster.
+    /// Whether the dialling side's processor accelerates AES; without that, `ChaCha20` is faster.
     pub has_aes: bool,
 }
 
@@ -73,7 +73,7 @@ pub struct Accept {
     pub epoch: Epoch,
     /// The maximum datagram length that the answering side accepts, in bytes of UDP payload.
     pub max_datagram_len: u16,
-    /// Its part of the secret from which the media keys are derived.
+    /// The answering side's part of the secret from which the media keys are derived.
     pub secret: SecretPart,
     /// The cipher that seals the datagrams of both sides.
     pub cipher: Cipher,
@@ -84,12 +84,12 @@ pub struct Accept {
 pub struct SecretPart(Zeroizing<[u8; 32]>);
 
 impl SecretPart {
-    /// Creates it from bytes, which must be unpredictable.
+    /// Creates a part from bytes, which must be unpredictable.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// Its bytes.
+    /// The bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

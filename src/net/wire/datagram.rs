@@ -54,7 +54,7 @@ pub enum Kind {
     Report,
     /// A request for missing chunks: [`super::nack::Nack`].
     Nack,
-    /// A test whether the path carries this length: [`super::path_probe::PathProbe`].
+    /// A test of whether the path carries this length: [`super::path_probe::PathProbe`].
     PathProbe,
     /// The acknowledgement of a path probe: [`super::path_probe::PathProbeAck`].
     PathProbeAck,
@@ -222,7 +222,7 @@ impl Prelude {
 }
 
 impl<'a> Body<'a> {
-    /// The body from an opened seal.
+    /// The body of a sealed datagram, from its decrypted bytes.
     pub fn opened(bytes: &'a [u8]) -> Self {
         let payload = bytes.get(VideoHeader::LEN..).unwrap_or_default();
         Self { bytes, payload_crc: crc32fast::hash(payload) }

@@ -50,7 +50,7 @@ pub struct MissingChunks {
 pub struct ChunkRun {
     /// The index of the first.
     pub first: u16,
-    /// Their number; not zero, and not beyond index 65,535.
+    /// Their number, not zero; the last index is at most 65,535.
     pub count: u16,
 }
 

@@ -46,7 +46,7 @@ impl PathProbe {
     /// Writes the probe to all of `body`, at least [`MIN_PROBE_LEN`] bytes, whose length is under
     /// test.
     pub fn emit(&self, body: &mut [u8]) {
-        assert!(body.len() >= MIN_PROBE_LEN, "a probe is as long as its ack at least");
+        assert!(body.len() >= MIN_PROBE_LEN, "a probe is at least as long as its ack");
         body.fill(0);
         body[ID].copy_from_slice(&self.id.to_be_bytes());
     }

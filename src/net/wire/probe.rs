@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::net::time::MediaTime;
 
-/// Requests the peer's clock.
+/// Requests a reading of the peer's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Opaque; returned in the reply.

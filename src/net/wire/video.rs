@@ -141,8 +141,7 @@ impl VideoHeader {
     /// The payload length in bytes: the chunk length, except for the last source chunk.
     pub fn payload_len(&self) -> usize {
         match self.extent {
-            // The index after 65,535 does not fit `u16`; there, only parity can follow the source
-            // chunks.
+            // Index 65,535 is never the last source chunk: there are at most 65,535 of those.
             Some(e) if self.chunk.checked_add(1) == Some(e.source_chunks) => {
                 e.body_len as usize - self.offset()
             }
