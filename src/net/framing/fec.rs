@@ -140,7 +140,7 @@ impl ParityEncoder {
             source(blocks.index(block, nth), &mut self.chunk);
             self.code.add_original_shard(&self.chunk).expect("as many as were announced");
         }
-        self.code.encode().expect("all source chunks are there")
+        self.code.encode().expect("all source chunks were added")
     }
 }
 
@@ -170,7 +170,7 @@ impl ParityDecoder {
     }
 
     /// Writes the missing source chunks of one block into the body and returns their number.
-    /// Returns `None`, with the body unchanged, if there are fewer chunks of `parity`.
+    /// Returns `None`, with the body unchanged, if `parity` yields fewer chunks than are missing.
     ///
     /// `has(i)` tells whether source chunk `i` of the frame is present. `parity` yields the block's
     /// parity chunks with their place in the block, each once, below [`Blocks::capacity`], and of

@@ -214,8 +214,8 @@ impl Packetizer {
 }
 
 impl Parity {
-    /// Whether a parity chunk comes before source chunk `source`. They are spread evenly over the
-    /// places between the source chunks from `from` to the last.
+    /// Whether a parity chunk comes before source chunk `source`. Parity chunks are spread evenly
+    /// over the places between the source chunks from `from` to the last.
     fn is_next(self, source: u16, extent: Extent) -> bool {
         if self.sent == self.count {
             return false;

@@ -131,7 +131,8 @@ impl Chunks<'_> {
         Hashed { len, crc: self.chunks.source_crcs[usize::from(chunk)] }
     }
 
-    /// Parity chunk `index` of the complete frame `data`, of which at least `count` are wanted.
+    /// Parity chunk `index`, below `count`, of the complete frame `data`. Makes the first `count`
+    /// parity chunks unless they have been made.
     pub fn parity(&mut self, data: &FrameView<'_>, index: u16, count: u16) -> &[u8] {
         if self.chunks.parity_count < count {
             let encoder = self.encoder.get_or_insert_with(ParityEncoder::new);
@@ -193,7 +194,7 @@ impl FrameChunks {
         if hashed.len == len {
             return hashed.crc;
         }
-        // The picture's CRC follows, or the part of it that the chunk before did not hold.
+        // The picture's CRC follows, or the part of it that is not in the previous chunk.
         let mut end = [0; FRAME_CRC_LEN];
         let end = &mut end[..len - hashed.len];
         copy_body(picture, self.picture_crc.to_be_bytes(), at + hashed.len, end);
@@ -261,7 +262,7 @@ mod tests {
         assert_eq!(cache.chunks(key, 10).source(&data.view(), 2), Hashed::of(&end));
     }
 
-    /// Parity chunks do not depend on how many are made, so receivers with different shares agree.
+    /// Parity chunks do not depend on how many are made, so receivers may want different numbers.
     #[test]
     fn receivers_share_parity_chunks_whatever_their_number() {
         let mut cache = ChunkCache::new();

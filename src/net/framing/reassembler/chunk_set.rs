@@ -64,7 +64,8 @@ impl ChunkSet {
         new
     }
 
-    /// Marks a parity chunk. Returns false if it was already marked or cannot be.
+    /// Marks a parity chunk. Returns false if it was already marked, or if it cannot be: the extent
+    /// is unknown, or `index` exceeds the parity capacity.
     pub(super) fn set_parity(&mut self, index: u16) -> bool {
         let Some(blocks) = self.blocks().filter(|b| index < b.parity_capacity()) else {
             return false;

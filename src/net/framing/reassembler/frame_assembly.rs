@@ -316,10 +316,10 @@ impl FrameAssembly {
     }
 }
 
-/// How long no chunk of a frame with enough parity may arrive before it is recovered. Only frames
+/// How long a frame with enough parity must receive no chunk before it is recovered. Only frames
 /// whose last chunk is lost, that no other frame follows, and for which no NACK was sent wait this
 /// long.
 pub(super) const REPAIR_WAIT: Duration = Duration::from_millis(1);
 
-/// The same in mean gaps between the frame's chunks, if that is longer.
+/// The same, in mean gaps between the frame's chunks; the longer of the two applies.
 const QUIET_GAPS: u32 = 2;

@@ -3,17 +3,18 @@
 //! Each frame is counted once, under one outcome:
 //!
 //! - *completed*: complete with a correct CRC; delivered, and every older frame is discarded.
-//! - *incomplete*: chunks were missing at its reassembly deadline, or when a newer frame was
-//!   completed, whichever came first.
+//! - *incomplete*: chunks were missing at its reassembly deadline, when a newer frame was
+//!   completed, or when a newer frame needed its slot, whichever came first.
 //! - *late*: the missing chunks arrived after that, too late to be shown.
 //! - *damaged*: complete, but with a wrong CRC.
 //!
 //! Frames seen = completed + incomplete + late + damaged + in flight, always.
 //!
-//! A frame with enough parity is recovered once no more of its chunks are expected: its last source
-//! chunk, which is sent last, has arrived, or a newer frame has begun, or no chunk has arrived for
-//! a millisecond. Parity overtakes the end of its frame, so without this rule most frames without
-//! losses would be recovered too.
+//! A frame with enough parity is recovered once no more of its chunks need be awaited: its last
+//! source chunk, which is sent last, has arrived, or a newer frame has begun, or chunks were
+//! requested, or none has arrived for a millisecond or twice the mean gap, whichever is longer.
+//! Parity overtakes the end of its frame, so without this rule most frames without losses would be
+//! recovered too.
 
 use std::{
     collections::VecDeque,
@@ -375,7 +376,7 @@ impl Reassembler {
     }
 }
 
-/// A frame given up, kept in case its last chunks still arrive.
+/// A frame given up, kept in case its missing chunks still arrive.
 #[derive(Debug)]
 struct GivenUp {
     frame: FrameId,

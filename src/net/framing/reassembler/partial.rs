@@ -1,9 +1,9 @@
 //! Partial frames: the received parts of a frame that is unlikely to be complete before the next is
 //! due.
 //!
-//! A frame is partial when its last chunk, which is sent last, has arrived and what is missing cannot
-//! be retransmitted in time; when a newer frame has begun; or at its reassembly deadline. It may
-//! still be completed by a retransmission; until then its received parts can be shown.
+//! A frame is partial when its last chunk, which is sent last, has arrived and what is missing
+//! cannot be retransmitted in time; when a newer frame has begun; or at its reassembly deadline. It
+//! may still be completed by a retransmission; until then its received parts can be shown.
 //!
 //! The bytes of each chunk have been verified, those of the frame have not. The gaps have
 //! unspecified contents.
