@@ -3,8 +3,8 @@
 //! A NACK is due when nothing of the frame's first transmission can still arrive. That is when its
 //! last source chunk, which senders send last, or a chunk of a newer frame has arrived and the
 //! reorder grace has passed. It is also when nothing has arrived for longer than the stream's usual
-//! gaps, and the frame is older than frames usually take: a burst loss within a frame causes such a
-//! gap too, and a sender does not answer for what it has not sent yet. By then all parity has
+//! gaps, and for longer since the frame's first chunk than frames usually take: a burst loss within
+//! a frame causes such a gap too, and a sender does not answer for what it has not sent yet. By then all parity has
 //! arrived or is lost, so what is still missing must be requested. If the frame continues within a
 //! round trip of the NACK, it had not ended, and the NACK does not count.
 //!
@@ -98,7 +98,8 @@ struct TrackedFrame {
 }
 
 impl NackScheduler {
-    /// Creates a scheduler for a receiver that gives up a frame `deadline` after its first chunk.
+    /// Creates a scheduler. An answer that would arrive more than `deadline` after its frame's first
+    /// chunk is not requested.
     pub fn new(deadline: Duration) -> Self {
         Self {
             deadline,
@@ -142,8 +143,8 @@ impl NackScheduler {
         }
         let Some(index) = self.follow(now, header.frame) else { return };
         let tracked = &mut self.frames[index];
-        // Answers are parity, or fill gaps, so they do not show how the frame is sent. Neither does
-        // a pause in which chunks were lost.
+        // Answers are parity, or fill gaps, so they do not show at what pace the frame is sent.
+        // Neither does a pause in which chunks were lost.
         let before = tracked.highest.map_or(0, |highest| highest.saturating_add(1));
         if !header.is_parity() && before <= header.chunk {
             tracked.highest = Some(header.chunk);
@@ -394,7 +395,7 @@ impl RecentDurations {
         self.upper = sorted.iter().rev().nth(rare).copied();
     }
 
-    /// The maximum without the rare outliers, such as threads that were delayed.
+    /// The maximum without rare outliers, such as those that delayed threads cause.
     fn upper(&self) -> Option<Duration> {
         self.upper
     }

@@ -11,8 +11,8 @@
 //! | 5 % | 11 | 0.8 % | 15.1 % |
 //! | 10 % | 20 | 0.7 % | 24.6 % |
 //!
-//! This does not repair bursts; NACKs do. Parity covers only short bursts. While too many frames
-//! need NACKs, the target is ten times as strict. When reports stop, NACKs do not arrive either, so
+//! Bursts are left to NACKs; parity is raised to cover only short ones. While too many frames need
+//! NACKs, the target is ten times as strict. When reports stop, NACKs do not arrive either, so
 //! parity covers longer bursts too. The count changes between frames only.
 
 use std::{
@@ -50,6 +50,7 @@ pub struct ParityControl {
     overflowed: u64,
     lost_before: u64,
     last_loss: Option<Instant>,
+    /// The longest burst in each of the last [`SHORT`] reports.
     largest_burst: VecDeque<u16>,
     /// The maximum burst of the last ten to twenty seconds.
     longest_burst: WindowedMax<u16>,
@@ -64,7 +65,7 @@ struct Totals {
 }
 
 impl ParityControl {
-    /// Starts without reports. `Auto` begins as if there were loss.
+    /// Creates a controller without reports.
     pub fn new(mode: FecMode) -> Self {
         Self {
             mode,
@@ -79,8 +80,8 @@ impl ParityControl {
         }
     }
 
-    /// Whether the answer to a NACK can arrive before the frame is superseded: the round trip is
-    /// known and shorter than a frame interval.
+    /// Sets whether the answer to a NACK can arrive before the frame is superseded: the round trip
+    /// is known and shorter than a frame interval.
     pub fn set_nacks_help(&mut self, helps: bool) {
         self.nacks_help = helps;
     }
@@ -240,7 +241,7 @@ const STRICTER: f64 = 0.1;
 /// Share of frames above which too many needed a NACK.
 const STRAINED_FRAMES: f64 = 0.03;
 
-/// No more frames than this are too many, whatever their share.
+/// Up to this many frames are never too many, whatever their share.
 const MIN_STRAINED: f64 = 2.0;
 
 /// The longest burst that raises parity. Against a longer one, parity would cost more than NACKs.
@@ -252,7 +253,7 @@ const OVERDUE: Duration = Duration::from_millis(120);
 /// After this time without loss, there is no parity.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// The same at the start of a stream without any loss yet.
+/// The same before the first loss, from the first report on.
 const QUIET_START: Duration = Duration::from_secs(1);
 
 /// Reports kept: two seconds.
