@@ -2,8 +2,8 @@
 //!
 //! - [`mtu`]: the longest datagram that the path carries.
 //! - [`validation`]: follows a peer to a new address, once the peer has proved that it is there.
-//! - [`clock_offset`]: the peer's clock, on ours.
-//! - [`replay_window`]: the peer's sequence numbers: duplicates and losses.
+//! - [`clock_offset`]: converts the peer's clock to the local one.
+//! - [`replay_window`]: duplicates and losses among the peer's sequence numbers.
 
 pub mod clock_offset;
 pub mod mtu;

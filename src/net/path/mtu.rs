@@ -77,8 +77,7 @@ enum Proof {
     Assumed,
     /// Unproven for a while: the length itself is being probed.
     OnTrial,
-    /// A probe of this length or more was acknowledged, such a datagram arrived, or there is
-    /// nothing shorter.
+    /// A probe of this length or more was acknowledged, or such a datagram arrived.
     Proven,
 }
 
@@ -250,8 +249,8 @@ impl PathMtu {
         }
     }
 
-    /// Handles the refusal of this host to send a datagram of `len` bytes, which is certain. `fits`
-    /// is the interface's limit, if known. Returns false if there is nothing shorter to send.
+    /// Handles this host's refusal to send a datagram of `len` bytes, which proves it too long.
+    /// `fits` is the interface's limit, if known. Returns false if there is nothing shorter to send.
     pub fn handle_refused(&mut self, now: Instant, len: usize, fits: Option<usize>) -> bool {
         if len <= MIN_LEN || fits.is_some_and(|fits| fits < MIN_LEN) {
             return false;
@@ -344,11 +343,11 @@ impl PathMtu {
 }
 
 /// The length that every IPv4 host accepts (RFC 1122: 576, less headers). Hardly any path carries
-/// less, so without an answer to anything it is not doubted.
+/// less, so a failed probe of it counts only if the peer has answered something else meanwhile.
 pub const FLOOR_LEN: usize = 508;
 
-/// The shortest maximum datagram length, in bytes of UDP payload. A frame of 8 MiB in shorter ones
-/// has too many chunks, and the headers take a quarter of this already. Reports take 100 bytes.
+/// The shortest maximum datagram length, in bytes of UDP payload. A frame of 8 MiB in much shorter
+/// ones has too many chunks, and the headers take a quarter of this already. Reports take 100 bytes.
 pub const MIN_LEN: usize = 200;
 
 /// A length whose probe fails this often does not pass (`MAX_PROBES`).

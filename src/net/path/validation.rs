@@ -86,7 +86,7 @@ impl PathValidation {
     }
 
     /// The challenge due at `now`, if any, in a datagram of `len` bytes. `draw` returns an
-    /// unpredictable number and is called once per candidate address.
+    /// unpredictable number and is called at most once per candidate address.
     pub fn poll_challenge(
         &mut self,
         now: Instant,

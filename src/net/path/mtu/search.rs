@@ -31,7 +31,7 @@ impl Search {
         self.hints = [None; 2];
     }
 
-    /// Probes lengths again that did not pass, since the path may have become wider.
+    /// Allows lengths that did not pass to be probed again, since the path may have become wider.
     pub(super) fn forget_failures(&mut self) {
         self.too_long = self.cap + 1;
     }
@@ -46,12 +46,12 @@ impl Search {
         len >= self.too_long
     }
 
-    /// Probes `len` bytes first, a limit that a router or this host reported.
+    /// Has `len` bytes probed first, a limit that a router or this host reported.
     pub(super) fn hint(&mut self, len: usize) {
         self.hints[0] = Some(len);
     }
 
-    /// Probes `len` bytes after the reported limit, because they passed before it was reported.
+    /// Has `len` bytes probed after the reported limit, because they passed before it was reported.
     pub(super) fn hint_passed(&mut self, len: usize) {
         self.hints[1] = Some(len);
     }
