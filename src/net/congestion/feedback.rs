@@ -224,7 +224,7 @@ const FIRST_REPORT: Duration = Duration::from_millis(10);
 /// Time from the first report to the second, which is due as if the first had not been sent.
 const SECOND_REPORT: Duration = Duration::from_millis(40);
 
-/// Frames in the line: two thirds of a second at 30 frames per second.
+/// Frames in the fitted line: two thirds of a second at 30 frames per second.
 const TREND_FRAMES: usize = 20;
 
 /// With fewer frames, the slope has no meaning.

@@ -37,7 +37,7 @@ pub struct Pacer {
     frame: Option<FrameBegun>,
     /// Bytes of a frame, with all headers.
     smoothed_len: Option<f64>,
-    /// Between frames that begin.
+    /// Between the starts of two frames.
     interval: FrameInterval,
 }
 
@@ -190,7 +190,7 @@ const SMOOTHING: Smoothing = Smoothing {
 const FIRST_LEN: f64 = 65_536.0;
 const FIRST_INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / 30);
 
-/// Below it a single datagram would take 10 ms. The [`SendBudget`] limits slower paths.
+/// Below this rate, a single datagram would take 10 ms. The [`SendBudget`] limits slower paths.
 const MIN_RATE: Bitrate = Bitrate::from_mbps(1);
 
 /// Tolerance for floating-point rounding, in bytes.

@@ -25,7 +25,7 @@ pub struct QueueDelay {
 }
 
 impl QueueDelay {
-    /// Creates a state without measurements.
+    /// Creates an estimator without measurements.
     pub fn new(now: Instant) -> Self {
         Self { zero: now, least: WindowedMax::new(BASE_DELAY_WINDOW), newest: None }
     }

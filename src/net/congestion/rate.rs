@@ -14,8 +14,8 @@
 //! - After that, growth is slow near the last known limit, and speeds up the longer the limit has
 //!   been exceeded without congestion.
 //! - The higher a stream's rate, the less queue it tolerates. Of two streams that share a link, the
-//!   larger yields, so their rates converge: the equilibrium of NADA (RFC 8698 §4.3), from a
-//!   threshold.
+//!   larger yields, so their rates converge, as at the equilibrium of NADA (RFC 8698 §4.3), but by
+//!   means of a threshold.
 //! - Loss without delay may still come from a switch with a short queue. The controller tests this
 //!   by sending less. Loss that stays belongs to the path and is ignored from then on. If it stops,
 //!   the path is *shallow*: near its limit, loss signals congestion.
@@ -543,7 +543,7 @@ const DRAIN_TIME: f64 = 0.4;
 const MIN_SHARE: f64 = 0.3;
 
 /// A queue that stays for this long above this share of its size belongs to other traffic. A queue
-/// above the maximum, in seconds, is never accepted: sending then saves no latency.
+/// above the maximum, in seconds, is never accepted: its delay costs more than a lower rate.
 const DRAIN_PATIENCE: Duration = Duration::from_millis(600);
 const STAYED: f64 = 0.7;
 const MAX_AMBIENT_QUEUE: f64 = 0.05;
@@ -578,7 +578,7 @@ const FREE_GROWTH: f64 = 0.25;
 const FREE_GROWTH_BPS: f64 = 600e3;
 const MAX_FREE_GROWTH: f64 = 0.5;
 
-/// Start phase: the target grows by this factor per report of this many seconds, up to this
+/// Start phase: for each report of this many seconds, the target grows by this factor, up to this
 /// multiple of what arrives. A rising queue of this multiple of the limit ends the phase at once.
 const START_STEP: f64 = 0.05;
 const START_GROWTH: f64 = 1.5;

@@ -1,9 +1,9 @@
 //! The first frames of a stream, before the path is known.
 //!
 //! A rate that a LAN should reach within half a second would flood a narrow link: ten such frames
-//! take seconds at 300 kbit/s. So new frames begin only while little is unreported, until the
-//! receiver's first report, 10 ms and a round trip later, shows that most of it has arrived. On a
-//! path that falls behind, the rate of arrival is what it carries.
+//! take seconds at 300 kbit/s. So once 32 kB have been sent, no frame begins until a report shows
+//! that at least half of it has arrived, or arrives at half the target rate. The first report comes
+//! 10 ms and a round trip later. On a path that falls behind, the rate of arrival is what it carries.
 
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,8 @@ impl StartupProbe {
     }
 }
 
-/// Of UDP payload. The first frame of 720p is longer, so the second waits for the first report.
+/// UDP payload sent before no other frame begins. The first frame of 720p is longer, so the second
+/// waits for the first report.
 const MAX_UNREPORTED: DataSize = DataSize::from_bytes(32_000);
 
 /// Assumed UDP payload of the first datagram.
