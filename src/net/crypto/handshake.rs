@@ -83,7 +83,8 @@ impl Handshake {
     ///
     /// # Panics
     ///
-    /// If it is the other side's turn, or the payload is longer than a Noise message (65,535 bytes).
+    /// If it is the other side's turn, or the message would be longer than Noise allows (65,535
+    /// bytes).
     pub fn write(&mut self, payload: &[u8]) -> Vec<u8> {
         let mut message = vec![0; payload.len() + MAX_OVERHEAD];
         let len = self
@@ -134,7 +135,7 @@ impl Transport {
     ///
     /// # Panics
     ///
-    /// If it is longer than a Noise message (65,535 bytes).
+    /// If the message would be longer than Noise allows (65,535 bytes).
     pub fn write(&mut self, plain: &[u8]) -> Vec<u8> {
         let mut message = vec![0; plain.len() + TAG_LEN];
         let len = self.state.write_message(plain, &mut message).expect("it fits");
