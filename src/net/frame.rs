@@ -207,9 +207,9 @@ pub struct ReceivedFrame {
     pub repaired_chunks: u16,
     /// How long the frame waited for repair: from the last source chunk before any NACK to
     /// `completed`. If the frame's end was lost and requested, the wait starts when the end was
-    /// due, extrapolated from the pace of the chunks before. This is about what the repair added,
-    /// since the lost chunk would mostly not have arrived after those. `None` if the frame was
-    /// neither recovered from parity nor requested.
+    /// due, extrapolated from the pace of the chunks before. This is about the delay that the
+    /// repair added, since the lost chunks were mostly due by then. `None` if the frame was neither
+    /// recovered from parity nor requested.
     pub repair_delay: Option<Duration>,
 }
 

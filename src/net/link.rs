@@ -25,7 +25,7 @@ pub struct LinkInfo {
 }
 
 impl PeerAddr {
-    /// The address on the control connection's network, if it has one there.
+    /// The peer's IP address and UDP port.
     pub fn socket_addr(self) -> SocketAddr {
         self.0
     }
@@ -64,7 +64,8 @@ impl LinkInfo {
     }
 }
 
-/// In bytes of UDP payload. Every IPv6 path carries it (RFC 8200: an MTU of 1280, minus headers).
+/// The base length of a UDP link, in bytes of payload. Every IPv6 path carries it (RFC 8200: an MTU
+/// of 1280, minus headers).
 pub const UDP_BASE_LEN: usize = 1200;
 
 /// Ethernet and jumbo Ethernet, less the headers of IP and UDP.

@@ -1,6 +1,6 @@
 //! A seeded network emulator, for `--netem` and the simulation tests.
 //!
-//! Each datagram passes, in this order: the rate (a bottleneck with a short queue), loss
+//! Each datagram passes, in this order: the rate (a bottleneck with a bounded queue), loss
 //! (independent, or in bursts by the Gilbert–Elliott model), duplication, corruption, delay with
 //! jitter, and reordering. The same seed and input give the same output.
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// A token bucket.
+/// Tokens that accrue at a constant rate, up to a capacity.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokenBucket {
     a_second: f64,

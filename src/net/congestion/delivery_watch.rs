@@ -1,8 +1,8 @@
 //! Detects a receiver that answers but gets next to nothing of the stream.
 //!
-//! A path may pass reports and probes but no video: it carries only short datagrams, or loses almost
-//! everything. Such a receiver must not lower the bitrate of the others. A receiver that is silent
-//! is not judged here.
+//! A path may pass reports and probes but no video: it carries only short datagrams, or loses
+//! almost everything. Such a receiver must not lower the bitrate of the others. A receiver that is
+//! silent is not judged here.
 
 use std::time::{Duration, Instant};
 

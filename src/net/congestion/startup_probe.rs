@@ -3,7 +3,8 @@
 //! A rate that a LAN should reach within half a second would flood a narrow link: ten such frames
 //! take seconds at 300 kbit/s. So once 32 kB have been sent, no frame begins until a report shows
 //! that at least half of it has arrived, or arrives at half the target rate. The first report comes
-//! 10 ms and a round trip later. On a path that falls behind, the rate of arrival is what it carries.
+//! 10 ms and a round trip later. On a path that falls behind, the rate of arrival is what it
+//! carries.
 
 use std::time::{Duration, Instant};
 

@@ -391,7 +391,7 @@ mod tests {
         *forged.last_mut().unwrap() ^= 1;
         assert_eq!(open(&mut opener, &forged), Err(OpenError));
         assert_eq!((opener.newest.epoch, opener.before.is_none()), (0, true));
-        // The key is not derived again for each of them either.
+        // Nor is the key derived again for each forged datagram.
         let made = |opener: &Opener| &raw const *opener.next.as_ref().unwrap().key;
         let next = made(&opener);
         assert_eq!(open(&mut opener, &forged), Err(OpenError));

@@ -109,7 +109,7 @@ fn is_exhaustion(error: &io::Error) -> bool {
 /// stream.
 pub(super) const ACCEPTS_AT_ONCE: usize = 16;
 
-/// The pause before accepting again, when there was no file descriptor.
+/// The pause before accepting again, after the system lacked the resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ fn check_is_one_machine(host: &str, ip: IpAddr) -> Result<(), HostPortError> {
     Err(HostPortError::ManyMachines { host: host.to_owned(), kind })
 }
 
-/// `ADDR`, `ADDR:PORT`, `[V6]:PORT`, `[V6%INTERFACE]:PORT` or `:PORT`.
+/// Parses `ADDR`, `ADDR:PORT`, `[V6]:PORT`, `[V6%INTERFACE]:PORT` or `:PORT`.
 pub fn bind_addr(text: &str) -> Result<SocketAddr, BindAddrError> {
     let (host, port) = split_port(text)?;
     let host = match host {

@@ -90,7 +90,7 @@ impl Connections {
         }
     }
 
-    /// The next such deadline.
+    /// The earliest closing deadline.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.open.values().filter_map(|c| c.closing_until).min()
     }
@@ -208,7 +208,7 @@ impl Connection {
                 Err(_) => return false,
             }
         }
-        // So much control data at once is not a conversation.
+        // No legitimate peer sends so much control data at once.
         false
     }
 }

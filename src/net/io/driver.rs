@@ -138,7 +138,7 @@ impl Driver {
         Ok((driver, handle))
     }
 
-    /// Runs until told to close.
+    /// Runs until told to close, or until the poll fails.
     pub fn run(mut self) {
         let mut ready = Events::with_capacity(64);
         self.drain();

@@ -25,13 +25,13 @@ impl EmulatedNetwork {
         Self { egress: egress.map(Netem::new), ingress: ingress.map(Netem::new), held: None }
     }
 
-    /// Whether outgoing datagrams pass through it.
+    /// Whether the outgoing direction is emulated.
     pub(super) fn has_egress(&self) -> bool {
         self.egress.is_some()
     }
 
     /// Takes outgoing datagrams of `segment_len` bytes; the last may be shorter. Returns false, and
-    /// takes none, if they are not to pass through it.
+    /// takes none, if the outgoing direction is not emulated.
     pub(super) fn push_outgoing(
         &mut self,
         now: Instant,
@@ -72,13 +72,13 @@ impl EmulatedNetwork {
         self.held.is_some()
     }
 
-    /// Whether outgoing datagrams have not reached the end of the emulated network.
+    /// Whether any outgoing datagram has not reached the socket yet.
     pub(super) fn is_sending(&self) -> bool {
         self.held.is_some() || self.egress.as_ref().and_then(Netem::poll_timeout).is_some()
     }
 
-    /// Takes a received datagram. Returns false, and does not take it, if it is not to pass through
-    /// it.
+    /// Takes a received datagram. Returns false, and does not take it, if the incoming direction is
+    /// not emulated.
     pub(super) fn push_incoming(&mut self, now: Instant, from: Route, datagram: &[u8]) -> bool {
         let Some(ingress) = &mut self.ingress else { return false };
         ingress.push(now, datagram, from);

@@ -54,7 +54,7 @@ mod linux {
         Ok(())
     }
 
-    /// Empties the queue and passes known reports to `handle`.
+    /// Takes up to [`TAKEN_AT_ONCE`] reports from the queue and passes the known ones to `handle`.
     pub(in crate::net::io) fn take(socket: &impl AsRawFd, mut handle: impl FnMut(IcmpReport)) {
         let mut space = nix::cmsg_space!(sock_extended_err, libc::sockaddr_in6, [u8; 128]);
         for _ in 0..TAKEN_AT_ONCE {

@@ -76,7 +76,7 @@ pub(super) struct Shared {
     /// Changed parameters of our stream.
     pub(super) stream: Latest<StreamParams>,
     picture_bitrates: Arc<Mutex<PictureBitrates>>,
-    /// Whether any receiver is on another machine.
+    /// Whether any receiver is on another machine, or behind an emulated network.
     sends_off_host: Arc<AtomicBool>,
     pub(super) received: Latest<Delivered>,
     pub(super) arriving: ArrivingFrame,
@@ -118,7 +118,7 @@ impl Shared {
         *locked(&self.picture_bitrates) = bitrates;
     }
 
-    /// Sets whether video goes to another machine.
+    /// Sets whether video goes to another machine, or through an emulated network.
     pub(super) fn set_sends_away(&self, away: bool) {
         self.sends_off_host.store(away, Ordering::Relaxed);
     }
@@ -197,7 +197,8 @@ impl Handle {
         self.events.try_recv().ok()
     }
 
-    /// Sends `line` to every connected peer. Returns false if too many commands are pending.
+    /// Sends `line` to every connected peer. Returns false if too many commands are pending,
+    /// or the driver has ended.
     pub fn say(&self, line: Line) -> bool {
         self.try_command(Command::Text(line))
     }

@@ -1,8 +1,9 @@
 //! Passes datagrams to the kernel, a batch in one call.
 //!
 //! On Linux the segment length is a socket option, set when it changes, and the call is a plain
-//! `sendto`. `quinn-udp` passes it in a control message, always together with the header byte that
-//! ECN and DSCP share, which would clear the DSCP. Other systems use `quinn-udp`.
+//! `sendto`, or a `sendmmsg` that sets the source address. `quinn-udp` passes the segment length in
+//! a control message, always together with the header byte that ECN and DSCP share, which would
+//! clear the DSCP. Other systems use `quinn-udp`.
 
 use std::io;
 
@@ -132,7 +133,7 @@ mod linux {
         })
     }
 
-    /// A buffer for one message's control data; `sendmsg` would allocate one each time.
+    /// Buffers for one message's control data; `nix`'s `sendmsg` would allocate one each time.
     struct Headers {
         v4: MultiHeaders<SockaddrStorage>,
         v6: MultiHeaders<SockaddrStorage>,

@@ -18,7 +18,8 @@ impl PublishSchedule {
         self.published.is_none_or(|at| now - at >= PUBLISH_INTERVAL)
     }
 
-    /// Records that they are published now. Returns whether to read the kernel's drop counters.
+    /// Records that the statistics are published now. Returns whether to read the kernel's drop
+    /// counters.
     pub(super) fn note_published(&mut self, now: Instant) -> bool {
         self.published = Some(now);
         self.is_stale = false;
@@ -42,7 +43,7 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
 /// How long changed statistics may stay unpublished when no turn follows.
 const PUBLISH_PATIENCE: Duration = Duration::from_millis(250);
 
-/// The interval of reading the kernel's drop counters, since parsing its table takes a while.
+/// The interval of reading the kernel's drop counters, since parsing its tables takes a while.
 const DROPS_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

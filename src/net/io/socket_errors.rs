@@ -63,8 +63,8 @@ impl SocketErrors {
         }
     }
 
-    /// Warns once a peer if its interface takes only `fits` bytes of UDP payload, too few for the
-    /// protocol. Returns whether it does.
+    /// Warns once per peer if the interface to it takes only `fits` bytes of UDP payload, too few
+    /// for the protocol. Returns whether that is so.
     pub(super) fn tell_narrow(&mut self, to: SocketAddr, fits: Option<usize>) -> bool {
         let Some(fits) = fits.filter(|&fits| fits < MIN_MAX_DATAGRAM_LEN) else { return false };
         if self.note_narrow(to.ip()) {

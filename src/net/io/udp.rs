@@ -133,7 +133,7 @@ impl UdpSocket {
             .or_else(|_| Self::bind_with((Ipv4Addr::UNSPECIFIED, 0).into(), options))
     }
 
-    /// The address it is bound to.
+    /// The address that the socket is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
@@ -383,8 +383,8 @@ fn mapped(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The smallest MTU on which the protocol can send to `to`, in bytes. IPv6 itself requires more: 1280
-/// bytes (RFC 8200).
+/// The smallest MTU on which the protocol can send to `to`, in bytes. IPv6 itself requires more:
+/// 1280 bytes (RFC 8200).
 pub fn least_mtu(to: SocketAddr) -> usize {
     let least = MIN_MAX_DATAGRAM_LEN + header_len(to);
     if plain(to).is_ipv4() { least } else { least.max(1280) }

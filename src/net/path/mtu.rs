@@ -21,8 +21,9 @@
 //! used before they are confirmed. A tunnel within a tunnel may carry less. If the first probe is
 //! not acknowledged, the length in use is probed itself. If that fails too, datagrams of 508 bytes,
 //! which nearly every path with IPv4 carries, are used until longer ones are acknowledged. If even
-//! they fail while something else is answered, 200 bytes are used, the least with which the protocol
-//! works. Failed probes prove nothing about their length while nothing else arrives either.
+//! they fail while something else is answered, 200 bytes are used, the least with which the
+//! protocol works. Failed probes prove nothing about their length while nothing else arrives
+//! either.
 
 mod black_hole;
 mod search;
@@ -250,7 +251,8 @@ impl PathMtu {
     }
 
     /// Handles this host's refusal to send a datagram of `len` bytes, which proves it too long.
-    /// `fits` is the interface's limit, if known. Returns false if there is nothing shorter to send.
+    /// `fits` is the interface's limit, if known. Returns false if there is nothing shorter to
+    /// send.
     pub fn handle_refused(&mut self, now: Instant, len: usize, fits: Option<usize>) -> bool {
         if len <= MIN_LEN || fits.is_some_and(|fits| fits < MIN_LEN) {
             return false;
@@ -347,7 +349,8 @@ impl PathMtu {
 pub const FLOOR_LEN: usize = 508;
 
 /// The shortest maximum datagram length, in bytes of UDP payload. A frame of 8 MiB in much shorter
-/// ones has too many chunks, and the headers take a quarter of this already. Reports take 100 bytes.
+/// ones has too many chunks, and the headers take a quarter of this already. Reports take 100
+/// bytes.
 pub const MIN_LEN: usize = 200;
 
 /// A length whose probe fails this often does not pass (`MAX_PROBES`).

@@ -4,9 +4,9 @@
 //! last source chunk, which senders send last, or a chunk of a newer frame has arrived and the
 //! reorder grace has passed. It is also when nothing has arrived for longer than the stream's usual
 //! gaps, and for longer since the frame's first chunk than frames usually take: a burst loss within
-//! a frame causes such a gap too, and a sender does not answer for what it has not sent yet. By then all parity has
-//! arrived or is lost, so what is still missing must be requested. If the frame continues within a
-//! round trip of the NACK, it had not ended, and the NACK does not count.
+//! a frame causes such a gap too, and a sender does not answer for what it has not sent yet. By
+//! then all parity has arrived or is lost, so what is still missing must be requested. If the frame
+//! continues within a round trip of the NACK, it had not ended, and the NACK does not count.
 //!
 //! A second NACK follows if the answer fails and time allows it. No NACK is sent when the answer
 //! would arrive after the frame is superseded, which is when the next frame will be complete,
@@ -98,8 +98,8 @@ struct TrackedFrame {
 }
 
 impl NackScheduler {
-    /// Creates a scheduler. An answer that would arrive more than `deadline` after its frame's first
-    /// chunk is not requested.
+    /// Creates a scheduler. An answer that would arrive more than `deadline` after its frame's
+    /// first chunk is not requested.
     pub fn new(deadline: Duration) -> Self {
         Self {
             deadline,
@@ -135,8 +135,8 @@ impl NackScheduler {
         usual.is_some_and(|(rtt, interval)| rtt + self.path.grace < interval)
     }
 
-    /// Handles a chunk that is not a duplicate. It is ignored unless its frame is newer than all that
-    /// are completed or given up.
+    /// Handles a chunk that is not a duplicate. It is ignored unless its frame is newer than all
+    /// that are completed or given up.
     pub fn handle_chunk(&mut self, now: Instant, header: &VideoHeader) {
         if self.newest_done.is_some_and(|done| !done.is_before(header.frame)) {
             return;

@@ -1,8 +1,8 @@
 //! Tells loss that belongs to the path from the overflow of a short queue, while the delay is flat.
 //!
-//! If loss becomes suspicious, the controller sends less for a while. Loss that stays belongs to the
-//! path: it becomes *ambient* and is ignored. If it stops, the path is *shallow*: it loses before it
-//! queues.
+//! If loss becomes suspicious, the controller sends less for a while. Loss that stays belongs to
+//! the path: it becomes *ambient* and is ignored. If it stops, the path is *shallow*: it loses
+//! before it queues.
 
 use std::time::{Duration, Instant};
 
@@ -144,8 +144,8 @@ impl LossTester {
 /// Seconds over which loss is averaged.
 const LOSS_TIME: f64 = 1.0;
 
-/// How far loss must exceed the path's own to be tested: by the first ratio for this time, or by the
-/// second at any time.
+/// How far loss must exceed the path's own to be tested: by the first ratio for this time, or by
+/// the second at any time.
 const SUSPECT_LOSS: f64 = 0.06;
 const GRAVE_LOSS: f64 = 0.12;
 const SUSPICION_TIME: Duration = Duration::from_secs(2);

@@ -87,7 +87,8 @@ impl Reports {
         if enough { least } else { 0.0 }
     }
 
-    /// Whether each of the reports from which a standing queue is measured includes a probe's delay.
+    /// Whether each of the reports from which a standing queue is measured includes a probe's
+    /// delay.
     pub(super) fn are_probed(&self) -> bool {
         let newest = self.newest().take(STANDING_REPORTS);
         newest.filter(|r| r.probed_delay.is_some()).count() == STANDING_REPORTS
@@ -104,8 +105,8 @@ impl Reports {
         bps_of(self.newest().take(reports))
     }
 
-    /// Like [`received_bps`](Self::received_bps), but only back to the last report with a queue of at
-    /// most `idle` seconds. While a queue stands, the link runs at capacity. Before, it may have
+    /// Like [`received_bps`](Self::received_bps), but only back to the last report with a queue of
+    /// at most `idle` seconds. While a queue stands, the link runs at capacity. Before, it may have
     /// been idle: a queue often comes from a sender that was delayed and then sent everything at
     /// once.
     pub(super) fn busy_bps(&self, reports: usize, idle: f64) -> Option<f64> {
