@@ -78,8 +78,7 @@ pub(crate) struct ParamsAnnouncer {
 }
 
 impl Adaptation {
-    /// For a source with the parameters `stream`. If it delivers JPEGs, their quality is not
-    /// known.
+    /// For a source with the parameters `stream`, which give no quality if it delivers JPEGs.
     pub(crate) fn new(quality: Quality, stream: &StreamParams) -> Self {
         let highest = stream.quality.map_or(HIGHEST_REENCODED, |_| quality.highest());
         let rule = match quality {
@@ -237,8 +236,8 @@ const MIN_MILLIFPS: u32 = 1000;
 /// 720p becomes 320x180, at which a face can still be recognized.
 const MAX_SIZE_DIVISOR: u32 = 4;
 
-/// The highest quality of JPEGs that are encoded again. Most cameras use a lower one, so that the
-/// bitrate can rise to that of the camera's own JPEGs, and the path proves that it carries them.
+/// The highest quality of JPEGs that are encoded again. Most cameras use a lower one, so the
+/// bitrate can rise to that of the camera's own JPEGs, which proves that the path carries them.
 const HIGHEST_REENCODED: u8 = 95;
 
 /// The quality that is assumed of a source's JPEGs until one has been encoded again.

@@ -34,9 +34,9 @@ pub(crate) struct SharedCounters {
 pub(crate) struct CaptureCounters {
     /// Pictures that the source delivered.
     pub(crate) captured: u64,
-    /// Frames encoded.
+    /// Frames encoded, or passed through as the source delivered them.
     pub(crate) encoded: u64,
-    /// Bytes of the encoded frames.
+    /// Bytes of these frames.
     pub(crate) jpeg_bytes: u64,
     /// Pictures and frames replaced by newer ones before they reached the network.
     pub(crate) superseded: u64,

@@ -7,7 +7,7 @@ use crate::net::frame::FrameBytes;
 /// A complete encoded frame with its stage times. Clones share the bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct EncodedFrame {
-    /// The frame's bytes. They know when the network first sent some of them.
+    /// The frame's bytes, with the time at which the network first sent some of them.
     pub(crate) data: FrameBytes,
     /// When the picture's capture began.
     pub(crate) captured: Instant,

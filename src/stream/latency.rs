@@ -181,7 +181,7 @@ impl LatencyStats {
         }
     }
 
-    /// Clears everything.
+    /// Clears everything but the error.
     fn reset(&mut self) {
         self.histograms.iter_mut().for_each(Histogram::reset);
         self.repairs.reset();
@@ -289,7 +289,7 @@ impl ShownFrames {
         state.last = Some(shown);
     }
 
-    /// When the last frame was shown.
+    /// When the last frame of the current sender was shown.
     pub(crate) fn last(&self) -> Option<Instant> {
         locked(&self.shown).last
     }

@@ -19,7 +19,8 @@ use crate::{
     threads::spawn,
 };
 
-/// A driver on a thread of its own. Dropping it says goodbye to the peers, and waits for the thread.
+/// A driver on a thread of its own. Dropping it says goodbye to the peers, and waits for the
+/// thread.
 #[derive(Debug)]
 pub(crate) struct NetworkThread {
     pub(crate) handle: Handle,

@@ -106,8 +106,8 @@ impl Playout {
 /// time.
 const TRANSIT_SPAN: Duration = Duration::from_secs(10);
 
-/// The most frames held; beyond it, the oldest is dropped. The longest delay is one second, in which a
-/// camera at 60 frames a second delivers half of them.
+/// The most frames held; beyond it, the oldest is dropped. The longest delay is one second, in
+/// which a camera at 60 frames a second delivers half of them.
 const MAX_HELD: usize = 120;
 
 #[cfg(test)]

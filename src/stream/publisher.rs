@@ -136,8 +136,8 @@ impl GrabberThread {
     }
 
     /// Waits until the encoder has taken the last picture, for a source without a rate. Otherwise
-    /// it would produce pictures that are never used. The next picture is made while the last is
-    /// encoded.
+    /// the source would produce pictures that are never used. The next picture is made while the
+    /// last is encoded.
     fn await_demand(&self) {
         while !self.source.is_paced()
             && !self.stop.is_requested()
