@@ -56,8 +56,8 @@ impl Access {
         Self::default()
     }
 
-    /// Proves our identity with this key pair, which the other side can recognize by its public key.
-    /// Default: a new one at every start. To keep one, store [`Identity::as_bytes`].
+    /// Proves our identity with this key pair, which the other side can recognize by its public
+    /// key. Default: a new one at every start. To keep one, store [`Identity::as_bytes`].
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);

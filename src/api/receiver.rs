@@ -18,8 +18,8 @@ use crate::{
     video::jpeg::Decoder,
 };
 
-/// Receives pictures from one sender at a time: another program with a [`Sender`](super::Sender), or
-/// `udpchat send`.
+/// Receives pictures from one sender at a time: another program with a [`Sender`](super::Sender),
+/// or `udpchat send`.
 ///
 /// It keeps only the newest frame: one that is not taken before the next is complete is dropped.
 /// Dropping the receiver says goodbye to the sender.
@@ -201,4 +201,5 @@ impl ReceiverBuilder {
     }
 }
 
+/// Effectively forever: [`Receiver::recv`] waits again afterwards.
 const FOREVER: Duration = Duration::from_secs(3600);

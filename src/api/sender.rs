@@ -90,7 +90,8 @@ pub enum SendError {
         /// The bytes that it has.
         actual: usize,
     },
-    /// The network thread has stopped. This is a bug in udpchat. Drop the sender and start a new one.
+    /// The network thread has stopped. This is a bug in udpchat. Drop the sender and start a new
+    /// one.
     #[error("the network thread has ended")]
     Closed,
 }
@@ -99,7 +100,7 @@ pub enum SendError {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct SenderStatistics {
-    /// Pictures encoded.
+    /// Pictures encoded, and JPEGs sent as they are.
     pub encoded: u64,
     /// Pictures skipped on purpose, because the path has no room for them.
     pub thinned: u64,
@@ -161,7 +162,8 @@ impl Sender {
         Ok(encoder.encode_image(image, captured)?)
     }
 
-    /// Sends a baseline JPEG as it is, or smaller if the path has no room for it.
+    /// Sends a baseline JPEG as it is. If the path has no room for it, it is made smaller or
+    /// skipped.
     pub fn send_jpeg(&mut self, jpeg: Vec<u8>) -> Result<(), SendError> {
         self.send_jpeg_captured(jpeg, clock::now())
     }
@@ -184,8 +186,8 @@ impl Sender {
         self.events.peers().cloned().collect()
     }
 
-    /// Waits up to `timeout` until a receiver is connected. Returns whether one is; at once if every
-    /// receiver has been [given up](super::EventKind::GivenUp).
+    /// Waits up to `timeout` until a receiver is connected. Returns whether one is; at once if
+    /// every receiver has been [given up](super::EventKind::GivenUp).
     pub fn wait_connected(&mut self, timeout: Duration) -> bool {
         let until = clock::now() + timeout;
         self.drain_events();
@@ -277,8 +279,8 @@ impl SenderBuilder {
         self
     }
 
-    /// The nominal frame rate, in frames a second, at which pictures will be sent. It is a hint: the
-    /// caller paces. Default: 30.
+    /// The nominal frame rate, in frames a second, at which pictures will be sent. It is a hint:
+    /// the caller paces. Default: 30.
     #[must_use]
     pub fn fps(mut self, fps: f64) -> Self {
         self.fps = fps;
