@@ -62,7 +62,7 @@ pub(crate) fn output() -> impl TypedValueParser<Value = OutputSpec> {
     OsStringValueParser::new().try_map(OutputSpec::try_from)
 }
 
-/// Parses when strips are sent.
+/// Parses `--pipeline`: when strips are sent.
 pub(crate) fn pipeline() -> impl TypedValueParser<Value = Pipeline> {
     PossibleValuesParser::new(["auto", "on", "off"]).map(|text| match text.as_str() {
         "on" => Pipeline::On,
