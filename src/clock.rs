@@ -1,9 +1,8 @@
 //! The only module that reads the machine's clocks.
 //!
-//! Only `net::io`, `video`, `stream`, `api` and `app` call it; everything else gets time as an
-//! argument.
-//! The monotonic clock is the one that V4L2 stamps its buffers with, so a camera's
-//! capture time is comparable with ours.
+//! Apart from tests and fuzz targets, only `net::io`, `video`, `stream`, `api` and `app` call it;
+//! everything else gets time as an argument. The monotonic clock is the one that V4L2 stamps its
+//! buffers with, so a camera's capture time is comparable with ours.
 
 use std::time::{Duration, Instant};
 

@@ -28,8 +28,8 @@
 //!   quality is [fixed](SenderBuilder::quality). Losses are repaired by parity and retransmission.
 //! - **Everything is encrypted.** [`Access`] says how peers prove who they are; by default any peer
 //!   is accepted.
-//! - **Threads.** Each side has a network thread and some for the codec. They end when it is dropped.
-//!   `Sender` and `Receiver` are each used from one thread at a time.
+//! - **Threads.** Each side has a network thread and some for the codec. They end when it is
+//!   dropped. `Sender` and `Receiver` are each used from one thread at a time.
 //!
 //! # Features
 //!
