@@ -17,8 +17,8 @@ pub(crate) enum Bound {
 }
 
 impl Targets {
-    /// Judges the median over the rounds of measured divided by allowed. `rule` describes how the
-    /// allowed value is derived.
+    /// Judges the median, over the rounds, of `measured` divided by `allowed`. `rule` describes how
+    /// the allowed value is derived.
     pub(crate) fn judge(
         &mut self,
         what: &str,
