@@ -66,7 +66,7 @@ impl Frame {
     /// Decodes the pixels into `image`, as interleaved BGR, and reuses its memory. After an error,
     /// its contents are unspecified.
     pub fn decode_into(&self, image: &mut Image) -> Result<(), JpegError> {
-        // After a panic the decoder resets its state.
+        // A panic leaves no state that the next frame depends on.
         let mut decoder = self.decoder.lock().unwrap_or_else(PoisonError::into_inner);
         decoder.decode(self.jpeg(), OutputFormat::Bgr, image)
     }

@@ -222,8 +222,8 @@ fn push<T>(queue: &mut VecDeque<T>, limit: usize, item: T) {
     queue.push_back(item);
 }
 
-/// The percentage of `Auto` before the first report, and thus always without a control channel. A
-/// frame of 98 chunks gets 9, which leaves 1 frame in 10,000 broken at 2 % loss.
+/// The percentage of `Auto` before the first report. A frame of 98 chunks gets 9, which leaves 1
+/// frame in 10,000 broken at 2 % loss.
 pub const UNREPORTED_PERCENT: u8 = 10;
 
 /// The minimum parity of a frame while there is loss.
