@@ -72,7 +72,7 @@ impl NetworkConfig<'_> {
     }
 }
 
-/// Adds the option that helps to `error`.
+/// Appends to `error` the option that helps.
 fn with_option(error: BindError) -> anyhow::Error {
     match error {
         BindError::InUse { addr } => anyhow!("{error} with --bind {}:PORT", bracketed(addr)),

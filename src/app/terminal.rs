@@ -1,4 +1,4 @@
-//! Standard input if it is a terminal: not read while the program runs in the background.
+//! The terminal on standard input, which is not read while the program runs in the background.
 
 use std::{
     io::{self, BufReader, Read},

@@ -1,5 +1,5 @@
-//! What the user is told and asked about peers: messages, questions, and the card that is shown while
-//! there is no picture.
+//! What the user is told and asked about peers: messages, questions, and the card that is shown
+//! while there is no picture.
 
 use std::{
     io::Write,

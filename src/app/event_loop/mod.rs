@@ -116,7 +116,7 @@ impl<'a> EventLoop<'a> {
 
 impl EventLoop<'_> {
     /// Runs until the user, the time limit, the end of the source or a failure ends it. Returns
-    /// whether the user has closed the window.
+    /// true if the user has closed the window, or if nothing useful is left to do.
     pub(crate) fn run(&mut self) -> Result<bool> {
         while !self.stop.is_requested() && !is_over(self.until) && !self.is_source_over() {
             if self.turn()? {
@@ -126,7 +126,8 @@ impl EventLoop<'_> {
         Ok(false)
     }
 
-    /// Ends both sides and the session, and reports what remains. `result` is that of the loop.
+    /// Ends both sides and the session, writes the last statistics, and finishes the recording.
+    /// `result` is that of the loop.
     fn finish(mut self, result: Result<bool>) -> Result<()> {
         let is_source_over = !self.stop.is_requested() && self.is_source_over();
         let reason = if is_source_over { CloseReason::SourceEnded } else { CloseReason::Quit };

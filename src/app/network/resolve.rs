@@ -17,8 +17,8 @@ pub(crate) fn target(host: &HostPort) -> Result<Target> {
     Ok(Target { host: host.clone(), port: *port, addrs: addr.into_iter().collect() })
 }
 
-/// The address at which other machines can most likely reach this one. Connecting a UDP socket sends
-/// nothing; it only queries the routing table. 192.0.2.1 is for documentation (RFC 5737).
+/// The address at which other machines can most likely reach this one. Connecting a UDP socket
+/// sends nothing; it only queries the routing table. 192.0.2.1 is for documentation (RFC 5737).
 ///
 /// Without an IPv4 route, it is an IPv6 address (`2001:db8::/32` is for documentation, RFC 3849),
 /// unless `only_v4`. Without a default route, as on a cable between two machines, it is an

@@ -28,8 +28,8 @@ pub(crate) fn with_remedy(message: String) -> String {
     format!("{message}: {}", LocalFault::Exhausted.remedy())
 }
 
-/// Whether `message` contains the system's message for too many open files, in this process (`EMFILE`)
-/// or on this machine (`ENFILE`).
+/// Whether `message` contains the system's message for too many open files, in this process
+/// (`EMFILE`) or on this machine (`ENFILE`).
 #[cfg(unix)]
 fn is_exhaustion(message: &str) -> bool {
     use rustix::io::Errno;

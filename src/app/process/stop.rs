@@ -8,9 +8,9 @@ use super::signals;
 use crate::{clock, stream::stop_flag::StopFlag};
 
 /// A flag that Ctrl-C, SIGTERM and SIGHUP set, unless they were ignored at the start. A second
-/// signal ends the program at once, in case something hangs. Signals within
-/// [`SAME_REQUEST_WINDOW`] of the first count as the same request: `timeout` sends two, and the peer
-/// should still receive the goodbye.
+/// signal, or one while the program is already ending, ends it at once, in case something hangs.
+/// Signals within [`SAME_REQUEST_WINDOW`] of the first count as the same request: `timeout` sends
+/// two, and the peer should still receive the goodbye.
 pub(crate) fn stop_on_signals() -> Result<StopFlag> {
     let stop = StopFlag::default();
     let raised = stop.clone();

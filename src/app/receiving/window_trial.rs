@@ -31,7 +31,7 @@ pub(crate) enum NoWindows {
     /// The toolkit ended the child process, and said why.
     #[error("the window toolkit does not start: {0}")]
     ToolkitFailed(String),
-    /// The toolkit ended the child process without a word, or never got ready.
+    /// The toolkit ended the child process without a message, or did not start in time.
     #[error("the window toolkit does not start")]
     ToolkitSilent,
 }

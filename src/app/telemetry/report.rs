@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Report {
     /// Frame counts with their keys. The first [`STEPS`] are the steps of a frame, in order; the
-    /// others are the outcomes of frames that were not shown.
+    /// others are the outcomes of frames that were not shown whole.
     frames: Vec<(&'static str, u64)>,
     /// Completed frames that were repaired: by parity, and by retransmission.
     repaired: [u64; 2],
@@ -47,8 +47,8 @@ impl Report {
         let latency = &presenter.shown().total();
         let presented = presenter.counters();
         let damaged = received.damaged + presented.undecodable;
-        // Computed from what was sent: the receiver does not see a frame of which no chunk arrived,
-        // but it counts as incomplete too.
+        // Computed from what was sent: a frame of which no chunk arrived counts as incomplete too,
+        // but the receiver does not see it.
         let arrived = received.completed + received.late + received.damaged;
         let stages = Stage::ALL.into_iter().filter_map(|stage| {
             let p = latency.percentiles(stage)?;

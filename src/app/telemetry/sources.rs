@@ -24,7 +24,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) capture: Option<CaptureCounters>,
     /// Complete frames replaced before they were shown, since the start.
     pub(crate) superseded: u64,
-    /// Frames that failed to decode, since the start.
+    /// Complete frames that could not be decoded, or failed the check, since the start.
     pub(crate) undecodable: u64,
     /// Partial frames from which strips were shown, since the start.
     pub(crate) concealed: u64,

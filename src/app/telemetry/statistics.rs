@@ -39,7 +39,7 @@ impl Statistics {
         })
     }
 
-    /// Whether they go to standard output and its reader has closed it.
+    /// Whether the statistics go to standard output and its reader has closed it.
     pub(crate) fn reader_has_gone(&self) -> bool {
         self.json.as_ref().is_some_and(StatsFile::reader_has_gone)
     }
@@ -234,5 +234,5 @@ fn percentiles_object(of: Option<Percentiles>) -> Value {
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// A shorter time does not show a rate.
+/// Over a shorter time, a rate is meaningless.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);

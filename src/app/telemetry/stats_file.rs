@@ -55,7 +55,7 @@ impl StatsFile {
         Ok(Self { lines, ended, reader_gone, messages, told_slow: false })
     }
 
-    /// Whether it is standard output and its reader has closed it.
+    /// Whether the output is standard output and its reader has closed it.
     pub(crate) fn reader_has_gone(&self) -> bool {
         self.reader_gone.load(Ordering::Relaxed)
     }
@@ -111,7 +111,7 @@ impl To {
         }
     }
 
-    /// Writes all of `line` or, in a regular file, none of it.
+    /// Writes `line`. After an error, a regular file contains none of it.
     fn write(&mut self, line: &str) -> io::Result<()> {
         if let Self::Unread(path) = self {
             *self = Self::open(path)?;
@@ -171,7 +171,7 @@ fn write_lines(
     }
 }
 
-/// Queued lines, one a second, for a slow disk or reader.
+/// The most lines that wait for a slow disk or reader. One is written a second.
 const MAX_QUEUED: usize = 16;
 
 /// How long a slow disk or reader may delay the program's end.

@@ -21,8 +21,10 @@ pub(crate) struct Typing {
     is_terminal: bool,
     unsent: VecDeque<Line>,
     pace: Pace,
-    /// Lines discarded for want of a connection since the last report to the user, and its time.
+    /// Lines discarded for want of a connection since the last report to the user. For a pipe, 1 if
+    /// lines wait.
     discarded: u32,
+    /// When that was last reported.
     reported_at: Option<Instant>,
 }
 

@@ -59,7 +59,7 @@ impl Policy {
         known: Option<&KnownPeers>,
     ) -> Result<Decision> {
         match &caller.host {
-            // The holder of our identity file is ourselves.
+            // Only this user holds our identity key.
             Some(_) if caller.key == own => Ok(Decision::Admit(None)),
             Some(host) => judge_host(host, caller.key, known),
             None => self.judge_caller(caller, own, known),

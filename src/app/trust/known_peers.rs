@@ -200,7 +200,7 @@ pub(crate) enum Line {
     Nothing,
     /// A `host` line without a valid key.
     DamagedHost(String),
-    /// Not understood.
+    /// Any other line.
     Malformed,
 }
 

@@ -293,7 +293,7 @@ fn own_files(args: &TrustArgs, messages: &Messages) -> Result<(Identity, Option<
     Ok((identity.unwrap_or_else(|_| Identity::generate()), known.ok()))
 }
 
-/// Why the configuration folder can hold no file.
+/// Why a file of the configuration folder neither exists nor can be created.
 #[derive(Clone, Debug)]
 struct OutOfReach(String);
 

@@ -109,7 +109,7 @@ impl Questions {
 /// A line typed sooner was probably meant for something else, for example an earlier caller.
 const READING_TIME: Duration = Duration::from_secs(1);
 
-/// Questions shown a minute about callers from one address.
+/// Questions shown per minute about callers from one address.
 const MAX_A_MINUTE_EACH: usize = 3;
 const MAX_A_MINUTE: usize = 6;
 

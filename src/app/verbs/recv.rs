@@ -96,7 +96,7 @@ pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     event_loop.run_to_end()
 }
 
-/// The default listening address: all interfaces, the default port.
+/// The address to listen on: `bind`, or by default all interfaces and the default port.
 pub(crate) fn listen_addr(bind: Option<SocketAddr>) -> SocketAddr {
     bind.unwrap_or_else(|| (Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into())
 }
