@@ -191,7 +191,7 @@ fn plane_sizes(image: &Image) -> [Size; 3] {
     [image.size(), chroma, chroma]
 }
 
-/// `width` is the width of `to`.
+/// Resamples the plane `from` to `place` in the plane `to`, which is `width` samples wide.
 fn resample_plane(
     from: &[u8],
     from_size: Size,

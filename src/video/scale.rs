@@ -97,7 +97,7 @@ fn halved(size: Size, times: u32) -> Size {
     Size { width: side(size.width), height: side(size.height) }
 }
 
-/// `width` is that of `from`, in pixels of `N` samples.
+/// Halves one plane. `width` is that of `from`, in pixels of `N` samples.
 fn halve_plane<const N: usize>(from: &[u8], width: usize, to: &mut [u8]) {
     let rows = to.chunks_exact_mut((N * width.div_ceil(2)).max(1));
     for (row, pair) in rows.zip(from.chunks((2 * N * width).max(1))) {
@@ -122,7 +122,7 @@ fn halve_rows<const N: usize>(upper: &[u8], lower: &[u8], row: &mut [u8]) {
     }
 }
 
-/// `width` is that of `to`, in pixels of `N` samples.
+/// Doubles one plane. `width` is that of `to`, in pixels of `N` samples.
 fn double_plane<const N: usize>(from: &[u8], to: &mut [u8], width: usize) {
     let from_rows = from.chunks_exact((N * width.div_ceil(2)).max(1));
     for (rows, row) in to.chunks_mut((2 * N * width).max(1)).zip(from_rows) {

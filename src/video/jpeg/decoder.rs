@@ -71,7 +71,7 @@ pub struct PartialDecode {
 #[derive(Debug)]
 struct Plan {
     header: Header,
-    /// libjpeg's header.
+    /// The header as parsed by libjpeg.
     seen: DecompressHeader,
     /// The layout of its planes, if they are wanted and supported.
     format: Option<PixelFormat>,
@@ -182,11 +182,11 @@ impl Decoder {
     }
 
     /// Decodes the strips of a partial `frame` that are complete in the ranges `present`, and draws
-    /// them over `picture`, the previous one. That must be interleaved BGR of the same size. The
+    /// them over `picture`, the previous one, which must be interleaved BGR of the same size. The
     /// ranges are in order, do not touch, and lie within the frame.
     ///
-    /// Does nothing if the picture does not match, the frame's header is missing, or it has no
-    /// restart markers. A damaged strip is skipped.
+    /// Does nothing if the picture does not match, or if the frame's header is missing or the frame
+    /// cannot be split at restart markers. A damaged strip is skipped.
     pub fn conceal(
         &mut self,
         frame: &[u8],

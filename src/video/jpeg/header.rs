@@ -342,7 +342,7 @@ fn sampling(components: u8, specs: &[u8]) -> Result<Sampling, HeaderError> {
     })
 }
 
-/// The last one before the scan is effective, as in every decoder.
+/// Parses a restart interval (DRI). The last one before the scan is effective, as in every decoder.
 fn parse_restart_interval(payload: &[u8]) -> Result<u16, HeaderError> {
     let payload = payload.try_into().map_err(|_| HeaderError::Malformed)?;
     Ok(u16::from_be_bytes(payload))

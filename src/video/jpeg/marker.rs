@@ -1,8 +1,8 @@
 //! Walks over the markers of a JPEG (ITU-T T.81, Annex B) without decoding.
 //!
 //! ```text
-//! FF D8 | FF xx len payload | FF xx len payload | … | FF DA len payload | entropy-coded data | FF D9
-//!  SOI       a segment                                  SOS               (FF 00, FF D0..D7 in it)  EOI
+//! FF D8 | FF xx len payload | … | FF DA len payload | entropy-coded data     | FF D9
+//!  SOI       a segment              SOS               (with FF 00, FF D0..D7)    EOI
 //! ```
 
 use std::ops::Range;

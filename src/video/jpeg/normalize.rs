@@ -6,7 +6,7 @@
 //! without decoding, in a few microseconds. Other defects are refused with a specific error.
 //!
 //! A truncated frame looks like one without an end marker, or like a padded one. Only in such
-//! frames the coded data is read, to check that it is complete.
+//! frames is the coded data read, to check that it is complete.
 
 use super::{
     MAX_JPEG_LEN,

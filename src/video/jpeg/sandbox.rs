@@ -125,8 +125,8 @@ mod imp {
     /// The newest Landlock ABI that is used; older kernels enforce what they support.
     const LANDLOCK: ABI = ABI::V6;
 
-    /// Memory, synchronisation, the clock, core affinity, and the end of a thread. Mapping memory
-    /// and writing have separate rules.
+    /// Memory, synchronisation, the clock, random numbers, core affinity, signal handling and exit.
+    /// Mapping memory and writing have separate rules.
     const ALLOWED: [i64; 21] = [
         libc::SYS_brk,
         libc::SYS_munmap,
@@ -178,8 +178,8 @@ mod tests {
         result.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
     }
 
-    /// What a program in control of a thread might try: the name of each attempt, and whether it
-    /// succeeded.
+    /// Tries what code in control of a thread might try. Returns the names of the attempts that
+    /// were not refused.
     fn attempts(
         mut open: &File,
         mut connected: &UnixStream,

@@ -1,4 +1,4 @@
-//! Checks whether a scan holds its whole picture, by decoding its Huffman codes without making
+//! Checks whether a scan holds its whole picture, by decoding its Huffman codes without computing
 //! pixels.
 //!
 //! libjpeg warns equally of harmless defects and of damage, and reports only the first warning.
@@ -34,7 +34,7 @@ pub(super) fn walk_scan(jpeg: &[u8]) -> Result<usize, ScanError> {
             _ => return Err(ScanError::Truncated),
         }
     }
-    unreachable!("each interval holds an MCU at least")
+    unreachable!("each interval holds at least one MCU")
 }
 
 /// What is wrong with a scan.
@@ -92,7 +92,7 @@ fn marker_from(jpeg: &[u8], from: usize) -> Option<(usize, u8)> {
 /// The coding of a scan, from its header.
 struct Scan {
     tables: Tables,
-    /// The tables of each block of an MCU: of its mean (DC) and of the other coefficients (AC).
+    /// The tables of each block of an MCU: of its DC coefficient and of its AC coefficients.
     blocks: Vec<(usize, usize)>,
     mcus: usize,
     restart_interval: usize,
@@ -222,7 +222,7 @@ impl Tables {
 
     #[inline]
     fn decode(&self, number: usize, bits: &mut Bits<'_>) -> Result<u8, ScanError> {
-        let table = self.0[number].as_ref().expect("each table that is named is there");
+        let table = self.0[number].as_ref().expect("the scan's tables are defined");
         let next = bits.peek16();
         let (len, value) = table.codes[usize::from(next >> (16 - SHORT))];
         let (len, value) = if len == 0 { table.decode_long(next)? } else { (len, value) };

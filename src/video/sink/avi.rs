@@ -41,7 +41,7 @@ impl AviWriter {
         Self { destination, rate, part: None, bytes_before: 0, opened: None }
     }
 
-    /// Applies to the next header.
+    /// Sets the rate of files that are begun from now on.
     pub(super) fn set_rate(&mut self, rate: (u32, u32)) {
         self.rate = rate;
     }

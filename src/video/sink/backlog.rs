@@ -112,7 +112,7 @@ impl State {
     }
 }
 
-/// Two seconds at 30 frames/s: the longest stall of a disk.
+/// Two seconds at 30 frames/s: a longer stall of the disk loses frames.
 const MAX_FRAMES: usize = 64;
 
 /// In bytes: bounds memory for large frames.

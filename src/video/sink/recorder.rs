@@ -71,7 +71,7 @@ impl Recorder {
         Self::start(name.clone(), writer, rule)
     }
 
-    /// Sets the nominal rate in frames/s, for the next header.
+    /// Sets the nominal rate in frames/s of files that are begun from now on.
     pub fn set_rate(&self, fps: f64) {
         if fps > 0.0 && fps < MAX_RATE {
             self.shared.lock().rate = Some(rate(fps));

@@ -5,13 +5,12 @@ use crate::video::fit::Layout;
 /// The result of writing one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
+    /// Written as it is.
     Whole,
+    /// Not written: it cannot be decoded.
     Damaged,
     /// Converted to the recording's layout and written.
-    Converted {
-        from: Layout,
-        to: Layout,
-    },
+    Converted { from: Layout, to: Layout },
     /// The FIFO has no reader yet.
     Pushback,
 }

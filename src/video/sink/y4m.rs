@@ -32,7 +32,7 @@ impl Y4mWriter {
         Self { output, rate, decoder, image, watch, fitter, layout: None }
     }
 
-    /// Applies to the next header.
+    /// Sets the rate in the header, if it is not written yet.
     pub(super) fn set_rate(&mut self, rate: (u32, u32)) {
         self.rate = rate;
     }
@@ -89,7 +89,7 @@ fn header(Layout { size, format }: Layout, (numerator, denominator): (u32, u32))
         PixelFormat::Yuv420 => Colorspace::C420jpeg,
         PixelFormat::Yuv422 => Colorspace::C422,
         PixelFormat::Yuv444 => Colorspace::C444,
-        PixelFormat::Bgr => unreachable!("planes were asked of the decoder"),
+        PixelFormat::Bgr => unreachable!("the decoder was asked for planes"),
     };
     let full = VendorExtensionString::new(b"COLORRANGE=FULL".to_vec()).expect("has no space");
     let mut header = Vec::new();

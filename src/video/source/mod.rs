@@ -141,8 +141,8 @@ impl Source {
         }
     }
 
-    /// Counts truncated or damaged frames that were dropped (cameras, pipes, Motion JPEG and
-    /// YUV4MPEG2 files).
+    /// The counter of truncated or damaged frames that were dropped (cameras, pipes, Motion JPEG
+    /// and YUV4MPEG2 files).
     pub fn damaged(&self) -> Arc<AtomicU64> {
         match &self.kind {
             Kind::Pipe(source) => source.damaged(),
@@ -346,7 +346,7 @@ mod tests {
         }
     }
 
-    /// It ends or loops like the same file by path; it is not reported as a lost connection.
+    /// Its end is not reported as a lost connection.
     #[test]
     fn a_file_url_is_played_like_its_path() {
         use crate::video::{image::PixelFormat, jpeg::tests::textured};

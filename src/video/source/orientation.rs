@@ -1,7 +1,7 @@
 //! Turns photographs upright, as their Exif orientation says.
 //!
-//! Which formats OpenCV turns depends on its release: 4.6 turns JPEG and PNG, but not WebP. Therefore
-//! it is told to ignore the orientation.
+//! Which formats OpenCV turns depends on its release: 4.6 turns JPEG and PNG, but not WebP. It is
+//! therefore told to ignore the orientation.
 
 use std::io::Cursor;
 

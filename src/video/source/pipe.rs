@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(damaged.load(Ordering::Relaxed), 1);
     }
 
-    /// The numbers of the last picture and of the damaged ones.
+    /// The number of the last picture, and how many were damaged.
     fn last_and_damaged(bytes: &[u8]) -> (u64, u64) {
         let (_, pipe) = open(bytes, &SourceOptions::default()).expect("valid");
         let damaged = pipe.damaged();

@@ -203,7 +203,7 @@ mod tests {
         gray: false,
     };
 
-    /// The open file needs no name; only restarting does.
+    /// Opens a film and deletes its file: only restarting needs the name.
     fn open(bytes: &[u8], options: &SourceOptions) -> Result<Source, SourceError> {
         open_in(&tempfile::tempdir().expect("a temporary folder"), bytes, options)
     }
@@ -393,7 +393,7 @@ mod tests {
         }
     }
 
-    /// Changes of single header bytes that make a JPEG undecodable.
+    /// Changes of a few header bytes that make a JPEG undecodable.
     #[test]
     fn an_undecodable_first_frame_is_dropped_like_any_other() {
         let good = good();

@@ -1,10 +1,10 @@
-//! Reads a byte stream without a container: JPEGs, YUV4MPEG2, or a sequence of both, as when several
-//! programs write to one pipe.
+//! Reads a byte stream without a container: JPEGs, YUV4MPEG2, or a sequence of both, as when
+//! several programs write to one pipe.
 //!
 //! Truncated or damaged data is dropped, counted, and logged at most once a second. The search for
-//! the next JPEG or YUV4MPEG2 header continues from there, so that no complete picture is lost. After
-//! foreign data between two pictures of a YUV4MPEG2 stream, it also looks for the stream's next
-//! `FRAME` line.
+//! the next JPEG or YUV4MPEG2 header continues from there, so that no complete picture is lost.
+//! After foreign data between two pictures of a YUV4MPEG2 stream, it also looks for the stream's
+//! next `FRAME` line.
 
 use std::{
     io::{self, BufRead},
@@ -194,8 +194,8 @@ impl RawStream {
         Ok((None, Some(format)))
     }
 
-    /// Continues the suspended YUV4MPEG2 stream at a `FRAME` line, or else continues the search after
-    /// that line.
+    /// Continues the suspended YUV4MPEG2 stream at a `FRAME` line, or else continues the search
+    /// after the first byte of that line.
     fn resume(&mut self, mut reader: Pushback) -> Result<Format, RawError> {
         if let Some(Suspended { header, tries }) = self.suspended.take() {
             let mut pictures = Y4mReader::new(header, reader);

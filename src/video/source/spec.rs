@@ -22,7 +22,8 @@ pub enum SourceSpec {
     Pattern,
     /// A video file, an image, or a named pipe.
     Path(PathBuf),
-    /// `rtsp://…`, `http://…`: any URL that `FFmpeg` can open. `file:` URLs of this machine are paths.
+    /// `rtsp://…`, `http://…`: any URL that `FFmpeg` can open. `file:` URLs of this machine are
+    /// paths.
     Url(String),
     /// `-`: YUV4MPEG2 or a stream of JPEGs.
     Stdin,
@@ -114,7 +115,7 @@ const NAMES: [&str; 2] = ["camera", "pattern"];
 const SYNONYMS: [(&str, &str); 4] =
     [("stdin", "-"), ("webcam", "camera"), ("test", "pattern"), ("testsrc", "pattern")];
 
-/// For source names, which are longer than most schemes.
+/// The most typos in a source's name. In a scheme, which is shorter, one is accepted.
 const MAX_TYPOS: usize = 2;
 
 /// The number of the camera with this device path.
@@ -152,7 +153,7 @@ fn meant_url(typed: &str) -> Option<String> {
     }
     match scheme {
         "file" if separator.ends_with('/') => Some(format!("file:///{rest}")),
-        // Without a slash it is no path from the root, and a file URL has no other.
+        // A `file:` URL has an absolute path; a relative one is typed without a scheme.
         "file" => Some(rest.to_owned()),
         _ => SCHEMES.contains(&scheme).then(|| format!("{scheme}://{rest}")),
     }
@@ -248,12 +249,13 @@ pub struct SourceOptions {
 }
 
 impl SourceOptions {
-    /// The clock of a source that plays at `fps` frames a second: its own rate, or the requested one.
+    /// The clock of a source that plays at `fps` frames a second: its own rate, or the requested
+    /// one.
     pub(super) fn playback_clock(&self, fps: f64) -> PlaybackClock {
         if self.unpaced { PlaybackClock::unpaced() } else { PlaybackClock::new(fps) }
     }
 
-    /// The same as text for people.
+    /// The rate of that clock, as text for people.
     pub(super) fn rate_text(&self, fps: f64) -> String {
         if self.unpaced { "as fast as possible".to_owned() } else { format!("{fps} frames/s") }
     }

@@ -167,8 +167,8 @@ fn check_jpeg(bytes: &[u8]) -> CheckOutcome {
     }
 }
 
-/// The most pixels of an image scaled with `--size`: slightly more than a photograph of 200
-/// megapixels. Decoding takes three bytes for each.
+/// The most pixels of an image scaled with `--size`: more than a photograph of 200 megapixels has.
+/// Decoding takes three bytes for each.
 const MAX_SCALED_PIXELS: usize = 1 << 28;
 
 /// Extensions that suggest a film, not an image.
@@ -251,7 +251,7 @@ mod tests {
         bytes.to_vec()
     }
 
-    /// With Exif in APP1, followed by a gain map.
+    /// A JPEG with Exif in APP1, followed by a gain map.
     fn jpeg_photograph(exif: &[u8]) -> Vec<u8> {
         let mut jpeg = Vec::new();
         let mut encoder = Encoder::new(90, Strips::Count(1));
@@ -262,7 +262,7 @@ mod tests {
         [&jpeg[..2], &[0xFF, 0xE1], &len, &exif, &jpeg[2..], &gain_map].concat()
     }
 
-    /// With an `eXIf` chunk after the header chunk (PNG 3, 11.3.3.5).
+    /// A PNG with an `eXIf` chunk after the header chunk (PNG 3, 11.3.3.5).
     fn png_photograph(exif: &[u8]) -> Vec<u8> {
         let png = encoded(".png");
         let chunk = [b"eXIf", exif].concat();
@@ -270,7 +270,7 @@ mod tests {
         [&png[..33], &len, &chunk, &crc, &png[33..]].concat()
     }
 
-    /// In the extended format, with an `EXIF` chunk after the picture (RFC 9649, 2.7).
+    /// An extended WebP, with an `EXIF` chunk after the picture (RFC 9649, 2.7).
     fn webp_photograph(exif: &[u8]) -> Vec<u8> {
         let picture = &encoded(".webp")[12..];
         let chunk = |name: &[u8; 4], data: &[u8]| {
@@ -280,7 +280,7 @@ mod tests {
         chunk(b"RIFF", &[b"WEBP", &extended[..], picture, &chunk(b"EXIF", exif)].concat())
     }
 
-    /// An uncompressed TIFF of one strip; the tags that Exif shares with it are its own.
+    /// An uncompressed TIFF of one strip, with the orientation in a tag of its own.
     fn tiff_photograph(exif: &[u8]) -> Vec<u8> {
         let orientation = u32::from(exif[18] | exif[19]);
         let tags = [

@@ -34,8 +34,9 @@ impl Y4mReader {
     /// The next picture; `None` at the end, or where a JPEG begins. A header between pictures
     /// begins another stream, as when several programs write to one pipe.
     ///
-    /// After [`Y4mError::InterruptedByHeader`] the next header follows. After any other damage, the damaged
-    /// bytes are returned to the reader, and the caller must search them for a header or a JPEG.
+    /// After [`Y4mError::InterruptedByHeader`] the next header follows. After any other damage, the
+    /// damaged bytes are returned to the reader, and the caller must search them for a header or a
+    /// JPEG.
     pub(crate) fn next_image(&mut self) -> Result<Option<Image>, Y4mError> {
         loop {
             if self.is_at_jpeg()? {
@@ -484,7 +485,7 @@ mod tests {
         assert_eq!(images.count(), 3);
     }
 
-    /// Pixels that begin like a JPEG, and resemble one more the longer they are.
+    /// Pixels that contain the first bytes of a JPEG: three, or six.
     #[test]
     fn pixels_resembling_a_jpeg_are_read_as_pixels() {
         let header = b"YUV4MPEG2 W16 H16 Cmono XCOLORRANGE=FULL\n";

@@ -96,7 +96,8 @@ fn decoding_while_a_frame_arrives_yields_the_same_image() {
     }
 }
 
-/// libjpeg ignores bad codes where there are no markers, but always reports missing data.
+/// Removes data from the first strip. libjpeg ignores bad codes where there are no markers, but
+/// always reports missing data.
 fn cut_short_the_first_strip(frame: &mut Vec<u8>) {
     let start = Header::parse(frame).expect("ours").scan_data;
     let len = frame[start..].windows(2).position(|pair| pair == [0xFF, 0xD0]);
@@ -198,8 +199,8 @@ fn unusual_samplings_are_decoded_as_444() {
     assert_eq!(planes.to_bgr().size(), planes.size());
 }
 
-/// A baseline JPEG with these sampling factors and flat colours: a mean in the first block of each
-/// component, and nothing else.
+/// A baseline JPEG with these sampling factors and flat colours: a DC value in the first block of
+/// each component, and no other coefficient.
 fn flat(width: u16, height: u16, factors: &[(u8, u8)], values: &[i16]) -> Vec<u8> {
     let segment = |marker: u8, payload: &[u8]| {
         [&[0xFF, marker], &(payload.len() as u16 + 2).to_be_bytes()[..], payload].concat()
@@ -213,7 +214,7 @@ fn flat(width: u16, height: u16, factors: &[(u8, u8)], values: &[i16]) -> Vec<u8
         scan.extend([i as u8 + 1, 0]);
     }
     scan.extend([0, 63, 0]);
-    // Means of size 0 and 8, one bit each: 0 and 10. Of the other coefficients none: 0.
+    // DC differences of size 0 and 8 have the codes 0 and 10; the end of a block has the code 0.
     let means = [&[0, 1, 1][..], &[0; 14], &[0, 8]].concat();
     let others = [&[0x10, 1][..], &[0; 15], &[0]].concat();
     let (widest, highest) = factors.iter().fold((1, 1), |a, f| (a.0.max(f.0), a.1.max(f.1)));
@@ -249,7 +250,7 @@ fn flat(width: u16, height: u16, factors: &[(u8, u8)], values: &[i16]) -> Vec<u8
     .concat()
 }
 
-/// Everything that libjpeg can decode is shown, even samplings without a name or planes here.
+/// Everything that libjpeg can decode is shown, even samplings that no [`PixelFormat`] represents.
 #[test]
 fn every_sampling_that_libjpeg_decodes_is_decoded() {
     let samplings: [&[(u8, u8)]; 10] = [
@@ -265,7 +266,7 @@ fn every_sampling_that_libjpeg_decodes_is_decoded() {
         &[(3, 1), (1, 1), (1, 1)],
     ];
     for factors in samplings {
-        // 8 a step, and 128 is the middle: a light red.
+        // A unit of DC is one level above the middle, so all components are at their maximum: pink.
         let frame = flat(65, 43, factors, &[160, 128, 200]);
         assert_eq!(crate::video::jpeg::normalize(&mut frame.clone()), Ok(()), "{factors:?}");
         for want in [OutputFormat::Bgr, OutputFormat::Planar] {

@@ -1,4 +1,4 @@
-//! Finds where one frame of a stream ends and another begins, without reading the header between.
+//! Finds where one frame of a stream ends and another begins, without parsing headers.
 
 use crate::video::jpeg::marker::{EOI, SOI};
 

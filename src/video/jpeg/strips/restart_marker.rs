@@ -2,7 +2,7 @@
 
 use crate::video::jpeg::marker::RST0;
 
-/// The position of the next marker, of which both bytes are there.
+/// The position of the next marker whose two bytes are both available.
 pub(super) fn next_marker(frame: &[u8], mut from: usize) -> Option<usize> {
     loop {
         let at = from + memchr::memchr(0xFF, frame.get(from..)?)?;

@@ -151,5 +151,5 @@ const RUN_OUT: usize = 512 * 6;
 /// expensive.
 const MAX_HEADER_LEN: usize = 4096;
 
-/// Cameras that use markers set one a row of MCUs, 135 at 2160p, or one every few MCUs.
+/// Cameras that use markers set one per row of MCUs, 135 at 2160p, or one every few MCUs.
 const MAX_INTERVALS: usize = 1024;

@@ -1,12 +1,12 @@
 //! Joins separately encoded strips into one JPEG.
 //!
-//! Each strip is a JPEG of its own. The first one's header is kept, and the coded data of all. Only
-//! that header is moved, by a few bytes:
+//! Each strip is a JPEG of its own. The result has the first one's header and the coded data of all.
+//! Only that header is moved, by a few bytes:
 //!
 //! ```text
-//! first    header, DRI, SOS │ data             the header moves down by HEADROOM, DRI fills the gap
-//! others             FF D0+n │ data            the marker takes the place of the header's last two bytes
-//! last     as the others     │ data FF D9
+//! first   header, DRI, SOS │ data          the header moves down by HEADROOM; DRI fills the gap
+//! others           FF D0+n │ data          the marker replaces the header's last two bytes
+//! last       as the others │ data FF D9
 //! ```
 
 use std::ops::Range;

@@ -19,8 +19,8 @@ use crate::clock;
 
 /// The calling thread and its helpers.
 ///
-/// The helpers sleep between frames. They are started when there is first work to share, since most
-/// decoders of still pictures never have any.
+/// The helpers sleep between frames. They are started with the first work to share, or earlier by
+/// [`start_helpers`](Self::start_helpers).
 pub(in crate::video::jpeg) struct StripPool {
     threads: usize,
     pool: Option<ThreadPool>,

@@ -113,7 +113,7 @@ fn gray_frames_are_split_too() {
             encoder.encode(&image, &mut frame).expect("encodes");
             frame
         });
-        assert_eq!(restarts(&frame).len(), 2, "nine rows of MCUs by three");
+        assert_eq!(restarts(&frame).len(), 2, "nine rows of MCUs, three per strip");
         assert_eq!(
             decoded_whole(&frame, OutputFormat::Planar),
             decoded_whole(&whole, OutputFormat::Planar)
@@ -237,7 +237,7 @@ fn short_restart_intervals_are_grouped_into_few_strips() {
     );
 }
 
-/// A restart marker after each row of MCUs, as some cameras set them: more than our encoder does.
+/// A frame with a restart marker after each row of MCUs, as from some cameras. Our encoder sets fewer.
 fn row_by_row(image: &Image) -> Vec<u8> {
     let rows: Vec<Vec<u8>> = (0..image.height / 16)
         .map(|row| {

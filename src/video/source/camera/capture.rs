@@ -30,7 +30,7 @@ pub(super) struct Capture {
 
 /// The result of waiting for a picture.
 pub(super) enum Grabbed {
-    /// A picture, and when it began.
+    /// A picture, and when its capture began.
     Picture(Picture, Instant),
     /// A frame that cannot be normalized.
     Damaged(NormalizeError),
@@ -143,7 +143,7 @@ fn frame_of(mat: &Mat, captured: Instant) -> Grabbed {
     }
 }
 
-/// When the picture began: the driver's timestamp on the monotonic clock, in ms, or `grabbed` if
+/// When the capture began: the driver's timestamp on the monotonic clock, in ms, or `grabbed` if
 /// the timestamp is not plausible (another clock, or a time in the future).
 fn capture_time(position_ms: f64, grabbed: Instant) -> Instant {
     let stamp = Duration::try_from_secs_f64(position_ms / 1000.0).ok();

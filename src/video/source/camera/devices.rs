@@ -69,7 +69,7 @@ mod linux {
         listed(&context::enum_devices())
     }
 
-    /// The cameras among `nodes`, which come in the order of their folder: any.
+    /// The cameras among `nodes`, sorted by number: a folder lists its files in any order.
     fn listed(nodes: &[context::Node]) -> Vec<CameraInfo> {
         let mut cameras: Vec<_> = nodes.iter().filter_map(camera).collect();
         cameras.sort_by_key(|camera| camera.index);
@@ -164,8 +164,8 @@ mod linux {
     mod tests {
         use super::*;
 
-        /// By number, not by name: 42 is before 4203. No machine has these nodes, so they are listed
-        /// like cameras that may not be opened.
+        /// By number, not by name: 42 is before 4203. No machine has these nodes, so they are
+        /// listed like cameras that may not be opened.
         #[test]
         fn cameras_are_listed_in_order() {
             let names = ["video4211", "video42", "videos", "video4203", "video4210"];
