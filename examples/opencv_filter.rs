@@ -1,4 +1,4 @@
-//! Sends a camera's picture through an OpenCV filter: `cargo run --example opencv_filter -- HOST`.
+//! Streams a camera filtered with OpenCV: `cargo run --example opencv_filter -- HOST`.
 
 use opencv::{
     core::{Mat, MatTraitConst, MatTraitConstManual},

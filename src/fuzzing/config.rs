@@ -20,8 +20,8 @@ use crate::{
     },
 };
 
-/// The bytes are a file, a line of it, a code, and the value of any option. A parsed
-/// value is formatted as text that parses to the same value.
+/// The bytes are a file, a line of it, a code, and the value of any option. A parsed value is
+/// formatted as text that parses to the same value.
 pub fn config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     files(&text);

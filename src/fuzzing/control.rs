@@ -15,7 +15,7 @@ pub fn control(bytes: &[u8]) {
     message(bytes);
 }
 
-/// A part of a preface gives no result other than that of the whole.
+/// The first bytes of a preface give no result yet, or that of the whole.
 fn preface(bytes: &[u8]) {
     let whole = parse_preface(bytes);
     match whole {

@@ -85,13 +85,13 @@ pub fn jpeg_decode(bytes: &[u8]) {
         decoder.decode_rest(ahead, frame, want, image)
     });
     assert!(split.is_ok() == arriving.is_ok(), "at once: {}", split.is_ok());
-    assert!(split.as_ref().ok() == arriving.as_ref().ok(), "while it arrives, another picture");
+    assert!(split.as_ref().ok() == arriving.as_ref().ok(), "another picture while it arrives");
     let whole = outcome(0xa5, size, |decoder, image| decoder.decode_whole(frame, want, image));
     let Ok(split) = split else { return };
     assert_eq!(split.size(), size);
     match whole {
         Ok(whole) => {
-            assert!(want == OutputFormat::Bgr || split == whole, "in strips, another picture");
+            assert!(want == OutputFormat::Bgr || split == whole, "another picture in strips");
         }
         // libjpeg reports a bad code only where restart markers may follow; a strip has none.
         Err(error) => assert!(error.is_bad_code(), "only strips accept it: {error}"),

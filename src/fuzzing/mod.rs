@@ -3,8 +3,8 @@
 //!
 //! Every body runs in two ways: by libFuzzer, which searches for bytes that reach new code
 //! (`fuzz/`, `make fuzz`), and by the ordinary tests on seeded mutations of the corpora
-//! (`tests/it/fuzzing.rs`). Nothing else uses this module, and it may use everything. It exists only
-//! with the feature `internals`, and is not part of the API.
+//! (`tests/it/fuzzing.rs`). Nothing else uses this module, and it may use everything. It exists
+//! only with the feature `internals`, and is not part of the API.
 //!
 //! Some bodies use their bytes directly, others as a sequence of operations, read by
 //! [`arbitrary::Unstructured`], for which any bytes are a valid sequence.

@@ -94,7 +94,7 @@ impl<'a, 'b> Play<'a, 'b> {
         Ok(())
     }
 
-    /// A run of chunks of one frame, to its end, except one.
+    /// The chunks of one frame from any one to its end, except one.
     fn many_chunks(&mut self) -> Result<()> {
         let frame = self.ops.choose_index(self.frames.len())?;
         let len = self.frames[frame].chunks.len();

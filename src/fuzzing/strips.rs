@@ -31,7 +31,7 @@ fn there_and_back(ops: &mut Unstructured<'_>) -> Result<()> {
     let (mut whole, mut split) = (Image::empty(), Image::empty());
     decoder.decode_whole(&frame, OutputFormat::Planar, &mut whole).expect("a JPEG");
     decoder.decode(&frame, OutputFormat::Planar, &mut split).expect("a JPEG");
-    assert!(split == whole, "in strips, another picture");
+    assert!(split == whole, "another picture in strips");
     let present = present(ops, frame.len(), header.scan_data)?;
     conceal_gaps(&mut decoder, &mut frame, &present);
     Ok(())
@@ -58,7 +58,7 @@ fn conceal_gaps(decoder: &mut Decoder, frame: &mut [u8], present: &[Range<usize>
     if is_sharp {
         let rows = after.data.chunks_exact(3 * width).zip(whole.data.chunks_exact(3 * width));
         for (row, expected) in rows {
-            assert!(row == expected || row.iter().all(|&byte| byte == BEFORE), "a row of neither");
+            assert!(row == expected || row.iter().all(|&byte| byte == BEFORE), "a mixed-up row");
         }
     }
 }

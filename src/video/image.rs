@@ -66,8 +66,8 @@ impl Image {
         Self { width, height, format, data }
     }
 
-    /// An image whose samples are all zero: black, or in planar colour layouts green, since chroma is
-    /// zero too.
+    /// An image whose samples are all zero: black, or in planar colour layouts green, since chroma
+    /// is zero too.
     pub fn blank(width: usize, height: usize, format: PixelFormat) -> Self {
         Self::new(width, height, format, vec![0; format.data_len(width, height)])
     }

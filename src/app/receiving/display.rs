@@ -40,8 +40,8 @@ impl Display {
         self.screen.is_some()
     }
 
-    /// Shows the peer's picture. Returns the time at which the window had taken it; `None` without a
-    /// window.
+    /// Shows the peer's picture. Returns the time at which the window had taken it; `None` without
+    /// a window.
     pub(crate) fn show(&mut self, image: &Image) -> Option<Instant> {
         let screen = self.screen.as_mut()?;
         let result = screen.show(Pane::Peer, image, &self.overlay);

@@ -1,7 +1,7 @@
 //! Joins separately encoded strips into one JPEG.
 //!
-//! Each strip is a JPEG of its own. The result has the first one's header and the coded data of all.
-//! Only that header is moved, by a few bytes:
+//! Each strip is a JPEG of its own. The result has the first one's header and the coded data of
+//! all. Only that header is moved, by a few bytes:
 //!
 //! ```text
 //! first   header, DRI, SOS │ data          the header moves down by HEADROOM; DRI fills the gap

@@ -237,7 +237,8 @@ fn short_restart_intervals_are_grouped_into_few_strips() {
     );
 }
 
-/// A frame with a restart marker after each row of MCUs, as from some cameras. Our encoder sets fewer.
+/// A frame with a restart marker after each row of MCUs, as some cameras send. Our encoder sets
+/// fewer.
 fn row_by_row(image: &Image) -> Vec<u8> {
     let rows: Vec<Vec<u8>> = (0..image.height / 16)
         .map(|row| {
