@@ -74,7 +74,7 @@ impl Path {
     }
 }
 
-/// Receivers share the work on a frame, in memory that is reused from frame to frame.
+/// The work on a frame is done once for all receivers, in memory that is reused from frame to frame.
 #[test]
 fn a_stream_to_several_receivers_does_not_allocate() {
     let start = clock::now();

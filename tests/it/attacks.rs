@@ -254,8 +254,8 @@ fn a_forged_older_version_ends_the_call() {
 
 /// 50,000 datagrams a second from ten sockets, half of them with preludes of the live session, for
 /// 3 s or `UDPCHAT_FLOOD_SECONDS`. On an idle machine 99 % of the frames should be shown, 95 % of
-/// those within two frame intervals. The test prints these figures but asserts only half of them, or
-/// 90 % in a long run, because other programs run beside it.
+/// those within two frame intervals. The test prints these figures but asserts only that half of the
+/// frames are shown, or 90 % in a long run, because other programs run beside it.
 #[test]
 fn a_flood_does_not_disturb_a_stream() {
     let _alone = crate::program::alone();
@@ -367,8 +367,8 @@ fn forged_first_datagrams_do_not_disturb_a_keyed_one_way_stream() {
 }
 
 /// The crowd uses the honest caller's address, so both share that address's limit: 12.5 handshakes
-/// a second, of which the crowd requests 400. The caller retries ten times a second and is
-/// therefore served within some seconds.
+/// a second, while the crowd requests 400. The caller retries ten times a second and is therefore
+/// served within some seconds.
 #[test]
 fn half_open_connections_do_not_disturb_a_call_or_block_callers() {
     let _alone = crate::program::alone();

@@ -215,7 +215,7 @@ fn qualities(lines: &[&Value]) -> Vec<f64> {
     lines.iter().filter_map(quality).collect()
 }
 
-/// All packets of every protocol are dropped for 3 s, or for 10 s in a full-length row.
+/// All IPv4 packets of every protocol are dropped for 3 s, or for 10 s in a full-length row.
 #[test]
 fn a_stream_resumes_after_the_link_was_down() {
     let _alone = alone();
@@ -501,7 +501,7 @@ fn local_faults_are_reported_in_the_systems_own_words() {
         says("desk.invalid", options, "its address is not known");
         says("10.77.31.255", options, "cannot call a broadcast or multicast address");
     }
-    // No machine has this address. The kernel reports that after 3 s.
+    // No machine has this address. The kernel would report that after 3 s; the rule reports it at once.
     let rules = "table ip f {\n chain out {\n type filter hook output priority 0;\n \
                  ip daddr 10.77.31.9 counter reject with icmp type admin-prohibited\n }\n}\n";
     run(&["ip", "netns", "exec", &machines.names[0], "nft", rules]);
@@ -536,10 +536,10 @@ fn is_whole_row() -> bool {
 const HIGHEST_QUALITY: f64 = 80.0;
 
 /// The share of frames that is complete in every lossy row, under any load. Without repair, the loss
-/// of one datagram in a hundred damages half of the frames.
+/// of one datagram in a hundred leaves more than half of the frames incomplete.
 const NEARLY_ALL: f64 = 0.9;
 
-/// Frames a second, however busy the machine is.
+/// The fewest frames a second, however busy the machine is.
 const FEWEST_FRAMES: f64 = 5.0;
 
 /// Overhead for parity and answers that only a busy machine needs: late threads look like loss.

@@ -303,7 +303,7 @@ fn a_recording_at_the_file_size_limit_ends_with_an_index() {
     assert_eq!(bytes.len(), index + 8 + length as usize);
     assert!(length / 16 > 5, "{} frames", length / 16);
     let flags = u32::from_le_bytes(bytes[44..48].try_into().expect("four"));
-    assert_eq!(flags & 0x10, 0x10, "the header tells of the index");
+    assert_eq!(flags & 0x10, 0x10, "the header announces the index");
 }
 
 #[test]

@@ -32,7 +32,7 @@ struct Lines {
     more: Condvar,
 }
 
-/// The longest that any test waits.
+/// How long a test waits for the program.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary with its arguments, isolated from the user's display, name and settings.

@@ -19,7 +19,7 @@ pub(super) struct Pipes {
     queue: BTreeMap<(Instant, u64), Message>,
     order: u64,
     delay: Duration,
-    /// Messages leave no earlier.
+    /// No message leaves earlier than this.
     stuck_until: Instant,
 }
 

@@ -43,7 +43,7 @@ fn an_unreachable_receiver_does_not_slow_the_others() {
     };
     let frames = since(&sim);
     assert!((149..=151).contains(&frames[0]), "{frames:?}");
-    assert!((10..=25).contains(&frames[1]), "few frames look for one that is gone: {frames:?}");
+    assert!((10..=25).contains(&frames[1]), "few frames probe an unreachable receiver: {frames:?}");
     for (from, to) in [(ANN, EVE), (EVE, ANN)] {
         sim.set_open(from, to, true);
     }
@@ -93,7 +93,7 @@ fn beside(eve: Option<&dyn Fn(&mut Sim)>) -> ([usize; 2], [usize; 2], Bitrate) {
     let targets = targets.into_iter().map(|node| sim.target(node)).collect();
     sim.start(ANN, sim.config(ANN, Role::Send { targets, control: true }));
     sim.start_camera(ANN, adaptive_camera());
-    // Two seconds show that nothing arrives at Eve. The rate needs the others to recover.
+    // It takes two seconds to detect that nothing arrives at Eve. In the other eight the rate recovers.
     sim.run(10 * SECOND);
     for node in [BOB, dan] {
         sim.take_frames(node);
