@@ -1,6 +1,7 @@
 //! A camera link for other programs: [`Sender`] and [`Receiver`].
 
 mod access;
+mod deadline;
 mod event;
 mod frame;
 mod receiver;

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Access, Event, Frame, Peer, StartError, access::NetworkParts, event::Events};
+use super::{
+    Access, Event, Frame, Peer, StartError, access::NetworkParts, deadline::deadline, event::Events,
+};
 use crate::{
     clock,
     latest::{Latest, Taken},
@@ -100,7 +102,7 @@ impl Receiver {
     /// [`Disconnected`](super::EventKind::Disconnected).
     pub fn recv(&mut self) -> Result<Frame, RecvError> {
         loop {
-            if let Some(frame) = self.recv_timeout(FOREVER)? {
+            if let Some(frame) = self.recv_timeout(Duration::MAX)? {
                 return Ok(frame);
             }
         }
@@ -108,10 +110,9 @@ impl Receiver {
 
     /// Waits up to `timeout` for the next frame. Returns `None` if there is none by then.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Frame>, RecvError> {
-        let until = clock::now().checked_add(timeout);
+        let until = deadline(timeout);
         loop {
-            let left = until.map_or(FOREVER, |at| at.saturating_duration_since(clock::now()));
-            match self.frames.take(left) {
+            match self.frames.take(until.saturating_duration_since(clock::now())) {
                 Taken::Value(delivered) => return Ok(Some(self.frame(delivered))),
                 // Woken for an event, which is kept for `next_event`.
                 Taken::Nudged => self.drain_events(),
@@ -200,6 +201,3 @@ impl ReceiverBuilder {
         Ok(Receiver { network, frames, decoder, events: Events::default() })
     }
 }
-
-/// Effectively forever: [`Receiver::recv`] waits again afterwards.
-const FOREVER: Duration = Duration::from_secs(3600);

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Access, Event, Peer, StartError, access::NetworkParts, event::Events};
+use super::{
+    Access, Event, Peer, StartError, access::NetworkParts, deadline::deadline, event::Events,
+};
 use crate::{
     clock,
     net::{
@@ -189,7 +191,7 @@ impl Sender {
     /// Waits up to `timeout` until a receiver is connected. Returns whether one is; at once if
     /// every receiver has been [given up](super::EventKind::GivenUp).
     pub fn wait_connected(&mut self, timeout: Duration) -> bool {
-        let until = clock::now() + timeout;
+        let until = deadline(timeout);
         self.drain_events();
         while self.events.peers().next().is_none() {
             if self.events.given_up() == self.targets {

@@ -85,7 +85,7 @@ fn with_option(error: BindError) -> anyhow::Error {
 /// reports nor retransmission requests, so `auto` is a fixed percentage.
 fn fec_mode(wanted: FecMode, control: bool) -> FecMode {
     match wanted {
-        FecMode::Auto if !control => FecMode::Percent(UNREPORTED_PERCENT),
+        FecMode::Auto if !control => FecMode::Percent(ONE_WAY_PERCENT),
         wanted => wanted,
     }
 }
@@ -102,7 +102,7 @@ pub(crate) fn is_over(deadline: Option<Instant>) -> bool {
 
 /// Parity, in percent, without receiver reports: for a frame of 98 chunks, 24 parity chunks, with
 /// which 4 frames in 10,000 are incomplete at 10 % loss.
-const UNREPORTED_PERCENT: u8 = 25;
+const ONE_WAY_PERCENT: u8 = 25;
 
 pub(crate) mod name;
 pub(crate) mod resolve;

@@ -141,8 +141,8 @@ impl<'a, 'b> Play<'a, 'b> {
                 14 => self.deliver_datagrams(),
                 15 => self.answer()?,
                 16 => self.connect_stranger()?,
-                17 => self.prod(),
-                18..=20 => self.nothing_bad(),
+                17 => self.spurious_timeout(),
+                18..=20 => self.deliver_everything(),
                 _ => self.rare()?,
             }
             self.settle();
@@ -416,7 +416,7 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 
     /// A timeout when nothing is due changes nothing.
-    fn prod(&mut self) {
+    fn spurious_timeout(&mut self) {
         for Side { endpoint, .. } in &mut self.sides {
             let before = endpoint.poll_timeout();
             endpoint.handle_timeout(self.now);
@@ -426,7 +426,7 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 
     /// For a while everything is delivered, and every trust decision is positive.
-    fn nothing_bad(&mut self) {
+    fn deliver_everything(&mut self) {
         for _ in 0..8 {
             self.connect();
             for side in [DIALLER, LISTENER] {

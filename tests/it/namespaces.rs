@@ -30,7 +30,7 @@ fn impair(machines: &Machines, index: usize, statements: &str) {
 struct Row<'a> {
     name: &'a str,
     /// Statements of nftables for the input at either end.
-    spoils: &'a [&'a str],
+    impairments: &'a [&'a str],
     options: &'a [&'a str],
     /// The bound of the row in `repair.rs`. [`LOADED_OVERHEAD`] is added to it.
     overhead: f64,
@@ -41,7 +41,7 @@ impl Row<'_> {
         let _alone = alone();
         let machines = Machines::new("nft")?;
         for index in [0, 1] {
-            impair(&machines, index, &self.spoils.join("\n"));
+            impair(&machines, index, &self.impairments.join("\n"));
         }
         let options = [&FIXED, self.options].concat();
         let enough = FEWEST_FRAMES * f64::from(seconds());
@@ -68,7 +68,7 @@ fn crossing_of(enough: f64, stream: impl Fn() -> Crossing) -> Crossing {
 fn loses(per_mille: u32, options: &[&str], overhead: f64) {
     let drop = format!("meta l4proto udp numgen random mod 1000 < {per_mille} drop");
     let name = &format!("{per_mille} of 1000 lost {}", options.join(" "));
-    let row = Row { name, spoils: &[&drop], options, overhead };
+    let row = Row { name, impairments: &[&drop], options, overhead };
     let Some(crossing) = row.run() else { return };
     let loss = f64::from(per_mille) / 1000.0;
     let (lost, deviation) = crossing.lost(loss);
@@ -109,7 +109,7 @@ fn a_one_way_stream_survives_loss_of_one_datagram_in_twenty() {
 fn a_stream_survives_bursts_of_twenty_lost_datagrams() {
     let burst = "meta l4proto udp numgen inc mod 1000 < 20 drop";
     let name = "bursts of 20 of 1000";
-    Row { name, spoils: &[burst], options: &[], overhead: 0.25 }.run();
+    Row { name, impairments: &[burst], options: &[], overhead: 0.25 }.run();
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn duplicated_and_corrupted_datagrams_do_no_damage() {
     let corrupt = "meta l4proto udp numgen random mod 1000 < 1 @th,800,8 set 0x5a";
     let row = Row {
         name: "1 % twice, 0.1 % corrupted",
-        spoils: &[double, corrupt],
+        impairments: &[double, corrupt],
         options: &[],
         overhead: 0.10,
     };
@@ -222,7 +222,7 @@ fn a_stream_resumes_after_the_link_was_down() {
     let Some(machines) = Machines::new("nft") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("all.mjpeg");
-    let dark = Duration::from_secs(if is_whole_row() { 10 } else { 3 });
+    let dark = Duration::from_secs(if is_full_length() { 10 } else { 3 });
     let seconds = dark.as_secs() as u32 + 8;
     let output = ["--output", file.to_str().expect("a plain path")];
     let running = Running::start(&machines, "7722", seconds, &FIXED, &output);
@@ -252,7 +252,7 @@ fn a_stream_resumes_after_the_link_was_down() {
         "{dark:?} dark: back after {after:?}, then {burst:.2} of the usual second; {}",
         crossing.line("")
     );
-    let patience = Duration::from_millis(if is_whole_row() { 300 } else { 1000 });
+    let patience = Duration::from_millis(if is_full_length() { 300 } else { 1000 });
     assert!(after <= patience, "back after {after:?}");
     assert!(burst <= 1.2, "a backlog: {burst} seconds' pictures in one");
     crossing.assert_undamaged();
@@ -528,7 +528,7 @@ fn seconds() -> u32 {
 }
 
 /// Whether rows are of the full length that their bounds assume.
-fn is_whole_row() -> bool {
+fn is_full_length() -> bool {
     seconds() >= 60
 }
 

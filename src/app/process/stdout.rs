@@ -16,7 +16,7 @@ pub(crate) enum Stdout {
 }
 
 /// Determines what uses standard output. A usage error if more than one option claims it.
-pub(crate) fn stdout_owner(
+pub(crate) fn stdout_use(
     output: Option<&OutputSpec>,
     stats_json: Option<&Path>,
     report: bool,

@@ -14,7 +14,7 @@ use crate::{
         },
         network::{NetworkConfig, deadline, resolve::target},
         process::{
-            stdout::{Stdout, stdout_owner},
+            stdout::{Stdout, stdout_use},
             stop::stop_on_signals,
         },
         receiving::{
@@ -43,7 +43,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
-    let stdout = stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), false)?;
+    let stdout = stdout_use(args.sink.output.as_ref(), args.report.stats_json.as_deref(), false)?;
     let role = match &args.host {
         Some(host) => Role::ChatDial(target(host)?),
         None => Role::ChatListen,

@@ -14,7 +14,7 @@ use crate::{
         network::NetworkConfig,
         process::{
             descriptors::ensure_free,
-            stdout::{Stdout, stdout_owner},
+            stdout::{Stdout, stdout_use},
             stop::stop_on_signals,
         },
         receiving::{
@@ -52,7 +52,7 @@ use crate::{
 
 pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let stdout =
-        stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), args.json)?;
+        stdout_use(args.sink.output.as_ref(), args.report.stats_json.as_deref(), args.json)?;
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let windows = vec![WindowSpec { title: "udpchat demo".into(), role: Pane::Peer }];
     let windows = available_windows(windows, &args.sink, messages);

@@ -175,7 +175,6 @@ fn sockets() -> Vec<Finding> {
 
 fn receive_buffer(got: usize) -> Finding {
     let kb = |bytes: usize| format!("{} KB", bytes >> 10);
-    // Linux reports twice the granted size, which includes its own bookkeeping.
     if got >= RECEIVE_BUFFER_WANTED {
         return Finding::fine("buffer", format!("the receive buffer is {}", kb(got)));
     }

@@ -12,7 +12,7 @@ use crate::{
         },
         network::{NetworkConfig, deadline},
         process::{
-            stdout::{Stdout, stdout_owner},
+            stdout::{Stdout, stdout_use},
             stop::stop_on_signals,
         },
         receiving::{
@@ -37,7 +37,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
-    let stdout = stdout_owner(args.sink.output.as_ref(), args.report.stats_json.as_deref(), false)?;
+    let stdout = stdout_use(args.sink.output.as_ref(), args.report.stats_json.as_deref(), false)?;
     let (control, key_file) = (!args.no_control, args.key_file.as_deref());
     let trust =
         Trust::new(&args.trust, control, args.accept, key_file, CallRole::Receives, messages)?;

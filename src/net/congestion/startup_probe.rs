@@ -36,7 +36,7 @@ pub enum ProbeResult {
 impl StartupProbe {
     /// Whether another frame may begin.
     pub fn has_room(&self) -> bool {
-        self.sent < MAX_UNREPORTED
+        self.sent < STARTUP_LEN
     }
 
     /// Records that `size` of UDP payload was sent at `now`.
@@ -87,7 +87,7 @@ impl StartupProbe {
 
 /// UDP payload sent before no other frame begins. The first frame of 720p is longer, so the second
 /// waits for the first report.
-const MAX_UNREPORTED: DataSize = DataSize::from_bytes(32_000);
+const STARTUP_LEN: DataSize = DataSize::from_bytes(32_000);
 
 /// Assumed UDP payload of the first datagram.
 const FIRST_DATAGRAM: DataSize = DataSize::from_bytes(1200);

@@ -170,7 +170,7 @@ impl Driver {
             self.receive();
         }
         if ready.iter().any(|e| e.token() == UDP && e.is_error()) {
-            self.read_network();
+            self.read_error_queue();
         }
         for event in ready {
             match event.token() {
@@ -203,7 +203,7 @@ impl Driver {
         self.connections.handle_timeout(now, self.poll.registry());
         self.shared.set_picture_bitrates(self.endpoint.picture_bitrates());
         // An emulated network takes time, as a real one does.
-        self.shared.set_sends_away(self.endpoint.sends_off_host() || self.network.has_egress());
+        self.shared.set_sends_off_host(self.endpoint.sends_off_host() || self.network.has_egress());
         self.drain();
         if self.schedule.note_turn(now) {
             self.publish(now);
@@ -279,7 +279,7 @@ impl Driver {
         }
     }
 
-    fn read_network(&mut self) {
+    fn read_error_queue(&mut self) {
         let Self { udp, endpoint, .. } = self;
         udp.read_error_queue(|IcmpReport { to, fate }| match fate {
             Fate::TooBig(len) => {
@@ -378,7 +378,7 @@ impl Driver {
                 Output::LookUp(id, host, port) => self.resolver.look_up(id, host, port),
                 Output::Dial(conn, to) => {
                     // TCP may not even connect, and its errors do not tell why.
-                    self.errors.tell_narrow(to, interface_len(to));
+                    self.errors.warn_narrow(to, interface_len(to));
                     if let Err(error) = self.connections.dial(self.poll.registry(), conn, to) {
                         debug!("cannot dial {to}: {error}");
                         not_dialled(&mut self.endpoint, clock::now(), conn, to, &error);

@@ -119,7 +119,7 @@ impl Shared {
     }
 
     /// Sets whether video goes to another machine, or through an emulated network.
-    pub(super) fn set_sends_away(&self, away: bool) {
+    pub(super) fn set_sends_off_host(&self, away: bool) {
         self.sends_off_host.store(away, Ordering::Relaxed);
     }
 

@@ -51,7 +51,7 @@ impl SocketErrors {
         let to = peer.socket_addr();
         if quinn_udp::is_msg_size_err(error) {
             let fits = interface_len(to);
-            if !endpoint.handle_refused(now, *peer, *len, fits) && !self.tell_narrow(to, fits) {
+            if !endpoint.handle_refused(now, *peer, *len, fits) && !self.warn_narrow(to, fits) {
                 self.warn(now, &too_long(to, *len, fits));
             }
         } else {
@@ -65,7 +65,7 @@ impl SocketErrors {
 
     /// Warns once per peer if the interface to it takes only `fits` bytes of UDP payload, too few
     /// for the protocol. Returns whether that is so.
-    pub(super) fn tell_narrow(&mut self, to: SocketAddr, fits: Option<usize>) -> bool {
+    pub(super) fn warn_narrow(&mut self, to: SocketAddr, fits: Option<usize>) -> bool {
         let Some(fits) = fits.filter(|&fits| fits < MIN_MAX_DATAGRAM_LEN) else { return false };
         if self.note_narrow(to.ip()) {
             warn!("{}", too_narrow(to, fits));
@@ -188,11 +188,11 @@ mod tests {
     #[test]
     fn only_an_interface_that_takes_too_little_is_narrow() {
         let mut errors = SocketErrors::default();
-        assert!(!errors.tell_narrow(TARGET, None));
-        assert!(!errors.tell_narrow(TARGET, Some(MIN_MAX_DATAGRAM_LEN)));
+        assert!(!errors.warn_narrow(TARGET, None));
+        assert!(!errors.warn_narrow(TARGET, Some(MIN_MAX_DATAGRAM_LEN)));
         assert!(errors.narrow.is_empty());
         for _ in 0..2 {
-            assert!(errors.tell_narrow(TARGET, Some(MIN_MAX_DATAGRAM_LEN - 1)));
+            assert!(errors.warn_narrow(TARGET, Some(MIN_MAX_DATAGRAM_LEN - 1)));
             assert_eq!(errors.narrow, [TARGET.ip()]);
         }
         assert_eq!(errors.warned, None, "that does not delay other warnings");

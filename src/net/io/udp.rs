@@ -41,7 +41,7 @@ pub struct UdpSocket {
     drops: DropWatch,
 }
 
-/// The socket's kernel buffer sizes, in bytes as the kernel counts them.
+/// The socket's kernel buffer sizes, in bytes, as they are requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferSizes {
     /// The receive buffer.
@@ -157,7 +157,10 @@ impl UdpSocket {
     /// The buffer sizes granted by the kernel.
     pub fn buffer_sizes(&self) -> io::Result<BufferSizes> {
         let socket = SockRef::from(&self.socket);
-        Ok(BufferSizes { receive: socket.recv_buffer_size()?, send: socket.send_buffer_size()? })
+        // Linux reports twice the size, for its own overhead (socket(7)).
+        let part = if cfg!(target_os = "linux") { 2 } else { 1 };
+        let (receive, send) = (socket.recv_buffer_size()?, socket.send_buffer_size()?);
+        Ok(BufferSizes { receive: receive / part, send: send / part })
     }
 
     /// Counters of datagrams sent.
@@ -391,7 +394,7 @@ pub fn least_mtu(to: SocketAddr) -> usize {
 }
 
 /// The requested receive buffer, in bytes: thirty 720p frames, so that a receiver that is not
-/// scheduled for a while loses nothing. Linux also counts its overhead, about as much again.
+/// scheduled for a while loses nothing.
 pub const RECEIVE_BUFFER_WANTED: usize = 4 << 20;
 
 /// The requested send buffer, in bytes: a few of the largest usual frames.

@@ -25,7 +25,7 @@ pub fn normalize(frame: &mut Vec<u8>) -> Result<(), NormalizeError> {
     cut_padding_in_front(frame)?;
     let mut starts_left = MAX_STARTS;
     let header = loop {
-        match end_well(frame) {
+        match terminate(frame) {
             Ok(header) => break header,
             Err((_, Some(next))) if starts_left > 0 => {
                 starts_left -= 1;
@@ -61,7 +61,7 @@ pub enum NormalizeError {
 
 /// Makes `frame` end with the end marker of its first JPEG. If that JPEG is not usable, returns the
 /// reason, and where another may begin.
-fn end_well(frame: &mut Vec<u8>) -> Result<Header, (NormalizeError, Option<usize>)> {
+fn terminate(frame: &mut Vec<u8>) -> Result<Header, (NormalizeError, Option<usize>)> {
     let header = Header::parse(frame).map_err(|error| {
         let next = match error {
             HeaderError::SecondStart(at) => Some(at),

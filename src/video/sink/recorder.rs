@@ -212,7 +212,7 @@ impl Writer {
         match self {
             Self::MotionJpeg(output) => {
                 if !output.open()? {
-                    return Ok(Written::Pushback);
+                    return Ok(Written::NoReader);
                 }
                 output.write(&[frame]).map(|()| Written::Whole)
             }
@@ -284,7 +284,7 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
                     );
                 }
             }
-            Ok(Written::Pushback) => {
+            Ok(Written::NoReader) => {
                 if state.summary.unread == 0 {
                     state.notes.push(format!(
                         "{name} has no reader yet; frames are written once it has one"

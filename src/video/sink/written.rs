@@ -12,5 +12,5 @@ pub(super) enum Written {
     /// Converted to the recording's layout and written.
     Converted { from: Layout, to: Layout },
     /// The FIFO has no reader yet.
-    Pushback,
+    NoReader,
 }

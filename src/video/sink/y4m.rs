@@ -49,7 +49,7 @@ impl Y4mWriter {
         }
         self.watch.succeeded();
         if !self.output.open()? {
-            return Ok(Written::Pushback);
+            return Ok(Written::NoReader);
         }
         let from = Layout::of(&self.image);
         let to = self.begin(from)?;

@@ -16,7 +16,7 @@ pub(super) struct ChunkSet {
     /// Once the extent is known: how many chunks of either kind have been received for each block,
     /// and how many blocks have fewer of them than source chunks. Recounting at each chunk would
     /// take milliseconds in the largest frames.
-    come: Vec<u16>,
+    received_in_block: Vec<u16>,
     short_blocks: usize,
 }
 
@@ -26,8 +26,8 @@ impl ChunkSet {
         self.extent = Some(extent);
         let blocks = Blocks::of(extent.source_chunks);
         self.blocks = Some(blocks);
-        self.come.resize(blocks.count().into(), 0);
-        self.short_blocks = self.come.len();
+        self.received_in_block.resize(blocks.count().into(), 0);
+        self.short_blocks = self.received_in_block.len();
         for word in 0..self.bits.len() {
             let mut left = self.bits[word];
             while left != 0 {
@@ -40,9 +40,9 @@ impl ChunkSet {
     /// Counts a received chunk of either kind.
     fn count_in(&mut self, blocks: Blocks, index: u16) {
         let (block, _) = blocks.place(index);
-        let come = &mut self.come[usize::from(block)];
-        *come += 1;
-        self.short_blocks -= usize::from(*come == blocks.source_in(block));
+        let received_in_block = &mut self.received_in_block[usize::from(block)];
+        *received_in_block += 1;
+        self.short_blocks -= usize::from(*received_in_block == blocks.source_in(block));
     }
 
     /// Marks source chunk `chunk`, whose CRC is `crc`. Returns false if it was already marked.
@@ -107,8 +107,9 @@ impl ChunkSet {
 
     /// How many more chunks of either kind `block` needs.
     pub(super) fn needed(&self, blocks: Blocks, block: u16) -> u16 {
-        let come = self.come.get(usize::from(block)).copied().unwrap_or(0);
-        blocks.source_in(block).saturating_sub(come)
+        let received_in_block =
+            self.received_in_block.get(usize::from(block)).copied().unwrap_or(0);
+        blocks.source_in(block).saturating_sub(received_in_block)
     }
 
     /// The number of source chunks before the first missing one.
@@ -123,7 +124,7 @@ impl ChunkSet {
         self.crcs.clear();
         self.parity.clear();
         self.parity_bits.clear();
-        self.come.clear();
+        self.received_in_block.clear();
         (self.extent, self.blocks, self.count, self.short_blocks) = (None, None, 0, 0);
     }
 
@@ -150,13 +151,13 @@ mod tests {
         fn incremental_counts_match_a_full_recount(
             source_chunks in 1_u16..900,
             told_at in 0_usize..1200,
-            come in prop::collection::vec((any::<bool>(), any::<u16>()), 1200),
+            received_in_block in prop::collection::vec((any::<bool>(), any::<u16>()), 1200),
         ) {
             let blocks = Blocks::of(source_chunks);
             let extent = Extent { body_len: 1, source_chunks, parity_chunks: 1 };
             let mut set = ChunkSet::default();
             for _ in 0..2 {
-                for (nth, &(is_parity, index)) in come.iter().enumerate() {
+                for (nth, &(is_parity, index)) in received_in_block.iter().enumerate() {
                     set.learn((nth >= told_at).then_some(extent));
                     if is_parity {
                         set.set_parity(index % blocks.parity_capacity());

@@ -185,13 +185,14 @@ impl FrameAssembly {
 
     /// Records that chunks were requested. If the end is missing, its due time is extrapolated from
     /// the pace of the chunks received.
-    pub(super) fn note_asked(&mut self) {
+    pub(super) fn note_requested(&mut self) {
         if let (Some(extent), false) =
             (self.chunks.extent, self.is_requested || self.has_last_chunk())
         {
             let took = self.last_unrequested.saturating_duration_since(self.first_received);
-            let come = u32::from(self.chunks.highest()) + 1;
-            self.last_unrequested = self.first_received + took * extent.source_chunks.into() / come;
+            let received_in_block = u32::from(self.chunks.highest()) + 1;
+            self.last_unrequested =
+                self.first_received + took * extent.source_chunks.into() / received_in_block;
         }
         self.is_requested = true;
     }
@@ -279,7 +280,7 @@ impl FrameAssembly {
     /// It does not read the data again: the body's CRC, joined from those of the chunks, must be
     /// that of data with the stated CRC, followed by that CRC. Different CRCs stay different when
     /// the same bytes are appended.
-    fn is_right(&self, crc_combiner: &mut CrcCombiner) -> bool {
+    fn crc_matches(&self, crc_combiner: &mut CrcCombiner) -> bool {
         self.body.last_chunk::<FRAME_CRC_LEN>().is_some_and(|crc| {
             crc_combiner.join(u32::from_be_bytes(*crc), Hashed::of(crc))
                 == self.body_crc(crc_combiner)
@@ -299,7 +300,7 @@ impl FrameAssembly {
         now: Instant,
         crc_combiner: &mut CrcCombiner,
     ) -> (Option<ReceivedFrame>, ChunkSet) {
-        let is_right = self.is_right(crc_combiner);
+        let crc_matches = self.crc_matches(crc_combiner);
         let is_repaired = self.is_requested || self.repaired > 0;
         self.body.resize(self.body.len().saturating_sub(FRAME_CRC_LEN));
         let frame = ReceivedFrame {
@@ -312,7 +313,7 @@ impl FrameAssembly {
             repaired_chunks: self.repaired,
             repair_delay: is_repaired.then(|| now.saturating_duration_since(self.last_unrequested)),
         };
-        (is_right.then_some(frame), self.chunks)
+        (crc_matches.then_some(frame), self.chunks)
     }
 }
 

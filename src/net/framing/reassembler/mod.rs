@@ -200,9 +200,9 @@ impl Reassembler {
     }
 
     /// Records that the missing chunks of `frame` were requested.
-    pub fn note_asked(&mut self, frame: FrameId) {
+    pub fn note_requested(&mut self, frame: FrameId) {
         if let Some(assembly) = self.assemblies.iter_mut().find(|f| f.frame == frame) {
-            assembly.note_asked();
+            assembly.note_requested();
         }
     }
 

@@ -329,8 +329,8 @@ fn the_repair_delay_of_a_lost_tail_excludes_its_transit_time() {
     for (i, body) in bodies[..8].iter().enumerate() {
         assert_eq!(handle(&mut r, now + ms(i as u64), body), None);
     }
-    r.note_asked(FrameId(1));
-    r.note_asked(FrameId(1));
+    r.note_requested(FrameId(1));
+    r.note_requested(FrameId(1));
     assert_eq!(handle(&mut r, now + ms(15), &bodies[8]), None);
     let frame = handle(&mut r, now + ms(15), &bodies[9]).expect("whole");
     // Eight chunks took 7 ms, so ten take 8.75.
@@ -343,7 +343,7 @@ fn the_answer_for_a_lost_tail_is_used_at_once() {
     let mut r = Reassembler::new(DEADLINE);
     let bodies = protected(1, 95, 10, 4);
     assert_eq!(handle_all_but(&mut r, now, &bodies, &[8, 9, 10, 11, 12, 13]), None);
-    r.note_asked(FrameId(1));
+    r.note_requested(FrameId(1));
     assert_eq!(handle(&mut r, now, &bodies[12]), None);
     let frame = handle(&mut r, now, &bodies[13]).expect("there is enough parity now");
     assert_eq!((&frame.data[..], frame.repaired_chunks), (&data(1, 95)[..], 2));
@@ -358,7 +358,7 @@ fn the_repair_delay_starts_at_the_last_regular_chunk() {
     assert_eq!(frame.repair_delay, None, "there was none");
     let bodies = protected(2, 95, 10, 4);
     assert_eq!(handle_all_but(&mut r, now, &bodies, &[2, 3, 10, 11, 12]), None);
-    r.note_asked(FrameId(2));
+    r.note_requested(FrameId(2));
     let answers =
         [(ms(5), 3), (ms(7), 2)].map(|(after, i)| handle(&mut r, now + after, &bodies[i]));
     let frame = answers[0].as_ref().unwrap();
