@@ -351,13 +351,9 @@ impl SenderBuilder {
     }
 }
 
-/// The target to call. A name is looked up again while it does not answer.
-fn target(HostPort { host, port }: HostPort) -> Result<Target, StartError> {
-    if port == 0 {
-        return Err(StartError::NoPort(host));
-    }
-    let addr = host.parse().ok().map(|ip| std::net::SocketAddr::new(ip, port));
-    Ok(Target { host, port, addrs: addr.into_iter().collect() })
+fn target(to: HostPort) -> Result<Target, StartError> {
+    let host = to.host.clone();
+    to.target().ok_or(StartError::NoPort(host))
 }
 
 /// No useful video fits into less.

@@ -1,20 +1,17 @@
 //! The addresses to call, and the address at which others can call us.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, UdpSocket};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 
 use crate::net::{io::HostPort, session::Target};
 
-/// The target to call. A host name is resolved again while it does not answer, and so is an address
-/// with an interface, since the interface may appear later.
-pub(crate) fn target(host: &HostPort) -> Result<Target> {
-    let HostPort { host, port } = host;
-    if *port == 0 {
-        bail!("cannot call port 0 of {host}: give the port that the other side listens on");
-    }
-    let addr = host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, *port));
-    Ok(Target { host: host.clone(), port: *port, addrs: addr.into_iter().collect() })
+/// The target to call.
+pub(crate) fn target(to: &HostPort) -> Result<Target> {
+    let host = &to.host;
+    to.clone().target().with_context(|| {
+        format!("cannot call port 0 of {host}: give the port that the other side listens on")
+    })
 }
 
 /// The address at which other machines can most likely reach this one. Connecting a UDP socket

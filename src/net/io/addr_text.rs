@@ -8,7 +8,7 @@ use super::{
     DEFAULT_PORT,
     zone::{AddrError, scoped_ip},
 };
-use crate::net::session::{Uncallable, uncallable};
+use crate::net::session::{Target, Uncallable, uncallable};
 
 /// `HOST[:PORT]`, not resolved yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,17 @@ pub struct HostPort {
     pub host: String,
     /// The port, or [`DEFAULT_PORT`].
     pub port: u16,
+}
+
+impl HostPort {
+    /// The target to call; `None` for port 0, which cannot be called. A host name is resolved again
+    /// while it does not answer, and so is an address with an interface, since the interface may
+    /// appear later.
+    pub fn target(self) -> Option<Target> {
+        let Self { host, port } = self;
+        let addr = host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, port));
+        (port != 0).then(|| Target { host, port, addrs: addr.into_iter().collect() })
+    }
 }
 
 /// Why a text is not a host.
