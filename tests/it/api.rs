@@ -94,9 +94,9 @@ fn only_peers_with_the_code_or_key_are_accepted() {
     let mut wrong_code = with(Access::new().code("another code").identity(known.clone()));
     let mut right = with(Access::new().code(code).identity(known.clone()));
     assert!(right.wait_connected(PATIENCE));
-    assert_eq!(receiver.sender().and_then(|peer| peer.key), Some(known.public_key()));
     let picture = image(64, 48, 1);
     exchange(&mut receiver, || right.send(&picture), |_| true);
+    assert_eq!(receiver.sender().and_then(|peer| peer.key), Some(known.public_key()));
     assert!(stranger.receivers().is_empty() && wrong_code.receivers().is_empty());
 }
 

@@ -307,7 +307,8 @@ fn an_icmp_report_of_a_lower_mtu_is_used_at_once() {
     let lens: Vec<f64> = crossing.sender.iter().map(len).collect();
     let (whole, all) = crossing.shown(0);
     eprintln!("{whole} of {all} whole, datagrams of {lens:?} bytes");
-    assert!((lens[1] - 1472.0).abs() < 0.5, "{lens:?}");
+    let longest = lens.iter().copied().fold(0.0, f64::max);
+    assert!((longest - 1472.0).abs() < 0.5, "{lens:?}");
     assert!((lens[lens.len() - 1] - 1272.0).abs() < 0.5, "{lens:?}");
     // A sender that only learns from missing reports would lose six frames or more.
     assert!(all - whole <= 4.0, "{whole} of {all}");

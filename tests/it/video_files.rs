@@ -441,7 +441,7 @@ fn an_output_pipe_continues_with_another_sender() {
     receiver.interrupt();
     let outcome = receiver.finish();
     outcome.expect_success();
-    assert_eq!(outcome.stderr.matches("is converted to").count(), 1, "{}", outcome.stderr);
+    assert_eq!(outcome.stderr.matches("are converted to").count(), 1, "{}", outcome.stderr);
     assert_eq!(probe(&out, "width"), "320");
     assert!(frames(&out) >= 36, "{}", frames(&out));
 }
