@@ -143,8 +143,8 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// Runs `floor` before each run of `body`, so that both see the same machine, whose speed may
-    /// change within a second.
+    /// Runs `floor` before each run of `body`, so that both run at the same machine speed, which
+    /// may change within a second.
     fn measure(
         &mut self,
         operation: &str,
@@ -203,7 +203,7 @@ fn ratios(operation: &str, found: &[Found]) -> Table {
 }
 
 /// The pattern with camera-like noise in its luma, so that it compresses no better than a camera's
-/// picture: at 720p and quality 80 it has about as many bytes as one of a webcam.
+/// picture: at 720p and quality 80 it is about as large as a frame from a webcam.
 fn noisy_pattern(size: Size) -> Image {
     let mut image = Pattern::new(size, "codec").render(1, Duration::ZERO);
     assert_eq!(image.format, PixelFormat::Yuv420);
@@ -213,7 +213,7 @@ fn noisy_pattern(size: Size) -> Image {
         noise ^= noise << 13;
         noise ^= noise >> 17;
         noise ^= noise << 5;
-        // The sum of three uniform values: -8 to 9, rarely the extremes.
+        // The sum of three uniform values, shifted to -8 to 9; the extremes are rare.
         let dice = (noise & 7) + (noise >> 8 & 7) + (noise >> 16 & 3);
         *sample = sample.saturating_add_signed(dice as i8 - 8);
     }

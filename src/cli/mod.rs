@@ -248,7 +248,8 @@ mod tests {
         assert!(demo.render_help().to_string().contains("--netem"));
     }
 
-    /// The commands in `text`: from `udpchat` to the end of the line, the quotation or the pipe.
+    /// The commands in `text`: each from `udpchat` to the end of the line or code span, or to a
+    /// pipe, redirection or comment.
     fn commands(text: &str) -> Vec<String> {
         let ends = ["  ", "`", "#", " | ", " > ", ")"];
         let lines = text.lines().map(|line| line.replace("\\|", "|"));

@@ -42,7 +42,7 @@ pub struct NetemSpec {
     pub seed: u64,
 }
 
-/// One direction of an emulated network. `T` is passed along with each datagram, such as its
+/// One direction of an emulated network. Each datagram carries a tag of type `T`, such as its
 /// address.
 #[derive(Debug)]
 pub struct Netem<T> {
@@ -149,8 +149,9 @@ impl<T: Clone> Netem<T> {
         Some(through)
     }
 
-    /// Two states, of which the bad one loses everything. The transition probabilities follow from
-    /// the loss ratio and the mean burst (Gilbert 1960).
+    /// Draws whether the next datagram is lost. The model has two states, one of which loses
+    /// everything; the transition probabilities follow from the loss ratio and the mean burst
+    /// length (Gilbert 1960).
     fn is_lost(&mut self) -> bool {
         let NetemSpec { loss, burst, .. } = self.spec;
         if burst <= 1.0 || loss >= 1.0 {
@@ -332,7 +333,7 @@ fn split_unit(text: &str) -> Option<(f64, &str)> {
 /// The maximum time for which a reordered datagram is held back.
 pub const REORDER_HOLD: Duration = Duration::from_millis(3);
 
-/// Home routers queue from 20 ms to far too much.
+/// A moderate queue: those of home routers range from 20 ms to seconds (bufferbloat).
 const DEFAULT_QUEUE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

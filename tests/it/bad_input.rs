@@ -26,7 +26,7 @@ fn dir() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// No single machine answers there. A sender without a control channel would not notice.
+/// None of these addresses names one machine, which a sender without a control channel would not notice.
 #[test]
 fn wildcard_broadcast_and_multicast_targets_are_refused() {
     for (to, parts) in [
@@ -123,7 +123,7 @@ fn a_file_without_video_is_reported() {
     send(&path, &[]).expect_failure(1, &[&path]);
 }
 
-/// Incompressible noise. An oversized frame is an error; it is not dropped silently for ever.
+/// Sends incompressible noise. The oversized frame ends the program; it is not silently dropped.
 #[test]
 fn a_frame_over_the_limit_is_an_error() {
     let size = 4096;
@@ -263,7 +263,6 @@ fn invalid_y4m_headers_are_reported() {
     pipe(b"YUV4MPEG2 W640 H480 F30:1\nFRAME\nshort").expect_failure(1, &["ends within a picture"]);
 }
 
-/// The program ends successfully when the reader of its pipe closes it.
 #[test]
 fn closing_the_output_pipe_ends_the_program_successfully() {
     let args = ["recv", "--bind", "127.0.0.1:0", "--output", "-"];
@@ -284,7 +283,7 @@ fn closing_the_output_pipe_ends_the_program_successfully() {
     assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
 }
 
-/// Each error has a cause; no part of the message is printed twice.
+/// Each error wraps its cause; no part of the message may be printed twice.
 #[test]
 fn an_unsupported_y4m_is_reported_once() {
     for (header, words) in [

@@ -7,7 +7,7 @@ use udpchat::net::{
     session::{EndpointConfig, Role},
 };
 
-/// The identity of this name, the same in every test.
+/// A fixed identity derived from `name`.
 pub(crate) fn identity(name: &str) -> Identity {
     let mut key = [0; 32];
     key[..name.len()].copy_from_slice(name.as_bytes());

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! The base of `net` is `wire`, `frame`, `link`, `pool`, `route`, `time`, `frame_interval`,
-//! `token_bucket`, `units` and `windowed_max`. Every other file below `net::session` is a mechanism;
-//! mechanisms do not import each other, but those in `framing` and `recovery` build on
-//! `framing::fec`. `fuzzing` may import everything, and nothing may import it.
+//! `token_bucket`, `units` and `windowed_max`. Every other file of `net` outside `session` and `io` is a
+//! mechanism. Mechanisms do not import each other, except that those in `framing` and `recovery` may
+//! import `framing::fec`. `fuzzing` may import everything, and nothing may import it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,7 +45,7 @@ fn no_module_imports_a_higher_layer() {
     assert!(wrongs.is_empty(), "\n{}", wrongs.join("\n"));
 }
 
-/// Two files that need each other cannot be understood one after the other.
+/// Files that import each other cannot be understood separately.
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     let sources = Sources::read();
@@ -114,7 +114,7 @@ impl Sources {
         named.collect()
     }
 
-    /// `path` without the detour over a module that only imports the name.
+    /// Resolves `path` through modules that only import the name, to the module that defines it.
     fn definition(
         &self,
         path: &Module,
@@ -131,7 +131,7 @@ impl Sources {
         path
     }
 
-    /// The module with a file in which `path` lies.
+    /// The innermost module with a file of its own that contains `path`.
     fn owner(&self, path: &Module) -> &Module {
         let longest = (0..=path.len()).rev().find_map(|len| self.0.get_key_value(&path[..len]));
         longest.expect("the root has a file").0
@@ -268,7 +268,7 @@ fn code_of(module: &[String], text: &str) -> String {
     code.join("\n")
 }
 
-/// Every path in `code` that begins with one of `roots`, and where.
+/// Every path in `code` that begins with one of `roots`, with its byte offset.
 fn named_paths(code: &str, roots: &[String]) -> Vec<(usize, Vec<String>)> {
     let (mut found, mut at) = (Vec::new(), 0);
     while let Some(start) = next_path(code, at, roots) {
@@ -292,7 +292,7 @@ fn next_path(code: &str, at: usize, roots: &[String]) -> Option<usize> {
     roots.iter().filter_map(|root| of(root)).min()
 }
 
-/// The paths that a tree such as `a::{b, c::d}` denotes, and its length in bytes.
+/// The paths in a use tree such as `a::{b, c::d}`, and the tree's length in bytes.
 fn expand(code: &str) -> (Vec<Vec<String>>, usize) {
     let mut at = 0;
     let mut path = Vec::new();
@@ -351,7 +351,7 @@ fn refs(path: &[String]) -> Vec<&str> {
     path.iter().map(String::as_str).collect()
 }
 
-/// The binary calls the crate `udpchat`.
+/// The first segments of paths into this crate. The binary refers to the library as `udpchat`.
 const ROOTS: [&str; 4] = ["crate::", "super::", "self::", "udpchat::"];
 
 #[test]

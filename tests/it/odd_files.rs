@@ -175,7 +175,7 @@ fn unwritable_statistics_do_not_end_the_program() {
     assert!(both > first && first > 0, "{first} lines, then {both}");
 }
 
-/// Closes the pipe as `| head` does.
+/// The reader closes its end of the pipe, as `| head` does.
 #[test]
 fn a_statistics_only_receiver_ends_when_its_reader_closes() {
     let _shared = shared();
@@ -384,8 +384,7 @@ fn without_descriptors_callers_wait_and_a_warning_is_printed() {
     drop(sender);
 }
 
-/// However few there are, the receiver exits with a reason, accepts the call, or says that it
-/// cannot.
+/// However low the limit, the receiver exits with a reason, accepts the call, or says that it cannot.
 #[test]
 fn too_few_descriptors_are_always_reported() {
     let _shared = shared();
@@ -453,7 +452,7 @@ fn every_verb_reports_too_few_descriptors_with_the_remedy() {
     }
 }
 
-/// Without descriptors no name server can be asked. The name must not be reported as unknown.
+/// Without descriptors no name can be looked up. This must not be reported as an unknown name.
 #[test]
 fn without_descriptors_a_name_is_not_reported_as_unknown() {
     let _shared = shared();

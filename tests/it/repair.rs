@@ -3,7 +3,8 @@
 //!
 //! Most tests check a row of `repair-table.txt`, which names the seed of its network. A change of
 //! behaviour changes that table, which must be reviewed. `UDPCHAT_SEED=N` sets the seed of all
-//! rows. All rows hold with seeds 1 to 5, bursts with 1 to 24; with 6, jitter leaves a gap of 68 ms.
+//! rows. The bounds of all rows hold with seeds 1 to 5, those of the burst row with 1 to 24. With seed 6, jitter
+//! causes a gap of 68 ms, which exceeds the bound of two frame intervals.
 
 use std::{
     cell::RefCell,
@@ -355,9 +356,10 @@ struct Narrowing {
     p95: Duration,
     sent: u64,
     shown: u64,
-    /// The lowest mean quality of a second, relative to the mean of all seconds, from 11 s after
-    /// the narrowing. For the first 10 s parity answers the loss that the narrowing caused.
+    /// The lowest mean quality of any second, relative to the mean over all seconds, from 11 s after
+    /// the narrowing. In the first 10 s, the loss that the narrowing caused still raises the parity.
     least: f64,
+    /// The highest, likewise.
     most: f64,
     /// The time from the widening until the quality was back at 80 % of its former mean.
     back: Option<Duration>,
@@ -409,7 +411,7 @@ pub(crate) fn start_pair(sim: &mut Sim, from: NodeId, to: NodeId) {
     sim.start(from, EndpointConfig { fec: FecMode::Auto, ..config });
 }
 
-/// A camera at quality auto. Records the capture time and encoding plan of each frame.
+/// A camera with automatic quality. Records the capture time and encoding plan of each frame.
 pub(crate) struct AutoCamera {
     made: Rc<RefCell<Vec<(Instant, EncodingPlan)>>>,
 }

@@ -1,15 +1,15 @@
-//! File descriptors: whether this process may open more of them, and what helps if not.
+//! File descriptors: whether this process may open more of them, and the remedy if not.
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Socket, Type};
 
 use crate::net::session::LocalFault;
 
-/// Fails if the limit of open files leaves no room for `count` more descriptors.
+/// Fails if the limit on open files leaves no room for `count` more descriptors.
 ///
-/// For libraries that need descriptors and do not report when none are left.
+/// For libraries that need descriptors but do not report that none are left.
 pub(crate) fn ensure_free(count: usize) -> Result<()> {
-    // Opened all at the same time, then closed at once.
+    // All are open at the same time; dropping the vector closes them.
     let sockets: Result<Vec<_>, _> =
         (0..count).map(|_| Socket::new(Domain::IPV4, Type::DGRAM, None)).collect();
     match sockets {

@@ -58,14 +58,14 @@ pub(crate) struct Credentials {
     pub(crate) one_way: OneWay,
 }
 
-/// What a verb exposes to a caller.
+/// A verb's side of a call, from which its default admission policy follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallRole {
-    /// It is the calling side.
+    /// It calls a host.
     Calls,
-    /// It only receives.
+    /// It is called, and only receives.
     Receives,
-    /// It sends its camera to the caller.
+    /// It is called, and sends its camera to the caller.
     SendsCamera,
 }
 
@@ -164,7 +164,7 @@ impl Trust {
         self.show_question(messages);
     }
 
-    /// Why a host was given up, if this side knows it more precisely than the network does.
+    /// Takes the precise reason why a host was given up, if our own policy refused its key.
     pub(crate) fn explain(&mut self, event: &Event) -> Option<String> {
         match event {
             Event::GivenUp { reason: GiveUpReason::Untrusted, .. } => self.distrust.take(),
@@ -197,7 +197,7 @@ impl Trust {
         self.show_question(messages);
     }
 
-    /// The caller that waits for an answer in the terminal.
+    /// The caller whose question is shown in the terminal.
     pub(crate) fn caller(&self) -> Option<&Peer> {
         self.questions.shown().map(|question| &question.peer)
     }
@@ -282,7 +282,7 @@ fn own_files(args: &TrustArgs, messages: &Messages) -> Result<(Identity, Option<
     let known = match &args.known_peers {
         Some(path) => Ok(known_in(path)?),
         None => match (&identity, reached(usual("known_peers"), known_in)?) {
-            // It does not exist, and could not be created either.
+            // The identity could not be created in this folder, so neither can this file.
             (Err(why), Ok(known)) if !known.path().exists() => Err(why.clone()),
             (_, known) => known,
         },
@@ -406,7 +406,8 @@ fn with_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// Messages about callers. Keys cost nothing to generate, so a limit per key is not enough.
+/// The limit on messages about callers, over all keys. Keys cost nothing to generate, so a limit
+/// per key is not enough.
 const MAX_REPORTS_A_MINUTE: usize = 20;
 
 fn typed_code(text: &str) -> Result<Code> {

@@ -12,7 +12,7 @@ pub struct DeliveryWatch {
     is_starved: bool,
     /// Whether a chunk was sent since the last window.
     has_sent: bool,
-    /// When the window began: the receiver was heard from, after a chunk was sent.
+    /// When the window began: at the first reply or report after a chunk was sent.
     began: Option<Instant>,
     /// The last counts received, and those before the window.
     newest: Delivery,
@@ -32,7 +32,7 @@ pub struct Delivery {
 
 impl DeliveryWatch {
     /// Whether next to nothing arrives: in the last window no frame was completed, and fewer than
-    /// one datagram in ten arrived. Ends with the next frame that is completed, or with the next
+    /// one datagram in ten arrived. Stays true until a frame is completed, or until the end of a
     /// window in which more arrive.
     pub fn is_starved(&self) -> bool {
         self.is_starved

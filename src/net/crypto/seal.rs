@@ -42,9 +42,9 @@ pub struct Sealer {
 
 /// Opens the other side's datagrams.
 ///
-/// Two keys are kept, since datagrams are reordered across a change of key. A third, the next, is
-/// kept once a datagram claims to be sealed with it, so that repeated false claims do not derive it
-/// again.
+/// Two keys are kept, since datagrams are reordered across a key update. A third, the next, is kept
+/// once a datagram claims to be sealed with it, so that repeated forgeries do not cause it to be
+/// derived again.
 #[derive(Debug)]
 pub struct Opener {
     secret: DirectionSecret,
@@ -69,7 +69,7 @@ struct EpochKey {
 }
 
 impl MediaSecrets {
-    /// The secrets of a session whose handshake has this hash, with each side's part.
+    /// Derives a session's secrets from its handshake hash and the secret part of each side.
     pub fn agreed(handshake_hash: &[u8], dialler: &SecretPart, answerer: &SecretPart) -> Self {
         let mut both = Zeroizing::new([0; 2 * KEY_LEN]);
         both[..KEY_LEN].copy_from_slice(dialler.as_bytes());
@@ -77,7 +77,7 @@ impl MediaSecrets {
         Self::extracted(handshake_hash, &both[..], &[])
     }
 
-    /// The secrets of a session with a pre-shared secret and no handshake.
+    /// Derives the secrets of a session without a handshake from a pre-shared secret.
     pub fn shared(secret: &SharedSecret, session: SessionId) -> Self {
         Self::extracted(SHARED_SALT, secret.as_bytes(), &session.get().to_be_bytes())
     }
@@ -110,9 +110,9 @@ impl MediaSecrets {
 }
 
 impl Sealer {
-    /// Completes the datagram whose body is at `datagram[LEN .. len - TAG_LEN]`: writes the prelude
-    /// before it, encrypts the body, and writes the tag after it. Each sequence number may be used
-    /// only once.
+    /// Completes the datagram whose body is at `[Prelude::LEN .. len - TAG_LEN]`: writes the
+    /// prelude before it, encrypts the body, and writes the tag after it. Each sequence number may
+    /// be used only once.
     ///
     /// # Panics
     ///
@@ -228,11 +228,13 @@ pub fn processor_has_aes() -> bool {
     false
 }
 
-/// The first sequence number of a session sealed without a handshake, at `wall_clock` since 1970.
+/// The first sequence number of a session that is sealed without a handshake and starts
+/// `wall_clock` after the Unix epoch.
 ///
 /// Two sessions with one key could have the same 32-bit session id, and then must not use the same
-/// sequence number. So each starts at its starting second × 65,536, a number that no earlier
-/// session has reached unless it sent more than 65,536 datagrams a second.
+/// sequence number. So each starts at its start time in seconds × 65,536, a number that no earlier
+/// session has reached, unless it sent more than 65,536 datagrams a second or the clock was set
+/// back.
 pub fn first_sequence(wall_clock: Duration) -> u64 {
     wall_clock.as_secs() << DATAGRAMS_A_SECOND_BITS & MAX_SEQUENCE
 }
@@ -273,7 +275,7 @@ pub const ONE_WAY_CIPHER: Cipher = Cipher::ChaCha20Poly1305;
 
 const DATAGRAMS_A_SECOND_BITS: u32 = 16;
 
-/// The largest 48-bit number.
+/// The largest sequence number; the wire format has 48 bits for it.
 const MAX_SEQUENCE: u64 = (1 << 48) - 1;
 
 const SHARED_SALT: &[u8] = b"udpchat shared key";

@@ -33,14 +33,14 @@ pub(super) struct SendFailure {
 pub(super) struct SocketErrors {
     /// When the last warning was logged.
     warned: Option<Instant>,
-    /// The peers last warned about, newest first: the interface to them takes too little.
+    /// The peers last warned about, newest first: the MTU of the interface to each is too small.
     narrow: Vec<IpAddr>,
 }
 
 impl SocketErrors {
-    /// Handles a failure to send. Path MTU discovery is told if the datagrams were too long, and a
-    /// target without a control channel of any other failure. If neither can do anything about it,
-    /// the user is warned.
+    /// Handles a failure to send. Datagrams that are too long are reported to path MTU discovery;
+    /// any other failure is reported to the target, if that has no control channel. If neither can
+    /// act on it, the user is warned.
     pub(super) fn handle_failure(
         &mut self,
         now: Instant,
@@ -80,7 +80,7 @@ impl SocketErrors {
         }
     }
 
-    /// Whether a warning may be logged now; if so, it is counted.
+    /// Whether a warning may be logged now; if so, records the time.
     fn may_warn(&mut self, now: Instant) -> bool {
         let is_due = self.warned.is_none_or(|at| now - at >= WARNING_INTERVAL);
         if is_due {
@@ -89,7 +89,7 @@ impl SocketErrors {
         is_due
     }
 
-    /// Records that the interface to `peer` takes too little. Returns true if that is new.
+    /// Records that the interface to `peer` has too small an MTU. Returns true if that is new.
     fn note_narrow(&mut self, peer: IpAddr) -> bool {
         let is_new = !self.narrow.contains(&peer);
         if is_new {
@@ -129,8 +129,8 @@ fn not_sent(to: SocketAddr, error: &io::Error, reason: &WaitReason) -> String {
 
 const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The maximum number of peers that are remembered as warned about. For one more, the oldest is
-/// forgotten, and the user may be warned about it again.
+/// The maximum number of peers remembered as warned about. One more replaces the oldest, about
+/// which the user may then be warned again.
 const MAX_NARROW: usize = 16;
 
 #[cfg(test)]

@@ -78,7 +78,8 @@ impl ControlChannel {
         channel
     }
 
-    /// The answering side. It does no expensive work until [`start_handshake`](Self::start_handshake).
+    /// The answering side. It does no expensive work until
+    /// [`start_handshake`](Self::start_handshake).
     pub(super) fn accept(now: Instant, conn: ConnId) -> Self {
         Self::new(now, conn, HandshakeState::Silent)
     }
@@ -130,8 +131,8 @@ impl ControlChannel {
         }
     }
 
-    /// When the peer's latest run of activity without a pause of over a second began. It lasts
-    /// until [`last_received`](Self::last_received).
+    /// The start of the latest run of received data, in which no pause exceeds one second. The run
+    /// ends at [`last_received`](Self::last_received).
     pub(super) fn receiving_since(&self) -> Instant {
         self.receiving_since
     }
@@ -140,8 +141,8 @@ impl ControlChannel {
         self.last_received
     }
 
-    /// Adds bytes received from the peer. Call [`poll_received`](Self::poll_received) until it returns
-    /// nothing, which keeps the inbox below one message.
+    /// Adds bytes received from the peer. Then call [`poll_received`](Self::poll_received) until it
+    /// returns `None`, so that the inbox holds less than one message.
     pub(super) fn handle_data(&mut self, now: Instant, bytes: &[u8]) {
         if now.saturating_duration_since(self.last_received) > PAUSE {
             self.receiving_since = now;
@@ -155,8 +156,8 @@ impl ControlChannel {
         self.inbox.len() + self.early_len
     }
 
-    /// Drops the keep-alives received; [`poll_received`](Self::poll_received) returns everything else
-    /// later.
+    /// Drops the keep-alives received. [`poll_received`](Self::poll_received) returns everything
+    /// else later.
     pub(super) fn drop_keep_alives(&mut self) -> Result<(), ControlError> {
         let mut unread = self.inbox.len();
         while let Some(heard) = self.read()? {
@@ -169,8 +170,8 @@ impl ControlChannel {
         Ok(())
     }
 
-    /// Whether a complete message is ready. Handling it may need costly cryptography, so a length
-    /// that an answerer does not expect is an error here already.
+    /// Whether a complete message is ready. Handling it may need costly cryptography, so an
+    /// answerer rejects a handshake message of the wrong length here.
     pub(super) fn has_message(&mut self) -> Result<bool, ControlError> {
         if !self.see_preface()? {
             return Ok(false);
@@ -235,7 +236,7 @@ impl ControlChannel {
         }
     }
 
-    /// Queues `message`, if the handshake allows it.
+    /// Queues `message`. Drops it if the handshake has not yet produced the keys to send it.
     pub(super) fn push(&mut self, message: &Message) {
         if let HandshakeState::HelloSent(transport) | HandshakeState::Established(transport) =
             &mut self.state
@@ -277,7 +278,8 @@ impl HandshakeState {
                 Ok((Self::Answered(handshake), None))
             }
             Self::Answered(handshake) => Self::read_introduction(handshake, message, outbox),
-            // The refusal is not authenticated, so it is accepted only in this state.
+            // An empty message is the answerer's refusal of our code. It is not authenticated, so
+            // it is accepted only in this state.
             Self::HelloSent(_) if message.is_empty() => Err(ControlError::WrongCode),
             Self::HelloSent(mut transport) | Self::Established(mut transport) => {
                 let plain = transport.read(message).map_err(|_| ControlError::Forged)?;
@@ -313,8 +315,8 @@ impl HandshakeState {
     }
 }
 
-/// The interval between keep-alives. It is also the resolution with which two seconds of silence
-/// over UDP are detected.
+/// The interval between keep-alives. It also bounds the delay with which two seconds of silence
+/// over UDP are detected, since that needs a control message received after them.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A silence that keep-alives should have prevented.

@@ -114,8 +114,8 @@ impl Source {
         }
     }
 
-    /// Whether the source has a frame rate. Otherwise each picture is made on request, so request
-    /// only pictures that will be used.
+    /// Whether pictures arrive at a frame rate. Otherwise each is made on request, so request only
+    /// pictures that will be used.
     pub fn is_paced(&self) -> bool {
         match &self.kind {
             Kind::Pattern(source) => source.playback_clock.is_paced(),
@@ -129,7 +129,7 @@ impl Source {
     }
 
     /// Pictures so far that were replaced by newer ones before [`next`](Self::next) returned them.
-    /// Cameras and pipes are read by a thread of their own, which never waits.
+    /// Cameras, pipes and URLs are read by a separate thread, which never waits for the caller.
     pub fn replaced(&self) -> u64 {
         match &self.kind {
             Kind::Pipe(source) => source.replaced(),
@@ -168,7 +168,7 @@ enum Kind {
     Url(url::Stream),
 }
 
-/// The pattern at its rate.
+/// The test pattern and the clock that paces it.
 struct PacedPattern {
     pattern: Pattern,
     playback_clock: PlaybackClock,
@@ -219,7 +219,8 @@ fn open_path(path: &Path, options: &SourceOptions) -> Result<Source, SourceError
     }
 }
 
-/// Opens a file that cannot be read twice. Opening a FIFO blocks until it has a writer.
+/// Opens a file that can be read only once, such as a FIFO, for which it blocks until there is a
+/// writer.
 fn open_pipe(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
     log::info!("reading {} as a pipe", path.display());
     let unreadable = |error| SourceError::Unreadable { path: path.into(), error };
@@ -346,7 +347,7 @@ mod tests {
         }
     }
 
-    /// Its end is not reported as a lost connection.
+    /// The end of the file restarts it, and is not reported as a lost connection.
     #[test]
     fn a_file_url_is_played_like_its_path() {
         use crate::video::{image::PixelFormat, jpeg::tests::textured};
@@ -368,7 +369,7 @@ mod tests {
         assert!(by_url.iter().all(|by_url| *by_url == by_path), "{by_url:?}");
     }
 
-    /// Whether or not there is such a file below the current folder.
+    /// The host is refused even if the current folder has a file of that name, as for `Cargo.toml`.
     #[test]
     fn a_file_url_with_a_host_is_refused_with_a_suggestion() {
         for (url, meant) in [
