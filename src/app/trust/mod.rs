@@ -164,7 +164,8 @@ impl Trust {
         self.show_question(messages);
     }
 
-    /// Takes the precise reason why a host was given up, if our own policy refused its key.
+    /// Why our own policy refused the key of the host that was given up, if it did. Each reason is
+    /// returned once.
     pub(crate) fn explain(&mut self, event: &Event) -> Option<String> {
         match event {
             Event::GivenUp { reason: GiveUpReason::Untrusted, .. } => self.distrust.take(),

@@ -511,7 +511,7 @@ impl Call {
         Some((to, burst))
     }
 
-    /// Sends to `addr` from now on, for a peer that never replies.
+    /// Changes the address of a peer that never replies.
     pub(super) fn redirect(&mut self, now: Instant, addr: SocketAddr) {
         self.peer.addr = addr;
         self.begin_path(now, addr.into(), true);

@@ -138,7 +138,7 @@ impl OneWayTarget {
         (self.target.host.clone(), self.target.port)
     }
 
-    /// Handles the result of a lookup; `failure`: why it has no usable address.
+    /// Handles the result of a lookup. `failure` is the reason if no address is usable.
     pub(super) fn handle_found(
         &mut self,
         now: Instant,

@@ -19,7 +19,7 @@ pub(super) struct LastHeard {
     pub(super) udp: Instant,
     /// Over the control channel.
     pub(super) control: Instant,
-    /// When the control channel began to receive after a pause.
+    /// When the control channel last resumed receiving after a pause.
     pub(super) control_since: Instant,
 }
 

@@ -2,8 +2,8 @@
 //! due.
 //!
 //! A frame is partial when its last chunk, which is sent last, has arrived and what is missing
-//! cannot be retransmitted in time; when a newer frame has begun; or at its reassembly deadline. It
-//! may still be completed by a retransmission; until then its received parts can be shown.
+//! cannot be retransmitted in time; when a newer frame has begun; or at its reassembly deadline. Its
+//! received parts can be shown, and a retransmission may still complete it.
 //!
 //! The bytes of each chunk have been verified, those of the frame have not. The gaps have
 //! unspecified contents.

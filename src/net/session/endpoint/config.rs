@@ -59,8 +59,8 @@ pub struct EndpointConfig {
 }
 
 impl EndpointConfig {
-    /// The minimal configuration: datagrams of 1200 bytes, no parity, no secret, no trust
-    /// decisions, and a media clock that starts at `epoch`, which is not shared with peers.
+    /// The minimal configuration: datagrams of 1200 bytes, without parity, secrets or trust
+    /// decisions. The media clock starts at `epoch`, which is not shared with peers.
     #[cfg(any(test, feature = "internals"))]
     pub fn new(name: &str, role: Role, identity: Identity, epoch: Instant) -> Self {
         Self {
