@@ -1,4 +1,5 @@
-//! The reassembler alone, on the chunks of one frame, compared with a plain copy of the same bytes.
+//! Reassembling a frame, with the parsing and CRC of its chunks, compared with one copy and one CRC
+//! of as many bytes.
 
 #[path = "support/measure.rs"]
 mod measure;

@@ -1,7 +1,7 @@
 //! A frame from one socket to another over loopback, compared with a lower bound on its cost.
 //!
-//! - `floor`: the same bytes in one buffer, a CRC over each datagram, sent with segmentation
-//!   offload (GSO), received coalesced (GRO), a CRC and one copy to a frame buffer.
+//! - `floor`: the same bytes copied to one send buffer, a CRC over each datagram, sent with
+//!   segmentation offload (GSO), received coalesced (GRO), a CRC and one copy to a frame buffer.
 //! - `udpchat`: push a frame, packetize, send, receive, reassemble.
 //! - `sealed`: the same as `udpchat`, encrypted and authenticated.
 //! - `cipher`: only the sealing and opening of as many bytes in memory.
@@ -13,8 +13,8 @@
 //! A second pair of tables gives the sender's time for one receiver, for eight, and for each
 //! receiver after the first, encrypted, with and without parity.
 //!
-//! Both ends run in turn on one thread, so only the work is measured. After criterion's report, the
-//! medians of an interleaved run are printed as ratios.
+//! Both ends run in turn on one thread, so only the work is measured. After criterion's report, an
+//! interleaved run prints the median times and the medians of the rounds' ratios.
 
 #[path = "support/measure.rs"]
 mod measure;
@@ -106,7 +106,7 @@ impl Floor {
                         received[at..at + datagram.len()].copy_from_slice(datagram);
                         at += datagram.len();
                     })
-                    .expect("loopback gives it");
+                    .expect("loopback delivers it");
             }
         }
     }
@@ -163,10 +163,10 @@ impl Udpchat {
                         left -= datagram.len();
                         receiver.handle_datagram(now, from, datagram);
                     })
-                    .expect("loopback gives it");
+                    .expect("loopback delivers it");
             }
         }
-        let frame = self.receiver.poll_frame().expect("the frame has come");
+        let frame = self.receiver.poll_frame().expect("the frame has arrived");
         assert_eq!(frame.frame.data.len(), self.frame.data.view().bytes().len());
         while self.sender.poll_event().is_some() || self.receiver.poll_event().is_some() {}
         black_box(frame);
@@ -219,7 +219,7 @@ impl Receivers {
             }
         });
         for socket in &mut self.to {
-            while socket.receive(|_, _| {}).expect("loopback gives it") {}
+            while socket.receive(|_, _| {}).expect("loopback delivers it") {}
         }
         taken * 1e3
     }
@@ -240,7 +240,7 @@ impl InMemory {
         let session = SessionId::new(7).expect("not zero");
         let secrets = || MediaSecrets::shared(&SharedSecret::from_bytes([1; 32]), session);
         let cipher = Cipher::Aes256Gcm;
-        let (sealer, _) = secrets().into_keys(Direction::FromDialer, cipher, 0, 0);
+        let (sealer, _) = secrets().into_keys(Direction::FromDialler, cipher, 0, 0);
         let (_, opener) = secrets().into_keys(Direction::FromAnswerer, cipher, 0, 0);
         Self { sealer, opener, session, datagrams: noise(len), datagram_len, next: 0 }
     }
@@ -249,7 +249,7 @@ impl InMemory {
         for datagram in self.datagrams.chunks_mut(self.datagram_len) {
             let prelude = Prelude {
                 kind: Kind::Video,
-                direction: Direction::FromDialer,
+                direction: Direction::FromDialler,
                 sequence: self.next,
                 session: self.session,
             };
@@ -277,11 +277,11 @@ fn shake_hands(
     (dialled, addr): (ConnId, SocketAddr),
     answerer: &mut Endpoint,
 ) {
-    let taken = answerer.handle_incoming(now, addr).expect("room");
+    let accepted = answerer.handle_incoming(now, addr).expect("room");
     dialler.handle_connected(now, dialled);
     loop {
         if let Some(Output::Write(_, bytes)) = dialler.poll_output() {
-            answerer.handle_data(now, taken, &bytes);
+            answerer.handle_data(now, accepted, &bytes);
         } else if let Some(Output::Write(_, bytes)) = answerer.poll_output() {
             dialler.handle_data(now, dialled, &bytes);
         } else {
@@ -381,7 +381,7 @@ fn ratios(datagram_len: usize) -> Table {
         "cipher / udpchat",
     ];
     let title = format!(
-        "A frame from socket to socket over loopback in datagrams of {datagram_len} bytes, µs, {ROUNDS} rounds"
+        "A frame from socket to socket over loopback in datagrams of {datagram_len} bytes (single: {SMALL}), µs, {ROUNDS} rounds"
     );
     Table { title, columns: columns.map(str::to_owned).to_vec(), rows }
 }
@@ -404,7 +404,7 @@ fn receivers(datagram_len: usize) -> Table {
     }
     let columns = ["parity", "1 receiver", "8 receivers", "each after the first"];
     let title = format!(
-        "Sending a frame of {FRAME_720P} bytes to several receivers over loopback, encrypted, in datagrams of {datagram_len} bytes, µs, {ROUNDS} rounds"
+        "Sending a frame of {FRAME_720P} bytes to several receivers over loopback, encrypted, in datagrams of {datagram_len} bytes (single: {SMALL}), µs, {ROUNDS} rounds"
     );
     Table { title, columns: columns.map(str::to_owned).to_vec(), rows }
 }

@@ -1,10 +1,10 @@
 //! udpchat: face-to-face video over UDP without audio, built as the lowest-latency camera link
 //! between two machines. This is the library of the program `udpchat`.
 //!
-//! A [`Sender`] takes pictures, encodes them as JPEG, and sends them to one or more receivers. A
-//! [`Receiver`] returns the newest frame, which is decoded on demand. Either side can also be the
-//! program: `udpchat recv` shows what a `Sender` sends, and a `Receiver` gets the camera of
-//! `udpchat send`.
+//! A [`Sender`] encodes the pictures that it is given as JPEG, and sends them to one or more
+//! receivers. A [`Receiver`] returns the newest frame, which is decoded on demand. Either side can
+//! also be the program: `udpchat recv` shows what a `Sender` sends, and a `Receiver` receives the
+//! stream of `udpchat send`.
 //!
 //! ```no_run
 //! use udpchat::{Image, PixelFormat, Receiver, Sender};
@@ -24,8 +24,9 @@
 //!
 //! - **The newest wins.** Nothing is queued: a frame that cannot be sent or is not taken in time is
 //!   replaced by the next one, and counted.
-//! - **Pictures fit the path.** Quality, size and rate follow what the path can carry, unless the
-//!   quality is [fixed](SenderBuilder::quality). Losses are repaired by parity and retransmission.
+//! - **Pictures fit the path.** Quality, size and frame rate follow what the path can carry. With a
+//!   [fixed quality](SenderBuilder::quality), pictures are skipped instead. Losses are repaired by
+//!   parity and retransmission.
 //! - **Everything is encrypted.** [`Access`] says how peers prove who they are; by default any peer
 //!   is accepted.
 //! - **Threads.** Each side has a network thread and some for the codec. They end when it is
@@ -113,7 +114,8 @@ pub use video::{
     jpeg::JpegError,
 };
 
-/// The error types that [`StartError`], [`SendError`] and [`JpegError`] contain.
+/// The error types that [`StartError`], [`SendError`] and [`JpegError`] contain, and that of
+/// parsing a [`PublicKey`].
 pub mod error {
     pub use crate::{
         net::{

@@ -12,7 +12,7 @@ use crate::cases::{Case, QUALITY};
 /// When the strips of a frame are sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// The program's default: each strip at once if the receiver is on another machine.
+    /// The program's default: pipelined, unless the receiver is on this machine.
     Auto,
     /// Each strip as soon as it is encoded.
     Pipelined,
@@ -68,7 +68,8 @@ impl Report {
         self.number("/shown_fps")
     }
 
-    /// Time from when both sides are up to the first picture, ms.
+    /// Time from the start of both sides until the first picture is shown, including connection
+    /// setup, ms.
     pub(crate) fn first_picture(&self) -> f64 {
         self.number("/first_picture_ms")
     }
@@ -95,7 +96,7 @@ impl Running {
     pub(crate) fn wait_for(&mut self, part: &str) -> String {
         let lines = (&mut self.errors).lines().map_while(Result::ok);
         let found = lines.into_iter().find(|line| line.contains(part));
-        found.unwrap_or_else(|| panic!("'{part}' was not said"))
+        found.unwrap_or_else(|| panic!("'{part}' was not printed"))
     }
 
     pub(crate) fn stdout(&mut self) -> ChildStdout {
@@ -127,7 +128,7 @@ pub(crate) fn udpchat() -> Command {
     command
 }
 
-/// Empties the standard input and pipes both outputs.
+/// Gives the command an empty standard input, and pipes both outputs.
 pub(crate) fn piped(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())
 }

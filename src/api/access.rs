@@ -1,4 +1,4 @@
-//! Who we are, and which peers are accepted.
+//! The identity of this side, and which peers it accepts.
 
 use std::fmt;
 
@@ -17,14 +17,15 @@ use crate::{
     stream::network_thread::NetworkThread,
 };
 
-/// Who we are, and which peers are accepted. Everything that is sent is encrypted in any case.
+/// The identity of this side, and which peers it accepts. Everything that is sent is encrypted in
+/// any case.
 ///
 /// By default a new identity is made at every start, and any peer is accepted: an eavesdropper
 /// cannot read the video, but an attacker who controls the path can impersonate the other side. A
 /// [`code`](Self::code), which both sides need, prevents that. A [`peer_key`](Self::peer_key)
 /// prevents it for the side that sets it. With both, a peer needs both.
 ///
-/// A refused peer is not an error of any call. A refused sender gets
+/// No method returns an error for a refused peer. A refused sender gets
 /// [`GivenUp`](super::EventKind::GivenUp) and does not try again; the receiver gets
 /// [`Other`](super::EventKind::Other).
 ///

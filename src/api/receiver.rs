@@ -176,7 +176,8 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Who we are, and which senders are accepted. Default: a new identity, any sender.
+    /// The identity of this side, and which senders it accepts. Default: a new identity, any
+    /// sender.
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;

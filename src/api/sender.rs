@@ -266,7 +266,8 @@ impl SenderBuilder {
         self
     }
 
-    /// Who we are, and which receivers are accepted. Default: a new identity, any receiver.
+    /// The identity of this side, and which receivers it accepts. Default: a new identity, any
+    /// receiver.
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;

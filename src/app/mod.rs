@@ -32,7 +32,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             messages.error(&with_remedy(format!("{error:#}")));
-            let is_usage = error.is::<usage::Usage>();
+            let is_usage = error.is::<usage::UsageError>();
             if is_usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
         }
     }

@@ -1,11 +1,11 @@
-//! Usage errors beyond the argument parser.
+//! Usage errors that the argument parser cannot detect.
 
 /// A usage error that the argument parser cannot detect.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Usage(String);
+pub(crate) struct UsageError(String);
 
-impl Usage {
+impl UsageError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }

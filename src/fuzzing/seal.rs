@@ -44,7 +44,7 @@ struct Sealed {
 
 impl<'a, 'b> Way<'a, 'b> {
     fn new(ops: &'a mut Unstructured<'b>) -> Result<Self> {
-        let direction = if ops.arbitrary()? { Direction::FromDialer } else { FROM_ANSWERER };
+        let direction = if ops.arbitrary()? { Direction::FromDialler } else { FROM_ANSWERER };
         let cipher = Cipher::chosen(ops.arbitrary()?);
         let near_next_key = (1 << EPOCH_BITS) - ops.int_in_range(0..=WINDOW * 2)?;
         let next = (ops.int_in_range(0..=3)? << EPOCH_BITS) + near_next_key;

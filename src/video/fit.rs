@@ -1,4 +1,5 @@
-//! Fits images into another size and sampling, for a recording, which has only one of each.
+//! Fits images into another size and sampling, for a recording, which has only one of each, and for
+//! sources in builds without OpenCV.
 
 use std::fmt;
 
@@ -36,7 +37,7 @@ impl fmt::Display for Layout {
     }
 }
 
-/// Converts images to one planar layout, reusing its buffers.
+/// Converts images to a planar layout, reusing its buffers.
 #[derive(Debug)]
 pub struct Fitter {
     shrinker: Shrinker,
@@ -50,9 +51,9 @@ impl Fitter {
         Self { shrinker: Shrinker::new(), spare: Image::empty(), columns: Vec::new() }
     }
 
-    /// Converts a planar `image` to a planar `layout`. The whole picture is kept with its aspect
-    /// ratio; black bars fill the rest. Returns false if `image` already had the format and the
-    /// size, or a half, a quarter, twice or four times the size.
+    /// Converts a planar `image` to a planar `layout`. The whole picture is kept, with its aspect
+    /// ratio or nearly so; black bars fill the rest. Returns false if `image` already had the
+    /// format and the size, or a half, a quarter, twice or four times the size.
     ///
     /// Bilinear, after halving. Only recorders need this.
     pub fn fit(&mut self, image: &mut Image, layout: Layout) -> bool {
@@ -79,8 +80,8 @@ impl Fitter {
 
     /// Redraws `image` at `place` in an image of this `layout`.
     fn draw(&mut self, image: &mut Image, layout: Layout, place: Rect) {
-        // A bilinear sample uses two rows and two columns, so anything more than twice as large is
-        // averaged first.
+        // A bilinear sample uses two rows and two columns, so an image at least twice as large in
+        // both dimensions is averaged first.
         while image.width >= 2 * place.width && image.height >= 2 * place.height {
             image.halve_into(&mut self.spare);
             std::mem::swap(image, &mut self.spare);
@@ -167,7 +168,7 @@ impl Rect {
     }
 }
 
-/// Two neighbouring samples and the weight of the second, in 1/256.
+/// Two neighbouring samples and the weight of the second, in 256ths.
 #[derive(Debug, Clone, Copy)]
 struct Tap {
     first: usize,
@@ -279,7 +280,7 @@ mod tests {
     fn fitting_keeps_the_aspect_ratio_with_black_bars() {
         let mut image = flat(90, 160, PixelFormat::Yuv420);
         assert!(Fitter::new().fit(&mut image, layout(160, 90, PixelFormat::Yuv420)));
-        // 51 of 160 columns, starting at the 54th.
+        // 51 of 160 columns, starting at index 54.
         let row: Vec<u8> = (0..160).map(|x| image.luma_at(x, 45)).collect();
         let (left, right) = (row.iter().position(|&l| l > 0), row.iter().rposition(|&l| l > 0));
         assert_eq!((left, right), (Some(54), Some(104)));

@@ -254,8 +254,8 @@ fn a_forged_older_version_ends_the_call() {
 
 /// 50,000 datagrams a second from ten sockets, half of them with preludes of the live session, for
 /// 3 s or `UDPCHAT_FLOOD_SECONDS`. On an idle machine 99 % of the frames should be shown, 95 % of
-/// those within two frame intervals. The test prints these figures but asserts only that half of the
-/// frames are shown, or 90 % in a long run, because other programs run beside it.
+/// those within two frame intervals. The test prints these figures but asserts only that half of
+/// the frames are shown, or 90 % in a long run, because other programs run beside it.
 #[test]
 fn a_flood_does_not_disturb_a_stream() {
     let _alone = crate::program::alone();
@@ -330,7 +330,7 @@ fn forged_first_datagrams_do_not_disturb_a_keyed_one_way_stream() {
         let bob = Side::start(driver_config(bob, Some(Listen { addr, control: false })));
         let flood = Flood::start(eve, bob.addr(), 9, |number, datagram| {
             let session = SessionId::new(number as u32 + 1).expect("not zero");
-            let (kind, direction) = (Kind::Video, Direction::FromDialer);
+            let (kind, direction) = (Kind::Video, Direction::FromDialler);
             let sequence = u64::MAX / 2 + number;
             Prelude { kind, direction, sequence, session }.write(Form::Sealed, datagram);
         });
@@ -582,7 +582,7 @@ impl Flood {
 /// that were sent; every second one of these claims the session's next epoch key.
 fn stray(session: SessionId, number: u64, datagram: &mut [u8]) {
     if number.is_multiple_of(2) {
-        let (kind, direction) = (Kind::Video, Direction::FromDialer);
+        let (kind, direction) = (Kind::Video, Direction::FromDialler);
         let next_key = (number / 2 % 2) << 22;
         let sequence = next_key + (1 << 20) + number % (1 << 20);
         Prelude { kind, direction, sequence, session }.write(Form::Sealed, datagram);

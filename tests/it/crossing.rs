@@ -44,8 +44,8 @@ impl Running {
     pub(crate) fn finish(self) -> Crossing {
         let sender = self.sender.finish_after(self.takes);
         sender.expect_success();
-        // Two more seconds, for the last statistics. Without a control channel the receiver never
-        // learns of the end, so nothing is awaited.
+        // 2.3 s more, for the last statistics. Without a control channel the receiver never learns
+        // of the end, so there is no event to wait for.
         std::thread::park_timeout(Duration::from_millis(2300));
         self.receiver.interrupt();
         let receiver = self.receiver.finish();
@@ -62,17 +62,18 @@ impl Crossing {
         (lost / (received + lost), (loss * (1.0 - loss) / (received + lost)).sqrt())
     }
 
-    /// The complete frames, and all frames known to the receiver, from line `from` on.
-    pub(crate) fn shown(&self, from: usize) -> (f64, f64) {
+    /// The completed frames, and all frames known to the receiver, since line `from`.
+    pub(crate) fn completed(&self, from: usize) -> (f64, f64) {
         let since = |name: &str| {
             last(&self.receiver, "receiver", name) - number(&self.receiver[from]["receiver"][name])
         };
-        let whole = since("completed");
-        (whole, whole + since("incomplete") + since("late"))
+        let complete = since("completed");
+        (complete, complete + since("incomplete") + since("late"))
     }
 
     /// Bytes sent per byte of picture, minus one, since line [`STEADY`]. Until the first reports
-    /// arrive, a stream carries parity as if there were loss; when they arrive varies by machine.
+    /// arrive, a stream carries parity as if there were loss; how soon they arrive varies by
+    /// machine.
     pub(crate) fn overhead(&self) -> f64 {
         let since = |group: &str, name: &str| {
             last(&self.sender, group, name) - number(&self.sender[STEADY][group][name])
@@ -80,7 +81,8 @@ impl Crossing {
         since("bytes", "sent") / since("bytes", "pictures_sent") - 1.0
     }
 
-    /// The median over all seconds of the end-to-end p95, in ms; `None` if it was never measured.
+    /// The median, over the seconds from line [`STEADY`] on, of the end-to-end p95, in ms; `None`
+    /// if it was never measured.
     fn p95(&self) -> Option<f64> {
         let of = |line: &Value| line["receiver"]["latency_ms"]["end_to_end"]["p95"].as_f64();
         let mut seconds: Vec<f64> = self.receiver.iter().skip(STEADY).filter_map(of).collect();
@@ -89,7 +91,7 @@ impl Crossing {
     }
 
     /// The p95 time that repaired frames waited for their repair, in ms; zero if there were none.
-    pub(crate) fn added(&self) -> f64 {
+    pub(crate) fn repair_delay_p95(&self) -> f64 {
         let last = self.receiver.last().expect("a line a second");
         last["receiver"]["repair_ms"]["p95"].as_f64().unwrap_or(0.0)
     }
@@ -110,16 +112,16 @@ impl Crossing {
 
     /// One line of a table.
     pub(crate) fn line(&self, name: &str) -> String {
-        let ((whole, all), overhead) = (self.shown(0), self.overhead() * 100.0);
+        let ((complete, all), overhead) = (self.completed(0), self.overhead() * 100.0);
         let of = |name| self.of_receiver(name);
         let (parity, nack, asked) =
             (of("repaired_by_parity"), of("repaired_by_nack"), of("requests"));
         let (answered, p95) = (self.of_sender("answered"), self.p95().unwrap_or(f64::NAN));
-        let added = self.added();
+        let repair_delay = self.repair_delay_p95();
         format!(
-            "{name:<34} {whole:>5} of {all:>5} whole, overhead {overhead:>5.2} %, {parity:>5} by \
+            "{name:<34} {complete:>5} of {all:>5} complete, overhead {overhead:>5.2} %, {parity:>5} by \
              parity, {nack:>4} after {asked:>4} requests, {answered:>4} answered, p95 {p95:.1} ms, \
-             added {added:.1}"
+             repair delay {repair_delay:.1}"
         )
     }
 }
@@ -142,8 +144,8 @@ pub(crate) fn number(value: &Value) -> f64 {
     value.as_f64().expect("a number")
 }
 
-/// The first line, one a second, at which the overhead reflects the actual loss: parity control
-/// looks back 2 s.
+/// The first line (there is one a second) at which the overhead reflects the actual loss: parity
+/// control looks back 2 s.
 pub(crate) const STEADY: usize = 2;
 
 const PATTERN: [&str; 4] = ["--source", "pattern", "--size", "1280x720"];

@@ -14,19 +14,19 @@ fn no_error_both_prints_and_returns_its_cause() {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
     let mut files = Vec::new();
     collect(root, &mut files);
-    let mut wrongs = Vec::new();
+    let mut violations = Vec::new();
     let mut variants = 0;
     for file in files {
         let text = fs::read_to_string(&file).expect("readable");
         for (attribute, item) in errors(&text) {
             variants += 1;
             if let Some(field) = printed_source(attribute, item) {
-                wrongs.push(format!("{}: {attribute} prints {field}", file.display()));
+                violations.push(format!("{}: {attribute} prints {field}", file.display()));
             }
         }
     }
     assert!(variants > 50, "the errors are there: {variants}");
-    assert!(wrongs.is_empty(), "\n{}", wrongs.join("\n"));
+    assert!(violations.is_empty(), "\n{}", violations.join("\n"));
 }
 
 #[test]

@@ -7,9 +7,10 @@
 //! ```
 //!
 //! The base of `net` is `wire`, `frame`, `link`, `pool`, `route`, `time`, `frame_interval`,
-//! `token_bucket`, `units` and `windowed_max`. Every other file of `net` outside `session` and `io` is a
-//! mechanism. Mechanisms do not import each other, except that those in `framing` and `recovery` may
-//! import `framing::fec`. `fuzzing` may import everything, and nothing may import it.
+//! `token_bucket`, `units` and `windowed_max`. Every other file of `net` outside `session` and `io`
+//! is a mechanism. Mechanisms do not import each other, except that those in `framing` and
+//! `recovery` may import `framing::fec`. `fuzzing` may import everything, and nothing may import
+//! it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +31,7 @@ fn no_module_imports_a_higher_layer() {
     let mut files = Vec::new();
     collect(root, &mut files);
     assert!(files.len() > 20, "the sources are there");
-    let mut wrongs = Vec::new();
+    let mut violations = Vec::new();
     for file in files {
         let name = file.strip_prefix(root).expect("below src").to_owned();
         let module = module_of(&name);
@@ -38,11 +39,11 @@ fn no_module_imports_a_higher_layer() {
         for mention in mentions(&module, &text) {
             if let Some(rule) = broken_rule(&refs(&module), &refs(&mention.path)) {
                 let (line, path) = (mention.line, mention.path.join("::"));
-                wrongs.push(format!("src/{}:{line}: {path}: {rule}", name.display()));
+                violations.push(format!("src/{}:{line}: {path}: {rule}", name.display()));
             }
         }
     }
-    assert!(wrongs.is_empty(), "\n{}", wrongs.join("\n"));
+    assert!(violations.is_empty(), "\n{}", violations.join("\n"));
 }
 
 /// Files that import each other cannot be understood separately.

@@ -1,4 +1,4 @@
-//! Real drivers over real sockets on loopback. Every wait is bounded; none asserts speed.
+//! Real drivers over real sockets on loopback. Every wait is bounded; no test asserts speed.
 
 use std::{
     io::{Read, Write},
@@ -102,7 +102,7 @@ fn a_dual_stack_receiver_accepts_an_ipv4_sender() {
         let receiver = Side::receiver("[::]:0", control);
         let sender = Side::sender(([127, 0, 0, 1], receiver.addr().port()).into(), control);
         deliver_some(&sender, &receiver);
-        assert!(receiver.wait_connected().is_ipv4(), "in its plain form");
+        assert!(receiver.wait_connected().is_ipv4(), "not IPv4-mapped");
     }
 }
 
@@ -132,7 +132,7 @@ fn the_largest_frame_is_delivered() {
     let receiver = Side::receiver(LOOPBACK, true);
     let mut config =
         dial_config(Role::Send { targets: vec![target(receiver.addr())], control: true });
-    // Paced, because small receive buffers do not hold 7,232 datagrams at once.
+    // Paced, because small receive buffers do not hold 7,308 datagrams at once.
     config.egress = Some("rate=1gbit".parse().expect("a specification"));
     let sender = Side::start(config);
     sender.wait_connected();
@@ -217,7 +217,7 @@ fn strangers_at_the_control_port_do_not_disturb_a_stream() {
     let mut long = connect();
     long.write_all(b"udpchat\x02\xff\xff").expect("written");
     assert_eq!(receiver.wait("the violation", violation), ControlError::TooLong(0xffff));
-    // More connections than there is room for: silent, or with part of the first message.
+    // More connections than there is room for: silent, or with part or all of the preface.
     let half_open = (0..100).map(|i| {
         let mut stream = connect();
         // The receiver may already have closed it for lack of room.
@@ -235,7 +235,7 @@ fn strangers_at_the_control_port_do_not_disturb_a_stream() {
     assert!(!std::iter::from_fn(|| receiver.handle.try_event()).any(ended));
 }
 
-/// Reads until the connection ends; a reset counts as an end.
+/// Reads until the connection ends; any error, such as a reset or a timeout, counts as an end.
 fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let (mut read, mut buf) = (Vec::new(), [0; 64]);

@@ -1,11 +1,13 @@
-//! Two simulated machines: network namespaces joined by a veth pair. Needs root.
+//! Two simulated machines: network namespaces joined by a veth pair or by a router. Needs
+//! root.
 
 use std::{
     path::Path,
     process::{Command, Output},
 };
 
-/// Two namespaces joined by a veth pair, `v0` in the first and `v1` in the second. Deleted on drop.
+/// Two namespaces joined by a veth pair or by a router; their interfaces are `v0` in the first and
+/// `v1` in the second. Deleted on drop.
 pub(crate) struct Machines {
     pub(crate) names: [String; 2],
     pub(crate) addresses: [&'static str; 2],
@@ -21,7 +23,7 @@ impl Machines {
     /// Returns `None` and prints the reason if namespaces cannot be created or `shaper`, the tool
     /// that impairs the link, is not installed.
     pub(crate) fn new(shaper: &str) -> Option<Self> {
-        let machines = Self::apart(ADDRESSES, None, shaper)?;
+        let machines = Self::apart(ADDRESSES, None, &["ip", shaper])?;
         let [a, b] = &machines.names;
         run(&["ip", "link", "add", "v0", "netns", a, "type", "veth", "peer", "v1", "netns", b]);
         for index in [0, 1] {
@@ -33,7 +35,7 @@ impl Machines {
     /// Two machines with a router between them: `w0` faces the first, `w1` the second.
     pub(crate) fn routed() -> Option<Self> {
         let router = format!("udpchat-r-{}", std::process::id());
-        let machines = Self::apart(ROUTED_ADDRESSES, Some(router.clone()), "ip")?;
+        let machines = Self::apart(ROUTED_ADDRESSES, Some(router.clone()), &["ip"])?;
         for (index, name) in machines.names.iter().enumerate() {
             let (end, port) = (format!("v{index}"), format!("w{index}"));
             let pair = ["type", "veth", "peer", &port, "netns", &router];
@@ -48,12 +50,12 @@ impl Machines {
     }
 
     /// Creates the namespaces without links between them.
-    fn apart(addresses: [&'static str; 2], router: Option<String>, shaper: &str) -> Option<Self> {
-        let tools = ["ip", shaper].iter().all(|tool| {
+    fn apart(addresses: [&'static str; 2], router: Option<String>, tools: &[&str]) -> Option<Self> {
+        let has_tools = tools.iter().all(|tool| {
             ["/usr/sbin", "/sbin", "/usr/bin"].iter().any(|f| Path::new(f).join(tool).exists())
         });
-        if !rustix::process::geteuid().is_root() || !tools {
-            eprintln!("skipped: network namespaces need root, ip and {shaper}");
+        if !rustix::process::geteuid().is_root() || !has_tools {
+            eprintln!("skipped: this test needs root and {}", tools.join(" and "));
             return None;
         }
         let id = std::process::id();
@@ -99,7 +101,7 @@ impl Drop for Machines {
 
 fn plug_in(name: &str, link: &str, address: &str) {
     run(&["ip", "-n", name, "addr", "add", &format!("{address}/24"), "dev", link]);
-    // Otherwise a batch crosses as one segment and is lost as a whole.
+    // Otherwise a GSO batch crosses as one unsegmented packet and is lost as a whole.
     run(&["ip", "-n", name, "link", "set", link, "gso_max_segs", "1"]);
     run(&["ip", "-n", name, "link", "set", link, "up"]);
 }

@@ -1,11 +1,12 @@
 //! The program on two machines: network namespaces joined by a link that loses, duplicates or
 //! corrupts datagrams, or is narrow. Needs root.
 //!
-//! The lossy rows are those of `repair.rs`, which runs them in virtual time with seeds and holds their
-//! exact figures. Here they use real processes, sockets and clocks. What a row loses then depends on
-//! when its threads run, so it asserts only what holds under any load, and prints its figures. A row
-//! takes 5 s; `UDPCHAT_ROW_SECONDS` changes that:
-//! `UDPCHAT_ROW_SECONDS=60 cargo test --test it namespaces:: -- --nocapture`.
+//! Each lossy test repeats one row of the table that `repair.rs` checks. `repair.rs` runs it in
+//! virtual time with a seed, and `repair-table.txt` holds its exact figures. Here the tests use
+//! real processes, sockets and clocks. What a row loses then depends on when its threads run, so it
+//! asserts only what holds under any load, and prints its figures. A row takes 5 s;
+//! `UDPCHAT_ROW_SECONDS` changes that: `UDPCHAT_ROW_SECONDS=60 cargo test --test it namespaces:: --
+//! --nocapture`.
 
 use std::{path::Path, time::Duration};
 
@@ -29,7 +30,7 @@ fn impair(machines: &Machines, index: usize, statements: &str) {
 /// A link impaired in both directions, and a bound for a stream over it.
 struct Row<'a> {
     name: &'a str,
-    /// Statements of nftables for the input at either end.
+    /// nftables statements for the input hook of both machines.
     impairments: &'a [&'a str],
     options: &'a [&'a str],
     /// The bound of the row in `repair.rs`. [`LOADED_OVERHEAD`] is added to it.
@@ -49,8 +50,8 @@ impl Row<'_> {
             Running::start(&machines, "7722", seconds(), &options, &[]).finish()
         });
         eprintln!("{}", crossing.line(self.name));
-        let (whole, all) = crossing.shown(0);
-        assert!(whole >= NEARLY_ALL * all && all >= enough, "{whole} of {all}");
+        let (complete, all) = crossing.completed(0);
+        assert!(complete >= NEARLY_ALL * all && all >= enough, "{complete} of {all}");
         let costs = crossing.overhead();
         assert!(costs <= self.overhead + LOADED_OVERHEAD, "overhead {costs}");
         crossing.assert_undamaged();
@@ -58,10 +59,10 @@ impl Row<'_> {
     }
 }
 
-/// A crossing of `stream` in which at least `enough` frames were sent: a machine too busy for that
-/// says nothing about the link.
+/// Repeats `stream` a few times until the receiver knows of at least `enough` frames, and returns
+/// the last crossing: a machine too busy for that says nothing about the link.
 fn crossing_of(enough: f64, stream: impl Fn() -> Crossing) -> Crossing {
-    unstarved(|crossing: &Crossing| crossing.shown(0).1 >= enough, stream)
+    unstarved(|crossing: &Crossing| crossing.completed(0).1 >= enough, stream)
 }
 
 /// Both directions lose `per_mille` of the datagrams at random.
@@ -114,8 +115,9 @@ fn a_stream_survives_bursts_of_twenty_lost_datagrams() {
 
 #[test]
 fn duplicated_and_corrupted_datagrams_do_no_damage() {
-    // `dup` delivers a copy through the loopback interface. The kernel updates the UDP checksum of
-    // an overwritten datagram, so that only udpchat can detect the corruption.
+    // `dup` delivers a copy through the loopback interface. nftables leaves the UDP checksum as it
+    // is. The kernel does not verify it either, since the checksums of datagrams on a veth pair are
+    // offloaded, so only udpchat can detect the corruption.
     let double = "iif != lo meta l4proto udp numgen random mod 100 < 1 dup to ip daddr device lo";
     let corrupt = "meta l4proto udp numgen random mod 1000 < 1 @th,800,8 set 0x5a";
     let row = Row {
@@ -138,8 +140,8 @@ fn a_stream_adapts_to_a_ten_megabit_link() {
     narrow(&machines, "10mbit");
     let options = ["--quality", "auto", "--mtu", "1200"];
     let crossing = Running::start(&machines, "7722", 10, &options, &[]).finish();
-    let (whole, all) = crossing.shown(2);
-    let shown = whole / all;
+    let (complete, all) = crossing.completed(2);
+    let shown = complete / all;
     let of = |line: &Value| line["receiver"]["latency_ms"]["end_to_end"]["p95"].as_f64();
     let p95: Vec<_> = crossing.receiver.iter().map(of).collect();
     let quality = &crossing.sender.last().expect("a line")["sender"]["quality"];
@@ -178,11 +180,11 @@ fn a_stream_adapts_when_the_link_narrows_and_widens() {
         let of = |line: &Value| number(&line["receiver"][name]);
         of(narrow_lines[narrow_lines.len() - 1]) - of(narrow_lines[0])
     };
-    let whole = since("completed");
-    let shown = whole / (whole + since("incomplete") + since("late"));
+    let complete = since("completed");
+    let shown = complete / (complete + since("incomplete") + since("late"));
     let sent = mbit_sent(&within(&crossing.sender, narrowed + 3.0, widened));
     let narrow_qualities = qualities(&within(&crossing.sender, narrowed + 3.0, widened));
-    let usual = narrow_qualities.iter().sum::<f64>() / narrow_qualities.len() as f64;
+    let narrow_mean = narrow_qualities.iter().sum::<f64>() / narrow_qualities.len() as f64;
     let wide_qualities = qualities(&within(&crossing.sender, widened, f64::MAX));
     let best = wide_qualities.iter().copied().fold(0.0, f64::max);
     eprintln!(
@@ -190,9 +192,12 @@ fn a_stream_adapts_when_the_link_narrows_and_widens() {
          quality {narrow_qualities:?}, then {wide_qualities:?}"
     );
     assert!(sent <= 11.0, "{sent} Mbit/s sent through 10");
-    assert!(whole > 0.0 && shown >= 0.5, "{shown} of {whole} shown");
+    assert!(complete > 0.0 && shown >= 0.5, "{shown} of {complete} shown");
     // A slow machine encodes few pictures, which fit the narrow link even at the best quality.
-    assert!(best > usual || best >= HIGHEST_QUALITY, "quality {best} at best after {usual}");
+    assert!(
+        best > narrow_mean || best >= HIGHEST_QUALITY,
+        "quality {best} at best after a mean of {narrow_mean}"
+    );
 }
 
 /// The lines whose wall-clock time is in `from..to`.
@@ -200,7 +205,7 @@ fn within(lines: &[Value], from: f64, to: f64) -> Vec<&Value> {
     lines.iter().filter(|line| (from..to).contains(&number(&line["time"]))).collect()
 }
 
-/// The mean rate sent over these lines of a sender, in Mbit/s.
+/// The mean send rate between the first and the last of a sender's statistics lines, in Mbit/s.
 fn mbit_sent(lines: &[&Value]) -> f64 {
     let [first, .., last] = lines else { panic!("too few lines: {lines:?}") };
     let bytes = number(&last["bytes"]["sent"]) - number(&first["bytes"]["sent"]);
@@ -229,7 +234,7 @@ fn a_stream_resumes_after_the_link_was_down() {
     wait_until(|| len(&file) > 0);
     let begun = len(&file);
     std::thread::park_timeout(Duration::from_secs(2));
-    let usual = (len(&file) - begun) / 2;
+    let bytes_a_second = (len(&file) - begun) / 2;
     for name in &machines.names {
         let chain = "chain in {\n type filter hook input priority 0;\n drop\n }";
         let rules = format!("table ip dark {{\n {chain}\n }}\n");
@@ -237,24 +242,24 @@ fn a_stream_resumes_after_the_link_was_down() {
     }
     std::thread::park_timeout(dark);
     let before = len(&file);
-    let plug_in =
+    let unblock =
         |name| run(&["ip", "netns", "exec", name, "nft", "delete", "table", "ip", "dark"]);
-    plug_in(&machines.names[0]);
-    let plugged = clock::now();
-    plug_in(&machines.names[1]);
+    unblock(&machines.names[0]);
+    let unblocked_at = clock::now();
+    unblock(&machines.names[1]);
     wait_until(|| len(&file) > before);
-    let after = clock::now() - plugged;
+    let after = clock::now() - unblocked_at;
     let back = len(&file);
     std::thread::park_timeout(Duration::from_secs(1));
-    let burst = (len(&file) - back) as f64 / usual as f64;
+    let burst = (len(&file) - back) as f64 / bytes_a_second as f64;
     let crossing = running.finish();
     eprintln!(
-        "{dark:?} dark: back after {after:?}, then {burst:.2} of the usual second; {}",
+        "{dark:?} dark: back after {after:?}, then {burst:.2} seconds of pictures in one second; {}",
         crossing.line("")
     );
     let patience = Duration::from_millis(if is_full_length() { 300 } else { 1000 });
     assert!(after <= patience, "back after {after:?}");
-    assert!(burst <= 1.2, "a backlog: {burst} seconds' pictures in one");
+    assert!(burst <= 1.2, "a backlog: {burst} seconds of pictures in one second");
     crossing.assert_undamaged();
 }
 
@@ -280,12 +285,12 @@ fn two_streams_on_a_twenty_megabit_link_both_deliver() {
         "two on 20 Mbit/s: {goodputs:.2?} Mbit/s, the first has {share:.3}\n{}",
         lines.join("\n")
     );
-    let wholes = both.each_ref().map(|crossing| crossing.of_receiver("completed"));
+    let completes = both.each_ref().map(|crossing| crossing.of_receiver("completed"));
     assert!((0.1..=0.9).contains(&share), "{share} of {goodputs:?}");
-    assert!(wholes.iter().all(|&whole| whole >= 20.0), "{wholes:?} whole frames");
+    assert!(completes.iter().all(|&complete| complete >= 20.0), "{completes:?} complete frames");
 }
 
-/// Limits the link from machine 0 to `rate`, with a queue of 100 ms.
+/// Sets the rate of machine 0's outgoing link, with a queue of at most 100 ms.
 fn narrow(machines: &Machines, rate: &str) {
     let burst = if rate == "100mbit" { "20000" } else { "5000" };
     let device = ["tc", "-n", &machines.names[0], "qdisc", "replace", "dev", "v0", "root"];
@@ -305,18 +310,19 @@ fn an_icmp_report_of_a_lower_mtu_is_used_at_once() {
     let crossing = running.finish();
     let len = |line: &Value| number(&line["path"]["datagram_bytes"]);
     let lens: Vec<f64> = crossing.sender.iter().map(len).collect();
-    let (whole, all) = crossing.shown(0);
-    eprintln!("{whole} of {all} whole, datagrams of {lens:?} bytes");
+    let (complete, all) = crossing.completed(0);
+    eprintln!("{complete} of {all} complete, datagrams of {lens:?} bytes");
     let longest = lens.iter().copied().fold(0.0, f64::max);
     assert!((longest - 1472.0).abs() < 0.5, "{lens:?}");
     assert!((lens[lens.len() - 1] - 1272.0).abs() < 0.5, "{lens:?}");
-    // A sender that only learns from missing reports would lose six frames or more.
-    assert!(all - whole <= 4.0, "{whole} of {all}");
+    // For a sender that learned of it only from the receiver's reports, six frames or more would be
+    // incomplete.
+    assert!(all - complete <= 4.0, "{complete} of {all}");
     crossing.assert_undamaged();
 }
 
 /// Streams over a link whose interfaces both have this MTU.
-fn narrow_interfaces(mtu: &str, options: &[&str]) {
+fn stream_over_interface_mtu(mtu: &str, options: &[&str]) {
     let _alone = alone();
     let Some(machines) = Machines::new("nft") else { return };
     for index in [0, 1] {
@@ -325,26 +331,27 @@ fn narrow_interfaces(mtu: &str, options: &[&str]) {
     }
     let crossing =
         crossing_of(100.0, || Running::start(&machines, "7722", 5, options, &[]).finish());
-    let (whole, all) = crossing.shown(0);
-    eprintln!("{whole} of {all} frames whole at an MTU of {mtu}");
+    let (complete, all) = crossing.completed(0);
+    eprintln!("{complete} of {all} frames complete at an MTU of {mtu}");
     // The first frame is packetized before the interface refuses a datagram.
-    assert!(whole >= 100.0 && all - whole <= 5.0, "{whole} of {all}");
+    assert!(complete >= 100.0 && all - complete <= 5.0, "{complete} of {all}");
     crossing.assert_undamaged();
 }
 
 #[test]
 fn an_interface_mtu_below_the_base_is_used() {
     for mtu in ["1200", "1000", "576", "300", "228"] {
-        narrow_interfaces(mtu, &["--quality", "80"]);
+        stream_over_interface_mtu(mtu, &["--quality", "80"]);
     }
 }
 
 #[test]
 fn a_one_way_sender_uses_an_interface_mtu_below_the_base() {
-    narrow_interfaces("1000", &["--quality", "80", "--no-control"]);
+    stream_over_interface_mtu("1000", &["--quality", "80", "--no-control"]);
 }
 
-/// With an MTU below what TCP over IPv4 needs, the call does not even connect.
+/// No receiver runs. The MTU is reported on dialling, since TCP may not even connect, or, without a
+/// control channel, when a datagram is refused.
 #[test]
 fn an_interface_mtu_too_small_for_udpchat_is_reported_once() {
     let _alone = alone();
@@ -369,7 +376,7 @@ fn an_interface_mtu_too_small_for_udpchat_is_reported_once() {
 }
 
 /// Streams through a router whose next link has this MTU. If `is_mute`, its ICMP is dropped.
-fn narrow_router(mtu: &str, is_mute: bool, options: &[&str]) {
+fn stream_through_router_mtu(mtu: &str, is_mute: bool, options: &[&str]) {
     let _alone = alone();
     let Some(machines) = Machines::routed() else { return };
     let router = machines.router.as_ref().expect("one between them");
@@ -380,26 +387,26 @@ fn narrow_router(mtu: &str, is_mute: bool, options: &[&str]) {
         run(&["ip", "netns", "exec", router, "nft", &rules]);
     }
     let crossing = Running::start(&machines, "7722", 8, options, &[]).finish();
-    let (whole, all) = crossing.shown(3);
-    eprintln!("{whole} of {all} frames whole through a router of {mtu}, mute: {is_mute}");
+    let (complete, all) = crossing.completed(3);
+    eprintln!("{complete} of {all} frames complete through a router of {mtu}, mute: {is_mute}");
     let captured = |line: usize| number(&crossing.sender[line]["sender"]["captured"]);
     let captured = captured(crossing.sender.len() - 1) - captured(3);
     // A busy machine replaces frames that wait, but the MTU of the path is no reason to skip more.
-    assert!(whole >= 0.5 * captured, "{whole} of {captured} captured");
-    assert!(all - whole <= 0.05 * all, "{whole} of {all}");
+    assert!(complete >= 0.5 * captured, "{complete} of {captured} captured");
+    assert!(all - complete <= 0.05 * all, "{complete} of {all}");
     crossing.assert_undamaged();
 }
 
 #[test]
 fn an_mtu_below_the_base_is_found_behind_a_mute_router() {
     for mtu in ["1000", "576"] {
-        narrow_router(mtu, true, &["--quality", "80"]);
+        stream_through_router_mtu(mtu, true, &["--quality", "80"]);
     }
 }
 
 #[test]
 fn a_one_way_sender_uses_an_mtu_reported_by_icmp() {
-    narrow_router("1000", false, &["--quality", "80", "--no-control"]);
+    stream_through_router_mtu("1000", false, &["--quality", "80", "--no-control"]);
 }
 
 #[test]
@@ -484,7 +491,7 @@ fn link_local_addresses_work_with_their_interface() {
 }
 
 #[test]
-fn local_faults_are_reported_in_the_systems_own_words() {
+fn local_faults_are_reported_instead_of_no_answer() {
     let _alone = alone();
     let Some(machines) = Machines::new("nft") else { return };
     let says = |to: &str, options: &[&str], what: &str| {
@@ -502,7 +509,8 @@ fn local_faults_are_reported_in_the_systems_own_words() {
         says("desk.invalid", options, "its address is not known");
         says("10.77.31.255", options, "cannot call a broadcast or multicast address");
     }
-    // No machine has this address. The kernel would report that after 3 s; the rule reports it at once.
+    // No machine has this address. The kernel would report that after 3 s; the rule reports it at
+    // once.
     let rules = "table ip f {\n chain out {\n type filter hook output priority 0;\n \
                  ip daddr 10.77.31.9 counter reject with icmp type admin-prohibited\n }\n}\n";
     run(&["ip", "netns", "exec", &machines.names[0], "nft", rules]);
@@ -536,14 +544,15 @@ fn is_full_length() -> bool {
 /// The highest quality that `--quality auto` chooses.
 const HIGHEST_QUALITY: f64 = 80.0;
 
-/// The share of frames that is complete in every lossy row, under any load. Without repair, the loss
-/// of one datagram in a hundred leaves more than half of the frames incomplete.
+/// The minimum share of complete frames in every row, under any load. Without repair, the loss of
+/// one datagram in a hundred leaves more than half of the frames incomplete.
 const NEARLY_ALL: f64 = 0.9;
 
-/// The fewest frames a second, however busy the machine is.
+/// The minimum frames a second for a row to count. A slower run is repeated, and fails in the end.
 const FEWEST_FRAMES: f64 = 5.0;
 
-/// Overhead for parity and answers that only a busy machine needs: late threads look like loss.
+/// Overhead for parity and retransmissions that only a busy machine needs: late threads look like
+/// loss.
 const LOADED_OVERHEAD: f64 = 0.2;
 
 /// 720p frames of 90 to 98 chunks, in datagrams that fit Ethernet's MTU of 1500 bytes.

@@ -161,7 +161,7 @@ fn every_vector_is_tested() {
 }
 
 fn datagrams() -> Vec<(&'static str, Prelude, Body)> {
-    let from_dialler = |kind, sequence| prelude(kind, Direction::FromDialer, sequence);
+    let from_dialler = |kind, sequence| prelude(kind, Direction::FromDialler, sequence);
     let from_answerer = |kind, sequence| prelude(kind, Direction::FromAnswerer, sequence);
     let video = |sequence, header, bytes: &[u8]| {
         (from_dialler(Kind::Video, sequence), Body::Video(header, bytes.to_vec()))

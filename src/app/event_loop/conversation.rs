@@ -36,9 +36,10 @@ pub(crate) struct Conversation {
     pub(crate) advice: Advice,
     /// Whether a peer's text goes to standard output: not if that carries other data.
     pub(crate) text_to_stdout: bool,
-    /// Whether new connections are announced. Without a control channel no peer has answered.
+    /// Whether new connections are announced. False without a control channel, where no peer has
+    /// answered.
     pub(crate) announces: bool,
-    /// The number of hosts still being called. The program ends when the last is given up.
+    /// The number of hosts that have not been given up. The program ends when the last is given up.
     pub(crate) targets: usize,
     /// The peer that the window's card is about.
     pub(crate) presence: Presence,
@@ -53,7 +54,7 @@ pub(crate) struct Presence {
     left: Option<(String, Instant)>,
     /// The callers refused since the last connection. They keep calling, and are reported once.
     refused: Vec<IpAddr>,
-    noticed: Option<Instant>,
+    card_shown_at: Option<Instant>,
 }
 
 impl Conversation {
@@ -96,7 +97,8 @@ impl Conversation {
                 return Ok(());
             }
             Event::GivenUp { .. } => {
-                let why = self.trust.explain(event).or_else(|| describe(event, self.listening));
+                let why =
+                    self.trust.take_refusal(event).or_else(|| describe(event, self.listening));
                 let line = self.advice.add(why.unwrap_or_default(), event);
                 self.targets = self.targets.saturating_sub(1);
                 if self.targets == 0 {
@@ -118,20 +120,20 @@ impl Conversation {
         self.presence.peer.is_some()
     }
 
-    /// Shows a card while there is no picture. Updated once a second, since it shows the elapsed
-    /// time.
-    pub(super) fn notice(&mut self, now: Instant, presenter: &mut Presenter) {
+    /// Shows a card while there is no recent picture, or once the peer has left. Updated once a
+    /// second, since it shows the elapsed time.
+    pub(super) fn show_card(&mut self, now: Instant, presenter: &mut Presenter) {
         let last_shown = presenter.last_shown();
         let stalled_since = last_shown.filter(|&at| now.saturating_duration_since(at) >= STALL);
         let has_picture = last_shown.is_some() && stalled_since.is_none();
         // The last picture of a call may be shown after the event that ends the call.
         let is_covered = |at| last_shown.is_some_and(|shown| shown > at);
-        let noticed = self.presence.noticed;
-        let due = noticed.is_none_or(|at| now - at >= NOTICE_INTERVAL || is_covered(at));
+        let card_shown_at = self.presence.card_shown_at;
+        let due = card_shown_at.is_none_or(|at| now - at >= CARD_INTERVAL || is_covered(at));
         if !due || (has_picture && self.presence.left.is_none()) {
             return;
         }
-        self.presence.noticed = Some(now);
+        self.presence.card_shown_at = Some(now);
         let mut lines = self.presence.lines(now, stalled_since, &self.waiting);
         if let Some(caller) = self.trust.caller() {
             lines = vec![
@@ -139,7 +141,7 @@ impl Conversation {
                 "Answer in the terminal: yes or no".into(),
             ];
         }
-        presenter.notice(|| lines);
+        presenter.show_card(|| lines);
     }
 
     fn print_text(&self, text: &str, messages: &Messages) {
@@ -174,13 +176,13 @@ impl Presence {
         self.peer = Some(peer.clone());
         self.refused.clear();
         self.left = None;
-        self.noticed = None;
+        self.card_shown_at = None;
     }
 
     fn leave(&mut self, why: String, now: Instant) {
         self.peer = None;
         self.left = Some((why, now));
-        self.noticed = None;
+        self.card_shown_at = None;
     }
 
     fn lines(&self, now: Instant, stalled: Option<Instant>, waiting: &[String]) -> Vec<String> {
@@ -194,7 +196,7 @@ impl Presence {
                 vec![format!("{} is connected", who(peer)), "waiting for the first picture".into()]
             }
             (None, Some((why, at)), _) => {
-                let mut lines = vec![format!("{why}, {}", ago(*at)), String::new()];
+                let mut lines = vec![format!("{why} ({})", ago(*at)), String::new()];
                 lines.extend_from_slice(waiting);
                 lines
             }
@@ -209,4 +211,4 @@ const STALL: Duration = Duration::from_secs(2);
 /// The most refusals reported between two connections.
 const MAX_REFUSED: usize = 16;
 
-const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
+const CARD_INTERVAL: Duration = Duration::from_secs(1);

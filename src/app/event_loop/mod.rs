@@ -1,5 +1,5 @@
-//! The main thread's loop, which every verb shares: frames, events, typed lines, keys and
-//! statistics.
+//! The main thread's loop, shared by `send`, `recv`, `chat` and `demo`: frames, events, typed
+//! lines, keys and statistics.
 
 pub(crate) mod conversation;
 
@@ -234,7 +234,7 @@ impl EventLoop<'_> {
             presenter.present(update);
         }
         if let Some(conversation) = &mut self.conversation {
-            conversation.notice(now, presenter);
+            conversation.show_card(now, presenter);
         }
         let has_quit = presenter.tick(now, self.messages)?;
         Ok(has_quit || self.statistics.reader_has_gone() && !presenter.is_useful())

@@ -4,7 +4,7 @@ use std::{io::Write, path::Path};
 
 use anyhow::{Context, Result};
 
-use crate::{app::usage::Usage, video::sink::OutputSpec};
+use crate::{app::usage::UsageError, video::sink::OutputSpec};
 
 /// What standard output carries. At most one machine-readable stream may use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) fn stdout_use(
     match owners[..] {
         [] => Ok(Stdout::Free),
         [_] => Ok(Stdout::Taken),
-        _ => Err(Usage::new(format!(
+        _ => Err(UsageError::new(format!(
             "only one of {} can use standard output: give a file to the others",
             owners.join(", ")
         ))

@@ -66,9 +66,9 @@ impl Display {
     }
 
     /// Shows a card instead of the picture. `lines` is called only if a window is open.
-    pub(crate) fn notice(&mut self, lines: impl FnOnce() -> Vec<String>) {
+    pub(crate) fn show_card(&mut self, lines: impl FnOnce() -> Vec<String>) {
         if let Some(screen) = &mut self.screen {
-            let result = screen.notice(Pane::Peer, &lines());
+            let result = screen.show_card(Pane::Peer, &lines());
             self.drop_if_failed(result);
         }
     }

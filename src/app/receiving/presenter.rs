@@ -140,8 +140,8 @@ impl Presenter {
     }
 
     /// Shows a card instead of the picture. `lines` is called only if a window is open.
-    pub(crate) fn notice(&mut self, lines: impl FnOnce() -> Vec<String>) {
-        self.display.notice(lines);
+    pub(crate) fn show_card(&mut self, lines: impl FnOnce() -> Vec<String>) {
+        self.display.show_card(lines);
     }
 
     /// Shows `text` over the picture for some seconds.

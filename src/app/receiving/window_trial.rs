@@ -44,7 +44,7 @@ pub(crate) fn windows_work() -> Result<(), NoWindows> {
 
 /// The child's work: opens a window.
 pub(crate) fn run() -> Result<()> {
-    let window = WindowSpec { title: "udpchat".into(), role: Pane::Peer };
+    let window = WindowSpec { title: "udpchat".into(), pane: Pane::Peer };
     Screen::open(&[window])?;
     Ok(())
 }

@@ -128,7 +128,7 @@ fn sent_lines(sources: &Sources<'_>, rates: &Rates) -> impl Iterator<Item = Stri
 
 fn latency_lines(shown: &LatencyStats) -> Vec<String> {
     let Some(whole) = shown.percentiles(Stage::EndToEnd) else {
-        return vec!["latency unknown: the clocks have not been compared".into()];
+        return vec!["end-to-end latency unknown: the clocks have not been compared".into()];
     };
     let error = match shown.error() {
         Duration::ZERO => "exact".to_owned(),
@@ -140,7 +140,7 @@ fn latency_lines(shown: &LatencyStats) -> Vec<String> {
         .collect();
     let Percentiles { p50, p95, max, .. } = whole;
     vec![
-        format!("latency p50 {p50:.1} p95 {p95:.1} max {max:.1} ms ({error})"),
+        format!("end-to-end latency p50 {p50:.1} p95 {p95:.1} max {max:.1} ms ({error})"),
         format!("stages, p50: {}", stages.join(" ")),
     ]
 }

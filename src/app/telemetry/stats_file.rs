@@ -27,7 +27,7 @@ pub(crate) struct StatsFile {
     /// Whether the reader of standard output has closed it.
     reader_gone: Arc<AtomicBool>,
     messages: Messages,
-    /// Whether the user was told that the reader is too slow.
+    /// Whether the user was told that the output is too slow.
     told_slow: bool,
 }
 
@@ -37,9 +37,9 @@ impl StatsFile {
         let name = if path == Path::new("-") { Path::new("standard output") } else { path };
         let failed = || format!("cannot write the statistics to {}", name.display());
         let to = if path == Path::new("-") {
-            To::Stdout(io::stdout())
+            Output::Stdout(io::stdout())
         } else {
-            To::open(path).with_context(failed)?
+            Output::open(path).with_context(failed)?
         };
         let (lines, queue) = sync_channel::<String>(MAX_QUEUED);
         let (ends, ended) = sync_channel(0);
@@ -68,7 +68,7 @@ impl StatsFile {
             && !self.told_slow
         {
             self.told_slow = true;
-            self.messages.info("statistics were dropped: the reader is too slow");
+            self.messages.info("statistics were dropped: the output is too slow");
         }
     }
 }
@@ -81,14 +81,14 @@ impl Drop for StatsFile {
     }
 }
 
-enum To {
+enum Output {
     Stdout(io::Stdout),
     File(File),
     /// A FIFO without a reader so far.
     Unread(PathBuf),
 }
 
-impl To {
+impl Output {
     fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.append(true).create(true);
@@ -150,16 +150,16 @@ fn is_fifo(path: &Path) -> bool {
 
 /// The writer thread.
 fn write_lines(
-    mut to: To,
+    mut output: Output,
     lines: &Receiver<String>,
     name: &Path,
     reader_gone: &AtomicBool,
     messages: &Messages,
 ) {
     for line in lines {
-        if let Err(error) = to.write(&line) {
+        if let Err(error) = output.write(&line) {
             let is_gone = error.kind() == io::ErrorKind::BrokenPipe;
-            reader_gone.store(is_gone && matches!(to, To::Stdout(_)), Ordering::Relaxed);
+            reader_gone.store(is_gone && matches!(output, Output::Stdout(_)), Ordering::Relaxed);
             let name = name.display();
             let why = match error.kind() {
                 io::ErrorKind::BrokenPipe => "the reader has closed the pipe".to_owned(),

@@ -17,7 +17,7 @@ use crate::{app::terminal, net::wire::text::Line, threads::spawn};
 #[derive(Debug)]
 pub(crate) struct Typing {
     lines: Receiver<String>,
-    /// Lines from a terminal are sent now or never; lines from a pipe wait for a connection.
+    /// Without a connection, lines from a terminal are discarded, and lines from a pipe wait.
     is_terminal: bool,
     unsent: VecDeque<Line>,
     pace: Pace,
@@ -30,8 +30,7 @@ pub(crate) struct Typing {
 
 impl Typing {
     /// Starts a thread that reads standard input, if `reads_stdin`; standard input may carry the
-    /// video instead. The thread ends with the program, since a read from a terminal cannot be
-    /// cancelled.
+    /// video instead. The thread is never joined, since a read from a terminal cannot be cancelled.
     pub(crate) fn start(reads_stdin: bool, now: Instant, messages: &Messages) -> Result<Self> {
         let (sender, lines) = sync_channel(TYPED_BACKLOG);
         if reads_stdin {
@@ -40,7 +39,7 @@ impl Typing {
                 let is_terminal = || std::io::stdin().is_terminal();
                 read_lines(terminal::typed_input(), is_terminal, &sender, &messages);
             };
-            spawn("typed", reader).context("cannot read the terminal")?;
+            spawn("typed", reader).context("cannot start the thread that reads standard input")?;
         }
         Ok(Self::new(lines, std::io::stdin().is_terminal(), now))
     }
@@ -140,7 +139,7 @@ fn read_lines(
         let read = match input.by_ref().take(room as u64).read_until(b'\n', &mut piece) {
             Ok(read) => read,
             Err(error) => {
-                return messages.info(&format!("cannot read from the terminal: {error}"));
+                return messages.info(&format!("cannot read standard input: {error}"));
             }
         };
         let is_whole = read < room || piece.ends_with(b"\n");
@@ -189,6 +188,8 @@ const MAX_PIECE_LEN: usize = 8192;
 /// Linux's terminals discard everything after 4095 bytes of a line.
 const TERMINAL_LINE_LEN: usize = 4095;
 
+/// Lines read ahead of sending. When they are full, the reading thread blocks, and the rest stays
+/// in the terminal or pipe.
 const TYPED_BACKLOG: usize = 16;
 
 /// A peer accepts ten lines a second and a burst of twenty. Slightly less leaves room for jitter.
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_are_passed_on_whole_and_split_at_words() {
+    fn long_lines_are_split_at_words_without_loss() {
         assert_eq!(lines(b"one\ntwo"), ["one\n", "two"]);
         let long = "\u{fc}ber words ".repeat(5000);
         let pieces = lines(long.as_bytes());

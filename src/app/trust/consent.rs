@@ -51,29 +51,30 @@ pub(super) enum Decision {
 }
 
 impl Policy {
-    /// Decides about `caller`. `own` is our own key; `known` are the known peers.
+    /// Decides about `peer`: a caller, or the host that we called. `own` is our own key; `known`
+    /// are the known peers.
     pub(super) fn judge(
         self,
-        caller: &AuthenticatedPeer<'_>,
+        peer: &AuthenticatedPeer<'_>,
         own: PublicKey,
         known: Option<&KnownPeers>,
     ) -> Result<Decision> {
-        match &caller.host {
+        match &peer.host {
             // Only this user holds our identity key.
-            Some(_) if caller.key == own => Ok(Decision::Admit(None)),
-            Some(host) => judge_host(host, caller.key, known),
-            None => self.judge_caller(caller, own, known),
+            Some(_) if peer.key == own => Ok(Decision::Admit(None)),
+            Some(host) => judge_host(host, peer.key, known),
+            None => self.judge_caller(peer, own, known),
         }
     }
 
     fn judge_caller(
         self,
-        caller: &AuthenticatedPeer<'_>,
+        peer: &AuthenticatedPeer<'_>,
         own: PublicKey,
         known: Option<&KnownPeers>,
     ) -> Result<Decision> {
-        let (key, fingerprint) = (caller.key, caller.key.fingerprint());
-        let who = quoted(caller.peer);
+        let (key, fingerprint) = (peer.key, peer.key.fingerprint());
+        let who = quoted(peer.peer);
         let name = match known {
             _ if key == own => Some("you".to_owned()),
             Some(known) => known.caller(&key)?,
@@ -89,13 +90,13 @@ impl Policy {
             || match self {
                 Self::Anyone => true,
                 Self::Known => false,
-                Self::Code | Self::Ask { .. } => caller.has_code,
+                Self::Code | Self::Ask { .. } => peer.has_code,
             };
         if is_admitted {
             return Ok(Decision::Admit(Some(admitted)));
         }
-        let claims = match (&caller.peer.name, known) {
-            (Some(name), Some(known)) => claimed(known, name, &key)?,
+        let claims = match (&peer.peer.name, known) {
+            (Some(name), Some(known)) => namesake_warning(known, name, &key)?,
             _ => String::new(),
         };
         if self == (Self::Ask { can_ask: true }) {
@@ -106,12 +107,13 @@ impl Policy {
         let remedy = match known {
             Some(known) => format!(
                 "; to let it in, add the line `caller {key} {}` to {}",
-                caller.peer.name.as_ref().map(|name| plain(name.as_str())).unwrap_or_default(),
+                peer.peer.name.as_ref().map(|name| plain(name.as_str())).unwrap_or_default(),
                 known.path().display()
             ),
             None => String::new(),
         };
         let code = match self {
+            Self::Ask { .. } if remedy.is_empty() => "; give both sides a --code",
             Self::Ask { .. } => "; or give both sides a --code",
             _ => "",
         };
@@ -136,7 +138,8 @@ fn judge_host(host: &str, key: PublicKey, known: Option<&KnownPeers>) -> Result<
     }
 }
 
-/// A caller's own name, quoted so that it cannot be mistaken for our own text.
+/// A caller's name, quoted so that it cannot be mistaken for our text, and its IP address; without
+/// a name, its address alone.
 fn quoted(peer: &Peer) -> String {
     match &peer.name {
         Some(name) => format!("\"{}\" ({})", plain(name.as_str()), shown_ip(peer.addr)),
@@ -149,8 +152,8 @@ fn plain(name: &str) -> String {
     name.replace(['"', '`'], "'")
 }
 
-/// A warning if the caller's name is that of a known caller with another key.
-fn claimed(known: &KnownPeers, name: &Name, key: &PublicKey) -> Result<String> {
+/// A warning if a known caller with another key has the same or a similar name; otherwise empty.
+fn namesake_warning(known: &KnownPeers, name: &Name, key: &PublicKey) -> Result<String> {
     Ok(match known.namesake(name, key)? {
         Some(Namesake { name, pin }) => format!(
             "; the \"{}\" you know has the fingerprint {} (line {} of {})",

@@ -13,7 +13,7 @@
 //!
 //! An entry is added by one write at the end of the file (`O_APPEND`), as `ssh` does. Programs that
 //! add entries at the same time neither overwrite each other nor need a lock. A line that a full
-//! disk has cut short is damaged and has no effect.
+//! disk has cut short within its key is damaged, like any other.
 
 use std::{
     cell::Cell,
@@ -34,7 +34,7 @@ use crate::net::{crypto::keys::PublicKey, wire::text::Name};
 #[derive(Debug)]
 pub(super) struct KnownPeers {
     path: PathBuf,
-    /// The number of damaged lines in the last warning.
+    /// The number of damaged lines when last read.
     damaged_reported: Cell<usize>,
 }
 
@@ -70,7 +70,7 @@ impl KnownPeers {
 
     /// Fails if the file cannot be read.
     pub(super) fn check(&self) -> Result<()> {
-        self.entries().map(drop)
+        self.lines().map(drop)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -80,7 +80,7 @@ impl KnownPeers {
     /// The key pinned for `host`, if any. An error if its line is damaged.
     pub(super) fn host(&self, host: &str) -> Result<Option<Pin>> {
         let host = host.to_lowercase();
-        for (line, entry) in self.entries()? {
+        for (line, entry) in self.lines()? {
             match entry {
                 Line::Entry(Entry::Host(name, key)) if name == host => {
                     return Ok(Some(Pin { key, line }));
@@ -97,15 +97,15 @@ impl KnownPeers {
 
     /// The name of the known caller with `key`.
     pub(super) fn caller(&self, key: &PublicKey) -> Result<Option<String>> {
-        Ok(self.entries()?.into_iter().find_map(|(_, entry)| match entry {
+        Ok(self.lines()?.into_iter().find_map(|(_, entry)| match entry {
             Line::Entry(Entry::Caller(known, name)) if known == *key => Some(name.to_string()),
             _ => None,
         }))
     }
 
-    /// Another caller, with another key than `key`, known by `name` or a similar one.
+    /// A caller known by `name` or a similar name, with a key other than `key`.
     pub(super) fn namesake(&self, name: &Name, key: &PublicKey) -> Result<Option<Namesake>> {
-        Ok(self.entries()?.into_iter().find_map(|(line, entry)| match entry {
+        Ok(self.lines()?.into_iter().find_map(|(line, entry)| match entry {
             Line::Entry(Entry::Caller(other, known)) if alike(&known, name) && other != *key => {
                 Some(Namesake { name: known, pin: Pin { key: other, line } })
             }
@@ -124,7 +124,7 @@ impl KnownPeers {
     }
 
     /// Every line with its number.
-    fn entries(&self) -> Result<Vec<(usize, Line)>> {
+    fn lines(&self) -> Result<Vec<(usize, Line)>> {
         let text = self.read()?;
         let lines: Vec<_> =
             text.lines().enumerate().map(|(i, line)| (i + 1, parse(line))).collect();
@@ -144,13 +144,13 @@ impl KnownPeers {
         match (count, first) {
             (1, Some((number, _))) => log::warn!("{path}, line {number}: not understood"),
             (_, Some((number, _))) => {
-                log::warn!("{path}: {count} lines are not understood, the first is line {number}");
+                log::warn!("{path}: {count} lines are not understood; the first is line {number}");
             }
             (_, None) => {}
         }
     }
 
-    /// The file's text. A line that is not UTF-8 counts as damaged.
+    /// The file's text. The file's text, with U+FFFD in place of bytes that are not UTF-8.
     fn read(&self) -> Result<String> {
         let file = bounded_file::open(&self.path, MAX_FILE_LEN, Kinds::Regular)?;
         let Some(mut file) = file else { return Ok(String::new()) };
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn unparsable_lines_are_kept_and_ignored() {
+    fn damaged_lines_are_kept_and_affect_only_their_host() {
         let text = format!("# mine\nhost desk\nhost desk:1 nokey\nguest x\nhost a:1 {}", key(1));
         let (_folder, known) = peers(&text);
         known.pin_host("b:1", key(2)).unwrap();
@@ -328,7 +328,7 @@ mod tests {
         }
         let is_understood =
             |(_, line): (usize, Line)| matches!(line, Line::Entry(_) | Line::Nothing);
-        assert!(known.entries().unwrap().into_iter().all(is_understood));
+        assert!(known.lines().unwrap().into_iter().all(is_understood));
     }
 
     #[cfg(unix)]

@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 
 use super::{
     terminal::{self, messages::Messages},
-    usage::Usage,
+    usage::UsageError,
 };
 use crate::{
     cli::args::{Accept, TrustArgs},
@@ -166,7 +166,7 @@ impl Trust {
 
     /// Why our own policy refused the key of the host that was given up, if it did. Each reason is
     /// returned once.
-    pub(crate) fn explain(&mut self, event: &Event) -> Option<String> {
+    pub(crate) fn take_refusal(&mut self, event: &Event) -> Option<String> {
         match event {
             Event::GivenUp { reason: GiveUpReason::Untrusted, .. } => self.distrust.take(),
             _ => None,
@@ -272,17 +272,17 @@ impl Trust {
 /// but cannot be read is an error; it is never replaced.
 fn own_files(args: &TrustArgs, messages: &Messages) -> Result<(Identity, Option<KnownPeers>)> {
     let folder = etcetera::choose_base_strategy().ok().map(|s| s.config_dir().join("udpchat"));
-    let usual = |name: &str| {
+    let default_path = |name: &str| {
         let no_home = || OutOfReach("no home directory was found".to_owned());
         folder.as_ref().map(|folder| folder.join(name)).ok_or_else(no_home)
     };
     let identity = match &args.identity {
         Some(path) => Ok(identity_in(path, messages)?),
-        None => reached(usual("identity"), |path| identity_in(path, messages))?,
+        None => open_if_reachable(default_path("identity"), |path| identity_in(path, messages))?,
     };
     let known = match &args.known_peers {
         Some(path) => Ok(known_in(path)?),
-        None => match (&identity, reached(usual("known_peers"), known_in)?) {
+        None => match (&identity, open_if_reachable(default_path("known_peers"), known_in)?) {
             // The identity could not be created in this folder, so neither can this file.
             (Err(why), Ok(known)) if !known.path().exists() => Err(why.clone()),
             (_, known) => known,
@@ -299,7 +299,7 @@ fn own_files(args: &TrustArgs, messages: &Messages) -> Result<(Identity, Option<
 struct OutOfReach(String);
 
 /// The result of `open` at `path`, or `OutOfReach` if the file neither exists nor can be created.
-fn reached<T>(
+fn open_if_reachable<T>(
     path: Result<PathBuf, OutOfReach>,
     open: impl FnOnce(&Path) -> Result<T>,
 ) -> Result<Result<T, OutOfReach>> {
@@ -378,7 +378,7 @@ fn code(args: &TrustArgs, side: CallRole, messages: &Messages) -> Result<Option<
     }
     if !std::io::stdin().is_terminal() {
         let message = "--code needs the other side's code: --code CODE, or UDPCHAT_CODE=CODE";
-        return Err(Usage::new(message).into());
+        return Err(UsageError::new(message).into());
     }
     if !terminal::is_foreground() {
         messages.prompt("to enter the other side's code, bring this job to the foreground: fg");
@@ -393,7 +393,9 @@ fn policy(accept: Option<Accept>, side: CallRole, has_code: bool) -> Result<Poli
     Ok(match (accept, side) {
         (Some(Accept::Known), _) => Policy::Known,
         (Some(Accept::Code), _) if !has_code => {
-            return Err(Usage::new("--accept code needs a code: --code, or --code CODE").into());
+            return Err(
+                UsageError::new("--accept code needs a code: --code, or --code CODE").into()
+            );
         }
         (Some(Accept::Code), _) => Policy::Code,
         (None, _) if has_code => Policy::Code,

@@ -22,7 +22,8 @@ pub(super) struct Question {
     pub(super) text: String,
 }
 
-/// The open questions, in order of arrival. The network side bounds their number.
+/// The open questions: the shown one first, the others in order of arrival. The network side bounds
+/// their number.
 #[derive(Debug)]
 pub(super) struct Questions {
     open: VecDeque<Question>,
@@ -55,8 +56,8 @@ impl Questions {
         self.open.push_back(question);
     }
 
-    /// The question to show now, if none is shown yet. Questions of callers over the rate limit are
-    /// skipped.
+    /// The question to show now, if none is shown yet. Questions about callers over the rate limit
+    /// are skipped.
     pub(super) fn show(&mut self, now: Instant) -> Option<&Question> {
         if self.shown.is_some() {
             return None;

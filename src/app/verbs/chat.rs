@@ -59,8 +59,8 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     }
     let statistics = Statistics::new(&args.report, messages)?;
     let windows = vec![
-        WindowSpec { title: "udpchat".into(), role: Pane::Peer },
-        WindowSpec { title: "udpchat: you".into(), role: Pane::SelfView },
+        WindowSpec { title: "udpchat".into(), pane: Pane::Peer },
+        WindowSpec { title: "udpchat: you".into(), pane: Pane::SelfView },
     ];
     let windows = available_windows(windows, &args.sink, messages);
     // Until here a signal ends the program at once.

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let stdout =
         stdout_use(args.sink.output.as_ref(), args.report.stats_json.as_deref(), args.json)?;
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
-    let windows = vec![WindowSpec { title: "udpchat demo".into(), role: Pane::Peer }];
+    let windows = vec![WindowSpec { title: "udpchat demo".into(), pane: Pane::Peer }];
     let windows = available_windows(windows, &args.sink, messages);
     // Two flags, so that the sender can stop while the receiver still takes frames in flight.
     let stop = stop_on_signals()?;

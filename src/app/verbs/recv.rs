@@ -42,7 +42,7 @@ pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     let trust =
         Trust::new(&args.trust, control, args.accept, key_file, CallRole::Receives, messages)?;
     let statistics = Statistics::new(&args.report, messages)?;
-    let windows = vec![WindowSpec { title: "udpchat".into(), role: Pane::Peer }];
+    let windows = vec![WindowSpec { title: "udpchat".into(), pane: Pane::Peer }];
     let windows = available_windows(windows, &args.sink, messages);
     // Until here a signal ends the program at once.
     let stop = stop_on_signals()?;

@@ -15,13 +15,13 @@ pub struct DeliveryWatch {
     /// When the window began: at the first reply or report after a chunk was sent.
     began: Option<Instant>,
     /// The last counts received, and those before the window.
-    newest: Delivery,
-    before: Delivery,
+    newest: DeliveryCounts,
+    before: DeliveryCounts,
 }
 
 /// A receiver's counts since the stream began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Delivery {
+pub struct DeliveryCounts {
     /// Datagrams that arrived.
     pub received: u64,
     /// Datagrams that were lost.
@@ -52,7 +52,7 @@ impl DeliveryWatch {
     }
 
     /// Handles the counts of a report.
-    pub fn handle_report(&mut self, now: Instant, delivery: Delivery) {
+    pub fn handle_report(&mut self, now: Instant, delivery: DeliveryCounts) {
         self.handle_echo(now);
         self.is_starved &= delivery.frames == self.newest.frames;
         self.newest = delivery;
@@ -66,7 +66,7 @@ impl DeliveryWatch {
         (self.began, self.has_sent) = (None, false);
         let received = self.newest.received.saturating_sub(self.before.received);
         let lost = self.newest.lost.saturating_sub(self.before.lost);
-        let arrives = received > 0 && received * MIN_SHARE >= received + lost;
+        let arrives = received > 0 && received * SENT_PER_ARRIVAL >= received + lost;
         self.is_starved = self.newest.frames == self.before.frames && !arrives;
     }
 
@@ -80,7 +80,7 @@ impl DeliveryWatch {
 const WINDOW: Duration = Duration::from_secs(2);
 
 /// One datagram in this many must arrive.
-const MIN_SHARE: u64 = 10;
+const SENT_PER_ARRIVAL: u64 = 10;
 
 #[cfg(test)]
 mod tests {
@@ -89,14 +89,14 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// Sends a chunk and reports `each` more, every 50 ms for `time`.
-    fn run(watch: &mut DeliveryWatch, now: &mut Instant, time: Duration, each: Delivery) {
+    fn run(watch: &mut DeliveryWatch, now: &mut Instant, time: Duration, each: DeliveryCounts) {
         let end = *now + time;
         while *now < end {
             watch.record_sent();
-            let Delivery { received, lost, frames } = watch.newest;
+            let DeliveryCounts { received, lost, frames } = watch.newest;
             watch.handle_report(
                 *now,
-                Delivery {
+                DeliveryCounts {
                     received: received + each.received,
                     lost: lost + each.lost,
                     frames: frames.wrapping_add(each.frames),
@@ -110,25 +110,25 @@ mod tests {
     #[test]
     fn a_receiver_is_starved_after_a_window_with_next_to_nothing() {
         let (mut watch, mut now) = (DeliveryWatch::default(), crate::clock::now());
-        run(&mut watch, &mut now, 5 * WINDOW, Delivery { received: 20, lost: 0, frames: 1 });
+        run(&mut watch, &mut now, 5 * WINDOW, DeliveryCounts { received: 20, lost: 0, frames: 1 });
         assert!(!watch.is_starved());
-        let nothing = Delivery { received: 1, lost: 19, frames: 0 };
+        let nothing = DeliveryCounts { received: 1, lost: 19, frames: 0 };
         run(&mut watch, &mut now, 1900 * MS, nothing);
         assert!(!watch.is_starved(), "a short outage");
         run(&mut watch, &mut now, WINDOW, nothing);
         assert!(watch.is_starved());
-        run(&mut watch, &mut now, 50 * MS, Delivery { received: 5, lost: 15, frames: 1 });
+        run(&mut watch, &mut now, 50 * MS, DeliveryCounts { received: 5, lost: 15, frames: 1 });
         assert!(!watch.is_starved(), "a frame has arrived");
     }
 
     #[test]
     fn heavy_loss_is_not_starvation() {
         let (mut watch, mut now) = (DeliveryWatch::default(), crate::clock::now());
-        run(&mut watch, &mut now, 3 * WINDOW, Delivery { received: 4, lost: 16, frames: 0 });
+        run(&mut watch, &mut now, 3 * WINDOW, DeliveryCounts { received: 4, lost: 16, frames: 0 });
         assert!(!watch.is_starved(), "a fifth arrives");
         // One frame in a window, as on a very slow path.
         for frames in [0, 1] {
-            let each = Delivery { received: 1, lost: 19, frames };
+            let each = DeliveryCounts { received: 1, lost: 19, frames };
             run(&mut watch, &mut now, if frames == 1 { 50 * MS } else { 1900 * MS }, each);
         }
         assert!(!watch.is_starved(), "a frame arrives");
@@ -154,8 +154,10 @@ mod tests {
         let (mut watch, mut now) = (DeliveryWatch::default(), crate::clock::now());
         for frames in 1..5 {
             watch.record_sent();
-            watch
-                .handle_report(now, Delivery { received: 20 * u64::from(frames), lost: 0, frames });
+            watch.handle_report(
+                now,
+                DeliveryCounts { received: 20 * u64::from(frames), lost: 0, frames },
+            );
             watch.handle_timeout(now + WINDOW);
             assert!(!watch.is_starved());
             now += 3 * WINDOW;

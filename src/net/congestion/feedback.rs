@@ -2,10 +2,10 @@
 //!
 //! Clocks that are not synchronized cannot measure one-way delay, but they can measure how it
 //! changes. Only the first datagram of each frame counts, since the others queue behind it on any
-//! link; what persists from frame to frame is a queue. The gradient is the slope of a straight line
-//! through the smoothed delays of the latest frames, as in Carlucci et al., "Analysis and design of
-//! the Google congestion control for web real-time communication" (`MMSys` 2016), and
-//! draft-ietf-rmcat-gcc-02 §5.3.
+//! link; what persists from frame to frame is a queue. The gradient is the slope of a least-squares
+//! line through the smoothed delays of the latest frames, as in WebRTC's trendline estimator. It
+//! replaces the Kalman filter of Carlucci et al., "Analysis and design of the Google congestion
+//! control for web real-time communication" (`MMSys` 2016), and draft-ietf-rmcat-gcc-02 §5.3.
 
 use std::{
     cmp::Reverse,
@@ -22,20 +22,21 @@ use crate::net::{
 
 /// Collects what one receiver reports.
 #[derive(Clone, Debug)]
-pub struct FeedbackGenerator {
+pub struct ReportGenerator {
     zero: Option<Zero>,
     trend: Trend,
     /// The smallest delay of the frames that began since the last report, in µs relative to
     /// [`Zero`].
-    newest_delay: Option<i64>,
-    /// The smallest one-way delay, in µs relative to [`Zero`].
-    least: WindowedMax<Reverse<i64>>,
+    least_delay: Option<i64>,
+    /// The smallest one-way delay of the last 30 to 60 s, in µs relative to [`Zero`].
+    base_delay: WindowedMax<Reverse<i64>>,
     jitter: Jitter,
     bytes: u64,
     /// The length of the longest datagram since the last report.
     longest: usize,
     newest: Option<FrameId>,
-    reported: Option<Instant>,
+    /// Start of the interval that the next report covers: the last report, or the first chunk.
+    interval_start: Option<Instant>,
     has_reported: bool,
     due: Option<Instant>,
     chunks_since: bool,
@@ -66,19 +67,19 @@ struct Zero {
     sent: MediaTime,
 }
 
-impl FeedbackGenerator {
+impl ReportGenerator {
     /// Creates a generator that has seen no arrivals.
     pub fn new() -> Self {
         Self {
             zero: None,
             trend: Trend::default(),
-            newest_delay: None,
-            least: WindowedMax::new(BASE_DELAY_WINDOW),
+            least_delay: None,
+            base_delay: WindowedMax::new(BASE_DELAY_WINDOW),
             jitter: Jitter::default(),
             bytes: 0,
             longest: 0,
             newest: None,
-            reported: None,
+            interval_start: None,
             has_reported: false,
             due: None,
             chunks_since: false,
@@ -102,9 +103,9 @@ impl FeedbackGenerator {
             self.begin_frame(now, arrival, arrival - sent);
         }
         self.chunks_since = true;
-        let interval = if self.reported.is_none() { FIRST_REPORT } else { REPORT_INTERVAL };
+        let interval = if self.interval_start.is_none() { FIRST_REPORT } else { REPORT_INTERVAL };
         self.due.get_or_insert(now + interval);
-        self.reported.get_or_insert(now);
+        self.interval_start.get_or_insert(now);
     }
 
     /// When [`poll_report`](Self::poll_report) is due; `None` while no frames arrive.
@@ -123,7 +124,7 @@ impl FeedbackGenerator {
         let interval = if was_first { SECOND_REPORT } else { REPORT_INTERVAL };
         self.due = Some(now + interval);
         let counts = counts();
-        let interval = self.reported.replace(now).map_or(Duration::ZERO, |r| now - r);
+        let interval = self.interval_start.replace(now).map_or(Duration::ZERO, |r| now - r);
         Some(Report {
             highest_sequence: counts.highest_sequence,
             largest_burst: counts.largest_burst,
@@ -144,14 +145,14 @@ impl FeedbackGenerator {
     /// The delay of the fastest frame since the last report, above the smallest of the last 30 to
     /// 60 s.
     fn queueing_delay(&mut self, now: Instant) -> Option<Duration> {
-        let delay = self.newest_delay.take()?;
-        let least = self.least.max(now).map_or(delay, |least| least.0);
+        let delay = self.least_delay.take()?;
+        let least = self.base_delay.max(now).map_or(delay, |least| least.0);
         Some(Duration::from_micros(delay.saturating_sub(least).max(0) as u64))
     }
 
     fn begin_frame(&mut self, now: Instant, arrival: i64, delay: i64) {
-        self.least.record(now, Reverse(delay));
-        self.newest_delay = Some(self.newest_delay.map_or(delay, |least| least.min(delay)));
+        self.base_delay.record(now, Reverse(delay));
+        self.least_delay = Some(self.least_delay.map_or(delay, |least| least.min(delay)));
         self.trend.record(arrival, delay);
     }
 }
@@ -208,7 +209,7 @@ impl Jitter {
     }
 }
 
-impl Default for FeedbackGenerator {
+impl Default for ReportGenerator {
     fn default() -> Self {
         Self::new()
     }
@@ -247,7 +248,7 @@ mod tests {
     /// delay in µs.
     fn reports(frames: u32, delay: impl Fn(u32) -> i64) -> Vec<(Instant, Report)> {
         let start = crate::clock::now();
-        let (mut feedback, mut reports) = (FeedbackGenerator::new(), Vec::new());
+        let (mut feedback, mut reports) = (ReportGenerator::new(), Vec::new());
         for i in 0..frames {
             for chunk in 0..4 {
                 let sent = u64::from(i) * 33_000 + chunk * 1000;
@@ -280,7 +281,7 @@ mod tests {
 
     #[test]
     fn no_reports_are_sent_without_frames() {
-        let (t, mut feedback) = (crate::clock::now(), FeedbackGenerator::new());
+        let (t, mut feedback) = (crate::clock::now(), ReportGenerator::new());
         assert_eq!(feedback.poll_timeout(), None);
         feedback.handle_chunk(t, FrameId(3), MediaTime::default());
         assert_eq!(feedback.poll_report(t, || unreachable!("not due")), None);
@@ -301,8 +302,8 @@ mod tests {
 
     #[test]
     fn a_growing_queue_yields_its_gradient_and_delay() {
-        // 500 µs more with each frame of 33 ms: 15,152 µs per second, less the delay of the
-        // arrivals.
+        // 500 µs more with each frame of 33 ms: 15,152 µs per second of sending. Arrivals are 33.5
+        // ms apart, so 14,925 µs per second of arrival time.
         let all = reports(60, |i| 2000 + i64::from(i) * 500);
         let (_, last) = all.last().unwrap();
         assert!((14_000..15_500).contains(&last.delay_gradient), "{}", last.delay_gradient);
@@ -326,7 +327,7 @@ mod tests {
         // Each chunk is 10 ms later than the one before, as on a slow link, but each frame finds
         // the queue empty.
         let start = crate::clock::now();
-        let mut feedback = FeedbackGenerator::new();
+        let mut feedback = ReportGenerator::new();
         for i in 0..40_u64 {
             for chunk in 0..4 {
                 let sent = Duration::from_millis(i * 50);

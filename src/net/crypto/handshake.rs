@@ -39,7 +39,7 @@ pub struct Transport {
     peer: PublicKey,
 }
 
-/// A message was not written by the other side, or was written with another secret.
+/// A message is not the other side's next one, or was written with another secret.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("cannot decrypt the message")]
 pub struct DecryptError;
@@ -155,7 +155,7 @@ impl Transport {
 const PATTERN: &str = "Noise_XXpsk3_25519_ChaChaPoly_BLAKE2s";
 const PSK_LOCATION: u8 = 3;
 
-/// The pre-shared key of sessions without a secret, which is public.
+/// The pre-shared key of sessions without a secret. It is public.
 const NO_SECRET: [u8; KEY_LEN] = [0; KEY_LEN];
 
 /// The output length of BLAKE2s, in bytes.

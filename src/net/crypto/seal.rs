@@ -99,7 +99,7 @@ impl MediaSecrets {
         received_sequence: u64,
     ) -> (Sealer, Opener) {
         let (own, peer) = match direction {
-            Direction::FromDialer => (self.from_dialler, self.from_answerer),
+            Direction::FromDialler => (self.from_dialler, self.from_answerer),
             Direction::FromAnswerer => (self.from_answerer, self.from_dialler),
         };
         let key = own.epoch_key(cipher, epoch_of(first_sequence));
@@ -297,7 +297,7 @@ mod tests {
 
     /// A dialler's sealer, and its answerer's opener.
     fn pair(cipher: Cipher) -> (Sealer, Opener) {
-        let (sealer, _) = secrets(0).into_keys(Direction::FromDialer, cipher, 0, 0);
+        let (sealer, _) = secrets(0).into_keys(Direction::FromDialler, cipher, 0, 0);
         let (_, opener) = secrets(0).into_keys(Direction::FromAnswerer, cipher, 0, 0);
         (sealer, opener)
     }
@@ -305,7 +305,7 @@ mod tests {
     fn prelude(sequence: u64) -> Prelude {
         Prelude {
             kind: Kind::Video,
-            direction: Direction::FromDialer,
+            direction: Direction::FromDialler,
             sequence,
             session: SessionId::new(7).unwrap(),
         }
@@ -354,7 +354,7 @@ mod tests {
     fn directions_sessions_and_handshakes_have_distinct_keys() {
         let (mut sealer, _) = pair(Cipher::Aes256Gcm);
         let datagram = sealed(&mut sealer, 5, b"hello");
-        let (_, mut own) = secrets(0).into_keys(Direction::FromDialer, Cipher::Aes256Gcm, 0, 0);
+        let (_, mut own) = secrets(0).into_keys(Direction::FromDialler, Cipher::Aes256Gcm, 0, 0);
         let (_, mut other) = secrets(1).into_keys(Direction::FromAnswerer, Cipher::Aes256Gcm, 0, 0);
         assert_eq!(open(&mut own, &datagram), Err(OpenError), "reflected to its sender");
         assert_eq!(open(&mut other, &datagram), Err(OpenError), "from another handshake");
@@ -362,7 +362,7 @@ mod tests {
         let key = SharedSecret::from_bytes([3; KEY_LEN]);
         let shared = |id| MediaSecrets::shared(&key, SessionId::new(id).unwrap());
         let cipher = Cipher::ChaCha20Poly1305;
-        let (mut sealer, _) = shared(7).into_keys(Direction::FromDialer, cipher, 0, 0);
+        let (mut sealer, _) = shared(7).into_keys(Direction::FromDialler, cipher, 0, 0);
         let datagram = sealed(&mut sealer, 0, b"hello");
         for (id, opened) in [(7, Ok(b"hello".to_vec())), (8, Err(OpenError))] {
             let (_, mut opener) = shared(id).into_keys(Direction::FromAnswerer, cipher, 0, 0);

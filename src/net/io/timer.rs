@@ -1,4 +1,5 @@
-//! A timer with a finer resolution than `epoll`, which rounds timeouts up to milliseconds.
+//! A timer with a finer resolution than `epoll_wait`, whose timeout is in whole milliseconds, to
+//! which mio rounds up.
 
 pub(super) use imp::Timer;
 
@@ -12,7 +13,7 @@ mod imp {
         timerfd_settime,
     };
 
-    /// A timer that makes a poll ready.
+    /// A timerfd that wakes a poll.
     #[derive(Debug)]
     pub(in super::super) struct Timer(OwnedFd);
 

@@ -346,7 +346,7 @@ impl Call {
         self.counters.bytes_received += len as u64;
         self.last_datagram = Some(now);
         // The dialling side leaves the choice of its own address to the kernel.
-        let is_dialler = self.outbound.direction() == Direction::FromDialer;
+        let is_dialler = self.outbound.direction() == Direction::FromDialler;
         let from = if is_dialler { Route::from(from.peer) } else { from };
         if self.path.is_none() {
             self.begin_path(now, from, from.peer.is_host(self.peer.addr.ip()));

@@ -173,7 +173,7 @@ impl ControlChannel {
     /// Whether a complete message is ready. Handling it may need costly cryptography, so an
     /// answerer rejects a handshake message of the wrong length here.
     pub(super) fn has_message(&mut self) -> Result<bool, ControlError> {
-        if !self.see_preface()? {
+        if !self.check_preface()? {
             return Ok(false);
         }
         let Some((message, _)) = parse_framed(&self.inbox)? else { return Ok(false) };
@@ -201,7 +201,7 @@ impl ControlChannel {
     }
 
     fn read(&mut self) -> Result<Option<Received>, ControlError> {
-        if !self.see_preface()? {
+        if !self.check_preface()? {
             return Ok(None);
         }
         let Some((message, len)) = parse_framed(&self.inbox)? else { return Ok(None) };
@@ -213,7 +213,7 @@ impl ControlChannel {
     }
 
     /// Whether the preface has been received and is correct.
-    fn see_preface(&mut self) -> Result<bool, ControlError> {
+    fn check_preface(&mut self) -> Result<bool, ControlError> {
         if !self.preface_seen {
             let Some(len) = parse_preface(&self.inbox)? else { return Ok(false) };
             self.inbox.drain(..len);
@@ -222,7 +222,8 @@ impl ControlChannel {
         Ok(true)
     }
 
-    /// Sends our hello to the answering side, whose key is known.
+    /// Sends our hello to the answering side, whose key is known. Has no effect on a channel that
+    /// has failed.
     pub(super) fn send_hello(&mut self, hello: Hello) {
         let HandshakeState::KeyKnown(mut handshake) =
             std::mem::replace(&mut self.state, HandshakeState::Failed)
@@ -277,7 +278,7 @@ impl HandshakeState {
                 emit_framed(&handshake.write(&[]), outbox);
                 Ok((Self::Answered(handshake), None))
             }
-            Self::Answered(handshake) => Self::read_introduction(handshake, message, outbox),
+            Self::Answered(handshake) => Self::read_third(handshake, message, outbox),
             // An empty message is the answerer's refusal of our code. It is not authenticated, so
             // it is accepted only in this state.
             Self::HelloSent(_) if message.is_empty() => Err(ControlError::WrongCode),
@@ -300,7 +301,7 @@ impl HandshakeState {
     }
 
     /// Handles the third message, which carries the hello and fails to open if the codes differ.
-    fn read_introduction(
+    fn read_third(
         mut handshake: Box<Handshake>,
         message: &[u8],
         outbox: &mut Vec<u8>,

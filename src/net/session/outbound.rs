@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_batch_ends_with_the_first_shorter_datagram() {
         let session = SessionId::new(7).unwrap();
-        let mut outbound = Outbound::clear(session, Direction::FromDialer);
+        let mut outbound = Outbound::clear(session, Direction::FromDialler);
         let mut buf = [0; 200];
         let mut batch = Batch::new(&mut outbound, &mut buf);
         let mut push = |len| batch.push(Kind::Video, len, |_| Hashed::default());
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_batch_ends_when_the_buffer_is_full() {
         let session = SessionId::new(7).unwrap();
-        let mut outbound = Outbound::clear(session, Direction::FromDialer);
+        let mut outbound = Outbound::clear(session, Direction::FromDialler);
         let mut buf = [0; 71];
         let mut batch = Batch::new(&mut outbound, &mut buf);
         let mut push = |len| batch.push(Kind::Video, len, |_| Hashed::default());

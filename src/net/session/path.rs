@@ -137,9 +137,9 @@ impl Path {
         }
     }
 
-    /// Handles the peer's report with what it adds, and subtracts lost path MTU probes from its losses: their loss is
-    /// not a sign of congestion (RFC 8899 §3). Returns whether other losses are attributed to the
-    /// datagram length.
+    /// Handles the peer's report with what it adds, and subtracts lost path MTU probes from its
+    /// losses: their loss is not a sign of congestion (RFC 8899 §3). Returns whether other losses
+    /// are attributed to the datagram length.
     pub(super) fn handle_report(
         &mut self,
         now: Instant,
@@ -214,7 +214,7 @@ mod tests {
         let route = SocketAddr::from(([192, 0, 2, 1], 7722)).into();
         let mut path = Path::new(now, route, true, true, Some(65_507));
         let mut outbound =
-            Outbound::clear(SessionId::new(1).expect("not zero"), Direction::FromDialer);
+            Outbound::clear(SessionId::new(1).expect("not zero"), Direction::FromDialler);
         let (mut buf, mut rng) = (vec![0; 65_507], rand::rng());
         let mut report = Report { received: 100, lost: 7, ..Report::default() };
         let (mut reports, mut probes, mut lost) = (Reports::default(), 0, 0);

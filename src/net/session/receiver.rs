@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::net::{
-    congestion::feedback::{Counts, FeedbackGenerator},
+    congestion::feedback::{Counts, ReportGenerator},
     frame::{FrameBeginning, PartialFrame, ReceivedFrame},
     framing::reassembler::{Reassembler, ReassemblyCounters},
     path::replay_window::ReplayWindow,
@@ -38,7 +38,7 @@ pub(super) struct Receiver {
 /// Produces reports and NACKs.
 #[derive(Debug)]
 struct FeedbackState {
-    feedback: FeedbackGenerator,
+    feedback: ReportGenerator,
     loss_bursts: LossBursts,
     nack_scheduler: NackScheduler,
     recent_loss: RecentLoss,
@@ -52,7 +52,7 @@ impl Receiver {
     /// A receiver. `has_feedback`: reports and NACKs may be sent.
     pub(super) fn new(reassembly_deadline: Duration, has_feedback: bool) -> Self {
         let feedback = || FeedbackState {
-            feedback: FeedbackGenerator::new(),
+            feedback: ReportGenerator::new(),
             loss_bursts: LossBursts::new(),
             nack_scheduler: NackScheduler::new(reassembly_deadline),
             recent_loss: RecentLoss::new(),

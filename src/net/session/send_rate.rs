@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{reports::ReportDelta, send_gate::SendGate};
 use crate::net::{
     congestion::{
-        delivery_watch::{Delivery, DeliveryWatch},
+        delivery_watch::{DeliveryCounts, DeliveryWatch},
         rate::{Feedback, RateController, RateLimits, RateState},
         startup_probe::ProbeResult,
     },
@@ -41,8 +41,8 @@ pub(super) struct ReportContext {
 }
 
 impl SendRate {
-    /// For datagrams of up to `datagram_len` bytes. `max_bitrate`: the user's limit, of UDP payload.
-    /// `has_feedback`: the peer sends reports.
+    /// For datagrams of up to `datagram_len` bytes. `max_bitrate`: the user's limit, of UDP
+    /// payload. `has_feedback`: the peer sends reports.
     pub(super) fn new(
         now: Instant,
         datagram_len: usize,
@@ -187,7 +187,7 @@ impl SendRate {
     fn handle_delivery(&mut self, now: Instant, report: &Report) {
         let was_starved = self.delivery_watch.is_starved();
         let (received, lost) = (report.received, report.lost);
-        let delivery = Delivery { received, lost, frames: report.frames.completed };
+        let delivery = DeliveryCounts { received, lost, frames: report.frames.completed };
         self.delivery_watch.handle_report(now, delivery);
         self.end_starvation(now, was_starved);
     }

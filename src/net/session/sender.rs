@@ -436,7 +436,7 @@ mod tests {
             Self {
                 sender: Sender::new(now, MediaClock::starting(now), config),
                 cache: ChunkCache::new(),
-                outbound: Outbound::clear(session, Direction::FromDialer),
+                outbound: Outbound::clear(session, Direction::FromDialler),
                 buf: vec![0; 65_000],
                 now,
             }

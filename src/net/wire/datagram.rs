@@ -64,7 +64,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the side that dialled.
-    FromDialer,
+    FromDialler,
     /// From the side that answered.
     FromAnswerer,
 }
@@ -75,8 +75,8 @@ impl Direction {
     #[cfg(any(test, feature = "internals"))]
     pub fn reversed(self) -> Self {
         match self {
-            Self::FromDialer => Self::FromAnswerer,
-            Self::FromAnswerer => Self::FromDialer,
+            Self::FromDialler => Self::FromAnswerer,
+            Self::FromAnswerer => Self::FromDialler,
         }
     }
 }
@@ -186,7 +186,7 @@ impl Prelude {
         Ok(Self {
             kind: Kind::from_bits(datagram[TYPE] & 0x07).ok_or(DatagramError::Malformed)?,
             direction: if datagram[TYPE] & DIRECTION_BIT == 0 {
-                Direction::FromDialer
+                Direction::FromDialler
             } else {
                 Direction::FromAnswerer
             },
@@ -199,7 +199,7 @@ impl Prelude {
     /// Writes the prelude to the head of `datagram`.
     pub fn write(&self, form: Form, datagram: &mut [u8]) {
         let direction = match self.direction {
-            Direction::FromDialer => 0,
+            Direction::FromDialler => 0,
             Direction::FromAnswerer => DIRECTION_BIT,
         };
         datagram[MAGIC] = form.magic();

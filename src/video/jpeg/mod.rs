@@ -22,7 +22,7 @@ pub use decoder::{Concealed, Decoder, OutputFormat, PartialDecode};
 pub use encoder::{Encoder, StripIndex};
 pub use header::{Header, HeaderError, Interrupted, Sampling};
 pub use normalize::{NormalizeError, normalize};
-pub use photograph::FilmTest;
+pub use photograph::MotionJpegTest;
 pub use sandbox::{SandboxStatus, sandbox_status};
 pub use scan::ScanError;
 pub use stream::{JpegStream, StreamItem, begins_jpegs};

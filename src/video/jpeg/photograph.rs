@@ -4,25 +4,25 @@
 //! in CIPA's Multi-Picture Format (`MPF` in APP2) or in XMP's container directory (in APP1). Some
 //! programs that copy photographs lose that list, but keep the images.
 //!
-//! Without the list, sizes are compared: the frames of a film have one size, and secondary images
+//! Without the list, sizes are compared: the frames of a video have one size, and secondary images
 //! are usually smaller than the photograph. There are exceptions: a full-size gain map, or a depth
-//! map followed by its confidence map of the same size. Then Exif decides. All frames of a film
+//! map followed by its confidence map of the same size. Then Exif decides. All frames of a video
 //! come from one encoder and have Exif in each or in none. In a photograph, the program that
 //! renders the secondary images adds Exif (time, lens, orientation) to the main image.
 
 use super::marker::{DHT, JPG, SOF0, SOF15, SOS, segment_at};
 
-/// Tells a film from a photograph, given the JPEGs of a file in order.
+/// Tells a video from a photograph, given the JPEGs of a file in order.
 #[derive(Debug, Default)]
-pub struct FilmTest {
+pub struct MotionJpegTest {
     /// Whether the first JPEG has Exif, once it is known.
     first_has_exif: Option<bool>,
     /// The size of the last JPEG with a known size.
     before: Option<(u16, u16)>,
 }
 
-impl FilmTest {
-    /// Takes the next JPEG; `Some(true)` for a film, `Some(false)` for a photograph, `None` while
+impl MotionJpegTest {
+    /// Takes the next JPEG; `Some(true)` for a video, `Some(false)` for a photograph, `None` while
     /// undecided. A file that ends undecided is a photograph: no two consecutive JPEGs in it had
     /// the same size.
     pub fn push(&mut self, jpeg: &[u8]) -> Option<bool> {
@@ -105,19 +105,19 @@ mod tests {
         [&jpeg[..2], &[0xFF, marker], &len, payload, &jpeg[2..]].concat()
     }
 
-    fn is_film(jpegs: &[Vec<u8>]) -> Option<bool> {
-        let mut test = FilmTest::default();
+    fn is_video(jpegs: &[Vec<u8>]) -> Option<bool> {
+        let mut test = MotionJpegTest::default();
         jpegs.iter().find_map(|jpeg| test.push(jpeg))
     }
 
     #[test]
-    fn two_consecutive_frames_of_one_size_are_a_film() {
+    fn two_consecutive_frames_of_one_size_are_a_video() {
         let sizes = |widths: &[usize]| widths.iter().map(|&w| jpeg(w)).collect::<Vec<_>>();
-        assert_eq!(is_film(&sizes(&[64, 64])), Some(true));
-        assert_eq!(is_film(&sizes(&[64, 32, 32])), Some(true));
-        assert_eq!(is_film(&sizes(&[64])), None);
-        assert_eq!(is_film(&sizes(&[64, 32])), None, "a photograph and its gain map");
-        assert_eq!(is_film(&sizes(&[64, 32, 16])), None, "and a preview");
+        assert_eq!(is_video(&sizes(&[64, 64])), Some(true));
+        assert_eq!(is_video(&sizes(&[64, 32, 32])), Some(true));
+        assert_eq!(is_video(&sizes(&[64])), None);
+        assert_eq!(is_video(&sizes(&[64, 32])), None, "a photograph and its gain map");
+        assert_eq!(is_video(&sizes(&[64, 32, 16])), None, "and a preview");
     }
 
     #[test]
@@ -126,43 +126,43 @@ mod tests {
         let google = [XMP, b"xmlns:C='http://ns.google.com/photos/1.0/container/'"].concat();
         for (marker, payload) in [(APP2, &b"MPF\0MM\0*"[..]), (APP1, &adobe), (APP1, &google)] {
             let photograph = with_segment(&jpeg(64), marker, payload);
-            assert_eq!(is_film(&[photograph, jpeg(64)]), Some(false));
+            assert_eq!(is_video(&[photograph, jpeg(64)]), Some(false));
         }
         for (marker, payload) in [(APP2, &b"ICC_PROFILE\0"[..]), (APP1, b"Exif\0\0"), (APP1, XMP)] {
             let frame = with_segment(&jpeg(64), marker, payload);
-            assert_eq!(is_film(&[frame.clone(), frame]), Some(true));
+            assert_eq!(is_video(&[frame.clone(), frame]), Some(true));
         }
     }
 
     #[test]
-    fn exif_in_only_the_first_image_rules_out_a_film() {
+    fn exif_in_only_the_first_image_rules_out_a_video() {
         let exif = |jpeg: &[u8]| with_segment(jpeg, APP1, b"Exif\0\0MM\0*\0\0\0\x08\0\0");
         let photograph = exif(&jpeg(64));
         for secondary_images in [&[64][..], &[32, 32], &[64, 64, 64]] {
             let secondary_images = secondary_images.iter().map(|&width| jpeg(width));
             let jpegs: Vec<_> = [photograph.clone()].into_iter().chain(secondary_images).collect();
-            assert_ne!(is_film(&jpegs), Some(true));
+            assert_ne!(is_video(&jpegs), Some(true));
         }
         // Exif in each, or only in a later one, does not make a photograph.
-        assert_eq!(is_film(&[photograph.clone(), photograph.clone()]), Some(true));
-        assert_eq!(is_film(&[jpeg(64), photograph]), Some(true));
+        assert_eq!(is_video(&[photograph.clone(), photograph.clone()]), Some(true));
+        assert_eq!(is_video(&[jpeg(64), photograph]), Some(true));
     }
 
     #[test]
     fn secondary_image_metadata_marks_a_photograph() {
         let attributes = with_segment(&jpeg(64), APP2, b"MPF\0MM\0*");
-        assert_eq!(is_film(&[jpeg(64), attributes]), Some(false));
+        assert_eq!(is_video(&[jpeg(64), attributes]), Some(false));
         let hdr = with_segment(&jpeg(64), APP2, b"urn:iso:std:iso:ts:21496:-1\0\0\0\0\0");
-        assert_eq!(is_film(&[hdr, jpeg(64)]), Some(false));
+        assert_eq!(is_video(&[hdr, jpeg(64)]), Some(false));
     }
 
     #[test]
     fn an_unreadable_frame_between_two_others_is_ignored() {
-        assert_eq!(is_film(&[jpeg(64), vec![0xFF, 0xD8], jpeg(64)]), Some(true));
+        assert_eq!(is_video(&[jpeg(64), vec![0xFF, 0xD8], jpeg(64)]), Some(true));
     }
 
     #[test]
-    fn frames_without_a_size_are_not_a_film() {
-        assert_eq!(is_film(&[vec![0xFF, 0xD8], vec![0xFF, 0xD8], Vec::new()]), None);
+    fn frames_without_a_size_are_not_a_video() {
+        assert_eq!(is_video(&[vec![0xFF, 0xD8], vec![0xFF, 0xD8], Vec::new()]), None);
     }
 }

@@ -217,7 +217,7 @@ mod tests {
     fn concurrent_writers_of_one_name_get_separate_files() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.y4m");
-        let open = || name(Destination::check(&path, false).expect("may").open_next());
+        let open = || name(Destination::check(&path, false).expect("may be written").open_next());
         let mut names = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
             threads.into_iter().map(|t| t.join().expect("no panic")).collect::<Vec<_>>()
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_folder_and_a_folder_are_refused_at_once() {
+    fn a_path_in_a_missing_folder_and_a_folder_itself_are_refused_at_once() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let inside = folder.path().join("none/a.avi");
         let error = Destination::check(&inside, false).expect_err("no folder");

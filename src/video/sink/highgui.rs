@@ -55,21 +55,21 @@ impl Screen {
     }
 
     /// Shows a picture, unless the user has frozen it. The image itself is not changed.
-    pub fn show(&mut self, role: Pane, image: &Image, over: &Overlay) -> Result<(), WindowError> {
+    pub fn show(&mut self, pane: Pane, image: &Image, over: &Overlay) -> Result<(), WindowError> {
         if self.frozen {
             return Ok(());
         }
         self.check_display()?;
         let statistics = self.statistics;
-        let Some(window) = self.window(role) else { return Ok(()) };
+        let Some(window) = self.window(pane) else { return Ok(()) };
         window.show(image, over, statistics).map_err(toolkit)
     }
 
     /// Shows a card with these lines instead of a picture. Does nothing if they are already shown.
-    pub fn notice(&mut self, role: Pane, lines: &[String]) -> Result<(), WindowError> {
+    pub fn show_card(&mut self, pane: Pane, lines: &[String]) -> Result<(), WindowError> {
         self.check_display()?;
-        let Some(window) = self.window(role) else { return Ok(()) };
-        window.notice(lines).map_err(toolkit)
+        let Some(window) = self.window(pane) else { return Ok(()) };
+        window.show_card(lines).map_err(toolkit)
     }
 
     /// Processes window events, and returns the user's actions.
@@ -102,7 +102,7 @@ impl Screen {
             b'm' => self.mirrored()?.mirror ^= true,
             b'i' => {
                 self.statistics ^= true;
-                return Some(Action::ToggledOverlay(self.statistics));
+                return Some(Action::ToggledStatistics(self.statistics));
             }
             b' ' => {
                 self.frozen ^= true;
@@ -116,7 +116,7 @@ impl Screen {
 
     /// The window that `m` mirrors: the self view, if there is one.
     fn mirrored(&mut self) -> Option<&mut Window> {
-        let own = self.windows.iter().position(|window| window.role == Pane::SelfView);
+        let own = self.windows.iter().position(|window| window.pane == Pane::SelfView);
         self.windows.get_mut(own.unwrap_or(0))
     }
 
@@ -138,8 +138,8 @@ impl Screen {
         }
     }
 
-    fn window(&mut self, role: Pane) -> Option<&mut Window> {
-        self.windows.iter_mut().find(|window| window.role == role)
+    fn window(&mut self, pane: Pane) -> Option<&mut Window> {
+        self.windows.iter_mut().find(|window| window.pane == pane)
     }
 }
 
@@ -156,7 +156,7 @@ impl Drop for Screen {
 struct Window {
     /// The name in highgui, which is also the title.
     name: String,
-    role: Pane,
+    pane: Pane,
     mirror: bool,
     full_screen: bool,
     /// Whether it has been visible: before that it cannot have been closed.
@@ -173,8 +173,8 @@ impl Window {
         highgui::named_window(&spec.title, flags).map_err(toolkit)?;
         Ok(Self {
             name: spec.title.clone(),
-            role: spec.role,
-            mirror: spec.role == Pane::SelfView,
+            pane: spec.pane,
+            mirror: spec.pane == Pane::SelfView,
             full_screen: false,
             was_visible: false,
             picture: None,
@@ -227,7 +227,7 @@ impl Window {
         }
     }
 
-    fn notice(&mut self, lines: &[String]) -> opencv::Result<()> {
+    fn show_card(&mut self, lines: &[String]) -> opencv::Result<()> {
         if self.card.as_deref() == Some(lines) {
             return Ok(());
         }
@@ -242,7 +242,7 @@ impl Window {
 
     /// Sizes the window to the picture, within [`LARGEST`] or [`SMALL`].
     fn resize(&self, width: i32, height: i32) -> opencv::Result<()> {
-        let (max_width, max_height) = if self.role == Pane::Peer { LARGEST } else { SMALL };
+        let (max_width, max_height) = if self.pane == Pane::Peer { LARGEST } else { SMALL };
         let scale = (max_width / f64::from(width)).min(max_height / f64::from(height)).min(1.0);
         let side = |side: i32| (f64::from(side) * scale).round() as i32;
         highgui::resize_window(&self.name, side(width), side(height))
@@ -252,7 +252,7 @@ impl Window {
     fn place(&self) {
         let beside = LARGEST.0;
         let corner = display::width().map_or(beside, |width| f64::from(width) - SMALL.0);
-        let left = if self.role == Pane::SelfView { beside.min(corner).max(0.0) } else { 0.0 };
+        let left = if self.pane == Pane::SelfView { beside.min(corner).max(0.0) } else { 0.0 };
         // A window manager may ignore this.
         let _ = highgui::move_window(&self.name, left as i32, 0);
     }

@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_name_need_not_be_utf_8() {
         use std::os::unix::ffi::OsStringExt;
-        let name = OsString::from_vec(b"film-\xff.avi".to_vec());
+        let name = OsString::from_vec(b"video-\xff.avi".to_vec());
         let file = OutputSpec::File { path: name.clone().into(), container: Container::Avi };
         assert_eq!(OutputSpec::try_from(name), Ok(file));
     }

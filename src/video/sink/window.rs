@@ -22,7 +22,7 @@ pub struct WindowSpec {
     /// The window's title.
     pub title: String,
     /// The video that it shows.
-    pub role: Pane,
+    pub pane: Pane,
 }
 
 /// Text drawn over a picture; the picture itself is not changed.
@@ -40,7 +40,7 @@ pub enum Action {
     /// `q`, Esc, or a window was closed.
     Quit,
     /// `i`: whether the statistics are shown now.
-    ToggledOverlay(bool),
+    ToggledStatistics(bool),
     /// `space`: whether the picture is frozen now.
     ToggledFreeze(bool),
     /// `s`: a snapshot was written.
@@ -56,7 +56,7 @@ pub enum WindowError {
     #[error(transparent)]
     NoDisplay(#[from] NoDisplay),
     /// The display has closed its connections.
-    #[error("the window is gone: the display does not answer any more ({0})")]
+    #[error("the window is gone: the connection to the display is lost ({0})")]
     DisplayGone(String),
     /// The toolkit failed.
     #[error("cannot show a window: {0}")]
@@ -88,7 +88,7 @@ impl Screen {
         match *self {}
     }
 
-    pub fn notice(&mut self, _: Pane, _: &[String]) -> Result<(), WindowError> {
+    pub fn show_card(&mut self, _: Pane, _: &[String]) -> Result<(), WindowError> {
         match *self {}
     }
 

@@ -27,7 +27,7 @@ use super::{
 use crate::video::image::{Image, Size};
 
 /// A video file being played.
-pub(super) struct Film {
+pub(super) struct VideoFile {
     path: PathBuf,
     capture: VideoCapture,
     size: Size,
@@ -61,7 +61,7 @@ pub(super) struct TimedPicture {
     pub(super) stamp: Duration,
 }
 
-impl Film {
+impl VideoFile {
     pub(super) fn open(
         path: &Path,
         options: &SourceOptions,
@@ -91,7 +91,7 @@ impl Film {
             passthrough: false,
             notes: Vec::new(),
         };
-        let film = Self {
+        let video = Self {
             path: path.into(),
             capture,
             size,
@@ -103,7 +103,7 @@ impl Film {
             ahead: Some(TimedPicture { image: scale(first.image, size)?, ..first }),
             number: 0,
         };
-        Ok((info, film))
+        Ok((info, video))
     }
 
     pub(super) fn next(&mut self, stop: &AtomicBool) -> Result<Option<Captured>, SourceError> {
@@ -158,7 +158,7 @@ pub(super) fn read(capture: &mut VideoCapture) -> Result<Option<TimedPicture>, S
     }
     let image = image_of(&mat)?;
     let ms = capture.get(videoio::CAP_PROP_POS_MSEC).unwrap_or(0.0);
-    // A film without timestamps gives none, or a meaningless one, for each picture.
+    // A video without timestamps gives none, or a meaningless one, for each picture.
     let stamp = Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default();
     Ok(Some(TimedPicture { image, stamp }))
 }
@@ -190,7 +190,7 @@ mod tests {
     static RUN: AtomicBool = AtomicBool::new(false);
 
     /// A Motion JPEG file of three pictures.
-    fn film(options: SourceOptions, cut: usize) -> (SourceInfo, Film, tempfile::TempDir) {
+    fn video(options: SourceOptions, cut: usize) -> (SourceInfo, VideoFile, tempfile::TempDir) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("three.mjpeg");
         let mut frames = textured(64, 48, PixelFormat::Yuv420).repeat(3);
@@ -198,36 +198,36 @@ mod tests {
         std::fs::write(&path, frames).expect("writes");
         let fps = Some(options.fps.unwrap_or(500.0));
         let options = SourceOptions { fps, ..options };
-        let (info, film) = Film::open(&path, &options).expect("plays");
-        (info, film, folder)
+        let (info, video) = VideoFile::open(&path, &options).expect("plays");
+        (info, video, folder)
     }
 
     #[test]
     fn once_plays_each_picture_once() {
-        let (info, mut film, _folder) =
-            film(SourceOptions { once: true, ..SourceOptions::default() }, 0);
+        let (info, mut video, _folder) =
+            video(SourceOptions { once: true, ..SourceOptions::default() }, 0);
         assert_eq!((info.width, info.height, info.fps), (64, 48, 500.0));
-        let played = std::iter::from_fn(|| film.next(&RUN).expect("plays"));
+        let played = std::iter::from_fn(|| video.next(&RUN).expect("plays"));
         assert_eq!(played.map(|c| c.number).collect::<Vec<_>>(), [0, 1, 2]);
     }
 
     #[test]
-    fn without_once_a_film_loops_and_is_scaled() {
+    fn without_once_a_video_loops_and_is_scaled() {
         let size = Size { width: 32, height: 40 };
         let options = SourceOptions { size: Some(size), ..SourceOptions::default() };
-        let (_, mut film, _folder) = film(options, 0);
+        let (_, mut video, _folder) = video(options, 0);
         for number in 0..8 {
-            let captured = film.next(&RUN).expect("plays").expect("no end");
+            let captured = video.next(&RUN).expect("plays").expect("no end");
             let Picture::Image(image) = captured.picture else { panic!("pixels") };
             assert_eq!((captured.number, image.size()), (number, size));
         }
     }
 
     #[test]
-    fn a_truncated_film_plays_its_remaining_frames() {
-        let (_, mut film, _folder) =
-            film(SourceOptions { once: true, ..SourceOptions::default() }, 1500);
-        let played = std::iter::from_fn(|| film.next(&RUN).expect("plays")).count();
+    fn a_truncated_video_plays_its_remaining_frames() {
+        let (_, mut video, _folder) =
+            video(SourceOptions { once: true, ..SourceOptions::default() }, 1500);
+        let played = std::iter::from_fn(|| video.next(&RUN).expect("plays")).count();
         assert!((1..=3).contains(&played), "{played}");
     }
 

@@ -17,8 +17,8 @@ mod picture;
 mod pipe;
 mod playback_clock;
 pub(crate) mod pushback;
-mod raw_film;
 mod raw_stream;
+mod raw_video_file;
 mod second_hand;
 mod sniff;
 mod spec;
@@ -53,7 +53,7 @@ use self::{
     picture::{DEFAULT_FPS, DEFAULT_SIZE},
     pipe::Pipe,
     playback_clock::PlaybackClock,
-    raw_film::RawFilm,
+    raw_video_file::RawVideoFile,
     sniff::{Content, sniff},
     warnings::RateLimitedWarnings,
 };
@@ -67,8 +67,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens the source `spec`, and reads enough to know that it works: a file's first picture, or
-    /// the first bytes of standard input, for which it waits.
+    /// Opens the source `spec`, and reads enough to know that it works: the first picture of a
+    /// file, pipe or URL, for which it waits.
     pub fn open(spec: &SourceSpec, options: &SourceOptions) -> Result<Self, SourceError> {
         if let Some(fps) = options.fps.filter(|fps| !FPS_RANGE.contains(fps)) {
             return Err(SourceError::Fps(fps));
@@ -102,9 +102,9 @@ impl Source {
         match &mut self.kind {
             Kind::Pattern(source) => Ok(source.next(stop)),
             Kind::Pipe(source) => source.next(stop),
-            Kind::RawFilm(source) => source.next(stop),
+            Kind::RawVideoFile(source) => source.next(stop),
             #[cfg(feature = "opencv")]
-            Kind::Film(source) => source.next(stop),
+            Kind::VideoFile(source) => source.next(stop),
             #[cfg(feature = "opencv")]
             Kind::Still(source) => Ok(source.next(stop)),
             #[cfg(feature = "opencv")]
@@ -119,9 +119,9 @@ impl Source {
     pub fn is_paced(&self) -> bool {
         match &self.kind {
             Kind::Pattern(source) => source.playback_clock.is_paced(),
-            Kind::RawFilm(source) => source.is_paced(),
+            Kind::RawVideoFile(source) => source.is_paced(),
             #[cfg(feature = "opencv")]
-            Kind::Film(source) => source.is_paced(),
+            Kind::VideoFile(source) => source.is_paced(),
             #[cfg(feature = "opencv")]
             Kind::Still(source) => source.is_paced(),
             _ => true,
@@ -146,7 +146,7 @@ impl Source {
     pub fn damaged(&self) -> Arc<AtomicU64> {
         match &self.kind {
             Kind::Pipe(source) => source.damaged(),
-            Kind::RawFilm(source) => source.damaged(),
+            Kind::RawVideoFile(source) => source.damaged(),
             #[cfg(feature = "opencv")]
             Kind::Camera(source) => source.damaged(),
             _ => Arc::default(),
@@ -157,9 +157,9 @@ impl Source {
 enum Kind {
     Pattern(Box<PacedPattern>),
     Pipe(Pipe),
-    RawFilm(Box<RawFilm>),
+    RawVideoFile(Box<RawVideoFile>),
     #[cfg(feature = "opencv")]
-    Film(file::Film),
+    VideoFile(file::VideoFile),
     #[cfg(feature = "opencv")]
     Still(still::Still),
     #[cfg(feature = "opencv")]
@@ -207,11 +207,11 @@ fn open_pattern(options: &SourceOptions) -> Source {
 fn open_path(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
     match sniff(path)? {
         Content::Raw => {
-            let (info, film) = RawFilm::open(path, options)?;
-            Ok(Source { info, kind: Kind::RawFilm(Box::new(film)) })
+            let (info, video) = RawVideoFile::open(path, options)?;
+            Ok(Source { info, kind: Kind::RawVideoFile(Box::new(video)) })
         }
         Content::Image(format) => open_still(path, format, options),
-        Content::Film => open_film(path, options),
+        Content::Video => open_video_file(path, options),
         Content::Pipe => match camera_of(path) {
             Some(index) => open_camera(Some(index), options),
             None => open_pipe(path, options),
@@ -241,9 +241,9 @@ fn open_still(path: &Path, format: &str, options: &SourceOptions) -> Result<Sour
 }
 
 #[cfg(feature = "opencv")]
-fn open_film(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
-    let (info, film) = file::Film::open(path, options)?;
-    Ok(Source { info, kind: Kind::Film(film) })
+fn open_video_file(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
+    let (info, video) = file::VideoFile::open(path, options)?;
+    Ok(Source { info, kind: Kind::VideoFile(video) })
 }
 
 #[cfg(feature = "opencv")]
@@ -269,7 +269,7 @@ fn open_still(_: &Path, _: &str, _: &SourceOptions) -> Result<Source, SourceErro
 }
 
 #[cfg(not(feature = "opencv"))]
-fn open_film(_: &Path, _: &SourceOptions) -> Result<Source, SourceError> {
+fn open_video_file(_: &Path, _: &SourceOptions) -> Result<Source, SourceError> {
     Err(SourceError::WithoutOpenCv("video files"))
 }
 
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(source.info().description, "pattern, 160x120 at 240 frames/s");
         for _ in 0..5 {
             let captured = source.next(&RUN).expect("no error").expect("no end");
-            let Picture::Image(image) = captured.picture else { panic!("pixels") };
+            let Picture::Image(image) = captured.picture else { panic!("not pixels") };
             assert_eq!(image.format, super::super::image::PixelFormat::Gray);
             assert_eq!(pattern::read_number(&image), Some(captured.number as u32));
             assert!(captured.captured <= clock::now());
@@ -347,7 +347,7 @@ mod tests {
         }
     }
 
-    /// The end of the file restarts it, and is not reported as a lost connection.
+    /// At its end the file starts again; this is not reported as a lost connection.
     #[test]
     fn a_file_url_is_played_like_its_path() {
         use crate::video::{image::PixelFormat, jpeg::tests::textured};
@@ -407,7 +407,10 @@ mod tests {
     fn an_unknown_scheme_is_reported_with_the_supported_ones() {
         let foo = said("foo://me:secret@host/x");
         assert!(foo.contains("http, https, rtsp") && !foo.contains("secret"), "{foo}");
-        assert!(foo.contains("smb") && foo.contains("tcp"), "all that are tried: {foo}");
+        assert!(
+            foo.contains("smb") && foo.contains("tcp"),
+            "every supported scheme is listed: {foo}"
+        );
         assert!(!foo.contains("did you mean"), "{foo}");
         assert!(said("htpp://host/x").contains("did you mean http://?"));
         assert!(said("rstp://host/x").contains("did you mean rtsp://?"));

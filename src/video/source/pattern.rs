@@ -36,18 +36,18 @@ pub struct Pattern {
 #[derive(Debug)]
 struct Given {
     image: Arc<Image>,
-    shows: Shown,
+    content: Content,
 }
 
 /// The content of a picture.
 #[derive(Clone, Copy, Debug)]
-struct Shown {
+struct Content {
     /// Below [`NUMBERS`].
     number: u32,
     wall: Duration,
 }
 
-impl Shown {
+impl Content {
     fn new(number: u32, wall: Duration) -> Self {
         Self { number: number % NUMBERS, wall }
     }
@@ -92,47 +92,47 @@ impl Pattern {
     /// The picture of this number (modulo [`NUMBERS`]) with the wall clock at `wall` (UTC).
     pub fn render(&self, number: u32, wall: Duration) -> Image {
         let mut image = self.background.clone();
-        self.paint_movers(&mut image, Shown::new(number, wall), None);
+        self.paint_movers(&mut image, Content::new(number, wall), None);
         image
     }
 
     /// The same picture as [`render`](Self::render), painted over an earlier one that is no longer
     /// in use, if there is one.
     pub fn picture(&mut self, number: u32, wall: Duration) -> Arc<Image> {
-        let shows = Shown::new(number, wall);
-        let image = self.paint_over(shows).unwrap_or_else(|| self.render(number, wall).into());
+        let content = Content::new(number, wall);
+        let image = self.paint_over(content).unwrap_or_else(|| self.render(number, wall).into());
         if self.given.len() == MAX_GIVEN {
             self.given.remove(0);
         }
-        self.given.push(Given { image: Arc::clone(&image), shows });
+        self.given.push(Given { image: Arc::clone(&image), content });
         image
     }
 
-    fn paint_over(&mut self, shows: Shown) -> Option<Arc<Image>> {
+    fn paint_over(&mut self, content: Content) -> Option<Arc<Image>> {
         let at =
             self.given.iter_mut().position(|given| Arc::get_mut(&mut given.image).is_some())?;
-        let Given { mut image, shows: was } = self.given.remove(at);
+        let Given { mut image, content: was } = self.given.remove(at);
         let over = Arc::get_mut(&mut image)?;
         let (left, top) = self.ball.place(&self.layout, was.number);
         restore(over, &self.background, &self.ball.disc, left, top);
         let keeps = (self.layout.number_height >= MIN_KEPT_HEIGHT).then_some(was);
-        self.paint_movers(over, shows, keeps);
+        self.paint_movers(over, content, keeps);
         Some(image)
     }
 
     /// Paints the moving parts on a picture without a ball. Parts unchanged since `was`, if given,
     /// are skipped.
-    fn paint_movers(&self, image: &mut Image, shows: Shown, was: Option<Shown>) {
-        self.ball.paint(image, &self.layout, shows.number);
-        self.second_hand.paint(image, shows.wall, was.map(|was| was.wall));
-        self.paint_number(image, &shows.number_text(), was.map(Shown::number_text));
-        self.paint_clock(image, &time_of_day(shows.wall), was.map(|was| time_of_day(was.wall)));
-        paint_barcode(image, shows.number, was.map(|was| was.number));
+    fn paint_movers(&self, image: &mut Image, content: Content, was: Option<Content>) {
+        self.ball.paint(image, &self.layout, content.number);
+        self.second_hand.paint(image, content.wall, was.map(|was| was.wall));
+        self.paint_number(image, &content.number_text(), was.map(Content::number_text));
+        self.paint_clock(image, &time_of_day(content.wall), was.map(|was| time_of_day(was.wall)));
+        paint_barcode(image, content.number, was.map(|was| was.number));
     }
 
     fn paint_number(&self, image: &mut Image, text: &str, was: Option<String>) {
         let (width, top) = (digit_width(self.layout.number_height), self.layout.number_top);
-        for (i, (c, is_new)) in news(text, was).enumerate() {
+        for (i, (c, is_new)) in with_changes(text, was).enumerate() {
             let left = self.layout.left + i * width;
             if is_new {
                 restore(image, &self.background, &self.number_digits.unlit, left, top);
@@ -145,7 +145,7 @@ impl Pattern {
 
     fn paint_clock(&self, image: &mut Image, text: &str, was: Option<String>) {
         let (top, mut left) = (self.layout.clock_top, self.layout.left);
-        for (c, is_new) in news(text, was) {
+        for (c, is_new) in with_changes(text, was) {
             let (masks, width) = self.clock_masks(c);
             for (mask, below) in masks.into_iter().flatten().filter(|_| is_new) {
                 restore(image, &self.background, mask, left, top + below);
@@ -172,10 +172,10 @@ impl Pattern {
 }
 
 /// The characters of a text, and whether each has changed.
-fn news(text: &str, was: Option<String>) -> impl Iterator<Item = (char, bool)> {
+fn with_changes(text: &str, was: Option<String>) -> impl Iterator<Item = (char, bool)> {
     text.chars().enumerate().map(move |(i, c)| {
-        let is_known = was.as_deref().is_some_and(|was| was.as_bytes()[i] == c as u8);
-        (c, !is_known)
+        let is_unchanged = was.as_deref().is_some_and(|was| was.as_bytes()[i] == c as u8);
+        (c, !is_unchanged)
     })
 }
 
@@ -320,14 +320,14 @@ fn paint_labels(image: &mut Image, layout: &Layout, label: &str) {
     }
 }
 
-/// Paints only cells that have changed: the two rows are an eleventh of the picture.
+/// Paints only cells that have changed: the two rows are an eleventh of a 720p picture.
 fn paint_barcode(image: &mut Image, number: u32, was: Option<u32>) {
     let (width, height) = (image.width, image.height);
     let row = barcode::row_height(height);
-    let mut stand = was.map(|was| barcode::cells(was, width));
+    let mut previous_cells = was.map(|was| barcode::cells(was, width));
     for (columns, white) in barcode::cells(number, width) {
-        let stands = stand.as_mut().and_then(Iterator::next);
-        if stands.is_some_and(|(_, was_white)| was_white == white) {
+        let previous = previous_cells.as_mut().and_then(Iterator::next);
+        if previous.is_some_and(|(_, was_white)| was_white == white) {
             continue;
         }
         let colour = Colour::gray(if white { 255 } else { 0 });
@@ -342,12 +342,12 @@ fn time_of_day(wall: Duration) -> String {
     format!("{:02}:{:02}:{:02}.{ms:03}", s / 3600 % 24, s / 60 % 60, s % 60)
 }
 
-/// Digits of the frame number. [`NUMBERS`] has eight, but the eighth takes more than three days to
-/// reach.
+/// Digits of the frame number. [`NUMBERS`] has eight, but the eighth takes more than three days at
+/// 30 frames/s to reach.
 const NUMBER_DIGITS: usize = 7;
 
 /// Delivered pictures that are remembered: while one is encoded and one waits for the encoder, a
-/// third is painted, and a fourth may still be in the self view.
+/// third is painted, and one is spare.
 const MAX_GIVEN: usize = 4;
 
 /// In pixels. From this digit height on, nothing else is painted in a digit's box.

@@ -50,7 +50,7 @@ impl Pipe {
             start if begins_jpegs(start) && !is_padding(start) => {}
             _ => return Err(SourceError::PipeFormat { name: name.to_owned() }),
         }
-        let refused = |error: RawError| error.of(name, unreadable(name));
+        let refused = |error: RawError| error.into_source_error(name, unreadable(name));
         let mut stream = RawStream::new(name, bytes, Arc::clone(&damaged));
         let Some(first) = stream.next().map_err(refused)? else { return Err(stream.unusable()) };
         let info = match &first {
@@ -108,7 +108,7 @@ struct Pictures {
 impl Pictures {
     /// The next picture, or `None` at the end.
     fn next(&mut self) -> Result<Option<Picture>, SourceError> {
-        let refused = |error: RawError| error.of(&self.name, unreadable(&self.name));
+        let refused = |error: RawError| error.into_source_error(&self.name, unreadable(&self.name));
         let next = match self.first.take() {
             Some(first) => Some(first),
             None => self.stream.next().map_err(refused)?,

@@ -27,14 +27,14 @@ use crate::video::{
 /// Reads complete pictures.
 pub(super) struct RawStream {
     name: String,
-    /// The current format; `None` after the end.
+    /// The current format; `None` after the end or an error.
     format: Option<Format>,
-    /// The YUV4MPEG2 stream that may continue after foreign data.
+    /// The YUV4MPEG2 stream that may continue after damaged or foreign data.
     suspended: Option<Suspended>,
     /// Whether a picture has been read.
     has_begun: bool,
     damaged: Arc<AtomicU64>,
-    /// Why the last picture was dropped.
+    /// Why there is no usable picture so far: the last drop, or a header without pictures.
     warning: Option<DropReason>,
     warnings: RateLimitedWarnings,
 }
@@ -73,7 +73,7 @@ pub(super) enum RawError {
 
 impl RawError {
     /// Converts to a [`SourceError`]. `unreadable` converts an I/O error.
-    pub(super) fn of(
+    pub(super) fn into_source_error(
         self,
         name: &str,
         unreadable: impl FnOnce(io::Error) -> SourceError,
@@ -95,7 +95,7 @@ impl From<io::Error> for RawError {
 type Step = (Option<RawPicture>, Option<Format>);
 
 impl RawStream {
-    /// `name` is for messages; `damaged` counts the dropped pictures.
+    /// `name` is for messages; `damaged` counts the places where data was dropped.
     pub(super) fn new(name: &str, reader: Pushback, damaged: Arc<AtomicU64>) -> Self {
         Self {
             name: name.to_owned(),
@@ -152,7 +152,7 @@ impl RawStream {
 
     fn report_dropped(&mut self, warning: &str) {
         let Self { name, warnings, .. } = self;
-        warnings.warn(|| format!("{name}: {warning}; that frame is dropped"));
+        warnings.warn(|| format!("{name}: {warning}; skipping to the next picture"));
         self.damaged.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -216,7 +216,7 @@ impl RawStream {
     /// Searches for a JPEG, a header, or the next picture of a suspended stream. The first
     /// `damaged_len` bytes are known to be damaged.
     fn search_on(&self, reader: Pushback, damaged_len: usize) -> Format {
-        let marks: &[_] = if self.suspended.is_some() { &RESUMING } else { &[HEADER_START] };
+        let marks: &[_] = if self.suspended.is_some() { &RESUME_MARKS } else { &[HEADER_START] };
         Format::Jpegs(Box::new(
             JpegStream::ending_at(marks, reader).with_reported_damage(damaged_len),
         ))
@@ -262,10 +262,10 @@ fn usable(item: StreamItem) -> Result<Vec<u8>, String> {
     }
 }
 
-/// What ends the search while a stream is suspended.
-const RESUMING: [&[u8]; 3] = [HEADER_START, FRAME_STARTS[0], FRAME_STARTS[1]];
+/// The marks at which `JpegStream` ends while a YUV4MPEG2 stream is suspended.
+const RESUME_MARKS: [&[u8]; 3] = [HEADER_START, FRAME_STARTS[0], FRAME_STARTS[1]];
 
-/// Bounds the time spent on a text full of `FRAME` lines, since each try reads up to a picture.
+/// Bounds the time spent on a text full of `FRAME` lines, since each try may read a whole picture.
 const MAX_TRIES: u8 = 16;
 
 fn search(reader: Pushback) -> Format {
@@ -291,10 +291,10 @@ mod tests {
     impl Whole {
         /// A damaged JPEG may have taken the start of a complete one's header; the rest decodes the
         /// same.
-        fn is_like(&self, came: &Self) -> bool {
-            match (self, came) {
-                (Self::Jpeg(jpeg), Self::Jpeg(came)) => came.ends_with(&jpeg[20..]),
-                _ => self == came,
+        fn is_like(&self, actual: &Self) -> bool {
+            match (self, actual) {
+                (Self::Jpeg(jpeg), Self::Jpeg(actual)) => actual.ends_with(&jpeg[20..]),
+                _ => self == actual,
             }
         }
     }
@@ -326,9 +326,9 @@ mod tests {
     /// The output of one writer, appended to the one before.
     #[derive(Debug, Clone)]
     enum Piece {
-        Jpegs { width: usize, many: usize },
+        Jpegs { width: usize, count: usize },
         CutJpeg { width: usize, len: usize },
-        Images { width: usize, many: usize },
+        Images { width: usize, count: usize },
         CutImages { width: usize, len: usize },
         Other(Vec<u8>),
     }
@@ -336,12 +336,12 @@ mod tests {
     impl Piece {
         fn bytes(&self) -> Vec<u8> {
             match *self {
-                Self::Jpegs { width, many } => jpeg(width).repeat(many),
+                Self::Jpegs { width, count } => jpeg(width).repeat(count),
                 Self::CutJpeg { width, len } => {
                     let jpeg = jpeg(width);
                     jpeg[..len.min(jpeg.len() - 40)].to_vec()
                 }
-                Self::Images { width, many } => y4m(width, LUMA, many),
+                Self::Images { width, count } => y4m(width, LUMA, count),
                 Self::CutImages { width, len } => {
                     let video = y4m(width, LUMA, 2);
                     video[..len.min(video.len() - 20)].to_vec()
@@ -353,16 +353,16 @@ mod tests {
         /// The complete pictures that must be read.
         fn whole(&self) -> Vec<Whole> {
             match *self {
-                Self::Jpegs { width, many } => {
-                    (0..many).map(|_| Whole::Jpeg(jpeg(width))).collect()
+                Self::Jpegs { width, count } => {
+                    (0..count).map(|_| Whole::Jpeg(jpeg(width))).collect()
                 }
-                Self::Images { width, many } => {
-                    (0..many).map(|_| Whole::Image(width, LUMA)).collect()
+                Self::Images { width, count } => {
+                    (0..count).map(|_| Whole::Image(width, LUMA)).collect()
                 }
                 Self::CutImages { width, .. } => {
                     let header_len = y4m(width, LUMA, 0).len();
-                    let many = self.bytes().len().saturating_sub(header_len) / (width * 32 + 6);
-                    (0..many).map(|_| Whole::Image(width, LUMA)).collect()
+                    let count = self.bytes().len().saturating_sub(header_len) / (width * 32 + 6);
+                    (0..count).map(|_| Whole::Image(width, LUMA)).collect()
                 }
                 Self::CutJpeg { .. } | Self::Other(_) => Vec::new(),
             }
@@ -373,7 +373,7 @@ mod tests {
 
     fn piece() -> impl Strategy<Value = Piece> {
         let width = prop_oneof![Just(32_usize), Just(48)];
-        let many = 1_usize..4;
+        let count = 1_usize..4;
         let junk = proptest::collection::vec(any::<u8>(), 0..1500);
         let other = prop::sample::select(vec![
             &b"\xFF\xD8\xFF\xD9"[..],
@@ -385,9 +385,9 @@ mod tests {
             &[0; 700],
         ]);
         prop_oneof![
-            3 => (width.clone(), many.clone()).prop_map(|(width, many)| Piece::Jpegs { width, many }),
+            3 => (width.clone(), count.clone()).prop_map(|(width, count)| Piece::Jpegs { width, count }),
             3 => (width.clone(), 0_usize..2000).prop_map(|(width, len)| Piece::CutJpeg { width, len }),
-            3 => (width.clone(), many).prop_map(|(width, many)| Piece::Images { width, many }),
+            3 => (width.clone(), count).prop_map(|(width, count)| Piece::Images { width, count }),
             3 => (width, 1_usize..3200).prop_map(|(width, len)| Piece::CutImages { width, len }),
             1 => junk.prop_map(Piece::Other),
             2 => other.prop_map(|bytes| Piece::Other(bytes.to_vec())),
@@ -401,7 +401,7 @@ mod tests {
         let [(pictures, dropped), _] = read;
         let lumas = pictures.into_iter().map(|picture| match picture {
             Whole::Image(_, luma) => luma,
-            Whole::Jpeg(_) => panic!("no JPEG is there"),
+            Whole::Jpeg(_) => panic!("an unexpected JPEG"),
         });
         (lumas.collect(), dropped)
     }
@@ -468,9 +468,9 @@ mod tests {
             let read = [1 << 16, 7].map(|buffer| read(&bytes, buffer));
             prop_assert!(read[0] == read[1], "whole or in pieces");
             // More pictures may be read if junk completes damaged ones.
-            let mut came = read[0].0.iter();
+            let mut actual = read[0].0.iter();
             for picture in &whole {
-                prop_assert!(came.any(|came| picture.is_like(came)), "{} of {}", whole.len(), read[0].0.len());
+                prop_assert!(actual.any(|actual| picture.is_like(actual)), "{} of {}", whole.len(), read[0].0.len());
             }
         }
     }

@@ -12,17 +12,17 @@ use super::{
     pushback::Pushback,
     y4m::{self, HEADER_MAGIC, HEADER_START},
 };
-use crate::video::jpeg::{FilmTest, Header, JpegStream, StreamItem, begins_jpegs};
+use crate::video::jpeg::{Header, JpegStream, MotionJpegTest, StreamItem, begins_jpegs};
 
 /// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     /// A single picture of the named format.
     Image(&'static str),
-    /// A film without a container: JPEGs, YUV4MPEG2, or both.
+    /// A video without a container: JPEGs, YUV4MPEG2, or both.
     Raw,
     /// Anything else, left to `FFmpeg`.
-    Film,
+    Video,
     /// Not a regular file: a FIFO, a process substitution, a terminal.
     Pipe,
 }
@@ -49,7 +49,7 @@ pub(super) fn sniff(path: &Path) -> Result<Content, SourceError> {
         Some(format) if format != "JPEG" => Ok(Content::Image(format)),
         _ if first.starts_with(HEADER_MAGIC) => classify_y4m(file).map_err(unreadable),
         _ if begins_jpegs(&first) => classify_jpegs(file, &first).map_err(unreadable),
-        _ => Ok(Content::Film),
+        _ => Ok(Content::Video),
     }
 }
 
@@ -80,8 +80,8 @@ fn image_format(first: &[u8]) -> Option<&'static str> {
 fn classify_jpegs(mut file: File, first: &[u8]) -> io::Result<Content> {
     file.rewind()?;
     let mut stream = JpegStream::ending_at(&[HEADER_START], BufReader::new(file));
-    let mut test = FilmTest::default();
-    let (mut is_film, mut has_foreign) = (false, false);
+    let mut test = MotionJpegTest::default();
+    let (mut is_video, mut has_foreign) = (false, false);
     for nth in 0..MAX_JPEGS_READ {
         let jpeg = match stream.next_item()? {
             Some(StreamItem::Frame(jpeg) | StreamItem::Unended(jpeg)) => jpeg,
@@ -89,27 +89,27 @@ fn classify_jpegs(mut file: File, first: &[u8]) -> io::Result<Content> {
             None if stream.is_at_mark() => return Ok(Content::Raw),
             None => break,
         };
-        is_film |= nth == 0 && !jpeg.starts_with(first);
-        if !is_film {
+        is_video |= nth == 0 && !jpeg.starts_with(first);
+        if !is_video {
             match test.push(&jpeg) {
-                Some(true) => is_film = true,
+                Some(true) => is_video = true,
                 Some(false) => return Ok(Content::Image("JPEG")),
                 None => {}
             }
         }
-        // `FFmpeg` plays films of JPEGs that are not valid frames, such as progressive ones. A
+        // `FFmpeg` plays videos of JPEGs that are not valid frames, such as progressive ones. A
         // single invalid one may only be damaged, so the next one is tried.
         let header = Header::parse(&jpeg);
         has_foreign |= header.is_err_and(|error| error.is_unsupported());
-        if is_film && header.is_ok() {
+        if is_video && header.is_ok() {
             return Ok(Content::Raw);
         }
     }
     let is_image = image_format(first).is_some();
-    Ok(match is_film {
+    Ok(match is_video {
         true if !has_foreign => Content::Raw,
         false if is_image => Content::Image("JPEG"),
-        _ => Content::Film,
+        _ => Content::Video,
     })
 }
 
@@ -120,11 +120,11 @@ fn classify_y4m(mut file: File) -> io::Result<Content> {
     match y4m::Header::read(&mut reader) {
         Ok(_) => Ok(Content::Raw),
         Err(error) if error.is_damage() => Ok(Content::Raw),
-        Err(_) => Ok(Content::Film),
+        Err(_) => Ok(Content::Video),
     }
 }
 
-/// A photograph has no more secondary images than this, and a film is recognized by its first
+/// A photograph has no more secondary images than this, and a video is recognized by its first
 /// frames.
 const MAX_JPEGS_READ: usize = 8;
 
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn motion_jpeg_is_a_film_and_one_jpeg_an_image() {
+    fn motion_jpeg_is_a_video_and_one_jpeg_an_image() {
         use crate::video::{image::PixelFormat, jpeg::tests::textured};
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("x.avi");
@@ -163,6 +163,6 @@ mod tests {
         std::fs::write(&path, [&damaged.concat()[..], &frame].concat()).expect("writes");
         assert_eq!(sniff(&path).expect("reads"), Content::Raw);
         std::fs::write(&path, b"--a text, and no JPEG follows\n").expect("writes");
-        assert_eq!(sniff(&path).expect("reads"), Content::Film);
+        assert_eq!(sniff(&path).expect("reads"), Content::Video);
     }
 }

@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn a_path_need_not_be_utf_8() {
         use std::os::unix::ffi::OsStringExt;
-        let name = OsString::from_vec(b"film-\xff.avi".to_vec());
+        let name = OsString::from_vec(b"video-\xff.avi".to_vec());
         assert_eq!(SourceSpec::from(name.clone()), SourceSpec::Path(name.into()));
     }
 }

@@ -171,7 +171,7 @@ fn check_jpeg(bytes: &[u8]) -> CheckOutcome {
 /// Decoding takes three bytes for each.
 const MAX_SCALED_PIXELS: usize = 1 << 28;
 
-/// Extensions that suggest a film, not an image.
+/// Extensions that suggest a video, not an image.
 const FILM_EXTENSIONS: [&str; 8] = ["avi", "mp4", "mkv", "mov", "webm", "mpg", "mjpeg", "y4m"];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Paces a film by its timestamps.
+//! Paces a video by its timestamps.
 
 use std::{
     sync::atomic::AtomicBool,
@@ -8,7 +8,7 @@ use std::{
 use super::playback_clock::{wait_until, wake_exactly};
 use crate::clock;
 
-/// Paces a film of constant or variable frame rate.
+/// Paces a video of constant or variable frame rate.
 #[derive(Debug)]
 pub(super) struct Timeline {
     /// The display time of the previous picture, if the timestamps do not say.
@@ -24,7 +24,7 @@ struct Shown {
 }
 
 impl Timeline {
-    /// `fps` is the nominal rate, used if the film has no timestamps.
+    /// `fps` is the nominal rate, used if the video has no timestamps.
     pub(super) fn new(fps: f64) -> Self {
         Self { step: Duration::from_secs_f64(1.0 / fps), before: None }
     }
@@ -39,7 +39,7 @@ impl Timeline {
         wait_until(at, stop).then(|| self.show(stamp, at))
     }
 
-    /// When the picture with this timestamp is due. If it is late by more than a step, the film
+    /// When the picture with this timestamp is due. If it is late by more than a step, the video
     /// continues from now: no picture is skipped and none is hurried.
     fn due(&self, stamp: Duration, now: Instant) -> Instant {
         let Some(before) = self.before else { return now };
@@ -55,7 +55,7 @@ impl Timeline {
     }
 
     /// The time from the previous picture to this one. Without a later timestamp, the last step is
-    /// used: the film has no timestamps, starts again, or has reached its last pictures, for which
+    /// used: the video has no timestamps, starts again, or has reached its last pictures, for which
     /// `OpenCV` has none.
     fn step_to(&self, stamp: Duration) -> Duration {
         let since = self.before.and_then(|before| stamp.checked_sub(before.stamp));

@@ -1,4 +1,4 @@
-//! Pictures from a URL, through `FFmpeg`: a live network camera, or a film on a server.
+//! Pictures from a URL, through `FFmpeg`: a live network camera, or a video on a server.
 //!
 //! Reading happens on a thread, since a server may be silent for any time. It reconnects when the
 //! stream ends or breaks off.
@@ -107,8 +107,8 @@ impl Drop for Stream {
 struct Connection {
     capture: VideoCapture,
     fps: f64,
-    /// A film has an end, and is played by its timestamps. Live video is read as it arrives.
-    is_film: bool,
+    /// A video has an end, and is played by its timestamps. Live video is read as it arrives.
+    is_video: bool,
 }
 
 impl Connection {
@@ -152,8 +152,8 @@ impl Connection {
         let number = |property| capture.get(property).unwrap_or(0.0);
         let fps = sane(number(videoio::CAP_PROP_FPS));
         // Nonsense, mostly negative, if the stream has no end.
-        let is_film = (1.0..1e9).contains(&number(videoio::CAP_PROP_FRAME_COUNT));
-        Some((Self { capture, fps, is_film }, first))
+        let is_video = (1.0..1e9).contains(&number(videoio::CAP_PROP_FRAME_COUNT));
+        Some((Self { capture, fps, is_video }, first))
     }
 
     fn square(&self, found: Size) -> Size {
@@ -176,15 +176,15 @@ struct Reader {
 impl Reader {
     fn run(mut self, mut connection: Connection, mut first: TimedPicture) {
         loop {
-            let is_film = connection.is_film;
+            let is_video = connection.is_video;
             self.play(connection, first);
             if self.once || self.stop.load(Ordering::Relaxed) {
                 break;
             }
-            if !is_film {
+            if !is_video {
                 log::warn!("{} has ended or broken off; connecting again", self.name);
             }
-            let Some(again) = self.reconnect(is_film) else { break };
+            let Some(again) = self.reconnect(is_video) else { break };
             (connection, first) = again;
         }
         self.mailbox.close();
@@ -195,7 +195,7 @@ impl Reader {
         let mut timeline = Timeline::new(connection.fps);
         let mut next = Some(first);
         while let Some(TimedPicture { image, stamp }) = next {
-            let captured = if connection.is_film {
+            let captured = if connection.is_video {
                 timeline.wait(stamp, &self.stop)
             } else {
                 (!self.stop.load(Ordering::Relaxed)).then(clock::now)
@@ -208,9 +208,9 @@ impl Reader {
         }
     }
 
-    /// Restarts a film at once. Retries until the server answers.
-    fn reconnect(&self, is_film: bool) -> Option<(Connection, TimedPicture)> {
-        if is_film && let Some(again) = Connection::open(&self.url) {
+    /// Restarts a video at once. Retries until the server answers.
+    fn reconnect(&self, is_video: bool) -> Option<(Connection, TimedPicture)> {
+        if is_video && let Some(again) = Connection::open(&self.url) {
             return Some(again);
         }
         while wait_until(clock::now() + RETRY, &self.stop) {
@@ -231,12 +231,12 @@ fn describe(
     options: &SourceOptions,
 ) -> SourceInfo {
     let scaling = if found == size { String::new() } else { format!(" scaled to {size}") };
-    let kind = if connection.is_film { "film" } else { "live" };
+    let kind = if connection.is_video { "video" } else { "live" };
     let mut notes = Vec::new();
     if options.fps.is_some() || options.unpaced {
         notes.push("--fps does nothing: what comes from a URL has a rate of its own".to_owned());
     }
-    let fps = if connection.is_film { connection.fps } else { DEFAULT_FPS.max(connection.fps) };
+    let fps = if connection.is_video { connection.fps } else { DEFAULT_FPS.max(connection.fps) };
     SourceInfo {
         width: size.width,
         height: size.height,

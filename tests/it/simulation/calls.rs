@@ -56,10 +56,10 @@ fn asks(events: &[Event]) -> Vec<AskId> {
 }
 
 #[test]
-fn a_caller_without_room_prompts_no_question() {
+fn a_caller_prompts_no_question_while_the_receiver_is_busy() {
     let mut sim = bob_is_asked();
     sim.run(SECOND);
-    let [ask] = asks(&new_events(&mut sim, BOB))[..] else { panic!("asked once") };
+    let [ask] = asks(&new_events(&mut sim, BOB))[..] else { panic!("not asked exactly once") };
     sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
     sim.run(SECOND);
     sim.start_sender(EVE, BOB, true);
@@ -75,7 +75,9 @@ fn a_caller_waits_while_the_receiver_is_busy() {
     let mut sim = bob_is_asked();
     sim.start_sender(EVE, BOB, true);
     sim.run(SECOND);
-    let [first, second] = asks(&new_events(&mut sim, BOB))[..] else { panic!("asked about both") };
+    let [first, second] = asks(&new_events(&mut sim, BOB))[..] else {
+        panic!("not asked about both")
+    };
     sim.with(BOB, |endpoint, now| endpoint.answer(now, first, Verdict::Admit));
     let events = new_events(&mut sim, BOB);
     assert!(events.contains(&Event::AskEnded { ask: second }), "{events:?}");
@@ -90,7 +92,7 @@ fn a_call_rings_until_it_is_answered_or_the_caller_quits() {
     for quits in [false, true] {
         let mut sim = bob_is_asked();
         sim.run(600 * SECOND);
-        let [ask] = asks(&new_events(&mut sim, BOB))[..] else { panic!("asked once") };
+        let [ask] = asks(&new_events(&mut sim, BOB))[..] else { panic!("not asked exactly once") };
         let rings = |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Ringing, .. });
         let heard = new_events(&mut sim, ANN);
         assert!(matches!(&heard[..], [event] if rings(event)), "{heard:?}");
@@ -107,7 +109,7 @@ fn a_call_rings_until_it_is_answered_or_the_caller_quits() {
 }
 
 #[test]
-fn ringing_survives_a_restart_and_a_blackout_of_the_receiver() {
+fn ringing_survives_a_receiver_restart_and_a_blackout() {
     let mut sim = bob_is_asked();
     sim.run(SECOND);
     assert_eq!(asks(&new_events(&mut sim, BOB)).len(), 1);
@@ -116,14 +118,16 @@ fn ringing_survives_a_restart_and_a_blackout_of_the_receiver() {
     let config = sim.config(BOB, Role::Receive);
     sim.start(BOB, EndpointConfig { admission: Admission::Asked, ..config });
     sim.run(SECOND);
-    let [_] = asks(&new_events(&mut sim, BOB))[..] else { panic!("asked again") };
+    let [_] = asks(&new_events(&mut sim, BOB))[..] else {
+        panic!("not asked exactly once after the restart")
+    };
     sim.black_out(40 * SECOND);
     sim.run(90 * SECOND);
     let heard = new_events(&mut sim, ANN);
     let given_up = |e: &Event| matches!(e, Event::GivenUp { .. });
     assert!(!heard.iter().any(given_up), "{heard:?}");
     let Some(&ask) = asks(&new_events(&mut sim, BOB)).last() else {
-        panic!("asked after the blackout")
+        panic!("not asked after the blackout")
     };
     sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
     sim.run(SECOND);
@@ -131,7 +135,7 @@ fn ringing_survives_a_restart_and_a_blackout_of_the_receiver() {
 }
 
 #[test]
-fn a_fifth_caller_rings_once_there_is_room() {
+fn a_fifth_caller_rings_after_the_oldest_had_its_turn() {
     let mut sim = Sim::new(6);
     let config = sim.config(NodeId(5), Role::Receive);
     sim.start(NodeId(5), EndpointConfig { admission: Admission::Asked, ..config });

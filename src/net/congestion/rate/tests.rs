@@ -72,7 +72,10 @@ fn startup_ends_at_the_first_queue() {
     let before = peer.target();
     assert!(before >= 1.2e7, "{before}");
     peer.report_received(10 * MS, 0.0, carried(1e7));
-    assert!((peer.target() - before).abs() < 1.0, "half of the draining limit");
+    assert!(
+        (peer.target() - before).abs() < 1.0,
+        "a queue above half of the limit stops the growth"
+    );
     peer.report_received(50 * MS, 0.0, carried(1e7));
     assert_eq!(peer.controller.state(), RateState::Draining);
     assert!(peer.target() < 1e7, "{}", peer.target());
@@ -142,7 +145,7 @@ fn a_stalled_sender_does_not_change_the_link_estimate() {
 }
 
 #[test]
-fn the_known_limit_holds_until_more_than_it_is_delivered() {
+fn the_known_limit_holds_until_the_path_delivers_more() {
     let mut peer = peer_that_knows_its_link();
     for _ in 0..200 {
         peer.report_received(Duration::ZERO, 0.0, carried(0.97e7));
@@ -250,7 +253,7 @@ fn a_short_queue_is_detected_by_its_loss() {
 }
 
 #[test]
-fn an_overrun_link_lowers_the_rate_to_its_goodput() {
+fn an_overrun_lowers_the_rate_to_the_link_capacity() {
     let mut peer = Peer::new();
     for _ in 0..40 {
         peer.report(Duration::ZERO, 0.0);
@@ -266,7 +269,7 @@ fn an_overrun_link_lowers_the_rate_to_its_goodput() {
 #[test]
 fn loss_above_half_is_never_ambient() {
     let mut peer = Peer::new();
-    // Even the least is more than the path carries.
+    // Even at the minimum rate, four of five datagrams are lost.
     for _ in 0..200 {
         peer.report(Duration::ZERO, 0.8);
     }
@@ -302,7 +305,7 @@ fn a_limit_measured_during_overrun_is_soon_exceeded() {
 fn silence_lowers_the_rate_to_the_minimum_until_a_report() {
     let mut peer = Peer::new();
     peer.report(Duration::ZERO, 0.0);
-    assert_eq!(peer.controller.poll_timeout(), None, "nothing was sent that is not reported");
+    assert_eq!(peer.controller.poll_timeout(), None, "everything sent has been reported");
     let before = peer.target();
     peer.controller.record_sent(peer.now);
     peer.controller.handle_timeout(peer.now + SILENCE.saturating_sub(MS));

@@ -103,7 +103,7 @@ impl Endpoint {
     fn may_begin_one_way(&self, prelude: &Prelude) -> bool {
         !self.is_closed
             && prelude.kind == Kind::Video
-            && prelude.direction == Direction::FromDialer
+            && prelude.direction == Direction::FromDialler
             && matches!(self.config.role, Role::Receive)
             && !matches!(self.config.one_way, OneWay::Refused)
             && !self.calls.has_ended(prelude.session)

@@ -284,7 +284,7 @@ mod tests {
             peer: Peer { name: None, addr, key: None },
             media_addr: Some(addr),
             control: None,
-            outbound: Outbound::clear(session(number), Direction::FromDialer),
+            outbound: Outbound::clear(session(number), Direction::FromDialler),
             opener: None,
             clock: MediaClock::starting(now),
             sends: None,
@@ -314,8 +314,8 @@ mod tests {
             let secrets = MediaSecrets::shared(&key, session);
             secrets.into_keys(direction, ONE_WAY_CIPHER, sent, received)
         };
-        let (sealer, _) = keys(Direction::FromDialer, sequence, 0);
-        let mut peer = Outbound::sealed(session, Direction::FromDialer, sealer, sequence);
+        let (sealer, _) = keys(Direction::FromDialler, sequence, 0);
+        let mut peer = Outbound::sealed(session, Direction::FromDialler, sealer, sequence);
         let mut datagram = [0; 200];
         let Burst { len, .. } = peer.emit(Kind::Video, 40, &mut datagram, |_| ());
         let (sealer, opener) = keys(Direction::FromAnswerer, 0, sequence);

@@ -57,7 +57,7 @@ impl Endpoint {
     /// Starts sending without a control channel.
     fn start_one_way(&mut self, now: Instant, addr: SocketAddr) -> CallId {
         let session = self.ids.new_session();
-        let direction = Direction::FromDialer;
+        let direction = Direction::FromDialler;
         let outbound = match &self.config.one_way {
             OneWay::Refused | OneWay::Clear => Outbound::clear(session, direction),
             OneWay::Sealed(key) => {
@@ -186,7 +186,7 @@ impl Endpoint {
         let chats = matches!(self.config.role, Role::ChatDial(_));
         let hash = control.handshake_hash().unwrap_or_default();
         let (sealer, opener) = MediaSecrets::agreed(hash, &secret, &accept.secret).into_keys(
-            Direction::FromDialer,
+            Direction::FromDialler,
             accept.cipher,
             0,
             0,
@@ -196,7 +196,7 @@ impl Endpoint {
             peer: Peer { name: Some(accept.name.clone()), addr, key: control.peer_key() },
             media_addr: Some(addr),
             control: Some(control),
-            outbound: Outbound::sealed(session, Direction::FromDialer, sealer, 0),
+            outbound: Outbound::sealed(session, Direction::FromDialler, sealer, 0),
             opener: Some(opener),
             clock: self.clock,
             sends: Some(self.config.sender(accept.max_datagram_len)),

@@ -12,7 +12,8 @@ use crate::video::jpeg::sandbox::sandbox_this_thread;
 pub(super) use imp::Placement;
 
 impl Placement {
-    /// A pool of `helpers` threads, placed by this. They only encode and decode, and are sandboxed.
+    /// A pool of `helpers` threads whose cores this chooses. They only encode and decode, and are
+    /// sandboxed.
     pub(super) fn pool(&self, helpers: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
         let placement = self.clone();
         ThreadPoolBuilder::new()
@@ -25,7 +26,7 @@ impl Placement {
             .build()
     }
 
-    /// Calls `wake`, which wakes helpers, so that they do not wake on the calling thread's core.
+    /// Calls `wake`, which wakes helpers, while they are barred from the calling thread's core.
     /// Afterwards they may run on any core again.
     pub(super) fn wake_elsewhere<T>(&self, wake: impl FnOnce() -> T) -> T {
         self.keep_off_this_core();

@@ -9,8 +9,9 @@ pub(super) fn next_marker(frame: &[u8], mut from: usize) -> Option<usize> {
         match *frame.get(at + 1)? {
             // An 0xFF in the coded data is followed by a zero.
             0 => from = at + 2,
-            // Any number of 0xFF may precede a marker. If a zero follows them, the frame is left to
-            // a whole decode, since libjpeg reads them differently in data without markers.
+            // Any number of 0xFF may precede a marker. If a zero follows them, the frame is decoded
+            // whole: libjpeg reads such a run differently in a strip without restart markers than
+            // in the whole frame.
             0xFF => {
                 let filled = frame[at..].iter().take_while(|&&byte| byte == 0xFF).count();
                 let is_stuffing = *frame.get(at + filled)? == 0;
@@ -21,7 +22,8 @@ pub(super) fn next_marker(frame: &[u8], mut from: usize) -> Option<usize> {
     }
 }
 
-/// The marker after the interval of this number; they count modulo eight.
+/// The second byte of the restart marker that ends interval number `interval`. Markers are numbered
+/// modulo eight.
 pub(super) fn restart_marker(interval: usize) -> u8 {
     RST0 + (interval % 8) as u8
 }

@@ -120,18 +120,19 @@ mod linux {
             .into_iter()
             .flat_map(|size| match size.size {
                 FrameSizeEnum::Discrete(size) => vec![(size.width, size.height)],
-                FrameSizeEnum::Stepwise(steps) => usual_sizes(&steps),
+                FrameSizeEnum::Stepwise(steps) => common_sizes(&steps),
             })
             .collect()
     }
 
-    /// The usual sizes of a camera that supports a range, which is too long to list.
-    fn usual_sizes(steps: &Stepwise) -> Vec<(u32, u32)> {
+    /// The common sizes within a camera's range, and its largest; all its sizes would be too many
+    /// to list.
+    fn common_sizes(steps: &Stepwise) -> Vec<(u32, u32)> {
         let fits = |&&(width, height): &&(u32, u32)| {
             (steps.min_width..=steps.max_width).contains(&width)
                 && (steps.min_height..=steps.max_height).contains(&height)
         };
-        let mut sizes: Vec<_> = USUAL_SIZES.iter().filter(fits).copied().collect();
+        let mut sizes: Vec<_> = COMMON_SIZES.iter().filter(fits).copied().collect();
         let largest = (steps.max_width, steps.max_height);
         if !sizes.contains(&largest) {
             sizes.push(largest);
@@ -156,8 +157,8 @@ mod linux {
         rates
     }
 
-    /// Common sizes.
-    const USUAL_SIZES: [(u32, u32); 5] =
+    /// Listed for a camera that supports a range of sizes.
+    const COMMON_SIZES: [(u32, u32); 5] =
         [(320, 240), (640, 480), (1280, 720), (1920, 1080), (3840, 2160)];
 
     #[cfg(test)]

@@ -1,9 +1,10 @@
-//! A film without a container, looping: a file of Motion JPEG (concatenated JPEGs) or of YUV4MPEG2.
+//! A video without a container, looping: a file of Motion JPEG (concatenated JPEGs) or of
+//! YUV4MPEG2.
 //!
 //! It is read like the same bytes from a pipe. `FFmpeg` would conceal the missing part of a
 //! truncated or damaged JPEG, and wrong pictures would be sent. `OpenCV` treats full-range
 //! YUV4MPEG2, such as our own recordings, as studio range. JPEGs are decoded, so that size, quality
-//! and the path's bitrate apply as for any film.
+//! and the path's bitrate apply as for any video.
 
 use std::{
     fs::File,
@@ -28,7 +29,7 @@ use crate::video::{
 };
 
 /// A file being played.
-pub(super) struct RawFilm {
+pub(super) struct RawVideoFile {
     frames: Frames,
     damaged: Arc<AtomicU64>,
     size: Size,
@@ -40,7 +41,7 @@ pub(super) struct RawFilm {
     number: u64,
 }
 
-impl RawFilm {
+impl RawVideoFile {
     /// Reads up to the first usable picture.
     pub(super) fn open(
         path: &Path,
@@ -66,7 +67,7 @@ impl RawFilm {
             passthrough: false,
             notes: Vec::new(),
         };
-        let mut film = Self {
+        let mut video = Self {
             frames,
             damaged,
             size,
@@ -76,8 +77,8 @@ impl RawFilm {
             ahead: None,
             number: 0,
         };
-        film.ahead = Some(film.fit(first)?);
-        Ok((info, film))
+        video.ahead = Some(video.fit(first)?);
+        Ok((info, video))
     }
 
     pub(super) fn next(&mut self, stop: &AtomicBool) -> Result<Option<Captured>, SourceError> {
@@ -135,7 +136,7 @@ struct Frames {
 }
 
 /// A picture, and the header of its YUV4MPEG2 stream; `None` for a JPEG.
-type FilmPicture = (Image, Option<y4m::Header>);
+type FilePicture = (Image, Option<y4m::Header>);
 
 impl Frames {
     fn open(path: &Path, damaged: Arc<AtomicU64>) -> Result<Self, SourceError> {
@@ -145,9 +146,10 @@ impl Frames {
     }
 
     /// The next picture, or `None` at the end.
-    fn next(&mut self) -> Result<Option<FilmPicture>, SourceError> {
+    fn next(&mut self) -> Result<Option<FilePicture>, SourceError> {
         loop {
-            let refused = |error: RawError| error.of(&self.name, unreadable(&self.path));
+            let refused =
+                |error: RawError| error.into_source_error(&self.name, unreadable(&self.path));
             let jpeg = match self.stream.next().map_err(refused)? {
                 None => return Ok(None),
                 Some(RawPicture::Image(image, header)) => return Ok(Some((image, Some(header)))),
@@ -203,7 +205,7 @@ mod tests {
         gray: false,
     };
 
-    /// Opens a film and deletes its file: only restarting needs the name.
+    /// Opens a video and deletes its file: only restarting needs the name.
     fn open(bytes: &[u8], options: &SourceOptions) -> Result<Source, SourceError> {
         open_in(&tempfile::tempdir().expect("a temporary folder"), bytes, options)
     }
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn without_once_a_film_restarts() {
+    fn without_once_a_video_restarts() {
         let large = textured(96, 48, PixelFormat::Yuv444);
         let options = SourceOptions { once: false, ..ONCE };
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -293,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn options_apply_to_raw_films() {
+    fn options_apply_to_raw_video_files() {
         let size = Size { width: 40, height: 32 };
         let options =
             SourceOptions { size: Some(size), fps: Some(500.0), gray: true, once: true, ..ONCE };
