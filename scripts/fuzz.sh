@@ -7,14 +7,14 @@ seconds=${FUZZ_SECONDS:-300}
 work=${CARGO_TARGET_DIR:-$PWD/fuzz/target}/fuzzing
 mkdir -p "$work"
 
-play_seeds() {
-    echo "no fuzzing here, $1: the seeded rounds instead, ten times as many"
+run_seeded_rounds() {
+    echo "cannot fuzz: $1; running the seeded rounds of the tests instead, ten times as many"
     UDPCHAT_ROUNDS=${UDPCHAT_ROUNDS:-200000} exec cargo test --locked --test it -- fuzzing::
 }
 
 if ! cargo fuzz --version >/dev/null 2>&1; then
     echo "installing cargo-fuzz"
-    timeout 900 cargo install --quiet --locked cargo-fuzz || play_seeds "cargo-fuzz cannot be installed"
+    timeout 900 cargo install --quiet --locked cargo-fuzz || run_seeded_rounds "cargo-fuzz cannot be installed"
 fi
 
 # Sanitizers need a nightly compiler, or a stable one with RUSTC_BOOTSTRAP=1.
@@ -31,9 +31,9 @@ if clang $flags -x c -o "$work/probe" - <<<'int main(void) { return 0; }' 2>/dev
     export CC=clang CFLAGS=$flags
     echo "C code is instrumented too; its assembly is not"
 else
-    echo "C code is not instrumented: that takes clang and its runtime (libclang-rt-dev)"
+    echo "C code is not instrumented: that needs clang and its runtime (libclang-rt-dev)"
 fi
-"${fuzz[@]}" build || play_seeds "the fuzzers cannot be built"
+"${fuzz[@]}" build || run_seeded_rounds "the fuzzers cannot be built"
 
 targets=("$@")
 [ $# -gt 0 ] || mapfile -t targets < <("${fuzz[@]}" list)

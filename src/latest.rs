@@ -96,7 +96,8 @@ impl<T> Latest<T> {
         }
     }
 
-    /// Waits up to `timeout` until the value has been taken. Returns true if the mailbox is empty.
+    /// Waits up to `timeout` until the value is taken or the mailbox is closed. Returns true if the
+    /// mailbox is empty.
     ///
     /// For a producer that makes values on demand.
     pub fn wait_empty(&self, timeout: Duration) -> bool {

@@ -87,7 +87,7 @@ impl Floor {
             wait_until(began + Duration::from_secs_f64(i as f64 / fps));
             let mut picture = None;
             run.paint.push(timed(|| picture = Some(self.picture())));
-            self.one(&picture.expect("painted"), &mut run);
+            self.measure(&picture.expect("painted"), &mut run);
         }
         run
     }
@@ -149,7 +149,7 @@ impl Floor {
     pub(crate) fn hot(&mut self, frames: usize) -> Run {
         let pictures = self.pictures();
         let mut run = Run::default();
-        pictures.iter().cycle().take(frames).for_each(|picture| self.one(picture, &mut run));
+        pictures.iter().cycle().take(frames).for_each(|picture| self.measure(picture, &mut run));
         run
     }
 
@@ -159,7 +159,7 @@ impl Floor {
         let (mut run, mut done, began) = (Run::default(), 0_u32, clock::now());
         loop {
             for picture in &pictures {
-                self.one(picture, &mut run);
+                self.measure(picture, &mut run);
                 done += 1;
             }
             let taken = clock::now() - began;
@@ -179,7 +179,7 @@ impl Floor {
         self.pattern.picture(self.next, clock::wall())
     }
 
-    fn one(&mut self, picture: &Image, run: &mut Run) {
+    fn measure(&mut self, picture: &Image, run: &mut Run) {
         let cpu = clock::thread_cpu();
         let encode = timed(|| self.encoder.encode(picture, &mut self.frame).expect("encodes"));
         let decode = timed(|| self.decoder.decode(&self.frame));

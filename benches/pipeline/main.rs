@@ -37,12 +37,12 @@ fn main() {
     let mut targets = Targets::default();
     let (mut tables, mut charts) = (Vec::new(), Vec::new());
     if is_wanted("latency") {
-        let (table, chart) = latency::measure(&HERE, &mut targets);
+        let (table, chart) = latency::measure(&LOCAL_MODES, &mut targets);
         tables.push(table);
         charts.push(chart);
     }
     if is_wanted("speed") {
-        speed::as_fast_as_possible(&HERE, &mut targets);
+        speed::as_fast_as_possible(&LOCAL_MODES, &mut targets);
         speed::first_picture(&mut targets);
     }
     if is_wanted("growth") {
@@ -51,14 +51,14 @@ fn main() {
         charts.push(chart);
     }
     if is_wanted("link") {
-        tables.extend(link::measure(&AWAY, &mut targets));
+        tables.extend(link::measure(&LINK_MODES, &mut targets));
     }
     tables.insert(0, targets.into_table());
     publish::publish("pipeline", tables, charts);
 }
 
 /// Modes on one machine: the program's default and its alternative.
-const HERE: [Mode; 2] = [Mode::Auto, Mode::Pipelined];
+const LOCAL_MODES: [Mode; 2] = [Mode::Auto, Mode::Pipelined];
 
 /// Modes on a link: the program's default and its alternative.
-const AWAY: [Mode; 2] = [Mode::Auto, Mode::Whole];
+const LINK_MODES: [Mode; 2] = [Mode::Auto, Mode::Whole];

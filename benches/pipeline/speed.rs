@@ -37,8 +37,8 @@ pub(crate) fn as_fast_as_possible(modes: &[Mode], targets: &mut Targets) {
     println!("(the codec alone, on all cores: {} frames/s)", codec_alone.figure());
 }
 
-/// The time from both sides being up until a whole picture has come out of the receiver's pipe, and
-/// the same in the demo, including connecting.
+/// The time from when both sides are up until the receiver's pipe has delivered a whole picture,
+/// and the same in the demo. Both include connecting.
 pub(crate) fn first_picture(targets: &mut Targets) {
     let (mut piped, mut inside) = (Samples::default(), Samples::default());
     let mut start = Samples::default();
@@ -56,7 +56,7 @@ pub(crate) fn first_picture(targets: &mut Targets) {
     println!("(starting a process took {} ms)", start.figure());
 }
 
-/// The sender's start-up time, and the time from there to the first picture, in ms.
+/// The sender's start-up time, and the time from then until the first picture, in ms.
 fn first_through_pipe() -> (f64, f64) {
     let bind = ["recv", "--bind", "127.0.0.1:0", "--show", "none", "--output", "-"];
     let mut receiver = Running::start(udpchat().args(bind));

@@ -78,7 +78,7 @@ impl fmt::Display for Cell {
     }
 }
 
-/// Three significant digits; the spread only if there is one.
+/// As many decimals as three significant digits need, up to three; the spread only if there is one.
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { median, low, high } = *self;

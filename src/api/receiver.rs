@@ -65,11 +65,12 @@ pub enum RecvError {
 pub struct ReceiverStatistics {
     /// Complete frames.
     pub completed: u64,
-    /// Frames abandoned with missing parts.
+    /// Frames abandoned with datagrams missing.
     pub incomplete: u64,
     /// Complete frames that were replaced by newer ones before they were taken.
     pub superseded: u64,
-    /// Complete frames with lost parts that were recovered by parity or retransmitted on request.
+    /// Complete frames with lost datagrams that were recovered by parity or retransmitted on
+    /// request.
     pub repaired: u64,
     /// Datagrams that have not arrived.
     pub datagrams_lost: u64,

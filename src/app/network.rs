@@ -1,4 +1,4 @@
-//! The network thread, and helpers that every verb needs.
+//! Starting the network thread, and the time at which a verb stops.
 
 use std::time::{Duration, Instant};
 

@@ -13,7 +13,7 @@ use crate::{
     video::{sink::OutputSpec, source::SourceSpec},
 };
 
-/// What to type instead of `args`, which clap refuses with `error`.
+/// What to type instead of `args`, which clap rejects with `error`.
 pub(super) fn advice(error: &clap::Error, args: &[OsString]) -> Option<String> {
     let typed = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
     let typed = typed.into_iter().find_map(|kind| error.get(kind)).and_then(|typed| match typed {
@@ -93,7 +93,7 @@ fn replacements(verb: &str, word: &str) -> Vec<[String; 2]> {
         (is_number, bind_port),
         (is_number && verb == "demo", seconds),
         (!is_number && !is_source && host_port(word).is_ok(), host),
-        // An address on which nobody can be called is one to listen on.
+        // An address at which nobody can be called is one to listen on.
         (is_address && host_port(word).is_err(), bind),
         (Path::new(word).is_dir(), ["--dir".into(), word.to_owned()]),
     ]

@@ -21,8 +21,8 @@ use crate::{
 
 /// Face-to-face video without sound, and the lowest-latency camera link between two machines.
 ///
-/// One way: run `udpchat recv` on one machine, and `udpchat send --to HOST` on the other. Both ways:
-/// `udpchat chat`, and `udpchat chat HOST`. To try it on one machine: `udpchat demo`.
+/// One way: run `udpchat recv` on one machine, and `udpchat send --to HOST` on the other. Both
+/// ways: `udpchat chat`, and `udpchat chat HOST`. To try it on one machine: `udpchat demo`.
 #[derive(Debug, Parser)]
 #[command(
     name = "udpchat",
@@ -104,11 +104,11 @@ pub struct SendArgs {
     /// Send at once, without a TCP connection: for one-way links
     #[arg(long, help_heading = "Network", conflicts_with_all = ["code", "name"])]
     pub no_control: bool,
-    /// Who we are, and whom we speak with.
+    /// Identity and trust.
     #[command(flatten)]
     pub trust: TrustArgs,
-    /// With --no-control: encrypt with the key in FILE, created if missing; the receiver needs the same
-    /// key [default: not encrypted]
+    /// With --no-control: encrypt with the key in FILE, created if missing; the receiver needs the
+    /// same key [default: not encrypted]
     #[arg(long, value_name = "FILE", requires = "no_control", help_heading = "Trust")]
     pub key_file: Option<PathBuf>,
     /// What is reported.
@@ -136,14 +136,14 @@ pub struct RecvArgs {
     /// Do not listen on TCP: show only streams sent with --no-control
     #[arg(long, help_heading = "Network", conflicts_with_all = ["code", "accept", "name"])]
     pub no_control: bool,
-    /// Who we are, and whom we speak with.
+    /// Identity and trust.
     #[command(flatten)]
     pub trust: TrustArgs,
     /// Which senders may connect [default: any; with --code, those who know it]
     #[arg(long, value_enum, value_name = "known|code|any", help_heading = "Trust")]
     pub accept: Option<Accept>,
-    /// Accept streams sent with --no-control only if they are encrypted with the key in FILE, created if
-    /// missing
+    /// Accept streams sent with --no-control only if they are encrypted with the key in FILE,
+    /// created if missing
     #[arg(long, value_name = "FILE", help_heading = "Trust")]
     pub key_file: Option<PathBuf>,
     /// What is reported.
@@ -177,11 +177,11 @@ pub struct ChatArgs {
     /// How the network is used.
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// Who we are, and whom we speak with.
+    /// Identity and trust.
     #[command(flatten)]
     pub trust: TrustArgs,
-    /// Which callers may see your camera [default: known ones, and those you accept; with --code, those
-    /// who know it]
+    /// Which callers may see your camera [default: known ones, and those you accept; with --code,
+    /// those who know it]
     #[arg(
         long,
         value_enum,
@@ -236,9 +236,9 @@ pub struct DoctorArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Picture")]
 pub struct SourceArgs {
-    /// camera, camera:N, pattern, a video or image file, a URL (such as rtsp:// or http://),
-    /// or a pipe of YUV4MPEG2 or JPEGs (- for standard input, or the path of a named pipe), which ends when
-    /// its last writer closes it
+    /// camera, camera:N, pattern, a video or image file, a URL (such as rtsp:// or http://), or a
+    /// pipe of YUV4MPEG2 or JPEGs (- for standard input, or the path of a named pipe), which ends
+    /// when its last writer closes it
     #[arg(long, default_value = "camera", value_name = "SOURCE", value_parser = values::source())]
     pub source: SourceSpec,
     /// How the picture is made.
@@ -250,9 +250,9 @@ pub struct SourceArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Picture")]
 pub struct DemoSourceArgs {
-    /// pattern, camera, camera:N, a video or image file, a URL (such as rtsp:// or http://),
-    /// or a pipe of YUV4MPEG2 or JPEGs (- for standard input, or the path of a named pipe), which ends when
-    /// its last writer closes it
+    /// pattern, camera, camera:N, a video or image file, a URL (such as rtsp:// or http://), or a
+    /// pipe of YUV4MPEG2 or JPEGs (- for standard input, or the path of a named pipe), which ends
+    /// when its last writer closes it
     #[arg(long, default_value = "pattern", value_name = "SOURCE", value_parser = values::source())]
     pub source: SourceSpec,
     /// How the picture is made.
@@ -264,16 +264,16 @@ pub struct DemoSourceArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Picture")]
 pub struct EncodingArgs {
-    /// JPEG quality, 1 to 100. auto adapts to the network: at most 80 (90 for scaled-down pictures),
-    /// then smaller, then fewer pictures; always 80 with --no-control
+    /// JPEG quality, 1 to 100. auto adapts to the network: at most 80 (90 for scaled-down
+    /// pictures), then smaller pictures, then fewer; always 80 with --no-control
     #[arg(long, default_value = "auto", value_name = "1..100|auto", value_parser = values::quality)]
     pub quality: Quality,
     /// Picture size; JPEGs from a camera are not scaled [default: 1280x720 for camera and pattern,
     /// otherwise the source's own]
     #[arg(long, value_name = "WxH")]
     pub size: Option<Size>,
-    /// Frames per second; max: as fast as they can be encoded, for the pattern or a file [default: 30, or
-    /// the video file's own rate]
+    /// Frames per second; max: as fast as they can be encoded, for the pattern or a file [default:
+    /// 30, or the video file's own rate]
     #[arg(long, value_name = "N|max", value_parser = values::rate)]
     pub fps: Option<Rate>,
     /// Encode in greyscale (about a third smaller)
@@ -362,8 +362,8 @@ pub struct SendingArgs {
         hide_short_help = true
     )]
     pub mtu: MaxDatagramLen,
-    /// Parity (forward error correction), in percent of the data sent; auto adapts to the loss, and is 25
-    /// with --no-control
+    /// Parity (forward error correction), in percent of the data sent; auto adapts to the loss, and
+    /// is 25 with --no-control
     #[arg(
         long,
         default_value = "auto",
@@ -372,8 +372,8 @@ pub struct SendingArgs {
         hide_short_help = true
     )]
     pub fec: FecMode,
-    /// Maximum bitrate per receiver, in bit/s (suffix k, M or G); with a fixed --quality, frames are
-    /// skipped to stay below it [default: what the network can carry]
+    /// Maximum bitrate per receiver, in bit/s (suffix k, M or G); with a fixed --quality, frames
+    /// are skipped to stay below it [default: what the network can carry]
     #[arg(long, value_name = "BITS", value_parser = values::bitrate)]
     pub max_bitrate: Option<Bitrate>,
 }
@@ -394,20 +394,21 @@ pub struct NetworkArgs {
     /// DSCP of outgoing datagrams, 0 to 63; auto is 34 (AF41), off is 0
     #[arg(long, default_value = "auto", value_name = "auto|off|N", value_parser = values::dscp, hide_short_help = true)]
     pub dscp: Dscp,
-    /// Simulate network impairments, for example loss=2%,burst=4,delay=5ms,jitter=2ms,reorder=1%,duplicate=1%,
-    /// corrupt=0.1%,rate=20mbit,queue=100ms,seed=7 (any of these, without spaces)
+    /// Simulate network impairments: loss=2%,delay=5ms,jitter=2ms,rate=20mbit (also burst=4,
+    /// reorder=1%, duplicate=1%, corrupt=0.1%, queue=100ms, seed=7; no spaces)
     #[arg(long, value_name = "SPEC", hide_short_help = true)]
     pub netem: Option<NetemSpec>,
 }
 
-/// Who we are, and whom we speak with.
+/// Identity and trust.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Trust")]
 pub struct TrustArgs {
     /// Your name, as the other side sees it [default: your user and host name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Identity key file, created if missing [default: udpchat/identity in your configuration folder]
+    /// Identity key file, created if missing [default: udpchat/identity in your configuration
+    /// folder]
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub identity: Option<PathBuf>,
     /// File with the keys of known peers [default: beside the default identity]

@@ -1,4 +1,4 @@
-//! Control messages and their framing, after decryption.
+//! The preface of a control connection, the framing of messages, and decrypted messages.
 
 use super::text::assert_clean;
 use crate::net::wire::{
@@ -8,14 +8,14 @@ use crate::net::wire::{
     text::{MAX_LINE_CHARS, MAX_NAME_CHARS},
 };
 
-/// The bytes are the data of a control connection, and a message.
+/// The bytes are the data of a control connection, and a decrypted message.
 pub fn control(bytes: &[u8]) {
     preface(bytes);
     framed(bytes);
     message(bytes);
 }
 
-/// The first bytes of a preface give no result yet, or that of the whole.
+/// Parsing a prefix of the bytes gives no result yet, or the same result as parsing all of them.
 fn preface(bytes: &[u8]) {
     let whole = parse_preface(bytes);
     match whole {
@@ -29,7 +29,7 @@ fn preface(bytes: &[u8]) {
     }
 }
 
-/// Framed messages are framed again as the same bytes, and none is omitted.
+/// Framing the parsed messages again gives the same bytes, and no bytes are skipped.
 fn framed(bytes: &[u8]) {
     let (mut rest, mut again) = (bytes, Vec::new());
     while let Ok(Some((message, len))) = parse_framed(rest) {
@@ -41,13 +41,13 @@ fn framed(bytes: &[u8]) {
     assert!(bytes.starts_with(&again) && again.len() + rest.len() == bytes.len());
 }
 
-/// A message is serialized to a form that parses to the same message and fits a frame. Its texts
-/// are harmless.
+/// A message is serialized to a form that parses to the same message and fits the maximum length.
+/// Its names and lines are clean.
 fn message(bytes: &[u8]) {
     let Ok(message) = Message::from_bytes(bytes) else { return };
     let written = message.to_bytes();
     assert_eq!(Message::from_bytes(&written), Ok(message.clone()));
-    assert!(written.len() + NOISE_LEN <= MAX_MESSAGE_LEN, "{} bytes", written.len());
+    assert!(written.len() + NOISE_OVERHEAD <= MAX_MESSAGE_LEN, "{} bytes", written.len());
     match &message {
         Message::Hello(hello) => assert_clean(hello.name.as_str(), MAX_NAME_CHARS),
         Message::Accept(accept) => assert_clean(accept.name.as_str(), MAX_NAME_CHARS),
@@ -58,4 +58,4 @@ fn message(bytes: &[u8]) {
 }
 
 /// The most that the handshake adds to a message, in bytes: a key and two tags.
-const NOISE_LEN: usize = 64;
+const NOISE_OVERHEAD: usize = 64;

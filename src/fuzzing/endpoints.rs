@@ -31,7 +31,7 @@ use crate::{
 ///
 /// Each side receives only text that the other has sent, and only frames that were sent.
 pub fn endpoints(bytes: &[u8]) {
-    // Bytes that run out read as zeros; no other error ends a sequence early.
+    // No error ends a sequence early: bytes that run out read as zeros.
     let _ = Play::new(&mut Unstructured::new(bytes)).and_then(Play::play);
 }
 
@@ -56,9 +56,10 @@ struct Play<'a, 'b> {
 
 struct Side {
     endpoint: Endpoint,
-    said: usize,
+    /// How many text lines it has sent. Each line is its own number, from 0.
+    lines_sent: usize,
     /// The number of the last text line that it has received.
-    heard: Option<usize>,
+    last_line: Option<usize>,
     asked: Vec<AskId>,
 }
 
@@ -102,7 +103,8 @@ impl<'a, 'b> Play<'a, 'b> {
                 fec,
                 ..config
             };
-            Side { endpoint: Endpoint::new(now, config), said: 0, heard: None, asked: Vec::new() }
+            let endpoint = Endpoint::new(now, config);
+            Side { endpoint, lines_sent: 0, last_line: None, asked: Vec::new() }
         };
         Ok(Self {
             sides: [side(DIALLER, dials), side(LISTENER, listens)],
@@ -136,7 +138,7 @@ impl<'a, 'b> Play<'a, 'b> {
                 7 => self.wait_until_due(),
                 8 => self.now += Duration::from_micros(self.ops.int_in_range(0..=1_000_000)?),
                 9 | 10 => self.push_frame()?,
-                11 | 12 => self.speak()?,
+                11 | 12 => self.push_text_or_stream()?,
                 13 => self.deliver_datagram()?,
                 14 => self.deliver_datagrams(),
                 15 => self.answer()?,
@@ -172,7 +174,7 @@ impl<'a, 'b> Play<'a, 'b> {
             }
         }
         while let Some(output) = self.sides[side].endpoint.poll_output() {
-            self.follow(side, output);
+            self.handle_output(side, output);
         }
         while let Some(event) = self.sides[side].endpoint.poll_event() {
             self.handle_event(side, event);
@@ -182,7 +184,7 @@ impl<'a, 'b> Play<'a, 'b> {
         }
     }
 
-    fn follow(&mut self, side: usize, output: Output) {
+    fn handle_output(&mut self, side: usize, output: Output) {
         match output {
             Output::LookUp(..) => unreachable!("addresses are given"),
             Output::Dial(conn, to) => {
@@ -215,15 +217,16 @@ impl<'a, 'b> Play<'a, 'b> {
                 assert_eq!(is_sealed, self.is_sealed);
                 assert_eq!(peer.addr, addr(other), "a stranger is in a call");
                 let key = self.is_controlled.then(|| PUBLIC_KEYS[other]);
-                assert_eq!(peer.key, key, "somebody is in the middle");
-                self.sides[side].heard = None;
+                assert_eq!(peer.key, key, "a man in the middle");
+                self.sides[side].last_line = None;
             }
             Event::Text { from, line } => {
                 assert_eq!(from.as_str(), NAMES[other]);
-                let number = line.as_str().parse().expect("a line that was said");
-                assert!(number < self.sides[other].said, "{number} has not been said");
-                assert!(self.sides[side].heard.is_none_or(|last| last < number), "in order, once");
-                self.sides[side].heard = Some(number);
+                let number = line.as_str().parse().expect("a line that was sent");
+                assert!(number < self.sides[other].lines_sent, "line {number} has not been sent");
+                let last = self.sides[side].last_line;
+                assert!(last.is_none_or(|last| last < number), "in order, once");
+                self.sides[side].last_line = Some(number);
             }
             Event::Asked { ask, peer, key, .. } => {
                 assert_eq!((peer.addr, key), (addr(other), PUBLIC_KEYS[other]));
@@ -250,7 +253,7 @@ impl<'a, 'b> Play<'a, 'b> {
         self.sides[DIALLER].endpoint.handle_connected(self.now, dialled);
     }
 
-    /// The connection breaks for each side that has not closed it.
+    /// Breaks the connection for each side that has not closed it.
     fn cut(&mut self) {
         let Some(pipe) = self.pipe.take() else { return };
         for side in [DIALLER, LISTENER] {
@@ -281,7 +284,8 @@ impl<'a, 'b> Play<'a, 'b> {
         Ok(())
     }
 
-    /// Tampers with a write: it is changed, lost, repeated or reordered.
+    /// Tampers with the writes in flight: changes, loses, repeats or reorders one, or replays an
+    /// earlier one of the dialler's.
     fn mangle(&mut self) -> Result<()> {
         let side = usize::from(self.ops.arbitrary::<bool>()?);
         let Some(pipe) = &mut self.pipe else { return Ok(()) };
@@ -338,20 +342,20 @@ impl<'a, 'b> Play<'a, 'b> {
         Ok(())
     }
 
-    fn speak(&mut self) -> Result<()> {
+    fn push_text_or_stream(&mut self) -> Result<()> {
         let side = &mut self.sides[usize::from(self.ops.arbitrary::<bool>()?)];
         if self.ops.ratio(1, 8)? {
             side.endpoint.set_stream(STREAM);
             return Ok(());
         }
-        let line = Line::new(&side.said.to_string()).expect("a number is not empty");
-        side.said += 1;
+        let line = Line::new(&side.lines_sent.to_string()).expect("a number is not empty");
+        side.lines_sent += 1;
         side.endpoint.push_text(&line);
         Ok(())
     }
 
-    /// Delivers any datagram in flight. It is removed or may come again; it may be changed, or
-    /// reflected to its sender.
+    /// Delivers a datagram in flight, which may be changed, truncated or reflected to its sender.
+    /// If it is not removed, it may be delivered again.
     fn deliver_datagram(&mut self) -> Result<()> {
         if self.datagrams.is_empty() {
             return Ok(());
@@ -425,7 +429,7 @@ impl<'a, 'b> Play<'a, 'b> {
         }
     }
 
-    /// For a while everything is delivered, and every trust decision is positive.
+    /// For 8 ms, delivers everything and admits every caller.
     fn deliver_everything(&mut self) {
         for _ in 0..8 {
             self.connect();

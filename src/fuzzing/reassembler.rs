@@ -24,7 +24,7 @@ use crate::{
 /// The bytes select the chunks that arrive, their frames, which are forged, and when they arrive. A
 /// frame without forged chunks is delivered exactly as it was sent or not at all.
 pub fn reassembler(bytes: &[u8]) {
-    // Bytes that run out read as zeros; no other error ends a sequence early.
+    // No error ends a sequence early: bytes that run out read as zeros.
     let _ = Play::new(&mut Unstructured::new(bytes)).and_then(Play::play);
 }
 

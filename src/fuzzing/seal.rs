@@ -17,7 +17,7 @@ use crate::net::{
 /// The bytes select what one side seals and what happens to it in transit. The other side opens
 /// each datagram once, as it was sealed, and nothing else.
 pub fn seal(bytes: &[u8]) {
-    // Bytes that run out read as zeros; no other error ends a sequence early.
+    // No error ends a sequence early: bytes that run out read as zeros.
     let _ = Way::new(&mut Unstructured::new(bytes)).and_then(Way::play);
 }
 

@@ -11,7 +11,7 @@ use crate::video::{
 
 /// The bytes select the picture, its encoding, and the lost parts of the frame.
 pub fn strips(bytes: &[u8]) {
-    // Bytes that run out read as zeros; no other error ends this early.
+    // No error ends this early: bytes that run out read as zeros.
     let _ = there_and_back(&mut Unstructured::new(bytes));
 }
 

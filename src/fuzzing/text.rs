@@ -2,12 +2,12 @@
 
 use crate::net::wire::text::{Line, MAX_LINE_CHARS, MAX_NAME_CHARS, Name};
 
-/// The bytes are a text, as typed by our user or sent by a peer.
+/// The bytes are text, as typed by our user or sent by a peer.
 pub fn text(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let name = Name::new(&text);
     assert_clean(name.as_str(), MAX_NAME_CHARS);
-    assert_eq!(Name::new(name.as_str()), name, "cleaning twice is cleaning once");
+    assert_eq!(Name::new(name.as_str()), name, "cleaning is idempotent");
     assert_eq!(deserialized(&text), Some(name));
     let line = Line::new(&text);
     if let Some(line) = &line {
@@ -17,8 +17,8 @@ pub fn text(bytes: &[u8]) {
     assert_eq!(deserialized(&text), line);
 }
 
-/// Asserts that `text` holds nothing that a terminal interprets, that is hidden, or that reorders
-/// text, and is not longer than allowed.
+/// Asserts that `text` is trimmed, not empty, at most `max_chars` long, and free of control
+/// characters, hidden characters and characters that reorder text.
 pub(super) fn assert_clean(text: &str, max_chars: usize) {
     assert!(!text.is_empty() && text == text.trim());
     assert!(text.chars().count() <= max_chars);
@@ -34,7 +34,8 @@ fn deserialized<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
     postcard::from_bytes(&bytes).ok()
 }
 
-/// The bidirectional controls (Unicode TR 9), zero-width marks, a byte order mark, the first tag.
+/// The bidirectional controls (Unicode TR 9), the zero-width space, the word joiner, the byte order
+/// mark, and the language tag.
 const HIDDEN: [char; 16] = [
     '\u{61c}',
     '\u{200b}',

@@ -21,7 +21,7 @@ pub(crate) struct SharedCounters {
     pub(crate) thinned: AtomicU64,
     pub(crate) failed: AtomicU64,
     /// Pictures replaced before they were grabbed.
-    pub(crate) replaced: AtomicU64,
+    pub(crate) superseded_in_source: AtomicU64,
     /// Counted by the source.
     damaged: Arc<AtomicU64>,
     cpu_us: AtomicU64,
@@ -62,12 +62,12 @@ impl SharedCounters {
 
     /// The values now. `picture_bitrate` is left to the network side.
     pub(crate) fn read(&self) -> CaptureCounters {
-        let replaced = self.replaced.load(Ordering::Relaxed);
+        let superseded_in_source = self.superseded_in_source.load(Ordering::Relaxed);
         CaptureCounters {
-            captured: self.captured.load(Ordering::Relaxed) + replaced,
+            captured: self.captured.load(Ordering::Relaxed) + superseded_in_source,
             encoded: self.encoded.load(Ordering::Relaxed),
             jpeg_bytes: self.jpeg_bytes.load(Ordering::Relaxed),
-            superseded: self.superseded.load(Ordering::Relaxed) + replaced,
+            superseded: self.superseded.load(Ordering::Relaxed) + superseded_in_source,
             thinned: self.thinned.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             damaged: self.damaged.load(Ordering::Relaxed),

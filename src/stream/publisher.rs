@@ -116,7 +116,9 @@ impl GrabberThread {
             match self.source.next(self.stop.flag()) {
                 Ok(Some(picture)) => {
                     self.counters.captured.fetch_add(1, Ordering::Relaxed);
-                    self.counters.replaced.store(self.source.replaced(), Ordering::Relaxed);
+                    self.counters
+                        .superseded_in_source
+                        .store(self.source.superseded(), Ordering::Relaxed);
                     if self.pictures.is_closed() {
                         break;
                     }

@@ -2,9 +2,10 @@
 //! control between two real endpoints.
 //!
 //! Most tests check a row of `repair-table.txt`, which names the seed of its network. A change of
-//! behaviour changes that table, which must be reviewed. `UDPCHAT_SEED=N` sets the seed of all
-//! rows. The bounds of all rows hold with seeds 1 to 5, those of the burst row with 1 to 24. With seed 6, jitter
-//! causes a gap of 68 ms, which exceeds the bound of two frame intervals.
+//! behaviour changes that table, and the difference must be reviewed. `UDPCHAT_SEED=N` sets the
+//! seed of all rows. The bounds of all rows hold with seeds 1 to 5, those of the burst row with 1
+//! to 24. With seed 6, jitter causes a gap of 68 ms, which exceeds the bound of two frame
+//! intervals.
 
 use std::{
     cell::RefCell,
@@ -45,7 +46,7 @@ struct Condition {
     seed: u64,
 }
 
-/// The result of one minute.
+/// The result of one minute of streaming.
 struct Outcome {
     sent: usize,
     shown: usize,
@@ -58,7 +59,7 @@ struct Outcome {
     answered: u64,
     /// The p95 delay of repaired frames beyond the median without loss, if any was repaired.
     added: Option<Duration>,
-    /// The longest interval between two shown frames.
+    /// The longest interval between consecutive shown frames.
     longest_gap: Duration,
 }
 
@@ -356,8 +357,9 @@ struct Narrowing {
     p95: Duration,
     sent: u64,
     shown: u64,
-    /// The lowest mean quality of any second, relative to the mean over all seconds, from 11 s after
-    /// the narrowing. In the first 10 s, the loss that the narrowing caused still raises the parity.
+    /// The lowest mean quality of any second, relative to the mean over all seconds, from 11 s
+    /// after the narrowing. In the first 10 s, the loss that the narrowing caused still raises the
+    /// parity.
     least: f64,
     /// The highest, likewise.
     most: f64,
@@ -509,7 +511,7 @@ fn minute(condition: &Condition) -> Outcome {
     sim.stop_video(ANN);
     sim.run(SECOND);
     let sender = sim.counters(ANN)[0];
-    // With some seeds, a loss looks like congestion and the sender skips a few frames.
+    // With some seeds, a loss looks like congestion and the sender supersedes a few frames.
     assert_eq!(sender.frames_sent + sender.frames_superseded, FRAMES as u64);
     let overhead = (sim.sent_bytes(ANN) - sent_before) as f64 / bytes as f64 - 1.0;
     let frames = sim.take_frames(BOB);
@@ -533,8 +535,8 @@ fn minute(condition: &Condition) -> Outcome {
 /// An established session in which Ann sends to Bob over `links`.
 fn session(condition: &Condition, seed: u64, links: &str) -> Sim {
     let spec: NetemSpec = format!("{links},seed={seed}").parse().expect("a specification");
-    let way = NetemSpec { loss: 0.0, reorder: 0.0, duplicate: 0.0, corrupt: 0.0, ..spec };
-    let mut sim = Sim::with_links(2, way);
+    let undisturbed = NetemSpec { loss: 0.0, reorder: 0.0, duplicate: 0.0, corrupt: 0.0, ..spec };
+    let mut sim = Sim::with_links(2, undisturbed);
     sim.start_receiver(BOB);
     let role = Role::Send { targets: vec![sim.target(BOB)], control: condition.has_control };
     let config = sim.config(ANN, role);
@@ -543,7 +545,8 @@ fn session(condition: &Condition, seed: u64, links: &str) -> Sim {
         EndpointConfig { fec: condition.fec, max_datagram_len: Some(DATAGRAM_LEN), ..config },
     );
     sim.run(SECOND);
-    // The impairments start only now, so that every row begins with the same session.
+    // Loss, reordering, duplication and corruption start only now, so that they do not affect the
+    // start of the session.
     sim.set_link(ANN, BOB, NetemSpec { seed: 2 * seed, ..spec });
     sim.set_link(BOB, ANN, NetemSpec { seed: 2 * seed + 1, ..spec });
     sim

@@ -1,5 +1,6 @@
 //! The golden vectors, written by hand from `docs/PROTOCOL.md`. Each valid vector parses into the
-//! expected value, which is emitted as exactly these bytes. Each invalid one gives its error.
+//! expected value, which is emitted as exactly these bytes. Parsing an invalid one returns the
+//! expected error.
 
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
@@ -52,7 +53,7 @@ enum Refusal {
 }
 
 #[test]
-fn datagrams_parse_and_are_emitted_byte_by_byte() {
+fn datagrams_parse_and_are_emitted_byte_for_byte() {
     for (name, prelude, body) in datagrams() {
         let bytes = vector(name);
         assert_eq!(parse(&bytes), Ok((prelude, body)), "{name}");
@@ -78,7 +79,7 @@ fn the_parity_vectors_match_the_encoder() {
 
 /// These vectors were made with another implementation of HKDF and the ciphers.
 #[test]
-fn bodies_are_sealed_and_opened_byte_by_byte() {
+fn bodies_are_sealed_and_opened_byte_for_byte() {
     let answerer = Direction::FromAnswerer;
     let agreed = || {
         let hash: Vec<u8> = (0xa0..0xc0).collect();
@@ -110,7 +111,7 @@ fn bodies_are_sealed_and_opened_byte_by_byte() {
 }
 
 #[test]
-fn messages_parse_and_are_emitted_byte_by_byte() {
+fn messages_parse_and_are_emitted_byte_for_byte() {
     for (name, message) in messages() {
         let bytes = vector(name);
         assert_eq!(Message::from_bytes(&bytes), Ok(message.clone()), "{name}");
@@ -125,14 +126,14 @@ fn the_preface_matches_its_vector() {
 }
 
 #[test]
-fn invalid_datagrams_are_refused_for_their_reason() {
+fn invalid_datagrams_are_refused_for_the_expected_reason() {
     for (name, refusal) in invalid_datagrams() {
         assert_eq!(parse(&vector(name)), Err(refusal), "{name}");
     }
 }
 
 #[test]
-fn invalid_control_bytes_are_refused_for_their_reason() {
+fn invalid_control_bytes_are_refused_for_the_expected_reason() {
     for (name, error) in INVALID_MESSAGES {
         assert_eq!(Message::from_bytes(&vector(name)), Err(error), "{name}");
     }

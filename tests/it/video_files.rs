@@ -21,15 +21,16 @@ fn vtest() -> std::path::PathBuf {
     found.expect("vtest.avi is there: scripts/setup.sh test installs opencv-doc")
 }
 
+/// Runs ffmpeg and returns its log.
 fn ffmpeg(args: &[&str]) -> String {
     let output = Command::new("ffmpeg")
         .args(["-hide_banner", "-nostdin", "-y"])
         .args(args)
         .output()
         .expect("ffmpeg is installed");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    said
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{log}");
+    log
 }
 
 /// One field of a file's video stream, from ffprobe, which decodes every frame.
@@ -48,7 +49,7 @@ fn frames(path: &Path) -> usize {
     probe(path, "nb_read_frames").parse().expect("a count")
 }
 
-/// Records to `output`, in place of an earlier attempt.
+/// Starts a receiver that records to `output`, replacing the file of an earlier attempt.
 fn receiver(output: &Path) -> Program {
     let _ = fs::remove_file(output);
     Program::start(&["recv", "--bind", "127.0.0.1:0", "--show", "none", "--output", text(output)])
@@ -95,11 +96,11 @@ fn a_film_arrives_complete_and_in_order() {
     let graph = format!(
         "[0:v]{range},format=yuv420p,settb=1/25,setpts=N[a];[1:v]settb=1/25,setpts=N[b];[a][b]psnr"
     );
-    let said = ffmpeg(&["-i", text(&out), "-i", text(&film), "-lavfi", &graph, "-f", "null", "-"]);
-    let average = number_after(&said, " average:");
-    let worst = number_after(&said, " min:");
+    let log = ffmpeg(&["-i", text(&out), "-i", text(&film), "-lavfi", &graph, "-f", "null", "-"]);
+    let average = number_after(&log, " average:");
+    let worst = number_after(&log, " min:");
     assert!(average >= 33.0, "PSNR {average} dB");
-    assert!(worst >= 30.0, "one frame has only {worst} dB: it is another one, or damaged");
+    assert!(worst >= 30.0, "one frame has only {worst} dB: it is the wrong frame, or damaged");
 }
 
 /// Sends `film` once, slowly enough for a busy machine, and records it to `out`.
@@ -145,7 +146,7 @@ fn a_jpeg_stream_is_recorded_bit_exactly() {
         },
     );
     assert_eq!(recorded.len(), sent.len());
-    assert!(recorded == sent, "same length, other bytes");
+    assert!(recorded == sent, "same length, different bytes");
 }
 
 /// Sends the JPEGs in `sent`, one every 40 ms, and records them to `out`.
@@ -217,7 +218,7 @@ fn send_piped(to: &str, input: &[&str], output: &[&str]) -> Program {
 fn a_recording_plays_after_its_receiver_is_killed() {
     let _shared = shared();
     let folder = folder();
-    for (name, second) in
+    for (name, min_len) in
         [("killed.avi", 400_000), ("killed.y4m", 3_000_000), ("killed.mjpeg", 400_000)]
     {
         let out = folder.path().join(name);
@@ -231,7 +232,7 @@ fn a_recording_plays_after_its_receiver_is_killed() {
             "--size",
             "320x240",
         ]);
-        wait_until(|| fs::metadata(&out).is_ok_and(|m| m.len() > second));
+        wait_until(|| fs::metadata(&out).is_ok_and(|m| m.len() > min_len));
         receiver.kill();
         assert!(frames(&out) >= 10, "{name}: {} frames", frames(&out));
     }
@@ -312,7 +313,7 @@ fn statistics_cover_the_final_partial_second() {
     let outcome = program.finish();
     outcome.expect_success();
     let lines = String::from_utf8_lossy(&outcome.stdout).into_owned();
-    let last = lines.lines().last().expect("one at the end at least");
+    let last = lines.lines().last().expect("at least the final one");
     let last: Value = serde_json::from_str(last).expect("JSON");
     let count = |name: &str| last["sender"][name].as_u64().expect("a count");
     assert!(count("captured") > 0, "{last}");

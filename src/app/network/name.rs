@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_user_name_comes_from_the_system_without_the_environment() {
+    fn the_user_database_names_the_user_of_the_process() {
         let id = std::process::Command::new("id").arg("-un").output().unwrap();
         let expected = String::from_utf8(id.stdout).unwrap();
         assert_eq!(user_of_process(), expected.trim());

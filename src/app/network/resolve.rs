@@ -1,4 +1,4 @@
-//! The addresses to call, and the address at which others can call us.
+//! The target to call, and the address at which others can call us.
 
 use std::net::{IpAddr, UdpSocket};
 

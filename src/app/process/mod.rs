@@ -1,4 +1,4 @@
-//! The process: its signals, its file descriptors, and when it ends.
+//! The process: its signals, file descriptors and standard output, and when it ends.
 
 pub(crate) mod descriptors;
 pub(crate) mod signals;

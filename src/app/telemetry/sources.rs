@@ -16,7 +16,7 @@ use crate::{
 pub(crate) struct Sources<'a> {
     /// Network counters since the start.
     pub(crate) net: &'a NetStats,
-    /// Frames shown since the last interval, if this side shows any.
+    /// Latencies of the frames shown in this interval, if this side shows any.
     pub(crate) shown: Option<&'a LatencyStats>,
     /// Repair delays since the start; one second may have too few.
     pub(crate) repairs: Option<Percentiles>,
@@ -37,8 +37,8 @@ impl Sources<'_> {
     }
 }
 
-/// Merges the statistics of both sides: sent counts from the sender, received counts from the
-/// receiver.
+/// Merges the statistics of the demo's two sides. The totals of what was sent, the measurements of
+/// the path and the netem counters are the sender's; everything else is the receiver's.
 pub(crate) fn both_sides(sender: &NetStats, receiver: NetStats) -> NetStats {
     let (sent, received) = (sender.totals, receiver.totals);
     let repair = RepairStats {

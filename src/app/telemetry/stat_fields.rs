@@ -1,5 +1,5 @@
-//! The statistics of loss, repair and the path. Each has one entry here, which puts it in both the
-//! JSON and the text.
+//! The statistics of frames, pictures and the path. Each has one entry here, for both the JSON and
+//! the text.
 
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,7 @@ pub(crate) struct Count {
     key: &'static str,
     /// Name in the text; `None`: in the JSON only.
     name: Option<&'static str>,
-    of: fn(&Sources<'_>) -> u64,
+    value: fn(&Sources<'_>) -> u64,
 }
 
 /// A current measurement; `None` while unknown.
@@ -22,71 +22,73 @@ pub(crate) struct Measure {
     /// Name and unit in the text.
     name: &'static str,
     unit: &'static str,
-    of: fn(&Sources<'_>) -> Option<f64>,
+    value: fn(&Sources<'_>) -> Option<f64>,
 }
 
 /// Outcomes of received frames.
 pub(crate) const FRAMES: &[Count] = &[
-    Count { key: "completed", name: None, of: |s| s.net.totals.reassembly.completed },
-    Count { key: "incomplete", name: Some("incomplete"), of: incomplete },
-    Count { key: "late", name: Some("late"), of: |s| s.net.totals.reassembly.late },
-    Count { key: "damaged", name: Some("damaged"), of: damaged },
-    Count { key: "superseded", name: Some("superseded"), of: |s| s.superseded },
-    Count { key: "repaired_by_parity", name: Some("repaired by parity"), of: by_parity },
-    Count { key: "repaired_by_nack", name: Some("on request"), of: by_nack },
-    Count { key: "concealed", name: Some("concealed"), of: |s| s.concealed },
-    Count { key: "requests", name: None, of: |s| s.net.totals.repair.nacks },
+    Count { key: "completed", name: None, value: |s| s.net.totals.reassembly.completed },
+    Count { key: "incomplete", name: Some("incomplete"), value: incomplete },
+    Count { key: "late", name: Some("late"), value: |s| s.net.totals.reassembly.late },
+    Count { key: "damaged", name: Some("damaged"), value: damaged },
+    Count { key: "superseded", name: Some("superseded"), value: |s| s.superseded },
+    Count { key: "repaired_by_parity", name: Some("repaired by parity"), value: by_parity },
+    Count { key: "repaired_by_nack", name: Some("on request"), value: by_nack },
+    Count { key: "concealed", name: Some("concealed"), value: |s| s.concealed },
+    Count { key: "requests", name: None, value: |s| s.net.totals.repair.nacks },
 ];
 
 /// Outcomes of our own pictures.
 pub(crate) const PICTURES: &[Count] = &[
-    Count { key: "captured", name: None, of: |s| s.of_capture(|c| c.captured) },
-    Count { key: "encoded", name: None, of: |s| s.of_capture(|c| c.encoded) },
-    Count { key: "unencodable", name: None, of: unencodable },
-    Count { key: "sent", name: None, of: |s| s.net.totals.frames_sent },
-    Count { key: "superseded", name: Some("superseded"), of: sender_superseded },
-    Count { key: "thinned", name: Some("thinned"), of: |s| s.of_capture(|c| c.thinned) },
-    Count { key: "damaged", name: Some("damaged"), of: |s| s.of_capture(|c| c.damaged) },
-    Count { key: "answered", name: None, of: |s| s.net.totals.repair.answered },
+    Count { key: "captured", name: None, value: |s| s.of_capture(|c| c.captured) },
+    Count { key: "encoded", name: None, value: |s| s.of_capture(|c| c.encoded) },
+    Count { key: "unencodable", name: None, value: unencodable },
+    Count { key: "sent", name: None, value: |s| s.net.totals.frames_sent },
+    Count { key: "superseded", name: Some("superseded"), value: sender_superseded },
+    Count { key: "thinned", name: Some("thinned"), value: |s| s.of_capture(|c| c.thinned) },
+    Count { key: "damaged", name: Some("damaged"), value: |s| s.of_capture(|c| c.damaged) },
+    Count { key: "answered", name: None, value: |s| s.net.totals.repair.answered },
 ];
 
 /// The path to the other side.
 pub(crate) const PATH: &[Measure] = &[
-    Measure { key: "rtt_ms", name: "round trip", unit: "ms", of: rtt_ms },
+    Measure { key: "rtt_ms", name: "round trip", unit: "ms", value: rtt_ms },
     Measure {
         key: "picture_mbit_s",
         name: "pictures at most",
         unit: "Mbit/s",
-        of: |s| Some(s.capture.as_ref()?.picture_bitrate?.mbps()),
+        value: |s| Some(s.capture.as_ref()?.picture_bitrate?.mbps()),
     },
-    Measure { key: "queue_ms", name: "queue", unit: "ms", of: queue_ms },
-    Measure { key: "datagram_bytes", name: "datagrams of", unit: "bytes", of: datagram_len },
+    Measure { key: "queue_ms", name: "queue", unit: "ms", value: queue_ms },
+    Measure { key: "datagram_bytes", name: "datagrams of", unit: "bytes", value: datagram_len },
 ];
 
 /// Adds `counts` to a JSON object.
-pub(crate) fn add_counts(object: &mut Map<String, Value>, counts: &[Count], of: &Sources<'_>) {
-    object.extend(counts.iter().map(|count| (count.key.into(), json!((count.of)(of)))));
+pub(crate) fn add_counts(object: &mut Map<String, Value>, counts: &[Count], sources: &Sources<'_>) {
+    object.extend(counts.iter().map(|count| (count.key.into(), json!((count.value)(sources)))));
 }
 
-/// Adds `measures` to a JSON object; null if unknown.
+/// Adds `measures` to a JSON object; unknown ones are null.
 pub(crate) fn add_measures(
     object: &mut Map<String, Value>,
     measures: &[Measure],
-    of: &Sources<'_>,
+    sources: &Sources<'_>,
 ) {
-    object.extend(measures.iter().map(|measure| (measure.key.into(), json!((measure.of)(of)))));
+    object.extend(
+        measures.iter().map(|measure| (measure.key.into(), json!((measure.value)(sources)))),
+    );
 }
 
 /// Formats `counts`: `incomplete 3, late 0`.
-pub(crate) fn format_counts(counts: &[Count], of: &Sources<'_>) -> String {
-    let text = |count: &Count| Some(format!("{} {}", count.name?, (count.of)(of)));
+pub(crate) fn format_counts(counts: &[Count], sources: &Sources<'_>) -> String {
+    let text = |count: &Count| Some(format!("{} {}", count.name?, (count.value)(sources)));
     counts.iter().filter_map(text).collect::<Vec<_>>().join(", ")
 }
 
 /// Formats the known `measures`: `round trip 0.24 ms`; `None` if all are unknown.
-pub(crate) fn format_measures(measures: &[Measure], of: &Sources<'_>) -> Option<String> {
+pub(crate) fn format_measures(measures: &[Measure], sources: &Sources<'_>) -> Option<String> {
     let text = |measure: &Measure| {
-        let value = (measure.of)(of)?;
+        let value = (measure.value)(sources)?;
         Some(format!("{} {value:.2} {}", measure.name, measure.unit))
     };
     let text: Vec<String> = measures.iter().filter_map(text).collect();
@@ -102,54 +104,54 @@ pub(crate) fn format_plan(plan: EncodingPlan) -> String {
     text.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// Formats the datagram loss: lost in the network, and dropped by the kernel.
-pub(crate) fn format_loss(of: &Sources<'_>) -> String {
-    let totals = &of.net.totals;
+/// Formats the datagram loss, and the datagrams that the kernel dropped.
+pub(crate) fn format_loss(sources: &Sources<'_>) -> String {
+    let totals = &sources.net.totals;
     let expected = totals.datagrams_received + totals.datagrams_lost;
     let loss = 100.0 * totals.datagrams_lost as f64 / expected.max(1) as f64;
-    let drops = of.net.kernel_drops.unwrap_or_default();
-    let told = [(drops.overruns, "buffer full"), (drops.bad_checksums, "bad checksum")];
-    let dropped = told.iter().filter(|(count, _)| *count > 0);
+    let drops = sources.net.kernel_drops.unwrap_or_default();
+    let by_reason = [(drops.overruns, "buffer full"), (drops.bad_checksums, "bad checksum")];
+    let dropped = by_reason.iter().filter(|(count, _)| *count > 0);
     let dropped =
-        dropped.map(|(count, which)| format!("; {count} dropped by the kernel ({which})"));
+        dropped.map(|(count, reason)| format!("; {count} dropped by the kernel ({reason})"));
     format!("lost {loss:.2} % of datagrams{}", dropped.collect::<String>())
 }
 
 /// Includes frames of which no chunk arrived.
-fn incomplete(of: &Sources<'_>) -> u64 {
-    of.net.totals.reassembly.incomplete + of.net.totals.reassembly.unseen
+fn incomplete(sources: &Sources<'_>) -> u64 {
+    sources.net.totals.reassembly.incomplete + sources.net.totals.reassembly.unseen
 }
 
-fn damaged(of: &Sources<'_>) -> u64 {
-    of.net.totals.reassembly.damaged + of.undecodable
+fn damaged(sources: &Sources<'_>) -> u64 {
+    sources.net.totals.reassembly.damaged + sources.undecodable
 }
 
-fn unencodable(of: &Sources<'_>) -> u64 {
-    of.of_capture(|c| c.failed) + of.net.totals.frames_unsendable
+fn unencodable(sources: &Sources<'_>) -> u64 {
+    sources.of_capture(|c| c.failed) + sources.net.totals.frames_unsendable
 }
 
-fn sender_superseded(of: &Sources<'_>) -> u64 {
-    of.of_capture(|c| c.superseded) + of.net.totals.frames_superseded
+fn sender_superseded(sources: &Sources<'_>) -> u64 {
+    sources.of_capture(|c| c.superseded) + sources.net.totals.frames_superseded
 }
 
-fn by_parity(of: &Sources<'_>) -> u64 {
-    of.net.totals.repair.by_parity
+fn by_parity(sources: &Sources<'_>) -> u64 {
+    sources.net.totals.repair.by_parity
 }
 
-fn by_nack(of: &Sources<'_>) -> u64 {
-    of.net.totals.repair.by_nack
+fn by_nack(sources: &Sources<'_>) -> u64 {
+    sources.net.totals.repair.by_nack
 }
 
-fn queue_ms(of: &Sources<'_>) -> Option<f64> {
-    of.net.totals.repair.queueing_delay.map(|queue| queue.as_secs_f64() * 1e3)
+fn queue_ms(sources: &Sources<'_>) -> Option<f64> {
+    sources.net.totals.repair.queueing_delay.map(|queue| queue.as_secs_f64() * 1e3)
 }
 
-fn datagram_len(of: &Sources<'_>) -> Option<f64> {
-    of.net.totals.repair.max_datagram_len.map(|len| len as f64)
+fn datagram_len(sources: &Sources<'_>) -> Option<f64> {
+    sources.net.totals.repair.max_datagram_len.map(|len| len as f64)
 }
 
-fn rtt_ms(of: &Sources<'_>) -> Option<f64> {
-    of.net.totals.rtt.map(|rtt| rtt.as_secs_f64() * 1e3)
+fn rtt_ms(sources: &Sources<'_>) -> Option<f64> {
+    sources.net.totals.rtt.map(|rtt| rtt.as_secs_f64() * 1e3)
 }
 
 #[cfg(test)]
@@ -175,7 +177,7 @@ mod tests {
         net
     }
 
-    fn sources(net: &NetStats, capture: Option<CaptureCounters>) -> Sources<'_> {
+    fn sources_of(net: &NetStats, capture: Option<CaptureCounters>) -> Sources<'_> {
         Sources {
             net,
             shown: None,
@@ -190,27 +192,27 @@ mod tests {
     #[test]
     fn text_and_json_report_the_same_counts() {
         let net = net();
-        let of = sources(&net, None);
+        let sources = sources_of(&net, None);
         assert_eq!(
-            format_counts(FRAMES, &of),
+            format_counts(FRAMES, &sources),
             "incomplete 3, late 0, damaged 5, superseded 7, repaired by parity 37, on request 4, \
              concealed 6"
         );
         let mut object = Map::new();
-        add_counts(&mut object, FRAMES, &of);
+        add_counts(&mut object, FRAMES, &sources);
         let expected = json!({
             "completed": 0, "incomplete": 3, "late": 0, "damaged": 5, "superseded": 7,
             "repaired_by_parity": 37, "repaired_by_nack": 4,
             "concealed": 6, "requests": 9,
         });
         assert_eq!(Value::Object(object), expected);
-        assert_eq!(format_loss(&of), "lost 3.00 % of datagrams");
+        assert_eq!(format_loss(&sources), "lost 3.00 % of datagrams");
         let net = NetStats {
             kernel_drops: Some(KernelDrops { overruns: 7, bad_checksums: 2 }),
             ..net.clone()
         };
         assert_eq!(
-            format_loss(&sources(&net, None)),
+            format_loss(&sources_of(&net, None)),
             "lost 3.00 % of datagrams; 7 dropped by the kernel (buffer full); 2 dropped by \
              the kernel (bad checksum)"
         );
@@ -219,16 +221,16 @@ mod tests {
     #[test]
     fn unknown_measures_are_null_in_json_and_absent_in_text() {
         let mut net = net();
-        let of = sources(&net, None);
+        let sources = sources_of(&net, None);
         let mut object = Map::new();
-        add_measures(&mut object, PATH, &of);
+        add_measures(&mut object, PATH, &sources);
         assert_eq!(
             Value::Object(object),
             json!({
                 "rtt_ms": null, "picture_mbit_s": null, "queue_ms": null, "datagram_bytes": null,
             })
         );
-        assert_eq!(format_measures(PATH, &of), None);
+        assert_eq!(format_measures(PATH, &sources), None);
         net.totals.rtt = Some(Duration::from_micros(1500));
         let capture = CaptureCounters {
             superseded: 1,
@@ -237,10 +239,10 @@ mod tests {
             picture_bitrate: Some(Bitrate::from_mbps(8)),
             ..CaptureCounters::default()
         };
-        let of = sources(&net, Some(capture));
-        let text = format_measures(PATH, &of);
+        let sources = sources_of(&net, Some(capture));
+        let text = format_measures(PATH, &sources);
         assert_eq!(text.as_deref(), Some("round trip 1.50 ms, pictures at most 8.00 Mbit/s"));
-        assert_eq!(format_counts(PICTURES, &of), "superseded 5, thinned 30, damaged 2");
+        assert_eq!(format_counts(PICTURES, &sources), "superseded 5, thinned 30, damaged 2");
     }
 
     #[test]

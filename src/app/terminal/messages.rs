@@ -1,4 +1,5 @@
-//! Messages for people, on standard error. Standard output is for video and JSON.
+//! Messages for people, on standard error. Standard output is for the program's results: video,
+//! JSON, lists, and text from a peer.
 
 use std::{
     io::{IsTerminal, Write},
@@ -38,7 +39,7 @@ impl Messages {
         self.print(&format!("udpchat: {}", line.replace('\n', " ")));
     }
 
-    /// Prints a line that the next one replaces, on a terminal only.
+    /// Prints a line that the next one replaces, on a terminal only and not with `--quiet`.
     pub(crate) fn status(&self, line: &str) {
         if !self.quiet && self.is_terminal {
             self.status_shown.store(true, Ordering::Relaxed);
@@ -59,7 +60,7 @@ impl Messages {
     }
 }
 
-/// A single write, so that lines of several threads do not mix. Errors are ignored: there is
+/// A single write, so that lines from several threads do not mix. Errors are ignored: there is
 /// nowhere to report them.
 fn write(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());

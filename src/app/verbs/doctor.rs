@@ -44,7 +44,7 @@ enum State {
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
     // Without free descriptors a check would fail and name another cause.
-    ensure_free(CHECK_DESCRIPTORS).context("the limit of open files is too low for the checks")?;
+    ensure_free(CHECK_DESCRIPTORS).context("the limit on open files is too low for the checks")?;
     let mut findings = vec![address(), port(args.port), loopback()];
     findings.extend(sockets());
     findings.extend([
@@ -123,8 +123,7 @@ fn port(port: u16) -> Finding {
 
 /// Sends a batch of datagrams to ourselves.
 fn loopback() -> Finding {
-    let sent = send_to_self();
-    match sent {
+    match send_to_self() {
         Ok(got) if got == LOOPBACK_DATAGRAMS => {
             Finding::fine("loopback", format!("{got} of {LOOPBACK_DATAGRAMS} datagrams arrived"))
         }
@@ -141,6 +140,7 @@ fn loopback() -> Finding {
     }
 }
 
+/// Returns how many datagrams arrived within half a second.
 fn send_to_self() -> std::io::Result<usize> {
     let mut to = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into())?;
     let mut from = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into())?;
@@ -276,8 +276,8 @@ fn decoder() -> Finding {
         _ => Finding::note(
             "decoder",
             text,
-            "Linux has both since 5.13, if they are built in; without them, receive pictures only \
-             from people you trust",
+            "Linux has had both since 5.13, if they are built in; without them, receive pictures \
+             only from people you trust",
         ),
     }
 }

@@ -32,8 +32,8 @@ use crate::{
 
 pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let targets = args.to.iter().map(target).collect::<Result<Vec<Target>>>()?;
-    // Opening may block, for example until a pipe's first bytes. Until then Ctrl-C ends the
-    // program.
+    // Opening may block, for example until a pipe delivers its first bytes. The signal handler is
+    // installed only afterwards, so that Ctrl-C still ends the program at once.
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let encoder = encoder(args);
     let control = !args.no_control;

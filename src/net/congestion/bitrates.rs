@@ -7,7 +7,8 @@ use crate::net::units::Bitrate;
 pub struct PictureBitrates {
     /// What every receiver's path carries, as far as is known.
     pub path: Option<Bitrate>,
-    /// The same over the paths that have been overrun: anything beyond it is lost.
+    /// The same over the paths for which it is a hard limit: those that have been overrun, where
+    /// anything beyond it is lost, and those in a test of heavy loss.
     pub bound: Option<Bitrate>,
     /// The configured limit per receiver, whatever its path carries.
     pub limit: Option<Bitrate>,
@@ -21,7 +22,7 @@ impl PictureBitrates {
 
     /// The smaller of each bitrate.
     #[must_use]
-    pub fn and(self, other: Self) -> Self {
+    pub fn min(self, other: Self) -> Self {
         let least = |a: Option<Bitrate>, b: Option<Bitrate>| a.into_iter().chain(b).min();
         Self {
             path: least(self.path, other.path),

@@ -1,4 +1,4 @@
-//! The TCP connections of the control channel, by the endpoint's connection ids.
+//! The TCP connections of the control channel, indexed by the endpoint's connection ids.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ struct Connection {
 }
 
 impl Connections {
-    /// Creates a set that uses the poll tokens from `first_token`.
+    /// Creates an empty set that uses the poll tokens from `first_token` up.
     pub(super) fn new(first_token: usize) -> Self {
         Self { first_token, open: BTreeMap::new() }
     }
@@ -41,7 +41,7 @@ impl Connections {
         self.open.contains_key(&conn).then_some(conn)
     }
 
-    /// Starts connecting. The result comes by a poll event, unless an error is returned.
+    /// Starts connecting. The result arrives as a poll event, unless an error is returned.
     pub(super) fn dial(
         &mut self,
         registry: &Registry,
@@ -213,7 +213,7 @@ impl Connection {
     }
 }
 
-/// How long a peer may take to accept pending bytes before its connection is closed.
+/// How long a closing connection waits for the peer to accept pending bytes.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 
 const MAX_OUTBOX_LEN: usize = 64 << 10;

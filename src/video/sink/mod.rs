@@ -1,4 +1,4 @@
-//! Outputs of video: files, pipes and windows.
+//! Video outputs: files, pipes and windows.
 
 mod avi;
 mod backlog;

@@ -1,4 +1,4 @@
-//! Byte outputs: a file that never ends within a picture, or a pipe.
+//! Byte outputs: a file, in which a failed write leaves no partial picture, or a pipe.
 
 use std::{
     fs::File,
@@ -8,7 +8,8 @@ use std::{
 
 use super::destination::{Destination, Kind, Opened};
 
-/// An output of complete units: each picture is written entirely or not at all.
+/// An output of complete units, such as pictures. A unit that cannot be written entirely is removed
+/// from a file, but not from a pipe.
 pub(super) struct Output {
     to: To,
     /// Bytes of complete units written so far.
@@ -64,7 +65,8 @@ impl Output {
         self.opened.take()
     }
 
-    /// Writes one unit to the open output without buffering, so that a kill loses nothing of it.
+    /// Writes one unit to the open output without buffering, so that killing the process later
+    /// loses nothing of it.
     ///
     /// If a file takes only part of it (the disk is full), that part is removed again.
     pub(super) fn write(&mut self, parts: &[&[u8]]) -> io::Result<()> {
@@ -80,17 +82,17 @@ impl Output {
         Ok(())
     }
 
-    /// Overwrites the start of the file. Panics for a pipe.
+    /// Overwrites the start of the file. Panics unless it is an open file.
     pub(super) fn rewrite_start(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let To::File(file) = &mut self.to else { panic!("a pipe cannot be rewritten") };
+        let To::File(file) = &mut self.to else { panic!("only an open file can be rewritten") };
         file.seek(SeekFrom::Start(0))?;
         file.write_all(bytes)?;
         file.seek(SeekFrom::Start(self.len)).map(drop)
     }
 
-    /// Truncates the file to `len` bytes. Panics for a pipe.
+    /// Truncates the file to `len` bytes. Panics unless it is an open file.
     pub(super) fn truncate(&mut self, len: u64) -> io::Result<()> {
-        let To::File(file) = &mut self.to else { panic!("only a file can be cut") };
+        let To::File(file) = &mut self.to else { panic!("only an open file can be truncated") };
         file.set_len(len)?;
         self.len = len;
         file.seek(SeekFrom::Start(len)).map(drop)

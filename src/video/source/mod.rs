@@ -130,13 +130,13 @@ impl Source {
 
     /// Pictures so far that were replaced by newer ones before [`next`](Self::next) returned them.
     /// Cameras, pipes and URLs are read by a separate thread, which never waits for the caller.
-    pub fn replaced(&self) -> u64 {
+    pub fn superseded(&self) -> u64 {
         match &self.kind {
-            Kind::Pipe(source) => source.replaced(),
+            Kind::Pipe(source) => source.superseded(),
             #[cfg(feature = "opencv")]
-            Kind::Camera(source) => source.replaced(),
+            Kind::Camera(source) => source.superseded(),
             #[cfg(feature = "opencv")]
-            Kind::Url(source) => source.replaced(),
+            Kind::Url(source) => source.superseded(),
             _ => 0,
         }
     }

@@ -80,7 +80,7 @@ impl Pipe {
     }
 
     /// Pictures replaced by newer ones before they were taken.
-    pub(super) fn replaced(&self) -> u64 {
+    pub(super) fn superseded(&self) -> u64 {
         self.mailbox.superseded()
     }
 

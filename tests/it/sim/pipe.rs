@@ -20,7 +20,7 @@ pub(super) struct Pipes {
     order: u64,
     delay: Duration,
     /// No message leaves earlier than this.
-    stuck_until: Instant,
+    blocked_until: Instant,
 }
 
 /// A pipe, by its index.
@@ -73,13 +73,13 @@ impl Pipes {
             queue: BTreeMap::new(),
             order: 0,
             delay,
-            stuck_until: now,
+            blocked_until: now,
         }
     }
 
-    /// Delays every message sent before `until` as if it were sent then.
+    /// Delays every message sent before `until` as if it were sent at `until`.
     pub(super) fn block_until(&mut self, until: Instant) {
-        self.stuck_until = until;
+        self.blocked_until = until;
     }
 
     pub(super) fn answer(
@@ -175,7 +175,7 @@ impl Pipes {
         })
     }
 
-    /// Closes an end, because the other has.
+    /// Closes an end, because the other side closed or refused the connection.
     fn lose(&mut self, pipe: PipeId, end: End) -> Option<(NodeId, ConnId)> {
         let owner = self.end(pipe, end).take()?;
         self.ends.remove(&owner);
@@ -191,7 +191,7 @@ impl Pipes {
     }
 
     fn send(&mut self, now: Instant, message: Message) {
-        let due = now.max(self.stuck_until) + self.delay;
+        let due = now.max(self.blocked_until) + self.delay;
         self.order += 1;
         self.queue.insert((due, self.order), message);
     }
@@ -256,7 +256,7 @@ fn a_refused_connection_ends_and_a_broken_one_is_reported() {
 }
 
 #[test]
-fn messages_are_delayed_and_wait_until_the_network_passes_them() {
+fn messages_are_delayed_and_held_while_the_network_is_blocked() {
     let now = udpchat::clock::now();
     let (delay, blocked) = (Duration::from_millis(2), Duration::from_millis(10));
     let mut pipes = Pipes::new(now, delay);

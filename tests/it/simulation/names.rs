@@ -1,4 +1,4 @@
-//! Targets with names, which are resolved later, or to another address.
+//! Targets given by name, when the name is resolved only later or to another address.
 
 use std::net::SocketAddr;
 
@@ -42,13 +42,13 @@ fn an_unknown_name_does_not_delay_other_targets() {
         sim.start_video(ANN, FRAME_LEN);
         sim.run(2 * SECOND);
         assert!(sim.take_frames(BOB).len() >= 55);
-        let is_told =
+        let is_unresolved =
             |e: &Event| matches!(e, Event::Waiting { reason: WaitReason::Unresolved { .. }, .. });
-        assert_eq!(new_events(&mut sim, ANN).iter().filter(|e| is_told(e)).count(), 1);
+        assert_eq!(new_events(&mut sim, ANN).iter().filter(|e| is_unresolved(e)).count(), 1);
     }
 }
 
-/// A DNS filter answers 0.0.0.0 or ::.
+/// A DNS filter answers 0.0.0.0 or ::. Multicast and broadcast addresses cannot be called either.
 #[test]
 fn a_name_that_resolves_to_an_unusable_address_is_retried() {
     for control in [true, false] {
@@ -65,10 +65,10 @@ fn a_name_that_resolves_to_an_unusable_address_is_retried() {
             sim.run(5 * SECOND);
             assert!(sim.take_frames(EVE).len() >= 140, "the other target is not held up");
             let is_wait = |e: &Event| matches!(e, Event::Waiting { .. });
-            let said: Vec<_> = new_events(&mut sim, ANN).into_iter().filter(is_wait).collect();
+            let waits: Vec<_> = new_events(&mut sim, ANN).into_iter().filter(is_wait).collect();
             let reason = WaitReason::Uncallable { ip: blocked.ip() };
             let waiting = Event::Waiting { host: "desk".into(), port: 7722, reason };
-            assert_eq!(said, [waiting], "reported once");
+            assert_eq!(waits, [waiting], "reported once");
 
             sim.names.insert("desk".into(), vec![blocked, sim.addr(BOB)]);
             sim.run(3 * SECOND);

@@ -168,7 +168,7 @@ impl Calls {
     pub(super) fn picture_bitrates(&self) -> PictureBitrates {
         let any_reached = self.current.iter().any(Call::is_reached);
         let calls = self.current.iter().filter(|call| !any_reached || call.is_reached());
-        calls.map(Call::picture_bitrates).fold(PictureBitrates::default(), PictureBitrates::and)
+        calls.map(Call::picture_bitrates).fold(PictureBitrates::default(), PictureBitrates::min)
     }
 
     /// Whether any of our video goes to another machine.

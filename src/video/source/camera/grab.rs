@@ -73,7 +73,7 @@ impl Camera {
     }
 
     /// Pictures replaced by newer ones before they were taken.
-    pub(in crate::video::source) fn replaced(&self) -> u64 {
+    pub(in crate::video::source) fn superseded(&self) -> u64 {
         self.mailbox.superseded()
     }
 
@@ -180,7 +180,9 @@ fn describe(camera: &CameraInfo, options: &SourceOptions, given: &Given) -> Sour
             notes.push("--gray does nothing: the camera's own JPEGs are passed through".to_owned());
         }
         if options.size.is_some_and(|size| size != *native) {
-            notes.push(format!("--size {asked} is not what the camera gives: {native}"));
+            notes.push(format!(
+                "the camera does not deliver --size {asked}; its frames are {native}"
+            ));
         }
     }
     let (width, height) = (native.width, native.height);
