@@ -1,4 +1,4 @@
-# Each target installs what it needs: `scripts/setup.sh` uses apt, with sudo unless it is root.
+# Each target installs what it needs: `scripts/setup.sh` uses apt, with sudo unless it runs as root.
 
 .PHONY: demo build test lint unit wide fuzz soak bench install test-camera test-netem clean
 
@@ -15,7 +15,8 @@ install:
 
 test: lint unit
 
-# The last three are what users compile: without the fuzz bodies, which only tests have.
+# The last three clippy runs check what users compile: without the fuzz bodies, which only tests
+# use.
 lint:
 	scripts/setup.sh test
 	cargo fmt --check

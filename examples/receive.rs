@@ -1,4 +1,4 @@
-//! Receives a stream and prints how long each frame took: `cargo run --example receive`.
+//! Receives a stream and prints the age of each frame: `cargo run --example receive`.
 
 use udpchat::Receiver;
 

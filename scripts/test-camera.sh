@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests a simulated V4L2 camera in a virtual machine (LABVM, see lab.sh).
+# Streams from a simulated V4L2 camera, in a virtual machine (LABVM, see lab.sh).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lab.sh "a camera"

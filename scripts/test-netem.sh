@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the rows of "Loss" in docs/BENCHMARKS.md under the kernel's netem, in a virtual machine (LABVM, see lab.sh).
-# ROW_SECONDS is the length of a row, ROW_FPS its frame rate, ROWS a part of the names to run, UDPCHAT the binary.
+# ROW_SECONDS is the length of a row, ROW_FPS its frame rate, UDPCHAT the binary. Only rows whose names contain ROWS run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lab.sh "netem"
@@ -30,7 +30,7 @@ ROWS = [  # name, netem each way, options, shown at least, overhead at most
     ("jitter of 0 to 20 ms", "delay 10ms 10ms rate 1000mbit", [], 0.999, 0.05),
 ]
 
-def way(netem):
+def impair(netem):
     subprocess.run(["lab-net", *netem.split()], check=True)
 
 def start(side, *args):
@@ -64,12 +64,12 @@ def figures(sent, received):
     return last, known, overhead
 
 wrong = []
-print("| way | shown | overhead | p95 end to end, ms | added by repair, p95, ms | by parity | requests | answered | lost |", flush=True)
+print("| path | shown | overhead | p95 end to end, ms | added by repair, p95, ms | by parity | requests | answered | lost |", flush=True)
 print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
 for name, netem, options, least, most in ROWS:
     if only not in name:
         continue
-    way(netem)
+    impair(netem)
     sent, received = finish(stream(FIXED + options, seconds))
     last, known, overhead = figures(sent, received)
     lost = received[-1]["datagrams"]["lost"]
@@ -82,31 +82,31 @@ for name, netem, options, least, most in ROWS:
         wrong.append(name)
 
 if only in "a blackout":
-    way("delay 1ms")
+    impair("delay 1ms")
     pair = stream(FIXED, 18, receiver=["--output", f"{out}/all.mjpeg", "--overwrite"])
     size = lambda: os.path.exists(f"{out}/all.mjpeg") and os.stat(f"{out}/all.mjpeg").st_size
     time.sleep(4)
-    way("loss 100%")
+    impair("loss 100%")
     time.sleep(10)
     before = size()
     back = time.monotonic()
-    way("delay 1ms")
+    impair("delay 1ms")
     while size() == before and time.monotonic() < back + 5:
         time.sleep(0.002)
     after = time.monotonic() - back
     last, known, _ = figures(*finish(pair))
-    print(f"10 s dark: picture back after {after * 1e3:.0f} ms; {last['completed']} frames of 10 s of light", flush=True)
+    print(f"10 s blackout: picture back after {after * 1e3:.0f} ms; {last['completed']} frames complete in the other 8 s", flush=True)
     if after > 0.3:
         wrong.append("a blackout")
 
 if only in "a narrow link":
-    way("delay 1ms rate 100mbit limit 400")
+    impair("delay 1ms rate 100mbit limit 400")
     pair = stream(["--quality", "auto"], 50)
     time.sleep(10)
-    way(f"delay 1ms rate {NARROW}mbit limit {NARROW * 10}")
+    impair(f"delay 1ms rate {NARROW}mbit limit {NARROW * 10}")
     narrowed = time.time()
     time.sleep(20)
-    way("delay 1ms rate 100mbit limit 400")
+    impair("delay 1ms rate 100mbit limit 400")
     widened = time.time()
     sent, received = finish(pair)
     narrow = [l["receiver"] for l in received if narrowed + 3 < l["time"] < widened]
@@ -124,7 +124,7 @@ if only in "a narrow link":
         wrong.append("a narrow link")
 
 if only in "two streams":
-    way(f"delay 1ms rate {2 * NARROW}mbit limit {17 * NARROW}")
+    impair(f"delay 1ms rate {2 * NARROW}mbit limit {17 * NARROW}")
     pairs = [stream(["--quality", "auto"], 45, port) for port in ("7722", "7732")]
     goodputs = [median(l["receiver"]["goodput_mbit_s"] for l in finish(pair)[1][18:42]) for pair in pairs]
     share = goodputs[0] / sum(goodputs)

@@ -1,8 +1,8 @@
 //! The only module that reads the machine's clocks.
 //!
-//! Apart from tests and fuzz targets, only `net::io`, `video`, `stream`, `api` and `app` call it;
-//! everything else gets time as an argument. The monotonic clock is the one that V4L2 stamps its
-//! buffers with, so a camera's capture time is comparable with ours.
+//! Apart from tests, benches and fuzz targets, only `net::io`, `video`, `stream`, `api` and `app`
+//! call it; everything else gets time as an argument. The monotonic clock is the one that V4L2
+//! stamps its buffers with, so a camera's capture time is comparable with ours.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ pub fn now() -> Instant {
 /// The monotonic clock's time since its epoch (on Linux, the machine's boot).
 ///
 /// All processes on one machine read the same clock, so they can exchange this value. An
-/// [`Instant`] is meaningful in its process only.
+/// [`Instant`] is meaningful only within its process.
 pub fn monotonic() -> Duration {
     duration(clock_gettime(ClockId::Monotonic))
 }
@@ -36,7 +36,7 @@ pub fn thread_cpu() -> Duration {
     duration(clock_gettime(ClockId::ThreadCPUTime))
 }
 
-/// The wall clock, as time since 1970 in UTC.
+/// The wall clock, as time since the Unix epoch.
 #[expect(clippy::disallowed_methods, reason = "the place where the clock is read")]
 pub fn wall() -> Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()

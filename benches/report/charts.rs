@@ -128,7 +128,7 @@ const NAMES_WIDTH: i32 = 200;
 
 const GREY: RGBColor = RGBColor(170, 170, 170);
 
-/// Colours suited to colour-blind readers: Okabe and Ito's palette, then two greys.
+/// Colours suited to colour-blind readers: six of Okabe and Ito's palette, then two greys.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),

@@ -1,10 +1,10 @@
-//! When a wait ends.
+//! Converts a timeout to a deadline.
 
 use std::time::{Duration, Instant};
 
 use crate::clock;
 
-/// `timeout` from now. A timeout that no clock can hold is a year.
+/// `timeout` from now. A timeout too long for the clock counts as a year.
 pub(super) fn deadline(timeout: Duration) -> Instant {
     let now = clock::now();
     now.checked_add(timeout).unwrap_or_else(|| now + YEAR)

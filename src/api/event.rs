@@ -43,7 +43,8 @@ pub enum EventKind {
         /// Its host, as given to the sender.
         host: String,
     },
-    /// A receiver will never accept us, so it is not called again.
+    /// A receiver has been given up and is not called again: it does not accept us, or does not have
+    /// the expected key.
     GivenUp {
         /// Its host, as given to the sender.
         host: String,
@@ -70,7 +71,7 @@ impl fmt::Display for Event {
 /// The events not fetched yet, and the peers of the calls.
 #[derive(Debug, Default)]
 pub(super) struct Events {
-    waiting: VecDeque<Event>,
+    unfetched: VecDeque<Event>,
     peers: Vec<(CallId, Peer)>,
     given_up: usize,
 }
@@ -100,18 +101,18 @@ impl Events {
         };
         let Some(line) = describe(event, None) else { return };
         let event = Event { kind, line };
-        // A refused caller keeps calling.
-        if self.waiting.back() == Some(&event) {
+        // A refused caller keeps calling, so the same event may come again and again.
+        if self.unfetched.back() == Some(&event) {
             return;
         }
-        if self.waiting.len() == MAX_WAITING {
-            self.waiting.pop_front();
+        if self.unfetched.len() == MAX_UNFETCHED {
+            self.unfetched.pop_front();
         }
-        self.waiting.push_back(event);
+        self.unfetched.push_back(event);
     }
 
     pub(super) fn pop(&mut self) -> Option<Event> {
-        self.waiting.pop_front()
+        self.unfetched.pop_front()
     }
 
     /// The peer of a call, while it is connected.
@@ -138,4 +139,4 @@ impl Peer {
 }
 
 /// The most events kept for a program that does not fetch them; beyond it the oldest is dropped.
-const MAX_WAITING: usize = 256;
+const MAX_UNFETCHED: usize = 256;

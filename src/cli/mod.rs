@@ -38,7 +38,7 @@ pub fn parse() -> Result<Cli, ExitCode> {
     })
 }
 
-/// The man pages of `udpchat` and of each verb: file names and contents in roff.
+/// The man pages of `udpchat` and of each visible verb: file names and contents in roff.
 pub fn man_pages() -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut whole = Cli::command().disable_help_subcommand(true);
     whole.build();
@@ -110,7 +110,7 @@ fn one_line(error: &clap::Error, args: &[OsString]) -> String {
 const ENVIRONMENT: &str = "\
 UDPCHAT_CODE             shared code, as an alternative to --code CODE
 RUST_LOG                 log filter, finer than -v and -q, for example udpchat::net=debug
-OPENCV_FFMPEG_LOGLEVEL   log level of FFmpeg for files and URLs; quiet (-8) unless set or with -v";
+OPENCV_FFMPEG_LOGLEVEL   log level of FFmpeg for files and URLs; by default -8 (quiet), except with -v";
 
 const EXIT_STATUS: &str = "\
 0     success
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn typos_get_a_suggestion() {
+    fn mistyped_commands_get_a_suggestion() {
         for (typed, meant) in [
             ("udpchat sned", "did you mean send?"),
             ("udpchat doctro", "did you mean doctor?"),

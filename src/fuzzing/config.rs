@@ -20,8 +20,8 @@ use crate::{
     },
 };
 
-/// The bytes are a file, a line of it, a code, and the value of any option. A parsed value is
-/// formatted as text that parses to the same value.
+/// The bytes are a file, a line of it, a code, and the value of any option. A parsed value with a
+/// text form is formatted as text that parses to the same value; others are within their bounds.
 pub fn config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     files(&text);
@@ -42,7 +42,7 @@ fn files(text: &str) {
         assert_eq!(secret_file::parse(&written), Some(secret));
     }
     if let Ok(key) = text.parse::<PublicKey>() {
-        assert_eq!(key.to_string(), text, "one key is written in one way");
+        assert_eq!(key.to_string(), text, "a key has only one text form");
     }
 }
 
@@ -82,7 +82,7 @@ fn options(text: &str) {
         assert!(time >= Duration::from_millis(100));
     }
     assert!(values::playout_delay(text).unwrap_or_default() <= Duration::from_secs(1));
-    // These must only not panic.
+    // These are checked only for panics.
     let _ = (values::offload(text), values::dscp(text), values::strips(text), values::fec(text));
     if let Ok(size) = text.parse::<Size>() {
         assert!([size.width, size.height].iter().all(|side| (MIN_SIDE..=MAX_SIDE).contains(side)));

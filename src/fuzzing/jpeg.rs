@@ -13,8 +13,9 @@ use crate::video::{
     },
 };
 
-/// The bytes are a stream of JPEGs, and one frame of a camera. Each frame found is a part of the
-/// stream. Each frame that can be normalized becomes a JPEG that needs no further normalizing.
+/// The bytes are read as a stream of JPEGs, and as one frame of a camera. Each frame found is a
+/// part of the stream. Each frame that can be normalized becomes a JPEG that needs no further
+/// normalizing.
 pub fn jpeg_stream(bytes: &[u8]) {
     let items = items(bytes);
     assert!(items == self::items(BufReader::with_capacity(3, bytes)), "whole or in pieces");
@@ -23,13 +24,13 @@ pub fn jpeg_stream(bytes: &[u8]) {
         match item {
             StreamItem::Frame(frame) => {
                 assert!(frame.starts_with(&[0xFF, 0xD8]) && frame.ends_with(&[0xFF, 0xD9]));
-                let at = memchr::memmem::find(rest, &frame).expect("a piece of what is left");
+                let at = memchr::memmem::find(rest, &frame).expect("a part of the rest");
                 rest = &rest[at + frame.len()..];
                 check_normalized(frame);
             }
             StreamItem::Unended(beginning) => {
                 assert!(beginning.starts_with(&[0xFF, 0xD8]));
-                let at = memchr::memmem::find(rest, &beginning).expect("a piece of what is left");
+                let at = memchr::memmem::find(rest, &beginning).expect("a part of the rest");
                 rest = &rest[at + beginning.len()..];
                 check_normalized(beginning);
             }
@@ -62,8 +63,10 @@ fn check_normalized(mut frame: Vec<u8>) {
 }
 
 /// The first byte selects the output format and the number of pieces in which the rest, a frame,
-/// arrives. Decoding in strips, in strips while the frame arrives, and all at once give the same
-/// picture or none. In any case, a good frame is decoded afterwards.
+/// arrives. Decoding in strips gives the same picture or none, whether the frame is complete or
+/// still arriving. If it gives one, decoding without strips gives the same planar picture (in BGR,
+/// colours differ where strips meet), or reports a bad code. In any case, a good frame is decoded
+/// afterwards.
 pub fn jpeg_decode(bytes: &[u8]) {
     let Some((&mode, frame)) = bytes.split_first() else { return };
     let want = if mode & 1 == 0 { OutputFormat::Planar } else { OutputFormat::Bgr };
@@ -85,13 +88,13 @@ pub fn jpeg_decode(bytes: &[u8]) {
         decoder.decode_rest(ahead, frame, want, image)
     });
     assert!(split.is_ok() == arriving.is_ok(), "at once: {}", split.is_ok());
-    assert!(split.as_ref().ok() == arriving.as_ref().ok(), "another picture while it arrives");
+    assert!(split.as_ref().ok() == arriving.as_ref().ok(), "a different picture while it arrives");
     let whole = outcome(0xa5, size, |decoder, image| decoder.decode_whole(frame, want, image));
     let Ok(split) = split else { return };
     assert_eq!(split.size(), size);
     match whole {
         Ok(whole) => {
-            assert!(want == OutputFormat::Bgr || split == whole, "another picture in strips");
+            assert!(want == OutputFormat::Bgr || split == whole, "a different picture in strips");
         }
         // libjpeg reports a bad code only where restart markers may follow; a strip has none.
         Err(error) => assert!(error.is_bad_code(), "only strips accept it: {error}"),
@@ -114,7 +117,7 @@ fn outcome(
     };
     decoder
         .decode(&GOOD, OutputFormat::Planar, &mut Image::empty())
-        .expect("a frame spoils none after it");
+        .expect("no frame affects the next");
     outcome
 }
 

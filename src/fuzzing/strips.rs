@@ -1,4 +1,4 @@
-//! Our own frames: decoded in strips, whole, and partial.
+//! Our own frames, decoded in strips, whole, and with gaps.
 
 use std::ops::Range;
 
@@ -11,11 +11,11 @@ use crate::video::{
 
 /// The bytes select the picture, its encoding, and the lost parts of the frame.
 pub fn strips(bytes: &[u8]) {
-    // No error ends this early: bytes that run out read as zeros.
-    let _ = there_and_back(&mut Unstructured::new(bytes));
+    // No error ends this early: once the bytes run out, zeros are read.
+    let _ = round_trip(&mut Unstructured::new(bytes));
 }
 
-fn there_and_back(ops: &mut Unstructured<'_>) -> Result<()> {
+fn round_trip(ops: &mut Unstructured<'_>) -> Result<()> {
     let image = image(ops)?;
     let (quality, count) = (ops.int_in_range(1..=100)?, ops.int_in_range(1..=MAX_STRIPS)?);
     let mut encoder = Encoder::alone(quality, Strips::Count(count));
@@ -31,19 +31,19 @@ fn there_and_back(ops: &mut Unstructured<'_>) -> Result<()> {
     let (mut whole, mut split) = (Image::empty(), Image::empty());
     decoder.decode_whole(&frame, OutputFormat::Planar, &mut whole).expect("a JPEG");
     decoder.decode(&frame, OutputFormat::Planar, &mut split).expect("a JPEG");
-    assert!(split == whole, "another picture in strips");
+    assert!(split == whole, "decoding in strips changes the picture");
     let present = present(ops, frame.len(), header.scan_data)?;
     conceal_gaps(&mut decoder, &mut frame, &present);
     Ok(())
 }
 
-/// Overwrites the parts of the frame outside `present`. Each row must then show the frame or the
-/// previous contents.
+/// Overwrites the parts of the frame outside `present`, and conceals them. Each row must then show
+/// the frame or the previous contents, except with 4:2:0, whose chroma is interpolated across rows.
 fn conceal_gaps(decoder: &mut Decoder, frame: &mut [u8], present: &[Range<usize>]) {
     let mut whole = Image::empty();
     decoder.decode_whole(frame, OutputFormat::Bgr, &mut whole).expect("a JPEG");
     for (at, byte) in frame.iter_mut().enumerate() {
-        if !present.iter().any(|there| there.contains(&at)) {
+        if !present.iter().any(|range| range.contains(&at)) {
             *byte = 0xa5;
         }
     }
@@ -89,7 +89,8 @@ fn image(ops: &mut Unstructured<'_>) -> Result<Image> {
     Ok(Image::new(width, height, format, data))
 }
 
-/// The ranges left of a frame of `len` bytes with a few gaps, which mostly spare the header.
+/// The ranges of a frame of `len` bytes that remain outside a few gaps. Most frames' gaps spare the
+/// header.
 fn present(ops: &mut Unstructured<'_>, len: usize, scan_data: usize) -> Result<Vec<Range<usize>>> {
     let from = if ops.ratio(7, 8)? { scan_data } else { 0 };
     let mut gaps = Vec::new();

@@ -1,8 +1,8 @@
 //! Links: how datagrams reach a peer.
 //!
 //! Sessions know a peer on the media path only by an opaque address, and a link by what matters for
-//! sending. UDP is the only link so far. One whose longest datagrams are shorter than UDP's base,
-//! such as an encrypted tunnel, would be another kind.
+//! sending. UDP is the only kind of link. A link whose longest datagrams are shorter than UDP's
+//! base length, such as an encrypted tunnel, would be another.
 
 use std::{
     fmt,
@@ -16,7 +16,8 @@ pub struct PeerAddr(SocketAddr);
 /// The properties of a link that matter for sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkInfo {
-    /// Whether the peer is on this machine: no next hop has a queue that a burst could overrun.
+    /// Whether the peer has a loopback address, so that no next hop has a queue that a burst could
+    /// overrun.
     pub is_local: bool,
     /// The datagram length to begin with, in bytes, which practically every path carries.
     pub base_datagram_len: usize,
@@ -58,7 +59,7 @@ impl fmt::Debug for PeerAddr {
 }
 
 impl LinkInfo {
-    /// The longest datagrams that are worth a try, in bytes.
+    /// The longest datagram length worth trying, in bytes.
     pub fn max_datagram_len(&self) -> usize {
         self.usual_datagram_lens[1]
     }

@@ -1,8 +1,8 @@
 //! A seeded network emulator, for `--netem` and the simulation tests.
 //!
-//! Each datagram passes, in this order: the rate (a bottleneck with a bounded queue), loss
-//! (independent, or in bursts by the Gilbert–Elliott model), duplication, corruption, delay with
-//! jitter, and reordering. The same seed and input give the same output.
+//! Each datagram is subject to, in this order: a rate limit (a bottleneck with a bounded queue),
+//! loss (independent, or in bursts by the Gilbert–Elliott model), duplication, corruption, delay
+//! with jitter, and reordering. The same seed and input give the same output.
 
 use std::{
     cmp::Reverse,
@@ -51,7 +51,7 @@ pub struct Netem<T> {
     in_burst: bool,
     bottleneck_free: Option<Instant>,
     last_due: Option<Instant>,
-    pushed: u64,
+    last_order: u64,
     in_flight: BinaryHeap<Reverse<InFlight<T>>>,
     counters: NetemCounters,
 }
@@ -82,7 +82,7 @@ impl<T: Clone> Netem<T> {
             in_burst: false,
             bottleneck_free: None,
             last_due: None,
-            pushed: 0,
+            last_order: 0,
             in_flight: BinaryHeap::new(),
             counters: NetemCounters::default(),
         }
@@ -175,8 +175,8 @@ impl<T: Clone> Netem<T> {
             self.counters.reordered += 1;
             due += REORDER_HOLD.mul_f64(self.rng.random::<f64>());
         }
-        self.pushed += 1;
-        self.in_flight.push(Reverse(InFlight { due, order: self.pushed, datagram, tag }));
+        self.last_order += 1;
+        self.in_flight.push(Reverse(InFlight { due, order: self.last_order, datagram, tag }));
     }
 
     fn chance(&mut self, probability: f64) -> bool {

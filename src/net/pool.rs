@@ -120,9 +120,9 @@ impl fmt::Debug for FrameBuf {
     }
 }
 
-/// Maximum number of spare buffers. While one frame is filled, one waits to be taken and one is
-/// shown, so at most two return. A sender of huge frames cannot make the pool keep more than two
-/// large buffers.
+/// Maximum number of spare buffers. While one frame is being filled, at most two others return: the
+/// one that waits to be taken and the one shown. A sender of huge frames cannot make the pool keep
+/// more than two large buffers.
 const MAX_SPARES: usize = 2;
 
 /// A spare buffer of more than four times the requested size is freed, so that one huge frame does

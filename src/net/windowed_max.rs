@@ -13,14 +13,14 @@ pub struct WindowedMax<T> {
 }
 
 impl<T: Ord + Copy> WindowedMax<T> {
-    /// Keeps each value for at least `span`, and less than two.
+    /// Keeps each value for at least one `span`, and less than two spans.
     pub fn new(span: Duration) -> Self {
         Self { span, began: None, current: None, previous: None }
     }
 
     /// Records a value.
     pub fn record(&mut self, now: Instant, value: T) {
-        self.turn(now);
+        self.advance(now);
         self.current = self.current.max(Some(value));
     }
 
@@ -33,7 +33,7 @@ impl<T: Ord + Copy> WindowedMax<T> {
         }
     }
 
-    fn turn(&mut self, now: Instant) {
+    fn advance(&mut self, now: Instant) {
         let began = *self.began.get_or_insert(now);
         let passed = self.spans_since(began, now);
         if passed > 0 {

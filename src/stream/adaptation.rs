@@ -251,12 +251,12 @@ const PASS_SHARE: f64 = 0.75;
 const MIN_SIDE: u32 = 120;
 
 /// An average over some thirty pictures. A camera's intervals vary by a tenth, and the quality
-/// should not follow; without the ratio, one pause of 0.3 s would let each picture be a quarter
+/// should not follow; without `max_ratio`, one pause of 0.3 s would let each picture be a quarter
 /// larger.
 const SMOOTHING: Smoothing =
     Smoothing { weight: 0.03, min: Duration::ZERO, max: Duration::MAX, max_ratio: 2.0 };
 
-/// The shortest interval that gives a rate, in seconds.
+/// In seconds. A shorter mean interval counts as this, so that the rate is bounded.
 const SHORTEST_INTERVAL: f64 = 1e-4;
 
 /// The peer shows the announced parameters and writes them into a recording's header, so short dips
@@ -279,8 +279,8 @@ mod tests {
         Bitrate::from_kbps(kbps.into())
     }
 
-    /// Feeds `count` pictures of 117 kB at quality 80, proportional to the quality and to the area.
-    /// Returns the last plan, the number of frames made and their bytes.
+    /// Feeds `count` pictures of 117 kB at quality 80; their length is proportional to the quality
+    /// and to the area. Returns the last plan, the number of frames made and their bytes.
     fn feed(
         adaptation: &mut Adaptation,
         path: Option<Bitrate>,
@@ -441,7 +441,8 @@ mod tests {
         let bound = |rate| PictureBitrates { path: rate, bound: rate, limit: None };
         let mut adaptation = Adaptation::new(Quality::Auto, &CAMERA);
         feed_jpegs(&mut adaptation, bound(Some(kbps(8000))), 300);
-        // They take 28 Mbit/s: what is encoded again must reach that for the bound to rise so far.
+        // The camera's JPEGs take 28 Mbit/s. The bound only rises that far if the pictures encoded
+        // again come close to it.
         let (passed, _, last, bytes) = feed_jpegs(&mut adaptation, bound(Some(kbps(32_000))), 300);
         assert!(passed == 0 && bytes * 8.0 / 10.0 > 25e6, "{last:?}: {bytes}");
         assert_eq!(feed_jpegs(&mut adaptation, bound(Some(kbps(40_000))), 300).0, 300);

@@ -1,4 +1,4 @@
-//! The test of whether a received picture is the one that was sent.
+//! Checks whether a received picture is one that was sent.
 
 use crate::video::{image::Image, source::pattern};
 

@@ -66,13 +66,13 @@ pub(crate) struct Outputs {
 /// An encoder with its outputs.
 #[derive(Debug)]
 pub(crate) struct FrameEncoder {
-    output: Output,
+    setup: EncoderSetup,
     state: EncoderState,
 }
 
 /// The constant half of a [`FrameEncoder`].
 #[derive(Debug)]
-struct Output {
+struct EncoderSetup {
     config: EncoderConfig,
     outputs: Outputs,
     /// The stream parameters of the pictures before any reduction.
@@ -115,8 +115,9 @@ enum EncodeOutcome {
 }
 
 impl FrameEncoder {
-    /// An encoder for pictures with the parameters `stream`. `is_paced`: whether they come at a
-    /// frame rate, or else as fast as they are encoded. Counts in `counters`.
+    /// Creates an encoder for pictures with the parameters `stream`, which counts in `counters`.
+    /// `is_paced`: whether pictures come at a frame rate; otherwise they come as fast as they are
+    /// encoded.
     pub(crate) fn new(
         config: EncoderConfig,
         outputs: Outputs,
@@ -135,7 +136,7 @@ impl FrameEncoder {
             last: None,
         };
         state.encoder.set_gray(gray);
-        Self { output: Output { config, outputs, stream, is_paced, counters }, state }
+        Self { setup: EncoderSetup { config, outputs, stream, is_paced, counters }, state }
     }
 
     /// Encodes a picture and hands it over, or skips it if the path has no room for it. `captured`:
@@ -158,8 +159,8 @@ impl FrameEncoder {
         captured: Instant,
     ) -> Result<(), EncodeError> {
         let began = self.begin();
-        let made = self.output.fit(&mut self.state, image, captured)?;
-        self.output.hand_over(&mut self.state, made, captured, began);
+        let made = self.setup.fit(&mut self.state, image, captured)?;
+        self.setup.hand_over(&mut self.state, made, captured, began);
         Ok(())
     }
 
@@ -170,19 +171,19 @@ impl FrameEncoder {
         captured: Instant,
     ) -> Result<(), EncodeError> {
         let began = self.begin();
-        let made = self.output.fit_jpeg(&mut self.state, jpeg, captured)?;
-        self.output.hand_over(&mut self.state, made, captured, began);
+        let made = self.setup.fit_jpeg(&mut self.state, jpeg, captured)?;
+        self.setup.hand_over(&mut self.state, made, captured, began);
         Ok(())
     }
 
     fn begin(&mut self) -> Instant {
-        self.output.record_last(&mut self.state);
+        self.setup.record_last(&mut self.state);
         clock::now()
     }
 
     /// Records the stage times of the last frame, and returns the processor time of all helpers.
     pub(crate) fn finish(&mut self) -> std::time::Duration {
-        self.output.record_last(&mut self.state);
+        self.setup.record_last(&mut self.state);
         self.state.encoder.helpers_cpu() + self.state.decoder.helpers_cpu()
     }
 }
@@ -197,7 +198,7 @@ pub(crate) fn stream_params(info: &SourceInfo, quality: Quality) -> StreamParams
     }
 }
 
-impl Output {
+impl EncoderSetup {
     /// Counts a picture, and hands its frame to the outputs that take complete ones.
     fn hand_over(
         &self,
@@ -294,7 +295,7 @@ impl Output {
         Ok(EncodeOutcome::Frame(data))
     }
 
-    /// Publishes the plan and the parameters of the frame just encoded.
+    /// Publishes the plan, if the frame was encoded by one, and the frame's parameters.
     fn note_stream(
         &self,
         state: &mut EncoderState,

@@ -1,4 +1,4 @@
-//! Picture buffers that are used again once nobody displays them.
+//! Image buffers that are reused once nobody holds them.
 
 use std::sync::Arc;
 

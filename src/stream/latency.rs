@@ -220,7 +220,7 @@ impl LatencyStats {
 pub(crate) struct SenderLatency(Arc<Mutex<Periods>>);
 
 impl SenderLatency {
-    /// Records a frame, unless the network has not sent it.
+    /// Records a frame; ignores one that has not been sent.
     pub(crate) fn record(&self, frame: &EncodedFrame) {
         if frame.data.first_sent().is_some() {
             let times = StageTimes::of_encoded(frame);

@@ -10,6 +10,7 @@
 //! - `encoded_frame`, `received`: a frame with its stage times, at the two sides.
 //! - `network_thread`: the thread that owns the sockets. `describe`: its events in words.
 //! - `latency`, `counters`, `check`: measurements.
+//! - `image_pool`, `stop_flag`: shared by the threads.
 
 pub mod adaptation;
 pub(crate) mod check;

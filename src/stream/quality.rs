@@ -17,7 +17,7 @@ use crate::net::units::{BITS_PER_BYTE, Bitrate};
 pub struct QualityLimits {
     /// The lowest JPEG quality, 1 to 100.
     pub min_quality: u8,
-    /// The highest JPEG quality at full size, and the initial one.
+    /// The highest JPEG quality at full size.
     pub max_quality: u8,
     /// The minimum frame rate, in frames per 1000 s, when the smallest pictures are too large.
     pub least_millifps: u32,
@@ -44,7 +44,7 @@ pub struct QualityControl {
     /// Estimated bytes of a frame with relative size 1; `None` before the first frame.
     unit: Option<f64>,
     /// The latest plan, and how many frames in a row used it.
-    made: (EncodingPlan, u32),
+    streak: (EncodingPlan, u32),
 }
 
 /// Chooses which frames are sent, where their size cannot be changed.
@@ -59,7 +59,7 @@ impl QualityControl {
     /// Starts at the highest quality, with every frame at full size.
     pub fn new(limits: QualityLimits) -> Self {
         let plan = EncodingPlan { quality: limits.max_quality, frame_divisor: 1, size_divisor: 1 };
-        Self { limits, plan, unit: None, made: (plan, 0) }
+        Self { limits, plan, unit: None, streak: (plan, 0) }
     }
 
     /// The current plan.
@@ -75,9 +75,9 @@ impl QualityControl {
     /// Records a frame of `len` bytes, encoded with `plan`; without parity and headers.
     pub fn record_frame(&mut self, plan: EncodingPlan, len: usize) {
         let unit = len as f64 / relative_len(plan);
-        self.made = if self.made.0 == plan { (plan, self.made.1 + 1) } else { (plan, 1) };
+        self.streak = if self.streak.0 == plan { (plan, self.streak.1 + 1) } else { (plan, 1) };
         let smoothed = self.unit.get_or_insert(unit);
-        let weight = LEN_WEIGHT.max(1.0 / f64::from(self.made.1 + 1));
+        let weight = LEN_WEIGHT.max(1.0 / f64::from(self.streak.1 + 1));
         *smoothed += weight * (unit - *smoothed);
     }
 
@@ -181,7 +181,7 @@ impl FrameSkip {
         self.smoothed_len.unwrap_or_default() as usize
     }
 
-    /// What all frames of a source of `millifps` frames per 1000 s take.
+    /// The bitrate of all frames of a source of `millifps` frames per 1000 s.
     pub fn load(&self, millifps: u32) -> Bitrate {
         Bitrate::from_f64(self.load_bps(millifps))
     }
@@ -207,8 +207,8 @@ fn relative_len(plan: EncodingPlan) -> f64 {
     ((scale + FINEST) / (1.0 + FINEST)).powf(-QUALITY_EXPONENT) * pixels
 }
 
-/// Quality of the first picture, whose size is unknown, when the target is below this bitrate. It
-/// takes a third of the bytes of quality 80.
+/// Quality of the first picture, whose size is unknown, when the target is below
+/// `CAREFUL_BITRATE`. It takes a third of the bytes of quality 80.
 const FIRST_QUALITY: u8 = 35;
 const CAREFUL_BITRATE: Bitrate = Bitrate::from_mbps(50);
 
@@ -217,6 +217,7 @@ const MAX_DIVISOR: u32 = 1000;
 
 /// How size falls with coarser tables.
 const QUALITY_EXPONENT: f64 = 0.65;
+/// Added to the coarseness of the tables, which is 0 at quality 100.
 const FINEST: f64 = 0.03;
 
 /// A quarter of the pixels takes a third of the bytes, since it has more detail per pixel.

@@ -163,7 +163,7 @@ impl Image {
     }
 }
 
-/// Width and height in pixels, each within `MIN_SIDE` and `MAX_SIDE` when parsed.
+/// Width and height in pixels, each between `MIN_SIDE` and `MAX_SIDE` when parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     /// Pixels in a row.

@@ -3,7 +3,7 @@
 
 use super::image::{Image, PixelFormat, Size};
 
-/// Shrinks images by powers of two, reusing its buffers.
+/// Scales images by powers of two, reusing its buffers.
 #[derive(Debug)]
 pub struct Shrinker {
     image: Image,

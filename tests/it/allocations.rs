@@ -74,7 +74,7 @@ impl Path {
     }
 }
 
-/// The work on a frame is done once for all receivers, in memory that is reused from frame to frame.
+/// The work on a frame is done once for all receivers, in memory that is reused for each frame.
 #[test]
 fn a_stream_to_several_receivers_does_not_allocate() {
     let start = clock::now();
@@ -125,7 +125,7 @@ fn a_running_stream_does_not_allocate() {
     let to = Route { peer, local: LocalIp::new(local.parse().unwrap(), 0) };
     from.send(to, &[7; 2500], 1000).unwrap();
     let counted = allocation_counter::measure(|| from.send(to, &[7; 2500], 1000).unwrap());
-    assert_eq!(counted.count_total, 0, "from an address that was called: {counted:?}");
+    assert_eq!(counted.count_total, 0, "with a source address: {counted:?}");
     let control = allocation_counter::measure(|| drop(std::hint::black_box(vec![0_u8; 10])));
-    assert_eq!(control.count_total, 1, "it counts");
+    assert_eq!(control.count_total, 1, "the counter works");
 }

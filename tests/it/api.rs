@@ -100,9 +100,9 @@ fn only_peers_with_the_code_or_key_are_accepted() {
     assert!(stranger.receivers().is_empty() && wrong_code.receivers().is_empty());
 }
 
-/// A receiver with another key than the expected one is given up. The other link is not affected.
+/// A receiver with a key other than the expected one is given up. The other link is not affected.
 #[test]
-fn an_impostor_is_given_up_alone() {
+fn only_the_impostor_is_given_up() {
     let known = Identity::generate();
     let (mut right, right_addr) = receiver(Access::new().identity(known.clone()));
     let (_impostor, wrong_addr) = receiver(Access::new());

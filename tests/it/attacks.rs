@@ -136,7 +136,7 @@ fn corrupted_datagrams_are_counted_and_never_shown() {
 #[test]
 fn a_corrupted_control_channel_ends_only_its_connection() {
     let receiver = Side::receiver(LOOPBACK, true);
-    // Flips a bit of this message and all later ones, because a refused caller retries.
+    // Flips a bit of message number `first` and of all later ones, because a refused caller retries.
     for first in 0..6 {
         let mut passed = 0;
         let relay = Relay::before(receiver.addr(), move |channel, _, bytes| {
@@ -234,7 +234,7 @@ fn clear_datagrams_within_a_sealed_session_are_rejected() {
 }
 
 #[test]
-fn a_forged_older_version_ends_the_call() {
+fn a_forged_older_version_makes_the_dialler_give_up() {
     let receiver = Side::receiver(LOOPBACK, true);
     let mut prefaces = 0;
     let relay = Relay::before(receiver.addr(), move |channel, way, bytes| {
@@ -261,7 +261,7 @@ fn a_flood_does_not_disturb_a_stream() {
     let _alone = crate::program::alone();
     let seconds = std::env::var("UDPCHAT_FLOOD_SECONDS").ok().and_then(|s| s.parse().ok());
     let frames = 30 * seconds.unwrap_or(3);
-    // A busy machine floods less and skips more frames: the full figures hold in a long run.
+    // A busy machine floods less and skips more frames, so only a long run has strict bounds.
     let (least_sent, least_shown) = match seconds {
         Some(_) => (20_000 * frames / 30, frames * 9 / 10),
         None => (1000, frames / 2),
@@ -368,7 +368,7 @@ fn forged_first_datagrams_do_not_disturb_a_keyed_one_way_stream() {
 
 /// The crowd uses the honest caller's address, so both share that address's limit: 12.5 handshakes
 /// a second, while the crowd requests 400. The caller retries ten times a second and is therefore
-/// served within some seconds.
+/// served within a few seconds.
 #[test]
 fn half_open_connections_do_not_disturb_a_call_or_block_callers() {
     let _alone = crate::program::alone();

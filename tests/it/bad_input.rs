@@ -26,7 +26,8 @@ fn dir() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// None of these addresses names one machine, which a sender without a control channel would not notice.
+/// None of these addresses names one machine, which a sender without a control channel would not
+/// notice.
 #[test]
 fn wildcard_broadcast_and_multicast_targets_are_refused() {
     for (to, parts) in [

@@ -10,7 +10,7 @@ use std::{
 
 use crate::program::{Program, command, shared};
 
-/// A path in `folder` whose name is `name` after a byte that is not UTF-8.
+/// A path in `folder` whose name is `name` after a byte that is not UTF-8 and a hyphen.
 fn odd(folder: &Path, name: &str) -> PathBuf {
     let mut bytes = b"\xff-".to_vec();
     bytes.extend(name.as_bytes());
@@ -51,10 +51,10 @@ fn every_file_option_accepts_names_that_are_not_utf_8() {
     assert!(folder.join("udpchat.1").exists());
 }
 
-/// Names that are not UTF-8, and names that `FFmpeg` would interpret otherwise.
+/// Names that are not UTF-8, and names that `FFmpeg` would not take literally.
 #[test]
 #[cfg(feature = "opencv")]
-fn a_source_may_have_any_name() {
+fn a_source_file_may_have_any_name() {
     let folder = tempfile::tempdir().expect("a folder");
     for (made, name) in [
         ("film.avi", &b"\xff-film.avi"[..]),

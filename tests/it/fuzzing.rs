@@ -19,7 +19,7 @@ macro_rules! rounds {
     ($($name:ident),* $(,)?) => {$(
         #[test]
         fn $name() {
-            play((stringify!($name), fuzzing::$name));
+            run((stringify!($name), fuzzing::$name));
         }
     )*};
 }
@@ -39,7 +39,7 @@ rounds!(
     strips,
 );
 
-fn play((name, body): Target) {
+fn run((name, body): Target) {
     let number = |key| std::env::var(key).ok().map(|text| text.parse::<u64>().expect("a number"));
     let corpus = corpus(name);
     assert!(!corpus.is_empty(), "the corpus of {name} is there");
@@ -131,7 +131,7 @@ fn every_fuzz_body_has_a_target_and_a_test() {
     let manifest = include_str!("../../fuzz/Cargo.toml");
     let shims = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/fuzz_targets");
     for (name, _) in TARGETS {
-        assert!(here.contains(&format!("\n    {name},\n")), "{name} is played here");
+        assert!(here.contains(&format!("\n    {name},\n")), "{name} is run here");
         assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is built");
         let shim = fs::read_to_string(format!("{shims}/{name}.rs")).expect("its shim is there");
         assert!(shim.contains(&format!("fuzzing::{name}(")), "{name} has its own shim");
@@ -172,7 +172,7 @@ fn initial_corpora_match_their_sources() {
             fs::write(path, bytes).expect("writable");
         } else {
             assert!(
-                fs::read(path).is_ok_and(|stands| stands == bytes),
+                fs::read(path).is_ok_and(|stored| stored == bytes),
                 "{target}/{name} has changed; if intended, accept it with \
                  UDPCHAT_BLESS=1 cargo test --test it corpora, and commit fuzz/corpus"
             );
@@ -220,9 +220,9 @@ fn jpegs() -> Vec<Seed> {
         let bytes = [&[mode], &frame[..]].concat();
         seeds.push(("jpeg_decode", format!("{name}-{mode}"), bytes));
         if width < 100 {
-            let after = frame.len() - 2;
+            let end = frame.len() - 2;
             seeds.push(("jpeg_stream", format!("{name}-twice"), frame.repeat(2)));
-            seeds.push(("jpeg_stream", format!("{name}-without-end"), frame[..after].to_vec()));
+            seeds.push(("jpeg_stream", format!("{name}-without-end"), frame[..end].to_vec()));
         }
     }
     seeds

@@ -113,7 +113,7 @@ impl Recording {
     }
 
     /// The number of frames reported as damaged so far.
-    fn refused(&self) -> usize {
+    fn reported_damaged(&self) -> usize {
         self.receiver.stderr_lines().iter().filter(|line| line.contains(" is damaged: ")).count()
     }
 
@@ -137,13 +137,13 @@ impl Recording {
 const FILM: &str = "film.y4m";
 
 #[test]
-fn hostile_frames_are_counted_and_good_ones_are_still_shown() {
+fn hostile_frames_are_counted_and_good_ones_are_still_recorded() {
     let _shared = shared();
     let recording = Recording::start();
     let mut sent = 0;
     for strips in [1, 4] {
         for (what, frame) in hostile(strips) {
-            recording.send(&frame, what, Recording::refused);
+            recording.send(&frame, what, Recording::reported_damaged);
             sent += 1;
             recording.send(&good(strips), "a good frame", Recording::recorded);
         }

@@ -48,18 +48,18 @@ fn no_module_imports_a_higher_layer() {
 
 /// Files that import each other cannot be understood separately.
 #[test]
-fn no_files_import_each_other_in_a_circle() {
+fn no_files_import_each_other_in_a_cycle() {
     let sources = Sources::read();
     let edges = sources.edges();
-    let mut circles = Vec::new();
+    let mut cycles = Vec::new();
     for (from, targets) in &edges {
         for to in targets {
             if reaches(&edges, to, from) {
-                circles.push(format!("{} imports {}", from.join("::"), to.join("::")));
+                cycles.push(format!("{} imports {}", from.join("::"), to.join("::")));
             }
         }
     }
-    assert!(circles.is_empty(), "in a circle:\n{}", circles.join("\n"));
+    assert!(cycles.is_empty(), "in a cycle:\n{}", cycles.join("\n"));
 }
 
 type Module = Vec<String>;

@@ -1,6 +1,6 @@
 //! Narrow links in virtual time. Most cannot carry even the smallest pictures at full frame rate:
-//! 300 kbit/s to 2 Mbit/s, with a queue of 100 ms unless a test says otherwise. Two real endpoints
-//! use their defaults.
+//! 300 kbit/s to 8 Mbit/s, with a queue of 100 ms unless a test says otherwise. Both ends are real
+//! endpoints with default settings.
 
 use std::time::{Duration, Instant};
 
@@ -190,7 +190,7 @@ fn links_that_narrow_in_midstream_are_not_flooded() {
     }
 }
 
-/// Path MTU discovery takes some seconds. Until then the loss of datagrams says nothing about the
+/// Path MTU discovery takes a few seconds. Until then the loss of datagrams says nothing about the
 /// link's rate.
 #[test]
 fn a_narrow_link_with_a_short_queue_and_a_small_mtu_carries_pictures() {
@@ -212,8 +212,8 @@ fn a_narrow_link_with_a_short_queue_and_a_small_mtu_carries_pictures() {
     }
 }
 
-/// Counts the fixed-quality pictures that reach `BOB` from 3 s to 8 s after the path MTU becomes `mtu`
-/// bytes, at the start or in midstream.
+/// Counts the fixed-quality pictures that reach `BOB` from 3 s to 8 s after the path MTU becomes
+/// `mtu` bytes, at the start or in midstream.
 fn shown_by_length(spec: &str, mtu: usize, frame_len: usize, is_midstream: bool) -> usize {
     let mut sim = Sim::with_links(2, links(spec));
     sim.set_mtu(ANN, BOB, if is_midstream { ETHERNET_LEN } else { mtu });
@@ -290,8 +290,8 @@ fn fixed_quality_pictures_do_not_flood_a_narrow_link() {
     sim.run(20 * SECOND);
     let sent = (sim.sent_bytes(ANN) - before) as f64 * 8.0 / 20.0;
     assert!(sent <= 1.05e6, "{sent} bits a second");
-    let late = sim.take_frames(BOB).iter().filter(|f| f.0 > start + 5 * SECOND).count();
-    assert!(late >= 20, "{late} pictures in 15 s");
+    let settled = sim.take_frames(BOB).iter().filter(|f| f.0 > start + 5 * SECOND).count();
+    assert!(settled >= 20, "{settled} pictures in 15 s");
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn pictures_too_slow_for_the_link_are_reported_once() {
     sim.start_video(ANN, 250_000);
     sim.run(90 * SECOND);
     let sent = (sim.sent_bytes(ANN) - before) as f64 * 8.0 / 90.0;
-    // This camera skips no picture, so that the budget is always used up.
+    // This camera skips no picture, so the budget is always used up.
     assert!(sent <= 1.1 * 500e3, "{sent} bits a second");
     assert_eq!(sim.take_frames(BOB).len(), 0, "none can arrive in time");
     let events = sim.take_events(ANN);
@@ -322,7 +322,7 @@ fn pictures_too_slow_for_the_link_are_reported_once() {
     assert!(arrived >= 60, "{arrived} pictures in 30 s on a wide link");
 }
 
-/// Bytes of UDP payload in an Ethernet frame over IPv4.
+/// The most UDP payload that an Ethernet frame carries over IPv4, in bytes.
 const ETHERNET_LEN: usize = 1472;
 
 /// How long traffic is counted.

@@ -128,7 +128,7 @@ fn netem_applies_on_either_side() {
         let _sender = Program::start(&[
             "send", "--to", &to, "--source", "pattern", "--size", "320x240", "--netem", at_sender,
         ]);
-        // "lost 20.31 % of datagrams": two digits tell 20 % from 2 %.
+        // The line contains, for example, "lost 20.31 % of datagrams".
         let is_fifth = |line: &String| {
             let loss = line.split("lost ").nth(1).and_then(|rest| rest.split(' ').next());
             loss.and_then(|loss| loss.parse().ok()).is_some_and(|loss| (10.0..30.0).contains(&loss))

@@ -1,4 +1,4 @@
-//! Video sources of users: named pipes, URLs, files with a variable frame rate.
+//! Video sources: named pipes, URLs, and files with a variable frame rate.
 
 use std::{
     fs,
@@ -74,7 +74,7 @@ fn errors_of_a_named_pipe_include_its_name() {
     Program::spawn(&mut sender("/dev/null", &[])).finish().expect_failure(1, &["is empty"]);
 }
 
-/// Nobody opens the pipe for writing; a writer opens it and is silent; a writer stalls in between.
+/// Nobody opens the pipe for writing; a writer opens it and is silent; a writer stalls partway.
 #[test]
 fn one_signal_ends_the_wait_for_a_silent_pipe() {
     let _shared = shared();
@@ -250,7 +250,8 @@ mod through_ffmpeg {
         let url = serve(vec![multipart(20), multipart(20), multipart(20)]);
         let mut source = open(&url, &SourceOptions::default());
         assert_eq!((source.info().width, source.info().height), (64, 48));
-        // Only the newest picture is kept, so at least one is seen of each connection.
+        // Only the newest picture is kept, so numbers may be missed. The third connection begins at
+        // about 40.
         let mut number = None;
         let began = clock::now();
         while number < Some(41) {

@@ -231,6 +231,9 @@ fn a_recording_plays_after_its_receiver_is_killed() {
             "pattern",
             "--size",
             "320x240",
+            // Smaller pictures would begin another `.avi`.
+            "--quality",
+            "80",
         ]);
         wait_until(|| fs::metadata(&out).is_ok_and(|m| m.len() > min_len));
         receiver.kill();

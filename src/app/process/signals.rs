@@ -78,7 +78,7 @@ mod unix {
         }
     }
 
-    /// A shell reports a program that a signal ended as this plus the signal's number.
+    /// A shell reports the death of a program by a signal as this plus the signal's number.
     const SIGNAL_EXIT_BASE: i32 = 128;
 
     #[cfg(test)]

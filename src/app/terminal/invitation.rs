@@ -1,4 +1,5 @@
-//! The command that connects the other side to us, built from the options in force.
+//! Commands suggested to the user: one that connects the other side to us, and one that helps a
+//! caller whose call fails. They are built from the options in force.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -80,20 +81,20 @@ pub(crate) struct Invitation {
     /// For a stream without a control channel, which may need a key file.
     no_control: bool,
     key_file: Option<PathBuf>,
-    /// Whether the other side asks for the code. The code itself is not part of the command, which
-    /// other users of that machine can see.
-    asks_for_code: bool,
+    /// Whether the command ends with `--code`, so that it prompts for the code. The code itself is
+    /// not part of the command line, which other users of that machine can see.
+    prompts_for_code: bool,
 }
 
 impl Invitation {
     /// To stream to a receiver that listens on `addr`.
     pub(crate) fn to_send(args: &RecvArgs, addr: SocketAddr) -> Self {
         let key_file = args.key_file.clone().filter(|_| args.no_control);
-        let asks_for_code = args.trust.code.is_some();
+        let prompts_for_code = args.trust.code.is_some();
         Self {
             no_control: args.no_control,
             key_file,
-            ..Self::new(&["send", "--to"], addr, asks_for_code)
+            ..Self::new(&["send", "--to"], addr, prompts_for_code)
         }
     }
 
@@ -102,11 +103,11 @@ impl Invitation {
         Self::new(&["chat"], addr, args.trust.code.is_some())
     }
 
-    fn new(verb: &'static [&'static str], addr: SocketAddr, asks_for_code: bool) -> Self {
+    fn new(verb: &'static [&'static str], addr: SocketAddr, prompts_for_code: bool) -> Self {
         let ip = addr.ip();
         let ip = if ip.is_unspecified() { own_address(ip.is_ipv4()) } else { Some(ip) };
         let (zone, port) = (interface_of(addr), addr.port());
-        Self { verb, ip, zone, port, no_control: false, key_file: None, asks_for_code }
+        Self { verb, ip, zone, port, no_control: false, key_file: None, prompts_for_code }
     }
 
     /// Where to type the command.
@@ -117,7 +118,7 @@ impl Invitation {
         }
     }
 
-    /// The same, as a heading above the command.
+    /// The place, as a heading above the command.
     pub(crate) fn heading(&self) -> String {
         format!("{}:", capitalized(self.place()))
     }
@@ -134,7 +135,7 @@ impl Invitation {
             words.extend(["--key-file".into(), quoted_path(file)]);
         }
         // Last, since the next argument would be taken as the code.
-        if self.asks_for_code {
+        if self.prompts_for_code {
             words.push("--code".into());
         }
         words.join(" ")
@@ -254,7 +255,7 @@ mod tests {
             assert_eq!(to, [HostPort { host: addr.ip().to_string(), port: addr.port() }]);
             assert_eq!(no_control, args.no_control);
             assert_eq!(key_file, args.key_file.filter(|_| no_control));
-            assert_eq!(trust.code.as_deref(), args.trust.code.map(|_| ""), "it asks for the code");
+            assert_eq!(trust.code.as_deref(), args.trust.code.map(|_| ""), "prompts for the code");
         }
     }
 

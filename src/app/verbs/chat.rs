@@ -48,9 +48,9 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         Some(host) => Role::ChatDial(target(host)?),
         None => Role::ChatListen,
     };
-    let types = !args.source.source.reads_stdin();
+    let reads_text = !args.source.source.reads_stdin();
     // Kept until the call has ended: lines typed by then must not reach the shell.
-    let _unread = types.then_some(DropsUnread);
+    let _unread = reads_text.then_some(DropsUnread);
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
     let side = if args.host.is_some() { CallRole::Calls } else { CallRole::SendsCamera };
     let trust = Trust::new(&args.trust, true, args.accept, None, side, messages)?;
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         WindowSpec { title: "udpchat: you".into(), pane: Pane::SelfView },
     ];
     let windows = available_windows(windows, &args.sink, messages);
-    // Until here a signal ends the program at once.
+    // Until here, a signal ends the program at once.
     let stop = stop_on_signals()?;
     let listens = args.host.is_none();
     let network = NetworkConfig {
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     messages.info(&line);
     let self_view = presenter.shows().then(SelfView::start).transpose();
     let self_view = self_view.context("cannot start the self view")?;
-    // The self view is useful before the call.
+    // Open from the start, since the self view is useful before the call.
     let gate = Latest::holding(());
     let publisher = Publisher::start(
         source,
@@ -120,7 +120,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
             stop: stop.clone(),
         },
     )?;
-    let typing = Some(Typing::start(types, clock::now(), messages)?);
+    let typing = Some(Typing::start(reads_text, clock::now(), messages)?);
     let conversation = Conversation {
         trust,
         listening: listens.then(|| addr.port()),

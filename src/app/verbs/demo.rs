@@ -178,7 +178,7 @@ fn start_sender(
 fn wait_connected(sender: &NetworkThread, stop: &StopFlag) -> Result<()> {
     let until = clock::now() + CONNECT_DEADLINE;
     while !stop.is_requested() && clock::now() < until {
-        if let Some(Event::Connected { .. }) = sender.handle.wait_event(PATIENCE) {
+        if let Some(Event::Connected { .. }) = sender.handle.wait_event(EVENT_WAIT) {
             return Ok(());
         }
     }
@@ -189,7 +189,7 @@ fn wait_connected(sender: &NetworkThread, stop: &StopFlag) -> Result<()> {
     bail!("the receiver did not answer on loopback: see `udpchat doctor`")
 }
 
-/// Ends both sides, writes the last statistics and makes the report.
+/// Writes the last statistics, ends both sides and makes the report.
 fn finish(event_loop: EventLoop<'_>, seconds: Duration, main_cpu: Duration) -> (Report, Presenter) {
     let EventLoop { network: receiver, demo, presenter, mut statistics, .. } = event_loop;
     let sender = demo.expect("the demo's sender").network;
@@ -215,12 +215,13 @@ fn settle_time(netem: Option<NetemSpec>, playout_delay: Duration) -> Duration {
     SETTLE + netem.delay + netem.jitter + playout_delay
 }
 
-const PATIENCE: Duration = Duration::from_millis(50);
+const EVENT_WAIT: Duration = Duration::from_millis(50);
 
 /// Each side has one socket for the control connection.
 const CONNECTION_DESCRIPTORS: usize = 2;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Twice the reassembly deadline, plus the longest time until the counters are published.
+/// A little more than twice the reassembly deadline plus the longest time until the counters are
+/// published.
 const SETTLE: Duration = Duration::from_millis(800);

@@ -21,13 +21,13 @@ pub struct QueueDelay {
     /// In µs, across two clocks without a common epoch.
     least: WindowedMax<Reverse<i64>>,
     /// The smallest since the last call of `take`.
-    newest: Option<i64>,
+    recent_least: Option<i64>,
 }
 
 impl QueueDelay {
     /// Creates an estimator without measurements.
     pub fn new(now: Instant) -> Self {
-        Self { zero: now, least: WindowedMax::new(BASE_DELAY_WINDOW), newest: None }
+        Self { zero: now, least: WindowedMax::new(BASE_DELAY_WINDOW), recent_least: None }
     }
 
     /// Records a probe that was sent at `sent` and arrived at `received` on the peer's clock.
@@ -35,19 +35,19 @@ impl QueueDelay {
         let sent = sent.saturating_duration_since(self.zero).as_micros() as i64;
         let delay = received.as_micros() as i64 - sent;
         self.least.record(now, Reverse(delay));
-        self.newest = Some(self.newest.map_or(delay, |newest| newest.min(delay)));
+        self.recent_least = Some(self.recent_least.map_or(delay, |recent| recent.min(delay)));
     }
 
     /// The delay of the fastest probe since the last call, above that of the fastest of the last 30
     /// to 60 s; `None` without a probe.
     pub fn take(&mut self, now: Instant) -> Option<Duration> {
-        let newest = self.newest.take()?;
-        let least = self.least.max(now).map_or(newest, |least| least.0);
-        Some(Duration::from_micros((newest - least).max(0) as u64))
+        let recent = self.recent_least.take()?;
+        let least = self.least.max(now).map_or(recent, |least| least.0);
+        Some(Duration::from_micros((recent - least).max(0) as u64))
     }
 }
 
-/// The same as for the delays of frames, for the same reasons: clock drift, and cross traffic.
+/// The same as for the delays of frames, and for the same reasons: clock drift, and cross traffic.
 const BASE_DELAY_WINDOW: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

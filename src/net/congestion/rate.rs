@@ -6,7 +6,7 @@
 //! - The *standing* queue is the smallest delay of several frames, since the datagrams of one frame
 //!   queue behind each other on any link (LEDBAT filters the same way, RFC 6817), and of probes
 //!   sent at scattered moments, since another camera's frames may always arrive just before ours.
-//!   The limit adapts to jitter, as in GCC (draft-ietf-rmcat-gcc-02 §5.4; Carlucci et al. 2016).
+//!   Its limit adapts to jitter, as in GCC (draft-ietf-rmcat-gcc-02 §5.4; Carlucci et al. 2016).
 //! - While a queue stands, the link is busy, so the arrival rate is what it carries. The next
 //!   target is that rate, less what the queue needs to drain (GCC §5.5; `SCReAM`, RFC 8298, uses
 //!   acknowledged bytes for the same reason).
@@ -65,11 +65,12 @@ pub struct RateController {
     state: RateState,
     /// In bits per second, like every rate here that is a floating-point number.
     target: f64,
-    /// Whether the start phase lasts: no congestion, suspicious loss or silence so far.
+    /// Whether the start phase continues: no congestion, suspicious loss or silence so far.
     is_starting: bool,
     /// What the path carried when it was last full.
     link: Option<f64>,
-    /// Whether `link` was measured far above capacity, perhaps with cross traffic.
+    /// Whether `link` is a rough estimate: measured with a deep queue, perhaps amid cross traffic,
+    /// or inferred from loss.
     link_is_rough: bool,
     /// Since when `link` has been exceeded or in doubt.
     beyond_link: Option<Instant>,
@@ -79,7 +80,8 @@ pub struct RateController {
     ambient_queue: f64,
     drain: Option<Drain>,
     loss: LossTester,
-    /// Whether the path once carried less than was sent: a deep queue, or a queue with loss.
+    /// Whether the path once carried less than was sent, as shown by a deep queue, a queue with
+    /// loss, or a loss test.
     was_overrun: bool,
     /// When congestion was last seen.
     congested: Option<Instant>,
@@ -144,9 +146,9 @@ impl RateController {
         binds.then(|| self.target())
     }
 
-    /// The limit for all traffic, once the path has been overrun. While a queue drains it is the
-    /// path's capacity: the target makes the next pictures smaller, but holding back a picture in
-    /// flight would only delay it.
+    /// The limit for all traffic; `None` when [`bound`](Self::bound) is. While a queue drains it is
+    /// the path's capacity: the target makes the next pictures smaller, but holding back a picture
+    /// in flight would only delay it.
     pub fn budget(&self) -> Option<Bitrate> {
         let draining = self.link.filter(|_| self.state == RateState::Draining);
         self.bound().map(|bound| bound.max(Bitrate::from_f64(draining.unwrap_or(0.0))))
@@ -157,8 +159,8 @@ impl RateController {
         self.loss.is_shallow() || self.loss.target_before_test().is_some()
     }
 
-    /// Whether a queue stands on the path at `now`, or did within the last 500 ms. Losses then are
-    /// overflow, and more parity would overflow too.
+    /// Whether, at `now` or within the 500 ms before, a queue stood on the path or a shallow path
+    /// overflowed. Losses then are overflow, and more parity would overflow too.
     pub fn is_congested_at(&self, now: Instant) -> bool {
         self.congested.is_some_and(|at| now.saturating_duration_since(at) < CONGESTION_LOSS_TIME)
     }
@@ -176,7 +178,7 @@ impl RateController {
         }
     }
 
-    /// Records that what was sent first exceeded the path, which carries `capacity`.
+    /// Records that more was sent than the path carries, which is `capacity`.
     pub fn overrun(&mut self, now: Instant, capacity: Bitrate) {
         let capacity = capacity.as_f64();
         self.is_starting = false;
@@ -249,7 +251,8 @@ impl RateController {
             }
             return;
         }
-        // Reports without a new frame have no delay; growth covers the time since one that had.
+        // A report without a new frame or probe has no delay; growth covers the time since the last
+        // report that had one.
         let elapsed = since(std::mem::replace(&mut self.judged, now));
         if self.is_congested() {
             self.drain(now);
@@ -587,8 +590,8 @@ const START_ALARM: f64 = 1.5;
 
 /// The target grows to at most this multiple of what arrives: while no limit is near; near one that
 /// is in doubt; and near one that is known, where quality steps and the frames within half a second
-/// make at most a tenth of difference. At three frames a second they make more, and with a tenth a
-/// target of 220 kbit/s, of which 183 were sent, stayed there for good.
+/// make at most a tenth of difference. At three frames a second they make more: with 1.1 for a
+/// limit in doubt, a target of 220 kbit/s, of which 183 were sent, never grew again.
 const FREE_UNSENT: f64 = 1.5;
 const DOUBTFUL_UNSENT: f64 = 1.35;
 const NEAR_UNSENT: f64 = 1.1;

@@ -76,7 +76,7 @@ impl Code {
     }
 }
 
-/// The code as it is typed.
+/// The code in its canonical form, which can be typed.
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -109,7 +109,7 @@ fn is_space(c: char) -> bool {
     )
 }
 
-/// White space, hyphens, and the dashes that a text program may substitute.
+/// White space, hyphens, and the dashes that a word processor may substitute.
 fn is_gap(c: char) -> bool {
     c.is_whitespace() || matches!(c, '-' | '\u{2010}'..='\u{2015}')
 }

@@ -1,7 +1,7 @@
 //! Authenticated encryption of datagrams.
 //!
-//! A sealed datagram is its prelude, in the clear, the encrypted body, and a tag that covers both
-//! (AEAD, RFC 5116). Each direction of a session has its own secret, from which its keys are
+//! A sealed datagram consists of its prelude in the clear, its encrypted body, and a tag covering
+//! both (AEAD, RFC 5116). Each direction of a session has its own secret, from which its keys are
 //! derived: key n seals the datagrams with sequence numbers n × 2²² to (n + 1) × 2²² − 1. The nonce
 //! is the sequence number, which never repeats, so no nonce is used twice with one key.
 
@@ -54,7 +54,7 @@ pub struct Opener {
     next: Option<EpochKey>,
 }
 
-/// The tag is wrong: the datagram was not sealed by the peer, or was changed.
+/// The datagram was not sealed by the peer, was modified, or needs a key that is not kept.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("not sealed by the peer")]
 pub struct OpenError;
@@ -116,7 +116,7 @@ impl Sealer {
     ///
     /// # Panics
     ///
-    /// If the datagram is shorter than prelude and tag.
+    /// If the datagram is shorter than the prelude and the tag.
     pub fn seal(&mut self, prelude: &Prelude, datagram: &mut [u8]) {
         let epoch = epoch_of(prelude.sequence);
         if epoch != self.key.epoch {

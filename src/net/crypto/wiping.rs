@@ -1,6 +1,6 @@
 //! Wipes `snow`'s key material on drop.
 //!
-//! `snow` does not wipe private keys, cipher keys and hash states, but lets its caller supply the
+//! `snow` does not wipe private keys, cipher keys or hash states, but lets its caller supply the
 //! objects that hold them. This module supplies `snow`'s own objects, each in a wrapper that
 //! overwrites its contents on drop.
 
@@ -13,7 +13,7 @@ use snow::{
     types::{Cipher, Dh, Hash, Random},
 };
 
-/// The length of every key, in bytes: of X25519 and of both ciphers.
+/// The length in bytes of every key: X25519 keys and the keys of both ciphers.
 pub const KEY_LEN: usize = 32;
 
 /// Creates the wrapped objects.
@@ -37,7 +37,7 @@ impl CryptoResolver for Wiping {
     }
 }
 
-/// A key pair. Wiping costs a multiplication on the curve, since setting a private key computes the
+/// A key pair. Wiping costs a scalar multiplication, since setting a private key computes the
 /// public key.
 struct WipedDh(Box<dyn Dh>);
 

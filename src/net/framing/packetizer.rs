@@ -48,7 +48,7 @@ struct Parity {
     count: u16,
     /// How many have been sent.
     sent: u16,
-    /// The source chunk after which they may begin.
+    /// The source chunk before which the first may be sent.
     from: u16,
 }
 
@@ -215,7 +215,7 @@ impl Packetizer {
 
 impl Parity {
     /// Whether a parity chunk comes before source chunk `source`. Parity chunks are spread evenly
-    /// over the places between the source chunks from `from` to the last.
+    /// over the places before the source chunks from `from` to the last.
     fn is_next(self, source: u16, extent: Extent) -> bool {
         if self.sent == self.count {
             return false;

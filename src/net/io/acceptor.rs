@@ -178,7 +178,7 @@ mod tests {
         let now = crate::clock::now();
         let mut acceptor = acceptor();
         let to = acceptor.listener.local_addr().unwrap();
-        // The connection stands when `connect` returns.
+        // The connection is established when `connect` returns.
         let _caller = std::net::TcpStream::connect(to).unwrap();
         acceptor.accept(now, |_, _| panic!("no event"));
         acceptor.note_ready();

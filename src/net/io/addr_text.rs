@@ -84,7 +84,7 @@ pub enum PortError {
     /// A bracket is not closed.
     #[error("'{0}' has a [ without its ]")]
     UnclosedBracket(String),
-    /// What follows the bracket is not a port.
+    /// What follows the bracket does not begin with a colon.
     #[error("'{0}' after ] is not a :PORT")]
     NoColon(String),
     /// The port is not a number up to 65535.
@@ -118,7 +118,8 @@ fn check_is_one_machine(host: &str, ip: IpAddr) -> Result<(), HostPortError> {
     Err(HostPortError::ManyMachines { host: host.to_owned(), kind })
 }
 
-/// Parses `ADDR`, `ADDR:PORT`, `[V6]:PORT`, `[V6%INTERFACE]:PORT` or `:PORT`.
+/// Parses `ADDR`, `ADDR:PORT`, `[V6]:PORT`, `[V6%INTERFACE]:PORT` or `:PORT`. An address of `*`, or
+/// none, is the unspecified IPv6 address.
 pub fn bind_addr(text: &str) -> Result<SocketAddr, BindAddrError> {
     let (host, port) = split_port(text)?;
     let host = match host {

@@ -12,7 +12,7 @@ use nix::{net::if_::InterfaceFlags, sys::socket::SockaddrStorage};
 use super::zone::lacks_zone;
 use crate::net::session::{ConnId, Endpoint, LocalFault, WaitReason};
 
-/// Why this machine cannot reach `to`; `None` if `error` means only that there is no answer.
+/// Why this machine cannot reach `to`; `None` if `error` means only a refusal or a missing answer.
 fn fault(error: &io::Error, to: SocketAddr) -> Option<LocalFault> {
     use io::ErrorKind::{
         AddrNotAvailable, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable,

@@ -236,7 +236,7 @@ UdpLite6RcvbufErrors            \t99
     /// In this case `/proc/net/udp` loses rows.
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_socket_is_found_while_others_open_and_close() {
+    fn drops_are_read_while_other_sockets_open_and_close() {
         let bind = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let (socket, watch) = (bind(), DropWatch::new());
         std::thread::scope(|scope| {

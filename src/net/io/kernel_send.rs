@@ -20,8 +20,8 @@ pub(super) struct KernelSend {
 }
 
 impl KernelSend {
-    /// Sends all or none of `contents` as datagrams of `segment_len` bytes; the last may be
-    /// shorter.
+    /// Sends `contents` as datagrams of `segment_len` bytes; the last may be shorter. An error
+    /// means that none was sent.
     pub(super) fn send(
         &mut self,
         socket: &UdpSocket,

@@ -1,10 +1,10 @@
-//! Lets two processes find out that they run on one machine and share a monotonic clock.
+//! Lets two processes find out whether they run on one machine and share a monotonic clock.
 
 use std::time::Instant;
 
 use crate::net::wire::control::Epoch;
 
-/// `epoch` in a form that other processes of this boot of the machine can convert.
+/// `epoch` in a form that other processes can convert if they run in the same boot of this machine.
 pub fn shared_epoch(epoch: Instant) -> Epoch {
     let ago = crate::clock::now().saturating_duration_since(epoch);
     let monotonic = crate::clock::monotonic().saturating_sub(ago);
@@ -27,7 +27,7 @@ mod tests {
     #[test]
     fn epochs_of_one_machine_share_a_boot_id_and_keep_their_distance() {
         let now = crate::clock::now();
-        let earlier = now.checked_sub(Duration::from_secs(10)).expect("it has run for longer");
+        let earlier = now.checked_sub(Duration::from_secs(10)).expect("enough uptime");
         let (a, b) = (shared_epoch(now), shared_epoch(earlier));
         assert_eq!(a.boot, b.boot);
         // A busy machine may pause between the two.

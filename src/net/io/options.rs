@@ -9,8 +9,8 @@ pub struct SocketOptions {
     pub dscp: Dscp,
 }
 
-/// How many datagrams a system call transfers. A level uses no more than it names, and falls back
-/// where the system lacks a feature.
+/// How many datagrams a system call transfers. Each mode uses only the features it names, and falls
+/// back where the system lacks one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Offload {
     /// Sends batches that the kernel or the device segments (GSO), receives coalesced batches

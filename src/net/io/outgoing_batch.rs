@@ -13,7 +13,7 @@ pub(super) struct OutgoingBatch {
     rest: Option<Rest>,
 }
 
-/// A transmit at the head of the buffer, of which the socket has accepted a part.
+/// A transmit at the head of the buffer, which the socket has not accepted completely.
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     transmit: Transmit,
@@ -32,8 +32,8 @@ impl OutgoingBatch {
     }
 
     /// Passes the waiting part to `send`, or else the next batch, which `poll` writes. Returns the
-    /// peer that it was sent to, or why that failed; then it is dropped. `None`: there is nothing
-    /// to send, or the socket is blocked.
+    /// peer that it was sent to, or why sending failed; a batch that failed is dropped. `None`:
+    /// there is nothing to send, or the socket is blocked.
     pub(super) fn send(
         &mut self,
         poll: impl FnOnce(&mut [u8]) -> Option<Transmit>,

@@ -24,35 +24,35 @@ pub(super) type Found = (LookupId, Result<Vec<SocketAddr>, WaitReason>);
 #[derive(Debug)]
 pub(super) struct Resolver {
     waker: Arc<Waker>,
-    found: Sender<Found>,
-    finds: Receiver<Found>,
+    sender: Sender<Found>,
+    receiver: Receiver<Found>,
 }
 
 impl Resolver {
     /// A resolver that wakes `waker` for each result.
     pub(super) fn new(waker: Arc<Waker>) -> Self {
-        let (found, finds) = channel();
-        Self { waker, found, finds }
+        let (sender, receiver) = channel();
+        Self { waker, sender, receiver }
     }
 
     /// Starts a lookup of `host`. An endpoint has at most one lookup for each target, which bounds
     /// the number of threads.
     pub(super) fn look_up(&self, id: LookupId, host: String, port: u16) {
-        let (waker, found) = (Arc::clone(&self.waker), self.found.clone());
+        let (waker, sender) = (Arc::clone(&self.waker), self.sender.clone());
         let look_up = move || {
             // These fail only if the driver has ended.
-            let _ = found.send((id, addresses(&host, port)));
+            let _ = sender.send((id, addresses(&host, port)));
             let _ = waker.wake();
         };
         if let Err(error) = Builder::new().name("resolver".into()).spawn(look_up) {
-            let _ = self.found.send((id, Err(unresolved(error.to_string()))));
+            let _ = self.sender.send((id, Err(unresolved(error.to_string()))));
             let _ = self.waker.wake();
         }
     }
 
     /// The next result.
     pub(super) fn try_found(&self) -> Option<Found> {
-        self.finds.try_recv().ok()
+        self.receiver.try_recv().ok()
     }
 }
 
@@ -73,7 +73,7 @@ fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, WaitReason> {
 /// an unknown name.
 fn exhaustion() -> Option<WaitReason> {
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    // All at once: a lookup needs several, and has released those it had.
+    // Opened together, since a lookup needs several at once. The failed one has closed its own.
     let sockets: Result<Vec<_>, _> =
         (0..LOOKUP_DESCRIPTORS).map(|_| UdpSocket::bind(any)).collect();
     match reason(&sockets.err()?, any) {
@@ -82,7 +82,8 @@ fn exhaustion() -> Option<WaitReason> {
     }
 }
 
-/// For the configuration files of name resolution, its sockets, and sorting the addresses.
+/// The descriptors that a lookup has open at once: configuration files, its sockets, and those for
+/// sorting the addresses.
 const LOOKUP_DESCRIPTORS: usize = 3;
 
 fn unresolved(error: String) -> WaitReason {

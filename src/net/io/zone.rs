@@ -12,7 +12,7 @@ pub struct ScopedIp {
     zone: u32,
 }
 
-/// Why a text is not an address of this machine's network.
+/// Why a text cannot be parsed as an address.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddrError {
     /// Not an address; it may be a host name.

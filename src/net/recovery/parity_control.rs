@@ -1,8 +1,9 @@
 //! Chooses how many parity chunks the next frame gets.
 //!
 //! If losses are independent, the number of lost chunks among a block's source and parity chunks is
-//! binomial. The count is the smallest that leaves more losses than parity in at most one frame in
-//! 100, which one NACK then repairs, or in one frame in 1000 when NACKs cannot help. For 98 chunks:
+//! binomial. The count is the smallest with which at most one frame in 100 loses more chunks than
+//! it has parity chunks; a NACK then repairs that frame. When NACKs cannot help, the target is one
+//! frame in 1000. The minimum is 2, or 0 after ten seconds without loss. For 98 chunks:
 //!
 //! | loss ratio | parity | frames that need a NACK | overhead with headers |
 //! |---|---|---|---|
@@ -51,7 +52,7 @@ pub struct ParityControl {
     lost_before: u64,
     last_loss: Option<Instant>,
     /// The longest burst in each of the last [`SHORT`] reports.
-    largest_burst: VecDeque<u16>,
+    recent_bursts: VecDeque<u16>,
     /// The maximum burst of the last ten to twenty seconds.
     longest_burst: WindowedMax<u16>,
     nacks_help: bool,
@@ -74,7 +75,7 @@ impl ParityControl {
             overflowed: 0,
             lost_before: 0,
             last_loss: None,
-            largest_burst: VecDeque::with_capacity(SHORT),
+            recent_bursts: VecDeque::with_capacity(SHORT),
             longest_burst: WindowedMax::new(QUIET),
             nacks_help: false,
         }
@@ -108,7 +109,7 @@ impl ParityControl {
         }
         self.started.get_or_insert(now);
         push(&mut self.reports, REPORTS, (now, totals));
-        push(&mut self.largest_burst, SHORT, burst);
+        push(&mut self.recent_bursts, SHORT, burst);
         self.longest_burst.record(now, burst);
     }
 
@@ -142,15 +143,15 @@ impl ParityControl {
         if quiet {
             return 0;
         }
-        let asking = if self.nacks_help { NACKED_FRAMES } else { LOST_FRAMES };
+        let tolerated = if self.nacks_help { NACKED_FRAMES } else { LOST_FRAMES };
         let strictness = if self.is_exceeding_target() { STRICTER } else { 1.0 };
-        let target = asking * strictness / f64::from(blocks.count());
+        let target = tolerated * strictness / f64::from(blocks.count());
         let each =
             parity_against(blocks.source_in(0), self.loss_ratio(), target, blocks.capacity());
         let burst = if self.is_unreported(now) {
             self.longest_burst.max(now).unwrap_or(0)
         } else {
-            self.largest_burst.iter().copied().max().unwrap_or(0).min(COVERED_BURST)
+            self.recent_bursts.iter().copied().max().unwrap_or(0).min(COVERED_BURST)
         };
         (each * blocks.count()).max(burst).max(FLOOR)
     }
@@ -174,9 +175,9 @@ impl ParityControl {
         let since = |count: fn(&FrameCounts) -> u32| {
             f64::from(count(&now.frames).wrapping_sub(count(&then.frames)))
         };
-        let asked = since(|f| f.repaired_by_nack) + since(|f| f.incomplete);
+        let fec_failures = since(|f| f.repaired_by_nack) + since(|f| f.incomplete);
         let all = since(|f| f.completed) + since(|f| f.incomplete);
-        asked > MIN_STRAINED && asked > all * STRAINED_FRAMES
+        fec_failures > MIN_FEC_FAILURES && fec_failures > all * MAX_FEC_FAILURES
     }
 
     /// The totals `reports` reports ago, or the oldest kept, and the newest.
@@ -188,13 +189,13 @@ impl ParityControl {
 }
 
 /// The smallest parity with which at most the share `target` of blocks of `source_chunks` lose more
-/// chunks than their parity, when each chunk is lost with probability `loss`; `most` if none below
-/// suffices.
+/// chunks than they have parity chunks, when each chunk is lost with probability `loss`; `most` if
+/// nothing below it suffices.
 pub fn parity_against(source_chunks: u16, loss: f64, target: f64, most: u16) -> u16 {
     (0..most).find(|&parity| tail(source_chunks + parity, loss, parity) <= target).unwrap_or(most)
 }
 
-/// The probability that more than `more_than` of `count` are lost: 1 less the binomial terms up to
+/// The probability that more than `more_than` of `count` are lost: 1 minus the binomial terms up to
 /// it.
 fn tail(count: u16, loss: f64, more_than: u16) -> f64 {
     let odds = loss / (1.0 - loss).max(f64::MIN_POSITIVE);
@@ -238,16 +239,16 @@ const LOST_FRAMES: f64 = 0.001;
 /// Factor on both while too many frames need NACKs.
 const STRICTER: f64 = 0.1;
 
-/// Share of frames above which too many needed a NACK.
-const STRAINED_FRAMES: f64 = 0.03;
+/// Share of frames above which too many needed a NACK or stayed incomplete.
+const MAX_FEC_FAILURES: f64 = 0.03;
 
 /// Up to this many frames are never too many, whatever their share.
-const MIN_STRAINED: f64 = 2.0;
+const MIN_FEC_FAILURES: f64 = 2.0;
 
 /// The longest burst that raises parity. Against a longer one, parity would cost more than NACKs.
 const COVERED_BURST: u16 = 6;
 
-/// After this time without a report, the return path counts as cut: two were due.
+/// After this time without a report, the return path counts as cut: two reports were due.
 const OVERDUE: Duration = Duration::from_millis(120);
 
 /// After this time without loss, there is no parity.
@@ -420,6 +421,7 @@ mod tests {
 
     #[test]
     fn parity_for_a_loss_ratio_matches_the_table() {
+        // `FLOOR` raises the first to the table's 2.
         for (loss, parity) in [(0.001, 1), (0.01, 4), (0.05, 11), (0.1, 20)] {
             assert_eq!(parity_against(SOURCE, loss, NACKED_FRAMES, 64), parity, "{loss}");
         }
@@ -472,10 +474,10 @@ mod tests {
             let overflow = Report { largest_burst: 40, ..report(100 + i * 10, i * 30) };
             parity_control.handle_report(at(i * 50), &overflow, true);
         }
-        assert_eq!(parity_control.parity_for(at(3000), SOURCE), 0, "three of four are lost");
+        assert_eq!(parity_control.parity_for(at(3000), SOURCE), 0, "all lost to a full queue");
         assert!(parity_control.loss_ratio() < 1e-9);
         parity_control.handle_report(at(3050), &report(1000, 1900), false);
-        assert!(parity_control.parity_for(at(3050), SOURCE) >= 11, "these have met no queue");
+        assert!(parity_control.parity_for(at(3050), SOURCE) >= 11, "lost in transit");
     }
 
     #[test]

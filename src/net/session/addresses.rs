@@ -134,7 +134,7 @@ fn alternating(addrs: &[SocketAddr]) -> Vec<SocketAddr> {
     }
 }
 
-/// The pause after a lookup that found nothing.
+/// The pause before the next lookup if the last one found nothing, or if an address does not work.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

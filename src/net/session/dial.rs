@@ -115,12 +115,12 @@ impl DialState {
 
     /// Its connections, including those being established.
     pub(super) fn conns(&self) -> impl Iterator<Item = ConnId> {
-        let (round, met) = match &self.state {
+        let (round, connected) = match &self.state {
             State::Connecting(round) => (Some(round), None),
             State::Connected { control, .. } => (None, Some(control.conn())),
             State::Idle { .. } | State::InCall(_) => (None, None),
         };
-        round.into_iter().flat_map(|round| &round.attempts).map(|a| a.conn).chain(met)
+        round.into_iter().flat_map(|round| &round.attempts).map(|a| a.conn).chain(connected)
     }
 
     /// Whether its name should be looked up: not while there is a connection.
@@ -132,7 +132,7 @@ impl DialState {
         matches!(self.state, State::Idle { .. } | State::Connecting(_))
     }
 
-    /// Handles the result of a lookup. Returns an event if a failure is worth reporting and new.
+    /// Handles the result of a lookup. Returns an event for a new failure if no address is known.
     pub(super) fn handle_found(
         &mut self,
         now: Instant,
@@ -368,7 +368,8 @@ impl Round {
     }
 }
 
-/// The pause between rounds. A receiver is found within this pause and a round trip of its start.
+/// The pause between rounds. A receiver is found at most this pause and a round trip after it
+/// starts.
 const REDIAL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The delay between connection attempts (RFC 8305: `Connection Attempt Delay`).
@@ -420,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_address_delays_the_next_by_a_head_start() {
+    fn a_silent_address_delays_the_next_by_the_attempt_delay() {
         let (mut d, now) = dialling(&["[::1]:7", "127.0.0.1:7"]);
         d.connect(now, ConnId(1));
         assert_eq!(

@@ -73,7 +73,7 @@ impl InFlightFrame {
         (burst, self.packetizer.next(&data))
     }
 
-    /// The record kept for retransmission, once all its chunks have been sent. It shares the
+    /// The record kept for retransmission; `None` until the frame's end is known. It shares the
     /// frame's bytes.
     pub(super) fn sent(&self, cache: &mut ChunkCache) -> Option<SentFrame> {
         let (packetizer, SharedFrame { key, frame }) = (&self.packetizer, &self.shared);

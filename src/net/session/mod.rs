@@ -1,8 +1,8 @@
 //! Session state machines, without sockets or clocks.
 //!
 //! An [`Endpoint`] is one program's complete state machine: it dials, accepts or rejects calls, and
-//! routes datagrams. A `Call` is the state of one call with one peer; it consists of a `Sender`, a
-//! `Receiver`, a `Prober` and a `ControlChannel`.
+//! routes datagrams. A `Call` is the state of one call with one peer; it has a `Sender`, a
+//! `Receiver`, a `Prober` and a `ControlChannel`, each only if the call needs it.
 //!
 //! Each of them has four kinds of methods:
 //!

@@ -76,7 +76,7 @@ impl OneWayTargets {
     }
 
     /// Handles a local failure to send to the address `to`. Returns what to do for each target by
-    /// its index. `None`: no target is there.
+    /// its index. `None`: no target has that address.
     pub(super) fn handle_unsendable(
         &mut self,
         now: Instant,
@@ -152,7 +152,7 @@ impl OneWayTarget {
         })
     }
 
-    /// Aims at a known address, if the one in use is not among them.
+    /// Aims at a known address, unless the one in use is still known.
     pub(super) fn aim(&mut self) -> Option<OneWayAction> {
         let known = self.addresses.known();
         let &first = known.first()?;

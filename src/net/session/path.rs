@@ -37,15 +37,15 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// A path along `route`, which must be validated first unless `is_known`. `replies_to_probes`:
-    /// the peer does. `probed`: the upper limit of path MTU probing, if the datagram length is not
-    /// configured.
+    /// A path along `route`, which is validated first unless it `is_known` or the peer does not
+    /// reply to probes. `probe_limit` is the upper limit of path MTU probing; `None` if the
+    /// datagram length is configured.
     pub(super) fn new(
         now: Instant,
         route: Route,
         is_known: bool,
         replies_to_probes: bool,
-        probed: Option<usize>,
+        probe_limit: Option<usize>,
     ) -> Self {
         let mtu = |limit| {
             let begin = if replies_to_probes { PathMtu::new } else { PathMtu::unprobed };
@@ -58,7 +58,7 @@ impl Path {
                 PathValidation::unknown()
             },
             replies_to_probes,
-            mtu: probed.map(mtu),
+            mtu: probe_limit.map(mtu),
             ack: None,
             probes_unacked: 0,
             probes_lost: 0,
@@ -122,8 +122,8 @@ impl Path {
         }
     }
 
-    /// Handles an ICMP message, which may be forged, that a router forwards only datagrams of up to
-    /// `len` bytes.
+    /// Handles an ICMP message, which may be forged, saying that a router forwards only datagrams
+    /// of up to `len` bytes.
     pub(super) fn handle_too_big(&mut self, now: Instant, len: usize) {
         if let Some(mtu) = &mut self.mtu {
             mtu.handle_too_big(now, len);
@@ -137,9 +137,9 @@ impl Path {
         }
     }
 
-    /// Handles the peer's report with what it adds, and subtracts lost path MTU probes from its
-    /// losses: their loss is not a sign of congestion (RFC 8899 §3). Returns whether other losses
-    /// are attributed to the datagram length.
+    /// Handles the peer's report and its change since the previous one, and subtracts lost path MTU
+    /// probes from both: their loss is not a sign of congestion (RFC 8899 §3). Returns whether
+    /// other losses are attributed to the datagram length.
     pub(super) fn handle_report(
         &mut self,
         now: Instant,
@@ -234,6 +234,6 @@ mod tests {
         report.lost += 3;
         let mut delta = reports.take(report).unwrap();
         path.handle_report(now, &mut report, &mut delta);
-        assert_eq!((report.lost, delta.lost, lost), (10, 3, 7), "other losses are");
+        assert_eq!((report.lost, delta.lost, lost), (10, 3, 7), "other losses are counted");
     }
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a path, each fault reported once.
+//! Decides when a fault of a path is reported.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ pub(super) struct PathWarnings {
     last_too_slow: Option<Instant>,
 }
 
-/// When the peer was last heard.
+/// When the peer was last heard from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LastHeard {
-    /// Over UDP, or when the call began.
+    /// Over UDP; when the call began if nothing has arrived yet.
     pub(super) udp: Instant,
     /// Over the control channel.
     pub(super) control: Instant,
@@ -53,11 +53,10 @@ impl PathWarnings {
     }
 }
 
-/// After this long without a picture that is too large for the path, the next one is news.
+/// After this long without a picture that is too large for the path, the next one is reported.
 const SPEED_NOTICE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long no datagram may arrive while the control channel is active before UDP counts as
-/// blocked.
+/// How long UDP must be silent while the control channel is active before it counts as blocked.
 const UDP_SILENCE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ pub(super) struct ReportDelta {
 }
 
 impl Reports {
-    /// Takes `report`, unless a newer one has arrived.
+    /// Takes `report` and returns what it adds. Ignores a report older than the newest, and one whose
+    /// count of received datagrams has decreased.
     pub(super) fn take(&mut self, report: Report) -> Option<ReportDelta> {
         let before = self.newest.unwrap_or_default();
         if report.highest_sequence < before.highest_sequence {

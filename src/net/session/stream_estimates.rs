@@ -10,8 +10,8 @@ use crate::net::{
 /// Smoothed properties of the stream's frames.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StreamEstimates {
-    /// Between frames that are pushed. The pacer measures those that begin, so without those that
-    /// are skipped.
+    /// Between pushed frames, including skipped ones. The pacer's interval is between frames that
+    /// begin to be sent.
     interval: FrameInterval,
     /// Bytes sent for each byte of picture: headers, parity, retransmissions.
     overhead: Option<f64>,
@@ -35,8 +35,8 @@ impl StreamEstimates {
     pub(super) fn record_sent(&mut self, len: usize, bytes: u64) {
         let (len, sent) = (len.max(1) as f64, (bytes - self.bytes_before) as f64);
         self.bytes_before = bytes;
-        for (usual, new) in [(&mut self.overhead, sent / len), (&mut self.frame_len, len)] {
-            *usual = Some(usual.map_or(new, |usual| usual + (new - usual) / 8.0));
+        for (average, new) in [(&mut self.overhead, sent / len), (&mut self.frame_len, len)] {
+            *average = Some(average.map_or(new, |old| old + (new - old) / 8.0));
         }
     }
 
@@ -61,8 +61,8 @@ impl StreamEstimates {
 /// Bytes sent for each byte of picture before the first frame was sent: only headers.
 const FIRST_OVERHEAD: f64 = 1.05;
 
-/// The most that counts as overhead, in bytes sent for each byte of picture; more is due to a flood
-/// of repairs.
+/// The most that counts as overhead, in bytes sent for each byte of picture; more is due to a burst
+/// of retransmissions.
 const MAX_OVERHEAD: f64 = 2.0;
 
 /// The assumed frame interval before the second frame, in seconds.

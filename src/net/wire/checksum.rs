@@ -5,17 +5,17 @@
 //! 32 bits. So a chunk's bytes are hashed once, for both their datagram and their frame.
 //!
 //! After Mark Adler's `crc32_combine` in zlib, for the CRC of RFC 1952, section 8. There each use
-//! costs a polynomial product; here, since most chunks have one length, it costs eight look-ups,
-//! or eight for each set bit of any other length.
+//! costs a polynomial product; here, since most chunks have the same length, it costs eight
+//! look-ups, or eight for each set bit of any other length.
 
 use std::sync::LazyLock;
 
 use crc32fast::Hasher;
 
-/// Combines the CRC-32s of pieces that mostly have one length.
+/// Combines the CRC-32s of pieces that mostly have the same length.
 #[derive(Clone, Debug, Default)]
 pub struct CrcCombiner {
-    usual: Shift,
+    cached: Shift,
     len_before: usize,
 }
 
@@ -33,12 +33,15 @@ impl CrcCombiner {
     #[inline(always)]
     pub fn join(&mut self, head: u32, tail: Hashed) -> u32 {
         // Building tables pays only for a repeated length, not for that of a last chunk.
-        if tail.len == self.len_before && tail.len != self.usual.len {
-            self.usual = Shift::past(tail.len);
+        if tail.len == self.len_before && tail.len != self.cached.len {
+            self.cached = Shift::past(tail.len);
         }
         self.len_before = tail.len;
-        let moved =
-            if tail.len == self.usual.len { self.usual.apply(head) } else { shift(head, tail.len) };
+        let moved = if tail.len == self.cached.len {
+            self.cached.apply(head)
+        } else {
+            shift(head, tail.len)
+        };
         moved ^ tail.crc
     }
 }
@@ -151,9 +154,9 @@ mod tests {
     fn a_length_seen_twice_in_a_row_is_cached() {
         let mut crc_combiner = CrcCombiner::default();
         let lens = [(1160, 0), (1160, 1160), (44, 1160), (1160, 1160), (44, 1160), (44, 44)];
-        for (len, usual) in lens {
+        for (len, cached) in lens {
             crc_combiner.join(1, Hashed { len, crc: 2 });
-            assert_eq!(crc_combiner.usual.len, usual);
+            assert_eq!(crc_combiner.cached.len, cached);
         }
     }
 }

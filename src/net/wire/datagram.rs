@@ -209,8 +209,8 @@ impl Prelude {
     }
 
     /// Completes the clear datagram whose body is at `datagram[LEN .. len - CRC_LEN]`: writes the
-    /// prelude before it and the checksum into the last four bytes. `tail` is the end of the body
-    /// that has already been hashed.
+    /// prelude before it and the checksum into the last four bytes. `tail` is the hash of the
+    /// body's last `tail.len` bytes.
     pub fn emit(&self, datagram: &mut [u8], tail: Hashed, crc_combiner: &mut CrcCombiner) {
         let (content, crc) = datagram
             .split_last_chunk_mut::<CRC_LEN>()
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn the_overhead_is_forty_bytes_in_the_clear() {
+    fn a_chunk_fills_its_datagram_but_for_headers_and_trailer() {
         assert_eq!(chunk_len_for(1200, Form::Clear), 1160);
         assert_eq!(chunk_len_for(1200, Form::Sealed), 1148);
         assert_eq!(chunk_len_for(0, Form::Clear), 2);

@@ -16,7 +16,8 @@
 //!
 //! *Chunks needed* is how many more chunks of either kind complete a block, so fresh parity can
 //! answer it. The runs name the missing source chunks, for a sender that creates no parity. Without
-//! blocks, the receiver does not know the frame's extent yet, and only the runs count.
+//! blocks, the receiver does not know the frame's extent yet, or the frame has too many blocks;
+//! then only the runs count.
 //!
 //! A NACK for a single loss has 15 bytes; the maximum is 796.
 
@@ -165,7 +166,8 @@ impl MissingChunks {
         fits
     }
 
-    /// How many more chunks each block needs; empty if the extent is not known.
+    /// How many more chunks each block needs; empty if the extent is not known, or if there are
+    /// more than [`MAX_NACK_BLOCKS`].
     pub fn needed(&self) -> &[u8] {
         &self.needed[..self.blocks]
     }

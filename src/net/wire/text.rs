@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for Line {
 /// The maximum length of a name, in characters.
 pub const MAX_NAME_CHARS: usize = 64;
 
-/// The maximum length of a line, in characters; with four bytes each it fits a control message.
+/// The maximum length of a line, in characters; at four bytes each it fits a control message.
 pub const MAX_LINE_CHARS: usize = 500;
 
 fn cleaned(text: &str, max_chars: usize) -> Option<String> {
@@ -106,7 +106,7 @@ fn cleaned(text: &str, max_chars: usize) -> Option<String> {
 }
 
 /// Whether `c` is neither a control character (C0, C1, DEL) nor an invisible character that
-/// reorders or hides text (the bidirectional controls of Unicode TR 9, zero-width marks, tags).
+/// reorders or hides text (the bidirectional controls of UAX #9, zero-width marks, tags).
 fn is_harmless(c: char) -> bool {
     !c.is_control()
         && !matches!(c,
@@ -174,10 +174,10 @@ mod tests {
     proptest! {
         #[test]
         fn splitting_a_line_loses_nothing(text in "(\\PC{0,40} ?){0,60}") {
-            let seen = |text: &str| text.replace(' ', "");
+            let unspaced = |text: &str| text.replace(' ', "");
             let whole = cleaned(&text, usize::MAX).unwrap_or_default();
             let split = parts(&text);
-            prop_assert_eq!(seen(&split.concat()), seen(&whole));
+            prop_assert_eq!(unspaced(&split.concat()), unspaced(&whole));
             prop_assert!(split.iter().all(|part| part.chars().count() <= MAX_LINE_CHARS));
             prop_assert!(split.len() <= 1 + 2 * whole.chars().count() / MAX_LINE_CHARS.div_euclid(2));
         }

@@ -9,7 +9,7 @@ use super::JpegError;
 pub struct DecodeWatch {
     /// When decoding began to fail; `None`: the last frame was decoded.
     failing_since: Option<Instant>,
-    is_said: bool,
+    is_reported: bool,
 }
 
 impl DecodeWatch {
@@ -22,10 +22,10 @@ impl DecodeWatch {
     /// decoded for a second.
     pub fn failed(&mut self, error: &JpegError, now: Instant) -> Option<String> {
         let since = *self.failing_since.get_or_insert(now);
-        if self.is_said || now.saturating_duration_since(since) < PATIENCE {
+        if self.is_reported || now.saturating_duration_since(since) < PATIENCE {
             return None;
         }
-        self.is_said = true;
+        self.is_reported = true;
         Some(format!(
             "no picture of this stream can be decoded: {error}; the sender can encode them again: \
              ffmpeg -i INPUT -f yuv4mpegpipe - | udpchat send --source - …"

@@ -81,7 +81,7 @@ struct Plan {
 }
 
 impl Decoder {
-    /// A decoder. Frames with restart markers are decoded on all cores.
+    /// A decoder. Frames with restart markers are decoded on several cores.
     pub fn new() -> Self {
         Self::of(StripPool::new())
     }
@@ -130,7 +130,8 @@ impl Decoder {
 
     /// Decodes `frame` into `image`, reusing its allocation.
     ///
-    /// A frame that libjpeg warns about counts as damaged, unless its scan holds the whole picture.
+    /// A frame that libjpeg warns about counts as damaged, unless the warning may be harmless and
+    /// the scan holds the whole picture.
     /// After an error, the content of `image` is unspecified.
     ///
     /// Where strips meet, the colours of two rows of BGR may differ by a few levels from those of
@@ -169,8 +170,8 @@ impl Decoder {
         self.sandboxed(|work| work.decode_ahead(ahead, beginning, want, image));
     }
 
-    /// Decodes the rest of a complete frame that was not decoded ahead, like
-    /// [`decode`](Self::decode).
+    /// Decodes what [`decode_ahead`](Self::decode_ahead) has left of a frame that is now complete.
+    /// Otherwise like [`decode`](Self::decode).
     pub fn decode_rest(
         &mut self,
         ahead: PartialDecode,
@@ -238,11 +239,11 @@ impl Work {
         if let Some(plan) = &mut ahead.plan
             && ahead.error.is_none()
         {
-            let there = plan.split.as_mut().and_then(|split| split.find_strips(beginning));
-            match (&plan.split, there) {
-                (Some(split), Some(there)) => {
-                    let new = ahead.done..there;
-                    ahead.done = there;
+            let found = plan.split.as_mut().and_then(|split| split.find_strips(beginning));
+            match (&plan.split, found) {
+                (Some(split), Some(found)) => {
+                    let new = ahead.done..found;
+                    ahead.done = found;
                     let is_new = |strip: usize| new.contains(&strip);
                     let results = self.decode_strips(beginning, plan, split, is_new, image);
                     ahead.error = results.into_iter().find_map(|(_, result)| result.err());
@@ -288,8 +289,8 @@ impl Work {
         picture: &mut Image,
     ) -> Concealed {
         let plan = self.plan(frame, OutputFormat::Bgr).ok();
-        let there = present.first().filter(|first| first.start == 0).map_or(0, |first| first.end);
-        let plan = plan.filter(|plan| plan.header.scan_data <= there);
+        let prefix = present.first().filter(|first| first.start == 0).map_or(0, |first| first.end);
+        let plan = plan.filter(|plan| plan.header.scan_data <= prefix);
         let Some(plan) = plan else { return Concealed::default() };
         // One strip for each marker interval where possible, rather than the fastest division.
         let Some(mut split) = Split::plan(&plan.header, usize::MAX) else {
@@ -330,7 +331,7 @@ impl Work {
         Ok(Plan { header, seen, format, split })
     }
 
-    /// Decodes the wanted strips, on all cores if there are several. Returns the number and the
+    /// Decodes the wanted strips, in parallel if there are several. Returns the index and the
     /// result of each.
     fn decode_strips(
         &mut self,
@@ -392,7 +393,7 @@ impl Default for Decoder {
 }
 
 /// Corrects the oddities of `header`, with which `bytes` begin. Returns `bytes` unchanged if there
-/// are none, else a corrected copy in `room`.
+/// are none, otherwise a corrected copy in `room`.
 fn correct<'a>(header: &Header, bytes: &'a [u8], room: &'a mut Vec<u8>) -> &'a [u8] {
     if !header.is_odd {
         return bytes;

@@ -51,7 +51,7 @@ pub struct Header {
     pub(super) restart_interval_at: Option<usize>,
     /// The position of the two bytes of the picture's height.
     pub(super) height_at: usize,
-    /// Whether it has harmless oddities that decoders warn of.
+    /// Whether it has harmless oddities that decoders warn about.
     pub(super) is_odd: bool,
     /// The position of the first scan's marker.
     pub scan_marker: usize,
@@ -64,8 +64,8 @@ impl Header {
     ///
     /// What is refused here never reaches the decoder: sizes beyond the limits, samples of other
     /// than 8 bits, other than 1 or 3 components, progressive, lossless and arithmetic coding,
-    /// several scans, a size that so few bytes cannot hold, and more segments or bytes before the
-    /// scan than any camera writes.
+    /// several scans, missing quantization tables, a size that needs more bytes than there are, and
+    /// more segments or bytes before the scan than any camera writes.
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
         if !bytes.starts_with(&[0xFF, SOI]) {
             return Err(HeaderError::NotAJpeg);
@@ -342,7 +342,7 @@ fn sampling(components: u8, specs: &[u8]) -> Result<Sampling, HeaderError> {
     })
 }
 
-/// Parses a restart interval (DRI). The last one before the scan is effective, as in every decoder.
+/// Parses a restart interval (DRI). The last one before the scan takes effect, as in every decoder.
 fn parse_restart_interval(payload: &[u8]) -> Result<u16, HeaderError> {
     let payload = payload.try_into().map_err(|_| HeaderError::Malformed)?;
     Ok(u16::from_be_bytes(payload))
@@ -497,7 +497,7 @@ mod tests {
         assert_eq!(with(4, 0x10), Err(HeaderError::Malformed), "of 128 bytes");
         let mut bad = good.clone();
         bad[frame_header(&good) + 8] = 3;
-        assert_eq!(Header::parse(&bad), Err(HeaderError::NoQuantization), "one that is not there");
+        assert_eq!(Header::parse(&bad), Err(HeaderError::NoQuantization), "a missing one");
     }
 
     #[test]

@@ -51,7 +51,9 @@ impl<R: BufRead> Lookahead<R> {
         Ok(true)
     }
 
-    /// Reads what is available without waiting, at least one byte; false at the end.
+    /// Reads more bytes, and waits only if none are available. Returns false after the stream's
+    /// end. The call that finds the reader's end returns true, since what may have begun a mark
+    /// then belongs to [`bytes`](Self::bytes).
     pub(super) fn grow(&mut self) -> io::Result<bool> {
         if self.has_ended || self.mark_at.is_some() {
             return Ok(false);

@@ -77,7 +77,7 @@ mod imp {
         let mut signals = SigSet::empty();
         signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
         if let Err(error) = signals.thread_block() {
-            debug!("signals stay with the decoder: {error}");
+            debug!("decoding thread may receive signals: {error}");
         }
     }
 
@@ -94,8 +94,8 @@ mod imp {
         Ok(status.ruleset != RulesetStatus::NotEnforced)
     }
 
-    /// Any other system call fails with `EPERM`. Ending the thread or the process instead would
-    /// turn a forgotten system call into a crash.
+    /// Allows only the system calls that decoding needs; any other fails with `EPERM`. Ending the
+    /// thread or the process instead would turn a forgotten system call into a crash.
     fn seccomp() -> Result<(), Box<dyn Error>> {
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
             ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
@@ -125,7 +125,7 @@ mod imp {
     /// The newest Landlock ABI that is used; older kernels enforce what they support.
     const LANDLOCK: ABI = ABI::V6;
 
-    /// Memory, synchronisation, the clock, random numbers, core affinity, signal handling and exit.
+    /// Memory, synchronization, the clock, random numbers, core affinity, signal handling and exit.
     /// Mapping memory and writing have separate rules.
     const ALLOWED: [i64; 21] = [
         libc::SYS_brk,
@@ -180,7 +180,7 @@ mod tests {
 
     /// Tries what code in control of a thread might try. Returns the names of the attempts that
     /// were not refused.
-    fn attempts(
+    fn unrefused_attempts(
         mut open: &File,
         mut connected: &UnixStream,
         listener: &TcpListener,
@@ -208,7 +208,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
         let _waiting = TcpStream::connect(address).expect("connects");
-        let attempts = || attempts(&open, &connected, &listener, address);
+        let attempts = || unrefused_attempts(&open, &connected, &listener, address);
         let could = thread::scope(|scope| {
             scope.spawn(|| (sandbox_this_thread(), attempts())).join().expect("no panic")
         });

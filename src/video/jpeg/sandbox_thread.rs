@@ -25,7 +25,7 @@ pub(super) struct SandboxThread {
 }
 
 impl SandboxThread {
-    /// Without a thread or a sandbox: the work runs on the calling thread.
+    /// Creates one without a thread of its own or a sandbox: the work runs on the calling thread.
     pub(super) fn open() -> Self {
         Self { thread: OnceLock::from(None), cpu: AtomicU64::new(0) }
     }

@@ -54,7 +54,7 @@ pub enum ScanError {
     Malformed,
 }
 
-/// Checks the bytes left over in an interval that begins at `start`. The picture ends at
+/// Checks the bytes left over in a restart interval that begins at `start`. Its coded data ends at
 /// `surplus.start`.
 ///
 /// A truncated frame may be padded with zeros, which are codes too, so the picture would consume
@@ -75,8 +75,8 @@ fn check_surplus(jpeg: &[u8], start: usize, surplus: Range<usize>) -> Result<(),
     if others > MAX_SURPLUS { Err(ScanError::Surplus(others)) } else { Ok(()) }
 }
 
-/// The position and the second byte of the next marker after `from`. Of several FF, the last one
-/// counts.
+/// The position and the second byte of the first marker at or after `from`. Of several FF, the last
+/// one counts.
 fn marker_from(jpeg: &[u8], from: usize) -> Option<(usize, u8)> {
     let mut at = from;
     loop {
@@ -361,7 +361,7 @@ fn marker_or_stuffing(bytes: &[u8], at: usize) -> Option<usize> {
     (bytes.get(at + run) == Some(&0)).then_some(at + run - 1)
 }
 
-/// The length of a segment's marker and length, in bytes.
+/// The size of a segment's marker and length field, in bytes.
 const SEGMENT_HEAD: usize = 4;
 
 /// Coefficients of a block.

@@ -15,7 +15,7 @@ pub(super) fn thumbnail_in(marker: u8, payload: &[u8]) -> Option<Range<usize>> {
             let tiff = payload.strip_prefix(EXIF)?;
             let found = match Tiff::parse(tiff) {
                 Some(tiff) => tiff.thumbnail(),
-                // Within the first bytes, it is the next frame, which follows a truncated one.
+                // A JPEG at the very start is the next frame, which follows a truncated one.
                 None => memchr::memmem::find(tiff, &[0xFF, 0xD8, 0xFF])
                     .filter(|&at| at >= 4)
                     .map(|at| at..tiff.len()),

@@ -1,4 +1,4 @@
-//! A bounded queue between the decoder and a slow disk.
+//! A bounded queue between the receiver and a slow disk or pipe.
 
 use std::{
     collections::VecDeque,
@@ -34,7 +34,7 @@ impl Backlog {
         Self { rule, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Adds a frame, and counts a frame that has to be dropped.
+    /// Adds a frame, and counts any frame that is dropped.
     pub(super) fn push(&self, entry: Entry) {
         let mut state = self.lock();
         let len = entry.0.len();
@@ -86,7 +86,7 @@ impl Backlog {
         self.lock().abandoned
     }
 
-    /// Frames dropped for want of room.
+    /// Frames dropped because writing did not keep up.
     pub(super) fn dropped(&self) -> u64 {
         self.lock().dropped
     }

@@ -8,8 +8,8 @@ use thiserror::Error;
 /// Why no window can be opened.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NoDisplay {
-    /// This build has no windows.
-    #[error("this udpchat was built without windows")]
+    /// This build cannot open windows.
+    #[error("this udpchat was built without window support")]
     NotBuilt,
     /// No X display is named.
     #[error("there is no display: DISPLAY is not set")]
@@ -136,7 +136,7 @@ mod linux {
         use super::*;
 
         #[test]
-        fn the_x_plugin_is_searched_beside_the_library() {
+        fn the_x_plugin_is_looked_up_beside_the_library() {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let here = folder.path().display();
             let maps = format!(

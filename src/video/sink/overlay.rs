@@ -42,8 +42,8 @@ pub(super) fn card(lines: &[String]) -> opencv::Result<Mat> {
     for (i, text) in lines.iter().enumerate() {
         let (mut scale, colour) = if i == 0 { (1.2, WHITE) } else { (0.75, GRAY) };
         let text = plain(text);
-        let width_at_once = f64::from(width(&text, scale)?);
-        scale *= (f64::from(CARD.width) * 0.92 / width_at_once.max(1.0)).min(1.0);
+        let full_width = f64::from(width(&text, scale)?);
+        scale *= (f64::from(CARD.width) * 0.92 / full_width.max(1.0)).min(1.0);
         let left = (CARD.width - width(&text, scale)?) / 2;
         put(&mut card, &text, Point::new(left, baseline), scale, colour, 1 + i32::from(i == 0))?;
         baseline += CARD_LINE;
@@ -51,7 +51,7 @@ pub(super) fn card(lines: &[String]) -> opencv::Result<Mat> {
     Ok(card)
 }
 
-/// Transliterates to ASCII, all that the font has.
+/// Transliterates to printable ASCII, since the font has no other characters.
 fn plain(text: &str) -> String {
     let printable: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     deunicode::deunicode_with_tofu(&printable, "?")
@@ -90,7 +90,8 @@ fn put(
     )
 }
 
-/// Wraps a text into lines of at most `room` pixels, at white space.
+/// Wraps a text at white space into at most [`MAX_CAPTION_LINES`] lines; the rest is dropped. A
+/// line is at most `room` pixels wide, unless a single word is wider.
 fn wrapped(text: &str, room: i32, scale: f64) -> opencv::Result<Vec<String>> {
     let mut lines: Vec<String> = vec![String::new()];
     for word in text.split_whitespace() {
@@ -176,7 +177,7 @@ mod tests {
         }
     }
 
-    /// Whether `card` has another colour than its background in these columns and rows.
+    /// Whether `card` has a colour other than its background in these columns and rows.
     fn is_inked(card: &Mat, columns: Range<i32>, rows: Range<i32>) -> bool {
         let background = NIGHT.0.map(|value| value as u8);
         let row_len = 3 * CARD.width as usize;

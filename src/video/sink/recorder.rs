@@ -257,7 +257,7 @@ impl Writer {
 /// The writing thread.
 fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
     let mut result = Ok(());
-    let mut conversion_is_said = false;
+    let mut is_conversion_reported = false;
     let mut opened_name = name.to_owned();
     let mut has_begun = matches!(&writer, Writer::Y4m(writer) if writer.is_open());
     while let Some((frame, at)) = shared.backlog.take() {
@@ -269,7 +269,7 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
         let mut state = shared.lock();
         state.summary.bytes = writer.bytes();
         if let Some(path) = opened {
-            state.notes.extend(say_opened(&path, name, has_begun));
+            state.notes.extend(opened_note(&path, name, has_begun));
             opened_name = path.display().to_string();
             has_begun = true;
         }
@@ -278,7 +278,7 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
             Ok(Written::Damaged) => state.summary.damaged += 1,
             Ok(Written::Converted { from, to }) => {
                 state.summary.frames += 1;
-                if !std::mem::replace(&mut conversion_is_said, true) {
+                if !std::mem::replace(&mut is_conversion_reported, true) {
                     log::warn!(
                         "{name}: pictures are now {from}; they are converted to the recording's {to}"
                     );
@@ -309,7 +309,7 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
 }
 
 /// A note about a file that was opened, if its name is not the requested one.
-fn say_opened(path: &Path, name: &str, has_begun: bool) -> Option<String> {
+fn opened_note(path: &Path, name: &str, has_begun: bool) -> Option<String> {
     let opened = path.display().to_string();
     match has_begun {
         true => Some(format!("the recording continues in {opened}")),
@@ -372,7 +372,7 @@ fn rate(fps: f64) -> (u32, u32) {
     }
 }
 
-/// In frames/s. No camera is faster, and a peer that announces more would make the writer repeat
+/// In frames/s. No source is faster, and a peer that announces more would make the writer repeat
 /// frames endlessly.
 const MAX_RATE: f64 = 1000.5;
 
@@ -401,14 +401,14 @@ mod tests {
         Recorder::create(&spec, 25.0, false).expect("creates")
     }
 
-    /// A recorder to a pipe whose other end is `writer`.
+    /// A recorder to the pipe `writer`.
     fn piped(writer: Box<dyn io::Write + Send>) -> Recorder {
         let writer = Writer::Y4m(Y4mWriter::new(Output::pipe(writer), (25, 1)));
         Recorder::start("a pipe".into(), writer, Rule::KeepNewest).expect("starts")
     }
 
     #[test]
-    fn an_mjpeg_file_is_the_frames_unchanged() {
+    fn an_mjpeg_file_contains_the_frames_unchanged() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.mjpeg");
         let recorder = recorder(&path);
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_y4m_file_is_the_decoded_planes() {
+    fn a_y4m_file_contains_the_decoded_planes() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.y4m");
         let recorder = recorder(&path);

@@ -33,7 +33,7 @@ pub enum Container {
 }
 
 impl OutputSpec {
-    /// Whether it writes to standard output, which nothing else may use then.
+    /// Whether it writes to standard output. If so, nothing else may.
     pub fn is_stdout(&self) -> bool {
         matches!(self, Self::Stdout)
     }

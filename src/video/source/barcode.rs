@@ -1,4 +1,4 @@
-//! The frame number as a bar code along the top and the bottom edge.
+//! The frame number as a barcode along the top and the bottom edge.
 //!
 //! ```text
 //!  bit 31                                8 7             0
@@ -20,7 +20,7 @@ pub const NUMBERS: u32 = 1 << 24;
 
 /// Reads the frame number from a decoded picture of the pattern, in any layout.
 ///
-/// `None` if there is no bar code, it is damaged, or the two rows differ.
+/// `None` if there is no barcode, it is damaged, or the two rows differ.
 pub fn read_number(image: &Image) -> Option<u32> {
     if image.width < CELLS || image.height < 2 * row_height(image.height) {
         return None;

@@ -121,7 +121,7 @@ impl VideoFile {
         Ok(Some(Captured { picture, captured, number }))
     }
 
-    /// Whether there is a frame rate.
+    /// Whether pictures are delivered at a frame rate, rather than on request.
     pub(super) fn is_paced(&self) -> bool {
         match &self.pace {
             Pace::Asked(playback_clock) => playback_clock.is_paced(),
@@ -143,7 +143,7 @@ impl VideoFile {
 
 fn open_capture(path: &Path) -> Result<VideoCapture, SourceError> {
     let unplayable = || SourceError::Unplayable { path: path.into() };
-    // An absolute path is always a path to FFmpeg; the start of `12:30.mp4` would be a protocol.
+    // FFmpeg takes an absolute path for a path, but the start of `12:30.mp4` for a protocol.
     let absolute = std::path::absolute(path).map_err(|_| unplayable())?;
     let capture =
         VideoCapture::from_file(absolute, videoio::CAP_FFMPEG).map_err(|_| unplayable())?;

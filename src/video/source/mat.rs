@@ -51,7 +51,7 @@ pub(super) fn failed(what: &'static str) -> impl Fn(opencv::Error) -> SourceErro
     }
 }
 
-/// Silences OpenCV's log on standard error; relevant errors are reported here.
+/// Silences OpenCV's log on standard error. Errors that matter are returned as [`SourceError`].
 pub(super) fn quieten() {
     // A failure only leaves OpenCV's log on.
     let _ = core::set_log_level(core::LogLevel::LOG_LEVEL_SILENT);

@@ -15,7 +15,7 @@ pub struct SourceInfo {
     pub fps: f64,
     /// The requested and actual properties, in one line.
     pub description: String,
-    /// Whether the pictures are already encoded and passed through as they are.
+    /// Whether the pictures are already encoded, and are not encoded again.
     pub passthrough: bool,
     /// Notes for the user about options without effect, a line each.
     pub notes: Vec<String>,
@@ -27,7 +27,7 @@ pub struct Captured {
     /// The picture.
     pub picture: Picture,
     /// When the capture began: the driver's time for a camera, the due time for generated pictures
-    /// and files, the end of reading for standard input.
+    /// and files, the end of reading for standard input and live URLs.
     pub captured: Instant,
     /// The picture's number from 0, including skipped ones.
     pub number: u64,

@@ -76,14 +76,14 @@ impl SecondHand {
         blend(background, &self.ring, self.left, self.top, Colour::rgb(30, 74, 104));
     }
 
-    /// Stores the ring's luma of the finished background.
+    /// Stores the luma of the finished background under the ring.
     pub(super) fn note_background(&mut self, background: &Image) {
         let runs = self.runs.iter().map(|run| &background.data[run.at..][..run.len]);
         self.luma = runs.collect::<Vec<_>>().concat();
     }
 
-    /// Paints the ring's background luma with the comet's position at `wall`. Runs that are dark
-    /// now and were dark at the time `was` are skipped.
+    /// Paints the ring's luma: the background with the comet where it is at the time `wall`. Runs
+    /// that are dark then and were dark at the time `was` are skipped.
     pub(super) fn paint(&self, image: &mut Image, wall: Duration, was: Option<Duration>) {
         let (phase, was) = (phase_at(wall), was.map(phase_at));
         let glow: [u8; 256] = std::array::from_fn(|turn| glow(phase.wrapping_sub(turn as u8)));
@@ -109,7 +109,7 @@ impl SecondHand {
 }
 
 impl Run {
-    /// Whether the comet covers any of these pixels when its head is at `phase`.
+    /// Whether the comet may cover any of these pixels when its head is at `phase`.
     fn is_lit(&self, phase: u8) -> bool {
         let (first, last) = self.turns;
         let tail = phase.wrapping_sub(TAIL - 1);
@@ -152,6 +152,7 @@ mod tests {
         hand.paint(&mut image, Duration::from_millis(750), Some(Duration::from_millis(250)));
         assert!(image.luma_at(46, 38) < image.luma_at(14, 42), "half a second on");
     }
+
     #[test]
     fn a_run_is_lit_if_any_of_its_pixels_may_be() {
         for (phase, first, last) in (0..=255_u8).flat_map(|phase| {

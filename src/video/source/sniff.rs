@@ -75,13 +75,13 @@ fn image_format(first: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Tells Motion JPEG from a photograph. Motion JPEG continues with similar frames, or has other
-/// data before its first JPEG, or YUV4MPEG2 after it, as no photograph does.
+/// Tells Motion JPEG from a photograph. Unlike a photograph, Motion JPEG continues with similar
+/// frames, has other data before its first JPEG, or has YUV4MPEG2 after it.
 fn classify_jpegs(mut file: File, first: &[u8]) -> io::Result<Content> {
     file.rewind()?;
     let mut stream = JpegStream::ending_at(&[HEADER_START], BufReader::new(file));
     let mut test = MotionJpegTest::default();
-    let (mut is_video, mut has_foreign) = (false, false);
+    let (mut is_video, mut has_unsupported) = (false, false);
     for nth in 0..MAX_JPEGS_READ {
         let jpeg = match stream.next_item()? {
             Some(StreamItem::Frame(jpeg) | StreamItem::Unended(jpeg)) => jpeg,
@@ -97,17 +97,17 @@ fn classify_jpegs(mut file: File, first: &[u8]) -> io::Result<Content> {
                 None => {}
             }
         }
-        // `FFmpeg` plays videos of JPEGs that are not valid frames, such as progressive ones. A
-        // single invalid one may only be damaged, so the next one is tried.
+        // `FFmpeg` plays videos of JPEGs that we do not accept as frames, such as progressive ones.
+        // A single invalid one may only be damaged, so the next one is tried.
         let header = Header::parse(&jpeg);
-        has_foreign |= header.is_err_and(|error| error.is_unsupported());
+        has_unsupported |= header.is_err_and(|error| error.is_unsupported());
         if is_video && header.is_ok() {
             return Ok(Content::Raw);
         }
     }
     let is_image = image_format(first).is_some();
     Ok(match is_video {
-        true if !has_foreign => Content::Raw,
+        true if !has_unsupported => Content::Raw,
         false if is_image => Content::Image("JPEG"),
         _ => Content::Video,
     })

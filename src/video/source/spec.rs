@@ -16,7 +16,7 @@ use crate::video::image::Size;
 /// (`./pattern` is a file of that name), which need not be UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceSpec {
-    /// `camera` is the first available one; `camera:2` or `/dev/video2` is the one of that number.
+    /// `camera` is the first available one; `camera:2` or `/dev/video2` is the one with that number.
     Camera(Option<u32>),
     /// The built-in test picture.
     Pattern,
@@ -62,7 +62,7 @@ impl SourceSpec {
         }
     }
 
-    /// Whether it reads standard input, which nothing else may read then.
+    /// Whether it reads standard input. If so, nothing else may.
     pub fn reads_stdin(&self) -> bool {
         let names = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
         match self {

@@ -100,7 +100,7 @@ pub(super) fn oversized(path: &Path) -> impl Fn(SizeError) -> SourceError {
 fn describe(path: &Path, format: &str, found: Size, size: Size, fps: f64) -> SourceInfo {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let mut notes = Vec::new();
-    if FILM_EXTENSIONS.contains(&&extension[..]) {
+    if VIDEO_EXTENSIONS.contains(&&extension[..]) {
         notes.push(format!("{} is a {format} image despite its name", path.display()));
     }
     let scaling = if found == size { String::new() } else { format!(" scaled to {size}") };
@@ -160,7 +160,7 @@ fn check_jpeg(bytes: &[u8]) -> CheckOutcome {
         Err(JpegError::Header(HeaderError::Size(width, height))) => {
             CheckOutcome::of_size(width, height)
         }
-        // A photograph may be a JPEG that is not valid as a frame; OpenCV decodes these.
+        // A photograph may be a JPEG that is not valid as a frame; OpenCV decodes it.
         Err(JpegError::Header(error)) if error.is_unsupported() => CheckOutcome::Fine,
         Ok(()) => CheckOutcome::Fine,
         Err(_) => CheckOutcome::Damaged,
@@ -172,7 +172,7 @@ fn check_jpeg(bytes: &[u8]) -> CheckOutcome {
 const MAX_SCALED_PIXELS: usize = 1 << 28;
 
 /// Extensions that suggest a video, not an image.
-const FILM_EXTENSIONS: [&str; 8] = ["avi", "mp4", "mkv", "mov", "webm", "mpg", "mjpeg", "y4m"];
+const VIDEO_EXTENSIONS: [&str; 8] = ["avi", "mp4", "mkv", "mov", "webm", "mpg", "mjpeg", "y4m"];
 
 #[cfg(test)]
 mod tests {
@@ -262,7 +262,7 @@ mod tests {
         [&jpeg[..2], &[0xFF, 0xE1], &len, &exif, &jpeg[2..], &gain_map].concat()
     }
 
-    /// A PNG with an `eXIf` chunk after the header chunk (PNG 3, 11.3.3.5).
+    /// A PNG with an `eXIf` chunk after the header chunk (PNG 3, 11.3.4.5).
     fn png_photograph(exif: &[u8]) -> Vec<u8> {
         let png = encoded(".png");
         let chunk = [b"eXIf", exif].concat();

@@ -1,7 +1,7 @@
 //! Pictures from a URL, through `FFmpeg`: a live network camera, or a video on a server.
 //!
-//! Reading happens on a thread, since a server may be silent for any time. It reconnects when the
-//! stream ends or breaks off.
+//! A separate thread reads, since a server may be silent for any length of time. It reconnects when
+//! the stream ends or breaks off.
 
 use std::{
     io,
@@ -121,7 +121,8 @@ impl Connection {
         let warn = move || {
             if is_opening.recv_timeout(SILENCE) == Err(RecvTimeoutError::Timeout) {
                 log::warn!(
-                    "nothing has come from {name} yet: check that its sender runs, and that the address and the port are right; still waiting"
+                    "nothing has come from {name} yet: check that its sender runs, and that the \
+                     address and the port are right; still waiting"
                 );
             }
         };
@@ -132,7 +133,7 @@ impl Connection {
         loop {
             let began = clock::now();
             let opened = Self::open(url);
-            let was_silent = clock::now().saturating_duration_since(began) >= OPEN_PATIENCE;
+            let was_silent = clock::now().saturating_duration_since(began) >= OPEN_TIMEOUT;
             if opened.is_some() || !was_silent {
                 return Ok(opened);
             }
@@ -140,7 +141,7 @@ impl Connection {
     }
 
     fn open(url: &str) -> Option<(Self, TimedPicture)> {
-        let [open_ms, read_ms] = [OPEN_PATIENCE, READ_PATIENCE].map(|time| time.as_millis() as i32);
+        let [open_ms, read_ms] = [OPEN_TIMEOUT, READ_TIMEOUT].map(|time| time.as_millis() as i32);
         let parameters = [
             [videoio::CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms],
             [videoio::CAP_PROP_READ_TIMEOUT_MSEC, read_ms],
@@ -213,7 +214,7 @@ impl Reader {
         if is_video && let Some(again) = Connection::open(&self.url) {
             return Some(again);
         }
-        while wait_until(clock::now() + RETRY, &self.stop) {
+        while wait_until(clock::now() + RETRY_INTERVAL, &self.stop) {
             if let Some(again) = Connection::open(&self.url) {
                 log::warn!("{} is back", self.name);
                 return Some(again);
@@ -234,7 +235,7 @@ fn describe(
     let kind = if connection.is_video { "video" } else { "live" };
     let mut notes = Vec::new();
     if options.fps.is_some() || options.unpaced {
-        notes.push("--fps does nothing: what comes from a URL has a rate of its own".to_owned());
+        notes.push("--fps has no effect: a URL has its own frame rate".to_owned());
     }
     let fps = if connection.is_video { connection.fps } else { DEFAULT_FPS.max(connection.fps) };
     SourceInfo {
@@ -259,17 +260,17 @@ fn no_thread(error: &io::Error) -> SourceError {
     SourceError::OpenCv { what: "start a thread", error: error.to_string() }
 }
 
-/// The silence after which the user is told.
+/// The silence after which the user is warned.
 const SILENCE: Duration = Duration::from_secs(4);
 
-/// The time of one attempt to get a first picture. `FFmpeg` gives up a silent URL after it.
-const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+/// The time of one attempt to get a first picture. `FFmpeg` gives up on a silent URL after it.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The silence after which a stream counts as broken off.
-const READ_PATIENCE: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The interval between attempts to reconnect.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

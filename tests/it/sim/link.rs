@@ -10,7 +10,7 @@ use udpchat::net::{
 
 use super::node::NodeId;
 
-/// A link from each node to each node; several ways may share one.
+/// A link from each node to each node; several pairs may share one.
 pub(super) struct Links {
     all: Vec<Link>,
     /// The index of the link from each node to each node, in row-major order.
@@ -45,9 +45,9 @@ impl Links {
     }
 
     /// Routes several pairs of nodes over one new link.
-    pub(super) fn share(&mut self, ways: &[(NodeId, NodeId)], spec: NetemSpec) {
+    pub(super) fn share(&mut self, pairs: &[(NodeId, NodeId)], spec: NetemSpec) {
         self.all.push(Link::new(spec));
-        for (from, to) in ways {
+        for (from, to) in pairs {
             self.routes[from.0 * self.nodes + to.0] = self.all.len() - 1;
         }
     }
@@ -59,8 +59,8 @@ impl Links {
         }
     }
 
-    /// The next datagram that has arrived by `now`, with its source and the node it is for. Those of
-    /// one link come in the order of their arrival.
+    /// The next datagram that has arrived by `now`, with its source and the node it is for. Each
+    /// link delivers its datagrams in the order of their arrival.
     pub(super) fn poll(&mut self, now: Instant) -> Option<(Vec<u8>, SocketAddr, NodeId)> {
         let (datagram, (source, to)) = self.all.iter_mut().find_map(|link| link.netem.poll(now))?;
         Some((datagram, source, to))
@@ -110,7 +110,7 @@ fn a_link_carries_datagrams_while_it_is_open_and_they_fit() {
 }
 
 #[test]
-fn ways_that_share_a_link_share_its_impairments() {
+fn pairs_that_share_a_link_share_its_impairments() {
     let (ann, bob, eve) = (NodeId(0), NodeId(1), NodeId(2));
     let mut links = Links::new(3, NetemSpec::default());
     links.share(&[(ann, bob), (ann, eve)], NetemSpec::default());

@@ -4,8 +4,8 @@ use std::{sync::OnceLock, time::Instant};
 
 use udpchat::net::session::Delivered;
 
-/// A stand-in for an encoded picture: its number, then bytes that no other picture has at the same
-/// position.
+/// A stand-in for an encoded picture: its number, then noise that differs from one picture to the
+/// next.
 pub(crate) fn picture(number: u64, len: usize) -> Vec<u8> {
     let mut data = vec![0; len.max(8)];
     for (i, bytes) in data.chunks_mut(PIECE).enumerate() {
@@ -45,7 +45,7 @@ const PIECE: usize = 1 << 17;
 const SHIFTS: usize = 1 << 16;
 
 #[test]
-fn a_picture_differs_from_every_other_in_every_part() {
+fn consecutive_pictures_differ_in_most_bytes() {
     for len in [8, 1000, PIECE + 1000] {
         assert_eq!(number_of(&picture(7, len)), 7);
     }

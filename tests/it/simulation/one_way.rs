@@ -37,7 +37,7 @@ fn a_one_way_sender_without_a_route_tries_the_next_address() {
     );
     sim.run(SECOND);
     assert!(sim.take_frames(BOB).len() >= 29);
-    assert_eq!(waits(&mut sim, ANN), [], "another one will do");
+    assert_eq!(waits(&mut sim, ANN), [], "another address remains");
 }
 
 fn no_route() -> WaitReason {

@@ -1,8 +1,8 @@
-//! The set of chunks received of a frame.
+//! The set of a frame's chunks that have been received.
 
 use crate::net::{framing::fec::Blocks, wire::video::Extent};
 
-/// The source chunks received of a frame with their CRCs, and its parity chunks.
+/// A frame's received source chunks with their CRCs, and its received parity chunks.
 #[derive(Debug, Default)]
 pub(super) struct ChunkSet {
     pub(super) extent: Option<Extent>,
@@ -13,10 +13,10 @@ pub(super) struct ChunkSet {
     count: usize,
     pub(super) parity: Vec<u16>,
     parity_bits: Vec<u64>,
-    /// Once the extent is known: how many chunks of either kind have been received for each block,
-    /// and how many blocks have fewer of them than source chunks. Recounting at each chunk would
-    /// take milliseconds in the largest frames.
+    /// Once the extent is known: how many chunks of either kind have been received for each block.
+    /// Recounting at each chunk would take milliseconds in the largest frames.
     received_in_block: Vec<u16>,
+    /// How many blocks have received fewer chunks than they have source chunks.
     short_blocks: usize,
 }
 
@@ -65,7 +65,7 @@ impl ChunkSet {
     }
 
     /// Marks a parity chunk. Returns false if it was already marked, or if it cannot be: the extent
-    /// is unknown, or `index` exceeds the parity capacity.
+    /// is unknown, or `index` is not below the parity capacity.
     pub(super) fn set_parity(&mut self, index: u16) -> bool {
         let Some(blocks) = self.blocks().filter(|b| index < b.parity_capacity()) else {
             return false;
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// How many `block` needs, counted from scratch.
+    /// How many more chunks `block` needs, counted from scratch.
     fn counted(set: &ChunkSet, blocks: Blocks, block: u16) -> u16 {
         let sources = 0..blocks.source_in(block);
         let missing = sources.filter(|&nth| !set.has(blocks.index(block, nth))).count();
@@ -151,13 +151,13 @@ mod tests {
         fn incremental_counts_match_a_full_recount(
             source_chunks in 1_u16..900,
             told_at in 0_usize..1200,
-            received_in_block in prop::collection::vec((any::<bool>(), any::<u16>()), 1200),
+            arrivals in prop::collection::vec((any::<bool>(), any::<u16>()), 1200),
         ) {
             let blocks = Blocks::of(source_chunks);
             let extent = Extent { body_len: 1, source_chunks, parity_chunks: 1 };
             let mut set = ChunkSet::default();
             for _ in 0..2 {
-                for (nth, &(is_parity, index)) in received_in_block.iter().enumerate() {
+                for (nth, &(is_parity, index)) in arrivals.iter().enumerate() {
                     set.learn((nth >= told_at).then_some(extent));
                     if is_parity {
                         set.set_parity(index % blocks.parity_capacity());

@@ -1,9 +1,9 @@
 //! Partial frames: the received parts of a frame that is unlikely to be complete before the next is
 //! due.
 //!
-//! A frame is partial when its last chunk, which is sent last, has arrived and what is missing
-//! cannot be retransmitted in time; when a newer frame has begun; or at its reassembly deadline. Its
-//! received parts can be shown, and a retransmission may still complete it.
+//! A frame is partial when its last source chunk, which is sent last, has arrived and what is
+//! missing cannot be retransmitted in time; when a newer frame has begun; or at its reassembly
+//! deadline. Its received parts can be shown, and a retransmission may still complete it.
 //!
 //! The bytes of each chunk have been verified, those of the frame have not. The gaps have
 //! unspecified contents.
@@ -87,8 +87,8 @@ mod tests {
         );
         let partial = r.poll_partial(next + REORDER_WAIT, true).expect("partial");
         assert_eq!((partial.id, &partial.present[..]), (FrameId(7), &[10..40, 60..95][..]));
-        for there in partial.present {
-            assert_eq!(partial.data[there.clone()], data(7, 95)[there]);
+        for range in partial.present {
+            assert_eq!(partial.data[range.clone()], data(7, 95)[range]);
         }
         assert_eq!(r.poll_partial(next + REORDER_WAIT, true), None, "returned already");
         assert_eq!(r.partial_due(true), Some(next + DEADLINE), "the next one's");
@@ -112,8 +112,8 @@ mod tests {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         deliver(&mut r, now, 7, &[9]);
         let partial = r.poll_partial(now + DEADLINE, true).expect("partial");
-        let there = 0..90;
-        assert_eq!(partial.present, [there]);
+        let range = 0..90;
+        assert_eq!(partial.present, [range]);
         r.handle_timeout(now + DEADLINE);
         assert_eq!(r.partial_due(true), None);
     }
@@ -146,11 +146,11 @@ mod tests {
         let (now, mut r) = (crate::clock::now(), Reassembler::new(DEADLINE));
         // The last chunk carries the frame's length; with 101 bytes, it holds 1 byte of the
         // picture.
-        for (len, there) in [(95, 90..95), (101, 100..101), (88, 80..88), (87, 80..87)] {
+        for (len, range) in [(95, 90..95), (101, 100..101), (88, 80..88), (87, 80..87)] {
             let mut reassembler = Reassembler::new(DEADLINE);
             handle(&mut reassembler, now, &chunks(1, len, 10)[len / 10]);
             let partial = reassembler.poll_partial(now + DEADLINE, true).expect("partial");
-            assert_eq!((partial.data.len(), &partial.present[..]), (there.end, &[there][..]));
+            assert_eq!((partial.data.len(), &partial.present[..]), (range.end, &[range][..]));
         }
         handle(&mut r, now, &chunks(1, 88, 10)[9]);
         let partial =

@@ -1,4 +1,4 @@
-//! Reassembly of chunks that arrive reordered, late, twice, changed or never.
+//! Reassembly of chunks that arrive reordered, late, twice, corrupted or never.
 
 use super::{frame_assembly::REPAIR_WAIT, *};
 use crate::net::{
@@ -52,22 +52,22 @@ fn assert_conserved(r: &Reassembler) {
 }
 
 #[test]
-fn the_newest_prefix_grows_up_to_the_first_gap() {
+fn the_prefix_of_the_newest_frame_grows_up_to_the_first_gap() {
     let mut r = Reassembler::new(DEADLINE);
     let (now, chunks, data) = (crate::clock::now(), chunks(7, 705, 10), data(7, 705));
     assert_eq!(r.newest_beginning(), None);
-    let mut beginning = |i: usize| {
+    let mut prefix_len = |i: usize| {
         handle(&mut r, now, &chunks[i]);
-        let beginning = r.newest_beginning().expect("in reassembly");
-        assert_eq!(beginning.bytes, &data[..beginning.bytes.len()]);
-        beginning.bytes.len()
+        let prefix = r.newest_beginning().expect("in reassembly");
+        assert_eq!(prefix.bytes, &data[..prefix.bytes.len()]);
+        prefix.bytes.len()
     };
-    assert_eq!(beginning(1), 0);
-    assert_eq!(beginning(0), 20);
+    assert_eq!(prefix_len(1), 0);
+    assert_eq!(prefix_len(0), 20);
     for i in 2..69 {
-        assert_eq!(beginning(i), 10 * (i + 1));
+        assert_eq!(prefix_len(i), 10 * (i + 1));
     }
-    assert_eq!(beginning(70), 690, "its tail, without the gap");
+    assert_eq!(prefix_len(70), 690, "the last chunk is beyond a gap");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_wrong_frame_crc_counts_as_damage() {
 }
 
 #[test]
-fn contradicting_chunks_are_dropped_and_the_frame_survives() {
+fn conflicting_chunks_are_dropped_and_the_frame_survives() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let bodies = chunks(1, 25, 10);
@@ -237,8 +237,8 @@ fn protected(id: u32, len: usize, chunk_len: u16, parity: u16) -> Vec<Vec<u8>> {
     all
 }
 
-/// Handles all chunks except `lost` in the order of their index, with the last source chunk last.
-/// Returns the frame completed.
+/// Handles all chunks except `lost` in the order of their index, but the last source chunk last.
+/// Returns the completed frame.
 fn handle_all_but(
     r: &mut Reassembler,
     now: Instant,
@@ -279,12 +279,12 @@ fn widely_spaced_chunks_are_not_treated_as_lost() {
     let start = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let bodies = protected(1, 95, 10, 3);
-    // Parity travels between the source chunks, so there is enough before the last one arrives.
+    // Parity is sent between the source chunks, so the frame is recoverable before the last one.
     let order = [0, 1, 2, 3, 4, 10, 5, 6, 11, 7, 8, 12, 9];
     let mut frame = None;
     for (i, &chunk) in order.iter().enumerate() {
         let now = start + Duration::from_millis(5) * i as u32;
-        assert_eq!(r.handle_timeout(now), None, "chunk {i} is on its way");
+        assert_eq!(r.handle_timeout(now), None, "chunk {chunk} is on its way");
         frame = frame.or(handle(&mut r, now, &bodies[chunk]));
     }
     assert_eq!(frame.map(|f| f.repaired_chunks), Some(0));
@@ -456,7 +456,8 @@ fn parity_memory_is_bounded_whatever_extent_is_claimed() {
 }
 
 proptest! {
-    /// With any losses, parity and order, the exact frame is returned as soon as possible, or none.
+    /// With any losses, parity and order, the exact frame is returned if its chunks suffice,
+    /// otherwise none.
     #[test]
     fn parity_yields_the_exact_frame_or_none(
         len in 1_usize..3000,
@@ -492,8 +493,7 @@ proptest! {
         assert_conserved(&r);
     }
 
-    /// With any frames, chunk length, order, loss and duplication, the exact frame is returned, or
-    /// none.
+    /// With any frames, chunk length, order, loss and duplication, only exact frames are returned.
     #[test]
     fn any_delivery_yields_exact_frames_or_none(
         lens in prop::collection::vec(1_usize..400, 1..6),

@@ -10,7 +10,7 @@ pub(super) struct Search {
     usual: [usize; 2],
     /// The shortest length known not to pass, or the cap plus one.
     too_long: usize,
-    /// A router's hint, and the length that passed before it.
+    /// A limit reported by a router or this host, and the length that passed before the report.
     hints: [Option<usize>; 2],
 }
 
@@ -46,12 +46,12 @@ impl Search {
         len >= self.too_long
     }
 
-    /// Has `len` bytes probed first, a limit that a router or this host reported.
+    /// Makes `len` the next length to probe: a limit that a router or this host reported.
     pub(super) fn hint(&mut self, len: usize) {
         self.hints[0] = Some(len);
     }
 
-    /// Has `len` bytes probed after the reported limit, because they passed before it was reported.
+    /// Makes `len` the length to probe after the reported limit, since it passed before the report.
     pub(super) fn hint_passed(&mut self, len: usize) {
         self.hints[1] = Some(len);
     }

@@ -109,7 +109,7 @@ fn a_burst_loss_within_a_slow_frame_is_not_its_end() {
     bench.chunk(33, 8, 8 * MS);
     assert_eq!(bench.due(33), Some(10_000), "2 ms of silence");
     bench.chunk(33, 9, 9 * MS);
-    assert_eq!(bench.due(33), Some(10_000), "the grace behind its last chunk");
+    assert_eq!(bench.due(33), Some(10_000), "one grace after its last chunk");
 }
 
 #[test]
@@ -152,9 +152,9 @@ fn a_chunk_within_a_round_trip_cancels_the_premature_request() {
     bench.chunk(30, 1, 6 * MS);
     bench.chunk(30, 9, 7 * MS + MS / 2);
     assert_eq!(bench.scheduler.rounds(FrameId(30)), 0);
-    assert_eq!(bench.due(30), Some(8500), "a grace behind its last chunk");
+    assert_eq!(bench.due(30), Some(8500), "one grace after its last chunk");
     let asked = [9 * MS, 20 * MS].map(|after| bench.ask(30, after, 7).is_some());
-    assert_eq!((asked, bench.due(30)), ([true; 2], None), "two rounds, as ever");
+    assert_eq!((asked, bench.due(30)), ([true; 2], None), "two rounds, as usual");
     assert_eq!(bench.scheduler.counters().frames, 1);
 
     let mut bench = Bench::new(5 * MS);
@@ -268,7 +268,7 @@ fn the_budget_bounds_the_nack_bytes() {
     assert_eq!(bench.scheduler.counters().over_budget, 0, "even the longest, once a frame");
 }
 
-/// The budget is empty at the first NACK, and allows it 2 ms later.
+/// The budget is empty at the first NACK, and allows it 0.67 ms later.
 #[test]
 fn a_nack_over_budget_is_sent_later_and_costs_no_round() {
     let mut bench = Bench::new(2 * MS);

@@ -25,7 +25,8 @@ use crate::net::{
 };
 
 impl Endpoint {
-    /// Looks up the address of a target without a control channel, if due, and sends to it.
+    /// Starts a lookup for a target without a control channel, if due, and begins to send once an
+    /// address is known.
     pub(super) fn look_up_one_way(&mut self, now: Instant, index: usize) {
         let target = self.one_way_targets.at(index);
         if target.wants_lookup(now) {

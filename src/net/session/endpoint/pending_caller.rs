@@ -88,7 +88,7 @@ impl PendingCaller {
 
 /// Limits the work done for strangers.
 ///
-/// A handshake costs six elliptic curve multiplications, some tenths of a millisecond on the thread
+/// A handshake costs six elliptic curve multiplications, a few tenths of a millisecond on the thread
 /// that also handles the stream.
 #[derive(Debug)]
 pub(super) struct HandshakeLimiter {
@@ -175,16 +175,16 @@ impl Network {
 
 /// Selects the pending caller to evict for a new one: the oldest of those without a pending trust
 /// decision, from the network with the most callers. `None` while there is room.
-pub(super) fn caller_to_evict(caller: &[PendingCaller]) -> Option<usize> {
-    if caller.len() < MAX_PENDING_CALLERS {
+pub(super) fn caller_to_evict(callers: &[PendingCaller]) -> Option<usize> {
+    if callers.len() < MAX_PENDING_CALLERS {
         return None;
     }
     let of_network = |addr: SocketAddr| {
-        caller.iter().filter(|g| Network::of(g.addr.ip()) == Network::of(addr.ip())).count()
+        callers.iter().filter(|c| Network::of(c.addr.ip()) == Network::of(addr.ip())).count()
     };
-    let strangers = caller.iter().enumerate().filter(|(_, g)| g.asked.is_none());
+    let strangers = callers.iter().enumerate().filter(|(_, c)| c.asked.is_none());
     let crowd =
-        strangers.max_by_key(|(_, g)| (of_network(g.addr), std::cmp::Reverse(g.give_up_at)));
+        strangers.max_by_key(|(_, c)| (of_network(c.addr), std::cmp::Reverse(c.give_up_at)));
     crowd.map(|(index, _)| index)
 }
 
@@ -194,15 +194,15 @@ pub(super) fn caller_to_evict(caller: &[PendingCaller]) -> Option<usize> {
 /// is the oldest, once it has rung for its minimum time. `None`: the new caller has to try again.
 pub(super) fn asked_caller_to_evict(
     now: Instant,
-    caller: &[PendingCaller],
+    callers: &[PendingCaller],
     new: usize,
 ) -> Option<usize> {
     let asked = || {
-        let asked = caller.iter().enumerate().filter(|(i, _)| *i != new);
-        asked.filter_map(|(i, g)| Some((i, Network::of(g.addr.ip()), g.asked.as_ref()?.since)))
+        let asked = callers.iter().enumerate().filter(|(i, _)| *i != new);
+        asked.filter_map(|(i, c)| Some((i, Network::of(c.addr.ip()), c.asked.as_ref()?.since)))
     };
     let of_network = |wanted: Network| asked().filter(|(_, network, _)| *network == wanted).count();
-    let fair = of_network(Network::of(caller[new].addr.ip())) + 1;
+    let fair = of_network(Network::of(callers[new].addr.ip())) + 1;
     let crowd = asked()
         .filter(|(_, network, _)| of_network(*network) > fair)
         .max_by_key(|(_, network, since)| (of_network(*network), *since));
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(
             asked_caller_to_evict(at(6), &callers, MAX_ASKED),
             None,
-            "it does not get it back"
+            "the network does not get its place back"
         );
     }
 
@@ -322,57 +322,57 @@ mod tests {
     #[test]
     fn a_wrong_code_blocks_its_network_for_a_second() {
         let now = crate::clock::now();
-        let mut budget = HandshakeLimiter::new(now);
+        let mut limiter = HandshakeLimiter::new(now);
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        budget.note_wrong_code(now, ip("2001:db8::1"));
-        assert!(!budget.may_connect(now, ip("2001:db8::2")));
-        assert!(budget.may_connect(now, ip("2001:db8:0:1::2")));
-        assert!(budget.may_connect(now, ip("10.0.0.1")));
-        assert!(budget.may_connect(now + WRONG_CODE_PAUSE, ip("2001:db8::1")));
+        limiter.note_wrong_code(now, ip("2001:db8::1"));
+        assert!(!limiter.may_connect(now, ip("2001:db8::2")));
+        assert!(limiter.may_connect(now, ip("2001:db8:0:1::2")));
+        assert!(limiter.may_connect(now, ip("10.0.0.1")));
+        assert!(limiter.may_connect(now + WRONG_CODE_PAUSE, ip("2001:db8::1")));
     }
 
     #[test]
     fn wrong_codes_from_many_networks_do_not_end_one_networks_pause() {
         let now = crate::clock::now();
-        let mut budget = HandshakeLimiter::new(now);
+        let mut limiter = HandshakeLimiter::new(now);
         let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
         let guessed = (0..200).filter(|&n| {
-            let may = budget.may_guess(now, ip(n));
+            let may = limiter.may_guess(now, ip(n));
             if may {
-                budget.note_wrong_code(now, ip(n));
+                limiter.note_wrong_code(now, ip(n));
             }
             may
         });
         assert_eq!(guessed.count(), MAX_WRONG_CODES);
-        assert!(!budget.may_guess(now, ip(0)) && !budget.may_connect(now, ip(0)));
-        assert!(budget.may_connect(now, ip(100)), "it has not guessed");
-        assert!(budget.may_guess(now + WRONG_CODE_PAUSE, ip(100)));
+        assert!(!limiter.may_guess(now, ip(0)) && !limiter.may_connect(now, ip(0)));
+        assert!(limiter.may_connect(now, ip(100)), "it has not guessed");
+        assert!(limiter.may_guess(now + WRONG_CODE_PAUSE, ip(100)));
     }
 
     #[test]
     fn handshakes_with_strangers_are_rate_limited() {
         let now = crate::clock::now();
-        let mut budget = HandshakeLimiter::new(now);
+        let mut limiter = HandshakeLimiter::new(now);
         let ip = |n: u32| IpAddr::from(n.to_be_bytes());
-        let at_once = (0..1000).filter(|&n| budget.take(now, ip(n))).count();
+        let at_once = (0..1000).filter(|&n| limiter.take(now, ip(n))).count();
         assert_eq!(at_once, HANDSHAKE_BURST as usize);
         let later = now + Duration::from_millis(100);
-        assert_eq!((0..1000).filter(|&n| budget.take(later, ip(n))).count(), 10);
-        assert!(budget.shares.len() <= 42, "{}", budget.shares.len());
+        assert_eq!((0..1000).filter(|&n| limiter.take(later, ip(n))).count(), 10);
+        assert!(limiter.shares.len() <= 42, "{}", limiter.shares.len());
     }
 
     #[test]
     fn busy_networks_do_not_exhaust_the_handshake_limit_of_others() {
         let mut now = crate::clock::now();
-        let mut budget = HandshakeLimiter::new(now);
+        let mut limiter = HandshakeLimiter::new(now);
         let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
         for turn in 0..3000 {
             now += Duration::from_millis(1);
             for eve in 0..4 {
-                (0..5).for_each(|_| _ = budget.take(now, ip(eve)));
+                (0..5).for_each(|_| _ = limiter.take(now, ip(eve)));
             }
             if turn % 100 == 0 {
-                assert!(budget.take(now, ip(100)), "{turn}");
+                assert!(limiter.take(now, ip(100)), "{turn}");
             }
         }
     }

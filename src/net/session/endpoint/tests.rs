@@ -37,7 +37,7 @@ fn a_failed_connection_is_classified_and_redialled() {
     let now = crate::clock::now();
     let target =
         Target { host: "desk".into(), port: 7, addrs: vec!["127.0.0.1:7".parse().unwrap()] };
-    for (stands, refused, expected) in [
+    for (connected, refused, expected) in [
         (true, false, WaitReason::HungUp),
         (false, false, WaitReason::NoAnswer),
         (false, true, WaitReason::NobodyListens),
@@ -45,7 +45,7 @@ fn a_failed_connection_is_classified_and_redialled() {
         let targets = vec![target.clone()];
         let mut sender = endpoint(now, Role::Send { targets, control: true });
         let Some(Output::Dial(conn, _)) = sender.poll_output() else { panic!("it dials") };
-        if stands {
+        if connected {
             sender.handle_connected(now, conn);
         }
         sender.handle_disconnected(now, conn, refused);
@@ -214,7 +214,8 @@ fn one_way(now: Instant, role: Role, one_way: OneWay, at: u64) -> Endpoint {
     Endpoint::new(now, EndpointConfig { one_way, wall_clock, seed, ..config(now, role) })
 }
 
-/// The datagrams of one frame, begun at second `at`, from a sender without a control channel.
+/// The only datagram of a small frame from a sender without a control channel, whose session began
+/// at second `at`.
 fn sent_one_way(now: Instant, key: OneWay, at: u64) -> Vec<u8> {
     let target =
         Target { host: "desk".into(), port: 7, addrs: vec!["127.0.0.1:7".parse().unwrap()] };
@@ -235,7 +236,7 @@ fn key(byte: u8) -> OneWay {
 fn a_one_way_stream_is_accepted_only_with_the_same_key() {
     let now = crate::clock::now();
     let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
-    for (ours, theirs, taken, told) in [
+    for (ours, theirs, accepted, told) in [
         (OneWay::Clear, OneWay::Clear, true, None),
         (key(1), key(1), true, None),
         (key(1), key(2), false, None),
@@ -244,12 +245,12 @@ fn a_one_way_stream_is_accepted_only_with_the_same_key() {
         (OneWay::Refused, OneWay::Clear, false, None),
         (OneWay::Refused, key(1), false, None),
     ] {
-        let what = format!("{ours:?} takes {theirs:?}");
+        let what = format!("{ours:?} accepts {theirs:?}");
         let mut receiver = one_way(now, Role::Receive, ours, 0);
         for _ in 0..2 {
             receiver.handle_datagram(now, from, &mut sent_one_way(now, theirs.clone(), 5));
         }
-        assert_eq!(receiver.poll_frame().is_some(), taken, "{what}");
+        assert_eq!(receiver.poll_frame().is_some(), accepted, "{what}");
         let cannot_open = events(&mut receiver).into_iter().filter_map(|event| match event {
             Event::CannotOpen { is_sealed, .. } => Some(is_sealed),
             _ => None,
@@ -290,7 +291,7 @@ fn an_older_sealed_one_way_stream_cannot_be_replayed() {
     };
     assert!(take(now, &old));
     let later = now + Duration::from_secs(10);
-    assert!(!take(later, &old), "a repetition");
+    assert!(!take(later, &old), "a replay");
     assert!(take(later, &sent_one_way(later, key(1), 6)));
     assert!(!take(later + Duration::from_secs(10), &old));
 }
@@ -374,7 +375,7 @@ fn an_answered_caller_connects_despite_a_handshake_flood() {
 }
 
 #[test]
-fn garbage_does_not_use_the_handshake_limit() {
+fn garbage_does_not_count_towards_the_handshake_limit() {
     let now = crate::clock::now();
     let mut endpoint = endpoint(now, Role::Receive);
     let eve = "127.0.0.1:666".parse().unwrap();

@@ -6,13 +6,13 @@ use crate::video::jpeg::marker::{EOI, SOI};
 #[derive(Debug, Default)]
 pub(super) struct Borders {
     found: Option<usize>,
-    /// There is none before this position.
+    /// No border begins before this position.
     searched: usize,
 }
 
 impl Borders {
-    /// The first border in `bytes`: an end marker followed by a start marker, with only padding or
-    /// text between them. Each byte is examined once over all calls.
+    /// The position of the first border in `bytes`: an end marker followed by a start marker, with
+    /// only padding or text between them. Later calls skip the bytes in which none can begin.
     pub(super) fn first(&mut self, bytes: &[u8]) -> Option<usize> {
         while self.found.is_none() && self.searched < bytes.len() {
             let end = memchr::memmem::find(&bytes[self.searched..], &[0xFF, EOI]);
@@ -33,7 +33,7 @@ impl Borders {
         self.found.filter(|&at| at < bytes.len())
     }
 
-    /// Discards the first `len` bytes.
+    /// Adjusts to the removal of the first `len` bytes.
     pub(super) fn consume(&mut self, len: usize) {
         self.found = self.found.and_then(|at| at.checked_sub(len));
         self.searched = self.searched.saturating_sub(len);

@@ -25,7 +25,7 @@ pub(super) enum Walk {
     /// No frame: an empty JPEG or another start marker.
     Padding(usize),
     Whole(usize),
-    /// Without an end marker.
+    /// Without an end marker. At the end of the stream its length is `usize::MAX`.
     Unended(usize),
     /// With another marker in its coded data, or with no marker within the limit.
     Interrupted(usize),
@@ -33,7 +33,7 @@ pub(super) enum Walk {
 
 /// Why the walk over a frame failed before its coded data.
 pub(super) enum Failure {
-    /// The header is damaged, detected at this position.
+    /// The header is damaged; the damage was detected at this position.
     Header(HeaderError, usize),
     Read(io::Error),
 }

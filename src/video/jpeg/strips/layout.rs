@@ -48,16 +48,16 @@ impl Layout {
     pub(in super::super) fn new(size: Size, sampling: Sampling, count: usize) -> Self {
         let whole = Self { rows: size.height, count: 1, restart_interval: 0 };
         let Some((mcu_width, mcu_height)) = sampling.mcu() else { return whole };
-        let (mcus_a_row, mcu_rows) =
+        let (mcus_per_row, mcu_rows) =
             (size.width.div_ceil(mcu_width), size.height.div_ceil(mcu_height));
         if count < 2 || mcu_rows < 2 {
             return whole;
         }
-        let mcu_rows_a_strip = mcu_rows.div_ceil(count).min(usize::from(u16::MAX) / mcus_a_row);
+        let mcu_rows_per_strip = mcu_rows.div_ceil(count).min(usize::from(u16::MAX) / mcus_per_row);
         Self {
-            rows: mcu_rows_a_strip * mcu_height,
-            count: mcu_rows.div_ceil(mcu_rows_a_strip),
-            restart_interval: (mcu_rows_a_strip * mcus_a_row) as u16,
+            rows: mcu_rows_per_strip * mcu_height,
+            count: mcu_rows.div_ceil(mcu_rows_per_strip),
+            restart_interval: (mcu_rows_per_strip * mcus_per_row) as u16,
         }
     }
 }

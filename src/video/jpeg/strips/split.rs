@@ -43,7 +43,7 @@ impl Split {
         }
         let mcus_a_row = width.div_ceil(mcu_width);
         let intervals = (mcus_a_row * height.div_ceil(mcu_height)).div_ceil(interval);
-        let intervals_in_whole_rows = mcus_a_row / common_divisor(mcus_a_row, interval);
+        let intervals_in_whole_rows = mcus_a_row / gcd(mcus_a_row, interval);
         let intervals_a_strip = if intervals_in_whole_rows == 1 && intervals.div_ceil(2) <= most {
             1
         } else {
@@ -139,8 +139,8 @@ impl Split {
     }
 }
 
-fn common_divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { common_divisor(b, a % b) }
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// The bytes that must follow for libjpeg-turbo to read an MCU without checking for the end at each

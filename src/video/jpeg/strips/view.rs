@@ -28,7 +28,7 @@ impl<'a> Strip<'a> {
         Self { width, height, format, planes }
     }
 
-    /// Prefetches planes into this core's caches, as far as they fit. Reading a whole plane
+    /// Prefetches planes into this core's caches, unless they are too long. Reading a whole plane
     /// sequentially is faster than the encoder's access pattern of eight rows at a time.
     /// Interleaved pixels are read row by row anyway.
     pub(in super::super) fn fetch(&self) {

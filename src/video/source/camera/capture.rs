@@ -49,7 +49,7 @@ pub(super) struct Given {
 }
 
 impl Capture {
-    /// Opens a camera, as JPEGs if it supports them, and waits for its first picture.
+    /// Opens a camera, with JPEGs if it supports them, and waits for its first picture.
     pub(super) fn open(index: u32, options: &SourceOptions) -> Option<(Self, Given)> {
         quieten();
         Self::open_as(index, options, true).or_else(|| Self::open_as(index, options, false))
@@ -86,7 +86,7 @@ impl Capture {
         Some((capture, given))
     }
 
-    /// Waits for the next picture, and takes the newest available.
+    /// Waits for the next picture.
     pub(super) fn grab(&mut self) -> Grabbed {
         if !self.device.grab().unwrap_or(false) {
             return Grabbed::Nothing;

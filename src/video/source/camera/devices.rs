@@ -69,7 +69,7 @@ mod linux {
         listed(&context::enum_devices())
     }
 
-    /// The cameras among `nodes`, sorted by number: a folder lists its files in any order.
+    /// The cameras among `nodes`, sorted by number: a folder's entries are in no particular order.
     fn listed(nodes: &[context::Node]) -> Vec<CameraInfo> {
         let mut cameras: Vec<_> = nodes.iter().filter_map(camera).collect();
         cameras.sort_by_key(|camera| camera.index);
@@ -80,7 +80,8 @@ mod linux {
     fn camera(node: &context::Node) -> Option<CameraInfo> {
         let path = node.path();
         let index = path.to_str()?.strip_prefix("/dev/video")?.parse().ok()?;
-        let name = node.name().map_or_else(|| format!("camera {index}"), |name| said_once(&name));
+        let name =
+            node.name().map_or_else(|| format!("camera {index}"), |name| without_repetition(&name));
         let path = path.display().to_string();
         // Also listed without permission to open it, so that the user finds it.
         let Ok(device) = Device::with_path(&path) else {
@@ -92,7 +93,7 @@ mod linux {
     }
 
     /// Removes the repetition in names such as "Webcam: Webcam".
-    fn said_once(name: &str) -> String {
+    fn without_repetition(name: &str) -> String {
         let name = name.trim();
         match name.split_once(": ") {
             Some((first, second)) if first == second => first.to_owned(),
@@ -165,14 +166,14 @@ mod linux {
     mod tests {
         use super::*;
 
-        /// By number, not by name: 42 is before 4203. No machine has these nodes, so they are
+        /// By number, not by name: 942 is before 4203. No machine has these nodes, so they are
         /// listed like cameras that may not be opened.
         #[test]
         fn cameras_are_listed_in_order() {
-            let names = ["video4211", "video42", "videos", "video4203", "video4210"];
+            let names = ["video4211", "video942", "videos", "video4203", "video4210"];
             let nodes = names.map(|name| context::Node::new(format!("/dev/{name}")));
             let indices: Vec<_> = listed(&nodes).iter().map(|camera| camera.index).collect();
-            assert_eq!(indices, [42, 4203, 4210, 4211]);
+            assert_eq!(indices, [942, 4203, 4210, 4211]);
         }
     }
 }
