@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Estimates the interval between frames: an exponentially weighted mean.
+/// Estimates the interval between frames: an exponentially weighted moving average.
 ///
 /// Each user gives its own [`Smoothing`], since a pacer must follow a changed rate within a few
 /// frames, and a quality control must not follow jitter.
@@ -44,7 +44,7 @@ impl FrameInterval {
         Self { smoothing, last: None, mean: None }
     }
 
-    /// Assumes `interval` until it is measured.
+    /// Starts with a mean of `interval`, which the measured intervals then adjust.
     pub(crate) fn with_initial(smoothing: Smoothing, interval: Duration) -> Self {
         Self { mean: Some(interval.as_secs_f64()), ..Self::new(smoothing) }
     }
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_rate_is_followed_by_its_weight() {
+    fn a_changed_rate_is_followed_gradually() {
         let mut now = crate::clock::now();
         let mut interval = FrameInterval::new(Smoothing::QUICK);
         assert!((after(&mut interval, &mut now, 20, 20 * MS) - 20.0).abs() < 1e-9);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_stood_still_is_forgotten() {
+    fn a_mean_of_zero_can_grow_again() {
         let limits = Smoothing { max_ratio: 2.0, ..Smoothing::QUICK };
         let (mut interval, mut now) = (FrameInterval::new(limits), crate::clock::now());
         assert!(after(&mut interval, &mut now, 300, Duration::ZERO) < 1e-9);

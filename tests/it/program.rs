@@ -28,6 +28,7 @@ pub(crate) struct Outcome {
 
 #[derive(Default)]
 struct Lines {
+    /// The lines so far, and whether no more follow.
     lines: Mutex<(Vec<String>, bool)>,
     more: Condvar,
 }
@@ -211,7 +212,7 @@ pub(crate) fn feed(mut stdin: ChildStdin, bytes: &[u8]) {
     let _ = stdin.write_all(bytes);
 }
 
-/// For a test in real time: excludes all other tests that start programs.
+/// For a test that measures in real time: excludes all other tests that start programs.
 pub(crate) fn alone() -> impl Drop {
     MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

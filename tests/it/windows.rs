@@ -104,7 +104,7 @@ impl Display {
     /// The visible contents of the window.
     fn screenshot(&self, window: &str) -> Image {
         let ppm = self.tool("import", &["-window", window, "-depth", "8", "ppm:-"]);
-        // "P6", width, height and 255, each followed by one white space, then the pixels.
+        // "P6", width, height and 255, each followed by one whitespace character, then the pixels.
         let mut fields = ppm.splitn(4, u8::is_ascii_whitespace).skip(1);
         let mut number = || -> usize {
             let digits = fields.next().expect("a header");

@@ -40,8 +40,8 @@ impl Display {
         self.screen.is_some()
     }
 
-    /// Shows the peer's picture. Returns the time at which the window had taken it; `None` without
-    /// a window.
+    /// Shows the peer's picture. Returns the time at which the window took it; `None` without a
+    /// window.
     pub(crate) fn show(&mut self, image: &Image) -> Option<Instant> {
         let screen = self.screen.as_mut()?;
         let result = screen.show(Pane::Peer, image, &self.overlay);
@@ -116,9 +116,9 @@ impl Display {
         quit
     }
 
-    /// Drops the screen if showing has failed.
-    fn drop_if_failed(&mut self, shown: Result<(), WindowError>) {
-        if let Err(error) = shown {
+    /// Drops the screen if an operation on it has failed.
+    fn drop_if_failed(&mut self, result: Result<(), WindowError>) {
+        if let Err(error) = result {
             self.screen = None;
             self.lost = Some(error);
         }

@@ -5,7 +5,7 @@
 //! - `consent`: the rules.
 //! - `questions`: questions to the user.
 //! - `pending_pins`: keys to pin once a call has begun.
-//! - `rate_limit`: rate limits for messages about strangers.
+//! - `rate_limit`: rate limits for messages and questions about strangers.
 //!
 //! This module applies them to the network's requests.
 
@@ -330,13 +330,13 @@ fn out_of_reach(identity: Option<&OutOfReach>, known: Option<&OutOfReach>) -> Op
 
 /// The identity in `path`, created if missing.
 fn identity_in(path: &Path, messages: &Messages) -> Result<Identity> {
-    let made = || {
+    let make = || {
         let identity = Identity::generate();
         let fingerprint = identity.public_key().fingerprint();
         let bytes = Zeroizing::new(*identity.as_bytes());
         (bytes, format!("udpchat identity key, fingerprint {fingerprint}; keep it secret"))
     };
-    let secret = secret_file::read_or_make(path, made)?;
+    let secret = secret_file::read_or_make(path, make)?;
     let identity = Identity::from_bytes(*secret.bytes);
     if secret.is_new {
         let fingerprint = identity.public_key().fingerprint();

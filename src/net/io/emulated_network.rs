@@ -47,7 +47,8 @@ impl EmulatedNetwork {
     }
 
     /// Passes the next outgoing datagram that is due to `send`. Returns the peer that it was sent
-    /// to, or why that failed; then it is dropped. `None`: none is due, or the socket is blocked.
+    /// to, or why that failed; a datagram that fails is dropped. `None`: none is due, or the socket
+    /// is blocked.
     pub(super) fn send_due(
         &mut self,
         now: Instant,

@@ -240,8 +240,8 @@ impl FrameInlet {
         *locked(&self.picture_bitrates)
     }
 
-    /// Whether frames go to another machine. Otherwise the receiver shares our cores, and no
-    /// transmission time can be used for encoding.
+    /// Whether frames go to another machine, or through an emulated network. Otherwise the receiver
+    /// shares our cores, and no transmission time can be used for encoding.
     pub fn sends_off_host(&self) -> bool {
         self.sends_off_host.load(Ordering::Relaxed)
     }
@@ -252,7 +252,7 @@ impl FrameInlet {
         self.wake();
     }
 
-    /// Signals that a pushed frame has grown or ended.
+    /// Signals that a pushed frame has grown or is complete.
     pub fn wake(&self) {
         // Waking fails only if the driver has ended.
         let _ = self.waker.wake();

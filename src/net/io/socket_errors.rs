@@ -23,7 +23,7 @@ use crate::net::{
 #[derive(Debug)]
 pub(super) struct SendFailure {
     pub(super) to: PeerAddr,
-    /// Their length in bytes.
+    /// The length of each, in bytes.
     pub(super) len: usize,
     pub(super) error: io::Error,
 }
@@ -38,9 +38,9 @@ pub(super) struct SocketErrors {
 }
 
 impl SocketErrors {
-    /// Handles a failure to send. Datagrams that are too long are reported to path MTU discovery;
-    /// any other failure is reported to the target, if that has no control channel. If neither can
-    /// act on it, the user is warned.
+    /// Handles a failure to send. Path MTU discovery handles datagrams that are too long. Any other
+    /// failure changes the state of the target, if that has no control channel. If neither can act
+    /// on it, the user is warned.
     pub(super) fn handle_failure(
         &mut self,
         now: Instant,
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_one_way_target_waits_instead_of_a_warning() {
+    fn a_one_way_target_waits_without_a_warning() {
         let now = crate::clock::now();
         let mut errors = SocketErrors::default();
         let mut endpoint = sender(now, None);

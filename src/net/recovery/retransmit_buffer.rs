@@ -160,7 +160,7 @@ impl RetransmitBuffer {
             budget.set_limits(share, burst);
             if answer.chunks.is_empty() || !budget.take(now, cost as f64) {
                 self.counters.over_budget += u64::from(!answer.chunks.is_empty());
-                self.spare(answer);
+                self.recycle(answer);
                 continue;
             }
             kept.request = nack.request;
@@ -210,7 +210,7 @@ impl RetransmitBuffer {
         if answer.chunks.is_empty()
             && let Some(done) = self.answers.pop_front()
         {
-            self.spare(done);
+            self.recycle(done);
         }
     }
 
@@ -219,12 +219,12 @@ impl RetransmitBuffer {
         let Some(oldest) = self.kept.pop_front() else { return };
         while let Some(index) = self.answers.iter().position(|a| a.frame == oldest.frame.id) {
             if let Some(answer) = self.answers.remove(index) {
-                self.spare(answer);
+                self.recycle(answer);
             }
         }
     }
 
-    fn spare(&mut self, mut answer: Answer) {
+    fn recycle(&mut self, mut answer: Answer) {
         answer.chunks.clear();
         if self.spare.len() < KEPT_FRAMES {
             self.spare.push(answer);
@@ -312,8 +312,8 @@ pub const KEPT_FRAMES: usize = 4;
 /// The share of the stream's rate that answers may take.
 const BUDGET_SHARE: f64 = 0.25;
 
-/// After this time without an answer, the whole share may be used at once: at 30 frames per second,
-/// one and a half frames.
+/// The share that accrues in this time may be used at once: at 30 frames per second, one and a half
+/// frames.
 pub const BUDGET_SPAN: Duration = Duration::from_millis(200);
 
 /// The bucket holds at least this many frames, since a frame that lost its tail to a burst needs
@@ -359,7 +359,7 @@ mod tests {
         }
     }
 
-    fn store(now: Instant, chunks: u16, parity: u16) -> RetransmitBuffer {
+    fn buffer_with_frame(now: Instant, chunks: u16, parity: u16) -> RetransmitBuffer {
         let mut buffer = RetransmitBuffer::new();
         buffer.keep(sent(now, 1, chunks, parity), now + 100 * MS);
         buffer
@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn fresh_parity_recovers_the_missing_chunks() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
-        let mut buffer = store(now, 20, 2);
+        let mut buffer = buffer_with_frame(now, 20, 2);
         buffer.handle_nack(now, &nack(1, 1, &[3], &[(4, 3)]), PLENTY, Some(&mut encoder));
         let answers = answers(&mut buffer, now + 5 * MS);
         assert_eq!(indices(&answers), [22, 23, 24]);
@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn each_request_is_answered_once_with_fresh_parity() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
-        let mut buffer = store(now, 20, 0);
+        let mut buffer = buffer_with_frame(now, 20, 0);
         for (request, expected) in [(1, vec![20]), (1, vec![]), (3, vec![21]), (2, vec![])] {
             buffer.handle_nack(now, &nack(request, 1, &[1], &[]), PLENTY, Some(&mut encoder));
             assert_eq!(indices(&answers(&mut buffer, now)), expected, "request {request}");
@@ -429,7 +429,7 @@ mod tests {
     #[test]
     fn each_block_gets_the_parity_it_needs() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
-        let mut buffer = store(now, 400, 4);
+        let mut buffer = buffer_with_frame(now, 400, 4);
         buffer.handle_nack(now, &nack(1, 1, &[0, 2, 1], &[]), PLENTY, Some(&mut encoder));
         let answers = answers(&mut buffer, now);
         assert_eq!(indices(&answers), [404, 407, 405]);
@@ -451,7 +451,7 @@ mod tests {
     #[test]
     fn without_parity_the_missing_chunks_are_retransmitted() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
-        let mut buffer = store(now, 20, 0);
+        let mut buffer = buffer_with_frame(now, 20, 0);
         buffer.handle_nack(now, &nack(1, 1, &[3], &[(2, 1), (18, 2)]), PLENTY, None);
         let all = answers(&mut buffer, now);
         assert_eq!(indices(&all), [2, 18, 19]);
@@ -466,7 +466,7 @@ mod tests {
     #[test]
     fn an_open_ended_request_is_answered_with_source_chunks() {
         let (now, mut encoder) = (crate::clock::now(), ParityEncoder::new());
-        let mut buffer = store(now, 20, 0);
+        let mut buffer = buffer_with_frame(now, 20, 0);
         let open_end = nack(1, 1, &[], &[(3, 1), (17, u16::MAX - 16)]);
         buffer.handle_nack(now, &open_end, PLENTY, Some(&mut encoder));
         assert_eq!(indices(&answers(&mut buffer, now)), [3, 17, 18, 19]);
@@ -475,7 +475,7 @@ mod tests {
     #[test]
     fn frames_are_kept_until_they_expire_or_are_displaced() {
         let now = crate::clock::now();
-        let mut buffer = store(now, 20, 0);
+        let mut buffer = buffer_with_frame(now, 20, 0);
         assert_eq!(buffer.poll_timeout(), Some(now + 100 * MS));
         let ask = |id| nack(id, id, &[1], &[(0, 1)]);
         buffer.handle_nack(now + 99 * MS, &ask(1), PLENTY, None);
@@ -509,9 +509,9 @@ mod tests {
     #[test]
     fn one_and_a_half_frames_may_be_answered_at_a_low_rate() {
         let now = crate::clock::now();
-        let mut buffer = store(now, 20, 0);
+        let mut buffer = buffer_with_frame(now, 20, 0);
         buffer.keep(sent(now, 2, 20, 0), now + 100 * MS);
-        // At five such frames per second, the rate allows half of one at once.
+        // At five such frames per second, the rate alone allows a quarter of one at once.
         let rate = Bitrate::from_kbps(80);
         for (frame, chunks) in [(1, 20), (2, 0)] {
             buffer.handle_nack(now, &nack(frame, frame, &[20], &[(0, 20)]), rate, None);
@@ -521,7 +521,7 @@ mod tests {
         assert_eq!(answers(&mut buffer, now).len(), 9);
     }
 
-    /// The copy of a refused NACK is no duplicate: nothing has answered it.
+    /// The copy of a refused NACK is not a duplicate: nothing has answered it.
     #[test]
     fn a_copy_of_a_refused_request_is_answered_once_the_budget_allows_it() {
         let now = crate::clock::now();

@@ -23,7 +23,8 @@ pub(super) struct Segment {
 pub(super) enum WalkError {
     /// The bytes end within a segment, or before the next one.
     Truncated,
-    /// Neither a marker nor fill bytes where a marker is required.
+    /// Neither a marker nor fill bytes at this position, where a marker is required, or a marker
+    /// with an impossible length.
     NotAMarker(usize),
 }
 

@@ -38,8 +38,8 @@ impl Y4mWriter {
     }
 
     /// Writes a frame's planes in the layout of the first, since YUV4MPEG2 has a single one. The
-    /// layout of frames changes when a sender on a narrow path halves its pictures, or when another
-    /// sender takes over.
+    /// layout of frames changes when a sender on a narrow path halves the size of its pictures, or
+    /// when another sender takes over.
     pub(super) fn write(&mut self, frame: &[u8]) -> io::Result<Written> {
         if let Err(error) = self.decoder.decode(frame, OutputFormat::Planar, &mut self.image) {
             if let Some(why) = self.watch.failed(&error, clock::now()) {

@@ -1,5 +1,5 @@
-//! A video without a container, looping: a file of Motion JPEG (concatenated JPEGs) or of
-//! YUV4MPEG2.
+//! A video file without a container, of Motion JPEG (concatenated JPEGs) or of YUV4MPEG2. It loops
+//! unless it is to be played once.
 //!
 //! It is read like the same bytes from a pipe. `FFmpeg` would conceal the missing part of a
 //! truncated or damaged JPEG, and wrong pictures would be sent. `OpenCV` treats full-range
@@ -205,7 +205,7 @@ mod tests {
         gray: false,
     };
 
-    /// Opens a video and deletes its file: only restarting needs the name.
+    /// Opens a video and deletes its file, which only restarting needs.
     fn open(bytes: &[u8], options: &SourceOptions) -> Result<Source, SourceError> {
         open_in(&tempfile::tempdir().expect("a temporary folder"), bytes, options)
     }

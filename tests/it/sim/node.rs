@@ -71,7 +71,8 @@ impl Node {
         self.video = None;
     }
 
-    /// From now on, asks `camera` for frames. The numbers continue those of the last camera.
+    /// From now on, asks `camera` for frames. If it replaces another camera, it continues the
+    /// numbers.
     pub(super) fn start_camera(&mut self, now: Instant, camera: Camera) {
         let next_number = self.video.as_ref().map_or(0, |v| v.next_number);
         self.video = Some(Video { next_at: now, next_number, camera });
@@ -166,8 +167,8 @@ impl Node {
 /// Asserts that every frame seen has exactly one outcome.
 fn assert_conserved(counters: &CallCounters) {
     let r = counters.reassembly;
-    let told = r.completed + r.incomplete + r.late + r.damaged;
-    assert!(told <= r.seen && r.seen - told <= MAX_FRAMES_IN_FLIGHT, "{r:?}");
+    let with_outcome = r.completed + r.incomplete + r.late + r.damaged;
+    assert!(with_outcome <= r.seen && r.seen - with_outcome <= MAX_FRAMES_IN_FLIGHT, "{r:?}");
 }
 
 /// The most frames without an outcome: those in the reassembler's slots, and those that it

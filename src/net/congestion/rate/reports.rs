@@ -114,8 +114,9 @@ impl Reports {
         bps_of(self.newest().take(reports).take_while(is_busy))
     }
 
-    /// The received bitrate under loss, in bits per second. If the loss ratio exceeds `heavy`, only
-    /// reports since it did so count: before, the path may have carried more, or been idle.
+    /// The received bitrate under loss, in bits per second. If each of the newest [`DEEP_REPORTS`]
+    /// or more has a loss ratio above `heavy`, only those count: before, the path may have carried
+    /// more, or been idle. `None` without reports.
     pub(super) fn lossy_bps(&self, heavy: f64) -> Option<f64> {
         let flooded = self.newest().take_while(|r| r.loss_ratio > heavy);
         if flooded.clone().count() < DEEP_REPORTS {

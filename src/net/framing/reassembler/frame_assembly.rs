@@ -151,7 +151,7 @@ impl FrameAssembly {
         Placed::Parity
     }
 
-    /// Recovers all missing chunks from sufficient parity. Returns how many were recovered.
+    /// Recovers all missing chunks. The parity must be sufficient. Returns how many were recovered.
     pub(super) fn recover(&mut self, decoder: &mut ParityDecoder) -> u16 {
         let (Some(extent), Some(blocks)) = (self.chunks.extent, self.chunks.blocks()) else {
             return 0;
@@ -168,7 +168,7 @@ impl FrameAssembly {
             let parity = parity.filter(|((of, _), _)| *of == block);
             let parity = parity.map(|((_, nth), bytes)| (nth, bytes));
             let repaired = decoder.recover(&mut incomplete, block, |i| chunks.has(i), parity);
-            assert!(repaired.is_some(), "each block has as many chunks as source chunks");
+            assert!(repaired.is_some(), "the caller checks that every block has enough chunks");
         }
         for (chunk, bytes) in (0..extent.source_chunks).zip(self.body.chunks(len)) {
             if !self.chunks.has(chunk) {
@@ -190,9 +190,9 @@ impl FrameAssembly {
             (self.chunks.extent, self.is_requested || self.has_last_chunk())
         {
             let took = self.last_unrequested.saturating_duration_since(self.first_received);
-            let received_in_block = u32::from(self.chunks.highest()) + 1;
+            let sent_so_far = u32::from(self.chunks.highest()) + 1;
             self.last_unrequested =
-                self.first_received + took * extent.source_chunks.into() / received_in_block;
+                self.first_received + took * extent.source_chunks.into() / sent_so_far;
         }
         self.is_requested = true;
     }
@@ -259,7 +259,7 @@ impl FrameAssembly {
             let there = start..(start + chunk_len).min(end);
             match present.last_mut() {
                 Some(last) if last.end == start => last.end = there.end,
-                // The last chunk may hold only a part of the CRC.
+                // The last chunk may hold nothing but CRC bytes.
                 _ if there.is_empty() => {}
                 _ => present.push(there),
             }

@@ -215,8 +215,8 @@ fn flat(width: u16, height: u16, factors: &[(u8, u8)], values: &[i16]) -> Vec<u8
     }
     scan.extend([0, 63, 0]);
     // DC differences of size 0 and 8 have the codes 0 and 10; the end of a block has the code 0.
-    let means = [&[0, 1, 1][..], &[0; 14], &[0, 8]].concat();
-    let others = [&[0x10, 1][..], &[0; 15], &[0]].concat();
+    let dc_table = [&[0, 1, 1][..], &[0; 14], &[0, 8]].concat();
+    let ac_table = [&[0x10, 1][..], &[0; 15], &[0]].concat();
     let (widest, highest) = factors.iter().fold((1, 1), |a, f| (a.0.max(f.0), a.1.max(f.1)));
     let mcus = usize::from(width.div_ceil(8 * u16::from(widest)))
         * usize::from(height.div_ceil(8 * u16::from(highest)));
@@ -241,8 +241,8 @@ fn flat(width: u16, height: u16, factors: &[(u8, u8)], values: &[i16]) -> Vec<u8
         &[0xFF, 0xD8][..],
         &segment(0xDB, &quantization),
         &segment(0xC0, &frame),
-        &segment(0xC4, &means),
-        &segment(0xC4, &others),
+        &segment(0xC4, &dc_table),
+        &segment(0xC4, &ac_table),
         &segment(0xDA, &scan),
         &data,
         &[0xFF, 0xD9],
@@ -266,7 +266,7 @@ fn every_sampling_that_libjpeg_decodes_is_decoded() {
         &[(3, 1), (1, 1), (1, 1)],
     ];
     for factors in samplings {
-        // A unit of DC is one level above the middle, so all components are at their maximum: pink.
+        // Each unit of DC adds one level to 128, so all components are at their maximum: pink.
         let frame = flat(65, 43, factors, &[160, 128, 200]);
         assert_eq!(crate::video::jpeg::normalize(&mut frame.clone()), Ok(()), "{factors:?}");
         for want in [OutputFormat::Bgr, OutputFormat::Planar] {
@@ -291,7 +291,7 @@ proptest! {
     }
 }
 
-/// A frame with markers, with `len` surplus bytes in this interval.
+/// `frame`, which has restart markers, with `len` surplus bytes at the start of this interval.
 fn lopsided(frame: &[u8], interval: u8, len: usize) -> Vec<u8> {
     let scan = Header::parse(frame).expect("ours").scan_data;
     let at = interval.checked_sub(1).map_or(0, |before| {

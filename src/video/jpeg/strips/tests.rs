@@ -283,7 +283,7 @@ fn only_frames_with_usable_restart_intervals_are_split() {
     assert_eq!(interval(u16::MAX), None);
 }
 
-/// Missing, repeated, reordered or unknown markers: such a frame is not split, so that libjpeg
+/// Missing, repeated, reordered or misnumbered markers: such a frame is not split, so that libjpeg
 /// decodes it whole and reports the damage.
 #[test]
 fn wrong_restart_markers_fail_the_frame() {
@@ -329,7 +329,7 @@ fn damage_in_any_strip_fails_the_frame() {
     let starts = restarts(&good);
     assert_eq!(starts.len(), 3);
     for start in starts {
-        // Half of the strip's data is missing.
+        // The first 400 bytes of the strip's data are missing.
         let end = start + 2 + 400;
         let frame = [&good[..start + 2], &good[end..]].concat();
         assert!(plan(&frame, 4).is_some());
