@@ -149,7 +149,7 @@ fn damaged_known_peers_lines_give_one_warning() {
     bytes.extend(b"damaged\n".repeat(999_999));
     fs::write(&known, bytes).expect("written");
     let receiver = Program::start(&[&RECV[..], &["--known-peers", text(&known)]].concat());
-    receiver.wait_for("1000000 lines are not understood, the first is line 1");
+    receiver.wait_for("1000000 lines are not understood; the first is line 1");
     let to = format!("127.0.0.1:{}", receiver.port());
     let _sender = Program::start(&["send", "--to", &to, "--source", "pattern", "--size", "64x48"]);
     receiver.wait_for("streams 64x48");
