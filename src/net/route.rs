@@ -5,7 +5,10 @@
 //! kernel would use the route's preferred one. A dialling side leaves the choice to the kernel, so
 //! that its stream moves to another interface when one goes down.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use super::link::PeerAddr;
 
@@ -40,6 +43,21 @@ impl LocalIp {
         let is_own = !(is_shared || ip.is_unspecified() || ip.is_multicast());
         let is_link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
         is_own.then_some(Self { ip, interface: if is_link_local { interface } else { 0 } })
+    }
+}
+
+/// Where a received datagram came from, and when it arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inbound {
+    /// The path that it came by.
+    pub route: Route,
+    /// When the kernel received it; `None` where only the time of reading it is known.
+    pub arrived: Option<Instant>,
+}
+
+impl<R: Into<Route>> From<R> for Inbound {
+    fn from(route: R) -> Self {
+        Self { route: route.into(), arrived: None }
     }
 }
 

@@ -12,6 +12,7 @@ use udpchat::net::{
     frame::{FrameId, SessionId},
     framing::fec::{Blocks, ParityEncoder},
     time::MediaTime,
+    units::DataSize,
     wire::{
         checksum::{CrcCombiner, Hashed},
         control::{
@@ -22,7 +23,7 @@ use udpchat::net::{
         nack::{ChunkRun, MissingChunks, Nack, NackError},
         path_probe::{ACK_LEN, PathProbe, PathProbeAck, PathProbeError},
         probe::{Probe, ProbeError, ProbeReply},
-        report::{FrameCounts, Report, ReportError},
+        report::{FrameCounts, Report, ReportError, Train},
         text::{Line, Name},
         video::{ChunkError, Extent, VideoHeader},
     },
@@ -273,6 +274,12 @@ fn report() -> Report {
         queueing_delay: Some(Duration::from_micros(1200)),
         delay_gradient: -500,
         jitter: Duration::from_micros(250),
+        train: Some(Train {
+            frame: FrameId(40),
+            growth: Duration::from_micros(600),
+            size: DataSize::from_bytes(114_000),
+            span: Duration::from_micros(9500),
+        }),
     }
 }
 

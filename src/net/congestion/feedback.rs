@@ -17,7 +17,7 @@ use crate::net::{
     frame::FrameId,
     time::MediaTime,
     windowed_max::WindowedMax,
-    wire::report::{FrameCounts, Report},
+    wire::report::{FrameCounts, Report, Train},
 };
 
 /// Collects what one receiver reports.
@@ -42,7 +42,7 @@ pub struct ReportGenerator {
     chunks_since: bool,
 }
 
-/// The parts of a report that are counted elsewhere.
+/// The parts of a report that are measured elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// The highest sequence number.
@@ -58,6 +58,8 @@ pub struct Counts {
     pub frames: FrameCounts,
     /// Datagrams that the kernel dropped.
     pub kernel_drops: u32,
+    /// The newest train that ended since the last report.
+    pub train: Option<Train>,
 }
 
 /// Both clocks at the first chunk. Delays are relative to it.
@@ -92,10 +94,16 @@ impl ReportGenerator {
         self.longest = self.longest.max(len);
     }
 
-    /// Records the arrival of a chunk of `frame`, sent at `sent` on the sender's clock.
-    pub fn handle_chunk(&mut self, now: Instant, frame: FrameId, sent: MediaTime) {
-        let zero = *self.zero.get_or_insert(Zero { arrival: now, sent });
-        let arrival = now.saturating_duration_since(zero.arrival).as_micros() as i64;
+    /// Records a chunk of `frame`, sent at `sent` on the sender's clock, that arrived at `arrived`.
+    pub fn handle_chunk(
+        &mut self,
+        now: Instant,
+        arrived: Instant,
+        frame: FrameId,
+        sent: MediaTime,
+    ) {
+        let zero = *self.zero.get_or_insert(Zero { arrival: arrived, sent });
+        let arrival = arrived.saturating_duration_since(zero.arrival).as_micros() as i64;
         let sent = sent.as_micros() as i64 - zero.sent.as_micros() as i64;
         self.jitter.record(arrival - sent);
         if self.newest.is_none_or(|newest| newest.is_before(frame)) {
@@ -139,6 +147,7 @@ impl ReportGenerator {
             queueing_delay: self.queueing_delay(now),
             delay_gradient: self.trend.gradient(),
             jitter: Duration::from_micros(self.jitter.mean as u64),
+            train: counts.train,
         })
     }
 
@@ -258,7 +267,7 @@ mod tests {
                     reports.extend(feedback.poll_report(due, || counts).map(|r| (due, r)));
                 }
                 feedback.handle_datagram(1200);
-                feedback.handle_chunk(at, FrameId(i), MediaTime::from_micros(1_000_000 + sent));
+                feedback.handle_chunk(at, at, FrameId(i), MediaTime::from_micros(1_000_000 + sent));
             }
         }
         reports
@@ -283,12 +292,12 @@ mod tests {
     fn no_reports_are_sent_without_frames() {
         let (t, mut feedback) = (crate::clock::now(), ReportGenerator::new());
         assert_eq!(feedback.poll_timeout(), None);
-        feedback.handle_chunk(t, FrameId(3), MediaTime::default());
+        feedback.handle_chunk(t, t, FrameId(3), MediaTime::default());
         assert_eq!(feedback.poll_report(t, || unreachable!("not due")), None);
         assert!(feedback.poll_report(t + 10 * MS, Counts::default).is_some());
         assert_eq!(feedback.poll_report(t + 50 * MS, Counts::default), None);
         assert_eq!(feedback.poll_timeout(), None);
-        feedback.handle_chunk(t + 900 * MS, FrameId(4), MediaTime::default());
+        feedback.handle_chunk(t + 900 * MS, t + 900 * MS, FrameId(4), MediaTime::default());
         assert_eq!(feedback.poll_timeout(), Some(t + 950 * MS));
     }
 
@@ -333,7 +342,7 @@ mod tests {
                 let sent = Duration::from_millis(i * 50);
                 let at = start + sent + Duration::from_millis(5 + chunk * 10);
                 let sent = MediaTime::from_micros(sent.as_micros() as u64);
-                feedback.handle_chunk(at, FrameId(i as u32), sent);
+                feedback.handle_chunk(at, at, FrameId(i as u32), sent);
             }
         }
         let report = feedback.poll_report(start + 2100 * MS, Counts::default).unwrap();

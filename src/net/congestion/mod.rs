@@ -1,6 +1,7 @@
 //! How much may be sent, and how evenly.
 //!
 //! - [`feedback`]: the receiver's measurements for its reports.
+//! - [`train_meter`]: how fast the path carries a frame, for the same reports.
 //! - [`rate`]: the target bitrate, from those reports.
 //! - [`queue_delay`]: the queue that probes find on the path.
 //! - [`delivery_watch`]: whether anything arrives.
@@ -15,3 +16,4 @@ pub mod pacer;
 pub mod queue_delay;
 pub mod rate;
 pub mod startup_probe;
+pub mod train_meter;

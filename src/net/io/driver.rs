@@ -261,7 +261,7 @@ impl Driver {
         let Self { udp, endpoint, network, shared, .. } = self;
         let result = udp.receive(|from, datagram| {
             let now = clock::now();
-            if !network.push_incoming(now, from, datagram) {
+            if !network.push_incoming(now, from.route, datagram) {
                 endpoint.handle_datagram(now, from, datagram);
             }
             hand_over(endpoint, &shared.received);

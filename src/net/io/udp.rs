@@ -4,6 +4,7 @@
 use std::{
     io::{self, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
+    time::{Duration, Instant},
 };
 
 use log::debug;
@@ -20,9 +21,12 @@ use super::{
     options::{Offload, SocketOptions},
     zone::lacks_zone,
 };
-use crate::net::{
-    route::{LocalIp, Route},
-    session::MIN_MAX_DATAGRAM_LEN,
+use crate::{
+    clock,
+    net::{
+        route::{Inbound, LocalIp, Route},
+        session::MIN_MAX_DATAGRAM_LEN,
+    },
 };
 
 /// A non-blocking UDP socket that sends and receives in batches where the system can.
@@ -209,9 +213,9 @@ impl UdpSocket {
         }
     }
 
-    /// Receives datagrams until there are none or enough for one turn, and passes each with its
-    /// route to `handle`. Returns true if more may be waiting.
-    pub fn receive(&mut self, mut handle: impl FnMut(Route, &mut [u8])) -> io::Result<bool> {
+    /// Receives datagrams until there are none or enough for one turn, and passes each with
+    /// where it came from to `handle`. Returns true if more may be waiting.
+    pub fn receive(&mut self, mut handle: impl FnMut(Inbound, &mut [u8])) -> io::Result<bool> {
         let mut may_be_icmp_error = true;
         let batch = if self.offload == Offload::Single { 1 } else { RECEIVE_BATCH };
         for _ in 0..READS_AT_ONCE {
@@ -226,11 +230,14 @@ impl UdpSocket {
                 Err(_) if std::mem::take(&mut may_be_icmp_error) => continue,
                 Err(error) => return Err(error),
             };
+            let clocks = Clocks::read();
             for (meta, buffer) in metas.iter().zip(self.buffers.iter_mut()).take(count) {
                 let local = meta.dst_ip.filter(|_| self.is_wildcard);
                 let interface = meta.interface_index.unwrap_or_default();
                 let local = local.and_then(|ip| LocalIp::new(ip, interface));
-                let from = Route { peer: plain(meta.addr).into(), local };
+                let route = Route { peer: plain(meta.addr).into(), local };
+                let arrived = meta.timestamp.and_then(|at| clocks.instant_of(at));
+                let from = Inbound { route, arrived };
                 for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
                     handle(from, datagram);
                 }
@@ -301,6 +308,25 @@ impl UdpSocket {
             self.counters.refused += 1;
         }
         error
+    }
+}
+
+/// Both clocks at one moment. The kernel stamps datagrams by the wall clock, which may be set.
+#[derive(Clone, Copy, Debug)]
+struct Clocks {
+    now: Instant,
+    wall: Duration,
+}
+
+impl Clocks {
+    fn read() -> Self {
+        Self { now: clock::now(), wall: clock::wall() }
+    }
+
+    /// The instant at which the wall clock showed `at`; `None` if that is not in the last second.
+    fn instant_of(self, at: Duration) -> Option<Instant> {
+        let age = self.wall.checked_sub(at).filter(|&age| age < OLDEST_STAMP)?;
+        self.now.checked_sub(age)
     }
 }
 
@@ -411,6 +437,9 @@ const RECEIVE_LEN: usize = 1 << 16;
 /// read returns one datagram, however many are waiting.
 const SHORT_READ_EMPTIES: bool = cfg!(target_os = "linux");
 
+/// An older stamp tells that the wall clock was set, or that this thread did not run for long.
+const OLDEST_STAMP: Duration = Duration::from_secs(1);
+
 /// The maximum number of reads in one turn, so that a flood cannot hold up the loop.
 const READS_AT_ONCE: usize = 32;
 
@@ -426,7 +455,7 @@ mod tests {
         let mut got = Vec::new();
         for _ in 0..2000 {
             socket
-                .receive(|from, bytes| got.push((from.peer.socket_addr(), bytes.to_vec())))
+                .receive(|from, bytes| got.push((from.route.peer.socket_addr(), bytes.to_vec())))
                 .unwrap();
             if got.len() >= count {
                 break;
@@ -477,7 +506,7 @@ mod tests {
             caller.send(called, b"hi", 2).unwrap();
             let mut heard = None;
             while heard.is_none() {
-                any.receive(|from, _| heard = Some(from)).unwrap();
+                any.receive(|from, _| heard = Some(from.route)).unwrap();
             }
             let from = heard.unwrap();
             assert_eq!(from.local, LocalIp::new(called.ip(), 0));

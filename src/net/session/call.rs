@@ -29,7 +29,7 @@ use crate::net::{
     framing::packetizer::{ChunkCache, SharedFrame},
     link::PeerAddr,
     path::replay_window::{Arrival, ReplayWindow},
-    route::Route,
+    route::{Inbound, Route},
     time::MediaClock,
     token_bucket::TokenBucket,
     wire::{
@@ -288,7 +288,7 @@ impl Call {
     pub(super) fn handle_clear(
         &mut self,
         now: Instant,
-        from: Route,
+        from: Inbound,
         prelude: &Prelude,
         body: &Body,
     ) -> Option<Delivered> {
@@ -304,7 +304,7 @@ impl Call {
     pub(super) fn handle_sealed(
         &mut self,
         now: Instant,
-        from: Route,
+        from: Inbound,
         prelude: &Prelude,
         datagram: &mut [u8],
     ) -> Option<Delivered> {
@@ -337,7 +337,7 @@ impl Call {
     pub(super) fn handle_body(
         &mut self,
         now: Instant,
-        from: Route,
+        from: Inbound,
         prelude: &Prelude,
         body: &Body,
     ) -> Option<Delivered> {
@@ -347,18 +347,19 @@ impl Call {
         self.last_datagram = Some(now);
         // The dialling side leaves the choice of its own address to the kernel.
         let is_dialler = self.outbound.direction() == Direction::FromDialler;
-        let from = if is_dialler { Route::from(from.peer) } else { from };
+        let Inbound { route, arrived } = from;
+        let route = if is_dialler { Route::from(route.peer) } else { route };
         if self.path.is_none() {
-            self.begin_path(now, from, from.peer.is_host(self.peer.addr.ip()));
+            self.begin_path(now, route, route.peer.is_host(self.peer.addr.ip()));
         }
         if let Some(path) = &mut self.path {
-            path.handle_datagram(now, from, prelude.sequence, len);
+            path.handle_datagram(now, route, prelude.sequence, len);
         }
         if let Some(receiver) = &mut self.receiver {
             receiver.handle_arrival(now, prelude.sequence, len);
         }
         match prelude.kind {
-            Kind::Video => return self.handle_video(now, body),
+            Kind::Video => return self.handle_video(now, arrived.unwrap_or(now), body, len),
             Kind::Probe => self.handle_probe(now, body.bytes),
             Kind::ProbeReply => self.handle_reply(now, body.bytes),
             Kind::Report => self.handle_report(now, body.bytes),
@@ -543,12 +544,18 @@ impl Call {
         true
     }
 
-    fn handle_video(&mut self, now: Instant, body: &Body) -> Option<Delivered> {
+    fn handle_video(
+        &mut self,
+        now: Instant,
+        arrived: Instant,
+        body: &Body,
+        len: usize,
+    ) -> Option<Delivered> {
         let Some(receiver) = &mut self.receiver else {
             self.counters.malformed += 1;
             return None;
         };
-        let frame = receiver.handle_video(now, body)?;
+        let frame = receiver.handle_video(now, arrived, body, len)?;
         Some(self.delivered(now, frame))
     }
 

@@ -7,7 +7,10 @@ use std::{
 };
 
 use crate::net::{
-    congestion::feedback::{Counts, ReportGenerator},
+    congestion::{
+        feedback::{Counts, ReportGenerator},
+        train_meter::TrainMeter,
+    },
     frame::{FrameBeginning, PartialFrame, ReceivedFrame},
     framing::reassembler::{Reassembler, ReassemblyCounters},
     path::replay_window::ReplayWindow,
@@ -39,6 +42,7 @@ pub(super) struct Receiver {
 #[derive(Debug)]
 struct FeedbackState {
     feedback: ReportGenerator,
+    trains: TrainMeter,
     loss_bursts: LossBursts,
     nack_scheduler: NackScheduler,
     recent_loss: RecentLoss,
@@ -53,6 +57,7 @@ impl Receiver {
     pub(super) fn new(reassembly_deadline: Duration, has_feedback: bool) -> Self {
         let feedback = || FeedbackState {
             feedback: ReportGenerator::new(),
+            trains: TrainMeter::default(),
             loss_bursts: LossBursts::new(),
             nack_scheduler: NackScheduler::new(reassembly_deadline),
             recent_loss: RecentLoss::new(),
@@ -76,13 +81,21 @@ impl Receiver {
         }
     }
 
-    pub(super) fn handle_video(&mut self, now: Instant, body: &Body) -> Option<ReceivedFrame> {
+    /// Handles the body of a video datagram of `len` bytes that arrived at `arrived`.
+    pub(super) fn handle_video(
+        &mut self,
+        now: Instant,
+        arrived: Instant,
+        body: &Body,
+        len: usize,
+    ) -> Option<ReceivedFrame> {
         let Ok((header, payload)) = VideoHeader::parse(body.bytes) else {
             self.malformed += 1;
             return None;
         };
         if let Some(side) = &mut self.feedback {
-            side.feedback.handle_chunk(now, header.frame, header.sent());
+            side.feedback.handle_chunk(now, arrived, header.frame, header.sent());
+            side.trains.handle_chunk(arrived, &header, len);
             side.nack_scheduler.handle_chunk(now, &header);
         }
         let frame = self.reassembler.handle_chunk(now, &header, payload, body.payload_crc);
@@ -130,7 +143,7 @@ impl Receiver {
     ) -> Option<Report> {
         let frames = self.frame_counts();
         let side = self.feedback.as_mut()?;
-        let FeedbackState { feedback, loss_bursts, recent_loss, .. } = side;
+        let FeedbackState { feedback, trains, loss_bursts, recent_loss, .. } = side;
         feedback.poll_report(now, || {
             let counts = Counts {
                 highest_sequence: arrivals.highest(),
@@ -139,6 +152,7 @@ impl Receiver {
                 largest_burst: loss_bursts.take_largest_burst(now),
                 frames,
                 kernel_drops: kernel_drops as u32,
+                train: trains.take(),
             };
             recent_loss.note(now, &counts);
             counts

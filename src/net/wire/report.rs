@@ -32,6 +32,14 @@
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! |             interarrival jitter, µs                           |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                     frame id of the newest train              |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |     growth of the delay in it, µs; all ones: no train         |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                     bytes that queued in it                   |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                     time of their arrival, µs                 |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! ```
 //!
 //! Counts are cumulative over the session, so a lost report only delays the information.
@@ -41,7 +49,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::big_endian::{read_u16, read_u32, read_u48, write_u48};
-use crate::net::frame::FrameId;
+use crate::net::{frame::FrameId, units::DataSize};
 
 /// The receiver's view of the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +84,22 @@ pub struct Report {
     pub delay_gradient: i32,
     /// Interarrival jitter as in RFC 3550 §6.4.1; in µs, saturating at 71 min.
     pub jitter: Duration,
+    /// The newest train of datagrams that ended since the last report, if any was long enough.
+    pub train: Option<Train>,
+}
+
+/// How one frame's datagrams arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Train {
+    /// The frame.
+    pub frame: FrameId,
+    /// How much longer than the last datagram that met no queue the last one took; in µs,
+    /// saturating at 71 min.
+    pub growth: Duration,
+    /// UDP payload that arrived between the two, saturating at 4 GiB.
+    pub size: DataSize,
+    /// The time between the two arrivals, in µs, saturating at 71 min.
+    pub span: Duration,
 }
 
 /// Counts of a session's frames by outcome; each wraps.
@@ -128,6 +152,14 @@ impl Report {
                 .map(|micros| Duration::from_micros(micros.into())),
             delay_gradient: read_u32(body, GRADIENT).cast_signed(),
             jitter: micros(JITTER),
+            train: Some(read_u32(body, TRAIN_GROWTH)).filter(|&growth| growth != NO_DELAY).map(
+                |growth| Train {
+                    frame: FrameId(read_u32(body, TRAIN_FRAME)),
+                    growth: Duration::from_micros(growth.into()),
+                    size: DataSize::from_bytes(read_u32(body, TRAIN_SIZE).into()),
+                    span: micros(TRAIN_SPAN),
+                },
+            ),
         })
     }
 
@@ -149,6 +181,14 @@ impl Report {
         put(QUEUEING, queueing.unwrap_or(NO_DELAY));
         put(GRADIENT, self.delay_gradient.cast_unsigned());
         put(JITTER, saturating_micros(self.jitter));
+        let train = self.train;
+        put(TRAIN_FRAME, train.map_or(0, |train| train.frame.0));
+        put(
+            TRAIN_GROWTH,
+            train.map_or(NO_DELAY, |t| saturating_micros(t.growth).min(NO_DELAY - 1)),
+        );
+        put(TRAIN_SIZE, train.map_or(0, |t| t.size.bytes().min(u32::MAX.into()) as u32));
+        put(TRAIN_SPAN, train.map_or(0, |t| saturating_micros(t.span)));
         let interval = self.interval.as_micros() / INTERVAL_UNIT.as_micros();
         let interval = interval.min(u128::from(u16::MAX)) as u16;
         let longest = self.longest_datagram;
@@ -166,7 +206,7 @@ fn saturating_micros(duration: Duration) -> u32 {
 }
 
 /// The length of a report's body, in bytes.
-pub const REPORT_LEN: usize = JITTER + 4;
+pub const REPORT_LEN: usize = TRAIN_SPAN + 4;
 
 const HIGHEST: usize = 0;
 const BURST: usize = 6;
@@ -185,6 +225,10 @@ const KERNEL_DROPS: usize = 56;
 const QUEUEING: usize = 60;
 const GRADIENT: usize = 64;
 const JITTER: usize = 68;
+const TRAIN_FRAME: usize = 72;
+const TRAIN_GROWTH: usize = 76;
+const TRAIN_SIZE: usize = 80;
+const TRAIN_SPAN: usize = 84;
 
 const NO_DELAY: u32 = u32::MAX;
 
@@ -215,6 +259,12 @@ mod tests {
             queueing_delay: Some(Duration::from_micros(7)),
             delay_gradient: -2,
             jitter: Duration::from_micros(9),
+            train: Some(Train {
+                frame: FrameId(0x4142_4343),
+                growth: Duration::from_micros(10),
+                size: DataSize::from_bytes(0x0b0c_0d0e),
+                span: Duration::from_micros(15),
+            }),
         }
     }
 
@@ -227,14 +277,15 @@ mod tests {
             1, 2, 3, 4, 5, 6, 7, 8, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x01, 0xf4,
             0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38,
             0x41, 0x42, 0x43, 0x44, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5,
-            0, 0, 0, 6, 0, 0, 0, 7, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 9, 0xa5,
+            0, 0, 0, 6, 0, 0, 0, 7, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 9,
+            0x41, 0x42, 0x43, 0x43, 0, 0, 0, 10, 0x0b, 0x0c, 0x0d, 0x0e, 0, 0, 0, 15, 0xa5,
         ];
         assert_eq!(body[..], expected);
     }
 
     #[test]
     fn parses_what_it_emits() {
-        for report in [report(), Report { queueing_delay: None, ..report() }] {
+        for report in [report(), Report { queueing_delay: None, train: None, ..report() }] {
             let mut body = [0xa5; REPORT_LEN];
             report.emit(&mut body);
             assert_eq!(Report::parse(&body), Ok(report));

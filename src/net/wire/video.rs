@@ -133,6 +133,12 @@ impl VideoHeader {
         self.extent.and_then(|e| self.chunk.checked_sub(e.source_chunks))
     }
 
+    /// Whether this is the last chunk that the frame was sent with.
+    pub fn is_last(&self) -> bool {
+        let count = |e: Extent| u32::from(e.source_chunks) + u32::from(e.parity_chunks);
+        self.extent.is_some_and(|extent| u32::from(self.chunk) + 1 == count(extent))
+    }
+
     /// When the chunk was passed to the sender's socket.
     pub fn sent(&self) -> MediaTime {
         self.captured.after(self.age)

@@ -21,7 +21,7 @@ use crate::net::{
     },
     frame::SessionId,
     link::PeerAddr,
-    route::Route,
+    route::Inbound,
     session::{
         Delivered, EndReason, Event, Peer, Verdict, call::CallParts, control::Received,
         outbound::Outbound,
@@ -61,11 +61,11 @@ impl Endpoint {
     pub(super) fn begin_sealed_one_way(
         &mut self,
         now: Instant,
-        route: Route,
+        inbound: Inbound,
         prelude: &Prelude,
         datagram: &mut [u8],
     ) -> Option<Delivered> {
-        let from = route.peer.socket_addr();
+        let from = inbound.route.peer.socket_addr();
         let is_new = self.calls.newest_one_way().is_none_or(|newest| newest < prelude.sequence);
         if !self.may_begin_one_way(prelude) || !is_new {
             self.strays.unknown_session += 1;
@@ -96,7 +96,7 @@ impl Endpoint {
         self.make_room(now, from, true).ok()?;
         let outbound = Outbound::sealed(prelude.session, Direction::FromAnswerer, sealer, 0);
         let index = self.accept_one_way(now, from, outbound, Some(opener));
-        self.calls.at(index).handle_body(now, route, prelude, &Body::opened(body))
+        self.calls.at(index).handle_body(now, inbound, prelude, &Body::opened(body))
     }
 
     /// Whether a datagram may be the first of a session without a control channel.

@@ -17,7 +17,7 @@ use crate::net::{
     frame::{FrameBeginning, OutgoingFrame, PartialFrame},
     link::PeerAddr,
     path::mtu::MIN_LEN,
-    route::{LocalIp, Route},
+    route::{Inbound, LocalIp, Route},
     time::MediaClock,
     wire::{
         checksum::CrcCombiner,
@@ -288,7 +288,7 @@ impl Endpoint {
     }
 
     /// Handles a received datagram, which is decrypted in place.
-    pub fn handle_datagram(&mut self, now: Instant, from: impl Into<Route>, datagram: &mut [u8]) {
+    pub fn handle_datagram(&mut self, now: Instant, from: impl Into<Inbound>, datagram: &mut [u8]) {
         let from = from.into();
         let delivered = match Form::of(datagram) {
             Ok(Form::Clear) => self.handle_clear(now, from, datagram),
@@ -300,7 +300,7 @@ impl Endpoint {
         }
     }
 
-    fn handle_clear(&mut self, now: Instant, from: Route, datagram: &[u8]) -> Option<Delivered> {
+    fn handle_clear(&mut self, now: Instant, from: Inbound, datagram: &[u8]) -> Option<Delivered> {
         let (prelude, body) = match Prelude::parse(datagram, &mut self.crc_combiner) {
             Ok(parsed) => parsed,
             Err(error) => {
@@ -310,7 +310,7 @@ impl Endpoint {
         };
         let known = self.calls.of_session(prelude.session);
         let Some(index) =
-            known.or_else(|| self.begin_one_way(now, from.peer, &prelude, body.bytes))
+            known.or_else(|| self.begin_one_way(now, from.route.peer, &prelude, body.bytes))
         else {
             self.strays.unknown_session += 1;
             return None;
@@ -321,7 +321,7 @@ impl Endpoint {
     fn handle_sealed(
         &mut self,
         now: Instant,
-        from: Route,
+        from: Inbound,
         datagram: &mut [u8],
     ) -> Option<Delivered> {
         let prelude = match Prelude::read(datagram) {
