@@ -66,6 +66,11 @@ impl Bitrate {
         self.0 as f64
     }
 
+    /// `bytes` bytes a second, rounded down to bits. Saturates as [`from_f64`](Self::from_f64) does.
+    pub(crate) fn from_bytes_per_second(bytes: f64) -> Self {
+        Self::from_f64(bytes * BITS_PER_BYTE)
+    }
+
     /// In bytes a second.
     pub(crate) fn bytes_per_second(self) -> f64 {
         self.as_f64() / BITS_PER_BYTE

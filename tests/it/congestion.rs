@@ -14,6 +14,7 @@ use udpchat::{
             pacer::Pacer,
             rate::{Feedback, RateController, RateLimits},
         },
+        frame::FrameId,
         units::{Bitrate, DataSize},
     },
     stream::quality::{EncodingPlan, QualityControl, QualityLimits},
@@ -155,7 +156,7 @@ impl Stream {
         let len = jpeg_len(plan, rng);
         self.quality.record_frame(plan, len);
         self.rate.record_sent(now);
-        self.pacer.begin_frame(now, Some(len));
+        self.pacer.begin_frame(now, FrameId::default(), Some(len));
         self.frame = Some(Frame {
             captured: now,
             left: len.div_ceil(DATAGRAM),

@@ -17,6 +17,7 @@ mod error_texts;
 mod file_names;
 mod fuzzing;
 mod loss_table;
+mod pacing;
 mod paths;
 mod side;
 mod sim;

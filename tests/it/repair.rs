@@ -113,7 +113,7 @@ fn random_loss_of_one_in_ten_is_repaired_on_a_longer_path() {
 
 #[test]
 fn loss_bursts_of_twenty_are_repaired() {
-    outcome(5).assert(0.995, 0.25, 7 * MS);
+    outcome(5).assert(0.995, 0.25, 10 * MS);
 }
 
 #[test]

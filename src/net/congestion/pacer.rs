@@ -1,27 +1,29 @@
-//! Pacing: a frame leaves in small groups of datagrams, neither as one burst nor spread over its
-//! interval.
+//! Pacing: a frame leaves as fast as the path takes it, in small groups of datagrams.
 //!
 //! On a Gbit/s wire, a frame of 117 KB takes a millisecond. Where the path continues at 100 Mbit/s,
 //! all but 12 KB of it wait in the queue of that port, and switches give a port 64 to 128 KB: the
 //! tail of every frame would be lost, on a link that is three quarters idle. At [`PACE`] times the
-//! average rate, the frame needs 20 to 30 KB of that queue.
+//! average rate, the frame needs 20 to 30 KB of that queue. That is how a stream begins.
 //!
-//! The cost is latency on every link, including one that could carry the burst: the last datagram
-//! leaves up to a quarter of the frame interval after the first, 7 ms of 33. A higher pace reduces
-//! the latency and needs a longer queue; a lower one suits links that are nearly full. Loopback has
-//! no such queue, so the caller does not pace there.
+//! It also costs latency on every link: the last datagram leaves up to a quarter of the frame
+//! interval after the first, 7 ms of 33. So the pace is learned. While frames arrive as fast as they
+//! leave, it rises; where they do not, the receiver reports what the path carries ([`PathPace`]).
+//! Loopback has no queue to overrun, so the caller does not pace there.
 //!
 //! The pacer is a token bucket that holds one group. The kernel takes a whole group for the price
 //! of one datagram. Half a group of tokens is enough to send, so a timer that is late by less than
 //! the other half costs nothing (`epoll` rounds up to whole milliseconds).
 
 mod budget;
+mod path_pace;
 
-pub use self::budget::SendBudget;
+use self::path_pace::{Leaving, PathPace};
+pub use self::{budget::SendBudget, path_pace::TrainReport};
 
 use std::time::{Duration, Instant};
 
 use crate::net::{
+    frame::FrameId,
     frame_interval::{FrameInterval, Smoothing},
     units::{Bitrate, DataSize},
 };
@@ -39,6 +41,7 @@ pub struct Pacer {
     smoothed_len: Option<f64>,
     /// Between the starts of two frames.
     interval: FrameInterval,
+    path: PathPace,
 }
 
 /// How many datagrams may be sent.
@@ -62,8 +65,12 @@ impl Allowance {
 
 #[derive(Clone, Copy, Debug)]
 struct FrameBegun {
+    id: FrameId,
+    at: Instant,
     expected_len: Option<usize>,
     sent: DataSize,
+    /// When the last of it was sent.
+    last_sent: Instant,
 }
 
 impl Pacer {
@@ -83,6 +90,7 @@ impl Pacer {
             frame: None,
             smoothed_len: None,
             interval: FrameInterval::with_initial(SMOOTHING, FIRST_INTERVAL),
+            path: PathPace::default(),
         }
     }
 
@@ -90,20 +98,43 @@ impl Pacer {
     pub fn set_datagram_len(&mut self, now: Instant, datagram_len: usize) {
         self.settle(now);
         self.datagram_len = datagram_len.max(1);
-        self.tokens = self.tokens.min(group_len(self.datagram_len));
+        self.tokens = self.tokens.min(self.group_len());
     }
 
-    /// Begins a frame of `expected_len` bytes in all, if that is known.
-    pub fn begin_frame(&mut self, now: Instant, expected_len: Option<usize>) {
+    /// Begins frame `id` of `expected_len` bytes in all, if that is known.
+    pub fn begin_frame(&mut self, now: Instant, id: FrameId, expected_len: Option<usize>) {
         self.settle(now);
-        let begun = FrameBegun { expected_len, sent: DataSize::default() };
+        let sent = DataSize::default();
+        let begun = FrameBegun { id, at: now, expected_len, sent, last_sent: now };
         self.interval.record(now);
         let Some(last) = self.frame.replace(begun) else { return };
         if last.sent > DataSize::default() {
             let len = last.sent.bytes() as f64;
             let smoothed = self.smoothed_len.get_or_insert(len);
             *smoothed += SMOOTHING.weight * (len - *smoothed);
+            if self.has_held(last) {
+                self.path.record_held(last.id);
+            }
         }
+    }
+
+    /// Whether a frame that was sent would have been sent faster without pacing.
+    fn has_held(&self, frame: FrameBegun) -> bool {
+        let beyond_group = frame.sent.bytes() as f64 - self.group_len();
+        let took = frame.last_sent.saturating_duration_since(frame.at).as_secs_f64();
+        beyond_group > 0.0 && beyond_group >= HELD_SHARE * took * self.rate()
+    }
+
+    /// Handles a report about the newest frames.
+    pub fn handle_report(&mut self, now: Instant, report: TrainReport) {
+        self.settle(now);
+        let next = self.frame.map_or(FrameId::default(), |frame| frame.id.next());
+        let leaving = Leaving {
+            rate: Bitrate::from_bytes_per_second(self.rate()),
+            group: DataSize::from_bytes(self.group_len() as u64),
+            frame_len: DataSize::from_bytes(self.smoothed_len.unwrap_or(FIRST_LEN) as u64),
+        };
+        self.path.handle_report(now, report, leaving, next);
     }
 
     /// How many of `waiting` datagrams may be sent at `now`, and if none, when. Has no side effect.
@@ -127,22 +158,23 @@ impl Pacer {
     /// Records that `size` of UDP payload was sent at `now`, of the frame or in answer to a NACK.
     pub fn record_sent(&mut self, now: Instant, size: DataSize) {
         self.settle(now);
-        self.tokens = (self.tokens - size.bytes() as f64).max(-group_len(self.datagram_len));
+        self.tokens = (self.tokens - size.bytes() as f64).max(-self.group_len());
         if let Some(frame) = &mut self.frame {
             frame.sent += size;
+            frame.last_sent = now;
         }
     }
 
-    /// Bytes per second: the whole frame, or an average one if that is longer, takes 1 / pace of
-    /// the interval.
+    /// Bytes per second: what the path is known to take, but at least so much that the whole frame,
+    /// or an average one if that is longer, takes 1 / pace of the interval.
     fn rate(&self) -> f64 {
         let expected = self.frame.and_then(|f| f.expected_len).unwrap_or(0) as f64;
         let begun = self.frame.map_or(0, |f| f.sent.bytes()) as f64;
-        let average = self.smoothed_len.unwrap_or(if expected > 0.0 { 0.0 } else { FIRST_LEN });
-        let len = average.max(expected).max(begun);
-        let rate =
-            self.pace * len / self.interval.seconds().unwrap_or(FIRST_INTERVAL.as_secs_f64());
-        rate.max(MIN_RATE.bytes_per_second())
+        let smoothed = self.smoothed_len.unwrap_or(if expected > 0.0 { 0.0 } else { FIRST_LEN });
+        let len = smoothed.max(expected).max(begun);
+        let average = len / self.interval.seconds().unwrap_or(FIRST_INTERVAL.as_secs_f64());
+        let learned = self.path.pace().map_or(0.0, Bitrate::bytes_per_second);
+        (self.pace * average).max(learned).max(MIN_RATE.bytes_per_second())
     }
 
     fn settle(&mut self, now: Instant) {
@@ -152,11 +184,18 @@ impl Pacer {
 
     fn tokens_at(&self, now: Instant) -> f64 {
         let gained = now.saturating_duration_since(self.updated).as_secs_f64() * self.rate();
-        (self.tokens + gained).min(group_len(self.datagram_len))
+        (self.tokens + gained).min(self.group_len())
     }
 
+    /// A fast path takes what arrives in [`GROUP_TIME`] as one group: each group costs a wake-up.
     fn group_datagrams(&self) -> usize {
-        group_datagrams(self.datagram_len)
+        let slow = group_datagrams(self.datagram_len);
+        let fast = self.rate() * GROUP_TIME.as_secs_f64() / self.datagram_len as f64;
+        slow.max(fast as usize)
+    }
+
+    fn group_len(&self) -> f64 {
+        (self.group_datagrams() * self.datagram_len) as f64
     }
 }
 
@@ -168,15 +207,21 @@ fn group_len(datagram_len: usize) -> f64 {
     (group_datagrams(datagram_len) * datagram_len) as f64
 }
 
-/// How many times faster than the stream's average a frame leaves: within a quarter of its
+/// How many times faster than the stream's average a frame leaves at first: within a quarter of its
 /// interval.
 pub const PACE: f64 = 4.0;
 
-/// The maximum number of datagrams sent together.
+/// The maximum number of datagrams sent together on a path that is not known to be fast.
 pub const GROUP_DATAGRAMS: usize = 16;
 
 /// The maximum bytes sent together: sixteen Ethernet datagrams, or two jumbo ones.
 pub const GROUP_LEN: usize = GROUP_DATAGRAMS * 1500;
+
+/// The time that a group may take on a fast path.
+const GROUP_TIME: Duration = Duration::from_micros(125);
+
+/// A frame that was sent at this share of the pace or faster was held back by it.
+const HELD_SHARE: f64 = 0.6;
 
 /// Shorter intervals are those of several frames at once, longer ones those of a source that
 /// paused. At one frame per second, no frame should take a quarter of a second.
@@ -212,7 +257,7 @@ mod tests {
         mut datagrams: usize,
         late: Duration,
     ) -> Vec<(Duration, usize)> {
-        pacer.begin_frame(start, Some(datagrams * LEN));
+        pacer.begin_frame(start, FrameId::default(), Some(datagrams * LEN));
         let (mut now, mut groups) = (start, Vec::new());
         while datagrams > 0 {
             let allowance = pacer.poll(now, datagrams);
@@ -347,7 +392,7 @@ mod tests {
             for (us, waiting, begins) in steps {
                 now += Duration::from_micros(us);
                 if begins {
-                    pacer.begin_frame(now, Some(waiting * LEN));
+                    pacer.begin_frame(now, FrameId::default(), Some(waiting * LEN));
                 }
                 let asked = pacer.poll(now, waiting);
                 prop_assert_eq!(asked, pacer.poll(now, waiting), "polling changes nothing");

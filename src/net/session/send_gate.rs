@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::net::{
     congestion::{
-        pacer::{Allowance, Pacer, SendBudget},
+        pacer::{Allowance, Pacer, SendBudget, TrainReport},
         startup_probe::{ProbeResult, StartupProbe},
     },
+    frame::FrameId,
     units::{Bitrate, DataSize},
 };
 
@@ -76,10 +77,17 @@ impl SendGate {
         }
     }
 
-    /// Begins a frame of `expected_len` bytes in all, if that is known.
-    pub(super) fn begin_frame(&mut self, now: Instant, expected_len: Option<usize>) {
+    /// Begins frame `id` of `expected_len` bytes in all, if that is known.
+    pub(super) fn begin_frame(&mut self, now: Instant, id: FrameId, expected_len: Option<usize>) {
         if let Some(pacer) = &mut self.pacer {
-            pacer.begin_frame(now, expected_len);
+            pacer.begin_frame(now, id, expected_len);
+        }
+    }
+
+    /// Handles what a report tells of the path's pace.
+    pub(super) fn handle_train(&mut self, now: Instant, report: TrainReport) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.handle_report(now, report);
         }
     }
 

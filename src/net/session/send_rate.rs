@@ -6,9 +6,11 @@ use super::{reports::ReportDelta, send_gate::SendGate};
 use crate::net::{
     congestion::{
         delivery_watch::{DeliveryCounts, DeliveryWatch},
+        pacer::TrainReport,
         rate::{Feedback, RateController, RateLimits, RateState},
         startup_probe::ProbeResult,
     },
+    frame::FrameId,
     units::{Bitrate, DataSize},
     wire::report::Report,
 };
@@ -66,9 +68,9 @@ impl SendRate {
         &self.gate
     }
 
-    /// Begins a frame of `expected_len` bytes in all, if that is known.
-    pub(super) fn begin_frame(&mut self, now: Instant, expected_len: Option<usize>) {
-        self.gate.begin_frame(now, expected_len);
+    /// Begins frame `id` of `expected_len` bytes in all, if that is known.
+    pub(super) fn begin_frame(&mut self, now: Instant, id: FrameId, expected_len: Option<usize>) {
+        self.gate.begin_frame(now, id, expected_len);
     }
 
     /// Records that `size` of frames, or of answers to NACKs, was sent.
@@ -174,6 +176,11 @@ impl SendRate {
             control.discard_losses();
         }
         control.handle_feedback(now, &feedback);
+        if !seen.losses_due_to_mtu {
+            let (train, lost) = (report.train, seen.delta.lost);
+            let largest_burst = report.largest_burst;
+            self.gate.handle_train(now, TrainReport { train, lost, largest_burst });
+        }
         self.gate.handle_report(now, feedback.received, feedback.interval, target);
         if control.bound().is_some() {
             self.gate.end_probe();

@@ -388,7 +388,7 @@ impl Sender {
             Progress::Whole(len) => Some(len),
             Progress::Partial(_) | Progress::Abandoned => None,
         };
-        self.rate.begin_frame(now, len);
+        self.rate.begin_frame(now, packetizer.frame(), len);
         self.current =
             Some(InFlightFrame { packetizer, shared, begun: None, has_parity_decided: false });
     }

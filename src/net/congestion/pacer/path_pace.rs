@@ -1,0 +1,315 @@
+//! The pace that the path has shown to take.
+//!
+//! While frames arrive as fast as they leave, the pace rises with each report, by so much that a
+//! path which can take no more queues at most [`MAX_EXCESS`] of the next frame. Where the delay
+//! grows within the frames, the path is the limit, and the receiver has measured what it carries:
+//! sending at that rate queues nothing, and a frame arrives no later.
+//!
+//! What one report shows may be an accident: a thread that was descheduled, another stream's
+//! frame. So two in a row must agree, unless datagrams were lost too. Losses in a burst, without
+//! growth, are those of a path that drops instead of queueing.
+
+use std::time::{Duration, Instant};
+
+use crate::net::{
+    frame::FrameId,
+    units::{Bitrate, DataSize},
+    wire::report::Train,
+};
+
+/// What a report tells of the path's pace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrainReport {
+    /// The newest train that ended since the last report.
+    pub train: Option<Train>,
+    /// Datagrams lost since the last report.
+    pub lost: u64,
+    /// The most of them in one gap.
+    pub largest_burst: u16,
+}
+
+/// How frames leave at present.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    pub(super) rate: Bitrate,
+    /// What may leave at once. It queues at the slowest hop on any path, and no path that takes
+    /// `rate` needs longer for it than `rate` does.
+    pub(super) group: DataSize,
+    pub(super) frame_len: DataSize,
+}
+
+/// The pace of one path, learned from reports.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PathPace {
+    /// `None`: nothing is known.
+    pace: Option<Bitrate>,
+    /// What the path carried when it was last the limit.
+    limit: Option<Bitrate>,
+    /// The newest frame that was held back by the pace.
+    held: Option<FrameId>,
+    /// The first frame sent at this pace.
+    since: Option<FrameId>,
+    /// When the pace last changed.
+    changed: Option<Instant>,
+    /// What the last report showed that the path carries, if less than was sent.
+    suspected: Option<Bitrate>,
+}
+
+impl PathPace {
+    pub(super) fn pace(&self) -> Option<Bitrate> {
+        self.pace
+    }
+
+    /// Records that `frame` was held back by the pace.
+    pub(super) fn record_held(&mut self, frame: FrameId) {
+        self.held = Some(frame);
+    }
+
+    /// Handles a report. The next frame to begin is `next`.
+    pub(super) fn handle_report(
+        &mut self,
+        now: Instant,
+        report: TrainReport,
+        leaving: Leaving,
+        next: FrameId,
+    ) {
+        let Some(train) = report.train else { return };
+        if self.since.is_some_and(|since| train.frame.is_before(since)) {
+            return;
+        }
+        let suspected = self.suspected.take();
+        let growth = train.growth.saturating_sub(leaving.group / leaving.rate);
+        if growth > GROWTH_LIMIT {
+            let carried = train.size / train.span;
+            match suspected {
+                _ if report.lost > 0 => self.limit_to(now, carried, next),
+                Some(before) => self.limit_to(now, carried.max(before), next),
+                None => self.suspected = Some(carried),
+            }
+        } else if report.largest_burst >= TAIL_BURST && self.pace.is_some() {
+            self.limit_to(now, leaving.rate / 2.0, next);
+        } else if growth < GROWTH_LIMIT / 2 && self.held.is_some() {
+            self.rise(now, leaving, next);
+        }
+    }
+
+    /// Adopts what the path carries.
+    fn limit_to(&mut self, now: Instant, carried: Bitrate, next: FrameId) {
+        self.limit = Some(carried);
+        self.set(now, carried, next);
+    }
+
+    fn rise(&mut self, now: Instant, leaving: Leaving, next: FrameId) {
+        let rate = leaving.rate;
+        let is_recent = |at| now.saturating_duration_since(at) < NEAR_INTERVAL;
+        let is_near = |limit: Bitrate| rate >= limit * NEAR && rate < limit * BEYOND;
+        let step = if self.limit.is_some_and(is_near) {
+            if self.changed.is_some_and(is_recent) {
+                return;
+            }
+            NEAR_STEP
+        } else {
+            self.limit = self.limit.filter(|&limit| rate < limit * BEYOND);
+            step(leaving.frame_len)
+        };
+        self.set(now, (rate * step).min(MAX_PACE), next);
+    }
+
+    fn set(&mut self, now: Instant, pace: Bitrate, next: FrameId) {
+        self.pace = Some(pace);
+        self.held = None;
+        self.since = Some(next);
+        self.changed = Some(now);
+    }
+}
+
+/// How much faster the next frames may leave.
+fn step(frame_len: DataSize) -> f64 {
+    let share = MAX_EXCESS.bits() / frame_len.bits().max(1.0);
+    (1.0 / (1.0 - share.min(0.5))).max(NEAR_STEP)
+}
+
+/// More growth of the delay within a frame than this, beyond that within a group, is a queue. At
+/// 100 Mbit/s it is 2.5 KB, at 1 Gbit/s 25 KB.
+const GROWTH_LIMIT: Duration = Duration::from_micros(200);
+
+/// How much of a frame may queue because of one step: half of what a switch with little memory
+/// gives a port.
+const MAX_EXCESS: DataSize = DataSize::from_bytes(36_000);
+
+/// Around the known limit the pace rises by this factor, and not faster than this.
+const NEAR_STEP: f64 = 1.05;
+const NEAR_INTERVAL: Duration = Duration::from_millis(500);
+
+/// "Around" the limit, as shares of it.
+const NEAR: f64 = 0.9;
+const BEYOND: f64 = 1.25;
+
+/// So many losses in a row are a full queue rather than noise.
+const TAIL_BURST: u16 = 8;
+
+/// At this pace, every frame leaves at once.
+const MAX_PACE: Bitrate = Bitrate::from_mbps(20_000);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MBPS: Bitrate = Bitrate::from_mbps(1);
+    const FRAME: DataSize = DataSize::from_bytes(120_000);
+    const INTERVAL: Duration = Duration::from_micros(33_333);
+
+    fn leaving(rate: Bitrate) -> Leaving {
+        Leaving { rate, group: DataSize::default(), frame_len: FRAME }
+    }
+
+    /// Frames of 120 KB at 30 a second over a path that carries `capacity`, with a queue of
+    /// `queue`; every frame is reported before the next begins.
+    struct Path {
+        now: Instant,
+        frame: FrameId,
+        capacity: Bitrate,
+        queue: DataSize,
+        pace: PathPace,
+        /// The most that has queued, and what has not found room.
+        deepest: DataSize,
+        lost: DataSize,
+    }
+
+    impl Path {
+        fn new(mbps: f64, queue: DataSize) -> Self {
+            let (now, frame) = (crate::clock::now(), FrameId::default());
+            let (pace, deepest, lost) = Default::default();
+            Self { now, frame, capacity: MBPS * mbps, queue, pace, deepest, lost }
+        }
+
+        fn rate(&self) -> Bitrate {
+            self.pace.pace().unwrap_or(START).max(START)
+        }
+
+        fn send(&mut self, frames: u32) {
+            for _ in 0..frames {
+                let (rate, frame) = (self.rate(), self.frame);
+                let share = (1.0 - self.capacity.mbps() / rate.mbps()).max(0.0);
+                let excess = DataSize::from_bytes((FRAME.bytes() as f64 * share) as u64);
+                let lost = excess.saturating_sub(self.queue);
+                let queued = excess.saturating_sub(lost);
+                self.deepest = self.deepest.max(queued);
+                self.lost += lost;
+                let growth = queued / self.capacity;
+                let span = FRAME / rate.min(self.capacity);
+                let train = Train { frame, growth, size: self.capacity.min(rate) * span, span };
+                let lost = lost.bytes().div_ceil(1200);
+                let report = TrainReport { train: Some(train), lost, largest_burst: lost as u16 };
+                self.frame = frame.next();
+                self.now += INTERVAL;
+                self.pace.record_held(frame);
+                self.pace.handle_report(self.now, report, leaving(rate), self.frame);
+            }
+        }
+    }
+
+    const START: Bitrate = Bitrate::from_mbps(115);
+    const PORT: DataSize = DataSize::from_bytes(64_000);
+
+    #[test]
+    fn a_gigabit_path_is_found_within_half_a_second() {
+        let mut path = Path::new(1000.0, PORT);
+        path.send(15);
+        assert!(path.rate() > MBPS * 900.0, "{}", path.rate());
+        path.send(600);
+        assert_eq!(path.lost, DataSize::default());
+        assert!((900.0..1400.0).contains(&path.rate().mbps()), "{}", path.rate());
+    }
+
+    #[test]
+    fn a_slow_port_with_a_short_queue_loses_nothing() {
+        for mbps in [116.0, 150.0, 300.0, 500.0] {
+            let mut path = Path::new(mbps, PORT);
+            path.send(900);
+            assert_eq!(path.lost, DataSize::default(), "at {mbps} Mbit/s");
+            assert!(path.deepest <= MAX_EXCESS, "{:?} at {mbps} Mbit/s", path.deepest);
+            let rate = path.rate();
+            assert!(
+                rate >= MBPS * mbps * 0.99 && rate < MBPS * mbps * 1.2,
+                "{rate} at {mbps} Mbit/s"
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_that_becomes_slow_is_followed_at_once_and_one_that_recovers_within_seconds() {
+        let mut path = Path::new(1000.0, PORT);
+        path.send(60);
+        path.capacity = MBPS * 150.0;
+        path.send(1);
+        assert!(path.lost > DataSize::default());
+        path.lost = DataSize::default();
+        path.send(90);
+        assert_eq!(path.lost, DataSize::default());
+        path.capacity = MBPS * 1000.0;
+        path.send(150);
+        assert!(path.rate() > MBPS * 900.0, "{}", path.rate());
+        assert_eq!(path.lost, DataSize::default());
+    }
+
+    #[test]
+    fn one_report_of_growth_without_loss_changes_nothing() {
+        let mut path = Path::new(10_000.0, PORT);
+        path.send(10);
+        let before = path.rate();
+        let growth = Duration::from_millis(4);
+        let span = Duration::from_millis(5);
+        let report = |frame| TrainReport {
+            train: Some(Train { frame, growth, size: FRAME, span }),
+            ..TrainReport::default()
+        };
+        path.pace.handle_report(path.now, report(path.frame), leaving(before), path.frame.next());
+        assert_eq!(path.rate(), before);
+        path.frame = path.frame.next();
+        path.pace.handle_report(path.now, report(path.frame), leaving(before), path.frame.next());
+        assert_eq!(path.rate(), FRAME / span, "two agree");
+    }
+
+    #[test]
+    fn frames_that_left_before_the_last_change_prove_nothing() {
+        let mut path = Path::new(10_000.0, PORT);
+        path.send(10);
+        let before = path.rate();
+        let train = Train {
+            frame: FrameId(5),
+            growth: Duration::ZERO,
+            size: FRAME,
+            span: Duration::from_millis(5),
+        };
+        path.pace.record_held(FrameId(5));
+        let report = TrainReport { train: Some(train), ..TrainReport::default() };
+        path.pace.handle_report(path.now, report, leaving(before), path.frame);
+        assert_eq!(path.rate(), before);
+    }
+
+    #[test]
+    fn a_pace_that_holds_nothing_back_does_not_rise() {
+        let mut pace = PathPace::default();
+        let train = Train {
+            frame: FrameId(1),
+            growth: Duration::ZERO,
+            size: FRAME,
+            span: Duration::from_millis(9),
+        };
+        let report = TrainReport { train: Some(train), ..TrainReport::default() };
+        pace.handle_report(crate::clock::now(), report, leaving(START), FrameId(2));
+        assert_eq!(pace.pace(), None);
+    }
+
+    #[test]
+    fn a_burst_of_losses_without_a_queue_halves_the_pace() {
+        let mut path = Path::new(150.0, DataSize::default());
+        path.send(3);
+        assert!(path.lost > DataSize::default());
+        path.lost = DataSize::default();
+        path.send(12);
+        let lost = path.lost.bytes();
+        assert!(lost < FRAME.bytes(), "{lost} bytes");
+    }
+}

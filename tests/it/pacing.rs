@@ -1,0 +1,128 @@
+//! How fast frames leave, over simulated links with the queue of a switch port.
+
+use std::time::{Duration, Instant};
+
+use udpchat::net::{netem::NetemSpec, session::Delivered};
+
+use crate::{
+    repair::{ANN, BOB, delay, links, percentile, start_pair},
+    sim::{FRAME_INTERVAL, MS, SECOND, Sim, number_of},
+};
+
+/// 120 KB: what 720p takes at quality 80.
+const FRAME_LEN: usize = 120_000;
+
+/// A stream from Ann to Bob.
+struct Stream {
+    sim: Sim,
+    start: Instant,
+    frames: Vec<(Instant, Delivered)>,
+}
+
+impl Stream {
+    fn over(spec: &str) -> Self {
+        let mut sim = Sim::with_links(2, links("delay=100us"));
+        start_pair(&mut sim, ANN, BOB);
+        sim.run(SECOND);
+        let start = sim.now;
+        let mut stream = Self { sim, start, frames: Vec::new() };
+        stream.switch_to(spec);
+        stream.sim.start_video(ANN, FRAME_LEN);
+        stream
+    }
+
+    /// Changes the link from Ann to Bob.
+    fn switch_to(&mut self, spec: &str) {
+        self.sim.set_link(ANN, BOB, links(spec));
+    }
+
+    /// Runs for `time`. Returns how many frames were not completed in it, and the median delay from
+    /// capture to completion of the others.
+    fn run(&mut self, time: Duration) -> (u64, Duration) {
+        let before = self.frames.len();
+        let next = self.frames.last().map_or(0, |(_, d)| number_of(&d.frame.data) + 1);
+        self.sim.run(time);
+        self.frames.extend(self.sim.take_frames(BOB));
+        let new = &self.frames[before..];
+        let last = new.last().map_or(next, |(_, d)| number_of(&d.frame.data) + 1);
+        let delays: Vec<_> = new.iter().map(|frame| delay(self.start, frame)).collect();
+        let median = percentile(delays, 50).expect("frames");
+        (last - next - new.len() as u64, median)
+    }
+}
+
+/// `mbps` Mbit/s behind a queue of 64 KB.
+fn port(mbps: f64) -> NetemSpec {
+    let queue = Duration::from_secs_f64(64_000.0 * 8.0 / (mbps * 1e6));
+    let rate = udpchat::Bitrate::from_bps((mbps * 1e6) as u64);
+    NetemSpec { rate: Some(rate), queue, delay: MS / 10, seed: 3, ..NetemSpec::default() }
+}
+
+#[test]
+fn the_pace_of_a_gigabit_path_is_found_within_half_a_second() {
+    let mut stream = Stream::over("delay=100us,rate=1000mbit,queue=512us");
+    let (lost, _) = stream.run(SECOND / 2);
+    assert_eq!(lost, 0);
+    let (lost, median) = stream.run(20 * SECOND);
+    assert_eq!(lost, 0);
+    assert!(median <= 3 * MS / 2, "{median:?}");
+}
+
+#[test]
+fn no_frame_overruns_a_port_of_a_hundred_megabits() {
+    let mut stream = Stream::over("delay=100us,rate=100mbit,queue=5ms");
+    let (lost, median) = stream.run(30 * SECOND);
+    assert_eq!(lost, 0);
+    assert!(median <= 11 * MS, "{median:?}");
+}
+
+#[test]
+fn a_path_that_narrows_is_followed_at_once() {
+    let mut stream = Stream::over("delay=100us,rate=1000mbit,queue=512us");
+    stream.run(3 * SECOND);
+    stream.switch_to("delay=100us,rate=100mbit,queue=5ms");
+    let (lost, _) = stream.run(SECOND);
+    assert!(lost <= 3, "{lost} frames");
+    let (lost, median) = stream.run(10 * SECOND);
+    assert_eq!(lost, 0);
+    assert!(median <= 11 * MS, "{median:?}");
+    stream.switch_to("delay=100us,rate=1000mbit,queue=512us");
+    let (lost, _) = stream.run(5 * SECOND);
+    assert_eq!(lost, 0);
+    let (lost, median) = stream.run(5 * SECOND);
+    assert_eq!(lost, 0);
+    assert!(median <= 3 * MS / 2, "{median:?}");
+}
+
+#[test]
+fn random_loss_does_not_slow_the_pace() {
+    let mut stream = Stream::over("delay=100us,rate=1000mbit,queue=512us,loss=5%");
+    stream.run(2 * SECOND);
+    let (lost, median) = stream.run(20 * SECOND);
+    assert!(lost <= 1, "{lost} frames");
+    assert!(median <= 3 * MS, "{median:?}");
+}
+
+#[test]
+fn a_long_path_is_found_too() {
+    let mut stream = Stream::over("delay=10ms,rate=1000mbit,queue=512us");
+    stream.run(2 * SECOND);
+    let (lost, median) = stream.run(10 * SECOND);
+    assert_eq!(lost, 0);
+    assert!(median <= 10 * MS + 3 * MS / 2, "{median:?}");
+}
+
+#[test]
+fn every_rate_is_met_without_loss() {
+    for mbps in [100.0, 120.0, 200.0, 300.0, 500.0, 2500.0] {
+        let mut stream = Stream::over("delay=100us");
+        stream.sim.set_link(ANN, BOB, port(mbps));
+        stream.run(SECOND);
+        let (lost, median) = stream.run(5 * SECOND);
+        let least = Duration::from_secs_f64(125_000.0 * 8.0 / (mbps * 1e6));
+        eprintln!("{mbps} Mbit/s: {lost} lost, {median:?} of {least:?}");
+        assert_eq!(lost, 0, "at {mbps} Mbit/s");
+        assert!(median <= least + 2 * MS, "{median:?} at {mbps} Mbit/s");
+        assert!(median < FRAME_INTERVAL);
+    }
+}
