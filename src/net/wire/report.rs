@@ -102,6 +102,22 @@ pub struct Train {
     pub span: Duration,
 }
 
+impl Train {
+    fn parse(body: &[u8]) -> Result<Option<Self>, ReportError> {
+        let field = |at| read_u32(body, at);
+        if field(TRAIN_GROWTH) == NO_DELAY {
+            let is_empty = [TRAIN_FRAME, TRAIN_SIZE, TRAIN_SPAN].map(field) == [0; 3];
+            return if is_empty { Ok(None) } else { Err(ReportError) };
+        }
+        Ok(Some(Self {
+            frame: FrameId(field(TRAIN_FRAME)),
+            growth: Duration::from_micros(field(TRAIN_GROWTH).into()),
+            size: DataSize::from_bytes(field(TRAIN_SIZE).into()),
+            span: Duration::from_micros(field(TRAIN_SPAN).into()),
+        }))
+    }
+}
+
 /// Counts of a session's frames by outcome; each wraps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameCounts {
@@ -117,7 +133,7 @@ pub struct FrameCounts {
     pub late: u32,
 }
 
-/// The body does not have the length of a report.
+/// The body does not have the length of a report, or has fields of a train without one.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("malformed report")]
 pub struct ReportError;
@@ -152,14 +168,7 @@ impl Report {
                 .map(|micros| Duration::from_micros(micros.into())),
             delay_gradient: read_u32(body, GRADIENT).cast_signed(),
             jitter: micros(JITTER),
-            train: Some(read_u32(body, TRAIN_GROWTH)).filter(|&growth| growth != NO_DELAY).map(
-                |growth| Train {
-                    frame: FrameId(read_u32(body, TRAIN_FRAME)),
-                    growth: Duration::from_micros(growth.into()),
-                    size: DataSize::from_bytes(read_u32(body, TRAIN_SIZE).into()),
-                    span: micros(TRAIN_SPAN),
-                },
-            ),
+            train: Train::parse(body)?,
         })
     }
 
@@ -303,6 +312,17 @@ mod tests {
         assert_eq!(parsed.interval, Duration::from_micros(6_553_500));
         assert_eq!(parsed.queueing_delay, Some(Duration::from_micros(u64::from(u32::MAX) - 1)));
         assert_eq!(parsed.jitter, Duration::from_micros(u32::MAX.into()));
+    }
+
+    #[test]
+    fn fields_of_a_train_without_one_are_refused() {
+        let mut body = [0; REPORT_LEN];
+        Report { train: None, ..report() }.emit(&mut body);
+        for at in [TRAIN_FRAME, TRAIN_SIZE, TRAIN_SPAN] {
+            let mut body = body;
+            body[at] = 1;
+            assert_eq!(Report::parse(&body), Err(ReportError));
+        }
     }
 
     #[test]
