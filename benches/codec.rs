@@ -36,7 +36,7 @@ const DECODE_BGR: &str = "decode to BGR";
 const DECODE_PLANES: &str = "decode to planes";
 
 /// The result of one variant of one operation on one picture.
-struct Found {
+struct Measurement {
     operation: String,
     picture: String,
     variant: String,
@@ -51,14 +51,14 @@ fn main() {
         .measurement_time(Duration::from_millis(400))
         .nresamples(1000)
         .configure_from_args();
-    let mut found = Vec::new();
+    let mut measurements = Vec::new();
     for (name, size) in SIZES {
         let planes = noisy_pattern(size);
         let bgr = planes.to_bgr();
         for quality in QUALITIES {
             let mut group = Group {
                 criterion: &mut criterion,
-                found: &mut found,
+                measurements: &mut measurements,
                 picture: format!("{name}/q{quality}"),
                 size,
             };
@@ -68,7 +68,8 @@ fn main() {
         }
     }
     criterion.final_summary();
-    let tables = [ENCODE, DECODE_BGR, DECODE_PLANES].map(|operation| ratios(operation, &found));
+    let tables =
+        [ENCODE, DECODE_BGR, DECODE_PLANES].map(|operation| ratios(operation, &measurements));
     publish::publish("codec", tables.into(), Vec::new());
 }
 
@@ -137,7 +138,7 @@ fn variants() -> impl Iterator<Item = (String, Strips)> {
 /// The measurements of one picture.
 struct Group<'a> {
     criterion: &'a mut Criterion,
-    found: &'a mut Vec<Found>,
+    measurements: &'a mut Vec<Measurement>,
     picture: String,
     size: Size,
 }
@@ -172,7 +173,7 @@ impl Group<'_> {
         });
         group.finish();
         if has_run {
-            self.found.push(Found {
+            self.measurements.push(Measurement {
                 operation: operation.to_owned(),
                 picture: self.picture.clone(),
                 variant: variant.to_owned(),
@@ -184,10 +185,10 @@ impl Group<'_> {
 }
 
 /// One row per picture, one column per variant: the floor in ms, the others as ratios to it.
-fn ratios(operation: &str, found: &[Found]) -> Table {
+fn ratios(operation: &str, measurements: &[Measurement]) -> Table {
     let mut columns = vec!["picture".to_owned(), format!("{FLOOR}, ms")];
     let mut rows: Vec<Vec<Cell>> = Vec::new();
-    for one in found.iter().filter(|one| one.operation == operation) {
+    for one in measurements.iter().filter(|one| one.operation == operation) {
         let is_new = rows.last().is_none_or(|row| row[0].to_string() != one.picture);
         if is_new {
             rows.push(vec![Cell::Text(one.picture.clone())]);

@@ -50,7 +50,7 @@ pub struct Sender {
     encoder: Option<(StreamParams, FrameEncoder)>,
     counters: Arc<SharedCounters>,
     events: Events,
-    /// How many receivers were given.
+    /// The number of receivers configured.
     targets: usize,
 }
 
@@ -143,10 +143,10 @@ impl Sender {
     /// Encodes a picture and sends it to every connected receiver. The time of the call counts as
     /// the capture time.
     ///
-    /// Returns when the picture is encoded, some milliseconds later, while its last parts are still
+    /// Returns when the picture is encoded, a few milliseconds later, while its last parts are still
     /// being sent. It does not pace: the caller sends at its own rate. If no receiver is connected,
-    /// the picture is lost. If the path has no room for it, it is skipped. A newer picture replaces
-    /// one of which nothing has been sent.
+    /// the picture is lost. If the path has no room for it, it is skipped. A picture of which nothing
+    /// has been sent yet is replaced by a newer one.
     pub fn send(&mut self, image: &Image) -> Result<(), SendError> {
         self.send_captured(image, clock::now())
     }
@@ -188,8 +188,8 @@ impl Sender {
         self.events.peers().cloned().collect()
     }
 
-    /// Waits up to `timeout` until a receiver is connected. Returns whether one is; at once if
-    /// every receiver has been [given up](super::EventKind::GivenUp).
+    /// Waits up to `timeout` until a receiver is connected, and returns whether one is. Returns
+    /// false at once if every receiver has been [given up](super::EventKind::GivenUp).
     pub fn wait_connected(&mut self, timeout: Duration) -> bool {
         let until = deadline(timeout);
         self.drain_events();

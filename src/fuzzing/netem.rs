@@ -54,6 +54,6 @@ const DATAGRAMS: u64 = 64;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The longest delay besides the configured ones: a full queue at the bottleneck, one more datagram
-/// of 8 bytes at 8 kbit/s, and the hold time of reordering.
+/// A bound on the delay besides the configured ones: the hold time of reordering, 8 ms for a
+/// datagram of 8 bytes at 8 kbit/s, and a margin.
 const SLOWEST: Duration = REORDER_HOLD.saturating_add(Duration::from_millis(110));

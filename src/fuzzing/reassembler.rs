@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// The bytes select the chunks that arrive, their frames, which are forged, and when they arrive. A
+/// The bytes select the frames, the chunks that arrive and when, and which of them are forged. A
 /// frame without forged chunks is delivered exactly as it was sent or not at all.
 pub fn reassembler(bytes: &[u8]) {
     // No error ends a sequence early: bytes that run out read as zeros.
@@ -94,7 +94,7 @@ impl<'a, 'b> Play<'a, 'b> {
         Ok(())
     }
 
-    /// The chunks of one frame from any one to its end, except one.
+    /// The chunks of one frame from any one in its first half to the end, except one.
     fn many_chunks(&mut self) -> Result<()> {
         let frame = self.ops.choose_index(self.frames.len())?;
         let len = self.frames[frame].chunks.len();
@@ -112,12 +112,12 @@ impl<'a, 'b> Play<'a, 'b> {
         self.take(frame);
     }
 
-    /// A changed chunk: with another frame id, place or payload.
+    /// A sent chunk in which up to three bytes are changed, from the last byte of its frame id on.
     fn changed_chunk(&mut self) -> Result<()> {
         let frame = self.ops.choose(&self.frames)?;
         let mut body = self.ops.choose(&frame.chunks)?.clone();
         for _ in 0..self.ops.int_in_range(1..=3)? {
-            // Ids stay near each other, since distant ones have no order (RFC 1982).
+            // Ids stay near each other: ids half the range apart have no order (RFC 1982).
             let at = self.ops.int_in_range(LAST_OF_ID..=body.len() - 1)?;
             body[at] = self.ops.arbitrary()?;
         }
@@ -220,17 +220,17 @@ impl<'a, 'b> Play<'a, 'b> {
         };
         assert!(due.is_some_and(|due| due <= self.now), "it is returned no sooner");
         let mut end = None;
-        for there in &partial.present {
-            assert!(there.start < there.end && there.end <= partial.data.len());
+        for range in &partial.present {
+            assert!(range.start < range.end && range.end <= partial.data.len());
             assert!(
-                end.is_none_or(|end| end < there.start),
+                end.is_none_or(|end| end < range.start),
                 "with gaps between: {:?}",
                 partial.present
             );
-            end = Some(there.end);
+            end = Some(range.end);
             if let Some(sent) = self.untampered(partial.id) {
-                let there = there.start..there.end.min(sent.data.len());
-                assert_eq!(partial.data[there.clone()], sent.data[there]);
+                let range = range.start..range.end.min(sent.data.len());
+                assert_eq!(partial.data[range.clone()], sent.data[range]);
             }
         }
         assert_ne!(self.reassembler.partial_due(repairs), due, "each is returned once");

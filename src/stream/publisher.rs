@@ -137,9 +137,9 @@ impl GrabberThread {
         self.counters.add_cpu(Duration::ZERO);
     }
 
-    /// Waits until the encoder has taken the last picture, for a source without a rate. Otherwise
-    /// the source would produce pictures that are never used. The next picture is made while the
-    /// last is encoded.
+    /// Waits until the encoder has taken the previous picture, if the source has no frame rate.
+    /// Otherwise the source would produce pictures that are never used. The next picture is made
+    /// while the previous one is encoded.
     fn await_demand(&self) {
         while !self.source.is_paced()
             && !self.stop.is_requested()
@@ -173,8 +173,8 @@ impl EncoderThread {
         self.counters.add_cpu(helpers);
     }
 
-    /// Counts a picture that failed, and logs the first only. A source whose first frame is too
-    /// large is given up.
+    /// Counts a picture that was not encoded, and warns of the first only. A source is given up if a
+    /// frame is too large before any picture has been encoded.
     fn skip(&self, error: &EncodeError) {
         if matches!(error, EncodeError::TooLarge)
             && self.counters.encoded.load(Ordering::Relaxed) == 0

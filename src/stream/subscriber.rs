@@ -1,8 +1,8 @@
 //! Receives a stream for its consumers, and decodes it once.
 //!
-//! One thread waits for the network. It begins to decode a frame while its last parts still arrive,
-//! holds frames back if a playout delay is set, checks and records them, and gives them to every
-//! consumer. Each consumer has a mailbox of its own, in which the newest frame wins.
+//! One thread waits for the network. It begins to decode a frame while its last parts are still
+//! arriving, holds frames back if a playout delay is set, checks and records them, and gives them
+//! to every consumer. Each consumer has a mailbox of its own, in which the newest frame wins.
 
 use std::{
     sync::{
@@ -57,7 +57,7 @@ pub(crate) struct SubscriberConfig {
     pub(crate) conceals: bool,
     /// How long frames are held back, to absorb the network's jitter.
     pub(crate) playout_delay: Duration,
-    /// Records every frame that passes the check.
+    /// Records every frame that does not count as undecodable.
     pub(crate) recording: Option<RecordingSink>,
     /// Counts frames that no consumer displays; these count as shown once they are decoded. `None`:
     /// a consumer counts the frames that it shows.
@@ -142,7 +142,7 @@ impl Subscriber {
     fn add_consumer(&self, takes_frames: bool) -> Latest<Update> {
         let mailbox = Latest::new();
         self.shared.consumers().push(Consumer { mailbox: mailbox.clone(), takes_frames });
-        // The thread may have ended before.
+        // The thread may already have ended.
         if self.shared.is_over.load(Ordering::Relaxed) {
             mailbox.close();
         }
@@ -246,7 +246,7 @@ struct SubscriberThread {
     check: Option<Check>,
     recording: Option<RecordingSink>,
     counts: Option<ShownFrames>,
-    /// The stream's nominal rate, for the recording's header; 0 before the first.
+    /// The stream's nominal rate, for the recording's header; 0 until a recorded frame has one.
     recorded_millifps: u32,
     shared: Arc<Shared>,
 }
@@ -343,7 +343,7 @@ impl Drop for SubscriberThread {
 /// Decodes frames, beginning while they arrive.
 struct FrameDecoder {
     decoder: Decoder,
-    /// The frame still arriving, and the part of it that is decoded on the canvas.
+    /// The frame still arriving, and the part of it that is decoded into the canvas.
     beginning: ArrivingCopy,
     ahead: PartialDecode,
     canvas: Image,
@@ -402,7 +402,7 @@ impl FrameDecoder {
     fn conceal(&mut self, call: CallId, partial: &PartialFrame) -> Option<(Arc<Image>, Concealed)> {
         let follows = |of: CallId, newest: FrameId| of == call && newest.is_before(partial.id);
         let (.., last) = self.last.as_ref().filter(|(of, newest, _)| follows(*of, *newest))?;
-        // The canvas may hold what was decoded ahead of the next frame.
+        // The canvas may hold strips of the next frame, decoded ahead.
         let mut picture = self.pool.reclaim();
         picture.clone_from(last);
         let concealed = self.decoder.conceal(&partial.data, &partial.present, &mut picture);
@@ -494,7 +494,7 @@ mod tests {
         }
     }
 
-    /// A gray frame in four strips: smaller ones are decoded whole.
+    /// A grey frame in four strips: smaller ones are decoded whole.
     fn frame(luma: u8) -> Vec<u8> {
         let mut image = Image::blank(640, 256, PixelFormat::Gray);
         // Some texture, so that every strip has about as many bytes.

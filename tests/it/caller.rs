@@ -26,7 +26,7 @@ impl Caller {
         (Self { handshake, transport: None, inbox: Vec::new(), preface_seen: false }, first)
     }
 
-    /// Reads the answerer's second handshake message and returns the answerer's key.
+    /// Reads the second handshake message, which the answerer sends, and returns the answerer's key.
     pub(crate) fn read_key(&mut self, answer: &[u8]) -> PublicKey {
         self.inbox.extend(answer);
         let message = self.take_framed().expect("the second message has come");

@@ -1,4 +1,5 @@
-//! Unusual files as arguments: missing, full, endless, not to be overwritten, or not regular.
+//! Unusual files as arguments: missing, full, endless, not to be overwritten, or not regular. Also
+//! too few file descriptors.
 
 use std::{
     fs::{self, OpenOptions},
@@ -385,7 +386,8 @@ fn without_descriptors_callers_wait_and_a_warning_is_printed() {
     drop(sender);
 }
 
-/// However low the limit, the receiver exits with a reason, accepts the call, or says that it cannot.
+/// However low the limit, the receiver exits with a reason, accepts the call, or says that it
+/// cannot.
 #[test]
 fn too_few_descriptors_are_always_reported() {
     let _shared = shared();

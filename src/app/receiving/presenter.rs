@@ -1,5 +1,5 @@
-//! The receiving side on the main thread: shows what the
-//! [subscriber](crate::stream::subscriber)'s thread decodes and records.
+//! The receiving side on the main thread: shows the pictures. The
+//! [subscriber](crate::stream::subscriber)'s thread decodes and records them.
 
 use std::{
     sync::Arc,
@@ -35,7 +35,7 @@ pub(crate) struct Presenter {
     display: Display,
     recording: Option<Recording>,
     shown: ShownFrames,
-    /// Whether the program continues without a window and a recording.
+    /// Whether the program continues without a window or a recording.
     has_other_purpose: bool,
 }
 
@@ -50,9 +50,9 @@ pub(crate) struct PresenterConfig<'a> {
     pub(crate) fps: f64,
     /// Decodes pictures even without a window, and checks them.
     pub(crate) check: Option<Check>,
-    /// The sender's stages, if it is in this process.
+    /// The sender's stage times, if it is in this process.
     pub(crate) sender_latency: Option<SenderLatency>,
-    /// Whether the program is useful without a window and a recording: in a chat, the other side
+    /// Whether the program is useful without a window or a recording: in a chat, the other side
     /// still sees us.
     pub(crate) has_other_purpose: bool,
 }
@@ -144,7 +144,7 @@ impl Presenter {
         self.display.show_card(lines);
     }
 
-    /// Shows `text` over the picture for some seconds.
+    /// Shows `text` over the picture for a few seconds.
     pub(crate) fn caption(&mut self, text: String) {
         self.display.caption(text);
     }
@@ -154,8 +154,8 @@ impl Presenter {
         self.display.set_statistics(lines);
     }
 
-    /// Handles keys, captions and the state of the recording. Returns true if the program is to
-    /// end.
+    /// Handles keys, captions and the state of the recording. Returns true if the program
+    /// should end.
     pub(crate) fn tick(&mut self, now: Instant, messages: &Messages) -> Result<bool> {
         self.display.report_loss(messages);
         let is_only_purpose = !self.display.is_open() && !self.has_other_purpose;

@@ -92,7 +92,7 @@ impl ParityEncoder {
     /// bytes, which is even and not zero. `wanted` lies within [`Blocks::parity_capacity`].
     ///
     /// `source(i, bytes)` writes source chunk `i` to the front of `bytes`, which are `chunk_len`
-    /// zeros. The working memory grows to 192 × `chunk_len` bytes, at most 16 MiB, and is
+    /// zeros. The working memory grows to 192 × `chunk_len` bytes, at most 12 MiB, and is
     /// kept.
     pub fn encode(
         &mut self,

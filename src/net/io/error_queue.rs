@@ -1,7 +1,8 @@
 //! Errors that routers and hosts report for our datagrams: the error queue of a socket (Linux).
 //!
-//! Other systems, and paths that report nothing, rely on probes. Anyone who knows the addresses
-//! can forge such a report, so it is only a hint: see [`PathMtu`](crate::net::path::mtu::PathMtu).
+//! On other systems, and on paths that report nothing, only probes find the path MTU. Anyone who
+//! knows the addresses can forge such a report, so it is only a hint: see
+//! [`PathMtu`](crate::net::path::mtu::PathMtu).
 
 use std::net::SocketAddr;
 
@@ -54,7 +55,8 @@ mod linux {
         Ok(())
     }
 
-    /// Takes up to [`TAKEN_AT_ONCE`] reports from the queue and passes the known ones to `handle`.
+    /// Takes up to [`TAKEN_AT_ONCE`] reports from the queue and passes the ICMP errors among them to
+    /// `handle`.
     pub(in crate::net::io) fn take(socket: &impl AsRawFd, mut handle: impl FnMut(IcmpReport)) {
         let mut space = nix::cmsg_space!(sock_extended_err, libc::sockaddr_in6, [u8; 128]);
         for _ in 0..TAKEN_AT_ONCE {
@@ -77,7 +79,8 @@ mod linux {
         }
     }
 
-    /// Interprets `error` for datagrams to `to`, if it came by ICMP.
+    /// Interprets `error`, which concerns a datagram to `to`. `None` unless it came by ICMP and is
+    /// one that matters here.
     fn parse(to: SocketAddr, error: &sock_extended_err) -> Option<Fate> {
         if !matches!(error.ee_origin, SO_EE_ORIGIN_ICMP | SO_EE_ORIGIN_ICMP6) {
             return None;
@@ -100,7 +103,8 @@ mod linux {
         v4.or_else(v6).map(plain)
     }
 
-    /// The rest waits for the next turn, so that a flood cannot hold up the loop.
+    /// The maximum number of reports taken per call. The rest waits for the next one, so that a
+    /// flood cannot hold up the loop.
     const TAKEN_AT_ONCE: usize = 64;
 
     #[cfg(test)]
@@ -143,12 +147,12 @@ mod linux {
             socket.send_to(b"anybody?", gone).unwrap();
             let error = socket.send_to(b"hello?", gone).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-            let mut words = Vec::new();
-            take(&socket, |word| words.push(word));
+            let mut reports = Vec::new();
+            take(&socket, |report| reports.push(report));
             assert!(
-                words.iter().any(|word| word.to == gone
-                    && matches!(&word.fate, Fate::Unreachable(e) if e.kind() == error.kind())),
-                "{words:?}"
+                reports.iter().any(|report| report.to == gone
+                    && matches!(&report.fate, Fate::Unreachable(e) if e.kind() == error.kind())),
+                "{reports:?}"
             );
             socket.send_to(b"hello?", gone).expect("an error is reported once");
         }

@@ -43,8 +43,8 @@ impl PathProbe {
         Ok(Self { id: read_u32(body, ID.start) })
     }
 
-    /// Writes the probe to all of `body`, at least [`MIN_PROBE_LEN`] bytes, whose length is under
-    /// test.
+    /// Fills all of `body`, which is at least [`MIN_PROBE_LEN`] bytes long, with the probe and its
+    /// padding.
     pub fn emit(&self, body: &mut [u8]) {
         assert!(body.len() >= MIN_PROBE_LEN, "a probe is at least as long as its ack");
         body.fill(0);

@@ -29,7 +29,7 @@ pub use stream::{JpegStream, StreamItem, begins_jpegs};
 pub use strips::{MAX_STRIPS, Strips};
 pub use turbo::JpegError;
 
-/// The maximum length of a received frame, in bytes. A 4K picture at quality 95 takes half of that.
+/// The maximum length of a frame, in bytes. A 4K picture at quality 95 takes half of that.
 pub const MAX_JPEG_LEN: usize = 8 << 20;
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub(super) struct KeyWatch {
     /// Whether any of the windows has been found, and the display is therefore theirs.
     is_proven: bool,
     search_at: Option<Instant>,
-    /// The keys read, but not taken.
+    /// The keys read but not yet taken.
     keys: Vec<u8>,
     /// Why the connection to the display of our windows is lost.
     loss: Option<ConnectionError>,
@@ -48,7 +48,7 @@ struct Display {
 /// The keyboard mapping: the keysyms of each key.
 #[derive(Debug)]
 struct Keyboard {
-    least_keycode: u8,
+    min_keycode: u8,
     columns: usize,
     keysyms: Vec<u32>,
 }
@@ -177,21 +177,22 @@ impl Display {
 impl Keyboard {
     fn read(connection: &RustConnection) -> Result<Self, ReplyError> {
         let setup = connection.setup();
-        let (least_keycode, greatest) = (setup.min_keycode, setup.max_keycode);
-        let count = greatest - least_keycode + 1;
-        let mapping = connection.get_keyboard_mapping(least_keycode, count)?.reply()?;
+        let (min_keycode, max_keycode) = (setup.min_keycode, setup.max_keycode);
+        let count = max_keycode - min_keycode + 1;
+        let mapping = connection.get_keyboard_mapping(min_keycode, count)?.reply()?;
         let columns = usize::from(mapping.keysyms_per_keycode);
-        Ok(Self { least_keycode, columns, keysyms: mapping.keysyms })
+        Ok(Self { min_keycode, columns, keysyms: mapping.keysyms })
     }
 
-    /// The key's unshifted character, in the first layout of the keyboard in which it is ASCII.
-    /// `None` also for shortcuts of the window manager or the toolkit.
+    /// The first of the key's keysyms that is printable ASCII or Escape: usually its unshifted
+    /// character in the first layout that has one. `None` also for shortcuts of the window manager
+    /// or the toolkit.
     fn ascii(&self, press: &KeyPressEvent) -> Option<u8> {
         let shortcut = KeyButMask::CONTROL | KeyButMask::MOD1 | KeyButMask::MOD4;
         if u16::from(press.state) & u16::from(shortcut) != 0 {
             return None;
         }
-        let row = usize::from(press.detail.checked_sub(self.least_keycode)?) * self.columns;
+        let row = usize::from(press.detail.checked_sub(self.min_keycode)?) * self.columns;
         let keysyms = self.keysyms.get(row..row + self.columns)?;
         keysyms.iter().find_map(|&keysym| match keysym {
             ESCAPE_KEYSYM => Some(ESCAPE),
@@ -240,7 +241,7 @@ mod tests {
     fn a_key_maps_to_ascii_in_any_keyboard_layout() {
         // q; Cyrillic and s; Escape; F1.
         let keysyms = vec![0x71, 0x51, 0x6ca, 0x73, ESCAPE_KEYSYM, 0, 0xffbe, 0];
-        let keyboard = Keyboard { least_keycode: 8, columns: 2, keysyms };
+        let keyboard = Keyboard { min_keycode: 8, columns: 2, keysyms };
         let ascii = |detail, state| keyboard.ascii(&press(detail, state));
         let none = KeyButMask::default();
         assert_eq!(ascii(8, none), Some(b'q'));

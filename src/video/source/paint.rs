@@ -39,7 +39,7 @@ pub(super) struct Mask {
 }
 
 impl Mask {
-    /// The mask of a shape given by `inside`, with 4x4 samples a pixel.
+    /// The mask of a shape given by `inside`, with 4x4 samples per pixel.
     pub(super) fn of(width: usize, height: usize, inside: impl Fn(f32, f32) -> bool) -> Self {
         let mut alpha = Vec::with_capacity(width * height);
         for y in 0..height {
@@ -72,8 +72,8 @@ impl Mask {
     }
 }
 
-/// Fills columns and rows, clipped to the image. Chroma is set for each pair of pixels that begins
-/// within.
+/// Fills a rectangle, clipped to the image. Chroma is set for each 2x2 block whose top left pixel is
+/// in the rectangle.
 pub(super) fn fill(image: &mut Image, columns: Range<usize>, rows: Range<usize>, colour: Colour) {
     let (width, height) = (image.width, image.height);
     let (right, bottom) = (columns.end.min(width), rows.end.min(height));
@@ -230,7 +230,8 @@ fn segments_mask(height: usize, lit: u8) -> Mask {
     })
 }
 
-/// Whether a point is in the pointed bar between two points in one row or column.
+/// Whether a point is in a bar with pointed ends, which runs horizontally or vertically between two
+/// points.
 fn in_segment(x: f32, y: f32, ((x1, y1), (x2, y2)): ((f32, f32), (f32, f32)), half: f32) -> bool {
     let is_level = x2 - x1 > y2 - y1;
     let (across, along, length) = if is_level {

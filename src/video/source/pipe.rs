@@ -116,7 +116,7 @@ impl Pictures {
         next.map(|picture| self.fit(picture)).transpose()
     }
 
-    /// Scales images; JPEGs are passed through.
+    /// Scales images, and drops their chroma if gray is requested; JPEGs are passed through.
     fn fit(&self, picture: RawPicture) -> Result<Picture, SourceError> {
         match picture {
             RawPicture::Jpeg(jpeg) => Ok(Picture::Jpeg(jpeg)),
@@ -196,7 +196,7 @@ fn unreadable(name: &str) -> impl Fn(io::Error) -> SourceError {
 }
 
 const FPS_NOTE: &str =
-    "--fps changes nothing but what recordings say: a pipe is read as fast as it is written";
+    "--fps sets only the announced frame rate: a pipe is read as fast as it is written";
 
 /// Buffer size, in bytes: the default capacity of a pipe on Linux.
 const READ_LEN: usize = 1 << 16;

@@ -77,8 +77,9 @@ fn receivers_on_different_paths_get_the_same_frames() {
     assert!(parity[0] < parity[1] && parity[1] < parity[2], "{parity:?}");
 }
 
-/// Sends from Ann to Bob and Dan, and to Eve over an impaired path. Returns the frames that Bob and
-/// Dan each get in ten seconds, their bytes, and the bitrate at the end. `None`: without Eve.
+/// Sends from Ann to Bob and Dan, and to Eve over a path that `eve` impairs; without Eve if it is
+/// `None`. Returns the number of frames that Bob and Dan each get in ten seconds, their bytes, and
+/// the bitrate at the end.
 fn beside(eve: Option<&dyn Fn(&mut Sim)>) -> ([usize; 2], [usize; 2], Bitrate) {
     let mut sim = Sim::with_links(4, links("delay=2ms"));
     let dan = NodeId(3);
@@ -93,7 +94,8 @@ fn beside(eve: Option<&dyn Fn(&mut Sim)>) -> ([usize; 2], [usize; 2], Bitrate) {
     let targets = targets.into_iter().map(|node| sim.target(node)).collect();
     sim.start(ANN, sim.config(ANN, Role::Send { targets, control: true }));
     sim.start_camera(ANN, adaptive_camera());
-    // It takes two seconds to detect that nothing arrives at Eve. In the other eight the rate recovers.
+    // It takes two seconds to detect that nothing arrives at Eve. In the other eight the rate
+    // recovers.
     sim.run(10 * SECOND);
     for node in [BOB, dan] {
         sim.take_frames(node);
@@ -138,7 +140,7 @@ fn a_receiver_that_got_next_to_nothing_gets_every_frame_again() {
     sim.run(5 * SECOND);
     let after = sent(&sim);
     let [bob, eve] = [0, 1].map(|call| after[call] - before[call]);
-    assert!((2000..bob / 10).contains(&eve), "{eve} bytes look for a path, of {bob}");
+    assert!((2000..bob / 10).contains(&eve), "{eve} bytes probe Eve's path; {bob} go to Bob");
     assert_eq!(sim.take_frames(EVE).len(), 0);
     sim.set_mtu(ANN, EVE, MAX_DATAGRAM_LEN);
     sim.run(4 * SECOND);

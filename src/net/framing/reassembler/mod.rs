@@ -71,9 +71,9 @@ pub struct ReassemblyCounters {
     pub damaged: u64,
     /// Source chunks stored.
     pub chunks: u64,
-    /// Chunks received more than once.
+    /// Chunks received more than once, and further chunks of the frame completed last.
     pub duplicate_chunks: u64,
-    /// Chunks of frames already completed or given up.
+    /// Chunks of frames given up, older than a completed frame, or too old for a slot.
     pub late_chunks: u64,
     /// Chunks that contradict another chunk of their frame.
     pub conflicting_chunks: u64,

@@ -43,11 +43,11 @@ pub(super) struct BlackHoleDetector {
 struct Missing {
     /// The sequence number of the first full-length datagram sent since.
     first_sent: Option<u64>,
-    /// When a report first showed that it is missing, though a later one has arrived.
+    /// When a report first showed that it is missing although a later datagram has arrived.
     since: Option<Instant>,
     lost: usize,
     received: usize,
-    /// The first answer to something else since the last report.
+    /// When the peer first answered something other than a chunk since the last report.
     answered: Option<Instant>,
 }
 
@@ -88,8 +88,8 @@ impl BlackHoleDetector {
         is_overdue
     }
 
-    /// Handles a report. If a single full-length datagram arrived, the others were lost for another
-    /// reason than their length.
+    /// Handles a report. If even one full-length datagram arrived, the others were lost for a reason
+    /// other than their length.
     pub(super) fn handle_delivery(
         &mut self,
         now: Instant,
@@ -134,11 +134,11 @@ fn is_full(len: usize, in_use: usize) -> bool {
     len + 1 >= in_use
 }
 
-/// This many datagrams lost, and no full-length one received, for this long, is a black hole. A
-/// burst of loss takes short ones too.
+/// If this many datagrams were lost and some arrived, but none of full length, for this long, the
+/// path has a black hole. A burst of loss would take the short ones too.
 const BLACK_HOLE_LOSSES: usize = 32;
 const BLACK_HOLE_TIME: Duration = Duration::from_millis(150);
 
-/// Answers to probes for this long without a report are a black hole too. Reports come every 50 ms
-/// while any chunk arrives.
+/// If the peer answers probes for this long without a report, the path has a black hole too. Reports
+/// come every 50 ms while any chunk arrives.
 const UNREPORTED_TIME: Duration = Duration::from_millis(400);

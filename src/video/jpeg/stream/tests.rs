@@ -1,4 +1,4 @@
-//! Streams of JPEGs whole, damaged and cut.
+//! Streams of whole, damaged and truncated JPEGs.
 
 use std::io::BufReader;
 
@@ -52,7 +52,7 @@ fn a_truncated_frame_does_not_lose_the_next() {
 }
 
 #[test]
-fn empty_frames_second_starts_and_text_are_skipped() {
+fn empty_frames_repeated_start_markers_and_text_are_skipped() {
     let good = frame(48);
     let text = b"\r\n--next\r\nContent-Type: image/jpeg\r\nContent-Length: 900\r\n\r\n";
     for between in [
@@ -88,7 +88,7 @@ fn with_segment(jpeg: &[u8], marker: u8, payload: &[u8]) -> Vec<u8> {
     [&jpeg[..2], &[0xFF, marker], &len, payload, &jpeg[2..]].concat()
 }
 
-/// Whether it is this frame, which may have lost the beginning of its header.
+/// Whether `item` is the frame `good`, possibly without the beginning of its header.
 fn is_end_of(item: &StreamItem, good: &[u8]) -> bool {
     matches!(item, StreamItem::Frame(frame) if frame.ends_with(&good[20..]))
 }
@@ -111,7 +111,7 @@ fn a_damaged_length_loses_no_good_frame() {
     }
 }
 
-/// Whichever byte of the frames the length points to.
+/// Tries lengths that point to every byte of the first three frames.
 #[test]
 fn any_damaged_length_loses_no_good_frame() {
     let (good, text) = (frame(16), b"\r\n--next\r\nContent-Type: image/jpeg\r\n\r\n");

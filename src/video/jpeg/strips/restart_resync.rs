@@ -2,8 +2,8 @@
 //!
 //! An interval is complete if the markers at both ends and everything between them have been
 //! received. Markers count modulo eight, so after a gap a marker does not determine its position.
-//! But the markers of all runs must fit between the beginning and the end of the frame: an interval
-//! is used only if exactly one position is possible.
+//! But the markers of all runs (stretches without a gap) must fit between the beginning and the end
+//! of the frame: an interval is used only if exactly one position is possible.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -11,9 +11,9 @@ use super::restart_marker::{next_marker, restart_marker};
 use crate::video::jpeg::marker::EOI;
 
 /// The complete intervals of `frame`, which has `count` in all. `present` are the received ranges,
-/// which are in order, do not touch, and lie within the frame. Returns each interval's number and
-/// range in the coded data, which starts at `scan_data`. `None`: the markers do not match such a
-/// frame.
+/// which are in order, do not touch, and lie within the frame. Its coded data starts at
+/// `scan_data`. Returns each interval's number and its range in `frame`. `None`: the markers do not
+/// match such a frame.
 pub(super) fn whole_intervals(
     frame: &[u8],
     present: &[Range<usize>],
@@ -21,8 +21,8 @@ pub(super) fn whole_intervals(
     count: usize,
 ) -> Option<Vec<(usize, Range<usize>)>> {
     let mut runs = Vec::new();
-    for there in present.iter().filter(|there| there.end > scan_data) {
-        let run = Run::find(frame, there.start.max(scan_data)..there.end);
+    for range in present.iter().filter(|range| range.end > scan_data) {
+        let run = Run::find(frame, range.start.max(scan_data)..range.end);
         if !run.markers.is_empty() {
             runs.push(run);
         }
@@ -57,14 +57,14 @@ struct Run {
 }
 
 impl Run {
-    fn find(frame: &[u8], there: Range<usize>) -> Self {
-        let (bytes, mut from) = (&frame[..there.end], there.start);
+    fn find(frame: &[u8], range: Range<usize>) -> Self {
+        let (bytes, mut from) = (&frame[..range.end], range.start);
         let mut markers = Vec::new();
         while let Some(at) = next_marker(bytes, from) {
             markers.push((at, bytes[at + 1]));
             from = at + 2;
         }
-        Self { start: there.start, markers, first: 0..=0 }
+        Self { start: range.start, markers, first: 0..=0 }
     }
 
     /// Whether its markers can be those of the intervals from `first` on, of `count`.
@@ -76,8 +76,8 @@ impl Run {
         })
     }
 
-    /// Its complete intervals: one before each marker except the first, which has a gap before it
-    /// unless the coded data begins there.
+    /// Its complete intervals: one before each marker. The interval before the first marker is
+    /// complete only if the run starts where the coded data does.
     fn intervals(&self, scan_data: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
         let from_start = (self.start == scan_data).then_some(scan_data);
         let starts = from_start.into_iter().chain(self.markers.iter().map(|(at, _)| at + 2));
@@ -109,16 +109,16 @@ mod tests {
     }
 
     fn found(frame: &[u8], gaps: &[Range<usize>], count: usize) -> Option<Vec<usize>> {
-        let (mut there, mut present) = (0, Vec::new());
+        let (mut start, mut present) = (0, Vec::new());
         // The content of a gap must not matter.
         let mut damaged = frame.to_vec();
         for gap in gaps {
-            present.push(there..gap.start);
-            there = gap.end;
+            present.push(start..gap.start);
+            start = gap.end;
             damaged[gap.clone()].fill(0xFF);
         }
-        present.push(there..frame.len());
-        present.retain(|there| !there.is_empty());
+        present.push(start..frame.len());
+        present.retain(|range| !range.is_empty());
         let whole = whole_intervals(&damaged, &present, SCAN_DATA, count)?;
         for (_, interval) in &whole {
             assert_eq!(damaged[interval.clone()], frame[interval.clone()]);

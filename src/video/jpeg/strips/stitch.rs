@@ -30,7 +30,7 @@ pub(in super::super) struct Place {
 }
 
 /// Turns the JPEG in `room`, which begins after [`HEADROOM`] bytes, into a strip of a frame.
-/// Returns the strip's range in `room`. The strips in order are the frame.
+/// Returns the strip's range in `room`. Concatenated in order, the strips are the frame.
 pub(in super::super) fn stitch(room: &mut [u8], jpeg: Range<usize>, place: Place) -> Range<usize> {
     if place.count == 1 {
         return jpeg;
@@ -53,7 +53,7 @@ pub(in super::super) fn stitch(room: &mut [u8], jpeg: Range<usize>, place: Place
     start..end
 }
 
-/// The positions in a header that are changed or cut at.
+/// The positions in a header at which it is changed or cut.
 struct Landmarks {
     height_at: usize,
     scan_marker: usize,
