@@ -122,12 +122,12 @@ fn quality_of(len: f64) -> u8 {
         (found - len).abs()
     };
     let qualities = 50..=98;
-    qualities.min_by(|&a, &b| off(a).total_cmp(&off(b))).expect("many")
+    qualities.min_by(|&a, &b| off(a).total_cmp(&off(b))).expect("the range is not empty")
 }
 
 const BITS_PER_MS: f64 = 20_000.0;
 
-/// Frame length in bytes, which takes 24 ms on this link.
+/// Frame length in bytes. Transmitting it takes 24 ms on this link.
 const FRAME_LEN: f64 = 60_000.0;
 
 /// Header bytes of Ethernet, IPv4 and UDP, which the token bucket counts.

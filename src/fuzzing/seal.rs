@@ -18,10 +18,10 @@ use crate::net::{
 /// each datagram once, as it was sealed, and nothing else.
 pub fn seal(bytes: &[u8]) {
     // No error ends a sequence early: bytes that run out read as zeros.
-    let _ = Way::new(&mut Unstructured::new(bytes)).and_then(Way::play);
+    let _ = HostilePath::new(&mut Unstructured::new(bytes)).and_then(HostilePath::play);
 }
 
-struct Way<'a, 'b> {
+struct HostilePath<'a, 'b> {
     ops: &'a mut Unstructured<'b>,
     sealer: Sealer,
     opener: Opener,
@@ -42,7 +42,7 @@ struct Sealed {
     datagram: Vec<u8>,
 }
 
-impl<'a, 'b> Way<'a, 'b> {
+impl<'a, 'b> HostilePath<'a, 'b> {
     fn new(ops: &'a mut Unstructured<'b>) -> Result<Self> {
         let direction = if ops.arbitrary()? { Direction::FromDialler } else { FROM_ANSWERER };
         let cipher = Cipher::chosen(ops.arbitrary()?);

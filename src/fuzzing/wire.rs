@@ -11,15 +11,15 @@ use crate::net::wire::{
 };
 
 /// The bytes are a datagram. What is parsed is emitted as the same bytes or, where some bytes are
-/// ignored, as bytes of the same meaning.
+/// ignored, as bytes with the same meaning.
 pub fn wire(bytes: &[u8]) {
     let mut crc_combiner = CrcCombiner::default();
     datagram(bytes, &mut crc_combiner);
     // Anybody can compute a checksum.
-    let mut signed = bytes.to_vec();
-    if let Some((content, crc)) = signed.split_last_chunk_mut::<CRC_LEN>() {
+    let mut checksummed = bytes.to_vec();
+    if let Some((content, crc)) = checksummed.split_last_chunk_mut::<CRC_LEN>() {
         *crc = crc32fast::hash(content).to_be_bytes();
-        datagram(&signed, &mut crc_combiner);
+        datagram(&checksummed, &mut crc_combiner);
     }
 }
 

@@ -196,7 +196,7 @@ pub struct ReceivedFrame {
     pub data: FrameBuf,
     /// When its capture began, on the sender's clock.
     pub captured: MediaTime,
-    /// When the earliest sent of the chunks received was handed to the sender's socket, on the
+    /// When the first-sent of the chunks received was handed to the sender's socket, on the
     /// sender's clock.
     pub first_sent: MediaTime,
     /// When its first chunk arrived.

@@ -28,7 +28,7 @@ use crate::{
 pub(crate) enum NoWindows {
     #[error(transparent)]
     NoDisplay(#[from] NoDisplay),
-    /// The toolkit ended the child process, and said why.
+    /// The toolkit ended the child process with a message.
     #[error("the window toolkit does not start: {0}")]
     ToolkitFailed(String),
     /// The toolkit ended the child process without a message, or did not start in time.
@@ -58,7 +58,7 @@ fn try_in_child() -> Result<(), NoWindows> {
     let mut child = match spawned {
         Ok(child) => child,
         Err(error) => {
-            debug!("windows are not tried before they are opened: {error}");
+            debug!("cannot test the window toolkit before using it: {error}");
             return Ok(());
         }
     };
@@ -66,14 +66,14 @@ fn try_in_child() -> Result<(), NoWindows> {
     if status.is_some_and(|status| status.success()) {
         return Ok(());
     }
-    let mut said = String::new();
+    let mut output = String::new();
     if let (Some(_), Some(stderr)) = (status, &mut child.stderr) {
-        let _ = stderr.take(MAX_SAID_LEN).read_to_string(&mut said);
+        let _ = stderr.take(MAX_OUTPUT_LEN).read_to_string(&mut output);
     }
-    Err(reason(&said).map_or(NoWindows::ToolkitSilent, NoWindows::ToolkitFailed))
+    Err(reason(&output).map_or(NoWindows::ToolkitSilent, NoWindows::ToolkitFailed))
 }
 
-/// Waits for `child` to end; `None`: it took too long and was killed.
+/// Waits for `child` to end; `None`: it took too long, or the wait failed, and it was killed.
 fn wait(child: &mut Child) -> Option<ExitStatus> {
     let until = clock::now() + PATIENCE;
     while clock::now() < until {
@@ -88,11 +88,11 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
     None
 }
 
-/// The line of a toolkit's output that names the cause.
-fn reason(said: &str) -> Option<String> {
+/// The line of a toolkit's output that names the cause, or else the last line.
+fn reason(output: &str) -> Option<String> {
     let names_cause =
         |line: &&str| line.to_lowercase().contains("could not") || line.contains("cannot");
-    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut lines = output.lines().map(str::trim).filter(|line| !line.is_empty());
     let cause = lines.clone().find(names_cause).or_else(|| lines.next_back())?;
     let cause = cause.strip_prefix("qt.qpa.plugin: ").unwrap_or(cause);
     Some(cause.strip_prefix("udpchat: ").unwrap_or(cause).chars().take(MAX_REASON_LEN).collect())
@@ -102,7 +102,7 @@ fn reason(said: &str) -> Option<String> {
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-const MAX_SAID_LEN: u64 = 16 << 10;
+const MAX_OUTPUT_LEN: u64 = 16 << 10;
 const MAX_REASON_LEN: usize = 200;
 
 #[cfg(test)]

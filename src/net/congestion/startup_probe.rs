@@ -2,9 +2,9 @@
 //!
 //! A rate that a LAN should reach within half a second would flood a narrow link: ten such frames
 //! take seconds at 300 kbit/s. So once 32 kB have been sent, no frame begins until a report shows
-//! that at least half of it has arrived, or arrives at half the target rate. The first report comes
-//! 10 ms and a round trip later. On a path that falls behind, the rate of arrival is what it
-//! carries.
+//! that at least half of it has arrived, or that it arrives at half the target rate or more. The
+//! first report comes 10 ms and a round trip later. On a path that falls behind, the rate of
+//! arrival is what it carries.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub struct StartupProbe {
     /// The time that the reports cover.
     time: Duration,
     /// When something was last sent.
-    left: Option<Instant>,
+    last_sent: Option<Instant>,
     /// When the last report came.
     reported: Option<Instant>,
 }
@@ -42,7 +42,7 @@ impl StartupProbe {
     /// Records that `size` of UDP payload was sent at `now`.
     pub fn record_sent(&mut self, now: Instant, size: DataSize) {
         self.sent += size;
-        self.left = Some(now);
+        self.last_sent = Some(now);
     }
 
     /// Handles a report at `now` that `received` more arrived within `interval`. Returns true when
@@ -79,21 +79,21 @@ impl StartupProbe {
     /// When [`judge`](Self::judge) returns a verdict. Without any report nothing would end the wait
     /// for room, so it ends after 300 ms.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let left = self.left.filter(|_| !self.has_room())?;
-        let due = self.reported.map(|reported| reported.max(left) + PATIENCE);
-        Some(due.unwrap_or(left + UNREPORTED_TIME))
+        let last_sent = self.last_sent.filter(|_| !self.has_room())?;
+        let due = self.reported.map(|reported| reported.max(last_sent) + PATIENCE);
+        Some(due.unwrap_or(last_sent + UNREPORTED_TIME))
     }
 }
 
-/// UDP payload sent before no other frame begins. The first frame of 720p is longer, so the second
-/// waits for the first report.
+/// The UDP payload after which no other frame begins. The first frame of 720p is longer, so the
+/// second waits for the first report.
 const STARTUP_LEN: DataSize = DataSize::from_bytes(32_000);
 
 /// Assumed UDP payload of the first datagram.
 const FIRST_DATAGRAM: DataSize = DataSize::from_bytes(1200);
 
-/// Without a report for this long after the first datagrams, nothing is known of the path. Six
-/// reports.
+/// Without any report for this long after the last datagram, nothing is known of the path. Six
+/// report intervals.
 const UNREPORTED_TIME: Duration = Duration::from_millis(300);
 
 /// How long to wait for another report. Reports come every 50 ms while anything arrives.
@@ -119,17 +119,17 @@ mod tests {
     #[test]
     fn a_path_that_carries_half_the_flight_ends_the_probe() {
         let now = crate::clock::now();
-        let mut flight = StartupProbe::default();
-        flight.record_sent(now, bytes(20_000));
-        assert!(flight.has_room());
+        let mut probe = StartupProbe::default();
+        probe.record_sent(now, bytes(20_000));
+        assert!(probe.has_room());
         assert!(
-            !flight.handle_report(now, bytes(20_000), 20 * MS, TARGET),
+            !probe.handle_report(now, bytes(20_000), 20 * MS, TARGET),
             "too little was sent to tell"
         );
-        flight.record_sent(now, bytes(20_000));
-        assert!(!flight.has_room() && flight.poll_timeout().is_some());
+        probe.record_sent(now, bytes(20_000));
+        assert!(!probe.has_room() && probe.poll_timeout().is_some());
         assert!(
-            flight.handle_report(now + 50 * MS, bytes(1000), 50 * MS, TARGET),
+            probe.handle_report(now + 50 * MS, bytes(1000), 50 * MS, TARGET),
             "half of it is enough"
         );
     }
@@ -137,35 +137,35 @@ mod tests {
     #[test]
     fn a_path_that_falls_behind_reveals_its_capacity() {
         let now = crate::clock::now();
-        let mut flight = StartupProbe::default();
-        flight.record_sent(now, bytes(40_000));
-        assert_eq!(flight.poll_timeout(), Some(now + UNREPORTED_TIME), "nothing is reported yet");
-        assert!(!flight.handle_report(now, bytes(1950), 20 * MS, TARGET));
-        assert!(!flight.handle_report(now + 50 * MS, bytes(3000), 50 * MS, TARGET));
-        let due = flight.poll_timeout().expect("it is behind");
-        assert_eq!(flight.judge(now + 50 * MS), None);
-        assert_eq!(flight.judge(due), Some(ProbeResult::Capacity(Bitrate::from_bps(428_571))));
+        let mut probe = StartupProbe::default();
+        probe.record_sent(now, bytes(40_000));
+        assert_eq!(probe.poll_timeout(), Some(now + UNREPORTED_TIME), "nothing is reported yet");
+        assert!(!probe.handle_report(now, bytes(1950), 20 * MS, TARGET));
+        assert!(!probe.handle_report(now + 50 * MS, bytes(3000), 50 * MS, TARGET));
+        let due = probe.poll_timeout().expect("it is behind");
+        assert_eq!(probe.judge(now + 50 * MS), None);
+        assert_eq!(probe.judge(due), Some(ProbeResult::Capacity(Bitrate::from_bps(428_571))));
     }
 
     #[test]
     fn a_path_without_reports_is_unclear_and_not_slow() {
         let now = crate::clock::now();
-        let mut flight = StartupProbe::default();
-        flight.record_sent(now, bytes(20_000));
-        assert_eq!(flight.poll_timeout(), None, "another frame may begin");
-        flight.record_sent(now + 9 * MS, bytes(20_000));
+        let mut probe = StartupProbe::default();
+        probe.record_sent(now, bytes(20_000));
+        assert_eq!(probe.poll_timeout(), None, "another frame may begin");
+        probe.record_sent(now + 9 * MS, bytes(20_000));
         let due = now + 9 * MS + UNREPORTED_TIME;
-        assert_eq!(flight.judge(now + UNREPORTED_TIME), None);
-        assert_eq!(flight.judge(due), Some(ProbeResult::Unclear));
+        assert_eq!(probe.judge(now + UNREPORTED_TIME), None);
+        assert_eq!(probe.judge(due), Some(ProbeResult::Unclear));
     }
 
     #[test]
     fn delivery_of_only_the_short_last_datagram_is_unclear() {
         let now = crate::clock::now();
-        let mut flight = StartupProbe::default();
-        flight.record_sent(now, bytes(40_000));
-        assert!(!flight.handle_report(now, bytes(400), 10 * MS, TARGET));
-        let due = flight.poll_timeout().expect("it is missing");
-        assert_eq!(flight.judge(due), Some(ProbeResult::Unclear));
+        let mut probe = StartupProbe::default();
+        probe.record_sent(now, bytes(40_000));
+        assert!(!probe.handle_report(now, bytes(400), 10 * MS, TARGET));
+        let due = probe.poll_timeout().expect("it is missing");
+        assert_eq!(probe.judge(due), Some(ProbeResult::Unclear));
     }
 }

@@ -1,6 +1,6 @@
 //! Roaming: follows a peer whose datagrams come from a new address.
 //!
-//! A NAT may have dropped the old port, or Wi-Fi may have replaced an unplugged cable. The new
+//! A NAT may have dropped the old mapping, or Wi-Fi may have replaced an unplugged cable. The new
 //! address may also belong to an attacker who replays datagrams. So, as in RFC 9000 §8.2 and §9:
 //!
 //! - Only a datagram newer than any before can name a new address; replays have no effect.
@@ -60,8 +60,8 @@ impl PathValidation {
         self.active
     }
 
-    /// Handles a datagram of this session: valid, authenticated as far as the session can, and no
-    /// duplicate; `len` bytes of UDP payload. It may be reordered.
+    /// Handles a datagram of this session, with `len` bytes of UDP payload. It must be valid,
+    /// authenticated as far as the session can, and not a duplicate; it may be reordered.
     pub fn handle_datagram(&mut self, now: Instant, from: Route, sequence: u64, len: usize) {
         let is_newest = self.newest.is_none_or(|newest| sequence > newest);
         if is_newest {

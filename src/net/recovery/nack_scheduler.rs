@@ -2,11 +2,12 @@
 //!
 //! A NACK is due when nothing of the frame's first transmission can still arrive. That is when its
 //! last source chunk, which senders send last, or a chunk of a newer frame has arrived and the
-//! reorder grace has passed. It is also when nothing has arrived for longer than the stream's usual
-//! gaps, and for longer since the frame's first chunk than frames usually take: a burst loss within
-//! a frame causes such a gap too, and a sender does not answer for what it has not sent yet. By
-//! then all parity has arrived or is lost, so what is still missing must be requested. If the frame
-//! continues within a round trip of the NACK, it had not ended, and the NACK does not count.
+//! reorder grace has passed. A NACK is also due when nothing has arrived for longer than the
+//! stream's usual gaps, and more time has passed since the frame's first chunk than frames usually
+//! take. The gap alone is not enough: a burst loss within a frame causes one too, and a sender does
+//! not answer for what it has not sent yet. By then all parity has arrived or is lost, so what is
+//! still missing must be requested. If the frame continues within a round trip of the NACK, it had
+//! not ended, and the NACK does not count.
 //!
 //! A second NACK follows if the answer fails and time allows it. No NACK is sent when the answer
 //! would arrive after the frame is superseded, which is when the next frame will be complete,
@@ -213,8 +214,8 @@ impl NackScheduler {
         Some(Request { nack, copies })
     }
 
-    /// The NACK that is due, whether or not the budget allows it. Frames for which none is sent any
-    /// more are closed.
+    /// The NACK that is due, whether or not the budget allows it. Closes frames for which no more
+    /// are sent.
     fn due_nack(
         &mut self,
         now: Instant,
@@ -243,7 +244,7 @@ impl NackScheduler {
         nack
     }
 
-    /// Counts a NACK that is sent now, and a round of each of its frames.
+    /// Counts a NACK that is sent now, and a round for each of its frames.
     fn record(&mut self, now: Instant, nack: &Nack) {
         self.requests = nack.request;
         self.counters.nacks += 1;
@@ -257,7 +258,8 @@ impl NackScheduler {
         }
     }
 
-    /// Whether an answer to a NACK sent now would arrive before the frame is superseded.
+    /// Whether an answer to a NACK sent now would arrive before the frame is superseded or given
+    /// up. While the round-trip time is unknown, only a first NACK is in time.
     fn is_in_time(&self, now: Instant, index: usize) -> bool {
         let tracked = self.frames[index];
         let Some(rtt) = self.path.rtt else { return tracked.rounds == 0 };
@@ -415,8 +417,8 @@ struct Silence {
 }
 
 /// The number of chunks requested beyond those `needed`, since the answer may suffer loss too:
-/// twice the expected loss, one more on a lossy path, and if the end of the frame was lost, one and
-/// a half times the longest burst, since that burst may continue.
+/// twice the expected loss, one more on a lossy path, and if the end of the frame or of an earlier
+/// answer was lost, one and a half times the longest burst, since that burst may continue.
 fn margin(path: &PathState, needed: u8, tail_lost: bool) -> u8 {
     let random = (f64::from(needed) * path.loss_ratio * 2.0).round() as u16;
     let lossy = u16::from(path.loss_ratio >= LOSSY);
@@ -435,8 +437,8 @@ const LOSSY: f64 = 0.02;
 /// over by then.
 const MAX_BURST_MARGIN: u16 = 48;
 
-/// Maximum rate of NACKs, in bytes per second. 30 frames per second of 20 bytes, twice each, are
-/// 1200.
+/// Maximum rate of NACKs, in bytes per second. One of 20 bytes for each of 30 frames per second,
+/// sent twice, takes 1200.
 const NACK_RATE: f64 = 16_384.0;
 
 /// Maximum bytes of NACKs sent at once.
@@ -445,7 +447,7 @@ const NACK_BURST: f64 = 4096.0;
 /// The reorder grace until one is set.
 const UNKNOWN_GRACE: Duration = Duration::from_millis(1);
 
-/// The longest pause within a frame until pauses have been measured.
+/// The assumed longest pause within a frame until pauses have been measured.
 const UNKNOWN_QUIET: Duration = Duration::from_millis(10);
 
 /// Shorter pauses are not significant: threads are late by as much.

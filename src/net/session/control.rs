@@ -160,10 +160,10 @@ impl ControlChannel {
     /// else later.
     pub(super) fn drop_keep_alives(&mut self) -> Result<(), ControlError> {
         let mut unread = self.inbox.len();
-        while let Some(heard) = self.read()? {
-            if heard != Received::Message(Message::KeepAlive) {
+        while let Some(received) = self.read()? {
+            if received != Received::Message(Message::KeepAlive) {
                 self.early_len += unread - self.inbox.len();
-                self.early.push_back(heard);
+                self.early.push_back(received);
             }
             unread = self.inbox.len();
         }
@@ -206,10 +206,10 @@ impl ControlChannel {
         }
         let Some((message, len)) = parse_framed(&self.inbox)? else { return Ok(None) };
         let state = std::mem::replace(&mut self.state, HandshakeState::Failed);
-        let (state, heard) = state.handle_message(message, &mut self.outbox)?;
+        let (state, received) = state.handle_message(message, &mut self.outbox)?;
         self.state = state;
         self.inbox.drain(..len);
-        Ok(heard)
+        Ok(received)
     }
 
     /// Whether the preface has been received and is correct.
@@ -222,8 +222,8 @@ impl ControlChannel {
         Ok(true)
     }
 
-    /// Sends our hello to the answering side, whose key is known. Has no effect on a channel that
-    /// has failed.
+    /// Sends our hello to the answering side, whose key is known. In any other state the channel
+    /// fails, or stays failed.
     pub(super) fn send_hello(&mut self, hello: Hello) {
         let HandshakeState::KeyKnown(mut handshake) =
             std::mem::replace(&mut self.state, HandshakeState::Failed)
@@ -375,14 +375,14 @@ mod tests {
         assert_eq!(dialler.poll_received(), Ok(Some(Received::Key(key))));
         dialler.send_hello(hello());
         cross(&mut dialler, &mut answerer);
-        let heard = answerer.poll_received();
-        (dialler, answerer, heard)
+        let received = answerer.poll_received();
+        (dialler, answerer, received)
     }
 
     #[test]
     fn messages_arriving_byte_by_byte_are_received_after_the_handshake() {
-        let (mut dialler, mut answerer, heard) = met(None, None);
-        assert_eq!(heard, Ok(Some(Received::Message(Message::Hello(hello())))));
+        let (mut dialler, mut answerer, received) = met(None, None);
+        assert_eq!(received, Ok(Some(Received::Message(Message::Hello(hello())))));
         assert_eq!(answerer.peer_key(), Some(Identity::from_bytes([1; KEY_LEN]).public_key()));
         assert!(dialler.handshake_hash().is_some());
         assert_eq!(dialler.handshake_hash(), answerer.handshake_hash());
@@ -399,8 +399,8 @@ mod tests {
     #[test]
     fn a_wrong_code_is_reported_on_both_sides() {
         for (ours, theirs) in [(Some(1), Some(2)), (Some(1), None), (None, Some(1))] {
-            let (mut dialler, mut answerer, heard) = met(ours, theirs);
-            assert_eq!(heard, Err(ControlError::WrongCode));
+            let (mut dialler, mut answerer, received) = met(ours, theirs);
+            assert_eq!(received, Err(ControlError::WrongCode));
             cross(&mut answerer, &mut dialler);
             assert_eq!(dialler.poll_received(), Err(ControlError::WrongCode));
         }
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_valid_only_before_the_third_message_is_answered() {
+    fn a_refusal_is_valid_only_as_the_answer_to_the_hello() {
         let refusal = |channel: &mut ControlChannel| {
             channel.handle_data(crate::clock::now(), &[0, 0]);
             channel.poll_received()
@@ -429,12 +429,12 @@ mod tests {
     #[test]
     fn invalid_handshake_bytes_cost_no_cryptography() {
         let now = crate::clock::now();
-        for said in
+        for bytes in
             [&b"GET / HTTP/1"[..], b"udpchat\x02\0\x01x", b"udpchat\x02\xff\xff", b"udpchat\x01"]
         {
             let mut channel = ControlChannel::accept(now, ConnId(1));
-            channel.handle_data(now, said);
-            assert!(channel.has_message().is_err(), "{said:?}");
+            channel.handle_data(now, bytes);
+            assert!(channel.has_message().is_err(), "{bytes:?}");
         }
         let (mut dialler, _) = pair(None, None);
         let mut channel = ControlChannel::accept(now, ConnId(1));
@@ -490,8 +490,8 @@ mod tests {
         assert_eq!(answerer.unread(), 2 * (2 + 1 + 4 + 16));
         dialler.push(&text("three"));
         cross(&mut dialler, &mut answerer);
-        for said in ["one", "two", "three"] {
-            assert_eq!(answerer.poll_received(), Ok(Some(Received::Message(text(said)))));
+        for line in ["one", "two", "three"] {
+            assert_eq!(answerer.poll_received(), Ok(Some(Received::Message(text(line)))));
         }
         assert_eq!((answerer.poll_received(), answerer.unread()), (Ok(None), 0));
     }

@@ -65,7 +65,7 @@ pub enum Event {
     },
     /// A session has begun.
     Connected {
-        /// Its handle.
+        /// Its id in this endpoint.
         call: CallId,
         /// Its id on the wire.
         session: SessionId,
@@ -91,7 +91,7 @@ pub enum Event {
         /// Whether it is sealed.
         is_sealed: bool,
     },
-    /// A caller violated the protocol, uses another protocol or version, or had a wrong code, and
+    /// A caller violated the protocol, used another protocol or version, or had a wrong code, and
     /// was disconnected.
     ProtocolViolation {
         /// Its address.
@@ -139,7 +139,7 @@ pub enum Event {
     },
     /// A session has ended.
     Ended {
-        /// Its handle.
+        /// Its id in this endpoint.
         call: CallId,
         /// The peer.
         peer: Peer,
@@ -279,7 +279,8 @@ impl LocalFault {
 /// Why a call will never be accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GiveUpReason {
-    /// The peer violates the protocol.
+    /// The control channel failed: the peer violates the protocol, uses another protocol or
+    /// version, or has another code.
     Control(ControlError),
     /// The peer's purpose differs from ours.
     Unwanted {

@@ -8,13 +8,13 @@
 //!       strh len  stream header: rate and length
 //!       strf len  bitmap header: MJPG, width, height
 //!   LIST len "movi"
-//!     00dc len frame [pad to even]     one a tick; an empty one repeats the picture before
+//!     00dc len frame [pad to even]     one per tick; an empty one repeats the last picture
 //!     …
 //!   idx1 len  (id, flags, offset, length) of each
 //! ```
 //!
-//! The header is rewritten about once a second. A recording that was killed therefore plays up to
-//! there with the right length, and beyond that by its chunks.
+//! The header is rewritten about once a second. If the program is killed, the recording therefore
+//! has the right length up to the last rewrite; players find the rest by reading the chunks.
 
 use std::{fs::File, io, path::PathBuf, time::Duration};
 
@@ -90,7 +90,7 @@ struct Part {
     output: Output,
     size: Size,
     rate: (u32, u32),
-    /// Offset and length of each chunk; one a tick.
+    /// Offset and length of each chunk; one per tick.
     index: Vec<(u32, u32)>,
     longest: u32,
     /// The recording time of tick 0.
@@ -119,7 +119,8 @@ impl Part {
         let written = self.index.len() as u64;
         let due = self.ticks(at.saturating_sub(self.start));
         if written == 0 || due + self.fps() as u64 <= written || due > written + MAX_REPEATS {
-            // Time went back, or too far ahead, as with another sender: continue from here.
+            // The first frame, or time went back or too far ahead, as with another sender: continue
+            // from here.
             self.start = at.saturating_sub(Duration::from_secs_f64(written as f64 / self.fps()));
             return Ok(());
         }
@@ -175,7 +176,8 @@ impl Part {
         self.output.write(&[&index])
     }
 
-    /// Removes as many of the last chunks as the index needs; returns the new end of the chunks.
+    /// Removes enough of the last chunks to make room for the index; returns the new end of the
+    /// chunks.
     fn cut(&mut self, movi_end: u64) -> io::Result<u64> {
         let wanted = self.index.len() as u64 * INDEX_ENTRY_LEN + BLOCK_LEN;
         let mut end = movi_end;
@@ -253,7 +255,7 @@ const KEY_FRAME: u32 = 0x10;
 /// Lengths are 32 bits, and many programs treat them as signed: 1.9 GiB.
 const MAX_FILE_LEN: u64 = 19 * (1 << 30) / 10;
 
-/// Half an hour at 60 frames/s, with 24 bytes a repeat. Longer pauses are cut out.
+/// Half an hour at 60 frames/s, with 24 bytes per repeat. Longer pauses are cut out.
 const MAX_REPEATS: u64 = 108_000;
 
 #[cfg(test)]

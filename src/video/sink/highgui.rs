@@ -1,7 +1,7 @@
 //! Windows through OpenCV's highgui.
 //!
-//! Must be used on the main thread only. highgui reports keys, but not in which window they were
-//! pressed.
+//! They must be used on the main thread only. highgui reports keys, but not in which window they
+//! were pressed.
 //!
 //! highgui's toolkit ends the whole process when it finds its connection to the display broken.
 //! Before each use, we therefore check that our own connection is still open. Once it has closed,
@@ -198,7 +198,7 @@ impl Window {
         } else {
             self.show_changed(&mat, over, statistics)?;
         }
-        // After showing, since the copy is for rare snapshots.
+        // After showing, since the copy is only for the rare snapshots.
         self.keep(shown);
         self.card = None;
         Ok(())
@@ -320,7 +320,7 @@ fn toolkit(error: impl Borrow<opencv::Error>) -> WindowError {
 /// The largest initial window; the user may enlarge it.
 const LARGEST: (f64, f64) = (1280.0, 720.0);
 
-/// The largest self view.
+/// The largest initial self view.
 const SMALL: (f64, f64) = (320.0, 240.0);
 
 const NO_KEY: i32 = -1;

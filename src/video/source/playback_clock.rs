@@ -37,8 +37,8 @@ impl PlaybackClock {
     /// Waits until the next picture is due, and returns its due time; `None` if `stop` was set
     /// first.
     ///
-    /// If the caller is late by more than an interval, the due times that have passed are skipped,
-    /// so that there is never a burst.
+    /// If the caller is late by more than an interval, all due times that have passed except the
+    /// latest are skipped, so that there is never a burst.
     pub(super) fn wait(&mut self, stop: &AtomicBool) -> Option<Due> {
         let now = clock::now();
         let Some(fps) = self.fps else {
@@ -66,7 +66,7 @@ pub(super) struct Due {
     pub at: Instant,
     /// Its number from 0, including skipped ones.
     pub number: u64,
-    /// The number skipped just before.
+    /// The number of due times skipped just before it.
     pub skipped: u64,
 }
 

@@ -1,8 +1,8 @@
-//! A reader to which bytes can be returned.
+//! A reader to which bytes can be pushed back.
 
 use std::io::{self, BufRead, Cursor, Read};
 
-/// Reads the returned bytes first, then `rest`.
+/// Reads the bytes pushed back first, then `rest`.
 pub(crate) struct Pushback {
     front: Cursor<Vec<u8>>,
     rest: Box<dyn BufRead + Send>,
@@ -13,7 +13,8 @@ impl Pushback {
         Self { front: Cursor::default(), rest }
     }
 
-    /// Returns bytes, which are read next. Bytes just read from an earlier return are not copied.
+    /// Pushes `bytes` back, to be read next. If they were pushed back before and have just been
+    /// read again, they are not copied.
     pub(super) fn unread(&mut self, bytes: &[u8]) {
         let (read, left) = self.front.get_ref().split_at(self.front.position() as usize);
         if read.ends_with(bytes) {
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_given_back_last_are_read_first() {
+    fn bytes_pushed_back_last_are_read_first() {
         let mut reader = Pushback::new(Box::new(Cursor::new(b"789".to_vec())));
         reader.unread(b"456");
         let mut byte = [0];

@@ -15,18 +15,18 @@ pub(crate) struct Y4mReader {
     reader: Pushback,
     /// The last bytes of the last picture.
     tail: Vec<u8>,
-    /// How many of the bytes returned to the reader are known to be damaged.
+    /// How many of the bytes pushed back are known to be damaged.
     damaged_len: usize,
 }
 
 impl Y4mReader {
-    /// Reads the header, and checks it before allocating anything by it.
+    /// Reads the header, and checks it before allocating memory for a picture.
     #[cfg(any(test, feature = "internals"))]
     pub(crate) fn open(mut reader: Pushback) -> Result<Self, Y4mError> {
         Ok(Self::new(Header::read(&mut reader)?, reader))
     }
 
-    /// Reads what follows this header.
+    /// Reads the pictures that follow this header.
     pub(crate) fn new(header: Header, reader: Pushback) -> Self {
         Self { header, reader, tail: Vec::new(), damaged_len: 0 }
     }
@@ -35,8 +35,7 @@ impl Y4mReader {
     /// begins another stream, as when several programs write to one pipe.
     ///
     /// After [`Y4mError::InterruptedByHeader`] the next header follows. After any other damage, the
-    /// damaged bytes are returned to the reader, and the caller must search them for a header or a
-    /// JPEG.
+    /// damaged bytes are pushed back, and the caller must search them for a header or a JPEG.
     pub(crate) fn next_image(&mut self) -> Result<Option<Image>, Y4mError> {
         loop {
             if self.is_at_jpeg()? {
@@ -64,8 +63,9 @@ impl Y4mReader {
     /// Whether a picture comes next, at what may be its `FRAME` line after damage. Waits for all of
     /// it.
     ///
-    /// The line may be text between two pictures, or pixels. If there is another one before the
-    /// picture would end, this one counts only if a valid start or the end follows the picture.
+    /// The line may be text between two pictures, or pixels. If there is another `FRAME` line
+    /// before the picture would end, this one counts only if the picture is followed by a valid
+    /// start or by the end of the stream.
     pub(super) fn is_at_picture(&mut self) -> Result<bool, Y4mError> {
         let line = read_line(&mut self.reader)?;
         self.reader.unread(&line);
@@ -111,7 +111,7 @@ impl Y4mReader {
         Ok(bytes)
     }
 
-    fn give_back(&mut self, damaged: &[u8]) {
+    fn push_back_damage(&mut self, damaged: &[u8]) {
         self.reader.unread(damaged);
         self.damaged_len = damaged.len();
     }
@@ -126,7 +126,7 @@ impl Y4mReader {
                 self.reader.unread(&joined[at..]);
                 return Y4mError::InterruptedByHeader;
             }
-            _ => self.give_back(&joined),
+            _ => self.push_back_damage(&joined),
         }
         let is_cut = line.len() < MAX_LINE_LEN && !line.ends_with(b"\n");
         if is_cut { Y4mError::Truncated } else { Y4mError::Damaged }
@@ -145,7 +145,7 @@ impl Y4mReader {
             Some((at, is_whole))
                 if is_whole || header.is_some() || !self.has_valid_successor()? =>
             {
-                self.give_back(&data[at..]);
+                self.push_back_damage(&data[at..]);
                 return Err(Y4mError::InterruptedByJpeg);
             }
             _ => {}
@@ -158,7 +158,7 @@ impl Y4mReader {
             && !self.has_valid_successor()?
         {
             // Bytes are lost, and the next picture has begun.
-            self.give_back(&data[at..]);
+            self.push_back_damage(&data[at..]);
             return Err(Y4mError::Damaged);
         }
         if data.len() < len {
@@ -185,15 +185,15 @@ fn may_follow(next: &[u8]) -> bool {
     next.is_empty() || starts.iter().any(|start| next.starts_with(start))
 }
 
-/// Whether the line is the one before a picture. Its parameters are `I` (interlacing) and `X`
-/// (comments).
+/// Whether this is a `FRAME` line, which precedes each picture. Its parameters are `I`
+/// (interlacing) and `X` (comments).
 fn is_frame(line: &[u8]) -> bool {
     let fields = line.strip_prefix(b"FRAME").and_then(|rest| rest.strip_suffix(b"\n"));
     let mut fields = fields.into_iter().flat_map(|fields| fields.split(|&byte| byte == b' '));
     fields.next() == Some(b"") && fields.all(|field| matches!(field, [] | [b'I' | b'X', ..]))
 }
 
-/// Where a line that may be the one before a picture begins.
+/// Where a possible `FRAME` line begins.
 fn frame_in(data: &[u8]) -> Option<usize> {
     FRAME_STARTS.iter().filter_map(|start| memchr::memmem::find(data, start)).min()
 }
@@ -244,7 +244,7 @@ impl Header {
     }
 
     /// Reads a header. If a truncated header is followed by another in the same line, uses the
-    /// latter. On an error, the bytes after the header's first word are returned to the reader.
+    /// latter. On an error, the bytes after the header's first word are pushed back.
     pub(super) fn read(reader: &mut Pushback) -> Result<Self, Y4mError> {
         let line = read_line(reader)?;
         let start = memchr::memmem::rfind(&line, HEADER_START).unwrap_or(0);
@@ -256,7 +256,7 @@ impl Header {
     fn parse(line: &[u8]) -> Result<Self, Y4mError> {
         let line = line.strip_suffix(b"\n").ok_or(Y4mError::CutHeader)?;
         let line = std::str::from_utf8(line).map_err(|_| Y4mError::CutHeader)?;
-        let fields = line.strip_prefix("YUV4MPEG2 ").ok_or(Y4mError::Header("it says nothing"))?;
+        let fields = line.strip_prefix("YUV4MPEG2 ").ok_or(Y4mError::Header("it has no fields"))?;
         let (mut width, mut height, mut fps) = (None, None, None);
         let (mut format, mut full_range) = (PixelFormat::Yuv420, false);
         let mut pixel_aspect = None;
@@ -296,7 +296,7 @@ pub enum Y4mError {
     )]
     Layout(String),
     /// A picture does not begin with `FRAME`.
-    #[error("the YUV4MPEG2 stream is damaged: no FRAME where one must be")]
+    #[error("the YUV4MPEG2 stream is damaged: no FRAME where one is expected")]
     Damaged,
     /// Another stream begins within a picture, or before one.
     #[error("a picture breaks off where another YUV4MPEG2 stream begins")]
@@ -375,13 +375,13 @@ pub(super) const HEADER_MAGIC: &[u8] = b"YUV4MPEG2";
 /// The same with the following space, which binary data is unlikely to contain by accident.
 pub(super) const HEADER_START: &[u8] = b"YUV4MPEG2 ";
 
-/// The first bytes of the line before a picture, without and with parameters.
+/// The first bytes of a `FRAME` line, without and with parameters.
 pub(super) const FRAME_STARTS: [&[u8]; 2] = [b"FRAME\n", b"FRAME "];
 
 /// The first bytes of a JPEG: the start marker, and the first byte of another marker.
 const JPEG_START: &[u8] = &[0xFF, 0xD8, 0xFF];
 
-/// The longest line, of a header or before a picture, in bytes. Real ones are a tenth of it.
+/// The maximum length of a header or `FRAME` line, in bytes. Real ones are a tenth of it.
 const MAX_LINE_LEN: usize = 1024;
 
 #[cfg(test)]
@@ -521,14 +521,14 @@ mod tests {
 
     #[test]
     fn invalid_headers_are_refused() {
-        let said = |line: &str| open(line.as_bytes()).err().expect(line).to_string();
-        assert!(said("YUV4MPEG2 W99999999999 H99999999999 F30:1\n").contains("out of range"));
-        assert!(said("YUV4MPEG2 W18446744073709551615 H3 F30:1\n").contains("out of range"));
-        assert!(said("YUV4MPEG2 W3 H3\n").contains("out of range"));
-        assert!(said("YUV4MPEG2 H720 F30:1\n").contains("no width"));
-        assert!(said("YUV4MPEG2 W64 H64 C420p10\n").contains("420p10"));
-        assert!(said("YUV4MPEG2 W64").contains("no end"));
-        assert!(said("YUV4MPEG2\n").contains("says nothing"));
+        let message = |line: &str| open(line.as_bytes()).err().expect(line).to_string();
+        assert!(message("YUV4MPEG2 W99999999999 H99999999999 F30:1\n").contains("out of range"));
+        assert!(message("YUV4MPEG2 W18446744073709551615 H3 F30:1\n").contains("out of range"));
+        assert!(message("YUV4MPEG2 W3 H3\n").contains("out of range"));
+        assert!(message("YUV4MPEG2 H720 F30:1\n").contains("no width"));
+        assert!(message("YUV4MPEG2 W64 H64 C420p10\n").contains("420p10"));
+        assert!(message("YUV4MPEG2 W64").contains("no end"));
+        assert!(message("YUV4MPEG2\n").contains("no fields"));
     }
 
     #[test]

@@ -47,12 +47,12 @@ impl LossTester {
         self.is_shallow
     }
 
-    /// Records that the path is not shallow, or no longer.
+    /// Records that the path is not shallow, or is no longer.
     pub(super) fn forget_shallow(&mut self) {
         self.is_shallow = false;
     }
 
-    /// Whether the loss is suspicious, but not yet tested.
+    /// Whether the loss is suspicious. Stays true during a test.
     pub(super) fn is_suspected(&self) -> bool {
         self.suspected.is_some()
     }
@@ -144,14 +144,14 @@ impl LossTester {
 /// Seconds over which loss is averaged.
 const LOSS_TIME: f64 = 1.0;
 
-/// How far loss must exceed the path's own to be tested: by the first ratio for this time, or by
-/// the second at any time.
+/// How far loss must exceed the path's own to be tested: by [`SUSPECT_LOSS`] for longer than
+/// [`SUSPICION_TIME`], or by more than [`GRAVE_LOSS`] at any time.
 const SUSPECT_LOSS: f64 = 0.06;
 const GRAVE_LOSS: f64 = 0.12;
 const SUSPICION_TIME: Duration = Duration::from_secs(2);
 
 /// Loss above the path's own that is congestion near the limit of a shallow path: at least this
-/// ratio, and at least this many full datagrams per second.
+/// ratio, and at least this many bits per second, which are 2.5 full datagrams.
 const SHALLOW_LOSS: f64 = 0.03;
 const SHALLOW_LOST_BPS: f64 = 2.5 * 1200.0 * BITS_PER_BYTE;
 
@@ -168,5 +168,5 @@ pub(super) const MAX_AMBIENT_LOSS: f64 = 0.5;
 pub(super) const TEST_SHARE: f64 = 0.9;
 const TEST_TIME: Duration = Duration::from_millis(1500);
 
-/// Loss above this share of the loss before the test has stayed.
+/// Loss has stayed if more than this share of the loss before the test remains.
 const STAYED: f64 = 0.6;

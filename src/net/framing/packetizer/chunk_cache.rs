@@ -54,7 +54,7 @@ struct Entry {
 #[derive(Debug, Default)]
 struct FrameChunks {
     chunk_len: u16,
-    /// The CRC of each source chunk, as far as they are hashed.
+    /// The CRCs of the source chunks hashed so far.
     source_crcs: Vec<u32>,
     /// The CRC of the picture up to the end of these chunks.
     picture_crc: u32,

@@ -20,7 +20,7 @@ use crate::net::{
 #[derive(Debug)]
 pub(super) struct Calls {
     current: Vec<Call>,
-    /// The index after that of the call that has sent last.
+    /// One past the index of the call that sent last.
     next_transmitter: usize,
     /// The hashes and parity that calls share when they send the same frame.
     chunk_cache: ChunkCache,
@@ -111,7 +111,7 @@ impl Calls {
         self.ended.newest_one_way.into_iter().chain(current).max()
     }
 
-    /// The control channels of those that have one.
+    /// The control channels of the calls that have one.
     pub(super) fn controls_mut(&mut self) -> impl Iterator<Item = &mut ControlChannel> {
         self.current.iter_mut().filter_map(|call| call.control.as_mut())
     }
@@ -211,8 +211,8 @@ impl Calls {
         is_changed.fold(false, |any, is_changed| any | is_changed)
     }
 
-    /// Handles an ICMP message that a router on the way to `to` forwards only datagrams of up to
-    /// `len` bytes.
+    /// Handles an ICMP message which says that a router on the way to `to` forwards only datagrams
+    /// of up to `len` bytes.
     pub(super) fn handle_too_big(&mut self, now: Instant, to: PeerAddr, len: usize) {
         self.current.iter_mut().for_each(|call| call.handle_too_big(now, to, len));
     }

@@ -83,10 +83,10 @@ impl EndpointConfig {
     }
 
     /// The sender's configuration for a peer that gives feedback and accepts datagrams of up to
-    /// `peer` bytes.
-    pub(super) fn sender(&self, peer: u16) -> SenderConfig {
+    /// `accepted` bytes.
+    pub(super) fn sender(&self, accepted: u16) -> SenderConfig {
         let without_feedback = self.sender_without_feedback();
-        let limit = without_feedback.max_datagram_len.min(accepted_len(peer));
+        let limit = without_feedback.max_datagram_len.min(accepted_len(accepted));
         SenderConfig {
             max_datagram_len: limit,
             has_feedback: true,
@@ -107,10 +107,10 @@ impl EndpointConfig {
         }
     }
 
-    /// The upper limit of path MTU probing to a peer that accepts datagrams of up to `peer` bytes,
-    /// unless the datagram length is configured.
-    pub(super) fn probed_len(&self, peer: u16) -> Option<usize> {
-        self.max_datagram_len.is_none().then_some(accepted_len(peer))
+    /// The upper limit of path MTU probing to a peer that accepts datagrams of up to `accepted`
+    /// bytes, unless the datagram length is configured.
+    pub(super) fn probed_len(&self, accepted: u16) -> Option<usize> {
+        self.max_datagram_len.is_none().then_some(accepted_len(accepted))
     }
 
     /// The peer's media epoch on our clock, if it runs on this machine.
@@ -119,10 +119,10 @@ impl EndpointConfig {
     }
 }
 
-/// The maximum datagram length for a peer that accepts `peer` bytes of UDP payload. A limit below
-/// [`FLOOR_LEN`] is ignored, since it would only cost us more datagrams.
-fn accepted_len(peer: u16) -> usize {
-    FLOOR_LEN.max(peer.into())
+/// The maximum datagram length for a peer that accepts `accepted` bytes of UDP payload. A limit
+/// below [`FLOOR_LEN`] is ignored, since it would only cost us more datagrams.
+fn accepted_len(accepted: u16) -> usize {
+    FLOOR_LEN.max(accepted.into())
 }
 
 /// The role of an endpoint.
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_datagram_length_respects_the_peer_and_the_configuration() {
-        for (configured, peer, sent, probed) in [
+        for (configured, accepted, sent, probed) in [
             (None, 65_507, UDP_BASE_LEN, Some(65_507)),
             (None, 1, FLOOR_LEN, Some(FLOOR_LEN)),
             (Some(1400), 65_507, 1400, None),
@@ -206,9 +206,9 @@ mod tests {
             (Some(1400), 1, FLOOR_LEN, None),
         ] {
             let config = EndpointConfig { max_datagram_len: configured, ..config() };
-            let sender = config.sender(peer);
-            assert_eq!(sender.max_datagram_len, sent, "{configured:?} to {peer}");
-            assert_eq!(config.probed_len(peer), probed, "{configured:?} to {peer}");
+            let sender = config.sender(accepted);
+            assert_eq!(sender.max_datagram_len, sent, "{configured:?} to {accepted}");
+            assert_eq!(config.probed_len(accepted), probed, "{configured:?} to {accepted}");
             assert!(sender.has_feedback && sender.form == Form::Sealed);
         }
     }

@@ -34,9 +34,10 @@ impl OneWayAttempts {
     }
 }
 
-/// How many datagrams of unknown sessions are tried with the pre-shared key a second. Each costs
-/// five HMACs and two keys, some 5 µs, so all together cost a few hundredths of a core. A flood of
-/// 9,000 a second still leaves each datagram of a new stream a chance of one in two.
+/// How many datagrams of unknown sessions per second are tried with the pre-shared key. Each costs
+/// five HMACs and the setup of two keys, some 5 µs, so all together cost a few hundredths of a
+/// core. A flood of 9,000 per second still leaves each datagram of a new stream a chance of one in
+/// two.
 pub(super) const ONE_WAY_ATTEMPTS_A_SECOND: f64 = 5000.0;
 pub(super) const ONE_WAY_ATTEMPTS_BURST: f64 = 64.0;
 
