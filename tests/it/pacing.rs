@@ -20,7 +20,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn over(spec: &str) -> Self {
+    fn over(spec: NetemSpec) -> Self {
         let mut sim = Sim::with_links(2, links("delay=100us"));
         start_pair(&mut sim, ANN, BOB);
         sim.run(SECOND);
@@ -32,8 +32,8 @@ impl Stream {
     }
 
     /// Changes the link from Ann to Bob.
-    fn switch_to(&mut self, spec: &str) {
-        self.sim.set_link(ANN, BOB, links(spec));
+    fn switch_to(&mut self, spec: NetemSpec) {
+        self.sim.set_link(ANN, BOB, spec);
     }
 
     /// Runs for `time`. Returns how many frames were not completed in it, and the median delay from
@@ -60,9 +60,12 @@ fn port(mbps: f64) -> NetemSpec {
 
 #[test]
 fn the_pace_of_a_gigabit_path_is_found_within_half_a_second() {
-    let mut stream = Stream::over("delay=100us,rate=1000mbit,queue=512us");
+    let mut stream = Stream::over(port(1000.0));
     let (lost, _) = stream.run(SECOND / 2);
     assert_eq!(lost, 0);
+    let (lost, median) = stream.run(SECOND / 2);
+    assert_eq!(lost, 0);
+    assert!(median <= 3 * MS / 2, "in the second half second: {median:?}");
     let (lost, median) = stream.run(20 * SECOND);
     assert_eq!(lost, 0);
     assert!(median <= 3 * MS / 2, "{median:?}");
@@ -70,7 +73,7 @@ fn the_pace_of_a_gigabit_path_is_found_within_half_a_second() {
 
 #[test]
 fn no_frame_overruns_a_port_of_a_hundred_megabits() {
-    let mut stream = Stream::over("delay=100us,rate=100mbit,queue=5ms");
+    let mut stream = Stream::over(port(100.0));
     let (lost, median) = stream.run(30 * SECOND);
     assert_eq!(lost, 0);
     assert!(median <= 11 * MS, "{median:?}");
@@ -78,15 +81,15 @@ fn no_frame_overruns_a_port_of_a_hundred_megabits() {
 
 #[test]
 fn a_path_that_narrows_is_followed_at_once() {
-    let mut stream = Stream::over("delay=100us,rate=1000mbit,queue=512us");
+    let mut stream = Stream::over(port(1000.0));
     stream.run(3 * SECOND);
-    stream.switch_to("delay=100us,rate=100mbit,queue=5ms");
+    stream.switch_to(port(100.0));
     let (lost, _) = stream.run(SECOND);
     assert!(lost <= 3, "{lost} frames");
     let (lost, median) = stream.run(10 * SECOND);
     assert_eq!(lost, 0);
     assert!(median <= 11 * MS, "{median:?}");
-    stream.switch_to("delay=100us,rate=1000mbit,queue=512us");
+    stream.switch_to(port(1000.0));
     let (lost, _) = stream.run(5 * SECOND);
     assert_eq!(lost, 0);
     let (lost, median) = stream.run(5 * SECOND);
@@ -96,7 +99,7 @@ fn a_path_that_narrows_is_followed_at_once() {
 
 #[test]
 fn random_loss_does_not_slow_the_pace() {
-    let mut stream = Stream::over("delay=100us,rate=1000mbit,queue=512us,loss=5%");
+    let mut stream = Stream::over(NetemSpec { loss: 0.05, ..port(1000.0) });
     stream.run(2 * SECOND);
     let (lost, median) = stream.run(20 * SECOND);
     assert!(lost <= 1, "{lost} frames");
@@ -105,7 +108,7 @@ fn random_loss_does_not_slow_the_pace() {
 
 #[test]
 fn a_long_path_is_found_too() {
-    let mut stream = Stream::over("delay=10ms,rate=1000mbit,queue=512us");
+    let mut stream = Stream::over(NetemSpec { delay: 10 * MS, ..port(1000.0) });
     stream.run(2 * SECOND);
     let (lost, median) = stream.run(10 * SECOND);
     assert_eq!(lost, 0);
@@ -115,8 +118,7 @@ fn a_long_path_is_found_too() {
 #[test]
 fn every_rate_is_met_without_loss() {
     for mbps in [100.0, 120.0, 200.0, 300.0, 500.0, 2500.0] {
-        let mut stream = Stream::over("delay=100us");
-        stream.sim.set_link(ANN, BOB, port(mbps));
+        let mut stream = Stream::over(port(mbps));
         stream.run(SECOND);
         let (lost, median) = stream.run(5 * SECOND);
         let least = Duration::from_secs_f64(125_000.0 * 8.0 / (mbps * 1e6));

@@ -113,7 +113,7 @@ impl Pacer {
             let smoothed = self.smoothed_len.get_or_insert(len);
             *smoothed += SMOOTHING.weight * (len - *smoothed);
             if self.has_held(last) {
-                self.path.record_held(last.id);
+                self.path.record_held();
             }
         }
     }
@@ -165,8 +165,8 @@ impl Pacer {
         }
     }
 
-    /// Bytes per second: what the path is known to take, but at least so much that the whole frame,
-    /// or an average one if that is longer, takes 1 / pace of the interval.
+    /// Bytes per second: the learned pace, or `pace` times the average rate if that is faster. A
+    /// frame that is larger than average counts as the average.
     fn rate(&self) -> f64 {
         let expected = self.frame.and_then(|f| f.expected_len).unwrap_or(0) as f64;
         let begun = self.frame.map_or(0, |f| f.sent.bytes()) as f64;

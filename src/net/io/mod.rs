@@ -5,6 +5,7 @@
 
 mod acceptor;
 mod addr_text;
+mod arrival_clock;
 mod arriving;
 mod bind;
 mod connections;

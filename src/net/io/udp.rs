@@ -4,7 +4,6 @@
 use std::{
     io::{self, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
-    time::{Duration, Instant},
 };
 
 use log::debug;
@@ -13,6 +12,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
 use super::{
+    arrival_clock::ArrivalClock,
     error_queue::{self, IcmpReport},
     faults::no_zone,
     ip::{header_len, plain},
@@ -21,12 +21,9 @@ use super::{
     options::{Offload, SocketOptions},
     zone::lacks_zone,
 };
-use crate::{
-    clock,
-    net::{
-        route::{Inbound, LocalIp, Route},
-        session::MIN_MAX_DATAGRAM_LEN,
-    },
+use crate::net::{
+    route::{Inbound, LocalIp, Route},
+    session::MIN_MAX_DATAGRAM_LEN,
 };
 
 /// A non-blocking UDP socket that sends and receives in batches where the system can.
@@ -230,13 +227,13 @@ impl UdpSocket {
                 Err(_) if std::mem::take(&mut may_be_icmp_error) => continue,
                 Err(error) => return Err(error),
             };
-            let clocks = Clocks::read();
+            let clock = ArrivalClock::read();
             for (meta, buffer) in metas.iter().zip(self.buffers.iter_mut()).take(count) {
                 let local = meta.dst_ip.filter(|_| self.is_wildcard);
                 let interface = meta.interface_index.unwrap_or_default();
                 let local = local.and_then(|ip| LocalIp::new(ip, interface));
                 let route = Route { peer: plain(meta.addr).into(), local };
-                let arrived = meta.timestamp.and_then(|at| clocks.instant_of(at));
+                let arrived = meta.timestamp.and_then(|at| clock.instant_of(at));
                 let from = Inbound { route, arrived };
                 for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
                     handle(from, datagram);
@@ -308,25 +305,6 @@ impl UdpSocket {
             self.counters.refused += 1;
         }
         error
-    }
-}
-
-/// Both clocks at one moment. The kernel stamps datagrams by the wall clock, which may be set.
-#[derive(Clone, Copy, Debug)]
-struct Clocks {
-    now: Instant,
-    wall: Duration,
-}
-
-impl Clocks {
-    fn read() -> Self {
-        Self { now: clock::now(), wall: clock::wall() }
-    }
-
-    /// The instant at which the wall clock showed `at`; `None` if that is not in the last second.
-    fn instant_of(self, at: Duration) -> Option<Instant> {
-        let age = self.wall.checked_sub(at).filter(|&age| age < OLDEST_STAMP)?;
-        self.now.checked_sub(age)
     }
 }
 
@@ -436,9 +414,6 @@ const RECEIVE_LEN: usize = 1 << 16;
 /// this for a non-blocking socket, and later datagrams raise a new edge in epoll(7). Elsewhere a
 /// read returns one datagram, however many are waiting.
 const SHORT_READ_EMPTIES: bool = cfg!(target_os = "linux");
-
-/// An older stamp tells that the wall clock was set, or that this thread did not run for long.
-const OLDEST_STAMP: Duration = Duration::from_secs(1);
 
 /// The maximum number of reads in one turn, so that a flood cannot hold up the loop.
 const READS_AT_ONCE: usize = 32;

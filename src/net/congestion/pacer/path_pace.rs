@@ -45,8 +45,8 @@ pub(super) struct PathPace {
     pace: Option<Bitrate>,
     /// What the path carried when it was last the limit.
     limit: Option<Bitrate>,
-    /// The newest frame that was held back by the pace.
-    held: Option<FrameId>,
+    /// Whether a frame was held back by the pace since it last changed.
+    was_held: bool,
     /// The first frame sent at this pace.
     since: Option<FrameId>,
     /// When the pace last changed.
@@ -60,9 +60,9 @@ impl PathPace {
         self.pace
     }
 
-    /// Records that `frame` was held back by the pace.
-    pub(super) fn record_held(&mut self, frame: FrameId) {
-        self.held = Some(frame);
+    /// Records that a frame was held back by the pace.
+    pub(super) fn record_held(&mut self) {
+        self.was_held = true;
     }
 
     /// Handles a report. The next frame to begin is `next`.
@@ -88,7 +88,7 @@ impl PathPace {
             }
         } else if report.largest_burst >= TAIL_BURST && self.pace.is_some() {
             self.limit_to(now, leaving.rate / 2.0, next);
-        } else if growth < GROWTH_LIMIT / 2 && self.held.is_some() {
+        } else if growth < GROWTH_LIMIT / 2 && self.was_held {
             self.rise(now, leaving, next);
         }
     }
@@ -117,7 +117,7 @@ impl PathPace {
 
     fn set(&mut self, now: Instant, pace: Bitrate, next: FrameId) {
         self.pace = Some(pace);
-        self.held = None;
+        self.was_held = false;
         self.since = Some(next);
         self.changed = Some(now);
     }
@@ -133,8 +133,8 @@ fn step(frame_len: DataSize) -> f64 {
 /// 100 Mbit/s it is 2.5 KB, at 1 Gbit/s 25 KB.
 const GROWTH_LIMIT: Duration = Duration::from_micros(200);
 
-/// How much of a frame may queue because of one step: half of what a switch with little memory
-/// gives a port.
+/// How much of a frame may queue because of one step: about half of what a switch with little
+/// memory gives a port.
 const MAX_EXCESS: DataSize = DataSize::from_bytes(36_000);
 
 /// Around the known limit the pace rises by this factor, and not faster than this.
@@ -203,7 +203,7 @@ mod tests {
                 let report = TrainReport { train: Some(train), lost, largest_burst: lost as u16 };
                 self.frame = frame.next();
                 self.now += INTERVAL;
-                self.pace.record_held(frame);
+                self.pace.record_held();
                 self.pace.handle_report(self.now, report, leaving(rate), self.frame);
             }
         }
@@ -282,7 +282,7 @@ mod tests {
             size: FRAME,
             span: Duration::from_millis(5),
         };
-        path.pace.record_held(FrameId(5));
+        path.pace.record_held();
         let report = TrainReport { train: Some(train), ..TrainReport::default() };
         path.pace.handle_report(path.now, report, leaving(before), path.frame);
         assert_eq!(path.rate(), before);
