@@ -33,7 +33,8 @@ pub struct LocalIp {
 
 impl LocalIp {
     /// The address `ip` on interface `interface`, for use as a source address. `None` for
-    /// unspecified, multicast and broadcast addresses.
+    /// unspecified and multicast addresses, and for 255.255.255.255. The broadcast addresses of
+    /// subnets are not recognized.
     pub fn new(ip: IpAddr, interface: u32) -> Option<Self> {
         let ip = ip.to_canonical();
         let is_shared = match ip {

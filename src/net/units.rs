@@ -1,7 +1,7 @@
 //! Amounts of data and their rates, so that bits and bytes cannot be confused.
 //!
-//! Estimators compute with floating-point numbers of bits a second, since rounding each step would
-//! add up. They take and return these types, and the conversions are only here.
+//! Estimators compute with floating-point numbers, since the rounding of each step would add up.
+//! They take and return these types, and convert by the methods here or by `BITS_PER_BYTE`.
 
 use std::{
     fmt,
@@ -56,7 +56,7 @@ impl Bitrate {
         self.as_f64() / 1e6
     }
 
-    /// `bps` bits a second, rounded down. Saturates: what is negative or not a number becomes zero.
+    /// `bps` bits a second, rounded down. Saturates; a negative value or NaN becomes zero.
     pub(crate) fn from_f64(bps: f64) -> Self {
         Self(bps as u64)
     }
@@ -66,7 +66,8 @@ impl Bitrate {
         self.0 as f64
     }
 
-    /// `bytes` bytes a second, rounded down to bits. Saturates as [`from_f64`](Self::from_f64) does.
+    /// `bytes` bytes a second, rounded down to bits. Saturates as [`from_f64`](Self::from_f64)
+    /// does.
     pub(crate) fn from_bytes_per_second(bytes: f64) -> Self {
         Self::from_f64(bytes * BITS_PER_BYTE)
     }
@@ -98,7 +99,7 @@ impl DataSize {
         self.0 as f64 * BITS_PER_BYTE
     }
 
-    /// `self` without `other`; zero if `other` is larger.
+    /// `self` minus `other`; zero if `other` is larger.
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
@@ -132,8 +133,8 @@ impl Mul<Duration> for Bitrate {
     }
 }
 
-/// The rate that carries an amount in a time, rounded down. In no time, [`Bitrate::MAX`] carries
-/// any amount and zero carries nothing.
+/// The rate that carries an amount in a time, rounded down. For a time of zero it is
+/// [`Bitrate::MAX`], or zero if the amount is zero too.
 impl Div<Duration> for DataSize {
     type Output = Bitrate;
 
@@ -142,7 +143,8 @@ impl Div<Duration> for DataSize {
     }
 }
 
-/// The time that a rate takes for an amount; [`Duration::MAX`] if it would take longer.
+/// The time that a rate takes for an amount; [`Duration::MAX`] if it would take longer, or if the
+/// rate is zero.
 impl Div<Bitrate> for DataSize {
     type Output = Duration;
 
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_number_holds_saturates() {
+    fn out_of_range_results_saturate() {
         let (nothing, size) = (DataSize::default(), DataSize::from_bytes(1));
         assert_eq!(size / Duration::ZERO, Bitrate::MAX);
         assert_eq!(nothing / Duration::ZERO, Bitrate::default());
@@ -246,12 +248,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_rate_carries_in_a_time_what_takes_it_that_time(
+        fn multiplication_by_time_inverts_division_by_rate(
             bytes in 1_u64..1 << 40, bps in 1_u64..1 << 40,
         ) {
             let (size, rate) = (DataSize::from_bytes(bytes), Bitrate::from_bps(bps));
             let carried = (rate * (size / rate)).bytes();
-            // Half a nanosecond of rounding, at this rate.
+            // Rounding: a byte, and what the rate carries in a nanosecond.
             let error = carried.abs_diff(bytes);
             prop_assert!(error <= 1 + bps / 8_000_000_000, "{} of {}", carried, bytes);
         }

@@ -1,8 +1,9 @@
 //! `--quality auto` on a model of a path, in virtual time, over narrow and changing links.
 //!
 //! Each stream encodes a frame of noisy size every 33.3 ms according to its plan and paces it onto
-//! a link with a rate, a delay and a queue of limited bytes. Feedback arrives every 50 ms.
-//! The model's JPEG sizes follow a different curve from the one the quality control assumes.
+//! a link with a rate, a delay and a queue of limited bytes. While anything arrives, so does
+//! feedback every 50 ms. The model's JPEG sizes follow a different curve from the one that the
+//! quality control assumes.
 
 use std::time::{Duration, Instant};
 
@@ -79,7 +80,7 @@ struct Frame {
 
 /// The outcome of one frame.
 #[derive(Clone, Copy)]
-struct Shown {
+struct Outcome {
     captured: Instant,
     /// From capture to decoded; `None` for an incomplete frame.
     end_to_end: Option<Duration>,
@@ -106,7 +107,7 @@ struct Stream {
     least_delay: Duration,
     last_queue: Duration,
     reports: Vec<(Instant, Feedback)>,
-    frames: Vec<Shown>,
+    frames: Vec<Outcome>,
     samples: Vec<Sample>,
     received: Vec<(Instant, usize)>,
 }
@@ -186,7 +187,7 @@ impl Stream {
         }
         if frame.left == 0 {
             let end_to_end = frame.arrived_whole.then(|| frame.done - frame.captured + CODEC);
-            self.frames.push(Shown { captured: frame.captured, end_to_end });
+            self.frames.push(Outcome { captured: frame.captured, end_to_end });
             self.frame = None;
         }
     }
@@ -194,20 +195,21 @@ impl Stream {
     /// The receiver's report. There is none if nothing has arrived.
     fn report(&mut self, now: Instant, way_back: Duration) {
         self.next_report += REPORT;
-        let (come, coming): (Vec<_>, Vec<_>) = self.arrivals.iter().partition(|a| a.at <= now);
-        self.arrivals = coming;
-        if come.is_empty() {
+        let (arrived, in_flight): (Vec<_>, Vec<_>) =
+            self.arrivals.iter().partition(|a| a.at <= now);
+        self.arrivals = in_flight;
+        if arrived.is_empty() {
             return;
         }
-        let delay = come.iter().filter(|a| a.is_first).map(|a| a.at - a.sent).min();
+        let delay = arrived.iter().filter(|a| a.is_first).map(|a| a.at - a.sent).min();
         self.least_delay = self.least_delay.min(delay.unwrap_or(Duration::MAX));
         let queue = delay.map(|d| d - self.least_delay);
         let now_queued = queue.unwrap_or(self.last_queue);
         let change = now_queued.as_secs_f64() - self.last_queue.as_secs_f64();
         self.last_queue = now_queued;
-        let received = come.len() * DATAGRAM;
+        let received = arrived.len() * DATAGRAM;
         self.received.push((now, received));
-        let loss_ratio = self.lost as f64 / (come.len() + self.lost) as f64;
+        let loss_ratio = self.lost as f64 / (arrived.len() + self.lost) as f64;
         self.lost = 0;
         let feedback = Feedback {
             loss_ratio,
@@ -247,7 +249,7 @@ impl Stream {
     }
 }
 
-/// The length of a 720p frame: about 117 KB at quality 80, ±10 %.
+/// The length of a 720p frame: about 117 KB at quality 80 and full size, ±10 %.
 pub(crate) fn jpeg_len(plan: EncodingPlan, rng: &mut Pcg64Mcg) -> usize {
     let quality = f64::from(plan.quality);
     let scale = if quality < 50.0 { 50.0 / quality } else { 2.0 - quality / 50.0 };
@@ -256,7 +258,8 @@ pub(crate) fn jpeg_len(plan: EncodingPlan, rng: &mut Pcg64Mcg) -> usize {
     (700.0 + 116_000.0 * (scale / 0.4).powf(-0.72) * pixels.powf(0.8) * noise) as usize
 }
 
-/// Runs `streams` on one link. `rate` gives its rate in bit/s by the time since the start.
+/// Runs `streams` on one link. Each starts at its time of `begins`, in ms. `rate` gives the link's
+/// rate in bit/s by the time since the start.
 fn run(
     start: Instant,
     streams: &mut [Stream],
@@ -282,6 +285,7 @@ fn link(start: Instant, queue: f64) -> Link {
     Link { rate: 0.0, delay: 2 * MS, queue, loss: 0.0, busy_until: start }
 }
 
+/// The mean of `values`, and the smallest and the largest as shares of it.
 fn spread(values: &[f64]) -> (f64, f64, f64) {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let least = values.iter().copied().fold(f64::MAX, f64::min);
@@ -364,7 +368,7 @@ fn the_picture_returns_within_300_ms_after_a_10_s_blackout() {
             if dark.contains(&t) { 0.0 } else { 20e6 }
         });
         let stream = &streams[0];
-        let is_back = |f: &&Shown| f.captured >= at(19) && f.end_to_end.is_some();
+        let is_back = |f: &&Outcome| f.captured >= at(19) && f.end_to_end.is_some();
         let back = stream.frames.iter().find(is_back).unwrap();
         let after = back.captured + back.end_to_end.unwrap() - at(20);
         assert!(after <= 300 * MS, "seed {seed}: {after:?}");

@@ -1,11 +1,12 @@
-//! Receiver reports: records arrivals and makes a [`Report`] every 50 ms.
+//! Receiver reports: records arrivals and, while frames arrive, makes a [`Report`] every 50 ms.
 //!
 //! Clocks that are not synchronized cannot measure one-way delay, but they can measure how it
-//! changes. Only the first datagram of each frame counts, since the others queue behind it on any
-//! link; what persists from frame to frame is a queue. The gradient is the slope of a least-squares
-//! line through the smoothed delays of the latest frames, as in WebRTC's trendline estimator. It
-//! replaces the Kalman filter of Carlucci et al., "Analysis and design of the Google congestion
-//! control for web real-time communication" (`MMSys` 2016), and draft-ietf-rmcat-gcc-02 §5.3.
+//! changes. Delay and gradient use only the first datagram of each frame to arrive, since the
+//! others queue behind it on any link; what persists from frame to frame is a queue. Jitter uses
+//! all chunks. The gradient is the slope of a least-squares line through the smoothed delays of the
+//! latest frames, as in WebRTC's trendline estimator. Carlucci et al., "Analysis and design of the
+//! Google congestion control for web real-time communication" (`MMSys` 2016), and
+//! draft-ietf-rmcat-gcc-02 §5.3 use a Kalman filter instead.
 
 use std::{
     cmp::Reverse,
@@ -28,7 +29,8 @@ pub struct ReportGenerator {
     /// The smallest delay of the frames that began since the last report, in µs relative to
     /// [`Zero`].
     least_delay: Option<i64>,
-    /// The smallest one-way delay of the last 30 to 60 s, in µs relative to [`Zero`].
+    /// The smallest delay of the frames that began in the last 30 to 60 s, in µs relative to
+    /// [`Zero`].
     base_delay: WindowedMax<Reverse<i64>>,
     jitter: Jitter,
     bytes: u64,
@@ -56,7 +58,7 @@ pub struct Counts {
     pub largest_burst: u16,
     /// Counts of frames by outcome.
     pub frames: FrameCounts,
-    /// Datagrams that the kernel dropped.
+    /// Datagrams that the kernel dropped because the receive buffer was full. Wraps around.
     pub kernel_drops: u32,
     /// The newest train that ended since the last report.
     pub train: Option<Train>,
@@ -121,7 +123,8 @@ impl ReportGenerator {
         self.due
     }
 
-    /// The report due by `now`, if any. `counts` is called only then.
+    /// The report due by `now`, if any. There is none unless a chunk has arrived since the last
+    /// one. `counts` is called only for a report.
     pub fn poll_report(&mut self, now: Instant, counts: impl FnOnce() -> Counts) -> Option<Report> {
         self.due.filter(|&due| due <= now)?;
         self.due = None;
@@ -186,7 +189,8 @@ impl Trend {
         self.points.push_back((arrival, smoothed));
     }
 
-    /// The least-squares slope, in µs per second; 0 until there are enough frames.
+    /// The least-squares slope, in µs per second; 0 if there are too few frames, or if all arrived
+    /// at the same time.
     fn gradient(&self) -> i32 {
         if self.points.len() < MIN_TREND_FRAMES {
             return 0;
@@ -227,8 +231,8 @@ impl Default for ReportGenerator {
 /// Time between two reports while frames arrive.
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Time from the first chunk to the first report: before the second frame, so that the sender knows
-/// by then whether the path carried the first.
+/// Time from the first chunk to the first report. It is short, so that the sender soon knows
+/// whether the path carries the first frame. On a short path that is before the second frame.
 const FIRST_REPORT: Duration = Duration::from_millis(10);
 
 /// Time from the first report to the second, which is due as if the first had not been sent.
@@ -243,8 +247,9 @@ const MIN_TREND_FRAMES: usize = 5;
 /// The weight of a new frame's delay in the smoothed one.
 const SMOOTHING: f64 = 0.5;
 
-/// How long the smallest delay is kept, at least. Two clocks of 20 ppm drift 1 ms apart in that
-/// time, and a queue that stands for longer counts as part of the path.
+/// The minimum time for which the smallest delay is kept; the maximum is twice that. In 30 s, two
+/// clocks with errors of 20 ppm drift up to 1.2 ms apart. A queue that stands for longer than the
+/// delay is kept counts as part of the path.
 const BASE_DELAY_WINDOW: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

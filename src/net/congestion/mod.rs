@@ -3,11 +3,11 @@
 //! - [`feedback`]: the receiver's measurements for its reports.
 //! - [`train_meter`]: how fast the path carries a frame, for the same reports.
 //! - [`rate`]: the target bitrate, from those reports.
-//! - [`queue_delay`]: the queue that probes find on the path.
-//! - [`delivery_watch`]: whether anything arrives.
-//! - [`startup_probe`]: whether the path carries what is sent first.
-//! - [`pacer`]: when each datagram may leave, and the budget of all of them.
-//! - [`bitrates`]: what is left for pictures.
+//! - [`queue_delay`]: the queueing delay that probes meet on the path.
+//! - [`delivery_watch`]: whether the stream arrives at a receiver that answers.
+//! - [`startup_probe`]: whether the path carries the first frames.
+//! - [`pacer`]: when datagrams may leave, and the send budget.
+//! - [`bitrates`]: the bitrates available for pictures.
 
 pub mod bitrates;
 pub mod delivery_watch;

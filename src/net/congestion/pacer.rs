@@ -1,18 +1,19 @@
 //! Pacing: a frame leaves as fast as the path takes it, in small groups of datagrams.
 //!
 //! On a Gbit/s wire, a frame of 117 KB takes a millisecond. Where the path continues at 100 Mbit/s,
-//! all but 12 KB of it wait in the queue of that port, and switches give a port 64 to 128 KB: the
-//! tail of every frame would be lost, on a link that is three quarters idle. At [`PACE`] times the
-//! average rate, the frame needs 20 to 30 KB of that queue. That is how a stream begins.
+//! all but 12 KB of it wait in the queue of that port, and some switches give a port only 64 KB:
+//! the tail of every frame would be lost, on a link that is three quarters idle. At [`PACE`] times
+//! the average rate, the frame needs about 30 KB of that queue. That is how a stream begins.
 //!
 //! It also costs latency on every link: the last datagram leaves up to a quarter of the frame
-//! interval after the first, 7 ms of 33. So the pace is learned. While frames arrive as fast as they
-//! leave, it rises; where they do not, the receiver reports what the path carries ([`PathPace`]).
+//! interval after the first, 7 ms of 33. So the pace is learned. While frames arrive as fast as
+//! they leave, it rises; where they do not, the receiver reports what the path carries
+//! ([`PathPace`]).
 //! Loopback has no queue to overrun, so the caller does not pace there.
 //!
-//! The pacer is a token bucket that holds one group. The kernel takes a whole group for the price
-//! of one datagram. Half a group of tokens is enough to send, so a timer that is late by less than
-//! the other half costs nothing (`epoll` rounds up to whole milliseconds).
+//! The pacer is a token bucket that holds one group. With segmentation offload, the kernel takes a
+//! whole group for little more than the price of one datagram. Half a group of tokens is enough to
+//! send, so a timer may be late by the time that the other half takes to fill, at no cost.
 
 mod budget;
 mod path_pace;
@@ -31,13 +32,15 @@ use crate::net::{
 /// Decides how many datagrams may be sent now, and when the next may.
 #[derive(Clone, Debug)]
 pub struct Pacer {
+    /// The slowest pace, as a multiple of the average rate.
     pace: f64,
     datagram_len: usize,
-    /// Bytes that may be sent as of `updated`; negative after more was sent.
+    /// Bytes that may be sent as of `updated`; negative after more was sent, by one group at most.
     tokens: f64,
     updated: Instant,
+    /// The newest frame.
     frame: Option<FrameBegun>,
-    /// Bytes of a frame, with all headers.
+    /// Smoothed UDP payload of a frame, in bytes: see [`FrameBegun::sent`].
     smoothed_len: Option<f64>,
     /// Between the starts of two frames.
     interval: FrameInterval,
@@ -47,9 +50,9 @@ pub struct Pacer {
 /// How many datagrams may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// How many may be sent now: no more than are waiting and, if paced, than [`GROUP_DATAGRAMS`].
+    /// How many may be sent now: no more than are waiting and, if paced, no more than one group.
     pub datagrams: usize,
-    /// When more may be sent, if none may now. Always in the future.
+    /// When more may be sent, if any are waiting and none may be sent now. Always in the future.
     pub next: Option<Instant>,
 }
 
@@ -68,8 +71,9 @@ struct FrameBegun {
     id: FrameId,
     at: Instant,
     expected_len: Option<usize>,
+    /// UDP payload sent since the frame began: its chunks, and answers to NACKs.
     sent: DataSize,
-    /// When the last of it was sent.
+    /// When the last of that was sent.
     last_sent: Instant,
 }
 
@@ -80,7 +84,7 @@ impl Pacer {
         Self::with_pace(now, datagram_len, PACE)
     }
 
-    /// A pacer at `pace` times the average rate, at least 1.
+    /// A pacer whose slowest pace is `pace` times the average rate, at least 1.
     pub fn with_pace(now: Instant, datagram_len: usize, pace: f64) -> Self {
         Self {
             pace: pace.max(1.0),
@@ -101,7 +105,7 @@ impl Pacer {
         self.tokens = self.tokens.min(self.group_len());
     }
 
-    /// Begins frame `id` of `expected_len` bytes in all, if that is known.
+    /// Begins frame `id`. `expected_len` is its encoded length in bytes, if that is known.
     pub fn begin_frame(&mut self, now: Instant, id: FrameId, expected_len: Option<usize>) {
         self.settle(now);
         let sent = DataSize::default();
@@ -112,20 +116,21 @@ impl Pacer {
             let len = last.sent.bytes() as f64;
             let smoothed = self.smoothed_len.get_or_insert(len);
             *smoothed += SMOOTHING.weight * (len - *smoothed);
-            if self.has_held(last) {
+            if self.was_held(last) {
                 self.path.record_held();
             }
         }
     }
 
-    /// Whether a frame that was sent would have been sent faster without pacing.
-    fn has_held(&self, frame: FrameBegun) -> bool {
+    /// Whether the pace held back a frame that was sent: it was longer than one group, and the rest
+    /// left at about the pace.
+    fn was_held(&self, frame: FrameBegun) -> bool {
         let beyond_group = frame.sent.bytes() as f64 - self.group_len();
         let took = frame.last_sent.saturating_duration_since(frame.at).as_secs_f64();
         beyond_group > 0.0 && beyond_group >= HELD_SHARE * took * self.rate()
     }
 
-    /// Handles a report about the newest frames.
+    /// Learns the path's pace from a report.
     pub fn handle_report(&mut self, now: Instant, report: TrainReport) {
         self.settle(now);
         let next = self.frame.map_or(FrameId::default(), |frame| frame.id.next());
@@ -165,13 +170,13 @@ impl Pacer {
         }
     }
 
-    /// Bytes per second: the learned pace, or `pace` times the average rate if that is faster. A
-    /// frame that is larger than average counts as the average.
+    /// Bytes per second: the fastest of the learned pace, `pace` times the average rate, and
+    /// [`MIN_RATE`]. If the frame is longer than average, its own length counts as the average.
     fn rate(&self) -> f64 {
         let expected = self.frame.and_then(|f| f.expected_len).unwrap_or(0) as f64;
-        let begun = self.frame.map_or(0, |f| f.sent.bytes()) as f64;
+        let sent = self.frame.map_or(0, |f| f.sent.bytes()) as f64;
         let smoothed = self.smoothed_len.unwrap_or(if expected > 0.0 { 0.0 } else { FIRST_LEN });
-        let len = smoothed.max(expected).max(begun);
+        let len = smoothed.max(expected).max(sent);
         let average = len / self.interval.seconds().unwrap_or(FIRST_INTERVAL.as_secs_f64());
         let learned = self.path.pace().map_or(0.0, Bitrate::bytes_per_second);
         (self.pace * average).max(learned).max(MIN_RATE.bytes_per_second())
@@ -187,7 +192,8 @@ impl Pacer {
         (self.tokens + gained).min(self.group_len())
     }
 
-    /// A fast path takes what arrives in [`GROUP_TIME`] as one group: each group costs a wake-up.
+    /// The maximum length of a group. Each group costs a wake-up, so at a fast pace a group is
+    /// longer: all that may leave in [`GROUP_TIME`].
     fn group_datagrams(&self) -> usize {
         let slow = group_datagrams(self.datagram_len);
         let fast = self.rate() * GROUP_TIME.as_secs_f64() / self.datagram_len as f64;
@@ -214,17 +220,18 @@ pub const PACE: f64 = 4.0;
 /// The maximum number of datagrams sent together on a path that is not known to be fast.
 pub const GROUP_DATAGRAMS: usize = 16;
 
-/// The maximum bytes sent together: sixteen Ethernet datagrams, or two jumbo ones.
+/// The maximum bytes sent together on such a path: sixteen Ethernet datagrams, or two jumbo ones. A
+/// single datagram may be longer.
 pub const GROUP_LEN: usize = GROUP_DATAGRAMS * 1500;
 
-/// The time that a group may take on a fast path.
+/// The time that a group on a fast path takes at the pace.
 const GROUP_TIME: Duration = Duration::from_micros(125);
 
 /// A frame that was sent at this share of the pace or faster was held back by it.
 const HELD_SHARE: f64 = 0.6;
 
-/// Shorter intervals are those of several frames at once, longer ones those of a source that
-/// paused. At one frame per second, no frame should take a quarter of a second.
+/// Shorter intervals are those of several frames at once, longer ones those of a slow source or one
+/// that paused. At one frame per second, no frame should take a quarter of a second.
 const SMOOTHING: Smoothing = Smoothing {
     min: Duration::from_nanos(1_000_000_000 / 240),
     max: Duration::from_millis(100),
@@ -235,7 +242,8 @@ const SMOOTHING: Smoothing = Smoothing {
 const FIRST_LEN: f64 = 65_536.0;
 const FIRST_INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / 30);
 
-/// Below this rate, a single datagram would take 10 ms. The [`SendBudget`] limits slower paths.
+/// Below this rate, a single datagram would take over 10 ms. The [`SendBudget`] limits slower
+/// paths.
 const MIN_RATE: Bitrate = Bitrate::from_mbps(1);
 
 /// Tolerance for floating-point rounding, in bytes.
@@ -250,7 +258,8 @@ mod tests {
     const INTERVAL: Duration = Duration::from_micros(33_333);
     const MS: Duration = Duration::from_millis(1);
 
-    /// Sends `datagrams` of one frame, with each wake-up `late`; returns the time of each group.
+    /// Sends a frame of `datagrams`, with each wake-up `late`. Returns the time and the number of
+    /// datagrams of each group.
     fn send_frame(
         pacer: &mut Pacer,
         start: Instant,

@@ -1,10 +1,10 @@
 //! How a frame's datagrams spread on their way: the dispersion of a packet train.
 //!
-//! Datagrams that leave faster than the slowest hop passes them on queue there, and arrive at that
+//! Datagrams that leave faster than the slowest hop forwards them queue there, and arrive at that
 //! hop's rate (Jain and Dovrolis, "End-to-end available bandwidth", IEEE/ACM Transactions on
 //! Networking 11(4), 2003). So the one-way delay grows within the frame, and the rate of arrival is
-//! what the path carries. Each delay is compared with that of the frame's own first datagrams:
-//! neither the clocks nor a queue that stands from before matter.
+//! what the path carries. Each delay is compared with the smallest of the same frame so far:
+//! neither the clocks nor a queue that stood before the frame matter.
 //!
 //! The rate counts from the last datagram that met no queue, since the hop may have been idle
 //! before. The growth is that of the train's last datagram: a datagram that was late on its own,
@@ -36,7 +36,7 @@ struct Arriving {
     /// The index of the last chunk.
     chunk: u16,
     datagrams: u32,
-    /// The last datagram that met no queue.
+    /// The last datagram that met no queue: no earlier one had a smaller delay.
     start: Point,
     last: Point,
     /// Bytes that arrived from `start` on, and before `last` did.
@@ -72,7 +72,7 @@ impl TrainMeter {
         }
         let (point, size) = (Point { arrived, sent: header.sent() }, DataSize::from_len(len));
         if self.newest.replace(header.frame) == Some(header.frame) {
-            // After the end of the train come retransmissions.
+            // After the end of the train come retransmissions and reordered chunks.
             let Some(current) = &mut self.current else { return };
             current.push(header.chunk, point, size);
         } else {
@@ -110,7 +110,8 @@ impl Arriving {
 
     fn push(&mut self, chunk: u16, point: Point, size: DataSize) {
         let pause = point.sent - self.last.sent;
-        // Retransmissions repeat earlier chunks, or follow after a pause.
+        // Retransmissions repeat earlier chunks, or follow after a pause. Reordered chunks are
+        // ignored, too.
         if chunk <= self.chunk || pause > MAX_PAUSE {
             return;
         }
@@ -176,7 +177,8 @@ mod tests {
             self.free
         }
 
-        /// Passes a chunk that leaves at `sent` and arrives at `arrived`, after the start.
+        /// Passes a chunk that leaves at `sent` and arrives at `arrived` to the meter. Both times
+        /// count from the start.
         fn arrive(&mut self, frame: u32, chunk: u16, sent: Duration, arrived: Duration) {
             let extent = Extent {
                 body_len: u32::from(CHUNKS) * 1160,
@@ -219,7 +221,7 @@ mod tests {
             let mut hop = Hop::new(MBPS * mbps);
             let train = hop.send(1, MBPS * mbps * 1.5);
             assert_carried(train, MBPS * mbps);
-            // A third of the frame has queued behind the hop.
+            // A third of the frame has queued at the hop.
             let queued = (MBPS * mbps) * train.expect("a train").growth;
             assert!((36_000..42_000).contains(&queued.bytes()), "{queued:?}");
             assert_eq!(hop.meter.take(), None, "once");
@@ -240,7 +242,7 @@ mod tests {
     fn a_hop_that_was_idle_within_the_frame_is_measured_after_that() {
         let mut hop = Hop::new(MBPS * 100.0);
         for chunk in 0..CHUNKS {
-            // Half the frame is encoded 5 ms later than the rest, and then leaves at once.
+            // The second half of the frame is encoded 10 ms after the first. Each leaves at once.
             let sent = Duration::from_millis(if chunk < CHUNKS / 2 { 0 } else { 10 });
             let arrived = hop.pass(sent);
             hop.arrive(1, chunk, sent, arrived);

@@ -1,4 +1,5 @@
-//! When datagrams arrived: the kernel stamps them by the wall clock, which may be set at any time.
+//! Arrival times of datagrams. The kernel stamps them with the wall clock, which may be set at any
+//! time.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,8 @@ impl ArrivalClock {
     }
 }
 
-/// An older stamp means that the wall clock was set, or that this thread did not run for long.
+/// A stamp of this age or older means that the wall clock was set, or that this thread did not run
+/// for a while.
 const OLDEST_STAMP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -37,7 +39,7 @@ mod tests {
         assert_eq!(after(Duration::ZERO), Some(now));
         assert_eq!(after(ms), now.checked_sub(ms));
         assert_eq!(after(OLDEST_STAMP), None);
-        let is_ahead = ArrivalClock { now, wall: stamp }.instant_of(stamp + ms);
-        assert_eq!(is_ahead, None);
+        let ahead = ArrivalClock { now, wall: stamp }.instant_of(stamp + ms);
+        assert_eq!(ahead, None);
     }
 }

@@ -84,8 +84,9 @@ pub struct Driver {
 #[derive(Clone, Copy, Debug)]
 struct Closing {
     reason: CloseReason,
-    /// Whether goodbye has been sent; pending frames are sent first.
+    /// Whether goodbye has been said; pending frames are sent first.
     said: bool,
+    /// When the driver ends, whatever is still pending.
     until: Instant,
 }
 
@@ -101,7 +102,7 @@ impl Driver {
         if let Some(listener) = &mut listener {
             poll.registry().register(listener, LISTENER, Interest::READABLE)?;
         }
-        // The first use of parity waits for this, which takes 20 ms.
+        // This takes about 20 ms, for which the first use of parity would otherwise wait.
         let warming = std::thread::Builder::new().spawn(fec::warm);
         drop(warming.inspect_err(|error| debug!("cannot start preparing parity tables: {error}")));
         let timer = Timer::new(poll.registry(), TIMER)?;
@@ -233,7 +234,8 @@ impl Driver {
         ];
         let due = due.into_iter().flatten().min()?;
         let timeout = due.saturating_duration_since(clock::now());
-        // Nothing due can be sent before the socket is writable, which also ends the wait.
+        // No datagram can be sent before the socket is writable, which also ends the wait. Anything
+        // else is late by `BLOCKED_PATIENCE` at most.
         Some(if self.is_blocked() { timeout.max(BLOCKED_PATIENCE) } else { timeout })
     }
 
@@ -283,7 +285,7 @@ impl Driver {
         let Self { udp, endpoint, .. } = self;
         udp.read_error_queue(|IcmpReport { to, fate }| match fate {
             Fate::TooBig(len) => {
-                debug!("a router reports a limit of {len} bytes on the path to {to}");
+                debug!("ICMP reports a limit of {len} bytes of UDP payload on the path to {to}");
                 endpoint.handle_too_big(clock::now(), to.into(), len);
             }
             Fate::Unreachable(error) => {
@@ -349,13 +351,13 @@ impl Driver {
                 self.shared.stats().events_dropped += 1;
             }
             if is_urgent {
-                // The thread that waits for frames is the one to answer.
+                // The thread that shows it to the user may be waiting for frames.
                 self.shared.wake_for_event();
             }
         }
     }
 
-    /// Ends every call, once all pending frames are sent.
+    /// If the driver is to close, ends every call once all pending frames are sent.
     fn say_goodbye(&mut self) {
         let Some(closing) = &mut self.closing else { return };
         if closing.said || self.batch.is_blocked() || self.endpoint.is_sending() {
@@ -377,7 +379,8 @@ impl Driver {
             match output {
                 Output::LookUp(id, host, port) => self.resolver.look_up(id, host, port),
                 Output::Dial(conn, to) => {
-                    // TCP may not even connect, and its errors do not tell why.
+                    // If the MTU is too small, TCP may fail to connect, and its error does not say
+                    // why.
                     self.errors.warn_narrow(to, interface_len(to));
                     if let Err(error) = self.connections.dial(self.poll.registry(), conn, to) {
                         debug!("cannot dial {to}: {error}");
@@ -392,7 +395,7 @@ impl Driver {
         }
     }
 
-    /// Sends until nothing is left or the socket blocks.
+    /// Sends until nothing more may be sent now, or the socket blocks.
     fn transmit(&mut self) {
         loop {
             let now = clock::now();
@@ -407,9 +410,9 @@ impl Driver {
             });
             match result {
                 None => return,
-                // They are sent after they have passed through the emulated network.
+                // The emulated network has taken them. `send_egress` sends them when they are due.
                 Some(_) if self.network.has_egress() => {}
-                Some(result) => self.note_sent(now, result),
+                Some(result) => self.handle_send_result(now, result),
             }
         }
     }
@@ -421,12 +424,12 @@ impl Driver {
             let Self { udp, network, .. } = self;
             let send = |to, datagram: &[u8]| udp.send(to, datagram, datagram.len());
             let Some(result) = network.send_due(now, send) else { return };
-            self.note_sent(now, result);
+            self.handle_send_result(now, result);
         }
     }
 
     /// Handles the result of sending datagrams to a peer.
-    fn note_sent(&mut self, now: Instant, result: Result<PeerAddr, SendFailure>) {
+    fn handle_send_result(&mut self, now: Instant, result: Result<PeerAddr, SendFailure>) {
         match result {
             Ok(to) => self.endpoint.handle_sent(now, to),
             Err(failure) => {
@@ -471,16 +474,22 @@ const WAKER: Token = Token(2);
 const TIMER: Token = Token(3);
 const FIRST_CONNECTION: usize = 4;
 
-/// From this duration, the millisecond resolution of the poll's own timeout suffices.
+/// For waits of this length or longer, the millisecond resolution of the poll's own timeout
+/// suffices.
 const COARSE: Duration = Duration::from_millis(10);
 
+/// The maximum number of pending commands. At the limit a line of text is refused, and the sender
+/// of any other command waits.
 const COMMAND_BACKLOG: usize = 64;
+
+/// The maximum number of events not fetched yet. Further ones are dropped and counted.
 const EVENT_BACKLOG: usize = 1024;
 
-/// The minimum wait while the socket is blocked.
+/// The minimum wait while the socket is blocked, so that overdue datagrams do not make the loop
+/// spin.
 const BLOCKED_PATIENCE: Duration = Duration::from_millis(1);
 
-/// How long the shutdown may take.
+/// How long the shutdown may take. Frames and goodbyes that are still pending then are dropped.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(250);
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The UDP socket: `quinn-udp`'s offloads on a `mio` socket, IPv4 addresses never in mapped form,
-//! and send errors that are counted rather than fatal.
+//! The UDP socket: a `mio` socket with segmentation and receive offloads. It takes and returns IPv4
+//! addresses unmapped, and counts send errors, none of which is fatal.
 
 use std::{
     io::{self, IoSliceMut},
@@ -42,7 +42,7 @@ pub struct UdpSocket {
     drops: DropWatch,
 }
 
-/// The socket's kernel buffer sizes, in bytes, as they are requested.
+/// The sizes of the socket's kernel buffers, in bytes, without the kernel's overhead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferSizes {
     /// The receive buffer.
@@ -54,13 +54,14 @@ pub struct BufferSizes {
 /// Counters of datagrams passed to the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SendCounters {
-    /// System calls.
+    /// Calls to send a datagram or a batch, including failed ones.
     pub calls: u64,
-    /// Datagrams accepted by the kernel.
+    /// Datagrams accepted by the kernel, including those lost because its queue was full.
     pub datagrams: u64,
-    /// Datagrams too big for the path.
+    /// Datagrams too big for the interface or for the path MTU known to the kernel.
     pub too_big: u64,
-    /// Datagrams refused for any other reason: no route, no buffer, a firewall.
+    /// Datagrams refused for any other reason: no route, no interface given for a link-local
+    /// address, a firewall. A batch for such an address counts once.
     pub refused: u64,
 }
 
@@ -72,7 +73,7 @@ pub struct SendError {
     /// dropped. The rest must be sent when the socket is writable; there is a rest only if the
     /// error is `WouldBlock`.
     pub taken: usize,
-    /// The system's last error.
+    /// The last error.
     pub error: io::Error,
 }
 
@@ -139,7 +140,8 @@ impl UdpSocket {
         self.socket.local_addr()
     }
 
-    /// The maximum number of datagrams in one [`send`](Self::send).
+    /// The maximum number of datagrams that the kernel takes in one call. [`send`](Self::send)
+    /// passes on more of them one by one.
     pub fn max_batch(&self) -> usize {
         match self.offload {
             Offload::Auto => self.state.max_gso_segments(),
@@ -159,9 +161,9 @@ impl UdpSocket {
     pub fn buffer_sizes(&self) -> io::Result<BufferSizes> {
         let socket = SockRef::from(&self.socket);
         // Linux reports twice the size, for its own overhead (socket(7)).
-        let part = if cfg!(target_os = "linux") { 2 } else { 1 };
+        let factor = if cfg!(target_os = "linux") { 2 } else { 1 };
         let (receive, send) = (socket.recv_buffer_size()?, socket.send_buffer_size()?);
-        Ok(BufferSizes { receive: receive / part, send: send / part })
+        Ok(BufferSizes { receive: receive / factor, send: send / factor })
     }
 
     /// Counters of datagrams sent.
@@ -181,8 +183,8 @@ impl UdpSocket {
 
     /// Sends `contents` as datagrams of `segment_len` bytes; the last may be shorter.
     ///
-    /// What `WouldBlock` leaves must be sent when the socket is writable. After any other error the
-    /// affected datagrams have been counted and dropped; the error is returned for reporting. A
+    /// After `WouldBlock`, the rest must be sent when the socket is writable. After any other error
+    /// the affected datagrams have been counted and dropped; the error is returned for reporting. A
     /// link-local address without an interface is an error, as it is for TCP.
     pub fn send(
         &mut self,
@@ -210,8 +212,8 @@ impl UdpSocket {
         }
     }
 
-    /// Receives datagrams until there are none or enough for one turn, and passes each with
-    /// where it came from to `handle`. Returns true if more may be waiting.
+    /// Receives datagrams until there are none or enough for one turn, and passes each to `handle`,
+    /// with its origin. Returns true if more may be waiting.
     pub fn receive(&mut self, mut handle: impl FnMut(Inbound, &mut [u8])) -> io::Result<bool> {
         let mut may_be_icmp_error = true;
         let batch = if self.offload == Offload::Single { 1 } else { RECEIVE_BATCH };
@@ -246,7 +248,7 @@ impl UdpSocket {
         Ok(true)
     }
 
-    /// Passes the ICMP errors received since the last call to `handle`.
+    /// Passes pending ICMP errors to `handle`. A flood of them takes several calls.
     pub(super) fn read_error_queue(&mut self, handle: impl FnMut(IcmpReport)) {
         error_queue::take(&self.socket, handle);
     }
@@ -397,7 +399,7 @@ pub fn least_mtu(to: SocketAddr) -> usize {
     if plain(to).is_ipv4() { least } else { least.max(1280) }
 }
 
-/// The requested receive buffer, in bytes: thirty 720p frames, so that a receiver that is not
+/// The requested receive buffer, in bytes: some thirty 720p frames, so that a receiver that is not
 /// scheduled for a while loses nothing.
 pub const RECEIVE_BUFFER_WANTED: usize = 4 << 20;
 
@@ -407,12 +409,13 @@ pub const SEND_BUFFER_WANTED: usize = 2 << 20;
 /// The number of buffers in one read; each may hold a coalesced batch.
 const RECEIVE_BATCH: usize = 8;
 
-/// The length of such a buffer, in bytes: the largest coalesced batch.
+/// The length of each buffer, in bytes: the largest coalesced batch.
 const RECEIVE_LEN: usize = 1 << 16;
 
-/// Whether a read that does not fill all buffers has emptied the socket. recvmmsg(2) guarantees
-/// this for a non-blocking socket, and later datagrams raise a new edge in epoll(7). Elsewhere a
-/// read returns one datagram, however many are waiting.
+/// Whether a read that does not fill all buffers ends the turn's reading. On a non-blocking socket,
+/// recvmmsg(2) stops early only if the socket is empty or an error is pending. Later datagrams and
+/// errors raise a new edge in epoll(7). Elsewhere a read may return one datagram, however many are
+/// waiting.
 const SHORT_READ_EMPTIES: bool = cfg!(target_os = "linux");
 
 /// The maximum number of reads in one turn, so that a flood cannot hold up the loop.
@@ -522,7 +525,7 @@ mod tests {
         assert_eq!(receive_all(&mut b, 300).concat_bytes(), contents);
         assert_eq!((a.counters().datagrams, a.counters().refused), (300, 0));
         a.send(b.local_addr().unwrap(), &contents[..1000], 100).unwrap();
-        assert_eq!(receive_all(&mut b, 10).len(), 10, "the next batch is tried again");
+        assert_eq!(receive_all(&mut b, 10).len(), 10, "the next batch is tried as one");
     }
 
     #[test]
@@ -568,7 +571,7 @@ mod tests {
         }
     }
 
-    /// The traffic class that a plain socket receives, with the ECN bits.
+    /// The traffic class of each datagram that a plain socket receives, with the ECN bits.
     #[cfg(target_os = "linux")]
     fn traffic_classes(options: SocketOptions, addr: &str, contents: &[u8]) -> Vec<u8> {
         use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};

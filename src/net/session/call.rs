@@ -48,15 +48,16 @@ use crate::net::{
 pub(super) struct Call {
     pub(super) id: CallId,
     pub(super) peer: Peer,
-    /// The route that the peer's datagrams come from and ours go to. The answering side learns it
-    /// from the first datagram and trusts it if its IP address is that of the control channel.
+    /// The path that the peer's datagrams come from and ours go to. The answering side learns it
+    /// from the first datagram. It trusts the path if the IP address is that of the control
+    /// channel, and otherwise validates it first.
     path: Option<Path>,
     /// The upper limit of path MTU probing, if the path MTU is probed.
     probed_len: Option<usize>,
     rng: Pcg64Mcg,
     pub(super) control: Option<ControlChannel>,
     outbound: Outbound,
-    /// `None`: the session's datagrams are not sealed.
+    /// `None`: the peer's datagrams are not sealed, or none are expected.
     opener: Option<Opener>,
     clock: MediaClock,
     sender: Option<Sender>,
@@ -86,7 +87,7 @@ pub(super) struct CallParts {
     pub(super) media_addr: Option<SocketAddr>,
     pub(super) control: Option<ControlChannel>,
     pub(super) outbound: Outbound,
-    /// Opens the peer's datagrams; `None` if they are not sealed.
+    /// Opens the peer's datagrams; `None` if they are not sealed or none are expected.
     pub(super) opener: Option<Opener>,
     pub(super) clock: MediaClock,
     /// The sender's configuration, if we send video.
@@ -151,16 +152,19 @@ impl Call {
         self.outbound.session()
     }
 
-    /// The highest sequence number received.
+    /// The highest sequence number received; zero before the first datagram.
     pub(super) fn newest_sequence(&self) -> u64 {
         self.arrivals.highest()
     }
 
+    /// Whether the peer's datagrams are sealed. False for a sender without a control channel, which
+    /// expects none.
     pub(super) fn is_sealed(&self) -> bool {
         self.opener.is_some()
     }
 
-    /// When anything was last received from the peer, over UDP or the control channel.
+    /// When anything was last received from the peer, over UDP or the control channel; when the
+    /// call began if nothing has been.
     pub(super) fn last_received(&self) -> Instant {
         let control = self.control.as_ref().map(ControlChannel::last_received);
         self.last_datagram.max(control).unwrap_or(self.began)
@@ -235,7 +239,8 @@ impl Call {
         sender.push_frame(now, frame);
     }
 
-    /// Whether we send video and, if there is feedback, the peer's reports show that it arrives.
+    /// Whether we send video and know of no failure: the peer's reports are not overdue, and do not
+    /// show that next to nothing arrives. Without feedback, true if we send video.
     pub(super) fn is_reached(&self) -> bool {
         self.sender.as_ref().is_some_and(Sender::is_reached)
     }
@@ -250,7 +255,8 @@ impl Call {
         self.sender.as_ref().is_some_and(Sender::is_paced)
     }
 
-    /// Whether a frame, or part of one, is still to be sent.
+    /// Whether a frame, or part of one, is still to be sent and the peer's address is known. A
+    /// frame held back by the startup probe does not count.
     pub(super) fn is_sending(&self) -> bool {
         self.media_addr().is_some() && self.sender.as_ref().is_some_and(Sender::is_busy)
     }
@@ -319,7 +325,8 @@ impl Call {
         self.handle_body(now, from, prelude, &Body::opened(body))
     }
 
-    /// Whether a datagram claims to come from the peer and has not been received before.
+    /// Whether a datagram claims to come from the peer, has not been received before, and is not
+    /// too old for that to be known.
     fn is_new(&mut self, prelude: &Prelude) -> bool {
         if prelude.direction == self.outbound.direction() {
             self.counters.reflected += 1;
@@ -412,7 +419,8 @@ impl Call {
         Some(Event::StreamChanged { call: self.id, stream })
     }
 
-    /// Waits for datagrams that are still in flight, then ends the call.
+    /// Drops the control channel, and ends the call after [`LINGER`]: datagrams may still be in
+    /// flight.
     pub(super) fn begin_ending(&mut self, now: Instant, reason: EndReason) {
         self.control = None;
         self.ending.get_or_insert((now + LINGER, reason));
@@ -469,8 +477,8 @@ impl Call {
             .min()
     }
 
-    /// Writes the next datagrams to `buf`. Returns them with their route. `cache` holds the chunks
-    /// that several receivers share.
+    /// Writes the next datagrams to `buf`. Returns them with their route. `cache` holds the chunk
+    /// hashes and the parity that several receivers share.
     pub(super) fn poll_transmit(
         &mut self,
         now: Instant,
@@ -565,7 +573,7 @@ impl Call {
     }
 
     /// Handles the local refusal to send a datagram of `len` bytes to `to`; the interface takes up
-    /// to `fits` bytes, if known. Returns whether the datagram length changes.
+    /// to `fits` bytes, if known. Returns whether shorter datagrams can be sent instead.
     pub(super) fn handle_refused(
         &mut self,
         now: Instant,
@@ -578,8 +586,8 @@ impl Call {
         path.is_some_and(|path| path.handle_refused(now, len, fits))
     }
 
-    /// Handles an ICMP message, which may be forged, that a router on the way to `to` forwards only
-    /// datagrams of up to `len` bytes.
+    /// Handles an ICMP message, which may be forged, saying that a router on the way to `to`
+    /// forwards only datagrams of up to `len` bytes.
     pub(super) fn handle_too_big(&mut self, now: Instant, to: PeerAddr, len: usize) {
         let is_there = self.media_addr() == Some(to);
         if let Some(path) = self.path.as_mut().filter(|_| is_there) {
@@ -688,7 +696,7 @@ impl Call {
         is_news.then(|| Event::PathTooNarrow { peer: self.peer.clone() })
     }
 
-    /// Detects blocked UDP.
+    /// Detects that UDP has become blocked, or passes again.
     fn check_udp(&mut self) -> Option<Event> {
         let control = self.control.as_ref()?;
         let is_blocked = self.warnings.check_udp(LastHeard {
@@ -727,10 +735,10 @@ const CONTROLLED_SILENCE: Duration = Duration::from_secs(15);
 /// The same for a sender without a control channel, which cannot announce its end.
 const ONE_WAY_SILENCE: Duration = Duration::from_secs(2);
 
-/// The rate limit on a peer's text lines and on its stream changes; each is a line on the user's
-/// screen.
+/// The rate limits on a peer's text lines and, separately, on its stream changes; each is a line on
+/// the user's screen.
 const MESSAGES_A_SECOND: f64 = 10.0;
 const MESSAGES_BURST: f64 = 20.0;
 
-/// How long datagrams overtaken by the TCP goodbye are still accepted.
+/// How long datagrams overtaken by the end of the control channel are still accepted.
 const LINGER: Duration = Duration::from_millis(100);

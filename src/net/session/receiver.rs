@@ -41,7 +41,7 @@ pub(super) struct Receiver {
 /// Produces reports and NACKs.
 #[derive(Debug)]
 struct FeedbackState {
-    feedback: ReportGenerator,
+    reports: ReportGenerator,
     trains: TrainMeter,
     loss_bursts: LossBursts,
     nack_scheduler: NackScheduler,
@@ -56,7 +56,7 @@ impl Receiver {
     /// A receiver. `has_feedback`: reports and NACKs may be sent.
     pub(super) fn new(reassembly_deadline: Duration, has_feedback: bool) -> Self {
         let feedback = || FeedbackState {
-            feedback: ReportGenerator::new(),
+            reports: ReportGenerator::new(),
             trains: TrainMeter::default(),
             loss_bursts: LossBursts::new(),
             nack_scheduler: NackScheduler::new(reassembly_deadline),
@@ -75,9 +75,9 @@ impl Receiver {
 
     /// Records a datagram of any kind that was received for the first time.
     pub(super) fn handle_arrival(&mut self, now: Instant, sequence: u64, len: usize) {
-        if let Some(side) = &mut self.feedback {
-            side.loss_bursts.record(now, sequence);
-            side.feedback.handle_datagram(len);
+        if let Some(feedback) = &mut self.feedback {
+            feedback.loss_bursts.record(now, sequence);
+            feedback.reports.handle_datagram(len);
         }
     }
 
@@ -93,13 +93,13 @@ impl Receiver {
             self.malformed += 1;
             return None;
         };
-        if let Some(side) = &mut self.feedback {
-            side.feedback.handle_chunk(now, arrived, header.frame, header.sent());
-            side.trains.handle_chunk(arrived, &header, len);
-            side.nack_scheduler.handle_chunk(now, &header);
+        if let Some(feedback) = &mut self.feedback {
+            feedback.reports.handle_chunk(now, arrived, header.frame, header.sent());
+            feedback.trains.handle_chunk(arrived, &header, len);
+            feedback.nack_scheduler.handle_chunk(now, &header);
         }
         let frame = self.reassembler.handle_chunk(now, &header, payload, body.payload_crc);
-        self.note(frame)
+        self.record_completed(frame)
     }
 
     /// Does what is due by `now`. Returns a frame if parity completes one.
@@ -109,18 +109,18 @@ impl Receiver {
         rtt: Option<Duration>,
     ) -> Option<ReceivedFrame> {
         let frame = self.reassembler.handle_timeout(now);
-        let frame = if frame.is_some() { self.note(frame) } else { None };
-        if let Some(side) = &mut self.feedback {
-            side.ask(now, rtt, &mut self.reassembler);
+        let frame = if frame.is_some() { self.record_completed(frame) } else { None };
+        if let Some(feedback) = &mut self.feedback {
+            feedback.schedule_nack(now, rtt, &mut self.reassembler);
         }
         frame
     }
 
     /// When something is due. Reports are ignored unless `can_report`.
     pub(super) fn poll_timeout(&self, can_report: bool) -> Option<Instant> {
-        let side = self.feedback.as_ref();
-        let report = side.filter(|_| can_report).and_then(|side| side.feedback.poll_timeout());
-        let nack_scheduler = side.and_then(|side| side.nack_due);
+        let feedback = self.feedback.as_ref();
+        let report = feedback.filter(|_| can_report).and_then(|f| f.reports.poll_timeout());
+        let nack_scheduler = feedback.and_then(|f| f.nack_due);
         [self.reassembler.poll_timeout(), report, nack_scheduler].into_iter().flatten().min()
     }
 
@@ -142,9 +142,9 @@ impl Receiver {
         kernel_drops: u64,
     ) -> Option<Report> {
         let frames = self.frame_counts();
-        let side = self.feedback.as_mut()?;
-        let FeedbackState { feedback, trains, loss_bursts, recent_loss, .. } = side;
-        feedback.poll_report(now, || {
+        let feedback = self.feedback.as_mut()?;
+        let FeedbackState { reports, trains, loss_bursts, recent_loss, .. } = feedback;
+        reports.poll_report(now, || {
             let counts = Counts {
                 highest_sequence: arrivals.highest(),
                 received: arrivals.received(),
@@ -154,7 +154,7 @@ impl Receiver {
                 kernel_drops: kernel_drops as u32,
                 train: trains.take(),
             };
-            recent_loss.note(now, &counts);
+            recent_loss.record(now, &counts);
             counts
         })
     }
@@ -173,7 +173,7 @@ impl Receiver {
 
     /// Whether a retransmission can arrive before the next frame.
     fn repairs(&self) -> bool {
-        self.feedback.as_ref().is_some_and(|side| side.nack_scheduler.nacks_help())
+        self.feedback.as_ref().is_some_and(|f| f.nack_scheduler.nacks_help())
     }
 
     pub(super) fn counters(&self) -> ReassemblyCounters {
@@ -182,7 +182,7 @@ impl Receiver {
 
     /// Counters of the NACKs sent.
     pub(super) fn requests(&self) -> RepairCounters {
-        self.feedback.as_ref().map(|side| side.nack_scheduler.counters()).unwrap_or_default()
+        self.feedback.as_ref().map(|f| f.nack_scheduler.counters()).unwrap_or_default()
     }
 
     /// Frames recovered by the parity sent with them.
@@ -195,32 +195,33 @@ impl Receiver {
         self.repaired_by_nack
     }
 
-    /// The ratio of datagrams lost in the last second, 0 to 1.
+    /// The ratio of datagrams lost between the first and the last of the last second's reports, 0
+    /// to 1.
     pub(super) fn loss_ratio(&self) -> f64 {
-        self.feedback.as_ref().map_or(0.0, |side| side.recent_loss.ratio())
+        self.feedback.as_ref().map_or(0.0, |f| f.recent_loss.ratio())
     }
 
-    /// Chunks with a malformed header.
+    /// Video datagrams whose body is not a valid chunk.
     pub(super) fn malformed(&self) -> u64 {
         self.malformed
     }
 
-    /// Counts a completed frame and updates the scheduler.
-    fn note(&mut self, frame: Option<ReceivedFrame>) -> Option<ReceivedFrame> {
-        let Some(side) = &mut self.feedback else {
+    /// Counts the completed frame, if any, and updates the scheduler and its due time.
+    fn record_completed(&mut self, frame: Option<ReceivedFrame>) -> Option<ReceivedFrame> {
+        let Some(feedback) = &mut self.feedback else {
             self.repaired_by_parity +=
                 u64::from(frame.as_ref().is_some_and(|f| f.repaired_chunks > 0));
             return frame;
         };
         if let Some(frame) = &frame {
-            if side.nack_scheduler.rounds(frame.id) > 0 {
+            if feedback.nack_scheduler.rounds(frame.id) > 0 {
                 self.repaired_by_nack += 1;
             } else {
                 self.repaired_by_parity += u64::from(frame.repaired_chunks > 0);
             }
-            side.nack_scheduler.handle_done(frame.id);
+            feedback.nack_scheduler.handle_done(frame.id);
         }
-        side.nack_due = side.nack_scheduler.poll_timeout();
+        feedback.nack_due = feedback.nack_scheduler.poll_timeout();
         frame
     }
 
@@ -237,8 +238,13 @@ impl Receiver {
 }
 
 impl FeedbackState {
-    /// Asks the scheduler for a NACK, if it is due.
-    fn ask(&mut self, now: Instant, rtt: Option<Duration>, reassembler: &mut Reassembler) {
+    /// Queues the NACK that is due by `now`, if there is one.
+    fn schedule_nack(
+        &mut self,
+        now: Instant,
+        rtt: Option<Duration>,
+        reassembler: &mut Reassembler,
+    ) {
         if self.nack_due.is_none_or(|due| due > now) {
             return;
         }
@@ -269,7 +275,7 @@ impl RecentLoss {
         Self { reports: VecDeque::with_capacity(REPORTS), burst: WindowedMax::new(BURST_MEMORY) }
     }
 
-    fn note(&mut self, now: Instant, counts: &Counts) {
+    fn record(&mut self, now: Instant, counts: &Counts) {
         if self.reports.len() == REPORTS {
             self.reports.pop_front();
         }
@@ -290,8 +296,9 @@ impl RecentLoss {
     }
 }
 
-/// How long a frame may stay incomplete while no newer one arrives: enough for 440 KB (2160p) at 20
-/// Mbit/s. In a running stream the next frame usually ends the wait much sooner.
+/// How long a frame may receive no chunk before it is given up. In a running stream a newer frame
+/// is usually complete much sooner, which gives it up too. A NACK must be answered within this time
+/// of the frame's first chunk: 440 KB (2160p) take 176 ms at 20 Mbit/s.
 pub const DEFAULT_REASSEMBLY_DEADLINE: Duration = Duration::from_millis(250);
 
 /// One second of reports.

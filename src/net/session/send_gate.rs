@@ -1,8 +1,9 @@
 //! When the datagrams to one receiver may leave.
 //!
-//! Three limits apply. While the path's capacity is unknown, the startup probe limits how many
-//! frames begin. The send budget is a hard limit on everything that is sent. The pacer spreads a
-//! frame over a part of the frame interval; loopback needs none.
+//! Three limits apply. While the path's capacity is unknown, the startup probe holds back frames
+//! and answers to NACKs once enough has been sent. The send budget is a hard limit on the rate of
+//! everything that is sent. The pacer spreads a frame over a part of the frame interval; over
+//! loopback, frames are neither paced nor probed for capacity.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,8 @@ impl SendGate {
         Self { datagram_len, pacer: None, budget: None, startup_probe: None }
     }
 
-    /// Turns pacing on or off. `is_new`: the path's capacity is unknown, so it is probed if paced.
+    /// Turns pacing on or off, and discards the pace learned so far. `is_new`: the path's capacity
+    /// is unknown, so it is probed if frames are paced.
     pub(super) fn set_paced(&mut self, now: Instant, paced: bool, is_new: bool) {
         self.pacer = paced.then(|| Pacer::new(now, self.datagram_len));
         self.startup_probe = (paced && is_new).then(StartupProbe::default);
@@ -84,7 +86,7 @@ impl SendGate {
         }
     }
 
-    /// Handles what a report tells of the path's pace.
+    /// Handles what a report shows of the path's pace.
     pub(super) fn handle_train(&mut self, now: Instant, report: TrainReport) {
         if let Some(pacer) = &mut self.pacer {
             pacer.handle_report(now, report);
@@ -127,8 +129,8 @@ impl SendGate {
         }
     }
 
-    /// Handles a report that `received` more arrived within `interval`. The startup probe ends if
-    /// that shows that the path carries what is sent.
+    /// Handles a report that `received` more arrived within `interval`, while `target` is the
+    /// target bitrate. Ends the startup probe if that shows that the path carries what is sent.
     pub(super) fn handle_report(
         &mut self,
         now: Instant,
@@ -142,7 +144,7 @@ impl SendGate {
         }
     }
 
-    /// The startup probe's verdict on a path that has fallen behind.
+    /// The startup probe's verdict on a path that has fallen behind, or for which no report comes.
     pub(super) fn judge(&self, now: Instant) -> Option<ProbeResult> {
         self.startup_probe.as_ref()?.judge(now)
     }

@@ -1,4 +1,4 @@
-//! How fast one peer is sent to: congestion control, and the gate that enforces it.
+//! The sending rate to one peer: congestion control, and the gate that enforces it.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ use crate::net::{
     wire::report::Report,
 };
 
-/// The rate at which one peer is sent to.
+/// Controls the sending rate to one peer.
 #[derive(Debug)]
 pub(super) struct SendRate {
     gate: SendGate,
     /// `None`: the session has no feedback.
     control: Option<RateController>,
-    /// Without feedback, it judges nothing.
+    /// Unused without feedback.
     delivery_watch: DeliveryWatch,
     /// The user's limit.
     max_bitrate: Option<Bitrate>,
@@ -126,7 +126,8 @@ impl SendRate {
         self.control.as_ref().map(RateController::target)
     }
 
-    /// The bitrate that the path is known to carry at most.
+    /// The target as a hard limit, once the path has been overrun or while heavy loss is tested.
+    /// `None` otherwise.
     pub(super) fn bound(&self) -> Option<Bitrate> {
         self.control.as_ref().and_then(RateController::bound)
     }
@@ -141,12 +142,14 @@ impl SendRate {
         self.control.as_ref().is_some_and(|control| control.state() == RateState::Silent)
     }
 
-    /// Whether the peer's reports show that the stream arrives. True without feedback.
+    /// Whether the peer's reports are not overdue, and do not show that next to nothing arrives.
+    /// True without feedback.
     pub(super) fn is_reached(&self) -> bool {
         !self.is_unreported() && !self.delivery_watch.is_starved()
     }
 
-    /// The mean interval of queue probes, if the queue should be probed.
+    /// The mean interval between clock probes, while a queue is suspected or reports are overdue.
+    /// `None`: the usual interval.
     pub(super) fn probe_pace(&self) -> Option<Duration> {
         self.control.as_ref()?.probe_pace()
     }
@@ -160,7 +163,7 @@ impl SendRate {
         }
     }
 
-    /// Handles a report. Returns whether the path is congested.
+    /// Handles a report. Returns whether the path is congested, or was a moment ago.
     pub(super) fn handle_report(
         &mut self,
         now: Instant,

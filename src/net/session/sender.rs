@@ -38,7 +38,7 @@ pub(super) struct Sender {
     current: Option<InFlightFrame>,
     waiting: Option<SharedFrame>,
     rate: SendRate,
-    /// When [`poll_transmit`](Self::poll_transmit) last had nothing to send.
+    /// When [`poll_transmit`](Self::poll_transmit) last sent nothing.
     drained: Instant,
     form: Form,
     max_datagram_len: usize,
@@ -182,12 +182,14 @@ impl Sender {
         self.rate.is_unreported()
     }
 
-    /// Whether the receiver's reports show that the stream arrives. True without feedback.
+    /// Whether the receiver's reports are not overdue, and do not show that next to nothing
+    /// arrives. True without feedback.
     pub(super) fn is_reached(&self) -> bool {
         self.rate.is_reached()
     }
 
-    /// The mean interval of queue probes, if the queue should be probed.
+    /// The mean interval between clock probes, while a queue is suspected or reports are overdue.
+    /// `None`: the usual interval.
     pub(super) fn probe_pace(&self) -> Option<Duration> {
         self.rate.probe_pace()
     }
@@ -225,7 +227,8 @@ impl Sender {
         self.rate.gate().is_paced()
     }
 
-    /// Whether a frame, or part of one, is still to be sent.
+    /// Whether a frame, or part of one, is still to be sent. A frame held back by the startup probe
+    /// does not count.
     pub(super) fn is_busy(&self) -> bool {
         self.current.is_some() || self.waiting.is_some() && self.rate.gate().may_begin()
     }
@@ -259,7 +262,7 @@ impl Sender {
     }
 
     /// Writes up to `max_datagrams` datagrams to `buf`. Answers to NACKs go first. `cache` holds
-    /// the chunks that this receiver shares with others.
+    /// the chunk hashes and the parity that this receiver shares with others.
     pub(super) fn poll_transmit(
         &mut self,
         now: Instant,
@@ -394,15 +397,15 @@ impl Sender {
     }
 }
 
-/// In bytes of UDP payload: the limit on a lossy path, from the MTU of Ethernet.
+/// In bytes of UDP payload: the limit on a lossy path, from the MTU of Ethernet over IPv4.
 const LOSSY_DATAGRAM_LEN: usize = 1472;
 
 /// How many frames in a row must expire before that is reported. With `--quality auto` the first
 /// makes the next ones smaller.
 const EXPIRED_TO_REPORT: u32 = 2;
 
-/// When a silent path returns, a frame in transmission for this long is dropped: the receiver has
-/// given it up.
+/// When a silent path returns, a frame in transmission for this long is dropped: by default, the
+/// receiver has given it up.
 const STALE: Duration = Duration::from_millis(250);
 
 #[cfg(test)]

@@ -26,7 +26,7 @@
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! |                         kernel drops                          |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-//! |     queueing delay, µs above the least seen; all ones: none   |
+//! |   queueing delay, µs above the recent least; all ones: none   |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! |             delay gradient, µs a second, signed               |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
@@ -36,7 +36,7 @@
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! |     growth of the delay in it, µs; all ones: no train         |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-//! |                     bytes that queued in it                   |
+//! |                 bytes that arrived while it queued            |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! |                     time of their arrival, µs                 |
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
@@ -56,7 +56,8 @@ use crate::net::{frame::FrameId, units::DataSize};
 pub struct Report {
     /// The highest sequence number received from the sender, 48 bits.
     pub highest_sequence: u64,
-    /// The longest run of lost datagrams that ended since the last report.
+    /// The most datagrams lost in one gap, among the gaps whose reorder grace ended since the last
+    /// report; saturating.
     pub largest_burst: u16,
     /// Distinct datagrams received from the sender, 48 bits.
     pub received: u64,
@@ -93,10 +94,11 @@ pub struct Report {
 pub struct Train {
     /// The frame.
     pub frame: FrameId,
-    /// How much longer than the last datagram that met no queue the last one took; in µs,
+    /// How much longer the last datagram took than the last one that met no queue; in µs,
     /// saturating at 71 min.
     pub growth: Duration,
-    /// UDP payload that arrived between the two, saturating at 4 GiB.
+    /// UDP payload that arrived from the one that met no queue (included) to the last (excluded);
+    /// saturating at 4 GiB.
     pub size: DataSize,
     /// The time between the two arrivals, in µs, saturating at 71 min.
     pub span: Duration,
@@ -133,7 +135,8 @@ pub struct FrameCounts {
     pub late: u32,
 }
 
-/// The body does not have the length of a report, or has fields of a train without one.
+/// The body does not have the length of a report, or sets fields of a train although it reports
+/// none.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("malformed report")]
 pub struct ReportError;
@@ -239,6 +242,7 @@ const TRAIN_GROWTH: usize = 76;
 const TRAIN_SIZE: usize = 80;
 const TRAIN_SPAN: usize = 84;
 
+/// In place of a queueing delay: no frame began. In place of a train's growth: there is no train.
 const NO_DELAY: u32 = u32::MAX;
 
 const INTERVAL_UNIT: Duration = Duration::from_micros(100);

@@ -133,13 +133,15 @@ impl VideoHeader {
         self.extent.and_then(|e| self.chunk.checked_sub(e.source_chunks))
     }
 
-    /// Whether this is the last chunk that the frame was sent with.
+    /// Whether this is the chunk with the highest index. The frame is sent with it last only
+    /// without parity: parity chunks come before the last source chunk.
     pub fn is_last(&self) -> bool {
         let count = |e: Extent| u32::from(e.source_chunks) + u32::from(e.parity_chunks);
         self.extent.is_some_and(|extent| u32::from(self.chunk) + 1 == count(extent))
     }
 
-    /// When the chunk was passed to the sender's socket.
+    /// When the chunk was passed to the sender's socket, or 1.05 s after the capture if that is
+    /// earlier.
     pub fn sent(&self) -> MediaTime {
         self.captured.after(self.age)
     }

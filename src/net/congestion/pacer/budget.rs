@@ -1,8 +1,9 @@
 //! The send budget: a hard limit on all bytes sent to one peer.
 //!
-//! Pictures, parity, answers to NACKs, probes and reports share one token bucket. Its size is
-//! [`BURST`] at its rate, so sending can be ahead of the path by that much queue and no more: a
-//! link of 300 kbit/s with a queue of 100 ms has room for three datagrams.
+//! Pictures, parity, answers to NACKs, NACKs, probes and reports share one token bucket. It holds
+//! [`BURST`] at its rate, or [`EVEN_BURST`] for a path with a short queue. Frames and answers can
+//! be ahead of the path by that much and one datagram: a link of 300 kbit/s with a queue of 100 ms
+//! has room for three datagrams.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use super::{Allowance, GROUP_DATAGRAMS, ROUNDING};
 use crate::net::units::{Bitrate, DataSize};
 
 /// A token bucket of bytes. Frames and answers wait for tokens. The rest is small and is sent when
-/// due, as a debt that frames pay.
+/// due, if need be as a debt for which frames and answers then wait.
 #[derive(Clone, Debug)]
 pub struct SendBudget {
     /// Bytes per second.
@@ -33,8 +34,8 @@ impl SendBudget {
         Self { rate, burst, datagram_len, tokens: rate * burst, updated: now }
     }
 
-    /// Sets the rate. Debt stays. `is_even` forbids bursts, for a path with a short queue. Setting
-    /// the current values again has no effect.
+    /// Sets the rate. Debt stays. `is_even` limits bursts to one group, for a path with a short
+    /// queue. Setting the current values again has no effect.
     pub fn set_limits(&mut self, now: Instant, rate: Bitrate, is_even: bool) {
         let rate = bytes_per_second(rate);
         let burst = if is_even { EVEN_BURST } else { BURST }.as_secs_f64();
@@ -100,17 +101,19 @@ fn bytes_per_second(rate: Bitrate) -> f64 {
     rate.max(Bitrate::from_bps(1)).bytes_per_second()
 }
 
-/// The burst after a pause, as time at the budget's rate. Routers queue 20 ms or more. At 30 per
-/// second, a frame that fills its interval does not wait for the budget.
+/// The burst after a pause, as time at the budget's rate. It exceeds the frame interval at 30 per
+/// second, so a frame that fills its interval does not wait for the budget.
 const BURST: Duration = Duration::from_millis(40);
 
 /// The burst on a path with a short queue: one group.
 const EVEN_BURST: Duration = GROUP_TIME;
 
-/// Debt beyond this is forgiven, so that one long probe does not stop a slow stream.
+/// The maximum debt, as time at the budget's rate. More is forgiven, so that one long probe does
+/// not stop a slow stream.
 const MAX_DEBT: Duration = Duration::from_secs(1);
 
-/// Datagrams are sent in groups of this much time at the budget's rate.
+/// Datagrams wait until a group of this much time at the budget's rate may leave: at least one
+/// datagram, at most [`GROUP_DATAGRAMS`].
 const GROUP_TIME: Duration = Duration::from_millis(4);
 
 #[cfg(test)]
@@ -141,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn other_traffic_is_charged_to_the_frame_budget() {
+    fn other_traffic_is_charged_to_the_send_budget() {
         let start = crate::clock::now();
         let mut budget = SendBudget::new(start, Bitrate::from_kbps(800), LEN);
         budget.record_sent(start, DataSize::from_len(10_000));
@@ -175,7 +178,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_window_exceeds_one_burst_plus_the_rate(
+        fn no_window_exceeds_one_burst_plus_one_datagram_plus_the_rate(
             steps in proptest::collection::vec((0_u64..50_000, 0_usize..120), 1..200),
             rate in 50_000_u64..200_000_000,
         ) {

@@ -1,13 +1,16 @@
-//! The pace that the path has shown to take.
+//! The pace of a path, learned from reports.
 //!
-//! While frames arrive as fast as they leave, the pace rises with each report, by so much that a
-//! path which can take no more queues at most [`MAX_EXCESS`] of the next frame. Where the delay
-//! grows within the frames, the path is the limit, and the receiver has measured what it carries:
-//! sending at that rate queues nothing, and a frame arrives no later.
+//! A report counts if it describes a frame sent at the present pace. While frames arrive as fast as
+//! they leave, and the pace holds them back, each such report raises it; near the last known limit
+//! at most one in each [`NEAR_INTERVAL`] does. The step is so small that at most [`MAX_EXCESS`] of
+//! the next frame queues on a path that can take no more, except that it is never below
+//! [`NEAR_STEP`]. Where the delay grows within the frames, the path is the limit, and the receiver
+//! has measured what it carries: sending at that rate queues nothing, and a frame arrives no later.
 //!
-//! What one report shows may be an accident: a thread that was descheduled, another stream's
-//! frame. So two in a row must agree, unless datagrams were lost too. Losses in a burst, without
-//! growth, are those of a path that drops instead of queueing.
+//! Growth in one report may be an accident: a thread that was descheduled, another stream's frame.
+//! So two reports in a row must show it, unless datagrams were lost too; the faster measurement is
+//! adopted. Losses in a burst, without growth, are those of a path that drops instead of queueing:
+//! they halve a learned pace.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +20,7 @@ use crate::net::{
     wire::report::Train,
 };
 
-/// What a report tells of the path's pace.
+/// The parts of a report from which the pace is learned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrainReport {
     /// The newest train that ended since the last report.
@@ -32,8 +35,8 @@ pub struct TrainReport {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leaving {
     pub(super) rate: Bitrate,
-    /// What may leave at once. It queues at the slowest hop on any path, and no path that takes
-    /// `rate` needs longer for it than `rate` does.
+    /// What may leave at once. It queues at the slowest hop of any path, and a path that carries
+    /// `rate` forwards it within the time that it takes at `rate`.
     pub(super) group: DataSize,
     pub(super) frame_len: DataSize,
 }
@@ -43,7 +46,8 @@ pub(super) struct Leaving {
 pub(super) struct PathPace {
     /// `None`: nothing is known.
     pace: Option<Bitrate>,
-    /// What the path carried when it was last the limit.
+    /// What the path carried when it was last the limit, or half the pace that lost a burst. `None`
+    /// once a pace of [`BEYOND`] times that was taken.
     limit: Option<Bitrate>,
     /// Whether a frame was held back by the pace since it last changed.
     was_held: bool,
@@ -51,7 +55,8 @@ pub(super) struct PathPace {
     since: Option<FrameId>,
     /// When the pace last changed.
     changed: Option<Instant>,
-    /// What the last report showed that the path carries, if less than was sent.
+    /// What the path carries according to the last report, if that showed growth that the next one
+    /// must confirm.
     suspected: Option<Bitrate>,
 }
 
@@ -123,7 +128,7 @@ impl PathPace {
     }
 }
 
-/// How much faster the next frames may leave.
+/// The factor by which the pace of the next frames may rise: from [`NEAR_STEP`] to 2.
 fn step(frame_len: DataSize) -> f64 {
     let share = MAX_EXCESS.bits() / frame_len.bits().max(1.0);
     (1.0 / (1.0 - share.min(0.5))).max(NEAR_STEP)
@@ -133,22 +138,24 @@ fn step(frame_len: DataSize) -> f64 {
 /// 100 Mbit/s it is 2.5 KB, at 1 Gbit/s 25 KB.
 const GROWTH_LIMIT: Duration = Duration::from_micros(200);
 
-/// How much of a frame may queue because of one step: about half of what a switch with little
-/// memory gives a port.
+/// How much of a frame of up to 756 KB may queue because of one step: about half of what a switch
+/// with little memory gives a port. For longer frames, [`NEAR_STEP`] is more.
 const MAX_EXCESS: DataSize = DataSize::from_bytes(36_000);
 
-/// Around the known limit the pace rises by this factor, and not faster than this.
+/// The smallest step. Around the known limit, every step is this factor.
 const NEAR_STEP: f64 = 1.05;
+
+/// The minimum time between a change of the pace and a step around the known limit.
 const NEAR_INTERVAL: Duration = Duration::from_millis(500);
 
 /// "Around" the limit, as shares of it.
 const NEAR: f64 = 0.9;
 const BEYOND: f64 = 1.25;
 
-/// So many losses in a row are a full queue rather than noise.
+/// This many losses in a row are those of a full queue rather than noise.
 const TAIL_BURST: u16 = 8;
 
-/// At this pace, every frame leaves at once.
+/// At this pace a group is 312 KB long, so that almost every frame leaves at once.
 const MAX_PACE: Bitrate = Bitrate::from_mbps(20_000);
 
 #[cfg(test)]

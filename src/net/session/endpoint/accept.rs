@@ -1,5 +1,5 @@
-//! The answering side: handshakes, trust decisions, acceptance; also sessions without a control
-//! channel.
+//! The answering side: handshakes, trust decisions, acceptance or rejection; also sessions without
+//! a control channel.
 
 use std::{
     net::SocketAddr,
@@ -35,7 +35,8 @@ use crate::net::{
 };
 
 impl Endpoint {
-    /// Starts a session in the clear without a control channel, if there is room for it.
+    /// Starts a session in the clear without a control channel, if the datagram may begin one and
+    /// there is room for it. Returns the index of its call.
     pub(super) fn begin_one_way(
         &mut self,
         now: Instant,
@@ -56,8 +57,8 @@ impl Endpoint {
         Some(self.accept_one_way(now, from, outbound, None))
     }
 
-    /// The same for sealed video, if it is sealed with our key and newer than anything sealed with
-    /// that key before.
+    /// The same for sealed video, if it is sealed with our key and newer than everything received
+    /// that was sealed with that key. Returns the frame that the datagram completes.
     pub(super) fn begin_sealed_one_way(
         &mut self,
         now: Instant,
@@ -99,7 +100,8 @@ impl Endpoint {
         self.calls.at(index).handle_body(now, inbound, prelude, &Body::opened(body))
     }
 
-    /// Whether a datagram may be the first of a session without a control channel.
+    /// Whether a datagram may be the first of a session without a control channel, judging by its
+    /// prelude.
     fn may_begin_one_way(&self, prelude: &Prelude) -> bool {
         !self.is_closed
             && prelude.kind == Kind::Video
@@ -144,7 +146,7 @@ impl Endpoint {
     }
 
     /// Ends all calls, to make room for a new one. If one may not be replaced, ends none and
-    /// returns the name of its peer.
+    /// returns the name of its peer, or the address of a peer without one.
     fn make_room(&mut self, now: Instant, caller: SocketAddr, one_way: bool) -> Result<(), Name> {
         self.room_for(now, caller, one_way)?;
         for index in (0..self.calls.len()).rev() {
@@ -154,15 +156,18 @@ impl Endpoint {
     }
 
     /// Whether there is room for a new call: every call may be replaced. Otherwise returns the name
-    /// of the peer whose call may not.
+    /// of the peer whose call may not, or its address. `one_way`: the caller has no control
+    /// channel.
     fn room_for(&self, now: Instant, caller: SocketAddr, one_way: bool) -> Result<(), Name> {
         for call in self.calls.iter() {
-            // A restarted sender without a control channel may replace its old session soon; a call
-            // with a control channel is given time to survive a bad network.
+            // A restarted sender without a control channel may replace its old session soon. A call
+            // with a control channel is given time to survive a bad network, and only a caller with
+            // a control channel may replace it.
             let patience = if call.control.is_none() { ONE_WAY_TAKEOVER } else { TAKEOVER };
             let silent = call.last_received() + patience <= now;
-            // Anybody can start a session in the clear, from any address, so it gives way to any
-            // caller. A sealed one is authentic, so it gives way only to a caller from its address.
+            // Anybody can start a session in the clear, from any address, so it gives way at once
+            // to any caller with a control channel. A sealed one is authentic, so it gives way at
+            // once only to such a caller from its own IP address.
             let gives_way = !one_way
                 && !call.is_controlled()
                 && (!call.is_sealed() || call.peer.addr.ip() == caller.ip());
@@ -176,7 +181,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Rejects the callers that await a trust decision and have no room, now that a call has begun.
+    /// Rejects the callers with a pending trust decision that may not replace the call that has
+    /// just begun.
     fn reject_waiting_callers(&mut self, now: Instant) {
         for index in (0..self.pending_callers.len()).rev() {
             let Some(ended) = self.pending_callers[index].ask_ended() else { continue };
@@ -236,7 +242,7 @@ impl Endpoint {
         }
     }
 
-    /// Handles data from a caller whose trust decision is awaited; any data extends its deadline.
+    /// Handles data from a caller whose trust decision is pending; any data extends its deadline.
     fn handle_ringing_bytes(&mut self, now: Instant, index: usize) {
         let caller = &mut self.pending_callers[index];
         caller.extend_deadline(now);
@@ -373,7 +379,7 @@ impl Endpoint {
             stream: hello.stream,
         };
         let index = self.begin(now, parts);
-        // Handles what the caller sent directly after its hello.
+        // Handle what the caller has sent since its hello.
         self.handle_call_bytes(now, index, &[]);
         self.reject_waiting_callers(now);
     }
@@ -383,10 +389,10 @@ fn peer_of(caller: &PendingCaller, hello: &Hello) -> Peer {
     Peer { name: Some(hello.name.clone()), addr: caller.addr, key: caller.control.peer_key() }
 }
 
-/// The peer named in `Busy` when the maximum number of callers is already ringing.
+/// The peer named in `Busy` when a caller is rejected or evicted because too many are ringing.
 const OTHER_CALLERS: &str = "other callers";
 
-/// How long a sender with a control channel must be silent before another may replace it.
+/// How long a peer with a control channel must be silent before another may replace it.
 const TAKEOVER: Duration = Duration::from_secs(3);
 
 /// The same for a sender without one, which cannot announce its restart. Half a second is fifteen

@@ -135,7 +135,8 @@ impl Endpoint {
         self.flush_control();
     }
 
-    /// Says goodbye to every peer, ends all calls and stops dialling. No call begins afterwards.
+    /// Says goodbye to every peer, ends all calls, disconnects pending callers and stops dialling.
+    /// No call begins afterwards.
     pub fn close(&mut self, reason: CloseReason) {
         self.is_closed = true;
         self.dialling.clear();
@@ -181,7 +182,7 @@ impl Endpoint {
         self.flush_control();
     }
 
-    /// A connection that we dialled is established.
+    /// Handles the establishment of a connection that we dialled.
     pub fn handle_connected(&mut self, now: Instant, conn: ConnId) {
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.owns(conn)) {
             let control =
@@ -207,7 +208,8 @@ impl Endpoint {
         self.flush_control();
     }
 
-    /// A control connection has closed, or could not be established.
+    /// Handles the closing of a control connection, or the failure to establish one. `refused`:
+    /// nothing listens at the address.
     pub fn handle_disconnected(&mut self, now: Instant, conn: ConnId, refused: bool) {
         if let Some(index) = self.calls.of_conn(conn) {
             self.calls.at(index).begin_ending(now, EndReason::ConnectionLost);
@@ -223,7 +225,8 @@ impl Endpoint {
         }
     }
 
-    /// A connection could not be established because of a fault that the system reports.
+    /// Handles the failure to establish a connection because of `fault`, which the system reports
+    /// with the message `said`.
     pub fn handle_not_dialled(
         &mut self,
         now: Instant,
@@ -276,8 +279,9 @@ impl Endpoint {
         true
     }
 
-    /// Handles an ICMP message that a datagram to `to` was not delivered. It may be forged, so it
-    /// is only reported to the user, and only if a target without a control channel is at `to`.
+    /// Handles an ICMP message saying that a datagram to `to` was not delivered. It may be forged,
+    /// so it is only reported to the user, and only if a target without a control channel is at
+    /// `to`.
     pub fn handle_unreachable(&mut self, now: Instant, to: PeerAddr, reason: WaitReason) {
         self.events.extend(self.one_way_targets.handle_unreachable(now, to, reason));
     }
@@ -406,7 +410,8 @@ impl Endpoint {
         self.calls.sends_off_host()
     }
 
-    /// Whether any frame, or part of one, is still to be sent. A goodbye should wait for it.
+    /// Whether any frame, or part of one, is still to be sent; [`close`](Self::close) should wait
+    /// for it. A frame held back until the path's capacity is known does not count.
     pub fn is_sending(&self) -> bool {
         self.calls.is_sending()
     }
@@ -429,8 +434,9 @@ impl Endpoint {
     }
 
     /// Handles the local refusal to send a datagram of `len` bytes to `to`; the interface takes up
-    /// to `fits` bytes, if known. Returns false if the datagram length does not change: it is
-    /// configured, or already the shortest.
+    /// to `fits` bytes, if known. Returns false if nothing shorter can be sent: the length is
+    /// configured or already the shortest, the interface takes less than the shortest, or no call
+    /// sends to `to`.
     pub fn handle_refused(
         &mut self,
         now: Instant,
@@ -441,8 +447,8 @@ impl Endpoint {
         self.calls.handle_refused(now, to, len, fits)
     }
 
-    /// Handles an ICMP message, which may be forged, that a router on the way to `to` forwards only
-    /// datagrams of up to `len` bytes.
+    /// Handles an ICMP message, which may be forged, saying that a router on the way to `to`
+    /// forwards only datagrams of up to `len` bytes.
     pub fn handle_too_big(&mut self, now: Instant, to: PeerAddr, len: usize) {
         self.calls.handle_too_big(now, to, len);
     }
@@ -462,7 +468,7 @@ impl Endpoint {
         self.calls.totals()
     }
 
-    /// Datagrams that belonged to no call.
+    /// Counters of the datagrams that belonged to no call.
     pub fn strays(&self) -> StrayCounters {
         self.strays
     }
