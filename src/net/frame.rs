@@ -215,7 +215,7 @@ pub struct ReceivedFrame {
 
 /// The contiguous prefix of a frame in reassembly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameBeginning<'a> {
+pub struct FramePrefix<'a> {
     /// The frame's number.
     pub id: FrameId,
     /// Its first bytes. Each chunk has been verified, but not the frame.

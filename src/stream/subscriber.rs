@@ -344,7 +344,7 @@ impl Drop for SubscriberThread {
 struct FrameDecoder {
     decoder: Decoder,
     /// The frame still arriving, and the part of it that is decoded into the canvas.
-    beginning: ArrivingCopy,
+    prefix: ArrivingCopy,
     ahead: PartialDecode,
     canvas: Image,
     pool: ImagePool,
@@ -359,7 +359,7 @@ impl FrameDecoder {
     fn new(decoder: Decoder, conceals: bool) -> Self {
         Self {
             decoder,
-            beginning: ArrivingCopy::default(),
+            prefix: ArrivingCopy::default(),
             ahead: PartialDecode::default(),
             canvas: Image::empty(),
             pool: ImagePool::default(),
@@ -374,7 +374,7 @@ impl FrameDecoder {
         // Whatever was decoded ahead belongs to this frame, or to one that will not be shown.
         let ahead = std::mem::take(&mut self.ahead);
         let (call, id) = (delivered.call, delivered.frame.id);
-        let is_begun = self.beginning.of.take() == Some((call, id));
+        let is_begun = self.prefix.of.take() == Some((call, id));
         let ahead = if is_begun { ahead } else { PartialDecode::default() };
         let (data, canvas) = (&delivered.frame.data, &mut self.canvas);
         if let Err(error) = self.decoder.decode_rest(ahead, data, OutputFormat::Bgr, canvas) {
@@ -390,10 +390,10 @@ impl FrameDecoder {
 
     /// Decodes the received part of the frame that is still arriving.
     fn decode_ahead(&mut self, arriving: &ArrivingFrame) {
-        if arriving.update(&mut self.beginning) {
+        if arriving.update(&mut self.prefix) {
             self.ahead = PartialDecode::default();
         }
-        let (bytes, canvas) = (&self.beginning.bytes, &mut self.canvas);
+        let (bytes, canvas) = (&self.prefix.bytes, &mut self.canvas);
         self.decoder.decode_ahead(&mut self.ahead, bytes, OutputFormat::Bgr, canvas);
     }
 

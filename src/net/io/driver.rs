@@ -274,7 +274,7 @@ impl Driver {
                 true
             }
         };
-        if !self.more_to_receive && self.shared.arriving.note(self.endpoint.newest_beginning()) {
+        if !self.more_to_receive && self.shared.arriving.note(self.endpoint.newest_prefix()) {
             self.shared.received.nudge();
         }
     }

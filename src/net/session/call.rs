@@ -25,7 +25,7 @@ use super::{
 use crate::net::{
     congestion::bitrates::PictureBitrates,
     crypto::seal::Opener,
-    frame::{FrameBeginning, PartialFrame, ReceivedFrame, SessionId},
+    frame::{FramePrefix, PartialFrame, ReceivedFrame, SessionId},
     framing::packetizer::{ChunkCache, SharedFrame},
     link::PeerAddr,
     path::replay_window::{Arrival, ReplayWindow},
@@ -256,8 +256,8 @@ impl Call {
     }
 
     /// The contiguous prefix of the newest frame that is still arriving.
-    pub(super) fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
-        self.receiver.as_ref()?.newest_beginning()
+    pub(super) fn newest_prefix(&self) -> Option<FramePrefix<'_>> {
+        self.receiver.as_ref()?.newest_prefix()
     }
 
     /// The newest frame that is partial by `now`.

@@ -11,7 +11,7 @@ use crate::net::{
         feedback::{Counts, ReportGenerator},
         train_meter::TrainMeter,
     },
-    frame::{FrameBeginning, PartialFrame, ReceivedFrame},
+    frame::{FramePrefix, PartialFrame, ReceivedFrame},
     framing::reassembler::{Reassembler, ReassemblyCounters},
     path::replay_window::ReplayWindow,
     recovery::{
@@ -159,8 +159,8 @@ impl Receiver {
         })
     }
 
-    pub(super) fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
-        self.reassembler.newest_beginning()
+    pub(super) fn newest_prefix(&self) -> Option<FramePrefix<'_>> {
+        self.reassembler.newest_prefix()
     }
 
     pub(super) fn poll_partial(&mut self, now: Instant) -> Option<PartialFrame> {

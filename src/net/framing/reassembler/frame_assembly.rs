@@ -245,7 +245,7 @@ impl FrameAssembly {
     }
 
     /// The contiguous prefix of the picture.
-    pub(super) fn beginning(&self) -> &[u8] {
+    pub(super) fn prefix(&self) -> &[u8] {
         let there = self.chunks.leading() * usize::from(self.chunk_len);
         &self.body[..there.min(self.picture_len())]
     }

@@ -27,7 +27,7 @@ use self::{
 };
 use super::fec::ParityDecoder;
 use crate::net::{
-    frame::{FrameBeginning, FrameId, ReceivedFrame},
+    frame::{FrameId, FramePrefix, ReceivedFrame},
     pool::FramePool,
     wire::{checksum::CrcCombiner, nack::MissingChunks, video::VideoHeader},
 };
@@ -213,9 +213,9 @@ impl Reassembler {
     }
 
     /// The contiguous prefix of the newest frame in reassembly.
-    pub fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
+    pub fn newest_prefix(&self) -> Option<FramePrefix<'_>> {
         let newest = self.assemblies.iter().max_by(|a, b| a.frame.serial_cmp(b.frame))?;
-        Some(FrameBeginning { id: newest.frame, bytes: newest.beginning() })
+        Some(FramePrefix { id: newest.frame, bytes: newest.prefix() })
     }
 
     /// Frames whose outcome is undecided.

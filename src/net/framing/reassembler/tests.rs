@@ -55,10 +55,10 @@ fn assert_conserved(r: &Reassembler) {
 fn the_prefix_of_the_newest_frame_grows_up_to_the_first_gap() {
     let mut r = Reassembler::new(DEADLINE);
     let (now, chunks, data) = (crate::clock::now(), chunks(7, 705, 10), data(7, 705));
-    assert_eq!(r.newest_beginning(), None);
+    assert_eq!(r.newest_prefix(), None);
     let mut prefix_len = |i: usize| {
         handle(&mut r, now, &chunks[i]);
-        let prefix = r.newest_beginning().expect("in reassembly");
+        let prefix = r.newest_prefix().expect("in reassembly");
         assert_eq!(prefix.bytes, &data[..prefix.bytes.len()]);
         prefix.bytes.len()
     };

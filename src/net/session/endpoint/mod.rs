@@ -14,7 +14,7 @@ use super::{
 };
 use crate::net::{
     congestion::bitrates::PictureBitrates,
-    frame::{FrameBeginning, OutgoingFrame, PartialFrame},
+    frame::{FramePrefix, OutgoingFrame, PartialFrame},
     link::PeerAddr,
     path::mtu::MIN_LEN,
     route::{Inbound, LocalIp, Route},
@@ -413,8 +413,8 @@ impl Endpoint {
 
     /// The contiguous prefix of the newest frame that is still arriving, of the first call that has
     /// one.
-    pub fn newest_beginning(&self) -> Option<(CallId, FrameBeginning<'_>)> {
-        self.calls.newest_beginning()
+    pub fn newest_prefix(&self) -> Option<(CallId, FramePrefix<'_>)> {
+        self.calls.newest_prefix()
     }
 
     /// The newest frame that is partial by `now`, of the first call that has one. Call it before
