@@ -112,7 +112,7 @@ struct PendingReply {
 impl Call {
     pub(super) fn new(now: Instant, parts: CallParts) -> Self {
         let CallParts { id, peer, media_addr, control, outbound, clock, .. } = parts;
-        let limit = TokenBucket::new(now, MESSAGES_A_SECOND, MESSAGES_BURST);
+        let limit = TokenBucket::new(now, MESSAGES_PER_SECOND, MESSAGES_BURST);
         let mut call = Self {
             id,
             peer,
@@ -729,7 +729,7 @@ const ONE_WAY_SILENCE: Duration = Duration::from_secs(2);
 
 /// The rate limit on a peer's text lines and on its stream changes; each is a line on the user's
 /// screen.
-const MESSAGES_A_SECOND: f64 = 10.0;
+const MESSAGES_PER_SECOND: f64 = 10.0;
 const MESSAGES_BURST: f64 = 20.0;
 
 /// How long datagrams overtaken by the TCP goodbye are still accepted.

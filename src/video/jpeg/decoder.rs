@@ -13,7 +13,7 @@ use super::{
     header::Header,
     sandbox::sandbox_this_thread,
     sandbox_thread::SandboxThread,
-    strips::{STRIPS_A_THREAD, Split, StripMut, StripPool, strips_mut},
+    strips::{STRIPS_PER_THREAD, Split, StripMut, StripPool, strips_mut},
     turbo::{JpegError, TurboDecoder, contained, planar_format},
 };
 use crate::video::image::{Image, PixelFormat, Size};
@@ -328,7 +328,7 @@ impl Work {
             OutputFormat::Bgr => None,
             OutputFormat::Planar => planar_format(&seen),
         };
-        let split = Split::plan(&header, self.pool.threads() * STRIPS_A_THREAD);
+        let split = Split::plan(&header, self.pool.threads() * STRIPS_PER_THREAD);
         Ok(Plan { header, seen, format, split })
     }
 
