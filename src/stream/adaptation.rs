@@ -88,7 +88,7 @@ impl Adaptation {
             Quality::Auto => Rule::Auto(QualityControl::new(QualityLimits {
                 min_quality: LOWEST_AUTO_QUALITY,
                 max_quality: highest,
-                least_millifps: MIN_MILLIFPS,
+                min_millifps: MIN_MILLIFPS,
                 max_size_divisor: max_size_divisor(stream.width.min(stream.height)),
             })),
         };
@@ -152,7 +152,7 @@ impl Adaptation {
         let load = self.skip.load(self.rate.millifps());
         let share = if self.reencodes { PASS_SHARE } else { 1.0 };
         self.reencodes = bitrates.cap().is_some_and(|cap| load > cap * share);
-        if self.reencodes && control.is_unknown() {
+        if self.reencodes && control.is_frame_len_unknown() {
             let plan = EncodingPlan { quality: ASSUMED_QUALITY, ..control.plan() };
             control.record_frame(plan, self.skip.mean_len());
         }

@@ -21,7 +21,7 @@ use crate::{
 
 /// The program's limits; `stream::adaptation` gives the reasons.
 const LIMITS: QualityLimits =
-    QualityLimits { min_quality: 30, max_quality: 80, least_millifps: 1000, max_size_divisor: 4 };
+    QualityLimits { min_quality: 30, max_quality: 80, min_millifps: 1000, max_size_divisor: 4 };
 
 /// A session over a path MTU of 1500 bytes, which the sender has discovered.
 fn ethernet() -> Sim {

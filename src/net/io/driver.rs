@@ -20,7 +20,7 @@ use super::{
     error_queue::{Fate, IcmpReport},
     faults::{self, not_dialled},
     handle::{Command, Handle, Shared},
-    ip::plain,
+    ip::canonical,
     options::SocketOptions,
     outgoing_batch::OutgoingBatch,
     publish_schedule::PublishSchedule,
@@ -306,7 +306,9 @@ impl Driver {
         let Self { poll, acceptor, connections, endpoint, .. } = self;
         let Some(acceptor) = acceptor else { return };
         acceptor.accept(clock::now(), |stream, from| {
-            let Some(conn) = endpoint.handle_incoming(clock::now(), plain(from)) else { return };
+            let Some(conn) = endpoint.handle_incoming(clock::now(), canonical(from)) else {
+                return;
+            };
             if connections.accept(poll.registry(), conn, stream).is_err() {
                 endpoint.handle_disconnected(clock::now(), conn, false);
             }

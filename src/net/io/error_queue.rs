@@ -42,7 +42,7 @@ mod linux {
     };
 
     use super::{Fate, IcmpReport};
-    use crate::net::io::ip::{header_len, plain};
+    use crate::net::io::ip::{canonical, header_len};
 
     /// Enables the error queue. From then on, each report also makes one later call on the socket
     /// fail.
@@ -100,7 +100,7 @@ mod linux {
     fn addr(addr: SockaddrStorage) -> Option<SocketAddr> {
         let v4 = addr.as_sockaddr_in().map(|&addr| SocketAddrV4::from(addr).into());
         let v6 = || addr.as_sockaddr_in6().map(|&addr| SocketAddrV6::from(addr).into());
-        v4.or_else(v6).map(plain)
+        v4.or_else(v6).map(canonical)
     }
 
     /// The maximum number of reports taken per call. The rest waits for the next one, so that a

@@ -434,7 +434,7 @@ impl Call {
         if let Some(sender) = &mut self.sender {
             sender.handle_timeout(now);
             if let Some(prober) = &mut self.prober {
-                prober.set_pace(now, sender.probe_pace());
+                prober.set_mean_interval(now, sender.probe_interval());
             }
         }
         if let Some(control) = &mut self.control {
@@ -601,7 +601,7 @@ impl Call {
         let (probed, rtt) = (prober.take_queue(now), prober.rtt());
         let seen = ReportContext { delta, probed, rtt, losses_due_to_mtu };
         sender.handle_report(now, &report, &seen);
-        prober.set_pace(now, sender.probe_pace());
+        prober.set_mean_interval(now, sender.probe_interval());
     }
 
     fn handle_path_probe(&mut self, body: &[u8], len: usize) {
@@ -649,7 +649,8 @@ impl Call {
     fn handle_reply(&mut self, now: Instant, body: &[u8]) {
         match (&mut self.prober, ProbeReply::parse(body)) {
             (Some(prober), Ok(reply)) => {
-                let moved = self.path.as_mut().and_then(|path| path.handle_echo(now, reply.origin));
+                let moved =
+                    self.path.as_mut().and_then(|path| path.handle_probe_reply(now, reply.origin));
                 if let Some(path) = &mut self.path {
                     path.handle_answer(now);
                 }
@@ -662,7 +663,7 @@ impl Call {
                         // The path is back, and a frame shows whether it carries video.
                         self.next_trial = None;
                     }
-                    sender.handle_echo(now);
+                    sender.handle_probe_reply(now);
                 }
             }
             _ => self.counters.malformed += 1,

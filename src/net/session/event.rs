@@ -234,7 +234,7 @@ pub enum LocalFault {
     /// The address is valid on one interface only, which was not given.
     NoZone,
     /// It is a broadcast or multicast address.
-    Group,
+    NotUnicast,
     /// A firewall of this machine, or a sandbox, forbids it.
     Forbidden,
     /// The address family is not supported.
@@ -260,7 +260,7 @@ impl LocalFault {
             Self::NoZone => {
                 "a link-local address needs the interface: ADDRESS%eth0, with the name that `ip link` shows"
             }
-            Self::Group => {
+            Self::NotUnicast => {
                 "cannot call a broadcast or multicast address: give the address of one machine"
             }
             Self::Forbidden => "a firewall or sandbox of this machine forbids it",

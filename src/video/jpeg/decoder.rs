@@ -89,7 +89,7 @@ impl Decoder {
     /// Decodes on the calling thread only, without a sandbox: for trusted pictures.
     #[cfg(any(test, feature = "internals"))]
     pub fn alone() -> Self {
-        Self { sandbox_thread: SandboxThread::open(), ..Self::of(StripPool::of(1)) }
+        Self { sandbox_thread: SandboxThread::unsandboxed(), ..Self::of(StripPool::of(1)) }
     }
 
     /// Runs `body` on a new thread, with a decoder that decodes on that thread. The thread is
@@ -99,7 +99,7 @@ impl Decoder {
     ) -> std::io::Result<JoinHandle<()>> {
         thread::Builder::new().name("decode".into()).spawn(move || {
             let mut decoder =
-                Self { sandbox_thread: SandboxThread::open(), ..Self::of(StripPool::new()) };
+                Self { sandbox_thread: SandboxThread::unsandboxed(), ..Self::of(StripPool::new()) };
             decoder.work.pool.start_helpers();
             sandbox_this_thread();
             body(decoder);

@@ -277,12 +277,12 @@ impl FrameAssembly {
 
     /// Whether the CRC at the end of the frame body matches the data before it.
     ///
-    /// It does not read the data again: the body's CRC, joined from those of the chunks, must be
+    /// It does not read the data again: the body's CRC, combined from those of the chunks, must be
     /// that of data with the stated CRC, followed by that CRC. Different CRCs stay different when
     /// the same bytes are appended.
     fn crc_matches(&self, crc_combiner: &mut CrcCombiner) -> bool {
         self.body.last_chunk::<FRAME_CRC_LEN>().is_some_and(|crc| {
-            crc_combiner.join(u32::from_be_bytes(*crc), Hashed::of(crc))
+            crc_combiner.combine(u32::from_be_bytes(*crc), Hashed::of(crc))
                 == self.body_crc(crc_combiner)
         })
     }
@@ -291,7 +291,7 @@ impl FrameAssembly {
     fn body_crc(&self, crc_combiner: &mut CrcCombiner) -> u32 {
         let lens = self.body.chunks(usize::from(self.chunk_len)).map(<[u8]>::len);
         let chunks = lens.zip(&self.chunks.crcs).map(|(len, &crc)| Hashed { len, crc });
-        chunks.fold(0, |crc, chunk| crc_combiner.join(crc, chunk))
+        chunks.fold(0, |crc, chunk| crc_combiner.combine(crc, chunk))
     }
 
     /// The frame if its CRC is correct, and the chunk set for reuse.
