@@ -64,7 +64,7 @@ impl Pipe {
         thread::Builder::new()
             .name("pipe".into())
             .spawn(move || read_all(pictures, &mine))
-            .map_err(unreadable(name))?;
+            .map_err(|error| SourceError::Thread { error })?;
         Ok((info, Self { mailbox, damaged }))
     }
 

@@ -57,7 +57,7 @@ impl Camera {
         thread::Builder::new()
             .name("camera".into())
             .spawn(move || thread.run(capture))
-            .map_err(|e| SourceError::OpenCv { what: "start a thread", error: e.to_string() })?;
+            .map_err(|error| SourceError::Thread { error })?;
         Ok((info, source))
     }
 
