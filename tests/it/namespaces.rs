@@ -257,8 +257,8 @@ fn a_stream_resumes_after_the_link_was_down() {
         "{dark:?} dark: back after {after:?}, then {burst:.2} seconds of pictures in one second; {}",
         crossing.line("")
     );
-    let patience = Duration::from_millis(if is_full_length() { 300 } else { 1000 });
-    assert!(after <= patience, "back after {after:?}");
+    let limit = Duration::from_millis(if is_full_length() { 300 } else { 1000 });
+    assert!(after <= limit, "back after {after:?}");
     assert!(burst <= 1.2, "a backlog: {burst} seconds of pictures in one second");
     crossing.assert_undamaged();
 }
@@ -523,7 +523,7 @@ fn len(file: &Path) -> u64 {
 }
 
 fn wait_until(mut done: impl FnMut() -> bool) {
-    let until = clock::now() + crate::program::PATIENCE;
+    let until = clock::now() + crate::program::WAIT_LIMIT;
     while !done() {
         assert!(clock::now() < until, "timed out");
         std::thread::park_timeout(Duration::from_millis(2));

@@ -345,7 +345,7 @@ impl RateController {
         let drain = self.drain.get_or_insert(Drain { at: now, queue, least: queue, target });
         drain.least = drain.least.min(queue);
         let drain = *drain;
-        if now.saturating_duration_since(drain.at) >= DRAIN_PATIENCE {
+        if now.saturating_duration_since(drain.at) >= DRAIN_TIMEOUT {
             let stays = drain.least > STAYED * drain.queue && drain.least <= MAX_AMBIENT_QUEUE;
             if stays && self.received_bps(REPORTS) < self.target * IN_EFFECT {
                 return self.accept_queue(drain);
@@ -548,7 +548,7 @@ const MIN_SHARE: f64 = 0.3;
 
 /// A queue that stays for this long above this share of its size belongs to other traffic. A queue
 /// above the maximum, in seconds, is never accepted: its delay costs more than a lower rate.
-const DRAIN_PATIENCE: Duration = Duration::from_millis(600);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(600);
 const STAYED: f64 = 0.7;
 const MAX_AMBIENT_QUEUE: f64 = 0.05;
 

@@ -93,7 +93,7 @@ impl PathValidation {
         len: usize,
         draw: impl FnOnce() -> u64,
     ) -> Option<Challenge> {
-        self.candidate.take_if(|c| now.saturating_duration_since(c.began) >= PATIENCE);
+        self.candidate.take_if(|c| now.saturating_duration_since(c.began) >= CHALLENGE_TIMEOUT);
         let candidate = self.candidate.as_mut().filter(|c| c.due <= now)?;
         candidate.due = now + INTERVAL;
         candidate.credit = candidate.credit.checked_sub(len)?;
@@ -103,7 +103,7 @@ impl PathValidation {
 
     /// When [`Self::poll_challenge`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.candidate.map(|c| c.due.min(c.began + PATIENCE))
+        self.candidate.map(|c| c.due.min(c.began + CHALLENGE_TIMEOUT))
     }
 
     /// Handles a `token` echoed from any address. If it is the challenge's, returns the new active
@@ -120,7 +120,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// After this time without an echo, the address is dropped. The peer's next datagram from there
 /// starts again.
-const PATIENCE: Duration = Duration::from_secs(3);
+const CHALLENGE_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
@@ -197,10 +197,10 @@ mod tests {
         let (mut path, now) = path();
         path.handle_datagram(now, addr(2), 101, 1200);
         path.poll_challenge(now, PROBE, || 7);
-        assert_eq!(path.poll_challenge(now + PATIENCE, PROBE, || 7), None);
+        assert_eq!(path.poll_challenge(now + CHALLENGE_TIMEOUT, PROBE, || 7), None);
         assert_eq!((path.poll_timeout(), path.handle_probe_reply(7)), (None, None));
-        path.handle_datagram(now + PATIENCE, addr(2), 102, 1200);
-        assert!(path.poll_challenge(now + PATIENCE, PROBE, || 8).is_some());
+        path.handle_datagram(now + CHALLENGE_TIMEOUT, addr(2), 102, 1200);
+        assert!(path.poll_challenge(now + CHALLENGE_TIMEOUT, PROBE, || 8).is_some());
     }
 
     #[test]

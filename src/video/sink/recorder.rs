@@ -110,7 +110,7 @@ impl Recorder {
         let (mut state, _) = self
             .shared
             .ended
-            .wait_timeout_while(state, PATIENCE, |s| !s.ended)
+            .wait_timeout_while(state, FINISH_TIMEOUT, |s| !s.ended)
             .unwrap_or_else(PoisonError::into_inner);
         let failure = state.failure.take();
         let has_ended = state.ended;
@@ -377,7 +377,7 @@ fn rate(fps: f64) -> (u32, u32) {
 const MAX_RATE: f64 = 1000.5;
 
 /// How long to wait for the last frames. Nobody waits longer after Ctrl-C.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -159,8 +159,8 @@ impl Endpoint {
         for call in self.calls.iter() {
             // A restarted sender without a control channel may replace its old session soon; a call
             // with a control channel is given time to survive a bad network.
-            let patience = if call.control.is_none() { ONE_WAY_TAKEOVER } else { TAKEOVER };
-            let silent = call.last_received() + patience <= now;
+            let timeout = if call.control.is_none() { ONE_WAY_TAKEOVER } else { TAKEOVER };
+            let silent = call.last_received() + timeout <= now;
             // Anybody can start a session in the clear, from any address, so it gives way to any
             // caller. A sealed one is authentic, so it gives way only to a caller from its address.
             let gives_way = !one_way
