@@ -279,7 +279,7 @@ mod tests {
         Bitrate::from_kbps(kbps.into())
     }
 
-    /// Feeds `count` pictures of 117 kB at quality 80; their length is proportional to the quality
+    /// Feeds `count` pictures of 117 KB at quality 80; their length is proportional to the quality
     /// and to the area. Returns the last plan, the number of frames made and their bytes.
     fn feed(
         adaptation: &mut Adaptation,
@@ -385,7 +385,7 @@ mod tests {
     /// A camera whose JPEGs have an unknown quality.
     const CAMERA: StreamParams = StreamParams { quality: None, ..STREAM };
 
-    /// Feeds `count` JPEGs of 117 kB, those of [`feed`]. Returns how many were passed and encoded
+    /// Feeds `count` JPEGs of 117 KB, those of [`feed`]. Returns how many were passed and encoded
     /// again, the last plan and the bytes sent.
     fn feed_jpegs(
         adaptation: &mut Adaptation,

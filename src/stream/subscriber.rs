@@ -254,7 +254,7 @@ struct SubscriberThread {
 impl SubscriberThread {
     fn run(mut self, mut decoder: Option<FrameDecoder>) {
         while !self.shared.is_over.load(Ordering::Relaxed) {
-            let taken = self.input.take(self.patience());
+            let taken = self.input.take(self.wait_limit());
             // Consumers wait for frames, so urgent events are passed on to them.
             if self.input.urgent.swap(false, Ordering::Relaxed) {
                 self.shared.consumers().iter().for_each(|consumer| consumer.mailbox.nudge());
@@ -284,7 +284,7 @@ impl SubscriberThread {
     }
 
     /// How long to wait for the next frame: until a frame that is held back is due.
-    fn patience(&self) -> Duration {
+    fn wait_limit(&self) -> Duration {
         let due = self.playout.next_due();
         due.map_or(IDLE_WAIT, |due| due.saturating_duration_since(clock::now()))
     }
@@ -310,9 +310,9 @@ impl SubscriberThread {
             }
             None => None,
         };
-        let due = self.playout.is_delayed().then_some(now);
+        let played = self.playout.is_delayed().then_some(now);
         let delivered = Arc::new(delivered);
-        self.finish(Received { delivered, image, due, decoded: clock::now() });
+        self.finish(Received { delivered, image, played, decoded: clock::now() });
     }
 
     /// Records, counts and hands out a frame.
@@ -443,7 +443,7 @@ mod tests {
         },
     };
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
     /// The mailboxes of a subscriber, without a network.
     #[derive(Default)]
@@ -509,14 +509,14 @@ mod tests {
     }
 
     fn wait_until(condition: impl Fn() -> bool) {
-        let until = clock::now() + PATIENCE;
+        let until = clock::now() + WAIT_LIMIT;
         while !condition() && clock::now() < until {
             std::thread::yield_now();
         }
     }
 
     fn take_frame(updates: &Latest<Update>) -> Received {
-        match updates.take(PATIENCE) {
+        match updates.take(WAIT_LIMIT) {
             Taken::Value(Update::Frame(received)) => received,
             other => panic!("{other:?}"),
         }
@@ -588,7 +588,7 @@ mod tests {
         });
         network.deliver(1, &frame(40));
         let received = take_frame(&updates);
-        let held = received.due.expect("it was held") - received.delivered.frame.completed;
+        let held = received.played.expect("it was held") - received.delivered.frame.completed;
         assert!(held >= playout_delay, "{held:?}");
         assert_eq!(subscriber.superseded(), 0);
     }
@@ -644,7 +644,7 @@ mod tests {
         network.deliver(1, &frame(40));
         network.deliver_partial(2, frame(200));
         let mut input = network.input();
-        let mut next = || input.take(PATIENCE);
+        let mut next = || input.take(WAIT_LIMIT);
         assert!(matches!(next(), Taken::Value(Next::Whole(whole)) if whole.frame.id == FrameId(1)));
         let partial = next();
         assert!(matches!(partial, Taken::Value(Next::Partial(_, of)) if of.id == FrameId(2)));
@@ -658,7 +658,7 @@ mod tests {
         assert_eq!(take_frame(&updates).delivered.frame.id, FrameId(1));
         network.deliver_partial(2, frame(200));
         let Taken::Value(Update::Concealed(image, Concealed { shown, of })) =
-            updates.take(PATIENCE)
+            updates.take(WAIT_LIMIT)
         else {
             panic!("nothing was drawn")
         };
@@ -679,8 +679,8 @@ mod tests {
         let (_subscriber, updates) = network.start();
         network.urgent.store(true, Ordering::Relaxed);
         network.received.nudge();
-        assert!(matches!(updates.take(PATIENCE), Taken::Nudged));
+        assert!(matches!(updates.take(WAIT_LIMIT), Taken::Nudged));
         network.received.close();
-        assert!(matches!(updates.take(PATIENCE), Taken::Closed));
+        assert!(matches!(updates.take(WAIT_LIMIT), Taken::Closed));
     }
 }

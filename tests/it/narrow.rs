@@ -299,7 +299,7 @@ fn pictures_too_slow_for_the_link_are_reported_once() {
     let mut sim = ethernet();
     narrow_down(&mut sim, links("delay=2ms,rate=500kbit"));
     let before = sim.sent_bytes(ANN);
-    // 250 kB each: 4 s on this link.
+    // 250 KB each: 4 s on this link.
     sim.start_video(ANN, 250_000);
     sim.run(90 * SECOND);
     let sent = (sim.sent_bytes(ANN) - before) as f64 * 8.0 / 90.0;

@@ -17,7 +17,7 @@ use super::{
     bind::{BindError, Listen, bind_both},
     connections::Connections,
     emulated_network::EmulatedNetwork,
-    error_queue::{Fate, IcmpReport},
+    error_queue::{DeliveryError, IcmpReport},
     faults::{self, not_dialled},
     handle::{Command, Handle, Shared},
     ip::canonical,
@@ -234,7 +234,7 @@ impl Driver {
         let due = due.into_iter().flatten().min()?;
         let timeout = due.saturating_duration_since(clock::now());
         // Nothing due can be sent before the socket is writable, which also ends the wait.
-        Some(if self.is_blocked() { timeout.max(BLOCKED_PATIENCE) } else { timeout })
+        Some(if self.is_blocked() { timeout.max(MIN_BLOCKED_WAIT) } else { timeout })
     }
 
     fn is_blocked(&self) -> bool {
@@ -281,12 +281,12 @@ impl Driver {
 
     fn read_error_queue(&mut self) {
         let Self { udp, endpoint, .. } = self;
-        udp.read_error_queue(|IcmpReport { to, fate }| match fate {
-            Fate::TooBig(len) => {
+        udp.read_error_queue(|IcmpReport { to, error }| match error {
+            DeliveryError::TooBig(len) => {
                 debug!("a router reports a limit of {len} bytes on the path to {to}");
                 endpoint.handle_too_big(clock::now(), to.into(), len);
             }
-            Fate::Unreachable(error) => {
+            DeliveryError::Unreachable(error) => {
                 endpoint.handle_unreachable(clock::now(), to.into(), faults::reason(&error, to));
             }
         });
@@ -480,7 +480,7 @@ const COMMAND_BACKLOG: usize = 64;
 const EVENT_BACKLOG: usize = 1024;
 
 /// The minimum wait while the socket is blocked.
-const BLOCKED_PATIENCE: Duration = Duration::from_millis(1);
+const MIN_BLOCKED_WAIT: Duration = Duration::from_millis(1);
 
 /// How long the shutdown may take.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(250);

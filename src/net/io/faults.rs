@@ -104,7 +104,7 @@ fn by_errno(_: &io::Error) -> LocalFault {
 /// Why a datagram to `to` cannot be sent.
 pub(super) fn reason(error: &io::Error, to: SocketAddr) -> WaitReason {
     match fault(error, to) {
-        Some(fault) => WaitReason::Local { fault, said: message_of(error) },
+        Some(fault) => WaitReason::Local { fault, error: message_of(error) },
         None if is_refusal(error) => WaitReason::NobodyListens,
         None => WaitReason::NoAnswer,
     }

@@ -184,7 +184,7 @@ pub enum WaitReason {
         /// The kind of fault.
         fault: LocalFault,
         /// The system's message.
-        said: String,
+        error: String,
     },
     /// The name has no address yet.
     Unresolved {
@@ -330,7 +330,7 @@ impl Delivered {
             first_sent: zero,
             first_received: at,
             completed: at,
-            repaired_chunks: 0,
+            recovered_chunks: 0,
             repair_delay: None,
         };
         Self { call: CallId(1), frame, media_epoch: None, stream: None }

@@ -209,14 +209,14 @@ impl Receiver {
     fn note(&mut self, frame: Option<ReceivedFrame>) -> Option<ReceivedFrame> {
         let Some(side) = &mut self.feedback else {
             self.repaired_by_parity +=
-                u64::from(frame.as_ref().is_some_and(|f| f.repaired_chunks > 0));
+                u64::from(frame.as_ref().is_some_and(|f| f.recovered_chunks > 0));
             return frame;
         };
         if let Some(frame) = &frame {
             if side.nack_scheduler.rounds(frame.id) > 0 {
                 self.repaired_by_nack += 1;
             } else {
-                self.repaired_by_parity += u64::from(frame.repaired_chunks > 0);
+                self.repaired_by_parity += u64::from(frame.recovered_chunks > 0);
             }
             side.nack_scheduler.handle_done(frame.id);
         }

@@ -33,7 +33,7 @@ pub(super) struct FrameAssembly {
     /// Whether chunks have been requested; later ones may be retransmissions.
     pub(super) is_requested: bool,
     /// The number of chunks recovered from parity.
-    repaired: u16,
+    recovered: u16,
     pub(super) chunk_len: u16,
     /// Whether it has been returned as partial.
     pub(super) was_reported: bool,
@@ -67,7 +67,7 @@ impl FrameAssembly {
             arrived: 0,
             last_unrequested: now,
             is_requested: false,
-            repaired: 0,
+            recovered: 0,
             chunk_len: header.chunk_len,
             was_reported: false,
             chunks,
@@ -167,16 +167,16 @@ impl FrameAssembly {
             let parity = parity.map(|(&index, bytes)| (blocks.place(index), bytes));
             let parity = parity.filter(|((of, _), _)| *of == block);
             let parity = parity.map(|((_, nth), bytes)| (nth, bytes));
-            let repaired = decoder.recover(&mut incomplete, block, |i| chunks.has(i), parity);
-            assert!(repaired.is_some(), "the caller checks that every block has enough chunks");
+            let recovered = decoder.recover(&mut incomplete, block, |i| chunks.has(i), parity);
+            assert!(recovered.is_some(), "the caller checks that every block has enough chunks");
         }
         for (chunk, bytes) in (0..extent.source_chunks).zip(self.body.chunks(len)) {
             if !self.chunks.has(chunk) {
                 self.chunks.set(chunk, Hashed::of(bytes).crc);
-                self.repaired += 1;
+                self.recovered += 1;
             }
         }
-        self.repaired
+        self.recovered
     }
 
     pub(super) fn has_last_chunk(&self) -> bool {
@@ -301,7 +301,7 @@ impl FrameAssembly {
         crc_combiner: &mut CrcCombiner,
     ) -> (Option<ReceivedFrame>, ChunkSet) {
         let crc_matches = self.crc_matches(crc_combiner);
-        let is_repaired = self.is_requested || self.repaired > 0;
+        let is_repaired = self.is_requested || self.recovered > 0;
         self.body.resize(self.body.len().saturating_sub(FRAME_CRC_LEN));
         let frame = ReceivedFrame {
             id: self.frame,
@@ -310,7 +310,7 @@ impl FrameAssembly {
             first_sent: self.first_sent,
             first_received: self.first_received,
             completed: now,
-            repaired_chunks: self.repaired,
+            recovered_chunks: self.recovered,
             repair_delay: is_repaired.then(|| now.saturating_duration_since(self.last_unrequested)),
         };
         (crc_matches.then_some(frame), self.chunks)

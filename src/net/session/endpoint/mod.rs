@@ -229,10 +229,10 @@ impl Endpoint {
         now: Instant,
         conn: ConnId,
         fault: LocalFault,
-        said: String,
+        error: String,
     ) {
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.owns(conn)) {
-            self.events.extend(dialling.fail(now, conn, WaitReason::Local { fault, said }));
+            self.events.extend(dialling.fail(now, conn, WaitReason::Local { fault, error }));
         }
     }
 
