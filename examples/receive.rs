@@ -1,4 +1,4 @@
-//! Receives a stream and prints the age of each frame: `cargo run --example receive`.
+//! Receives a stream and prints the age of each frame, if known: `cargo run --example receive`.
 
 use udpchat::Receiver;
 
@@ -7,7 +7,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     loop {
         let frame = receiver.recv()?;
         let image = frame.image()?;
-        let age = frame.captured().map(|captured| captured.elapsed());
-        println!("frame {}: {}x{}, {age:.1?} old", frame.number(), image.width, image.height);
+        let age = frame.captured().map(|captured| format!(", {:.1?} old", captured.elapsed()));
+        let age = age.unwrap_or_default();
+        println!("frame {}: {}x{}{age}", frame.number(), image.width, image.height);
     }
 }

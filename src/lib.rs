@@ -119,7 +119,7 @@ pub use video::{
 pub mod error {
     pub use crate::{
         net::{
-            crypto::{code::CodeTooShort, keys::NoPublicKey},
+            crypto::{code::CodeTooShort, keys::InvalidPublicKey},
             io::{AddrError, BindAddrError, BindError, HostPortError, PortError},
         },
         video::{

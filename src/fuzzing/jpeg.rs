@@ -82,8 +82,8 @@ pub fn jpeg_decode(bytes: &[u8]) {
     let arriving = outcome(0x5a, size, |decoder, image| {
         let mut ahead = PartialDecode::default();
         for piece in 1..pieces {
-            let beginning = &frame[..frame.len() * piece / pieces];
-            decoder.decode_ahead(&mut ahead, beginning, want, image);
+            let prefix = &frame[..frame.len() * piece / pieces];
+            decoder.decode_ahead(&mut ahead, prefix, want, image);
         }
         decoder.decode_rest(ahead, frame, want, image)
     });

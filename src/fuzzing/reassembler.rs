@@ -247,11 +247,11 @@ impl<'a, 'b> Play<'a, 'b> {
                 assert_eq!(Nack::parse(&body), Ok(nack), "it can be requested");
             }
         }
-        if let Some(beginning) = self.reassembler.newest_beginning()
-            && let Some(sent) = self.untampered(beginning.id)
+        if let Some(prefix) = self.reassembler.newest_prefix()
+            && let Some(sent) = self.untampered(prefix.id)
         {
-            let len = beginning.bytes.len().min(sent.data.len());
-            assert_eq!(beginning.bytes[..len], sent.data[..len]);
+            let len = prefix.bytes.len().min(sent.data.len());
+            assert_eq!(prefix.bytes[..len], sent.data[..len]);
         }
         Ok(())
     }

@@ -204,7 +204,7 @@ pub struct ReceivedFrame {
     /// When its last missing chunk arrived, or enough parity to recover it.
     pub completed: Instant,
     /// The number of chunks recovered from parity.
-    pub repaired_chunks: u16,
+    pub recovered_chunks: u16,
     /// How long the frame waited for repair: from the last source chunk before any NACK to
     /// `completed`. If the frame's end was lost and requested, the wait starts when the end was
     /// due, extrapolated from the pace of the chunks before. This is about the delay that the
@@ -215,7 +215,7 @@ pub struct ReceivedFrame {
 
 /// The contiguous prefix of a frame in reassembly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameBeginning<'a> {
+pub struct FramePrefix<'a> {
     /// The frame's number.
     pub id: FrameId,
     /// Its first bytes. Each chunk has been verified, but not the frame.

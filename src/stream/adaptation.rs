@@ -88,7 +88,7 @@ impl Adaptation {
             Quality::Auto => Rule::Auto(QualityControl::new(QualityLimits {
                 min_quality: LOWEST_AUTO_QUALITY,
                 max_quality: highest,
-                least_millifps: MIN_MILLIFPS,
+                min_millifps: MIN_MILLIFPS,
                 max_size_divisor: max_size_divisor(stream.width.min(stream.height)),
             })),
         };
@@ -152,7 +152,7 @@ impl Adaptation {
         let load = self.skip.load(self.rate.millifps());
         let share = if self.reencodes { PASS_SHARE } else { 1.0 };
         self.reencodes = bitrates.cap().is_some_and(|cap| load > cap * share);
-        if self.reencodes && control.is_unknown() {
+        if self.reencodes && control.is_frame_len_unknown() {
             let plan = EncodingPlan { quality: ASSUMED_QUALITY, ..control.plan() };
             control.record_frame(plan, self.skip.mean_len());
         }
@@ -279,7 +279,7 @@ mod tests {
         Bitrate::from_kbps(kbps.into())
     }
 
-    /// Feeds `count` pictures of 117 kB at quality 80; their length is proportional to the quality
+    /// Feeds `count` pictures of 117 KB at quality 80; their length is proportional to the quality
     /// and to the area. Returns the last plan, the number of frames made and their bytes.
     fn feed(
         adaptation: &mut Adaptation,
@@ -385,7 +385,7 @@ mod tests {
     /// A camera whose JPEGs have an unknown quality.
     const CAMERA: StreamParams = StreamParams { quality: None, ..STREAM };
 
-    /// Feeds `count` JPEGs of 117 kB, those of [`feed`]. Returns how many were passed and encoded
+    /// Feeds `count` JPEGs of 117 KB, those of [`feed`]. Returns how many were passed and encoded
     /// again, the last plan and the bytes sent.
     fn feed_jpegs(
         adaptation: &mut Adaptation,

@@ -21,10 +21,10 @@ pub(crate) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
         Event::Waiting { host, reason: WaitReason::Uncallable { ip }, .. } => format!(
             "waiting for {host}: the name resolves to {ip}, which is not the address of a machine (a DNS filter may block the name; give the address instead)"
         ),
-        Event::Waiting { host, reason: WaitReason::Local { fault, said }, .. } => {
+        Event::Waiting { host, reason: WaitReason::Local { fault, error }, .. } => {
             match fault.remedy() {
-                "" => format!("waiting for {host}: {said}"),
-                remedy => format!("waiting for {host}: {said} ({remedy})"),
+                "" => format!("waiting for {host}: {error}"),
+                remedy => format!("waiting for {host}: {error} ({remedy})"),
             }
         }
         Event::Waiting { host, reason: WaitReason::HungUp, .. } => format!(
@@ -165,11 +165,11 @@ mod tests {
         let waiting = |reason| {
             describe(&Event::Waiting { host: "desk".into(), port: 7722, reason }, None).unwrap()
         };
-        let said = "Network is unreachable".to_owned();
-        let line = waiting(WaitReason::Local { fault: LocalFault::NoRoute, said });
+        let error = "Network is unreachable".to_owned();
+        let line = waiting(WaitReason::Local { fault: LocalFault::NoRoute, error });
         assert!(line.contains("Network is unreachable") && line.contains("ip route"), "{line}");
-        let said = "Invalid argument".to_owned();
-        let line = waiting(WaitReason::Local { fault: LocalFault::NoZone, said });
+        let error = "Invalid argument".to_owned();
+        let line = waiting(WaitReason::Local { fault: LocalFault::NoZone, error });
         assert!(line.contains("%eth0") && !line.contains("firewall"), "{line}");
         let line = waiting(WaitReason::Unresolved { error: "Name or service not known".into() });
         assert!(line.contains("Name or service not known"), "{line}");

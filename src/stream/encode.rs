@@ -23,7 +23,7 @@ use crate::{
     video::{
         image::Image,
         jpeg::{Decoder, Encoder, JpegError, OutputFormat, Strips},
-        scale::Shrinker,
+        scale::Scaler,
         source::{Picture, SourceInfo},
     },
 };
@@ -86,7 +86,7 @@ struct EncoderSetup {
 #[derive(Debug)]
 struct EncoderState {
     encoder: Encoder,
-    shrinker: Shrinker,
+    scaler: Scaler,
     adaptation: Adaptation,
     announcer: ParamsAnnouncer,
     /// Decodes the source's JPEGs into `decoded`, if they are too large for the path.
@@ -128,7 +128,7 @@ impl FrameEncoder {
         let EncoderConfig { quality, strips, gray, .. } = config;
         let mut state = EncoderState {
             encoder: Encoder::new(quality.highest(), strips),
-            shrinker: Shrinker::new(),
+            scaler: Scaler::new(),
             adaptation: Adaptation::new(quality, &stream),
             announcer: ParamsAnnouncer::new(stream),
             decoder: Decoder::new(),
@@ -280,8 +280,8 @@ impl EncoderSetup {
         image: &Image,
         captured: Instant,
     ) -> Result<EncodeOutcome, EncodeError> {
-        let EncoderState { encoder, shrinker, adaptation, .. } = state;
-        let image = shrinker.divide(image, plan.size_divisor);
+        let EncoderState { encoder, scaler, adaptation, .. } = state;
+        let image = scaler.divide(image, plan.size_divisor);
         encoder.set_quality(plan.quality);
         let data = self.encode(encoder, image, captured)?;
         adaptation.record(plan, data.view().bytes().len());

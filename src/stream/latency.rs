@@ -78,7 +78,7 @@ pub(crate) struct StageTimes {
 impl StageTimes {
     /// The stages of a received frame, which was shown at `shown`.
     pub(crate) fn of_received(received: &Received, shown: Instant) -> Self {
-        let Received { delivered, due, decoded, .. } = received;
+        let Received { delivered, played, decoded, .. } = received;
         let frame = &delivered.frame;
         let captured = delivered.local(frame.captured);
         let captured_at = captured.map(|t| t.at);
@@ -88,8 +88,8 @@ impl StageTimes {
         times.set(Stage::Send, captured_at, first_sent);
         times.set(Stage::Network, first_sent, first_received);
         times.set(Stage::Reassemble, first_received, completed);
-        times.set(Stage::Playout, completed, *due);
-        times.set(Stage::Decode, due.or(completed), Some(*decoded));
+        times.set(Stage::Playout, completed, *played);
+        times.set(Stage::Decode, played.or(completed), Some(*decoded));
         times.set(Stage::Show, Some(*decoded), Some(shown));
         times.set(Stage::EndToEnd, captured_at, Some(shown));
         times.repair = frame.repair_delay;
@@ -381,7 +381,7 @@ mod tests {
 
     /// A frame that was captured at `epoch`, sent after 5 ms, complete after 8 ms, and decoded
     /// `decoded` ms after `epoch`.
-    fn received(epoch: Instant, due: Option<u32>, decoded: u32) -> Received {
+    fn received(epoch: Instant, played: Option<u32>, decoded: u32) -> Received {
         let mut delivered = Delivered::example(0, &[0; 10], epoch + 8 * MS);
         delivered.frame.first_sent = MediaTime::from_micros(5000);
         delivered.frame.first_received = epoch + 6 * MS;
@@ -389,7 +389,7 @@ mod tests {
         Received {
             delivered: Arc::new(delivered),
             image: None,
-            due: due.map(|ms| epoch + ms * MS),
+            played: played.map(|ms| epoch + ms * MS),
             decoded: epoch + decoded * MS,
         }
     }

@@ -20,7 +20,7 @@ pub struct QualityLimits {
     /// The highest JPEG quality at full size.
     pub max_quality: u8,
     /// The minimum frame rate, in frames per 1000 s, when the smallest pictures are too large.
-    pub least_millifps: u32,
+    pub min_millifps: u32,
     /// The maximum divisor of width and height, a power of two.
     pub max_size_divisor: u32,
 }
@@ -67,8 +67,8 @@ impl QualityControl {
         self.plan
     }
 
-    /// Whether the size of frames is unknown.
-    pub fn is_unknown(&self) -> bool {
+    /// Whether the length of frames is unknown.
+    pub fn is_frame_len_unknown(&self) -> bool {
         self.unit.is_none()
     }
 
@@ -129,7 +129,7 @@ impl QualityControl {
 
     /// The largest frame divisor that keeps the minimum rate, for a source of `millifps`.
     fn largest_divisor(&self, millifps: u32) -> u32 {
-        (millifps / self.limits.least_millifps.max(1)).clamp(1, MAX_DIVISOR)
+        (millifps / self.limits.min_millifps.max(1)).clamp(1, MAX_DIVISOR)
     }
 
     /// The best quality that fits at a step. Steps up from the plan in use must leave a margin.
@@ -255,7 +255,7 @@ mod tests {
     const LIMITS: QualityLimits = QualityLimits {
         min_quality: 20,
         max_quality: 80,
-        least_millifps: 10_000,
+        min_millifps: 10_000,
         max_size_divisor: 2,
     };
     const FPS: u32 = 30_000;

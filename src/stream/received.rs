@@ -23,7 +23,7 @@ pub(crate) struct Received {
     /// The picture in BGR; `None` if the subscriber does not decode.
     pub(crate) image: Option<Arc<Image>>,
     /// When it left the playout buffer, if frames are held back.
-    pub(crate) due: Option<Instant>,
+    pub(crate) played: Option<Instant>,
     /// When it was decoded; if it is not decoded, when it was handed out.
     pub(crate) decoded: Instant,
 }

@@ -254,7 +254,7 @@ struct SubscriberThread {
 impl SubscriberThread {
     fn run(mut self, mut decoder: Option<FrameDecoder>) {
         while !self.shared.is_over.load(Ordering::Relaxed) {
-            let taken = self.input.take(self.patience());
+            let taken = self.input.take(self.wait_limit());
             // Consumers wait for frames, so urgent events are passed on to them.
             if self.input.urgent.swap(false, Ordering::Relaxed) {
                 self.shared.consumers().iter().for_each(|consumer| consumer.mailbox.nudge());
@@ -284,7 +284,7 @@ impl SubscriberThread {
     }
 
     /// How long to wait for the next frame: until a frame that is held back is due.
-    fn patience(&self) -> Duration {
+    fn wait_limit(&self) -> Duration {
         let due = self.playout.next_due();
         due.map_or(IDLE_WAIT, |due| due.saturating_duration_since(clock::now()))
     }
@@ -310,9 +310,9 @@ impl SubscriberThread {
             }
             None => None,
         };
-        let due = self.playout.is_delayed().then_some(now);
+        let played = self.playout.is_delayed().then_some(now);
         let delivered = Arc::new(delivered);
-        self.finish(Received { delivered, image, due, decoded: clock::now() });
+        self.finish(Received { delivered, image, played, decoded: clock::now() });
     }
 
     /// Records, counts and hands out a frame.
@@ -344,7 +344,7 @@ impl Drop for SubscriberThread {
 struct FrameDecoder {
     decoder: Decoder,
     /// The frame still arriving, and the part of it that is decoded into the canvas.
-    beginning: ArrivingCopy,
+    prefix: ArrivingCopy,
     ahead: PartialDecode,
     canvas: Image,
     pool: ImagePool,
@@ -359,7 +359,7 @@ impl FrameDecoder {
     fn new(decoder: Decoder, conceals: bool) -> Self {
         Self {
             decoder,
-            beginning: ArrivingCopy::default(),
+            prefix: ArrivingCopy::default(),
             ahead: PartialDecode::default(),
             canvas: Image::empty(),
             pool: ImagePool::default(),
@@ -374,7 +374,7 @@ impl FrameDecoder {
         // Whatever was decoded ahead belongs to this frame, or to one that will not be shown.
         let ahead = std::mem::take(&mut self.ahead);
         let (call, id) = (delivered.call, delivered.frame.id);
-        let is_begun = self.beginning.of.take() == Some((call, id));
+        let is_begun = self.prefix.of.take() == Some((call, id));
         let ahead = if is_begun { ahead } else { PartialDecode::default() };
         let (data, canvas) = (&delivered.frame.data, &mut self.canvas);
         if let Err(error) = self.decoder.decode_rest(ahead, data, OutputFormat::Bgr, canvas) {
@@ -390,10 +390,10 @@ impl FrameDecoder {
 
     /// Decodes the received part of the frame that is still arriving.
     fn decode_ahead(&mut self, arriving: &ArrivingFrame) {
-        if arriving.update(&mut self.beginning) {
+        if arriving.update(&mut self.prefix) {
             self.ahead = PartialDecode::default();
         }
-        let (bytes, canvas) = (&self.beginning.bytes, &mut self.canvas);
+        let (bytes, canvas) = (&self.prefix.bytes, &mut self.canvas);
         self.decoder.decode_ahead(&mut self.ahead, bytes, OutputFormat::Bgr, canvas);
     }
 
@@ -443,7 +443,7 @@ mod tests {
         },
     };
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
     /// The mailboxes of a subscriber, without a network.
     #[derive(Default)]
@@ -509,14 +509,14 @@ mod tests {
     }
 
     fn wait_until(condition: impl Fn() -> bool) {
-        let until = clock::now() + PATIENCE;
+        let until = clock::now() + WAIT_LIMIT;
         while !condition() && clock::now() < until {
             std::thread::yield_now();
         }
     }
 
     fn take_frame(updates: &Latest<Update>) -> Received {
-        match updates.take(PATIENCE) {
+        match updates.take(WAIT_LIMIT) {
             Taken::Value(Update::Frame(received)) => received,
             other => panic!("{other:?}"),
         }
@@ -588,7 +588,7 @@ mod tests {
         });
         network.deliver(1, &frame(40));
         let received = take_frame(&updates);
-        let held = received.due.expect("it was held") - received.delivered.frame.completed;
+        let held = received.played.expect("it was held") - received.delivered.frame.completed;
         assert!(held >= playout_delay, "{held:?}");
         assert_eq!(subscriber.superseded(), 0);
     }
@@ -644,7 +644,7 @@ mod tests {
         network.deliver(1, &frame(40));
         network.deliver_partial(2, frame(200));
         let mut input = network.input();
-        let mut next = || input.take(PATIENCE);
+        let mut next = || input.take(WAIT_LIMIT);
         assert!(matches!(next(), Taken::Value(Next::Whole(whole)) if whole.frame.id == FrameId(1)));
         let partial = next();
         assert!(matches!(partial, Taken::Value(Next::Partial(_, of)) if of.id == FrameId(2)));
@@ -658,7 +658,7 @@ mod tests {
         assert_eq!(take_frame(&updates).delivered.frame.id, FrameId(1));
         network.deliver_partial(2, frame(200));
         let Taken::Value(Update::Concealed(image, Concealed { shown, of })) =
-            updates.take(PATIENCE)
+            updates.take(WAIT_LIMIT)
         else {
             panic!("nothing was drawn")
         };
@@ -679,8 +679,8 @@ mod tests {
         let (_subscriber, updates) = network.start();
         network.urgent.store(true, Ordering::Relaxed);
         network.received.nudge();
-        assert!(matches!(updates.take(PATIENCE), Taken::Nudged));
+        assert!(matches!(updates.take(WAIT_LIMIT), Taken::Nudged));
         network.received.close();
-        assert!(matches!(updates.take(PATIENCE), Taken::Closed));
+        assert!(matches!(updates.take(WAIT_LIMIT), Taken::Closed));
     }
 }

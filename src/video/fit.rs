@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{
     image::{Image, PixelFormat, Size},
-    scale::Shrinker,
+    scale::Scaler,
 };
 
 /// The size and pixel format of an image.
@@ -40,7 +40,7 @@ impl fmt::Display for Layout {
 /// Converts images to a planar layout, reusing its buffers.
 #[derive(Debug)]
 pub struct Fitter {
-    shrinker: Shrinker,
+    scaler: Scaler,
     spare: Image,
     columns: Vec<Tap>,
 }
@@ -48,7 +48,7 @@ pub struct Fitter {
 impl Fitter {
     /// A fitter without buffers yet.
     pub fn new() -> Self {
-        Self { shrinker: Shrinker::new(), spare: Image::empty(), columns: Vec::new() }
+        Self { scaler: Scaler::new(), spare: Image::empty(), columns: Vec::new() }
     }
 
     /// Converts a planar `image` to a planar `layout`. The whole picture is kept, with its aspect
@@ -57,7 +57,7 @@ impl Fitter {
     ///
     /// Bilinear, after halving. Only recorders need this.
     pub fn fit(&mut self, image: &mut Image, layout: Layout) -> bool {
-        if image.format == layout.format && self.shrinker.match_size(image, layout.size) {
+        if image.format == layout.format && self.scaler.match_size(image, layout.size) {
             return false;
         }
         let place = Rect::within(image.size(), layout.size);

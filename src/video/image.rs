@@ -150,11 +150,11 @@ impl Image {
         }
         let chroma_y = if chroma_height == self.height { y } else { y / 2 };
         let [cb, cr] = [cb, cr].map(|plane| &plane[chroma_y * chroma_width..][..chroma_width]);
-        let pixels_a_sample = if chroma_width == self.width { 1 } else { 2 };
+        let pixels_per_sample = if chroma_width == self.width { 1 } else { 2 };
         let mut pixels = row.chunks_exact_mut(3).zip(luma);
         for (&cb, &cr) in cb.iter().zip(cr) {
             let offsets = bgr_offsets(cb, cr);
-            for (pixel, &luma) in pixels.by_ref().take(pixels_a_sample) {
+            for (pixel, &luma) in pixels.by_ref().take(pixels_per_sample) {
                 for (value, offset) in pixel.iter_mut().zip(offsets) {
                     *value = (i32::from(luma) + offset).clamp(0, 255) as u8;
                 }

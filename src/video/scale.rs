@@ -5,13 +5,13 @@ use super::image::{Image, PixelFormat, Size};
 
 /// Scales images by powers of two, reusing its buffers.
 #[derive(Debug)]
-pub struct Shrinker {
+pub struct Scaler {
     image: Image,
     spare: Image,
 }
 
-impl Shrinker {
-    /// A shrinker without buffers yet.
+impl Scaler {
+    /// A scaler without buffers yet.
     pub fn new() -> Self {
         Self { image: Image::empty(), spare: Image::empty() }
     }
@@ -52,7 +52,7 @@ impl Shrinker {
     }
 }
 
-impl Default for Shrinker {
+impl Default for Scaler {
     fn default() -> Self {
         Self::new()
     }
@@ -200,8 +200,8 @@ mod tests {
                 }
             }
             // Doubling and halving again changes nothing.
-            let (mut doubled, mut shrinker) = (half.clone(), Shrinker::new());
-            prop_assert!(shrinker.match_size(&mut doubled, image.size()));
+            let (mut doubled, mut scaler) = (half.clone(), Scaler::new());
+            prop_assert!(scaler.match_size(&mut doubled, image.size()));
             prop_assert_eq!(doubled.size(), image.size());
             prop_assert_eq!(halved_image(&doubled), half);
         }
@@ -212,11 +212,11 @@ mod tests {
         for (width, height) in [(640, 480), (1280, 720), (721, 1281)] {
             let image = Pattern::new(Size { width, height }, "test").render(7, Duration::ZERO);
             for divisor in [1, 2, 4] {
-                let mut shrinker = Shrinker::new();
-                let mut small = shrinker.divide(&image, divisor).clone();
+                let mut scaler = Scaler::new();
+                let mut small = scaler.divide(&image, divisor).clone();
                 assert_eq!(small.width, width.div_ceil(divisor as usize));
                 assert_eq!(read_number(&small), Some(7), "{width}x{height} / {divisor}");
-                assert!(shrinker.match_size(&mut small, image.size()));
+                assert!(scaler.match_size(&mut small, image.size()));
                 assert_eq!((small.size(), read_number(&small)), (image.size(), Some(7)));
             }
         }
@@ -226,7 +226,7 @@ mod tests {
     fn only_sizes_related_by_2_or_4_are_matched() {
         let mut image = Image::blank(64, 48, PixelFormat::Yuv420);
         for (width, height) in [(64, 24), (63, 48), (8, 6), (640, 480), (0, 0)] {
-            assert!(!Shrinker::new().match_size(&mut image, Size { width, height }));
+            assert!(!Scaler::new().match_size(&mut image, Size { width, height }));
             assert_eq!(image, Image::blank(64, 48, PixelFormat::Yuv420));
         }
         assert_eq!(halved_image(&Image::empty()), Image::empty());

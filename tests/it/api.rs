@@ -7,7 +7,7 @@ use udpchat::{
     StartError,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 /// A receiver on a free loopback port, and the address to send to.
 fn receiver(access: Access) -> (Receiver, String) {
@@ -43,7 +43,7 @@ fn a_picture_arrives_with_its_pixels_and_times() {
     let (mut receiver, addr) = receiver(Access::new());
     let access = Access::new().name("lens");
     let mut sender = Sender::builder().to(&addr).access(access).start().expect("it starts");
-    assert!(sender.wait_connected(PATIENCE));
+    assert!(sender.wait_connected(WAIT_LIMIT));
     let picture = image(320, 240, 120);
     let frame = exchange(&mut receiver, || sender.send(&picture), |f| f.captured().is_some());
     let decoded = frame.image().expect("it decodes");
@@ -60,7 +60,7 @@ fn a_picture_arrives_with_its_pixels_and_times() {
 fn a_jpeg_arrives_byte_for_byte() {
     let (mut receiver, addr) = receiver(Access::new());
     let mut sender = Sender::connect(&addr).expect("it starts");
-    assert!(sender.wait_connected(PATIENCE));
+    assert!(sender.wait_connected(WAIT_LIMIT));
     let picture = image(64, 48, 200);
     let jpeg = exchange(&mut receiver, || sender.send(&picture), |_| true).jpeg().to_vec();
     let is_it = |frame: &Frame| frame.jpeg() == jpeg && frame.number() > 0;
@@ -93,7 +93,7 @@ fn only_peers_with_the_code_or_key_are_accepted() {
     let mut stranger = with(Access::new().code(code));
     let mut wrong_code = with(Access::new().code("another code").identity(known.clone()));
     let mut right = with(Access::new().code(code).identity(known.clone()));
-    assert!(right.wait_connected(PATIENCE));
+    assert!(right.wait_connected(WAIT_LIMIT));
     let picture = image(64, 48, 1);
     exchange(&mut receiver, || right.send(&picture), |_| true);
     assert_eq!(receiver.sender().and_then(|peer| peer.key), Some(known.public_key()));
@@ -109,11 +109,11 @@ fn only_the_impostor_is_given_up() {
     let access = Access::new().peer_key(known.public_key());
     let builder = Sender::builder().to(&wrong_addr).to(&right_addr).access(access.clone());
     let mut sender = builder.start().expect("it starts");
-    assert!(sender.wait_connected(PATIENCE));
+    assert!(sender.wait_connected(WAIT_LIMIT));
     let picture = image(64, 48, 5);
     exchange(&mut right, || sender.send(&picture), |_| true);
     let mut only_wrong = Sender::builder().to(&wrong_addr).access(access).start().unwrap();
-    assert!(!only_wrong.wait_connected(PATIENCE), "it is given up");
+    assert!(!only_wrong.wait_connected(WAIT_LIMIT), "it is given up");
     let given_up = |event: &udpchat::Event| matches!(event.kind, EventKind::GivenUp { .. });
     assert!(std::iter::from_fn(|| only_wrong.next_event()).any(|event| given_up(&event)));
     only_wrong.send(&picture).expect("the sender still runs");
@@ -123,7 +123,7 @@ fn only_the_impostor_is_given_up() {
 fn events_tell_who_comes_and_goes() {
     let (mut receiver, addr) = receiver(Access::new());
     let mut sender = Sender::connect(&addr).expect("it starts");
-    assert!(sender.wait_connected(PATIENCE));
+    assert!(sender.wait_connected(WAIT_LIMIT));
     let picture = image(64, 48, 77);
     exchange(&mut receiver, || sender.send(&picture), |_| true);
     drop(sender);

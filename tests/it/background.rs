@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     people::free_port,
-    program::{PATIENCE, Program, command, shared},
+    program::{Program, WAIT_LIMIT, command, shared},
     trust::Home,
 };
 
@@ -134,7 +134,7 @@ fn a_background_chat_keeps_running_and_reads_in_the_foreground() {
     let mut typed = bob.stdin();
     typed.write_all(b"\n").expect("typed to the shell");
     // Typed lines are lost until the shell has brought the chat to the foreground.
-    let until = udpchat::clock::now() + PATIENCE;
+    let until = udpchat::clock::now() + WAIT_LIMIT;
     while !ann.stderr_lines().iter().any(|line| line.contains("bob: hello")) {
         assert!(udpchat::clock::now() < until, "no typed line has arrived");
         typed.write_all(b"hello\n").expect("typed to the chat");
@@ -182,7 +182,7 @@ fn a_question_in_the_background_is_answered_in_the_foreground() {
     assert_ne!(job.state(), 'T', "stopped in the background");
     let mut typed = waits.stdin();
     typed.write_all(b"\n").expect("typed to the shell");
-    let until = udpchat::clock::now() + PATIENCE;
+    let until = udpchat::clock::now() + WAIT_LIMIT;
     while !call.stderr_lines().iter().any(|line| line.contains("streams 320x240")) {
         assert!(udpchat::clock::now() < until, "{:?}", waits.stderr_lines());
         std::thread::park_timeout(Duration::from_millis(700));

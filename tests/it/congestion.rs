@@ -35,7 +35,7 @@ const LIMITS: RateLimits = RateLimits {
     start: Bitrate::from_mbps(30),
 };
 pub(crate) const QUALITY: QualityLimits =
-    QualityLimits { min_quality: 10, max_quality: 80, least_millifps: 10_000, max_size_divisor: 4 };
+    QualityLimits { min_quality: 10, max_quality: 80, min_millifps: 10_000, max_size_divisor: 4 };
 
 /// A link behind a drop-tail queue.
 struct Link {

@@ -18,7 +18,7 @@ use udpchat::net::{
 
 use crate::{
     side::{
-        FRAME_LEN, LOOPBACK, OFFLOAD, PATIENCE, Side, deliver, deliver_some, dial_config,
+        FRAME_LEN, LOOPBACK, OFFLOAD, Side, WAIT_LIMIT, deliver, deliver_some, dial_config,
         listen_config, target,
     },
     sim::picture,
@@ -237,7 +237,7 @@ fn strangers_at_the_control_port_do_not_disturb_a_stream() {
 
 /// Reads until the connection ends; any error, such as a reset or a timeout, counts as an end.
 fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_read_timeout(Some(WAIT_LIMIT)).expect("a timeout");
     let (mut read, mut buf) = (Vec::new(), [0; 64]);
     loop {
         match stream.read(&mut buf) {

@@ -234,7 +234,7 @@ fn a_stream_resumes_after_the_link_was_down() {
     wait_until(|| len(&file) > 0);
     let begun = len(&file);
     std::thread::park_timeout(Duration::from_secs(2));
-    let bytes_a_second = (len(&file) - begun) / 2;
+    let bytes_per_second = (len(&file) - begun) / 2;
     for name in &machines.names {
         let chain = "chain in {\n type filter hook input priority 0;\n drop\n }";
         let rules = format!("table ip dark {{\n {chain}\n }}\n");
@@ -251,14 +251,14 @@ fn a_stream_resumes_after_the_link_was_down() {
     let after = clock::now() - unblocked_at;
     let back = len(&file);
     std::thread::park_timeout(Duration::from_secs(1));
-    let burst = (len(&file) - back) as f64 / bytes_a_second as f64;
+    let burst = (len(&file) - back) as f64 / bytes_per_second as f64;
     let crossing = running.finish();
     eprintln!(
         "{dark:?} dark: back after {after:?}, then {burst:.2} seconds of pictures in one second; {}",
         crossing.line("")
     );
-    let patience = Duration::from_millis(if is_full_length() { 300 } else { 1000 });
-    assert!(after <= patience, "back after {after:?}");
+    let limit = Duration::from_millis(if is_full_length() { 300 } else { 1000 });
+    assert!(after <= limit, "back after {after:?}");
     assert!(burst <= 1.2, "a backlog: {burst} seconds of pictures in one second");
     crossing.assert_undamaged();
 }
@@ -523,7 +523,7 @@ fn len(file: &Path) -> u64 {
 }
 
 fn wait_until(mut done: impl FnMut() -> bool) {
-    let until = clock::now() + crate::program::PATIENCE;
+    let until = clock::now() + crate::program::WAIT_LIMIT;
     while !done() {
         assert!(clock::now() < until, "timed out");
         std::thread::park_timeout(Duration::from_millis(2));

@@ -21,7 +21,7 @@ use crate::{
 
 /// The program's limits; `stream::adaptation` gives the reasons.
 const LIMITS: QualityLimits =
-    QualityLimits { min_quality: 30, max_quality: 80, least_millifps: 1000, max_size_divisor: 4 };
+    QualityLimits { min_quality: 30, max_quality: 80, min_millifps: 1000, max_size_divisor: 4 };
 
 /// A session over a path MTU of 1500 bytes, which the sender has discovered.
 fn ethernet() -> Sim {
@@ -299,7 +299,7 @@ fn pictures_too_slow_for_the_link_are_reported_once() {
     let mut sim = ethernet();
     narrow_down(&mut sim, links("delay=2ms,rate=500kbit"));
     let before = sim.sent_bytes(ANN);
-    // 250 kB each: 4 s on this link.
+    // 250 KB each: 4 s on this link.
     sim.start_video(ANN, 250_000);
     sim.run(90 * SECOND);
     let sent = (sim.sent_bytes(ANN) - before) as f64 * 8.0 / 90.0;

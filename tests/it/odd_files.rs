@@ -232,7 +232,7 @@ fn a_recording_starts_at_the_first_frame_and_replaces_no_file() {
 
         let receiver = records_to(&path, &["--overwrite"]);
         let _sender = pattern_to(receiver.port(), &[]);
-        let until = udpchat::clock::now() + crate::program::PATIENCE;
+        let until = udpchat::clock::now() + crate::program::WAIT_LIMIT;
         while fs::metadata(&path).expect("there").len() < 1000 {
             assert!(udpchat::clock::now() < until, "it is not replaced");
             std::thread::park_timeout(Duration::from_millis(20));
@@ -266,7 +266,7 @@ fn a_call_continues_when_its_recording_fails() {
             .count()
     };
     let (at_ann, at_bob) = (seconds(&ann), seconds(&bob));
-    let until = udpchat::clock::now() + crate::program::PATIENCE;
+    let until = udpchat::clock::now() + crate::program::WAIT_LIMIT;
     while seconds(&ann) < at_ann + 2 || seconds(&bob) < at_bob + 2 {
         assert!(
             udpchat::clock::now() < until,
@@ -394,7 +394,7 @@ fn too_few_descriptors_are_always_reported() {
     for limit in 4..20 {
         let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
         let mut receiver = Program::spawn(&mut shell(&script, &command(&RECV)));
-        let until = udpchat::clock::now() + crate::program::PATIENCE;
+        let until = udpchat::clock::now() + crate::program::WAIT_LIMIT;
         let is_listening = loop {
             if receiver.stderr_lines().iter().any(|line| line.contains("listening")) {
                 break true;

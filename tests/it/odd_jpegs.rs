@@ -130,7 +130,7 @@ fn an_undecodable_stream_is_reported_once() {
     assert!(got.is_empty(), "{} bytes", got.len());
 }
 
-/// JPEGs of 200 kB at 300 kbit/s: each takes five seconds, but a receiver waits only two.
+/// JPEGs of 200 KB at 300 kbit/s: each takes five seconds, but a receiver waits only two.
 #[test]
 fn jpegs_too_large_for_the_bitrate_are_reencoded() {
     let _alone = alone();

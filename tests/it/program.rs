@@ -34,7 +34,7 @@ struct Lines {
 }
 
 /// How long a test waits for the program.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// The binary with its arguments, isolated from the user's display, name and settings.
 pub(crate) fn command(args: &[&str]) -> Command {
@@ -133,7 +133,7 @@ impl Program {
 
     /// Waits for the end of a program that is expected to run for `time`.
     pub(crate) fn finish_after(mut self, time: Duration) -> Outcome {
-        let until = clock::now() + time + PATIENCE;
+        let until = clock::now() + time + WAIT_LIMIT;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
                 break status;
@@ -170,8 +170,10 @@ impl Lines {
     fn wait_for(&self, part: &str) -> Result<String, Vec<String>> {
         let found = |lines: &(Vec<String>, bool)| lines.0.iter().position(|l| l.contains(part));
         let lines = self.lines.lock().unwrap();
-        let (lines, _) =
-            self.more.wait_timeout_while(lines, PATIENCE, |l| found(l).is_none() && !l.1).unwrap();
+        let (lines, _) = self
+            .more
+            .wait_timeout_while(lines, WAIT_LIMIT, |l| found(l).is_none() && !l.1)
+            .unwrap();
         found(&lines).map(|i| lines.0[i].clone()).ok_or_else(|| lines.0.clone())
     }
 }

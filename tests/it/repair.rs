@@ -517,7 +517,7 @@ fn minute(condition: &Condition) -> Outcome {
     let frames = sim.take_frames(BOB);
     assert!(frames.is_sorted_by_key(|(_, d)| number_of(&d.frame.data)), "in order");
     let receiver = sim.counters(BOB)[0];
-    let repaired = frames.iter().filter(|(_, d)| d.frame.repaired_chunks > 0);
+    let repaired = frames.iter().filter(|(_, d)| d.frame.recovered_chunks > 0);
     let added = repaired.map(|f| delay(start, f).saturating_sub(usual)).collect();
     Outcome {
         sent: FRAMES,
@@ -608,5 +608,5 @@ const TABLE_HEAD: &str = "\
 # Frames of 93 to 103 chunks in datagrams of 1472 bytes, 30 a second for 60 s. Written by the test that reads it, tests/it/repair.rs.
 # Overhead is of all bytes sent over those of pictures; added is the delay of repaired frames beyond the
 # median without loss, p95, in ms; gap is the longest time from one shown frame to the next, in ms.
-# way                          seed  shown %  overhead %     added  by parity  by NACK  answered       gap
+# network                      seed  shown %  overhead %     added  by parity  by NACK  answered       gap
 ";

@@ -18,7 +18,7 @@ use udpchat::{
 
 use crate::sim::{number_of, picture};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) const FRAME_LEN: usize = 40_000;
 pub(crate) const LOOPBACK: &str = "127.0.0.1:0";
 
@@ -120,23 +120,23 @@ pub(crate) fn target(to: SocketAddr) -> Target {
     Target { host: "loopback".into(), port: to.port(), addrs: vec![to] }
 }
 
-/// Calls `attempt` until it returns a value, for at most [`PATIENCE`].
+/// Calls `attempt` until it returns a value, for at most [`WAIT_LIMIT`].
 pub(crate) fn wait<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
-    wait_up_to(PATIENCE, what, attempt)
+    wait_up_to(WAIT_LIMIT, what, attempt)
 }
 
-/// Calls `attempt` until it returns a value, for at most `patience`.
+/// Calls `attempt` until it returns a value, for at most `limit`.
 pub(crate) fn wait_up_to<T>(
-    patience: Duration,
+    limit: Duration,
     what: &str,
     mut attempt: impl FnMut() -> Option<T>,
 ) -> T {
-    let deadline = clock::now() + patience;
+    let deadline = clock::now() + limit;
     loop {
         if let Some(found) = attempt() {
             return found;
         }
-        assert!(clock::now() < deadline, "waited {patience:?} for {what}");
+        assert!(clock::now() < deadline, "waited {limit:?} for {what}");
         std::thread::park_timeout(Duration::from_millis(2));
     }
 }

@@ -124,7 +124,7 @@ mod through_ffmpeg {
 
     use super::*;
 
-    static RUN: AtomicBool = AtomicBool::new(false);
+    static NEVER_STOP: AtomicBool = AtomicBool::new(false);
 
     fn ffmpeg(args: &[&str], file: &Path) {
         let status = Command::new("ffmpeg")
@@ -141,7 +141,7 @@ mod through_ffmpeg {
     }
 
     fn play(source: &mut Source) -> Vec<Captured> {
-        std::iter::from_fn(|| source.next(&RUN).expect("plays")).collect()
+        std::iter::from_fn(|| source.next(&NEVER_STOP).expect("plays")).collect()
     }
 
     /// One second at 20 pictures/s, then one picture every 500 ms. One of the containers states the
@@ -255,7 +255,7 @@ mod through_ffmpeg {
         let mut number = None;
         let began = clock::now();
         while number < Some(41) {
-            let captured = source.next(&RUN).expect("no error").expect("no end");
+            let captured = source.next(&NEVER_STOP).expect("no error").expect("no end");
             number = Some(captured.number);
             assert!(clock::now() - began < Duration::from_secs(60), "{number:?}");
         }

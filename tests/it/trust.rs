@@ -226,7 +226,7 @@ fn a_chat_is_accepted_when_the_user_confirms() {
     call.finish().expect_failure(1, &["the call was not accepted"]);
     let call = ann.calls(port, &[]);
     // Waits for the second question, not for the first one again.
-    let until = udpchat::clock::now() + crate::program::PATIENCE;
+    let until = udpchat::clock::now() + crate::program::WAIT_LIMIT;
     while waits.stderr_lines().iter().filter(|line| line.contains("Accept the call?")).count() < 2 {
         assert!(udpchat::clock::now() < until, "{:?}", waits.stderr_lines());
         std::thread::park_timeout(std::time::Duration::from_millis(20));

@@ -15,7 +15,7 @@ use udpchat::{
 
 use crate::{
     background::shell,
-    program::{PATIENCE, Program, alone, command, shared},
+    program::{Program, WAIT_LIMIT, alone, command, shared},
 };
 
 /// A virtual display (Xvfb) for one test.
@@ -155,7 +155,7 @@ impl Display {
 
 /// Calls `attempt` every 50 ms until it succeeds.
 fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let until = clock::now() + PATIENCE;
+    let until = clock::now() + WAIT_LIMIT;
     loop {
         if let Some(result) = attempt() {
             return result;

@@ -182,8 +182,8 @@ impl EventLoop<'_> {
 
     fn wait(&self) -> Result<Woken> {
         let left = self.until.map(|at| at.saturating_duration_since(clock::now()));
-        let patience = self.presenter.as_ref().map_or(PATIENCE, Presenter::patience);
-        let timeout = left.map_or(patience, |left| left.min(patience));
+        let limit = self.presenter.as_ref().map_or(EVENT_WAIT_LIMIT, Presenter::wait_limit);
+        let timeout = left.map_or(limit, |left| left.min(limit));
         let Some(presenter) = &self.presenter else {
             return match self.network.handle.wait_event(timeout) {
                 Some(event) => Ok(Woken::Event(event)),
@@ -334,6 +334,6 @@ fn write_statistics(
 }
 
 /// How long a verb that receives no pictures waits for an event.
-const PATIENCE: Duration = Duration::from_millis(20);
+const EVENT_WAIT_LIMIT: Duration = Duration::from_millis(20);
 
 const ENDED_UNEXPECTEDLY: &str = "a thread ended unexpectedly: run with -v to see why";

@@ -117,8 +117,8 @@ impl Presenter {
     }
 
     /// How long to wait for an update before other work is due, such as keys in a window.
-    pub(crate) fn patience(&self) -> Duration {
-        if self.display.is_open() { WINDOW_PATIENCE } else { PATIENCE }
+    pub(crate) fn wait_limit(&self) -> Duration {
+        if self.display.is_open() { WINDOW_WAIT_LIMIT } else { WAIT_LIMIT }
     }
 
     /// Shows an update.
@@ -209,5 +209,5 @@ impl Presenter {
     }
 }
 
-const WINDOW_PATIENCE: Duration = Duration::from_millis(10);
-const PATIENCE: Duration = Duration::from_millis(50);
+const WINDOW_WAIT_LIMIT: Duration = Duration::from_millis(10);
+const WAIT_LIMIT: Duration = Duration::from_millis(50);

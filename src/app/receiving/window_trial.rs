@@ -75,7 +75,7 @@ fn try_in_child() -> Result<(), NoWindows> {
 
 /// Waits for `child` to end; `None`: it took too long, or the wait failed, and it was killed.
 fn wait(child: &mut Child) -> Option<ExitStatus> {
-    let until = clock::now() + PATIENCE;
+    let until = clock::now() + START_TIMEOUT;
     while clock::now() < until {
         match child.try_wait() {
             Ok(Some(status)) => return Some(status),
@@ -99,7 +99,7 @@ fn reason(output: &str) -> Option<String> {
 }
 
 /// A toolkit on a slow machine takes a second to start.
-const PATIENCE: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 const MAX_OUTPUT_LEN: u64 = 16 << 10;

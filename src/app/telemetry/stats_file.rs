@@ -74,10 +74,10 @@ impl StatsFile {
 }
 
 impl Drop for StatsFile {
-    /// Waits up to [`CLOSE_PATIENCE`] for the queued lines to be written.
+    /// Waits up to [`CLOSE_TIMEOUT`] for the queued lines to be written.
     fn drop(&mut self) {
         self.lines = None;
-        let _ = self.ended.recv_timeout(CLOSE_PATIENCE);
+        let _ = self.ended.recv_timeout(CLOSE_TIMEOUT);
     }
 }
 
@@ -175,7 +175,7 @@ fn write_lines(
 const MAX_QUEUED: usize = 16;
 
 /// How long a slow disk or reader may delay the program's end.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {

@@ -122,7 +122,7 @@ impl Trust {
         let secret = code.map(|code| code.secret());
         let credentials = Credentials { identity, secret, admission: Admission::Asked, one_way };
         let (questions, pending_pins) = (Questions::new(), PendingPins::default());
-        let report_limit = RateLimit::a_minute(1, MAX_REPORTS_A_MINUTE);
+        let report_limit = RateLimit::per_minute(1, MAX_REPORTS_PER_MINUTE);
         Ok(Self {
             credentials,
             known,
@@ -411,7 +411,7 @@ fn with_port(host: &str, port: u16) -> String {
 
 /// The limit on messages about callers, over all keys. Keys cost nothing to generate, so a limit
 /// per key is not enough.
-const MAX_REPORTS_A_MINUTE: usize = 20;
+const MAX_REPORTS_PER_MINUTE: usize = 20;
 
 fn typed_code(text: &str) -> Result<Code> {
     Code::typed(text).map_err(|CodeTooShort| {

@@ -47,7 +47,7 @@ pub(super) enum Typed {
 
 impl Questions {
     pub(super) fn new() -> Self {
-        let rate_limit = RateLimit::a_minute(MAX_A_MINUTE_EACH, MAX_A_MINUTE);
+        let rate_limit = RateLimit::per_minute(MAX_PER_MINUTE_EACH, MAX_PER_MINUTE);
         Self { open: VecDeque::new(), shown: None, rate_limit }
     }
 
@@ -111,8 +111,8 @@ impl Questions {
 const READING_TIME: Duration = Duration::from_secs(1);
 
 /// Questions shown per minute about callers from one address.
-const MAX_A_MINUTE_EACH: usize = 3;
-const MAX_A_MINUTE: usize = 6;
+const MAX_PER_MINUTE_EACH: usize = 3;
+const MAX_PER_MINUTE: usize = 6;
 
 #[cfg(test)]
 mod tests {
@@ -204,6 +204,6 @@ mod tests {
             questions.withdraw(AskId(last.into()));
             is_shown
         });
-        assert_eq!(asked.count(), MAX_A_MINUTE);
+        assert_eq!(asked.count(), MAX_PER_MINUTE);
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct RateLimit<K> {
 
 impl<K: PartialEq> RateLimit<K> {
     /// Allows `each` a minute for one key and `all` for all keys together.
-    pub(super) fn a_minute(each: usize, all: usize) -> Self {
+    pub(super) fn per_minute(each: usize, all: usize) -> Self {
         Self { each, all, taken: VecDeque::new() }
     }
 
@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn each_key_and_the_total_are_limited_per_minute() {
         let now = crate::clock::now();
-        let mut rate_limit = RateLimit::a_minute(2, 3);
+        let mut rate_limit = RateLimit::per_minute(2, 3);
         assert_eq!(["a", "a", "a"].map(|key| rate_limit.take(now, key)), [true, true, false]);
         assert_eq!(["b", "c"].map(|key| rate_limit.take(now, key)), [true, false]);
         assert!(!rate_limit.take(now + MINUTE / 2, "c"));

@@ -44,7 +44,7 @@ impl DeliveryWatch {
     }
 
     /// Handles the reply to a probe.
-    pub fn handle_echo(&mut self, now: Instant) {
+    pub fn handle_probe_reply(&mut self, now: Instant) {
         if self.has_sent && self.began.is_none() {
             self.began = Some(now);
             self.before = self.newest;
@@ -53,7 +53,7 @@ impl DeliveryWatch {
 
     /// Handles the counts of a report.
     pub fn handle_report(&mut self, now: Instant, delivery: DeliveryCounts) {
-        self.handle_echo(now);
+        self.handle_probe_reply(now);
         self.is_starved &= delivery.frames == self.newest.frames;
         self.newest = delivery;
     }
@@ -137,11 +137,11 @@ mod tests {
     #[test]
     fn a_silent_receiver_is_not_judged_and_one_that_answers_probes_is() {
         let (mut watch, now) = (DeliveryWatch::default(), crate::clock::now());
-        watch.handle_echo(now);
+        watch.handle_probe_reply(now);
         assert_eq!(watch.poll_timeout(), None, "nothing was sent");
         watch.record_sent();
         assert_eq!(watch.poll_timeout(), None, "silent");
-        watch.handle_echo(now);
+        watch.handle_probe_reply(now);
         assert_eq!(watch.poll_timeout(), Some(now + WINDOW));
         watch.handle_timeout(now + 1999 * MS);
         assert!(!watch.is_starved());

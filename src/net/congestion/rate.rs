@@ -194,14 +194,14 @@ impl RateController {
 
     /// The mean interval between probes, which tell a standing queue from one that exists only when
     /// frames begin, or detect that a silent path is back. `None` while frames meet no queue.
-    pub fn probe_pace(&self) -> Option<Duration> {
+    pub fn probe_interval(&self) -> Option<Duration> {
         if self.state == RateState::Silent {
             return Some(SILENT_PROBES);
         }
         let frame_queue = self.reports.newest_frame_queues().next()?;
         let is_suspected = frame_queue > SUSPECT_QUEUE * self.queue_limit();
-        let pace = (PROBE_BITS / (PROBE_SHARE * self.target)).max(QUICKEST_PROBES);
-        is_suspected.then(|| Duration::from_secs_f64(pace))
+        let interval = (PROBE_BITS / (PROBE_SHARE * self.target)).max(QUICKEST_PROBES);
+        is_suspected.then(|| Duration::from_secs_f64(interval))
     }
 
     /// Records that a frame was sent at `now`, so that a report is expected.
@@ -210,7 +210,7 @@ impl RateController {
     }
 
     /// Handles a probe's reply: a silent path is back, even before the next report.
-    pub fn handle_echo(&mut self, now: Instant) {
+    pub fn handle_probe_reply(&mut self, now: Instant) {
         if self.state == RateState::Silent {
             (self.heard, self.unanswered) = (now, None);
             self.resume();
@@ -300,7 +300,8 @@ impl RateController {
         let soars = last > 2.0 * limit && before > limit;
         // During the start phase, a queue is more likely our own than chance.
         let alarms = self.is_starting && last > START_ALARM * limit;
-        (soars || alarms) && self.reports.are_rising() || self.reports.standing_queue() > limit
+        (soars || alarms) && self.reports.is_queue_growing()
+            || self.reports.standing_queue() > limit
     }
 
     /// The standing queue that counts as congestion, in seconds.
@@ -344,7 +345,7 @@ impl RateController {
         let drain = self.drain.get_or_insert(Drain { at: now, queue, least: queue, target });
         drain.least = drain.least.min(queue);
         let drain = *drain;
-        if now.saturating_duration_since(drain.at) >= DRAIN_PATIENCE {
+        if now.saturating_duration_since(drain.at) >= DRAIN_TIMEOUT {
             let stays = drain.least > STAYED * drain.queue && drain.least <= MAX_AMBIENT_QUEUE;
             if stays && self.received_bps(REPORTS) < self.target * IN_EFFECT {
                 return self.accept_queue(drain);
@@ -547,7 +548,7 @@ const MIN_SHARE: f64 = 0.3;
 
 /// A queue that stays for this long above this share of its size belongs to other traffic. A queue
 /// above the maximum, in seconds, is never accepted: its delay costs more than a lower rate.
-const DRAIN_PATIENCE: Duration = Duration::from_millis(600);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(600);
 const STAYED: f64 = 0.7;
 const MAX_AMBIENT_QUEUE: f64 = 0.05;
 

@@ -1,7 +1,7 @@
 //! The first frames of a stream, before the path is known.
 //!
 //! A rate that a LAN should reach within half a second would flood a narrow link: ten such frames
-//! take seconds at 300 kbit/s. So once 32 kB have been sent, no frame begins until a report shows
+//! take seconds at 300 kbit/s. So once 32 KB have been sent, no frame begins until a report shows
 //! that at least half of it has arrived, or that it arrives at half the target rate or more. The
 //! first report comes 10 ms and a round trip later. On a path that falls behind, the rate of
 //! arrival is what it carries.
@@ -80,7 +80,7 @@ impl StartupProbe {
     /// for room, so it ends after 300 ms.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let last_sent = self.last_sent.filter(|_| !self.has_room())?;
-        let due = self.reported.map(|reported| reported.max(last_sent) + PATIENCE);
+        let due = self.reported.map(|reported| reported.max(last_sent) + REPORT_TIMEOUT);
         Some(due.unwrap_or(last_sent + UNREPORTED_TIME))
     }
 }
@@ -97,7 +97,7 @@ const FIRST_DATAGRAM: DataSize = DataSize::from_bytes(1200);
 const UNREPORTED_TIME: Duration = Duration::from_millis(300);
 
 /// How long to wait for another report. Reports come every 50 ms while anything arrives.
-const PATIENCE: Duration = Duration::from_millis(120);
+const REPORT_TIMEOUT: Duration = Duration::from_millis(120);
 
 /// Less than two datagrams does not show a rate.
 const MIN_RECEIVED: DataSize = DataSize::from_bytes(2400);

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{
     keys::{Identity, KEY_LEN, PublicKey, SharedSecret},
-    wiping::Wiping,
+    wiping::WipingResolver,
 };
 use crate::net::wire::control::PREFACE;
 
@@ -58,7 +58,7 @@ impl Handshake {
     fn new(identity: &Identity, secret: Option<&SharedSecret>, dials: bool) -> Self {
         let params: NoiseParams = PATTERN.parse().expect("a pattern that snow knows");
         let prologue = [PREFACE, PREFACE].concat();
-        let builder = Builder::with_resolver(params, Box::new(Wiping))
+        let builder = Builder::with_resolver(params, Box::new(WipingResolver))
             .prologue(&prologue)
             .and_then(|builder| builder.local_private_key(identity.as_bytes()))
             .and_then(|builder| builder.psk(PSK_LOCATION, &NO_SECRET));

@@ -12,7 +12,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 pub use super::wiping::KEY_LEN;
-use super::wiping::Wiping;
+use super::wiping::WipingResolver;
 
 /// A side's private key: X25519 (RFC 7748). Wiped on drop.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ pub struct SharedSecret(Zeroizing<[u8; KEY_LEN]>);
 /// The text is not a public key.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("a public key is 43 characters of base64")]
-pub struct NoPublicKey;
+pub struct InvalidPublicKey;
 
 impl Identity {
     /// Generates a key from the system's randomness.
@@ -58,7 +58,8 @@ impl Identity {
 
     /// The public key.
     pub fn public_key(&self) -> PublicKey {
-        let mut dh = Wiping.resolve_dh(&DHChoice::Curve25519).expect("snow is built with X25519");
+        let mut dh =
+            WipingResolver.resolve_dh(&DHChoice::Curve25519).expect("snow is built with X25519");
         dh.set(self.as_bytes());
         PublicKey(dh.pubkey().try_into().expect("X25519 keys have 32 bytes"))
     }
@@ -107,11 +108,11 @@ impl fmt::Display for PublicKey {
 }
 
 impl FromStr for PublicKey {
-    type Err = NoPublicKey;
+    type Err = InvalidPublicKey;
 
-    fn from_str(text: &str) -> Result<Self, NoPublicKey> {
-        let bytes = BASE64_NOPAD.decode(text.as_bytes()).map_err(|_| NoPublicKey)?;
-        bytes.try_into().map(Self).map_err(|_| NoPublicKey)
+    fn from_str(text: &str) -> Result<Self, InvalidPublicKey> {
+        let bytes = BASE64_NOPAD.decode(text.as_bytes()).map_err(|_| InvalidPublicKey)?;
+        bytes.try_into().map(Self).map_err(|_| InvalidPublicKey)
     }
 }
 
@@ -186,7 +187,7 @@ mod tests {
         let text = key.to_string();
         assert_eq!((text.len(), text.parse()), (43, Ok(key)));
         for wrong in [&text[1..], &format!("{text}A"), "ä", ""] {
-            assert_eq!(wrong.parse::<PublicKey>(), Err(NoPublicKey), "{wrong}");
+            assert_eq!(wrong.parse::<PublicKey>(), Err(InvalidPublicKey), "{wrong}");
         }
     }
 

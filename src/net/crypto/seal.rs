@@ -236,7 +236,7 @@ pub fn processor_has_aes() -> bool {
 /// session has reached, unless it sent more than 65,536 datagrams a second or the clock was set
 /// back.
 pub fn first_sequence(wall_clock: Duration) -> u64 {
-    wall_clock.as_secs() << DATAGRAMS_A_SECOND_BITS & MAX_SEQUENCE
+    wall_clock.as_secs() << DATAGRAMS_PER_SECOND_BITS & MAX_SEQUENCE
 }
 
 fn expand(prk: &Prk, info: &[&[u8]], out: &mut [u8; KEY_LEN]) {
@@ -273,7 +273,7 @@ const EPOCH_BITS: u32 = 22;
 /// is fast on all of them.
 pub const ONE_WAY_CIPHER: Cipher = Cipher::ChaCha20Poly1305;
 
-const DATAGRAMS_A_SECOND_BITS: u32 = 16;
+const DATAGRAMS_PER_SECOND_BITS: u32 = 16;
 
 /// The largest sequence number; the wire format has 48 bits for it.
 const MAX_SEQUENCE: u64 = (1 << 48) - 1;

@@ -17,9 +17,9 @@ use snow::{
 pub const KEY_LEN: usize = 32;
 
 /// Creates the wrapped objects.
-pub(super) struct Wiping;
+pub(super) struct WipingResolver;
 
-impl CryptoResolver for Wiping {
+impl CryptoResolver for WipingResolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
         DefaultResolver.resolve_rng()
     }

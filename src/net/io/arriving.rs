@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use crate::net::{
-    frame::{FrameBeginning, FrameId},
+    frame::{FrameId, FramePrefix},
     session::CallId,
 };
 
@@ -48,7 +48,7 @@ impl ArrivingFrame {
 
     /// Copies the prefix of the newest frame. Returns true if it has grown enough to wake the
     /// reader.
-    pub(super) fn note(&self, newest: Option<(CallId, FrameBeginning<'_>)>) -> bool {
+    pub(super) fn note(&self, newest: Option<(CallId, FramePrefix<'_>)>) -> bool {
         let Some((call, newest)) = newest.filter(|_| self.0.wanted.load(Ordering::Relaxed)) else {
             return false;
         };
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn note(arriving: &ArrivingFrame, id: u32, bytes: &[u8]) -> bool {
-        arriving.note(Some((CallId(1), FrameBeginning { id: FrameId(id), bytes })))
+        arriving.note(Some((CallId(1), FramePrefix { id: FrameId(id), bytes })))
     }
 
     #[test]

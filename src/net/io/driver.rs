@@ -17,10 +17,10 @@ use super::{
     bind::{BindError, Listen, bind_both},
     connections::Connections,
     emulated_network::EmulatedNetwork,
-    error_queue::{Fate, IcmpReport},
+    error_queue::{DeliveryError, IcmpReport},
     faults::{self, not_dialled},
     handle::{Command, Handle, Shared},
-    ip::plain,
+    ip::canonical,
     options::SocketOptions,
     outgoing_batch::OutgoingBatch,
     publish_schedule::PublishSchedule,
@@ -235,8 +235,8 @@ impl Driver {
         let due = due.into_iter().flatten().min()?;
         let timeout = due.saturating_duration_since(clock::now());
         // No datagram can be sent before the socket is writable, which also ends the wait. Anything
-        // else is late by `BLOCKED_PATIENCE` at most.
-        Some(if self.is_blocked() { timeout.max(BLOCKED_PATIENCE) } else { timeout })
+        // else is late by `MIN_BLOCKED_WAIT` at most.
+        Some(if self.is_blocked() { timeout.max(MIN_BLOCKED_WAIT) } else { timeout })
     }
 
     fn is_blocked(&self) -> bool {
@@ -276,19 +276,19 @@ impl Driver {
                 true
             }
         };
-        if !self.more_to_receive && self.shared.arriving.note(self.endpoint.newest_beginning()) {
+        if !self.more_to_receive && self.shared.arriving.note(self.endpoint.newest_prefix()) {
             self.shared.received.nudge();
         }
     }
 
     fn read_error_queue(&mut self) {
         let Self { udp, endpoint, .. } = self;
-        udp.read_error_queue(|IcmpReport { to, fate }| match fate {
-            Fate::TooBig(len) => {
+        udp.read_error_queue(|IcmpReport { to, error }| match error {
+            DeliveryError::TooBig(len) => {
                 debug!("ICMP reports a limit of {len} bytes of UDP payload on the path to {to}");
                 endpoint.handle_too_big(clock::now(), to.into(), len);
             }
-            Fate::Unreachable(error) => {
+            DeliveryError::Unreachable(error) => {
                 endpoint.handle_unreachable(clock::now(), to.into(), faults::reason(&error, to));
             }
         });
@@ -308,7 +308,9 @@ impl Driver {
         let Self { poll, acceptor, connections, endpoint, .. } = self;
         let Some(acceptor) = acceptor else { return };
         acceptor.accept(clock::now(), |stream, from| {
-            let Some(conn) = endpoint.handle_incoming(clock::now(), plain(from)) else { return };
+            let Some(conn) = endpoint.handle_incoming(clock::now(), canonical(from)) else {
+                return;
+            };
             if connections.accept(poll.registry(), conn, stream).is_err() {
                 endpoint.handle_disconnected(clock::now(), conn, false);
             }
@@ -487,7 +489,7 @@ const EVENT_BACKLOG: usize = 1024;
 
 /// The minimum wait while the socket is blocked, so that overdue datagrams do not make the loop
 /// spin.
-const BLOCKED_PATIENCE: Duration = Duration::from_millis(1);
+const MIN_BLOCKED_WAIT: Duration = Duration::from_millis(1);
 
 /// How long the shutdown may take. Frames and goodbyes that are still pending then are dropped.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(250);

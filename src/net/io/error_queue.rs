@@ -10,12 +10,12 @@ use std::net::SocketAddr;
 #[derive(Debug)]
 pub(super) struct IcmpReport {
     pub(super) to: SocketAddr,
-    pub(super) fate: Fate,
+    pub(super) error: DeliveryError,
 }
 
 /// Why a datagram was not delivered.
 #[derive(Debug)]
-pub(super) enum Fate {
+pub(super) enum DeliveryError {
     /// The path carries at most this many bytes of UDP payload.
     TooBig(usize),
     /// There is no such host, or nothing listens there.
@@ -41,8 +41,8 @@ mod linux {
         },
     };
 
-    use super::{Fate, IcmpReport};
-    use crate::net::io::ip::{header_len, plain};
+    use super::{DeliveryError, IcmpReport};
+    use crate::net::io::ip::{canonical, header_len};
 
     /// Enables the error queue. From then on, each report also makes one later call on the socket
     /// fail.
@@ -71,9 +71,9 @@ mod linux {
             for message in messages {
                 if let ControlMessageOwned::Ipv4RecvErr(error, _)
                 | ControlMessageOwned::Ipv6RecvErr(error, _) = message
-                    && let Some(fate) = parse(to, &error)
+                    && let Some(error) = parse(to, &error)
                 {
-                    handle(IcmpReport { to, fate });
+                    handle(IcmpReport { to, error });
                 }
             }
         }
@@ -81,17 +81,17 @@ mod linux {
 
     /// Interprets `error`, which concerns a datagram to `to`. `None` unless it came by ICMP and is
     /// one that matters here.
-    fn parse(to: SocketAddr, error: &sock_extended_err) -> Option<Fate> {
+    fn parse(to: SocketAddr, error: &sock_extended_err) -> Option<DeliveryError> {
         if !matches!(error.ee_origin, SO_EE_ORIGIN_ICMP | SO_EE_ORIGIN_ICMP6) {
             return None;
         }
         match error.ee_errno as i32 {
             libc::EMSGSIZE => {
                 let headers = header_len(to);
-                Some(Fate::TooBig((error.ee_info as usize).checked_sub(headers)?))
+                Some(DeliveryError::TooBig((error.ee_info as usize).checked_sub(headers)?))
             }
             errno @ (libc::EHOSTUNREACH | libc::ECONNREFUSED) => {
-                Some(Fate::Unreachable(io::Error::from_raw_os_error(errno)))
+                Some(DeliveryError::Unreachable(io::Error::from_raw_os_error(errno)))
             }
             _ => None,
         }
@@ -100,7 +100,7 @@ mod linux {
     fn addr(addr: SockaddrStorage) -> Option<SocketAddr> {
         let v4 = addr.as_sockaddr_in().map(|&addr| SocketAddrV4::from(addr).into());
         let v6 = || addr.as_sockaddr_in6().map(|&addr| SocketAddrV6::from(addr).into());
-        v4.or_else(v6).map(plain)
+        v4.or_else(v6).map(canonical)
     }
 
     /// The maximum number of reports taken per call. The rest waits for the next one, so that a
@@ -128,7 +128,7 @@ mod linux {
             let v4: SocketAddr = "10.0.0.1:7722".parse().unwrap();
             let v6: SocketAddr = "[2001:db8::1]:7722".parse().unwrap();
             let len = |to, error: &_| match parse(to, error) {
-                Some(Fate::TooBig(len)) => Some(len),
+                Some(DeliveryError::TooBig(len)) => Some(len),
                 _ => None,
             };
             assert_eq!(len(v4, &error(SO_EE_ORIGIN_ICMP, libc::EMSGSIZE, 1500)), Some(1472));
@@ -149,9 +149,12 @@ mod linux {
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
             let mut reports = Vec::new();
             take(&socket, |report| reports.push(report));
+            let kind = |report: &IcmpReport| match &report.error {
+                DeliveryError::Unreachable(error) => Some(error.kind()),
+                DeliveryError::TooBig(_) => None,
+            };
             assert!(
-                reports.iter().any(|report| report.to == gone
-                    && matches!(&report.fate, Fate::Unreachable(e) if e.kind() == error.kind())),
+                reports.iter().any(|r| r.to == gone && kind(r) == Some(error.kind())),
                 "{reports:?}"
             );
             socket.send_to(b"hello?", gone).expect("an error is reported once");

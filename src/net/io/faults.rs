@@ -25,9 +25,9 @@ fn fault(error: &io::Error, to: SocketAddr) -> Option<LocalFault> {
         ConnectionRefused | ConnectionReset | TimedOut => None,
         // Systems report different errors for these addresses.
         NetworkUnreachable | HostUnreachable | PermissionDenied | AddrNotAvailable
-            if is_group(to.ip()) =>
+            if is_broadcast_or_multicast(to.ip()) =>
         {
-            Some(LocalFault::Group)
+            Some(LocalFault::NotUnicast)
         }
         NetworkUnreachable => Some(LocalFault::NoRoute),
         HostUnreachable => Some(LocalFault::Unreachable),
@@ -39,7 +39,7 @@ fn fault(error: &io::Error, to: SocketAddr) -> Option<LocalFault> {
 }
 
 /// Whether `ip` is a broadcast or multicast address.
-fn is_group(ip: IpAddr) -> bool {
+fn is_broadcast_or_multicast(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => v4.is_broadcast() || v4.is_multicast() || is_broadcast_of_a_network(v4),
         IpAddr::V6(v6) => v6.is_multicast(),
@@ -104,7 +104,7 @@ fn by_errno(_: &io::Error) -> LocalFault {
 /// Why a datagram to `to` cannot be sent.
 pub(super) fn reason(error: &io::Error, to: SocketAddr) -> WaitReason {
     match fault(error, to) {
-        Some(fault) => WaitReason::Local { fault, said: message_of(error) },
+        Some(fault) => WaitReason::Local { fault, error: message_of(error) },
         None if is_refusal(error) => WaitReason::NobodyListens,
         None => WaitReason::NoAnswer,
     }
@@ -171,13 +171,13 @@ mod tests {
             assert_eq!(fault_of(number, "10.0.0.1:7"), expected, "{number}");
         }
         assert_eq!(fault_of(libc::EINVAL, "[fe80::1]:7"), Some(LocalFault::NoZone));
-        for (number, group) in [
+        for (number, to) in [
             (libc::EACCES, "255.255.255.255:7"),
             (libc::ENETUNREACH, "255.255.255.255:7"),
             (libc::ENETUNREACH, "224.0.0.1:7"),
             (libc::ENETUNREACH, "[ff02::1]:7"),
         ] {
-            assert_eq!(fault_of(number, group), Some(LocalFault::Group), "{group}");
+            assert_eq!(fault_of(number, to), Some(LocalFault::NotUnicast), "{to}");
         }
         assert_eq!(
             message_of(&io::Error::from_raw_os_error(libc::ENETUNREACH)),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 /// Converts an IPv4-mapped address to IPv4. Other addresses are unchanged, including their scope.
-pub(super) fn plain(addr: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
         IpAddr::V6(_) => addr,
@@ -12,7 +12,7 @@ pub(super) fn plain(addr: SocketAddr) -> SocketAddr {
 
 /// The length of the IP and UDP headers of a datagram to `to`, in bytes.
 pub(super) fn header_len(to: SocketAddr) -> usize {
-    if plain(to).is_ipv4() { IPV4_UDP_HEADERS } else { IPV6_UDP_HEADERS }
+    if canonical(to).is_ipv4() { IPV4_UDP_HEADERS } else { IPV6_UDP_HEADERS }
 }
 
 const IPV4_UDP_HEADERS: usize = 20 + 8;

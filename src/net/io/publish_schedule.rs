@@ -33,7 +33,7 @@ impl PublishSchedule {
     /// When to publish changed statistics even if no turn is due. During a stream, turns follow
     /// anyway, so this adds none.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.published.filter(|_| self.is_stale).map(|at| at + PUBLISH_PATIENCE)
+        self.published.filter(|_| self.is_stale).map(|at| at + PUBLISH_WAIT_LIMIT)
     }
 }
 
@@ -41,7 +41,7 @@ impl PublishSchedule {
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long changed statistics may stay unpublished when no turn follows.
-const PUBLISH_PATIENCE: Duration = Duration::from_millis(250);
+const PUBLISH_WAIT_LIMIT: Duration = Duration::from_millis(250);
 
 /// The interval of reading the kernel's drop counters, since parsing its tables takes a while.
 const DROPS_INTERVAL: Duration = Duration::from_secs(1);
@@ -67,8 +67,8 @@ mod tests {
         schedule.note_published(now);
         assert_eq!(schedule.poll_timeout(), None, "nothing has changed");
         schedule.note_turn(now + Duration::from_millis(50));
-        assert_eq!(schedule.poll_timeout(), Some(now + PUBLISH_PATIENCE));
-        schedule.note_published(now + PUBLISH_PATIENCE);
+        assert_eq!(schedule.poll_timeout(), Some(now + PUBLISH_WAIT_LIMIT));
+        schedule.note_published(now + PUBLISH_WAIT_LIMIT);
         assert_eq!(schedule.poll_timeout(), None);
     }
 

@@ -15,7 +15,7 @@ use super::{
     arrival_clock::ArrivalClock,
     error_queue::{self, IcmpReport},
     faults::no_zone,
-    ip::{header_len, plain},
+    ip::{canonical, header_len},
     kernel_drops::{DropWatch, KernelDrops},
     kernel_send::KernelSend,
     options::{Offload, SocketOptions},
@@ -234,7 +234,7 @@ impl UdpSocket {
                 let local = meta.dst_ip.filter(|_| self.is_wildcard);
                 let interface = meta.interface_index.unwrap_or_default();
                 let local = local.and_then(|ip| LocalIp::new(ip, interface));
-                let route = Route { peer: plain(meta.addr).into(), local };
+                let route = Route { peer: canonical(meta.addr).into(), local };
                 let arrived = meta.timestamp.and_then(|at| clock.instant_of(at));
                 let from = Inbound { route, arrived };
                 for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
@@ -396,7 +396,7 @@ fn mapped(addr: SocketAddr) -> SocketAddr {
 /// 1280 bytes (RFC 8200).
 pub fn least_mtu(to: SocketAddr) -> usize {
     let least = MIN_MAX_DATAGRAM_LEN + header_len(to);
-    if plain(to).is_ipv4() { least } else { least.max(1280) }
+    if canonical(to).is_ipv4() { least } else { least.max(1280) }
 }
 
 /// The requested receive buffer, in bytes: some thirty 720p frames, so that a receiver that is not
@@ -446,8 +446,11 @@ mod tests {
     #[test]
     fn a_link_local_address_keeps_its_scope() {
         let scoped = SocketAddrV6::new("fe80::1".parse().unwrap(), 7, 0, 3).into();
-        assert_eq!(plain(scoped), scoped);
-        assert_eq!(plain("[::ffff:10.0.0.1]:7".parse().unwrap()), "10.0.0.1:7".parse().unwrap());
+        assert_eq!(canonical(scoped), scoped);
+        assert_eq!(
+            canonical("[::ffff:10.0.0.1]:7".parse().unwrap()),
+            "10.0.0.1:7".parse().unwrap()
+        );
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl PathValidation {
         len: usize,
         draw: impl FnOnce() -> u64,
     ) -> Option<Challenge> {
-        self.candidate.take_if(|c| now.saturating_duration_since(c.began) >= PATIENCE);
+        self.candidate.take_if(|c| now.saturating_duration_since(c.began) >= CHALLENGE_TIMEOUT);
         let candidate = self.candidate.as_mut().filter(|c| c.due <= now)?;
         candidate.due = now + INTERVAL;
         candidate.credit = candidate.credit.checked_sub(len)?;
@@ -103,12 +103,12 @@ impl PathValidation {
 
     /// When [`Self::poll_challenge`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.candidate.map(|c| c.due.min(c.began + PATIENCE))
+        self.candidate.map(|c| c.due.min(c.began + CHALLENGE_TIMEOUT))
     }
 
     /// Handles a `token` echoed from any address. If it is the challenge's, returns the new active
     /// address. The path's MTU, rate and clock probes are then no longer valid (RFC 9000 §9.4).
-    pub fn handle_echo(&mut self, token: u64) -> Option<Route> {
+    pub fn handle_probe_reply(&mut self, token: u64) -> Option<Route> {
         let validated = self.candidate.take_if(|c| c.token == Some(token))?;
         self.active = Some(validated.addr);
         Some(validated.addr)
@@ -120,7 +120,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// After this time without an echo, the address is dropped. The peer's next datagram from there
 /// starts again.
-const PATIENCE: Duration = Duration::from_secs(3);
+const CHALLENGE_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
@@ -150,11 +150,11 @@ mod tests {
         let challenge = path.poll_challenge(now, PROBE, || 7);
         assert_eq!(challenge, Some(Challenge { to: addr(2), token: 7 }));
         assert_eq!(path.active(), Some(addr(1)), "the old path until then");
-        assert_eq!(path.handle_echo(8), None);
+        assert_eq!(path.handle_probe_reply(8), None);
         assert_eq!(path.active(), Some(addr(1)));
-        assert_eq!(path.handle_echo(7), Some(addr(2)));
+        assert_eq!(path.handle_probe_reply(7), Some(addr(2)));
         assert_eq!((path.active(), path.poll_timeout()), (Some(addr(2)), None));
-        assert_eq!(path.handle_echo(7), None, "once");
+        assert_eq!(path.handle_probe_reply(7), None, "once");
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(path.poll_challenge(now, PROBE, || 9), None, "not twice at once");
             assert!(path.poll_timeout().unwrap() > now);
         }
-        assert!(path.handle_echo(7).is_some() && now - began < 1000 * MS);
+        assert!(path.handle_probe_reply(7).is_some() && now - began < 1000 * MS);
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
         }
         assert!(path.poll_challenge(now, PROBE, || 7).is_some());
         path.handle_datagram(now, addr(1), 106, 1200);
-        assert_eq!(path.handle_echo(7), None, "but newer ones show that it never left");
+        assert_eq!(path.handle_probe_reply(7), None, "but newer ones show that it never left");
     }
 
     #[test]
@@ -197,10 +197,10 @@ mod tests {
         let (mut path, now) = path();
         path.handle_datagram(now, addr(2), 101, 1200);
         path.poll_challenge(now, PROBE, || 7);
-        assert_eq!(path.poll_challenge(now + PATIENCE, PROBE, || 7), None);
-        assert_eq!((path.poll_timeout(), path.handle_echo(7)), (None, None));
-        path.handle_datagram(now + PATIENCE, addr(2), 102, 1200);
-        assert!(path.poll_challenge(now + PATIENCE, PROBE, || 8).is_some());
+        assert_eq!(path.poll_challenge(now + CHALLENGE_TIMEOUT, PROBE, || 7), None);
+        assert_eq!((path.poll_timeout(), path.handle_probe_reply(7)), (None, None));
+        path.handle_datagram(now + CHALLENGE_TIMEOUT, addr(2), 102, 1200);
+        assert!(path.poll_challenge(now + CHALLENGE_TIMEOUT, PROBE, || 8).is_some());
     }
 
     #[test]
@@ -211,8 +211,8 @@ mod tests {
         path.handle_datagram(now, addr(3), 102, 1200);
         let challenge = path.poll_challenge(now, PROBE, || 8);
         assert_eq!(challenge, Some(Challenge { to: addr(3), token: 8 }));
-        assert_eq!(path.handle_echo(7), None);
-        assert_eq!(path.handle_echo(8), Some(addr(3)));
+        assert_eq!(path.handle_probe_reply(7), None);
+        assert_eq!(path.handle_probe_reply(8), Some(addr(3)));
     }
 
     proptest! {

@@ -25,7 +25,7 @@ use super::{
 use crate::net::{
     congestion::bitrates::PictureBitrates,
     crypto::seal::Opener,
-    frame::{FrameBeginning, PartialFrame, ReceivedFrame, SessionId},
+    frame::{FramePrefix, PartialFrame, ReceivedFrame, SessionId},
     framing::packetizer::{ChunkCache, SharedFrame},
     link::PeerAddr,
     path::replay_window::{Arrival, ReplayWindow},
@@ -113,7 +113,7 @@ struct PendingReply {
 impl Call {
     pub(super) fn new(now: Instant, parts: CallParts) -> Self {
         let CallParts { id, peer, media_addr, control, outbound, clock, .. } = parts;
-        let limit = TokenBucket::new(now, MESSAGES_A_SECOND, MESSAGES_BURST);
+        let limit = TokenBucket::new(now, MESSAGES_PER_SECOND, MESSAGES_BURST);
         let mut call = Self {
             id,
             peer,
@@ -262,8 +262,8 @@ impl Call {
     }
 
     /// The contiguous prefix of the newest frame that is still arriving.
-    pub(super) fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
-        self.receiver.as_ref()?.newest_beginning()
+    pub(super) fn newest_prefix(&self) -> Option<FramePrefix<'_>> {
+        self.receiver.as_ref()?.newest_prefix()
     }
 
     /// The newest frame that is partial by `now`.
@@ -442,7 +442,7 @@ impl Call {
         if let Some(sender) = &mut self.sender {
             sender.handle_timeout(now);
             if let Some(prober) = &mut self.prober {
-                prober.set_pace(now, sender.probe_pace());
+                prober.set_mean_interval(now, sender.probe_interval());
             }
         }
         if let Some(control) = &mut self.control {
@@ -609,7 +609,7 @@ impl Call {
         let (probed, rtt) = (prober.take_queue(now), prober.rtt());
         let seen = ReportContext { delta, probed, rtt, losses_due_to_mtu };
         sender.handle_report(now, &report, &seen);
-        prober.set_pace(now, sender.probe_pace());
+        prober.set_mean_interval(now, sender.probe_interval());
     }
 
     fn handle_path_probe(&mut self, body: &[u8], len: usize) {
@@ -657,7 +657,8 @@ impl Call {
     fn handle_reply(&mut self, now: Instant, body: &[u8]) {
         match (&mut self.prober, ProbeReply::parse(body)) {
             (Some(prober), Ok(reply)) => {
-                let moved = self.path.as_mut().and_then(|path| path.handle_echo(now, reply.origin));
+                let moved =
+                    self.path.as_mut().and_then(|path| path.handle_probe_reply(now, reply.origin));
                 if let Some(path) = &mut self.path {
                     path.handle_answer(now);
                 }
@@ -670,7 +671,7 @@ impl Call {
                         // The path is back, and a frame shows whether it carries video.
                         self.next_trial = None;
                     }
-                    sender.handle_echo(now);
+                    sender.handle_probe_reply(now);
                 }
             }
             _ => self.counters.malformed += 1,
@@ -737,7 +738,7 @@ const ONE_WAY_SILENCE: Duration = Duration::from_secs(2);
 
 /// The rate limits on a peer's text lines and, separately, on its stream changes; each is a line on
 /// the user's screen.
-const MESSAGES_A_SECOND: f64 = 10.0;
+const MESSAGES_PER_SECOND: f64 = 10.0;
 const MESSAGES_BURST: f64 = 20.0;
 
 /// How long datagrams overtaken by the end of the control channel are still accepted.

@@ -177,7 +177,7 @@ impl DialState {
             self.waiting_for,
             Some(WaitReason::Unresolved { .. } | WaitReason::Uncallable { .. })
         );
-        Some(self.addresses.waits_since().filter(|_| !is_told)? + LOOKUP_PATIENCE)
+        Some(self.addresses.waits_since().filter(|_| !is_told)? + LOOKUP_REPORT_DELAY)
     }
 
     pub(super) fn due(&self, now: Instant) -> Due {
@@ -379,7 +379,7 @@ const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 pub(super) const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a lookup may take before that is reported.
-const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
+const LOOKUP_REPORT_DELAY: Duration = Duration::from_secs(5);
 
 /// How long a connection may take to be established. The kernel retransmits a lost SYN after 1 s
 /// (RFC 6298), so waiting longer is no better than a new attempt.
@@ -447,9 +447,9 @@ mod tests {
         assert!(d.wants_lookup(now));
         assert_eq!(d.due(now), Due::Nothing);
         d.addresses.note_asked(now, LookupId(1));
-        assert_eq!(d.poll_timeout(), Some(now + LOOKUP_PATIENCE));
+        assert_eq!(d.poll_timeout(), Some(now + LOOKUP_REPORT_DELAY));
         assert_eq!(d.check_lookup(now), None);
-        assert!(d.check_lookup(now + LOOKUP_PATIENCE).is_some());
+        assert!(d.check_lookup(now + LOOKUP_REPORT_DELAY).is_some());
         assert_eq!(d.poll_timeout(), None);
         let unknown = || Some(WaitReason::Unresolved { error: "unknown".into() });
         assert!(d.handle_found(now, &[], unknown()).is_some());

@@ -184,7 +184,7 @@ pub enum WaitReason {
         /// The kind of fault.
         fault: LocalFault,
         /// The system's message.
-        said: String,
+        error: String,
     },
     /// The name has no address yet.
     Unresolved {
@@ -234,7 +234,7 @@ pub enum LocalFault {
     /// The address is valid on one interface only, which was not given.
     NoZone,
     /// It is a broadcast or multicast address.
-    Group,
+    NotUnicast,
     /// A firewall of this machine, or a sandbox, forbids it.
     Forbidden,
     /// The address family is not supported.
@@ -260,7 +260,7 @@ impl LocalFault {
             Self::NoZone => {
                 "a link-local address needs the interface: ADDRESS%eth0, with the name that `ip link` shows"
             }
-            Self::Group => {
+            Self::NotUnicast => {
                 "cannot call a broadcast or multicast address: give the address of one machine"
             }
             Self::Forbidden => "a firewall or sandbox of this machine forbids it",
@@ -330,7 +330,7 @@ impl Delivered {
             first_sent: zero,
             first_received: at,
             completed: at,
-            repaired_chunks: 0,
+            recovered_chunks: 0,
             repair_delay: None,
         };
         Self { call: CallId(1), frame, media_epoch: None, stream: None }

@@ -83,8 +83,8 @@ impl Path {
     }
 
     /// Handles a probe origin echoed by the peer. Returns the new route if this validates one.
-    pub(super) fn handle_echo(&mut self, now: Instant, origin: u64) -> Option<Route> {
-        let moved = self.validation.handle_echo(origin)?;
+    pub(super) fn handle_probe_reply(&mut self, now: Instant, origin: u64) -> Option<Route> {
+        let moved = self.validation.handle_probe_reply(origin)?;
         if let Some(mtu) = &mut self.mtu {
             mtu.reset(now);
         }

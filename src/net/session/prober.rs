@@ -21,7 +21,7 @@ pub(super) struct Prober {
     sent: u32,
     due: Instant,
     /// The mean interval between probes while the queue is measured.
-    pace: Option<Duration>,
+    mean_interval: Option<Duration>,
     offset: ClockOffset,
     queue: QueueDelay,
 }
@@ -31,7 +31,7 @@ impl Prober {
     pub(super) fn new(now: Instant, same_machine_epoch: Option<Instant>) -> Self {
         let offset = same_machine_epoch.map_or_else(ClockOffset::default, ClockOffset::exact);
         let queue = QueueDelay::new(now);
-        Self { started: now, sent: 0, due: now, pace: None, offset, queue }
+        Self { started: now, sent: 0, due: now, mean_interval: None, offset, queue }
     }
 
     /// The probe that is due at `now`.
@@ -48,11 +48,11 @@ impl Prober {
         self.due
     }
 
-    /// Sets the mean probe interval to `pace`, with varied gaps, to measure the queue. `None`: once
+    /// Sets the mean probe interval to `mean`, with varied gaps, to measure the queue. `None`: once
     /// a second.
-    pub(super) fn set_pace(&mut self, now: Instant, pace: Option<Duration>) {
-        self.pace = pace;
-        if pace.is_some() && self.sent >= QUICK_PROBES {
+    pub(super) fn set_mean_interval(&mut self, now: Instant, mean: Option<Duration>) {
+        self.mean_interval = mean;
+        if mean.is_some() && self.sent >= QUICK_PROBES {
             self.due = self.due.min(now + self.interval());
         }
     }
@@ -63,9 +63,9 @@ impl Prober {
     }
 
     fn interval(&self) -> Duration {
-        match self.pace {
+        match self.mean_interval {
             _ if self.sent < QUICK_PROBES => QUICK_INTERVAL,
-            Some(pace) => pace.mul_f64(0.5 + (f64::from(self.sent) * GOLDEN).fract()),
+            Some(mean) => mean.mul_f64(0.5 + (f64::from(self.sent) * GOLDEN).fract()),
             None => INTERVAL,
         }
     }
@@ -138,7 +138,7 @@ mod tests {
         let mut phases = [0; 8];
         for us in (0..10_000_000).step_by(100) {
             let now = start + Duration::from_micros(us);
-            prober.set_pace(now, (us >= 1_000_000).then_some(Duration::from_millis(8)));
+            prober.set_mean_interval(now, (us >= 1_000_000).then_some(Duration::from_millis(8)));
             if prober.poll_probe(now).is_some() && us >= 1_000_000 {
                 phases[(us % 33_333 / 4167) as usize] += 1;
             }

@@ -11,7 +11,7 @@ use crate::net::{
         feedback::{Counts, ReportGenerator},
         train_meter::TrainMeter,
     },
-    frame::{FrameBeginning, PartialFrame, ReceivedFrame},
+    frame::{FramePrefix, PartialFrame, ReceivedFrame},
     framing::reassembler::{Reassembler, ReassemblyCounters},
     path::replay_window::ReplayWindow,
     recovery::{
@@ -159,8 +159,8 @@ impl Receiver {
         })
     }
 
-    pub(super) fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
-        self.reassembler.newest_beginning()
+    pub(super) fn newest_prefix(&self) -> Option<FramePrefix<'_>> {
+        self.reassembler.newest_prefix()
     }
 
     pub(super) fn poll_partial(&mut self, now: Instant) -> Option<PartialFrame> {
@@ -210,14 +210,14 @@ impl Receiver {
     fn record_completed(&mut self, frame: Option<ReceivedFrame>) -> Option<ReceivedFrame> {
         let Some(feedback) = &mut self.feedback else {
             self.repaired_by_parity +=
-                u64::from(frame.as_ref().is_some_and(|f| f.repaired_chunks > 0));
+                u64::from(frame.as_ref().is_some_and(|f| f.recovered_chunks > 0));
             return frame;
         };
         if let Some(frame) = &frame {
             if feedback.nack_scheduler.rounds(frame.id) > 0 {
                 self.repaired_by_nack += 1;
             } else {
-                self.repaired_by_parity += u64::from(frame.repaired_chunks > 0);
+                self.repaired_by_parity += u64::from(frame.recovered_chunks > 0);
             }
             feedback.nack_scheduler.handle_done(frame.id);
         }

@@ -150,15 +150,15 @@ impl SendRate {
 
     /// The mean interval between clock probes, while a queue is suspected or reports are overdue.
     /// `None`: the usual interval.
-    pub(super) fn probe_pace(&self) -> Option<Duration> {
-        self.control.as_ref()?.probe_pace()
+    pub(super) fn probe_interval(&self) -> Option<Duration> {
+        self.control.as_ref()?.probe_interval()
     }
 
     /// Handles the reply to one of our probes.
-    pub(super) fn handle_echo(&mut self, now: Instant) {
+    pub(super) fn handle_probe_reply(&mut self, now: Instant) {
         if let Some(control) = &mut self.control {
-            control.handle_echo(now);
-            self.delivery_watch.handle_echo(now);
+            control.handle_probe_reply(now);
+            self.delivery_watch.handle_probe_reply(now);
             self.apply_limits(now);
         }
     }

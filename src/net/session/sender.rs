@@ -142,9 +142,9 @@ impl Sender {
     }
 
     /// Handles the reply to one of our probes.
-    pub(super) fn handle_echo(&mut self, now: Instant) {
+    pub(super) fn handle_probe_reply(&mut self, now: Instant) {
         let was_silent = self.is_unreported();
-        self.rate.handle_echo(now);
+        self.rate.handle_probe_reply(now);
         if was_silent {
             self.drop_older(now, STALE);
         }
@@ -190,8 +190,8 @@ impl Sender {
 
     /// The mean interval between clock probes, while a queue is suspected or reports are overdue.
     /// `None`: the usual interval.
-    pub(super) fn probe_pace(&self) -> Option<Duration> {
-        self.rate.probe_pace()
+    pub(super) fn probe_interval(&self) -> Option<Duration> {
+        self.rate.probe_interval()
     }
 
     /// Handles a report from the receiver, newer than all before.

@@ -31,7 +31,7 @@ pub struct Hashed {
 impl CrcCombiner {
     /// The CRC of bytes with the CRC `head` followed by `tail`.
     #[inline(always)]
-    pub fn join(&mut self, head: u32, tail: Hashed) -> u32 {
+    pub fn combine(&mut self, head: u32, tail: Hashed) -> u32 {
         // Building tables pays only for a repeated length, not for that of a last chunk.
         if tail.len == self.len_before && tail.len != self.cached.len {
             self.cached = Shift::past(tail.len);
@@ -118,7 +118,7 @@ mod tests {
     proptest! {
         /// The result does not depend on the pieces or on the combiner's state.
         #[test]
-        fn joined_piece_crcs_equal_the_crc_of_the_whole(
+        fn combined_piece_crcs_equal_the_crc_of_the_whole(
             bytes in prop::collection::vec(any::<u8>(), 0..3000),
             lens in prop::collection::vec(prop_oneof![Just(0_usize), Just(20), 0..1500_usize], 0..40),
         ) {
@@ -126,7 +126,7 @@ mod tests {
             let (mut crc, mut rest) = (0, &bytes[..]);
             for len in lens.into_iter().chain([bytes.len()]) {
                 let (piece, behind) = rest.split_at(len.min(rest.len()));
-                crc = crc_combiner.join(crc, Hashed::of(piece));
+                crc = crc_combiner.combine(crc, Hashed::of(piece));
                 rest = behind;
             }
             prop_assert_eq!(crc, crc32fast::hash(&bytes));
@@ -137,7 +137,10 @@ mod tests {
     fn the_crc_matches_the_catalogue_check_value() {
         // CRC-32/ISO-HDLC in Greg Cook's catalogue of parametrised CRC algorithms.
         let mut crc_combiner = CrcCombiner::default();
-        assert_eq!(crc_combiner.join(crc32fast::hash(b"12345"), Hashed::of(b"6789")), 0xcbf4_3926);
+        assert_eq!(
+            crc_combiner.combine(crc32fast::hash(b"12345"), Hashed::of(b"6789")),
+            0xcbf4_3926
+        );
     }
 
     #[test]
@@ -145,7 +148,7 @@ mod tests {
         let bytes = vec![7; crate::net::frame::MAX_FRAME_LEN + 4];
         for cut in [1, 40_000, bytes.len() - 70_000] {
             let (head, tail) = bytes.split_at(cut);
-            let crc = CrcCombiner::default().join(crc32fast::hash(head), Hashed::of(tail));
+            let crc = CrcCombiner::default().combine(crc32fast::hash(head), Hashed::of(tail));
             assert_eq!(crc, crc32fast::hash(&bytes), "cut at {cut}");
         }
     }
@@ -155,7 +158,7 @@ mod tests {
         let mut crc_combiner = CrcCombiner::default();
         let lens = [(1160, 0), (1160, 1160), (44, 1160), (1160, 1160), (44, 1160), (44, 44)];
         for (len, cached) in lens {
-            crc_combiner.join(1, Hashed { len, crc: 2 });
+            crc_combiner.combine(1, Hashed { len, crc: 2 });
             assert_eq!(crc_combiner.cached.len, cached);
         }
     }

@@ -173,7 +173,7 @@ impl Prelude {
             datagram.split_last_chunk::<CRC_LEN>().ok_or(DatagramError::Foreign)?;
         let (head, payload) = content.split_at(HEAD_LEN.min(content.len()));
         let payload = Hashed::of(payload);
-        if crc_combiner.join(Hashed::of(head).crc, payload) != u32::from_be_bytes(*crc) {
+        if crc_combiner.combine(Hashed::of(head).crc, payload) != u32::from_be_bytes(*crc) {
             return Err(DatagramError::Checksum);
         }
         let prelude = Self::read(content)?;
@@ -217,7 +217,7 @@ impl Prelude {
             .expect("the caller sized the datagram with its overhead");
         self.write(Form::Clear, content);
         let head = Hashed::of(&content[..content.len() - tail.len]);
-        *crc = crc_combiner.join(head.crc, tail).to_be_bytes();
+        *crc = crc_combiner.combine(head.crc, tail).to_be_bytes();
     }
 }
 

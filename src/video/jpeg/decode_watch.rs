@@ -22,7 +22,7 @@ impl DecodeWatch {
     /// decoded for a second.
     pub fn failed(&mut self, error: &JpegError, now: Instant) -> Option<String> {
         let since = *self.failing_since.get_or_insert(now);
-        if self.is_reported || now.saturating_duration_since(since) < PATIENCE {
+        if self.is_reported || now.saturating_duration_since(since) < REPORT_DELAY {
             return None;
         }
         self.is_reported = true;
@@ -33,8 +33,8 @@ impl DecodeWatch {
     }
 }
 
-/// Allows for single damaged frames.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long decoding must fail before that is reported: single frames may be damaged.
+const REPORT_DELAY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

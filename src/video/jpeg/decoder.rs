@@ -13,7 +13,7 @@ use super::{
     header::Header,
     sandbox::sandbox_this_thread,
     sandbox_thread::SandboxThread,
-    strips::{STRIPS_A_THREAD, Split, StripMut, StripPool, strips_mut},
+    strips::{STRIPS_PER_THREAD, Split, StripMut, StripPool, strips_mut},
     turbo::{JpegError, TurboDecoder, contained, planar_format},
 };
 use crate::video::image::{Image, PixelFormat, Size};
@@ -89,7 +89,7 @@ impl Decoder {
     /// Decodes on the calling thread only, without a sandbox: for trusted pictures.
     #[cfg(any(test, feature = "internals"))]
     pub fn alone() -> Self {
-        Self { sandbox_thread: SandboxThread::open(), ..Self::of(StripPool::of(1)) }
+        Self { sandbox_thread: SandboxThread::unsandboxed(), ..Self::of(StripPool::of(1)) }
     }
 
     /// Runs `body` on a new thread, with a decoder that decodes on that thread. The thread is
@@ -99,7 +99,7 @@ impl Decoder {
     ) -> std::io::Result<JoinHandle<()>> {
         thread::Builder::new().name("decode".into()).spawn(move || {
             let mut decoder =
-                Self { sandbox_thread: SandboxThread::open(), ..Self::of(StripPool::new()) };
+                Self { sandbox_thread: SandboxThread::unsandboxed(), ..Self::of(StripPool::new()) };
             decoder.work.pool.start_helpers();
             sandbox_this_thread();
             body(decoder);
@@ -156,18 +156,18 @@ impl Decoder {
         self.sandboxed(|work| work.decode_whole(frame, want, image))
     }
 
-    /// Decodes into `image` as much as possible of the beginning of a frame that is still arriving,
+    /// Decodes into `image` as much as possible of the prefix of a frame that is still arriving,
     /// and records the progress in `ahead`. The image, `want` and frame must be the same in each
-    /// call, and the beginning may only grow. Errors are reported by
+    /// call, and the prefix may only grow. Errors are reported by
     /// [`decode_rest`](Self::decode_rest).
     pub fn decode_ahead(
         &mut self,
         ahead: &mut PartialDecode,
-        beginning: &[u8],
+        prefix: &[u8],
         want: OutputFormat,
         image: &mut Image,
     ) {
-        self.sandboxed(|work| work.decode_ahead(ahead, beginning, want, image));
+        self.sandboxed(|work| work.decode_ahead(ahead, prefix, want, image));
     }
 
     /// Decodes what [`decode_ahead`](Self::decode_ahead) has left of a frame that is now complete.
@@ -221,12 +221,12 @@ impl Work {
     fn decode_ahead(
         &mut self,
         ahead: &mut PartialDecode,
-        beginning: &[u8],
+        prefix: &[u8],
         want: OutputFormat,
         image: &mut Image,
     ) {
         if ahead.plan.is_none() && ahead.error.is_none() {
-            match self.plan(beginning, want) {
+            match self.plan(prefix, want) {
                 Ok(plan) => {
                     plan.reshape(image);
                     ahead.plan = Some(plan);
@@ -239,13 +239,13 @@ impl Work {
         if let Some(plan) = &mut ahead.plan
             && ahead.error.is_none()
         {
-            let found = plan.split.as_mut().and_then(|split| split.find_strips(beginning));
+            let found = plan.split.as_mut().and_then(|split| split.find_strips(prefix));
             match (&plan.split, found) {
                 (Some(split), Some(found)) => {
                     let new = ahead.done..found;
                     ahead.done = found;
                     let is_new = |strip: usize| new.contains(&strip);
-                    let results = self.decode_strips(beginning, plan, split, is_new, image);
+                    let results = self.decode_strips(prefix, plan, split, is_new, image);
                     ahead.error = results.into_iter().find_map(|(_, result)| result.err());
                 }
                 _ => plan.split = None,
@@ -289,8 +289,9 @@ impl Work {
         picture: &mut Image,
     ) -> Concealed {
         let plan = self.plan(frame, OutputFormat::Bgr).ok();
-        let prefix = present.first().filter(|first| first.start == 0).map_or(0, |first| first.end);
-        let plan = plan.filter(|plan| plan.header.scan_data <= prefix);
+        let prefix_len =
+            present.first().filter(|first| first.start == 0).map_or(0, |first| first.end);
+        let plan = plan.filter(|plan| plan.header.scan_data <= prefix_len);
         let Some(plan) = plan else { return Concealed::default() };
         // One strip for each marker interval where possible, rather than the fastest division.
         let Some(mut split) = Split::plan(&plan.header, usize::MAX) else {
@@ -316,9 +317,9 @@ impl Work {
         Concealed { shown, of: split.count }
     }
 
-    fn plan(&mut self, beginning: &[u8], want: OutputFormat) -> Result<Plan, JpegError> {
-        let header = Header::parse(beginning)?;
-        let corrected = correct(&header, &beginning[..header.scan_data], &mut self.corrected);
+    fn plan(&mut self, prefix: &[u8], want: OutputFormat) -> Result<Plan, JpegError> {
+        let header = Header::parse(prefix)?;
+        let corrected = correct(&header, &prefix[..header.scan_data], &mut self.corrected);
         let seen = contained(|| self.whole.read_header(corrected))?;
         if (seen.width, seen.height) != (header.size.width, header.size.height) {
             return Err(JpegError::Contradiction);
@@ -327,7 +328,7 @@ impl Work {
             OutputFormat::Bgr => None,
             OutputFormat::Planar => planar_format(&seen),
         };
-        let split = Split::plan(&header, self.pool.threads() * STRIPS_A_THREAD);
+        let split = Split::plan(&header, self.pool.threads() * STRIPS_PER_THREAD);
         Ok(Plan { header, seen, format, split })
     }
 

@@ -353,7 +353,7 @@ fn check_scan(bytes: &[u8], scan: &Segment, size: Size, components: u8) -> Resul
         return Err(HeaderError::Coding);
     }
     let blocks = size.width.div_ceil(8) * size.height.div_ceil(8);
-    if (bytes.len() - scan.payload.end) * 8 < blocks * MIN_BITS_A_BLOCK {
+    if (bytes.len() - scan.payload.end) * 8 < blocks * MIN_BITS_PER_BLOCK {
         return Err(HeaderError::TooShort(size.width, size.height));
     }
     Ok(())
@@ -373,7 +373,7 @@ const JFIF_LEN: usize = 14;
 pub(super) const MAX_SEGMENTS: usize = 256;
 
 /// A block of 8x8 has a DC code and an end-of-block code, of at least one bit each.
-const MIN_BITS_A_BLOCK: usize = 2;
+const MIN_BITS_PER_BLOCK: usize = 2;
 
 #[cfg(test)]
 mod tests {

@@ -26,7 +26,7 @@ pub(super) struct SandboxThread {
 
 impl SandboxThread {
     /// Creates one without a thread of its own or a sandbox: the work runs on the calling thread.
-    pub(super) fn open() -> Self {
+    pub(super) fn unsandboxed() -> Self {
         Self { thread: OnceLock::from(None), cpu: AtomicU64::new(0) }
     }
 

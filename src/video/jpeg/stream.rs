@@ -1,6 +1,6 @@
 //! Splits a stream of concatenated JPEGs into frames by their markers.
 
-mod borders;
+mod frame_boundaries;
 mod walk;
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 };
 
 use self::{
-    borders::Borders,
+    frame_boundaries::FrameBoundaries,
     walk::{Failure, Walk, Walker},
 };
 use super::{
@@ -36,7 +36,7 @@ pub struct JpegStream<R> {
     reported_len: usize,
     /// The range of a damaged frame's thumbnail.
     thumbnail: Option<Range<usize>>,
-    borders: Borders,
+    boundaries: FrameBoundaries,
 }
 
 /// The next item in the stream.
@@ -67,7 +67,7 @@ impl<R: BufRead> JpegStream<R> {
     /// not contain `FF`.
     pub fn ending_at(marks: &'static [&'static [u8]], reader: R) -> Self {
         let ahead = Lookahead::new(reader, marks);
-        Self { ahead, reported_len: 0, thumbnail: None, borders: Borders::default() }
+        Self { ahead, reported_len: 0, thumbnail: None, boundaries: FrameBoundaries::default() }
     }
 
     /// Marks the first `len` bytes as damaged; damage in them is not reported again.
@@ -79,7 +79,7 @@ impl<R: BufRead> JpegStream<R> {
     /// The next frame or error, or `None` at the end.
     pub fn next_item(&mut self) -> io::Result<Option<StreamItem>> {
         while self.find_start()? {
-            let mut walker = Walker { ahead: &mut self.ahead, borders: &mut self.borders };
+            let mut walker = Walker { ahead: &mut self.ahead, boundaries: &mut self.boundaries };
             let item = match walker.walk() {
                 Ok(walk) => self.end_walk(&walk),
                 Err(Failure::Header(error, reached)) => self.skip_start(error, reached),
@@ -188,7 +188,7 @@ impl<R: BufRead> JpegStream<R> {
         let thumbnail = self.thumbnail.take();
         self.thumbnail =
             thumbnail.filter(|it| it.start >= len).map(|it| it.start - len..it.end - len);
-        self.borders.consume(len);
+        self.boundaries.consume(len);
     }
 }
 

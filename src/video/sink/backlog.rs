@@ -14,14 +14,14 @@ pub(super) type Entry = (Arc<[u8]>, Duration);
 /// A bounded queue of frames.
 #[derive(Debug)]
 pub(super) struct Backlog {
-    rule: Rule,
+    policy: DropPolicy,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 /// What to drop when writing is slower than receiving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(super) enum DropPolicy {
     /// For files: up to [`MAX_FRAMES`] frames and [`MAX_BYTES`] bytes are queued. When full, the
     /// newest frame is dropped.
     KeepOldest,
@@ -30,8 +30,8 @@ pub(super) enum Rule {
 }
 
 impl Backlog {
-    pub(super) fn new(rule: Rule) -> Self {
-        Self { rule, state: Mutex::default(), changed: Condvar::new() }
+    pub(super) fn new(policy: DropPolicy) -> Self {
+        Self { policy, state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Adds a frame, and counts any frame that is dropped.
@@ -39,11 +39,11 @@ impl Backlog {
         let mut state = self.lock();
         let len = entry.0.len();
         let is_full = state.entries.len() >= MAX_FRAMES || state.bytes + len > MAX_BYTES;
-        match self.rule {
+        match self.policy {
             _ if state.closed => state.abandoned += 1,
-            Rule::KeepOldest if is_full => state.dropped += 1,
-            Rule::KeepOldest => state.add(entry),
-            Rule::KeepNewest => {
+            DropPolicy::KeepOldest if is_full => state.dropped += 1,
+            DropPolicy::KeepOldest => state.add(entry),
+            DropPolicy::KeepNewest => {
                 state.dropped += state.entries.len() as u64;
                 state.entries.clear();
                 state.bytes = 0;
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_file_keeps_the_oldest_and_counts_the_rest() {
-        let backlog = Backlog::new(Rule::KeepOldest);
+        let backlog = Backlog::new(DropPolicy::KeepOldest);
         (0..MAX_FRAMES as u64 + 5).for_each(|ms| backlog.push(entry(1, ms)));
         assert_eq!(backlog.dropped(), 5);
         assert_eq!(backlog.take(), Some(entry(1, 0)));
@@ -138,19 +138,19 @@ mod tests {
 
     #[test]
     fn a_pipe_keeps_the_newest() {
-        let backlog = Backlog::new(Rule::KeepNewest);
+        let backlog = Backlog::new(DropPolicy::KeepNewest);
         (0..3).for_each(|ms| backlog.push(entry(9, ms)));
         assert_eq!((backlog.take(), backlog.dropped()), (Some(entry(9, 2)), 2));
     }
 
     #[test]
     fn closing_delivers_queued_frames_and_abandoning_discards_them() {
-        let backlog = Backlog::new(Rule::KeepOldest);
+        let backlog = Backlog::new(DropPolicy::KeepOldest);
         backlog.push(entry(1, 1));
         backlog.close();
         backlog.push(entry(1, 2));
         assert_eq!((backlog.take(), backlog.take()), (Some(entry(1, 1)), None));
-        let backlog = Backlog::new(Rule::KeepOldest);
+        let backlog = Backlog::new(DropPolicy::KeepOldest);
         backlog.push(entry(1, 1));
         backlog.abandon();
         backlog.push(entry(1, 2));

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     avi::AviWriter,
-    backlog::{Backlog, Rule},
+    backlog::{Backlog, DropPolicy},
     destination::{Destination, Kind},
     output::Output,
     spec::{Container, OutputSpec},
@@ -50,25 +50,25 @@ impl Recorder {
         let rate = rate(fps);
         let name = name(spec);
         let created = |error| RecordError::Create { name: name.clone(), error };
-        let (writer, rule) = match spec {
+        let (writer, policy) = match spec {
             OutputSpec::Stdout => {
                 let output = Output::pipe(stdout().map_err(created)?);
-                (Writer::Y4m(Y4mWriter::new(output, rate)), Rule::KeepNewest)
+                (Writer::Y4m(Y4mWriter::new(output, rate)), DropPolicy::KeepNewest)
             }
             OutputSpec::File { path, container } => {
                 let destination = Destination::check(path, overwrite).map_err(created)?;
-                let rule = match destination.kind() {
+                let policy = match destination.kind() {
                     Kind::Fifo if *container == Container::Avi => {
                         let why = "an AVI cannot be written to a FIFO, but .y4m and .mjpeg can";
                         return Err(created(io::Error::other(why)));
                     }
-                    Kind::Fifo => Rule::KeepNewest,
-                    Kind::File | Kind::Device => Rule::KeepOldest,
+                    Kind::Fifo => DropPolicy::KeepNewest,
+                    Kind::File | Kind::Device => DropPolicy::KeepOldest,
                 };
-                (Writer::new(destination, *container, rate), rule)
+                (Writer::new(destination, *container, rate), policy)
             }
         };
-        Self::start(name.clone(), writer, rule)
+        Self::start(name.clone(), writer, policy)
     }
 
     /// Sets the nominal rate in frames/s of files that are begun from now on.
@@ -110,7 +110,7 @@ impl Recorder {
         let (mut state, _) = self
             .shared
             .ended
-            .wait_timeout_while(state, PATIENCE, |s| !s.ended)
+            .wait_timeout_while(state, FINISH_TIMEOUT, |s| !s.ended)
             .unwrap_or_else(PoisonError::into_inner);
         let failure = state.failure.take();
         let has_ended = state.ended;
@@ -122,9 +122,9 @@ impl Recorder {
         }
     }
 
-    fn start(name: String, writer: Writer, rule: Rule) -> Result<Self, RecordError> {
+    fn start(name: String, writer: Writer, policy: DropPolicy) -> Result<Self, RecordError> {
         let shared = Arc::new(Shared {
-            backlog: Backlog::new(rule),
+            backlog: Backlog::new(policy),
             state: Mutex::default(),
             ended: Condvar::new(),
         });
@@ -377,7 +377,7 @@ fn rate(fps: f64) -> (u32, u32) {
 const MAX_RATE: f64 = 1000.5;
 
 /// How long to wait for the last frames. Nobody waits longer after Ctrl-C.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -404,7 +404,7 @@ mod tests {
     /// A recorder to the pipe `writer`.
     fn piped(writer: Box<dyn io::Write + Send>) -> Recorder {
         let writer = Writer::Y4m(Y4mWriter::new(Output::pipe(writer), (25, 1)));
-        Recorder::start("a pipe".into(), writer, Rule::KeepNewest).expect("starts")
+        Recorder::start("a pipe".into(), writer, DropPolicy::KeepNewest).expect("starts")
     }
 
     #[test]

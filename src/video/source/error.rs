@@ -169,6 +169,12 @@ pub enum SourceError {
         /// The system's error.
         error: io::Error,
     },
+    /// The system refuses a thread.
+    #[error("cannot start a thread: {error}")]
+    Thread {
+        /// The system's error.
+        error: io::Error,
+    },
     /// An unexpected failure of `OpenCV`.
     #[error("OpenCV failed to {what}: {error}")]
     OpenCv {

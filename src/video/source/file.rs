@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::video::{image::PixelFormat, jpeg::tests::textured};
 
-    static RUN: AtomicBool = AtomicBool::new(false);
+    static NEVER_STOP: AtomicBool = AtomicBool::new(false);
 
     /// A Motion JPEG file of three pictures.
     fn video(options: SourceOptions, cut: usize) -> (SourceInfo, VideoFile, tempfile::TempDir) {
@@ -207,7 +207,7 @@ mod tests {
         let (info, mut video, _folder) =
             video(SourceOptions { once: true, ..SourceOptions::default() }, 0);
         assert_eq!((info.width, info.height, info.fps), (64, 48, 500.0));
-        let played = std::iter::from_fn(|| video.next(&RUN).expect("plays"));
+        let played = std::iter::from_fn(|| video.next(&NEVER_STOP).expect("plays"));
         assert_eq!(played.map(|c| c.number).collect::<Vec<_>>(), [0, 1, 2]);
     }
 
@@ -217,7 +217,7 @@ mod tests {
         let options = SourceOptions { size: Some(size), ..SourceOptions::default() };
         let (_, mut video, _folder) = video(options, 0);
         for number in 0..8 {
-            let captured = video.next(&RUN).expect("plays").expect("no end");
+            let captured = video.next(&NEVER_STOP).expect("plays").expect("no end");
             let Picture::Image(image) = captured.picture else { panic!("pixels") };
             assert_eq!((captured.number, image.size()), (number, size));
         }
@@ -227,7 +227,7 @@ mod tests {
     fn a_truncated_video_plays_its_remaining_frames() {
         let (_, mut video, _folder) =
             video(SourceOptions { once: true, ..SourceOptions::default() }, 1500);
-        let played = std::iter::from_fn(|| video.next(&RUN).expect("plays")).count();
+        let played = std::iter::from_fn(|| video.next(&NEVER_STOP).expect("plays")).count();
         assert!((1..=3).contains(&played), "{played}");
     }
 

@@ -282,7 +282,7 @@ fn open_camera(_: Option<u32>, _: &SourceOptions) -> Result<Source, SourceError>
 mod tests {
     use super::*;
 
-    static RUN: AtomicBool = AtomicBool::new(false);
+    static NEVER_STOP: AtomicBool = AtomicBool::new(false);
 
     fn open(spec: &str, options: &SourceOptions) -> Result<Source, SourceError> {
         Source::open(&spec.parse().expect("any text is a source"), options)
@@ -306,7 +306,7 @@ mod tests {
         let mut source = open("pattern", &options).expect("built in");
         assert_eq!(source.info().description, "pattern, 160x120 at 240 frames/s");
         for _ in 0..5 {
-            let captured = source.next(&RUN).expect("no error").expect("no end");
+            let captured = source.next(&NEVER_STOP).expect("no error").expect("no end");
             let Picture::Image(image) = captured.picture else { panic!("not pixels") };
             assert_eq!(image.format, super::super::image::PixelFormat::Gray);
             assert_eq!(pattern::read_number(&image), Some(captured.number as u32));
@@ -361,7 +361,7 @@ mod tests {
         let [by_path, by_url @ ..] = [&path, &urls[0], &urls[1], &urls[2]].map(|spec| {
             let mut source = open(spec, &options).expect("plays");
             for number in 0..5 {
-                let captured = source.next(&RUN).expect("no error").expect("no end");
+                let captured = source.next(&NEVER_STOP).expect("no error").expect("no end");
                 assert_eq!(captured.number, number);
             }
             source.info().clone()

@@ -64,7 +64,7 @@ impl Pipe {
         thread::Builder::new()
             .name("pipe".into())
             .spawn(move || read_all(pictures, &mine))
-            .map_err(unreadable(name))?;
+            .map_err(|error| SourceError::Thread { error })?;
         Ok((info, Self { mailbox, damaged }))
     }
 
@@ -211,14 +211,14 @@ mod tests {
         jpeg::tests::textured,
     };
 
-    static RUN: AtomicBool = AtomicBool::new(false);
+    static NEVER_STOP: AtomicBool = AtomicBool::new(false);
 
     fn open(bytes: &[u8], options: &SourceOptions) -> Result<(SourceInfo, Pipe), SourceError> {
         Pipe::open("standard input", Box::new(Cursor::new(bytes.to_vec())), options)
     }
 
     fn all(mut pipe: Pipe) -> Vec<Captured> {
-        std::iter::from_fn(|| pipe.next(&RUN).expect("no error")).collect()
+        std::iter::from_fn(|| pipe.next(&NEVER_STOP).expect("no error")).collect()
     }
 
     fn y4m(frames: usize) -> Vec<u8> {
@@ -282,7 +282,7 @@ mod tests {
         let (_, mut pipe) =
             open(&[cut, unended, cut, &good].concat(), &SourceOptions::default()).expect("two");
         let mut last = None;
-        while let Some(captured) = pipe.next(&RUN).expect("no error") {
+        while let Some(captured) = pipe.next(&NEVER_STOP).expect("no error") {
             assert_eq!(captured.picture, Picture::Jpeg(good.clone()));
             last = Some(captured.number);
         }

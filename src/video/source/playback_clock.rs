@@ -99,14 +99,14 @@ pub(super) const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 mod tests {
     use super::*;
 
-    static RUN: AtomicBool = AtomicBool::new(false);
+    static NEVER_STOP: AtomicBool = AtomicBool::new(false);
 
     #[test]
     fn due_times_are_multiples_of_the_interval_and_never_early() {
         let mut playback_clock = PlaybackClock::new(200.0);
-        let first = playback_clock.wait(&RUN).expect("not stopped");
+        let first = playback_clock.wait(&NEVER_STOP).expect("not stopped");
         for _ in 0..10 {
-            let due = playback_clock.wait(&RUN).expect("not stopped");
+            let due = playback_clock.wait(&NEVER_STOP).expect("not stopped");
             assert_eq!(due.at - first.at, Duration::from_secs_f64(due.number as f64 / 200.0));
             assert!(clock::now() >= due.at);
         }
@@ -115,18 +115,18 @@ mod tests {
     #[test]
     fn a_late_reader_skips_ahead_instead_of_bursting() {
         let mut playback_clock = PlaybackClock::new(100.0);
-        let first = playback_clock.wait(&RUN).expect("not stopped");
-        assert!(wait_until(first.at + Duration::from_millis(55), &RUN));
-        let late = playback_clock.wait(&RUN).expect("not stopped");
+        let first = playback_clock.wait(&NEVER_STOP).expect("not stopped");
+        assert!(wait_until(first.at + Duration::from_millis(55), &NEVER_STOP));
+        let late = playback_clock.wait(&NEVER_STOP).expect("not stopped");
         assert!(late.number >= 5 && late.skipped == late.number - 1, "{late:?}");
-        let next = playback_clock.wait(&RUN).expect("not stopped");
+        let next = playback_clock.wait(&NEVER_STOP).expect("not stopped");
         assert!(next.at - late.at >= Duration::from_millis(10));
     }
 
     #[test]
     fn unpaced_pictures_are_due_when_requested() {
         let mut playback_clock = PlaybackClock::unpaced();
-        let (first, second) = (playback_clock.wait(&RUN), playback_clock.wait(&RUN));
+        let (first, second) = (playback_clock.wait(&NEVER_STOP), playback_clock.wait(&NEVER_STOP));
         let (first, second) = (first.expect("not stopped"), second.expect("not stopped"));
         assert_eq!((first.number, second.number, second.skipped), (0, 1, 0));
         assert!(first.at <= second.at && second.at <= clock::now());

@@ -194,7 +194,7 @@ mod tests {
         jpeg::{Decoder, OutputFormat, tests::textured},
     };
 
-    static RUN: AtomicBool = AtomicBool::new(false);
+    static NEVER_STOP: AtomicBool = AtomicBool::new(false);
 
     const ONCE: SourceOptions = SourceOptions {
         size: None,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn play(source: &mut Source) -> Vec<Captured> {
-        std::iter::from_fn(|| source.next(&RUN).expect("plays")).collect()
+        std::iter::from_fn(|| source.next(&NEVER_STOP).expect("plays")).collect()
     }
 
     fn good() -> Vec<u8> {
@@ -286,12 +286,15 @@ mod tests {
         let bytes = [&good()[..], &good(), &large].concat();
         let mut source = open_in(&folder, &bytes, &options).expect("opens");
         for number in 0..8 {
-            let captured = source.next(&RUN).expect("plays").expect("no end");
+            let captured = source.next(&NEVER_STOP).expect("plays").expect("no end");
             let Picture::Image(image) = captured.picture else { panic!("pixels") };
             assert_eq!((captured.number, image.size()), (number, Size { width: 64, height: 48 }));
         }
         assert!(source.next(&AtomicBool::new(true)).expect("no error").is_none());
-        assert!(source.next(&RUN).expect("plays").is_some_and(|c| c.number == 8), "none is lost");
+        assert!(
+            source.next(&NEVER_STOP).expect("plays").is_some_and(|c| c.number == 8),
+            "none is lost"
+        );
     }
 
     #[test]
@@ -362,7 +365,7 @@ mod tests {
         let mut source = open_in(&folder, &[cut, &whole].concat(), &options).expect("opens");
         let damaged = source.damaged();
         for number in 0..12 {
-            let captured = source.next(&RUN).expect("plays").expect("no end");
+            let captured = source.next(&NEVER_STOP).expect("plays").expect("no end");
             assert_eq!((captured.number, luma(&captured).1), (number, 71));
         }
         assert_eq!(damaged.load(Ordering::Relaxed), 2, "one of six in each of two whole passes");

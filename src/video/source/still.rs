@@ -184,7 +184,7 @@ mod tests {
     };
     use opencv::{core::MatExprTraitConst, prelude::VectorToVec};
 
-    static RUN: AtomicBool = AtomicBool::new(false);
+    static NEVER_STOP: AtomicBool = AtomicBool::new(false);
 
     fn open(
         name: &str,
@@ -218,7 +218,9 @@ mod tests {
         let (info, mut still) = open("a.avi", &jpeg, &options).expect("decodes");
         assert_eq!((info.width, info.height, info.notes.len()), (32, 20, 1));
         for _ in 0..3 {
-            let Picture::Image(image) = still.next(&RUN).expect("no end").picture else { panic!() };
+            let Picture::Image(image) = still.next(&NEVER_STOP).expect("no end").picture else {
+                panic!()
+            };
             assert_eq!((image.format, image.width), (PixelFormat::Gray, 32));
         }
     }
@@ -360,7 +362,7 @@ mod tests {
         options: &SourceOptions,
     ) -> ((usize, usize), Vec<(bool, bool)>) {
         let (info, mut still) = open_as(format, "a", bytes, options).expect("decodes");
-        let Picture::Image(image) = still.next(&RUN).expect("no end").picture else {
+        let Picture::Image(image) = still.next(&NEVER_STOP).expect("no end").picture else {
             panic!("pixels")
         };
         let is_white = |&(right, bottom): &(bool, bool)| {
@@ -376,8 +378,8 @@ mod tests {
         let options = SourceOptions { once: true, ..SourceOptions::default() };
         let jpeg = textured(64, 48, PixelFormat::Yuv420);
         let (_, mut still) = open("a.jpg", &jpeg, &options).expect("decodes");
-        assert!(still.next(&RUN).is_some());
-        assert!(still.next(&RUN).is_none());
+        assert!(still.next(&NEVER_STOP).is_some());
+        assert!(still.next(&NEVER_STOP).is_none());
     }
 
     #[test]

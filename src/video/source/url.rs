@@ -4,7 +4,6 @@
 //! the stream ends or breaks off.
 
 use std::{
-    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -75,7 +74,7 @@ impl Stream {
         thread::Builder::new()
             .name("url".into())
             .spawn(move || reader.run(connection, first))
-            .map_err(|error| no_thread(&error))?;
+            .map_err(|error| SourceError::Thread { error })?;
         Ok((info, source))
     }
 
@@ -129,7 +128,7 @@ impl Connection {
         thread::Builder::new()
             .name("url silence".into())
             .spawn(warn)
-            .map_err(|error| no_thread(&error))?;
+            .map_err(|error| SourceError::Thread { error })?;
         loop {
             let began = clock::now();
             let opened = Self::open(url);
@@ -254,10 +253,6 @@ fn without_credentials(url: &str) -> String {
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let host = authority.rsplit('@').next().unwrap_or(authority);
     format!("{scheme}://{host}{path}")
-}
-
-fn no_thread(error: &io::Error) -> SourceError {
-    SourceError::OpenCv { what: "start a thread", error: error.to_string() }
 }
 
 /// The silence after which the user is warned.

@@ -41,7 +41,7 @@ fn a_one_way_sender_without_a_route_tries_the_next_address() {
 }
 
 fn no_route() -> WaitReason {
-    WaitReason::Local { fault: LocalFault::NoRoute, said: "Network is unreachable".into() }
+    WaitReason::Local { fault: LocalFault::NoRoute, error: "Network is unreachable".into() }
 }
 
 /// The events by which `node` reports that it waits, or no longer waits.

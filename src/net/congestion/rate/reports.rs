@@ -66,7 +66,7 @@ impl Reports {
     }
 
     /// Whether the queue was growing at the newest report.
-    pub(super) fn are_rising(&self) -> bool {
+    pub(super) fn is_queue_growing(&self) -> bool {
         self.0.back().is_some_and(|report| report.delay_gradient > 0.0)
     }
 

@@ -175,13 +175,13 @@ fn a_queue_is_ambient_only_after_the_rate_was_lowered() {
 fn a_queue_seen_only_by_frames_is_probed_and_is_not_congestion() {
     let mut peer = Peer::new();
     peer.report(Duration::ZERO, 0.0);
-    assert_eq!(peer.controller.probe_pace(), None);
+    assert_eq!(peer.controller.probe_interval(), None);
     for _ in 0..100 {
         peer.probed = Some(MS);
         peer.report(30 * MS, 0.0);
         assert_eq!(peer.controller.state(), RateState::Growing);
-        let pace = peer.controller.probe_pace().expect("suspected");
-        let share = PROBE_BITS / pace.as_secs_f64() / peer.target();
+        let interval = peer.controller.probe_interval().expect("suspected");
+        let share = PROBE_BITS / interval.as_secs_f64() / peer.target();
         assert!(share <= PROBE_SHARE * 1.01, "{share}");
     }
     for _ in 0..STANDING_REPORTS {

@@ -190,7 +190,7 @@ impl FrameChunks {
         let at = usize::from(chunk) * usize::from(self.chunk_len);
         let rest = &picture[at.min(picture.len())..];
         let hashed = Hashed::of(&rest[..rest.len().min(len)]);
-        self.picture_crc = self.crc_combiner.join(self.picture_crc, hashed);
+        self.picture_crc = self.crc_combiner.combine(self.picture_crc, hashed);
         if hashed.len == len {
             return hashed.crc;
         }
@@ -198,7 +198,7 @@ impl FrameChunks {
         let mut end = [0; FRAME_CRC_LEN];
         let end = &mut end[..len - hashed.len];
         copy_body(picture, self.picture_crc.to_be_bytes(), at + hashed.len, end);
-        self.crc_combiner.join(hashed.crc, Hashed::of(end))
+        self.crc_combiner.combine(hashed.crc, Hashed::of(end))
     }
 
     fn make_parity(&mut self, data: &FrameView<'_>, count: u16, encoder: &mut ParityEncoder) {

@@ -33,7 +33,7 @@ pub(super) struct FrameAssembly {
     /// Whether chunks have been requested; later ones may be retransmissions.
     pub(super) is_requested: bool,
     /// The number of chunks recovered from parity.
-    repaired: u16,
+    recovered: u16,
     pub(super) chunk_len: u16,
     /// Whether it has been returned as partial.
     pub(super) was_reported: bool,
@@ -67,7 +67,7 @@ impl FrameAssembly {
             arrived: 0,
             last_unrequested: now,
             is_requested: false,
-            repaired: 0,
+            recovered: 0,
             chunk_len: header.chunk_len,
             was_reported: false,
             chunks,
@@ -167,16 +167,16 @@ impl FrameAssembly {
             let parity = parity.map(|(&index, bytes)| (blocks.place(index), bytes));
             let parity = parity.filter(|((of, _), _)| *of == block);
             let parity = parity.map(|((_, nth), bytes)| (nth, bytes));
-            let repaired = decoder.recover(&mut incomplete, block, |i| chunks.has(i), parity);
-            assert!(repaired.is_some(), "the caller checks that every block has enough chunks");
+            let recovered = decoder.recover(&mut incomplete, block, |i| chunks.has(i), parity);
+            assert!(recovered.is_some(), "the caller checks that every block has enough chunks");
         }
         for (chunk, bytes) in (0..extent.source_chunks).zip(self.body.chunks(len)) {
             if !self.chunks.has(chunk) {
                 self.chunks.set(chunk, Hashed::of(bytes).crc);
-                self.repaired += 1;
+                self.recovered += 1;
             }
         }
-        self.repaired
+        self.recovered
     }
 
     pub(super) fn has_last_chunk(&self) -> bool {
@@ -245,7 +245,7 @@ impl FrameAssembly {
     }
 
     /// The contiguous prefix of the picture.
-    pub(super) fn beginning(&self) -> &[u8] {
+    pub(super) fn prefix(&self) -> &[u8] {
         let there = self.chunks.leading() * usize::from(self.chunk_len);
         &self.body[..there.min(self.picture_len())]
     }
@@ -277,12 +277,12 @@ impl FrameAssembly {
 
     /// Whether the CRC at the end of the frame body matches the data before it.
     ///
-    /// It does not read the data again: the body's CRC, joined from those of the chunks, must be
+    /// It does not read the data again: the body's CRC, combined from those of the chunks, must be
     /// that of data with the stated CRC, followed by that CRC. Different CRCs stay different when
     /// the same bytes are appended.
     fn crc_matches(&self, crc_combiner: &mut CrcCombiner) -> bool {
         self.body.last_chunk::<FRAME_CRC_LEN>().is_some_and(|crc| {
-            crc_combiner.join(u32::from_be_bytes(*crc), Hashed::of(crc))
+            crc_combiner.combine(u32::from_be_bytes(*crc), Hashed::of(crc))
                 == self.body_crc(crc_combiner)
         })
     }
@@ -291,7 +291,7 @@ impl FrameAssembly {
     fn body_crc(&self, crc_combiner: &mut CrcCombiner) -> u32 {
         let lens = self.body.chunks(usize::from(self.chunk_len)).map(<[u8]>::len);
         let chunks = lens.zip(&self.chunks.crcs).map(|(len, &crc)| Hashed { len, crc });
-        chunks.fold(0, |crc, chunk| crc_combiner.join(crc, chunk))
+        chunks.fold(0, |crc, chunk| crc_combiner.combine(crc, chunk))
     }
 
     /// The frame if its CRC is correct, and the chunk set for reuse.
@@ -301,7 +301,7 @@ impl FrameAssembly {
         crc_combiner: &mut CrcCombiner,
     ) -> (Option<ReceivedFrame>, ChunkSet) {
         let crc_matches = self.crc_matches(crc_combiner);
-        let is_repaired = self.is_requested || self.repaired > 0;
+        let is_repaired = self.is_requested || self.recovered > 0;
         self.body.resize(self.body.len().saturating_sub(FRAME_CRC_LEN));
         let frame = ReceivedFrame {
             id: self.frame,
@@ -310,7 +310,7 @@ impl FrameAssembly {
             first_sent: self.first_sent,
             first_received: self.first_received,
             completed: now,
-            repaired_chunks: self.repaired,
+            recovered_chunks: self.recovered,
             repair_delay: is_repaired.then(|| now.saturating_duration_since(self.last_unrequested)),
         };
         (crc_matches.then_some(frame), self.chunks)

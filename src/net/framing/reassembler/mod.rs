@@ -27,7 +27,7 @@ use self::{
 };
 use super::fec::ParityDecoder;
 use crate::net::{
-    frame::{FrameBeginning, FrameId, ReceivedFrame},
+    frame::{FrameId, FramePrefix, ReceivedFrame},
     pool::FramePool,
     wire::{checksum::CrcCombiner, nack::MissingChunks, video::VideoHeader},
 };
@@ -82,7 +82,7 @@ pub struct ReassemblyCounters {
     /// Completed frames with chunks recovered from parity.
     pub repaired: u64,
     /// Chunks recovered from parity.
-    pub repaired_chunks: u64,
+    pub recovered_chunks: u64,
 }
 
 impl ReassemblyCounters {
@@ -102,7 +102,7 @@ impl ReassemblyCounters {
             conflicting_chunks: self.conflicting_chunks + other.conflicting_chunks,
             parity_chunks: self.parity_chunks + other.parity_chunks,
             repaired: self.repaired + other.repaired,
-            repaired_chunks: self.repaired_chunks + other.repaired_chunks,
+            recovered_chunks: self.recovered_chunks + other.recovered_chunks,
         }
     }
 }
@@ -213,9 +213,9 @@ impl Reassembler {
     }
 
     /// The contiguous prefix of the newest frame in reassembly.
-    pub fn newest_beginning(&self) -> Option<FrameBeginning<'_>> {
+    pub fn newest_prefix(&self) -> Option<FramePrefix<'_>> {
         let newest = self.assemblies.iter().max_by(|a, b| a.frame.serial_cmp(b.frame))?;
-        Some(FrameBeginning { id: newest.frame, bytes: newest.beginning() })
+        Some(FramePrefix { id: newest.frame, bytes: newest.prefix() })
     }
 
     /// Frames whose outcome is undecided.
@@ -248,10 +248,10 @@ impl Reassembler {
     /// Completes a frame that has enough parity.
     fn recover(&mut self, now: Instant, index: usize) -> Option<ReceivedFrame> {
         let decoder = self.decoder.get_or_insert_default();
-        let repaired = self.assemblies[index].recover(decoder);
+        let recovered = self.assemblies[index].recover(decoder);
         let frame = self.complete(now, index)?;
         self.counters.repaired += 1;
-        self.counters.repaired_chunks += u64::from(repaired);
+        self.counters.recovered_chunks += u64::from(recovered);
         Some(frame)
     }
 
@@ -316,7 +316,7 @@ impl Reassembler {
             self.give_up(now, older);
         }
         let (frame, chunks) = assembly.into_frame(now, &mut self.crc_combiner);
-        self.spare(chunks);
+        self.recycle(chunks);
         match frame {
             Some(_) => self.counters.completed += 1,
             None => self.counters.damaged += 1,
@@ -340,11 +340,11 @@ impl Reassembler {
     fn forget_oldest(&mut self) {
         if let Some(given_up) = self.given_up.pop_front() {
             self.counters.incomplete += 1;
-            self.spare(given_up.chunks);
+            self.recycle(given_up.chunks);
         }
     }
 
-    fn spare(&mut self, mut chunks: ChunkSet) {
+    fn recycle(&mut self, mut chunks: ChunkSet) {
         chunks.clear();
         if self.spare_sets.len() < self.spare_sets.capacity() {
             self.spare_sets.push(chunks);
@@ -370,7 +370,7 @@ impl Reassembler {
         if chunks.is_complete() || chunks.is_recoverable() {
             self.counters.late += 1;
             if let Some(given_up) = self.given_up.remove(index) {
-                self.spare(given_up.chunks);
+                self.recycle(given_up.chunks);
             }
         }
     }
@@ -391,7 +391,7 @@ struct GivenUp {
 const SLOTS: usize = 4;
 
 /// How long a receiver waits for a frame that keeps arriving without a pause of one deadline. A
-/// picture of 125 kB crosses a link of 500 kbit/s in this time; later it is not live video.
+/// picture of 125 KB crosses a link of 500 kbit/s in this time; later it is not live video.
 pub const LONGEST_ASSEMBLY: Duration = Duration::from_secs(2);
 
 /// The maximum number of given-up frames that are kept; the oldest beyond it counts as incomplete.

@@ -55,10 +55,10 @@ fn assert_conserved(r: &Reassembler) {
 fn the_prefix_of_the_newest_frame_grows_up_to_the_first_gap() {
     let mut r = Reassembler::new(DEADLINE);
     let (now, chunks, data) = (crate::clock::now(), chunks(7, 705, 10), data(7, 705));
-    assert_eq!(r.newest_beginning(), None);
+    assert_eq!(r.newest_prefix(), None);
     let mut prefix_len = |i: usize| {
         handle(&mut r, now, &chunks[i]);
-        let prefix = r.newest_beginning().expect("in reassembly");
+        let prefix = r.newest_prefix().expect("in reassembly");
         assert_eq!(prefix.bytes, &data[..prefix.bytes.len()]);
         prefix.bytes.len()
     };
@@ -259,9 +259,9 @@ fn parity_recovers_a_frame_at_its_last_chunk() {
     let bodies = protected(1, 95, 10, 3);
     let frame = handle_all_but(&mut r, now, &bodies, &[0, 4, 5]).unwrap();
     assert_eq!(frame.data[..], data(1, 95));
-    assert_eq!((frame.repaired_chunks, r.memory()), (3, 0));
+    assert_eq!((frame.recovered_chunks, r.memory()), (3, 0));
     let c = r.counters();
-    assert_eq!((c.completed, c.repaired, c.repaired_chunks, c.parity_chunks), (1, 1, 3, 3));
+    assert_eq!((c.completed, c.repaired, c.recovered_chunks, c.parity_chunks), (1, 1, 3, 3));
     assert_eq!(handle(&mut r, now, &bodies[4]), None);
     assert_eq!(r.counters().duplicate_chunks, 1);
 }
@@ -271,7 +271,7 @@ fn a_complete_frame_is_not_recovered() {
     let now = crate::clock::now();
     let mut r = Reassembler::new(DEADLINE);
     let frame = handle_all_but(&mut r, now, &protected(1, 95, 10, 3), &[]).unwrap();
-    assert_eq!((frame.repaired_chunks, r.counters().repaired), (0, 0));
+    assert_eq!((frame.recovered_chunks, r.counters().repaired), (0, 0));
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn widely_spaced_chunks_are_not_treated_as_lost() {
         assert_eq!(r.handle_timeout(now), None, "chunk {chunk} is on its way");
         frame = frame.or(handle(&mut r, now, &bodies[chunk]));
     }
-    assert_eq!(frame.map(|f| f.repaired_chunks), Some(0));
+    assert_eq!(frame.map(|f| f.recovered_chunks), Some(0));
     assert_eq!(r.counters().repaired, 0);
 }
 
@@ -298,7 +298,7 @@ fn a_lost_tail_is_recovered_after_silence_or_at_the_next_frame() {
     assert_eq!(handle_all_but(&mut r, now, &protected(1, 95, 10, 1), &[9]), None);
     assert_eq!(r.poll_timeout(), Some(now + REPAIR_WAIT));
     let frame = r.handle_timeout(now + REPAIR_WAIT).unwrap();
-    assert_eq!((&frame.data[..], frame.repaired_chunks), (&data(1, 95)[..], 1));
+    assert_eq!((&frame.data[..], frame.recovered_chunks), (&data(1, 95)[..], 1));
     assert_eq!(handle_all_but(&mut r, now, &protected(2, 95, 10, 1), &[9]), None);
     let frame = handle(&mut r, now, &chunks(3, 95, 10)[0]).unwrap();
     assert_eq!((frame.id, &frame.data[..]), (FrameId(2), &data(2, 95)[..]));
@@ -317,7 +317,7 @@ fn one_loss_beyond_parity_is_reported_missing_and_recovered() {
     assert_eq!(missing.runs(), runs);
     assert_eq!(r.missing(FrameId(2)), None);
     let frame = handle(&mut r, now, &bodies[13]).unwrap();
-    assert_eq!((&frame.data[..], frame.repaired_chunks), (&data(1, 95)[..], 3));
+    assert_eq!((&frame.data[..], frame.recovered_chunks), (&data(1, 95)[..], 3));
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn the_answer_for_a_lost_tail_is_used_at_once() {
     r.note_requested(FrameId(1));
     assert_eq!(handle(&mut r, now, &bodies[12]), None);
     let frame = handle(&mut r, now, &bodies[13]).expect("there is enough parity now");
-    assert_eq!((&frame.data[..], frame.repaired_chunks), (&data(1, 95)[..], 2));
+    assert_eq!((&frame.data[..], frame.recovered_chunks), (&data(1, 95)[..], 2));
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn the_repair_delay_starts_at_the_last_regular_chunk() {
     let answers =
         [(ms(5), 3), (ms(7), 2)].map(|(after, i)| handle(&mut r, now + after, &bodies[i]));
     let frame = answers[0].as_ref().unwrap();
-    assert_eq!((frame.repaired_chunks, frame.repair_delay), (1, Some(ms(5))));
+    assert_eq!((frame.recovered_chunks, frame.repair_delay), (1, Some(ms(5))));
     assert_eq!(handle_all_but(&mut r, now, &protected(3, 95, 10, 1), &[9]), None);
     let frame = r.handle_timeout(now + REPAIR_WAIT).unwrap();
     assert_eq!(frame.repair_delay, Some(REPAIR_WAIT));
@@ -396,7 +396,7 @@ fn each_block_needs_its_own_parity() {
         assert_eq!(handle(&mut r, now, &bodies[i]), None);
     }
     let frame = handle(&mut r, now, &bodies[401]).unwrap();
-    assert_eq!((&frame.data[..], frame.repaired_chunks), (&data(1, 3990)[..], 3));
+    assert_eq!((&frame.data[..], frame.recovered_chunks), (&data(1, 3990)[..], 3));
 }
 
 #[test]

@@ -163,8 +163,8 @@ impl Endpoint {
             // A restarted sender without a control channel may replace its old session soon. A call
             // with a control channel is given time to survive a bad network, and only a caller with
             // a control channel may replace it.
-            let patience = if call.control.is_none() { ONE_WAY_TAKEOVER } else { TAKEOVER };
-            let silent = call.last_received() + patience <= now;
+            let timeout = if call.control.is_none() { ONE_WAY_TAKEOVER } else { TAKEOVER };
+            let silent = call.last_received() + timeout <= now;
             // Anybody can start a session in the clear, from any address, so it gives way at once
             // to any caller with a control channel. A sealed one is authentic, so it gives way at
             // once only to such a caller from its own IP address.

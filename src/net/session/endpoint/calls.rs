@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use crate::net::{
     congestion::bitrates::PictureBitrates,
-    frame::{FrameBeginning, OutgoingFrame, PartialFrame, SessionId},
+    frame::{FramePrefix, OutgoingFrame, PartialFrame, SessionId},
     framing::packetizer::ChunkCache,
     link::PeerAddr,
     route::Route,
@@ -183,8 +183,8 @@ impl Calls {
 
     /// The contiguous prefix of the newest frame that is still arriving, of the first call that has
     /// one.
-    pub(super) fn newest_beginning(&self) -> Option<(CallId, FrameBeginning<'_>)> {
-        self.current.iter().find_map(|call| Some((call.id, call.newest_beginning()?)))
+    pub(super) fn newest_prefix(&self) -> Option<(CallId, FramePrefix<'_>)> {
+        self.current.iter().find_map(|call| Some((call.id, call.newest_prefix()?)))
     }
 
     /// The newest frame that is partial by `now`, of the first call that has one.

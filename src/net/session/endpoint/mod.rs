@@ -14,7 +14,7 @@ use super::{
 };
 use crate::net::{
     congestion::bitrates::PictureBitrates,
-    frame::{FrameBeginning, OutgoingFrame, PartialFrame},
+    frame::{FramePrefix, OutgoingFrame, PartialFrame},
     link::PeerAddr,
     path::mtu::MIN_LEN,
     route::{Inbound, LocalIp, Route},
@@ -232,10 +232,10 @@ impl Endpoint {
         now: Instant,
         conn: ConnId,
         fault: LocalFault,
-        said: String,
+        error: String,
     ) {
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.owns(conn)) {
-            self.events.extend(dialling.fail(now, conn, WaitReason::Local { fault, said }));
+            self.events.extend(dialling.fail(now, conn, WaitReason::Local { fault, error }));
         }
     }
 
@@ -418,8 +418,8 @@ impl Endpoint {
 
     /// The contiguous prefix of the newest frame that is still arriving, of the first call that has
     /// one.
-    pub fn newest_beginning(&self) -> Option<(CallId, FrameBeginning<'_>)> {
-        self.calls.newest_beginning()
+    pub fn newest_prefix(&self) -> Option<(CallId, FramePrefix<'_>)> {
+        self.calls.newest_prefix()
     }
 
     /// The newest frame that is partial by `now`, of the first call that has one. Call it before

@@ -17,8 +17,8 @@ pub(super) struct OneWayAttempts {
 impl OneWayAttempts {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            anybody: TokenBucket::new(now, ONE_WAY_ATTEMPTS_A_SECOND, ONE_WAY_ATTEMPTS_BURST),
-            known: TokenBucket::new(now, KNOWN_ATTEMPTS_A_SECOND, ONE_WAY_ATTEMPTS_BURST),
+            anybody: TokenBucket::new(now, ONE_WAY_ATTEMPTS_PER_SECOND, ONE_WAY_ATTEMPTS_BURST),
+            known: TokenBucket::new(now, KNOWN_ATTEMPTS_PER_SECOND, ONE_WAY_ATTEMPTS_BURST),
             known_ip: None,
         }
     }
@@ -38,8 +38,8 @@ impl OneWayAttempts {
 /// five HMACs and the setup of two keys, some 5 µs, so all together cost a few hundredths of a
 /// core. A flood of 9,000 per second still leaves each datagram of a new stream a chance of one in
 /// two.
-pub(super) const ONE_WAY_ATTEMPTS_A_SECOND: f64 = 5000.0;
+pub(super) const ONE_WAY_ATTEMPTS_PER_SECOND: f64 = 5000.0;
 pub(super) const ONE_WAY_ATTEMPTS_BURST: f64 = 64.0;
 
 /// The same for the address of the last stream sealed with our key.
-const KNOWN_ATTEMPTS_A_SECOND: f64 = 500.0;
+const KNOWN_ATTEMPTS_PER_SECOND: f64 = 500.0;

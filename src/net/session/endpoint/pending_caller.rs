@@ -112,7 +112,7 @@ struct Network(u64);
 
 impl HandshakeLimiter {
     pub(super) fn new(now: Instant) -> Self {
-        let all = TokenBucket::new(now, HANDSHAKES_A_SECOND, HANDSHAKE_BURST);
+        let all = TokenBucket::new(now, HANDSHAKES_PER_SECOND, HANDSHAKE_BURST);
         Self { all, shares: Vec::new(), wrong_codes: VecDeque::new() }
     }
 
@@ -139,7 +139,7 @@ impl HandshakeLimiter {
     pub(super) fn take(&mut self, now: Instant, ip: IpAddr) -> bool {
         for share in &mut self.shares {
             let elapsed = now.saturating_duration_since(share.at).as_secs_f64();
-            share.had -= elapsed * SHARE_A_SECOND;
+            share.had -= elapsed * SHARE_PER_SECOND;
             share.at = now;
         }
         self.shares.retain(|share| share.had > 0.0);
@@ -228,12 +228,12 @@ pub(super) const MAX_UNREAD: usize = 16 << 10;
 const MAX_PENDING_CALLERS: usize = 64;
 
 /// The rate of handshakes: 4 % of a core at most.
-const HANDSHAKES_A_SECOND: f64 = 100.0;
+const HANDSHAKES_PER_SECOND: f64 = 100.0;
 const HANDSHAKE_BURST: f64 = 32.0;
 
 /// One network's share of that rate in the long run. It exceeds the need of a dialler that is
 /// rejected as busy ten times a second, and it takes eight networks to use up the rate.
-const SHARE_A_SECOND: f64 = 12.5;
+const SHARE_PER_SECOND: f64 = 12.5;
 
 /// How long a network must wait after a wrong code.
 const WRONG_CODE_PAUSE: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::{
     ops::Range,
 };
 
-use super::borders::Borders;
+use super::frame_boundaries::FrameBoundaries;
 use crate::video::jpeg::{
     MAX_JPEG_LEN,
     header::{Header, HeaderError, MAX_HEADER_LEN, MAX_SEGMENTS},
@@ -17,7 +17,7 @@ use crate::video::jpeg::{
 /// there. Nothing is consumed.
 pub(super) struct Walker<'a, R> {
     pub(super) ahead: &'a mut Lookahead<R>,
-    pub(super) borders: &'a mut Borders,
+    pub(super) boundaries: &'a mut FrameBoundaries,
 }
 
 /// How and where the walk over a frame ended.
@@ -102,8 +102,8 @@ impl<R: BufRead> Walker<'_, R> {
     /// Continues the walk after a header of this length.
     fn walk_scans(&mut self, header_len: usize) -> Result<Walk, Failure> {
         let header = &self.ahead.bytes()[..header_len];
-        if let Some(border) = self.borders.first(header) {
-            return Err(Failure::Header(HeaderError::SecondStart(border), header_len));
+        if let Some(boundary) = self.boundaries.first(header) {
+            return Err(Failure::Header(HeaderError::SecondStart(boundary), header_len));
         }
         let has_one_scan = match Header::parse(header) {
             // The header only: its coded data follows.

@@ -19,9 +19,9 @@ impl Strips {
     pub(in super::super) fn count(self, size: Size, threads: usize, pipelined: bool) -> usize {
         match self {
             Self::Auto if threads < 2 || size.width * size.height < MIN_PIXELS => 1,
-            Self::Auto if !pipelined => (STRIPS_A_THREAD * threads).min(MAX_AUTO_STRIPS),
+            Self::Auto if !pipelined => (STRIPS_PER_THREAD * threads).min(MAX_AUTO_STRIPS),
             Self::Auto => {
-                let enough = STRIPS_A_THREAD * threads;
+                let enough = STRIPS_PER_THREAD * threads;
                 (size.width * size.height / STRIP_PIXELS)
                     .clamp(enough, 2 * enough)
                     .min(MAX_AUTO_STRIPS)
@@ -75,7 +75,7 @@ const MAX_AUTO_STRIPS: usize = 8;
 const STRIP_PIXELS: usize = 100_000;
 
 /// Two, so that a thread that finishes early can take over work.
-pub(in super::super) const STRIPS_A_THREAD: usize = 2;
+pub(in super::super) const STRIPS_PER_THREAD: usize = 2;
 
 /// Pixels in a picture. Below this, waking another thread takes as long as it saves. Measured on
 /// two cores with 30 ms between frames: 320x240 pixels gain nothing from strips, 480x360 a quarter,

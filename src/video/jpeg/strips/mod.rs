@@ -18,7 +18,7 @@ mod strip_pool;
 mod tests;
 mod view;
 
-pub(super) use layout::{Layout, STRIPS_A_THREAD};
+pub(super) use layout::{Layout, STRIPS_PER_THREAD};
 pub use layout::{MAX_STRIPS, Strips};
 pub(super) use split::Split;
 pub(super) use stitch::{HEADROOM, Place, stitch};

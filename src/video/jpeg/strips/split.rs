@@ -20,7 +20,7 @@ pub(in super::super) struct Split {
     /// The number of strips, at least two.
     pub(in super::super) count: usize,
     intervals: usize,
-    intervals_a_strip: usize,
+    intervals_per_strip: usize,
     /// The ranges of coded data between markers found so far.
     found: Vec<Range<usize>>,
     /// Where the next interval begins.
@@ -41,22 +41,22 @@ impl Split {
         if most < 2 || interval == 0 || !fits {
             return None;
         }
-        let mcus_a_row = width.div_ceil(mcu_width);
-        let intervals = (mcus_a_row * height.div_ceil(mcu_height)).div_ceil(interval);
-        let intervals_in_whole_rows = mcus_a_row / gcd(mcus_a_row, interval);
-        let intervals_a_strip = if intervals_in_whole_rows == 1 && intervals.div_ceil(2) <= most {
+        let mcus_per_row = width.div_ceil(mcu_width);
+        let intervals = (mcus_per_row * height.div_ceil(mcu_height)).div_ceil(interval);
+        let intervals_in_whole_rows = mcus_per_row / gcd(mcus_per_row, interval);
+        let intervals_per_strip = if intervals_in_whole_rows == 1 && intervals.div_ceil(2) <= most {
             1
         } else {
             intervals.div_ceil(most).next_multiple_of(intervals_in_whole_rows)
         };
-        if intervals > MAX_INTERVALS || intervals_a_strip >= intervals {
+        if intervals > MAX_INTERVALS || intervals_per_strip >= intervals {
             return None;
         }
         Some(Self {
-            rows: intervals_a_strip * interval / mcus_a_row * mcu_height,
-            count: intervals.div_ceil(intervals_a_strip),
+            rows: intervals_per_strip * interval / mcus_per_row * mcu_height,
+            count: intervals.div_ceil(intervals_per_strip),
             intervals,
-            intervals_a_strip,
+            intervals_per_strip,
             found: Vec::with_capacity(intervals),
             start: header.scan_data,
             seen: header.scan_data,
@@ -83,7 +83,7 @@ impl Split {
             self.seen = self.start;
         }
         let all = self.found.len() == self.intervals;
-        Some(if all { self.count } else { self.found.len() / self.intervals_a_strip })
+        Some(if all { self.count } else { self.found.len() / self.intervals_per_strip })
     }
 
     /// Finds the strips of `frame` that are complete in the ranges `present`, which are in order
@@ -100,7 +100,7 @@ impl Split {
             is_whole[number] = true;
             self.found[number] = interval;
         }
-        let strips = is_whole.chunks(self.intervals_a_strip).enumerate();
+        let strips = is_whole.chunks(self.intervals_per_strip).enumerate();
         strips.filter(|(_, are_whole)| are_whole.iter().all(|&is| is)).map(|(i, _)| i).collect()
     }
 
@@ -121,11 +121,11 @@ impl Split {
         let height = self.rows.min(header.size.height - index * self.rows);
         let height = (height as u16).to_be_bytes();
         jpeg[header.height_at..][..height.len()].copy_from_slice(&height);
-        if let (1, Some(at)) = (self.intervals_a_strip, header.restart_interval_at) {
+        if let (1, Some(at)) = (self.intervals_per_strip, header.restart_interval_at) {
             jpeg[at..][..2].fill(0);
         }
         header.correct_oddities(jpeg);
-        let intervals = self.found.chunks(self.intervals_a_strip).nth(index);
+        let intervals = self.found.chunks(self.intervals_per_strip).nth(index);
         for (i, interval) in
             intervals.expect("one of the strips that were found").iter().enumerate()
         {

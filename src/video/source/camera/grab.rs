@@ -57,7 +57,7 @@ impl Camera {
         thread::Builder::new()
             .name("camera".into())
             .spawn(move || thread.run(capture))
-            .map_err(|e| SourceError::OpenCv { what: "start a thread", error: e.to_string() })?;
+            .map_err(|error| SourceError::Thread { error })?;
         Ok((info, source))
     }
 
@@ -133,7 +133,7 @@ impl Grabber {
                     self.warnings.warn(warning);
                     self.damaged.fetch_add(1, Ordering::Relaxed);
                 }
-                Grabbed::Nothing if clock::now() - last > PATIENCE => return,
+                Grabbed::Nothing if clock::now() - last > PICTURE_TIMEOUT => return,
                 Grabbed::Nothing => {
                     wait_until(clock::now() + RETRY_GRAB, &self.stop);
                 }
@@ -191,7 +191,7 @@ fn describe(camera: &CameraInfo, options: &SourceOptions, given: &Given) -> Sour
 }
 
 /// A camera without a picture for this time counts as gone. Long exposures take a tenth of it.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PICTURE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The delay after a failed grab, to avoid spinning.
 const RETRY_GRAB: Duration = Duration::from_millis(20);

@@ -4,15 +4,15 @@ use crate::video::jpeg::marker::{EOI, SOI};
 
 /// Finds where one frame ends and another begins.
 #[derive(Debug, Default)]
-pub(super) struct Borders {
+pub(super) struct FrameBoundaries {
     found: Option<usize>,
-    /// No border begins before this position.
+    /// No boundary begins before this position.
     searched: usize,
 }
 
-impl Borders {
-    /// The position of the first border in `bytes`: an end marker followed by a start marker, with
-    /// only padding or text between them. Later calls skip the bytes in which none can begin.
+impl FrameBoundaries {
+    /// The position of the first boundary in `bytes`: an end marker followed by a start marker,
+    /// with only padding or text between them. Later calls skip the bytes in which none can begin.
     pub(super) fn first(&mut self, bytes: &[u8]) -> Option<usize> {
         while self.found.is_none() && self.searched < bytes.len() {
             let end = memchr::memmem::find(&bytes[self.searched..], &[0xFF, EOI]);
