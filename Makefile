@@ -11,7 +11,7 @@ build:
 
 # After `make build`, as root: sudo make install
 install:
-	install -Dm755 target/release/udpchat $(DESTDIR)/usr/local/bin/udpchat
+	install -Dm755 -t $(DESTDIR)/usr/local/bin target/release/udpchat target/release/udpchat-opencv
 
 test: lint unit
 
@@ -40,6 +40,7 @@ wide: SEED := $(SEED)
 wide:
 	scripts/setup.sh test
 	@echo "this is SEED=$(SEED) WIDE=$(WIDE)"
+	cargo build --locked
 	PROPTEST_RNG_SEED=$(SEED) PROPTEST_CASES=$$((256 * $(WIDE))) cargo test --locked --lib
 	PROPTEST_RNG_SEED=$(SEED) PROPTEST_CASES=$$((256 * $(WIDE))) cargo test --locked --test it contract::
 	UDPCHAT_ROUNDS=200000 cargo test --locked --test it fuzzing::

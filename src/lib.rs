@@ -34,10 +34,11 @@
 //!
 //! # Features
 //!
-//! - `cli` (default): the program, and the crates that only it needs. Programs that use only the
-//!   library switch it off: `default-features = false`. On Linux `libclang` is still needed to
-//!   build the crate.
-//! - `opencv` (default): cameras, video files and windows. `Sender` and `Receiver` do not need it.
+//! - `cli` (default): the program `udpchat`, and the crates that only it needs. Programs that use
+//!   only the library switch it off: `default-features = false`. On Linux `libclang` is still
+//!   needed to build the crate.
+//! - `opencv` (default): the program `udpchat-opencv`, which `udpchat` starts for cameras, video
+//!   files, images, URLs and windows. `Sender` and `Receiver` do not need it.
 
 #![cfg_attr(
     not(feature = "internals"),
@@ -92,6 +93,18 @@ mod net;
 mod stream;
 #[cfg(not(feature = "internals"))]
 mod video;
+
+/// For the program `udpchat-opencv` only: its messages, and the clock that both programs read.
+#[doc(hidden)]
+pub mod opencv_process {
+    pub use crate::video::{
+        opencv_process::{
+            Input, Picture, PictureKind, Properties, Reply, Request, VERSION, clock, read_message,
+            write_message,
+        },
+        sink::window::{Action, NoDisplay, Overlay, Pane, WindowError, WindowSpec},
+    };
+}
 
 /// Runs the program with the arguments of this process.
 #[cfg(feature = "cli")]

@@ -22,9 +22,6 @@ use terminal::messages::Messages;
 
 /// Runs the requested verb. The exit code is 0 on success, 1 on failure and 2 on a usage error.
 pub fn main(cli: Cli) -> ExitCode {
-    if cli.verbose == 0 {
-        silence_ffmpeg();
-    }
     process::signals::block_stop_signals();
     start_log(&cli);
     let messages = Messages::new(cli.quiet);
@@ -46,7 +43,6 @@ fn run_verb(verb: Verb, messages: &Messages) -> Result<()> {
         Verb::Demo(args) => verbs::demo::run(&args, messages),
         Verb::Devices => verbs::devices::run(),
         Verb::Doctor(args) => verbs::doctor::run(&args),
-        Verb::WindowTrial => receiving::window_trial::run(),
         Verb::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "udpchat", &mut out);
@@ -66,20 +62,6 @@ fn run_verb(verb: Verb, messages: &Messages) -> Result<()> {
         }
     }
 }
-
-/// Keeps `FFmpeg`'s log off standard error: it logs every damaged picture, and we report those
-/// ourselves. A level that the user has set is kept.
-///
-/// `OpenCV` takes the level from the environment only, which is not safe to change while other
-/// threads read it. This therefore runs before the first thread starts.
-#[cfg(feature = "opencv")]
-fn silence_ffmpeg() {
-    // AV_LOG_QUIET. A failure only leaves FFmpeg's log on.
-    let _ = dotenvy::from_read(&b"OPENCV_FFMPEG_LOGLEVEL=-8\n"[..]);
-}
-
-#[cfg(not(feature = "opencv"))]
-fn silence_ffmpeg() {}
 
 /// Starts the log at the level that the flags give. `RUST_LOG`, if set, overrides it.
 fn start_log(cli: &Cli) {

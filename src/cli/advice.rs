@@ -7,7 +7,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use super::args::{Cli, WINDOW_TRIAL};
+use super::args::Cli;
 use crate::{
     net::io::{bind_addr, host_port},
     video::{sink::OutputSpec, source::SourceSpec},
@@ -39,11 +39,9 @@ pub(super) fn advice(error: &clap::Error, args: &[OsString]) -> Option<String> {
 fn suggested(error: &clap::Error) -> Option<String> {
     let kinds =
         [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
-    let is_shown = |name: &&String| *name != WINDOW_TRIAL;
     match kinds.into_iter().find_map(|kind| error.get(kind))? {
-        ContextValue::String(one) => Some(one).filter(is_shown).cloned(),
+        ContextValue::String(one) => Some(one.clone()),
         ContextValue::Strings(several) => {
-            let several: Vec<_> = several.iter().filter(is_shown).cloned().collect();
             Some(several.join(" or ")).filter(|names| !names.is_empty())
         }
         _ => None,

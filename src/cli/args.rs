@@ -66,9 +66,6 @@ pub enum Verb {
     /// Check this machine for common problems, and print remedies
     #[command(after_help = "Examples:\n  udpchat doctor")]
     Doctor(DoctorArgs),
-    /// Open a window and close it again
-    #[command(name = WINDOW_TRIAL, hide = true)]
-    WindowTrial,
     /// Print the completion script for a shell
     #[command(
         after_help = "Examples:\n  udpchat completions bash > ~/.local/share/bash-completion/completions/udpchat"
@@ -480,6 +477,3 @@ const DEMO_EXAMPLES: &str = "\
 Examples:
   udpchat demo                                        the pattern, for ten seconds
   udpchat demo --netem 'loss=2%,delay=5ms' --json     with loss and delay, reported as JSON";
-
-/// The hidden verb that tests, in a child process, whether the window toolkit starts.
-pub(crate) const WINDOW_TRIAL: &str = "window-trial";

@@ -15,7 +15,6 @@ use std::{
 use clap::{Command, CommandFactory, Parser, error::ErrorKind};
 
 pub use args::Cli;
-pub(crate) use args::WINDOW_TRIAL;
 pub use values::{MaxDatagramLen, Rate};
 
 /// Parses the command line. If there is nothing to run, prints the help or the error and returns

@@ -1,5 +1,5 @@
 //! Fits images into another size and sampling, for a recording, which has only one of each, and for
-//! sources in builds without OpenCV.
+//! sources with `--size`.
 
 use std::fmt;
 
@@ -66,7 +66,6 @@ impl Fitter {
     }
 
     /// Scales a planar `image` to `size`, ignoring the aspect ratio.
-    #[cfg(any(test, not(feature = "opencv")))]
     pub(super) fn stretch(&mut self, image: &mut Image, size: Size) {
         if image.size() != size {
             let Size { width, height } = size;

@@ -6,6 +6,7 @@
 pub mod fit;
 pub mod image;
 pub mod jpeg;
+pub mod opencv_process;
 pub mod scale;
 pub mod sink;
 pub mod source;

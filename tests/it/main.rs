@@ -36,6 +36,8 @@ mod namespaces;
 mod narrow;
 mod odd_files;
 mod odd_jpegs;
+#[cfg(unix)]
+mod opencv_process;
 mod people;
 mod program;
 mod relay;

@@ -98,12 +98,6 @@ fn one_signal_ends_the_wait_for_a_silent_pipe() {
     }
 }
 
-#[test]
-#[cfg(not(feature = "opencv"))]
-fn a_url_needs_opencv() {
-    Program::spawn(&mut sender("http://127.0.0.1:9/", &[])).finish().expect_failure(1, &["URLs"]);
-}
-
 #[cfg(feature = "opencv")]
 mod through_ffmpeg {
     use std::{

@@ -15,7 +15,7 @@ use crate::program::{Program, alone, command, shared, unstarved};
 
 /// A video of pedestrians, 768x576, 795 frames, from Debian's package `opencv-doc`.
 #[cfg(feature = "opencv")]
-fn vtest() -> std::path::PathBuf {
+pub(crate) fn vtest() -> std::path::PathBuf {
     let folders = ["/usr/share/doc/opencv-doc/examples/data", "/usr/share/doc/opencv-doc"];
     let found = folders.iter().map(|f| Path::new(f).join("vtest.avi")).find(|p| p.exists());
     found.expect("vtest.avi is there: scripts/setup.sh test installs opencv-doc")

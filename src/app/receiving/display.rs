@@ -7,7 +7,6 @@ use anyhow::{Result, anyhow};
 use crate::{
     app::{
         process::descriptors::{ensure_free, with_remedy},
-        receiving::window_trial,
         terminal::messages::Messages,
     },
     cli::args::{Show, SinkArgs},
@@ -15,7 +14,10 @@ use crate::{
     video::{
         image::Image,
         jpeg::Concealed,
-        sink::window::{Action, Overlay, Pane, Screen, WindowError, WindowSpec},
+        sink::{
+            screen::Screen,
+            window::{Action, Overlay, Pane, WindowError, WindowSpec},
+        },
     },
 };
 
@@ -30,9 +32,10 @@ pub(crate) struct Display {
 }
 
 impl Display {
-    /// Opens `windows`, if any. Reports why they cannot be opened.
-    pub(crate) fn open(windows: &[WindowSpec], messages: &Messages) -> Self {
-        let screen = if windows.is_empty() { None } else { open_screen(windows, messages) };
+    /// Opens `windows`, if they are wanted. Reports why they cannot be opened.
+    pub(crate) fn open(windows: &[WindowSpec], sink: &SinkArgs, messages: &Messages) -> Self {
+        let is_wanted = !matches!(sink.show, Some(Show::None | Show::Decode));
+        let screen = is_wanted.then(|| open_screen(windows, messages)).flatten();
         Self { screen, lost: None, overlay: Overlay::default(), caption_until: None }
     }
 
@@ -125,25 +128,6 @@ impl Display {
     }
 }
 
-/// `windows` if they are wanted, and the display and the toolkit work; otherwise none. Reports why
-/// they do not work.
-pub(crate) fn available_windows(
-    windows: Vec<WindowSpec>,
-    sink: &SinkArgs,
-    messages: &Messages,
-) -> Vec<WindowSpec> {
-    if matches!(sink.show, Some(Show::None | Show::Decode)) {
-        return Vec::new();
-    }
-    match ensure_window_descriptors().and_then(|()| Ok(window_trial::windows_work()?)) {
-        Ok(()) => windows,
-        Err(why) => {
-            messages.info(&format!("no window: {why}"));
-            Vec::new()
-        }
-    }
-}
-
 fn open_screen(windows: &[WindowSpec], messages: &Messages) -> Option<Screen> {
     let opened = ensure_window_descriptors().and_then(|()| Ok(Screen::open(windows)?));
     if let Err(why) = &opened {
@@ -152,7 +136,8 @@ fn open_screen(windows: &[WindowSpec], messages: &Messages) -> Option<Screen> {
     opened.ok()
 }
 
-/// Checks for free descriptors, since a window toolkit that lacks one ends the whole process.
+/// Checks for free descriptors, since a window toolkit that lacks one ends its process. That process
+/// may open as many as this one.
 fn ensure_window_descriptors() -> Result<()> {
     ensure_free(WINDOW_DESCRIPTORS).map_err(|error| anyhow!(with_remedy(format!("{error:#}"))))
 }

@@ -3,4 +3,3 @@
 pub(crate) mod display;
 pub(crate) mod presenter;
 pub(crate) mod recording;
-pub(crate) mod window_trial;

@@ -21,10 +21,7 @@ use crate::{
         received::{Received, Update},
         subscriber::{RecordingSink, Subscriber, SubscriberConfig},
     },
-    video::{
-        image::Image,
-        sink::{Recorder, window::WindowSpec},
-    },
+    video::{image::Image, sink::Recorder},
 };
 
 /// A received stream with its windows and its recording.
@@ -44,8 +41,7 @@ pub(crate) struct Presenter {
 pub(crate) struct PresenterConfig<'a> {
     pub(crate) handle: &'a Handle,
     pub(crate) sink: &'a SinkArgs,
-    /// The windows to open, if they are [available](super::display::available_windows).
-    pub(crate) windows: Vec<WindowSpec>,
+    pub(crate) display: Display,
     /// Nominal frame rate, in frames a second, for a recording's header.
     pub(crate) fps: f64,
     /// Decodes pictures even without a window, and checks them.
@@ -69,14 +65,13 @@ pub(crate) struct PresenterCounters {
 }
 
 impl Presenter {
-    /// Opens the windows and the recording, and starts to receive.
-    pub(crate) fn start(config: PresenterConfig<'_>, messages: &Messages) -> Result<Self> {
-        let PresenterConfig { handle, sink, check, .. } = config;
+    /// Opens the recording, and starts to receive.
+    pub(crate) fn start(config: PresenterConfig<'_>) -> Result<Self> {
+        let PresenterConfig { handle, sink, check, display, .. } = config;
         let recorder = sink.output.as_ref();
         let recorder =
             recorder.map(|spec| Recorder::create(spec, config.fps, sink.overwrite)).transpose()?;
         let recorder = recorder.map(Arc::new);
-        let display = Display::open(&config.windows, messages);
         let epoch = clock::now();
         let shown = ShownFrames::new(epoch, config.sender_latency);
         let subscriber = Subscriber::start(

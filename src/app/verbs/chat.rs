@@ -18,7 +18,7 @@ use crate::{
             stop::stop_on_signals,
         },
         receiving::{
-            display::available_windows,
+            display::Display,
             presenter::{Presenter, PresenterConfig},
         },
         telemetry::statistics::Statistics,
@@ -58,11 +58,11 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         messages.info("ANYONE who calls will see your camera (--accept any)");
     }
     let statistics = Statistics::new(&args.report, messages)?;
-    let windows = vec![
+    let windows = [
         WindowSpec { title: "udpchat".into(), pane: Pane::Peer },
         WindowSpec { title: "udpchat: you".into(), pane: Pane::SelfView },
     ];
-    let windows = available_windows(windows, &args.sink, messages);
+    let display = Display::open(&windows, &args.sink, messages);
     // Until here, a signal ends the program at once.
     let stop = stop_on_signals()?;
     let listens = args.host.is_none();
@@ -79,18 +79,15 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         args: &args.network,
     }
     .start()?;
-    let presenter = Presenter::start(
-        PresenterConfig {
-            handle: &network.handle,
-            sink: &args.sink,
-            windows,
-            fps: UNKNOWN_RATE,
-            check: None,
-            sender_latency: None,
-            has_other_purpose: true,
-        },
-        messages,
-    )?;
+    let presenter = Presenter::start(PresenterConfig {
+        handle: &network.handle,
+        sink: &args.sink,
+        display,
+        fps: UNKNOWN_RATE,
+        check: None,
+        sender_latency: None,
+        has_other_purpose: true,
+    })?;
     let addr = network.handle.local_addr();
     let (line, waiting) = if let Some(host) = &args.host {
         let calling = format!("calling {} on port {}", host.host, host.port);

@@ -18,7 +18,7 @@ use crate::{
             stop::stop_on_signals,
         },
         receiving::{
-            display::available_windows,
+            display::Display,
             presenter::{Presenter, PresenterConfig},
         },
         telemetry::{
@@ -54,8 +54,8 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     let stdout =
         stdout_use(args.sink.output.as_ref(), args.report.stats_json.as_deref(), args.json)?;
     let source = open_source(&args.source.source, &args.source.encoding, messages)?;
-    let windows = vec![WindowSpec { title: "udpchat demo".into(), pane: Pane::Peer }];
-    let windows = available_windows(windows, &args.sink, messages);
+    let windows = [WindowSpec { title: "udpchat demo".into(), pane: Pane::Peer }];
+    let display = Display::open(&windows, &args.sink, messages);
     // Two flags, so that the sender can stop while the receiver still takes frames in flight.
     let stop = stop_on_signals()?;
     let sender_stop = StopFlag::default();
@@ -69,18 +69,15 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
         SourceSpec::Pattern => Check::Pattern { newest: None },
         _ => Check::Decodes,
     };
-    let presenter = Presenter::start(
-        PresenterConfig {
-            handle: &receiver.handle,
-            sink: &args.sink,
-            windows,
-            fps: f64::from(stream.millifps) / 1000.0,
-            check: Some(check),
-            sender_latency: Some(latency.clone()),
-            has_other_purpose: true,
-        },
-        messages,
-    )?;
+    let presenter = Presenter::start(PresenterConfig {
+        handle: &receiver.handle,
+        sink: &args.sink,
+        display,
+        fps: f64::from(stream.millifps) / 1000.0,
+        check: Some(check),
+        sender_latency: Some(latency.clone()),
+        has_other_purpose: true,
+    })?;
     wait_connected(&sender, &stop)?;
     let began = clock::now();
     let own_cpu = clock::thread_cpu();

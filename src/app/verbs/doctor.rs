@@ -14,7 +14,6 @@ use crate::{
     app::{
         network::resolve::own_address,
         process::{descriptors::ensure_free, stdout::print_all},
-        receiving::window_trial,
     },
     cli::args::DoctorArgs,
     clock,
@@ -24,6 +23,7 @@ use crate::{
     },
     video::{
         jpeg::{self, SandboxStatus},
+        sink::screen::Screen,
         source::camera,
     },
 };
@@ -257,7 +257,7 @@ fn camera() -> Finding {
 }
 
 fn display_found() -> Finding {
-    match window_trial::windows_work() {
+    match Screen::check() {
         Ok(()) => Finding::fine("display", "windows can be opened".into()),
         Err(why) => Finding::note(
             "display",

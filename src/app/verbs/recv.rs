@@ -16,7 +16,7 @@ use crate::{
             stop::stop_on_signals,
         },
         receiving::{
-            display::available_windows,
+            display::Display,
             presenter::{Presenter, PresenterConfig},
         },
         telemetry::statistics::Statistics,
@@ -42,8 +42,8 @@ pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
     let trust =
         Trust::new(&args.trust, control, args.accept, key_file, CallRole::Receives, messages)?;
     let statistics = Statistics::new(&args.report, messages)?;
-    let windows = vec![WindowSpec { title: "udpchat".into(), pane: Pane::Peer }];
-    let windows = available_windows(windows, &args.sink, messages);
+    let windows = [WindowSpec { title: "udpchat".into(), pane: Pane::Peer }];
+    let display = Display::open(&windows, &args.sink, messages);
     // Until here a signal ends the program at once.
     let stop = stop_on_signals()?;
     let network = NetworkConfig {
@@ -59,18 +59,15 @@ pub(crate) fn run(args: &RecvArgs, messages: &Messages) -> Result<()> {
         args: &args.network,
     }
     .start()?;
-    let presenter = Presenter::start(
-        PresenterConfig {
-            handle: &network.handle,
-            sink: &args.sink,
-            windows,
-            fps: UNKNOWN_RATE,
-            check: (args.sink.show == Some(Show::Decode)).then_some(Check::Decodes),
-            sender_latency: None,
-            has_other_purpose: false,
-        },
-        messages,
-    )?;
+    let presenter = Presenter::start(PresenterConfig {
+        handle: &network.handle,
+        sink: &args.sink,
+        display,
+        fps: UNKNOWN_RATE,
+        check: (args.sink.show == Some(Show::Decode)).then_some(Check::Decodes),
+        sender_latency: None,
+        has_other_purpose: false,
+    })?;
     let addr = network.handle.local_addr();
     let invitation = Invitation::to_send(args, addr);
     messages.info(&format!("listening on port {}; {}", addr.port(), invitation.line()));

@@ -3,17 +3,9 @@
 mod avi;
 mod backlog;
 mod destination;
-pub mod display;
-#[cfg(feature = "opencv")]
-mod highgui;
-#[cfg(all(target_os = "linux", feature = "opencv"))]
-mod key_watch;
-#[cfg(feature = "opencv")]
-mod keys;
 mod output;
-#[cfg(feature = "opencv")]
-mod overlay;
 mod recorder;
+pub mod screen;
 mod spec;
 pub mod window;
 mod written;

@@ -1,14 +1,11 @@
 //! Windows: their content, and the user's actions.
 
-#[cfg(feature = "opencv")]
-pub use super::highgui::Screen;
-
 use std::path::PathBuf;
 
-use super::display::NoDisplay;
+use serde::{Deserialize, Serialize};
 
 /// Whose picture a window shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pane {
     /// The received video.
     Peer,
@@ -17,7 +14,7 @@ pub enum Pane {
 }
 
 /// A window to open.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowSpec {
     /// The window's title.
     pub title: String,
@@ -26,7 +23,7 @@ pub struct WindowSpec {
 }
 
 /// Text drawn over a picture; the picture itself is not changed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Overlay {
     /// Lines at the top left, drawn while statistics are switched on.
     pub statistics: Vec<String>,
@@ -35,7 +32,7 @@ pub struct Overlay {
 }
 
 /// A user's action in a window.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// `q`, Esc, or a window was closed.
     Quit,
@@ -49,8 +46,30 @@ pub enum Action {
     SaveFailed(String),
 }
 
+/// Why no window can be opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum NoDisplay {
+    /// No X display is named.
+    #[error("there is no display: DISPLAY is not set")]
+    Unset,
+    /// The X display that is named cannot be opened.
+    #[error("cannot open the display {display}: {reason}")]
+    Unreachable {
+        /// The value of `DISPLAY`.
+        display: String,
+        /// The error, in one line.
+        reason: String,
+    },
+    /// Only a Wayland display answers, and not every build of the toolkit supports Wayland.
+    #[error(
+        "only a Wayland display answers: enable Xwayland, or set QT_QPA_PLATFORM=wayland (Qt) or \
+         GDK_BACKEND=wayland (GTK)"
+    )]
+    OnlyWayland,
+}
+
 /// Why a window cannot be opened or shown.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum WindowError {
     /// There is no display.
     #[error(transparent)]
@@ -61,38 +80,10 @@ pub enum WindowError {
     /// The toolkit failed.
     #[error("cannot show a window: {0}")]
     Toolkit(String),
-}
-
-/// No windows in this build.
-#[cfg(not(feature = "opencv"))]
-#[derive(Debug)]
-pub enum Screen {}
-
-#[cfg(not(feature = "opencv"))]
-#[cfg_attr(
-    feature = "internals",
-    expect(missing_docs, reason = "the same as the one with windows, and never called")
-)]
-impl Screen {
-    pub fn open(_: &[WindowSpec]) -> Result<Self, WindowError> {
-        super::display::available()?;
-        unreachable!("no display is available without windows")
-    }
-
-    pub fn show(
-        &mut self,
-        _: Pane,
-        _: &crate::video::image::Image,
-        _: &Overlay,
-    ) -> Result<(), WindowError> {
-        match *self {}
-    }
-
-    pub fn show_card(&mut self, _: Pane, _: &[String]) -> Result<(), WindowError> {
-        match *self {}
-    }
-
-    pub fn pump(&mut self) -> Result<Vec<Action>, WindowError> {
-        match *self {}
-    }
+    /// OpenCV cannot be started.
+    #[error("{0}")]
+    OpenCv(String),
+    /// OpenCV has ended.
+    #[error("the window is gone: {0}")]
+    Ended(String),
 }

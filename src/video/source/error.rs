@@ -6,7 +6,7 @@ use super::{
     spec::{known_schemes, meant, meant_scheme},
     y4m::Y4mError,
 };
-use crate::video::image::SizeError;
+use crate::video::{image::SizeError, opencv_process::OpenCvError};
 
 /// Why a source cannot be opened or read: what, where, and what to do, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -120,12 +120,6 @@ pub enum SourceError {
         /// The camera's device.
         path: String,
     },
-    /// The source needs OpenCV.
-    #[cfg(not(feature = "opencv"))]
-    #[error(
-        "this udpchat was built without OpenCV: {0} cannot be opened; use `--source pattern` or `--source -`"
-    )]
-    WithoutOpenCv(&'static str),
     /// The rate is out of range.
     #[error("a rate of {0} frames/s is out of range: it must be 0.1 to 1000")]
     Fps(f64),
@@ -175,14 +169,9 @@ pub enum SourceError {
         /// The system's error.
         error: io::Error,
     },
-    /// An unexpected failure of `OpenCV`.
-    #[error("OpenCV failed to {what}: {error}")]
-    OpenCv {
-        /// The failed operation.
-        what: &'static str,
-        /// `OpenCV`'s message.
-        error: String,
-    },
+    /// OpenCV is not installed, or failed.
+    #[error(transparent)]
+    OpenCv(#[from] OpenCvError),
 }
 
 /// The suggestion appended to an error message.

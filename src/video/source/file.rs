@@ -11,20 +11,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use opencv::{
-    core::Mat,
-    videoio::{self, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst},
-};
-
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
-    aspect::PixelAspect,
-    mat::{image_of, quieten, scale},
+    capture::{Content, Grabbed, VideoCapture, pixel_aspect},
     playback_clock::PlaybackClock,
     still::oversized,
     timeline::Timeline,
 };
-use crate::video::image::{Image, Size};
+use crate::video::{
+    image::{Image, Size},
+    opencv_process::{Input, OpenCvError, Properties},
+};
 
 /// A video file being played.
 pub(super) struct VideoFile {
@@ -58,6 +55,8 @@ impl Pace {
 /// A picture and its timestamp.
 pub(super) struct TimedPicture {
     pub(super) image: Image,
+    /// The size before scaling.
+    pub(super) found: Size,
     pub(super) stamp: Duration,
 }
 
@@ -66,17 +65,24 @@ impl VideoFile {
         path: &Path,
         options: &SourceOptions,
     ) -> Result<(SourceInfo, Self), SourceError> {
-        quieten();
-        let mut capture = open_capture(path)?;
+        let mut capture = VideoCapture::start()?;
+        let properties = open_capture(&mut capture, path)?;
         let unplayable = || SourceError::Unplayable { path: path.into() };
-        let first = read(&mut capture)?.ok_or_else(unplayable)?;
-        let found = first.image.size();
-        let square = pixel_aspect(&capture).squared(found);
+        let first = read(&mut capture, options.size)?.ok_or_else(unplayable)?;
+        let found = first.found;
+        let square = pixel_aspect(&properties).squared(found);
         let size = match options.size {
             Some(size) => size,
             None => Size::new(square.width, square.height).map_err(oversized(path))?,
         };
-        let own_fps = capture.get(videoio::CAP_PROP_FPS).unwrap_or(0.0);
+        // The first picture of a video without square pixels is read again, scaled.
+        let first = if first.image.size() == size {
+            first
+        } else {
+            open_capture(&mut capture, path)?;
+            read(&mut capture, Some(size))?.ok_or_else(unplayable)?
+        };
+        let own_fps = properties.fps;
         let fps = options.fps.unwrap_or_else(|| sane(own_fps));
         let scaling = options.scaling_text(found, size);
         let info = SourceInfo {
@@ -100,7 +106,7 @@ impl VideoFile {
                 None if !options.unpaced => Pace::Own(Timeline::new(fps)),
                 _ => Pace::Asked(options.playback_clock(fps)),
             },
-            ahead: Some(TimedPicture { image: scale(first.image, size)?, ..first }),
+            ahead: Some(first),
             number: 0,
         };
         Ok((info, video))
@@ -131,48 +137,35 @@ impl VideoFile {
 
     /// Decodes the next picture; starts again after the last one.
     fn read_next(&mut self) -> Result<Option<TimedPicture>, SourceError> {
-        let mut next = read(&mut self.capture)?;
+        let mut next = read(&mut self.capture, Some(self.size))?;
         if next.is_none() && !self.once {
-            self.capture = open_capture(&self.path)?;
-            next = read(&mut self.capture)?;
+            open_capture(&mut self.capture, &self.path)?;
+            next = read(&mut self.capture, Some(self.size))?;
         }
-        let Some(TimedPicture { image, stamp }) = next else { return Ok(None) };
-        Ok(Some(TimedPicture { image: scale(image, self.size)?, stamp }))
+        Ok(next)
     }
 }
 
-fn open_capture(path: &Path) -> Result<VideoCapture, SourceError> {
+fn open_capture(capture: &mut VideoCapture, path: &Path) -> Result<Properties, SourceError> {
     let unplayable = || SourceError::Unplayable { path: path.into() };
     // FFmpeg takes an absolute path for a path, but the start of `12:30.mp4` for a protocol.
     let absolute = std::path::absolute(path).map_err(|_| unplayable())?;
-    let capture =
-        VideoCapture::from_file(absolute, videoio::CAP_FFMPEG).map_err(|_| unplayable())?;
-    if capture.is_opened().unwrap_or(false) { Ok(capture) } else { Err(unplayable()) }
+    capture.open(Input::File(absolute.into()))?.ok_or_else(unplayable)
 }
 
-/// The next picture, or `None` at the end or where the file is damaged.
-pub(super) fn read(capture: &mut VideoCapture) -> Result<Option<TimedPicture>, SourceError> {
-    let mut mat = Mat::default();
-    if !capture.read(&mut mat).unwrap_or(false) {
+/// The next picture, scaled, or `None` at the end or where the file is damaged.
+pub(super) fn read(
+    capture: &mut VideoCapture,
+    scale_to: Option<Size>,
+) -> Result<Option<TimedPicture>, OpenCvError> {
+    let Some(Grabbed { content: Content::Image(image), found, position_ms, .. }) =
+        capture.read(scale_to)?
+    else {
         return Ok(None);
-    }
-    let image = image_of(&mat)?;
-    let ms = capture.get(videoio::CAP_PROP_POS_MSEC).unwrap_or(0.0);
+    };
     // A video without timestamps gives none, or a meaningless one, for each picture.
-    let stamp = Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default();
-    Ok(Some(TimedPicture { image, stamp }))
-}
-
-/// The pixel aspect ratio of pictures as read, which `OpenCV` has already rotated upright.
-pub(super) fn pixel_aspect(capture: &VideoCapture) -> PixelAspect {
-    let number = |property| capture.get(property).unwrap_or(0.0);
-    let (width, height) = (number(videoio::CAP_PROP_SAR_NUM), number(videoio::CAP_PROP_SAR_DEN));
-    let turns = (number(videoio::CAP_PROP_ORIENTATION_META) / 90.0).round() as i64;
-    if turns % 2 == 0 {
-        PixelAspect { width, height }
-    } else {
-        PixelAspect { width: height, height: width }
-    }
+    let stamp = Duration::try_from_secs_f64(position_ms / 1000.0).unwrap_or_default();
+    Ok(Some(TimedPicture { image, found, stamp }))
 }
 
 pub(super) fn sane(fps: f64) -> f64 {
@@ -182,7 +175,7 @@ pub(super) fn sane(fps: f64) -> f64 {
 /// Plausible nominal rates; some files say 1000 or 90000, meaning their time base.
 const SANE_FPS: RangeInclusive<f64> = 1.0..=240.0;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "opencv"))]
 mod tests {
     use super::*;
     use crate::video::{image::PixelFormat, jpeg::tests::textured};

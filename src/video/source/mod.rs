@@ -3,13 +3,9 @@
 mod aspect;
 mod barcode;
 pub mod camera;
+mod capture;
 mod error;
-#[cfg(feature = "opencv")]
 mod file;
-#[cfg(feature = "opencv")]
-mod mat;
-#[cfg(feature = "opencv")]
-mod orientation;
 mod padding;
 mod paint;
 pub mod pattern;
@@ -22,11 +18,8 @@ mod raw_video_file;
 mod second_hand;
 mod sniff;
 mod spec;
-#[cfg(feature = "opencv")]
 mod still;
-#[cfg(feature = "opencv")]
 mod timeline;
-#[cfg(feature = "opencv")]
 mod url;
 mod warnings;
 pub(crate) mod y4m;
@@ -44,13 +37,9 @@ pub use error::SourceError;
 pub use picture::{Captured, Picture, SourceInfo};
 pub use spec::{FPS_RANGE, SourceOptions, SourceSpec};
 
-#[cfg(feature = "opencv")]
-use self::mat::scale;
-#[cfg(not(feature = "opencv"))]
-use self::picture::scale;
 use self::{
     pattern::Pattern,
-    picture::{DEFAULT_FPS, DEFAULT_SIZE},
+    picture::{DEFAULT_FPS, DEFAULT_SIZE, scale},
     pipe::Pipe,
     playback_clock::PlaybackClock,
     raw_video_file::RawVideoFile,
@@ -103,13 +92,9 @@ impl Source {
             Kind::Pattern(source) => Ok(source.next(stop)),
             Kind::Pipe(source) => source.next(stop),
             Kind::RawVideoFile(source) => source.next(stop),
-            #[cfg(feature = "opencv")]
             Kind::VideoFile(source) => source.next(stop),
-            #[cfg(feature = "opencv")]
             Kind::Still(source) => Ok(source.next(stop)),
-            #[cfg(feature = "opencv")]
             Kind::Camera(source) => Ok(source.next(stop)),
-            #[cfg(feature = "opencv")]
             Kind::Url(source) => Ok(source.next(stop)),
         }
     }
@@ -120,9 +105,7 @@ impl Source {
         match &self.kind {
             Kind::Pattern(source) => source.playback_clock.is_paced(),
             Kind::RawVideoFile(source) => source.is_paced(),
-            #[cfg(feature = "opencv")]
             Kind::VideoFile(source) => source.is_paced(),
-            #[cfg(feature = "opencv")]
             Kind::Still(source) => source.is_paced(),
             _ => true,
         }
@@ -133,9 +116,7 @@ impl Source {
     pub fn superseded(&self) -> u64 {
         match &self.kind {
             Kind::Pipe(source) => source.superseded(),
-            #[cfg(feature = "opencv")]
             Kind::Camera(source) => source.superseded(),
-            #[cfg(feature = "opencv")]
             Kind::Url(source) => source.superseded(),
             _ => 0,
         }
@@ -147,7 +128,6 @@ impl Source {
         match &self.kind {
             Kind::Pipe(source) => source.damaged(),
             Kind::RawVideoFile(source) => source.damaged(),
-            #[cfg(feature = "opencv")]
             Kind::Camera(source) => source.damaged(),
             _ => Arc::default(),
         }
@@ -158,13 +138,9 @@ enum Kind {
     Pattern(Box<PacedPattern>),
     Pipe(Pipe),
     RawVideoFile(Box<RawVideoFile>),
-    #[cfg(feature = "opencv")]
     VideoFile(file::VideoFile),
-    #[cfg(feature = "opencv")]
     Still(still::Still),
-    #[cfg(feature = "opencv")]
     Camera(camera::Camera),
-    #[cfg(feature = "opencv")]
     Url(url::Stream),
 }
 
@@ -234,48 +210,24 @@ fn camera_of(path: &Path) -> Option<u32> {
     spec::camera_of_device(path.canonicalize().ok()?.to_str()?)
 }
 
-#[cfg(feature = "opencv")]
 fn open_still(path: &Path, format: &str, options: &SourceOptions) -> Result<Source, SourceError> {
     let (info, still) = still::Still::open(path, format, options)?;
     Ok(Source { info, kind: Kind::Still(still) })
 }
 
-#[cfg(feature = "opencv")]
 fn open_video_file(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
     let (info, video) = file::VideoFile::open(path, options)?;
     Ok(Source { info, kind: Kind::VideoFile(video) })
 }
 
-#[cfg(feature = "opencv")]
 fn open_camera(index: Option<u32>, options: &SourceOptions) -> Result<Source, SourceError> {
     let (info, camera) = camera::Camera::open(index, options)?;
     Ok(Source { info, kind: Kind::Camera(camera) })
 }
 
-#[cfg(feature = "opencv")]
 fn open_url(url: &str, options: &SourceOptions) -> Result<Source, SourceError> {
     let (info, stream) = url::Stream::open(url, options)?;
     Ok(Source { info, kind: Kind::Url(stream) })
-}
-
-#[cfg(not(feature = "opencv"))]
-fn open_url(_: &str, _: &SourceOptions) -> Result<Source, SourceError> {
-    Err(SourceError::WithoutOpenCv("URLs"))
-}
-
-#[cfg(not(feature = "opencv"))]
-fn open_still(_: &Path, _: &str, _: &SourceOptions) -> Result<Source, SourceError> {
-    Err(SourceError::WithoutOpenCv("images"))
-}
-
-#[cfg(not(feature = "opencv"))]
-fn open_video_file(_: &Path, _: &SourceOptions) -> Result<Source, SourceError> {
-    Err(SourceError::WithoutOpenCv("video files"))
-}
-
-#[cfg(not(feature = "opencv"))]
-fn open_camera(_: Option<u32>, _: &SourceOptions) -> Result<Source, SourceError> {
-    Err(SourceError::WithoutOpenCv("cameras"))
 }
 
 #[cfg(test)]
@@ -340,10 +292,6 @@ mod tests {
             assert!(said(&path("text.avi")).contains("cannot play"));
             assert!(said(&path("half.png")).contains("damaged or truncated"));
             assert!(said(&path("huge.png")).contains("100000x9 is out of range"));
-        }
-        #[cfg(not(feature = "opencv"))]
-        for name in ["text.avi", "half.png"] {
-            assert!(said(&path(name)).starts_with("this udpchat was built without OpenCV"));
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Instant};
 
-use crate::video::image::{Image, Size};
+use crate::video::{
+    fit::Fitter,
+    image::{Image, Size},
+};
 
 /// Properties of an opened source.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,11 +46,10 @@ pub enum Picture {
     Jpeg(Vec<u8>),
 }
 
-#[cfg(not(feature = "opencv"))]
-#[expect(clippy::unnecessary_wraps, reason = "with OpenCV it can fail")]
-pub(super) fn scale(mut image: Image, size: Size) -> Result<Image, super::SourceError> {
-    crate::video::fit::Fitter::new().stretch(&mut image, size);
-    Ok(image)
+/// Scales a planar image, unless it already has that size.
+pub(super) fn scale(mut image: Image, size: Size) -> Image {
+    Fitter::new().stretch(&mut image, size);
+    image
 }
 
 /// The default size of the camera and the pattern.

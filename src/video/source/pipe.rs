@@ -113,19 +113,19 @@ impl Pictures {
             Some(first) => Some(first),
             None => self.stream.next().map_err(refused)?,
         };
-        next.map(|picture| self.fit(picture)).transpose()
+        Ok(next.map(|picture| self.fit(picture)))
     }
 
     /// Scales images, and drops their chroma if gray is requested; JPEGs are passed through.
-    fn fit(&self, picture: RawPicture) -> Result<Picture, SourceError> {
+    fn fit(&self, picture: RawPicture) -> Picture {
         match picture {
-            RawPicture::Jpeg(jpeg) => Ok(Picture::Jpeg(jpeg)),
+            RawPicture::Jpeg(jpeg) => Picture::Jpeg(jpeg),
             RawPicture::Image(mut image, header) => {
                 if self.options.gray {
                     image.drop_chroma();
                 }
                 let size = self.options.size.unwrap_or_else(|| header.square_size());
-                Ok(Picture::Image(scale(image, size)?.into()))
+                Picture::Image(scale(image, size).into())
             }
         }
     }

@@ -77,7 +77,7 @@ impl RawVideoFile {
             ahead: None,
             number: 0,
         };
-        video.ahead = Some(video.fit(first)?);
+        video.ahead = Some(video.fit(first));
         Ok((info, video))
     }
 
@@ -115,10 +115,10 @@ impl RawVideoFile {
             self.frames.begin_again()?;
             next = Some(self.frames.next()?.ok_or_else(|| self.frames.stream.unusable())?);
         }
-        next.map(|(image, _)| self.fit(image)).transpose()
+        Ok(next.map(|(image, _)| self.fit(image)))
     }
 
-    fn fit(&self, mut image: Image) -> Result<Image, SourceError> {
+    fn fit(&self, mut image: Image) -> Image {
         if self.gray {
             image.drop_chroma();
         }

@@ -124,7 +124,6 @@ pub(super) fn camera_of_device(path: &str) -> Option<u32> {
 }
 
 /// Whether `FFmpeg` may support the scheme; that depends on how it was built.
-#[cfg(feature = "opencv")]
 pub(super) fn is_known_scheme(scheme: &str) -> bool {
     SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
 }

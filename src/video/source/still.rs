@@ -6,12 +6,9 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use opencv::{core::MatTraitConst, imgcodecs};
-
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
-    mat::{failed, image_of, quieten, scale},
-    orientation::upright,
+    capture::{Content, Grabbed, VideoCapture},
     playback_clock::PlaybackClock,
 };
 use crate::video::{
@@ -34,7 +31,6 @@ impl Still {
         format: &str,
         options: &SourceOptions,
     ) -> Result<(SourceInfo, Self), SourceError> {
-        quieten();
         let damaged = || SourceError::DamagedImage { path: path.into(), format: format.to_owned() };
         let unreadable = |error| SourceError::Unreadable { path: path.into(), error };
         let bytes = fs::read(path).map_err(unreadable)?;
@@ -45,25 +41,19 @@ impl Still {
                 if options.size.is_some() && pixels <= MAX_SCALED_PIXELS => {}
             CheckOutcome::Size(error, _) => return Err(oversized(path)(error)),
         }
-        let colors =
-            if options.gray { imgcodecs::IMREAD_GRAYSCALE } else { imgcodecs::IMREAD_COLOR };
-        let flags = colors | imgcodecs::IMREAD_IGNORE_ORIENTATION;
-        // Decoded from memory, so that the file is read once and its name does not matter.
-        let mut mat = imgcodecs::imdecode(&&bytes[..], flags).map_err(|_| damaged())?;
-        if mat.empty() {
-            return Err(damaged());
-        }
         // The orientation of TIFF is not Exif but a tag of its own, which its decoder applies.
-        if format != "TIFF" {
-            mat = upright(mat, &bytes).map_err(failed("turn a picture"))?;
-        }
-        let image = image_of(&mat)?;
-        let found = image.size();
+        let turns = format != "TIFF";
+        // Decoded from memory, so that the file is read once and its name does not matter.
+        let decoded =
+            VideoCapture::start()?.decode_image(&bytes, options.gray, turns, options.size)?;
+        let Some(Grabbed { content: Content::Image(image), found, .. }) = decoded else {
+            return Err(damaged());
+        };
         let size = match options.size {
             Some(size) => size,
             None => Size::new(found.width, found.height).map_err(oversized(path))?,
         };
-        let image = scale(image, size)?.into();
+        let image = image.into();
         let fps = options.fps.unwrap_or(DEFAULT_FPS);
         let info = describe(path, format, found, size, fps);
         Ok((
@@ -174,7 +164,7 @@ const MAX_SCALED_PIXELS: usize = 1 << 28;
 /// Extensions that suggest a video, not an image.
 const VIDEO_EXTENSIONS: [&str; 8] = ["avi", "mp4", "mkv", "mov", "webm", "mpg", "mjpeg", "y4m"];
 
-#[cfg(test)]
+#[cfg(all(test, feature = "opencv"))]
 mod tests {
     use super::*;
     use crate::video::{
@@ -182,7 +172,7 @@ mod tests {
         jpeg::{Encoder, Strips, tests::textured},
         source::SourceOptions,
     };
-    use opencv::{core::MatExprTraitConst, prelude::VectorToVec};
+    use opencv::{core::MatExprTraitConst, imgcodecs, prelude::VectorToVec};
 
     static NEVER_STOP: AtomicBool = AtomicBool::new(false);
 

@@ -13,15 +13,10 @@ use std::{
     time::Duration,
 };
 
-use opencv::{
-    core::Vector,
-    videoio::{self, VideoCapture, VideoCaptureTraitConst},
-};
-
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
-    file::{TimedPicture, pixel_aspect, read, sane},
-    mat::{quieten, scale},
+    capture::{VideoCapture, pixel_aspect},
+    file::{TimedPicture, read, sane},
     playback_clock::{STOP_CHECK_INTERVAL, wait_until},
     spec::is_known_scheme,
     timeline::Timeline,
@@ -29,7 +24,10 @@ use super::{
 use crate::{
     clock,
     latest::{Latest, Taken},
-    video::image::Size,
+    video::{
+        image::Size,
+        opencv_process::{Input, OpenCvError, Properties},
+    },
 };
 
 /// A stream read by a thread.
@@ -44,7 +42,6 @@ impl Stream {
         url: &str,
         options: &SourceOptions,
     ) -> Result<(SourceInfo, Self), SourceError> {
-        quieten();
         let name = without_credentials(url);
         let refused = || match url.split_once("://") {
             Some((scheme, _)) if !is_known_scheme(scheme) => {
@@ -52,8 +49,10 @@ impl Stream {
             }
             _ => SourceError::Url { url: name.clone() },
         };
-        let (connection, first) = Connection::wait(url, &name)?.ok_or_else(refused)?;
-        let found = first.image.size();
+        let mut capture = VideoCapture::start()?;
+        let (connection, first) =
+            Connection::wait(&mut capture, url, &name)?.ok_or_else(refused)?;
+        let found = first.found;
         let square = connection.square(found);
         let too_large = |error| SourceError::UrlSize { url: name.clone(), error };
         let size = match options.size {
@@ -63,6 +62,7 @@ impl Stream {
         let info = describe(&name, found, size, &connection, options);
         let source = Self { mailbox: Latest::new(), stop: Arc::default() };
         let reader = Reader {
+            capture,
             url: url.to_owned(),
             name: name.clone(),
             size,
@@ -104,7 +104,7 @@ impl Drop for Stream {
 
 /// An open URL.
 struct Connection {
-    capture: VideoCapture,
+    properties: Properties,
     fps: f64,
     /// A video has an end, and is played by its timestamps. Live video is read as it arrives.
     is_video: bool,
@@ -113,7 +113,11 @@ struct Connection {
 impl Connection {
     /// Connects, repeatedly while the URL is silent; `None` if it cannot be opened or carries
     /// no video. Warns once of the silence.
-    fn wait(url: &str, name: &str) -> Result<Option<(Self, TimedPicture)>, SourceError> {
+    fn wait(
+        capture: &mut VideoCapture,
+        url: &str,
+        name: &str,
+    ) -> Result<Option<(Self, TimedPicture)>, SourceError> {
         // Dropped on return, which ends the thread.
         let (_opening, is_opening) = mpsc::channel::<()>();
         let name = name.to_owned();
@@ -131,7 +135,7 @@ impl Connection {
             .map_err(|error| SourceError::Thread { error })?;
         loop {
             let began = clock::now();
-            let opened = Self::open(url);
+            let opened = Self::open(capture, url)?;
             let was_silent = clock::now().saturating_duration_since(began) >= OPEN_TIMEOUT;
             if opened.is_some() || !was_silent {
                 return Ok(opened);
@@ -139,30 +143,33 @@ impl Connection {
         }
     }
 
-    fn open(url: &str) -> Option<(Self, TimedPicture)> {
-        let [open_ms, read_ms] = [OPEN_TIMEOUT, READ_TIMEOUT].map(|time| time.as_millis() as i32);
-        let parameters = [
-            [videoio::CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms],
-            [videoio::CAP_PROP_READ_TIMEOUT_MSEC, read_ms],
-        ];
-        let parameters = Vector::from_iter(parameters.into_iter().flatten());
-        let opened = VideoCapture::from_file_with_params(url, videoio::CAP_FFMPEG, &parameters);
-        let mut capture = opened.ok().filter(|capture| capture.is_opened().unwrap_or(false))?;
-        let first = read(&mut capture).ok()??;
-        let number = |property| capture.get(property).unwrap_or(0.0);
-        let fps = sane(number(videoio::CAP_PROP_FPS));
+    /// `None` if the URL cannot be opened, or carries no video. The first picture is not scaled.
+    fn open(
+        capture: &mut VideoCapture,
+        url: &str,
+    ) -> Result<Option<(Self, TimedPicture)>, OpenCvError> {
+        let ms = |time: Duration| time.as_millis() as u32;
+        let input = Input::Url {
+            url: url.to_owned(),
+            open_timeout_ms: ms(OPEN_TIMEOUT),
+            read_timeout_ms: ms(READ_TIMEOUT),
+        };
+        let Some(properties) = capture.open(input)? else { return Ok(None) };
+        let Some(first) = read(capture, None)? else { return Ok(None) };
+        let fps = sane(properties.fps);
         // Nonsense, mostly negative, if the stream has no end.
-        let is_video = (1.0..1e9).contains(&number(videoio::CAP_PROP_FRAME_COUNT));
-        Some((Self { capture, fps, is_video }, first))
+        let is_video = (1.0..1e9).contains(&properties.frame_count);
+        Ok(Some((Self { properties, fps, is_video }, first)))
     }
 
     fn square(&self, found: Size) -> Size {
-        pixel_aspect(&self.capture).squared(found)
+        pixel_aspect(&self.properties).squared(found)
     }
 }
 
 /// The reading thread's state.
 struct Reader {
+    capture: VideoCapture,
     url: String,
     /// The URL for messages.
     name: String,
@@ -177,7 +184,7 @@ impl Reader {
     fn run(mut self, mut connection: Connection, mut first: TimedPicture) {
         loop {
             let is_video = connection.is_video;
-            self.play(connection, first);
+            self.play(&connection, first);
             if self.once || self.stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -191,34 +198,53 @@ impl Reader {
     }
 
     /// Publishes pictures until stopped or until the stream ends.
-    fn play(&mut self, mut connection: Connection, first: TimedPicture) {
+    fn play(&mut self, connection: &Connection, first: TimedPicture) {
         let mut timeline = Timeline::new(connection.fps);
-        let mut next = Some(first);
-        while let Some(TimedPicture { image, stamp }) = next {
+        // The first picture is not scaled yet.
+        let mut next = if first.image.size() == self.size { Some(first) } else { self.read() };
+        while let Some(TimedPicture { image, stamp, .. }) = next {
             let captured = if connection.is_video {
                 timeline.wait(stamp, &self.stop)
             } else {
                 (!self.stop.load(Ordering::Relaxed)).then(clock::now)
             };
-            let (Some(captured), Ok(image)) = (captured, scale(image, self.size)) else { return };
+            let Some(captured) = captured else { return };
             let (picture, number) = (Picture::Image(image.into()), self.number);
             self.mailbox.put(Captured { picture, captured, number });
             self.number += 1;
-            next = read(&mut connection.capture).ok().flatten();
+            next = self.read();
         }
     }
 
+    /// The next picture, scaled; `None` at the end, or if OpenCV fails, which is reported.
+    fn read(&mut self) -> Option<TimedPicture> {
+        let read = read(&mut self.capture, Some(self.size));
+        read.unwrap_or_else(|error| {
+            log::warn!("{}: {error}", self.name);
+            None
+        })
+    }
+
     /// Restarts a video at once. Retries until the server answers.
-    fn reconnect(&self, is_video: bool) -> Option<(Connection, TimedPicture)> {
-        if is_video && let Some(again) = Connection::open(&self.url) {
+    fn reconnect(&mut self, is_video: bool) -> Option<(Connection, TimedPicture)> {
+        if is_video && let Some(again) = self.connect() {
             return Some(again);
         }
         while wait_until(clock::now() + RETRY_INTERVAL, &self.stop) {
-            if let Some(again) = Connection::open(&self.url) {
+            if let Some(again) = self.connect() {
                 log::warn!("{} is back", self.name);
                 return Some(again);
             }
         }
+        None
+    }
+
+    /// Connects again. If OpenCV has failed, its process is started again.
+    fn connect(&mut self) -> Option<(Connection, TimedPicture)> {
+        if let Ok(opened) = Connection::open(&mut self.capture, &self.url) {
+            return opened;
+        }
+        self.capture = VideoCapture::start().ok()?;
         None
     }
 }

@@ -2,20 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use opencv::{
-    core::{Mat, MatTraitConst, MatTraitConstManual, Vector},
-    videoio::{self, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst},
-};
-
 use super::super::{
     DEFAULT_FPS, DEFAULT_SIZE, Picture, SourceOptions,
-    mat::{image_of, quieten, scale},
+    capture::{Content, Grabbed as Read, VideoCapture},
 };
 use crate::{
     clock,
     video::{
-        image::Size,
+        image::{Image, Size},
         jpeg::{Header, NormalizeError, normalize},
+        opencv_process::{Input, OpenCvError, Properties},
     },
 };
 
@@ -36,6 +32,8 @@ pub(super) enum Grabbed {
     Damaged(NormalizeError),
     /// No picture.
     Nothing,
+    /// No picture, and no more will come.
+    Gone,
 }
 
 /// The properties that an opened camera has chosen.
@@ -49,63 +47,63 @@ pub(super) struct Given {
 }
 
 impl Capture {
-    /// Opens a camera, with JPEGs if it supports them, and waits for its first picture.
-    pub(super) fn open(index: u32, options: &SourceOptions) -> Option<(Self, Given)> {
-        quieten();
-        Self::open_as(index, options, true).or_else(|| Self::open_as(index, options, false))
+    /// Opens a camera, with JPEGs if it supports them, and waits for its first picture. `None` if
+    /// it delivers none.
+    pub(super) fn open(
+        index: u32,
+        options: &SourceOptions,
+    ) -> Result<Option<(Self, Given)>, OpenCvError> {
+        let device = VideoCapture::start()?;
+        let mut capture = Self { device, is_jpeg: true, size: None, gray: options.gray };
+        for is_jpeg in [true, false] {
+            if let Some(given) = capture.open_as(index, options, is_jpeg)? {
+                return Ok(Some((capture, given)));
+            }
+        }
+        Ok(None)
     }
 
-    fn open_as(index: u32, options: &SourceOptions, is_jpeg: bool) -> Option<(Self, Given)> {
+    fn open_as(
+        &mut self,
+        index: u32,
+        options: &SourceOptions,
+        is_jpeg: bool,
+    ) -> Result<Option<Given>, OpenCvError> {
         let wanted = options.size.unwrap_or(DEFAULT_SIZE);
         let fps = options.fps.unwrap_or(DEFAULT_FPS);
-        let parameters = [
-            (videoio::CAP_PROP_FOURCC, if is_jpeg { MJPG } else { 0 }),
-            (videoio::CAP_PROP_FRAME_WIDTH, wanted.width as i32),
-            (videoio::CAP_PROP_FRAME_HEIGHT, wanted.height as i32),
-            (videoio::CAP_PROP_FPS, fps.round().max(1.0) as i32),
-            (videoio::CAP_PROP_CONVERT_RGB, i32::from(!is_jpeg)),
-        ];
-        let device = if is_jpeg {
-            let flat = parameters.into_iter().flat_map(|(property, value)| [property, value]);
-            VideoCapture::new_with_params(index as i32, API, &Vector::from_iter(flat)).ok()?
-        } else {
-            let mut device = VideoCapture::new(index as i32, API).ok()?;
-            for (property, value) in parameters.into_iter().skip(1) {
-                // Rejected values show when the properties are read back below.
-                let _ = device.set(property, value.into());
-            }
-            device
+        let input = Input::Camera {
+            index,
+            width: wanted.width as u32,
+            height: wanted.height as u32,
+            fps: fps.round().max(1.0) as u32,
+            as_jpeg: is_jpeg,
         };
-        if !device.is_opened().unwrap_or(false) {
-            return None;
-        }
-        let size = options.size.filter(|_| !is_jpeg);
-        let mut capture = Self { device, is_jpeg, size, gray: options.gray };
-        let first = capture.first()?;
-        let given = capture.given(&first)?;
-        Some((capture, given))
+        let Some(properties) = self.device.open(input)? else { return Ok(None) };
+        self.is_jpeg = is_jpeg;
+        self.size = options.size.filter(|_| !is_jpeg);
+        Ok(self.first().and_then(|first| self.given(&properties, &first)))
     }
 
     /// Waits for the next picture.
     pub(super) fn grab(&mut self) -> Grabbed {
-        if !self.device.grab().unwrap_or(false) {
-            return Grabbed::Nothing;
+        let Read { content, position_ms, at, .. } = match self.device.read(self.size) {
+            Ok(Some(read)) => read,
+            Ok(None) => return Grabbed::Nothing,
+            Err(error) => {
+                log::warn!("{error}");
+                return Grabbed::Gone;
+            }
+        };
+        let captured = capture_time(position_ms, at);
+        match content {
+            Content::Jpeg(frame) => frame_of(frame, captured),
+            Content::Image(image) => self.image_of(image, captured),
         }
-        let grabbed = clock::now();
-        let position = self.device.get(videoio::CAP_PROP_POS_MSEC).unwrap_or(0.0);
-        let captured = capture_time(position, grabbed);
-        let mut mat = Mat::default();
-        if !self.device.retrieve_def(&mut mat).unwrap_or(false) || mat.empty() {
-            return Grabbed::Nothing;
-        }
-        if self.is_jpeg { frame_of(&mat, captured) } else { self.image_of(&mat, captured) }
     }
 
-    fn image_of(&self, mat: &Mat, captured: Instant) -> Grabbed {
-        let Ok(mut image) = image_of(mat) else { return Grabbed::Nothing };
-        if let Some(size) = self.size {
-            let Ok(scaled) = scale(image, size) else { return Grabbed::Nothing };
-            image = scaled;
+    fn image_of(&self, mut image: Image, captured: Instant) -> Grabbed {
+        if image.data.is_empty() {
+            return Grabbed::Nothing;
         }
         if self.gray {
             image.drop_chroma();
@@ -117,26 +115,23 @@ impl Capture {
     fn first(&mut self) -> Option<Picture> {
         (0..FIRST_TRIES).find_map(|_| match self.grab() {
             Grabbed::Picture(picture, _) => Some(picture),
-            Grabbed::Damaged(_) | Grabbed::Nothing => None,
+            Grabbed::Damaged(_) | Grabbed::Nothing | Grabbed::Gone => None,
         })
     }
 
-    fn given(&self, first: &Picture) -> Option<Given> {
+    fn given(&self, properties: &Properties, first: &Picture) -> Option<Given> {
         let size = match first {
             Picture::Image(image) => image.size(),
             Picture::Jpeg(frame) => Header::parse(frame).ok()?.size,
         };
-        let get = |property| self.device.get(property).unwrap_or(0.0);
-        let fps = Some(get(videoio::CAP_PROP_FPS)).filter(|fps| (1.0..=1000.0).contains(fps));
-        let fourcc = (get(videoio::CAP_PROP_FOURCC) as u32).to_le_bytes();
+        let fps = Some(properties.fps).filter(|fps| (1.0..=1000.0).contains(fps));
+        let fourcc = properties.fourcc.to_le_bytes();
         let fourcc = String::from_utf8_lossy(&fourcc).trim_matches(['\0', ' ']).to_owned();
         Some(Given { size, fps: fps.unwrap_or(DEFAULT_FPS), fourcc, is_jpeg: self.is_jpeg })
     }
 }
 
-fn frame_of(mat: &Mat, captured: Instant) -> Grabbed {
-    let Ok(bytes) = mat.data_bytes() else { return Grabbed::Nothing };
-    let mut frame = bytes.to_vec();
+fn frame_of(mut frame: Vec<u8>, captured: Instant) -> Grabbed {
     match normalize(&mut frame) {
         Ok(()) => Grabbed::Picture(Picture::Jpeg(frame), captured),
         Err(error) => Grabbed::Damaged(error),
@@ -152,12 +147,6 @@ fn capture_time(position_ms: f64, grabbed: Instant) -> Instant {
         |at: &Instant| *at <= grabbed && grabbed.saturating_duration_since(*at) < MAX_AGE;
     stamp.filter(is_plausible).unwrap_or(grabbed)
 }
-
-/// The OpenCV backend.
-const API: i32 = if cfg!(target_os = "linux") { videoio::CAP_V4L2 } else { videoio::CAP_ANY };
-
-/// The four-character code of Motion JPEG.
-const MJPG: i32 = i32::from_le_bytes(*b"MJPG");
 
 /// An older timestamp is of another clock: no driver holds a picture that long.
 const MAX_AGE: Duration = Duration::from_secs(2);

@@ -33,26 +33,21 @@ pub fn list() -> Vec<CameraInfo> {
 }
 
 /// All cameras, by number. Found by opening each, which may switch on its light.
-#[cfg(all(not(target_os = "linux"), feature = "opencv"))]
+#[cfg(not(target_os = "linux"))]
 pub fn list() -> Vec<CameraInfo> {
-    use opencv::videoio::{CAP_ANY, VideoCapture, VideoCaptureTraitConst};
-    let opens = |index: &i32| {
-        let capture = VideoCapture::new(*index, CAP_ANY);
-        capture.and_then(|capture| capture.is_opened()).unwrap_or(false)
-    };
-    let camera = |index: i32| CameraInfo {
-        index: index as u32,
+    let camera = |index: u32| CameraInfo {
+        index,
         path: format!("camera {index}"),
         name: format!("camera {index}"),
         formats: Vec::new(),
     };
-    (0..MAX_TRIED).filter(opens).map(camera).collect()
-}
-
-/// Cameras cannot be listed here without OpenCV.
-#[cfg(all(not(target_os = "linux"), not(feature = "opencv")))]
-pub fn list() -> Vec<CameraInfo> {
-    Vec::new()
+    match crate::video::source::capture::find_cameras() {
+        Ok(found) => found.into_iter().map(camera).collect(),
+        Err(error) => {
+            log::warn!("{error}");
+            Vec::new()
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -177,7 +172,3 @@ mod linux {
         }
     }
 }
-
-/// Few machines have more cameras, and each attempt takes a while.
-#[cfg(all(not(target_os = "linux"), feature = "opencv"))]
-const MAX_TRIED: i32 = 4;

@@ -39,7 +39,7 @@ impl Camera {
     ) -> Result<(SourceInfo, Self), SourceError> {
         let cameras = list();
         let camera = choose(&cameras, index)?;
-        let (capture, given) = Capture::open(camera.index, options).ok_or_else(|| {
+        let (capture, given) = Capture::open(camera.index, options)?.ok_or_else(|| {
             let CameraInfo { index, path, name, .. } = camera.clone();
             SourceError::Camera { index, name, path }
         })?;
@@ -133,6 +133,7 @@ impl Grabber {
                     self.warnings.warn(warning);
                     self.damaged.fetch_add(1, Ordering::Relaxed);
                 }
+                Grabbed::Gone => return,
                 Grabbed::Nothing if clock::now() - last > PICTURE_TIMEOUT => return,
                 Grabbed::Nothing => {
                     wait_until(clock::now() + RETRY_GRAB, &self.stop);
@@ -143,7 +144,7 @@ impl Grabber {
 
     fn reopen(&self) -> Option<Capture> {
         while wait_until(clock::now() + RETRY_OPEN, &self.stop) {
-            if let Some((capture, _)) = Capture::open(self.index, &self.options) {
+            if let Ok(Some((capture, _))) = Capture::open(self.index, &self.options) {
                 return Some(capture);
             }
         }

@@ -10,7 +10,7 @@ use opencv::core::{self, Mat};
 
 /// The picture decoded from `file` without regard to its orientation, turned upright. A file with
 /// damaged Exif, or without Exif, is upright as it is stored.
-pub(super) fn upright(stored: Mat, file: &[u8]) -> opencv::Result<Mat> {
+pub(crate) fn upright(stored: Mat, file: &[u8]) -> opencv::Result<Mat> {
     match of_file(file) {
         Some(2) => flipped(&stored, AROUND_THE_VERTICAL),
         Some(3) => flipped(&stored, AROUND_BOTH),

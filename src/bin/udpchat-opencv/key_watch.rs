@@ -8,7 +8,6 @@
 
 use std::time::{Duration, Instant};
 
-use log::debug;
 use x11rb::{
     connection::Connection,
     errors::{ConnectionError, ReplyError},
@@ -24,7 +23,7 @@ use x11rb::{
 
 /// Watches the windows of this process that have one of the titles.
 #[derive(Debug)]
-pub(super) struct KeyWatch {
+pub(crate) struct KeyWatch {
     titles: Vec<String>,
     /// `None`: there is no X display, or the connection is lost.
     display: Option<Display>,
@@ -54,8 +53,9 @@ struct Keyboard {
 }
 
 impl KeyWatch {
-    pub(super) fn new(titles: Vec<String>) -> Self {
-        let display = Display::open().inspect_err(|error| debug!("keys are only polled: {error}"));
+    pub(crate) fn new(titles: Vec<String>) -> Self {
+        let display =
+            Display::open().inspect_err(|error| eprintln!("keys are only polled: {error}"));
         Self {
             titles,
             display: display.ok(),
@@ -68,13 +68,13 @@ impl KeyWatch {
     }
 
     /// Why the display of our windows is gone, if it is.
-    pub(super) fn loss(&mut self) -> Option<&ConnectionError> {
+    pub(crate) fn loss(&mut self) -> Option<&ConnectionError> {
         self.read();
         self.loss.as_ref()
     }
 
     /// The keys since the last call; `None` if the display does not report them.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Vec<u8>> {
+    pub(crate) fn take(&mut self, now: Instant) -> Option<Vec<u8>> {
         if self.search_at.is_none_or(|at| at <= now) && self.windows.len() < self.titles.len() {
             self.search_at = Some(now + SEARCH_INTERVAL);
             let found = self.display.as_ref()?.select_keys(&self.titles);
@@ -99,7 +99,7 @@ impl KeyWatch {
     }
 
     fn give_up(&mut self, error: ReplyError) {
-        debug!("keys are only polled from now on: {error}");
+        eprintln!("keys are only polled from now on: {error}");
         self.display = None;
         if let ReplyError::ConnectionError(error) = error {
             self.loss = Some(error).filter(|_| self.is_proven);

@@ -7,11 +7,11 @@
 use std::time::{Duration, Instant};
 
 #[cfg(target_os = "linux")]
-use super::key_watch::KeyWatch;
+use crate::key_watch::KeyWatch;
 
 /// The source of key presses.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     #[cfg(target_os = "linux")]
     watch: KeyWatch,
     choice: Choice,
@@ -19,7 +19,7 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Keys pressed in the windows with these titles.
-    pub(super) fn new(titles: Vec<String>) -> Self {
+    pub(crate) fn new(titles: Vec<String>) -> Self {
         Self {
             #[cfg(target_os = "linux")]
             watch: KeyWatch::new(titles),
@@ -29,19 +29,19 @@ impl Keys {
 
     /// Why the display of the windows is gone, if it is.
     #[cfg(target_os = "linux")]
-    pub(super) fn display_loss(&mut self) -> Option<String> {
+    pub(crate) fn display_loss(&mut self) -> Option<String> {
         self.watch.loss().map(ToString::to_string)
     }
 
     /// Not detected on this platform.
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn display_loss(&mut self) -> Option<String> {
+    pub(crate) fn display_loss(&mut self) -> Option<String> {
         None
     }
 
     /// The keys since the last call, in order, as ASCII. `polled` is the key from highgui.
     #[cfg(target_os = "linux")]
-    pub(super) fn take(&mut self, now: Instant, polled: Option<u8>) -> Vec<u8> {
+    pub(crate) fn take(&mut self, now: Instant, polled: Option<u8>) -> Vec<u8> {
         match self.watch.take(now) {
             Some(watched) => self.choice.choose(now, polled, watched),
             None => polled.into_iter().collect(),
@@ -50,7 +50,7 @@ impl Keys {
 
     /// The keys since the last call. `polled` is the key from highgui.
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn take(&mut self, now: Instant, polled: Option<u8>) -> Vec<u8> {
+    pub(crate) fn take(&mut self, now: Instant, polled: Option<u8>) -> Vec<u8> {
         self.choice.choose(now, polled, Vec::new())
     }
 }
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_key_reported_by_both_sources_counts_once() {
-        let (mut choice, now) = (Choice::default(), crate::clock::now());
+        let (mut choice, now) = (Choice::default(), udpchat::opencv_process::clock::now());
         assert_eq!(choice.choose(now, Some(b's'), vec![]), b"");
         assert_eq!(choice.choose(now, None, b"s".to_vec()), b"s");
         assert_eq!(choice.choose(now, Some(b'm'), b"sm".to_vec()), b"sm");
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn highgui_keys_count_when_the_display_reports_none() {
-        let (mut choice, now) = (Choice::default(), crate::clock::now());
+        let (mut choice, now) = (Choice::default(), udpchat::opencv_process::clock::now());
         assert_eq!(choice.choose(now, Some(b's'), vec![]), b"");
         assert_eq!(choice.choose(now, Some(b'm'), vec![]), b"s");
         assert_eq!(choice.choose(now, None, vec![]), b"");

@@ -5,10 +5,10 @@ use opencv::{
     imgproc,
 };
 
-use super::window::Overlay;
+use udpchat::opencv_process::Overlay;
 
 /// Draws statistics (unless hidden) and the caption.
-pub(super) fn draw(picture: &mut Mat, overlay: &Overlay, statistics: bool) -> opencv::Result<()> {
+pub(crate) fn draw(picture: &mut Mat, overlay: &Overlay, statistics: bool) -> opencv::Result<()> {
     let scale = scale_for(picture);
     let line = line_height(scale);
     if statistics {
@@ -30,12 +30,12 @@ pub(super) fn draw(picture: &mut Mat, overlay: &Overlay, statistics: bool) -> op
 }
 
 /// Whether [`draw`] would draw nothing.
-pub(super) fn is_empty(overlay: &Overlay, statistics: bool) -> bool {
+pub(crate) fn is_empty(overlay: &Overlay, statistics: bool) -> bool {
     overlay.caption.is_none() && (!statistics || overlay.statistics.is_empty())
 }
 
 /// A card with these lines, the first one large.
-pub(super) fn card(lines: &[String]) -> opencv::Result<Mat> {
+pub(crate) fn card(lines: &[String]) -> opencv::Result<Mat> {
     let mut card = Mat::new_rows_cols_with_default(CARD.height, CARD.width, CV_8UC3, NIGHT)?;
     let total = CARD_LINE * (lines.len() as i32 - 1).max(0);
     let mut baseline = (CARD.height - total) / 2;

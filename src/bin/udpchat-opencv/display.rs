@@ -3,62 +3,33 @@
 //! The window toolkit ends the whole process when it finds no display, so this must be checked
 //! first.
 
-use thiserror::Error;
-
-/// Why no window can be opened.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum NoDisplay {
-    /// This build cannot open windows.
-    #[error("this udpchat was built without window support")]
-    NotBuilt,
-    /// No X display is named.
-    #[error("there is no display: DISPLAY is not set")]
-    Unset,
-    /// The X display that is named cannot be opened.
-    #[error("cannot open the display {display}: {reason}")]
-    Unreachable {
-        /// The value of `DISPLAY`.
-        display: String,
-        /// The error, in one line.
-        reason: String,
-    },
-    /// Only a Wayland display answers, and not every build of the toolkit supports Wayland.
-    #[error(
-        "only a Wayland display answers: enable Xwayland, or set QT_QPA_PLATFORM=wayland (Qt) or \
-         GDK_BACKEND=wayland (GTK)"
-    )]
-    OnlyWayland,
-}
+use udpchat::opencv_process::NoDisplay;
 
 /// Checks whether a window can be opened.
-pub fn available() -> Result<(), NoDisplay> {
-    if !cfg!(feature = "opencv") {
-        return Err(NoDisplay::NotBuilt);
-    }
-    #[cfg(all(target_os = "linux", feature = "opencv"))]
+pub(crate) fn available() -> Result<(), NoDisplay> {
+    #[cfg(target_os = "linux")]
     linux::available()?;
     Ok(())
 }
 
 /// Whether the toolkit may end the process although a display answers: the environment selects a
 /// platform other than X or another plugin folder, or the plugin for X is not in its usual place.
-pub fn is_in_doubt() -> bool {
-    #[cfg(all(target_os = "linux", feature = "opencv"))]
+pub(crate) fn is_in_doubt() -> bool {
+    #[cfg(target_os = "linux")]
     return linux::is_in_doubt();
-    #[cfg(not(all(target_os = "linux", feature = "opencv")))]
+    #[cfg(not(target_os = "linux"))]
     false
 }
 
 /// The width of the screen in pixels, if it is easily known.
-#[cfg(feature = "opencv")]
-pub(super) fn width() -> Option<u16> {
+pub(crate) fn width() -> Option<u16> {
     #[cfg(target_os = "linux")]
     return linux::x_width().ok();
     #[cfg(not(target_os = "linux"))]
     None
 }
 
-#[cfg(all(target_os = "linux", feature = "opencv"))]
+#[cfg(target_os = "linux")]
 mod linux {
     use std::{
         env, fs,
@@ -67,7 +38,7 @@ mod linux {
     };
     use x11rb::connection::Connection;
 
-    use super::NoDisplay;
+    use udpchat::opencv_process::NoDisplay;
 
     /// Every build of the toolkit supports X. Some do not support Wayland and end the process, so
     /// Wayland is used only if the user has selected it.

@@ -9,7 +9,6 @@
 //! process.
 
 use std::{
-    borrow::Borrow,
     path::PathBuf,
     sync::mpsc::{Receiver, Sender, channel},
     thread,
@@ -21,20 +20,13 @@ use opencv::{
     highgui, imgcodecs,
 };
 
-use super::{
-    display,
-    keys::Keys,
-    overlay,
-    window::{Action, Overlay, Pane, WindowError, WindowSpec},
-};
-use crate::{
-    clock,
-    video::image::{Image, PixelFormat},
-};
+use udpchat::opencv_process::{Action, Overlay, Pane, WindowError, WindowSpec, clock};
 
-/// The windows of this program.
+use crate::{display, keys::Keys, one_line, overlay};
+
+/// The windows.
 #[derive(Debug)]
-pub struct Screen {
+pub(crate) struct Screen {
     windows: Vec<Window>,
     statistics: bool,
     frozen: bool,
@@ -44,7 +36,7 @@ pub struct Screen {
 
 impl Screen {
     /// Opens the windows, without content yet.
-    pub fn open(specs: &[WindowSpec]) -> Result<Self, WindowError> {
+    pub(crate) fn open(specs: &[WindowSpec]) -> Result<Self, WindowError> {
         display::available()?;
         let windows = specs.iter().map(Window::open).collect::<Result<Vec<_>, _>>()?;
         if let [_, _, ..] = windows[..] {
@@ -54,29 +46,34 @@ impl Screen {
         Ok(Self { windows, statistics: false, frozen: false, keys, saves: channel() })
     }
 
-    /// Shows a picture, unless the user has frozen it. The image itself is not changed.
-    pub fn show(&mut self, pane: Pane, image: &Image, over: &Overlay) -> Result<(), WindowError> {
+    /// Shows a picture, unless the user has frozen it.
+    pub(crate) fn show(
+        &mut self,
+        pane: Pane,
+        picture: Pixels,
+        over: &Overlay,
+    ) -> Result<(), WindowError> {
         if self.frozen {
             return Ok(());
         }
         self.check_display()?;
         let statistics = self.statistics;
         let Some(window) = self.window(pane) else { return Ok(()) };
-        window.show(image, over, statistics).map_err(toolkit)
+        window.show(picture, over, statistics).map_err(|error| toolkit(&error))
     }
 
     /// Shows a card with these lines instead of a picture. Does nothing if they are already shown.
-    pub fn show_card(&mut self, pane: Pane, lines: &[String]) -> Result<(), WindowError> {
+    pub(crate) fn show_card(&mut self, pane: Pane, lines: &[String]) -> Result<(), WindowError> {
         self.check_display()?;
         let Some(window) = self.window(pane) else { return Ok(()) };
-        window.show_card(lines).map_err(toolkit)
+        window.show_card(lines).map_err(|error| toolkit(&error))
     }
 
     /// Processes window events, and returns the user's actions.
     ///
     /// Waits at most 1 ms. The toolkit also paints here, which takes some milliseconds without a
     /// graphics card.
-    pub fn pump(&mut self) -> Result<Vec<Action>, WindowError> {
+    pub(crate) fn pump(&mut self) -> Result<Vec<Action>, WindowError> {
         self.check_display()?;
         let polled = highgui::poll_key().ok().filter(|&key| key != NO_KEY);
         let polled = polled.map(|key| (key & 0xFF) as u8);
@@ -152,6 +149,24 @@ impl Drop for Screen {
     }
 }
 
+/// BGR pixels without padding.
+#[derive(Debug, Clone)]
+pub(crate) struct Pixels {
+    pub(crate) width: i32,
+    pub(crate) height: i32,
+    pub(crate) data: Vec<u8>,
+}
+
+/// Checks whether windows can be opened. If the toolkit may end the process although a display
+/// answers, a window is opened, so that this shows.
+pub(crate) fn check() -> Result<(), WindowError> {
+    display::available()?;
+    if display::is_in_doubt() {
+        Screen::open(&[WindowSpec { title: "udpchat".into(), pane: Pane::Peer }])?;
+    }
+    Ok(())
+}
+
 #[derive(Debug)]
 struct Window {
     /// The name in highgui, which is also the title.
@@ -162,7 +177,7 @@ struct Window {
     /// Whether it has been visible: before that it cannot have been closed.
     was_visible: bool,
     /// The last picture, as received.
-    picture: Option<Image>,
+    picture: Option<Pixels>,
     /// The lines of the card, while one is shown.
     card: Option<Vec<String>>,
 }
@@ -170,7 +185,7 @@ struct Window {
 impl Window {
     fn open(spec: &WindowSpec) -> Result<Self, WindowError> {
         let flags = highgui::WINDOW_NORMAL | highgui::WINDOW_KEEPRATIO | highgui::WINDOW_GUI_NORMAL;
-        highgui::named_window(&spec.title, flags).map_err(toolkit)?;
+        highgui::named_window(&spec.title, flags).map_err(|error| toolkit(&error))?;
         Ok(Self {
             name: spec.title.clone(),
             pane: spec.pane,
@@ -182,24 +197,18 @@ impl Window {
         })
     }
 
-    fn show(&mut self, image: &Image, over: &Overlay, statistics: bool) -> opencv::Result<()> {
-        let converted = match image.format {
-            PixelFormat::Bgr => None,
-            _ => Some(image.to_bgr()),
-        };
-        let shown = converted.as_ref().unwrap_or(image);
-        let (rows, columns) = (shown.height as i32, shown.width as i32);
+    fn show(&mut self, picture: Pixels, over: &Overlay, statistics: bool) -> opencv::Result<()> {
         if self.picture.is_none() {
-            self.resize(columns, rows)?;
+            self.resize(picture.width, picture.height)?;
         }
-        let mat = Mat::new_rows_cols_with_bytes::<Vec3b>(rows, columns, &shown.data)?;
+        let mat =
+            Mat::new_rows_cols_with_bytes::<Vec3b>(picture.height, picture.width, &picture.data)?;
         if !self.mirror && overlay::is_empty(over, statistics) {
             highgui::imshow(&self.name, &mat)?;
         } else {
             self.show_changed(&mat, over, statistics)?;
         }
-        // After showing, since the copy is only for the rare snapshots.
-        self.keep(shown);
+        self.picture = Some(picture);
         self.card = None;
         Ok(())
     }
@@ -218,13 +227,6 @@ impl Window {
         }
         overlay::draw(&mut copy, over, statistics)?;
         highgui::imshow(&self.name, &copy)
-    }
-
-    fn keep(&mut self, image: &Image) {
-        match &mut self.picture {
-            Some(kept) => kept.clone_from(image),
-            none => *none = Some(image.clone()),
-        }
     }
 
     fn show_card(&mut self, lines: &[String]) -> opencv::Result<()> {
@@ -267,7 +269,7 @@ impl Window {
             f64::from(value),
         );
         if let Err(error) = set {
-            log::warn!("cannot switch to full screen: {}", toolkit(error));
+            eprintln!("cannot switch to full screen: {}", toolkit(&error));
         }
     }
 
@@ -279,11 +281,11 @@ impl Window {
     }
 }
 
-fn write_png(image: &Image) -> Action {
+fn write_png(picture: &Pixels) -> Action {
     let path = PathBuf::from(snapshot_name(clock::wall()));
-    let (rows, columns) = (image.height as i32, image.width as i32);
-    let written = Mat::new_rows_cols_with_bytes::<Vec3b>(rows, columns, &image.data)
-        .and_then(|mat| imgcodecs::imwrite_def(&path, &mat));
+    let written =
+        Mat::new_rows_cols_with_bytes::<Vec3b>(picture.height, picture.width, &picture.data)
+            .and_then(|mat| imgcodecs::imwrite_def(&path, &mat));
     match written {
         Ok(true) => Action::Saved(path),
         _ => Action::SaveFailed(format!("cannot write {}", path.display())),
@@ -313,8 +315,8 @@ fn civil_date(days: i64) -> (i64, i64, i64) {
     (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
-fn toolkit(error: impl Borrow<opencv::Error>) -> WindowError {
-    WindowError::Toolkit(error.borrow().message.split_whitespace().collect::<Vec<_>>().join(" "))
+fn toolkit(error: &opencv::Error) -> WindowError {
+    WindowError::Toolkit(one_line(error))
 }
 
 /// The largest initial window; the user may enlarge it.
