@@ -52,13 +52,16 @@ pub enum Verb {
     #[command(after_help = SEND_EXAMPLES)]
     Send(SendArgs),
     /// Receive a stream, and show, record or pipe it
-    #[command(after_help = RECV_EXAMPLES)]
+    #[command(after_help = with_window_keys(RECV_EXAMPLES))]
     Recv(RecvArgs),
     /// Two-way video and text chat: call HOST, or wait for a call
-    #[command(after_help = CHAT_EXAMPLES)]
+    #[command(after_help = with_window_keys(CHAT_EXAMPLES))]
     Chat(ChatArgs),
     /// Stream to this machine itself over real UDP, and report the latency of each stage
-    #[command(after_help = DEMO_EXAMPLES, mut_arg("netem", |arg| arg.hide_short_help(false)))]
+    #[command(
+        after_help = with_window_keys(DEMO_EXAMPLES),
+        mut_arg("netem", |arg| arg.hide_short_help(false))
+    )]
     Demo(DemoArgs),
     /// List the cameras with their formats, sizes and frame rates
     #[command(after_help = "Examples:\n  udpchat devices")]
@@ -98,7 +101,8 @@ pub struct SendArgs {
     /// How the network is used.
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// Send at once, without a TCP connection: for one-way links
+    /// Send at once, without a TCP connection: for one-way links. Nothing is reported back, so auto
+    /// is 80 for --quality and 25 for --fec
     #[arg(long, help_heading = "Network", conflicts_with_all = ["code", "name"])]
     pub no_control: bool,
     /// Identity and trust.
@@ -262,18 +266,20 @@ pub struct DemoSourceArgs {
 #[command(next_help_heading = "Picture")]
 pub struct EncodingArgs {
     /// JPEG quality, 1 to 100. auto adapts to the network: at most 80 (90 for scaled-down
-    /// pictures), then smaller pictures, then fewer; always 80 with --no-control
+    /// pictures), then smaller pictures, then fewer. JPEGs from a camera or a pipe are passed
+    /// through; auto encodes them again, at most at 95, if the network cannot carry them
     #[arg(long, default_value = "auto", value_name = "1..100|auto", value_parser = values::quality)]
     pub quality: Quality,
-    /// Picture size; JPEGs from a camera are not scaled [default: 1280x720 for camera and pattern,
-    /// otherwise the source's own]
+    /// Picture size; JPEGs from a camera or a pipe are not scaled [default: 1280x720 for camera and
+    /// pattern, otherwise the source's own]
     #[arg(long, value_name = "WxH")]
     pub size: Option<Size>,
-    /// Frames per second; max: as fast as they can be encoded, for the pattern or a file [default:
-    /// 30, or the video file's own rate]
+    /// Frames per second, 0.1 to 1000; max: as fast as they can be encoded, for the pattern or a
+    /// file. A pipe only announces it; a URL ignores it [default: the source's own rate, or 30]
     #[arg(long, value_name = "N|max", value_parser = values::rate)]
     pub fps: Option<Rate>,
-    /// Encode in greyscale (about a third smaller)
+    /// Encode in greyscale (the test pattern becomes a fifth smaller); JPEGs that are passed
+    /// through keep their colours
     #[arg(long, hide_short_help = true)]
     pub gray: bool,
     /// Strips per picture, encoded in parallel, 1 to 16; auto depends on cores and picture size
@@ -285,7 +291,8 @@ pub struct EncodingArgs {
         hide_short_help = true
     )]
     pub strips: Strips,
-    /// Send strips while later ones are still being encoded; on and off are for comparison
+    /// Send strips while later ones are still being encoded; auto: unless the receiver is on this
+    /// machine
     #[arg(
         long,
         default_value = "auto",
@@ -294,7 +301,7 @@ pub struct EncodingArgs {
         hide_short_help = true
     )]
     pub pipeline: Pipeline,
-    /// Play a file once and end instead of looping
+    /// Play a file or URL once, instead of looping or reconnecting
     #[arg(long)]
     pub once: bool,
 }
@@ -337,9 +344,9 @@ pub struct SinkArgs {
 /// Whether to open a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Show {
-    /// A window.
+    /// Open a window.
     Window,
-    /// None.
+    /// Open no window.
     None,
     /// No window, but decode every frame (for measurements).
     #[value(hide = true)]
@@ -359,8 +366,7 @@ pub struct SendingArgs {
         hide_short_help = true
     )]
     pub mtu: MaxDatagramLen,
-    /// Parity (forward error correction), in percent of the data sent; auto adapts to the loss, and
-    /// is 25 with --no-control
+    /// Parity (forward error correction), in percent of the data sent; auto adapts to the loss
     #[arg(
         long,
         default_value = "auto",
@@ -385,14 +391,16 @@ impl Default for SendingArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
-    /// Datagrams per system call: auto, batched (only when receiving) or single
+    /// Datagrams per system call: auto (as many as the system supports), batched (one when sending,
+    /// several when receiving) or single (one)
     #[arg(long, default_value = "auto", value_name = "auto|batched|single", value_parser = values::offload, hide_short_help = true)]
     pub offload: Offload,
     /// DSCP of outgoing datagrams, 0 to 63; auto is 34 (AF41), off is 0
     #[arg(long, default_value = "auto", value_name = "auto|off|N", value_parser = values::dscp, hide_short_help = true)]
     pub dscp: Dscp,
-    /// Simulate network impairments: loss=2%,delay=5ms,jitter=2ms,rate=20mbit (also burst=4,
-    /// reorder=1%, duplicate=1%, corrupt=0.1%, queue=100ms, seed=7; no spaces)
+    /// Simulate network impairments on the datagrams sent (recv: on those received):
+    /// loss=2%,delay=5ms,jitter=2ms,rate=20mbit (also burst=4, reorder=1%, duplicate=1%,
+    /// corrupt=0.1%, queue=100ms, seed=7; no spaces)
     #[arg(long, value_name = "SPEC", hide_short_help = true)]
     pub netem: Option<NetemSpec>,
 }
@@ -408,7 +416,8 @@ pub struct TrustArgs {
     /// folder]
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub identity: Option<PathBuf>,
-    /// File with the keys of known peers [default: beside the default identity]
+    /// File with the keys of known peers [default: udpchat/known_peers in your configuration
+    /// folder]
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub known_peers: Option<PathBuf>,
     /// Require a shared code. Without CODE, the listener generates one and the caller is prompted
@@ -459,10 +468,7 @@ const RECV_EXAMPLES: &str = "\
 Examples:
   udpchat recv                                 a window
   udpchat recv --show none --output call.avi   a recording
-  udpchat recv --output - | ffplay -           a pipe
-
-Keys in the window:
-  q, Esc quit   f full screen   m mirror   i statistics   s snapshot   space freeze";
+  udpchat recv --output - | ffplay -           a pipe";
 
 const CHAT_EXAMPLES: &str = "\
 Examples:
@@ -477,3 +483,11 @@ const DEMO_EXAMPLES: &str = "\
 Examples:
   udpchat demo                                        the pattern, for ten seconds
   udpchat demo --netem 'loss=2%,delay=5ms' --json     with loss and delay, reported as JSON";
+
+const WINDOW_KEYS: &str = "\
+Keys in the window:
+  q, Esc quit   f full screen   m mirror   i statistics   s snapshot   space freeze";
+
+fn with_window_keys(examples: &str) -> String {
+    format!("{examples}\n\n{WINDOW_KEYS}")
+}

@@ -82,12 +82,12 @@ impl SharedCounters {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
     }
 
-    /// Records a failure of the source; the first one is kept.
+    /// Records the error that ended the stream; the first one is kept.
     pub(crate) fn fail(&self, error: String) {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
-    /// Takes the source's failure, if any.
+    /// Takes the error that ended the stream, if any.
     pub(crate) fn take_error(&self) -> Option<String> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

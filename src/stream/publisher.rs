@@ -75,7 +75,8 @@ impl Publisher {
         })
     }
 
-    /// Whether the source has ended and its last frame has been handed over.
+    /// Whether encoding is over: the source has ended, failed or been stopped, and its last frame
+    /// has been handed over.
     pub(crate) fn is_finished(&self) -> bool {
         self.encoder.is_finished()
     }
@@ -87,7 +88,7 @@ impl Publisher {
         }
     }
 
-    /// Waits for both threads; returns the counters, and the source's failure if any.
+    /// Waits for both threads. Returns the counters, and the error that ended the stream, if any.
     pub(crate) fn join(self) -> (CaptureCounters, Option<String>) {
         for thread in [self.grabber, self.encoder] {
             if thread.join().is_err() {

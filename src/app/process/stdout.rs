@@ -11,7 +11,7 @@ use crate::{app::usage::UsageError, video::sink::OutputSpec};
 pub(crate) enum Stdout {
     /// Text for people only.
     Free,
-    /// The video, the statistics or the report.
+    /// The video, the JSON statistics or the JSON report.
     Taken,
 }
 
@@ -19,19 +19,19 @@ pub(crate) enum Stdout {
 pub(crate) fn stdout_use(
     output: Option<&OutputSpec>,
     stats_json: Option<&Path>,
-    report: bool,
+    json_report: bool,
 ) -> Result<Stdout> {
     let wanted = [
         (output.is_some_and(OutputSpec::is_stdout), "--output -"),
         (stats_json.is_some_and(|path| path == Path::new("-")), "--stats-json -"),
-        (report, "--json"),
+        (json_report, "--json"),
     ];
     let owners: Vec<&str> = wanted.iter().filter(|(wants, _)| *wants).map(|(_, o)| *o).collect();
     match owners[..] {
         [] => Ok(Stdout::Free),
         [_] => Ok(Stdout::Taken),
         _ => Err(UsageError::new(format!(
-            "only one of {} can use standard output: give a file to the others",
+            "only one of {} can use standard output: give a file instead of -",
             owners.join(", ")
         ))
         .into()),

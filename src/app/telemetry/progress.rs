@@ -26,8 +26,8 @@ impl ProgressLine {
         self.last = now;
         let seconds = (now - self.began).as_secs_f64();
         let (frames, latency) = shown.summary(Stage::EndToEnd);
-        let latency =
-            latency.map_or_else(String::new, |l| format!(", latency p50 {:.1} ms", l.p50));
+        let latency = latency
+            .map_or_else(String::new, |l| format!(", end-to-end latency p50 {:.1} ms", l.p50));
         messages.status(&format!(
             "{seconds:4.1} s: {frames} frames shown, {:.1} a second{latency}",
             frames as f64 / seconds

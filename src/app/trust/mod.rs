@@ -149,7 +149,7 @@ impl Trust {
             Event::AskEnded { ask } => {
                 if let Some((question, true)) = self.questions.withdraw(*ask) {
                     messages.info(&format!(
-                        "{} has hung up",
+                        "{} is no longer waiting",
                         crate::stream::describe::who(&question.peer)
                     ));
                 }

@@ -1,5 +1,5 @@
-//! Questions to the user: one at a time and rate-limited. Each stays until it is answered or the
-//! caller hangs up.
+//! Questions to the user: one at a time and rate-limited. Each stays until it is answered, or
+//! withdrawn because the caller has gone or was rejected.
 
 use std::{
     collections::VecDeque,

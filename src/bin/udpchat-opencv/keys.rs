@@ -4,7 +4,9 @@
 //! reads them from the display itself, so that none is lost while the machine or the display is
 //! slow.
 
-use std::time::{Duration, Instant};
+#[cfg(target_os = "linux")]
+use std::time::Duration;
+use std::time::Instant;
 
 #[cfg(target_os = "linux")]
 use crate::key_watch::KeyWatch;
@@ -14,6 +16,7 @@ use crate::key_watch::KeyWatch;
 pub(crate) struct Keys {
     #[cfg(target_os = "linux")]
     watch: KeyWatch,
+    #[cfg(target_os = "linux")]
     choice: Choice,
 }
 
@@ -23,6 +26,7 @@ impl Keys {
         Self {
             #[cfg(target_os = "linux")]
             watch: KeyWatch::new(titles),
+            #[cfg(target_os = "linux")]
             choice: Choice::default(),
         }
     }
@@ -39,7 +43,9 @@ impl Keys {
         None
     }
 
-    /// The keys since the last call, in order, as ASCII. `polled` is the key from highgui.
+    /// The keys to act on now, in order, as ASCII. `polled` is the key from highgui; until the
+    /// display has reported one, a polled key is returned [`WATCH_LAG`] later, or with the next
+    /// one.
     #[cfg(target_os = "linux")]
     pub(crate) fn take(&mut self, now: Instant, polled: Option<u8>) -> Vec<u8> {
         match self.watch.take(now) {
@@ -50,12 +56,13 @@ impl Keys {
 
     /// The keys since the last call. `polled` is the key from highgui.
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn take(&mut self, now: Instant, polled: Option<u8>) -> Vec<u8> {
-        self.choice.choose(now, polled, Vec::new())
+    pub(crate) fn take(&mut self, _: Instant, polled: Option<u8>) -> Vec<u8> {
+        polled.into_iter().collect()
     }
 }
 
 /// Chooses between the keys from highgui and those from the display, which report the same presses.
+#[cfg(target_os = "linux")]
 #[derive(Debug, Default)]
 struct Choice {
     /// Whether the display has ever reported a key. With a toolkit that receives its keys in
@@ -65,6 +72,7 @@ struct Choice {
     unseen: Option<(u8, Instant)>,
 }
 
+#[cfg(target_os = "linux")]
 impl Choice {
     fn choose(&mut self, now: Instant, polled: Option<u8>, watched: Vec<u8>) -> Vec<u8> {
         self.is_watch_proven |= !watched.is_empty();
@@ -80,9 +88,10 @@ impl Choice {
 }
 
 /// How long after highgui the display may report a key.
+#[cfg(target_os = "linux")]
 const WATCH_LAG: Duration = Duration::from_millis(100);
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 

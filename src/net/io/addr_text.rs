@@ -54,7 +54,7 @@ pub enum HostPortError {
         /// Which of the two.
         kind: &'static str,
     },
-    /// It has no valid port.
+    /// It cannot be divided into a host and a port.
     #[error(transparent)]
     Port(#[from] PortError),
 }
@@ -64,7 +64,7 @@ pub enum HostPortError {
 pub enum BindAddrError {
     /// It is not an IP address.
     #[error(
-        "'{0}' is not an IP address: give one of this machine's, such as 0.0.0.0 or [::], or only :PORT"
+        "'{0}' is not an IP address: give one of this machine's, 0.0.0.0 or [::] for all of them, or only :PORT"
     )]
     NotAnAddress(String),
     /// It needs an interface.
@@ -73,7 +73,7 @@ pub enum BindAddrError {
     /// Its interface is unknown.
     #[error(transparent)]
     Zone(AddrError),
-    /// It has no valid port.
+    /// It cannot be divided into a host and a port.
     #[error(transparent)]
     Port(#[from] PortError),
 }
@@ -88,7 +88,7 @@ pub enum PortError {
     #[error("'{0}' after ] is not a :PORT")]
     NoColon(String),
     /// The port is not a number up to 65535.
-    #[error("'{0}' is not a port: give a number from 0 to 65535")]
+    #[error("'{0}' is not a port: give a number up to 65535")]
     NotANumber(String),
 }
 

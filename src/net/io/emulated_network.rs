@@ -46,7 +46,7 @@ impl EmulatedNetwork {
         true
     }
 
-    /// Passes the next outgoing datagram that is due to `send`. Returns the peer that it was sent
+    /// Calls `send` with the next outgoing datagram that is due. Returns the peer that it was sent
     /// to, or why that failed; a datagram that fails is dropped. `None`: none is due, or the socket
     /// is blocked.
     pub(super) fn send_due(

@@ -97,8 +97,8 @@ impl Default for ReplayWindow {
 
 const WORDS: usize = 17;
 
-/// How far behind the newest a datagram may arrive and still be told from a duplicate: ten 720p
-/// frames. The window has one more word, since the newest word is only partly in use.
+/// The number of newest sequence numbers tracked, about ten 720p frames. The array has one more
+/// word, since the newest word is only partly in use.
 pub const WINDOW: u64 = (WORDS as u64 - 1) * 64;
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub enum Event {
         /// Whether it has proved that it knows our code.
         has_code: bool,
     },
-    /// The peer of a pending question has gone.
+    /// A pending question is withdrawn: its peer has gone or was rejected.
     AskEnded {
         /// Identifies the question.
         ask: AskId,

@@ -38,8 +38,8 @@ pub(super) struct Path {
 
 impl Path {
     /// A path along `route`, which is validated first unless it `is_known` or the peer does not
-    /// reply to probes. `probe_limit` is the upper limit of path MTU probing; `None` if the
-    /// datagram length is configured.
+    /// reply to probes. `probe_limit` is the longest datagram that path MTU discovery may use;
+    /// `None` if we do not send or the datagram length is configured.
     pub(super) fn new(
         now: Instant,
         route: Route,
@@ -70,7 +70,7 @@ impl Path {
         self.validation.active()
     }
 
-    /// The current maximum datagram length, if it is not configured.
+    /// The current maximum datagram length; `None` if we do not send or it is configured.
     pub(super) fn max_datagram_len(&self) -> Option<usize> {
         self.mtu.as_ref().map(PathMtu::max_datagram_len)
     }
@@ -110,7 +110,7 @@ impl Path {
     }
 
     /// Handles the local refusal to send a datagram of `len` bytes; the interface takes up to
-    /// `fits` bytes, if known. Returns whether the maximum datagram length changes.
+    /// `fits` bytes, if known. Returns whether shorter datagrams can be sent instead.
     pub(super) fn handle_refused(&mut self, now: Instant, len: usize, fits: Option<usize>) -> bool {
         self.mtu.as_mut().is_some_and(|mtu| mtu.handle_refused(now, len, fits))
     }

@@ -239,7 +239,7 @@ pub struct SourceOptions {
     /// No pacing: generated pictures and files deliver the next picture on request. Cameras and
     /// standard input keep their own rate.
     pub unpaced: bool,
-    /// Play a file once instead of looping.
+    /// Play a file or URL once, instead of looping or reconnecting.
     pub once: bool,
     /// The requested JPEG quality, if any. Frames that are passed through keep their own.
     pub quality: Option<u8>,

@@ -260,7 +260,7 @@ fn a_one_way_stream_is_accepted_only_with_the_same_key() {
 }
 
 #[test]
-fn no_call_begins_after_the_end() {
+fn no_call_begins_after_close() {
     let now = crate::clock::now();
     let from = "127.0.0.1:8".parse::<SocketAddr>().unwrap();
     for key in [OneWay::Clear, key(1)] {
