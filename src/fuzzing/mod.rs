@@ -1,8 +1,8 @@
-//! Fuzz bodies. Each takes arbitrary bytes, does something with them that a stranger or a broken
-//! file could cause, and panics if an invariant is violated.
+//! Fuzz bodies. Each drives one part of the program with arbitrary bytes, as a stranger, a user or a
+//! damaged file could, and panics if an invariant is violated.
 //!
-//! Every body runs in two ways: by libFuzzer, which searches for bytes that reach new code
-//! (`fuzz/`, `make fuzz`), and by the ordinary tests on seeded mutations of the corpora
+//! Every body runs in two ways: under libFuzzer, which searches for bytes that reach new code
+//! (`fuzz/`, `make fuzz`), and in the ordinary tests, on the corpora and seeded mutations of them
 //! (`tests/it/fuzzing.rs`). Nothing else uses this module, and it may use everything. It exists
 //! only with the feature `internals`, and is not part of the API.
 //!
@@ -38,7 +38,8 @@ pub use y4m::y4m;
 /// A fuzz target: its name, which is also that of its corpus in `fuzz/corpus`, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All fuzz targets. `config` parses files of the program, so it needs the feature `cli`.
+/// All fuzz targets. `config` parses the program's files and options, so it needs the feature
+/// `cli`.
 pub const TARGETS: &[Target] = &[
     ("wire", wire),
     ("control", control),

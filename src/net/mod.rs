@@ -4,8 +4,9 @@
 //! - [`frame`], [`pool`], [`time`], [`link`], [`route`], [`units`], [`windowed_max`],
 //!   `token_bucket`, `frame_interval`: shared types.
 //! - One mechanism per file, in [`framing`], [`recovery`], [`congestion`], [`path`], [`crypto`] and
-//!   [`netem`]. All are pure: time and bytes are arguments. These modules do not import each other,
-//!   except that `recovery` uses [`framing::fec`].
+//!   [`netem`]. All are pure: time and bytes are arguments, except that `crypto` reads the system's
+//!   randomness. Mechanisms do not import each other, except that `framing` and `recovery` use
+//!   [`framing::fec`].
 //! - [`session`]: the state machines that combine them.
 //! - [`io`]: sockets and the clock. No other module of `net` uses either.
 

@@ -1,6 +1,6 @@
 //! Receives a stream for its consumers, and decodes it once.
 //!
-//! One thread waits for the network. It begins to decode a frame while its last parts are still
+//! One thread waits for the network. It begins to decode a frame while its last chunks are still
 //! arriving, holds frames back if a playout delay is set, checks and records them, and gives them
 //! to every consumer. Each consumer has a mailbox of its own, in which the newest frame wins.
 
@@ -51,16 +51,16 @@ pub(crate) struct Subscriber {
 pub(crate) struct SubscriberConfig {
     /// Whether frames are decoded.
     pub(crate) decodes: bool,
-    /// What decoded pictures must contain; the others count as undecodable.
+    /// What decoded pictures must contain; the others count as undecodable. Needs `decodes`.
     pub(crate) check: Option<Check>,
     /// Whether the strips of partial frames are drawn over the last picture. Needs `decodes`.
     pub(crate) conceals: bool,
     /// How long frames are held back, to absorb the network's jitter.
     pub(crate) playout_delay: Duration,
-    /// Records every frame that does not count as undecodable.
+    /// Records each complete frame that is handed out.
     pub(crate) recording: Option<RecordingSink>,
-    /// Counts frames that no consumer displays; these count as shown once they are decoded. `None`:
-    /// a consumer counts the frames that it shows.
+    /// Counts frames that no consumer displays; these count as shown once they are decoded or, if
+    /// they are not decoded, handed out. `None`: a consumer counts the frames that it shows.
     pub(crate) counts: Option<ShownFrames>,
 }
 
@@ -86,7 +86,8 @@ struct Shared {
 #[derive(Debug)]
 struct Consumer {
     mailbox: Latest<Update>,
-    /// Whether frames are put into the mailbox. Otherwise its waiter is only woken for events.
+    /// Whether frames are put into the mailbox. Otherwise its waiter is only woken for urgent events
+    /// and the end of the stream.
     takes_frames: bool,
 }
 
@@ -134,7 +135,8 @@ impl Subscriber {
         self.add_consumer(true)
     }
 
-    /// Adds a mailbox whose waiter is woken for urgent events only. It stays empty.
+    /// Adds a mailbox that stays empty. Its waiter is woken only for urgent events and when the
+    /// stream ends.
     pub(crate) fn subscribe_to_events(&self) -> Latest<Update> {
         self.add_consumer(false)
     }
@@ -149,8 +151,8 @@ impl Subscriber {
         mailbox
     }
 
-    /// Frames that were replaced by newer ones before a consumer took them, or before they were
-    /// due.
+    /// Frames that were replaced by newer ones in the playout buffer, or before a consumer took
+    /// them. The latter count once for each such consumer.
     pub(crate) fn superseded(&self) -> u64 {
         self.shared.superseded.load(Ordering::Relaxed)
     }
@@ -397,8 +399,8 @@ impl FrameDecoder {
         self.decoder.decode_ahead(&mut self.ahead, bytes, OutputFormat::Bgr, canvas);
     }
 
-    /// Draws the received strips of a partial frame over the last picture, unless that picture is
-    /// newer or of another call. `None` if nothing could be drawn.
+    /// Draws the received strips of a partial frame over the last picture, if that is an older one
+    /// of the same call. `None` if nothing could be drawn.
     fn conceal(&mut self, call: CallId, partial: &PartialFrame) -> Option<(Arc<Image>, Concealed)> {
         let follows = |of: CallId, newest: FrameId| of == call && newest.is_before(partial.id);
         let (.., last) = self.last.as_ref().filter(|(of, newest, _)| follows(*of, *newest))?;
@@ -494,10 +496,10 @@ mod tests {
         }
     }
 
-    /// A grey frame in four strips: smaller ones are decoded whole.
+    /// A grey frame in four strips: smaller frames are decoded whole.
     fn frame(luma: u8) -> Vec<u8> {
         let mut image = Image::blank(640, 256, PixelFormat::Gray);
-        // Some texture, so that every strip has about as many bytes.
+        // Some texture, so that all strips have about the same number of bytes.
         image
             .data
             .iter_mut()

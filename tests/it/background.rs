@@ -159,7 +159,7 @@ fn unfinished_input_does_not_reach_the_shell_after_a_call() {
     let mut typed = call.stdin();
     typed.write_all(b"anybody?\nrm -r").expect("typed to the chat");
     call.wait_for("line not sent");
-    // Without a terminal it cannot ask anybody and refuses the call.
+    // Without a terminal, Ann's chat cannot ask whether to accept the call, so it refuses it.
     let args = ["chat", "--show", "none", "--source", "pattern", "--bind", &to];
     let _refuses = Program::spawn(ann.command(&args).stdin(Stdio::null()).stdout(Stdio::null()));
     call.wait_for("ended");

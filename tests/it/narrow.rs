@@ -1,6 +1,7 @@
-//! Narrow links in virtual time. Most cannot carry even the smallest pictures at full frame rate:
-//! 300 kbit/s to 8 Mbit/s, with a queue of 100 ms unless a test says otherwise. Both ends are real
-//! endpoints with default settings.
+//! Narrow links in virtual time: 300 kbit/s to 8 Mbit/s, with a queue of 100 ms unless a test says
+//! otherwise. Most cannot carry even the smallest pictures at full frame rate. Other tests cover
+//! small path MTUs, which must not be mistaken for narrow links, and the maximum bitrate. Both ends
+//! are real endpoints with the program's default settings, apart from those under test.
 
 use std::time::{Duration, Instant};
 
@@ -41,8 +42,9 @@ fn narrow_down(sim: &mut Sim, spec: NetemSpec) {
     sim.set_mtu(ANN, BOB, ETHERNET_LEN);
 }
 
-/// The result of 30 s.
+/// The result of 30 s on a narrow link, and of widening it to 100 Mbit/s after that.
 struct Narrow {
+    /// The link's rate, in bit/s.
     link: u64,
     /// The sender's total rate on the link, in bit/s of UDP payload.
     sent: f64,
@@ -52,7 +54,8 @@ struct Narrow {
     age: Duration,
     /// Datagrams lost per second.
     lost: f64,
-    /// Time from widening until 29 pictures arrive within a second.
+    /// Time from widening until the capture of the first of 29 pictures that arrive and were
+    /// captured within one second; `None` if there are none within 20 s.
     back: Option<Duration>,
 }
 
@@ -190,8 +193,8 @@ fn links_that_narrow_in_midstream_are_not_flooded() {
     }
 }
 
-/// Path MTU discovery takes a few seconds. Until then the loss of datagrams says nothing about the
-/// link's rate.
+/// Path MTU discovery takes a few seconds. Until it ends, the loss of datagrams says nothing about
+/// the link's rate.
 #[test]
 fn a_narrow_link_with_a_short_queue_and_a_small_mtu_carries_pictures() {
     for (queue, mtu) in [(20, 800), (10, 800), (100, 800), (20, 560), (20, 1000)] {
@@ -212,8 +215,8 @@ fn a_narrow_link_with_a_short_queue_and_a_small_mtu_carries_pictures() {
     }
 }
 
-/// Counts the fixed-quality pictures that reach `BOB` from 3 s to 8 s after the path MTU becomes
-/// `mtu` bytes, at the start or in midstream.
+/// Counts the pictures of `frame_len` bytes that reach `BOB` from 3 s to 8 s after the path's limit
+/// becomes `mtu` bytes of UDP payload, at the start or in midstream.
 fn shown_by_length(spec: &str, mtu: usize, frame_len: usize, is_midstream: bool) -> usize {
     let mut sim = Sim::with_links(2, links(spec));
     sim.set_mtu(ANN, BOB, if is_midstream { ETHERNET_LEN } else { mtu });

@@ -1,7 +1,7 @@
 //! Keys to pin once a call with their owner has begun.
 //!
-//! Not earlier: until then a host has not proved that it knows the code, and a caller may have
-//! gone.
+//! They are not pinned earlier, because until then a host has not proved that it knows the code,
+//! and a caller may have hung up.
 
 use std::net::SocketAddr;
 
@@ -48,7 +48,8 @@ impl PendingPins {
     }
 }
 
-/// Bounds pins of callers that were admitted and left at once; the oldest is dropped.
+/// Bounds the pins left behind by calls that never began, such as those of callers that were
+/// admitted but had hung up. At the bound, the oldest is dropped.
 const MAX_PENDING_PINS: usize = 64;
 
 #[cfg(test)]

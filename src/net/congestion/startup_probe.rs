@@ -1,10 +1,11 @@
 //! The first frames of a stream, before the path is known.
 //!
-//! A rate that a LAN should reach within half a second would flood a narrow link: ten such frames
-//! take seconds at 300 kbit/s. So once 32 KB have been sent, no frame begins until a report shows
-//! that at least half of it has arrived, or that it arrives at half the target rate or more. The
-//! first report comes 10 ms and a round trip later. On a path that falls behind, the rate of
-//! arrival is what it carries.
+//! A start rate from which a stream over a LAN reaches its best quality within half a second would
+//! flood a narrow link: ten frames at that rate take seconds at 300 kbit/s. So once 32 KB have been
+//! sent, no frame and no answer to a NACK begins until a report shows that at least half of them
+//! have arrived, or that data arrives at half the target rate or more. The first report comes
+//! 10 ms and a round trip later. If reports do not show that, the path has fallen behind, and its
+//! capacity is the rate of arrival.
 
 use std::time::{Duration, Instant};
 
@@ -29,12 +30,13 @@ pub struct StartupProbe {
 pub enum ProbeResult {
     /// What the path carries.
     Capacity(Bitrate),
-    /// Hardly anything arrived: the path is not slow, but lossy, or passes only shorter datagrams.
+    /// Hardly anything is reported to have arrived. The path is probably not slow, but lossy, or
+    /// passes only shorter datagrams.
     Unclear,
 }
 
 impl StartupProbe {
-    /// Whether another frame may begin.
+    /// Whether another frame, or the answer to a NACK, may begin.
     pub fn has_room(&self) -> bool {
         self.sent < STARTUP_LEN
     }
@@ -46,8 +48,8 @@ impl StartupProbe {
     }
 
     /// Handles a report at `now` that `received` more arrived within `interval`. Returns true when
-    /// the startup probe is over: its room is used up, and at least half of what was sent has
-    /// arrived, or half of `target` arrives.
+    /// the startup probe is over: its room is used up, and either at least half of what was sent has
+    /// arrived, or data arrives at half of `target` or more.
     pub fn handle_report(
         &mut self,
         now: Instant,
@@ -63,7 +65,8 @@ impl StartupProbe {
         !self.has_room() && is_taken
     }
 
-    /// Judges a path that has fallen behind, once nothing more arrives by `now`.
+    /// Judges a path that has fallen behind, once reports have stopped. `None` before
+    /// [`poll_timeout`](Self::poll_timeout).
     pub fn judge(&self, now: Instant) -> Option<ProbeResult> {
         self.poll_timeout().filter(|&due| due <= now)?;
         let is_rate = self.received >= MIN_RECEIVED;
@@ -76,8 +79,8 @@ impl StartupProbe {
         self.received.saturating_sub(FIRST_DATAGRAM) / self.time.max(SHORTEST_TIME)
     }
 
-    /// When [`judge`](Self::judge) returns a verdict. Without any report nothing would end the wait
-    /// for room, so it ends after 300 ms.
+    /// When [`judge`](Self::judge) returns a verdict; `None` while there is room. Without any report
+    /// nothing would end the wait, so it ends after 300 ms.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let last_sent = self.last_sent.filter(|_| !self.has_room())?;
         let due = self.reported.map(|reported| reported.max(last_sent) + REPORT_TIMEOUT);
@@ -102,7 +105,7 @@ const REPORT_TIMEOUT: Duration = Duration::from_millis(120);
 /// Less than two datagrams does not show a rate.
 const MIN_RECEIVED: DataSize = DataSize::from_bytes(2400);
 
-/// A shorter time does not show a rate.
+/// A shorter time does not show a rate, and counts as this.
 const SHORTEST_TIME: Duration = Duration::from_millis(10);
 
 #[cfg(test)]

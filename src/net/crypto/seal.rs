@@ -3,7 +3,9 @@
 //! A sealed datagram consists of its prelude in the clear, its encrypted body, and a tag covering
 //! both (AEAD, RFC 5116). Each direction of a session has its own secret, from which its keys are
 //! derived: key n seals the datagrams with sequence numbers n × 2²² to (n + 1) × 2²² − 1. The nonce
-//! is the sequence number, which never repeats, so no nonce is used twice with one key.
+//! is the sequence number, which never repeats within a session, so no nonce is used twice with one
+//! key. Without a handshake, two sessions with the same id share their keys: see
+//! [`first_sequence`].
 
 use std::{hint::black_box, time::Duration};
 
@@ -42,9 +44,9 @@ pub struct Sealer {
 
 /// Opens the other side's datagrams.
 ///
-/// Two keys are kept, since datagrams are reordered across a key update. A third, the next, is kept
-/// once a datagram claims to be sealed with it, so that repeated forgeries do not cause it to be
-/// derived again.
+/// Two keys are kept, since datagrams may be reordered across a key update. A third, the next, is
+/// kept once a datagram claims to be sealed with it, so that repeated forgeries do not cause it to
+/// be derived again.
 #[derive(Debug)]
 pub struct Opener {
     secret: DirectionSecret,
@@ -135,8 +137,8 @@ impl Sealer {
 }
 
 impl Opener {
-    /// Verifies and decrypts a datagram in place. Returns its body. On failure the datagram's bytes
-    /// are unusable and no current key is replaced.
+    /// Verifies and decrypts a datagram in place. Returns its body. On failure the contents of
+    /// `datagram` are unspecified, and the keys in use stay the same.
     pub fn open<'a>(
         &mut self,
         prelude: &Prelude,
@@ -176,7 +178,7 @@ impl DirectionSecret {
         let prk = Prk::new_less_safe(HKDF_SHA256, &self.0[..]);
         let mut key = Zeroizing::new([0; KEY_LEN]);
         expand(&prk, &[KEY_LABEL, &epoch.to_be_bytes()], &mut key);
-        EpochKey { epoch, key: Box::new(bound(cipher, &key)) }
+        EpochKey { epoch, key: Box::new(aead_key(cipher, &key)) }
     }
 }
 
@@ -191,7 +193,7 @@ impl EpochKey {
 /// `ring` does not wipe its keys, so the key is overwritten with another.
 impl Drop for EpochKey {
     fn drop(&mut self) {
-        *self.key = bound(Cipher::Aes256Gcm, &[0; KEY_LEN]);
+        *self.key = aead_key(Cipher::Aes256Gcm, &[0; KEY_LEN]);
         black_box(&mut self.key);
     }
 }
@@ -231,10 +233,11 @@ pub fn processor_has_aes() -> bool {
 /// The first sequence number of a session that is sealed without a handshake and starts
 /// `wall_clock` after the Unix epoch.
 ///
-/// Two sessions with one key could have the same 32-bit session id, and then must not use the same
-/// sequence number. So each starts at its start time in seconds × 65,536, a number that no earlier
-/// session has reached, unless it sent more than 65,536 datagrams a second or the clock was set
-/// back.
+/// Two sessions with one key could have the same random 32-bit session id, and then must not use
+/// the same sequence number. So each starts at its start time in seconds × 65,536, a number that no
+/// session begun in an earlier second has reached, unless it sent more than 65,536 datagrams a
+/// second, or a clock is wrong or was set back. Sessions begun in the same second differ only in
+/// their ids.
 pub fn first_sequence(wall_clock: Duration) -> u64 {
     wall_clock.as_secs() << DATAGRAMS_PER_SECOND_BITS & MAX_SEQUENCE
 }
@@ -244,8 +247,8 @@ fn expand(prk: &Prk, info: &[&[u8]], out: &mut [u8; KEY_LEN]) {
     okm.fill(&mut out[..]).expect("the requested length");
 }
 
-fn bound(cipher: Cipher, key: &[u8; KEY_LEN]) -> LessSafeKey {
-    LessSafeKey::new(UnboundKey::new(algorithm(cipher), key).expect("both take 32 bytes"))
+fn aead_key(cipher: Cipher, key: &[u8; KEY_LEN]) -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(algorithm(cipher), key).expect("both ciphers take 32 bytes"))
 }
 
 fn algorithm(cipher: Cipher) -> &'static Algorithm {

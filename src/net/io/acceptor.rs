@@ -1,4 +1,5 @@
-//! Accepts incoming connections: a few in each turn, and none while the system lacks the resources.
+//! Accepts incoming connections: a few in each turn, with a pause when the system lacks the
+//! resources.
 
 use std::{
     io,
@@ -17,14 +18,14 @@ pub(super) struct Acceptor {
     has_more: bool,
     /// When to accept again, after the system lacked the resources to accept.
     retry_at: Option<Instant>,
-    /// Whether that was reported; reset once all waiting connections are accepted.
-    exhaustion_told: bool,
+    /// Whether the lack of resources was reported; reset once no connection is waiting.
+    exhaustion_reported: bool,
 }
 
 impl Acceptor {
     /// Accepts from `listener`, which is registered with a poll.
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, has_more: false, retry_at: None, exhaustion_told: false }
+        Self { listener, has_more: false, retry_at: None, exhaustion_reported: false }
     }
 
     /// Records an event of the poll: connections are waiting.
@@ -53,7 +54,8 @@ impl Acceptor {
         }
     }
 
-    /// Returns whether more may be waiting. `accept` takes one connection from the listener.
+    /// Accepts up to [`ACCEPTS_AT_ONCE`] connections; returns whether to go on in the next turn.
+    /// `accept` takes one connection from the listener.
     fn accept_some<T>(
         &mut self,
         now: Instant,
@@ -64,7 +66,7 @@ impl Acceptor {
             match accept(&self.listener) {
                 Ok((stream, from)) => handle(stream, from),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.exhaustion_told = false;
+                    self.exhaustion_reported = false;
                     return false;
                 }
                 Err(error) if is_exhaustion(&error) => {
@@ -78,12 +80,12 @@ impl Acceptor {
         true
     }
 
-    /// Retries after a pause: the poll reports a waiting connection only once, and no event tells
-    /// when a file descriptor is free.
+    /// Schedules a retry: the poll reports a waiting connection only once, and no event tells when
+    /// a file descriptor is free.
     fn pause(&mut self, now: Instant, error: &io::Error) {
         self.retry_at = Some(now + ACCEPT_PAUSE);
-        if !self.exhaustion_told {
-            self.exhaustion_told = true;
+        if !self.exhaustion_reported {
+            self.exhaustion_reported = true;
             warn!("cannot accept a connection, will retry: {error} (see `ulimit -n`)");
         }
     }
@@ -109,7 +111,8 @@ fn is_exhaustion(error: &io::Error) -> bool {
 /// stream.
 pub(super) const ACCEPTS_AT_ONCE: usize = 16;
 
-/// The pause before accepting again, after the system lacked the resources.
+/// The pause before accepting again, after the system lacked the resources. A new connection ends
+/// it early.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
@@ -164,13 +167,13 @@ mod tests {
             let now = now + turn * ACCEPT_PAUSE;
             assert!(!acceptor.accept_some(now, exhausted, refuse));
             assert_eq!(acceptor.poll_timeout(), Some(now + ACCEPT_PAUSE));
-            assert!(acceptor.exhaustion_told);
+            assert!(acceptor.exhaustion_reported);
         }
         acceptor.accept(now, |_, _| panic!("nobody is waiting"));
-        assert!(acceptor.exhaustion_told, "it is too early");
+        assert!(acceptor.exhaustion_reported, "it is too early");
         let later = now + 2 * ACCEPT_PAUSE;
         acceptor.accept(later, |_, _| panic!("nobody is waiting"));
-        assert_eq!((acceptor.poll_timeout(), acceptor.exhaustion_told), (None, false));
+        assert_eq!((acceptor.poll_timeout(), acceptor.exhaustion_reported), (None, false));
     }
 
     #[test]

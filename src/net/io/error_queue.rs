@@ -18,7 +18,7 @@ pub(super) struct IcmpReport {
 pub(super) enum DeliveryError {
     /// The path carries at most this many bytes of UDP payload.
     TooBig(usize),
-    /// There is no such host, or nothing listens there.
+    /// The host is unreachable, or nothing listens on the port.
     Unreachable(std::io::Error),
 }
 
@@ -103,8 +103,8 @@ mod linux {
         v4.or_else(v6).map(canonical)
     }
 
-    /// The maximum number of reports taken per call. The rest waits for the next one, so that a
-    /// flood cannot hold up the loop.
+    /// The maximum number of reports taken per call. The rest stay in the queue until the next call,
+    /// so that a flood cannot hold up the loop.
     const TAKEN_AT_ONCE: usize = 64;
 
     #[cfg(test)]

@@ -1,12 +1,17 @@
 //! Normalizes the JPEGs of cameras and of Motion JPEG streams.
 //!
-//! Defects found in practice: padding, an empty JPEG or the beginning of another before it, no
-//! Huffman tables (AVI's Motion JPEG omits the standard ones), no end marker, padding or an older
-//! picture's bytes after it, and versions and parameters that decoders warn of. These are corrected
-//! without decoding, in a few microseconds. Other defects are refused with a specific error.
+//! These defects are found in practice, and corrected without computing pixels:
 //!
-//! A truncated frame looks like one without an end marker, or like a padded one. Only in such
-//! frames is the coded data read, to check that it is complete.
+//! - before the JPEG: padding, an empty JPEG, or the beginning of another;
+//! - in the header: no Huffman tables (AVI's Motion JPEG omits the standard ones), or versions and
+//!   parameters that decoders warn about;
+//! - at the end: no end marker, or padding or an older picture's bytes after the picture.
+//!
+//! Other defects are refused with a specific error.
+//!
+//! A truncated frame looks like one without an end marker, or like a padded one. The coded data of
+//! such frames is checked to be complete, by decoding its Huffman codes. For other frames a search
+//! for markers suffices, which takes a few microseconds.
 
 use super::{
     MAX_JPEG_LEN,
@@ -17,7 +22,7 @@ use super::{
 };
 
 /// Turns `frame` into a single complete JPEG that any decoder accepts, or says why that is not
-/// possible.
+/// possible. After an error, the contents of `frame` are unspecified.
 pub fn normalize(frame: &mut Vec<u8>) -> Result<(), NormalizeError> {
     if frame.len() > MAX_JPEG_LEN {
         return Err(NormalizeError::TooLong(frame.len()));
@@ -88,7 +93,7 @@ fn terminate(frame: &mut Vec<u8>) -> Result<Header, (NormalizeError, Option<usiz
     };
     frame.truncate(end);
     frame.extend([0xFF, EOI]);
-    // Checked again, since the bytes cut off had been counted as coded data.
+    // Parsed again, because the first check of its length counted the bytes that are now cut off.
     Header::parse(frame).map_err(|error| (error.into(), None))
 }
 

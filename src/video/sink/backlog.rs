@@ -54,7 +54,7 @@ impl Backlog {
         self.changed.notify_all();
     }
 
-    /// Waits for the oldest frame; `None` once the queue is closed and empty.
+    /// Waits for the oldest frame and takes it; `None` once the queue is closed and empty.
     pub(super) fn take(&self) -> Option<Entry> {
         let state = self.lock();
         let mut state = self
@@ -66,13 +66,13 @@ impl Backlog {
         Some(entry)
     }
 
-    /// Closes the queue: nothing more will be added.
+    /// Closes the queue: frames added from now on are abandoned.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
-    /// Closes the queue and drops its frames: nothing more will be taken.
+    /// Closes the queue and discards its frames, because nothing more will be taken.
     pub(super) fn abandon(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -81,7 +81,7 @@ impl Backlog {
         state.bytes = 0;
     }
 
-    /// Frames added after closing, or still queued when it was abandoned.
+    /// Frames added after the queue was closed, or still queued when it was abandoned.
     pub(super) fn abandoned(&self) -> u64 {
         self.lock().abandoned
     }

@@ -61,7 +61,8 @@ impl Destination {
         self.kind
     }
 
-    /// Opens the next file, under the first name that is free or may be overwritten.
+    /// Opens the next file, under the first name that is free or may be overwritten. A FIFO or a
+    /// device is opened under its own name each time.
     pub(super) fn open_next(&mut self) -> io::Result<Opened> {
         if self.kind != Kind::File {
             return self.open_existing();

@@ -12,13 +12,13 @@ use std::{
 use super::playback_clock::PlaybackClock;
 use crate::video::image::Size;
 
-/// A source. Every argument is valid: anything that is not a keyword or a URL is a path
-/// (`./pattern` is a file of that name), which need not be UTF-8.
+/// A source. Every argument is valid: anything that is not a keyword, a URL or a camera device is a
+/// path (`./pattern` is a file of that name), which need not be UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceSpec {
     /// `camera` is the first available one; `camera:2` or `/dev/video2` is the one with that number.
     Camera(Option<u32>),
-    /// The built-in test picture.
+    /// The built-in test pattern.
     Pattern,
     /// A video file, an image, or a named pipe.
     Path(PathBuf),
@@ -128,7 +128,7 @@ pub(super) fn is_known_scheme(scheme: &str) -> bool {
     SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
 }
 
-/// The schemes that may work, as text for people.
+/// The schemes that may work, as a list for an error message.
 pub(super) fn known_schemes() -> String {
     SCHEMES.join(", ")
 }
@@ -141,7 +141,8 @@ pub(super) fn meant_scheme(typed: &str) -> Option<String> {
     closest(&SCHEMES, &typed.to_lowercase(), 1).map(|scheme| format!("{scheme}://"))
 }
 
-/// The URL that was probably meant by a known scheme with a wrong separator instead of `://`.
+/// The URL, or for a relative `file:` the path, that was probably meant by a known scheme with a
+/// wrong separator instead of `://`.
 fn meant_url(typed: &str) -> Option<String> {
     let (scheme, rest) = typed.split_at(typed.find([':', '/', ';', '\\'])?);
     let rest_at = rest.find(|c| ![':', '/', ';', '\\'].contains(&c))?;
@@ -236,8 +237,8 @@ pub struct SourceOptions {
     /// Frames/s, within [`FPS_RANGE`]: requested from a camera, and the rate of generated pictures
     /// and files.
     pub fps: Option<f64>,
-    /// No pacing: generated pictures and files deliver the next picture on request. Cameras and
-    /// standard input keep their own rate.
+    /// No pacing: generated pictures and files deliver the next picture on request. Cameras, URLs,
+    /// named pipes and standard input keep their own rate.
     pub unpaced: bool,
     /// Play a file or URL once, instead of looping or reconnecting.
     pub once: bool,
@@ -254,7 +255,7 @@ impl SourceOptions {
         if self.unpaced { PlaybackClock::unpaced() } else { PlaybackClock::new(fps) }
     }
 
-    /// The rate of that clock, as text for people.
+    /// The rate of that clock, for a source's description.
     pub(super) fn rate_text(&self, fps: f64) -> String {
         if self.unpaced { "as fast as possible".to_owned() } else { format!("{fps} frames/s") }
     }

@@ -4,10 +4,11 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::net::units::DataSize;
 
-/// What a receiver reports, about every 50 ms.
+/// A receiver's report, and the sender's own probes since the last one. About every 50 ms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Feedback {
     /// The loss ratio since the last report, 0 to 1. Losses that were repaired count as losses.
+    /// Zero while losses are due to datagrams that are too long for the path.
     pub loss_ratio: f64,
     /// The smallest one-way delay of the first datagrams of the frames that began since the last
     /// report, above the smallest of the last 30 to 60 s. Later datagrams of a frame queue behind
@@ -24,7 +25,8 @@ pub struct Feedback {
 }
 
 impl Feedback {
-    /// The standing queue of frames and probes, in seconds; `None` without either.
+    /// The smaller of the frames' and the probes' queueing delays, in seconds; `None` without
+    /// either.
     pub(super) fn queue(&self) -> Option<f64> {
         let queues = [self.queueing_delay, self.probed_delay];
         queues.into_iter().flatten().min().map(|q| q.as_secs_f64())
@@ -80,15 +82,14 @@ impl Reports {
         self.newest().filter_map(|r| r.queueing_delay).map(|q| q.as_secs_f64())
     }
 
-    /// The queue that all of the latest reports saw, in seconds; zero until there are enough.
+    /// The smallest of the newest [`STANDING_REPORTS`] queues, in seconds; zero if there are fewer.
     pub(super) fn standing_queue(&self) -> f64 {
         let enough = self.newest_queues().count() >= STANDING_REPORTS;
         let least = self.newest_queues().take(STANDING_REPORTS).fold(f64::INFINITY, f64::min);
         if enough { least } else { 0.0 }
     }
 
-    /// Whether each of the reports from which a standing queue is measured includes a probe's
-    /// delay.
+    /// Whether each of the newest [`STANDING_REPORTS`] reports includes a probe's delay.
     pub(super) fn are_probed(&self) -> bool {
         let newest = self.newest().take(STANDING_REPORTS);
         newest.filter(|r| r.probed_delay.is_some()).count() == STANDING_REPORTS
@@ -105,18 +106,18 @@ impl Reports {
         bps_of(self.newest().take(reports))
     }
 
-    /// Like [`received_bps`](Self::received_bps), but only back to the last report with a queue of
-    /// at most `idle` seconds. While a queue stands, the link runs at capacity. Before, it may have
-    /// been idle: a queue often comes from a sender that was delayed and then sent everything at
-    /// once.
+    /// Like [`received_bps`](Self::received_bps), but only over the reports since the last one with
+    /// a queue of at most `idle` seconds; `None` if that is the newest. While a queue stands, the
+    /// link runs at capacity. Before, it may have been idle: a queue often comes from a sender that
+    /// was delayed and then sent everything at once.
     pub(super) fn busy_bps(&self, reports: usize, idle: f64) -> Option<f64> {
         let is_busy = |report: &&Feedback| report.queue().is_none_or(|queue| queue > idle);
         bps_of(self.newest().take(reports).take_while(is_busy))
     }
 
-    /// The received bitrate under loss, in bits per second. If each of the newest [`DEEP_REPORTS`]
-    /// or more has a loss ratio above `heavy`, only those count: before, the path may have carried
-    /// more, or been idle. `None` without reports.
+    /// The received bitrate under loss, in bits per second. If the newest [`DEEP_REPORTS`] reports
+    /// all have a loss ratio above `heavy`, only they and the earlier ones of the same unbroken run
+    /// count: before, the path may have carried more, or been idle. `None` without reports.
     pub(super) fn lossy_bps(&self, heavy: f64) -> Option<f64> {
         let flooded = self.newest().take_while(|r| r.loss_ratio > heavy);
         if flooded.clone().count() < DEEP_REPORTS {
