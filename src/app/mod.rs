@@ -4,6 +4,7 @@ mod event_loop;
 mod network;
 mod process;
 mod receiving;
+mod source_opening;
 mod telemetry;
 mod terminal;
 pub(crate) mod trust;

@@ -2,10 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{
-    recv::{UNKNOWN_RATE, listen_addr},
-    send::open_source,
-};
+use super::recv::{UNKNOWN_RATE, listen_addr};
 use crate::{
     app::{
         event_loop::{
@@ -21,6 +18,7 @@ use crate::{
             display::Display,
             presenter::{Presenter, PresenterConfig},
         },
+        source_opening::SourceOpening,
         telemetry::statistics::Statistics,
         terminal::{
             DropsUnread,
@@ -51,7 +49,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     let reads_text = !args.source.source.reads_stdin();
     // Kept until the call has ended: lines typed by then must not reach the shell.
     let _unread = reads_text.then_some(DropsUnread);
-    let source = open_source(&args.source.source, &args.source.encoding, messages)?;
+    let opening = SourceOpening::start(&args.source.source, &args.source.encoding, messages)?;
     let side = if args.host.is_some() { CallRole::Calls } else { CallRole::SendsCamera };
     let trust = Trust::new(&args.trust, true, args.accept, None, side, messages)?;
     if args.accept == Some(Accept::Any) {
@@ -69,7 +67,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     let network = NetworkConfig {
         role,
         credentials: trust.credentials().clone(),
-        stream: Some(stream_params(source.info(), args.source.encoding.quality)),
+        stream: opening.stream_params(args.source.encoding.quality),
         epoch: clock::now(),
         listen: listens.then(|| Listen { addr: listen_addr(args.bind), control: true }),
         egress: args.network.netem,
@@ -88,6 +86,9 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
         sender_latency: None,
         has_other_purpose: true,
     })?;
+    let Some(source) = opening.wait(&stop, messages)? else { return Ok(()) };
+    let stream = stream_params(source.info(), args.source.encoding.quality);
+    network.handle.inlet().set_stream(stream);
     let addr = network.handle.local_addr();
     let (line, waiting) = if let Some(host) = &args.host {
         let calling = format!("calling {} on port {}", host.host, host.port);

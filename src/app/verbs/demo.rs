@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::send::open_source;
 use crate::{
     app::{
         event_loop::{AtSourceEnd, Counted, DemoSender, EventLoop, Sending, write_rest},
@@ -21,6 +20,7 @@ use crate::{
             display::Display,
             presenter::{Presenter, PresenterConfig},
         },
+        source_opening::open_source,
         telemetry::{
             progress::ProgressLine, report::Report, sources::both_sides, statistics::Statistics,
         },

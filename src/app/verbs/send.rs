@@ -1,7 +1,6 @@
 //! `udpchat send`: streams a source to one or more receivers.
 
 use anyhow::Result;
-use log::info;
 
 use crate::{
     app::{
@@ -11,30 +10,24 @@ use crate::{
         },
         network::{NetworkConfig, deadline, resolve::target},
         process::stop::stop_on_signals,
+        source_opening::SourceOpening,
         telemetry::statistics::Statistics,
         terminal::{invitation::Advice, messages::Messages},
         trust::{CallRole, Trust},
     },
-    cli::{
-        Rate,
-        args::{EncodingArgs, SendArgs},
-    },
+    cli::args::SendArgs,
     clock,
     latest::Latest,
     net::session::{Role, Target},
     stream::{
-        adaptation::Quality,
         encode::{EncoderConfig, Outputs, stream_params},
         publisher::{Publisher, PublisherConfig},
     },
-    video::source::{Source, SourceOptions, SourceSpec},
 };
 
 pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let targets = args.to.iter().map(target).collect::<Result<Vec<Target>>>()?;
-    // Opening may block, for example until a pipe delivers its first bytes. The signal handler is
-    // installed only afterwards, so that Ctrl-C still ends the program at once.
-    let source = open_source(&args.source.source, &args.source.encoding, messages)?;
+    let opening = SourceOpening::start(&args.source.source, &args.source.encoding, messages)?;
     let encoder = encoder(args);
     let control = !args.no_control;
     let key_file = args.key_file.as_deref();
@@ -45,7 +38,7 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
     let network = NetworkConfig {
         role: Role::Send { targets, control },
         credentials: trust.credentials().clone(),
-        stream: Some(stream_params(source.info(), encoder.quality)),
+        stream: opening.stream_params(encoder.quality),
         epoch: clock::now(),
         listen: None,
         egress: args.network.netem,
@@ -55,6 +48,8 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         args: &args.network,
     }
     .start()?;
+    let Some(source) = opening.wait(&stop, messages)? else { return Ok(()) };
+    network.handle.inlet().set_stream(stream_params(source.info(), encoder.quality));
     if args.no_control {
         let how = match args.key_file {
             Some(_) => "one-way, encrypted with the shared key",
@@ -91,34 +86,6 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         ..EventLoop::new(network, statistics, messages, stop, deadline(args.seconds))
     };
     event_loop.run_to_end()
-}
-
-/// Opens the source, logs its description and prints its notes.
-pub(crate) fn open_source(
-    spec: &SourceSpec,
-    args: &EncodingArgs,
-    messages: &Messages,
-) -> Result<Source> {
-    let options = SourceOptions {
-        size: args.size,
-        fps: match args.fps {
-            Some(Rate::PerSecond(fps)) => Some(fps),
-            Some(Rate::Max) | None => None,
-        },
-        unpaced: args.fps == Some(Rate::Max),
-        once: args.once,
-        quality: match args.quality {
-            Quality::Fixed(quality) => Some(quality),
-            Quality::Auto => None,
-        },
-        gray: args.gray,
-    };
-    let source = Source::open(spec, &options)?;
-    info!("{}", source.info().description);
-    for note in &source.info().notes {
-        messages.info(note);
-    }
-    Ok(source)
 }
 
 /// The options of the encoder. Without a control channel there are no receiver reports, so nothing

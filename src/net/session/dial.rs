@@ -11,7 +11,7 @@ use super::{
 };
 use crate::net::{
     frame::SessionId,
-    wire::control::{Hello, SecretPart},
+    wire::control::{Hello, SecretPart, StreamParams},
 };
 
 /// A target and the state of our call to it.
@@ -65,18 +65,26 @@ enum AttemptState {
     Unknown,
     /// The user is asked whether to trust it.
     Asked(AskId),
-    /// Our hello was sent, with our part of the secret, for this session.
-    HelloSent(SessionId, SecretPart),
+    /// Our hello was sent.
+    HelloSent(SentHello),
     /// The same, and the target's user is being asked about us.
-    Ringing(SessionId, SecretPart),
+    Ringing(SentHello),
+}
+
+/// What our hello said.
+#[derive(Debug)]
+pub(super) struct SentHello {
+    pub(super) session: SessionId,
+    /// Our part of the secret.
+    pub(super) secret: SecretPart,
+    pub(super) stream: Option<StreamParams>,
 }
 
 /// The parts of a call that a target has accepted.
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) control: ControlChannel,
-    pub(super) session: SessionId,
-    pub(super) secret: SecretPart,
+    pub(super) hello: SentHello,
 }
 
 /// What is due for a target.
@@ -263,7 +271,11 @@ impl DialState {
     pub(super) fn send_hello(&mut self, now: Instant, hello: Hello) {
         let Some(session) = SessionId::new(hello.session) else { return };
         if let State::Connected { control, state, give_up_at, .. } = &mut self.state {
-            *state = AttemptState::HelloSent(session, hello.secret.clone());
+            *state = AttemptState::HelloSent(SentHello {
+                session,
+                secret: hello.secret.clone(),
+                stream: hello.stream,
+            });
             *give_up_at = now + HELLO_DEADLINE;
             control.send_hello(hello);
         }
@@ -274,7 +286,7 @@ impl DialState {
     pub(super) fn ring(&mut self, now: Instant) -> Option<Event> {
         let State::Connected { state, .. } = &mut self.state else { return None };
         *state = match std::mem::replace(state, AttemptState::Unknown) {
-            AttemptState::HelloSent(session, secret) => AttemptState::Ringing(session, secret),
+            AttemptState::HelloSent(hello) => AttemptState::Ringing(hello),
             other => other,
         };
         self.extend_deadline(now);
@@ -304,10 +316,9 @@ impl DialState {
         match std::mem::replace(&mut self.state, State::InCall(call)) {
             State::Connected {
                 control,
-                state:
-                    AttemptState::HelloSent(session, secret) | AttemptState::Ringing(session, secret),
+                state: AttemptState::HelloSent(hello) | AttemptState::Ringing(hello),
                 ..
-            } => Some(Answered { control: *control, session, secret }),
+            } => Some(Answered { control: *control, hello }),
             _ => None,
         }
     }

@@ -108,6 +108,24 @@ fn a_call_rings_until_it_is_answered_or_the_caller_quits() {
     }
 }
 
+/// The hello has the parameters from before.
+#[test]
+fn stream_parameters_set_while_ringing_are_announced() {
+    let mut sim = bob_is_asked();
+    sim.run(SECOND);
+    let [ask] = asks(&new_events(&mut sim, BOB))[..] else { panic!("not asked exactly once") };
+    let stream = StreamParams { width: 640, height: 480, millifps: 30_000, quality: None };
+    sim.with(ANN, |e, _| e.set_stream(stream));
+    sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
+    sim.run(SECOND);
+    let events = new_events(&mut sim, BOB);
+    let changes = events.iter().filter_map(|event| match event {
+        Event::StreamChanged { stream, .. } => Some(*stream),
+        _ => None,
+    });
+    assert_eq!(changes.collect::<Vec<_>>(), [stream], "{events:?}");
+}
+
 #[test]
 fn ringing_survives_a_receiver_restart_and_a_blackout() {
     let mut sim = bob_is_asked();

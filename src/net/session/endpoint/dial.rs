@@ -181,12 +181,12 @@ impl Endpoint {
     fn handle_accept(&mut self, now: Instant, index: usize, accept: &Accept) {
         let id = self.ids.new_call();
         let Some(addr) = self.dialling[index].addr() else { return };
-        let Some(Answered { control, session, secret }) = self.dialling[index].answered(id) else {
+        let Some(Answered { control, hello }) = self.dialling[index].answered(id) else {
             return;
         };
         let chats = matches!(self.config.role, Role::ChatDial(_));
         let hash = control.handshake_hash().unwrap_or_default();
-        let (sealer, opener) = MediaSecrets::agreed(hash, &secret, &accept.secret).into_keys(
+        let (sealer, opener) = MediaSecrets::agreed(hash, &hello.secret, &accept.secret).into_keys(
             Direction::FromDialler,
             accept.cipher,
             0,
@@ -197,7 +197,7 @@ impl Endpoint {
             peer: Peer { name: Some(accept.name.clone()), addr, key: control.peer_key() },
             media_addr: Some(addr),
             control: Some(control),
-            outbound: Outbound::sealed(session, Direction::FromDialler, sealer, 0),
+            outbound: Outbound::sealed(hello.session, Direction::FromDialler, sealer, 0),
             opener: Some(opener),
             clock: self.clock,
             sends: Some(self.config.sender(accept.max_datagram_len)),
@@ -208,6 +208,11 @@ impl Endpoint {
             stream: accept.stream,
         };
         let index = self.begin(now, parts);
+        // Our stream may have been set or changed since our hello, which may be long ago if the
+        // target has rung.
+        if let Some(stream) = self.config.stream.filter(|stream| hello.stream != Some(*stream)) {
+            self.calls.at(index).push_stream(stream);
+        }
         self.handle_call_bytes(now, index, &[]);
     }
 

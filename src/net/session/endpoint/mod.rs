@@ -128,9 +128,11 @@ impl Endpoint {
         said
     }
 
-    /// Sets the parameters of our stream and announces them to every peer.
+    /// Sets the parameters of our stream, and announces them to every peer if they have changed.
     pub fn set_stream(&mut self, stream: StreamParams) {
-        self.config.stream = Some(stream);
+        if self.config.stream.replace(stream) == Some(stream) {
+            return;
+        }
         self.calls.push_stream(stream);
         self.flush_control();
     }

@@ -1,0 +1,107 @@
+//! Opening a source beside the handshake.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use log::info;
+
+use super::terminal::messages::Messages;
+use crate::{
+    cli::{Rate, args::EncodingArgs},
+    latest::{Latest, Taken},
+    net::wire::control::StreamParams,
+    stream::{adaptation::Quality, encode::stream_params, stop_flag::StopFlag},
+    threads::spawn,
+    video::source::{Source, SourceError, SourceOptions, SourceSpec},
+};
+
+/// A source that may still be opening.
+pub(crate) enum SourceOpening {
+    Open(Source),
+    /// Opening on a thread: a camera, a file or a URL for which OpenCV is loaded, or a pipe without
+    /// data yet.
+    Opening(Latest<Result<Source, SourceError>>),
+}
+
+impl SourceOpening {
+    /// Opens the source, and waits a moment for it. So most sources are open before the handshake,
+    /// and most failures are reported before the user is asked anything.
+    pub(crate) fn start(
+        spec: &SourceSpec,
+        args: &EncodingArgs,
+        messages: &Messages,
+    ) -> Result<Self> {
+        let (spec, options) = (spec.clone(), options(args));
+        let opened = Latest::new();
+        let result = opened.clone();
+        spawn("open", move || drop(result.put(Source::open(&spec, &options))))
+            .context("cannot open the source")?;
+        match opened.take(QUICK) {
+            Taken::Value(result) => introduced(result?, messages).map(Self::Open),
+            _ => Ok(Self::Opening(opened)),
+        }
+    }
+
+    /// The parameters of its stream, if it is open.
+    pub(crate) fn stream_params(&self, quality: Quality) -> Option<StreamParams> {
+        match self {
+            Self::Open(source) => Some(stream_params(source.info(), quality)),
+            Self::Opening(_) => None,
+        }
+    }
+
+    /// Waits until the source is open. `None` if asked to stop before.
+    pub(crate) fn wait(self, stop: &StopFlag, messages: &Messages) -> Result<Option<Source>> {
+        let opened = match self {
+            Self::Open(source) => return Ok(Some(source)),
+            Self::Opening(opened) => opened,
+        };
+        while !stop.is_requested() {
+            if let Taken::Value(result) = opened.take(STOP_CHECK_INTERVAL) {
+                return introduced(result?, messages).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Opens a source.
+pub(crate) fn open_source(
+    spec: &SourceSpec,
+    args: &EncodingArgs,
+    messages: &Messages,
+) -> Result<Source> {
+    introduced(Source::open(spec, &options(args))?, messages)
+}
+
+/// Logs the source's description, and prints its notes.
+#[expect(clippy::unnecessary_wraps, reason = "its callers return a result")]
+fn introduced(source: Source, messages: &Messages) -> Result<Source> {
+    info!("{}", source.info().description);
+    for note in &source.info().notes {
+        messages.info(note);
+    }
+    Ok(source)
+}
+
+fn options(args: &EncodingArgs) -> SourceOptions {
+    SourceOptions {
+        size: args.size,
+        fps: match args.fps {
+            Some(Rate::PerSecond(fps)) => Some(fps),
+            Some(Rate::Max) | None => None,
+        },
+        unpaced: args.fps == Some(Rate::Max),
+        once: args.once,
+        quality: match args.quality {
+            Quality::Fixed(quality) => Some(quality),
+            Quality::Auto => None,
+        },
+        gray: args.gray,
+    }
+}
+
+/// Longer than a missing file or camera takes to be found missing.
+const QUICK: Duration = Duration::from_millis(10);
+
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
