@@ -6,9 +6,9 @@
 //! side (`apart`), with the same load on a second core (`beside`), and without pauses (`hot`).
 //! Program and floor take turns, so that the machine's noise affects both.
 //!
-//! `cargo bench --bench pipeline`; the arguments `latency`, `speed`, `growth` and `link` select
-//! parts. The link consists of network namespaces and needs root. Nothing is asserted; the tables
-//! say which targets are met.
+//! `cargo bench --bench pipeline`; the arguments `latency`, `speed`, `growth`, `link` and `wire`
+//! select parts. Links and wires consist of network namespaces and need root. Nothing is asserted;
+//! the tables say which targets are met.
 
 mod cases;
 mod floor;
@@ -16,7 +16,6 @@ mod growth;
 mod latency;
 mod link;
 #[path = "../../tests/it/machines.rs"]
-#[expect(dead_code, reason = "no bench needs a router")]
 mod machines;
 #[path = "../support/measure.rs"]
 mod measure;
@@ -27,6 +26,7 @@ mod publish;
 mod results;
 mod speed;
 mod targets;
+mod wire;
 
 use program::Mode;
 use targets::Targets;
@@ -52,6 +52,12 @@ fn main() {
     }
     if is_wanted("link") {
         tables.extend(link::measure(&LINK_MODES, &mut targets));
+    }
+    if is_wanted("wire")
+        && let Some((table, chart)) = wire::measure()
+    {
+        tables.push(table);
+        charts.push(chart);
     }
     tables.insert(0, targets.into_table());
     publish::publish("pipeline", tables, charts);

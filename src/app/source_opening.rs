@@ -17,7 +17,7 @@ use crate::{
 
 /// A source that may still be opening.
 pub(crate) enum SourceOpening {
-    Open(Source),
+    Open(Box<Source>),
     /// Opening on a thread: a camera, a file or a URL for which OpenCV is loaded, or a pipe without
     /// data yet.
     Opening(Latest<Result<Source, SourceError>>),
@@ -37,7 +37,7 @@ impl SourceOpening {
         spawn("open", move || drop(result.put(Source::open(&spec, &options))))
             .context("cannot open the source")?;
         match opened.take(QUICK) {
-            Taken::Value(result) => introduced(result?, messages).map(Self::Open),
+            Taken::Value(result) => Ok(Self::Open(Box::new(introduced(result?, messages)))),
             _ => Ok(Self::Opening(opened)),
         }
     }
@@ -53,12 +53,12 @@ impl SourceOpening {
     /// Waits until the source is open. `None` if asked to stop before.
     pub(crate) fn wait(self, stop: &StopFlag, messages: &Messages) -> Result<Option<Source>> {
         let opened = match self {
-            Self::Open(source) => return Ok(Some(source)),
+            Self::Open(source) => return Ok(Some(*source)),
             Self::Opening(opened) => opened,
         };
         while !stop.is_requested() {
             if let Taken::Value(result) = opened.take(STOP_CHECK_INTERVAL) {
-                return introduced(result?, messages).map(Some);
+                return Ok(Some(introduced(result?, messages)));
             }
         }
         Ok(None)
@@ -71,17 +71,16 @@ pub(crate) fn open_source(
     args: &EncodingArgs,
     messages: &Messages,
 ) -> Result<Source> {
-    introduced(Source::open(spec, &options(args))?, messages)
+    Ok(introduced(Source::open(spec, &options(args))?, messages))
 }
 
 /// Logs the source's description, and prints its notes.
-#[expect(clippy::unnecessary_wraps, reason = "its callers return a result")]
-fn introduced(source: Source, messages: &Messages) -> Result<Source> {
+fn introduced(source: Source, messages: &Messages) -> Source {
     info!("{}", source.info().description);
     for note in &source.info().notes {
         messages.info(note);
     }
-    Ok(source)
+    source
 }
 
 fn options(args: &EncodingArgs) -> SourceOptions {
