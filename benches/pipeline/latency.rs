@@ -122,7 +122,7 @@ impl ModeRounds {
         targets.judge(&what, &self.p95, Bound::AtMost, &allowed, "1.5 × its p50");
         for (floor, how) in self.floors.iter().zip(FLOORS) {
             let allowed = floor.cpu.into_iter().map(|cpu| 1.15 * cpu + 0.4).collect();
-            let rule = format!("1.15 × (the same of encode + decode, {how}) + 0.4 ms");
+            let rule = format!("1.15 × (processor time of encode + decode, {how}) + 0.4 ms");
             let what = format!("{name}: processor time a frame, both sides, ms");
             targets.judge(&what, &self.cpu, Bound::AtMost, &allowed, &rule);
         }

@@ -150,7 +150,8 @@ fn play(
             Op::Speak(_) => {}
         }
     }
-    sim.run(2 * SECOND);
+    // A frame may take 2 s to be sent, and another 2 s to be assembled or given up.
+    sim.run(5 * SECOND);
     for node in [ANN, BOB].into_iter().filter(|n| is_up[n.0]) {
         for counters in sim.counters(node) {
             let r = counters.reassembly;

@@ -71,6 +71,11 @@ impl Crossing {
         (complete, complete + since("incomplete") + since("late"))
     }
 
+    /// The pictures that the sender's source has made since line `from`.
+    pub(crate) fn captured(&self, from: usize) -> f64 {
+        last(&self.sender, "sender", "captured") - number(&self.sender[from]["sender"]["captured"])
+    }
+
     /// Bytes sent per byte of picture, minus one, since line [`STEADY`]. Until the first reports
     /// arrive, a stream carries parity as if there were loss; how soon they arrive varies by
     /// machine.

@@ -73,10 +73,10 @@ fn a_window_toolkit_that_hangs_is_reported() {
     assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
 }
 
-/// So it starts in milliseconds, also on a machine without OpenCV.
+/// So both sides start in milliseconds, also on a machine without OpenCV.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_pipe_is_streamed_without_loading_opencv() {
+fn the_pattern_is_streamed_to_a_pipe_without_loading_opencv() {
     let _shared = shared();
     let receiver = Program::spawn(
         command(&["recv", "--bind", "127.0.0.1:0", "--accept", "any", "--output", "-"])
@@ -97,7 +97,7 @@ fn a_pipe_is_streamed_without_loading_opencv() {
     receiver.finish();
 }
 
-/// A file that makes `FFmpeg` crash ends the stream with an error, not the program without one.
+/// If a file makes `FFmpeg` crash, `udpchat` reports an error instead of crashing.
 #[test]
 #[cfg(all(target_os = "linux", feature = "opencv"))]
 fn the_end_of_udpchat_opencv_is_reported() {

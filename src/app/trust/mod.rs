@@ -205,8 +205,9 @@ impl Trust {
 
     fn show_question(&mut self, messages: &Messages) {
         if let Some(question) = self.questions.show(clock::now()) {
-            let where_to = if terminal::is_foreground() { "" } else { " (in the foreground: fg)" };
-            messages.prompt(&format!("{}{where_to}", question.text));
+            let hint = " (to answer, bring this job to the foreground: fg)";
+            let hint = if terminal::is_foreground() { "" } else { hint };
+            messages.prompt(&format!("{}{hint}", question.text));
         }
     }
 

@@ -20,10 +20,11 @@ pub(super) struct Secret {
     pub(super) is_new: bool,
 }
 
-/// Reads the secret in `path`. If there is no such file, creates it with the secret and the comment
-/// for its first line that `make` returns.
+/// Reads the secret in `path`. If there is no such file, calls `make` for a secret and a comment,
+/// and creates the file with the comment as its first line.
 ///
-/// If several programs create it at the same time, one succeeds and all use its secret.
+/// If several programs create it at the same time, one succeeds and all use its secret, provided
+/// that the file system supports hard links.
 pub(super) fn read_or_make(
     path: &Path,
     make: impl FnOnce() -> (Zeroizing<[u8; KEY_LEN]>, String),
@@ -90,7 +91,8 @@ fn create(path: &Path, contents: &[u8]) -> io::Result<bool> {
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    // Unlike a rename, a link does not replace an existing file.
+    // Unlike a rename, a link does not replace an existing file. Where links are not supported,
+    // rename: concurrent creators may then overwrite each other.
     let made = match fs::hard_link(&temporary, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(_) => fs::rename(&temporary, path).map(|()| true),

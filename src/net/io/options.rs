@@ -3,7 +3,7 @@
 /// Options of a [`UdpSocket`](super::UdpSocket). The default is the fastest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// Batching of system calls.
+    /// How many datagrams a system call transfers.
     pub offload: Offload,
     /// The priority that the network should give our datagrams.
     pub dscp: Dscp,

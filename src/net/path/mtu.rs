@@ -7,11 +7,11 @@
 //! A forged one costs two round trips of shorter datagrams, at most once in ten seconds.
 //!
 //! ```text
-//!             acked: longer                              600 s
-//!            ┌────────────┐            nothing left     ┌──────┐
-//! 1200 ──► searching ─────┴──────────────────────────► settled ┘
-//!  │ ▲       ▲   black hole, or a router's error: back to 1200 │
-//!  │ │       └─────────────────────────────────────────────────┘
+//!             acked: longer
+//!            ┌────────────┐            nothing left
+//! 1200 ──► searching ─────┴───────────────────────────────────────────────────► settled
+//!  │ ▲       ▲   after 600 s; or black hole or router's error: back to 1200 first │
+//!  │ │       └────────────────────────────────────────────────────────────────────┘
 //!  │ └─ acked
 //!  └──► 508, then search from there: 1200 is not acked, or reported too long
 //!       └──► 200, likewise
@@ -44,8 +44,8 @@ pub struct PathMtu {
     base: usize,
     search: Search,
     black_hole: BlackHoleDetector,
-    /// The length in use: confirmed, or assumed to pass.
-    confirmed: usize,
+    /// The length in use; see `proof`.
+    in_use: usize,
     proof: Proof,
     /// Whether the peer acknowledges probes.
     probes: bool,
@@ -97,7 +97,7 @@ impl PathMtu {
         let search = Search::new(link, peer_limit);
         let mut mtu = Self {
             base: link.base_datagram_len,
-            confirmed: link.base_datagram_len.min(search.cap()),
+            in_use: link.base_datagram_len.min(search.cap()),
             search,
             black_hole: BlackHoleDetector::default(),
             proof: Proof::Assumed,
@@ -129,8 +129,8 @@ impl PathMtu {
 
     /// Uses datagrams of at most `len` bytes at once, and probes whether they and longer ones pass.
     fn assume(&mut self, now: Instant, len: usize) {
-        let before = std::mem::replace(&mut self.confirmed, len.min(self.search.cap()));
-        if self.confirmed < before {
+        let before = std::mem::replace(&mut self.in_use, len.min(self.search.cap()));
+        if self.in_use < before {
             self.black_hole.record_shortening();
         }
         self.proof = Proof::Assumed;
@@ -147,7 +147,7 @@ impl PathMtu {
 
     /// The maximum length of datagrams to send now, in bytes of UDP payload.
     pub fn max_datagram_len(&self) -> usize {
-        self.confirmed
+        self.in_use
     }
 
     /// The probe to send at `now`, if one is due.
@@ -192,12 +192,12 @@ impl PathMtu {
             }
             Proof::Proven | Proof::OnTrial => {}
         }
-        if failed.len > self.confirmed || self.proof != Proof::OnTrial {
+        if failed.len > self.in_use || self.proof != Proof::OnTrial {
             return;
         }
-        if self.confirmed > FLOOR_LEN {
+        if self.in_use > FLOOR_LEN {
             self.assume(now, FLOOR_LEN);
-        } else if is_answered && self.confirmed > MIN_LEN {
+        } else if is_answered && self.in_use > MIN_LEN {
             self.assume(now, MIN_LEN);
         } else if is_answered {
             self.is_too_narrow = true;
@@ -215,7 +215,7 @@ impl PathMtu {
             |p: &ProbeInFlight| id.wrapping_sub(p.first_id) < p.tries && p.len == datagram_len;
         self.handle_answer(now);
         if self.probe.take_if(|p| is_of(p)).is_some() {
-            self.confirmed = self.confirmed.max(datagram_len);
+            self.in_use = self.in_use.max(datagram_len);
             self.proof = Proof::Proven;
             self.is_too_narrow = false;
             self.black_hole.restart();
@@ -223,9 +223,10 @@ impl PathMtu {
         }
     }
 
-    /// Records that the peer answered something of any length, so datagrams arrive there.
+    /// Records that the peer answered a datagram other than a chunk, so some datagrams reach it.
     ///
-    /// If no report arrives meanwhile, no chunk reaches the peer: all of them may be too long.
+    /// If answers keep arriving without a report, no chunk reaches the peer: all of them may be too
+    /// long.
     pub fn handle_answer(&mut self, now: Instant) {
         self.answered = Some(now);
         if self.black_hole.handle_answer(now) {
@@ -243,8 +244,8 @@ impl PathMtu {
             return;
         }
         self.search.hint(len);
-        if len < self.confirmed {
-            self.search.hint_passed(self.confirmed);
+        if len < self.in_use {
+            self.search.hint_passed(self.in_use);
             self.ignore_icmp_until = Some(now + ICMP_HOLD_OFF);
             self.assume(now, len.min(self.base));
         }
@@ -260,7 +261,7 @@ impl PathMtu {
         self.search.exclude(len);
         self.probe.take_if(|p| p.len >= len);
         let fits = fits.filter(|fits| (MIN_LEN..len).contains(fits));
-        if len <= self.confirmed {
+        if len <= self.in_use {
             let shorter = [self.base, FLOOR_LEN].into_iter().find(|&shorter| shorter < len);
             let shorter = shorter.unwrap_or(MIN_LEN);
             self.assume(now, fits.unwrap_or(shorter));
@@ -275,7 +276,7 @@ impl PathMtu {
 
     /// Records that datagrams of `len` bytes were sent, the last with this sequence number.
     pub fn record_sent(&mut self, len: usize, last_sequence: u64) {
-        self.black_hole.record_sent(len, last_sequence, self.confirmed);
+        self.black_hole.record_sent(len, last_sequence, self.in_use);
     }
 
     /// Handles a report. If no full-length datagram arrives while shorter ones do, the path has a
@@ -283,7 +284,7 @@ impl PathMtu {
     /// reason.
     pub fn handle_delivery(&mut self, now: Instant, delivery: Delivery) {
         self.answered = Some(now);
-        match self.black_hole.handle_delivery(now, delivery, self.confirmed) {
+        match self.black_hole.handle_delivery(now, delivery, self.in_use) {
             Finding::Passes => self.prove(now),
             Finding::BlackHole => self.leave_black_hole(now),
             Finding::Undecided => {}
@@ -299,7 +300,7 @@ impl PathMtu {
         let is_new = self.proof != Proof::Proven;
         let lasts = |time| is_new || time >= SUSPICION_TIME;
         self.proof == Proof::OnTrial
-            || self.confirmed > FLOOR_LEN && self.black_hole.missing_for(now).is_some_and(lasts)
+            || self.in_use > FLOOR_LEN && self.black_hole.missing_for(now).is_some_and(lasts)
     }
 
     /// Handles the arrival of a datagram of the length in use.
@@ -314,7 +315,7 @@ impl PathMtu {
 
     /// Shortens datagrams, or probes the length in use if it cannot be much shorter.
     fn leave_black_hole(&mut self, now: Instant) {
-        let passed_before = self.confirmed;
+        let passed_before = self.in_use;
         if passed_before > self.base {
             self.reset(now);
             self.search.exclude(passed_before);
@@ -330,11 +331,11 @@ impl PathMtu {
             self.search.forget_failures();
         }
         let next =
-            if self.proof == Proof::OnTrial { None } else { self.search.next_len(self.confirmed) };
+            if self.proof == Proof::OnTrial { None } else { self.search.next_len(self.in_use) };
         if next.is_none() && self.proof == Proof::Assumed {
             self.proof = Proof::OnTrial;
         }
-        let on_trial = (self.proof == Proof::OnTrial).then_some(self.confirmed);
+        let on_trial = (self.proof == Proof::OnTrial).then_some(self.in_use);
         let Some(len) = next.or(on_trial) else {
             self.due = Some(*self.settled_until.get_or_insert(now + RAISE_TIMER));
             return None;
@@ -368,8 +369,8 @@ const RAISE_TIMER: Duration = Duration::from_secs(600);
 /// After a router's message, others are ignored for this long, so that forged ones cost little.
 const ICMP_HOLD_OFF: Duration = Duration::from_secs(10);
 
-/// Without a full-length datagram for this long (two reports) after a report without one, losses
-/// are attributed to the MTU.
+/// Losses are attributed to the MTU once reports have shown for this long (two reports) that
+/// full-length datagrams are missing.
 const SUSPICION_TIME: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The built-in test picture: colour bars, a bouncing ball, a second hand, a running clock and the
+//! The built-in test pattern: colour bars, a bouncing ball, a second hand, a running clock and the
 //! frame number, for people and (see [`read_number`]) for programs.
 //!
 //! The static parts are painted once, as the background. A picture that is no longer in use is
@@ -350,7 +350,8 @@ const NUMBER_DIGITS: usize = 7;
 /// third is painted, and one is spare.
 const MAX_GIVEN: usize = 4;
 
-/// In pixels. From this digit height on, nothing else is painted in a digit's box.
+/// In pixels. At this digit height or more, nothing else is painted in a digit's box, so unchanged
+/// parts can be kept.
 const MIN_KEPT_HEIGHT: usize = 16;
 
 /// Grey steps from black to white under the bars.

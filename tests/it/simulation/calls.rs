@@ -108,7 +108,7 @@ fn a_call_rings_until_it_is_answered_or_the_caller_quits() {
     }
 }
 
-/// The hello has the parameters from before.
+/// The hello was written before they were set, so they must be announced separately.
 #[test]
 fn stream_parameters_set_while_ringing_are_announced() {
     let mut sim = bob_is_asked();

@@ -224,8 +224,8 @@ impl Reassembler {
         self.assemblies.len() + self.given_up.len()
     }
 
-    /// Bytes allocated to the frames in reassembly and their parity; at most `SLOTS` ×
-    /// ([`crate::net::wire::video::MAX_BODY_LEN`] and two thirds of it, or 1 MiB if that is more).
+    /// Bytes allocated to the frames in reassembly and their parity; at most `SLOTS` × 5/3 ×
+    /// [`crate::net::wire::video::MAX_BODY_LEN`]: two thirds are for parity.
     #[cfg(any(test, feature = "internals"))]
     pub fn memory(&self) -> usize {
         self.assemblies.iter().map(|f| f.body.capacity() + f.parity.capacity()).sum()

@@ -56,10 +56,10 @@ impl Search {
         self.hints[1] = Some(len);
     }
 
-    /// The next length to probe above `confirmed`: the reported limit, the length that passed
-    /// before, the usual lengths, then bisection. `None` once nothing is left.
-    pub(super) fn next_len(&mut self, confirmed: usize) -> Option<usize> {
-        let range = confirmed + 1..self.too_long;
+    /// The next length to probe above `in_use`: the reported limit, the length that passed before,
+    /// the usual lengths, then bisection. `None` once nothing is left.
+    pub(super) fn next_len(&mut self, in_use: usize) -> Option<usize> {
+        let range = in_use + 1..self.too_long;
         let mut hints = self.hints.iter_mut().filter_map(Option::take);
         if let Some(hint) = hints.find(|len| range.contains(len)) {
             return Some(hint);
@@ -73,9 +73,9 @@ impl Search {
             return None;
         }
         // Above a usual length there is rarely more: one probe just above it checks.
-        let is_usual = self.usual.contains(&confirmed);
-        let middle = usize::midpoint(confirmed, self.too_long);
-        Some(if is_usual { confirmed + GRANULARITY } else { middle })
+        let is_usual = self.usual.contains(&in_use);
+        let middle = usize::midpoint(in_use, self.too_long);
+        Some(if is_usual { in_use + GRANULARITY } else { middle })
     }
 }
 

@@ -1,7 +1,6 @@
 //! New handles and session ids.
 
-use rand::{RngExt, SeedableRng};
-use rand_pcg::Pcg64Mcg;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::net::{
     frame::SessionId,
@@ -9,10 +8,11 @@ use crate::net::{
 };
 
 /// Creates handles, each unique within the endpoint, and random session ids and seeds. The same
-/// seed gives the same ones.
+/// seed gives the same ones. A peer that sees the ids cannot predict the seeds, from which its path
+/// challenges come.
 #[derive(Debug)]
 pub(super) struct IdSource {
-    rng: Pcg64Mcg,
+    rng: StdRng,
     conns: u64,
     calls: u64,
     asks: u64,
@@ -21,7 +21,7 @@ pub(super) struct IdSource {
 
 impl IdSource {
     pub(super) fn new(seed: u64) -> Self {
-        Self { rng: Pcg64Mcg::seed_from_u64(seed), conns: 0, calls: 0, asks: 0, lookups: 0 }
+        Self { rng: StdRng::seed_from_u64(seed), conns: 0, calls: 0, asks: 0, lookups: 0 }
     }
 
     pub(super) fn new_conn(&mut self) -> ConnId {
