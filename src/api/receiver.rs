@@ -13,7 +13,7 @@ use crate::{
     clock,
     latest::{Latest, Taken},
     net::{
-        io::{DEFAULT_PORT, Listen, bind_addr},
+        io::{DEFAULT_PORT, Listen, TakenNotices, bind_addr},
         session::{Delivered, Role},
     },
     stream::network_thread::NetworkThread,
@@ -38,6 +38,7 @@ use crate::{
 pub struct Receiver {
     network: NetworkThread,
     frames: Latest<Delivered>,
+    notices: TakenNotices,
     decoder: Arc<Mutex<Decoder>>,
     events: Events,
 }
@@ -114,7 +115,10 @@ impl Receiver {
         let until = deadline(timeout);
         loop {
             match self.frames.take(until.saturating_duration_since(clock::now())) {
-                Taken::Value(delivered) => return Ok(Some(self.frame(delivered))),
+                Taken::Value(delivered) => {
+                    self.notices.note(&delivered);
+                    return Ok(Some(self.frame(delivered)));
+                }
                 // Woken for an event, which is kept for `next_event`.
                 Taken::Nudged => self.drain_events(),
                 Taken::TimedOut => return Ok(None),
@@ -199,7 +203,8 @@ impl ReceiverBuilder {
         };
         let network = parts.start(&self.access)?;
         let frames = network.handle.received();
+        let notices = network.handle.taken_notices().map_err(StartError::Thread)?;
         let decoder = Arc::new(Mutex::new(Decoder::new()));
-        Ok(Receiver { network, frames, decoder, events: Events::default() })
+        Ok(Receiver { network, frames, notices, decoder, events: Events::default() })
     }
 }

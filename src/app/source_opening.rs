@@ -18,25 +18,26 @@ use crate::{
 /// A source that may still be opening.
 pub(crate) enum SourceOpening {
     Open(Box<Source>),
-    /// Opening on a thread: a camera, a file or a URL for which OpenCV is loaded, or a pipe without
-    /// data yet.
+    /// Opening on a thread: a camera, or a file for which OpenCV is loaded.
     Opening(Latest<Result<Source, SourceError>>),
 }
 
 impl SourceOpening {
     /// Opens the source, and waits a moment for it. So most sources are open before the handshake,
-    /// and most failures are reported before the user is asked anything.
+    /// and most failures are reported before the user is asked anything. A pipe or a URL may be
+    /// silent for any time, and is awaited here, where Ctrl-C still ends the program at once.
     pub(crate) fn start(
         spec: &SourceSpec,
         args: &EncodingArgs,
         messages: &Messages,
     ) -> Result<Self> {
         let (spec, options) = (spec.clone(), options(args));
+        let limit = if opens_soon(&spec) { QUICK } else { Duration::MAX };
         let opened = Latest::new();
         let result = opened.clone();
         spawn("open", move || drop(result.put(Source::open(&spec, &options))))
             .context("cannot open the source")?;
-        match opened.take(QUICK) {
+        match opened.take(limit) {
             Taken::Value(result) => Ok(Self::Open(Box::new(introduced(result?, messages)))),
             _ => Ok(Self::Opening(opened)),
         }
@@ -62,6 +63,15 @@ impl SourceOpening {
             }
         }
         Ok(None)
+    }
+}
+
+/// Whether opening the source does not depend on another program.
+fn opens_soon(spec: &SourceSpec) -> bool {
+    match spec {
+        SourceSpec::Pattern | SourceSpec::Camera(_) => true,
+        SourceSpec::Path(path) => path.is_file(),
+        SourceSpec::Stdin | SourceSpec::Url(_) => false,
     }
 }
 

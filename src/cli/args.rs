@@ -274,8 +274,9 @@ pub struct EncodingArgs {
     /// pattern, otherwise the source's own]
     #[arg(long, value_name = "WxH")]
     pub size: Option<Size>,
-    /// Frames per second, 0.1 to 1000; max: as fast as they can be encoded, for the pattern or a
-    /// file. A pipe only announces it; a URL ignores it [default: the source's own rate, or 30]
+    /// Frames per second, 0.1 to 1000; max: as fast as they are shown, for the pattern or a
+    /// file. For a pipe, sets only the rate announced to the receiver; ignored for a URL [default:
+    /// the source's own rate, or 30]
     #[arg(long, value_name = "N|max", value_parser = values::rate)]
     pub fps: Option<Rate>,
     /// Encode in greyscale (the test pattern becomes a fifth smaller); JPEGs that are passed
@@ -416,7 +417,7 @@ pub struct TrustArgs {
     /// folder]
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub identity: Option<PathBuf>,
-    /// File with the keys of known peers [default: udpchat/known_peers in your configuration
+    /// File with the keys of known peers [default: `udpchat/known_peers` in your configuration
     /// folder]
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub known_peers: Option<PathBuf>,

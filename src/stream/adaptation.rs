@@ -96,6 +96,11 @@ impl Adaptation {
         Self { rule, rate, skipped: u32::MAX, skip: FrameSkip::default(), reencodes: false }
     }
 
+    /// The measured number of pictures in a thousand seconds.
+    pub(crate) fn millifps(&self) -> u32 {
+        self.rate.millifps()
+    }
+
     /// The plan for the next picture within `bitrates`; `None`: skip it.
     pub(crate) fn plan(
         &mut self,

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use crate::{
     latest::Latest,
     net::{
         frame::{FrameBytes, MAX_FRAME_LEN, OutgoingFrame},
-        io::FrameInlet,
+        io::{Demand, FrameInlet},
         wire::control::StreamParams,
     },
     video::{
@@ -139,6 +139,17 @@ impl FrameEncoder {
         Self { setup: EncoderSetup { config, outputs, stream, is_paced, counters }, state }
     }
 
+    /// Waits until it makes sense to encode a picture. Returns false after `timeout`.
+    ///
+    /// At a usual frame rate, that is when a receiver will take another frame; meanwhile newer
+    /// pictures replace the waiting one. If pictures come as fast as possible, one is encoded while
+    /// the receiver decodes the one before it, and its frame waits to be handed over.
+    pub(crate) fn wait_demand(&self, timeout: Duration) -> bool {
+        let inlet = &self.setup.outputs.inlet;
+        self.setup.encodes_ahead(&self.state.adaptation)
+            || inlet.wait_demand(Demand::Newer, timeout)
+    }
+
     /// Encodes a picture and hands it over, or skips it if the path has no room for it. `captured`:
     /// when its capture began.
     pub(crate) fn encode(
@@ -182,7 +193,7 @@ impl FrameEncoder {
     }
 
     /// Records the stage times of the last frame, and returns the processor time of all helpers.
-    pub(crate) fn finish(&mut self) -> std::time::Duration {
+    pub(crate) fn finish(&mut self) -> Duration {
         self.setup.record_last(&mut self.state);
         self.state.encoder.helpers_cpu() + self.state.decoder.helpers_cpu()
     }
@@ -244,7 +255,7 @@ impl EncoderSetup {
             JpegPlan::Pass => {
                 self.note_stream(state, None, self.stream, captured);
                 let data = FrameBytes::from(jpeg);
-                self.push(&data, captured);
+                self.push(&data, captured, self.encodes_ahead(&state.adaptation));
                 Ok(EncodeOutcome::Frame(data))
             }
             JpegPlan::Skip => Ok(EncodeOutcome::Thinned),
@@ -283,7 +294,8 @@ impl EncoderSetup {
         let EncoderState { encoder, scaler, adaptation, .. } = state;
         let image = scaler.divide(image, plan.size_divisor);
         encoder.set_quality(plan.quality);
-        let data = self.encode(encoder, image, captured)?;
+        let is_ahead = self.encodes_ahead(adaptation);
+        let data = self.encode(encoder, image, captured, is_ahead)?;
         adaptation.record(plan, data.view().bytes().len());
         let stream = StreamParams {
             width: image.width as u16,
@@ -315,8 +327,9 @@ impl EncoderSetup {
         encoder: &mut Encoder,
         image: &Image,
         captured: Instant,
+        is_ahead: bool,
     ) -> Result<FrameBytes, EncodeError> {
-        let is_pipelined = self.is_pipelined();
+        let is_pipelined = self.is_pipelined(is_ahead);
         encoder.set_sharers(self.sharers());
         encoder.set_pipelined(is_pipelined);
         let data = FrameBytes::growing(self.expected_len());
@@ -332,7 +345,7 @@ impl EncoderSetup {
             }
             let begins = if is_pipelined { nth.index == 0 } else { nth.is_last() };
             if begins {
-                self.push(&data, captured);
+                self.push(&data, captured, is_ahead);
             } else if is_pipelined {
                 self.outputs.inlet.wake();
             }
@@ -351,9 +364,10 @@ impl EncoderSetup {
     /// Whether strips are handed over one by one. With a receiver on this machine there is no
     /// transmission time that encoding could overlap, and the hand-overs cost 0.3 to 0.6 ms of
     /// processor time a frame at 720p.
-    fn is_pipelined(&self) -> bool {
+    fn is_pipelined(&self, is_ahead: bool) -> bool {
         match self.config.pipeline {
-            Pipeline::Auto => self.outputs.inlet.sends_off_host(),
+            // Whole frames are encoded ahead.
+            Pipeline::Auto => !is_ahead && self.outputs.inlet.sends_off_host(),
             Pipeline::On => true,
             Pipeline::Off => false,
         }
@@ -367,7 +381,16 @@ impl EncoderSetup {
         if self.is_paced || self.outputs.inlet.sends_off_host() { 1 } else { 2 }
     }
 
-    fn push(&self, data: &FrameBytes, captured: Instant) {
+    /// Whether pictures come as fast as they are encoded, or nearly.
+    fn encodes_ahead(&self, adaptation: &Adaptation) -> bool {
+        !self.is_paced || adaptation.millifps() >= FAST_MILLIFPS
+    }
+
+    fn push(&self, data: &FrameBytes, captured: Instant, is_ahead: bool) {
+        if is_ahead {
+            // If there is no demand for so long, the frame replaces one that waits to be sent.
+            self.outputs.inlet.wait_demand(Demand::Next, DEMAND_TIMEOUT);
+        }
         if self.outputs.inlet.push(OutgoingFrame { data: data.clone(), captured }) {
             self.counters.superseded.fetch_add(1, Ordering::Relaxed);
         }
@@ -379,3 +402,9 @@ impl EncoderSetup {
         (self.counters.jpeg_bytes.load(Ordering::Relaxed) / frames * 5 / 4) as usize
     }
 }
+
+/// Twice the rate of a fast camera. A frame encoded ahead then waits 8 ms at most.
+const FAST_MILLIFPS: u32 = 120_000;
+
+/// Longer than the network waits for a receiver that takes no frame.
+const DEMAND_TIMEOUT: Duration = Duration::from_millis(500);

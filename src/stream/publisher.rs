@@ -126,6 +126,8 @@ impl GrabberThread {
                     if self.pictures.put(picture).is_some() {
                         self.counters.superseded.fetch_add(1, Ordering::Relaxed);
                     }
+                    // A source may be much faster than the encoder.
+                    self.pictures.wait_empty(FRESH);
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -159,6 +161,7 @@ struct EncoderThread {
 impl EncoderThread {
     fn run(mut self) {
         loop {
+            self.await_receivers();
             match self.pictures.take(Duration::from_secs(1)) {
                 Taken::Value(Captured { picture, captured, number }) => {
                     if let Err(error) = self.encoder.encode(picture, captured) {
@@ -172,6 +175,12 @@ impl EncoderThread {
         }
         let helpers = self.encoder.finish();
         self.counters.add_cpu(helpers);
+    }
+
+    /// Waits until a receiver will take another frame. Newer pictures replace the waiting one
+    /// meanwhile, so the one that is encoded then is fresh.
+    fn await_receivers(&self) {
+        while !self.encoder.wait_demand(DEMAND_CHECK_INTERVAL) && !self.pictures.is_closed() {}
     }
 
     /// Counts a picture that was not encoded, and warns of the first only. A source is given up if a
@@ -188,6 +197,9 @@ impl EncoderThread {
         }
     }
 }
+
+/// A picture that waits for less than this is not worth replacing.
+const FRESH: Duration = Duration::from_millis(5);
 
 /// How often a wait for demand checks whether to stop.
 const DEMAND_CHECK_INTERVAL: Duration = Duration::from_millis(50);

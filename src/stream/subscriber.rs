@@ -27,7 +27,7 @@ use crate::{
     latest::{Latest, Taken},
     net::{
         frame::{FrameId, PartialFrame},
-        io::{ArrivingCopy, ArrivingFrame, Handle},
+        io::{ArrivingCopy, ArrivingFrame, Handle, TakenNotices},
         session::{CallId, Delivered},
     },
     threads::spawn,
@@ -59,8 +59,8 @@ pub(crate) struct SubscriberConfig {
     pub(crate) playout_delay: Duration,
     /// Records each complete frame that is handed out.
     pub(crate) recording: Option<RecordingSink>,
-    /// Counts frames that no consumer displays; these count as shown once they are decoded or, if
-    /// they are not decoded, handed out. `None`: a consumer counts the frames that it shows.
+    /// If no consumer displays frames: where each is counted as shown when it is decoded or,
+    /// without decoding, when it is handed out. `None`: a consumer counts the frames that it shows.
     pub(crate) counts: Option<ShownFrames>,
 }
 
@@ -86,8 +86,8 @@ struct Shared {
 #[derive(Debug)]
 struct Consumer {
     mailbox: Latest<Update>,
-    /// Whether frames are put into the mailbox. Otherwise its waiter is only woken for urgent events
-    /// and the end of the stream.
+    /// Whether frames are put into the mailbox. Otherwise its waiter is only woken for urgent
+    /// events and the end of the stream.
     takes_frames: bool,
 }
 
@@ -102,6 +102,7 @@ impl Subscriber {
             held: None,
             arriving: is_early.then(|| handle.arriving()),
             urgent: handle.urgent(),
+            notices: Some(handle.taken_notices()?),
         };
         Self::of(input, config)
     }
@@ -211,6 +212,8 @@ struct Input {
     /// `None`: frames are not decoded while they arrive.
     arriving: Option<ArrivingFrame>,
     urgent: Arc<AtomicBool>,
+    /// Tells senders which frames were taken; `None` in tests.
+    notices: Option<TakenNotices>,
 }
 
 /// The mailbox of partial frames.
@@ -256,13 +259,23 @@ struct SubscriberThread {
 impl SubscriberThread {
     fn run(mut self, mut decoder: Option<FrameDecoder>) {
         while !self.shared.is_over.load(Ordering::Relaxed) {
-            let taken = self.input.take(self.wait_limit());
+            let is_ready = decoder.is_some() || self.wait_for_recorder();
+            let taken = if is_ready || self.input.whole.is_closed() {
+                self.input.take(self.wait_limit())
+            } else {
+                Taken::TimedOut
+            };
             // Consumers wait for frames, so urgent events are passed on to them.
             if self.input.urgent.swap(false, Ordering::Relaxed) {
                 self.shared.consumers().iter().for_each(|consumer| consumer.mailbox.nudge());
             }
             match taken {
-                Taken::Value(Next::Whole(delivered)) => self.playout.push(delivered),
+                Taken::Value(Next::Whole(delivered)) => {
+                    if let Some(notices) = &self.input.notices {
+                        notices.note(&delivered);
+                    }
+                    self.playout.push(delivered);
+                }
                 Taken::Value(Next::Partial(call, frame)) => {
                     let concealed = decoder.as_mut().and_then(|d| d.conceal(call, &frame));
                     if let Some((image, concealed)) = concealed {
@@ -283,6 +296,13 @@ impl SubscriberThread {
             let used = clock::thread_cpu() + helpers;
             self.shared.cpu.store(used.as_nanos() as u64, Ordering::Relaxed);
         }
+    }
+
+    /// Waits until the recorder would write a frame at once, if it writes to a pipe. A frame that
+    /// is taken earlier would wait there, and may be replaced, and its sender would not know.
+    /// Returns false after [`READY_WAIT`].
+    fn wait_for_recorder(&self) -> bool {
+        self.recording.as_ref().is_none_or(|sink| sink.recorder.wait_ready(READY_WAIT))
     }
 
     /// How long to wait for the next frame: until a frame that is held back is due.
@@ -430,6 +450,9 @@ impl FrameDecoder {
     }
 }
 
+/// How long a stalled pipe delays an event.
+const READY_WAIT: Duration = Duration::from_millis(10);
+
 /// Effectively forever: only frames, nudges or the end of the stream end the wait.
 const IDLE_WAIT: Duration = Duration::from_secs(3600);
 
@@ -474,6 +497,7 @@ mod tests {
                 held: None,
                 arriving: Some(ArrivingFrame::default()),
                 urgent: Arc::clone(&self.urgent),
+                notices: None,
             }
         }
 

@@ -340,6 +340,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("reject-refused", Message::Reject(RejectReason::Refused)),
         ("ringing", Message::Ringing),
         ("stream", Message::Stream(small)),
+        ("taken", Message::Taken { frame: 300, waited_us: 1_000_000 }),
         ("text", Message::Text(Line::new("Grüße").expect("a line"))),
         ("keep-alive", Message::KeepAlive),
         ("close-quit", Message::Close(CloseReason::Quit)),

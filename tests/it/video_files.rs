@@ -364,6 +364,16 @@ fn demo(args: &[&str]) -> Value {
     serde_json::from_slice(&outcome.stdout).expect("one JSON object")
 }
 
+/// What is encoded is shown: the sender waits until the receiver has taken a frame.
+#[test]
+fn as_fast_as_possible_means_what_is_shown() {
+    let _shared = shared();
+    let report = demo(&["--fps", "max", "--size", "640x360", "--seconds", "4"]);
+    let count = |at: &str| report["frames"][at].as_u64().expect("a number");
+    let (captured, superseded) = (count("captured"), count("superseded"));
+    assert!(captured > 60 && superseded < 20 + captured / 50, "{report}");
+}
+
 /// The latency stays low when the reader is slow: 60 pictures/s in, 10 pictures/s out, for 20 s.
 #[test]
 fn a_slow_reader_gets_recent_pictures() {

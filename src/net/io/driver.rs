@@ -16,6 +16,7 @@ use super::{
     acceptor::Acceptor,
     bind::{BindError, Listen, bind_both},
     connections::Connections,
+    demand::{Demand, Saturation, TakenFrame},
     emulated_network::EmulatedNetwork,
     error_queue::{DeliveryError, IcmpReport},
     faults::{self, not_dialled},
@@ -31,12 +32,11 @@ use super::{
 };
 use crate::{
     clock,
-    latest::Latest,
     net::{
         framing::fec,
         link::PeerAddr,
         netem::NetemSpec,
-        session::{Delivered, Endpoint, EndpointConfig, Event, Output},
+        session::{Endpoint, EndpointConfig, Event, Output},
         wire::control::CloseReason,
     },
 };
@@ -77,6 +77,7 @@ pub struct Driver {
     commands: Receiver<Command>,
     events: SyncSender<Event>,
     shared: Shared,
+    saturation: Saturation,
     closing: Option<Closing>,
 }
 
@@ -134,6 +135,7 @@ impl Driver {
             commands: commands_rx,
             events: events_tx,
             shared,
+            saturation: Saturation::default(),
             closing: None,
         };
         Ok((driver, handle))
@@ -189,6 +191,9 @@ impl Driver {
         if let Some(stream) = self.shared.stream.try_take() {
             self.endpoint.set_stream(stream);
         }
+        if let Some(TakenFrame { call, frame, waited }) = self.shared.taken.try_take() {
+            self.endpoint.push_taken(call, frame, waited);
+        }
         if let Some(frame) = self.shared.outgoing.try_take() {
             self.endpoint.push_frame(clock::now(), &frame);
         }
@@ -206,8 +211,18 @@ impl Driver {
         // An emulated network takes time, as a real one does.
         self.shared.set_sends_off_host(self.endpoint.sends_off_host() || self.network.has_egress());
         self.drain();
+        self.saturation.check(now, &self.shared.taken);
+        self.shared.demand.set(self.demand());
         if self.schedule.note_turn(now) {
             self.publish(now);
+        }
+    }
+
+    fn demand(&self) -> Demand {
+        match (self.endpoint.wants_frame(), self.endpoint.has_waiting_frame()) {
+            (false, _) => Demand::None,
+            (true, true) => Demand::Newer,
+            (true, false) => Demand::Next,
         }
     }
 
@@ -260,13 +275,13 @@ impl Driver {
     }
 
     fn receive(&mut self) {
-        let Self { udp, endpoint, network, shared, .. } = self;
+        let Self { udp, endpoint, network, shared, saturation, .. } = self;
         let result = udp.receive(|from, datagram| {
             let now = clock::now();
             if !network.push_incoming(now, from.route, datagram) {
                 endpoint.handle_datagram(now, from, datagram);
             }
-            hand_over(endpoint, &shared.received);
+            hand_over(endpoint, shared, saturation);
         });
         self.more_to_receive = match result {
             Ok(more) => more,
@@ -345,7 +360,7 @@ impl Driver {
         self.transmit();
         self.say_goodbye();
         self.send_egress();
-        hand_over(&mut self.endpoint, &self.shared.received);
+        hand_over(&mut self.endpoint, &self.shared, &mut self.saturation);
         while let Some(event) = self.endpoint.poll_event() {
             let is_urgent = matches!(event, Event::Asked { .. });
             if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
@@ -458,15 +473,18 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    /// Threads waiting for frames must wake however the driver ends.
+    /// Threads waiting for frames, or to send one, must wake however the driver ends.
     fn drop(&mut self) {
+        self.shared.demand.set(Demand::Next);
         self.shared.received.close();
     }
 }
 
-fn hand_over(endpoint: &mut Endpoint, received: &Latest<Delivered>) {
+fn hand_over(endpoint: &mut Endpoint, shared: &Shared, saturation: &mut Saturation) {
     while let Some(frame) = endpoint.poll_frame() {
-        received.put(frame);
+        if shared.received.put(frame).is_some() {
+            saturation.record(clock::now(), &shared.taken);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Handles by which other threads use a driver.
 
 use std::{
+    io,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -12,7 +13,11 @@ use std::{
 
 use mio::Waker;
 
-use super::{BufferSizes, KernelDrops, SendCounters, arriving::ArrivingFrame};
+use super::{
+    BufferSizes, KernelDrops, SendCounters,
+    arriving::ArrivingFrame,
+    demand::{Demand, SharedDemand, TakenFrame, TakenFrames},
+};
 use crate::{
     latest::Latest,
     net::{
@@ -25,6 +30,7 @@ use crate::{
             text::Line,
         },
     },
+    threads::spawn,
 };
 
 /// A handle by which other threads use a driver.
@@ -45,6 +51,17 @@ pub struct FrameInlet {
     stream: Latest<StreamParams>,
     picture_bitrates: Arc<Mutex<PictureBitrates>>,
     sends_off_host: Arc<AtomicBool>,
+    demand: SharedDemand,
+}
+
+/// By which a thread that takes received frames tells when it takes one.
+///
+/// A thread that decodes may write to no file descriptor but standard error, so it cannot wake the
+/// driver. Another thread does.
+#[derive(Debug)]
+pub struct TakenNotices {
+    taken: TakenFrames,
+    noted: Latest<TakenFrame>,
 }
 
 /// Statistics of the network thread.
@@ -78,7 +95,9 @@ pub(super) struct Shared {
     picture_bitrates: Arc<Mutex<PictureBitrates>>,
     /// Whether any receiver is on another machine, or behind an emulated network.
     sends_off_host: Arc<AtomicBool>,
+    pub(super) demand: SharedDemand,
     pub(super) received: Latest<Delivered>,
+    pub(super) taken: TakenFrames,
     pub(super) arriving: ArrivingFrame,
     pub(super) partial: Latest<(CallId, PartialFrame)>,
     wants_partial: Arc<AtomicBool>,
@@ -104,7 +123,9 @@ impl Shared {
             stream: Latest::new(),
             picture_bitrates: Arc::default(),
             sends_off_host: Arc::new(AtomicBool::new(false)),
+            demand: SharedDemand::new(),
             received: Latest::new(),
+            taken: TakenFrames::default(),
             arriving: ArrivingFrame::default(),
             partial: Latest::new(),
             wants_partial: Arc::new(AtomicBool::new(false)),
@@ -154,7 +175,18 @@ impl Handle {
             stream: self.shared.stream.clone(),
             picture_bitrates: Arc::clone(&self.shared.picture_bitrates),
             sends_off_host: Arc::clone(&self.shared.sends_off_host),
+            demand: self.shared.demand.clone(),
         }
+    }
+
+    /// For the thread that takes received frames. Starts a thread that ends when the result is
+    /// dropped.
+    pub fn taken_notices(&self) -> io::Result<TakenNotices> {
+        let noted = Latest::new();
+        let notices = TakenNotices { taken: self.shared.taken.clone(), noted: noted.clone() };
+        let (taken, waker) = (self.shared.taken.clone(), Arc::clone(&self.waker));
+        spawn("taken", move || taken.relay(&noted, &waker))?;
+        Ok(notices)
     }
 
     /// Where received frames are taken; the newest wins. Closed when the driver has ended.
@@ -234,7 +266,28 @@ impl Handle {
     }
 }
 
+impl TakenNotices {
+    /// Notes that `delivered` was taken now. Its sender is told, if it sends faster than frames are
+    /// taken.
+    pub fn note(&self, delivered: &Delivered) {
+        if self.taken.are_wanted() {
+            self.noted.put(TakenFrame::of(delivered));
+        }
+    }
+}
+
+impl Drop for TakenNotices {
+    fn drop(&mut self) {
+        self.noted.close();
+    }
+}
+
 impl FrameInlet {
+    /// Waits for at least this demand for frames. Returns false after `timeout`.
+    pub fn wait_demand(&self, least: Demand, timeout: Duration) -> bool {
+        self.demand.wait(least, timeout)
+    }
+
     /// The bitrates available for pictures now.
     pub fn picture_bitrates(&self) -> PictureBitrates {
         *locked(&self.picture_bitrates)
@@ -260,6 +313,8 @@ impl FrameInlet {
 
     /// Pushes a frame. Returns true if it replaced one that was not taken yet.
     pub fn push(&self, frame: OutgoingFrame) -> bool {
+        // Until the driver has taken it and looked again.
+        self.demand.set(Demand::None);
         let replaced = self.outgoing.put(frame).is_some();
         let _ = self.waker.wake();
         replaced

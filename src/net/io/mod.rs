@@ -9,6 +9,7 @@ mod arrival_clock;
 mod arriving;
 mod bind;
 mod connections;
+mod demand;
 mod driver;
 mod emulated_network;
 mod error_queue;
@@ -31,8 +32,9 @@ pub use addr_text::{BindAddrError, HostPort, HostPortError, PortError, bind_addr
 pub use arriving::{ArrivingCopy, ArrivingFrame};
 pub(crate) use bind::bracketed;
 pub use bind::{BindError, Listen};
+pub use demand::Demand;
 pub use driver::{Driver, DriverConfig};
-pub use handle::{FrameInlet, Handle, NetStats};
+pub use handle::{FrameInlet, Handle, NetStats, TakenNotices};
 pub use kernel_drops::KernelDrops;
 pub use machine::shared_epoch;
 pub use options::{Dscp, MAX_DSCP, Offload, SocketOptions};

@@ -5,8 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rand::SeedableRng;
-use rand_pcg::Pcg64Mcg;
+use rand::{SeedableRng, rngs::StdRng};
 
 use super::{
     CallId, Delivered, EndReason, Event, Peer,
@@ -25,7 +24,7 @@ use super::{
 use crate::net::{
     congestion::bitrates::PictureBitrates,
     crypto::seal::Opener,
-    frame::{FramePrefix, PartialFrame, ReceivedFrame, SessionId},
+    frame::{FrameId, FramePrefix, PartialFrame, ReceivedFrame, SessionId},
     framing::packetizer::{ChunkCache, SharedFrame},
     link::PeerAddr,
     path::replay_window::{Arrival, ReplayWindow},
@@ -54,7 +53,7 @@ pub(super) struct Call {
     path: Option<Path>,
     /// The upper limit of path MTU probing, if the path MTU is probed.
     probed_len: Option<usize>,
-    rng: Pcg64Mcg,
+    rng: StdRng,
     pub(super) control: Option<ControlChannel>,
     outbound: Outbound,
     /// `None`: the peer's datagrams are not sealed, or none are expected.
@@ -119,7 +118,7 @@ impl Call {
             peer,
             path: None,
             probed_len: parts.probed_len,
-            rng: Pcg64Mcg::seed_from_u64(parts.seed),
+            rng: StdRng::seed_from_u64(parts.seed),
             outbound,
             opener: parts.opener,
             clock,
@@ -245,6 +244,16 @@ impl Call {
         self.sender.as_ref().is_some_and(Sender::is_reached)
     }
 
+    /// Whether the receiver will take another frame; `None` if we send none to it.
+    pub(super) fn wants_frame(&self) -> Option<bool> {
+        Some(self.sender.as_ref()?.wants_frame())
+    }
+
+    /// Whether a frame waits behind another one; `None` if we send none to this peer.
+    pub(super) fn has_waiting_frame(&self) -> Option<bool> {
+        Some(self.sender.as_ref()?.has_waiting_frame())
+    }
+
     /// The bitrates available for pictures to this peer.
     pub(super) fn picture_bitrates(&self) -> PictureBitrates {
         self.sender.as_ref().map(Sender::picture_bitrates).unwrap_or_default()
@@ -279,6 +288,12 @@ impl Call {
     /// Queues `line` on the control channel. Returns false if there is none.
     pub(super) fn push_text(&mut self, line: &Line) -> bool {
         self.push_message(&Message::Text(line.clone()))
+    }
+
+    /// Tells the sender that we have taken its frame.
+    pub(super) fn push_taken(&mut self, frame: FrameId, waited: Duration) {
+        let waited_us = waited.as_micros().try_into().unwrap_or(u32::MAX);
+        self.push_message(&Message::Taken { frame: frame.0, waited_us });
     }
 
     pub(super) fn push_stream(&mut self, stream: StreamParams) {
@@ -402,6 +417,13 @@ impl Call {
                 Message::Stream(stream) => {
                     self.counters.rate_limited += u64::from(self.stream.handle_change(stream));
                     events.extend(self.report_stream_change(now));
+                }
+                Message::Taken { frame, waited_us } => {
+                    let rtt = self.rtt();
+                    if let Some(sender) = &mut self.sender {
+                        let waited = Duration::from_micros(waited_us.into());
+                        sender.handle_taken(now, FrameId(frame), waited, rtt);
+                    }
                 }
                 // A hello, accept, reject or ringing message during a call is ignored.
                 Message::KeepAlive

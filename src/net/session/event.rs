@@ -151,11 +151,11 @@ pub enum Event {
 /// The other side of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its name; `None` for a sender without a control channel.
+    /// Its name; `None` until it has sent one, and always without a control channel.
     pub name: Option<Name>,
     /// Its address.
     pub addr: SocketAddr,
-    /// The key that it has proved possession of; `None` for a sender without a control channel.
+    /// The key that it has proved possession of; `None` without a control channel.
     pub key: Option<PublicKey>,
 }
 
@@ -196,8 +196,8 @@ pub enum WaitReason {
         /// The first of them.
         ip: IpAddr,
     },
-    /// The peer accepted the connection and closed it without an answer: our network must wait
-    /// after a wrong code, or the peer has too many callers.
+    /// The peer accepted the connection and closed it without an answer: it is limiting calls from
+    /// our network after a wrong code, or it has too many callers.
     HungUp,
     /// The peer is in another session.
     Busy {

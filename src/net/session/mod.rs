@@ -20,6 +20,7 @@ mod counters;
 mod dial;
 mod endpoint;
 mod event;
+mod frame_credit;
 mod ids;
 mod in_flight_frame;
 mod one_way;

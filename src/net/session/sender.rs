@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
+    frame_credit::FrameCredit,
     in_flight_frame::InFlightFrame,
     outbound::{Burst, Outbound},
     retransmitter::Retransmitter,
@@ -47,6 +48,7 @@ pub(super) struct Sender {
     last_parity: u16,
     retransmitter: Retransmitter,
     estimates: StreamEstimates,
+    credit: FrameCredit,
     counters: SenderCounters,
     /// Frames dropped because they took too long, since the last one that was sent whole.
     expired_in_a_row: u32,
@@ -99,6 +101,7 @@ impl Sender {
             last_parity: 0,
             retransmitter: Retransmitter::new(fec != FecMode::Off, has_feedback),
             estimates: StreamEstimates::new(),
+            credit: FrameCredit::default(),
             counters: SenderCounters::default(),
             expired_in_a_row: 0,
             expired: None,
@@ -139,6 +142,29 @@ impl Sender {
     /// Records a datagram other than video: a probe, a report, a NACK.
     pub(super) fn record_other(&mut self, now: Instant, len: usize) {
         self.rate.record_other(now, DataSize::from_len(len));
+    }
+
+    /// Handles the receiver's message that it has taken a frame.
+    pub(super) fn handle_taken(
+        &mut self,
+        now: Instant,
+        frame: FrameId,
+        waited: Duration,
+        rtt: Option<Duration>,
+    ) {
+        let intervals = rtt.zip(self.estimates.interval());
+        let intervals = intervals.map_or(0.0, |(rtt, interval)| rtt.div_duration_f64(interval));
+        self.credit.handle_taken(now, frame, waited, intervals);
+    }
+
+    /// Whether the receiver will take another frame.
+    pub(super) fn wants_frame(&self) -> bool {
+        self.credit.wants_frame()
+    }
+
+    /// Whether a frame waits until the one before it is sent.
+    pub(super) fn has_waiting_frame(&self) -> bool {
+        self.waiting.is_some()
     }
 
     /// Handles the reply to one of our probes.
@@ -212,6 +238,7 @@ impl Sender {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.credit.handle_timeout(now);
         self.retransmitter.handle_timeout(now);
         self.drop_expired(now);
         self.rate.handle_timeout(now);
@@ -249,7 +276,8 @@ impl Sender {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let expiry = self.current.as_ref().and_then(|c| Some(c.begun? + LONGEST_ASSEMBLY));
         let (rate, answers) = (self.rate.poll_timeout(), self.retransmitter.poll_timeout());
-        [self.gate_due(), rate, answers, expiry].into_iter().flatten().min()
+        let credit = self.credit.poll_timeout();
+        [self.gate_due(), rate, answers, expiry, credit].into_iter().flatten().min()
     }
 
     /// When the gate opens for the next datagrams, if any are waiting for it.
@@ -387,6 +415,7 @@ impl Sender {
             return;
         }
         self.next_id = self.next_id.next();
+        self.credit.record_begun(now, packetizer.frame());
         let len = match frame.data.view().progress() {
             Progress::Whole(len) => Some(len),
             Progress::Partial(_) | Progress::Abandoned => None,

@@ -39,6 +39,14 @@ pub enum Message {
     Close(CloseReason),
     /// The answering side is asking its user whether to accept the call.
     Ringing,
+    /// The receiver has taken a frame to decode it. Sent while frames come faster than it takes
+    /// them.
+    Taken {
+        /// The frame's id.
+        frame: u32,
+        /// How long the complete frame had waited, in µs.
+        waited_us: u32,
+    },
 }
 
 /// The caller, its purpose and its stream.

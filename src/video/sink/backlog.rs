@@ -56,14 +56,29 @@ impl Backlog {
 
     /// Waits for the oldest frame and takes it; `None` once the queue is closed and empty.
     pub(super) fn take(&self) -> Option<Entry> {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.is_awaited = true;
+        // For `wait_ready`.
+        self.changed.notify_all();
         let mut state = self
             .changed
             .wait_while(state, |s| s.entries.is_empty() && !s.closed)
             .unwrap_or_else(PoisonError::into_inner);
+        state.is_awaited = false;
         let entry = state.entries.pop_front()?;
         state.bytes -= entry.0.len();
         Some(entry)
+    }
+
+    /// With [`DropPolicy::KeepNewest`], waits until the writer would take a pushed frame at once.
+    /// Returns false after `timeout`.
+    pub(super) fn wait_ready(&self, timeout: Duration) -> bool {
+        let is_busy = |s: &mut State| {
+            let is_idle = s.is_awaited && s.entries.is_empty();
+            self.policy == DropPolicy::KeepNewest && !s.closed && !is_idle
+        };
+        let waited = self.changed.wait_timeout_while(self.lock(), timeout, is_busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Closes the queue: frames added from now on are abandoned.
@@ -79,6 +94,8 @@ impl Backlog {
         state.abandoned += state.entries.len() as u64;
         state.entries.clear();
         state.bytes = 0;
+        drop(state);
+        self.changed.notify_all();
     }
 
     /// Frames added after the queue was closed, or still queued when it was abandoned.
@@ -103,6 +120,8 @@ struct State {
     dropped: u64,
     abandoned: u64,
     closed: bool,
+    /// Whether `take` waits.
+    is_awaited: bool,
 }
 
 impl State {
@@ -141,6 +160,24 @@ mod tests {
         let backlog = Backlog::new(DropPolicy::KeepNewest);
         (0..3).for_each(|ms| backlog.push(entry(9, ms)));
         assert_eq!((backlog.take(), backlog.dropped()), (Some(entry(9, 2)), 2));
+    }
+
+    #[test]
+    fn a_pipe_is_ready_while_its_writer_waits() {
+        let backlog = Backlog::new(DropPolicy::KeepNewest);
+        assert!(!backlog.wait_ready(Duration::from_millis(1)), "nobody waits yet");
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| backlog.take());
+            assert!(backlog.wait_ready(Duration::from_secs(20)));
+            backlog.push(entry(9, 0));
+            assert_eq!(writer.join().expect("it waits"), Some(entry(9, 0)));
+        });
+        backlog.push(entry(9, 1));
+        assert!(!backlog.wait_ready(Duration::from_millis(1)));
+        backlog.abandon();
+        assert!(backlog.wait_ready(Duration::from_secs(20)), "nothing more is taken");
+        let file = Backlog::new(DropPolicy::KeepOldest);
+        assert!(file.wait_ready(Duration::from_secs(20)));
     }
 
     #[test]

@@ -84,6 +84,12 @@ impl Recorder {
         self.shared.backlog.push((frame.into(), at));
     }
 
+    /// Waits until a frame would be written at once, if it is written to a pipe, which may be read
+    /// too slowly. Returns false after `timeout`.
+    pub fn wait_ready(&self, timeout: Duration) -> bool {
+        self.shared.backlog.wait_ready(timeout)
+    }
+
     /// Notes for the user about the files written; each is returned once.
     pub fn notes(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.lock().notes)

@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use super::{
@@ -187,9 +188,15 @@ fn read_all(mut pictures: Pictures, mailbox: &Latest<Result<Captured, SourceErro
         if is_last || mailbox.is_closed() {
             break;
         }
+        // Another program may write much faster than pictures are taken, and reading them all would
+        // cost more than encoding some. A live source is not held up by so short a wait.
+        mailbox.wait_empty(FRESH);
     }
     mailbox.close();
 }
+
+/// A picture that waits for less than this is not worth replacing.
+const FRESH: Duration = Duration::from_millis(5);
 
 fn unreadable(name: &str) -> impl Fn(io::Error) -> SourceError {
     move |error| SourceError::Pipe { name: name.to_owned(), error }

@@ -1,10 +1,13 @@
 //! The calls of an endpoint: which of them a message belongs to, and whose turn it is to send.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use crate::net::{
     congestion::bitrates::PictureBitrates,
-    frame::{FramePrefix, OutgoingFrame, PartialFrame, SessionId},
+    frame::{FrameId, FramePrefix, OutgoingFrame, PartialFrame, SessionId},
     framing::packetizer::ChunkCache,
     link::PeerAddr,
     route::Route,
@@ -128,6 +131,25 @@ impl Calls {
     /// Sends `line` to every peer. Returns how many peers have a control channel for it.
     pub(super) fn push_text(&mut self, line: &Line) -> usize {
         self.current.iter_mut().filter_map(|call| call.push_text(line).then_some(())).count()
+    }
+
+    /// Whether any receiver will take another frame; true without receivers.
+    pub(super) fn wants_frame(&self) -> bool {
+        let mut receivers = self.current.iter().filter_map(Call::wants_frame).peekable();
+        receivers.peek().is_none() || receivers.any(|wants| wants)
+    }
+
+    /// Whether a frame waits behind another one at every receiver; false without receivers.
+    pub(super) fn has_waiting_frame(&self) -> bool {
+        let mut receivers = self.current.iter().filter_map(Call::has_waiting_frame).peekable();
+        receivers.peek().is_some() && receivers.all(|waits| waits)
+    }
+
+    /// Tells the sender of call `id` that we have taken its frame.
+    pub(super) fn push_taken(&mut self, id: CallId, frame: FrameId, waited: Duration) {
+        if let Some(call) = self.current.iter_mut().find(|call| call.id == id) {
+            call.push_taken(frame, waited);
+        }
     }
 
     /// Announces the parameters of our stream to every peer.

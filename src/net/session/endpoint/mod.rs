@@ -1,6 +1,10 @@
 //! The top-level state machine: dials, answers, and routes each datagram to its call.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Instant};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::{
     AskId, CallCounters, CallId, ConnId, Delivered, EndReason, Event, GiveUpReason, LocalFault,
@@ -14,7 +18,7 @@ use super::{
 };
 use crate::net::{
     congestion::bitrates::PictureBitrates,
-    frame::{FramePrefix, OutgoingFrame, PartialFrame},
+    frame::{FrameId, FramePrefix, OutgoingFrame, PartialFrame},
     link::PeerAddr,
     path::mtu::MIN_LEN,
     route::{Inbound, LocalIp, Route},
@@ -126,6 +130,24 @@ impl Endpoint {
         let said = self.calls.push_text(line);
         self.flush_control();
         said
+    }
+
+    /// Tells the sender of `call` that we have taken its frame, which had `waited` until then.
+    pub fn push_taken(&mut self, call: CallId, frame: FrameId, waited: Duration) {
+        self.calls.push_taken(call, frame, waited);
+        self.flush_control();
+    }
+
+    /// Whether any receiver will take another frame. Also true without receivers, and for those
+    /// that keep up.
+    pub fn wants_frame(&self) -> bool {
+        self.calls.wants_frame()
+    }
+
+    /// Whether a frame waits behind another one at every receiver that is sent any. The next one
+    /// would replace it.
+    pub fn has_waiting_frame(&self) -> bool {
+        self.calls.has_waiting_frame()
     }
 
     /// Sets the parameters of our stream, and announces them to every peer if they have changed.
