@@ -1,10 +1,11 @@
 //! The whole program from the pattern to decoded pixels, compared with the codec alone.
 //!
 //! The program is a black box: the release binary's `demo`, `send` and `recv`, and their reports.
-//! The floor is libjpeg-turbo in this process, on the same whole pictures: with the demo's pauses
-//! between pictures, so that both see the same caches and clock speeds (`paced`), with a thread per
-//! side (`apart`), with the same load on a second core (`beside`), and without pauses (`hot`).
-//! Program and floor take turns, so that the machine's noise affects both.
+//! The floor is libjpeg-turbo in this process, on the same whole pictures, measured in four ways:
+//! with the demo's pauses between pictures, so that both see the same caches and clock speeds
+//! (`paced`); the same with a thread per side (`apart`); as `paced`, with the same load on a second
+//! core (`beside`); and without pauses (`hot`). Program and floor take turns, so that the machine's
+//! noise affects both.
 //!
 //! `cargo bench --bench pipeline`; the arguments `latency`, `speed`, `growth`, `link` and `wire`
 //! select parts. Links and wires consist of network namespaces and need root. Nothing is asserted;

@@ -43,7 +43,7 @@ impl Targets {
     }
 
     pub(crate) fn into_table(self) -> Table {
-        let columns = ["", "measured", "target", "that is", "measured / target", "target is"];
+        let columns = ["", "measured", "target", "target value", "measured / target", "result"];
         Table {
             title: "Targets".to_owned(),
             columns: columns.map(str::to_owned).to_vec(),

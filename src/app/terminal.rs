@@ -74,6 +74,7 @@ impl Read for Typed {
 
 /// How often a program in the background checks for the foreground.
 const FOREGROUND_INTERVAL: Duration = Duration::from_millis(200);
+
 pub(crate) mod invitation;
 pub(crate) mod messages;
 pub(crate) mod typing;

@@ -17,7 +17,8 @@ impl TokenBucket {
         Self { per_second, burst, left: burst, filled: now }
     }
 
-    /// Changes both limits, also for the time since the tokens were last counted.
+    /// Changes the rate and the capacity. Both also apply to the time since the tokens were last
+    /// counted.
     pub(super) fn set_limits(&mut self, per_second: f64, burst: f64) {
         (self.per_second, self.burst) = (per_second, burst);
     }

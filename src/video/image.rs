@@ -229,7 +229,7 @@ fn bgr_offsets(cb: u8, cr: u8) -> [i32; 3] {
     offsets.map(|offset| (offset + 0x8000) >> 16)
 }
 
-/// The smallest side: one macroblock of a 4:2:0 JPEG.
+/// The smallest side: one MCU of a 4:2:0 JPEG.
 pub const MIN_SIDE: usize = 16;
 
 /// The largest side: twice 4K.

@@ -56,7 +56,7 @@ pub(crate) struct PresenterConfig<'a> {
 /// Outcomes of the frames received so far, besides being shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PresenterCounters {
-    /// Complete frames that could not be decoded, or failed the check.
+    /// Complete frames that could not be decoded, or did not show the expected test pattern.
     pub(crate) undecodable: u64,
     /// Partial frames from which strips were shown.
     pub(crate) concealed: u64,

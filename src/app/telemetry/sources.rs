@@ -24,7 +24,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) capture: Option<CaptureCounters>,
     /// Complete frames replaced before they were shown, since the start.
     pub(crate) superseded: u64,
-    /// Complete frames that could not be decoded, or failed the check, since the start.
+    /// Complete frames that could not be decoded, or did not show the expected test pattern, since
+    /// the start.
     pub(crate) undecodable: u64,
     /// Partial frames from which strips were shown, since the start.
     pub(crate) concealed: u64,

@@ -176,7 +176,7 @@ impl Trust {
     /// Takes a line from the terminal; returns whether it was for a question.
     pub(crate) fn take_typed(&mut self, line: &str, handle: &Handle, messages: &Messages) -> bool {
         match self.questions.answer(clock::now(), line) {
-            Typed::NoAnswer => return false,
+            Typed::NoQuestion => return false,
             Typed::TooSoon => {
                 messages
                     .prompt("that was typed too soon to count as an answer; please answer again");

@@ -36,7 +36,7 @@ pub(super) struct Questions {
 #[derive(Debug)]
 pub(super) enum Typed {
     /// No question is shown.
-    NoAnswer,
+    NoQuestion,
     /// Typed before the question can have been read, so not an answer to it.
     TooSoon,
     /// Neither yes nor no.
@@ -89,7 +89,7 @@ impl Questions {
 
     /// Interprets a `line` typed at `now`.
     pub(super) fn answer(&mut self, now: Instant, line: &str) -> Typed {
-        let Some(shown) = self.shown else { return Typed::NoAnswer };
+        let Some(shown) = self.shown else { return Typed::NoQuestion };
         if now.saturating_duration_since(shown) < READING_TIME {
             return Typed::TooSoon;
         }
@@ -98,7 +98,7 @@ impl Questions {
             "" | "n" | "no" => false,
             _ => return Typed::Unclear,
         };
-        self.take_first().map_or(Typed::NoAnswer, |question| Typed::Answer(question, is_yes))
+        self.take_first().map_or(Typed::NoQuestion, |question| Typed::Answer(question, is_yes))
     }
 
     fn take_first(&mut self) -> Option<Question> {
@@ -134,7 +134,7 @@ mod tests {
     fn questions_are_shown_and_answered_one_at_a_time() {
         let now = crate::clock::now();
         let mut questions = Questions::new();
-        assert!(matches!(questions.answer(now, "yes"), Typed::NoAnswer));
+        assert!(matches!(questions.answer(now, "yes"), Typed::NoQuestion));
         questions.push(question(1, 1));
         questions.push(question(2, 2));
         assert_eq!(shown(&mut questions, now), Some(AskId(1)));
@@ -143,7 +143,7 @@ mod tests {
         assert!(matches!(questions.answer(read, "what?"), Typed::Unclear));
         let Typed::Answer(answered, true) = questions.answer(read, " Yes\n") else { panic!() };
         assert_eq!(answered.ask, AskId(1));
-        assert!(matches!(questions.answer(read, "yes"), Typed::NoAnswer), "not shown yet");
+        assert!(matches!(questions.answer(read, "yes"), Typed::NoQuestion), "not shown yet");
         assert_eq!(shown(&mut questions, read), Some(AskId(2)));
     }
 

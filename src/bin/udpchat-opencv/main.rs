@@ -67,7 +67,7 @@ fn own_stdout() -> io::Result<std::fs::File> {
     Ok(own.into())
 }
 
-/// Reads requests on a thread, so that the process ends with `udpchat` also while a camera or a
+/// Reads requests on a thread, so that the process ends with `udpchat` even while a camera or a
 /// server is silent.
 fn read_requests() -> io::Result<Receiver<(Request, Vec<u8>)>> {
     let (sender, requests) = channel();
@@ -84,7 +84,7 @@ fn read_requests() -> io::Result<Receiver<(Request, Vec<u8>)>> {
     Ok(requests)
 }
 
-/// What is open.
+/// The open capture and the open windows.
 #[derive(Default)]
 struct Server {
     capture: Option<Capture>,

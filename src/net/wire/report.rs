@@ -78,8 +78,8 @@ pub struct Report {
     /// Datagrams dropped by the receiver's kernel because a buffer was full; wraps.
     pub kernel_drops: u32,
     /// The minimum one-way delay of the first datagrams of frames begun since the last report,
-    /// above the minimum of the last half minute to minute; in µs, saturating at 71 min. `None` if
-    /// no frame began.
+    /// above the minimum over the last 30 to 60 s; in µs, saturating at 71 min. `None` if no frame
+    /// began.
     pub queueing_delay: Option<Duration>,
     /// The growth of the one-way delay, in µs a second; negative while it falls.
     pub delay_gradient: i32,

@@ -70,8 +70,8 @@ impl<R: BufRead> Lookahead<R> {
     }
 
     fn find_mark(&mut self) {
-        let unread = &self.bytes[self.consumed..];
-        let new = &unread[self.searched..];
+        let unconsumed = &self.bytes[self.consumed..];
+        let new = &unconsumed[self.searched..];
         let found = self.marks.iter().filter_map(|mark| memchr::memmem::find(new, mark)).min();
         self.mark_at = found.map(|at| self.searched + at);
         let beginning = |mark: &&[u8]| {
@@ -79,7 +79,7 @@ impl<R: BufRead> Lookahead<R> {
             lens.find(|&len| !self.has_ended && new.ends_with(&mark[..len]))
         };
         let beginning = self.marks.iter().filter_map(beginning).max();
-        self.searched = self.mark_at.unwrap_or(unread.len() - beginning.unwrap_or(0));
+        self.searched = self.mark_at.unwrap_or(unconsumed.len() - beginning.unwrap_or(0));
     }
 
     pub(super) fn is_at_mark(&self) -> bool {

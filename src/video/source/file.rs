@@ -15,7 +15,7 @@ use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     capture::{Content, Grabbed, VideoCapture, pixel_aspect},
     playback_clock::PlaybackClock,
-    still::oversized,
+    still::out_of_range,
     timeline::Timeline,
 };
 use crate::video::{
@@ -73,7 +73,7 @@ impl VideoFile {
         let square = pixel_aspect(&properties).squared(found);
         let size = match options.size {
             Some(size) => size,
-            None => Size::new(square.width, square.height).map_err(oversized(path))?,
+            None => Size::new(square.width, square.height).map_err(out_of_range(path))?,
         };
         // The first picture of a video without square pixels is read again, scaled.
         let first = if first.image.size() == size {

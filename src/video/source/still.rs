@@ -39,7 +39,7 @@ impl Still {
             CheckOutcome::Damaged => return Err(damaged()),
             CheckOutcome::Size(_, pixels)
                 if options.size.is_some() && pixels <= MAX_SCALED_PIXELS => {}
-            CheckOutcome::Size(error, _) => return Err(oversized(path)(error)),
+            CheckOutcome::Size(error, _) => return Err(out_of_range(path)(error)),
         }
         // The orientation of TIFF is not Exif but a tag of its own, which its decoder applies.
         let turns = format != "TIFF";
@@ -51,7 +51,7 @@ impl Still {
         };
         let size = match options.size {
             Some(size) => size,
-            None => Size::new(found.width, found.height).map_err(oversized(path))?,
+            None => Size::new(found.width, found.height).map_err(out_of_range(path))?,
         };
         let image = image.into();
         let fps = options.fps.unwrap_or(DEFAULT_FPS);
@@ -82,8 +82,8 @@ impl Still {
     }
 }
 
-/// The error for a file whose picture is beyond the size limits.
-pub(super) fn oversized(path: &Path) -> impl Fn(SizeError) -> SourceError {
+/// The error for a file whose picture size is out of range.
+pub(super) fn out_of_range(path: &Path) -> impl Fn(SizeError) -> SourceError {
     move |error| SourceError::Size { path: path.into(), error }
 }
 

@@ -104,7 +104,7 @@ fn a_one_way_session_is_delivered_and_never_answered() {
 }
 
 #[test]
-fn a_one_way_sender_resumes_after_a_pause() {
+fn a_one_way_sender_may_start_its_video_late() {
     let mut sim = Sim::new(2);
     sim.start_receiver(BOB);
     sim.start_sender(ANN, BOB, false);

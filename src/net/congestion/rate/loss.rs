@@ -1,4 +1,4 @@
-//! Tells loss that belongs to the path from the overflow of a short queue, while the delay is flat.
+//! Distinguishes a path's own loss from the overflow of a short queue, while the delay is flat.
 //!
 //! If loss becomes suspicious, the controller sends less for a while. Loss that stays belongs to
 //! the path: it becomes *ambient* and is ignored. If it stops, the path is *shallow*: it loses
@@ -150,8 +150,8 @@ const SUSPECT_LOSS: f64 = 0.06;
 const GRAVE_LOSS: f64 = 0.12;
 const SUSPICION_TIME: Duration = Duration::from_secs(2);
 
-/// Loss above the path's own that is congestion near the limit of a shallow path: at least this
-/// ratio, and at least this many bits per second, which are 2.5 full datagrams.
+/// Near the limit of a shallow path, loss above the path's own counts as congestion if it exceeds
+/// both this ratio and this many bits per second (2.5 datagrams of 1200 bytes a second).
 const SHALLOW_LOSS: f64 = 0.03;
 const SHALLOW_LOST_BPS: f64 = 2.5 * 1200.0 * BITS_PER_BYTE;
 

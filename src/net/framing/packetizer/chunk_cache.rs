@@ -1,9 +1,9 @@
 //! Hashes and parity of a frame, computed once for all its receivers.
 //!
 //! Each receiver gets a frame's chunks with its own headers, sequence numbers and keys, but their
-//! payloads depend only on the frame and the chunk length. So each source chunk is hashed once, and
-//! each parity chunk is made once, for all receivers with that chunk length. Each other chunk
-//! length has its own entry.
+//! payloads depend only on the frame and the chunk length. So for all receivers with that chunk
+//! length, each source chunk is hashed once, and parity chunks are made again only when a receiver
+//! needs more of them. Each other chunk length has its own entry.
 //!
 //! An entry can be rebuilt from its frame at any time, so none has to be released, and evicting one
 //! too early costs only time.
@@ -273,7 +273,10 @@ mod tests {
         let made = cache.entries[0].chunks.parity.clone();
         let again = cache.chunks(shared.key, 10).parity(&data, 1, 2).to_vec();
         assert!(few == many && many == again);
-        assert!(made.len() == 90 && cache.entries[0].chunks.parity == made, "made once");
+        assert!(
+            made.len() == 90 && cache.entries[0].chunks.parity == made,
+            "kept for a smaller count"
+        );
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Search {
         if range.len() < GRANULARITY {
             return None;
         }
-        // Above a usual length there is rarely more: one probe just above it checks.
+        // A path rarely carries more than a usual length. One probe just above it confirms this.
         let is_usual = self.usual.contains(&in_use);
         let middle = usize::midpoint(in_use, self.too_long);
         Some(if is_usual { in_use + GRANULARITY } else { middle })

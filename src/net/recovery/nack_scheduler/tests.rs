@@ -71,7 +71,7 @@ fn needed(request: &Request) -> Vec<(FrameId, u8)> {
 }
 
 #[test]
-fn missing_chunks_are_requested_one_grace_after_the_last_chunk() {
+fn missing_chunks_are_requested_one_grace_period_after_the_last_chunk() {
     let mut bench = Bench::new(2 * MS);
     for chunk in [0, 1, 2, 9] {
         bench.chunk(30, chunk, MS);
@@ -109,7 +109,7 @@ fn a_burst_loss_within_a_slow_frame_is_not_its_end() {
     bench.chunk(33, 8, 8 * MS);
     assert_eq!(bench.due(33), Some(10_000), "2 ms of silence");
     bench.chunk(33, 9, 9 * MS);
-    assert_eq!(bench.due(33), Some(10_000), "one grace after its last chunk");
+    assert_eq!(bench.due(33), Some(10_000), "one grace period after its last chunk");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_chunk_within_a_round_trip_cancels_the_premature_request() {
     bench.chunk(30, 1, 6 * MS);
     bench.chunk(30, 9, 7 * MS + MS / 2);
     assert_eq!(bench.scheduler.rounds(FrameId(30)), 0);
-    assert_eq!(bench.due(30), Some(8500), "one grace after its last chunk");
+    assert_eq!(bench.due(30), Some(8500), "one grace period after its last chunk");
     let asked = [9 * MS, 20 * MS].map(|after| bench.ask(30, after, 7).is_some());
     assert_eq!((asked, bench.due(30)), ([true; 2], None), "two rounds, as usual");
     assert_eq!(bench.scheduler.counters().frames, 1);

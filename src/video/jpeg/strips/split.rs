@@ -1,7 +1,7 @@
 //! Splits a JPEG at its restart markers into strips that are decoded separately.
 //!
-//! Any JPEG may have such markers, at any distance, including those of cameras. Several intervals
-//! are combined into a strip, so that there are few strips of whole MCU rows.
+//! Any JPEG, including a camera's, may have such markers, at any interval. Several intervals are
+//! combined into a strip, so that there are few strips of whole MCU rows.
 
 use std::ops::Range;
 
@@ -31,8 +31,8 @@ pub(in super::super) struct Split {
 
 impl Split {
     /// Splits a frame with this header into at most `most` strips, or up to twice as many if no
-    /// strip then contains a marker, since libjpeg reads those faster. `None`: decode it whole,
-    /// since it is too small or has no markers at the start of rows.
+    /// strip then contains a marker, since libjpeg reads those faster. `None`: decode it whole.
+    /// It is too small, has no suitable markers, exceeds a limit below, or `most` is less than two.
     pub(in super::super) fn plan(header: &Header, most: usize) -> Option<Self> {
         let (mcu_width, mcu_height) = header.sampling.mcu()?;
         let (width, height) = (header.size.width, header.size.height);
