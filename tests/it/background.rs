@@ -178,7 +178,7 @@ fn a_question_in_the_background_is_answered_in_the_foreground() {
     let mut waits = at_a_terminal(script, &bob.command(&args));
     let job = Job::of(&waits);
     let call = ann.calls(waits.port(), &[]);
-    waits.wait_for("see your camera. [y/N] (in the foreground: fg)");
+    waits.wait_for("see your camera. [y/N] (to answer, bring this job to the foreground: fg)");
     assert_ne!(job.state(), 'T', "stopped in the background");
     let mut typed = waits.stdin();
     typed.write_all(b"\n").expect("typed to the shell");
