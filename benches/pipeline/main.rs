@@ -54,14 +54,15 @@ fn main() {
     if is_wanted("link") {
         tables.extend(link::measure(&LINK_MODES, &mut targets));
     }
+    if !tables.is_empty() || !targets.is_empty() {
+        tables.insert(0, targets.into_table());
+        publish::publish("pipeline", tables, charts);
+    }
     if is_wanted("wire")
         && let Some((table, chart)) = wire::measure()
     {
-        tables.push(table);
-        charts.push(chart);
+        publish::publish("wire", vec![table], vec![chart]);
     }
-    tables.insert(0, targets.into_table());
-    publish::publish("pipeline", tables, charts);
 }
 
 /// Modes on one machine: the program's default and its alternative.

@@ -42,6 +42,10 @@ impl Targets {
         ]);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn into_table(self) -> Table {
         let columns = ["", "measured", "target", "target value", "measured / target", "result"];
         Table {

@@ -78,4 +78,4 @@ fn replaced(page: &str, name: &str, text: &str) -> Result<String, String> {
     Ok(format!("{before}{begin}\n{text}{end}{after}"))
 }
 
-const BENCHES: [&str; 4] = ["transport", "reassembly", "codec", "pipeline"];
+const BENCHES: [&str; 5] = ["wire", "transport", "reassembly", "codec", "pipeline"];
