@@ -12,7 +12,7 @@ use crate::{
     net::wire::control::StreamParams,
     stream::{adaptation::Quality, encode::stream_params, stop_flag::StopFlag},
     threads::spawn,
-    video::source::{Source, SourceError, SourceOptions, SourceSpec},
+    video::source::{Source, SourceError, SourceOptions, SourceSpec, loads_opencv},
 };
 
 /// A source that may still be opening.
@@ -23,16 +23,17 @@ pub(crate) enum SourceOpening {
 }
 
 impl SourceOpening {
-    /// Opens the source, and waits a moment for it. So most sources are open before the handshake,
-    /// and most failures are reported before the user is asked anything. A pipe or a URL may be
-    /// silent for any time, and is awaited here, where Ctrl-C still ends the program at once.
+    /// Opens the source, and waits for it. If OpenCV is loaded for it, which takes a tenth of a
+    /// second, waits only until most failures would be known, so that they are reported before the
+    /// user is asked anything. Ctrl-C still ends the program at once here, since a pipe or a URL may
+    /// be silent for any time.
     pub(crate) fn start(
         spec: &SourceSpec,
         args: &EncodingArgs,
         messages: &Messages,
     ) -> Result<Self> {
         let (spec, options) = (spec.clone(), options(args));
-        let limit = if opens_soon(&spec) { QUICK } else { Duration::MAX };
+        let limit = if loads_opencv(&spec) { QUICK } else { Duration::MAX };
         let opened = Latest::new();
         let result = opened.clone();
         spawn("open", move || drop(result.put(Source::open(&spec, &options))))
@@ -63,15 +64,6 @@ impl SourceOpening {
             }
         }
         Ok(None)
-    }
-}
-
-/// Whether opening the source does not depend on another program.
-fn opens_soon(spec: &SourceSpec) -> bool {
-    match spec {
-        SourceSpec::Pattern | SourceSpec::Camera(_) => true,
-        SourceSpec::Path(path) => path.is_file(),
-        SourceSpec::Stdin | SourceSpec::Url(_) => false,
     }
 }
 

@@ -134,6 +134,16 @@ impl Source {
     }
 }
 
+/// Whether the source is a camera, or a file for which OpenCV is loaded. URLs are not: they may be
+/// silent for any time after that.
+pub fn loads_opencv(spec: &SourceSpec) -> bool {
+    match spec {
+        SourceSpec::Camera(_) => true,
+        SourceSpec::Path(path) => matches!(sniff(path), Ok(Content::Image(_) | Content::Video)),
+        SourceSpec::Pattern | SourceSpec::Stdin | SourceSpec::Url(_) => false,
+    }
+}
+
 enum Kind {
     Pattern(Box<PacedPattern>),
     Pipe(Pipe),
