@@ -96,7 +96,7 @@ impl Adaptation {
         Self { rule, rate, skipped: u32::MAX, skip: FrameSkip::default(), reencodes: false }
     }
 
-    /// The measured number of pictures in a thousand seconds.
+    /// The measured rate, in pictures per 1000 s.
     pub(crate) fn millifps(&self) -> u32 {
         self.rate.millifps()
     }

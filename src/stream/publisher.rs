@@ -18,7 +18,7 @@ use crate::{
     latest::{Latest, Taken},
     net::io::FrameInlet,
     threads::spawn,
-    video::source::{Captured, Source},
+    video::source::{Captured, FRESH, Source},
 };
 
 /// Publishes a source: one thread grabs its pictures, another encodes them for the network.
@@ -197,9 +197,6 @@ impl EncoderThread {
         }
     }
 }
-
-/// A picture that waits for less than this is not worth replacing.
-const FRESH: Duration = Duration::from_millis(5);
 
 /// How often a wait for demand checks whether to stop.
 const DEMAND_CHECK_INTERVAL: Duration = Duration::from_millis(50);

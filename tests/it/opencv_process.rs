@@ -102,10 +102,7 @@ fn the_pattern_is_streamed_to_a_pipe_without_loading_opencv() {
 #[cfg(all(target_os = "linux", feature = "opencv"))]
 fn the_end_of_udpchat_opencv_is_reported() {
     let _shared = shared();
-    let film = crate::video_files::vtest().display().to_string();
-    let sender =
-        Program::start(&["send", "--no-control", "--to", "127.0.0.1:9", "--source", &film]);
-    let opencv = wait_until("udpchat-opencv", || child_of(sender.id()));
+    let (sender, opencv) = sending_a_film();
     rustix::process::kill_process(opencv, rustix::process::Signal::KILL).expect("it runs");
     sender.finish().expect_failure(1, &["OpenCV failed"]);
 }
@@ -115,13 +112,20 @@ fn the_end_of_udpchat_opencv_is_reported() {
 #[cfg(all(target_os = "linux", feature = "opencv"))]
 fn udpchat_opencv_ends_with_a_killed_udpchat() {
     let _shared = shared();
+    let (sender, opencv) = sending_a_film();
+    sender.kill();
+    let path = format!("/proc/{}/exe", opencv.as_raw_nonzero());
+    wait_until("its end", || fs::read_link(&path).is_err().then_some(()));
+}
+
+/// A sender that plays a film, and its `udpchat-opencv`.
+#[cfg(all(target_os = "linux", feature = "opencv"))]
+fn sending_a_film() -> (Program, rustix::process::Pid) {
     let film = crate::video_files::vtest().display().to_string();
     let sender =
         Program::start(&["send", "--no-control", "--to", "127.0.0.1:9", "--source", &film]);
     let opencv = wait_until("udpchat-opencv", || child_of(sender.id()));
-    sender.kill();
-    let path = format!("/proc/{}/exe", opencv.as_raw_nonzero());
-    wait_until("its end", || fs::read_link(&path).is_err().then_some(()));
+    (sender, opencv)
 }
 
 /// The child process of `parent` that runs `udpchat-opencv`.

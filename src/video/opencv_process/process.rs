@@ -79,16 +79,7 @@ impl OpenCvProcess {
         limit: Duration,
         request: &Request,
     ) -> Result<Reply, OpenCvError> {
-        let Some(pipes) = &mut self.pipes else { return Err(self.ended()) };
-        if write_message(&mut pipes.requests, request, &[]).is_err() {
-            return Err(self.ended());
-        }
-        if !pipes.is_readable_within(limit) {
-            self.pipes = None;
-            return Err(OpenCvError::Ended(format!("no answer within {} s", limit.as_secs())));
-        }
-        let reply = read_message(&mut pipes.replies).map(|(reply, _)| reply);
-        reply.map_err(|_| self.ended())
+        self.exchange(Some(limit), request, &[]).map(|(reply, _)| reply)
     }
 
     /// Sends a request, and waits for the reply.
@@ -97,11 +88,25 @@ impl OpenCvProcess {
         request: &Request,
         data: &[u8],
     ) -> Result<(Reply, Vec<u8>), OpenCvError> {
+        self.exchange(None, request, data)
+    }
+
+    fn exchange(
+        &mut self,
+        limit: Option<Duration>,
+        request: &Request,
+        data: &[u8],
+    ) -> Result<(Reply, Vec<u8>), OpenCvError> {
         let Some(pipes) = &mut self.pipes else { return Err(self.ended()) };
-        let reply = write_message(&mut pipes.requests, request, data)
-            .map_err(MessageError::from)
-            .and_then(|()| read_message(&mut pipes.replies));
-        reply.map_err(|error| {
+        let sent = write_message(&mut pipes.requests, request, data);
+        if let Some(limit) = limit.filter(|_| sent.is_ok())
+            && !pipes.is_readable_within(limit)
+        {
+            self.pipes = None;
+            return Err(OpenCvError::Ended(format!("no answer within {} s", limit.as_secs())));
+        }
+        let reply = sent.map_err(MessageError::from);
+        reply.and_then(|()| read_message(&mut pipes.replies)).map_err(|error| {
             log::debug!("udpchat-opencv: {error}");
             self.ended()
         })

@@ -35,6 +35,7 @@ use std::{
 
 pub use error::SourceError;
 pub use picture::{Captured, Picture, SourceInfo};
+pub use playback_clock::FRESH;
 pub use spec::{FPS_RANGE, SourceOptions, SourceSpec};
 
 use self::{

@@ -10,13 +10,12 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 use super::{
     Captured, DEFAULT_FPS, Picture, SourceError, SourceInfo, SourceOptions,
     padding::{is_padding, read_beginning},
-    playback_clock::STOP_CHECK_INTERVAL,
+    playback_clock::{FRESH, STOP_CHECK_INTERVAL},
     pushback::Pushback,
     raw_stream::{RawError, RawPicture, RawStream},
     scale, y4m,
@@ -194,9 +193,6 @@ fn read_all(mut pictures: Pictures, mailbox: &Latest<Result<Captured, SourceErro
     }
     mailbox.close();
 }
-
-/// A picture that waits for less than this is not worth replacing.
-const FRESH: Duration = Duration::from_millis(5);
 
 fn unreadable(name: &str) -> impl Fn(io::Error) -> SourceError {
     move |error| SourceError::Pipe { name: name.to_owned(), error }

@@ -95,6 +95,9 @@ pub(super) fn wake_exactly() {
 /// How often a wait checks the stop flag. People do not notice a delay of 50 ms.
 pub(super) const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// A picture that waits for less than this is not worth replacing.
+pub const FRESH: Duration = Duration::from_millis(5);
+
 #[cfg(test)]
 mod tests {
     use super::*;
