@@ -1,4 +1,4 @@
-//! Opening a source beside the handshake.
+//! Opening a source during the handshake.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     net::wire::control::StreamParams,
     stream::{adaptation::Quality, encode::stream_params, stop_flag::StopFlag},
     threads::spawn,
-    video::source::{Source, SourceError, SourceOptions, SourceSpec, loads_opencv},
+    video::source::{Source, SourceError, SourceOptions, SourceSpec, is_local_opencv_source},
 };
 
 /// A source that may still be opening.
@@ -23,17 +23,17 @@ pub(crate) enum SourceOpening {
 }
 
 impl SourceOpening {
-    /// Opens the source, and waits for it. If OpenCV is loaded for it, which takes a tenth of a
-    /// second, waits only until most failures would be known, so that they are reported before the
-    /// user is asked anything. Ctrl-C still ends the program at once here, since a pipe or a URL may
-    /// be silent for any time.
+    /// Opens the source, and waits for it. Loading OpenCV for a camera or a file takes a tenth of a
+    /// second; for these, waits only until the most common failures are known, so that they are
+    /// reported before the user is asked anything. Call this before catching Ctrl-C, which must end
+    /// the program at once even while a pipe or a URL is silent.
     pub(crate) fn start(
         spec: &SourceSpec,
         args: &EncodingArgs,
         messages: &Messages,
     ) -> Result<Self> {
         let (spec, options) = (spec.clone(), options(args));
-        let limit = if loads_opencv(&spec) { QUICK } else { Duration::MAX };
+        let limit = if is_local_opencv_source(&spec) { QUICK } else { Duration::MAX };
         let opened = Latest::new();
         let result = opened.clone();
         spawn("open", move || drop(result.put(Source::open(&spec, &options))))
@@ -52,7 +52,7 @@ impl SourceOpening {
         }
     }
 
-    /// Waits until the source is open. `None` if asked to stop before.
+    /// Waits until the source is open. `None` if asked to stop first.
     pub(crate) fn wait(self, stop: &StopFlag, messages: &Messages) -> Result<Option<Source>> {
         let opened = match self {
             Self::Open(source) => return Ok(Some(*source)),
@@ -102,7 +102,7 @@ fn options(args: &EncodingArgs) -> SourceOptions {
     }
 }
 
-/// Longer than a missing file or camera takes to be found missing.
+/// Long enough to find that a file or camera is missing.
 const QUICK: Duration = Duration::from_millis(10);
 
 const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);

@@ -139,8 +139,8 @@ fn about_stray(verb: &str, word: &str) -> Option<String> {
 
 fn waits_for_senders(host: &str) -> String {
     format!(
-        "recv waits for senders; on the other machine, type udpchat send --to THIS-HOST, or to \
-         call it, udpchat chat {host}"
+        "recv waits for senders: type udpchat send --to THIS-HOST on the other machine, or call \
+         it from here: udpchat chat {host}"
     )
 }
 
@@ -149,7 +149,7 @@ fn about_option(option: &str, args: &[OsString]) -> Option<String> {
     let name = option.strip_prefix("--")?;
     let Some(verb) = verb_of(args) else {
         let verbs = verbs_with(name)?;
-        return Some(format!("the command comes first, here {}", listed(&verbs, "or")));
+        return Some(format!("the command comes first, in this case {}", listed(&verbs, "or")));
     };
     match (verb.get_name(), name) {
         ("recv", "to") => Some(waits_for_senders("HOST")),
@@ -226,8 +226,8 @@ mod tests {
     fn stray_words_and_options_get_advice_for_their_command() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         let folder = env!("CARGO_MANIFEST_DIR");
-        let waits = "recv waits for senders; on the other machine, type udpchat send --to \
-                     THIS-HOST, or to call it, udpchat chat ";
+        let waits = "recv waits for senders: type udpchat send --to THIS-HOST on the other \
+                     machine, or call it from here: udpchat chat ";
         let here = "demo streams to this machine only; to reach ";
         for (typed, expected) in [
             ("send desk", "did you mean --to desk?".to_owned()),
@@ -273,8 +273,8 @@ mod tests {
             (&format!("man {folder}"), format!("did you mean --dir {folder}?")),
             ("man udpchat", "type udpchat man".to_owned()),
             ("-v recv desk", format!("{waits}desk")),
-            ("--to desk", "the command comes first, here send".to_owned()),
-            ("--bind :7722", "the command comes first, here recv or chat".to_owned()),
+            ("--to desk", "the command comes first, in this case send".to_owned()),
+            ("--bind :7722", "the command comes first, in this case recv or chat".to_owned()),
             ("window", String::new()),
             (file, format!("did you mean udpchat demo --source {file}?")),
             ("./no/such", String::new()),

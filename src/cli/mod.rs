@@ -109,7 +109,7 @@ fn one_line(error: &clap::Error, args: &[OsString]) -> String {
 const ENVIRONMENT: &str = "\
 UDPCHAT_CODE             shared code, as an alternative to --code CODE
 RUST_LOG                 log filter, finer than -v and -q, for example udpchat::net=debug
-OPENCV_FFMPEG_LOGLEVEL   log level of FFmpeg for files and URLs; by default -8 (quiet), except with -v";
+OPENCV_FFMPEG_LOGLEVEL   log level of FFmpeg for files and URLs; by default -8 (quiet), except with -vv";
 
 const EXIT_STATUS: &str = "\
 0     success

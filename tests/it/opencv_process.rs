@@ -1,4 +1,4 @@
-//! OpenCV is in a program of its own, which may be missing, broken, or end at any time.
+//! OpenCV runs in a program of its own, which may be missing or broken, or end at any time.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, process::Stdio};
 
@@ -29,7 +29,7 @@ fn send(folder: &Path) -> Command {
 }
 
 #[test]
-fn without_udpchat_opencv_a_film_is_refused_with_the_remedy() {
+fn without_udpchat_opencv_a_film_is_refused_with_advice() {
     let folder = installed(None);
     let outcome = Program::spawn(&mut send(folder.path())).finish();
     let here = folder.path().canonicalize().expect("there").display().to_string();
@@ -54,7 +54,7 @@ fn udpchat_opencv_of_another_release_is_reported() {
 }
 
 #[test]
-fn a_reply_that_is_no_message_is_reported() {
+fn an_invalid_reply_is_reported() {
     let folder = installed(Some("yes"));
     let outcome = Program::spawn(&mut send(folder.path())).finish();
     outcome.expect_failure(1, &["OpenCV failed"]);
@@ -73,7 +73,7 @@ fn a_window_toolkit_that_hangs_is_reported() {
     assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
 }
 
-/// So both sides start in milliseconds, also on a machine without OpenCV.
+/// Both sides therefore start in milliseconds, even on a machine without OpenCV.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_pattern_is_streamed_to_a_pipe_without_loading_opencv() {
@@ -107,7 +107,7 @@ fn the_end_of_udpchat_opencv_is_reported() {
     sender.finish().expect_failure(1, &["OpenCV failed"]);
 }
 
-/// `udpchat-opencv` must not outlive a program that was killed.
+/// `udpchat-opencv` must not outlive a killed `udpchat`.
 #[test]
 #[cfg(all(target_os = "linux", feature = "opencv"))]
 fn udpchat_opencv_ends_with_a_killed_udpchat() {
@@ -151,5 +151,5 @@ fn wait_until<T>(what: &str, attempt: impl Fn() -> Option<T>) -> T {
         }
         std::thread::park_timeout(std::time::Duration::from_millis(10));
     }
-    panic!("{what} did not come");
+    panic!("timed out waiting for {what}");
 }

@@ -295,15 +295,15 @@ mod through_ffmpeg {
         let url = format!("http://me:secret@{}/", listener.local_addr().expect("bound"));
         let program = Program::spawn(&mut sender(&url, &[]));
         let (silent, _) = listener.accept().expect("it connects");
-        let line = program.wait_for("nothing has come from http://127.0.0.1:");
-        assert!(line.contains("check that its sender runs"), "{line}");
+        let line = program.wait_for("nothing received from http://127.0.0.1:");
+        assert!(line.contains("check that its sender is running"), "{line}");
         let (stream, _) = listener.accept().expect("it connects again");
         read_request(&stream);
         (&stream).write_all(&multipart(50)).expect("it reads");
         program.wait_for("NOT ENCRYPTED");
         program.interrupt();
         let said = program.finish().stderr;
-        assert_eq!(said.matches("nothing has come from").count(), 1, "{said}");
+        assert_eq!(said.matches("nothing received from").count(), 1, "{said}");
         drop(silent);
     }
 
@@ -313,7 +313,7 @@ mod through_ffmpeg {
         let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let url = format!("udp://{}", free.expect("a port"));
         let program = Program::spawn(&mut sender(&url, &[]));
-        program.wait_for(&format!("nothing has come from {url} yet"));
+        program.wait_for(&format!("nothing received from {url} yet"));
         program.interrupt();
         assert_eq!(program.finish().stderr.lines().count(), 1);
     }

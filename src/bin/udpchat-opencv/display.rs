@@ -12,7 +12,7 @@ pub(crate) fn available() -> Result<(), NoDisplay> {
     Ok(())
 }
 
-/// Whether the toolkit may end the process although a display answers: the environment selects a
+/// Whether the toolkit may end the process even if a display answers: the environment selects a
 /// platform other than X or another plugin folder, or the plugin for X is not in its usual place.
 pub(crate) fn is_in_doubt() -> bool {
     #[cfg(target_os = "linux")]
@@ -21,7 +21,7 @@ pub(crate) fn is_in_doubt() -> bool {
     false
 }
 
-/// The width of the screen in pixels, if it is easily known.
+/// The width of the screen in pixels, if known.
 pub(crate) fn width() -> Option<u16> {
     #[cfg(target_os = "linux")]
     return linux::x_width().ok();

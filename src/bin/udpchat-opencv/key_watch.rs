@@ -28,7 +28,7 @@ pub(crate) struct KeyWatch {
     /// `None`: there is no X display, or the connection is lost.
     display: Option<Display>,
     windows: Vec<Window>,
-    /// Whether any of the windows has been found, and the display is therefore theirs.
+    /// Whether any of the windows has been found, so that this is known to be their display.
     is_proven: bool,
     search_at: Option<Instant>,
     /// The keys read but not yet taken.
@@ -54,8 +54,8 @@ struct Keyboard {
 
 impl KeyWatch {
     pub(crate) fn new(titles: Vec<String>) -> Self {
-        let display =
-            Display::open().inspect_err(|error| eprintln!("keys are only polled: {error}"));
+        let display = Display::open()
+            .inspect_err(|error| eprintln!("keys are read from highgui only: {error}"));
         Self {
             titles,
             display: display.ok(),
@@ -99,7 +99,7 @@ impl KeyWatch {
     }
 
     fn give_up(&mut self, error: ReplyError) {
-        eprintln!("keys are only polled from now on: {error}");
+        eprintln!("keys are read from highgui only from now on: {error}");
         self.display = None;
         if let ReplyError::ConnectionError(error) = error {
             self.loss = Some(error).filter(|_| self.is_proven);

@@ -43,9 +43,9 @@ impl Keys {
         None
     }
 
-    /// The keys to act on now, in order, as ASCII. `polled` is the key from highgui; until the
-    /// display has reported one, a polled key is returned [`WATCH_LAG`] later, or with the next
-    /// one.
+    /// The keys to act on now, in order, as ASCII. `polled` is the key from highgui. While the
+    /// display is watched but has not reported any key yet, a polled key is returned [`WATCH_LAG`]
+    /// later, or when the next one is polled.
     #[cfg(target_os = "linux")]
     pub(crate) fn take(&mut self, now: Instant, polled: Option<u8>) -> Vec<u8> {
         match self.watch.take(now) {

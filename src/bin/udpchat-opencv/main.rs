@@ -2,7 +2,7 @@
 //! video file, an image, a URL or a window.
 //!
 //! It reads requests from standard input and writes replies to standard output. It ends when
-//! `udpchat` does, since standard input then ends.
+//! `udpchat` does, since standard input is then closed.
 
 mod capture;
 mod display;
@@ -31,8 +31,8 @@ fn main() -> ExitCode {
     let version = std::env::args_os().nth(1);
     if version.is_none_or(|version| version != VERSION) {
         eprintln!(
-            "udpchat-opencv {VERSION} is started by udpchat {VERSION}, and is of no use by itself; \
-             if udpchat has started it, install both programs again"
+            "udpchat-opencv {VERSION} is run by udpchat {VERSION}, not directly; if udpchat has \
+             started it, reinstall both programs"
         );
         return ExitCode::from(2);
     }

@@ -8,8 +8,8 @@ use std::io::Cursor;
 use exif::{In, Reader, Tag};
 use opencv::core::{self, Mat};
 
-/// The picture decoded from `file` without regard to its orientation, turned upright. A file with
-/// damaged Exif, or without Exif, is upright as it is stored.
+/// Turns `stored` upright. It was decoded from `file` without regard to the orientation there.
+/// Without a valid orientation, it is assumed to be upright.
 pub(crate) fn upright(stored: Mat, file: &[u8]) -> opencv::Result<Mat> {
     match of_file(file) {
         Some(2) => flipped(&stored, AROUND_THE_VERTICAL),

@@ -116,7 +116,7 @@ fn scale_for(picture: &Mat) -> f64 {
     (f64::from(picture.rows()) / 720.0 * 0.75).max(0.4)
 }
 
-/// The distance of text from the top and bottom edges, where the pattern has its bar codes.
+/// The distance of text from the top and bottom edges, where the pattern has its barcodes.
 fn margin(picture: &Mat) -> i32 {
     picture.rows() / 20
 }

@@ -71,7 +71,7 @@ impl Screen {
 
     /// Processes window events, and returns the user's actions.
     ///
-    /// Waits at most 1 ms. The toolkit also paints here, which takes some milliseconds without a
+    /// Waits at most 1 ms. The toolkit also paints here, which takes a few milliseconds without a
     /// graphics card.
     pub(crate) fn pump(&mut self) -> Result<Vec<Action>, WindowError> {
         self.check_display()?;
@@ -118,7 +118,7 @@ impl Screen {
     }
 
     /// Saves the picture of the first window on a thread, since compressing takes longer than a
-    /// frame.
+    /// frame interval.
     fn save(&self) {
         let sender = self.saves.0.clone();
         let picture = self.windows.first().and_then(|window| window.picture.clone());
@@ -127,7 +127,7 @@ impl Screen {
                 Some(picture) => write_png(&picture),
                 None => Action::SaveFailed("there is no picture to save yet".to_owned()),
             };
-            // Fails only if the program has ended in the meantime.
+            // Fails only if the windows have been closed in the meantime.
             let _ = sender.send(action);
         };
         if let Err(error) = thread::Builder::new().name("snapshot".into()).spawn(save) {
@@ -157,8 +157,8 @@ pub(crate) struct Pixels {
     pub(crate) data: Vec<u8>,
 }
 
-/// Checks whether windows can be opened. If the toolkit may end the process although a display
-/// answers, a window is opened, so that this shows.
+/// Checks whether windows can be opened. If the toolkit may end the process even though a display
+/// answers, opens a window to find out.
 pub(crate) fn check() -> Result<(), WindowError> {
     display::available()?;
     if display::is_in_doubt() {
@@ -250,7 +250,8 @@ impl Window {
         highgui::resize_window(&self.name, side(width), side(height))
     }
 
-    /// Places the self view beside the peer's window, or in the right corner if there is no room.
+    /// Places the self view beside the peer's window, or in the top right corner if there is no
+    /// room.
     fn place(&self) {
         let beside = LARGEST.0;
         let corner = display::width().map_or(beside, |width| f64::from(width) - SMALL.0);
@@ -300,8 +301,8 @@ fn snapshot_name(wall: Duration) -> String {
     format!("udpchat-{year:04}{month:02}{day:02}-{h:02}{m:02}{s:02}-{ms:03}.png")
 }
 
-/// The Gregorian date of a day counted from 1970. Years are counted from March, so that the leap
-/// day is the last one.
+/// The Gregorian date of a day, counted from 1970-01-01. In the calculation a year begins in March,
+/// so that the leap day is its last one.
 fn civil_date(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);

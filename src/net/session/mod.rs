@@ -4,7 +4,7 @@
 //! routes datagrams. A `Call` is the state of one call with one peer; it has a `Sender`, a
 //! `Receiver`, a `Prober` and a `ControlChannel`, each only if the call needs it.
 //!
-//! Each of them has four kinds of methods:
+//! An [`Endpoint`] has four kinds of methods, and its parts have those that they need:
 //!
 //! - commands: `push_frame(now, …)`, `push_text(…)`, `close(…)`;
 //! - inputs: `handle_datagram(now, …)`, `handle_data(now, …)`, `handle_timeout(now)`;

@@ -23,10 +23,10 @@ pub enum OpenCvError {
         /// The system's error.
         error: io::Error,
     },
-    /// The system has no such library.
+    /// A shared library is missing.
     #[error("cannot load OpenCV: {0}; install OpenCV's libraries, as the README says")]
     Library(String),
-    /// The program has ended by itself.
+    /// The program has ended unexpectedly, or was ended because it did not answer in time.
     #[error("OpenCV failed: {0}")]
     Ended(String),
     /// OpenCV reported an error.

@@ -8,7 +8,7 @@
 //! +--------+--------+---------+------+
 //! ```
 //!
-//! The data are a picture's pixels, a JPEG, or the bytes of an image file.
+//! The data, if any, are a picture's pixels, a JPEG, or the bytes of an image file.
 
 use std::{
     ffi::OsString,
@@ -20,18 +20,19 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::video::sink::window::{Action, Overlay, Pane, WindowError, WindowSpec};
 
-/// What `udpchat` asks of `udpchat-opencv`.
+/// A request from `udpchat` to `udpchat-opencv`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
-    /// Opens an input, and closes the one that is open: [`Reply::Opened`] or [`Reply::Nothing`].
+    /// Closes the open input, if any, and opens another: [`Reply::Opened`] or [`Reply::Nothing`].
     Open(Input),
-    /// Waits for the next picture of the open input: [`Reply::Picture`], or [`Reply::Nothing`] at
-    /// the end or if none came.
+    /// Waits for the next picture of the open input: [`Reply::Picture`], [`Reply::Nothing`] at the
+    /// end or if none came, or [`Reply::Failed`].
     Read {
         /// The size that pixels are scaled to. JPEGs are not scaled.
         scale_to: Option<(u32, u32)>,
     },
-    /// Decodes the image file in the data: [`Reply::Picture`] or [`Reply::Nothing`].
+    /// Decodes the image file in the data: [`Reply::Picture`], [`Reply::Nothing`] if it is damaged,
+    /// or [`Reply::Failed`].
     DecodeImage {
         /// To luma only.
         gray: bool,
@@ -71,7 +72,7 @@ pub enum Request {
 /// An input to open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Input {
-    /// A camera. The values are wishes.
+    /// A camera. It may choose another size or rate.
     Camera {
         /// Its number.
         index: u32,
@@ -81,7 +82,7 @@ pub enum Input {
         height: u32,
         /// Frames a second.
         fps: u32,
-        /// Whether its JPEGs are returned as they are. Otherwise pictures are decoded to BGR.
+        /// Whether its JPEGs are returned as they are. Otherwise pictures are converted to BGR.
         as_jpeg: bool,
     },
     /// A video file, by its absolute path.
@@ -118,16 +119,16 @@ pub enum Reply {
     WindowFailed(WindowError),
 }
 
-/// What an open input says of itself, unchecked.
+/// Properties as an open input reports them, unchecked.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Properties {
     /// Frames a second.
     pub fps: f64,
     /// Four-character code of the pixel format, in little-endian order.
     pub fourcc: u32,
-    /// Pictures in all. Nonsense, mostly negative, if the input has no end.
+    /// The number of pictures. Meaningless, usually negative, if the input has no end.
     pub frame_count: f64,
-    /// A pixel's width and height, as stored.
+    /// The pixel aspect ratio, as width and height, before rotation.
     pub pixel_aspect: (f64, f64),
     /// The rotation, in degrees, that OpenCV has applied to the stored pictures.
     pub rotation: f64,
@@ -136,21 +137,22 @@ pub struct Properties {
 /// A picture, without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Picture {
-    /// What the bytes are.
+    /// The format of the bytes.
     pub kind: PictureKind,
-    /// Pixels in a row; of a JPEG, unspecified.
+    /// Pixels in a row; unspecified for a JPEG.
     pub width: u32,
-    /// Rows; of a JPEG, unspecified.
+    /// Rows; unspecified for a JPEG.
     pub height: u32,
-    /// Width and height before scaling.
+    /// Width and height before scaling; unspecified for a JPEG.
     pub found: (u32, u32),
-    /// The input's timestamp, in ms: of a camera on the monotonic clock, of a video from its start.
+    /// The input's timestamp, in ms: for a camera on the monotonic clock, for a video from its
+    /// start.
     pub position_ms: f64,
-    /// When the picture had arrived, on the monotonic clock.
+    /// When the picture arrived, on the monotonic clock.
     pub grabbed: Duration,
 }
 
-/// What a picture's bytes are.
+/// The format of a picture's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PictureKind {
     /// An encoded frame.
@@ -167,7 +169,7 @@ pub enum MessageError {
     /// The pipe is closed or broken.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The bytes are no message.
+    /// The bytes are not a valid message.
     #[error("not a message of this version")]
     Invalid,
 }
@@ -208,8 +210,8 @@ pub fn read_message<M: DeserializeOwned>(
     Ok((message, data))
 }
 
-/// The first argument of `udpchat-opencv`. Both programs are of one release, so that their messages
-/// are the same.
+/// The first argument of `udpchat-opencv`. Both programs must be of the same release, since the
+/// format of their messages may change with each.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const HEADER_LEN: usize = 8;

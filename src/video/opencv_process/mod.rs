@@ -1,11 +1,12 @@
 //! OpenCV in a process of its own: `udpchat-opencv`.
 //!
-//! OpenCV and what it needs are some 250 shared libraries. Loading them takes 0.1 s and 60 MB, also
-//! for a program that then uses none of them. So only `udpchat-opencv` is linked with OpenCV. It is
-//! started when a camera, a video file, an image, a URL or a window is opened, and ends with it.
+//! OpenCV and its dependencies are about 250 shared libraries. Loading them takes 0.1 s and 60 MB,
+//! even for a program that uses none of them. So only `udpchat-opencv` is linked with OpenCV. One
+//! such process is started for each camera, video file, image or URL that is opened, and one for
+//! all windows. It ends when they are closed.
 //!
-//! Each process serves one of these. It answers every [`Request`] with one [`Reply`], in order. A
-//! library that crashes ends only that process, which is reported like any other failure.
+//! The process answers every [`Request`] with one [`Reply`], in order. A crash in a library ends
+//! only that process, which is reported like any other failure.
 
 mod error;
 mod message;

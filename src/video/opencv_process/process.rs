@@ -39,18 +39,18 @@ struct Pipes {
 }
 
 impl OpenCvProcess {
-    /// Starts the process. OpenCV is loaded while this process continues.
+    /// Starts the process without waiting for it to load OpenCV.
     pub(in crate::video) fn start() -> Result<Self, OpenCvError> {
         let program = program()?;
         let mut command = Command::new(&program);
         command.arg(VERSION);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if !log::log_enabled!(log::Level::Debug) && env::var_os(FFMPEG_LOG_LEVEL).is_none() {
-            // FFmpeg logs each damaged picture, and we report those ourselves.
+            // FFmpeg logs each damaged picture, which is useful only for debugging.
             command.env(FFMPEG_LOG_LEVEL, FFMPEG_QUIET);
         }
-        // Ctrl-C reaches every process of the foreground group, but the picture is needed until the
-        // end.
+        // Ctrl-C signals the whole foreground process group. In a group of its own, this process
+        // runs until `udpchat` has finished with it.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let failed = |error| OpenCvError::Start { program: program.clone(), error };
@@ -72,7 +72,7 @@ impl OpenCvProcess {
         })
     }
 
-    /// Sends a request, and waits for the reply, but not longer than `limit`. Then the process is
+    /// Sends a request, and waits for the reply. If none comes within `limit`, the process is
     /// ended.
     pub(in crate::video) fn call_within(
         &mut self,
@@ -164,8 +164,8 @@ fn read_lines(stderr: ChildStderr, mut child: Child) -> String {
     Vec::from(last_lines).join("\n")
 }
 
-/// Lets a pipe hold a good part of a picture, so that both sides wake up less often. 1 MiB is the
-/// most that a user without privileges may have.
+/// Lets each pipe hold a good part of a picture, so that both sides wake up less often. 1 MiB is
+/// the default limit for unprivileged users (`pipe-max-size`).
 #[cfg(target_os = "linux")]
 fn enlarge(requests: &ChildStdin, replies: &ChildStdout) {
     // A failure costs only speed.

@@ -120,7 +120,7 @@ struct State {
     dropped: u64,
     abandoned: u64,
     closed: bool,
-    /// Whether `take` waits.
+    /// Whether `take` is waiting.
     is_awaited: bool,
 }
 

@@ -34,7 +34,7 @@ pub struct RecordSummary {
     pub bytes: u64,
     /// Frames not written because writing was slower than receiving.
     pub dropped: u64,
-    /// Frames not written because writing had failed.
+    /// Frames not written because writing had failed or ended.
     pub abandoned: u64,
     /// Frames not written because the FIFO had no reader yet.
     pub unread: u64,
@@ -84,8 +84,8 @@ impl Recorder {
         self.shared.backlog.push((frame.into(), at));
     }
 
-    /// Waits until a frame would be written at once, if it is written to a pipe, which may be read
-    /// too slowly. Returns false after `timeout`.
+    /// If the output is a pipe, whose reader may be slow, waits until a frame would be written at
+    /// once. Returns false after `timeout`.
     pub fn wait_ready(&self, timeout: Duration) -> bool {
         self.shared.backlog.wait_ready(timeout)
     }
@@ -146,7 +146,7 @@ impl Recorder {
 /// Why recording cannot begin, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The file cannot be created.
+    /// The recording cannot begin.
     #[error("cannot record to {name}: {error}")]
     Create {
         /// The output's name.

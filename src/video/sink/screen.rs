@@ -49,7 +49,7 @@ impl Screen {
 
     /// Processes window events, and returns the user's actions.
     ///
-    /// Waits at most 1 ms. The toolkit also paints here, which takes some milliseconds without a
+    /// Waits at most 1 ms. The toolkit also paints here, which takes a few milliseconds without a
     /// graphics card.
     pub fn pump(&mut self) -> Result<Vec<Action>, WindowError> {
         let Reply::Actions(actions) = self.call(&Request::Pump, &[])? else {

@@ -27,7 +27,7 @@ pub struct WindowSpec {
 pub struct Overlay {
     /// Lines at the top left, drawn while statistics are switched on.
     pub statistics: Vec<String>,
-    /// A line at the bottom, always drawn.
+    /// Text at the bottom, wrapped and always drawn.
     pub caption: Option<String>,
 }
 
@@ -80,10 +80,10 @@ pub enum WindowError {
     /// The toolkit failed.
     #[error("cannot show a window: {0}")]
     Toolkit(String),
-    /// OpenCV cannot be started.
+    /// OpenCV or the window toolkit cannot be started.
     #[error("{0}")]
     OpenCv(String),
-    /// OpenCV has ended.
+    /// OpenCV's process has ended.
     #[error("the window is gone: {0}")]
     Ended(String),
 }

@@ -1,4 +1,4 @@
-//! Non-square pixels. Every picture that is sent has square ones.
+//! Non-square pixels. Video is scaled to square ones before it is sent.
 
 use crate::video::image::Size;
 

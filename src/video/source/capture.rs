@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// An input of OpenCV, or none yet.
+/// An OpenCV process, with at most one open input.
 pub(super) struct VideoCapture {
     process: OpenCvProcess,
 }
@@ -22,16 +22,16 @@ pub(super) struct VideoCapture {
 /// A picture that OpenCV has read.
 pub(super) struct Grabbed {
     pub(super) content: Content,
-    /// The size before scaling; of a JPEG, unspecified.
+    /// The size before scaling; unspecified for a JPEG.
     pub(super) found: Size,
-    /// The input's timestamp in ms, unchecked: of a camera on the monotonic clock, of a video from
-    /// its start.
+    /// The input's timestamp in ms, unchecked: for a camera on the monotonic clock, for a video
+    /// from its start.
     pub(super) position_ms: f64,
-    /// When the picture had arrived.
+    /// When the picture arrived.
     pub(super) at: Instant,
 }
 
-/// What OpenCV has returned.
+/// The content of a picture.
 pub(super) enum Content {
     /// Pixels; none if the size is beyond the limits.
     Image(Image),
@@ -45,7 +45,7 @@ impl VideoCapture {
         OpenCvProcess::start().map(|process| Self { process })
     }
 
-    /// Opens `input`, and closes the one that is open. `None` if it cannot be opened.
+    /// Closes the open input, if any, and opens `input`. `None` if it cannot be opened.
     pub(super) fn open(&mut self, input: Input) -> Result<Option<Properties>, OpenCvError> {
         match self.call("open an input", &Request::Open(input), &[])? {
             (Reply::Opened(properties), _) => Ok(Some(properties)),
@@ -80,7 +80,7 @@ impl VideoCapture {
     ) -> Result<Option<Grabbed>, OpenCvError> {
         match self.call(what, request, data)? {
             (Reply::Picture(picture), data) => grabbed(picture, data).map(Some).ok_or_else(|| {
-                OpenCvError::Failed { what, error: "it has a wrong length".to_owned() }
+                OpenCvError::Failed { what, error: "it has the wrong length".to_owned() }
             }),
             _ => Ok(None),
         }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_a_wrong_length_is_refused() {
+    fn a_picture_of_the_wrong_length_is_refused() {
         let picture = Picture {
             kind: PictureKind::Bgr,
             width: 16,

@@ -71,12 +71,12 @@ pub enum SourceError {
         /// The scheme.
         scheme: String,
     },
-    /// A `file:` URL with the name of another machine.
+    /// A `file:` URL with the host name of another machine.
     #[error(
-        "cannot play file://{host}{path}: {host} is read as a machine's name; type file:///{host}{path} (three slashes), or the path alone"
+        "cannot play file://{host}{path}: {host} is read as a host name; type file:///{host}{path} (three slashes), or the path alone"
     )]
     OtherHost {
-        /// The machine.
+        /// The host name.
         host: String,
         /// The path on it.
         path: String,
@@ -110,7 +110,7 @@ pub enum SourceError {
     },
     /// The camera exists, but delivers no pictures.
     #[error(
-        "cannot get pictures from camera {index} ({name}): is another program using it, and may you read {path}?"
+        "cannot get pictures from camera {index} ({name}): is another program using it, or do you lack permission to read {path}?"
     )]
     Camera {
         /// The camera's number.
@@ -125,7 +125,7 @@ pub enum SourceError {
     Fps(f64),
     /// The pipe ended without data.
     #[error(
-        "{name} is empty: pipe YUV4MPEG2 or JPEGs into it, as `ffmpeg -i FILE -f yuv4mpegpipe -` writes"
+        "{name} is empty: pipe YUV4MPEG2 or JPEGs into it, for example from `ffmpeg -i FILE -f yuv4mpegpipe -`"
     )]
     PipeEmpty {
         /// The pipe's name.
@@ -139,12 +139,12 @@ pub enum SourceError {
         /// The pipe's name.
         name: String,
     },
-    /// A pipe or a file has JPEGs, but none of them is usable.
+    /// A pipe or a file has no usable JPEG.
     #[error("no JPEG in {name} can be used: {warning}")]
     PipeJpeg {
         /// The name of the pipe or file.
         name: String,
-        /// Why the last JPEG is not usable.
+        /// Why the last JPEG is not usable, or that there is none.
         warning: String,
     },
     /// The YUV4MPEG2 stream is damaged or not supported.
@@ -163,7 +163,7 @@ pub enum SourceError {
         /// The system's error.
         error: io::Error,
     },
-    /// The system refuses a thread.
+    /// A thread cannot be started.
     #[error("cannot start a thread: {error}")]
     Thread {
         /// The system's error.

@@ -1,6 +1,6 @@
 //! A video file at its own rate, looping.
 //!
-//! Each picture is decoded before it is due, and delivered when it is: by its timestamp, or at the
+//! Each picture is decoded ahead, and delivered when it is due: by its timestamp, or at the
 //! requested rate. If the consumer is late, playback continues from there, so that each picture is
 //! delivered exactly once and never in a burst.
 

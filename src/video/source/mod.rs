@@ -57,8 +57,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens the source `spec`, and reads enough to know that it works: the first picture of a
-    /// file, pipe or URL, for which it waits.
+    /// Opens the source `spec`, and reads enough to know that it works: it waits for the first
+    /// picture of a file, pipe, URL or camera.
     pub fn open(spec: &SourceSpec, options: &SourceOptions) -> Result<Self, SourceError> {
         if let Some(fps) = options.fps.filter(|fps| !FPS_RANGE.contains(fps)) {
             return Err(SourceError::Fps(fps));
@@ -113,7 +113,8 @@ impl Source {
     }
 
     /// Pictures so far that were replaced by newer ones before [`next`](Self::next) returned them.
-    /// Cameras, pipes and URLs are read by a separate thread, which never waits for the caller.
+    /// A separate thread reads cameras, pipes and URLs. It waits for the caller only for a pipe, up
+    /// to [`FRESH`] a picture.
     pub fn superseded(&self) -> u64 {
         match &self.kind {
             Kind::Pipe(source) => source.superseded(),
@@ -135,12 +136,16 @@ impl Source {
     }
 }
 
-/// Whether the source is a camera, or a file for which OpenCV is loaded. URLs are not: they may be
-/// silent for any time after that.
-pub fn loads_opencv(spec: &SourceSpec) -> bool {
+/// Whether opening the source loads OpenCV and waits for no other program: a camera, or a file that
+/// OpenCV decodes. A URL loads OpenCV too, but may then be silent for any length of time.
+pub fn is_local_opencv_source(spec: &SourceSpec) -> bool {
     match spec {
         SourceSpec::Camera(_) => true,
-        SourceSpec::Path(path) => matches!(sniff(path), Ok(Content::Image(_) | Content::Video)),
+        SourceSpec::Path(path) => match sniff(path) {
+            Ok(Content::Image(_) | Content::Video) => true,
+            Ok(Content::Pipe) => camera_of(path).is_some(),
+            Ok(Content::Raw) | Err(_) => false,
+        },
         SourceSpec::Pattern | SourceSpec::Stdin | SourceSpec::Url(_) => false,
     }
 }
@@ -164,7 +169,7 @@ struct PacedPattern {
 impl PacedPattern {
     fn next(&mut self, stop: &AtomicBool) -> Option<Captured> {
         let due = self.playback_clock.wait(stop)?;
-        // The clock shown in the picture is the due time, comparable with `captured`.
+        // The clock in the picture shows the due time, to match `captured`.
         let late = clock::now().saturating_duration_since(due.at);
         let wall = clock::wall().checked_sub(late).unwrap_or(Duration::ZERO);
         let image = self.pattern.picture(due.number as u32, wall);

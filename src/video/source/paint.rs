@@ -72,8 +72,8 @@ impl Mask {
     }
 }
 
-/// Fills a rectangle, clipped to the image. Chroma is set for each 2x2 block whose top left pixel is
-/// in the rectangle.
+/// Fills a rectangle, clipped to the image. Chroma is set for each 2x2 block whose top left pixel
+/// is in the rectangle.
 pub(super) fn fill(image: &mut Image, columns: Range<usize>, rows: Range<usize>, colour: Colour) {
     let (width, height) = (image.width, image.height);
     let (right, bottom) = (columns.end.min(width), rows.end.min(height));

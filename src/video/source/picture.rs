@@ -10,7 +10,8 @@ use crate::video::{
 /// Properties of an opened source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceInfo {
-    /// Width of the first picture, in pixels. A camera's may change when it is plugged in again.
+    /// Width of the first picture, in pixels. It may change later: when a camera is plugged in
+    /// again, or when another program writes to a pipe.
     pub width: usize,
     /// Height of the first picture, in pixels.
     pub height: usize,
@@ -18,7 +19,8 @@ pub struct SourceInfo {
     pub fps: f64,
     /// The requested and actual properties, in one line.
     pub description: String,
-    /// Whether the pictures are already encoded, and are not encoded again.
+    /// Whether the pictures are already encoded. They are encoded again only if the path cannot
+    /// carry them.
     pub passthrough: bool,
     /// Notes for the user about options without effect, a line each.
     pub notes: Vec<String>,
@@ -29,10 +31,10 @@ pub struct SourceInfo {
 pub struct Captured {
     /// The picture.
     pub picture: Picture,
-    /// When the capture began: the driver's time for a camera, the due time for generated pictures
-    /// and files, the end of reading for standard input and live URLs.
+    /// When the capture began: the driver's timestamp for a camera, the due time for generated
+    /// pictures and for video from a file or a server, the end of reading for pipes and live URLs.
     pub captured: Instant,
-    /// The picture's number from 0, including skipped ones.
+    /// The picture's number, counted from 0, skipped pictures included.
     pub number: u64,
 }
 

@@ -1,7 +1,7 @@
 //! Pictures from standard input or a named pipe: YUV4MPEG2 or a stream of JPEGs.
 //!
-//! A thread reads as fast as the writer writes and keeps the newest picture only, so the writer
-//! never waits for the encoder.
+//! A thread reads as fast as the writer writes and keeps only the newest picture, so a slow encoder
+//! holds the writer up by a few milliseconds a picture at most.
 
 use std::{
     io::{self, BufReader, Read},

@@ -265,7 +265,7 @@ fn usable(item: StreamItem) -> Result<Vec<u8>, String> {
 /// The marks at which `JpegStream` ends while a YUV4MPEG2 stream is suspended.
 const RESUME_MARKS: [&[u8]; 3] = [HEADER_START, FRAME_STARTS[0], FRAME_STARTS[1]];
 
-/// Bounds the time spent on a text full of `FRAME` lines, since each try may read a whole picture.
+/// Bounds the time spent on text full of `FRAME` lines, since each try may read a whole picture.
 const MAX_TRIES: u8 = 16;
 
 fn search(reader: Pushback) -> Format {

@@ -82,8 +82,8 @@ impl SecondHand {
         self.luma = runs.collect::<Vec<_>>().concat();
     }
 
-    /// Paints the ring's luma: the background with the comet where it is at the time `wall`. Runs
-    /// that are dark then and were dark at the time `was` are skipped.
+    /// Paints the ring's luma: the background, and the comet at its position at the time `wall`.
+    /// Runs that are dark then and were dark at the time `was` are skipped.
     pub(super) fn paint(&self, image: &mut Image, wall: Duration, was: Option<Duration>) {
         let (phase, was) = (phase_at(wall), was.map(phase_at));
         let glow: [u8; 256] = std::array::from_fn(|turn| glow(phase.wrapping_sub(turn as u8)));

@@ -16,7 +16,7 @@ use crate::video::image::Size;
 /// path (`./pattern` is a file of that name), which need not be UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceSpec {
-    /// `camera` is the first available one; `camera:2` or `/dev/video2` is the one with that number.
+    /// `camera` is the first one; `camera:2` or `/dev/video2` is the one with that number.
     Camera(Option<u32>),
     /// The built-in test pattern.
     Pattern,
@@ -100,7 +100,7 @@ pub(super) fn meant(path: &Path) -> Option<String> {
     synonym.or_else(|| closest(&NAMES, &typed, MAX_TYPOS)).map(str::to_owned)
 }
 
-/// The name closest to `typed`, if at most `max_typos` letters are missing, surplus, wrong or
+/// The name closest to `typed`, if at most `max_typos` letters are missing, extra, wrong or
 /// swapped.
 fn closest(names: &[&'static str], typed: &str, max_typos: usize) -> Option<&'static str> {
     let typos = |name: &str| strsim::damerau_levenshtein(name, typed);

@@ -225,7 +225,7 @@ mod tests {
         [block, &[0; 4]].concat()
     }
 
-    /// The stored pixels of a photograph with a white upper left part.
+    /// The stored pixels of a photograph whose upper left quarter is white.
     fn stored() -> Image {
         let mut image = Image::blank(64, 32, PixelFormat::Gray);
         image.data[..16 * 64].chunks_exact_mut(64).for_each(|row| row[..32].fill(255));
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_photograph_is_rotated_by_its_exif_orientation() {
-        // The position of the white part: (is right, is at the bottom).
+        // The position of the white quarter: (is right, is at the bottom).
         let expected = [
             (0, (false, false)),
             (1, (false, false)),

@@ -11,7 +11,8 @@ use crate::clock;
 /// Paces a video of constant or variable frame rate.
 #[derive(Debug)]
 pub(super) struct Timeline {
-    /// The display time of the previous picture, if the timestamps do not say.
+    /// The interval to the next picture if the timestamps do not give one: the last interval, or at
+    /// first the nominal one.
     step: Duration,
     before: Option<Shown>,
 }

@@ -111,8 +111,8 @@ struct Connection {
 }
 
 impl Connection {
-    /// Connects, repeatedly while the URL is silent; `None` if it cannot be opened or carries
-    /// no video. Warns once of the silence.
+    /// Connects, retrying while the URL is silent; `None` if it cannot be opened or carries no
+    /// video. Warns once about the silence.
     fn wait(
         capture: &mut VideoCapture,
         url: &str,
@@ -124,8 +124,8 @@ impl Connection {
         let warn = move || {
             if is_opening.recv_timeout(SILENCE) == Err(RecvTimeoutError::Timeout) {
                 log::warn!(
-                    "nothing has come from {name} yet: check that its sender runs, and that the \
-                     address and the port are right; still waiting"
+                    "nothing received from {name} yet: check that its sender is running, and that \
+                     the address and port are right; still waiting"
                 );
             }
         };
@@ -157,7 +157,7 @@ impl Connection {
         let Some(properties) = capture.open(input)? else { return Ok(None) };
         let Some(first) = read(capture, None)? else { return Ok(None) };
         let fps = sane(properties.fps);
-        // Nonsense, mostly negative, if the stream has no end.
+        // Meaningless, usually negative, if the stream has no end.
         let is_video = (1.0..1e9).contains(&properties.frame_count);
         Ok(Some((Self { properties, fps, is_video }, first)))
     }
@@ -200,7 +200,7 @@ impl Reader {
     /// Publishes pictures until stopped or until the stream ends.
     fn play(&mut self, connection: &Connection, first: TimedPicture) {
         let mut timeline = Timeline::new(connection.fps);
-        // The first picture is not scaled yet.
+        // The first picture was read unscaled. If it has the wrong size, it is dropped.
         let mut next = if first.image.size() == self.size { Some(first) } else { self.read() };
         while let Some(TimedPicture { image, stamp, .. }) = next {
             let captured = if connection.is_video {
@@ -239,7 +239,7 @@ impl Reader {
         None
     }
 
-    /// Connects again. If OpenCV has failed, its process is started again.
+    /// Connects again. If OpenCV has failed, restarts its process for the next attempt.
     fn connect(&mut self) -> Option<(Connection, TimedPicture)> {
         if let Ok(opened) = Connection::open(&mut self.capture, &self.url) {
             return opened;

@@ -199,8 +199,8 @@ fn frame_in(data: &[u8]) -> Option<usize> {
 }
 
 /// Where a JPEG begins, or may begin, in a picture's data, and whether its whole header is there.
-/// In pixels a whole header hardly ever occurs by accident; its first bytes do, once in some
-/// hundred megabytes.
+/// In pixels a whole header hardly ever occurs by accident; its first bytes do, at most about once
+/// in a hundred megabytes.
 fn jpeg_in(data: &[u8]) -> Option<(usize, bool)> {
     let mut first = None;
     let mut from = 0;
@@ -233,7 +233,7 @@ pub(crate) struct Header {
     pub(crate) fps: Option<f64>,
     pub(crate) format: PixelFormat,
     pub(crate) full_range: bool,
-    /// `None` if unknown, as with most writers.
+    /// `None` if the header does not state it.
     pub(super) pixel_aspect: Option<PixelAspect>,
 }
 
@@ -459,7 +459,8 @@ mod tests {
                     }
                 }
                 let second_ones = widths.iter().filter(|&&width| width == 32).count();
-                // One picture is complete if the header's first bytes happen to be its missing end.
+                // One more picture is read if the next header's first bytes take the place of its
+                // missing end.
                 let whole = (cut - header.len()) / (256 + 6);
                 let first_ones = widths.len() - second_ones;
                 assert!(second_ones == pictures && first_ones - whole <= 1, "{cut}: {widths:?}");

@@ -148,7 +148,7 @@ fn capture_time(position_ms: f64, grabbed: Instant) -> Instant {
     stamp.filter(is_plausible).unwrap_or(grabbed)
 }
 
-/// An older timestamp is of another clock: no driver holds a picture that long.
+/// An older timestamp is from another clock: no driver holds a picture that long.
 const MAX_AGE: Duration = Duration::from_secs(2);
 
 /// Pictures to try before a camera counts as delivering none in a format.
