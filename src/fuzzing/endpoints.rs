@@ -187,6 +187,7 @@ impl<'a, 'b> Play<'a, 'b> {
     fn handle_output(&mut self, side: usize, output: Output) {
         match output {
             Output::LookUp(..) => unreachable!("addresses are given"),
+            Output::LinkSpeed(_) => {}
             Output::Dial(conn, to) => {
                 assert_eq!((side, to), (DIALLER, addr(LISTENER)));
                 self.dialled = Some(conn);

@@ -8,8 +8,7 @@
 //! It also costs latency on every link: the last datagram leaves up to a quarter of the frame
 //! interval after the first, 7 ms of 33. So the pace is learned. While frames arrive as fast as
 //! they leave, it rises; where they do not, the receiver reports what the path carries
-//! ([`PathPace`]).
-//! Loopback has no queue to overrun, so the caller does not pace there.
+//! ([`PathPace`]). A known speed of the interface bounds it. Loopback has no queue to overrun, so the caller does not pace there.
 //!
 //! The pacer is a token bucket that holds one group. With segmentation offload, the kernel takes a
 //! whole group for little more than the price of one datagram. Half a group of tokens is enough to
@@ -32,7 +31,7 @@ use crate::net::{
 /// Decides how many datagrams may be sent now, and when the next may.
 #[derive(Clone, Debug)]
 pub struct Pacer {
-    /// The slowest pace, as a multiple of the average rate.
+    /// The pace at first, as a multiple of the average rate.
     pace: f64,
     datagram_len: usize,
     /// Bytes that may be sent as of `updated`; negative after more was sent, by one group at most.
@@ -45,6 +44,8 @@ pub struct Pacer {
     /// Between the starts of two frames.
     interval: FrameInterval,
     path: PathPace,
+    /// The speed of our interface, if it is known.
+    link_speed: Option<Bitrate>,
 }
 
 /// How many datagrams may be sent.
@@ -84,7 +85,7 @@ impl Pacer {
         Self::with_pace(now, datagram_len, PACE)
     }
 
-    /// A pacer whose slowest pace is `pace` times the average rate, at least 1.
+    /// A pacer that begins at `pace` times the average rate, at least 1.
     pub fn with_pace(now: Instant, datagram_len: usize, pace: f64) -> Self {
         Self {
             pace: pace.max(1.0),
@@ -95,6 +96,7 @@ impl Pacer {
             smoothed_len: None,
             interval: FrameInterval::with_initial(SMOOTHING, FIRST_INTERVAL),
             path: PathPace::default(),
+            link_speed: None,
         }
     }
 
@@ -102,6 +104,13 @@ impl Pacer {
     pub fn set_datagram_len(&mut self, now: Instant, datagram_len: usize) {
         self.settle(now);
         self.datagram_len = datagram_len.max(1);
+        self.tokens = self.tokens.min(self.group_len());
+    }
+
+    /// Sets the speed of our interface, if it is known. It bounds the pace.
+    pub fn set_link_speed(&mut self, now: Instant, speed: Option<Bitrate>) {
+        self.settle(now);
+        self.link_speed = speed;
         self.tokens = self.tokens.min(self.group_len());
     }
 
@@ -136,6 +145,7 @@ impl Pacer {
         let next = self.frame.map_or(FrameId::default(), |frame| frame.id.next());
         let leaving = Leaving {
             rate: Bitrate::from_bytes_per_second(self.rate()),
+            initial: Bitrate::from_bytes_per_second(self.pace * self.average()),
             group: DataSize::from_bytes(self.group_len() as u64),
             frame_len: DataSize::from_bytes(self.smoothed_len.unwrap_or(FIRST_LEN) as u64),
         };
@@ -170,16 +180,26 @@ impl Pacer {
         }
     }
 
-    /// Bytes per second: the fastest of the learned pace, `pace` times the average rate, and
-    /// [`MIN_RATE`]. If the frame is longer than average, its own length counts as the average.
+    /// Bytes per second: the learned pace, or the initial one if that is faster and has not overrun
+    /// the path's queue. At most the speed of the interface, but always enough to keep up with the
+    /// stream.
     fn rate(&self) -> f64 {
+        let average = self.average();
+        let overrun = self.path.overrun().map_or(f64::INFINITY, Bitrate::bytes_per_second);
+        let learned = self.path.pace().map_or(0.0, Bitrate::bytes_per_second);
+        let link_speed = self.link_speed.map_or(f64::INFINITY, Bitrate::bytes_per_second);
+        let slowest = (self.pace.min(MIN_PACE) * average).max(MIN_RATE.bytes_per_second());
+        (self.pace * average).min(overrun).max(learned).min(link_speed).max(slowest)
+    }
+
+    /// The average rate in bytes per second. If the frame is longer than average, its own length
+    /// counts as the average.
+    fn average(&self) -> f64 {
         let expected = self.frame.and_then(|f| f.expected_len).unwrap_or(0) as f64;
         let sent = self.frame.map_or(0, |f| f.sent.bytes()) as f64;
         let smoothed = self.smoothed_len.unwrap_or(if expected > 0.0 { 0.0 } else { FIRST_LEN });
         let len = smoothed.max(expected).max(sent);
-        let average = len / self.interval.seconds().unwrap_or(FIRST_INTERVAL.as_secs_f64());
-        let learned = self.path.pace().map_or(0.0, Bitrate::bytes_per_second);
-        (self.pace * average).max(learned).max(MIN_RATE.bytes_per_second())
+        len / self.interval.seconds().unwrap_or(FIRST_INTERVAL.as_secs_f64())
     }
 
     fn settle(&mut self, now: Instant) {
@@ -217,6 +237,10 @@ fn group_len(datagram_len: usize) -> f64 {
 /// interval.
 pub const PACE: f64 = 4.0;
 
+/// The slowest pace, as a multiple of the average rate: a frame whose length is known leaves within
+/// four fifths of its interval.
+const MIN_PACE: f64 = 1.25;
+
 /// The maximum number of datagrams sent together on a path that is not known to be fast.
 pub const GROUP_DATAGRAMS: usize = 16;
 
@@ -252,6 +276,7 @@ const ROUNDING: f64 = 0.01;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::wire::report::Train;
     use proptest::prelude::*;
 
     const LEN: usize = 1200;
@@ -343,6 +368,60 @@ mod tests {
         }
         let groups = send_frame(&mut pacer, now, 200, Duration::ZERO);
         assert!(groups.last().unwrap().0 < INTERVAL / 4 + MS / 4);
+    }
+
+    /// Reports to `pacer` twice that the path carried its frame at `rate` and lost the tail.
+    fn report_overrun(pacer: &mut Pacer, now: Instant, rate: Bitrate) {
+        let (size, growth) = (DataSize::from_len(98 * LEN), 5 * MS);
+        for frame in [0, 1].map(FrameId) {
+            let train = Some(Train { frame, growth, size, span: size / rate });
+            pacer.handle_report(now, TrainReport { train, lost: 20, largest_burst: 20 });
+        }
+    }
+
+    fn last_departure(pacer: &mut Pacer, now: Instant) -> Duration {
+        send_frame(pacer, now, 98, Duration::ZERO).last().expect("a group").0
+    }
+
+    #[test]
+    fn a_queue_that_the_initial_pace_overruns_is_sent_what_it_carries() {
+        let mut now = crate::clock::now();
+        let mut pacer = Pacer::new(now, LEN);
+        for _ in 0..30 {
+            assert!(last_departure(&mut pacer, now) < INTERVAL / 4);
+            now += INTERVAL;
+        }
+        // The stream has 28 Mbit/s on average, and begins at 113.
+        let carried = Bitrate::from_mbps(60);
+        report_overrun(&mut pacer, now, carried);
+        let expected = DataSize::from_len(82 * LEN) / carried;
+        let took = last_departure(&mut pacer, now);
+        assert!(took.abs_diff(expected) < MS / 4, "{took:?}, not {expected:?}");
+    }
+
+    #[test]
+    fn a_frame_always_leaves_within_its_interval() {
+        let mut now = crate::clock::now();
+        let mut pacer = Pacer::new(now, LEN);
+        for _ in 0..30 {
+            last_departure(&mut pacer, now);
+            now += INTERVAL;
+        }
+        report_overrun(&mut pacer, now, Bitrate::from_mbps(1));
+        assert!(last_departure(&mut pacer, now) < INTERVAL.mul_f64(0.8));
+    }
+
+    #[test]
+    fn the_speed_of_the_interface_bounds_the_pace() {
+        let mut now = crate::clock::now();
+        let mut pacer = Pacer::new(now, LEN);
+        let speed = Bitrate::from_mbps(100);
+        pacer.set_link_speed(now, Some(speed));
+        for _ in 0..30 {
+            let took = last_departure(&mut pacer, now);
+            assert!(took + MS / 4 > DataSize::from_len(82 * LEN) / speed, "{took:?}");
+            now += INTERVAL;
+        }
     }
 
     #[test]

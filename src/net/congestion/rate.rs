@@ -32,7 +32,10 @@ use self::{
     loss::{BINDING_LOSS, LossAction, LossTester, MAX_AMBIENT_LOSS, TEST_SHARE},
     reports::{DEEP_REPORTS, REPORTS, Reports},
 };
-use crate::net::units::{BITS_PER_BYTE, Bitrate};
+use crate::net::{
+    units::{BITS_PER_BYTE, Bitrate},
+    wire::{datagram::Form, probe::PROBE_LEN},
+};
 
 /// Range and start of the target, of UDP payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -531,11 +534,12 @@ const SILENT_PROBES: Duration = Duration::from_millis(100);
 const FRAME_JITTER_WEIGHT: f64 = 2.0;
 const PROBED_JITTER_WEIGHT: f64 = 0.5;
 
-/// Probes start when frames see this share of the limit. Each has this many bits of UDP payload;
-/// together they take at most this share of the target, at least this many seconds apart.
+/// Probes start when frames see this share of the limit. Each has this many bits of UDP payload if
+/// it is sealed; together they take at most this share of the target, at least this many seconds
+/// apart.
 const SUSPECT_QUEUE: f64 = 0.3;
-const PROBE_BITS: f64 = 320.0;
-const PROBE_SHARE: f64 = 0.008;
+const PROBE_BITS: f64 = (Form::Sealed.overhead() + PROBE_LEN) as f64 * BITS_PER_BYTE;
+const PROBE_SHARE: f64 = 0.0104;
 const QUICKEST_PROBES: f64 = 0.006;
 
 /// The share of the link used after its queue has drained. With frame sizes that vary by a tenth,

@@ -33,8 +33,9 @@ pub struct TrainMeter {
 #[derive(Clone, Copy, Debug)]
 struct Arriving {
     frame: FrameId,
-    /// The index of the last chunk.
-    chunk: u16,
+    /// The highest index of a source chunk, and of a parity chunk. `None` before the first.
+    source: Option<u16>,
+    parity: Option<u16>,
     datagrams: u32,
     /// The last datagram that met no queue: no earlier one had a smaller delay.
     start: Point,
@@ -74,12 +75,20 @@ impl TrainMeter {
         if self.newest.replace(header.frame) == Some(header.frame) {
             // After the end of the train come retransmissions and reordered chunks.
             let Some(current) = &mut self.current else { return };
-            current.push(header.chunk, point, size);
+            current.push(header, point, size);
         } else {
             self.finish();
             self.current = Some(Arriving::new(header, point, size));
         }
-        if header.is_last() {
+        if header.is_last_source() {
+            self.finish();
+        }
+    }
+
+    /// Records that chunks of `frame` are requested. Those that still arrive may be answers, which
+    /// meet no queue, so they do not count.
+    pub fn handle_request(&mut self, frame: FrameId) {
+        if self.current.as_ref().is_some_and(|current| current.frame == frame) {
             self.finish();
         }
     }
@@ -97,25 +106,29 @@ impl TrainMeter {
 
 impl Arriving {
     fn new(header: &VideoHeader, point: Point, size: DataSize) -> Self {
-        Self {
+        let mut arriving = Self {
             frame: header.frame,
-            chunk: header.chunk,
+            source: None,
+            parity: None,
             datagrams: 1,
             start: point,
             last: point,
             size: DataSize::default(),
             size_at_last: size,
-        }
+        };
+        *arriving.newest_index(header) = Some(header.chunk);
+        arriving
     }
 
-    fn push(&mut self, chunk: u16, point: Point, size: DataSize) {
+    fn push(&mut self, header: &VideoHeader, point: Point, size: DataSize) {
         let pause = point.sent - self.last.sent;
+        let newest = self.newest_index(header);
         // Retransmissions repeat earlier chunks, or follow after a pause. Reordered chunks are
         // ignored, too.
-        if chunk <= self.chunk || pause > MAX_PAUSE {
+        if Some(header.chunk) <= *newest || pause > MAX_PAUSE {
             return;
         }
-        self.chunk = chunk;
+        *newest = Some(header.chunk);
         self.datagrams += 1;
         if point.arrived > self.last.arrived {
             self.size += self.size_at_last;
@@ -128,6 +141,11 @@ impl Arriving {
             self.size = DataSize::default();
         }
         self.last = point;
+    }
+
+    /// The highest index so far of the chunks of the header's kind. Each kind is sent in order.
+    fn newest_index(&mut self, header: &VideoHeader) -> &mut Option<u16> {
+        if header.is_parity() { &mut self.parity } else { &mut self.source }
     }
 
     /// The train, if it is long enough to show anything.
@@ -155,6 +173,7 @@ mod tests {
 
     const LEN: usize = 1200;
     const CHUNKS: u16 = 98;
+    const PARITY: u16 = 20;
     const MBPS: Bitrate = Bitrate::from_mbps(1);
 
     /// A hop that takes datagrams at `rate`, in front of a receiver.
@@ -183,7 +202,7 @@ mod tests {
             let extent = Extent {
                 body_len: u32::from(CHUNKS) * 1160,
                 source_chunks: CHUNKS,
-                parity_chunks: 0,
+                parity_chunks: PARITY,
             };
             let header = VideoHeader {
                 frame: FrameId(frame),
@@ -309,6 +328,43 @@ mod tests {
         let next = Duration::from_millis(33);
         hop.arrive(2, 0, next, next);
         assert_carried(hop.meter.take(), MBPS * 100.0);
+    }
+
+    #[test]
+    fn answers_to_a_request_for_the_tail_do_not_hide_the_queue() {
+        let mut hop = Hop::new(MBPS * 100.0);
+        for chunk in 0..80 {
+            let sent = DataSize::from_len(usize::from(chunk) * LEN) / (MBPS * 300.0);
+            let arrived = hop.pass(sent);
+            hop.arrive(1, chunk, sent, arrived);
+        }
+        hop.meter.handle_request(FrameId(1));
+        for chunk in 80..CHUNKS {
+            let sent = Duration::from_millis(12);
+            let arrived = hop.pass(sent);
+            hop.arrive(1, chunk, sent, arrived);
+        }
+        let train = hop.meter.take();
+        assert_carried(train, MBPS * 100.0);
+        assert!(train.is_some_and(|train| train.growth > Duration::from_millis(4)), "{train:?}");
+    }
+
+    #[test]
+    fn source_chunks_after_parity_belong_to_the_train() {
+        let mut hop = Hop::new(MBPS * 100.0);
+        // Two strips, each followed by its parity, but the last source chunk is last of all.
+        let second = CHUNKS..CHUNKS + PARITY / 2;
+        let fourth = CHUNKS + PARITY / 2..CHUNKS + PARITY;
+        let order = (0..40).chain(second).chain(40..CHUNKS - 1).chain(fourth).chain([CHUNKS - 1]);
+        for (nth, chunk) in order.enumerate() {
+            let sent = DataSize::from_len(nth * LEN) / (MBPS * 300.0);
+            let arrived = hop.pass(sent);
+            hop.arrive(1, chunk, sent, arrived);
+        }
+        let train = hop.meter.take();
+        assert_carried(train, MBPS * 100.0);
+        let size = DataSize::from_len(usize::from(CHUNKS + PARITY - 1) * LEN);
+        assert_eq!(train.map(|train| train.size), Some(size), "the whole train");
     }
 
     #[test]

@@ -21,14 +21,16 @@ use super::{
     error_queue::{DeliveryError, IcmpReport},
     faults::{self, not_dialled},
     handle::{Command, Handle, Shared},
+    interface::{interface_len, interface_speed},
     ip::canonical,
+    lookup::Lookups,
     options::SocketOptions,
     outgoing_batch::OutgoingBatch,
     publish_schedule::PublishSchedule,
     resolver::Resolver,
     socket_errors::{SendFailure, SocketErrors},
     timer::Timer,
-    udp::{UdpSocket, interface_len},
+    udp::UdpSocket,
 };
 use crate::{
     clock,
@@ -37,6 +39,7 @@ use crate::{
         link::PeerAddr,
         netem::NetemSpec,
         session::{Endpoint, EndpointConfig, Event, Output},
+        units::Bitrate,
         wire::control::CloseReason,
     },
 };
@@ -66,6 +69,7 @@ pub struct Driver {
     acceptor: Option<Acceptor>,
     connections: Connections,
     resolver: Resolver,
+    link_speeds: Lookups<(PeerAddr, Option<Bitrate>)>,
     endpoint: Endpoint,
     network: EmulatedNetwork,
     batch: OutgoingBatch,
@@ -124,6 +128,7 @@ impl Driver {
             udp,
             acceptor: listener.map(Acceptor::new),
             connections: Connections::new(FIRST_CONNECTION),
+            link_speeds: Lookups::new(Arc::clone(&waker)),
             resolver: Resolver::new(waker),
             endpoint: Endpoint::new(clock::now(), config.endpoint),
             network: EmulatedNetwork::new(config.egress, config.ingress),
@@ -187,6 +192,9 @@ impl Driver {
         while let Some((id, found)) = self.resolver.try_found() {
             debug!("name lookup finished: {found:?}");
             self.endpoint.handle_found(clock::now(), id, found);
+        }
+        while let Some((peer, speed)) = self.link_speeds.try_take() {
+            self.endpoint.handle_link_speed(clock::now(), peer, speed);
         }
         if let Some(stream) = self.shared.stream.try_take() {
             self.endpoint.set_stream(stream);
@@ -395,6 +403,13 @@ impl Driver {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
                 Output::LookUp(id, host, port) => self.resolver.look_up(id, host, port),
+                Output::LinkSpeed(peer) => {
+                    // Some network adapters take milliseconds to answer.
+                    let look_up = move || (peer, interface_speed(peer.socket_addr()));
+                    if let Err(error) = self.link_speeds.start("link speed", look_up) {
+                        debug!("cannot look up the speed of the interface to {peer:?}: {error}");
+                    }
+                }
                 Output::Dial(conn, to) => {
                     // If the MTU is too small, TCP may fail to connect, and its error does not say
                     // why.

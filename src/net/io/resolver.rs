@@ -2,17 +2,14 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket},
-    sync::{
-        Arc,
-        mpsc::{Receiver, Sender, channel},
-    },
-    thread::Builder,
+    sync::Arc,
 };
 
 use mio::Waker;
 
 use super::{
     faults::reason,
+    lookup::Lookups,
     zone::{AddrError, scoped_ip},
 };
 use crate::net::session::{LocalFault, LookupId, WaitReason};
@@ -22,37 +19,26 @@ pub(super) type Found = (LookupId, Result<Vec<SocketAddr>, WaitReason>);
 
 /// Resolves host names without blocking.
 #[derive(Debug)]
-pub(super) struct Resolver {
-    waker: Arc<Waker>,
-    sender: Sender<Found>,
-    receiver: Receiver<Found>,
-}
+pub(super) struct Resolver(Lookups<Found>);
 
 impl Resolver {
     /// A resolver that wakes `waker` for each result.
     pub(super) fn new(waker: Arc<Waker>) -> Self {
-        let (sender, receiver) = channel();
-        Self { waker, sender, receiver }
+        Self(Lookups::new(waker))
     }
 
     /// Starts a lookup of `host`. An endpoint has at most one lookup for each target, which bounds
     /// the number of threads.
     pub(super) fn look_up(&self, id: LookupId, host: String, port: u16) {
-        let (waker, sender) = (Arc::clone(&self.waker), self.sender.clone());
-        let look_up = move || {
-            // These fail only if the driver has ended.
-            let _ = sender.send((id, addresses(&host, port)));
-            let _ = waker.wake();
-        };
-        if let Err(error) = Builder::new().name("resolver".into()).spawn(look_up) {
-            let _ = self.sender.send((id, Err(unresolved(error.to_string()))));
-            let _ = self.waker.wake();
+        let started = self.0.start("resolver", move || (id, addresses(&host, port)));
+        if let Err(error) = started {
+            self.0.put((id, Err(unresolved(error.to_string()))));
         }
     }
 
     /// The next result.
     pub(super) fn try_found(&self) -> Option<Found> {
-        self.receiver.try_recv().ok()
+        self.0.try_take()
     }
 }
 

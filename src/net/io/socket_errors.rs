@@ -10,8 +10,9 @@ use log::{debug, warn};
 
 use super::{
     faults,
+    interface::interface_len,
     ip::header_len,
-    udp::{interface_len, least_mtu},
+    udp::least_mtu,
     zone::{shown, shown_ip},
 };
 use crate::net::{

@@ -364,26 +364,6 @@ fn receive_uncoalesced(_: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// The longest datagram that the interface towards `to` accepts, or less if the kernel has learned
-/// a lower path MTU, in bytes of UDP payload; `None` where the system does not report it.
-#[cfg(target_os = "linux")]
-pub(super) fn interface_len(to: SocketAddr) -> Option<usize> {
-    use rustix::net::sockopt::{ip_mtu, ipv6_mtu};
-
-    let any: IpAddr =
-        if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = std::net::UdpSocket::bind((any, 0)).ok()?;
-    // This only looks up the route and sends nothing.
-    socket.connect(to).ok()?;
-    let mtu = if to.is_ipv4() { ip_mtu(&socket).ok()? } else { ipv6_mtu(&socket).ok()? };
-    (mtu as usize).checked_sub(header_len(to))
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn interface_len(_: SocketAddr) -> Option<usize> {
-    None
-}
-
 /// Converts an IPv4 address to the IPv4-mapped form of IPv6 sockets.
 fn mapped(addr: SocketAddr) -> SocketAddr {
     match addr.ip() {

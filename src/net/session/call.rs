@@ -31,6 +31,7 @@ use crate::net::{
     route::{Inbound, Route},
     time::MediaClock,
     token_bucket::TokenBucket,
+    units::Bitrate,
     wire::{
         control::{CloseReason, Message, StreamParams},
         datagram::{Body, Direction, Kind, Prelude},
@@ -467,6 +468,9 @@ impl Call {
                 prober.set_mean_interval(now, sender.probe_interval());
             }
         }
+        if let Some(path) = &mut self.path {
+            path.handle_timeout(now);
+        }
         if let Some(control) = &mut self.control {
             control.handle_timeout(now);
         }
@@ -492,8 +496,9 @@ impl Call {
         let prober = prober.map(Prober::poll_timeout);
         let sender = self.sender.as_ref().and_then(Sender::poll_timeout);
         let path = self.path.as_ref().and_then(Path::poll_timeout);
+        let lookup = self.path.as_ref().filter(|_| self.is_paced()).map(Path::next_lookup);
         let stream = self.stream.poll_timeout();
-        [receiver, control, prober, path, sender, stream, self.silent_at()]
+        [receiver, control, prober, path, lookup, sender, stream, self.silent_at()]
             .into_iter()
             .flatten()
             .min()
@@ -563,6 +568,25 @@ impl Call {
     fn pace(&mut self, now: Instant, addr: PeerAddr) {
         if let Some(sender) = &mut self.sender {
             sender.set_paced(now, !addr.link().is_local);
+        }
+    }
+
+    /// The peer to which the speed of our interface is to be looked up now, if so.
+    pub(super) fn take_lookup(&mut self) -> Option<PeerAddr> {
+        let is_paced = self.is_paced();
+        self.path.as_mut().filter(|_| is_paced)?.take_lookup()
+    }
+
+    fn is_paced(&self) -> bool {
+        self.sender.as_ref().is_some_and(Sender::is_paced)
+    }
+
+    /// Sets the speed of our interface to `to`, if it is known.
+    pub(super) fn handle_link_speed(&mut self, now: Instant, to: PeerAddr, speed: Option<Bitrate>) {
+        if self.media_addr() == Some(to)
+            && let Some(sender) = &mut self.sender
+        {
+            sender.set_link_speed(now, speed);
         }
     }
 

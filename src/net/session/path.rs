@@ -1,6 +1,6 @@
 //! The network path to the peer: its route and its maximum datagram length.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 
@@ -9,6 +9,7 @@ use super::{
     reports::ReportDelta,
 };
 use crate::net::{
+    link::PeerAddr,
     path::{
         mtu::{Delivery, PathMtu},
         validation::PathValidation,
@@ -34,6 +35,9 @@ pub(super) struct Path {
     /// Path MTU probes that were sent and are neither acknowledged nor known to be lost.
     probes_unacked: u64,
     probes_lost: u64,
+    /// Whether the speed of our interface is to be looked up now, and when again.
+    wants_link_speed: bool,
+    next_lookup: Instant,
 }
 
 impl Path {
@@ -62,6 +66,8 @@ impl Path {
             ack: None,
             probes_unacked: 0,
             probes_lost: 0,
+            wants_link_speed: true,
+            next_lookup: now + LOOKUP_INTERVAL,
         }
     }
 
@@ -88,7 +94,28 @@ impl Path {
         if let Some(mtu) = &mut self.mtu {
             mtu.reset(now);
         }
+        self.wants_link_speed = true;
         Some(moved)
+    }
+
+    /// The peer to which the speed of our interface is to be looked up now, if so.
+    pub(super) fn take_lookup(&mut self) -> Option<PeerAddr> {
+        let route = self.route().filter(|_| self.wants_link_speed)?;
+        self.wants_link_speed = false;
+        Some(route.peer)
+    }
+
+    /// When the speed of our interface is to be looked up again.
+    pub(super) fn next_lookup(&self) -> Instant {
+        self.next_lookup
+    }
+
+    /// Does what is due by `now`.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.next_lookup <= now {
+            self.wants_link_speed = true;
+            self.next_lookup = now + LOOKUP_INTERVAL;
+        }
     }
 
     /// Whether the path seems to pass only datagrams that are too short for the protocol.
@@ -201,12 +228,29 @@ impl Path {
     }
 }
 
+/// The route may begin to use another interface at any time, and a cable may be replaced.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(10);
+
 #[cfg(test)]
 mod tests {
-    use std::{net::SocketAddr, time::Duration};
+    use std::net::SocketAddr;
 
     use super::{super::reports::Reports, *};
     use crate::net::{frame::SessionId, wire::datagram::Direction};
+
+    #[test]
+    fn the_speed_of_the_interface_is_looked_up_at_once_and_again_later() {
+        let now = crate::clock::now();
+        let addr = SocketAddr::from(([192, 0, 2, 1], 7722));
+        let mut path = Path::new(now, addr.into(), true, true, None);
+        assert_eq!((path.take_lookup(), path.take_lookup()), (Some(addr.into()), None));
+        path.handle_timeout(now + Duration::from_secs(9));
+        assert_eq!(path.take_lookup(), None);
+        path.handle_timeout(path.next_lookup());
+        assert_eq!((path.take_lookup(), path.take_lookup()), (Some(addr.into()), None));
+        let mut unknown = Path::new(now, addr.into(), false, true, None);
+        assert_eq!(unknown.take_lookup(), None, "the address is not validated");
+    }
 
     #[test]
     fn lost_path_mtu_probes_are_not_counted_as_losses() {

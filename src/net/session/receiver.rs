@@ -256,7 +256,10 @@ impl FeedbackState {
         });
         let request = self.nack_scheduler.poll_request(now, |frame| reassembler.missing(frame));
         let asked = request.iter().flat_map(|request| request.nack.frames());
-        asked.for_each(|missing| reassembler.note_requested(missing.frame));
+        for missing in asked {
+            reassembler.note_requested(missing.frame);
+            self.trains.handle_request(missing.frame);
+        }
         self.nack = request.map(|r| (r.nack, r.copies)).or(self.nack.take());
         self.nack_due = self.nack_scheduler.poll_timeout().filter(|&due| due > now);
     }

@@ -34,11 +34,18 @@ impl SendGate {
         Self { datagram_len, pacer: None, budget: None, startup_probe: None }
     }
 
-    /// Turns pacing on or off, and discards the pace learned so far. `is_new`: the path's capacity
-    /// is unknown, so it is probed if frames are paced.
+    /// Turns pacing on or off, and discards what is known of the path's pace. `is_new`: the path's
+    /// capacity is unknown, so it is probed if frames are paced.
     pub(super) fn set_paced(&mut self, now: Instant, paced: bool, is_new: bool) {
         self.pacer = paced.then(|| Pacer::new(now, self.datagram_len));
         self.startup_probe = (paced && is_new).then(StartupProbe::default);
+    }
+
+    /// Sets the speed of our interface, if it is known. It bounds the pace.
+    pub(super) fn set_link_speed(&mut self, now: Instant, speed: Option<Bitrate>) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.set_link_speed(now, speed);
+        }
     }
 
     /// Whether frames are paced.

@@ -121,6 +121,11 @@ impl SendRate {
         }
     }
 
+    /// Sets the speed of our interface, if it is known. It bounds the pace.
+    pub(super) fn set_link_speed(&mut self, now: Instant, speed: Option<Bitrate>) {
+        self.gate.set_link_speed(now, speed);
+    }
+
     /// The target bitrate; `None` without feedback.
     pub(super) fn target(&self) -> Option<Bitrate> {
         self.control.as_ref().map(RateController::target)

@@ -249,6 +249,11 @@ impl Sender {
         self.rate.set_paced(now, paced);
     }
 
+    /// Sets the speed of our interface, if it is known. It bounds the pace.
+    pub(super) fn set_link_speed(&mut self, now: Instant, speed: Option<Bitrate>) {
+        self.rate.set_link_speed(now, speed);
+    }
+
     /// Whether frames are paced, which loopback does not need.
     pub(super) fn is_paced(&self) -> bool {
         self.rate.gate().is_paced()

@@ -133,11 +133,10 @@ impl VideoHeader {
         self.extent.and_then(|e| self.chunk.checked_sub(e.source_chunks))
     }
 
-    /// Whether this is the chunk with the highest index. The frame is sent with it last only
-    /// without parity: parity chunks come before the last source chunk.
-    pub fn is_last(&self) -> bool {
-        let count = |e: Extent| u32::from(e.source_chunks) + u32::from(e.parity_chunks);
-        self.extent.is_some_and(|extent| u32::from(self.chunk) + 1 == count(extent))
+    /// Whether this is the last source chunk, which is sent last: parity chunks come before it.
+    pub fn is_last_source(&self) -> bool {
+        // Index 65,535 never is: there are at most 65,535 source chunks.
+        self.extent.is_some_and(|e| self.chunk.checked_add(1) == Some(e.source_chunks))
     }
 
     /// When the chunk was passed to the sender's socket, or 1.05 s after the capture if that is
@@ -149,10 +148,7 @@ impl VideoHeader {
     /// The payload length in bytes: the chunk length, except for the last source chunk.
     pub fn payload_len(&self) -> usize {
         match self.extent {
-            // Index 65,535 is never the last source chunk: there are at most 65,535 of those.
-            Some(e) if self.chunk.checked_add(1) == Some(e.source_chunks) => {
-                e.body_len as usize - self.offset()
-            }
+            Some(e) if self.is_last_source() => e.body_len as usize - self.offset(),
             _ => usize::from(self.chunk_len),
         }
     }

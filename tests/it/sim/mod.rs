@@ -369,6 +369,7 @@ impl Sim {
 
     fn act(&mut self, node: NodeId, output: Output) {
         match output {
+            Output::LinkSpeed(_) => {}
             Output::LookUp(lookup, host, _) => {
                 let found = self.names.get(&host).cloned().ok_or_else(|| "unknown".to_owned());
                 self.pipes.answer(self.now, node, lookup, found);

@@ -12,6 +12,7 @@ use crate::net::{
     link::PeerAddr,
     route::Route,
     session::{CallCounters, CallId, ConnId, call::Call, control::ControlChannel, outbound::Burst},
+    units::Bitrate,
     wire::{
         control::{CloseReason, StreamParams},
         text::Line,
@@ -237,6 +238,16 @@ impl Calls {
     /// of up to `len` bytes.
     pub(super) fn handle_too_big(&mut self, now: Instant, to: PeerAddr, len: usize) {
         self.current.iter_mut().for_each(|call| call.handle_too_big(now, to, len));
+    }
+
+    /// A peer to which the speed of our interface is to be looked up now, if there is one.
+    pub(super) fn take_lookup(&mut self) -> Option<PeerAddr> {
+        self.current.iter_mut().find_map(Call::take_lookup)
+    }
+
+    /// Sets the speed of our interface to `to`, if it is known.
+    pub(super) fn handle_link_speed(&mut self, now: Instant, to: PeerAddr, speed: Option<Bitrate>) {
+        self.current.iter_mut().for_each(|call| call.handle_link_speed(now, to, speed));
     }
 
     /// Sets how many datagrams our kernel has dropped so far.

@@ -23,6 +23,7 @@ use crate::net::{
     path::mtu::MIN_LEN,
     route::{Inbound, LocalIp, Route},
     time::MediaClock,
+    units::Bitrate,
     wire::{
         checksum::CrcCombiner,
         control::{CloseReason, RejectReason, StreamParams},
@@ -38,12 +39,15 @@ use pending_caller::{HandshakeLimiter, PendingCaller};
 pub use config::{Admission, EndpointConfig, OneWay, Role};
 pub use strays::StrayCounters;
 
-/// An operation on control connections.
+/// A lookup, or an operation on control connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Look up the addresses of a host, for this port, and report the result:
     /// [`Endpoint::handle_found`].
     LookUp(LookupId, String, u16),
+    /// Look up the speed of the interface to this peer, and report the result:
+    /// [`Endpoint::handle_link_speed`].
+    LinkSpeed(PeerAddr),
     /// Connect, and report the result: [`Endpoint::handle_connected`],
     /// [`Endpoint::handle_disconnected`] or [`Endpoint::handle_not_dialled`].
     Dial(ConnId, SocketAddr),
@@ -407,9 +411,10 @@ impl Endpoint {
         Some(Transmit { to: peer, local, len, segment_len })
     }
 
-    /// The next operation on a control connection.
+    /// The next lookup, or operation on a control connection.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        output.or_else(|| self.calls.take_lookup().map(Output::LinkSpeed))
     }
 
     /// The next event.
@@ -469,6 +474,12 @@ impl Endpoint {
         fits: Option<usize>,
     ) -> bool {
         self.calls.handle_refused(now, to, len, fits)
+    }
+
+    /// The answer to [`Output::LinkSpeed`]: the speed of our interface to `to`, if it is known. It
+    /// bounds the pace of the calls that send there.
+    pub fn handle_link_speed(&mut self, now: Instant, to: PeerAddr, speed: Option<Bitrate>) {
+        self.calls.handle_link_speed(now, to, speed);
     }
 
     /// Handles an ICMP message, which may be forged, saying that a router on the way to `to`
