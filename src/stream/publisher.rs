@@ -140,9 +140,9 @@ impl GrabberThread {
         self.counters.add_cpu(Duration::ZERO);
     }
 
-    /// Waits until the encoder has taken the previous picture, if the source has no frame rate.
-    /// Otherwise the source would produce pictures that are never used. The next picture is made
-    /// while the previous one is encoded.
+    /// If the source has no frame rate, waits until the encoder has taken the previous picture:
+    /// without this wait, the source would produce pictures that are never used. The next picture is
+    /// made while the previous one is encoded.
     fn await_demand(&self) {
         while !self.source.is_paced()
             && !self.stop.is_requested()

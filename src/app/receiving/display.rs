@@ -136,8 +136,8 @@ fn open_screen(windows: &[WindowSpec], messages: &Messages) -> Option<Screen> {
     opened.ok()
 }
 
-/// Checks for free descriptors, since a window toolkit that lacks one ends its process. That process
-/// may open as many as this one.
+/// Checks for free descriptors, since a window toolkit that lacks one ends its process. The check is
+/// made in this process, because the toolkit's process has the same limit.
 fn ensure_window_descriptors() -> Result<()> {
     ensure_free(WINDOW_DESCRIPTORS).map_err(|error| anyhow!(with_remedy(format!("{error:#}"))))
 }

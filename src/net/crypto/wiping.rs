@@ -1,4 +1,4 @@
-//! Wipes `snow`'s key material on drop.
+//! Wipes `snow`'s private keys, cipher keys and hash states on drop.
 //!
 //! `snow` does not wipe private keys, cipher keys or hash states, but lets its caller supply the
 //! objects that hold them. This module supplies `snow`'s own objects, each in a wrapper that

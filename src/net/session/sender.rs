@@ -431,7 +431,7 @@ impl Sender {
     }
 }
 
-/// In bytes of UDP payload: the limit on a lossy path, from the MTU of Ethernet over IPv4.
+/// In bytes of UDP payload: the limit on a lossy path, from the MTU of IPv4 over Ethernet.
 const LOSSY_DATAGRAM_LEN: usize = 1472;
 
 /// How many frames in a row must expire before that is reported. With `--quality auto` the first

@@ -160,7 +160,7 @@ fn describe_jpegs(name: &str, first: &[u8], options: &SourceOptions) -> SourceIn
         notes.push("--size does nothing: JPEGs are passed through as they come".to_owned());
     }
     if options.gray {
-        notes.push("--gray does nothing: JPEGs are passed through as they come".to_owned());
+        notes.push("--gray has no effect while JPEGs are passed through as they come".to_owned());
     }
     if options.fps.is_some() {
         notes.push(FPS_NOTE.to_owned());

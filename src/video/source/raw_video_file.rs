@@ -108,7 +108,7 @@ impl RawVideoFile {
         Arc::clone(&self.damaged)
     }
 
-    /// The next picture; starts again after the last one.
+    /// The next picture; starts again after the last one, unless the file is played once.
     fn read_next(&mut self) -> Result<Option<Image>, SourceError> {
         let mut next = self.frames.next()?;
         if next.is_none() && !self.once {
@@ -178,7 +178,7 @@ fn unreadable(path: &Path) -> impl Fn(io::Error) -> SourceError {
     move |error| SourceError::Unreadable { path: path.into(), error }
 }
 
-/// The rate of JPEGs without a container, which have none: the same as in `FFmpeg`.
+/// The frame rate of JPEGs without a container, since they do not specify one: `FFmpeg`'s default.
 const JPEGS_FPS: f64 = 25.0;
 
 /// Buffer size, in bytes.

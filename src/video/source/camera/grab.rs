@@ -1,4 +1,4 @@
-//! The grab thread: drains the camera, keeps the newest picture, and reopens a camera that was
+//! The camera thread: drains the camera, keeps the newest picture, and reopens a camera that was
 //! unplugged.
 
 use std::{
@@ -178,7 +178,9 @@ fn describe(camera: &CameraInfo, options: &SourceOptions, given: &Given) -> Sour
             );
         }
         if options.gray {
-            notes.push("--gray does nothing: the camera's own JPEGs are passed through".to_owned());
+            notes.push(
+                "--gray has no effect while the camera's own JPEGs are passed through".to_owned(),
+            );
         }
         if options.size.is_some_and(|size| size != *native) {
             notes.push(format!(
