@@ -96,6 +96,23 @@ impl<T> Latest<T> {
         }
     }
 
+    /// Waits up to `timeout` for a value or a nudge, and leaves both.
+    pub fn wait(&self, timeout: Duration) {
+        let is_idle = |s: &mut Slot<T>| s.value.is_none() && !s.closed && !s.nudged;
+        drop(self.shared.put.wait_timeout_while(self.lock(), timeout, is_idle));
+    }
+
+    /// Waits up to `timeout` for a nudge, and leaves the value, if there is one.
+    pub fn wait_nudge(&self, timeout: Duration) -> Taken<T> {
+        let is_idle = |s: &mut Slot<T>| !s.closed && !s.nudged;
+        let waited = self.shared.put.wait_timeout_while(self.lock(), timeout, is_idle);
+        let (mut slot, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match std::mem::take(&mut slot.nudged) {
+            true => Taken::Nudged,
+            false => Taken::TimedOut,
+        }
+    }
+
     /// Waits up to `timeout` until the value is taken or the mailbox is closed. Returns true if the
     /// mailbox is empty.
     ///
@@ -217,6 +234,21 @@ mod tests {
         mailbox.put(7);
         assert_eq!(mailbox.take(LONG), Taken::Value(7));
         assert_eq!(mailbox.take(Duration::from_millis(1)), Taken::TimedOut);
+    }
+
+    #[test]
+    fn waiting_leaves_the_value() {
+        let mailbox = Latest::holding(1);
+        mailbox.wait(LONG);
+        assert_eq!(mailbox.wait_nudge(Duration::ZERO), Taken::TimedOut);
+        mailbox.nudge();
+        mailbox.wait(LONG);
+        assert_eq!(mailbox.wait_nudge(LONG), Taken::Nudged);
+        assert_eq!(mailbox.take(LONG), Taken::Value(1));
+        mailbox.wait(Duration::ZERO);
+        mailbox.close();
+        mailbox.wait(LONG);
+        assert_eq!(mailbox.wait_nudge(LONG), Taken::TimedOut);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! One thread waits for the network. It begins to decode a frame while its last chunks are still
 //! arriving, holds frames back if a playout delay is set, checks and records them, and gives them
 //! to every consumer. Each consumer has a mailbox of its own, in which the newest frame wins.
+//!
+//! If nothing but a pipe takes the frames, each is taken when the pipe's reader is ready for it.
 
 use std::{
     sync::{
@@ -49,11 +51,11 @@ pub(crate) struct Subscriber {
 /// What a subscriber does with each frame, besides handing it to its consumers.
 #[derive(Debug)]
 pub(crate) struct SubscriberConfig {
-    /// Whether frames are decoded.
-    pub(crate) decodes: bool,
-    /// What decoded pictures must contain; the others count as undecodable. Needs `decodes`.
+    /// What frames are decoded to. `None`: they are not.
+    pub(crate) decodes_to: Option<OutputFormat>,
+    /// What decoded pictures must contain; the others count as undecodable. Needs `decodes_to`.
     pub(crate) check: Option<Check>,
-    /// Whether the strips of partial frames are drawn over the last picture. Needs `decodes`.
+    /// Whether the strips of partial frames are drawn over the last picture. Needs `decodes_to`.
     pub(crate) conceals: bool,
     /// How long frames are held back, to absorb the network's jitter.
     pub(crate) playout_delay: Duration,
@@ -68,6 +70,9 @@ pub(crate) struct SubscriberConfig {
 #[derive(Debug)]
 pub(crate) struct RecordingSink {
     pub(crate) recorder: Arc<Recorder>,
+    /// Whether frames are recorded as decoded planes. The recorder must take them, and frames be
+    /// decoded to them.
+    pub(crate) as_planes: bool,
     /// Time zero of the recording, on our own clock: each sender's media time has another origin.
     pub(crate) epoch: Instant,
 }
@@ -95,10 +100,11 @@ impl Subscriber {
     /// Starts to receive what `handle` delivers.
     pub(crate) fn start(handle: &Handle, config: SubscriberConfig) -> std::io::Result<Self> {
         // With a playout delay, the arriving frame is not the next one to be decoded.
-        let is_early = config.decodes && config.playout_delay.is_zero();
+        let decodes = config.decodes_to.is_some();
+        let is_early = decodes && config.playout_delay.is_zero();
         let input = Input {
             whole: handle.received(),
-            partial: (config.decodes && config.conceals).then(|| handle.partial()),
+            partial: (decodes && config.conceals).then(|| handle.partial()),
             held: None,
             arriving: is_early.then(|| handle.arriving()),
             urgent: handle.urgent(),
@@ -109,10 +115,18 @@ impl Subscriber {
 
     fn of(input: Input, config: SubscriberConfig) -> std::io::Result<Self> {
         let (received, shared) = (input.whole.clone(), Arc::<Shared>::default());
-        let SubscriberConfig { decodes, check, conceals, playout_delay, recording, counts } =
+        let SubscriberConfig { decodes_to, check, conceals, playout_delay, recording, counts } =
             config;
+        let is_for_display = |sink: &RecordingSink| decodes_to.is_some() && !sink.as_planes;
+        let pipe = recording.as_ref().filter(|sink| !is_for_display(sink));
+        let pipe = pipe.map(|sink| Arc::clone(&sink.recorder));
+        if let Some(pipe) = &pipe {
+            let mailbox = received.clone();
+            pipe.set_on_ready(move || mailbox.nudge());
+        }
         let thread = SubscriberThread {
             input,
+            pipe,
             playout: Playout::new(playout_delay),
             check,
             recording,
@@ -120,12 +134,11 @@ impl Subscriber {
             recorded_millifps: 0,
             shared: Arc::clone(&shared),
         };
-        let thread = if decodes {
-            Decoder::on_a_thread(move |decoder| {
-                thread.run(Some(FrameDecoder::new(decoder, conceals)));
-            })?
-        } else {
-            spawn("receive", || thread.run(None))?
+        let thread = match decodes_to {
+            Some(format) => Decoder::on_a_thread(move |decoder| {
+                thread.run(Some(FrameDecoder::new(decoder, format, conceals)));
+            })?,
+            None => spawn("receive", || thread.run(None))?,
         };
         Ok(Self { received, shared, thread: Some(thread) })
     }
@@ -247,6 +260,9 @@ impl Input {
 
 struct SubscriberThread {
     input: Input,
+    /// The recorder, if nothing but it takes the frames. A frame that was taken before it would
+    /// write it at once may be replaced, and its sender would not know.
+    pipe: Option<Arc<Recorder>>,
     playout: Playout,
     check: Option<Check>,
     recording: Option<RecordingSink>,
@@ -259,12 +275,7 @@ struct SubscriberThread {
 impl SubscriberThread {
     fn run(mut self, mut decoder: Option<FrameDecoder>) {
         while !self.shared.is_over.load(Ordering::Relaxed) {
-            let is_ready = decoder.is_some() || self.wait_for_recorder();
-            let taken = if is_ready || self.input.whole.is_closed() {
-                self.input.take(self.wait_limit())
-            } else {
-                Taken::TimedOut
-            };
+            let taken = self.take();
             // Consumers wait for frames, so urgent events are passed on to them.
             if self.input.urgent.swap(false, Ordering::Relaxed) {
                 self.shared.consumers().iter().for_each(|consumer| consumer.mailbox.nudge());
@@ -298,11 +309,15 @@ impl SubscriberThread {
         }
     }
 
-    /// Waits until the recorder would write a frame at once, if it writes to a pipe. A frame that
-    /// is taken earlier would wait there, and may be replaced, and its sender would not know.
-    /// Returns false after [`READY_WAIT`].
-    fn wait_for_recorder(&self) -> bool {
-        self.recording.as_ref().is_none_or(|sink| sink.recorder.wait_ready(READY_WAIT))
+    /// Waits for the next frame, and until it would be written at once if only a pipe takes it.
+    fn take(&mut self) -> Taken<Next> {
+        let Some(pipe) = &self.pipe else { return self.input.take(self.wait_limit()) };
+        self.input.whole.wait(self.wait_limit());
+        if pipe.is_ready() || self.input.whole.is_closed() {
+            self.input.take(Duration::ZERO)
+        } else {
+            self.input.whole.wait_nudge(IDLE_WAIT).map(Next::Whole)
+        }
     }
 
     /// How long to wait for the next frame: until a frame that is held back is due.
@@ -339,13 +354,17 @@ impl SubscriberThread {
 
     /// Records, counts and hands out a frame.
     fn finish(&mut self, received: Received) {
-        if let Some(RecordingSink { recorder, epoch }) = &self.recording {
+        if let Some(RecordingSink { recorder, as_planes, epoch }) = &self.recording {
             let Delivered { frame, stream, .. } = &*received.delivered;
             let millifps = stream.map_or(self.recorded_millifps, |stream| stream.millifps);
             if std::mem::replace(&mut self.recorded_millifps, millifps) != millifps {
                 recorder.set_rate(f64::from(millifps) / 1000.0);
             }
-            recorder.record(&frame.data[..], frame.completed.saturating_duration_since(*epoch));
+            let at = frame.completed.saturating_duration_since(*epoch);
+            match received.image.as_ref().filter(|_| *as_planes) {
+                Some(planes) => recorder.record_planes(Arc::clone(planes), at),
+                None => recorder.record(&frame.data[..], at),
+            }
         }
         if let Some(counts) = &self.counts {
             counts.record(&received, received.decoded);
@@ -365,6 +384,7 @@ impl Drop for SubscriberThread {
 /// Decodes frames, beginning while they arrive.
 struct FrameDecoder {
     decoder: Decoder,
+    format: OutputFormat,
     /// The frame still arriving, and the part of it that is decoded into the canvas.
     prefix: ArrivingCopy,
     ahead: PartialDecode,
@@ -378,9 +398,10 @@ struct FrameDecoder {
 }
 
 impl FrameDecoder {
-    fn new(decoder: Decoder, conceals: bool) -> Self {
+    fn new(decoder: Decoder, format: OutputFormat, conceals: bool) -> Self {
         Self {
             decoder,
+            format,
             prefix: ArrivingCopy::default(),
             ahead: PartialDecode::default(),
             canvas: Image::empty(),
@@ -399,7 +420,7 @@ impl FrameDecoder {
         let is_begun = self.prefix.of.take() == Some((call, id));
         let ahead = if is_begun { ahead } else { PartialDecode::default() };
         let (data, canvas) = (&delivered.frame.data, &mut self.canvas);
-        if let Err(error) = self.decoder.decode_rest(ahead, data, OutputFormat::Bgr, canvas) {
+        if let Err(error) = self.decoder.decode_rest(ahead, data, self.format, canvas) {
             debug!("frame {id} is damaged: {error}");
             if let Some(why) = self.watch.failed(&error, clock::now()) {
                 warn!("{why}");
@@ -416,7 +437,7 @@ impl FrameDecoder {
             self.ahead = PartialDecode::default();
         }
         let (bytes, canvas) = (&self.prefix.bytes, &mut self.canvas);
-        self.decoder.decode_ahead(&mut self.ahead, bytes, OutputFormat::Bgr, canvas);
+        self.decoder.decode_ahead(&mut self.ahead, bytes, self.format, canvas);
     }
 
     /// Draws the received strips of a partial frame over the last picture, if that is an older one
@@ -450,9 +471,6 @@ impl FrameDecoder {
     }
 }
 
-/// How long a stalled pipe delays an event.
-const READY_WAIT: Duration = Duration::from_millis(10);
-
 /// Effectively forever: only frames, nudges or the end of the stream end the wait.
 const IDLE_WAIT: Duration = Duration::from_secs(3600);
 
@@ -481,7 +499,7 @@ mod tests {
     impl Network {
         fn start(&self) -> (Subscriber, Latest<Update>) {
             self.start_with(SubscriberConfig {
-                decodes: true,
+                decodes_to: Some(OutputFormat::Bgr),
                 check: None,
                 conceals: true,
                 playout_delay: Duration::ZERO,
@@ -584,7 +602,7 @@ mod tests {
         let network = Network::default();
         let counts = ShownFrames::new(clock::now(), None);
         let (_subscriber, updates) = network.start_with(SubscriberConfig {
-            decodes: false,
+            decodes_to: None,
             check: None,
             conceals: false,
             playout_delay: Duration::ZERO,
@@ -605,7 +623,7 @@ mod tests {
         let network = Network::default();
         let playout_delay = Duration::from_millis(30);
         let (subscriber, updates) = network.start_with(SubscriberConfig {
-            decodes: true,
+            decodes_to: Some(OutputFormat::Bgr),
             check: None,
             conceals: false,
             playout_delay,
@@ -626,9 +644,13 @@ mod tests {
         let path = folder.path().join("out.y4m");
         let output = OutputSpec::try_from(path.clone().into_os_string()).expect("a y4m file");
         let recorder = Arc::new(Recorder::create(&output, 30.0, false).expect("it can be created"));
-        let recording = RecordingSink { recorder: Arc::clone(&recorder), epoch: clock::now() };
+        let recording = RecordingSink {
+            recorder: Arc::clone(&recorder),
+            as_planes: false,
+            epoch: clock::now(),
+        };
         let (subscriber, updates) = network.start_with(SubscriberConfig {
-            decodes: false,
+            decodes_to: None,
             check: None,
             conceals: false,
             playout_delay: Duration::ZERO,
@@ -648,10 +670,48 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_gets_frames_that_were_decoded_for_it() {
+        let network = Network::default();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("pipe.y4m");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.expect("coreutils").success());
+        let output = OutputSpec::try_from(path.clone().into_os_string()).expect("a y4m file");
+        let recorder = Arc::new(Recorder::create(&output, 30.0, false).expect("it can be created"));
+        assert!(recorder.takes_planes());
+        let reader = std::thread::spawn(move || std::fs::read(path).expect("it can be read"));
+        let recording =
+            RecordingSink { recorder: Arc::clone(&recorder), as_planes: true, epoch: clock::now() };
+        let (subscriber, updates) = network.start_with(SubscriberConfig {
+            decodes_to: Some(OutputFormat::Planar),
+            check: None,
+            conceals: false,
+            playout_delay: Duration::ZERO,
+            recording: Some(recording),
+            counts: None,
+        });
+        let mut id = 0;
+        // The first may come before the FIFO has its reader.
+        while recorder.summary().frames < 3 {
+            id += 1;
+            network.deliver(id, &frame(40));
+            let received = take_frame(&updates);
+            assert_eq!(received.image.expect("a picture").format, PixelFormat::Gray);
+        }
+        network.deliver(id + 1, b"damaged");
+        wait_until(|| subscriber.undecodable() == 1);
+        drop(subscriber);
+        assert!(recorder.finish().expect("it is written").frames >= 3);
+        drop(recorder);
+        let written = reader.join().expect("it reads");
+        assert!(written.len() > 3 * 640 * 256, "{} bytes", written.len());
+    }
+
+    #[test]
     fn a_picture_that_fails_the_check_is_not_handed_out() {
         let network = Network::default();
         let (subscriber, updates) = network.start_with(SubscriberConfig {
-            decodes: true,
+            decodes_to: Some(OutputFormat::Bgr),
             check: Some(Check::Pattern { newest: None }),
             conceals: false,
             playout_delay: Duration::ZERO,

@@ -21,7 +21,7 @@ use crate::{
         received::{Received, Update},
         subscriber::{RecordingSink, Subscriber, SubscriberConfig},
     },
-    video::{image::Image, sink::Recorder},
+    video::{image::Image, jpeg::OutputFormat, sink::Recorder},
 };
 
 /// A received stream with its windows and its recording.
@@ -73,15 +73,24 @@ impl Presenter {
             recorder.map(|spec| Recorder::create(spec, config.fps, sink.overwrite)).transpose()?;
         let recorder = recorder.map(Arc::new);
         let epoch = clock::now();
+        let is_displayed = display.is_open() || check.is_some();
+        // If only a pipe of decoded pictures takes the frames, they are decoded for it while they
+        // arrive.
+        let as_planes = !is_displayed && recorder.as_ref().is_some_and(|r| r.takes_planes());
+        let planes = as_planes.then_some(OutputFormat::Planar);
         let shown = ShownFrames::new(epoch, config.sender_latency);
         let subscriber = Subscriber::start(
             handle,
             SubscriberConfig {
-                decodes: display.is_open() || check.is_some(),
+                decodes_to: if is_displayed { Some(OutputFormat::Bgr) } else { planes },
                 check,
-                conceals: sink.conceal,
+                conceals: sink.conceal && is_displayed,
                 playout_delay: sink.playout_delay,
-                recording: recorder.clone().map(|recorder| RecordingSink { recorder, epoch }),
+                recording: recorder.clone().map(|recorder| RecordingSink {
+                    recorder,
+                    as_planes,
+                    epoch,
+                }),
                 counts: (!display.is_open()).then(|| shown.clone()),
             },
         )

@@ -2,21 +2,41 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    fmt,
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use std::sync::Arc;
+use crate::video::image::Image;
 
 /// A frame and its time in the recording.
-pub(super) type Entry = (Arc<[u8]>, Duration);
+pub(super) type Entry = (Recorded, Duration);
+
+/// What is recorded of a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Recorded {
+    Jpeg(Arc<[u8]>),
+    /// The decoded planes.
+    Planes(Arc<Image>),
+}
+
+impl Recorded {
+    /// In bytes.
+    fn len(&self) -> usize {
+        match self {
+            Self::Jpeg(jpeg) => jpeg.len(),
+            Self::Planes(image) => image.data.len(),
+        }
+    }
+}
 
 /// A bounded queue of frames.
-#[derive(Debug)]
 pub(super) struct Backlog {
     policy: DropPolicy,
     state: Mutex<State>,
     changed: Condvar,
+    /// Called when the writer becomes ready after [`is_ready`](Self::is_ready) has returned false.
+    on_ready: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// What to drop when writing is slower than receiving.
@@ -31,7 +51,8 @@ pub(super) enum DropPolicy {
 
 impl Backlog {
     pub(super) fn new(policy: DropPolicy) -> Self {
-        Self { policy, state: Mutex::default(), changed: Condvar::new() }
+        let (state, changed, on_ready) = Default::default();
+        Self { policy, state, changed, on_ready }
     }
 
     /// Adds a frame, and counts any frame that is dropped.
@@ -58,8 +79,9 @@ impl Backlog {
     pub(super) fn take(&self) -> Option<Entry> {
         let mut state = self.lock();
         state.is_awaited = true;
-        // For `wait_ready`.
-        self.changed.notify_all();
+        if state.entries.is_empty() && std::mem::take(&mut state.is_ready_wanted) {
+            self.wake();
+        }
         let mut state = self
             .changed
             .wait_while(state, |s| s.entries.is_empty() && !s.closed)
@@ -70,21 +92,33 @@ impl Backlog {
         Some(entry)
     }
 
-    /// With [`DropPolicy::KeepNewest`], waits until the writer would take a pushed frame at once.
-    /// Returns false after `timeout`.
-    pub(super) fn wait_ready(&self, timeout: Duration) -> bool {
-        let is_busy = |s: &mut State| {
-            let is_idle = s.is_awaited && s.entries.is_empty();
-            self.policy == DropPolicy::KeepNewest && !s.closed && !is_idle
-        };
-        let waited = self.changed.wait_timeout_while(self.lock(), timeout, is_busy);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    /// With [`DropPolicy::KeepNewest`], whether the writer would take a pushed frame at once. If
+    /// not, the callback is called as soon as it would.
+    pub(super) fn is_ready(&self) -> bool {
+        let mut state = self.lock();
+        let is_idle = state.is_awaited && state.entries.is_empty();
+        let is_busy = self.policy == DropPolicy::KeepNewest && !state.closed && !is_idle;
+        state.is_ready_wanted = is_busy;
+        !is_busy
+    }
+
+    /// Sets the callback for [`is_ready`](Self::is_ready). Only the first call has an effect.
+    pub(super) fn set_on_ready(&self, wake: impl Fn() + Send + Sync + 'static) {
+        // One that was set before stays.
+        let _ = self.on_ready.set(Box::new(wake));
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = self.on_ready.get() {
+            wake();
+        }
     }
 
     /// Closes the queue: frames added from now on are abandoned.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
+        self.wake();
     }
 
     /// Closes the queue and discards its frames, because nothing more will be taken.
@@ -96,6 +130,7 @@ impl Backlog {
         state.bytes = 0;
         drop(state);
         self.changed.notify_all();
+        self.wake();
     }
 
     /// Frames added after the queue was closed, or still queued when it was abandoned.
@@ -122,6 +157,14 @@ struct State {
     closed: bool,
     /// Whether `take` is waiting.
     is_awaited: bool,
+    /// Whether `is_ready` has returned false since the writer was last ready.
+    is_ready_wanted: bool,
+}
+
+impl fmt::Debug for Backlog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backlog").field("policy", &self.policy).finish_non_exhaustive()
+    }
 }
 
 impl State {
@@ -142,7 +185,7 @@ mod tests {
     use super::*;
 
     fn entry(len: usize, ms: u64) -> Entry {
-        (vec![0; len].into(), Duration::from_millis(ms))
+        (Recorded::Jpeg(vec![0; len].into()), Duration::from_millis(ms))
     }
 
     #[test]
@@ -165,19 +208,23 @@ mod tests {
     #[test]
     fn a_pipe_is_ready_while_its_writer_waits() {
         let backlog = Backlog::new(DropPolicy::KeepNewest);
-        assert!(!backlog.wait_ready(Duration::from_millis(1)), "nobody waits yet");
+        let (wake, woken) = std::sync::mpsc::channel();
+        backlog.set_on_ready(move || wake.send(()).expect("the test waits"));
+        assert!(!backlog.is_ready(), "nobody waits yet");
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| backlog.take());
-            assert!(backlog.wait_ready(Duration::from_secs(20)));
+            woken.recv_timeout(Duration::from_secs(20)).expect("the writer waits");
+            assert!(backlog.is_ready());
             backlog.push(entry(9, 0));
             assert_eq!(writer.join().expect("it waits"), Some(entry(9, 0)));
         });
         backlog.push(entry(9, 1));
-        assert!(!backlog.wait_ready(Duration::from_millis(1)));
+        assert!(!backlog.is_ready());
+        assert!(woken.try_recv().is_err(), "once");
         backlog.abandon();
-        assert!(backlog.wait_ready(Duration::from_secs(20)), "nothing more is taken");
-        let file = Backlog::new(DropPolicy::KeepOldest);
-        assert!(file.wait_ready(Duration::from_secs(20)));
+        woken.recv_timeout(Duration::from_secs(20)).expect("nothing more is taken");
+        assert!(backlog.is_ready());
+        assert!(Backlog::new(DropPolicy::KeepOldest).is_ready());
     }
 
     #[test]

@@ -10,18 +10,20 @@ use std::{
 
 use super::{
     avi::AviWriter,
-    backlog::{Backlog, DropPolicy},
+    backlog::{Backlog, DropPolicy, Recorded},
     destination::{Destination, Kind},
     output::Output,
     spec::{Container, OutputSpec},
     written::Written,
     y4m::Y4mWriter,
 };
+use crate::video::image::Image;
 
 /// Writes frames to a file or a pipe.
 #[derive(Debug)]
 pub struct Recorder {
     name: String,
+    takes_planes: bool,
     shared: Arc<Shared>,
 }
 
@@ -81,13 +83,30 @@ impl Recorder {
     /// Queues a frame with its time in the recording. Never waits: if writing does not keep up, the
     /// frame is dropped and counted.
     pub fn record(&self, frame: impl Into<Arc<[u8]>>, at: Duration) {
-        self.shared.backlog.push((frame.into(), at));
+        self.shared.backlog.push((Recorded::Jpeg(frame.into()), at));
     }
 
-    /// If the output is a pipe, whose reader may be slow, waits until a frame would be written at
-    /// once. Returns false after `timeout`.
-    pub fn wait_ready(&self, timeout: Duration) -> bool {
-        self.shared.backlog.wait_ready(timeout)
+    /// Whether [`record_planes`](Self::record_planes) can be used: the output is a YUV4MPEG2 pipe.
+    pub fn takes_planes(&self) -> bool {
+        self.takes_planes
+    }
+
+    /// Like [`record`](Self::record), with a frame that is already decoded to planes. Panics unless
+    /// the recorder [takes planes](Self::takes_planes).
+    pub fn record_planes(&self, image: Arc<Image>, at: Duration) {
+        assert!(self.takes_planes, "{} is recorded as JPEGs", self.name);
+        self.shared.backlog.push((Recorded::Planes(image), at));
+    }
+
+    /// Whether a frame would be written at once; always true of a file. If the reader of a pipe is
+    /// slower, the callback of [`set_on_ready`](Self::set_on_ready) is called when one would.
+    pub fn is_ready(&self) -> bool {
+        self.shared.backlog.is_ready()
+    }
+
+    /// Sets the callback for [`is_ready`](Self::is_ready). Only the first call has an effect.
+    pub fn set_on_ready(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.shared.backlog.set_on_ready(wake);
     }
 
     /// Notes for the user about the files written; each is returned once.
@@ -134,12 +153,13 @@ impl Recorder {
             state: Mutex::default(),
             ended: Condvar::new(),
         });
+        let takes_planes = matches!((&writer, policy), (Writer::Y4m(_), DropPolicy::KeepNewest));
         let (mine, called) = (Arc::clone(&shared), name.clone());
         thread::Builder::new()
             .name("recorder".into())
             .spawn(move || write_all(writer, &mine, &called))
             .map_err(|error| RecordError::Create { name: name.clone(), error })?;
-        Ok(Self { name, shared })
+        Ok(Self { name, takes_planes, shared })
     }
 }
 
@@ -214,16 +234,18 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, frame: &[u8], at: Duration) -> io::Result<Written> {
-        match self {
-            Self::MotionJpeg(output) => {
+    fn write(&mut self, frame: &Recorded, at: Duration) -> io::Result<Written> {
+        match (self, frame) {
+            (Self::MotionJpeg(output), Recorded::Jpeg(jpeg)) => {
                 if !output.open()? {
                     return Ok(Written::NoReader);
                 }
-                output.write(&[frame]).map(|()| Written::Whole)
+                output.write(&[jpeg]).map(|()| Written::Whole)
             }
-            Self::Y4m(writer) => writer.write(frame),
-            Self::Avi(writer) => writer.write(frame, at),
+            (Self::Y4m(writer), Recorded::Jpeg(jpeg)) => writer.write(jpeg),
+            (Self::Y4m(writer), Recorded::Planes(image)) => writer.write_planes(image),
+            (Self::Avi(writer), Recorded::Jpeg(jpeg)) => writer.write(jpeg, at),
+            (_, Recorded::Planes(_)) => unreachable!("`record_planes` has checked the writer"),
         }
     }
 
@@ -389,10 +411,10 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
     use crate::video::{
-        image::{Image, PixelFormat},
+        image::PixelFormat,
         jpeg::{Decoder, OutputFormat, tests::textured},
     };
-    use std::{fs, process::Command};
+    use std::{fs, io::Read, process::Command};
 
     fn frame(width: usize) -> Vec<u8> {
         textured(width, 48, PixelFormat::Yuv420)
@@ -445,6 +467,37 @@ mod tests {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(output.status.success() && said.contains("pc"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_pipe_gets_the_same_from_planes_as_from_jpegs() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let recorder = piped(Box::new(writer));
+        assert!(recorder.takes_planes());
+        let await_ready = || {
+            let until = std::time::Instant::now() + Duration::from_secs(20);
+            while !recorder.is_ready() && std::time::Instant::now() < until {
+                thread::yield_now();
+            }
+        };
+        let frames = [frame(64), frame(64), frame(32)];
+        for jpeg in &frames {
+            let mut image = Image::empty();
+            Decoder::new().decode(jpeg, OutputFormat::Planar, &mut image).expect("decodes");
+            let image = Arc::new(image);
+            await_ready();
+            recorder.record_planes(Arc::clone(&image), at(0));
+            await_ready();
+            recorder.record(jpeg.clone(), at(1));
+        }
+        assert_eq!(recorder.finish().expect("writes").frames, 6);
+        drop(recorder);
+        let mut written = Vec::new();
+        { reader }.read_to_end(&mut written).expect("reads");
+        let header = written.iter().position(|&b| b == b'\n').expect("a line") + 1;
+        let frames: Vec<_> = written[header..].chunks(6 + 64 * 48 * 3 / 2).collect();
+        assert_eq!(frames.len(), 6);
+        assert!(frames.chunks(2).all(|pair| pair[0] == pair[1]));
     }
 
     #[test]

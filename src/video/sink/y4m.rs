@@ -53,8 +53,27 @@ impl Y4mWriter {
         }
         let from = Layout::of(&self.image);
         let to = self.begin(from)?;
+        self.write_fitted(from, to)
+    }
+
+    /// Like [`write`](Self::write), with a frame that is already decoded.
+    pub(super) fn write_planes(&mut self, image: &Image) -> io::Result<Written> {
+        if !self.output.open()? {
+            return Ok(Written::NoReader);
+        }
+        let from = Layout::of(image);
+        let to = self.begin(from)?;
+        if from != to {
+            self.image.clone_from(image);
+            return self.write_fitted(from, to);
+        }
+        self.output.write(&[FRAME, &image.data]).map(|()| Written::Whole)
+    }
+
+    /// Fits `self.image`, and writes it.
+    fn write_fitted(&mut self, from: Layout, to: Layout) -> io::Result<Written> {
         let is_converted = self.fitter.fit(&mut self.image, to) && from != to;
-        self.output.write(&[b"FRAME\n", &self.image.data])?;
+        self.output.write(&[FRAME, &self.image.data])?;
         Ok(if is_converted { Written::Converted { from, to } } else { Written::Whole })
     }
 
@@ -101,6 +120,9 @@ fn header(Layout { size, format }: Layout, (numerator, denominator): (u32, u32))
         .expect("memory does not fail");
     header
 }
+
+/// Begins a frame.
+const FRAME: &[u8] = b"FRAME\n";
 
 #[cfg(test)]
 mod tests {
