@@ -10,7 +10,7 @@
 //! - `encoded_frame`, `received`: a frame with its stage times, at the two sides.
 //! - `network_thread`: the thread that owns the sockets. `describe`: its events in words.
 //! - `latency`, `counters`, `check`: measurements.
-//! - `image_pool`, `stop_flag`: shared by the threads.
+//! - `stop_flag`: shared by the threads.
 
 pub mod adaptation;
 pub(crate) mod check;
@@ -18,7 +18,6 @@ pub(crate) mod counters;
 pub(crate) mod describe;
 pub mod encode;
 pub(crate) mod encoded_frame;
-pub(crate) mod image_pool;
 pub(crate) mod latency;
 pub(crate) mod network_thread;
 pub(crate) mod playout;

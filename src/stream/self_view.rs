@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use log::{debug, warn};
 
-use super::{encoded_frame::EncodedFrame, image_pool::ImagePool};
+use super::encoded_frame::EncodedFrame;
 use crate::{
     clock,
     latest::{Latest, Taken},
     video::{
         image::Image,
+        image_pool::ImagePool,
         jpeg::{DecodeWatch, Decoder, OutputFormat},
     },
 };

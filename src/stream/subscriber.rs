@@ -19,7 +19,6 @@ use log::{debug, error, warn};
 
 use super::{
     check::Check,
-    image_pool::ImagePool,
     latency::ShownFrames,
     playout::Playout,
     received::{Received, Update},
@@ -35,6 +34,7 @@ use crate::{
     threads::spawn,
     video::{
         image::Image,
+        image_pool::ImagePool,
         jpeg::{Concealed, DecodeWatch, Decoder, OutputFormat, PartialDecode},
         sink::Recorder,
     },

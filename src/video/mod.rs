@@ -5,6 +5,7 @@
 
 pub mod fit;
 pub mod image;
+pub(crate) mod image_pool;
 pub mod jpeg;
 pub mod opencv_process;
 pub mod scale;

@@ -3,13 +3,13 @@
 
 pub(crate) mod conversation;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 
 use super::{
     network::is_over,
-    receiving::presenter::Presenter,
+    receiving::presenter::{Presenter, WAIT_LIMIT},
     telemetry::{
         kernel_drops::KernelDropNotice,
         progress::ProgressLine,
@@ -181,8 +181,9 @@ impl EventLoop<'_> {
     }
 
     fn wait(&self) -> Result<Woken> {
-        let left = self.until.map(|at| at.saturating_duration_since(clock::now()));
-        let limit = self.presenter.as_ref().map_or(EVENT_WAIT_LIMIT, Presenter::wait_limit);
+        let limit = self.presenter.as_ref().map_or(WAIT_LIMIT, Presenter::wait_limit);
+        let due = self.until.into_iter().chain([self.statistics.next_due()]).min();
+        let left = due.map(|at| at.saturating_duration_since(clock::now()));
         let timeout = left.map_or(limit, |left| left.min(limit));
         let Some(presenter) = &self.presenter else {
             return match self.network.handle.wait_event(timeout) {
@@ -332,8 +333,5 @@ fn write_statistics(
         presenter.set_statistics(lines);
     }
 }
-
-/// How long a verb that receives no pictures waits for an event.
-const EVENT_WAIT_LIMIT: Duration = Duration::from_millis(20);
 
 const ENDED_UNEXPECTEDLY: &str = "a thread ended unexpectedly: run with -v to see why";

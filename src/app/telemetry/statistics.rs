@@ -44,9 +44,14 @@ impl Statistics {
         self.json.as_ref().is_some_and(StatsFile::reader_has_gone)
     }
 
-    /// Whether a second has passed since the last write.
+    /// When the statistics are due: a second after the last write.
+    pub(crate) fn next_due(&self) -> Instant {
+        self.last_at + INTERVAL
+    }
+
+    /// Whether they are due.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.last_at) >= INTERVAL
+        self.next_due() <= now
     }
 
     /// Whether any time has passed since the last write.

@@ -23,7 +23,10 @@ use super::{
 use crate::{
     clock,
     latest::{Latest, Taken},
-    video::jpeg::{Header, begins_jpegs},
+    video::{
+        image_pool::ImagePool,
+        jpeg::{Header, begins_jpegs},
+    },
 };
 
 /// A pipe read by a thread.
@@ -58,7 +61,8 @@ impl Pipe {
             RawPicture::Image(_, header) => describe_y4m(name, header, options),
         };
         let first = Some(first);
-        let pictures = Pictures { name: name.to_owned(), options: *options, stream, first };
+        let (name, options, pool) = (name.to_owned(), *options, ImagePool::default());
+        let pictures = Pictures { name, options, stream, first, pool };
         let mailbox = Latest::new();
         let mine = mailbox.clone();
         thread::Builder::new()
@@ -103,6 +107,7 @@ struct Pictures {
     stream: RawStream,
     /// The first picture, read when opening.
     first: Option<RawPicture>,
+    pool: ImagePool,
 }
 
 impl Pictures {
@@ -111,13 +116,16 @@ impl Pictures {
         let refused = |error: RawError| error.into_source_error(&self.name, unreadable(&self.name));
         let next = match self.first.take() {
             Some(first) => Some(first),
-            None => self.stream.next().map_err(refused)?,
+            None => {
+                self.stream.recycle(self.pool.reclaim());
+                self.stream.next().map_err(refused)?
+            }
         };
         Ok(next.map(|picture| self.fit(picture)))
     }
 
     /// Scales images, and drops their chroma if gray is requested; JPEGs are passed through.
-    fn fit(&self, picture: RawPicture) -> Picture {
+    fn fit(&mut self, picture: RawPicture) -> Picture {
         match picture {
             RawPicture::Jpeg(jpeg) => Picture::Jpeg(jpeg),
             RawPicture::Image(mut image, header) => {
@@ -125,7 +133,7 @@ impl Pictures {
                     image.drop_chroma();
                 }
                 let size = self.options.size.unwrap_or_else(|| header.square_size());
-                Picture::Image(scale(image, size).into())
+                Picture::Image(self.pool.share(scale(image, size)))
             }
         }
     }

@@ -129,6 +129,13 @@ impl RawStream {
         Ok(None)
     }
 
+    /// Reuses the buffer of a picture for one of the next.
+    pub(super) fn recycle(&mut self, picture: Image) {
+        if let Some(Format::Y4m(reader)) = &mut self.format {
+            reader.recycle(picture);
+        }
+    }
+
     /// The error if the stream has no usable picture.
     pub(super) fn unusable(&mut self) -> SourceError {
         let name = self.name.clone();

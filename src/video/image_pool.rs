@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::video::image::Image;
+use super::image::Image;
 
 /// Remembers the pictures that were handed out. Its owner is one thread; holders of a picture only
 /// drop it.
