@@ -79,9 +79,7 @@ impl Backlog {
     pub(super) fn take(&self) -> Option<Entry> {
         let mut state = self.lock();
         state.is_awaited = true;
-        if state.entries.is_empty() && std::mem::take(&mut state.is_ready_wanted) {
-            self.wake();
-        }
+        self.wake_if_ready(&mut state);
         let mut state = self
             .changed
             .wait_while(state, |s| s.entries.is_empty() && !s.closed)
@@ -89,17 +87,30 @@ impl Backlog {
         state.is_awaited = false;
         let entry = state.entries.pop_front()?;
         state.bytes -= entry.0.len();
+        self.wake_if_ready(&mut state);
         Some(entry)
     }
 
-    /// With [`DropPolicy::KeepNewest`], whether the writer would take a pushed frame at once. If
-    /// not, the callback is called as soon as it would.
+    /// Records how long the writer took for a frame.
+    pub(super) fn note_written(&self, took: Duration) {
+        self.lock().is_quick = took < QUICK;
+    }
+
+    /// With [`DropPolicy::KeepNewest`], whether the writer would take a pushed frame at once, or in
+    /// a moment. If not, the callback is called as soon as it would.
     pub(super) fn is_ready(&self) -> bool {
         let mut state = self.lock();
-        let is_idle = state.is_awaited && state.entries.is_empty();
-        let is_busy = self.policy == DropPolicy::KeepNewest && !state.closed && !is_idle;
-        state.is_ready_wanted = is_busy;
-        !is_busy
+        let is_ready =
+            self.policy == DropPolicy::KeepOldest || state.closed || state.is_nearly_idle();
+        state.is_ready_wanted = !is_ready;
+        is_ready
+    }
+
+    fn wake_if_ready(&self, state: &mut State) {
+        if state.is_ready_wanted && state.is_nearly_idle() {
+            state.is_ready_wanted = false;
+            self.wake();
+        }
     }
 
     /// Sets the callback for [`is_ready`](Self::is_ready). Only the first call has an effect.
@@ -157,6 +168,8 @@ struct State {
     closed: bool,
     /// Whether `take` is waiting.
     is_awaited: bool,
+    /// Whether the last frame was written within [`QUICK`].
+    is_quick: bool,
     /// Whether `is_ready` has returned false since the writer was last ready.
     is_ready_wanted: bool,
 }
@@ -168,6 +181,12 @@ impl fmt::Debug for Backlog {
 }
 
 impl State {
+    /// Whether the writer waits, or will soon: a frame that is decoded meanwhile is no older when
+    /// it is written.
+    fn is_nearly_idle(&self) -> bool {
+        self.entries.is_empty() && (self.is_awaited || self.is_quick)
+    }
+
     fn add(&mut self, entry: Entry) {
         self.bytes += entry.0.len();
         self.entries.push_back(entry);
@@ -176,6 +195,9 @@ impl State {
 
 /// Two seconds at 30 frames/s: a longer stall of the disk loses frames.
 const MAX_FRAMES: usize = 64;
+
+/// A frame waits no longer for the one before it, if that is written as quickly as the last.
+const QUICK: Duration = Duration::from_millis(3);
 
 /// In bytes: bounds memory for large frames.
 const MAX_BYTES: usize = 64 << 20;
@@ -225,6 +247,18 @@ mod tests {
         woken.recv_timeout(Duration::from_secs(20)).expect("nothing more is taken");
         assert!(backlog.is_ready());
         assert!(Backlog::new(DropPolicy::KeepOldest).is_ready());
+    }
+
+    #[test]
+    fn a_pipe_with_a_quick_reader_is_ready_while_its_writer_writes() {
+        let backlog = Backlog::new(DropPolicy::KeepNewest);
+        for (took, is_ready) in [(QUICK / 2, true), (2 * QUICK, false)] {
+            backlog.push(entry(9, 0));
+            backlog.note_written(took);
+            assert!(!backlog.is_ready(), "one waits");
+            assert!(backlog.take().is_some());
+            assert_eq!(backlog.is_ready(), is_ready, "{took:?}");
+        }
     }
 
     #[test]

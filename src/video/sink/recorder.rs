@@ -17,7 +17,7 @@ use super::{
     written::Written,
     y4m::Y4mWriter,
 };
-use crate::video::image::Image;
+use crate::{clock, video::image::Image};
 
 /// Writes frames to a file or a pipe.
 #[derive(Debug)]
@@ -292,7 +292,9 @@ fn write_all(mut writer: Writer, shared: &Shared, name: &str) {
         if let Some(rate) = shared.lock().rate.take() {
             writer.set_rate(rate);
         }
+        let began = clock::now();
         let written = writer.write(&frame, at);
+        shared.backlog.note_written(clock::now() - began);
         let opened = writer.take_opened();
         let mut state = shared.lock();
         state.summary.bytes = writer.bytes();
