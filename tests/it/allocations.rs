@@ -13,6 +13,8 @@ use udpchat::{
     },
 };
 
+use crate::program::WAIT_LIMIT;
+
 fn endpoint(now: Instant, role: Role, fec: FecMode) -> Endpoint {
     let config = EndpointConfig { fec, ..crate::endpoint::config("test", role, now) };
     Endpoint::new(now, config)
@@ -55,8 +57,9 @@ impl Path {
             }
             let contents = &self.buf[..transmit.len];
             self.from.send(transmit.to, contents, transmit.segment_len).unwrap();
-            let mut left = contents.len();
+            let (mut left, until) = (contents.len(), clock::now() + WAIT_LIMIT);
             while left > 0 {
+                assert!(clock::now() < until, "the kernel has dropped {left} bytes");
                 let (receiver, now) = (&mut self.receiver, self.now);
                 self.to
                     .receive(|from, datagram| {

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::symlink, process::Stdio};
 
 use tempfile::TempDir;
 
-use crate::program::{Program, command, feed, run};
+use crate::program::{Program, command, feed, run, shared};
 
 /// `udpchat send` to a port where nobody listens. Errors of the source are reported first.
 fn send(source: &str, more: &[&str]) -> crate::program::Outcome {
@@ -49,6 +49,7 @@ fn wildcard_broadcast_and_multicast_targets_are_refused() {
 
 #[test]
 fn an_unknown_host_is_reported() {
+    let _shared = shared();
     let mut command = command(&["send", "--to", "no-such-host.invalid", "--source", "pattern"]);
     let sender = Program::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
     let line = sender.wait_for("no-such-host.invalid");
@@ -127,6 +128,7 @@ fn a_file_without_video_is_reported() {
 /// Sends incompressible noise. The oversized frame ends the program; it is not silently dropped.
 #[test]
 fn a_frame_over_the_limit_is_an_error() {
+    let _shared = shared();
     let size = 4096;
     let mut video =
         format!("YUV4MPEG2 W{size} H{size} F30:1 C444 XCOLORRANGE=FULL\nFRAME\n").into_bytes();
@@ -145,6 +147,7 @@ fn a_frame_over_the_limit_is_an_error() {
 #[test]
 #[cfg(feature = "opencv")]
 fn a_png_named_avi_is_sent_as_an_image() {
+    let _shared = shared();
     let dir = dir();
     let png = png_of(&dir, "64x48");
     let path = path_in(&dir, "really.avi");
@@ -194,6 +197,7 @@ fn an_unwritable_output_is_refused() {
 
 #[test]
 fn a_full_disk_ends_a_recording_with_an_error() {
+    let _shared = shared();
     let dir = dir();
     for name in ["full.mjpeg", "full.y4m", "full.avi"] {
         let path = path_in(&dir, name);
@@ -238,6 +242,7 @@ fn usage_errors_name_the_fault() {
 
 /// Sends `bytes` from standard input to a port where nobody listens.
 fn pipe(bytes: &[u8]) -> crate::program::Outcome {
+    let _shared = shared();
     let args = ["send", "--to", "127.0.0.1:9", "--source", "-", "--no-control"];
     let mut program = Program::spawn(command(&args).stdin(Stdio::piped()).stdout(Stdio::null()));
     feed(program.stdin(), bytes);
@@ -266,6 +271,7 @@ fn invalid_y4m_headers_are_reported() {
 
 #[test]
 fn closing_the_output_pipe_ends_the_program_successfully() {
+    let _shared = shared();
     let args = ["recv", "--bind", "127.0.0.1:0", "--output", "-"];
     let mut command = command(&args);
     let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -287,6 +293,7 @@ fn closing_the_output_pipe_ends_the_program_successfully() {
 /// Each error wraps its cause; no part of the message may be printed twice.
 #[test]
 fn an_unsupported_y4m_is_reported_once() {
+    let _shared = shared();
     for (header, words) in [
         ("YUV4MPEG2 W64 H64 C420p10\n", "420p10"),
         ("YUV4MPEG2 W64 H64 C411\n", "411"),
@@ -305,6 +312,7 @@ fn an_unsupported_y4m_is_reported_once() {
 #[test]
 #[cfg(unix)]
 fn too_many_open_files_is_reported_once() {
+    let _shared = shared();
     let mut refused = 0;
     for most in 4..16 {
         let shell = format!("ulimit -n {most}; exec \"$0\" \"$@\"");

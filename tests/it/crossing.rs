@@ -40,6 +40,13 @@ impl Running {
         Self { receiver, sender, takes }
     }
 
+    /// Stops the sender before its time is over, and then the receiver.
+    pub(crate) fn stop(mut self) -> Crossing {
+        self.sender.interrupt();
+        self.takes = Duration::ZERO;
+        self.finish()
+    }
+
     /// Waits for the sender to end, then stops the receiver.
     pub(crate) fn finish(self) -> Crossing {
         let sender = self.sender.finish_after(self.takes);
@@ -64,26 +71,27 @@ impl Crossing {
 
     /// The completed frames, and all frames known to the receiver, since line `from`.
     pub(crate) fn completed(&self, from: usize) -> (f64, f64) {
-        let since = |name: &str| {
-            last(&self.receiver, "receiver", name) - number(&self.receiver[from]["receiver"][name])
-        };
-        let complete = since("completed");
-        (complete, complete + since("incomplete") + since("late"))
+        let grown = |name: &str| since(&self.receiver, from, "receiver", name);
+        let complete = grown("completed");
+        (complete, complete + grown("incomplete") + grown("late"))
     }
 
     /// The pictures that the sender's source has made since line `from`.
     pub(crate) fn captured(&self, from: usize) -> f64 {
-        last(&self.sender, "sender", "captured") - number(&self.sender[from]["sender"]["captured"])
+        since(&self.sender, from, "sender", "captured")
+    }
+
+    /// The mean length of a picture, in bytes.
+    pub(crate) fn picture_len(&self) -> f64 {
+        last(&self.sender, "bytes", "pictures_sent") / self.of_sender("sent")
     }
 
     /// Bytes sent per byte of picture, minus one, since line [`STEADY`]. Until the first reports
     /// arrive, a stream carries parity as if there were loss; how soon they arrive varies by
     /// machine.
     pub(crate) fn overhead(&self) -> f64 {
-        let since = |group: &str, name: &str| {
-            last(&self.sender, group, name) - number(&self.sender[STEADY][group][name])
-        };
-        since("bytes", "sent") / since("bytes", "pictures_sent") - 1.0
+        let grown = |name: &str| since(&self.sender, STEADY, "bytes", name);
+        grown("sent") / grown("pictures_sent") - 1.0
     }
 
     /// The median, over the seconds from line [`STEADY`] on, of the end-to-end p95, in ms; `None`
@@ -143,6 +151,12 @@ pub(crate) fn lines(stdout: &[u8]) -> Vec<Value> {
 
 fn last(lines: &[Value], group: &str, name: &str) -> f64 {
     number(&lines.last().expect("a line a second")[group][name])
+}
+
+/// How much a counter has grown since line `from`, or since the last line if there are fewer.
+fn since(lines: &[Value], from: usize, group: &str, name: &str) -> f64 {
+    let from = &lines[from.min(lines.len().saturating_sub(1))];
+    last(lines, group, name) - number(&from[group][name])
 }
 
 pub(crate) fn number(value: &Value) -> f64 {

@@ -6,9 +6,10 @@ use std::{
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
-use crate::program::{Program, command, shared};
+use crate::program::{Program, WAIT_LIMIT, command, shared};
 
 /// A path in `folder` whose name is `name` after a byte that is not UTF-8 and a hyphen.
 fn odd(folder: &Path, name: &str) -> PathBuf {
@@ -19,6 +20,10 @@ fn odd(folder: &Path, name: &str) -> PathBuf {
 
 fn start(command: &mut Command) -> Program {
     Program::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()))
+}
+
+fn is_written(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.len() > 0)
 }
 
 #[test]
@@ -38,13 +43,19 @@ fn every_file_option_accepts_names_that_are_not_utf_8() {
         let receiver = start(receiver.arg("--key-file").arg(&key));
         let to = format!("127.0.0.1:{}", receiver.port());
         let mut sender = command(&["send", "--to", &to, "--source", "pattern", "--size", "64x48"]);
-        sender.args(["--seconds", "2", "--no-control", "--key-file"]).arg(&key);
-        start(&mut sender).finish().expect_success();
+        let sender = start(sender.args(["--no-control", "--key-file"]).arg(&key));
+        let files = [&recording, &stats, &identity, &key];
+        let until = udpchat::clock::now() + WAIT_LIMIT;
+        while let Some(path) = files.iter().find(|path| !is_written(path)) {
+            assert!(udpchat::clock::now() < until, "{} is not written", path.display());
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        sender.interrupt();
+        sender.finish().expect_success();
         receiver.interrupt();
         receiver.finish().expect_success();
-        for written in [&recording, &stats, &identity, &key] {
-            let len = fs::metadata(written).map_or(0, |m| m.len());
-            assert!(len > 0, "{} is written", written.display());
+        for path in files {
+            assert!(is_written(path), "{} is written", path.display());
         }
     }
     command(&["man", "--dir"]).arg(&folder).status().expect("runs");
@@ -55,6 +66,7 @@ fn every_file_option_accepts_names_that_are_not_utf_8() {
 #[test]
 #[cfg(feature = "opencv")]
 fn a_source_file_may_have_any_name() {
+    let _shared = shared();
     let folder = tempfile::tempdir().expect("a folder");
     for (made, name) in [
         ("film.avi", &b"\xff-film.avi"[..]),

@@ -13,7 +13,7 @@ use udpchat::{
 };
 
 use crate::{
-    program::{Program, command, shared},
+    program::{Program, WAIT_LIMIT, command, shared},
     side::{Side, wait},
 };
 
@@ -182,17 +182,40 @@ fn only_decoding_threads_are_sandboxed() {
     let _shared = shared();
     let recording = Recording::start();
     recording.send(&good(4), "a good frame", |r| r.recorded() > 640 * 480);
-    let held = |status: &str| (field(status, "Seccomp:"), field(status, "NoNewPrivs:"));
-    let ours = held(&fs::read_to_string("/proc/self/status").expect("Linux has it"));
-    let (mut decoders, mut others) = (0, 0);
-    for task in fs::read_dir(format!("/proc/{}/task", recording.receiver.id())).expect("it runs") {
-        let task = task.expect("it runs").path();
-        let name = fs::read_to_string(task.join("comm")).expect("it runs");
-        let status = fs::read_to_string(task.join("status")).expect("it runs");
-        let decodes = name.starts_with("decode") || name.starts_with("strips");
-        assert_eq!(held(&status), if decodes { (2, 1) } else { ours }, "{name}");
-        *(if decodes { &mut decoders } else { &mut others }) += 1;
+    let ours = restrictions(&fs::read_to_string("/proc/self/status").expect("Linux has it"));
+    let is_right = |threads: &[(String, (u64, u64))]| {
+        let (decoders, others): (Vec<_>, Vec<_>) = threads
+            .iter()
+            .partition(|(name, _)| name.starts_with("decode") || name.starts_with("strips"));
+        // The view's and the recorder's threads, each with helpers if there are several cores.
+        let are_there = decoders.len() >= 2 && others.len() >= 2;
+        let are_sandboxed = decoders.iter().all(|(_, held)| *held == (2, 1));
+        are_there && are_sandboxed && others.iter().all(|(_, held)| *held == ours)
+    };
+    // The view may not have begun to decode, and a thread that has just started is not sandboxed.
+    let until = clock::now() + WAIT_LIMIT;
+    loop {
+        let threads = threads(recording.receiver.id());
+        if is_right(&threads) {
+            break;
+        }
+        assert!(clock::now() < until, "{threads:?}");
+        std::thread::park_timeout(Duration::from_millis(20));
     }
-    // The view's and the recorder's threads, each with helpers if there are several cores.
-    assert!(decoders >= 2 && others >= 2, "{decoders} and {others}");
+}
+
+/// The seccomp mode and whether no privileges can be gained, from a thread's status.
+fn restrictions(status: &str) -> (u64, u64) {
+    (field(status, "Seccomp:"), field(status, "NoNewPrivs:"))
+}
+
+/// The names of the threads of a process, each with its restrictions. A thread that ends meanwhile
+/// is skipped.
+fn threads(pid: u32) -> Vec<(String, (u64, u64))> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
+    let thread = |task: fs::DirEntry| {
+        let read = |name: &str| fs::read_to_string(task.path().join(name)).ok();
+        Some((read("comm")?, restrictions(&read("status")?)))
+    };
+    tasks.filter_map(thread).collect()
 }

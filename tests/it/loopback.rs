@@ -9,7 +9,7 @@ use std::{
 use udpchat::net::{
     frame::MAX_FRAME_LEN,
     io::Offload,
-    session::{EndReason, Event, Role, WaitReason},
+    session::{EndReason, Event, Role, StrayCounters, WaitReason},
     wire::{
         control::{CloseReason, ControlError},
         text::Line,
@@ -39,6 +39,13 @@ fn all_loopback_tests_pass_at_each_offload_level() {
         stray_datagrams_are_counted_and_harmless();
         strangers_at_the_control_port_do_not_disturb_a_stream();
     }
+}
+
+/// Any port of a loopback address that no other process uses, so that none of them takes a port
+/// that a test needs to be free. All of 127.0.0.0/8 is local.
+fn own_loopback() -> String {
+    let [_, x, y, z] = std::process::id().to_be_bytes();
+    format!("127.{}.{y}.{z}:0", 1 + x % 254)
 }
 
 /// Whether this machine has IPv6; if not, prints that the test is skipped.
@@ -72,7 +79,7 @@ fn a_stream_with_control_is_delivered_over_ipv4() {
 
 #[test]
 fn a_one_way_stream_over_ipv4_is_never_answered() {
-    let receiver = Side::receiver(LOOPBACK, false);
+    let receiver = Side::receiver(&own_loopback(), false);
     let sender = Side::sender(receiver.addr(), false);
     deliver_some(&sender, &receiver);
     let stats =
@@ -143,7 +150,7 @@ fn the_largest_frame_is_delivered() {
 #[test]
 fn a_sender_waits_for_its_receiver_and_reconnects() {
     let addr = {
-        let receiver = Side::receiver(LOOPBACK, true);
+        let receiver = Side::receiver(&own_loopback(), true);
         receiver.addr()
     };
     let sender = Side::sender(addr, true);
@@ -166,22 +173,33 @@ fn stray_datagrams_are_counted_and_harmless() {
     deliver_some(&sender, &receiver);
     let stranger = UdpSocket::bind(LOOPBACK).expect("bound");
     let send = |bytes: &[u8]| stranger.send_to(bytes, receiver.addr()).map(drop).expect("sent");
-    for len in 0..100 {
-        send(&picture(7, 1400)[8..8 + len]);
-    }
-    send(&datagram(0x01, 7));
-    send(&datagram(0x11, 7));
-    send(&datagram(0x21, 7));
-    let mut damaged = datagram(0x21, 7);
-    damaged[5] ^= 1;
-    send(&damaged);
-    send(&datagram(0x20, 7));
-    let stats = receiver.wait_stats("the last of them", |s| s.strays.malformed == 1);
-    let strays = stats.strays;
+    let mut rounds = 0_u64;
+    let send_all = || {
+        rounds += 1;
+        for len in 0..100 {
+            send(&picture(7, 1400)[8..8 + len]);
+        }
+        send(&datagram(0x01, 7));
+        send(&datagram(0x11, 7));
+        send(&datagram(0x21, 7));
+        let mut damaged = datagram(0x21, 7);
+        damaged[5] ^= 1;
+        send(&damaged);
+        send(&datagram(0x20, 7));
+    };
+    let counted = |strays: StrayCounters| {
+        let StrayCounters { foreign, other_version, checksum, malformed, unknown_session, .. } =
+            strays;
+        [foreign, other_version, checksum, malformed, unknown_session]
+    };
     // The socket layer does not pass up an empty datagram.
-    assert!((95..=100).contains(&strays.foreign), "{strays:?}");
-    assert_eq!((strays.other_version, strays.checksum), (2, 1), "{strays:?}");
-    assert_eq!(strays.unknown_session, 1, "{strays:?}");
+    let least = [95, 2, 1, 1, 1];
+    let stats = receiver.resend_until("all of them", send_all, |s| {
+        counted(s.strays).into_iter().zip(least).all(|(count, least)| count >= least)
+    });
+    let most = [100, 2, 1, 1, 1].map(|once| once * rounds);
+    let is_right = counted(stats.strays).into_iter().zip(most).all(|(count, most)| count <= most);
+    assert!(is_right, "{:?} after sending all {rounds} times", stats.strays);
     deliver_some(&sender, &receiver);
     let stats = receiver.wait_stats("datagrams", |s| !s.calls.is_empty());
     assert_eq!(stats.calls.len(), 1, "still the first session");

@@ -80,6 +80,7 @@ fn an_unusable_home_matters_only_if_an_identity_is_needed() {
 
 #[test]
 fn an_unreadable_identity_or_known_peers_file_is_an_error() {
+    let _shared = shared();
     let home = folder();
     let files = home.path().join(".config/udpchat");
     fs::create_dir_all(files.join("identity")).expect("made");
@@ -258,13 +259,9 @@ fn a_call_continues_when_its_recording_fails() {
         line.contains("No space left") && line.contains("continuing without the recording"),
         "{line}"
     );
-    let seconds = |program: &Program| {
-        program
-            .stderr_lines()
-            .iter()
-            .filter(|line| line.contains("shown 3") || line.contains("shown 2"))
-            .count()
-    };
+    // The seconds in which the program has shown pictures.
+    let shows = |line: &&String| line.contains("shown ") && !line.contains("shown 0.0 ");
+    let seconds = |program: &Program| program.stderr_lines().iter().filter(shows).count();
     let (at_ann, at_bob) = (seconds(&ann), seconds(&bob));
     let until = udpchat::clock::now() + crate::program::WAIT_LIMIT;
     while seconds(&ann) < at_ann + 2 || seconds(&bob) < at_bob + 2 {
@@ -463,8 +460,11 @@ fn without_descriptors_a_name_is_not_reported_as_unknown() {
     let mut exhausted = 0;
     for limit in 8..12 {
         let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
-        let args = [&send[..], &["--seconds", "0.5"]].concat();
-        let outcome = Program::spawn(&mut shell(&script, &command(&args))).finish();
+        let program = Program::spawn(&mut shell(&script, &command(&send)));
+        // With too few descriptors to start, it ends without this line.
+        program.try_wait_for(|line| line.contains("waiting for localhost"));
+        program.interrupt();
+        let outcome = program.finish();
         assert!(!outcome.stderr.contains("not known"), "{limit}: {}", outcome.stderr);
         exhausted += count(&outcome, "waiting for localhost: Too many open files");
     }

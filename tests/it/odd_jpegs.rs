@@ -9,7 +9,7 @@ use udpchat::video::{
     jpeg::{Encoder, Strips},
 };
 
-use crate::program::{Program, alone, command};
+use crate::program::{Program, alone, command, unstarved};
 
 /// A frame with this many restart intervals.
 fn frame(intervals: usize) -> Vec<u8> {
@@ -89,6 +89,13 @@ impl Call {
     }
 }
 
+/// The pictures of a recording, without its header.
+fn pictures(recording: &[u8]) -> Vec<&[u8]> {
+    let picture_len = "FRAME\n".len() + 640 * 480 * 2;
+    let head = recording.len() % picture_len;
+    recording[head..].chunks(picture_len).collect()
+}
+
 #[test]
 fn irregular_camera_frames_are_sent_and_truncated_ones_are_dropped() {
     let _alone = alone();
@@ -109,11 +116,16 @@ fn irregular_camera_frames_are_sent_and_truncated_ones_are_dropped() {
         cut,
     ];
     let pieces: Vec<Vec<u8>> = odd.iter().cycle().take(8 * 8).cloned().chain([good]).collect();
-    let (got, sender, _) = Call::of(&pieces, &[]).end();
-    assert_eq!(sender["sender"]["damaged"], 8, "{sender}");
-    let picture_len = "FRAME\n".len() + 640 * 480 * 2;
-    let head = got.len() % picture_len;
-    let pictures: Vec<&[u8]> = got[head..].chunks(picture_len).collect();
+    let got = unstarved(
+        |got: &Vec<u8>| pictures(got).len() > 20,
+        || {
+            // With automatic quality, a busy machine may send smaller pictures.
+            let (got, sender, _) = Call::of(&pieces, &["--quality", "80"]).end();
+            assert_eq!(sender["sender"]["damaged"], 8, "{sender}");
+            got
+        },
+    );
+    let pictures = pictures(&got);
     assert!(pictures.len() > 20, "{} pictures", pictures.len());
     assert!(pictures.iter().all(|picture| *picture == pictures[0]), "all are one picture");
 }
@@ -124,7 +136,7 @@ fn an_undecodable_stream_is_reported_once() {
     let good = frame(1);
     // The end marker makes the truncated frame look complete to the sender.
     let cut = [&good[..good.len() / 2], &[0xFF, 0xD9]].concat();
-    let (got, _, said) = Call::of(&vec![cut; 80], &[]).end();
+    let (got, _, said) = Call::of(&vec![cut; 200], &[]).end();
     assert_eq!(said.matches("no picture of this stream can be decoded").count(), 1, "{said}");
     assert!(said.contains("premature end") && said.contains("ffmpeg"), "{said}");
     assert!(got.is_empty(), "{} bytes", got.len());
@@ -143,7 +155,7 @@ fn jpegs_too_large_for_the_bitrate_are_reencoded() {
     let mut jpeg = Vec::new();
     Encoder::new(80, Strips::Count(1)).encode(&image, &mut jpeg).expect("encodes");
     assert!(jpeg.len() > 190_000, "{} bytes", jpeg.len());
-    let pieces = vec![jpeg; 125];
+    let pieces = vec![jpeg; 250];
     let (got, sender, said) = Call::of(&pieces, &["--max-bitrate", "300k"]).end();
     assert!(said.contains("the stream is now 160x120"), "{said}");
     assert_eq!(sender["sender"]["size_divisor"], 4, "{sender}");

@@ -1,6 +1,11 @@
 //! OpenCV runs in a program of its own, which may be missing or broken, or end at any time.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, process::Stdio};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use udpchat::video::opencv_process::VERSION;
 
@@ -9,14 +14,22 @@ use crate::program::{Program, command, shared};
 /// A folder with a copy of `udpchat`, and with `script` as its `udpchat-opencv`, if there is one.
 fn installed(script: Option<&str>) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    fs::copy(env!("CARGO_BIN_EXE_udpchat"), folder.path().join("udpchat")).expect("copied");
+    let path = |name: &str| folder.path().join(name);
+    install(Path::new(env!("CARGO_BIN_EXE_udpchat")), &path("udpchat"));
     if let Some(script) = script {
-        let path = folder.path().join("udpchat-opencv");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
+        fs::write(path("script"), format!("#!/bin/sh\n{script}\n")).expect("written");
+        install(&path("script"), &path("udpchat-opencv"));
     }
-    fs::write(folder.path().join("film.avi"), b"RIFF    AVI ").expect("written");
+    fs::write(path("film.avi"), b"RIFF    AVI ").expect("written");
     folder
+}
+
+/// Copies a file and makes the copy executable. Another process does this: a child that another
+/// thread has just forked inherits what this one has open, and a file open for writing cannot be
+/// executed.
+fn install(from: &Path, to: &Path) {
+    let status = Command::new("install").args(["-m", "755"]).args([from, to]).status();
+    assert!(status.expect("coreutils").success());
 }
 
 fn send(folder: &Path) -> Command {
@@ -30,6 +43,7 @@ fn send(folder: &Path) -> Command {
 
 #[test]
 fn without_udpchat_opencv_a_film_is_refused_with_advice() {
+    let _shared = shared();
     let folder = installed(None);
     let outcome = Program::spawn(&mut send(folder.path())).finish();
     let here = folder.path().canonicalize().expect("there").display().to_string();
@@ -38,6 +52,7 @@ fn without_udpchat_opencv_a_film_is_refused_with_advice() {
 
 #[test]
 fn a_missing_library_is_named() {
+    let _shared = shared();
     let loader = "echo \"$0: error while loading shared libraries: libopencv_videoio.so.406: \
         cannot open shared object file: No such file or directory\" >&2; exit 127";
     let folder = installed(Some(loader));
@@ -47,6 +62,7 @@ fn a_missing_library_is_named() {
 
 #[test]
 fn udpchat_opencv_of_another_release_is_reported() {
+    let _shared = shared();
     let script = "echo \"udpchat-opencv 9 cannot serve $1\" >&2; exit 2";
     let folder = installed(Some(script));
     let outcome = Program::spawn(&mut send(folder.path())).finish();
@@ -55,6 +71,7 @@ fn udpchat_opencv_of_another_release_is_reported() {
 
 #[test]
 fn an_invalid_reply_is_reported() {
+    let _shared = shared();
     let folder = installed(Some("yes"));
     let outcome = Program::spawn(&mut send(folder.path())).finish();
     outcome.expect_failure(1, &["OpenCV failed"]);
@@ -62,14 +79,15 @@ fn an_invalid_reply_is_reported() {
 
 #[test]
 fn a_window_toolkit_that_hangs_is_reported() {
+    let _shared = shared();
     let folder = installed(Some("exec sleep 60"));
     let mut command = Command::new(folder.path().join("udpchat"));
     command.args(["recv", "--bind", "127.0.0.1:0", "--seconds", "0.1"]);
     crate::machines::hermetic(&mut command);
     command.env("DISPLAY", ":99").stdin(Stdio::null()).stdout(Stdio::piped());
-    let outcome = Program::spawn(&mut command).finish();
+    let outcome = Program::spawn(&mut command).finish_after(Duration::from_secs(30));
     outcome.expect_success();
-    let said = "no window: the window toolkit does not start: no answer within 10 s";
+    let said = "no window: the window toolkit does not start: no answer within 30 s";
     assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
 }
 
@@ -149,7 +167,7 @@ fn wait_until<T>(what: &str, attempt: impl Fn() -> Option<T>) -> T {
         if let Some(found) = attempt() {
             return found;
         }
-        std::thread::park_timeout(std::time::Duration::from_millis(10));
+        std::thread::park_timeout(Duration::from_millis(10));
     }
     panic!("timed out waiting for {what}");
 }

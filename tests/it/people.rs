@@ -7,8 +7,10 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Signal;
+
 use crate::{
-    program::{Program, command, shared},
+    program::{Program, command, shared, unstarved},
     trust::Home,
 };
 
@@ -22,10 +24,10 @@ fn pattern_to(port: u16) -> Program {
 }
 
 /// A port that is free for UDP and TCP and lies outside the ephemeral range, which begins at 32768
-/// on Linux.
+/// on Linux. Processes with neighbouring ids begin 16 ports apart.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = std::process::id() as u16 % 4096;
+    let first = (std::process::id() % 512) as u16 * 16;
     let ports = std::iter::repeat_with(|| {
         20_000 + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 8192
     });
@@ -73,8 +75,10 @@ fn a_receiver_outlives_its_senders() {
     assert_eq!(refusals, 1, "repeated refusals are reported once");
     second.wait_for("connected to");
     // Two signals at once, as `timeout` sends them, count as one.
+    second.pause();
     second.interrupt();
-    second.signal(rustix::process::Signal::TERM);
+    second.signal(Signal::TERM);
+    second.signal(Signal::CONT);
     second.finish().expect_success();
     receiver.wait_for("has left");
 }
@@ -99,6 +103,7 @@ fn without_a_control_channel_frames_arrive_one_way() {
     let receiver = listening(&["--no-control", "--stats"]);
     let to = format!("127.0.0.1:{}", receiver.port());
     let args = ["send", "--to", &to, "--source", "pattern", "--size", "320x240", "--no-control"];
+    let args = [&args[..], &["--stats"]].concat();
     let sender = Program::start(&args);
     receiver.wait_for("latency unknown");
     // No peer has answered, so the sender must not report one as streaming.
@@ -110,7 +115,8 @@ fn without_a_control_channel_frames_arrive_one_way() {
     // The second sender must already be sending when the first is killed: a one-way session ends
     // after 2 s of silence.
     let again = Program::start(&args);
-    again.wait_for("NOT ENCRYPTED");
+    let sends = |line: &str| line.starts_with("sent ") && !line.starts_with("sent 0.0 ");
+    again.wait_for_line("sent more than 0.0 frames/s", sends);
     sender.kill();
     receiver.wait_for("another caller has taken its place");
     receiver.kill();
@@ -130,19 +136,11 @@ fn netem_applies_on_either_side() {
             "send", "--to", &to, "--source", "pattern", "--size", "320x240", "--netem", at_sender,
         ]);
         // The line contains, for example, "lost 20.31 % of datagrams".
-        let is_fifth = |line: &String| {
+        let is_fifth = |line: &str| {
             let loss = line.split("lost ").nth(1).and_then(|rest| rest.split(' ').next());
             loss.and_then(|loss| loss.parse().ok()).is_some_and(|loss| (10.0..30.0).contains(&loss))
         };
-        receiver.wait_for("% of datagrams");
-        assert!(
-            (0..1000).any(|_| {
-                std::thread::park_timeout(Duration::from_millis(20));
-                receiver.stderr_lines().iter().any(is_fifth)
-            }),
-            "{:?}",
-            receiver.stderr_lines()
-        );
+        receiver.wait_for_line("a loss of about 20 %", is_fifth);
     }
 }
 
@@ -185,8 +183,8 @@ fn a_chat_carries_text_both_ways_and_no_escape_sequences() {
     let (mut to_bob, mut to_ann) = (ann.stdin(), bob.stdin());
     to_bob.write_all("Gr\u{fc}\u{df}e \u{1b}]0;title\u{7}\u{1b}[2J\n".as_bytes()).expect("it runs");
     to_ann.write_all(b"hello ann\n").expect("it runs");
-    // Text goes to standard output, which cannot be awaited. 1 s is plenty for loopback.
-    std::thread::park_timeout(Duration::from_secs(1));
+    bob.wait_for_output("[2J\n");
+    ann.wait_for_output("hello ann\n");
     bob.interrupt();
     ann.wait_for("has left");
     ann.interrupt();
@@ -198,13 +196,27 @@ fn a_chat_carries_text_both_ways_and_no_escape_sequences() {
 #[test]
 fn piped_text_of_any_length_waits_for_the_peer() {
     let _shared = shared();
+    let long = "L\u{e4}nge words ".repeat(1000);
+    let lines: Vec<String> = (0..30).map(|number| format!("line {number}")).collect();
+    let piped = format!("{}\n{}\nthe end\n", long.trim(), lines.join("\n"));
+    let all = (long.trim().to_owned(), [&lines[..], &["the end".to_owned()]].concat());
+    let is_all = |heard: &(String, Vec<String>)| *heard == all;
+    let heard = unstarved(is_all, || {
+        let mut heard = heard_of(&piped);
+        let short_lines = heard.split_off(heard.len().saturating_sub(lines.len() + 1));
+        (heard.join(" "), short_lines)
+    });
+    assert_eq!(heard, all);
+}
+
+/// The lines that Bob hears if `piped`, which closes with "the end", is piped to Ann before he
+/// calls. If his program does not run for half a second, the lines sent meanwhile arrive at once,
+/// and those over the limit on a peer's lines are dropped.
+fn heard_of(piped: &str) -> Vec<String> {
     let mut ann = chat(&["--bind", "127.0.0.1:0", "--name", "ann"]);
     let to = format!("127.0.0.1:{}", ann.port());
     let mut typed = ann.stdin();
-    let long = "L\u{e4}nge words ".repeat(1000);
-    let lines: Vec<String> = (0..30).map(|number| format!("line {number}")).collect();
-    let all = format!("{}\n{}\nthe end\n", long.trim(), lines.join("\n"));
-    typed.write_all(all.as_bytes()).expect("it runs");
+    typed.write_all(piped.as_bytes()).expect("it runs");
     drop(typed);
     ann.wait_for("not connected");
     // With `--output -` the text goes to standard error.
@@ -214,13 +226,11 @@ fn piped_text_of_any_length_waits_for_the_peer() {
             .stdin(Stdio::null())
             .stdout(Stdio::null()),
     );
-    bob.wait_for("ann: the end");
     ann.wait_for("standard input has ended");
+    // The last line may be dropped, too.
+    bob.try_wait_for(|line| line == "ann: the end");
     let said = bob.stderr_lines();
-    let heard: Vec<&str> = said.iter().filter_map(|line| line.strip_prefix("ann: ")).collect();
-    let (first, lines_heard) = heard.split_at(heard.len() - 31);
-    assert_eq!(first.join(" "), long.trim());
-    assert_eq!(lines_heard[..30], lines);
+    said.iter().filter_map(|line| line.strip_prefix("ann: ")).map(str::to_owned).collect()
 }
 
 #[test]
@@ -270,7 +280,7 @@ fn documented_statistics() -> Vec<(String, String)> {
 
 #[test]
 fn demo_statistics_have_exactly_the_documented_keys() {
-    let args = ["demo", "--seconds", "2", "--size", "320x240", "--show", "none"];
+    let args = ["demo", "--seconds", "5", "--size", "320x240", "--show", "none"];
     let netem = ["--netem", "loss=5%,corrupt=5%,seed=3", "--stats-json", "-"];
     let outcome = crate::program::run(&[&args[..], &netem].concat());
     outcome.expect_success();
@@ -299,7 +309,7 @@ fn demo_statistics_have_exactly_the_documented_keys() {
     // The seal detects most of the corruption. A datagram with a corrupt header may be rejected
     // earlier, for example as foreign or of an unknown session.
     assert!(count("/datagrams/damaged") > Some(0), "{text}");
-    assert!(count("/sender/sent") > Some(30) && count("/bytes/pictures_sent") > Some(0), "{text}");
+    assert!(count("/sender/sent") > Some(10) && count("/bytes/pictures_sent") > Some(0), "{text}");
     assert!(count("/datagrams/sent") >= count("/datagrams/received"), "{text}");
 }
 

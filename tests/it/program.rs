@@ -2,12 +2,13 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
     thread::JoinHandle,
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use udpchat::clock;
 
 /// A running udpchat whose standard error is collected line by line.
@@ -15,7 +16,13 @@ pub(crate) struct Program {
     child: Child,
     errors: Arc<Lines>,
     reader: Option<JoinHandle<()>>,
-    output: Option<JoinHandle<Vec<u8>>>,
+    output: Option<Output>,
+}
+
+/// The standard output so far, and the thread that collects it.
+struct Output {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
 }
 
 /// The exit status and output of a program that has ended.
@@ -62,13 +69,7 @@ impl Program {
         let errors = Arc::new(Lines::default());
         let (lines, stderr) = (Arc::clone(&errors), child.stderr.take().expect("piped"));
         let reader = std::thread::spawn(move || lines.follow(stderr));
-        let output = child.stdout.take().map(|mut stdout| {
-            std::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                let _ = stdout.read_to_end(&mut bytes);
-                bytes
-            })
-        });
+        let output = child.stdout.take().map(Output::of);
         Self { child, errors, reader: Some(reader), output }
     }
 
@@ -83,9 +84,37 @@ impl Program {
 
     /// Waits for a line on standard error that contains `part`, and returns it.
     pub(crate) fn wait_for(&self, part: &str) -> String {
-        self.errors.wait_for(part).unwrap_or_else(|said| {
-            panic!("'{part}' was not printed; the output was:\n{}", said.join("\n"))
+        self.wait_for_line(part, |line| line.contains(part))
+    }
+
+    /// Waits for a line on standard error for which `is_wanted` is true, and returns it.
+    pub(crate) fn wait_for_line(&self, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
+        self.try_wait_for(is_wanted).unwrap_or_else(|| {
+            panic!("'{what}' was not printed; the output was:\n{}", self.stderr_lines().join("\n"))
         })
+    }
+
+    /// Like [`wait_for_line`](Self::wait_for_line), but returns `None` if standard error ends
+    /// without such a line, or after [`WAIT_LIMIT`].
+    pub(crate) fn try_wait_for(&self, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
+        self.errors.wait_for(is_wanted)
+    }
+
+    /// Waits until the standard output, which must be piped, contains `part`.
+    pub(crate) fn wait_for_output(&self, part: &str) {
+        let output = self.output.as_ref().expect("standard output is piped");
+        let until = clock::now() + WAIT_LIMIT;
+        loop {
+            // Asked first: after the end, nothing more is collected.
+            let has_ended = output.reader.is_finished();
+            let said = String::from_utf8_lossy(&output.bytes.lock().unwrap()).into_owned();
+            if said.contains(part) {
+                return;
+            }
+            let goes_on = !has_ended && clock::now() < until;
+            assert!(goes_on, "'{part}' was not written; the output was:\n{said}");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
     }
 
     /// The lines on standard error so far.
@@ -112,7 +141,7 @@ impl Program {
 
     /// Sends SIGINT, as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
-        self.signal(rustix::process::Signal::INT);
+        self.signal(Signal::INT);
     }
 
     /// Sends SIGKILL: the program ends without telling its peer.
@@ -121,9 +150,16 @@ impl Program {
         self.finish();
     }
 
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).expect("it runs");
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    /// Stops the program until it gets SIGCONT. Returns once it has stopped.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+        let pid = Pid::from_child(&self.child);
+        let changed = waitpid(Some(pid), WaitOptions::UNTRACED).expect("a child of ours");
+        assert!(changed.is_some_and(|(_, status)| status.stopped()), "it has ended");
     }
 
     /// Waits for the program to end.
@@ -145,7 +181,7 @@ impl Program {
             std::thread::park_timeout(Duration::from_millis(5));
         };
         self.reader.take().unwrap().join().unwrap();
-        let stdout = self.output.take().map_or_else(Vec::new, |thread| thread.join().unwrap());
+        let stdout = self.output.take().map_or_else(Vec::new, Output::finish);
         Outcome { status, stdout, stderr: self.stderr_lines().join("\n") }
     }
 }
@@ -154,6 +190,26 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl Output {
+    fn of(mut stdout: ChildStdout) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let collected = Arc::clone(&bytes);
+        let reader = std::thread::spawn(move || {
+            let mut part = vec![0; 1 << 16];
+            while let Ok(len @ 1..) = stdout.read(&mut part) {
+                collected.lock().unwrap().extend_from_slice(&part[..len]);
+            }
+        });
+        Self { bytes, reader }
+    }
+
+    /// Waits for the end of the output, and returns all of it.
+    fn finish(self) -> Vec<u8> {
+        self.reader.join().unwrap();
+        std::mem::take(&mut *self.bytes.lock().unwrap())
     }
 }
 
@@ -167,14 +223,14 @@ impl Lines {
         self.more.notify_all();
     }
 
-    fn wait_for(&self, part: &str) -> Result<String, Vec<String>> {
-        let found = |lines: &(Vec<String>, bool)| lines.0.iter().position(|l| l.contains(part));
+    fn wait_for(&self, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
+        let found = |lines: &(Vec<String>, bool)| lines.0.iter().position(|line| is_wanted(line));
         let lines = self.lines.lock().unwrap();
         let (lines, _) = self
             .more
             .wait_timeout_while(lines, WAIT_LIMIT, |l| found(l).is_none() && !l.1)
             .unwrap();
-        found(&lines).map(|i| lines.0[i].clone()).ok_or_else(|| lines.0.clone())
+        found(&lines).map(|i| lines.0[i].clone())
     }
 }
 
@@ -225,8 +281,8 @@ pub(crate) fn shared() -> impl Drop {
 }
 
 /// Repeats `run` until its result is enough, at most [`ATTEMPTS`] times, and returns the last one:
-/// on a machine too busy for a stream, the newest frame replaces others. A program that always falls
-/// short still fails.
+/// on a machine too busy for a stream, the newest frame replaces others, and answers come late. A
+/// program that always falls short still fails.
 pub(crate) fn unstarved<T>(is_enough: impl Fn(&T) -> bool, run: impl Fn() -> T) -> T {
     (1..ATTEMPTS).map(|_| run()).find(is_enough).unwrap_or_else(run)
 }

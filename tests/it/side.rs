@@ -18,7 +18,7 @@ use udpchat::{
 
 use crate::sim::{number_of, picture};
 
-pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const FRAME_LEN: usize = 40_000;
 pub(crate) const LOOPBACK: &str = "127.0.0.1:0";
 
@@ -71,6 +71,30 @@ impl Side {
     /// Waits until the statistics satisfy `check`.
     pub(crate) fn wait_stats(&self, what: &str, check: impl Fn(&NetStats) -> bool) -> NetStats {
         wait(what, || Some(self.handle.stats()).filter(|s| check(s)))
+    }
+
+    /// Calls `send`, and again every 300 ms until the statistics satisfy `check`, because the
+    /// kernel of a busy machine may drop datagrams. Statistics are at most 250 ms old.
+    pub(crate) fn resend_until(
+        &self,
+        what: &str,
+        mut send: impl FnMut(),
+        check: impl Fn(&NetStats) -> bool,
+    ) -> NetStats {
+        wait(what, || {
+            send();
+            let until = clock::now() + Duration::from_millis(300);
+            loop {
+                let stats = self.handle.stats();
+                if check(&stats) {
+                    return Some(stats);
+                }
+                if clock::now() >= until {
+                    return None;
+                }
+                std::thread::park_timeout(Duration::from_millis(2));
+            }
+        })
     }
 
     pub(crate) fn quit(mut self) {

@@ -62,6 +62,7 @@ fn a_named_pipe_is_read_like_standard_input() {
 
 #[test]
 fn errors_of_a_named_pipe_include_its_name() {
+    let _shared = shared();
     let folder = folder();
     let fifo = fifo(&folder);
     for (bytes, words) in [(&b""[..], "is empty"), (b"this is no video", "neither YUV4MPEG2")] {
@@ -102,7 +103,7 @@ fn one_signal_ends_the_wait_for_a_silent_pipe() {
 mod through_ffmpeg {
     use std::{
         io::{BufRead, BufReader},
-        net::{TcpListener, TcpStream, UdpSocket},
+        net::{TcpListener, TcpStream},
         path::Path,
         sync::atomic::AtomicBool,
         time::Duration,
@@ -117,6 +118,7 @@ mod through_ffmpeg {
     };
 
     use super::*;
+    use crate::people::free_port;
 
     static NEVER_STOP: AtomicBool = AtomicBool::new(false);
 
@@ -142,6 +144,7 @@ mod through_ffmpeg {
     /// highest rate as its nominal rate.
     #[test]
     fn a_film_is_paced_by_its_timestamps() {
+        let _shared = shared();
         let folder = folder();
         let select = "select='if(lt(t,1),1,not(mod(n,10)))'";
         for name in ["film.mkv", "film.mp4"] {
@@ -156,7 +159,7 @@ mod through_ffmpeg {
                 let pair = |i: usize| played[i + 1].captured - played[i].captured;
                 range.map(pair).collect()
             };
-            // A busy machine only lengthens steps, except for the step after a late one.
+            // A busy machine only lengthens steps.
             let quick: Duration = steps(0..20).iter().sum();
             let slow: Duration = steps(20..23).iter().sum();
             assert!(quick >= Duration::from_millis(950), "{name}: {quick:?}");
@@ -166,6 +169,7 @@ mod through_ffmpeg {
 
     #[test]
     fn a_requested_rate_overrides_the_timestamps() {
+        let _shared = shared();
         let folder = folder();
         let path = folder.path().join("film.mkv");
         let input = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=1", "-t", "5"];
@@ -180,6 +184,7 @@ mod through_ffmpeg {
 
     #[test]
     fn non_square_pixels_are_scaled_to_square() {
+        let _shared = shared();
         let folder = folder();
         for (name, aspect, expected) in [
             ("wide.mp4", "2", Size { width: 128, height: 48 }),
@@ -241,6 +246,7 @@ mod through_ffmpeg {
 
     #[test]
     fn a_network_camera_is_reconnected() {
+        let _shared = shared();
         let url = serve(vec![multipart(20), multipart(20), multipart(20)]);
         let mut source = open(&url, &SourceOptions::default());
         assert_eq!((source.info().width, source.info().height), (64, 48));
@@ -257,6 +263,7 @@ mod through_ffmpeg {
 
     #[test]
     fn a_film_from_a_server_is_played_at_its_own_rate() {
+        let _shared = shared();
         let folder = folder();
         let path = folder.path().join("film.mkv");
         let input = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=10", "-t", "1"];
@@ -272,25 +279,31 @@ mod through_ffmpeg {
         let (first, last) = (&played[0], &played[played.len() - 1]);
         assert_eq!(last.number, 9);
         let took = last.captured - first.captured;
-        assert!(took >= Duration::from_millis(850 - 100 * first.number), "{took:?}");
+        assert!(
+            took >= Duration::from_millis(850_u64.saturating_sub(100 * first.number)),
+            "{took:?}"
+        );
     }
 
     #[test]
     fn an_unreachable_url_is_reported_without_its_password() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let addr = listener.local_addr().expect("bound");
-        drop(listener);
+        let _shared = shared();
+        let addr = format!("127.0.0.1:{}", free_port());
         let outcome =
             Program::spawn(&mut sender(&format!("http://me:secret@{addr}/"), &[])).finish();
         outcome.expect_failure(1, &[&format!("http://{addr}/"), "does not answer", "--source -"]);
         assert!(!outcome.stderr.contains("secret"), "{}", outcome.stderr);
-        assert_eq!(outcome.stderr.lines().count(), 1, "FFmpeg is silent: {}", outcome.stderr);
+        // On a busy machine FFmpeg takes so long that the user is told.
+        let lines = outcome.stderr.lines();
+        let others = lines.filter(|line| !line.contains("nothing received from")).count();
+        assert_eq!(others, 1, "FFmpeg is silent: {}", outcome.stderr);
     }
 
     /// The second attempt finds a server that sends.
     #[test]
     fn a_silent_url_is_reported_once_and_retried() {
         let _shared = shared();
+        let pictures = multipart(50);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://me:secret@{}/", listener.local_addr().expect("bound"));
         let program = Program::spawn(&mut sender(&url, &[]));
@@ -299,7 +312,7 @@ mod through_ffmpeg {
         assert!(line.contains("check that its sender is running"), "{line}");
         let (stream, _) = listener.accept().expect("it connects again");
         read_request(&stream);
-        (&stream).write_all(&multipart(50)).expect("it reads");
+        (&stream).write_all(&pictures).expect("it reads");
         program.wait_for("NOT ENCRYPTED");
         program.interrupt();
         let said = program.finish().stderr;
@@ -310,8 +323,7 @@ mod through_ffmpeg {
     #[test]
     fn one_signal_ends_the_wait_for_missing_datagrams() {
         let _shared = shared();
-        let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let url = format!("udp://{}", free.expect("a port"));
+        let url = format!("udp://127.0.0.1:{}", free_port());
         let program = Program::spawn(&mut sender(&url, &[]));
         program.wait_for(&format!("nothing received from {url} yet"));
         program.interrupt();
@@ -322,14 +334,14 @@ mod through_ffmpeg {
     #[test]
     fn one_signal_ends_the_wait_for_a_silent_server() {
         let _shared = shared();
-        for jpegs in [0, 5] {
+        for pictures in [None, Some(multipart(5))] {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
             let url = format!("http://{}/", listener.local_addr().expect("bound"));
             let program = Program::spawn(&mut sender(&url, &["-v"]));
             let (stream, _) = listener.accept().expect("it connects");
             read_request(&stream);
-            if jpegs > 0 {
-                (&stream).write_all(&multipart(jpegs)).expect("it reads");
+            if let Some(pictures) = pictures {
+                (&stream).write_all(&pictures).expect("it reads");
                 program.wait_for("NOT ENCRYPTED");
             }
             program.interrupt();

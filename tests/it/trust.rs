@@ -5,11 +5,12 @@ use std::{
     io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{ChildStdin, Command, Stdio},
 };
 
 use crate::background::{Job, at_a_terminal};
-use crate::program::{Program, command, shared};
+use crate::people::free_port;
+use crate::program::{Program, command, shared, unstarved};
 
 /// A user's configuration directory.
 pub(crate) struct Home(tempfile::TempDir);
@@ -130,15 +131,16 @@ fn an_identity_readable_by_others_is_refused() {
 fn a_host_whose_key_changed_is_refused() {
     let _shared = shared();
     let (ann, bob, eve) = (Home::new(), Home::new(), Home::new());
-    let receiver = bob.receiver(&[]);
-    let port = receiver.port();
+    let port = free_port();
+    let bind = format!("127.0.0.1:{port}");
+    let receiver = bob.start(&["recv", "--bind", &bind, "--show", "none"]);
+    receiver.wait_for("listening");
     let sender = ann.sends_to(port, &[]);
     sender.wait_for("has the fingerprint");
     sender.wait_for("connected to");
     stop(sender);
     stop(receiver);
     assert!(ann.known().starts_with(&format!("host 127.0.0.1:{port} ")), "{}", ann.known());
-    let bind = format!("127.0.0.1:{port}");
     let other = eve.start(&["recv", "--bind", &bind, "--show", "none"]);
     other.wait_for("listening");
     let known = ann.file("known_peers");
@@ -206,17 +208,42 @@ fn a_chat_without_a_terminal_refuses_strangers() {
     stop(waits);
 }
 
+/// Ann calls Bob, who types "yes" as soon as he is asked.
+struct AnsweredAtOnce {
+    /// False if this machine was so busy that the answer arrived more than a second later.
+    was_too_soon: bool,
+    job: Job,
+    waits: Program,
+    typed: ChildStdin,
+    call: Program,
+    ann: Home,
+    bob: Home,
+}
+
+impl AnsweredAtOnce {
+    fn new() -> Self {
+        let (ann, bob) = (Home::new(), Home::new());
+        let (mut waits, job) = bob.waits_at_a_terminal();
+        let mut typed = waits.stdin();
+        let call = ann.calls(waits.port(), &[]);
+        waits.wait_for("Accept the call?");
+        typed.write_all(b"yes\n").expect("typed");
+        let is_refused = |line: &str| line.contains("typed too soon");
+        let effect = waits.wait_for_line("the effect of the answer", |line| {
+            is_refused(line) || line.contains("streams 320x240")
+        });
+        Self { was_too_soon: is_refused(&effect), job, waits, typed, call, ann, bob }
+    }
+}
+
 #[test]
 fn a_chat_is_accepted_when_the_user_confirms() {
     let _shared = shared();
-    let (ann, bob) = (Home::new(), Home::new());
-    let (mut waits, _job) = bob.waits_at_a_terminal();
+    let answered =
+        unstarved(|answered: &AnsweredAtOnce| answered.was_too_soon, AnsweredAtOnce::new);
+    assert!(answered.was_too_soon, "{:?}", answered.waits.stderr_lines());
+    let AnsweredAtOnce { waits, job: _job, mut typed, call, ann, bob, .. } = answered;
     let port = waits.port();
-    let mut typed = waits.stdin();
-    let call = ann.calls(port, &[]);
-    waits.wait_for("Accept the call?");
-    typed.write_all(b"yes\n").expect("typed");
-    waits.wait_for("typed too soon");
     call.wait_for("waiting for the call to be accepted");
     let reading = std::time::Duration::from_millis(1100);
     std::thread::park_timeout(reading);
@@ -307,9 +334,9 @@ fn a_key_file_seals_one_way_streams() {
     sender.wait_for("encrypted with the shared key");
     stop(sender);
     receiver.wait_for("timed out");
-    let clear = ann.sends_to(port, &["--no-control", "--seconds", "1"]);
+    let clear = ann.sends_to(port, &["--no-control"]);
     receiver.wait_for("streams in the clear, but we have a key");
-    clear.finish().expect_success();
+    stop(clear);
     stop(receiver);
     let plain = bob.receiver(&[]);
     let sender = ann.sends_to(plain.port(), &["--no-control", "--key-file", &key]);
