@@ -107,10 +107,7 @@ impl<T> Latest<T> {
         let is_idle = |s: &mut Slot<T>| !s.closed && !s.nudged;
         let waited = self.shared.put.wait_timeout_while(self.lock(), timeout, is_idle);
         let (mut slot, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        match std::mem::take(&mut slot.nudged) {
-            true => Taken::Nudged,
-            false => Taken::TimedOut,
-        }
+        if std::mem::take(&mut slot.nudged) { Taken::Nudged } else { Taken::TimedOut }
     }
 
     /// Waits up to `timeout` until the value is taken or the mailbox is closed. Returns true if the

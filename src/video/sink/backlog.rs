@@ -93,7 +93,7 @@ impl Backlog {
 
     /// Records how long the writer took for a frame.
     pub(super) fn note_written(&self, took: Duration) {
-        self.lock().is_quick = took < QUICK;
+        self.lock().last_write = Some(took);
     }
 
     /// With [`DropPolicy::KeepNewest`], whether the writer would take a pushed frame at once, or in
@@ -168,8 +168,8 @@ struct State {
     closed: bool,
     /// Whether `take` is waiting.
     is_awaited: bool,
-    /// Whether the last frame was written within [`QUICK`].
-    is_quick: bool,
+    /// How long the last frame took to be written.
+    last_write: Option<Duration>,
     /// Whether `is_ready` has returned false since the writer was last ready.
     is_ready_wanted: bool,
 }
@@ -184,7 +184,8 @@ impl State {
     /// Whether the writer waits, or will soon: a frame that is decoded meanwhile is no older when
     /// it is written.
     fn is_nearly_idle(&self) -> bool {
-        self.entries.is_empty() && (self.is_awaited || self.is_quick)
+        let is_quick = self.last_write.is_some_and(|took| took < QUICK);
+        self.entries.is_empty() && (self.is_awaited || is_quick)
     }
 
     fn add(&mut self, entry: Entry) {

@@ -477,8 +477,8 @@ mod tests {
         let recorder = piped(Box::new(writer));
         assert!(recorder.takes_planes());
         let await_ready = || {
-            let until = std::time::Instant::now() + Duration::from_secs(20);
-            while !recorder.is_ready() && std::time::Instant::now() < until {
+            let until = clock::now() + Duration::from_secs(20);
+            while !recorder.is_ready() && clock::now() < until {
                 thread::yield_now();
             }
         };

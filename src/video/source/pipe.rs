@@ -114,12 +114,11 @@ impl Pictures {
     /// The next picture, or `None` at the end.
     fn next(&mut self) -> Result<Option<Picture>, SourceError> {
         let refused = |error: RawError| error.into_source_error(&self.name, unreadable(&self.name));
-        let next = match self.first.take() {
-            Some(first) => Some(first),
-            None => {
-                self.stream.recycle(self.pool.reclaim());
-                self.stream.next().map_err(refused)?
-            }
+        let next = if let Some(first) = self.first.take() {
+            Some(first)
+        } else {
+            self.stream.recycle(self.pool.reclaim());
+            self.stream.next().map_err(refused)?
         };
         Ok(next.map(|picture| self.fit(picture)))
     }
