@@ -5,7 +5,7 @@ use crate::video::fit::Layout;
 /// The result of writing one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
-    /// Written as it is.
+    /// Written, unchanged or scaled by 2 or 4 to the recording's size.
     Whole,
     /// Not written: it cannot be decoded.
     Damaged,
