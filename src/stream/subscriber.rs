@@ -70,8 +70,8 @@ pub(crate) struct SubscriberConfig {
 #[derive(Debug)]
 pub(crate) struct RecordingSink {
     pub(crate) recorder: Arc<Recorder>,
-    /// Whether frames are recorded as decoded planes. The recorder must take them, and frames be
-    /// decoded to them.
+    /// Whether frames are recorded as decoded planes. Requires a recorder that takes planes, and
+    /// frames that are decoded to planes.
     pub(crate) as_planes: bool,
     /// Time zero of the recording, on our own clock: each sender's media time has another origin.
     pub(crate) epoch: Instant,
@@ -260,8 +260,8 @@ impl Input {
 
 struct SubscriberThread {
     input: Input,
-    /// The recorder, if nothing but it takes the frames. A frame that was taken before it would
-    /// write it at once may be replaced, and its sender would not know.
+    /// The recorder, if nothing but it takes the frames. A frame taken before the recorder is ready
+    /// for it may be replaced, and its sender would not know.
     pipe: Option<Arc<Recorder>>,
     playout: Playout,
     check: Option<Check>,
@@ -309,7 +309,8 @@ impl SubscriberThread {
         }
     }
 
-    /// Waits for the next frame, and until it would be written at once if only a pipe takes it.
+    /// Waits for the next frame. If only a pipe takes the frames, also waits until it is ready for
+    /// one.
     fn take(&mut self) -> Taken<Next> {
         let Some(pipe) = &self.pipe else { return self.input.take(self.wait_limit()) };
         self.input.whole.wait(self.wait_limit());

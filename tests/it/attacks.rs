@@ -425,8 +425,8 @@ fn half_open_connections_do_not_disturb_a_call_or_block_callers() {
 }
 
 /// The crowd's address differs from the honest caller's, so the crowd cannot take the caller's
-/// place: nobody hangs up on the caller until it is told that the receiver is busy, nor later until
-/// it is connected after the call. It calls ten times a second.
+/// place: the receiver does not hang up on the caller before telling it that it is busy, nor, after
+/// the call, before connecting it. The caller retries ten times a second.
 #[test]
 fn half_open_connections_from_elsewhere_do_not_delay_a_caller() {
     let _alone = crate::program::alone();
@@ -458,7 +458,7 @@ fn half_open_connections_from_elsewhere_do_not_delay_a_caller() {
     );
 }
 
-/// Panics if the event tells that the peer hung up, else returns it.
+/// Panics if the event says that the peer hung up; otherwise returns the event.
 #[track_caller]
 fn not_hung_up(event: Event) -> Event {
     let hung_up = matches!(event, Event::Waiting { reason: WaitReason::HungUp, .. });

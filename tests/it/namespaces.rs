@@ -305,7 +305,7 @@ fn a_stream_resumes_after_the_link_was_down() {
         "{dark:?} dark: back after {after:?}, then {burst:.2} seconds of pictures a second; {}",
         crossing.line("")
     );
-    // A backlog of the time in the dark would be four seconds of pictures or more.
+    // If the frames of the dark time were kept, four seconds of pictures or more would arrive.
     let (after_limit, most) =
         if is_full_length() { (Duration::from_millis(300), 1.2) } else { (WAIT_LIMIT, 2.5) };
     assert!(after <= after_limit, "back after {after:?}");
@@ -400,7 +400,7 @@ fn through_a_router(
     is_enough: impl Fn(&Crossing) -> bool,
     stream: impl Fn(&Machines, &str) -> Crossing,
 ) -> Option<Crossing> {
-    // Only the first ones may be missing.
+    // Without namespaces the test is skipped here. Later attempts must be able to create them.
     drop(Machines::routed()?);
     Some(unstarved(is_enough, || {
         let machines = Machines::routed().expect("namespaces, as before");
@@ -474,8 +474,8 @@ fn an_interface_mtu_too_small_for_udpchat_is_reported_once() {
 /// Streams through a router whose next link has this MTU. If `is_mute`, its ICMP is dropped.
 fn stream_through_router_mtu(mtu: &str, is_mute: bool, options: &[&str]) {
     let _alone = alone();
-    // A busy machine may skip most of the captured frames. The path's MTU must not make more of
-    // them incomplete.
+    // A busy machine may skip most of the captured frames. The path's MTU must not make more than
+    // 5 % of the others incomplete.
     let is_enough = |crossing: &Crossing| {
         let (complete, all) = crossing.completed(3);
         let is_most = all - complete <= 0.05 * all;

@@ -105,7 +105,7 @@ fn a_film_arrives_complete_and_in_order() {
     assert!(worst >= 30.0, "one frame has only {worst} dB: it is the wrong frame, or damaged");
 }
 
-/// At two a second.
+/// Frames in the film: 12 s at two frames a second.
 #[cfg(feature = "opencv")]
 const FILM_FRAMES: usize = 24;
 
@@ -430,7 +430,7 @@ fn count(report: &Value, name: &str) -> u64 {
 fn as_fast_as_possible_means_what_is_shown() {
     let _alone = alone();
     let args = ["--fps", "max", "--size", "640x360", "--seconds", "4"];
-    // Otherwise 6 % would be superseded on an idle machine.
+    // If the sender did not wait, 6 % would be superseded on an idle machine.
     let is_enough = |report: &Value| {
         let captured = count(report, "captured");
         captured > 60 && count(report, "superseded") < 20 + captured / 25

@@ -216,6 +216,6 @@ impl Presenter {
 const WINDOW_WAIT_LIMIT: Duration = Duration::from_millis(10);
 
 /// How long the main loop waits for an event or a frame if there is no window. Ctrl-C, typed lines
-/// and the end of a source or a recording are noticed after that. At 20 ms, the loop took 3 % of the
-/// sender's processor time at 640x480.
+/// and the end of a source or a recording are noticed within that time. At 20 ms, the loop took 3 % of
+/// the sender's processor time at 640x480.
 pub(crate) const WAIT_LIMIT: Duration = Duration::from_millis(100);

@@ -8,7 +8,8 @@
 //! It also costs latency on every link: the last datagram leaves up to a quarter of the frame
 //! interval after the first, 7 ms of 33. So the pace is learned. While frames arrive as fast as
 //! they leave, it rises; where they do not, the receiver reports what the path carries
-//! ([`PathPace`]). A known speed of the interface bounds it. Loopback has no queue to overrun, so the caller does not pace there.
+//! ([`PathPace`]). The speed of the interface, if known, bounds the pace. Loopback has no queue to
+//! overrun, so the caller does not pace there.
 //!
 //! The pacer is a token bucket that holds one group. With segmentation offload, the kernel takes a
 //! whole group for little more than the price of one datagram. Half a group of tokens is enough to
@@ -384,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_the_initial_pace_overruns_is_sent_what_it_carries() {
+    fn a_path_whose_queue_the_initial_pace_overruns_is_sent_what_it_carries() {
         let mut now = crate::clock::now();
         let mut pacer = Pacer::new(now, LEN);
         for _ in 0..30 {

@@ -571,7 +571,8 @@ impl Call {
         }
     }
 
-    /// The peer to which the speed of our interface is to be looked up now, if so.
+    /// Takes the pending lookup, if there is one: the peer to which the speed of our interface is to
+    /// be looked up.
     pub(super) fn take_lookup(&mut self) -> Option<PeerAddr> {
         let is_paced = self.is_paced();
         self.path.as_mut().filter(|_| is_paced)?.take_lookup()

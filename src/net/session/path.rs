@@ -98,7 +98,8 @@ impl Path {
         Some(moved)
     }
 
-    /// The peer to which the speed of our interface is to be looked up now, if so.
+    /// Takes the pending lookup, if there is one: the peer to which the speed of our interface is to
+    /// be looked up.
     pub(super) fn take_lookup(&mut self) -> Option<PeerAddr> {
         let route = self.route().filter(|_| self.wants_link_speed)?;
         self.wants_link_speed = false;

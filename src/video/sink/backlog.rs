@@ -197,7 +197,7 @@ impl State {
 /// Two seconds at 30 frames/s: a longer stall of the disk loses frames.
 const MAX_FRAMES: usize = 64;
 
-/// A frame waits no longer for the one before it, if that is written as quickly as the last.
+/// The longest that a frame waits for the previous one, if that takes as long as the last write.
 const QUICK: Duration = Duration::from_millis(3);
 
 /// In bytes: bounds memory for large frames.

@@ -94,12 +94,12 @@ impl Recorder {
     /// Like [`record`](Self::record), with a frame that is already decoded to planes. Panics unless
     /// the recorder [takes planes](Self::takes_planes).
     pub fn record_planes(&self, image: Arc<Image>, at: Duration) {
-        assert!(self.takes_planes, "{} is recorded as JPEGs", self.name);
+        assert!(self.takes_planes, "{} does not take planes", self.name);
         self.shared.backlog.push((Recorded::Planes(image), at));
     }
 
-    /// Whether a frame would be written at once; always true of a file. If the reader of a pipe is
-    /// slower, the callback of [`set_on_ready`](Self::set_on_ready) is called when one would.
+    /// Whether a frame would be written at once or within a few milliseconds; always true for a
+    /// file. If not, the callback of [`set_on_ready`](Self::set_on_ready) is called once it would.
     pub fn is_ready(&self) -> bool {
         self.shared.backlog.is_ready()
     }

@@ -221,7 +221,7 @@ fn has_start(data: &[u8]) -> bool {
     STARTS.as_ref().is_none_or(|starts| starts.find(data).is_some())
 }
 
-/// Fills the buffer as far as the reader has bytes. Returns how many were read.
+/// Reads until the buffer is full or the stream ends. Returns how many bytes were read.
 fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {

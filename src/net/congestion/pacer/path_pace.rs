@@ -12,8 +12,8 @@
 //! adopted. Losses in a burst, without growth, are those of a path that drops instead of queueing:
 //! they halve a learned pace.
 //!
-//! Jitter and other traffic make the delay grow, too, and below the initial pace a frame only
-//! arrives later because of them. So the pace is at least the initial one, unless two reports in a
+//! Jitter and other traffic make the delay grow, too. Lowering the pace below the initial one
+//! because of them would only make frames arrive later. So the pace is at least the initial one, unless two reports in a
 //! row show that a queue overflows: growth, and losses in a burst.
 
 use std::time::{Duration, Instant};
@@ -75,8 +75,8 @@ impl PathPace {
         self.pace
     }
 
-    /// What the path carried when the initial pace overran its queue, until a faster pace is
-    /// learned.
+    /// What the path carried when its queue overflowed, if that is below the initial pace. `None`
+    /// once the pace has risen to the initial one.
     pub(super) fn overrun(&self) -> Option<Bitrate> {
         self.overrun
     }
