@@ -1,7 +1,7 @@
 //! Pictures: sources, coding and sinks.
 //!
-//! A *frame* is one encoded picture, an *image* its decoded pixels. This module does not use the
-//! network; `stream` and `app` carry frames between `video` and `net`.
+//! A *frame* is one encoded picture, an *image* its decoded pixels. This module does not use `net`;
+//! `stream` and `app` carry frames between the two.
 
 pub mod fit;
 pub mod image;

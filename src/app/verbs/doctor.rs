@@ -163,7 +163,7 @@ fn sockets() -> Vec<Finding> {
         1 => Finding::note(
             "batching",
             "one system call per datagram".into(),
-            "Linux 4.18 and later send and receive in batches (UDP GSO and GRO)",
+            "Linux sends in batches since 4.18 and receives in batches since 5.0 (UDP GSO and GRO)",
         ),
         batch => Finding::fine(
             "batching",

@@ -59,7 +59,7 @@ fn is_broadcast_of_a_network(ip: Ipv4Addr) -> bool {
     networks.any(|(own, mask)| is_broadcast(ip, own, mask))
 }
 
-/// Whether `ip` is the broadcast address of the network of `own`. A network of two machines has
+/// Whether `ip` is the broadcast address of the network of `own`. A network of two addresses has
 /// none (RFC 3021).
 #[cfg(unix)]
 fn is_broadcast(ip: Ipv4Addr, own: Ipv4Addr, mask: Ipv4Addr) -> bool {
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn a_network_of_more_than_two_machines_has_a_broadcast_address() {
+    fn a_network_of_more_than_two_addresses_has_a_broadcast_address() {
         let is_broadcast = |ip: &str, own: &str, mask: &str| {
             is_broadcast(ip.parse().unwrap(), own.parse().unwrap(), mask.parse().unwrap())
         };
