@@ -427,7 +427,7 @@ fn count(report: &Value, name: &str) -> u64 {
 
 /// What is encoded is shown: the sender waits until the receiver has taken a frame.
 #[test]
-fn as_fast_as_possible_means_what_is_shown() {
+fn fps_max_does_not_outrun_the_receiver() {
     let _alone = alone();
     let args = ["--fps", "max", "--size", "640x360", "--seconds", "4"];
     // If the sender did not wait, 6 % would be superseded on an idle machine.

@@ -166,8 +166,8 @@ const TAG_LEN: usize = 16;
 /// The length of the first message, in bytes: a public key, and the tag of its empty payload.
 pub const FIRST_LEN: usize = KEY_LEN + TAG_LEN;
 
-/// The length of the third message without its payload, in bytes: an encrypted key and the payload,
-/// each with its tag.
+/// The length of the third message with an empty payload, in bytes: the encrypted key and its tag,
+/// and the tag of the payload.
 pub const MIN_THIRD_LEN: usize = KEY_LEN + 2 * TAG_LEN;
 
 /// The most that a handshake message adds to its payload, in bytes: two keys and two tags.

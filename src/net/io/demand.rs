@@ -146,7 +146,7 @@ const IDLE_WAIT: Duration = Duration::from_secs(3600);
 const TOO_MANY: u32 = 4;
 const COUNTED: Duration = Duration::from_secs(1);
 
-/// A sender that is no longer told replaces a few frames again, before it is. So this is rare.
+/// When the messages stop, a few frames are replaced before they resume. So that is rare.
 const KEPT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

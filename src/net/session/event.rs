@@ -346,7 +346,7 @@ pub enum EndReason {
     ConnectionLost,
     /// Nothing was received from the peer for too long.
     Silent,
-    /// Another sender took over.
+    /// Another caller took over from a peer that was silent or may be replaced.
     TakenOver,
     /// The peer violated the protocol.
     Protocol(ControlError),

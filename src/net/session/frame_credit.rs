@@ -1,12 +1,13 @@
 //! Keeps a sender from sending frames that the receiver will never show.
 //!
 //! A receiver that cannot decode frames as fast as they come shows only the newest, and the others
-//! were encoded and sent for nothing. It then tells which frames it takes ([`Message::Taken`]), and
-//! the sender begins the next frame when the last one was taken: one credit. Over a path with a
-//! round-trip time, one credit leaves the receiver without work, since its message and the next
-//! frame must cross the path first. So there is one more for each frame interval of the round trip.
-//! A frame that is still taken as soon as it has arrived, which the message also tells, shows that
-//! the receiver has no work: several in a row earn another credit. A skipped frame costs one.
+//! were encoded and sent for nothing. It then tells the sender which frames it takes
+//! ([`Message::Taken`]), and the sender begins the next frame when the last one was taken: one
+//! credit. Over a path with a round-trip time, one credit leaves the receiver without work, since
+//! its message and the next frame must cross the path first. So there is one more for each frame
+//! interval of the round trip. A frame that is still taken as soon as it has arrived (the message
+//! says how long it waited) shows that the receiver has no work: several in a row earn another
+//! credit. A skipped frame costs one.
 //!
 //! A frame that begins at once would be old when a slow receiver takes it. So it is held back by
 //! about the time that the frames before it have waited at the receiver.
