@@ -104,7 +104,7 @@ impl SocketErrors {
 fn too_long(to: SocketAddr, len: usize, fits: Option<usize>) -> String {
     let fits = fits.map_or_else(String::new, |fits| format!(", which takes {fits}"));
     format!(
-        "datagrams of {len} bytes to {} are longer than the interface takes{fits}: lower --mtu, or leave it out",
+        "datagrams of {len} bytes to {} are too long for the interface{fits}: lower --mtu, or leave it out",
         shown(to)
     )
 }
