@@ -404,7 +404,7 @@ fn receivers(datagram_len: usize) -> Table {
     }
     let columns = ["parity", "1 receiver", "8 receivers", "each after the first"];
     let title = format!(
-        "Sending a frame of {FRAME_720P} bytes to several receivers over loopback, encrypted, in datagrams of {datagram_len} bytes (single: {SMALL}), µs, {ROUNDS} rounds"
+        "Sending a frame of {FRAME_720P} bytes to several receivers over loopback, encrypted, in datagrams of {datagram_len} bytes, µs, {ROUNDS} rounds"
     );
     Table { title, columns: columns.map(str::to_owned).to_vec(), rows }
 }
