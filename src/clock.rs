@@ -1,8 +1,9 @@
 //! The only module that reads the machine's clocks.
 //!
-//! Apart from tests, benches and fuzz targets, only `net::io`, `video`, `stream`, `api` and `app`
-//! call it; everything else gets time as an argument. The monotonic clock is the one that V4L2
-//! stamps its buffers with, so a camera's capture time is comparable with ours.
+//! Apart from tests, benches and fuzz targets, only `net::io`, `video`, `stream`, `api`, `app`
+//! and the program `udpchat-opencv` call it; everything else gets time as an argument. The monotonic
+//! clock is the one that V4L2 stamps its buffers with, so a camera's capture time is comparable with
+//! ours.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ pub fn monotonic() -> Duration {
     duration(clock_gettime(ClockId::Monotonic))
 }
 
-/// The instant at which the monotonic clock showed `at`; `None` before its epoch.
+/// The instant at which the monotonic clock shows `at`; `None` if an [`Instant`] cannot hold it.
 pub fn instant_of_monotonic(at: Duration) -> Option<Instant> {
     let (now, reading) = (now(), monotonic());
     match at.checked_sub(reading) {

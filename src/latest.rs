@@ -145,7 +145,7 @@ impl<T> Latest<T> {
 
     fn hand_out(&self, slot: &mut Slot<T>) -> Option<T> {
         let value = slot.value.take();
-        // Only a source without a rate waits for this, and waking costs a system call.
+        // Most mailboxes have no thread waiting for this, and waking costs a system call.
         if slot.awaited && value.is_some() {
             self.shared.taken.notify_all();
         }

@@ -54,7 +54,7 @@ pub struct FrameInlet {
     demand: SharedDemand,
 }
 
-/// By which a thread that takes received frames tells when it takes one.
+/// The handle by which a thread that takes received frames reports each one that it takes.
 ///
 /// A thread that decodes may write to no file descriptor but standard error, so it cannot wake the
 /// driver. Another thread does.
@@ -209,7 +209,7 @@ impl Handle {
     }
 
     /// Set when a thread waiting for received frames is woken for an urgent event. A thread that
-    /// waits for frames in place of another clears it and informs that one.
+    /// waits for frames on behalf of others clears it and wakes them.
     pub fn urgent(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.shared.urgent)
     }

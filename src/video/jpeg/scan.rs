@@ -47,7 +47,7 @@ pub enum ScanError {
     #[error("the JPEG is damaged: bad Huffman code")]
     BadCode,
     /// More surplus bytes than any camera leaves.
-    #[error("the JPEG is damaged: it has {0} bytes more than its picture")]
+    #[error("the JPEG is damaged: {0} surplus bytes after its coded data")]
     Surplus(usize),
     /// The tables or the scan's header are malformed.
     #[error("the JPEG's scan header or its Huffman tables are malformed")]

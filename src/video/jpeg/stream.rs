@@ -97,7 +97,7 @@ impl<R: BufRead> JpegStream<R> {
         self.ahead.is_at_mark()
     }
 
-    /// The bytes read that belong to no frame, and the reader.
+    /// The bytes read but not consumed, and the reader.
     pub fn into_parts(self) -> (Vec<u8>, R) {
         self.ahead.into_parts()
     }

@@ -46,8 +46,9 @@ impl Y4mReader {
     /// The next picture; `None` at the end, or where a JPEG begins. A header between pictures
     /// begins another stream, as when several programs write to one pipe.
     ///
-    /// After [`Y4mError::InterruptedByHeader`] the next header follows. After any other damage, the
-    /// damaged bytes are pushed back, and the caller must search them for a header or a JPEG.
+    /// After [`Y4mError::InterruptedByHeader`] the next header follows. If the stream ends within a
+    /// picture's pixels, nothing follows. After any other damage, the damaged bytes are pushed back,
+    /// and the caller must search them for a header or a JPEG.
     pub(crate) fn next_image(&mut self) -> Result<Option<Image>, Y4mError> {
         loop {
             if self.is_at_jpeg()? {

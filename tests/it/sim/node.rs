@@ -164,7 +164,7 @@ impl Node {
     }
 }
 
-/// Asserts that every frame seen has exactly one outcome.
+/// Asserts that every frame seen has exactly one outcome, or is in flight.
 fn assert_conserved(counters: &CallCounters) {
     let r = counters.reassembly;
     let with_outcome = r.completed + r.incomplete + r.late + r.damaged;

@@ -224,8 +224,8 @@ impl Reassembler {
         self.assemblies.len() + self.given_up.len()
     }
 
-    /// Bytes allocated to the frames in reassembly and their parity; at most `SLOTS` × 5/3 ×
-    /// [`crate::net::wire::video::MAX_BODY_LEN`]: two thirds are for parity.
+    /// Bytes allocated to the frames in reassembly and their parity. Each of the `SLOTS` takes at most
+    /// [`crate::net::wire::video::MAX_BODY_LEN`] for the body, and two thirds of that for parity.
     #[cfg(any(test, feature = "internals"))]
     pub fn memory(&self) -> usize {
         self.assemblies.iter().map(|f| f.body.capacity() + f.parity.capacity()).sum()
