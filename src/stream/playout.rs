@@ -2,7 +2,7 @@
 //! jitter.
 //!
 //! Transit is the time from capture to completion, with an unknown offset between the two clocks.
-//! The smallest transit of the last seconds is that of a frame without extra delay. A frame is
+//! The smallest transit of the last 10 to 20 s is that of a frame without extra delay. A frame is
 //! shown `delay` after the time at which it would have arrived with that transit. If it arrives
 //! later than that, it is shown at once.
 
@@ -107,7 +107,7 @@ impl Playout {
 const TRANSIT_SPAN: Duration = Duration::from_secs(10);
 
 /// The most frames held; beyond it, the oldest is dropped. The longest delay is one second, in
-/// which a camera at 60 frames a second delivers half of them.
+/// which a camera at 60 frames a second delivers half that many.
 const MAX_HELD: usize = 120;
 
 #[cfg(test)]

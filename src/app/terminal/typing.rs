@@ -188,8 +188,8 @@ const MAX_PIECE_LEN: usize = 8192;
 /// Linux's terminals discard everything after 4095 bytes of a line.
 const TERMINAL_LINE_LEN: usize = 4095;
 
-/// Lines read ahead of sending. When they are full, the reading thread blocks, and the rest stays
-/// in the terminal or pipe.
+/// The maximum number of lines read ahead of sending. At this limit the reading thread blocks, and
+/// the remaining lines stay in the terminal or pipe.
 const TYPED_BACKLOG: usize = 16;
 
 /// A peer accepts ten lines a second and a burst of twenty. Slightly less leaves room for jitter.

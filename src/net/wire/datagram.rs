@@ -35,7 +35,7 @@ pub struct Prelude {
     /// The side that sent it.
     pub direction: Direction,
     /// The number of the datagram in this direction of the session, 48 bits. It starts at zero, or
-    /// later in a sealed session without a control channel, and never repeats.
+    /// at a higher number in a sealed session without a control channel, and never repeats.
     pub sequence: u64,
     /// The session it belongs to.
     pub session: SessionId,

@@ -20,7 +20,7 @@ pub struct Delivery {
 pub(super) enum Finding {
     /// A full-length datagram arrived.
     Passes,
-    /// None arrived for so long that the path must drop them.
+    /// None arrived for so long that the path must be dropping them.
     BlackHole,
     /// Not enough for either.
     Undecided,
@@ -41,13 +41,13 @@ pub(super) struct BlackHoleDetector {
 /// What happened since a full-length datagram last arrived.
 #[derive(Clone, Copy, Debug, Default)]
 struct Missing {
-    /// The sequence number of the first full-length datagram sent since.
+    /// The sequence number that ended the first burst of full-length datagrams sent since.
     first_sent: Option<u64>,
-    /// When a report first showed that it is missing although a later datagram has arrived.
+    /// When a report first showed that they are missing although a later datagram has arrived.
     since: Option<Instant>,
     lost: usize,
     received: usize,
-    /// When the peer first answered something other than a chunk since the last report.
+    /// When the peer first replied to something other than a chunk since the last report.
     answered: Option<Instant>,
 }
 
@@ -74,8 +74,8 @@ impl BlackHoleDetector {
         }
     }
 
-    /// Records that the peer answered something other than a chunk. Returns whether no report has
-    /// come for so long that the path must drop all full-length datagrams.
+    /// Records that the peer replied to something other than a chunk. Returns whether no report has
+    /// come for so long that the path must be dropping all full-length datagrams.
     pub(super) fn handle_answer(&mut self, now: Instant) -> bool {
         if self.missing.first_sent.is_none() {
             return false;
