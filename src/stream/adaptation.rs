@@ -414,6 +414,17 @@ mod tests {
         (passed, encoded, last, bytes)
     }
 
+    /// A photograph on standard input may be the only picture.
+    #[test]
+    fn the_first_jpeg_is_sent_however_large_it_is() {
+        let start = PictureBitrates { path: Some(kbps(9500)), ..PictureBitrates::default() };
+        for quality in [Quality::Auto, Quality::Fixed(80)] {
+            let mut adaptation = Adaptation::new(quality, &STREAM);
+            let first = adaptation.plan_jpeg(clock::now(), 1 << 20, start);
+            assert_eq!(first, JpegPlan::Pass, "{quality:?}");
+        }
+    }
+
     #[test]
     fn jpegs_are_skipped_while_the_capacity_is_unknown() {
         let mut adaptation = Adaptation::new(Quality::Auto, &CAMERA);

@@ -48,7 +48,7 @@ pub struct QualityControl {
 }
 
 /// Chooses which frames are sent, where their size cannot be changed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct FrameSkip {
     smoothed_len: Option<f64>,
     kept: f64,
@@ -156,6 +156,13 @@ impl QualityControl {
             size_divisor,
         });
         plans.into_iter().find(|&plan| load(plan) <= target * share(plan.quality))
+    }
+}
+
+impl Default for FrameSkip {
+    /// The first frame is sent, since a source may have no other.
+    fn default() -> Self {
+        Self { smoothed_len: None, kept: 0.0, credit: 1.0 }
     }
 }
 
