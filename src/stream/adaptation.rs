@@ -418,9 +418,10 @@ mod tests {
     #[test]
     fn the_first_jpeg_is_sent_however_large_it_is() {
         let start = PictureBitrates { path: Some(kbps(9500)), ..PictureBitrates::default() };
-        for quality in [Quality::Auto, Quality::Fixed(80)] {
+        let limited = PictureBitrates { limit: Some(kbps(9500)), ..PictureBitrates::default() };
+        for (quality, bitrates) in [(Quality::Auto, start), (Quality::Fixed(80), limited)] {
             let mut adaptation = Adaptation::new(quality, &STREAM);
-            let first = adaptation.plan_jpeg(clock::now(), 1 << 20, start);
+            let first = adaptation.plan_jpeg(clock::now(), 1 << 20, bitrates);
             assert_eq!(first, JpegPlan::Pass, "{quality:?}");
         }
     }

@@ -260,8 +260,8 @@ impl Input {
 
 struct SubscriberThread {
     input: Input,
-    /// The recorder, if nothing but it takes the frames. A frame taken before the recorder is ready
-    /// for it may be replaced, and its sender would not know.
+    /// The recorder, if it is the only consumer of the frames. A frame taken before the recorder is
+    /// ready for it may be replaced, and its sender would not know.
     pipe: Option<Arc<Recorder>>,
     playout: Playout,
     check: Option<Check>,

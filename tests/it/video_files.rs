@@ -430,7 +430,7 @@ fn count(report: &Value, name: &str) -> u64 {
 fn fps_max_does_not_outrun_the_receiver() {
     let _alone = alone();
     let args = ["--fps", "max", "--size", "640x360", "--seconds", "4"];
-    // If the sender did not wait, 6 % would be superseded on an idle machine.
+    // Without that wait, 6 % are superseded on an idle machine.
     let is_enough = |report: &Value| {
         let captured = count(report, "captured");
         captured > 60 && count(report, "superseded") < 20 + captured / 25

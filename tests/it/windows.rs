@@ -264,7 +264,7 @@ fn a_missing_display_is_reported_and_the_program_runs_without_it() {
 }
 
 /// If the display disappears while the toolkit paints, the toolkit ends its process,
-/// `udpchat-opencv`. That is reported as a lost window, too.
+/// `udpchat-opencv`, and `udpchat` reports that the window is gone.
 #[test]
 fn a_lost_display_does_not_end_the_call_or_recording() {
     let _alone = alone();

@@ -59,8 +59,8 @@ fn is_broadcast_of_a_network(ip: Ipv4Addr) -> bool {
     networks.any(|(own, mask)| is_broadcast(ip, own, mask))
 }
 
-/// Whether `ip` is the broadcast address of the network of `own`. A network of two addresses has
-/// none (RFC 3021).
+/// Whether `ip` is the broadcast address of `own`'s network. A network of two addresses has none
+/// (RFC 3021).
 #[cfg(unix)]
 fn is_broadcast(ip: Ipv4Addr, own: Ipv4Addr, mask: Ipv4Addr) -> bool {
     let host_bits = !mask.to_bits();

@@ -181,8 +181,8 @@ impl fmt::Debug for Backlog {
 }
 
 impl State {
-    /// Whether the writer waits, or will within about [`QUICK`], so that a frame decoded now hardly
-    /// waits to be written.
+    /// Whether the writer is idle, or will be within about [`QUICK`]: then a frame that is decoded
+    /// now hardly waits.
     fn is_nearly_idle(&self) -> bool {
         let is_quick = self.last_write.is_some_and(|took| took < QUICK);
         self.entries.is_empty() && (self.is_awaited || is_quick)

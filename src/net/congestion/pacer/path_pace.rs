@@ -13,8 +13,8 @@
 //! they halve a learned pace.
 //!
 //! Jitter and other traffic make the delay grow, too. Lowering the pace below the initial one
-//! because of them would only make frames arrive later. So the pace is at least the initial one, unless two reports in a
-//! row show that a queue overflows: growth, and losses in a burst.
+//! because of them would only make frames arrive later. So the pace is at least the initial one,
+//! unless two reports in a row show that a queue overflows: growth, and losses in a burst.
 
 use std::time::{Duration, Instant};
 

@@ -9,8 +9,8 @@ pub enum Strips {
     /// Depends on the machine's cores and the picture's size.
     #[default]
     Auto,
-    /// This number, from one to [`MAX_STRIPS`]; fewer if fewer suffice once the MCU rows of a strip
-    /// are rounded up.
+    /// About this number, from one to [`MAX_STRIPS`]: all strips but the last have the same number of
+    /// MCU rows.
     Count(usize),
 }
 
@@ -44,8 +44,8 @@ pub(in super::super) struct Layout {
 }
 
 impl Layout {
-    /// Divides a picture into `count` strips: fewer if fewer suffice once the MCU rows of a strip are
-    /// rounded up, and more if a restart interval could not express their length.
+    /// Divides a picture into `count` strips. All but the last have the same number of MCU rows, so
+    /// there may be fewer; there are more if a restart interval could not express their length.
     pub(in super::super) fn new(size: Size, sampling: Sampling, count: usize) -> Self {
         let whole = Self { rows: size.height, count: 1, restart_interval: 0 };
         let Some((mcu_width, mcu_height)) = sampling.mcu() else { return whole };
@@ -80,7 +80,7 @@ pub(in super::super) const STRIPS_PER_THREAD: usize = 2;
 
 /// Pixels in a picture whose strips are not sent one by one. Then both sides share the machine's
 /// cores, and below this, a second thread is not worth its processor time: at 640x480 on two cores,
-/// it adds 0.33 ms a frame for both sides together, 13 % of the total, to save 0.5 ms of latency.
+/// it adds 0.33 ms (13 %) per frame over both sides, and saves only 0.5 ms of latency.
 const MIN_UNPIPELINED_PIXELS: usize = 320_000;
 
 /// Pixels in a picture. Below this, waking another thread takes as long as it saves. Measured on
