@@ -8,8 +8,8 @@ use thiserror::Error;
 use crate::{
     net::{
         io::{Dscp, MAX_DSCP, Offload},
+        link::MIN_DATAGRAM_LEN,
         recovery::parity_control::FecMode,
-        session::MIN_MAX_DATAGRAM_LEN,
         units::Bitrate,
         wire::datagram::MAX_DATAGRAM_LEN,
     },
@@ -29,7 +29,7 @@ pub struct MaxDatagramLen(pub Option<usize>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum ValueError {
     #[error(
-        "give the largest datagram in bytes, {MIN_MAX_DATAGRAM_LEN} to {MAX_DATAGRAM_LEN}, or auto"
+        "give the largest datagram in bytes, {MIN_DATAGRAM_LEN} to {MAX_DATAGRAM_LEN}, or auto"
     )]
     MaxDatagramLen,
     #[error("give auto, batched or single")]
@@ -75,7 +75,7 @@ pub(crate) fn max_datagram_len(text: &str) -> Result<MaxDatagramLen, ValueError>
     if text == "auto" {
         return Ok(MaxDatagramLen(None));
     }
-    let range = MIN_MAX_DATAGRAM_LEN..=MAX_DATAGRAM_LEN;
+    let range = MIN_DATAGRAM_LEN..=MAX_DATAGRAM_LEN;
     let len = text.parse().ok().filter(|len| range.contains(len));
     len.map(|len| MaxDatagramLen(Some(len))).ok_or(ValueError::MaxDatagramLen)
 }

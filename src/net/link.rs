@@ -69,6 +69,10 @@ impl LinkInfo {
 /// of 1280, minus headers).
 pub const UDP_BASE_LEN: usize = 1200;
 
+/// The shortest maximum datagram length, in bytes. A frame of 8 MiB in much shorter datagrams has
+/// too many chunks, and the headers take a quarter of this already. Reports take 100 bytes.
+pub const MIN_DATAGRAM_LEN: usize = 200;
+
 /// Ethernet and jumbo Ethernet, less the headers of IP and UDP.
 const USUAL_IPV4: [usize; 2] = [1472, 8972];
 const USUAL_IPV6: [usize; 2] = [1452, 8952];

@@ -2,7 +2,8 @@
 
 use crate::net::{
     io::{least_mtu, shown, shown_ip},
-    session::{EndReason, Event, GiveUpReason, MIN_MAX_DATAGRAM_LEN, Peer, WaitReason},
+    link::MIN_DATAGRAM_LEN,
+    session::{EndReason, Event, GiveUpReason, Peer, WaitReason},
     wire::control::{CloseReason, Purpose, RejectReason, StreamParams},
 };
 
@@ -69,7 +70,7 @@ pub(crate) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
             listening.unwrap_or(peer.addr.port()),
         ),
         Event::PathTooNarrow { peer } => format!(
-            "datagrams of {MIN_MAX_DATAGRAM_LEN} bytes do not reach {}, but shorter ones do: an interface on the way probably has an MTU below {}, the least that udpchat needs; raise it",
+            "datagrams of {MIN_DATAGRAM_LEN} bytes do not reach {}, but shorter ones do: an interface on the way probably has an MTU below {}, the least that udpchat needs; raise it",
             who(peer),
             least_mtu(peer.addr),
         ),

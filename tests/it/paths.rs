@@ -1,8 +1,9 @@
 //! Path MTU discovery and migration of a session, in virtual time.
 
 use udpchat::net::{
+    link::MIN_DATAGRAM_LEN,
     netem::NetemSpec,
-    session::{Event, MIN_MAX_DATAGRAM_LEN, Role},
+    session::{Event, Role},
 };
 
 use crate::sim::{MS, NodeId, SECOND, Sim};
@@ -58,7 +59,7 @@ fn pictures_arrive_over_a_path_mtu_below_the_base() {
 
 #[test]
 fn pictures_arrive_down_to_the_smallest_supported_path_mtu() {
-    for mtu in [507, 400, 260, MIN_MAX_DATAGRAM_LEN] {
+    for mtu in [507, 400, 260, MIN_DATAGRAM_LEN] {
         let mut sim = probing("delay=5ms,loss=1%", mtu);
         sim.start_video(ANN, FRAME_LEN);
         sim.run(4 * SECOND);
@@ -74,7 +75,7 @@ fn pictures_arrive_down_to_the_smallest_supported_path_mtu() {
 
 #[test]
 fn a_path_mtu_below_the_minimum_is_reported_once() {
-    let mut sim = probing("delay=5ms", MIN_MAX_DATAGRAM_LEN - 1);
+    let mut sim = probing("delay=5ms", MIN_DATAGRAM_LEN - 1);
     sim.start_video(ANN, FRAME_LEN);
     sim.run(30 * SECOND);
     assert_eq!((too_narrow(&mut sim), sim.take_frames(BOB).len()), (1, 0));
@@ -103,6 +104,22 @@ fn a_path_mtu_that_shrinks_is_detected_within_a_second() {
     assert_eq!(datagram_len(&sim), Some(1200));
     sim.run(SECOND);
     assert_eq!(sim.take_frames(BOB).len(), 30);
+}
+
+#[test]
+fn a_path_mtu_that_shrinks_below_508_is_detected_within_two_seconds() {
+    for mtu in [400, MIN_DATAGRAM_LEN] {
+        let mut sim = probing("delay=5ms", 508);
+        sim.start_video(ANN, FRAME_LEN);
+        sim.run(4 * SECOND);
+        assert_eq!(datagram_len(&sim), Some(508));
+        sim.set_mtu(ANN, BOB, mtu);
+        sim.run(2 * SECOND);
+        sim.take_frames(BOB);
+        sim.run(SECOND);
+        assert_eq!(sim.take_frames(BOB).len(), 30, "{mtu} bytes pass");
+        assert_eq!(too_narrow(&mut sim), 0);
+    }
 }
 
 #[test]

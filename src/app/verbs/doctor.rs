@@ -19,7 +19,7 @@ use crate::{
     clock,
     net::{
         io::{RECEIVE_BUFFER_WANTED, SocketOptions, UdpSocket, least_mtu},
-        session::MIN_MAX_DATAGRAM_LEN,
+        link::MIN_DATAGRAM_LEN,
     },
     video::{
         jpeg::{self, SandboxStatus},
@@ -204,7 +204,7 @@ fn mtu() -> Finding {
             format!("{name} carries only {mtu} bytes"),
             format!(
                 "use --mtu {} on the sending side",
-                (mtu.saturating_sub(48) as usize).max(MIN_MAX_DATAGRAM_LEN)
+                (mtu.saturating_sub(48) as usize).max(MIN_DATAGRAM_LEN)
             ),
         ),
         Some((mtu, name)) => Finding::fine("mtu", format!("{name} carries {mtu} bytes")),

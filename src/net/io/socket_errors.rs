@@ -16,8 +16,8 @@ use super::{
     zone::{shown, shown_ip},
 };
 use crate::net::{
-    link::PeerAddr,
-    session::{Endpoint, MIN_MAX_DATAGRAM_LEN, WaitReason},
+    link::{MIN_DATAGRAM_LEN, PeerAddr},
+    session::{Endpoint, WaitReason},
 };
 
 /// Datagrams that could not be sent.
@@ -67,7 +67,7 @@ impl SocketErrors {
     /// Warns once per peer if the interface to it takes only `fits` bytes of UDP payload, too few
     /// for the protocol. Returns whether that is so.
     pub(super) fn warn_narrow(&mut self, to: SocketAddr, fits: Option<usize>) -> bool {
-        let Some(fits) = fits.filter(|&fits| fits < MIN_MAX_DATAGRAM_LEN) else { return false };
+        let Some(fits) = fits.filter(|&fits| fits < MIN_DATAGRAM_LEN) else { return false };
         if self.note_narrow(to.ip()) {
             warn!("{}", too_narrow(to, fits));
         }
@@ -190,10 +190,10 @@ mod tests {
     fn only_an_interface_that_takes_too_little_is_narrow() {
         let mut errors = SocketErrors::default();
         assert!(!errors.warn_narrow(TARGET, None));
-        assert!(!errors.warn_narrow(TARGET, Some(MIN_MAX_DATAGRAM_LEN)));
+        assert!(!errors.warn_narrow(TARGET, Some(MIN_DATAGRAM_LEN)));
         assert!(errors.narrow.is_empty());
         for _ in 0..2 {
-            assert!(errors.warn_narrow(TARGET, Some(MIN_MAX_DATAGRAM_LEN - 1)));
+            assert!(errors.warn_narrow(TARGET, Some(MIN_DATAGRAM_LEN - 1)));
             assert_eq!(errors.narrow, [TARGET.ip()]);
         }
         assert_eq!(errors.warned, None, "that does not delay other warnings");

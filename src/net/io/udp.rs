@@ -22,8 +22,8 @@ use super::{
     zone::lacks_zone,
 };
 use crate::net::{
+    link::MIN_DATAGRAM_LEN,
     route::{Inbound, LocalIp, Route},
-    session::MIN_MAX_DATAGRAM_LEN,
 };
 
 /// A non-blocking UDP socket that sends and receives in batches where the system can.
@@ -375,7 +375,7 @@ fn mapped(addr: SocketAddr) -> SocketAddr {
 /// The smallest MTU on which the protocol can send to `to`, in bytes. IPv6 itself requires more:
 /// 1280 bytes (RFC 8200).
 pub fn least_mtu(to: SocketAddr) -> usize {
-    let least = MIN_MAX_DATAGRAM_LEN + header_len(to);
+    let least = MIN_DATAGRAM_LEN + header_len(to);
     if canonical(to).is_ipv4() { least } else { least.max(1280) }
 }
 

@@ -35,7 +35,7 @@ use self::{
     black_hole::{BlackHoleDetector, Finding},
     search::Search,
 };
-use crate::net::link::LinkInfo;
+use crate::net::link::{LinkInfo, MIN_DATAGRAM_LEN};
 
 /// Finds the longest datagram that a path carries. Lengths are in bytes of UDP payload.
 #[derive(Clone, Debug)]
@@ -140,7 +140,8 @@ impl PathMtu {
         self.due = Some(if self.probes { now } else { now + RAISE_TIMER });
     }
 
-    /// Whether not even datagrams of [`MIN_LEN`] bytes seem to pass, though shorter ones do.
+    /// Whether not even datagrams of [`MIN_DATAGRAM_LEN`] bytes seem to pass, though shorter ones
+    /// do.
     pub fn is_too_narrow(&self) -> bool {
         self.is_too_narrow
     }
@@ -197,8 +198,8 @@ impl PathMtu {
         }
         if self.in_use > FLOOR_LEN {
             self.assume(now, FLOOR_LEN);
-        } else if is_answered && self.in_use > MIN_LEN {
-            self.assume(now, MIN_LEN);
+        } else if is_answered && self.in_use > MIN_DATAGRAM_LEN {
+            self.assume(now, MIN_DATAGRAM_LEN);
         } else if is_answered {
             self.is_too_narrow = true;
         }
@@ -240,7 +241,7 @@ impl PathMtu {
     /// it is more, it is probed in turn.
     pub fn handle_too_big(&mut self, now: Instant, len: usize) {
         let is_ignored = self.ignore_icmp_until.is_some_and(|until| now < until);
-        if len < MIN_LEN || self.search.is_excluded(len) || is_ignored {
+        if len < MIN_DATAGRAM_LEN || self.search.is_excluded(len) || is_ignored {
             return;
         }
         self.search.hint(len);
@@ -255,15 +256,15 @@ impl PathMtu {
     /// `fits` is the interface's limit, if known. Returns false if there is nothing shorter to
     /// send.
     pub fn handle_refused(&mut self, now: Instant, len: usize, fits: Option<usize>) -> bool {
-        if len <= MIN_LEN || fits.is_some_and(|fits| fits < MIN_LEN) {
+        if len <= MIN_DATAGRAM_LEN || fits.is_some_and(|fits| fits < MIN_DATAGRAM_LEN) {
             return false;
         }
         self.search.exclude(len);
         self.probe.take_if(|p| p.len >= len);
-        let fits = fits.filter(|fits| (MIN_LEN..len).contains(fits));
+        let fits = fits.filter(|fits| (MIN_DATAGRAM_LEN..len).contains(fits));
         if len <= self.in_use {
             let shorter = [self.base, FLOOR_LEN].into_iter().find(|&shorter| shorter < len);
-            let shorter = shorter.unwrap_or(MIN_LEN);
+            let shorter = shorter.unwrap_or(MIN_DATAGRAM_LEN);
             self.assume(now, fits.unwrap_or(shorter));
         } else if self.probe.is_none() && self.probes {
             self.due = Some(now);
@@ -300,7 +301,7 @@ impl PathMtu {
         let is_new = self.proof != Proof::Proven;
         let lasts = |time| is_new || time >= SUSPICION_TIME;
         self.proof == Proof::OnTrial
-            || self.in_use > FLOOR_LEN && self.black_hole.missing_for(now).is_some_and(lasts)
+            || self.in_use > MIN_DATAGRAM_LEN && self.black_hole.missing_for(now).is_some_and(lasts)
     }
 
     /// Handles the arrival of a datagram of the length in use.
@@ -313,13 +314,13 @@ impl PathMtu {
         self.proof = Proof::Proven;
     }
 
-    /// Shortens datagrams, or probes the length in use if it cannot be much shorter.
+    /// Shortens datagrams, or probes the length in use if it is not above the base.
     fn leave_black_hole(&mut self, now: Instant) {
         let passed_before = self.in_use;
         if passed_before > self.base {
             self.reset(now);
             self.search.exclude(passed_before);
-        } else if self.proof == Proof::Proven && passed_before > FLOOR_LEN {
+        } else if self.proof == Proof::Proven {
             self.assume(now, passed_before);
             self.proof = Proof::OnTrial;
         }
@@ -348,11 +349,6 @@ impl PathMtu {
 /// The length that every IPv4 host accepts (RFC 1122: 576, less headers). Hardly any path carries
 /// less, so a failed probe of it counts only if the peer has answered something else meanwhile.
 pub const FLOOR_LEN: usize = 508;
-
-/// The shortest maximum datagram length, in bytes of UDP payload. A frame of 8 MiB in much shorter
-/// ones has too many chunks, and the headers take a quarter of this already. Reports take 100
-/// bytes.
-pub const MIN_LEN: usize = 200;
 
 /// A length whose probe fails this often does not pass (`MAX_PROBES`).
 const MAX_PROBES: u32 = 3;

@@ -21,8 +21,10 @@ use std::{
 use crate::net::{
     frame::FrameId,
     frame_interval::{FrameInterval, Smoothing},
+    link::MIN_DATAGRAM_LEN,
     token_bucket::TokenBucket,
     wire::{
+        datagram::Form,
         nack::{MAX_NACK_FRAMES, MissingChunks, Nack},
         video::VideoHeader,
     },
@@ -185,7 +187,8 @@ impl NackScheduler {
         due.max(self.affordable.filter(|_| due.is_some()))
     }
 
-    /// The NACK due at `now`, if any. `missing` returns the missing chunks of a frame, without a
+    /// The NACK due at `now`, if any. Call until there is none: not all frames may fit in one.
+    /// `missing` returns the missing chunks of a frame, without a
     /// margin, or `None` if the frame is not being reassembled.
     pub fn poll_request(
         &mut self,
@@ -214,8 +217,8 @@ impl NackScheduler {
         Some(Request { nack, copies })
     }
 
-    /// The NACK that is due, whether or not the budget allows it. Closes frames for which no more
-    /// are sent.
+    /// The NACK that is due, whether or not the budget allows it, for as many frames as fit. Closes
+    /// frames for which no more are sent.
     fn due_nack(
         &mut self,
         now: Instant,
@@ -239,7 +242,9 @@ impl NackScheduler {
             };
             let tail_lost = !tracked.has_last_chunk || tracked.rounds > 0;
             wanted.add_margin(|needed| margin(&self.path, needed, tail_lost));
-            nack.push(wanted);
+            if !nack.push_within(wanted, MAX_BODY_LEN) {
+                break;
+            }
         }
         nack
     }
@@ -426,6 +431,10 @@ fn margin(path: &PathState, needed: u8, tail_lost: bool) -> u8 {
         if tail_lost { (path.burst.saturating_mul(3) / 2).min(MAX_BURST_MARGIN) } else { 0 };
     (random + lossy + burst).min(u8::MAX.into()) as u8
 }
+
+/// The maximum length of a NACK's body, in bytes. The path to the sender is not probed, so a NACK
+/// takes the shortest maximum datagram length. That is enough for a frame's 32 runs, and 34 blocks.
+const MAX_BODY_LEN: usize = MIN_DATAGRAM_LEN - Form::Sealed.overhead();
 
 /// Maximum number of NACKs for a frame.
 const MAX_ROUNDS: u32 = 2;

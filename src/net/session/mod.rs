@@ -40,8 +40,7 @@ mod stream_estimates;
 pub use addresses::{LookupId, Uncallable, uncallable};
 pub use counters::{CallCounters, RepairStats};
 pub use endpoint::{
-    Admission, Endpoint, EndpointConfig, MIN_MAX_DATAGRAM_LEN, OneWay, Output, Role, StrayCounters,
-    Transmit,
+    Admission, Endpoint, EndpointConfig, OneWay, Output, Role, StrayCounters, Transmit,
 };
 pub use event::{
     AskId, Delivered, EndReason, Event, GiveUpReason, LocalFault, Peer, Verdict, WaitReason,

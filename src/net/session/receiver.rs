@@ -16,12 +16,12 @@ use crate::net::{
     path::replay_window::ReplayWindow,
     recovery::{
         loss_bursts::LossBursts,
-        nack_scheduler::{NackScheduler, PathState, RepairCounters},
+        nack_scheduler::{NackScheduler, PathState, RepairCounters, Request},
     },
     windowed_max::WindowedMax,
     wire::{
         datagram::Body,
-        nack::Nack,
+        nack::{MAX_NACK_FRAMES, Nack},
         report::{FrameCounts, Report},
         video::VideoHeader,
     },
@@ -48,8 +48,8 @@ struct FeedbackState {
     recent_loss: RecentLoss,
     /// When the scheduler is due next, as of its last update.
     nack_due: Option<Instant>,
-    /// A NACK to be sent, and how many copies remain.
-    nack: Option<(Nack, u32)>,
+    /// The NACKs to be sent, and how many copies of each remain.
+    nacks: VecDeque<(Nack, u32)>,
 }
 
 impl Receiver {
@@ -62,7 +62,7 @@ impl Receiver {
             nack_scheduler: NackScheduler::new(reassembly_deadline),
             recent_loss: RecentLoss::new(),
             nack_due: None,
-            nack: None,
+            nacks: VecDeque::with_capacity(MAX_WAITING_NACKS),
         };
         Self {
             reassembler: Reassembler::new(reassembly_deadline),
@@ -126,10 +126,12 @@ impl Receiver {
 
     /// The NACK to be sent now, if any.
     pub(super) fn poll_nack(&mut self) -> Option<Nack> {
-        let waiting = &mut self.feedback.as_mut()?.nack;
-        let (nack, copies) = waiting.take()?;
-        if copies > 1 {
-            *waiting = Some((nack, copies - 1));
+        let nacks = &mut self.feedback.as_mut()?.nacks;
+        let (nack, copies) = nacks.front_mut()?;
+        let nack = *nack;
+        *copies -= 1;
+        if *copies == 0 {
+            nacks.pop_front();
         }
         Some(nack)
     }
@@ -238,7 +240,7 @@ impl Receiver {
 }
 
 impl FeedbackState {
-    /// Queues the NACK that is due by `now`, if there is one.
+    /// Queues the NACKs that are due by `now`.
     fn schedule_nack(
         &mut self,
         now: Instant,
@@ -254,13 +256,18 @@ impl FeedbackState {
             loss_ratio: self.recent_loss.ratio(),
             burst: self.recent_loss.longest_burst(now),
         });
-        let request = self.nack_scheduler.poll_request(now, |frame| reassembler.missing(frame));
-        let asked = request.iter().flat_map(|request| request.nack.frames());
-        for missing in asked {
-            reassembler.note_requested(missing.frame);
-            self.trains.handle_request(missing.frame);
+        while let Some(Request { nack, copies }) =
+            self.nack_scheduler.poll_request(now, |frame| reassembler.missing(frame))
+        {
+            for missing in nack.frames() {
+                reassembler.note_requested(missing.frame);
+                self.trains.handle_request(missing.frame);
+            }
+            if self.nacks.len() == MAX_WAITING_NACKS {
+                self.nacks.pop_front();
+            }
+            self.nacks.push_back((nack, copies));
         }
-        self.nack = request.map(|r| (r.nack, r.copies)).or(self.nack.take());
         self.nack_due = self.nack_scheduler.poll_timeout().filter(|&due| due > now);
     }
 }
@@ -303,6 +310,9 @@ impl RecentLoss {
 /// is usually complete much sooner, which gives it up too. A NACK must be answered within this time
 /// of the frame's first chunk: 440 KB (2160p) take 176 ms at 20 Mbit/s.
 pub const DEFAULT_REASSEMBLY_DEADLINE: Duration = Duration::from_millis(250);
+
+/// The maximum number of NACKs that wait to be sent: one for each frame in reassembly.
+const MAX_WAITING_NACKS: usize = MAX_NACK_FRAMES;
 
 /// One second of reports.
 const REPORTS: usize = 20;

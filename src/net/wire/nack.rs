@@ -77,6 +77,15 @@ impl Nack {
         fits
     }
 
+    /// Adds a frame if the body stays within `max_len` bytes, at least 80. Returns false if it does
+    /// not. The first frame always fits: its last runs are left out if necessary.
+    pub fn push_within(&mut self, mut missing: MissingChunks, max_len: usize) -> bool {
+        if self.is_empty() {
+            missing.shorten(max_len - HEAD_LEN);
+        }
+        self.body_len() + missing.len() <= max_len && self.push(missing)
+    }
+
     /// The frames, in the order of addition.
     pub fn frames(&self) -> &[MissingChunks] {
         &self.frames[..self.count]
@@ -187,6 +196,14 @@ impl MissingChunks {
     /// Whether nothing is requested.
     pub fn is_empty(&self) -> bool {
         self.run_count == 0 && self.needed().iter().all(|&n| n == 0)
+    }
+
+    /// Leaves out the last runs, down to one, until there are at most `max_len` bytes.
+    fn shorten(&mut self, max_len: usize) {
+        while self.len() > max_len && self.run_count > 1 {
+            self.run_count -= 1;
+            self.runs[self.run_count] = ChunkRun::default();
+        }
     }
 
     fn len(&self) -> usize {
@@ -342,6 +359,31 @@ mod tests {
         let mut nack = Nack::new(1);
         nack.push(single);
         assert_eq!(nack.body_len(), 15);
+    }
+
+    #[test]
+    fn the_first_frame_is_shortened_to_the_maximum_length_and_others_are_refused() {
+        let mut longest = MissingChunks::of(FrameId(1));
+        while longest.push_block(1) {}
+        let mut chunk = 0;
+        while longest.push_chunk(chunk) {
+            chunk += 2;
+        }
+        for max_len in [80, 172, 173, 174, 175, 176, MAX_NACK_LEN] {
+            let mut nack = Nack::new(1);
+            assert!(nack.push_within(longest, max_len));
+            assert!(nack.body_len() <= max_len);
+            let [frame] = nack.frames() else { panic!("{nack:?}") };
+            assert_eq!(frame.needed(), longest.needed());
+            assert_eq!(frame.runs(), &longest.runs()[..frame.runs().len()]);
+            assert!(max_len - nack.body_len() < RUN_LEN || frame.runs() == longest.runs());
+            let mut single = MissingChunks::of(FrameId(2));
+            assert!(single.push_chunk(9));
+            let fits = max_len - nack.body_len() >= single.len();
+            assert_eq!(nack.push_within(single, max_len), fits);
+            assert!(nack.body_len() <= max_len);
+            assert!(Nack::parse(&emitted(&nack)) == Ok(nack));
+        }
     }
 
     #[test]

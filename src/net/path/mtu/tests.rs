@@ -299,7 +299,7 @@ fn a_path_mtu_below_the_base_is_found_within_1500_ms() {
 
 #[test]
 fn a_path_mtu_below_the_floor_is_found_within_three_seconds() {
-    for limit in [507, 400, 260, MIN_LEN] {
+    for limit in [507, 400, 260, MIN_DATAGRAM_LEN] {
         let mut path = Path::new(limit);
         assert!(path.run(3000 * MS) <= limit, "{limit}: {:?}", path.probes);
         let found = path.run(60_000 * MS);
@@ -310,7 +310,7 @@ fn a_path_mtu_below_the_floor_is_found_within_three_seconds() {
 
 #[test]
 fn a_path_is_reported_too_narrow_until_it_widens() {
-    let mut path = Path::new(MIN_LEN - 1);
+    let mut path = Path::new(MIN_DATAGRAM_LEN - 1);
     let mut answered = || {
         path.mtu.handle_answer(path.now);
         path.run(100 * MS);
@@ -321,7 +321,7 @@ fn a_path_is_reported_too_narrow_until_it_widens() {
     path.limit = 400;
     path.run(1000 * MS);
     assert!(!path.mtu.is_too_narrow());
-    let mut path = Path::new(MIN_LEN - 1);
+    let mut path = Path::new(MIN_DATAGRAM_LEN - 1);
     path.is_cut = true;
     path.run(60_000 * MS);
     assert!(!path.mtu.is_too_narrow(), "nothing is answered");
@@ -339,6 +339,25 @@ fn a_path_that_narrows_below_the_base_is_detected() {
     path.run(60_000 * MS);
     path.deliver(4, 900, 4, 20);
     assert_eq!(path.run(60_000 * MS), 1200);
+}
+
+#[test]
+fn a_path_that_narrows_below_the_floor_is_detected() {
+    for (before, after) in [(508, 400), (508, MIN_DATAGRAM_LEN), (400, 260), (972, 300)] {
+        let mut path = Path::new(before);
+        let found = path.run(60_000 * MS);
+        path.limit = after;
+        path.deliver(4, MIN_DATAGRAM_LEN - 2, 4, 20);
+        assert!(path.mtu.is_suspect(path.now));
+        assert!(path.run(2500 * MS) <= after, "{found} to {after}: {:?}", path.probes);
+        assert!(!path.mtu.is_too_narrow());
+    }
+    let mut path = Path::new(MIN_DATAGRAM_LEN);
+    path.run(60_000 * MS);
+    path.limit = MIN_DATAGRAM_LEN - 1;
+    path.deliver(4, MIN_DATAGRAM_LEN - 2, 4, 20);
+    path.run(2500 * MS);
+    assert!(path.mtu.is_too_narrow());
 }
 
 #[test]
@@ -374,8 +393,8 @@ fn the_interface_mtu_is_used_at_once() {
     assert!(path.mtu.handle_refused(path.now, 1200, None));
     assert_eq!(path.mtu.max_datagram_len(), FLOOR_LEN);
     assert!(972 - path.run(60_000 * MS) < GRANULARITY);
-    assert!(!path.mtu.handle_refused(path.now, MIN_LEN, None), "there is nothing shorter");
-    assert!(!path.mtu.handle_refused(path.now, 1200, Some(MIN_LEN - 1)));
+    assert!(!path.mtu.handle_refused(path.now, MIN_DATAGRAM_LEN, None), "there is nothing shorter");
+    assert!(!path.mtu.handle_refused(path.now, 1200, Some(MIN_DATAGRAM_LEN - 1)));
 }
 
 #[test]

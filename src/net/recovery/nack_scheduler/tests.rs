@@ -318,3 +318,28 @@ fn the_number_of_tracked_frames_is_bounded() {
     let request = bench.ask(59, 5 * MS, 1).unwrap();
     assert_eq!(request.nack.frames().last().map(|m| m.frame), Some(FrameId(59)));
 }
+
+#[test]
+fn frames_that_do_not_fit_in_a_short_datagram_are_requested_in_further_nacks() {
+    let mut bench = Bench::new(2 * MS);
+    bench.set_path(None, 0.0, 0);
+    for frame in 30..33 {
+        bench.chunk(frame, 0, Duration::ZERO);
+        bench.chunk(frame, SOURCE - 1, MS);
+    }
+    let at = bench.at(32, 2 * MS);
+    let requests = std::iter::from_fn(|| {
+        bench.scheduler.poll_request(at, |frame| {
+            let mut missing = MissingChunks::of(frame);
+            while missing.push_block(1) {}
+            (0..32).for_each(|run| assert!(missing.push_chunk(2 * run)));
+            Some(missing)
+        })
+    });
+    let requests: Vec<_> = requests.collect();
+    let frames: Vec<_> = requests.iter().flat_map(needed).map(|(frame, _)| frame.0).collect();
+    assert_eq!((frames, requests.len()), (vec![30, 31, 32], 3));
+    for (request, number) in requests.iter().zip(1..) {
+        assert_eq!((request.nack.request, request.nack.body_len()), (number, 170));
+    }
+}

@@ -41,7 +41,7 @@ pub struct EndpointConfig {
     /// The maximum length of the datagrams it sends, in bytes of UDP payload; it receives any
     /// length. `None`: discovered for each path, starting with 1200, which fits every IPv6 path
     /// (RFC 8200: 1280, minus headers), and never below
-    /// [`MIN_MAX_DATAGRAM_LEN`](super::MIN_MAX_DATAGRAM_LEN).
+    /// [`MIN_DATAGRAM_LEN`](crate::net::link::MIN_DATAGRAM_LEN).
     pub max_datagram_len: Option<usize>,
     /// The parity sent to the receivers.
     pub fec: FecMode,

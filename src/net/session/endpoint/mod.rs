@@ -20,7 +20,6 @@ use crate::net::{
     congestion::bitrates::PictureBitrates,
     frame::{FrameId, FramePrefix, OutgoingFrame, PartialFrame},
     link::PeerAddr,
-    path::mtu::MIN_LEN,
     route::{Inbound, LocalIp, Route},
     time::MediaClock,
     units::Bitrate,
@@ -579,9 +578,6 @@ impl Transmit {
 fn ended(call: &Call, reason: EndReason) -> Event {
     Event::Ended { call: call.id, peer: call.peer.clone(), reason }
 }
-
-/// The smallest maximum datagram length, in bytes of UDP payload.
-pub const MIN_MAX_DATAGRAM_LEN: usize = MIN_LEN;
 
 mod accept;
 mod calls;
