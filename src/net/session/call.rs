@@ -15,6 +15,7 @@ use super::{
     path::Path,
     path_warnings::{LastHeard, PathWarnings},
     peer_stream::PeerStream,
+    peer_texts::PeerTexts,
     prober::Prober,
     receiver::Receiver,
     reports::Reports,
@@ -75,7 +76,7 @@ pub(super) struct Call {
     last_datagram: Option<Instant>,
     warnings: PathWarnings,
     ending: Option<(Instant, EndReason)>,
-    texts: TokenBucket,
+    texts: PeerTexts,
     stream: PeerStream,
 }
 
@@ -139,7 +140,7 @@ impl Call {
             last_datagram: None,
             warnings: PathWarnings::default(),
             ending: None,
-            texts: limit,
+            texts: PeerTexts::new(limit),
             stream: PeerStream::new(parts.stream, limit),
         };
         if let Some(addr) = media_addr {
@@ -410,14 +411,13 @@ impl Call {
             };
             match message {
                 Message::Close(reason) => return Some(EndReason::Closed(reason)),
-                Message::Text(_) if !self.texts.take(now, 1.0) => self.counters.rate_limited += 1,
                 Message::Text(line) => {
-                    let from = self.peer.name.clone();
-                    events.extend(from.map(|from| Event::Text { from, line }));
+                    self.counters.rate_limited += u64::from(!self.texts.push(line));
+                    self.report_messages(now, events);
                 }
                 Message::Stream(stream) => {
                     self.counters.rate_limited += u64::from(self.stream.handle_change(stream));
-                    events.extend(self.report_stream_change(now));
+                    self.report_messages(now, events);
                 }
                 Message::Taken { frame, waited_us } => {
                     let rtt = self.rtt();
@@ -436,10 +436,23 @@ impl Call {
         }
     }
 
-    /// Reports the peer's new stream parameters, unless the rate limit is exceeded.
-    fn report_stream_change(&mut self, now: Instant) -> Option<Event> {
-        let stream = self.stream.poll_change(now)?;
-        Some(Event::StreamChanged { call: self.id, stream })
+    /// Reports the peer's text lines and new stream parameters, as far as the rate limits allow.
+    fn report_messages(&mut self, now: Instant, events: &mut impl Extend<Event>) {
+        while let Some(line) = self.texts.poll_line(now) {
+            events.extend(self.text(line));
+        }
+        let stream = self.stream.poll_change(now);
+        events.extend(stream.map(|stream| Event::StreamChanged { call: self.id, stream }));
+    }
+
+    /// Takes the text lines that wait for the rate limit, at the end of the call.
+    pub(super) fn take_texts(&mut self) -> impl Iterator<Item = Event> {
+        self.texts.take_all().into_iter().filter_map(|line| self.text(line))
+    }
+
+    fn text(&self, line: Line) -> Option<Event> {
+        let from = self.peer.name.clone()?;
+        Some(Event::Text { from, line })
     }
 
     /// Drops the control channel, and ends the call after [`LINGER`]: datagrams may still be in
@@ -477,7 +490,7 @@ impl Call {
         if let Some((at, reason)) = self.ending {
             return (at <= now).then_some(reason);
         }
-        events.extend(self.report_stream_change(now));
+        self.report_messages(now, events);
         events.extend(self.check_udp());
         events.extend(self.check_mtu());
         events.extend(self.check_speed(now));
@@ -497,8 +510,8 @@ impl Call {
         let sender = self.sender.as_ref().and_then(Sender::poll_timeout);
         let path = self.path.as_ref().and_then(Path::poll_timeout);
         let lookup = self.path.as_ref().filter(|_| self.is_paced()).map(Path::next_lookup);
-        let stream = self.stream.poll_timeout();
-        [receiver, control, prober, path, lookup, sender, stream, self.silent_at()]
+        let (texts, stream) = (self.texts.poll_timeout(), self.stream.poll_timeout());
+        [receiver, control, prober, path, lookup, sender, texts, stream, self.silent_at()]
             .into_iter()
             .flatten()
             .min()

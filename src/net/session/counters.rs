@@ -36,7 +36,7 @@ pub struct CallCounters {
     pub malformed: u64,
     /// Datagrams of this session that were not sealed by the peer.
     pub forged: u64,
-    /// Text lines and stream changes from the peer dropped by the rate limit.
+    /// Text lines and stream changes from the peer that were too many to be shown.
     pub rate_limited: u64,
     /// Counters of the received frames.
     pub reassembly: ReassemblyCounters,

@@ -28,6 +28,7 @@ mod outbound;
 mod path;
 mod path_warnings;
 mod peer_stream;
+mod peer_texts;
 mod prober;
 mod receiver;
 mod reports;

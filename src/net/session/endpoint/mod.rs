@@ -172,7 +172,7 @@ impl Endpoint {
         self.flush_control();
         for mut call in self.calls.take_all() {
             self.hang_up(&mut call);
-            self.events.push_back(ended(&call, EndReason::Local));
+            self.report_end(call, EndReason::Local);
         }
         for caller in std::mem::take(&mut self.pending_callers) {
             self.outputs.push_back(Output::Close(caller.control.conn()));
@@ -532,10 +532,17 @@ impl Endpoint {
             call.say_goodbye(CloseReason::Silent);
         }
         self.hang_up(&mut call);
-        self.events.push_back(ended(&call, call.end_reason().unwrap_or(reason)));
         if let Some(dialling) = self.dialling.iter_mut().find(|d| d.is_in_call(call.id)) {
             dialling.handle_call_ended(now);
         }
+        let reason = call.end_reason().unwrap_or(reason);
+        self.report_end(call, reason);
+    }
+
+    /// Reports the end of a call, after the text lines that were still waiting.
+    fn report_end(&mut self, mut call: Call, reason: EndReason) {
+        self.events.extend(call.take_texts());
+        self.events.push_back(Event::Ended { call: call.id, peer: call.peer, reason });
     }
 
     fn hang_up(&mut self, call: &mut Call) {
@@ -573,10 +580,6 @@ impl Transmit {
     pub fn route(&self) -> Route {
         Route { peer: self.to, local: self.local }
     }
-}
-
-fn ended(call: &Call, reason: EndReason) -> Event {
-    Event::Ended { call: call.id, peer: call.peer.clone(), reason }
 }
 
 mod accept;

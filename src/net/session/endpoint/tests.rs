@@ -391,23 +391,43 @@ fn garbage_does_not_count_towards_the_handshake_limit() {
 }
 
 #[test]
-fn excess_messages_are_dropped_but_the_newest_stream_is_kept() {
+fn excess_messages_wait_for_the_rate_limit_or_the_end_of_the_call() {
     let now = crate::clock::now();
     let mut endpoint = endpoint(now, Role::Receive);
     let (conn, mut control, hello) = caller(now, &mut endpoint);
     control.send_hello(hello);
-    for width in 0..100 {
-        control.push(&Message::Text(Line::new("hi").unwrap()));
+    for width in 0..200 {
+        control.push(&Message::Text(Line::new(&width.to_string()).unwrap()));
         let stream = StreamParams { width, height: 1, millifps: 1, quality: None };
         control.push(&Message::Stream(stream));
     }
     endpoint.handle_data(now, conn, &control.take_output().unwrap());
     let told = events(&mut endpoint);
-    let texts = told.iter().filter(|e| matches!(e, Event::Text { .. })).count();
     let streams = told.iter().filter(|e| matches!(e, Event::StreamChanged { .. })).count();
-    assert_eq!((texts, streams, endpoint.totals().rate_limited), (20, 20, 80 + 79));
+    assert_eq!((texts(&told), streams), ((0..20).collect(), 20));
+    assert_eq!(endpoint.totals().rate_limited, (200 - 20 - 128) + (200 - 20 - 1));
+
     endpoint.handle_timeout(now + Duration::from_millis(101));
     let told = events(&mut endpoint);
-    let [Event::StreamChanged { stream, .. }] = &told[..] else { panic!("{told:?}") };
-    assert_eq!(stream.width, 99);
+    let [Event::Text { .. }, Event::StreamChanged { stream, .. }] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!((texts(&told), stream.width), (vec![20], 199));
+
+    control.push(&Message::Close(CloseReason::Quit));
+    endpoint.handle_data(now, conn, &control.take_output().unwrap());
+    assert!(events(&mut endpoint).is_empty(), "datagrams may still be in flight");
+    endpoint.handle_timeout(now + Duration::from_secs(1));
+    let told = events(&mut endpoint);
+    assert!(matches!(told.last(), Some(Event::Ended { .. })), "{told:?}");
+    assert_eq!(texts(&told), (21..148).collect::<Vec<_>>());
+}
+
+/// The numbers in the text lines of `events`.
+fn texts(events: &[Event]) -> Vec<usize> {
+    let line = |event: &Event| match event {
+        Event::Text { line, .. } => line.as_str().parse().ok(),
+        _ => None,
+    };
+    events.iter().filter_map(line).collect()
 }
