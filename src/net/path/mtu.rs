@@ -300,8 +300,7 @@ impl PathMtu {
         }
         let is_new = self.proof != Proof::Proven;
         let lasts = |time| is_new || time >= SUSPICION_TIME;
-        self.proof == Proof::OnTrial
-            || self.in_use > MIN_DATAGRAM_LEN && self.black_hole.missing_for(now).is_some_and(lasts)
+        self.proof == Proof::OnTrial || self.black_hole.missing_for(now).is_some_and(lasts)
     }
 
     /// Handles the arrival of a datagram of the length in use.
