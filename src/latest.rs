@@ -45,13 +45,6 @@ impl<T> Latest<T> {
         Self::default()
     }
 
-    /// A mailbox that holds `value`.
-    pub fn holding(value: T) -> Self {
-        let mailbox = Self::new();
-        mailbox.put(value);
-        mailbox
-    }
-
     /// Puts `value`, and returns the value that it replaced, if that was not taken.
     ///
     /// On a closed mailbox, returns `value` itself.
@@ -235,7 +228,8 @@ mod tests {
 
     #[test]
     fn waiting_leaves_the_value() {
-        let mailbox = Latest::holding(1);
+        let mailbox = Latest::new();
+        mailbox.put(1);
         mailbox.wait(LONG);
         assert_eq!(mailbox.wait_nudge(Duration::ZERO), Taken::TimedOut);
         mailbox.nudge();

@@ -3,16 +3,18 @@
 use super::text::assert_clean;
 use crate::net::wire::{
     control::{
-        MAX_MESSAGE_LEN, Message, PREFACE, RejectReason, emit_framed, parse_framed, parse_preface,
+        MAX_MESSAGE_LEN, MediaOffer, Message, PREFACE, RejectReason, emit_framed, parse_framed,
+        parse_preface,
     },
     text::{MAX_LINE_CHARS, MAX_NAME_CHARS},
 };
 
-/// The bytes are the data of a control connection, and a decrypted message.
+/// The bytes are the data of a control connection, a decrypted message, and an offer.
 pub fn control(bytes: &[u8]) {
     preface(bytes);
     framed(bytes);
     message(bytes);
+    offer(bytes);
 }
 
 /// Parsing a prefix of the bytes gives no result yet, or the same result as parsing all of them.
@@ -55,6 +57,12 @@ fn message(bytes: &[u8]) {
         Message::Text(line) => assert_clean(line.as_str(), MAX_LINE_CHARS),
         _ => {}
     }
+}
+
+/// An offer is serialized to a form that parses to the same offer.
+fn offer(bytes: &[u8]) {
+    let Ok(offer) = MediaOffer::from_bytes(bytes) else { return };
+    assert_eq!(MediaOffer::from_bytes(&offer.to_bytes()), Ok(offer));
 }
 
 /// The most that the handshake adds to a message, in bytes: a key and two tags.

@@ -82,7 +82,10 @@ pub(crate) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
         ),
         Event::Ended { peer, reason, .. } => format!("{} {}", who(peer), ended(*reason)?),
         // Text and questions are shown elsewhere.
-        Event::Text { .. } | Event::Asked { .. } | Event::AskEnded { .. } => return None,
+        Event::Text { .. }
+        | Event::Asked { .. }
+        | Event::AskEnded { .. }
+        | Event::SendingEarly { .. } => return None,
     })
 }
 

@@ -94,6 +94,8 @@ struct EncoderState {
     decoded: Image,
     /// The last frame, whose stage times are complete when the network has sent it.
     last: Option<EncodedFrame>,
+    /// The first frame, while there is no other.
+    only: Option<OutgoingFrame>,
 }
 
 /// Why a picture was not encoded.
@@ -134,6 +136,7 @@ impl FrameEncoder {
             decoder: Decoder::new(),
             decoded: Image::empty(),
             last: None,
+            only: None,
         };
         state.encoder.set_gray(gray);
         Self { setup: EncoderSetup { config, outputs, stream, is_paced, counters }, state }
@@ -192,6 +195,13 @@ impl FrameEncoder {
         clock::now()
     }
 
+    /// Sends the first frame again, if there has been no other.
+    pub(crate) fn send_first_again(&mut self) {
+        if let Some(frame) = self.state.only.take() {
+            self.setup.outputs.inlet.push(frame);
+        }
+    }
+
     /// Records the stage times of the last frame, and returns the processor time of all helpers.
     pub(crate) fn finish(&mut self) -> Duration {
         self.setup.record_last(&mut self.state);
@@ -226,8 +236,9 @@ impl EncoderSetup {
             }
         };
         let len = data.view().bytes().len();
-        self.counters.encoded.fetch_add(1, Ordering::Relaxed);
+        let is_first = self.counters.encoded.fetch_add(1, Ordering::Relaxed) == 0;
         self.counters.jpeg_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        state.only = is_first.then(|| OutgoingFrame { data: data.clone(), captured });
         let frame = EncodedFrame { data, captured, began, ended: clock::now() };
         for output in &self.outputs.others {
             output.put(frame.clone());

@@ -10,7 +10,7 @@
 //! - `encoded_frame`, `received`: a frame with its stage times, at the two sides.
 //! - `network_thread`: the thread that owns the sockets. `describe`: its events in words.
 //! - `latency`, `counters`, `check`: measurements.
-//! - `stop_flag`: shared by the threads.
+//! - `gate`, `stop_flag`: when the threads may begin, and when they stop.
 
 pub mod adaptation;
 pub(crate) mod check;
@@ -18,6 +18,7 @@ pub(crate) mod counters;
 pub(crate) mod describe;
 pub mod encode;
 pub(crate) mod encoded_frame;
+pub(crate) mod gate;
 pub(crate) mod latency;
 pub(crate) mod network_thread;
 pub(crate) mod playout;

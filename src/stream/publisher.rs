@@ -2,7 +2,10 @@
 //! mailboxes, before and after the encoder.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -12,6 +15,7 @@ use log::{debug, warn};
 use super::{
     counters::{CaptureCounters, SharedCounters},
     encode::{EncodeError, EncoderConfig, FrameEncoder, Outputs, stream_params},
+    gate::{Gate, Pass},
     stop_flag::StopFlag,
 };
 use crate::{
@@ -28,6 +32,7 @@ pub(crate) struct Publisher {
     encoder: JoinHandle<()>,
     counters: Arc<SharedCounters>,
     inlet: FrameInlet,
+    is_live: bool,
 }
 
 /// A publisher's encoder and outputs.
@@ -35,9 +40,7 @@ pub(crate) struct Publisher {
 pub(crate) struct PublisherConfig {
     pub(crate) encoder: EncoderConfig,
     pub(crate) outputs: Outputs,
-    /// Receives a value when grabbing may begin, so that a file does not play before anyone
-    /// receives it.
-    pub(crate) gate: Latest<()>,
+    pub(crate) gate: Gate,
     pub(crate) stop: StopFlag,
 }
 
@@ -47,14 +50,15 @@ impl Publisher {
         let counters = Arc::new(SharedCounters::new(source.damaged()));
         let stream = stream_params(source.info(), config.encoder.quality);
         let inlet = config.outputs.inlet.clone();
-        let is_paced = source.is_paced();
-        let pictures = Latest::new();
+        let (is_paced, is_live) = (source.is_paced(), source.is_live());
+        let (pictures, sends_again) = (Latest::new(), Arc::new(AtomicBool::new(false)));
         let grabber = GrabberThread {
             source,
             pictures: pictures.clone(),
             gate: config.gate,
             stop: config.stop,
             counters: Arc::clone(&counters),
+            sends_again: Arc::clone(&sends_again),
         };
         let encoder = EncoderThread {
             pictures,
@@ -66,12 +70,14 @@ impl Publisher {
                 Arc::clone(&counters),
             ),
             counters: Arc::clone(&counters),
+            sends_again,
         };
         Ok(Self {
             grabber: spawn("grab", || grabber.run())?,
             encoder: spawn("encode", || encoder.run())?,
             counters,
             inlet,
+            is_live,
         })
     }
 
@@ -79,6 +85,11 @@ impl Publisher {
     /// has been handed over.
     pub(crate) fn is_finished(&self) -> bool {
         self.encoder.is_finished()
+    }
+
+    /// Whether pictures come even if nobody takes them.
+    pub(crate) fn is_live(&self) -> bool {
+        self.is_live
     }
 
     pub(crate) fn counters(&self) -> CaptureCounters {
@@ -104,15 +115,19 @@ impl Publisher {
 struct GrabberThread {
     source: Source,
     pictures: Latest<Captured>,
-    gate: Latest<()>,
+    gate: Gate,
     stop: StopFlag,
     counters: Arc<SharedCounters>,
+    /// Set at the end if the only frame is to be sent again.
+    sends_again: Arc<AtomicBool>,
 }
 
 impl GrabberThread {
     fn run(mut self) {
-        while !self.stop.is_requested() && self.gate.take(GATE_INTERVAL) != Taken::Value(()) {}
+        // Whether the only picture so far passed the gate early.
+        let mut only_early = false;
         loop {
+            let is_early = self.await_gate() == Some(Pass::Early);
             self.await_demand();
             match self.source.next(self.stop.flag()) {
                 Ok(Some(picture)) => {
@@ -123,13 +138,18 @@ impl GrabberThread {
                     if self.pictures.is_closed() {
                         break;
                     }
+                    only_early = is_early;
                     if self.pictures.put(picture).is_some() {
                         self.counters.superseded.fetch_add(1, Ordering::Relaxed);
                     }
                     // A source may be much faster than the encoder.
                     self.pictures.wait_empty(FRESH);
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    let is_lost = only_early && self.gate.lost_early();
+                    self.sends_again.store(is_lost, Ordering::Relaxed);
+                    break;
+                }
                 Err(error) => {
                     self.counters.fail(error.to_string());
                     break;
@@ -138,6 +158,17 @@ impl GrabberThread {
         }
         self.pictures.close();
         self.counters.add_cpu(Duration::ZERO);
+    }
+
+    /// Waits until a picture may be grabbed. `None` if asked to stop.
+    fn await_gate(&self) -> Option<Pass> {
+        while !self.stop.is_requested() {
+            let pass = self.gate.pass(GATE_INTERVAL);
+            if pass.is_some() {
+                return pass;
+            }
+        }
+        None
     }
 
     /// If the source has no frame rate, waits until the encoder has taken the previous picture:
@@ -156,6 +187,7 @@ struct EncoderThread {
     pictures: Latest<Captured>,
     encoder: FrameEncoder,
     counters: Arc<SharedCounters>,
+    sends_again: Arc<AtomicBool>,
 }
 
 impl EncoderThread {
@@ -172,6 +204,9 @@ impl EncoderThread {
                 Taken::TimedOut | Taken::Nudged => {}
                 Taken::Closed => break,
             }
+        }
+        if self.sends_again.load(Ordering::Relaxed) {
+            self.encoder.send_first_again();
         }
         let helpers = self.encoder.finish();
         self.counters.add_cpu(helpers);
@@ -201,5 +236,5 @@ impl EncoderThread {
 /// How often a wait for demand checks whether to stop.
 const DEMAND_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often the wait to begin checks whether to stop.
+/// How often the wait for the gate checks whether to stop.
 const GATE_INTERVAL: Duration = Duration::from_millis(50);

@@ -8,15 +8,21 @@
 //! short of even that, the run is repeated. A row takes 5 s; `UDPCHAT_ROW_SECONDS` changes that:
 //! `UDPCHAT_ROW_SECONDS=60 cargo test --test it namespaces:: -- --nocapture`.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use serde_json::Value;
-use udpchat::clock;
+use udpchat::{
+    clock,
+    video::{
+        image::{Image, PixelFormat},
+        jpeg::{Encoder, Strips},
+    },
+};
 
 use crate::{
     crossing::{Crossing, Running, lines, number, start},
     machines::{Machines, run},
-    program::{WAIT_LIMIT, alone, unstarved},
+    program::{Program, WAIT_LIMIT, alone, feed, unstarved},
 };
 
 /// Applies nftables `statements` to each packet that arrives at machine `index`.
@@ -618,6 +624,52 @@ fn local_faults_are_reported_instead_of_no_answer() {
     run(&["ip", "netns", "exec", &machines.names[0], "nft", rules]);
     says("10.77.31.9", &[], "No route to host");
     says("10.77.31.9", &["--no-control"], "No route to host");
+}
+
+/// The only picture of a source may be sent before a receiver accepts the call. One that is busy
+/// then gets it later.
+#[test]
+fn a_single_jpeg_arrives_once_even_if_the_receiver_is_busy_first() {
+    let _alone = alone();
+    let Some(machines) = Machines::new("ip") else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let photo = photo();
+    for is_busy in [false, true] {
+        let file = dir.path().join(format!("{is_busy}.mjpeg"));
+        let args = ["recv", "--show", "none", "--output", file.to_str().expect("UTF-8")];
+        let receiver = start(&machines, 1, &args);
+        receiver.wait_for("listening on port");
+        let to = ["send", "--to", machines.addresses[1]];
+        let other = is_busy.then(|| {
+            let other = start(&machines, 0, &[&to[..], &["--source", "pattern"]].concat());
+            receiver.wait_for(" streams ");
+            other
+        });
+        let mut command = machines.udpchat(0);
+        let command = command.args(to).args(["--source", "-"]);
+        let mut sender = Program::spawn(command.stdin(Stdio::piped()).stdout(Stdio::null()));
+        feed(sender.stdin(), &photo);
+        if let Some(other) = other {
+            sender.wait_for("waiting for ");
+            other.interrupt();
+            other.finish().expect_success();
+        }
+        sender.finish().expect_success();
+        receiver.interrupt();
+        receiver.finish().expect_success();
+        let recorded = std::fs::read(&file).expect("a recording");
+        let copies = recorded.windows(photo.len()).filter(|&bytes| bytes == photo).count();
+        assert_eq!(copies, 1, "busy first: {is_busy}");
+    }
+}
+
+/// A JPEG of about 100 KB.
+fn photo() -> Vec<u8> {
+    let mut image = Image::blank(640, 480, PixelFormat::Yuv422);
+    image.data.iter_mut().enumerate().for_each(|(i, value)| *value = (i * 7 % 251) as u8);
+    let mut photo = Vec::new();
+    Encoder::new(80, Strips::Count(1)).encode(&image, &mut photo).expect("encodes");
+    photo
 }
 
 fn len(file: &Path) -> u64 {

@@ -45,8 +45,15 @@ fn connected(sim: &mut Sim, node: NodeId) -> Vec<Duration> {
     sim.take_events(node).into_iter().filter(|(_, e)| is_connected(e)).map(|(at, _)| at).collect()
 }
 
-/// The events since the last call.
+/// The events since the last call that a user is told.
 fn new_events(sim: &mut Sim, node: NodeId) -> Vec<Event> {
+    let mut events = all_new_events(sim, node);
+    events.retain(|event| !matches!(event, Event::SendingEarly { .. }));
+    events
+}
+
+/// The events since the last call.
+fn all_new_events(sim: &mut Sim, node: NodeId) -> Vec<Event> {
     sim.take_events(node).into_iter().map(|(_, e)| e).collect()
 }
 

@@ -16,8 +16,8 @@ use udpchat::net::{
     wire::{
         checksum::{CrcCombiner, Hashed},
         control::{
-            Accept, Cipher, CloseReason, ControlError, Epoch, Hello, Message, PREFACE, Purpose,
-            RejectReason, SecretPart, StreamParams, parse_framed, parse_preface,
+            Accept, Cipher, CloseReason, ControlError, Epoch, Hello, MediaOffer, Message, PREFACE,
+            Purpose, RejectReason, SecretPart, StreamParams, parse_framed, parse_preface,
         },
         datagram::{DatagramError, Direction, Form, Kind, Prelude},
         nack::{ChunkRun, MissingChunks, Nack, NackError},
@@ -121,6 +121,13 @@ fn messages_parse_and_are_emitted_byte_for_byte() {
 }
 
 #[test]
+fn the_offer_matches_its_vector() {
+    let offer = MediaOffer { max_datagram_len: 1200, secret: secret_part(64), has_aes: true };
+    assert_eq!(vector(OFFER), offer.to_bytes()[..]);
+    assert_eq!(MediaOffer::from_bytes(&vector(OFFER)), Ok(offer));
+}
+
+#[test]
 fn the_preface_matches_its_vector() {
     assert_eq!(vector("preface"), PREFACE);
     assert_eq!(parse_preface(&PREFACE), Ok(Some(8)));
@@ -148,9 +155,11 @@ fn invalid_control_bytes_are_refused_for_the_expected_reason() {
 #[test]
 fn every_vector_is_tested() {
     let tested = datagrams().into_iter().map(|d| d.0);
-    let tested = tested
-        .chain(messages().into_iter().map(|m| m.0))
-        .chain(["preface", "invalid-message-overlong"]);
+    let tested = tested.chain(messages().into_iter().map(|m| m.0)).chain([
+        OFFER,
+        "preface",
+        "invalid-message-overlong",
+    ]);
     let tested = tested.chain(SEALED);
     let tested = tested.chain(invalid_datagrams().into_iter().map(|i| i.0));
     let tested = tested.chain(INVALID_MESSAGES.map(|i| i.0)).chain(INVALID_PREFACES.map(|i| i.0));
@@ -309,7 +318,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         epoch: Epoch { boot: u64::MAX, monotonic_us: 128 },
         max_datagram_len: 1472,
         secret: secret_part(0),
-        has_aes: true,
+        cipher: Cipher::Aes256Gcm,
     };
     let hello_chat = Hello {
         session: 7,
@@ -319,16 +328,10 @@ fn messages() -> Vec<(&'static str, Message)> {
         epoch: Epoch { boot: 0, monotonic_us: 0 },
         max_datagram_len: 508,
         secret: secret_part(32),
-        has_aes: false,
-    };
-    let accept = Accept {
-        name: Name::new("bob"),
-        stream: None,
-        epoch: Epoch { boot: 1, monotonic_us: 2 },
-        max_datagram_len: 1200,
-        secret: secret_part(64),
         cipher: Cipher::ChaCha20Poly1305,
     };
+    let accept =
+        Accept { name: Name::new("bob"), stream: None, epoch: Epoch { boot: 1, monotonic_us: 2 } };
     let busy = RejectReason::Busy { with: Name::new("eve") };
     vec![
         ("hello", Message::Hello(hello)),
@@ -382,6 +385,8 @@ fn invalid_datagrams() -> Vec<(&'static str, Refusal)> {
         ("invalid-nack-truncated", Refusal::Nack(NackError)),
     ]
 }
+
+const OFFER: &str = "media-offer";
 
 const INVALID_MESSAGES: [(&str, ControlError); 4] = [
     ("invalid-message-number", ControlError::Malformed),

@@ -20,10 +20,10 @@ use super::{
 };
 use crate::{
     clock,
-    latest::{Latest, Taken},
+    latest::Taken,
     net::{io::NetStats, session::Event, wire::control::CloseReason},
     stream::{
-        counters::CaptureCounters, network_thread::NetworkThread, publisher::Publisher,
+        counters::CaptureCounters, gate::Gate, network_thread::NetworkThread, publisher::Publisher,
         received::Update, self_view::SelfView, stop_flag::StopFlag,
     },
 };
@@ -54,8 +54,7 @@ pub(crate) struct Sending {
     pub(crate) self_view: Option<SelfView>,
     /// Lines typed in the terminal, in a chat.
     pub(crate) typing: Option<Typing>,
-    /// Lets the publisher begin, once a peer is connected.
-    pub(crate) gate: Latest<()>,
+    pub(crate) gate: Gate,
     pub(crate) at_end: AtSourceEnd,
 }
 
@@ -81,6 +80,18 @@ enum Woken {
     Update(Update),
     Event(Event),
     Nothing,
+}
+
+impl Sending {
+    /// Lets the publisher begin when someone may receive its pictures.
+    fn handle_event(&self, event: &Event) {
+        match event {
+            Event::Connected { .. } => self.gate.open(),
+            Event::SendingEarly { .. } if self.publisher.is_live() => self.gate.let_one_pass(),
+            Event::Waiting { .. } => self.gate.record_wait(),
+            _ => {}
+        }
+    }
 }
 
 impl<'a> EventLoop<'a> {
@@ -200,8 +211,8 @@ impl EventLoop<'_> {
     }
 
     fn handle_event(&mut self, event: &Event) -> Result<()> {
-        if let (Event::Connected { .. }, Some(sending)) = (event, &self.sending) {
-            sending.gate.put(());
+        if let Some(sending) = &self.sending {
+            sending.handle_event(event);
         }
         let Some(conversation) = &mut self.conversation else { return Ok(()) };
         let (handle, presenter) = (&self.network.handle, self.presenter.as_mut());

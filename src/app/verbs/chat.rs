@@ -30,10 +30,10 @@ use crate::{
     },
     cli::args::{Accept, ChatArgs},
     clock,
-    latest::Latest,
     net::{io::Listen, session::Role},
     stream::{
         encode::{Outputs, stream_params},
+        gate::Gate,
         publisher::{Publisher, PublisherConfig},
         self_view::SelfView,
     },
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &ChatArgs, messages: &Messages) -> Result<()> {
     let self_view = presenter.shows().then(SelfView::start).transpose();
     let self_view = self_view.context("cannot start the self view")?;
     // Open from the start, since the self view is useful before the call.
-    let gate = Latest::holding(());
+    let gate = Gate::opened();
     let publisher = Publisher::start(
         source,
         PublisherConfig {

@@ -29,7 +29,6 @@ use crate::{
     },
     cli::args::DemoArgs,
     clock,
-    latest::Latest,
     net::{
         io::Listen,
         netem::NetemSpec,
@@ -39,6 +38,7 @@ use crate::{
     stream::{
         check::Check,
         encode::{Outputs, stream_params},
+        gate::Gate,
         latency::SenderLatency,
         network_thread::NetworkThread,
         publisher::{Publisher, PublisherConfig},
@@ -81,7 +81,7 @@ pub(crate) fn run(args: &DemoArgs, messages: &Messages) -> Result<()> {
     wait_connected(&sender, &stop)?;
     let began = clock::now();
     let own_cpu = clock::thread_cpu();
-    let gate = Latest::holding(());
+    let gate = Gate::opened();
     let publisher = Publisher::start(
         source,
         PublisherConfig {

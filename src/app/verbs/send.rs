@@ -17,10 +17,10 @@ use crate::{
     },
     cli::args::SendArgs,
     clock,
-    latest::Latest,
     net::session::{Role, Target},
     stream::{
         encode::{EncoderConfig, Outputs, stream_params},
+        gate::Gate,
         publisher::{Publisher, PublisherConfig},
     },
 };
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &SendArgs, messages: &Messages) -> Result<()> {
         };
         messages.info(&format!("sending to {}, {how}", hosts.join(", ")));
     }
-    let gate = if args.no_control { Latest::holding(()) } else { Latest::new() };
+    let gate = if args.no_control { Gate::opened() } else { Gate::closed() };
     let publisher = Publisher::start(
         source,
         PublisherConfig {

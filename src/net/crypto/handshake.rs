@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! dialler → answerer:  e
-//! answerer → dialler:  e, ee, s, es            the dialler knows the answerer's key
-//! dialler → answerer:  s, se, psk, [payload]   the answerer knows the dialler's key
+//! answerer → dialler:  e, ee, s, es, [payload]  the dialler knows the answerer's key
+//! dialler → answerer:  s, se, psk, [payload]    the answerer knows the dialler's key
 //! ```
 //!
 //! (Noise Protocol Framework, revision 34, §7.5 and §9.) A passive eavesdropper learns neither
-//! side's key. The payload of the third message, and everything after it, can be read only by the
-//! two sides, which must both know the pre-shared key.
+//! side's key. The payload of the second message can be read only by the dialler, whoever that is.
+//! The payload of the third message, and everything after it, can be read only by the two sides,
+//! which must both know the pre-shared key.
 
 use std::hint::black_box;
 

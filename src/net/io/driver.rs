@@ -171,9 +171,16 @@ impl Driver {
         self.publish(clock::now());
     }
 
-    /// One turn: inputs, timeouts, outputs. Datagrams come before control messages, so that a
+    /// One turn: inputs, timeouts, outputs. The hello of a caller comes before datagrams, since its
+    /// first frame may follow at once. Other control messages come after datagrams, so that a
     /// goodbye does not overtake the last frame.
     fn turn(&mut self, ready: &Events) {
+        for event in ready {
+            let conn = self.connections.of_token(event.token());
+            if conn.is_some_and(|conn| self.endpoint.is_pending_caller(conn)) {
+                self.handle_connection(event.token());
+            }
+        }
         if self.more_to_receive || ready.iter().any(|e| e.token() == UDP && e.is_readable()) {
             self.receive();
         }

@@ -35,12 +35,12 @@ use crate::net::{
     units::Bitrate,
     wire::{
         control::{CloseReason, Message, StreamParams},
-        datagram::{Body, Direction, Kind, Prelude},
+        datagram::{Body, Direction, Form, Kind, Prelude},
         nack::Nack,
         path_probe::{PathProbe, PathProbeAck},
         probe::{PROBE_LEN, Probe, ProbeReply},
         report::{REPORT_LEN, Report},
-        text::Line,
+        text::{Line, Name},
     },
 };
 
@@ -49,6 +49,8 @@ use crate::net::{
 pub(super) struct Call {
     pub(super) id: CallId,
     pub(super) peer: Peer,
+    /// `None` once the call is accepted.
+    pending: Option<Pending>,
     /// The path that the peer's datagrams come from and ours go to. The answering side learns it
     /// from the first datagram. It trusts the path if the IP address is that of the control
     /// channel, and otherwise validates it first.
@@ -86,7 +88,10 @@ pub(super) struct CallParts {
     pub(super) id: CallId,
     pub(super) peer: Peer,
     pub(super) media_addr: Option<SocketAddr>,
+    /// The control channel, unless the session has none or the call is pending.
     pub(super) control: Option<ControlChannel>,
+    /// Whether the session has a control channel.
+    pub(super) is_controlled: bool,
     pub(super) outbound: Outbound,
     /// Opens the peer's datagrams; `None` if they are not sealed or none are expected.
     pub(super) opener: Option<Opener>,
@@ -105,6 +110,28 @@ pub(super) struct CallParts {
     pub(super) stream: Option<StreamParams>,
 }
 
+/// What the target's acceptance adds to a pending call.
+#[derive(Debug)]
+pub(super) struct Acceptance {
+    pub(super) control: ControlChannel,
+    pub(super) name: Name,
+    /// The peer's media epoch on our clock, if it runs on this machine.
+    pub(super) same_machine_epoch: Option<Instant>,
+    /// The parameters of the peer's stream, if it has announced them.
+    pub(super) stream: Option<StreamParams>,
+}
+
+/// What a call does until its target accepts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pending {
+    /// It takes one frame, so that the first picture need not wait for the acceptance.
+    Ready,
+    /// It sends that frame.
+    Sends,
+    /// It does not send, nor take frames.
+    Held,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct PendingReply {
     origin: u64,
@@ -113,11 +140,12 @@ struct PendingReply {
 
 impl Call {
     pub(super) fn new(now: Instant, parts: CallParts) -> Self {
-        let CallParts { id, peer, media_addr, control, outbound, clock, .. } = parts;
-        let limit = TokenBucket::new(now, MESSAGES_PER_SECOND, MESSAGES_BURST);
+        let CallParts { id, peer, media_addr, control, is_controlled, outbound, clock, .. } = parts;
+        let limit = message_limit(now);
         let mut call = Self {
             id,
             peer,
+            pending: (is_controlled && control.is_none()).then_some(Pending::Ready),
             path: None,
             probed_len: parts.probed_len,
             rng: StdRng::seed_from_u64(parts.seed),
@@ -126,10 +154,10 @@ impl Call {
             clock,
             sender: parts.sends.map(|config| Sender::new(now, clock, config)),
             next_trial: None,
-            receiver: parts.receives.map(|deadline| Receiver::new(deadline, control.is_some())),
+            receiver: parts.receives.map(|deadline| Receiver::new(deadline, is_controlled)),
             // Without a control channel the peer does not reply to probes and has not agreed to
             // them.
-            prober: control.is_some().then(|| Prober::new(now, parts.same_machine_epoch)),
+            prober: is_controlled.then(|| Prober::new(now, parts.same_machine_epoch)),
             control,
             reply: None,
             arrivals: ReplayWindow::new(),
@@ -147,6 +175,57 @@ impl Call {
             call.begin_path(now, addr.into(), true);
         }
         call
+    }
+
+    /// Stops a pending call from sending.
+    pub(super) fn hold(&mut self) {
+        self.pending = self.pending.map(|_| Pending::Held);
+    }
+
+    /// Whether its target has not accepted the call.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Whether the call is pending and does not send.
+    pub(super) fn is_held(&self) -> bool {
+        self.pending == Some(Pending::Held)
+    }
+
+    /// Handles the target's acceptance of a pending call.
+    pub(super) fn accept(&mut self, now: Instant, acceptance: Acceptance) {
+        let Acceptance { control, name, same_machine_epoch, stream } = acceptance;
+        if self.pending.take() == Some(Pending::Held) {
+            self.restart(now);
+        }
+        self.control = Some(control);
+        self.peer.name = Some(name);
+        self.stream = PeerStream::new(stream, message_limit(now));
+        if let (Some(prober), Some(epoch)) = (&mut self.prober, same_machine_epoch) {
+            prober.set_same_machine_epoch(epoch);
+        }
+    }
+
+    /// Starts a held call: its path and its timers begin now. Its datagrams and frames are numbered
+    /// on.
+    fn restart(&mut self, now: Instant) {
+        self.began = now;
+        if let Some(sender) = &mut self.sender {
+            sender.restart(now);
+        }
+        self.prober = self.prober.as_ref().map(|_| Prober::new(now, None));
+        self.begin_path(now, self.peer.addr.into(), true);
+    }
+
+    /// The event for the beginning of the call.
+    pub(super) fn connected(&self) -> Event {
+        Event::Connected {
+            call: self.id,
+            session: self.session(),
+            peer: self.peer.clone(),
+            stream: self.stream.params(),
+            is_sealed: self.outbound.form() == Form::Sealed,
+        }
     }
 
     pub(super) fn session(&self) -> SessionId {
@@ -240,20 +319,34 @@ impl Call {
         sender.push_frame(now, frame);
     }
 
+    /// Sends `frame` if it is the first one of this pending call.
+    pub(super) fn push_early(&mut self, now: Instant, frame: SharedFrame) {
+        let is_first = self.pending == Some(Pending::Ready);
+        if let Some(sender) = self.sender.as_mut().filter(|_| is_first) {
+            self.pending = Some(Pending::Sends);
+            sender.push_frame(now, frame);
+        }
+    }
+
     /// Whether we send video and know of no failure: the peer's reports are not overdue, and do not
     /// show that next to nothing arrives. Without feedback, true if we send video.
     pub(super) fn is_reached(&self) -> bool {
-        self.sender.as_ref().is_some_and(Sender::is_reached)
+        self.active_sender().is_some_and(Sender::is_reached)
+    }
+
+    /// The sender, unless the call is held.
+    fn active_sender(&self) -> Option<&Sender> {
+        self.sender.as_ref().filter(|_| !self.is_held())
     }
 
     /// Whether the receiver will take another frame; `None` if we send none to it.
     pub(super) fn wants_frame(&self) -> Option<bool> {
-        Some(self.sender.as_ref()?.wants_frame())
+        Some(self.active_sender()?.wants_frame())
     }
 
     /// Whether a frame waits behind another one; `None` if we send none to this peer.
     pub(super) fn has_waiting_frame(&self) -> Option<bool> {
-        Some(self.sender.as_ref()?.has_waiting_frame())
+        Some(self.active_sender()?.has_waiting_frame())
     }
 
     /// The bitrates available for pictures to this peer.
@@ -263,13 +356,12 @@ impl Call {
 
     /// Whether our video goes to another machine (not over loopback).
     pub(super) fn sends_off_host(&self) -> bool {
-        self.sender.as_ref().is_some_and(Sender::is_paced)
+        self.active_sender().is_some_and(Sender::is_paced)
     }
 
-    /// Whether a frame, or part of one, is still to be sent and the peer's address is known. A
-    /// frame held back by the startup probe does not count.
+    /// Whether a frame, or part of one, is still to be sent and the peer's address is known.
     pub(super) fn is_sending(&self) -> bool {
-        self.media_addr().is_some() && self.sender.as_ref().is_some_and(Sender::is_busy)
+        self.media_addr().is_some() && self.active_sender().is_some_and(Sender::is_busy)
     }
 
     /// The contiguous prefix of the newest frame that is still arriving.
@@ -406,7 +498,7 @@ impl Call {
         loop {
             let message = match self.control.as_mut()?.poll_received() {
                 Ok(Some(Received::Message(message))) => message,
-                Ok(Some(Received::Key(_)) | None) => return None,
+                Ok(Some(Received::Key(..)) | None) => return None,
                 Err(error) => return Some(EndReason::Protocol(error)),
             };
             match message {
@@ -470,6 +562,9 @@ impl Call {
         events: &mut impl Extend<Event>,
         frames: &mut impl Extend<Delivered>,
     ) -> Option<EndReason> {
+        if self.is_held() {
+            return None;
+        }
         let rtt = self.rtt();
         if let Some(receiver) = &mut self.receiver {
             let frame = receiver.handle_timeout(now, rtt);
@@ -498,6 +593,9 @@ impl Call {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if self.is_held() {
+            return None;
+        }
         if let Some((at, _)) = self.ending {
             return Some(at);
         }
@@ -526,7 +624,8 @@ impl Call {
         buf: &mut [u8],
         max_datagrams: usize,
     ) -> Option<(Route, Burst)> {
-        let path = self.path.as_mut().filter(|_| self.ending.is_none())?;
+        let sends = self.ending.is_none() && !self.is_held();
+        let path = self.path.as_mut().filter(|_| sends)?;
         if let Some(sent) = path.poll_transmit(now, &mut self.outbound, buf, &mut self.rng) {
             if let Some(sender) = &mut self.sender {
                 sender.record_other(now, sent.1.len);
@@ -587,7 +686,7 @@ impl Call {
     /// Takes the pending lookup, if there is one: the peer to which the speed of our interface is to
     /// be looked up.
     pub(super) fn take_lookup(&mut self) -> Option<PeerAddr> {
-        let is_paced = self.is_paced();
+        let is_paced = self.sends_off_host();
         self.path.as_mut().filter(|_| is_paced)?.take_lookup()
     }
 
@@ -780,9 +879,13 @@ impl Call {
     /// channel, which receives nothing.
     fn silent_at(&self) -> Option<Instant> {
         let limit = if self.control.is_some() { CONTROLLED_SILENCE } else { ONE_WAY_SILENCE };
-        let listens = self.control.is_some() || self.receiver.is_some();
+        let listens = !self.is_pending() && (self.control.is_some() || self.receiver.is_some());
         listens.then(|| self.last_received() + limit)
     }
+}
+
+fn message_limit(now: Instant) -> TokenBucket {
+    TokenBucket::new(now, MESSAGES_PER_SECOND, MESSAGES_BURST)
 }
 
 /// The interval between frames to a peer that is not reached, while others are.

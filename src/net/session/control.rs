@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use zeroize::Zeroizing;
+
 use crate::net::{
     crypto::{
         handshake::{FIRST_LEN, Handshake, MIN_THIRD_LEN, Transport},
@@ -12,7 +14,7 @@ use crate::net::{
     },
     session::ConnId,
     wire::control::{
-        ControlError, Hello, Message, PREFACE, emit_framed, parse_framed, parse_preface,
+        ControlError, Hello, MediaOffer, Message, PREFACE, emit_framed, parse_framed, parse_preface,
     },
 };
 
@@ -40,8 +42,8 @@ enum HandshakeState {
     Dialled(Box<Handshake>),
     /// The answerer has no handshake state yet.
     Silent,
-    /// The answerer waits for the first message.
-    Awaiting(Box<Handshake>),
+    /// The answerer waits for the first message, and answers it with its serialized offer.
+    Awaiting(Box<Handshake>, Zeroizing<Vec<u8>>),
     /// The answerer has sent the second message and waits for the third.
     Answered(Box<Handshake>),
     /// The dialler has received the second message and not sent its hello.
@@ -57,8 +59,8 @@ enum HandshakeState {
 /// What was received over a control connection.
 #[derive(Debug, PartialEq)]
 pub(super) enum Received {
-    /// The key of the answering side, which has not received ours.
-    Key(PublicKey),
+    /// The key of the answering side, which has not received ours, and its offer.
+    Key(PublicKey, MediaOffer),
     /// A message; the first that an answerer receives is the caller's hello.
     Message(Message),
 }
@@ -85,9 +87,15 @@ impl ControlChannel {
     }
 
     /// Starts the handshake with a dialler, unless it has begun.
-    pub(super) fn start_handshake(&mut self, identity: &Identity, secret: Option<&SharedSecret>) {
+    pub(super) fn start_handshake(
+        &mut self,
+        identity: &Identity,
+        secret: Option<&SharedSecret>,
+        offer: &MediaOffer,
+    ) {
         if matches!(self.state, HandshakeState::Silent) {
-            self.state = HandshakeState::Awaiting(Box::new(Handshake::answerer(identity, secret)));
+            let handshake = Box::new(Handshake::answerer(identity, secret));
+            self.state = HandshakeState::Awaiting(handshake, offer.to_bytes());
         }
     }
 
@@ -273,9 +281,9 @@ impl HandshakeState {
     ) -> Result<(Self, Option<Received>), ControlError> {
         match self {
             Self::Dialled(handshake) => Self::read_answer(handshake, message),
-            Self::Awaiting(mut handshake) => {
+            Self::Awaiting(mut handshake, offer) => {
                 handshake.read(message).map_err(|_| ControlError::Malformed)?;
-                emit_framed(&handshake.write(&[]), outbox);
+                emit_framed(&handshake.write(&offer), outbox);
                 Ok((Self::Answered(handshake), None))
             }
             Self::Answered(handshake) => Self::read_third(handshake, message, outbox),
@@ -295,9 +303,10 @@ impl HandshakeState {
         mut handshake: Box<Handshake>,
         message: &[u8],
     ) -> Result<(Self, Option<Received>), ControlError> {
-        handshake.read(message).map_err(|_| ControlError::Forged)?;
+        let payload = handshake.read(message).map_err(|_| ControlError::Forged)?;
         let key = handshake.peer().ok_or(ControlError::Malformed)?;
-        Ok((Self::KeyKnown(handshake), Some(Received::Key(key))))
+        let offer = MediaOffer::from_bytes(&payload)?;
+        Ok((Self::KeyKnown(handshake), Some(Received::Key(key, offer))))
     }
 
     /// Handles the third message, which carries the hello and fails to open if the codes differ.
@@ -329,7 +338,7 @@ mod tests {
     use crate::net::{
         crypto::keys::KEY_LEN,
         wire::{
-            control::{Epoch, Purpose, SecretPart},
+            control::{Cipher, Epoch, Purpose, SecretPart},
             text::{Line, Name},
         },
     };
@@ -343,8 +352,13 @@ mod tests {
             epoch: Epoch { boot: 0, monotonic_us: 0 },
             max_datagram_len: 1200,
             secret: SecretPart::from_bytes([1; 32]),
-            has_aes: true,
+            cipher: Cipher::ChaCha20Poly1305,
         }
+    }
+
+    fn offer() -> MediaOffer {
+        let secret = SecretPart::from_bytes([2; 32]);
+        MediaOffer { max_datagram_len: 1200, secret, has_aes: true }
     }
 
     fn pair(ours: Option<u8>, theirs: Option<u8>) -> (ControlChannel, ControlChannel) {
@@ -353,7 +367,7 @@ mod tests {
         let identity = |byte| Identity::from_bytes([byte; KEY_LEN]);
         let (ours, theirs) = (secret(ours), secret(theirs));
         let mut answerer = ControlChannel::accept(now, ConnId(2));
-        answerer.start_handshake(&identity(2), theirs.as_ref());
+        answerer.start_handshake(&identity(2), theirs.as_ref(), &offer());
         (ControlChannel::dial(now, ConnId(1), &identity(1), ours.as_ref()), answerer)
     }
 
@@ -372,7 +386,7 @@ mod tests {
         assert_eq!(answerer.poll_received(), Ok(None));
         cross(&mut answerer, &mut dialler);
         let key = Identity::from_bytes([2; KEY_LEN]).public_key();
-        assert_eq!(dialler.poll_received(), Ok(Some(Received::Key(key))));
+        assert_eq!(dialler.poll_received(), Ok(Some(Received::Key(key, offer()))));
         dialler.send_hello(hello());
         cross(&mut dialler, &mut answerer);
         let received = answerer.poll_received();
@@ -464,7 +478,7 @@ mod tests {
         assert_eq!(answerer.poll_received(), Ok(None));
         cross(&mut answerer, &mut dialler);
         dialler.handle_data(crate::clock::now(), &[0, 1, 2]);
-        assert!(matches!(dialler.poll_received(), Ok(Some(Received::Key(_)))));
+        assert!(matches!(dialler.poll_received(), Ok(Some(Received::Key(..)))));
         assert_eq!(dialler.poll_received(), Err(ControlError::Malformed));
     }
 

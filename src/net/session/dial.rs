@@ -10,8 +10,8 @@ use super::{
     AskId, CallId, ConnId, Event, Target, WaitReason, addresses::Addresses, control::ControlChannel,
 };
 use crate::net::{
-    frame::SessionId,
-    wire::control::{Hello, SecretPart, StreamParams},
+    crypto::keys::PublicKey,
+    wire::control::{Hello, MediaOffer, StreamParams},
 };
 
 /// A target and the state of our call to it.
@@ -21,6 +21,8 @@ pub(super) struct DialState {
     pub(super) addresses: Addresses,
     state: State,
     waiting_for: Option<WaitReason>,
+    /// Whether the target did not accept our last call at once, after our hello.
+    kept_us_waiting: bool,
 }
 
 #[derive(Debug)]
@@ -63,21 +65,29 @@ struct Attempt {
 enum AttemptState {
     /// It has not proved its key.
     Unknown,
-    /// The user is asked whether to trust it.
-    Asked(AskId),
+    /// The user is asked whether to trust it. It has made this offer.
+    Asked(AskId, MediaOffer),
     /// Our hello was sent.
     HelloSent(SentHello),
     /// The same, and the target's user is being asked about us.
     Ringing(SentHello),
 }
 
-/// What our hello said.
-#[derive(Debug)]
+/// What our hello said, and its call.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct SentHello {
-    pub(super) session: SessionId,
-    /// Our part of the secret.
-    pub(super) secret: SecretPart,
+    /// The call, which is pending until the target accepts it.
+    pub(super) call: CallId,
     pub(super) stream: Option<StreamParams>,
+}
+
+/// What the handshake with a target has produced, after our hello.
+#[derive(Debug)]
+pub(super) struct Introduction {
+    pub(super) addr: SocketAddr,
+    /// The target's key.
+    pub(super) key: PublicKey,
+    pub(super) handshake_hash: Vec<u8>,
 }
 
 /// The parts of a call that a target has accepted.
@@ -98,7 +108,8 @@ pub(super) enum Due {
 impl DialState {
     pub(super) fn new(now: Instant, target: Target) -> Self {
         let addresses = Addresses::new(now, &target, LOOKUP_INTERVAL);
-        Self { target, addresses, state: State::Idle { redial_at: now }, waiting_for: None }
+        let state = State::Idle { redial_at: now };
+        Self { target, addresses, state, waiting_for: None, kept_us_waiting: false }
     }
 
     pub(super) fn target(&self) -> &Target {
@@ -252,38 +263,72 @@ impl DialState {
         others.iter().map(|other| other.conn).collect()
     }
 
-    /// Records that the user is asked about the target, as `ask`.
-    pub(super) fn note_asked(&mut self, now: Instant, ask: AskId) {
+    /// Records that the user is asked about the target, as `ask`. The target has made this `offer`.
+    pub(super) fn note_asked(&mut self, now: Instant, ask: AskId, offer: MediaOffer) {
         if let State::Connected { state, give_up_at, .. } = &mut self.state {
-            *state = AttemptState::Asked(ask);
+            *state = AttemptState::Asked(ask, offer);
             *give_up_at = now + ASK_DEADLINE;
         }
     }
 
     pub(super) fn asked(&self) -> Option<AskId> {
         match self.state {
-            State::Connected { state: AttemptState::Asked(ask), .. } => Some(ask),
+            State::Connected { state: AttemptState::Asked(ask, _), .. } => Some(ask),
             _ => None,
         }
     }
 
-    /// Sends our hello, since the target is accepted.
-    pub(super) fn send_hello(&mut self, now: Instant, hello: Hello) {
-        let Some(session) = SessionId::new(hello.session) else { return };
-        if let State::Connected { control, state, give_up_at, .. } = &mut self.state {
-            *state = AttemptState::HelloSent(SentHello {
-                session,
-                secret: hello.secret.clone(),
-                stream: hello.stream,
-            });
-            *give_up_at = now + HELLO_DEADLINE;
-            control.send_hello(hello);
+    /// Ends the question about the target. Returns the target's offer.
+    pub(super) fn take_offer(&mut self) -> Option<MediaOffer> {
+        let State::Connected { state, .. } = &mut self.state else { return None };
+        match std::mem::replace(state, AttemptState::Unknown) {
+            AttemptState::Asked(_, offer) => Some(offer),
+            other => {
+                *state = other;
+                None
+            }
+        }
+    }
+
+    /// Sends our hello, since the target is trusted. Then call [`note_hello`](Self::note_hello).
+    pub(super) fn send_hello(&mut self, now: Instant, hello: Hello) -> Option<Introduction> {
+        let State::Connected { addr, control, give_up_at, .. } = &mut self.state else {
+            return None;
+        };
+        *give_up_at = now + HELLO_DEADLINE;
+        control.send_hello(hello);
+        let handshake_hash = control.handshake_hash()?.to_vec();
+        Some(Introduction { addr: *addr, key: control.peer_key()?, handshake_hash })
+    }
+
+    /// Records that our hello was sent.
+    pub(super) fn note_hello(&mut self, hello: SentHello) {
+        if let State::Connected { state, .. } = &mut self.state {
+            *state = AttemptState::HelloSent(hello);
+        }
+    }
+
+    /// Whether a call may send before the target accepts it: not if the target has kept us waiting,
+    /// as it may do so again.
+    pub(super) fn may_send_early(&self) -> bool {
+        !self.kept_us_waiting
+    }
+
+    /// The call of our hello, while it is pending.
+    pub(super) fn pending_call(&self) -> Option<CallId> {
+        match &self.state {
+            State::Connected {
+                state: AttemptState::HelloSent(hello) | AttemptState::Ringing(hello),
+                ..
+            } => Some(hello.call),
+            _ => None,
         }
     }
 
     /// Records that the target's user is asked about us, which may take any time. Returns an event
     /// if that is new.
     pub(super) fn ring(&mut self, now: Instant) -> Option<Event> {
+        self.kept_us_waiting = true;
         let State::Connected { state, .. } = &mut self.state else { return None };
         *state = match std::mem::replace(state, AttemptState::Unknown) {
             AttemptState::HelloSent(hello) => AttemptState::Ringing(hello),
@@ -310,15 +355,19 @@ impl DialState {
         }
     }
 
-    /// Handles the target's acceptance. Returns the parts of the call.
-    pub(super) fn answered(&mut self, call: CallId) -> Option<Answered> {
+    /// Handles the target's acceptance. Returns the parts of the call; `None` if we have not sent a
+    /// hello.
+    pub(super) fn answered(&mut self) -> Option<Answered> {
+        let call = self.pending_call()?;
         self.waiting_for = None;
         match std::mem::replace(&mut self.state, State::InCall(call)) {
-            State::Connected {
-                control,
-                state: AttemptState::HelloSent(hello) | AttemptState::Ringing(hello),
-                ..
-            } => Some(Answered { control: *control, hello }),
+            State::Connected { control, state: AttemptState::Ringing(hello), .. } => {
+                Some(Answered { control: *control, hello })
+            }
+            State::Connected { control, state: AttemptState::HelloSent(hello), .. } => {
+                self.kept_us_waiting = false;
+                Some(Answered { control: *control, hello })
+            }
             _ => None,
         }
     }
@@ -326,6 +375,7 @@ impl DialState {
     /// Handles the failure of attempt `conn`: the next address is tried at once. When all have been
     /// tried, there is a pause, and an event if the reason is new.
     pub(super) fn fail(&mut self, now: Instant, conn: ConnId, reason: WaitReason) -> Option<Event> {
+        self.kept_us_waiting |= self.pending_call().is_some();
         let mut round = match &mut self.state {
             State::Connecting(round) => std::mem::take(round),
             State::Connected { rest, .. } => std::mem::take(rest),
@@ -470,7 +520,7 @@ mod tests {
         assert_eq!(d.due(now), Due::Dial);
         let later = now + LOOKUP_INTERVAL;
         assert!(d.wants_lookup(later));
-        d.answered(CallId(1));
+        d.state = State::InCall(CallId(1));
         assert!(!d.wants_lookup(later));
         d.handle_call_ended(later);
         assert!(d.wants_lookup(later));

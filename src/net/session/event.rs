@@ -63,6 +63,11 @@ pub enum Event {
         /// Identifies the question.
         ask: AskId,
     },
+    /// Our hello was sent to a target. One frame will be sent to it before it accepts the call.
+    SendingEarly {
+        /// The target's host.
+        host: String,
+    },
     /// A session has begun.
     Connected {
         /// Its id in this endpoint.

@@ -34,6 +34,11 @@ impl Prober {
         Self { started: now, sent: 0, due: now, mean_interval: None, offset, queue }
     }
 
+    /// Sets the peer's exact media epoch on our clock.
+    pub(super) fn set_same_machine_epoch(&mut self, epoch: Instant) {
+        self.offset = ClockOffset::exact(epoch);
+    }
+
     /// The probe that is due at `now`.
     pub(super) fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         if self.due > now {

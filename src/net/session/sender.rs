@@ -41,7 +41,7 @@ pub(super) struct Sender {
     rate: SendRate,
     /// When [`poll_transmit`](Self::poll_transmit) last sent nothing.
     drained: Instant,
-    form: Form,
+    config: SenderConfig,
     max_datagram_len: usize,
     parity_control: ParityControl,
     /// The parity count of the last frame for which it was decided.
@@ -87,7 +87,7 @@ pub(super) struct SenderCounters {
 
 impl Sender {
     pub(super) fn new(now: Instant, clock: MediaClock, config: SenderConfig) -> Self {
-        let SenderConfig { max_datagram_len, fec, max_bitrate, has_feedback, form } = config;
+        let SenderConfig { max_datagram_len, fec, max_bitrate, has_feedback, .. } = config;
         Self {
             clock,
             next_id: FrameId::default(),
@@ -95,7 +95,7 @@ impl Sender {
             waiting: None,
             rate: SendRate::new(now, max_datagram_len, max_bitrate, has_feedback),
             drained: now,
-            form,
+            config,
             max_datagram_len,
             parity_control: ParityControl::new(fec),
             last_parity: 0,
@@ -106,6 +106,17 @@ impl Sender {
             expired_in_a_row: 0,
             expired: None,
         }
+    }
+
+    /// Forgets what is known of the path, and drops the frames that are not sent. Later frames are
+    /// numbered on.
+    pub(super) fn restart(&mut self, now: Instant) {
+        let fresh = Self::new(now, self.clock, self.config);
+        let old = std::mem::replace(self, fresh);
+        self.next_id = old.next_id;
+        self.counters = old.counters;
+        let unsent = [old.current.is_some(), old.waiting.is_some()];
+        self.counters.superseded += unsent.into_iter().map(u64::from).sum::<u64>();
     }
 
     pub(super) fn counters(&self) -> SenderCounters {
@@ -259,10 +270,9 @@ impl Sender {
         self.rate.gate().is_paced()
     }
 
-    /// Whether a frame, or part of one, is still to be sent. A frame held back by the startup probe
-    /// does not count.
+    /// Whether a frame, or part of one, is still to be sent.
     pub(super) fn is_busy(&self) -> bool {
-        self.current.is_some() || self.waiting.is_some() && self.rate.gate().may_begin()
+        self.current.is_some() || self.waiting.is_some()
     }
 
     pub(super) fn push_frame(&mut self, now: Instant, frame: SharedFrame) {
@@ -398,7 +408,7 @@ impl Sender {
     /// chunks for six long chunks add a third.
     fn chunk_len(&self) -> u16 {
         let limit = if self.last_parity > 0 { LOSSY_DATAGRAM_LEN } else { usize::MAX };
-        chunk_len_for(self.max_datagram_len.min(limit), self.form)
+        chunk_len_for(self.max_datagram_len.min(limit), self.config.form)
     }
 
     /// Starts the waiting frame, if no frame is being sent and one may begin.

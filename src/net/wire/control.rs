@@ -49,6 +49,18 @@ pub enum Message {
     },
 }
 
+/// The answering side's half of what the media path needs. It is the payload of the second
+/// handshake message, so the dialling side can send datagrams right after its hello.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaOffer {
+    /// The maximum datagram length that the answering side accepts, in bytes of UDP payload.
+    pub max_datagram_len: u16,
+    /// The answering side's part of the secret from which the media keys are derived.
+    pub secret: SecretPart,
+    /// Whether the answering side's processor accelerates AES; without that, `ChaCha20` is faster.
+    pub has_aes: bool,
+}
+
 /// The caller, its purpose and its stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
@@ -66,8 +78,8 @@ pub struct Hello {
     pub max_datagram_len: u16,
     /// The dialling side's part of the secret from which the media keys are derived.
     pub secret: SecretPart,
-    /// Whether the dialling side's processor accelerates AES; without that, `ChaCha20` is faster.
-    pub has_aes: bool,
+    /// The cipher that seals the datagrams of both sides.
+    pub cipher: Cipher,
 }
 
 /// The answering side's counterpart of a [`Hello`].
@@ -79,22 +91,17 @@ pub struct Accept {
     pub stream: Option<StreamParams>,
     /// The answering side's media clock.
     pub epoch: Epoch,
-    /// The maximum datagram length that the answering side accepts, in bytes of UDP payload.
-    pub max_datagram_len: u16,
-    /// The answering side's part of the secret from which the media keys are derived.
-    pub secret: SecretPart,
-    /// The cipher that seals the datagrams of both sides.
-    pub cipher: Cipher,
 }
 
-/// Half of the secret from which the media keys are derived. Wiped on drop.
+/// Half of the secret from which the media keys are derived. Wiped on drop. Boxed, since moving a
+/// value leaves a copy behind.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecretPart(Zeroizing<[u8; 32]>);
+pub struct SecretPart(Box<Zeroizing<[u8; 32]>>);
 
 impl SecretPart {
     /// Creates a part from bytes, which must be unpredictable.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(Box::new(Zeroizing::new(bytes)))
     }
 
     /// The bytes.
@@ -227,6 +234,21 @@ impl Message {
     }
 }
 
+impl MediaOffer {
+    /// Serializes the offer.
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(postcard::to_stdvec(self).expect("an offer is plain data"))
+    }
+
+    /// Parses an offer from exactly these bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ControlError> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((offer, [])) => Ok(offer),
+            _ => Err(ControlError::Malformed),
+        }
+    }
+}
+
 /// Appends `message`, a handshake message or ciphertext, with its length prefix to `out`.
 pub fn emit_framed(message: &[u8], out: &mut Vec<u8>) {
     let len = u16::try_from(message.len()).expect("messages are short");
@@ -286,16 +308,9 @@ mod tests {
                 epoch,
                 max_datagram_len: 1200,
                 secret: SecretPart::from_bytes([1; 32]),
-                has_aes: true,
-            }),
-            Message::Accept(Accept {
-                name: Name::new("bob"),
-                stream: None,
-                epoch,
-                max_datagram_len: 1200,
-                secret: SecretPart::from_bytes([2; 32]),
                 cipher: Cipher::ChaCha20Poly1305,
             }),
+            Message::Accept(Accept { name: Name::new("bob"), stream: None, epoch }),
             Message::Reject(RejectReason::Busy { with: Name::new("eve") }),
             Message::Stream(stream),
             Message::Text(Line::new("hello").unwrap()),
@@ -316,6 +331,19 @@ mod tests {
             let longer = [&bytes[..], &[0]].concat();
             assert_eq!(Message::from_bytes(&longer), Err(ControlError::Malformed));
         }
+    }
+
+    #[test]
+    fn an_offer_parses_back_and_truncations_are_malformed() {
+        let secret = SecretPart::from_bytes([2; 32]);
+        let offer = MediaOffer { max_datagram_len: 1200, secret, has_aes: true };
+        let bytes = offer.to_bytes();
+        assert_eq!(MediaOffer::from_bytes(&bytes), Ok(offer));
+        for len in 0..bytes.len() {
+            assert_eq!(MediaOffer::from_bytes(&bytes[..len]), Err(ControlError::Malformed));
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert_eq!(MediaOffer::from_bytes(&longer), Err(ControlError::Malformed));
     }
 
     #[test]

@@ -112,6 +112,11 @@ impl Source {
         }
     }
 
+    /// Whether pictures come even if they are not taken. Those of a video file do not.
+    pub fn is_live(&self) -> bool {
+        !matches!(self.kind, Kind::RawVideoFile(_) | Kind::VideoFile(_))
+    }
+
     /// Pictures so far that were replaced by newer ones before [`next`](Self::next) returned them.
     /// A separate thread reads cameras, pipes and URLs. It waits for the caller only for a pipe, up
     /// to [`FRESH`] a picture.

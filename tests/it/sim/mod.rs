@@ -147,7 +147,8 @@ impl Sim {
     /// Ends the program on `node` as Ctrl-C does.
     pub(crate) fn quit(&mut self, node: NodeId) {
         let is_sending = |e: &Endpoint| e.is_sending();
-        while self.nodes[node.0].endpoint.as_ref().is_some_and(is_sending) {
+        let until = self.now + Duration::from_millis(250);
+        while self.now < until && self.nodes[node.0].endpoint.as_ref().is_some_and(is_sending) {
             self.run(Duration::from_millis(1));
         }
         self.with(node, |endpoint, _| endpoint.close(CloseReason::Quit));

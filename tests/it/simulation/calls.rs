@@ -9,7 +9,10 @@ use udpchat::net::{
     wire::text::Line,
 };
 
-use super::{ANN, BOB, EVE, FRAME_LEN, connected, links, new_events, next_frame_within, session};
+use super::{
+    ANN, BOB, EVE, FRAME_LEN, all_new_events, bobs, connected, links, new_events,
+    next_frame_within, session,
+};
 use crate::{
     caller::Caller,
     sim::{MS, NodeId, SECOND, Sim, numbers},
@@ -44,6 +47,110 @@ fn bob_is_asked() -> Sim {
     sim.start(BOB, EndpointConfig { admission: Admission::Asked, ..config });
     sim.start_sender(ANN, BOB, true);
     sim
+}
+
+/// TCP takes one round trip, and the first two messages of the handshake another. The first frame
+/// leaves right after our hello.
+#[test]
+fn the_first_frame_does_not_wait_for_the_acceptance() {
+    let mut sim = Sim::with_links(2, links("delay=10ms"));
+    sim.start_receiver(BOB);
+    sim.start_sender(ANN, BOB, true);
+    sim.run(4 * 11 * MS);
+    assert!(matches!(all_new_events(&mut sim, ANN)[..], [Event::SendingEarly { .. }]));
+    assert_eq!(sim.endpoint(ANN).calls().count(), 0);
+    sim.run(3 * MS);
+    sim.push_frame(ANN, 0, FRAME_LEN);
+    sim.run(14 * MS);
+    assert_eq!(numbers(&sim.take_frames(BOB)), [0]);
+    assert_eq!(connected(&mut sim, ANN), [], "the acceptance is on its way");
+    sim.run(SECOND);
+    assert_eq!(connected(&mut sim, ANN).len(), 1);
+    assert!(sim.take_frames(BOB).is_empty(), "it is not sent twice");
+    sim.start_video(ANN, FRAME_LEN);
+    sim.run(SECOND);
+    assert!(sim.take_frames(BOB).len() >= 28);
+    assert_eq!((bobs(&sim).datagrams_lost, bobs(&sim).reassembly.incomplete), (0, 0));
+}
+
+#[test]
+fn nothing_is_sent_while_a_call_rings() {
+    let mut sim = bob_is_asked();
+    sim.start_video(ANN, FRAME_LEN);
+    sim.run(SECOND);
+    let [ask] = asks(&new_events(&mut sim, BOB))[..] else { panic!("not asked exactly once") };
+    let early = sim.sent_bytes(ANN);
+    assert!(early > FRAME_LEN as u64, "{early}");
+    sim.run(20 * SECOND);
+    assert_eq!(sim.sent_bytes(ANN), early);
+    assert!(sim.take_frames(BOB).is_empty());
+    let events = all_new_events(&mut sim, ANN);
+    assert!(
+        matches!(
+            events[..],
+            [Event::SendingEarly { .. }, Event::Waiting { reason: WaitReason::Ringing, .. }]
+        ),
+        "{events:?}"
+    );
+    sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
+    sim.run(SECOND);
+    let numbers = numbers(&sim.take_frames(BOB));
+    assert!(numbers.len() >= 29, "{numbers:?}");
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+    assert_eq!((bobs(&sim).datagrams_lost, bobs(&sim).reassembly.incomplete), (0, 0));
+    assert!(matches!(new_events(&mut sim, ANN)[..], [Event::Connected { .. }]));
+}
+
+#[test]
+fn a_busy_receiver_is_sent_a_frame_early_only_once() {
+    let mut sim = session(3, "delay=10ms");
+    sim.start_sender(EVE, BOB, true);
+    sim.start_video(EVE, FRAME_LEN);
+    sim.run(10 * SECOND);
+    let events = all_new_events(&mut sim, EVE);
+    assert!(
+        matches!(
+            events[..],
+            [Event::SendingEarly { .. }, Event::Waiting { reason: WaitReason::Busy { .. }, .. }]
+        ),
+        "{events:?}"
+    );
+    let early = sim.sent_bytes(EVE);
+    assert!(early < 2 * FRAME_LEN as u64, "{early}");
+    assert!(sim.take_frames(BOB).is_empty());
+    let told = new_events(&mut sim, BOB);
+    assert!(told.iter().all(|event| matches!(event, Event::Refused { .. })), "{told:?}");
+}
+
+/// A decision takes time even if nobody is asked: another thread looks the caller up.
+#[test]
+fn what_arrives_during_the_decision_is_kept() {
+    let mut sim = bob_is_asked();
+    sim.run(12 * MS);
+    sim.push_frame(ANN, 0, FRAME_LEN);
+    sim.run(50 * MS);
+    let [ask] = asks(&new_events(&mut sim, BOB))[..] else { panic!("not asked exactly once") };
+    assert!(sim.take_frames(BOB).is_empty());
+    sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
+    assert_eq!(numbers(&sim.take_frames(BOB)), [0], "at once");
+    sim.run(SECOND);
+    assert!(sim.take_frames(BOB).is_empty(), "it is not sent again");
+    assert_eq!((bobs(&sim).datagrams_lost, bobs(&sim).malformed), (0, 0));
+}
+
+#[test]
+fn nobody_is_seen_before_a_chat_is_accepted() {
+    let mut sim = Sim::new(2);
+    let config = sim.config(BOB, Role::ChatListen);
+    sim.start(BOB, EndpointConfig { admission: Admission::Asked, ..config });
+    sim.start(ANN, sim.config(ANN, Role::ChatDial(sim.target(BOB))));
+    sim.start_video(ANN, FRAME_LEN);
+    sim.run(5 * SECOND);
+    let [ask] = asks(&new_events(&mut sim, BOB))[..] else { panic!("not asked exactly once") };
+    assert_eq!(sim.sent_bytes(ANN), 0);
+    sim.with(BOB, |endpoint, now| endpoint.answer(now, ask, Verdict::Admit));
+    sim.run(SECOND);
+    assert!(sim.take_frames(BOB).len() >= 28);
 }
 
 /// The questions among these events.

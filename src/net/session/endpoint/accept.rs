@@ -15,10 +15,7 @@ use super::{
     },
 };
 use crate::net::{
-    crypto::{
-        keys::SharedSecret,
-        seal::{MediaSecrets, ONE_WAY_CIPHER, Opener, processor_has_aes},
-    },
+    crypto::seal::{MediaSecrets, ONE_WAY_CIPHER, Opener},
     frame::SessionId,
     link::PeerAddr,
     route::Inbound,
@@ -27,8 +24,8 @@ use crate::net::{
         outbound::Outbound,
     },
     wire::{
-        control::{Accept, Cipher, ControlError, Hello, Message, RejectReason, SecretPart},
-        datagram::{Body, Direction, Kind, MAX_DATAGRAM_LEN, Prelude},
+        control::{Accept, Cipher, ControlError, Hello, Message, RejectReason},
+        datagram::{Body, Direction, Kind, Prelude},
         text::Name,
         video::VideoHeader,
     },
@@ -74,7 +71,7 @@ impl Endpoint {
         }
         let OneWay::Sealed(key) = &self.config.one_way else {
             self.strays.unknown_session += 1;
-            self.tell_cannot_open(from, true);
+            self.note_sealed_stray(now, from, prelude.session);
             return None;
         };
         // Checking the seal takes some work, so the rate is limited.
@@ -98,6 +95,15 @@ impl Endpoint {
         let outbound = Outbound::sealed(prelude.session, Direction::FromAnswerer, sealer, 0);
         let index = self.accept_one_way(now, from, outbound, Some(opener));
         self.calls.at(index).handle_body(now, inbound, prelude, &Body::opened(body))
+    }
+
+    /// Keeps a sealed datagram of a caller whose admission is being decided. A sender's first frame
+    /// follows its hello at once. Returns false if it is not of such a caller.
+    pub(super) fn keep_early(&mut self, from: Inbound, prelude: &Prelude, datagram: &[u8]) -> bool {
+        let of_session = |caller: &&mut PendingCaller| caller.session() == Some(prelude.session);
+        let Some(caller) = self.pending_callers.iter_mut().find(of_session) else { return false };
+        caller.keep_early(from, datagram);
+        true
     }
 
     /// Whether a datagram may be the first of a session without a control channel, judging by its
@@ -124,6 +130,7 @@ impl Endpoint {
             peer: Peer { name: None, addr: from, key: None },
             media_addr: Some(from),
             control: None,
+            is_controlled: false,
             outbound,
             opener,
             clock: self.clock,
@@ -137,6 +144,13 @@ impl Endpoint {
         let index = self.begin(now, parts);
         self.reject_waiting_callers(now);
         index
+    }
+
+    /// Handles sealed video that cannot be opened.
+    fn note_sealed_stray(&mut self, now: Instant, from: SocketAddr, session: SessionId) {
+        if self.sealed_strays.is_stream(now, session) {
+            self.tell_cannot_open(from, true);
+        }
     }
 
     fn tell_cannot_open(&mut self, from: SocketAddr, is_sealed: bool) {
@@ -203,7 +217,7 @@ impl Endpoint {
 
     /// Handles data received from a pending caller.
     pub(super) fn handle_caller_bytes(&mut self, now: Instant, index: usize) {
-        let PendingCaller { control, asked, addr, .. } = &mut self.pending_callers[index];
+        let PendingCaller { control, offer, asked, addr, .. } = &mut self.pending_callers[index];
         let addr = *addr;
         if control.unread() > MAX_UNREAD {
             self.events.extend(self.pending_callers[index].ask_ended());
@@ -227,7 +241,7 @@ impl Endpoint {
         if !may_go_on {
             return self.close_caller(index);
         }
-        control.start_handshake(&self.config.identity, self.config.secret.as_ref());
+        control.start_handshake(&self.config.identity, self.config.secret.as_ref(), offer);
         match control.poll_received() {
             // The third message depends on the second, so it cannot directly follow the first.
             Ok(None) if control.unread() > 0 => {
@@ -274,7 +288,12 @@ impl Endpoint {
         let caller = &mut self.pending_callers[index];
         let peer = peer_of(caller, &hello);
         let purpose = hello.purpose;
+        let is_offered = hello.cipher == Cipher::chosen(caller.offer.has_aes)
+            || hello.cipher == Cipher::ChaCha20Poly1305;
         caller.note_asked(now, ask, hello, session);
+        if !is_offered {
+            return self.reject(index, RejectReason::Malformed);
+        }
         let Some(key) = peer.key else { return self.reject(index, RejectReason::Malformed) };
         if purpose != wants {
             return self.reject(index, RejectReason::Unwanted { wants });
@@ -313,6 +332,7 @@ impl Endpoint {
     pub(super) fn reject(&mut self, index: usize, reason: RejectReason) {
         let caller = &mut self.pending_callers[index];
         caller.control.push(&Message::Reject(reason.clone()));
+        self.sealed_strays.ignore(caller.session());
         let asked = caller.asked.take();
         let peer = match &asked {
             Some(asked) => peer_of(caller, &asked.hello),
@@ -335,6 +355,7 @@ impl Endpoint {
 
     /// Sends a pending caller's remaining output and closes the connection.
     fn close_caller(&mut self, index: usize) {
+        self.sealed_strays.ignore(self.pending_callers[index].session());
         let PendingCaller { mut control, .. } = self.pending_callers.swap_remove(index);
         let conn = control.conn();
         self.outputs.extend(control.take_output().map(|bytes| Output::Write(conn, bytes)));
@@ -342,32 +363,24 @@ impl Endpoint {
     }
 
     fn accept(&mut self, now: Instant, index: usize) {
-        let PendingCaller { mut control, addr, asked, .. } =
+        let PendingCaller { mut control, offer, addr, asked, early, .. } =
             self.pending_callers.swap_remove(index);
         let Some(Asked { hello, session, .. }) = asked else { return };
         let chats = matches!(self.config.role, Role::ChatListen);
-        let cipher = Cipher::chosen(hello.has_aes && processor_has_aes());
-        let secret = SecretPart::from_bytes(*SharedSecret::generate().as_bytes());
         let hash = control.handshake_hash().unwrap_or_default();
-        let (sealer, opener) = MediaSecrets::agreed(hash, &hello.secret, &secret).into_keys(
-            Direction::FromAnswerer,
-            cipher,
-            0,
-            0,
-        );
+        let secrets = MediaSecrets::agreed(hash, &hello.secret, &offer.secret);
+        let (sealer, opener) = secrets.into_keys(Direction::FromAnswerer, hello.cipher, 0, 0);
         control.push(&Message::Accept(Accept {
             name: self.config.name.clone(),
             stream: self.config.stream.filter(|_| chats),
             epoch: self.config.shared_epoch,
-            max_datagram_len: MAX_DATAGRAM_LEN as u16,
-            secret,
-            cipher,
         }));
         let parts = CallParts {
             id: self.ids.new_call(),
             peer: Peer { name: Some(hello.name.clone()), addr, key: control.peer_key() },
             media_addr: None,
             control: Some(control),
+            is_controlled: true,
             outbound: Outbound::sealed(session, Direction::FromAnswerer, sealer, 0),
             opener: Some(opener),
             clock: self.clock,
@@ -381,6 +394,9 @@ impl Endpoint {
         let index = self.begin(now, parts);
         // Handle what the caller has sent since its hello.
         self.handle_call_bytes(now, index, &[]);
+        for (from, mut datagram) in early.into_datagrams() {
+            self.handle_datagram(now, from, &mut datagram);
+        }
         self.reject_waiting_callers(now);
     }
 }

@@ -92,6 +92,10 @@ impl Calls {
         self.current.iter_mut().find(|call| call.id == id)
     }
 
+    pub(super) fn index_of_id(&self, id: CallId) -> Option<usize> {
+        self.current.iter().position(|call| call.id == id)
+    }
+
     /// The index of the call whose datagrams bear `session`.
     pub(super) fn of_session(&self, session: SessionId) -> Option<usize> {
         self.current.iter().position(|call| call.session() == session)
@@ -120,13 +124,31 @@ impl Calls {
         self.current.iter_mut().filter_map(|call| call.control.as_mut())
     }
 
-    /// Sends `frame` to every receiver. In each call the newest frame wins.
+    /// Sends `frame` to every receiver. In each call the newest frame wins. A pending call takes one
+    /// frame, if no call is accepted.
     pub(super) fn push_frame(&mut self, now: Instant, frame: &OutgoingFrame) {
-        let any_reached = self.current.iter().any(Call::is_reached);
+        let (any_reached, any_accepted) =
+            (self.active().any(Call::is_reached), self.any_accepted());
         let shared = self.chunk_cache.share(frame.clone(), self.current.len());
         for call in &mut self.current {
-            call.push_frame(now, shared.clone(), any_reached);
+            if !call.is_pending() {
+                call.push_frame(now, shared.clone(), any_reached);
+            } else if !any_accepted {
+                call.push_early(now, shared.clone());
+            }
         }
+    }
+
+    fn any_accepted(&self) -> bool {
+        self.current.iter().any(|call| !call.is_pending())
+    }
+
+    /// The calls that frames are encoded for: those that are accepted, or if none is, those that
+    /// may send a first frame.
+    fn active(&self) -> impl Iterator<Item = &Call> {
+        let any_accepted = self.any_accepted();
+        let waits = move |call: &Call| call.is_held() || any_accepted && call.is_pending();
+        self.current.iter().filter(move |call| !waits(call))
     }
 
     /// Sends `line` to every peer. Returns how many peers have a control channel for it.
@@ -136,13 +158,13 @@ impl Calls {
 
     /// Whether any receiver will take another frame; true without receivers.
     pub(super) fn wants_frame(&self) -> bool {
-        let mut receivers = self.current.iter().filter_map(Call::wants_frame).peekable();
+        let mut receivers = self.active().filter_map(Call::wants_frame).peekable();
         receivers.peek().is_none() || receivers.any(|wants| wants)
     }
 
     /// Whether a frame waits behind another one at every receiver; false without receivers.
     pub(super) fn has_waiting_frame(&self) -> bool {
-        let mut receivers = self.current.iter().filter_map(Call::has_waiting_frame).peekable();
+        let mut receivers = self.active().filter_map(Call::has_waiting_frame).peekable();
         receivers.peek().is_some() && receivers.all(|waits| waits)
     }
 
@@ -189,14 +211,14 @@ impl Calls {
     /// The bitrates available for pictures to every receiver that is reached, or to every receiver
     /// if none is.
     pub(super) fn picture_bitrates(&self) -> PictureBitrates {
-        let any_reached = self.current.iter().any(Call::is_reached);
-        let calls = self.current.iter().filter(|call| !any_reached || call.is_reached());
+        let any_reached = self.active().any(Call::is_reached);
+        let calls = self.active().filter(|call| !any_reached || call.is_reached());
         calls.map(Call::picture_bitrates).fold(PictureBitrates::default(), PictureBitrates::min)
     }
 
     /// Whether any of our video goes to another machine.
     pub(super) fn sends_off_host(&self) -> bool {
-        self.current.iter().any(Call::sends_off_host)
+        self.active().any(Call::sends_off_host)
     }
 
     /// Whether any frame, or part of one, is still to be sent.
@@ -317,6 +339,7 @@ mod tests {
             peer: Peer { name: None, addr, key: None },
             media_addr: Some(addr),
             control: None,
+            is_controlled: false,
             outbound: Outbound::clear(session(number), Direction::FromDialler),
             opener: None,
             clock: MediaClock::starting(now),
@@ -337,7 +360,7 @@ mod tests {
 
     fn controlled(now: Instant, number: u32, conn: u64) -> Call {
         let control = Some(ControlChannel::accept(now, ConnId(conn)));
-        Call::new(now, CallParts { control, ..parts(now, number) })
+        Call::new(now, CallParts { control, is_controlled: true, ..parts(now, number) })
     }
 
     /// A call without a control channel that has received sealed datagram `sequence`.

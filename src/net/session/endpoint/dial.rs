@@ -9,17 +9,17 @@ use crate::net::{
         keys::{PublicKey, SharedSecret},
         seal::{MediaSecrets, ONE_WAY_CIPHER, first_sequence, processor_has_aes},
     },
-    link::UDP_BASE_LEN,
+    link::{PeerAddr, UDP_BASE_LEN},
     session::{
-        CallId, Event, GiveUpReason, Peer, Target, Verdict, WaitReason,
-        call::CallParts,
+        CallId, ConnId, Event, GiveUpReason, Peer, Target, Verdict, WaitReason,
+        call::{Acceptance, Call, CallParts},
         control::Received,
-        dial::{Answered, Due},
+        dial::{Answered, Due, Introduction, SentHello},
         one_way::OneWayAction,
         outbound::Outbound,
     },
     wire::{
-        control::{Accept, Hello, Message, RejectReason, SecretPart},
+        control::{Accept, Cipher, Hello, MediaOffer, Message, RejectReason, SecretPart},
         datagram::{Direction, MAX_DATAGRAM_LEN},
     },
 };
@@ -74,6 +74,7 @@ impl Endpoint {
             peer: Peer { name: None, addr, key: None },
             media_addr: Some(addr),
             control: None,
+            is_controlled: false,
             outbound,
             opener: None,
             clock: self.clock,
@@ -100,12 +101,13 @@ impl Endpoint {
                 Err(error) => return self.give_up(index, GiveUpReason::Control(error)),
             };
             match heard {
-                Received::Key(key) => {
-                    if !self.handle_target_key(now, index, key) {
+                Received::Key(key, offer) => {
+                    if !self.handle_target_key(now, index, key, offer) {
                         return;
                     }
                 }
                 Received::Message(Message::Ringing) => {
+                    self.hold_pending_call(index);
                     let event = self.dialling[index].ring(now);
                     self.events.extend(event);
                 }
@@ -123,10 +125,16 @@ impl Endpoint {
 
     /// Handles a target's proof of its key: asks the user about it, unless the configuration
     /// decides. Returns false if the target has been given up.
-    fn handle_target_key(&mut self, now: Instant, index: usize, key: PublicKey) -> bool {
+    fn handle_target_key(
+        &mut self,
+        now: Instant,
+        index: usize,
+        key: PublicKey,
+        offer: MediaOffer,
+    ) -> bool {
         match self.config.admission.verdict(&key) {
             Some(Verdict::Admit) => {
-                self.send_hello(now, index);
+                self.send_hello(now, index, &offer);
                 return true;
             }
             Some(Verdict::Refuse) => {
@@ -138,36 +146,104 @@ impl Endpoint {
         let ask = self.ids.new_ask();
         let dialling = &mut self.dialling[index];
         let Some(addr) = dialling.addr() else { return true };
-        dialling.note_asked(now, ask);
+        dialling.note_asked(now, ask, offer);
         let peer = Peer { name: None, addr, key: Some(key) };
         let host = Some(dialling.host().to_owned());
         self.events.push_back(Event::Asked { ask, peer, key, host, has_code: false });
         true
     }
 
-    /// Sends our hello to an accepted target.
-    pub(super) fn send_hello(&mut self, now: Instant, index: usize) {
+    /// Sends our hello to a trusted target, which has made this `offer`. The call is pending until
+    /// the target accepts it.
+    pub(super) fn send_hello(&mut self, now: Instant, index: usize, offer: &MediaOffer) {
+        let session = self.ids.new_session();
+        let secret = SecretPart::from_bytes(*SharedSecret::generate().as_bytes());
+        let cipher = Cipher::chosen(offer.has_aes && processor_has_aes());
         let hello = Hello {
-            session: self.ids.new_session().get(),
+            session: session.get(),
             name: self.config.name.clone(),
             purpose: self.config.role.purpose(),
             stream: self.config.stream,
             epoch: self.config.shared_epoch,
             max_datagram_len: MAX_DATAGRAM_LEN as u16,
-            secret: SecretPart::from_bytes(*SharedSecret::generate().as_bytes()),
-            has_aes: processor_has_aes(),
+            secret: secret.clone(),
+            cipher,
         };
-        self.dialling[index].send_hello(now, hello);
+        let Some(introduction) = self.dialling[index].send_hello(now, hello) else { return };
+        let Introduction { addr, key, handshake_hash } = introduction;
+        let secrets = MediaSecrets::agreed(&handshake_hash, &secret, &offer.secret);
+        let (sealer, opener) = secrets.into_keys(Direction::FromDialler, cipher, 0, 0);
+        let call = self.ids.new_call();
+        let chats = matches!(self.config.role, Role::ChatDial(_));
+        let parts = CallParts {
+            id: call,
+            peer: Peer { name: None, addr, key: Some(key) },
+            media_addr: Some(addr),
+            control: None,
+            is_controlled: true,
+            outbound: Outbound::sealed(session, Direction::FromDialler, sealer, 0),
+            opener: Some(opener),
+            clock: self.clock,
+            sends: Some(self.config.sender(offer.max_datagram_len)),
+            probed_len: self.config.probed_len(offer.max_datagram_len),
+            seed: self.ids.new_seed(),
+            receives: chats.then_some(self.config.reassembly_deadline),
+            same_machine_epoch: None,
+            stream: None,
+        };
+        self.calls.push(Call::new(now, parts));
+        // Nobody should be seen before a chat is accepted, or by a target that has not proved that it
+        // knows our code. Over loopback there is nothing to gain, and the first datagrams could be
+        // read before our hello.
+        let sends_early = !chats
+            && !PeerAddr::from(addr).link().is_local
+            && self.config.secret.is_none()
+            && self.dialling[index].may_send_early();
+        self.dialling[index].note_hello(SentHello { call, stream: self.config.stream });
+        if sends_early {
+            let host = self.dialling[index].host().to_owned();
+            self.events.push_back(Event::SendingEarly { host });
+        } else {
+            self.hold_pending_call(index);
+        }
+    }
+
+    /// Stops the pending call from sending until the target accepts it.
+    fn hold_pending_call(&mut self, index: usize) {
+        let pending = self.dialling[index].pending_call();
+        if let Some(call) = pending.and_then(|id| self.calls.of_id(id)) {
+            call.hold();
+        }
+    }
+
+    /// Handles the failure of connection `conn` to a target: the pending call ends, and the next
+    /// address is tried.
+    pub(super) fn fail_target(
+        &mut self,
+        now: Instant,
+        index: usize,
+        conn: ConnId,
+        reason: WaitReason,
+    ) {
+        if self.dialling[index].control_mut().is_some_and(|control| control.conn() == conn) {
+            self.discard_pending_call(index);
+        }
+        self.events.extend(self.dialling[index].fail(now, conn, reason));
+    }
+
+    fn discard_pending_call(&mut self, index: usize) {
+        let pending = self.dialling[index].pending_call();
+        if let Some(call) = pending.and_then(|id| self.calls.index_of_id(id)) {
+            self.calls.remove(call);
+        }
     }
 
     fn handle_reject(&mut self, now: Instant, index: usize, reason: RejectReason) {
         match reason {
             RejectReason::Busy { with } => {
-                let dialling = &mut self.dialling[index];
-                for conn in dialling.conns().collect::<Vec<_>>() {
+                for conn in self.dialling[index].conns().collect::<Vec<_>>() {
                     self.outputs.push_back(Output::Close(conn));
-                    let reason = WaitReason::Busy { with: with.clone() };
-                    self.events.extend(dialling.fail(now, conn, reason));
+                    self.fail_target(now, index, conn, WaitReason::Busy { with: with.clone() });
                 }
             }
             RejectReason::Unwanted { wants } => {
@@ -179,44 +255,28 @@ impl Endpoint {
     }
 
     fn handle_accept(&mut self, now: Instant, index: usize, accept: &Accept) {
-        let id = self.ids.new_call();
-        let Some(addr) = self.dialling[index].addr() else { return };
-        let Some(Answered { control, hello }) = self.dialling[index].answered(id) else {
-            return;
+        let Some(Answered { control, hello }) = self.dialling[index].answered() else {
+            return self.give_up(index, GiveUpReason::Malformed);
         };
-        let chats = matches!(self.config.role, Role::ChatDial(_));
-        let hash = control.handshake_hash().unwrap_or_default();
-        let (sealer, opener) = MediaSecrets::agreed(hash, &hello.secret, &accept.secret).into_keys(
-            Direction::FromDialler,
-            accept.cipher,
-            0,
-            0,
-        );
-        let parts = CallParts {
-            id,
-            peer: Peer { name: Some(accept.name.clone()), addr, key: control.peer_key() },
-            media_addr: Some(addr),
-            control: Some(control),
-            outbound: Outbound::sealed(hello.session, Direction::FromDialler, sealer, 0),
-            opener: Some(opener),
-            clock: self.clock,
-            sends: Some(self.config.sender(accept.max_datagram_len)),
-            probed_len: self.config.probed_len(accept.max_datagram_len),
-            seed: self.ids.new_seed(),
-            receives: chats.then_some(self.config.reassembly_deadline),
+        let Some(call) = self.calls.index_of_id(hello.call) else { return };
+        let acceptance = Acceptance {
+            control,
+            name: accept.name.clone(),
             same_machine_epoch: self.config.same_machine_epoch(accept.epoch),
             stream: accept.stream,
         };
-        let index = self.begin(now, parts);
+        self.calls.at(call).accept(now, acceptance);
+        self.report_connected(call);
         // Our stream may have been set or changed since our hello, which may be long ago if the
         // target has rung.
         if let Some(stream) = self.config.stream.filter(|stream| hello.stream != Some(*stream)) {
-            self.calls.at(index).push_stream(stream);
+            self.calls.at(call).push_stream(stream);
         }
-        self.handle_call_bytes(now, index, &[]);
+        self.handle_call_bytes(now, call, &[]);
     }
 
     pub(super) fn give_up(&mut self, index: usize, reason: GiveUpReason) {
+        self.discard_pending_call(index);
         let dialling = self.dialling.swap_remove(index);
         self.outputs.extend(dialling.conns().map(Output::Close));
         self.events.push_back(Event::GivenUp { host: dialling.host().to_owned(), reason });
@@ -244,8 +304,7 @@ impl Endpoint {
                     let ask = self.dialling[index].asked();
                     self.events.extend(ask.map(|ask| Event::AskEnded { ask }));
                     self.outputs.push_back(Output::Close(conn));
-                    let reason = WaitReason::NoAnswer;
-                    self.events.extend(self.dialling[index].fail(now, conn, reason));
+                    self.fail_target(now, index, conn, WaitReason::NoAnswer);
                 }
             }
         }

@@ -25,7 +25,7 @@ use crate::net::{
     units::Bitrate,
     wire::{
         checksum::CrcCombiner,
-        control::{CloseReason, RejectReason, StreamParams},
+        control::{CloseReason, Message, RejectReason, StreamParams},
         datagram::{Form, Prelude},
         text::Line,
     },
@@ -34,6 +34,7 @@ use calls::Calls;
 use id_source::IdSource;
 use one_way_attempts::OneWayAttempts;
 use pending_caller::{HandshakeLimiter, PendingCaller};
+use sealed_strays::SealedStrays;
 
 pub use config::{Admission, EndpointConfig, OneWay, Role};
 pub use strays::StrayCounters;
@@ -81,6 +82,7 @@ pub struct Endpoint {
     pending_callers: Vec<PendingCaller>,
     calls: Calls,
     one_way_attempts: OneWayAttempts,
+    sealed_strays: SealedStrays,
     has_told_cannot_open: bool,
     handshakes: HandshakeLimiter,
     outputs: VecDeque<Output>,
@@ -110,6 +112,7 @@ impl Endpoint {
             pending_callers: Vec::new(),
             calls: Calls::new(),
             one_way_attempts: OneWayAttempts::new(now),
+            sealed_strays: SealedStrays::default(),
             has_told_cannot_open: false,
             handshakes: HandshakeLimiter::new(now),
             outputs: VecDeque::new(),
@@ -123,7 +126,8 @@ impl Endpoint {
         endpoint
     }
 
-    /// Sends `frame` to every receiver. In each call the newest frame wins.
+    /// Sends `frame` to every receiver. In each call the newest frame wins. A target that has not
+    /// accepted the call yet may get one frame.
     pub fn push_frame(&mut self, now: Instant, frame: &OutgoingFrame) {
         self.calls.push_frame(now, frame);
     }
@@ -166,13 +170,23 @@ impl Endpoint {
     /// No call begins afterwards.
     pub fn close(&mut self, reason: CloseReason) {
         self.is_closed = true;
-        self.dialling.clear();
+        for mut dialling in std::mem::take(&mut self.dialling) {
+            let control = dialling.control_mut();
+            let last = control.and_then(|control| {
+                control.push(&Message::Close(reason));
+                Some(Output::Write(control.conn(), control.take_output()?))
+            });
+            self.outputs.extend(last);
+            self.outputs.extend(dialling.conns().map(Output::Close));
+        }
         self.one_way_targets.clear();
         self.calls.say_goodbye(reason);
         self.flush_control();
         for mut call in self.calls.take_all() {
             self.hang_up(&mut call);
-            self.report_end(call, EndReason::Local);
+            if !call.is_pending() {
+                self.report_end(call, EndReason::Local);
+            }
         }
         for caller in std::mem::take(&mut self.pending_callers) {
             self.outputs.push_back(Output::Close(caller.control.conn()));
@@ -202,7 +216,11 @@ impl Endpoint {
             }
         } else if let Some(index) = self.dialling.iter().position(|d| d.asked() == Some(ask)) {
             match verdict {
-                Verdict::Admit => self.send_hello(now, index),
+                Verdict::Admit => {
+                    if let Some(offer) = self.dialling[index].take_offer() {
+                        self.send_hello(now, index, &offer);
+                    }
+                }
                 Verdict::Refuse => self.give_up(index, GiveUpReason::Untrusted),
             }
         }
@@ -218,6 +236,11 @@ impl Endpoint {
             self.outputs.extend(others.into_iter().map(Output::Close));
         }
         self.flush_control();
+    }
+
+    /// Whether a caller at this connection is not in a call yet.
+    pub fn is_pending_caller(&self, conn: ConnId) -> bool {
+        self.pending_callers.iter().any(|caller| caller.control.conn() == conn)
     }
 
     /// Handles bytes from a control connection.
@@ -245,10 +268,11 @@ impl Endpoint {
             let caller = self.pending_callers.swap_remove(index);
             self.events.extend(caller.ask_ended());
         }
-        if let Some(dialling) = self.dialling.iter_mut().find(|d| d.owns(conn)) {
+        if let Some(index) = self.dialling.iter().position(|d| d.owns(conn)) {
+            let dialling = &self.dialling[index];
             self.events.extend(dialling.asked().map(|ask| Event::AskEnded { ask }));
             let reason = if refused { WaitReason::NobodyListens } else { dialling.lost_reason() };
-            self.events.extend(dialling.fail(now, conn, reason));
+            self.fail_target(now, index, conn, reason);
         }
     }
 
@@ -363,7 +387,13 @@ impl Endpoint {
             }
         };
         match self.calls.of_session(prelude.session) {
+            // The target has not accepted the call, and its user must not be seen or see us.
+            Some(index) if self.calls.at(index).is_held() => {
+                self.strays.unknown_session += 1;
+                None
+            }
             Some(index) => self.calls.at(index).handle_sealed(now, from, &prelude, datagram),
+            None if self.keep_early(from, &prelude, datagram) => None,
             None => self.begin_sealed_one_way(now, from, &prelude, datagram),
         }
     }
@@ -439,7 +469,7 @@ impl Endpoint {
     }
 
     /// Whether any frame, or part of one, is still to be sent; [`close`](Self::close) should wait
-    /// for it. A frame held back until the path's capacity is known does not count.
+    /// for it, though not for long: a frame may be held back until the path's capacity is known.
     pub fn is_sending(&self) -> bool {
         self.calls.is_sending()
     }
@@ -492,9 +522,9 @@ impl Endpoint {
         self.calls.set_kernel_drops(drops);
     }
 
-    /// Every call and its counters.
+    /// Every call that has been accepted, and its counters.
     pub fn calls(&self) -> impl Iterator<Item = (CallId, CallCounters)> {
-        self.calls.iter().map(|c| (c.id, c.counters()))
+        self.calls.iter().filter(|c| !c.is_pending()).map(|c| (c.id, c.counters()))
     }
 
     /// The counters of all calls, including those that have ended.
@@ -514,16 +544,15 @@ impl Endpoint {
         self.calls.len() == 0 && !waits && self.pending_callers.is_empty()
     }
 
-    /// Begins a call. Returns its index.
+    /// Begins a call that needs no acceptance. Returns its index.
     fn begin(&mut self, now: Instant, parts: CallParts) -> usize {
-        self.events.push_back(Event::Connected {
-            call: parts.id,
-            session: parts.outbound.session(),
-            peer: parts.peer.clone(),
-            stream: parts.stream,
-            is_sealed: parts.outbound.form() == Form::Sealed,
-        });
-        self.calls.push(Call::new(now, parts))
+        let index = self.calls.push(Call::new(now, parts));
+        self.report_connected(index);
+        index
+    }
+
+    fn report_connected(&mut self, index: usize) {
+        self.events.push_back(self.calls.at(index).connected());
     }
 
     fn end(&mut self, now: Instant, index: usize, reason: EndReason) {
@@ -589,6 +618,7 @@ mod dial;
 mod id_source;
 mod one_way_attempts;
 mod pending_caller;
+mod sealed_strays;
 mod strays;
 #[cfg(test)]
 mod tests;

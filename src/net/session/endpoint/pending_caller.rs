@@ -7,23 +7,53 @@ use std::{
 };
 
 use crate::net::{
+    crypto::{keys::SharedSecret, seal::processor_has_aes},
     frame::SessionId,
+    route::Inbound,
     session::{
         AskId, Event,
         control::ControlChannel,
         dial::{HELLO_DEADLINE, RINGING_SILENCE},
     },
     token_bucket::TokenBucket,
-    wire::control::{Hello, Message},
+    wire::{
+        control::{Hello, MediaOffer, Message, SecretPart},
+        datagram::MAX_DATAGRAM_LEN,
+    },
 };
 
 /// A pending caller.
 #[derive(Debug)]
 pub(super) struct PendingCaller {
     pub(super) control: ControlChannel,
+    /// Our offer to it.
+    pub(super) offer: MediaOffer,
     pub(super) addr: SocketAddr,
     pub(super) give_up_at: Instant,
     pub(super) asked: Option<Asked>,
+    /// Datagrams that follow its hello.
+    pub(super) early: EarlyDatagrams,
+}
+
+/// Datagrams of a session that may be about to begin. They are opened only then.
+#[derive(Debug, Default)]
+pub(super) struct EarlyDatagrams {
+    datagrams: Vec<(Inbound, Vec<u8>)>,
+    len: usize,
+}
+
+impl EarlyDatagrams {
+    /// Keeps a datagram, if there is room.
+    fn push(&mut self, from: Inbound, datagram: &[u8]) {
+        if self.len + datagram.len() <= MAX_EARLY_LEN {
+            self.len += datagram.len();
+            self.datagrams.push((from, datagram.to_vec()));
+        }
+    }
+
+    pub(super) fn into_datagrams(self) -> impl Iterator<Item = (Inbound, Vec<u8>)> {
+        self.datagrams.into_iter()
+    }
 }
 
 /// A pending caller whose trust decision is awaited.
@@ -39,7 +69,13 @@ pub(super) struct Asked {
 
 impl PendingCaller {
     pub(super) fn new(now: Instant, addr: SocketAddr, control: ControlChannel) -> Self {
-        Self { control, addr, give_up_at: now + HELLO_DEADLINE, asked: None }
+        let offer = MediaOffer {
+            max_datagram_len: MAX_DATAGRAM_LEN as u16,
+            secret: SecretPart::from_bytes(*SharedSecret::generate().as_bytes()),
+            has_aes: processor_has_aes(),
+        };
+        let (give_up_at, early) = (now + HELLO_DEADLINE, EarlyDatagrams::default());
+        Self { control, offer, addr, give_up_at, asked: None, early }
     }
 
     /// Records that the user is asked about the caller, as `ask`.
@@ -53,6 +89,19 @@ impl PendingCaller {
         let ring_at = Some(now + RING_AFTER);
         self.asked = Some(Asked { ask, hello, session, since: now, ring_at });
         self.extend_deadline(now);
+    }
+
+    /// The session that its hello announces.
+    pub(super) fn session(&self) -> Option<SessionId> {
+        Some(self.asked.as_ref()?.session)
+    }
+
+    /// Keeps a datagram of its session from its host until it rings.
+    pub(super) fn keep_early(&mut self, from: Inbound, datagram: &[u8]) {
+        let rings = self.asked.as_ref().is_none_or(|asked| asked.ring_at.is_none());
+        if !rings && from.route.peer.is_host(self.addr.ip()) {
+            self.early.push(from, datagram);
+        }
     }
 
     /// Extends the deadline of a caller whose trust decision is awaited, since it has sent
@@ -75,6 +124,7 @@ impl PendingCaller {
         let Some(asked) = &mut self.asked else { return };
         if asked.ring_at.take_if(|at| *at <= now).is_some() {
             self.control.push(&Message::Ringing);
+            self.early = EarlyDatagrams::default();
         }
         self.control.handle_timeout(now);
     }
@@ -240,6 +290,9 @@ const WRONG_CODE_PAUSE: Duration = Duration::from_secs(1);
 /// With the pause above, limits guesses to 64 a second from all networks together.
 const MAX_WRONG_CODES: usize = 64;
 
+/// In bytes: a large frame. Each of the few callers that are asked about may send so much.
+const MAX_EARLY_LEN: usize = 256 << 10;
+
 /// How long a trust decision may take before the caller is sent `Ringing`.
 const RING_AFTER: Duration = Duration::from_millis(300);
 
@@ -249,7 +302,7 @@ mod tests {
     use crate::net::{
         session::ConnId,
         wire::{
-            control::{Epoch, Purpose, SecretPart},
+            control::{Cipher, Epoch, Purpose},
             text::Name,
         },
     };
@@ -281,7 +334,7 @@ mod tests {
             epoch: Epoch { boot: 0, monotonic_us: 0 },
             max_datagram_len: 1200,
             secret: SecretPart::from_bytes([1; 32]),
-            has_aes: true,
+            cipher: Cipher::ChaCha20Poly1305,
         };
         let session = SessionId::new(hello.session).unwrap();
         caller.note_asked(now, AskId(conn), hello, session);

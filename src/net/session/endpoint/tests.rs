@@ -7,7 +7,7 @@ use crate::net::{
     crypto::keys::{Identity, SharedSecret},
     session::{Target, control::Received},
     wire::{
-        control::{Epoch, Hello, Message, Purpose, SecretPart},
+        control::{Cipher, Epoch, Hello, Message, Purpose, SecretPart},
         text::Name,
     },
 };
@@ -68,7 +68,7 @@ fn caller(now: Instant, endpoint: &mut Endpoint) -> (ConnId, ControlChannel, Hel
     let mut control = ControlChannel::dial(now, conn, &identity, None);
     endpoint.handle_data(now, conn, &control.take_output().unwrap());
     deliver(now, endpoint, &mut control);
-    assert!(matches!(control.poll_received(), Ok(Some(Received::Key(_)))));
+    assert!(matches!(control.poll_received(), Ok(Some(Received::Key(..)))));
     let hello = Hello {
         session: 7,
         name: Name::new("bob"),
@@ -77,7 +77,7 @@ fn caller(now: Instant, endpoint: &mut Endpoint) -> (ConnId, ControlChannel, Hel
         epoch: Epoch { boot: 0, monotonic_us: 0 },
         max_datagram_len: 1200,
         secret: SecretPart::from_bytes([3; 32]),
-        has_aes: true,
+        cipher: Cipher::ChaCha20Poly1305,
     };
     (conn, control, hello)
 }
@@ -247,8 +247,10 @@ fn a_one_way_stream_is_accepted_only_with_the_same_key() {
     ] {
         let what = format!("{ours:?} accepts {theirs:?}");
         let mut receiver = one_way(now, Role::Receive, ours, 0);
-        for _ in 0..2 {
-            receiver.handle_datagram(now, from, &mut sent_one_way(now, theirs.clone(), 5));
+        let datagram = sent_one_way(now, theirs.clone(), 5);
+        for seconds in 0..3 {
+            let at = now + Duration::from_secs(seconds);
+            receiver.handle_datagram(at, from, &mut datagram.clone());
         }
         assert_eq!(receiver.poll_frame().is_some(), accepted, "{what}");
         let cannot_open = events(&mut receiver).into_iter().filter_map(|event| match event {
