@@ -30,7 +30,8 @@
 //! - **Everything is encrypted.** [`Access`] says how peers prove who they are; by default any peer
 //!   is accepted.
 //! - **Threads.** Each side has a network thread and some for the codec. They end when it is
-//!   dropped. `Sender` and `Receiver` are each used from one thread at a time.
+//!   dropped, except that a [`Frame`] keeps the threads that decode it. `Sender` and `Receiver` are
+//!   each used from one thread at a time.
 //!
 //! # Features
 //!

@@ -1,5 +1,5 @@
-//! Messages for people, on standard error. Standard output is for the program's results: video,
-//! JSON, lists, and text from a peer.
+//! Messages for people, on standard error. Standard output is for the program's results, such as
+//! video, JSON, lists, reports, and text from a peer.
 
 use std::{
     io::{IsTerminal, Write},

@@ -150,7 +150,7 @@ impl KnownPeers {
         }
     }
 
-    /// The file's text. The file's text, with U+FFFD in place of bytes that are not UTF-8.
+    /// The file's text, with U+FFFD in place of bytes that are not UTF-8.
     fn read(&self) -> Result<String> {
         let file = bounded_file::open(&self.path, MAX_FILE_LEN, Kinds::Regular)?;
         let Some(mut file) = file else { return Ok(String::new()) };

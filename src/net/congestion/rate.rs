@@ -19,8 +19,8 @@
 //! - Loss without delay may still come from a switch with a short queue. The controller tests this
 //!   by sending less. Loss that stays belongs to the path and is ignored from then on. If it stops,
 //!   the path is *shallow*: near its limit, loss signals congestion.
-//! - Without reports, the target is the minimum, so that the first frame shows when the path is
-//!   back.
+//! - Without reports, the target is the minimum until the reply to a probe, or the next report,
+//!   shows that the path is back.
 
 mod loss;
 mod reports;

@@ -7,7 +7,8 @@
 //!   parameters that decoders warn about;
 //! - at the end: no end marker, or padding or an older picture's bytes after the picture.
 //!
-//! Other defects are refused with a specific error.
+//! Other defects of the header and the markers are refused with a specific error. Damage within the
+//! coded data or the Huffman tables may be left to the decoder.
 //!
 //! A truncated frame looks like one without an end marker, or like a padded one. The coded data of
 //! such frames is checked to be complete, by decoding its Huffman codes. For other frames a search
@@ -21,7 +22,7 @@ use super::{
     scan::{ScanError, walk_scan},
 };
 
-/// Turns `frame` into a single complete JPEG that any decoder accepts, or says why that is not
+/// Turns `frame` into a single JPEG without the defects listed above, or says why that is not
 /// possible. After an error, the contents of `frame` are unspecified.
 pub fn normalize(frame: &mut Vec<u8>) -> Result<(), NormalizeError> {
     if frame.len() > MAX_JPEG_LEN {
