@@ -415,7 +415,7 @@ impl FrameDecoder {
 
     /// Decodes a complete frame. `None` if it is damaged.
     fn decode(&mut self, delivered: &Delivered) -> Option<Arc<Image>> {
-        // Whatever was decoded ahead belongs to this frame, or to one that will not be shown.
+        // What was decoded ahead of another frame is lost, since the canvas is overwritten.
         let ahead = std::mem::take(&mut self.ahead);
         let (call, id) = (delivered.call, delivered.frame.id);
         let is_begun = self.prefix.of.take() == Some((call, id));

@@ -478,8 +478,9 @@ fn adapting() -> String {
     format!(
         "\n10 s dark, seed {seed}: back after {} ms, oldest picture {} ms, {} of 300 shown\n\
          {}\
-         100, 10, 100 Mbit/s, seed {seed}: p95 {} ms, {shown} of {sent} shown, quality within \
-         {least:.3} to {most:.3} of its mean; {back} ms after widening 80 % of the former\n",
+         100, 10, 100 Mbit/s, seed {seed}: p95 {} ms, {shown} of {sent} shown, quality \
+         {least:.3} to {most:.3} times its mean, and back at 80 % of its former mean {back} ms after \
+         the widening\n",
         milliseconds(blackout.after),
         milliseconds(blackout.oldest),
         blackout.shown,
@@ -606,7 +607,7 @@ const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/repair-t
 
 const TABLE_HEAD: &str = "\
 # Frames of 93 to 103 chunks in datagrams of 1472 bytes, 30 a second for 60 s. Written by the test that reads it, tests/it/repair.rs.
-# Overhead is of all bytes sent over those of pictures; added is the delay of repaired frames beyond the
+# Overhead is the excess of all bytes sent over the bytes of the pictures; added is the delay of repaired frames beyond the
 # median without loss, p95, in ms; gap is the longest time from one shown frame to the next, in ms.
 # network                      seed  shown %  overhead %     added  by parity  by NACK  answered       gap
 ";

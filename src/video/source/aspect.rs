@@ -34,8 +34,8 @@ impl PixelAspect {
     }
 }
 
-/// Ratios outside this range are treated as damage: anamorphic film has 2, television at most
-/// 64/45.
+/// Ratios outside this range are treated as damage: anamorphic film has 2, and 16:9 PAL
+/// television 64/45.
 const SANE_RATIOS: std::ops::RangeInclusive<f64> = 0.125..=8.0;
 
 /// Smaller deviations are an encoder's rounding and not visible.

@@ -99,7 +99,7 @@ impl RawVideoFile {
         Ok(Some(Captured { picture, captured: due.at, number }))
     }
 
-    /// Whether there is a frame rate.
+    /// Whether pictures are delivered at a frame rate, rather than on request.
     pub(super) fn is_paced(&self) -> bool {
         self.playback_clock.is_paced()
     }

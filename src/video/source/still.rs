@@ -76,7 +76,7 @@ impl Still {
         Some(Captured { picture, captured: due.at, number: due.number })
     }
 
-    /// Whether there is a frame rate.
+    /// Whether pictures are delivered at a frame rate, rather than on request.
     pub(super) fn is_paced(&self) -> bool {
         self.playback_clock.is_paced()
     }

@@ -31,7 +31,7 @@ pub(super) enum Walk {
     Interrupted(usize),
 }
 
-/// Why the walk over a frame failed before its coded data.
+/// Why the walk over a frame failed.
 pub(super) enum Failure {
     /// The header is damaged; the damage was detected at this position.
     Header(HeaderError, usize),
