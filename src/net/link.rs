@@ -70,7 +70,7 @@ impl LinkInfo {
 pub const UDP_BASE_LEN: usize = 1200;
 
 /// The shortest maximum datagram length, in bytes. A frame of 8 MiB in much shorter datagrams has
-/// too many chunks, and the headers take a quarter of this already. Reports take 100 bytes.
+/// too many chunks, and the headers take a quarter of this already. Reports take 116 bytes.
 pub const MIN_DATAGRAM_LEN: usize = 200;
 
 /// Ethernet and jumbo Ethernet, less the headers of IP and UDP.

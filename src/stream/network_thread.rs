@@ -14,6 +14,7 @@ use crate::{
     clock,
     net::{
         io::{Driver, Handle, NetStats},
+        session::Event,
         wire::control::CloseReason,
     },
     threads::spawn,
@@ -36,6 +37,8 @@ pub(crate) struct Finished {
     pub(crate) stats: NetStats,
     /// Complete frames replaced by newer ones before they were taken.
     pub(crate) superseded: u64,
+    /// The events that were not fetched.
+    pub(crate) events: Vec<Event>,
 }
 
 impl NetworkThread {
@@ -57,6 +60,7 @@ impl NetworkThread {
             cpu: Duration::from_micros(self.cpu_us.load(Ordering::Relaxed)),
             stats: self.handle.stats(),
             superseded: self.handle.superseded(),
+            events: std::iter::from_fn(|| self.handle.try_event()).collect(),
         }
     }
 

@@ -144,6 +144,15 @@ impl Conversation {
         presenter.show_card(|| lines);
     }
 
+    /// Prints the text lines among `events`, the last ones of the call.
+    pub(super) fn print_last_texts(&self, events: &[Event], messages: &Messages) {
+        for event in events {
+            if let Event::Text { from, line } = event {
+                self.print_text(&format!("{from}: {line}"), messages);
+            }
+        }
+    }
+
     fn print_text(&self, text: &str, messages: &Messages) {
         if self.text_to_stdout {
             messages.end_status();

@@ -145,8 +145,11 @@ impl EventLoop<'_> {
         self.stop.request();
         let failure = self.end_sending();
         let captured = self.sent;
-        let Self { network, mut presenter, mut statistics, messages, .. } = self;
+        let Self { network, mut presenter, conversation, mut statistics, messages, .. } = self;
         let ended = network.finish(reason);
+        if let Some(conversation) = conversation {
+            conversation.print_last_texts(&ended.events, messages);
+        }
         let counted = Counted { net: &ended.stats, captured, superseded: ended.superseded };
         write_rest(&mut statistics, presenter.as_mut(), &counted, messages);
         let recorded = presenter.map_or(Ok(()), |presenter| presenter.finish(messages));

@@ -218,7 +218,7 @@ impl PathMtu {
         if self.probe.take_if(|p| is_of(p)).is_some() {
             self.in_use = self.in_use.max(datagram_len);
             self.proof = Proof::Proven;
-            self.is_too_narrow = false;
+            self.record_widening();
             self.black_hole.restart();
             self.due = Some(now);
         }
@@ -303,9 +303,17 @@ impl PathMtu {
         self.proof == Proof::OnTrial || self.black_hole.missing_for(now).is_some_and(lasts)
     }
 
+    /// Records that the length in use passes. If it did not before, other lengths that failed may
+    /// pass too.
+    fn record_widening(&mut self) {
+        if std::mem::take(&mut self.is_too_narrow) {
+            self.search.forget_failures();
+        }
+    }
+
     /// Handles the arrival of a datagram of the length in use.
     fn prove(&mut self, now: Instant) {
-        self.is_too_narrow = false;
+        self.record_widening();
         if self.proof == Proof::OnTrial {
             self.probe = None;
             self.due = Some(now);

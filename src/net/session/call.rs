@@ -168,7 +168,7 @@ impl Call {
             last_datagram: None,
             warnings: PathWarnings::default(),
             ending: None,
-            texts: PeerTexts::new(limit),
+            texts: PeerTexts::new(now, MESSAGES_PER_SECOND, MESSAGES_BURST),
             stream: PeerStream::new(parts.stream, limit),
         };
         if let Some(addr) = media_addr {
@@ -504,7 +504,7 @@ impl Call {
             match message {
                 Message::Close(reason) => return Some(EndReason::Closed(reason)),
                 Message::Text(line) => {
-                    self.counters.rate_limited += u64::from(!self.texts.push(line));
+                    self.counters.rate_limited += u64::from(!self.texts.push(now, line));
                     self.report_messages(now, events);
                 }
                 Message::Stream(stream) => {

@@ -11,7 +11,7 @@ use crate::net::{
         feedback::{Counts, ReportGenerator},
         train_meter::TrainMeter,
     },
-    frame::{FramePrefix, PartialFrame, ReceivedFrame},
+    frame::{FrameId, FramePrefix, PartialFrame, ReceivedFrame},
     framing::reassembler::{Reassembler, ReassemblyCounters},
     path::replay_window::ReplayWindow,
     recovery::{
@@ -222,6 +222,7 @@ impl Receiver {
                 self.repaired_by_parity += u64::from(frame.recovered_chunks > 0);
             }
             feedback.nack_scheduler.handle_done(frame.id);
+            feedback.drop_nacks_up_to(frame.id);
         }
         feedback.nack_due = feedback.nack_scheduler.poll_timeout();
         frame
@@ -240,6 +241,12 @@ impl Receiver {
 }
 
 impl FeedbackState {
+    /// Drops the NACKs that request nothing newer than `frame`.
+    fn drop_nacks_up_to(&mut self, frame: FrameId) {
+        let is_wanted = |nack: &Nack| nack.frames().iter().any(|m| frame.is_before(m.frame));
+        self.nacks.retain(|(nack, _)| is_wanted(nack));
+    }
+
     /// Queues the NACKs that are due by `now`.
     fn schedule_nack(
         &mut self,

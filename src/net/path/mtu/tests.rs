@@ -321,6 +321,8 @@ fn a_path_is_reported_too_narrow_until_it_widens() {
     path.limit = 400;
     path.run(1000 * MS);
     assert!(!path.mtu.is_too_narrow());
+    let found = path.run(30_000 * MS);
+    assert!(400 - found < GRANULARITY, "{found} of 400: {:?}", path.probes);
     let mut path = Path::new(MIN_DATAGRAM_LEN - 1);
     path.is_cut = true;
     path.run(60_000 * MS);

@@ -398,7 +398,11 @@ fn excess_messages_wait_for_the_rate_limit_or_the_end_of_the_call() {
     let mut endpoint = endpoint(now, Role::Receive);
     let (conn, mut control, hello) = caller(now, &mut endpoint);
     control.send_hello(hello);
-    for width in 0..200 {
+    endpoint.handle_data(now, conn, &control.take_output().unwrap());
+    events(&mut endpoint);
+    // The lines and changes of ten seconds, and some more, arrive together.
+    let now = now + Duration::from_secs(10);
+    for width in 0..150 {
         control.push(&Message::Text(Line::new(&width.to_string()).unwrap()));
         let stream = StreamParams { width, height: 1, millifps: 1, quality: None };
         control.push(&Message::Stream(stream));
@@ -407,14 +411,14 @@ fn excess_messages_wait_for_the_rate_limit_or_the_end_of_the_call() {
     let told = events(&mut endpoint);
     let streams = told.iter().filter(|e| matches!(e, Event::StreamChanged { .. })).count();
     assert_eq!((texts(&told), streams), ((0..20).collect(), 20));
-    assert_eq!(endpoint.totals().rate_limited, (200 - 20 - 128) + (200 - 20 - 1));
+    assert_eq!(endpoint.totals().rate_limited, (150 - 120) + (150 - 20 - 1));
 
     endpoint.handle_timeout(now + Duration::from_millis(101));
     let told = events(&mut endpoint);
     let [Event::Text { .. }, Event::StreamChanged { stream, .. }] = &told[..] else {
         panic!("{told:?}")
     };
-    assert_eq!((texts(&told), stream.width), (vec![20], 199));
+    assert_eq!((texts(&told), stream.width), (vec![20], 149));
 
     control.push(&Message::Close(CloseReason::Quit));
     endpoint.handle_data(now, conn, &control.take_output().unwrap());
@@ -422,7 +426,24 @@ fn excess_messages_wait_for_the_rate_limit_or_the_end_of_the_call() {
     endpoint.handle_timeout(now + Duration::from_secs(1));
     let told = events(&mut endpoint);
     assert!(matches!(told.last(), Some(Event::Ended { .. })), "{told:?}");
-    assert_eq!(texts(&told), (21..148).collect::<Vec<_>>());
+    assert_eq!(texts(&told), (21..120).collect::<Vec<_>>());
+}
+
+#[test]
+fn waiting_lines_are_shown_when_we_hang_up() {
+    let now = crate::clock::now();
+    let mut endpoint = endpoint(now, Role::Receive);
+    let (conn, mut control, hello) = caller(now, &mut endpoint);
+    control.send_hello(hello);
+    endpoint.handle_data(now, conn, &control.take_output().unwrap());
+    for number in 0..30 {
+        control.push(&Message::Text(Line::new(&number.to_string()).unwrap()));
+    }
+    endpoint.handle_data(now + Duration::from_secs(2), conn, &control.take_output().unwrap());
+    endpoint.close(CloseReason::Quit);
+    let told = events(&mut endpoint);
+    assert!(matches!(told.last(), Some(Event::Ended { reason: EndReason::Local, .. })), "{told:?}");
+    assert_eq!(texts(&told), (0..30).collect::<Vec<_>>());
 }
 
 /// The numbers in the text lines of `events`.
