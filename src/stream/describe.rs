@@ -85,7 +85,8 @@ pub(crate) fn describe(event: &Event, listening: Option<u16>) -> Option<String> 
         Event::Text { .. }
         | Event::Asked { .. }
         | Event::AskEnded { .. }
-        | Event::SendingEarly { .. } => return None,
+        | Event::SendingEarly { .. }
+        | Event::EarlyFrameLost => return None,
     })
 }
 

@@ -13,8 +13,8 @@ pub(crate) struct Gate(Arc<(Mutex<State>, Condvar)>);
 #[derive(Debug)]
 struct State {
     lets: Lets,
-    /// Whether a receiver has kept us waiting.
-    waited: bool,
+    /// Whether a receiver may not have taken a picture that passed early.
+    early_lost: bool,
 }
 
 /// Why a picture may pass.
@@ -48,7 +48,7 @@ impl Gate {
     }
 
     fn new(lets: Lets) -> Self {
-        let state = State { lets, waited: false };
+        let state = State { lets, early_lost: false };
         Self(Arc::new((Mutex::new(state), Condvar::new())))
     }
 
@@ -68,14 +68,14 @@ impl Gate {
         }
     }
 
-    /// Records that a receiver keeps us waiting: it has not taken the picture that passed early.
-    pub(crate) fn record_wait(&self) {
-        self.lock().waited = true;
+    /// Records that a receiver may not have taken the picture that passed early.
+    pub(crate) fn record_loss(&self) {
+        self.lock().early_lost = true;
     }
 
     /// Whether a receiver may not have taken a picture that passed early.
     pub(crate) fn lost_early(&self) -> bool {
-        self.lock().waited
+        self.lock().early_lost
     }
 
     /// Waits until a picture may pass. `None` after `timeout`.

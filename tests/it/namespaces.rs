@@ -627,22 +627,26 @@ fn local_faults_are_reported_instead_of_no_answer() {
 }
 
 /// The only picture of a source may be sent before a receiver accepts the call. One that is busy
-/// then gets it later.
+/// then gets it later, and one that has got it does not get it again.
 #[test]
-fn a_single_jpeg_arrives_once_even_if_the_receiver_is_busy_first() {
+fn a_single_jpeg_arrives_once_whenever_the_receiver_accepts_it() {
     let _alone = alone();
     let Some(machines) = Machines::new("ip") else { return };
     let dir = tempfile::tempdir().expect("a directory");
     let photo = photo();
-    for is_busy in [false, true] {
-        let file = dir.path().join(format!("{is_busy}.mjpeg"));
+    for (is_busy, is_first) in [(false, true), (true, true), (false, false)] {
+        let file = dir.path().join(format!("{is_busy} {is_first}.mjpeg"));
         let args = ["recv", "--show", "none", "--output", file.to_str().expect("UTF-8")];
-        let receiver = start(&machines, 1, &args);
-        receiver.wait_for("listening on port");
+        let start_receiver = || {
+            let receiver = start(&machines, 1, &args);
+            receiver.wait_for("listening on port");
+            receiver
+        };
+        let receiver = is_first.then(start_receiver);
         let to = ["send", "--to", machines.addresses[1]];
         let other = is_busy.then(|| {
             let other = start(&machines, 0, &[&to[..], &["--source", "pattern"]].concat());
-            receiver.wait_for(" streams ");
+            receiver.as_ref().expect("it is busy").wait_for(" streams ");
             other
         });
         let mut command = machines.udpchat(0);
@@ -654,12 +658,16 @@ fn a_single_jpeg_arrives_once_even_if_the_receiver_is_busy_first() {
             other.interrupt();
             other.finish().expect_success();
         }
+        let receiver = receiver.unwrap_or_else(|| {
+            sender.wait_for("waiting for ");
+            start_receiver()
+        });
         sender.finish().expect_success();
         receiver.interrupt();
         receiver.finish().expect_success();
         let recorded = std::fs::read(&file).expect("a recording");
         let copies = recorded.windows(photo.len()).filter(|&bytes| bytes == photo).count();
-        assert_eq!(copies, 1, "busy first: {is_busy}");
+        assert_eq!(copies, 1, "busy: {is_busy}, called after it started: {is_first}");
     }
 }
 

@@ -48,7 +48,7 @@ fn connected(sim: &mut Sim, node: NodeId) -> Vec<Duration> {
 /// The events since the last call that a user is told.
 fn new_events(sim: &mut Sim, node: NodeId) -> Vec<Event> {
     let mut events = all_new_events(sim, node);
-    events.retain(|event| !matches!(event, Event::SendingEarly { .. }));
+    events.retain(|e| !matches!(e, Event::SendingEarly { .. } | Event::EarlyFrameLost));
     events
 }
 

@@ -88,7 +88,7 @@ impl Sending {
         match event {
             Event::Connected { .. } => self.gate.open(),
             Event::SendingEarly { .. } if self.publisher.is_live() => self.gate.let_one_pass(),
-            Event::Waiting { .. } => self.gate.record_wait(),
+            Event::EarlyFrameLost => self.gate.record_loss(),
             _ => {}
         }
     }

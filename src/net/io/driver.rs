@@ -91,6 +91,8 @@ struct Closing {
     reason: CloseReason,
     /// Whether goodbye has been said; pending frames are sent first.
     said: bool,
+    /// When goodbye is said, whatever is still to be sent.
+    sends_until: Instant,
     /// When the driver ends, whatever is still pending.
     until: Instant,
 }
@@ -257,7 +259,7 @@ impl Driver {
             self.network.poll_timeout(),
             self.endpoint.poll_timeout(),
             partial,
-            self.closing.map(|closing| closing.until),
+            self.closing.map(|c| if c.said { c.until } else { c.sends_until }),
             self.schedule.poll_timeout(),
             self.connections.poll_timeout(),
             self.acceptor.as_ref().and_then(Acceptor::poll_timeout),
@@ -363,8 +365,13 @@ impl Driver {
                     self.endpoint.answer(clock::now(), ask, verdict);
                 }
                 Command::Close(reason) => {
-                    let until = clock::now() + CLOSE_DEADLINE;
-                    self.closing.get_or_insert(Closing { reason, said: false, until });
+                    let now = clock::now();
+                    self.closing.get_or_insert(Closing {
+                        reason,
+                        said: false,
+                        sends_until: now + SEND_DEADLINE,
+                        until: now + CLOSE_DEADLINE,
+                    });
                 }
             }
         }
@@ -389,10 +396,12 @@ impl Driver {
         }
     }
 
-    /// If the driver is to close, ends every call once all pending frames are sent.
+    /// If the driver is to close, ends every call once all pending frames are sent, or after
+    /// [`SEND_DEADLINE`].
     fn say_goodbye(&mut self) {
         let Some(closing) = &mut self.closing else { return };
-        if closing.said || self.batch.is_blocked() || self.endpoint.is_sending() {
+        let is_sending = self.batch.is_blocked() || self.endpoint.is_sending();
+        if closing.said || is_sending && clock::now() < closing.sends_until {
             return;
         }
         closing.said = true;
@@ -530,6 +539,9 @@ const EVENT_BACKLOG: usize = 1024;
 /// The minimum wait while the socket is blocked, so that overdue datagrams do not make the loop
 /// spin.
 const MIN_BLOCKED_WAIT: Duration = Duration::from_millis(1);
+
+/// How long the frames that are pending at the shutdown may take. Goodbye is said then.
+const SEND_DEADLINE: Duration = Duration::from_millis(200);
 
 /// How long the shutdown may take. Frames and goodbyes that are still pending then are dropped.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(250);

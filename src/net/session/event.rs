@@ -68,6 +68,9 @@ pub enum Event {
         /// The target's host.
         host: String,
     },
+    /// The target to which a frame is sent early does not accept the call at once: the frame may be
+    /// lost.
+    EarlyFrameLost,
     /// A session has begun.
     Connected {
         /// Its id in this endpoint.

@@ -88,7 +88,11 @@ fn nothing_is_sent_while_a_call_rings() {
     assert!(
         matches!(
             events[..],
-            [Event::SendingEarly { .. }, Event::Waiting { reason: WaitReason::Ringing, .. }]
+            [
+                Event::SendingEarly { .. },
+                Event::EarlyFrameLost,
+                Event::Waiting { reason: WaitReason::Ringing, .. }
+            ]
         ),
         "{events:?}"
     );
@@ -111,7 +115,11 @@ fn a_busy_receiver_is_sent_a_frame_early_only_once() {
     assert!(
         matches!(
             events[..],
-            [Event::SendingEarly { .. }, Event::Waiting { reason: WaitReason::Busy { .. }, .. }]
+            [
+                Event::SendingEarly { .. },
+                Event::EarlyFrameLost,
+                Event::Waiting { reason: WaitReason::Busy { .. }, .. }
+            ]
         ),
         "{events:?}"
     );

@@ -107,6 +107,7 @@ impl Endpoint {
                     }
                 }
                 Received::Message(Message::Ringing) => {
+                    self.report_early_loss(index);
                     self.hold_pending_call(index);
                     let event = self.dialling[index].ring(now);
                     self.events.extend(event);
@@ -216,6 +217,15 @@ impl Endpoint {
         }
     }
 
+    /// Reports that the frame which was sent early to a target may be lost, if there is one.
+    fn report_early_loss(&mut self, index: usize) {
+        let pending = self.dialling[index].pending_call();
+        let sends = |call: &Call| !call.is_held();
+        if pending.and_then(|id| self.calls.of_id(id)).is_some_and(|call| sends(call)) {
+            self.events.push_back(Event::EarlyFrameLost);
+        }
+    }
+
     /// Handles the failure of connection `conn` to a target: the pending call ends, and the next
     /// address is tried.
     pub(super) fn fail_target(
@@ -232,6 +242,7 @@ impl Endpoint {
     }
 
     fn discard_pending_call(&mut self, index: usize) {
+        self.report_early_loss(index);
         let pending = self.dialling[index].pending_call();
         if let Some(call) = pending.and_then(|id| self.calls.index_of_id(id)) {
             self.calls.remove(call);
